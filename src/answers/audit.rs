@@ -1,4 +1,4 @@
-//! Every guest judged, worst first.
+//! The audit: judges every guest and sorts the result, worst first.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -24,19 +24,19 @@ use crate::policy::{Ruling, UserName};
 use crate::say;
 use crate::world::World;
 
-/// Where a guest is in its life.
+/// The point in a guest's life at which it is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LifeStage {
-    /// It runs: judged as if it were to migrate now.
+    /// A running guest: judged as if it were to migrate now.
     Running,
-    /// Its VMI waits to be started: judged as a start.
+    /// A VMI that waits for its start: judged as a start.
     Starting,
-    /// Only its VM is there: judged as a start.
+    /// A VM without a VMI: judged as a start.
     Stopped,
 }
 
-/// How a guest stands at one point of its life.
+/// The verdict about a guest at one point of its life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StandRow {
@@ -46,26 +46,26 @@ pub struct StandRow {
     pub impact: Option<&'static str>,
     /// `structural`, `placement`, `temporary`, or null.
     pub cause: Option<&'static str>,
-    /// How many nodes were judged: of a guest that runs, its own is left out.
+    /// Number of nodes judged; a running guest's own node is not counted.
     pub judged: usize,
-    /// On how many of them it may start; null for one that runs.
+    /// Number of nodes it may start on; null for a running guest.
     pub start_nodes: Option<usize>,
-    /// How many nodes it could migrate to, over the nodes it may start on.
+    /// Number of nodes it could migrate to: fewest and most, over the nodes it may start on.
     pub targets: Span,
-    /// What its policy would answer if a person asked for it.
+    /// The answer of its policy to a request by a person.
     pub answer: PolicyAnswer,
-    /// Why, in one line; empty where all is well.
+    /// The reason, in one line; empty if nothing is wrong.
     pub why: String,
-    /// The policy that governs it then; null for the built-in one.
+    /// The policy that governs it at that point; null for the built-in one.
     pub policy: Option<String>,
 }
 
-/// The fewest and the most.
+/// A minimum and a maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Span {
-    /// At least.
+    /// The minimum.
     pub min: usize,
-    /// At most.
+    /// The maximum.
     pub max: usize,
 }
 
@@ -85,16 +85,16 @@ impl StandRow {
     }
 }
 
-/// What a policy changes in a guest that starts.
+/// The change that a policy makes to a guest at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StartChange {
-    /// The common model, which is written into its VMI.
+    /// The common model that is written into its VMI.
     pub model: String,
-    /// The CPU mode it takes the place of: `Unset`, `HostModel`, `HostPassthrough` or `Named`.
+    /// The CPU mode that the model replaces: `Unset`, `HostModel`, `HostPassthrough` or `Named`.
     pub replaces: &'static str,
 }
 
-/// One guest, judged. Also the JSON of `cpufit audit`: fields are only ever added.
+/// The verdict about one guest. Also the JSON of `cpufit audit`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditRow {
@@ -104,21 +104,21 @@ pub struct AuditRow {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Where it is in its life.
+    /// The point of its life.
     pub stand: LifeStage,
-    /// The node it runs on.
+    /// The node it runs on; `None` if it does not run.
     pub node: Option<String>,
-    /// Its CPU model or mode, or that it has none.
+    /// Its CPU model or mode as text, also if it has none.
     pub cpu: String,
-    /// Its CPU model or mode; null where it has none, or its guest is not known.
+    /// Its CPU model or mode; null if it has none or its guest is not known.
     pub model: Option<String>,
-    /// How many CPU entries of its launcher were inherited at an earlier migration.
+    /// Number of CPU node selector entries that its launcher inherited at an earlier migration.
     pub inherited: usize,
-    /// How many nodes it could migrate to; before its start, from the start node that leaves it fewest.
+    /// Number of nodes it could migrate to; for a guest that does not run, the fewest over its start nodes.
     pub targets: usize,
-    /// How many nodes were judged, its own left out.
+    /// Number of nodes judged, without its own.
     pub judged: usize,
-    /// On how many nodes it may start; `None` for one that runs.
+    /// Number of nodes it may start on; `None` for a running guest.
     pub start_nodes: Option<usize>,
     /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
     pub verdict: &'static str,
@@ -126,62 +126,62 @@ pub struct AuditRow {
     pub impact: Option<&'static str>,
     /// `structural`, `placement`, `temporary`, or null.
     pub cause: Option<&'static str>,
-    /// Its own node no longer meets its launcher: a restart of the kubelet there would fail it.
+    /// Whether its own node no longer matches its launcher: a restart of the kubelet there would fail the launcher.
     pub own_node: bool,
-    /// Why, in one line; empty where all is well.
+    /// The reason, in one line; empty if nothing is wrong.
     pub why: String,
     /// The policy that governs it; null for the built-in one.
     pub policy: Option<String>,
-    /// Whether it is on its policy's common model; null where that has none for it.
+    /// Whether it uses its policy's common model; null if the policy has none for it.
     pub on_common_model: Option<bool>,
-    /// What its policy would change at its next start; null where it is so already, or nothing is changed.
+    /// The change that its policy would make at its next start; null if there is none.
     pub change: Option<StartChange>,
-    /// What its policy would answer if a person asked for its migration, or its start, now.
+    /// The answer of its policy if a person requested its migration, or its start, now.
     pub answer: PolicyAnswer,
-    /// NOW: its migration if it runs, its start if that is waited for; null for one that is stopped.
+    /// NOW: the migration of a running guest, or the start of a waiting one; null for a stopped guest.
     pub now: Option<StandRow>,
-    /// AT NEXT START: as its VM, or its VMI made again, would be judged.
+    /// AT NEXT START: the verdict about its VM, or about its VMI created again.
     pub at_next_start: StandRow,
-    /// The CPU features its launcher asks for that no node offers any more.
+    /// CPU features that its launcher requires and no node has any more.
     pub stale: Vec<String>,
-    /// Its launcher is outdated.
+    /// Whether its launcher is outdated.
     pub outdated_launcher: bool,
-    /// What exposes it to the next upgrade: `inherited-selectors`, `outdated-launcher`, `host-model-vcpus`.
+    /// Risks at the next upgrade: `inherited-selectors`, `outdated-launcher`, `host-model-vcpus`.
     pub exposed: Vec<&'static str>,
-    /// Libvirt's last refusal of it.
+    /// Libvirt's last refusal of this guest; `None` if there was none.
     pub refused: Option<String>,
-    /// Why KubeVirt refuses to migrate it, whatever the labels say; null where it does not.
+    /// The reason why KubeVirt refuses to migrate it, regardless of labels; null if KubeVirt does not refuse.
     pub not_migratable: Option<String>,
-    /// The checks that found what may keep it off nodes that fit by labels.
+    /// The checks that found something that may exclude nodes that fit by labels.
     pub doubts: Vec<&'static str>,
     #[serde(skip)]
     severity: Severity,
 }
 
-/// How bad it is, worst last.
+/// The severity of a guest's state, worst last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Nothing is wrong, as far as is known.
+    /// No known problem.
     #[default]
     None,
     /// One node is left.
     Fragile,
-    /// It can migrate nowhere.
+    /// No migration target.
     Pinned,
-    /// It cannot start.
+    /// No node to start on.
     Unschedulable,
-    /// The running guest is in danger.
+    /// Its own node no longer matches the launcher of the running guest.
     OwnNode,
 }
 
 impl AuditRow {
-    /// How bad it is.
+    /// Returns the severity.
     #[must_use]
     pub(crate) fn severity(&self) -> Severity {
         self.severity
     }
 
-    /// One word for tables.
+    /// Returns the state as one word for tables.
     #[must_use]
     pub fn state(&self) -> &'static str {
         match self.severity {
@@ -196,7 +196,7 @@ impl AuditRow {
     }
 }
 
-/// Judges every guest: own-node first, then by impact, targets left, and name. Stops at the deadline.
+/// Judges every guest and sorts them: own-node first, then by impact, targets left, and name. Stops at the deadline.
 #[must_use]
 pub fn audit(world: &World, enough: Deadline<'_>) -> Vec<AuditRow> {
     let mut stands = GuestStates::new(world);
@@ -209,7 +209,7 @@ pub fn audit(world: &World, enough: Deadline<'_>) -> Vec<AuditRow> {
     out
 }
 
-/// A guest judged as the webhook judges what a person asks for.
+/// Judges a guest as the webhook judges a request by a person.
 fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -> Option<AuditRow> {
     let cluster = &world.cluster;
     let (manifest, stand, vmi) = match guest {
@@ -285,7 +285,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     })
 }
 
-/// What a policy makes of the CPU model of a guest that starts again.
+/// Returns the change that a policy makes to the CPU model of a guest at its next start.
 fn change(vmi: &Vmi, common: Option<&Common>) -> Option<StartChange> {
     match common? {
         Common::Written { model, replaced } if model_of(vmi) != model => {
@@ -295,11 +295,11 @@ fn change(vmi: &Vmi, common: Option<&Common>) -> Option<StartChange> {
     }
 }
 
-/// What exposes a guest that runs to the next upgrade of KubeVirt, should it have to migrate then.
+/// Returns the risks of a running guest at the next upgrade of KubeVirt, if it has to migrate then.
 ///
-/// Labels that an upgrade takes from nodes strand guests that inherited them. A launcher that is outdated already is of an older
-/// release than its target would be. Host-model guests with several vCPUs have been refused by a libvirt whose QEMU had become
-/// newer, for an extra feature `ht`.
+/// Labels that an upgrade removes from nodes strand guests that inherited them. A launcher that is outdated already is
+/// of an older release than its target would be. Libvirt with a newer QEMU has refused host-model guests with several
+/// vCPUs, for an extra feature `ht`.
 fn exposed(judged: &Prepared<'_>, vmi: &Vmi) -> Vec<&'static str> {
     let cpu = vmi.spec.domain.cpu.as_ref().filter(|_| CpuMode::parse(model_of(vmi)) == CpuMode::HostModel);
     let vcpus = cpu.map_or(1, |cpu| {
@@ -316,7 +316,7 @@ fn exposed(judged: &Prepared<'_>, vmi: &Vmi) -> Vec<&'static str> {
     facts.into_iter().filter(|(_, is_so)| *is_so).map(|(word, _)| word).collect()
 }
 
-/// How many entries its launcher inherited, whatever a policy drops of them.
+/// Counts the entries that its launcher inherited, including those that a policy drops.
 pub(crate) fn inherited(judged: &Prepared<'_>) -> usize {
     let subject = &judged.subject;
     match (&subject.stage, &judged.predicted) {
@@ -324,7 +324,7 @@ pub(crate) fn inherited(judged: &Prepared<'_>) -> usize {
         (Stage::Migration(_), Some(target)) => {
             target.node_selector.keys().filter(|key| label::is_inherited(key)).count()
         }
-        // A target pod that is there says it itself.
+        // An existing target pod has the entries in its own node selector.
         (Stage::Migration(_), None) => {
             subject.placement.selector.iter().filter(|(key, _)| label::is_inherited(key)).count()
         }

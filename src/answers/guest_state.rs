@@ -1,8 +1,9 @@
-//! How each guest stands: NOW, as it runs or waits to, and AT NEXT START, when it is made again.
+//! The state of each guest: NOW, as it runs or waits to start, and AT NEXT START, when it is created again.
 //!
-//! The audit, the status of a policy and the warnings about its change count by these, and these are ruled on by what rules on
-//! the requests of the webhook and of `check` (`judge::governed`): NOW on the guest's migration, as if a person asked for it, or on the
-//! VMI that waits to be started; AT NEXT START on its VirtualMachine, or on its VMI as it would be created again.
+//! The audit, the status of a policy and the warnings about a policy change count these states. The ruling comes from
+//! the code that rules on the requests of the webhook and of `check` (`judge::governed`): NOW on the guest's migration,
+//! as if a person requested it, or on the VMI that waits to start; AT NEXT START on its VirtualMachine, or on its VMI
+//! as it would be created again.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -36,14 +37,14 @@ use crate::world::World;
 /// A guest of the cluster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GuestOf<'w> {
-    /// It has a VMI, and that has not ended.
+    /// A VMI that has not ended.
     Vmi(&'w Vmi),
-    /// Only its VM is there.
+    /// A VM without such a VMI.
     Vm(&'w VirtualMachine),
 }
 
 impl GuestOf<'_> {
-    /// `namespace/name`.
+    /// Returns `namespace/name`.
     #[must_use]
     pub(crate) fn title(self) -> String {
         match self {
@@ -53,7 +54,7 @@ impl GuestOf<'_> {
     }
 }
 
-/// All guests of a cluster: those that run or wait to, then those that are stopped.
+/// Returns all guests of a cluster: first those that run or wait to start, then the stopped ones.
 pub(crate) fn each(cluster: &Cluster) -> impl Iterator<Item = GuestOf<'_>> {
     let live = cluster.vmis().filter(|vmi| !migration::has_ended(vmi)).map(GuestOf::Vmi);
     let is_stopped =
@@ -61,41 +62,41 @@ pub(crate) fn each(cluster: &Cluster) -> impl Iterator<Item = GuestOf<'_>> {
     live.chain(cluster.vms().filter(is_stopped).map(GuestOf::Vm))
 }
 
-/// What a policy answers.
+/// The answer of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PolicyAnswer {
-    /// Nothing is said.
+    /// Admitted without a message.
     Admit,
-    /// There are warnings.
+    /// Admitted with warnings.
     Warn,
-    /// It is denied.
+    /// Denied.
     Deny,
 }
 
-/// How a guest stands, in numbers.
+/// The state of a guest in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestState {
-    /// The verdict in one word.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Why, where the outcome is an impact.
+    /// The cause, if the outcome is an impact.
     pub cause: Option<Cause>,
-    /// KubeVirt refuses to migrate it, whatever the labels say.
+    /// Whether KubeVirt refuses to migrate it, regardless of labels.
     pub is_not_migratable: bool,
-    /// How many nodes were judged, the one it is to leave left out.
+    /// Number of nodes judged, without the one it has to leave.
     pub judged: usize,
-    /// On how many nodes it may start; `None` for one that runs.
+    /// Number of nodes it may start on; `None` for a running guest.
     pub start_nodes: Option<usize>,
-    /// The fewest and the most nodes that it could migrate to, over the nodes it may start on.
+    /// Fewest and most migration targets over the nodes it may start on.
     pub targets: (usize, usize),
-    /// What its policy rules.
+    /// The ruling of its policy.
     pub ruling: Ruling,
-    /// The policy that governs it; `None` for the built-in one, and where its namespace is left alone.
+    /// The policy that governs it; `None` for the built-in one, or if its namespace is exempt.
     pub policy: Option<String>,
 }
 
 impl GuestState {
-    /// From a guest that is judged and ruled on.
+    /// Builds the state of a guest that is judged and ruled on.
     fn new(
         judged: &Prepared<'_>,
         assessment: &Assessment,
@@ -125,37 +126,37 @@ impl GuestState {
         }
     }
 
-    /// From an object that is judged.
+    /// Builds the state from an evaluation.
     #[must_use]
     pub fn of(case: &Evaluation<'_>, fleet: &Fleet) -> Self {
         let policy = case.policy.as_ref().map(|policy| policy.name.as_str());
         Self::new(&case.judged, &case.verdict.assessment, case.ruling, policy, fleet)
     }
 
-    /// How bad it is.
+    /// Returns the impact; `Pinned` at least if KubeVirt refuses to migrate it, `None` without one.
     #[must_use]
     pub fn impact(&self) -> Option<Impact> {
         let impact = self.outcome.impact();
         if self.is_not_migratable { impact.max(Some(Impact::Pinned)) } else { impact }
     }
 
-    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    /// Returns `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
         self.impact().map_or(self.outcome.as_str(), |impact| Outcome::Impaired(impact).as_str())
     }
 }
 
-/// How a guest stands at its next start.
+/// The state of a guest at its next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NextStart {
-    /// In numbers.
+    /// The state in numbers.
     pub stand: GuestState,
-    /// What its policy would answer.
+    /// The answer of its policy.
     pub answer: PolicyAnswer,
-    /// Why it is so, in one line without the guest's name; empty where all is well.
+    /// The reason, in one line without the guest's name; empty if nothing is wrong.
     pub why: String,
-    /// What becomes of its CPU model.
+    /// The result of its policy's common model; `None` without one.
     pub common: Option<Common>,
 }
 
@@ -183,7 +184,7 @@ impl NextStart {
     }
 }
 
-/// Why a guest is in need, in one line without its name; empty where it is not.
+/// Returns the reason for a guest's state, in one line without its name; empty if nothing is wrong.
 pub(super) fn why(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> String {
     let of = |check: Check| verdict.found(check).map(say::finding::message);
     if let Some(message) = of(Check::NotMigratable) {
@@ -205,7 +206,7 @@ pub(super) fn why(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -
         (Outcome::Impaired(_), Stage::Start(_)) => {
             let found = verdict.found(Check::StartNode).or_else(|| verdict.found(Check::MigrationTarget));
             let message = found.map(say::finding::message).unwrap_or_default();
-            // What the message itself does not say.
+            // Details that the message lacks.
             let near = found.filter(|found| say::finding::asks_why(found)).and_then(|_| say::nearest(verdict));
             let parts = [Some(message), of(Check::LibvirtRefuses), near];
             parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
@@ -215,16 +216,16 @@ pub(super) fn why(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -
     }
 }
 
-/// How many guests stand badly, and how many would be denied.
+/// Number of guests by impact, and of those that would be denied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
-    /// With one node left to migrate to.
+    /// Guests with one migration target.
     pub fragile: usize,
-    /// That can migrate nowhere.
+    /// Guests with no migration target.
     pub pinned: usize,
-    /// That no node takes.
+    /// Guests that no node takes.
     pub unschedulable: usize,
-    /// That would be denied.
+    /// Guests that would be denied.
     pub denied: usize,
 }
 
@@ -241,7 +242,7 @@ impl Tally {
     }
 }
 
-/// The guests of a world, each as it stands. What follows for like ones is worked out once.
+/// The states of the guests of a world, computed once for guests with equal input.
 #[derive(Debug)]
 pub(crate) struct GuestStates<'w> {
     world: &'w World,
@@ -249,15 +250,15 @@ pub(crate) struct GuestStates<'w> {
     starts: MemoKey<StartLikeness<'w>, NextStart>,
 }
 
-/// All of a guest that is to start that its start depends on.
+/// The input of a guest's start.
 #[derive(Debug, PartialEq)]
 struct StartLikeness<'w> {
     namespace: &'w str,
-    /// Specification and status, and of the metadata what is read for its meaning.
+    /// Specification and status, and the metadata that affects the judgement.
     vmi: Vmi,
-    /// Which of them select it.
+    /// Whether each policy selects the guest.
     policies: Vec<bool>,
-    /// Which of them select the node it runs on, where it runs.
+    /// Whether each policy selects the node it runs on; `None` if it does not run.
     home: Option<Vec<bool>>,
     /// The kind of object that is judged.
     made_of: MadeOf,
@@ -265,19 +266,19 @@ struct StartLikeness<'w> {
     accelerator: Option<Accelerator>,
 }
 
-/// What a start is judged by.
+/// The object that a start is judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum MadeOf {
-    /// Its VM.
+    /// A VM.
     Vm {
-        /// Something that the guest follows from is not known.
+        /// Whether an object that determines the guest is not known.
         is_unknown: bool,
-        /// The VM itself is too large to be read whole.
+        /// Whether the VM itself is too large to be read whole.
         is_cut: bool,
     },
-    /// Its VMI, created again.
+    /// A VMI, created again.
     VmiAgain,
-    /// Its VMI, which waits to be started.
+    /// A VMI that waits to start.
     VmiAsItIs,
 }
 
@@ -293,13 +294,13 @@ impl Like for StartLikeness<'_> {
 }
 
 impl<'w> GuestStates<'w> {
-    /// The guests of a world.
+    /// Creates an empty cache of states for a world.
     #[must_use]
     pub(crate) fn new(world: &'w World) -> Self {
         Self { world, moves: HashMap::new(), starts: HashMap::new() }
     }
 
-    /// How a guest stands as it runs, or waits to.
+    /// Returns the state of a guest as it runs or waits to start.
     pub(crate) fn now(&mut self, vmi: &'w Vmi) -> GuestState {
         let (world, cluster) = (self.world, &self.world.cluster);
         if !migration::runs(vmi) {
@@ -327,7 +328,7 @@ impl<'w> GuestStates<'w> {
         GuestState::new(&ready.judged, &assessment, ready.ruling(&assessment), policy, &cluster.fleet)
     }
 
-    /// How a guest stands when it is made again: from its VM, where it has one.
+    /// Returns the state of a guest when it is created again: from its VM, if it has one.
     pub(crate) fn at_next_start(&mut self, guest: GuestOf<'w>) -> Rc<NextStart> {
         let vm = match guest {
             GuestOf::Vm(vm) => Some(vm),
@@ -355,7 +356,7 @@ impl<'w> GuestStates<'w> {
         })
     }
 
-    /// The start of a VMI that no VM makes, or that waits to be started.
+    /// Judges the start of a VMI that has no VM or waits to start.
     fn start(&mut self, vmi: &Vmi, metadata: &'w Meta, made_of: MadeOf) -> Rc<NextStart> {
         let (world, cluster) = (self.world, &self.world.cluster);
         let node = subject::runs_on(vmi, cluster).and_then(|node| cluster.fleet.find(node));
@@ -367,7 +368,7 @@ impl<'w> GuestStates<'w> {
             };
             let case = judge(vmi.clone());
             let policy = case.policy.as_ref().filter(|_| made_of == MadeOf::VmiAgain);
-            // What the mutating webhook makes of it, before it is judged.
+            // The mutating webhook changes the VMI before it is judged.
             let made = policy.zip(case.common.as_ref()).and_then(|(policy, common)| common.applied(policy, vmi));
             match made {
                 Some(made) => NextStart { common: case.common.clone(), ..NextStart::of(&judge(made), cluster) },
@@ -376,7 +377,7 @@ impl<'w> GuestStates<'w> {
         })
     }
 
-    /// What the start of a guest with this VMI depends on.
+    /// Collects the input of the start of a guest with this VMI.
     fn likeness(
         &self,
         vmi: &Vmi,
@@ -409,7 +410,7 @@ impl<'w> GuestStates<'w> {
             namespace,
             policies: policies().map(|policy| policy.selects(&guest)).collect(),
             home: runs_on.map(at_home),
-            // Each guest has volumes of its own, and none of them is judged.
+            // Each guest has its own volumes, which are not judged.
             accelerator: self.world.cluster.libvirt.accelerator(namespace, &vmi.metadata.name),
             vmi: Vmi { metadata, spec: VmiSpec { volumes: Vec::new(), ..vmi.spec.clone() }, status },
             made_of,
@@ -421,7 +422,7 @@ fn judge_start(world: &World, manifest: &Manifest<'static>, judged: Prepared<'st
     judge_subject(world, manifest, UserName::NOBODY, judged, Depth::Brief.into())
 }
 
-/// A migration of the guest that a user asks for.
+/// Returns a migration of the guest as a user would request it.
 pub(super) fn asked_for(vmi: &Vmi) -> Vmim {
     let mut vmim = Vmim::default();
     vmim.metadata.namespace.clone_from(&vmi.metadata.namespace);

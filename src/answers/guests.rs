@@ -1,4 +1,4 @@
-//! Many guests, like ones judged once.
+//! Many guests: guests with equal input are judged once.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -17,16 +17,16 @@ use crate::kubevirt::migration::{self, NoPod, SourceLabels};
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Vmi, VmiSpec, Vmim};
 
-/// What the migration of like guests demands, and which nodes meet it.
+/// The demand of the migration of equal guests, and the nodes that meet it.
 #[derive(Debug)]
 pub struct Demand {
-    /// The predicted target pod's placement, or why there is none.
+    /// The placement of the predicted target pod, or why there is none.
     pub placement: Result<Placement<'static>, NoPod>,
     fitting: OnceCell<Bits>,
 }
 
 impl Demand {
-    /// The nodes that the scheduler's node filters accept, each guest's own node included.
+    /// Returns the nodes that the scheduler's node filters accept, including each guest's own node.
     pub fn fitting(&self, fleet: &Fleet) -> &Bits {
         self.fitting.get_or_init(|| match &self.placement {
             Ok(placement) => fleet.look_up(placement).passes().fitting,
@@ -34,7 +34,7 @@ impl Demand {
         })
     }
 
-    /// How many targets a guest that runs on this node has.
+    /// Returns the number of targets of a guest that runs on this node.
     #[must_use]
     pub fn targets(&self, fleet: &Fleet, source: Option<NodeIndex>) -> usize {
         let fitting = self.fitting(fleet);
@@ -42,7 +42,7 @@ impl Demand {
     }
 }
 
-/// The guests of a cluster: what their start and their migration demand, worked out once for all that are alike.
+/// The guests of a cluster, with the demands of their start and migration computed once for equal guests.
 #[derive(Debug)]
 pub struct Guests<'w> {
     cluster: &'w Cluster,
@@ -51,16 +51,16 @@ pub struct Guests<'w> {
     open: MemoKey<Likeness<'w>, Option<Bits>>,
 }
 
-/// What was found out, by what it depends on.
+/// Memoized results, with the input each depends on.
 pub(super) type MemoKey<L, T> = HashMap<u64, Vec<(L, Rc<T>)>>;
 
-/// All that something depends on.
+/// The input of a memoized result.
 pub(super) trait Like: PartialEq {
-    /// Equal for equal ones; what is costly to hash is left to the comparison.
+    /// Returns a hash, equal for equal inputs; fields that are expensive to hash are left to the comparison.
     fn hash(&self) -> u64;
 }
 
-/// A specification as far as a pod of it is predicted: each guest has volumes of its own, and none of them is judged.
+/// A specification as far as the prediction of a pod reads it: volumes differ by guest and are not judged.
 #[derive(Debug)]
 struct Asks<'w>(&'w VmiSpec);
 
@@ -87,7 +87,7 @@ impl PartialEq for Asks<'_> {
     }
 }
 
-/// All of a guest that its predicted pods depend on: guests that agree on it are judged alike.
+/// The input of the prediction of a guest's pods: guests with equal input are judged once.
 #[derive(Debug, PartialEq)]
 pub(super) struct Likeness<'w> {
     spec: Asks<'w>,
@@ -95,17 +95,17 @@ pub(super) struct Likeness<'w> {
     machine: Option<&'w str>,
     labelled: bool,
     inherited: Vec<(&'w str, &'w str)>,
-    /// Classes are interned: equal ones have one address.
+    /// The class of the source node. Classes are interned: equal ones have one address.
     source: Option<*const HostModelClass>,
-    /// What libvirt says of its CPU, where it was asked.
+    /// Libvirt's answers about its CPU, if it was asked.
     asked: Option<Answers>,
-    /// The guest, or its launcher, is too large to be read whole.
+    /// Whether the guest, or its launcher, is too large to be read whole.
     too_large: bool,
     is_being_deleted: bool,
 }
 
 impl<'w> Likeness<'w> {
-    /// All of a guest that runs that its migration's target depends on, but for the node that it is to leave.
+    /// Collects the input of a running guest's migration, except for the node that it has to leave.
     pub(super) fn of_running(vmi: &'w Vmi, cluster: &'w Cluster) -> Self {
         let fleet: &'w Fleet = &cluster.fleet;
         let source = fleet.find(&vmi.status.node_name);
@@ -145,13 +145,13 @@ impl Like for Likeness<'_> {
 }
 
 impl<'w> Guests<'w> {
-    /// The guests of a cluster.
+    /// Creates an empty cache for the guests of a cluster.
     #[must_use]
     pub fn new(cluster: &'w Cluster) -> Self {
         Self { cluster, moves: HashMap::new(), starts: HashMap::new(), open: HashMap::new() }
     }
 
-    /// What the migration of a guest that runs would demand now; `None` where it does not run.
+    /// Returns the demand of the migration of a running guest; `None` if it does not run.
     pub fn demand(&mut self, vmi: &'w Vmi) -> Option<Rc<Demand>> {
         if !migration::runs(vmi) {
             return None;
@@ -164,16 +164,16 @@ impl<'w> Guests<'w> {
         }))
     }
 
-    /// The numbers of a guest's start.
+    /// Returns the assessment of a guest's start.
     pub fn start(&mut self, vmi: &'w Vmi) -> Rc<Assessment> {
         let cluster = self.cluster;
         alike(&mut self.starts, likeness(vmi), || subject::of_vmi(vmi, cluster).assess(cluster))
     }
 
-    /// The nodes that would take a guest that starts with a named model, if each of them offered that model; `None` where it
-    /// cannot be known.
+    /// Returns the nodes that would take a guest that starts with a named model, if each of them offered that model;
+    /// `None` if that cannot be known.
     pub(crate) fn open_to_models(&mut self, vmi: &'w Vmi) -> Rc<Option<Bits>> {
-        // No model has this name, so that no other condition speaks of it.
+        // No model has this name, so no other condition mentions it.
         const ANY: &str = "any";
         let cluster = self.cluster;
         alike(&mut self.open, likeness(vmi), || {
@@ -203,7 +203,7 @@ fn likeness(vmi: &Vmi) -> Likeness<'_> {
     }
 }
 
-/// What was found out for one that is alike, else what `find_out` gives.
+/// Returns the result of equal input if there is one, else that of `find_out`.
 pub(super) fn alike<L: Like, T>(known: &mut MemoKey<L, T>, likeness: L, find_out: impl FnOnce() -> T) -> Rc<T> {
     let bucket = known.entry(likeness.hash()).or_default();
     if let Some((_, found)) = bucket.iter().find(|(other, _)| *other == likeness) {
@@ -214,11 +214,11 @@ pub(super) fn alike<L: Like, T>(known: &mut MemoKey<L, T>, likeness: L, find_out
     found
 }
 
-/// The target pod of a guest's migration away from a node with these labels.
+/// Predicts the target pod of a guest's migration away from a node with these labels.
 ///
 /// # Errors
 ///
-/// KubeVirt would create none.
+/// Returns why KubeVirt would create none.
 pub(crate) fn predict(
     vmi: &Vmi,
     cluster: &Cluster,

@@ -1,4 +1,5 @@
-//! Whom to ask about a running guest's CPU: its own launcher, and one on each node that labels alone keep it off, or nothing.
+//! The plan of queries to libvirt about a running guest's CPU: its own launcher, and one on each node that labels alone
+//! exclude it from, or nothing.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,25 +21,25 @@ use crate::world::World;
 /// A launcher pod: namespace and name.
 pub(crate) type LauncherName = (String, String);
 
-/// How many launchers of a node are tried.
+/// Number of launchers of a node that are tried.
 const TRIES: usize = 3;
-/// How many models a guest's CPU is compared with.
+/// Number of models that a guest's CPU is compared with.
 const MODELS: usize = 16;
 
-/// What is to be asked.
+/// The queries to make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// The guests.
     pub guests: Vec<PlannedGuest>,
-    /// The guests that run and whose launcher is not known, so that they cannot be asked.
+    /// The running guests without a known launcher, which cannot be queried.
     pub unreachable: Vec<GuestName>,
     /// The launchers of each candidate node; empty if none runs there.
     pub launchers: BTreeMap<String, Vec<LauncherName>>,
-    /// Those nodes as their labels are.
+    /// The candidate nodes as their labels describe them.
     pub machines: BTreeMap<String, Machine>,
 }
 
-/// A guest, and which start of it.
+/// A guest, identified by one of its starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GuestName {
     /// Its namespace.
@@ -55,27 +56,27 @@ impl GuestName {
         Self { namespace: namespace.clone(), name: name.clone(), uid: uid.clone() }
     }
 
-    /// Namespace and name.
+    /// Returns namespace and name.
     #[must_use]
     pub(crate) fn key(&self) -> (String, String) {
         (self.namespace.clone(), self.name.clone())
     }
 }
 
-/// A guest to be asked about.
+/// A guest to query about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlannedGuest {
-    /// Which one.
+    /// The guest.
     pub guest: GuestName,
     /// The pod it runs in.
     pub launcher: LauncherName,
     /// The node it runs on.
     pub node: String,
-    /// The nodes to ask about it.
+    /// The nodes to query.
     pub nodes: Vec<String>,
 }
 
-/// Whom to ask about these guests. Guests that do not run are left out.
+/// Plans the queries about these guests. Guests that do not run are skipped.
 pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>) -> Plan {
     let cluster = &world.cluster;
     let mut out = Plan::default();
@@ -104,7 +105,7 @@ pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>)
     out
 }
 
-/// The launchers of the guests that run, by node.
+/// Returns the launchers of running guests, by node.
 fn launchers(world: &World) -> BTreeMap<&str, Vec<&Launcher>> {
     let mut out: BTreeMap<&str, Vec<&Launcher>> = BTreeMap::new();
     for vmi in world.cluster.vmis().filter(|vmi| migration::runs(vmi)) {
@@ -115,8 +116,8 @@ fn launchers(world: &World) -> BTreeMap<&str, Vec<&Launcher>> {
     out
 }
 
-/// The launchers to try, in this order: those that stay before those that are terminating; one of each namespace before a second one,
-/// for exec may be refused in the one and allowed in the other; and that of the guest before the others.
+/// Returns the launchers to try, in order: terminating ones last; one of each namespace before a second one, because
+/// exec may be refused in one and allowed in another; and the guest's namespace before others.
 fn some_of(launchers: &[&Launcher], namespace: &str) -> Vec<LauncherName> {
     let mut ranked: Vec<(bool, usize, bool, &Launcher)> = Vec::new();
     for launcher in launchers {
@@ -130,16 +131,16 @@ fn some_of(launchers: &[&Launcher], namespace: &str) -> Vec<LauncherName> {
     ranked.iter().take(TRIES).map(|(.., pod)| (pod.namespace.clone(), pod.name.clone())).collect()
 }
 
-/// The named models that guests may come to have.
+/// The named models that guests may get.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NamedModels {
-    /// The one that is recommended for the pool of a node.
+    /// The model recommended for the pool of each node.
     recommended: BTreeMap<NodeIndex, String>,
-    /// All that a policy names or that are recommended, and by what.
+    /// All models that policies name or that are recommended, with their origin.
     named: BTreeMap<String, NamedBy>,
 }
 
-/// A world, and what is worked out of all of it for each guest: once, when it is first asked for.
+/// A world, with results that are shared by all guests and computed at first use.
 pub(crate) struct Survey<'w> {
     /// The world.
     pub world: &'w World,
@@ -152,21 +153,21 @@ impl<'w> Survey<'w> {
         Self { world, models: OnceCell::new(), reachable: OnceCell::new() }
     }
 
-    /// All models that guests may get, and the object that names each.
+    /// Returns all models that guests may get, with their origin.
     pub(crate) fn models(&self) -> &BTreeMap<String, NamedBy> {
         &self.models.get_or_init(|| NamedModels::of(self.world)).named
     }
 
-    /// The nodes on which a launcher of a guest that runs is known: libvirt there can be asked.
+    /// Returns the nodes with a known launcher of a running guest: their libvirt can be queried.
     pub(crate) fn reachable(&self) -> &BTreeSet<&'w str> {
         self.reachable.get_or_init(|| launchers(self.world).into_keys().collect())
     }
 }
 
-/// What names a model.
+/// The origin of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NamedBy {
-    /// The policies whose common model it is.
+    /// The policies with this common model.
     pub policies: Vec<String>,
     /// Whether it is recommended for a pool of nodes.
     pub recommended: bool,
@@ -188,8 +189,8 @@ impl NamedModels {
     }
 }
 
-/// The named models that a guest's CPU is compared with, other than its own: the one that a restart is offered with, its
-/// policy's common model, the one that is recommended for its node, and a few of the others.
+/// Returns the named models that a guest's CPU is compared with, other than its own: the model that a restart is
+/// offered with, its policy's common model, the one recommended for its node, and a few others.
 #[must_use]
 pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedModels) -> BTreeSet<String> {
     let manifest = migration_of(&guest.guest.namespace, &guest.guest.name);
@@ -210,12 +211,13 @@ pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedMode
     out
 }
 
-/// Whether a guest that runs has this named model already, as it is written.
+/// Whether a running guest already has this named model in its specification.
 pub(crate) fn has_model(subject: &Subject<'_>, model: &str) -> bool {
     subject.restart.as_ref().is_some_and(|start| start.mode == CpuMode::Named(model.to_owned()))
 }
 
-/// The common model that a guest would be restarted with, were it to migrate now and had too few nodes.
+/// Returns the common model that a restart would be offered with if the guest had to migrate now and had too few nodes;
+/// `None` without one.
 fn offered<'c>(case: &'c Evaluation<'_>) -> Option<&'c str> {
     let mut remedies = case.verdict.findings.iter().flat_map(|finding| &finding.remedies);
     remedies.find_map(|remedy| match &remedy.action {
@@ -231,7 +233,7 @@ fn migration_of(namespace: &str, name: &str) -> Manifest<'static> {
     Manifest::Migration(Box::new(vmim))
 }
 
-/// The nodes that take the guest but for labels of the CPU, a cordon, taints or virt-handler: by name.
+/// Returns, by name, the nodes that would take the guest except for CPU labels, a cordon, taints or virt-handler.
 fn nodes_to_ask(world: &World, vmi: &Vmi) -> Vec<String> {
     let judged = migration_of(&vmi.metadata.namespace, &vmi.metadata.name)
         .subject(world)
@@ -252,7 +254,7 @@ mod tests {
 
     use super::*;
 
-    /// `NAMESPACE/NAME`, with `!` behind it where it is terminating.
+    /// Parses `NAMESPACE/NAME`, followed by `!` for a terminating pod.
     fn pod(words: &str) -> Launcher {
         let is_terminating = words.ends_with('!');
         let (namespace, name) = words.trim_end_matches('!').split_once('/').unwrap_or_default();
@@ -269,7 +271,7 @@ mod tests {
         }
     }
 
-    /// Which launchers of a node are asked about a guest of namespace `shop`, in which order.
+    /// The launchers of a node that are queried about a guest of namespace `shop`, in order.
     #[rstest]
     #[case::none(&[], &[])]
     #[case::its_own_namespace_first(&["bank/a", "shop/b"], &["shop/b", "bank/a"])]

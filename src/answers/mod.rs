@@ -1,7 +1,7 @@
-//! Questions about the whole cluster: plain functions from the world to what is asked.
+//! Queries about the whole cluster: pure functions of the world.
 //!
-//! Those that look at many guests judge like ones together ([`Guests`]), and stop at their [`Deadline`]:
-//! then what they say begins with "at least".
+//! Queries about many guests judge equal guests once ([`Guests`]), and stop at their [`Deadline`]: their texts then
+//! begin with "at least".
 
 pub mod audit;
 pub mod diff;
@@ -28,23 +28,23 @@ use guest_state::{GuestOf, each};
 pub(crate) use guests::predict;
 pub use guests::{Demand, Guests};
 
-/// Whether to stop counting, because half of the request's time is used up.
+/// A function that returns true once counting has to stop, because half of the request's time is used up.
 pub type Deadline<'e> = &'e dyn Fn() -> bool;
 
-/// How many guests or nodes a line names.
+/// Number of guests or nodes named in a line.
 pub(crate) const NAMED: usize = 2;
 
-/// Guests that something is said about: how many, and the first of them.
+/// The guests that a message is about: their number and the first few.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamedGuests {
-    /// How many there are, as far as they were looked at.
+    /// Number of them among the guests looked at.
     pub count: usize,
     /// The first few, as `namespace/name`.
     pub first: Vec<String>,
 }
 
 impl NamedGuests {
-    /// Adds one.
+    /// Adds a guest.
     pub fn add(&mut self, title: String) {
         self.count += 1;
         if self.first.len() < NAMED {
@@ -58,7 +58,7 @@ impl NamedGuests {
         self.count == 0
     }
 
-    /// `shop/db, shop/web and 12 more`.
+    /// Returns `shop/db, shop/web and 12 more`.
     #[must_use]
     pub fn names(&self) -> String {
         let names = self.first.join(", ");
@@ -69,29 +69,29 @@ impl NamedGuests {
     }
 }
 
-/// How far a count went.
+/// The progress of a count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CountProgress {
-    /// The number of guests that were looked at.
+    /// Number of guests looked at.
     pub at: usize,
     /// The total.
     pub of: usize,
-    /// The number of those looked at that are too large to judge.
+    /// Number of guests looked at that are too large to judge.
     pub too_large: usize,
 }
 
 impl CountProgress {
-    /// None of the guests of a cluster yet.
+    /// Starts a count of the guests of a cluster that have a VMI.
     pub(crate) fn none_of(cluster: &Cluster) -> Self {
         Self { of: cluster.vmis().count(), ..Self::default() }
     }
 
-    /// None of the guests of a cluster yet, those that are stopped included.
+    /// Starts a count of all guests of a cluster, including stopped ones.
     pub(crate) fn none_of_all(cluster: &Cluster) -> Self {
         Self { of: each(cluster).count(), ..Self::default() }
     }
 
-    /// One more guest is looked at.
+    /// Counts a guest.
     pub(crate) fn guest(&mut self, guest: GuestOf<'_>) {
         let metadata = match guest {
             GuestOf::Vmi(vmi) => &vmi.metadata,
@@ -101,7 +101,7 @@ impl CountProgress {
         self.too_large += usize::from(metadata.excess.is_some());
     }
 
-    /// One more guest that has a VMI is looked at.
+    /// Counts a guest that has a VMI.
     pub(crate) fn at(&mut self, vmi: &Vmi) {
         self.at += 1;
         self.too_large += usize::from(vmi.metadata.excess.is_some());
@@ -113,13 +113,13 @@ impl CountProgress {
         self.at >= self.of
     }
 
-    /// `14 guests`, or `at least 14 guests` where not all were looked at, or not all could be judged.
+    /// Returns `14 guests`, or `at least 14 guests` if not all were looked at or could be judged.
     pub(crate) fn count(self, count: usize, noun: &str) -> String {
         let least = if self.is_complete() && self.too_large == 0 { "" } else { "at least " };
         format!("{least}{}", plural::counted(count, noun, &format!("{noun}s")))
     }
 
-    /// What is to be said of a count that was broken off, or that leaves guests out, if nothing else tells it.
+    /// Returns the note about a count that was broken off or that leaves guests out; `None` for a complete one.
     pub(crate) fn left_out(self) -> Option<String> {
         if !self.is_complete() {
             return Some(format!(
@@ -136,7 +136,7 @@ impl CountProgress {
     }
 }
 
-/// The policy that governs a guest of the cluster; `None` where none does, or its namespace is left alone.
+/// Returns the policy that governs a guest of the cluster; `None` if no policy does, or if its namespace is exempt.
 pub(crate) fn policy_of<'p>(
     world: &World,
     policies: impl IntoIterator<Item = &'p Policy>,
@@ -152,7 +152,7 @@ pub(crate) fn policy_of<'p>(
     governing(policies.into_iter().filter(at_home), &guest)
 }
 
-/// Whether a namespace is left alone entirely.
+/// Whether a namespace is entirely exempt.
 pub(crate) fn is_exempt(world: &World, namespace: &str) -> bool {
     world.cluster.namespace(namespace).is_some_and(is_left_alone)
 }

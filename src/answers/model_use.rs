@@ -1,4 +1,4 @@
-//! How a guest stands to a policy's common model.
+//! The relation between a guest and a policy's common model.
 
 use crate::enforce::model::{self, Common, Untouched};
 use crate::fit::subject::CpuMode;
@@ -7,18 +7,18 @@ use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::CommonModel;
 
-/// How a guest stands to the common model.
+/// The use of the common model by a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ModelUse {
-    /// It runs with it.
+    /// The guest runs with it.
     On,
-    /// It runs with another.
+    /// The guest runs with another model.
     Off,
-    /// It is no x86 guest: named models are not for it.
+    /// The guest is not x86, so named models do not apply.
     Apart,
 }
 
-/// How a guest stands to a common model.
+/// Returns the use of a common model by a guest.
 #[must_use]
 pub(crate) fn model_use(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> ModelUse {
     let architecture = match vmi.spec.architecture.as_str() {
@@ -32,7 +32,7 @@ pub(crate) fn model_use(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> M
     if mode == CpuMode::Named(common.name.clone()) { ModelUse::On } else { ModelUse::Off }
 }
 
-/// Why a guest that starts again comes to run without the common model, if so.
+/// Returns why a guest does not use the common model at its next start; `None` if it does.
 pub(crate) fn kept_by(common: &Common) -> Option<String> {
     match common {
         Common::Written { .. } | Common::Untouched(Untouched::UsesIt) => None,
@@ -44,7 +44,7 @@ pub(crate) fn kept_by(common: &Common) -> Option<String> {
     }
 }
 
-/// Whether a guest's VM states a CPU model, itself or by its instancetype; `None` where its VM or instancetype is not known.
+/// Whether a guest's VM sets a CPU model, itself or by its instancetype; `None` if its VM or instancetype is not known.
 #[must_use]
 pub(crate) fn states_model(vmi: &Vmi, cluster: &Cluster) -> Option<bool> {
     let owner = vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;

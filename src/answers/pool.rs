@@ -13,7 +13,7 @@ use crate::policy::Policy;
 use crate::say::plural::{self, fold_names};
 use crate::well_known::{self, WellKnown};
 
-/// Whether a configured list withholds a model.
+/// Whether the configuration withholds a model.
 fn is_withheld(cluster: &Cluster, model: &str) -> bool {
     cluster.withheld.models.contains(model)
 }
@@ -37,7 +37,8 @@ impl Pool {
         usable
     }
 
-    /// What is to be said of a common model: whom it leaves out, or where all of them can run it, whom the next higher one would.
+    /// Returns a note about a common model: the nodes that cannot run it or, if all can, those that cannot run the next
+    /// higher one.
     pub(crate) fn of_model(&self, cluster: &Cluster, model: &str) -> Option<String> {
         let withheld = || {
             is_withheld(cluster, model)
@@ -47,7 +48,8 @@ impl Pool {
         cannot_run.or_else(withheld).or_else(|| next_higher(cluster, &self.nodes, model))
     }
 
-    /// The nodes that a common model leaves out: how many of how many, which, and what the first of them lacks.
+    /// Returns a note about the nodes that cannot run a common model: their number and names, and the features that the
+    /// first one lacks.
     fn cannot_run(&self, fleet: &Fleet, model: &str) -> Option<String> {
         let usable = self.usable(fleet, model);
         let mut others = self.nodes.clone();
@@ -79,7 +81,7 @@ impl Pool {
     }
 }
 
-/// The nodes that run x86 guests: those with a virt-handler, well or not.
+/// Returns the nodes that run x86 guests: those with a virt-handler, ready or not.
 pub(crate) fn guest_nodes(fleet: &Fleet) -> Bits {
     let mut nodes = bearing(fleet, &well_known::HAS_VIRT_HANDLER);
     for architecture in ["arm64", "s390x"] {
@@ -88,7 +90,7 @@ pub(crate) fn guest_nodes(fleet: &Fleet) -> Bits {
     nodes
 }
 
-/// The nodes that have a label which counts there.
+/// Returns the nodes that have a well-known label with a value that counts.
 pub(crate) fn bearing(fleet: &Fleet, known: &WellKnown) -> Bits {
     let mut nodes = Bits::none(fleet.len());
     (0..fleet.len())
@@ -97,22 +99,23 @@ pub(crate) fn bearing(fleet: &Fleet, known: &WellKnown) -> Bits {
     nodes
 }
 
-/// The CPU features that all of these nodes have and this one has not, sorted.
+/// Returns the CPU features that all of `others` have and this node lacks, sorted.
 pub(crate) fn lacking<'f>(fleet: &'f Fleet, node: NodeIndex, others: &Bits) -> Vec<&'f str> {
     let features = |node| -> BTreeSet<&'f str> {
         let labels =
             fleet.labels(node).filter(|(key, value)| Family::of(key) == Family::CpuFeature && *value == "true");
         labels.map(|(key, _)| key).collect()
     };
-    // Nodes of one class have like hardware: one of each tells enough.
+    // Nodes of one class have equal hardware: one of each class suffices.
     let classes = fleet.split_by_class(others);
     let ones = classes.iter().filter_map(|(_, nodes)| nodes.iter().next()).map(features);
     let common = ones.reduce(|common, other| common.intersection(&other).copied().collect()).unwrap_or_default();
     common.difference(&features(node)).copied().collect()
 }
 
-/// Where all of these nodes can run a model: the next higher one, and whom it would leave out, by the ranking of
-/// [`crate::answers::recommend`]; `None` where there is none, or where they are of no vendor or of several.
+/// Returns a note about the next higher model, if all of these nodes can run `model`, and the nodes that cannot run it,
+/// by the ranking of [`crate::answers::recommend`]; `None` if there is no higher one, or if the nodes have no vendor or
+/// several.
 pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Option<String> {
     let fleet: &Fleet = &cluster.fleet;
     let of_vendors: Vec<&str> = fleet
@@ -124,7 +127,7 @@ pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Optio
     let [vendor] = of_vendors[..] else { return None };
     let left_out = |offer: &models::Offer| nodes.count() - offer.runs_on.count();
     let offers = models::offers(fleet, nodes, vendor, &cluster.withheld.models);
-    // Among offers that leave out the same number of nodes, the best comes first.
+    // Among offers that exclude the same number of nodes, the best comes first.
     let higher = offers
         .iter()
         .filter(|offer| !offer.candidate.is_withheld() && models::is_better(&offer.candidate.model, model))
@@ -139,7 +142,8 @@ pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Optio
     Some(format!("{name}, the next higher model, would leave out {}", fold_names(&fleet.names(&others), NAMED)))
 }
 
-/// The best model that all of these nodes can run; where there is none, the best that the most of them can.
+/// Returns the best model that all of these nodes can run or, without one, the best that the largest number of them
+/// can.
 #[must_use]
 pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Option<String> {
     let fleet: &Fleet = &cluster.fleet;

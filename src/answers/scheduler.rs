@@ -1,47 +1,47 @@
-//! The scheduler's sentence about a pod that it placed nowhere, taken apart: which nodes it means, as far as the nodes that are
-//! known show it.
+//! A parser of the scheduler's message about a pod that it placed nowhere, and of the nodes it refers to, as far as the
+//! known nodes show it.
 //!
-//! Mirrors `FitError.Error` (`pkg/scheduler/framework/types.go`): `0/9 nodes are available: 3 node(s) didn't match …, 2 node(s)
-//! were unschedulable.` Each node is counted under the first filter that refuses it.
+//! Mirrors `FitError.Error` (`pkg/scheduler/framework/types.go`): `0/9 nodes are available: 3 node(s) didn't match …, 2
+//! node(s) were unschedulable.` Each node is counted under the first filter that refuses it.
 
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::node::Taint;
 use crate::fit::placement::Placement;
 
-/// A sentence, taken apart.
+/// A parsed message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sentence {
-    /// How many nodes there were.
+    /// Number of nodes in all.
     pub total: usize,
-    /// The groups, in the sentence's order.
+    /// The groups, in the message's order.
     pub groups: Vec<RefusalGroup>,
-    /// What stands there and counts no nodes.
+    /// The rest of the text, which counts no nodes.
     pub rest: String,
 }
 
 /// Nodes that the scheduler refuses for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefusalGroup {
-    /// How many.
+    /// Number of nodes.
     pub count: usize,
     /// The reason in the scheduler's words.
     pub reason: String,
 }
 
-/// Why the scheduler refuses a node, as far as labels, cordons and taints show it.
+/// The filter that refuses a node, as far as labels, cordons and taints show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Filter {
     /// `NodeUnschedulable`.
     Cordon,
     /// `TaintToleration`.
     Taint,
-    /// `NodeAffinity`: selector or required node affinity.
+    /// `NodeAffinity`: node selector or required node affinity.
     Selector,
 }
 
 impl Filter {
-    /// The filter that a reason comes from, in the words of Kubernetes 1.20 and later; `None` for those that other things decide: room,
-    /// volumes, other pods, the scheduler's own configuration.
+    /// Returns the filter of a reason, in the words of Kubernetes 1.20 and later; `None` for those that other facts
+    /// decide: room, volumes, other pods, the scheduler's own configuration.
     #[must_use]
     pub(crate) fn of(reason: &str) -> Option<Self> {
         let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
@@ -58,19 +58,19 @@ impl Filter {
 }
 
 impl RefusalGroup {
-    /// Whether the reason was cut off, as tables and terminals do it.
+    /// Whether the reason was truncated, as tables and terminals do.
     #[must_use]
     pub(crate) fn is_cut(&self) -> bool {
         self.reason.ends_with("...") || self.reason.ends_with('…')
     }
 
-    /// The filter that its reason comes from.
+    /// Returns the filter of its reason.
     #[must_use]
     pub(crate) fn filter(&self) -> Option<Filter> {
         Filter::of(&self.reason)
     }
 
-    /// The refused nodes that this reason may refer to: if it names a taint, the nodes with that taint.
+    /// Returns the refused nodes that this reason may refer to: if it names a taint, the nodes with that taint.
     #[must_use]
     pub(crate) fn nodes(&self, refused: &[RefusedNode]) -> Option<Vec<NodeIndex>> {
         let filter = self.filter()?;
@@ -84,26 +84,26 @@ impl RefusalGroup {
     }
 }
 
-/// A node that is known, and why the scheduler refuses it.
+/// A known node with the filter that refuses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedNode {
     node: NodeIndex,
     filter: Filter,
-    /// The first taint that is not tolerated, where that is why.
+    /// The first taint that is not tolerated, if the filter is `Taint`.
     taint: Option<Taint>,
 }
 
 impl Sentence {
-    /// Takes a message apart; `None` where it is no such sentence.
+    /// Parses a message; `None` if it is not of this kind.
     #[must_use]
     pub(crate) fn parse(message: &str) -> Option<Self> {
         let (head, tail) = message.split_once(" nodes are available")?;
         let (_, total) = head.trim().rsplit_once('/')?;
         let total = total.parse().ok()?;
-        // Sentences behind the first speak of what preemption, or giving back a claim, would do.
+        // Later sentences are about preemption or deallocating a claim.
         let end = [". ", "preemption:"].into_iter().filter_map(|end| tail.find(end)).min().unwrap_or(tail.len());
         let tail = tail[..end].trim_start_matches(':').trim();
-        // A reason that was cut off ends in three of them.
+        // A truncated reason ends in three full stops.
         let tail = if tail.ends_with("...") { tail } else { closed(tail) };
         let tail = tail.strip_suffix("no new claims to deallocate").map_or(tail, closed);
         let mut groups: Vec<RefusalGroup> = Vec::new();
@@ -112,9 +112,9 @@ impl Sentence {
             let counted = part.split_once(' ').and_then(|(count, reason)| Some((count.parse().ok()?, reason)));
             match (counted, groups.last_mut()) {
                 (Some((count, reason)), _) => groups.push(RefusalGroup { count, reason: reason.to_owned() }),
-                // A count whose reason was cut off.
+                // A count with a truncated reason.
                 (None, _) if part.parse::<usize>().is_ok() => {}
-                // A reason may hold a comma.
+                // A reason may contain a comma.
                 (None, Some(last)) => {
                     last.reason.push_str(", ");
                     last.reason.push_str(part);
@@ -125,19 +125,19 @@ impl Sentence {
         Some(Self { total, groups, rest: rest.join(", ") })
     }
 
-    /// How many nodes the groups make together.
+    /// Returns the total of all groups.
     #[must_use]
     pub(crate) fn counted(&self) -> usize {
         self.groups.iter().map(|group| group.count).fold(0, usize::saturating_add)
     }
 }
 
-/// Without the full stop or comma behind it.
+/// Removes trailing full stops, commas and spaces.
 fn closed(text: &str) -> &str {
     text.trim_end_matches(['.', ',', ' '])
 }
 
-/// The nodes that refuse a pod, by name, each with the first filter that does.
+/// Returns the nodes that refuse a pod, by name, each with the first filter that does.
 #[must_use]
 pub(crate) fn refused(placement: &Placement<'_>, fleet: &Fleet) -> Vec<RefusedNode> {
     let lookup = fleet.look_up(placement);
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    /// How many nodes in all, the groups, and what was not read.
+    /// The total of nodes, the groups, and the rest of the text.
     type Groups = (usize, Vec<(usize, String)>, String);
 
     fn groups(message: &str) -> Option<Groups> {

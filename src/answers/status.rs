@@ -1,4 +1,4 @@
-//! What the status of a policy tells.
+//! The content of a policy's status.
 
 use serde::Serialize;
 
@@ -15,26 +15,28 @@ use crate::policy::Policy;
 use crate::say::plural;
 use crate::world::World;
 
-/// The nodes of a policy, and the models that they can run. Also the JSON of `policies` of an audit: fields are only ever added.
+/// The nodes of a policy, and the models that they can run. Also the JSON of `policies` of an audit: fields are only
+/// ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyNodes {
     /// The policy.
     pub policy: String,
-    /// The nodes it selects, of those that run x86 guests.
+    /// Number of selected nodes that run x86 guests.
     pub nodes: usize,
     /// Its common model; `None` without one.
     pub common_model: Option<String>,
-    /// The nodes that can run that one; `None` without one.
+    /// Number of nodes that can run the common model; `None` without one.
     pub usable_nodes: Option<usize>,
-    /// The most modern model that the most of its nodes can run.
+    /// The most modern model that the largest number of its nodes can run.
     pub recommended_model: Option<String>,
-    /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next better one.
+    /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next
+    /// better one.
     pub of_model: Option<String>,
 }
 
 impl PolicyNodes {
-    /// Those of this policy.
+    /// Computes the nodes of this policy.
     #[must_use]
     pub fn of(cluster: &Cluster, policy: &Policy) -> Self {
         let fleet: &Fleet = &cluster.fleet;
@@ -50,13 +52,13 @@ impl PolicyNodes {
         }
     }
 
-    /// `CPUPolicy intel-pool: Skylake-Server-noTSX-IBRS runs on 5 of 5 nodes; …`.
+    /// Returns `CPUPolicy intel-pool: Skylake-Server-noTSX-IBRS runs on 5 of 5 nodes; …`.
     #[must_use]
     pub fn line(&self) -> String {
         let Self { policy, nodes, .. } = self;
         let what = match (*nodes, &self.common_model, self.usable_nodes, &self.recommended_model) {
             (0, ..) => Some("its nodeSelector selects no node that runs guests".to_owned()),
-            // Whom it leaves out is said beside it.
+            // `of_model` names the nodes that it leaves out.
             (nodes, Some(model), Some(usable), _) => {
                 (nodes == usable).then(|| format!("{model} runs on {usable} of {}", plural::nodes(nodes)))
             }
@@ -72,37 +74,38 @@ impl PolicyNodes {
     }
 }
 
-/// What the status of a policy tells.
+/// The content of a policy's status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyStatus {
     /// The policy.
     pub name: String,
-    /// The nodes it selects, of those that run x86 guests.
+    /// Number of selected nodes that run x86 guests.
     pub nodes: usize,
-    /// Those of them that can run the common model; `None` without one.
+    /// Number of these nodes that can run the common model; `None` without one.
     pub usable_nodes: Option<usize>,
-    /// The guests it governs: those that run or are to be started.
+    /// Number of guests it governs that run or wait to start.
     pub guests: usize,
-    /// Those that are not on the common model.
+    /// Number of these guests that do not use the common model.
     pub not_compliant: usize,
-    /// How they stand as they run, or wait to be started.
+    /// The states of these guests now.
     pub now: Tally,
-    /// How the guests that it will govern stand at their next start, those that are stopped included.
+    /// The states of the guests it will govern at their next start, including stopped ones.
     pub at_next_start: Tally,
-    /// Those that run and ask for a CPU feature that no node offers any more.
+    /// Number of running guests that require a CPU feature that no node offers any more.
     pub stale: usize,
-    /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next better one.
+    /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next
+    /// better one.
     pub of_model: Option<String>,
-    /// The most modern model that the most of its nodes can run.
+    /// The most modern model that the largest number of its nodes can run.
     pub recommended_model: Option<String>,
-    /// Those of the guests that are too large to judge: they count neither as pinned nor as unschedulable.
+    /// Number of guests that are too large to judge: they count neither as pinned nor as unschedulable.
     pub too_large: usize,
-    /// How many guests were looked at, of all in the cluster.
+    /// Number of guests looked at, of all in the cluster.
     pub looked: CountProgress,
 }
 
 impl PolicyStatus {
-    /// `5/6`: the nodes that can run the common model, of all; without a common model the number of nodes alone.
+    /// Returns `5/6`: the nodes that can run the common model, of all; without a common model, the number of nodes.
     #[must_use]
     pub fn coverage(&self) -> String {
         match self.usable_nodes {
@@ -111,7 +114,7 @@ impl PolicyStatus {
         }
     }
 
-    /// `it governs 12 guests, 1 of which is too large to judge`.
+    /// Returns `it governs 12 guests, 1 of which is too large to judge`.
     fn governs(&self) -> String {
         let guests = if self.guests == 1 { "guest" } else { "guests" };
         let too_large = match (self.guests, self.too_large) {
@@ -127,7 +130,7 @@ impl PolicyStatus {
         format!("it governs {} {guests}{too_large}{denied}", self.guests)
     }
 
-    /// What its conditions say, if it is valid.
+    /// Returns its conditions, if it is valid.
     #[must_use]
     pub fn conditions(&self) -> [PolicyCondition; 3] {
         let (ready, reason, message) = match (self.nodes, self.usable_nodes) {
@@ -161,14 +164,14 @@ pub struct PolicyCondition {
 }
 
 impl PolicyCondition {
-    /// `True`, or `False` and why: `False,NoNodes`.
+    /// Returns `True`, or `False` with the reason: `False,NoNodes`.
     #[must_use]
     pub fn word(&self) -> String {
         if self.holds { "True".to_owned() } else { format!("False,{}", self.reason) }
     }
 }
 
-/// The conditions of a policy that is not valid: it is ignored as a whole.
+/// Returns the conditions of an invalid policy, which is ignored entirely.
 #[must_use]
 pub(crate) fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 3] {
     let message = problem.to_owned();
@@ -185,7 +188,7 @@ pub(crate) fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 3] {
     ]
 }
 
-/// The status of every policy of the world, in their order.
+/// Returns the status of every policy of the world, in their order.
 #[must_use]
 pub fn statuses(world: &World, enough: Deadline<'_>) -> Vec<PolicyStatus> {
     let cluster = &world.cluster;
@@ -231,7 +234,7 @@ fn count<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>,
     status.stale += usize::from(migration::runs(vmi) && !stale(vmi, &world.cluster).is_empty());
 }
 
-/// The CPU features that a running guest's launcher asks for and no node, its own included, offers.
+/// Returns the CPU features that a running guest's launcher requires and no node, its own included, has.
 #[must_use]
 pub fn stale(vmi: &Vmi, cluster: &Cluster) -> Vec<String> {
     let selector = cluster.current_launcher(vmi).map(|pod: &Launcher| &pod.placement.selector);

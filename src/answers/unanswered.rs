@@ -1,6 +1,6 @@
-//! Where libvirt gave no answer about the guests of a question, and why: by node, and by guest.
+//! The questions about guests that libvirt did not answer, with the reason: by node, and by guest.
 //!
-//! A node that cannot take a guest for reasons other than its CPU is not asked, and is not among these.
+//! A node that cannot take a guest for reasons other than its CPU is not asked and is not listed.
 
 use std::collections::BTreeMap;
 
@@ -13,46 +13,46 @@ use crate::say::alike;
 use crate::say::plural::{counted, fold_names};
 use crate::world::World;
 
-/// How many names a line names.
+/// Number of names in a line.
 const NAMED: usize = 3;
-/// How many reasons are said, each in a line.
+/// Number of reasons shown, each in a line.
 const REASONS: usize = 6;
 
-/// Where libvirt gave no answer. Also JSON of `audit` and `drain`: fields are only ever added.
+/// The missing answers of libvirt. Also JSON of `audit` and `drain`: fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unanswered {
-    /// The nodes that do not say whether they provide the CPU of a guest.
+    /// The nodes that did not answer whether they provide the CPU of a guest.
     pub nodes: Vec<UnansweredNode>,
-    /// The guests whose own CPU is not known: judged by labels alone.
+    /// The guests with an unknown CPU, which are judged by labels alone.
     pub guests: Vec<UnansweredGuest>,
 }
 
-/// A node that gives no answer.
+/// A node that did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnansweredNode {
     /// The node.
     pub node: String,
-    /// Why, in one word.
+    /// The reason, in one word.
     pub code: &'static str,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub reason: String,
-    /// About how many guests.
+    /// Number of guests concerned.
     pub guests: usize,
 }
 
-/// A guest whose CPU is not known.
+/// A guest with an unknown CPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnansweredGuest {
     /// `namespace/name`.
     pub guest: String,
-    /// Why, in one word.
+    /// The reason, in one word.
     pub code: &'static str,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub reason: String,
 }
 
 impl Unanswered {
-    /// What is not known of these guests; `None` where libvirt was not asked, and no answers were read.
+    /// Collects the missing answers about these guests; `None` if libvirt was not asked and no answers were read.
     #[must_use]
     pub(crate) fn of<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>) -> Option<Self> {
         let cluster = &world.cluster;
@@ -93,7 +93,7 @@ impl Unanswered {
         Some(out)
     }
 
-    /// A line for each reason, with the first of its nodes or guests; of many reasons the first ones.
+    /// Returns a line for each reason, with the first of its nodes or guests; of many reasons only the first ones.
     #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
         let nodes = self.nodes.iter().map(|row| (row.code, row.reason.clone(), row.node.clone()));
@@ -104,7 +104,7 @@ impl Unanswered {
     }
 }
 
-/// What libvirt does not say `of_what`, in lines.
+/// Formats the missing answers `of_what`, in lines.
 fn lines(
     of_what: &str,
     said: impl Iterator<Item = (&'static str, String, String)>,

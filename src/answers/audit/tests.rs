@@ -14,7 +14,7 @@ fn features() -> Vec<String> {
     [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature).collect()
 }
 
-/// One guest of each sort: in danger where it is, stuck, with one target left, well, and two that are stopped.
+/// One guest of each kind: own node lost, stuck, one target left, fits, and two that are stopped.
 fn world(policies: &[Value]) -> World {
     let nodes: Vec<Node> = intel().tweak(|nodes| take(of(nodes, "node-d"), &[feature("fpu")]));
     let mut objects: Vec<ClusterObject> = Vec::new();
@@ -56,7 +56,7 @@ fn the_worst_comes_first() {
     assert_eq!(order, expected, "what is urgent would be read last, or not at all");
 }
 
-/// The audit agrees with what the webhook says of the same guest's migration.
+/// The audit agrees with the webhook's answer to the same guest's migration.
 #[test]
 fn a_guest_is_judged_by_what_is_left_of_its_selector() {
     let row = |selectors: &str| {
@@ -102,7 +102,7 @@ fn a_row_tells_what_scripts_ask_for() {
     assert_eq!((off.stand, off.node.as_deref(), off.start_nodes), (LifeStage::Stopped, None, Some(5)));
 }
 
-/// What a policy would deny or warn about, were it asked for by a person.
+/// The number of guests that a policy would deny or warn about if a person requested them.
 #[rstest]
 #[case::built_in(None, 0, 5)]
 #[case::enforced(Some(json!({"enforce": "Pinned"})), 3, 2)]
@@ -114,7 +114,7 @@ fn a_policy_is_tried_before_it_is_enforced(#[case] spec: Option<Value>, #[case] 
     assert_eq!((count(PolicyAnswer::Deny), count(PolicyAnswer::Warn)), (denied, warned), "{rows:#?}");
 }
 
-/// The dry look before a common model is enforced: whose CPU changes at the next start.
+/// A dry run of a common model: the guests that get another CPU at the next start.
 #[test]
 fn what_a_policy_would_change() {
     let world = |spec: Value| {
@@ -170,7 +170,7 @@ fn an_audit_ends_at_its_deadline() {
     assert_eq!(audit(&world(&[]), &|| true), Vec::new());
 }
 
-/// One rule of denial: what the audit counts is what the webhook answers to the same object.
+/// The denials that the audit counts are those that the webhook answers to the same object.
 #[rstest]
 #[case::enforced(json!({"enforce": "Unschedulable"}))]
 #[case::another_model(json!({"commonModel": {"name": "Cascadelake-Server", "replaces": ["HostModel"], "otherwise": "Deny"}}))]

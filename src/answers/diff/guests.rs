@@ -1,4 +1,4 @@
-//! Which guests stand otherwise than before, and for which labels.
+//! The guests with another verdict than before, and the labels that caused it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -18,77 +18,77 @@ use crate::kubevirt::{migration, subject};
 use crate::say;
 use crate::world::World;
 
-/// A guest that stands otherwise than before.
+/// A guest with another verdict than before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuestChange {
     /// `namespace/name`.
     pub guest: String,
-    /// Its verdict before, or null where it was not there.
+    /// Its verdict before; null if it did not exist.
     pub before: Option<&'static str>,
-    /// Its verdict now, or null where it is not there.
+    /// Its verdict now; null if it does not exist.
     pub after: Option<&'static str>,
-    /// The keys of the labels that decided: that nodes lost, or gained, or that it asks for now, or no more.
+    /// Keys of the labels that caused it: nodes lost or gained them, or the guest requires them now or no longer.
     pub because: Vec<String>,
-    /// What else of nodes decided, by what happened and the node's name: of many nodes the first.
+    /// Other causes on nodes, sorted by change and node name; for many nodes only the first.
     pub because_nodes: Vec<NodeCause>,
-    /// Whether KubeVirt's release and configuration decided: by those of before, its verdict now would be another one.
+    /// Whether KubeVirt's release or configuration caused it: with the old ones, its verdict now would be different.
     pub because_kubevirt: bool,
-    /// Whether it is worse off.
+    /// The direction of the change.
     pub turn: Direction,
-    /// Whether it did not match the node it ran on.
+    /// Whether its launcher did not match the node it ran on.
     pub own_node_before: bool,
-    /// Whether it does not match the node it runs on.
+    /// Whether its launcher does not match the node it runs on.
     pub own_node_after: bool,
-    /// Why KubeVirt refused to migrate it before; null where it did not.
+    /// The reason why KubeVirt refused to migrate it before; null if it did not refuse.
     pub not_migratable_before: Option<String>,
-    /// Why KubeVirt refuses to migrate it now; null where it does not.
+    /// The reason why KubeVirt refuses to migrate it now; null if it does not refuse.
     pub not_migratable_after: Option<String>,
-    /// The node that it runs on by its VMI, where that node was there before and is not now.
+    /// The node named by its VMI, if that node existed before and does not now.
     pub node_gone: Option<String>,
 }
 
-/// What happened to a node, beside its labels, that decided for a guest.
+/// A change of a node, other than of its labels, that caused a change of a guest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct NodeCause {
-    /// `removed`, `added`, `the guest runs there now`, or as in `also` of the node: `cordoned`, `not ready`, `taint …`, each also after
-    /// `no longer `.
+    /// `removed`, `added`, `the guest runs there now`, or an entry of the node's `also`: `cordoned`, `not ready`,
+    /// `taint …`, each also after `no longer `.
     pub change: String,
     /// The node.
     pub node: String,
 }
 
-/// What the change means for a guest.
+/// The direction of a change for a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// It is worse off.
+    /// Worse off.
     Worse,
-    /// It is better off.
+    /// Better off.
     Better,
-    /// It was not there before.
+    /// Did not exist before.
     Came,
-    /// It is not there any more.
+    /// Does not exist any more.
     Went,
-    /// What it was, or what it is, is not known.
+    /// The verdict before or after is not known.
     Unknown,
 }
 
-/// The guests that stand otherwise: each is in the list of what is otherwise, or in several.
+/// The changed guests: each is in the list for its kind of change, or in several.
 #[derive(Debug, Default)]
 pub(super) struct GuestChanges {
-    /// Those whose verdict is another one.
+    /// Guests with another verdict.
     pub(super) guests: Vec<GuestChange>,
-    /// Those that ceased to match their own node, or match it again.
+    /// Guests that ceased to match their own node, or match it again.
     pub(super) own_node: Vec<GuestChange>,
-    /// Those that KubeVirt refuses to migrate since, or no longer.
+    /// Guests that KubeVirt refuses to migrate now and did not before, or the other way round.
     pub(super) not_migratable: Vec<GuestChange>,
-    /// Those whose node is gone.
+    /// Guests on a node that does not exist any more.
     pub(super) node_gone: Vec<GuestChange>,
 }
 
-/// The guests that stand otherwise, by name. `before` is the new side as it would be under KubeVirt's release and configuration of
-/// before, where those changed.
+/// Returns the changed guests, by name. `before` is the new side under the old release and configuration of KubeVirt;
+/// `None` if neither changed.
 pub(super) fn changes(
     old: &World,
     new: &World,
@@ -109,7 +109,7 @@ pub(super) fn changes(
         let node_gone = is.and_then(|guest| sides.node_gone(guest));
         let Some(turn) = turn(stood, stands, node_gone.is_some()) else { continue };
         let differs = |of: fn(GuestVerdict) -> bool| {
-            // Who came or went ceased to match nothing.
+            // A guest on one side only has nothing to compare.
             stood.zip(stands).is_some_and(|(stood, stands)| of(stood) != of(stands))
         };
         let verdicts = (stood.map(|stood| stood.verdict), stands.map(|stands| stands.verdict));
@@ -157,7 +157,7 @@ pub(super) fn changes(
     out
 }
 
-/// Why KubeVirt refuses to migrate a guest, if it does.
+/// Returns the reason why KubeVirt refuses to migrate a guest; `None` if it does not refuse.
 fn not_migratable(guest: GuestOf<'_>) -> Option<String> {
     match guest {
         GuestOf::Vmi(vmi) if migration::runs(vmi) => {
@@ -167,7 +167,7 @@ fn not_migratable(guest: GuestOf<'_>) -> Option<String> {
     }
 }
 
-/// What it means; `None` where it is the same as before.
+/// Returns the direction of a guest's change; `None` if nothing changed.
 fn turn(stood: Option<GuestVerdict>, stands: Option<GuestVerdict>, node_gone: bool) -> Option<Direction> {
     let (stood, stands) = match (stood, stands) {
         (Some(stood), Some(stands)) => (stood, stands),
@@ -190,54 +190,54 @@ fn turn(stood: Option<GuestVerdict>, stands: Option<GuestVerdict>, node_gone: bo
     Some(if rank(&stands) > rank(&stood) { Direction::Worse } else { Direction::Better })
 }
 
-/// How bad a verdict is; `None` where it is not known, or there is none.
+/// Returns the rank of a verdict, best first; `None` if it is unknown or there is no verdict.
 fn rank(verdict: Option<&str>) -> Option<usize> {
     ["fits", "fragile", "pinned", "unschedulable"].iter().position(|word| Some(*word) == verdict)
 }
 
-/// How many of many nodes are asked what each of them lacks.
+/// Number of nodes for which missing entries are computed one by one.
 const FEW: usize = 16;
 
-/// What decided for a guest.
+/// The causes of a guest's change.
 #[derive(Clone, Debug, Default)]
 struct Reasons {
-    /// Keys of labels.
+    /// Label keys.
     labels: BTreeSet<String>,
     nodes: BTreeSet<NodeCause>,
 }
 
-/// What decided between two placements: of nodes that took a pod and do not, and of those that do and did not.
+/// The causes of a different placement: nodes that took the pod and do not now, and the other way round.
 #[derive(Debug, Default)]
 struct Decided {
     lost: Vec<OfNode>,
     gained: Vec<OfNode>,
 }
 
-/// What of one node decided.
+/// The causes on one node.
 #[derive(Debug)]
 struct OfNode {
     name: String,
     labels: Vec<String>,
     changes: Vec<String>,
-    /// Whether another node has the labels that this one has, and lost or gained the same.
+    /// Whether another node has the same labels and lost or gained the same ones.
     has_like: bool,
 }
 
-/// Both clusters, and which node is which.
+/// Both clusters, with the mapping between their nodes.
 struct Sides<'w> {
     old: Verdicts<'w>,
     new: Verdicts<'w>,
     old_world: &'w World,
     new_world: &'w World,
-    /// By the old cluster's numbers, the new cluster's.
+    /// The new cluster's index of each node of the old cluster; `None` if the node was removed.
     now: Vec<Option<NodeIndex>>,
-    /// The nodes that were not there.
+    /// The added nodes.
     came: Vec<NodeIndex>,
-    /// What was found for guests that demand the same, before and now.
+    /// Causes already computed, by the demands before and now.
     known: HashMap<(*const Demand, *const Demand), KnownReasons>,
 }
 
-/// The demands are held, so that no other one takes their place.
+/// The demands are kept alive so that their addresses, which are keys, are not reused.
 struct KnownReasons {
     _held: (Rc<Demand>, Rc<Demand>),
     decided: Rc<Decided>,
@@ -257,7 +257,7 @@ impl<'w> Sides<'w> {
         }
     }
 
-    /// The node that a guest runs on, where it was there and is not.
+    /// Returns the node a guest runs on, if it existed before and does not now.
     fn node_gone(&self, guest: GuestOf<'_>) -> Option<String> {
         let GuestOf::Vmi(vmi) = guest else { return None };
         let node = &vmi.status.node_name;
@@ -266,7 +266,7 @@ impl<'w> Sides<'w> {
         (migration::runs(vmi) && is_gone).then(|| node.clone())
     }
 
-    /// What decided.
+    /// Returns the causes of a guest's change.
     fn reasons(
         &mut self,
         was: GuestOf<'w>,
@@ -303,14 +303,14 @@ impl<'w> Sides<'w> {
         let on = |vmi: Option<&'w Vmi>| vmi.map(|vmi| vmi.status.node_name.as_str()).filter(|node| !node.is_empty());
         let (ran_on, runs_on) = (on(ran), on(runs));
         let mut out = Reasons::default();
-        // Each node of a start counts both ways: one on which a guest would be stuck may be lost.
+        // For a start, lost and gained nodes both count: losing a node on which the guest would be stuck is better.
         let of_turn: [&[OfNode]; 2] = match turn {
             Some(Ordering::Greater) if runs.is_some() && ran.is_some() => [&decided.lost, &[]],
             Some(Ordering::Less) if runs.is_some() && ran.is_some() => [&[], &decided.gained],
             _ => [&decided.lost, &decided.gained],
         };
         for node in of_turn.into_iter().flatten() {
-            // The node that it stays on is no target, before and now.
+            // The node a guest stays on is no target, neither before nor now.
             let is_own = ran_on == runs_on && runs_on == Some(node.name.as_str());
             if !is_own || node.has_like {
                 out.labels.extend(node.labels.iter().cloned());
@@ -325,7 +325,7 @@ impl<'w> Sides<'w> {
             if before != now {
                 out.nodes.insert(NodeCause { change: RUNS_THERE.to_owned(), node: now.to_owned() });
             } else if is_there(self.new_world) && !is_there(self.old_world) {
-                // Without its node nothing is known of it.
+                // Without its node nothing is known about the guest.
                 out.nodes.insert(NodeCause { change: "added".to_owned(), node: now.to_owned() });
             }
         }
@@ -346,7 +346,7 @@ impl<'w> Sides<'w> {
         decided
     }
 
-    /// What of nodes let them take a pod before and not now, or the other way round.
+    /// Returns the changes of nodes that let them take a pod before and not now, or the other way round.
     fn between(&self, asked: &Placement<'_>, asks: &Placement<'_>) -> Decided {
         let (old, new): (&Fleet, &Fleet) = (&self.old_world.cluster.fleet, &self.new_world.cluster.fleet);
         let (before, after) = (old.look_up(asked), new.look_up(asks));
@@ -375,11 +375,11 @@ impl<'w> Sides<'w> {
     }
 }
 
-/// The guest moved there.
+/// The change of a guest that moved to a node.
 const RUNS_THERE: &str = "the guest runs there now";
 
-/// Why nodes refuse a pod that they take on the other side. Nodes of one profile lack the same of a CPU; of what is each node's own, a
-/// few show enough.
+/// Returns why nodes refuse a pod that they take on the other side. Nodes with one profile lack the same CPU labels; of
+/// what differs by node, the first few are shown.
 fn of_nodes(lookup: &Lookup<'_, '_>, nodes: &Bits, other: &Fleet, prefix: &str) -> Vec<OfNode> {
     let fleet = lookup.fleet();
     let mut profiles: HashMap<NodeIndex, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! What changed of KubeVirt itself: its release and its configuration, and what that means for guests.
+//! Changes of KubeVirt's release and configuration, and their effect on guests.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -12,20 +12,20 @@ use crate::kubevirt::wire::{Architectures, Configuration, DeveloperConfiguration
 use crate::say::plural;
 use crate::world::World;
 
-/// A setting that is another one.
+/// A changed setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SettingChange {
     /// `observedKubeVirtVersion`, `defaultArchitecture`, or the field below `spec.configuration` of the KubeVirt resource.
     pub setting: String,
-    /// What it was; null where it was not set.
+    /// The value before; null if it was not set.
     pub before: Option<String>,
-    /// What it is; null where it is not set.
+    /// The value now; null if it is not set.
     pub after: Option<String>,
-    /// What that means for guests, as far as is known; empty where nothing is.
+    /// The effect on guests, as far as it is known; else empty.
     pub means: String,
 }
 
-/// The new side under KubeVirt's release and configuration of before.
+/// Returns the new side under the old release and configuration of KubeVirt.
 pub(super) fn as_before(old: &World, new: &World) -> World {
     let mut out = new.clone();
     out.cluster.config = old.cluster.config.clone();
@@ -34,12 +34,12 @@ pub(super) fn as_before(old: &World, new: &World) -> World {
     out
 }
 
-/// Whether a side holds a KubeVirt resource: else nothing is known of its configuration.
+/// Whether a side holds a KubeVirt resource: without one its configuration is not known.
 fn is_known(cluster: &Cluster) -> bool {
     cluster.has_kubevirt()
 }
 
-/// Why nothing is said of KubeVirt, where one side alone holds its resource.
+/// Returns why KubeVirt was not compared, if only one side holds its resource.
 pub(super) fn not_known(old: &Cluster, new: &Cluster) -> Option<String> {
     let side = match (is_known(old), is_known(new)) {
         (true, false) => "new",
@@ -51,7 +51,7 @@ pub(super) fn not_known(old: &Cluster, new: &Cluster) -> Option<String> {
     ))
 }
 
-/// What changed, release first.
+/// Returns the changes, release first.
 pub(super) fn changes(old: &Cluster, new: &Cluster) -> Vec<SettingChange> {
     let mut out = Changes::default();
     if let (ReleaseKnown::Observed(before), ReleaseKnown::Observed(after)) = (&old.release, &new.release) {
@@ -67,8 +67,8 @@ pub(super) fn changes(old: &Cluster, new: &Cluster) -> Vec<SettingChange> {
 
 const AT_NEXT_START: &str = "guests that state none get it at their next start; those that run keep theirs";
 
-/// The rules about pods of guests that one release follows and another does not, each with what it says where it holds. From
-/// [`Release`], where KubeVirt's source is named.
+/// A rule about pods of guests that some releases follow, with its text where it holds and where it does not. From
+/// [`Release`], which cites KubeVirt's source.
 type ReleaseRule = (fn(Release) -> bool, &'static str, &'static str);
 
 const RULES: [ReleaseRule; 5] = [
@@ -145,7 +145,7 @@ impl Changes {
         self.add(setting, listed(&before), listed(&after), || means(&gained, &lost));
     }
 
-    /// A field that is not listed does not compile.
+    /// Compares every field: a field that is not listed does not compile.
     fn configuration(&mut self, old: &Configuration, new: &Configuration) {
         let Configuration {
             cpu_model,
@@ -277,7 +277,7 @@ impl Changes {
     }
 }
 
-/// What a feature gate is about, of those that affect where guests run (`ClusterConfig::gate`).
+/// Returns the effect of a feature gate that affects where guests run (`ClusterConfig::gate`); `None` for other gates.
 fn of_gate(gate: &str) -> Option<&'static str> {
     Some(match gate {
         "HypervStrictCheck" => "HypervStrictCheck makes launchers ask for the labels of their Hyper-V settings",

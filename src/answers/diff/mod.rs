@@ -1,5 +1,5 @@
-//! What changed between two looks at a cluster: labels that came and went, KubeVirt's release and configuration, and for whom that is
-//! better or worse.
+//! The comparison of two states of a cluster: labels gained and lost, KubeVirt's release and configuration, and the
+//! guests that are better or worse off.
 
 mod guests;
 mod kubevirt;
@@ -21,37 +21,38 @@ pub use kubevirt::SettingChange;
 pub use nodes::{Frozen, NodeChange, Unlike, What};
 pub use restarts::ProvedRestart;
 
-/// What changed. Also the JSON of `cpufit diff`: fields are only ever added.
+/// The differences. Also the JSON of `cpufit diff`: fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diff {
-    /// The nodes that came, went or changed, by name.
+    /// The nodes that were added, removed or changed, by name.
     pub nodes: Vec<NodeChange>,
-    /// The guests whose verdict is another one, by name.
+    /// The guests with another verdict, by name.
     pub guests: Vec<GuestChange>,
-    /// How many guests are worse off; who was not there before is not counted.
+    /// Number of guests that are worse off; new guests are not counted.
     pub worse: usize,
-    /// How many are better off.
+    /// Number of guests that are better off.
     pub better: usize,
-    /// The guests that ceased to match the node they run on, or match it again, whatever their verdict.
+    /// The guests that ceased to match the node they run on, or match it again, regardless of their verdict.
     pub own_node: Vec<GuestChange>,
-    /// The guests that KubeVirt refuses to migrate and did not, or no longer refuses to, whatever their verdict.
+    /// The guests that KubeVirt refuses to migrate now and did not before, or the other way round, regardless of their
+    /// verdict.
     pub not_migratable: Vec<GuestChange>,
-    /// The guests whose node is not there any more, whatever their verdict.
+    /// The guests on a node that does not exist any more, regardless of their verdict.
     pub node_gone: Vec<GuestChange>,
-    /// What changed of KubeVirt: its release, and what of its configuration affects guests.
+    /// Changes of KubeVirt: its release, and settings that affect guests.
     pub kubevirt: Vec<SettingChange>,
     /// Nodes of the new cluster whose labels are frozen by the annotation `skip-node`.
     pub frozen: Vec<Frozen>,
     /// Nodes of the new cluster whose CPU labels differ from those of most nodes with their host model.
     pub unlike: Vec<Unlike>,
-    /// CPU labels that guests who are worse off ask for, and that no node has any more.
+    /// CPU labels that worse-off guests require and that no node has any more.
     pub gone: Vec<String>,
-    /// Guests that are worse off for such labels, and that a restart as they are is proved to help: of many the first that were looked at.
+    /// Worse-off guests that lack such a label and that a restart is proved to help; only the first ones are tried.
     pub restarts: Vec<ProvedRestart>,
-    /// What could not be compared, and why, a sentence each.
+    /// The parts that could not be compared, and why: one sentence each.
     pub not_known: Vec<String>,
-    /// Whether guests were compared: a dump without any tells nothing of those that were there.
+    /// Whether guests were compared. If a dump holds none, nothing is known about the guests of the other.
     pub are_guests_compared: bool,
 }
 
@@ -62,23 +63,23 @@ impl Diff {
         self.nodes.is_empty() && self.kubevirt.is_empty() && self.changes().next().is_none()
     }
 
-    /// All that happened to guests: one may be in several lists.
+    /// Returns all changes of guests: one guest may be in several lists.
     pub fn changes(&self) -> impl Iterator<Item = &GuestChange> {
         [&self.node_gone, &self.own_node, &self.not_migratable, &self.guests].into_iter().flatten()
     }
 
-    /// The guests to which it turned so, each once.
+    /// Returns the guests that changed in this direction, each once.
     #[must_use]
     pub fn turned(&self, turn: Direction) -> BTreeSet<&str> {
         self.changes().filter(|change| change.turn == turn).map(|change| change.guest.as_str()).collect()
     }
 }
 
-/// What changed from one cluster to the other.
+/// Compares two clusters.
 ///
-/// Only guests whose `namespace/name` is asked for are compared.
+/// Compares only guests for which `is_asked_for` returns true for `namespace/name`.
 ///
-/// `progress` is called with how many guests have been compared, and of how many.
+/// `progress` is called with the number of guests compared so far and the total.
 #[must_use]
 pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progress: &dyn Fn(usize, usize)) -> Diff {
     let (are_guests_compared, mut not_known) = comparable(&old.cluster, &new.cluster);
@@ -119,8 +120,8 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
     out
 }
 
-/// Whether guests can be compared, and what of them cannot. A dump says nothing of a kind that it does not hold; a live cluster that
-/// shows none has none.
+/// Whether guests can be compared, and the parts that cannot. A dump that holds no objects of a kind proves nothing
+/// about it; a live cluster that shows none has none.
 fn comparable(old: &Cluster, new: &Cluster) -> (bool, Vec<String>) {
     let holds = |cluster: &Cluster| cluster.vmis().next().is_some() || cluster.vms().next().is_some();
     let said = |side: &str, what: &str| format!("the {side} dump holds {what}");
@@ -148,7 +149,7 @@ fn comparable(old: &Cluster, new: &Cluster) -> (bool, Vec<String>) {
     }
 }
 
-/// Two dumps of nodes alone.
+/// The message for two dumps that hold nodes only.
 const NO_GUESTS: &str =
     "neither dump holds guests (VirtualMachines and VirtualMachineInstances): nothing can be said of them";
 

@@ -1,4 +1,4 @@
-//! Which nodes changed, and how.
+//! The nodes that changed, and how.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,38 +8,39 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 
-/// A node that came, went or changed.
+/// A node that was added, removed or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeChange {
     /// The node.
     pub node: String,
-    /// The labels that it has and had not: the key alone where the value is `true`, else `key=value`; sorted.
+    /// Labels it has now and had not: the key alone if the value is `true`, else `key=value`; sorted.
     pub gained: Vec<String>,
-    /// The labels that it had and has not.
+    /// Labels it had and has not now.
     pub lost: Vec<String>,
-    /// What became of the node.
+    /// The kind of change.
     pub change: What,
-    /// Its host model, as its label names it.
+    /// Its host model, from its label.
     pub host_model: Option<String>,
-    /// Its host model before, where it was there and had one.
+    /// Its host model before; `None` if it did not exist or had none.
     pub host_model_before: Option<String>,
-    /// Whether its labels name another vendor or host model than before: it has another CPU, or its CPU another name. What was true of
-    /// the one before need not be of this one.
+    /// Whether its labels name another vendor or host model than before: its CPU was replaced or renamed. Facts about
+    /// the old CPU need not hold for the new one.
     pub other_cpu: bool,
-    /// What changed of it besides labels: `cordoned`, `taint …`, `annotation skip-node`, `not ready`; what ended begins with `no longer `.
+    /// Changes other than labels: `cordoned`, `taint …`, `annotation skip-node`, `not ready`; a state that ended begins
+    /// with `no longer `.
     pub also: Vec<String>,
 }
 
-/// What became of a node.
+/// The kind of change of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum What {
-    /// It was not there.
+    /// On the new side only.
     Added,
-    /// It is not there.
+    /// On the old side only.
     Removed,
-    /// It was there and is.
+    /// On both sides.
     Changed,
 }
 
@@ -49,7 +50,7 @@ pub enum What {
 pub struct Frozen {
     /// The node.
     pub node: String,
-    /// Whether it was so before.
+    /// Whether they were frozen before.
     pub was_before: bool,
     /// Whether its labels name another CPU than before, though they are frozen.
     pub other_cpu: bool,
@@ -63,20 +64,20 @@ pub struct Unlike {
     pub nodes: Vec<String>,
     /// The host model.
     pub host_model: String,
-    /// How many nodes are alike.
+    /// Number of nodes with equal labels.
     pub alike: usize,
-    /// The keys that those have and these have not.
+    /// Keys that those nodes have and these lack.
     pub lacks: Vec<String>,
-    /// The other way round.
+    /// Keys that these nodes have and those lack.
     pub has: Vec<String>,
 }
 
 type LabelPair<'f> = (&'f str, &'f str);
 
-/// All nodes that came, went or changed, by name.
+/// Returns all nodes that were added, removed or changed, by name.
 pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
     let mut out = Vec::new();
-    // The CPU labels of nodes with one profile changed in the same way.
+    // The CPU labels of nodes with one profile changed equally.
     let mut of_profiles: HashMap<(NodeIndex, NodeIndex), Labels> = HashMap::new();
     for node in old.in_name_order() {
         let name = old.name(node);
@@ -125,7 +126,7 @@ fn host_model(fleet: &Fleet, node: NodeIndex) -> Option<String> {
     fleet.names_under(node, Family::HostModelCpu).first().map(|model| (*model).to_owned())
 }
 
-/// Whether labels of the CPU name another one: of a family that is labelled before and after.
+/// Whether the vendor or host model labels name another CPU; only families labelled on both sides are compared.
 fn has_other_cpu(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> bool {
     [Family::CpuVendor, Family::HostModelCpu].into_iter().any(|family| {
         let (before, after) = (old.names_under(was, family), new.names_under(is, family));
@@ -160,7 +161,7 @@ impl Labels {
     }
 }
 
-/// What changed of a node besides its labels.
+/// Returns the changes of a node other than labels.
 fn also(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> Vec<String> {
     let state = |fleet: &Fleet, node: NodeIndex| -> BTreeSet<String> {
         let taints = fleet.taints(node).iter().filter(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
@@ -175,7 +176,7 @@ fn also(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> Vec<String> 
     after.difference(&before).cloned().chain(ended).collect()
 }
 
-/// The nodes whose labels are frozen, by name.
+/// Returns the nodes with frozen labels, by name.
 pub(super) fn frozen(old: &Fleet, new: &Fleet) -> Vec<Frozen> {
     let is_frozen = |node: &NodeIndex| new.skip_node(*node).is_some();
     let row = |node: NodeIndex| {
@@ -190,7 +191,7 @@ pub(super) fn frozen(old: &Fleet, new: &Fleet) -> Vec<Frozen> {
     new.in_name_order().into_iter().filter(is_frozen).map(row).collect()
 }
 
-/// The nodes that differ from most others with their host model.
+/// Returns the nodes that differ from most others with their host model.
 pub(super) fn unlike(fleet: &Fleet) -> Vec<Unlike> {
     let mut out = Vec::new();
     let vendors = fleet.bearers(Family::CpuVendor);

@@ -1,4 +1,4 @@
-//! For which guests a restart as they are is proved to help: by how they stand at their next start, with the nodes of now.
+//! Guests that a restart without changes is proved to help, judged by their next start on the nodes of now.
 
 use std::collections::BTreeSet;
 
@@ -19,21 +19,22 @@ use crate::world::World;
 pub struct ProvedRestart {
     /// `namespace/name`.
     pub guest: String,
-    /// On how many nodes it may start.
+    /// Number of nodes it may start on.
     pub start_nodes: usize,
-    /// The fewest nodes it can migrate to from there, over those.
+    /// Fewest migration targets from any of those nodes.
     pub least_targets: usize,
-    /// The most.
+    /// Most migration targets from any of those nodes.
     pub most_targets: usize,
-    /// Whether a policy with `launcherSelectors: DropStale` helps as well, without a restart; found out for the first guests alone.
+    /// Whether a policy with `launcherSelectors: DropStale` helps too, without a restart; computed for the first guests
+    /// only.
     pub or_drop_stale: bool,
 }
 
-/// For how many guests it is found out whether a policy would help.
+/// Number of guests for which the effect of a policy is computed.
 const JUDGED_WHOLE: usize = 32;
 
-/// The running guests of `guests` (`namespace/name`) that a restart brings to a node, and that could go from there to another one, at least from
-/// some of the nodes they may start on.
+/// Returns the running guests of `guests` (`namespace/name`) that a restart brings to a node, and that could migrate to
+/// another one at least from some of their start nodes.
 pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestart> {
     let mut states = GuestStates::new(world);
     let mut out = Vec::new();
@@ -56,7 +57,7 @@ pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestar
     out
 }
 
-/// Whether two nodes at least take it at its start on which its volumes can be used, as far as those are known.
+/// Whether at least two nodes that take the guest at its start can use its volumes, as far as those are known.
 fn has_its_volumes(vmi: &Vmi, world: &World) -> bool {
     let cluster = &world.cluster;
     let Some(usable) = BoundVolume::all_usable(&subject::bound_volumes(vmi, cluster), &cluster.fleet) else {

@@ -60,7 +60,7 @@ fn refuse(guest: &mut serde_json::Value) {
     guest["status"]["conditions"] = json!([refused]);
 }
 
-/// Guests that run, wait and are stopped; of those that run, some are not to be migrated.
+/// Guests that run, wait and are stopped; KubeVirt refuses to migrate some of the running ones if `are_refused`.
 fn objects(guests: &[(usize, &'static str, bool)], are_refused: bool) -> Vec<ClusterObject> {
     let all = [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat();
     let inherited = || all.iter().map(|name| feature(name));
@@ -231,7 +231,7 @@ fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is
     );
 }
 
-/// What happens to one of the two targets of a guest, and what is said of it.
+/// A change of one of a guest's two targets, and the cause that is reported.
 #[rstest]
 #[case::cordon(Edit::Cordon, "cordoned")]
 #[case::taint(Edit::Taint, "taint broken:NoSchedule")]
@@ -297,7 +297,7 @@ fn what_changed_of_kubevirt_is_named_with_what_it_means() {
     assert!(found.not_known.iter().any(|line| line.contains("the new side holds no KubeVirt resource")));
 }
 
-/// A dump without guests tells nothing of them, of both sides.
+/// A dump without guests proves nothing about them, on either side.
 #[rstest]
 #[case::new_side(&[(0, "host-model", false)], &[], "the new dump holds no guests")]
 #[case::old_side(&[], &[(0, "host-model", false)], "the old dump holds no guests")]
@@ -312,7 +312,7 @@ fn a_dump_without_guests_tells_nothing_of_them(
     assert!(found.not_known[0].starts_with(expected), "{:?}", found.not_known);
 }
 
-/// A restart ends a guest that no node takes at its next start: it is advised where that start is proved alone.
+/// A restart ends a guest that no node takes at its next start: it is advised only if that start is proved.
 #[rstest]
 #[case::starts_elsewhere("host-model", 1)]
 #[case::model_on_no_node("Lost-Model", 0)]
@@ -332,7 +332,7 @@ fn a_restart_is_advised_where_the_next_start_is_proved(#[case] model: &'static s
     assert!(found.restarts.iter().all(|restart| restart.start_nodes > 0 && restart.most_targets > 0));
 }
 
-/// Hardware of another vendor under the name of a node: labels of the old are no advice for the new.
+/// A node replaced under its old name by hardware of another vendor: the old labels are no advice for the new one.
 #[test]
 fn what_was_true_of_replaced_hardware_is_not_said_of_the_new() {
     let objects = || objects(&[(0, "host-model", false)], false);

@@ -1,4 +1,4 @@
-//! How a guest of a cluster stands: the verdict that an audit gives it, like guests judged once.
+//! The verdict that an audit gives a guest of a cluster; guests with equal demands are judged once.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,19 +15,19 @@ use crate::kubevirt::{migration, subject};
 use crate::policy::LauncherSelectors;
 use crate::world::World;
 
-/// How a guest stands.
+/// The verdict about a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GuestVerdict {
     /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
     pub(super) verdict: &'static str,
     pub(super) severity: Severity,
-    /// Its own node no longer meets its launcher.
+    /// Whether its own node no longer matches its launcher.
     pub(super) own_node: bool,
-    /// KubeVirt refuses to migrate it.
+    /// Whether KubeVirt refuses to migrate it.
     pub(super) not_migratable: bool,
 }
 
-/// All guests of a world, by `namespace/name`, as an audit lists them.
+/// Returns all guests of a world, by `namespace/name`, as an audit lists them.
 pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, GuestOf<'_>> {
     let title = |guest: GuestOf<'_>| {
         let meta = match guest {
@@ -40,11 +40,11 @@ pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, GuestOf<'_>> {
     guest_state::each(cluster).map(|guest| (title(guest), guest)).collect()
 }
 
-/// Tells how guests of a world stand.
+/// Judges the guests of a world.
 pub(super) struct Verdicts<'w> {
     world: &'w World,
     like: Guests<'w>,
-    /// Where policies change what guests ask for, the audit itself.
+    /// The result of the audit itself, if policies change what guests require; else `None`.
     audited: Option<BTreeMap<String, GuestVerdict>>,
 }
 
@@ -76,7 +76,7 @@ impl<'w> Verdicts<'w> {
             GuestOf::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
             GuestOf::Vmi(vmi) => {
                 let verdict = self.like.start(vmi).outcome.as_str();
-                // Whether it can be migrated is known once it runs.
+                // Whether it can be migrated is known only once it runs.
                 GuestVerdict::of(verdict, false, false)
             }
             GuestOf::Vm(vm) => {
@@ -94,12 +94,12 @@ impl<'w> Verdicts<'w> {
         GuestVerdict::of(verdict, is_stuck, own_node(&self.world.cluster, vmi).is_some())
     }
 
-    /// What the migration of a guest demands; `None` where it does not run.
+    /// Returns the demand of a guest's migration; `None` if it does not run.
     pub(super) fn demand(&mut self, vmi: &'w Vmi) -> Option<Rc<Demand>> {
         self.like.demand(vmi)
     }
 
-    /// What its start asks for.
+    /// Returns the placement of its start.
     pub(super) fn start(&self, guest: GuestOf<'_>) -> Placement<'static> {
         let cluster = &self.world.cluster;
         match guest {
@@ -123,7 +123,7 @@ impl GuestVerdict {
     }
 }
 
-/// As [`crate::fit::assess`] judges a migration.
+/// Judges a migration as [`crate::fit::assess`] does.
 fn verdict(fleet: &Fleet, demand: &Demand, own: Option<NodeIndex>) -> &'static str {
     let Ok(placement) = &demand.placement else { return "unknown" };
     if fleet.is_empty() || !fleet.is_labelled(placement.get(label::ARCH)) {
@@ -137,7 +137,8 @@ fn verdict(fleet: &Fleet, demand: &Demand, own: Option<NodeIndex>) -> &'static s
     }
 }
 
-/// Whether a guest's own node no longer meets its launcher, and the labels for which: as [`crate::fit::check`] finds it.
+/// Returns the labels for which a guest's own node no longer matches its launcher, as [`crate::fit::check`] finds them;
+/// `None` if the node matches.
 pub(super) fn own_node(cluster: &Cluster, vmi: &Vmi) -> Option<Vec<String>> {
     let fleet: &Fleet = &cluster.fleet;
     let (pod, node) = (cluster.current_launcher(vmi)?, fleet.find(&vmi.status.node_name)?);

@@ -1,5 +1,5 @@
-//! What may be done for the guests in trouble: the remedies that are offered to them, and a restart, which on a cordoned node
-//! starts a guest elsewhere.
+//! The acts that may free stuck guests: the remedies offered for them, and a restart, which on a cordoned node starts a
+//! guest elsewhere.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,50 +19,50 @@ use crate::fit::verdict::Verdict;
 use crate::kubevirt::eviction::Parallel;
 use crate::world::World;
 
-/// One act. Also the JSON of `leastToDo`: fields are only ever added.
+/// An act. Also the JSON of `leastToDo`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeastAct {
-    /// Which remedy: `uncordon`, `add-labels`, `restart`, ….
+    /// The remedy: `uncordon`, `add-labels`, `restart`, ….
     pub id: &'static str,
     /// The commands, in order.
     pub commands: Vec<String>,
-    /// In one line.
+    /// The act in one line.
     pub summary: String,
     /// `none` or `restart`.
     pub outage: &'static str,
-    /// What may go wrong, in a few words.
+    /// The risk, in a few words.
     pub risk: &'static str,
 }
 
-/// A guest in trouble or beside one: the number of its node among those looked at, and its own among the node's guests.
+/// A key of a guest: the index of its node among the drained ones, and its own among the guests of that node.
 pub(super) type GuestKey = (usize, usize);
 
-/// Something to do.
+/// An act with everything it changes.
 #[derive(Clone, Debug)]
 pub(super) struct Act {
     pub action: Action,
-    /// What its guests lose meanwhile.
+    /// The outage of its guests while it is done.
     pub outage: Outage,
-    /// The guests that it is done to; empty where it is done to nodes, which is for all.
+    /// The guests that it changes; empty if it changes nodes, which affects all guests.
     pub guests: BTreeSet<GuestKey>,
-    /// The policy that it changes.
+    /// The policy that it changes, if any.
     pub policy: Option<String>,
     /// The nodes that it changes.
     pub nodes: Vec<Node>,
-    /// Its commands only read: they free no guest.
+    /// Whether its commands only read and free no guest.
     pub only_looks: bool,
 }
 
 impl Act {
-    /// The least harm first.
+    /// Returns the sort key: the least harm first.
     pub(super) fn rank(&self) -> (Outage, usize) {
         (self.outage, self.action.id() as usize)
     }
 }
 
-/// What may be done for guests that are stuck, and for those that share places; the least harmful first.
+/// Returns the acts that may free guests that are stuck or compete for places; the least harmful first.
 pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
-    // To end guests is no way out where KubeVirt is configured to start no migration.
+    // Shutting guests down is no solution if KubeVirt is configured to start no migration.
     if Parallel::of(&world.cluster).is_off().is_some() {
         return Vec::new();
     }
@@ -82,13 +82,13 @@ pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
 struct Acts<'f> {
     world: &'f World,
     fleet: &'f Fleet,
-    /// The nodes without their cordons; made when it is first asked for.
+    /// The nodes without their cordons; computed at first use.
     opened: OnceCell<Fleet>,
     all: Vec<Act>,
 }
 
 impl Acts<'_> {
-    /// What is offered to one guest.
+    /// Adds the acts that are offered for one guest.
     fn offered(&mut self, world: &World, mover: &EvictedGuest<'_>, key: GuestKey) {
         let (Some(judged), Some(verdict)) = (mover.judged(world), mover.verdict(world)) else { return };
         if mover.fate == EvictionEffect::Moves {
@@ -104,7 +104,7 @@ impl Acts<'_> {
             for action in &offered {
                 self.remedy(mover, key, action);
             }
-            // A node may be cordoned and lack labels as well: then it takes two acts.
+            // A node may be cordoned and lack labels too: then it takes two acts.
             if mover.fitting.is_empty() && !offered.iter().any(is_of_nodes) {
                 let opened = self.opened.get_or_init(|| opened(self.fleet));
                 let verdict = Judgement::new(&judged.subject, opened, Depth::Full).verdict();
@@ -121,11 +121,11 @@ impl Acts<'_> {
         }
     }
 
-    /// Whether a common model is offered that does for good what a restart as it is would do: it takes the guest off the node,
-    /// but where libvirt refuses the guest, it would be as bound there as it is here.
+    /// Whether a common model is offered that fixes permanently what a plain restart would fix once. A restart takes
+    /// the guest off the node, but if libvirt refuses the guest, it would be as bound on the next node as on this one.
     fn is_outdone(&self, subject: &Subject<'_>, verdict: &Verdict) -> bool {
         let mut remedies = verdict.findings.iter().flat_map(|found| &found.remedies);
-        // Labels do not tell where libvirt was asked alone.
+        // Labels do not predict the result if only libvirt was asked.
         subject.asked().is_some()
             && remedies.any(|remedy| matches!(remedy.action, Action::UseModel(_)))
             && !labels_tell_after_restart(&Judgement::new(subject, self.fleet, Depth::Brief))
@@ -148,8 +148,8 @@ impl Acts<'_> {
             }
             Action::AddLabels(add) => self.add_labels(mover, add),
             Action::DropStale(drop) => self.drop_stale(mover, key, drop),
-            // The drain asks for no `addedNodeSelector`; a node that is to be bought, and an upgrade, are no acts of today; a restart is
-            // tried anyhow.
+            // The drain has no `addedNodeSelector`; buying a node and upgrading KubeVirt are no immediate acts; a
+            // restart is tried for every guest.
             Action::DropAddedSelector(_) | Action::AddNode(_) | Action::UpgradeKubeVirt(_) | Action::Restart(_) => {}
             Action::RemoveLabels(_)
             | Action::ChangeSelector(_)
@@ -198,7 +198,7 @@ impl Acts<'_> {
         self.all.push(Act { action, outage, guests, policy: None, nodes, only_looks });
     }
 
-    /// All labels that a node is to get are one act, unless two guests want different values of one.
+    /// Merges all labels for one node into one act, unless two guests need different values of a label.
     fn add_labels(&mut self, mover: &EvictedGuest<'_>, add: &AddLabels) {
         let mut labels: BTreeMap<String, String> = add.labels.iter().cloned().collect();
         let mut replaces = add.replaces;
@@ -221,7 +221,7 @@ impl Acts<'_> {
         self.of_node(mover, add.into());
     }
 
-    /// What a policy drops it drops for all guests that it governs.
+    /// Merges per policy: it drops entries for all guests that it governs.
     fn drop_stale(&mut self, mover: &EvictedGuest<'_>, key: GuestKey, drop: &DropStale) {
         let same = |act: &&mut Act| matches!(act.action, Action::DropStale(_)) && act.policy == mover.policy;
         if let Some(act) = self.all.iter_mut().find(same) {
@@ -252,7 +252,7 @@ fn is_of_nodes(action: &Action) -> bool {
     )
 }
 
-/// All nodes without their cordons.
+/// Returns all nodes without their cordons.
 fn opened(fleet: &Fleet) -> Fleet {
     let cordoned = (0..fleet.len()).filter(|&node| fleet.is_cordoned(node));
     fleet.with(cordoned.map(|node| uncordoned(fleet, node)).collect())

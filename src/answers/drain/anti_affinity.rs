@@ -1,8 +1,8 @@
-//! Which guests and other pods keep a guest off a node: required pod anti-affinity, both ways.
+//! Guests and other pods that exclude a guest from a node: required pod anti-affinity, in both directions.
 //!
-//! Mirrors the scheduler's plugin `InterPodAffinity` (`satisfyPodAntiAffinity`, `satisfyExistingPodsAntiAffinity`), for the
-//! anti-affinity that KubeVirt copies from a guest to its launcher, and that of pods that are no guest's. These stay where they are:
-//! where those of a drained node go is not known.
+//! Mirrors the scheduler's plugin `InterPodAffinity` (`satisfyPodAntiAffinity`, `satisfyExistingPodsAntiAffinity`), for
+//! the anti-affinity that KubeVirt copies from a guest to its launcher, and for that of pods that belong to no guest.
+//! The latter are assumed to stay in place: where the pods of a drained node go is not known.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use crate::kubevirt::wire::Vmi;
 use crate::well_known;
 use crate::world::World;
 
-/// A pod on a node: its terms, and what the terms of others select it by.
+/// A pod on a node: its terms, and the namespace and labels by which the terms of others select it.
 #[derive(Clone, Copy, Debug)]
 struct Side<'s> {
     terms: &'s [AntiAffinityTerm],
@@ -28,7 +28,7 @@ struct Side<'s> {
     of: Of<'s>,
 }
 
-/// Whose labels a pod has.
+/// The owner of a pod's labels.
 #[derive(Clone, Copy, Debug)]
 enum Of<'s> {
     Guest(&'s Vmi),
@@ -36,7 +36,7 @@ enum Of<'s> {
 }
 
 impl<'s> Side<'s> {
-    /// Its labels as they are written.
+    /// Returns its labels as written.
     fn labels(self) -> &'s BTreeMap<String, String> {
         match self.of {
             Of::Guest(vmi) => &vmi.metadata.labels,
@@ -52,7 +52,7 @@ impl<'s> Side<'s> {
     }
 }
 
-/// A pod that is no guest's.
+/// A pod that belongs to no guest.
 #[derive(Clone, Debug)]
 struct Other<'w> {
     pod: &'w OtherPod,
@@ -67,7 +67,7 @@ impl Other<'_> {
     }
 }
 
-/// A guest as other guests' terms see it.
+/// A guest with the data that other guests' terms match.
 #[derive(Clone, Debug)]
 pub(super) struct Resident<'w> {
     pub vmi: &'w Vmi,
@@ -81,21 +81,21 @@ impl Resident<'_> {
     }
 }
 
-/// All guests that run, with their terms, and the other pods on the nodes.
+/// All running guests, with their terms, and the other pods on the nodes.
 #[derive(Clone, Debug)]
 pub(super) struct Residents<'w> {
     cluster: &'w Cluster,
     all: Vec<Resident<'w>>,
-    /// The pods that are no guest's.
+    /// The pods that belong to no guest.
     others: Rc<Vec<Other<'w>>>,
-    /// By guest, the numbers of the guests, and beyond these of the other pods, that it keeps off or that keep it off, sorted; empty
-    /// where no pod has terms.
+    /// By guest: the numbers of the guests, followed by those of the other pods, that exclude it or that it excludes,
+    /// sorted; empty if no pod has terms.
     near: Rc<Vec<Vec<u32>>>,
-    /// Whether all terms have the topology key of nodes.
+    /// Whether all terms use the topology key of nodes.
     is_by_host: bool,
-    /// By the guest's address, its place in `all`.
+    /// The index in `all`, by the address of the guest.
     places: HashMap<*const Vmi, usize>,
-    /// The size of each of `all`; `None` where it is not known what it asks for.
+    /// The size of each of `all`; `None` if its requests are not known.
     sizes: Rc<Vec<Option<SizeIndex>>>,
     space: Space<'w>,
 }
@@ -128,7 +128,7 @@ impl<'w> Residents<'w> {
         Self { cluster, all, others, near, is_by_host, places, sizes: Rc::new(sizes), space }
     }
 
-    /// Whether labels alone decide: no pod keeps a guest off a node, and no node's room is known.
+    /// Whether labels alone decide: no pod excludes a guest from a node, and no node's room is known.
     pub(super) fn is_free(&self) -> bool {
         self.near.is_empty() && self.cluster.room.is_empty()
     }
@@ -142,7 +142,7 @@ impl<'w> Residents<'w> {
         }
     }
 
-    /// A guest that is shut down keeps no other guest off any more, and its room is free.
+    /// Removes a guest that is shut down: it excludes no other guest, and its room is free.
     pub(super) fn end(&mut self, vmi: &Vmi) {
         let Some(&at) = self.places.get(&std::ptr::from_ref(vmi)) else { return };
         let before = self.all[at].node.take();
@@ -151,7 +151,8 @@ impl<'w> Residents<'w> {
         }
     }
 
-    /// The guests of a lower priority on these nodes, whose pods are shut down where a guest of this size needs their room; by name.
+    /// Returns the names of guests with a lower priority on these nodes, which preemption may shut down if a guest of
+    /// this size needs their room.
     pub(super) fn victims(&self, size: SizeIndex, nodes: &Bits) -> Vec<String> {
         let is_lower = |other: SizeIndex| self.space.priority(other) < self.space.yields_to(size);
         let here = self.all.iter().zip(self.sizes.iter()).filter(|(resident, other)| {
@@ -162,7 +163,7 @@ impl<'w> Residents<'w> {
         out
     }
 
-    /// The guests on these nodes that are being deleted, by name.
+    /// Returns the names of the guests on these nodes that are being deleted.
     pub(super) fn being_deleted(&self, nodes: &Bits) -> Vec<String> {
         let ends = |it: &&Resident<'_>| {
             migration::is_being_deleted(&it.vmi.metadata) && it.node.is_some_and(|node| nodes.contains(node))
@@ -172,8 +173,8 @@ impl<'w> Residents<'w> {
         out
     }
 
-    /// The guests and other pods that keep a guest off one of these nodes, the guests of `leaving` left aside; a guest by its
-    /// name.
+    /// Returns the guests, by name, and other pods that exclude a guest from one of these nodes; the guests of
+    /// `leaving` are ignored.
     pub(super) fn keepers(&self, vmi: &Vmi, nodes: &Bits, leaving: &[&Vmi]) -> Vec<String> {
         let Some(own) = self.number(vmi).filter(|_| !self.near.is_empty()) else { return Vec::new() };
         let leaving: HashSet<usize> = leaving.iter().filter_map(|vmi| self.number(vmi)).collect();
@@ -202,17 +203,17 @@ impl<'w> Residents<'w> {
         out
     }
 
-    /// The size of a guest; `None` where it is not known what it asks for, or it does not run.
+    /// Returns the size of a guest; `None` if its requests are not known or it does not run.
     pub(super) fn size(&self, vmi: &Vmi) -> Option<SizeIndex> {
         self.places.get(&std::ptr::from_ref(vmi)).and_then(|&at| self.sizes[at])
     }
 
-    /// How much room nodes have.
+    /// Returns the room on the nodes.
     pub(super) fn space(&self) -> &Space<'w> {
         &self.space
     }
 
-    /// The nodes without room for a guest; `None` where what it asks for is not known.
+    /// Returns the nodes without room for a guest; `None` if its requests are not known.
     pub(super) fn full(&self, vmi: &Vmi) -> Option<Rc<Bits>> {
         self.size(vmi).map(|size| self.space.full(size))
     }
@@ -225,13 +226,13 @@ impl<'w> Residents<'w> {
         self.number(vmi).map(|at| &self.all[at])
     }
 
-    /// Whether other pods than guests are known.
+    /// Whether pods other than guests are known.
     pub(super) fn knows_others(&self) -> bool {
         self.cluster.room.knows_others()
     }
 
-    /// The nodes that other guests and pods keep this one off, the guests of `leaving` left aside. Its own launcher counts as well: it
-    /// runs until its target does.
+    /// Returns the nodes from which other guests and pods exclude this one; the guests of `leaving` are ignored. Its
+    /// own launcher counts too: it runs until its target does.
     pub(super) fn kept_off(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
         let Some(own) = self.number(vmi).filter(|_| !self.near.is_empty()) else {
             return Bits::none(self.cluster.fleet.len());
@@ -240,7 +241,7 @@ impl<'w> Residents<'w> {
         self.closed_by(own, |other| other == own || !leaving.contains(&other))
     }
 
-    /// The nodes that other pods close to a guest, and those of the guests that count, itself among them.
+    /// Returns the nodes that other pods, and the guests for which `counts` is true, close to a guest, itself included.
     fn closed_by(&self, own: usize, counts: impl Fn(usize) -> bool) -> Bits {
         let mut out = Bits::none(self.cluster.fleet.len());
         let mut close = |other: Side<'_>, node: NodeIndex| {
@@ -256,8 +257,8 @@ impl<'w> Residents<'w> {
         out
     }
 
-    /// By the number of each of these guests that is kept off any, the nodes that all others and other pods keep it off, whatever these
-    /// guests do.
+    /// Returns the nodes from which all other guests and pods exclude these guests, wherever these guests are; keyed by
+    /// the index of each guest that is excluded from any node.
     pub(super) fn kept_off_by_others(&self, guests: &[&Vmi]) -> HashMap<usize, Bits> {
         let mut out = HashMap::new();
         if self.near.is_empty() {
@@ -273,7 +274,8 @@ impl<'w> Residents<'w> {
         out
     }
 
-    /// By the number of each of these guests, those that close nodes to it or to which it closes them.
+    /// Returns, by the index of each of these guests, the indices of those that close nodes to it or to which it closes
+    /// nodes.
     pub(super) fn near(&self, guests: &[&Vmi]) -> Vec<Vec<usize>> {
         let mut numbers: HashMap<usize, usize> = HashMap::new();
         let of_guests: Vec<Option<usize>> = guests.iter().map(|vmi| self.number(vmi)).collect();
@@ -285,12 +287,12 @@ impl<'w> Residents<'w> {
         of_guests.iter().map(near).collect()
     }
 
-    /// Whether no pod keeps off others in more than one node: all terms have the topology key of nodes.
+    /// Whether no pod excludes others from more than its node: all terms use the topology key of nodes.
     pub(super) fn is_by_host(&self) -> bool {
         self.is_by_host
     }
 
-    /// Whether a guest's own launcher closes more nodes to it than the one it is on.
+    /// Whether a guest's own launcher closes more nodes to it than its own.
     pub(super) fn closes_beyond_its_node(&self, vmi: &Vmi) -> bool {
         self.find(vmi).is_some_and(|own| {
             own.terms
@@ -299,14 +301,14 @@ impl<'w> Residents<'w> {
         })
     }
 
-    /// The nodes that one guest closes to another where it is on this node.
+    /// Returns the nodes that `other` closes to `vmi` while `other` is on this node.
     pub(super) fn closes(&self, vmi: &Vmi, other: &Vmi, node: NodeIndex) -> Bits {
         let mut out = Bits::none(self.cluster.fleet.len());
         self.closed(vmi, other, node).iter().for_each(|domain| out.union(domain));
         out
     }
 
-    /// Whether one guest closes a node to another where it is on this one.
+    /// Whether `other`, while it is on `at`, closes `node` to `vmi`.
     pub(super) fn closes_node(&self, vmi: &Vmi, other: &Vmi, at: NodeIndex, node: NodeIndex) -> bool {
         self.closed(vmi, other, at).iter().any(|domain| domain.contains(node))
     }
@@ -318,7 +320,7 @@ impl<'w> Residents<'w> {
         }
     }
 
-    /// Whether two guests keep off each other somewhere.
+    /// Whether two guests exclude each other anywhere.
     pub(super) fn are_apart(&self, one: &Vmi, other: &Vmi) -> bool {
         let (Some(one), Some(other)) = (self.number(one), self.number(other)) else { return false };
         self.near.get(one).is_some_and(|near| near.binary_search(&(other as u32)).is_ok())
@@ -331,14 +333,14 @@ impl<'w> Residents<'w> {
     }
 }
 
-/// Whether a term of a pod speaks of another one. Mirrors `AffinityTerm.Matches`.
+/// Whether a term of one pod selects another one. Mirrors `AffinityTerm.Matches`.
 fn selects(cluster: &Cluster, term: &AntiAffinityTerm, of: Side<'_>, other: Side<'_>) -> bool {
     let namespace = other.namespace;
     term.reaches(of.namespace, namespace, cluster.namespace(namespace)) && term.selects(|key| other.label(key))
 }
 
-/// By pod, of which the first are guests, those that it keeps off or that keep it off, itself left out. A term is compared with the
-/// pods that have one of the labels that it asks for.
+/// Returns, for each pod of which the first `guests` are guests, the others that exclude it or that it excludes. A term
+/// is compared only with the pods that have one of the labels that it requires.
 fn near(cluster: &Cluster, pods: &[Side<'_>], guests: usize) -> Vec<Vec<u32>> {
     if pods.iter().all(|pod| pod.terms.is_empty()) {
         return Vec::new();
@@ -372,13 +374,13 @@ fn near(cluster: &Cluster, pods: &[Side<'_>], guests: usize) -> Vec<Vec<u32>> {
     out
 }
 
-/// The nodes that share a node's value of a topology key; none where the node has no such label.
+/// Returns the nodes with the same value of a topology key as this one; none if the node lacks the label.
 fn domain(fleet: &Fleet, key: &str, node: NodeIndex) -> Bits {
     if let Some(value) = fleet.label(node, key) {
         return fleet.bearing(key, value);
     }
     let mut alone = Bits::none(fleet.len());
-    // A dump may have been cut down to the labels of CPUs.
+    // A dump may be reduced to CPU labels.
     if key == label::HOSTNAME {
         alone.insert(node);
     }

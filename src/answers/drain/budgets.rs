@@ -1,10 +1,11 @@
-//! `PodDisruptionBudgets` of people over guests that a drain would shut down, and how many
-//! of them each lets be evicted at a time.
+//! `PodDisruptionBudgets` created by users over guests that a drain would shut down, and the number of guests that each
+//! lets be evicted at a time.
 //!
 //! Mirrors the eviction subresource (`EvictionREST.Create` and `checkAndDecrement`,
-//! `k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go`): of pods that one budget protects, each eviction takes one of its
-//! `status.disruptionsAllowed`; where none is left the eviction is refused with 429 and `kubectl drain` tries it again, until as many
-//! pods are healthy again. A guest that is to be migrated takes none: KubeVirt's webhook answers its eviction first.
+//! `k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go`): of the pods that one budget protects, each eviction
+//! uses one of its `status.disruptionsAllowed`; at zero the eviction is refused with 429 and `kubectl drain` retries it
+//! until enough pods are healthy again. A guest that is to be migrated uses none: KubeVirt's webhook answers its
+//! eviction first.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +16,8 @@ use crate::kubevirt::room::DisruptionBudget;
 use crate::say::plural::{fold_names, number};
 use crate::world::World;
 
-/// Marks the guests that a drain would shut down but that wait, because others use up their budget. The order is not known
-/// beforehand: the number counted as shut down is the least possible one.
+/// Marks the guests that a drain would shut down but that wait because others use up their budget. The order is not
+/// known in advance: the number counted as shut down is the lowest possible one.
 pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [EvictedGuest<'_>]) {
     let mut groups: BTreeMap<(&str, &str), (&DisruptionBudget, Vec<usize>)> = BTreeMap::new();
     for (at, mover) in movers.iter().enumerate().filter(|(_, mover)| mover.is_shut_down()) {
@@ -34,7 +35,7 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Evic
         let (who, count) = (fold_names(&names, 4), group.len());
         let whose = format!("PodDisruptionBudget {}/{}", budget.namespace, budget.name);
         let gone = group.iter().filter(|&&at| !returns(world, residents, &movers[at])).count();
-        // One that runs elsewhere again gives back what it took.
+        // A guest that runs again elsewhere restores the disruption it used.
         let all_go = gone < allowed;
         let disruptions = number(allowed, "disruption", "disruptions");
         let line = if all_go {
@@ -60,7 +61,8 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Evic
     }
 }
 
-/// Whether a guest that is shut down starts again by itself, on another node: its VM keeps it running, and a node takes it.
+/// Whether a guest that is shut down starts again without a user, on another node: its VM keeps it running, and a node
+/// takes it.
 fn returns(world: &World, residents: &Residents<'_>, mover: &EvictedGuest<'_>) -> bool {
     let cluster = &world.cluster;
     let meta = &mover.vmi.metadata;

@@ -1,4 +1,4 @@
-//! Guests that ask the nodes for the same, looked up once.
+//! Guests with the same demand for nodes, looked up once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,26 +14,26 @@ use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::world::World;
 
-/// The kinds of guests of a world, each found out when the first guest of it is met.
+/// The demand classes of a world, each computed for its first guest.
 pub(super) struct DemandClasses<'w> {
     pub world: &'w World,
     known: RefCell<MemoKey<Likeness<'w>, DemandClass>>,
 }
 
-/// Guests whose migrations ask the nodes for the same.
+/// Guests with migrations that have the same demand for nodes.
 #[derive(Debug)]
 pub(super) struct DemandClass {
-    /// One of them: but for its name and its node it is as the others.
+    /// A representative guest; the others differ only in name and node.
     pub judged: Prepared<'static>,
-    /// The nodes that fit, whichever of them the guest runs on.
+    /// The nodes that fit, including the own nodes of the guests.
     pub fits: Rc<Bits>,
-    /// The nodes that fit by labels and whose libvirt refuses the guest; `None` where libvirt was not asked.
+    /// The nodes that fit by labels and have a libvirt that refuses the guest; `None` if libvirt was not asked.
     pub refused: Option<Bits>,
     /// The nodes of another architecture.
     strange: Bits,
-    /// Whether the nodes that fit are all there is to know.
+    /// Whether the nodes that fit determine the result alone.
     is_plain: bool,
-    /// By node, what is said of such a guest there that may keep it off nodes that fit.
+    /// By node, findings about such a guest there that may exclude nodes that fit.
     pub doubts: RefCell<HashMap<NodeIndex, Vec<String>>>,
 }
 
@@ -42,8 +42,8 @@ impl<'w> DemandClasses<'w> {
         Self { world, known: RefCell::new(HashMap::new()) }
     }
 
-    /// The kind of a guest that runs on a node and has two nodes or more to go to; `None` for any other, which is to be judged by
-    /// itself.
+    /// Returns the class of a guest that runs on a node and has at least two targets; `None` for any other guest, which
+    /// is judged by itself.
     pub(super) fn find(&self, vmi: &'w Vmi, source: NodeIndex) -> Option<Rc<DemandClass>> {
         if !migration::runs(vmi) {
             return None;
@@ -73,7 +73,7 @@ impl DemandClass {
         }
     }
 
-    /// The number of candidate nodes for a guest on this one.
+    /// Returns the number of candidate nodes for a guest on this one.
     pub(super) fn judged_from(&self, source: NodeIndex) -> usize {
         self.strange.len() - self.strange.count() - usize::from(!self.strange.contains(source))
     }

@@ -1,4 +1,4 @@
-//! One guest of a node that is to be drained: what its eviction means, and where its labels let it go.
+//! One guest of a node that is to be drained: the effect of its eviction, and the nodes its labels allow.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -30,20 +30,20 @@ use crate::say;
 use crate::say::plural::{and_names, fold_names, number};
 use crate::world::World;
 
-/// What the eviction of a guest's launcher means.
+/// The effect of the eviction of a guest's launcher. The texts are reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EvictionEffect {
-    /// KubeVirt migrates it.
+    /// Migration by KubeVirt.
     Moves,
-    /// KubeVirt would, and does not: why.
+    /// A migration that KubeVirt would start but refuses.
     Refused(String),
-    /// It is shut down: why.
+    /// A shutdown.
     ShutDown(String),
-    /// KubeVirt leaves it where it is, and the drain waits: why.
+    /// No effect: KubeVirt leaves the guest in place, and the drain waits.
     Stays(String),
-    /// A budget holds it up, and the drain waits; it is shut down once the budget allows it: why.
+    /// A wait of the drain for a budget; the guest is shut down once the budget allows it.
     Held(String),
-    /// It is ending already, whatever the drain does: why.
+    /// An end of the guest that is already under way, regardless of the drain.
     Ends(String),
 }
 
@@ -52,32 +52,32 @@ pub(super) enum EvictionEffect {
 pub(super) struct EvictedGuest<'w> {
     pub vmi: &'w Vmi,
     pub title: String,
-    /// The node it is to leave.
+    /// The node it has to leave.
     pub source: NodeIndex,
     pub fate: EvictionEffect,
-    /// The guest as its migration would be judged; `None` where it does not run. Of a kind that has more of its like it is made when
-    /// it is first asked for.
+    /// The guest prepared as its migration; `None` if it does not run. For a guest of a demand class it is computed at
+    /// first use.
     judged: OnceCell<Option<Prepared<'static>>>,
     kind: Option<Rc<DemandClass>>,
-    /// The nodes that take it by labels, taints and affinity to nodes.
+    /// The other nodes that take it by labels, taints, node affinity and volumes.
     pub fitting: Bits,
-    /// The same with its own node, where that takes it.
+    /// The nodes of `fitting` and its own node, if that takes it.
     pub fits: Rc<Bits>,
-    /// The nodes that its volumes keep it off, of those that take it otherwise.
+    /// The nodes that take it except for its volumes.
     off_by_volumes: Bits,
-    /// The nodes on which all its volumes can be used; `None` where none of them is bound to nodes.
+    /// The nodes on which all its volumes can be used; `None` if none of them is bound to nodes.
     pub usable: Option<Bits>,
-    /// The nodes that fit by labels and whose libvirt refuses it; `None` where libvirt was not asked.
+    /// The nodes that fit by labels and have a libvirt that refuses it; `None` if libvirt was not asked.
     refused: Option<Bits>,
-    /// How many nodes were judged.
+    /// Number of nodes judged.
     nodes_judged: usize,
     /// The policy that governs it; `None` for the built-in one.
     pub policy: Option<String>,
-    /// Where it runs until its migration, which is under way, brings it to its node.
+    /// The node it runs on until its active migration brings it to its new node; `None` without such a migration.
     pub comes_from: Option<&'w str>,
 }
 
-/// By node, the guests that leave it by a migration that is under way. `landed` is the world once that has ended.
+/// Returns, by node, the guests that leave it by an active migration. `landed` is the world once that has ended.
 pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<GuestRow>> {
     let fleet = &now.cluster.fleet;
     let mut out: HashMap<NodeIndex, Vec<GuestRow>> = HashMap::new();
@@ -194,7 +194,7 @@ impl<'w> EvictedGuest<'w> {
         mover
     }
 
-    /// Takes out the nodes on which its volumes cannot be used.
+    /// Removes the nodes on which its volumes cannot be used.
     fn keep_to_volumes(&mut self) {
         let Some(usable) = &self.usable else { return };
         self.refused.iter_mut().for_each(|refused| refused.intersect(usable));
@@ -208,7 +208,8 @@ impl<'w> EvictedGuest<'w> {
         }
     }
 
-    /// `its volume root (PersistentVolume pv-1) can be used on node-a alone`, of those that keep it off a node.
+    /// Returns `its volume root (PersistentVolume pv-1) can be used on node-a alone`, for the volumes that exclude it
+    /// from a node.
     fn by_volumes(&self, world: &World) -> Option<String> {
         let fleet = &world.cluster.fleet;
         let bound = subject::bound_volumes(self.vmi, &world.cluster);
@@ -224,7 +225,7 @@ impl<'w> EvictedGuest<'w> {
         (!places.is_empty()).then(|| fold_names(&places, 2))
     }
 
-    /// The same of a guest that no other node could start.
+    /// Returns `by_volumes` with a suffix if no other node could start the guest; `None` otherwise.
     fn is_bound(&self, world: &World) -> Option<String> {
         let mut elsewhere = self.usable.clone()?;
         elsewhere.remove(self.source);
@@ -232,7 +233,7 @@ impl<'w> EvictedGuest<'w> {
         Some(format!("{why}, so it starts nowhere else"))
     }
 
-    /// What moves a guest that a budget holds up, where a node takes it.
+    /// Returns the command that migrates a guest held up by a budget, if a node takes it.
     fn by_hand(&self, world: &World, residents: &Residents<'_>) -> Option<String> {
         let judged = self.judged(world).filter(|_| migration::not_evacuated(self.vmi).is_none())?;
         let mut nodes = judged.assess(&world.cluster).fitting;
@@ -250,8 +251,8 @@ impl<'w> EvictedGuest<'w> {
         state.is_some_and(|state| libvirt_refusal("", &state.failure_reason).is_some())
     }
 
-    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU is that of its node, or libvirt refused its last migration, and
-    /// its targets are not those alone on which libvirt was asked and agrees.
+    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU depends on its node, or libvirt refused its
+    /// last migration, and libvirt has not accepted it on every target.
     fn is_doubtful(&self, fleet: &Fleet) -> bool {
         let asked = self.asks().and_then(Subject::asked);
         let agree = |asked: &Answers| fleet.names(&self.fitting).into_iter().all(|node| asked.agrees(node));
@@ -267,8 +268,8 @@ impl<'w> EvictedGuest<'w> {
             })
     }
 
-    /// What `explain` says that may keep it off nodes that fit by labels, as far as libvirt decides. Of guests of one kind on one node the
-    /// same is said, but of one that libvirt refused.
+    /// Returns the findings of `explain` about libvirt that may exclude nodes that fit by labels. They are equal for
+    /// all guests of a class on one node, except for a guest that libvirt refused.
     fn doubts(&self, world: &World) -> Vec<String> {
         let asks_vendor = |subject: &Subject<'_>| subject.placement.selector.iter().any(|(key, _)| is_vendor(key));
         if !self.is_doubtful(&world.cluster.fleet) && self.asks().is_none_or(asks_vendor) {
@@ -292,7 +293,7 @@ impl<'w> EvictedGuest<'w> {
         findings.map(say::finding::message).collect()
     }
 
-    /// The same guest, which may be on its way to its node yet.
+    /// Sets `comes_from` if the guest is still on its way to its node.
     pub(super) fn on_its_way(mut self, now: &'w World) -> Self {
         let (meta, arrives_at) = (&self.vmi.metadata, &self.vmi.status.node_name);
         let before = now.cluster.vmi(&meta.namespace, &meta.name).map(|before| before.status.node_name.as_str());
@@ -300,11 +301,11 @@ impl<'w> EvictedGuest<'w> {
         self
     }
 
-    /// The guest as its migration would be judged; `None` where it does not run.
+    /// Returns the guest prepared as its migration; `None` if it does not run.
     pub(super) fn judged(&self, world: &World) -> Option<&Prepared<'static>> {
         let judged = self.judged.get_or_init(|| {
             let mut judged = subject::of_running(self.vmi, &world.cluster)?;
-            // Its policy takes nothing out of what it asks for; what is said of that is added.
+            // Its policy drops no node selector entry here; its findings are added.
             let named = world.policies.iter().find(|policy| Some(&policy.name) == self.policy.as_ref());
             foresee(world, &named.cloned().unwrap_or_else(Policy::builtin), &mut judged, None);
             Some(judged)
@@ -312,18 +313,18 @@ impl<'w> EvictedGuest<'w> {
         judged.as_ref()
     }
 
-    /// What it asks the nodes for: its own or, without name and node, that of its kind; `None` where it does not run.
+    /// Returns the subject of the guest or, without name and node, of its class; `None` if it does not run.
     pub(super) fn asks(&self) -> Option<&Subject<'static>> {
         let own = self.judged.get().and_then(Option::as_ref);
         own.or_else(|| self.kind.as_ref().map(|kind| &kind.judged)).map(|judged| &judged.subject)
     }
 
-    /// The verdict, with remedies.
+    /// Returns the verdict, with remedies.
     pub(super) fn verdict(&self, world: &World) -> Option<Verdict> {
         self.judged(world).map(|judged| judged.judge(&world.cluster, Depth::Full))
     }
 
-    /// What is said of it.
+    /// Returns the row of the report.
     pub(super) fn row(&self, world: &World, residents: &Residents<'_>, outcome: &GuestOutcome) -> GuestRow {
         let fleet = &world.cluster.fleet;
         let nodes = |nodes: &Bits| NodeList { fleet: Arc::clone(fleet), nodes: nodes.clone() };
@@ -374,7 +375,7 @@ impl<'w> EvictedGuest<'w> {
         }
     }
 
-    /// `its required pod affinity is not judged: …`. Required anti-affinity is, against the pods that are known.
+    /// Returns `its required pod affinity is not judged: …`. Required anti-affinity is judged, against the known pods.
     fn unjudged(&self, residents: &Residents<'_>) -> Option<String> {
         let rules = &self.asks()?.pod_rules;
         let (apart, rules): (Vec<PodRule>, Vec<PodRule>) =
@@ -389,7 +390,7 @@ impl<'w> EvictedGuest<'w> {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    /// `libvirt refuses its CPU on node-b, which fits by labels (missing feature hle)`.
+    /// Returns `libvirt refuses its CPU on node-b, which fits by labels (missing feature hle)`.
     fn libvirt_refuses(&self, fleet: &Fleet) -> Option<String> {
         let asked = self.asks()?.asked()?;
         let names = fleet.names(self.refused.as_ref()?);
@@ -398,7 +399,7 @@ impl<'w> EvictedGuest<'w> {
         (!refusals.is_empty()).then(|| say::finding::libvirt_refuses(&refusals))
     }
 
-    /// Why a guest that is to be migrated cannot leave, or to one node alone; and what is not judged of it.
+    /// Returns why a guest that is to be migrated cannot leave, or only to one node; and what is not judged.
     fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &GuestOutcome) -> String {
         let fleet = &world.cluster.fleet;
         let by_labels = || match self.judged(world) {
@@ -427,11 +428,11 @@ impl<'w> EvictedGuest<'w> {
     }
 }
 
-/// What KubeVirt makes of the eviction, whatever the nodes. Where neither the guest nor the KubeVirt resource tells, it is
-/// judged as one that is to be migrated.
+/// Returns the effect of the eviction in KubeVirt, regardless of the nodes. If neither the guest nor the KubeVirt
+/// resource sets a strategy, the guest is judged as one that is to be migrated.
 fn fate(world: &World, vmi: &Vmi) -> EvictionEffect {
     if migration::is_being_deleted(&vmi.metadata) {
-        // `filterRunningNonMigratingVMIs` of the evacuation controller leaves it alone.
+        // `filterRunningNonMigratingVMIs` of the evacuation controller ignores it.
         let why = "it is being deleted (metadata.deletionTimestamp): it ends, whatever the drain does".to_owned();
         return EvictionEffect::Ends(why);
     }
@@ -461,7 +462,7 @@ fn fate(world: &World, vmi: &Vmi) -> EvictionEffect {
         (Some(Strategy::IfPossible), Some(why)) => EvictionEffect::ShutDown(format!(
             "it is not live-migratable ({why}), and is shut down: LiveMigrateIfPossible"
         )),
-        // It is migrated once it runs and KubeVirt has set its condition.
+        // KubeVirt migrates it once it runs and has the condition.
         (Some(Strategy::LiveMigrate) | None, _) | (Some(Strategy::IfPossible), None) if !migration::runs(vmi) => {
             EvictionEffect::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
         }
@@ -483,7 +484,7 @@ fn is_vendor(key: &str) -> bool {
     Family::of(key) == Family::CpuVendor
 }
 
-/// One text behind another.
+/// Joins two texts.
 fn joined(why: &str, more: Option<String>) -> String {
     more.map_or_else(|| why.to_owned(), |more| format!("{why}; {more}"))
 }
@@ -493,11 +494,11 @@ fn say_strategy<'w>(world: &'w World, vmi: &'w Vmi) -> &'w str {
     if own.is_empty() { world.cluster.config.configuration.eviction_strategy.as_str() } else { own }
 }
 
-/// The budget that allows the eviction of a guest's launcher for now, if there is one.
+/// Returns the budget that currently allows the eviction of a guest's launcher, if there is one.
 ///
 /// # Errors
 ///
-/// Why the API server refuses it.
+/// Returns why the API server refuses the eviction.
 pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w DisruptionBudget>, String> {
     let budgets = world.cluster.room.budgets().iter();
     let own: Vec<&DisruptionBudget> =

@@ -1,8 +1,8 @@
-//! Where the guests of a node go when it is drained: all of them, for two may share one free place.
+//! A forecast of where the guests of a node go when it is drained: all together, because two may compete for one place.
 //!
-//! KubeVirt starts the migrations in no order that can be known, and the scheduler chooses among the nodes that fit. So who is
-//! sure to leave is distinguished from who may lose its place to another; and of guests that do not all find a place, as many are counted
-//! as stuck as there are in the best case.
+//! The order in which KubeVirt starts the migrations is not known, and the scheduler chooses among the nodes that fit.
+//! So guests that leave for certain are distinguished from guests that may lose their place to another one; if not all
+//! guests find a place, the number counted as stuck is that of the best case.
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
@@ -12,14 +12,14 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::wire::Vmi;
 
-/// How many places are tried for the guests of one node. Beyond it the best that was found counts.
+/// Number of places tried for the guests of one node. After that the best result so far counts.
 const TRIES: usize = 20_000;
 
-/// What becomes of the guests of a node, in their order.
+/// The outcome for each guest of a node, in their order.
 #[derive(Clone, Debug)]
 pub(super) struct Forecast {
     pub outcomes: Vec<GuestOutcome>,
-    /// By guest, whether it is to be migrated and finds no place.
+    /// By guest, whether it has to be migrated and finds no place.
     stuck: Vec<bool>,
 }
 
@@ -28,27 +28,27 @@ impl Forecast {
         self.stuck.contains(&true)
     }
 
-    /// The guests that find no place, by their numbers.
+    /// Returns the indices of the guests that find no place.
     pub(super) fn stuck(&self) -> Vec<usize> {
         (0..self.stuck.len()).filter(|&at| self.stuck[at]).collect()
     }
 }
 
-/// A node on which a guest is stuck: its guests, and what becomes of them.
+/// A node with a stuck guest: its guests and their forecast.
 pub(super) struct Trouble<'t, 'w> {
     pub movers: &'t [EvictedGuest<'w>],
     pub forecast: Forecast,
 }
 
-/// The forecast for these guests of a node; by labels, each may go to the nodes of its `fitting`.
+/// Returns the forecast for these guests of a node; by labels, each may go to the nodes of its `fitting`.
 pub(super) fn of(residents: &Residents<'_>, movers: &[EvictedGuest<'_>]) -> Forecast {
     let fitting: Vec<Bits> = movers.iter().map(|mover| mover.fitting.clone()).collect();
     with(residents, &movers.iter().collect::<Vec<_>>(), &fitting)
 }
 
-/// The same, where their labels let them go to these nodes.
+/// Returns the forecast with other nodes than their `fitting`.
 pub(super) fn with(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitting: &[Bits]) -> Forecast {
-    // Who is shut down is gone at once; who is migrated, once there is a place for it. Each may make room for others.
+    // A guest that is shut down is gone at once; a migrated one, once it has a place. Each may make room for others.
     let mut gone: Vec<&Vmi> = movers.iter().filter(|mover| mover.is_shut_down()).map(|mover| mover.vmi).collect();
     let mut found = outcomes(residents, movers, fitting, &gone);
     let at_first: Vec<bool> = found.iter().map(|outcome| outcome.targets.is_empty()).collect();
@@ -63,7 +63,7 @@ pub(super) fn with(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitt
         gone = leaving;
         found = outcomes(residents, movers, fitting, &gone);
     }
-    // Places depend on the targets alone: they are sought when these are final.
+    // Places depend on the targets only: they are searched when these are final.
     if !residents.is_free() {
         for group in groups(residents, movers, &found) {
             settle(residents, movers, &mut found, &group);
@@ -84,7 +84,7 @@ pub(super) fn with(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitt
     Forecast { outcomes: found, stuck }
 }
 
-/// What becomes of these guests once some of them are gone from their node.
+/// Returns the outcomes of these guests once some of them are gone from their node.
 fn outcomes(
     residents: &Residents<'_>,
     movers: &[&EvictedGuest<'_>],
@@ -126,7 +126,7 @@ fn outcomes(
     movers.iter().zip(fitting).map(outcome).collect()
 }
 
-/// Names who stands in the way of these guests, and who may be shut down for them.
+/// Fills in the names of pods that exclude these guests, and of guests that may be preempted for them.
 pub(super) fn name(residents: &Residents<'_>, movers: &[EvictedGuest<'_>], forecast: &mut Forecast) {
     let leave =
         |(mover, outcome): &(&EvictedGuest<'_>, &GuestOutcome)| !outcome.targets.is_empty() || mover.is_shut_down();
@@ -139,7 +139,8 @@ pub(super) fn name(residents: &Residents<'_>, movers: &[EvictedGuest<'_>], forec
         outcome.ending = residents.being_deleted(&outcome.no_room);
         let Some(size) = residents.size(mover.vmi) else { continue };
         let by_preemption = residents.space().by_preemption(size, &outcome.targets);
-        // The scheduler preempts only where no node has room as it is: each of the others takes one of these nodes at most.
+        // The scheduler preempts only if no node has room without it: each of the other guests takes at most one of
+        // these nodes.
         if !by_preemption.is_empty() && outcome.targets.count() - by_preemption.count() < moving {
             outcome.victims = residents.victims(size, &by_preemption);
             outcome.by_preemption = by_preemption;
@@ -147,7 +148,7 @@ pub(super) fn name(residents: &Residents<'_>, movers: &[EvictedGuest<'_>], forec
     }
 }
 
-/// The nodes without room for all of these guests that may come there.
+/// Returns the nodes without room for all of these guests that may go there.
 fn tight(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[GuestOutcome], guests: &[usize]) -> Bits {
     let mut out = Bits::none(outcomes.first().map_or(0, |outcome| outcome.targets.len()));
     let known: Vec<(usize, SizeIndex)> =
@@ -173,7 +174,7 @@ fn tight(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[Gu
     out
 }
 
-/// Guests that keep each other off or share too little room, directly or by others, two or more.
+/// Returns the groups of two or more guests that exclude each other or share too little room, directly or indirectly.
 fn groups(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[GuestOutcome]) -> Vec<Vec<usize>> {
     let mut left: Vec<usize> = (0..movers.len()).filter(|&at| !outcomes[at].targets.is_empty()).collect();
     let tight = tight(residents, movers, outcomes, &left);
@@ -200,7 +201,7 @@ fn groups(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[G
     out
 }
 
-/// Finds places for guests that keep each other off.
+/// Finds places for guests that exclude each other.
 fn settle(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &mut [GuestOutcome], group: &[usize]) {
     let mut search = PlaceSearch { residents, movers, outcomes, placed: Vec::new(), best: Vec::new(), tries: 0 };
     let mut order = group.to_vec();
@@ -227,14 +228,14 @@ struct PlaceSearch<'s, 'w> {
 }
 
 impl PlaceSearch<'_, '_> {
-    /// Places as many as can be; the guests that are left are tried in this order.
+    /// Places as many guests as possible, trying the remaining ones in this order.
     fn go(&mut self, left: &[usize]) {
         if self.placed.len() > self.best.len() {
             self.best.clone_from(&self.placed);
         }
         let Some((&at, rest)) = left.split_first() else { return };
         for node in self.outcomes[at].targets.iter() {
-            // No better than what was found.
+            // This branch cannot improve on the best result.
             if self.placed.len() + left.len() <= self.best.len() || self.tries >= TRIES {
                 return;
             }
@@ -260,7 +261,7 @@ impl PlaceSearch<'_, '_> {
     }
 }
 
-/// The guests that may take all places of this one before it comes: each of its places can be closed by another guest.
+/// Returns the guests that may take all places of this one first, if each of its places can be closed by another guest.
 fn rivals(
     residents: &Residents<'_>,
     movers: &[&EvictedGuest<'_>],
@@ -285,10 +286,10 @@ fn rivals(
         })
         .filter(|(_, closed)| !closed.is_empty())
         .collect();
-    // Where room decides, the largest come first.
+    // For room, the largest guests come first.
     let beside: Vec<usize> = group.iter().copied().filter(|&other| other != at).collect();
     let mut by_room = 0;
-    // One guest closes one place; where a place is a whole zone it may close more.
+    // One guest closes one place; if a place is a whole zone it may close more.
     let mut taken: Vec<Option<NodeIndex>> = vec![None; others.len()];
     let mut all = true;
     for &place in &places {
@@ -316,7 +317,7 @@ fn rivals(
     })
 }
 
-/// How many of these guests at least take all the room of a place; `None` where they cannot.
+/// Returns the lowest number of these guests that fill a place; `None` if they cannot fill it.
 fn fills(
     residents: &Residents<'_>,
     movers: &[&EvictedGuest<'_>],
@@ -339,7 +340,7 @@ fn fills(
     others.iter().position(&mut is_filled_by).map(|position| position + 1)
 }
 
-/// Whether one guest at one place closes two.
+/// Whether one guest in one place closes two.
 fn closes_both(
     residents: &Residents<'_>,
     own: &Vmi,
@@ -357,7 +358,7 @@ fn closes_both(
     })
 }
 
-/// Finds a guest that closes this place, the others keeping theirs: a step of bipartite matching.
+/// Finds a guest that closes this place while the others keep theirs: a step of bipartite matching.
 fn augment(others: &[(usize, Bits)], taken: &mut [Option<NodeIndex>], place: NodeIndex, seen: &mut [bool]) -> bool {
     for at in 0..others.len() {
         if seen[at] || !others[at].1.contains(place) {
@@ -373,17 +374,17 @@ fn augment(others: &[(usize, Bits)], taken: &mut [Option<NodeIndex>], place: Nod
 }
 
 impl EvictedGuest<'_> {
-    /// Whether KubeVirt is to migrate it.
+    /// Whether KubeVirt has to migrate it.
     pub(super) fn must_move(&self) -> bool {
         matches!(self.fate, EvictionEffect::Moves | EvictionEffect::Refused(_))
     }
 
-    /// Whether it is gone once its node was drained, and was not migrated.
+    /// Whether it is gone after the drain without a migration.
     pub(super) fn is_gone(&self) -> bool {
         self.is_shut_down() || matches!(self.fate, EvictionEffect::Ends(_))
     }
 
-    /// Whether its eviction ends it, and nothing is migrated.
+    /// Whether its eviction shuts it down without a migration.
     pub(super) fn is_shut_down(&self) -> bool {
         matches!(self.fate, EvictionEffect::ShutDown(_))
     }

@@ -1,8 +1,8 @@
-//! The least to do: the fewest acts after which every guest that is to leave can; or all but those that nothing frees.
+//! The fewest acts after which every guest that has to leave can; or all guests except those that nothing frees.
 //!
-//! Sets of acts are tried by size, and one counts if the forecast, made again as if they were done, leaves no guest stuck. No
-//! proper subset of the set does, for all smaller ones were tried before; where that would take too long, what is not needed is
-//! taken out of a larger one.
+//! Sets of acts are tried by size. A set is accepted if the forecast with its acts done leaves no guest stuck. No
+//! proper subset is accepted, because all smaller sets were tried before; if that would take too long, unneeded acts
+//! are removed from a larger set.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,23 +21,23 @@ use crate::kubevirt::wire::Vmi;
 use crate::say::{self, plural};
 use crate::world::World;
 
-/// How many sets of acts are tried.
+/// Number of sets of acts that are tried.
 const SETS: usize = 4_000;
 
-/// The least to do for the guests of some nodes.
+/// The fewest acts for the guests of some nodes.
 #[derive(Debug, Default)]
 pub(super) struct Least {
-    /// The acts: none where nothing need be done, or nothing helps.
+    /// The acts: empty if none is needed, or none helps.
     pub steps: Vec<LeastAct>,
-    /// The guests that are stuck once these are done, by name.
+    /// The guests that are still stuck after these acts, by name.
     pub stuck: Vec<String>,
-    /// Those of them that no act frees, by name; the others find too few places.
+    /// The guests of `stuck` that no act frees, by name; the others find too few places.
     pub not_freed: Vec<String>,
-    /// Where guests stay stuck, what a person may look at and mend.
+    /// If guests stay stuck, causes that a person can inspect and fix.
     pub looks: Vec<LeastAct>,
 }
 
-/// The fewest acts after which no guest of these nodes is stuck, or as few guests as can be.
+/// Returns the fewest acts after which no guest of these nodes is stuck, or as few as possible are.
 pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, '_>]) -> Least {
     if nodes.is_empty() {
         return Least::default();
@@ -49,22 +49,22 @@ pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'
     Least { looks, ..found }
 }
 
-/// The guests, and what may be done for them.
+/// The guests and the available acts.
 struct LeastProblem<'p, 'w> {
     world: &'p World,
     residents: &'p Residents<'w>,
     nodes: &'p [Trouble<'p, 'w>],
     acts: Vec<Act>,
-    /// By node and the acts that matter there, the guests that are stuck once these are done.
+    /// The stuck guests, by node and the acts done that affect it.
     known: RefCell<HashMap<Done, Vec<usize>>>,
 }
 
-/// A node, and the acts that are done and matter there.
+/// A node, and the acts done that affect it.
 type Done = (usize, Vec<usize>);
 
-/// Nodes as they are once some acts are done.
+/// The nodes after some acts.
 struct Edited {
-    /// Those that are changed, by their numbers in the fleet as it is.
+    /// The changed nodes, by their index in the current fleet.
     changed: Bits,
     fleet: Fleet,
 }
@@ -84,7 +84,7 @@ impl LeastProblem<'_, '_> {
         let (mut needs, hopeless) = self.needs();
         let all: Vec<usize> = (0..self.acts.len()).collect();
         let set = self.fewest(&needs, &hopeless, all.clone()).or_else(|| {
-            // There are too few places for the others, whatever is done.
+            // The others have too few places, regardless of the acts.
             let most = self.most_freed(all);
             let waived: BTreeSet<GuestKey> = self.stuck(&most).into_iter().chain(hopeless.iter().copied()).collect();
             needs.retain(|key, _| !waived.contains(key));
@@ -100,8 +100,8 @@ impl LeastProblem<'_, '_> {
         }
     }
 
-    /// The smallest set of acts that frees all but these guests; of sets of one size the one that does least harm. Where the
-    /// search takes too long, what is needed of `enough`; `None` where that does not free them.
+    /// Returns the smallest set of acts that frees all guests except `waived`; among sets of one size, the least
+    /// harmful. If the search takes too long, returns the needed part of `enough`; `None` if that does not free them.
     fn fewest(
         &self,
         needs: &BTreeMap<GuestKey, Vec<usize>>,
@@ -121,7 +121,8 @@ impl LeastProblem<'_, '_> {
         search.best.or_else(|| self.thinned(enough, waived))
     }
 
-    /// Acts after which as few guests are stuck as any one further act would leave, or all acts.
+    /// Returns acts, added one by one until no further act reduces the number of stuck guests; if there are too many
+    /// acts for that, all acts.
     fn most_freed(&self, all: Vec<usize>) -> Vec<usize> {
         let mut set: Vec<usize> = Vec::new();
         let mut stuck = self.stuck(&set).len();
@@ -138,8 +139,8 @@ impl LeastProblem<'_, '_> {
         if self.stuck(&all).len() < stuck { all } else { set }
     }
 
-    /// For each guest that no node takes even if it leaves alone, the acts each of which frees it; and the guests
-    /// that no act frees.
+    /// Returns, for each guest that no node takes even if it leaves alone, the acts each of which frees it; and the
+    /// guests that no act frees.
     fn needs(&self) -> (BTreeMap<GuestKey, Vec<usize>>, BTreeSet<GuestKey>) {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
         let all: Vec<usize> = (0..self.acts.len()).collect();
@@ -171,7 +172,8 @@ impl LeastProblem<'_, '_> {
         (out, hopeless)
     }
 
-    /// The acts of the set that are needed, preferring the least harmful ones; `None` if the set does not free all guests except `waived`.
+    /// Returns the acts of the set that are needed, preferring the least harmful; `None` if the set does not free all
+    /// guests except `waived`.
     fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
         set.sort_unstable();
         if !self.stuck(&set).is_subset(waived) {
@@ -186,7 +188,7 @@ impl LeastProblem<'_, '_> {
         Some(set)
     }
 
-    /// The guests that are stuck once these acts are done.
+    /// Returns the guests that are stuck after these acts.
     fn stuck(&self, set: &[usize]) -> BTreeSet<GuestKey> {
         let edited = OnceCell::new();
         let mut out = BTreeSet::new();
@@ -231,7 +233,7 @@ impl LeastProblem<'_, '_> {
         Edited { changed, fleet: Fleet::new(nodes.into_values().collect()) }
     }
 
-    /// Where a guest can go once these acts are done: as a migration, or where it starts again.
+    /// Returns the nodes a guest can go to after these acts: by migration, or by a new start.
     fn fitting(&self, key: GuestKey, set: &[usize], edited: &Edited) -> Bits {
         let base = &self.world.cluster.fleet;
         let mover = self.mover(key);
@@ -251,7 +253,7 @@ impl LeastProblem<'_, '_> {
         fitting.subtract(&edited.changed);
         let after = subject.fitting(&edited.fleet);
         after.iter().filter_map(|index| base.find(edited.fleet.name(index))).for_each(|index| fitting.insert(index));
-        // A drained node is cordoned: only who tolerates that starts there again, and then nothing is sure.
+        // A drained node is cordoned: a guest that tolerates the cordon may start there again, and nothing is certain.
         if !migrates && fitting.contains(mover.source) && subject.placement.tolerates_cordon() {
             return none;
         }
@@ -281,7 +283,7 @@ impl LeastProblem<'_, '_> {
         let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
         let names: Vec<&str> = act.guests.iter().map(|&key| self.mover(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
-        // What an open node is to one guest says nothing of the others.
+        // The risk of uncordoning a node differs by guest: only the general one is shown.
         let of_guest = subject.filter(|_| !matches!(act.action, Action::Uncordon(_)));
         let risk = of_guest.map_or(act.action.id().spec().risk, |judged| act.action.risk(&judged.subject));
         LeastAct { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk }
@@ -293,7 +295,7 @@ fn drop_stale(policy: &str) -> Result<Command, Invalid> {
     Ok(Command::kubectl(["patch", "cpupolicy"]).arg(Name::new(policy)?).args(["--type", "merge", "-p"]).arg(value))
 }
 
-/// Does to a node what another act did to it as it was.
+/// Merges into a node the change that another act made to the original node.
 fn merge(node: &mut Node, before: &Node, after: &Node) {
     node.labels.retain(|key, _| after.labels.contains_key(key) || !before.labels.contains_key(key));
     for (key, value) in &after.labels {
@@ -308,7 +310,7 @@ fn merge(node: &mut Node, before: &Node, after: &Node) {
     }
 }
 
-/// The least number of acts that can be enough: guests that share no act need one each.
+/// Returns a lower bound for the number of acts still needed: guests that share no act need one each.
 fn lower_bound(needs: &[&Vec<usize>], chosen: &[usize]) -> usize {
     let mut used: BTreeSet<usize> = BTreeSet::new();
     let mut count = 0;
@@ -332,8 +334,8 @@ struct SubsetSearch<'s, 'p, 'w> {
 }
 
 impl SubsetSearch<'_, '_, '_> {
-    /// Tries all sets of at most `most` acts that give each guest in need one of its acts; of the acts beyond these, those
-    /// that come later.
+    /// Tries all sets of at most `most` acts that give each guest in need one of its acts; further acts are added in
+    /// ascending order.
     fn go(&mut self, most: usize, from: usize) {
         if self.tries >= SETS || self.chosen.len() + lower_bound(self.needs, &self.chosen) > most {
             return;
@@ -347,7 +349,7 @@ impl SubsetSearch<'_, '_, '_> {
                 self.best = Some(self.chosen.clone());
                 return;
             }
-            // More places are needed: any act may make one.
+            // More places are needed: any act may free one.
             ((from..self.problem.acts.len()).collect(), true)
         };
         if self.chosen.len() == most {
@@ -362,7 +364,7 @@ impl SubsetSearch<'_, '_, '_> {
         }
     }
 
-    /// Whether it does less harm than the best that was found.
+    /// Whether the chosen set is less harmful than the best so far.
     fn is_better(&self) -> bool {
         let harm = |set: &[usize]| {
             let ranks: Vec<(Outage, usize)> = set.iter().map(|&act| self.problem.acts[act].rank()).collect();

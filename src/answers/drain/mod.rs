@@ -1,9 +1,9 @@
-//! Whether the guests of a node can leave it: what a drain would do, the least that makes it end, and an order for several
-//! nodes.
+//! The answer of `cpufit drain`: what a drain would do to the guests of a node, the fewest acts that let it end, and an
+//! order for several nodes.
 //!
-//! `kubectl drain` cordons a node and evicts its pods. KubeVirt answers the eviction of a guest that is to be migrated with 429
-//! and migrates it, a few at a time ([`Parallel`]); the drain waits until the last launcher is gone. A guest without an
-//! `evictionStrategy` is shut down.
+//! `kubectl drain` cordons a node and evicts its pods. KubeVirt answers the eviction of a guest that is to be migrated
+//! with 429 and migrates it, a few at a time ([`Parallel`]); the drain waits until the last launcher is gone. A guest
+//! without an `evictionStrategy` is shut down.
 
 mod acts;
 mod anti_affinity;
@@ -41,27 +41,27 @@ use order::Order;
 pub use acts::LeastAct;
 
 words! {
-    /// What becomes of a guest when its node is drained.
+    /// The outcome for a guest when its node is drained.
     #[derive(Serialize)]
     #[serde(into = "&'static str")]
     State {
-        /// Its eviction ends it: KubeVirt does not migrate it.
+        /// A shutdown by the eviction: KubeVirt does not migrate it.
         ShutDown = "shut-down",
-        /// It is to be migrated and has nowhere to go: the drain waits for it.
+        /// A migration without a target: the drain waits for it.
         Stuck = "stuck",
-        /// KubeVirt does not move it, and the drain waits for another program or a user.
+        /// No migration by KubeVirt: the drain waits for another program or a user.
         Stays = "stays",
-        /// It is ending already, and the drain waits until it has.
+        /// An end already under way: the drain waits for it.
         Ends = "ends",
-        /// It leaves, and one node can take it.
+        /// A migration with one target.
         OneTarget = "one-target",
-        /// It leaves.
+        /// A migration with several targets.
         CanLeave = "can-leave",
     }
 }
 
-/// Some nodes of a fleet. As JSON and in `Debug` their names, sorted: of thousands of guests with thousands of targets each, they
-/// are written only where they are asked for.
+/// A set of nodes of a fleet. JSON and `Debug` write their names, sorted: with thousands of guests and targets, the
+/// names are built only when written.
 #[derive(Clone)]
 pub struct NodeList {
     fleet: Arc<Fleet>,
@@ -69,24 +69,24 @@ pub struct NodeList {
 }
 
 impl NodeList {
-    /// How many there are.
+    /// Returns the number of nodes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.count()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// Their numbers in their fleet.
+    /// Returns the indices of the nodes in their fleet.
     pub(crate) fn numbers(&self) -> &Bits {
         &self.nodes
     }
 
-    /// Their names, sorted.
+    /// Returns the names, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         self.fleet.names(&self.nodes)
@@ -117,36 +117,36 @@ impl PartialEq for NodeList {
 pub struct GuestRow {
     /// `namespace/name`.
     pub guest: String,
-    /// What becomes of it.
+    /// The outcome for it.
     pub state: State,
-    /// The nodes that can take it, now or once others have left its node, by name.
+    /// The nodes that can take it, now or after others have left its node, by name.
     pub targets: NodeList,
-    /// Why, in one line; empty where all is well.
+    /// The reason, in one line; empty if nothing is wrong.
     pub why: String,
-    /// How many nodes were judged, its own left out.
+    /// Number of nodes judged, without its own.
     pub judged: usize,
-    /// The nodes that fit and have no room for it, by name; none where no room is known.
+    /// The nodes that fit but have no room for it, by name; empty if no room is known.
     pub no_room: NodeList,
-    /// The nodes that fit by labels and whose libvirt refuses it, by name; kube-scheduler may choose them all the same. `None`
-    /// where libvirt was not asked.
+    /// The nodes that fit by labels and have a libvirt that refuses it, by name; kube-scheduler may still choose them.
+    /// `None` if libvirt was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub libvirt_refuses: Option<NodeList>,
-    /// The guests of its node that must have left before any node takes it: pod anti-affinity.
+    /// The guests of its node that must leave before any node takes it: pod anti-affinity.
     pub after: Vec<String>,
-    /// The guests of its node that may take all of its places first: who of them gets one is not known before.
+    /// The guests of its node that may take all of its places first: it is not known in advance which of them gets one.
     pub rivals: Vec<String>,
-    /// The guests of a lower priority that the scheduler may shut down to make room for it: preemption.
+    /// The guests with a lower priority that the scheduler may shut down to make room for it: preemption.
     pub preempts: Vec<String>,
-    /// Where its migration that is under way takes it.
+    /// The target of its active migration, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrates_to: Option<String>,
-    /// Where its migration that is under way brings it from: it is not on this node yet.
+    /// The source of its active migration, if there is one: it is not on this node yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comes_from: Option<String>,
-    /// Whether KubeVirt tries to migrate it: then its target pod waits where it is stuck.
+    /// Whether KubeVirt tries to migrate it: if it is stuck, its target pod stays pending.
     #[serde(skip)]
     pub is_tried: bool,
-    /// Whether a budget holds it up until it is shut down.
+    /// Whether a budget delays its shutdown.
     #[serde(skip)]
     pub is_held: bool,
     /// Whether libvirt may refuse it on nodes that take it by labels.
@@ -164,61 +164,62 @@ pub struct DrainedNode {
 }
 
 impl DrainedNode {
-    /// How many of its guests are in a state.
+    /// Counts its guests in a state.
     #[must_use]
     pub fn count(&self, state: State) -> usize {
         self.guests.iter().filter(|guest| guest.state == state).count()
     }
 }
 
-/// The least to do for all guests but those that stay stuck whatever is done.
+/// The fewest acts for all guests except those that stay stuck regardless of the acts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ForOthers {
-    /// The fewest acts after which only these are stuck: none where the others need none.
+    /// The fewest acts after which only these guests are stuck; empty if the others need none.
     pub acts: Vec<LeastAct>,
-    /// The guests that are stuck then, by name. Of guests that find too few places these are as many as stay, and which of them do is
-    /// not known before.
+    /// The guests that are stuck then, by name. If guests find too few places, the number is exact, but which of them
+    /// stay is not known in advance.
     pub stuck: Vec<String>,
 }
 
-/// What a drain of some nodes would do.
+/// The effect of a drain of some nodes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainReport {
-    /// The nodes, in the order in which they were asked for.
+    /// The nodes, in the requested order.
     pub nodes: Vec<DrainedNode>,
-    /// The fewest acts after which no guest is stuck: none where nothing need be done, `None` where nothing would do.
+    /// The fewest acts after which no guest is stuck: empty if none is needed, `None` if none suffices.
     pub least_to_do: Option<Vec<LeastAct>>,
-    /// Where nothing would do for all of them, the least to do for the others; else `None`.
+    /// If nothing frees all guests, the fewest acts for the others; else `None`.
     pub least_for_others: Option<ForOthers>,
-    /// Where nothing would do, the guests that no act frees; none where each could be freed, and not all of them together.
+    /// If nothing frees all guests, the guests that no act frees; empty if each could be freed, but not all together.
     pub not_freed: Vec<String>,
-    /// Where nothing would do, what a person may look at and mend first: its commands change nothing.
+    /// If nothing frees all guests, causes that a person can inspect and fix first: the commands change nothing.
     pub to_look_at: Vec<LeastAct>,
-    /// With several nodes, an order in which each is drained and returned and no guest is stuck; `None` if none was found.
+    /// For several nodes, an order in which each is drained and returned and no guest is stuck; `None` if none was
+    /// found.
     pub order: Option<Vec<String>>,
-    /// The guests for whom no order was found, by name.
+    /// The guests that no order was found for, by name.
     pub stranded: Vec<String>,
-    /// The guests that may be stuck in this order nevertheless, if the scheduler puts others into their places: none where nobody is
-    /// stuck whatever it chooses.
+    /// The guests that may still be stuck in this order if the scheduler gives their places to others; empty if no
+    /// choice of it leaves a guest stuck.
     pub order_may_strand: Vec<String>,
-    /// What else the order assumes: a line each.
+    /// Further assumptions of the order, a line each.
     pub order_assumes: Vec<String>,
-    /// Where no order was found: after how many steps the search was given up; `None` where there is none.
+    /// If no order was found because the search was given up, the number of steps; else `None`.
     pub order_tries: Option<usize>,
-    /// What is not known of the guests' targets and evictions, and not judged: a line each.
+    /// Facts about the guests' targets and evictions that are not known or not judged, a line each.
     pub not_known: Vec<String>,
-    /// Where libvirt gave no answer about guests that are to be migrated; `None` where it was not asked.
+    /// The guests to be migrated for which libvirt gave no answer; `None` if libvirt was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub libvirt: Option<Unanswered>,
-    /// How many migrations run at a time.
+    /// Number of migrations that run at a time.
     #[serde(skip)]
     pub parallel: Parallel,
 }
 
 impl DrainReport {
-    /// Whether a guest is stuck or would be shut down, be it once a budget allows it or to make room for another one, or is in the way
-    /// of every order.
+    /// Whether a guest is stuck, or would be shut down (also later, when a budget allows it, or by preemption), or
+    /// prevents every order.
     #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
         let fails = |guest: &GuestRow| {
@@ -228,12 +229,12 @@ impl DrainReport {
     }
 }
 
-/// What the drain of each of these nodes would do, each by itself; and with `in_turn` in which order.
+/// Returns the effect of draining each of these nodes alone; and, with `in_turn`, an order for them.
 ///
-/// `progress` learns how many nodes have been judged, of how many.
+/// `progress` is called with the number of nodes judged so far and the total.
 #[must_use]
 pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> DrainReport {
-    // A drain waits for the migrations that are under way: what it does then is judged by where they end.
+    // A drain waits for active migrations: it is judged by where they end.
     let (now, landed) = (world, landed(world));
     let world = landed.as_ref().unwrap_or(now);
     let fleet = &world.cluster.fleet;
@@ -305,13 +306,13 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     drained
 }
 
-/// The world once all migrations that are under way have ended; `None` where there is none.
+/// Returns the world once all active migrations have ended; `None` if there are none.
 fn landed(world: &World) -> Option<World> {
     let cluster = active_migration::landed(&world.cluster)?;
     Some(World { cluster, policies: world.policies.clone() })
 }
 
-/// The guests that a drain of these nodes moves: those there, and those on their way there.
+/// Returns the guests that a drain of these nodes moves: the guests there, and those on their way there.
 pub(crate) fn guests_of<'w>(world: &'w World, nodes: &[NodeIndex]) -> impl Iterator<Item = &'w Vmi> {
     let nodes: BTreeSet<NodeIndex> = nodes.iter().copied().collect();
     let cluster = &world.cluster;
@@ -321,7 +322,7 @@ pub(crate) fn guests_of<'w>(world: &'w World, nodes: &[NodeIndex]) -> impl Itera
     })
 }
 
-/// What could not be judged.
+/// Returns the facts that could not be judged.
 fn not_known(
     world: &World,
     residents: &Residents<'_>,

@@ -1,12 +1,14 @@
-//! An order in which nodes can be drained and returned, one after the other, with no guest stuck on the way.
+//! An order in which nodes can be drained and returned, one after the other, without a stuck guest.
 //!
-//! A node that was drained is returned: empty and without its cordon. A guest is stuck where it is on the node that is drained, no node
-//! takes it, and all others of that node have left that can. An order is *sure* if no guest is ever stuck, for every order of a node's
-//! guests and every choice of the scheduler among the nodes that take a guest. If no order is sure, the result is one in which
-//! no guest is stuck with some of these choices, with the guests that other choices would strand.
+//! A drained node is returned empty and without its cordon. A guest is stuck if it is on the node that is drained, no
+//! node takes it, and all guests of that node that can leave have left. An order is *sure* if no guest is ever stuck,
+//! for every order of a node's guests and every choice of the scheduler among the nodes that take a guest. If no order
+//! is sure, the result is one in which no guest is stuck with some of these choices, with the guests that other choices
+//! would strand.
 //!
-//! Guests that labels alone keep off nodes are followed one by one; those that may be in each other's way, for room or for required
-//! anti-affinity, together, through all choices. A guest with more nodes than all others together can close is never stuck.
+//! Guests that only labels exclude from nodes are followed one by one; guests that may block each other, by room or
+//! required anti-affinity, are followed together, through all choices. A guest with more nodes than all others together
+//! can close is never stuck.
 
 mod effort;
 mod group;
@@ -29,35 +31,36 @@ use group::{Ending, Group};
 use moves::Moves;
 use search::{OrderSearch, SearchResult};
 
-/// A node that is drained, and its guests.
+/// A drained node and its guests.
 pub(super) type NodeDrain<'w> = (NodeIndex, Vec<EvictedGuest<'w>>);
 
-/// How many steps are tried for a sure order, and again for one with choices of the scheduler. A step is a node that is drained, or one
-/// way in which the guests of a group may be placed.
+/// Number of steps tried for a sure order, and again for one with choices of the scheduler. A step is a drain of a
+/// node, or one placement of the guests of a group.
 const STEPS: usize = 500_000;
 
-/// An order, or the guests for whom none was found.
+/// An order, or the guests that no order was found for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// There is one.
+    /// An order that was found.
     Found {
-        /// The nodes in it.
+        /// The nodes, in order.
         nodes: Vec<NodeIndex>,
-        /// The guests that may be stuck nevertheless, if the scheduler puts others into their places: none where the order is sure.
+        /// The guests that may still be stuck if the scheduler gives their places to others; empty if the order is
+        /// sure.
         may_strand: Vec<String>,
-        /// What else is assumed.
+        /// Further assumptions.
         assumes: Vec<String>,
     },
-    /// There is none, or none was found.
+    /// No order, or none found.
     Stranded {
         /// The guests that would be stuck, by name.
         guests: Vec<String>,
-        /// After how many steps the search was given up; `None` where all was tried.
+        /// Number of steps after which the search was given up; `None` if everything was tried.
         tries: Option<usize>,
     },
 }
 
-/// The order for these nodes, whose guests are given beside them.
+/// Returns an order for these nodes, given with their guests.
 pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Order {
     let movers = || turns.iter().flat_map(|(_, movers)| movers);
     let held = movers().filter(|mover| {
@@ -118,7 +121,7 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_
             SearchResult::Cut(_) => {}
         }
     } else {
-        // Where labels alone leave no order there is none.
+        // Without an order by labels alone there is none.
         match search(&[], Ending::One, &mut effort) {
             SearchResult::Order(order) => first = order,
             SearchResult::None(guests) => return stranded(&guests, None),
@@ -132,7 +135,8 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_
     }
 }
 
-/// The guests that are stuck in this order with some choices of the scheduler; `None` where it would take too long to find out.
+/// Returns the guests that are stuck in this order with some choices of the scheduler; `None` if that would take too
+/// long to compute.
 fn stranded_in(
     board: &Moves<'_, '_>,
     groups: &[Group],
@@ -155,7 +159,7 @@ fn stranded_in(
     Some(stuck)
 }
 
-/// What an order assumes, where room or anti-affinity count.
+/// Returns the assumptions of an order that depends on room or anti-affinity.
 fn assumes(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Vec<String> {
     if residents.is_free() {
         return Vec::new();

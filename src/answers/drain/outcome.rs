@@ -1,4 +1,4 @@
-//! What becomes of one guest of a node that is drained.
+//! The outcome for one guest of a drained node.
 
 use super::State;
 use crate::fit::bits::Bits;
@@ -7,34 +7,34 @@ use crate::kubevirt::room::Shortage;
 use crate::say;
 use crate::say::plural::{fold_names, number};
 
-/// What becomes of one guest.
+/// The outcome for one guest.
 #[derive(Clone, Debug)]
 pub(super) struct GuestOutcome {
-    /// The nodes that take it, now or once others have left its node, as long as none of these has gone there.
+    /// The nodes that take it, now or after others have left its node, as long as none of the others has gone there.
     pub targets: Bits,
-    /// One of them on which it finds a place in the best case; `None` where it finds none.
+    /// The target it gets in the best case; `None` if it gets none.
     pub place: Option<NodeIndex>,
-    /// The guests of its node that may take its places first, and which those are.
+    /// The guests of its node that may take its places first, with these places.
     pub rivals: Option<Rivals>,
-    /// The guests of its node that must have left before any node takes it, by name; none where one takes it as it is.
+    /// The guests of its node that must leave before any node takes it, by name; empty if one takes it now.
     pub after: Vec<String>,
-    /// The nodes that fit but for pods there that it must not meet.
+    /// The nodes that fit except for pods there, by anti-affinity.
     pub kept_off: Bits,
-    /// These pods; of each node that is kept off one at least.
+    /// The pods on `kept_off`; at least one for each node.
     pub keepers: Vec<String>,
-    /// The targets that have room only after pods of a lower priority are shut down, if that may happen.
+    /// The targets that have room only after pods with a lower priority are shut down, if that may happen.
     pub by_preemption: Bits,
-    /// The guests among these pods, by name.
+    /// The guests among those pods, by name.
     pub victims: Vec<String>,
     /// The nodes that fit and have no room.
     pub no_room: Bits,
-    /// The guests there that are being deleted, by name.
+    /// The guests on `no_room` that are being deleted, by name.
     pub ending: Vec<String>,
-    /// The first of these nodes, and the resource of which it has too little.
+    /// The first node of `no_room`, and the resource that it lacks.
     pub shortage: Option<(NodeIndex, Shortage)>,
 }
 
-/// Guests of one node that share places.
+/// Guests of one node that compete for places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rivals {
     pub names: Vec<String>,
@@ -52,13 +52,13 @@ impl Rivals {
 }
 
 impl GuestOutcome {
-    /// `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)`.
+    /// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)`.
     pub(super) fn without_room(&self, fleet: &Fleet) -> Option<String> {
         let (node, short) = self.shortage.as_ref()?;
         Some(say::room::no_room(fleet.name(*node), short, self.no_room.count() - 1))
     }
 
-    /// `shop/old is being deleted: its room there is free once it has ended`.
+    /// Returns `shop/old is being deleted: its room there is free once it has ended`.
     pub(super) fn room_to_come(&self) -> Option<String> {
         let (is, its) = (number(self.ending.len(), "is", "are"), number(self.ending.len(), "its", "their"));
         let has = number(self.ending.len(), "it has", "they have");
@@ -67,13 +67,13 @@ impl GuestOutcome {
             .then(|| format!("{names} {is} being deleted: {its} room there is free once {has} ended"))
     }
 
-    /// `once shop/db has left`.
+    /// Returns `once shop/db has left`.
     pub(super) fn once_left(&self) -> Option<String> {
         let has = number(self.after.len(), "has", "have");
         (!self.after.is_empty()).then(|| format!("once {} {has} left", fold_names(&self.after, 2)))
     }
 
-    /// `node-d fits by labels, and required pod anti-affinity keeps it off (shop/db-2)`.
+    /// Returns `node-d fits by labels, and required pod anti-affinity keeps it off (shop/db-2)`.
     pub(super) fn kept_apart(&self, fleet: &Fleet) -> Option<String> {
         if self.kept_off.is_empty() {
             return None;
@@ -87,7 +87,8 @@ impl GuestOutcome {
         Some(format!("{names} {fits} by labels, and required pod anti-affinity keeps it off{whose}"))
     }
 
-    /// `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch may be among them`.
+    /// Returns `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch may be
+    /// among them`.
     pub(super) fn preempts(&self, fleet: &Fleet) -> Option<String> {
         let nodes = fleet.names(&self.by_preemption);
         (!nodes.is_empty()).then(|| say::room::by_preemption(&nodes, &self.victims))

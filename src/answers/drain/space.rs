@@ -1,4 +1,4 @@
-//! How much room the nodes have for guests, in numbers: it is asked of each guest and each node that fits it.
+//! The room of the nodes in plain numbers, because it is computed for each guest and each node that fits it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,34 +9,34 @@ use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::room::{Amounts, PodNeed, Shortage};
 
-/// Amounts of the resources that guests ask for, in the order of [`Space::resources`].
+/// Amounts of the resources that guests request, in the order of [`Space::resources`].
 pub(super) type AskedAmounts = Vec<i64>;
 
-/// The number of a size: guests that ask for the same have one.
+/// The index of a size, shared by all guests with equal requests.
 pub(super) type SizeIndex = usize;
 
-/// What guests of one size ask for.
+/// The requests of guests of one size.
 #[derive(Debug)]
 struct GuestSize<'w> {
     need: &'w PodNeed,
     asked: AskedAmounts,
 }
 
-/// What is free on the nodes, with guests that were moved.
+/// The amounts free on the nodes, including the effect of moved guests.
 #[derive(Clone, Debug)]
 pub(super) struct Space<'w> {
     cluster: &'w Cluster,
     resources: Rc<Vec<&'w str>>,
     sizes: Rc<Vec<GuestSize<'w>>>,
-    /// By [`PodNeed::yields_to`], node and resource, what is free for such a pod; `i64::MAX` where that is not known. The first is what
-    /// is free without preemption.
+    /// By [`PodNeed::yields_to`], node and resource, the amount free for such a pod; `i64::MAX` if not known. The first
+    /// entry is the amount free without preemption.
     free: BTreeMap<i64, Rc<Vec<i64>>>,
-    /// By size, the nodes with too little room; worked out when it is first asked for.
+    /// By size, the nodes with too little room; computed at first use.
     full: RefCell<Vec<Option<Rc<Bits>>>>,
 }
 
 impl<'w> Space<'w> {
-    /// The room of a cluster's nodes, and the size of each guest that asks for so much.
+    /// Returns the room of a cluster's nodes, and the size of each guest with known requests.
     pub(super) fn of(cluster: &'w Cluster, needs: &[Option<&'w PodNeed>]) -> (Self, Vec<Option<SizeIndex>>) {
         let named: BTreeSet<&str> =
             needs.iter().flatten().flat_map(|need| need.amounts.keys()).map(String::as_str).collect();
@@ -67,7 +67,7 @@ impl<'w> Space<'w> {
         (Self { cluster, resources, sizes, free, full }, of_guests)
     }
 
-    /// What guests of these sizes ask for together.
+    /// Returns the total requests of guests of these sizes.
     pub(super) fn sum(&self, sizes: impl IntoIterator<Item = SizeIndex>) -> AskedAmounts {
         let mut sum = vec![0_i64; self.resources.len()];
         for size in sizes {
@@ -76,38 +76,39 @@ impl<'w> Space<'w> {
         sum
     }
 
-    /// How much that is, the largest last: processors, then memory.
+    /// Returns the sort key of a size, the largest last: processors, then memory.
     pub(super) fn rank(&self, asked: &[i64]) -> (i64, i64) {
         let of = |name: &str| self.resources.iter().position(|it| *it == name).map_or(0, |at| asked[at]);
         (of("cpu"), of("memory"))
     }
 
-    /// How many resources guests ask for.
+    /// Returns the number of resources.
     pub(super) fn width(&self) -> usize {
         self.resources.len()
     }
 
-    /// What guests of a size ask for.
+    /// Returns the requests of guests of a size.
     pub(super) fn asked(&self, size: SizeIndex) -> &[i64] {
         &self.sizes[size].asked
     }
 
-    /// The priority of guests of a size.
+    /// Returns the priority of guests of a size.
     pub(super) fn priority(&self, size: SizeIndex) -> i64 {
         self.sizes[size].need.priority
     }
 
-    /// From this priority on, pods keep their room from guests of a size.
+    /// Returns the priority from which pods keep their room from guests of a size.
     pub(super) fn yields_to(&self, size: SizeIndex) -> i64 {
         self.sizes[size].need.yields_to()
     }
 
-    /// By node and resource, what is free for guests of this size; `i64::MAX` where that is not known.
+    /// Returns, by node and resource, the amount free for guests of this size; `i64::MAX` if not known.
     pub(super) fn free(&self, size: SizeIndex) -> &[i64] {
         self.free.get(&self.yields_to(size)).map_or(&[], |free| free.as_slice())
     }
 
-    /// The nodes of `nodes` that have room for a guest of this size only after pods of a lower priority are shut down.
+    /// Returns the nodes of `nodes` that have room for a guest of this size only after pods with a lower priority are
+    /// shut down.
     pub(super) fn by_preemption(&self, size: SizeIndex, nodes: &Bits) -> Bits {
         let mut out = Bits::none(nodes.len());
         let Some(free) = self.free.get(&i64::MIN).filter(|_| self.yields_to(size) != i64::MIN) else { return out };
@@ -124,19 +125,19 @@ impl<'w> Space<'w> {
         })
     }
 
-    /// Whether a node lacks room for a guest of a size beside others that come there and ask for so much together.
+    /// Whether a node lacks room for a guest of a size in addition to others with these total requests.
     pub(super) fn lacks(&self, size: SizeIndex, node: NodeIndex, others: &[i64]) -> bool {
         self.lacks_of(self.free(size), self.asked(size), node, others)
     }
 
-    /// The nodes of `nodes` without room for all guests of these sizes together.
+    /// Returns the nodes of `nodes` without room for all guests of these sizes together.
     pub(super) fn crowded(&self, nodes: &Bits, sizes: &[SizeIndex]) -> Vec<NodeIndex> {
         let Some(lowest) = sizes.iter().copied().min_by_key(|&size| self.yields_to(size)) else { return Vec::new() };
         let (free, sum) = (self.free(lowest), self.sum(sizes.iter().copied()));
         nodes.iter().filter(|&node| self.lacks_of(free, &sum, node, &[])).collect()
     }
 
-    /// The nodes without room for a guest of a size.
+    /// Returns the nodes without room for a guest of a size.
     pub(super) fn full(&self, size: SizeIndex) -> Rc<Bits> {
         if let Some(known) = &self.full.borrow()[size] {
             return Rc::clone(known);
@@ -148,7 +149,8 @@ impl<'w> Space<'w> {
         full
     }
 
-    /// Moves a guest of a size, or takes it away. Pods of a higher priority do not notice: they take its place in any case.
+    /// Moves a guest of a size, or removes it. The room for pods with a higher priority does not change: they preempt
+    /// it in any case.
     pub(super) fn put(&mut self, size: SizeIndex, from: Option<NodeIndex>, to: Option<NodeIndex>) {
         let (len, priority) = (self.resources.len(), self.priority(size));
         for (node, sign) in from.map(|node| (node, 1)).into_iter().chain(to.map(|node| (node, -1))) {
@@ -170,7 +172,7 @@ impl<'w> Space<'w> {
         }
     }
 
-    /// The resource of which a node has too little for a guest of a size before any guest moved; `None` if it has enough.
+    /// Returns the resource that a node lacks for a guest of a size before any guest moved; `None` if it has enough.
     pub(super) fn shortage(&self, size: SizeIndex, node: NodeIndex) -> Option<Shortage> {
         let need = self.sizes[size].need;
         self.cluster.room.of_node(self.cluster.fleet.name(node), need.yields_to())?.shortage(need, &Amounts::new())

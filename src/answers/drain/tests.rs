@@ -24,7 +24,7 @@ fn live(guest: Value) -> Value {
     guest.tweak(|guest| guest["spec"]["evictionStrategy"] = json!("LiveMigrate"))
 }
 
-/// A guest with a named model that keeps off others of its app.
+/// A guest with a named model and anti-affinity to other guests of its app.
 fn apart(name: &str, node: &str, model: &str, key: &str) -> Value {
     live(running(name, node, model)).tweak(|guest| {
         guest["metadata"]["labels"] = json!({"app": "db"});
@@ -83,7 +83,7 @@ fn where_nothing_helps_there_is_no_least_to_do() {
     assert_eq!(found.not_freed, ["shop/web"]);
 }
 
-/// The only other node of its hardware is cordoned and lost two labels: it takes both acts.
+/// The only other node with the same hardware is cordoned and lost two labels: two acts are needed.
 #[test]
 fn a_node_that_is_cordoned_and_lacks_labels_takes_two_acts() {
     let mut nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
@@ -95,7 +95,7 @@ fn a_node_that_is_cordoned_and_lacks_labels_takes_two_acts() {
     assert_eq!((ids, found.not_freed), (Some(vec!["uncordon", "add-labels"]), Vec::new()));
 }
 
-/// A command that only shows a pod frees no guest: a drain after it waits for ever.
+/// A command that only shows a pod frees no guest: a drain after it would wait forever.
 #[test]
 fn a_step_to_look_is_no_act() {
     let mut nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
@@ -108,7 +108,7 @@ fn a_step_to_look_is_no_act() {
     assert_eq!((look.id, look.summary.contains("node-c")), ("mend-virt-handler", true), "{look:?}");
     assert!(look.commands[0].starts_with("kubectl get pods "), "{look:?}");
 
-    // Where an act frees it, there is nothing to look at.
+    // If an act frees it, there is nothing to inspect.
     nodes.extend(intel().into_iter().filter(|node| node.name == "node-d"));
     cordon(of(&mut nodes, "node-d"));
     let found = drained(&world(nodes, [vmi(db), pod]), "node-a");
@@ -157,7 +157,7 @@ fn a_guest_that_cannot_be_migrated_is_started_anew_elsewhere() {
     assert!(commands[1].starts_with("virtctl restart web -n shop"), "{commands:?}");
 }
 
-/// node-a and node-b, node-c in one zone, node-d and node-e in another.
+/// Puts node-a, node-b and node-c into one zone, node-d and node-e into another.
 fn zoned() -> Vec<Node> {
     intel().tweak(|nodes| {
         for node in nodes {
@@ -196,7 +196,7 @@ fn a_guest_keeps_off_those_that_stay(#[case] key: &str, #[case] expected: &[&str
     assert!(guest.why.contains("anti-affinity keeps it off"), "{guest:?}");
 }
 
-/// Its launcher runs until the target does, and is one of those that it keeps off.
+/// Its own launcher matches its anti-affinity term and runs until the target does.
 #[test]
 fn a_guest_that_is_alone_in_its_zone_cannot_move_within_it() {
     let nodes: Vec<Node> = zoned().into_iter().filter(|node| node.labels["zone"] == "west").collect();
@@ -204,7 +204,7 @@ fn a_guest_that_is_alone_in_its_zone_cannot_move_within_it() {
     assert_eq!(states(&found)[0].1, State::Stuck, "{found:?}");
 }
 
-/// db-2 keeps no guest off; db-1, which does, must be out of the zone before it can come there.
+/// A drain in which db-2 has no anti-affinity; db-1 has, and must leave the zone before db-2 can come there.
 fn waiting(model_of_the_first: &str) -> DrainReport {
     let nodes: Vec<Node> =
         zoned().into_iter().filter(|node| ["node-a", "node-c", "node-e"].contains(&node.name.as_str())).collect();
@@ -228,7 +228,7 @@ fn a_guest_leaves_once_the_one_has_left_that_keeps_it_off() {
     assert!(second.why.contains("once shop/db-1 has left"), "{}", second.why);
 }
 
-/// It would leave by its labels, and cannot: its own launcher keeps it in the zone. So it is in the way for good.
+/// Labels would let it leave, but its own launcher excludes it from the zone: it blocks the other one permanently.
 #[test]
 fn a_guest_that_waits_for_one_that_stays_is_stuck() {
     let found = waiting("Cascadelake-Server");
@@ -245,7 +245,7 @@ fn guests_that_wait_for_each_other_are_stuck() {
     assert_eq!(states, [State::Stuck, State::Stuck], "{found:?}");
 }
 
-/// A guest that is shut down is gone at once, and keeps no other guest off.
+/// A guest that is shut down is gone at once and excludes no other guest.
 #[test]
 fn a_guest_that_is_shut_down_makes_way() {
     let nodes: Vec<Node> =
@@ -266,7 +266,8 @@ fn order(world: &World, names: &[&str]) -> (Option<Vec<String>>, Vec<String>) {
     (found.order, found.stranded)
 }
 
-/// node-c lost two labels, so shop/db, which inherited them, can never be there again: node-d comes before its own node.
+/// node-c lost two labels, so shop/db, which inherited them, can never return to it: node-d must be drained before its
+/// own node.
 #[test]
 fn a_cordoned_node_is_returned_before_the_guest_that_needs_it_must_leave() {
     let mut nodes = intel();
@@ -279,7 +280,7 @@ fn a_cordoned_node_is_returned_before_the_guest_that_needs_it_must_leave() {
     assert!(at("node-d") < at("node-a"), "shop/db would be stuck on node-a: {found:?}");
 }
 
-/// node-a itself no longer meets what shop/db inherited: once it has gone to node-d it can go nowhere.
+/// node-a itself lost labels that shop/db inherited: once it is on node-d it can go nowhere.
 #[test]
 fn a_guest_that_cannot_come_back_leaves_last() {
     let mut nodes = intel();
@@ -303,7 +304,7 @@ fn without_an_order_the_guest_in_the_way_is_named() {
     assert_eq!((found, stranded), (None, vec!["shop/db".to_owned()]));
 }
 
-/// An eviction is a migration where the condition is `True`, and nowhere else; of a guest without any condition nothing was dumped.
+/// An eviction is a migration only if the condition is `True`; a guest without any condition was dumped without them.
 #[rstest]
 #[case::stays_and_waits("LiveMigrate", json!([{"type": "LiveMigratable", "status": "Unknown"}]), State::Stuck, "LiveMigratable is Unknown")]
 #[case::is_shut_down("LiveMigrateIfPossible", json!([{"type": "LiveMigratable", "status": "Unknown"}]), State::ShutDown, "LiveMigratable is Unknown")]
@@ -324,7 +325,7 @@ fn a_condition_that_is_not_true_is_no_leave_to_migrate(
     let found = drained(&world, "node-a");
     let guest = &found.nodes[0].guests[0];
     assert_eq!((guest.state, guest.why.contains(why)), (expected, true), "{guest:?}");
-    // A person's migration is admitted, and explain says what a drain makes of it.
+    // A user's migration is admitted, and explain reports the effect of a drain on it.
     let judged =
         crate::kubevirt::subject::of_running(world.cluster.vmi("shop", "web").expect("it runs"), &world.cluster);
     let verdict = judged.expect("it runs").judge(&world.cluster, crate::fit::judgement::Depth::Full);
@@ -333,7 +334,7 @@ fn a_condition_that_is_not_true_is_no_leave_to_migrate(
     assert!(waits.is_none_or(|waits| waits.starts_with("a drain of node-a waits for it") && waits.contains(why)));
 }
 
-/// On a dump that does not hold them, what pods, allocatable and budgets would say is said not to be known.
+/// A dump without pods, allocatable and budgets: the report lists these as not known.
 #[test]
 fn what_is_not_known_is_said() {
     let guests = [("web", "LiveMigrate"), ("ends", "None")].map(|(name, strategy)| {
@@ -354,7 +355,7 @@ fn what_is_not_known_is_said() {
     assert_eq!(drained(&all, "node-a").not_known, Vec::<String>::new());
 }
 
-/// A required pod affinity depends on the pods of the nodes and is not judged; anti-affinity is judged among guests.
+/// Required pod affinity depends on the pods on the nodes and is not judged; anti-affinity is judged among guests.
 #[test]
 fn a_rule_that_is_not_judged_is_named_beside_the_targets() {
     let web = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS")).tweak(|guest| {
@@ -367,7 +368,7 @@ fn a_rule_that_is_not_judged_is_named_beside_the_targets() {
     assert!(guest.why.starts_with("its required pod affinity is not judged"), "{}", guest.why);
 }
 
-/// A pod that is no guest's keeps a guest off its node, or its zone: by the guest's own term or by the pod's.
+/// A pod that belongs to no guest excludes a guest from its node or zone: by the guest's own term or the pod's.
 #[rstest]
 #[case::the_guests_own_term(apart("db", "node-a", SKY, "kubernetes.io/hostname"), "shop", json!(null), &["node-b", "node-d", "node-e"])]
 #[case::by_zone(apart("db", "node-a", SKY, "zone"), "shop", json!(null), &["node-d", "node-e"])]
@@ -382,7 +383,7 @@ fn a_pod_that_is_no_guests_keeps_a_guest_off(
     #[case] expected: &[&str],
 ) {
     let mut nodes = zoned();
-    // Alone in its zone a guest could not move within it.
+    // Alone in its zone, a guest could not move within it.
     of(&mut nodes, "node-a").labels.insert("zone".to_owned(), "north".to_owned());
     let pod = json!({
         "metadata": {"name": "postgres-0", "namespace": namespace, "labels": {"app": "db"}},
@@ -401,7 +402,7 @@ fn a_pod_that_is_no_guests_keeps_a_guest_off(
     assert!(!guest.why.contains("not known"), "{}", guest.why);
 }
 
-/// The pod has ended, belongs to a launcher, or is a launcher itself: it keeps no guest off.
+/// The pod has ended, belongs to a launcher, or is a launcher itself: it excludes no guest.
 #[rstest]
 #[case::it_has_ended("Succeeded", json!(null))]
 #[case::it_holds_a_launchers_volumes("Running", json!([{"kind": "Pod", "name": "virt-launcher-db"}]))]
@@ -416,7 +417,7 @@ fn a_pod_that_is_not_there_blocks_no_target(#[case] phase: &str, #[case] owners:
     assert_eq!(drained(&known, "node-a").nodes[0].guests[0].targets.len(), 4);
 }
 
-/// Where a node that was drained is returned, the pod on the other still keeps the guest off: there is no order.
+/// If the drained node is returned, the pod on the other one still excludes the guest: there is no order.
 #[test]
 fn an_order_goes_by_other_pods_as_well() {
     let nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
@@ -443,7 +444,7 @@ fn read_pod(world: &mut World, pod: &Value) {
     std::sync::Arc::make_mut(&mut world.cluster.room).read("", "Pod", &Json(&text)).expect("well-formed");
 }
 
-/// Allocatable of nodes and requests of pods, as a dump has them.
+/// Adds allocatable of nodes and requests of pods, as in a dump.
 fn with_room(mut world: World, nodes: &[(&str, &str)], pods: &[(&str, Option<&str>, &str)]) -> World {
     let mut room = crate::kubevirt::room::Room::default();
     let mut read = |kind: &str, object: Value| {

@@ -9,10 +9,10 @@ use crate::fit::label::{self, Family};
 use crate::fit::models;
 use crate::world::World;
 
-/// More than there are features.
+/// Capacity of the sets: more than the number of features.
 const ROOM: usize = 4096;
 
-/// What is known of features: which a node has, which a model.
+/// The known features of nodes and models.
 #[derive(Debug)]
 pub(super) struct KnownFeatures {
     numbers: HashMap<String, usize>,
@@ -23,7 +23,7 @@ pub(super) struct KnownFeatures {
 }
 
 impl KnownFeatures {
-    /// Those of the nodes of a world, and of the models that they know.
+    /// Collects the features of the nodes of a world, and of the models that their labels name.
     pub(super) fn of(world: &World) -> Self {
         let fleet: &Fleet = &world.cluster.fleet;
         let mut out =
@@ -38,7 +38,7 @@ impl KnownFeatures {
             for (key, _) in fleet.labels(node).filter(|(_, value)| *value == "true") {
                 match Family::of(key) {
                     Family::CpuFeature | Family::HostModelRequired => out.put(label::name(key), &mut has),
-                    // What can run a model has all that it holds.
+                    // A node that can run a model has all its features.
                     Family::CpuModel => {
                         out.of_models.get(label::name(key)).into_iter().for_each(|held| has.union(held));
                     }
@@ -50,7 +50,7 @@ impl KnownFeatures {
         out
     }
 
-    /// Looks a model up, so that it is known from now on.
+    /// Adds a model's features.
     pub(super) fn add_model(&mut self, model: &str) {
         if self.of_models.contains_key(model) {
             return;
@@ -61,7 +61,7 @@ impl KnownFeatures {
         }
     }
 
-    /// A set of features by their names.
+    /// Returns a set of features by name.
     pub(super) fn set<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) -> Bits {
         let mut out = Bits::none(ROOM);
         names.into_iter().for_each(|name| self.put(name, &mut out));
@@ -84,24 +84,24 @@ impl KnownFeatures {
         set.insert(number);
     }
 
-    /// What a node has.
+    /// Returns the features of a node; `None` if not known.
     pub(super) fn of_node(&self, fleet: &Fleet, node: NodeIndex) -> Option<&Bits> {
         self.of_nodes.get(&fleet.first_of_profile(node))
     }
 
-    /// What a model holds; `None` where it is not known.
+    /// Returns the features of a model; `None` if not known.
     pub(super) fn of_model(&self, model: &str) -> Option<&Bits> {
         self.of_models.get(model)
     }
 
-    /// The names of a set, sorted.
+    /// Returns the names in a set, sorted.
     pub(super) fn names(&self, set: &Bits) -> Vec<String> {
         let mut out: Vec<String> = set.iter().filter_map(|number| self.names.get(number).cloned()).collect();
         out.sort_unstable();
         out
     }
 
-    /// Which features of a model these nodes do not have; nodes with the same lack together.
+    /// Returns the features of a model that these nodes lack; nodes that lack the same ones share a row.
     pub(super) fn lacks(&self, fleet: &Fleet, model: &str, nodes: &Bits) -> Vec<LackRow> {
         let Some(held) = self.of_model(model) else { return Vec::new() };
         let mut rows: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
@@ -126,8 +126,8 @@ impl KnownFeatures {
     }
 }
 
-/// Whether a feature tells something when guests are compared: QEMU gives `hypervisor` and `x2apic` to every guest, and what comes
-/// with nested virtualization on AMD is in the definitions of models but not switched on by them.
+/// Whether a feature matters when guests are compared: QEMU gives `hypervisor` and `x2apic` to every guest, and the
+/// features of nested virtualization on AMD are in the definitions of models but not enabled by them.
 fn is_compared(feature: &str) -> bool {
     const NESTED: [&str; 13] = [
         "svm",

@@ -1,4 +1,4 @@
-//! What a model would mean for the guests that run.
+//! The effect of a model on running guests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -18,58 +18,58 @@ use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
 use crate::world::World;
 
-/// How many guests would have how many nodes to migrate to.
+/// Number of guests by number of migration targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Coverage {
-    /// Guests, by how many nodes each could migrate to.
+    /// Number of guests, by number of migration targets.
     pub guests_by_targets: BTreeMap<usize, usize>,
-    /// Guests that could start nowhere with it.
+    /// Number of guests that could start nowhere with it.
     pub cannot_start: usize,
-    /// Guests of which it cannot be known.
+    /// Number of guests for which this cannot be known.
     pub unknown: usize,
 }
 
-/// What guests would lose or gain.
+/// The CPU features that guests would lose or gain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FeatureChange {
-    /// How many guests.
+    /// Number of guests.
     pub guests: usize,
-    /// What any of them would, sorted.
+    /// The features that any of them would lose or gain, sorted.
     pub features: Vec<String>,
 }
 
-/// How a guest came by its CPU.
+/// The source of a guest's CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum CpuSource {
-    /// From its host: `host-model` or `host-passthrough`.
+    /// The host: `host-model` or `host-passthrough`.
     Host,
-    /// By a model's name.
+    /// A model by name.
     Named,
 }
 
-/// A guest that runs, as far as it is compared.
+/// The data about a running guest that is compared.
 #[derive(Debug)]
 struct RunningGuest {
     node: NodeIndex,
     cpu: CpuSource,
-    /// Which of `sets` it has; `None` where that is not known.
+    /// The index in `sets` of its features; `None` if not known.
     has: Option<usize>,
-    /// Where it could start with any model.
+    /// The nodes it could start on with any model; `None` if not known.
     open: Rc<Option<Bits>>,
 }
 
-/// The guests that run.
+/// The running guests.
 #[derive(Debug)]
 pub(super) struct RunningGuests<'w> {
     cluster: &'w Cluster,
     guests: Vec<RunningGuest>,
-    /// The different sets of features that guests have.
+    /// The distinct sets of features of guests.
     sets: Vec<Bits>,
 }
 
 impl<'w> RunningGuests<'w> {
-    /// Those of a world; like ones are looked at once.
+    /// Collects the running guests of a world; equal ones are computed once.
     pub(super) fn of(world: &'w World, features: &mut KnownFeatures, progress: &dyn Fn(usize, usize)) -> Self {
         let cluster = &world.cluster;
         let fleet: &Fleet = &cluster.fleet;
@@ -100,10 +100,10 @@ impl<'w> RunningGuests<'w> {
         out
     }
 
-    /// Those that run on these nodes.
+    /// Returns the guests that run on these nodes.
     pub(super) fn on(&self, nodes: &Bits) -> Here<'_> {
         let mut kinds: BTreeMap<(CpuSource, Option<usize>), usize> = BTreeMap::new();
-        // Guests to which the same is open are counted together.
+        // Guests with the same open nodes are counted together.
         let mut open: HashMap<*const Option<Bits>, OpenNodes> = HashMap::new();
         let mut count = 0;
         for guest in self.guests.iter().filter(|guest| nodes.contains(guest.node)) {
@@ -118,7 +118,7 @@ impl<'w> RunningGuests<'w> {
     }
 }
 
-/// Guests to which the same nodes are open.
+/// Guests with the same open nodes.
 struct OpenNodes {
     to: Rc<Option<Bits>>,
     guests: usize,
@@ -133,12 +133,12 @@ pub(super) struct Here<'r> {
 }
 
 impl Here<'_> {
-    /// How many there are.
+    /// Returns the number of guests.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// How many of them would have how many nodes to migrate to, if they started again with this model.
+    /// Counts the guests by number of migration targets after a new start with this model.
     pub(super) fn coverage(&self, model: &str, pool: &NodePool) -> Coverage {
         let fleet: &Fleet = &self.running.cluster.fleet;
         let mut takes = Bits::none(fleet.len());
@@ -154,19 +154,19 @@ impl Here<'_> {
             };
             match open.count_common(&takes) {
                 0 => out.cannot_start += guests,
-                // Wherever it starts, that node is one of them and no target.
+                // Wherever it starts, that node is in the set and is no target.
                 nodes => *out.guests_by_targets.entry(nodes - 1).or_default() += guests,
             }
         }
         out
     }
 
-    /// What those with the CPU of their host have and the model has not.
+    /// Returns the features that guests with their host's CPU have and the model lacks.
     pub(super) fn lose(&self, features: &KnownFeatures, model: &str) -> FeatureChange {
         self.change(features, model, |cpu| cpu == CpuSource::Host, |has, held| (has, held))
     }
 
-    /// What the model has and guests have not.
+    /// Returns the features that the model has and guests lack.
     pub(super) fn gain(&self, features: &KnownFeatures, model: &str) -> FeatureChange {
         self.change(features, model, |_| true, |has, held| (held, has))
     }
@@ -194,14 +194,14 @@ impl Here<'_> {
     }
 }
 
-/// All that a guest's features depend on.
+/// The input of a guest's features.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum FeatureKey<'w> {
-    /// Those of the nodes of a profile.
+    /// The features of the nodes of a profile.
     Host(NodeIndex),
-    /// Those of the node that it left first, as its launcher inherited them; the node that it is on now has them too.
+    /// The features of the node it left first, as its launcher inherited them; its current node has them too.
     Inherited(Vec<&'w str>, NodeIndex),
-    /// Those of a model, and those that its specification asks for.
+    /// The features of a model, and those that its specification requires.
     Named(&'w str, Vec<&'w str>),
 }
 

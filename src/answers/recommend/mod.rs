@@ -1,7 +1,7 @@
-//! Which CPU model guests should have, for each kind of hardware.
+//! The CPU model recommended for guests, for each kind of hardware.
 //!
-//! What a node can run is what its `cpu-model` labels say, nothing else. Which features a model has is a fact of libvirt and QEMU
-//! ([`crate::fit::models`]); which a node has is what its labels say, and what the models hold that it can run.
+//! The models that a node can run come from its `cpu-model` labels only. The features of a model are facts of libvirt
+//! and QEMU ([`crate::fit::models`]); the features of a node come from its labels and from the models that it can run.
 
 mod features;
 mod guests;
@@ -26,7 +26,7 @@ use features::KnownFeatures;
 pub use guests::{Coverage, FeatureChange};
 use pools::NodePool;
 
-/// What `cpufit recommend` answers. Also its JSON: fields are only ever added.
+/// The answer of `cpufit recommend`. Also its JSON: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recommendations {
@@ -36,48 +36,48 @@ pub struct Recommendations {
     pub pools: Vec<PoolReport>,
     /// The nodes that are in no pool.
     pub not_counted: Vec<NotCountedRow>,
-    /// Models that nodes offer and of which nothing is known here: never recommended.
+    /// Models that nodes offer and that are not known here: never recommended.
     pub unknown_models: Vec<UnknownModel>,
     /// The known models that the cluster's `obsoleteCPUModels` withholds: never recommended.
     pub withheld: Vec<String>,
-    /// By their place among `selectors`, those that select no node.
+    /// Indices in `selectors` of those that select no node.
     pub no_nodes: Vec<usize>,
 }
 
-/// `all`.
+/// The recommendation for all nodes as one pool: `all` of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct All {
     /// The recommendation, or null.
     pub model: Option<String>,
-    /// Why, in one line.
+    /// The reason, in one line.
     pub why: String,
-    /// The models that every node can run that takes part, best first.
+    /// The models that every counted node can run, best first.
     pub candidates: Vec<String>,
 }
 
-/// `pools` of a report.
+/// A pool of nodes: `pools` of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolReport {
-    /// What people call it: `Intel`, `IBM (s390x)`, `intel-pool: Intel`.
+    /// The display name: `Intel`, `IBM (s390x)`, `intel-pool: Intel`.
     pub name: String,
-    /// The vendor, as the nodes' label says; null where they have none, or more than one.
+    /// The vendor by the nodes' label; null if they have none, or several.
     pub vendor: Option<String>,
     /// The architecture.
     pub arch: String,
-    /// The policies whose nodes these are.
+    /// The policies that select these nodes.
     pub policies: Vec<String>,
-    /// How many nodes take part.
+    /// Number of counted nodes.
     pub nodes: usize,
     /// The best model that all of them can run, or null.
     pub model: Option<String>,
-    /// Why, in one line.
+    /// The reason, in one line.
     pub why: String,
-    /// How many guests run there.
+    /// Number of guests that run there.
     pub guests: usize,
     /// The models that any of them can run, best first.
     pub candidates: Vec<CandidateReport>,
-    /// The names of the nodes that take part, sorted.
+    /// The names of the counted nodes, sorted.
     pub node_names: Vec<String>,
     #[serde(skip)]
     pub(crate) selector: LabelSelector,
@@ -95,42 +95,42 @@ pub struct CandidateReport {
     pub generation: &'static str,
     /// The nodes that can run it, sorted.
     pub runs_on: Vec<String>,
-    /// Those that cannot.
+    /// The nodes that cannot run it.
     pub leaves_out: Vec<String>,
-    /// Why not: nodes with the same lack together.
+    /// The features that those nodes lack: nodes that lack the same ones share a row.
     pub lacks: Vec<LackRow>,
-    /// What speaks against it, beside others of its family.
+    /// The drawbacks of the model.
     pub drawbacks: Vec<String>,
-    /// How many of the guests that run there would have how many nodes to migrate to, if they started again with it.
+    /// The guests that run there, by number of migration targets if they started again with it.
     pub coverage: Coverage,
-    /// What guests with the CPU of their host would lose.
+    /// The features that guests with their host's CPU would lose.
     pub lose: FeatureChange,
-    /// What guests that have less would gain.
+    /// The features that guests would gain.
     pub gain: FeatureChange,
     /// Whether no better model runs on all of these nodes.
     #[serde(skip)]
     pub(crate) is_worth_a_look: bool,
 }
 
-/// The features of a model that nodes do not have.
+/// The features of a model that nodes lack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LackRow {
     /// The nodes.
     pub nodes: Vec<String>,
-    /// The features, by their labels; empty where the labels name all of them.
+    /// The features, by their labels; empty if the labels list all of them.
     pub features: Vec<String>,
 }
 
-/// `notCounted` of a report.
+/// A node that is in no pool: `notCounted` of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotCountedRow {
     /// The node.
     pub node: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// `unknownModels` of a report.
+/// A model that is not known: `unknownModels` of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnknownModel {
     /// The name.
@@ -139,10 +139,11 @@ pub struct UnknownModel {
     pub nodes: Vec<String>,
 }
 
-/// Which CPU model guests should have.
+/// Recommends a CPU model for each pool of nodes.
 ///
 /// The pools are the nodes that each of `selectors` selects; without any, those of the policies, and the rest; without
-/// policies, all. Each is split by architecture and vendor. `progress` learns how many guests have been looked at, of how many.
+/// policies, all. Each is split by architecture and vendor. `progress` is called with the number of guests looked at so
+/// far and the total.
 #[must_use]
 pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(usize, usize)) -> Recommendations {
     let fleet: &Fleet = &world.cluster.fleet;
@@ -163,7 +164,7 @@ pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(u
     }
 }
 
-/// The model recommended for the pool of each node that is in one; of several pools, for the first.
+/// Returns the model recommended for the pool of each node; for a node in several pools, that of the first.
 #[must_use]
 pub(crate) fn best_by_node(world: &World) -> BTreeMap<NodeIndex, String> {
     let mut out = BTreeMap::new();
@@ -180,7 +181,7 @@ pub(crate) fn best_by_node(world: &World) -> BTreeMap<NodeIndex, String> {
     out
 }
 
-/// The models for these nodes.
+/// Returns the models for these nodes.
 fn models(world: &World, nodes: &Bits) -> models::Recommendation {
     models::recommend(&world.cluster.fleet, nodes, &world.cluster.withheld.models)
 }
@@ -225,7 +226,7 @@ fn report(world: &World, pool: NodePool, features: &KnownFeatures, guests: &gues
             left.is_empty()
         };
         let is_worth_a_look = !seen.iter().any(is_within);
-        // One that is withheld takes the place of none.
+        // A withheld model hides no other one.
         if is_worth_a_look && !offer.candidate.is_withheld() {
             seen.push(offer.runs_on.clone());
         }
@@ -262,7 +263,7 @@ fn report(world: &World, pool: NodePool, features: &KnownFeatures, guests: &gues
     }
 }
 
-/// Why this model: `all 5 nodes can run it, and none that is more modern`.
+/// Returns the reason for this model: `all 5 nodes can run it, and none that is more modern`.
 fn why(best: &models::Candidate, passed_over: Option<&str>, nodes: usize) -> String {
     let which = match nodes {
         1 => "the best that the one node can run".to_owned(),
@@ -315,7 +316,7 @@ fn why_none(none: &WhyNone, nodes: usize) -> String {
     }
 }
 
-/// `both nodes`.
+/// Returns `both nodes`.
 fn all_of(nodes: usize) -> String {
     match nodes {
         1 => "the one node".to_owned(),

@@ -1,4 +1,4 @@
-//! The policies that adopt a recommendation: they warn, and neither deny nor change anything.
+//! The policies that adopt a recommendation: they warn, and neither deny nor change guests.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +14,19 @@ use crate::policy::{
 use crate::say::plural;
 use crate::world::World;
 
-/// What adopts the recommendation for a pool.
+/// The adoption of the recommendation for a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Adoption {
-    /// This policy, to be applied; and in one line which nodes it selects beyond those of the pool, where it does.
+    /// A policy to apply; and, in one line, the nodes it selects outside the pool, if any.
     Apply(Value, Option<String>),
-    /// Nothing: why, in one line.
+    /// No policy, with the reason in one line.
     Nothing(String),
 }
 
-/// What adopts the recommendation for each pool.
+/// Returns the adoption of the recommendation for each pool.
 ///
-/// The pool of a policy that is there keeps that policy, with another model; one that denies or changes guests is left to a person.
+/// The pool of an existing policy keeps that policy, with another model; a policy that denies or changes guests is left
+/// to a person.
 #[must_use]
 pub(crate) fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption> {
     let mut out: Vec<Adoption> = report.pools.iter().flat_map(|pool| of_pool(world, report, pool)).collect();
@@ -60,7 +61,7 @@ fn of_pool(world: &World, report: &Recommendations, pool: &PoolReport) -> Vec<Ad
     known.into_iter().map(|policy| of_policy(world, pool, policy, model, is_alone(&policy))).collect()
 }
 
-/// A policy that is there stays as it is, but for the model. One that denies or changes guests is left to a person.
+/// Changes only the model of an existing policy. A policy that denies or changes guests is left to a person.
 fn of_policy(world: &World, pool: &PoolReport, policy: &Policy, model: &str, is_alone: bool) -> Adoption {
     let name = &policy.name;
     let common = policy.common_model.as_ref();
@@ -81,7 +82,7 @@ fn of_policy(world: &World, pool: &PoolReport, policy: &Policy, model: &str, is_
     }
 }
 
-/// What a policy does to guests, beside warning; `None` where it does nothing else.
+/// Returns the effect of a policy on guests other than warnings; `None` without one.
 fn effect(policy: &Policy) -> Option<&'static str> {
     let common = policy.common_model.as_ref();
     let denies = policy.enforce != Dial::Off || common.is_some_and(|common| common.otherwise == Otherwise::Deny);
@@ -94,7 +95,7 @@ fn effect(policy: &Policy) -> Option<&'static str> {
     }
 }
 
-/// A name that Kubernetes accepts.
+/// Returns a valid Kubernetes name.
 fn name(pool: &PoolReport) -> String {
     let words = [pool.vendor.as_deref().unwrap_or("any"), &pool.arch];
     let labels = pool.selector.match_labels.values().map(String::as_str);
@@ -104,8 +105,8 @@ fn name(pool: &PoolReport) -> String {
     if syntax::subdomain(valid).is_ok() { valid.to_owned() } else { "common-model".to_owned() }
 }
 
-/// What selects the pool's nodes: the labels by which it was made, their vendor and architecture, and where they are what the policies
-/// that are there leave over, the opposite of what each of those asks for, where a selector can say that.
+/// Returns a selector of the pool's nodes: the labels of the pool's own selector, vendor and architecture; and, for the
+/// rest that existing policies leave, the opposite of their selectors, if a selector can express it.
 fn selector(world: &World, pool: &PoolReport) -> LabelSelector {
     let mut out = pool.selector.clone();
     if let Some(vendor) = &pool.vendor {
@@ -124,7 +125,7 @@ fn selector(world: &World, pool: &PoolReport) -> LabelSelector {
         }
         let mut apart = out.clone();
         apart.match_expressions.extend(opposite(&policy.node_selector));
-        // One that leaves out nodes of the pool itself would be another pool.
+        // A selector that excludes nodes of the pool itself would be another pool.
         if holds(world, pool, &apart) {
             out = apart;
         }
@@ -137,7 +138,8 @@ fn is_of_arch(world: &World, node: &str, arch: &str) -> bool {
     fleet.find(node).and_then(|node| fleet.label(node, label::ARCH)) == Some(arch)
 }
 
-/// What a node meets exactly if it does not meet a selector of one condition; `None` of several, of which any may fail.
+/// Returns the condition that a node meets exactly if it does not meet a selector of one condition; `None` for several
+/// conditions, any of which may fail.
 fn opposite(selector: &LabelSelector) -> Option<LabelCondition> {
     let labels = selector.match_labels.iter().map(|(key, value)| LabelCondition {
         key: key.clone(),
@@ -162,7 +164,7 @@ fn holds(world: &World, pool: &PoolReport, selector: &LabelSelector) -> bool {
     left.is_empty()
 }
 
-/// Which nodes a selector selects beyond those of the pool, in one line; `None` where it selects no other.
+/// Returns the nodes that a selector selects outside the pool, in one line; `None` if there are none.
 fn beyond(world: &World, pool: &PoolReport, selector: &LabelSelector) -> Option<String> {
     let fleet = &world.cluster.fleet;
     let mut more = nodes_of(selector, fleet);
@@ -177,7 +179,7 @@ fn beyond(world: &World, pool: &PoolReport, selector: &LabelSelector) -> Option<
     })
 }
 
-/// How many nodes a comment names.
+/// Number of nodes named in a comment.
 const NAMED: usize = 20;
 
 fn document(name: &str, nodes: &LabelSelector, model: &str) -> Value {
@@ -195,7 +197,7 @@ fn document(name: &str, nodes: &LabelSelector, model: &str) -> Value {
     policy.to_json()
 }
 
-/// A policy as it is, with another common model; where it had none, one that changes no guest.
+/// Returns a policy with another common model; if it had none, one that changes no guest.
 fn changed(policy: &Policy, model: &str) -> Value {
     let none = CommonModel {
         name: String::new(),

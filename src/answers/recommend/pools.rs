@@ -1,4 +1,4 @@
-//! Which nodes are recommended for together.
+//! The pools of nodes that share a recommendation.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +13,20 @@ use crate::world::World;
 /// Nodes of one architecture and vendor.
 #[derive(Clone, Debug)]
 pub(super) struct NodePool {
-    /// The policies whose nodes these are.
+    /// The policies that select these nodes.
     pub(super) policies: Vec<String>,
-    /// What selects them, architecture and vendor aside.
+    /// The selector of the pool, without architecture and vendor.
     pub(super) selector: LabelSelector,
     pub(super) arch: String,
-    /// The vendors that each of the nodes is labelled with.
+    /// The vendors in the labels of each of the nodes.
     vendors: Vec<String>,
-    /// The vendor, where there is one.
+    /// The vendor, if there is exactly one.
     pub(super) vendor: Option<String>,
     pub(super) nodes: Bits,
 }
 
 impl NodePool {
-    /// What people call it.
+    /// Returns the display name.
     pub(super) fn name(&self) -> String {
         let vendor =
             if self.vendors.is_empty() { "no cpu-vendor label".to_owned() } else { self.vendors.join(" and ") };
@@ -35,14 +35,14 @@ impl NodePool {
     }
 }
 
-/// Nodes that are looked at together before they are split by hardware.
+/// Nodes of one selector, before they are split by hardware.
 struct NodePart {
     policies: Vec<String>,
     selector: LabelSelector,
     nodes: Bits,
 }
 
-/// The pools, and the nodes that take part nowhere, by name.
+/// Returns the pools, and the nodes that are in none, by name.
 pub(super) fn pools(world: &World, selectors: &[LabelSelector]) -> (Vec<NodePool>, Vec<(String, NotCounted)>) {
     let fleet: &Fleet = &world.cluster.fleet;
     let mut taking_part = Bits::none(fleet.len());
@@ -68,7 +68,7 @@ pub(super) fn pools(world: &World, selectors: &[LabelSelector]) -> (Vec<NodePool
             nodes.insert(node);
         }
         for ((arch, vendors), nodes) in split {
-            // Two policies may be about the same nodes.
+            // Two policies may select the same nodes.
             if let Some(known) = out.iter_mut().find(|known| known.nodes == nodes) {
                 known.policies.extend(part.policies.iter().cloned());
                 continue;

@@ -1,4 +1,4 @@
-//! What if a node came, or went, or a CPU feature did.
+//! The effect of adding or removing a node or a CPU feature.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,73 +20,73 @@ use crate::world::World;
 /// A change of the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeChange {
-    /// This node comes, in the place of one with its name.
+    /// An added node, which replaces one with its name.
     With(Box<Node>),
-    /// The node of this name goes.
+    /// The removal of the node with this name.
     Without(String),
-    /// No node has this CPU feature any more, and none can run a model that holds it: as after an update of microcode.
+    /// A CPU feature that no node has any more, as after a microcode update: no node can run a model with it.
     WithoutFeature(String),
 }
 
 /// A change that cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EditError {
-    /// There is no such node.
+    /// A node name that does not exist.
     #[error("--without-node {0}: there is no node of that name")]
     NoSuchNode(String),
-    /// Nothing is known of such a feature.
+    /// An unknown feature.
     #[error("--without-model-feature {0}: no node has a label of that cpu-feature, and no known model holds it")]
     NoSuchFeature(String),
 }
 
-/// What a change would do.
+/// The effect of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WhatIf {
     /// The change: `without node-b`.
     pub change: String,
-    /// The pools whose model would be another one.
+    /// The pools with another model.
     pub pools: Vec<PoolChange>,
-    /// What it would mean for guests that run, before any of them starts again.
+    /// The effect on running guests, before any of them starts again.
     pub guests: GuestCount,
 }
 
-/// A pool whose model would be another one.
+/// A pool with another model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct PoolChange {
     /// The pool.
     pub pool: String,
-    /// The model now; null where there is none, or no such pool.
+    /// The model now; null if there is none, or no such pool.
     pub before: Option<String>,
-    /// The model then.
+    /// The model after the change; null if there is none.
     pub after: Option<String>,
-    /// Why there is none then; empty where there is one.
+    /// The reason why there is none after the change; else empty.
     pub why: String,
 }
 
-/// Guests, counted.
+/// Numbers of guests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct GuestCount {
-    /// Running guests of the node's vendor that could not go to a node that comes, and how many there are.
+    /// Running guests of the added node's vendor that could not migrate to it.
     pub cannot_go_there: usize,
-    /// See there.
+    /// All running guests of the added node's vendor.
     pub of: usize,
-    /// Guests that run on a node that goes.
+    /// Guests that run on the removed node.
     pub must_leave: usize,
-    /// Those of them that could not.
+    /// Guests of `must_leave` without a target.
     pub cannot_leave: usize,
-    /// Others that would have one node left, and had more.
+    /// Other guests that would have one target left, and had more.
     pub one_left: usize,
-    /// Others that would have none left, and had some.
+    /// Other guests that would have no target left, and had some.
     pub none_left: usize,
 }
 
-/// The world after these changes, and what each of them, and all together, would do.
+/// Returns the world after these changes, and the effect of each change and of all together.
 ///
 /// # Errors
 ///
-/// A change cannot be made.
+/// Returns the error of a change that cannot be made.
 pub(crate) fn what_if(
     world: &World,
     selectors: &[LabelSelector],
@@ -109,7 +109,7 @@ pub(crate) fn what_if(
 }
 
 impl NodeChange {
-    /// `without node-b`.
+    /// Returns `without node-b`.
     fn title(&self) -> String {
         match self {
             Self::With(node) => {
@@ -242,7 +242,7 @@ fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
 }
 
 impl WhatIf {
-    /// It in words, a line each.
+    /// Returns the effect in words, a line each.
     #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
         let Self { change, pools, guests } = self;

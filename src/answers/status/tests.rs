@@ -21,14 +21,14 @@ fn the_status_counts_what_the_columns_show() {
     );
     assert_eq!(recommended_model.as_deref(), Some("Skylake-Server-noTSX-IBRS"));
     assert!(status.looked.is_complete());
-    // As an edit of the policy says it.
+    // The text is equal to the warning about an edit of the policy.
     let said = status.of_model.as_deref().expect("its model leaves one node out");
     assert!(said.contains(MODEL), "{said}");
     assert_eq!(status.conditions()[1].message, format!("it governs 5 guests; {said}"));
     assert!(status.conditions()[..2].iter().all(|condition| condition.holds));
 }
 
-/// The webhook takes what no node offers any more off its target: it is free to go.
+/// The webhook removes stale entries from its target pod: it can leave.
 #[test]
 fn a_guest_whose_selector_would_be_trimmed_is_not_pinned() {
     let pinned = |selectors: &str| {

@@ -1,6 +1,6 @@
-//! How much of a search may still be done.
+//! The remaining budget of a search.
 
-/// How much may still be tried.
+/// The number of tries left and used.
 #[derive(Debug)]
 pub(super) struct TriesLeft {
     left: usize,
@@ -12,7 +12,7 @@ impl TriesLeft {
         Self { left: most, tries: 0 }
     }
 
-    /// Takes one of the tries that are left, if there is one.
+    /// Uses one try; returns false if none is left.
     pub(super) fn takes_one(&mut self) -> bool {
         let takes = self.left > 0;
         self.left -= usize::from(takes);

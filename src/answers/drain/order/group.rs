@@ -1,4 +1,4 @@
-//! Guests that may be in each other's way: all ways in which the scheduler can place them, followed to the end.
+//! Guests that may block each other, followed through all placements that the scheduler can choose.
 
 use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
@@ -8,18 +8,18 @@ use super::moves::{Moves, MovingGuest};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 
-/// Where each guest of a group is: the same number of bits for each.
+/// The node of each guest of a group: a fixed number of bits for each.
 pub(super) type Positions = u128;
 
-/// Nodes, by their numbers in a group.
+/// A set of nodes, by their index in a group.
 type Mask = u64;
 
-/// Whether all ways must end well, or one is enough.
+/// The condition that makes an order acceptable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// No guest is stuck, for every choice of the scheduler.
     All,
-    /// With some choices of the scheduler no guest is stuck.
+    /// No guest is stuck, with some choices of the scheduler.
     One,
 }
 
@@ -28,37 +28,38 @@ pub(super) enum Ending {
 struct Member {
     now: Mask,
     later: Mask,
-    /// What it asks for; `None` where that is not known.
+    /// The amounts it requests; `None` if not known.
     asked: Option<Vec<i64>>,
     priority: i64,
-    /// From this priority on, others keep their room from it.
+    /// The priority from which other pods keep their room from it.
     yields_to: i64,
-    /// By node of the group and resource, what is free for it where no guest of the group is.
+    /// By node of the group and resource, the amount free for it without any guest of the group.
     free: Vec<i64>,
-    /// What guests that are shut down leave free: from the drain of this node on, by its number in the group, so much.
+    /// The amounts that guests that are shut down free, with the group index of the node whose drain frees them.
     freed: Vec<(usize, Vec<i64>)>,
-    /// The guests that close nodes to it, itself among them where its own launcher does, and which by where they are.
+    /// The guests that close nodes to it, itself included if its own launcher does; and the closed nodes by the
+    /// position of that guest.
     closed: Vec<(usize, Vec<Mask>)>,
-    /// What guests that are shut down close to it, until their node is drained.
+    /// The nodes that guests that are shut down close to it until their node is drained.
     until: Vec<(NodeIndex, Mask)>,
 }
 
-/// Guests that may be in each other's way.
+/// A group of guests that may block each other.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
-    /// Their numbers among all guests that move.
+    /// Their indices among all guests that move.
     pub guests: Vec<usize>,
     /// The nodes that they may be on.
     pub nodes: Vec<NodeIndex>,
     members: Vec<Member>,
     bits: u32,
-    /// Guests that differ in nothing but where they are: who of them is where makes no difference.
+    /// Sets of guests that differ only in their position and are interchangeable.
     alike: Vec<Vec<usize>>,
     width: usize,
 }
 
 impl Group {
-    /// Guests of a board; `None` where these are too many to be followed.
+    /// Builds a group of guests; `None` if they are too many to be followed.
     pub(super) fn of(board: &Moves<'_, '_>, guests: &[usize]) -> Option<Self> {
         let mut reach = Bits::none(board.turns.len());
         for &guest in guests {
@@ -79,7 +80,7 @@ impl Group {
         Some(out)
     }
 
-    /// The same, where it makes a difference who of like guests is where.
+    /// Returns the group without interchangeable guests.
     pub(super) fn telling_apart(&self) -> Self {
         Self { alike: Vec::new(), ..self.clone() }
     }
@@ -105,7 +106,7 @@ impl Group {
         sets
     }
 
-    /// Where they are at first.
+    /// Returns the initial positions.
     pub(super) fn start(&self, board: &Moves<'_, '_>) -> Rc<Vec<Positions>> {
         let number = |node: NodeIndex| self.nodes.binary_search(&node).unwrap_or_default();
         let mut out = 0;
@@ -115,7 +116,7 @@ impl Group {
         Rc::new(vec![self.in_order(out)])
     }
 
-    /// The number of a node among those of the group.
+    /// Returns the index of a node in the group.
     pub(super) fn number(&self, node: NodeIndex) -> Option<usize> {
         self.nodes.binary_search(&node).ok()
     }
@@ -129,7 +130,7 @@ impl Group {
         positions & !(((1 << self.bits) - 1) << shift) | (to as Positions) << shift
     }
 
-    /// The same with like guests in the order of their places.
+    /// Returns the positions with interchangeable guests sorted by node.
     fn in_order(&self, mut positions: Positions) -> Positions {
         for set in &self.alike {
             let mut places: Vec<usize> = set.iter().map(|&member| self.place(positions, member)).collect();
@@ -141,15 +142,15 @@ impl Group {
         positions
     }
 
-    /// How many of the guests may be on a node.
+    /// Counts the guests that may be on a node.
     pub(super) fn may_be_on(&self, all: &[Positions], node: usize) -> usize {
         let is_there = |member: &usize| all.iter().any(|&positions| self.place(positions, *member) == node);
         (0..self.members.len()).filter(is_there).count()
     }
 
-    /// The possible positions of the guests once a node is drained, for every order of leaving and every choice of the scheduler, and
-    /// the guests that are stuck with some of these choices, by their numbers among all. `None` if a guest is stuck with every choice, or
-    /// the search takes too long.
+    /// Returns the possible positions after a node is drained, for every order of leaving and every choice of the
+    /// scheduler; adds to `stuck` the guests that are stuck with some of these choices, by their index among all.
+    /// `None` if a guest is stuck with every choice, or the search takes too long.
     pub(super) fn drained(
         &self,
         all: &[Positions],
@@ -195,7 +196,7 @@ impl Group {
         (!ends.is_empty()).then_some(ends)
     }
 
-    /// The nodes that are open to a guest while this one is drained, wherever the other guests are.
+    /// Returns the nodes that are open to a guest while this one is drained, regardless of the other guests' positions.
     fn open(&self, member: &Member, node: usize, done: &Bits) -> Mask {
         let mut returned = 0;
         self.nodes.iter().enumerate().filter(|(_, node)| done.contains(**node)).for_each(|(at, _)| returned |= 1 << at);
@@ -209,7 +210,7 @@ impl Group {
         open
     }
 
-    /// What is free for a guest where no guest of the group is, once these nodes were drained.
+    /// Returns the amounts free for a guest without any guest of the group, after these nodes were drained.
     fn free(&self, member: &Member, done: &Bits) -> Vec<i64> {
         let mut free = member.free.clone();
         for (at, amounts) in member.freed.iter().filter(|(at, _)| done.contains(self.nodes[*at])) {
@@ -218,7 +219,7 @@ impl Group {
         free
     }
 
-    /// The nodes that take a guest where the others are here, and so much is free without them.
+    /// Returns the nodes that take a guest with the others in these positions and these amounts free without them.
     fn targets(&self, positions: Positions, member: usize, mut open: Mask, free: &[i64]) -> Mask {
         let own = &self.members[member];
         for (other, closed) in &own.closed {

@@ -1,4 +1,4 @@
-//! The guests that move when nodes are drained one after the other: where each may be, and who may be in whose way.
+//! The guests that move when nodes are drained in turn: the places of each, and the guests that may block it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,14 +23,14 @@ pub(super) struct MovingGuest<'b> {
     pub size: Option<SizeIndex>,
     /// The nodes that guests that are shut down close to it until their node is drained, by that node.
     pub until: Vec<(NodeIndex, Bits)>,
-    /// Whether its own launcher closes more nodes to it than the one it is on.
+    /// Whether its own launcher closes more nodes to it than its own.
     pub closes_own: bool,
-    /// The guests that close nodes to it, or to which it closes them.
+    /// The guests that close nodes to it, or to which it closes nodes.
     pub mates: Vec<usize>,
 }
 
 impl MovingGuest<'_> {
-    /// The nodes that it may ever be on.
+    /// Returns the nodes that it may ever be on.
     pub(super) fn reach(&self) -> Bits {
         let mut out = self.places.now.clone();
         out.union(&self.places.later);
@@ -45,16 +45,16 @@ pub(super) struct Moves<'b, 'w> {
     pub guests: Vec<MovingGuest<'b>>,
     /// The nodes that are drained.
     pub turns: Bits,
-    /// By [`Space::yields_to`], node and resource, what is free where none of the guests is; `i64::MAX` where that is not known.
+    /// By [`Space::yields_to`], node and resource, the amount free without any of the guests; `i64::MAX` if not known.
     ///
     /// [`Space::yields_to`]: super::super::space::Space::yields_to
     pub free: BTreeMap<i64, Rc<Vec<i64>>>,
-    /// The guests that are shut down or end: their node, whose drain frees their room, and their size.
+    /// The guests that are shut down or end: their node, which frees their room when it is drained, and their size.
     pub ended: Vec<(NodeIndex, SizeIndex)>,
-    /// By size, the nodes where not all guests that may come there have room together.
+    /// By size, the nodes without room for all guests that may go there.
     contested: HashMap<SizeIndex, Bits>,
     kinds: Vec<SizeGroup>,
-    /// By size and places, what [`Moves::closed_by_room`] found.
+    /// Results of [`Moves::closed_by_room`], by size and places.
     filled: RefCell<Filled>,
 }
 
@@ -68,7 +68,7 @@ struct SizeGroup {
 }
 
 impl<'b, 'w> Moves<'b, 'w> {
-    /// The guests of these nodes that move, with the places where their labels let them be.
+    /// Collects the guests of these nodes that move, with the places that their labels allow.
     pub(super) fn of(
         residents: &'b Residents<'w>,
         turns: &'b [NodeDrain<'w>],
@@ -120,7 +120,7 @@ impl<'b, 'w> Moves<'b, 'w> {
         board
     }
 
-    /// Takes the guests out of the nodes' room, and finds the nodes on which not all have room together.
+    /// Subtracts the guests from the nodes' used room, and finds the nodes without room for all of them.
     fn count_room(&mut self) {
         let space = self.residents.space();
         let mut kinds: HashMap<(SizeIndex, Bits), usize> = HashMap::new();
@@ -163,7 +163,7 @@ impl<'b, 'w> Moves<'b, 'w> {
         }
     }
 
-    /// The nodes that a guest may be on and where not all guests that may come there have room together.
+    /// Returns the nodes that a guest may be on and that lack room for all guests that may go there.
     pub(super) fn contested(&self, guest: usize) -> Bits {
         let none = || Bits::none(self.turns.len());
         let Some(size) = self.guests[guest].size else { return none() };
@@ -172,14 +172,14 @@ impl<'b, 'w> Moves<'b, 'w> {
         out
     }
 
-    /// Whether nothing but labels ever keeps a guest off a node; it may be in the way of others nevertheless.
+    /// Whether only labels ever exclude a guest from a node; it may still block others.
     fn is_alone(&self, at: usize) -> bool {
         let guest = &self.guests[at];
         guest.until.is_empty() && !guest.closes_own && guest.mates.is_empty() && self.contested(at).is_empty()
     }
 
-    /// The guests that may be in each other's way, directly or by others. Nothing but labels ever keeps those off a node that are in
-    /// no group.
+    /// Returns the groups of guests that may block each other, directly or indirectly. A guest in no group is excluded
+    /// from nodes by labels only.
     pub(super) fn groups(&self) -> Vec<Vec<usize>> {
         let count = self.guests.len();
         let mut sets = Sets((0..count + self.turns.len()).collect());
@@ -214,7 +214,8 @@ impl<'b, 'w> Moves<'b, 'w> {
         groups.into_values().filter(|group| group.iter().any(|&at| !self.is_alone(at))).collect()
     }
 
-    /// Whether a guest finds a node at all times, wherever the others go: it has more nodes than all others together can close.
+    /// Whether a guest always finds a node, wherever the others go: it has more nodes than all others together can
+    /// close.
     pub(super) fn always_leaves(&self, at: usize) -> bool {
         let guest = &self.guests[at];
         let mut nodes = guest.places.now.clone();
@@ -252,10 +253,11 @@ impl<'b, 'w> Moves<'b, 'w> {
         })
     }
 
-    /// The nodes of `nodes` that have room for the guest while no other guest is there, and how many of them the others can fill.
+    /// Returns the nodes of `nodes` that have room for the guest without any other guest, and how many of them the
+    /// others can fill.
     fn closed_by_room(&self, at: usize, nodes: &Bits) -> Rc<(Bits, u128)> {
         let guest = &self.guests[at];
-        // Guests of one kind have one set of places, by its address.
+        // Guests of one demand class share one set of places, with one address.
         let key = (guest.size, Rc::as_ptr(&guest.places));
         let is_shared = guest.until.is_empty();
         if let Some(known) = self.filled.borrow().get(&key).filter(|_| is_shared) {
@@ -269,7 +271,7 @@ impl<'b, 'w> Moves<'b, 'w> {
     }
 
     fn filled_by_others(&self, at: usize, nodes: &Bits) -> (Bits, u128) {
-        /// Parts of a node: amounts are counted in these, rounded up.
+        /// Number of parts of a node in which amounts are counted, rounded up.
         const PARTS: i128 = 1 << 20;
         let space = self.residents.space();
         let Some(size) = self.guests[at].size else { return (nodes.clone(), 0) };
@@ -277,7 +279,7 @@ impl<'b, 'w> Moves<'b, 'w> {
         let Some(free) = self.free.get(&from) else { return (nodes.clone(), 0) };
         let (mut open, mut least) = (nodes.clone(), vec![i64::MAX; width]);
         for node in nodes.iter() {
-            // So much of a resource must be taken before the guest has no room; `None` where it is not known.
+            // The amount of a resource that must be taken before the guest has no room; `None` if not known.
             let fills = |at: usize| {
                 let free = free[node * width + at];
                 (asked[at] > 0 && free != i64::MAX).then(|| free.saturating_sub(asked[at]).saturating_add(1))
@@ -302,20 +304,20 @@ impl<'b, 'w> Moves<'b, 'w> {
         };
         let others = self.kinds.iter().filter(|kind| space.priority(kind.size) >= from && kind.reach.meets(&open));
         let all: i128 = others.map(|kind| share(kind.size) * kind.count as i128).sum();
-        // Where it can go nowhere that is open it may not be among these itself.
+        // If no open node takes it, it may not be counted among the others itself.
         let own = if self.guests[at].places.now.meets(&open) { share(size) } else { 0 };
         (open, u128::try_from((all - own) / PARTS).unwrap_or(0))
     }
 }
 
-/// Adds `amounts` to `to`, `times` times; an amount that is not known stays so.
+/// Adds `amounts` to `to`, `times` times; an unknown amount stays unknown.
 pub(super) fn add(to: &mut [i64], amounts: &[i64], times: i64) {
     for (known, amount) in to.iter_mut().zip(amounts).filter(|(known, _)| **known != i64::MAX) {
         *known = known.saturating_add(amount.saturating_mul(times));
     }
 }
 
-/// Disjoint sets.
+/// A union-find structure.
 struct Sets(Vec<usize>);
 
 impl Sets {

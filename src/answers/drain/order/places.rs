@@ -1,4 +1,4 @@
-//! Where the labels of the nodes let a guest be, before and after nodes are drained and returned.
+//! The nodes that labels allow a guest, before and after nodes are drained and returned.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,17 +11,17 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
 use crate::fit::node::Node;
 
-/// Where a guest may be.
+/// The nodes that a guest may be on.
 #[derive(Clone, Debug)]
 pub(super) struct NodesBefore {
     /// The nodes that take it now.
     pub now: Bits,
-    /// Those that take it once their cordon has ended, which comes with their return.
+    /// The nodes that take it once they are uncordoned, which happens at their return.
     pub later: Bits,
 }
 
 impl NodesBefore {
-    /// The nodes that take it once these were drained and returned.
+    /// Returns the nodes that take it after these were drained and returned.
     pub(super) fn after(&self, done: &Bits) -> Bits {
         let mut out = self.later.clone();
         out.intersect(done);
@@ -29,7 +29,7 @@ impl NodesBefore {
         out
     }
 
-    /// The same without these nodes.
+    /// Returns the places without these nodes.
     pub(super) fn without(&self, nodes: &Bits) -> Self {
         let mut out = self.clone();
         out.now.subtract(nodes);
@@ -38,11 +38,11 @@ impl NodesBefore {
     }
 }
 
-/// The places of each guest of these nodes that moves, in their order.
+/// Returns the places of each guest of these nodes that moves, in their order.
 pub(super) fn of(fleet: &Fleet, turns: &[NodeDrain<'_>]) -> Vec<Rc<NodesBefore>> {
     let returned = returned(fleet, turns);
     let moving = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == EvictionEffect::Moves);
-    // Guests of one kind have one set of nodes, by its address.
+    // Guests of one demand class share one set of nodes, with one address.
     let mut known: HashMap<*const Bits, Rc<NodesBefore>> = HashMap::new();
     let places = |mover: &EvictedGuest<'_>| {
         let places = known.entry(Rc::as_ptr(&mover.fits)).or_insert_with(|| {
@@ -59,7 +59,7 @@ pub(super) fn of(fleet: &Fleet, turns: &[NodeDrain<'_>]) -> Vec<Rc<NodesBefore>>
     moving.map(places).collect()
 }
 
-/// The nodes as they are once each was returned; `None` where none is cordoned.
+/// Returns the nodes after all were returned; `None` if none is cordoned.
 fn returned(fleet: &Fleet, turns: &[NodeDrain<'_>]) -> Option<Fleet> {
     let is_cordoned = |node: &NodeIndex| {
         fleet.is_cordoned(*node) || fleet.taints(*node).iter().any(|taint| taint.key == label::TAINT_UNSCHEDULABLE)

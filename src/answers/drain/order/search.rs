@@ -10,66 +10,66 @@ use super::places::NodesBefore;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 
-/// The most nodes in a row that are tried without all guests of them being safe for good.
+/// Maximum number of consecutive nodes tried while some of their guests may still get stuck later.
 const DEPTH: usize = 1_000;
-/// The most nodes for which what was tried is remembered.
+/// Maximum number of nodes for which tried states are remembered.
 const REMEMBERED: usize = 64;
 
-/// What a search came to.
+/// The result of a search.
 pub(super) enum SearchResult {
-    /// An order, as numbers of turns.
+    /// An order, as indices of turns.
     Order(Vec<usize>),
-    /// There is none; the guests that are in the way of the one that came furthest.
+    /// No order exists; the guests that block the longest attempt.
     None(BTreeSet<usize>),
-    /// The search was given up.
+    /// The search was given up; the guests that block the longest attempt.
     Cut(BTreeSet<usize>),
 }
 
-/// What is known of the guests after some nodes: which nodes are done, where lone guests are, and where groups may be.
+/// The state after some nodes: the drained nodes, the positions of lone guests, and the possible positions of groups.
 type Reached = (Bits, Vec<Option<NodeIndex>>, Vec<Rc<Vec<Positions>>>);
 
 pub(super) struct OrderSearch<'s> {
     turns: &'s [NodeIndex],
     has_turn: Bits,
     ending: Ending,
-    /// Guests that labels alone keep off nodes and that are not safe for good, and their places.
+    /// Guests excluded from nodes by labels only that may still get stuck, and their places.
     lone: Vec<(usize, Rc<NodesBefore>)>,
-    /// Where each of these is; `None` once it is safe for good.
+    /// The position of each of `lone`; `None` once it can never get stuck again.
     at: Vec<Option<NodeIndex>>,
     groups: &'s [Group],
-    /// Where the guests of each group may be.
+    /// The possible positions of each group.
     may_be: Vec<Rc<Vec<Positions>>>,
     /// The nodes that the groups may be on.
     shared: Bits,
     done: Bits,
     order: Vec<usize>,
     tried: HashSet<Reached>,
-    /// How many nodes came before the one that is blamed on these guests.
+    /// Number of nodes drained before the one that `blamed` blocks.
     furthest: Option<usize>,
     blamed: BTreeSet<usize>,
     depth: usize,
     is_too_deep: bool,
 }
 
-/// Whether and where a lone guest leaves its node.
+/// The way in which a lone guest leaves its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
     /// No node takes it.
     Not,
-    /// To one node, which it must leave again.
+    /// One node takes it, which it must leave again.
     To(NodeIndex),
-    /// It is never stuck again, wherever it goes.
+    /// It can never get stuck again, wherever it goes.
     ForGood,
 }
 
-/// What draining a node replaces.
+/// The state that draining a node replaced.
 struct Undo {
     lone: Vec<(usize, Option<NodeIndex>)>,
     groups: Vec<(usize, Rc<Vec<Positions>>)>,
 }
 
 impl<'s> OrderSearch<'s> {
-    /// For these nodes; the lone guests are given by their numbers on the board.
+    /// Starts a search for these nodes; `lone` are indices of guests on the board.
     pub(super) fn new(
         board: &Moves<'_, '_>,
         turns: &'s [NodeIndex],
@@ -122,7 +122,7 @@ impl<'s> OrderSearch<'s> {
         self.depth += 1;
         self.is_too_deep |= self.depth > DEPTH;
         if is_new && !self.is_too_deep {
-            // Nodes without guests come first: they open to the others.
+            // Nodes without guests come first: they become available to the others.
             for empty_ones in [true, false] {
                 for turn in 0..self.turns.len() {
                     let node = self.turns[turn];
@@ -152,8 +152,8 @@ impl<'s> OrderSearch<'s> {
         false
     }
 
-    /// Goes on after a drain. Where one good ending is enough for a group that is alone, the places of its guests are tried one after
-    /// the other: what was tried is then met again more often.
+    /// Continues after a drain. If one good ending suffices and there is only one group, each of its positions is tried
+    /// alone: then known states recur more often.
     fn goes_on(&mut self, effort: &mut TriesLeft) -> bool {
         match self.may_be.as_slice() {
             [all] if self.ending == Ending::One && all.len() > 1 => {
@@ -176,8 +176,8 @@ impl<'s> OrderSearch<'s> {
                 .all(|(group, all)| group.number(node).is_none_or(|number| group.may_be_on(all, number) == 0))
     }
 
-    /// Drains, as long as there are any, the nodes that no group comes to and whose guests are safe for good once they have left: that
-    /// harms no other guest, whatever comes before or after.
+    /// Drains, while there are any, the nodes that no group uses and that have only guests that can never get stuck
+    /// after leaving: this harms no other guest at any point of the order.
     fn take_harmless(&mut self, undo: &mut Vec<Undo>) {
         let mut here: Vec<Vec<usize>> = Vec::new();
         loop {
@@ -207,9 +207,9 @@ impl<'s> OrderSearch<'s> {
         }
     }
 
-    /// Where a lone guest goes.
+    /// Returns where a lone guest goes.
     ///
-    /// One that has two nodes to go to has one at all times from then on, as nodes only come to be open.
+    /// A guest with two targets always has one from then on, because the set of open nodes only grows.
     fn leaves(&self, guest: usize, node: NodeIndex) -> Leaves {
         let places = &self.lone[guest].1;
         let mut targets = places.after(&self.done);
@@ -223,7 +223,7 @@ impl<'s> OrderSearch<'s> {
         if is_safe { Leaves::ForGood } else { Leaves::To(only) }
     }
 
-    /// Drains a node; `None`, and nothing is changed, if a guest is stuck.
+    /// Drains a node; `None`, without a change, if a guest is stuck.
     fn drain(&mut self, turn: usize, effort: &mut TriesLeft) -> Option<Undo> {
         let node = self.turns[turn];
         let mut stuck = BTreeSet::new();
@@ -272,7 +272,7 @@ impl<'s> OrderSearch<'s> {
         undo.groups.into_iter().for_each(|(at, all)| self.may_be[at] = all);
     }
 
-    /// Keeps in mind who is in the way where most nodes came before.
+    /// Records the guests that block the longest attempt.
     fn blame(&mut self, stuck: BTreeSet<usize>) {
         let length = self.order.len();
         if self.furthest.is_none_or(|furthest| furthest < length) {

@@ -1,4 +1,4 @@
-//! An order that is tried with one place for each guest, where too many may be in each other's way to follow all choices.
+//! An order tried with one place for each guest, if too many guests may block each other to follow all choices.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -10,14 +10,15 @@ use super::NodeDrain;
 use super::places::NodesBefore;
 use crate::fit::bits::Bits;
 
-/// The number of drains that are tried beyond one for each node.
+/// Number of drains tried in addition to one for each node.
 const AGAIN: usize = 2_000;
 
-/// An order in which each guest finds a place, as numbers of turns; a node whose guests do not all find one is tried again later.
+/// Returns an order in which each guest finds a place, as indices of turns; a node with a guest that finds none is
+/// tried again later.
 ///
 /// # Errors
 ///
-/// The guests that find no place, by their numbers among those that move, and how many drains were tried.
+/// Returns the guests that find no place, by their index among those that move, and the number of drains tried.
 pub(super) fn order(
     residents: &Residents<'_>,
     turns: &[NodeDrain<'_>],

@@ -1,17 +1,17 @@
-//! `PodDisruptionBudgets` and eviction strategies at random: who is shut down, and who blocks.
+//! Random `PodDisruptionBudgets` and eviction strategies: the guests that are shut down, and the budgets that block.
 
 use super::promises::Random;
 use super::*;
 use crate::fit::word::Word as _;
 
-/// A guest's `evictionStrategy` and the status of its `LiveMigratable`.
+/// The `evictionStrategy` of a guest and the status of its `LiveMigratable`.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     strategy: &'static str,
     status: &'static str,
 }
 
-/// What the admitter of pod evictions does: whether it lets the eviction through, so that the pod is one like any other.
+/// Whether the admitter of pod evictions admits the eviction, so that the pod is evicted like any other.
 fn is_evicted(kind: Kind) -> bool {
     match kind.strategy {
         "LiveMigrate" | "External" => false,
@@ -20,7 +20,7 @@ fn is_evicted(kind: Kind) -> bool {
     }
 }
 
-/// A budget, and whether it selects the launcher of a guest of namespace `shop` with the label `app: APP`.
+/// Returns a budget, and whether it selects the launcher of a guest of namespace `shop` with the label `app: APP`.
 fn budget(random: &mut Random, at: usize, app: &str) -> (Value, bool) {
     let (selector, selects) = match random.below(6) {
         0 => (json!({"matchLabels": {"app": "db"}}), app == "db"),
@@ -33,7 +33,8 @@ fn budget(random: &mut Random, at: usize, app: &str) -> (Value, bool) {
         _ => (Value::Null, false),
     };
     let namespace = ["shop", "shop", "shop", "bank"][random.below(4)];
-    // Until 1.8 KubeVirt made a budget for each guest, which allows no disruption and only blocks the guest's own migration.
+    // Until 1.8 KubeVirt created a budget for each guest, which allows no disruption and only blocks the guest's own
+    // migration.
     let owners =
         if random.percent(20) { json!([{"kind": "VirtualMachineInstance", "name": "guest"}]) } else { Value::Null };
     let is_peoples = owners.is_null();
@@ -72,7 +73,7 @@ fn budgets_delay_only_guests_that_an_eviction_would_shut_down() {
             let room = std::sync::Arc::make_mut(&mut known.cluster.room);
             room.read("policy", "PodDisruptionBudget", &Json(&text)).expect("well-formed");
         }
-        // The API server evicts a pod that at most one budget protects, and only while that one allows it.
+        // The API server evicts a pod that at most one budget protects, and only while that budget allows it.
         let holders: Vec<&str> = match own.as_slice() {
             [] | [(_, 1..)] => Vec::new(),
             held => held.iter().take(2).map(|(name, _)| name.as_str()).collect(),
@@ -106,11 +107,11 @@ fn budgets_delay_only_guests_that_an_eviction_would_shut_down() {
     );
 }
 
-/// Guests of one node that one budget protects: by name, whether its VM starts it again.
+/// The guests of one node that one budget protects: by name, whether its VM starts it again.
 type Protected = Vec<(String, bool)>;
 
-/// How few of them are evicted, in whichever order `kubectl drain` comes to them: an eviction takes a disruption, and a guest that
-/// starts again elsewhere gives it back.
+/// Returns the lowest number of them that are evicted, for any order of `kubectl drain`: an eviction uses one
+/// disruption, and a guest that starts again elsewhere restores it.
 fn fewest_evicted(left: &[bool], allowed: usize) -> usize {
     let after = |at: usize| {
         let (mut rest, returns) = (left.to_vec(), left[at]);

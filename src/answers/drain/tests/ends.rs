@@ -1,8 +1,8 @@
-//! No act ends a guest for nothing, and no place is claimed that is none.
+//! No act shuts a guest down needlessly, and every claimed place exists.
 
 use super::*;
 
-/// What a node lists as its own: processors and memory enough, and these.
+/// Sets the allocatable resources of a node: enough processors and memory, and `more`.
 fn with_allocatable(world: &mut World, node: &str, more: &Value) {
     let mut allocatable = json!({"cpu": "64", "memory": "256Gi", "pods": "110", "ephemeral-storage": "100Gi"});
     for (resource, amount) in more.as_object().expect("resources") {
@@ -12,7 +12,7 @@ fn with_allocatable(world: &mut World, node: &str, more: &Value) {
     std::sync::Arc::make_mut(&mut world.cluster.room).read("", "Node", &Json(&text)).expect("well-formed");
 }
 
-/// The launcher of a guest, which asks for this.
+/// Returns the launcher of a guest with these requests.
 fn asks(guest: &str, node: &str, requests: &Value, more: &Value) -> Value {
     let mut pod = json!({
         "metadata": {"name": format!("virt-launcher-{guest}"), "namespace": "shop",
@@ -29,7 +29,7 @@ fn two_nodes() -> Vec<Node> {
     intel().into_iter().filter(|node| ["node-a", "node-b"].contains(&&*node.name)).collect()
 }
 
-/// A node that lists resources lists all that it has.
+/// A node that lists its resources has no others.
 #[rstest]
 #[case::a_device("devices.kubevirt.io/vhost-net", "1", "it has no devices.kubevirt.io/vhost-net")]
 #[case::a_gpu("nvidia.com/T4", "1", "it has no nvidia.com/T4")]
@@ -48,7 +48,7 @@ fn what_a_node_does_not_list_it_does_not_have(#[case] resource: &str, #[case] am
     assert_eq!(states(&drained(&known, "node-a"))[0].1, State::OneTarget);
 }
 
-/// `large` needs what `small` has on node-b: whom it shuts down is said, and that it shuts down nobody.
+/// `large` needs the room of `small` on node-b: the report names the guest that is shut down.
 #[rstest]
 #[case::shuts_down(100, "", State::OneTarget, true)]
 #[case::never(100, "Never", State::Stuck, false)]
@@ -74,7 +74,7 @@ fn a_guest_that_is_shut_down_to_make_room_is_named(
     assert!(found.has_failed());
 }
 
-/// On a node with enough room, the scheduler shuts no guest down.
+/// If a node has enough room, the scheduler shuts no guest down.
 #[test]
 fn no_guest_is_shut_down_where_there_is_room() {
     let guests = [("large", "node-a"), ("small", "node-b")].map(|(name, node)| vmi(live(running(name, node, SKY))));
@@ -89,7 +89,7 @@ fn no_guest_is_shut_down_where_there_is_room() {
     assert_eq!((found.nodes[0].guests[0].preempts.len(), found.has_failed()), (0, false), "{found:?}");
 }
 
-/// `ends` goes down with node-b, so that `db` has room there afterwards.
+/// `ends` is shut down with node-b, so that `db` has room there afterwards.
 #[test]
 fn a_guest_that_is_shut_down_frees_its_room_in_an_order() {
     let db = live(running("db", "node-a", SKY));
@@ -103,7 +103,7 @@ fn a_guest_that_is_shut_down_frees_its_room_in_an_order() {
     assert_eq!(found, Some(vec!["node-b".to_owned(), "node-a".to_owned()]), "in the way: {stranded:?}");
 }
 
-/// Who keeps a guest off a node is said, for that is what a person may change.
+/// The pods that exclude a guest from a node are named, because a person may change them.
 #[test]
 fn the_pods_that_keep_a_guest_off_are_named() {
     let guests = [("db-1", "node-a"), ("db-2", "node-b")];
@@ -122,7 +122,7 @@ fn the_pods_that_keep_a_guest_off_are_named() {
     assert!(row.why.contains("keeps it off (a pod of namespace shop on node-c, shop/db-2)"), "{}", row.why);
 }
 
-/// A claim `root` of namespace `shop`, and the volume behind it, which can be used on these nodes.
+/// Returns a claim `root` of namespace `shop`, and its volume, which can be used on these nodes.
 fn root_on(nodes: &[&str]) -> [ClusterObject; 2] {
     let claim = json!({"metadata": {"namespace": "shop", "name": "root"}, "spec": {"volumeName": "pv-root"}});
     let required = json!({"nodeSelectorTerms": [{"matchExpressions": [
@@ -131,7 +131,7 @@ fn root_on(nodes: &[&str]) -> [ClusterObject; 2] {
     [ClusterObject::Claim(read(claim)), ClusterObject::Volume(read(volume))]
 }
 
-/// A guest with that claim that KubeVirt migrates, or not.
+/// Returns a guest with that claim.
 fn with_root(is_migratable: bool) -> Value {
     live(running("db", "node-a", SKY)).tweak(|guest| {
         guest["spec"]["volumes"] = json!([{"name": "disk", "persistentVolumeClaim": {"claimName": "root"}}]);
@@ -141,7 +141,7 @@ fn with_root(is_migratable: bool) -> Value {
     })
 }
 
-/// A restart ends the guest: it is advised only where a node is known on which it starts again.
+/// A restart shuts the guest down: it is advised only if a node is known on which it starts again.
 #[rstest]
 #[case::where_it_is(Some(&["node-a"][..]), None, "its volume disk (PersistentVolume pv-root) can be used on node-a alone, so it starts nowhere else")]
 #[case::elsewhere_as_well(Some(&["node-a", "node-b"][..]), Some("virtctl restart db -n shop"), "")]
@@ -166,7 +166,7 @@ fn a_guest_is_not_ended_where_its_volumes_leave_it_no_start(
     assert_eq!(is_said, usable.is_none(), "{:?}", found.not_known);
 }
 
-/// A volume of a zone keeps the target of a migration in it.
+/// A zonal volume restricts the target of a migration to its zone.
 #[test]
 fn a_volume_keeps_a_migration_off_nodes() {
     let objects = || root_on(&["node-a", "node-b"]).into_iter().chain([vmi(with_root(true))]);
@@ -191,7 +191,7 @@ fn a_volume_keeps_a_migration_off_nodes() {
     );
 }
 
-/// What is in doubt for `explain` is in doubt for a drain, before the act and after it.
+/// The doubts of `explain` are the doubts of a drain, before the act and after it.
 #[rstest]
 #[case::its_nodes_own_cpu("host-passthrough", "", "host-passthrough keeps the CPU of node-a")]
 #[case::as_libvirt_said(
@@ -212,7 +212,7 @@ fn what_libvirt_may_refuse_is_said(#[case] model: &str, #[case] reason: &str, #[
     assert!(row.why.contains(why), "a drain may wait for ever: {}", row.why);
 }
 
-/// The act that opens a node is no promise for a guest that keeps the CPU of its node.
+/// Uncordoning a node guarantees nothing for a guest that keeps the CPU of its node.
 #[test]
 fn an_uncordoned_node_is_no_promise_for_host_passthrough() {
     let mut nodes = two_nodes();
@@ -229,7 +229,7 @@ fn an_uncordoned_node_is_no_promise_for_host_passthrough() {
     assert_eq!(uncordon.action.risk(&judged.subject), "it keeps the CPU of its node: libvirt may refuse it there");
 }
 
-/// A guest that is being deleted ends: it is no trouble, and nothing is done for it.
+/// A guest that is being deleted needs no act.
 #[test]
 fn a_guest_that_is_being_deleted_ends_by_itself() {
     let mut nodes = intel();
@@ -246,7 +246,7 @@ fn a_guest_that_is_being_deleted_ends_by_itself() {
     assert!(order(&known, &["node-a", "node-b"]).0.is_some(), "it is in nobody's way");
 }
 
-/// With a limit of 0 no migration starts; to end guests is no way out.
+/// With a limit of 0 no migration starts; shutting guests down is no solution.
 #[rstest]
 #[case::of_a_node(json!({"parallelOutboundMigrationsPerNode": 0}), "parallelOutboundMigrationsPerNode")]
 #[case::of_the_cluster(json!({"parallelMigrationsPerCluster": 0}), "parallelMigrationsPerCluster")]
@@ -259,7 +259,7 @@ fn where_no_migration_starts_all_are_stuck(#[case] migrations: Value, #[case] fi
     assert_eq!((row.state, row.why.contains(field), &found.least_to_do), (State::Stuck, true, &None), "{row:?}");
 }
 
-/// KubeVirt refuses to restart a VM that runs once.
+/// KubeVirt refuses to restart a running VM with the strategy `Once`.
 #[rstest]
 #[case::always("Always", &["kubectl cordon node-a", "virtctl restart db -n shop"])]
 #[case::once("Once", &[
@@ -275,7 +275,7 @@ fn the_commands_of_a_restart_are_those_that_kubevirt_takes(#[case] strategy: &st
     assert_eq!(commands.iter().map(bare).collect::<Vec<_>>(), expected, "KubeVirt would refuse it");
 }
 
-/// The room of a guest that is being deleted is free soon: that is said, and an order counts on it.
+/// The room of a guest that is being deleted will be free: the report says so, and an order relies on it.
 #[test]
 fn a_guest_that_is_being_deleted_leaves_its_room() {
     let old = live(running("old", "node-b", SKY))

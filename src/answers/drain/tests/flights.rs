@@ -1,10 +1,10 @@
-//! Migrations that are under way: a drain is judged by where they end, and the guests that leave by them are not forgotten.
+//! Active migrations: a drain is judged by where they end, and lists the guests that leave by them.
 
 use super::promises::Random;
 use super::*;
 use crate::kubevirt::cluster::Launcher;
 
-/// A guest, and where its migration takes it.
+/// A guest, and the target of its migration.
 #[derive(Clone, Debug)]
 struct Traveller {
     guest: Value,
@@ -48,7 +48,7 @@ fn migration(guest: &str, phase: &str) -> ClusterObject {
 const EARLIER: &str = "2026-01-01T00:00:00Z";
 const LATER: &str = "2026-01-01T00:05:00Z";
 
-/// Random guests on five nodes, with the cores of each node.
+/// Returns random guests on five nodes, with the cores of each node.
 fn fleet(random: &mut Random) -> (Vec<Traveller>, Vec<(&'static str, String)>) {
     const NODES: [&str; 5] = ["node-a", "node-b", "node-c", "node-d", "node-e"];
     let guests = (0..=random.below(5)).map(|at| {
@@ -136,7 +136,7 @@ fn a_drain_is_judged_by_where_migrations_under_way_end() {
     );
 }
 
-/// Beside the guest's own pod there is another one of it, and no migration is under way.
+/// A guest has a second pod, but no active migration.
 #[rstest]
 #[case::the_one_it_left("2025-12-31T00:00:00Z", None, json!({"completed": true, "targetNode": "node-a"}))]
 #[case::the_one_it_left_without_a_date(EARLIER, None, json!({"completed": true, "targetNode": "node-a"}))]
@@ -157,7 +157,7 @@ fn a_pod_of_an_ended_migration_moves_no_guest(
     assert_eq!((found.nodes[0].guests.len(), &found.nodes[0].guests[0].migrates_to), (1, &None));
 }
 
-/// Its status speaks of the migration before, until the target of this one is ready.
+/// The status describes the previous migration until the target of the active one is ready.
 #[rstest]
 #[case::that_brought_it_here(json!({"completed": true, "targetNode": "node-a", "sourceNode": "node-c"}))]
 #[case::that_failed_elsewhere(json!({"completed": true, "failed": true, "targetNode": "node-e"}))]
@@ -172,7 +172,7 @@ fn an_earlier_migration_hides_none_that_is_under_way(#[case] state: Value) {
     assert_eq!(drained(&known, "node-b").nodes[0].guests[0].comes_from.as_deref(), Some("node-a"));
 }
 
-/// A guest is being started: its pod has a node, its status names none yet.
+/// A guest is starting: its pod has a node, its status names none yet.
 #[test]
 fn a_guest_that_is_being_started_is_on_the_node_of_its_pod() {
     let guest = live(running("db", "node-a", SKY)).tweak(|guest| {

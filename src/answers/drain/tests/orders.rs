@@ -1,4 +1,4 @@
-//! Orders of nodes, against an oracle that knows fleets by a few numbers and tries every order and every choice.
+//! Orders of nodes, compared with an oracle that models fleets by a few numbers and tries every order and every choice.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::fit::label;
 use crate::testing::fleet::skylake;
 
-/// What keeps a guest off others of its app.
+/// Topology keys of the anti-affinity between guests of the app.
 const KEYS: [&str; 2] = [label::HOSTNAME, "zone"];
 
 #[derive(Clone, Debug)]
@@ -15,9 +15,9 @@ struct Host {
     pools: BTreeSet<usize>,
     zone: usize,
     cordoned: bool,
-    /// `None` where the room of no node is known.
+    /// `None` if the room of no node is known.
     cores: Option<usize>,
-    /// The cores of a pod that is no guest's, and whether it is of the app.
+    /// The cores of a pod that belongs to no guest, and whether it is of the app.
     other: Option<(usize, bool)>,
 }
 
@@ -31,7 +31,7 @@ struct Tenant {
     never: bool,
     /// Whether it is of the app.
     of_app: bool,
-    /// By which of the keys it keeps off those of the app.
+    /// The index in `KEYS` of its anti-affinity to guests of the app; `None` without one.
     apart: Option<usize>,
     strategy: &'static str,
 }
@@ -40,7 +40,7 @@ struct Tenant {
 struct Plan {
     hosts: Vec<Host>,
     tenants: Vec<Tenant>,
-    /// How many disruptions a budget allows that protects the app; `None` where there is no budget.
+    /// The disruptions that a budget over the app allows; `None` without a budget.
     budget: Option<usize>,
     /// The hosts that are drained.
     turns: Vec<usize>,
@@ -162,18 +162,18 @@ impl Plan {
         if key == 0 { one == other } else { self.hosts[one].zone == self.hosts[other].zone }
     }
 
-    /// Whether a guest on one host keeps a guest off another, or is kept off by it.
+    /// Whether two guests exclude each other from these hosts.
     fn keep_off(&self, one: usize, other: usize, there: usize, host: usize) -> bool {
         let (one, other) = (&self.tenants[one], &self.tenants[other]);
         let by = |own: &Tenant, of: &Tenant| of.of_app && own.apart.is_some_and(|key| self.share(key, there, host));
         by(one, other) || by(other, one)
     }
 
-    /// The hosts that take a guest of the one that is drained.
+    /// Returns the hosts that take a guest of the drained one.
     fn targets(&self, at: &[usize], tenant: usize, drained: usize, done: usize) -> Vec<usize> {
         let own = &self.tenants[tenant];
         let is_there = |other: &usize| {
-            // A guest that was shut down keeps no other guest off, and its room is free.
+            // A guest that was shut down excludes no other guest, and its room is free.
             !self.ends(*other) || (at[*other] != drained && done & (1 << at[*other]) == 0)
         };
         let takes = |host: &usize| {
@@ -197,7 +197,7 @@ impl Plan {
         (0..self.hosts.len()).filter(takes).collect()
     }
 
-    /// Where the guests may be after a drain, and who is stuck with some of the choices.
+    /// Returns the possible positions after a drain, and the guests that are stuck with some of the choices.
     fn drain(&self, all: &BTreeSet<Vec<usize>>, host: usize, done: usize) -> (BTreeSet<Vec<usize>>, BTreeSet<usize>) {
         let (mut seen, mut left) = (all.clone(), all.iter().cloned().collect::<Vec<_>>());
         let (mut ends, mut stuck) = (BTreeSet::new(), BTreeSet::new());
@@ -222,7 +222,7 @@ impl Plan {
         (ends, stuck)
     }
 
-    /// Whether no guest is stuck with some choices in this order, and which are with others.
+    /// Whether no guest is stuck with some choices in this order, and the guests that are with others.
     fn follow(&self, order: &[usize]) -> (bool, BTreeSet<usize>) {
         let mut all: BTreeSet<Vec<usize>> = [self.tenants.iter().map(|tenant| tenant.host).collect()].into();
         let (mut done, mut stuck) = (0, BTreeSet::new());
@@ -234,7 +234,7 @@ impl Plan {
         (!all.is_empty(), stuck)
     }
 
-    /// Whether there is an order that is sure, and one with some choices.
+    /// Whether a sure order exists, and whether one exists with some choices.
     fn exist(&self) -> (bool, bool) {
         fn orders(left: &[usize], so_far: &mut Vec<usize>, each: &mut dyn FnMut(&[usize]) -> bool) -> bool {
             if left.is_empty() {
@@ -271,8 +271,8 @@ fn read_room(world: &mut World, group: &str, kind: &str, object: &Value) {
     std::sync::Arc::make_mut(&mut world.cluster.room).read(group, kind, &Json(&text)).expect("well-formed");
 }
 
-/// Sure where there is a sure one, with the guests that choices strand where there is one with some choices, and none where no order
-/// ends well.
+/// Sure if a sure order exists; with the guests that choices strand if an order exists with some choices; none if no
+/// order ends well.
 #[test]
 fn an_order_is_found_exactly_where_there_is_one() {
     let mut random = Random(41);

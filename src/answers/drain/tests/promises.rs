@@ -1,4 +1,4 @@
-//! What is promised holds when it is carried out: the commands of the least to do, and an order, on random fleets.
+//! The promises hold when they are carried out: the commands of `leastToDo`, and an order, on random fleets.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::fit::label;
 use crate::kubevirt::subject;
 use crate::testing::fleet::{cascade_lake, ice_lake, rome, skylake};
 
-/// `SplitMix64`: the same seed makes the same fleets everywhere.
+/// `SplitMix64`: the same seed gives the same fleets everywhere.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -24,14 +24,14 @@ impl Random {
     }
 }
 
-/// A cluster as people change it: nodes, and guests with what their launchers ask for.
+/// A cluster that commands can change: nodes, and guests with the node selectors of their launchers.
 #[derive(Clone)]
 struct Stage {
     nodes: Vec<Node>,
     guests: BTreeMap<String, (Value, BTreeMap<String, String>)>,
-    /// `launcherSelectors` of the policy that is there.
+    /// `launcherSelectors` of the existing policy; `None` without a policy.
     policy: Option<&'static str>,
-    /// By node, how many cores it has; each guest asks for two. Unknown where it is empty.
+    /// Number of cores by node; each guest requests two. Empty if not known.
     cores: BTreeMap<String, usize>,
 }
 
@@ -64,7 +64,7 @@ impl Stage {
             } else {
                 live(running(&name, &node, model))
             };
-            // Half of the host-model guests have migrated before, from a node of full labels.
+            // Half of the host-model guests migrated before, from a node with all labels.
             let inherited = [&COMMON[..], &SKYLAKE].concat().into_iter().map(|name| (feature(name), "true".to_owned()));
             let selector =
                 if model == "host-model" && random.percent(50) { inherited.collect() } else { BTreeMap::new() };
@@ -105,7 +105,7 @@ impl Stage {
         of(&mut self.nodes, name)
     }
 
-    /// Moves a guest as a migration does: its launcher is the target that KubeVirt would create.
+    /// Migrates a guest: its launcher becomes the target that KubeVirt would create.
     fn migrate(&mut self, name: &str, to: &str) {
         let world = self.world();
         let vmi = world.cluster.vmi("shop", name).expect("it runs");
@@ -115,7 +115,7 @@ impl Stage {
         *selector = target.node_selector;
     }
 
-    /// Where a guest can go, judged again.
+    /// Judges again and returns the targets of a guest.
     fn targets(&self, name: &str) -> Vec<String> {
         let world = self.world();
         let vmi = world.cluster.vmi("shop", name).expect("it runs");
@@ -128,7 +128,7 @@ impl Stage {
         self.guests[name].0["status"]["nodeName"].as_str().expect("a node").to_owned()
     }
 
-    /// Carries out a command; whether this test can.
+    /// Carries out a command; returns false if this test cannot.
     fn run(&mut self, command: &str) -> bool {
         let words: Vec<&str> = command.split("      #").next().unwrap_or_default().split(' ').collect();
         match words.as_slice() {
@@ -156,7 +156,7 @@ impl Stage {
         true
     }
 
-    /// What a drain of a node would do once the chosen acts are carried out; `None` where this test cannot carry one out.
+    /// Returns the result of a drain after the chosen acts; `None` if this test cannot carry one out.
     fn after(&self, node: &str, steps: &[LeastAct], chosen: &dyn Fn(usize) -> bool) -> Option<DrainReport> {
         let mut stage = self.clone();
         // A drain cordons first.
@@ -166,7 +166,7 @@ impl Stage {
         done.then(|| drained(&stage.world(), node))
     }
 
-    /// Starts a guest again: where its start fits.
+    /// Restarts a guest on a node that takes its start.
     fn restart(&mut self, name: &str) -> bool {
         let world = self.world();
         let vmi = world.cluster.vmi("shop", name).expect("it runs");
@@ -209,8 +209,8 @@ fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
     );
 }
 
-/// Where nothing frees all: nobody but those named is stuck once the acts for the others are done, and each part of the acts leaves
-/// another one.
+/// If nothing frees all guests: only the named ones are stuck after the acts for the others, and each proper subset of
+/// the acts leaves another one stuck.
 #[test]
 fn the_least_for_the_others_frees_all_but_those_it_names() {
     let mut random = Random(23);

@@ -9,7 +9,7 @@ use crate::fit::node::Node;
 use crate::testing::cluster::{cluster, read_policy};
 use crate::testing::fleet::{mixed, set};
 
-/// Nodes with labels `pool` and `zone` from a few values, or without them.
+/// Returns nodes with labels `pool` and `zone` from a few values, or without them.
 fn nodes(labels: &[(usize, usize)]) -> Vec<Node> {
     let mut nodes = mixed();
     for (node, (pool, zone)) in nodes.iter_mut().zip(labels) {
@@ -37,7 +37,7 @@ fn selectors() -> impl Strategy<Value = Vec<Value>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// The printed selector, read as it is printed and applied to the nodes.
+    /// The printed selector, parsed from the output and applied to the nodes.
     #[test]
     fn a_printed_policy_selects_the_nodes_of_its_pool_or_names_the_others(
         labels in prop::collection::vec((0_usize..3, 0_usize..3), 9),
@@ -67,7 +67,7 @@ proptest! {
     }
 }
 
-/// What one policy leaves over can be said in a selector.
+/// The nodes that one policy leaves can be expressed as a selector.
 #[test]
 fn the_rest_is_selected_apart_from_the_policy_that_is_there() {
     let labels: Vec<(usize, usize)> = (0..9).map(|node| (node % 2, 2)).collect();

@@ -1,5 +1,5 @@
-//! Self-managed certificates: kept in a Secret, served by every replica, made and renewed by the leader, which writes
-//! the authority into the webhook configurations (`caBundle`).
+//! Self-managed certificates. A Secret holds them, every replica serves them, and the leader creates and renews them
+//! and writes the authority into the webhook configurations (`caBundle`).
 
 mod rotation;
 
@@ -27,44 +27,44 @@ use crate::telemetry::Metrics;
 use crate::web::tls::{self, Resolver};
 use rotation::{RotationStep, Stored};
 
-/// The Secret.
+/// Name of the Secret.
 pub(crate) const SECRET: &str = "cpufit-certificates";
-/// The Service under whose name the API server asks, and the webhook configurations.
+/// Name of the Service that the API server connects to, and of the webhook configurations.
 const NAME: &str = "cpufit";
-/// How long one round of requests may take.
+/// Maximum time of one round of requests.
 const ROUND: Duration = Duration::from_secs(15);
 
-/// Whose certificates, and for how long.
+/// The namespace of the certificates, and their validity.
 #[derive(Clone, Debug)]
 pub(crate) struct CertificateSettings {
-    /// Where the Secret and the Service are.
+    /// The namespace of the Secret and the Service.
     pub namespace: String,
-    /// How long a certificate lasts; it is replaced when a third of that is left.
+    /// Validity of a certificate; it is replaced when a third of that is left.
     pub validity: Duration,
 }
 
 impl CertificateSettings {
-    /// The names under which the API server asks.
+    /// Returns the names that the API server connects to.
     fn names(&self) -> ServerNames {
         let namespace = &self.namespace;
         let names = ["svc.cluster.local", "svc", ""].map(|end| format!("{NAME}.{namespace}.{end}"));
-        // A namespace's name is one of DNS.
+        // A namespace's name is a valid DNS label.
         let dns = names.iter().filter_map(|name| DnsName::try_from(name.trim_end_matches('.').to_owned()).ok());
         ServerNames { dns: dns.collect(), ips: Vec::new() }
     }
 
-    /// How often the Secret and the configurations are looked at.
+    /// Returns the interval of checks of the Secret and the configurations.
     fn look(&self) -> Duration {
         (self.validity / 60).clamp(Duration::from_millis(200), Duration::from_secs(10))
     }
 
-    /// How long API servers are given to read a new authority.
+    /// Returns the time that API servers get to read a new authority.
     fn settling(&self) -> Duration {
         (self.validity / 6).min(Duration::from_secs(10))
     }
 }
 
-/// Why a round came to nothing.
+/// A reason why a round failed.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error("{what}: {}", words(source))]
@@ -75,7 +75,7 @@ enum RoundError {
     Slow,
 }
 
-/// Serves what the Secret holds, for ever; and sees to it while this replica leads.
+/// Serves the Secret's certificate forever, and maintains the Secret while this replica leads.
 pub(crate) async fn run(
     client: Client,
     settings: CertificateSettings,
@@ -108,7 +108,7 @@ pub(crate) async fn run(
                 trouble = Some(error);
             }
         }
-        // Until a certificate is served, no review is answered.
+        // Until a certificate is served, no review is answered, so the Secret is checked more often.
         let look = keeper.settings.look();
         let pause = if keeper.served.is_some() { look } else { look.min(Duration::from_millis(500)) };
         tokio::select! {
@@ -125,11 +125,11 @@ struct Keeper {
     names: ServerNames,
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
-    /// The certificate that is served.
+    /// The certificate that is served, as PEM.
     served: Option<String>,
-    /// What the Secret held when it was last read.
+    /// The last usable content of the Secret.
     last: Option<Stored>,
-    /// The bundle that the webhook configurations hold, and since when.
+    /// The bundle in the webhook configurations, and the time since when.
     published_bundle: Option<(String, Instant)>,
 }
 
@@ -153,7 +153,7 @@ impl Keeper {
                 stored = stored.after(step, &self.names, self.settings.validity, now)?;
                 match self.store(secret, &stored).await {
                     Ok(()) => {}
-                    // Another replica wrote it first: read it in the next round.
+                    // Another replica wrote it first: it is read in the next round.
                     Err(kube::Error::Api(status)) if status.code == 409 => return Ok(()),
                     Err(source) => return Err(RoundError::Api { what: "writing the Secret", source }),
                 }
@@ -186,7 +186,7 @@ impl Keeper {
         let data = stored.data().into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect();
         let params = PostParams { field_manager: Some(NAME.to_owned()), ..PostParams::default() };
         if let Some(secret) = secret {
-            // With the version that was read: of two that write, one is refused.
+            // The request carries the version that was read, so only one of two concurrent writes succeeds.
             let secret = Secret { data: Some(data), ..secret };
             self.secrets.replace(SECRET, &params, &secret).await?;
         } else {
@@ -222,7 +222,7 @@ impl Keeper {
         published.is_some_and(|(_, since)| since.elapsed() >= self.settings.settling())
     }
 
-    /// Writes the bundle into both webhook configurations; one that does not exist is passed over.
+    /// Writes the bundle into both webhook configurations; skips one that does not exist.
     async fn publish(&mut self, bundle: &str) -> kube::Result<()> {
         let mut is_news = self.published_bundle.as_ref().is_none_or(|(published, _)| published != bundle);
         let kinds = [
@@ -245,7 +245,7 @@ impl Keeper {
             }
             if let Some(patch) = disowning(&found.metadata) {
                 match api.patch(NAME, &params, &Patch::Merge(&patch)).await {
-                    // Another client wrote it in between: retry at the next check.
+                    // Another client changed it meanwhile: retry at the next check.
                     Err(kube::Error::Api(status)) if status.code == 409 => {}
                     other => drop(other?),
                 }
@@ -258,7 +258,7 @@ impl Keeper {
     }
 }
 
-/// A strategic merge patch by which all webhooks of a configuration trust a bundle, if they do not all.
+/// Returns a strategic merge patch that sets this bundle in all webhooks of a configuration; `None` if all have it.
 fn trusting(configuration: &Value, bundle: &str) -> Option<Value> {
     let bundle = STANDARD.encode(bundle);
     let webhooks = configuration["webhooks"].as_array()?;
@@ -269,14 +269,14 @@ fn trusting(configuration: &Value, bundle: &str) -> Option<Value> {
     Some(json!({"webhooks": webhooks.iter().map(trusting).collect::<Vec<_>>()}))
 }
 
-/// A merge patch by which nothing of a configuration is owned here, if anything is.
+/// Returns a merge patch that removes this program's field ownership from a configuration; `None` if it owns nothing.
 ///
-/// A field that has an owner keeps its webhook in the list. Who applies a release on the server's side that has one webhook
-/// less, as Helm and Flux do, would be refused: what is left of it, a `caBundle`, is no webhook.
+/// An owned field would keep its webhook in the list. A server-side apply of a release with one webhook less, as by
+/// Helm or Flux, would then be refused, because the remaining `caBundle` is no valid webhook.
 fn disowning(metadata: &ObjectMeta) -> Option<Value> {
     let managers = metadata.managed_fields.as_ref()?;
     let others: Vec<_> = managers.iter().filter(|entry| entry.manager.as_deref() != Some(NAME)).collect();
-    // No entry at all would mean that nothing is to be changed.
+    // An empty list of entries would leave the field unchanged.
     if others.len() == managers.len() || others.is_empty() {
         return None;
     }

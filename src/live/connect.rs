@@ -1,4 +1,4 @@
-//! Reaching a cluster as kubectl does: kubeconfig, context, in-cluster service account.
+//! Connection to a cluster as in kubectl: kubeconfig, context, in-cluster service account.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::domain::Domain;
 pub(crate) use super::options::{ClusterArgs, ConnectError};
 
 impl ClusterArgs {
-    /// The first of the options given that say which cluster to talk to; a dump is of one already.
+    /// Returns the first given option that selects a cluster; such options conflict with a dump.
     #[must_use]
     pub(crate) fn first_given(&self) -> Option<&'static str> {
         let given = [
@@ -31,19 +31,19 @@ impl ClusterArgs {
         given.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
     }
 
-    /// The domain of KubeVirt's names that is given; else KubeVirt's own.
+    /// Returns the given domain of KubeVirt's names, or KubeVirt's own.
     #[must_use]
     pub fn domain(&self) -> Domain {
         self.kubevirt_domain.clone().unwrap_or_default()
     }
 
-    /// The namespace that is asked for; an empty name asks for none.
+    /// Returns the given namespace; `None` if the name is empty.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref().filter(|name| !name.is_empty())
     }
 
-    /// The kubeconfig that is given, else those that kubectl would read.
+    /// Returns the given kubeconfig, or those that kubectl would read.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl ClusterArgs {
         }
     }
 
-    /// The configuration that kubectl would use.
+    /// Returns the configuration that kubectl would use.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl ClusterArgs {
         let of = |kubeconfig| kubeconfig::config(kubeconfig, self, &environment);
         let config = match self.kubeconfig() {
             Ok(kubeconfig) => of(kubeconfig),
-            // An address is enough to talk to a server.
+            // A server address is sufficient.
             Err(_) if self.server.is_some() && self.kubeconfig.is_none() => of(Kubeconfig::default()),
             Err(error) => Err(error),
         };
@@ -99,7 +99,7 @@ impl ClusterArgs {
     }
 }
 
-/// A client of a cluster with this domain.
+/// Returns a client of a cluster with this domain.
 ///
 /// # Errors
 ///
@@ -110,7 +110,7 @@ pub(crate) fn client(config: Config, domain: &Domain) -> Result<Client, ConnectE
     Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).build())
 }
 
-/// The same; it is noted when the API server answers.
+/// Returns a client that records when the API server answers.
 ///
 /// # Errors
 ///
@@ -125,7 +125,7 @@ pub(crate) fn client_noted(
     Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).with_layer(&MiddlewareLayer(Arc::clone(freshness))).build())
 }
 
-/// The program that gives credentials, where the kubeconfig names one.
+/// Returns the credential plugin that the kubeconfig names; `None` if it names none.
 fn plugin(config: &Config) -> Option<String> {
     config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone())
 }
@@ -139,7 +139,7 @@ impl ConnectError {
     }
 }
 
-/// Why a request failed, on one line: the API server's own words, or else what lies at the bottom of it.
+/// Describes a failed request on one line: the API server's message, or else the root cause.
 #[must_use]
 pub(crate) fn words(error: &kube::Error) -> String {
     match error {
@@ -150,7 +150,7 @@ pub(crate) fn words(error: &kube::Error) -> String {
     }
 }
 
-/// The last cause of an error: `Connection refused (os error 111)` without all that it passed through.
+/// Returns the last cause of an error: `Connection refused (os error 111)` without the errors that wrap it.
 fn root(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(cause) = last.source() {
@@ -159,7 +159,7 @@ fn root(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-/// An error and its causes, on one line.
+/// Returns an error and its causes on one line.
 #[must_use]
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut out = error.to_string();

@@ -1,8 +1,8 @@
-//! Reports, written as Kubernetes Events: equal ones counted, storms cut off, reviews never kept waiting.
+//! Reports as Kubernetes Events: repeated ones are counted, storms are limited, and reviews never wait for them.
 //!
-//! An Event is one object and one reason. What is reported again within some minutes is counted in the Event that is there,
-//! with the newest note: virt-controller tries again for ever what fails. That is why Events are written to the API group
-//! `v1`: `events.k8s.io/v1`, and with it the client library's recorder, keeps the note of the first for good.
+//! An Event is one object and one reason. A report repeated within some minutes increases the count of the existing
+//! Event and replaces its note: virt-controller retries failures forever. Events are written to the API group `v1`
+//! because `events.k8s.io/v1`, and with it the client library's recorder, keeps the first note permanently.
 
 mod queue;
 
@@ -26,36 +26,36 @@ use crate::report::{EventReport, Reason, Regarding};
 use crate::telemetry::{EventResult, Metrics};
 use queue::{Due, EventQueue, Now, Queued, Series};
 
-/// Who reports.
+/// The reporting controller.
 pub(crate) const CONTROLLER: &str = "cpufit.io/cpufit";
-/// How long a write may take.
+/// Maximum time of a write.
 const WRITE: Duration = Duration::from_secs(5);
-/// How long writing what is left may take at the end.
+/// Maximum time for the remaining writes at the end.
 const LAST_WRITES: Duration = Duration::from_secs(3);
-/// How long an object's name may be.
+/// Maximum length of an object's name, in bytes.
 const NAME: usize = 253;
 
-/// Where reports are handed in.
+/// A handle to queue reports.
 #[derive(Clone, Debug)]
 pub struct Reports(Arc<SharedReports>);
 
 #[derive(Debug)]
 struct SharedReports {
     queue: Mutex<EventQueue>,
-    /// Something was queued.
+    /// Notified when a report was queued.
     queued: Notify,
     metrics: Arc<Metrics>,
 }
 
 impl Reports {
-    /// Nothing is reported yet.
+    /// Creates an empty queue.
     #[must_use]
     pub fn new(metrics: &Arc<Metrics>) -> Self {
         let queue = Mutex::new(EventQueue::new(Now::read().tick));
         Self(Arc::new(SharedReports { queue, queued: Notify::new(), metrics: Arc::clone(metrics) }))
     }
 
-    /// Queues an Event. Returns at once, whatever becomes of it.
+    /// Queues an Event and returns immediately. The report may be dropped.
     pub fn push(&self, report: EventReport) {
         let taken = self.queue().take(report, Now::read());
         match taken {
@@ -71,14 +71,14 @@ impl Reports {
     }
 }
 
-/// Writes reports as Events until `stop` changes; then what is left, briefly.
+/// Writes reports as Events until `stop` changes; then writes the rest within a short time.
 pub(crate) async fn run(client: Client, replica: String, reports: Reports, mut stop: watch::Receiver<()>) {
     let mut writer = Writer { client, replica, reports, trouble: None };
     loop {
         let due = writer.reports.queue().next_due();
         tokio::select! {
             biased;
-            // An error means that the process ends.
+            // An error means that the process is ending.
             _ = stop.changed() => break,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             () = writer.reports.0.queued.notified() => {}
@@ -90,7 +90,7 @@ pub(crate) async fn run(client: Client, replica: String, reports: Reports, mut s
         }
     }
     let rest = writer.reports.queue().rest();
-    // A count that is short of the last few is no loss.
+    // Losing the last few increments of a count is acceptable.
     let _ = timeout(LAST_WRITES, async {
         for due in rest {
             writer.write(&due, Now::read()).await;
@@ -103,7 +103,7 @@ struct Writer {
     client: Client,
     replica: String,
     reports: Reports,
-    /// The last failure, so that a lasting one is logged once.
+    /// The last failure, so that a persistent one is logged once.
     trouble: Option<String>,
 }
 
@@ -119,14 +119,14 @@ impl Writer {
                 return;
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 && series.is_stored => {
-                // It expired, or was deleted.
+                // The Event expired, or was deleted.
                 self.reports.queue().lost(due, now.tick);
                 return;
             }
             Ok(Err(kube::Error::Api(status))) => {
                 let is_passing = status.code == 429 || status.code >= 500;
                 self.reports.queue().failed(due, is_passing, now.tick);
-                // A namespace that is being deleted, or is gone, takes no Events.
+                // A namespace that is being deleted, or is gone, accepts no Events.
                 if status.code == 404 || status.has_cause("NamespaceTerminating") {
                     debug!(namespace = due.0.namespace(), error = status.message, "no Event: the namespace is gone");
                     metrics.event(EventResult::Failed);
@@ -163,9 +163,9 @@ impl HasCause for kube::core::Status {
     }
 }
 
-/// Creates or renews an Event.
+/// Creates or updates an Event.
 async fn put(client: &Client, replica: &str, (about, reason): &Due, series: &Series) -> kube::Result<()> {
-    // That of a cluster-scoped object is in `default`: where kubectl looks for it.
+    // Events about cluster-scoped objects go to namespace `default`, where kubectl looks for them.
     let namespace = if about.namespace().is_empty() { "default" } else { about.namespace() };
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     if series.is_stored {
@@ -178,7 +178,7 @@ async fn put(client: &Client, replica: &str, (about, reason): &Due, series: &Ser
     }
     let event = event(namespace, replica, about, *reason, series);
     match api.create(&PostParams::default(), &event).await {
-        // A create whose answer was lost.
+        // The response to an earlier create was lost.
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         other => other.map(|_| ()),
     }
@@ -213,7 +213,7 @@ fn event(namespace: &str, replica: &str, about: &Regarding, reason: Reason, seri
     }
 }
 
-/// `OBJECT.HEX`, as others name their Events.
+/// Returns the name `OBJECT.HEX`, as other components name their Events.
 fn name(object: &str, clock: Timestamp) -> String {
     let suffix = format!(".{:x}", clock.as_nanosecond());
     let mut name = cut(object, NAME - suffix.len()).trim_end_matches(['.', '-']).to_owned();

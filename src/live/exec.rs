@@ -1,6 +1,6 @@
-//! A command in a container, over the API server: `pods/exec`, without standard input, within bounds of time and size.
+//! Commands in a container, through the API server: `pods/exec`, without standard input, bounded in time and size.
 //!
-//! Only verbs of the command line that were asked for it come here, with the rights of the person; the webhook never does.
+//! Only CLI verbs that request it use this, with the user's permissions; the webhook never does.
 
 use std::time::Duration;
 
@@ -16,23 +16,23 @@ use crate::libvirt::Silence;
 use crate::libvirt::answer::{ERRORS, OUTPUT};
 use crate::libvirt::question::CommandOutput;
 
-/// virt-launcher's container in a launcher pod.
+/// Name of virt-launcher's container in a launcher pod.
 const CONTAINER: &str = "compute";
 
 /// A pod, by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PodName {
-    /// Its namespace.
+    /// The pod's namespace.
     pub namespace: String,
-    /// Its name.
+    /// The pod's name.
     pub name: String,
 }
 
-/// Runs a command in a launcher's container; what it printed and its exit code.
+/// Runs a command in a launcher's container. Returns its output and exit code.
 ///
 /// # Errors
 ///
-/// It may not be run, cannot be, takes longer than the limit, or prints more than is read.
+/// The command is forbidden, cannot be run, exceeds the time limit, or prints more than is read.
 pub(crate) async fn exec(
     client: &Client,
     pod: &PodName,
@@ -48,7 +48,7 @@ pub(crate) async fn exec(
     tokio::time::timeout(limit, run).await.unwrap_or(Err(Silence::TooSlow(limit.as_secs())))
 }
 
-/// A process that is dropped before its end is no longer listened to: the connection is closed.
+/// Collects a process's output. Dropping the process closes the connection.
 async fn output(mut process: AttachedProcess) -> Result<CommandOutput, Silence> {
     let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
     let (stdout, stderr) = futures_util::try_join!(text(stdout, OUTPUT), text(stderr, ERRORS))?;
@@ -71,7 +71,7 @@ async fn text(stream: Option<impl AsyncRead + Unpin>, most: usize) -> Result<Str
     String::from_utf8(bytes).map_err(|_| Silence::Unreadable("it is not text in UTF-8".to_owned()))
 }
 
-/// The exit code, as the kubelet reports it.
+/// Returns the exit code from the kubelet's status.
 fn exit_code(status: &Status) -> Result<i32, Silence> {
     if status.status.as_deref() == Some("Success") {
         return Ok(0);
@@ -88,7 +88,7 @@ fn refused(error: &kube::Error, namespace: &str) -> Silence {
     let words = connect::words(error);
     match error {
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-            // The API server may give no reason behind its colon.
+            // The API server's message may end in a colon without a reason.
             Silence::Forbidden(shown(&format!("namespace {namespace}: {}", words.trim_end_matches([':', ' ']))))
         }
         _ => not_run(&words),

@@ -1,4 +1,4 @@
-//! Objects read at the API server when they are needed: what was created a moment ago, and all of a cluster at once.
+//! Reads from the API server on demand: single new objects, and all objects of a cluster.
 
 use std::cell::RefCell;
 
@@ -23,35 +23,35 @@ use crate::snapshot::prune::SnapshotObjects;
 use crate::well_known;
 use crate::world::World;
 
-/// What could not be read.
+/// An object or resource that could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     /// The API server refuses, or cannot be reached.
     #[error("cannot read {resource}: {}", words(error))]
     Read {
-        /// Which resource.
+        /// The resource.
         resource: Resource,
-        /// Why.
+        /// The error.
         error: kube::Error,
     },
-    /// What says how much room there is cannot be read.
+    /// The free room of nodes is not known, because a resource cannot be read.
     #[error("cannot read {plural}: how much room nodes have is not known")]
     Room {
-        /// Which resource.
+        /// The resource.
         plural: String,
-        /// Why.
+        /// The error.
         source: kube::Error,
     },
-    /// An object is not of the shape its kind says.
+    /// An object does not have the shape of its kind.
     #[error("{plural}: {namespace}/{name} is malformed")]
     Malformed {
-        /// Which resource.
+        /// The resource.
         plural: String,
         /// The object's namespace.
         namespace: String,
         /// The object's name.
         name: String,
-        /// What is wrong with it.
+        /// The parse error.
         source: serde_json::Error,
     },
 }
@@ -63,18 +63,18 @@ fn projected(resource: Resource, seen: &ProjectedObject) -> Result<Projected, Fe
     })
 }
 
-/// Whose guests are read.
+/// The namespaces whose guests are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach<'n> {
-    /// Those of all namespaces.
+    /// All namespaces.
     Cluster,
-    /// Those of all namespaces; where that is forbidden, those of this one.
+    /// All namespaces; if that is forbidden, this one.
     Rather(&'n str),
-    /// Those of this namespace alone.
+    /// Only this namespace.
     Namespace(&'n str),
 }
 
-/// All objects of a resource that are reached, each as `of` makes it.
+/// Reads all objects of a resource within reach, each converted by `of`.
 async fn reached<T>(
     client: &Client,
     resource: Resource,
@@ -87,7 +87,7 @@ async fn reached<T>(
         Reach::Namespace(namespace) if resource.is_of_guests() => all(Some(namespace)).await,
         Reach::Namespace(namespace) | Reach::Rather(namespace) => match all(None).await {
             Err(error) if error.is_forbidden() && resource == Resource::Namespaces => {
-                // Who may work in a namespace may read it, and no list of all.
+                // Users with permissions in one namespace may read that namespace, but not list all.
                 let api: Api<ProjectedObject> = Api::all_with(client.clone(), &resource.api());
                 match api.get(namespace).await {
                     Ok(seen) => Ok(vec![of(resource, &seen)?]),
@@ -103,7 +103,8 @@ async fn reached<T>(
     }
 }
 
-/// All objects of a resource, in a namespace or in all, page by page; none where the resource is not installed.
+/// Lists all objects of a resource, in one namespace or all, page by page; returns none if the resource is not
+/// installed.
 async fn all<T>(
     client: &Client,
     resource: Resource,
@@ -148,11 +149,12 @@ async fn pages(
     }
 }
 
-/// All that is reached, each object as `of` makes it, and what had to be left out because its reader may not read it.
+/// Reads all objects within reach, each converted by `of`. Returns the resources that were left out for lack of
+/// permission as well.
 ///
 /// # Errors
 ///
-/// Something that nothing can be judged without cannot be read; the error says what.
+/// A required resource cannot be read; the error names it.
 async fn everything<T>(
     client: &Client,
     reach: Reach<'_>,
@@ -173,12 +175,12 @@ async fn everything<T>(
     Ok((out, left_out))
 }
 
-/// All that is judged of a cluster, as a dump holds it, and what had to be left out because its reader may not read it. Of a cluster
-/// whose pods are all reached it says room too.
+/// Reads all objects that judgements depend on, as a dump holds them, and the resources that were left out for lack of
+/// permission. If all pods are within reach, room is included.
 ///
 /// # Errors
 ///
-/// Something that nothing can be judged without cannot be read; the error says what.
+/// A required resource cannot be read; the error names it.
 pub(crate) async fn objects(
     client: &Client,
     reach: Reach<'_>,
@@ -195,7 +197,7 @@ pub(crate) async fn objects(
         Reach::Cluster | Reach::Rather(_) => None,
     };
     let of = |resource: Resource, seen: &ProjectedObject| take(&resource.api(), seen);
-    // Room is taken by pods of all kinds.
+    // Pods of all kinds use room, not only launchers.
     let selector = |resource: Resource| resource.selector().filter(|_| only.is_some() || resource != Resource::Pods);
     let (_, mut left_out) = everything(client, reach, &selector, &of).await?;
     if only.is_none() {
@@ -209,11 +211,11 @@ pub(crate) async fn objects(
     Ok((taken.into_inner().finish(only), left_out))
 }
 
-/// The cluster and its policies as they are now, and what had to be left out because its reader may not read it.
+/// Reads the current cluster and its policies, and the resources that were left out for lack of permission.
 ///
 /// # Errors
 ///
-/// Something that nothing can be judged without cannot be read; the error says what.
+/// A required resource cannot be read; the error names it.
 pub(crate) async fn world(
     client: &Client,
     release: Option<Release>,
@@ -232,7 +234,8 @@ pub(crate) async fn world(
     Ok((World { cluster: Cluster::new(objects, release), policies }, left_out))
 }
 
-/// What the nodes have and all pods ask for, and what could not be read of it: without it no room is known.
+/// Reads the nodes' allocatable resources and all pods' requests, and what could not be read. If nodes or pods are
+/// missing, no room is known.
 pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
     let mut room = Room::default();
     let mut missing = Vec::new();
@@ -243,7 +246,7 @@ pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
             Ok(()) => {}
             Err(error) => {
                 missing.push(error);
-                // Half of the pods would make full nodes look free, and pods without nodes say nothing.
+                // With only part of the pods, full nodes would look free, and pods without nodes are useless.
                 if resource != Resource::Budgets {
                     room = Room::default();
                     break;
@@ -276,26 +279,26 @@ async fn each(
 }
 
 impl FetchError {
-    /// Whether its reader has not the right.
+    /// Whether the user lacks the permission.
     #[must_use]
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 403)
     }
 
-    /// Whether the API server does not know who asks.
+    /// Whether the API server rejects the user's credentials.
     #[must_use]
     pub(crate) fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 401)
     }
 
-    /// Whether its reader has not the right to read nodes, which nothing can be judged without.
+    /// Whether the user lacks the permission to read nodes, without which nothing can be judged.
     #[must_use]
     pub(crate) fn is_nodes_forbidden(&self) -> bool {
         matches!(self, Self::Read { resource: Resource::Nodes, .. }) && self.is_forbidden()
     }
 }
 
-/// Reads what a judgement lacked: the objects that were found. What is not there, or cannot be read, stays lacking.
+/// Reads the objects that a judgement lacked. Returns those that were found; the others stay missing.
 pub(crate) async fn lacking(client: &Client, cluster: &Cluster, lacks: &[MissingInput]) -> Vec<ClusterObject> {
     let mut found = Vec::new();
     for lack in lacks {
@@ -329,7 +332,7 @@ pub(crate) async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Missing
 }
 
 async fn one(client: &Client, resource: Resource, namespace: &str, name: &str) -> Option<ClusterObject> {
-    // Names come from reviews, and go into the path of a request.
+    // Names come from reviews, and become part of a request's path.
     if syntax::dns_label(namespace).is_err() || syntax::subdomain(name).is_err() {
         debug!(%resource, "not a valid name: the object is not looked up");
         return None;
@@ -359,11 +362,11 @@ async fn vmi(client: &Client, namespace: &str, name: &str) -> Option<Vmi> {
     }
 }
 
-/// How many launchers of a guest are read. A guest that the watch does not know yet has one, or two while it migrates; a user may
-/// label more pods, up to the size that etcd takes.
+/// Maximum number of launchers read for a guest. A guest that the watch does not know yet has one, or two while it
+/// migrates; a user may label further pods, each as large as etcd allows.
 const LAUNCHERS: u32 = 4;
 
-/// The launchers of a guest, by the label that virt-controller puts on them.
+/// Reads the launchers of a guest, by the label that virt-controller sets on them.
 async fn launchers(client: &Client, vmi: &Vmi) -> Vec<ClusterObject> {
     let api: Api<ProjectedObject> =
         Api::namespaced_with(client.clone(), &vmi.metadata.namespace, &Resource::Pods.api());

@@ -1,7 +1,7 @@
-//! When the API server last answered, for each watched resource: how old the data is at most.
+//! Time of the API server's last answer about each watched resource, which bounds the age of the data.
 //!
-//! A watch that is well brings at least a bookmark a minute. The client library keeps those to itself, so answers are looked at
-//! below it: a layer around the client marks the time of every successful answer to a list or watch, and of every piece of it.
+//! A healthy watch gets at least a bookmark a minute. The client library does not expose those, so a layer around the
+//! client records the time of every successful answer to a list or watch, and of every part of it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,13 +21,13 @@ use crate::kubevirt::resource::Resource;
 
 const RESOURCES: usize = Resource::ALL.len();
 
-/// Since when each resource is silent, and what went wrong last.
+/// The time of the last answer and the last failure, for each resource.
 #[derive(Debug)]
 pub struct Freshness {
     start: Instant,
-    /// Milliseconds since the start, plus one; 0 for never.
+    /// Milliseconds since the start, plus one; 0 means never.
     received_at: [AtomicU64; RESOURCES],
-    /// Since when, on the same clock, and what.
+    /// Time of the last failure, on the same clock, and its description.
     trouble: Mutex<[Option<(u64, String)>; RESOURCES]>,
 }
 
@@ -38,48 +38,48 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    /// The API server answered about a resource, now.
+    /// Records an answer about a resource, now.
     pub fn received(&self, resource: Resource) {
         self.received_at[resource as usize].store(self.now(), Ordering::Relaxed);
     }
 
-    /// Milliseconds since the start, plus one.
+    /// Returns the milliseconds since the start, plus one.
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).map_or(u64::MAX, |now| now.saturating_add(1))
     }
 
-    /// Something went wrong with a resource's watch, or nothing does any more.
+    /// Records a failure of a resource's watch, or, with `None`, that there is none.
     pub fn note(&self, resource: Resource, trouble: Option<String>) {
         let trouble = trouble.map(|trouble| (self.now(), trouble));
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize] = trouble;
     }
 
-    /// How long ago the API server last answered about a resource; `None` before its first answer.
+    /// Returns the time since the API server last answered about a resource; `None` before its first answer.
     #[must_use]
     pub fn age(&self, resource: Resource) -> Option<Duration> {
         let received_at = self.received_at[resource as usize].load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.start.elapsed().saturating_sub(Duration::from_millis(received_at)))
     }
 
-    /// The resources about which the API server has not answered for longer than this, after a first answer. Any of them may affect
-    /// a verdict. That a resource is not installed, or may not be read and is dispensable, is an answer.
+    /// Returns the resources with a first answer, but none within `limit`. Any of them may affect a verdict. An answer
+    /// that a resource is not installed, or that a dispensable one is forbidden, counts as an answer.
     #[must_use]
     pub fn silent(&self, limit: Duration) -> Vec<Resource> {
         let is_silent = |resource: &Resource| self.age(*resource).is_some_and(|age| age > limit);
         Resource::WATCHED.into_iter().filter(is_silent).collect()
     }
 
-    /// What went wrong last with a resource's watch, if it is not well.
+    /// Returns the last failure of a resource's watch; `None` if the watch is healthy.
     #[must_use]
     pub(crate) fn trouble(&self, resource: Resource) -> Option<String> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize].clone();
-        // A watch that was taken up again is well, though nothing happened since.
+        // A watch that resumed is healthy, even if no event arrived since.
         let received_at = self.received_at[resource as usize].load(Ordering::Relaxed);
         trouble.filter(|(since, _)| *since >= received_at).map(|(_, trouble)| trouble)
     }
 }
 
-/// `cpufit_watch_age_seconds`, computed when it is asked for: a stored value would be out of date when a watch hangs.
+/// The metric `cpufit_watch_age_seconds`, computed on each scrape: a stored value would be outdated when a watch hangs.
 #[derive(Debug)]
 pub(crate) struct AgeCollector(pub Arc<Freshness>);
 
@@ -100,7 +100,7 @@ impl Collector for AgeCollector {
     }
 }
 
-/// Notes when a client is answered about a resource, and each piece of the answer.
+/// Records each answer to a client about a resource, and each part of it.
 impl Middleware for Arc<Freshness> {
     type RequestInfo = Option<Resource>;
 
@@ -124,7 +124,7 @@ impl Middleware for Arc<Freshness> {
 mod tests {
     use super::*;
 
-    /// This holds for each resource, because a verdict needs them all.
+    /// Each resource counts separately, because a verdict needs them all.
     #[tokio::test(start_paused = true)]
     async fn each_resource_has_its_own_freshness() {
         let limit = Duration::from_secs(60);

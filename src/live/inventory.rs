@@ -1,6 +1,6 @@
-//! From changes to snapshots: what is known of the cluster, published whole and never changed after.
+//! Conversion of changes to snapshots: the known state of the cluster, published as immutable values.
 //!
-//! A change that changes nothing of what is judged, such as a node's heartbeat, publishes nothing.
+//! A change that does not affect judgements, such as a node's heartbeat, publishes nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,22 +19,22 @@ use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::world::World;
 
-/// What is known at one instant.
+/// The known state at one instant.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// What guests are judged by.
+    /// The input of judgements.
     pub world: World,
-    /// The policies as the cluster holds them, valid or not, by name.
+    /// The policies in the cluster, valid or not, by name.
     pub policies: Arc<BTreeMap<String, Registered>>,
 }
 
-/// All that is known, as it changes.
+/// The known state, as it changes.
 #[derive(Debug, Default)]
 pub struct Inventory {
     fleet_builder: FleetBuilder,
     cluster: Cluster,
     policies: BTreeMap<String, Registered>,
-    /// What came up since a resource began to be read again.
+    /// The objects received since a resource began to be listed again.
     relisted: HashMap<Resource, HashSet<ObjectName>>,
     synced: HashSet<Resource>,
     placements: HashSet<Arc<Placement<'static>>>,
@@ -43,7 +43,7 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Nothing is known; the release is what the user says it is, if it does.
+    /// Creates an empty inventory. `release` is the release that the user named.
     #[must_use]
     pub fn new(release: Option<Release>) -> Self {
         let mut cluster = Cluster::new([], release);
@@ -51,7 +51,7 @@ impl Inventory {
         Self { cluster, ..Self::default() }
     }
 
-    /// Takes a change in.
+    /// Applies a change.
     pub fn apply(&mut self, change: ResourceChange) {
         match change {
             ResourceChange::Relisting(resource) => {
@@ -108,12 +108,12 @@ impl Inventory {
         }
     }
 
-    /// Thousands of launchers ask the same few things of a node.
+    /// Shares the placement of launchers: thousands of them have the same few.
     fn sharing(&mut self, mut launcher: Launcher) -> Launcher {
         if let Some(known) = self.placements.get(&launcher.placement) {
             launcher.placement = Arc::clone(known);
         } else {
-            // Values that are not shared any more are dropped from time to time.
+            // Placements that are no longer shared are dropped from time to time.
             if self.placements.len() == self.placements.capacity() {
                 self.placements.retain(|placement| Arc::strong_count(placement) > 1);
             }
@@ -134,7 +134,7 @@ impl Inventory {
         }
     }
 
-    /// Drops all of a resource but these.
+    /// Removes all objects of a resource except these.
     fn keep_only(&mut self, resource: Resource, seen: &HashSet<ObjectName>) {
         let is_namespaced = |name: &ObjectName| !name.0.is_empty();
         let known: Vec<ObjectName> = match (resource, ClusterKind::of(resource)) {
@@ -144,7 +144,7 @@ impl Inventory {
             (_, None) => Vec::new(),
         };
         for name in known {
-            // Those of a namespace and those of the cluster are kept together and read apart.
+            // Namespaced and cluster-wide objects are kept together and listed separately.
             let is_its = match resource {
                 Resource::Instancetypes | Resource::Preferences => is_namespaced(&name),
                 Resource::ClusterInstancetypes | Resource::ClusterPreferences => !is_namespaced(&name),
@@ -156,19 +156,19 @@ impl Inventory {
         }
     }
 
-    /// Whether every resource was read once.
+    /// Whether every resource was listed once.
     #[must_use]
     pub(crate) fn is_synced(&self) -> bool {
         self.synced.len() == Resource::WATCHED.len()
     }
 
-    /// Whether anything that is judged changed since the last snapshot.
+    /// Whether the input of judgements changed since the last snapshot.
     #[must_use]
     pub fn has_changed(&self) -> bool {
         self.changed || self.nodes_changed
     }
 
-    /// What is known now.
+    /// Returns the current state.
     pub fn snapshot(&mut self) -> Snapshot {
         if std::mem::take(&mut self.nodes_changed) {
             self.cluster.set_fleet(Arc::new(self.fleet_builder.fleet()));
@@ -184,8 +184,8 @@ impl Inventory {
 
 /// Applies changes and publishes the result, until all senders are gone.
 ///
-/// The first snapshot comes when every resource was read once; from then on changes as close together as `together` make one.
-/// Where a snapshot takes longer to make, the next one waits longer: at most a tenth of the time goes into them.
+/// The first snapshot is published when every resource was listed once; later, changes within `together` form one
+/// snapshot. If a snapshot takes longer to build, the next one is delayed: building takes at most a tenth of the time.
 pub async fn run(
     mut inventory: Inventory,
     mut changes: mpsc::Receiver<ResourceChange>,

@@ -1,4 +1,4 @@
-//! Which kinds are watched, and what is kept of an object: no more than guests are judged by.
+//! Watched kinds and the kept part of their objects: only what judgements depend on.
 
 use kube::core::ApiResource;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::well_known;
 
 impl Resource {
-    /// What the client library must know of it.
+    /// Returns the client library's description of the resource.
     #[must_use]
     pub fn api(self) -> ApiResource {
         let names = self.names();
@@ -25,41 +25,42 @@ impl Resource {
         }
     }
 
-    /// Which of its objects are read, by their labels.
+    /// Returns the label selector for the objects that are read; `None` means all.
     #[must_use]
     pub fn selector(self) -> Option<&'static str> {
         match self {
             Self::Pods => Some("kubevirt.io=virt-launcher"),
-            // There is the label: those of other controllers, and of VirtualMachines at their start, are left out.
+            // Only revisions of instancetypes and preferences have this label; those of other controllers, and of
+            // VirtualMachines at their start, do not.
             Self::Revisions => Some(well_known::REVISION_OF.key),
             _ => None,
         }
     }
 }
 
-/// A `CPUPolicy` as the cluster holds it.
+/// A `CPUPolicy` in the cluster.
 #[derive(Clone, Debug)]
 pub struct Registered {
     /// `metadata`.
     pub metadata: Meta,
-    /// The policy, or what is wrong with it.
+    /// The policy, or why it is invalid.
     pub policy: Result<Policy, String>,
-    /// `status`, as it stands there.
+    /// `status`, unchanged.
     pub status: serde_json::Value,
 }
 
-/// What is kept of an object.
+/// The kept part of an object.
 #[derive(Clone, Debug)]
 pub enum Projected {
-    /// Something that guests are judged by.
+    /// An object that judgements depend on.
     Object(Box<ClusterObject>),
     /// A policy.
     Policy(Box<Registered>),
-    /// It affects nothing: a pod that is finished.
+    /// An object without effect: a pod that has ended.
     Nothing,
 }
 
-/// An object's text.
+/// The JSON text of an object.
 pub(super) struct Text<'a>(pub &'a str);
 
 impl<'a> Reader<'a> for Text<'a> {
@@ -70,11 +71,11 @@ impl<'a> Reader<'a> for Text<'a> {
     }
 }
 
-/// Reads of an object what is kept of it.
+/// Reads the kept part of an object.
 ///
 /// # Errors
 ///
-/// A field is not what the kind says.
+/// A field does not have the type that its kind requires.
 pub fn project(resource: Resource, json: &str) -> Result<Projected, serde_json::Error> {
     if resource == Resource::Policies {
         return registered(json).map(|registered| Projected::Policy(Box::new(registered)));
@@ -99,7 +100,7 @@ fn registered(json: &str) -> Result<Registered, serde_json::Error> {
     Ok(Registered { metadata, policy: Policy::from_json(json).map_err(|error| error.to_string()), status })
 }
 
-/// Keeps of a guest that is too large to judge only this fact and its CPU model.
+/// Reduces a guest that is too large to judge to the fields that are still needed, such as its CPU model.
 fn forget(spec: &mut VmiSpec) {
     let model = spec.domain.cpu.take().map(|cpu| Cpu { model: cpu.model, ..Cpu::default() });
     *spec = VmiSpec {
@@ -110,7 +111,7 @@ fn forget(spec: &mut VmiSpec) {
     };
 }
 
-/// Without what only other programs read: annotations are often larger than all the rest.
+/// Removes the fields that only other programs read: annotations are often larger than the rest.
 fn slim(mut object: ClusterObject) -> ClusterObject {
     let versioned = |meta: &mut Meta| {
         meta.annotations.retain(|key, _| well_known::is_read_annotation(key));
@@ -142,13 +143,13 @@ fn slim(mut object: ClusterObject) -> ClusterObject {
                 forget(&mut vmi.spec);
             }
             own(&mut vmi.metadata);
-            // The others come and go with the guest's agent, and judge nothing.
+            // Other conditions change with the guest agent, and do not affect judgements.
             vmi.status.conditions.retain(|condition| condition.kind == LIVE_MIGRATABLE);
         }
         ClusterObject::Migration(vmim) => own(&mut vmim.metadata),
         ClusterObject::KubeVirt(kubevirt) => own(&mut kubevirt.metadata),
         ClusterObject::Namespace(namespace) => own(&mut namespace.metadata),
-        // Its generation distinguishes a revision from the object of today.
+        // The generation distinguishes a revision from the object's current version.
         ClusterObject::Instancetype(found) => versioned(&mut found.metadata),
         ClusterObject::Preference(found) => versioned(&mut found.metadata),
         ClusterObject::Revision(found) => own(&mut found.metadata),
@@ -161,7 +162,7 @@ fn slim(mut object: ClusterObject) -> ClusterObject {
     object
 }
 
-/// An object of a list or a watch, projected at once: nothing else of it is ever held.
+/// An object of a list or a watch, reduced while it is parsed, so that the whole object is never held.
 #[derive(Clone, Debug)]
 pub struct ProjectedObject {
     meta: kube::core::ObjectMeta,
@@ -169,13 +170,13 @@ pub struct ProjectedObject {
 }
 
 impl ProjectedObject {
-    /// Namespace and name.
+    /// Returns the namespace and name.
     #[must_use]
     pub fn name(&self) -> ObjectName {
         (self.meta.namespace.clone().unwrap_or_default(), self.meta.name.clone().unwrap_or_default())
     }
 
-    /// The object as it came.
+    /// Returns the object's JSON as received.
     #[must_use]
     pub fn json(&self) -> &str {
         self.text.get()
@@ -184,7 +185,7 @@ impl ProjectedObject {
 
 impl<'de> Deserialize<'de> for ProjectedObject {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// The part of an object that the client library looks at.
+        /// The part of an object that the client library reads.
         #[derive(Deserialize)]
         struct Head {
             metadata: HeadMeta,

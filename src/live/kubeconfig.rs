@@ -1,7 +1,7 @@
-//! The kubeconfig files that kubectl would read, and the cluster that their context names.
+//! The kubeconfig files that kubectl would read, and the cluster of their context.
 //!
-//! Mirrors client-go's `tools/clientcmd` (`ClientConfigLoadingRules.Load`): files of `$KUBECONFIG` that do not exist are
-//! passed over, and what stands in an earlier file goes before what stands in a later one.
+//! Mirrors client-go's `tools/clientcmd` (`ClientConfigLoadingRules.Load`): files of `$KUBECONFIG` that do not exist
+//! are skipped, and earlier files take precedence over later ones.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::options::{ClusterArgs, ConnectError};
 use super::proxy::{self, Environment};
 use crate::files;
 
-/// The files of `$KUBECONFIG`, else `~/.kube/config`.
+/// Returns the files of `$KUBECONFIG`, else `~/.kube/config`.
 fn files() -> Vec<PathBuf> {
     let named: Vec<PathBuf> = std::env::var_os("KUBECONFIG").map_or_else(Vec::new, |list| {
         std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect()
@@ -26,7 +26,7 @@ fn files() -> Vec<PathBuf> {
     std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect()
 }
 
-/// What the files that exist say together.
+/// Merges the existing files.
 ///
 /// # Errors
 ///
@@ -35,11 +35,11 @@ pub(crate) fn read() -> Result<Kubeconfig, ConnectError> {
     merge(&files())
 }
 
-/// One file.
+/// Reads one file.
 ///
 /// # Errors
 ///
-/// It cannot be read, or is no kubeconfig.
+/// The file cannot be read, or is no kubeconfig.
 pub(super) fn read_file(path: &Path) -> Result<Kubeconfig, KubeconfigError> {
     files::check(path).map_err(|fault| KubeconfigError::ReadConfig(fault.into(), path.to_owned()))?;
     Kubeconfig::read_from(path)
@@ -66,14 +66,14 @@ fn merge(files: &[PathBuf]) -> Result<Kubeconfig, ConnectError> {
     })
 }
 
-/// The cluster that is asked for, and how it is reached: the context's, but for what the options say in its place.
+/// Returns the configuration of the selected cluster: the context's, with the options' overrides.
 ///
-/// Mirrors client-go's `tools/clientcmd` (`ConfigOverrides`), with one difference: a token replaces a client certificate,
-/// which the API server would prefer.
+/// Mirrors client-go's `tools/clientcmd` (`ConfigOverrides`), with one difference: a token replaces a client
+/// certificate, which the API server would prefer.
 ///
 /// # Errors
 ///
-/// There is no such context, cluster or user, or a part of it is missing or malformed.
+/// The context, cluster or user does not exist, or a part of it is missing or malformed.
 pub(crate) fn config(
     kubeconfig: Kubeconfig,
     options: &ClusterArgs,
@@ -115,7 +115,7 @@ pub(crate) fn config(
         })?);
     }
     config.proxy_url = match cluster.proxy_url.as_deref().filter(|url| !url.trim().is_empty()) {
-        // It is for this cluster alone, whatever the environment says.
+        // This proxy is for this cluster only and overrides the environment.
         Some(url) => Some(proxy::parse("proxy-url of the kubeconfig", url)?),
         None => environment.proxy_for(&config.cluster_url)?,
     };
@@ -141,17 +141,17 @@ pub(crate) fn config(
 ///
 /// # Errors
 ///
-/// It cannot be read.
+/// The file cannot be read.
 fn readable(field: &str, file: Option<&str>) -> Result<(), ConnectError> {
     let Some(file) = file else { return Ok(()) };
     let words = |fault| ConnectError::Kubeconfig(format!("cannot read {file}, the {field}: {fault}"));
     files::check(Path::new(file)).map_err(words)
 }
 
-/// The cluster with the options' values instead of its own fields.
+/// Returns the cluster with the options' values instead of its own fields.
 fn overridden(mut cluster: Cluster, options: &ClusterArgs) -> Cluster {
     if let Some(server) = &options.server {
-        // As kubectl does: an address without a scheme is one of plain HTTP.
+        // Without a scheme, an address is plain HTTP, as in kubectl.
         let is_url = server.contains("://");
         cluster.server = Some(if is_url { server.clone() } else { format!("http://{server}") });
     }
@@ -172,11 +172,11 @@ fn overridden(mut cluster: Cluster, options: &ClusterArgs) -> Cluster {
     cluster
 }
 
-/// The credentials with what the options say in their place.
+/// Returns the credentials with the options' overrides.
 ///
 /// # Errors
 ///
-/// The token cannot be one.
+/// The token is malformed.
 pub(super) fn authenticated(found: AuthInfo, options: &ClusterArgs) -> Result<AuthInfo, ConnectError> {
     let mut out = found;
     if options.token.is_none() {
@@ -191,7 +191,7 @@ pub(super) fn authenticated(found: AuthInfo, options: &ClusterArgs) -> Result<Au
         }
     }
     if let Some(token) = &options.token {
-        // The type of a secret is the client library's own: it reads it like a kubeconfig.
+        // The client library's secret type can only be read from a kubeconfig.
         let bearer: AuthInfo = serde_json::from_value(serde_json::json!({ "token": token }))
             .map_err(|error| ConnectError::Options(format!("--token: {error}")))?;
         out = AuthInfo {

@@ -1,7 +1,9 @@
-//! Which replica leads: the one that holds the Lease.
+//! Leader election: the replica that holds the Lease leads.
 //!
-//! As client-go does it, so that clocks of different machines are never compared: a Lease is free when its holder was not seen
-//! to renew it for as long as it lasts, by one's own clock. Writes carry the version that was read, so one of two wins.
+//! Clocks of different machines are never compared, as in client-go: a Lease is free if its holder was not observed to
+//! renew it for its duration, by the local clock. Writes carry the version that was read, so only one of two concurrent
+//! ones succeeds.
+//! ones succeeds.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;
@@ -19,20 +21,20 @@ use tracing::{debug, info, warn};
 
 use super::connect::words;
 
-/// The Lease.
+/// Name of the Lease.
 pub(crate) const NAME: &str = "cpufit";
-/// How long a Lease lasts that is not renewed.
+/// Duration of a Lease without renewal.
 const DURATION: Duration = Duration::from_secs(15);
-/// How often its holder renews it.
+/// Interval at which the holder renews the Lease.
 const RENEW: Duration = Duration::from_secs(5);
-/// When a holder that cannot renew it gives up leadership: before another replica can take the Lease.
+/// Time without renewal after which the holder gives up leadership: before another replica can take the Lease.
 const GIVE_UP: Duration = Duration::from_secs(10);
-/// How often others look at it, and a holder tries again after a failure.
+/// Interval at which other replicas check the Lease, and at which the holder retries after a failure.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long a request may take.
+/// Maximum time of a request.
 const REQUEST: Duration = Duration::from_secs(4);
 
-/// The unique name of this replica (holder of the Lease): the configured one, or host name and a random suffix.
+/// Returns the unique name of this replica (holder of the Lease): the configured one, or host name and a random suffix.
 #[must_use]
 pub(crate) fn identity(configured: Option<&str>) -> String {
     if let Some(name) = configured.filter(|name| !name.is_empty()) {
@@ -45,19 +47,19 @@ pub(crate) fn identity(configured: Option<&str>) -> String {
 
 /// The version of this program.
 pub(crate) const THIS_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
-/// The annotation of the Lease that says which version its holder is.
+/// The Lease's annotation with the version of its holder.
 const VERSION: &str = "cpufit.io/version";
 
-/// Which replica leads, and its version. Also JSON of `cpufit version`: fields are only ever added.
+/// The leading replica and its version. Also JSON of `cpufit version`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Leader {
-    /// As `v0.1.0`; null where the Lease does not say it.
+    /// The version, such as `v0.1.0`; null if the Lease does not name it.
     pub version: Option<String>,
-    /// The replica.
+    /// The replica's name.
     pub replica: String,
 }
 
-/// The replica that leads, and its version; `None` where none does.
+/// Returns the leading replica and its version; `None` if none leads.
 ///
 /// # Errors
 ///
@@ -90,7 +92,7 @@ pub(crate) async fn run(
     loop {
         let next = tokio::select! {
             biased;
-            // An error means that the process ends.
+            // An error means that the process is ending.
             _ = stop.changed() => break,
             next = candidate.turn() => next,
         };
@@ -103,20 +105,20 @@ pub(crate) async fn run(
     candidate.release().await;
 }
 
-/// What to do about the Lease.
+/// The next action on the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeaseStep {
-    /// There is no Lease: create it.
+    /// No Lease exists: create it.
     Create,
     /// No replica holds it any more: acquire it.
     Take,
-    /// It is held here: say so again.
+    /// This replica holds it: renew it.
     Renew,
     /// Another replica holds it.
     Follow,
 }
 
-/// `unchanged` is how long the Lease has been seen as it is.
+/// Returns the next action. `unchanged` is how long the Lease has not changed.
 fn step(lease: Option<&LeaseSpec>, unchanged: Duration, me: &str) -> LeaseStep {
     let Some(lease) = lease else { return LeaseStep::Create };
     match lease.holder_identity.as_deref().unwrap_or_default() {
@@ -130,7 +132,7 @@ fn step(lease: Option<&LeaseSpec>, unchanged: Duration, me: &str) -> LeaseStep {
     }
 }
 
-/// The Lease as it stands when `me` holds it from now on.
+/// Returns the Lease held by `me` from now on.
 fn held(before: Option<&LeaseSpec>, step: LeaseStep, me: &str, now: Timestamp) -> LeaseSpec {
     let mut spec = before.cloned().unwrap_or_default();
     if step != LeaseStep::Renew {
@@ -146,16 +148,16 @@ fn held(before: Option<&LeaseSpec>, step: LeaseStep, me: &str, now: Timestamp) -
 struct Candidate {
     api: Api<Lease>,
     me: String,
-    /// The Lease as it was seen last, and when it was first seen so.
+    /// The last observed Lease, and when it was first observed in this state.
     seen: Option<(LeaseSpec, Instant)>,
     leads: watch::Sender<bool>,
-    /// Until when this replica leads without another renewal, if it does.
+    /// End of this replica's leadership without another renewal; `None` if it does not lead.
     gives_up: Option<Instant>,
     is_in_trouble: bool,
 }
 
 impl Candidate {
-    /// One attempt, and when the next one is due.
+    /// Makes one attempt. Returns when the next one is due.
     async fn turn(&mut self) -> Instant {
         let started = Instant::now();
         let limit = self.gives_up.map_or(started + REQUEST, |gives_up| gives_up.min(started + REQUEST));
@@ -219,7 +221,7 @@ impl Candidate {
         }
     }
 
-    /// Whether the Lease is held here after it.
+    /// Reads and writes the Lease. Returns whether this replica holds it afterwards.
     async fn attempt(&mut self) -> kube::Result<bool> {
         let lease = self.api.get_opt(NAME).await?;
         let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
@@ -247,7 +249,7 @@ impl Candidate {
         Ok(true)
     }
 
-    /// How long the Lease has been as it is.
+    /// Returns how long the Lease has been unchanged.
     fn observe(&mut self, spec: Option<&LeaseSpec>) -> Duration {
         match (spec, &self.seen) {
             (Some(spec), Some((seen, since))) if seen == spec => since.elapsed(),
@@ -258,10 +260,10 @@ impl Candidate {
         }
     }
 
-    /// The other replicas need not wait until the Lease expires.
+    /// Releases the Lease, so that other replicas need not wait until it expires.
     async fn release(self) {
         self.lead(false);
-        // An attempt may have been under way: the Lease itself names its holder.
+        // An attempt may have been under way, so the Lease is read to see its holder.
         let released = timeout(REQUEST, async {
             let lease = self.api.get(NAME).await?;
             let Some(spec) = lease.spec.clone().filter(|spec| spec.holder_identity.as_ref() == Some(&self.me)) else {

@@ -1,4 +1,4 @@
-//! Asking libvirt, through the launchers that run.
+//! Queries to libvirt, through running launchers.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,40 +20,40 @@ use crate::libvirt::question::CommandOutput;
 use crate::libvirt::question::{Question, of_virsh};
 use crate::libvirt::{Accelerator, Cpu, GuestCpu, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence};
 
-/// How many questions are asked at once.
+/// Number of concurrent queries.
 const AT_ONCE: usize = 8;
-/// What the connection may take beyond the time that the command has.
+/// Additional time for the connection beyond the command's limit.
 const SLACK: Duration = Duration::from_secs(3);
-/// How much sooner than here the time may have passed in the container.
+/// Tolerance for the container's clock: the limit may pass this much earlier there than here.
 const EARLY: Duration = Duration::from_millis(200);
-/// The questions in a row without an answer in time after which a node is asked nothing more, and the refusals of exec in a row after
-/// which nothing more is asked in that namespace. One alone may be a command that hangs, or a pod that is protected.
+/// Number of consecutive queries without an answer in time after which a node is not queried again, and of consecutive
+/// refusals of exec after which a namespace is not. A single one may be a hanging command, or a protected pod.
 const IN_A_ROW: usize = 2;
 
-/// Runs a command in a launcher, within a time.
+/// A function that runs a command in a launcher, within a time limit.
 type Exec<'a> = Box<dyn Fn(PodName, Vec<String>, Duration) -> LocalBoxFuture<'a, Result<CommandOutput, Silence>> + 'a>;
 
-/// Asks launchers, with the rights of the client.
+/// A client that queries libvirt in launchers, with the user's permissions.
 pub(crate) struct Asker<'a> {
     exec: Exec<'a>,
-    /// How long each question may take, from connection to answer.
+    /// Maximum time of a query, from connection to answer.
     limit: Duration,
-    /// Called after each answer with how many are there, and of how many.
+    /// Called after each answer with the number of answers and the total.
     progress: &'a dyn Fn(usize, usize),
     in_vain: RefCell<InVain>,
 }
 
-/// What was asked in vain, last in a row.
+/// Consecutive failed queries.
 #[derive(Default)]
 struct InVain {
-    /// By node, how many questions had no answer in time.
+    /// Number of consecutive queries without an answer in time, by node.
     slow: BTreeMap<String, usize>,
-    /// By namespace, how many were refused, and how.
+    /// Number of consecutive refusals and the last refusal, by namespace.
     refused: BTreeMap<String, (usize, Silence)>,
 }
 
 impl InVain {
-    /// Why this launcher is not asked any more.
+    /// Returns why this launcher is not queried any more; `None` if it is.
     fn reason(&self, node: &str, namespace: &str, seconds: u64) -> Option<Silence> {
         if self.slow.get(node).is_some_and(|times| *times >= IN_A_ROW) {
             return Some(Silence::GivenUp(seconds));
@@ -79,15 +79,15 @@ impl InVain {
 }
 
 impl<'a> Asker<'a> {
-    /// Asks by this client; each question may take so long.
+    /// Creates an asker on this client; `limit` bounds each query.
     pub(crate) fn new(client: &'a Client, limit: Duration, progress: &'a dyn Fn(usize, usize)) -> Self {
         let exec: Exec<'a> =
             Box::new(move |pod, command, limit| Box::pin(async move { exec(client, &pod, command, limit).await }));
         Self { exec, limit, progress, in_vain: RefCell::default() }
     }
 
-    /// Asks what is planned: the CPU of each guest, then the nodes about it. CPUs that several guests have are asked about
-    /// once. A node that does not answer does not delay the others.
+    /// Runs the planned queries: the CPU of each guest, then the nodes about these CPUs. A CPU shared by several guests
+    /// is queried once. A node that does not answer does not delay the others.
     pub(crate) async fn ask(&self, plan: &Plan) -> LibvirtFacts {
         let mut facts = LibvirtFacts::default();
         let mut add = |guest: &GuestName, cpu| {
@@ -115,8 +115,8 @@ impl<'a> Asker<'a> {
         facts
     }
 
-    /// What guests would lose with named models, by the libvirt of their own nodes. Guests of one node with one CPU are asked
-    /// about once.
+    /// Returns the features that guests would lose with named models, according to the libvirt of their own nodes.
+    /// Guests with the same node and CPU share a query.
     pub(crate) async fn losses(
         &self,
         wanted: &[(&PlannedGuest, GuestCpu, BTreeSet<String>)],
@@ -154,7 +154,7 @@ impl<'a> Asker<'a> {
         wanted.iter().map(of).collect()
     }
 
-    /// All of these, some at once.
+    /// Runs these queries, a limited number at once.
     async fn all<T, F: Future<Output = T>>(&self, questions: Vec<F>) -> Vec<T> {
         let of = questions.len();
         let mut answers = stream::iter(questions).buffer_unordered(AT_ONCE);
@@ -172,8 +172,9 @@ impl<'a> Asker<'a> {
         answer::guest(&question, &self.put(&guest.node, &guest.launcher, &question).await?)
     }
 
-    /// Asks a node about these CPUs, through one of its launchers: where exec is refused or fails in one, it is not tried again; where
-    /// one gives no answer in time, the next is tried before it. A CPU without an answer in time is asked about once more.
+    /// Queries a node about these CPUs, through one of its launchers. A launcher in which exec is refused or fails is
+    /// not used again; one without an answer in time is moved behind the next. A CPU without an answer in time is
+    /// queried once more.
     async fn node(&self, node: &str, launchers: &[LauncherName], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
         let mut out = NodeFacts::default();
         let accelerators: BTreeSet<Accelerator> = cpus.iter().map(|guest| guest.accelerator).collect();
@@ -188,7 +189,7 @@ impl<'a> Asker<'a> {
             };
             let answered = self.compare(node, launcher, &cpu).await;
             match &answered {
-                // Who may not exec here may in another namespace; a pod that is gone cannot be asked.
+                // A user who may not exec in this namespace may in another; a deleted pod cannot be queried.
                 Err(why @ (Silence::Forbidden(_) | Silence::NotRun(_) | Silence::NoShell | Silence::NoVirsh)) => {
                     silence = why.clone();
                     launchers.pop_front();
@@ -235,7 +236,7 @@ impl<'a> Asker<'a> {
         answer::host(&question, &self.put(node, launcher, &question).await?)
     }
 
-    /// Puts a question to a launcher on a node, unless earlier ones were in vain.
+    /// Sends a query to a launcher on a node, unless earlier ones failed.
     async fn put(&self, node: &str, launcher: &LauncherName, question: &Question) -> Result<CommandOutput, Silence> {
         let seconds = self.limit.as_secs().max(1);
         if let Some(silence) = self.in_vain.borrow().reason(node, &launcher.0, seconds) {
@@ -244,10 +245,10 @@ impl<'a> Asker<'a> {
         let pod = PodName { namespace: launcher.0.clone(), name: launcher.1.clone() };
         let began = Instant::now();
         let answered = (self.exec)(pod, question.command(seconds), self.limit + SLACK).await.map(of_virsh);
-        // What was killed before that was not too slow.
+        // A command that was killed earlier did not reach the limit.
         let is_late = began.elapsed() + EARLY >= Duration::from_secs(seconds);
         let answered = match answered {
-            // The codes are those of `timeout` in the container.
+            // The exit codes of `timeout` in the container.
             Ok(CommandOutput { code: Some(124 | 137), .. }) if is_late => Err(Silence::TooSlow(seconds)),
             Err(Silence::TooSlow(_)) => Err(Silence::TooSlow(seconds)),
             other => other,
@@ -257,7 +258,7 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Libvirt was asked now; to the second.
+/// Returns the current time, to the second, as the origin of an answer.
 fn now() -> AnswerOrigin {
     let now = Timestamp::now();
     AnswerOrigin::now(Timestamp::from_second(now.as_second()).unwrap_or(now))

@@ -1,5 +1,5 @@
-//! How often reviews may have the API server read: what was created a moment ago is looked up, and a storm of reviews,
-//! forged or not, must not become a storm of reads.
+//! Limits of reads that reviews cause: objects created a moment ago are looked up, and a storm of reviews, forged or
+//! not, must not become a storm of reads.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,22 +10,22 @@ use tokio::time::Instant;
 use super::rate::{Bucket, Rate, take_all};
 use crate::world::World;
 
-/// Look-ups for one namespace; each reads two objects at most.
+/// Look-ups for one namespace; each reads at most two objects.
 const OF_NAMESPACE: Rate = Rate { burst: 20.0, per_second: 2.0 };
-/// Look-ups for reviews from one address, three quarters of all: API servers can have one address together, and then there is nobody
-/// else to leave room for but an attacker.
+/// Look-ups for reviews from one address: three quarters of all. API servers may share an address; then only an
+/// attacker would use the rest.
 const OF_PEER: Rate = Rate { burst: 75.0, per_second: 15.0 };
-/// Look-ups in all.
+/// All look-ups.
 const OF_ALL: Rate = Rate { burst: 100.0, per_second: 20.0 };
 
-/// What is left of the look-ups.
+/// The remaining look-ups.
 #[derive(Debug)]
 pub(super) struct Lookups(Mutex<Left>);
 
 #[derive(Debug)]
 struct Left {
     all: Bucket,
-    /// By namespace; those that the watch does not know share one, under the empty name.
+    /// Buckets by namespace; namespaces that the watch does not know share one under the empty name.
     of_namespaces: HashMap<String, Bucket>,
     of_peers: HashMap<Option<IpAddr>, Bucket>,
 }
@@ -39,15 +39,15 @@ impl Lookups {
         }))
     }
 
-    /// Whether a look-up for a namespace may be made for a review from this address; it counts as made then. A namespace that is used up is judged by what
-    /// is known.
+    /// Whether a look-up for a namespace may be made for a review from this address; if so, it is counted. Without a
+    /// look-up, the review is judged by the known objects.
     pub(super) fn may(&self, world: &World, namespace: &str, peer: Option<IpAddr>, now: Instant) -> bool {
         let is_known = world.cluster.namespace(namespace).is_some();
         let name = if is_known { namespace } else { "" };
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Left { all, of_namespaces, of_peers } = &mut *left;
         if !of_namespaces.contains_key(name) {
-            // Those of which nothing is used need not be remembered: so there are never more than were asked for within seconds.
+            // Full buckets need not be remembered, so their number stays bounded by the requests of the last seconds.
             of_namespaces.retain(|_, bucket| !bucket.is_full(OF_NAMESPACE, now));
             of_namespaces.insert(name.to_owned(), Bucket::full(OF_NAMESPACE, now));
         }

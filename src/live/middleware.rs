@@ -1,4 +1,4 @@
-//! What stands around a client of the API server: it sees, or changes, each request and its answer.
+//! Middleware of API clients: observes or changes each request and its response.
 
 use std::task::{Context, Poll};
 
@@ -11,22 +11,22 @@ use hyper::body::Body;
 use kube::client::Body as Sent;
 use tower::{BoxError, Layer, Service};
 
-/// The body of an answer, as it arrives.
+/// The body of a response, as it arrives.
 pub(super) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// Sees, or changes, each request of a client and its answer.
+/// An observer or translator of a client's requests and responses.
 pub(super) trait Middleware: Clone + Send + 'static {
-    /// What is known of a request when its answer comes.
+    /// The data about a request that is passed on to its response.
     type RequestInfo: Send + 'static;
 
-    /// The request as it is sent.
+    /// Returns the request to send.
     fn request(&self, request: Request<Sent>) -> (Request<Sent>, Self::RequestInfo);
 
-    /// The answer as the client gets it.
+    /// Returns the response for the client.
     fn answer(self, asked: Self::RequestInfo, answer: Response<AnswerBody>) -> Response<AnswerBody>;
 }
 
-/// The layer that puts it around a client.
+/// The layer that adds the middleware to a client.
 #[derive(Clone, Debug)]
 pub(super) struct MiddlewareLayer<A>(pub(super) A);
 
@@ -38,7 +38,7 @@ impl<A: Middleware, S> Layer<S> for MiddlewareLayer<A> {
     }
 }
 
-/// A client with something around it.
+/// A client with middleware.
 #[derive(Clone, Debug)]
 pub(super) struct MiddlewareService<A, S> {
     around: A,

@@ -1,4 +1,4 @@
-//! A live cluster: watched, judged by, written to.
+//! A live cluster: watched, judged, and written to.
 //!
 //! ```text
 //! API server --watch--> Change --inventory--> Snapshot --swap--> reviews
@@ -6,7 +6,7 @@
 //!            <--fetch---  MissingInput
 //! ```
 //!
-//! Nothing here decides anything: judgements are those of [`judge`](crate::judge), on the snapshot of the moment.
+//! Nothing here decides: judgements come from [`judge`](crate::judge), on the current snapshot.
 
 pub(crate) mod certificates;
 pub(crate) mod connect;
@@ -53,21 +53,22 @@ use freshness::Freshness;
 use inventory::{Inventory, Snapshot};
 use lookups::Lookups;
 
-/// The most reviews that may read at the API server at once; a storm of them must not become another.
+/// Maximum number of reviews that read from the API server at once, so that a storm of reviews does not become a storm
+/// of reads.
 const READS: usize = 8;
-/// The most changes that wait to be taken in.
+/// Maximum number of queued changes.
 const CHANGES: usize = 1024;
 
-/// How a cluster is watched.
+/// Settings of the watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchSettings {
-    /// Whose rules apply, where the user says so.
+    /// The release whose rules apply, if the user names one.
     pub release: Option<Release>,
-    /// Changes this close together make one snapshot.
+    /// Maximum delay within which changes are combined into one snapshot.
     pub publish_after: Duration,
 }
 
-/// A cluster that is watched.
+/// A watched cluster.
 pub struct Live {
     client: Client,
     snapshot: ArcSwap<Snapshot>,
@@ -78,7 +79,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Starts to watch. The receiver sees every snapshot, the first when everything was read once.
+    /// Starts to watch. The receiver gets every snapshot, the first one when every resource was listed once.
     pub fn start(
         client: &Client,
         settings: WatchSettings,
@@ -119,7 +120,7 @@ impl Live {
         (live, publications)
     }
 
-    /// What is known now.
+    /// Returns the current snapshot.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
@@ -143,7 +144,7 @@ impl Live {
             world
         });
         let Ok(world) = with.await else { return Ok(answer) };
-        // What was found out without it is better than nothing.
+        // The first answer is better than none.
         match by_world(&world, stage, request, turn).await {
             Err(Unjudged::NoTurn(_)) => Ok(answer),
             judged => judged,

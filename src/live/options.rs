@@ -1,4 +1,4 @@
-//! Which cluster, as whom: kubectl's options, and why none can be reached by them.
+//! kubectl's options for the cluster and the user, and connection errors.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub struct ClusterArgs {
     pub verbosity: u8,
 }
 
-/// As Go's `time.ParseDuration`, and seconds without a unit, as kubectl takes them.
+/// Parses a duration as Go's `time.ParseDuration` does, and seconds without a unit, as in kubectl.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected seconds, or a duration such as 30s, 500ms or 1m30s".to_owned();
     let mut nanoseconds: u64 = 0;
@@ -94,27 +94,27 @@ fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_nanos(nanoseconds)) }
 }
 
-/// A cluster that cannot be reached.
+/// A reason why a cluster cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// There is no kubeconfig, it cannot be read, or it has no such context; and this is no pod.
+    /// There is no usable kubeconfig: none exists, it cannot be read, or it lacks the context; and this is not a pod.
     #[error("no cluster to connect to: {0}; use --kubeconfig FILE, or --snapshot FILE to read a dump instead")]
     Kubeconfig(String),
-    /// Options that do not go together.
+    /// The options conflict.
     #[error("{0}")]
     Options(String),
-    /// The proxy in front of it cannot be used.
+    /// The proxy cannot be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// The program of the kubeconfig that gives credentials fails.
+    /// The kubeconfig's credential plugin fails.
     #[error("the kubeconfig's credential plugin {command} fails")]
     Plugin {
-        /// The program.
+        /// The plugin.
         command: String,
-        /// Why.
+        /// The error.
         source: kube::Error,
     },
-    /// The client cannot be made of it, for example because a certificate is unreadable.
+    /// The client cannot be built, for example because a certificate is unreadable.
     #[error("the cluster's configuration cannot be used")]
     Client(#[source] kube::Error),
 }

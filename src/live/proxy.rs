@@ -1,18 +1,18 @@
-//! The proxy in front of the API server, if any: as kubectl finds it.
+//! The proxy in front of the API server, found as in kubectl.
 //!
-//! Mirrors Go's `golang.org/x/net/http/httpproxy` (`config.init`, `config.useProxy`), which kubectl's HTTP client asks.
+//! Mirrors Go's `golang.org/x/net/http/httpproxy` (`config.init`, `config.useProxy`), which kubectl's HTTP client uses.
 
 use std::net::IpAddr;
 
 use http::Uri;
 use http::uri::Scheme;
 
-/// The schemes of proxies that can be used; `socks5h` is another name of `socks5`, whose proxy resolves names.
+/// The supported schemes of proxies; `socks5h` is another name of `socks5`, whose proxy resolves names.
 const SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
-/// Where a SOCKS proxy listens by default.
+/// The default port of a SOCKS proxy.
 const SOCKS_PORT: u16 = 1080;
 
-/// A proxy's address that cannot be used. The value is not shown: it may hold a password.
+/// An unusable proxy address. The value is not shown, because it may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{origin} is no address of an HTTP or SOCKS 5 proxy; say for example http://proxy.example:3128")]
 pub struct ProxyError {
@@ -20,7 +20,7 @@ pub struct ProxyError {
     pub origin: &'static str,
 }
 
-/// What the environment says of proxies.
+/// The proxy settings of the environment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     https: Option<String>,
@@ -29,7 +29,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or the same in small letters.
+    /// Reads `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or the lower-case variables.
     #[must_use]
     pub(crate) fn read() -> Self {
         Self::of(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
@@ -44,11 +44,11 @@ impl Environment {
         Self { https: either("HTTPS_PROXY"), http: either("HTTP_PROXY"), exceptions }
     }
 
-    /// The proxy by which a server is reached; `None` where it is reached directly.
+    /// Returns the proxy for a server; `None` if it is reached directly.
     ///
     /// # Errors
     ///
-    /// The variable that names it holds no address of a proxy.
+    /// The variable holds no address of a proxy.
     pub(crate) fn proxy_for(&self, server: &Uri) -> Result<Option<Uri>, ProxyError> {
         let (origin, value, default_port) = if server.scheme() == Some(&Scheme::HTTP) {
             ("HTTP_PROXY", &self.http, 80)
@@ -65,11 +65,11 @@ impl Environment {
     }
 }
 
-/// The address of a proxy; without a scheme it is one for HTTP.
+/// Parses a proxy's address; without a scheme it is an HTTP proxy.
 ///
 /// # Errors
 ///
-/// It is not a URL, or its scheme is not supported; `origin` names where it was found.
+/// The value is not a URL, or its scheme is not supported; `origin` names its source.
 pub(crate) fn parse(origin: &'static str, value: &str) -> Result<Uri, ProxyError> {
     let value = value.trim();
     let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
@@ -91,7 +91,7 @@ pub(crate) fn parse(origin: &'static str, value: &str) -> Result<Uri, ProxyError
     read().ok_or(ProxyError { origin })
 }
 
-/// The servers that are reached without a proxy: `NO_PROXY`.
+/// The servers that are reached directly: `NO_PROXY`.
 #[derive(Clone, Debug, Default)]
 struct Exceptions(Vec<Exception>);
 
@@ -103,7 +103,7 @@ enum Exception {
     Network(IpAddr, u32),
     /// `10.0.0.1`, `10.0.0.1:6443`
     Address(IpAddr, Option<String>),
-    /// `.example.com`, and with `itself` also `example.com`; on one port or on all.
+    /// `.example.com`, and with `itself` also `example.com`; on one port or all.
     Domain { suffix: String, itself: bool, port: Option<String> },
 }
 
@@ -112,7 +112,7 @@ impl Exceptions {
         Self(text.split(',').filter_map(|entry| Exception::parse(&entry.trim().to_lowercase())).collect())
     }
 
-    /// Whether a server is one of them. This machine always is.
+    /// Whether a server is an exception. The local host always is.
     fn hold(&self, host: &str, port: u16) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_lowercase();
         let address = host.parse::<IpAddr>().ok();
@@ -159,7 +159,7 @@ impl Exception {
     }
 }
 
-/// Host and port of `host:port` and `[host]:port`.
+/// Splits `host:port` and `[host]:port`.
 fn split_port(entry: &str) -> Option<(&str, &str)> {
     if let Some(rest) = entry.strip_prefix('[') {
         return rest.split_once("]:");
@@ -167,7 +167,7 @@ fn split_port(entry: &str) -> Option<(&str, &str)> {
     entry.split_once(':').filter(|(_, port)| !port.contains(':'))
 }
 
-/// Whether the first `length` bits are the network's.
+/// Whether the first `length` bits equal those of the network.
 fn is_in(address: IpAddr, network: IpAddr, length: u32) -> bool {
     match (address, network) {
         (IpAddr::V4(address), IpAddr::V4(network)) => {
@@ -229,7 +229,7 @@ mod tests {
     #[case::this_machine("", "https://127.0.0.1:6443", true)]
     #[case::this_machine_v6("", "https://[::1]:6443", true)]
     #[case::this_machine_by_name("", "https://localhost:6443", true)]
-    // As kubectl (1.34, net/http of Go 1.24) does.
+    // The expectations are kubectl's behaviour (1.34, net/http of Go 1.24).
     fn exceptions_are_those_of_kubectl(#[case] no_proxy: &str, #[case] server: &str, #[case] is_direct: bool) {
         let environment = Environment::of(|name| match name {
             "HTTPS_PROXY" => Some("http://proxy.corp:3128".to_owned()),

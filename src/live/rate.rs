@@ -1,19 +1,19 @@
-//! Rates: how much may be done at once, and how much for good.
+//! Rates: a burst, and a sustained rate.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A number at once, then a number a second.
+/// A burst, followed by a number per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rate {
-    /// How many at once.
+    /// Size of the burst.
     pub burst: f64,
-    /// How many a second after that.
+    /// Number per second after the burst.
     pub per_second: f64,
 }
 
-/// What is left of a rate.
+/// The remaining tokens of a rate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     tokens: f64,
@@ -21,7 +21,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// All of it is left.
+    /// Creates a full bucket.
     pub(super) fn full(rate: Rate, now: Instant) -> Self {
         Self { tokens: rate.burst, at: now }
     }
@@ -32,32 +32,32 @@ impl Bucket {
         self.at = now;
     }
 
-    /// Whether one is left.
+    /// Whether a token is left.
     pub(super) fn has_one(&mut self, rate: Rate, now: Instant) -> bool {
         self.fill(rate, now);
         self.tokens >= 1.0
     }
 
-    /// Whether nothing was taken lately.
+    /// Whether all tokens are left.
     pub(super) fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
         self.fill(rate, now);
         self.tokens >= rate.burst
     }
 
-    /// Takes one that is left.
+    /// Takes a token.
     pub(super) fn take(&mut self) {
         self.tokens -= 1.0;
     }
 
-    /// When one is left.
+    /// Returns when the next token is available.
     pub(super) fn next(&self, rate: Rate) -> Instant {
         let missing = (1.0 - self.tokens).max(0.0);
-        // A little later, for what is lost in the division.
+        // One millisecond later, to compensate for rounding.
         self.at + Duration::from_secs_f64(missing / rate.per_second) + Duration::from_millis(1)
     }
 }
 
-/// Takes one of each of these, if each has one left.
+/// Takes a token of each bucket if each has one. Returns whether it did.
 pub(super) fn take_all<const N: usize>(buckets: [(&mut Bucket, Rate); N], now: Instant) -> bool {
     let mut buckets = buckets;
     let has_one = buckets.iter_mut().all(|(bucket, rate)| bucket.has_one(*rate, now));

@@ -1,4 +1,4 @@
-//! A client of the API server of a cluster whose KubeVirt has another domain: requests and answers are translated on the way.
+//! Translation of requests and responses for a cluster whose KubeVirt uses another domain.
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::header::CONTENT_LENGTH;
@@ -11,7 +11,7 @@ use kube::client::Body as Sent;
 use super::middleware::{AnswerBody, Middleware};
 use crate::domain::{Domain, Pieces};
 
-/// Translates what a client sends and what it is answered.
+/// Translates a client's requests and responses.
 impl Middleware for Domain {
     type RequestInfo = ();
 
@@ -28,7 +28,7 @@ impl Middleware for Domain {
     }
 }
 
-/// The request in the names of the cluster. The client library holds its bodies whole.
+/// Returns the request with the cluster's names. The client library holds its bodies whole.
 fn sent(request: Request<Sent>, domain: &Domain) -> Request<Sent> {
     if domain.is_own() {
         return request;
@@ -48,7 +48,7 @@ fn sent(request: Request<Sent>, domain: &Domain) -> Request<Sent> {
     Request::from_parts(head, body)
 }
 
-/// The answer in KubeVirt's own names, as it arrives.
+/// Returns the response body with KubeVirt's own names, translated as it arrives.
 fn received(body: AnswerBody, domain: Domain) -> AnswerBody {
     let arriving = (body.into_data_stream(), Some(Pieces::new(domain)));
     let translated = stream::unfold(arriving, |(mut body, mut pieces)| async move {

@@ -1,5 +1,5 @@
-//! What the leader writes into the status of each policy: whether it is valid, on how many nodes its model is usable, and how
-//! its guests stand.
+//! The status that the leader writes into each policy: whether it is valid, on how many nodes its model is usable, and
+//! the states of its guests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ use crate::fit::shown::Shown;
 use crate::kubevirt::resource::Resource;
 use crate::report::{EventReport, Note, Reason, Regarding};
 
-/// The status follows the cluster no more closely than this.
+/// Minimum interval between two updates of the status.
 const EVERY: Duration = Duration::from_secs(5);
-/// Counting takes at most one part in this many of one core.
+/// Divisor of one core's time that counting may use.
 const SHARE: u32 = 20;
-/// What takes longer is given up: half a count would mislead.
+/// Maximum time of a count; longer ones are dropped, because a partial count would mislead.
 const COUNTING: Duration = Duration::from_secs(30);
-/// When to try again after a failure.
+/// Delay before a retry after a failure.
 const AGAIN: Duration = Duration::from_secs(30);
-/// How long a write may take.
+/// Maximum time of a write.
 const WRITE: Duration = Duration::from_secs(5);
 
-/// Writes the status of all policies after each snapshot while this replica leads, for ever.
+/// Writes the status of all policies after each snapshot while this replica leads, forever.
 pub(crate) async fn run(
     client: Client,
     live: Arc<Live>,
@@ -76,14 +76,14 @@ struct StatusWriter {
 }
 
 impl StatusWriter {
-    /// Whether all is as it should be.
+    /// Writes the status of all policies. Returns whether everything succeeded.
     async fn write(&mut self, snapshot: Arc<Snapshot>) -> bool {
         self.reported_invalid.retain(|name, _| snapshot.policies.contains_key(name));
         if snapshot.policies.is_empty() {
             return true;
         }
         let counted = Arc::clone(&snapshot);
-        // Stops when the count is no longer awaited, because a process that ends waits for all blocking tasks.
+        // The count stops when it is no longer awaited, because a process that ends waits for all blocking tasks.
         let waiting = Arc::new(());
         let is_waiting = Arc::downgrade(&waiting);
         let counting = spawn_blocking(move || {
@@ -116,7 +116,7 @@ impl StatusWriter {
                 self.trouble = None;
                 return true;
             }
-            // Deleted a moment ago.
+            // The policy was deleted a moment ago.
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return true,
             Ok(Err(error)) => words(&error),
             Err(_) => format!("no answer in {WRITE:?}"),
@@ -134,7 +134,7 @@ impl StatusWriter {
         false
     }
 
-    /// Tells of an invalid policy, once for what it says.
+    /// Reports an invalid policy, once for each generation.
     fn report_invalid(&mut self, registered: &Registered) {
         let Registered { metadata, policy, .. } = registered;
         let Err(problem) = policy else { return };
@@ -151,7 +151,7 @@ impl StatusWriter {
     }
 }
 
-/// Whether its status says already that it is invalid, as it stands: then a leader before wrote that Event.
+/// Whether the status already says that this generation is invalid, so that an earlier leader wrote the Event.
 fn is_known_invalid(registered: &Registered) -> bool {
     let known = condition(&registered.status, "Valid");
     known.is_some_and(|known| {
@@ -163,13 +163,13 @@ fn condition<'s>(status: &'s Value, kind: &str) -> Option<&'s Value> {
     status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }
 
-/// The status as it should be; as a merge patch, so that `null` takes a field away.
+/// Returns the new status as a merge patch, in which `null` removes a field.
 fn status(registered: &Registered, found: Option<&PolicyStatus>, now: Timestamp) -> Value {
     let generation = registered.metadata.generation;
     let conditions = match (&registered.policy, found) {
         (Err(problem), _) => conditions_of_invalid(problem),
         (Ok(_), Some(found)) => found.conditions(),
-        // It was not there when it was counted.
+        // The policy did not exist when it was counted.
         (Ok(_), None) => return json!({}),
     };
     let count = |of: fn(&PolicyStatus) -> usize| found.map(of);
@@ -191,7 +191,7 @@ fn status(registered: &Registered, found: Option<&PolicyStatus>, now: Timestamp)
     })
 }
 
-/// The conditions as they should be: those of others stay, and the time of what did not change.
+/// Merges the conditions: those of other writers stay, and unchanged ones keep their transition time.
 fn merged(before: &Value, conditions: &[PolicyCondition], generation: i64, now: Timestamp) -> Value {
     let is_own = |known: &&Value| conditions.iter().any(|own| known["type"] == own.kind);
     let known = before["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -208,7 +208,7 @@ fn merged(before: &Value, conditions: &[PolicyCondition], generation: i64, now: 
     own.chain(known.iter().filter(|known| !is_own(known)).cloned()).collect()
 }
 
-/// Whether a merge patch would change anything.
+/// Whether a merge patch would change a field.
 fn differs(before: &Value, patch: &Value) -> bool {
     patch.as_object().is_some_and(|patch| patch.iter().any(|(field, value)| before[field.as_str()] != *value))
 }

@@ -1,4 +1,4 @@
-//! What is looked up while a review waits.
+//! Look-ups while a review waits.
 #![allow(clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -14,7 +14,8 @@ use super::*;
 use crate::admission::review::decode;
 use crate::web::{Judges, Turns};
 
-/// Judges by nothing. Its API server has these objects, by path, and notes which paths were read.
+/// Returns a live cluster without objects. Its API server has these objects, by path, and records which paths were
+/// read.
 fn live(objects: &Arc<BTreeMap<String, Value>>, read: &Arc<Mutex<Vec<String>>>) -> Live {
     let (objects, read) = (Arc::clone(objects), Arc::clone(read));
     let service = tower::service_fn(move |request: HttpRequest<Body>| {
@@ -43,7 +44,7 @@ fn live(objects: &Arc<BTreeMap<String, Value>>, read: &Arc<Mutex<Vec<String>>>) 
     }
 }
 
-/// Findings about a controller's request go to Events and metrics, because it shows no warnings.
+/// Findings about a controller's request go to Events and metrics, because controllers show no warnings.
 #[tokio::test(start_paused = true)]
 async fn what_an_exemption_spares_is_counted() {
     use crate::testing::cluster::{cluster, launcher, migration, read_policy, running, vmi};
@@ -66,7 +67,7 @@ async fn what_an_exemption_spares_is_counted() {
     assert!(text.contains("cpufit_exempted_total{exemption=\"controller\"} 1"), "{text}");
 }
 
-/// An Event is about a VM that exists: where the watch does not know it yet, the API server is asked.
+/// Events are written only about existing VMs: if the watch does not know a VM yet, it is looked up.
 #[rstest]
 #[case::created_a_moment_ago(Some("vm-web"), 1)]
 #[case::another_one(Some("vm-of-another-time"), 0)]

@@ -1,4 +1,4 @@
-//! One watch for each resource: listed, followed, taken up again after trouble.
+//! A watch for each resource: list, follow, and resume after errors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,36 +18,37 @@ use super::kinds::{Projected, ProjectedObject, project};
 use crate::kubevirt::cluster::ObjectName;
 use crate::kubevirt::resource::Resource;
 
-/// How many objects a page holds: with nodes of 34 KB each, a few megabytes.
+/// Number of objects in a page: with nodes of 34 KB each, a few megabytes.
 pub(crate) const PAGE: u32 = 250;
-/// The same for kinds that many may create, as large as etcd takes them, 1.5 MB: a page of such objects is held twice while it is read.
+/// Number of objects in a page of kinds that many users may create, up to etcd's limit of 1.5 MB each: such a page is
+/// held twice while it is read.
 const PAGE_OF_UNTRUSTED: u32 = 25;
-/// How long is waited before another attempt, at most.
+/// Maximum delay before another attempt.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What happened to a resource.
+/// A change of a resource.
 #[derive(Debug)]
 pub enum ResourceChange {
-    /// It is read again: what does not come up until [`ResourceChange::Listed`] is gone.
+    /// The resource is listed again: objects that are not received until [`ResourceChange::Listed`] are gone.
     Relisting(Resource),
-    /// An object is there, or differs.
+    /// An object is new or changed.
     Put(Resource, ObjectName, Projected),
     /// An object is gone.
     Gone(Resource, ObjectName),
-    /// All of it was read.
+    /// The list is complete.
     Listed(Resource),
-    /// The API server does not serve it: the custom resource is not installed, or not for us to read.
+    /// The API server does not serve the resource: it is not installed, or reading it is forbidden.
     Absent(Resource),
 }
 
-/// Watches a resource until the receiver is gone. Errors do not end it: after each it backs off, half a minute at most, and continues.
+/// Watches a resource until the receiver is gone. After an error it backs off, half a minute at most, and continues.
 pub async fn follow(
     client: Client,
     resource: Resource,
     freshness: Arc<Freshness>,
     changes: mpsc::Sender<ResourceChange>,
 ) {
-    // A server that does not know streaming lists refuses them; then pages are read.
+    // A server without streaming lists refuses them; then pages are read.
     let mut streaming = true;
     while !changes.is_closed() {
         match follow_by(&client, resource, streaming, &freshness, &changes).await {
@@ -60,7 +61,7 @@ pub async fn follow(
     }
 }
 
-/// Why a watch came to its end.
+/// The reason why a watch ended.
 enum Ended {
     NobodyListens,
     CannotStream,
@@ -88,7 +89,7 @@ async fn follow_by(
     while let Some(event) = events.next().await {
         let change = match event {
             Ok(event) => {
-                // That it is about to be read says nothing yet: pages are announced before the first is asked for.
+                // The start of a list proves nothing: the library announces it before the first page is requested.
                 if !matches!(event, Event::Init) {
                     pauses.reset();
                     freshness.note(resource, None);
@@ -103,7 +104,7 @@ async fn follow_by(
             }
             Err(error) => {
                 match refusal(&error) {
-                    // Not served at all, or not yet; or not for us, and guests can be judged without it.
+                    // Not served, or not yet; or forbidden and dispensable.
                     Some(status) if status.code == 404 || (status.code == 403 && resource.is_dispensable()) => {
                         let why = if status.code == 404 { "not installed".to_owned() } else { words(&error) };
                         freshness.received(resource);
@@ -137,7 +138,7 @@ async fn follow_by(
     Ended::NobodyListens
 }
 
-/// How many objects a page of this resource holds, where lists do not stream.
+/// Returns the number of objects in a page of this resource, if lists do not stream.
 fn page(resource: Resource) -> u32 {
     match resource {
         Resource::Nodes | Resource::Namespaces | Resource::KubeVirts | Resource::Policies => PAGE,
@@ -151,14 +152,14 @@ fn put(resource: Resource, seen: &ProjectedObject) -> ResourceChange {
         Ok(Projected::Nothing) => ResourceChange::Gone(resource, name),
         Ok(projected) => ResourceChange::Put(resource, name, projected),
         Err(error) => {
-            // Judged as if it did not exist: better than by its outdated content.
+            // The object is treated as missing, because its outdated content would mislead.
             warn!(%resource, namespace = name.0, name = name.1, %error, "an object cannot be read and is ignored");
             ResourceChange::Gone(resource, name)
         }
     }
 }
 
-/// The API server's own words, where it is one that refuses.
+/// Returns the API server's status if the error is a refusal.
 fn refusal(error: &Error) -> Option<&Status> {
     match error {
         Error::InitialListFailed(kube::Error::Api(status))
@@ -169,7 +170,7 @@ fn refusal(error: &Error) -> Option<&Status> {
     }
 }
 
-/// The API server's own words, or else the error and its causes, on one line.
+/// Describes an error: the API server's message, or else the error and its causes, on one line.
 fn words(error: &Error) -> String {
     if let Some(status) = refusal(error) {
         return status.message.clone();
@@ -188,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// An API server that knows no streaming lists and serves no custom resource.
+    /// Answers as an API server without streaming lists and without custom resources.
     fn answer(request: &Request<Body>, lists: &AtomicUsize) -> Response<Body> {
         let streams = request.uri().query().is_some_and(|query| query.contains("sendInitialEvents"));
         let (code, words) = if streams {

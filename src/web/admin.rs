@@ -29,7 +29,7 @@ const INDEX: [&str; 5] = [
     "/metrics          metrics, in the text format of Prometheus or, if asked for by Accept, in OpenMetrics",
 ];
 
-/// Lines that `/readyz?verbose` lists besides the conditions.
+/// Lines that `/readyz?verbose` prints after the conditions.
 pub type Details = Arc<dyn Fn() -> Page + Send + Sync>;
 
 #[derive(Clone)]
@@ -40,7 +40,8 @@ struct Admin {
     pulse: Arc<Heartbeat>,
 }
 
-/// `/livez`, `/readyz` with `?verbose`, `/metrics`, and `/` which lists them; a plain router, to which more can be added.
+/// Returns the routes `/livez`, `/readyz` with `?verbose`, `/metrics`, and `/`, which lists them. Further routes can be
+/// added.
 pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>, details: Details, pulse: Arc<Heartbeat>) -> Router {
     Router::new()
         .route("/", get(async || plain(StatusCode::OK, INDEX.into_iter().collect())))
@@ -51,11 +52,11 @@ pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>, details: Details
         .with_state(Admin { readiness, metrics, details, pulse })
 }
 
-/// Serves the admin port until `shutdown` completes, on a thread and a runtime of its own: probes wait for no review and for none
-/// that is only pretended.
+/// Serves the admin port until `shutdown` completes, on its own thread and runtime, so that reviews, genuine or
+/// hostile, do not delay probes.
 ///
 /// # Errors
-/// The thread or its runtime cannot be made.
+/// The thread or its runtime cannot be created.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -76,7 +77,7 @@ pub async fn serve(
         };
         match begun() {
             Ok((runtime, listener)) => {
-                // Nobody waits for it any more where the receiver is gone.
+                // If the receiver is gone, no caller waits for the start.
                 let _ = started.send(Ok(()));
                 runtime.block_on(server::serve(listener, Transport::Plain, router, limits, metrics, shutdown))
             }
@@ -110,7 +111,7 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
             page.line(format_args!("[{mark}]{condition} {state}"));
         }
     }
-    // Who is not ready says what it waits for.
+    // A response that is not ready lists the details without `?verbose` too.
     if verbose || !ready {
         page.append(&(admin.details)());
     }

@@ -1,4 +1,4 @@
-//! A review's body, read in one piece.
+//! Reading of a review's body into one buffer.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,15 +17,16 @@ pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Buffers of large bodies that are used again: where each body had a new one, allocators would keep several times what is in use.
+/// Buffers of large bodies, kept for reuse: with a new buffer for each body, allocators would hold several times the
+/// memory in use.
 #[derive(Debug, Default)]
 pub(super) struct Shelf(Mutex<Vec<Vec<u8>>>);
 
 impl Shelf {
-    /// How many are kept: as many as there are of the largest bodies at once.
+    /// Maximum number of kept buffers: the number of the largest bodies that are in memory at once.
     const MOST: usize = 5;
 
-    /// An empty buffer for this many bytes.
+    /// Returns an empty buffer for this many bytes.
     fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
         if bytes <= SMALL {
             return Buffer { bytes: Vec::with_capacity(bytes), shelf: Arc::clone(self) };
@@ -37,7 +38,7 @@ impl Shelf {
         Buffer { bytes: buffer.unwrap_or_else(|| Vec::with_capacity(bytes)), shelf: Arc::clone(self) }
     }
 
-    /// Keeps a large buffer, instead of a smaller one if there are enough.
+    /// Keeps a large buffer; if too many are kept, drops the smallest.
     fn put(&self, mut buffer: Vec<u8>) {
         if buffer.capacity() <= SMALL {
             return;
@@ -52,7 +53,7 @@ impl Shelf {
     }
 }
 
-/// The bytes of a body, whose buffer is used again when it is dropped.
+/// The bytes of a body; dropping it returns a large buffer to the shelf.
 struct Buffer {
     bytes: Vec<u8>,
     shelf: Arc<Shelf>,
@@ -70,7 +71,8 @@ impl Drop for Buffer {
     }
 }
 
-/// The body in one piece, charged as it arrives; given up where the memory is needed and this body is the slowest.
+/// Reads the body into one piece and charges the bytes as they arrive. Gives up if the memory is needed and this body
+/// is the slowest.
 pub(super) async fn read(
     body: Body,
     declared: usize,
@@ -85,7 +87,7 @@ pub(super) async fn read(
     }
 }
 
-/// The body as it came, if it came in one frame, else copied once.
+/// Collects the body: a single frame is returned as it came, several are copied once.
 async fn collect(
     mut body: Body,
     declared: usize,
@@ -106,11 +108,11 @@ async fn collect(
         if joined.bytes.is_empty() && body.is_end_stream() {
             return Ok(data);
         }
-        // A frame is a part of a larger buffer, which is given back only with the last of its frames.
+        // A frame is a part of a larger buffer, which is freed only with the last of its frames.
         if length > joined.bytes.capacity() {
-            // Over HTTP/2 nothing has to be declared.
+            // HTTP/2 requests need not declare a length.
             let most = if declared < length { BODY_BYTES } else { declared };
-            // What is declared may never come: no more is reserved than as much again as arrived.
+            // The declared bytes may never arrive, so at most twice the received bytes are reserved.
             let capacity = length.max((2 * length).min(most));
             let mut larger = shelf.take(capacity);
             larger.bytes.extend_from_slice(&joined.bytes);

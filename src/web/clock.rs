@@ -1,23 +1,23 @@
-//! The time a review has: what the API server grants, less a margin.
+//! Deadlines of a review: the time that the API server grants, less a margin.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When a request came and when it must be done.
+/// The arrival and the deadlines of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     pub(super) started: Instant,
-    /// From here on the answer might come too late: a judgement that has not begun by then is left out.
+    /// After this instant the answer may be late: a judgement that has not begun is left out.
     pub(super) judge_by: Instant,
-    /// From here on the API server no longer waits for the answer.
+    /// After this instant the API server no longer waits for the answer.
     pub(super) end: Instant,
 }
 
 impl Clock {
-    /// Starts now. `unsaid` is the time granted where the query does not say.
+    /// Starts now. `unsaid` is the granted time if the query does not state one.
     pub(super) fn start(query: Option<&str>, unsaid: Duration) -> Self {
-        /// API servers allow webhooks no more.
+        /// The API server's maximum for webhooks.
         const LONGEST: Duration = Duration::from_secs(30);
         let started = Instant::now();
         let asked = query.and_then(timeout_of).filter(|asked| !asked.is_zero());
@@ -27,12 +27,12 @@ impl Clock {
     }
 }
 
-/// The `timeout` of a query.
+/// Returns the `timeout` of a query.
 fn timeout_of(query: &str) -> Option<Duration> {
     query.split('&').find_map(|pair| pair.strip_prefix("timeout=")).and_then(go_duration)
 }
 
-/// A duration as Go writes it: `10s`, `500ms`, `1m30s`, `1.5h`.
+/// Parses a duration in Go's format: `10s`, `500ms`, `1m30s`, `1.5h`.
 fn go_duration(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(timeout_of("xtimeout=3s"), None);
     }
 
-    /// Answering a little early costs nothing; a little late costs the review.
+    /// An answer that is a little early costs nothing; one that is a little late fails the review.
     #[tokio::test]
     async fn a_clock_leaves_a_margin_and_believes_no_nonsense() {
         let seconds = Duration::from_secs_f64;

@@ -1,4 +1,4 @@
-//! One connection: its handshake, its protocol, and when it ends.
+//! A connection: handshake, protocol, and end.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -35,13 +35,14 @@ use super::woken::WakeTracked;
 use crate::page::Page;
 use crate::telemetry::{HandshakeFailure, Metrics};
 
-/// How long a client may take to end an idle connection after the server asked it to.
+/// Maximum time for a client to close an idle connection after the server asked it to.
 const PARTING: Duration = Duration::from_secs(5);
 
-/// How long a connection goes on after another has its place. Its client may have sent a review before it knew.
+/// Maximum time a connection lives on after another connection got its place; its client may have sent a review before
+/// it received the notice.
 const LEAVING: Duration = Duration::from_secs(1);
 
-/// What the connections of a port share.
+/// The state that the connections of a port share.
 pub(super) struct PortState {
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) protocols: Protocols,
@@ -49,16 +50,16 @@ pub(super) struct PortState {
     pub(super) limits: ConnectionLimits,
     pub(super) places: Arc<Places>,
     pub(super) metrics: Arc<Metrics>,
-    /// Each HTTP/1.1 connection closes after its answer.
+    /// Whether each HTTP/1.1 connection closes after its next answer.
     pub(super) last_answers: AtomicBool,
-    /// Turns true when connections are to end.
+    /// True once connections must end.
     pub(super) stop: watch::Sender<bool>,
     pub(super) refused: LogLimit,
-    /// How many more connections may go on after others have their places.
+    /// Permits for connections that live on after others got their places.
     pub(super) leaving: Semaphore,
 }
 
-/// HTTP/1.1 and HTTP/2, with the limits of this server.
+/// Builders of HTTP/1.1 and HTTP/2 connections with the limits of this server.
 pub(super) struct Protocols {
     http1: Builder<TokioExecutor>,
     http2: Builder<TokioExecutor>,
@@ -73,7 +74,7 @@ impl Protocols {
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(limits.http2_head)
-            // A launcher review comes in one frame, without waiting for a window.
+            // A launcher review fits into one frame and needs no window update.
             .max_frame_size(256 << 10)
             .initial_stream_window_size(256 << 10)
             .initial_connection_window_size(1 << 20)
@@ -97,7 +98,7 @@ pub(super) async fn connection(stream: TcpStream, entry: WaitingConnection, shar
 }
 
 async fn converse(stream: TcpStream, place: Place, shared: &Arc<PortState>) {
-    // Without it an answer may wait 40 ms for the client's acknowledgement of the one before.
+    // Otherwise an answer may wait 40 ms for the client's acknowledgement of the previous one.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
@@ -124,7 +125,7 @@ async fn handshake(
     shared: &PortState,
 ) -> Option<TlsStream<TcpStream>> {
     let shake_hands = async {
-        // What the client has to send first: from here on it may wait for the processor.
+        // The client must send first; after that, the handshake may wait for the processor.
         stream.readable().await?;
         peer.step();
         acceptor.accept(stream).await
@@ -158,8 +159,9 @@ async fn handshake(
     None
 }
 
-/// Serves HTTP. A connection that is idle for too long is closed gracefully, as is one that was of use and whose place is needed, and
-/// all when the server stops: HTTP/2 clients get GOAWAY, and what they sent before they knew is answered.
+/// Serves HTTP. Connections are closed gracefully if they are idle for too long, if they were answered with success and
+/// their place is needed, and all of them when the server stops: HTTP/2 clients get GOAWAY, and requests they sent
+/// before they received it are answered.
 async fn drive<S>(protocol: &Builder<TokioExecutor>, stream: S, place: Place, shared: &Arc<PortState>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -174,7 +176,8 @@ where
         _ = stop.wait_for(|stop| *stop) => (None, None),
         () = place.needed() => {
             debug!(peer = %peer.address(), "closing a connection to make room for another");
-            // Who was never answered is most likely no API server, and how many leave slowly is bounded.
+            // A client without a successful answer is most likely no API server. The number of connections that end
+            // slowly is bounded.
             let Some(leaving) = shared.leaving.try_acquire().ok().filter(|_| peer.was_of_use()) else { return };
             drop(place);
             (Some(LEAVING), Some(leaving))
@@ -198,7 +201,7 @@ fn closed(peer: &Peer, ended: Result<(), Box<dyn StdError + Send + Sync>>) {
     }
 }
 
-/// One request through the router.
+/// Answers a request through the router.
 async fn answer(mut request: Request<Incoming>, peer: Peer, shared: Arc<PortState>) -> Result<Response, Infallible> {
     let mut under_way = peer.request();
     let address = peer.address();
@@ -214,7 +217,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, shared: Arc<PortStat
     if response.status().is_success() {
         under_way.succeeded();
     }
-    // HTTP/2 has GOAWAY for that, and forbids the header.
+    // HTTP/2 uses GOAWAY for this purpose and forbids the header.
     let is_last = || {
         fault.is_some()
             || shared.limits.one_request

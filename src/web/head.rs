@@ -1,9 +1,9 @@
-//! Heads of requests that HTTP calls malformed and the parsers let pass.
+//! Request heads that are malformed by the HTTP specification although the parsers accept them.
 
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Version};
 
-/// What is wrong with a request's head, to be answered by 400.
+/// Returns the fault of a request's head, to be answered by 400; `None` if there is none.
 pub(super) fn fault<B>(request: &Request<B>) -> Option<&'static str> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next().filter(|host| !host.is_empty());
@@ -11,7 +11,7 @@ pub(super) fn fault<B>(request: &Request<B>) -> Option<&'static str> {
         return Some("more than one Host header");
     }
     if request.version() >= Version::HTTP_2 {
-        // `:authority` stands for Host there, and where both are sent they must be equal (RFC 9113, 8.3.1).
+        // `:authority` replaces Host; if both are sent they must be equal (RFC 9113, 8.3.1).
         return match (request.uri().authority(), host) {
             (None, None) => Some(":authority is missing"),
             (Some(authority), Some(host)) if !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {
@@ -23,8 +23,8 @@ pub(super) fn fault<B>(request: &Request<B>) -> Option<&'static str> {
     if request.version() == Version::HTTP_11 && host.is_none() {
         return Some("the Host header is missing");
     }
-    // The parser has dropped a Content-Length beside it, so that both together look like a Transfer-Encoding alone. API
-    // servers, the kubelet and Prometheus send none.
+    // The parser drops a Content-Length that is sent together with a Transfer-Encoding, so both cases look equal here.
+    // API servers, the kubelet and Prometheus send no Transfer-Encoding.
     request.headers().contains_key(TRANSFER_ENCODING).then_some(
         "Transfer-Encoding is not accepted, neither alone nor beside Content-Length: send Content-Length, or use HTTP/2",
     )

@@ -1,21 +1,21 @@
-//! Whether the runtime that answers reviews still runs, as the admin port, which has a runtime of its own, cannot see by itself.
+//! Liveness of the runtime that answers reviews, checked by the admin port, which has its own runtime.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often it beats.
+/// Interval between two beats.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long it may fail to beat. A runtime that is overloaded comes to it within seconds; restarted, it would be so again.
+/// Maximum time without a beat. An overloaded runtime still beats within seconds, and a restart would not help it.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Beats while a runtime runs.
+/// A record of beats while a runtime runs.
 #[derive(Debug)]
 pub struct Heartbeat {
     started: Instant,
-    /// Milliseconds after the start.
+    /// Time of the last beat, in milliseconds after the start.
     last: AtomicU64,
 }
 
@@ -26,7 +26,7 @@ impl Default for Heartbeat {
 }
 
 impl Heartbeat {
-    /// Beats for ever, on the runtime in question.
+    /// Beats forever, on the runtime to be checked.
     pub async fn beat(&self) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -36,7 +36,7 @@ impl Heartbeat {
         }
     }
 
-    /// Whether it did beat lately, or began lately.
+    /// Whether the last beat, or the start, was recent.
     #[must_use]
     pub(crate) fn is_felt(&self) -> bool {
         let since = self.milliseconds().saturating_sub(self.last.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! What judges reviews: the cluster that is watched, a snapshot, or in tests a plain function.
+//! Sources of judgements: the watched cluster, a snapshot, or in tests a plain function.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::admission::review::{Request, ReviewError};
 use crate::review::{self, ReviewAnswer, ReviewContext};
 use crate::world::World;
 
-/// The judgement of reviews.
+/// A source of judgements.
 pub trait Judging: Send + Sync {
-    /// Judges a review, in its turn.
+    /// Judges a review when its turn comes.
     fn judge<'a>(
         &'a self,
         stage: Stage,
@@ -23,21 +23,21 @@ pub trait Judging: Send + Sync {
     ) -> BoxFuture<'a, Result<Decision, Unjudged>>;
 }
 
-/// The judgement as the routes share it.
+/// The judgement source that the routes share.
 pub type Judge = Arc<dyn Judging>;
 
-/// Why there is no decision.
+/// A reason why there is no decision.
 #[derive(Debug, Error)]
 pub enum Unjudged {
     /// An object is malformed.
     #[error(transparent)]
     Malformed(#[from] ReviewError),
-    /// Others were judged meanwhile.
+    /// No judge became free in time.
     #[error(transparent)]
     NoTurn(#[from] NoTurn),
 }
 
-/// A plain function that needs nothing but the review.
+/// A plain function of stage and request.
 impl<F> Judging for F
 where
     F: Fn(Stage, &Request<'_>) -> Result<Decision, ReviewError> + Send + Sync,
@@ -52,7 +52,7 @@ where
     }
 }
 
-/// A snapshot, about which no Events are written.
+/// A snapshot; no Events are written about its objects.
 impl Judging for World {
     fn judge<'a>(
         &'a self,
@@ -64,10 +64,10 @@ impl Judging for World {
     }
 }
 
-/// Judges a review by the watched state, in its turn.
+/// Judges a review by the watched state, when its turn comes.
 ///
 /// # Errors
-/// An object is malformed, or its turn does not come in time.
+/// An object is malformed, or the turn does not come in time.
 pub(crate) async fn by_world(
     world: &World,
     stage: Stage,

@@ -1,58 +1,60 @@
-//! What connections may use up.
+//! Limits of connections.
 
 use std::time::Duration;
 
 use crate::descriptors;
 
-/// What connections may use up.
+/// Limits of the connections of a port.
 ///
-/// The clients that matter are few: each API server keeps one HTTP/2 connection, and opens another for each
-/// [`streams`](Self::streams) reviews that it sends at once. Several of them may have one address, through a proxy such as
-/// konnectivity's. All others are let in as long as they cost those nothing.
+/// The relevant clients are few: each API server keeps one HTTP/2 connection, and opens another for each
+/// [`streams`](Self::streams) reviews that it sends at once. Several of them may share an address, through a proxy such
+/// as konnectivity's. All other clients are accepted as long as they do not affect these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// How many are served at once. For a further one an idle one ends; while all wait for answers, further ones wait.
+    /// Number of connections served at once. To admit another, an idle one is closed; while all wait for answers, new
+    /// ones wait.
     pub connections: usize,
-    /// How many of one address are served at once. For a further one an idle one of its own ends; while all of them wait for
-    /// answers, further ones wait, and hold up those of no other address.
+    /// Number of connections of one address served at once. To admit another, an idle one of the same address is
+    /// closed; while all of them wait for answers, its new ones wait, and do not delay those of other addresses.
     ///
-    /// More than half of all. Over HTTP/2 that carries 38,400 reviews at once. An API server that has to use HTTP/1.1 opens a
-    /// connection for each request that it reviews, 200 changes at once where it is not configured otherwise
+    /// More than half of all. Over HTTP/2 that carries 38,400 reviews at once. An API server that has to use HTTP/1.1
+    /// opens a connection for each request that it reviews, by default 200 changes at once
     /// (`--max-mutating-requests-inflight`).
     pub per_peer: usize,
-    /// How many connections wait until others end. Beyond, the newest of the address that has most waiting is closed.
+    /// Number of connections that wait until others end. Beyond it, the newest of the address with most waiting
+    /// connections is closed.
     pub waiting: usize,
-    /// How long each step of a connection that was never answered may take before a new one can have its place: its
-    /// handshake's, its request's head and its body. Longer than they take on a machine that is busy.
+    /// Time for each step (handshake, request head, body) of a connection that was never answered, before a new
+    /// connection may take its place. Longer than the steps take on a busy machine.
     pub patience: Duration,
-    /// How long a TLS handshake may take, and how long a connection waits before it.
+    /// Maximum time of a TLS handshake, and of the wait for a place before it.
     pub handshake: Duration,
-    /// How long a connection may be without a request, and the head of one over HTTP/1.1 may take.
+    /// Maximum time of a connection without a request, and for the head of a request over HTTP/1.1.
     ///
-    /// Longer than the 90 seconds after which API servers close it themselves: who closes first must not be the server, or a
-    /// review is sent into a closing connection.
+    /// Longer than the 90 seconds after which API servers close the connection themselves: if the server closed first,
+    /// a review could be sent into a closing connection.
     pub idle: Duration,
-    /// How many requests one HTTP/2 connection carries at once. Go's clients begin with 100, before they know the server's
-    /// limit, and open another connection beyond it.
+    /// Number of concurrent requests on an HTTP/2 connection. Go's clients begin with 100, before they know the
+    /// server's limit, and open another connection beyond it.
     pub streams: u32,
-    /// The largest head of a request over HTTP/2, unpacked, in bytes. That of a review takes some hundred, and some thousand
-    /// where the API server was given a token to send with it.
+    /// Maximum size of a request's head over HTTP/2, decompressed, in bytes. The head of a review takes some hundred
+    /// bytes, and some thousand if the API server sends a token.
     pub http2_head: u32,
-    /// The largest head of a request over HTTP/1.1, and what is read at once, in bytes.
+    /// Maximum size of a request's head over HTTP/1.1, and of a single read, in bytes.
     pub http1_buffer: usize,
-    /// Each connection carries one request: for clients that connect for each one anyway.
+    /// Whether each connection carries only one request, for clients that connect for each one anyway.
     pub one_request: bool,
-    /// How long, once it is asked to stop, the server goes on answering, each connection's last request: clients that are
-    /// about to send one on an open connection would find it closed, and API servers send no review twice.
+    /// Time after a stop request during which the server still answers each connection's last request: clients about to
+    /// send one on an open connection would find it closed, and API servers do not repeat a review.
     pub linger: Duration,
-    /// How long requests in flight may take to finish at the end.
+    /// Maximum time for the requests in flight to finish at the end.
     pub drain: Duration,
 }
 
-/// The connections that are served on both ports.
+/// Numbers of connections served on the two ports.
 const REVIEWS: usize = 640;
 const PROBES: usize = 192;
-/// The connections whose places others have, and that still answer what was sent to them before.
+/// Number of connections that lost their places and still answer the requests they received before.
 pub(super) const LEAVING: usize = 64;
 const SERVED: usize = REVIEWS + PROBES + LEAVING;
 
@@ -76,17 +78,18 @@ impl Default for ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// Those of the admin port: few connections and short ones. The kubelet connects again for each probe, and Prometheus can.
+    /// Returns the limits of the admin port, which has few and short connections. The kubelet connects again for each
+    /// probe, and Prometheus may.
     #[must_use]
     pub fn admin() -> Self {
         Self {
-            // Each is over quickly, so more are open only if clients hold them. Enough that five thousand a second are accepted
-            // though each has its time.
+            // Each connection ends quickly, so many are open only if clients hold them. With this limit, five thousand
+            // are accepted a second although each gets its `patience`.
             connections: PROBES,
-            // The node's address is the kubelet's, and that of all pods in the host's network.
+            // The kubelet and all pods in the host's network share the node's address.
             per_peer: 128,
             waiting: (descriptors::beyond(SERVED) / 3).clamp(32, 1024),
-            // A probe is sent at once.
+            // Probes are sent immediately after the connection opens.
             patience: Duration::from_millis(25),
             idle: Duration::from_secs(5),
             http1_buffer: 16 << 10,

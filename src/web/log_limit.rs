@@ -1,11 +1,11 @@
-//! Log lines that a client could otherwise cause without end.
+//! A limit of log lines that clients cause.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets some lines through at once, and then one in each period; the others are counted.
+/// A limit that lets a burst of lines through and then one line in each period; the others are counted.
 #[derive(Debug)]
 pub(super) struct LogLimit {
     at_once: u32,
@@ -15,7 +15,7 @@ pub(super) struct LogLimit {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Lines let through that still count against `at_once`, as of `since`.
+    /// Number of written lines that still count against `at_once`, as of `since`.
     counted: u32,
     since: Option<Instant>,
     left_out: u64,
@@ -26,7 +26,7 @@ impl LogLimit {
         Self { at_once, every, state: Mutex::new(State { counted: 0, since: None, left_out: 0 }) }
     }
 
-    /// Whether a line may be written now: how many were left out since the last one.
+    /// Returns how many lines were left out since the last one; `None` if no line may be written now.
     pub(super) fn line(&self) -> Option<u64> {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
-//! The memory that the bodies of reviews share.
+//! Shared memory of the bodies of reviews.
 //!
-//! A body is charged for what arrived of it, not for what its head declares. Where that is more than is free, the slowest body
-//! still arriving ends, not the one that asks.
+//! A body is charged for the bytes that arrived, not for its declared length. If more is needed than is free, the
+//! slowest body still arriving is ended, not the one that needs memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -12,25 +12,25 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-/// The largest body that is read, in bytes. API servers accept objects of 3 MiB, and an update carries two.
+/// Maximum size of a body, in bytes. API servers accept objects of 3 MiB, and an update carries two.
 pub const BODY_BYTES: usize = 8 << 20;
 
-/// The longest translation of a body, in bytes. That of what an API server sends is shorter, whatever names stand in it: objects of
-/// 3 MiB beside stored ones of half of that, each text no more than six times as long.
+/// Maximum size of a translated body, in bytes. Translations of bodies from an API server are smaller, regardless of
+/// the names in them: objects of 3 MiB with stored ones of half that size, each text at most six times as long.
 pub(super) const TRANSLATED_BYTES: usize = 28 << 20;
 
-/// What is charged by the piece, in bytes.
+/// Granularity of charges, in bytes.
 const UNIT: usize = 1 << 10;
 
-/// What a request is charged besides its body: its task, its stream and its buffers. A request over HTTP/2 with one byte of its
-/// body was measured to hold 7 to 10 KiB, its part of its connection included.
+/// Charge for a request in addition to its body, in bytes: its task, its stream and its buffers. A request over HTTP/2
+/// with one byte of its body was measured to hold 7 to 10 KiB, including its part of the connection.
 const REQUEST: usize = 8 << 10;
 
-/// The most bytes of a body that is small: the reviews of pods and nodes take 10 to 60 KiB, those of guests less. Small bodies
-/// have memory of their own, so that no number of large ones keeps them out.
+/// Maximum size of a small body, in bytes: the reviews of pods and nodes take 10 to 60 KiB, those of guests less. Small
+/// bodies have their own memory, so that large ones cannot exhaust it.
 pub(super) const SMALL: usize = 256 << 10;
 
-/// Eighths of the memory that are for small bodies.
+/// Eighths of the memory reserved for small bodies.
 const FOR_SMALL: usize = 3;
 
 /// The memory of all bodies.
@@ -38,27 +38,27 @@ const FOR_SMALL: usize = 3;
 pub(super) struct Memory {
     small: MemoryPool,
     large: MemoryPool,
-    /// How often each body is held.
+    /// Number of copies held of each body.
     copies: usize,
     next: AtomicU64,
 }
 
-/// The memory of the small ones, or of the large ones.
+/// The memory of the small bodies, or of the large ones.
 #[derive(Debug)]
 struct MemoryPool {
     free: Semaphore,
-    /// How long a request waits for what others give back.
+    /// Maximum time a request waits for memory.
     wait: Duration,
     bodies: Mutex<Bodies>,
 }
 
 #[derive(Debug, Default)]
 struct Bodies {
-    /// Those still arriving, oldest first, by who sends them.
+    /// The bodies still arriving, by sender, oldest first.
     arriving: HashMap<Option<IpAddr>, BTreeMap<u64, ArrivingBody>>,
-    /// Units that requests wait for.
+    /// Units that requests are waiting for.
     wanted: usize,
-    /// Units of bodies that were cancelled and are about to be given back.
+    /// Units of cancelled bodies that will be freed soon.
     ending: HashMap<u64, usize>,
 }
 
@@ -69,7 +69,7 @@ struct ArrivingBody {
 }
 
 impl Memory {
-    /// `bytes` in all; a request waits at most `wait` for its part of them, and holds its body `copies` times.
+    /// Creates a memory of `bytes`. A request waits at most `wait` for its share, and holds its body `copies` times.
     pub(super) fn new(bytes: usize, wait: Duration, copies: usize) -> Self {
         let small = bytes / 8 * FOR_SMALL;
         Self {
@@ -80,7 +80,7 @@ impl Memory {
         }
     }
 
-    /// The share of a new request of this client, which holds nothing of its body yet; `None` where none became free in time.
+    /// Returns the share of a new request of this client, still without body; `None` if no memory became free in time.
     pub(super) async fn share(&self, peer: Option<IpAddr>) -> Option<Share<'_>> {
         let owner = self.owner(peer);
         let permits = self.small.acquire(&owner, units(0)).await?;
@@ -88,8 +88,8 @@ impl Memory {
         Some(Share { memory: self, pool: &self.small, is_small: true, owner, permits })
     }
 
-    /// The share of this many bytes that a whole body of this client needs besides its own; `None` where they did not become free
-    /// in time.
+    /// Returns an additional share of this many bytes for a complete body of this client; `None` if they did not become
+    /// free in time.
     pub(super) async fn besides(&self, peer: Option<IpAddr>, bytes: usize) -> Option<Share<'_>> {
         let is_small = bytes <= SMALL;
         let pool = if is_small { &self.small } else { &self.large };
@@ -103,7 +103,7 @@ impl Memory {
     }
 }
 
-/// The units of a request that holds this many bytes of its body.
+/// Returns the units of a request that holds this many bytes of its body.
 fn units(bytes: usize) -> usize {
     (REQUEST + bytes).div_ceil(UNIT)
 }
@@ -114,7 +114,7 @@ impl MemoryPool {
         Self { free, wait, bodies: Mutex::default() }
     }
 
-    /// More units for a body; `None` where they did not become free in time, though slower bodies were cancelled.
+    /// Acquires more units for a body, cancelling slower bodies if needed; `None` if they did not become free in time.
     async fn acquire(&self, owner: &BodyOwner, units: usize) -> Option<SemaphorePermit<'_>> {
         let count = u32::try_from(units).ok()?;
         if let Ok(permits) = self.free.try_acquire_many(count) {
@@ -129,7 +129,7 @@ impl MemoryPool {
     }
 }
 
-/// Units that a request waits for, until it is dropped.
+/// Units that a request is waiting for, until it is dropped.
 struct WantedMemory<'m> {
     pool: &'m MemoryPool,
     units: usize,
@@ -151,13 +151,13 @@ impl Drop for WantedMemory<'_> {
 }
 
 impl Bodies {
-    /// Records how many units a body that is still arriving holds.
+    /// Records the units of a body that is still arriving.
     fn note(&mut self, owner: &BodyOwner, units: usize) {
         let arriving = ArrivingBody { units, end: Arc::clone(&owner.end) };
         self.arriving.entry(owner.peer).or_default().insert(owner.id, arriving);
     }
 
-    /// Forgets a body: it is whole, holds its memory elsewhere, or gives it back.
+    /// Removes a body from the record: it is complete, moved to the other pool, or is dropped.
     fn forget(&mut self, owner: &BodyOwner) {
         self.ending.remove(&owner.id);
         if let Some(bodies) = self.arriving.get_mut(&owner.peer) {
@@ -168,8 +168,8 @@ impl Bodies {
         }
     }
 
-    /// Tells the body that has been arriving for longest to end, of the client whose bodies hold most; whether there was one
-    /// besides that of `asking`.
+    /// Ends the oldest arriving body of the client whose bodies hold most. Returns whether there was one other than the
+    /// body of `asking`.
     fn end_slowest(&mut self, asking: &BodyOwner) -> bool {
         let others = |bodies: &BTreeMap<u64, ArrivingBody>| bodies.keys().copied().find(|id| *id != asking.id);
         let of_peers = self.arriving.values_mut().filter_map(|bodies| others(bodies).map(|id| (id, bodies)));
@@ -184,16 +184,16 @@ impl Bodies {
     }
 }
 
-/// Whose body it is.
+/// The identity of a body.
 #[derive(Debug)]
 struct BodyOwner {
-    /// The later it came, the larger.
+    /// Sequence number; later bodies have larger ones.
     id: u64,
     peer: Option<IpAddr>,
     end: Arc<Notify>,
 }
 
-/// What one request holds of the memory, until it is dropped.
+/// A request's share of the memory, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Share<'m> {
     memory: &'m Memory,
@@ -204,12 +204,12 @@ pub(super) struct Share<'m> {
 }
 
 impl Share<'_> {
-    /// Fires when the memory is needed for another body and this one has been arriving for longest.
+    /// Returns the notification that the memory is needed and this body is the slowest.
     pub(super) fn needed(&self) -> Arc<Notify> {
         Arc::clone(&self.owner.end)
     }
 
-    /// Holds this many bytes of a body in all; false where they did not become free in time.
+    /// Extends the share to this many bytes of the body in total. Returns false if they did not become free in time.
     pub(super) async fn hold(&mut self, bytes: usize) -> bool {
         let (held, wanted) = (self.permits.num_permits(), units(bytes * self.memory.copies));
         if wanted <= held {
@@ -230,7 +230,7 @@ impl Share<'_> {
         true
     }
 
-    /// The body is whole: from now on it is not the client that is waited for, and nothing ends it.
+    /// Marks the body as complete: from now on it is never ended.
     pub(super) fn whole(&self) {
         self.pool.bodies().forget(&self.owner);
     }

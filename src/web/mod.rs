@@ -1,8 +1,8 @@
-//! The webhook over HTTP, and all that stands around it: connections, TLS, the admin port.
+//! The webhook over HTTP: connections, TLS, the admin port.
 //!
-//! - [`server`]: connections, bounded in number and time; [`tls`]: the certificate they are served with.
+//! - [`server`]: connections, bounded in number and time; [`tls`]: their certificate.
 //! - [`router()`]: `POST /validate`, `/mutate` and `/authorize`, from a request's body to its answer.
-//! - [`admin`]: `/livez`, `/readyz` and `/metrics`, on a port of their own.
+//! - [`admin`]: `/livez`, `/readyz` and `/metrics`, on a separate port.
 
 pub mod admin;
 mod body;

@@ -1,5 +1,5 @@
-//! Who has a connection: as many as there are places, and for one address no more than its share. Where a new connection finds
-//! no place, the least used idle connection of the address with the most connections is closed; where none is idle, the new one waits.
+//! Places of connections: a total number, and a share for each address. If a new connection finds no place, the least
+//! used idle connection of the address with the most connections is closed; if none is idle, the new one waits.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -13,26 +13,28 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::woken::Woken;
 
-/// How long a connection that was answered has at least, to send its next request or to end, before a new connection can take
+/// Minimum time that an answered connection has, to send its next request or to end, before a new connection may take
 /// its place. The answer has been sent by then.
 const GRACE: Duration = Duration::from_millis(25);
 
-/// A connection that was answered more often has its grace as many times, up to this number: one that is in use is not the one to end.
+/// Maximum factor of the grace: a connection gets its grace once for each answer, up to this number, so that
+/// connections in use stay.
 const OFTEN: u32 = 10;
 
-/// How long places count as short after a connection was closed for a new one, or a new one waited.
+/// Time for which places count as short after a connection was closed for a new one, or a new one waited.
 const SHORTAGE: Duration = Duration::from_secs(10);
 
 /// The bounds of the places of a port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// How many places there are.
+    /// Total number of places.
     pub(super) total: usize,
-    /// How many of them one address may have.
+    /// Number of places that one address may have.
     pub(super) per_peer: usize,
-    /// How many connections wait for a place.
+    /// Number of connections that may wait for a place.
     pub(super) waiting: usize,
-    /// How long a connection has at least for each step of its handshake and for its request, before a new one can take its place.
+    /// Minimum time for each step of a connection's handshake and for its request, before a new connection may take its
+    /// place.
     pub(super) patience: Duration,
 }
 
@@ -47,11 +49,11 @@ pub(super) struct Places {
 struct State {
     next: u64,
     held: HashMap<u64, HeldPlace>,
-    /// How many connections of each address were not asked to end.
+    /// Number of connections of each address that were not asked to end.
     staying: HashMap<IpAddr, usize>,
-    /// Those who wait for a place, by address, the first of each first.
+    /// Connections that wait for a place, by address, in the order of arrival.
     waiting: BTreeMap<IpAddr, VecDeque<QueuedConnection>>,
-    /// When places were last short: those of an address, or all of them.
+    /// The last time that the places of an address, or of all (`None`), were short.
     short: HashMap<Option<IpAddr>, Instant>,
 }
 
@@ -74,8 +76,8 @@ impl Places {
         Arc::new(Self { bounds, state: Mutex::default() })
     }
 
-    /// Begins to wait for a place for a new connection of this address. Where more wait than may, the newest of the
-    /// address that has most waiting is turned away.
+    /// Queues a new connection of this address for a place. If too many wait, the newest of the address with most
+    /// waiting connections is closed.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> WaitingConnection {
         let address = address.to_canonical();
         let (given, place) = oneshot::channel();
@@ -95,8 +97,8 @@ impl Places {
         WaitingConnection { id, address, place, places: Arc::clone(self) }
     }
 
-    /// Gives places to those who wait, as far as there are some or connections are idle for long enough. To be called from time to
-    /// time while a connection [waits](Self::are_waited_for).
+    /// Gives free places, and those of sufficiently idle connections, to waiting ones. Must be called regularly while a
+    /// connection [waits](Self::are_waited_for).
     pub(super) fn settle(self: &Arc<Self>) {
         loop {
             let given = {
@@ -105,7 +107,7 @@ impl Places {
                 let Some(next) = state.take_waiting(address, VecDeque::pop_front) else { return };
                 (next.given, state.hold(address, Arc::clone(self)))
             };
-            // One that waits no more gives its place back here.
+            // If the connection stopped waiting, its place is freed here.
             drop(given.0.send(given.1));
         }
     }
@@ -115,26 +117,27 @@ impl Places {
         !self.lock().waiting.is_empty()
     }
 
-    /// Whether an address has its share, or all places are taken.
+    /// Whether an address has used its share, or all places are taken.
     pub(super) fn are_taken(&self, address: IpAddr) -> bool {
         let state = self.lock();
         state.held.len() >= self.bounds.total || state.staying(address.to_canonical()) >= self.bounds.per_peer
     }
 
-    /// Whether places are short, for this address or for all, and more than half of them are taken.
+    /// Whether places are short, for this address or in total, and more than half of them are taken.
     ///
-    /// An HTTP/1.1 connection then closes with its answer, which says so: to end it later would be no message to its client, as GOAWAY
-    /// is over HTTP/2, and Go's clients do not send a review again that they sent into a connection that closed.
+    /// An HTTP/1.1 connection then closes with its answer, which announces it. Closing it later would not notify its
+    /// client, as GOAWAY does over HTTP/2, and Go's clients do not repeat a review that they sent into a closed
+    /// connection.
     pub(super) fn are_short(&self, address: IpAddr) -> bool {
         let state = self.lock();
         let is_short = |of| state.short.get(&of).is_some_and(|since| since.elapsed() < SHORTAGE);
         let (address, all) = (address.to_canonical(), state.staying.values().sum::<usize>());
-        // The other half may idle: a connection that its client keeps costs less than the handshake of the next one.
+        // The other half may idle: an open connection costs less than the next handshake.
         is_short(None) && all * 2 > self.bounds.total
             || is_short(Some(address)) && state.staying(address) * 2 > self.bounds.per_peer
     }
 
-    /// Something else than places is short: one who waits is turned away, or else an idle connection ends.
+    /// Frees resources other than places: closes a waiting connection, or else an idle one.
     pub(super) fn give_back(&self) {
         let mut state = self.lock();
         if !state.turn_away() {
@@ -142,8 +145,9 @@ impl Places {
         }
     }
 
-    /// The address whose new connection gets a place now: of those that may have one more, the one with fewest. If no place is free, idle
-    /// connections are asked to end, of an address that has its share those of its own.
+    /// Returns the address whose waiting connection gets a place now: of those below their share, the one with the
+    /// fewest connections. If no place is free, idle connections are asked to end; for an address at its share, only
+    /// its own.
     fn next_address(&self, state: &mut State) -> Option<IpAddr> {
         let Bounds { total, per_peer, patience, .. } = self.bounds;
         let mut addresses: Vec<(usize, IpAddr)> =
@@ -163,7 +167,7 @@ impl Places {
                     return None;
                 }
             }
-            // Else those that were asked to end are waited for.
+            // Otherwise the connections that were asked to end must end first.
             return (state.held.len() < total).then_some(address);
         }
         None
@@ -195,14 +199,14 @@ impl State {
         self.staying.get(&address).copied().unwrap_or_default()
     }
 
-    /// Closes the newest waiting connection of the address with most of them; `false` if none waits.
+    /// Closes the newest waiting connection of the address with most of them. Returns `false` if none waits.
     fn turn_away(&mut self) -> bool {
         let most = self.waiting.iter().max_by_key(|(_, of)| of.len());
         let Some(address) = most.map(|(address, _)| *address) else { return false };
         self.take_waiting(address, VecDeque::pop_back).is_some()
     }
 
-    /// Takes one out of those of an address that wait.
+    /// Takes a waiting connection of an address out of the queue.
     fn take_waiting(
         &mut self,
         address: IpAddr,
@@ -216,16 +220,16 @@ impl State {
         taken
     }
 
-    /// Tells a connection to end: of this address or of all; whether one was idle for long enough, `grace` where it was answered, and
-    /// `patience` where it never was or a request is still being sent.
+    /// Asks a connection of this address, or of all, to end. Returns whether one was idle for long enough: `grace` if
+    /// it was answered, `patience` if it never was or a request is still arriving.
     ///
-    /// The address with most connections loses one: of its connections, one of those that were of use,
-    /// or those that were not, whichever are more; of these the one that was of use least often, and of such the one on which nothing
-    /// happened for longest. So neither those who are silent nor those who send a request first can take more than half of what others
-    /// need.
+    /// The address with most connections loses one. Its connections are divided into those that were answered with
+    /// success and the others; the larger group loses the one with the fewest successes, and of equals the one idle for
+    /// longest. Hence neither silent clients nor clients that send one request first can take more than half of the
+    /// places that others need.
     ///
-    /// A connection whose request is whole and waits for its answer is not idle, nor is one that sent something that was not looked
-    /// at yet; one whose request is still being sent is.
+    /// A connection with a complete request that waits for its answer is not idle, nor is one with received bytes that
+    /// were not processed yet; one whose request is still arriving is idle.
     fn end_one(&mut self, address: Option<IpAddr>, grace: Duration, patience: Duration) -> bool {
         let now = Instant::now();
         let mut idle: HashMap<IpAddr, Idle> = HashMap::new();
@@ -241,7 +245,7 @@ impl State {
                 of_address.sorts[usize::from(doing.used > 0)].add((doing.used, doing.since, *id), is_idle);
             }
         }
-        // Where those of the address that has most are not idle for long enough yet, no other address pays for that.
+        // If that address's connections are not idle for long enough yet, no other address loses one instead.
         let most = idle.iter().max_by_key(|(address, idle)| (self.staying(**address), Reverse(idle.first)));
         let Some((address, Idle { sorts: [useless, useful], .. })) = most else { return false };
         let more = if useful.count > useless.count { useful } else { useless };
@@ -267,16 +271,16 @@ impl State {
 /// The connections of an address that do not wait for an answer.
 #[derive(Debug, Default)]
 struct Idle {
-    /// Since when the longest idle one is, and its number.
+    /// Start of the longest idle time, and the connection's number.
     first: Option<(Instant, u64)>,
-    /// Those that were never of use, and those that were.
+    /// The connections without a successful answer, and those with one.
     sorts: [Sort; 2],
 }
 
 #[derive(Debug, Default)]
 struct Sort {
     count: usize,
-    /// The one to end: how often it was of use, since when it is idle, and its number; whether that is for long enough.
+    /// The connection to end (successes, start of its idle time, number), and whether it was idle for long enough.
     longest: Option<((u32, Instant, u64), bool)>,
 }
 
@@ -297,7 +301,7 @@ pub(super) struct WaitingConnection {
 }
 
 impl WaitingConnection {
-    /// The place; `None` where it does not become free in time, or others are let in.
+    /// Waits for the place; `None` if it does not become free in time, or the connection is turned away.
     pub(super) async fn place(mut self, limit: Duration) -> Option<Place> {
         timeout(limit, &mut self.place).await.ok()?.ok()
     }
@@ -322,7 +326,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Who has it.
+    /// Returns the client that holds the place.
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
     }
@@ -332,7 +336,7 @@ impl Place {
         self.end.notified().await;
     }
 
-    /// Waits until no request was under way for so long.
+    /// Waits until no request was under way for `limit`.
     pub(super) async fn idle_for(&self, limit: Duration) {
         loop {
             let doing = self.peer.doing();
@@ -366,17 +370,17 @@ pub struct Peer {
     woken: Woken,
 }
 
-/// What happens on a connection.
+/// The activity on a connection.
 #[derive(Clone, Copy, Debug)]
 struct Doing {
-    /// Requests whose heads arrived and that are not answered.
+    /// Number of requests whose heads arrived and that are not answered.
     requests: usize,
-    /// Those of them that arrived whole.
+    /// Number of those requests that arrived completely.
     answering: usize,
-    /// How many requests were answered with success.
+    /// Number of requests that were answered with success.
     used: u32,
-    /// When the connection was accepted, a step of its handshake was done, the last head arrived or the last answer was ready,
-    /// whichever was last.
+    /// Time of the last event: the connection was accepted, a handshake step completed, a head arrived, or an answer
+    /// became ready.
     since: Instant,
 }
 
@@ -386,33 +390,33 @@ impl Peer {
         Self { address, connection, doing: Arc::new(Mutex::new(doing)), woken: Woken::new() }
     }
 
-    /// The address of the peer, an IPv4 address as such.
+    /// Returns the address of the client; an IPv4-mapped address as IPv4.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// The number of its connection.
+    /// Returns the number of the connection.
     pub(super) fn connection(&self) -> u64 {
         self.connection
     }
 
-    /// Whether it was answered with success.
+    /// Whether a request was answered with success.
     pub(super) fn was_of_use(&self) -> bool {
         self.doing().used > 0
     }
 
-    /// Whether something arrived that was not looked at yet; to be kept by what serves the connection.
+    /// Returns the flag for received bytes that were not processed yet; the task of the connection must keep it.
     pub(super) fn woken(&self) -> Woken {
         self.woken.clone()
     }
 
-    /// A step of the handshake is done: it is not the client that was waited for until now.
+    /// Records that a handshake step was completed, so that the time until now is not the client's delay.
     pub(super) fn step(&self) {
         self.change(|doing| doing.since = Instant::now());
     }
 
-    /// A request's head arrived.
+    /// Records that a request's head arrived.
     pub(super) fn request(&self) -> InRequest {
         self.change(|doing| {
             doing.requests += 1;
@@ -421,7 +425,7 @@ impl Peer {
         InRequest { peer: self.clone(), succeeded: false }
     }
 
-    /// A request arrived whole: until this is dropped, the connection is not idle.
+    /// Records that a request arrived completely: until the result is dropped, the connection is not idle.
     pub(super) fn answering(&self) -> Answering {
         self.change(|doing| doing.answering += 1);
         Answering(self.clone())
@@ -449,7 +453,7 @@ pub(super) struct InRequest {
 }
 
 impl InRequest {
-    /// It was answered with success.
+    /// Records that the request was answered with success.
     pub(super) fn succeeded(&mut self) {
         self.succeeded = true;
     }
@@ -465,7 +469,7 @@ impl Drop for InRequest {
     }
 }
 
-/// A request that arrived whole and waits for its answer.
+/// A complete request that waits for its answer.
 pub(super) struct Answering(Peer);
 
 impl Drop for Answering {

@@ -1,40 +1,40 @@
-//! What must hold before requests are answered.
+//! Conditions for answering requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::word::{Word as _, words};
 
 words! {
-    /// One thing that must hold.
+    /// A condition for answering requests.
     Condition {
-        /// What reviews are judged by was read: the snapshot, or every watch once through. Until then reviews get a 503.
+        /// The input of judgements was read: the snapshot, or every watch once. Until then reviews get a 503.
         Synced = "synced",
-        /// What was read is not too old: the API server answered lately. Else reviews get a 503 as well.
+        /// The input is fresh: the API server answered recently. Otherwise reviews get a 503 as well.
         Fresh = "fresh",
-        /// The TLS port accepts connections; lost when the process drains, while reviews are still answered.
+        /// The TLS port accepts connections; false while the process drains, when reviews are still answered.
         Serving = "serving",
     }
 }
 
-/// Which conditions hold; at first none.
+/// The conditions that hold; initially none.
 #[derive(Debug, Default)]
 pub struct Readiness {
     held: [AtomicBool; Condition::ALL.len()],
 }
 
 impl Readiness {
-    /// None hold yet.
+    /// Returns a state in which no condition holds.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A condition holds from now on.
+    /// Sets a condition.
     pub fn meet(&self, condition: Condition) {
         self.held[condition as usize].store(true, Ordering::Release);
     }
 
-    /// A condition no longer holds.
+    /// Clears a condition.
     pub fn lose(&self, condition: Condition) {
         self.held[condition as usize].store(false, Ordering::Release);
     }
@@ -45,13 +45,13 @@ impl Readiness {
         self.held[condition as usize].load(Ordering::Acquire)
     }
 
-    /// Reviews can be judged, whether or not new ones should be sent here.
+    /// Whether reviews can be judged, regardless of whether new ones should be sent here.
     #[must_use]
     pub(crate) fn can_judge(&self) -> bool {
         self.holds(Condition::Synced) && self.holds(Condition::Fresh)
     }
 
-    /// All conditions hold: requests should be sent here.
+    /// Whether all conditions hold, so that requests should be sent here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         Condition::ALL.iter().all(|&condition| self.holds(condition))

@@ -1,4 +1,4 @@
-//! Why a request got no decision, and the answer that says so.
+//! Rejections of requests without a decision, and their responses.
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -11,7 +11,7 @@ use crate::domain::Domain;
 use crate::page::Page;
 use crate::telemetry::{DecodeReason, RequestOutcome};
 
-/// Why a request got no decision.
+/// A reason why a request got no decision.
 #[derive(Debug, Error)]
 pub(super) enum Rejection {
     #[error("not ready: what reviews are judged by is still being read")]
@@ -71,20 +71,20 @@ impl Rejection {
 }
 
 impl Rejection {
-    /// The answer, in the names of a cluster with this domain.
+    /// Returns the response, with the names of a cluster with this domain.
     pub(super) fn response(&self, domain: &Domain) -> Response {
         let mut page = Page::in_domain(domain);
         page.line(self);
         let mut response = plain(self.status(), page);
         if matches!(self, Self::Busy | Self::Slowest) {
-            // API servers honour it, within the time they grant.
+            // API servers retry after this time, within their own timeout.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }
 }
 
-/// Lines of text.
+/// Returns a response of plain text lines.
 pub(super) fn plain(status: StatusCode, page: Page) -> Response {
     (status, [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], page.into_string())
         .into_response()

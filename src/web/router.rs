@@ -6,8 +6,8 @@
 //! answered      200 with the decision; also where its time was used up or the judgement panicked: admitted, with a warning
 //! ```
 //!
-//! An error answer makes the API server follow the webhook's `failurePolicy`; a decision never does. So what was understood
-//! is always answered by a decision, and trouble of our own admits.
+//! An error response makes the API server apply the webhook's `failurePolicy`; a decision never does. Therefore every
+//! understood review gets a decision, and internal failures admit.
 
 use std::any::Any;
 use std::fmt;
@@ -44,20 +44,20 @@ use crate::page::Page;
 use crate::telemetry::{Metrics, ObjectKind, RequestOutcome};
 use crate::word::Word as _;
 
-/// What one client, or all together, may use up.
+/// Limits of the requests of one client, or of all together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of requests in flight: each counts 8 KiB and what arrived of its body. Three eighths are for bodies up to 256 KiB, and
-    /// the others for larger ones.
+    /// Bytes of requests in flight: each counts 8 KiB plus the received part of its body. Three eighths are for bodies
+    /// up to 256 KiB, the rest for larger ones.
     pub memory: usize,
-    /// How long a request waits for its share of the memory, while the slowest bodies end. What is judged gives it back within
-    /// less, and API servers that get a 429 try again after a second.
+    /// Maximum time a request waits for its share of the memory, while the slowest bodies are ended. Judged requests
+    /// free theirs sooner, and API servers that get a 429 retry after a second.
     pub wait: Duration,
-    /// How long a body may take to arrive, whatever time the API server grants.
+    /// Maximum time for a body to arrive, regardless of the time that the API server grants.
     pub body: Duration,
-    /// The time granted where the API server does not say.
+    /// The granted time if the API server states none.
     pub timeout: Duration,
-    /// How many are judged at once.
+    /// Number of reviews judged at once.
     pub judges: Judges,
 }
 
@@ -73,7 +73,7 @@ impl Default for Limits {
     }
 }
 
-/// What the routes share.
+/// The state that the routes share.
 pub struct Edge {
     judge: Judge,
     readiness: Arc<Readiness>,
@@ -88,13 +88,13 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// The judgement and what surrounds it.
+    /// Creates the state around a source of judgements.
     #[must_use]
     pub fn new(judge: Judge, readiness: Arc<Readiness>, metrics: Arc<Metrics>, limits: Limits) -> Arc<Self> {
         Self::in_domain(Domain::default(), judge, readiness, metrics, limits)
     }
 
-    /// The same for reviews of a cluster with this domain.
+    /// Creates the state for reviews of a cluster with this domain.
     #[must_use]
     pub fn in_domain(
         domain: Domain,
@@ -103,7 +103,7 @@ impl Edge {
         metrics: Arc<Metrics>,
         limits: Limits,
     ) -> Arc<Self> {
-        // Beside a body that is translated its translation is held.
+        // While a body is translated, both it and its translation are held.
         let memory = Memory::new(limits.memory, limits.wait, if domain.is_own() { 1 } else { 2 });
         let turned_away = RequestOutcome::ALL.iter().map(|_| LogLimit::new(10, Duration::from_secs(1))).collect();
         let turns = Turns::new(limits.judges);
@@ -118,7 +118,7 @@ impl fmt::Debug for Edge {
     }
 }
 
-/// `POST /validate`, `POST /mutate` and `POST /authorize`; a plain router, to which more routes can be added.
+/// Returns the routes `POST /validate`, `POST /mutate` and `POST /authorize`. Further routes can be added.
 pub fn router(edge: Arc<Edge>) -> Router {
     let handler = |stage| post(move |State(edge): State<Arc<Edge>>, request| review(stage, edge, request));
     Router::new()
@@ -168,7 +168,7 @@ async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -
         return Err(Rejection::TooLarge);
     }
     let peer = head.extensions.get::<Peer>().cloned();
-    // A head may hold far more than is charged for it.
+    // A head may hold far more than the request is charged for.
     drop(head);
     let address = peer.as_ref().map(Peer::address);
     let Some(mut share) = edge.memory.share(address).await else { return Err(Rejection::Busy) };
@@ -183,12 +183,12 @@ async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -
     }
     let mut translating = turn(body.len());
     let (translated, _besides) = translated(edge, body, address, &mut translating).await?;
-    // One that a few names make large is judged as large ones are.
+    // A small body whose translation is large is judged as a large one.
     let turn = if translating.is_large() { translating } else { turn(translated.len()) };
     decide(stage, edge, &translated, turn, clock).await
 }
 
-/// The body with KubeVirt's own names, and the memory for what that is longer.
+/// Returns the body with KubeVirt's own names, and the memory for the additional length.
 async fn translated<'e>(
     edge: &'e Edge,
     body: Bytes,
@@ -208,8 +208,8 @@ async fn translated<'e>(
     Ok((translated, besides))
 }
 
-/// What is done with a body, and whether that was late. A small body takes less than a millisecond; a large one has its turn, or is
-/// late, for the answer needs what it says.
+/// Processes a body, and returns whether it was late. A small body takes less than a millisecond; a large one waits for
+/// its turn, and is processed even if that is late, because the answer needs its content.
 async fn in_turn<T>(body: &[u8], turn: &mut Turn<'_>, work: impl Fn() -> T) -> Result<(T, bool), Rejection> {
     if body.len() <= SMALL {
         return Ok((work(), false));
@@ -228,11 +228,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     plain && media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Why a review is not judged.
+/// Reasons why a review is not judged.
 const ARRIVED_LATE: &str = "the review took too long to arrive";
 const WAITED: &str = "its time was used up while others were judged";
 
-/// From bytes to bytes, recorded in one metric and one log line.
+/// Decides a review, from bytes to bytes, and records it in one metric and one log line.
 async fn decide(
     stage: Stage,
     edge: &Edge,
@@ -262,7 +262,7 @@ async fn decide(
             (unjudged(&request, "cpufit failed, see its log"), RequestOutcome::Panicked)
         }
     };
-    // What was used to judge is another review's now.
+    // The judge is free for another review from here on.
     drop(turn);
     let json = render(stage, &request.uid, &decision, &edge.domain)?;
     let took = clock.started.elapsed();
@@ -284,7 +284,7 @@ fn unjudged(request: &Request<'_>, why: &str) -> Decision {
     Decision::admit_with(vec![format!("{} was not judged: {why}", subject(request))])
 }
 
-/// The object as people name it.
+/// Returns the object's title in the log.
 fn subject(request: &Request<'_>) -> String {
     match (&*request.namespace, &*request.name) {
         ("", name) => format!("{} {name}", &*request.kind.kind).trim_end().to_owned(),
@@ -293,7 +293,7 @@ fn subject(request: &Request<'_>) -> String {
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")

@@ -1,4 +1,4 @@
-//! A port: connections accepted, bounded in number and time, drained at the end.
+//! A port: its connections are bounded in number and time, and drained at the end.
 
 use std::fmt;
 use std::future::Future;
@@ -26,25 +26,25 @@ use crate::telemetry::Metrics;
 
 pub use super::limits::ConnectionLimits;
 
-/// How often it is looked whether connections became idle for so long that others can have their places.
+/// Interval of checks for connections that were idle for long enough to lose their places.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// The protocol below HTTP.
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// Nothing: HTTP/1.1 over TCP, for the admin port.
+    /// Plain TCP with HTTP/1.1, for the admin port.
     Plain,
     /// TLS; the client chooses HTTP/2 or HTTP/1.1.
     Tls(Arc<ServerConfig>),
 }
 
-/// How serving ended.
+/// The result of draining a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum ServeEnd {
     /// Every connection finished.
     Completely,
-    /// Time was up and this many were cut.
+    /// Number of connections cut at the end of the drain time.
     Cut(usize),
 }
 
@@ -57,16 +57,17 @@ impl fmt::Display for ServeEnd {
     }
 }
 
-/// How many connections the kernel keeps until they are accepted. Beyond it a client tries again after a second, too late for a probe.
+/// Number of connections that the kernel queues until they are accepted. Beyond it, clients retry after a second, too
+/// late for a probe.
 const BACKLOG: u32 = 1024;
 
 /// Listens on an address.
 ///
 /// # Errors
-/// The address is taken, not this machine's, or may not be used.
+/// The address is in use, does not belong to this machine, or may not be used.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A port whose last server ended just now has connections that linger in the kernel.
+    // After a restart, connections of the previous server may linger in the kernel.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -74,8 +75,10 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves `router` on `listener` until `shutdown` completes, then lets the requests in flight finish.
 ///
-/// For [`ConnectionLimits::linger`] all goes on, but HTTP/1.1 connections close after their answer. From then on no connection is accepted,
-/// HTTP/2 clients get GOAWAY, and silent connections are closed. What is not done within [`ConnectionLimits::drain`] is cut. Errors of one connection are its own; errors of the listener are waited out.
+/// For [`ConnectionLimits::linger`], serving continues, but HTTP/1.1 connections close after their answer. Then no
+/// connection is accepted, HTTP/2 clients get GOAWAY, and silent connections are closed. Requests that are not finished
+/// within [`ConnectionLimits::drain`] are cut. Errors of a connection end only that connection; after errors of the
+/// listener, accepting is retried.
 pub async fn serve(
     listener: TcpListener,
     transport: Transport,
@@ -116,7 +119,7 @@ pub async fn serve(
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            // Only to forget those that ended.
+            // Removes the connections that ended.
             Some(_) = connections.join_next() => continue,
             _ = look.tick(), if places.are_waited_for() => {
                 places.settle();
@@ -133,7 +136,7 @@ pub async fn serve(
             Err(error) => {
                 let pause = backoff.next();
                 warn!(%error, pause_seconds = pause.as_secs_f64(), "cannot accept connections");
-                // Descriptors may be short: one is given back.
+                // File descriptors may be exhausted: close one connection.
                 places.give_back();
                 tokio::select! {
                     () = &mut shutdown => break,
@@ -148,7 +151,7 @@ pub async fn serve(
             warn!(%peer, connections = total, per_peer, more, "as many connections as allowed are open: idle ones end for others");
         }
         connections.spawn(connection(stream, places.enter(peer.ip()), Arc::clone(&shared)));
-        // Those that were accepted have their turn before further ones are.
+        // Lets the accepted connections run before more are accepted.
         yield_now().await;
     }
     drop(listener);

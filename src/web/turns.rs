@@ -1,9 +1,8 @@
-//! Whose turn it is to be judged: few reviews at once, aside of the threads that serve connections, so that no judgement holds
-//! up a connection, a timer or a probe.
+//! Queues of reviews for a bounded number of judges, so that judging never blocks a connection, a timer or a probe.
 //!
-//! Reviews of one small object, which take a millisecond, have judges of their own. So neither large objects nor questions about all
-//! guests keep them waiting for more than a share of the processor. Where reviews wait, addresses take turns, and of an address its
-//! connections.
+//! Reviews of one small object, which take a millisecond, have their own judges. Hence large objects and reviews about
+//! all guests delay them only by a share of the processor. Waiting reviews are served round-robin by address, and
+//! within an address by connection.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -21,17 +20,18 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Peer;
 
-/// The longest that the judgement of one object may take. Real ones take a millisecond.
+/// Maximum time of the judgement of one object. Real ones take a millisecond.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// How many reviews are judged at once, and how many wait for that.
+/// Numbers of reviews that are judged at once, and that may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judges {
-    /// Reviews of small objects judged at once: as many as there are processors, and at least two.
+    /// Number of reviews of small objects judged at once: the number of processors, at least two.
     pub quick: usize,
-    /// Reviews of large objects, and of changes that affect all guests, judged at once: half as many as there are processors.
+    /// Number of reviews of large objects, and of changes that affect all guests, judged at once: half the number of
+    /// processors.
     pub slow: usize,
-    /// How many reviews of each sort wait. Beyond, the client with most of them gets a 429.
+    /// Number of waiting reviews of each sort. Beyond it, the client with most of them gets a 429.
     pub waiting: usize,
 }
 
@@ -42,7 +42,7 @@ impl Default for Judges {
     }
 }
 
-/// What a judgement looks at.
+/// The scope of a judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// One object.
@@ -51,13 +51,13 @@ pub enum Pace {
     All,
 }
 
-/// Why a review is not judged.
+/// A reason why a review is not judged.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum NoTurn {
-    /// Its time was used up before its turn came.
+    /// The review's time was used up before its turn came.
     #[error("the time of the review was used up before its turn came")]
     Late,
-    /// Too many wait, and of the client that sent it more than of any other.
+    /// Too many reviews wait, most of them of the client that sent this one.
     #[error("too many reviews wait to be judged")]
     Crowded,
 }
@@ -70,14 +70,14 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Turns for this number of judges.
+    /// Creates the queues for this number of judges.
     #[must_use]
     pub fn new(judges: Judges) -> Self {
         let lane = |free: usize| Arc::new(Lane { most: judges.waiting, state: Mutex::new(State::new(free.max(1))) });
         Self { quick: lane(judges.quick), slow: lane(judges.slow) }
     }
 
-    /// The turn of a review that this client sent, and that must be judged by then.
+    /// Returns the turn of a review that this client sent, with its deadline.
     #[must_use]
     pub fn turn(&self, peer: Option<&Peer>, is_large: bool, end: Instant) -> Turn<'_> {
         let client = peer.map_or(Client::default(), |peer| (Some(peer.address()), peer.connection()));
@@ -85,7 +85,7 @@ impl Turns {
     }
 }
 
-/// A review's turn: it is waited for when something is to be done, and kept until it is dropped or [given back](Self::rest).
+/// A review's turn: work waits for it, and it is held until it is dropped or [given back](Self::rest).
 pub struct Turn<'t> {
     turns: &'t Turns,
     client: Client,
@@ -95,11 +95,11 @@ pub struct Turn<'t> {
 }
 
 impl Turn<'_> {
-    /// Does a piece of work when its turn has come. The work ends at its deadline: half of the time that is left
-    /// then, and for one object no more than a second.
+    /// Runs a piece of work when its turn comes. The deadline of the work is half of the remaining time, and for one
+    /// object at most a second.
     ///
     /// # Errors
-    /// Its turn does not come in time, or too many wait.
+    /// The turn does not come in time, or too many reviews wait.
     pub async fn run<T>(
         &mut self,
         pace: Pace,
@@ -118,18 +118,18 @@ impl Turn<'_> {
         Ok(aside(|| work(&|| Instant::now() >= until)))
     }
 
-    /// Whether it is the turn of a large review.
+    /// Whether this is the turn of a large review.
     pub(super) fn is_large(&self) -> bool {
         self.is_large
     }
 
-    /// The address that the review came from.
+    /// Returns the address that the review came from.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.client.0
     }
 
-    /// Gives the turn back, because something else is waited for; when that must be there.
+    /// Gives the turn back while the review waits for something else. Returns the deadline of that wait.
     pub fn rest(&mut self) -> Instant {
         self.held = None;
         let now = Instant::now();
@@ -143,7 +143,7 @@ impl fmt::Debug for Turn<'_> {
     }
 }
 
-/// Work that would hold up what else the runtime's thread has to do.
+/// Runs work that would block the runtime's thread.
 pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => block_in_place(work),
@@ -151,10 +151,10 @@ pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// An address, and the number of a connection.
+/// An address and the number of a connection.
 type Client = (Option<IpAddr>, u64);
 
-/// Judges, and who waits for one.
+/// Judges, and the reviews that wait for one.
 #[derive(Debug)]
 struct Lane {
     most: usize,
@@ -166,15 +166,15 @@ struct State {
     free: usize,
     next: u64,
     waiting: BTreeMap<Option<IpAddr>, OfAddress>,
-    /// The address whose turn was the last.
+    /// The address that was served last.
     last: Option<IpAddr>,
 }
 
-/// The reviews of an address that wait: by connection, the first of each first.
+/// The waiting reviews of an address, by connection, in the order of arrival.
 #[derive(Debug, Default)]
 struct OfAddress {
     waiting: BTreeMap<u64, VecDeque<QueuedReview>>,
-    /// The connection whose turn was the last.
+    /// The connection that was served last.
     last: u64,
 }
 
@@ -226,8 +226,8 @@ impl State {
         Self { free, next: 0, waiting: BTreeMap::new(), last: None }
     }
 
-    /// Takes away the newest place of the connection that has most of them, of the address that has most; `false` where that is the
-    /// one that asks.
+    /// Removes the newest waiting review of the connection with most of them, of the address with most of them. Returns
+    /// `false` if that is the connection of `asking`.
     fn make_room(&mut self, asking: Client) -> bool {
         let most = self.waiting.iter().max_by_key(|(address, of)| (of.count(), **address == asking.0));
         let Some((&address, of)) = most else { return false };
@@ -238,7 +238,8 @@ impl State {
         self.take_out(client, VecDeque::pop_back).is_some()
     }
 
-    /// Who is next: of the address after the last one, of the connection after its last one, the first.
+    /// Returns the next review: the first of the connection after the last one served, of the address after the last
+    /// one served.
     fn next(&mut self) -> Option<QueuedReview> {
         let address = after(&self.waiting, &self.last)?;
         let of = self.waiting.get_mut(&address)?;
@@ -248,7 +249,7 @@ impl State {
         self.take_out((address, connection), VecDeque::pop_front)
     }
 
-    /// Takes something out of a queue, and forgets what is empty then.
+    /// Takes an item out of a queue, and removes empty queues.
     fn take_out<T>(
         &mut self,
         client: Client,
@@ -267,13 +268,13 @@ impl State {
     }
 }
 
-/// The first key after another, or else the first.
+/// Returns the first key after another one, or else the first key.
 fn after<K: Ord + Copy, V>(map: &BTreeMap<K, V>, last: &K) -> Option<K> {
     let later = map.range((Bound::Excluded(last), Bound::Unbounded)).next();
     later.or_else(|| map.iter().next()).map(|(key, _)| *key)
 }
 
-/// Who waits no more, however that ended.
+/// A guard that removes a review from the queue when its future is dropped.
 struct Left<'l> {
     lane: &'l Lane,
     client: Client,
@@ -289,7 +290,7 @@ impl Drop for Left<'_> {
     }
 }
 
-/// A judge, until it is dropped: then it is the next one's.
+/// A held judge; dropping it passes the judge on to the next review.
 #[derive(Debug)]
 struct HeldJudge(Option<Arc<Lane>>);
 
@@ -307,7 +308,7 @@ impl Drop for HeldJudge {
             };
             match next.begin.send(Self(Some(Arc::clone(&lane)))) {
                 Ok(()) => return,
-                // It gave up at this moment; its judge is this one still.
+                // The waiter was dropped meanwhile; keep the judge and try the next one.
                 Err(mut refused) => refused.0 = None,
             }
         }
@@ -343,7 +344,7 @@ mod tests {
         Instant::now() + Duration::from_secs(10)
     }
 
-    /// Waits for a turn and notes it, then gives it back.
+    /// Waits for a turn, notes it, and gives it back.
     fn noting(turns: &Arc<Turns>, peer: Peer, notes: &Arc<Mutex<Vec<&'static str>>>, note: &'static str) {
         let (turns, notes) = (Arc::clone(turns), Arc::clone(notes));
         tokio::spawn(async move {
@@ -435,7 +436,7 @@ mod tests {
             let mut hasty = turns.turn(Some(&server()), false, Instant::now() + Duration::from_millis(5));
             assert_eq!(hasty.run(Pace::One, |_| ()).await, Err(NoTurn::Late), "the queue is never full of the gone");
         }
-        // One that is given the judge and is gone before it begins.
+        // A waiter that gets the judge and is dropped before it begins.
         let mut gone = turns.turn(Some(&server()), false, soon());
         let mut waiting = Box::pin(gone.run(Pace::One, |_| ()));
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());

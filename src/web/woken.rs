@@ -1,11 +1,11 @@
-//! Whether a connection waits for us: something arrived on it, and its task had no turn of the processor since.
+//! Pending input of a connection: bytes arrived, and its task has not run since.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// True from the moment a task is woken until it runs. A new task is to run.
+/// A flag that is true from the moment a task is woken until it runs, and initially.
 #[derive(Clone, Debug)]
 pub(super) struct Woken(Arc<AtomicBool>);
 
@@ -19,7 +19,7 @@ impl Woken {
     }
 }
 
-/// A future that notes when it is woken and when it runs.
+/// A future that records when it is woken and when it runs.
 pub(super) struct WakeTracked<F> {
     future: Pin<Box<F>>,
     woken: Woken,

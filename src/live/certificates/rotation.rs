@@ -1,13 +1,14 @@
-//! In which order certificates are replaced, so that no handshake fails. Values in, values out.
+//! Order in which certificates are replaced, so that no handshake fails. Pure functions.
 //!
-//! Every certificate has an authority of its own, whose key is dropped after it has signed, so that no other certificate can be
-//! made with it. Both expire at the same instant.
+//! Every certificate has its own authority, whose key is dropped after signing, so that it cannot sign another
+//! certificate. Both expire at the same instant.
 //!
 //! ```text
 //! Make     tls.crt signed by A            ca.crt: A
-//! Prepare  next.crt signed by B           ca.crt: A B    written into the webhook configurations; API servers get time to read it
+//! Prepare  next.crt signed by B           ca.crt: A B    written into the webhook configurations; API servers get time
+//! to read it
 //! Promote  tls.crt is what next.crt was   ca.crt: A B    replicas that have not read it yet serve A's
-//! Prune                                   ca.crt:   B    when A has ended, and with it all that A signed
+//! Prune                                   ca.crt:   B    when A has expired, and with it everything that A signed
 //! ```
 
 use std::collections::BTreeMap;
@@ -19,29 +20,30 @@ use rustls_pki_types::pem::PemObject as _;
 use crate::pki::{self, Inspected, PemPair, PkiError, ServerNames, Validity};
 use crate::web::tls;
 
-/// The key of the Secret that holds all authorities which are trusted.
+/// The Secret's key for the bundle of all trusted authorities.
 pub(super) const BUNDLE: &str = "ca.crt";
 const CURRENT: (&str, &str) = ("tls.crt", "tls.key");
 const NEXT: (&str, &str) = ("next.crt", "next.key");
-/// How long before its certificate ends a replica surely serves the successor: at least three looks at the Secret.
+/// Time before a certificate's expiry within which every replica serves the successor: at least three checks of the
+/// Secret.
 const LAST_MOMENT: Duration = Duration::from_secs(30);
 
-/// A certificate authority that is trusted.
+/// A trusted certificate authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct TrustedAuthority {
     pem: String,
     until: SystemTime,
 }
 
-/// A certificate and its key, found to be signed by an authority that is trusted and to have all names.
+/// A certificate and its key, checked to be signed by a trusted authority and to have all names.
 #[derive(Clone, Debug)]
 pub(super) struct HeldCertificate {
-    /// The two.
+    /// The certificate and its key.
     pub pair: PemPair,
     until: SystemTime,
 }
 
-/// What the Secret holds.
+/// The content of the Secret.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stored {
     authorities: Vec<TrustedAuthority>,
@@ -49,23 +51,23 @@ pub(super) struct Stored {
     next: Option<HeldCertificate>,
 }
 
-/// What is to be done about it.
+/// The next step of the rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RotationStep {
-    /// Nothing.
+    /// Nothing to do.
     Keep,
-    /// There is nothing that can serve: a certificate is made, and serves at once.
+    /// No usable certificate exists: create one, and serve it immediately.
     Make,
-    /// The time of what serves comes to its end: its successor is made, and serves when its authority is known everywhere.
+    /// The current certificate expires soon: create its successor, to be served once its authority is known everywhere.
     Prepare,
-    /// The successor serves.
+    /// Serve the successor.
     Promote,
-    /// Authorities that have ended are forgotten.
+    /// Remove expired authorities.
     Prune,
 }
 
 impl Stored {
-    /// Reads the Secret. What cannot be read, or belongs to no authority of it, counts as not there.
+    /// Reads the Secret. Certificates that are malformed, or signed by none of its authorities, are ignored.
     #[must_use]
     pub(super) fn read<V: AsRef<[u8]>>(data: &BTreeMap<String, V>, names: &ServerNames) -> Self {
         let text = |key| data.get(key).and_then(|bytes| std::str::from_utf8(bytes.as_ref()).ok());
@@ -80,7 +82,7 @@ impl Stored {
         Self { authorities, current, next }
     }
 
-    /// What the Secret should hold.
+    /// Returns the Secret's new content.
     #[must_use]
     pub(super) fn data(&self) -> BTreeMap<String, String> {
         let mut data = BTreeMap::from([(BUNDLE.to_owned(), self.bundle())]);
@@ -93,20 +95,20 @@ impl Stored {
         data
     }
 
-    /// All authorities that are trusted, PEM.
+    /// Returns all trusted authorities as PEM.
     #[must_use]
     pub(super) fn bundle(&self) -> String {
         self.authorities.iter().map(|authority| authority.pem.as_str()).collect()
     }
 
-    /// What serves.
+    /// Returns the current certificate.
     #[must_use]
     pub(super) fn current(&self) -> Option<&HeldCertificate> {
         self.current.as_ref()
     }
 
-    /// What to go on from, and what is to be done. `last` is what the Secret held when it was last of use: deleted or
-    /// spoilt, that is still served everywhere, until what is made now is known.
+    /// Returns the state to start from and the next step. `last` is the last usable content of the Secret: if the
+    /// Secret is deleted or damaged, replicas still serve that content until they read the new one.
     #[must_use]
     pub(super) fn plan(
         self,
@@ -127,7 +129,7 @@ impl Stored {
         (last.clone(), step)
     }
 
-    /// What is to be done; `is_settled` says that all API servers have had time to read the bundle.
+    /// Returns the next step. `is_settled`: all API servers have had time to read the bundle.
     #[must_use]
     pub(super) fn step(&self, validity: Duration, is_settled: bool, now: SystemTime) -> RotationStep {
         let is_valid = |held: &&HeldCertificate| now < held.until;
@@ -137,7 +139,7 @@ impl Stored {
             None if next.is_some() => RotationStep::Promote,
             None => RotationStep::Make,
             Some(current) if next.is_some() => {
-                // A successor that was made late is not waited for until nothing valid is served.
+                // A successor that was created late is promoted before nothing valid is served.
                 if is_settled || now + LAST_MOMENT.min(validity / 12) >= current.until {
                     RotationStep::Promote
                 } else {
@@ -150,11 +152,11 @@ impl Stored {
         }
     }
 
-    /// What the Secret should hold after a step.
+    /// Returns the Secret's content after a step.
     ///
     /// # Errors
     ///
-    /// A certificate cannot be made.
+    /// A certificate cannot be created.
     pub(super) fn after(
         mut self,
         step: RotationStep,
@@ -184,7 +186,7 @@ impl Stored {
     }
 }
 
-/// The certificates of a bundle; what is not a certificate is left out.
+/// Parses the certificates of a bundle; other content is left out.
 fn authorities(bundle: &str) -> Vec<TrustedAuthority> {
     const END: &str = "-----END CERTIFICATE-----";
     let read = |block: &str| {

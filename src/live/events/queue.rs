@@ -1,7 +1,7 @@
-//! What was reported lately, and what is to be written when.
+//! Recent reports and the queue of Events to write.
 //!
-//! Each namespace has a budget and a queue of its own, and the namespaces take turns: one of them can neither use up what
-//! another one may write nor keep it waiting for more than a turn.
+//! Each namespace has its own budget and queue, and namespaces take turns: none can use up the budget of another, or
+//! delay it by more than a turn.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use tokio::time::Instant;
 use super::super::rate::{Bucket, Rate, take_all};
 use crate::report::{EventReport, Note, Reason, Regarding};
 
-/// An Event that is reported again is renewed no more often than this.
+/// Minimum interval between two updates of an Event.
 pub(super) const RENEWED: Duration = Duration::from_secs(10);
-/// What is reported again after this is another Event.
+/// Time without a report after which the next one becomes a new Event.
 const FORGOTTEN: Duration = Duration::from_secs(600);
-/// The most objects that are remembered; of each at most one Event for a reason, which may wait to be written.
+/// Maximum number of remembered objects; each has at most one Event for a reason, which may wait to be written.
 const OBJECTS: usize = 2048;
 
-/// Writes about one object: ten at once, then two a minute.
+/// Writes about one object: a burst of ten, then two a minute.
 const OF_OBJECT: Rate = Rate { burst: 10.0, per_second: 1.0 / 30.0 };
 /// Writes about the objects of one namespace: enough for the guests of a node that is drained.
 const OF_NAMESPACE: Rate = Rate { burst: 50.0, per_second: 0.5 };
 /// All writes: the pace at which namespaces take turns.
 const OF_ALL: Rate = Rate { burst: 100.0, per_second: 5.0 };
 
-/// One instant, by the clock that never jumps and by the one that people read.
+/// An instant, by the monotonic clock and by the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) tick: Instant,
@@ -39,16 +39,16 @@ impl Now {
     }
 }
 
-/// One Event, as it should stand.
+/// The desired state of an Event.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) note: Note,
     pub(super) count: i32,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
-    /// The API server has it.
+    /// Whether the API server has the Event.
     pub(super) is_stored: bool,
-    /// How many of `count` the API server knows.
+    /// The part of `count` that was written.
     written: i32,
     renewed: Instant,
     is_queued: bool,
@@ -69,7 +69,7 @@ impl Series {
     }
 }
 
-/// What was reported of an object.
+/// The reports about an object.
 #[derive(Debug)]
 struct History {
     budget: Bucket,
@@ -83,21 +83,21 @@ impl History {
     }
 }
 
-/// An Event that is to be written: about what, and why.
+/// An Event to write: object and reason.
 pub(super) type Due = (Regarding, Reason);
 
-/// What was reported of the objects of a namespace.
+/// The reports about the objects of a namespace.
 #[derive(Debug)]
 struct Namespace {
     budget: Bucket,
     objects: HashMap<Regarding, History>,
     queue: BTreeMap<(Instant, u64), Due>,
-    /// When it had its last turn, as a number that grows.
+    /// Number of its last turn; later turns have larger numbers.
     turn: u64,
 }
 
 impl Namespace {
-    /// Forgets the object that was reported of longest ago; whether there was one.
+    /// Removes the object with the oldest report. Returns whether there was one.
     fn forget_one(&mut self) -> bool {
         let oldest = self.objects.iter().min_by_key(|(_, history)| history.reported);
         let Some(oldest) = oldest.map(|(regarding, _)| regarding.clone()) else { return false };
@@ -106,23 +106,23 @@ impl Namespace {
     }
 }
 
-/// What a report became.
+/// The result of queueing a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queued {
-    /// An Event of its own.
+    /// A new Event.
     New,
-    /// One more of an Event that is there.
+    /// A repetition of an existing Event.
     Again,
-    /// Nothing: its object or its namespace has used up its budget.
+    /// A dropped report: its object or its namespace has used up its budget.
     TooMuch,
 }
 
-/// What was reported lately, and what is to be written when.
+/// Recent reports and the queue of Events to write.
 #[derive(Debug)]
 pub(super) struct EventQueue {
     namespaces: HashMap<String, Namespace>,
     all: Bucket,
-    /// Counts up, for turns and for those of one instant.
+    /// A counter that orders turns and entries of the same instant.
     number: u64,
 }
 
@@ -165,7 +165,7 @@ impl EventQueue {
             reported: tick,
         });
         if !take_all([(&mut history.budget, OF_OBJECT), (&mut of_namespace.budget, OF_NAMESPACE)], tick) {
-            // Nothing of it needs to be remembered.
+            // An object without Events and with a full budget need not be remembered.
             if history.series.is_empty() && history.budget.is_full(OF_OBJECT, tick) {
                 of_namespace.objects.remove(&regarding);
             }
@@ -177,8 +177,8 @@ impl EventQueue {
         Queued::New
     }
 
-    /// Whether there is room for one more object of a namespace: where memory is full, one that has less than its even
-    /// share gets the place of the object that the largest namespace reported of longest ago.
+    /// Makes room for another object of a namespace. If memory is full, a namespace with less than its even share
+    /// replaces the object with the oldest report of the largest namespace. Returns whether there is room.
     fn make_room(&mut self, namespace: &str, now: Instant) -> bool {
         if self.objects() < OBJECTS && self.namespaces.len() < OBJECTS {
             return true;
@@ -186,7 +186,7 @@ impl EventQueue {
         for known in self.namespaces.values_mut() {
             known.objects.retain(|_, history| history.is_queued() || history.reported + FORGOTTEN > now);
         }
-        // A budget is forgotten when nothing of it is used.
+        // A full budget need not be remembered.
         self.namespaces.retain(|_, known| !known.objects.is_empty() || !known.budget.is_full(OF_NAMESPACE, now));
         if self.objects() < OBJECTS {
             return true;
@@ -211,14 +211,14 @@ impl EventQueue {
         }
     }
 
-    /// When [`due`](Self::due) has the next one; `None` where nothing waits.
+    /// Returns when [`due`](Self::due) has the next Event; `None` if none waits.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let first = self.namespaces.values().filter_map(|namespace| namespace.queue.keys().next()).min();
         first.map(|(at, _)| self.all.next(OF_ALL).max(*at))
     }
 
-    /// The next one that is to be written by now: of the namespaces that have one, that whose last turn is longest ago.
-    /// A renewal for which there is no budget waits.
+    /// Returns the next Event due by now: of the namespaces that have one, that of the namespace with the oldest last
+    /// turn. An update without budget is postponed.
     pub(super) fn due(&mut self, now: Instant) -> Option<Due> {
         while self.all.has_one(OF_ALL, now) {
             let is_due = |namespace: &&mut Namespace| namespace.queue.keys().next().is_some_and(|(at, _)| *at <= now);
@@ -226,7 +226,7 @@ impl EventQueue {
             let (_, due) = namespace.queue.pop_first()?;
             let Some(history) = namespace.objects.get_mut(&due.0) else { continue };
             let Some(series) = history.series.get_mut(&due.1) else { continue };
-            // A new one has paid when it was taken.
+            // A new Event was charged when it was queued.
             let is_new = series.written == 0 && !series.is_stored;
             let budgets = [(&mut history.budget, OF_OBJECT), (&mut namespace.budget, OF_NAMESPACE)];
             if !is_new && !take_all(budgets, now) {
@@ -242,7 +242,7 @@ impl EventQueue {
         None
     }
 
-    /// All that is still to be written.
+    /// Returns all Events that are still to be written.
     pub(super) fn rest(&mut self) -> Vec<Due> {
         let queues = self.namespaces.values_mut().map(|namespace| std::mem::take(&mut namespace.queue));
         queues.flat_map(BTreeMap::into_values).collect()
@@ -256,7 +256,7 @@ impl EventQueue {
         self.namespaces.get_mut(about.namespace())?.objects.get_mut(about)
     }
 
-    /// It was written, with this count.
+    /// Records that an Event was written with this count.
     pub(super) fn written(&mut self, due: &Due, count: i32, now: Instant) {
         if let Some(series) = self.history_mut(&due.0).and_then(|history| history.series.get_mut(&due.1)) {
             series.is_stored = true;
@@ -265,19 +265,19 @@ impl EventQueue {
         }
     }
 
-    /// The API server has it no more: it is made again.
+    /// Records that the API server no longer has an Event, so that it is created again.
     pub(super) fn lost(&mut self, due: &Due, now: Instant) {
         if let Some(series) = self.history_mut(&due.0).and_then(|history| history.series.get_mut(&due.1)) {
             series.is_stored = false;
             series.written = 0;
-            // It may have been reported again meanwhile.
+            // The Event may have been reported again meanwhile.
             if !std::mem::replace(&mut series.is_queued, true) {
                 self.queue(now, due.clone());
             }
         }
     }
 
-    /// It could not be written: tried again later, or never.
+    /// Records that an Event could not be written: it is retried later if the failure is temporary.
     pub(super) fn failed(&mut self, due: &Due, is_passing: bool, now: Instant) {
         let Some(history) = self.history_mut(&due.0) else { return };
         if is_passing && history.reported + FORGOTTEN > now {

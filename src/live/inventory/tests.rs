@@ -56,7 +56,7 @@ fn after(changes: impl IntoIterator<Item = ResourceChange>) -> Inventory {
     inventory
 }
 
-/// Every resource read once, with these objects.
+/// Returns an inventory with every resource listed once, with these objects.
 fn synced(changes: impl IntoIterator<Item = ResourceChange>) -> Inventory {
     let begun = Resource::WATCHED.map(ResourceChange::Relisting);
     let listed = Resource::WATCHED.map(ResourceChange::Listed);
@@ -190,7 +190,7 @@ fn launchers_that_ask_the_same_share_it() {
     assert_eq!(kept.metadata.annotations.keys().collect::<Vec<_>>(), ["cpufit.io/policy"]);
 }
 
-/// Whatever annotation is read anywhere is kept of a watched object: without it a guest would be judged as another.
+/// Every annotation that is read anywhere is kept in watched objects; otherwise guests would be judged wrongly.
 #[test]
 fn annotations_that_are_read_are_kept() {
     let mut guest = vmi("db", "Running");

@@ -1,4 +1,4 @@
-//! The decision by table; then replicas on one Lease that an API server of a few lines keeps, in time that is only thought.
+//! The decision in a table; then replicas with one Lease on a minimal API server, in simulated time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::{Arc, Mutex};
@@ -52,7 +52,7 @@ fn replicas_without_a_name_have_different_names() {
     assert_ne!(identity(None), identity(Some("")));
 }
 
-/// One Lease, with versions, as an API server keeps it.
+/// A Lease with versions, as an API server keeps it.
 #[derive(Default)]
 struct Store {
     lease: Option<Value>,
@@ -168,7 +168,7 @@ async fn the_lease_is_released_at_a_shutdown_and_expires_after_a_crash() {
     assert!(c.leads());
 }
 
-/// Two that lead at once would make two certificates.
+/// Two leaders at once would create two certificates.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_is_cut_off_stops_before_another_starts() {
     let store = Shared::default();

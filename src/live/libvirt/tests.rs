@@ -1,4 +1,4 @@
-//! Launchers that never answer: nothing waits for them longer than the questions that are asked at once.
+//! Launchers that never answer: they delay the command only by the queries that run at once.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -13,10 +13,10 @@ use tower::service_fn;
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
-/// What one question may take from beginning to end.
+/// Maximum time of a query.
 const QUESTION: Duration = LIMIT.saturating_add(SLACK);
 
-/// An API server whose launchers never answer, and how often one was asked.
+/// Returns an API server whose launchers never answer, and a counter of queries.
 fn silence() -> (Client, Arc<AtomicUsize>) {
     let questions = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&questions);
@@ -36,7 +36,7 @@ fn cpus(count: usize) -> BTreeSet<GuestCpu> {
     (0..count).map(|number| GuestCpu { cpu: cpu(number), accelerator: Accelerator::Kvm }).collect()
 }
 
-/// However many CPUs there are and however many launchers: two questions, then the node is left alone.
+/// Regardless of the number of CPUs and launchers: after two queries the node is not queried any more.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_silent_twice_is_not_asked_again() {
     for launchers in [&["one"][..], &["one", "two"], &["one", "two", "three"]] {
@@ -50,7 +50,7 @@ async fn a_node_that_is_silent_twice_is_not_asked_again() {
             known.hosts.is_empty() && known.answers.values().all(|answer| answer.value == Err(Silence::TooSlow(10)))
         );
         assert_eq!(known.silence.map(|kept| kept.value), Some(Silence::GivenUp(10)));
-        // Nothing else is asked there, whatever it is.
+        // No other query is sent to this node.
         assert_eq!(asker.host("node-b", &launchers[0], Accelerator::Kvm).await, Err(Silence::GivenUp(10)));
         assert_eq!((questions.load(Ordering::Relaxed), began.elapsed()), (IN_A_ROW, QUESTION * 2));
         assert_eq!(
@@ -61,7 +61,7 @@ async fn a_node_that_is_silent_twice_is_not_asked_again() {
     }
 }
 
-/// One CPU alone: it is asked about once through each launcher.
+/// A single CPU: it is queried once through each launcher, at most twice.
 #[tokio::test(start_paused = true)]
 async fn one_question_is_put_again_through_another_launcher() {
     for (launchers, times) in [(1, 1), (2, 2), (3, 2)] {
@@ -73,7 +73,7 @@ async fn one_question_is_put_again_through_another_launcher() {
     }
 }
 
-/// Guests of one node that is silent: those that are asked at once, and no more.
+/// Guests of a silent node: only the queries that run at once wait.
 #[tokio::test(start_paused = true)]
 async fn guests_of_a_silent_node_are_waited_for_once() {
     let (client, questions) = silence();
@@ -93,8 +93,8 @@ async fn guests_of_a_silent_node_are_waited_for_once() {
     assert!(facts.nodes.is_empty(), "nothing is known that node-b could be asked about");
 }
 
-/// What the launchers of a node answer, by namespace and name, in the order in which they are to be tried; who is asked about how
-/// many CPUs; how many have an answer in the end, and why there is none of the others.
+/// Answers of a node's launchers, by namespace and name, in the order of use; the queried launchers with the number of
+/// CPUs; the number of CPUs with an answer, and why the others have none.
 #[rstest]
 #[case::refused_and_allowed(&["shop/forbidden", "bank/well"], 2, &["shop", "bank", "bank"], 2, None)]
 #[case::allowed_and_refused(&["shop/well", "bank/forbidden"], 2, &["shop", "shop"], 2, None)]
@@ -102,7 +102,7 @@ async fn guests_of_a_silent_node_are_waited_for_once() {
 #[case::without_a_shell(&["shop/bare", "shop/well"], 1, &["shop", "shop"], 1, None)]
 #[case::refused_everywhere(&["shop/forbidden", "bank/forbidden"], 3, &["shop", "bank"], 0, Some("forbidden"))]
 #[case::gone_everywhere(&["shop/gone", "bank/gone"], 1, &["shop", "bank"], 0, Some("not-run"))]
-// Who is late once is asked again, rather than nobody.
+// A launcher that was late once is queried again if there is no other.
 #[case::late_once_and_refused(&["shop/late", "bank/forbidden"], 3, &["shop", "bank", "shop", "shop", "shop"], 3, None)]
 #[case::late_once_and_gone(&["shop/late", "bank/gone"], 1, &["shop", "bank", "shop"], 1, None)]
 #[case::none(&[], 2, &[], 0, Some("no-launcher"))]
@@ -147,7 +147,7 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
     assert_eq!(known.silence.map(|kept| kept.value.code()), silence, "what could be asked is said not to be");
 }
 
-/// What counts is what was in vain last, in a row.
+/// Only the last consecutive failures count.
 #[test]
 fn an_answer_ends_a_row() {
     let slow = || Err::<(), _>(Silence::TooSlow(10));

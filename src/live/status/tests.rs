@@ -1,4 +1,4 @@
-//! A policy and what was counted in, the patch of its status out.
+//! A policy and its counts in, the patch of its status out.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use rstest::rstest;
@@ -41,7 +41,7 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
 }
 
-/// The API server's part: a merge patch, applied.
+/// Applies a merge patch, as the API server does.
 fn applied(before: &Value, patch: &Value) -> Value {
     let mut after = before.clone();
     json_patch::merge(&mut after, patch);
@@ -72,7 +72,7 @@ fn a_status_that_is_right_is_not_written_again() {
     assert!(!differs(&before, &status(&registered("Pinned", &before), None, at(60))), "not counted yet");
 }
 
-/// `kubectl wait` and alerts go by the time of the last transition.
+/// `kubectl wait` and alerts use the time of the last transition.
 #[rstest]
 #[case::still_usable(5, "2027-01-15T08:00:00Z")]
 #[case::no_longer_usable(0, "2027-01-15T08:01:00Z")]

@@ -1,4 +1,4 @@
-//! Client certificates: which clients are answered at all.
+//! Client certificates: the clients that are answered.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use super::x509::CertificateFacts;
 use super::{TlsError, provider};
 use crate::telemetry::{Metrics, ReloadResult};
 
-/// The clients that are answered: those with a certificate of an authority in a file, and of certain names.
+/// The accepted clients: those with a certificate that an authority in a file signed, and with certain names.
 pub struct Clients {
     watched: Watched,
     names: Vec<String>,
@@ -27,12 +27,12 @@ pub struct Clients {
     metrics: Arc<Metrics>,
 }
 
-/// The check against the authority of the moment.
+/// The check against the current authority.
 struct Verifier(Arc<dyn ClientCertVerifier>);
 
 impl Clients {
-    /// Reads the authority's certificates, PEM. `names` are common names or DNS names, one of which a client's certificate
-    /// must have; empty: any that the authority signed.
+    /// Reads the authority's certificates in PEM. `names` are common names or DNS names; a client's certificate must
+    /// have at least one of them. Empty `names` accept any certificate that the authority signed.
     ///
     /// # Errors
     /// The file cannot be read, or holds no certificate that can be an authority's.
@@ -89,7 +89,7 @@ fn verifier(watched: &Watched, contents: &[Vec<u8>]) -> Result<Verifier, TlsErro
         return Err(TlsError::NoClientAuthority { origin: origin() });
     }
     let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
-    // Only lists of revoked certificates could be wrong, of which there are none.
+    // Only certificate revocation lists can fail here, and none are configured.
     built.map(Verifier).map_err(|error| TlsError::Setup(Error::General(error.to_string())))
 }
 
@@ -100,7 +100,7 @@ impl fmt::Debug for Clients {
 }
 
 impl ClientCertVerifier for Clients {
-    /// None: which authority is trusted may change, and clients have one certificate for us.
+    /// Returns no hints: the trusted authority may change, and clients have only one certificate for this server.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -170,7 +170,7 @@ mod tests {
         Authority(Issuer::new(params, key), certificate)
     }
 
-    /// A client's certificate, with what is special about it.
+    /// Returns a client's certificate with these changed parameters.
     fn client(authority: &Authority, change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -229,7 +229,7 @@ mod tests {
         );
         let certificate = client(&own, change);
         assert_eq!(is_answered(&clients, &certificate), expected);
-        // The same names, and another authority.
+        // The name is equal, and the authority is another one.
         assert!(!is_answered(&clients, &client(&other, named("kube-apiserver"))));
     }
 

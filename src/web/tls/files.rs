@@ -1,8 +1,8 @@
-//! Certificates in files: replaced without a restart when their content changes.
+//! Certificates in files, reloaded without a restart when their content changes.
 //!
-//! Content is compared, once a second or so, rather than watched for: a Secret volume changes by swapping the symlink
-//! `..data`, editors rename, and inotify sees neither reliably. A pair that is half-written or does not belong together
-//! leaves the old one serving and is reported once.
+//! The content is compared about once a second instead of using inotify, which does not report all changes reliably: a
+//! Secret volume changes by swapping the symlink `..data`, and editors rename files. If a pair is half-written or does
+//! not match, the old pair is still served, and the fault is reported once.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,47 +16,47 @@ use super::{CertifiedKeyPair, Resolver, TlsError};
 use crate::files;
 use crate::telemetry::{Metrics, ReloadResult};
 
-/// Where the pair lies.
+/// The paths of the pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The chain, PEM, the server's own certificate first.
+    /// The chain in PEM, with the server's own certificate first.
     pub chain: PathBuf,
-    /// The key, PEM.
+    /// The key in PEM.
     pub key: PathBuf,
 }
 
-/// What a look at the files brought.
+/// The result of a check of the files.
 #[derive(Debug)]
 pub enum Reload {
-    /// They are as they were.
+    /// The files did not change.
     Unchanged,
-    /// They changed and the new pair serves.
+    /// The files changed, and the new pair is served.
     Replaced,
-    /// They changed and the new pair is unusable; the old one serves.
+    /// The files changed, and the new pair is unusable; the old one is still served.
     Kept(TlsError),
 }
 
-/// Files that are looked at again and again.
+/// Files that are checked regularly.
 pub trait Look: Send + Sync + 'static {
-    /// Looks once, and takes into service what they hold, if that is new and usable.
+    /// Checks the files once, and loads their content if it is new and usable.
     fn look(&self) -> Reload;
 }
 
-/// Looks at files for ever.
+/// Checks files forever.
 pub async fn watch(files: Arc<impl Look>, every: Duration) {
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let files = Arc::clone(&files);
-        // A volume that hangs must not hold up requests.
+        // A hanging volume must not block requests.
         if let Err(error) = tokio::task::spawn_blocking(move || files.look()).await {
             warn!(%error, "cannot read the certificate files");
         }
     }
 }
 
-/// Files, and what the last look at them saw, so that a change is reported once.
+/// Files and the result of the last check, so that a change is reported once.
 #[derive(Debug)]
 pub(super) struct Watched {
     paths: Vec<PathBuf>,
@@ -70,17 +70,17 @@ enum Seen {
 }
 
 impl Watched {
-    /// Reads them for the first time.
+    /// Reads the files for the first time.
     ///
     /// # Errors
-    /// One of them cannot be read.
+    /// A file cannot be read.
     pub(super) fn read(paths: Vec<PathBuf>) -> Result<(Self, Vec<Vec<u8>>), TlsError> {
         let contents = read(&paths).map_err(|(path, source)| TlsError::Read { path, source })?;
         let seen = Mutex::new(Seen::Contents(contents.clone()));
         Ok((Self { paths, seen }, contents))
     }
 
-    /// What they hold now; `None` where that is what the last look saw.
+    /// Returns the files' content; `None` if it did not change since the last check.
     pub(super) fn changed(&self) -> Option<Result<Vec<Vec<u8>>, TlsError>> {
         let (now, contents) = match read(&self.paths) {
             Ok(contents) => (Seen::Contents(contents.clone()), Ok(contents)),
@@ -97,7 +97,7 @@ impl Watched {
         Some(contents)
     }
 
-    /// The path of one of them, for messages.
+    /// Returns the path of a file, for messages.
     pub(super) fn name(&self, which: usize) -> String {
         self.paths.get(which).map(|path| path.display().to_string()).unwrap_or_default()
     }
@@ -111,17 +111,18 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, (PathBuf, io::Error)> {
 #[derive(Debug)]
 pub struct Certificates {
     watched: Watched,
-    /// The name by which API servers ask.
+    /// The server name that API servers connect to.
     name: Option<ServerName<'static>>,
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
 }
 
 impl Certificates {
-    /// Reads the pair for the first time. A warning says where clients that ask by `name` would refuse the certificate.
+    /// Reads the pair for the first time. Logs a warning if clients that connect to `name` would refuse the
+    /// certificate.
     ///
     /// # Errors
-    /// A file cannot be read, or the two are no pair that can serve.
+    /// A file cannot be read, or the two are no usable pair.
     pub fn load(
         files: CertificateFiles,
         name: Option<ServerName<'static>>,
@@ -135,7 +136,7 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// What answers handshakes with the pair.
+    /// Returns the resolver that serves the pair in handshakes.
     #[must_use]
     pub fn resolver(&self) -> Arc<Resolver> {
         Arc::clone(&self.resolver)
@@ -190,7 +191,7 @@ mod tests {
     use super::super::Objection;
     use super::*;
 
-    /// A self-signed chain and key that end in a given year.
+    /// Returns a self-signed chain and key that expire in a given year.
     fn issue(year: i32) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(served(&certificates), der_of(&new.0));
     }
 
-    /// Reading it would never end, nor would the process.
+    /// Reading a named pipe would block forever, and so would the process.
     #[test]
     fn a_named_pipe_in_the_place_of_a_file_is_not_waited_for() {
         let directory = TempDir::new().unwrap();
@@ -306,7 +307,7 @@ mod tests {
         assert_eq!(pair.objections(now, Some(&localhost)), []);
         assert_eq!(pair.objections(now, Some(&service)), [Objection::Name("cpufit.cpufit-system.svc".to_owned())]);
         assert_eq!(pair.objections(far, Some(&localhost)), [Objection::Expired]);
-        // rcgen's certificates begin in 1975.
+        // rcgen's certificates are valid from 1975.
         assert_eq!(pair.objections(100_000_000, None), [Objection::NotYetValid]);
     }
 

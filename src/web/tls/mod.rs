@@ -1,4 +1,4 @@
-//! TLS as it is served: the certificate with its key as a pair, and the settings.
+//! TLS: the certificate with its key as a pair, and the server's settings.
 
 mod clients;
 mod files;
@@ -27,7 +27,7 @@ pub(crate) use self::x509::not_after;
 use crate::crypto::provider;
 use crate::telemetry::{Metrics, ReloadResult};
 
-/// Why a certificate and key cannot serve. Each names the file and the cure.
+/// A reason why a certificate and key cannot be served. Each names the file and the fix.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -35,7 +35,7 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
     /// A file is not PEM.
@@ -43,7 +43,7 @@ pub enum TlsError {
     Pem {
         /// The file.
         origin: String,
-        /// Why.
+        /// The error.
         source: pem::Error,
     },
     /// A file holds no certificate.
@@ -68,17 +68,17 @@ pub enum TlsError {
         /// The key's file.
         key: String,
     },
-    /// The certificate is of a sort that is not served.
+    /// The certificate is of an unsupported kind.
     #[error(
         "the certificate in {chain} {fault}; use an X.509 v3 certificate with an ECDSA key on P-256 or P-384, an Ed25519 key, or an RSA key of 2048 to 4096 bits"
     )]
     Unserved {
         /// The certificate's file.
         chain: String,
-        /// What is wrong with it.
+        /// The certificate's fault.
         fault: String,
     },
-    /// The pair cannot serve for another reason.
+    /// The pair cannot be served for another reason.
     #[error(
         "the pair {chain} and {key} cannot serve; use an X.509 v3 certificate with an ECDSA key on P-256 or P-384, an Ed25519 key, or an RSA key of 2048 to 4096 bits"
     )]
@@ -87,21 +87,21 @@ pub enum TlsError {
         chain: String,
         /// The key's file.
         key: String,
-        /// Why.
+        /// The error.
         source: rustls::Error,
     },
-    /// The file of the client authority holds none.
+    /// The file of the client authority holds no certificate.
     #[error("{origin} holds no CERTIFICATE block; give the certificate of the authority that signs the clients', PEM")]
     NoClientAuthority {
         /// The file.
         origin: String,
     },
-    /// A certificate of the client authority is of a sort that cannot sign.
+    /// A certificate of the client authority cannot sign.
     #[error("{origin} holds a certificate that cannot be an authority's; give an X.509 v3 certificate")]
     ClientAuthority {
         /// The file.
         origin: String,
-        /// Why.
+        /// The error.
         source: rustls::Error,
     },
     /// The TLS library refused the settings.
@@ -109,7 +109,7 @@ pub enum TlsError {
     Setup(#[source] rustls::Error),
 }
 
-/// A certificate chain and the key that belongs to it.
+/// A certificate chain and its key.
 #[derive(Clone, Debug)]
 pub struct CertifiedKeyPair {
     certified: Arc<CertifiedKey>,
@@ -118,10 +118,10 @@ pub struct CertifiedKeyPair {
 }
 
 impl CertifiedKeyPair {
-    /// Reads a PEM chain and key and checks that they belong together; `chain_origin` and `key_origin` name them in errors.
+    /// Reads a PEM chain and key and checks that they match; `chain_origin` and `key_origin` name them in errors.
     ///
     /// # Errors
-    /// Not PEM, not a pair, or of a sort that cannot serve.
+    /// They are not PEM, do not match, or are of an unsupported kind.
     pub fn from_pem((chain_origin, chain): (&str, &[u8]), (key_origin, key): (&str, &[u8])) -> Result<Self, TlsError> {
         let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
@@ -147,14 +147,14 @@ impl CertifiedKeyPair {
         Ok(Self { certified: Arc::new(certified), not_before, not_after })
     }
 
-    /// When the certificate expires, in seconds since 1970; `None` if it does not say so legibly.
+    /// Returns the expiry of the certificate, in seconds since 1970; `None` if it cannot be parsed.
     #[must_use]
     pub fn not_after(&self) -> Option<i64> {
         self.not_after
     }
 }
 
-/// Why clients refuse a certificate that can serve.
+/// A reason why clients refuse a usable certificate.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Objection {
     /// `notBefore` is in the future.
@@ -163,13 +163,13 @@ pub enum Objection {
     /// `notAfter` is in the past.
     #[error("the certificate has expired; API servers refuse it until it is renewed")]
     Expired,
-    /// It does not have the name by which API servers ask.
+    /// The certificate lacks the name that API servers connect to.
     #[error("the certificate does not hold the name {0}, by which API servers ask, and they refuse it")]
     Name(String),
 }
 
 impl CertifiedKeyPair {
-    /// Why clients that ask by this name refuse the certificate at an instant, in seconds since 1970.
+    /// Returns why clients that connect to this name refuse the certificate at an instant, in seconds since 1970.
     #[must_use]
     pub(crate) fn objections(&self, now: i64, name: Option<&ServerName<'_>>) -> Vec<Objection> {
         let mut out = Vec::new();
@@ -188,7 +188,7 @@ impl CertifiedKeyPair {
     }
 }
 
-/// Answers each handshake with the pair of the moment.
+/// A resolver that answers each handshake with the current pair.
 pub struct Resolver {
     current: ArcSwapOption<CertifiedKey>,
     serves: watch::Sender<bool>,
@@ -196,7 +196,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Serves `pair` until it is replaced.
+    /// Creates a resolver that serves `pair` until it is replaced.
     #[must_use]
     pub fn new(pair: &CertifiedKeyPair, metrics: Arc<Metrics>) -> Arc<Self> {
         let resolver = Self::waiting(metrics);
@@ -204,7 +204,7 @@ impl Resolver {
         resolver
     }
 
-    /// Has no pair yet: handshakes fail until there is one.
+    /// Creates a resolver without a pair: handshakes fail until it gets one.
     #[must_use]
     pub fn waiting(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { current: ArcSwapOption::empty(), serves: watch::Sender::new(false), metrics })
@@ -212,7 +212,7 @@ impl Resolver {
 
     /// Waits until there is a pair.
     pub(crate) async fn has_pair(&self) {
-        // An error means that the resolver is gone, which this borrows.
+        // An error would mean that the resolver is gone, but it is borrowed here.
         let _ = self.serves.subscribe().wait_for(|serves| *serves).await;
     }
 
@@ -222,7 +222,7 @@ impl Resolver {
         self.serves.send_replace(true);
     }
 
-    /// Serves `pair` to all handshakes from now on; connections that exist are not touched.
+    /// Serves `pair` in all handshakes from now on; existing connections are not affected.
     pub fn replace(&self, pair: &CertifiedKeyPair) {
         self.serve(pair);
         self.metrics.certificate_reload(ReloadResult::Replaced);
@@ -241,12 +241,14 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, with the certificate of `resolver`; for `clients` alone, where they are given.
+/// Returns the settings for TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, with the certificate of `resolver`, restricted to
+/// `clients` if given.
 ///
-/// Sessions are not resumed: API servers keep connections open instead, and each handshake sees the newest certificates.
+/// Sessions are not resumed: API servers keep connections open instead, and each handshake uses the newest
+/// certificates.
 ///
 /// # Errors
-/// The TLS library refuses the settings; it does not.
+/// The TLS library refuses the settings, which does not happen.
 pub fn server_config(resolver: Arc<Resolver>, clients: Option<Arc<Clients>>) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])

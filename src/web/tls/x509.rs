@@ -1,36 +1,36 @@
-//! What is read of an X.509 certificate besides what the TLS library reads.
+//! Fields of an X.509 certificate that the TLS library does not expose.
 
 const SEQUENCE: u8 = 0x30;
 
-/// What stands in a certificate.
+/// The fields of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CertificateFacts {
-    /// 1, 2 or 3.
+    /// X.509 version: 1, 2 or 3.
     version: u8,
-    /// The first instant at which it holds, in seconds since 1970; `None` where it is not legible.
+    /// The start of validity, in seconds since 1970; `None` if it cannot be parsed.
     pub(super) not_before: Option<i64>,
-    /// The last one.
+    /// The end of validity, in seconds since 1970; `None` if it cannot be parsed.
     pub(super) not_after: Option<i64>,
     key: PublicKey,
-    /// The common name of its subject; `None` where it has none, or more than one.
+    /// The common name of the subject; `None` if it has none, or more than one.
     pub(super) common_name: Option<String>,
 }
 
-/// Its public key.
+/// The public key of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum PublicKey {
-    /// With a modulus of this many bits.
+    /// RSA with a modulus of this many bits.
     Rsa(usize),
-    /// ECDSA on a curve of this name.
+    /// ECDSA on the curve of this name.
     Curve(&'static str),
     Ed25519,
     Ed448,
-    /// Something else.
+    /// A key of another algorithm.
     Other,
 }
 
 impl CertificateFacts {
-    /// Reads a certificate in DER; `None` where it is not one.
+    /// Reads a certificate in DER; `None` if it is malformed.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
         const VERSION: u8 = 0xa0;
         let (_, certificate, _) = der(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
@@ -55,13 +55,13 @@ impl CertificateFacts {
         Some(Self { version, not_before, not_after, key, common_name: common_name(subject) })
     }
 
-    /// Why it is not served, as what stands after "the certificate"; `None` where it is.
+    /// Returns why the certificate is not supported, as the words after "the certificate"; `None` if it is supported.
     pub(super) fn fault(&self) -> Option<String> {
         if self.version < 3 {
             return Some(format!("is of X.509 version {}, which has no names that clients verify", self.version));
         }
         let key = match self.key {
-            // A key of 2,048 bits may begin with a zero.
+            // A key of 2,048 bits may begin with a zero bit.
             PublicKey::Rsa(2_047..=4_096) | PublicKey::Curve("P-256" | "P-384") | PublicKey::Ed25519 => return None,
             PublicKey::Rsa(bits @ ..2_047) => return Some(format!("has an RSA key of {bits} bits, which is too weak")),
             PublicKey::Rsa(bits) => format!("an RSA key of {bits} bits"),
@@ -80,7 +80,7 @@ impl PublicKey {
         let (_, sort, parameters) = der(algorithm)?;
         Some(match sort {
             b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01" => {
-                // A bit string of whole bytes, which holds a sequence of modulus and exponent.
+                // The key is a bit string of whole bytes, which holds a sequence of modulus and exponent.
                 let numbers = der(rest)?.1.strip_prefix(b"\0")?;
                 let (_, modulus, _) = der(der(numbers)?.1)?;
                 let modulus = &modulus[modulus.iter().take_while(|byte| **byte == 0).count()..];
@@ -99,12 +99,12 @@ impl PublicKey {
     }
 }
 
-/// `notAfter` of an X.509 certificate, in seconds since 1970.
+/// Returns `notAfter` of an X.509 certificate, in seconds since 1970.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<i64> {
     CertificateFacts::of(certificate)?.not_after
 }
 
-/// The common name among the names of a subject.
+/// Returns the common name of a subject.
 fn common_name(mut sets: &[u8]) -> Option<String> {
     /// `id-at-commonName`, 2.5.4.3.
     const COMMON_NAME: &[u8] = b"\x06\x03\x55\x04\x03";
@@ -128,7 +128,7 @@ fn common_name(mut sets: &[u8]) -> Option<String> {
     found
 }
 
-/// Tag, content and rest of the first DER element.
+/// Splits off the first DER element: tag, content and rest.
 fn der(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&short, rest) = rest.split_first()?;
@@ -143,7 +143,7 @@ fn der(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// `UTCTime` and `GeneralizedTime` as certificates write them: `YYMMDDHHMMSSZ`, `YYYYMMDDHHMMSSZ`.
+/// Parses `UTCTime` and `GeneralizedTime` in the form of certificates: `YYMMDDHHMMSSZ`, `YYYYMMDDHHMMSSZ`.
 fn time_of(tag: u8, text: &[u8]) -> Option<i64> {
     const UTC_TIME: u8 = 0x17;
     const GENERALIZED_TIME: u8 = 0x18;
@@ -161,7 +161,7 @@ fn time_of(tag: u8, text: &[u8]) -> Option<i64> {
     };
     let (month, day) = (two(at)?, two(at + 2)?);
     let seconds = two(at + 4)? * 3600 + two(at + 6)? * 60 + two(at + 8)?;
-    // Days since 1970 of the proleptic Gregorian calendar, the year begun in March.
+    // Days since 1970 in the proleptic Gregorian calendar, with years that begin in March.
     let shifted = if month > 2 { year } else { year - 1 };
     let era = shifted.div_euclid(400);
     let of_era = shifted.rem_euclid(400);
@@ -198,13 +198,13 @@ mod tests {
         }
     }
 
-    /// An element of DER.
+    /// Returns a DER element.
     fn element(tag: u8, content: &[u8]) -> Vec<u8> {
         let length = u16::try_from(content.len()).unwrap().to_be_bytes();
         [&[tag, 0x82], &length[..], content].concat()
     }
 
-    /// A certificate with this version and key; its signature is of no interest.
+    /// Returns a certificate with this version and key, and an arbitrary signature.
     fn certificate(version: Option<u8>, algorithm: &[u8], key: &[u8]) -> Vec<u8> {
         let time = element(0x17, b"300101000000Z");
         let key = element(SEQUENCE, &[element(SEQUENCE, algorithm), element(0x03, &[b"\0", key].concat())].concat());

@@ -1,4 +1,4 @@
-//! Steps by table, then rotations simulated: replicas and API servers that lag, leaders that are replaced.
+//! Single steps in a table, then simulated rotations: replicas and API servers that lag, leaders that are replaced.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use rstest::rstest;
@@ -58,7 +58,7 @@ fn a_successor_serves_when_its_authority_is_known() {
     assert_eq!(after(promoted, RotationStep::Prune, 90).authorities.len(), 1);
 }
 
-/// Made unusable by hand, or by a restore of half a backup.
+/// Damaged by hand, or by restoring half of a backup.
 #[rstest]
 #[case::no_key("tls.key", None)]
 #[case::rubbish("tls.crt", Some("rubbish".to_owned()))]
@@ -72,7 +72,7 @@ fn what_cannot_serve_is_made_anew(#[case] key: &str, #[case] value: Option<Strin
     assert_eq!(Stored::read(&data, &names()).step(VALIDITY, false, at(0)), RotationStep::Make);
 }
 
-/// What replicas serve goes on being trusted, whether the Secret was deleted or spoilt.
+/// The served certificate stays trusted, whether the Secret was deleted or damaged.
 #[rstest]
 #[case::deleted(|data: &mut BTreeMap<String, String>| data.clear())]
 #[case::spoilt(|data: &mut BTreeMap<String, String>| drop(data.insert("ca.crt".to_owned(), "rubbish".to_owned())))]
@@ -115,7 +115,7 @@ fn no_key_of_an_authority_is_stored_and_none_is_printed() {
     assert!(!format!("{stored:?}").contains("PRIVATE"), "a debug line would give it away");
 }
 
-/// Whatever a replica serves is signed by an authority that the API server knows, though both are behind.
+/// Every served certificate is signed by an authority that the API server knows, although both lag.
 #[rstest]
 #[case::quick(1, 1)]
 #[case::replicas_lag(1, 12)]
@@ -128,7 +128,7 @@ fn no_handshake_fails_while_certificates_are_rotated(#[case] server_lag: u64, #[
     let mut published = (stored.bundle(), 0);
     let mut served = Vec::new();
     for second in 1..=900 {
-        // A new leader knows nothing but the Secret.
+        // A new leader knows only the Secret.
         if second % 64 == 0 {
             stored = reread(&stored);
             published.1 = second;
@@ -162,8 +162,8 @@ fn no_handshake_fails_while_certificates_are_rotated(#[case] server_lag: u64, #[
     assert!(served.len() >= 12, "{} certificates in ten times the validity of one", served.len());
 }
 
-/// The Secret is deleted at any second of a certificate's life, also while its successor waits: what is made then serves
-/// before what is served ends.
+/// The Secret is deleted at any second of a certificate's life, also while its successor waits: the new certificate is
+/// served before the old one expires.
 #[test]
 fn no_certificate_ends_unreplaced_whenever_the_secret_is_deleted() {
     const SETTLING: u64 = 15;
@@ -183,7 +183,7 @@ fn no_certificate_ends_unreplaced_whenever_the_secret_is_deleted() {
             if published.0 != stored.bundle() {
                 published = (stored.bundle(), second);
             }
-            // A replica that is five seconds behind serves it until then.
+            // A replica that lags by five seconds serves it until then.
             let until = stored.current().unwrap().until;
             assert!(at(second + 5) < until, "deleted at {deleted}, second {second}: nothing valid is served");
         }

@@ -1,4 +1,4 @@
-//! Reports in, Events due out.
+//! Reports in, due Events out.
 #![allow(clippy::expect_used)]
 
 use proptest::prelude::*;
@@ -36,7 +36,7 @@ impl Bench {
         self.queue.take(report, self.at(seconds))
     }
 
-    /// What is written by then, each time with success.
+    /// Returns the Events written by then, each with success.
     fn written(&mut self, seconds: u64) -> Vec<(String, i32, String)> {
         let now = self.at(seconds).tick;
         let mut out = Vec::new();
@@ -83,7 +83,8 @@ fn another_reason_and_another_object_are_other_events() {
     assert_eq!(bench.written(0), [event("db", 1, "a"), event("db", 1, "b"), event("web", 1, "c"), event("db", 1, "d")]);
 }
 
-/// A guest that is created, denied and created again by a controller has another UID each time; one whose word changes has not.
+/// A guest that a controller creates again after each denial has a new UID each time; one whose note changes keeps its
+/// UID.
 #[test]
 fn a_storm_of_one_namespace_is_cut_off_and_forgiven() {
     let mut bench = Bench::new();
@@ -96,7 +97,7 @@ fn a_storm_of_one_namespace_is_cut_off_and_forgiven() {
     assert_eq!(storm(&mut bench, 10, 500..600), 5);
     bench.written(10);
 
-    // One object's share: ten at once, then one each half minute.
+    // The share of one object: a burst of ten, then one each half minute.
     let mut bench = Bench::new();
     bench.queue(0, report("db", Reason::NoTarget, "x"));
     let mut writes = bench.written(0).len();
@@ -107,7 +108,7 @@ fn a_storm_of_one_namespace_is_cut_off_and_forgiven() {
     assert!((15..=22).contains(&writes), "{writes} writes in five minutes of one object");
 }
 
-/// The guests of one namespace, forged or real, are all the storm there is: others are written of as if it were not.
+/// A storm of guests of one namespace, forged or real, does not affect the Events of others.
 #[test]
 fn no_namespace_uses_up_what_another_may_write() {
     let mut bench = Bench::new();
@@ -123,8 +124,8 @@ fn no_namespace_uses_up_what_another_may_write() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
-    /// Some namespaces storm for ever, each with as many objects and reasons as it likes. One that keeps to its budget has
-    /// each of its Events written within a turn of all.
+    /// Some namespaces storm forever, with any number of objects and reasons. A namespace that keeps to its budget has
+    /// each of its Events written within one turn of all.
     #[test]
     fn a_namespace_with_few_events_is_not_starved_by_busy_ones(
         loud in 1_usize..30,

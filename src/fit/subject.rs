@@ -59,7 +59,7 @@ pub struct AfterStart {
 /// The rule by which the first migration uses the start node's host model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostModelRule {
-    /// It is not asked for: the guest has another CPU mode, or its pod looks as if it had migrated before.
+    /// Nothing is added: the guest has another CPU mode, or its pod looks as if it had migrated before.
     NotAsked,
     /// Model and required features are copied; if the label is missing, nothing is copied (KubeVirt 1.6.0 and
     /// later).

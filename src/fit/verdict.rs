@@ -126,7 +126,7 @@ impl Verdict {
         self.findings.iter().any(|finding| finding.check.doubts_labels())
     }
 
-    /// Whether something was found that is reported whatever the policy's `warn` says.
+    /// Whether there is a finding that is reported regardless of the policy's `warn`.
     #[must_use]
     pub(crate) fn is_always_reported(&self) -> bool {
         self.findings.iter().any(|finding| finding.check.spec().always_reported)

@@ -1,4 +1,4 @@
-//! Who asks for what nodes lack: a field of the guest, or something beside it that a person may not have thought of.
+//! The authors of the demands that nodes do not meet: a field of the guest, or a less visible source.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +12,16 @@ use crate::fit::placement::AffinityRule;
 pub(super) const SPEC: CheckSpec =
     CheckSpec { id: Check::AskedBy, word: "asked-by", always_reported: false, applies_to_launcher_pods: false, find };
 
-/// What one author asks for and nodes do not meet.
+/// The demands of one author that nodes do not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedBy {
     /// The author.
     pub author: Author,
-    /// Entries of the selector that a nearest node lacks, by key.
+    /// Selector entries that a nearest node lacks, by key.
     pub entries: Vec<(String, String)>,
-    /// Conditions of the required node affinity that a node fails which meets every entry.
+    /// Conditions of the required node affinity that a node fails which meets every selector entry.
     pub rules: Vec<AffinityRule>,
-    /// Whether who sends the judged object sees the author in it.
+    /// Whether the author is visible in the judged object to its sender.
     pub in_sight: bool,
 }
 
@@ -38,7 +38,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let mut known = BTreeSet::new();
     let entries = judgement.nearest().iter().flat_map(Nearest::to_blame);
-    // A failing virt-handler is a fault of the node; every launcher asks for a working one.
+    // An unready virt-handler is a fault of the node: every launcher requires a ready one.
     let entries = entries.filter(|(key, _)| Family::of(key) != Family::Schedulable);
     for entry in entries.filter(|entry| known.insert(*entry)) {
         if let Some(asked) = authors.of_entry(&entry.0).filter(|asked| matters(judgement, &entry.0, asked)) {
@@ -48,8 +48,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     groups.into_iter().map(|(asked, by)| Finding::note(Check::AskedBy, asked.field, Detail::AskedBy(by))).collect()
 }
 
-/// Whether an entry has to do with what was found: that a guest does not start on nodes of another architecture than the
-/// cluster's default is not what leaves it too few nodes to go to.
+/// Whether an entry is related to the impact. An architecture from the cluster's defaults is not, if the guest
+/// only has too few migration targets.
 fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &AskedAt) -> bool {
     let is_default = matches!(
         asked.author,
@@ -59,7 +59,7 @@ fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &AskedAt) -> bool {
     is_of_interest || Family::of(key).is_cpu() || !is_default
 }
 
-/// What an author asks for, among that of all.
+/// Returns the group of an author, and adds it if it is new.
 fn group<'g>(groups: &'g mut Vec<(AskedAt, AskedBy)>, asked: &AskedAt) -> &'g mut AskedBy {
     let at = groups.iter().position(|(known, _)| known == asked).unwrap_or(groups.len());
     if at == groups.len() {

@@ -1,6 +1,6 @@
-//! What had to be assumed: a version that nothing names, an object that is not known.
+//! Assumptions: a version that no object names, an object that is not known.
 //!
-//! Known from outside the nodes: it comes as a note of the judgement.
+//! The findings do not depend on the nodes: they are notes of the judgement.
 
 use super::{Check, CheckSpec};
 

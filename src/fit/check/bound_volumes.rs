@@ -1,7 +1,8 @@
-//! Volumes that can be used on some of the nodes that fit only.
+//! Volumes that can be used only on some of the fitting nodes.
 //!
-//! Mirrors the scheduler's plugin `VolumeBinding`. Which volumes there are changes while guests live: they are named, not judged; whether an act that ends
-//! the guest leaves it a node to start on is judged by them as well ([`Subject::known_starts`]).
+//! Mirrors the scheduler's plugin `VolumeBinding`. A guest's volumes change while it runs, so they are
+//! reported, not judged. [`Subject::known_starts`] considers them too, when an action would stop the guest and
+//! it has to start again.
 //!
 //! [`Subject::known_starts`]: crate::fit::subject::Subject::known_starts
 
@@ -16,23 +17,23 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// Volumes that keep the guest off nodes that fit.
+/// The volumes that keep the guest off fitting nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundVolumes {
-    /// How many nodes fit.
+    /// Number of fitting nodes.
     pub fitting: usize,
     /// The volumes that cannot be used on all of them.
     pub volumes: Vec<UsableOn>,
 }
 
-/// Where a volume can be used.
+/// The nodes on which a volume can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsableOn {
     /// Its name in the guest's specification.
     pub volume: String,
     /// The PersistentVolume behind it.
     pub persistent_volume: String,
-    /// The nodes that fit and on which it can be used, by name.
+    /// The fitting nodes on which it can be used, by name.
     pub nodes: Vec<String>,
 }
 

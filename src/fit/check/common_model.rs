@@ -1,6 +1,6 @@
-//! What the policy's common model means for the guest.
+//! The effect of the policy's common model on the guest.
 //!
-//! Known from outside the nodes: it comes as a note of the judgement.
+//! The findings do not depend on the nodes: they are notes of the judgement.
 
 use super::{Check, CheckSpec};
 

@@ -1,4 +1,4 @@
-//! The same label required and forbidden: accepted by KubeVirt, never schedulable.
+//! A label that is both required and forbidden: accepted by KubeVirt, never schedulable.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -12,12 +12,12 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// An entry that is asked for and forbidden.
+/// A selector entry whose key the affinity forbids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
     /// The label key.
     pub key: String,
-    /// The value asked for.
+    /// The required value.
     pub value: String,
 }
 

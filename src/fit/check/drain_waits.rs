@@ -1,8 +1,8 @@
-//! A drain of the node waits for a guest that can go nowhere, or that no eviction migrates: its eviction strategy asks for a
-//! migration.
+//! A drain of the node waits for a guest that has no target, or that no eviction migrates: its eviction
+//! strategy requires a migration.
 //!
-//! Mirrors `pod-eviction-admitter.go`: with `LiveMigrate` the eviction is refused until the guest has left, and one that is not
-//! `IsMigratable` is not migrated.
+//! Mirrors `pod-eviction-admitter.go`: with `LiveMigrate` the eviction is refused until the guest has left,
+//! and a guest that is not `IsMigratable` is not migrated.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::Author;
@@ -23,11 +23,11 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 pub struct DrainWaits {
     /// The node that it runs on.
     pub node: String,
-    /// Who asks for the strategy `LiveMigrate`.
+    /// The author of the strategy `LiveMigrate`.
     pub author: Author,
-    /// Whether there is no other node at all.
+    /// Whether the cluster has no other node.
     pub single_node: bool,
-    /// It has nodes to go to, and this status of `LiveMigratable`, empty where there is none, keeps it from being migrated.
+    /// The status of `LiveMigratable`, empty if there is none, if it alone prevents the migration.
     pub undecided: Option<String>,
 }
 

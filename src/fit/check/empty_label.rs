@@ -1,7 +1,8 @@
-//! A capability label without a value: the nodes can do it and say so, and the guest asks for `true`.
+//! A capability label without a value: the nodes have the capability and the label, and the guest selects the
+//! value `true`.
 //!
-//! Mirrors `nodeselectorrenderer.go`, which asks `true` since KubeVirt 1.5.0, and `node_labeller.go`, which writes the
-//! empty text until 1.5.2.
+//! Mirrors `nodeselectorrenderer.go`, which selects `true` since KubeVirt 1.5.0, and `node_labeller.go`, which
+//! writes the empty text until 1.5.2.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -15,14 +16,14 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// A label that is there with an empty value.
+/// A label with an empty value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmptyLabel {
     /// The label key.
     pub key: String,
-    /// The nodes that have it so, by name.
+    /// The nodes with the empty value, by name.
     pub nodes: Vec<String>,
-    /// The nodes that do not have it at all, by name.
+    /// The nodes that lack the label, by name.
     pub without: Vec<String>,
 }
 

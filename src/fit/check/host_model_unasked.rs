@@ -1,7 +1,9 @@
-//! A feature that a host-model guest asks for itself hides the host model of its node from its first migration.
+//! A feature that a host-model guest requires itself hides the host model of its node from its first
+//! migration.
 //!
-//! Mirrors `prepareNodeSelectorForHostCpuModel` of `migration.go`: any `cpu-feature` key of the launcher is taken for the trace
-//! of an earlier migration, and then nothing is copied from the node. Libvirt goes by the guest's whole CPU all the same.
+//! Mirrors `prepareNodeSelectorForHostCpuModel` of `migration.go`: any `cpu-feature` key of the launcher is
+//! taken for the trace of an earlier migration, and then nothing is copied from the node. Libvirt still
+//! compares the guest's whole CPU.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::bits::Bits;
@@ -19,20 +21,21 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// Nodes that fit and lack some of the host model that KubeVirt does not ask for.
+/// Fitting nodes that lack entries of the host model that KubeVirt does not select.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostModelUnasked {
-    /// The node whose host model it is: where the guest runs, or where it may start.
+    /// The node with that host model: where the guest runs, or where it may start.
     pub node: String,
-    /// Whether it runs there.
+    /// Whether the guest runs there.
     pub runs: bool,
-    /// The entries by which it looks as if it had migrated: its own.
+    /// The guest's own entries that look like those of an earlier migration.
     pub asked: Vec<(String, String)>,
-    /// The nodes that fit and lack something, by name, and what each lacks; without those whose libvirt provides the guest's CPU.
+    /// The fitting nodes that lack entries, by name, with those entries; without nodes whose libvirt provides
+    /// the guest's CPU.
     pub doubtful: Vec<(String, Vec<(String, String)>)>,
-    /// The nodes that fit and lack nothing, by name.
+    /// The fitting nodes that lack none, by name.
     pub sound: Vec<String>,
-    /// How many nodes fit and are in no doubt.
+    /// Number of fitting nodes that are not doubtful.
     pub certain: usize,
 }
 
@@ -58,7 +61,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     found.map(finding).into_iter().collect()
 }
 
-/// The start node from which the most nodes are doubtful.
+/// Returns the finding for the start node with the most doubtful nodes.
 fn starts(judgement: &Judgement<'_, '_>) -> Option<HostModelUnasked> {
     let classes = judgement.fleet.split_by_class(&judgement.passes.fitting);
     let found = classes.into_iter().filter_map(|(class, nodes)| {

@@ -1,4 +1,5 @@
-//! Libvirt refused the last migration: the only trace of the guest's real CPU, and better evidence than any label.
+//! Libvirt refused the last migration: the only trace of the guest's real CPU, and better evidence than any
+//! label.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -13,14 +14,14 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// What libvirt said of the last migration.
+/// Libvirt's refusal of the last migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibvirtRefused {
-    /// The node that was tried; empty where it is not known.
+    /// The target of that migration; empty if it is not known.
     pub target: String,
-    /// Libvirt's words.
+    /// The message of libvirt.
     pub reason: String,
-    /// Whether it names features as missing, and no node has a label for any of them.
+    /// Whether the message names missing features and no node has a label for any of them.
     pub unlabelled: bool,
 }
 
@@ -34,7 +35,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     };
     vec![Finding {
         remedies: remedy::after_refusal(judgement),
-        // It stands in the status of the VMI, which the judged object need not be.
+        // The source is the status of the VMI, which the judged object need not be.
         ..Finding::note(Check::LibvirtRefused, "", Detail::LibvirtRefused(detail))
     }]
 }

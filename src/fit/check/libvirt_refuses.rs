@@ -1,5 +1,5 @@
-//! Libvirt was asked, and refuses the guest's CPU on nodes that fit by labels, or says that they do not have what its start asks
-//! for: no label and no cordon is the cause.
+//! Libvirt refuses the guest's CPU on nodes that fit by labels, or reports that they do not provide the CPU
+//! that its start requires. Neither a label nor a cordon is the cause.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;

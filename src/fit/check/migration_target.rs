@@ -1,4 +1,5 @@
-//! No node, or one, is left to migrate to: of a guest that runs, now; of one that is to start, from a node it may start on.
+//! At most one node is left to migrate to: for a running guest now, for one that is to start from a node where
+//! it may start.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -17,37 +18,38 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 /// Too few nodes to migrate to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoTarget {
-    /// It runs, and no node offers these CPU entries of its target's selector.
+    /// The guest runs, and no node offers these CPU entries of its target's selector.
     Nowhere(Vec<(String, String)>),
-    /// It runs, and there is no other node.
+    /// The guest runs, and there is no other node.
     NoOtherNode {
         /// Whether there are nodes of another architecture.
         has_others: bool,
     },
-    /// It runs, and none of the nodes judged takes it.
+    /// The guest runs, and none of the judged nodes takes it.
     None {
-        /// How many were judged.
+        /// Number of judged nodes.
         judged: usize,
-        /// Whether there are nodes of another architecture, which were not.
+        /// Whether there are nodes of another architecture, which were not judged.
         has_others: bool,
         /// Whether it comes from another cluster, so that no node here is its source.
         from_elsewhere: bool,
-        /// Whether no node's CPU labels fit: it will not pass by itself.
+        /// Whether no node's CPU labels fit: the cause is not temporary.
         lasting: bool,
         /// Whether a node meets the selector and fails the node affinity.
         by_affinity: bool,
     },
-    /// It runs, and libvirt, which was asked, refuses it on these nodes, the only ones that fit by labels.
+    /// The guest runs, and libvirt refuses it on these nodes, the only ones that fit by labels.
     LibvirtRefuses(Vec<String>),
-    /// It runs, and this node alone is left.
+    /// The guest runs, and this is its only target.
     One(String),
-    /// It is to start: for each number of nodes that it could go to, from how many start nodes; fewest first.
+    /// The guest is to start: it would have too few targets from some start nodes.
     ByStart {
         /// Its CPU mode.
         mode: CpuMode,
-        /// The start nodes by how many targets they leave.
+        /// The start nodes by the number of targets that they leave, fewest first.
         targets: Vec<(usize, Vec<String>)>,
-        /// Whether the mode has a part in it: from a start node it could go to fewer nodes than all the others it may start on.
+        /// Whether the CPU mode contributes: from a start node the guest would have fewer targets than there
+        /// are other start nodes.
         mode_decides: bool,
     },
 }

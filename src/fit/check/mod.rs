@@ -1,8 +1,8 @@
-//! The checks: what is looked for in a judgement. One file each, in the order in which findings are reported.
+//! The checks of a judgement: one file each, in the order in which findings are reported.
 //!
-//! A check is found by [`CheckSpec::find`]; [`ALL`] lists them, and nothing else does. What is known from outside the
-//! nodes (no pod would be created, a version had to be assumed, a policy's common model) comes as notes, which the verdict
-//! reports at the place of their check.
+//! [`ALL`] lists them, and [`CheckSpec::find`] runs one. Findings that do not depend on the nodes (no pod
+//! would be created, a version had to be assumed, a policy's common model) are notes, which the verdict
+//! reports at the position of their check.
 
 mod asked_by;
 mod assumed;
@@ -61,19 +61,20 @@ use super::outcome::{Impact, Outcome, Unknown};
 use super::remedy::Remedy;
 use super::subject::{NotMigratable, UnmetAtStart};
 
-/// A check, and how it is used.
+/// A check and its properties.
 #[derive(Debug)]
 pub struct CheckSpec {
-    /// Which.
+    /// The check.
     pub id: Check,
-    /// As JSON spells it.
+    /// The name in JSON.
     pub word: &'static str,
-    /// Reported whatever the policy's `warn` says: without it the rest of an answer would mislead, or a guest that runs
-    /// is in danger.
+    /// Whether it is reported regardless of the policy's `warn`: without it the rest of an answer would
+    /// mislead, or a running guest is in danger.
     pub always_reported: bool,
-    /// Also looked for in launcher pods that fit, which are admitted without further work where nothing is found.
+    /// Whether it also runs for launcher pods that fit, which are admitted without further work if nothing is
+    /// found.
     pub applies_to_launcher_pods: bool,
-    /// What is found; nothing where all is well.
+    /// The function that runs the check; it returns nothing if there is no problem.
     pub find: fn(&Judgement<'_, '_>) -> Vec<Finding>,
 }
 
@@ -92,88 +93,90 @@ macro_rules! checks {
 }
 
 checks! {
-    /// Node labels are missing altogether, or the objects a judgement needs.
+    /// All node labels are missing, or objects that a judgement needs.
     Unknown = unknown,
     /// KubeVirt would create no pod.
     NoPod = no_pod,
-    /// KubeVirt refuses to migrate it.
+    /// KubeVirt refuses to migrate the guest.
     NotMigratable = not_migratable,
     /// No node takes the guest at start.
     StartNode = start_node,
-    /// No node, or one, is left to migrate to.
+    /// At most one node is left to migrate to.
     MigrationTarget = migration_target,
-    /// Where it starts decides where it can go.
+    /// The start node decides which targets the guest has.
     StartOutlook = start_outlook,
-    /// Who asks for what nodes lack.
+    /// The authors of the demands that nodes do not meet.
     AskedBy = asked_by,
-    /// A node's own host model is not usable there by name.
+    /// The host model of a node is not usable there by name.
     OwnHostModel = own_host_model,
     /// The guest's own feature hides its node's host model from its migration.
     HostModelUnasked = host_model_unasked,
-    /// The labels of its own node give its migration no CPU requirement, or an ambiguous one.
+    /// The labels of the guest's own node add no CPU requirement to its migration, or an ambiguous one.
     SourceLabels = source_labels,
-    /// It takes its node's own CPU, or asks for no CPU vendor, and the nodes that fit are unlike each other.
+    /// The guest uses its node's own CPU, or selects no CPU vendor, and the hardware of the fitting nodes
+    /// differs.
     UnlikeHosts = unlike_hosts,
-    /// kube-scheduler goes by pods as well.
+    /// kube-scheduler considers pods as well.
     PodRules = pod_rules,
-    /// Its volumes can be used on some of the nodes that fit only.
+    /// The guest's volumes can be used only on some of the fitting nodes.
     BoundVolumes = bound_volumes,
-    /// A model that it inherited is not known to its own node any more.
+    /// A model that the guest inherited is no longer listed by its own node.
     StaleModel = stale_model,
-    /// A drain of its node waits for it.
+    /// A drain of its node waits for the guest.
     DrainWaits = drain_waits,
     /// A running guest's own node no longer meets its pod's selector or affinity.
     OwnNode = own_node,
-    /// Libvirt refused the last migration, whatever the labels say.
+    /// Libvirt refused the last migration, regardless of the labels.
     LibvirtRefused = libvirt_refused,
-    /// Libvirt was asked, and refuses the guest on nodes that fit by labels.
+    /// Libvirt refuses the guest on nodes that fit by labels.
     LibvirtRefuses = libvirt_refuses,
     /// The launcher is outdated: the next migration crosses QEMU versions.
     OutdatedLauncher = outdated_launcher,
-    /// Its VM waits for a restart: edits of it do not reach the running guest.
+    /// The guest's VM waits for a restart: edits of it do not reach the running guest.
     RestartRequired = restart_required,
-    /// The model is known to nodes, but usable on none.
+    /// Nodes list the model, but none can run it.
     ModelKnownNotUsable = model_not_usable,
-    /// The model leaves out a large part of the nodes that could take the guest.
+    /// The model excludes a large part of the nodes that could take the guest.
     ModelCoverage = model_coverage,
-    /// KubeVirt's list of obsolete models keeps labels off the nodes.
+    /// KubeVirt's list of obsolete models withholds labels from the nodes.
     ModelWithheld = model_withheld,
     /// The demand contradicts itself.
     Contradiction = contradiction,
-    /// A capability label has no value where one is asked for.
+    /// A capability label has an empty value, but the guest selects another.
     EmptyLabel = empty_label,
     /// Nodes of another architecture are not judged.
     OtherArchitecture = other_architecture,
-    /// A node fits, though its Ready condition says otherwise.
+    /// A node fits, although its `Ready` condition is not `True`.
     NotReady = not_ready,
-    /// What had to be assumed.
+    /// An assumption of the judgement.
     Assumed = assumed,
     /// The policy's common model.
     CommonModel = common_model,
 }
 
 impl Check {
-    /// The check itself.
+    /// Returns the properties of the check.
     #[must_use]
     pub fn spec(self) -> &'static CheckSpec {
-        // The macro declares both in one order.
+        // The macro declares both in the same order.
         &ALL[self as usize]
     }
 
-    /// As JSON spells it.
+    /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.spec().word
     }
 
-    /// Whether a note of it is worth saying of such an outcome: what KubeVirt's list of obsolete models withholds is, where too few
-    /// nodes take the guest.
+    /// Whether its notes are reported with such an outcome: those about KubeVirt's list of obsolete models
+    /// only if there is an impact.
     #[must_use]
     pub(super) fn is_noted_of(self, outcome: &Outcome) -> bool {
         self != Self::ModelWithheld || outcome.impact().is_some()
     }
 
-    /// Whether it finds what may keep the guest off a node that fits by labels: where it does, "fits" alone would mislead.
+    /// Whether it finds reasons that may keep the guest off nodes that fit by labels, so that "fits" alone
+    /// would mislead.
     #[must_use]
     pub(crate) fn doubts_labels(self) -> bool {
         matches!(
@@ -189,35 +192,35 @@ impl Check {
     }
 }
 
-/// One thing that was found about a guest.
+/// A result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Which check found it.
+    /// The check.
     pub check: Check,
-    /// How bad it is; `None` for a note.
+    /// The severity; `None` for a note.
     pub impact: Option<Impact>,
-    /// The field of the judged object that is to blame, as a path; may be empty.
+    /// The path of the field of the judged object that causes it; may be empty.
     pub field: String,
-    /// What was found.
+    /// The data of the finding.
     pub detail: Detail,
-    /// What would cure it, the least harmful first.
+    /// The remedies, least harmful first.
     pub remedies: Vec<Remedy>,
 }
 
 impl Finding {
-    /// A note: something to say that is no impact by itself.
+    /// Creates a note: a finding without an impact of its own.
     #[must_use]
     pub fn note(check: Check, field: impl Into<String>, detail: Detail) -> Self {
         Self { check, impact: None, field: field.into(), detail, remedies: Vec::new() }
     }
 
-    /// A note in words of its own: of what lies outside the nodes.
+    /// Creates a note with this text, about something that does not depend on the nodes.
     #[must_use]
     pub(crate) fn noted(check: Check, field: impl Into<String>, words: impl Into<String>) -> Self {
         Self::note(check, field, Detail::Noted(words.into()))
     }
 
-    /// The words of a note that has words of its own.
+    /// Returns the text of a note that was created with one.
     #[must_use]
     pub fn words(&self) -> Option<&str> {
         match &self.detail {
@@ -227,66 +230,66 @@ impl Finding {
     }
 }
 
-/// What was found, as data: the words are made of it elsewhere.
+/// The data of a finding, which `say` renders as sentences.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// Nothing can be judged.
+    /// No judgement is possible.
     Unknown(Unknown),
-    /// One sentence, of something that lies outside the nodes.
+    /// A sentence about something that does not depend on the nodes.
     Noted(String),
-    /// No node takes it at start.
+    /// No node takes the guest at its start.
     NoStartNode(NoStartNode),
     /// Too few nodes to migrate to.
     NoTarget(NoTarget),
-    /// Where it starts decides where it can go.
+    /// The start node decides which targets the guest has.
     StartOutlook(StartOutlook),
-    /// Who asks for what nodes lack.
+    /// The authors of the demands that nodes do not meet.
     AskedBy(AskedBy),
-    /// A node's own host model is not usable there by name.
+    /// The host model of a node is not usable there by name.
     OwnHostModel(OwnHostModel),
-    /// Nodes fit and lack some of the host model that is not asked for.
+    /// Fitting nodes that lack entries of a host model that is not selected.
     HostModelUnasked(HostModelUnasked),
-    /// What is odd about the labels of the node that it leaves.
+    /// The unusual labels of the node that the guest leaves.
     SourceLabels(SourceLabels),
-    /// Nodes that fit and are unlike each other, of a guest that takes its node's own CPU.
+    /// Fitting nodes with different hardware, for a guest that uses its node's own CPU.
     UnlikeHosts(UnlikeHosts),
-    /// Its pod asks for no CPU vendor, and nodes of several fit.
+    /// Fitting nodes of several CPU vendors, for a guest that selects no vendor.
     UnlikeVendors(UnlikeVendors),
     /// Rules that kube-scheduler decides by the pods on the nodes.
     PodRules(PodRules),
-    /// Volumes that keep it off nodes that fit.
+    /// The volumes that keep the guest off fitting nodes.
     BoundVolumes(BoundVolumes),
-    /// A model that its own node does not know any more.
+    /// A model that the guest's own node no longer lists.
     StaleModel(StaleModel),
-    /// A drain of its node waits for it.
+    /// A drain of its node waits for the guest.
     DrainWaits(DrainWaits),
-    /// Its own node does not meet its pod.
+    /// The guest's own node does not meet its pod.
     OwnNode(OwnNode),
-    /// KubeVirt refuses to migrate it.
+    /// KubeVirt refuses to migrate the guest.
     NotMigratable(NotMigratable),
-    /// Libvirt refused it.
+    /// Libvirt refused the last migration.
     LibvirtRefused(LibvirtRefused),
-    /// Libvirt refuses it on these nodes, which fit by labels.
+    /// Libvirt refuses the guest on these nodes, which fit by labels.
     LibvirtRefuses(Vec<(String, Incompatible)>),
-    /// A start on these nodes, which fit by labels, would fail, as libvirt there says.
+    /// A start on these nodes, which fit by labels, would fail according to their libvirt.
     FailsAtStart(Vec<(String, Vec<UnmetAtStart>)>),
     /// The launcher is outdated.
     OutdatedLauncher,
-    /// Its VM waits for a restart.
+    /// The guest's VM waits for a restart.
     RestartRequired,
-    /// A model that nodes know and cannot run.
+    /// A model that nodes list but cannot run.
     KnownNotUsable(KnownNotUsable),
     /// A model that many nodes cannot run.
     ModelCoverage(ModelCoverage),
-    /// A model, or host models, that KubeVirt's list of obsolete models keeps out.
+    /// A model, or host models, withheld by KubeVirt's list of obsolete models.
     Withheld(WithheldModel),
     /// A demand that contradicts itself.
     Contradiction(Contradiction),
-    /// A label without a value.
+    /// A label with an empty value.
     EmptyLabel(EmptyLabel),
     /// Nodes of another architecture.
     OtherArchitectures(OtherArchitectures),
-    /// These nodes fit and are not ready.
+    /// Fitting nodes that are not ready.
     NotReady(Vec<String>),
 }
 

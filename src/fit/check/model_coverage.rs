@@ -1,4 +1,4 @@
-//! A named model leaves out a large part of the nodes that could take the guest otherwise, though it fits on the rest.
+//! A named model that fits some nodes and excludes a large part of those that could take the guest otherwise.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::Author;
@@ -15,8 +15,8 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// A part is large from one in this many on: where a third of the nodes is left out, each of the rest must take half as much again,
-/// which is more than clusters keep free for the loss of a node.
+/// The smallest large part, as one in this many: if a third of the nodes is excluded, each of the rest must
+/// take half as much again, which is more than clusters keep free for the loss of a node.
 const LARGE: usize = 3;
 
 /// A model that many nodes cannot run.
@@ -24,11 +24,11 @@ const LARGE: usize = 3;
 pub struct ModelCoverage {
     /// The model.
     pub model: String,
-    /// How many nodes could take the guest whatever its model.
+    /// Number of nodes that could take the guest with any model.
     pub open: usize,
-    /// Those of them that cannot run the model, by name.
+    /// The nodes among them that cannot run the model, by name.
     pub left_out: Vec<String>,
-    /// Whose model it is; `None` where that is not known.
+    /// The author of the model; `None` if it is not known.
     pub author: Option<Author>,
 }
 

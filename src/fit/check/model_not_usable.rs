@@ -1,4 +1,4 @@
-//! A named model that nodes know but cannot run: manuals send users to those labels.
+//! A named model that nodes list but cannot run: manuals point users to those labels.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -12,14 +12,14 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// A model that stands in `cpu-model-migration` labels alone.
+/// A model that is named by `cpu-model-migration` labels only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownNotUsable {
     /// The model.
     pub model: String,
-    /// How many nodes know it.
+    /// Number of nodes that list it.
     pub known: usize,
-    /// The number of nodes judged.
+    /// Number of all nodes.
     pub total: usize,
 }
 

@@ -1,7 +1,8 @@
-//! KubeVirt's list of obsolete CPU models keeps a model's labels, or nodes by their host model, out of the guest's reach.
+//! Labels of a model, or nodes by their host model, that KubeVirt's list of obsolete CPU models withholds from
+//! the guest.
 //!
-//! That a model is withheld is known from outside the nodes, and comes as a note of the judgement; obsolete host models are
-//! labelled (`node-labeller.kubevirt.io/obsolete-host-model`).
+//! A withheld model does not depend on the nodes, and is a note of the judgement; nodes with an obsolete host
+//! model have a label (`node-labeller.kubevirt.io/obsolete-host-model`).
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -16,22 +17,23 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// What the list keeps out.
+/// The models or nodes that the list withholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WithheldModel {
-    /// The labels of a model that the guest asks for.
+    /// The labels of a model that the guest requires.
     Model {
         /// The model.
         model: String,
         /// The list.
         by: Obsolete,
     },
-    /// The labels of a model that the guest asks for and that nodes have yet: the guest fits until the labeller has been by.
+    /// The labels of a model that the guest requires and that nodes still have: the guest fits until the
+    /// labeller runs again.
     Still {
         /// The model.
         model: String,
     },
-    /// Nodes whose host model is in the list: guests with host-model avoid them.
+    /// Nodes whose host model is in the list: host-model guests avoid them.
     HostModels {
         /// The nodes, by name.
         nodes: Vec<String>,
@@ -41,11 +43,11 @@ pub enum WithheldModel {
 /// A list of obsolete models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obsolete {
-    /// That of the KubeVirt custom resource.
+    /// The list of the KubeVirt custom resource.
     Configured,
-    /// The same where a HyperConverged writes that resource.
+    /// The list of the KubeVirt custom resource, which a HyperConverged resource manages.
     HyperConverged,
-    /// The one built into KubeVirt.
+    /// The list built into KubeVirt.
     BuiltIn,
 }
 
@@ -64,7 +66,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     out
 }
 
-/// Nodes are labelled with what the guest asks for: the list was edited a moment ago, or the labels are frozen.
+/// Finds withheld models that nodes still have labels for: the list was edited a moment ago, or the labels are
+/// frozen.
 fn still_there(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
     if subject.withheld.is_empty() {

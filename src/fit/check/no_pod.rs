@@ -1,6 +1,6 @@
-//! KubeVirt would create no pod for the guest: nothing is there to be placed.
+//! KubeVirt would create no pod for the guest.
 //!
-//! Known from outside the nodes: it comes as a note of the judgement.
+//! The findings do not depend on the nodes: they are notes of the judgement.
 
 use super::{Check, CheckSpec};
 

@@ -1,4 +1,5 @@
-//! KubeVirt refuses to migrate the guest, whatever the labels say: condition `LiveMigratable` of its VMI is False.
+//! KubeVirt refuses to migrate the guest, regardless of the labels: condition `LiveMigratable` of its VMI is
+//! False.
 //!
 //! Mirrors `isMigratable` of `migration-create-admitter.go`.
 

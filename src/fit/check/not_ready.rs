@@ -1,4 +1,4 @@
-//! A node fits, though its Ready condition says otherwise: the scheduler goes by taints.
+//! A node fits, although its `Ready` condition is not `True`: the scheduler uses taints instead.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;

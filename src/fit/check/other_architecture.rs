@@ -1,4 +1,4 @@
-//! Nodes of another architecture are no neighbours: they are counted in one line, and nowhere else.
+//! Nodes of another architecture are no candidates: only this check counts them.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,17 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// Nodes of other architectures than the guest's.
+/// The nodes of architectures other than the guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherArchitectures {
-    /// The guest's.
+    /// The architecture of the guest.
     pub wanted: String,
-    /// Whether no node is of that one, the node it must leave included.
+    /// Whether no node has the guest's architecture, the node that it leaves included.
     pub none_wanted: bool,
-    /// The only node of that one, the node it must leave included.
+    /// The only node of the guest's architecture, the node that it leaves included; `None` if there is not
+    /// exactly one.
     pub only: Option<String>,
-    /// How many nodes are of each of the others.
+    /// Number of nodes of each other architecture.
     pub counts: BTreeMap<String, usize>,
 }
 

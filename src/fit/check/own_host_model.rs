@@ -1,7 +1,8 @@
 //! The named model is the host model of nodes that cannot run it by that name.
 //!
-//! Libvirt describes a host as a model, more features and fewer: a host model is a name, and no promise that the model as a
-//! whole is usable. Mirrors `node_labeller.go`, which writes `host-model-cpu` and `cpu-model` from different sources.
+//! Libvirt describes a host as a model with features added and removed: a host model does not promise that the
+//! whole named model is usable. Mirrors `node_labeller.go`, which writes `host-model-cpu` and `cpu-model` from
+//! different sources.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -22,9 +23,9 @@ pub struct OwnHostModel {
     pub model: String,
     /// The nodes of the guest's architecture on which it is usable, by name.
     pub usable: Vec<String>,
-    /// How many nodes of its architecture there are.
+    /// Number of nodes of its architecture.
     pub total: usize,
-    /// The nodes whose host model it is and which cannot run it by name.
+    /// The nodes with this host model that cannot run it by name.
     pub unusable: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
-//! A running guest's own node no longer meets its pod's selector or affinity: a kubelet that restarts fails the guest.
+//! A running guest's own node no longer meets its pod's selector or affinity: a restarting kubelet fails the
+//! guest.
 //!
-//! Mirrors the kubelet's `HandlePodAdditions` and `generalFilter`, by which it admits its pods again.
+//! Mirrors the kubelet's `HandlePodAdditions` and `generalFilter`, which admit existing pods again.
 
 use std::collections::BTreeMap;
 
@@ -23,15 +24,16 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 pub struct OwnNode {
     /// The node.
     pub node: String,
-    /// The selector entries it does not meet, by key.
+    /// The selector entries that it does not meet, by key.
     pub missing: Vec<(String, String)>,
-    /// The missing entries whose key the node has with another value, and that value.
+    /// For the missing entries whose key the node has: the node's value.
     pub has: BTreeMap<String, String>,
-    /// The conditions of the required affinity it does not meet.
+    /// The conditions of the required affinity that it does not meet.
     pub affinity: Vec<AffinityRule>,
 }
 
-/// Whether the guest's own node no longer meets the selector of the pod that runs there.
+/// Returns a finding if the guest's own node no longer meets the selector or affinity of the pod that runs
+/// there.
 #[must_use]
 pub(crate) fn own_node(subject: &Subject<'_>, fleet: &Fleet) -> Option<Finding> {
     let running = subject.running.as_ref()?;
@@ -44,7 +46,7 @@ pub(crate) fn own_node(subject: &Subject<'_>, fleet: &Fleet) -> Option<Finding> 
     Some(Finding {
         check: Check::OwnNode,
         impact: Some(Impact::Unschedulable),
-        // It is about a pod that exists already.
+        // The finding is about an existing pod, not about a field of the judged object.
         field: String::new(),
         detail: Detail::OwnNode(OwnNode {
             node: running.node.clone(),

@@ -1,7 +1,8 @@
-//! kube-scheduler goes by the pods on the nodes as well: required pod affinity and anti-affinity, `DoNotSchedule` spread.
+//! Rules that kube-scheduler decides by the pods on the nodes: required pod affinity and anti-affinity,
+//! `DoNotSchedule` spread.
 //!
-//! Mirrors the scheduler's plugins `InterPodAffinity` and `PodTopologySpread`, which depend on what runs at that moment: they are
-//! named, not judged.
+//! Mirrors the scheduler's plugins `InterPodAffinity` and `PodTopologySpread`, whose results depend on the
+//! pods of the moment: the rules are reported, not judged.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -10,12 +11,12 @@ use crate::fit::subject::PodRule;
 pub(super) const SPEC: CheckSpec =
     CheckSpec { id: Check::PodRules, word: "pod-rules", always_reported: false, applies_to_launcher_pods: false, find };
 
-/// Rules that may keep the guest off nodes that fit.
+/// Rules that may keep the guest off fitting nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodRules {
     /// The rules, each once.
     pub rules: Vec<PodRule>,
-    /// The nodes that fit, by name.
+    /// The fitting nodes, by name.
     pub fitting: Vec<String>,
 }
 

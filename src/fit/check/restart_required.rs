@@ -12,7 +12,7 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 };
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    // Where it can leave, an edit of its VM is not what it needs.
+    // A guest that can migrate needs no edit of its VM.
     let matters = judgement.is_migration() && judgement.assessment.outcome.impact().is_some();
     if judgement.subject.restart_required && matters {
         vec![Finding::note(Check::RestartRequired, "", Detail::RestartRequired)]

@@ -1,7 +1,8 @@
-//! Labels of the node that a guest leaves of which KubeVirt makes nothing, or either of two things.
+//! Labels of the node that a guest leaves that KubeVirt ignores, or interprets in one of two ways.
 //!
-//! Mirrors `getHostCpuModelFromMap`, whose error is overlooked since 1.6.0, and `getCPUVendorLabelKey` of `migration.go`. The labeller
-//! takes no vendor off a node (`node_labeller.go`): after a change of its board a node has two.
+//! Mirrors `getHostCpuModelFromMap`, whose error is ignored since 1.6.0, and `getCPUVendorLabelKey` of
+//! `migration.go`. The labeller removes no vendor label from a node (`node_labeller.go`): after a replacement
+//! of its board a node has two.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -16,19 +17,19 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// What is odd about the labels of the node that a guest leaves.
+/// The unusual labels of the node that a guest leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceLabels {
-    /// None names its host model: the migration asks for no CPU model and for no feature.
+    /// No label names its host model: the migration selects no CPU model and no feature.
     NoHostModel {
         /// The node.
         node: String,
     },
-    /// They name several vendors: the migration asks for any one of them.
+    /// Labels name several vendors: the migration selects an arbitrary one of them.
     Vendors {
         /// The node.
         node: String,
-        /// The vendors, by name, and how many nodes fit with each.
+        /// The vendors, by name, each with the number of nodes that would fit.
         fit: Vec<(String, usize)>,
     },
 }
@@ -52,7 +53,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         (label::name(vendor).to_owned(), fitting.count())
     };
     let fit: Vec<(String, usize)> = migration.vendors.iter().map(fit).collect();
-    // Where chance changes nothing it is not worth a word.
+    // If all vendors leave equal numbers of nodes, the choice does not matter.
     let decides = fit.iter().any(|(_, count)| *count != fit[0].1);
     let vendors = decides.then(|| SourceLabels::Vendors { node: node(), fit });
     let found = no_host_model.into_iter().chain(vendors);

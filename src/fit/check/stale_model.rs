@@ -1,7 +1,7 @@
-//! A model that came with an earlier migration, and a node whose host model has another name now.
+//! A model inherited from an earlier migration, on a node whose host model now has another name.
 //!
-//! A guest keeps the `cpu-model-migration` key of its first migration as long as it runs. A new libvirt may call the same
-//! silicon by another name.
+//! A guest keeps the `cpu-model-migration` key of its first migration as long as it runs. A new libvirt may
+//! give the hardware another name.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -16,7 +16,7 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// An inherited model that the guest's own node does not know any more.
+/// An inherited model that the guest's own node no longer lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleModel {
     /// The model.
@@ -39,7 +39,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         Family::of(key) == Family::CpuModelMigration
             && label::name(key) != now
             && fleet.label(source, key) != Some(value)
-            // What was asked for at this one migration did not come with an earlier one.
+            // Entries that this migration adds were not inherited.
             && !matches!(&judgement.subject.stage, Stage::Migration(migration) if migration.adds(key))
     });
     let found = stale.map(|(key, _)| StaleModel {

@@ -17,28 +17,28 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 /// No node takes the guest at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoStartNode {
-    /// How many nodes were judged.
+    /// Number of judged nodes.
     pub judged: usize,
-    /// Whether there are nodes of another architecture, which were not.
+    /// Whether there are nodes of another architecture, which were not judged.
     pub has_others: bool,
-    /// CPU entries of its selector that no node offers, where that is the cause.
+    /// CPU entries of its selector that no node offers, if they are the cause.
     pub nowhere: Vec<(String, String)>,
-    /// What keeps it off these nodes.
+    /// The condition that excludes these nodes.
     pub by: KeptOff,
 }
 
-/// What keeps a guest off all nodes.
+/// The condition that keeps a guest off all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeptOff {
-    /// On one of them nothing but what may pass by itself, or it is not known.
+    /// Only a temporary condition on one of them, or the condition is not known.
     AsThingsStand,
-    /// Its selector.
+    /// The guest's selector.
     Selector,
-    /// Its node affinity.
+    /// The guest's node affinity.
     Affinity,
-    /// Its selector some, its node affinity the others.
+    /// The guest's selector for some nodes, its node affinity for the others.
     Both,
-    /// Libvirt, those that fit by labels.
+    /// Libvirt, which refuses the nodes that fit by labels.
     Libvirt,
 }
 

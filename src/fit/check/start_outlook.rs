@@ -1,4 +1,4 @@
-//! Every start is fine, and where it starts decides where it can go.
+//! The start node decides which targets the guest has, though all start nodes leave enough.
 
 use std::collections::BTreeMap;
 
@@ -18,23 +18,23 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// Where a guest could go, by where it starts: fewest nodes first.
+/// The targets of a guest by start node, fewest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartOutlook {
-    /// Each kind of start.
+    /// The groups of start nodes.
     pub starts: Vec<FromStart>,
 }
 
-/// Where a guest could go that starts on one of these nodes.
+/// The targets of a guest that starts on one of these nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FromStart {
     /// The nodes, by name.
     pub nodes: Vec<String>,
-    /// To how many nodes it could go.
+    /// Number of targets.
     pub targets: usize,
-    /// The nodes that it could start on, and to which it could never go from these.
+    /// The other start nodes, to which it could never migrate from these.
     pub never: Vec<String>,
-    /// The host model of these nodes, where it is usable by name on them and on all that the guest could go to.
+    /// The host model of these nodes, if it is usable by name on them and on all their targets.
     pub by_name: Option<String>,
 }
 
@@ -45,7 +45,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     }
     let (fleet, fitting) = (judgement.fleet, &judgement.passes.fitting);
-    // From each kind of start: how many nodes, and where it could not go though it could start there.
+    // For each group of start nodes: the number of targets, and the start nodes that are not among them.
     let mut found: BTreeMap<(usize, Vec<String>), Bits> = BTreeMap::new();
     let Some(groups) = judgement.start_groups(&subject.placement, after_start, fitting) else {
         return Vec::new();
@@ -55,7 +55,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         never.subtract(&group.passes.placement);
         let never = judgement.names(&never);
         for node in group.nodes.iter() {
-            // A node that could not be gone back to is one that it leaves.
+            // A node is not listed for itself.
             let never = never.iter().filter(|name| *name != fleet.name(node)).cloned().collect();
             let key = (group.targets_from(node), never);
             found.entry(key).or_insert_with(|| Bits::none(fleet.len())).insert(node);
@@ -78,7 +78,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }]
 }
 
-/// The host model of these nodes, where a guest that has it by name could go wherever a host-model guest could.
+/// Returns the host model of these nodes if a guest with it as a named model would have all targets of a
+/// host-model guest.
 fn by_name(judgement: &Judgement<'_, '_>, nodes: &Bits) -> Option<String> {
     let (fleet, subject) = (judgement.fleet, judgement.subject);
     let (Stage::Start(after_start), CpuMode::HostModel, Some(start)) =

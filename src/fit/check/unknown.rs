@@ -1,4 +1,5 @@
-//! Nothing can be judged: no node is known, none has the labels to judge by, or an object is not known.
+//! No judgement is possible: there are no nodes, none has labels that a judgement can use, or an object is not
+//! known.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -9,7 +10,7 @@ pub(super) const SPEC: CheckSpec =
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     match &judgement.assessment.outcome {
-        // Why nothing can be judged is a note.
+        // The reason why no judgement is possible is a note.
         Outcome::Unknown(Unknown::NotJudged(_)) | Outcome::Fits | Outcome::Impaired(_) => Vec::new(),
         Outcome::Unknown(why) => vec![Finding::note(Check::Unknown, "", Detail::Unknown(why.clone()))],
     }

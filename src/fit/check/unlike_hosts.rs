@@ -1,9 +1,10 @@
-//! A guest fits by labels on hardware that is unlike what it runs on.
+//! A guest fits by labels on hardware that differs from that of its node.
 //!
-//! A host-passthrough guest takes the CPU of its node as it is, and its pod asks nothing of the CPU of the next one: mirrors
-//! `nodeselectorrenderer.go`, which adds no CPU entry for `host-passthrough`. A guest with a CPU model can have nodes of both vendors:
-//! `cpu-model` labels such as Westmere are on both, and only from KubeVirt 1.6.4, and from 1.7.1, do migration targets ask for the
-//! vendor of the source (`pkg/virt-controller/watch/migration/migration.go`).
+//! A host-passthrough guest uses the CPU of its node, and its pod selects no CPU labels: mirrors
+//! `nodeselectorrenderer.go`, which adds no CPU entry for `host-passthrough`. A guest with a CPU model can fit
+//! nodes of both vendors: `cpu-model` labels such as Westmere are on both, and only from KubeVirt 1.6.4, and
+//! from 1.7.1, do migration targets select the vendor of the source
+//! (`pkg/virt-controller/watch/migration/migration.go`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,32 +23,34 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// Nodes that are unlike each other, between which a host-passthrough guest could be moved.
+/// Nodes with different hardware, between which a host-passthrough guest could migrate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnlikeHosts {
-    /// The node that it runs on; `None` where it is to start.
+    /// The node that the guest runs on; `None` if it is to start.
     pub runs_on: Option<String>,
-    /// The nodes by their hardware; that of the node it runs on first, the others by model.
+    /// The nodes by hardware: first that of the guest's node, then by model.
     pub hosts: Vec<AlikeHosts>,
 }
 
-/// Nodes of one kind of hardware.
+/// Nodes of one class of hardware.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlikeHosts {
-    /// Their host model.
+    /// The host model.
     pub model: String,
-    /// What their host model requires beyond that of others with the same name.
+    /// The features that the host model requires and that are not common to all classes with this model name.
     pub with: Vec<String>,
-    /// The nodes that fit, by name; the node it runs on is among them.
+    /// The fitting nodes, by name, including the node that the guest runs on.
     pub nodes: Vec<String>,
 }
 
-/// Nodes of several CPU vendors, between which a guest with a CPU model could be moved: its pod asks for no vendor.
+/// Nodes of several CPU vendors, between which a guest with a CPU model could migrate: its pod selects no
+/// vendor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnlikeVendors {
-    /// The node that it runs on and its vendor; `None` where it is to start.
+    /// The node that the guest runs on and its vendor; `None` if it is to start.
     pub runs_on: Option<(String, String)>,
-    /// The vendors of the nodes that fit, and those nodes, by name; that of the node it runs on is not among them.
+    /// The vendors of the fitting nodes, each with those nodes, by name; without the vendor of the guest's
+    /// node.
     pub vendors: Vec<(String, Vec<String>)>,
 }
 
@@ -68,19 +71,19 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         nodes.insert(node);
     }
     let found = fleet.split_by_class(&nodes);
-    // A kind of which no label tells is not known to be unlike another.
+    // A class whose host model no label names is not known to differ from another.
     let mut kinds: Vec<Kind<'_>> = found.iter().filter_map(|(class, nodes)| Kind::of(class, nodes)).collect();
     match subject.stage {
-        // Where it comes from is not known.
+        // The node that the guest comes from is not known.
         Stage::Migration(_) if runs_on.is_none() => return Vec::new(),
-        // It goes to no other vendor.
+        // The migration stays on the vendor of the start node.
         Stage::Start(after_start) if after_start.vendor => {
             let vendors: Vec<_> = kinds.iter().map(|kind| kind.vendor).collect();
             kinds.retain(|kind| vendors.iter().filter(|other| **other == kind.vendor).count() > 1);
         }
         Stage::Migration(_) | Stage::Start(_) => {}
     }
-    // The required features of each host model that goes by one name.
+    // The required features of all host models with one name.
     let mut features: BTreeMap<&str, Vec<&BTreeSet<&str>>> = BTreeMap::new();
     for kind in &kinds {
         features.entry(&kind.model).or_default().push(&kind.required);
@@ -96,7 +99,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     hosts.sort_by(|(one, left), (other, right)| {
         (one, &left.model, &left.nodes).cmp(&(other, &right.model, &right.nodes))
     });
-    // What the hardware of its own node is must be known to call another unlike.
+    // The hardware of the guest's own node must be known to call another different.
     let is_known = runs_on.is_none() || hosts.first().is_some_and(|(is_other, _)| !is_other);
     if hosts.len() < 2 || !is_known {
         return Vec::new();
@@ -112,7 +115,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 fn unlike_vendors(judgement: &Judgement<'_, '_>) -> Option<UnlikeVendors> {
     let subject = judgement.subject;
     let fleet = judgement.fleet;
-    // What the labels of a node with several vendors mean is not known.
+    // The vendor of a node with several vendor labels is not known.
     let only = |class: &HostModelClass| match class.vendors.as_slice() {
         [one] => Some(label::name(one).to_owned()),
         _ => None,
@@ -122,7 +125,7 @@ fn unlike_vendors(judgement: &Judgement<'_, '_>) -> Option<UnlikeVendors> {
             let source = judgement.source?;
             Some((fleet.name(source).to_owned(), only(fleet.host_model_class(source))?))
         }
-        // A guest on host-model goes by the host model of its node afterwards.
+        // Migrations of a host-model guest use the host model of its start node.
         Stage::Start(after_start) if !after_start.vendor && matches!(subject.mode, CpuMode::Named(_)) => None,
         Stage::Start(_) => return None,
     };
@@ -137,7 +140,7 @@ fn unlike_vendors(judgement: &Judgement<'_, '_>) -> Option<UnlikeVendors> {
     is_unlike.then(|| UnlikeVendors { runs_on, vendors: vendors.collect() })
 }
 
-/// A kind of hardware whose labels tell its host model.
+/// A class of hardware whose labels name its host model.
 struct Kind<'c> {
     vendor: Option<&'c String>,
     model: String,

@@ -1,23 +1,26 @@
 //! The named CPU models of x86 hosts, by family.
 //!
-//! Facts, taken from the x86 CPU map of libvirt 12.8.0 (`src/cpu_map`) and the models of QEMU 11.1.3 (`query-cpu-model-expansion`):
-//! a model is *hardened* if its features hold the bit by which a guest's kernel drives the mitigations of speculative
-//! execution, `spec-ctrl` on Intel and Zhaoxin, `ibpb` on AMD and Hygon; it *has TSX* if they hold `rtm`; it is *the same* as
-//! another if libvirt or QEMU define it through that one. The rank sorts the plain models of a vendor by their x86-64 level,
+//! Facts, taken from the x86 CPU map of libvirt 12.8.0 (`src/cpu_map`) and the models of QEMU 11.1.3
+//! (`query-cpu-model-expansion`): a model is *hardened* if its features include the bit by which a guest's
+//! kernel drives the mitigations of speculative execution, `spec-ctrl` on Intel and Zhaoxin, `ibpb` on AMD and
+//! Hygon; it *has TSX* if they include `rtm`; it is *the same* as another if libvirt or QEMU define it through
+//! that one. The rank sorts the plain models of a vendor by their x86-64 level, then by the number of their
+//! features.
 //! then by the number of their features.
 //!
-//! Not among the families are generic ones (`cpu64-rhel5`, `cpu64-rhel6`) and those that KubeVirt's default `obsoleteCPUModels` holds
-//! (`pkg/virt-handler/node-labeller/util/util.go`): `486`, `pentium*`, `coreduo`, `core2duo`, `n270`, `Conroe`, `athlon`,
-//! `phenom`, `Opteron_G1`, `Opteron_G2`, `qemu32`, `qemu64`, `kvm32`, `kvm64`. They are [`OBSOLETE`].
+//! The families exclude generic ones (`cpu64-rhel5`, `cpu64-rhel6`) and those of KubeVirt's default
+//! `obsoleteCPUModels` (`pkg/virt-handler/node-labeller/util/util.go`): `486`, `pentium*`, `coreduo`,
+//! `core2duo`, `n270`, `Conroe`, `athlon`, `phenom`, `Opteron_G1`, `Opteron_G2`, `qemu32`, `qemu64`, `kvm32`,
+//! `kvm64`. They are listed in [`OBSOLETE`].
 
 /// A family of models: a hardware generation of a vendor.
 #[derive(Debug)]
 pub(super) struct Family {
-    /// The name less its suffixes.
+    /// The name without suffixes.
     pub name: &'static str,
-    /// As libvirt spells it.
+    /// The vendor in libvirt's spelling.
     pub vendor: &'static str,
-    /// Higher is more modern, among the families of the vendor.
+    /// The rank among the families of the vendor; higher is more modern.
     pub rank: u16,
     /// The plain model, then the variants, then the versions.
     pub models: &'static [Model],
@@ -26,13 +29,13 @@ pub(super) struct Family {
 /// A model of a family.
 #[derive(Debug)]
 pub(super) struct Model {
-    /// What its name has behind the family's.
+    /// The part of its name after the family's name.
     pub suffix: &'static str,
-    /// Whether its features hold the bit of the mitigations.
+    /// Whether its features include the bit of the mitigations.
     pub hardened: bool,
-    /// Whether its features hold `rtm`.
+    /// Whether its features include `rtm`.
     pub tsx: bool,
-    /// The suffix of the model that this one is another spelling of.
+    /// The suffix of the model that this one is another name of.
     pub same_as: Option<&'static str>,
 }
 
@@ -52,12 +55,12 @@ const fn hardened_tsx(suffix: &'static str) -> Model {
     Model { hardened: true, ..tsx(suffix) }
 }
 
-/// What else is known of it is known of the other.
+/// Defines another name of a model, whose other facts apply.
 const fn same(suffix: &'static str, other: &'static str) -> Model {
     Model { same_as: Some(other), ..plain(suffix) }
 }
 
-/// Sorted by vendor, the most modern first.
+/// All families, sorted by vendor, the most modern first.
 #[rustfmt::skip]
 pub(super) const FAMILIES: &[Family] = &[
     Family { name: "EPYC-Turin", vendor: "AMD", rank: 12, models: &[hardened(""), same("-v1", "")] },
@@ -144,7 +147,8 @@ pub(super) const FAMILIES: &[Family] = &[
     ] },
 ];
 
-/// Models that are never recommended, less their versions: generic ones of x86 and s390x, and those that KubeVirt calls obsolete.
+/// The models that are never recommended, without versions: generic ones of x86 and s390x, and those that
+/// KubeVirt's default lists as obsolete.
 pub(super) const OBSOLETE: &[&str] = &[
     "486",
     "Conroe",

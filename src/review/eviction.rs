@@ -1,7 +1,7 @@
-//! An eviction of a launcher pod, `kubectl drain` above all: why this guest cannot leave, and what to do.
+//! Evictions of launcher pods, `kubectl drain` above all: the reason why a guest cannot leave, and the next step.
 //!
-//! KubeVirt's own webhook answers 429 to the eviction of a guest that is to be migrated, and kubectl tries again until
-//! the launcher is gone; what is said here is printed beside that. Mirrors `pod-eviction-admitter.go` (`admitLauncherPod`).
+//! KubeVirt's own webhook answers 429 to the eviction of a guest that is to be migrated, and kubectl retries until the
+//! launcher is gone; kubectl prints these warnings with it. Mirrors `pod-eviction-admitter.go` (`admitLauncherPod`).
 
 use serde::Deserialize;
 
@@ -24,7 +24,7 @@ use crate::policy::{Policy, RequestFacts, RequestKind, Ruling, rule};
 use crate::say;
 use crate::world::World;
 
-/// `policy/v1` Eviction, as far as it is read. A drain's dry run stands here, not in the request's `dryRun`.
+/// The fields of a `policy/v1` Eviction that are read. A drain sets its dry run here, not in the request's `dryRun`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Eviction {
@@ -37,20 +37,20 @@ struct DeleteOptions {
     dry_run: Option<Vec<String>>,
 }
 
-/// Nothing that is decided by it is decided wrongly by less of it.
+/// Parts that were not read change no decision.
 impl Measured for Eviction {
     fn mark(&mut self, _: Excess) {}
 }
 
 impl Eviction {
-    /// Whether nothing is to be stored.
+    /// Whether it is a dry run.
     #[must_use]
     pub(crate) fn is_dry_run(&self) -> bool {
         self.delete_options.as_ref().and_then(|options| options.dry_run.as_ref()).is_some_and(|on| !on.is_empty())
     }
 }
 
-/// The eviction of a pod by its name. Silent where it is not the launcher that a known guest runs in, and where the
+/// Answers the eviction of a pod by name. No warnings if it is not the current launcher of a known guest, or if the
 /// guest can leave.
 pub(crate) fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, enough: Deadline<'_>) -> Decision {
     let cluster = &world.cluster;
@@ -67,7 +67,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Optio
     let strategy = strategy(vmi, &world.cluster)?;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
-    // Its migration is under way: the drain waits for that.
+    // Its migration is active: the drain waits for that.
     let leaves = !node.is_empty() && active_migration::target(vmi, &world.cluster).is_some();
     if leaves && matches!(strategy, Strategy::LiveMigrate | Strategy::IfPossible) {
         return Some(dry_run.then(|| dry_run_line(&name)).into_iter().collect());
@@ -104,7 +104,8 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Optio
     }
 }
 
-/// The migration that KubeVirt makes of the eviction, where it has nowhere to go.
+/// Returns the warnings about the migration that KubeVirt starts for the eviction, if it has no target; `None` for no
+/// warnings.
 fn migration(world: &World, vmi: &Vmi, enough: Deadline<'_>) -> Option<Vec<String>> {
     let cluster = &world.cluster;
     let mut judged = subject::of_running(vmi, cluster)?;
@@ -148,8 +149,8 @@ fn migration(world: &World, vmi: &Vmi, enough: Deadline<'_>) -> Option<Vec<Strin
     Some(out)
 }
 
-/// Each step on a line of its own, where there is room for it: kubectl prints a line once through all its tries, and only a
-/// later try may know of the cordon.
+/// Puts each step on its own line, if it fits: kubectl prints a line once over all its retries, and only a later retry
+/// may know of the cordon.
 fn sentences(name: &str, steps: [Option<String>; 2]) -> Vec<String> {
     let line = |step| Some(format!("{name}: {}", say::first_with_room(name, [step])?));
     steps.into_iter().flatten().filter_map(line).collect()
@@ -173,7 +174,7 @@ fn stop(vmi: &Vmi) -> Option<Command> {
     Some(Command::virtctl(["stop"]).arg(name).namespace(namespace))
 }
 
-/// A drain cordons before it evicts: the way back.
+/// Returns the command that reverts the cordon of a drain.
 fn give_up(world: &World, node: &str) -> Option<String> {
     let fleet = &world.cluster.fleet;
     fleet.find(node).filter(|&node| fleet.is_cordoned(node))?;
@@ -195,7 +196,7 @@ fn shut_down(name: &str, dry_run: bool) -> String {
     format!("{name} {} shut down, not migrated: it has no evictionStrategy LiveMigrate", will_be(dry_run))
 }
 
-/// As KubeVirt says it, so short that what follows is not cut off.
+/// Returns KubeVirt's reason, truncated so that the rest of the line fits.
 fn reason(reason: &str, message: &str) -> String {
     match (reason, Shown::within(message, 80).as_str()) {
         ("", "") => String::new(),

@@ -1,5 +1,5 @@
-//! The KubeVirt resource gets another `configuration.cpuModel`: where guests without a model of their own can start. Or another
-//! `configuration.obsoleteCPUModels` (`obsolete`): what the nodes' labels will lack.
+//! Edits of the KubeVirt resource: of `configuration.cpuModel`, which affects the start of guests without a model of
+//! their own, and of `configuration.obsoleteCPUModels` (`obsolete`), which removes labels from nodes.
 
 mod obsolete;
 
@@ -21,7 +21,7 @@ use crate::say::plural;
 use crate::well_known;
 use crate::world::World;
 
-/// Warns a user who changes the default CPU model or `obsoleteCPUModels`. No warnings if both stay.
+/// Warns a user who changes the default CPU model or `obsoleteCPUModels`. No warnings if neither changes.
 pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Decision {
     let mut lines = obsolete::lines(world, before, after, enough);
     lines.extend(default_model(world, before, after, enough));
@@ -38,7 +38,8 @@ pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough:
     warned(lines.into_iter().map(|line| format!("KubeVirt {name}: {line}")).collect())
 }
 
-/// The command that makes it the default CPU model by the HyperConverged resource; none where it is no model's name.
+/// Returns the command that sets the default CPU model in the HyperConverged resource; empty if the value is no valid
+/// model name.
 fn there(owner: &str, namespace: &str, model: &str) -> Script {
     let command = || {
         let value = if model.is_empty() { Json::Null } else { Json::Text(CpuModel::new(model)?.into()) };
@@ -129,7 +130,7 @@ fn named(world: &World, model: &str, enough: Deadline<'_>) -> Vec<String> {
     out
 }
 
-/// The x86 nodes that can take guests now and whose CPU labels tell what they can run.
+/// Returns the x86 nodes that can take guests now and have CPU model labels.
 fn labelled(fleet: &Fleet) -> Bits {
     let mut nodes = guest_nodes(fleet);
     nodes.intersect(&bearing(fleet, &well_known::SCHEDULABLE));
@@ -140,7 +141,8 @@ fn labelled(fleet: &Fleet) -> Bits {
     nodes
 }
 
-/// The guests whose VM states no CPU model and whose policy gives them none: they take the default at their next start.
+/// Finds the guests with a VM that sets no CPU model and a policy that gives them none: they get the default at their
+/// next start.
 fn without_model(world: &World, enough: Deadline<'_>) -> (NamedGuests, CountProgress) {
     let cluster = &world.cluster;
     let mut named = NamedGuests::default();

@@ -1,4 +1,4 @@
-//! What a review is about and the world does not hold yet: objects that were created a moment ago.
+//! Objects that a review refers to and the world does not hold yet, because they were just created.
 
 use crate::admission::review::Request;
 use crate::enforce::trim;
@@ -13,23 +13,23 @@ use crate::world::World;
 /// An object that a judgement needs and the world does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MissingInput {
-    /// A VirtualMachineInstance, and the launcher pods it has.
+    /// A VirtualMachineInstance with its launcher pods.
     Vmi {
         /// Its namespace.
         namespace: String,
         /// Its name.
         name: String,
     },
-    /// A VirtualMachine, a replica set or a pool, about which an Event is to be written.
+    /// A VirtualMachine, replica set or pool that an Event is to be written about.
     Owner {
-        /// Which of them.
+        /// Its kind.
         kind: report::EventKind,
         /// Its namespace.
         namespace: String,
         /// Its name.
         name: String,
     },
-    /// A launcher pod, and the VirtualMachineInstance it belongs to.
+    /// A launcher pod with its VirtualMachineInstance.
     Launcher {
         /// Its namespace.
         namespace: String,
@@ -58,7 +58,7 @@ impl MissingInput {
     }
 }
 
-/// What the judgement of an object would need and the world does not hold: what was created a moment ago.
+/// Returns the objects that the judgement would need and the world does not hold, because they were just created.
 pub(super) fn of_workload(world: &World, manifest: &Manifest<'_>) -> Vec<MissingInput> {
     let vmi = |namespace: &str, name: &str, known: Option<&Vmi>| {
         let has_pod = |vmi: &Vmi| !migration::runs(vmi) || world.cluster.current_launcher(vmi).is_some();
@@ -81,7 +81,7 @@ pub(super) fn of_workload(world: &World, manifest: &Manifest<'_>) -> Vec<Missing
     }
 }
 
-/// What was not known of a migration's target: its guest, or whether its migration is annotated.
+/// Returns the unknown objects about a migration's target: its guest, or the migration that may be annotated.
 pub(super) fn of_mutation(world: &World, manifest: &Manifest<'_>) -> Vec<MissingInput> {
     let Manifest::Pod(pod) = manifest else { return Vec::new() };
     let unknown = trim::unknown_migration(pod, &world.cluster).map(|name| MissingInput::Migration {
@@ -92,7 +92,7 @@ pub(super) fn of_mutation(world: &World, manifest: &Manifest<'_>) -> Vec<Missing
     guest.into_iter().chain(unknown).collect()
 }
 
-/// What such a review is about and the world does not hold: the launcher of a guest that was created a moment ago.
+/// Returns the launcher that an eviction refers to, if the world does not hold it.
 #[must_use]
 pub(super) fn of_act(world: &World, request: &Request<'_>) -> Vec<MissingInput> {
     let (namespace, name) = (&*request.namespace, &*request.name);

@@ -1,8 +1,9 @@
-//! One review answered: one file for each kind of object that is reviewed, and [`answer`], which chooses among them.
+//! Answers to reviews: one file for each kind of reviewed object, and [`answer`], which dispatches to them.
 //!
-//! A guest, what it is made of, its launcher or its migration (`workload`) is judged, and may be denied. An eviction, an
-//! edit of a node, of KubeVirt's configuration or of a policy is answered by what it means for guests that exist: with
-//! warnings alone. `relax` says who may set the annotation `cpufit.io/relax`; `missing` what the world does not hold yet.
+//! A guest, its owner, its launcher or its migration (`workload`) is judged, and may be denied. An eviction, or an edit
+//! of a node, of KubeVirt's configuration or of a policy, is answered with warnings about the effect on existing
+//! guests. `relax` decides who may set the annotation `cpufit.io/relax`; `missing` lists objects that the world does
+//! not hold yet.
 
 pub(crate) mod eviction;
 pub(crate) mod kubevirt;
@@ -26,34 +27,34 @@ use crate::world::World;
 pub use missing::MissingInput;
 pub use workload::case;
 
-/// What is at hand when a review is answered.
+/// The input of an answer other than the review.
 #[derive(Clone, Copy)]
 pub struct ReviewContext<'h> {
     /// The cluster and the policies.
     pub world: &'h World,
-    /// Whether half of the request's time is used up: counting ends there.
+    /// A function that returns true once half of the request's time is used up: counting ends there.
     pub enough: &'h (dyn Fn() -> bool + Sync),
 }
 
 impl<'h> ReviewContext<'h> {
-    /// By this world, without haste.
+    /// Creates a context with this world and no deadline.
     #[must_use]
     pub fn new(world: &'h World) -> Self {
         Self { world, enough: &|| false }
     }
 }
 
-/// The answer to a review, and what is to be done beside it.
+/// The answer to a review, with its side effects.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct ReviewAnswer {
-    /// What becomes of the request.
+    /// The decision about the request.
     pub decision: Decision,
-    /// Reports about guests, once the request is known to be no dry run.
+    /// Reports about guests, to be sent once the request is known to be no dry run.
     pub reports: Vec<EventReport>,
-    /// What was not known. With it the answer may be another one.
+    /// The objects that were not known. With them the answer may be different.
     pub lacks: Vec<MissingInput>,
-    /// The exemption without which it would have been denied; `None` on a dry run.
+    /// The exemption without which the request would have been denied; `None` without one, or on a dry run.
     pub exempted: Option<Exemption>,
 }
 
@@ -67,7 +68,7 @@ impl From<Decision> for ReviewAnswer {
 ///
 /// # Errors
 ///
-/// An object of a kind that is judged is malformed; the error names the field.
+/// Returns the field of a malformed object of a judged kind.
 pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) -> Result<ReviewAnswer, ReviewError> {
     match stage {
         Stage::Authorize => Ok(relax::authorize(request)?.into()),
@@ -79,11 +80,11 @@ pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) 
     }
 }
 
-/// Answers a review of one of these acts; `None` where it is about something else.
+/// Answers a review of an eviction, a node, KubeVirt's configuration or a policy; `None` for any other.
 ///
 /// # Errors
 ///
-/// An object is malformed; the error names the field.
+/// Returns the field of a malformed object.
 fn act(world: &World, request: &Request<'_>, enough: Deadline<'_>) -> Result<Option<Decision>, ReviewError> {
     let Some(ReviewedObject::Text(new)) = request.object else { return Ok(None) };
     let old = request.old_object;
@@ -114,7 +115,7 @@ fn act(world: &World, request: &Request<'_>, enough: Deadline<'_>) -> Result<Opt
     })
 }
 
-/// Whether all guests are looked at for an answer.
+/// Whether the answer depends on all guests.
 #[must_use]
 pub fn counts(request: &Request<'_>) -> bool {
     matches!(
@@ -130,7 +131,7 @@ fn is_read(user: &str) -> bool {
     !(is_system || user.is_kubevirt_controller(None) || user.as_str().starts_with("system:node:"))
 }
 
-/// Lines as an answer that admits: each names its object.
+/// Admits with these lines, each of which names its object.
 fn warned(lines: Vec<String>) -> Decision {
     Decision::admit_with(lines)
 }

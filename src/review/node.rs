@@ -1,7 +1,7 @@
-//! An edit of a node: whom it strands or frees, and which guests then do not match the node they run on.
+//! Edits of nodes: the guests that they strand or free, and the guests that no longer match the node they run on.
 //!
-//! Only the edited node changes, so every guest is judged on that one alone, before and after; the rest of the fleet is
-//! counted for those alone for whom it makes a difference.
+//! Only the edited node changes, so every guest is judged on that node alone, before and after; the rest of the fleet
+//! is counted only for guests for which the edit makes a difference.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,20 +23,20 @@ use crate::say;
 use crate::say::plural;
 use crate::world::World;
 
-/// What an edit of a node does to the guests that run.
+/// The effect of an edit of a node on running guests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Consequences {
-    /// Guests on the node whose launcher it no longer meets: the kubelet would fail them at its next start.
+    /// Guests with a launcher that the node no longer matches: the kubelet would fail them at its next start.
     pub own_node_unmet: NamedGuests,
-    /// The selector entries it meets no longer, and with an empty value the conditions of node affinities.
+    /// The node selector entries it no longer matches; conditions of node affinity have an empty value.
     pub lost: BTreeSet<(String, String)>,
-    /// Guests that had a node to migrate to and have none now.
+    /// Guests that had a migration target and have none now.
     pub stranded: NamedGuests,
-    /// Guests that are left with one.
+    /// Guests that are left with one target.
     pub fragile: NamedGuests,
-    /// Guests that had none and have one now.
+    /// Guests that had no target and have one now.
     pub freed: NamedGuests,
-    /// How many guests were looked at.
+    /// The progress of the count.
     pub looked: CountProgress,
 }
 
@@ -46,19 +46,19 @@ pub(crate) fn update(world: &World, before: &Node, after: &Node, enough: Deadlin
     warned(lines(&before, &after, &consequences(&world.cluster, &before, &after, enough)))
 }
 
-/// The node as it will be a moment later: the node controller makes the taint of cordoned nodes follow the cordon.
+/// Returns the node as it will be a moment later: the node controller sets the taint of cordoned nodes by the cordon.
 fn settled(node: &Node) -> Node {
     let mut node = node.clone();
     node.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
     node
 }
 
-/// Whether an edit can matter to any guest.
+/// Whether an edit can affect any guest.
 fn matters(before: &Node, after: &Node) -> bool {
     before.labels != after.labels || before.taints != after.taints || before.cordoned != after.cordoned
 }
 
-/// A node alone, to be asked whether it takes a pod.
+/// A fleet with one node, to test whether it takes a pod.
 struct Alone(Fleet);
 
 impl Alone {
@@ -70,7 +70,7 @@ impl Alone {
         !self.0.look_up(placement).passes().fitting.is_empty()
     }
 
-    /// What of a running pod's selector and affinity the node does not meet.
+    /// Returns the entries of a running pod's node selector and affinity that the node does not match.
     fn lacks(&self, placement: &Placement<'_>) -> BTreeSet<(String, String)> {
         let refusal = self.0.look_up(placement).refusal(0);
         let affinity = refusal.affinity.into_iter().map(|condition| (condition.to_string(), String::new()));
@@ -78,7 +78,7 @@ impl Alone {
     }
 }
 
-/// Judges an edit.
+/// Computes the effect of an edit.
 #[must_use]
 pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Deadline<'_>) -> Consequences {
     let mut out = Consequences::default();
@@ -90,7 +90,7 @@ pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, enoug
     let mut guests = Guests::new(cluster);
     let mut changes: HashMap<*const Demand, OnceCell<(bool, bool)>> = HashMap::new();
     out.looked = CountProgress::none_of(cluster);
-    // Those on the node come first: what they may lose is more than a place to go.
+    // Guests on the node come first: they may lose more than a migration target.
     let on_it = |vmi: &&Vmi| vmi.status.node_name == before.name;
     for vmi in cluster.vmis().filter(on_it) {
         if enough() {
@@ -127,7 +127,7 @@ struct NodeEdit<'c> {
 }
 
 impl NodeEdit<'_> {
-    /// How many nodes take a guest, the edited one and its own left out.
+    /// Counts the nodes that take a guest, without the edited one and its own.
     fn others(&self, demand: &Demand, vmi: &Vmi) -> usize {
         let fleet = &self.cluster.fleet;
         let edited = fleet.find(&self.labels[0].name);
@@ -135,7 +135,8 @@ impl NodeEdit<'_> {
         demand.targets(fleet, fleet.find(&vmi.status.node_name)) - usize::from(edited)
     }
 
-    /// A guest that runs on the edited node: does the node still meet its launcher, and where can it go from there?
+    /// Judges a guest that runs on the edited node: whether the node still matches its launcher, and its migration
+    /// targets.
     fn at_home(&self, vmi: &Vmi, out: &mut Consequences) {
         if let Some(pod) = self.cluster.current_launcher(vmi) {
             let (had, has) = (self.before.lacks(&pod.placement), self.after.lacks(&pod.placement));
@@ -209,7 +210,7 @@ fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
     out
 }
 
-/// How to take the edit back, where one short command will do.
+/// Returns a note that reverts the edit, if one short command does.
 fn undo(before: &Node, after: &Node) -> Option<String> {
     let node = &after.name;
     let name = Name::new(node).ok();
@@ -218,7 +219,7 @@ fn undo(before: &Node, after: &Node) -> Option<String> {
         return undo_line(node, &uncordon);
     }
     let changed = changed(&before.labels, &after.labels);
-    // The labeller writes the vendor of the hardware and takes no other one off: `nodeLabellerLabels` of
+    // The labeller writes the vendor of the hardware and removes no other one: `nodeLabellerLabels` of
     // `pkg/virt-handler/node-labeller/node_labeller.go` does not list `CPUVendorLabel`.
     let is_undone = |(key, had): &(&str, Option<&str>)| match Family::of(key) {
         Family::CpuVendor => *had == Some("true"),
@@ -246,7 +247,7 @@ fn undo_line(node: &str, command: &Command) -> Option<String> {
     Some(format!("{node}: {line}"))
 }
 
-/// The labels that differ, with the values they had.
+/// Returns the labels that differ, with their old values.
 fn changed<'n>(
     before: &'n BTreeMap<String, String>,
     after: &'n BTreeMap<String, String>,

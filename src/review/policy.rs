@@ -1,4 +1,4 @@
-//! A policy is made or changed: which guests and nodes do not meet it, said at once.
+//! A created or changed policy: the guests and nodes that do not meet it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use crate::world::World;
 
 /// Warns a user who creates or changes a policy about guests and nodes that do not meet it now.
 ///
-/// `text` is the policy as it was sent, `before` as it was stored. An invalid one is never half-applied: the warning
-/// names field and problem.
+/// `text` is the policy as sent, `before` as stored. An invalid policy is never applied in part: the warning names
+/// field and problem.
 pub(crate) fn change(world: &World, name: &str, text: &str, before: Option<&str>, enough: Deadline<'_>) -> Decision {
     match Policy::from_json(text) {
         Err(error) => warned(invalid(name, &error)),
@@ -45,16 +45,16 @@ fn invalid(name: &str, error: &PolicyError) -> Vec<String> {
     }
 }
 
-/// What a policy says of today's guests.
+/// The effect of a policy on today's guests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Governed {
-    /// Not on the common model, but on it from their next start on.
+    /// Guests that do not use the common model now, but will from their next start on.
     until_restart: NamedGuests,
-    /// Not on the common model, and not from their next start on either, by the reason.
+    /// Guests that do not use the common model, now or from their next start on, by the reason.
     kept: BTreeMap<String, NamedGuests>,
-    /// Would be denied now: the migration of one that runs.
+    /// Guests that would be denied now: for a running guest its migration.
     denied_now: NamedGuests,
-    /// Would be denied at their next start.
+    /// Guests that would be denied at their next start.
     denied_at_next_start: NamedGuests,
     looked: CountProgress,
 }
@@ -98,7 +98,7 @@ fn lines(world: &World, policy: &Policy, enough: Deadline<'_>) -> Vec<String> {
     out
 }
 
-/// `it would deny 1 guest now (shop/ledger), and 4 guests at next start (shop/amd, shop/db and 2 more)`.
+/// Returns `it would deny 1 guest now (shop/ledger), and 4 guests at next start (shop/amd, shop/db and 2 more)`.
 fn denied(now: &NamedGuests, at_next_start: &NamedGuests, looked: CountProgress) -> Option<String> {
     let many = |named: &NamedGuests| looked.count(named.count, "guest");
     let now = (!now.is_empty()).then(|| format!("{} now ({})", many(now), now.names()));
@@ -108,7 +108,7 @@ fn denied(now: &NamedGuests, at_next_start: &NamedGuests, looked: CountProgress)
     Some(format!("it would deny {both}; each and why: kubectl cpufit audit"))
 }
 
-/// The guests that a policy would govern beside the other policies of the world.
+/// Finds the guests that a policy would govern together with the other policies of the world.
 fn governed(world: &World, policy: &Policy, enough: Deadline<'_>) -> Governed {
     let others = world.policies.iter().filter(|other| other.name != policy.name);
     let world = World { cluster: world.cluster.clone(), policies: others.chain([policy]).cloned().collect() };

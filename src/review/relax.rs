@@ -1,4 +1,4 @@
-//! Who may set `cpufit.io/relax` on a migration.
+//! The authorization to set `cpufit.io/relax` on a migration.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::well_known;
 
 /// Refuses a migration that newly has the annotation `cpufit.io/relax`, for every sender.
 ///
-/// The API server asks only about senders who lack the verb `relax` on `cpupolicies`: that is a match condition of the
-/// webhook. So the answer does not reveal what a user may do. Only this webhook is registered to fail closed.
+/// The API server calls this webhook only for senders who lack the verb `relax` on `cpupolicies`: that is a match
+/// condition. So the answer does not reveal a user's rights. Only this webhook is registered to fail closed.
 pub(super) fn authorize(request: &Request<'_>) -> Result<Decision, ReviewError> {
     let read = |path, json| review::object::<Vmim>(path, json);
     let new = match request.object.as_ref() {

@@ -1,4 +1,4 @@
-//! What the tests of these acts share: the recorded cluster and its reviews.
+//! Shared parts of these tests: the recorded cluster and its reviews.
 
 #![allow(clippy::expect_used)]
 
@@ -21,19 +21,19 @@ fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/reviews").join(name)
 }
 
-/// The cluster whose reviews were recorded.
+/// Loads the cluster for which the reviews were recorded.
 pub(super) fn recorded() -> World {
     let source = DumpSource::Path(data("cluster.yaml"));
     world::load(&[source], &[], None, "default", &Domain::default(), std::io::empty()).expect("the recorded cluster").0
 }
 
-/// A recorded review.
+/// Loads a recorded review.
 pub(super) fn recording(name: &str) -> Value {
     let bytes = std::fs::read(data(name)).expect("a recorded review");
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
-/// What is said to a review.
+/// Returns the warnings about a review.
 #[track_caller]
 pub(super) fn said(world: &World, review: &Value) -> Vec<String> {
     let bytes = review.to_string();
@@ -78,7 +78,7 @@ fn a_malformed_node_is_named_by_its_field() {
     assert!(error.to_string().contains("request.object.spec.taints[0]"), "{error}");
 }
 
-/// What makes 20,000 guests a matter of a second: like ones are judged once, whatever node of a kind they run on.
+/// Answers 20,000 guests within a second: equal guests are judged once, whichever node of a class they run on.
 #[test]
 fn equal_guests_are_judged_once() {
     let guest = |name: &str, node: &str| running(name, node, "host-model");
@@ -98,7 +98,7 @@ fn equal_guests_are_judged_once() {
     assert_eq!(one.targets(fleet, fleet.find("node-a")), 2, "node-c and node-d; its own node is no target");
 }
 
-/// A review, broken off when it asked so often whether it is enough; how often it asked then.
+/// Answers a review with a deadline after `after` checks of it; returns the number of checks made.
 fn broken_off(world: &World, review: &str, stage: Stage, after: usize) -> (Decision, usize) {
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let enough = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= after;
@@ -115,8 +115,8 @@ fn patch_of(decision: &Decision) -> usize {
     }
 }
 
-/// The mutating stage and all others obey the deadline at whatever step it comes: little is done after it, nothing is
-/// denied that was not judged, and no other patch is made.
+/// All stages obey the deadline at any step: little is done after it, nothing is denied that was not judged, and no
+/// other patch is made.
 #[rstest]
 #[case::a_guest("vm-create.json", Stage::Validate)]
 #[case::a_guest_sent("vmi-create-by-controller.json", Stage::Validate)]
@@ -126,7 +126,7 @@ fn patch_of(decision: &Decision) -> usize {
 #[case::a_node("node-update-labels.json", Stage::Validate)]
 #[case::the_default("kubevirt-update-cpumodel.json", Stage::Validate)]
 fn a_review_that_is_broken_off(#[case] name: &str, #[case] stage: Stage) {
-    /// Each check and each remedy asks once more at most, and gives up.
+    /// Maximum number of deadline checks after it passed: each check and each remedy makes at most one more.
     const AFTER: usize = 64;
     let policy = crate::testing::cluster::read_policy(
         "all",

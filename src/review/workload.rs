@@ -1,4 +1,4 @@
-//! A guest, what it is made of, its launcher or its migration is created or changed: it is judged, by the policy that governs it.
+//! A guest, its owner, its launcher or its migration is created or changed: it is judged by the policy that governs it.
 
 use super::{MissingInput, ReviewAnswer, missing};
 use std::sync::Arc;
@@ -35,24 +35,24 @@ impl<'a> Reader<'a> for Part<'a> {
     }
 }
 
-/// What a review asks about, judged; `None` where it is not our concern.
+/// Judges the object of a review; `None` if it is not to be judged.
 ///
 /// # Errors
 ///
-/// An object of a kind that is judged is malformed; the error names the field.
+/// Returns the field of a malformed object of a judged kind.
 pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Evaluation<'a>>, ReviewError> {
     let Some(Concern { manifest, before }) = concern(world, request)? else { return Ok(None) };
     let user = UserName::from(&*request.user.username);
     Ok(judge_change(world, before.as_ref(), &manifest, &user, effort(&manifest, &|| false)))
 }
 
-/// The object of a review that is to be judged, and the one whose place it takes.
+/// The object of a review that is to be judged, and the one it replaces.
 struct Concern<'a> {
     manifest: Manifest<'a>,
     before: Option<Manifest<'a>>,
 }
 
-/// The object of a review, if it is to be judged at all.
+/// Returns the object of a review, if it is to be judged.
 fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Concern<'a>>, ReviewError> {
     let Some(object) = request.object.as_ref().filter(|_| request.sub_resource.is_empty()) else { return Ok(None) };
     let (group, kind) = (&*request.kind.group, &*request.kind.kind);
@@ -80,13 +80,13 @@ fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Concern<'a
     Ok(manifest.map(|manifest| Concern { manifest, before }))
 }
 
-/// Launcher pods come from a controller, whose warnings end in a log: no remedies are sought for them.
+/// Skips remedies for launcher pods: they come from a controller that only logs warnings.
 fn effort<'e>(manifest: &Manifest<'_>, enough: &'e dyn Fn() -> bool) -> Effort<'e> {
     let depth = if matches!(manifest, Manifest::Pod(_)) { Depth::Brief } else { Depth::Full };
     Effort::until(depth, enough)
 }
 
-/// What is reported about the guest: if the sender shows no warnings, and the policy records it.
+/// Returns the Events about the guest, if the sender shows no warnings and the policy records it.
 fn events(manifest: &Manifest<'_>, case: &Evaluation<'_>) -> Vec<(Reason, String)> {
     let audited = match &case.decision {
         Decision::Admit { audit, .. } | Decision::Deny { audit, .. } => !audit.is_empty(),
@@ -102,17 +102,17 @@ fn events(manifest: &Manifest<'_>, case: &Evaluation<'_>) -> Vec<(Reason, String
             Some(line) => format!("{}; {line}", case.messages.headline),
             None => case.messages.headline.clone(),
         };
-        // An Event about what makes many guests says which of them it is.
+        // An Event about an owner of many guests names the guest.
         if let Some((report::EventKind::Replicas(_), _)) = manifest.metadata().and_then(owner) {
             message = format!("{} {message}", case.judged.subject.title());
         }
         out.push((reason, message));
     }
-    // A guest in danger is reported whatever the dials say.
+    // A guest in danger is reported regardless of the dials.
     if let Some(finding) = case.verdict.found(Check::OwnNode) {
         out.push((Reason::OwnNode, say::finding::message(finding)));
     }
-    // Reported at each start, and not of its VM before, unless nobody was there to read why it would be denied.
+    // Reported at each start, and not for its VM before that, unless the sender was a controller.
     let is_start = matches!(manifest, Manifest::Vmi(_)) || case.exempted() == Some(Exemption::Controller);
     if let Some(left) = case.left.as_ref().filter(|_| is_start) {
         out.push((Reason::ModelNotReplaced, left.clone()));
@@ -120,8 +120,8 @@ fn events(manifest: &Manifest<'_>, case: &Evaluation<'_>) -> Vec<(Reason, String
     out
 }
 
-/// The Events of a review, about the object that they belong to. An object that the world does not hold gets none: it is
-/// added to `lacks`.
+/// Returns the Events of a review, about the objects they belong to. An object that the world does not hold gets none:
+/// it is added to `lacks`.
 fn reports(
     world: &World,
     manifest: &Manifest<'_>,
@@ -134,7 +134,7 @@ fn reports(
     }
     let Some((kind, namespace, name, uid)) = regarding(manifest, user) else { return Vec::new() };
     let Some(regarding) = Regarding::known(world, kind, namespace, name, uid) else {
-        // Those of VMIs are there already.
+        // Missing VMIs are in `lacks` already.
         if kind != report::EventKind::Vmi {
             lacks.push(MissingInput::Owner { kind, namespace: namespace.to_owned(), name: name.to_owned() });
         }
@@ -148,14 +148,14 @@ fn reports(
     events.into_iter().map(report).collect()
 }
 
-/// What a VMI or a VM is made of: a VM, a replica set or a pool.
+/// Returns the owner of a VMI or VM: a VM, a replica set or a pool.
 fn owner(meta: &Meta) -> Option<(report::EventKind, &OwnerReference)> {
     meta.owner_references.iter().find_map(|owner| Some((report::EventKind::of_owner(&owner.kind)?, owner)))
 }
 
-/// The object that Events of a review are about, as the review refers to it: kind, namespace, name, and UID where it
-/// states one. It is the VMI; before there is one, what it is made of: a VM, a replica set, and before there is a VM, the pool
-/// it is made of. `None` where a person sends it and reads the warnings.
+/// Returns the object that Events of a review are about, as the review refers to it: kind, namespace, name, and UID if
+/// it states one. It is the VMI; before one exists, its owner: a VM or a replica set, and before a VM exists, its pool.
+/// `None` if a person sends it and reads the warnings.
 fn regarding<'m>(
     manifest: &'m Manifest<'_>,
     user: &UserName,
@@ -187,7 +187,7 @@ fn regarding<'m>(
 ///
 /// # Errors
 ///
-/// The object is malformed; the error names the field.
+/// Returns the field of a malformed object.
 pub(super) fn validate(
     world: &World,
     request: &Request<'_>,
@@ -209,7 +209,7 @@ pub(super) fn validate(
 ///
 /// # Errors
 ///
-/// The object is malformed; the error names the field.
+/// Returns the field of a malformed object.
 pub(super) fn mutate(
     world: &World,
     request: &Request<'_>,

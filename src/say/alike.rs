@@ -1,11 +1,11 @@
-//! Sentences that differ in names alone, folded into one.
+//! Folds sentences that differ in names only into one.
 
-/// How many of ten words may differ between sentences that are one.
+/// Number of words out of ten that may differ between folded sentences.
 const UNLIKE: usize = 4;
 
-/// A sentence for all names of which the same is said, but for single words: these are left out (`…`).
+/// Folds similar sentences into one for all their names; differing words are replaced by `…`.
 ///
-/// Sentences stand in the order in which they come first; those of different kinds are never one.
+/// Sentences keep the order of their first occurrence; sentences of different kinds are never folded.
 pub(crate) fn fold<K: PartialEq>(said: impl IntoIterator<Item = (K, String, String)>) -> Vec<(String, Vec<String>)> {
     let mut out: Vec<(K, Vec<String>, Vec<String>)> = Vec::new();
     for (kind, sentence, name) in said {
@@ -28,7 +28,7 @@ fn are_alike(one: &[String], other: &[String]) -> bool {
     one.len() == other.len() && unlike() * 10 <= one.len() * UNLIKE
 }
 
-/// What two words have in common: all of them, or the punctuation around a name.
+/// Returns the common part of two words: the word itself, or the punctuation around a name.
 fn common(one: &str, other: &str) -> String {
     const MARKS: &[char] = &['(', ')', '"', '\'', ',', ':', ';', '.'];
     if one == other {

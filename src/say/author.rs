@@ -1,4 +1,4 @@
-//! Who asks for what nodes lack, in words.
+//! The author of the requirements that nodes lack, in words.
 
 use super::plural::{fold, number};
 use crate::fit::author::{Author, Holder};
@@ -6,10 +6,10 @@ use crate::fit::check::AskedBy;
 use crate::fit::label;
 use crate::fit::placement::{AffinityRule, Expression};
 
-/// How many entries or conditions of one author are named.
+/// Number of entries or conditions named for one author.
 const SHOWN: usize = 4;
 
-/// Who it is: `spec.template.spec.domain.cpu.model of the VM`.
+/// Returns the author: `spec.template.spec.domain.cpu.model of the VM`.
 #[must_use]
 pub(crate) fn who(author: &Author) -> String {
     match author {
@@ -46,8 +46,8 @@ pub(crate) fn who(author: &Author) -> String {
     }
 }
 
-/// The field of HyperConverged (v1beta1) that keeps one of KubeVirt's configuration (`getKVConfig` of its operator), by its path below
-/// `spec.configuration`.
+/// Returns the field of HyperConverged (v1beta1) that sets one of KubeVirt's configuration (`getKVConfig` of its
+/// operator), by its path below `spec.configuration`; `None` without one.
 fn hyperconverged_field(field: &str) -> Option<&'static str> {
     Some(match field {
         "cpuModel" => "spec.defaultCPUModel",
@@ -65,7 +65,7 @@ fn holder(of: Holder) -> &'static str {
     }
 }
 
-/// What an author asks for, and who it is: `cpumanager=true is asked for by …`.
+/// Returns the entries that an author requires, with the author: `cpumanager=true is asked for by …`.
 #[must_use]
 pub(crate) fn asked_by(asked: &AskedBy) -> String {
     let entries = fold(asked.entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), SHOWN);
@@ -84,7 +84,7 @@ pub(crate) fn asked_by(asked: &AskedBy) -> String {
     out
 }
 
-/// Who it is, where conditions of the node affinity tell more than the author: KubeVirt makes them of a setting.
+/// Returns the author; node affinity that KubeVirt derives from a setting is described as such.
 fn by(asked: &AskedBy) -> String {
     let who = who(&asked.author);
     match asked.rules.as_slice() {
@@ -97,13 +97,13 @@ fn by(asked: &AskedBy) -> String {
     }
 }
 
-/// Whose a condition of the required node affinity is.
+/// The owner of a condition of required node affinity.
 enum ConditionOwner {
-    /// The guest's own.
+    /// The guest itself.
     Guest,
-    /// KubeVirt's, of host-model guests.
+    /// KubeVirt, for host-model guests.
     Obsolete,
-    /// KubeVirt's, of a CPU feature that is forbidden.
+    /// KubeVirt, for a forbidden CPU feature.
     Forbid,
 }
 

@@ -1,4 +1,4 @@
-//! What a check found, as one sentence without its end: it follows the name of the guest, or stands for itself.
+//! A finding of a check as one sentence without its end: it follows the name of the guest, or stands alone.
 
 use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
@@ -11,12 +11,12 @@ use crate::fit::libvirt::Incompatible;
 use crate::fit::subject::{NotMigratable, PodRule, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
-/// How many kinds of start are listed.
+/// Number of kinds of start listed.
 const STARTS: usize = 4;
-/// How many reasons of libvirt are listed.
+/// Number of libvirt's reasons listed.
 const REFUSALS: usize = 3;
 
-/// The finding in words.
+/// Returns the finding in words.
 #[must_use]
 pub(crate) fn message(finding: &Finding) -> String {
     detail(&finding.detail)
@@ -79,10 +79,11 @@ fn detail(found: &Detail) -> String {
     }
 }
 
-/// `CPU model X leaves out 4 of 6 nodes that could take the guest (a, b and 2 more); it is asked for by the cluster's default (…)`.
+/// Returns `CPU model X leaves out 4 of 6 nodes that could take the guest (a, b and 2 more); it is asked for by the
+/// cluster's default (…)`.
 fn model_coverage(found: &ModelCoverage, most: usize) -> String {
     let ModelCoverage { model, open, left_out, author } = found;
-    // Whose it is stands in the field to blame as well, where room is short.
+    // The field to blame names the author too, so it is left out if there is little room.
     let by = author.as_ref().filter(|_| most > 1).map(super::author::who);
     let by = by.map(|who| format!("; it is asked for by {who}")).unwrap_or_default();
     let names = fold_names(left_out, most);
@@ -122,7 +123,7 @@ fn withheld(found: &WithheldModel) -> String {
     }
 }
 
-/// As KubeVirt says it: `DisksNotLiveMigratable: PVC web-disk is not shared`.
+/// Returns KubeVirt's reason: `DisksNotLiveMigratable: PVC web-disk is not shared`.
 #[must_use]
 pub(crate) fn condition(refused: &NotMigratable) -> String {
     let message = refused.message.strip_prefix("cannot migrate VMI: ").unwrap_or(&refused.message);
@@ -133,7 +134,8 @@ pub(crate) fn condition(refused: &NotMigratable) -> String {
     }
 }
 
-/// Why no eviction migrates a guest whose condition `LiveMigratable` has this status, empty where there is none.
+/// Returns why no eviction migrates a guest with this status of its condition `LiveMigratable`; empty means no
+/// condition.
 #[must_use]
 pub(crate) fn undecided(status: &str) -> String {
     match status {
@@ -146,7 +148,7 @@ fn not_migratable(refused: &NotMigratable) -> String {
     format!("cannot migrate, whatever the labels say: KubeVirt refuses it ({})", condition(refused))
 }
 
-/// The finding as a sentence that stands for itself. A name at its beginning is left as it is.
+/// Returns the finding as a sentence that stands alone. A name at its beginning is kept as it is.
 #[must_use]
 pub(crate) fn sentence(finding: &Finding) -> String {
     let message = message(finding);
@@ -165,7 +167,7 @@ pub(crate) fn sentence(finding: &Finding) -> String {
     out
 }
 
-/// Whether its words begin with the name of a node or a label.
+/// Whether the text begins with the name of a node or a label.
 fn begins_with_a_name(detail: &Detail) -> bool {
     matches!(
         detail,
@@ -178,7 +180,8 @@ fn begins_with_a_name(detail: &Detail) -> bool {
     )
 }
 
-/// `a drain of n1 waits until it is shut down: evictionStrategy LiveMigrate (spec.evictionStrategy of the VMI)`.
+/// Returns `a drain of n1 waits until it is shut down: evictionStrategy LiveMigrate (spec.evictionStrategy of the
+/// VMI)`.
 fn drain_waits(found: &DrainWaits) -> String {
     let DrainWaits { node, author, single_node, undecided: status } = found;
     if let Some(status) = status {
@@ -195,7 +198,8 @@ fn drain_waits(found: &DrainWaits) -> String {
     )
 }
 
-/// `where it starts decides: started on a, b or c it could go to 2 nodes and never to d; started on d it could go to 3 nodes`.
+/// Returns `where it starts decides: started on a, b or c it could go to 2 nodes and never to d; started on d it could
+/// go to 3 nodes`.
 fn start_outlook(found: &StartOutlook) -> String {
     let from = |from: &FromStart| {
         let FromStart { nodes: names, targets, never, .. } = from;
@@ -221,11 +225,12 @@ fn start_outlook(found: &StartOutlook) -> String {
     format!("where it starts decides where it can go: {}{more}{}", shown.join("; "), by_name.concat())
 }
 
-/// `EPYC-Rome runs on 1 of 4 nodes (genoa-a); it is the host model of rome-a and rome-b but not usable there by name`.
+/// Returns `EPYC-Rome runs on 1 of 4 nodes (genoa-a); it is the host model of rome-a and rome-b but not usable there by
+/// name`.
 fn own_host_model(found: &OwnHostModel, most: usize) -> String {
     let OwnHostModel { model, usable, total, unusable } = found;
     let names = if usable.is_empty() { String::new() } else { format!(" ({})", fold_names(usable, most)) };
-    // The reason is for who has room for it.
+    // The reason is added only if there is room.
     let why = if most < 3 { "" } else { ": a host model may lack some of the model that it is named after" };
     format!(
         "{model} runs on {} of {}{names}; it is the host model of {} but not usable there by name{why}",
@@ -235,7 +240,7 @@ fn own_host_model(found: &OwnHostModel, most: usize) -> String {
     )
 }
 
-/// With at most `most` entries named, and below four the nodes that are sound left out.
+/// Names at most `most` entries; below four, leaves out the nodes in `sound`.
 fn host_model_unasked(found: &HostModelUnasked, most: usize) -> String {
     let HostModelUnasked { node, runs, asked, doubtful, sound, .. } = found;
     let Some((_, first)) = doubtful.first() else { return "KubeVirt does not ask for the host model".to_owned() };
@@ -267,7 +272,8 @@ fn host_model_unasked(found: &HostModelUnasked, most: usize) -> String {
     )
 }
 
-/// `n1, where it runs, has no host-model-cpu label: …`. Below four without what to do, and below two without what follows.
+/// Returns `n1, where it runs, has no host-model-cpu label: …`. Below four without the next step, below two without the
+/// consequence.
 fn source_labels(found: &SourceLabels, most: usize) -> String {
     match found {
         SourceLabels::NoHostModel { node } => {
@@ -299,8 +305,8 @@ fn source_labels(found: &SourceLabels, most: usize) -> String {
     }
 }
 
-/// `host-passthrough keeps the CPU of n1 (EPYC-Rome): 1 node fits by labels and is unlike it (EPYC-Milan on n2), and it may fail
-/// there`. With at most `most` names in each place, and with one no kinds at all.
+/// Returns `host-passthrough keeps the CPU of n1 (EPYC-Rome): 1 node fits by labels and is unlike it (EPYC-Milan on
+/// n2), and it may fail there`. With at most `most` names in each place; with one, no kinds.
 fn unlike_hosts(found: &UnlikeHosts, most: usize) -> String {
     let UnlikeHosts { runs_on, hosts } = found;
     let model = |of: &AlikeHosts| match of.with.as_slice() {
@@ -333,7 +339,8 @@ fn unlike_hosts(found: &UnlikeHosts, most: usize) -> String {
     }
 }
 
-/// `its pod asks for no CPU vendor, so that nodes of another one fit by labels (AMD on a1 and a2; i1 is Intel): moved there it may crash`.
+/// Returns `its pod asks for no CPU vendor, so that nodes of another one fit by labels (AMD on a1 and a2; i1 is Intel):
+/// moved there it may crash`.
 fn unlike_vendors(found: &UnlikeVendors, most: usize) -> String {
     let on: Vec<String> =
         found.vendors.iter().map(|(vendor, nodes)| format!("{vendor} on {}", and_names(nodes, most))).collect();
@@ -350,7 +357,8 @@ fn unlike_vendors(found: &UnlikeVendors, most: usize) -> String {
     }
 }
 
-/// `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the 3 nodes that fit`.
+/// Returns `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the
+/// 3 nodes that fit`.
 fn pod_rules(found: &PodRules) -> String {
     let fitting = match found.fitting.as_slice() {
         [one] => format!("{one}, the only node that fits"),
@@ -359,7 +367,8 @@ fn pod_rules(found: &PodRules) -> String {
     format!("{} {fitting}", not_judged(&found.rules))
 }
 
-/// `its required pod affinity is not judged: by the pods on the nodes kube-scheduler may keep it off nodes that fit`.
+/// Returns `its required pod affinity is not judged: by the pods on the nodes kube-scheduler may keep it off nodes that
+/// fit`.
 #[must_use]
 pub(crate) fn rules_not_judged(rules: &[PodRule]) -> String {
     format!("{} nodes that fit", not_judged(rules))
@@ -376,8 +385,8 @@ fn not_judged(rules: &[PodRule]) -> String {
     format!("its {} {are} not judged: by the pods on the nodes kube-scheduler may keep it off", and_names(&words, 3))
 }
 
-/// `volumes are not judged: of 3 nodes that fit, root (PersistentVolume pv-1) can be used on n1 alone, data (PersistentVolume pv-2)
-/// on none`. With at most `most` names in each place.
+/// Returns `volumes are not judged: of 3 nodes that fit, root (PersistentVolume pv-1) can be used on n1 alone, data
+/// (PersistentVolume pv-2) on none`. With at most `most` names in each place.
 fn bound_volumes(found: &BoundVolumes, most: usize) -> String {
     let BoundVolumes { fitting, volumes } = found;
     let place = |of: &UsableOn| match of.nodes.as_slice() {
@@ -395,7 +404,7 @@ fn bound_volumes(found: &BoundVolumes, most: usize) -> String {
     format!("volumes are not judged: of {} that {fit}, it can use {}{more}", nodes(*fitting), named.join("; "))
 }
 
-/// `conf-1 and conf-2 carry kubevirt.io/sev with an empty value, and true is asked for: …`.
+/// Returns `conf-1 and conf-2 carry kubevirt.io/sev with an empty value, and true is asked for: …`.
 fn empty_label(found: &EmptyLabel) -> String {
     let EmptyLabel { key, nodes, without } = found;
     let without = match without.as_slice() {
@@ -409,7 +418,7 @@ fn empty_label(found: &EmptyLabel) -> String {
     )
 }
 
-/// Why nothing can be known.
+/// Returns why there is no verdict.
 #[must_use]
 pub(crate) fn unknown(why: &Unknown) -> String {
     match why {
@@ -481,7 +490,8 @@ fn no_target(found: &NoTarget) -> String {
     }
 }
 
-/// `libvirt refuses its CPU on node-b, which fits by labels (missing features hle, rtm)`. Nodes that miss the same stand together.
+/// Returns `libvirt refuses its CPU on node-b, which fits by labels (missing features hle, rtm)`. Nodes with the same
+/// missing features are listed together.
 #[must_use]
 pub(crate) fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
     let by_reason =
@@ -499,7 +509,8 @@ pub(crate) fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
     format!("libvirt refuses its CPU {}{more}", shown.join("; "))
 }
 
-/// `it would fail at its start on node-c, which fits by labels: libvirt there does not list EPYC-Milan as usable (in the way: vaes)`.
+/// Returns `it would fail at its start on node-c, which fits by labels: libvirt there does not list EPYC-Milan as
+/// usable (in the way: vaes)`.
 fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
     let by_reason = super::alike::fold(nodes.iter().map(|(node, unmet)| (unmet, unmet_at_start(unmet), node.clone())));
     let part = |(why, nodes): &(String, Vec<String>)| {
@@ -518,7 +529,8 @@ fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
     format!("it would fail at its start {}{more}", shown.join("; "))
 }
 
-/// What a node does not have that a start asks for, as its libvirt says: `does not list EPYC-Milan as usable (in the way: vaes)`.
+/// Returns the requirements of a start that a node lacks according to its libvirt: `does not list EPYC-Milan as usable
+/// (in the way: vaes)`.
 #[must_use]
 pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
     let (models, features): (Vec<&UnmetAtStart>, Vec<&UnmetAtStart>) =
@@ -535,7 +547,7 @@ pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
     model.into_iter().chain(features).collect::<Vec<_>>().join(" and ")
 }
 
-/// Why libvirt refuses a CPU: `missing features hle, rtm`, or its own words.
+/// Returns why libvirt refuses a CPU: `missing features hle, rtm`, or its own words.
 #[must_use]
 pub(crate) fn incompatible(why: &Incompatible) -> String {
     match (why.missing.as_slice(), why.reason.as_str()) {
@@ -547,7 +559,7 @@ pub(crate) fn incompatible(why: &Incompatible) -> String {
     }
 }
 
-/// `no node is amd64: 2 are arm64, 2 are s390x`.
+/// Returns `no node is of its architecture amd64: 2 are arm64, 2 are s390x`.
 fn other_architectures(found: &OtherArchitectures) -> String {
     let OtherArchitectures { wanted, none_wanted, only, counts } = found;
     let counts: Vec<String> =
@@ -560,7 +572,7 @@ fn other_architectures(found: &OtherArchitectures) -> String {
     }
 }
 
-/// `started on node-e it could never leave; on node-b it could go to 4 nodes`.
+/// Returns `started on node-e it could never leave; on node-b it could go to 4 nodes`.
 fn by_start(targets: &[(usize, Vec<String>)]) -> String {
     let parts: Vec<String> = targets
         .iter()
@@ -579,7 +591,7 @@ fn by_start(targets: &[(usize, Vec<String>)]) -> String {
     parts.join("; ")
 }
 
-/// `can start on node-e alone, and could never leave it`: what leaves it few nodes is not its CPU mode.
+/// Returns `can start on node-e alone, and could never leave it`: its few targets are not due to its CPU mode.
 fn few_starts(targets: &[(usize, Vec<String>)]) -> String {
     let names: Vec<&str> = targets.iter().flat_map(|(_, names)| names).map(String::as_str).collect();
     match names.as_slice() {
@@ -588,7 +600,7 @@ fn few_starts(targets: &[(usize, Vec<String>)]) -> String {
     }
 }
 
-/// Whether another sentence says it as well: that a model is asked for, where its coverage names the author too.
+/// Whether another sentence contains it: for a required model, its coverage if that names the author too.
 #[must_use]
 pub(crate) fn is_said_by_another(finding: &Finding, verdict: &Verdict) -> bool {
     let Detail::AskedBy(asked) = &finding.detail else { return false };
@@ -598,7 +610,7 @@ pub(crate) fn is_said_by_another(finding: &Finding, verdict: &Verdict) -> bool {
         && matches!(coverage, Some(Detail::ModelCoverage(found)) if found.author.as_ref() == Some(&asked.author))
 }
 
-/// Whether the sentence leaves open what keeps the guest off nodes.
+/// Whether the sentence does not name the cause that excludes the guest from nodes.
 #[must_use]
 pub(crate) fn asks_why(finding: &Finding) -> bool {
     match &finding.detail {
@@ -608,7 +620,7 @@ pub(crate) fn asks_why(finding: &Finding) -> bool {
     }
 }
 
-/// The finding in words, with less and less of what it lists: where room is short the first that fits is taken.
+/// Returns the finding in words, listing fewer and fewer items: the first text that fits is used.
 pub(crate) fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
     let less = [3, 2, 1].into_iter().filter_map(|most| match &finding.detail {
         Detail::OwnNode(found) => Some(own_node(found, most)),

@@ -1,7 +1,7 @@
-//! What people read: a verdict in a few short lines, for warnings, denials and Events.
+//! The texts for users: a verdict in a few short lines, for warnings, denials and Events.
 //!
 //! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once. Findings and
-//! remedies are data: [`finding`] and [`remedy`] make sentences of them, [`plural`] counts and folds.
+//! remedies are data: [`finding`] and [`remedy`] turn them into sentences, [`plural`] counts and folds.
 
 pub(crate) mod alike;
 pub(crate) mod author;
@@ -22,53 +22,53 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::Prepared;
 use plural::{fold_lack, fold_names, nodes};
 
-/// How many missing labels a warning names.
+/// Number of missing labels named in a warning.
 const LABELS: usize = 4;
 
-/// A verdict in words, for every channel. A line without the guest's name is printed behind it.
+/// A verdict in words, for every channel. A line without the guest's name is printed after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Messages {
     /// The guest: `namespace/name`.
     pub title: String,
-    /// The verdict in one sentence, without the guest's name; empty where all is well.
+    /// The verdict in one sentence, without the guest's name; empty if nothing is wrong.
     pub headline: String,
-    /// What follows it: the nearest node, the next step.
+    /// The lines after the headline: the nearest node, the next step.
     pub lines: Vec<String>,
-    /// What else was found.
+    /// Further findings.
     pub notes: Vec<String>,
-    /// A denial's further lines.
+    /// Further lines of a denial.
     pub details: Vec<String>,
-    /// The last line of a denial: the command that explains what was denied.
+    /// The last line of a denial: the command that explains it.
     pub help: Option<String>,
     /// The fields to blame, without the guest's name.
     pub causes: Vec<FieldCause>,
-    /// What becomes of the guest's CPU model, complete in itself. Said first, whatever the dials say.
+    /// The result of the common model for the guest, as a complete sentence. Printed first, regardless of the dials.
     pub model: Option<String>,
-    /// The field to blame where the policy refuses guests that do not use its common model, complete in itself.
+    /// The field to blame if the policy refuses guests that do not use its common model, as a complete sentence.
     pub unmet: Option<FieldCause>,
 }
 
 impl Messages {
-    /// The headline with the guest's name; `None` where all is well.
+    /// Returns the headline with the guest's name; `None` if nothing is wrong.
     #[must_use]
     pub fn sentence(&self) -> Option<String> {
         (!self.headline.is_empty()).then(|| format!("{} {}", self.title, self.headline))
     }
 
-    /// Lines with the guest's name: kubectl prints equal lines once.
+    /// Prefixes lines with the guest's name: kubectl prints equal lines once.
     #[must_use]
     pub fn named(&self, lines: &[String]) -> Vec<String> {
         lines.iter().map(|line| format!("{}: {line}", self.title)).collect()
     }
 
-    /// Why a policy refuses a guest for its CPU model, as it is said where it is admitted all the same.
+    /// Returns why a policy refuses a guest for its CPU model, as a warning for a guest that is admitted anyway.
     #[must_use]
     pub(crate) fn unmet_line(&self, policy: &str) -> Option<String> {
         self.unmet.as_ref().map(|unmet| format!("{} (policy {policy})", unmet.message))
     }
 
-    /// A denial's message, complete in itself, and the fields to blame. `for_model` where nothing but
-    /// the guest's CPU model is to blame.
+    /// Returns a denial's message, as a complete sentence, and the fields to blame. `for_model`: only the guest's CPU
+    /// model is to blame.
     #[must_use]
     pub fn denial(&self, policy: &str, for_model: bool) -> (String, Vec<FieldCause>) {
         let by = format!(" (policy {policy})");
@@ -108,16 +108,16 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster)
                 out.lines.extend(with_model_line(judged, finding, cluster));
                 out.lines.extend(next_step(judged, finding));
             }
-            // Said first, by itself; or for who asks: every start is fine.
+            // Printed first on its own line, or only on request.
             Check::CommonModel | Check::StartOutlook | Check::DrainWaits => continue,
-            // Who sends the object sees what it asks for itself.
+            // The sender of an object sees its own requirements.
             Check::AskedBy => {
                 let is_warned = matches!(&finding.detail, Detail::AskedBy(asked) if !asked.in_sight);
                 let line = short().filter(|_| is_warned);
                 out.lines.extend(line);
                 continue;
             }
-            // The release's rules matter where something is wrong; what was not found matters always.
+            // The release's rules matter only if something is wrong; facts that were not found always matter.
             Check::Assumed if verdict.assessment.outcome.impact().is_none() && finding.field.is_empty() => continue,
             _ => {
                 let line = short().unwrap_or_else(|| message.clone());
@@ -133,14 +133,16 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster)
     out
 }
 
-/// Whether the nearest node is worth a line: not where the guest starts and only a place that it chose keeps it from there.
+/// Whether the nearest node is worth a line: not if the guest starts and only its chosen placement excludes it from
+/// that node.
 fn is_warned(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> bool {
     let starts = finding.check == Check::MigrationTarget && matches!(judged.subject.stage, Stage::Start(_));
     !starts
         || named(verdict).next().is_none_or(|near| near.missing.iter().any(|(key, _)| !judged.subject.is_chosen(key)))
 }
 
-/// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`, with less and less of what is lacking.
+/// Returns `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`, listing fewer and fewer
+/// labels.
 fn nearest_lines(verdict: &Verdict) -> impl Iterator<Item = String> + '_ {
     let all = (1..=LABELS).rev().filter_map(|most| nearest_line(verdict, most, true));
     let alone = [2, 1].into_iter().filter_map(|most| nearest_line(verdict, most, false));
@@ -148,11 +150,12 @@ fn nearest_lines(verdict: &Verdict) -> impl Iterator<Item = String> + '_ {
     all.chain(alone).chain(kept_out)
 }
 
-/// `better`: whether a node that can be cured is named behind one that lacks less.
+/// Returns the line about the nearest node. `better`: whether a fixable node is named after one that lacks fewer
+/// labels.
 fn nearest_line(verdict: &Verdict, most: usize, better: bool) -> Option<String> {
     let free = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
     let near = named(verdict).next().map(|first| {
-        // A node that can be cured goes before one that lacks fewer labels on other hardware.
+        // A fixable node is preferred to one that lacks fewer labels on other hardware.
         let curable = named(verdict).find(|near| near.is_curable());
         match curable.filter(|_| better && first.evidence == Evidence::OtherHardware) {
             Some(better) => format!("{}; better: {}", lacks_line(first, most), lacks_line(better, most)),
@@ -167,17 +170,17 @@ fn nearest_line(verdict: &Verdict, most: usize, better: bool) -> Option<String> 
     }
 }
 
-/// The nearest nodes that are named: those of another architecture are counted in a line of their own.
+/// Returns the nearest nodes that are named: nodes of another architecture are counted on a separate line.
 pub(crate) fn named(verdict: &Verdict) -> impl Iterator<Item = &Nearest> {
     verdict.nearest.iter().filter(|near| !near.is_foreign())
 }
 
-/// The nearest node, or what keeps the guest off nodes that meet its selector; `None` where all nodes fit.
+/// Returns the nearest node, or what excludes the guest from nodes that match its selector; `None` if all nodes fit.
 pub(crate) fn nearest(verdict: &Verdict) -> Option<String> {
     nearest_line(verdict, 2, true)
 }
 
-/// `9 nodes fit but are cordoned (worker-02, worker-03 and 7 more)`.
+/// Returns `9 nodes fit but are cordoned (worker-02, worker-03 and 7 more)`.
 fn blocked_line(blocked: &[Blocked]) -> Option<String> {
     let first = blocked.first()?;
     let is_like = |other: &&Blocked| other.cordoned == first.cordoned && other.taints == first.taints;
@@ -193,7 +196,7 @@ fn blocked_line(blocked: &[Blocked]) -> Option<String> {
     })
 }
 
-/// `hv-2 meets its selector, not its node affinity (rack > 3)`.
+/// Returns `hv-2 meets its selector, not its node affinity (rack > 3)`.
 fn excluded_line(excluded: &[Excluded]) -> Option<String> {
     let first = excluded.first()?;
     let like: Vec<&str> =
@@ -204,7 +207,7 @@ fn excluded_line(excluded: &[Excluded]) -> Option<String> {
     Some(format!("{} {meets} its selector, not its node affinity ({conditions})", fold_names(&like, 2)))
 }
 
-/// `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)`.
+/// Returns `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)`.
 fn lacks_line(near: &Nearest, most: usize) -> String {
     let lacks = fold_lack(&near.missing, &near.has, most);
     let evidence = match near.evidence {
@@ -217,7 +220,7 @@ fn lacks_line(near: &Nearest, most: usize) -> String {
     format!("{}, which lacks {lacks}{evidence}", near.node)
 }
 
-/// What libvirt says of the labels that a node lacks, behind them.
+/// Returns a suffix with libvirt's answer about the labels that a node lacks.
 fn libvirts(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::LibvirtAgrees => " (libvirt there agrees: labels are at fault)",
@@ -228,7 +231,7 @@ fn libvirts(evidence: Evidence) -> &'static str {
     }
 }
 
-/// `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
+/// Returns `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
 fn with_model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
     let (Stage::Start(_), Some(start)) = (&judged.subject.stage, &judged.subject.restart) else { return None };
     let model = finding.remedies.iter().find_map(|remedy| match &remedy.action {
@@ -245,7 +248,7 @@ fn with_model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) 
     Some(format!("with model {model} it could go to {} from anywhere", nodes(fewest)))
 }
 
-/// `cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop`.
+/// Returns `cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop`.
 fn next_step(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
     let remedy = finding.remedies.first()?;
     if matches!(remedy.action, Action::UseModel(_)) && matches!(judged.subject.stage, Stage::Start(_)) {
@@ -259,20 +262,20 @@ fn next_step(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
     first_with_room(&judged.subject.title(), texts)
 }
 
-/// The first of some texts for which a warning about an object has room: a command that is cut off is another command.
+/// Returns the first text that fits into a warning about an object: a truncated command is a different command.
 #[must_use]
 pub(crate) fn first_with_room(title: &str, texts: impl IntoIterator<Item = String>) -> Option<String> {
     let room = WARNING_CHARS.saturating_sub("cpufit: : ".len() + title.chars().count());
     texts.into_iter().find(|text| text.chars().count() <= room)
 }
 
-/// Why a running guest can go nowhere: `node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme`.
+/// Returns why a running guest has no target: `node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme`.
 #[must_use]
 pub(crate) fn obstacles(verdict: &Verdict) -> String {
     obstacles_within(verdict, LABELS)
 }
 
-/// The same, with at most `most` missing labels of each node.
+/// Returns [`obstacles`] with at most `most` missing labels of each node.
 #[must_use]
 pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let lacks = |near: &Nearest| {
@@ -301,7 +304,7 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     })
 }
 
-/// `kubectl cpufit explain vmi/db -n shop`; `None` where the guest has no valid name yet.
+/// Returns `kubectl cpufit explain vmi/db -n shop`; `None` if the guest has no valid name yet.
 #[must_use]
 pub(crate) fn explain(judged: &Prepared<'_>) -> Option<Command> {
     let kind = judged.subject.judged_template().map_or("vmi", Template::resource);
@@ -310,11 +313,12 @@ pub(crate) fn explain(judged: &Prepared<'_>) -> Option<Command> {
     Some(Command::kubectl(["cpufit", "explain"]).arg(guest).namespace(namespace))
 }
 
-/// How what is denied is explained: it is not stored, so from its manifest, unless it is the plain migration of a guest that is.
+/// Returns the command that explains a denied object: from its manifest, because it is not stored, unless it is the
+/// plain migration of a stored guest.
 fn explain_denied(judged: &Prepared<'_>) -> Option<String> {
     let is_stored = match &judged.subject.stage {
         Stage::Migration(migration) => migration.added.is_empty() && !migration.from_elsewhere,
-        // The guest of a launcher pod.
+        // The guest of a launcher pod is stored.
         Stage::Start(_) => judged.subject.field_root.is_empty(),
     };
     if is_stored {
@@ -325,7 +329,7 @@ fn explain_denied(judged: &Prepared<'_>) -> Option<String> {
     Some(format!("what helps: {command} (the manifest that was denied)"))
 }
 
-/// One word for tables.
+/// Returns the state as one word for tables.
 #[must_use]
 pub(crate) fn state(verdict: &Verdict) -> &'static str {
     if verdict.found(Check::NotMigratable).is_some() {
@@ -341,7 +345,7 @@ pub(crate) fn state(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// A denial's further lines: the nearest nodes, where the cause lies, where help is.
+/// Returns further lines of a denial: the blocked nodes and the nearest nodes.
 fn details(verdict: &Verdict) -> Vec<String> {
     let mut out: Vec<String> = blocked_line(&verdict.blocked).into_iter().collect();
     out.extend(named(verdict).map(|near| {

@@ -1,4 +1,4 @@
-//! A common model that is offered: where it runs, by labels and by libvirt.
+//! The common model that is offered, and the nodes on which it runs, by labels and by libvirt.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use super::plural::{and_names, fold_names};
 use crate::fit::models;
 use crate::fit::remedy::{NotUsable, UseModel};
 
-/// `EPYC-Rome runs on 3 nodes: a, b, c (so does EPYC-Rome-v2).`
+/// Returns `EPYC-Rome runs on 3 nodes: a, b, c (so does EPYC-Rome-v2).`
 pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
     let UseModel { model, nodes, also, .. } = offer;
-    // A model that is not offered first is named with what speaks against it.
+    // A model that is not offered first is named with its drawbacks.
     let named = |model: &String| {
         let drawbacks = models::drawbacks(model).iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
         if drawbacks.is_empty() { model.clone() } else { format!("{model} {drawbacks}") }
@@ -19,7 +19,7 @@ pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
     format!("{model} runs on {all}: {}{also}.", fold_names(nodes, 6))
 }
 
-/// What libvirt says of it, where it was asked, and which model is not offered for what it says.
+/// Returns libvirt's answer about it, if it was asked, and the model that is not offered because of such an answer.
 pub(crate) fn listed(offer: &UseModel) -> String {
     let UseModel { nodes, listed, instead_of, .. } = offer;
     let said = match listed.len() {
@@ -31,21 +31,21 @@ pub(crate) fn listed(offer: &UseModel) -> String {
     Some(said).into_iter().chain(other).collect::<Vec<_>>().join(" ")
 }
 
-/// `EPYC-Milan would do, and libvirt on b does not list it as usable (in the way: vaes)`.
+/// Returns `EPYC-Milan would do, and libvirt on b does not list it as usable (in the way: vaes)`.
 pub(crate) fn not_usable(found: &NotUsable) -> String {
     let (nodes, blockers) = named(found);
     let why = if blockers.is_empty() { String::new() } else { format!(" (in the way: {blockers})") };
     format!("{} would do, and libvirt on {nodes} does not list it as usable{why}", found.model)
 }
 
-/// `it has EPYC-Milan already, which libvirt on b does not list as usable (in the way: vaes)`.
+/// Returns `it asks for EPYC-Milan already, which libvirt on b does not list as usable (in the way: vaes)`.
 pub(crate) fn has_not_usable(found: &NotUsable) -> String {
     let (nodes, blockers) = named(found);
     let why = if blockers.is_empty() { String::new() } else { format!(" (in the way: {blockers})") };
     format!("it asks for {} already, which libvirt on {nodes} does not list as usable{why}", found.model)
 }
 
-/// `a guest with EPYC-Milan has vaes, which libvirt on b does not provide`.
+/// Returns `with EPYC-Milan, which would do by labels, it has vaes, which libvirt on b does not provide`.
 pub(crate) fn not_provided(found: &NotUsable) -> String {
     let (nodes, features) = named(found);
     format!(
@@ -54,7 +54,7 @@ pub(crate) fn not_provided(found: &NotUsable) -> String {
     )
 }
 
-/// The nodes, and the features in the way, in words.
+/// Returns the nodes, and the features in the way, in words.
 fn named(found: &NotUsable) -> (String, String) {
     let names: Vec<&str> = found.nodes.iter().map(|(node, _)| node.as_str()).collect();
     let blockers: BTreeSet<&str> = found.nodes.iter().flat_map(|(_, blockers)| blockers).map(String::as_str).collect();

@@ -1,35 +1,35 @@
-//! Numbers with their nouns, lists, and long lists folded.
+//! Numbers with their nouns, lists, and folded lists.
 
 use std::collections::BTreeMap;
 
 pub(crate) use crate::fit::label::fold_names;
 use crate::fit::label::{Family, name, short};
 
-/// `1 node`, `7 nodes`.
+/// Returns `1 node`, `7 nodes`.
 #[must_use]
 pub(crate) fn nodes(count: usize) -> String {
     counted(count, "node", "nodes")
 }
 
-/// A number and the word for that many.
+/// Returns a number and its noun.
 #[must_use]
 pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", number(count, one, many))
 }
 
-/// The word for that many.
+/// Returns the noun for a number.
 #[must_use]
 pub(crate) fn number<'w>(count: usize, one: &'w str, many: &'w str) -> &'w str {
     if count == 1 { one } else { many }
 }
 
-/// `3`, or `1 to 3`.
+/// Returns `3`, or `1 to 3`.
 #[must_use]
 pub(crate) fn range((least, most): (usize, usize)) -> String {
     if least == most { least.to_string() } else { format!("{least} to {most}") }
 }
 
-/// Many entries as people read them, grouped by family, at most `most` names, the rest counted.
+/// Returns entries grouped by family, at most `most` names, the rest counted:
 ///
 /// `cpu-feature fpu, vme and 3 more; cpu-model-migration GraniteRapids`.
 #[must_use]
@@ -65,8 +65,8 @@ pub(crate) fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, mo
     if total > most { format!("{out} and {} more", total - most) } else { out }
 }
 
-/// What a node lacks: `cpu-feature fpu, vme; kubevirt.io/schedulable (has false, needs true)`. `has` holds the values of labels
-/// that are there with another one.
+/// Returns the missing entries: `cpu-feature fpu, vme; kubevirt.io/schedulable (has false, needs true)`. `has` holds
+/// the values of labels that exist with another value.
 #[must_use]
 pub(crate) fn fold_lack(missing: &[(String, String)], has: &BTreeMap<String, String>, most: usize) -> String {
     let has_another = |(key, _): &&(String, String)| has.contains_key(key);
@@ -92,13 +92,13 @@ fn value_in_words(value: &str) -> &str {
     if value.is_empty() { "an empty value" } else { value }
 }
 
-/// Names in a sentence: `a`, `a and b`, `a, b and c`, `a, b and 7 more`.
+/// Joins names: `a`, `a and b`, `a, b and c`, `a, b and 7 more`.
 #[must_use]
 pub(crate) fn and_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     join_names(names, most, "and")
 }
 
-/// The same as a choice: `a`, `a or b`, `a, b or c`, `a, b and 7 more`.
+/// Joins alternatives: `a`, `a or b`, `a, b or c`, `a, b and 7 more`.
 #[must_use]
 pub(crate) fn or_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     join_names(names, most, "or")
@@ -113,7 +113,7 @@ fn join_names<S: AsRef<str>>(names: &[S], most: usize, word: &str) -> String {
     }
 }
 
-/// The same of entries that own their text.
+/// Folds entries that own their text, as [`fold`] does.
 #[must_use]
 pub(crate) fn fold_entries(entries: &[(String, String)], most: usize) -> String {
     fold(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), most)

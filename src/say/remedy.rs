@@ -1,4 +1,4 @@
-//! Remedies in words: what to do in one line, and why a well-known one does not help.
+//! Remedies in words: the action in one line, and why a well-known one does not help.
 
 use super::plural::{fold_entries, fold_lack, fold_names, number};
 use crate::fit::label;
@@ -8,17 +8,17 @@ use crate::fit::remedy::{
 };
 use crate::fit::subject::{Setting, Subject};
 
-/// Why nothing that is done to nodes helps.
+/// Returns why no change of nodes helps.
 fn no_node(none: NoNode) -> String {
     let NoNode { is_alone, has_others } = none;
     let (other, of) = (if is_alone { "other " } else { "" }, if has_others { " of its architecture" } else { "" });
     format!("there is no {other}node{of}")
 }
 
-/// What to do, in one line.
+/// Returns the action in one line.
 #[must_use]
 pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
-    // What does not run is not started again.
+    // A guest that does not run is started, not restarted.
     let with = if subject.is_running() { "restart with" } else { "start with" };
     let anew = if action.outage(subject) == Outage::Restart { ", restart" } else { "" };
     match action {
@@ -85,7 +85,7 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
     }
 }
 
-/// What goes before a change of labels.
+/// Returns the prefix of a change of labels.
 fn skip(is_frozen: bool) -> &'static str {
     if is_frozen { "" } else { "skip-node and " }
 }
@@ -94,7 +94,7 @@ fn frozen(is_frozen: bool) -> &'static str {
     if is_frozen { ", where skip-node is set" } else { "" }
 }
 
-/// A setting as people name it.
+/// Returns the name of a setting.
 fn what(setting: &Setting) -> String {
     match setting {
         Setting::Features(features) | Setting::Forbidden(features) => {
@@ -108,17 +108,17 @@ fn what(setting: &Setting) -> String {
     }
 }
 
-/// A remedy as short as it can be said: its command where one does it all, else what it is.
+/// Returns a remedy in the shortest form: its command if there is only one, else its summary.
 #[must_use]
 pub(crate) fn step(action: &Action, subject: &Subject<'_>) -> String {
     action.commands(subject).single().map_or_else(|| summary(action, subject), ToString::to_string)
 }
 
-/// A remedy's name as people say it of a guest.
+/// Returns a remedy's display name for a guest.
 #[must_use]
 pub(crate) fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
     match id {
-        // What does not run is not started again.
+        // A guest that does not run is started, not restarted.
         RemedyId::UseModel if !subject.is_running() => "start with a common model",
         RemedyId::Restart => "restart as it is",
         RemedyId::UseModel => "restart with a common model",
@@ -129,7 +129,7 @@ pub(crate) fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
     }
 }
 
-/// Why a well-known remedy does not help.
+/// Returns why a well-known remedy does not help.
 #[must_use]
 pub(crate) fn why_not(why: &WhyNot) -> String {
     match why {
@@ -153,7 +153,7 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
     }
 }
 
-/// Where it starts decides: on which nodes it would be stuck.
+/// Returns a note that the start node decides, with the nodes on which the guest would be stuck.
 #[must_use]
 pub(crate) fn luck(luck: &ByLuck) -> String {
     match luck.stuck_on.as_slice() {
@@ -209,7 +209,7 @@ fn no_model(why: &NoModel) -> String {
     }
 }
 
-/// `at most 1 node is left to migrate to`.
+/// Returns `at most 1 node is left to migrate to`.
 fn left(most: usize) -> String {
     match most {
         0 => "no node is left to migrate to".to_owned(),

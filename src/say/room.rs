@@ -3,7 +3,7 @@
 use super::plural::{fold_names, number};
 use crate::kubevirt::room::Shortage;
 
-/// `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores), and 2 more nodes have none`.
+/// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores), and 2 more nodes have none`.
 #[must_use]
 pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
     let more = match more {
@@ -14,14 +14,14 @@ pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
     format!("{node} fits by CPU, no room: {}{more}", too_little(short))
 }
 
-/// `2 of 64 cores free (it asks for 8 cores)`.
+/// Returns `2 of 64 cores free (it asks for 8 cores)`.
 #[must_use]
 pub(crate) fn too_little(short: &Shortage) -> String {
     format!("{} (it asks for {})", short.words(), short.wanted())
 }
 
-/// `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch`, with the guests among them
-/// that are known.
+/// Returns `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch may be
+/// among them`, with the known guests among those pods.
 #[must_use]
 pub(crate) fn by_preemption(nodes: &[&str], victims: &[String]) -> String {
     let has = number(nodes.len(), "has", "have");

@@ -1,4 +1,4 @@
-//! What people read, of the stories: short, exact, each line with the name of its object and no line cut.
+//! The texts of the user stories: short, exact, each line with the name of its object and no line truncated.
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -21,7 +21,7 @@ use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature,
 use crate::testing::objects::create;
 use crate::world::World;
 
-/// The answer to the API server about an object that a person creates in namespace `shop`.
+/// Returns the answer to the API server about an object that a person creates in namespace `shop`.
 fn answer_to(world: &World, object: &Value) -> Decision {
     let review = create(object, "kubernetes-admin").to_string();
     let request = review::decode(review.as_bytes()).expect("a review");
@@ -39,7 +39,7 @@ fn world(nodes: Vec<Node>, objects: Vec<ClusterObject>) -> World {
     World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
 }
 
-/// A guest on node-a that migrated before, from a node like it, with more features than are offered now.
+/// Returns a guest on node-a that migrated before, from a similar node, with more features than are offered now.
 fn migrated(name: &str, more: &[&str]) -> Vec<ClusterObject> {
     let guest = running(name, "node-a", "host-model");
     let features = [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX, more].concat();
@@ -48,7 +48,7 @@ fn migrated(name: &str, more: &[&str]) -> Vec<ClusterObject> {
     vec![vmi(guest), launcher]
 }
 
-/// Story 1: ask first, with nothing but kubectl.
+/// Story 1: a check before the migration, with kubectl only.
 #[test]
 fn a_migration_that_a_cordon_stops() {
     let nodes = intel().tweak(|nodes| {
@@ -63,7 +63,7 @@ fn a_migration_that_a_cordon_stops() {
     ");
 }
 
-/// Story 3: enforced, a denial that can be read.
+/// Story 3: an enforced policy with a readable denial.
 #[test]
 fn a_denial() {
     let policy = Policy { name: "intel-pool".to_owned(), enforce: Dial::From(Impact::Pinned), ..Policy::builtin() };
@@ -81,7 +81,7 @@ fn a_denial() {
     ");
 }
 
-/// Story 5: where a host-model guest starts decides where it can go.
+/// Story 5: the start node of a host-model guest decides where it can go.
 #[test]
 fn a_vm_whose_start_node_decides() {
     let decision = answer_to(&world(mixed(), Vec::new()), &vm("report", ""));
@@ -91,7 +91,7 @@ fn a_vm_whose_start_node_decides() {
     ");
 }
 
-/// A named model that one node can run: what the others lack is named, and the model that would free it.
+/// A named model that one node can run: the missing labels are named, and the model that would free it.
 #[test]
 fn a_vm_and_the_model_that_frees_it() {
     let decision = answer_to(&world(mixed(), Vec::new()), &vm("web", "Icelake-Server-noTSX"));
@@ -102,7 +102,7 @@ fn a_vm_and_the_model_that_frees_it() {
     ");
 }
 
-/// A guest with the longest names that Kubernetes allows, which lacks everything: no line may be cut.
+/// A guest with the longest names that Kubernetes allows, which lacks everything: no line may be truncated.
 #[test]
 fn long_names_are_still_reported() {
     let name = "a".repeat(63);
@@ -122,7 +122,7 @@ fn long_names_are_still_reported() {
     assert!(decision.warnings().first().is_some_and(|line| line.contains("cannot migrate")), "{decision:#?}");
 }
 
-/// A command that is cut off is another command, and its quotes may stay open.
+/// A truncated command is a different command, and its quotes may stay open.
 #[test]
 fn a_command_is_whole_or_left_out() {
     let nodes = intel().tweak(|nodes| {
@@ -147,7 +147,7 @@ fn a_command_is_whole_or_left_out() {
     assert!(found.contains(&2) && found.contains(&1), "no command was tried: {found:?}");
 }
 
-/// What fits is admitted without a word.
+/// An object that fits is admitted without a warning.
 #[test]
 fn silence_where_all_is_well() {
     assert_eq!(answer_to(&world(mixed(), Vec::new()), &vm("web", "EPYC-Rome")), Decision::admit());

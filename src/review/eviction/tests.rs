@@ -11,12 +11,12 @@ use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, take};
 
-/// What shop/db inherited at its first migration, from a Cascade Lake node.
+/// Returns the entries that shop/db inherited at its first migration, from a Cascade Lake node.
 fn inherited() -> impl Iterator<Item = String> {
     [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature)
 }
 
-/// node-a is being drained, node-d is cordoned, node-c lost two labels.
+/// Returns nodes of which node-a is being drained, node-d is cordoned and node-c lost two labels.
 fn drained() -> Vec<Node> {
     let mut nodes = intel();
     cordon(of(&mut nodes, "node-a"));
@@ -47,7 +47,7 @@ fn a_drain_says_why_the_guest_cannot_leave_and_what_to_do() {
     ");
 }
 
-/// Why it cannot leave is known at once; which remedy helps is left out where there was no time to find it out.
+/// The reason is known at once; the remedy is left out if there was no time to compute it.
 #[test]
 fn an_eviction_that_is_broken_off_still_says_why() {
     let world = world(drained(), &db(), Vec::new());
@@ -94,7 +94,7 @@ fn the_pod_it_left_behind_is_not_the_guest() {
     assert!(warnings.warnings().is_empty(), "{warnings:?}: the guest does not leave with it");
 }
 
-/// What KubeVirt makes of the eviction depends on the strategy and on whether the guest can be migrated at all.
+/// The effect of an eviction depends on the strategy and on whether the guest can be migrated at all.
 #[rstest]
 #[case::stuck("LiveMigrate", "", "True", "shop/db cannot leave node-a: node-d fits but is cordoned")]
 #[case::by_default("", "LiveMigrate", "True", "shop/db cannot leave node-a: node-d fits but is cordoned")]
@@ -188,7 +188,7 @@ fn the_recorded_eviction_of_a_pod_that_is_gone_passes() {
     assert_eq!(said(&recorded(), &recording("eviction.json")), Vec::<String>::new());
 }
 
-/// KubeVirt's reasons are long, and what the drain waits for stands at the end.
+/// KubeVirt's reasons are long, and the end of the wait is named last.
 #[test]
 fn a_long_reason_leaves_room_for_what_to_do() {
     let why = "cannot migrate VMI: PVC db-root is not shared, live migration requires that all PVCs must be shared (using ReadWriteMany access mode)";
@@ -200,7 +200,7 @@ fn a_long_reason_leaves_room_for_what_to_do() {
     assert!(lines[0].chars().count() <= 220, "longer names would cut it off: {lines:?}");
 }
 
-/// The target of the drain's migration will ask for less than the launcher does now.
+/// The target of the drain's migration will require less than the launcher does now.
 #[test]
 fn entries_that_a_policy_drops_block_no_drain() {
     let db = db();
@@ -211,7 +211,7 @@ fn entries_that_a_policy_drops_block_no_drain() {
     assert_eq!(evict(&world), Vec::<String>::new(), "the drain goes on");
 }
 
-/// `kubectl drain` cordons, and evicts before the watch tells of the cordon: each try says more, and no line in other words.
+/// `kubectl drain` cordons, and evicts before the watch reports the cordon: each retry adds lines and changes none.
 #[test]
 fn a_retry_repeats_no_line() {
     let first = evict(&world(drained().tweak(|nodes| of(nodes, "node-a").cordoned = false), &db(), Vec::new()));
@@ -220,7 +220,7 @@ fn a_retry_repeats_no_line() {
     assert!(second.len() > first.len(), "the way back is not given: {second:?}");
 }
 
-/// Its target pod has a node: the drain waits for that migration, wherever labels would let another one go.
+/// Its target pod has a node: the drain waits for that migration, regardless of the nodes that labels allow.
 #[rstest]
 #[case::it_is_under_way("2026-01-02T00:00:00Z", "LiveMigrate", 0)]
 #[case::the_pod_that_it_left("2025-12-31T00:00:00Z", "LiveMigrate", 3)]

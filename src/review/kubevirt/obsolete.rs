@@ -1,4 +1,4 @@
-//! An edit of `obsoleteCPUModels`: which labels go, and whom that leaves worse off.
+//! Edits of `obsoleteCPUModels`: the labels that are removed, and the guests that are worse off.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::kubevirt::wire::{KubeVirt, Vmi};
 use crate::say::plural;
 use crate::world::World;
 
-/// What is said of the edit; nothing where the list stays as it is.
+/// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`; empty if neither changes.
 pub(super) fn lines(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Vec<String> {
     let [old, new] = [before, after].map(|kubevirt| &kubevirt.spec.configuration.obsolete_cpu_models);
     let mut out = Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn lines(world: &World, before: &KubeVirt, after: &KubeVirt, enough: 
     out
 }
 
-/// The cluster once the labeller has acted on the edit, and the nodes whose labels it changes.
+/// Returns the cluster after the labeller acted on the edit, and the nodes with changed labels.
 fn foreseen(world: &World, after: &KubeVirt) -> (World, Vec<Node>) {
     let mut cluster = world.cluster.clone();
     let fleet: &Fleet = &world.cluster.fleet;
@@ -57,14 +57,14 @@ fn foreseen(world: &World, after: &KubeVirt) -> (World, Vec<Node>) {
     (World { cluster, policies: world.policies.clone() }, changed)
 }
 
-/// Whom the edit leaves worse off.
+/// The guests that the edit leaves worse off.
 #[derive(Default)]
 struct Worse {
-    /// Guests whose launcher their own node no longer meets: the kubelet would fail them at its next start.
+    /// Guests with a launcher that their own node no longer matches: the kubelet would fail them at its next start.
     own_node_unmet: NamedGuests,
-    /// Guests that run and can migrate nowhere any more.
+    /// Running guests without a migration target any more.
     pinned: NamedGuests,
-    /// Guests that no node takes any more at their next start.
+    /// Guests without a node for their next start any more.
     no_start: NamedGuests,
     looked: CountProgress,
 }
@@ -135,7 +135,7 @@ fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Deadline<'_
     out
 }
 
-/// Compares how each guest stands before and after.
+/// Compares the state of each guest before and after.
 fn worse(before: &World, after: &World, enough: Deadline<'_>) -> Worse {
     let mut out = Worse { looked: CountProgress::none_of_all(&before.cluster), ..Worse::default() };
     let mut stands = [GuestStates::new(before), GuestStates::new(after)];
@@ -162,7 +162,7 @@ fn worse(before: &World, after: &World, enough: Deadline<'_>) -> Worse {
     out
 }
 
-/// How much of a running guest's launcher its own node does not meet.
+/// Counts the entries of a running guest's launcher that its own node does not match.
 fn lacks(world: &World, vmi: &Vmi) -> usize {
     let cluster = &world.cluster;
     let launcher = cluster.current_launcher(vmi).zip(cluster.fleet.find(&vmi.status.node_name));

@@ -39,7 +39,7 @@ fn a_named_default_model_names_its_nodes_and_guests() {
     ");
 }
 
-/// OpenShift Virtualization: an edit here is gone a moment later.
+/// On OpenShift Virtualization the operator reverts an edit of this resource.
 #[test]
 fn an_edit_belongs_into_the_hyperconverged_that_owns_the_resource() {
     let owned = |model: &str, kind: &str| {
@@ -111,7 +111,7 @@ fn listed(world: &World, from: &Value, to: &Value) -> String {
     update(world, &withholding(from), &withholding(to), NEVER).warnings().join("\n")
 }
 
-/// A guest with a named model, one with host-model, and one that is stopped, on nodes that the list is about.
+/// Returns a guest with a named model, one with host-model and a stopped one, on nodes that the list affects.
 fn fleet_of_the_list() -> World {
     let named = running("named", "node-a", "Skylake-Server-noTSX-IBRS");
     let host = running("host", "node-a", "host-model");
@@ -131,7 +131,7 @@ fn obsolete_models_name_the_labels_that_go_and_the_guests_that_get_stuck() {
     ");
 }
 
-/// As for the labeller, the name counts, whatever its value; and nothing is said of what no node has.
+/// As for the labeller, the name counts, regardless of its value; a model that no node has is not mentioned.
 #[test]
 fn a_list_is_read_as_the_labeller_reads_it() {
     let said = |value: Value| {

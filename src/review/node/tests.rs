@@ -13,7 +13,7 @@ fn inherited() -> impl Iterator<Item = String> {
     [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature)
 }
 
-/// shop/db on node-a and shop/erp on node-c, both migrated before: only Cascade Lake takes them.
+/// Returns a world with shop/db on node-a and shop/erp on node-c, both migrated before: only Cascade Lake takes them.
 fn world(nodes: Vec<Node>) -> World {
     let guests = [running("db", "node-a", "host-model"), running("erp", "node-c", "host-model")];
     let objects = guests.iter().flat_map(|guest| [vmi(guest.clone()), launcher(guest, inherited())]);
@@ -49,7 +49,7 @@ fn a_frozen_node_stays_as_it_is_edited() {
     ");
 }
 
-/// The labeller writes the vendor of the hardware, and takes no other one off.
+/// The labeller writes the vendor of the hardware, and removes no other one.
 #[rstest]
 #[case::added(
     "AMD",
@@ -86,7 +86,7 @@ fn a_vendor_that_is_added_stays(
     assert_eq!(said.as_deref(), Some(expected), "an administrator waits for what does not come");
 }
 
-/// Two Cascade Lake nodes are left, each the other's only target.
+/// Returns nodes of which two are Cascade Lake, each the other's only target.
 fn pair() -> Vec<Node> {
     intel().into_iter().filter(|node| node.name != "node-d").collect()
 }
@@ -102,7 +102,7 @@ fn a_cordon_names_the_guests_that_get_stuck() {
 #[test]
 fn an_uncordon_names_the_guests_that_can_move_again() {
     let nodes = pair().tweak(|nodes| cordon(of(nodes, "node-c")));
-    // The taint is still there: the node controller takes it off a moment later.
+    // The taint is still there: the node controller removes it a moment later.
     let lines = edit(nodes, "node-c", |node| node.cordoned = false);
     insta::assert_snapshot!(lines.join("\n"), @"cpufit: uncordoning node-c frees 1 guest that could migrate nowhere: shop/db");
 }

@@ -1,4 +1,4 @@
-//! One question, one answer: the audit, the status of a policy, the words on its change, and `check` of the same objects.
+//! The audit, the status of a policy, the warnings about its change, and `check` of the same objects agree.
 
 #![allow(clippy::expect_used)]
 
@@ -121,7 +121,7 @@ fn nodes(changes: &[(Index, u8)]) -> Vec<Node> {
     nodes
 }
 
-/// The objects of a guest: its VMI and its VM, where it has them.
+/// Returns the objects of a guest: its VMI and its VM, if it has them.
 fn objects(at: usize, guest: &Guest, nodes: &[Node]) -> (Option<Value>, Option<Value>) {
     let name = format!("g{at}");
     let mut labels = json!({"app": name});
@@ -168,7 +168,7 @@ fn world(guests: &[Guest], changes: &[(Index, u8)], policies: Vec<Policy>) -> Wo
     World { cluster: cluster("1.9.0", nodes, all), policies }
 }
 
-/// `check` of an object: as it leaves the mutating webhook, judged for a person.
+/// Runs `check` of an object as it leaves the mutating webhook, judged for a person.
 fn checked(world: &World, object: &Value) -> Evaluation<'static> {
     let user = UserName::from("");
     let manifest = |object: Value| match object["kind"].as_str() {
@@ -186,7 +186,7 @@ fn checked(world: &World, object: &Value) -> Evaluation<'static> {
     judge::judge(world, &manifest(object), &user, Depth::Full).expect("it is judged")
 }
 
-/// What of a stand must be as `check` has it.
+/// The parts of a state that must equal those of `check`.
 type Answered = (bool, Option<&'static str>, usize, Option<usize>, (usize, usize));
 
 fn answered(row: &StandRow) -> Answered {

@@ -26,7 +26,7 @@ fn a_common_model_names_guests_without_it_and_nodes_that_cannot_run_it() {
     ");
 }
 
-/// By the ranking of `cpufit recommend`, which the status's `recommendedModel` follows as well.
+/// Follows the ranking of `cpufit recommend`, as the status's `recommendedModel` does.
 #[rstest]
 #[case::one_node_is_older("", "Cascadelake-Server-noTSX, the next higher model, would leave out node-b")]
 #[case::all_could("node-b", "all nodes can run Cascadelake-Server-noTSX, which ranks above Skylake-Server-noTSX-IBRS")]
@@ -36,7 +36,7 @@ fn where_all_can_run_it_the_next_higher_model_is_named(#[case] without: &str, #[
     assert!(lines.contains(expected), "{lines}");
 }
 
-/// What would not be written is not promised, and those who enforce learn what to mend.
+/// A model that would not be written is not promised, and the reason is named.
 #[rstest]
 #[case::feature_missing(
     json!({"domain": {"cpu": {"model": "host-model", "features": [{"name": "amd-stibp", "policy": "require"}]}}}),
@@ -55,7 +55,7 @@ fn a_guest_that_would_not_get_the_model_is_not_promised_it(#[case] spec: Value, 
     assert!(lines.contains(expected) && !lines.contains("next restart"), "{lines}");
 }
 
-/// A guest that has ended does not run: it is not counted as off the model.
+/// A guest that has ended does not run: it is not counted as not using the model.
 #[rstest]
 #[case::ended("Succeeded")]
 #[case::failed("Failed")]

@@ -1,4 +1,4 @@
-//! Reading what `virsh` printed in a container.
+//! Parsing of the output of `virsh` in a container.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,45 +9,45 @@ use crate::fit::shown::Shown;
 use crate::libvirt::question::{CommandOutput, Question};
 use crate::word::Word as _;
 
-/// Bytes of standard output that are read. The description of a guest with many disks has 100 KB.
+/// Maximum bytes of standard output that are read. The description of a guest with many disks has 100 KB.
 pub(crate) const OUTPUT: usize = 1 << 20;
-/// Bytes of standard error that are read.
+/// Maximum bytes of standard error that are read.
 pub(crate) const ERRORS: usize = 64 << 10;
-/// Elements, texts and attributes of one answer.
+/// Maximum elements, texts and attributes of one answer.
 const NODES: u32 = 1 << 16;
-/// Features of one CPU, twice what libvirt knows of x86.
+/// Maximum features of one CPU, twice the number of x86 features in libvirt.
 const FEATURES: usize = 2048;
-/// Characters of a model's or a feature's name.
+/// Maximum characters of a model's or a feature's name.
 const NAME: usize = 64;
-/// Characters of libvirt's words that are repeated.
+/// Maximum characters of libvirt's messages that are repeated.
 const WORDS: usize = 240;
 
 fn unreadable(why: impl std::fmt::Display) -> Silence {
     Silence::Unreadable(words(&why.to_string()))
 }
 
-/// A stranger's words on one line, cut.
+/// Returns untrusted text on one line, cut to the limit.
 pub(super) fn words(text: &str) -> String {
     Shown::within(text, WORDS).to_string()
 }
 
-/// What virsh complains of: the last line, without its `error: `.
+/// Returns virsh's error message: the last line, without its `error: `.
 fn complaint(output: &CommandOutput) -> String {
     let line = output.stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     words(line.strip_prefix("error: ").unwrap_or(line))
 }
 
-/// The output of a question that was answered.
+/// Returns the output of an answered question.
 ///
 /// # Errors
 ///
-/// Virsh, or what was to run it, failed.
+/// Virsh, or the program that runs it, failed.
 fn answered<'o>(question: &Question, output: &'o CommandOutput) -> Result<&'o str, Silence> {
     if output.stderr.lines().any(|line| line.starts_with("error: unknown command: '")) {
         return Err(Silence::NoVerb(question.verb().to_owned()));
     }
     match output.code {
-        // Bash, and `timeout` of coreutils and busybox, where there is no such program.
+        // Bash, and `timeout` of coreutils and busybox, exit with 127 if a program does not exist.
         Some(127) if output.stderr.contains("virsh") => Err(Silence::NoVirsh),
         Some(0) => Ok(&output.stdout),
         code => Err(Silence::Failed(match (complaint(output), code) {
@@ -58,11 +58,11 @@ fn answered<'o>(question: &Question, output: &'o CommandOutput) -> Result<&'o st
     }
 }
 
-/// The guest's CPU, of `virsh dumpxml`.
+/// Reads the guest's CPU from `virsh dumpxml`.
 ///
 /// # Errors
 ///
-/// There is none that can be compared, or no answer.
+/// There is no CPU that can be compared, or no answer.
 pub(crate) fn guest(question: &Question, output: &CommandOutput) -> Result<GuestCpu, Silence> {
     let text = answered(question, output)?;
     let document = parse(text)?;
@@ -88,14 +88,15 @@ pub(crate) fn guest(question: &Question, output: &CommandOutput) -> Result<Guest
     Ok(GuestCpu { cpu: read_cpu(cpu)?, accelerator })
 }
 
-/// A node's word on a guest's CPU, of `virsh hypervisor-cpu-compare`.
+/// Reads a node's answer about a guest's CPU from `virsh hypervisor-cpu-compare`.
 ///
 /// # Errors
 ///
 /// There is no answer.
 pub(crate) fn comparison(question: &Question, output: &CommandOutput) -> Result<LibvirtAnswer, Silence> {
     const NOT: &str = "the CPU is incompatible with host CPU";
-    // The same since the verb came, in libvirt 4.4; what is compared is named by a path, and stands in the line.
+    // These texts are unchanged since libvirt 4.4, which added the verb. The line begins with the path of the compared
+    // CPU.
     let has = |text: &str, words: &str| text.lines().any(|line| line.contains(words));
     if output.code == Some(0) {
         let text = answered(question, output)?;
@@ -113,7 +114,7 @@ pub(crate) fn comparison(question: &Question, output: &CommandOutput) -> Result<
     if let Some(rest) = refusal.filter(|_| output.code == Some(1)) {
         return incompatible(rest.trim_start_matches(':').trim()).map(LibvirtAnswer::Incompatible);
     }
-    // A libvirt that has no details prints it as an answer.
+    // A libvirt without details prints it as an answer.
     if output.code == Some(1) && has(&output.stdout, " is incompatible with the CPU provided by hypervisor on the host")
     {
         return Ok(LibvirtAnswer::Incompatible(Incompatible::default()));
@@ -139,7 +140,7 @@ fn incompatible(details: &str) -> Result<Incompatible, Silence> {
     Ok(Incompatible { missing, reason: String::new() })
 }
 
-/// A node's host model, of `virsh domcapabilities`.
+/// Reads a node's host model from `virsh domcapabilities`.
 ///
 /// # Errors
 ///
@@ -156,7 +157,8 @@ pub(crate) fn host(question: &Question, output: &CommandOutput) -> Result<Libvir
     for mode in modes {
         match (mode.attribute("name"), mode.attribute("supported")) {
             (Some("host-model"), Some("yes")) => out.model = Some(read_cpu(mode)?),
-            // Libvirt writes `no` where it has no model to list (`virDomainCapsCPUCustomFormat` in `domain_capabilities.c`).
+            // Libvirt writes `no` if it has no model to list (`virDomainCapsCPUCustomFormat` in
+            // `domain_capabilities.c`).
             (Some("custom"), Some("yes" | "no")) => out.models = Some(read_models(mode)?),
             _ => {}
         }
@@ -164,7 +166,7 @@ pub(crate) fn host(question: &Question, output: &CommandOutput) -> Result<Libvir
     Ok(out)
 }
 
-/// The named models, and whether each can be used.
+/// Reads the named models and whether each is usable.
 fn read_models(mode: Node<'_, '_>) -> Result<BTreeMap<String, Usable>, Silence> {
     let mut out = BTreeMap::new();
     for model in mode.children().filter(|node| node.has_tag_name("model")) {
@@ -184,7 +186,7 @@ fn read_models(mode: Node<'_, '_>) -> Result<BTreeMap<String, Usable>, Silence> 
     Ok(out)
 }
 
-/// A CPU with all its features, of `virsh hypervisor-cpu-baseline --features`.
+/// Reads a CPU with all its features from `virsh hypervisor-cpu-baseline --features`.
 ///
 /// # Errors
 ///
@@ -199,7 +201,7 @@ pub(crate) fn features(question: &Question, output: &CommandOutput) -> Result<Cp
     }
 }
 
-/// A document without a DTD, and with a bound on its nodes.
+/// Parses a document without DTD and with a limited number of nodes.
 fn parse(text: &str) -> Result<Document<'_>, Silence> {
     if text.len() > OUTPUT {
         return Err(Silence::TooLong(OUTPUT));
@@ -231,7 +233,7 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
     Ok(out)
 }
 
-/// A name of a model, a vendor or a feature, which is of a plain form: it goes into commands and tables.
+/// Returns a name of a model, a vendor or a feature if it has a plain form, because names go into commands and tables.
 pub(super) fn name(text: &str) -> Result<String, Silence> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
     if text.is_empty() || text.len() > NAME || !text.chars().all(is_plain) {

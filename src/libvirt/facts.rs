@@ -1,8 +1,7 @@
-//! The answers that are known: of guests, and of nodes.
+//! Known answers of libvirt about guests and nodes.
 //!
-//! Each answer is kept with where it is from and when it was got. Answers of several files are put together; where two of them
-//! say different things of one question, the later one counts and a note names both, and where their times do not tell which is
-//! the later one, that is an error: nothing is chosen silently.
+//! Each answer is kept with its source and time. Answers of several files are merged: if two answers to one question
+//! differ, the later one counts and a note names both; if their times do not decide, that is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,28 +14,28 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
 use crate::word::Word as _;
 
-/// How many notes about answers that differ are said one by one.
+/// Maximum number of notes about differing answers that are listed.
 const NOTES: usize = 5;
 
 mod view;
 
-/// Where an answer is from.
+/// The source of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerOrigin {
-    /// When libvirt said so; `None` where a file does not say.
+    /// The time of libvirt's answer; `None` if a file does not state it.
     pub at: Option<Timestamp>,
-    /// The file and the object in it; `None` for what libvirt was asked just now.
+    /// The file and the object in it; `None` for an answer received in this run.
     pub place: Option<Arc<str>>,
 }
 
 impl AnswerOrigin {
-    /// Libvirt was asked just now.
+    /// Returns the source of an answer received in this run.
     #[must_use]
     pub(crate) fn now(at: Timestamp) -> Self {
         Self { at: Some(at), place: None }
     }
 
-    /// Whether this is known to be the later one.
+    /// Whether this answer is known to be later.
     fn is_later_than(&self, other: &Self) -> bool {
         match (&self.place, &other.place) {
             (None, Some(_)) => true,
@@ -56,53 +55,54 @@ impl fmt::Display for AnswerOrigin {
     }
 }
 
-/// Something that is known, and where it is from.
+/// A value with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sourced<T> {
-    /// What is known.
+    /// The value.
     pub value: T,
-    /// Where it is from.
+    /// The source.
     pub origin: AnswerOrigin,
 }
 
-/// An answer, or why there is none.
+/// An answer, or the reason why there is none, with its source.
 pub(crate) type KeptAnswer<T> = Sourced<Result<T, Silence>>;
 
 impl<T> Sourced<T> {
-    /// The later of two; the first where neither is known to be.
+    /// Returns the later of two; the first if neither is known to be later.
     fn later<'k>(&'k self, other: &'k Self) -> &'k Self {
         if other.origin.is_later_than(&self.origin) { other } else { self }
     }
 
-    /// From there.
+    /// Creates a value with its source.
     pub(crate) fn new(value: T, origin: AnswerOrigin) -> Self {
         Self { value, origin }
     }
 }
 
-/// Two answers to one question that differ, and nothing says which is the later one: in words, with where both are from.
+/// A conflict between two answers to one question of which neither is known to be later: a sentence with both sources.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}: nothing tells which is the later one (askedAt); take the older one away")]
 pub(crate) struct Contradiction(String);
 
-/// What the labels of a node say of the machine: answers are of a machine, and a name may be given to another one.
+/// A machine, as a node's labels describe it: answers apply to a machine, and a node's name may be given to another
+/// one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Machine {
-    /// The vendor of its CPU; empty where no label says so.
+    /// The vendor of the machine's CPU; empty if no label names it.
     pub vendor: String,
-    /// Its host model; empty where no label says so.
+    /// The machine's host model; empty if no label names it.
     pub host_model: String,
 }
 
 impl Machine {
-    /// The machine as its labels are now.
+    /// Returns the machine according to the node's current labels.
     #[must_use]
     pub(crate) fn of(fleet: &Fleet, node: NodeIndex) -> Self {
         let names = |family| fleet.names_under(node, family).join(",");
         Self { vendor: names(Family::CpuVendor), host_model: names(Family::HostModelCpu) }
     }
 
-    /// What its labels say otherwise than those of another machine.
+    /// Describes the labels that differ from those of another machine.
     fn unlike(&self, other: &Self) -> String {
         let labels =
             [("cpu-vendor", &self.vendor, &other.vendor), ("host-model-cpu", &self.host_model, &other.host_model)];
@@ -110,48 +110,48 @@ impl Machine {
         unlike.map(|(label, name, _)| format!("{label} {name}")).collect::<Vec<_>>().join(", ")
     }
 
-    /// Whether nothing speaks against it that both are one machine, with one libvirt's host model.
+    /// Whether both may be one machine with the same host model.
     fn may_be(&self, other: &Self) -> bool {
         let agree = |one: &str, other: &str| one.is_empty() || other.is_empty() || one == other;
         agree(&self.vendor, &other.vendor) && agree(&self.host_model, &other.host_model)
     }
 }
 
-/// What is known from libvirt.
+/// The known answers of libvirt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibvirtFacts {
-    /// By namespace and name, then by the UID of the VMI when it was asked: another start is another CPU. The UID is empty where
-    /// it is not known.
+    /// Answers about guests by namespace and name, then by the UID of the VMI at the time of the query, because another
+    /// start has another CPU. The UID is empty if it is not known.
     pub guests: BTreeMap<(String, String), BTreeMap<String, GuestFacts>>,
-    /// By name, then by the machine that had it.
+    /// Answers of nodes by name, then by the machine of that name.
     pub nodes: BTreeMap<String, BTreeMap<Machine, NodeFacts>>,
-    /// Answers that gave way to later ones, a line each.
+    /// Notes on answers that later ones replaced, one line each.
     replaced: Vec<String>,
     view: view::ViewMemo,
 }
 
-/// What is known of a running guest.
+/// The known answers about a running guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestFacts {
-    /// Its CPU.
+    /// The guest's CPU.
     pub cpu: KeptAnswer<GuestCpu>,
-    /// What it has and would not have with each of these named models.
+    /// The features that the guest has and would lose with each of these named models.
     pub losses: BTreeMap<String, KeptAnswer<Vec<String>>>,
 }
 
-/// What is known of a node.
+/// The known answers of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// Its host model, and the models usable there.
+    /// The node's host model and usable models.
     pub hosts: BTreeMap<Accelerator, KeptAnswer<LibvirtHost>>,
-    /// What it says of CPUs.
+    /// The node's answers about CPUs.
     pub answers: BTreeMap<GuestCpu, KeptAnswer<LibvirtAnswer>>,
-    /// Why it said nothing of any, when it was asked last.
+    /// The reason why it answered nothing, at the last query.
     pub silence: Option<Sourced<Silence>>,
 }
 
 impl LibvirtFacts {
-    /// Whether something was read from a file.
+    /// Whether an answer was read from a file.
     fn is_saved(&self) -> bool {
         let guests = self.guests.values().flat_map(BTreeMap::values).map(|guest| &guest.cpu.origin);
         let nodes = self.nodes.values().flat_map(BTreeMap::values);
@@ -168,7 +168,7 @@ impl LibvirtFacts {
         self.guests.is_empty() && self.nodes.is_empty()
     }
 
-    /// The nodes whose libvirt lists named models, usable or not, by name.
+    /// Returns the names of nodes whose libvirt lists named models, usable or not.
     #[must_use]
     pub(crate) fn listing(&self, fleet: &Fleet) -> BTreeSet<String> {
         let view = self.view.of(self, fleet);
@@ -177,7 +177,7 @@ impl LibvirtFacts {
         listing.filter(|(name, _)| fleet.find(name).is_some()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// By what a guest runs that is asked about without the UID of a VMI; `None` where nothing is known of any guest or node.
+    /// Returns the accelerator of a guest, given no UID of its VMI; `None` if nothing is known of any guest or node.
     #[must_use]
     pub(crate) fn accelerator(&self, namespace: &str, name: &str) -> Option<Accelerator> {
         if self.is_empty() {
@@ -188,8 +188,8 @@ impl LibvirtFacts {
         Some(known.map_or(Accelerator::Kvm, |guest| guest.accelerator))
     }
 
-    /// What is known about a guest by namespace, name and UID of its VMI, on the nodes of a fleet; `None` where nothing is known
-    /// of any guest or node: libvirt was not asked.
+    /// Returns the answers about a guest, by namespace, name and UID of its VMI, on the nodes of a fleet; `None` if
+    /// libvirt was not queried at all.
     #[must_use]
     pub(crate) fn of(&self, namespace: &str, name: &str, uid: &str, fleet: &Fleet) -> Option<Answers> {
         if self.is_empty() {
@@ -216,11 +216,11 @@ impl LibvirtFacts {
         })
     }
 
-    /// Adds what is known of a guest, by namespace, name and UID.
+    /// Adds the answers about a guest, by namespace, name and UID.
     ///
     /// # Errors
     ///
-    /// It contradicts what is known already.
+    /// They contradict known answers.
     pub(crate) fn add_guest(
         &mut self,
         key: (String, String),
@@ -251,7 +251,7 @@ impl LibvirtFacts {
         Ok(())
     }
 
-    /// Puts in what a guest would lose with models, in the place of what was known of that.
+    /// Replaces the features that a guest would lose with models.
     pub(crate) fn set_losses(
         &mut self,
         key: &(String, String),
@@ -263,17 +263,17 @@ impl LibvirtFacts {
         }
     }
 
-    /// The CPU of a guest by namespace and name, and UID of its VMI.
+    /// Returns the CPU of a guest, by namespace and name, and UID of its VMI.
     #[must_use]
     pub(crate) fn cpu(&self, key: &(String, String), uid: &str) -> Option<&GuestCpu> {
         self.guests.get(key)?.get(uid)?.cpu.value.as_ref().ok()
     }
 
-    /// Adds what is known of a node: of the machine that had its name.
+    /// Adds the answers of a node, for the machine that had its name.
     ///
     /// # Errors
     ///
-    /// It contradicts what is known already.
+    /// They contradict known answers.
     pub(crate) fn add_node(
         &mut self,
         name: &str,
@@ -301,7 +301,7 @@ impl LibvirtFacts {
         {
             facts.silence = silence;
         }
-        // Who answered since is no longer silent.
+        // A node that answered later is no longer silent.
         let answered = facts.answers.values().filter(|answer| answer.value.is_ok());
         let last = answered.reduce(Sourced::later);
         if facts.silence.as_ref().zip(last).is_some_and(|(silence, last)| !silence.origin.is_later_than(&last.origin)) {
@@ -310,11 +310,11 @@ impl LibvirtFacts {
         Ok(())
     }
 
-    /// Adds all of these.
+    /// Adds all answers of `other`.
     ///
     /// # Errors
     ///
-    /// They contradict what is known already.
+    /// They contradict known answers.
     pub(crate) fn add_all(&mut self, other: &Self) -> Result<(), Contradiction> {
         for (key, starts) in &other.guests {
             for (uid, guest) in starts {
@@ -330,7 +330,7 @@ impl LibvirtFacts {
         Ok(())
     }
 
-    /// The answers that gave way to later ones, some lines.
+    /// Takes the notes on replaced answers, in a limited number of lines.
     pub(crate) fn take_notes(&mut self) -> Vec<String> {
         let mut out = std::mem::take(&mut self.replaced);
         let more = out.len().saturating_sub(NOTES);
@@ -342,16 +342,16 @@ impl LibvirtFacts {
     }
 }
 
-/// The start of a guest that has this UID, or may have it.
+/// Returns the start of a guest with this UID, or possibly with it.
 fn start<'s>(starts: &'s BTreeMap<String, GuestFacts>, uid: &str) -> Option<&'s GuestFacts> {
     match starts.get(uid).or_else(|| starts.get("")) {
-        // A dump may have been cleaned of UIDs: with several starts, which one it was is not known.
+        // A dump may lack UIDs: if there are several starts, the right one is not known.
         None if uid.is_empty() && starts.len() == 1 => starts.values().next(),
         known => known,
     }
 }
 
-/// The machines of one name, and the one that something is said of.
+/// The machines of one name, and the one that an answer is about.
 struct Machines<'f> {
     all: &'f mut BTreeMap<Machine, NodeFacts>,
     machine: &'f Machine,
@@ -359,7 +359,7 @@ struct Machines<'f> {
 }
 
 impl Machines<'_> {
-    /// Adds an answer, where none that counts before it is known of what may be the same machine.
+    /// Adds an answer, unless a known answer of possibly the same machine takes precedence.
     fn add<K: Ord, T: Words>(
         &mut self,
         about: &str,
@@ -384,7 +384,7 @@ impl Machines<'_> {
     }
 }
 
-/// What an answer says, in a few words.
+/// A value that can be described in a few words.
 trait Words: PartialEq {
     fn words(&self) -> String;
 }
@@ -423,7 +423,7 @@ impl Words for Vec<String> {
     }
 }
 
-/// Whether a new answer takes the place of one that is known. An answer counts before none at all.
+/// Whether a new answer replaces a known one. An answer takes precedence over a missing one.
 fn is_taken<T: Words>(
     about: &str,
     known: &KeptAnswer<T>,

@@ -1,8 +1,9 @@
-//! What libvirt answers when it is asked about a running guest's CPU.
+//! Libvirt's answers about running guests' CPUs.
 //!
-//! The questions are commands for a launcher's `virsh` ([`question`]); what comes back is text from a container, read as from
-//! a stranger: [`answer`] bounds its size and nodes, takes names of a plain form alone, and says what it cannot read.
-//! [`LibvirtFacts`] holds the answers, and says for one guest what is known ([`Answers`]). This module asks no libvirt: `live` does.
+//! The questions are commands for a launcher's `virsh` ([`question`]). The output comes from a container and is
+//! untrusted: [`answer`] limits its size and nodes, accepts only plain names, and reports what it cannot read.
+//! [`LibvirtFacts`] holds the answers, and returns those about one guest ([`Answers`]). This module does not query
+//! libvirt: `live` does.
 
 pub(crate) mod answer;
 pub(crate) mod facts;

@@ -1,31 +1,32 @@
-//! The questions: commands that are run in a launcher's container `compute`.
+//! Questions: commands that run in a launcher's container `compute`.
 //!
-//! Only a CPU's own description, a domain's name and words of this file go into a command, each as an argument of its own.
+//! A command contains only a CPU's own description, a domain's name and text of this file, each as a separate argument.
 //! No question changes anything, and none needs standard input, which hangs with some kubelets.
 
 use std::fmt::Write as _;
 
 use super::{Accelerator, Cpu, GuestCpu};
 
-/// How the script reaches libvirt, as virt-launcher itself does (`createLibvirtConnection` in
-/// `cmd/virt-launcher/virt-launcher.go`): as root by `qemu:///system`, else by the socket of its session, which KubeVirt before
-/// 0.59 called `libvirt-sock`. A question that lasts ends there as well, where the container has `timeout`.
+/// Script prefix that connects to libvirt as virt-launcher does (`createLibvirtConnection` in
+/// `cmd/virt-launcher/virt-launcher.go`): as root through `qemu:///system`, else through the socket of the session,
+/// which KubeVirt before 0.59 called `libvirt-sock`. If the container has `timeout`, it ends long-running questions
+/// there as well.
 const REACH: &str = "export LC_ALL=C; u=qemu:///system; \
      if [ \"$UID\" != 0 ]; then s=/var/run/libvirt/virtqemud-sock; o=/var/run/libvirt/libvirt-sock; \
      if [ ! -S \"$s\" ] && [ -S \"$o\" ]; then s=$o; fi; u=\"qemu+unix:///session?socket=$s\"; fi; v=(virsh -c \"$u\"); \
      if type timeout >/dev/null 2>&1; then v=(timeout -k 1 \"$1\" \"${v[@]}\"); fi; ";
 
-/// The last line of standard output: virsh's exit code. Not every kubelet tells it.
+/// Prefix of virsh's exit code in the last line of standard output, because not every kubelet reports exit codes.
 const EXIT: &str = "exit code ";
 
-/// What a command left.
+/// The result of a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommandOutput {
-    /// Its exit code; `None` where the container did not tell.
+    /// The exit code; `None` if the container did not report it.
     pub code: Option<i32>,
-    /// Its standard output.
+    /// The standard output.
     pub stdout: String,
-    /// Its standard error.
+    /// The standard error.
     pub stderr: String,
 }
 
@@ -34,9 +35,9 @@ pub(crate) struct CommandOutput {
 pub(crate) enum Question {
     /// The CPU of a guest, in its own launcher: `virsh dumpxml`.
     Guest {
-        /// Its namespace.
+        /// The guest's namespace.
         namespace: String,
-        /// Its name.
+        /// The guest's name.
         name: String,
     },
     /// Whether the node's hypervisor provides this CPU: `virsh hypervisor-cpu-compare`.
@@ -48,7 +49,7 @@ pub(crate) enum Question {
 }
 
 impl Question {
-    /// The verb of virsh.
+    /// Returns the verb of virsh.
     #[must_use]
     pub(crate) fn verb(&self) -> &'static str {
         match self {
@@ -59,11 +60,11 @@ impl Question {
         }
     }
 
-    /// The command, which ends by itself after this many seconds.
+    /// Returns the command, which ends by itself after this many seconds.
     #[must_use]
     pub(crate) fn command(&self, seconds: u64) -> Vec<String> {
         let (script, arguments) = match self {
-            // KubeVirt's `VMINamespaceKeyFunc`.
+            // Mirrors KubeVirt's `VMINamespaceKeyFunc`.
             Self::Guest { namespace, name } => ("dumpxml -- \"$2\"", vec![format!("{namespace}_{name}")]),
             Self::Compare(guest) => (
                 "hypervisor-cpu-compare --error --virttype \"$3\" <(printf %s \"$2\")",
@@ -81,12 +82,12 @@ impl Question {
     }
 }
 
-/// What virsh left, of what the command left: with virsh's own exit code, and without the line that tells it.
+/// Returns virsh's own result: its exit code is taken from the last line, which is removed.
 #[must_use]
 pub(crate) fn of_virsh(mut output: CommandOutput) -> CommandOutput {
     let text = output.stdout.trim_end_matches('\n');
     let (rest, last) = text.rsplit_once('\n').unwrap_or(("", text));
-    // Virsh need not end its last line.
+    // Virsh's last line may lack a line feed.
     if let Some((end, code)) = last.rsplit_once(EXIT)
         && let Ok(code) = code.parse()
     {
@@ -95,10 +96,10 @@ pub(crate) fn of_virsh(mut output: CommandOutput) -> CommandOutput {
     output
 }
 
-/// The CPU as libvirt reads it: what [`answer`](super::answer) took in, and nothing else of what the guest's own libvirt wrote.
+/// Formats the CPU for libvirt: only the fields that [`answer`](super::answer) accepted.
 #[must_use]
 pub(crate) fn xml(cpu: &Cpu) -> String {
-    // Names are of a plain form: none needs an escape.
+    // Names have a plain form, so they need no escapes.
     let mut out = format!("<cpu mode='custom' match='exact'><model fallback='forbid'>{}</model>", cpu.model);
     if let Some(vendor) = &cpu.vendor {
         let _ = write!(out, "<vendor>{vendor}</vendor>");
@@ -118,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// The command as a container runs it, with a `virsh` that prints its arguments and leaves a code.
+    /// Runs the command as a container does, with a `virsh` that prints its arguments and returns a code.
     fn run(question: &Question, virsh: &str) -> CommandOutput {
         let command = question.command(5);
         let script =

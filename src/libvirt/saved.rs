@@ -1,7 +1,7 @@
-//! Answers as they are kept in files: objects `LibvirtGuest` and `LibvirtNode`, which may lie in a dump.
+//! Answers in files: objects `LibvirtGuest` and `LibvirtNode`, which may be part of a dump.
 //!
-//! One file holds all that is known of one guest or one node ([`files`]); its name follows from theirs alone. Fields are only ever
-//! added. What is read back is checked like an answer of a container: a dump comes from strangers.
+//! A file holds all answers about one guest or of one node ([`files`]); its name depends only on theirs. Fields are
+//! only ever added. Files are checked like a container's answer when they are read, because a dump is untrusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,15 +17,15 @@ use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFact
 use crate::policy::API_VERSION;
 use crate::word::Word;
 
-/// The kind of what is known of a guest.
+/// The kind of objects with answers about a guest.
 pub(crate) const GUEST: &str = "LibvirtGuest";
-/// The kind of what is known of a node.
+/// The kind of objects with answers of a node.
 pub(crate) const NODE: &str = "LibvirtNode";
-/// Bytes of one object that are read.
+/// Maximum bytes of one object that are read.
 const MOST: usize = 4 << 20;
-/// About how many bytes of answers are written into one object; more become another one of the same file.
+/// Approximate maximum bytes of answers written into one object; further ones go into another object of the same file.
 const WRITTEN: usize = 1 << 20;
-/// Bytes of a file's name, which file systems limit to 255.
+/// Maximum bytes of a file's name, which file systems limit to 255.
 const FILE_NAME: usize = 200;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ struct SavedCpu {
     disable: BTreeSet<String>,
 }
 
-/// Why there is no answer: as a sentence, which is all that older files have, and as code and detail.
+/// The reason why there is no answer: as a sentence, which is all that older files have, and as code and detail.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct SavedSilence {
@@ -92,7 +92,7 @@ struct SavedMachine {
 #[serde(default, rename_all = "camelCase")]
 struct SavedNode {
     metadata: Meta,
-    /// What its labels said when it was asked.
+    /// The node's labels at the time of the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<SavedMachine>,
     /// The accelerator to which this host model and these usable models apply.
@@ -100,7 +100,7 @@ struct SavedNode {
     accelerator: Option<String>,
     host_model: Option<SavedCpu>,
     usable_models: Option<Vec<String>>,
-    /// With the features that are in the way.
+    /// Unusable models with the features that block them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unusable_models: BTreeMap<String, Vec<String>>,
     /// The models that libvirt lists as neither usable nor unusable.
@@ -111,7 +111,7 @@ struct SavedNode {
     answers: Vec<SavedAnswer>,
     #[serde(flatten)]
     silence: SavedSilence,
-    /// When it did not answer.
+    /// The time of a query without an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     asked_at: Option<String>,
 }
@@ -151,7 +151,7 @@ impl SavedCpu {
         Ok(GuestCpu { accelerator: accelerated(accelerator)?, cpu: self.read()? })
     }
 
-    /// About how many bytes it takes.
+    /// Returns the approximate size in bytes.
     fn size(&self) -> usize {
         self.require.iter().chain(&self.disable).map(|name| name.len() + 24).sum::<usize>() + 256
     }
@@ -165,13 +165,13 @@ impl SavedSilence {
         Self { unanswered, unanswered_code, unanswered_detail: detail }
     }
 
-    /// `None` where nothing says that there is no answer.
+    /// Returns the reason; `None` if the file states none.
     fn read(self) -> Option<Silence> {
         let Self { unanswered, unanswered_code: code, unanswered_detail: detail } = self;
         let known = code.and_then(|code| Silence::of_code(&code, &words(&detail.unwrap_or_default())));
         known.or_else(|| {
             let sentence = unanswered?;
-            // Files of old have the sentence alone.
+            // Older files have only the sentence.
             let is_of_old = |silence: &Silence| silence.to_string() == sentence;
             let known = [Silence::NoLauncher, Silence::NoShell].into_iter().find(is_of_old);
             Some(known.unwrap_or_else(|| Silence::Recorded(words(&sentence))))
@@ -212,7 +212,7 @@ fn checked_all(texts: &[String]) -> Result<Vec<String>, String> {
     texts.iter().map(|text| checked(text)).collect()
 }
 
-/// Where an object stands, and when libvirt said what it says.
+/// Returns the source: the object's place, and the time of libvirt's answer.
 fn origin(place: &Arc<str>, at: Option<&str>) -> Result<AnswerOrigin, String> {
     let read = |text: &str| {
         text.parse::<Timestamp>().map_err(|_| format!("askedAt: expected a time in RFC 3339, found {}", shown(text)))
@@ -224,7 +224,7 @@ fn written(origin: &AnswerOrigin) -> Option<String> {
     origin.at.map(|at| at.to_string())
 }
 
-/// The name of the file of a guest or a node: letters, digits, `-` and `.`, and `%` for what else there is.
+/// Returns the file name of a guest or a node: letters, digits, `-` and `.`, with other bytes escaped by `%`.
 fn file_name(parts: &[&str]) -> String {
     let mut out = String::new();
     for (number, part) in parts.iter().enumerate() {
@@ -235,7 +235,7 @@ fn file_name(parts: &[&str]) -> String {
         for byte in part.bytes() {
             match byte {
                 b'a'..=b'z' | b'0'..=b'9' | b'-' => out.push(byte.into()),
-                // Only names of objects have dots: what stands before them ends at the first one.
+                // Only objects' names have dots, so the parts before end at the first one.
                 b'.' if is_last => out.push('.'),
                 other => {
                     let _ = write!(out, "%{other:02X}");
@@ -244,7 +244,7 @@ fn file_name(parts: &[&str]) -> String {
         }
     }
     if out.len() > FILE_NAME {
-        // FNV-1a, which is the same everywhere.
+        // FNV-1a, because its result is the same on all platforms.
         let hash = parts
             .join("/")
             .bytes()
@@ -255,21 +255,22 @@ fn file_name(parts: &[&str]) -> String {
     out + ".json"
 }
 
-/// Whether a file of this name is one that [`files`] names.
+/// Whether a file has a name that [`files`] assigns.
 #[must_use]
 pub(crate) fn is_file_name(name: &str) -> bool {
     let is_of_kind = name.starts_with("guest.") || name.starts_with("node.");
     is_of_kind && name.strip_suffix(".json").is_some()
 }
 
-/// The names of the files of all guests and nodes that something is known of.
+/// Returns the names of the files of all guests and nodes with known answers.
 #[must_use]
 pub(crate) fn names(facts: &LibvirtFacts) -> BTreeSet<String> {
     let guests = facts.guests.keys().map(|(namespace, name)| file_name(&["guest", namespace, name]));
     guests.chain(facts.nodes.keys().map(|name| file_name(&["node", name]))).collect()
 }
 
-/// The answers as files: name and content, one for each guest and each node. Nothing of a guest but its CPU is in them.
+/// Returns the answers as files: name and content, one for each guest and each node. Of a guest they contain only its
+/// CPU.
 #[must_use]
 pub(crate) fn files(facts: &LibvirtFacts) -> Vec<(String, Value)> {
     let guests = facts.guests.iter().map(|((namespace, name), starts)| {
@@ -305,7 +306,7 @@ fn of_guest(namespace: &str, name: &str, uid: &str, guest: &GuestFacts) -> Value
     object(GUEST, &saved)
 }
 
-/// An object for each accelerator that the node was asked about, or several where there is much to say.
+/// Returns an object for each accelerator that the node was queried about, or several if there are many answers.
 fn of_node(name: &str, machine: &Machine, node: &NodeFacts) -> Vec<Value> {
     let bare = || SavedNode {
         metadata: Meta { name: name.to_owned(), ..Meta::default() },
@@ -379,11 +380,11 @@ pub(crate) fn is_kind(api_version: &str, kind: &str) -> bool {
     api_version == API_VERSION && matches!(kind, GUEST | NODE)
 }
 
-/// Takes in an object of one of the kinds, which stands in this place, besides what is known.
+/// Adds the answers of an object to the known ones; `place` names the object's place.
 ///
 /// # Errors
 ///
-/// It is not what [`files`] writes, or contradicts what is known; the error says what is wrong.
+/// The object does not have the form that [`files`] writes, or contradicts known answers; the error says why.
 pub(crate) fn take_in(facts: &mut LibvirtFacts, kind: &str, json: &str, place: &str) -> Result<(), String> {
     if json.len() > MOST {
         return Err(format!("{} bytes; at most {MOST} of one object are read", json.len()));
@@ -427,7 +428,7 @@ impl SavedGuest {
     }
 }
 
-/// What an object says of a node. A CPU may stand in it more than once.
+/// The answers of a node in an object. A CPU may be listed more than once.
 struct SavedNodeRead {
     machine: Machine,
     hosts: Option<(Accelerator, KeptAnswer<LibvirtHost>)>,
@@ -439,7 +440,7 @@ fn no_answer() -> Silence {
     Silence::Recorded("no answer is recorded".to_owned())
 }
 
-/// The named models that a node lists.
+/// Returns the named models that a node lists.
 fn listed(
     usable: &[String],
     unusable: &BTreeMap<String, Vec<String>>,
@@ -494,14 +495,15 @@ impl SavedNode {
         let machine = machine.map(SavedMachine::read).transpose()?.unwrap_or_default();
         let answers = answers.into_iter().map(|answer| answer.read(place)).collect::<Result<Vec<_>, _>>()?;
         let model = host_model.map(SavedCpu::read).transpose()?;
-        // An empty list is an answer: no model is usable. Without it, the others would be taken for all that there are.
+        // An empty list means that no model is usable. If the list were missing, the others would be taken for all
+        // models.
         if usable_models.is_none() && !(unusable_models.is_empty() && other_models.is_empty()) {
             return Err("usableModels is missing beside unusableModels or otherModels; where none is usable it is []"
                 .to_owned());
         }
         let models = usable_models.map(|usable| listed(&usable, &unusable_models, &other_models)).transpose()?;
         let has_host = model.is_some() || models.is_some();
-        // Files of old do not say whose host model it is: it was asked for the first of the CPUs.
+        // Older files do not name the host model's accelerator: it was queried for the first of the CPUs.
         let first = || answers.first().map_or(Accelerator::Kvm, |(cpu, _)| cpu.accelerator);
         let accelerator = accelerator.as_deref().map(accelerated).transpose()?.unwrap_or_else(first);
         let host_origin = origin(place, host_asked_at.as_deref())?;

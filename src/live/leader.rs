@@ -3,7 +3,6 @@
 //! Clocks of different machines are never compared, as in client-go: a Lease is free if its holder was not observed to
 //! renew it for its duration, by the local clock. Writes carry the version that was read, so only one of two concurrent
 //! ones succeeds.
-//! ones succeeds.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;

@@ -70,7 +70,7 @@ pub(crate) async fn run(
 struct StatusWriter {
     api: Api<DynamicObject>,
     reports: Reports,
-    /// The invalid policies that an Event was written about: UID and generation, by name.
+    /// The invalid policies for which an Event was written: UID and generation, by name.
     reported_invalid: BTreeMap<String, (String, i64)>,
     trouble: Option<String>,
 }

@@ -1,16 +1,16 @@
-//! What `kubectl describe pod` prints, as people paste it: back into a pod, as far as it can be read from there.
+//! Output of `kubectl describe pod`, as users paste it, converted to a pod as far as possible.
 //!
-//! A description has the node selector, the tolerations, labels, owner and events of a pod, and not its affinity.
+//! A description has the node selector, the tolerations, labels, owner and events of a pod, but not its affinity.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// The most that is read of one description.
+/// Maximum bytes that are read of one description.
 const MOST: usize = 1 << 20;
 
-/// Whether a line can open a pasted description: its first field, or what stood at the prompt.
+/// Whether a line can open a pasted description: its first field, or the command at the prompt.
 pub(super) fn is_opening(line: &str) -> bool {
     let line = line.trim_start();
     let is_command = |line: &str| line.contains("kubectl") && line.contains("describe");
@@ -18,7 +18,7 @@ pub(super) fn is_opening(line: &str) -> bool {
     field("Name:") || line.starts_with("```") || (line.starts_with(['$', '#', '>']) && is_command(line))
 }
 
-/// The text that is left, within bounds.
+/// Returns the remaining text, up to a limit.
 pub(super) fn rest<E>(mut next: impl FnMut() -> Option<Result<char, E>>) -> Result<String, E> {
     let mut out = String::new();
     while let Some(c) = next() {
@@ -29,7 +29,7 @@ pub(super) fn rest<E>(mut next: impl FnMut() -> Option<Result<char, E>>) -> Resu
     Ok(out)
 }
 
-/// The pods that a text describes; none where it describes something else.
+/// Returns the pods that a text describes; empty if it describes something else.
 pub(super) fn pods(text: &str) -> Vec<Value> {
     let mut out = Vec::new();
     let mut lines: Vec<&str> = Vec::new();
@@ -38,7 +38,7 @@ pub(super) fn pods(text: &str) -> Vec<Value> {
         .find(|line| line.trim_start().starts_with("Name:"))
         .map_or(0, |line| line.len() - line.trim_start().len());
     for line in text.lines().map(str::trim_end) {
-        // The whole may be indented, as in a message.
+        // The whole text may be indented, as in a message.
         let (head, cut) = line.split_at_checked(indent).unwrap_or(("", line));
         let line = if head.trim().is_empty() { cut } else { line };
         if line.starts_with("Name:") {
@@ -51,9 +51,9 @@ pub(super) fn pods(text: &str) -> Vec<Value> {
     out
 }
 
-/// One description; `None` where it is not that of a pod.
+/// Reads one description; `None` if it does not describe a pod.
 fn pod(lines: &[&str]) -> Option<Value> {
-    // The values of each field: what stands behind its name, and the indented lines below it.
+    // The values of each field: the text behind its name, and the indented lines below it.
     let mut fields: BTreeMap<&str, Vec<Cow<'_, str>>> = BTreeMap::new();
     let mut last = "";
     for line in lines {
@@ -64,7 +64,7 @@ fn pod(lines: &[&str]) -> Option<Value> {
             && sentence(event).is_some_and(|said| !said.ends_with('.'))
             && !line.is_empty()
         {
-            // The events come last: what is not indented there is a line that a terminal or a message has broken.
+            // The events come last: a line there without indentation was wrapped by a terminal or a message.
             *event = Cow::Owned(format!("{event} {line}"));
         } else if let Some((name, value)) = line.split_once(':') {
             last = name;
@@ -84,7 +84,7 @@ fn pod(lines: &[&str]) -> Option<Value> {
         values.filter_map(pair).collect()
     };
     let labels = pairs("Labels", "=");
-    // The UID of a launcher's guest stands in a label; under which domain depends on the distribution.
+    // A label holds the UID of a launcher's guest; its domain depends on the distribution.
     let uid = labels.iter().find(|(key, _)| key.ends_with("/created-by")).map(|(_, uid)| uid.as_str());
     let owner = first("Controlled By").and_then(|owner| owner.split_once('/'));
     let owners: Vec<Value> = owner
@@ -92,7 +92,7 @@ fn pod(lines: &[&str]) -> Option<Value> {
         .map(|(kind, name)| json!({"kind": kind, "name": name, "uid": uid.unwrap_or_default(), "controller": true}))
         .collect();
     let containers = |name: &str| requests(fields.get(name).map(Vec::as_slice).unwrap_or_default());
-    // `Node: node-a/10.0.0.1`
+    // The form is `Node: node-a/10.0.0.1`.
     let node = first("Node").and_then(|node| node.split('/').next());
     let tolerations: Vec<Value> =
         fields.get("Tolerations").into_iter().flatten().filter_map(|line| toleration(line)).collect();
@@ -116,8 +116,8 @@ fn pod(lines: &[&str]) -> Option<Value> {
     }))
 }
 
-/// The containers of a list, each as what it requests: below `Requests:` a line for each resource, `cpu: 400m`. The names of resources
-/// begin with a small letter or a digit, those of fields with a capital.
+/// Returns the requests of each container of a list: below `Requests:`, one line for each resource, such as `cpu:
+/// 400m`. Names of resources begin with a lower-case letter or a digit, those of fields with a capital.
 fn requests(lines: &[Cow<'_, str>]) -> Vec<Value> {
     let mut out = Vec::new();
     let mut lines = lines.iter().peekable();
@@ -141,7 +141,7 @@ fn requests(lines: &[Cow<'_, str>]) -> Vec<Value> {
     out
 }
 
-/// `key=value:Effect op=Exists for 300s`.
+/// Reads a toleration: `key=value:Effect op=Exists for 300s`.
 fn toleration(line: &str) -> Option<Value> {
     let line = line.split(" for ").next()?.trim();
     let (what, exists) = match line.strip_suffix("op=Exists") {
@@ -160,7 +160,7 @@ fn toleration(line: &str) -> Option<Value> {
     }))
 }
 
-/// The scheduler's sentence in a line of the events: `0/9 nodes are available: …`.
+/// Returns the scheduler's sentence in a line of the events: `0/9 nodes are available: …`.
 fn sentence(line: &str) -> Option<&str> {
     let at = line.find(" nodes are available").or_else(|| line.find(" node is available"))?;
     let start = line[..at]

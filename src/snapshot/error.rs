@@ -1,4 +1,4 @@
-//! What can be wrong with a dump, in words for the person who made it.
+//! Errors of dumps, with messages for the person who made the dump.
 
 use std::fmt::Write;
 use std::io;
@@ -10,27 +10,27 @@ use serde_path_to_error::{Path, Segment};
 
 use super::{DumpPlace, MOST_HELD, STDIN};
 
-/// Why a dump cannot be read.
+/// A reason why a dump cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refuses the file or folder, or fails while it is read.
+    /// A file or folder that the operating system refuses to open, or fails to read.
     #[error("cannot read {}: {reason}", file_name(file))]
     Read {
         /// The file or folder.
         file: String,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
-    /// Something that was opened as a file and is not one.
+    /// A path to something other than a file.
     #[error("{} is {what}, not a file; say - and give its content on standard input", file_name(file))]
     NotAFile {
         /// The path.
         file: String,
-        /// What it is.
+        /// The kind of the path.
         what: &'static str,
     },
-    /// An object, or a text in one, that is larger than any of Kubernetes.
+    /// An object, or a text in one, larger than any in Kubernetes.
     #[error("{}, line {line}: an object of more than {} MiB; the API server takes none above 3", file_name(file), MOST_HELD >> 20)]
     TooLarge {
         /// The file.
@@ -38,14 +38,14 @@ pub enum Error {
         /// The line at which reading ended, from 1.
         line: usize,
     },
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     #[error("{}, line {line}: not UTF-8 text{cure}", file_name(file))]
     NotText {
         /// The file.
         file: String,
         /// The line, from 1.
         line: usize,
-        /// What it seems to be, and what helps; may be empty.
+        /// The likely encoding and the fix; may be empty.
         cure: &'static str,
     },
     /// Text that is neither YAML nor JSON.
@@ -53,27 +53,27 @@ pub enum Error {
     Syntax {
         /// The file.
         file: String,
-        /// Which document of the file, from 1.
+        /// Number of the document in the file, from 1.
         document: usize,
         /// The line, from 1.
         line: usize,
         /// The column, from 1.
         column: usize,
-        /// What is wrong there.
+        /// The error.
         reason: String,
     },
-    /// Nothing but blanks and comments.
+    /// A dump with only blanks and comments.
     #[error("no object in {}", file_name(file))]
     NoObject {
         /// The file.
         file: String,
     },
-    /// What kustomize cannot make manifests of.
+    /// A folder that kustomize cannot build.
     #[error("cannot build {folder}: {problem}")]
     Kustomize {
         /// The folder.
         folder: String,
-        /// Why, in the program's own words.
+        /// The program's error message.
         problem: String,
     },
     /// A folder without dumps.
@@ -82,15 +82,15 @@ pub enum Error {
         /// The folder.
         folder: String,
     },
-    /// A folder with more below it than any dump has.
+    /// A folder with more content than any dump.
     #[error("folder {folder} is no dump: {what}; give the folder that holds the dump alone, or the dump's file")]
     FolderTooLarge {
         /// The folder.
         folder: String,
-        /// What of it is too much.
+        /// The limit that it exceeds.
         what: String,
     },
-    /// What kubectl or the API server said when it failed.
+    /// An error message of kubectl or the API server.
     #[error("{} holds an error instead of objects: {text}", file_name(file))]
     Kubectl {
         /// The file.
@@ -98,28 +98,28 @@ pub enum Error {
         /// The message.
         text: String,
     },
-    /// Output of kubectl made for people.
+    /// Output of kubectl for people.
     #[error("{} holds {what}; write it with `kubectl get … -o yaml`", file_name(file))]
     NotADump {
         /// The file.
         file: String,
-        /// Which output.
+        /// The kind of output.
         what: &'static str,
     },
-    /// A value where an object should stand.
+    /// A value instead of an object.
     #[error("{place}: expected an object, found {found}")]
     NotAnObject {
-        /// Where.
+        /// The value's place.
         place: DumpPlace,
-        /// What stands there.
+        /// The value found.
         found: String,
     },
-    /// An object that does not say what it is.
+    /// An object without a kind or a version.
     #[error("{place}{name}: the object has no {missing}")]
     NoKind {
-        /// Where.
+        /// The object's place.
         place: DumpPlace,
-        /// Its name in parentheses, where it has one.
+        /// The object's name in parentheses; empty if it has none.
         name: String,
         /// `kind` or `apiVersion`.
         missing: &'static str,
@@ -127,37 +127,37 @@ pub enum Error {
     /// A List whose `items` is not a list.
     #[error("{place}: items: expected a list, found {found}")]
     NotAList {
-        /// Where.
+        /// The list's place.
         place: DumpPlace,
-        /// What stands there.
+        /// The value found.
         found: String,
     },
-    /// Lists in lists, deeper than any tool writes them.
+    /// Lists nested deeper than any tool writes them.
     #[error("{place}: lists within lists are nested too deep")]
     NestedLists {
-        /// Where.
+        /// The list's place.
         place: DumpPlace,
     },
-    /// A field that does not hold what Kubernetes puts there.
+    /// A field with a value that Kubernetes does not write.
     #[error("{place} ({object}): {field}: {problem}")]
     Field {
-        /// Where.
+        /// The object's place.
         place: DumpPlace,
         /// Kind, namespace and name, as far as they can be read.
         object: Box<str>,
         /// The path of the field.
         field: Box<str>,
-        /// What was expected, what was found, and what helps.
+        /// The expected value, the value found, and the fix.
         problem: Box<str>,
     },
 }
 
-/// Why reading ends early.
+/// A reason why reading ends early.
 #[derive(Debug)]
 pub(super) enum Halt {
-    /// The dump is at fault.
+    /// An error in the dump.
     Error(Box<Error>),
-    /// The caller wants no more.
+    /// A stop requested by the caller.
     Caller,
 }
 
@@ -167,12 +167,12 @@ impl From<Error> for Halt {
     }
 }
 
-/// A file as people call it.
+/// Returns the name of a file for messages.
 pub(super) fn file_name(file: &str) -> &str {
     if file == STDIN { "standard input" } else { file }
 }
 
-/// What a line that should open a dump shows kubectl to have printed instead.
+/// Recognizes an opening line that kubectl printed instead of a dump.
 pub(super) fn kubectl_output(file: &str, line: &str) -> Option<Error> {
     let file = file.to_owned();
     let column = |name: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
@@ -185,7 +185,7 @@ pub(super) fn kubectl_output(file: &str, line: &str) -> Option<Error> {
     None
 }
 
-/// A description of something else than a pod.
+/// Returns the error for a description of something other than a pod.
 pub(super) fn not_described(file: &str) -> Error {
     Error::NotADump { file: file.to_owned(), what: "the output of `kubectl describe`" }
 }
@@ -206,7 +206,7 @@ pub(super) fn is_failure(line: &str) -> bool {
         || is_log(line)
 }
 
-/// A line of kubectl's own log: `E1123 15:30:48.123456    1234 memcache.go:265] …`.
+/// Whether a line is from kubectl's own log: `E1123 15:30:48.123456    1234 memcache.go:265] …`.
 fn is_log(line: &str) -> bool {
     line.len() > 8
         && line.bytes().zip("E1123 15:".bytes()).all(|(byte, model)| match model {
@@ -216,12 +216,12 @@ fn is_log(line: &str) -> bool {
         })
 }
 
-/// A value cut to what fits a message.
+/// Returns a value cut to fit into a message.
 pub(super) fn short(text: &str) -> String {
     cut(text, 80)
 }
 
-/// A message or path cut to what people may need of it.
+/// Returns a message or path, cut to a readable length.
 pub(super) fn long(text: &str) -> String {
     cut(text, 240)
 }
@@ -234,7 +234,7 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// What a JSON value is, as messages say it.
+/// Describes a JSON value for messages.
 pub(super) fn describe(json: &str) -> String {
     let json = json.trim();
     match json.bytes().next() {
@@ -247,7 +247,7 @@ pub(super) fn describe(json: &str) -> String {
     }
 }
 
-/// Kind, namespace and name of an object, as far as they can be read.
+/// Returns kind, namespace and name of an object, as far as they can be read.
 pub(super) fn object_name(kind: &str, json: &str) -> String {
     #[derive(Default, Deserialize)]
     struct Named {
@@ -270,19 +270,19 @@ pub(super) fn object_name(kind: &str, json: &str) -> String {
     [kind, &name].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(" ")
 }
 
-/// Reads an object that could not be read as `T` once more, to find the field that is at fault.
+/// Reads an object that could not be read as `T` again, to find the faulty field.
 pub(super) fn field<'a, T: Deserialize<'a>>(place: DumpPlace, kind: &str, json: &'a RawValue) -> Error {
     let deserializer = &mut serde_json::Deserializer::from_str(json.get());
     let (path, problem) = match serde_path_to_error::deserialize::<_, T>(deserializer) {
         Err(error) => (field_path(error.path()), problem(&error.inner().to_string())),
-        // What failed once fails again, unless `T` reads its input differently each time.
+        // A failure repeats, unless `T` reads its input differently each time.
         Ok(_) => (String::new(), "cannot be read".to_owned()),
     };
     let field = if path.is_empty() { "the object".to_owned() } else { long(&path) };
     Error::Field { place, object: object_name(kind, json.get()).into(), field: field.into(), problem: problem.into() }
 }
 
-/// `metadata.labels["cpu-feature.node.kubevirt.io/fpu"]`: a key with dots of its own is quoted.
+/// Formats a path: `metadata.labels["cpu-feature.node.kubevirt.io/fpu"]`; a key with dots is quoted.
 fn field_path(path: &Path) -> String {
     let mut out = String::new();
     for segment in path {
@@ -300,7 +300,7 @@ fn field_path(path: &Path) -> String {
     out
 }
 
-/// serde's words, in ours: ``invalid type: integer `5`, expected a string``.
+/// Rewords an error of serde: ``invalid type: integer `5`, expected a string``.
 fn problem(message: &str) -> String {
     let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
     let mismatch = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));

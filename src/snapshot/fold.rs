@@ -1,7 +1,7 @@
-//! Objects that are alike, written once: a cluster of 15,000 nodes has a few kinds of hardware.
+//! Folding of similar objects, because a cluster of 15,000 nodes has only a few kinds of hardware.
 //!
-//! An object [`KIND`] of a snapshot holds the first of them, and of each other one the JSON merge patch (RFC 7386) that makes it
-//! of the first. Dumps are read with the objects put together again, so nothing else knows of this form.
+//! A snapshot object of [`KIND`] holds the first of them, and for each other one the JSON merge patch (RFC 7386) from
+//! the first. Dumps are unfolded when they are read, so no other code uses this form.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -12,32 +12,35 @@ use crate::policy::API_VERSION;
 /// The kind of an object that stands for several.
 pub(crate) const KIND: &str = "Alike";
 
-/// Fewer are easier to read as they are.
+/// Minimum number of objects to fold; fewer are easier to read unfolded.
 const FEWEST: usize = 8;
 
-/// The most that one object stands for: a dump is read object by object, and a small file must not become a large one without end.
+/// Maximum number of objects in one folded object: a dump is read object by object, and a small file must not expand
+/// without limit.
 pub(crate) const MOST: usize = 1000;
 
-/// The most bytes of it that are patches: what is read of a dump at once is bounded as well.
+/// Maximum bytes of its patches, because the size of an object that is read is limited as well.
 const MOST_BYTES: usize = 4 << 20;
 
-/// How many forms of a kind are looked at for one that an object is like.
+/// Maximum number of forms of a kind that an object is compared with.
 const FORMS: usize = 64;
 
-/// The number of values in which two objects may always differ that have twice as many. Else they get forms of their own, for
-/// nodes of another kind of hardware are alike among each other; where there are many forms already, objects may differ in an eighth of their values.
+/// Number of values in which two objects may always differ if they have twice as many. Otherwise they get separate
+/// forms, because nodes of another kind of hardware are similar to each other; if there are many forms already, objects
+/// may differ in an eighth of their values.
 const FEW: usize = 10;
 
-/// The number of forms that are few, and the number of objects for which one more form may be made: a form that no other object is
-/// like costs a whole object.
+/// Number of forms that count as few, and number of objects for each further form: a form that no other object uses
+/// costs a whole object.
 const FEW_FORMS: usize = 8;
 const OBJECTS_OF_A_FORM: usize = 64;
 
-/// The objects in their order, where at least [`FEWEST`] of a kind are alike as one object in the place of the first.
+/// Returns the objects in their order; at least [`FEWEST`] similar ones of a kind are replaced by one object in the
+/// place of the first.
 #[must_use]
 pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
     let mut groups: Vec<AlikeObjects> = Vec::new();
-    // The forms that an object may be like, latest first, of the kind that is at hand.
+    // The forms of the current kind, latest first.
     let mut forms: Vec<usize> = Vec::new();
     // The number of objects of this kind so far, and the number of their forms.
     let (mut seen, mut opened) = (0, 0);
@@ -78,11 +81,11 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
     groups.into_iter().flat_map(AlikeObjects::written).collect()
 }
 
-/// The objects that an object of [`KIND`] stands for.
+/// Returns the objects that an object of [`KIND`] stands for.
 ///
 /// # Errors
 ///
-/// The field that is not as it should be, and how.
+/// The faulty field, and its error.
 pub(crate) fn unfold(folded: &Value) -> Result<Vec<Value>, (&'static str, String)> {
     let first = folded.get("first").filter(|first| first.is_object());
     let first = first.ok_or_else(|| ("first", "expected an object, the first of those that are alike".to_owned()))?;
@@ -104,7 +107,7 @@ pub(crate) fn unfold(folded: &Value) -> Result<Vec<Value>, (&'static str, String
 struct AlikeObjects {
     first: Value,
     leaves: Vec<u64>,
-    /// The patch of each other one, and the object itself.
+    /// The patch of each other object, and the object itself.
     others: Vec<(Value, Value)>,
     bytes: usize,
 }
@@ -120,7 +123,7 @@ impl AlikeObjects {
     }
 }
 
-/// What an object holds: a number for each value and where it stands, sorted.
+/// Returns a sorted list with a number for each value and its path.
 fn leaves(object: &Value) -> Vec<u64> {
     fn walk(value: &Value, place: &DefaultHasher, out: &mut Vec<u64>) {
         match value {
@@ -144,7 +147,7 @@ fn leaves(object: &Value) -> Vec<u64> {
     out
 }
 
-/// How many numbers two sorted lists share.
+/// Returns how many numbers two sorted lists share.
 fn shared(one: &[u64], other: &[u64]) -> usize {
     let (mut at, mut count) = (0, 0);
     for number in one {
@@ -159,7 +162,7 @@ fn shared(one: &[u64], other: &[u64]) -> usize {
     count
 }
 
-/// The merge patch that makes `to` of `from`; `to` holds no null.
+/// Returns the merge patch from `from` to `to`; `to` holds no null.
 fn difference(from: &Value, to: &Value) -> Value {
     let (Value::Object(before), Value::Object(after)) = (from, to) else { return to.clone() };
     let mut patch = Map::new();
@@ -178,7 +181,7 @@ fn difference(from: &Value, to: &Value) -> Value {
     Value::Object(patch)
 }
 
-/// Whether a field is null, which a merge patch cannot say.
+/// Whether a field is null, which a merge patch cannot express.
 fn holds_null(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -266,7 +269,7 @@ mod tests {
         let longest = folded.iter().flat_map(|folded| folded["others"].as_array().into_iter().flatten());
         let longest = longest.map(|patch| patch.to_string().len()).max();
         assert!(longest < Some(40), "{longest:?}: a node is written as another kind of hardware with changes");
-        // Objects that are like no other one do not each become a form without end.
+        // Objects without similar ones do not each become a form.
         let strange = |at: usize| {
             let own = (0..20).map(|label| (format!("own-{at}-{label}"), json!("true")));
             let shared = (0..240).map(|label| (format!("feature-{label}"), json!("true")));

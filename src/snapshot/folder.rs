@@ -1,4 +1,4 @@
-//! Files and folders of dumps: which are read, in which order, and what is passed over.
+//! Files and folders of dumps: which are read, in which order, and which are skipped.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use crate::files::{self, FileFault};
 
-/// What was passed over in folders, because it holds no Kubernetes object.
+/// The files in folders that were skipped, because they hold no Kubernetes object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// How many files.
+    /// Number of files.
     pub files: usize,
-    /// Why the first of them was.
+    /// The reason for the first file.
     pub first: Option<String>,
 }
 
@@ -22,7 +22,7 @@ impl Skipped {
         self.first.get_or_insert_with(|| error.to_string());
     }
 
-    /// In one line; `None` where nothing was passed over.
+    /// Returns a line about the skipped files; `None` if there are none.
     #[must_use]
     pub fn line(&self) -> Option<String> {
         let first = self.first.as_ref()?;
@@ -33,7 +33,7 @@ impl Skipped {
     }
 }
 
-/// Opens a dump, without waiting.
+/// Opens a dump, without blocking.
 pub(super) fn open(path: &Path) -> Result<File, Error> {
     let file = || path.display().to_string();
     files::open(path).map_err(|fault| match fault {
@@ -42,35 +42,35 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
     })
 }
 
-/// Whether a name is one of a dump.
+/// Whether a name is that of a dump.
 fn is_dump(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
 }
 
-/// The file itself, or the dumps in the folder, sorted by name, as kubectl reads them.
+/// Returns the file itself, or the dumps in the folder, sorted by name as in kubectl.
 pub(super) fn flat(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !is_folder(path)? {
         return Ok(vec![path.to_owned()]);
     }
-    // Through symbolic links, as a mounted ConfigMap has them.
+    // Symbolic links are followed, because a mounted ConfigMap consists of them.
     let found = entries(path)?.into_iter().filter(|entry| is_dump(entry) && !entry.is_dir()).collect();
     not_empty(found, path)
 }
 
-/// How far a folder is walked: a dump of a large cluster (must-gather, a support bundle) stays well below, the root of a file system
-/// does not.
+/// Limits of walking a folder: a dump of a large cluster (must-gather, a support bundle) stays well below, the root of
+/// a file system does not.
 struct WalkBounds {
-    /// Files and folders.
+    /// Maximum number of files and folders.
     entries: usize,
-    /// Folders within folders.
+    /// Maximum depth of folders.
     depth: usize,
-    /// The duration of the walk, without reading files.
+    /// Maximum time of the walk, without reading files.
     time: Duration,
 }
 
 const BOUNDS: WalkBounds = WalkBounds { entries: 100_000, depth: 24, time: Duration::from_secs(5) };
 
-/// The dumps in the folder and in all below it, sorted.
+/// Returns the dumps in the folder and below, sorted.
 pub(super) fn deep(path: &Path) -> Result<Vec<PathBuf>, Error> {
     walk(path, &BOUNDS)
 }
@@ -95,7 +95,7 @@ fn walk(path: &Path, bounds: &WalkBounds) -> Result<Vec<PathBuf>, Error> {
             }
             let is_link = entry.is_symlink();
             if entry.is_dir() {
-                // A link to a folder may lead back to one above it.
+                // A link to a folder may lead to one above it.
                 folders.extend((!is_link).then_some((entry, depth + 1)));
             } else if is_dump(&entry) && entry.is_file() {
                 found.push(entry);
@@ -106,7 +106,7 @@ fn walk(path: &Path, bounds: &WalkBounds) -> Result<Vec<PathBuf>, Error> {
     not_empty(found, path)
 }
 
-/// Whether it is a folder.
+/// Whether the path is a folder.
 pub(super) fn is_folder(path: &Path) -> Result<bool, Error> {
     let unreadable = |reason| Error::Read { file: path.display().to_string(), reason };
     Ok(fs::metadata(path).map_err(unreadable)?.is_dir())

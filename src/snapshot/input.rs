@@ -1,4 +1,4 @@
-//! The bytes of a dump: buffered, checked to be UTF-8, and with the line they stand in.
+//! The bytes of a dump: buffered, checked to be UTF-8, with line numbers.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -7,36 +7,36 @@ use super::MOST_HELD;
 use super::error::{Error, Halt};
 
 const BUFFER: usize = 64 * 1024;
-/// How much of a document's first line is looked at to recognise what it is.
+/// Maximum bytes of a document's first line that are used to recognize its format.
 const OPENING: usize = 512;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// A dump being read. What it hands out is always whole UTF-8 characters.
+/// A dump being read. It returns only whole UTF-8 characters.
 pub(super) struct Input<'r> {
     file: &'r str,
     reader: &'r mut dyn Read,
     buffer: Vec<u8>,
-    /// The next byte to hand out.
+    /// The next byte to return.
     next: usize,
-    /// The end of what is known to be UTF-8.
+    /// The end of the bytes known to be UTF-8.
     checked: usize,
-    /// The end of what was read: up to three bytes more, of a character not yet complete.
+    /// The end of the bytes read: up to three more, of an incomplete character.
     end: usize,
     /// Line and column, from 1, of the buffer's first byte.
     line: usize,
     column: usize,
     is_start: bool,
     failure: Option<Error>,
-    /// Bytes read since an object was last complete.
+    /// Bytes read since the last complete object.
     held: &'r Cell<usize>,
 }
 
-/// What another reading of the source brought.
+/// The result of a further read from the source.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fill {
     More,
     End,
-    /// The buffer is full, and not read yet.
+    /// The buffer is full and was not consumed yet.
     Full,
     Failed,
 }
@@ -58,7 +58,7 @@ impl<'r> Input<'r> {
         }
     }
 
-    /// Line and column, from 1, of the next byte.
+    /// Returns line and column, from 1, of the next byte.
     pub(super) fn position(&self) -> (usize, usize) {
         let taken = &self.buffer[..self.next];
         match taken.iter().rposition(|&byte| byte == b'\n') {
@@ -67,18 +67,18 @@ impl<'r> Input<'r> {
         }
     }
 
-    /// A syntax error where reading stands.
+    /// Returns a syntax error at the current position.
     pub(super) fn syntax(&self, document: usize, reason: impl Into<String>) -> Error {
         let (line, column) = self.position();
         Error::Syntax { file: self.file.to_owned(), document, line, column, reason: reason.into() }
     }
 
-    /// Why the source failed, which matters more than how its end then looks to a parser.
+    /// Returns the source's failure, which takes precedence over the parser's error about the early end.
     pub(super) fn take_failure(&mut self) -> Option<Error> {
         self.failure.take()
     }
 
-    /// The first line that is not blank, or its beginning, without consuming anything. Empty at the end.
+    /// Returns the first line that is not blank, or its beginning, without consuming it. Empty at the end.
     pub(super) fn opening(&mut self) -> Result<String, Halt> {
         loop {
             let ready = &self.buffer[self.next..self.checked];
@@ -87,7 +87,7 @@ impl<'r> Input<'r> {
                 break;
             }
             if line.is_empty() {
-                // Whole lines of blanks mean nothing; the last one may be indentation.
+                // Whole blank lines are skipped; the last one may be indentation.
                 self.next += ready.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
             }
             if !matches!(self.fill(), Fill::More) {
@@ -102,7 +102,7 @@ impl<'r> Input<'r> {
         Ok(String::from_utf8_lossy(&line[..line.len().min(OPENING)]).trim_end().to_owned())
     }
 
-    /// Goes to the next byte that is not blank.
+    /// Skips to the next byte that is not blank.
     pub(super) fn skip_blanks(&mut self) -> Result<(), Halt> {
         loop {
             let ready = &self.buffer[self.next..self.checked];
@@ -117,7 +117,7 @@ impl<'r> Input<'r> {
         }
     }
 
-    /// The next character; `None` at the end.
+    /// Returns the next character; `None` at the end.
     #[inline]
     pub(super) fn next_char(&mut self) -> Option<Result<char, Failed>> {
         if self.next == self.checked {
@@ -142,7 +142,7 @@ impl<'r> Input<'r> {
         Some(Ok(character))
     }
 
-    /// Drops what was taken and reads on.
+    /// Drops consumed bytes and reads more.
     #[cold]
     fn fill(&mut self) -> Fill {
         if self.failure.is_some() {
@@ -210,7 +210,7 @@ impl<'r> Input<'r> {
     }
 }
 
-/// The source failed; [`Input::take_failure`] says how.
+/// A failure of the source; [`Input::take_failure`] returns the error.
 pub(super) struct Failed;
 
 impl Read for Input<'_> {
@@ -235,7 +235,7 @@ impl Read for Input<'_> {
     }
 }
 
-// A crate for this saves nothing: it runs once for each 64 KiB.
+// A crate for this would save nothing: it runs once for each 64 KiB.
 #[allow(clippy::naive_bytecount)]
 fn count_lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|&&byte| byte == b'\n').count()

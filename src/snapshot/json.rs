@@ -1,4 +1,4 @@
-//! JSON: streamed element by element, each kept as its text.
+//! JSON documents, streamed element by element.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::error::{Error, Halt};
 use super::input::Input;
 use super::objects::{Document, Objects};
 
-/// Reads one document, which begins at the next byte.
+/// Reads a document that begins at the next byte.
 pub(super) fn read_document(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<(), Halt> {
     objects.next_document();
     let document = objects.document();
@@ -25,7 +25,7 @@ pub(super) fn read_document(input: &mut Input<'_>, objects: &mut Objects<'_>) ->
     }
 }
 
-/// Reads a list that is an item of another.
+/// Reads a list that is an item of another list.
 pub(super) fn read_list(json: &RawValue, objects: &mut Objects<'_>, document: Document) -> Result<(), Halt> {
     let mut halt = None;
     let place = objects.place(None);
@@ -38,7 +38,7 @@ pub(super) fn read_list(json: &RawValue, objects: &mut Objects<'_>, document: Do
     }
 }
 
-/// serde's words without the position, which is relative to the document.
+/// Returns serde's message without the position, which is relative to the document.
 fn reason(error: &serde_json::Error) -> String {
     if error.is_eof() {
         return "the JSON ends in the middle of an object; was the dump cut off?".to_owned();
@@ -48,7 +48,7 @@ fn reason(error: &serde_json::Error) -> String {
     format!("not JSON: {message}")
 }
 
-/// The outermost value. Our own errors travel in `halt`, as serde would only keep their text.
+/// The outermost value. This module's errors are passed in `halt`, because serde would keep only their text.
 struct Root<'h, 'o, 'a> {
     objects: &'o mut Objects<'a>,
     document: Option<Document>,

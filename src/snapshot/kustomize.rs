@@ -1,4 +1,4 @@
-//! What kustomize makes of a folder, by the program that is installed.
+//! Manifests that an installed kustomize builds from a folder.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 
 use super::error::Error;
 
-/// Those that can do it, in the order in which they are tried.
+/// The programs that can build, in the order of preference.
 const PROGRAMS: [(&str, &str); 2] = [("kustomize", "build"), ("kubectl", "kustomize")];
 
-/// The manifests, as YAML.
+/// Returns the manifests, as YAML.
 ///
 /// # Errors
 ///
-/// Neither program is there, or it failed; the error holds what it said.
+/// Neither program exists, or it failed; the error holds its message.
 pub(super) fn build(folder: &Path) -> Result<Vec<u8>, Error> {
     let failed = |problem: String| Error::Kustomize { folder: folder.display().to_string(), problem };
     for (program, verb) in PROGRAMS {

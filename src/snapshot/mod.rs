@@ -1,8 +1,8 @@
 //! Kubernetes objects from dumps: files, folders, standard input.
 //!
-//! `kubectl get … -o yaml` and `-o json` are what people have. [`read`] takes either, recognised by content, with Lists,
-//! many documents and objects in any mixture, and hands over one [`Item`] at a time. A List is never held whole, so a dump
-//! may be larger than memory. [`Item::parse`] then reads only the fields a type asks for, borrowing from the item.
+//! [`read`] accepts the output of `kubectl get … -o yaml` and `-o json`, recognized by content, with Lists, several
+//! documents and objects in any mixture, and passes on one [`Item`] at a time. A List is never held whole, so a dump
+//! may be larger than memory. [`Item::parse`] then reads only the fields of a type, borrowing from the item.
 //!
 //! ```
 //! use cpufit::kubevirt::wire::Node;
@@ -20,8 +20,8 @@
 //!
 //! # Errors
 //!
-//! Every [`Error`] names the file, and the document, item and field where there is one. What kubectl printed instead of a
-//! dump (an error, a table, a description) is recognized and said.
+//! Every [`Error`] names the file, and the document, item and field if there is one. Other output of kubectl (an error,
+//! a table, a description) is recognized and reported.
 
 mod describe;
 mod error;
@@ -56,7 +56,7 @@ pub use folder::Skipped;
 use input::Input;
 use objects::Objects;
 
-/// The command that dumps all that affects a verdict, as help and errors show it.
+/// The command that dumps everything that affects a verdict, for help texts and errors.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! dump_command {
@@ -66,29 +66,29 @@ macro_rules! dump_command {
     };
 }
 
-/// How standard input is called in arguments and in [`DumpPlace::file`].
+/// The name of standard input in arguments and in [`DumpPlace::file`].
 pub(crate) const STDIN: &str = "-";
 
-/// Where a dump is.
+/// The source of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DumpSource {
     /// Standard input, `-`.
     Stdin,
     /// A file, or a folder with `.yaml`, `.yml` and `.json` files.
     Path(PathBuf),
-    /// A file, or a folder with all that is below it.
+    /// A file, or a folder with everything below it.
     Tree(PathBuf),
-    /// A folder that kustomize makes manifests of.
+    /// A folder that kustomize builds.
     Kustomization(PathBuf),
 }
 
 /// A text that names no source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSource {
-    /// Nothing.
+    /// An empty text.
     #[error("the name of the file is empty")]
     Empty,
-    /// A URL: nothing is fetched.
+    /// A URL, which is not fetched.
     #[error("files are read, and no URLs: fetch it first, or pipe it in and say -")]
     Url,
 }
@@ -115,16 +115,17 @@ impl fmt::Display for DumpSource {
     }
 }
 
-/// Where in the dumps an object stands: `cluster.yaml, document 2, items[14]`.
+/// The place of an object in the dumps: `cluster.yaml, document 2, items[14]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DumpPlace {
-    /// The file's path as it was given; `-` is standard input.
+    /// The file's path as given; `-` is standard input.
     pub file: String,
-    /// Which document of the file, from 1.
+    /// Number of the document in the file, from 1.
     pub document: usize,
-    /// Which element of the document's `items`, from 0, if the document is a list.
+    /// Index of the element in the document's `items`, from 0; `None` if the document is not a list.
     pub item: Option<usize>,
-    /// The line of the file that it begins at, from 1; `None` for what is an element of a list in JSON, or stands in no file.
+    /// The line of the file at which the object begins, from 1; `None` for an element of a JSON list, or an object that
+    /// is in no file.
     pub line: Option<usize>,
 }
 
@@ -136,16 +137,16 @@ impl fmt::Display for DumpPlace {
     }
 }
 
-/// One object of a dump.
+/// An object of a dump.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// Where it stands.
+    /// The object's place.
     pub place: DumpPlace,
-    /// Its `apiVersion`, or its list's.
+    /// The object's `apiVersion`, or its list's.
     pub api_version: String,
-    /// Its `kind`; in a `NodeList` whose items name none, `Node`.
+    /// The object's `kind`; in a `NodeList` whose items name none, `Node`.
     pub kind: String,
-    /// The whole object as JSON, whatever it was read from.
+    /// The whole object as JSON, regardless of its source format.
     pub json: Box<RawValue>,
 }
 
@@ -153,7 +154,7 @@ impl Item {
     /// Reads the object as `T`, which may borrow from it, within the [bounds](crate::bounds).
     ///
     /// # Errors
-    /// [`Error::Field`] names the object, the field, what was expected and what stood there.
+    /// [`Error::Field`] names the object, the field, the expected value and the value found.
     pub fn parse<'a, T: Deserialize<'a> + Measured>(&'a self) -> Result<T, Error> {
         match serde_json::from_str(self.json.get()) {
             Ok(Bounded(object)) => Ok(object),
@@ -163,22 +164,22 @@ impl Item {
 }
 
 impl Item {
-    /// The same for what people write for this program alone, which has no bounds of its own.
+    /// Reads the object as `T` without bounds, for kinds that only this program reads.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse).
+    /// Equal to those of [`parse`](Self::parse).
     pub(crate) fn parse_unbounded<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         serde_json::from_str(self.json.get()).map_err(|_| error::field::<T>(self.place.clone(), &self.kind, &self.json))
     }
 }
 
-/// How much of a dump one object may take: five times what the API server takes, so that an endless one ends as an error.
+/// Maximum bytes of one object: five times the API server's limit, so that endless input ends as an error.
 const MOST_HELD: usize = 16 * 1024 * 1024;
-/// A kind that is in no namespace, and holds an object that may be.
+/// A kind without namespace that holds an object which may have one.
 const REVIEW: &str = "AdmissionReview";
 
 impl Item {
-    /// The namespace that the object names: its own, or the one that a review was sent to; empty where it names none.
+    /// Returns the namespace that the object names: its own, or that of a review; empty if it names none.
     #[must_use]
     pub fn namespace(&self) -> String {
         #[derive(Default, Deserialize)]
@@ -197,7 +198,7 @@ impl Item {
         names.and_then(|names| names.namespace).unwrap_or_default()
     }
 
-    /// The object of a cluster with this domain, with KubeVirt's own names.
+    /// Returns the object of a cluster with this domain, with KubeVirt's own names.
     fn inward(mut self, domain: &Domain) -> Self {
         if domain.is_own() {
             return self;
@@ -209,14 +210,15 @@ impl Item {
         self
     }
 
-    /// That a field of it does not hold what it should.
+    /// Returns the error for a faulty field of the object.
     #[must_use]
     pub fn wrong(&self, field: &str, problem: &str) -> Error {
         let object = error::object_name(&self.kind, self.json.get());
         Error::Field { place: self.place.clone(), object: object.into(), field: field.into(), problem: problem.into() }
     }
 
-    /// The object as kubectl would send it to a namespace: there if it names none and is of a kind that has one.
+    /// Returns the object with the namespace that kubectl would send it to: `namespace` if it names none and its kind
+    /// is namespaced.
     #[must_use]
     pub(crate) fn in_namespace(mut self, namespace: &str) -> Self {
         let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
@@ -232,7 +234,7 @@ impl Item {
                 metadata.insert("namespace".to_owned(), namespace.into());
             }
             Some(metadata @ Value::Null) => *metadata = serde_json::json!({ "namespace": namespace }),
-            // What is not an object is reported when the object is read.
+            // Metadata that is not an object is reported when the object is read.
             _ => return self,
         }
         if let Ok(json) = serde_json::value::to_raw_value(&object) {
@@ -250,13 +252,13 @@ impl<'a> Reader<'a> for &'a Item {
     }
 }
 
-/// Reads all objects of one dump, in their order. `file` names it in places and errors.
+/// Reads all objects of one dump, in their order. `file` names the dump in places and errors.
 ///
-/// A dump without any document is an error, for most often the command that should have filled it failed; a List
+/// A dump without any document is an error, because most often the command that should have written it failed; a List
 /// without items is not.
 ///
 /// # Errors
-/// [`Error`] if the dump cannot be read, else whatever `each` returns, which ends the reading.
+/// [`Error`] if the dump cannot be read, else the error of `each`, which ends the reading.
 pub fn read<E: From<Error>>(
     file: &str,
     mut reader: impl Read,
@@ -281,11 +283,11 @@ pub fn read<E: From<Error>>(
     }
 }
 
-/// Reads all objects of all sources of a cluster with this domain, with KubeVirt's own names, in the order given; `-` is read from
-/// `stdin`, of a folder the files in it.
+/// Reads all objects of all sources of a cluster with this domain, with KubeVirt's own names, in the given order. `-`
+/// is read from `stdin`; of a folder, the files in it are read.
 ///
 /// # Errors
-/// As [`read`], and where a file or folder cannot be opened or a folder holds no dump.
+/// Equal to those of [`read`]; also if a file or folder cannot be opened, or a folder holds no dump.
 pub(crate) fn read_all<E: From<Error>>(
     sources: &[DumpSource],
     domain: &Domain,
@@ -311,18 +313,20 @@ pub(crate) fn read_all<E: From<Error>>(
     Ok(())
 }
 
-/// Reads all objects of dumps of a cluster with this domain, with KubeVirt's own names, in the order given; `-` is read from `stdin`. Folders are read with all that is below
-/// them, as `must-gather` and support bundles write them, and files there that hold no Kubernetes object are passed over.
+/// Reads all objects of dumps of a cluster with this domain, with KubeVirt's own names, in the given order. `-` is read
+/// from `stdin`. Folders are read with everything below them, as `must-gather` and support bundles write them; files
+/// there without a Kubernetes object are skipped.
 ///
 /// # Errors
-/// As [`read_all`]. A file that is named, and one of a folder that begins with an object, must be readable to its end.
+/// Equal to those of [`read_all`]. A named file, and a file of a folder that begins with an object, must be readable to
+/// its end.
 pub(crate) fn read_dumps<E: From<Error>>(
     sources: &[DumpSource],
     domain: &Domain,
     mut stdin: impl Read,
     mut each: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<Skipped, E> {
-    /// Who is at fault.
+    /// The origin of an error.
     enum Fault<E> {
         Dump(Error),
         Caller(E),
@@ -360,10 +364,11 @@ pub(crate) fn read_dumps<E: From<Error>>(
     Ok(skipped)
 }
 
-/// Bytes that are looked at together.
+/// Bytes that are searched at once.
 const PIECE: usize = 64 * 1024;
 
-/// The domain that is given, else the one that these dumps use throughout; and standard input, with nothing of it lost.
+/// Returns the given domain, else the one that these dumps use throughout, and standard input, of which nothing is
+/// lost.
 pub(crate) fn domain_of<R: Read>(
     given: Option<&Domain>,
     dumps: &[DumpSource],
@@ -373,8 +378,9 @@ pub(crate) fn domain_of<R: Read>(
     (given.cloned().unwrap_or(recognised), rest)
 }
 
-/// The domain that these dumps use throughout, where it is not KubeVirt's own, and what standard input holds. Dumps are read until one
-/// uses KubeVirt's own domain: in most clusters that is the first node. Objects that cannot be read are left to the code that reads them later.
+/// Returns the domain that these dumps use throughout if it is not KubeVirt's own, and the content of standard input.
+/// Dumps are read until one uses KubeVirt's own domain: in most clusters that is the first node. Unreadable files are
+/// reported by the code that reads them later.
 fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Read + use<R>) {
     let mut evidence = DomainEvidence::default();
     let mut held = Vec::new();
@@ -393,14 +399,14 @@ fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Rea
             DumpSource::Path(path) | DumpSource::Tree(path) | DumpSource::Kustomization(path) => path,
         };
         let files = if path.is_dir() { folder::deep(path).unwrap_or_default() } else { vec![path.clone()] };
-        // What a pipe holds can be read once alone.
+        // The content of a pipe can be read only once.
         for file in files.iter().filter(|file| file.is_file()).map_while(|file| folder::open(file).ok()) {
             let mut file = file;
             while let Ok(read @ 1..) = file.read(&mut piece) {
                 if !evidence.look(&piece[..read]) {
                     return (Domain::default(), Cursor::new(held).chain(stdin));
                 }
-                // No text, and of no use to read to its end.
+                // The file is not text and need not be read to its end.
                 if piece[..read].contains(&0) {
                     break;
                 }
@@ -410,7 +416,7 @@ fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Rea
     (evidence.domain().unwrap_or_default(), Cursor::new(held).chain(stdin))
 }
 
-/// Whether a document that opens so is JSON: YAML has braces too, and needs no quotes in them.
+/// Whether a document with this opening is JSON. YAML has braces too, but needs no quotes in them.
 fn is_json(opening: &str) -> bool {
     match opening.strip_prefix('{') {
         Some(rest) => rest.trim_start().is_empty() || rest.trim_start().starts_with(['"', '}']),
@@ -455,7 +461,7 @@ fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<()
                         .syntax(objects.document(), "after a JSON document, expected another or the end")
                         .into());
                 }
-                // All that follows is one YAML stream; JSON in it is YAML too.
+                // Everything that follows is one YAML stream; JSON in it is YAML too.
                 yaml::read_documents(input, objects)?;
                 break;
             }

@@ -1,4 +1,4 @@
-//! From the fields of a document to objects: a List is taken apart, anything else put together again.
+//! Assembly of objects from the fields of a document; Lists are taken apart.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -12,21 +12,21 @@ use super::error::{self, Error, Halt};
 use super::{DumpPlace, Item, fold};
 use crate::policy::API_VERSION;
 
-/// Lists in lists come from `jq -s`, one level of them.
+/// Maximum depth of lists within lists; `jq -s` writes one level.
 const DEEPEST_LIST: usize = 4;
 
-/// Reads a list that is an item of another.
+/// A function that reads a list which is an item of another list.
 pub(super) type ReadList = fn(&RawValue, &mut Objects<'_>, Document) -> Result<(), Halt>;
 
-/// Where the objects of one dump go.
+/// The receiver of the objects of one dump.
 pub(super) struct Objects<'a> {
     file: &'a str,
     each: &'a mut dyn FnMut(Item) -> Result<(), Halt>,
     document: usize,
     is_empty: bool,
-    /// The line at which what is read begins.
+    /// The line at which the current object begins.
     line: Option<usize>,
-    /// Bytes read since an object was last complete.
+    /// Bytes read since the last complete object.
     held: &'a Cell<usize>,
     read_list: ReadList,
 }
@@ -45,7 +45,7 @@ impl<'a> Objects<'a> {
         self.file
     }
 
-    /// The number of the current document; 0 before the first.
+    /// Returns the number of the current document; 0 before the first.
     pub(super) fn document(&self) -> usize {
         self.document
     }
@@ -60,7 +60,7 @@ impl<'a> Objects<'a> {
         self.held.set(0);
     }
 
-    /// What is read from here on begins at this line of the file.
+    /// Sets the line of the file at which the next object begins.
     pub(super) fn begins_at(&mut self, line: Option<usize>) {
         self.line = line;
     }
@@ -80,7 +80,7 @@ impl<'a> Objects<'a> {
         (self.each)(Item { place, api_version: api, kind, json })
     }
 
-    /// The objects that one of a snapshot stands for.
+    /// Emits the objects that a folded object of a snapshot stands for.
     fn emit_each(&mut self, place: &DumpPlace, folded: &RawValue) -> Result<(), Halt> {
         let wrong = |field: &str, problem: String| {
             Halt::from(Error::Field {
@@ -106,7 +106,7 @@ impl<'a> Objects<'a> {
     }
 }
 
-/// The API server's answer to a request it refuses is an object too.
+/// Returns the error for a `Status` object, which the API server sends when it refuses a request.
 fn refusal(file: &str, json: &RawValue) -> Error {
     #[derive(Default, Deserialize)]
     struct Status {
@@ -117,23 +117,23 @@ fn refusal(file: &str, json: &RawValue) -> Error {
     Error::Kubectl { file: file.to_owned(), text: error::long(&message) }
 }
 
-/// A document being read, field by field in any order.
+/// A document being read, with fields in any order.
 pub(super) struct Document {
     api_version: Option<String>,
     kind: Option<String>,
     keys: HashSet<String>,
-    /// The fields as JSON, for as long as it may be an object and no list.
+    /// The fields as JSON, while the document may be an object instead of a list.
     fields: String,
     is_list: bool,
     next_item: usize,
-    /// Items that name no kind, while their list's kind is still to come, and their lines.
+    /// Items without a kind, while their list's kind is not known yet, and their lines.
     waiting: Vec<(usize, Option<usize>, Box<RawValue>)>,
-    /// The item of the outer list that this list is.
+    /// The index of this list in an outer list.
     within: Option<usize>,
     depth: usize,
 }
 
-/// What a peek into an item shows.
+/// The fields of an item that are read first.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Peek<'a> {
@@ -161,7 +161,7 @@ impl Document {
         }
     }
 
-    /// A document that is a bare list, as `jq .items` writes it.
+    /// Begins a document that is a bare list, as `jq .items` writes it.
     pub(super) fn bare_list(objects: &mut Objects<'_>) -> Self {
         let mut document = Self::new(objects);
         document.kind = Some("List".to_owned());
@@ -170,7 +170,7 @@ impl Document {
         document
     }
 
-    /// A key, before its value.
+    /// Handles a key, before its value.
     pub(super) fn key(&mut self, objects: &Objects<'_>, key: &str) -> Result<(), Halt> {
         if error::is_failure(key) {
             return Err(Error::Kubectl { file: objects.file.to_owned(), text: error::short(key) }.into());
@@ -178,12 +178,12 @@ impl Document {
         if self.keys.insert(key.to_owned()) { Ok(()) } else { Err(self.wrong(objects, key, "appears twice").into()) }
     }
 
-    /// Whether the document has the key so far.
+    /// Whether the document has had this key so far.
     pub(super) fn has(&self, key: &str) -> bool {
         self.keys.contains(key)
     }
 
-    /// A field that is whole. A list's items come one by one ([`Self::item`]), but for what an alias stands for.
+    /// Handles a complete field. A list's items are passed to [`Self::item`] one by one, except those of an alias.
     pub(super) fn field(&mut self, objects: &mut Objects<'_>, key: &str, json: &str) -> Result<(), Halt> {
         if key == "items" {
             self.begin_items();
@@ -213,13 +213,13 @@ impl Document {
         Ok(())
     }
 
-    /// The `items` begin: whatever its kind, the document is a list, as for kubectl.
+    /// Begins the `items`: regardless of its kind, the document is a list, as in kubectl.
     pub(super) fn begin_items(&mut self) {
         self.is_list = true;
         self.fields = String::new();
     }
 
-    /// One element of the `items`.
+    /// Handles an element of the `items`.
     pub(super) fn item(&mut self, objects: &mut Objects<'_>, json: Box<RawValue>) -> Result<(), Halt> {
         objects.held.set(0);
         let index = self.within.unwrap_or(self.next_item);
@@ -254,7 +254,7 @@ impl Document {
             (api_version, kind) => {
                 let no = |missing| no_kind(place(), &json, missing);
                 let kind = kind.as_deref().or(derived).ok_or_else(|| no("kind"))?;
-                // The list's version is its items' only if it is a list of their kind.
+                // The list's version applies to its items only if it is a list of their kind.
                 let lists = self.api_version.as_deref().filter(|_| derived == Some(kind));
                 let api_version = api_version.as_deref().or(lists).ok_or_else(|| no("apiVersion"))?;
                 (api_version.to_owned(), kind.to_owned())
@@ -274,7 +274,7 @@ impl Document {
         (objects.read_list)(json, objects, inner)
     }
 
-    /// The document is complete.
+    /// Completes the document.
     pub(super) fn finish(mut self, objects: &mut Objects<'_>) -> Result<(), Halt> {
         if self.is_list {
             for (index, line, json) in std::mem::take(&mut self.waiting) {

@@ -1,7 +1,7 @@
-//! An object reduced to the fields that are judged: no user data, no environment of containers, no managed fields.
+//! Reduction of objects to the fields that are judged: no user data, no environment of containers, no managed fields.
 //!
-//! What is kept is what the wire types read: a field is dropped where the type that the object is read as ignores it. So
-//! nothing that is judged can be forgotten here, and nothing else is kept.
+//! The wire types determine the kept fields: a field is dropped if the type that the object is read as ignores it.
+//! Hence no judged field can be forgotten here, and no other field is kept.
 
 mod others;
 
@@ -20,36 +20,37 @@ use crate::kubevirt::room::{Room, asked_by_pod, is_quantity};
 use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, RESTART_REQUIRED, Reader};
 use crate::well_known::is_read_annotation;
 
-/// The objects of a snapshot, while they are taken from a cluster or from dumps.
+/// The objects of a snapshot, while they are collected from a cluster or from dumps.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotObjects {
     objects: Vec<Value>,
-    /// What is asked for by pods that are not kept themselves.
+    /// The requests of pods that are not kept themselves.
     room: Room,
 }
 
 impl SnapshotObjects {
-    /// Takes of an object of this kind what is judged; nothing where it affects nothing.
+    /// Adds the judged part of an object of this kind; nothing if it has no effect.
     ///
     /// # Errors
     ///
-    /// A field is not what the kind says.
+    /// A field does not have the type that the kind requires.
     pub(crate) fn take(&mut self, api_version: &str, kind: &str, text: &str) -> Result<(), serde_json::Error> {
         self.objects.extend(prune(api_version, kind, text, &mut self.room)?);
         Ok(())
     }
 
-    /// Says that all pods there are have been read, also where there is none but launchers.
+    /// Records that all pods have been read, even if all are launchers.
     pub(crate) fn mark_pods_read(&mut self) {
         self.room.mark_pods_read();
     }
 
-    /// Says that all budgets there are have been read, also where there is none.
+    /// Records that all budgets have been read, even if there are none.
     pub(crate) fn mark_budgets_read(&mut self) {
         self.room.mark_budgets_read();
     }
 
-    /// All of it, or what affects the guests of one namespace: then nothing is known of room, which pods of all namespaces take.
+    /// Returns all objects, or those that affect the guests of one namespace. In the latter case room is left out,
+    /// because it depends on pods of all namespaces.
     #[must_use]
     pub(crate) fn finish(self, only: Option<&str>) -> Vec<Value> {
         let Self { mut objects, room } = self;
@@ -86,7 +87,7 @@ fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// The object of this kind as far as it is judged; `None` where it affects nothing, or is counted in `room`.
+/// Returns the judged part of an object of this kind; `None` if it has no effect, or is counted in `room`.
 fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<Option<Value>, serde_json::Error> {
     let group = group(api_version);
     let reading = PrunedReader { text, ignored: RefCell::default() };
@@ -141,7 +142,7 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
     let Value::Object(mut fields) = whole else { return Ok(None) };
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
-        // These kinds are judged by name and labels only.
+        // These kinds are judged only by name and labels.
         let by_name = [Resource::Nodes, Resource::Namespaces, Resource::Volumes, Resource::Budgets];
         if by_name.iter().any(|resource| resource.kind() == kind) {
             for field in ["uid", "creationTimestamp", "generation"] {
@@ -154,27 +155,27 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
     Ok(Some(Value::Object(fields)))
 }
 
-/// A policy: it is read strictly, so all of its specification is judged.
+/// Returns a policy with its whole specification, because policies are read strictly.
 fn policy(api_version: &str, kind: &str, text: &str) -> Result<Value, serde_json::Error> {
     let mut whole: Value = serde_json::from_str(text)?;
     let metadata = json!({"name": whole["metadata"]["name"].take()});
     Ok(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": whole["spec"].take()}))
 }
 
-/// Whether a pod takes room for a guest, which owns it as it owns launchers.
+/// Whether a pod that runs uses room for a guest, which owns it as it owns launchers.
 fn is_of_guest(reading: &PrunedReader<'_>) -> Result<bool, serde_json::Error> {
     let pod: Pod<'_> = reading.read()?;
     Ok(owner(&pod).is_some() && !is_finished(&pod))
 }
 
-/// The conditions of a type, which alone are judged.
+/// Keeps only the conditions of a type, as no other is judged.
 fn retain_conditions(object: &mut Value, kind: &str) {
     if let Some(conditions) = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
         conditions.retain(|condition| condition["type"] == kind);
     }
 }
 
-/// Why the last migration failed, where libvirt refused it for the CPU: nothing else is read of it.
+/// Keeps the reason of a failed migration only if libvirt refused it for the CPU.
 fn retain_refusal(vmi: &mut Value) {
     let Some(state) = vmi.pointer_mut("/status/migrationState").and_then(Value::as_object_mut) else { return };
     let reason = state.remove("failureReason").unwrap_or_default();
@@ -183,7 +184,7 @@ fn retain_refusal(vmi: &mut Value) {
     }
 }
 
-/// What a ControllerRevision holds, as far as it is judged. What cannot be read stays as it is: that is said of it.
+/// Reduces the copy in a ControllerRevision to its judged part. An unreadable copy is kept, because that is reported.
 fn copied(data: &mut Value) {
     let (api_version, kind) = (text_at(data, "/apiVersion").to_owned(), text_at(data, "/kind").to_owned());
     if let Ok(Some(Value::Object(mut copy))) = prune(&api_version, &kind, &data.to_string(), &mut Room::default()) {
@@ -201,14 +202,14 @@ fn is_read_as_type(kind: &str) -> bool {
     [Instancetypes, ClusterInstancetypes, Preferences, ClusterPreferences].iter().any(|types| types.kind() == kind)
 }
 
-/// A step from a value to one in it.
+/// A step from a value to a value inside it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum PathStep {
     Key(String),
     Index(usize),
 }
 
-/// The reader of one object: it notes what is ignored by all that it is read as.
+/// A reader of one object that records which fields are ignored by every type it is read as.
 struct PrunedReader<'a> {
     text: &'a str,
     ignored: RefCell<Option<BTreeSet<Vec<PathStep>>>>,
@@ -232,7 +233,7 @@ impl<'a> Reader<'a> for PrunedReader<'a> {
     }
 }
 
-/// The reader of one object that notes nothing.
+/// A reader of one object that records nothing.
 struct Plain<'a>(&'a str);
 
 impl<'a> Reader<'a> for Plain<'a> {
@@ -243,7 +244,8 @@ impl<'a> Reader<'a> for Plain<'a> {
     }
 }
 
-/// What two readings ignore: what is ignored by the one and stands in something that the other ignores.
+/// Returns the paths that both readings ignore: those that one ignores and that are equal to, or inside, a path that
+/// the other ignores.
 fn ignored_by_both(one: &BTreeSet<Vec<PathStep>>, other: &BTreeSet<Vec<PathStep>>) -> BTreeSet<Vec<PathStep>> {
     let holds = |ignored: &BTreeSet<Vec<PathStep>>, path: &[PathStep]| {
         (1..=path.len()).any(|end| ignored.contains(&path[..end]))
@@ -308,7 +310,7 @@ fn without_annotations(value: &mut Value) {
     }
 }
 
-/// The fields of an affinity: it is kept whole for pods that are predicted, and says nothing but these.
+/// The fields of an affinity: it is kept whole for predicted pods, but restricted to these.
 const AFFINITY: [&str; 21] = [
     "nodeAffinity",
     "podAffinity",
@@ -333,7 +335,7 @@ const AFFINITY: [&str; 21] = [
     "mismatchLabelKeys",
 ];
 
-/// Affinities of specifications without fields that the API does not have.
+/// Removes the fields of affinities that the API does not have.
 fn without_strangers_in_affinity(value: &mut Value) {
     fn clean(value: &mut Value) {
         match value {

@@ -1,9 +1,9 @@
-//! A snapshot under other names: of guests, nodes, namespaces and all else that people name.
+//! Redaction of a snapshot: new names for guests, nodes, namespaces and everything else that people name.
 //!
-//! Every text of an object is renamed, but for the words of KubeVirt and Kubernetes that guests are judged by (CPU models and
-//! features, machine types, operators, phases): [`place`] lists those fields, and a text that it does not list is renamed. Texts
-//! that were equal are equal afterwards, and texts of one class keep their order, so that a selector selects what it selected and
-//! every verb says the same under the new names.
+//! Every text of an object is renamed, except the words of KubeVirt and Kubernetes that judgements depend on (CPU
+//! models and features, machine types, operators, phases): [`place`] lists those fields, and texts in other fields are
+//! renamed. Equal texts stay equal, and texts of one class keep their order, so that selectors select the same objects
+//! and every verb gives the same results with the new names.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,7 +15,7 @@ use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{COMPLETE, OTHER_PODS, POD_REQUESTS};
 use crate::well_known::{self, ValueReading};
 
-/// What a text names.
+/// The kind of thing that a text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Class {
     Node,
@@ -32,7 +32,7 @@ enum Class {
 }
 
 impl Class {
-    /// What its new names begin with.
+    /// Returns the prefix of its new names.
     fn word(self) -> &'static str {
         match self {
             Self::Node => "node",
@@ -49,7 +49,7 @@ impl Class {
         }
     }
 
-    /// What the name of an object of this kind is; `None` for one that is the same in every cluster.
+    /// Returns the class of the names of a kind's objects; `None` for names that are equal in every cluster.
     fn of_kind(kind: &str) -> Option<Self> {
         Some(match kind {
             "Node" | POD_REQUESTS => Self::Node,
@@ -65,16 +65,16 @@ impl Class {
     }
 }
 
-/// Kinds of Kubernetes, KubeVirt and this program, beside those of [`Resource`].
+/// Kinds of Kubernetes, KubeVirt and this program, in addition to those of [`Resource`].
 const KINDS: [&str; 7] =
     [Resource::Budgets.kind(), POD_REQUESTS, OTHER_PODS, COMPLETE, "HyperConverged", "ReplicaSet", "DataImportCron"];
 
-/// Whether it is a kind of Kubernetes, KubeVirt or this program.
+/// Whether the text is a kind of Kubernetes, KubeVirt or this program.
 fn is_kind(text: &str) -> bool {
     KINDS.contains(&text) || Resource::ALL.iter().any(|resource| resource.kind() == text)
 }
 
-/// The objects under new names.
+/// Returns the objects with new names.
 #[must_use]
 pub(crate) fn redact(mut objects: Vec<Value>) -> Vec<Value> {
     let mut names = NewNames::default();
@@ -89,42 +89,42 @@ pub(crate) fn redact(mut objects: Vec<Value>) -> Vec<Value> {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Phase {
-    /// The keys of labels are sought whose values are compared as numbers.
+    /// Searches for the keys of labels whose values are compared as numbers.
     #[default]
     Compare,
-    /// All texts are collected that get a new name.
+    /// Collects all texts that get a new name.
     Collect,
-    /// They get it.
+    /// Replaces the texts by their new names.
     Rename,
 }
 
 #[derive(Default)]
 struct NewNames {
     phase: Phase,
-    /// The keys of labels whose values are compared as numbers, and stay what they are.
+    /// The keys of labels whose values are compared as numbers, and are kept.
     numbers: BTreeSet<String>,
     found: BTreeMap<Class, BTreeSet<String>>,
     new: HashMap<(Class, String), String>,
 }
 
-/// What a text in a field is.
+/// The meaning of a text in a field.
 enum TextUse {
     /// A word of KubeVirt, Kubernetes or this program.
     Known,
     Name(Class),
     LabelKey,
     User,
-    /// Words of a sentence.
+    /// A sentence.
     Sentence,
-    /// The same, of libvirt: CPU features are named in it.
+    /// A sentence of libvirt, which names CPU features.
     Refusal,
-    /// The kind of an object; those that are not read are people's own.
+    /// The kind of an object; kinds that are not read are renamed.
     Kind,
-    /// One word in camel case, as conditions give a reason.
+    /// A reason in camel case, as in conditions.
     Reason,
 }
 
-/// What stands in a field of an object of this kind, by the field and the one that it is in.
+/// Returns the meaning of a field in an object of this kind, by the field and its parent field.
 fn place(kind: &str, parent: &str, field: &str) -> TextUse {
     match (parent, field) {
         ("features" | "preferredCPUFeatures" | "commonModel", "name")
@@ -180,7 +180,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
     }
 }
 
-/// What the value of a label names; `None` where it is a word of KubeVirt or Kubernetes.
+/// Returns the class of a label's value; `None` if it is a word of KubeVirt or Kubernetes.
 fn class_of_value(key: &str, value: &str) -> Option<Class> {
     use well_known::{
         CREATED_BY, DEFAULT_INSTANCETYPE, DEFAULT_INSTANCETYPE_KIND, DEFAULT_PREFERENCE, DEFAULT_PREFERENCE_KIND,
@@ -218,7 +218,7 @@ fn class_of_value(key: &str, value: &str) -> Option<Class> {
     })
 }
 
-/// Whether a key is Kubernetes', KubeVirt's or this program's own. The role of a node is a word that people choose.
+/// Whether a key belongs to Kubernetes, KubeVirt or this program. Users choose the names of node roles.
 fn is_public(key: &str) -> bool {
     let (domain, name) = key.split_once('/').map_or((key, None), |(domain, name)| (domain, Some(name)));
     if domain == "node-role.kubernetes.io" {
@@ -244,7 +244,7 @@ impl NewNames {
         }
     }
 
-    /// The text, or its new name.
+    /// Returns the text, or its new name.
     fn name(&mut self, class: Class, text: &str) -> String {
         match self.phase {
             _ if text.is_empty() => String::new(),
@@ -253,7 +253,7 @@ impl NewNames {
                 self.found.entry(class).or_default().insert(text.to_owned());
                 text.to_owned()
             }
-            // What was not collected is not let through.
+            // A text that was not collected is replaced by its class.
             Phase::Rename => self.known(class, text).unwrap_or_else(|| class.word().to_owned()),
         }
     }
@@ -292,7 +292,7 @@ impl NewNames {
                 "annotations" => self.annotations(fields),
                 "allocatable" | "requests" => self.resources(fields),
                 "obsoleteCPUModels" => {}
-                // What a ControllerRevision holds is an object of its own.
+                // A ControllerRevision's data is an object of its own.
                 "data" => self.object(value),
                 _ => self.fields(kind, field, fields),
             },
@@ -304,7 +304,7 @@ impl NewNames {
         fields.iter_mut().for_each(|(key, value)| self.value(kind, field, key, value));
     }
 
-    /// An item of a list.
+    /// Renames an item of a list.
     fn item(&mut self, kind: &str, parent: &str, field: &str, item: &mut Value) {
         let Value::Object(fields) = item else { return self.value(kind, parent, field, item) };
         match field {
@@ -331,7 +331,7 @@ impl NewNames {
         }
     }
 
-    /// A condition on a label, or on the name of a node.
+    /// Renames a condition on a label, or on the name of a node.
     fn condition(&mut self, fields: &mut Map<String, Value>) {
         let text = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (key, operator) = (text("key"), text("operator"));
@@ -362,7 +362,7 @@ impl NewNames {
         *fields = renamed.collect();
     }
 
-    /// Those that are read; others are not in a snapshot.
+    /// Renames the annotations that are read; a snapshot has no others.
     fn annotations(&mut self, fields: &mut Map<String, Value>) {
         for (key, value) in fields {
             let Value::String(value) = value else { continue };
@@ -376,7 +376,7 @@ impl NewNames {
         }
     }
 
-    /// Amounts by resource: Kubernetes' own have no domain.
+    /// Renames the resources of amounts; Kubernetes' own have no domain and are kept.
     fn resources(&mut self, fields: &mut Map<String, Value>) {
         let own = |key: &str| !key.contains('/');
         let renamed = std::mem::take(fields)
@@ -403,7 +403,7 @@ impl NewNames {
         }
     }
 
-    /// A user: those of Kubernetes and KubeVirt keep their names.
+    /// Returns the new name of a user; users of Kubernetes and KubeVirt keep their names.
     fn user(&mut self, user: &str) -> String {
         let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
         match account {
@@ -417,7 +417,7 @@ impl NewNames {
         }
     }
 
-    /// A sentence of KubeVirt or libvirt: plain words and CPU features stay, and what names something else is renamed.
+    /// Renames in a sentence of KubeVirt or libvirt: plain words and CPU features are kept, other names are renamed.
     fn sentence(&mut self, text: &str, features: &[String]) -> String {
         let mut out = String::with_capacity(text.len());
         let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');

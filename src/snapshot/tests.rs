@@ -26,7 +26,7 @@ fn error(dump: impl AsRef<[u8]>) -> String {
     items(dump).expect_err("what is wrong would pass unseen").to_string()
 }
 
-/// `1.0 Node a`: document, item, kind and name of each object.
+/// Returns document, item, kind and name of each object, such as `1.0 Node a`.
 fn list(items: &[Item]) -> Vec<String> {
     let line = |item: &Item| {
         let index = item.place.item.map_or(String::new(), |index| format!(".{index}"));
@@ -103,7 +103,7 @@ fn parsing_borrows_from_the_item() {
     assert!(matches!(pod.spec.node_name.unwrap().0, std::borrow::Cow::Borrowed("a")), "every label would be copied");
 }
 
-/// Writes a dump without end, and counts what was taken of it.
+/// An endless dump that counts the bytes read from it.
 struct Endless<'c> {
     taken: &'c Cell<usize>,
     unit: &'static [u8],
@@ -140,7 +140,7 @@ fn items_arrive_before_the_list_ends(#[case] head: &str, #[case] unit: &'static 
     assert_eq!(outcome.unwrap_err().to_string(), "enough", "the caller's own error would be replaced");
 }
 
-/// One byte at a time, as a slow pipe may give them.
+/// A reader that returns one byte at a time, as a slow pipe may.
 struct Drip<'d>(&'d [u8]);
 
 impl Read for Drip<'_> {
@@ -366,7 +366,7 @@ fn large_dumps_are_not_refused() {
     assert_eq!(count, nodes, "a parser's default budget ends a dump of some hundred nodes");
 }
 
-/// Lines of objects, as CI annotates them: of the first key, in whatever form the file is.
+/// The line of an object, for annotations in CI: the line of its first key, in every format.
 #[test]
 fn an_object_is_found_by_its_line() {
     let lines = |text: &str| {

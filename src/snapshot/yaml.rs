@@ -1,8 +1,9 @@
-//! YAML: the parser's events become JSON text, one item of a list at a time.
+//! YAML: the parser's events are converted to JSON text, one item of a list at a time.
 //!
-//! Plain scalars mean what they mean to kubectl and the API server, which read YAML 1.1 by go-yaml v2: `yes` is a boolean,
-//! `0755` is octal, and `12e4567`, too large for a number, is a string. kubectl quotes by the same rules, so a reader of
-//! YAML 1.2 would take some of its strings for numbers. That is why the events are read here and not by way of serde.
+//! Plain scalars are read as kubectl and the API server read them, which use YAML 1.1 through go-yaml v2: `yes` is a
+//! boolean, `0755` is octal, and `12e4567`, too large for a number, is a string. kubectl quotes by the same rules, so a
+//! YAML 1.2 reader would take some of its strings for numbers. Therefore the events are read here and not through
+//! serde.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,7 +18,8 @@ use super::error::{self, Error, Halt};
 use super::input::{Failed, Input};
 use super::objects::{Document, Objects};
 
-/// What aliases may add to one document. A person saves some lines with them; a few lines of them can mean terabytes.
+/// Maximum bytes that aliases may add to one document. A person saves some lines with them, but a few lines of them can
+/// expand to terabytes.
 const MOST_ALIASED: usize = 16 * 1024 * 1024;
 
 /// Reads all documents up to the end of the input.
@@ -44,7 +46,7 @@ pub(super) fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -
     Err(Error::Syntax { file, document, line: line + marker.line() - 1, column: marker.col() + 1, reason }.into())
 }
 
-/// The input as the parser wants it.
+/// The input as the parser's character iterator.
 struct Chars<'i, 'r>(&'i mut Input<'r>);
 
 impl Iterator for Chars<'_, '_> {
@@ -59,11 +61,11 @@ impl Iterator for Chars<'_, '_> {
     }
 }
 
-/// Why the stream ends early.
+/// A reason why the stream ends early.
 enum Stop {
     Halt(Halt),
     Parser(Box<ScanError>),
-    /// Well-formed YAML that is no JSON.
+    /// Well-formed YAML that cannot be expressed as JSON.
     Here(Marker, String),
 }
 
@@ -76,12 +78,12 @@ impl<H: Into<Halt>> From<H> for Stop {
 struct EventReader<'i, 'r> {
     parser: Parser<'static, FallibleBufferedInput<Chars<'i, 'r>>>,
     nodes: JsonWriter,
-    /// The lines of the file before the stream.
+    /// Number of lines of the file before the stream.
     before: usize,
 }
 
 impl EventReader<'_, '_> {
-    /// The next event that carries data. Comments and names of anchors may stand anywhere and mean nothing.
+    /// Returns the next event with data. Comments and names of anchors are skipped.
     fn next(&mut self) -> Result<(Event<'static>, Marker), Stop> {
         loop {
             match self.parser.next_event() {
@@ -122,7 +124,7 @@ impl EventReader<'_, '_> {
         }
     }
 
-    /// The outermost mapping, after its start.
+    /// Reads the outermost mapping, after its start.
     fn object(&mut self, objects: &mut Objects<'_>) -> Result<(), Stop> {
         let mut document = Document::new(objects);
         let mut merged = Vec::new();
@@ -157,7 +159,7 @@ impl EventReader<'_, '_> {
         Ok(document.finish(objects)?)
     }
 
-    /// The elements of the outermost list, after its start.
+    /// Reads the elements of the outermost list, after its start.
     fn items(&mut self, objects: &mut Objects<'_>, document: &mut Document) -> Result<(), Stop> {
         loop {
             let (event, marker) = self.next()?;
@@ -171,7 +173,7 @@ impl EventReader<'_, '_> {
         }
     }
 
-    /// One whole value, from its first event on, as JSON.
+    /// Reads a whole value, from its first event on, as JSON.
     fn value(&mut self, event: Event<'static>, marker: Marker) -> Result<String, Stop> {
         let at = |marker: Marker| move |reason: String| Stop::Here(marker, reason);
         self.nodes.event(event).map_err(at(marker))?;
@@ -199,14 +201,14 @@ fn is_data(event: &Event<'_>) -> bool {
     )
 }
 
-/// A document that is a mere text is often a message.
+/// Returns the error for a document that is not an object; a plain text is often a message of kubectl.
 fn no_object(objects: &Objects<'_>, json: &str) -> Error {
     let text = serde_json::from_str::<String>(json).unwrap_or_default();
     error::kubectl_output(objects.file(), &text)
         .unwrap_or_else(|| Error::NotAnObject { place: objects.place(None), found: error::describe(json) })
 }
 
-/// JSON being written.
+/// A writer of JSON.
 #[derive(Default)]
 struct JsonWriter {
     json: Vec<u8>,
@@ -217,7 +219,7 @@ struct JsonWriter {
     aliased: usize,
 }
 
-/// A mapping or sequence whose end is still to come.
+/// A mapping or sequence that has not ended.
 struct OpenNode {
     start: usize,
     anchor: usize,
@@ -229,7 +231,7 @@ enum Shape {
     Map {
         keys: Keys,
         expects: Expects,
-        /// The values of merge keys, first the one that wins.
+        /// The values of merge keys; the first takes precedence.
         merged: Vec<(String, Box<RawValue>)>,
     },
 }
@@ -242,10 +244,10 @@ enum Expects {
     Merge(usize),
 }
 
-/// What stands in a key's place.
+/// A mapping's key.
 enum KeySlot<'e> {
     Text(Cow<'e, str>),
-    /// `<<`: the entries of its value are added where they are missing.
+    /// `<<`: the entries of its value are added if they are missing.
     Merge,
 }
 
@@ -293,7 +295,7 @@ impl JsonWriter {
         }
     }
 
-    /// The key that an event in a key's place is.
+    /// Returns the key for an event in a key's position.
     fn key_of<'e>(&mut self, event: Event<'e>) -> Result<KeySlot<'e>, String> {
         let not_text = || "a key must be text".to_owned();
         match event {
@@ -305,7 +307,7 @@ impl JsonWriter {
                     self.anchors.insert(anchor, self.json[start..].into());
                     self.json.truncate(start);
                 }
-                // `yes: …` and `0x10: …` have the keys "true" and "16", for JSON has no others.
+                // `yes: …` and `0x10: …` have the keys "true" and "16", because JSON keys are strings.
                 let typed = if style == ScalarStyle::Plain { typed(&text).map(Cow::into_owned) } else { None };
                 Ok(KeySlot::Text(typed.map_or(text, Cow::Owned)))
             }
@@ -322,7 +324,7 @@ impl JsonWriter {
         }
     }
 
-    /// The JSON of the value that an alias stands for.
+    /// Returns the JSON of an alias's value.
     fn aliased(&mut self, anchor: usize) -> Result<Box<[u8]>, String> {
         let Some(json) = self.anchors.get(&anchor).cloned() else {
             return Err("the alias is of a value that contains it, or of a whole list of objects".to_owned());
@@ -366,7 +368,7 @@ impl JsonWriter {
         self.end_value(start, anchor)
     }
 
-    /// Writes what separates a value from the one before, and says where the value begins.
+    /// Writes the separator before a value, and returns the value's start.
     fn begin_value(&mut self) -> usize {
         if matches!(self.open.last(), Some(OpenNode { shape: Shape::List, .. })) && self.json.last() != Some(&b'[') {
             self.json.push(b',');
@@ -389,7 +391,7 @@ impl JsonWriter {
         Ok(())
     }
 
-    /// A key of the innermost mapping.
+    /// Writes a key of the innermost mapping.
     fn key(&mut self, key: &str) -> Result<(), String> {
         let quoted = self.begin_key(key)?;
         if let Some(OpenNode { shape: Shape::Map { keys, expects, .. }, .. }) = self.open.last_mut() {
@@ -402,7 +404,7 @@ impl JsonWriter {
         Ok(())
     }
 
-    /// Writes a key in quotes and says where it stands.
+    /// Writes a key in quotes and returns its range.
     fn begin_key(&mut self, key: &str) -> Result<Range<usize>, String> {
         if self.json.last() != Some(&b'{') {
             self.json.push(b',');
@@ -434,7 +436,7 @@ impl JsonWriter {
     }
 }
 
-/// The entries that a merge key's value adds.
+/// Collects the entries that a merge key's value adds.
 fn merge(json: &[u8], merged: &mut Vec<(String, Box<RawValue>)>) -> Result<(), String> {
     type MergedEntries = BTreeMap<String, Box<RawValue>>;
     let maps = match json.first() {
@@ -446,17 +448,17 @@ fn merge(json: &[u8], merged: &mut Vec<(String, Box<RawValue>)>) -> Result<(), S
     Ok(())
 }
 
-/// The keys of a mapping, to find repeated ones: where they stand in the JSON.
+/// The keys of a mapping, as ranges of the JSON, to find repeated ones.
 #[derive(Default)]
 struct Keys {
     last: Range<usize>,
     all: Vec<Range<usize>>,
-    /// Only once they are found out of order; kubectl writes them sorted.
+    /// All keys, once some are out of order; kubectl writes them sorted.
     seen: Option<HashSet<Box<[u8]>>>,
 }
 
 impl Keys {
-    /// Whether the key is new.
+    /// Adds a key. Returns whether it is new.
     fn insert(&mut self, json: &[u8], key: Range<usize>) -> bool {
         if let Some(seen) = &mut self.seen {
             return seen.insert(json[key].into());
@@ -473,7 +475,7 @@ impl Keys {
     }
 }
 
-/// The JSON of a plain scalar that is null, a boolean or a number; `None` if it is text.
+/// Returns the JSON of a plain scalar that is null, a boolean or a number; `None` if it is text.
 ///
 /// Mirrors go-yaml v2 `resolve.go`. Infinities and NaN, which JSON lacks, are text.
 fn typed(text: &str) -> Option<Cow<'_, str>> {
@@ -493,7 +495,7 @@ fn typed(text: &str) -> Option<Cow<'_, str>> {
 }
 
 fn number(text: &str) -> Option<Cow<'_, str>> {
-    // Timestamps and versions are the most common text that begins with a digit.
+    // Timestamps and versions are the most common texts that begin with a digit.
     if !text.bytes().all(|b| b.is_ascii_hexdigit() || b"+-._xXoO".contains(&b)) {
         return None;
     }
@@ -514,7 +516,7 @@ fn number(text: &str) -> Option<Cow<'_, str>> {
         [b'0', _, ..] => (8, &digits[1..]),
         _ => (10, digits),
     };
-    // `from_str_radix` would take a second sign.
+    // `from_str_radix` would accept a second sign.
     if digits.bytes().all(|b| b.is_ascii_hexdigit())
         && let Ok(magnitude) = u64::from_str_radix(digits, radix)
     {
@@ -525,7 +527,7 @@ fn number(text: &str) -> Option<Cow<'_, str>> {
             return Some(value.to_string().into());
         }
     }
-    // Rust's grammar of floats is go-yaml's, but for words, which no digit begins.
+    // Rust's grammar of floats equals go-yaml's, except for words, which do not begin with a digit.
     let value: f64 = plain.parse().ok()?;
     if !value.is_finite() || !plain.bytes().any(|b| b.is_ascii_digit()) {
         return None;
@@ -569,7 +571,8 @@ mod tests {
     #[case::infinity(".inf", None)]
     #[case::sign("-", None)]
     #[case::two_signs("--5", None)]
-    // As `kubectl annotate --local -o json` (1.32) has them, but for infinities, which it refuses.
+    // The expectations are the output of `kubectl annotate --local -o json` (1.32), except for infinities, which it
+    // refuses.
     fn plain_scalars_mean_what_they_mean_to_kubectl(#[case] text: &str, #[case] json: Option<&str>) {
         let typed = super::typed(text);
         assert_eq!(typed.as_deref(), json, "{text}: labels that kubectl wrote would be refused, or changed");

@@ -27,7 +27,7 @@ fn names(list: &[&str]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
-/// As libvirt 9 and 10 describe a guest that runs.
+/// A running guest as libvirt 9 and 10 describe it.
 const LIVE: &str = "<domain type='kvm' id='1' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>shop_db</name>
   <metadata><kubevirt xmlns=\"http://kubevirt.io\"><uid>1</uid></kubevirt></metadata>
@@ -74,7 +74,7 @@ fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str)
     assert_eq!(guest(&asked_for_guest(), &output(0, &domain, "")), Err(Silence::NoModel(has.to_owned())));
 }
 
-/// The forms that libvirt has had since 4.4: the path differs by shell, the features by host.
+/// The forms of the answer since libvirt 4.4: the path depends on the shell, the features on the host.
 #[rstest]
 #[case::identical(
     0,
@@ -191,7 +191,7 @@ fn reason(words: &str) -> LibvirtAnswer {
 
 #[test]
 fn the_host_model_and_the_usable_models_are_read() {
-    // Libvirt 4 to 8 say `usable` alone; 9 adds the vendor, 10.10 the blockers, 11 the canonical name.
+    // Libvirt 4 to 8 write only `usable`; 9 adds the vendor, 10.10 the blockers, 11 the canonical name.
     let text = "<domainCapabilities><path>/usr/libexec/qemu-kvm</path><cpu>
         <mode name='host-passthrough' supported='yes'><enum name='hostPassthroughMigratable'><value>on</value></enum></mode>
         <mode name='host-model' supported='yes'>
@@ -214,7 +214,7 @@ fn the_host_model_and_the_usable_models_are_read() {
     assert_eq!(read.model.map(|cpu| cpu.to_string()).as_deref(), Some("Skylake-Server with 1 feature more and 1 less"));
 }
 
-/// Whether a node can run a model by its name: by what libvirt says of models, of one, or of none.
+/// A node can run a model by its name if libvirt says so: of all models, of one, or of none.
 #[rstest]
 #[case::no_word_of_models("<mode name='host-model' supported='no'/>", None)]
 #[case::none_by_name("<mode name='custom' supported='no'/>", Some(false))]
@@ -236,7 +236,7 @@ fn an_empty_list_of_models_is_an_answer(#[case] modes: &str, #[case] usable: Opt
     assert_eq!(says(&read), usable, "{read:?}");
 }
 
-/// `domcapabilities` as releases of libvirt write it: the host model, and the usable models.
+/// `domcapabilities` of different releases of libvirt: the host model, and the usable models.
 #[rstest]
 #[case::of_4_4("<domainCapabilities><path>/usr/bin/qemu-kvm</path><domain>kvm</domain><machine>pc-i440fx-2.12</machine><arch>x86_64</arch><cpu>
     <mode name='host-passthrough' supported='yes'/>
@@ -261,7 +261,7 @@ fn host_models_of_several_releases(#[case] text: &str, #[case] model: Option<&st
     assert_eq!(listed.collect::<Vec<_>>(), names(usable));
 }
 
-/// `hypervisor-cpu-baseline --features`: a CPU by itself, with its features by and by more detailed.
+/// `hypervisor-cpu-baseline --features`: a bare CPU element, later within more details.
 #[rstest]
 #[case::of_4_4("<cpu mode='custom' match='exact'>\n  <model fallback='forbid'>Westmere</model>\n  <feature policy='require' name='aes'/>\n</cpu>\n\n", 0, "", Ok(&["aes"][..]))]
 #[case::with_vendor("<cpu mode='custom' match='exact'><model fallback='forbid'>EPYC</model><vendor>AMD</vendor>

@@ -13,7 +13,7 @@ fn cpu(model: &str) -> GuestCpu {
     GuestCpu { cpu: Cpu { model: model.to_owned(), ..Cpu::default() }, accelerator: Accelerator::Kvm }
 }
 
-/// From a file; an empty time is none.
+/// Returns a file as source; an empty time means none.
 fn file(name: &str, at: &str) -> AnswerOrigin {
     AnswerOrigin { at: at.parse().ok(), place: Some(name.into()) }
 }
@@ -48,14 +48,15 @@ fn labelled(host_model: &str) -> Fleet {
     Fleet::new(vec![node])
 }
 
-/// What `node-b`, labelled with this host model, says of the guest's CPU.
+/// Returns the answer of `node-b`, labelled with this host model, about the guest's CPU.
 fn said(facts: &mut LibvirtFacts, host_model: &str) -> Option<Result<LibvirtAnswer, Silence>> {
     let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("guest", EARLY)), losses: BTreeMap::new() };
     facts.add_guest(("shop".to_owned(), "db".to_owned()), "1".to_owned(), guest).unwrap();
     facts.of("shop", "db", "1", &labelled(host_model)).unwrap().nodes.get("node-b").cloned()
 }
 
-/// Two answers to one question: which one counts, how many notes are said, or that it is an error. Whichever is read first.
+/// Two answers to one question: the one that counts, the number of notes, or an error; independent of the order of
+/// reading.
 #[rstest]
 #[case::alike(Ok(no()), file("a", EARLY), Ok(no()), file("b", LATE), Some((Ok(no()), 0)))]
 #[case::alike_without_times(Ok(no()), file("a", ""), Ok(no()), file("b", ""), Some((Ok(no()), 0)))]
@@ -120,7 +121,8 @@ fn a_note_names_both_files_and_both_answers() {
     assert_eq!((notes.len(), notes[5].as_str()), (6, "15 more answers of libvirt gave way to later ones"));
 }
 
-/// Answers are of a machine: whose labels say another host model now is another one, or has another libvirt.
+/// Answers apply to a machine: if the labels name another host model now, it is another machine, or has another
+/// libvirt.
 #[rstest]
 #[case::the_same("Skylake", "Skylake", true)]
 #[case::another("Skylake", "Cascadelake-Server", false)]
@@ -164,7 +166,7 @@ fn a_node_that_answered_since_is_not_silent() {
     assert_eq!(said(&mut facts, "Skylake"), None);
 }
 
-/// A guest by the UID of its VMI: what is known of another start is not known of this one.
+/// A guest is identified by the UID of its VMI: answers about another start do not apply.
 #[rstest]
 #[case::the_same("1", "1", None)]
 #[case::another_start("1", "2", Some(Silence::StartedAnew))]

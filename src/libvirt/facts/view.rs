@@ -1,4 +1,4 @@
-//! The answers as the nodes of one fleet are: worked out once for all guests.
+//! The answers for the nodes of one fleet, computed once for all guests.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::fit::memo::Memo;
 use crate::libvirt::{Accelerator, GuestCpu, LibvirtAnswer, Silence};
 use crate::word::Word;
 
-/// What was worked out for the fleet that was asked about last. It takes no part in comparisons, and is not copied.
+/// A cache of the view of the last fleet. It is ignored in comparisons, and is not copied.
 #[derive(Default)]
 pub(super) struct ViewMemo(Memo<View>);
 
@@ -43,11 +43,11 @@ impl fmt::Debug for ViewMemo {
 
 /// The answers of the nodes of a fleet.
 pub(super) struct View {
-    /// The machines as their labels are, of the nodes of which answers are known.
+    /// The machines, by current labels, of the nodes with known answers.
     machines: BTreeMap<String, Machine>,
     hosts: BTreeMap<Accelerator, Arc<LibvirtHosts>>,
     about: Mutex<BTreeMap<GuestCpu, Arc<NodeAnswers>>>,
-    /// Whether the answers are those of files.
+    /// Whether answers come from files.
     pub(super) saved: bool,
 }
 
@@ -67,12 +67,12 @@ impl View {
         Self { machines, hosts, about: Mutex::default(), saved: facts.is_saved() }
     }
 
-    /// What nodes say of themselves, for guests that run by this.
+    /// Returns the nodes' host models and usable models for guests with this accelerator.
     pub(super) fn host(&self, accelerator: Accelerator) -> Arc<LibvirtHosts> {
         self.hosts.get(&accelerator).cloned().unwrap_or_default()
     }
 
-    /// What nodes say of a CPU.
+    /// Returns the nodes' answers about a CPU.
     pub(super) fn about(&self, facts: &LibvirtFacts, cpu: &GuestCpu) -> Arc<NodeAnswers> {
         let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = about.get(cpu) {
@@ -87,12 +87,12 @@ impl View {
     }
 }
 
-/// What is known of the machine that the node is now.
+/// Returns the answers that apply to the node's current machine.
 fn are<'f>(all: &'f BTreeMap<Machine, NodeFacts>, now: &'f Machine) -> impl Iterator<Item = &'f NodeFacts> {
     all.iter().filter(|(machine, _)| machine.may_be(now)).map(|(_, facts)| facts)
 }
 
-/// What the libvirt of a node says of a CPU; `None` where it was not asked.
+/// Returns the answer of a node's libvirt about a CPU; `None` if it was not queried.
 fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Option<Result<LibvirtAnswer, Silence>> {
     let known = are(all, now).filter_map(|facts| facts.answers.get(cpu));
     let silence = || {
@@ -106,7 +106,7 @@ fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Op
     latest(known).map(|kept| kept.value.clone()).or_else(silence).or_else(other_machine)
 }
 
-/// An answer rather than none, and the latest of them.
+/// Returns the latest answer, or, if there is none, the latest missing answer.
 fn latest<'k, T>(all: impl Iterator<Item = &'k KeptAnswer<T>>) -> Option<&'k Sourced<Result<T, Silence>>>
 where
     T: 'k,

@@ -80,7 +80,7 @@ fn what_is_read_back_and_added_again_is_the_same() {
     assert_eq!(twice, facts());
 }
 
-/// Each reason as it is kept: the same sentence is said of it when it is read.
+/// Each reason as it is saved: the same sentence results when it is read.
 #[test]
 fn reasons_are_read_back() {
     let words = || "in its words".to_owned();
@@ -106,7 +106,7 @@ fn reasons_are_read_back() {
     assert_eq!(SavedSilence::of(None).read(), None);
 }
 
-/// What a file says of a model by its name: nothing, that none is usable, or that it is.
+/// A file's statement about a model's name: none, that no model is usable, or that it is usable.
 #[rstest]
 #[case::nothing("", None)]
 #[case::null(r#""usableModels":null,"#, None)]
@@ -125,14 +125,14 @@ fn an_empty_list_of_models_is_an_answer(#[case] models: &str, #[case] usable: Op
         let host = known.value.as_ref().unwrap();
         let says = if host.is_usable("EPYC") { Some(true) } else { host.unusable("EPYC").map(|_| false) };
         assert_eq!(says, usable, "{host:?}");
-        // The same once it was written and read again.
+        // The result is unchanged after writing and reading.
         let written = files(&facts)[0].1.to_string();
         facts = LibvirtFacts::default();
         assert_eq!(take_in(&mut facts, NODE, &written, "file"), Ok(()), "{written}");
     }
 }
 
-/// As files were before they had times, machines and codes.
+/// Files from before times, machines and codes were added.
 #[test]
 fn files_of_old_are_read() {
     let guest = r#"{"apiVersion":"cpufit.io/v1alpha1","kind":"LibvirtGuest","metadata":{"namespace":"shop","name":"db","uid":"1"},
@@ -224,7 +224,7 @@ fn fields_of_later_releases_are_passed_over() {
     assert_eq!(silence.as_deref(), Some("not asked: it rains"));
 }
 
-/// A node that was asked about more CPUs than fit into an object that can be read back.
+/// A node that was queried about more CPUs than fit into one readable object.
 #[test]
 fn much_is_written_in_several_objects() {
     let many = (0..3_000).map(|number| {

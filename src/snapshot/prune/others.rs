@@ -1,5 +1,6 @@
-//! Pods that are no guest's, as far as required pod anti-affinity goes by them: those that a guest's term selects, and those whose
-//! own term selects a guest. Of their labels those stay by whose keys a guest's term selects, of their terms those that select one.
+//! Pods that are not launchers, as far as they matter for required pod anti-affinity: pods that a guest's term selects,
+//! and pods whose own term selects a guest. Only the labels with keys in a guest's term, and the terms that select a
+//! guest, are kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,14 +17,14 @@ use crate::policy::API_VERSION;
 
 type Labels = BTreeMap<String, String>;
 
-/// What an object says of pods that are alike: their namespace, their labels, and their terms as JSON.
+/// The common data of equal pods: namespace, labels, and terms as JSON.
 type OtherPods = (String, Labels, String);
 
-/// The objects that stand for those of `pods` that affect a guest of `objects`.
+/// Returns objects for those of `pods` that affect a guest of `objects`.
 pub(super) fn others(pods: &[OtherPod], objects: &[Value]) -> Vec<Value> {
     let guests = Guests::of(objects);
     let mut reaching: HashMap<&str, Reaching<'_>> = HashMap::new();
-    // Pods are many, and most are like another one.
+    // Pods are many, and most equal another one.
     let mut known: HashMap<OtherPods, Option<OtherPods>> = HashMap::new();
     let mut nodes: BTreeMap<OtherPods, BTreeSet<&str>> = BTreeMap::new();
     for pod in pods {
@@ -40,7 +41,7 @@ pub(super) fn others(pods: &[OtherPod], objects: &[Value]) -> Vec<Value> {
     let mut out = Vec::new();
     for ((namespace, labels, terms), nodes) in nodes {
         let nodes: Vec<&str> = nodes.into_iter().collect();
-        // No longer list is read.
+        // Longer lists would not be read.
         for nodes in nodes.chunks(bounds::OTHERS) {
             let metadata = json!({"namespace": namespace, "labels": labels});
             let mut object =
@@ -54,7 +55,7 @@ pub(super) fn others(pods: &[OtherPod], objects: &[Value]) -> Vec<Value> {
     out
 }
 
-/// The keys of a pod's own labels that are part of its terms.
+/// Returns the keys of a pod's own labels that are part of its terms.
 fn own_keys(terms: &Value) -> Vec<&str> {
     let terms = terms.as_array().into_iter().flatten();
     let keys = terms.flat_map(|term| [&term["matchLabelKeys"], &term["mismatchLabelKeys"]]);
@@ -68,7 +69,7 @@ struct Reaching<'g> {
 }
 
 impl Reaching<'_> {
-    /// The labels of a pod with these terms that anything goes by.
+    /// Returns the labels of a pod with these terms that any term uses.
     fn labels(&self, pod: &OtherPod, terms: &Value) -> Labels {
         let own = own_keys(terms);
         let is_read = |(key, _): &(&String, &String)| self.keys.contains(key.as_str()) || own.contains(&key.as_str());
@@ -78,9 +79,9 @@ impl Reaching<'_> {
 
 /// The guests, and the labels of namespaces.
 struct Guests {
-    /// By namespace.
+    /// The guests by namespace.
     all: BTreeMap<String, Vec<Vmi>>,
-    /// The terms of all of them, each once in a namespace of guests.
+    /// The terms of all guests, each once in a namespace of guests.
     terms: Vec<(String, AntiAffinityTerm)>,
     namespaces: HashMap<String, Labels>,
 }
@@ -119,7 +120,7 @@ impl Guests {
         Reaching { terms, keys }
     }
 
-    /// The terms of a pod that select a guest, null where none does; `None` where the pod affects no guest.
+    /// Returns the terms of a pod that select a guest, null if none does; `None` if the pod affects no guest.
     fn terms_kept(&self, pod: &OtherPod, labels: &Labels, reaching: &Reaching<'_>) -> Option<Value> {
         let selects_a_guest = |json: &&Value| {
             AntiAffinityTerm::of(json, &pod.labels).is_some_and(|term| {

@@ -7,7 +7,7 @@ use crate::snapshot::redact::redact;
 
 const MARKER: &str = "hunter2";
 
-/// An object of each kind that is read, with much that is not judged.
+/// Returns an object of each kind that is read, with many fields that are not judged.
 fn objects() -> Vec<Value> {
     let text = include_str!("full.yaml");
     let mut out = Vec::new();
@@ -19,7 +19,7 @@ fn objects() -> Vec<Value> {
     out
 }
 
-/// What a snapshot holds of an object; `None` where it is refused.
+/// Returns the snapshot's content for an object; `None` if it is refused.
 fn taken(object: &Value) -> Option<Vec<Value>> {
     let mut taken = SnapshotObjects::default();
     let (api_version, kind) = (text_at(object, "/apiVersion").to_owned(), text_at(object, "/kind").to_owned());
@@ -31,7 +31,7 @@ fn holds(objects: &[Value], text: &str) -> bool {
     objects.iter().any(|object| object.to_string().contains(text))
 }
 
-/// Where the texts of a value stand, and those at which `edit` is called: each text, one after the other.
+/// Collects the paths of all texts of a value: generic path and JSON pointer.
 fn places(value: &Value, place: &str, pointer: &str, out: &mut Vec<(String, String)>) {
     match value {
         Value::String(_) => out.push((place.to_owned(), pointer.to_owned())),
@@ -50,7 +50,8 @@ fn places(value: &Value, place: &str, pointer: &str, out: &mut Vec<(String, Stri
     }
 }
 
-/// A marker in the place of each text of each object: the places from which it comes out, of a snapshot and of a redacted one.
+/// Returns the paths from which a marker, put in place of each text of each object, appears in a snapshot and in a
+/// redacted one.
 fn let_through() -> [BTreeSet<String>; 2] {
     let mut out = [BTreeSet::new(), BTreeSet::new()];
     for object in objects() {
@@ -71,7 +72,7 @@ fn let_through() -> [BTreeSet<String>; 2] {
     out
 }
 
-/// An unknown field, in each object and in each list of a value.
+/// Adds an unknown field to each object and each list of a value.
 fn with_strangers(value: &mut Value, field: &str) {
     match value {
         Value::Object(fields) => {
@@ -101,7 +102,7 @@ fn no_text_comes_out_but_where_guests_are_judged_by_it() {
 fn no_field_comes_out_that_is_not_read() {
     for object in objects() {
         let kind = text_at(&object, "/kind").to_owned();
-        // A policy is refused with a field that it does not have.
+        // A policy is refused with an unknown field.
         if kind == "CPUPolicy" {
             continue;
         }

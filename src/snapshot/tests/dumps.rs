@@ -1,4 +1,4 @@
-//! Dumps as people have them: folders in folders, files that are something else, pipes, texts without end.
+//! Dumps in practice: nested folders, files of other kinds, pipes, endless texts.
 
 use std::fs;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use crate::domain::Domain;
 use crate::kubevirt::wire;
 use crate::testing::thorough::one_in;
 
-/// File (below the folder) and name of each object, and what was passed over.
+/// Returns file (below the folder) and name of each object, and the line about skipped files.
 fn dumps(folder: &Path) -> Result<(Vec<String>, Option<String>), String> {
     let mut found = Vec::new();
     let skipped = read_dumps(&[DumpSource::Path(folder.to_owned())], &Domain::default(), io::empty(), |item| {
@@ -121,7 +121,7 @@ fn a_named_pipe_is_refused_and_one_of_the_shell_read() {
     let socket = folder.path().join("socket");
     let _held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     assert!(dumps(&socket).unwrap_err().starts_with("dump is a socket, not a file"));
-    // In a folder it is not one of the dump's files.
+    // In a folder the pipe is not one of the dump's files.
     write(folder.path(), &[("a.yaml", YAML)]);
     assert_eq!(dumps(folder.path()).unwrap().0, ["a.yaml Node a"]);
 }
@@ -140,7 +140,7 @@ fn a_text_without_end_is_refused_before_it_fills_the_memory() {
     .into_iter()
     .step_by(one_in())
     {
-        // A pipe that never ends, so that what reads it must.
+        // A pipe that never ends, so the reader must stop.
         let endless = head.as_bytes().chain(io::repeat(b'x'));
         let error = read("-", endless, |_| Ok::<_, Error>(())).unwrap_err().to_string();
         let expected = "an object of more than 16 MiB; the API server takes none above 3";

@@ -1,4 +1,4 @@
-//! How a YAML text looks, says nothing: comments, anchors and aliases, blank lines, document markers, line ends.
+//! The presentation of YAML has no meaning: comments, anchors and aliases, blank lines, document markers, line ends.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::items;
 use crate::testing::thorough::one_in;
 
-/// Every file of YAML or JSON that is shipped, but for Helm's templates, which are no YAML before they are rendered.
+/// Returns every shipped file of YAML or JSON, except Helm's templates, which are not YAML before they are rendered.
 fn vectors() -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -32,10 +32,10 @@ fn vectors() -> Vec<(PathBuf, String)> {
     found.into_iter().map(read).filter(|(_, text)| !text.contains("{{")).collect()
 }
 
-/// The text as a dump: a file that is no Kubernetes object becomes a field of one.
+/// Returns the text as a dump: a file that is no Kubernetes object becomes a field of one.
 fn as_dump(text: &str) -> String {
     if items(text).is_ok() {
-        // What opens with a brace is read as JSON; after a marker it is YAML.
+        // A text that begins with a brace is read as JSON; after a document marker it is YAML.
         return if text.starts_with(['{', '[']) { format!("---\n{text}") } else { text.to_owned() };
     }
     format!("apiVersion: v1\nkind: Vector\nspec:\n  {}", text.replace('\n', "\n  "))
@@ -46,7 +46,7 @@ fn objects(dump: &str) -> Result<Vec<String>, String> {
     Ok(items.into_iter().map(|item| format!("{} {} {}", item.api_version, item.kind, item.json)).collect())
 }
 
-/// Numbers that look random, the same ones for each seed.
+/// A generator of pseudo-random numbers, reproducible by seed.
 struct Dice(u64);
 
 impl Dice {
@@ -60,30 +60,30 @@ impl Dice {
     }
 }
 
-/// A piece of text in place of some characters.
+/// A replacement of some characters by a text.
 struct Edit {
     from: usize,
-    /// Whole lines go before what is inserted into one.
+    /// Whether the text goes into a line; whole lines are inserted before such texts.
     is_inline: bool,
     to: usize,
     text: String,
 }
 
-/// A text, and how it is to look.
+/// A text whose presentation is changed.
 struct Dress {
     dice: Dice,
-    /// How seldom things are changed.
+    /// Inverse frequency of changes.
     rarity: u64,
     text: Vec<char>,
     edits: Vec<Edit>,
-    /// By line, from 1: whether a comment may follow on it, and whether a line may come before it.
+    /// Flags by line, from 1: whether a comment may follow on it, and whether a line may come before it.
     may_follow: Vec<bool>,
     may_precede: Vec<bool>,
     documents: usize,
     anchors: usize,
-    /// What was given an anchor in this document, by text and whether it is plain.
+    /// The values with an anchor in this document, by text and whether it is plain.
     anchored: HashMap<(String, bool), usize>,
-    /// Where the last event ended, if it was a scalar: it may be the key of the next.
+    /// The end of the last event if it was a scalar, which may be the key of the next.
     key_end: Option<usize>,
 }
 
@@ -137,7 +137,7 @@ impl Dress {
             markers.push_str("---\n# nothing\n");
             is_open = true;
         }
-        // After a document that is open, a directive needs an end marker.
+        // A directive after an open document needs an end marker.
         let has_directive = self.dice.once_in(3);
         markers.push_str(if is_open && (has_directive || self.dice.once_in(2)) { "...\n" } else { "" });
         markers.push_str(if has_directive { "%YAML 1.1\n" } else { "" });
@@ -159,7 +159,7 @@ impl Dress {
             return;
         }
         if let Some(name) = self.anchored.get(&value) {
-            // Only a quoted key may touch its value.
+            // Only a quoted key may be adjacent to its value.
             let colon = if self.text.get(end) == Some(&':') { ": " } else { "" };
             let to = end + usize::from(!colon.is_empty());
             self.edits.push(Edit { from: start, is_inline: true, to, text: format!("*a{name} {colon}") });
@@ -171,7 +171,7 @@ impl Dress {
     }
 
     fn collection(&mut self, key_end: Option<usize>, start: usize) {
-        // A sequence without brackets may be said to begin where its first element does.
+        // A block sequence may be reported to begin at its first element.
         if self.edits.last().is_some_and(|edit| edit.is_inline && edit.from == start) {
             return;
         }
@@ -226,7 +226,7 @@ impl Dress {
     }
 }
 
-/// The same data in another dress.
+/// Returns the same data in another presentation.
 fn dress(dump: &str, seed: u64) -> String {
     let mut dice = Dice(seed);
     let lines = dump.lines().count() + 3;
@@ -252,7 +252,7 @@ fn dress(dump: &str, seed: u64) -> String {
     dress.finish()
 }
 
-/// Where two texts part, for whom a test fails.
+/// Describes where two texts differ, for a failed test.
 fn difference(left: &[String], right: &[String]) -> Option<String> {
     if left.len() != right.len() {
         return Some(format!("{} objects became {}", left.len(), right.len()));

@@ -6,7 +6,6 @@
 //! Hygon; it *has TSX* if they include `rtm`; it is *the same* as another if libvirt or QEMU define it through
 //! that one. The rank sorts the plain models of a vendor by their x86-64 level, then by the number of their
 //! features.
-//! then by the number of their features.
 //!
 //! The families exclude generic ones (`cpu64-rhel5`, `cpu64-rhel6`) and those of KubeVirt's default
 //! `obsoleteCPUModels` (`pkg/virt-handler/node-labeller/util/util.go`): `486`, `pentium*`, `coreduo`,

@@ -1,30 +1,31 @@
-//! The CPU features that each model holds.
+//! The CPU features of each model.
 //!
-//! Facts, taken as those of [`facts`](super::facts): from the x86 CPU map of libvirt 12.8.0 (`src/cpu_map`), and what the
-//! definitions of QEMU 11.1.3 have beyond it (`query-cpu-model-expansion`): a guest has both. Left out are the bits of VMX, which
-//! a guest has with nested virtualization alone. A model is written as another one and what it holds more and less.
+//! Facts, taken as those of [`facts`](super::facts): from the x86 CPU map of libvirt 12.8.0 (`src/cpu_map`),
+//! and the additional features in the definitions of QEMU 11.1.3 (`query-cpu-model-expansion`): a guest has
+//! both. VMX bits are omitted, because a guest has them only with nested virtualization. A model is written as
+//! its differences from another model.
 
 use std::collections::BTreeSet;
 
 use super::KnownModel;
 
-/// A model, and what it holds beyond another one and short of it.
+/// A model, and its differences from another one.
 struct ModelFeatures {
     model: &'static str,
-    /// One that stands before it; empty where it is written whole.
+    /// A model that is listed above; empty if all features are in `plus`.
     like: &'static str,
     plus: &'static str,
     minus: &'static str,
 }
 
-/// The features that a guest with this model has, by libvirt's names; `None` where they are not known.
+/// Returns the features of a guest with this model, in libvirt's names; `None` if they are not known.
 #[must_use]
 pub(crate) fn features(model: &str) -> Option<BTreeSet<&'static str>> {
     let other = KnownModel::of(model).and_then(|known| known.other_spelling());
     listed(other.as_deref().unwrap_or(model))
 }
 
-/// All models of which the features are known.
+/// Iterates over all models with known features.
 pub(super) fn with_known_features() -> impl Iterator<Item = &'static str> {
     FEATURES.iter().map(|known| known.model)
 }

@@ -1,8 +1,9 @@
-//! How named CPU models rank: which of several usable ones a guest should have.
+//! The ranking of named CPU models: which usable model is best for a guest.
 //!
-//! The most modern family goes first; in it the hardened models (without the bits of the mitigations a guest's kernel calls
-//! itself vulnerable), of these the ones without TSX (microcode updates have taken `hle` and `rtm` away, and would strand the
-//! guest), then the plain name before `-IBRS` and `-IBPB`, `-noTSX`, `-noTSX-IBRS`, then versions, the highest first.
+//! The most modern family is first; within it the hardened models (without the bits of the mitigations a
+//! guest's kernel reports itself vulnerable), of these the ones without TSX (microcode updates have removed
+//! `hle` and `rtm`, and would leave the guest without targets), then the plain name before `-IBRS` and
+//! `-IBPB`, `-noTSX`, `-noTSX-IBRS`, then versions, the highest first.
 
 mod facts;
 mod features;
@@ -19,27 +20,27 @@ use facts::{FAMILIES, Family, Model, OBSOLETE};
 pub(crate) use features::features;
 pub(crate) use recommend::{Candidate, NotCounted, Offer, Recommendation, WhyNone, offers, recommend, takes_part};
 
-/// What is known of a model by its name.
+/// The known properties of a model, found by its name.
 #[derive(Clone, Copy, Debug)]
 struct KnownModel {
-    /// As libvirt spells it; several names apart by blanks.
+    /// The vendor in libvirt's spelling; several names are separated by blanks.
     vendor: &'static str,
     /// The hardware generation.
     family: &'static str,
     rank: Rank,
     hardened: bool,
     tsx: bool,
-    /// The suffix of the model of the family that it is another spelling of.
+    /// The suffix of the model in this family that it is another name of.
     same_as: Option<&'static str>,
 }
 
-/// A named model's place among others of its vendor: compare with `<`, the smaller goes first.
-/// The family's, hardened or not, with TSX or not, the variant (0 plain, 1 `-IBRS` and `-IBPB`, 2 `-noTSX`, 3 `-noTSX-IBRS`,
-/// 4 versions), the version.
+/// The rank of a named model among those of its vendor; the better one is less (`<`): by family, hardened or
+/// not, with TSX or not, variant (0 plain, 1 `-IBRS` and `-IBPB`, 2 `-noTSX`, 3 `-noTSX-IBRS`, 4 versions),
+/// version.
 type Rank = (Reverse<u16>, Reverse<bool>, bool, u8, Reverse<u16>);
 
 impl KnownModel {
-    /// `None` for a name of an unknown family, and for generic and obsolete models.
+    /// Finds a model. `None` for a name of an unknown family, and for generic and obsolete models.
     fn of(model: &str) -> Option<Self> {
         let x86 = FAMILIES.iter().filter_map(|family| Self::in_family(family, model));
         x86.max_by_key(|known| known.family.len()).or_else(|| z::known(model))
@@ -51,7 +52,7 @@ impl KnownModel {
         let listed = |suffix: &str| family.models.iter().find(|model| model.suffix == suffix);
         let found = listed(suffix).or_else(|| newest_version(family)).or_else(|| listed(""))?;
         let same_as = found.same_as.filter(|_| found.suffix == suffix);
-        // What is another spelling has the properties of the other.
+        // Another name of a model has the properties of that model.
         let Model { hardened, tsx, .. } = found.same_as.and_then(listed).unwrap_or(found);
         let (hardened, tsx) = (*hardened, *tsx);
         let rank = (Reverse(family.rank), Reverse(hardened), tsx, variant, Reverse(version));
@@ -62,12 +63,12 @@ impl KnownModel {
         self.vendor == vendor || self.vendor.split(' ').any(|name| name == vendor)
     }
 
-    /// The name of the model that it is another spelling of.
+    /// Returns the model that this name is another name of.
     fn other_spelling(&self) -> Option<String> {
         self.same_as.map(|suffix| format!("{}{suffix}", self.family))
     }
 
-    /// What a model of the same family may have and this one has not, or the other way round.
+    /// Returns the disadvantages of this model that other models of its family may not have.
     fn drawbacks(&self) -> Vec<Drawback> {
         let bit = if matches!(self.vendor, "AMD" | "Hygon") { "ibpb" } else { "spec-ctrl" };
         let unhardened = (!self.hardened).then_some(Drawback::NoMitigations(bit));
@@ -75,7 +76,7 @@ impl KnownModel {
     }
 }
 
-/// Variant and version of a suffix; `None` for a suffix of no known form.
+/// Splits a suffix into variant and version; `None` if its form is not known.
 fn split(suffix: &str) -> Option<(u8, u16)> {
     Some(match suffix {
         "" => (0, 0),
@@ -86,19 +87,20 @@ fn split(suffix: &str) -> Option<(u8, u16)> {
     })
 }
 
-/// The newest version of a family: a version that is not known yet is taken to be like it.
+/// Returns the newest version of a family, whose properties are assumed for later versions.
 fn newest_version(family: &Family) -> Option<&Model> {
     family.models.iter().filter(|model| model.suffix.starts_with("-v")).max_by_key(|model| split(model.suffix))
 }
 
-/// What speaks against a model, beside others of its family.
+/// A disadvantage of a model compared with others of its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Drawback {
-    /// It lacks this bit, by which a guest's kernel drives the mitigations of speculative execution.
+    /// The model lacks this bit, by which a guest's kernel drives the mitigations of speculative execution.
     NoMitigations(&'static str),
-    /// It asks for TSX, which microcode updates have taken away.
+    /// The model requires TSX, which microcode updates have removed.
     Tsx,
-    /// KubeVirt's `obsoleteCPUModels` withholds it: its labels go within minutes, but on nodes whose labels are frozen.
+    /// KubeVirt's `obsoleteCPUModels` withholds the model: its labels disappear within minutes, except on
+    /// nodes whose labels are frozen.
     Withheld,
 }
 
@@ -112,13 +114,13 @@ impl std::fmt::Display for Drawback {
     }
 }
 
-/// What speaks against a model, beside others of its family; nothing for a name that is not known.
+/// Returns the disadvantages of a model; none for an unknown name.
 #[must_use]
 pub(crate) fn drawbacks(model: &str) -> Vec<Drawback> {
     KnownModel::of(model).map_or_else(Vec::new, |known| known.drawbacks())
 }
 
-/// Whether a name is one of the models that are never recommended: generic ones, and those that KubeVirt calls obsolete.
+/// Whether the model is never recommended: generic ones, and those that KubeVirt's default lists as obsolete.
 #[must_use]
 pub(crate) fn is_obsolete(model: &str) -> bool {
     let plain =
@@ -126,26 +128,26 @@ pub(crate) fn is_obsolete(model: &str) -> bool {
     OBSOLETE.contains(&plain)
 }
 
-/// Whether anything is known of a model by its name.
+/// Whether the model's name is known.
 #[must_use]
 pub(crate) fn is_known(model: &str) -> bool {
     KnownModel::of(model).is_some() || is_obsolete(model)
 }
 
-/// Whether a model goes before another one of the same vendor; never where one of them is not known.
+/// Whether a model ranks before another one of its vendor; false if one of them is not known.
 #[must_use]
 pub(crate) fn is_better(model: &str, than: &str) -> bool {
     matches!((KnownModel::of(model), KnownModel::of(than)), (Some(one), Some(other)) if one.rank < other.rank)
 }
 
-/// The models that hold a feature.
+/// Returns the models that have a feature.
 #[must_use]
 pub(crate) fn holding(feature: &str) -> Vec<&'static str> {
     features::with_known_features().filter(|model| features(model).is_some_and(|held| held.contains(feature))).collect()
 }
 
-/// The models worth offering to guests on hosts of a vendor (as libvirt spells it), the best first.
-/// Left out are other vendors' models, obsolete and generic ones, and names of unknown families.
+/// Returns the models suitable for guests on hosts of a vendor (in libvirt's spelling), best first, without
+/// other vendors' models, obsolete and generic ones, and names of unknown families.
 #[must_use]
 pub(crate) fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str) -> Vec<&'m str> {
     let known =
@@ -156,8 +158,8 @@ pub(crate) fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str
     out.into_iter().map(|(_, model)| model).collect()
 }
 
-/// The best model that the most nodes can run, and these nodes: `at_least` of them, all of one of these vendors.
-/// `passes` tells which nodes may be counted with a model.
+/// Returns the best model that the most nodes can run, and these nodes: at least `at_least`, all of one of
+/// these vendors. `passes` returns the nodes that count for a model.
 pub(crate) fn most_common(
     fleet: &Fleet,
     vendors: &[&str],
@@ -166,7 +168,8 @@ pub(crate) fn most_common(
 ) -> Option<(String, Bits)> {
     let mut best: Option<(String, Bits)> = None;
     for vendor in vendors {
-        // Some models of one vendor run on the other's hosts; a migration never leads from one to the other.
+        // Some models of one vendor run on the other's hosts, but a migration never goes from one vendor to
+        // the other.
         let of_vendor = fleet.bearing(&format!("{}{vendor}", label::CPU_VENDOR), "true");
         for model in ranked(fleet.offered(label::Family::CpuModel, &of_vendor), vendor) {
             let mut nodes = passes(model);
@@ -179,7 +182,7 @@ pub(crate) fn most_common(
     best
 }
 
-/// The other models of its family among these, the best first; of several spellings of one model only one.
+/// Returns the other models of its family among these, best first; of several names of one model only one.
 #[must_use]
 pub(crate) fn of_same_family<'m>(model: &str, among: &[&'m str]) -> Vec<&'m str> {
     let Some(of) = KnownModel::of(model) else { return Vec::new() };
@@ -192,7 +195,7 @@ pub(crate) fn of_same_family<'m>(model: &str, among: &[&'m str]) -> Vec<&'m str>
     ranked(among.iter().copied().filter(is_other), of.vendor)
 }
 
-/// Whether a model is another spelling of one of these.
+/// Whether the model is another name of one of these.
 fn is_spelled_otherwise(model: &str, among: &[&str]) -> bool {
     KnownModel::of(model).and_then(|known| known.other_spelling()).is_some_and(|other| among.contains(&other.as_str()))
 }

@@ -1,4 +1,4 @@
-//! Which CPU model guests should have that are to run on any of these nodes.
+//! The recommendation of a CPU model for guests that are to run on any of these nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use super::{Drawback, KnownModel, ranked};
 /// A model that all counted nodes can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// The name, as `domain.cpu.model` takes it.
+    /// The name for `domain.cpu.model`.
     pub model: String,
-    /// The hardware generation: the name less its suffixes.
+    /// The hardware generation: the name without suffixes.
     pub family: &'static str,
-    /// What speaks against it, beside others of its family.
+    /// The disadvantages compared with others of its family.
     pub drawbacks: Vec<Drawback>,
 }
 
 impl Candidate {
-    /// Whether KubeVirt withholds it, so that it is none to recommend.
+    /// Whether KubeVirt withholds it, so that it is not recommended.
     pub(crate) fn is_withheld(&self) -> bool {
         self.drawbacks.contains(&Drawback::Withheld)
     }
@@ -30,61 +30,64 @@ impl Candidate {
 pub(crate) struct Offer {
     /// The model.
     pub candidate: Candidate,
-    /// Those of the nodes that can run it.
+    /// The nodes that can run it.
     pub runs_on: Bits,
 }
 
-/// Why a node does not count.
+/// The reason why a node does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotCounted {
-    /// It is of this architecture, on which KubeVirt labels no CPU models, or of another than the nodes that count.
+    /// The node has this architecture, on which KubeVirt labels no CPU models, or which is not that of the
+    /// counted nodes.
     Architecture(String),
-    /// It offers no CPU model and takes no guests now: `kubevirt.io/schedulable` is there, and not `true`.
+    /// The node offers no CPU model and takes no guests now: `kubevirt.io/schedulable` is not `true`.
     TakesNoGuests,
-    /// It has neither a CPU model nor `kubevirt.io/schedulable`, as a control plane without KubeVirt.
+    /// The node has neither CPU model labels nor `kubevirt.io/schedulable`, like a control plane without
+    /// KubeVirt.
     NotLabelled,
-    /// It is too large to be read, and what of it is.
+    /// The node is too large to read; names the part.
     TooLarge(String),
 }
 
-/// Why no model can be recommended.
+/// The reason why no model is recommended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WhyNone {
     /// No node counts.
     NoNode,
-    /// These nodes take guests and offer no model by name.
+    /// These nodes take guests and have no CPU model labels.
     NoModels(Vec<String>),
     /// The nodes have CPUs of several vendors, or none is labelled.
     Vendors(Vec<String>),
-    /// There is no model that all nodes can run.
+    /// No model can run on all nodes.
     NothingInCommon,
-    /// `obsoleteCPUModels` withholds all that there are; the best of them.
+    /// `obsoleteCPUModels` withholds all candidates; names the best one.
     Withheld(String),
 }
 
-/// What was found for a set of nodes.
+/// The recommendation for a set of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recommendation {
-    /// The models that all counted nodes can run, best first; the first is the recommendation. Of several spellings of one
-    /// model only one is listed.
+    /// The models that all counted nodes can run, best first; the first is the recommendation. Of several
+    /// names of one model only one is listed.
     pub candidates: Result<Vec<Candidate>, WhyNone>,
-    /// The best model that all of them can run and that is none to recommend, for KubeVirt withholds it.
+    /// The best model that all of them can run and that is not recommended, because KubeVirt withholds it.
     pub passed_over: Option<String>,
-    /// The nodes that count, by name.
+    /// The counted nodes, by name.
     pub counted: Vec<String>,
-    /// The others, by name, each with the reason.
+    /// The other nodes, by name, each with the reason.
     pub not_counted: Vec<(String, NotCounted)>,
 }
 
-/// The architectures on which KubeVirt labels CPU models: the first of them that any node has is the one that counts.
+/// The architectures on which KubeVirt labels CPU models: nodes of the first one present are counted.
 const WITH_MODELS: [&str; 2] = ["amd64", "s390x"];
 
-/// The models that all of these nodes can run, best first.
+/// Recommends the models that all of these nodes can run, best first.
 ///
-/// A node counts if it is of architecture amd64 and takes guests (`kubevirt.io/schedulable`), or offers a model although it
-/// takes none now: each restart of virt-handler turns that label to `false`. Where no node of amd64 counts, those of s390x do.
-/// Only `cpu-model` labels say what a node can run; host-model, migration and feature labels play no part. A model that KubeVirt
-/// has `withheld` is none to recommend, whatever the labels say now.
+/// A node counts if it is of architecture amd64 and takes guests (`kubevirt.io/schedulable`), or offers a
+/// model although it takes none now: each restart of virt-handler sets that label to `false`. If no node of
+/// amd64 counts, those of s390x do. Only `cpu-model` labels state what a node can run; host-model, migration
+/// and feature labels are ignored. A model that KubeVirt has `withheld` is not recommended, regardless of the
+/// labels now.
 #[must_use]
 pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits, withheld: &BTreeSet<String>) -> Recommendation {
     let mut of: BTreeMap<&str, Bits> = BTreeMap::new();
@@ -120,8 +123,8 @@ pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits, withheld: &BTreeSet<String>
     Recommendation { candidates, passed_over, counted: names(&counted), not_counted }
 }
 
-/// For each of these nodes, ordered by name: its architecture, if guests with a named model run on it, or why the node does not
-/// count.
+/// Returns for each of these nodes, ordered by name, its architecture if guests with a named model can run on
+/// it, or the reason why the node does not count.
 #[must_use]
 pub(crate) fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, Result<&'f str, NotCounted>)> {
     let mut with_models = Bits::none(fleet.len());
@@ -145,8 +148,9 @@ pub(crate) fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, 
     fleet.in_name_order().into_iter().filter(|node| nodes.contains(*node)).map(|node| (node, part(node))).collect()
 }
 
-/// The models that any of these nodes can run and that are worth offering to guests of this vendor, the best first. Of several
-/// spellings of a model only one is listed, unless it is the only one on a node. That KubeVirt has it `withheld` is a drawback.
+/// Returns the models that any of these nodes can run and that are suitable for this vendor, best first. Of
+/// several names of a model only one is listed, unless it is the only one on a node. A model that KubeVirt has
+/// `withheld` has that drawback.
 #[must_use]
 pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str, withheld: &BTreeSet<String>) -> Vec<Offer> {
     let mut bearers = fleet.bearers(Family::CpuModel);
@@ -176,7 +180,7 @@ pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str, withheld: &BTree
     ranked(bearers.keys().copied(), vendor).into_iter().filter_map(offer).collect()
 }
 
-/// The models that all of the nodes can run, best first, those that are withheld as well.
+/// Returns the models that all nodes can run, best first, including withheld ones.
 fn candidates(fleet: &Fleet, counted: &Bits, withheld: &BTreeSet<String>) -> Result<Vec<Candidate>, WhyNone> {
     if counted.is_empty() {
         return Err(WhyNone::NoNode);

@@ -1,26 +1,27 @@
 //! The named CPU models of s390x hosts, by generation.
 //!
-//! Facts, taken from the CPU definitions of QEMU (`target/s390x/cpu_models.c`, `s390_cpu_defs`): generation, level (`ec_ga`) and
-//! the machine. `-base` behind a name is the model without its optional features. KubeVirt labels the models that libvirt calls
-//! usable, and the vendor `IBM` (`pkg/virt-handler/node-labeller/s390x.go`).
+//! Facts, taken from the CPU definitions of QEMU (`target/s390x/cpu_models.c`, `s390_cpu_defs`): generation,
+//! level (`ec_ga`) and the machine. The suffix `-base` denotes the model without its optional features.
+//! KubeVirt labels the models that libvirt lists as usable, and the vendor `IBM`
+//! (`pkg/virt-handler/node-labeller/s390x.go`).
 
 use std::cmp::Reverse;
 
 use super::KnownModel;
 
-/// The vendor, as KubeVirt labels it.
+/// The vendor in KubeVirt's labels.
 const VENDOR: &str = "IBM";
 
 /// A generation of machines.
 struct Generation {
-    /// As the machines are sold.
+    /// The marketing name of the machines.
     name: &'static str,
     number: u16,
-    /// The better first: of the large machines before those of the midrange, each with its level.
+    /// The models, best first: large machines before midrange ones, each with its level.
     models: &'static [(&'static str, u16)],
 }
 
-/// The newest first.
+/// All generations, newest first.
 const GENERATIONS: &[Generation] = &[
     Generation { name: "z17", number: 17, models: &[("gen17a", 1), ("gen17b", 1)] },
     Generation { name: "z16", number: 16, models: &[("gen16a", 1), ("gen16b", 1)] },
@@ -56,7 +57,7 @@ const GENERATIONS: &[Generation] = &[
     Generation { name: "z900", number: 7, models: &[("z900.3", 3), ("z900.2", 2), ("z900", 1), ("z800", 1)] },
 ];
 
-/// What is known of a model of s390x by its name.
+/// Returns the properties of an s390x model, found by its name; `None` if it is not known.
 pub(super) fn known(model: &str) -> Option<KnownModel> {
     let (name, is_base) = model.strip_suffix("-base").map_or((model, false), |name| (name, true));
     let listed = |generation: &'static Generation| {
@@ -68,7 +69,8 @@ pub(super) fn known(model: &str) -> Option<KnownModel> {
     Some(KnownModel {
         vendor: VENDOR,
         family: generation.name,
-        // A model with its optional features goes before one without, then the order above: the higher level, the larger machine.
+        // A model with its optional features ranks before one without, then by the order of the list: higher
+        // level, larger machine.
         rank: (Reverse(generation.number), Reverse(true), is_base, at as u8, Reverse(level)),
         hardened: true,
         tsx: false,

@@ -1,4 +1,4 @@
-//! Add the labels that the nearest node lacks, under `skip-node`: where labels and hardware disagree.
+//! Remedy: add the labels that the nearest node lacks, under `skip-node`, if labels and hardware disagree.
 
 use super::{
     Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node,
@@ -20,78 +20,80 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |judgement| why_not(judgement).map(WhyNot::Labels),
 };
 
-/// Label a node.
+/// The labelling of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddLabels {
     /// The node.
     pub node: String,
     /// The labels.
     pub labels: Vec<(String, String)>,
-    /// Whether one of them is there with another value, which kubectl does not replace unless it is asked to.
+    /// Whether a label exists with another value, which kubectl only replaces with `--overwrite`.
     pub replaces: bool,
-    /// Whether `skip-node` is set there already.
+    /// Whether `skip-node` is already set there.
     pub is_frozen: bool,
-    /// What speaks for it.
+    /// The evidence for the labels.
     pub backing: Backing,
 }
 
-/// What speaks for labels that are to be added: the more, the later.
+/// The evidence for labels that are to be added, from weak to strong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Backing {
-    /// Other labels.
+    /// Other labels suggest it.
     Labels,
-    /// Libvirt there provides the guest's CPU, and does not tell whether the node has what these labels say.
+    /// Libvirt there provides the guest's CPU, and does not report whether the node has what these labels
+    /// state.
     TakesCpu,
-    /// Libvirt there provides the guest's CPU, and says that the node has what these labels say.
+    /// Libvirt there provides the guest's CPU, and reports that the node has what these labels state.
     Provided,
 }
 
-/// Why no label that is added helps.
+/// The reason why adding labels does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoLabels {
-    /// There is no node to go to.
+    /// There is no node to migrate to or start on.
     NoNode(NoNode),
     /// No candidate node lacks a label.
     NothingMissing {
-        /// Whether the guest runs on a node, which is left out.
+        /// Whether the guest runs on a node, which is not a candidate.
         runs: bool,
-        /// Whether there are nodes of another architecture, which are left out.
+        /// Whether there are nodes of another architecture, which are not candidates.
         has_others: bool,
     },
-    /// Each node that lacks a label lacks one that is not a person's to add; of the nearest, these.
+    /// Each node that lacks a label lacks one that a person cannot add; those of the nearest node.
     NotToAdd {
         /// The nearest node.
         node: String,
-        /// What it lacks of that kind.
+        /// The label of that kind that it lacks.
         lacks: NotToAdd,
     },
-    /// Each node that lacks a label is other hardware by its labels: libvirt may refuse.
+    /// Each node that lacks a label is different hardware by its labels: libvirt may refuse.
     OtherHardware {
         /// The nearest node.
         node: String,
     },
-    /// The same of each, as the libvirt of the nearest says.
+    /// The libvirt of the nearest node refuses the guest; the others are no better.
     LibvirtRefuses {
         /// The nearest node.
         node: String,
     },
-    /// Each node that lacks a label lacks one that would be untrue, as the libvirt of the nearest says.
+    /// Each node that lacks a label lacks one that would be untrue; the libvirt of the nearest node reports
+    /// so.
     Untrue {
         /// The nearest node.
         node: String,
-        /// What it does not have.
+        /// The untrue labels.
         lacks: Vec<(String, String)>,
     },
 }
 
-/// A label that does not stay, or does not make true what it says.
+/// A label that is overwritten, or that does not create the capability that it states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotToAdd {
-    /// virt-controller writes it: a TSC frequency.
+    /// A label written by virt-controller: a TSC frequency.
     TscFrequency(String),
-    /// virt-handler's heartbeat writes it: `kubevirt.io/schedulable`, `cpumanager`.
+    /// A label written by virt-handler's heartbeat: `kubevirt.io/schedulable`, `cpumanager`.
     Heartbeat(String),
-    /// It does not make QEMU offer the machine type.
+    /// A machine type, which a label does not add to QEMU.
     MachineType(String),
 }
 
@@ -99,7 +101,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if !judgement.needs_a_node() {
         return None;
     }
-    // A label does not make a node the place that a user chose.
+    // A label that a user chose to place the guest cannot be added to another node.
     let can_be_made = |(key, _): &(String, String)| {
         matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration | Family::CpuVendor)
             && !judgement.subject.is_chosen(key)
@@ -116,7 +118,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty(), is_frozen, backing })
 }
 
-/// What of a node's lack is not a person's to add.
+/// Returns the first missing label that a person cannot add.
 fn not_to_add(missing: &[(String, String)]) -> Option<NotToAdd> {
     missing.iter().find_map(|(key, _)| match Family::of(key) {
         Family::SchedulingTsc => Some(NotToAdd::TscFrequency(key.clone())),
@@ -133,7 +135,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     if !judgement.needs_a_node() {
         return None;
     }
-    // Nodes of one profile differ in their own labels alone: in what is not a person's to add, and in places.
+    // Nodes of one profile differ only in other labels: those that a person cannot add, and places.
     let mut lacking = false;
     for node in judgement.others() {
         if judgement.effort.is_enough() {
@@ -162,7 +164,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     })
 }
 
-/// Whether labels cannot make a node take the guest for good.
+/// Whether adding labels cannot permanently make the node take the guest.
 fn is_hopeless(judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> bool {
     let evidence = judgement.evidence(node, missing);
     let is_hopeless = matches!(evidence, Evidence::OtherHardware | Evidence::LibvirtLacks | Evidence::LibvirtRefuses);
@@ -191,7 +193,7 @@ impl Act for AddLabels {
         if !self.is_frozen {
             return end_skip_node(&self.node).ok();
         }
-        // The labeller does not bring back what was there.
+        // The labeller does not restore the previous values.
         let removed: Vec<CommandWord> = self
             .labels
             .iter()

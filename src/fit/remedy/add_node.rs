@@ -1,4 +1,4 @@
-//! Add a node with the hardware of the one it runs on.
+//! Remedy: add a node with the hardware of the one that the guest runs on.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
 use crate::fit::fleet::Fleet;
@@ -16,10 +16,10 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Add a node like this one.
+/// The addition of a node like this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddNode {
-    /// The node whose like is wanted.
+    /// The node to copy.
     pub like: String,
 }
 

@@ -1,6 +1,6 @@
-//! Take the guest's own required node affinity out of it.
+//! Remedy: remove the guest's own required node affinity.
 //!
-//! KubeVirt applies that to a guest that runs, where VMs are updated live: `handleAffinityChangeRequest` of
+//! KubeVirt applies the change to a running guest if VMs are updated live: `handleAffinityChangeRequest` of
 //! `pkg/virt-controller/watch/vm/vm.go`.
 
 use super::restart::anew;
@@ -22,10 +22,10 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// The field below the guest's spec.
+/// The path below the guest's spec.
 const PATH: [&str; 3] = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
 
-/// Take the required node affinity out of the guest's own specification.
+/// The removal of the required node affinity from the guest's own specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeAffinity;
 
@@ -34,7 +34,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let Some(Author::Field { of, .. }) = subject.authors.affinity.as_ref().map(|asked| &asked.author) else {
         return None;
     };
-    // What its template does not have any more cannot be taken out of it.
+    // An affinity that the template no longer has cannot be removed from it.
     let is_gone = *of == Holder::VirtualMachineInstance && subject.template.is_some();
     if is_gone || !has_own(subject) {
         return None;
@@ -47,14 +47,14 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     judgement.if_more_fit(action)
 }
 
-/// Whether the required node affinity holds more than what KubeVirt adds.
+/// Whether the required node affinity has more conditions than KubeVirt adds.
 fn has_own(subject: &Subject<'_>) -> bool {
     let is_added = |rule: &Expression| subject.authors.rules.iter().any(|(added, _)| added == rule);
     let terms = subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
     terms.into_iter().any(|term| !term.names.is_empty() || !term.expressions.iter().all(is_added))
 }
 
-/// The required node affinity that is left: what KubeVirt adds.
+/// Returns the required node affinity that remains: the conditions that KubeVirt adds.
 fn left(subject: &Subject<'_>) -> Option<Affinity> {
     let expressions: Vec<Expression> = subject.authors.rules.iter().map(|(rule, _)| rule.clone()).collect();
     let term = Term { expressions, names: Vec::new() };

@@ -1,4 +1,4 @@
-//! Change the machine type; takes effect at the next start.
+//! Remedy: change the machine type, which takes effect at the next start.
 
 use super::restart::anew;
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, replace_key};
@@ -18,10 +18,10 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Set another machine type.
+/// The change to another machine type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeMachineType {
-    /// What it asks for.
+    /// The current machine type.
     pub from: String,
     /// A machine type that more nodes offer.
     pub to: String,
@@ -38,7 +38,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let offering = fleet.bearing(key, value);
     let needs_a_node = judgement.needs_a_node();
     let offered_now = could.count_common(&offering);
-    // What runs needs another node than its own; where a start again alone helps, the type is not the cause.
+    // A running guest needs a node other than its own; if a restart alone helps, the type is not the cause.
     let is_the_cause = if judgement.is_migration() {
         judgement.restart_cures(start, judgement.enough()).is_none()
     } else {
@@ -65,14 +65,14 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 /// `DefaultARM64EmulatedMachines` and `DefaultS390XEmulatedMachines` of `pkg/virt-config`.
 const ALLOWED: [&str; 3] = ["q35", "virt", "s390-ccw-virtio"];
 
-/// Whether a machine type is this one, or a version of it.
+/// Whether a machine type is this one or a version of it.
 fn is_version_of(name: &str, family: &str) -> bool {
     let name = name.strip_prefix("pc-").filter(|rest| rest.starts_with("q35")).unwrap_or(name);
     name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// The machine type to take instead: of these the one of its family that the most nodes offer; where none is of its family, or
-/// KubeVirt does not allow that by default, one that it allows.
+/// Returns the replacement: the machine type of the same family that the most nodes offer; if there is none,
+/// or KubeVirt does not allow the family by default, a type that it allows.
 fn another<'n>(offered: &[&'n str], from: &str, nodes_with: impl Fn(&str) -> usize) -> Option<&'n str> {
     let best = |is: &dyn Fn(&str) -> bool| {
         let found = offered.iter().copied().filter(|name| *name != from && is(name));

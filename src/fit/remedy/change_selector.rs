@@ -1,4 +1,4 @@
-//! Change entries of the guest's own `spec.nodeSelector`.
+//! Remedy: change entries of the guest's own `spec.nodeSelector`.
 
 use super::restart::anew;
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys};
@@ -18,7 +18,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Take these keys out of the guest's node selector.
+/// The removal of these keys from the guest's node selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeSelector {
     /// The keys.
@@ -30,7 +30,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         return None;
     }
     let subject = judgement.subject;
-    // KubeVirt copies these from the launcher the guest runs in, whatever its spec says by then.
+    // KubeVirt copies these from the guest's current launcher, regardless of the guest's spec.
     let copies = judgement.is_migration() && subject.mode == CpuMode::HostModel;
     let is_inherited = |key: &str| copies && label::is_inherited(key);
     let keys: Vec<String> = subject

@@ -1,7 +1,8 @@
-//! Disable a CPU feature instead of forbidding it: either hides it from the guest, and only `forbid` keeps the guest off the nodes that
-//! have it.
+//! Remedy: disable a CPU feature instead of forbidding it: both hide it from the guest, but only `forbid`
+//! keeps the guest off the nodes that have it.
 //!
-//! Mirrors `setNodeAffinityForPod` of `pkg/virt-controller/services/template.go`, which rejects the labels of forbidden features alone.
+//! Mirrors `setNodeAffinityForPod` of `pkg/virt-controller/services/template.go`, which rejects only the
+//! labels of forbidden features.
 
 use super::drop_setting::changed;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, name_another};
@@ -20,12 +21,12 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Disable these CPU features instead of forbidding them.
+/// The change of these CPU features from `forbid` to `disable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisableFeature {
     /// The features.
     pub features: Vec<ListedFeature>,
-    /// The preference that forbids them; `None` where the guest's own specification does.
+    /// The preference that forbids them; `None` if the guest's own specification does.
     pub set_by: Option<TypeReference>,
 }
 

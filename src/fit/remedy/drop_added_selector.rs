@@ -1,4 +1,4 @@
-//! Ask for the migration without its `spec.addedNodeSelector`.
+//! Remedy: migrate without `spec.addedNodeSelector`.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, drop_keys, of_guest};
 use crate::fit::command::Command;
@@ -16,10 +16,10 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Migrate without `addedNodeSelector`.
+/// A migration without `addedNodeSelector`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropAddedSelector {
-    /// The keys that then are asked for no more.
+    /// The keys that are no longer selected.
     pub keys: Vec<String>,
 }
 
@@ -33,8 +33,9 @@ fn of_migration(subject: &Subject<'_>) -> Option<DropAddedSelector> {
     (!keys.is_empty()).then_some(DropAddedSelector { keys })
 }
 
-/// Whether a drain of its node finds a node for the guest, though this migration does not: the migrations of a drain have a `vmiName`
-/// alone. Mirrors the evacuation controller (`pkg/virt-controller/watch/drain/evacuation/evacuation.go`).
+/// Whether a drain of the guest's node finds a target, although this migration does not: the migrations of a
+/// drain only have a `vmiName`. Mirrors the evacuation controller
+/// (`pkg/virt-controller/watch/drain/evacuation/evacuation.go`).
 pub(in crate::fit) fn leaves_at_drain(judgement: &Judgement<'_, '_>) -> bool {
     of_migration(judgement.subject).is_some_and(|drop| judgement.fitting_after(&drop.into()) > 0)
 }

@@ -1,6 +1,6 @@
-//! Drop what asks for what too few nodes have: a CPU feature, a Hyper-V setting, CPUs of its own. What an instancetype or a preference
-//! sets is changed by naming another one: KubeVirt refuses a VM that states what its instancetype states
-//! (`pkg/instancetype/conflict`).
+//! Remedy: drop a setting whose requirements too few nodes meet: a CPU feature, a Hyper-V setting, dedicated
+//! CPUs. A setting of an instancetype or preference is changed by naming another one: KubeVirt refuses a VM
+//! that repeats a setting of its instancetype (`pkg/instancetype/conflict`).
 
 use super::restart::anew;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, change_template, name_another};
@@ -20,16 +20,16 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Drop a setting of the guest, or take another instancetype or preference.
+/// The removal of a setting of the guest, or the choice of another instancetype or preference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropSetting {
     /// The setting.
     pub setting: Setting,
-    /// The instancetype or preference that sets it.
+    /// The instancetype or preference that has the setting.
     pub set_by: Option<TypeReference>,
 }
 
-/// The first change that helps: those are named first that change least.
+/// Proposes the first change that helps; smaller changes are tried first.
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let changes = judgement.subject.changes.iter();
     let mut drops = changes.filter(|change| !matches!(change.setting, Setting::Forbidden(_)));
@@ -39,7 +39,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     })
 }
 
-/// The guest with a change of its settings, started again.
+/// Applies a change of settings to the guest and restarts it.
 pub(super) fn changed(subject: &mut Subject<'_>, setting: &Setting, set_by: Option<&TypeReference>) {
     let found = subject.changes.iter().find(|change| change.setting == *setting && change.set_by.as_ref() == set_by);
     if let Some(start) = found.map(|change| change.start.clone()) {
@@ -60,7 +60,8 @@ impl Act for DropSetting {
                 change_template(subject, &["domain", "features", "hyperv", name], Json::Null, SPEC.outage, by_hand)
             }
             Setting::DedicatedCpus => {
-                // KubeVirt refuses what depends on it without it; what is not there stays so.
+                // KubeVirt refuses fields that depend on it without it; removing absent fields changes
+                // nothing.
                 let with_it = ["dedicatedCpuPlacement", "isolateEmulatorThread", "numa", "realtime"];
                 let nulls = with_it.map(|field| (field.into(), Json::Null)).to_vec();
                 let by_hand = vec!["take spec.domain.cpu.dedicatedCpuPlacement out, and what depends on it".into()];

@@ -1,4 +1,5 @@
-//! Drop inherited CPU features that no node offers any more: `launcherSelectors: DropStale` of a policy.
+//! Remedy: drop inherited CPU features that no node offers any more (`launcherSelectors: DropStale` of a
+//! policy).
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_keys};
 use crate::fit::command::Command;
@@ -17,35 +18,35 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |judgement| Some(WhyNot::Drop(why_not(judgement))),
 };
 
-/// Drop these keys from the selector of its migration's target.
+/// The removal of these keys from the selector of the migration's target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropStale {
     /// The keys.
     pub keys: Vec<String>,
 }
 
-/// Why dropping stale keys does not help.
+/// The reason why dropping stale keys does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoDrop {
     /// The guest has inherited nothing.
     NothingInherited,
-    /// Some node offers each feature it inherited.
+    /// Each inherited feature is offered by a node.
     NothingStale,
-    /// A model key is stale as well, which is never dropped.
+    /// A model key, which is never dropped, is stale as well.
     ModelKey {
         /// The key.
         key: String,
     },
-    /// All its inherited features are stale: the last one stays.
+    /// All inherited features are stale, and the last one is never dropped.
     LastFeature,
-    /// Without them no more nodes fit.
+    /// No more nodes fit without them.
     NotEnough {
         /// The stale keys.
         keys: Vec<String>,
     },
 }
 
-/// Its inherited features, and which of them no node offers.
+/// The inherited features, and those of them that no node offers.
 struct Inherited {
     count: usize,
     stale: Vec<String>,
@@ -66,7 +67,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         return None;
     }
     let Inherited { count, stale } = inherited(judgement);
-    // The last inherited feature stays: without any, the next migration takes a newer CPU for the guest's.
+    // The last inherited feature is kept: without any, the next migration would use a newer CPU as the
+    // guest's.
     if stale.is_empty() || stale.len() >= count {
         return None;
     }

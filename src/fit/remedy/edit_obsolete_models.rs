@@ -1,7 +1,9 @@
-//! Take models off KubeVirt's list of obsolete ones: the labels that it keeps off the nodes return within minutes.
+//! Remedy: remove models from KubeVirt's list of obsolete ones, so that the labels that it withholds return
+//! within minutes.
 //!
-//! Mirrors `filterCpuModels` of `cpu_plugin.go` and `prepareLabels` of `node_labeller.go`. A host model's own key returns for certain. A
-//! model is usable where the features that it holds are all there: those of models that are usable there, and those that are labelled.
+//! Mirrors `filterCpuModels` of `cpu_plugin.go` and `prepareLabels` of `node_labeller.go`. A host model's own
+//! key returns for certain. A model is usable if the node has all its features: those of models that are
+//! usable there, and those that are labelled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +25,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Take models off KubeVirt's list of obsolete ones.
+/// The removal of models from KubeVirt's list of obsolete ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EditObsoleteModels {
     /// The list.
@@ -35,7 +37,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     judgement.tried(EditObsoleteModels { list })
 }
 
-/// Whether libvirt on a node says of a model that it is usable, as far as its labels prove it.
+/// Whether the node's labels prove that its libvirt lists the model as usable.
 fn is_usable(fleet: &Fleet, node: NodeIndex, model: &str) -> bool {
     let mut has: BTreeSet<&str> = fleet.names_under(node, Family::CpuFeature).into_iter().collect();
     for usable in fleet.names_under(node, Family::CpuModel) {
@@ -44,7 +46,7 @@ fn is_usable(fleet: &Fleet, node: NodeIndex, model: &str) -> bool {
     models::features(model).is_some_and(|needed| needed.iter().all(|feature| has.contains(feature)))
 }
 
-/// The label keys that return on a node.
+/// Returns the label keys that return on a node.
 fn returning(fleet: &Fleet, node: NodeIndex, list: &ObsoleteModels) -> Vec<String> {
     let host_models = fleet.names_under(node, Family::HostModelCpu);
     let mut out = Vec::new();
@@ -90,9 +92,9 @@ impl Act for EditObsoleteModels {
     }
 
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
-        // What returns follows from labels that all nodes of a profile share.
+        // The returning labels depend on labels that all nodes of a profile share.
         let mut by_profile: BTreeMap<NodeIndex, (Vec<String>, bool)> = BTreeMap::new();
-        // A node without virt-handler has no labeller, and one with `skip-node` keeps its labels.
+        // A node without virt-handler has no labeller, and a node with `skip-node` keeps its labels.
         let labelled =
             |node: &NodeIndex| fleet.skip_node(*node).is_none() && fleet.label(*node, label::SCHEDULABLE).is_some();
         let mut out = Vec::new();

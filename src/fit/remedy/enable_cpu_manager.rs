@@ -1,4 +1,4 @@
-//! Turn on the CPU manager of a node on which all else fits: the guest asks for CPUs of its own.
+//! Remedy: enable the CPU manager of a node that lacks nothing else: the guest requires dedicated CPUs.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
 use crate::fit::command::{Command, CommandWord, Name};
@@ -17,7 +17,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Turn on the CPU manager of one of these nodes.
+/// The activation of the CPU manager on one of these nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnableCpuManager {
     /// The label's key.
@@ -31,7 +31,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let selector = judgement.subject.placement.selector.iter();
     let is_manager = |key: &str| [label::CPU_MANAGER, label::CPU_MANAGER_OLD].contains(&key);
     let (key, _) = selector.into_iter().find(|(key, value)| is_manager(key) && value == "true")?;
-    // Where no node has it, KubeVirt may not look for it at all.
+    // If no node has the label, KubeVirt may not detect the CPU manager at all.
     if fleet.bearing(key, "true").is_empty() {
         return None;
     }

@@ -1,4 +1,5 @@
-//! Bring virt-handler back on nodes that it marked unschedulable: `kubevirt.io/schedulable` is not `true` there.
+//! Remedy: restore virt-handler on nodes that it marked unschedulable: `kubevirt.io/schedulable` is not `true`
+//! there.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
 use crate::fit::command::{Command, CommandWord, Name};
@@ -17,7 +18,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Look at virt-handler on these nodes, and mend what is wrong with it there, which the labels do not tell.
+/// The repair of virt-handler on these nodes. The labels do not show its fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixVirtHandler {
     /// The nodes, by name.

@@ -1,8 +1,9 @@
 //! The remedies, one file each, the least harmful first.
 //!
-//! A remedy's file says when it is offered, when it is known not to help and why, what it changes in nodes and guest, its
-//! commands and how to take it back. A remedy is a promise: it is tried before it is offered (`trial`), and a
-//! property test carries it out and judges again. Where it is neither certain to help nor certain not to, nothing is said.
+//! The file of a remedy defines when it is offered, when and why it is known not to help, its changes to nodes
+//! and guest, its commands and its undo command. A remedy is a promise: it is tried before it is offered
+//! (`trial`), and a property test applies it and judges again. If it is neither certain to help nor certain
+//! not to help, it is not mentioned.
 
 mod add_labels;
 mod add_node;
@@ -62,48 +63,48 @@ use super::subject::{Anew, ListedFeature, NotMigratable, Stage, Subject, Templat
 use super::word::words;
 
 words! {
-    /// What the guest loses meanwhile.
+    /// The interruption that a remedy causes for the guest.
     Outage {
-        /// Nothing.
+        /// No interruption.
         None = "none",
-        /// It is restarted.
+        /// A restart of the guest.
         Restart = "restart",
     }
 }
 
-/// A remedy, and how it is used.
+/// A remedy and its properties.
 #[derive(Debug)]
 pub struct RemedySpec {
-    /// Which.
+    /// The remedy.
     pub id: RemedyId,
-    /// As JSON spells it. Two remedies that people know by one name share it.
+    /// The name in JSON. Two remedies that are known by one name share it.
     pub word: &'static str,
-    /// What the guest loses meanwhile.
+    /// The interruption for the guest.
     pub outage: Outage,
-    /// What may go wrong, in a few words.
+    /// The risk, in a few words.
     pub risk: &'static str,
-    /// The remedy, where it is certain to help.
+    /// Returns the remedy if it is certain to help.
     pub offer: fn(&Judgement<'_, '_>) -> Option<Remedy>,
-    /// Why it does not help, where that is certain. Asked where it is not offered.
+    /// Returns the reason why it does not help, if that is certain. Called if the remedy is not offered.
     pub not_helping: fn(&Judgement<'_, '_>) -> Option<WhyNot>,
 }
 
-/// What a remedy changes, and how a person does that.
+/// The changes of a remedy, and the commands that make them.
 trait Act {
-    /// The commands, in order.
+    /// Returns the commands, in order.
     fn commands(&self, subject: &Subject<'_>) -> Commands;
 
-    /// The command that takes it back, where there is one.
+    /// Returns the command that reverts it, if there is one.
     fn undo(&self) -> Option<Command> {
         None
     }
 
-    /// What may go wrong for a guest, where more is known of it than of its kind.
+    /// Returns the risk for this guest; `None` if it is that of the [`RemedySpec`].
     fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
         None
     }
 
-    /// Does it to the guest; the nodes that it changes or adds.
+    /// Applies the remedy to the guest. Returns the nodes that it changes or adds.
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node>;
 }
 
@@ -119,14 +120,14 @@ macro_rules! remedies {
         /// All remedies, in the order in which they are offered.
         pub(crate) const ALL: &[RemedySpec] = &[$($file::SPEC,)*];
 
-        /// What to do.
+        /// A remedy with its parameters.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Action {
             $($(#[$doc])* $id($id),)*
         }
 
         impl Action {
-            /// Which remedy it is.
+            /// Returns the remedy's name.
             #[must_use]
             pub fn id(&self) -> RemedyId {
                 match self {
@@ -150,68 +151,69 @@ macro_rules! remedies {
 }
 
 remedies! {
-    /// Uncordon one of these nodes: all else fits there.
+    /// Uncordon one of these nodes, which otherwise fits.
     Uncordon = uncordon,
-    /// Bring virt-handler back: it marked these nodes unschedulable.
+    /// Restore virt-handler, which marked these nodes unschedulable.
     FixVirtHandler = fix_virt_handler,
-    /// Ask for the migration without its `addedNodeSelector`.
+    /// Migrate without `addedNodeSelector`.
     DropAddedSelector = drop_added_selector,
-    /// Let the labeller work again on a node whose labels are frozen and poorer than those of its like.
+    /// Let the labeller update a node again whose labels are frozen and fewer than those of its class.
     RemoveSkipNode = remove_skip_node,
     /// Add the missing labels under `skip-node`.
     AddLabels = add_labels,
     /// Drop inherited keys that no node offers (`launcherSelectors: DropStale`).
     DropStale = drop_stale,
-    /// Take host-model labels off the node it runs on, under `skip-node`: its first migration asks for less.
+    /// Remove host-model labels from the guest's node, under `skip-node`, so that its first migration selects
+    /// less.
     RemoveLabels = remove_labels,
     /// Change entries of the guest's own node selector.
     ChangeSelector = change_selector,
-    /// Take the guest's own required node affinity out of it.
+    /// Remove the guest's own required node affinity.
     ChangeAffinity = change_affinity,
-    /// Take models off KubeVirt's list of obsolete ones.
+    /// Remove models from KubeVirt's list of obsolete ones.
     EditObsoleteModels = edit_obsolete_models,
-    /// Upgrade KubeVirt to the release that mends the cause.
+    /// Upgrade KubeVirt to the release that fixes the cause.
     UpgradeKubeVirt = upgrade_kubevirt,
-    /// Turn on the CPU manager of one of these nodes: all else fits there.
+    /// Enable the CPU manager of one of these nodes, which otherwise fits.
     EnableCpuManager = enable_cpu_manager,
     /// Restart: selectors inherited from earlier migrations end with the VMI.
     Restart = restart,
-    /// Give it a named model that runs on more nodes; takes effect at the next start.
+    /// Set a named model that runs on more nodes; takes effect at the next start.
     UseModel = use_model,
     /// Disable CPU features instead of forbidding them; takes effect at the next start.
     DisableFeature = disable_feature,
-    /// Drop what asks for what too few nodes have; takes effect at the next start.
+    /// Drop a setting whose requirements too few nodes meet; takes effect at the next start.
     DropSetting = drop_setting,
     /// Change the machine type; takes effect at the next start.
     ChangeMachineType = change_machine_type,
-    /// Take the clock of a node that takes no guests out of the choice, under `skip-node`, and start again.
+    /// Exclude the TSC frequency of a node that takes no guests, under `skip-node`, and restart.
     RemoveTscLabel = remove_tsc_label,
     /// Add a node with the hardware of this one.
     AddNode = add_node,
 }
 
 impl RemedyId {
-    /// The remedy itself.
+    /// Returns the properties of the remedy.
     #[must_use]
     pub fn spec(self) -> &'static RemedySpec {
-        // The macro declares both in one order.
+        // The macro declares both in the same order.
         &ALL[self as usize]
     }
 
-    /// As JSON spells it.
+    /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.spec().word
     }
 }
 
-/// A change that would cure a finding.
+/// A change that remedies a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Remedy {
-    /// What to do.
+    /// The change.
     pub action: Action,
-    /// The fewest and the most nodes that fit afterwards, over the places where it may start.
+    /// The smallest and the largest number of nodes that fit afterwards, over all start nodes.
     pub then_fits: (usize, usize),
 }
 
@@ -222,8 +224,8 @@ impl Remedy {
 }
 
 impl Action {
-    /// What the guest loses meanwhile: nothing where it does not run. Where KubeVirt does not update VMs live, a change of where a
-    /// guest may run reaches it at its next start.
+    /// Returns the interruption for the guest: none if it does not run. If KubeVirt does not update VMs live,
+    /// a change of the node selector or affinity reaches a guest at its next start.
     #[must_use]
     pub fn outage(&self, subject: &Subject<'_>) -> Outage {
         match self {
@@ -233,25 +235,26 @@ impl Action {
         }
     }
 
-    /// What may go wrong for the guest, in a few words.
+    /// Returns the risk for the guest, in a few words.
     #[must_use]
     pub fn risk(&self, subject: &Subject<'_>) -> &'static str {
         self.act().risk(subject).unwrap_or(self.id().spec().risk)
     }
 
-    /// The commands, in order.
+    /// Returns the commands, in order.
     #[must_use]
     pub fn commands(&self, subject: &Subject<'_>) -> Script {
         self.act().commands(subject).into()
     }
 
-    /// The command that takes it back, where there is one.
+    /// Returns the command that reverts it, if there is one.
     #[must_use]
     pub fn undo(&self) -> Option<Command> {
         self.act().undo()
     }
 
-    /// The guest after it was done, and the nodes it changes or adds: what the promise is checked against.
+    /// Returns the guest after the change, and the nodes that it changes or adds, so that the promise can be
+    /// checked.
     #[must_use]
     pub fn apply<'a>(&self, subject: &Subject<'a>, fleet: &Fleet) -> (Subject<'a>, Vec<Node>) {
         let mut after = subject.clone();
@@ -262,45 +265,45 @@ impl Action {
 }
 
 impl Action {
-    /// The number of candidate nodes after the change, of which [`Remedy::then_fits`] counts those that fit: another
-    /// selector may ask for another architecture, and a node may be added.
+    /// Returns the number of candidate nodes after the change, of which [`Remedy::then_fits`] counts those
+    /// that fit: another selector may select another architecture, and a node may be added.
     #[must_use]
     pub(crate) fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet) -> usize {
         let (after, changed) = self.apply(subject, fleet);
         let added = changed.iter().filter(|node| fleet.find(&node.name).is_none()).count();
-        // Wherever it starts again, it is no target for itself.
+        // The node on which it starts is no target.
         let starts = matches!((&subject.stage, &after.stage), (Stage::Migration(_), Stage::Start(_)));
         (neighbours(&after, fleet).count() + added).saturating_sub(usize::from(starts))
     }
 }
 
-/// Why a well-known remedy does not help.
+/// The reason why a well-known remedy does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WhyNot {
     /// KubeVirt refuses to migrate the guest, for this reason.
     NotMigratable(String),
-    /// Nodes fit, and libvirt refused: neither labels nor cordons are the cause.
+    /// Nodes fit, but libvirt refused: neither labels nor cordons are the cause.
     LibvirtRefused,
-    /// Why [`Uncordon`] does not help.
+    /// The reason why [`Uncordon`] does not help.
     Uncordon(NoUncordon),
-    /// Why [`Restart`] does not help.
+    /// The reason why [`Restart`] does not help.
     Restart(NoRestart),
-    /// Why [`UseModel`] does not help.
+    /// The reason why [`UseModel`] does not help.
     Model(NoModel),
-    /// Why [`AddLabels`] does not help.
+    /// The reason why [`AddLabels`] does not help.
     Labels(NoLabels),
-    /// Why [`RemoveLabels`] does not help.
+    /// The reason why [`RemoveLabels`] does not help.
     Removal(NoRemoval),
-    /// Why [`DropStale`] does not help.
+    /// The reason why [`DropStale`] does not help.
     Drop(NoDrop),
 }
 
-/// There is no node that a remedy could free for a guest.
+/// A cluster without a node that a remedy could make fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoNode {
-    /// There is one of its architecture: the one that it runs on, or may start on.
+    /// Whether there is one node of the guest's architecture: the one that it runs on, or may start on.
     pub is_alone: bool,
-    /// There are nodes of another architecture.
+    /// Whether there are nodes of another architecture.
     pub has_others: bool,
 }
 
@@ -318,44 +321,45 @@ impl NoNode {
 pub struct NotHelping {
     /// Which.
     pub id: RemedyId,
-    /// Why not.
+    /// The reason.
     pub why: WhyNot,
 }
 
-/// A remedy that helps or does not by where the guest starts.
+/// A remedy that helps or not depending on the node where the guest starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByLuck {
     /// Which.
     pub id: RemedyId,
-    /// The fewest and the most nodes it could go to afterwards.
+    /// The smallest and the largest number of targets afterwards.
     pub then_fits: (usize, usize),
-    /// Started on these it could go nowhere.
+    /// The start nodes that leave no target.
     pub stuck_on: Vec<String>,
 }
 
-/// What helps a guest that has too few nodes, by outage and risk; nothing in brief.
+/// Returns the remedies for a guest that has too few nodes, by interruption and risk; none in a brief
+/// judgement.
 pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     match judgement.effort.depth {
         Depth::Brief => Vec::new(),
-        // Nodes would fit, and no migration would begin.
+        // Nodes would fit, but KubeVirt would start no migration.
         Depth::Full if judgement.subject.not_migratable.is_some() => Vec::new(),
         Depth::Full => ALL.iter().filter_map(|spec| judgement.within(|| (spec.offer)(judgement))).collect(),
     }
 }
 
-/// What makes libvirt's refusal void, where it leaves the guest somewhere to go.
+/// Returns the remedy for libvirt's refusal, if it leaves the guest a target.
 pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
-    // What KubeVirt refuses to migrate goes nowhere after a restart either.
+    // A guest that KubeVirt refuses to migrate cannot migrate after a restart either.
     let is_migratable = judgement.subject.not_migratable.is_none();
     let Some(refused) = judgement.subject.refused.as_ref().filter(|_| is_migratable) else { return Vec::new() };
-    // A guest that had features too many gets those of its new QEMU. What its target lacked, that lacks still.
+    // A guest with extra features gets those of its new QEMU. A target that lacked features still lacks them.
     let found = judgement.within(|| {
         if refused.missing.is_empty() { restart::cures(judgement, 1) } else { use_model::after_refusal(judgement) }
     });
     found.into_iter().collect()
 }
 
-/// What makes sure that libvirt takes the guest on every node that fits, at least on as many as now.
+/// Returns the remedy with which libvirt accepts the guest on every fitting node, at least on as many as now.
 pub(super) fn against_doubt(judgement: &Judgement<'_, '_>, sound: usize) -> Vec<Remedy> {
     match judgement.effort.depth {
         Depth::Brief => Vec::new(),
@@ -363,7 +367,7 @@ pub(super) fn against_doubt(judgement: &Judgement<'_, '_>, sound: usize) -> Vec<
     }
 }
 
-/// What leaves more nodes to go to wherever the guest starts.
+/// Returns the remedy that leaves more targets from every start node.
 pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     let is_full = judgement.effort.depth == Depth::Full;
     let Some(start) = judgement.subject.restart.as_ref().filter(|_| is_full) else { return Vec::new() };
@@ -374,7 +378,7 @@ pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     found.into_iter().collect()
 }
 
-/// The well-known remedies that are known not to help.
+/// Returns the well-known remedies that are known not to help.
 pub(super) fn not_helping(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) -> Vec<NotHelping> {
     let is_offered = |word: &str| offered.iter().any(|remedy| remedy.action.id().as_str() == word);
     if let Some(refused) = &judgement.subject.not_migratable {
@@ -397,8 +401,8 @@ pub(super) fn not_helping(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) ->
     }
 }
 
-/// What leaves a guest as it is that KubeVirt refuses to migrate. Of some reasons a start elsewhere, or a node's host-model label, may
-/// make an end: of these nothing is said.
+/// Returns the remedies that do not help a guest that KubeVirt refuses to migrate. For some reasons another
+/// start node, or a node's host-model label, may help: those remedies are not listed.
 fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
     use RemedyId::{AddLabels, DropStale, RemoveLabels, Restart, Uncordon, UseModel};
     let ids: &[RemedyId] = match refused.reason.as_str() {
@@ -409,7 +413,7 @@ fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
     ids.iter().map(|&id| NotHelping { id, why: WhyNot::NotMigratable(refused.reason.clone()) }).collect()
 }
 
-/// What helps or does not by where the guest starts.
+/// Returns the remedies that help or not depending on the start node.
 pub(super) fn by_luck(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) -> Vec<ByLuck> {
     let is_offered = |luck: &ByLuck| offered.iter().any(|remedy| remedy.action.id() == luck.id);
     match judgement.assessment.outcome {
@@ -427,8 +431,9 @@ pub(super) fn by_luck(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) -> Vec
     }
 }
 
-/// Takes out what would end a guest that runs and is not known to start again, or to be any better off then, because of its volumes
-/// or of pods that decide where it starts; the numbers of the others are those that its volumes leave.
+/// Removes remedies that would stop a running guest which is not known to start again, or to be better off
+/// then, because of its volumes or of rules about pods. Limits the numbers of the other remedies to the nodes
+/// that its volumes leave.
 pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remedy>) {
     let Judgement { subject, fleet, .. } = judgement;
     let is_plain = subject.volumes.is_empty() && subject.unplaced.is_empty() && subject.pod_rules.is_empty();
@@ -447,7 +452,7 @@ pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec
         if known == starts {
             return true;
         }
-        // Where it starts, it is one less to go to.
+        // The start node is no target.
         let most = known.count().saturating_sub(1);
         remedy.then_fits = (remedy.then_fits.0.min(most), remedy.then_fits.1.min(most));
         let leaves = !known.is_empty() && own.is_some_and(|own| !known.contains(own));
@@ -455,7 +460,7 @@ pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec
     });
 }
 
-/// The nodes that an action changes: these, edited.
+/// Returns the nodes with these names, edited.
 fn edit<'n>(fleet: &Fleet, names: impl IntoIterator<Item = &'n String>, change: impl Fn(&mut Node)) -> Vec<Node> {
     let mut nodes: Vec<Node> =
         names.into_iter().filter_map(|name| fleet.find(name)).map(|node| fleet.node(node)).collect();
@@ -463,7 +468,7 @@ fn edit<'n>(fleet: &Fleet, names: impl IntoIterator<Item = &'n String>, change: 
     nodes
 }
 
-/// Takes keys out of what a guest asks for.
+/// Removes keys from the guest's selector.
 fn drop_keys(subject: &mut Subject<'_>, fleet: &Fleet, keys: &[String]) {
     let dropped: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
     subject.placement.selector.retain(|(key, _)| !dropped.contains(&**key));
@@ -486,16 +491,17 @@ fn replace_key(subject: &mut Subject<'_>, family: Family, key: String) {
     subject.placement.selector.insert(key, "true");
 }
 
-/// Commands, in order.
+/// The commands of a remedy, in order.
 type Commands = Result<Vec<Command>, Invalid>;
 
-/// `kubectl label node NODE`.
+/// Starts the command `kubectl label node NODE`.
 fn label_node(node: &str) -> Result<Command, Invalid> {
     Ok(Command::kubectl(["label", "node"]).arg(Name::new(node)?))
 }
 
-/// Commands that change the labels of a node, behind the one that keeps the labeller off it. Where `skip-node` is set already the
-/// labeller is off: its presence counts, not its value, and kubectl would refuse to set another.
+/// Puts the command that stops the labeller before commands that change the labels of a node. If `skip-node`
+/// is already set, the labeller is stopped: its presence counts, not its value, and kubectl would refuse to
+/// set another.
 fn frozen<const N: usize>(node: &str, is_frozen: bool, change: [Command; N]) -> Commands {
     let mut out = Vec::new();
     if !is_frozen {
@@ -507,18 +513,18 @@ fn frozen<const N: usize>(node: &str, is_frozen: bool, change: [Command; N]) -> 
     Ok(out)
 }
 
-/// The command that lets the labeller back.
+/// Returns the command that lets the labeller run again.
 fn end_skip_node(node: &str) -> Result<Command, Invalid> {
     let annotate = Command::kubectl(["annotate", "node"]).arg(Name::new(node)?);
     Ok(annotate.arg(LabelKey::new(label::SKIP_NODE)?.removed()))
 }
 
-/// A command about the guest: its name and namespace behind it.
+/// Adds the guest's name and namespace to a command.
 fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid> {
     Ok(command.arg(Name::new(&subject.name)?).namespace(Namespace::new(&subject.namespace)?))
 }
 
-/// The commands that start a guest again.
+/// Returns the commands that restart a guest.
 fn restart_commands(subject: &Subject<'_>) -> Commands {
     Ok(vec![match subject.template {
         Some(Template::VirtualMachine) if subject.is_running() && subject.anew == Anew::Restart => {
@@ -535,7 +541,7 @@ fn restart_commands(subject: &Subject<'_>) -> Commands {
             return Ok(vec![stop, gone, start.args(["--type", "merge", "-p"]).arg(once)]);
         }
         Some(Template::VirtualMachine) => Command::remark(["it counts from its next start on".into()]),
-        // A dump may have been cleaned of owners, and hold no VM.
+        // A dump may have been stripped of owners, and contain no VM.
         None => {
             let (name, namespace) = (Name::new(&subject.name)?, Namespace::new(&subject.namespace)?);
             let of = [name.into(), "-n".into(), namespace.into()].into_iter();
@@ -549,8 +555,8 @@ fn restart_commands(subject: &Subject<'_>) -> Commands {
     }])
 }
 
-/// The commands that change the template of a guest, below its spec, and start a VM's guest again where the change takes that;
-/// where there is no template, what is to be done `by_hand`.
+/// Returns the commands that change the template of a guest, below its spec, and restart a VM's guest if the
+/// change requires it; without a template, the `by_hand` remark.
 fn change_template(
     subject: &Subject<'_>,
     below: &[&'static str],
@@ -567,7 +573,7 @@ fn change_template(
     and_anew(patch, template, outage, subject)
 }
 
-/// A change of a template, and what brings it to the guests that there are.
+/// Adds to a change of a template the commands that apply it to the existing guests.
 fn and_anew(patch: Command, template: Template, outage: Outage, subject: &Subject<'_>) -> Commands {
     Ok(match template {
         Template::VirtualMachine if outage == Outage::Restart && subject.is_running() => {
@@ -578,8 +584,8 @@ fn and_anew(patch: Command, template: Template, outage: Outage, subject: &Subjec
     })
 }
 
-/// The commands that take CPU features out of the template of a guest, or give them another policy. They do nothing to a list
-/// that is another by then.
+/// Returns the commands that remove CPU features from the template of a guest, or set another policy for them.
+/// They fail without effect if the list was changed meanwhile.
 fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Option<&'static str>) -> Commands {
     const LIST: [&str; 3] = ["domain", "cpu", "features"];
     let names = features
@@ -602,7 +608,7 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
         Json::Object(fields)
     };
     let mut operations: Vec<Json> = Vec::new();
-    // From the last one on, so that each is still at its place.
+    // Last first, so that each feature is still at its index.
     for (feature, name) in features.iter().zip(names).rev() {
         operations.push(operation("test", feature.at, &["name"], Some(name)));
         operations.push(match policy {
@@ -615,7 +621,7 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
     and_anew(patch, template, Outage::Restart, subject)
 }
 
-/// What is to be done where an instancetype or a preference sets what is to be changed.
+/// Returns the remark for a setting that an instancetype or a preference has.
 fn name_another(named: &TypeReference) -> Commands {
     let kind = match named.what() {
         "preference" => "name another preference in spec.preference of the VM:",

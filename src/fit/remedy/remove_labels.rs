@@ -1,6 +1,8 @@
-//! Take host-model labels off the node it runs on, under `skip-node`, so that its first migration asks for less.
+//! Remedy: remove host-model labels from the guest's node, under `skip-node`, so that its first migration
+//! selects less.
 //!
-//! Only for a guest that never migrated, and only where labels drifted or libvirt provides its CPU: elsewhere libvirt may refuse.
+//! Offered only for a guest that never migrated, and only if labels drifted or libvirt provides its CPU:
+//! elsewhere libvirt may refuse.
 
 use std::collections::BTreeSet;
 
@@ -25,38 +27,39 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |judgement| why_not(judgement).map(WhyNot::Removal),
 };
 
-/// Take labels off a node.
+/// The removal of labels from a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveLabels {
     /// The node.
     pub node: String,
     /// The label keys.
     pub keys: Vec<String>,
-    /// Whether `skip-node` is set there already.
+    /// Whether `skip-node` is already set there.
     pub is_frozen: bool,
-    /// What speaks for the nodes that it could go to then: `Provided` where libvirt takes its CPU on each of them, `TakesCpu`
-    /// where on some.
+    /// The evidence for the nodes that become targets: `Provided` if libvirt accepts the guest's CPU on each
+    /// of them, `TakesCpu` if on some.
     pub backing: Backing,
 }
 
-/// Why no label that is taken off helps.
+/// The reason why removing labels does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoRemoval {
-    /// What its target is asked for was inherited: a node's labels change nothing of it.
+    /// The entries of its target were inherited: labels of a node do not change them.
     Inherited,
-    /// It is no host-model guest: nothing it asks for is copied from a node's host model.
+    /// The guest does not use host-model: none of its entries is copied from a node's host model.
     NotHostModel {
         /// Its CPU mode.
         mode: CpuMode,
     },
-    /// It is to start, and nothing it asks for is that a label be absent.
+    /// The guest is to start, and no condition requires a label to be absent.
     NothingTooMuch,
-    /// Each node that lacks a CPU label is other hardware by its labels: libvirt may refuse.
+    /// Each node that lacks a CPU label is different hardware by its labels: libvirt may refuse.
     OtherHardware {
         /// The nearest node.
         node: String,
     },
-    /// Each node that lacks a CPU label does not provide its CPU, as the libvirt of the nearest says.
+    /// Each node that lacks a CPU label does not provide the guest's CPU; the libvirt of the nearest reports
+    /// so.
     LibvirtRefuses {
         /// The nearest node.
         node: String,
@@ -76,7 +79,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     };
     let lacks = |node: NodeIndex| (node, judgement.lookup.missing(node));
     let mut nodes: Vec<(NodeIndex, Vec<(String, String)>)> = match judgement.subject.asked() {
-        // Who is taken there is not seen by what the node lacks.
+        // With answers of libvirt, missing labels do not limit the nodes that may take the guest.
         Some(_) => judgement.others().map(lacks).collect(),
         None => judgement.curable().map(|(node, near)| (node, near.missing.clone())).collect(),
     };
@@ -108,8 +111,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     })
 }
 
-/// Whether a node that is no longer asked for these entries may take the guest: its libvirt provides the CPU, or labels drifted and
-/// libvirt does not say that it lacks what the guest has.
+/// Whether a node may take the guest if these entries are no longer selected: its libvirt provides the CPU, or
+/// its labels drifted and libvirt does not report that it lacks a feature of the guest.
 fn may_take(judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> bool {
     let (subject, name) = (judgement.subject, judgement.fleet.name(node));
     let asked = subject.asked();
@@ -126,7 +129,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
     let subject = judgement.subject;
     match &subject.stage {
         Stage::Migration(migration) if migration.inherited => Some(NoRemoval::Inherited),
-        // What the guest itself asks for comes from no label of its node.
+        // A feature that the guest itself requires does not come from a label of its node.
         Stage::Migration(migration) if migration.unasked.is_some() => None,
         Stage::Migration(_) if subject.mode != CpuMode::HostModel => {
             Some(NoRemoval::NotHostModel { mode: subject.mode.clone() })
@@ -160,7 +163,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
     }
 }
 
-/// How many sets of labels are tried.
+/// Maximum number of label sets that are tried.
 const TRIES: usize = 8;
 
 impl Act for RemoveLabels {

@@ -1,4 +1,5 @@
-//! Let the labeller work again on a node whose labels are frozen (`skip-node`) and poorer than those of its like.
+//! Remedy: let the labeller update a node again whose labels are frozen (`skip-node`) and fewer than those of
+//! its class.
 //!
 //! Mirrors `skipNodeLabelling` of KubeVirt's node-labeller: the annotation's presence counts, not its value.
 
@@ -19,14 +20,14 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Take `skip-node` off a node.
+/// The removal of `skip-node` from a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveSkipNode {
     /// The node.
     pub node: String,
-    /// The annotation's value, which does not count.
+    /// The annotation's value, which has no effect.
     pub value: String,
-    /// A node of the same kind, whose labels it should get.
+    /// A node of the same class, whose labels the node should get.
     pub like: String,
 }
 

@@ -1,7 +1,7 @@
-//! Take the clock of a node that takes no guests out of the choice, under `skip-node`, and start again.
+//! Remedy: exclude the TSC frequency of a node that takes no guests, under `skip-node`, and restart.
 //!
-//! Mirrors `LowestTSCFrequencyOnCluster` of KubeVirt's `topology/hinter.go`: the lowest frequency of the fleet is
-//! written into `status.topologyHints` once, when the VMI is created.
+//! Mirrors `LowestTSCFrequencyOnCluster` of KubeVirt's `topology/hinter.go`: the lowest frequency of the fleet
+//! is written into `status.topologyHints` once, when the VMI is created.
 
 use super::restart::anew;
 use super::{
@@ -25,14 +25,14 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Take the frequency label off a node.
+/// The removal of the frequency label from a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveTscLabel {
     /// The node.
     pub node: String,
-    /// The frequency the guest then gets, Hz.
+    /// The TSC frequency that the guest gets then, in Hz.
     pub frequency: i64,
-    /// Whether `skip-node` is set there already.
+    /// Whether `skip-node` is already set there.
     pub is_frozen: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Restart as it is: selectors inherited from earlier migrations end with the VMI.
+//! Remedy: restart without other changes. Selectors inherited from earlier migrations end with the VMI.
 
 use super::{Act, ByLuck, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, restart_commands};
 use crate::fit::fleet::Fleet;
@@ -15,35 +15,36 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |judgement| why_not(judgement).map(WhyNot::Restart),
 };
 
-/// Restart the guest.
+/// A restart of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart;
 
-/// Why a restart does not help.
+/// The reason why a restart does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoRestart {
-    /// No node takes it at its start: it would stay down.
+    /// No node takes the guest at its start: it would stay down.
     StartsNowhere,
-    /// Wherever it starts, no more nodes are left to migrate to than now.
+    /// No start node leaves more migration targets than the guest has now.
     NoMore {
-        /// How many at most.
+        /// Largest number of targets that a start node leaves.
         most: usize,
     },
-    /// Libvirt refuses its CPU on these nodes, which fit by labels: they do not tell where it could go afterwards.
+    /// Libvirt refuses the guest's CPU on these nodes, which fit by labels: labels do not predict the targets
+    /// after a restart.
     LibvirtRefuses {
         /// The nodes, by name.
         nodes: Vec<String>,
     },
 }
 
-/// Whether labels say where the guest could go after a restart as it is. Where libvirt refuses it on nodes that fit by labels,
-/// they do not: it would have the CPU of the node that it starts on, and be refused again.
+/// Whether labels predict the targets after a restart without other changes. If libvirt refuses the guest on
+/// nodes that fit by labels, they do not: it would have the CPU of its start node, and be refused again.
 #[must_use]
 pub(crate) fn labels_tell_after_restart(judgement: &Judgement<'_, '_>) -> bool {
     judgement.refused_targets.is_empty()
 }
 
-/// How it would start again, where it runs and labels say where it could go then.
+/// Returns the start after a restart, if the guest runs and labels predict its targets then.
 fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
     let runs = judgement.is_migration() && judgement.subject.is_running() && labels_tell_after_restart(judgement);
     judgement.subject.restart.as_ref().filter(|_| runs)
@@ -68,7 +69,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     }
 }
 
-/// Where it starts decides: some starts leave it a node to go to, some do not.
+/// Returns the restart if it depends on the start node whether the guest has a target afterwards.
 pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Option<ByLuck> {
     let start = start(judgement)?;
     let (then_fits, fitting) = judgement.outlook(start);
@@ -80,7 +81,7 @@ pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Option<ByLuck> {
     Some(ByLuck { id: RemedyId::Restart, then_fits, stuck_on })
 }
 
-/// The guest is started again: it is where its start placement lets it be.
+/// Restarts the guest: it becomes one that is to start with its start placement.
 pub(super) fn anew(subject: &mut Subject<'_>) {
     let after_start = subject.restart.as_ref().map(|start| start.after_start);
     if let Some(start) = &subject.restart {
@@ -101,8 +102,8 @@ impl Act for Restart {
         restart_commands(subject)
     }
 
-    /// A guest without a named model gets the CPU of the node where it starts, and is as bound as it was; so may be one that
-    /// gets again what libvirt refuses.
+    /// Returns the risk that the guest is bound again: without a named model it gets the CPU of its start
+    /// node, and with one it may get the CPU that libvirt refuses.
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
         let is_refused = || {
             let asked = subject.asked();

@@ -1,4 +1,4 @@
-//! A remedy is tried before it is offered: on the nodes it changes, with all others as they are.
+//! The trial of a remedy before it is offered: on the nodes that it changes, with all others unchanged.
 
 use super::{Action, Remedy, labels_tell_after_restart};
 use crate::fit::assess::{StartGroup, start_groups};
@@ -11,7 +11,7 @@ use crate::fit::outcome::{Impact, Outcome};
 use crate::fit::placement::Placement;
 use crate::fit::subject::{Stage, Start, Subject};
 
-/// The more, the worse; `None` where it is not known.
+/// Returns the severity; higher is worse. `None` if it is not known.
 fn badness(outcome: &Outcome) -> Option<usize> {
     match outcome {
         Outcome::Fits => Some(0),
@@ -20,24 +20,24 @@ fn badness(outcome: &Outcome) -> Option<usize> {
     }
 }
 
-/// The fewest and the most targets, over the places where a guest may start.
+/// Returns the smallest and the largest number of targets over all start nodes.
 fn range(groups: &[StartGroup]) -> Option<(usize, usize)> {
     Some((groups.iter().map(StartGroup::fewest).min()?, groups.iter().map(StartGroup::most).max()?))
 }
 
 impl Judgement<'_, '_> {
-    /// Whether it has no node to be on next. Where it starts is not the trouble of a guest that starts; where it could
-    /// go from there is.
+    /// Whether no node takes the guest next: true for a migration, and for a start that no node takes; false
+    /// for a guest that can start but has too few migration targets.
     pub(in crate::fit) fn needs_a_node(&self) -> bool {
         self.is_migration() || self.passes.fitting.is_empty()
     }
 
-    /// How many targets make it better off: one target is no cure for a guest that has one.
+    /// Returns the number of targets that counts as an improvement: 2 for a fragile guest, else 1.
     pub(super) fn enough(&self) -> usize {
         if self.assessment.outcome.impact() == Some(Impact::Fragile) { 2 } else { 1 }
     }
 
-    /// Targets after a start, fewest and most; and where it may start.
+    /// Returns the smallest and the largest number of targets after a start, and the start nodes.
     pub(super) fn outlook(&self, start: &Start<'_>) -> ((usize, usize), Bits) {
         let mut fitting = self.fleet.look_up(&start.placement).passes().fitting;
         if let Some(failing) = self.subject.failing(&start.placement, self.fleet) {
@@ -47,8 +47,8 @@ impl Judgement<'_, '_> {
         (range(&groups).unwrap_or_default(), fitting)
     }
 
-    /// The targets it has after a start again, fewest and most, where that is certain to cure: every start leaves it so
-    /// many, or at least it gets off a cordoned source.
+    /// Returns the smallest and the largest number of targets after a restart, if it is certain to help: every
+    /// start leaves at least `enough`, or the guest leaves a cordoned source.
     pub(super) fn restart_cures(&self, start: &Start<'_>, enough: usize) -> Option<(usize, usize)> {
         let (range, fitting) = self.outlook(start);
         if fitting.is_empty() {
@@ -58,7 +58,8 @@ impl Judgement<'_, '_> {
         (range.0 >= enough || leaves).then_some(range)
     }
 
-    /// How many nodes fit once an action is done, judged on the nodes it changes and all others as they are.
+    /// Counts the nodes that fit after an action, judged on the nodes that it changes and all others
+    /// unchanged.
     pub(super) fn fitting_after(&self, action: &Action) -> usize {
         let (after, changed) = action.apply(self.subject, self.fleet);
         let mut unchanged = after.fitting(self.fleet);
@@ -69,7 +70,7 @@ impl Judgement<'_, '_> {
         unchanged.count() + after.fitting(&Fleet::new(others)).count()
     }
 
-    /// A remedy, if more nodes fit once it is done. A guest that can start, and has too few nodes to go to from there, must be
+    /// Returns a remedy if more nodes fit afterwards. A guest that can start but has too few targets must be
     /// better off.
     pub(super) fn if_more_fit(&self, action: impl Into<Action>) -> Option<Remedy> {
         let action = action.into();
@@ -80,7 +81,7 @@ impl Judgement<'_, '_> {
         (count > self.passes.fitting.count()).then_some(Remedy { action, then_fits: (count, count) })
     }
 
-    /// A remedy, if the guest is better off once it is done: judged again, on the nodes as they are then.
+    /// Returns a remedy if the guest is better off afterwards, judged again on the changed nodes.
     pub(super) fn tried(&self, action: impl Into<Action>) -> Option<Remedy> {
         let action = action.into();
         let (after, changed) = action.apply(self.subject, self.fleet);
@@ -99,8 +100,8 @@ impl Judgement<'_, '_> {
         Some(Remedy { action, then_fits })
     }
 
-    /// The nodes that a trial depends on: those that are changed, those that the guest may be on, and the one that it leaves. What it
-    /// asks for after a start is more than at the start, so that no other node can be one to go to.
+    /// Returns the nodes that a trial depends on: the changed ones, those that the guest may be on, and its
+    /// source. The selector after a start is stricter than at the start, so no other node can become a target.
     fn trial_fleet(&self, after: &Subject<'_>, changed: Vec<Node>) -> Fleet {
         let anywhere = Placement { node_name: None, ..after.placement.borrowed() };
         let mut nodes = self.fleet.look_up(&anywhere).passes().fitting;
@@ -109,7 +110,8 @@ impl Judgement<'_, '_> {
         Fleet::new(nodes.iter().map(|node| self.fleet.node(node)).chain(changed).collect())
     }
 
-    /// The nodes of `nodes` on which the change leaves the guest better off, for a guest that can start already.
+    /// Keeps the nodes of `nodes` on which the change makes the guest better off, if the guest can already
+    /// start.
     pub(super) fn where_it_helps(&self, nodes: Vec<String>, done_to: impl Fn(String) -> Action) -> Vec<String> {
         const TRIED: usize = 8;
         if self.needs_a_node() {
@@ -119,13 +121,13 @@ impl Judgement<'_, '_> {
         nodes.into_iter().take(TRIED).filter(helps).collect()
     }
 
-    /// What a restart with a changed guest leaves: a guest that cannot start gets `nodes` nodes to start on; one that
-    /// runs must have somewhere to go from where it starts.
+    /// Returns the range of targets after a restart of the changed guest, if it helps: `nodes` start nodes for
+    /// a guest that cannot start; a running guest must have enough targets from its start nodes.
     pub(super) fn after_change(&self, action: &Action, nodes: usize, enough: usize) -> Option<(usize, usize)> {
         if !self.is_migration() {
             return Some((nodes, nodes));
         }
-        // It is a restart with the CPU that it has: what libvirt refuses now it refuses then.
+        // The restarted guest keeps the CPU that libvirt refuses.
         if !labels_tell_after_restart(self) {
             return None;
         }

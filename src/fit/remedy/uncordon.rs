@@ -1,4 +1,4 @@
-//! Uncordon a node on which all else fits.
+//! Remedy: uncordon a node that otherwise fits.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit};
 use crate::fit::command::{Command, Name};
@@ -17,14 +17,14 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |judgement| why_not(judgement).map(WhyNot::Uncordon),
 };
 
-/// Uncordon one of these nodes.
+/// The uncordon of one of these nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uncordon {
     /// The nodes, by name.
     pub nodes: Vec<String>,
 }
 
-/// Why an uncordon does not help.
+/// The reason why an uncordon does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoUncordon {
     /// No node is cordoned.
@@ -33,16 +33,16 @@ pub enum NoUncordon {
     NotTheCause(Cordoned),
 }
 
-/// All cordoned nodes, by why the cordon there is not the cause. Each node stands in one of the lists, by name.
+/// All cordoned nodes, grouped by why the cordon is not the cause. Each node is in one group, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cordoned {
-    /// The node the guest runs on: it is no target for itself.
+    /// The node that the guest runs on, which is no target.
     pub source: Option<String>,
-    /// More than the cordon keeps the guest off.
+    /// The nodes that are excluded by more than the cordon.
     pub more: Vec<String>,
-    /// The guest tolerates the cordon.
+    /// The nodes whose cordon the guest tolerates.
     pub tolerated: Vec<String>,
-    /// They are of another architecture than the guest.
+    /// The nodes of another architecture.
     pub other_architecture: Vec<String>,
 }
 
@@ -74,13 +74,14 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoUncordon> {
     if found == Cordoned::default() {
         return Some(NoUncordon::NoneCordoned);
     }
-    // Where a guest that starts could go from there, a cordon may well be the cause.
+    // A cordon may limit the targets of a guest that can start.
     let may_be_the_cause = !found.more.is_empty() && !judgement.needs_a_node();
     (!may_be_the_cause).then_some(NoUncordon::NotTheCause(found))
 }
 
 impl Act for Uncordon {
-    /// Labels say nothing of whether a node has the CPU that such a guest took from its own.
+    /// Returns the risk for a host-passthrough guest: no label states whether a node has the CPU of its
+    /// source.
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
         let keeps_cpu = subject.mode == CpuMode::HostPassthrough && subject.source().is_some();
         keeps_cpu.then_some("it keeps the CPU of its node: libvirt may refuse it there")

@@ -1,5 +1,5 @@
-//! Upgrade KubeVirt to the release that mends the cause: the labeller of KubeVirt 1.5.0 to 1.5.2 writes capability labels without a value
-//! and its virt-controller asks for `true`; 1.5.3 writes `true`.
+//! Remedy: upgrade KubeVirt to the release that fixes the cause: the labeller of KubeVirt 1.5.0 to 1.5.2
+//! writes capability labels without a value, and its virt-controller selects `true`; 1.5.3 writes `true`.
 //!
 //! Mirrors `prepareLabels` of `node_labeller.go` and `nodeselectorrenderer.go` of these releases.
 
@@ -20,12 +20,12 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Upgrade KubeVirt to this release, or a later one.
+/// An upgrade of KubeVirt to this release or a later one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeKubeVirt {
     /// The release.
     pub to: &'static str,
-    /// The capability labels that get their value.
+    /// The capability labels that get a value then.
     pub keys: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Give it a named model that runs on more nodes; takes effect at the next start.
+//! Remedy: set a named model that runs on more nodes, which takes effect at the next start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,70 +23,73 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |judgement| why_not(judgement).map(WhyNot::Model),
 };
 
-/// Set a named model.
+/// The choice of a named model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UseModel {
     /// The model.
     pub model: String,
-    /// The nodes on which it is usable and the guest may run, cordons and taints aside.
+    /// The nodes on which it is usable and the guest may run, ignoring cordons and taints.
     pub nodes: Vec<String>,
     /// Other models of its family that are usable on all of them.
     pub also: Vec<String>,
-    /// The nodes whose libvirt lists the model as usable. The libvirt of the others was not asked.
+    /// The nodes whose libvirt lists the model as usable. The libvirt of the other nodes was not asked.
     pub listed: Vec<String>,
-    /// The model that runs on more of them by labels, and is not offered, for libvirt says otherwise.
+    /// The model that runs on more nodes by labels, and that is not offered because libvirt contradicts them.
     pub instead_of: Option<NotUsable>,
 }
 
-/// A model that nodes are labelled with, and that the libvirt of some of them does not list as usable.
+/// A model in the labels of nodes, some of whose libvirts do not list it as usable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotUsable {
     /// The model.
     pub model: String,
-    /// These nodes, by name, each with the features in the way, where its libvirt names them.
+    /// The nodes, by name, each with the features that prevent its use, if its libvirt names them.
     pub nodes: Vec<(String, Vec<String>)>,
 }
 
-/// Why no named model helps.
+/// The reason why no named model helps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoModel {
-    /// Whatever its model, these entries keep it off the nearest node.
+    /// These entries exclude the nearest node with any model.
     StillLacks {
         /// The nearest node.
         node: String,
-        /// What it would still lack.
+        /// The entries that it lacks.
         missing: Vec<(String, String)>,
-        /// The missing labels that the node has with another value, and that value.
+        /// For the missing labels whose key the node has: the node's value.
         has: BTreeMap<String, String>,
     },
-    /// There is no node to go to.
+    /// There is no node to migrate to or start on.
     NoNode(NoNode),
-    /// With any named model too few nodes are left, though at its start none lacks a label.
+    /// Too few nodes are left with any named model, although no candidate lacks a label at the start.
     NoMore {
-        /// How many are left to migrate to, at most, wherever it starts; `None` where no node takes it.
+        /// Largest number of targets over all start nodes; `None` if no node takes the guest.
         most: Option<usize>,
     },
-    /// No current model of its vendor is usable on enough of the nodes it may run on.
+    /// No current model of its vendor is usable on enough of the nodes that the guest may run on.
     NoneShared {
-        /// One for a guest that no node takes at its start, else two.
+        /// The number required: one for a guest that no node takes at its start, else two.
         at_least: usize,
     },
-    /// None is usable on two of them, as their libvirt says; by labels this one would be.
+    /// No model is usable on two nodes according to their libvirt; by labels this one would be.
     NotUsable(NotUsable),
-    /// The same, where libvirt says so of features: on these nodes it does not provide what a guest with this model has.
+    /// No model is usable on two nodes: on these nodes libvirt does not provide features of a guest with this
+    /// model, the best by labels.
     NotProvided(NotUsable),
-    /// It has the one that runs on the most nodes by labels, and libvirt there does not list that as usable.
+    /// The guest has the model that runs on the most nodes by labels, and libvirt there does not list it as
+    /// usable.
     HasNotUsable(NotUsable),
-    /// It has the one that runs on the most nodes by labels, and libvirt on these refuses the CPU that it has.
+    /// The guest has the model that runs on the most nodes by labels, and libvirt on these nodes refuses its
+    /// current CPU.
     HasRefused {
-        /// That model.
+        /// The model.
         model: String,
         /// The nodes, by name.
         nodes: Vec<String>,
     },
-    /// It has the one that runs on the most nodes.
+    /// The guest has the model that runs on the most nodes.
     HasIt {
-        /// That model.
+        /// The model.
         model: String,
     },
 }
@@ -101,23 +104,24 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     })
 }
 
-/// Whether the guest is to start, and no node takes it: then one node to start on makes it better off.
+/// Whether the guest is to start and no node takes it: one start node is an improvement then.
 fn starts_nowhere(judgement: &Judgement<'_, '_>) -> bool {
     !judgement.is_migration() && judgement.passes.fitting.is_empty()
 }
 
-/// How many nodes a model has to be usable on to be a common one.
+/// Returns the number of nodes on which a common model must be usable.
 fn at_least(judgement: &Judgement<'_, '_>) -> usize {
     if starts_nowhere(judgement) { 1 } else { 2 }
 }
 
-/// A common model that leaves at least `enough` nodes to go to, wherever the guest starts.
+/// Returns a common model that leaves at least `enough` targets from every start node.
 pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Remedy> {
     offer_where(judgement, |start| Some(judgement.outlook(start).0).filter(|(fewest, _)| *fewest >= enough))
 }
 
-/// A common model for a guest that libvirt refused, which has none of what libvirt missed: libvirt itself says of each node that it
-/// can run the whole model. Of the features of nested virtualization it says no more than that they are there.
+/// Returns a common model for a guest that libvirt refused, without the features that libvirt missed: libvirt
+/// itself states for each node that it can run the whole model. For the features of nested virtualization it
+/// states only their presence.
 pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let start = judgement.subject.restart.as_ref()?;
     let is_nested = |key: &str| [label::VMX, label::SVM].iter().any(|name| label::name(key) == *name);
@@ -126,7 +130,7 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if nested { None } else { cures(judgement, 1) }
 }
 
-/// The common model of the most nodes, where a start with it is found to help.
+/// Returns the common model of the most nodes if a start with it helps.
 fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Option<(usize, usize)>) -> Option<Remedy> {
     let start = judgement.subject.restart.as_ref()?;
     if is_of_instancetype(judgement.subject) {
@@ -146,24 +150,24 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     Some(Remedy::new(UseModel { model, nodes, also, listed, instead_of }, then_fits))
 }
 
-/// The best model by labels alone, and where a guest with it may start.
+/// Returns the best model by labels alone, and the nodes where a guest with it may start.
 fn best_by_labels(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
     judgement.subject.asked.as_ref()?;
     let open = |model: &str| open(judgement, start, model);
     let (model, _) = models::most_common(judgement.fleet, &vendors(judgement), at_least(judgement), open)?;
-    // A node that does not have the vendor's label takes it as well.
+    // Nodes without the vendor's label take the guest as well.
     let open = open(&model);
     Some((model, open))
 }
 
-/// The best model by labels, where the libvirt of nodes does not list it as usable.
+/// Returns the best model by labels if the libvirt of a node does not list it as usable.
 fn not_usable(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NotUsable> {
     let (model, open) = best_by_labels(judgement, start)?;
     let nodes = refusing(judgement, &model, &open);
     (!nodes.is_empty()).then_some(NotUsable { model, nodes })
 }
 
-/// Why libvirt speaks against the best model by labels; `None` where it does not.
+/// Returns the reason why libvirt contradicts the best model by labels; `None` if it does not.
 fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
     let (model, open) = best_by_labels(judgement, start)?;
     let has_it = start.mode == CpuMode::Named(model.clone());
@@ -182,7 +186,8 @@ fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<No
     (!nodes.is_empty()).then_some(NoModel::NotProvided(NotUsable { model, nodes }))
 }
 
-/// The nodes of `nodes` whose libvirt refuses the guest's present CPU, which is that of this model, by name.
+/// Returns the nodes of `nodes`, by name, whose libvirt refuses the guest's current CPU, if that has this
+/// model.
 fn refused_with(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
     let Some(asked) = judgement.subject.asked() else { return Vec::new() };
     let has_it = start.mode == CpuMode::Named(model.to_owned())
@@ -191,7 +196,8 @@ fn refused_with(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, n
     refused.collect()
 }
 
-/// The nodes of `nodes` whose libvirt does not list a model as usable, by name, with the features that make it unusable.
+/// Returns the nodes of `nodes` whose libvirt does not list a model as usable, by name, with the features that
+/// prevent its use.
 fn refusing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<(String, Vec<String>)> {
     let refusing = |node: String| {
         let blockers = judgement.subject.host(&node)?.unusable(model)?.to_vec();
@@ -203,8 +209,8 @@ fn refusing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<(St
     judgement.names(nodes).into_iter().filter_map(refusing).collect()
 }
 
-/// The nodes of `nodes` whose libvirt misses a feature that a guest with this model has: it is one of the model, which libvirt
-/// does not list as usable, or the guest asks for it beside. By name, each with these features.
+/// Returns the nodes of `nodes` whose libvirt misses a feature of a guest with this model: one of a model that
+/// is not listed as usable, or one that the guest requires in addition. By name, each with these features.
 fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<(String, Vec<String>)> {
     let Some(asked) = judgement.subject.asked() else { return Vec::new() };
     let of_model = models::features(model).unwrap_or_default();
@@ -220,7 +226,8 @@ fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes:
     judgement.names(nodes).into_iter().filter_map(of_node).collect()
 }
 
-/// Whether the model has a feature that libvirt missed when it refused the guest, on one of these nodes or on one that is not known.
+/// Whether the model has a feature that libvirt missed when it refused the guest on one of these nodes, or on
+/// an unknown node.
 fn missed_last(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> bool {
     let Some(refused) = judgement.subject.refused.as_ref().filter(|refused| !refused.missing.is_empty()) else {
         return false;
@@ -233,7 +240,7 @@ fn missed_last(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> bool
     refused.missing.iter().any(|name| features.contains(name.as_str()))
 }
 
-/// Whether the guest's CPU model is that of an instancetype: KubeVirt refuses a VM with another one in its template.
+/// Whether an instancetype sets the guest's CPU model: KubeVirt refuses a VM with another one in its template.
 fn is_of_instancetype(subject: &Subject<'_>) -> bool {
     subject.authors.mode.as_ref().is_some_and(|asked| matches!(asked.author, Author::Instancetype(_)))
 }
@@ -250,7 +257,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
     }
 }
 
-/// Whether the guest would be no better off if no CPU model were asked for at all.
+/// Returns a reason if the guest would be no better off without any CPU model.
 fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
     let mut free = start.with_model("any");
     free.placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
@@ -269,17 +276,18 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
     Some(NoNode::of(judgement).map_or(NoModel::NoMore { most }, NoModel::NoNode))
 }
 
-/// The nodes that a guest with this model may run on, cordons and taints aside; none where KubeVirt withholds the model, whose
-/// labels are about to go.
+/// Returns the nodes that a guest with this model may run on, ignoring cordons and taints; none if KubeVirt
+/// withholds the model, whose labels will disappear.
 fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
-    // What is found out from here on is not used.
+    // The result is not used after the deadline.
     if judgement.effort.is_enough() || judgement.subject.withheld.contains(model) {
         return Bits::none(judgement.fleet.len());
     }
     judgement.fleet.look_up(&start.with_model(model).placement).passes().placement
 }
 
-/// The same, if libvirt on none of them refuses: a guest that starts with a model may start on any node labelled with it.
+/// Returns the nodes of [`open`] if libvirt refuses on none of them: a guest with a named model may start on
+/// any node with its label.
 fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     let nodes = open(judgement, start, model);
     let is_usable = refusing(judgement, model, &nodes).is_empty()
@@ -289,13 +297,13 @@ fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits
     if is_usable { nodes } else { Bits::none(judgement.fleet.len()) }
 }
 
-/// The best model that the most nodes can run, of those the guest may run on at all.
+/// Returns the best model that the most nodes can run, among the nodes that the guest may run on.
 fn common_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
     let usable = |model: &str| usable(judgement, start, model);
     models::most_common(judgement.fleet, &vendors(judgement), at_least(judgement), usable)
 }
 
-/// Other models of the family that run on all of these nodes, the best first.
+/// Returns other models of the family that run on all these nodes, best first.
 fn usable_as_well(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
     let Some(node) = nodes.iter().next() else { return Vec::new() };
     let is_on_all = |other: &str| usable(judgement, start, other).count_common(nodes) == nodes.count();
@@ -303,7 +311,7 @@ fn usable_as_well(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str,
     models::of_same_family(model, &of_node).into_iter().filter(|other| is_on_all(other)).map(str::to_owned).collect()
 }
 
-/// The vendors whose models are candidates: that of the node it runs on, else all.
+/// Returns the vendors whose models are candidates: that of the guest's node, else all.
 fn vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
     let fleet = judgement.fleet;
     let running = judgement.subject.running.as_ref().and_then(|running| fleet.find(&running.node));

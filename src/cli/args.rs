@@ -48,7 +48,8 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// List every guest, worst first: which can migrate nowhere, which a restart of the kubelet would fail, and why
     Audit(AuditArgs),
-    /// Predict what a drain of a node does to its guests, and the fewest changes that free them: exit 1 if one is stuck or shut down
+    /// Predict what a drain of a node does to its guests, and the fewest changes that free them: exit 1 if one is stuck
+    /// or shut down
     Drain(DrainArgs),
     /// Recommend a CPU model for each kind of hardware: which nodes can run it, which cannot, and why
     Recommend(RecommendArgs),
@@ -87,8 +88,8 @@ pub struct WorldArgs {
         )
     )]
     pub snapshot: Vec<DumpSource>,
-    /// Policies of kind CPUPolicy, judged as if they were applied to the cluster or dump (a policy of the same name is replaced):
-    /// file, folder or -; without any policy, the built-in one warns and never denies
+    /// Policies of kind CPUPolicy, judged as if they were applied to the cluster or dump (a policy of the same name is
+    /// replaced): file, folder or -; without any policy, the built-in one warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<DumpSource>,
     /// The release of KubeVirt whose rules apply, if the KubeVirt resource names none
@@ -97,11 +98,11 @@ pub struct WorldArgs {
 }
 
 impl WorldArgs {
-    /// Refuses a command line that reads standard input twice: the second reading would find it empty.
+    /// Refuses a command line that reads standard input twice: the second read would find it empty.
     ///
     /// # Errors
     ///
-    /// `-` is given more than once, `files` included.
+    /// Returns an error if `-` is given more than once, `files` included.
     pub(crate) fn stdin_once(&self, files: &[DumpSource]) -> anyhow::Result<()> {
         let asked =
             self.snapshot.iter().chain(&self.policy).chain(files).filter(|source| **source == DumpSource::Stdin);
@@ -149,7 +150,8 @@ pub struct ServeArgs {
     /// Publish changes of the cluster within this time as one, milliseconds
     #[arg(long, value_name = "MILLISECONDS", default_value = "20", value_parser = values::milliseconds, hide = true)]
     pub publish_after: Duration,
-    /// Answer reviews with 503 if the API server sent nothing for this time, because the watched state is too old, seconds
+    /// Answer reviews with 503 if the API server sent nothing for this time, because the watched state is too old,
+    /// seconds
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = values::seconds)]
     pub stale_after: Duration,
     /// At shutdown, how long to answer new reviews, until load balancers stop sending them, seconds
@@ -281,7 +283,8 @@ pub struct DrainArgs {
     /// Print tables without their first line
     #[arg(long)]
     pub no_headers: bool,
-    /// How to print: table, wide (every guest), json, yaml, or name (guests that cannot leave, have one target left or are shut down)
+    /// How to print: table, wide (every guest), json, yaml, or name (guests that cannot leave, have one target left or
+    /// are shut down)
     #[arg(short, long, value_enum, default_value_t = DrainOutput::Table)]
     pub output: DrainOutput,
     /// What libvirt says.
@@ -313,7 +316,8 @@ pub struct DiffArgs {
     /// The new dump; without it, the live cluster
     #[arg(value_name = "NEW")]
     pub new: Option<DumpSource>,
-    /// Policies of kind CPUPolicy, judged as if they were applied on both sides (a policy of the same name is replaced): file or folder
+    /// Policies of kind CPUPolicy, judged as if they were applied on both sides (a policy of the same name is
+    /// replaced): file or folder
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<DumpSource>,
     /// The release of KubeVirt whose rules apply, if a KubeVirt resource names none
@@ -328,7 +332,7 @@ pub struct DiffArgs {
 }
 
 impl DiffArgs {
-    /// What the old side is judged by, and the new one.
+    /// Returns the input of the old side and that of the new one.
     #[must_use]
     pub fn worlds(&self) -> [WorldArgs; 2] {
         [Some(&self.old), self.new.as_ref()].map(|source| WorldArgs {
@@ -360,8 +364,8 @@ pub struct RecommendArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// Recommend for the nodes with these labels (zone=a,tier in (db,web),!spot), split by hardware, instead of those of the
-    /// policies; may be repeated
+    /// Recommend for the nodes with these labels (zone=a,tier in (db,web),!spot), split by hardware, instead of those
+    /// of the policies; may be repeated
     #[arg(short = 'l', long, visible_alias = "selector", value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
     pub node_selector: Vec<LabelSelector>,
     /// Show the result with the nodes of this file added: file, folder or -
@@ -379,8 +383,8 @@ pub struct RecommendArgs {
     /// Print tables without their first line
     #[arg(long)]
     pub no_headers: bool,
-    /// How to print: table, wide (every model), json, yaml (one CPUPolicy for each pool; it warns, and changes and denies nothing),
-    /// or name (of these policies)
+    /// How to print: table, wide (every model), json, yaml (one CPUPolicy for each pool; it warns, and changes and
+    /// denies nothing), or name (of these policies)
     #[arg(short, long, value_enum, default_value_t = RecommendOutput::Table)]
     pub output: RecommendOutput,
 }

@@ -18,12 +18,12 @@ use crate::page::Page;
 use crate::say::plural;
 use crate::world::World;
 
-/// What `--fail-on` makes of it: the exit code.
+/// The result of `--fail-on`, as the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audited {
     /// No guest is in that state or a worse one.
     Passed,
-    /// At least one is.
+    /// At least one guest is.
     Failed,
 }
 
@@ -33,12 +33,12 @@ struct AuditPage<'r> {
     summary: Summary,
     /// The nodes of each policy, and the models that they can run.
     policies: Vec<PolicyNodes>,
-    /// Where libvirt gave no answer about the guests that run; left out where it was not asked.
+    /// The missing answers of libvirt about running guests; omitted if it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     libvirt: Option<Unanswered>,
 }
 
-/// How many guests are in which state; each stands in the worst one.
+/// Numbers of guests by state; each is counted in its worst one.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
@@ -84,22 +84,22 @@ impl Summary {
     }
 }
 
-/// Which guests are audited.
+/// The guests to audit.
 #[derive(Clone, Debug)]
 pub(crate) struct WantedGuests<'a> {
     scope: TargetScope<'a>,
-    /// Those that the arguments name, by namespace and name; `None` where they name none.
+    /// The guests named by the arguments, by namespace and name; `None` if the arguments name none.
     guests: Option<BTreeSet<(String, String)>>,
-    /// What is asked for by name and is not there, a line each.
+    /// The requested names that do not exist, a line each.
     pub missing: Vec<String>,
 }
 
 impl<'a> WantedGuests<'a> {
-    /// Those of this namespace, or of all; those that are named are looked for in `home`.
+    /// Selects the guests of this namespace, or of all; named guests are looked up in `home`.
     ///
     /// # Errors
     ///
-    /// The arguments name no guests, or names stand beside `-A` or `-l`.
+    /// Returns an error if the arguments name no guests, or combine names with `-A` or `-l`.
     pub(crate) fn of(args: &'a AuditArgs, only: Option<&'a str>, home: &str, world: &World) -> anyhow::Result<Self> {
         let scope = TargetScope { namespace: only, selector: args.list.selector.as_ref() };
         let mut out = Self { scope, guests: None, missing: Vec::new() };
@@ -122,11 +122,11 @@ impl<'a> WantedGuests<'a> {
         Ok(out)
     }
 
-    /// Whether a guest is one of them.
+    /// Whether a guest is selected.
     #[must_use]
     pub(crate) fn holds(&self, world: &World, namespace: &str, name: &str) -> bool {
         let is_named = |guests: &BTreeSet<_>| guests.contains(&(namespace.to_owned(), name.to_owned()));
-        // The labels of guests that are listed by their type were compared already.
+        // The labels of guests listed by type were compared already.
         self.guests.as_ref().map_or_else(|| self.scope.holds(world, namespace, name), is_named)
     }
 }
@@ -156,7 +156,7 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
 ///
 /// # Errors
 ///
-/// It cannot be written as JSON or YAML, or `--fail-on` is given and there is no guest that could fail.
+/// Returns an error if writing JSON or YAML fails, or if `--fail-on` is given and there is no guest that could fail.
 pub(crate) fn run(
     args: &AuditArgs,
     wanted: &WantedGuests<'_>,
@@ -208,7 +208,7 @@ pub(crate) fn run(
     Ok(if failed { Audited::Failed } else { Audited::Passed })
 }
 
-/// Why there is no guest.
+/// Returns why there is no guest.
 fn nobody(world: &World, only: Option<&str>, is_selected: bool) -> String {
     let nowhere = || only.and_then(|name| gate::no_namespace(world, name));
     let none = || {
@@ -218,7 +218,7 @@ fn nobody(world: &World, only: Option<&str>, is_selected: bool) -> String {
     gate::without_kubevirt(world).map(str::to_owned).or_else(nowhere).unwrap_or_else(none)
 }
 
-/// The same; of a dump without any guest, whether it holds all that it should.
+/// Returns why there is no guest; for a dump without any guest, checks whether it is complete.
 fn nobody_in_dump(world: &World, only: Option<&str>, is_selected: bool) -> String {
     let nobody = nobody(world, only, is_selected);
     let cluster = &world.cluster;
@@ -235,7 +235,7 @@ fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: &[Po
     let mut cells = if args.list.no_headers { Vec::new() } else { vec![head(wide)] };
     cells.extend(rows.iter().map(|row| line(row, wide)));
     page.listing(&cells);
-    // Who asks for no headers reads rows.
+    // `--no-headers` means that a program reads the rows.
     if args.list.no_headers {
         return;
     }
@@ -285,7 +285,7 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     out
 }
 
-/// What is said of the next start, without an end that was said of now: the nodes that are cordoned are the same.
+/// Removes from the text about the next start an end that the text about now contains too: cordoned nodes are the same.
 fn unless_said<'w>(next: &'w str, now: &str) -> &'w str {
     match next.rsplit_once("; ") {
         Some((head, end)) if now.contains(end) => head,
@@ -293,20 +293,20 @@ fn unless_said<'w>(next: &'w str, now: &str) -> &'w str {
     }
 }
 
-/// To how many of how many nodes it could go: `2/6`, or `0-2/6` by the node it starts on; `no-start` where it could not start.
+/// Returns migration targets of judged nodes: `2/6`, or `0-2/6` over the start nodes; `no-start` if it could not start.
 fn places(stand: &StandRow) -> String {
     let Span { min, max } = stand.targets;
     match stand.start_nodes {
         _ if stand.verdict == "unknown" => "unknown".to_owned(),
         None => format!("{min}/{}", stand.judged),
         Some(0) => "no-start".to_owned(),
-        // One of the nodes that were judged is the one it starts on.
+        // One of the judged nodes is the start node.
         Some(_) if min == max => format!("{min}/{}", stand.judged.saturating_sub(1)),
         Some(_) => format!("{min}-{max}/{}", stand.judged.saturating_sub(1)),
     }
 }
 
-/// `fpu,vme,+3`: a cell without blanks, and `-` where there is none.
+/// Returns a cell without blanks, `fpu,vme,+3`; `-` for none.
 fn stale(features: &[String]) -> String {
     const MOST: usize = 3;
     let more = features.len().checked_sub(MOST).filter(|more| *more > 0).map(|more| format!("+{more}"));
@@ -314,7 +314,7 @@ fn stale(features: &[String]) -> String {
     if cell.is_empty() { "-".to_owned() } else { cell }
 }
 
-/// `6 guests: 1 in danger on its own node, 2 can migrate nowhere, 3 well`.
+/// Returns `6 guests: 1 in danger on the own node, 2 can migrate nowhere, 3 well`.
 fn totals(summary: &Summary) -> String {
     let Summary { guests, own_node, unschedulable, pinned, fragile, fits, unknown, .. } = summary;
     let parts = [
@@ -328,7 +328,7 @@ fn totals(summary: &Summary) -> String {
     format!("{guests} {}: {}", plural::number(*guests, "guest", "guests"), counted(&parts))
 }
 
-/// `At next start: 1 could start nowhere, 2 may start on a node without a migration target, 3 well`.
+/// Returns `At next start: 1 could start nowhere, 2 may start on a node without a migration target, 3 well`.
 fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
     let Tally { fragile, pinned, unschedulable, .. } = summary.at_next_start;
     let unknown = rows.iter().filter(|row| row.at_next_start.verdict == "unknown").count();
@@ -343,7 +343,7 @@ fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
     format!("At next start: {}", counted(&parts))
 }
 
-/// Says by which facts a next start is judged; `None` if libvirt was not asked.
+/// Returns a note about the facts by which a next start is judged; `None` if libvirt was not asked.
 fn next_by_libvirt(world: &World) -> Option<String> {
     let cluster = &world.cluster;
     if cluster.libvirt.is_empty() {
@@ -369,7 +369,7 @@ fn counted(parts: &[(&usize, &str)]) -> String {
     parts.join(", ")
 }
 
-/// What the policies would say if a person asked for everything now, and at each guest's next start.
+/// Returns the answers of the policies to a request for every guest, now and at its next start.
 fn ruled(rows: &[AuditRow], summary: &Summary) -> Vec<String> {
     let names = |is: &dyn Fn(&AuditRow) -> bool| {
         let names: Vec<&str> = rows.iter().filter(|row| is(row)).map(|row| row.guest.as_str()).collect();

@@ -20,7 +20,7 @@ const AUTHORITY: &str = "ca.pem";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
-/// A pair that ends within this time is made again: it would not outlive a day's work.
+/// Minimum remaining validity: a pair that expires earlier is created again, because it would not last a day.
 const TOO_SHORT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Arguments of `cpufit certs`.
@@ -56,12 +56,12 @@ fn dns_name(text: &str) -> Result<DnsName<'static>, String> {
     DnsName::try_from(text.to_owned()).map_err(|_| "not a DNS name (wildcards are not supported)".to_owned())
 }
 
-/// Makes the files unless valid ones are there, and says where they are and until when they hold.
+/// Creates the files unless valid ones exist, and prints their paths and expiry.
 ///
 /// # Errors
 ///
-/// When the folder holds files that are not a pair made here, or a valid pair for other names, unless `--force`
-/// was given; when certificates cannot be made or files not be written.
+/// Returns an error if the folder holds files that were not created here, or a valid pair for other names, unless
+/// `--force` was given; or if certificates cannot be created or files not written.
 pub(crate) fn run(args: &CertsArgs, page: &mut Page) -> anyhow::Result<()> {
     let CertsArgs { out, .. } = args;
     let (outcome, until) = match make(args, SystemTime::now())? {
@@ -76,18 +76,18 @@ pub(crate) fn run(args: &CertsArgs, page: &mut Page) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Written {
-    /// There was none, or it was to be replaced.
+    /// There was no pair, or it had to be replaced.
     Made { until: SystemTime },
-    /// There was one of ours that had ended or was about to.
+    /// There was a pair created here that had expired or was about to.
     Renewed { until: SystemTime },
-    /// There is a valid one.
+    /// There is a valid pair.
     Kept { until: SystemTime },
 }
 
-/// What stands in the folder.
+/// The content of the folder.
 enum FolderState {
     Nothing,
     Ours(Inspected),
@@ -120,7 +120,7 @@ fn make(args: &CertsArgs, now: SystemTime) -> anyhow::Result<Written> {
     let authority = Authority::new("cpufit development authority", validity)?;
     let pair = authority.issue(&names, validity)?;
     fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
-    // The certificate last: who waits for it finds its key and authority in place.
+    // The certificate is written last: a program that waits for it finds its key and authority.
     write(&out.join(AUTHORITY), authority.certificate_pem(), Audience::Everyone)?;
     write(&out.join(KEY), &pair.key_pem, Audience::Owner)?;
     write(&out.join(CERTIFICATE), &pair.certificate_pem, Audience::Everyone)?;
@@ -152,7 +152,7 @@ fn standing(folder: &Path) -> FolderState {
     }
 }
 
-/// Who may read a file.
+/// The readers of a file.
 #[derive(Clone, Copy)]
 enum Audience {
     Everyone,
@@ -169,14 +169,14 @@ impl Audience {
     }
 }
 
-/// Writes beside the file and renames, so that no reader ever sees half of it.
+/// Writes a temporary file and renames it, so that readers never see a partial file.
 fn write(path: &Path, text: &str, audience: Audience) -> anyhow::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".new-{}", std::process::id()));
     let beside = PathBuf::from(beside);
     let written = write_new(&beside, text, audience).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
-        // Best effort: the error that is reported is the first one.
+        // Best effort: the first error is reported.
         let _ = fs::remove_file(&beside);
     }
     written.with_context(|| format!("writing {}", path.display()))

@@ -32,15 +32,15 @@ use crate::say::plural;
 use crate::snapshot::{self, DumpSource, Item};
 use crate::world::{World, is_policy};
 
-/// Why an object of a foreign kind has no verdict.
+/// The message about an object of another kind.
 const NOT_JUDGED: &str = "not a kind that is judged";
 
-/// What became of the objects: the exit code.
+/// The result, as the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
     /// All would be admitted, and none is in a state of `--fail-on`.
     Admitted,
-    /// At least one would be denied, or is.
+    /// At least one would be denied, or is in such a state.
     Denied,
 }
 
@@ -49,7 +49,7 @@ struct CheckResults {
     results: Vec<ResultRow>,
 }
 
-/// An object's head, read before anything else of it.
+/// The head of an object, parsed before the rest.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Head {
@@ -65,7 +65,7 @@ struct HeadMeta {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// Whether an object has the labels that are asked for; a review has none of its own.
+/// Whether an object has the selected labels; a review has no labels of its own.
 #[must_use]
 pub(crate) fn is_selected(item: &Item, selector: Option<&LabelSelector>) -> bool {
     let Some(selector) = selector else { return true };
@@ -77,7 +77,7 @@ pub(crate) fn is_selected(item: &Item, selector: Option<&LabelSelector>) -> bool
 ///
 /// # Errors
 ///
-/// An input cannot be read or judged; the error names file, document and field.
+/// Returns the file, document and field of an input that cannot be read or judged.
 pub fn run(
     args: &CheckArgs,
     files: &[DumpSource],
@@ -119,7 +119,7 @@ pub fn run(
     if args.output == CheckOutput::Review {
         let denied = responses.iter().any(|(_, denied)| *denied);
         for (json, _) in responses {
-            // The page puts the cluster's names in again.
+            // The page replaces KubeVirt's own names by the cluster's again.
             let json = world.cluster.domain.exchanged(&json);
             page.json_line(&serde_json::from_slice::<&RawValue>(&json)?)?;
         }
@@ -163,7 +163,8 @@ pub fn run(
     Ok(checked)
 }
 
-/// Refuses guests of namespaces that are not there, and are not among the manifests either: whose policies govern them is not known.
+/// Refuses guests of namespaces that do not exist and are not among the manifests: the policies that govern them are
+/// not known.
 fn gone(world: &World, rows: &[ResultRow]) -> anyhow::Result<()> {
     let comes = |name: &str| rows.iter().any(|row| row.kind == "Namespace" && row.name == name);
     for row in rows.iter().filter(|row| row.skipped.is_none() && !comes(&row.namespace)) {
@@ -178,11 +179,11 @@ fn gone(world: &World, rows: &[ResultRow]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The objects of files, judged as `check` prints them.
+/// Judges the objects of files as `check` prints them.
 ///
 /// # Errors
 ///
-/// An input cannot be read or judged.
+/// Returns an error if an input cannot be read or judged.
 pub fn rows(files: &[DumpSource], world: &World, namespace: &Namespace) -> anyhow::Result<Vec<ResultRow>> {
     let survey = Survey::of(world);
     let mut rows = Vec::new();
@@ -226,7 +227,8 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
                 stranger(origin, &object.pod().with_context(|| item.place.to_string())?, world)
             }
             (None, _) => {
-                // An eviction, an edit of a node or of KubeVirt's configuration: the warnings are about other guests.
+                // An eviction, or an edit of a node or of KubeVirt's configuration: the warnings are about other
+                // guests.
                 let answer = review::answer(&ReviewContext::new(world), Stage::Validate, &request);
                 let warnings =
                     answer.with_context(|| item.place.to_string())?.decision.warnings_in(&world.cluster.domain);
@@ -250,11 +252,11 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
     })
 }
 
-/// What the mutating webhook would change in the object, or in the object of the review.
+/// Returns the changes of the mutating webhook to the object, or to the object of the review.
 ///
 /// # Errors
 ///
-/// It is malformed.
+/// Returns an error if the object is malformed.
 pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Vec<PatchOperation>> {
     let text = item.json.get();
     Ok(if item.kind == "AdmissionReview" {
@@ -275,11 +277,11 @@ pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Vec<PatchOperation
     })
 }
 
-/// The object, or the review with the object in it, as it leaves the mutating webhook.
+/// Returns the object, or the review with its object, as it leaves the mutating webhook.
 ///
 /// # Errors
 ///
-/// The patch does not go with it.
+/// Returns an error if the patch does not apply.
 pub fn patched(item: Item, patch: &[PatchOperation]) -> anyhow::Result<Item> {
     if patch.is_empty() {
         return Ok(item);
@@ -289,7 +291,7 @@ pub fn patched(item: Item, patch: &[PatchOperation]) -> anyhow::Result<Item> {
     Ok(Item { json: RawValue::from_string(json)?, ..item })
 }
 
-/// The object itself: of a review, the one it asks about.
+/// Returns the object; for a review, its object.
 fn object_of(item: &Item) -> anyhow::Result<Value> {
     let mut whole: Value = serde_json::from_str(item.json.get())?;
     Ok(if item.kind == "AdmissionReview" { whole["request"]["object"].take() } else { whole })
@@ -303,7 +305,7 @@ fn group(item: &Item) -> &str {
     item.api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// A pod that is no launcher: nothing is said about it, but which nodes take it is known.
+/// Returns the result for a pod that is no launcher: no findings, but the nodes that take it.
 fn stranger(origin: ResultOrigin, pod: &Pod<'_>, world: &World) -> ResultRow {
     let fleet = &world.cluster.fleet;
     let fitting = fleet.look_up(&placement::of_pod(pod)).passes().fitting;
@@ -313,17 +315,17 @@ fn stranger(origin: ResultOrigin, pod: &Pod<'_>, world: &World) -> ResultRow {
     row
 }
 
-/// A manifest judged as if a person created it.
+/// Judges a manifest as if a person created it.
 ///
 /// # Errors
 ///
-/// It is malformed.
+/// Returns an error if it is malformed.
 pub fn judged<'a>(world: &World, item: &'a Item) -> Result<Option<Evaluation<'a>>, snapshot::Error> {
     let Some(manifest) = Manifest::read(group(item), &item.kind, &item)? else { return Ok(None) };
     Ok(judge::judge(world, &manifest, &UserName::from(""), Depth::Full))
 }
 
-/// The response to a review, and whether it denies.
+/// Returns the response to a review, and whether it denies.
 fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
     if item.kind != "AdmissionReview" {
         bail!("{}: a {} is no AdmissionReview; -o review answers reviews only", item.place, item.kind);
@@ -362,7 +364,7 @@ fn people(rows: &[ResultRow], no_headers: bool, page: &mut Page) {
     page.listing(&cells);
     for row in rows {
         row.warnings.iter().for_each(|warning| page.line(format_args!("Warning: {warning}")));
-        // Its line feeds are those between its lines.
+        // Line feeds in the denial separate its lines.
         let denial = row.denial.as_deref().unwrap_or_default().lines().enumerate();
         denial.for_each(|(at, line)| page.line(format_args!("{}{line}", if at == 0 { "Denied: " } else { "" })));
     }

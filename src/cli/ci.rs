@@ -1,4 +1,4 @@
-//! What programs of continuous integration read: JUnit XML, SARIF, annotations of GitHub.
+//! Formats for continuous integration: JUnit XML, SARIF, GitHub annotations.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use super::output::ResultRow;
 use crate::page::Page;
 use crate::snapshot::STDIN;
 
-/// JUnit XML as Jenkins, GitLab and others read it: a suite a file, a case an object.
+/// Prints JUnit XML as Jenkins, GitLab and others read it: a suite for each file, a case for each object.
 pub(crate) fn junit(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
     page.line(r#"<?xml version="1.0" encoding="UTF-8"?>"#);
     let counts = |rows: &[&ResultRow]| {
@@ -60,13 +60,13 @@ pub(crate) fn junit(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
     page.line("</testsuites>");
 }
 
-/// `shop/db #3`: the name, and which object of the file it is.
+/// Returns `shop/db #3`: the name, and the object's index in the file.
 fn object(row: &ResultRow) -> String {
     let name = if row.namespace.is_empty() { row.name.clone() } else { format!("{}/{}", row.namespace, row.name) };
     format!("{name} #{}", row.index)
 }
 
-/// Text of an element or attribute. What XML has no characters for is shown by [`Page`] as it is in tables.
+/// Escapes text of an element or attribute. Characters that XML does not allow are escaped by [`Page`], as in tables.
 fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -83,7 +83,7 @@ fn xml(text: &str) -> String {
     out
 }
 
-/// SARIF 2.1.0, as code scanning reads it: a result for each denial and each finding.
+/// Returns SARIF 2.1.0 for code scanning: a result for each denial and each finding.
 #[must_use]
 pub(crate) fn sarif(rows: &[ResultRow], gate: Gate<'_>) -> Value {
     let mut rules: BTreeMap<&str, &str> = BTreeMap::new();
@@ -137,7 +137,7 @@ fn location(row: &ResultRow) -> Value {
     json!({"physicalLocation": physical, "logicalLocations": logical})
 }
 
-/// A path as a relative reference, or of the scheme `file` where it begins at the root.
+/// Returns a path as a relative reference, or with the scheme `file` if it is absolute.
 fn uri(path: &str) -> String {
     let mut out = if path.starts_with('/') { "file://".to_owned() } else { String::new() };
     for byte in path.bytes() {
@@ -152,7 +152,8 @@ fn uri(path: &str) -> String {
     out
 }
 
-/// Workflow commands of GitHub Actions: an error for each object that fails, a warning for each that is warned about.
+/// Prints workflow commands of GitHub Actions: an error for each failed object, a warning for each object with
+/// warnings.
 pub(crate) fn annotations(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
     for row in rows {
         let (level, text) = match gate.failure(row) {

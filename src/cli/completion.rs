@@ -1,7 +1,8 @@
-//! Completion of a command line: verbs and options by the grammar, names of objects from a list function.
+//! Completion of a command line: verbs and options from the grammar, names of objects from a list function.
 //!
-//! Shells ask with `COMPLETE=SHELL cpufit -- WORDS`, as their scripts do (`clap_complete`'s engine). kubectl asks the program
-//! `kubectl_complete-cpufit` (kubectl's `pkg/cmd/plugin_completion.go`), and reads lines as cobra's `__complete` prints them.
+//! Shells run `COMPLETE=SHELL cpufit -- WORDS` from their scripts (`clap_complete`'s engine). kubectl runs the program
+//! `kubectl_complete-cpufit` (kubectl's `pkg/cmd/plugin_completion.go`), and reads lines in the format of cobra's
+//! `__complete`.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,24 +21,24 @@ use crate::live::connect::ClusterArgs;
 use crate::page::Page;
 use crate::snapshot::DumpSource;
 
-/// The variable by which a script of a shell asks.
+/// The variable that a shell's script sets.
 pub(crate) const VARIABLE: &str = "COMPLETE";
-/// Which word is completed; some shells say it, for others it is the last.
+/// The variable with the index of the completed word; shells that do not set it complete the last word.
 const INDEX: &str = "_CLAP_COMPLETE_INDEX";
-/// cobra's directives: no blank behind the word; no names of files beside the candidates.
+/// Directives of cobra: no blank after the word; no file names in addition to the candidates.
 const NO_SPACE: u8 = 2;
 const NO_FILES: u8 = 4;
-/// The program that kubectl asks.
+/// The program that kubectl runs.
 const FOR_KUBECTL: &str = "#!/bin/sh\n\
     # kubectl asks this program, kubectl_complete-cpufit in the PATH, how to complete `kubectl cpufit`.\n\
     exec kubectl-cpufit __complete -- \"$@\"\n";
 
-/// What names are of.
+/// The kind of names that are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listed {
     /// Namespaces.
     Namespaces,
-    /// Objects of a kind, of the namespace that is asked for.
+    /// Objects of a kind, in the requested namespace.
     Objects(ObjectKind),
     /// `contexts` of the kubeconfig.
     Contexts,
@@ -47,10 +48,10 @@ pub(crate) enum Listed {
     Users,
 }
 
-/// What the words before the one that is completed say.
+/// The arguments before the completed word.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
-    /// Which cluster, in which namespace.
+    /// The cluster and the namespace.
     pub cluster: ClusterArgs,
     /// The dumps to read instead.
     pub snapshot: Vec<DumpSource>,
@@ -58,7 +59,7 @@ pub(crate) struct Given {
     named: Vec<String>,
 }
 
-/// Lists names; none where they cannot be known in a moment.
+/// A function that lists names; it returns none if they cannot be determined quickly.
 pub(crate) type List = dyn Fn(&Given, Listed) -> Vec<String> + Send + Sync;
 
 impl Given {
@@ -78,7 +79,7 @@ impl Given {
         }
     }
 
-    /// The words that go on from `current` where objects of these kinds are named.
+    /// Returns the words that continue `current` where objects of these kinds may be named.
     fn objects(&self, current: &str, kinds: &[ObjectKind], list: &List) -> Vec<String> {
         let names = |kind: ObjectKind| {
             let names = list(self, Listed::Objects(kind)).into_iter();
@@ -108,7 +109,7 @@ impl Given {
     }
 }
 
-/// The grammar, whose names are listed by `list`; `words` are those before the one that is completed.
+/// Returns the grammar with `list` as the source of names; `words` are those before the completed one.
 fn command(words: &[OsString], list: &Arc<List>) -> Command {
     let given = Arc::new(Given::of(words));
     let with = |arg: Arg, words: fn(&Given, &str, &List) -> Vec<String>| {
@@ -143,7 +144,7 @@ fn command(words: &[OsString], list: &Arc<List>) -> Command {
         })
 }
 
-/// The words that begin with the typed text. Names of objects are included only if they are valid names.
+/// Returns the words that begin with the typed text. Names of objects are included only if they are valid names.
 fn candidates(words: Vec<String>, current: &OsStr) -> Vec<CompletionCandidate> {
     let is_name = |word: &str| {
         let name = word.rsplit('/').next().unwrap_or_default();
@@ -153,12 +154,12 @@ fn candidates(words: Vec<String>, current: &OsStr) -> Vec<CompletionCandidate> {
     words.into_iter().filter(|word| begins(word) && is_name(word)).map(CompletionCandidate::new).collect()
 }
 
-/// The answer to a script of a shell, which passes the words behind `--`; the script itself where it passes none. `None` for a
-/// shell that is not known.
+/// Answers a shell's script, which passes the words after `--`; without words, prints the script itself. Returns `None`
+/// for an unknown shell.
 ///
 /// # Errors
 ///
-/// The words cannot be completed.
+/// Returns an error if the words cannot be completed.
 pub(crate) fn answer(
     shell: &str,
     mut words: Vec<OsString>,
@@ -183,11 +184,11 @@ pub(crate) fn answer(
     Ok(Some(()))
 }
 
-/// The script of a shell, or the program that kubectl asks.
+/// Prints the script of a shell, or the program that kubectl runs.
 ///
 /// # Errors
 ///
-/// It cannot be written.
+/// Returns an error if it cannot be written.
 pub(crate) fn script(shell: Shell, page: &mut Page) -> io::Result<()> {
     if shell == Shell::Kubectl {
         page.shell(FOR_KUBECTL.as_bytes());
@@ -199,11 +200,11 @@ pub(crate) fn script(shell: Shell, page: &mut Page) -> io::Result<()> {
     answer(&name, Vec::new(), &nobody, page).map(drop)
 }
 
-/// The answer to kubectl: a candidate a line, a tab and what it is, and a last line with directives.
+/// Answers kubectl: each line has a candidate, a tab and its description; the last line has directives.
 ///
 /// # Errors
 ///
-/// The words cannot be completed.
+/// Returns an error if the words cannot be completed.
 pub(crate) fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page) -> io::Result<()> {
     let mut line = vec![OsString::from("cpufit")];
     line.extend(words.iter().cloned());
@@ -214,13 +215,13 @@ pub(crate) fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page)
     let here = std::env::current_dir().ok();
     let is_empty = line[index].is_empty();
     let mut found = complete(&mut command(&line[..index], list), line, index, here.as_deref())?;
-    // As kubectl: options are offered once a dash is typed.
+    // As in kubectl, options are offered once a dash is typed.
     found.retain(|found| !is_empty || !found.get_value().as_encoded_bytes().starts_with(b"-"));
     let words: Vec<String> = found.iter().map(|found| found.get_value().to_string_lossy().into_owned()).collect();
     for (word, found) in words.iter().zip(&found) {
         let help = found.get_help().map(ToString::to_string).unwrap_or_default();
         let help = help.lines().next().unwrap_or_default();
-        // A tab would be shown as an escape: neither part holds anything that needs one.
+        // `Page::line` would escape the tab; neither part needs escaping.
         page.shell(if help.is_empty() { format!("{word}\n") } else { format!("{word}\t{help}\n") }.as_bytes());
     }
     let is_begun = |word: &String| word.ends_with(['/', '=']);
@@ -250,7 +251,7 @@ mod tests {
         Arc::new(listed)
     }
 
-    /// What kubectl is answered to a line whose last word is completed.
+    /// Returns the candidates for kubectl; the last word of the line is completed.
     fn asked(line: &str) -> Vec<String> {
         let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         let mut page = Page::default();

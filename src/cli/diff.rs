@@ -1,4 +1,4 @@
-//! `cpufit diff`: what changed between two looks at a cluster, and for whom.
+//! `cpufit diff`: the differences between two states of a cluster, and the guests they affect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,17 +20,17 @@ use crate::page::Page;
 use crate::say::plural;
 use crate::world::{World, no_nodes};
 
-/// How many names a line shows, where they are folded.
+/// Number of names in a folded line.
 const SHOWN: usize = 3;
-/// How many nodes a command names.
+/// Number of nodes in a command.
 const NAMED: usize = 8;
 
-/// What the exit code says.
+/// The result, as the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiffResult {
     /// No guest is worse off.
     Well,
-    /// At least one guest is.
+    /// At least one guest is worse off.
     Worse,
     /// The new side is a dump without guests, and the old one has some: whether any is worse off is not known.
     NotCompared,
@@ -40,7 +40,7 @@ pub(crate) enum DiffResult {
 ///
 /// # Errors
 ///
-/// It cannot be written as JSON or YAML, or the new side holds no node: no guest would seem worse off.
+/// Returns an error if writing JSON or YAML fails, or if the new side holds no node: no guest would seem worse off.
 pub(crate) fn run(
     args: &DiffArgs,
     scope: &TargetScope<'_>,
@@ -86,7 +86,7 @@ fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
     }
 }
 
-/// `KubeVirt evictionStrategy: LiveMigrate before, None now: guests …`.
+/// Returns `KubeVirt evictionStrategy: LiveMigrate before, None now: guests …`.
 fn setting(change: &SettingChange) -> String {
     let SettingChange { setting, before, after, means } = change;
     let value = |value: &Option<String>| value.as_deref().unwrap_or("not set").to_owned();
@@ -102,7 +102,7 @@ fn worse_off(count: usize) -> String {
     }
 }
 
-/// Nodes that changed alike, on one line.
+/// Prints nodes with equal changes on one line.
 fn nodes(changes: &[NodeChange], most: usize, page: &mut Page) {
     let mut alike: BTreeMap<String, Vec<&NodeChange>> = BTreeMap::new();
     for change in changes {
@@ -141,7 +141,7 @@ fn what(change: &NodeChange, most: usize) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// Guests to which the same happened for the same reasons, on one line.
+/// Prints guests with equal changes and causes on one line.
 fn guests(found: &Diff, most: usize, page: &mut Page) {
     let mut alike: BTreeMap<(Direction, String), Vec<&str>> = BTreeMap::new();
     let mut add =
@@ -199,7 +199,7 @@ fn happened(change: &GuestChange, gone: &[String], most: usize) -> String {
     }
 }
 
-/// `: cpu-feature amd-stibp, which no node has any more; node-b cordoned`.
+/// Returns `: cpu-feature amd-stibp, which no node has any more; node-b cordoned`.
 fn reasons(change: &GuestChange, gone: &[String], most: usize) -> String {
     let mut by_change: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for cause in &change.because_nodes {
@@ -214,13 +214,13 @@ fn reasons(change: &GuestChange, gone: &[String], most: usize) -> String {
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) }
 }
 
-/// `cpu-feature amd-stibp, which no node has any more`; `None` where it is no label.
+/// Returns `cpu-feature amd-stibp, which no node has any more`; `None` without labels.
 fn because(keys: &[String], gone: &[String], most: usize) -> Option<String> {
     if keys.is_empty() {
         return None;
     }
     let (gone, rest): (Vec<&String>, Vec<&String>) = keys.iter().partition(|key| gone.contains(key));
-    // Labels of the CPU say `true`; which value of another label a guest asks for is not known here.
+    // CPU labels have the value `true`; the required value of another label is not known here.
     let named = |keys: &[&String]| {
         let is_cpu = |key: &&&String| Family::of(key).is_cpu();
         let (of_cpu, others): (Vec<&String>, Vec<&String>) = keys.iter().partition(is_cpu);
@@ -234,7 +234,7 @@ fn because(keys: &[String], gone: &[String], most: usize) -> Option<String> {
     Some(gone.into_iter().chain(rest).collect::<Vec<_>>().join("; "))
 }
 
-/// Settings that may have been forgotten.
+/// Prints settings that may have been left by mistake.
 fn leftovers(found: &Diff, most: usize, page: &mut Page) {
     for (was_before, since) in [(true, "as before"), (false, "since")] {
         let is_meant = |row: &&Frozen| row.was_before == was_before && !row.other_cpu;
@@ -279,7 +279,7 @@ fn leftovers(found: &Diff, most: usize, page: &mut Page) {
     }
 }
 
-/// `virtualmachineinstance.kubevirt.io/db`, or of a VM where it does not run.
+/// Returns `virtualmachineinstance.kubevirt.io/db`, or the title of the VM if the guest does not run.
 fn title(guest: &str, world: &World) -> String {
     let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
     let is_running = world.cluster.vmi(namespace, name).is_some();
@@ -287,7 +287,7 @@ fn title(guest: &str, world: &World) -> String {
     kind.title(name)
 }
 
-/// What to do now, and before the next upgrade.
+/// Prints what to do now, and before the next upgrade.
 fn advice(found: &Diff, new: &World, page: &mut Page) {
     let worse = found.turned(Direction::Worse);
     let (sure, by_luck): (Vec<&ProvedRestart>, Vec<&ProvedRestart>) =
@@ -322,7 +322,7 @@ fn advice(found: &Diff, new: &World, page: &mut Page) {
         .flat_map(|change| &change.because)
         .filter(|key| Family::of(key).is_labeller())
         .collect();
-    // Labels of another CPU would be false of the one that is there now.
+    // Labels of another CPU would be false for the current one.
     let keeps = |node: &&NodeChange| {
         let has_lost = || node.lost.iter().any(|label| because.contains(label));
         node.change == What::Changed && !node.other_cpu && has_lost()
@@ -364,7 +364,7 @@ fn annotate(nodes: &[&str], freeze: Freeze) -> Script {
     command().into()
 }
 
-/// `kubectl cpufit explain vmi/db -n shop`.
+/// Returns `kubectl cpufit explain vmi/db -n shop`.
 fn explain(guest: &str, world: &World) -> Script {
     let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
     let is_there = world.cluster.vmi(namespace, name).is_some_and(|vmi| !migration::has_ended(vmi));
@@ -376,13 +376,13 @@ fn explain(guest: &str, world: &World) -> Script {
     command().into()
 }
 
-/// A guest that runs, as its migration is judged; `None` for one that does not.
+/// Prepares a running guest as its migration; `None` for a guest that does not run.
 fn runs(world: &World, guest: &str) -> Option<Prepared<'static>> {
     let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
     subject::of_running(world.cluster.vmi(namespace, name)?, &world.cluster)
 }
 
-/// What starts it again, as far as a command does.
+/// Returns the commands that restart it, if there are any.
 fn restart(judged: &Prepared<'_>) -> Script {
     Action::from(Restart).commands(&judged.subject)
 }

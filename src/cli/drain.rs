@@ -1,4 +1,4 @@
-//! `cpufit drain`: what a drain of nodes would do to their guests, and the least to do first.
+//! `cpufit drain`: the effect of a drain of nodes on their guests, and the fewest acts to do first.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,20 +19,20 @@ use crate::say::plural::{counted, fold_names, number, or_names};
 use crate::word::Word as _;
 use crate::world::World;
 
-/// What is ahead of the guests: the exit code.
+/// The result, as the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DrainResult {
-    /// All of them leave.
+    /// All guests leave.
     Clear,
-    /// One is stuck, or would be shut down.
+    /// A guest is stuck, or would be shut down.
     Trouble,
 }
 
-/// The nodes that are drained.
+/// Returns the nodes to drain.
 ///
 /// # Errors
 ///
-/// A node is not known, or named twice.
+/// Returns an error if a node is not known, or named twice.
 pub(crate) fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeIndex>> {
     let fleet = &world.cluster.fleet;
     let find = |name: &String| {
@@ -56,7 +56,7 @@ pub(crate) fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeI
     Ok(nodes)
 }
 
-/// The guests on these nodes, and on their way there.
+/// Returns the guests on these nodes, and those on their way there.
 #[must_use]
 pub(crate) fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
     guests_of(world, nodes).cloned().collect()
@@ -66,7 +66,7 @@ pub(crate) fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
 ///
 /// # Errors
 ///
-/// The answer cannot be written as JSON or YAML.
+/// Returns an error if writing JSON or YAML fails.
 pub(crate) fn run(
     args: &DrainArgs,
     world: &World,
@@ -84,14 +84,14 @@ pub(crate) fn run(
     Ok(if drained.has_failed() { DrainResult::Trouble } else { DrainResult::Clear })
 }
 
-/// The nodes with these labels, by name.
+/// Returns the nodes with these labels, by name.
 fn selected(world: &World, selector: &LabelSelector) -> Vec<NodeIndex> {
     let fleet = &world.cluster.fleet;
     let with_labels = pool(selector, fleet);
     fleet.in_name_order().into_iter().filter(|node| with_labels.contains(*node)).collect()
 }
 
-/// The guests that do not simply leave, as kubectl takes them.
+/// Prints the guests that do not simply leave, in kubectl's format.
 fn names(drained: &DrainReport, page: &mut Page) {
     for guest in drained
         .nodes
@@ -132,7 +132,7 @@ fn people(drained: &DrainReport, args: &DrainArgs, page: &mut Page) {
     }
 }
 
-/// The order for several nodes, or who is in the way of one.
+/// Prints the order for several nodes, or the guests that prevent one.
 fn order(drained: &DrainReport, page: &mut Page) {
     const NAMED: usize = 20;
     let DrainReport { order_may_strand, order_assumes, order_tries, stranded, .. } = drained;
@@ -165,7 +165,7 @@ fn order(drained: &DrainReport, page: &mut Page) {
     }
 }
 
-/// `node-a: 12 guests; 8 can leave, 3 have one target left, 1 cannot leave`.
+/// Returns `node-a: 12 guests; 8 can leave, 3 have one target left, 1 cannot leave`.
 fn headline(node: &DrainedNode) -> String {
     let parts = State::ALL.iter().copied().filter_map(|state| {
         let count = node.count(state);
@@ -205,7 +205,7 @@ fn cells(guest: &GuestRow, more: usize) -> Vec<String> {
     vec![guest.guest.clone(), guest.state.as_str().to_owned(), targets, why]
 }
 
-/// Those that need looking at, like ones on one line.
+/// Returns the rows of guests that need attention, equal ones folded into one.
 fn folded(node: &DrainedNode) -> Vec<Vec<String>> {
     let mut alike: Vec<(&GuestRow, usize)> = Vec::new();
     let mut known: HashMap<(State, &Bits, &str), usize> = HashMap::new();
@@ -219,7 +219,7 @@ fn folded(node: &DrainedNode) -> Vec<Vec<String>> {
     alike.into_iter().map(|(guest, more)| cells(guest, more)).collect()
 }
 
-/// What happens in which order, as far as KubeVirt has one.
+/// Prints the steps of a drain, as far as KubeVirt defines their order.
 fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     let at_once = drained.parallel.of_a_node() as usize;
     let (down, moving) = (node.count(State::ShutDown), node.count(State::OneTarget) + node.count(State::CanLeave));
@@ -250,8 +250,8 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     }
 }
 
-/// Nodes that kube-scheduler may choose and libvirt refuses: it goes by labels. Such a migration fails, and one of a drain is tried
-/// again (`handleMigrationBackoff` in virt-controller's `migration.go`).
+/// Prints the nodes that kube-scheduler may choose, because labels fit, and libvirt refuses. Such a migration fails,
+/// and that of a drain is retried (`handleMigrationBackoff` in virt-controller's `migration.go`).
 fn refused(node: &DrainedNode, page: &mut Page) {
     let moving = node.guests.iter().filter(|guest| matches!(guest.state, State::OneTarget | State::CanLeave));
     let refused = moving.filter_map(|guest| guest.libvirt_refuses.as_ref()).filter(|nodes| !nodes.is_empty());
@@ -303,7 +303,7 @@ fn least(drained: &DrainReport, page: &mut Page) {
     }
 }
 
-/// ` by labels; libvirt may refuse shop/db`, for the guests of the nodes where a guest is stuck.
+/// Returns ` by labels; libvirt may refuse shop/db`, for the guests of nodes with a stuck guest; else an empty text.
 fn by_labels(drained: &DrainReport) -> String {
     let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
     let guests = nodes.flat_map(|node| &node.guests).filter(|guest| guest.is_doubtful);
@@ -311,8 +311,8 @@ fn by_labels(drained: &DrainReport) -> String {
     if names.is_empty() { String::new() } else { format!(" by labels; libvirt may refuse {}", fold_names(&names, 3)) }
 }
 
-/// `Least to do: kubectl uncordon node-d (then all 12 can leave)`, or a list where it is more, or an outage: what it costs is said
-/// then. Nothing where there is none.
+/// Prints `Least to do: kubectl uncordon node-d (then all 12 can leave)`; for several commands or an outage, a list
+/// with outage and risk. Prints nothing without acts.
 fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
     match steps {
         [] => {}
@@ -336,7 +336,7 @@ mod tests {
 
     use super::*;
 
-    /// One act with one command is one line, unless it costs something: that stands beside the command then.
+    /// An act with one command and no outage is one line; an outage is printed with the command.
     #[rstest]
     #[case::no_outage(Outage::None, "Least to do: kubectl act (then it can leave)\n")]
     #[case::an_outage(

@@ -1,4 +1,4 @@
-//! `cpufit explain`: why a guest can or cannot start or migrate: every node, what it lacks, the remedies.
+//! `cpufit explain`: why a guest can or cannot start or migrate: every node, the labels it lacks, the remedies.
 
 pub(super) mod libvirt;
 mod nodes;
@@ -48,11 +48,11 @@ struct Explanations {
     results: Vec<ResultRow>,
 }
 
-/// Runs the verb. What is asked for by name and is not there comes back, a line each.
+/// Runs the verb. Returns a line for each requested name that does not exist.
 ///
 /// # Errors
 ///
-/// An input cannot be read, or holds nothing that can be explained.
+/// Returns an error if an input cannot be read, or holds nothing that can be explained.
 pub(crate) fn run(
     args: &ExplainArgs,
     world: &World,
@@ -182,7 +182,7 @@ fn explain_item(
     Ok(case.is_some())
 }
 
-/// The VMIs among what is explained.
+/// Returns the VMIs among the explained objects.
 #[must_use]
 pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -> Vec<Vmi> {
     let scope = TargetScope {
@@ -192,7 +192,7 @@ pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -
     if !args.files.sources().is_empty() {
         return Vec::new();
     }
-    // What is not there is said when it is explained.
+    // Missing objects are reported when they are explained.
     let wanted = find(world, &args.objects, &ObjectKind::EXPLAINED, &scope, &namespace.name).unwrap_or_default();
     let cluster = &world.cluster;
     let of = |FoundTarget { kind, namespace, name }: FoundTarget| match kind {
@@ -204,7 +204,7 @@ pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -
     wanted.into_iter().flatten().filter_map(of).cloned().collect()
 }
 
-/// A guest of the cluster: where it could go if it runs, where it could start if it does not; `None` where it is not there.
+/// Judges a guest of the cluster: its migration if it runs, else its start; `None` if it does not exist.
 pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
     let user = UserName::from("");
@@ -231,7 +231,7 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
         ObjectKind::Migration => {
             cluster.migration(namespace, name).and_then(|vmim| judge(Manifest::Migration(Box::new(vmim.clone()))))
         }
-        // A guest whose launcher waits for a node has not started: its launcher is no migration's target.
+        // A guest with a launcher that waits for a node has not started: its launcher is no migration target.
         ObjectKind::Pod => cluster.guest_of_launcher(namespace, name).and_then(|vmi| {
             if running(&vmi.metadata.name).is_some() {
                 migrate(&vmi.metadata.name)
@@ -243,7 +243,7 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
     }
 }
 
-/// How a VM whose guest runs stands when it is started again; `None` where nothing runs, or it is no VM.
+/// Judges the next start of a VM with a running guest; `None` if it does not run, or is no VM.
 pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
     let vm = cluster.vm(namespace, name).filter(|_| kind == ObjectKind::VirtualMachine)?;
@@ -251,7 +251,8 @@ pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name:
     judge::judge(world, &Manifest::VirtualMachine(Box::new(vm.clone())), &UserName::from(""), Depth::Full)
 }
 
-/// The table of one guest, without what was `said` of it before; what was said of it now.
+/// Prints the table of one guest, without the lines in `said`, which were printed before; returns the lines printed
+/// now.
 pub(crate) fn print(
     case: &Evaluation<'_>,
     survey: &Survey<'_>,
@@ -263,7 +264,7 @@ pub(crate) fn print(
     Explained { case, survey, no_headers, room }.print(said, page)
 }
 
-/// What is printed about one guest.
+/// The data printed about one guest.
 struct Explained<'c, 'w> {
     case: &'c Evaluation<'c>,
     survey: &'c Survey<'w>,
@@ -272,7 +273,7 @@ struct Explained<'c, 'w> {
 }
 
 impl Explained<'_, '_> {
-    /// `said` is what was said of the guest before: it is not repeated.
+    /// Prints everything; `said` are lines already printed about the guest, which are not repeated.
     fn print(&self, said: &[String], page: &mut Page) -> Vec<String> {
         page.line(self.title());
         let facts = self.facts();
@@ -291,7 +292,7 @@ impl Explained<'_, '_> {
         LibvirtWords::of(&self.case.judged.subject, self.fleet())
     }
 
-    /// The first row of a table.
+    /// Returns the header of a table.
     fn head(&self, columns: &[&str]) -> Vec<Vec<String>> {
         let columns = columns.iter().map(ToString::to_string).collect();
         if self.no_headers { Vec::new() } else { vec![columns] }
@@ -330,7 +331,7 @@ impl Explained<'_, '_> {
         format!("{}{on}: {what}    {}", subject.title(), self.state())
     }
 
-    /// One word for how it stands.
+    /// Returns the state as one word.
     fn state(&self) -> &'static str {
         if self.room.is_nowhere() { "NO-ROOM" } else { say::state(&self.case.verdict) }
     }
@@ -369,7 +370,7 @@ impl Explained<'_, '_> {
         out.extend(self.frozen());
         out.extend(self.blocked_by_taint());
         let cordoned: Vec<&str> =
-            // What is tainted as well would not fit without the cordon either.
+            // A node that is also tainted would not fit without the cordon either.
             verdict
                 .blocked
                 .iter()
@@ -388,7 +389,7 @@ impl Explained<'_, '_> {
         out
     }
 
-    /// The nodes that fit, or that the source is the only one that does.
+    /// Returns a line with the nodes that fit, or that only the source does.
     fn fitting_by_labels(&self) -> Option<String> {
         let fitting = self.fleet().names(&self.case.verdict.assessment.fitting);
         if !fitting.is_empty() {
@@ -408,7 +409,7 @@ impl Explained<'_, '_> {
             .filter(|_| self.case.verdict.blocked.is_empty() && self.case.verdict.assessment.nodes_judged > 0)
     }
 
-    /// Entries that no node offers: labels, not machines, are at fault.
+    /// Returns a line about entries that no node has: labels are at fault, not machines.
     fn nowhere(&self) -> Option<String> {
         let subject = &self.case.judged.subject;
         let lacking = |(key, value): &&(std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
@@ -433,7 +434,7 @@ impl Explained<'_, '_> {
         Some(format!("It asks for {}: no node offers {them}{any_more}{source}.{whose}", plural::fold(entries, 8)))
     }
 
-    /// The nodes that lack least, and what.
+    /// Returns a line with the nodes that lack the fewest entries.
     fn nearest(&self) -> Option<String> {
         let least = say::named(&self.case.verdict).next()?;
         let same: Vec<&str> = say::named(&self.case.verdict)
@@ -446,7 +447,7 @@ impl Explained<'_, '_> {
         Some(format!("Nearest: {names} {verb}{only} {lack}."))
     }
 
-    /// The nodes that meet every selector entry and fail the node affinity, and what of it.
+    /// Returns lines about the nodes that match every node selector entry and fail the node affinity.
     fn excluded(&self) -> Vec<String> {
         let mut by_conditions: std::collections::BTreeMap<&[Arc<AffinityRule>], Vec<&str>> =
             std::collections::BTreeMap::new();
@@ -466,7 +467,7 @@ impl Explained<'_, '_> {
         by_conditions.into_iter().map(line).collect()
     }
 
-    /// A host that was asked for, judged with and without that entry.
+    /// Returns a line about `addedNodeSelector`, judged with and without its entries.
     fn added(&self) -> Option<String> {
         let subject = &self.case.judged.subject;
         let Stage::Migration(migration) = &subject.stage else { return None };
@@ -514,7 +515,7 @@ impl Explained<'_, '_> {
         ))
     }
 
-    /// Nodes under skip-node among the nearest: frozen labels.
+    /// Returns lines about nodes among the nearest with `skip-node`: their labels are frozen.
     fn frozen(&self) -> Vec<String> {
         let mut out = Vec::new();
         for near in &self.case.verdict.nearest {
@@ -531,7 +532,7 @@ impl Explained<'_, '_> {
         out
     }
 
-    /// Nodes that take no guests, by their taint.
+    /// Returns lines about nodes with taints that are not tolerated.
     fn blocked_by_taint(&self) -> Vec<String> {
         let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
         let mut by_taint: std::collections::BTreeMap<String, Vec<&str>> = std::collections::BTreeMap::new();

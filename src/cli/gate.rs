@@ -1,4 +1,4 @@
-//! `check --fail-on`: which results fail a pipeline.
+//! `check --fail-on`: the results that fail a pipeline.
 
 use clap::ValueEnum;
 
@@ -23,7 +23,7 @@ pub enum CheckFailOn {
     Unknown,
 }
 
-/// Why nothing can be judged by a world: KubeVirt is not there.
+/// Returns why nothing can be judged by a world without KubeVirt; `None` if there is a KubeVirt.
 #[must_use]
 pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
     let cluster = &world.cluster;
@@ -37,19 +37,19 @@ pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
     (!is_there).then_some("there is no KubeVirt: no KubeVirt resource, no guest, and no node with its labels")
 }
 
-/// That there is no such namespace; `None` where there is, or no namespace is known.
+/// Returns a message that the namespace does not exist; `None` if it does, or if no namespace is known.
 #[must_use]
 pub(crate) fn no_namespace(world: &World, name: &str) -> Option<String> {
     let is_known = !world.cluster.names(ClusterKind::Namespace).is_empty();
     (is_known && world.cluster.namespace(name).is_none()).then(|| format!("there is no namespace {name}"))
 }
 
-/// What fails: what would be denied, and what is asked for besides.
+/// The conditions that fail an object: a denial, and the given states.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gate<'a>(pub &'a [CheckFailOn]);
 
 impl Gate<'_> {
-    /// Why an object fails; `None` where it passes.
+    /// Returns why an object fails; `None` if it passes.
     #[must_use]
     pub(crate) fn failure(self, row: &ResultRow) -> Option<String> {
         if !row.allowed {

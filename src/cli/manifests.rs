@@ -1,4 +1,4 @@
-//! `cpufit manifests`: what a cluster needs, from the same files as `kubectl apply -k deploy/base`.
+//! `cpufit manifests`: the manifests to install, from the same files as `kubectl apply -k deploy/base`.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::page::Page;
 
 const CRD: &str = include_str!("../../deploy/base/crd.yaml");
 
-/// In the order of `deploy/base/kustomization.yaml`.
+/// The files, in the order of `deploy/base/kustomization.yaml`.
 const BASE: [&str; 13] = [
     include_str!("../../deploy/base/namespace.yaml"),
     CRD,
@@ -28,18 +28,18 @@ const BASE: [&str; 13] = [
     include_str!("../../deploy/base/validatingwebhook.yaml"),
 ];
 
-/// The namespace that the files name; nothing else of them is called so.
+/// The namespace in the files; no other text in them contains this name.
 const NAMESPACE: &str = "cpufit-system";
-/// The lines that an option replaces, as the files have them.
+/// The lines that options replace, as in the files.
 const IMAGE: &str = "image: ghcr.io/cpufit/cpufit:v0.1.0";
 const REPLICAS: &str = "replicas: 2";
 const UNWATCHED: &str = "values: [kube-system, kubevirt]";
 
-/// Prints them.
+/// Prints the manifests.
 ///
 /// # Errors
 ///
-/// The namespace cannot be one; or a manifest of cpufit's own cannot be read, which a test excludes.
+/// Returns an error if the namespace is invalid; or if a manifest of cpufit cannot be parsed, which a test excludes.
 pub(crate) fn run(args: &ManifestsArgs, own: Option<&str>, page: &mut Page) -> anyhow::Result<()> {
     let own = own.map(namespace).transpose().map_err(|problem| anyhow!("--namespace: {problem}"))?;
     let manifests: &[&'static str] = if args.crd { &[CRD] } else { &BASE };
@@ -58,7 +58,7 @@ fn objects(manifests: &[Cow<'static, str>]) -> anyhow::Result<Vec<Value>> {
     serde_saphyr::from_multiple(&manifests.join("---\n")).context("a manifest of cpufit's own")
 }
 
-/// `deployment.apps/cpufit`, as kubectl prints it.
+/// Returns `deployment.apps/cpufit`, as kubectl prints it.
 fn title(object: &Value) -> String {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let kind = text("/kind").to_ascii_lowercase();
@@ -66,7 +66,7 @@ fn title(object: &Value) -> String {
     format!("{kind}{group}/{}", text("/metadata/name"))
 }
 
-/// A manifest as the options ask for it. Values are written in quotes: a namespace may be called 7, or on.
+/// Applies the options to a manifest. Values are quoted: a namespace may be called 7, or on.
 fn changed(text: &'static str, args: &ManifestsArgs, own: Option<&str>) -> Cow<'static, str> {
     let quoted = |text: &str| Value::from(text).to_string();
     let mut changes = Vec::new();

@@ -1,4 +1,4 @@
-//! The verbs: each gathers inputs, calls the same functions as the webhook, and prints.
+//! The verbs: each collects inputs, calls the same functions as the webhook, and prints.
 
 pub mod args;
 pub(crate) mod audit;
@@ -27,21 +27,21 @@ use serde_json::Value;
 
 use crate::snapshot::{Error, Item};
 
-/// Where objects are that name no namespace.
+/// The namespace of objects that name none.
 #[derive(Clone, Debug)]
 pub struct Namespace {
     /// Its name.
     pub name: String,
-    /// Whether the user named it: objects of another are then refused, as kubectl does.
+    /// Whether the user named it: objects of another one are then refused, as in kubectl.
     pub is_asked: bool,
 }
 
 impl Namespace {
-    /// The object in its namespace.
+    /// Puts an object into its namespace.
     ///
     /// # Errors
     ///
-    /// It names another one than the user.
+    /// Returns an error if the object names another namespace than the user.
     pub fn of(&self, item: Item) -> Result<Item, Error> {
         let named = item.namespace();
         if self.is_asked && !named.is_empty() && named != self.name {

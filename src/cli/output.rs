@@ -1,4 +1,4 @@
-//! What `check` and `explain` print as JSON: an interface. Fields are only ever added.
+//! The JSON that `check` and `explain` print, which is an interface: fields are only ever added.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,21 +22,21 @@ use crate::kubevirt::launch::Rendered;
 use crate::kubevirt::subject::Prepared;
 use crate::say;
 
-/// One object, judged.
+/// The result for one object.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResultRow {
-    /// The file it came from; `-` is standard input.
+    /// The file that it is from; `-` is standard input.
     pub file: String,
-    /// Which object of that file, from 0.
+    /// Index of the object in that file, from 0.
     pub index: usize,
-    /// The line that it begins at, from 1, or null.
+    /// The line at which it begins, from 1; null if not known.
     pub line: Option<usize>,
     /// Its kind.
     pub kind: String,
     /// Its namespace.
     pub namespace: String,
-    /// Its name, or what its name is generated from.
+    /// Its name, or its generated name's prefix.
     pub name: String,
     /// Whether it would be admitted.
     pub allowed: bool,
@@ -48,90 +48,91 @@ pub struct ResultRow {
     pub cause: Option<&'static str>,
     /// The nodes.
     pub nodes: ResultNodes,
-    /// Up to three nodes that lack least.
+    /// Up to three nodes that lack the fewest entries.
     pub nearest: Vec<Near>,
-    /// For a guest that is to start: how many nodes it could go to from each node it may start on.
+    /// For a guest that is to start: number of migration targets by start node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets_by_start_node: Option<BTreeMap<String, usize>>,
-    /// What was found.
+    /// The findings.
     pub findings: Vec<FindingRow>,
     /// The remedies of all findings.
     pub remedies: Vec<RemedyRow>,
-    /// Well-known remedies that would not help, and why.
+    /// Well-known remedies that would not help, with the reason.
     pub not_helping: Vec<NotHelpingRow>,
-    /// Well-known remedies that help or do not by where the guest starts.
+    /// Well-known remedies that help depending on the start node.
     pub by_luck: Vec<ByLuckRow>,
-    /// What the sender would be warned of.
+    /// The warnings to the sender.
     pub warnings: Vec<String>,
-    /// Why it would be denied.
+    /// The reason for a denial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denial: Option<String>,
     /// The JSON Patch that the webhook would apply.
     pub patch: Value,
-    /// With `--predict`: what KubeVirt would render, or null.
+    /// With `--predict`: the pod that KubeVirt would create, or null.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted: Option<Predicted>,
-    /// What libvirt says, where it was asked.
+    /// The answers of libvirt, if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub libvirt: Option<LibvirtRow>,
     /// The result for the next start, if a VM is explained while its guest runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_next_start: Option<Box<ResultRow>>,
-    /// Why it was not judged, where cpufit does not judge it.
+    /// The reason why cpufit does not judge the object; omitted if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
 }
 
-/// `nodes` of a result.
+/// The nodes of a result: `nodes`.
 #[derive(Debug, Default, Serialize)]
 pub struct ResultNodes {
-    /// How many were judged, the source of a migration left out.
+    /// Number of nodes judged, without the source of a migration.
     pub judged: usize,
-    /// The names of those that the scheduler's node filters accept, sorted.
+    /// The names of nodes that the scheduler's node filters accept, sorted.
     pub fitting: Vec<String>,
-    /// Those of them without room, with what they have too little of, where that is known.
+    /// The fitting nodes without room, with the resource that they lack, as far as it is known.
     #[serde(rename = "noRoom", skip_serializing_if = "BTreeMap::is_empty")]
     pub no_room: BTreeMap<String, String>,
-    /// Those of them with room only once pods of a lower priority are shut down.
+    /// The fitting nodes with room only once pods with a lower priority are shut down.
     #[serde(rename = "byPreemption", skip_serializing_if = "Vec::is_empty")]
     pub by_preemption: Vec<String>,
-    /// Those on which all but a cordon or a taint fits, with the reason.
+    /// The nodes that fit except for a cordon or a taint, with the reason.
     pub blocked: BTreeMap<String, Vec<String>>,
-    /// Those that meet every selector entry and fail the required node affinity, with the conditions they fail.
+    /// The nodes that match every node selector entry and fail the required node affinity, with the conditions they
+    /// fail.
     pub excluded: BTreeMap<String, Vec<String>>,
-    /// Those that fit and lack entries of the host model of the guest's own node, which KubeVirt does not ask for: libvirt may
-    /// refuse.
+    /// The nodes that fit and lack entries of the host model of the guest's own node, which KubeVirt does not require:
+    /// libvirt may refuse.
     pub doubtful: BTreeMap<String, Vec<SelectorEntry>>,
-    /// The excluded ones with who asks for each condition.
+    /// The excluded nodes, with the author of each condition.
     pub affinity: BTreeMap<String, Vec<AffinityRow>>,
 }
 
-/// `nearest` of a result.
+/// One of the nearest nodes: `nearest` of a result.
 #[derive(Debug, Serialize)]
 pub struct Near {
     /// The node.
     pub node: String,
-    /// The selector entries it lacks.
+    /// The node selector entries it lacks.
     pub missing: Vec<SelectorEntry>,
-    /// `source-lacks-too`, `drifted`, `other-hardware`, `libvirt-agrees`, `libvirt-takes-cpu`, `libvirt-lacks`, `libvirt-refuses`, or
-    /// null.
+    /// `source-lacks-too`, `drifted`, `other-hardware`, `libvirt-agrees`, `libvirt-takes-cpu`, `libvirt-lacks`,
+    /// `libvirt-refuses`, or null.
     pub evidence: Option<&'static str>,
-    /// The keys of entries that would be untrue there, as its libvirt says.
+    /// The keys of entries that would be false there, according to its libvirt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub untrue: Vec<String>,
 }
 
-/// A selector entry.
+/// A node selector entry.
 #[derive(Debug, Serialize)]
 pub struct SelectorEntry {
     /// The label key.
     pub key: String,
-    /// The value asked for.
+    /// The required value.
     pub value: String,
-    /// The value that the label has instead, where it is there.
+    /// The value of the label on the node, if it has another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub has: Option<String>,
-    /// Who asks for it, where that is known.
+    /// The author of the requirement, if it is known.
     #[serde(rename = "askedBy", skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<String>,
 }
@@ -142,23 +143,23 @@ pub struct SelectorEntry {
 pub struct AffinityRow {
     /// The condition.
     pub condition: String,
-    /// Who asks for it, where that is known.
+    /// The author of the condition, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<String>,
 }
 
-/// `findings` of a result.
+/// A finding: `findings` of a result.
 #[derive(Debug, Serialize)]
 pub struct FindingRow {
-    /// Which check found it.
+    /// The check that found it.
     pub check: &'static str,
-    /// How bad it is, or null for a note.
+    /// The impact, or null for a note.
     pub impact: Option<&'static str>,
     /// The field to blame.
     pub field: String,
-    /// What was found.
+    /// The finding in words.
     pub message: String,
-    /// What would cure it.
+    /// The remedies for it.
     pub remedies: Vec<RemedyRow>,
 }
 
@@ -166,45 +167,45 @@ pub struct FindingRow {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemedyRow {
-    /// What kind of remedy: `uncordon`, `add-labels`, `restart`, ….
+    /// The kind of remedy: `uncordon`, `add-labels`, `restart`, ….
     pub id: &'static str,
-    /// In one line.
+    /// The action in one line.
     pub summary: String,
     /// `none` or `restart`.
     pub outage: &'static str,
-    /// What may go wrong.
+    /// The risk.
     pub risk: &'static str,
-    /// How many nodes fit afterwards.
+    /// Number of nodes that fit afterwards.
     pub then_fits: ThenFits,
-    /// Commands, in order.
+    /// The commands, in order.
     pub commands: Vec<String>,
-    /// The command that takes it back.
+    /// The command that reverts it.
     pub undo: Option<String>,
 }
 
-/// How many nodes fit afterwards.
+/// Number of nodes that fit afterwards.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ThenFits {
-    /// At least.
+    /// The minimum.
     pub min: usize,
-    /// At most.
+    /// The maximum.
     pub max: usize,
 }
 
 /// A remedy that would not help.
 #[derive(Debug, Serialize)]
 pub struct NotHelpingRow {
-    /// Which.
+    /// The remedy.
     pub id: &'static str,
-    /// Why not.
+    /// The reason.
     pub why: String,
 }
 
-/// What KubeVirt would render.
+/// The pod that KubeVirt would create.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Predicted {
-    /// The pod, as far as it is predicted.
+    /// A pod, as far as it is predicted.
     Pod(Rendered),
     /// No pod; null in JSON.
     NoPod,
@@ -216,26 +217,26 @@ impl Predicted {
     }
 }
 
-/// A remedy that helps or does not by where the guest starts.
+/// A remedy that helps depending on the start node.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ByLuckRow {
-    /// Which.
+    /// The remedy.
     pub id: &'static str,
-    /// What decides.
+    /// The start nodes on which it does not help, in words.
     pub why: String,
-    /// How many nodes it could go to afterwards.
+    /// Number of migration targets afterwards.
     pub then_fits: ThenFits,
 }
 
-/// What a result is about.
+/// The origin of a result.
 #[derive(Clone, Debug, Default)]
 pub struct ResultOrigin {
     /// The file.
     pub file: String,
-    /// Which object of the file.
+    /// Index of the object in the file.
     pub index: usize,
-    /// The line that it begins at, where that is known.
+    /// The line at which it begins; `None` if not known.
     pub line: Option<usize>,
     /// The object's kind.
     pub kind: String,
@@ -253,7 +254,7 @@ pub(crate) struct Numbering {
 }
 
 impl Numbering {
-    /// The number of the next object, which stands in this file.
+    /// Returns the number of the next object of this file.
     pub(crate) fn of(&mut self, file: &str) -> usize {
         if self.file != file {
             *self = Self { file: file.to_owned(), next: 0 };
@@ -264,7 +265,7 @@ impl Numbering {
 }
 
 impl ResultRow {
-    /// `TYPE/NAME` as kubectl takes it: `virtualmachine.kubevirt.io/db`.
+    /// Returns `TYPE/NAME` in kubectl's format: `virtualmachine.kubevirt.io/db`.
     #[must_use]
     pub fn title(&self) -> String {
         match ObjectKind::of_word(&self.kind) {
@@ -273,7 +274,7 @@ impl ResultRow {
         }
     }
 
-    /// An object that is not judged: admitted without work.
+    /// Builds the result for an object that is not judged and therefore admitted.
     #[must_use]
     pub fn skipped(origin: ResultOrigin, why: &str) -> Self {
         let ResultOrigin { file, index, line, kind, namespace, name } = origin;
@@ -305,7 +306,7 @@ impl ResultRow {
         }
     }
 
-    /// A judged object.
+    /// Builds the result for a judged object.
     #[must_use]
     pub(crate) fn new(origin: ResultOrigin, case: &Evaluation<'_>, survey: &Survey<'_>, predict: bool) -> Self {
         let Evaluation { judged, verdict, decision, .. } = case;
@@ -346,7 +347,7 @@ impl ResultRow {
             warnings: decision.warnings_in(&cluster.domain),
             denial,
             patch,
-            // A pod as given is not predicted.
+            // A pod that was given is not predicted.
             predicted: (predict && origin.kind != "Pod").then(|| Predicted::of(judged)),
             libvirt: LibvirtRow::of(subject, survey),
             ..Self::skipped(origin, "")

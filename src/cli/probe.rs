@@ -1,4 +1,5 @@
-//! `cpufit probe`: one request to a replica, by its exit code. The pod of `helm test` runs it, as the image has no other program.
+//! `cpufit probe`: one request to a replica, with the result as exit code. The pod of `helm test` runs it, because the
+//! image has no other program.
 
 use std::time::Duration;
 
@@ -11,23 +12,23 @@ use super::args::ProbeArgs;
 use crate::live::connect::words;
 use crate::page::Page;
 
-/// How long a connection, and then an answer, may take.
+/// Time limit of the connection, and of the answer.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How much of an answer is read, bytes.
+/// Maximum size of an answer, bytes.
 const MOST: usize = 1 << 20;
 
-/// Asks, and prints the answer.
+/// Sends the request and prints the answer.
 ///
 /// # Errors
 ///
-/// The address is not that of a plain HTTP server, nothing answers there, or it answers with another status than 2xx.
+/// Returns an error if the address is no plain HTTP address, nothing answers, or the status is not 2xx.
 pub(crate) fn run(args: &ProbeArgs, page: &mut Page) -> anyhow::Result<()> {
     let (Some("http"), Some(server), path) = (args.url.scheme_str(), args.url.authority(), args.url.path()) else {
         bail!("{}: expected an address such as http://cpufit.cpufit-system.svc:8080/readyz", args.url);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut config = Config::new(format!("http://{server}").parse()?);
-    // The address says all: no proxy of the environment.
+    // The address is complete: the environment's proxy is not used.
     config.proxy_url = None;
     config.connect_timeout = Some(LIMIT);
     config.read_timeout = Some(LIMIT);

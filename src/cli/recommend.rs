@@ -1,4 +1,4 @@
-//! `cpufit recommend`: which CPU model guests should have.
+//! `cpufit recommend`: the CPU model that guests should have.
 
 use std::io::Read;
 
@@ -18,7 +18,7 @@ use crate::say::plural;
 use crate::snapshot::{self, Item};
 use crate::world::{World, no_nodes};
 
-/// How many names a cell or a line shows.
+/// Number of names in a cell or line.
 const SHOWN: usize = 4;
 
 #[derive(Serialize)]
@@ -33,7 +33,7 @@ struct Printed<'r> {
 ///
 /// # Errors
 ///
-/// A node of `--with-node` cannot be read, a change cannot be made, or nothing can be written as JSON or YAML.
+/// Returns an error if a node of `--with-node` cannot be read, a change cannot be made, or writing JSON or YAML fails.
 pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
     let edits = edits(args, &world.cluster.domain, stdin)?;
     let none = match (world.cluster.fleet.is_empty(), args.node_selector.is_empty()) {
@@ -126,7 +126,7 @@ fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, no
     if rows.len() > heads {
         page.table(&rows);
     }
-    // Who asks for no headers reads rows.
+    // `--no-headers` means that a program reads the rows.
     if args.no_headers {
         return;
     }
@@ -164,7 +164,7 @@ fn row(pool: &PoolReport, candidate: &CandidateReport) -> Vec<String> {
     ]
 }
 
-/// `2 have 0, 310 have 4`.
+/// Returns `2 would have 0, 310 would have 4`.
 fn targets(coverage: &Coverage) -> String {
     let Coverage { guests_by_targets, cannot_start, unknown } = coverage;
     let counts = guests_by_targets.iter().map(|(targets, guests)| format!("{guests} would have {targets}"));

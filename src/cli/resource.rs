@@ -1,7 +1,7 @@
-//! Arguments that name objects, as kubectl takes them: `TYPE NAME …`, `TYPE/NAME …`, with groups, and a bare NAME.
+//! Arguments that name objects, in kubectl's syntax: `TYPE NAME …`, `TYPE/NAME …`, with groups, and a bare NAME.
 //!
-//! Mirrors cli-runtime's `pkg/resource` (`Builder.ResourceTypeOrNameArgs`). A bare name, which kubectl does not take, is a VM's,
-//! or else a VMI's.
+//! Mirrors cli-runtime's `pkg/resource` (`Builder.ResourceTypeOrNameArgs`). A bare name, which kubectl does not accept,
+//! is that of a VM, or else of a VMI.
 
 use crate::fit::syntax;
 use crate::kubevirt::replicas::ReplicasKind;
@@ -25,7 +25,7 @@ pub(crate) enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// All.
+    /// All kinds.
     pub(crate) const ALL: [Self; 7] = [
         Self::VirtualMachine,
         Self::Vmi,
@@ -36,10 +36,10 @@ impl ObjectKind {
         Self::Node,
     ];
 
-    /// Those that `audit` takes: guests, running or not.
+    /// The kinds that `audit` takes: guests, running or not.
     pub(crate) const GUESTS: [Self; 2] = [Self::VirtualMachine, Self::Vmi];
 
-    /// Those that `explain` takes.
+    /// The kinds that `explain` takes.
     pub(crate) const EXPLAINED: [Self; 6] = [
         Self::VirtualMachine,
         Self::Vmi,
@@ -49,7 +49,7 @@ impl ObjectKind {
         Self::Pod,
     ];
 
-    /// Its row in the table of resources.
+    /// Returns its row in the table of resources.
     #[must_use]
     pub(crate) const fn resource(self) -> Resource {
         match self {
@@ -62,31 +62,32 @@ impl ObjectKind {
         }
     }
 
-    /// Its kind.
+    /// Returns its kind.
     #[must_use]
     pub(crate) const fn kind(self) -> &'static str {
         self.resource().kind()
     }
 
-    /// Its API group.
+    /// Returns its API group.
     #[must_use]
     pub(crate) const fn group(self) -> &'static str {
         self.resource().group()
     }
 
-    /// Its short names, the one that messages use first.
+    /// Returns its short names, the one used in messages first.
     #[must_use]
     pub(crate) const fn short_names(self) -> &'static [&'static str] {
         self.resource().names().short
     }
 
-    /// Its name as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
+    /// Returns its name as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
     #[must_use]
     pub(crate) fn title(self, name: &str) -> String {
         self.resource().title(name)
     }
 
-    /// The kind that a word names: singular, plural, short name or kind, alone or with `.GROUP` or `.VERSION.GROUP`.
+    /// Returns the kind that a word names: singular, plural, short name or kind, alone or with `.GROUP` or
+    /// `.VERSION.GROUP`.
     #[must_use]
     pub(crate) fn of_word(word: &str) -> Option<Self> {
         let word = word.to_ascii_lowercase();
@@ -102,12 +103,12 @@ impl ObjectKind {
     }
 }
 
-/// `v1`, `v1alpha1`, `v1beta2`.
+/// Whether a word is a version: `v1`, `v1alpha1`, `v1beta2`.
 fn is_version(word: &str) -> bool {
     word.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// What one argument, or an argument with the type before it, asks for.
+/// The objects that one argument, or an argument after its type, names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Argument {
     /// All objects of a kind.
@@ -118,10 +119,10 @@ pub(crate) enum Argument {
     Bare(String),
 }
 
-/// Arguments that name no object.
+/// The error of arguments that name no object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ResourceError {
-    /// It is not one of the types.
+    /// An unknown type.
     #[error("{word:?} is not a type that this verb takes; it takes {takes}")]
     Type {
         /// The word.
@@ -129,13 +130,13 @@ pub(crate) enum ResourceError {
         /// The types.
         takes: String,
     },
-    /// `vm/`, `/db` or `vm/a/b`.
+    /// A wrong form: `vm/`, `/db` or `vm/a/b`.
     #[error("{0:?}: say TYPE/NAME with one type and one name, for example vm/db")]
     Form(String),
-    /// `vm vm/db` or `vm/db web`.
+    /// Mixed forms: `vm vm/db` or `vm/db web`.
     #[error("{0:?} stands beside arguments of the form TYPE/NAME: say TYPE/NAME of each, or TYPE NAME NAME …")]
     Mixed(String),
-    /// The name cannot be one.
+    /// An invalid name.
     #[error("{name:?} is no name of an object: {rule}")]
     Name {
         /// The name.
@@ -145,18 +146,18 @@ pub(crate) enum ResourceError {
     },
 }
 
-/// Reads the arguments that name objects of these kinds.
+/// Parses the arguments that name objects of these kinds.
 ///
 /// # Errors
 ///
-/// They are not of a form that kubectl takes, or name another kind.
+/// Returns an error if kubectl would not accept the form, or if they name another kind.
 pub(crate) fn parse(arguments: &[String], takes: &[ObjectKind]) -> Result<Vec<Argument>, ResourceError> {
     let Some(first) = arguments.first() else { return Ok(Vec::new()) };
     if arguments.iter().any(|argument| argument.contains('/')) {
         return arguments.iter().map(|argument| slashed(argument, takes)).collect();
     }
     let words: Vec<&str> = first.split(',').collect();
-    // What looks like a type with its group, or stands in a list, is meant as a type.
+    // A known type, or a word in a list, is read as a type.
     let is_type = words.len() > 1 || ObjectKind::of_word(first).is_some();
     if !is_type {
         return arguments.iter().map(|name| Ok(Argument::Bare(named(name)?))).collect();
@@ -211,7 +212,7 @@ mod tests {
         Argument::Named(kind, name.to_owned())
     }
 
-    /// Beside each what kubectl 1.34 does with the same arguments after `get`.
+    /// Comments name what kubectl 1.34 does with the same arguments after `get`.
     #[test]
     fn arguments_name_what_they_name_for_kubectl() {
         let pool = Replicas(ReplicasKind::Pool);
@@ -247,7 +248,7 @@ mod tests {
         assert_eq!(read("no/a node/b nodes/c", &[Node]).map(|targets| targets.len()), Ok(3));
     }
 
-    /// kubectl refuses all of these as well.
+    /// kubectl refuses all of these too.
     #[test]
     fn other_arguments_are_refused_with_the_argument_named() {
         for (line, word) in [

@@ -1,9 +1,9 @@
-//! What is said to those who may not read what a judgement needs, and to those whom the API server does not know.
+//! Messages for users who lack the rights to read the input of a judgement, or are not known to the API server.
 
 use crate::fit::syntax;
 use crate::live::fetch::FetchError;
 
-/// A cluster that cannot be read, and what its reader can do.
+/// A cluster that cannot be read, with advice.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
 pub(crate) struct Unreadable {
@@ -12,7 +12,8 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
-    /// Explains an error while reading the cluster at `url`: all of it, only the guests of `namespace`, or one guest in it.
+    /// Explains an error while reading the cluster at `url`: all of it, only the guests of `namespace`, or one guest in
+    /// it.
     #[must_use]
     pub(crate) fn of(error: &FetchError, url: &str, namespace: Option<&str>, guest: Option<&str>) -> Self {
         let mut cures = Vec::new();
@@ -37,7 +38,7 @@ impl Unreadable {
                      the right to create migrations."
                         .to_owned(),
                 );
-                // Not indented: the shell ends the text at a line that is EOF alone.
+                // Not indented: the shell ends the text at a line with only EOF.
                 cures.extend(dry_run(namespace, guest));
             }
         } else if error.is_forbidden() && namespace.is_none() {
@@ -49,14 +50,14 @@ impl Unreadable {
         Self { problem: format!("reading the cluster at {url}: {error}"), cures }
     }
 
-    /// A line each: the error, then what can be done.
+    /// Returns a line each: the error, then the advice.
     #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
         std::iter::once(self.problem.clone()).chain(self.cures.iter().cloned()).collect()
     }
 }
 
-/// The command that asks the webhook about a guest's migration; none for what can be no name.
+/// Returns the command that sends a guest's migration to the webhook as a dry run; empty for invalid names.
 fn dry_run(namespace: &str, guest: &str) -> Vec<String> {
     if syntax::dns_label(namespace).is_err() || syntax::subdomain(guest).is_err() {
         return Vec::new();

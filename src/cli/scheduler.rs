@@ -1,4 +1,4 @@
-//! What the scheduler said of a pod, beside the nodes that are known.
+//! The scheduler's message about a pod, compared with the known nodes.
 
 use serde::Deserialize;
 
@@ -9,11 +9,11 @@ use crate::kubevirt::room::PodNeed;
 use crate::page::Page;
 use crate::say::plural::{fold_names, nodes};
 
-/// What a pod that is given says beside its labels and what it asks of those of nodes.
+/// The data of a given pod other than its labels and node requirements.
 pub(super) struct PastedPod {
-    /// The scheduler's sentence about it.
+    /// The scheduler's message about it.
     pub(super) said: Option<Sentence>,
-    /// What it asks of a node's room.
+    /// Its resource requests.
     pub(super) need: Option<PodNeed>,
 }
 
@@ -23,7 +23,7 @@ impl PastedPod {
     }
 }
 
-/// What the scheduler said of a pod, from its condition `PodScheduled`; `None` where it said nothing.
+/// Returns the scheduler's message about a pod from its condition `PodScheduled`; `None` without one.
 fn said(pod: &str) -> Option<Sentence> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -51,7 +51,7 @@ fn said(pod: &str) -> Option<Sentence> {
     Sentence::parse(conditions.iter().find(is_meant)?.message.as_deref()?)
 }
 
-/// The sentence, group by group.
+/// Prints the message, group by group.
 pub(super) fn print(sentence: &Sentence, placement: &Placement<'_>, fleet: &Fleet, page: &mut Page) {
     let Sentence { total, groups, rest } = sentence;
     page.line(format_args!("The scheduler found no place among {}:", nodes(*total)));

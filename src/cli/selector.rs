@@ -1,15 +1,15 @@
-//! `-l`: a label selector as kubectl takes it.
+//! `-l`: a label selector in kubectl's syntax.
 //!
-//! Mirrors apimachinery's `pkg/labels` (`Parse`), but for `<` and `>`, which no label of a guest is compared by.
+//! Mirrors apimachinery's `pkg/labels` (`Parse`), except for `<` and `>`, which are not used with labels of guests.
 
 use crate::fit::syntax;
 use crate::policy::{LabelCondition, LabelSelector, Operator};
 
-/// Reads a selector: `app=db,tier!=test,zone in (a, b),env notin (dev),spot,!retired`.
+/// Parses a selector: `app=db,tier!=test,zone in (a, b),env notin (dev),spot,!retired`.
 ///
 /// # Errors
 ///
-/// What is not a selector, in one line.
+/// Returns the invalid part, in one line.
 pub(crate) fn parse(text: &str) -> Result<LabelSelector, String> {
     let mut selector = LabelSelector::default();
     if text.trim().is_empty() {
@@ -23,7 +23,7 @@ pub(crate) fn parse(text: &str) -> Result<LabelSelector, String> {
     Ok(selector)
 }
 
-/// Splits at the commas that are not in parentheses.
+/// Splits at the commas outside parentheses.
 fn terms(text: &str) -> Result<Vec<&str>, String> {
     let (mut out, mut start, mut is_open) = (Vec::new(), 0, false);
     for (at, c) in text.char_indices() {
@@ -91,7 +91,7 @@ mod tests {
             ("app=web", false),
             ("app!=web", true),
             ("app!=db", false),
-            // A label that is not there is unlike any value.
+            // A missing label differs from any value.
             ("zone!=a", true),
             ("app", true),
             ("!app", false),

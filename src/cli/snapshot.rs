@@ -1,4 +1,4 @@
-//! `cpufit snapshot`: what is judged of a cluster, and nothing else, as a dump.
+//! `cpufit snapshot`: a dump of the judged parts of a cluster only.
 
 use std::io::Read;
 
@@ -14,11 +14,11 @@ use crate::snapshot::prune::SnapshotObjects;
 use crate::snapshot::redact::redact;
 use crate::snapshot::{Skipped, read_dumps};
 
-/// The objects of dumps as far as they are judged: all, or those that affect the guests of one namespace.
+/// Returns the judged parts of objects in dumps: all, or those that affect the guests of one namespace.
 ///
 /// # Errors
 ///
-/// An input cannot be read, or holds something malformed.
+/// Returns an error if an input cannot be read, or holds something malformed.
 pub(crate) fn of_dumps(
     args: &SnapshotArgs,
     only: Option<&str>,
@@ -36,7 +36,7 @@ pub(crate) fn of_dumps(
 ///
 /// # Errors
 ///
-/// They cannot be written as JSON or YAML.
+/// Returns an error if writing JSON or YAML fails.
 pub(crate) fn print(args: &SnapshotArgs, objects: Vec<Value>, page: &mut Page) -> Result<(), PageError> {
     let objects = if args.redact { redact(objects) } else { objects };
     let objects = fold(objects);
@@ -46,7 +46,7 @@ pub(crate) fn print(args: &SnapshotArgs, objects: Vec<Value>, page: &mut Page) -
             page.line("items:");
             for object in &objects {
                 match object["others"].as_array().filter(|_| object["kind"] == fold::KIND) {
-                    // A line for each of those that are alike.
+                    // One line for each object that is similar to the first.
                     Some(others) => {
                         page.line(format_args!("- apiVersion: {API_VERSION}"));
                         page.line(format_args!("  kind: {}", fold::KIND));

@@ -1,4 +1,4 @@
-//! The objects of the cluster that arguments ask for.
+//! The objects of the cluster that arguments name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,17 +10,17 @@ use crate::kubevirt::cluster::{Cluster, ClusterKind};
 use crate::policy::LabelSelector;
 use crate::world::World;
 
-/// Where objects are looked for that are not named.
+/// The scope in which objects without a name are searched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TargetScope<'a> {
     /// The namespace; `None` is all.
     pub namespace: Option<&'a str>,
-    /// Which labels they have.
+    /// The required labels; `None` for any.
     pub selector: Option<&'a LabelSelector>,
 }
 
 impl TargetScope<'_> {
-    /// Whether a guest is one of those that are looked for.
+    /// Whether a guest is in the scope.
     #[must_use]
     pub(crate) fn holds(&self, world: &World, namespace: &str, name: &str) -> bool {
         let matches = |selector: &LabelSelector| {
@@ -30,7 +30,7 @@ impl TargetScope<'_> {
     }
 }
 
-/// The labels of a guest: those of its VMI, and of its VM where it is stopped.
+/// Returns the labels of a guest: those of its VMI, or of its VM if it is stopped.
 fn labels_of_guest<'w>(world: &'w World, namespace: &str, name: &str) -> Option<&'w BTreeMap<String, String>> {
     let cluster = &world.cluster;
     let vmi = cluster.vmi(namespace, name).map(|vmi| &vmi.metadata);
@@ -38,7 +38,7 @@ fn labels_of_guest<'w>(world: &'w World, namespace: &str, name: &str) -> Option<
     metadata.map(|metadata| &metadata.labels)
 }
 
-/// An object that is asked for.
+/// A requested object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoundTarget {
     /// Its kind.
@@ -49,12 +49,12 @@ pub(crate) struct FoundTarget {
     pub name: String,
 }
 
-/// The objects of these kinds that are asked for, in the order of the arguments, or a line for each that is not there. Those that are named are
-/// looked for in `home`.
+/// Returns the requested objects of these kinds, in the order of the arguments, or a line for each that does not exist.
+/// Named objects are looked up in `home`.
 ///
 /// # Errors
 ///
-/// The arguments name no objects, or names stand beside `-A` or `-l`.
+/// Returns an error if the arguments name no objects, or combine names with `-A` or `-l`.
 pub(crate) fn find(
     world: &World,
     arguments: &[String],
@@ -97,20 +97,20 @@ pub(crate) fn find(
     Ok(out)
 }
 
-/// Whether arguments name objects, and not types alone: these are looked for in one namespace.
+/// Whether arguments name objects, not only types: these are looked up in one namespace.
 ///
 /// # Errors
 ///
-/// They are not of a form that names objects.
+/// Returns an error if the arguments are not of a form that names objects.
 pub(crate) fn name_any(arguments: &[String], kinds: &[ObjectKind]) -> Result<bool, ResourceError> {
     Ok(resource::parse(arguments, kinds)?.iter().any(|target| !matches!(target, Argument::All(_))))
 }
 
-/// The name of the first VM or VMI that the arguments name.
+/// Returns the name of the first VM or VMI that the arguments name.
 ///
 /// # Errors
 ///
-/// They are not of a form that names objects.
+/// Returns an error if the arguments are not of a form that names objects.
 pub(crate) fn first_guest(arguments: &[String]) -> Result<Option<String>, ResourceError> {
     let targets = resource::parse(arguments, &ObjectKind::EXPLAINED)?;
     Ok(targets.into_iter().find_map(|target| match target {
@@ -119,11 +119,11 @@ pub(crate) fn first_guest(arguments: &[String]) -> Result<Option<String>, Resour
     }))
 }
 
-/// The names of the nodes that the arguments name: `NAME`, `node NAME` or `node/NAME`.
+/// Returns the names of the nodes that the arguments name: `NAME`, `node NAME` or `node/NAME`.
 ///
 /// # Errors
 ///
-/// They are not of a form that names objects, or name no node.
+/// Returns an error if the arguments are not of a form that names objects, or name no node.
 pub(crate) fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> {
     let targets = resource::parse(arguments, &[ObjectKind::Node])?;
     let name = |target| match target {
@@ -133,7 +133,7 @@ pub(crate) fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> 
     targets.into_iter().map(name).collect()
 }
 
-/// What is said of a named object that is not there.
+/// Returns the message about a named object that does not exist.
 #[must_use]
 pub(crate) fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: bool) -> String {
     let absent = format!("{name} is not in namespace {namespace}; is it the right namespace (-n)?");
@@ -147,7 +147,7 @@ pub(crate) fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: boo
     format!("{absent} A snapshot must hold what `{}` prints{needed}", crate::dump_command!())
 }
 
-/// All objects of a kind, by namespace and name.
+/// Returns all objects of a kind, by namespace and name.
 #[must_use]
 pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &TargetScope<'_>) -> Vec<FoundTarget> {
     let kept = match kind {
@@ -170,7 +170,7 @@ pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &TargetScope<'_>) 
     found.map(|(namespace, name)| FoundTarget { kind, namespace, name }).collect()
 }
 
-/// The labels of an object; a launcher has those of its guest.
+/// Returns the labels of an object; for a launcher, those of its guest.
 fn labels<'c>(
     cluster: &'c Cluster,
     kind: ObjectKind,

@@ -1,7 +1,7 @@
-//! `cpufit test`: manifests with the verdicts that are expected of them, as `kyverno test` and `gator verify` have.
+//! `cpufit test`: manifests with expected verdicts, similar to `kyverno test` and `gator verify`.
 //!
-//! A folder holds files `cpufit-test.yaml`, at any depth. Each is a list of expectations beside the names of a dump, policies and
-//! manifests; paths are relative to it. No cluster is read.
+//! A folder holds files `cpufit-test.yaml`, at any depth. Each holds a list of expectations and the names of a dump,
+//! policies and manifests; paths are relative to it. No cluster is read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,24 +21,24 @@ use crate::say::plural;
 use crate::snapshot::{self, DumpSource, Error, Item};
 use crate::world;
 
-/// What files of expectations are called.
+/// The name of the files with expectations.
 const FILE: &str = "cpufit-test.yaml";
-/// `kind` of a document in them.
+/// The `kind` of a document in them.
 const KIND: &str = "Test";
-/// How deep folders are looked into.
+/// Maximum depth of folders searched.
 const DEEPEST: usize = 16;
 const VERDICTS: [&str; 5] = ["fits", "fragile", "pinned", "unschedulable", "unknown"];
 
-/// Whether all was as expected: the exit code.
+/// The result, as the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tested {
-    /// All of it.
+    /// All expectations are met.
     Passed,
-    /// Not all of it.
+    /// At least one expectation is not met.
     Failed,
 }
 
-/// One test: a document of a file.
+/// A test: one document of a file.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Test {
@@ -49,7 +49,7 @@ struct Test {
     metadata: TestMeta,
     /// Dumps of the cluster.
     snapshot: Vec<PathBuf>,
-    /// Policies, beside those of the dump.
+    /// Policies in addition to those of the dump.
     #[serde(default)]
     policies: Vec<PathBuf>,
     kubevirt_version: Option<String>,
@@ -63,32 +63,32 @@ struct TestMeta {
     name: String,
 }
 
-/// What is expected of one object of the manifests. What is left out is not compared.
+/// The expectation about one object of the manifests. Omitted fields are not compared.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Expected {
     /// `TYPE/NAME`.
     object: String,
-    /// Its namespace, where objects of several have that name.
+    /// Its namespace, if objects of several namespaces have that name.
     namespace: Option<String>,
     verdict: Option<String>,
     allowed: Option<bool>,
     /// The nodes that take it, in any order.
     nodes: Option<Vec<String>>,
-    /// A text that a warning or the denial holds.
+    /// A text that a warning or the denial contains.
     says: Option<String>,
-    /// The checks that find something, besides others.
+    /// Checks that find something; others may too.
     checks: Option<Vec<String>>,
 }
 
-/// One expectation, and what came of it. Also the JSON of `cpufit test`: fields are only ever added.
+/// An expectation with its result. Also the JSON of `cpufit test`: fields are only ever added.
 #[derive(Debug, Serialize)]
 struct TestResult {
     file: String,
     test: String,
     object: String,
     passed: bool,
-    /// What differs, a line each.
+    /// The differences, a line each.
     why: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ struct Outcomes<'o> {
 ///
 /// # Errors
 ///
-/// No folder holds a test, a test is not one, or what it names cannot be read or judged.
+/// Returns an error if no folder holds a test, a test is invalid, or one of its files cannot be read or judged.
 pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> anyhow::Result<Tested> {
     let mut files = Vec::new();
     for folder in &args.folders {
@@ -146,7 +146,7 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
     Ok(if failed == 0 { Tested::Passed } else { Tested::Failed })
 }
 
-/// The files of expectations in a folder and below it; a file that is named itself is one.
+/// Finds the files of expectations in a folder and below it; a file given by path is used as is.
 fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let is_folder = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.is_dir();
     if !is_folder {
@@ -156,7 +156,7 @@ fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<(
     ensure!(depth < DEEPEST, "{} is deeper than {DEEPEST} folders", path.display());
     for entry in std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))? {
         let entry = entry?;
-        // A link to a folder may lead back.
+        // Links to folders are not followed, because they may form a cycle.
         if entry.file_type()?.is_dir() {
             find(&entry.path(), depth + 1, files)?;
         } else if entry.file_name() == FILE {
@@ -204,7 +204,7 @@ fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Resu
 }
 
 impl Expected {
-    /// What is not as expected, a line each.
+    /// Returns the differences, a line each.
     fn differences(
         &self,
         rows: &[ResultRow],

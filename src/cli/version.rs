@@ -1,4 +1,4 @@
-//! `cpufit version`: of this program, and of the replica that leads on the cluster.
+//! `cpufit version`: the versions of this program, and of the leader on the cluster.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::args::PlainOutput;
 use crate::live::leader::{Leader, THIS_VERSION};
 use crate::page::{Page, PageError};
 
-/// What is printed. Also its JSON: fields are only ever added.
+/// The printed versions. Also their JSON: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Versions {
@@ -16,28 +16,28 @@ pub(crate) struct Versions {
     pub leader_version: Option<Leader>,
 }
 
-/// `clientVersion`.
+/// The version of this program: `clientVersion`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct ClientVersion {
-    /// As `v0.1.0`.
+    /// The version, such as `v0.1.0`.
     pub version: &'static str,
-    /// As `linux/x86_64`.
+    /// The platform, such as `linux/x86_64`.
     pub platform: String,
 }
 
 impl Versions {
-    /// The version of this program, with that of the leader.
+    /// Combines the version of this program with that of the leader.
     #[must_use]
     pub(crate) fn with(leader_version: Option<Leader>) -> Self {
         let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
         Self { client_version: ClientVersion { version: THIS_VERSION, platform }, leader_version }
     }
 
-    /// Prints them. A table has no line for a leader where the cluster was not asked.
+    /// Prints them. A table has no line for a leader if the cluster was not asked.
     ///
     /// # Errors
     ///
-    /// They cannot be written as JSON or YAML.
+    /// Returns an error if writing JSON or YAML fails.
     pub(crate) fn print(&self, output: PlainOutput, is_asked: bool, page: &mut Page) -> Result<(), PageError> {
         match output {
             PlainOutput::Json => page.json(self)?,

@@ -1,4 +1,4 @@
-//! The command as it is called: under which name, and with which examples in its help.
+//! The command as it was called: its name, and the examples in its help.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -8,10 +8,10 @@ use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::{Args, tips};
 
-/// How kubectl calls it.
+/// The name under which kubectl runs it.
 const PLUGIN: &str = "kubectl-cpufit";
 
-/// Three examples of each verb: what it does, and the arguments after the program's name.
+/// Three examples of each verb: the purpose, and the arguments after the program's name.
 const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
     (
         "serve",
@@ -134,17 +134,17 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
     ),
 ];
 
-/// The name that usage lines and examples show, of a program called by this path.
+/// Returns the name that usage lines and examples show for a program called by this path.
 fn name(program: Option<&OsString>) -> &'static str {
     let stem = program.and_then(|path| Path::new(path).file_stem());
     if stem.is_some_and(|stem| stem == PLUGIN) { "kubectl cpufit" } else { "cpufit" }
 }
 
-/// The command line's grammar, under the name by which it was called.
+/// Returns the command line's grammar, under the name by which it was called.
 #[must_use]
 pub fn command(program: Option<&OsString>) -> Command {
     let name = name(program);
-    // As for kubectl, the last of an option that is given again counts.
+    // As for kubectl, the last occurrence of a repeated option counts.
     let mut command = Args::command().bin_name(name).args_override_self(true);
     for (verb, examples) in EXAMPLES {
         let mut text = "Examples:".to_owned();
@@ -159,18 +159,18 @@ pub fn command(program: Option<&OsString>) -> Command {
     command
 }
 
-/// The arguments of this process.
+/// Parses the arguments of this process.
 ///
 /// # Errors
 ///
-/// Help, and what is not a command line.
+/// Returns the help, or the error of an invalid command line.
 pub fn parse() -> Result<Args, clap::Error> {
     parse_from(&std::env::args_os().collect::<Vec<_>>())
 }
 
-/// The words with the verb before the options that stand before it, as kubectl takes them in either place.
+/// Moves the verb before the options that precede it, because kubectl accepts both orders.
 fn verb_first(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
-    // How an option is written, and whether a word of its own is its value.
+    // Returns, for the spelling of an option, whether the next word is its value; `None` if it is no option.
     let takes_a_value = |word: &str| {
         let is_it = |arg: &&Arg| match word.strip_prefix("--") {
             Some(long) => arg.get_long() == Some(long),
@@ -196,7 +196,7 @@ fn verb_first(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
     words.to_vec()
 }
 
-/// These words, the first of which is the program's name.
+/// Parses these words, the first of which is the program's name.
 fn parse_from(words: &[OsString]) -> Result<Args, clap::Error> {
     let grammar = || command(words.first());
     let words = verb_first(&grammar(), words);
@@ -210,7 +210,7 @@ fn parse_from(words: &[OsString]) -> Result<Args, clap::Error> {
     }
 }
 
-/// Whether these are the arguments of a webhook whose log is JSON, although they are no command line.
+/// Whether these are the arguments of a webhook with a JSON log, even if they are no valid command line.
 #[must_use]
 pub(crate) fn asks_for_json_log<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> bool {
     let (mut serves, mut is_json, mut before) = (false, false, OsString::new());
@@ -268,7 +268,7 @@ mod tests {
         }
     }
 
-    /// kubectl's habits: what a verb does not take, it says what to do in the place of.
+    /// kubectl's options: a verb either takes them or names what to use instead.
     #[test]
     fn every_verb_takes_what_kubectl_takes_or_says_what_does_it() {
         let habits = [

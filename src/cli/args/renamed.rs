@@ -1,4 +1,4 @@
-//! Arguments in a cluster whose KubeVirt has another domain than `kubevirt.io`.
+//! Arguments for a cluster with a KubeVirt domain other than `kubevirt.io`.
 
 use super::Verb;
 use crate::domain::Domain;
@@ -6,7 +6,7 @@ use crate::policy::LabelSelector;
 use crate::snapshot::DumpSource;
 
 impl Verb {
-    /// The dumps that are read for a verb.
+    /// Returns the dumps that a verb reads.
     #[must_use]
     pub fn dumps(&self) -> Vec<DumpSource> {
         match self {
@@ -28,7 +28,7 @@ impl Verb {
         }
     }
 
-    /// The same verb, with KubeVirt's own names for the types and label keys that its arguments name.
+    /// Replaces the types and label keys in the arguments by KubeVirt's own names.
     #[must_use]
     pub(crate) fn inward(mut self, domain: &Domain) -> Self {
         let rename = |selector: &mut LabelSelector| *selector = selector.inward(domain);

@@ -1,4 +1,4 @@
-//! Arguments that several verbs take: put into a verb's own by `#[command(flatten)]`.
+//! Arguments of several verbs, included in a verb's own by `#[command(flatten)]`.
 
 use std::path::PathBuf;
 
@@ -37,14 +37,14 @@ pub struct FileArgs {
 }
 
 impl FileArgs {
-    /// All that is to be read, in the order given.
+    /// Returns all sources to read, in the order given.
     #[must_use]
     pub fn sources(&self) -> Vec<DumpSource> {
         let more = self.kustomize.clone().map(DumpSource::Kustomization);
         self.filename.iter().cloned().chain(more).map(|source| self.reached(source)).collect()
     }
 
-    /// The same of files that are named without `-f`.
+    /// Returns all sources, followed by files that are named without `-f`.
     #[must_use]
     pub fn with(&self, files: &[DumpSource]) -> Vec<DumpSource> {
         self.sources().into_iter().chain(files.iter().cloned().map(|source| self.reached(source))).collect()

@@ -1,9 +1,9 @@
-//! What to say of options that people know from kubectl, in a verb in which they mean nothing.
+//! Tips for options that users know from kubectl, in a verb that does not take them.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// What an option of kubectl does.
+/// The purpose of an option of kubectl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
     /// `-A`.
@@ -16,7 +16,7 @@ enum Habit {
     Output,
     /// `--no-headers`.
     Headers,
-    /// `--snapshot`, as the other verbs take it, and what goes with it.
+    /// `--snapshot`, as the other verbs take it, and related options.
     Dump,
     /// An argument without a dash.
     Name,
@@ -36,7 +36,7 @@ impl Habit {
         })
     }
 
-    /// What does it in a verb, or why nothing does.
+    /// Returns what to use instead in a verb, or why there is nothing; `None` without a tip.
     fn tip(self, verb: &str) -> Option<&'static str> {
         Some(match (self, verb) {
             (Self::Namespaces, "check") => {
@@ -74,7 +74,7 @@ impl Habit {
     }
 }
 
-/// The same error, with a word on what does it where an argument is known from kubectl.
+/// Adds a tip to an error about an unknown argument, if the argument is known from kubectl.
 pub(super) fn add(mut error: clap::Error, verb: Option<&str>) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;

@@ -1,35 +1,35 @@
-//! How values of options are read.
+//! Parsers of option values.
 
 use std::time::Duration;
 
 use crate::fit::syntax;
 use crate::kubevirt::release::Release;
 
-/// A release of KubeVirt.
+/// Parses a release of KubeVirt.
 pub(super) fn release(text: &str) -> Result<Release, String> {
     Release::parse(text).ok_or_else(|| "say it as KubeVirt does, for example v1.6.3".to_owned())
 }
 
-/// A time in whole milliseconds.
+/// Parses a time in whole milliseconds.
 pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
     text.parse().map(Duration::from_millis).map_err(|_| "say whole milliseconds, for example 20".to_owned())
 }
 
-/// A time in whole seconds.
+/// Parses a time in whole seconds.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    // More than a century would be more than a clock can add.
+    // A larger number, more than a century, would overflow a clock.
     let whole = text.trim_end_matches('s').parse::<u32>().map_err(|_| "say whole seconds, for example 20".to_owned());
     whole.map(|whole| Duration::from_secs(whole.into()))
 }
 
-/// An image: a name with a tag or a digest, of the characters that references have.
+/// Parses an image: a name with a tag or a digest, with the characters that references may have.
 ///
 /// # Errors
 ///
-/// It has other characters, or neither tag nor digest.
+/// Returns an error for other characters, or without tag and digest.
 pub(in crate::cli) fn image(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
-    // A colon before the last slash is that of a port.
+    // A colon before the last slash precedes a port.
     let last = text.rsplit('/').next().unwrap_or_default();
     if !text.is_empty() && text.bytes().all(is_plain) && !last.starts_with([':', '@']) && last.contains([':', '@']) {
         return Ok(text.to_owned());
@@ -37,11 +37,11 @@ pub(in crate::cli) fn image(text: &str) -> Result<String, String> {
     Err("say it with its tag or digest, for example registry.example/cpufit:v0.1.0".to_owned())
 }
 
-/// A namespace.
+/// Parses a namespace.
 ///
 /// # Errors
 ///
-/// No namespace can have that name.
+/// Returns an error if the text is no valid namespace name.
 pub(in crate::cli) fn namespace(text: &str) -> Result<String, String> {
     syntax::dns_label(text).map(|()| text.to_owned()).map_err(str::to_owned)
 }

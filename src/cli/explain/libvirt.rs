@@ -1,4 +1,4 @@
-//! What libvirt said, where it was asked: beside the labels, node by node, and what follows from both.
+//! The answers of libvirt, if it was asked, next to the labels of each node, and the conclusions from both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ use crate::page::Page;
 use crate::say::finding::incompatible;
 use crate::say::{self, plural};
 
-/// How many kinds of nodes are listed one by one.
+/// Number of kinds of nodes listed one by one.
 const KINDS: usize = 4;
 
-/// What is known of a guest from libvirt, beside what the labels say.
+/// The facts about a guest from libvirt, in addition to labels.
 pub(super) struct LibvirtWords<'s> {
     asked: &'s Answers,
     subject: &'s Subject<'s>,
@@ -27,13 +27,13 @@ pub(super) struct LibvirtWords<'s> {
 }
 
 impl<'s> LibvirtWords<'s> {
-    /// `None` where libvirt was not asked.
+    /// Returns the facts; `None` if libvirt was not asked.
     pub(super) fn of(subject: &'s Subject<'s>, fleet: &'s Fleet) -> Option<Self> {
         let asked = subject.asked()?;
         Some(Self { asked, subject, fleet })
     }
 
-    /// The guest's CPU, what labels have to do with what libvirt misses, and what this proves.
+    /// Returns lines about the guest's CPU, the labels of missing features, and the conclusions.
     pub(super) fn facts(&self) -> Vec<String> {
         let mut out = vec![match &self.asked.guest {
             Ok(guest) => format!("Its CPU, read from its libvirt: {}.", guest.cpu),
@@ -57,9 +57,9 @@ impl<'s> LibvirtWords<'s> {
         out
     }
 
-    /// What comes of nodes that fit by labels and that libvirt refuses, where others are left to go to: kube-scheduler goes by labels,
-    /// and a migration of the evacuation controller that failed is tried again (`handleMigrationBackoff` in virt-controller's
-    /// `migration.go`).
+    /// Returns a note about nodes that fit by labels and are refused by libvirt, if there are other targets:
+    /// kube-scheduler uses labels, and a failed migration of the evacuation controller is retried
+    /// (`handleMigrationBackoff` in virt-controller's `migration.go`).
     fn may_be_chosen(&self) -> Option<String> {
         let refused = self.subject.refused_targets(self.fleet)?;
         let mut fitting = self.subject.fitting(self.fleet);
@@ -74,7 +74,8 @@ impl<'s> LibvirtWords<'s> {
         ))
     }
 
-    /// Whether libvirt finds it right that a label is nowhere: a node does not have what it says, or the guest runs without.
+    /// Whether libvirt confirms that a label is rightly missing: a node lacks the feature or model, or the guest runs
+    /// without it.
     pub(super) fn finds_right(&self, key: &str) -> bool {
         let runs_without = || {
             let guest = self.asked.guest.as_ref().ok();
@@ -85,7 +86,7 @@ impl<'s> LibvirtWords<'s> {
         nodes.any(|node| self.asked.provides(node, key) == Provided::No) || runs_without()
     }
 
-    /// What the labels say of the features that libvirt misses.
+    /// Returns lines about the labels of the features that libvirt misses.
     fn labels_of_missing(&self) -> Vec<String> {
         let mut nowhere = BTreeSet::new();
         let mut wrong: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -137,7 +138,7 @@ impl<'s> LibvirtWords<'s> {
         self.subject.placement.selector.iter().any(|(key, _)| is(key))
     }
 
-    /// The nodes whose libvirt has another host model than their label says.
+    /// Returns a line about the nodes with a libvirt that reports another host model than their label.
     fn stale_host_models(&self) -> Option<String> {
         let mut alike: BTreeMap<(Vec<&str>, &str), Vec<&str>> = BTreeMap::new();
         for (name, host) in self.asked.hosts.iter() {
@@ -160,14 +161,14 @@ impl<'s> LibvirtWords<'s> {
         })
     }
 
-    /// What the guest would lose with a model.
+    /// Returns the features that the guest would lose with a model.
     pub(super) fn loss(&self, model: &str) -> Option<String> {
         let lost = self.asked.lost(model)?;
         Some(loses_by(model, "", &without_required(self.subject, lost.features()), lost.source()))
     }
 
-    /// What the guest would lose with the models that are not offered: that of its own policy first, then those of the others,
-    /// those that are recommended, and others it was compared with.
+    /// Returns the losses with the models that are not offered: its own policy's first, then those of other policies,
+    /// recommended ones, and others it was compared with.
     pub(super) fn other_losses(&self, offered: Option<&str>, own: Option<&str>, survey: &Survey<'_>) -> Vec<String> {
         const MOST: usize = 8;
         let compared = compared(self.asked, self.subject, survey);
@@ -199,7 +200,7 @@ impl<'s> LibvirtWords<'s> {
         out
     }
 
-    /// Each node by labels and by libvirt, below the head.
+    /// Prints each node by labels and by libvirt, below the header.
     pub(super) fn nodes(
         &self,
         nodes: &[(NodeIndex, Vec<(String, String)>)],
@@ -217,7 +218,7 @@ impl<'s> LibvirtWords<'s> {
         page.table(&rows);
     }
 
-    /// What libvirt there says, and what of the labels that the node lacks would be untrue all the same.
+    /// Returns libvirt's answer for a node, and the missing labels that would be false there even if it agrees.
     fn by_libvirt(
         &self,
         node: NodeIndex,
@@ -233,7 +234,7 @@ impl<'s> LibvirtWords<'s> {
         }
     }
 
-    /// Whether the guest's CPU is known, so that nodes have something to say of it.
+    /// Whether the guest's CPU is known, so that nodes can be compared with it.
     pub(super) fn knows_cpu(&self) -> bool {
         self.asked.guest.is_ok()
     }
@@ -261,8 +262,8 @@ impl<'s> LibvirtWords<'s> {
         parts.join(", ")
     }
 
-    /// How the nodes without an answer are asked: by the command that asks where launchers run; of those without any, how one is
-    /// brought to the first.
+    /// Prints how to query the nodes without an answer: the command, for nodes with launchers; for the first node
+    /// without one, how to start a launcher there.
     pub(super) fn how_to_ask(&self, judged: &Prepared<'_>, survey: &Survey<'_>, page: &mut Page) {
         let said = self.asked.by_node(&self.subject.placement, self.fleet);
         let mut without: Vec<&str> = Vec::new();
@@ -309,7 +310,7 @@ impl<'s> LibvirtWords<'s> {
         });
     }
 
-    /// Whether a guest that asks for nothing could start on a node.
+    /// Whether a guest without requirements could start on a node.
     fn takes_guests(&self, name: &str) -> bool {
         let Some(node) = self.fleet.find(name) else { return false };
         let refusal = self.fleet.look_up(&self.subject.placement).refusal(node);
@@ -318,7 +319,8 @@ impl<'s> LibvirtWords<'s> {
     }
 }
 
-/// Says by which facts the start of a guest is judged, on the nodes that fit; `None` if libvirt was not asked, or no node fits.
+/// Returns a note about the facts by which the start of a guest is judged, on the nodes that fit; `None` if libvirt was
+/// not asked, or no node fits.
 pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String> {
     let asked = subject.asked.as_ref().filter(|_| !fitting.is_empty())?;
     let CpuMode::Named(model) = &subject.mode else {
@@ -326,7 +328,7 @@ pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String
     };
     let host = |node: &str| asked.hosts.get(node);
     let is_listed = |node: &&str| host(node).is_some_and(|host| host.is_usable(model));
-    // What is in the way is switched off, else it would not fit.
+    // The blocking features are disabled, else the node would not fit.
     let is_in_no_way =
         |node: &&str| host(node).and_then(|host| host.unusable(model)).is_some_and(|blockers| !blockers.is_empty());
     let (listed, others): (Vec<&str>, Vec<&str>) = fitting.iter().copied().partition(is_listed);
@@ -365,15 +367,15 @@ fn by_libvirt(said: Result<&LibvirtAnswer, Silence>) -> String {
     }
 }
 
-/// The features of the guest, beyond its model's, for which no node has a label.
+/// Returns the features of the guest, beyond its model's, for which no node has a label.
 fn unlabelled<'a>(asked: &'a Answers, fleet: &Fleet) -> impl Iterator<Item = &'a str> {
     let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
     let has = asked.guest.iter().flat_map(|guest| &guest.cpu.require).map(String::as_str);
     has.filter(move |feature| anywhere.binary_search(feature).is_err())
 }
 
-/// One line: of nodes of one kind all that is said of it; of several kinds what they do in common, and of the first kinds a few
-/// words each.
+/// Returns one line: for one kind of nodes its full description; for several kinds their common text, and a few words
+/// about each of the first kinds.
 fn folded<K: Ord>(
     alike: &BTreeMap<K, Vec<&str>>,
     common: &str,
@@ -394,7 +396,7 @@ fn folded<K: Ord>(
     (count > 0).then(|| format!("{nodes} {common}: {}.", kinds.join("; ")))
 }
 
-/// The same, and whose word it is: `source` of what is lost.
+/// Returns the loss with its origin: `source` of the lost features.
 fn loses_by(model: &str, whose: &str, lost: &[String], source: &str) -> String {
     let what = loses(model, whose, lost);
     if source == Lost::BY_MODELS {
@@ -411,7 +413,7 @@ fn loses(model: &str, whose: &str, lost: &[String]) -> String {
     }
 }
 
-/// A guest that starts on one node, whatever CPU that has, and its end.
+/// Returns the commands that start and end a guest on one node, with any CPU.
 fn probe(subject: &Subject<'_>, node: &str, fleet: &Fleet) -> Result<Vec<Command>, Invalid> {
     let host = fleet.find(node).and_then(|node| fleet.label(node, label::HOSTNAME)).unwrap_or(node);
     let text = |text: &'static str| Json::Text(text.into());
@@ -435,45 +437,45 @@ fn probe(subject: &Subject<'_>, node: &str, fleet: &Fleet) -> Result<Vec<Command
     ])
 }
 
-/// The name of the guest that brings a launcher.
+/// The name of the guest that starts a launcher.
 const PROBE: &str = "cpufit-probe";
 
-/// `libvirt` of a result.
+/// The answers of libvirt: `libvirt` of a result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LibvirtRow {
-    /// The guest's CPU; null where it is not known.
+    /// The guest's CPU; null if it is not known.
     pub cpu: Option<CpuRow>,
-    /// Why the guest's CPU is not known.
+    /// The reason why the guest's CPU is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<String>,
-    /// The same in one word.
+    /// The reason in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered_code: Option<&'static str>,
-    /// What the libvirt of each node says, or why it says nothing; none where the guest's CPU is not known.
+    /// By node, libvirt's answer, or why there is none; empty if the guest's CPU is not known.
     pub nodes: BTreeMap<String, LibvirtNodeRow>,
     /// The features of the guest, beyond its model's, for which no node has a label.
     pub unlabelled: Vec<String>,
-    /// By named model, what the guest would lose with it, as libvirt says.
+    /// By named model, the features that the guest would lose with it, according to libvirt.
     pub losses: BTreeMap<String, Vec<String>>,
-    /// By named model, of all policies, of `recommend`, and those in `losses`: what the guest would lose with it.
+    /// By named model (of all policies, of `recommend`, and of `losses`), the comparison with the guest.
     pub compared: BTreeMap<String, ComparedRow>,
 }
 
 /// A model that a guest is compared with.
 #[derive(Debug, Serialize)]
 pub struct ComparedRow {
-    /// The features that it would lose; null where the features of the guest or the model are not known.
+    /// The features that it would lose; null if the features of the guest or the model are not known.
     pub lost: Option<Vec<String>>,
-    /// `libvirt`, where it was asked; `models`, by the definitions of libvirt and QEMU; or null.
+    /// The source: `libvirt` if it was asked, `models` for the definitions of libvirt and QEMU, or null.
     pub by: Option<&'static str>,
-    /// The policies whose common model it is.
+    /// The policies with this common model.
     pub policies: Vec<String>,
     /// Whether `recommend` names it for a pool of nodes.
     pub recommended: bool,
 }
 
-/// The features of `lost` that the guest would lose with the model: it keeps those that it requires itself.
+/// Returns the features of `lost` that the guest would lose with the model: it keeps those that it requires itself.
 fn without_required(subject: &Subject<'_>, lost: &[String]) -> Vec<String> {
     let selector = subject.restart.iter().flat_map(|start| start.placement.selector.iter());
     let required: BTreeSet<&str> =
@@ -481,7 +483,7 @@ fn without_required(subject: &Subject<'_>, lost: &[String]) -> Vec<String> {
     lost.iter().filter(|name| !required.contains(name.as_str())).cloned().collect()
 }
 
-/// What the guest would lose with each model but its own; none where its CPU is not known.
+/// Compares the guest with each model other than its own; empty if its CPU is not known.
 fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTreeMap<String, ComparedRow> {
     if asked.guest.is_err() {
         return BTreeMap::new();
@@ -504,22 +506,22 @@ fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTre
     named.into_iter().map(row).collect()
 }
 
-/// `cpu` of what libvirt says.
+/// The CPU of a guest: `cpu` of libvirt's answers.
 #[derive(Debug, Serialize)]
 pub struct CpuRow {
     /// The model.
     pub model: String,
     /// The vendor, or null.
     pub vendor: Option<String>,
-    /// Features it has beyond the model's.
+    /// The features it has in addition to the model's.
     pub require: BTreeSet<String>,
-    /// Features of the model that it has not.
+    /// The features of the model that it lacks.
     pub disable: BTreeSet<String>,
     /// `kvm` or `qemu`.
     pub accelerator: &'static str,
 }
 
-/// One node of what libvirt says.
+/// Libvirt's answer for one node.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LibvirtNodeRow {
@@ -527,16 +529,16 @@ pub struct LibvirtNodeRow {
     pub answer: Option<&'static str>,
     /// The features that it misses.
     pub missing: Vec<MissingRow>,
-    /// Libvirt's words, where they name no features.
+    /// Libvirt's own words, if they name no features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why there is no answer.
+    /// The reason why there is no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<String>,
-    /// The same in one word.
+    /// The reason in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered_code: Option<&'static str>,
-    /// Its host model, where libvirt there was asked.
+    /// Its host model, if libvirt there was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_model: Option<String>,
 }
@@ -546,12 +548,12 @@ pub struct LibvirtNodeRow {
 pub struct MissingRow {
     /// The feature.
     pub feature: String,
-    /// Its label: `there` in spite of that, `elsewhere`, or `nowhere`.
+    /// The state of its label: `there` although it is missing, `elsewhere`, or `nowhere`.
     pub label: &'static str,
 }
 
 impl LibvirtRow {
-    /// What libvirt says of a guest; `None` where it was not asked.
+    /// Collects libvirt's answers about a guest; `None` if it was not asked.
     #[must_use]
     pub(crate) fn of(subject: &Subject<'_>, survey: &Survey<'_>) -> Option<Self> {
         let fleet = &survey.world.cluster.fleet;

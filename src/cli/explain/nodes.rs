@@ -1,4 +1,4 @@
-//! The table of nodes: how much of the demand each meets, what it lacks, what that means.
+//! The table of nodes: the part of the demand that each meets, the labels it lacks, and the meaning of that.
 
 use super::Explained;
 use super::libvirt::LibvirtWords;
@@ -10,11 +10,11 @@ use crate::fit::verdict::Evidence;
 use crate::page::Page;
 use crate::say::{self, plural};
 
-/// How many nodes a table lists before it folds the rest.
+/// Number of nodes in a table before the rest is folded.
 const ROWS: usize = 40;
 
 impl Explained<'_, '_> {
-    /// Every node: how much of the demand it meets, what it lacks, what that means.
+    /// Prints every node: the part of the demand it meets, the labels it lacks, and the meaning of that.
     pub(super) fn nodes(&self, page: &mut Page) {
         let subject = &self.case.judged.subject;
         let lookup = self.fleet().look_up(&subject.placement);
@@ -42,7 +42,7 @@ impl Explained<'_, '_> {
         }
     }
 
-    /// The nodes as their labels and conditions show them.
+    /// Prints the nodes by their labels and conditions.
     fn by_labels(&self, nodes: Vec<(NodeIndex, Vec<(String, String)>)>, page: &mut Page) {
         let selector = &self.case.judged.subject.placement.selector;
         let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
@@ -100,7 +100,8 @@ impl Explained<'_, '_> {
         self.evidence(node, missing).to_owned()
     }
 
-    /// Whether a node lacks the vendor of the guest's own node, and has another one: each of them has the label of one vendor.
+    /// Whether a node lacks the vendor of the guest's own node, and has another one: each of them has the label of one
+    /// vendor.
     fn is_of_another_vendor(&self, node: NodeIndex, missing: &[(String, String)]) -> bool {
         let lacks = missing.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
         let is_known = |node| self.fleet().host_model_class(node).vendors.len() == 1;

@@ -1,4 +1,4 @@
-//! The remedies of one guest, their commands, and what would not help.
+//! The remedies of one guest, with their commands, and the remedies that would not help.
 
 use super::Explained;
 use crate::fit::remedy::Remedy;
@@ -40,7 +40,7 @@ impl Explained<'_, '_> {
         }
         if !not_helping.is_empty() {
             page.line("Would not help here:");
-            // What has one reason stands in one line.
+            // Remedies with the same reason share a line.
             let mut by_reason: Vec<(String, Vec<&str>)> = Vec::new();
             for not in not_helping {
                 let (title, why) = (say::remedy::title(not.id, subject), say::remedy::why_not(&not.why));

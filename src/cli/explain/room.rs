@@ -1,4 +1,4 @@
-//! How much room the nodes that fit have for the pod that is judged.
+//! The room for the judged pod on the nodes that fit.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +13,21 @@ use crate::say;
 /// The room of nodes that fit, as far as it is known.
 #[derive(Debug, Default)]
 pub(crate) struct FittingRoom {
-    /// The nodes without room, in the fleet's order, and of what they have too little.
+    /// The nodes without room, in the fleet's order, with the resource that they lack.
     short: Vec<(NodeIndex, Shortage)>,
-    /// Those with room only once pods of a lower priority are shut down.
+    /// The nodes with room only once pods with a lower priority are shut down.
     by_preemption: Vec<NodeIndex>,
-    /// How many nodes fit, those left out on which its volumes cannot be used.
+    /// Number of nodes that fit, without those on which its volumes cannot be used.
     fitting: usize,
-    /// Volumes are bound to nodes.
+    /// Whether volumes are bound to nodes.
     is_bound: bool,
-    /// What the nodes have is known, and what the pod asks for is not.
+    /// Whether the resources of the nodes are known, but not the requests of the pod.
     is_unknown: bool,
 }
 
 impl FittingRoom {
-    /// For the pod of a guest: that of its migration, or of its start. `pod` is what a pod asks for that is given as it is.
+    /// Computes the room for the pod of a guest: that of its migration, or of its start. `pod`: the requests of a pod
+    /// that was given.
     #[must_use]
     pub(crate) fn of(case: &Evaluation<'_>, pod: Option<&PodNeed>, cluster: &Cluster) -> Self {
         let (subject, room) = (&case.judged.subject, &cluster.room);
@@ -39,7 +40,7 @@ impl FittingRoom {
             return Self::default();
         }
         let vmi = cluster.vmi(&subject.namespace, &subject.name);
-        // What a guest's launcher asks for now says nothing of a start with another specification.
+        // The requests of a guest's current launcher do not apply to a start with another specification.
         let waits = matches!(subject.stage, Stage::Migration(_)) || subject.running.is_none();
         let known = vmi.filter(|_| waits).and_then(|vmi| room.need(vmi));
         let Some(need) = pod.or(known) else {
@@ -62,7 +63,7 @@ impl FittingRoom {
         self.fitting > 0 && self.short.len() == self.fitting
     }
 
-    /// What is said of it.
+    /// Returns the lines about room.
     pub(super) fn facts(&self, cluster: &Cluster) -> Vec<String> {
         let fleet = &cluster.fleet;
         let mut out = Vec::new();
@@ -85,14 +86,14 @@ impl FittingRoom {
         out
     }
 
-    /// `no room: 2 of 64 cores free`, of one node.
+    /// Returns `no room: 2 of 64 cores free`, for one node.
     pub(super) fn on(&self, node: NodeIndex) -> Option<String> {
         let short = self.short.iter().find(|(short, _)| *short == node).map(|(_, short)| short);
         let by_preemption = self.by_preemption.contains(&node).then(|| "room by preemption alone".to_owned());
         short.map(|short| format!("no room: {}", short.words())).or(by_preemption)
     }
 
-    /// By the name of each node without room, of what it has too little.
+    /// Returns, by the name of each node without room, the resource that it lacks.
     #[must_use]
     pub(crate) fn no_room(&self, cluster: &Cluster) -> BTreeMap<String, String> {
         let of = |(node, short): &(NodeIndex, Shortage)| {
@@ -101,7 +102,7 @@ impl FittingRoom {
         self.short.iter().map(of).collect()
     }
 
-    /// The nodes with room only once pods of a lower priority are shut down, by name.
+    /// Returns the names of nodes with room only once pods with a lower priority are shut down.
     #[must_use]
     pub(crate) fn by_preemption(&self, cluster: &Cluster) -> Vec<String> {
         self.by_preemption.iter().map(|&node| cluster.fleet.name(node).to_owned()).collect()

@@ -1,4 +1,4 @@
-//! The one place that builds things: wires a verb together, supervises its tasks, drains on shutdown.
+//! The composition root: wires a verb together, supervises its tasks, and drains on shutdown.
 
 pub mod completion;
 mod libvirt;
@@ -37,15 +37,15 @@ use crate::snapshot::{DumpSource, domain_of};
 use crate::telemetry::{self, LogFormat};
 use crate::world::{self, World};
 
-/// Input could not be read or judged.
+/// Exit code if the input could not be read or judged.
 pub const TROUBLE: u8 = 2;
 
-/// What kept a verb from being done.
+/// An error of a verb.
 #[derive(Debug)]
 pub struct Failure {
     /// The error.
     pub error: anyhow::Error,
-    /// What to print of it.
+    /// The page to print.
     pub page: Page,
 }
 
@@ -53,18 +53,18 @@ pub struct Failure {
 ///
 /// # Errors
 ///
-/// What kept it from being done; `main` prints it and exits with 2.
+/// The verb failed; `main` prints the error and exits with 2.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     crypto::install();
     let (domain, stdin) = domain_of(args.cluster.kubevirt_domain.as_ref(), &args.verb.dumps(), io::stdin().lock());
     execute(args, &domain, stdin).map_err(|error| Failure { page: failure(&error, &domain), error })
 }
 
-/// Prints help, or what is wrong with a command line: where it asks for a log in JSON, as a line of the log.
+/// Prints help, or the error of a command line. If a JSON log is requested, the error is a line of the log.
 #[must_use]
 pub fn not_a_command_line(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || !program::asks_for_json_log(std::env::args_os()) {
-        // Output that cannot be printed is lost; nothing else can be done.
+        // Output that cannot be printed is lost.
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(TROUBLE));
     }
@@ -75,9 +75,9 @@ pub fn not_a_command_line(error: &clap::Error) -> ExitCode {
     ExitCode::from(TROUBLE)
 }
 
-/// The last line of a log in JSON.
+/// Writes the last line of a JSON log.
 fn stopped(error: &str, domain: &Domain) {
-    // Where the log could not be set up, so that its filter is wrong: with another one.
+    // The log may not be set up if its filter is invalid: use another filter.
     let _ = telemetry::init(LogFormat::Json, "error", domain);
     tracing::error!(error, "stopped");
 }
@@ -164,7 +164,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
     Ok(code)
 }
 
-/// Audits the guests that are asked for. What is asked for by name and is not there is said after the others.
+/// Audits the requested guests. Guests requested by name that do not exist are reported after the others.
 fn audit_all(
     args: &AuditArgs,
     cluster: &ClusterArgs,
@@ -203,14 +203,14 @@ fn audit_all(
     Ok(code)
 }
 
-/// What was found, and then what is asked for by name and is not there.
+/// Prints the page so far, and then the requested guests that do not exist.
 fn absent(missing: &[String], page: &mut Page, domain: &Domain) -> anyhow::Result<()> {
     console::print(&std::mem::replace(page, Page::in_domain(domain)))?;
     console::tell(&lines(domain, missing.iter().map(|line| format!("error: {line}"))));
     Ok(())
 }
 
-/// What changed between two sides.
+/// Compares two sides.
 fn compare(
     args: &DiffArgs,
     cluster: &ClusterArgs,
@@ -221,7 +221,7 @@ fn compare(
     let [old, new] = args.worlds();
     old.stdin_once(&new.snapshot)?;
     anyhow::ensure!(!args.policy.contains(&DumpSource::Stdin), "--policy is read for both sides: give a file");
-    // The options that say which cluster to read are about the new side.
+    // The options that select a cluster apply to the new side.
     let namespace = cluster.namespace().map(str::to_owned);
     let first = ClusterArgs { namespace, ..ClusterArgs::default() };
     let before = scene(&first, &old, &GuestsRead::All, RoomRead::Unknown, domain, &mut stdin)?;
@@ -232,7 +232,8 @@ fn compare(
     diff::run(args, &scope, &before.world, &after.world, page)
 }
 
-/// The versions of this program and of the leader. Where that cannot be asked, this program's is printed all the same.
+/// Prints the versions of this program and of the leader. If the leader cannot be queried, this program's version is
+/// still printed.
 fn version(args: &VersionArgs, cluster: &ClusterArgs, domain: &Domain, page: &mut Page) -> anyhow::Result<()> {
     let asked = if args.client { Ok(None) } else { leader(cluster, domain, &args.own_namespace) };
     let leader = asked.as_ref().ok().cloned().flatten();
@@ -243,7 +244,7 @@ fn version(args: &VersionArgs, cluster: &ClusterArgs, domain: &Domain, page: &mu
     asked.map(drop)
 }
 
-/// The replica that leads on the cluster, and its version.
+/// Returns the leading replica of the cluster, and its version.
 fn leader(cluster: &ClusterArgs, domain: &Domain, namespace: &str) -> anyhow::Result<Option<Leader>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -255,20 +256,20 @@ fn leader(cluster: &ClusterArgs, domain: &Domain, namespace: &str) -> anyhow::Re
     })
 }
 
-/// Runs the webhook. Where its log is JSON, what kept it from running is a line of the log.
+/// Runs the webhook. If its log is JSON, a startup error is a line of the log.
 fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<ExitCode> {
     let served = args.world.stdin_once(&[]).and_then(|()| serve::serve(args, cluster, domain, stdin));
     let Err(error) = served else { return Ok(ExitCode::SUCCESS) };
     if args.log_format == LogFormat::Text {
         return Err(error);
     }
-    // The log translates.
+    // The log translates the names itself.
     let page = failure(&error, &Domain::default());
     stopped(page.as_str().trim_start_matches("error: ").trim_end(), domain);
     Ok(ExitCode::from(TROUBLE))
 }
 
-/// Log lines of `-v`, by kubectl's numbers; the webhook has a log of its own.
+/// Sets up the log for `-v`, by kubectl's levels; the webhook sets up its own log.
 fn log(verbosity: u8, verb: &Verb, domain: &Domain) -> anyhow::Result<()> {
     let filter = match verbosity {
         _ if matches!(verb, Verb::Serve(_)) => return Ok(()),
@@ -279,7 +280,7 @@ fn log(verbosity: u8, verb: &Verb, domain: &Domain) -> anyhow::Result<()> {
     Ok(telemetry::init(LogFormat::Text, filter, domain)?)
 }
 
-/// From now on a panic is one line of shown text: in the log where there is one, else on standard error.
+/// Reports panics as one line of shown text: in the log if there is one, else on standard error.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -299,7 +300,7 @@ pub fn report_panics() {
     }));
 }
 
-/// What kept a verb from being done: the error and its causes on one line, the problems of a policy each on its own.
+/// Formats an error: the error and its causes on one line, and each problem of a policy on its own line.
 fn failure(error: &anyhow::Error, domain: &Domain) -> Page {
     let mut first = "error".to_owned();
     let mut below = Vec::new();
@@ -313,7 +314,7 @@ fn failure(error: &anyhow::Error, domain: &Domain) -> Page {
     lines(domain, std::iter::once(first).chain(below))
 }
 
-/// What is judged of dumps, or else of a live cluster.
+/// Returns the objects that judgements depend on, from dumps or a live cluster.
 fn objects(
     cluster: &ClusterArgs,
     args: &SnapshotArgs,
@@ -347,14 +348,14 @@ fn note(domain: &Domain, text: impl Display) {
     console::tell(&lines(domain, [format_args!("note: {text}")]));
 }
 
-/// Lines about a cluster with this domain.
+/// Returns a page of lines about a cluster with this domain.
 fn lines<T: Display>(domain: &Domain, lines: impl IntoIterator<Item = T>) -> Page {
     let mut page = Page::in_domain(domain);
     lines.into_iter().for_each(|line| page.line(line));
     page
 }
 
-/// A dump is of one cluster already.
+/// Refuses options that select a cluster, because a dump is of one cluster already.
 fn refuse_cluster(cluster: &ClusterArgs) -> anyhow::Result<()> {
     match cluster.first_given() {
         Some(option) => bail!("{option} says which cluster to read, and --snapshot reads a dump: give one of them"),
@@ -362,33 +363,33 @@ fn refuse_cluster(cluster: &ClusterArgs) -> anyhow::Result<()> {
     }
 }
 
-/// What a verb works on.
+/// The input of a verb.
 struct Scene {
     world: World,
-    /// Where objects are that name no namespace.
+    /// The namespace of objects that name none.
     namespace: Namespace,
 }
 
-/// Which guests of a live cluster a verb needs.
+/// The guests of a live cluster that a verb needs.
 enum GuestsRead {
-    /// All.
+    /// All guests.
     All,
-    /// Those of the namespace: of one that is asked for, where a name is given.
+    /// The guests of the namespace; with a name, only that guest.
     Namespace { guest: Option<String> },
-    /// Those that manifests name, and all whose launchers libvirt may be asked through: of all namespaces, or of the one
-    /// that its reader may read.
+    /// The guests that manifests name, and all guests through whose launchers libvirt may be queried: of all
+    /// namespaces, or of the one that the user may read.
     Files,
 }
 
-/// Whether a verb says how much room nodes have, for which all pods are read.
+/// The need of a verb for the room of nodes, for which all pods are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RoomRead {
     Known,
     Unknown,
 }
 
-/// A snapshot, or else a live cluster, read once. The namespace is the one that is asked for, else the context's, else
-/// `default`, as for kubectl.
+/// Reads a snapshot or a live cluster once. The namespace is the given one, else the context's, else `default`, as in
+/// kubectl.
 fn scene(
     cluster: &ClusterArgs,
     args: &WorldArgs,
@@ -424,7 +425,7 @@ fn scene(
         let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url.to_string(), home, guest))?;
         world.cluster.domain = domain.clone();
         world.cluster.is_live = true;
-        // Who may read one namespace alone may not read the pods of a node.
+        // A user who may read only one namespace may not read the pods of a node.
         if room == RoomRead::Known && reach == Reach::Cluster {
             let (room, missing) = fetch::room(&client).await;
             world.cluster.room = Arc::new(room);

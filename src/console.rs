@@ -1,5 +1,5 @@
-//! Standard output and standard error. Nothing else in the program writes to them: what is written is a [`Page`], whose text
-//! is escaped, or the log.
+//! Standard output and standard error. No other code writes to them. The output is a [`Page`], which is escaped, or the
+//! log.
 
 #![expect(clippy::disallowed_methods, reason = "the one place that writes to them")]
 
@@ -13,7 +13,7 @@ use crate::page::Page;
 ///
 /// # Errors
 ///
-/// It is closed.
+/// Standard output is closed.
 pub fn print(page: &Page) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(page.as_str().as_bytes())?;
@@ -22,37 +22,37 @@ pub fn print(page: &Page) -> io::Result<()> {
 
 /// Prints a page on standard error; errors of writing are ignored.
 pub fn tell(page: &Page) {
-    // There is nobody to tell of a failure.
+    // A failure cannot be reported anywhere.
     let _ = io::stderr().lock().write_all(page.as_str().as_bytes());
 }
 
-/// Whether a person at a terminal reads standard output.
+/// Whether standard output is a terminal.
 #[must_use]
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// How far something is, on standard error, where a person watches and it takes longer than a moment.
+/// A progress display on standard error, shown only on a terminal and for tasks that take longer than a moment.
 #[derive(Debug)]
 pub struct Progress {
     what: &'static str,
-    /// When it is next shown.
+    /// The time when it is next shown.
     next: Cell<Instant>,
     is_shown: Cell<bool>,
 }
 
 impl Progress {
-    /// How long nothing is shown at first, and then between two lines.
+    /// Time before the first line, and between two lines.
     const MOMENT: Duration = Duration::from_millis(800);
     const BETWEEN: Duration = Duration::from_millis(100);
 
-    /// The progress of a task that begins now.
+    /// Creates the progress of a task that begins now.
     #[must_use]
     pub fn of(what: &'static str) -> Self {
         Self { what, next: Cell::new(Instant::now() + Self::MOMENT), is_shown: Cell::new(false) }
     }
 
-    /// Shows that `done` of `of` are done; each line takes the place of the one before, and none is left at the end.
+    /// Shows that `done` of `of` are done; each line replaces the previous one, and none is left at the end.
     pub fn at(&self, done: usize, of: usize) {
         let is_over = done >= of;
         if !(is_over && self.is_shown.get()) && (is_over || Instant::now() < self.next.get() || !is_log_read()) {
@@ -62,18 +62,18 @@ impl Progress {
         self.is_shown.set(!is_over);
         let mut stderr = io::stderr().lock();
         let line = if is_over { String::new() } else { format!("{}: {done} of {of}", self.what) };
-        // There is nobody to tell of a failure.
+        // A failure cannot be reported anywhere.
         let _ = write!(stderr, "\r\u{1b}[K{line}").and_then(|()| stderr.flush());
     }
 }
 
-/// Where log lines go; [`crate::telemetry`] escapes them.
+/// Returns the stream of log lines, which [`crate::telemetry`] escapes.
 #[must_use]
 pub fn log() -> io::Stderr {
     io::stderr()
 }
 
-/// Whether a person at a terminal reads the log.
+/// Whether standard error is a terminal.
 #[must_use]
 pub(crate) fn is_log_read() -> bool {
     io::stderr().is_terminal()

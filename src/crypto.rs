@@ -1,4 +1,4 @@
-//! The cryptography of TLS and certificates: ring, or with the feature `fips` the FIPS 140-3 module of AWS-LC.
+//! Cryptography of TLS and certificates: ring, or with the feature `fips` the FIPS 140-3 module of AWS-LC.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use rustls::crypto::CryptoProvider;
 #[cfg(not(any(feature = "ring", feature = "fips")))]
 compile_error!("cryptography comes from one of two features: ring, the default, or fips");
 
-/// What TLS is made with; where both features are on, the one of `fips`.
+/// Returns the provider for TLS; if both features are on, that of `fips`.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     #[cfg(feature = "fips")]
@@ -16,7 +16,7 @@ pub fn provider() -> Arc<CryptoProvider> {
     return Arc::new(rustls::crypto::ring::default_provider());
 }
 
-/// Makes it what the client of the API server uses, which asks for none by name. Where the process has one already, that one stays.
+/// Installs the provider as the process's default, which the API client uses. An already installed provider is kept.
 pub fn install() {
     CryptoProvider::install_default(Arc::unwrap_or_clone(provider())).ok();
 }

@@ -1,27 +1,27 @@
-//! How many files and connections the process may have open.
+//! Limits of open files and connections of the process.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is kept for the watches, files and the log.
+/// Number of descriptors reserved for the watches, files and the log.
 const OTHERS: usize = 128;
 
-/// How many descriptors are left beside this number of connections.
+/// Returns the number of descriptors left in addition to this number of connections.
 pub(crate) fn beyond(connections: usize) -> usize {
     most().map_or(usize::MAX, |most| most.saturating_sub(connections + OTHERS))
 }
 
-/// The most descriptors that may be open; `None` where there is no limit.
+/// Returns the maximum number of open descriptors; `None` if there is no limit.
 pub(crate) fn most() -> Option<usize> {
     getrlimit(Resource::Nofile).current.map(|most| most.try_into().unwrap_or(usize::MAX))
 }
 
-/// Raises the limit to the most that the system grants this process: the soft one to the hard one. Programs begin with a low soft
-/// limit for those of them that use `select`, which this one does not.
+/// Raises the soft limit of descriptors to the hard limit. Programs start with a low soft limit for the sake of
+/// `select`, which this one does not use.
 ///
 /// # Errors
-/// The system refuses; the limit is as it was.
+/// The system refuses; the limit is unchanged.
 pub(crate) fn raise() -> io::Result<()> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {

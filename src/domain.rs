@@ -1,12 +1,13 @@
-//! The domain of KubeVirt's names: `kubevirt.io`, or another one in the clusters of a distribution that renames it.
+//! The domain of KubeVirt's names: `kubevirt.io`, or another one in a distribution that renames it.
 //!
-//! Such a distribution keeps the names and replaces `kubevirt.io` in labels, annotations and API groups. This crate uses KubeVirt's
-//! own names everywhere. A [`Domain`] translates text of a cluster where it comes in, and text for people and for the API server
-//! where it goes out; nothing between the two knows of it. Text comes in as objects of dumps and manifests, as answers of the API server, as
-//! bodies of reviews, and as arguments. It goes out by a page, by the response to a review, by requests to the API server, by the files of `--save-libvirt-facts`, and by the log.
+//! A renaming distribution keeps the names and replaces `kubevirt.io` in labels, annotations and API groups. This crate
+//! uses KubeVirt's own names everywhere. A [`Domain`] translates text of a cluster at input, and text for people and
+//! for the API server at output; no code in between is affected. Inputs are objects of dumps and manifests, responses
+//! of the API server, bodies of reviews, and arguments. Outputs are pages, responses to reviews, requests to the API
+//! server, the files of `--save-libvirt-facts`, and the log.
 //!
-//! The translation exchanges the two domains, so it is its own inverse: what was not made here leaves as it came, and a label of
-//! `kubevirt.io` that an earlier installation left on a node is not taken for one of today's.
+//! The translation exchanges the two domains, so it is its own inverse: text that only passes through is unchanged, and
+//! a label of `kubevirt.io` that an earlier installation left on a node is not confused with a current one.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -18,37 +19,37 @@ use thiserror::Error;
 
 use crate::fit::syntax;
 
-/// The domain of KubeVirt itself.
+/// KubeVirt's own domain.
 const KUBEVIRT: &str = "kubevirt.io";
-/// The longest domain, in bytes. With it a label's key can still have a name, and a text that is exchanged becomes no longer than six
-/// times as long.
+/// Maximum length of a domain, in bytes. With it, a label's key has room for a name, and an exchanged text is at most
+/// six times as long.
 pub(crate) const LONGEST_DOMAIN: usize = 63;
-/// Domains that Kubernetes and this program use: a translation would reach names that KubeVirt does not own. Below KubeVirt's own,
-/// two names would have one translation.
+/// Domains of Kubernetes and this program: a translation would affect names that KubeVirt does not own. Below
+/// KubeVirt's own domain, two names would have one translation.
 const TAKEN: [&str; 4] = ["kubernetes.io", "k8s.io", "cpufit.io", KUBEVIRT];
 
 /// The domain of KubeVirt's names in one cluster; `kubevirt.io` by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Domain(Option<Arc<str>>);
 
-/// What cannot be the domain.
+/// A reason why a text cannot be the domain.
 #[derive(Debug, Error)]
 pub enum DomainError {
-    /// It is not a domain.
+    /// The text is not a domain.
     #[error("{text:?} is not a domain: {rule}; give one such as internal.virtualization.example.io")]
     Syntax {
-        /// What was given.
+        /// The given text.
         text: String,
-        /// The rule that it breaks.
+        /// The rule that it violates.
         rule: &'static str,
     },
-    /// It is longer than [`LONGEST_DOMAIN`].
+    /// The text is longer than [`LONGEST_DOMAIN`].
     #[error("{0:?} is not a domain that KubeVirt is renamed to: it is longer than {LONGEST_DOMAIN} bytes")]
     TooLong(String),
-    /// It has no dot.
+    /// The text has no dot.
     #[error("{0:?} is not a domain: it has no dot; give one such as internal.virtualization.example.io")]
     OneLabel(String),
-    /// Others have names in it.
+    /// The domain has names of others.
     #[error("{0} is not a domain that KubeVirt is renamed to: Kubernetes, KubeVirt or cpufit has names in it")]
     Taken(String),
 }
@@ -82,29 +83,29 @@ impl fmt::Display for Domain {
 }
 
 impl Domain {
-    /// Whether it is KubeVirt's own, so that nothing is translated.
+    /// Whether the domain is KubeVirt's own, so that nothing is translated.
     #[must_use]
     pub(crate) fn is_own(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Text of the cluster, with KubeVirt's own names.
+    /// Translates text of the cluster to KubeVirt's own names.
     #[must_use]
     pub(crate) fn inward<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.exchanged(text.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(text),
-            // What is exchanged is ASCII, so the text stays UTF-8.
+            // Only ASCII is exchanged, so the text stays UTF-8.
             Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         }
     }
 
-    /// Text of this program, with the names of the cluster.
+    /// Translates text of this program to the names of the cluster.
     #[must_use]
     pub(crate) fn outward<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.inward(text)
     }
 
-    /// Text in either direction, where it need not be UTF-8.
+    /// Translates text in either direction; it need not be UTF-8.
     #[must_use]
     pub(crate) fn exchanged<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let mut found = self.found(text).peekable();
@@ -122,17 +123,17 @@ impl Domain {
         Cow::Owned(out)
     }
 
-    /// How many bytes the exchanged text has.
+    /// Returns the length of the exchanged text in bytes.
     #[must_use]
     pub(crate) fn exchanged_length(&self, text: &[u8]) -> usize {
         self.found(text).fold(text.len(), |length, (_, from, to)| length - from.len() + to.len())
     }
 
-    /// Where one of the domains stands in a text, which one, and the other.
+    /// Finds the domains in a text: position, the domain found, and its replacement.
     fn found<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = (usize, &'t [u8], &'t [u8])> {
         let ours = KUBEVIRT.as_bytes();
         let theirs = self.0.as_deref().map_or(ours, str::as_bytes);
-        // One may begin the other: the longer one is what stands there.
+        // If one domain begins with the other, the longer one counts.
         let pairs =
             if theirs.len() > ours.len() { [(theirs, ours), (ours, theirs)] } else { [(ours, theirs), (theirs, ours)] };
         let firsts = [ours[0], theirs[0]];
@@ -154,36 +155,36 @@ impl Domain {
     }
 }
 
-/// Whether a byte may stand in a name beside letters.
+/// Whether a byte may be part of a label of a domain.
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
-/// Whether no name goes on before or after this part of a text. Before it there may be more of a domain: `node.kubevirt.io`.
+/// Whether this part of a text is a whole name. More of a domain may precede it, as in `node.kubevirt.io`.
 fn is_whole(text: &[u8], at: usize, length: usize) -> bool {
     let begins = at == 0 || !is_word(text[at - 1]);
-    // A dot that ends a sentence ends the name.
+    // A dot at the end of a sentence ends the name.
     let after = &text[at + length..];
     let ends = after.strip_prefix(b".").unwrap_or(after).first().is_none_or(|&byte| !is_word(byte));
     begins && ends
 }
 
-/// A text that comes in pieces, exchanged: a name that two pieces share is not cut.
+/// A text that arrives in pieces and is exchanged; names that span two pieces are translated too.
 #[derive(Debug)]
 pub struct Pieces {
     domain: Domain,
-    /// The end of what came, as long as a name may go on there.
+    /// The end of the input so far, where a name may continue.
     rest: Vec<u8>,
 }
 
 impl Pieces {
-    /// Nothing yet.
+    /// Creates an empty text.
     #[must_use]
     pub fn new(domain: Domain) -> Self {
         Self { domain, rest: Vec::new() }
     }
 
-    /// What can be passed on after this piece.
+    /// Adds a piece. Returns the text that can be passed on.
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         self.rest.extend_from_slice(piece);
         let end = self.rest.iter().rposition(|&byte| !is_word(byte) && byte != b'.').map_or(0, |last| last + 1);
@@ -191,13 +192,13 @@ impl Pieces {
         self.domain.exchanged(&whole).into_owned()
     }
 
-    /// The end.
+    /// Returns the rest of the text.
     pub fn finish(&mut self) -> Vec<u8> {
         self.domain.exchanged(&std::mem::take(&mut self.rest)).into_owned()
     }
 }
 
-/// What a dump says of its domain: which ones its keys of KubeVirt have.
+/// Evidence about the domain of a dump: the domains in KubeVirt's keys.
 #[derive(Debug, Default)]
 pub struct DomainEvidence {
     /// The domains in keys such as `cpu-model.node.DOMAIN/…`.
@@ -205,17 +206,17 @@ pub struct DomainEvidence {
     /// The domains in keys `DOMAIN/schedulable`.
     schedulable: BTreeSet<String>,
     is_own: bool,
-    /// The end of the piece before.
+    /// The end of the previous piece.
     rest: Vec<u8>,
 }
 
-/// What stands before `.node.` in keys that the node-labeller writes on every node.
+/// The prefixes before `.node.` in keys that the node-labeller writes on every node.
 const FAMILIES: [&str; 4] = ["cpu-model", "cpu-feature", "cpu-vendor", "host-model-cpu"];
-/// The longest part of a text that is looked at as one: a family, and the longest domain.
+/// Maximum bytes of a name that spans two pieces: a family, and the longest domain.
 const LONGEST: usize = 512;
 
 impl DomainEvidence {
-    /// Looks at a piece of a dump; whether the pieces that follow can add anything.
+    /// Reads a piece of a dump. Returns whether further pieces can add anything.
     pub fn look(&mut self, piece: &[u8]) -> bool {
         let text = [self.rest.as_slice(), piece].concat();
         for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
@@ -234,7 +235,8 @@ impl DomainEvidence {
         !self.is_own
     }
 
-    /// The domain, where the dump uses one throughout: for the node-labeller's keys and for `schedulable`, and `kubevirt.io` for nothing.
+    /// Returns the domain if the dump uses one throughout: in the node-labeller's keys and for `schedulable`, and never
+    /// `kubevirt.io`.
     #[must_use]
     pub fn domain(&self) -> Option<Domain> {
         let mut families = self.families.iter();

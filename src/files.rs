@@ -1,6 +1,7 @@
-//! Files that people and operators name: no opening waits, and no reading is without bound.
+//! Files that users and operators name, opened without blocking and read with a limit.
 //!
-//! Every file that a verb is given is opened or [checked](check) here: dumps, manifests, policies, certificates, keys and kubeconfigs.
+//! Every file that a verb gets is opened or [checked](check) here: dumps, manifests, policies, certificates, keys and
+//! kubeconfigs.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -9,20 +10,20 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// The most that a file may hold that is read as a whole, in bytes. A Secret holds 1 MiB; a kubeconfig with the certificates of a
+/// Maximum bytes of a file that is read as a whole. A Secret holds 1 MiB; a kubeconfig with the certificates of a
 /// thousand clusters holds 5 MiB.
 const MOST: u64 = 16 << 20;
 
-/// Why a file is not read.
+/// A reason why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileFault {
-    /// The operating system's reason.
+    /// The operating system's error.
     #[error(transparent)]
     System(#[from] io::Error),
-    /// A path that is not a regular file: opening or reading it may block for ever.
+    /// The path is not a regular file: opening or reading it may block forever.
     #[error("it is {0}, not a file")]
     NotAFile(&'static str),
-    /// A file without end, or of something else.
+    /// The file exceeds the limit, or is endless.
     #[error("it holds more than {} MiB", MOST >> 20)]
     TooLarge,
 }
@@ -36,10 +37,10 @@ impl From<FileFault> for io::Error {
     }
 }
 
-/// Opens a file to read, without waiting.
+/// Opens a file for reading, without blocking.
 ///
-/// What the shell passes as `<(…)` or `/dev/stdin` is a descriptor of this process, and may be a pipe or a terminal: who writes to it is
-/// there already. `/dev/null` is an empty file.
+/// A path that the shell passes as `<(…)`, or `/dev/stdin`, is a descriptor of this process and may be a pipe or a
+/// terminal: its writer exists already. `/dev/null` is an empty file.
 ///
 /// # Errors
 /// The system refuses, or the path leads to a named pipe, a socket, a folder or a device.
@@ -62,7 +63,7 @@ pub(crate) fn open(path: &Path) -> Result<File, FileFault> {
     }
 }
 
-/// What kind of special file it is; `None` for a regular file.
+/// Returns the kind of a special file; `None` for a regular file.
 fn what(found: &Metadata) -> Option<&'static str> {
     let kind: FileType = found.file_type();
     match () {
@@ -74,7 +75,7 @@ fn what(found: &Metadata) -> Option<&'static str> {
     }
 }
 
-/// Whether it is the device that `/dev/null` is.
+/// Whether the file is the device `/dev/null`.
 fn is_null(found: &Metadata) -> bool {
     found.file_type().is_char_device()
         && Path::new("/dev/null")
@@ -90,17 +91,17 @@ fn is_own_descriptor(path: &Path) -> bool {
 /// Reads a whole file.
 ///
 /// # Errors
-/// As [`open`], and where it cannot be read to its end or holds more than 16 MiB.
+/// Equal to those of [`open`]; also if it cannot be read to its end or holds more than 16 MiB.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
     let mut content = Vec::new();
     open(path)?.take(MOST + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MOST { Err(FileFault::TooLarge) } else { Ok(content) }
 }
 
-/// Whether a file can be [read] by a library that opens it itself.
+/// Checks that a library that opens a file itself can [read] it.
 ///
 /// # Errors
-/// As [`open`], and where it holds more than 16 MiB.
+/// Equal to those of [`open`]; also if it holds more than 16 MiB.
 pub(crate) fn check(path: &Path) -> Result<(), FileFault> {
     if open(path)?.metadata()?.len() > MOST { Err(FileFault::TooLarge) } else { Ok(()) }
 }

@@ -1,8 +1,8 @@
-//! What is printed: lines and tables for people, JSON and YAML for programs.
+//! Printed output: lines and tables for people, JSON and YAML for programs.
 //!
-//! A [`Page`] takes no text as it is. Each line and each cell becomes [`Shown`] here, so that no object can forge a line or
-//! send an escape sequence, in every message. JSON and YAML keep their values exact: what is not printable
-//! is escaped as the format has it.
+//! A [`Page`] escapes all text: each line and each cell becomes [`Shown`] here, so that no object can forge a line or
+//! send an escape sequence. JSON and YAML keep their values exact: characters that are not printable are escaped as the
+//! format defines.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
@@ -20,19 +20,19 @@ pub struct Page {
     domain: Domain,
 }
 
-/// A value that cannot be written as JSON or YAML; none of this crate is.
+/// A value that cannot be written as JSON or YAML; no value of this crate is one.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
-    /// Not as JSON.
+    /// The value cannot be written as JSON.
     #[error("cannot be written as JSON")]
     Json(#[from] serde_json::Error),
-    /// Not as YAML.
+    /// The value cannot be written as YAML.
     #[error("cannot be written as YAML")]
     Yaml(#[from] serde_saphyr::SerializeError),
 }
 
 impl Page {
-    /// A page of one line.
+    /// Creates a page of one line.
     #[must_use]
     pub fn of(line: impl Display) -> Self {
         let mut page = Self::default();
@@ -40,69 +40,69 @@ impl Page {
         page
     }
 
-    /// An empty page about a cluster with this domain.
+    /// Creates an empty page about a cluster with this domain.
     #[must_use]
     pub fn in_domain(domain: &Domain) -> Self {
         Self { text: String::new(), domain: domain.clone() }
     }
 
-    /// The domain of the names on it.
+    /// Returns the domain of the names on the page.
     #[must_use]
     pub fn domain(&self) -> &Domain {
         &self.domain
     }
 
-    /// What is to be printed.
+    /// Returns the text to print.
     #[must_use]
     pub fn into_string(self) -> String {
         self.text
     }
 
-    /// What is to be printed.
+    /// Returns the text to print.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether there is nothing on it.
+    /// Whether the page is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// One line.
+    /// Adds a line.
     pub fn line(&mut self, text: impl Display) {
         let text = text.to_string();
         self.text.push_str(&inert(Shown::new(self.domain.outward(text.trim_end())).as_str()));
         self.text.push('\n');
     }
 
-    /// A line that a program which runs builds takes for a command: one of this program, with text of objects in it that cannot leave
+    /// Adds a line that a CI program executes as a command: one of this program, in which text of objects cannot leave
     /// its place.
     pub(crate) fn workflow_command(&mut self, text: impl Display) {
         self.text.push_str(Shown::new(self.domain.outward(&text.to_string())).as_str());
         self.text.push('\n');
     }
 
-    /// A line about a table that is not one of its rows: marked, so that scripts can leave it out (`grep -v '^#'`).
+    /// Adds a line about a table that is not one of its rows: marked, so that scripts can remove it (`grep -v '^#'`).
     pub fn remark(&mut self, text: impl Display) {
         self.line(format_args!("# {text}"));
     }
 
-    /// The lines of another page below these.
+    /// Adds the lines of another page.
     pub fn append(&mut self, page: &Self) {
         self.text.push_str(&page.text);
     }
 
-    /// Rows in columns, two blanks apart or more.
+    /// Adds rows in columns, separated by at least two blanks.
     ///
-    /// Splitting a line at two blanks gives its cells: within a cell no blank follows another, no cell begins or ends with one,
-    /// and an empty cell is `-`.
+    /// Splitting a line at two blanks gives its cells: cells contain no two consecutive blanks, do not begin or end
+    /// with one, and an empty cell is `-`.
     pub fn table(&mut self, rows: &[Vec<String>]) {
         self.columns(rows, |_| Blanks::Single);
     }
 
-    /// A table for `awk` as well: a blank stands in cells of the last column alone.
+    /// Adds a table for `awk`: only cells of the last column contain blanks.
     pub(crate) fn listing(&mut self, rows: &[Vec<String>]) {
         let last = rows.first().map_or(0, Vec::len);
         self.columns(rows, |column| if column + 1 == last { Blanks::Single } else { Blanks::None });
@@ -127,11 +127,11 @@ impl Page {
         }
     }
 
-    /// A value as JSON, indented.
+    /// Adds a value as JSON, indented.
     ///
     /// # Errors
     ///
-    /// It cannot be written as JSON.
+    /// The value cannot be written as JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         let text = serde_json::to_string_pretty(value)?;
         self.text.push_str(&quoted(&self.domain.outward(&text), json_escape));
@@ -139,11 +139,11 @@ impl Page {
         Ok(())
     }
 
-    /// A value as JSON on one line.
+    /// Adds a value as JSON on one line.
     ///
     /// # Errors
     ///
-    /// It cannot be written as JSON.
+    /// The value cannot be written as JSON.
     pub(crate) fn json_line(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         let text = serde_json::to_string(value)?;
         self.text.push_str(&quoted(&self.domain.outward(&text), json_escape));
@@ -151,12 +151,12 @@ impl Page {
         Ok(())
     }
 
-    /// A value as a document of YAML: in blocks, or where a text in it is not printable in the style of JSON, which is YAML
-    /// too and can escape everything.
+    /// Adds a value as a YAML document: in block style, or, if a text in it is not printable, in the style of JSON,
+    /// which is YAML too and can escape everything.
     ///
     /// # Errors
     ///
-    /// It cannot be written as YAML.
+    /// The value cannot be written as YAML.
     pub fn yaml(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         self.begin_document();
         let text = yaml(value)?;
@@ -164,11 +164,11 @@ impl Page {
         Ok(())
     }
 
-    /// A value as an item of a list in blocks, which is not indented.
+    /// Adds a value as an item of a block list that is not indented.
     ///
     /// # Errors
     ///
-    /// It cannot be written as YAML.
+    /// The value cannot be written as YAML.
     pub(crate) fn yaml_item(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         let text = yaml(value)?;
         for (at, line) in text.lines().enumerate() {
@@ -179,11 +179,11 @@ impl Page {
         Ok(())
     }
 
-    /// A value on one line of YAML, behind what stands before it there.
+    /// Adds a value on one line of YAML, after the text `before`.
     ///
     /// # Errors
     ///
-    /// It cannot be written as JSON.
+    /// The value cannot be written as JSON.
     pub(crate) fn flow(&mut self, before: &str, value: &impl Serialize) -> Result<(), PageError> {
         let text = serde_json::to_string(value)?;
         self.text.push_str(before);
@@ -192,7 +192,7 @@ impl Page {
         Ok(())
     }
 
-    /// A document of YAML: one of this program, with values of the user in it.
+    /// Adds a YAML document of this program, with values of the user in it.
     pub fn document(&mut self, text: &str) {
         self.begin_document();
         text.lines().for_each(|line| self.line(line));
@@ -204,8 +204,8 @@ impl Page {
         }
     }
 
-    /// What a shell reads: a script of this program, or words that complete a line and hold no text of objects but names of a
-    /// checked form.
+    /// Adds text for a shell: a script of this program, or completion words, which contain only names of a checked
+    /// form.
     pub fn shell(&mut self, text: &[u8]) {
         self.text.push_str(&String::from_utf8_lossy(text));
     }
@@ -221,7 +221,7 @@ impl<T: Display> FromIterator<T> for Page {
 
 fn yaml(value: &impl Serialize) -> Result<String, PageError> {
     let mut text = serde_saphyr::to_string(value)?;
-    // Blocks hold tabs as they are; quoted text escapes all controls.
+    // Block style keeps tabs; quoted style escapes all control characters.
     if text.contains('\t') {
         let quoted = serde_saphyr::ser_options! { prefer_block_scalars: false };
         text = serde_saphyr::to_string_with_options(value, quoted)?;
@@ -233,16 +233,16 @@ fn yaml(value: &impl Serialize) -> Result<String, PageError> {
     Ok(text)
 }
 
-/// Which blanks a cell may have inside.
+/// The blanks that a cell may contain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blanks {
-    /// None.
+    /// No blanks.
     None,
-    /// Single ones.
+    /// Single blanks.
     Single,
 }
 
-/// The text of a cell; a blank that it may not have is escaped.
+/// Formats a cell; blanks that are not allowed are escaped.
 fn cell(text: &str, blanks: Blanks) -> String {
     let text = text.trim_matches(' ');
     if text.is_empty() {
@@ -261,14 +261,14 @@ fn cell(text: &str, blanks: Blanks) -> String {
     out
 }
 
-/// Whether a program that runs builds takes a printed line for a command to itself. GitHub Actions: `::name::…` behind blanks, and
-/// `##[name]…` anywhere in a line; Azure Pipelines: `##vso[…]`; `TeamCity`: `##teamcity[…]`. A manifest may come from any author
-/// of a pull request.
+/// Whether a CI program would execute a printed line as a command. GitHub Actions: `::name::…` after blanks, and
+/// `##[name]…` anywhere in a line; Azure Pipelines: `##vso[…]`; `TeamCity`: `##teamcity[…]`. The author of a manifest
+/// may be any author of a pull request.
 fn is_command(line: &str) -> bool {
     line.trim_start().starts_with("::") || line.contains("##")
 }
 
-/// A line for people that is no [command](is_command).
+/// Escapes a line so that it is no [command](is_command).
 fn inert(line: &str) -> Cow<'_, str> {
     if !is_command(line) {
         return Cow::Borrowed(line);
@@ -277,19 +277,19 @@ fn inert(line: &str) -> Cow<'_, str> {
     Cow::Owned(if is_command(&line) { line.replacen(':', r"\u{3a}", 1) } else { line })
 }
 
-/// JSON text that holds no [command](is_command), printable as a whole. `#` stands in strings alone.
+/// Escapes JSON text so that it holds no [command](is_command) and is printable. `#` occurs only in strings.
 fn quoted(text: &str, escape: fn(char, &mut String)) -> Cow<'_, str> {
     let text = printable(text, escape);
     if text.contains("##") { Cow::Owned(text.replace("##", r"#\u0023")) } else { text }
 }
 
-/// Whether a character may stand in JSON or YAML as it is.
+/// Whether a character may appear unescaped in JSON or YAML.
 fn is_fine(c: char) -> bool {
     c == '\n' || is_printable(c)
 }
 
-/// JSON text with escapes for what is not printable. Beyond line feeds and indentation such characters stand in strings
-/// alone, and serde escapes only those that JSON does not allow there.
+/// Escapes the characters of JSON text that are not printable. Except for line feeds and indentation they occur only in
+/// strings, and serde escapes only those that JSON does not allow there.
 fn printable(text: &str, escape: fn(char, &mut String)) -> Cow<'_, str> {
     if text.chars().all(is_fine) {
         return Cow::Borrowed(text);
@@ -308,7 +308,7 @@ fn json_escape(c: char, out: &mut String) {
     }
 }
 
-/// YAML knows no pairs of surrogates.
+/// Escapes a character for YAML, which has no surrogate pairs.
 fn yaml_escape(c: char, out: &mut String) {
     let _ = write!(out, "\\U{:08x}", u32::from(c));
 }

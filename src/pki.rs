@@ -1,4 +1,5 @@
-//! Certificates made here: an authority and the leaves it issues. Values in, values out; no files, no clock.
+//! Certificates made by this program: an authority and the leaf certificates it issues. Pure functions, without files
+//! or clock.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -14,32 +15,32 @@ use rustls::{CertificateError, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer, ServerName, UnixTime};
 
-/// Clocks differ: what is made now is valid an hour ago.
+/// Time by which the start of validity is set back, because clocks differ.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
 
-/// Why no certificate could be made, or an existing one not be used.
+/// A reason why a certificate could not be made, or an existing one not be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PkiError {
-    /// A leaf without a name would match no server.
+    /// No name is given, and a certificate without a name would match no server.
     #[error("a certificate needs at least one DNS name or IP address")]
     NoNames,
-    /// The library refused to make a key or a certificate.
+    /// The library failed to make a key or a certificate.
     #[error("making a certificate")]
     Making(#[from] rcgen::Error),
-    /// PEM that cannot be read.
+    /// A text is not PEM.
     #[error("{what}: not readable as PEM")]
     Pem {
-        /// Which of the three texts.
+        /// The name of the text.
         what: &'static str,
-        /// What the parser says.
+        /// The parser's error.
         source: rustls_pki_types::pem::Error,
     },
-    /// The certificate is not one that this authority issued, or the key is another's.
+    /// The authority did not issue the certificate, or the key belongs to another one.
     #[error("the certificate, its key and its authority do not belong together")]
     Unrelated(#[source] rustls::Error),
 }
 
-/// From when until when a certificate holds.
+/// The period in which a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
     /// The first instant.
@@ -49,25 +50,25 @@ pub(crate) struct Validity {
 }
 
 impl Validity {
-    /// From `now`, less an hour for clocks that lag, for so long.
+    /// Returns the validity of this duration from `now`, starting an hour early for clocks that lag.
     #[must_use]
     pub(crate) fn lasting(now: SystemTime, duration: Duration) -> Self {
         Self { from: now - BACKDATED, until: now + duration }
     }
 
-    /// From `now`, less an hour for clocks that lag, for this many days.
+    /// Returns the validity of this many days from `now`, starting an hour early for clocks that lag.
     #[must_use]
     pub(crate) fn of_days(now: SystemTime, days: u16) -> Self {
         Self::lasting(now, Duration::from_secs(u64::from(days) * 24 * 60 * 60))
     }
 }
 
-/// The names under which a server is reached.
+/// The names and addresses of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerNames {
     /// DNS names, without wildcards.
     pub dns: Vec<DnsName<'static>>,
-    /// Addresses.
+    /// IP addresses.
     pub ips: Vec<IpAddr>,
 }
 
@@ -83,7 +84,7 @@ impl ServerNames {
 pub(crate) struct PemPair {
     /// The certificate.
     pub certificate_pem: String,
-    /// Its private key, PKCS #8.
+    /// The private key, PKCS #8.
     pub key_pem: String,
 }
 
@@ -93,18 +94,18 @@ impl std::fmt::Debug for PemPair {
     }
 }
 
-/// A certificate authority whose private key is at hand.
+/// A certificate authority with its private key.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate_pem: String,
 }
 
 impl Authority {
-    /// A new authority with a key of its own (ECDSA P-256), which may sign leaves but no further authority.
+    /// Creates an authority with a new key (ECDSA P-256), which may sign leaf certificates but no further authority.
     ///
     /// # Errors
     ///
-    /// When the key or the certificate cannot be made.
+    /// The key or the certificate cannot be made.
     pub(crate) fn new(name: &str, validity: Validity) -> Result<Self, PkiError> {
         let key = KeyPair::generate()?;
         let mut params = params(name, validity);
@@ -114,17 +115,17 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), certificate_pem })
     }
 
-    /// The authority's certificate: a client that trusts it trusts every leaf issued here.
+    /// Returns the authority's certificate: a client that trusts it trusts every leaf certificate issued here.
     #[must_use]
     pub(crate) fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
-    /// A server certificate for these names, with a new key.
+    /// Issues a server certificate for these names, with a new key.
     ///
     /// # Errors
     ///
-    /// [`PkiError::NoNames`] without any name; else when the key or the certificate cannot be made.
+    /// [`PkiError::NoNames`] without any name; else the key or the certificate cannot be made.
     pub(crate) fn issue(&self, names: &ServerNames, validity: Validity) -> Result<PemPair, PkiError> {
         let first = names.iter().next().ok_or(PkiError::NoNames)?;
         let key = KeyPair::generate()?;
@@ -151,7 +152,7 @@ fn params(common_name: &str, validity: Validity) -> CertificateParams {
     params
 }
 
-/// A pair that was found to belong together, and to the authority beside it.
+/// A certificate and key that were checked to match each other and their authority.
 #[derive(Debug)]
 pub(crate) struct Inspected {
     leaf: CertificateDer<'static>,
@@ -159,11 +160,11 @@ pub(crate) struct Inspected {
 }
 
 impl Inspected {
-    /// Reads an authority's certificate, a certificate that it issued and that one's key; expired or not.
+    /// Checks an authority's certificate, a certificate that it issued, and that one's key. Expiry is not checked.
     ///
     /// # Errors
     ///
-    /// [`PkiError::Pem`] for what is not PEM, [`PkiError::Unrelated`] for parts that are not of one piece.
+    /// [`PkiError::Pem`] if a text is not PEM, [`PkiError::Unrelated`] if the parts do not match.
     pub(crate) fn new(authority_pem: &str, pair: &PemPair) -> Result<Self, PkiError> {
         let pem = |what| move |source| PkiError::Pem { what, source };
         let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes()).map_err(pem("authority"))?;
@@ -173,13 +174,13 @@ impl Inspected {
         Ok(Self { leaf, until })
     }
 
-    /// The last instant at which the certificate holds.
+    /// Returns the end of the certificate's validity.
     #[must_use]
     pub(crate) fn until(&self) -> SystemTime {
         self.until
     }
 
-    /// The first of the names that the certificate does not have.
+    /// Returns the first name that the certificate lacks.
     #[must_use]
     pub(crate) fn first_missing(&self, names: &ServerNames) -> Option<String> {
         let leaf = ParsedCertificate::try_from(&self.leaf);
@@ -188,7 +189,7 @@ impl Inspected {
     }
 }
 
-/// The last instant of a leaf that the authority signed and whose key this is.
+/// Returns the end of validity of a leaf certificate, if the authority signed it and this is its key.
 fn related(
     authority: CertificateDer<'static>,
     leaf: &CertificateDer<'static>,
@@ -202,14 +203,15 @@ fn related(
     let algorithms = provider.signature_verification_algorithms.all;
     let verify = |at| verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], at, algorithms);
 
-    // The verifier names `notAfter` of a certificate that is out of date, and in the year 10000 every one is.
+    // The verifier reports `notAfter` of an expired certificate, and in the year 10000 every certificate is expired.
     let far_future = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
     let not_after = match verify(far_future) {
         Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => not_after,
         Err(error) => return Err(error),
         Ok(()) => return Err(CertificateError::BadEncoding.into()),
     };
-    // Judged as of its last instant, so that an expired leaf is still known as the authority's own.
+    // The certificate is verified as of its last instant, so that an expired one is still recognized as the authority's
+    // own.
     verify(not_after)?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(not_after.as_secs()))
 }

@@ -1,8 +1,8 @@
-//! What is reported about a guest, as the content of a Kubernetes Event.
+//! Reports about guests, as the content of Kubernetes Events.
 //!
-//! Any client that reaches the port may send a review of any object. So an Event is written only about an object that the watch
-//! knows, under the UID that the watch knows ([`Regarding`]), and its note repeats text of the reviewed object only where
-//! all of it is made of names and labels ([`Note`]). Both types can be made in no other way.
+//! Any client that reaches the port may send a review of any object. Therefore an Event is written only about an object
+//! that the watch knows, with the UID that the watch knows ([`Regarding`]), and its note repeats text of the reviewed
+//! object only if it consists entirely of names and labels ([`Note`]). Neither type can be constructed in another way.
 
 mod note;
 
@@ -19,16 +19,16 @@ pub(crate) use note::{Note, Quotable};
 pub enum EventKind {
     /// A VirtualMachineInstance.
     Vmi,
-    /// A VirtualMachine, where there is no VMI yet.
+    /// A VirtualMachine, if there is no VMI yet.
     VirtualMachine,
-    /// A replica set or a pool, where there is no VMI or VM yet.
+    /// A replica set or a pool, if there is no VMI or VM yet.
     Replicas(ReplicasKind),
     /// A `CPUPolicy`.
     Policy,
 }
 
 impl EventKind {
-    /// The kind of what a VMI or a VM is made of, by the name of the kind in its `ownerReferences`.
+    /// Returns the kind of the owner of a VMI or a VM, by the kind's name in `ownerReferences`.
     #[must_use]
     pub(crate) fn of_owner(kind: &str) -> Option<Self> {
         if kind.ends_with("VirtualMachine") {
@@ -37,7 +37,7 @@ impl EventKind {
         ReplicasKind::ALL.into_iter().find(|known| known.kind() == kind).map(Self::Replicas)
     }
 
-    /// Its row in the table of resources.
+    /// Returns the row in the table of resources.
     #[must_use]
     pub fn resource(self) -> Resource {
         match self {
@@ -49,7 +49,7 @@ impl EventKind {
     }
 }
 
-/// The object an Event is about: one that the watch knows.
+/// The object of an Event: one in the watched state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Regarding {
     kind: EventKind,
@@ -59,10 +59,10 @@ pub struct Regarding {
 }
 
 impl Regarding {
-    /// A guest's object, as `world` knows it. `uid` is the UID by which the review refers to it, where it states one:
-    /// an object of the same name with another UID is another object.
+    /// Returns a guest's object as recorded in `world`. `uid` is the UID that the review states, if any: an object of
+    /// the same name with another UID is another object.
     ///
-    /// `None` where `world` does not know the object, or knows it under another UID.
+    /// `None` if the object is not in `world`, or has another UID there.
     #[must_use]
     pub fn known(world: &World, kind: EventKind, namespace: &str, name: &str, uid: Option<&str>) -> Option<Self> {
         let meta = match kind {
@@ -71,12 +71,12 @@ impl Regarding {
             EventKind::Replicas(kind) => &world.cluster.replicas(kind, namespace, name)?.vm.metadata,
             EventKind::Policy => return None,
         };
-        // A dump may have been cleaned of UIDs.
+        // A dump may lack UIDs.
         let is_it = meta.uid.is_empty() || uid.is_none_or(|uid| uid == meta.uid);
         is_it.then(|| Self::of(kind, meta))
     }
 
-    /// A policy that the watch knows, by its metadata.
+    /// Returns a watched policy, by its metadata.
     #[must_use]
     pub(crate) fn policy(meta: &Meta) -> Self {
         Self::of(EventKind::Policy, meta)
@@ -87,25 +87,25 @@ impl Regarding {
         Self { kind, namespace, name, uid }
     }
 
-    /// Its kind.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> EventKind {
         self.kind
     }
 
-    /// Its namespace; empty for a cluster-scoped object.
+    /// Returns the namespace; empty for a cluster-scoped object.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its UID, by which `kubectl describe` finds the Event; empty in a dump that was cleaned of UIDs.
+    /// Returns the UID, which `kubectl describe` uses to find the Event; empty in a dump without UIDs.
     #[must_use]
     pub fn uid(&self) -> &str {
         &self.uid
@@ -113,31 +113,31 @@ impl Regarding {
 }
 
 words! {
-    /// Why an Event is written: the Event's `reason`, by which people and alerts filter.
+    /// The Event's `reason`, which people and alerts filter by.
     Reason {
-        /// It runs or would run, and can migrate nowhere.
+        /// The guest runs or would run, and can migrate nowhere.
         NoTarget = "CPUNoTarget",
-        /// It can start nowhere.
+        /// The guest can start nowhere.
         NoNode = "CPUNoNode",
-        /// It has one target left.
+        /// The guest has one target left.
         OneTarget = "CPUOneTarget",
-        /// The node it runs on no longer meets its pod's selector.
+        /// The guest's node no longer matches its pod's selector.
         OwnNode = "CPUOwnNode",
-        /// It was given the common CPU model.
+        /// The guest got the common CPU model.
         ModelReplaced = "CPUModelReplaced",
-        /// It should have been given the common CPU model, and was not.
+        /// The guest should have got the common CPU model, but did not.
         ModelNotReplaced = "CPUModelNotReplaced",
-        /// Selector keys were taken off its migration's target pod.
+        /// Selector keys were removed from the target pod of the guest's migration.
         SelectorsDropped = "CPUSelectorsDropped",
-        /// They should have been, and were not.
+        /// Selector keys should have been removed from the target pod, but were not.
         SelectorsKept = "CPUSelectorsKept",
-        /// A policy is not valid, and ignored.
+        /// A policy is invalid, and ignored.
         PolicyInvalid = "CPUPolicyInvalid",
     }
 }
 
 impl Reason {
-    /// What it means, in words that no object has a part in.
+    /// Returns the meaning in fixed words, without text of objects.
     #[must_use]
     pub(crate) fn meaning(self) -> &'static str {
         match self {
@@ -153,20 +153,20 @@ impl Reason {
         }
     }
 
-    /// Whether it is news rather than trouble: an Event of type `Normal`.
+    /// Whether the Event has type `Normal`, because it reports no problem.
     #[must_use]
     pub(crate) fn is_normal(self) -> bool {
         self == Self::ModelReplaced
     }
 }
 
-/// An Event to be written.
+/// An Event to write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventReport {
-    /// The object it is about.
+    /// The object of the Event.
     pub regarding: Regarding,
-    /// Why it is written.
+    /// The reason of the Event.
     pub reason: Reason,
-    /// What it says.
+    /// The note of the Event.
     pub note: Note,
 }

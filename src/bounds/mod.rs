@@ -1,10 +1,11 @@
-//! How much of one object is read: bounds on its lists, maps and texts, far above what real objects have.
+//! Limits on the lists, maps and texts of one object, far above those of real objects.
 //!
-//! A user who may create one object in one namespace chooses its size, up to the 3 MiB that an API server accepts. So
-//! every object is read through [`Bounded`]: beyond a bound the rest is skipped and never held, and the object is marked
-//! with an [`Excess`]. A marked object is not judged by nodes: its verdict is unknown, and the field is named.
+//! A user who may create one object in one namespace chooses its size, up to the 3 MiB that an API server accepts.
+//! Therefore every object is read through [`Bounded`]: beyond a bound the rest is skipped and never held, and the
+//! object is marked with an [`Excess`]. A marked object is not judged by nodes: its verdict is unknown, and the field
+//! is named.
 //!
-//! A list or map that is not named in [`ENTRIES`] has the bound [`OTHERS`], so that no field is without one.
+//! A list or map that is not named in [`ENTRIES`] has the bound [`OTHERS`], so every field has one.
 
 mod read;
 
@@ -12,57 +13,58 @@ use std::fmt;
 
 pub use read::{Bounded, Measured};
 
-/// Labels of one object. Nodes have the most: KubeVirt and node feature discovery write about 700.
+/// Maximum labels of one object. Nodes have the most: KubeVirt and node feature discovery write about 700.
 pub const LABELS: usize = 2048;
-/// Annotations of one object: operators write a few dozen.
+/// Maximum annotations of one object: operators write a few dozen.
 pub(crate) const ANNOTATIONS: usize = 1024;
-/// Entries of a node selector. KubeVirt writes one for each CPU feature of a host model, about 200.
+/// Maximum entries of a node selector. KubeVirt writes one for each CPU feature of a host model, about 200.
 pub(crate) const SELECTOR: usize = 1024;
-/// Owners of an object: one, rarely two.
+/// Maximum owners of an object: usually one, rarely two.
 pub(crate) const OWNERS: usize = 64;
-/// Terms of a node affinity, which are ORed: people write one to five.
+/// Maximum terms of a node affinity, which are ORed: people write one to five.
 pub(crate) const TERMS: usize = 128;
-/// Expressions of one term, which are ANDed: people write one to ten; KubeVirt adds one for each forbidden feature.
+/// Maximum expressions of one term, which are ANDed: people write one to ten; KubeVirt adds one for each forbidden
+/// feature.
 pub(crate) const EXPRESSIONS: usize = 512;
-/// Values of one expression: the names of all nodes of a large pool.
+/// Maximum values of one expression: the names of all nodes of a large pool.
 pub(crate) const VALUES: usize = 2048;
-/// Tolerations of a pod: people write one to ten.
+/// Maximum tolerations of a pod: people write one to ten.
 pub(crate) const TOLERATIONS: usize = 256;
-/// Taints of a node: a handful.
+/// Maximum taints of a node: usually a few.
 pub(crate) const TAINTS: usize = 128;
-/// Topology spread constraints of a pod: people write one or two.
+/// Maximum topology spread constraints of a pod: people write one or two.
 pub(crate) const SPREADS: usize = 64;
-/// CPU features of a guest: libvirt knows about 300.
+/// Maximum CPU features of a guest: libvirt has about 300.
 pub(crate) const FEATURES: usize = 512;
-/// `volumes` of a guest, and `dataVolumeTemplates` of a VirtualMachine: as many as it has disks.
+/// Maximum `volumes` of a guest, and `dataVolumeTemplates` of a VirtualMachine: one for each disk.
 pub(crate) const VOLUMES: usize = 512;
-/// Conditions of an object: KubeVirt writes about 15, kubelets about 10.
+/// Maximum conditions of an object: KubeVirt writes about 15, kubelets about 10.
 pub(crate) const CONDITIONS: usize = 128;
-/// Feature gates: KubeVirt knows about 80.
+/// Maximum feature gates: KubeVirt has about 80.
 pub(crate) const GATES: usize = 512;
-/// CPU models that the KubeVirt resource calls obsolete: libvirt knows about 150.
+/// Maximum CPU models in the KubeVirt resource's list of obsolete models: libvirt has about 150.
 pub(crate) const MODELS: usize = 512;
-/// Users and namespaces that a policy exempts.
+/// Maximum users and namespaces that a policy exempts.
 pub(crate) const EXEMPTED: usize = 1024;
-/// Any list or map that is not named here.
+/// Maximum entries of any list or map that is not named here.
 pub(crate) const OTHERS: usize = 256;
 
-/// Entries of all lists and maps of one object together: twice the longest of them. Lists stand in lists, so that their
+/// Maximum entries of all lists and maps of one object together: twice the longest bound. Lists are nested, so their
 /// bounds multiply.
 pub const ALL_ENTRIES: usize = 4096;
-/// Bytes of one text. Names have 253 at most, label keys 317.
+/// Maximum bytes of one text. Names have at most 253, label keys 317.
 pub(crate) const TEXT: usize = 1024;
-/// Bytes of a text that is quoted or looked at and not judged: the rest is cut off, which is no [`Excess`]. People keep
-/// whole objects in annotations, and conditions have messages of up to 32 KiB.
+/// Maximum bytes of a text that is quoted or inspected but not judged: the rest is cut off, without an [`Excess`].
+/// People keep whole objects in annotations, and conditions have messages of up to 32 KiB.
 pub(crate) const QUOTED: usize = 16 << 10;
-/// Bytes of all other texts of one object together. A node of 268 labels has 30 KB.
+/// Maximum bytes of all other texts of one object together. A node of 268 labels has 30 KB.
 pub(crate) const ALL_TEXT: usize = 128 << 10;
 
-/// The conditions that KubeVirt adds to a node affinity, one to each term for each forbidden feature: terms and features
-/// multiply.
+/// Maximum conditions that KubeVirt adds to a node affinity, one to each term for each forbidden feature: terms and
+/// features multiply.
 pub(crate) const ADDED_CONDITIONS: usize = 4096;
 
-/// The most entries of a list or map, by its field.
+/// The maximum entries of lists and maps, by field.
 pub const ENTRIES: &[(&str, usize)] = &[
     ("labels", LABELS),
     ("annotations", ANNOTATIONS),
@@ -90,36 +92,37 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("namespaces", EXEMPTED),
 ];
 
-/// The fields whose texts are quoted or looked at, and not judged.
+/// The fields with texts that are quoted or inspected, but not judged.
 const QUOTED_FIELDS: [&str; 2] = ["message", "failureReason"];
 
-/// The most entries of a list or map.
+/// Returns the maximum entries of a list or map.
 #[must_use]
 pub fn entries(field: &str) -> usize {
     ENTRIES.iter().find(|(known, _)| *known == field).map_or(OTHERS, |(_, most)| *most)
 }
 
-/// Why an object is too large to judge: the first of its fields that goes beyond a bound.
+/// The first field of an object that exceeds a bound, so that the object is too large to judge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excess(Box<FirstExcess>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FirstExcess {
     field: String,
-    /// If the field is in another object than the judged one: that object, and the field that refers to it.
+    /// The other object that holds the field, and the field of the judged object that refers to it; `None` if the field
+    /// is in the judged object.
     elsewhere: Option<(String, &'static str)>,
     limit: Limit,
     cuts_labels: bool,
 }
 
-/// The bound that a field goes beyond.
+/// The bound that a field exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
     /// A number of entries.
     Entries(usize),
-    /// Conditions that follow from the field.
+    /// The number of conditions that follow from the field.
     Conditions,
-    /// A text, by its bytes.
+    /// The bytes of a text.
     Text(usize),
     /// [`ALL_ENTRIES`].
     AllEntries,
@@ -132,26 +135,29 @@ impl Excess {
         Self(Box::new(FirstExcess { field, elsewhere: None, limit, cuts_labels: false }))
     }
 
-    /// The excess of a guest whose forbidden features and affinity terms make more than [`ADDED_CONDITIONS`] conditions.
+    /// Returns the excess of a guest with more than [`ADDED_CONDITIONS`] conditions from its forbidden features and
+    /// affinity terms.
     #[must_use]
     pub(crate) fn of_conditions(field: &str) -> Self {
         Self::new(field.to_owned(), Limit::Conditions)
     }
 
-    /// Says that the excess is in another object, such as `instancetype large`, to which a field of the judged one refers.
+    /// Sets the other object that holds the excess, such as `instancetype large`, and the field of the judged object
+    /// that refers to it.
     #[must_use]
     pub fn of(mut self, whose: &str, field: &'static str) -> Self {
         self.0.elsewhere = Some((whose.to_owned(), field));
         self
     }
 
-    /// The path of the field to blame in the judged object. It holds no text of the object but plain field names.
+    /// Returns the path of the field to blame in the judged object. It contains only plain field names, no text of the
+    /// object.
     #[must_use]
     pub fn field(&self) -> &str {
         self.0.elsewhere.as_ref().map_or(&self.0.field, |(_, field)| field)
     }
 
-    /// What is wrong with the field, as a predicate: `holds more than 1024 entries`.
+    /// Describes the excess as a predicate: `holds more than 1024 entries`.
     #[must_use]
     pub fn why(&self) -> String {
         match self.0.limit {
@@ -167,7 +173,7 @@ impl Excess {
         }
     }
 
-    /// Whether labels of the object are among what was not read: then a label that is not known may be there.
+    /// Whether labels of the object were cut off, so that a label that was not found may exist.
     #[must_use]
     pub(crate) fn cuts_labels(&self) -> bool {
         self.0.cuts_labels

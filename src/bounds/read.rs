@@ -1,4 +1,4 @@
-//! Reading within the bounds: a deserializer around another, which counts and skips.
+//! A deserializer that counts, and skips what exceeds the bounds.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -8,13 +8,13 @@ use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::{ALL_ENTRIES, ALL_TEXT, Excess, Limit, QUOTED, QUOTED_FIELDS, TEXT, entries};
 
-/// Something that can be marked as too large.
+/// An object that can be marked as too large.
 pub trait Measured {
-    /// Marks it. What goes beyond was not read.
+    /// Marks the object. The content beyond the bound was not read.
     fn mark(&mut self, excess: Excess);
 }
 
-/// An object that is read within the bounds, and marked where it goes beyond one.
+/// An object that is read within the bounds, and marked if it exceeds one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounded<T>(pub T);
 
@@ -28,7 +28,7 @@ impl<'de, T: Deserialize<'de> + Measured> Deserialize<'de> for Bounded<T> {
     }
 }
 
-/// Reads a value, and says what of it goes beyond a bound.
+/// Reads a value. Returns the excess, if any.
 fn within<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<(T, Option<Excess>), D::Error> {
     let budget = BoundsLeft { entries: Cell::new(ALL_ENTRIES), text: Cell::new(ALL_TEXT), excess: RefCell::default() };
     let path = Path { parent: None, name: Name::None };
@@ -36,14 +36,14 @@ fn within<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Re
     Ok((value, budget.excess.into_inner()))
 }
 
-/// What is left of an object's bounds.
+/// The remaining budget of an object.
 struct BoundsLeft {
     entries: Cell<usize>,
     text: Cell<usize>,
     excess: RefCell<Option<Excess>>,
 }
 
-/// Where a value stands, on the stack of those who read it.
+/// The path of a value, as a linked list on the stack of its readers.
 #[derive(Clone, Copy)]
 struct Path<'p, 'de> {
     parent: Option<&'p Path<'p, 'de>>,
@@ -52,14 +52,14 @@ struct Path<'p, 'de> {
 
 #[derive(Clone, Copy)]
 enum Name<'de> {
-    /// The object itself, an item of a list, or a key with escapes, which no field has.
+    /// The object itself, an item of a list, or a key with escapes, which is no field.
     None,
     /// The value of a key.
     Key(&'de str),
 }
 
 impl<'de> Path<'_, 'de> {
-    /// The nearest key, and where it stands.
+    /// Returns the nearest key and its path.
     fn key(&self) -> Option<(&'de str, &Self)> {
         match self.name {
             Name::Key(key) => Some((key, self)),
@@ -76,7 +76,8 @@ impl<'de> Path<'_, 'de> {
         self.key().is_some_and(|(key, path)| QUOTED_FIELDS.contains(&key) || of_annotations(path))
     }
 
-    /// `spec.nodeSelector`: keys that are no plain names end it, so that it never holds a text of the object.
+    /// Formats the path, such as `spec.nodeSelector`. Keys that are not plain names are left out, so that the path
+    /// contains no text of the object.
     fn print(&self) -> String {
         let above = self.parent.map(Self::print).unwrap_or_default();
         match self.name {
@@ -91,19 +92,19 @@ fn is_plain(key: &str) -> bool {
     (1..=63).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// What is known of the value that is read next.
+/// The position of the value that is read next.
 #[derive(Clone, Copy)]
 struct At<'p, 'de> {
     budget: &'p BoundsLeft,
     path: &'p Path<'p, 'de>,
-    /// Set where the value is a key: what it is read into.
+    /// The receiver of the key, if the value is a key.
     key: Option<KeyOf<'p, 'de>>,
 }
 
 #[derive(Clone, Copy)]
 struct KeyOf<'p, 'de> {
     found: &'p Cell<Option<&'de str>>,
-    /// A field's name, of which nothing is kept.
+    /// Whether the key is a field's name, of which nothing is kept.
     is_field: bool,
 }
 
@@ -111,28 +112,28 @@ impl<'de> At<'_, 'de> {
     fn note(&self, limit: Limit) {
         let mut excess = self.budget.excess.borrow_mut();
         let excess = excess.get_or_insert_with(|| Excess::new(self.path.print(), limit));
-        // An entry of the labels that is too long is cut as well.
+        // Labels are also cut if an entry is too long.
         let of = |path: Option<&Path<'_, 'de>>| path.is_some_and(|path| path.field() == "labels");
         excess.0.cuts_labels |= of(Some(self.path)) || of(self.path.parent);
     }
 
-    /// Whether one more entry may be read, after `count`.
+    /// Whether another entry may be read, after `count`.
     fn has_room(&self, count: usize, most: usize) -> bool {
         count < most && self.budget.entries.get() > 0
     }
 
-    /// One entry is about to be read, or the list turns out to have ended.
+    /// Counts an entry that is about to be read, or undoes that if the list has ended.
     fn count(&self, is_there: bool) {
         let left = self.budget.entries.get();
         self.budget.entries.set(if is_there { left - 1 } else { left + 1 });
     }
 
-    /// There is an entry beyond the bound.
+    /// Records that there is an entry beyond the bound.
     fn note_entry(&self, count: usize, most: usize) {
         self.note(if count < most { Limit::AllEntries } else { Limit::Entries(most) });
     }
 
-    /// How many bytes of a text are kept.
+    /// Returns how many bytes of a text are kept.
     fn kept(&self, text: &str) -> usize {
         let whole = text.len();
         if self.key.is_some_and(|key| key.is_field) {
@@ -198,7 +199,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Within<'_, 'de, D> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
-        // The raw text of a value, which serde_json hands over in its own way: it is borrowed, or as long as the object.
+        // The raw text of a value, for which serde_json uses a private protocol: it is borrowed, or at most as long as
+        // the object.
         if name.starts_with("$serde_json::private::") {
             return self.inner.deserialize_newtype_struct(name, visitor);
         }
@@ -222,7 +224,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Within<'_, 'de, D> {
         self.inner.is_human_readable()
     }
 
-    // What is of one size.
+    // Values of fixed size.
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
     }
@@ -236,7 +238,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Within<'_, 'de, S> {
     }
 }
 
-/// A visitor that sees no more of a value than the bounds allow.
+/// A visitor that gets no more of a value than the bounds allow.
 struct Watch<'p, 'de, V> {
     visitor: V,
     at: At<'p, 'de>,
@@ -317,7 +319,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watch<'_, 'de, V> {
     }
 }
 
-/// A list, map or struct of which the entries are counted; of a struct they are not.
+/// A list, map or struct whose entries are counted; a struct's fields are not.
 struct Counted<'p, 'de, A> {
     inner: A,
     at: At<'p, 'de>,

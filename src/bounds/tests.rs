@@ -42,7 +42,7 @@ fn beyond_a_bound_an_object_is_marked(#[case] within: Value, #[case] beyond: Val
     assert_eq!(marked.as_deref(), Some(words));
 }
 
-/// Each list is within its bound; together they are not.
+/// Each list is within its bound, but together they are not.
 #[test]
 fn all_entries_together_are_bounded() {
     let values: Vec<String> = (0..VALUES).map(|at| at.to_string()).collect();
@@ -65,7 +65,7 @@ fn all_texts_together_are_bounded() {
     assert!(words.ends_with("goes beyond the 131072 bytes that its texts may have together"), "{words}");
 }
 
-/// Operators keep whole objects in annotations, and libvirt is wordy.
+/// Operators keep whole objects in annotations, and libvirt's messages are long.
 #[rstest]
 #[case::annotation(json!({"metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "ä".repeat(100_000)}}}))]
 #[case::condition(json!({"status": {"conditions": [{"type": "Ready", "message": "ä".repeat(100_000)}]}}))]
@@ -86,7 +86,7 @@ fn what_is_not_read_has_no_bound() {
     assert_eq!(vmi(&object).metadata.excess, None);
 }
 
-/// A label that was not read may be the one by which a policy selects.
+/// A label that was cut off may be the one that a policy selects.
 #[rstest]
 #[case::too_many(json!({"metadata": {"labels": map(LABELS + 1)}}), true)]
 #[case::too_long(json!({"metadata": {"labels": {"app": "v".repeat(TEXT + 1)}}}), true)]
@@ -103,7 +103,7 @@ fn the_words_hold_nothing_of_the_object() {
     assert_eq!(vmi(&object).metadata.excess.unwrap().field(), "spec.nodeSelector");
 }
 
-/// As text, borrowed or with escapes, and as a value: what is kept is the same.
+/// Text, borrowed or with escapes, and parsed values: the same part is kept.
 #[test]
 fn a_pod_keeps_no_more_than_the_bound() {
     let object =

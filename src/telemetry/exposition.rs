@@ -1,4 +1,4 @@
-//! In which format metrics are written: `OpenMetrics` for who asks for it, else the text format of Prometheus.
+//! Formats of metrics: `OpenMetrics` for clients that request it, else the text format of Prometheus.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ pub enum Exposition {
 }
 
 impl Exposition {
-    /// The `Content-Type` of an answer.
+    /// Returns the `Content-Type` of the response.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -21,7 +21,8 @@ impl Exposition {
         }
     }
 
-    /// What a client accepts, by its `Accept` headers joined with commas: `OpenMetrics` where it names it and prefers nothing to it.
+    /// Returns the format for a client's `Accept` headers, joined with commas: `OpenMetrics` if it is named and not
+    /// less preferred.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         let (mut open_metrics, mut text) = (0, 0);
@@ -50,7 +51,7 @@ impl Exposition {
     }
 }
 
-/// A weight of RFC 9110 in thousandths: `0.5` is 500; 0 for anything else.
+/// Parses a weight of RFC 9110 in thousandths: `0.5` is 500; 0 for anything else.
 fn thousandths(text: &str) -> u16 {
     let weight = text.parse::<f64>().ok().filter(|weight| (0.0..=1.0).contains(weight));
     weight.map_or(0, |weight| {
@@ -60,7 +61,8 @@ fn thousandths(text: &str) -> u16 {
     })
 }
 
-/// The text format of what is written in `OpenMetrics`: metadata name the samples of counters, with `_total`; there is neither unit nor end.
+/// Converts `OpenMetrics` to the text format: metadata names the samples of counters, with `_total`; units and the end
+/// marker are removed.
 #[must_use]
 pub(crate) fn text(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());

@@ -1,4 +1,4 @@
-//! The values of the metrics' labels, each a finite enum.
+//! Values of the metrics' labels, each a finite enum.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// What was reviewed.
+    /// The kind of the reviewed object.
     ObjectKind {
         /// A VirtualMachine.
         VirtualMachine = "VirtualMachine",
@@ -48,14 +48,14 @@ labels! {
         Node = "Node",
         /// A `CPUPolicy`.
         Policy = "CPUPolicy",
-        /// Anything else.
+        /// Any other kind.
         Other = "other",
-        /// The request was turned away before its kind was read.
+        /// A request that was turned away before its kind was read.
         Unread = "unread",
     }
-    /// How a request ended.
+    /// The outcome of a request.
     RequestOutcome {
-        /// Admitted, nothing said.
+        /// Admitted without a warning.
         Admitted = "admitted",
         /// Admitted with warnings.
         Warned = "warned",
@@ -63,26 +63,26 @@ labels! {
         Patched = "patched",
         /// Denied.
         Denied = "denied",
-        /// Admitted unjudged: its time was used up.
+        /// Admitted without a judgement: its time was used up.
         Late = "late",
-        /// Admitted unjudged: the judgement panicked.
+        /// Admitted without a judgement: the judgement panicked.
         Panicked = "panicked",
-        /// 400: not a review.
+        /// 400: the body is not a review.
         Malformed = "malformed",
-        /// 413: too large.
+        /// 413: the body is too large.
         TooLarge = "too-large",
-        /// 415: not sent as JSON.
+        /// 415: the body was not sent as JSON.
         NotJson = "not-json",
         /// 408: the body did not arrive in time.
         Slow = "slow",
-        /// 429: too many at once.
+        /// 429: too many requests at once.
         Busy = "busy",
-        /// 503: nothing to judge by yet.
+        /// 503: the input of judgements was not read yet.
         NotReady = "not-ready",
-        /// 500: the answer could not be written.
+        /// 500: the response could not be written.
         Failed = "failed",
     }
-    /// Why a body was no review.
+    /// A reason why a body is not a review.
     DecodeReason {
         /// Empty body.
         Empty = "empty",
@@ -105,39 +105,39 @@ labels! {
         /// The connection broke in the middle of the body.
         Broken = "broken",
     }
-    /// What a change of the certificate files led to.
+    /// The result of a change of the certificate files.
     ReloadResult {
-        /// The new pair serves.
+        /// The new pair is served.
         Replaced = "replaced",
-        /// The old pair goes on serving.
+        /// The old pair is still served.
         Kept = "kept",
     }
-    /// What became of a report that was to become an Event.
+    /// The result of a report for an Event.
     EventResult {
-        /// An Event was written, or one that counts several was renewed.
+        /// An Event was created, or an existing one was updated.
         Written = "written",
-        /// Counted in an Event that was there.
+        /// The report was counted in an existing Event.
         Deduplicated = "deduplicated",
-        /// Left out: its object or its namespace has used up its budget.
+        /// The report was dropped: its object or its namespace has used up its budget.
         Limited = "limited",
         /// The API server refused it or could not be reached.
         Failed = "failed",
     }
-    /// Why no request came of a connection.
+    /// A reason why a connection ended without a request.
     HandshakeFailure {
         /// The client sent an alert, most often because it does not trust the certificate.
         Refused = "refused",
-        /// The client has no certificate, or none that is asked for (`--client-ca`, `--client-name`).
+        /// The client has no certificate, or none that is accepted (`--client-ca`, `--client-name`).
         Client = "client-certificate",
-        /// It took too long.
+        /// The handshake took too long.
         Slow = "slow",
-        /// Anything else, such as a port scan.
+        /// Any other reason, such as a port scan.
         Other = "other",
     }
 }
 
 impl ObjectKind {
-    /// The kind of a request.
+    /// Returns the kind of a request's object.
     #[must_use]
     pub fn of(request: &Request<'_>) -> Self {
         let (group, kind) = (&*request.kind.group, &*request.kind.kind);

@@ -1,4 +1,4 @@
-//! Log lines: text for people or JSON, filtered, one line an event.
+//! Log lines: text for people or JSON, filtered, one line for each event.
 
 use std::fmt;
 use std::io;
@@ -30,7 +30,7 @@ words! {
 
 readable!(LogFormat);
 
-/// Why logging could not be set up.
+/// A reason why logging could not be set up.
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     /// The filter does not parse.
@@ -38,10 +38,10 @@ pub enum TelemetryError {
     Filter {
         /// The filter as given.
         filter: String,
-        /// What is wrong with it.
+        /// The parse error.
         source: tracing_subscriber::filter::ParseError,
     },
-    /// Logging was set up before.
+    /// Logging was already set up.
     #[error("logging is set up already")]
     Twice(#[source] tracing::subscriber::SetGlobalDefaultError),
 }
@@ -49,26 +49,26 @@ pub enum TelemetryError {
 /// Sends log lines to standard error, with the names of a cluster of this domain.
 ///
 /// # Errors
-/// The filter does not parse, or logging was set up before.
+/// The filter does not parse, or logging was already set up.
 pub fn init(format: LogFormat, filter: &str, domain: &Domain) -> Result<(), TelemetryError> {
     let domain = domain.clone();
     let subscriber = subscriber(format, filter, move || Renamed(console::log(), domain.clone()))?;
     tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Twice)?;
-    // The first one counts.
+    // The first call counts.
     let _ = FORMAT.set(format);
     Ok(())
 }
 
-/// How the process logs, once it does.
+/// The format of the process's log, once it is set up.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// The format of the log; `None` where nothing is logged.
+/// Returns the format of the log; `None` if nothing is logged.
 #[must_use]
 pub(crate) fn log_format() -> Option<LogFormat> {
     FORMAT.get().copied()
 }
 
-/// A writer of whole lines, with the names of a cluster.
+/// A writer of whole lines that translates names to those of a cluster.
 struct Renamed<W>(W, Domain);
 
 impl<W: io::Write> io::Write for Renamed<W> {
@@ -82,7 +82,7 @@ impl<W: io::Write> io::Write for Renamed<W> {
     }
 }
 
-/// What [`init`] sets up, with another writer.
+/// Returns the subscriber that [`init`] sets up, with this writer.
 ///
 /// # Errors
 /// The filter does not parse.
@@ -94,7 +94,8 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // The HTTP/2 library warns of each client that resets too many streams: any client could cause a line for each connection.
+    // The HTTP/2 library warns of each client that resets too many streams, so any client could cause a line for each
+    // connection.
     let quiet = if filter.contains("h2") { filter.to_owned() } else { format!("{filter},h2=error") };
     let parsed = EnvFilter::try_new(quiet);
     let filter = parsed.map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
@@ -108,7 +109,7 @@ where
     })
 }
 
-/// The text format. What objects and peers sent cannot forge a line: each event is one line of [`Shown`] text.
+/// The text format. Data of objects and peers cannot forge a line: each event is one line of [`Shown`] text.
 struct ShownLines {
     plain: Format,
     is_coloured: bool,

@@ -1,4 +1,4 @@
-//! The metrics: what they are called, what they count, and where they are counted.
+//! The metrics of the process: names, meanings, and counters.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -61,7 +61,8 @@ struct HandshakeLabel {
     reason: HandshakeFailure,
 }
 
-/// Ten microseconds to ten seconds: a judgement takes some of the former, an API server waits the latter.
+/// Buckets in seconds, from ten microseconds to ten seconds: a judgement takes some of the former, and an API server
+/// waits the latter.
 const LATENCY_BUCKETS: [f64; 13] =
     [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 5e-2, 2.5e-1, 1.0, 10.0];
 
@@ -88,7 +89,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Metrics, with those that `more` registers besides; names get the prefix `cpufit_`.
+    /// Creates the metrics, with additional ones that `more` registers; names get the prefix `cpufit_`.
     pub fn new(more: impl FnOnce(&mut Registry)) -> Self {
         let mut all = Registry::default();
         process::register(all.sub_registry_with_prefix("process"));
@@ -149,11 +150,11 @@ impl Metrics {
         build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("build_info", "1, with the version of the program", build);
         more(registry);
-        // A counter that exists from the start shows 0 where nothing happened.
+        // Counters that exist from the start show 0 before the first event.
         for reason in DecodeReason::ALL {
             drop(decode_errors.get_or_create(&DecodeLabel { reason: *reason }));
         }
-        // A labelled namespace is left alone before anything is decided.
+        // An exemption by a namespace's label ends before a decision, so it is not counted.
         for exemption in Exemption::ALL.iter().filter(|exemption| !exemption.is_silent()) {
             drop(exempted.get_or_create(&ExemptionLabel { exemption: *exemption }));
         }
@@ -184,54 +185,54 @@ impl Metrics {
         }
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub fn request(&self, stage: Stage, kind: ObjectKind, outcome: RequestOutcome, took: Duration) {
         self.requests.get_or_create(&RequestLabels { webhook: stage, kind, outcome }).inc();
         self.latency.get_or_create(&WebhookLabel { webhook: stage }).observe(took.as_secs_f64());
     }
 
-    /// A policy would have denied a request that was not a dry run, but for an exemption.
+    /// Counts a request, other than a dry run, that a policy would have denied without an exemption.
     pub fn exempted(&self, exemption: Exemption) {
         self.exempted.get_or_create(&ExemptionLabel { exemption }).inc();
     }
 
-    /// A body was no review.
+    /// Counts a body that is not a review.
     pub(crate) fn decode_error(&self, reason: DecodeReason) {
         self.decode_errors.get_or_create(&DecodeLabel { reason }).inc();
     }
 
-    /// A judgement panicked.
+    /// Counts a judgement that panicked.
     pub(crate) fn judge_panic(&self) {
         self.judge_panics.inc();
     }
 
-    /// The serving certificate changed, or would have.
+    /// Counts a change of the serving certificate, whether it was usable or not.
     pub(crate) fn certificate_reload(&self, result: ReloadResult) {
         self.reloads.get_or_create(&ReloadLabel { result }).inc();
     }
 
-    /// The serving certificate's end, in seconds since 1970.
+    /// Sets the serving certificate's expiry, in seconds since 1970.
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits for 142 million years")]
     pub(crate) fn certificate_expiry(&self, not_after: Option<i64>) {
         self.expiry.set(not_after.unwrap_or_default() as f64);
     }
 
-    /// A certificate made here is served from now on.
+    /// Counts a new self-managed certificate that is served from now on.
     pub(crate) fn certificate_rotation(&self) {
         self.rotations.inc();
     }
 
-    /// A report was queued for an Event.
+    /// Counts a report for an Event.
     pub fn event(&self, result: EventResult) {
         self.events.get_or_create(&EventLabel { result }).inc();
     }
 
-    /// A connection ended before a request.
+    /// Counts a connection that ended before a request.
     pub(crate) fn handshake_failure(&self, reason: HandshakeFailure) {
         self.handshake_failures.get_or_create(&HandshakeLabel { reason }).inc();
     }
 
-    /// All, in this format.
+    /// Returns all metrics in this format.
     ///
     /// # Errors
     /// A metric of `more` cannot be written.
@@ -251,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    /// Dashboards and alerts are written against this text.
+    /// Dashboards and alerts depend on this text.
     #[test]
     fn the_metrics_text() {
         let metrics = Metrics::default();
@@ -264,7 +265,7 @@ mod tests {
         let text = metrics.render(Exposition::OpenMetrics).unwrap();
         let (about, mut values): (Vec<&str>, Vec<&str>) = text
             .lines()
-            // Those of the process: another test.
+            // Metrics of the process have another test.
             .filter(|line| !line.contains("process_"))
             .partition(|line| line.starts_with('#'));
         insta::assert_snapshot!(about.join("\n"), @r#"

@@ -1,6 +1,6 @@
-//! What operators see: log lines and metrics.
+//! Log lines and metrics for operators.
 //!
-//! Labels are finite enums, so no request can add a series. One metric and one log line a request.
+//! Labels are finite enums, so no request can add a series. Each request makes one metric and one log line.
 
 mod exposition;
 mod labels;

@@ -1,4 +1,4 @@
-//! Metrics of the process, by the names that client libraries of Prometheus share; on Linux alone, where `/proc` tells them.
+//! Metrics of the process, with the names used by Prometheus's client libraries; only on Linux, from `/proc`.
 
 use prometheus_client::registry::Registry;
 
@@ -25,13 +25,13 @@ mod linux {
 
     use crate::descriptors;
 
-    /// This process, read when metrics are.
+    /// Metrics of this process, read on each scrape.
     #[derive(Debug)]
     pub(super) struct Process;
 
     impl Collector for Process {
         fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-            // What cannot be read is left out.
+            // Unreadable values are left out.
             let Ok(process) = OfProc::myself() else { return Ok(()) };
             let mut gauge = |name: &str, help: &str, unit: Option<&Unit>, value: f64| {
                 let encoder = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
@@ -58,7 +58,7 @@ mod linux {
         }
     }
 
-    /// Processor time in seconds.
+    /// Returns the processor time in seconds.
     fn processor(stat: &Stat) -> f64 {
         seconds(stat.utime + stat.stime)
     }
@@ -81,7 +81,7 @@ mod linux {
 
         use crate::telemetry::{Exposition, Metrics};
 
-        /// The names and units that dashboards of any program use.
+        /// Dashboards for all programs use these names and units.
         #[test]
         fn a_process_is_measured() {
             let text = Metrics::default().render(Exposition::Text).unwrap();

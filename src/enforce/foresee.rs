@@ -1,4 +1,4 @@
-//! What is said about the common model, and who is denied for not using it.
+//! The messages about the common model, and the denials of guests that do not use it.
 
 use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
 use crate::admission::response::FieldCause;
@@ -15,28 +15,29 @@ use crate::say::finding::message;
 use crate::well_known;
 use crate::world::World;
 
-/// What a common model means for a guest, in the validating stage.
+/// The effect of a common model on a guest, in the validating stage.
 #[derive(Debug)]
 pub(crate) struct ModelForecast {
-    /// What becomes of its CPU model.
+    /// The result for its CPU model.
     pub common: Common,
     /// The guest as it will be, where that is not as it was sent: to be judged in its place.
     pub becomes: Option<Prepared<'static>>,
     /// What is said whatever the dials say; one line that names guest and policy.
     pub said: Option<String>,
-    /// Whether that is only that the guest gets the model.
+    /// Whether the message only announces that the guest gets the model.
     pub is_announcement: bool,
-    /// The field to blame where a policy denies guests that do not use its model; said also where the guest is exempt.
+    /// The field to report if a policy denies guests that do not use its model; also reported if the guest is
+    /// exempt.
     pub unmet: Option<FieldCause>,
 }
 
-/// The guest that a VirtualMachine will become. `policy` is the one that governs it.
+/// Predicts the guest that a VirtualMachine will become. `policy` is the one that governs it.
 #[must_use]
 pub(crate) fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine, effort: Effort<'_>) -> ModelForecast {
     of_template(world, policy, vm, effort, |guest| subject::of_guest(vm, guest, &world.cluster))
 }
 
-/// Any guest that KubeVirt will make of a replica set or a pool.
+/// Predicts the guests that KubeVirt will create from a replica set or a pool.
 #[must_use]
 pub(crate) fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas, effort: Effort<'_>) -> ModelForecast {
     let mut outlook =
@@ -56,7 +57,7 @@ fn of_template(
 ) -> ModelForecast {
     let cluster = &world.cluster;
     let guest = guest_of(vm, cluster);
-    // A guest that is too large does not avoid a policy by naming an unknown object.
+    // A guest that is too large must not avoid a policy by naming an unknown object.
     if let (Some(missing), None) = (&guest.missing, &guest.excess) {
         let common = Common::NotWritten(Reason::Unknown(message(missing)));
         return ModelForecast { common, becomes: None, said: None, is_announcement: false, unmet: None };
@@ -79,7 +80,7 @@ fn of_template(
     outlook.otherwise(policy, &vmi, &blamed(vm, &vmi))
 }
 
-/// A VMI in the validating stage, changed by the mutating one if it was to be.
+/// Evaluates a VMI in the validating stage, after the mutating stage changed it.
 #[must_use]
 pub(crate) fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> ModelForecast {
     let common = common_model(world, policy, vmi, effort);
@@ -89,8 +90,8 @@ pub(crate) fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'
     outlook.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
 }
 
-/// What is said about a VMI in the mutating stage, once it is decided what becomes of it. Why the model is not written is
-/// said in the validating stage, which runs once.
+/// Returns the message about a VMI in the mutating stage. The reason why the model is not written is reported
+/// in the validating stage, which runs once.
 #[must_use]
 pub(crate) fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Option<String> {
     match common {
@@ -99,7 +100,8 @@ pub(crate) fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common
     }
 }
 
-/// The VMI that virt-controller will make of a VM, as far as it affects its CPU, before any webhook sees it.
+/// Builds the VMI that virt-controller will create from a VM, as far as it affects its CPU, before any webhook
+/// changes it.
 pub(crate) fn vmi_of(vm: &VirtualMachine, guest: &Guest) -> Vmi {
     let template = &vm.spec.template.metadata;
     let mut metadata = Meta {
@@ -110,18 +112,18 @@ pub(crate) fn vmi_of(vm: &VirtualMachine, guest: &Guest) -> Vmi {
         excess: guest.excess.clone(),
         ..Meta::default()
     };
-    // As `startVMI` of `pkg/virt-controller/watch/vm/vm.go` does, whatever the template says.
+    // Mirrors `startVMI` of `pkg/virt-controller/watch/vm/vm.go`, which ignores the template here.
     if vm.spec.run_strategy == "WaitAsReceiver" {
         metadata.annotations.insert(well_known::MIGRATION_TARGET.key.to_owned(), "true".to_owned());
     }
     Vmi { metadata, spec: guest.spec.clone(), status: VmiStatus::default() }
 }
 
-/// Where the guest's model stands.
+/// The location of the guest's model.
 struct Blamed {
     /// The path of `cpu`, or of the instancetype that has the model.
     field: String,
-    /// The instancetype.
+    /// The name of the instancetype that has the model.
     instancetype: Option<String>,
 }
 
@@ -136,7 +138,7 @@ fn blamed(vm: &VirtualMachine, vmi: &Vmi) -> Blamed {
 }
 
 impl ModelForecast {
-    /// What is said about a guest that comes to run without the policy's model, denied for that or not.
+    /// Returns the message about a guest that will run without the policy's model, denied or not.
     #[must_use]
     pub(crate) fn left(&self, policy: &Policy) -> Option<String> {
         if self.is_announcement {
@@ -146,10 +148,10 @@ impl ModelForecast {
         self.said.clone().or_else(unmet)
     }
 
-    /// What `otherwise` says of a guest that does not use the model.
+    /// Applies `otherwise` to a guest that does not use the model.
     ///
-    /// Refused is only what the guest's own words bring about: a mode that is not replaced, a feature that the model's
-    /// nodes lack. Where the fleet or the policies are the cause, there are warnings alone.
+    /// A guest is denied only for its own specification: a mode that is not replaced, a feature that the
+    /// model's nodes lack. If the fleet or the policies are the cause, there is only a warning.
     fn otherwise(mut self, policy: &Policy, vmi: &Vmi, blamed: &Blamed) -> Self {
         let Some(common) = &policy.common_model else { return self };
         if common.otherwise == Otherwise::Allow {
@@ -166,7 +168,8 @@ impl ModelForecast {
     }
 }
 
-/// Why the guest does not use the model, and the field to blame where it is the guest's own.
+/// Returns why the guest does not use the model, and the field to report if the cause is in the guest's
+/// specification.
 fn not_used(common: &Common, wanted: &CommonModel, vmi: &Vmi, blamed: &Blamed) -> Option<(String, Option<String>)> {
     let model = &wanted.name;
     let in_spec = field(&blamed.field, "model");
@@ -194,11 +197,11 @@ fn not_used(common: &Common, wanted: &CommonModel, vmi: &Vmi, blamed: &Blamed) -
         Common::NotWritten(reason @ Reason::Features { features, .. }) => {
             let listed = &vmi.spec.domain.cpu.as_ref()?.features;
             let at = listed.iter().position(|listed| features.contains(&listed.name));
-            // One that an enlightenment or a preference asks for stands in no list of the template.
+            // A feature required by an enlightenment or a preference is in no list of the template.
             let field = at.map_or(in_spec, |at| field(&blamed.field, &format!("features[{at}].name")));
             Some((keeps(reason), Some(field)))
         }
-        // Only the author of a guest makes it too large.
+        // The size of a guest is the responsibility of its author.
         Common::NotWritten(reason @ Reason::TooLarge(excess)) => Some((keeps(reason), Some(excess.field().to_owned()))),
         Common::NotWritten(reason) => Some((keeps(reason), None)),
         Common::Untouched(_) | Common::Written { .. } => None,
@@ -221,14 +224,14 @@ fn will_run(vmi: &Vmi, model: &str, replaced: ReplacedMode, policy: &Policy, clu
         },
         ReplacedMode::HostModel => "its host's".to_owned(),
         ReplacedMode::HostPassthrough => "its host's own CPU".to_owned(),
-        // Once replaced, only its kind is known.
+        // Only the kind of a replaced model is known.
         ReplacedMode::Named if model_of(vmi) == model => "the one it was sent with".to_owned(),
         ReplacedMode::Named => model_of(vmi).to_owned(),
     };
     format!("{} will run with CPU model {model}, not {instead} (policy {})", title(vmi), policy.name)
 }
 
-/// What is to be said of a VMI that came through the mutating stage.
+/// Returns the message about a VMI that passed the mutating stage.
 fn written(vmi: &Vmi, policy: &Policy, common: &Common, cluster: &Cluster) -> Option<String> {
     let wanted = policy.common_model.as_ref()?;
     match common {
@@ -238,7 +241,8 @@ fn written(vmi: &Vmi, policy: &Policy, common: &Common, cluster: &Cluster) -> Op
             (well_known::POLICY.value(annotations) == Some(policy.name.as_str()))
                 .then(|| will_run(vmi, &wanted.name, replaced, policy, cluster))
         }
-        // It runs since before the policy, or the mutating webhook was too slow: failurePolicy Ignore.
+        // The guest was started before the policy existed, or the mutating webhook was too slow (failurePolicy
+        // Ignore).
         Common::Written { .. } if wanted.otherwise != Otherwise::Allow => Some(format!(
             "{} is not on CPU model {} but on {}, which would be replaced at its start (policy {})",
             title(vmi),

@@ -1,12 +1,12 @@
-//! What the webhook changes, as plain functions from objects to JSON Patches.
+//! The changes that the webhook makes, as plain functions from objects to JSON Patches.
 //!
 //! - [`model`]: the common CPU model, written into a VirtualMachineInstance before it starts.
 //! - [`trim`]: selector entries dropped from the pod of a migration's target.
-//! - [`present_fields`]: what a patch must know of a VMI.
-//! - [`foresee`]: what is said about the common model, and who is denied for not using it.
+//! - [`present_fields`]: the fields of a VMI that a patch depends on.
+//! - [`foresee`]: messages about the common model, and denials of guests that do not use it.
 //!
-//! The guest's CPU comes from its VMI at start, never from its pod; so the model is the only thing written that changes
-//! what a guest gets. No VirtualMachine is ever changed: GitOps tools would change it back.
+//! The guest's CPU comes from its VMI at start, never from its pod, so the model is the only written field
+//! that changes the guest. A VirtualMachine is never changed: GitOps tools would revert it.
 
 pub(crate) mod foresee;
 pub(crate) mod model;

@@ -1,7 +1,7 @@
 //! The common CPU model: whether it is written into a guest that is to start, and if not, why.
 //!
-//! It is written only where it is sure to do no harm. Harm is measured by the judgement itself: the guest is judged as
-//! it was sent and as it would be with the model, and the second verdict must not be worse than the first.
+//! The model is written only if it is certain not to harm. Harm is measured by the judgement itself: the guest
+//! is judged as sent and with the model, and the second verdict must not be worse than the first.
 
 use std::fmt;
 
@@ -25,83 +25,83 @@ use crate::say::{self, plural};
 use crate::well_known;
 use crate::world::World;
 
-/// What becomes of the CPU model of a guest that is to start.
+/// The result for the CPU model of a guest that is to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Common {
-    /// The policy's common model takes the place of its own.
+    /// The policy's common model replaces the guest's own.
     Written {
         /// The common model.
         model: String,
-        /// What it takes the place of.
+        /// The mode that it replaces.
         replaced: ReplacedMode,
     },
-    /// The policy would have it written, and it is not.
+    /// The policy requires the model, but it is not written, for this reason.
     NotWritten(Reason),
-    /// The policy does not ask for it.
+    /// The policy does not require the model.
     Untouched(Untouched),
 }
 
-/// Why a policy does not ask for its common model to be written.
+/// The reason why a policy does not require its common model for a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Untouched {
-    /// It has none.
+    /// The policy has no common model.
     NoCommonModel,
-    /// The guest's namespace is left alone entirely.
+    /// The guest's namespace is exempt from everything.
     LeftAlone,
-    /// The guest's architecture has no such models, or models of its own.
+    /// The guest's architecture has no named models, or others.
     Architecture,
-    /// It is the target of a migration from elsewhere: it goes on with the CPU it has there.
+    /// The guest is the target of a migration from elsewhere and keeps the CPU that it has there.
     Received,
-    /// The guest uses the common model already, or gets it from the cluster's own default.
+    /// The guest already uses the common model, or gets it from the cluster's default.
     UsesIt,
     /// The guest's CPU mode is not among those that `replaces` lists.
     Mode {
-        /// The mode it was sent with.
+        /// The mode that it was sent with.
         sent: ReplacedMode,
-        /// What it will run with: the cluster's default, where it was sent without a model.
+        /// The CPU mode it will run with: the cluster's default if it was sent without a model.
         becomes: CpuMode,
     },
 }
 
-/// Why a common model is not written into a guest that a policy would have it written into.
+/// The reason why a common model is not written into a guest although the policy requires it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The nodes have no labels to judge by.
+    /// The nodes have no labels that a judgement can use.
     Unknown(String),
     /// No node of the policy can run the model.
     NoNode {
-        /// The nodes the policy selects.
+        /// Number of nodes that the policy selects.
         nodes: usize,
-        /// Those of them that know the model without being able to run it.
+        /// Number of these nodes that list the model but cannot run it.
         known: usize,
     },
-    /// Other nodes are the guest's, by its node selector, affinity or machine type.
+    /// The guest's node selector, affinity or machine type excludes the nodes that can run the model.
     OtherNodes {
-        /// How many nodes can run the model.
+        /// Number of nodes that can run the model.
         nodes: usize,
     },
     /// The guest requires CPU features that the nodes with the model do not offer.
     Features {
         /// The features.
         features: Vec<String>,
-        /// How many nodes can run the model, and are open to the guest.
+        /// Number of nodes that can run the model and that the guest's other demands accept.
         nodes: usize,
     },
-    /// Another policy, for other nodes that the guest fits as well, has another common model.
+    /// Another policy, for other nodes that the guest also fits, has another common model.
     BetweenPools {
         /// The other policy.
         policy: String,
         /// Its model.
         model: String,
     },
-    /// What the guest asks of a node is too large to be read.
+    /// The part of the guest that determines its nodes is too large to read.
     TooLarge(Excess),
     /// The guest would be worse off.
     Worse {
-        /// How it is without the model.
+        /// The impact without the model.
         is: Option<Impact>,
-        /// How it would be with it.
+        /// The impact with the model.
         would_be: Option<Impact>,
     },
 }
@@ -156,9 +156,11 @@ fn fate(impact: Option<Impact>) -> &'static str {
     }
 }
 
-/// Decides what becomes of the CPU model of a guest that is to start. `policy` is the one that governs it.
+/// Decides whether the common model replaces the CPU model of a guest that is to start. `policy` is the one
+/// that governs it.
 ///
-/// The guest is judged with KubeVirt's own defaults applied to a copy, so it may come before or after them.
+/// The guest is judged with KubeVirt's own defaults applied to a copy, so the order of the two does not
+/// matter.
 pub(crate) fn common_model(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Common {
     let cluster = &world.cluster;
     let Some(common) = &policy.common_model else { return Common::Untouched(Untouched::NoCommonModel) };
@@ -188,7 +190,7 @@ pub(crate) fn common_model(world: &World, policy: &Policy, vmi: &Vmi, effort: Ef
 }
 
 impl Common {
-    /// The VMI as the mutating webhook leaves it; `None` where nothing is written.
+    /// Returns the VMI as the mutating webhook leaves it; `None` if nothing is written.
     #[must_use]
     pub fn applied(&self, policy: &Policy, vmi: &Vmi) -> Option<Vmi> {
         let Self::Written { model, replaced } = self else { return None };
@@ -198,7 +200,7 @@ impl Common {
         Some(out)
     }
 
-    /// The patch of the VMI, as it stands in `object`. Applied, and decided again, it is empty.
+    /// Returns the patch of the VMI in `object`. Once applied, the next patch is empty.
     #[must_use]
     pub fn patch(&self, policy: &Policy, object: &Value) -> Vec<PatchOperation> {
         match self {
@@ -212,7 +214,8 @@ impl Common {
                 out.extend(patch::annotate(object, &why));
                 out
             }
-            // KubeVirt's default would look like the guest's own model when this is asked again, and be replaced, or denied.
+            // When the webhook is called again, KubeVirt's default would look like the guest's own model, and
+            // be replaced or denied.
             Self::NotWritten(_) | Self::Untouched(Untouched::Mode { sent: ReplacedMode::Unset, .. })
                 if model_in(object).is_empty() =>
             {
@@ -236,13 +239,13 @@ fn replaced(mode: &CpuMode) -> ReplacedMode {
     }
 }
 
-/// `spec.domain.cpu.model` as it stands.
+/// Returns `spec.domain.cpu.model`; empty if it is unset.
 #[must_use]
 pub(crate) fn model_of(vmi: &Vmi) -> &str {
     vmi.spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str())
 }
 
-/// The same guest with another model.
+/// Returns a copy of the guest with another model.
 #[must_use]
 pub(crate) fn with_model(vmi: &Vmi, model: &str) -> Vmi {
     let mut out = vmi.clone();
@@ -256,7 +259,7 @@ fn architecture<'v>(vmi: &'v Vmi, cluster: &'v Cluster) -> &'v str {
         .unwrap_or_else(|| cluster.config.default_architecture())
 }
 
-/// The mode the guest was sent with: without a model, also where KubeVirt has since filled in its default.
+/// Returns the mode that the guest was sent with, even if KubeVirt has added its default since.
 fn sent(vmi: &Vmi, cluster: &Cluster) -> ReplacedMode {
     let own = model_of(vmi);
     let was_unset = well_known::SENT_MODEL.is_set(&vmi.metadata.annotations)
@@ -264,7 +267,7 @@ fn sent(vmi: &Vmi, cluster: &Cluster) -> ReplacedMode {
     if was_unset { ReplacedMode::Unset } else { replaced(&CpuMode::parse(own)) }
 }
 
-/// Why the model must not be written, if so.
+/// Returns why the model must not be written; `None` if it may be.
 fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi, effort: Effort<'_>) -> Option<Reason> {
     let cluster = &world.cluster;
     let fleet = &cluster.fleet;
@@ -297,15 +300,15 @@ fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi, effort: Effor
     is_worse(&is, &would_be).then(|| Reason::Worse { is: is.outcome.impact(), would_be: would_be.outcome.impact() })
 }
 
-/// Whether one verdict is worse than another: by impact, `None` being the mildest, and by what a policy can deny it
-/// for. What passes by itself, a cordon for one, must not become what no node that comes back can cure.
+/// Whether one verdict is worse than another: by impact, `None` being the mildest, and by whether a policy can
+/// deny it. A temporary cause, such as a cordon, must not become one that no returning node remedies.
 #[must_use]
 pub(crate) fn is_worse(is: &Assessment, would_be: &Assessment) -> bool {
     let lasts = |verdict: &Assessment| verdict.cause == Some(Cause::Structural);
     would_be.outcome.impact() > is.outcome.impact() || (lasts(would_be) && !lasts(is))
 }
 
-/// The nodes a policy is about.
+/// Returns the nodes that a policy selects.
 #[must_use]
 pub(crate) fn pool(selector: &LabelSelector, fleet: &Fleet) -> Bits {
     if *selector == LabelSelector::default() {
@@ -323,7 +326,8 @@ fn both(mut one: Bits, other: &Bits) -> Bits {
     one
 }
 
-/// What keeps the guest off every node that can run the model, cordons and taints aside.
+/// Returns why no node that can run the model accepts the guest, ignoring cordons and taints; `None` if one
+/// does.
 fn shut_out(then: &Prepared<'_>, usable: &Bits, fleet: &Fleet) -> Option<Reason> {
     let subject = &then.subject;
     let open = |placement: &Placement<'_>| both(fleet.look_up(placement).passes().placement, usable);
@@ -347,14 +351,14 @@ fn shut_out(then: &Prepared<'_>, usable: &Bits, fleet: &Fleet) -> Option<Reason>
     };
     let mut features: Vec<String> = required.iter().filter(is_lacking).map(name).collect();
     if features.is_empty() {
-        // Each is offered somewhere, but no node offers them all.
+        // Each feature is offered by a node, but no node offers them all.
         features = required.iter().map(name).collect();
     }
     features.sort_unstable();
     Some(Reason::Features { features, nodes: left.count() })
 }
 
-/// A policy with as good a claim to the guest, for other nodes and with another model.
+/// Finds an equally specific policy for other nodes and with another model.
 fn rival(world: &World, policy: &Policy, model: &str, vmi: &Vmi, reach: &Bits) -> Option<Reason> {
     let guest = world.guest_of(&vmi.metadata);
     let everywhere = LabelSelector::default();

@@ -1,4 +1,4 @@
-//! JSON Patches (RFC 6902) that say no more than they must.
+//! Minimal JSON Patches (RFC 6902).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::kubevirt::wire::Text;
 
-/// Sets a field of an object; `None` where it has the value already. What is missing on the way, or `null`, is made.
+/// Sets a field of an object; `None` if it already has the value. Missing or `null` parents are created.
 #[must_use]
 pub(crate) fn set(object: &Value, path: &[&str], value: Value) -> Option<PatchOperation> {
     let mut at = object;
@@ -28,7 +28,7 @@ pub(crate) fn set(object: &Value, path: &[&str], value: Value) -> Option<PatchOp
     (*at != value).then(|| PatchOperation::Replace(ReplaceOperation { path: pointer(path), value }))
 }
 
-/// Sets annotations of an object, all in one operation where it has none.
+/// Sets annotations of an object, in one operation if it has none.
 #[must_use]
 pub(crate) fn annotate(object: &Value, annotations: &[(&str, String)]) -> Vec<PatchOperation> {
     const PATH: [&str; 2] = ["metadata", "annotations"];
@@ -40,18 +40,18 @@ pub(crate) fn annotate(object: &Value, annotations: &[(&str, String)]) -> Vec<Pa
     annotations.iter().filter_map(|(key, value)| set(object, &[PATH[0], PATH[1], key], text(value))).collect()
 }
 
-/// Removes a field that is there.
+/// Removes an existing field.
 #[must_use]
 pub(crate) fn remove(path: &[&str]) -> PatchOperation {
     PatchOperation::Remove(RemoveOperation { path: pointer(path) })
 }
 
-/// Applies a patch of this module to the text of an object, at a path in it, without reading more than what stands beside
-/// the patched fields.
+/// Applies a patch of this module to the text of an object, at a path in it, parsing only the objects along
+/// the patched paths.
 ///
 /// # Errors
 ///
-/// The text is no object, or has none at the path.
+/// Returns an error if the text is no object, or has none at the path.
 pub(crate) fn apply(text: &str, root: &[&str], patch: &[PatchOperation]) -> Result<String, serde_json::Error> {
     let mut text = Cow::Borrowed(text);
     for operation in patch {
@@ -71,7 +71,7 @@ pub(crate) fn apply(text: &str, root: &[&str], patch: &[PatchOperation]) -> Resu
     Ok(text.into_owned())
 }
 
-/// The text of an object with another value at a path, or without the field.
+/// Returns the text of an object with another value at a path, or without the field.
 fn edit(text: &str, path: &[Cow<'_, str>], value: Option<&Value>) -> Result<String, serde_json::Error> {
     let Some((field, below)) = path.split_first() else {
         return Ok(value.unwrap_or(&Value::Null).to_string());
@@ -96,7 +96,7 @@ fn edit(text: &str, path: &[Cow<'_, str>], value: Option<&Value>) -> Result<Stri
     Ok(out)
 }
 
-/// The fields of an object, the text of each as it stands.
+/// The fields of an object, each with its unchanged text.
 struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {

@@ -1,4 +1,4 @@
-//! What a patch of a VMI must know of it: which fields are there.
+//! The fields of a VMI that a patch depends on.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::bounds::{Excess, Measured};
 
-/// A VMI's annotations and CPU model, and the objects around them; `None` where one is missing or null.
+/// The annotations and CPU model of a VMI, and the objects around them; `None` if one is missing or null.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct PresentFields {
@@ -40,15 +40,15 @@ struct PresentCpu {
 }
 
 impl PresentFields {
-    /// As an object that lacks all other fields.
+    /// Returns an object with these fields only.
     #[must_use]
     pub(crate) fn to_value(&self) -> Value {
-        // Text and maps of text can always be written.
+        // Text and maps of text can always be serialized.
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
-/// An annotation that was not read is added, which sets it all the same.
+/// Ignores the excess: adding an annotation that was not read sets it nevertheless.
 impl Measured for PresentFields {
     fn mark(&mut self, _: Excess) {}
 }

@@ -1,13 +1,15 @@
-//! Selector entries dropped from the pod of a migration's target, at its CREATE: the only chance, for a pod's selector
-//! is fixed from then on.
+//! Selector entries dropped from the pod of a migration's target, at its CREATE, because a pod's selector is
+//! immutable afterwards.
 //!
-//! The target must supply the CPU the guest *has*, whatever its pod asks for: dropping an entry cures labels that
-//! disagree with the hardware, and nothing else. Libvirt has the last word; if it refuses, the guest stays where it is.
+//! The target must provide the CPU that the guest *has*, regardless of its pod's selector: dropping an entry
+//! only fixes labels that disagree with the hardware. Libvirt decides; if it refuses, the guest stays where it
+//! is.
 //!
-//! Never dropped are entries of other families than `cpu-feature` and `cpu-model-migration`; what the guest, its
-//! node selector or KubeVirt's own configuration asks for; and, of a host-model guest, the last inherited
-//! `cpu-feature`: KubeVirt takes a guest whose pod has none for one that never migrated, and would pin it to the CPU of
-//! the node it happens to be on. A host-passthrough guest keeps all: there libvirt checks next to nothing.
+//! Never dropped are entries of families other than `cpu-feature` and `cpu-model-migration`; entries required
+//! by the guest, its node selector or KubeVirt's own configuration; and, for a host-model guest, the last
+//! inherited `cpu-feature`: KubeVirt treats a guest whose pod has none as one that never migrated, and would
+//! pin it to the CPU of its current node. A host-passthrough guest keeps all: libvirt checks next to nothing
+//! of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,15 +35,15 @@ use crate::world::World;
 /// A selector entry: key and value.
 pub(crate) type OwnedEntry = (String, String);
 
-/// What is dropped from a pod. Nothing at all for most.
+/// The entries dropped from a pod; none for most pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Trim {
     /// `namespace/name` of the guest.
     pub guest: String,
-    /// What is dropped, by reason.
+    /// The dropped entries, by reason.
     pub cuts: Vec<Cut>,
-    /// What was asked for and not done.
+    /// The reason why a requested change was not made.
     pub refused: Option<KeptEntry>,
 }
 
@@ -54,15 +56,15 @@ pub(crate) struct Cut {
     pub entries: Vec<OwnedEntry>,
 }
 
-/// Why entries are dropped.
+/// The reason why entries are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// No node advertises them any more: `launcherSelectors: DropStale`.
+    /// No node has the label any more: `launcherSelectors: DropStale`.
     DropStale {
         /// The policy.
         policy: String,
     },
-    /// The guest has the common model, which they do not belong to: `launcherSelectors: Common`.
+    /// The guest has the common model and does not need them: `launcherSelectors: Common`.
     Common {
         /// The policy.
         policy: String,
@@ -78,20 +80,20 @@ pub(crate) enum By {
     },
 }
 
-/// Why entries are kept that a policy or an annotation would have dropped.
+/// The reason why entries are kept that a policy or an annotation requires to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeptEntry {
     /// The guest is not known, so neither are its CPU mode and the features it requires.
     UnknownGuest,
     /// The guest, its migration, the pod or KubeVirt's configuration is too large to be read whole.
     TooLarge,
-    /// Its CPU is the host's own.
+    /// The guest uses its host's own CPU.
     HostPassthrough,
-    /// No node has the labels to judge by.
+    /// No node has labels that a judgement can use.
     NoLabels,
-    /// No inherited feature would be left.
+    /// No inherited feature would remain.
     LastFeature,
-    /// What keeps every node away is not only entries that may be dropped.
+    /// All nodes are excluded by more than entries that may be dropped.
     OtherCauses,
 }
 
@@ -110,14 +112,14 @@ impl fmt::Display for KeptEntry {
     }
 }
 
-/// Whether anything could be dropped from a pod at all: a look, without judgement.
+/// Whether entries of a pod could be dropped at all: a cheap test without a judgement.
 #[must_use]
 pub(crate) fn concerns(world: &World, pod: &Pod<'_>) -> bool {
     let by_policy = || world.policies.iter().any(|policy| policy.launcher_selectors != LauncherSelectors::Keep);
     is_target(pod) && (by_policy() || migration_of(pod, &world.cluster).is_some_and(is_relaxed))
 }
 
-/// What is to be dropped from a pod that is being created. `policy` is the one that governs the guest.
+/// Returns the entries to drop from a pod that is being created. `policy` is the one that governs the guest.
 pub(crate) fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
     if !is_target(pod) {
         return Trim::default();
@@ -130,8 +132,8 @@ pub(crate) fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
     from_target(world, policy, (namespace, name), vmi, migration, placement)
 }
 
-/// What will be dropped from the pod of a migration's target, as it is predicted. `migration` is the one that is asked
-/// for, where it is known.
+/// Predicts the entries that will be dropped from the pod of a migration's target. `migration` is the
+/// requested one, if it is known.
 pub(crate) fn foreseen(
     world: &World,
     policy: &Policy,
@@ -214,13 +216,13 @@ impl Trim {
         self.leave(&mut case.placement);
     }
 
-    /// Takes what is dropped out of a placement.
+    /// Removes the dropped entries from a placement.
     pub(crate) fn leave(&self, placement: &mut Placement<'_>) {
         let dropped: BTreeSet<&str> = self.dropped().into_iter().map(|(key, _)| key.as_str()).collect();
         placement.selector.retain(|(key, _)| !dropped.contains(&**key));
     }
 
-    /// All that is dropped, by key.
+    /// Returns all dropped entries, by key.
     #[must_use]
     pub(crate) fn dropped(&self) -> Vec<&OwnedEntry> {
         let mut out: Vec<&OwnedEntry> = self.cuts.iter().flat_map(|cut| &cut.entries).collect();
@@ -228,7 +230,7 @@ impl Trim {
         out
     }
 
-    /// The patch of the pod. Applied, and decided again, it is empty.
+    /// Returns the patch of the pod. Once applied, the next patch is empty.
     #[must_use]
     pub(crate) fn patch(&self, pod: &Pod<'_>) -> Vec<PatchOperation> {
         let dropped = self.dropped();
@@ -237,7 +239,7 @@ impl Trim {
         }
         let mut out: Vec<PatchOperation> =
             dropped.iter().map(|(key, _)| patch::remove(&["spec", "nodeSelector", key])).collect();
-        // What an earlier call dropped stays in the annotation.
+        // Keys that an earlier call dropped stay in the annotation.
         let before = well_known::DROPPED_SELECTORS.value(&pod.metadata.annotations).unwrap_or_default();
         let earlier = before.split(',').filter(|key| !key.is_empty());
         let all: BTreeSet<&str> = dropped.iter().map(|(key, _)| key.as_str()).chain(earlier).collect();
@@ -247,19 +249,19 @@ impl Trim {
         out
     }
 
-    /// What was done and what was not, a sentence each: for warnings and for Events on the VMI.
+    /// Returns a sentence for each change made or not made: for warnings and for Events on the VMI.
     #[must_use]
     pub(crate) fn sentences(&self) -> Vec<String> {
         self.done().into_iter().chain(self.undone()).collect()
     }
 
-    /// What was not done, and why.
+    /// Returns the change that was not made, and why.
     #[must_use]
     pub(crate) fn undone(&self) -> Option<String> {
         self.refused.map(|why| format!("{}: its selector stays as it is: {why}", self.guest))
     }
 
-    /// What was done, a sentence for each reason.
+    /// Returns the changes made, a sentence for each reason.
     #[must_use]
     pub(crate) fn done(&self) -> Vec<String> {
         let guest = &self.guest;
@@ -284,7 +286,7 @@ impl Trim {
         done.collect()
     }
 
-    /// Audit annotations, by key.
+    /// Returns the audit annotations, by key.
     #[must_use]
     pub(crate) fn audit(&self) -> BTreeMap<String, String> {
         let dropped: Vec<&str> = self.dropped().into_iter().map(|(key, _)| key.as_str()).collect();
@@ -301,14 +303,14 @@ fn annotations(texts: &Texts<'_>) -> Value {
     Value::Object(texts.0.iter().map(|(key, value)| (key.to_string(), json!(value))).collect::<Map<_, _>>())
 }
 
-/// The pod of a migration's target, not bound to a node yet.
+/// Whether the pod is that of a migration's target and not yet bound to a node.
 fn is_target(pod: &Pod<'_>) -> bool {
     let labels = &pod.metadata.labels;
     let is_bound = pod.spec.node_name.as_deref().is_some_and(|node| !node.is_empty());
     is_launcher(pod) && well_known::MIGRATION_UID.is_set(labels) && !is_bound
 }
 
-/// The migration a pod is the target of; one of that name with another UID is another one.
+/// Finds the migration of a target pod; one with this name and another UID is not it.
 fn migration_of<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmim> {
     let name = well_known::MIGRATION_NAME.value(&pod.metadata.annotations)?;
     let found = cluster.migration(pod.metadata.namespace.as_deref().unwrap_or_default(), name)?;
@@ -316,7 +318,7 @@ fn migration_of<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmim> {
     (uid.is_empty() || well_known::MIGRATION_UID.value(&pod.metadata.labels) == Some(uid)).then_some(found)
 }
 
-/// The migration that a target pod names, where it is not known: it may be annotated.
+/// Returns the name of a target pod's migration if it is not known: it may be annotated.
 #[must_use]
 pub(crate) fn unknown_migration<'p>(pod: &'p Pod<'_>, cluster: &Cluster) -> Option<&'p str> {
     let name = well_known::MIGRATION_NAME.value(&pod.metadata.annotations).filter(|_| is_target(pod))?;
@@ -327,23 +329,23 @@ fn is_relaxed(migration: &Vmim) -> bool {
     well_known::RELAX.is_set(&migration.metadata.annotations)
 }
 
-/// Whether a change of a migration sets `cpufit.io/relax`: its sender needs the right to relax.
+/// Whether a change of a migration sets `cpufit.io/relax`, for which its sender needs the right to relax.
 #[must_use]
 pub(crate) fn asks_relax(migration: &Vmim, old: Option<&Vmim>) -> bool {
     is_relaxed(migration) && !old.is_some_and(is_relaxed)
 }
 
-/// A target pod whose guest is known.
+/// A target pod of a known guest.
 struct TrimInput<'c> {
     cluster: &'c Cluster,
     vmi: &'c Vmi,
     migration: Option<&'c Vmim>,
-    /// The CPU features that the guest itself requires.
+    /// The CPU features that the guest's own specification requires.
     required: BTreeSet<&'c str>,
     placement: Placement<'c>,
 }
 
-/// The CPU features that a guest's own specification requires.
+/// Returns the CPU features that a guest's own specification requires.
 fn required(vmi: &Vmi) -> BTreeSet<&str> {
     let features = vmi.spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
     let required = features.filter(|own| matches!(own.policy.as_str(), "" | "require" | "force"));
@@ -351,19 +353,19 @@ fn required(vmi: &Vmi) -> BTreeSet<&str> {
 }
 
 impl TrimInput<'_> {
-    /// Whether an entry is asked for by the guest itself, or by KubeVirt's configuration for all.
+    /// Whether the guest's own specification or KubeVirt's configuration requires the entry.
     fn is_own(&self, key: &str) -> bool {
         self.vmi.spec.node_selector.contains_key(key)
             || self.cluster.config.configuration.developer_configuration.node_selectors.contains_key(key)
             || (Family::of(key) == Family::CpuFeature && self.required.contains(label::name(key)))
     }
 
-    /// Whether a person asked for it with this migration.
+    /// Whether a person added the entry to this migration.
     fn is_added(&self, key: &str) -> bool {
         self.migration.is_some_and(|migration| migration.spec.added_node_selector.contains_key(key))
     }
 
-    /// The inherited entries.
+    /// Iterates over the inherited entries.
     fn inherited(&self) -> impl Iterator<Item = (&str, &str)> {
         let of_cpu = |key: &str| matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration);
         let entries = self.placement.selector.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
@@ -374,7 +376,7 @@ impl TrimInput<'_> {
         entries.into_iter().filter(|(key, _)| Family::of(key) == Family::CpuFeature).count()
     }
 
-    /// Inherited features that no node advertises any more.
+    /// Returns the inherited features that no node has a label for.
     fn stale(&self) -> Result<Vec<OwnedEntry>, KeptEntry> {
         let fleet = &self.cluster.fleet;
         let is_stale =
@@ -386,8 +388,8 @@ impl TrimInput<'_> {
         Ok(stale)
     }
 
-    /// Entries that a guest with this named model does not need. What its next pod asks for is rendered from its
-    /// VMI, so none needs to be kept for the sake of that.
+    /// Returns the entries that a guest with this named model does not need. Its next pod is rendered from its
+    /// VMI, so none is needed for later migrations.
     fn foreign(&self, model: &str) -> Vec<OwnedEntry> {
         let asks_for_model = |key: &str| Family::of(key) == Family::CpuModel && label::name(key) == model;
         if !self.placement.selector.iter().any(|(key, _)| asks_for_model(key)) {
@@ -398,7 +400,8 @@ impl TrimInput<'_> {
         entries.filter(|(key, _)| of_cpu(key) && !self.is_own(key)).map(owned).collect()
     }
 
-    /// The fewest inherited entries without which a node fits, and that node; `None` where one fits as it is.
+    /// Returns the smallest set of inherited entries whose removal makes a node fit, and that node; `None` if
+    /// one already fits.
     fn in_the_way(&self) -> Result<Option<(String, Vec<OwnedEntry>)>, KeptEntry> {
         let fleet = &self.cluster.fleet;
         let from_elsewhere = self.migration.is_some_and(|migration| migration.spec.receive.is_some());
@@ -414,7 +417,8 @@ impl TrimInput<'_> {
         if let Some(source) = source {
             free.remove(source);
         }
-        // Inherited entries, vendor and host model stand in a node's profile: one node of each is enough.
+        // Inherited entries, vendor and host model are in a node's profile, so one node of each profile is
+        // enough.
         let candidates = fleet.one_of_each_profile(&free).into_iter();
         let candidates = candidates.filter(|&node| is_of_vendor(fleet, source, node));
         let candidates = candidates.map(|node| (node, lookup.missing(node)));
@@ -425,7 +429,7 @@ impl TrimInput<'_> {
             is_last |= !keeps;
             keeps
         };
-        // Prefer the source's kind of CPU: libvirt may refuse the guest on another one.
+        // Nodes with the source's host model come first: libvirt may refuse the guest on others.
         let is_unlike = |node| source.is_some_and(|source| !is_like(fleet, source, node));
         let best = candidates.filter(keeps_one).min_by_key(|(node, missing)| (missing.len(), is_unlike(*node)));
         match best {
@@ -436,12 +440,13 @@ impl TrimInput<'_> {
     }
 }
 
-/// Whether two nodes have the same host model: what one of them lacks are labels that drifted, probably.
+/// Whether two nodes have the same host model, so that labels which one of them lacks have probably drifted.
 fn is_like(fleet: &Fleet, one: NodeIndex, other: NodeIndex) -> bool {
     fleet.names_under(one, Family::HostModelCpu) == fleet.names_under(other, Family::HostModelCpu)
 }
 
-/// Older releases do not ask for the vendor, and libvirt may refuse, or the guest crash.
+/// Whether a node has the source's CPU vendor. Older releases do not select the vendor: libvirt may refuse, or
+/// the guest may crash.
 fn is_of_vendor(fleet: &Fleet, source: Option<NodeIndex>, node: NodeIndex) -> bool {
     let vendors = |node| fleet.names_under(node, Family::CpuVendor);
     source.is_none_or(|source| {

@@ -96,7 +96,7 @@ pub enum LibvirtAnswer {
     Incompatible(Incompatible),
 }
 
-/// Why a node's hypervisor does not provide a CPU.
+/// The reason why a node's hypervisor does not provide a CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Incompatible {
     /// The features that it does not provide, if libvirt names them.

@@ -1,8 +1,10 @@
-//! What an administrator wants: which guests are warned about, recorded or denied, and who is exempt.
+//! The policies of an administrator: which guests cause warnings, records or denials, and which requests are
+//! exempt.
 //!
-//! A [`Policy`] is one `CPUPolicy` (`cpufit.io/v1alpha1`), read by [`Policy::from_json`]. [`governing`] chooses the one
-//! that a guest is under; without any, [`Policy::builtin`] governs. [`rule()`] turns a verdict into a [`Ruling`]. All
-//! are pure functions; the three dials, enforce, warn and audit, work as those of Kubernetes' pod security admission.
+//! A [`Policy`] is one `CPUPolicy` (`cpufit.io/v1alpha1`), read by [`Policy::from_json`]. [`governing`]
+//! chooses the policy of a guest; without one, [`Policy::builtin`] governs. [`rule()`] turns a verdict into a
+//! [`Ruling`]. All are pure functions; the three dials, enforce, warn and audit, work like those of
+//! Kubernetes' pod security admission.
 
 mod read;
 mod rule;
@@ -27,24 +29,25 @@ pub(crate) use select::lives_on;
 pub use selector::{LabelCondition, LabelSelector, Operator};
 pub use tree::PolicyProblem;
 
-/// `apiVersion` of a `CPUPolicy`, and of the kinds of objects that only dumps hold.
+/// `apiVersion` of a `CPUPolicy`, and of the kinds of objects that exist only in dumps.
 pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
 /// `kind` of a `CPUPolicy`.
 pub(crate) const KIND: &str = "CPUPolicy";
 
-/// One `CPUPolicy`. The field's name in YAML stands first in its description.
+/// A `CPUPolicy`. Each field's description begins with its name in YAML.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// `metadata.name`.
     pub name: String,
-    /// `namespaceSelector`: whose guests, by the labels of their namespace. Default: all.
+    /// `namespaceSelector`: the guests to which the policy applies, by the labels of their namespace. Default:
+    /// all.
     pub namespace_selector: LabelSelector,
-    /// `virtualMachineSelector`: which guests, by the labels of the `VirtualMachineInstance` (for a `VirtualMachine`
-    /// those of its template). Default: all.
+    /// `virtualMachineSelector`: the guests to which the policy applies, by the labels of the
+    /// `VirtualMachineInstance` (for a `VirtualMachine` those of its template). Default: all.
     pub virtual_machine_selector: LabelSelector,
-    /// `nodeSelector`: which nodes these guests live on, by the nodes' labels. Default: all.
+    /// `nodeSelector`: the nodes on which these guests live, by the nodes' labels. Default: all.
     pub node_selector: LabelSelector,
-    /// `enforce`: deny from this impact up. Only what is structural is ever denied. Default: `None`.
+    /// `enforce`: deny from this impact up. Only structural causes are ever denied. Default: `None`.
     pub enforce: Dial,
     /// `warn`: answer with warnings from this impact up. Default: `Fragile`.
     pub warn: Dial,
@@ -52,14 +55,15 @@ pub struct Policy {
     pub audit: Dial,
     /// `commonModel`: the CPU model these guests should share. Default: none.
     pub common_model: Option<CommonModel>,
-    /// `launcherSelectors`: what becomes of the selectors that launcher pods inherit. Default: `Keep`.
+    /// `launcherSelectors`: the handling of selectors that launcher pods inherit. Default: `Keep`.
     pub launcher_selectors: LauncherSelectors,
-    /// `exemptions`: who is never denied.
+    /// `exemptions`: the requests that are never denied.
     pub exemptions: Exemptions,
 }
 
 impl Policy {
-    /// The policy of a cluster that has none: it warns and records, and never denies or changes anything.
+    /// Returns the policy of a cluster that has none: it warns and records, and never denies or changes
+    /// anything.
     #[must_use]
     pub(crate) fn builtin() -> Self {
         Self {
@@ -76,7 +80,7 @@ impl Policy {
         }
     }
 
-    /// Whether the guest is one of those the policy is about.
+    /// Whether the policy's selectors match the guest.
     #[must_use]
     pub fn selects(&self, guest: &PolicySubject<'_>) -> bool {
         let selects = |selector: &LabelSelector, labels, is_cut| {
@@ -86,23 +90,25 @@ impl Policy {
             && selects(&self.virtual_machine_selector, guest.labels, guest.unread.labels)
     }
 
-    /// Whether it refuses guests for the CPU model they have.
+    /// Whether the policy denies guests because of their CPU model.
     fn refuses_models(&self) -> bool {
         self.common_model.as_ref().is_some_and(|common| common.otherwise == Otherwise::Deny)
     }
 
-    /// How closely it describes its guests: the labels it asks for of namespace and guest together, then of the guest
-    /// alone. Of two policies as specific as each other the name decides which governs.
+    /// Returns the specificity of the selectors: the number of labels selected of namespace and guest
+    /// together, then of the guest alone. If two policies are equally specific, the name decides which
+    /// governs.
     #[must_use]
     pub(crate) fn specificity(&self) -> (usize, usize) {
         let of_guest = self.virtual_machine_selector.specificity();
         (self.namespace_selector.specificity() + of_guest, of_guest)
     }
 
-    /// Why the guest's request is not to be denied, if so.
+    /// Returns the reason why the guest's request is exempt from denial, if there is one.
     ///
-    /// What KubeVirt's controllers create to start, restart, scale, clone or restore a guest is exempt whatever the policy
-    /// says: a restart or a recovery must not fail for a policy. Their migrations are while `exemptions.controllers` is true.
+    /// Objects that KubeVirt's controllers create to start, restart, scale, clone or restore a guest are
+    /// always exempt: a restart or a recovery must not fail because of a policy. Their migrations are exempt
+    /// if `exemptions.controllers` is true.
     #[must_use]
     pub fn exempt(&self, guest: &PolicySubject<'_>, kind: RequestKind) -> Option<Exemption> {
         let Exemptions { users, namespaces, controllers } = &self.exemptions;
@@ -122,13 +128,13 @@ impl Policy {
     }
 }
 
-/// Whether a namespace with these labels is left alone entirely, whatever the policies say.
+/// Whether a namespace with these labels is exempt from everything, regardless of the policies.
 #[must_use]
 pub(crate) fn is_left_alone(namespace_labels: &BTreeMap<String, String>) -> bool {
     well_known::EXEMPT.is_set(namespace_labels)
 }
 
-/// The guest a policy is sought for, and who asks.
+/// The guest for which a policy is chosen, and the user of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicySubject<'a> {
     /// Its namespace.
@@ -137,27 +143,27 @@ pub struct PolicySubject<'a> {
     pub namespace_labels: &'a BTreeMap<String, String>,
     /// The labels of the `VirtualMachineInstance`; of a `VirtualMachine` those of its template.
     pub labels: &'a BTreeMap<String, String>,
-    /// Who sent the request.
+    /// The user that sent the request.
     pub user: &'a UserName,
-    /// The namespace of the `KubeVirt` resource, where it is known: see [`UserName::is_kubevirt_controller`].
+    /// The namespace of the `KubeVirt` resource, if it is known: see [`UserName::is_kubevirt_controller`].
     pub kubevirt_namespace: Option<&'a str>,
-    /// What of it was not read.
+    /// The parts of the guest that were not read.
     pub unread: Unread,
 }
 
-/// What is not known of a guest, because an object is too large to be read whole.
+/// The unknown parts of a guest, because an object is too large to be read whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unread {
-    /// Labels of the namespace: any may be among those that were not read.
+    /// Whether labels of the namespace are missing, so that any label may exist.
     pub namespace_labels: bool,
-    /// Labels of the guest.
+    /// Whether labels of the guest are missing.
     pub labels: bool,
-    /// Which nodes take it, and so which policies' nodes it lives on.
+    /// Whether the nodes that take it are unknown, and so the policies whose nodes it lives on.
     pub nodes: bool,
 }
 
 impl PolicySubject<'_> {
-    /// The same guest, of which so much was not read.
+    /// Marks as unread the parts that `excess` cut off.
     #[must_use]
     pub fn less(mut self, excess: Option<&Excess>) -> Self {
         self.unread.labels |= excess.is_some_and(Excess::cuts_labels);
@@ -166,15 +172,16 @@ impl PolicySubject<'_> {
     }
 }
 
-/// The policy that governs a guest: of those that select it the most specific one.
+/// Returns the policy that governs a guest: the most specific one that selects it. `None` if no policy selects
+/// the guest: then [`Policy::builtin`] governs.
 ///
-/// For a guest that is too large to be read completely, it is one of the policies that could select it; policies that deny guests
-/// for their model come first, so that no addition to a guest avoids such a policy.
+/// For a guest that is too large to be read completely, it is one of the policies that could select it;
+/// policies that deny guests for their model come first, so that no addition to a guest avoids such a policy.
 ///
-/// Mirrors `MigrationPolicyList.MatchPolicy` of KubeVirt: most matching labels of namespace and guest together, then
-/// most of the guest alone, then the name that comes first in the alphabet. It differs where KubeVirt knows no such
-/// thing: expressions count like labels, and a policy without selectors selects every guest instead of none.
-/// `None` where no policy selects the guest: then [`Policy::builtin`] governs.
+/// Mirrors `MigrationPolicyList.MatchPolicy` of KubeVirt: most matching labels of namespace and guest
+/// together, then most of the guest alone, then the name that comes first in the alphabet. It differs in two
+/// points that KubeVirt does not have: expressions count like labels, and a policy without selectors selects
+/// every guest instead of none.
 #[must_use]
 pub(crate) fn governing<'p>(
     policies: impl IntoIterator<Item = &'p Policy>,
@@ -187,17 +194,17 @@ pub(crate) fn governing<'p>(
     policies.into_iter().filter(|policy| policy.selects(guest)).min_by_key(rank)
 }
 
-/// From which impact up something is done.
+/// The impact from which up an action is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dial {
-    /// `None`: never.
+    /// `None`: the action is never taken.
     Off,
-    /// The impact's name: for this impact and worse ones.
+    /// The impact's name: the action is taken for this impact and worse ones.
     From(Impact),
 }
 
 impl Dial {
-    /// Whether an impact is bad enough. No impact never is.
+    /// Whether an impact reaches the threshold; `None` never does.
     #[must_use]
     pub fn reached(self, impact: Option<Impact>) -> bool {
         match (self, impact) {
@@ -232,21 +239,21 @@ readable!(Dial, ReplacedMode, Otherwise, Announce, LauncherSelectors);
 pub struct CommonModel {
     /// `name`: a named CPU model, as in the label `cpu-model.node.kubevirt.io/<name>`. Required.
     pub name: String,
-    /// `replaces`: the CPU modes it takes the place of, each once. Default: `[Unset, HostModel]`.
+    /// `replaces`: the CPU modes that it replaces, each once. Default: `[Unset, HostModel]`.
     pub replaces: Vec<ReplacedMode>,
-    /// `otherwise`: what becomes of a guest that still does not use it. Default: `Warn`.
+    /// `otherwise`: the handling of a guest that still does not use it. Default: `Warn`.
     pub otherwise: Otherwise,
-    /// `announce`: how it is said that a guest gets it. Default: `Warning`.
+    /// `announce`: the way in which the change is announced. Default: `Warning`.
     pub announce: Announce,
 }
 
-/// What `replaces` is where it is left out.
+/// The default of `replaces`.
 const DEFAULT_REPLACES: [ReplacedMode; 2] = [ReplacedMode::Unset, ReplacedMode::HostModel];
 
 words! {
-    /// A way in which a guest states its CPU, that a common model may take the place of.
+    /// A way of specifying the CPU that a common model may replace.
     ReplacedMode {
-        /// No model is stated.
+        /// No model.
         Unset = "Unset",
         /// `host-model`.
         HostModel = "HostModel",
@@ -258,47 +265,48 @@ words! {
 }
 
 words! {
-    /// What becomes of a guest that does not use the common model in the end.
+    /// The handling of a guest that does not use the common model in the end.
     Otherwise {
-        /// Nothing is said.
+        /// No message.
         Allow = "Allow",
-        /// It is admitted with a warning.
+        /// Admission with a warning.
         Warn = "Warn",
-        /// It is denied.
+        /// A denial.
         Deny = "Deny",
     }
 }
 
 words! {
-    /// How to announce that a guest gets the common model instead of its own.
+    /// The announcement that a guest gets the common model instead of its own.
     Announce {
-        /// By a warning, which `--warnings-as-errors` makes an error, beside the Event.
+        /// A warning, which `--warnings-as-errors` makes an error, in addition to the Event.
         Warning = "Warning",
-        /// By the Event `CPUModelReplaced` of the guest alone.
+        /// Only the Event `CPUModelReplaced` of the guest.
         Event = "Event",
     }
 }
 
 words! {
-    /// What becomes of the selectors that launcher pods inherit.
+    /// The handling of selectors that launcher pods inherit.
     LauncherSelectors {
-        /// They stay as KubeVirt made them.
+        /// The entries stay as KubeVirt created them.
         Keep = "Keep",
-        /// CPU features that no node advertises any more are removed from migration target pods.
+        /// CPU features that no node has a label for are removed from migration target pods.
         DropStale = "DropStale",
-        /// Pods of guests on the common model ask for that model and for what the guest itself asks.
+        /// Pods of guests on the common model select only that model and the guest's own requirements.
         Common = "Common",
     }
 }
 
-/// Who is never denied.
+/// The requests that are never denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exemptions {
-    /// `users`: user names as the API server knows them. Default: none.
+    /// `users`: user names as the API server reports them. Default: none.
     pub users: Vec<UserName>,
     /// `namespaces`: by name. Default: none.
     pub namespaces: Vec<String>,
-    /// `controllers`: the migrations of KubeVirt's own controllers, whose drains and updates would hang. Default: true.
+    /// `controllers`: whether migrations of KubeVirt's own controllers are exempt, whose drains and updates
+    /// would hang. Default: true.
     pub controllers: bool,
 }
 
@@ -309,56 +317,56 @@ impl Default for Exemptions {
 }
 
 words! {
-    /// Why a request is not denied whatever the verdict.
+    /// The reason why a request is not denied, regardless of the verdict.
     Exemption {
-        /// Its namespace has the label [`well_known::EXEMPT`]: nothing is said or recorded either.
+        /// The namespace has the label [`well_known::EXEMPT`]: there are no warnings and no records either.
         LabelledNamespace = "labelled-namespace",
-        /// The policy lists its namespace.
+        /// The policy lists the namespace.
         Namespace = "namespace",
         /// The policy lists the user.
         User = "user",
-        /// It comes from one of KubeVirt's own controllers.
+        /// The request comes from a controller of KubeVirt.
         Controller = "controller",
-        /// It updates an object that would have been denied as well, and makes nothing worse.
+        /// The request updates an object that would have been denied too, and makes nothing worse.
         NotWorse = "not-worse",
     }
 }
 
 impl Exemption {
-    /// Whether the request is left alone entirely: no warning and no record.
+    /// Whether there is neither a warning nor a record for the request.
     #[must_use]
     pub(crate) fn is_silent(self) -> bool {
         self == Self::LabelledNamespace
     }
 }
 
-/// Who sent a request, as `userInfo.username` says it.
+/// The user that sent a request (`userInfo.username`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserName(String);
 
 impl UserName {
-    /// No user: for judgements without a request.
+    /// The empty user name, for judgements without a request.
     pub const NOBODY: &'static Self = &Self(String::new());
 
-    /// The name as it was sent.
+    /// Returns the name as it was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Namespace and name, where it is a service account.
+    /// Returns namespace and name of a service account; `None` for another user.
     #[must_use]
     pub fn service_account(&self) -> Option<(&str, &str)> {
         let (namespace, name) = self.0.strip_prefix("system:serviceaccount:")?.split_once(':')?;
         (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
     }
 
-    /// Whether it is one of KubeVirt's own controllers, for which a denial is a drain that hangs.
+    /// Whether the user is a controller of KubeVirt, for which a denial means a drain that hangs.
     ///
-    /// Distributions install KubeVirt into namespaces of their own, so any namespace will do unless the right one is
-    /// given. Giving it keeps others from passing for a controller with a service account of the same name.
-    /// `kubevirt-apiserver` is not among them: it asks on behalf of a person with virtctl, who reads the denial.
-    /// Mirrors `pkg/virt-api/webhooks/serviceaccounts.go` without that one.
+    /// Distributions install KubeVirt into other namespaces, so any namespace matches unless
+    /// `kubevirt_namespace` is given. Giving it excludes service accounts with a controller's name in another
+    /// namespace. `kubevirt-apiserver` is not included: it acts for a person with virtctl, who reads the
+    /// denial. Mirrors `pkg/virt-api/webhooks/serviceaccounts.go` without that one.
     #[must_use]
     pub(crate) fn is_kubevirt_controller(&self, kubevirt_namespace: Option<&str>) -> bool {
         self.service_account().is_some_and(|(namespace, name)| {

@@ -1,4 +1,4 @@
-//! The guest's VM waits for a restart (condition `RestartRequired`): KubeVirt applies no change of it to the running guest.
+//! A guest whose VM waits for a restart (condition `RestartRequired`), so that KubeVirt applies no change of it live.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;

@@ -319,7 +319,7 @@ impl NoNode {
 /// A well-known remedy that would not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotHelping {
-    /// Which.
+    /// The remedy.
     pub id: RemedyId,
     /// The reason.
     pub why: WhyNot,
@@ -328,7 +328,7 @@ pub struct NotHelping {
 /// A remedy that helps or not depending on the node where the guest starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByLuck {
-    /// Which.
+    /// The remedy.
     pub id: RemedyId,
     /// The smallest and the largest number of targets afterwards.
     pub then_fits: (usize, usize),

@@ -1,4 +1,5 @@
-//! One object through the whole pipeline that the crate's documentation draws: prepare, assess, govern, adjust, verdict, say, decide.
+//! One object through the whole pipeline in the crate's documentation: prepare, assess, govern, adjust,
+//! verdict, say, decide.
 
 use std::collections::BTreeMap;
 
@@ -13,29 +14,29 @@ use crate::policy::{Announce, Exemption, Grounds, Policy, Ruling, UserName};
 use crate::say::{self, Messages};
 use crate::world::World;
 
-/// An object with all that was found out about it.
+/// An object with all results of its evaluation.
 #[derive(Debug)]
 pub struct Evaluation<'a> {
-    /// Who is judged.
+    /// The guest.
     pub judged: Prepared<'a>,
-    /// What was found.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The verdict in words.
+    /// The verdict as text.
     pub messages: Messages,
-    /// The answer to the sender.
+    /// The response to the sender.
     pub decision: Decision,
-    /// The warning about a guest that comes to run without its policy's common model.
+    /// The warning about a guest that will run without its policy's common model.
     pub left: Option<String>,
-    /// What the policy rules, in one word.
+    /// The ruling of the policy.
     pub ruling: Ruling,
     /// The policy that governs it; `None` for the built-in one.
     pub policy: Option<Policy>,
-    /// What becomes of its CPU model at its start; `None` for a pod and for a migration.
+    /// The result for its CPU model at its start; `None` for a pod and for a migration.
     pub common: Option<Common>,
 }
 
 impl Evaluation<'_> {
-    /// The exemption without which it would have been denied.
+    /// Returns the exemption without which it would have been denied.
     #[must_use]
     pub fn exempted(&self) -> Option<Exemption> {
         match self.ruling {
@@ -45,10 +46,10 @@ impl Evaluation<'_> {
     }
 }
 
-/// Judges an object that takes the place of another, if it does.
+/// Judges an object that replaces another one, if `before` is given.
 ///
-/// An update that would be denied is not where the object before it would be denied as well, and nothing is worse: who finds
-/// a guest that does not comply must be able to change everything else of it, and to mend it step by step.
+/// An update is admitted if the old object would be denied too and the new one is not worse, so that users can
+/// fix a non-compliant guest step by step.
 pub(crate) fn judge_change<'a>(
     world: &World,
     before: Option<&Manifest<'a>>,
@@ -61,8 +62,9 @@ pub(crate) fn judge_change<'a>(
     let was = Governed::of(world, before, user, effort)?;
     let assessment = was.judged.assess_within(&world.cluster, effort);
     if assessment.outcome == Outcome::Unknown(Unknown::NotInTime) {
-        // It ran out of time before it was known whether this is worse. Prepared again, what takes time is not known and denies
-        // nothing; that no node takes the guest is known without, and the old one had nodes.
+        // The deadline passed before old and new could be compared. Judge the new object again: checks that
+        // need time are skipped and deny nothing. A guest that no node takes is still recognized, and the old
+        // one had nodes.
         return judge(world, manifest, user, effort);
     }
     let is_worse = enforce::model::is_worse(&assessment, &case.verdict.assessment)
@@ -85,7 +87,7 @@ pub(crate) fn judge<'a, 'e>(
     Some(judge_subject(world, manifest, user, manifest.subject(world)?, effort.into()))
 }
 
-/// The same, given what it is about.
+/// Judges an object whose subject is given.
 pub(crate) fn judge_subject<'a>(
     world: &World,
     manifest: &Manifest<'a>,
@@ -112,7 +114,7 @@ pub(crate) fn judge_subject<'a>(
     case_of(world, manifest, ready, effort)
 }
 
-/// What is made of an object that is ready for judgement: verdict, words, decision.
+/// Evaluates an object that is ready for judgement: verdict, messages, decision.
 fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effort: Effort<'_>) -> Evaluation<'a> {
     let verdict = ready.judged.judge(&world.cluster, effort);
     let ruling = ready.ruling(&verdict.assessment);
@@ -134,7 +136,7 @@ fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effo
     Evaluation { judged, verdict, messages, decision, left, ruling, policy, common }
 }
 
-/// The ruling with its words.
+/// Turns a ruling into a decision with its messages.
 fn decide(
     ruling: Ruling,
     policy: &Policy,
@@ -148,7 +150,7 @@ fn decide(
     match ruling {
         Ruling::LeftAlone => Decision::admit(),
         Ruling::Admit { warned, .. } => {
-            // What must be said and has no words of its own falls back on the headline.
+            // A finding that is always reported and has no message of its own uses the headline.
             let headline = messages.sentence().filter(|_| warned || (is_always_reported && notes.is_empty()));
             let model = messages.model.clone().or_else(|| messages.unmet_line(&policy.name));
             let advice = if warned { messages.named(&messages.lines) } else { Vec::new() };

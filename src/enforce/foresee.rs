@@ -20,9 +20,9 @@ use crate::world::World;
 pub(crate) struct ModelForecast {
     /// The result for its CPU model.
     pub common: Common,
-    /// The guest as it will be, where that is not as it was sent: to be judged in its place.
+    /// The guest with the common model, which is judged instead; `None` if nothing is changed.
     pub becomes: Option<Prepared<'static>>,
-    /// What is said whatever the dials say; one line that names guest and policy.
+    /// The message that is sent regardless of the dials; one line that names guest and policy.
     pub said: Option<String>,
     /// Whether the message only announces that the guest gets the model.
     pub is_announcement: bool,
@@ -215,7 +215,8 @@ fn mode(model: &str) -> String {
     }
 }
 
-/// `shop/web will run with CPU model Skylake-Server-noTSX-IBRS, not its host's (policy intel-pool)`.
+/// Returns a message such as `shop/web will run with CPU model Skylake-Server-noTSX-IBRS, not its host's
+/// (policy intel-pool)`.
 fn will_run(vmi: &Vmi, model: &str, replaced: ReplacedMode, policy: &Policy, cluster: &Cluster) -> String {
     let instead = match replaced {
         ReplacedMode::Unset => match CpuMode::parse(&cluster.config.configuration.cpu_model) {

@@ -1,8 +1,8 @@
-//! An object with all that a ruling on it follows from: its subject, the policy that governs it, and what the common model
-//! means for it.
+//! An object with all inputs of its ruling: its subject, the policy that governs it, and the effect of the
+//! common model on it.
 //!
-//! The webhook, `check` and `explain` make words of it; the audit, the status of policies and the warnings about a policy
-//! count by it. So they all rule alike.
+//! The webhook, `check` and `explain` make messages from it; the audit, the status of policies and the
+//! warnings about a policy count rulings. All of them use it, so their rulings agree.
 
 use super::rules::Rules;
 use super::{Manifest, mutate};
@@ -17,23 +17,24 @@ use crate::world::World;
 /// An object that is ready for judgement.
 #[derive(Debug)]
 pub(crate) struct Governed<'a> {
-    /// The guest as it will be: with the common model, and without the selector entries that a policy drops.
+    /// The guest after the changes: with the common model, and without the selector entries that a policy
+    /// drops.
     pub(crate) judged: Prepared<'a>,
-    /// What governs the request.
+    /// The policy of the request, and the other facts.
     pub(crate) rules: Rules,
-    /// What the common model means for it; `None` for a pod and for a migration.
+    /// The effect of the common model on it; `None` for a pod and for a migration.
     pub(crate) outlook: Option<ModelForecast>,
 }
 
 impl<'a> Governed<'a> {
-    /// An object made ready; `None` where nothing is to be judged.
+    /// Prepares an object; `None` if there is nothing to judge.
     pub(super) fn of(world: &World, manifest: &Manifest<'a>, user: &UserName, effort: Effort<'_>) -> Option<Self> {
         let judged = manifest.subject(world)?;
         let assessment = judged.assess_within(&world.cluster, effort);
         Some(Self::new(world, manifest, user, judged, &assessment, effort))
     }
 
-    /// The same, where the subject and its assessment are known already.
+    /// Prepares an object whose subject and assessment are known.
     pub(crate) fn new(
         world: &World,
         manifest: &Manifest<'a>,
@@ -62,24 +63,24 @@ impl<'a> Governed<'a> {
         Self { judged, rules, outlook }
     }
 
-    /// The same, exempt for a reason that the object alone does not tell, where it is not for another.
+    /// Sets this exemption, unless the request already has one.
     pub(super) fn exempted_by(mut self, why: Exemption) -> Self {
         self.rules.facts.exemption = self.rules.facts.exemption.or(Some(why));
         self
     }
 
-    /// Whether its policy refuses it for the CPU model it has.
+    /// Whether its policy denies it because of its CPU model.
     pub(crate) fn is_unmet(&self) -> bool {
         self.outlook.as_ref().is_some_and(|outlook| outlook.unmet.is_some())
     }
 
-    /// What its policy rules, given its assessment.
+    /// Returns its policy's ruling on an assessment.
     pub(crate) fn ruling(&self, assessment: &Assessment) -> Ruling {
         policy::rule(&self.rules.policy, self.rules.facts, assessment, self.is_unmet())
     }
 }
 
-/// What has to be said where not all labels of the namespace are known.
+/// Returns the note about a namespace whose labels were not all read.
 fn namespace_note(cluster: &Cluster, namespace: &str) -> Option<Finding> {
     let excess = cluster.namespace_excess(namespace)?;
     let words = format!("the namespace is too large to be read whole ({excess}): another policy may govern it");

@@ -1,4 +1,4 @@
-//! The objects that are judged, and what they have in common.
+//! The objects that are judged, and their common properties.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,11 +29,11 @@ pub(crate) enum Manifest<'a> {
 }
 
 impl<'a> Manifest<'a> {
-    /// Reads an object of a kind that is judged; `None` for all others, and for pods that are no launcher.
+    /// Reads an object of a kind that is judged; `None` for all others, and for pods that are no launchers.
     ///
     /// # Errors
     ///
-    /// Whatever `read` says.
+    /// Returns the error of `reader`.
     pub(crate) fn read<R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
         let replicas = |kind| Ok(Some(Self::Replicas(Box::new(Replicas::read(kind, reader)?))));
         Ok(match Resource::of(group, kind) {
@@ -51,13 +51,14 @@ impl<'a> Manifest<'a> {
         is_launcher(&pod).then_some(Self::Pod(pod))
     }
 
-    /// Whether an update of an object of this kind can change what its guests will ask for: pods and VMIs are fixed by then.
+    /// Whether an update of an object of this kind can change the demands of its guests: those of pods and
+    /// VMIs are immutable.
     pub(crate) fn is_mutable(group: &str, kind: &str) -> bool {
         let resource = Resource::of(group, kind);
         matches!(resource, Some(Resource::VirtualMachines | Resource::ReplicaSets | Resource::Pools))
     }
 
-    /// Fills in the namespace a request was sent to, where the object does not name it yet.
+    /// Sets the namespace of the request if the object does not have one.
     pub(crate) fn put_into(&mut self, namespace: &Text<'a>) {
         let meta = match self {
             Self::Pod(pod) => {
@@ -76,7 +77,7 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// The subject; `None` where nothing is to be judged.
+    /// Returns the subject; `None` if there is nothing to judge.
     pub(crate) fn subject(&self, world: &World) -> Option<Prepared<'a>> {
         match self {
             Self::Pod(pod) => subject::of_pod(pod, &world.cluster),
@@ -98,7 +99,7 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// `metadata`; that of pods is of another shape.
+    /// Returns `metadata`; `None` for pods, whose metadata has another type.
     pub(crate) fn metadata(&self) -> Option<&Meta> {
         match self {
             Self::Pod(_) => None,
@@ -109,7 +110,7 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// The resource, and the name of the object.
+    /// Returns the resource and the name of the object.
     pub(super) fn identity(&self) -> (Resource, String) {
         match self {
             Self::Pod(pod) => (Resource::Pods, pod.metadata.name.as_deref().unwrap_or_default().to_owned()),
@@ -120,7 +121,8 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// The VirtualMachine that is judged: the object itself, or the one that stands for the guests of a replica set or pool.
+    /// Returns the VirtualMachine that is judged: the object itself, or the one that represents the guests of
+    /// a replica set or pool.
     pub(crate) fn template(&self) -> Option<&VirtualMachine> {
         match self {
             Self::VirtualMachine(vm) => Some(vm),
@@ -129,7 +131,7 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// Why the object whose labels these are is too large to be read whole, if it is.
+    /// Returns why the object that has the guest's labels is too large to be read whole; `None` if it is not.
     pub(super) fn excess<'m>(&'m self, world: &'m World) -> Option<&'m Excess> {
         match self {
             Self::Pod(pod) => pod.metadata.excess.as_ref(),
@@ -140,7 +142,7 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// The labels by which policies select the guest: those of its VMI.
+    /// Returns the labels by which policies select the guest: those of its VMI.
     pub(super) fn labels(&self, world: &World) -> BTreeMap<String, String> {
         let texts = |labels: &Texts<'_>| labels.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         match self {

@@ -1,4 +1,4 @@
-//! The mutating stage: what the webhook changes in an object, and what it says of that.
+//! The mutating stage: the changes that the webhook makes to an object, and the messages about them.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +18,12 @@ use crate::policy::{Exemption, Policy, UserName};
 use crate::report::Reason;
 use crate::world::World;
 
-/// What is changed in an object.
+/// The changes of an object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Mutation {
-    /// How.
+    /// The JSON Patch.
     pub patch: Vec<PatchOperation>,
-    /// What the sender is warned of at once; the rest is said in the validating stage, which sees the result.
+    /// The warnings to the sender; all others are sent in the validating stage, which receives the result.
     pub warnings: Vec<String>,
     /// Reports about the guest.
     pub events: Vec<(Reason, String)>,
@@ -31,11 +31,12 @@ pub(crate) struct Mutation {
     pub audit: BTreeMap<String, String>,
 }
 
-/// The webhook's changes of an object that a user creates. `read` gives its outline, if it is a VMI.
+/// Returns the webhook's changes of an object that a user creates. `read` reads the fields of a VMI that the
+/// patch depends on.
 ///
 /// # Errors
 ///
-/// Whatever `read` says.
+/// Returns the error of `read`.
 pub(crate) fn mutation<E>(
     world: &World,
     manifest: &Manifest<'_>,
@@ -80,7 +81,7 @@ pub(crate) fn mutation<E>(
     })
 }
 
-/// What the common model means for an object in the validating stage.
+/// Returns the effect of the common model on an object in the validating stage.
 pub(super) fn outlook(
     world: &World,
     manifest: &Manifest<'_>,
@@ -95,8 +96,8 @@ pub(super) fn outlook(
     }
 }
 
-/// Judges a migration that is not under way yet by what will be left of its target's selector; whether that makes a
-/// difference. `asked` is the migration, if a user asks for one.
+/// Removes from a migration that has not started the selector entries that will be dropped from its target.
+/// Returns whether there are any. `asked` is the migration, if a user creates one.
 pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Prepared<'_>, asked: Option<&Vmim>) -> bool {
     let vmi = world.cluster.vmi(&judged.subject.namespace, &judged.subject.name);
     let Some(vmi) = vmi.filter(|_| judged.not_judged.is_none()) else { return false };
@@ -112,7 +113,7 @@ pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Prepared<'_>,
     !trimmed.cuts.is_empty()
 }
 
-/// The same as a finding.
+/// Returns the message of a forecast as a finding.
 pub(super) fn finding(outlook: &ModelForecast) -> Option<Finding> {
     let (field, message) = match (&outlook.unmet, &outlook.said) {
         (Some(unmet), _) => (unmet.field.as_str(), &unmet.message),

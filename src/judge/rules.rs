@@ -1,4 +1,4 @@
-//! What governs a request: the policy of its guest, and what else decides.
+//! The rules of a request: the policy of its guest, and the other facts.
 
 use super::Manifest;
 use crate::fit::verdict::Assessment;
@@ -6,14 +6,14 @@ use crate::kubevirt::subject::Prepared;
 use crate::policy::{self, Policy, PolicySubject, RequestFacts, UserName, lives_on};
 use crate::world::World;
 
-/// What governs a request.
+/// The rules of a request.
 #[derive(Debug)]
 pub(crate) struct Rules {
     /// The policy that governs the guest.
     pub(crate) policy: Policy,
     /// Whether that is the built-in one, because none selects the guest.
     pub(crate) is_builtin: bool,
-    /// What else decides.
+    /// The other facts.
     pub(crate) facts: RequestFacts,
 }
 
@@ -36,7 +36,7 @@ impl Rules {
     }
 }
 
-/// The policy that governs a guest; `None` where none selects it and a node it lives on.
+/// Returns the policy that governs a guest; `None` if no policy selects it and a node it lives on.
 fn policy_for(
     world: &World,
     guest: &PolicySubject<'_>,

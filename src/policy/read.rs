@@ -1,4 +1,4 @@
-//! From JSON to a [`Policy`], as strictly as the API server would take it.
+//! A strict reader from JSON to a [`Policy`], which accepts what the API server would.
 
 use std::fmt;
 
@@ -14,23 +14,23 @@ use crate::bounds::{Bounded, Excess, Measured};
 use crate::fit::syntax;
 use crate::word::{Word, parse, quoted};
 
-/// Why a document is no policy.
+/// The reason why a document is no policy.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// It is not JSON.
+    /// The text is not JSON.
     #[error("not JSON: {0}")]
     Syntax(serde_json::Error),
-    /// It is JSON, but not a valid `CPUPolicy`.
+    /// The text is JSON, but not a valid `CPUPolicy`.
     #[error("{}{}", Heading(name, problems), Further(problems))]
     Invalid {
-        /// `metadata.name`; empty where it is missing.
+        /// `metadata.name`; empty if it is missing.
         name: String,
-        /// All that is wrong with it, in the order of the reference.
+        /// All problems, in the order of the reference.
         problems: Vec<PolicyProblem>,
     },
 }
 
-/// The policy and its problem, or how many it has.
+/// The policy's name and its problem, or its number of problems.
 struct Heading<'a>(&'a str, &'a [PolicyProblem]);
 
 impl fmt::Display for Heading<'_> {
@@ -47,7 +47,7 @@ impl fmt::Display for Heading<'_> {
     }
 }
 
-/// All problems, where there are several.
+/// All problems, if there are several.
 struct Further<'a>(&'a [PolicyProblem]);
 
 impl fmt::Display for Further<'_> {
@@ -58,7 +58,7 @@ impl fmt::Display for Further<'_> {
 }
 
 impl PolicyError {
-    /// The error line by line: with several problems each has a line of its own below the first.
+    /// Returns the error line by line: several problems have a line each below the first.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         match self {
@@ -71,7 +71,7 @@ impl PolicyError {
     }
 }
 
-/// The fields of `metav1.ObjectMeta` that a dump may carry beside the name.
+/// The fields of `metav1.ObjectMeta` that a dump may contain in addition to the name.
 const METADATA: [&str; 14] = [
     "annotations",
     "creationTimestamp",
@@ -89,7 +89,7 @@ const METADATA: [&str; 14] = [
     "uid",
 ];
 
-/// A document as far as it is within the bounds.
+/// A document, read within the size limits.
 struct Document {
     tree: Tree,
     excess: Option<Excess>,
@@ -108,24 +108,24 @@ impl Measured for Document {
 }
 
 impl Policy {
-    /// Reads one `CPUPolicy` from its JSON text, as it stands in a file or as the API server stores it.
+    /// Reads one `CPUPolicy` from its JSON text, as it is in a file or as the API server stores it.
     ///
     /// # Errors
     ///
-    /// [`PolicyError::Syntax`] where the text is not JSON, otherwise [`PolicyError::Invalid`] with every problem:
-    /// what has any is not to be applied in part.
+    /// Returns [`PolicyError::Syntax`] if the text is not JSON, otherwise [`PolicyError::Invalid`] with every
+    /// problem: a policy with problems is not applied in part.
     pub fn from_json(text: &str) -> Result<Self, PolicyError> {
         let Bounded(Document { tree, excess }) = serde_json::from_str(text).map_err(PolicyError::Syntax)?;
         let mut problems = Vec::new();
         let policy = FieldReader::root(&tree, &mut problems, policy);
         if let Some(excess) = excess {
-            // What else is found may be for what was not read.
+            // Other problems may result from the part that was not read.
             problems = vec![PolicyProblem {
                 field: excess.field().to_owned(),
                 message: format!("{}: too much to read", excess.why()),
             }];
         }
-        // Another kind altogether: its own fields are no misspellings of ours.
+        // The document is of another kind: its own fields are no misspellings of a policy's.
         if ["apiVersion", "kind"].iter().all(|field| problems.iter().any(|problem| problem.field == *field)) {
             problems.truncate(2);
         }
@@ -174,7 +174,7 @@ fn metadata(object: &mut FieldReader<'_, '_>) -> String {
 }
 
 fn spec(object: &mut FieldReader<'_, '_>) -> Policy {
-    // Fields left out stand as in the built-in policy.
+    // Absent fields have the values of the built-in policy.
     let default = Policy::builtin();
     let policy = Policy {
         name: String::new(),
@@ -235,7 +235,7 @@ fn common_model(object: &mut FieldReader<'_, '_>) -> CommonModel {
         Some(mode @ ("host-model" | "host-passthrough")) => {
             object.problem("name", format!("{mode} differs from host to host: name a CPU model that nodes share"));
         }
-        // The model is looked for in the label cpu-model.node.kubevirt.io/<name>.
+        // The model is searched in the label cpu-model.node.kubevirt.io/<name>.
         Some(given) => {
             if let Err(reason) = syntax::label_name(given) {
                 object.problem("name", format!("{} is not a CPU model's name: {reason}", quoted(given)));

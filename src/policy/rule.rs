@@ -1,29 +1,30 @@
-//! The rule by which a request is denied, warned about and recorded: the one place where it stands.
+//! The rule by which a request is denied, warned about and recorded, defined only here.
 
 use super::{Exemption, Policy};
 use crate::fit::verdict::{Assessment, Cause};
 
-/// What is asked for, as far as it decides whether and how it can be denied.
+/// The kind of a request, as far as it determines whether and how it can be denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestKind {
-    /// A `VirtualMachine`: its fields are the person's to mend.
+    /// A `VirtualMachine`, whose fields the sender can fix.
     VirtualMachine,
-    /// A `VirtualMachineInstance`: its fields are the person's to mend.
+    /// A `VirtualMachineInstance`, whose fields the sender can fix.
     VirtualMachineInstance,
-    /// A `VirtualMachineInstanceReplicaSet` or a `VirtualMachinePool`: its template is the person's to mend.
+    /// A `VirtualMachineInstanceReplicaSet` or a `VirtualMachinePool`, whose template the sender can fix.
     Replicas,
-    /// A `VirtualMachineInstanceMigration`: nothing in it can be mended, for the guest is to blame.
+    /// A `VirtualMachineInstanceMigration`, which has no field to fix: the cause is in the guest.
     Migration,
     /// A launcher pod at a guest's start.
     LauncherPod,
-    /// A launcher pod as a migration's target. Never denied: its migration would stay pending for ever.
+    /// A launcher pod as a migration's target. Never denied: its migration would stay pending permanently.
     TargetPod,
-    /// An eviction, or a change of a node, a policy or KubeVirt's configuration. Never denied: people are warned.
+    /// An eviction, or a change of a node, a policy or KubeVirt's configuration. Never denied: the sender is
+    /// warned.
     Other,
 }
 
 impl RequestKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 7] = [
         Self::VirtualMachine,
         Self::VirtualMachineInstance,
@@ -34,7 +35,7 @@ impl RequestKind {
         Self::Other,
     ];
 
-    /// Whether a policy can deny it at all.
+    /// Whether a policy can deny the request at all.
     #[must_use]
     pub(crate) fn is_deniable(self) -> bool {
         match self {
@@ -47,40 +48,40 @@ impl RequestKind {
         }
     }
 
-    /// Whether the person who sent it can mend its fields.
+    /// Whether the sender can fix the object's fields.
     #[must_use]
     pub(crate) fn is_mendable(self) -> bool {
         matches!(self, Self::VirtualMachine | Self::VirtualMachineInstance | Self::Replicas)
     }
 }
 
-/// What must be known of a request beside its verdict.
+/// The facts about a request, other than its verdict, that determine a ruling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestFacts {
-    /// What is asked for.
+    /// The kind of the request.
     pub kind: RequestKind,
-    /// Why it is exempt, by [`Policy::exempt`].
+    /// The reason why it is exempt, from [`Policy::exempt`].
     pub exemption: Option<Exemption>,
 }
 
-/// What becomes of a request.
+/// The result for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Ruling {
-    /// Its namespace is left alone: it passes without a word or a record.
+    /// The request's namespace is exempt from everything: admitted without a warning or a record.
     LeftAlone,
-    /// It may pass.
+    /// The request is admitted.
     Admit {
-        /// Whether the impact is warned about.
+        /// Whether there is a warning about the impact.
         warned: bool,
         /// Whether it is recorded in audit annotations and Events.
         recorded: bool,
         /// The exemption without which it would have been denied.
         exempted: Option<Exemption>,
     },
-    /// It may not.
+    /// The request is denied.
     Deny {
-        /// For what.
+        /// The grounds.
         grounds: Grounds,
         /// Whether it is recorded in audit annotations and Events.
         recorded: bool,
@@ -94,7 +95,7 @@ impl Ruling {
         matches!(self, Self::Deny { .. })
     }
 
-    /// Whether it is recorded in audit annotations and Events.
+    /// Whether the request is recorded in audit annotations and Events.
     #[must_use]
     pub(crate) fn is_recorded(self) -> bool {
         match self {
@@ -104,19 +105,20 @@ impl Ruling {
     }
 }
 
-/// For what a request is denied.
+/// The grounds of a denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grounds {
     /// The impact, which the policy's `enforce` reaches.
     Impact,
-    /// Nothing but the guest's CPU model: `commonModel.otherwise` is `Deny`.
+    /// Only the guest's CPU model: `commonModel.otherwise` is `Deny`.
     CommonModel,
 }
 
 /// Rules on a request.
 ///
-/// Denied is only what a policy enforces, what is structural, and what nobody exempted: a guess, a cordon or a zone
-/// never denies. `unmet` says that the guest does not use the common model of a policy that refuses such guests.
+/// Denies only if the policy enforces this impact, the cause is structural, and no exemption applies: a guess,
+/// a cordon or a zone never denies. `unmet`: whether the guest does not use the common model of a policy that
+/// denies such guests.
 pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unmet: bool) -> Ruling {
     let RequestFacts { kind, exemption } = request;
     if exemption.is_some_and(Exemption::is_silent) {
@@ -130,10 +132,10 @@ pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unm
         (false, true) => Some(Grounds::CommonModel),
         (false, false) => None,
     };
-    // A guest that a controller makes is recorded where a person would be denied, whatever the dial says.
+    // A guest that a controller creates is recorded if a person's would be denied, regardless of the dial.
     let is_escape = grounds.is_some() && exemption == Some(Exemption::Controller) && kind != RequestKind::Migration;
     let recorded = policy.audit.reached(impact) || is_escape;
-    // An update that makes nothing worse is never without a word.
+    // An update that is admitted because it makes nothing worse always gets a warning.
     let is_exempted = grounds == Some(Grounds::Impact) && exemption == Some(Exemption::NotWorse);
     match (grounds, exemption) {
         (Some(grounds), None) => Ruling::Deny { grounds, recorded },

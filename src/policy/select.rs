@@ -1,11 +1,11 @@
-//! Which nodes a guest lives on, as far as a policy asks.
+//! The nodes on which a guest lives, for the `nodeSelector` of a policy.
 
 use super::LabelSelector;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 
-/// Whether a guest lives on nodes that a policy selects: on the one it runs on, else on any it may start on;
-/// where it may start on none, on any at all.
+/// Whether a guest lives on nodes that a policy selects: the one it runs on, else any that it may start on; if
+/// it may start on none, any node at all.
 #[must_use]
 pub(crate) fn lives_on(selector: &LabelSelector, runs_on: Option<NodeIndex>, fitting: &Bits, fleet: &Fleet) -> bool {
     if *selector == LabelSelector::default() {

@@ -6,13 +6,13 @@ use crate::domain::Domain;
 use crate::word::{readable, words};
 
 words! {
-    /// How a [`LabelCondition`] compares. Mirrors `metav1.LabelSelectorOperator`.
+    /// The comparison of a [`LabelCondition`]. Mirrors `metav1.LabelSelectorOperator`.
     Operator {
-        /// The label is there and has one of the values.
+        /// The label exists and has one of the values.
         In = "In",
         /// The label is absent, or has none of the values.
         NotIn = "NotIn",
-        /// The label is there, whatever its value.
+        /// The label exists, with any value.
         Exists = "Exists",
         /// The label is absent.
         DoesNotExist = "DoesNotExist",
@@ -22,19 +22,19 @@ words! {
 readable!(Operator);
 
 impl Operator {
-    /// Whether the operator compares with values; the other two take none.
+    /// Whether the operator compares with values; the other two have none.
     #[must_use]
     pub(crate) fn takes_values(self) -> bool {
         matches!(self, Self::In | Self::NotIn)
     }
 }
 
-/// One condition on a label. Mirrors `metav1.LabelSelectorRequirement`.
+/// A condition on a label. Mirrors `metav1.LabelSelectorRequirement`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelCondition {
     /// `key`: the label.
     pub key: String,
-    /// `operator`: how it is compared.
+    /// `operator`: the comparison.
     pub operator: Operator,
     /// `values`: at least one for `In` and `NotIn`, none for `Exists` and `DoesNotExist`.
     pub values: Vec<String>,
@@ -62,7 +62,7 @@ pub struct LabelSelector {
 }
 
 impl LabelSelector {
-    /// The same selection of labels with KubeVirt's own names.
+    /// Returns this selector with KubeVirt's own label names.
     #[must_use]
     pub(crate) fn inward(&self, domain: &Domain) -> Self {
         let labels = self.match_labels.iter();
@@ -81,7 +81,7 @@ impl LabelSelector {
         self.matches_by(|key| labels.get(key).map(String::as_str))
     }
 
-    /// Whether labels of which not all are known can meet every condition: one that is not known may be there, or not.
+    /// Whether labels of which some are unknown can meet every condition: an unknown label may exist or not.
     #[must_use]
     pub(crate) fn can_match(&self, labels: &BTreeMap<String, String>) -> bool {
         let met_by =
@@ -90,20 +90,20 @@ impl LabelSelector {
             && self.match_expressions.iter().all(|rule| met_by(&rule.key, &|value| rule.holds(value)))
     }
 
-    /// The same for labels that are not kept in a map: `value` yields the value of a key.
+    /// Whether labels that are not in a map meet every condition: `value` returns the value of a key.
     pub(crate) fn matches_by<'l>(&self, value: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted))
             && self.match_expressions.iter().all(|condition| condition.holds(value(&condition.key)))
     }
 
-    /// How much it asks: the number of different labels in it. Saying more about the same label
-    /// makes no selector more specific.
+    /// Returns the number of different labels in the selector. Several conditions on one label do not make it
+    /// more specific.
     #[must_use]
     pub(crate) fn specificity(&self) -> usize {
         self.keys().collect::<BTreeSet<&str>>().len()
     }
 
-    /// The keys of the labels that it asks for, one that is asked for twice twice.
+    /// Iterates over the label keys of the selector; a key in several conditions is repeated.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         let of_conditions = self.match_expressions.iter().map(|condition| &condition.key);
         self.match_labels.keys().chain(of_conditions).map(String::as_str)

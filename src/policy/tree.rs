@@ -1,7 +1,7 @@
-//! A JSON document as it was written, and a reader of its objects that reports every problem.
+//! A JSON document as written, and a reader of its objects that reports every problem.
 //!
-//! `serde_json::Value` keeps the last of two equal keys and stops at the first error; a person who
-//! mends a policy needs both keys, and all errors at once.
+//! `serde_json::Value` keeps the last of two equal keys and stops at the first error; a person who fixes a
+//! policy needs both keys, and all errors at once.
 
 use std::fmt;
 
@@ -81,12 +81,12 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
-/// One thing wrong with a policy.
+/// A problem of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyProblem {
-    /// The field's path, such as `spec.commonModel.name`; empty where the document as a whole is wrong.
+    /// The field's path, such as `spec.commonModel.name`; empty if the whole document is wrong.
     pub field: String,
-    /// What is wrong with it, and what would be right.
+    /// The problem, and the correct value.
     pub message: String,
 }
 
@@ -96,13 +96,13 @@ impl fmt::Display for PolicyProblem {
     }
 }
 
-/// An object while it is read. Fields are known by being asked for; what was never asked for is reported
-/// when the object is done, so that the list of known fields is kept in one place only.
+/// An object that is being read. Fields become known by being read; all others are reported when the object is
+/// closed, so that no separate list of known fields exists.
 pub(super) struct FieldReader<'t, 'p> {
     path: String,
     entries: &'t [(String, Tree)],
     asked: Vec<&'static str>,
-    /// Fields of the objects below, as paths from here: where a misplaced field belongs.
+    /// Fields of nested objects, as paths from here, to suggest the right place of a misplaced field.
     below: Vec<String>,
     problems: &'p mut Vec<PolicyProblem>,
 }
@@ -131,18 +131,18 @@ impl<'t> FieldReader<'t, '_> {
         if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
     }
 
-    /// Reports a problem with one of this object's fields; `field` may go deeper (`replaces[1]`).
+    /// Reports a problem of a field of this object; `field` may be deeper (`replaces[1]`).
     pub(super) fn problem(&mut self, field: &str, message: impl Into<String>) {
         let field = self.at(field);
         self.problems.push(PolicyProblem { field, message: message.into() });
     }
 
-    /// A field that may hold anything.
+    /// Accepts any value of a field.
     pub(super) fn ignore(&mut self, field: &'static str) {
         self.take(field);
     }
 
-    /// The value of a field. Null counts as absent: the API server prunes it before it sets defaults.
+    /// Returns the value of a field. Null counts as absent: the API server prunes it before it sets defaults.
     fn take(&mut self, field: &'static str) -> Option<&'t Tree> {
         self.asked.push(field);
         let mut values = self.entries.iter().filter(|(key, _)| key == field).map(|(_, value)| value);
@@ -157,7 +157,7 @@ impl<'t> FieldReader<'t, '_> {
         self.problem(field, format!("must be {wanted}, is {}", tree.kind()));
     }
 
-    /// A text.
+    /// Reads a text.
     pub(super) fn text(&mut self, field: &'static str) -> Option<&'t str> {
         match self.take(field)? {
             Tree::Text(text) => Some(text),
@@ -168,20 +168,20 @@ impl<'t> FieldReader<'t, '_> {
         }
     }
 
-    /// Reports a field that is not there, with what it is for.
+    /// Reports a missing field, with its purpose.
     pub(super) fn expect(&mut self, field: &'static str, hint: &str) {
         if !self.entries.iter().any(|(key, value)| key == field && *value != Tree::Null) {
             self.problem(field, format!("is required: {hint}"));
         }
     }
 
-    /// A text that must be there.
+    /// Reads a required text.
     pub(super) fn required(&mut self, field: &'static str, hint: &str) -> Option<&'t str> {
         self.expect(field, hint);
         self.text(field)
     }
 
-    /// True or false.
+    /// Reads a boolean.
     pub(super) fn boolean(&mut self, field: &'static str) -> Option<bool> {
         match self.take(field)? {
             Tree::Bool(value) => Some(*value),
@@ -192,18 +192,18 @@ impl<'t> FieldReader<'t, '_> {
         }
     }
 
-    /// One of a few words.
+    /// Reads a word of a fixed list.
     pub(super) fn word<T: Word>(&mut self, field: &'static str) -> Option<T> {
         let text = self.text(field)?;
         parse(text).map_err(|error| self.problem(field, error.to_string())).ok()
     }
 
-    /// An object, read by `read`; the default of an absent one is what `read` makes of an empty one.
+    /// Reads an object with `read`; an absent one is read as an empty one.
     pub(super) fn object<T>(&mut self, field: &'static str, read: impl FnOnce(&mut FieldReader<'t, '_>) -> T) -> T {
         self.entry(field).unwrap_or_default().read(self, field, read)
     }
 
-    /// An object that may be left out.
+    /// Reads an optional object; `None` if it is absent.
     pub(super) fn optional<T>(
         &mut self,
         field: &'static str,
@@ -223,7 +223,7 @@ impl<'t> FieldReader<'t, '_> {
         }
     }
 
-    /// A list of objects, each read by `read`.
+    /// Reads a list of objects, each with `read`.
     pub(super) fn objects<T>(
         &mut self,
         field: &'static str,
@@ -240,7 +240,7 @@ impl<'t> FieldReader<'t, '_> {
         found
     }
 
-    /// A list without repetitions, each text turned into a value by `read`. `None` where it is left out.
+    /// Reads a list without repetitions, each text with `read`. `None` if it is absent.
     pub(super) fn set<T: PartialEq>(
         &mut self,
         field: &'static str,
@@ -263,7 +263,7 @@ impl<'t> FieldReader<'t, '_> {
         Some(found)
     }
 
-    /// A list of texts; `check` finds fault with one.
+    /// Reads a list of texts; `check` returns the problem of a text.
     pub(super) fn texts(&mut self, field: &'static str, check: impl Fn(&str) -> Result<(), String>) -> Vec<String> {
         let mut found = Vec::new();
         for (index, item) in self.list(field).unwrap_or_default().iter().enumerate() {
@@ -290,7 +290,7 @@ impl<'t> FieldReader<'t, '_> {
         }
     }
 
-    /// A map of texts with its own keys; `check` finds fault with a key or a value.
+    /// Reads a map of texts with arbitrary keys; `check` returns the problem of a key or a value.
     pub(super) fn map(
         &mut self,
         field: &'static str,
@@ -315,7 +315,7 @@ impl<'t> FieldReader<'t, '_> {
         found
     }
 
-    /// Reports the fields that were not read, in document order.
+    /// Reports the fields that were not read, in document order. Returns the known fields.
     fn close(self) -> Vec<String> {
         let Self { path, entries, asked, below, problems } = self;
         let mut reported: Vec<&str> = Vec::new();
@@ -341,10 +341,10 @@ impl<'t> FieldReader<'t, '_> {
     }
 }
 
-/// The number of known fields that are listed where none is near an unknown one.
+/// Maximum number of known fields that are listed if none resembles an unknown one.
 const FEW: usize = 10;
 
-/// What stands in an object; nothing in one that is absent.
+/// The entries of an object; none for an absent one.
 #[derive(Clone, Copy, Default)]
 struct TreeEntries<'t>(&'t [(String, Tree)]);
 

@@ -1,4 +1,4 @@
-//! From a [`Policy`] to the object that [`Policy::from_json`] reads it from.
+//! A writer from a [`Policy`] to the object that [`Policy::from_json`] reads.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,8 @@ use super::{API_VERSION, Announce, CommonModel, Exemptions, KIND, LabelSelector,
 use crate::word::Word;
 
 impl Policy {
-    /// The policy as an object of the API. What selects everything, or holds what it would hold anyway, is left out, but the dials.
+    /// Returns the policy as an object of the API. Omits empty selectors and fields with their default value,
+    /// except the dials.
     #[must_use]
     pub(crate) fn to_json(&self) -> Value {
         let Self {

@@ -1,6 +1,6 @@
-//! The admission protocol: [`review`] turns bytes into a request, [`response`] a decision into bytes.
+//! The admission protocol: [`review`] decodes bytes into a request, [`response`] encodes a decision into bytes.
 //!
-//! Nothing here knows of HTTP, so the command line reads and prints reviews with the same code as the webhook.
+//! This module does not depend on HTTP, so the command line reads and prints reviews with the code of the webhook.
 
 pub mod response;
 pub mod review;
@@ -8,13 +8,13 @@ pub mod review;
 use crate::word::words;
 
 words! {
-    /// Which webhook was called.
+    /// The webhook that was called.
     Stage {
         /// `POST /validate`: may warn and deny.
         Validate = "validate",
-        /// `POST /mutate`: may patch as well.
+        /// `POST /mutate`: may also patch.
         Mutate = "mutate",
-        /// `POST /authorize`: only whether the sender has the right to what an annotation asks for.
+        /// `POST /authorize`: only checks whether the sender has the right to set an annotation.
         Authorize = "authorize",
     }
 }

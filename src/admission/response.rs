@@ -1,13 +1,14 @@
-//! Decision out: the AdmissionReview that answers a request, by the rules of the channel it travels.
+//! The encoder of decisions: the AdmissionReview that answers a request, within the limits of the API server and its
+//! clients.
 //!
-//! - A warning with a newline or another control character vanishes whole, and a denial's message ends in a terminal: all
-//!   text is [`Shown`], and only a denial has line feeds, between lines of its own.
-//! - A warning is at most [`WARNING_CHARS`] characters long, and there are at most [`WARNINGS`] of them: beyond 4,096 in one
-//!   request the API server cuts all and drops some.
-//! - KubeVirt's controllers take a refusal whose text holds `exceeded quota` or `violates PodSecurity` for one of those,
-//!   so neither phrase leaves here.
-//! - kubectl prints of a 422 only its causes. Without any, the code is 403, of which it prints the message.
-//! - A validating webhook that returns a patch fails the request, so a patch is sent on [`Stage::Mutate`] alone.
+//! - The API server drops a warning with a newline or another control character, and a denial's message is printed in a
+//!   terminal: all text is [`Shown`], and only a denial has line feeds, between its own lines.
+//! - A warning has at most [`WARNING_CHARS`] characters, and there are at most [`WARNINGS`] of them: beyond 4,096 in
+//!   one request the API server truncates all and drops some.
+//! - KubeVirt's controllers take a refusal with the text `exceeded quota` or `violates PodSecurity` for one of those,
+//!   so neither phrase is ever sent.
+//! - kubectl prints only the causes of a 422. Without causes, the code is 403, for which it prints the message.
+//! - A validating webhook that returns a patch fails the request, so a patch is sent only on [`Stage::Mutate`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,26 +23,26 @@ use super::review::{API_VERSION, KIND};
 use crate::domain::Domain;
 use crate::fit::shown::Shown;
 
-/// The longest warning, in characters.
+/// Maximum length of a warning, characters.
 pub(crate) const WARNING_CHARS: usize = 256;
-/// The most warnings of one answer.
+/// Maximum number of warnings of one answer.
 pub(crate) const WARNINGS: usize = 4;
-/// What one request may bring, all webhooks together.
+/// Maximum size of all warnings of one request, from all webhooks together, characters.
 const CHANNEL: usize = 4096;
-// Even if every character took four bytes.
+// This holds even if the limit counts bytes and every character takes four.
 const _: () = assert!(WARNINGS * WARNING_CHARS * 4 <= CHANNEL);
 
-/// What each warning begins with: kubectl prints it as it is.
+/// The prefix of each warning, because kubectl prints none.
 const PREFIX: &str = "cpufit: ";
 
-/// What the sender of a request should know, a line each; each names its object, none has a prefix.
+/// Messages to the sender of a request, a line each; each names its object, none has a prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Warnings {
-    /// What comes first and is always kept.
+    /// The first lines, which are always kept.
     pub first: Vec<String>,
-    /// What to do about it: dropped where there is no room.
+    /// Next steps: dropped if there is no room.
     pub advice: Vec<String>,
-    /// What else was found: kept before the advice, and printed after it.
+    /// Further findings: kept in preference to the advice, and printed after it.
     pub notes: Vec<String>,
 }
 
@@ -52,7 +53,7 @@ impl Warnings {
         self.lines().next().is_none()
     }
 
-    /// The lines, those for which there is no room left out.
+    /// Returns the lines, without those for which there is no room.
     fn lines(&self) -> impl Iterator<Item = &String> {
         let is_shown = |line: &&String| !Shown::within(line, WARNING_CHARS).as_str().is_empty();
         let first = self.first.iter().filter(is_shown).take(WARNINGS);
@@ -63,24 +64,24 @@ impl Warnings {
     }
 }
 
-/// Lines of one weight.
+/// Converts lines of equal importance.
 impl From<Vec<String>> for Warnings {
     fn from(first: Vec<String>) -> Self {
         Self { first, ..Self::default() }
     }
 }
 
-/// How a denial is put.
+/// The form of a denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DenialKind {
-    /// 403: kubectl prints the message and not the causes.
+    /// Status 403: kubectl prints the message and not the causes.
     Forbidden,
-    /// 422: kubectl prints the causes, one bullet each, and not the message.
+    /// Status 422: kubectl prints the causes, one bullet each, and not the message.
     Invalid,
 }
 
 impl DenialKind {
-    /// The HTTP status.
+    /// Returns the HTTP status.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
@@ -89,7 +90,7 @@ impl DenialKind {
         }
     }
 
-    /// `status.reason` of the answer.
+    /// Returns `status.reason` of the answer.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -99,24 +100,24 @@ impl DenialKind {
     }
 }
 
-/// What becomes of a request.
+/// A decision about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Decision {
-    /// It goes through.
+    /// The request is admitted.
     Admit {
-        /// What its sender should know.
+        /// The warnings to the sender.
         warnings: Warnings,
         /// Audit annotations, by key.
         audit: BTreeMap<String, String>,
-        /// How the object is changed; only on [`Stage::Mutate`].
+        /// The changes of the object; only on [`Stage::Mutate`].
         patch: Vec<PatchOperation>,
     },
-    /// It does not.
+    /// The request is denied.
     Deny {
-        /// Why.
+        /// The denial.
         denial: Denial,
-        /// What its sender should know besides.
+        /// The warnings to the sender in addition.
         warnings: Warnings,
         /// Audit annotations, by key.
         audit: BTreeMap<String, String>,
@@ -124,23 +125,24 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Admitted, and nothing to say.
+    /// Admits without warnings.
     pub fn admit() -> Self {
         Self::admit_with(Warnings::default())
     }
 
-    /// Admitted, with these warnings.
+    /// Admits with these warnings.
     pub fn admit_with(warnings: impl Into<Warnings>) -> Self {
         Self::Admit { warnings: warnings.into(), audit: BTreeMap::new(), patch: Vec::new() }
     }
 
-    /// The warnings as they are sent: each on one line of its own, as long and as many as the channel takes.
+    /// Returns the warnings as they are sent: one line each, within the limits of the channel.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.warnings_in(&Domain::default())
     }
 
-    /// The same for a cluster with this domain: as long as the channel takes with the cluster's names, in KubeVirt's own.
+    /// Returns the warnings for a cluster with this domain: within the limits for the cluster's names, in KubeVirt's
+    /// own names.
     #[must_use]
     pub(crate) fn warnings_in(&self, domain: &Domain) -> Vec<String> {
         let (Self::Admit { warnings, .. } | Self::Deny { warnings, .. }) = self;
@@ -151,7 +153,7 @@ impl Decision {
         warnings.lines().map(sent).collect()
     }
 
-    /// How many warnings are sent.
+    /// Counts the warnings that are sent.
     #[must_use]
     pub(crate) fn warning_count(&self) -> usize {
         let (Self::Admit { warnings, .. } | Self::Deny { warnings, .. }) = self;
@@ -162,11 +164,11 @@ impl Decision {
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// How it is shown.
+    /// The form in which it is shown.
     pub code: DenialKind,
-    /// The message, on one line and complete in itself, for controllers show only that.
+    /// The message: one line that is complete in itself, because controllers show only that.
     pub message: String,
-    /// Further lines below it.
+    /// Further lines after it.
     pub details: Vec<String>,
     /// Group of the object.
     pub group: String,
@@ -178,19 +180,19 @@ pub struct Denial {
     pub causes: Vec<FieldCause>,
 }
 
-/// One field that is to blame.
+/// A field to blame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldCause {
     /// The field's path.
     pub field: String,
-    /// What is wrong with it, on one line.
+    /// The problem with it, on one line.
     pub message: String,
 }
 
-/// The answer as JSON, in one buffer, with the names of a cluster of this domain.
+/// Encodes the answer as JSON, in one buffer, with the names of a cluster of this domain.
 ///
 /// # Errors
-/// A patch that is not JSON; no patch of this crate is.
+/// Returns an error for a patch that cannot be written as JSON; this crate produces none.
 pub fn render(stage: Stage, uid: &str, decision: &Decision, domain: &Domain) -> Result<Vec<u8>, serde_json::Error> {
     let mut buffer = Vec::with_capacity(512);
     serde_json::to_writer(&mut buffer, &Review::new(stage, uid, decision, domain))?;
@@ -200,14 +202,14 @@ pub fn render(stage: Stage, uid: &str, decision: &Decision, domain: &Domain) -> 
     })
 }
 
-/// A denial's message as it is sent, line by line.
+/// Returns a denial's message as it is sent, line by line.
 pub fn lines(denial: &Denial) -> impl Iterator<Item = String> {
     let first = Shown::within(&denial.message, usize::MAX);
     let details = denial.details.iter().map(|line| format!("  {}", Shown::within(line, usize::MAX)));
     std::iter::once(first.to_string()).chain(details).map(|line| unmistakable(line.into()).into_owned())
 }
 
-/// The code as it is sent: a 422 without causes would be shown as nothing at all.
+/// Returns the code as it is sent: kubectl would print nothing for a 422 without causes.
 fn code(denial: &Denial) -> DenialKind {
     match denial.code {
         DenialKind::Invalid if denial.causes.is_empty() => DenialKind::Forbidden,
@@ -269,7 +271,7 @@ struct Cause<'a> {
     field: Cow<'a, str>,
 }
 
-/// JSON, as base64, as a JSON string: how the protocol carries a patch.
+/// A patch as the protocol carries it: JSON as base64 in a JSON string.
 struct Base64Json<'a>(&'a [PatchOperation], &'a Domain);
 
 impl Serialize for Base64Json<'_> {
@@ -327,7 +329,7 @@ impl<'a> Status<'a> {
     }
 }
 
-/// Without the phrases by which KubeVirt's controllers distinguish refusals.
+/// Replaces the phrases by which KubeVirt's controllers distinguish refusals.
 fn unmistakable(text: Cow<'_, str>) -> Cow<'_, str> {
     const PHRASES: [(&str, &str); 2] =
         [("violates PodSecurity", "violates Pod Security"), ("exceeded quota", "exceeded the quota")];

@@ -1,4 +1,4 @@
-//! Bytes in: an `admission.k8s.io/v1` AdmissionReview, of which only what is judged is read.
+//! The decoder of an `admission.k8s.io/v1` AdmissionReview; only the fields that are judged are read.
 //!
 //! ```
 //! use cpufit::admission::review::{Operation, decode};
@@ -10,10 +10,11 @@
 //! # Ok::<(), cpufit::admission::review::ReviewError>(())
 //! ```
 //!
-//! The request borrows from the bytes and its objects stay unparsed text: what a kind needs is read from them by
-//! [`object`], once it is known that the kind matters. A pod is read in passing: it is large, and to find the end of its text
-//! takes as long as to read it. Unknown fields are skipped and `null` is absence, as for Go's decoder.
-//! A repeated field of the review itself is refused rather than guessed at; inside objects the last one counts.
+//! The request borrows from the bytes and its objects remain unparsed text: the fields that a kind needs are read from
+//! them by [`object`], once it is known that the kind matters. A pod is parsed at once: it is large, and finding the
+//! end of its text takes as long as parsing it. Unknown fields are skipped and `null` means absent, as in Go's decoder.
+//! A repeated field of the review itself is refused, because either value would be a guess; inside objects the last one
+//! counts.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -29,52 +30,52 @@ use crate::fit::shown::Shown;
 use crate::kubevirt::wire::{Pod, Text};
 use crate::word::words;
 
-/// The `apiVersion` that is served.
+/// The `apiVersion` that is supported.
 pub(crate) const API_VERSION: &str = "admission.k8s.io/v1";
-/// The `kind` that is served.
+/// The `kind` that is supported.
 pub(crate) const KIND: &str = "AdmissionReview";
 
 /// The `request` of an AdmissionReview.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// `uid`, to be given back; never empty.
+    /// The `uid`, which the answer repeats; never empty.
     pub uid: Text<'a>,
-    /// `kind`: what the object is; its `kind` is never empty.
+    /// The `kind` of the object; its `kind` is never empty.
     pub kind: GroupVersionKind<'a>,
-    /// `resource`: where it was sent to.
+    /// The `resource` that the request was sent to.
     pub resource: GroupVersionResource<'a>,
-    /// `subResource`, such as `eviction`; empty for the resource itself.
+    /// The `subResource`, such as `eviction`; empty for the resource itself.
     pub sub_resource: Text<'a>,
-    /// `name`; empty where the API server has yet to make one of `generateName`.
+    /// The `name`; empty if the API server has yet to generate it from `generateName`.
     pub name: Text<'a>,
-    /// `namespace`; empty for what has none.
+    /// The `namespace`; empty for cluster-scoped objects.
     pub namespace: Text<'a>,
-    /// `operation`.
+    /// The `operation`.
     pub operation: Operation,
-    /// `userInfo`: who asks.
+    /// The sender: `userInfo`.
     pub user: User<'a>,
-    /// `dryRun`: nothing will be stored.
+    /// Whether nothing will be stored: `dryRun`.
     pub dry_run: bool,
-    /// `object`: there on CREATE and UPDATE, and then a JSON object.
+    /// The `object`; present on CREATE and UPDATE, and then a JSON object.
     pub object: Option<ReviewedObject<'a>>,
-    /// `oldObject`: the one stored before an UPDATE or DELETE; a JSON object where there is one.
+    /// The `oldObject`, stored before an UPDATE or DELETE; a JSON object if present.
     pub old_object: Option<&'a RawValue>,
 }
 
 /// The object of a review.
 #[derive(Clone, Debug)]
 pub enum ReviewedObject<'a> {
-    /// As it was sent; what its kind needs is read from it by [`object`].
+    /// The text as sent; [`object`] reads the fields that its kind needs.
     Text(&'a RawValue),
-    /// A pod that is in order.
+    /// A pod that was parsed without error.
     Pod(Arc<Pod<'a>>),
 }
 
 impl<'a> ReviewedObject<'a> {
-    /// The object as a pod.
+    /// Parses the object as a pod.
     ///
     /// # Errors
-    /// It is not such an object; the error names the field.
+    /// Returns the field that prevents this.
     pub fn pod(&self) -> Result<Pod<'a>, ReviewError> {
         match self {
             Self::Text(raw) => object("request.object", raw),
@@ -120,7 +121,7 @@ pub struct GroupVersionResource<'a> {
 }
 
 words! {
-    /// What is done to the object.
+    /// The operation on the object.
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "UPPERCASE")]
     Operation {
@@ -135,7 +136,7 @@ words! {
     }
 }
 
-/// `authenticationv1.UserInfo`. Rights are the API server's to judge, so groups, UID and extra are not read.
+/// The sender: `authenticationv1.UserInfo`. The API server judges rights, so groups, UID and extra are not read.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, expecting = "an object")]
 pub struct User<'a> {
@@ -144,42 +145,42 @@ pub struct User<'a> {
     pub username: Text<'a>,
 }
 
-/// Why bytes are not a review that can be judged. Each prints as one line that says what is wrong and where.
+/// A reason why bytes are not a review that can be judged. Each prints as one line with the problem and its place.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ReviewError {
-    /// Nothing was sent.
+    /// An empty body.
     #[error("the body is empty; an {API_VERSION} {KIND} is expected")]
     Empty,
-    /// Not text.
+    /// A body that is not UTF-8.
     #[error("the body is not UTF-8 (byte {offset}); JSON must be")]
     NotUtf8 {
-        /// How many bytes were valid.
+        /// Number of valid bytes before the error.
         offset: usize,
     },
-    /// The text ends too early.
+    /// A text that ends too early.
     #[error("the body is cut off: {reason} (line {line}, column {column})")]
     Truncated {
-        /// What was open at the end.
+        /// The structure that was open at the end.
         reason: String,
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
         column: usize,
     },
-    /// Not JSON.
+    /// A body that is not JSON.
     #[error("the body is not JSON: {reason} (line {line}, column {column})")]
     NotJson {
-        /// What the parser found.
+        /// The parser's message.
         reason: String,
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
         column: usize,
     },
-    /// JSON, nested beyond reason.
+    /// JSON that is nested too deeply.
     #[error("{path} is nested too deeply")]
     TooDeep {
-        /// Where.
+        /// The path.
         path: String,
     },
     /// JSON, but a list, text or number.
@@ -191,43 +192,43 @@ pub enum ReviewError {
         /// The kind it has.
         found: String,
     },
-    /// A review in another version's terms.
+    /// A review with another version.
     #[error("apiVersion is {found:?}, but only {API_VERSION} is served: list \"v1\" in admissionReviewVersions")]
     WrongVersion {
         /// The version it has.
         found: String,
     },
-    /// A review without a question.
+    /// A review without a request.
     #[error("the review holds no request")]
     NoRequest,
-    /// A field that must be there is absent, `null` or empty.
+    /// A required field that is absent, `null` or empty.
     #[error("{path} is missing or empty")]
     Missing {
-        /// Which.
+        /// The field.
         path: &'static str,
     },
-    /// CREATE and UPDATE bring an object.
+    /// A CREATE or UPDATE without an object.
     #[error("request.object is missing on {operation}{}", if *.old { "; there is only request.oldObject" } else { "" })]
     NoObject {
-        /// What is done.
+        /// The operation.
         operation: Operation,
-        /// There is an `oldObject`.
+        /// Whether there is an `oldObject`.
         old: bool,
     },
-    /// A field that cannot be what it is.
+    /// A field with an invalid value.
     #[error("{path}: {reason}")]
     Field {
-        /// Which, as a path.
+        /// The path of the field.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 }
 
-/// The longest piece of a parser's message that is passed on: it may quote what it was sent.
+/// Maximum length of a parser's message that is passed on, characters: it may quote the input.
 const REASON_CHARS: usize = 160;
 
-/// The review as it is on the wire.
+/// A review in its wire format.
 #[derive(Default, serde::Deserialize)]
 #[serde(
     rename_all = "camelCase",
@@ -243,7 +244,7 @@ struct Envelope<'a, R> {
     request: Option<R>,
 }
 
-/// Only what says whether this is a review at all.
+/// The fields that identify a review.
 #[derive(Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default, expecting = "an object")]
 struct Head<'a> {
@@ -253,7 +254,7 @@ struct Head<'a> {
     kind: Text<'a>,
 }
 
-/// The request as it is on the wire; if `READ`, with a pod read and not kept as text.
+/// A request in its wire format; if `READ`, with a parsed pod instead of its text.
 #[derive(Default)]
 struct WireRequest<'a, const READ: bool> {
     uid: Text<'a>,
@@ -287,7 +288,7 @@ enum RequestField {
     Unknown,
 }
 
-/// Written by hand, for how the object is read follows from the kind, which API servers send first.
+/// Written by hand because the kind, which API servers send first, decides how the object is read.
 impl<'de: 'a, 'a, const READ: bool> Deserialize<'de> for WireRequest<'a, READ> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct RequestVisitor<'a, const READ: bool>(PhantomData<&'a ()>);
@@ -343,16 +344,16 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Reads a review.
+/// Decodes a review.
 ///
 /// # Errors
-/// Whatever keeps the bytes from being an `admission.k8s.io/v1` AdmissionReview with a request that can be judged.
+/// Returns why the bytes are not an `admission.k8s.io/v1` AdmissionReview with a request that can be judged.
 pub fn decode(body: &[u8]) -> Result<Request<'_>, ReviewError> {
-    // Once for all: the parser then need not look at each string again.
+    // Checked once, so that the parser need not check each string again.
     let text = std::str::from_utf8(body).map_err(|error| ReviewError::NotUtf8 { offset: error.valid_up_to() })?;
     match serde_json::from_str::<Envelope<'_, WireRequest<'_, true>>>(text) {
         Ok(envelope) => check(text, envelope),
-        // It may be the pod that is not in order, which matters only if it is judged.
+        // The pod may be malformed, which matters only if it is judged.
         Err(_) => match serde_json::from_str::<Envelope<'_, WireRequest<'_, false>>>(text) {
             Ok(envelope) => check(text, envelope),
             Err(error) => Err(explain_envelope(text, &error)),
@@ -373,11 +374,11 @@ fn check<'a, const READ: bool>(
     check_request(request.ok_or(ReviewError::NoRequest)?)
 }
 
-/// Reads what is needed of an object of the request, within the bounds; `path` is its name in messages, such as
+/// Parses the needed fields of an object of the request, within the bounds; `path` is its name in messages, such as
 /// `request.object`.
 ///
 /// # Errors
-/// A field is not what `T` needs it to be, or nested too deeply; the error names its path.
+/// Returns the path of a field that has not the type `T` needs, or is nested too deeply.
 pub fn object<'a, T: Deserialize<'a> + Measured>(path: &str, raw: &'a RawValue) -> Result<T, ReviewError> {
     match serde_json::from_str(raw.get()) {
         Ok(Bounded(object)) => Ok(object),
@@ -431,7 +432,7 @@ fn check_request<const READ: bool>(request: WireRequest<'_, READ>) -> Result<Req
     Ok(Request { uid, kind, resource, sub_resource, name, namespace, operation, user, dry_run, object, old_object })
 }
 
-/// What is wrong with the body, most telling first: an object of another kind need not look like a review elsewhere.
+/// Returns the most specific problem of the body: an object of another kind need not resemble a review elsewhere.
 fn explain_envelope(text: &str, error: &serde_json::Error) -> ReviewError {
     let body = text.trim_start();
     if body.is_empty() {
@@ -448,7 +449,7 @@ fn explain_envelope(text: &str, error: &serde_json::Error) -> ReviewError {
     explain::<Envelope<'_, WireRequest<'_, false>>>("", text, error)
 }
 
-/// The parser's error with the field's path, for which the text is parsed once more.
+/// Adds the field's path to the parser's error by parsing the text once more.
 fn explain<'a, T: Deserialize<'a>>(base: &str, text: &'a str, error: &serde_json::Error) -> ReviewError {
     let (line, column) = (error.line(), error.column());
     let whole = error.to_string();
@@ -490,7 +491,7 @@ mod tests {
     use super::*;
     use crate::kubevirt::wire;
 
-    /// A review that is in order, changed by `tweak`.
+    /// Returns a valid review, changed by `tweak`.
     fn review(tweak: impl FnOnce(&mut Value)) -> String {
         let mut review = json!({
             "kind": "AdmissionReview",
@@ -568,7 +569,7 @@ mod tests {
         assert_eq!(decode(text.as_bytes()).unwrap().operation.as_str(), operation);
     }
 
-    /// An object nested deeper than the stack could hold is skipped as text, and refused where it would be read.
+    /// An object nested deeper than the stack allows is skipped as text, and refused when it would be parsed.
     #[test]
     fn depth_is_bounded_where_an_object_is_read() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));

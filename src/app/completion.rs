@@ -1,4 +1,4 @@
-//! Names for a line that is completed: of the cluster, of a dump or of the kubeconfig, in a moment or not at all.
+//! The names for completing a line: from the cluster, a dump or the kubeconfig; none if that takes too long.
 
 use std::ffi::OsString;
 use std::io;
@@ -20,12 +20,13 @@ use crate::page::Page;
 use crate::snapshot::{DumpSource, domain_of};
 use crate::world;
 
-/// How long a person waits for names.
+/// Time limit for listing names.
 const LIMIT: Duration = Duration::from_secs(3);
-/// How many names are read.
+/// Maximum number of names read.
 const MOST: u32 = 500;
 
-/// Answers a script of a shell, if one asks; whether one did. Errors are not printed, because the user is typing a command line.
+/// Answers a shell's script if it runs this process; returns whether it does. Errors are not printed, because the user
+/// is typing a command line.
 #[must_use]
 pub fn of_shell() -> bool {
     answered().unwrap_or(true)
@@ -40,7 +41,7 @@ fn answered() -> anyhow::Result<bool> {
     Ok(is_answered)
 }
 
-/// Lists names.
+/// Returns the function that lists names.
 pub(super) fn list() -> Arc<List> {
     Arc::new(|given, listed| names(given, listed).unwrap_or_default())
 }

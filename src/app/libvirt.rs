@@ -1,4 +1,4 @@
-//! Libvirt's word on running guests: asked for with the rights of the person, or read from files.
+//! The answers of libvirt about running guests: queried with the user's rights, or read from files.
 
 use std::fs;
 use std::io::{Read, Write as _};
@@ -19,7 +19,7 @@ use crate::page::Page;
 use crate::snapshot::DumpSource;
 use crate::world::{self, World};
 
-/// Puts into the world what libvirt says of these guests, as far as the command line wants it.
+/// Adds libvirt's answers about these guests to the world, as the command line requests.
 pub(super) fn learn(
     args: &LibvirtArgs,
     cluster: &ClusterArgs,
@@ -49,7 +49,7 @@ pub(super) fn learn(
     Ok(())
 }
 
-/// Whether the answers can be kept where they are to be: before the cluster is read and libvirt is asked.
+/// Checks that answers can be saved in the given folder, before the cluster is read and libvirt is asked.
 pub(super) fn check(args: &LibvirtArgs) -> anyhow::Result<()> {
     match &args.save_libvirt_facts {
         Some(path) if path.exists() && !path.is_dir() => {
@@ -85,14 +85,14 @@ async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan:
     Ok(())
 }
 
-/// The folder of answers, and what it holds already.
+/// The folder of answers with its current content.
 struct Folder {
     path: PathBuf,
     known: LibvirtFacts,
 }
 
 impl Folder {
-    /// Reads the files whose names are those of answers; makes the folder where it is not there.
+    /// Reads the files with names of answers; creates the folder if it does not exist.
     fn open(path: &Path, domain: &Domain) -> anyhow::Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
         let cannot_read = || format!("cannot read the folder {}", path.display());
@@ -103,7 +103,7 @@ impl Folder {
                 files.push(DumpSource::Path(entry.path()));
             }
         }
-        // One name is one guest or node: which file is read first does not matter but for notes.
+        // Each name is one guest or node: the order of reading affects only the notes.
         files.sort_unstable_by_key(ToString::to_string);
         let mut known = LibvirtFacts::default();
         if !files.is_empty() {
@@ -114,7 +114,7 @@ impl Folder {
         Ok(Self { path: path.to_owned(), known })
     }
 
-    /// Adds what libvirt said: notes where it said something else before.
+    /// Adds libvirt's answers; returns notes about answers that changed.
     fn add(mut self, facts: &LibvirtFacts, domain: &Domain) -> anyhow::Result<Vec<String>> {
         self.known.add_all(facts)?;
         let touched = saved::names(facts);
@@ -122,7 +122,7 @@ impl Folder {
             let path = self.path.join(&name);
             let cannot_write = || format!("cannot write {}", path.display());
             let text = domain.outward(&serde_json::to_string_pretty(&content)?).into_owned() + "\n";
-            // A run that is interrupted leaves the old answers or the new ones.
+            // After an interruption, each file holds either the old or the new answers.
             let new = self.path.join(format!(".{name}.new"));
             write_anew(&new, &text).with_context(cannot_write)?;
             fs::rename(&new, &path).with_context(cannot_write)?;
@@ -131,7 +131,7 @@ impl Folder {
     }
 }
 
-/// Writes a file that is not there: what was left there, a named pipe or a link among others, is not written to.
+/// Creates a file: removes an existing one, such as a named pipe or a link, instead of writing to it.
 fn write_anew(path: &Path, text: &str) -> std::io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -151,7 +151,7 @@ mod tests {
     use crate::libvirt::Silence;
     use crate::libvirt::facts::{AnswerOrigin, Machine, Sourced};
 
-    /// What lies where a file is written first: the answers are kept, and nothing else is written to.
+    /// Leftovers at the temporary path: the answers are saved, and nothing else is written to.
     #[test]
     #[allow(clippy::unwrap_used, reason = "a failed expectation in a test is the test's answer")]
     fn what_was_left_in_the_folder_is_not_written_to() {

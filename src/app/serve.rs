@@ -28,14 +28,14 @@ use crate::web::tls::{CertificateFiles, Certificates, Clients, Resolver, server_
 use crate::web::{self, Condition, Edge, Heartbeat, Judge, Readiness, admin};
 use crate::world;
 
-/// How often the certificate files are looked at.
+/// Interval between checks of the certificate files.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Runs until it is asked to stop.
+/// Runs until it receives a signal to stop.
 ///
 /// # Errors
 ///
-/// It cannot listen, has no certificate, or no cluster to judge by.
+/// Returns an error if it cannot listen, or has no certificate or no cluster.
 #[tokio::main]
 pub(super) async fn serve(
     args: &ServeArgs,
@@ -76,7 +76,7 @@ pub(super) async fn serve(
     let stopped = || {
         let mut stopping = stopping.clone();
         async move {
-            // An error means that the sender is gone: the process ends, which is a reason to stop as well.
+            // An error means that the sender was dropped: the process ends, which is a reason to stop too.
             let _ = stopping.changed().await;
         }
     };
@@ -97,7 +97,7 @@ pub(super) async fn serve(
     let admin = admin::serve(
         admin_listener,
         admin::router(Arc::clone(&readiness), Arc::clone(&metrics), details, pulse),
-        // As long as reviews are answered it says that no more should be sent here.
+        // While reviews are answered, it reports that no more should be sent here.
         server::ConnectionLimits { linger: args.linger, ..server::ConnectionLimits::admin() },
         metrics,
         stopped(),
@@ -133,14 +133,14 @@ pub(super) async fn serve(
     let admin = tokio::task::spawn_blocking(|| admin.join()).await?;
     let admin = admin.map_err(|_| anyhow!("the thread of the admin port panicked, see the log"))?;
     info!(%reviews, %admin, "drained");
-    // Only now may another replica begin to lead: what was reported here is written here.
+    // Only now may another replica become leader: reports of this replica are written by this replica.
     writers.end().await;
     tasks.shutdown().await;
     outcome
 }
 
-/// Waits until there is reason to stop. A watch that broke would leave reviews to be judged by old data for ever, so a
-/// task that panicked is one: the kubelet starts the process again.
+/// Waits for a reason to stop. After a broken watch, reviews would be judged by old data forever, so a panic of a task
+/// is such a reason: the kubelet restarts the process.
 async fn end(signals: &mut Signals, tasks: &mut JoinSet<()>, writers: &mut live::Writers) -> anyhow::Result<()> {
     tokio::select! {
         () = signals.asked_to_stop() => Ok(()),
@@ -149,7 +149,7 @@ async fn end(signals: &mut Signals, tasks: &mut JoinSet<()>, writers: &mut live:
     }
 }
 
-/// The first task that does not end in order. Some end when their work is done.
+/// Returns the error of the first task that panics. Some tasks end when their work is done.
 async fn panicked(tasks: &mut JoinSet<()>) -> JoinError {
     loop {
         match tasks.join_next().await {
@@ -160,7 +160,7 @@ async fn panicked(tasks: &mut JoinSet<()>) -> JoinError {
     }
 }
 
-/// What answers handshakes: the pair of the files, or none until the Secret holds one.
+/// Returns the resolver for handshakes: with the pair of the files, or without one until the Secret holds one.
 fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) -> anyhow::Result<Arc<Resolver>> {
     match args.certificates {
         CertificateSource::Files => {
@@ -180,7 +180,7 @@ fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()
     }
 }
 
-/// Which clients are answered; `None`: all that reach the port.
+/// Returns the clients that are answered; `None` for all that reach the port.
 fn clients(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) -> anyhow::Result<Option<Arc<Clients>>> {
     let Some(file) = &args.client_ca else { return Ok(None) };
     let clients = Clients::load(file.clone(), args.client_name.clone(), Arc::clone(metrics))?;
@@ -188,7 +188,7 @@ fn clients(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) ->
     Ok(Some(clients))
 }
 
-/// The judgement on a snapshot, which neither changes nor ages.
+/// Builds the judgement on a snapshot, which neither changes nor ages.
 fn snapshot(
     args: &ServeArgs,
     readiness: &Readiness,
@@ -216,7 +216,7 @@ fn snapshot(
     Ok((Arc::new(world), Arc::new(Page::default)))
 }
 
-/// SIGTERM, as the kubelet sends it, and Ctrl-C. From the moment on when this is made they do not kill the process.
+/// The signals SIGTERM, sent by the kubelet, and Ctrl-C. Once this exists, they do not kill the process.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

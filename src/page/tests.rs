@@ -1,4 +1,4 @@
-//! Whatever objects are named, a page has as many lines and cells as were put on it.
+//! A page has the lines and cells that were added, regardless of the names of objects.
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -49,13 +49,13 @@ fn rows() -> impl Strategy<Value = Vec<Vec<String>>> {
     (1_usize..6).prop_flat_map(|columns| prop::collection::vec(prop::collection::vec(hostile(), columns), 1..6))
 }
 
-/// Whether a terminal or an editor could take it for anything but a letter.
+/// Whether a terminal or an editor could interpret it as anything but a letter.
 fn is_raw(c: char) -> bool {
     c.is_control() && c != '\n'
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
 }
 
-/// The cells of a line, split at two or more blanks.
+/// Returns the cells of a line, split at two or more blanks.
 fn cells(line: &str) -> Vec<&str> {
     line.split("  ").map(|cell| cell.trim_matches(' ')).filter(|cell| !cell.is_empty()).collect()
 }
@@ -89,7 +89,7 @@ proptest! {
         }
     }
 
-    /// Where the columns of a terminal are those of the program.
+    /// Columns are aligned by the width of a terminal.
     #[test]
     fn columns_begin_below_each_other(rows in rows()) {
         let mut page = Page::default();
@@ -136,7 +136,7 @@ proptest! {
     }
 }
 
-/// What a runner of builds would obey: GitHub's two forms, those of Azure Pipelines and `TeamCity`.
+/// Returns the lines that a build runner would execute: GitHub's two forms, those of Azure Pipelines and `TeamCity`.
 fn obeyed(text: &str) -> Vec<&str> {
     let is_obeyed = |line: &&str| {
         line.trim_start().starts_with("::") || ["##[", "##vso[", "##teamcity["].iter().any(|word| line.contains(word))

@@ -1,29 +1,29 @@
-//! The note of an Event: the one place where its text is made.
+//! The note of an Event, which is the only place that creates its text.
 
 use super::Reason;
 use crate::fit::shown::Shown;
 use crate::fit::syntax;
 use crate::kubevirt::wire::EachText;
 
-/// The longest note, in bytes: the limit of `events.k8s.io/v1`.
+/// Maximum length of a note, bytes: the limit of `events.k8s.io/v1`.
 const LONGEST: usize = 1024;
 
-/// Fields of which no text is ever said: annotations are compared with known words. Times cannot hold words, but colons, which no
-/// label may have.
+/// Fields with text that is never repeated: annotations are compared with known words. Times contain no words, but they
+/// contain colons, which no label may have.
 const UNSAID: [&str; 2] = ["annotations", "creation_timestamp"];
 
-/// Whether an Event may repeat text of a reviewed object: all its text that is read is made of names, label keys and
+/// Whether an Event may repeat text of a reviewed object: all its text that is read consists of names, label keys and
 /// label values. CPU models, features and machine types are label values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotable(bool);
 
 impl Quotable {
-    /// Looks at all text of an object that could be said.
+    /// Checks all text of an object that could be repeated.
     #[must_use]
     pub fn of(object: &impl EachText) -> Self {
         let mut is_quotable = true;
         object.each_text("", &mut |field, text| {
-            // What a name is generated from ends in a dash, as a rule.
+            // A generated name's prefix usually ends in a dash.
             let text = if field == "generate_name" { text.trim_end_matches(['-', '.']) } else { text };
             is_quotable &= UNSAID.contains(&field) || is_name_or_label(text);
         });
@@ -31,13 +31,13 @@ impl Quotable {
     }
 }
 
-/// What an Event says: one line of printable text, no longer than an Event allows.
+/// The text of an Event: one line of printable text, within the limit of Events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Note(String);
 
 impl Note {
-    /// A note about a review. `line` is repeated if the reviewed object is `quotable`; else the note says what the reason
-    /// means, and that details are left out.
+    /// Creates a note about a review. `line` is repeated if the reviewed object is `quotable`; else the note contains
+    /// the meaning of the reason, and that details are left out.
     #[must_use]
     pub fn new(reason: Reason, line: &str, quotable: Quotable) -> Self {
         if quotable.0 {
@@ -49,7 +49,7 @@ impl Note {
         ))
     }
 
-    /// A note that is made of what the watch knows alone.
+    /// Creates a note that consists only of text from the watch.
     #[must_use]
     pub(crate) fn of_watched(line: &str) -> Self {
         let line = Shown::within(line, usize::MAX).to_string();
@@ -60,7 +60,7 @@ impl Note {
         Self(format!("{}…", &line[..end]))
     }
 
-    /// Its text.
+    /// Returns its text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! What `cpufit serve` runs on a live cluster: watches, judgement, and those who write.
+//! The tasks of `cpufit serve` on a live cluster: watches, judgement, and writers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::telemetry::Metrics;
 use crate::web::tls::Resolver;
 use crate::web::{Condition, Judge, Readiness, admin};
 
-/// How often the age of what is known is looked at.
+/// Interval between checks of the age of watch data.
 const AGE_LOOK: Duration = Duration::from_secs(5);
-/// How long writing what is left, and releasing the Lease, may take at the end.
+/// Time limit at shutdown for writing remaining reports and releasing the Lease.
 const END: Duration = Duration::from_secs(5);
 
-/// What is there already.
+/// The parts that exist already.
 pub(super) struct Parts<'a> {
     pub freshness: Arc<Freshness>,
     pub readiness: &'a Arc<Readiness>,
@@ -35,7 +35,7 @@ pub(super) struct Parts<'a> {
     pub resolver: &'a Arc<Resolver>,
 }
 
-/// The judgement on a live cluster.
+/// Starts the judgement on a live cluster.
 pub(super) fn start(
     args: &ServeArgs,
     cluster: &ClusterArgs,
@@ -72,14 +72,14 @@ pub(super) fn start(
     Ok((live, Arc::new(move || ages(&freshness, limit, &domain)), writers))
 }
 
-/// Those who finish their work when the reviews have drained.
+/// The tasks that finish their work after the reviews have drained.
 pub(super) struct Writers {
     stop: watch::Sender<()>,
     tasks: JoinSet<()>,
 }
 
 impl Default for Writers {
-    /// None.
+    /// Returns a set without tasks.
     fn default() -> Self {
         Self { stop: watch::Sender::new(()), tasks: JoinSet::new() }
     }
@@ -98,12 +98,12 @@ impl Writers {
         (writers, leads)
     }
 
-    /// Their tasks.
+    /// Returns the tasks.
     pub(super) fn tasks(&mut self) -> &mut JoinSet<()> {
         &mut self.tasks
     }
 
-    /// Has them finish.
+    /// Signals the tasks to finish and waits for them.
     pub(super) async fn end(mut self) {
         drop(self.stop);
         if timeout(END, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
@@ -115,7 +115,7 @@ impl Writers {
     }
 }
 
-/// Meets the condition when every watch was read once through.
+/// Sets the condition once every watch has delivered its first complete list.
 async fn synced(readiness: Arc<Readiness>, mut published: watch::Receiver<u64>) {
     // An error means that the process ends.
     if published.changed().await.is_ok() {
@@ -148,7 +148,7 @@ async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Dura
     }
 }
 
-/// How old what is known of each resource is at most, and what is wrong with its watch; `[-]` for one that is too old.
+/// Formats the maximum age of the data of each resource, and the error of its watch; `[-]` marks data that is too old.
 fn ages(freshness: &Freshness, limit: Duration, domain: &Domain) -> Page {
     let mut page = Page::in_domain(domain);
     let silent = freshness.silent(limit);

@@ -1,4 +1,4 @@
-//! The `cpufit` command: arguments in, a verb, an exit code out.
+//! The `cpufit` command: parses the arguments, runs a verb, returns an exit code.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 use std::io::ErrorKind;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use cpufit::app::TROUBLE;
 use cpufit::cli::args::program;
 
-/// That of musl has one lock for all threads.
+/// mimalloc, because musl's own allocator takes one lock for all threads.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     };
     match cpufit::app::run(args) {
         Ok(code) => code,
-        // The reader of a pipe has seen enough.
+        // The reader closed the pipe (`… | head`), which is not an error.
         Err(failure) if is_broken_pipe(&failure.error) => ExitCode::SUCCESS,
         Err(failure) => {
             cpufit::console::tell(&failure.page);

@@ -1,11 +1,12 @@
-//! The labels and annotations that are read for their meaning, and how the value of each is read.
+//! The labels and annotations that have a meaning, and how the value of each is read.
 //!
-//! A label or annotation means here what it means to the program that acts on it. Some count by their presence alone
-//! (`skip-node: "false"` still stops the labeller), some only with one exact value (`create-migration-target: "True"` makes
-//! nothing a target), some hold a name. [`ALL`] lists each one with the function that reads it so; nothing else in this
-//! crate looks into the labels and annotations of an object for a meaning.
+//! A label or annotation has the meaning that the program acting on it gives it. For some only the presence
+//! counts (`skip-node: "false"` still stops the labeller), some count only with one exact value
+//! (`create-migration-target: "True"` makes nothing a target), some contain a name. [`ALL`] lists each one
+//! with its reading; nothing else in this crate interprets the labels and annotations of an object.
 //!
-//! Not in the list: node labels that a launcher pod selects. Those the scheduler compares, key and value, as [`fit`] does.
+//! Not in the list: node labels that a launcher pod selects. The scheduler compares those by key and value, as
+//! [`fit`] does.
 //!
 //! [`fit`]: crate::fit
 
@@ -13,24 +14,25 @@ use std::collections::BTreeMap;
 
 use crate::fit::label;
 
-/// A label or annotation that is read for its meaning.
+/// A label or annotation with a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WellKnown {
     /// The key.
     pub key: &'static str,
-    /// Label or annotation.
+    /// The field that contains the key.
     pub place: KeyPlace,
     /// The kinds of object that it is read on.
     pub on: &'static str,
-    /// How its value is read.
+    /// The interpretation of its value.
     pub reading: ValueReading,
-    /// Whether a distribution that renames KubeVirt's domain (`kubevirt.internal.example.io/…`) is understood too.
+    /// Whether the key is also read in a domain renamed by a distribution (`kubevirt.internal.example.io/…`).
     pub in_any_domain: bool,
-    /// Who reads it so: the file and the identifier in KubeVirt, or this crate for keys of its own.
+    /// The program that reads it this way: the file and the identifier in KubeVirt, or this crate for keys of
+    /// its own.
     pub mirrors: &'static str,
 }
 
-/// Where a key stands.
+/// The field that contains a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyPlace {
     /// `metadata.labels`.
@@ -39,16 +41,16 @@ pub(crate) enum KeyPlace {
     Annotation,
 }
 
-/// How a value is read.
+/// The interpretation of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueReading {
-    /// It counts where the key is there, whatever its value.
+    /// Any value counts if the key exists.
     Presence,
-    /// It counts with exactly this value; case matters.
+    /// Only this value counts; case matters.
     Exactly(&'static str),
-    /// It holds a name, a UID or a word. The empty value names nothing.
+    /// A name, a UID or a word. The empty value does not count.
     Text,
-    /// It holds a whole number above 0: [`label::frequency`].
+    /// A whole number above 0: [`label::frequency`].
     Frequency,
 }
 
@@ -60,7 +62,7 @@ const fn annotation(key: &'static str, on: &'static str, reading: ValueReading, 
     WellKnown { place: KeyPlace::Annotation, ..label(key, on, reading, mirrors) }
 }
 
-/// Whose labels the node-labeller leaves alone.
+/// A node whose labels the node-labeller leaves unchanged.
 pub(crate) const SKIP_NODE: WellKnown = annotation(
     label::SKIP_NODE,
     "Node",
@@ -68,7 +70,7 @@ pub(crate) const SKIP_NODE: WellKnown = annotation(
     "pkg/virt-handler/node-labeller/node_labeller.go: skipNodeLabelling (`_, exists :=`)",
 );
 
-/// Where virt-handler is well and launcher pods may be sent.
+/// A node whose virt-handler is ready, so that launcher pods may be scheduled there.
 pub(crate) const SCHEDULABLE: WellKnown = label(
     label::SCHEDULABLE,
     "Node",
@@ -76,7 +78,7 @@ pub(crate) const SCHEDULABLE: WellKnown = label(
     "pkg/virt-controller/watch/topology/filter.go: IsSchedulable (`== \"true\"`)",
 );
 
-/// Where a virt-handler runs or ran: the same key, read for its presence.
+/// A node on which a virt-handler runs or ran: the key of [`SCHEDULABLE`], read for its presence.
 pub(crate) const HAS_VIRT_HANDLER: WellKnown = label(
     label::SCHEDULABLE,
     "Node",
@@ -92,7 +94,7 @@ pub(crate) const TSC_FREQUENCY: WellKnown = label(
     "pkg/virt-controller/watch/topology/tsc.go: TSCFrequencyFromNode (`strconv.ParseInt`, above 0)",
 );
 
-/// Which pods are virt-launchers.
+/// A virt-launcher pod.
 pub(crate) const LAUNCHER: WellKnown = label(
     "kubevirt.io",
     "Pod",
@@ -101,7 +103,7 @@ pub(crate) const LAUNCHER: WellKnown = label(
 )
 .in_any_domain();
 
-/// The UID of the migration that a launcher is, or was, the target of. No migration has an empty one.
+/// The UID of the migration whose target a launcher is, or was. No migration has an empty one.
 pub(crate) const MIGRATION_UID: WellKnown = label(
     "kubevirt.io/migrationJobUID",
     "Pod",
@@ -110,7 +112,7 @@ pub(crate) const MIGRATION_UID: WellKnown = label(
 )
 .in_any_domain();
 
-/// The name of that migration.
+/// The name of the migration whose target a launcher is, or was.
 pub(crate) const MIGRATION_NAME: WellKnown = annotation(
     "kubevirt.io/migrationJobName",
     "Pod",
@@ -128,11 +130,11 @@ pub(crate) const NODE_NAME: WellKnown = label(
 )
 .in_any_domain();
 
-/// The UID of the guest that a pod was made for.
+/// The UID of the guest for which a pod was created.
 pub(crate) const CREATED_BY: WellKnown =
     label("kubevirt.io/created-by", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
 
-/// A guest whose launcher is of another release than virt-controller's.
+/// A guest whose launcher is of a release other than virt-controller's.
 pub(crate) const OUTDATED_LAUNCHER: WellKnown = label(
     "kubevirt.io/outdatedLauncherImage",
     "VirtualMachineInstance",
@@ -142,7 +144,7 @@ pub(crate) const OUTDATED_LAUNCHER: WellKnown = label(
 )
 .in_any_domain();
 
-/// A guest that is made as the target of a decentralized migration, and comes with the CPU that it has.
+/// A guest that is created as the target of a decentralized migration, and keeps the CPU that it has.
 pub(crate) const MIGRATION_TARGET: WellKnown = annotation(
     "kubevirt.io/create-migration-target",
     "VirtualMachineInstance",
@@ -158,7 +160,7 @@ pub(crate) const REVISION_OF: WellKnown = label(
     "pkg/instancetype/find/revision.go: Find (`label == vm.Spec.Instancetype.Name`)",
 );
 
-/// The architecture of what boots from a `DataSource`.
+/// The architecture of the image that boots from a `DataSource`.
 pub(crate) const BOOTS_ARCHITECTURE: WellKnown = label(
     "template.kubevirt.io/architecture",
     "DataSource",
@@ -166,7 +168,7 @@ pub(crate) const BOOTS_ARCHITECTURE: WellKnown = label(
     "pkg/defaults/defaults.go: setDefaultArchitectureFromDataSource",
 );
 
-/// The instancetype of a VirtualMachine that is to infer it from a volume.
+/// The instancetype of a VirtualMachine that infers it from a volume.
 pub(crate) const DEFAULT_INSTANCETYPE: WellKnown = label(
     "instancetype.kubevirt.io/default-instancetype",
     "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
@@ -174,7 +176,7 @@ pub(crate) const DEFAULT_INSTANCETYPE: WellKnown = label(
     "pkg/instancetype/infer/volume.go: fromLabels",
 );
 
-/// Its kind; the cluster-wide one where it is not there.
+/// The kind of the inferred instancetype; the cluster-wide one if absent.
 pub(crate) const DEFAULT_INSTANCETYPE_KIND: WellKnown = label(
     "instancetype.kubevirt.io/default-instancetype-kind",
     "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
@@ -182,7 +184,7 @@ pub(crate) const DEFAULT_INSTANCETYPE_KIND: WellKnown = label(
     "pkg/instancetype/infer/volume.go: fromLabels",
 );
 
-/// The preference of a VirtualMachine that is to infer it from a volume.
+/// The preference of a VirtualMachine that infers it from a volume.
 pub(crate) const DEFAULT_PREFERENCE: WellKnown = label(
     "instancetype.kubevirt.io/default-preference",
     "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
@@ -190,7 +192,7 @@ pub(crate) const DEFAULT_PREFERENCE: WellKnown = label(
     "pkg/instancetype/infer/volume.go: fromLabels",
 );
 
-/// Its kind; the cluster-wide one where it is not there.
+/// The kind of the inferred preference; the cluster-wide one if absent.
 pub(crate) const DEFAULT_PREFERENCE_KIND: WellKnown = label(
     "instancetype.kubevirt.io/default-preference-kind",
     "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
@@ -198,7 +200,7 @@ pub(crate) const DEFAULT_PREFERENCE_KIND: WellKnown = label(
     "pkg/instancetype/infer/volume.go: fromLabels",
 );
 
-/// A KubeVirt resource that an operator writes by its `HyperConverged` resource.
+/// A KubeVirt resource that an operator manages by its `HyperConverged` resource.
 pub(crate) const MANAGED_BY_HCO: WellKnown = label(
     "app.kubernetes.io/managed-by",
     "KubeVirt",
@@ -206,11 +208,12 @@ pub(crate) const MANAGED_BY_HCO: WellKnown = label(
     "hyperconverged-cluster-operator: getObsoleteCPUConfig, which writes obsoleteCPUModels",
 );
 
-/// A namespace that is left alone entirely. The webhook configurations' `namespaceSelector` says the same.
+/// A namespace that is exempt from everything. The webhook configurations' `namespaceSelector` has the same
+/// condition.
 pub(crate) const EXEMPT: WellKnown =
     label("cpufit.io/exempt", "Namespace", ValueReading::Exactly("true"), "cpufit: policy::is_left_alone");
 
-/// A migration whose target need not have what keeps it off every node.
+/// A migration whose target may drop the inherited entries that exclude every node.
 pub(crate) const RELAX: WellKnown = annotation(
     "cpufit.io/relax",
     "VirtualMachineInstanceMigration",
@@ -222,12 +225,12 @@ pub(crate) const RELAX: WellKnown = annotation(
 pub(crate) const POLICY: WellKnown =
     annotation("cpufit.io/policy", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::foresee");
 
-/// The CPU mode that the common model took the place of, in the words of `commonModel.replaces`.
+/// The CPU mode that the common model replaced, as a word of `commonModel.replaces`.
 pub(crate) const REPLACED_MODEL: WellKnown =
     annotation("cpufit.io/replaced-model", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::foresee");
 
-/// A guest that was sent without a model and left so. KubeVirt's own webhook fills one in, and no later call could see
-/// that it was not asked for.
+/// A guest that was sent without a model and left unchanged. KubeVirt's own webhook adds a model afterwards,
+/// and later calls could not recognize it as a default.
 pub(crate) const SENT_MODEL: WellKnown = annotation(
     "cpufit.io/sent-model",
     "VirtualMachineInstance",
@@ -235,11 +238,11 @@ pub(crate) const SENT_MODEL: WellKnown = annotation(
     "cpufit: enforce::model",
 );
 
-/// The selector keys that were dropped from a pod, with commas.
+/// The selector keys that were dropped from a pod, separated by commas.
 pub(crate) const DROPPED_SELECTORS: WellKnown =
     annotation("cpufit.io/dropped-selectors", "Pod", ValueReading::Text, "cpufit: enforce::trim");
 
-/// All of them.
+/// All labels and annotations with a meaning.
 pub(crate) const ALL: [&WellKnown; 24] = [
     &SKIP_NODE,
     &SCHEDULABLE,
@@ -267,18 +270,18 @@ pub(crate) const ALL: [&WellKnown; 24] = [
     &DROPPED_SELECTORS,
 ];
 
-/// Whether an annotation of this key is ever read: what is kept of an object's annotations.
+/// Whether an annotation with this key is ever read. The others of an object are not kept.
 #[must_use]
 pub(crate) fn is_read_annotation(key: &str) -> bool {
     ALL.iter().any(|known| known.place == KeyPlace::Annotation && known.is_key(key))
 }
 
-/// Labels or annotations.
+/// The labels or annotations of an object.
 pub(crate) trait Pairs {
-    /// All of them.
+    /// Iterates over all pairs.
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)>;
 
-    /// The value of a key.
+    /// Returns the value of a key; `None` if it is absent.
     fn value(&self, key: &str) -> Option<&str> {
         self.pairs().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
@@ -295,18 +298,18 @@ impl Pairs for BTreeMap<String, String> {
 }
 
 impl WellKnown {
-    /// The same key, read in any domain that begins with `kubevirt.` as well.
+    /// Returns a copy that is also read in any domain that begins with `kubevirt.`.
     const fn in_any_domain(self) -> Self {
         Self { in_any_domain: true, ..self }
     }
 
-    /// Whether it counts, with the value that stands there.
+    /// Whether the key exists with a value that counts.
     #[must_use]
     pub(crate) fn is_set(&self, pairs: &impl Pairs) -> bool {
         self.value(pairs).is_some()
     }
 
-    /// The value that stands there; `None` where it does not count.
+    /// Returns the value; `None` if the key is absent or its value does not count.
     #[must_use]
     pub(crate) fn value<'p>(&self, pairs: &'p impl Pairs) -> Option<&'p str> {
         let renamed = || pairs.pairs().find(|(key, _)| self.is_key(key)).map(|(_, value)| value);
@@ -314,7 +317,7 @@ impl WellKnown {
         self.counts(value).then_some(value)
     }
 
-    /// Whether a value of it counts.
+    /// Whether a value counts.
     #[must_use]
     pub(crate) fn counts(&self, value: &str) -> bool {
         match self.reading {
@@ -325,7 +328,7 @@ impl WellKnown {
         }
     }
 
-    /// Whether a key is this one, in KubeVirt's domain or in the one that a distribution gave it.
+    /// Whether the key is this one, in KubeVirt's domain or in a renamed one.
     fn is_key(&self, key: &str) -> bool {
         let is_renamed = || {
             let name = self.key.strip_prefix("kubevirt.io")?;
@@ -351,8 +354,8 @@ mod tests {
     const ANY_TEXT: [bool; 6] = [false, false, true, true, true, true];
     const NONE: [bool; 6] = [false; 6];
 
-    /// What each makes of: no key, an empty value, `true`, `false`, `True`, another word; and a value that counts where none
-    /// of these does.
+    /// Whether each counts: without the key, and with an empty value, `true`, `false`, `True`, another word;
+    /// and a value that counts if none of these does.
     const TABLE: [(WellKnown, [bool; 6], Option<&str>); ALL.len()] = [
         (SKIP_NODE, PRESENCE, None),
         (SCHEDULABLE, TRUE_ALONE, None),
@@ -408,7 +411,7 @@ mod tests {
         }
     }
 
-    /// A meaning that is read elsewhere would be read in another way sooner or later.
+    /// Other modules must not interpret keys, because their readings would diverge.
     #[test]
     fn annotations_are_read_and_keys_spelled_in_this_table_alone() {
         let spelled = |line: &str| {

@@ -1,11 +1,11 @@
-//! Words that people write: read, and the one that was most likely meant.
+//! A parser for the words of a fixed list, and suggestions for misspelled ones.
 
 use std::fmt;
 
 pub use crate::fit::word::Word;
 pub(crate) use crate::fit::word::words;
 
-/// A word that is not allowed there.
+/// A word that is not in the list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct UnknownWord {
     given: String,
@@ -30,7 +30,7 @@ pub(crate) fn parse<T: Word>(text: &str) -> Result<T, UnknownWord> {
     })
 }
 
-/// `FromStr` of [`Word`]s.
+/// Implements `FromStr` for [`Word`]s.
 macro_rules! readable {
     ($($name:ident),*) => {$(
         impl std::str::FromStr for $name {
@@ -44,9 +44,9 @@ macro_rules! readable {
 
 pub(crate) use readable;
 
-/// The candidate that a person most likely meant, if one is near enough to be worth saying.
+/// Returns the candidate most similar to the text; `None` if none is similar enough.
 pub(crate) fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-    // Longer texts are no misspelling of any word here, and would cost time.
+    // Longer texts are no misspelling of any word here, and would take time to compare.
     if given.len() > 64 {
         return None;
     }
@@ -58,7 +58,7 @@ pub(crate) fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>
         .map(|(_, candidate)| candidate)
 }
 
-/// A text as it was given, in quotes: control characters escaped, long ones cut.
+/// Quotes a text: control characters are escaped, long ones cut.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 64;
     if text.chars().count() > LONGEST {

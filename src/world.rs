@@ -1,4 +1,4 @@
-//! All that reviews are judged by: the cluster and the policies.
+//! The input of all reviews: the cluster and the policies.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -15,13 +15,13 @@ use crate::libvirt::{LibvirtFacts, saved};
 use crate::policy::{Policy, PolicySubject, Unread, UserName};
 use crate::snapshot::{self, DumpPlace, DumpSource, Item};
 
-/// What is said of a world without a node.
+/// Returns the message about a world without a node.
 #[must_use]
 pub(crate) fn no_nodes(cluster: &Cluster) -> &'static str {
     if cluster.is_live { "the cluster has no node, so nothing can be judged" } else { NO_NODES }
 }
 
-/// A dump that nothing can be judged by.
+/// The message about a dump without a node.
 pub(crate) const NO_NODES: &str = concat!(
     "the dump holds no node, so nothing can be judged by it: add what `",
     crate::dump_command!(),
@@ -33,72 +33,73 @@ pub(crate) const NO_NODES: &str = concat!(
 pub struct World {
     /// Nodes, guests, configuration.
     pub cluster: Cluster,
-    /// The policies; empty means the built-in one alone.
+    /// The policies; if empty, only the built-in one applies.
     pub policies: Vec<Policy>,
 }
 
-/// A world that cannot be built from what was given.
+/// An error that prevents building a world from the inputs.
 #[derive(Debug, thiserror::Error)]
 pub enum WorldError {
     /// An input cannot be read.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
-    /// A policy is not one.
+    /// A document is not a valid policy.
     #[error("{place}")]
     Policy {
-        /// Where it stands.
+        /// The place of the document.
         place: String,
-        /// What is wrong with it.
+        /// The problems.
         source: crate::policy::PolicyError,
     },
     /// Two policies have one name.
     #[error("{place}: there is a CPUPolicy named {name} already")]
     PolicyTwice {
-        /// Where the second one stands.
+        /// The place of the second one.
         place: String,
         /// The name.
         name: String,
     },
-    /// Two nodes have one name, and differ: dumps of two clusters, or of two days.
+    /// Two nodes have one name and differ: the dumps are of two clusters, or of two days.
     #[error(
         "{place}: there is a Node named {name} already, with other labels or taints ({first}): give one dump of one cluster"
     )]
     NodeTwice {
-        /// Where the second one stands.
+        /// The place of the second one.
         place: String,
         /// The name.
         name: String,
-        /// Where the first one stands.
+        /// The place of the first one.
         first: String,
     },
-    /// Answers of libvirt are not as they were saved.
+    /// Answers of libvirt are not in the saved format.
     #[error("{place}: not an answer of libvirt as --save-libvirt-facts writes it: {problem}")]
     LibvirtFacts {
-        /// Where they stand.
+        /// The place of the answers.
         place: String,
-        /// What is wrong with them.
+        /// The problem.
         problem: String,
     },
-    /// `--libvirt-facts` names a file with something else in it.
+    /// `--libvirt-facts` names a file with another object.
     #[error("{place}: a {kind} is no answer of libvirt; --save-libvirt-facts writes such files")]
     NoLibvirtFacts {
-        /// Where it stands.
+        /// The place of the object.
         place: String,
-        /// What stands there.
+        /// The kind of the object.
         kind: String,
     },
-    /// `--policy` names a file with something else in it.
+    /// `--policy` names a file with another object.
     #[error("{place}: a {kind} is not a CPUPolicy (apiVersion cpufit.io/v1alpha1, kind CPUPolicy)")]
     NotAPolicy {
-        /// Where it stands.
+        /// The place of the object.
         place: String,
-        /// What stands there.
+        /// The kind of the object.
         kind: String,
     },
 }
 
 impl World {
-    /// A guest with these labels as policies see it, and who asks. It is one that was read whole.
+    /// Returns the guest with these labels as policies see it, with the user of the request. It was read
+    /// whole.
     #[must_use]
     pub fn guest<'g>(
         &'g self,
@@ -120,18 +121,19 @@ impl World {
         }
     }
 
-    /// A guest of the cluster as policies see it, without a user.
+    /// Returns a guest of the cluster as policies see it, without a user.
     #[must_use]
     pub(crate) fn guest_of<'g>(&'g self, metadata: &'g Meta) -> PolicySubject<'g> {
         self.guest(&metadata.namespace, &metadata.labels, UserName::NOBODY).less(metadata.excess.as_ref())
     }
 
-    /// Reads policies from files, as `kubectl apply` would bring them into the cluster: beside those that are there, and in the place of
-    /// one of the same name.
+    /// Reads policies from files and adds them like `kubectl apply`: a policy of an existing name replaces the
+    /// old one.
     ///
     /// # Errors
     ///
-    /// An input cannot be read, holds something else than policies, or two of one name.
+    /// Returns an error if an input cannot be read, contains an object that is not a policy, or has two
+    /// policies of one name.
     pub(crate) fn apply_policies(&mut self, policies: &[DumpSource], stdin: impl Read) -> Result<(), WorldError> {
         let domain = self.cluster.domain.clone();
         let mut applied: Vec<Policy> = Vec::new();
@@ -146,11 +148,12 @@ impl World {
         Ok(())
     }
 
-    /// Reads answers of libvirt from files, besides those that are there; notes where some gave way to later ones.
+    /// Reads answers of libvirt from files and adds them to the existing ones. Returns a note for each that a
+    /// later one replaced.
     ///
     /// # Errors
     ///
-    /// An input cannot be read, or holds something else.
+    /// Returns an error if an input cannot be read or contains another object.
     pub(crate) fn add_libvirt_facts(
         &mut self,
         sources: &[DumpSource],
@@ -173,12 +176,13 @@ fn add(policies: &mut Vec<Policy>, policy: Policy, item: &Item) -> Result<(), Wo
 
 /// Reads a snapshot and policies.
 ///
-/// A `CPUPolicy` in the snapshot counts like one of `policies`, which takes the place of one of its name. Kinds that affect nothing are passed over. Objects that name no
-/// namespace are in this one; names of this domain become KubeVirt's own. What is worth knowing of the dumps comes beside the world, a line each.
+/// A `CPUPolicy` in the snapshot counts like one of `policies`, which replaces one of the same name. Kinds
+/// that affect nothing are skipped. Objects without a namespace get this one; names of `domain` become
+/// KubeVirt's own. Returns notes about the dumps with the world, a line each.
 ///
 /// # Errors
 ///
-/// An input cannot be read, or holds something malformed; the error names file, document and field.
+/// Returns an error if an input cannot be read or is malformed; it names file, document and field.
 pub fn load(
     snapshots: &[DumpSource],
     policies: &[DumpSource],
@@ -190,11 +194,11 @@ pub fn load(
     read(snapshots, policies, release, namespace, domain, stdin, None)
 }
 
-/// The same, with what nodes have and pods ask for.
+/// Reads like [`load`], and in addition the capacity of nodes and the requests of pods.
 ///
 /// # Errors
 ///
-/// As [`load`].
+/// Returns the errors of [`load`].
 pub fn load_with_room(
     snapshots: &[DumpSource],
     policies: &[DumpSource],
@@ -221,7 +225,7 @@ fn read(
     let mut world = World::default();
     world.cluster.domain = domain.clone();
     let mut objects = Vec::new();
-    // By name, the place in `objects`, and where the node stands.
+    // The index in `objects` and the place of each node, by name.
     let mut places: HashMap<String, (usize, DumpPlace)> = HashMap::new();
     let mut twice: Vec<String> = Vec::new();
     let mut facts = LibvirtFacts::default();
@@ -277,11 +281,11 @@ fn read(
     Ok((world, notes))
 }
 
-/// Reads answers of libvirt from files, besides what is known.
+/// Reads answers of libvirt from files and adds them to the known ones.
 ///
 /// # Errors
 ///
-/// An input cannot be read, or holds something else.
+/// Returns an error if an input cannot be read or contains another object.
 pub(crate) fn read_libvirt_facts(
     facts: &mut LibvirtFacts,
     sources: &[DumpSource],
@@ -312,7 +316,7 @@ fn policy(item: &Item) -> Result<Policy, WorldError> {
     read.map_err(|source| WorldError::Policy { place: item.place.to_string(), source })
 }
 
-/// One object of a dump, if guests are judged by it.
+/// Reads an object of a dump; `None` if its kind does not affect judgements.
 fn object(item: &Item) -> Result<Option<ClusterObject>, snapshot::Error> {
     ClusterObject::read(group(item), &item.kind, &item)
 }

@@ -5,7 +5,8 @@ use super::label::{self, Family};
 /// Returns the selector entries that a host-model guest takes from the labels of its source, sorted: the
 /// node's model under `model_label`, and the features that it requires. `None` if no label names the model.
 ///
-/// Mirrors `prepareNodeSelectorForHostCpuModel` and `getHostCpuModelFromMap` in `pkg/virt-controller/watch/migration/migration.go`.
+/// Mirrors `prepareNodeSelectorForHostCpuModel` and `getHostCpuModelFromMap` in
+/// `pkg/virt-controller/watch/migration/migration.go`.
 #[must_use]
 pub(crate) fn demand<'l>(
     labels: impl IntoIterator<Item = (&'l str, &'l str)>,

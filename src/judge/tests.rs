@@ -1,4 +1,5 @@
-//! Requests through the whole pipeline: what is our concern, how a malformed one is answered, who is exempt.
+//! Tests of requests through the whole pipeline: which are judged, how malformed ones are answered, which are
+//! exempt.
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -79,7 +80,7 @@ fn world(nodes: Vec<Node>, objects: Vec<ClusterObject>, enforce: Option<Impact>)
     World { cluster: cluster("1.9.0", nodes, objects), policies: policy.into_iter().collect() }
 }
 
-/// shop/db on node-a inherited what node-c and the others do not have: nothing but its CPU is the cause.
+/// Places shop/db on node-a with inherited entries that node-c and the others lack: only its CPU is the cause.
 fn stuck(nodes: Vec<Node>) -> World {
     let db = running("db", "node-a", "host-model");
     let has = launcher(&db, [feature("hle"), feature("amd-stibp")]);
@@ -141,7 +142,7 @@ mod concern {
         assert!(!warnings.is_empty(), "the edit that strands the guest passes without a word");
     }
 
-    /// virt-controller writes down which revision a VM uses: the one there is, so nothing changes for the guest.
+    /// virt-controller records which revision a VM uses: the current one, so nothing changes for the guest.
     #[rstest]
     #[case::by_virt_controller(CONTROLLER, json!("one"), false)]
     #[case::by_a_person(KUBECTL, json!("one"), true)]
@@ -191,7 +192,7 @@ mod concern {
         assert_eq!(ask(&stuck(intel()), &review(&pod)), Ok(Decision::admit()));
     }
 
-    /// An object need not name the namespace it is sent to.
+    /// An object need not name the namespace of its request.
     #[test]
     fn the_requests_namespace_counts() {
         let asked = migration("db").tweak(|vmim| vmim["metadata"]["namespace"] = Value::Null);
@@ -211,7 +212,7 @@ mod concern {
     }
 }
 
-/// The webhook that guards the right to relax gives every sender the same answer: it knows of no rights.
+/// The webhook that guards the right to relax gives every sender the same answer: it does not check rights.
 #[rstest]
 #[case::a_person(KUBECTL)]
 #[case::a_controller(CONTROLLER)]
@@ -268,7 +269,7 @@ mod malformed {
         assert!(error.contains("request.oldObject.spec.template"), "{error}");
     }
 
-    /// An old object that is not there makes an update as good as new.
+    /// An update without an old object is judged like a creation.
     #[test]
     fn without_an_old_object_an_update_is_judged() {
         let asked = update(&Value::Null, &vm("db", "EPYC-Turin"));
@@ -326,7 +327,7 @@ mod enforcement {
         assert_eq!(denied, governed, "a pool's rules reach guests that never run there, or miss those that do");
     }
 
-    /// What passes by itself, and what placement alone forbids, is never denied.
+    /// Temporary causes, and placement alone, are never denied.
     #[rstest]
     #[case::cordons(
         stuck_by(|nodes| nodes[1..].iter_mut().for_each(cordon)),
@@ -441,7 +442,7 @@ mod reported {
         answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer")
     }
 
-    /// The launcher pod of a guest, as a target of its migration.
+    /// Builds the launcher pod of a guest, as a target of its migration.
     fn target(guest: &str, keys: &[String]) -> Value {
         let selector: serde_json::Map<String, Value> = keys.iter().map(|key| (key.clone(), json!("true"))).collect();
         json!({
@@ -480,7 +481,7 @@ mod reported {
 
     #[test]
     fn a_guest_that_its_own_node_would_not_take_again_is_reported() {
-        // node-a lacks amd-stibp, which the running launcher asks for.
+        // node-a lacks amd-stibp, which the running launcher selects.
         let pod = by(review(&target("db", &[feature("avx")])), CONTROLLER);
         let reports = answered(&stuck(intel()), &pod).reports;
         assert!(reports.iter().any(|r| r.reason == Reason::OwnNode), "one kubelet restart from death: {reports:#?}");

@@ -1,4 +1,4 @@
-//! Every command that is shown can be pasted, and is one for what exists.
+//! Every command that is shown can be pasted, and applies to existing objects.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use crate::fit::syntax;
 use crate::testing::at_least;
 use crate::testing::situation::NAMESPACE;
 
-/// The words of a command as a POSIX shell reads them; a comment behind it ends it. `None` where a quote is not closed.
+/// Splits a command into words as a POSIX shell does; a comment after it ends it. `None` for an open quote.
 fn split(line: &str) -> Option<Vec<String>> {
     let (mut out, mut word, mut is_word) = (Vec::new(), String::new(), false);
     let mut chars = line.chars();
@@ -46,7 +46,7 @@ fn split(line: &str) -> Option<Vec<String>> {
     Some(out)
 }
 
-/// One shell reads all lines, with functions in the place of kubectl and virtctl that print their words.
+/// Checks that a shell reads all lines, with functions instead of kubectl and virtctl that print their words.
 pub(super) fn assert_shell_reads(lines: &BTreeSet<String>) {
     assert!(lines.len() >= at_least(100), "{} commands are too few to trust them", lines.len());
     let mut script = String::from(
@@ -73,7 +73,7 @@ pub(super) fn assert_shell_reads(lines: &BTreeSet<String>) {
     assert_eq!(read, meant, "what is pasted is another command than the one that was meant");
 }
 
-/// The rules that the commands of an answer break.
+/// Returns the rules that the commands of an answer break.
 pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
     let mut out = Vec::new();
     for remedy in answered.row["remedies"].as_array().into_iter().flatten() {
@@ -106,7 +106,7 @@ fn of_line(line: &str, answered: &Answered, seen: &Seen, is_undo: bool) -> Optio
             annotations.is_some_and(|annotations| {
                 is_change(change)
                     && change.starts_with(label::SKIP_NODE)
-                    // kubectl refuses to set another value, and to take off what is not there.
+                    // kubectl refuses to set another value, and to remove a missing one.
                     && (is_undo || is_set(annotations) == change.ends_with('-'))
             })
         }
@@ -163,7 +163,7 @@ fn is_cordoned(seen: &Seen, node: &str) -> Option<bool> {
     Some(node["spec"]["unschedulable"] == true || tainted)
 }
 
-/// `key=value` or `key-`, each valid.
+/// Whether a change is `key=value` or `key-`, each valid.
 fn is_change(change: &str) -> bool {
     match (change.split_once('='), change.strip_suffix('-')) {
         (Some((key, value)), _) => syntax::qualified(key).is_ok() && syntax::label_value(value).is_ok(),
@@ -172,7 +172,7 @@ fn is_change(change: &str) -> bool {
     }
 }
 
-/// Whether kubectl would change something of these labels, and would not refuse to overwrite one.
+/// Whether kubectl would change these labels, and would not refuse to overwrite one.
 fn changes_label(labels: &Value, change: &str) -> bool {
     is_change(change)
         && match change.split_once('=') {
@@ -181,7 +181,7 @@ fn changes_label(labels: &Value, change: &str) -> bool {
         }
 }
 
-/// The object of a kind as kubectl's arguments name it: of the dump, or the one that was asked about.
+/// Returns the object that kubectl's arguments name: from the dump, or the one that was judged.
 fn template_of<'v>(answered: &'v Answered, seen: &'v Seen, kind: &str, name: &str) -> Option<&'v Value> {
     let kind = match kind {
         "vm" => "VirtualMachine",
@@ -192,7 +192,7 @@ fn template_of<'v>(answered: &'v Answered, seen: &'v Seen, kind: &str, name: &st
     if is_asked(answered, kind, name) { Some(&answered.object) } else { seen.situation.find(kind, name) }
 }
 
-/// Whether each operation of a JSON patch finds what it is for: what it tests is so, and what it changes is there.
+/// Whether each operation of a JSON patch applies: its tests hold, and its target exists.
 fn is_json_patch(answered: &Answered, seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {
     let (Some(object), Ok(Value::Array(operations))) =
         (template_of(answered, seen, kind, name), serde_json::from_str(patch))
@@ -211,7 +211,7 @@ fn is_json_patch(answered: &Answered, seen: &Seen, kind: &str, name: &str, patch
     !operations.is_empty() && operations.iter().all(finds)
 }
 
-/// Whether a patch takes something out of the list of obsolete models, or puts a list in the place of the built-in one.
+/// Whether a patch removes a model from the list of obsolete models, or replaces the built-in list.
 fn changes_list(kubevirt: &Value, patch: &str) -> bool {
     let Ok(patch) = serde_json::from_str::<Value>(patch) else { return false };
     let (list, edits) =

@@ -1,8 +1,8 @@
-//! What people read is true: every sentence of every channel, over thousands of random situations, held against the raw
-//! objects by rules of the tests' own.
+//! The texts are true: every sentence of every channel, over thousands of random situations, is compared with the raw
+//! objects by independent rules.
 //!
-//! [`seen`] asks for all that can be asked of a situation, [`faults`] walks the rules. A fault is reported with the smallest
-//! situation that shows it. Where all situations are tried, whatever can be said must have been said once: [`variants`].
+//! [`seen`] collects all answers about a situation, [`faults`] applies the rules. A fault is reported with the smallest
+//! situation that shows it. If all situations are tried, every possible text must occur once: [`variants`].
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -25,21 +25,21 @@ use crate::testing::situation::Situation;
 use crate::testing::thorough::one_in;
 use seen::Seen;
 
-/// The number of situations with which each sentence that can be printed is printed at least once.
+/// Number of situations in which each sentence that can be printed is printed at least once.
 const ENOUGH: u64 = 2_000;
 
-/// How many situations are tried; `SITUATIONS` in the environment names another number.
+/// Returns the number of situations to try; `SITUATIONS` in the environment overrides it.
 fn situations() -> u64 {
     let named = std::env::var("SITUATIONS").ok().and_then(|text| text.parse().ok());
     named.unwrap_or(ENOUGH / one_in() as u64)
 }
 
-/// What is wrong with something that was said.
+/// A fault of a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fault {
-    /// Which rule is broken.
+    /// The broken rule.
     rule: &'static str,
-    /// Where and how.
+    /// The place and the details.
     what: String,
 }
 
@@ -49,7 +49,7 @@ impl Fault {
     }
 }
 
-/// All rules, over all that was seen of a situation.
+/// Applies all rules to all answers about a situation.
 fn faults(seen: &Seen) -> Vec<Fault> {
     let mut out = Vec::new();
     let refused =
@@ -70,7 +70,7 @@ fn faults(seen: &Seen) -> Vec<Fault> {
     out
 }
 
-/// Walks the situations, on all processors.
+/// Tries the situations, on several processors.
 fn walk(each: impl Fn(u64, &Situation, &Seen) + Sync) {
     let (next, count) = (AtomicU64::new(0), situations());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4);
@@ -90,7 +90,7 @@ fn walk(each: impl Fn(u64, &Situation, &Seen) + Sync) {
     });
 }
 
-/// The smallest situation that shows a fault of this rule, as far as leaving objects out one at a time finds it.
+/// Returns the smallest situation that shows a fault of this rule, found by removing objects one at a time.
 fn smallest(situation: &Situation, rule: &str) -> (Situation, String) {
     let shows = |situation: &Situation| {
         faults(&Seen::of(situation)).into_iter().find(|fault| fault.rule == rule).map(|fault| fault.what)

@@ -1,4 +1,4 @@
-//! Whatever a line names is there: each word is one of this crate's sentences, or one of the objects'.
+//! Every name in a line exists: each word is from this crate's sentences or from the objects.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,8 @@ use super::text::VERBS;
 use super::vocabulary::words;
 use crate::testing::situation::NAMES;
 
-/// The words of this crate's sentences: those of its string literals, tests and the facts of CPU models left out.
+/// Returns the words of this crate's sentences: those of its string literals, without tests and the facts of CPU
+/// models.
 fn vocabulary() -> &'static BTreeSet<String> {
     static WORDS: OnceLock<BTreeSet<String>> = OnceLock::new();
     WORDS.get_or_init(|| {
@@ -39,7 +40,7 @@ fn read(path: &Path, out: &mut BTreeSet<String>) {
                 out.extend(word.split(['/', '.']).chain([word]).map(str::to_owned));
             }
         }
-        // A literal that goes on in the next line.
+        // The literal continues in the next line.
         if !line.contains('"') || line.trim_end().ends_with('\\') || goes_on {
             out.extend(words(line).map(str::to_owned));
         }
@@ -47,7 +48,7 @@ fn read(path: &Path, out: &mut BTreeSet<String>) {
     }
 }
 
-/// One that counts something of a situation.
+/// Whether a word is a count of objects in a situation.
 fn is_small_number(word: &str) -> bool {
     is_number(word) && word.len() < 4
 }
@@ -56,7 +57,7 @@ fn is_number(word: &str) -> bool {
     word.chars().all(|c| c.is_ascii_digit() || c == '/' || c == '.')
 }
 
-/// The rules that a line breaks.
+/// Returns the rules that a line breaks.
 pub(super) fn faults(said: &Said, seen: &Seen) -> Vec<&'static str> {
     let mut out = Vec::new();
     let is_known = |word: &str| {

@@ -1,5 +1,5 @@
-//! An update that makes nothing worse is never denied, whatever kind of object it changes: held against what is answered to the
-//! old and the new object where a user creates them.
+//! An update that makes nothing worse is never denied, regardless of the kind of object: it is compared with the
+//! answers to the creation of the old and the new object by a user.
 
 use serde_json::{Value, json};
 
@@ -18,10 +18,10 @@ use crate::testing::situation::{Situation, object};
 use crate::testing::thorough::one_in;
 use crate::world::World;
 
-/// How many situations are tried.
+/// Number of situations tried.
 const SITUATIONS: u64 = 400;
 
-/// What is made of an object's template, and of the object.
+/// Returns edits of an object's template, and of the object.
 fn edits(old: &Value) -> Vec<Value> {
     let template: &[&str] = match old["kind"].as_str() {
         Some("VirtualMachinePool") => &["spec", "virtualMachineTemplate", "spec", "template"],
@@ -42,7 +42,7 @@ fn edits(old: &Value) -> Vec<Value> {
         edited(&|template| template["spec"]["nodeSelector"] = Value::Null),
         edited(&|template| template["spec"]["terminationGracePeriodSeconds"] = json!(5)),
     ];
-    // KubeVirt refuses a VM that states what its instancetype states.
+    // KubeVirt refuses a VM that sets a field that its instancetype sets.
     if !old.to_string().contains("\"instancetype\"") {
         for model in ["host-model", "host-passthrough", "EPYC-Turin", "Skylake-Server-noTSX-IBRS", "Denverton"] {
             out.push(edited(&|template| template["spec"]["domain"]["cpu"]["model"] = json!(model)));
@@ -53,7 +53,7 @@ fn edits(old: &Value) -> Vec<Value> {
     out
 }
 
-/// What is answered to a person who creates it.
+/// Returns the answer to a person who creates it.
 fn created(world: &World, json: &Value) -> Option<Evaluation<'static>> {
     let manifest = match object(json)? {
         ClusterObject::VirtualMachine(vm) => Manifest::VirtualMachine(vm),
@@ -72,7 +72,7 @@ fn updated(world: &World, old: &Value, new: &Value) -> Decision {
     review::answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer").decision
 }
 
-/// By impact, by whether it passes by itself, and by the model that a policy asks for.
+/// Whether the new object is worse: by impact, by a structural cause, and by the model that a policy requires.
 fn is_worse(old: &Evaluation<'_>, new: &Evaluation<'_>) -> bool {
     let grade = |case: &Evaluation<'_>| match case.verdict.assessment.outcome.impact() {
         None => 0,
@@ -99,7 +99,7 @@ fn an_update_that_makes_nothing_worse_is_never_denied() {
                 let Some(is) = created(&world, &new) else { continue };
                 let decision = updated(&world, old, &new);
                 let is_denied = matches!(decision, Decision::Deny { .. });
-                // Under a policy that denied nothing of it before, a guest is new.
+                // If the policy denied nothing of it before, the guest is new.
                 let is_new = !was.ruling.denies();
                 assert!(
                     !is_denied || is.ruling.denies() && (is_new || is_worse(&was, &is)),

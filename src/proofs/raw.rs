@@ -1,4 +1,5 @@
-//! The oracle: which nodes take a pod, read from the raw objects by plain code that shares nothing with the judgement.
+//! The oracle: computes the nodes that take a pod from the raw objects, with simple code that shares nothing with the
+//! judgement.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +10,11 @@ use crate::fit::placement::{Expression, NameRule, Placement, Term};
 
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// A node as the dump holds it.
+/// A node as in the dump.
 #[derive(Clone, Copy)]
 pub(super) struct RawNode<'s>(&'s Value);
 
-/// What a pod asks for: the selector and affinity that are judged, and the tolerations that KubeVirt renders.
+/// The demand of a pod: the judged node selector and affinity, and the tolerations that KubeVirt sets.
 pub(super) struct Demand<'d> {
     pub(super) selector: BTreeMap<&'d str, &'d str>,
     terms: Option<Vec<&'d Term>>,
@@ -48,7 +49,7 @@ impl<'d> Demand<'d> {
     }
 }
 
-/// All nodes of the dump.
+/// Returns all nodes of the dump.
 pub(super) fn nodes(seen: &Seen) -> Vec<RawNode<'_>> {
     seen.situation.nodes.iter().map(RawNode).collect()
 }
@@ -62,7 +63,7 @@ impl<'s> RawNode<'s> {
         self.0["metadata"]["labels"][key].as_str()
     }
 
-    /// The models that its labels name as its own.
+    /// Returns the host models in its labels.
     pub(super) fn host_models(self) -> Vec<&'s str> {
         let labels = self.0["metadata"]["labels"].as_object();
         let keys = labels.into_iter().flatten().map(|(key, _)| key.as_str());
@@ -83,7 +84,7 @@ impl<'s> RawNode<'s> {
         self.0["spec"]["unschedulable"] == true || self.taints().any(is_of_cordon)
     }
 
-    /// The entries that it does not meet.
+    /// Returns the entries that it does not match.
     pub(super) fn missing(self, demand: &Demand<'_>) -> BTreeMap<String, String> {
         let unmet = demand.selector.iter().filter(|(key, value)| self.label(key) != Some(**value));
         unmet.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -123,13 +124,13 @@ impl<'s> RawNode<'s> {
         }
     }
 
-    /// Whether a taint or the cordon keeps the pod off; of a cordon nothing where it is thought away.
+    /// Whether a taint or the cordon excludes the pod; the cordon counts only if `cordon_counts`.
     pub(super) fn keeps_off(self, demand: &Demand<'_>, cordon_counts: bool) -> bool {
         let mut others = self.taints().filter(|taint| taint["key"] != UNSCHEDULABLE);
         others.any(|taint| demand.is_kept_off_by(taint)) || cordon_counts && self.is_kept_off_by_cordon(demand)
     }
 
-    /// Whether the cordon, or its taint, keeps the pod off.
+    /// Whether the cordon, or its taint, excludes the pod.
     pub(super) fn is_kept_off_by_cordon(self, demand: &Demand<'_>) -> bool {
         let mut taints = self.taints().filter(|taint| taint["key"] == UNSCHEDULABLE);
         taints.any(|taint| demand.is_kept_off_by(taint))
@@ -140,7 +141,7 @@ impl<'s> RawNode<'s> {
         self.missing(demand).is_empty() && self.meets_affinity(demand) && !self.keeps_off(demand, true)
     }
 
-    /// Whether it is of the architecture that is asked for.
+    /// Whether it has the required architecture.
     pub(super) fn is_neighbour(self, demand: &Demand<'_>) -> bool {
         let wanted = demand.selector.get("kubernetes.io/arch");
         wanted.is_none_or(|wanted| self.label("kubernetes.io/arch").is_none_or(|arch| arch == *wanted))

@@ -1,4 +1,4 @@
-//! Verdicts, findings and reasons, held against the oracle.
+//! Verdicts, findings and reasons, compared with the oracle.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ use crate::judge::Evaluation;
 
 const FEATURE: &str = "cpu-feature.node.kubevirt.io/";
 
-/// What is false in the case of an answer.
+/// Returns the false statements in an answer.
 pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
     let Some(case) = &answered.case else { return Vec::new() };
     let Some(predicted) = case.judged.predicted.as_ref().filter(|_| case.judged.not_judged.is_none()) else {
@@ -69,7 +69,7 @@ impl Judged<'_> {
         self.all.iter().copied().filter(move |node| Some(node.name()) != source && node.is_neighbour(&self.demand))
     }
 
-    /// The nodes that fit, the verdict, and the nearest.
+    /// Compares the nodes that fit, the verdict, and the nearest nodes.
     fn numbers(&self) -> Vec<(&'static str, String)> {
         let mut out = Vec::new();
         let verdict = &self.case.verdict;
@@ -151,7 +151,7 @@ impl Judged<'_> {
         }
     }
 
-    /// Whether no node of its architecture is left beside the one that it runs on or may start on.
+    /// Whether no node of its architecture is left except the one that it runs on or may start on.
     fn has_no_node(&self, none: NoNode) -> bool {
         let others = self.others().count();
         let home = match self.source() {
@@ -163,14 +163,14 @@ impl Judged<'_> {
         others == starts && none.is_alone == (home == 1) && none.has_others == (known < self.all.len())
     }
 
-    /// Whether it is this that keeps a guest off all nodes.
+    /// Whether this reason excludes the guest from all nodes.
     fn is_kept_off(&self, found: &NoStartNode) -> bool {
         let lacks = self.others().any(|node| !node.missing(&self.demand).is_empty());
         let fails =
             self.others().any(|node| node.missing(&self.demand).is_empty() && !node.meets_affinity(&self.demand));
         let is_nowhere = |key: &str, value: &str| self.all.iter().all(|node| node.label(key) != Some(value));
         let by = match found.by {
-            // Cordon, taint and virt-handler may pass.
+            // Cordons, taints and virt-handler states may be temporary.
             KeptOff::AsThingsStand => self.others().any(|node| {
                 let lacks = node.missing(&self.demand);
                 lacks.keys().all(|key| key == label::SCHEDULABLE) && node.meets_affinity(&self.demand)
@@ -178,7 +178,7 @@ impl Judged<'_> {
             KeptOff::Selector => lacks && !fails,
             KeptOff::Affinity => fails && !lacks,
             KeptOff::Both => lacks && fails,
-            // What libvirt would say is held by a table of its own.
+            // Libvirt's answers are tested by a separate table.
             KeptOff::Libvirt => false,
         };
         let is_only = self.others().next().is_none();
@@ -188,8 +188,8 @@ impl Judged<'_> {
             && (is_only || !found.nowhere.is_empty() || by)
     }
 
-    /// Whether a node's labels say that its CPU is another one than the guest's: they name a host model, and that is another than that
-    /// of the guest's own node, or it lacks a part of it in all labels that the labeller writes.
+    /// Whether a node's labels name another CPU than the guest's: their host model differs from that of the guest's own
+    /// node, or the node lacks a part of it in all labels that the labeller writes.
     fn is_other_hardware(&self, name: &str) -> bool {
         let Some((node, source)) = self.find(name).zip(self.source().and_then(|name| self.find(name))) else {
             return false;
@@ -225,7 +225,7 @@ impl Judged<'_> {
             && (its != own || lacks.any(|key| !is_written(key)))
     }
 
-    /// Each cordoned node once, each for its reason.
+    /// Whether each cordoned node is named once, with its reason.
     fn holds_of_cordons(&self, found: &Cordoned) -> bool {
         let Cordoned { source, more, tolerated, other_architecture } = found;
         let named = [more, tolerated, other_architecture].into_iter().flatten().chain(source);
@@ -238,7 +238,7 @@ impl Judged<'_> {
         let all = |names: &[String], is: &dyn Fn(RawNode<'_>) -> bool| {
             names.iter().all(|name| self.find(name).is_some_and(is))
         };
-        // Only the cordon.
+        // The cordon alone.
         let cordon_keeps_off = |node: RawNode<'_>| node.is_kept_off_by_cordon(&self.demand);
         let fits_but_for_it = |node: RawNode<'_>| {
             node.missing(&self.demand).is_empty()
@@ -268,7 +268,7 @@ impl Judged<'_> {
                 let starts = self.all.iter().filter(|node| node.takes(&demand));
                 match why {
                     NoRestart::StartsNowhere => starts.count() == 0,
-                    // What follows from the start node only takes nodes away: there are at least this many others.
+                    // The dependence on the start node only removes nodes: there are at least this many others.
                     NoRestart::NoMore { most } => *most < starts.count().max(1),
                     NoRestart::LibvirtRefuses { .. } => subject.asked.is_some(),
                 }
@@ -289,8 +289,8 @@ impl Judged<'_> {
             WhyNot::Model(NoModel::HasIt { model }) => {
                 subject.restart.as_ref().is_some_and(|start| start.mode == CpuMode::Named(model.clone()))
             }
-            // Which models are current is a table's to say, which has tests of its own.
-            // What libvirt would say is held by a table of its own.
+            // The current models come from a table with its own tests. Libvirt's answers are tested by a separate
+            // table.
             WhyNot::Model(
                 NoModel::NoneShared { .. }
                 | NoModel::NotUsable(_)

@@ -1,4 +1,4 @@
-//! All that is said about a situation, by channel.
+//! All answers about a situation, by channel.
 
 use std::collections::BTreeSet;
 
@@ -24,10 +24,10 @@ use crate::review::{self, ReviewContext};
 use crate::testing::situation::{NAMESPACE, Situation, object};
 use crate::world::World;
 
-/// By which channel something is said.
+/// The channel of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Channel {
-    /// A warning of a review's response.
+    /// A warning in a review's response.
     Warning,
     /// The first line of a denial.
     Denial,
@@ -41,7 +41,7 @@ pub(super) enum Channel {
     Annotation,
     /// A cell of a table.
     Cell,
-    /// Any other line on a page.
+    /// Any other line of a page.
     Line,
     /// A sentence in JSON.
     Json,
@@ -49,26 +49,26 @@ pub(super) enum Channel {
     Condition,
 }
 
-/// One line.
+/// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) channel: Channel,
     pub(super) line: String,
 }
 
-/// The answer to one question.
+/// An answer to a query.
 pub(super) struct Answered {
-    /// What was asked.
+    /// The query.
     pub(super) asked: String,
-    /// The object that was asked about, where it is not one of the dump.
+    /// The object of the query, if it is not in the dump.
     pub(super) object: Value,
     pub(super) said: Vec<Said>,
-    /// The same as `-o json` prints it, where a guest was judged.
+    /// The answer as `-o json` prints it, if a guest was judged.
     pub(super) row: Value,
     pub(super) case: Option<Evaluation<'static>>,
 }
 
-/// A situation and all that is said about it.
+/// A situation and all answers about it.
 pub(super) struct Seen {
     pub(super) situation: Situation,
     pub(super) answered: Vec<Answered>,
@@ -88,13 +88,13 @@ impl Seen {
         Self { situation: situation.clone(), answered, words }
     }
 
-    /// What of all that can be said was said.
+    /// Returns the possible texts that occurred.
     pub(super) fn variants(&self) -> BTreeSet<String> {
         let verdicts = self.answered.iter().filter_map(|answered| answered.case.as_ref()).map(|case| &case.verdict);
         verdicts.flat_map(variants::of).collect()
     }
 
-    /// All command lines that are shown.
+    /// Returns all command lines that are shown.
     pub(super) fn commands(&self) -> BTreeSet<String> {
         self.answered.iter().flat_map(Answered::commands).collect()
     }
@@ -123,7 +123,7 @@ impl Answered {
         }
     }
 
-    /// A page: the cells of its tables, and its lines without what leads them.
+    /// Adds a page: the cells of its tables, and its lines without their prefixes.
     fn page(&mut self, page: &Page) {
         for line in page.as_str().lines().filter(|line| !line.is_empty()) {
             let (command, remark) = line.split_once("      # ").unwrap_or((line, ""));
@@ -138,7 +138,7 @@ impl Answered {
         }
     }
 
-    /// What `explain` says of a case, as a table and as JSON.
+    /// Adds the output of `explain` about an evaluation, as a table and as JSON.
     fn explained(&mut self, world: &World, case: Evaluation<'static>) {
         let (survey, mut page) = (Survey::of(world), Page::default());
         cli::explain::print(&case, &survey, false, &[], &mut page);
@@ -163,7 +163,7 @@ impl Answered {
         self.case = Some(case);
     }
 
-    /// All command lines of the JSON, remarks left out.
+    /// Returns all command lines of the JSON, without remarks.
     pub(super) fn commands(&self) -> Vec<String> {
         let mut out = Vec::new();
         for remedy in self.row["remedies"].as_array().into_iter().flatten() {
@@ -173,7 +173,7 @@ impl Answered {
         out.into_iter().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 
-    /// What is said twice, in two ways.
+    /// Returns contradictions in the answer.
     pub(super) fn contradictions(&self) -> Vec<Fault> {
         let ids = |list: &str| -> Vec<&str> {
             self.row[list].as_array().into_iter().flatten().filter_map(|item| item["id"].as_str()).collect()
@@ -197,7 +197,7 @@ impl Answered {
     }
 }
 
-/// What `explain` says of an object of the dump.
+/// Returns the answer of `explain` about an object of the dump.
 fn explained(world: &World, object: &Value) -> Option<Answered> {
     let name = object["metadata"]["name"].as_str()?.to_owned();
     let kind = match object["kind"].as_str()? {
@@ -210,13 +210,13 @@ fn explained(world: &World, object: &Value) -> Option<Answered> {
         _ => return None,
     };
     let mut answered = Answered::new(format!("explain {} {name}", object["kind"]));
-    // A VM whose guest runs is explained as that is, and then its next start.
+    // A VM with a running guest is explained by that guest, and then by its next start.
     let next = cli::explain::next_start(world, kind, NAMESPACE, &name);
     answered.explained(world, next.or_else(|| cli::explain::case_of(world, kind, NAMESPACE, &name))?);
     Some(answered)
 }
 
-/// What the webhook answers to a review, in both stages.
+/// Returns the webhook's answers to a review, in both stages.
 fn reviewed(world: &World, review: &Value) -> Vec<Answered> {
     let text = review.to_string();
     let request = decode(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {review:#}"));
@@ -257,7 +257,7 @@ fn is_guest(kind: &str) -> bool {
 }
 
 impl Answered {
-    /// The object judged as `check` and `explain -f` judge it.
+    /// Judges the object as `check` and `explain -f` do.
     fn judged_anew(&mut self, world: &World, json: &Value) {
         use crate::kubevirt::cluster::ClusterObject;
         let manifest = match object(json) {

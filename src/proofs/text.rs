@@ -1,9 +1,11 @@
-//! Rules that a line must keep whatever it says: nothing empty, numbers that agree with their nouns, limits of the channel.
+//! Rules for every line, regardless of its content: nothing empty, numbers that agree with their nouns, limits of the
+//! channel.
 
 use super::seen::{Channel, Said};
 use crate::admission::response::WARNING_CHARS;
 
-/// What stands in no line. A blank in a cell that is cut by blanks is shown as an escape: what stands there is a name, or `-`.
+/// Text that no line may contain. A blank in a cell that is split at blanks is shown as an escape: the cell must be a
+/// name, or `-`.
 const FAULTY: [&str; 27] = [
     "?.",
     "?,",
@@ -33,9 +35,9 @@ const FAULTY: [&str; 27] = [
     ";.",
     ":;",
 ];
-/// What no sentence, clause or bracket ends with.
+/// Words with which no sentence, clause or bracket ends.
 const OPEN: [&str; 11] = ["lacks", "lack", "the", "of", "with", "than", "and", "or", "are", "by", "no"];
-/// Nouns that are counted, in one and in many.
+/// Counted nouns, singular and plural.
 const NOUNS: [(&str, &str); 8] = [
     ("node", "nodes"),
     ("guest", "guests"),
@@ -46,7 +48,7 @@ const NOUNS: [(&str, &str); 8] = [
     ("problem", "problems"),
     ("minute", "minutes"),
 ];
-/// Verbs that follow a counted noun or names, of one and of many.
+/// Verbs after a counted noun or names, singular and plural.
 pub(super) const VERBS: [(&str, &str); 10] = [
     ("is", "are"),
     ("fits", "fit"),
@@ -60,7 +62,7 @@ pub(super) const VERBS: [(&str, &str); 10] = [
     ("has", "have"),
 ];
 
-/// The rules that a line breaks.
+/// Returns the rules that a line breaks.
 pub(super) fn faults(said: &Said) -> Vec<&'static str> {
     let Said { channel, line } = said;
     let mut out = Vec::new();
@@ -100,13 +102,13 @@ pub(super) fn faults(said: &Said) -> Vec<&'static str> {
     out
 }
 
-/// What follows `libvirt` where it was not asked: what it may do, what it alone knows, and the commands that ask it.
+/// Text after `libvirt` if it was not asked: what it may do, what only it decides, and the commands that ask it.
 const UNASKED: [&str; 6] =
     [" may ", " there may ", " alone, which checks again", " decides", " has the last word", " checks next to nothing"];
-/// What follows it where a guest's status holds its words, of a migration that failed.
+/// Text after `libvirt` if a guest's status holds its message about a failed migration.
 const REFUSED: [&str; 3] = [" refused", ", whatever the labels say: ", " (no node has a label for that): "];
 
-/// Whether a line speaks of an answer of libvirt. `refused`: its words at a failed migration are known.
+/// Whether a line claims an answer of libvirt. `refused`: its message about a failed migration is known.
 pub(super) fn speaks_for_libvirt(line: &str, refused: bool) -> bool {
     let lower = line.to_lowercase();
     let is_asked_for = |at: usize| lower[..at].ends_with("--ask-");
@@ -118,7 +120,7 @@ pub(super) fn speaks_for_libvirt(line: &str, refused: bool) -> bool {
     })
 }
 
-/// Without what stands in quotes: patches are JSON, not prose. An apostrophe is not one.
+/// Removes quoted text: patches are JSON, not prose. An apostrophe is not a quote.
 fn without_quotes(line: &str) -> String {
     let (mut out, mut rest) = (String::new(), line);
     while let Some(at) = rest.find(" '") {
@@ -160,7 +162,7 @@ fn is_balanced(prose: &str) -> bool {
     open.is_empty()
 }
 
-/// Each number with the word behind it; adjectives are passed over.
+/// Returns each number with the noun after it; adjectives are skipped.
 fn numbers<'w>(words: &'w [&'w str]) -> impl Iterator<Item = (usize, &'w str)> {
     let adjective = |word: &&str| ["other", "running", "CPU", "more", "stale", "selected"].contains(word);
     (0..words.len()).filter_map(move |at| {
@@ -174,21 +176,21 @@ fn disagrees(count: usize, word: &str) -> bool {
     NOUNS.iter().any(|(one, many)| word == if count == 1 { *many } else { *one })
 }
 
-/// `1 node is`, `2 nodes are`, `2 are arm64`.
+/// Whether verbs agree with numbers: `1 node is`, `2 nodes are`, `2 are arm64`.
 fn verbs_agree(words: &[&str]) -> bool {
     (0..words.len()).all(|at| {
         let Ok(count) = words[at].parse::<usize>() else { return true };
         let Some(next) = words.get(at + 1) else { return true };
         let is_noun = NOUNS.iter().any(|(one, many)| next == one || next == many);
         let verb = if is_noun { words.get(at + 2) } else { Some(next) };
-        // "3 of 4 nodes are": the verb goes with the part, which stands before. "rack > 3 is": with the condition.
+        // In "3 of 4 nodes are", the verb agrees with the part, which precedes. In "rack > 3 is", with the condition.
         let is_whole = at > 0 && ["of", ">", "<"].contains(&words[at - 1]);
         let wrong = |verb: &&str| VERBS.iter().any(|(one, many)| verb == if count == 1 { many } else { one });
         is_whole || !verb.is_some_and(wrong)
     })
 }
 
-/// `2 of 1`, `3 to 2`.
+/// Whether a part exceeds its whole, or a range is reversed: `2 of 1`, `3 to 2`.
 fn exceeds(words: &[&str]) -> bool {
     let number = |at: usize| words.get(at)?.trim_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().ok();
     let pairs = (0..words.len()).filter(|at| matches!(words.get(at + 1), Some(&("of" | "to"))));

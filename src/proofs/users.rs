@@ -1,5 +1,5 @@
-//! Situations that users have, written by hand: the sentences of each that are worth their time, as the verbs print them; and those
-//! that were false, or of no use.
+//! Hand-written situations of users: the important sentences about each, as the verbs print them; and sentences that
+//! were false or useless.
 
 use clap::Parser as _;
 use rstest::rstest;
@@ -21,7 +21,7 @@ use crate::testing::situation::object;
 use crate::testing::{NEVER, Tweak};
 use crate::world::World;
 
-/// A world, and its VMs.
+/// A world with its VMs.
 struct Given {
     world: World,
     vms: Vec<Value>,
@@ -34,7 +34,7 @@ impl Given {
         Self { world: World { cluster, policies: Vec::new() }, vms: vms.to_vec() }
     }
 
-    /// All that `explain`, `check` and `audit` print.
+    /// Returns the output of `explain`, `check` and `audit`.
     fn pages(&self) -> String {
         let namespace = cli::Namespace { name: "shop".to_owned(), is_asked: true };
         let verb = |line: &[&str]| Args::try_parse_from(["cpufit"].iter().chain(line)).expect("a command line").verb;
@@ -55,12 +55,12 @@ impl Given {
     }
 }
 
-/// A VM with this specification.
+/// Returns a VM with this specification.
 fn with(spec: Value) -> Value {
     vm("web", "").tweak(|vm| vm["spec"]["template"]["spec"] = spec)
 }
 
-/// A VM that runs with host-model on a node, whose launcher asks for these keys.
+/// Returns a VM that runs with host-model on a node, with a launcher that requires these keys.
 fn runs(on: &str, keys: &[String]) -> (Value, [ClusterObject; 2]) {
     let guest = running("web", on, "host-model");
     (vm("web", "host-model"), [launcher(&guest, keys.to_vec()), vmi(guest)])
@@ -82,7 +82,7 @@ fn three() -> Vec<Node> {
     ["n1", "n2", "n3"].map(rome).to_vec()
 }
 
-/// A node with a label of its own.
+/// Returns a node with an additional label.
 fn labelled(name: &str, key: &str, value: &str) -> Node {
     rome(name).tweak(|node| set(node, key, value))
 }
@@ -100,7 +100,7 @@ fn required(key: &str, operator: &str, values: &[&str]) -> Value {
         {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}})
 }
 
-/// A guest that KubeVirt refuses to migrate.
+/// Returns a guest that KubeVirt refuses to migrate.
 fn refused() -> Given {
     let guest = running("web", "n1", "host-model").tweak(|guest| {
         guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False",
@@ -125,7 +125,7 @@ fn frozen(value: &str) -> Given {
     of(inherited("n1"), nodes)
 }
 
-/// What a policy drops of them was inherited all the same.
+/// Entries that a policy drops count as inherited too.
 #[test]
 fn explain_and_audit_count_the_same_entries() {
     let mut given = of(runs("n1", &[feature("avx2"), feature("gone"), vendor("AMD")]), three());
@@ -284,7 +284,7 @@ fn what_is_said_is_worth_reading(#[case] given: Given, #[case] says: &[&str], #[
     for words in never {
         assert!(!pages.contains(words), "says {words:?}:\n{pages}");
     }
-    // At the next start nothing is said again.
+    // The finding is not repeated for the next start.
     for explained in pages.split("\n\n").filter(|text| text.contains("UNKNOWN") || text.contains("STUCK")) {
         let own_node = explained.lines().filter(|line| line.starts_with("Its own node")).count();
         assert!(own_node <= 1, "{explained}");

@@ -1,5 +1,5 @@
-//! Names for all that can be said: checks, findings, remedies, reasons. A new one is named here, or this does not compile; and
-//! one that no situation brings about fails the test.
+//! Names of all possible texts: checks, findings, remedies, reasons. A new one must be named here, or this does not
+//! compile; one that no situation produces fails the test.
 
 use crate::fit::check::{self, Check, Detail, NoTarget, WithheldModel};
 use crate::fit::remedy::{self, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
@@ -17,9 +17,9 @@ macro_rules! named {
 named! { detail, DETAILS, Detail,
     Detail::Unknown(Unknown::NoNodes) => "unknown: no nodes",
     Detail::Unknown(Unknown::NoLabels) => "unknown: no labels",
-    // Too large to read, or no time: tests/cost, src/bounds and the promises have their own.
+    // Too large to read, or no time: tested by tests/cost, src/bounds and the promises.
     Detail::Unknown(Unknown::UnreadNode { .. } | Unknown::NotInTime | Unknown::NotJudged(_)) => "",
-    // No situation here asks libvirt: `fit::libvirt` has its own.
+    // No situation here asks libvirt: `fit::libvirt` has its own tests.
     Detail::LibvirtRefuses(_) | Detail::FailsAtStart(_) | Detail::NoTarget(NoTarget::LibvirtRefuses(_)) => "",
     Detail::Noted(_) => "noted",
     Detail::NoStartNode(_) => "no start node",
@@ -91,7 +91,7 @@ named! { why_not, REASONS, WhyNot,
     WhyNot::Drop(NoDrop::NotEnough { .. }) => "drop: not enough",
 }
 
-/// All that can be said.
+/// Returns the names of all possible texts.
 pub(super) fn all() -> Vec<String> {
     let checks =
         check::ALL.iter().filter(|spec| spec.id != Check::LibvirtRefuses).map(|spec| format!("check {:?}", spec.id));
@@ -100,7 +100,7 @@ pub(super) fn all() -> Vec<String> {
     checks.chain(remedies).chain(named).collect()
 }
 
-/// What of it a verdict says.
+/// Returns the names of the texts in a verdict.
 pub(super) fn of(verdict: &Verdict) -> Vec<String> {
     let mut out = Vec::new();
     for finding in &verdict.findings {

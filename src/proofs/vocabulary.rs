@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::testing::situation::Situation;
 
-/// The words of a text: names and keys whole, without the punctuation around them.
+/// Returns the words of a text: names and keys unsplit, without surrounding punctuation.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     let part = |c: char| !(c.is_alphanumeric() || "-_./".contains(c));
     text.split(part).map(|word| word.trim_matches(['.', '-', '/'])).filter(|word| !word.is_empty())
 }
 
-/// All words of a situation's objects; of a label key its name as well.
+/// Returns all words of a situation's objects; for a label key also its name.
 pub(super) fn of_situation(situation: &Situation) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     let all = situation.nodes.iter().chain(&situation.objects).chain(&situation.reviews);

@@ -1,4 +1,4 @@
-//! A cluster around a fleet, from objects as the API server has them.
+//! A cluster around a fleet, built from objects as in the API server.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -14,29 +14,29 @@ use crate::policy::Policy;
 use crate::report::{EventKind, Regarding};
 use crate::world::World;
 
-/// An object from its JSON.
+/// Parses an object from JSON.
 pub(crate) fn read<T: DeserializeOwned>(json: Value) -> T {
     serde_json::from_value(json).expect("an object of this kind")
 }
 
-/// A cluster of these nodes with a KubeVirt of this release.
+/// Builds a cluster of these nodes with a KubeVirt of this release.
 pub(crate) fn cluster(release: &str, nodes: Vec<Node>, objects: impl IntoIterator<Item = ClusterObject>) -> Cluster {
     let release = Release::parse(release).expect("a release");
     Cluster::new(nodes.into_iter().map(ClusterObject::Node).chain(objects), Some(release))
 }
 
-/// A policy of this name and spec, read as a person's would be.
+/// Parses a policy with this name and spec as if a user wrote it.
 pub(crate) fn read_policy(name: &str, spec: &Value) -> Policy {
     Policy::from_json(&policy(name, spec).to_string()).expect("a policy")
 }
 
-/// A guest of namespace `shop` that runs on a node, with a VM that owns it.
+/// Returns a guest of namespace `shop` that runs on a node, owned by a VM.
 pub(crate) fn running(name: &str, node: &str, model: &str) -> Value {
     let owner = json!({"kind": "VirtualMachine", "name": name, "uid": format!("vm-{name}"), "controller": true});
     objects::running(name, node, model).tweak(|guest| guest["metadata"]["ownerReferences"] = json!([owner]))
 }
 
-/// A VM of namespace `shop`.
+/// Returns a VM of namespace `shop`.
 pub(crate) fn vm(name: &str, model: &str) -> Value {
     let cpu = if model.is_empty() { json!({"cores": 2}) } else { json!({"model": model}) };
     json!({
@@ -46,7 +46,7 @@ pub(crate) fn vm(name: &str, model: &str) -> Value {
     })
 }
 
-/// A replica set of guests such as the one of this VM; a replica set knows no instancetype and no preference.
+/// Returns a replica set of guests like that of this VM; replica sets have no instancetype and no preference.
 pub(crate) fn replica_set(vm: &Value) -> Value {
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceReplicaSet",
@@ -55,7 +55,7 @@ pub(crate) fn replica_set(vm: &Value) -> Value {
     })
 }
 
-/// A pool of VMs such as this one.
+/// Returns a pool of VMs like this one.
 pub(crate) fn vm_pool(vm: &Value) -> Value {
     json!({
         "apiVersion": "pool.kubevirt.io/v1beta1", "kind": "VirtualMachinePool",
@@ -67,7 +67,7 @@ pub(crate) fn vm_pool(vm: &Value) -> Value {
     })
 }
 
-/// A request to migrate a guest of namespace `shop`.
+/// Returns a migration of a guest of namespace `shop`.
 pub(crate) fn migration(guest: &str) -> Value {
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
@@ -76,12 +76,12 @@ pub(crate) fn migration(guest: &str) -> Value {
     })
 }
 
-/// A VMI as a thing that a dump holds.
+/// Parses a VMI as an object of a cluster.
 pub(crate) fn vmi(json: Value) -> ClusterObject {
     ClusterObject::Vmi(Box::new(read(json)))
 }
 
-/// The launcher pod a guest runs in, with a selector of these keys, each `true`.
+/// Returns the launcher pod of a guest, with a node selector of these keys, each `true`.
 pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) -> ClusterObject {
     let guest: Vmi = read(guest.clone());
     let selector = keys.into_iter().map(|key| (key.into(), "true".into())).collect();
@@ -99,7 +99,7 @@ pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) ->
     ClusterObject::Launcher(launcher)
 }
 
-/// A guest that the watch knows, as Events refer to it.
+/// Returns a guest that the watch knows, as Events refer to it.
 pub(crate) fn known(namespace: &str, name: &str, uid: &str) -> Regarding {
     let guest = vmi(json!({"metadata": {"namespace": namespace, "name": name, "uid": uid}}));
     let world = World { cluster: Cluster::new([guest], None), ..World::default() };

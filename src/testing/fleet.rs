@@ -1,21 +1,21 @@
-//! Nodes as KubeVirt labels them: five Intel nodes of three generations, three AMD nodes, an ARM node.
+//! Nodes with KubeVirt's labels: five Intel nodes of three generations, three AMD nodes, an ARM node.
 
 use super::Tweak;
 use crate::fit::label;
 use crate::fit::node::{Effect, Node, Taint};
 
-/// What every x86 node of the small fleet offers.
+/// CPU features of every x86 node of the small fleet.
 pub(crate) const COMMON: [&str; 13] =
     ["aes", "avx", "avx2", "bmi1", "bmi2", "erms", "fma", "fpu", "movbe", "rdrand", "smep", "vme", "xsave"];
-/// What the Intel nodes offer beyond that.
+/// Additional CPU features of the Intel nodes.
 pub(crate) const SKYLAKE: [&str; 2] = ["avx512f", "clflushopt"];
-/// What the Cascade Lake nodes and the Ice Lake node offer beyond the Skylake node.
+/// CPU features of the Cascade Lake nodes and the Ice Lake node that the Skylake node lacks.
 pub(crate) const CASCADE_LAKE: [&str; 5] = ["arch-capabilities", "avx512vnni", "ibrs-all", "mds-no", "rdctl-no"];
-/// What the Cascade Lake nodes alone offer.
+/// CPU features of the Cascade Lake nodes only.
 pub(crate) const TSX: [&str; 2] = ["hle", "rtm"];
-/// What the Ice Lake node alone offers.
+/// CPU features of the Ice Lake node only.
 pub(crate) const ICE_LAKE: [&str; 2] = ["gfni", "vaes"];
-/// The models that libvirt knows on any x86 node, usable or not.
+/// Models that libvirt knows on any x86 node, usable or not.
 pub(crate) const KNOWN: [&str; 7] = [
     "Skylake-Server-IBRS",
     "Skylake-Server-noTSX-IBRS",
@@ -26,47 +26,47 @@ pub(crate) const KNOWN: [&str; 7] = [
     "EPYC-Rome",
 ];
 
-/// `cpu-feature.node.kubevirt.io/NAME`.
+/// Returns `cpu-feature.node.kubevirt.io/NAME`.
 pub(crate) fn feature(name: &str) -> String {
     format!("{}{name}", label::CPU_FEATURE)
 }
 
-/// `cpu-model.node.kubevirt.io/NAME`.
+/// Returns `cpu-model.node.kubevirt.io/NAME`.
 pub(crate) fn model(name: &str) -> String {
     format!("{}{name}", label::CPU_MODEL)
 }
 
-/// `cpu-model-migration.node.kubevirt.io/NAME`.
+/// Returns `cpu-model-migration.node.kubevirt.io/NAME`.
 pub(crate) fn known(name: &str) -> String {
     format!("{}{name}", label::CPU_MODEL_MIGRATION)
 }
 
-/// `host-model-required-features.node.kubevirt.io/NAME`.
+/// Returns `host-model-required-features.node.kubevirt.io/NAME`.
 pub(crate) fn required(name: &str) -> String {
     format!("{}{name}", label::HOST_MODEL_REQUIRED)
 }
 
-/// `cpu-vendor.node.kubevirt.io/NAME`.
+/// Returns `cpu-vendor.node.kubevirt.io/NAME`.
 pub(crate) fn vendor(name: &str) -> String {
     format!("{}{name}", label::CPU_VENDOR)
 }
 
-/// `machine-type.node.kubevirt.io/NAME`.
+/// Returns `machine-type.node.kubevirt.io/NAME`.
 pub(crate) fn machine(name: &str) -> String {
     format!("{}{name}", label::MACHINE_TYPE)
 }
 
-/// `scheduling.node.kubevirt.io/tsc-frequency-HZ`.
+/// Returns `scheduling.node.kubevirt.io/tsc-frequency-HZ`.
 pub(crate) fn tsc(hz: i64) -> String {
     format!("{}{hz}", label::SCHEDULING_TSC)
 }
 
-/// A taint that keeps new pods away.
+/// Returns a taint that excludes new pods.
 pub(crate) fn taint(key: &str) -> Taint {
     Taint { key: key.to_owned(), value: String::new(), effect: Effect::NoSchedule }
 }
 
-/// A node that runs KubeVirt, of no CPU in particular.
+/// Returns a node that runs KubeVirt, without CPU labels.
 pub(crate) fn node(name: &str) -> Node {
     Node { name: name.to_owned(), ..Node::default() }.tweak(|node| {
         set(node, label::SCHEDULABLE, "true");
@@ -86,7 +86,7 @@ pub(crate) fn give(node: &mut Node, keys: impl IntoIterator<Item = String>) {
     node.labels.extend(keys.into_iter().map(|key| (key, "true".to_owned())));
 }
 
-/// Takes labels off.
+/// Removes labels.
 pub(crate) fn take(node: &mut Node, keys: &[String]) {
     node.labels.retain(|key, _| !keys.contains(key));
 }
@@ -97,7 +97,7 @@ pub(crate) fn cordon(node: &mut Node) {
     node.taints.push(taint(label::TAINT_UNSCHEDULABLE));
 }
 
-/// A labelled node: its vendor, its host model with the features it requires, the models usable on it.
+/// Returns a labelled node: its vendor, its host model with the required features, and the usable models.
 pub(crate) fn host(name: &str, vendor_name: &str, host_model: &str, features: &[&str], models: &[&str]) -> Node {
     node(name).tweak(|node| {
         give(node, features.iter().flat_map(|name| [feature(name), required(name)]));
@@ -107,30 +107,30 @@ pub(crate) fn host(name: &str, vendor_name: &str, host_model: &str, features: &[
     })
 }
 
-/// A Skylake node whose TSX is switched off.
+/// Returns a Skylake node with TSX disabled.
 pub(crate) fn skylake(name: &str) -> Node {
     host(name, "Intel", "Skylake-Server-noTSX-IBRS", &[&COMMON[..], &SKYLAKE].concat(), &["Skylake-Server-noTSX-IBRS"])
 }
 
-/// A Cascade Lake node.
+/// Returns a Cascade Lake node.
 pub(crate) fn cascade_lake(name: &str) -> Node {
     let models = ["Skylake-Server-noTSX-IBRS", "Cascadelake-Server-noTSX", "Cascadelake-Server"];
     host(name, "Intel", "Cascadelake-Server", &[&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat(), &models)
 }
 
-/// An Ice Lake node without TSX.
+/// Returns an Ice Lake node without TSX.
 pub(crate) fn ice_lake(name: &str) -> Node {
     let models = ["Skylake-Server-noTSX-IBRS", "Cascadelake-Server-noTSX", "Icelake-Server-noTSX"];
     let features = [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &ICE_LAKE].concat();
     host(name, "Intel", "Icelake-Server-noTSX", &features, &models)
 }
 
-/// An AMD node.
+/// Returns an AMD node.
 pub(crate) fn rome(name: &str) -> Node {
     host(name, "AMD", "EPYC-Rome", &[&COMMON[..], &["svm", "clzero"]].concat(), &["EPYC-Rome", "EPYC"])
 }
 
-/// An ARM node: a machine type and nothing of its CPU.
+/// Returns an ARM node: machine type labels and no CPU labels.
 pub(crate) fn arm(name: &str) -> Node {
     node(name).tweak(|node| {
         set(node, label::ARCH, "arm64");
@@ -139,7 +139,8 @@ pub(crate) fn arm(name: &str) -> Node {
     })
 }
 
-/// node-a, node-c and node-d are Cascade Lake, node-b Skylake, node-e Ice Lake; three AMD nodes and an ARM node.
+/// Returns node-a, node-c and node-d (Cascade Lake), node-b (Skylake), node-e (Ice Lake), three AMD nodes and an ARM
+/// node.
 pub(crate) fn mixed() -> Vec<Node> {
     vec![
         cascade_lake("node-a"),
@@ -154,12 +155,12 @@ pub(crate) fn mixed() -> Vec<Node> {
     ]
 }
 
-/// The Intel part of the small fleet.
+/// Returns the Intel nodes of the small fleet.
 pub(crate) fn intel() -> Vec<Node> {
     mixed().into_iter().take(5).collect()
 }
 
-/// One node of a list, to be changed.
+/// Returns one node of a list, to be changed.
 pub(crate) fn of<'n>(nodes: &'n mut [Node], name: &str) -> &'n mut Node {
     nodes.iter_mut().find(|node| node.name == name).expect("a node of that name")
 }

@@ -1,6 +1,6 @@
-//! What the unit tests share: a small fleet of mixed hardware, and minimal objects to be tweaked.
+//! Shared parts of the unit tests: a small fleet of mixed hardware, and minimal objects to be modified.
 
-// Each expectation is about what the test itself wrote.
+// Expectations fail only if the test's own input is wrong.
 #![allow(clippy::expect_used)]
 
 pub(crate) mod cluster;
@@ -14,17 +14,18 @@ pub(crate) mod thorough;
 use crate::answers::Deadline;
 use thorough::one_in;
 
-/// A count that nothing breaks off.
+/// A deadline that never passes.
 pub(crate) const NEVER: Deadline<'static> = &|| false;
 
-/// How many random cases must show a thing: `least` where all of them are tried. Fewer cases may show none.
+/// Returns the number of random cases that must show something: `least` if all cases are tried. Fewer cases may show
+/// none.
 pub(crate) fn at_least(least: usize) -> usize {
     if one_in() == 1 { least } else { 0 }
 }
 
-/// A minimal value and what is special about this one, in one expression.
+/// A value with a modification, in one expression.
 pub(crate) trait Tweak: Sized {
-    /// The value after a change.
+    /// Returns the value after a change.
     fn tweak(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self

@@ -21,12 +21,12 @@ pub(crate) fn common(name: &str) -> Value {
     json!({"commonModel": {"name": name}, "nodeSelector": {"matchLabels": {"pool": "intel"}}})
 }
 
-/// The Intel nodes of the mixed fleet are a pool of their own.
+/// Returns the mixed fleet, with its Intel nodes as a pool.
 pub(crate) fn nodes() -> Vec<Node> {
     mixed().tweak(|nodes| nodes.iter_mut().take(5).for_each(|node| set(node, "pool", "intel")))
 }
 
-/// Guests of several CPU modes on the pool, and one outside.
+/// Returns a world with guests of several CPU modes on the pool, and one outside.
 pub(crate) fn world(nodes: Vec<Node>, policies: &[String]) -> World {
     let guests = [
         ("db", "node-a", "host-model"),

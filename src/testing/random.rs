@@ -1,9 +1,9 @@
-//! Random clusters and launcher pods that an API server accepts, on purpose full of corners: labels "" and "false", numbers that
-//! are none, empty terms, cordons with and without their taint, tolerations of every shape.
+//! Random clusters and launcher pods that an API server accepts, with many edge cases: labels "" and "false", invalid
+//! numbers, empty terms, cordons with and without their taint, tolerations of every form.
 
 use serde_json::{Map, Value, json};
 
-/// `SplitMix64`: the same seed makes the same clusters on every machine.
+/// `SplitMix64`: the same seed gives the same clusters on every machine.
 pub struct Random(u64);
 
 impl Random {
@@ -19,7 +19,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Less than `end`.
+    /// Returns a number less than `end`.
     pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("less than a usize")
     }
@@ -39,11 +39,11 @@ impl Random {
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
 const GENERATION: &str = "example.com/generation";
-/// Integers for Gt and Lt, and what only looks like one.
+/// Integers for Gt and Lt, and text that only resembles one.
 const GENERATIONS: [&str; 10] =
     ["1", "2", "3", "007", "0", "3.5", "gen4", "", "9223372036854775807", "9223372036854775808"];
 
-/// Labels, the values that nodes have, and how many of a hundred nodes have the label.
+/// Labels, the values on nodes, and the percentage of nodes with the label.
 const LABELS: [(&str, &[&str], usize); 10] = [
     ("kubevirt.io/schedulable", &["true", "true", "true", "true", "false"], 95),
     ("cpu-feature.node.kubevirt.io/fpu", &["true", "true", "true", "", "false"], 90),
@@ -65,7 +65,7 @@ const TAINTS: [(&str, &[&str]); 4] = [
     ("node.kubernetes.io/unschedulable", &[""]),
 ];
 
-/// A node with room for any number of the pods, so that only the filters decide.
+/// Returns a node with room for any number of the pods, so that only the filters decide.
 pub fn node(random: &mut Random, name: &str) -> Value {
     let mut labels = Map::new();
     labels.insert(HOSTNAME.to_owned(), json!(name));
@@ -81,7 +81,7 @@ pub fn node(random: &mut Random, name: &str) -> Value {
             taints.push(json!({"key": key, "value": value, "effect": effect}));
         }
     };
-    // As the node controller would add it; it may not have come to it yet.
+    // The node controller adds this taint; it may not have done so yet.
     if cordoned && random.percent(50) {
         add("node.kubernetes.io/unschedulable", "", "NoSchedule");
     }
@@ -103,7 +103,7 @@ pub fn node(random: &mut Random, name: &str) -> Value {
     })
 }
 
-/// A launcher pod as KubeVirt shapes them, asking at random.
+/// Returns a launcher pod in KubeVirt's form with random requirements.
 pub fn pod(random: &mut Random, name: &str, nodes: &[String]) -> Value {
     let guest = name.trim_start_matches("virt-launcher-");
     let mut selector = Map::new();
@@ -158,12 +158,12 @@ pub fn term(random: &mut Random, nodes: &[String]) -> Value {
     Value::Object(term)
 }
 
-/// A node's name, or one that no node has.
+/// Returns a node's name, or one that no node has.
 fn name(random: &mut Random, nodes: &[String]) -> String {
     if random.percent(10) { "nobody".to_owned() } else { nodes[random.below(nodes.len())].clone() }
 }
 
-/// One that can be read: over others the scheduler stumbles while it scores, after the filters have let the pod pass.
+/// Returns a valid preference: invalid ones fail the scheduler's scoring, after the filters have accepted the pod.
 pub fn preference(random: &mut Random) -> Value {
     let operator = random.one(&["Exists", "DoesNotExist", "Gt", "Lt"]);
     let values: &[&str] = if matches!(operator, "Gt" | "Lt") { &["2"] } else { &[] };

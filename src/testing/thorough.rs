@@ -1,6 +1,7 @@
-//! How much of a long test runs; also part of the integration tests.
+//! The share of a long test that runs; also used by the integration tests.
 
-/// One in this many random cases, or objects of a long list, is tested: 8, or 1 (all) if `THOROUGH` is set, as `.ci/run` does.
+/// Returns the divisor of random cases, or of objects of a long list, that are tested: 8, or 1 (all) if `THOROUGH` is
+/// set, as `.ci/run` does.
 pub(crate) fn one_in() -> usize {
     if std::env::var_os("THOROUGH").is_some_and(|value| !value.is_empty()) { 1 } else { 8 }
 }

@@ -1,8 +1,9 @@
-//! The launcher pod of a guest, as far as it is known by its metadata; also part of the integration tests and the benchmarks.
+//! The launcher pod of a guest, reduced to the metadata that is read; also used by the integration tests and the
+//! benchmarks.
 
 use serde_json::{Value, json};
 
-/// The pod in which this VMI runs, on the VMI's node, or which waits for one; `suffix` ends its name.
+/// Returns the pod in which this VMI runs, on the VMI's node or still without one; `suffix` ends its name.
 pub(crate) fn launcher_pod(vmi: &Value, suffix: &str, selector: &Value) -> Value {
     let (name, uid) = (&vmi["metadata"]["name"], &vmi["metadata"]["uid"]);
     let mut pod = json!({

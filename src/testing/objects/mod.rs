@@ -1,6 +1,6 @@
-//! Objects as the API server has them, each with the least that makes it one; a test adds what is special about its own.
+//! Minimal objects as in the API server; a test adds the fields that it needs.
 //!
-//! A function a file: the integration tests and the benchmarks include those files that they use.
+//! Each file holds one function: the integration tests and the benchmarks include the files that they use.
 
 mod launcher;
 mod node;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// A ready node with these labels.
+/// Returns a ready node with these labels.
 pub(crate) fn node(name: &str, labels: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node",

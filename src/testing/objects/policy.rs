@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// A `CPUPolicy` with this spec.
+/// Returns a `CPUPolicy` with this spec.
 pub(crate) fn policy(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name}, "spec": spec})
 }

@@ -1,8 +1,8 @@
-//! Reviews as an API server sends them; also part of the integration tests and the benchmarks.
+//! Reviews as an API server sends them; also used by the integration tests and the benchmarks.
 
 use serde_json::{Value, json};
 
-/// The review of an object that `user` creates; group, version, kind, name and namespace are the object's own.
+/// Returns the review of an object that `user` creates; group, version, kind, name and namespace are the object's own.
 pub(crate) fn create(object: &Value, user: &str) -> Value {
     let of_object = |field: &str| object[field].as_str().unwrap_or_default();
     let of_metadata = |field: &str| object["metadata"][field].as_str().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! A guest that runs.
+//! A running guest.
 
 use serde_json::{Value, json};
 
-/// A VMI of namespace `shop` that runs on a node, with this CPU model.
+/// Returns a VMI of namespace `shop` that runs on a node, with this CPU model.
 pub(crate) fn running(name: &str, node: &str, model: &str) -> Value {
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",

@@ -1,8 +1,8 @@
-//! What virt-controller makes of a VM.
+//! The VMI that virt-controller creates for a VM.
 
 use serde_json::{Value, json};
 
-/// The VMI of a VM, as virt-controller creates it: the VM's template, and the VM as its owner.
+/// Returns the VMI of a VM as virt-controller creates it: the VM's template, with the VM as owner.
 pub(crate) fn vmi_of(vm: &Value) -> Value {
     let (metadata, template) = (&vm["metadata"], &vm["spec"]["template"]);
     json!({

@@ -1,4 +1,4 @@
-//! What is asked of the webhook: reviews of each kind and stage.
+//! Requests to the webhook: reviews of each kind and stage.
 
 use serde_json::{Value, json};
 
@@ -14,11 +14,11 @@ use crate::testing::objects::create;
 use crate::testing::random::{self, Random};
 use crate::world::World;
 
-/// Who asks.
+/// The senders.
 const PERSON: &str = "kubernetes-admin";
 const CONTROLLER: &str = "system:serviceaccount:kubevirt:kubevirt-controller";
 
-/// A replica set or a pool.
+/// Returns a replica set or a pool.
 pub(super) fn replicas(random: &mut Random) -> Value {
     let mut vm = vm(random, "tellers");
     if random.percent(50) {
@@ -32,7 +32,7 @@ pub(super) fn replicas(random: &mut Random) -> Value {
     }
 }
 
-/// A few reviews about the objects of a situation.
+/// Returns a few reviews about the objects of a situation.
 pub(super) fn reviews(random: &mut Random, situation: &Situation) -> Vec<Value> {
     let world = situation.world();
     let mut out = Vec::new();

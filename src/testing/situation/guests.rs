@@ -1,4 +1,4 @@
-//! Random guests: their VMs, and where they run the VMI, the launcher and what happened to it since.
+//! Random guests: their VMs and, for running ones, the VMI, the launcher and later changes.
 
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,7 @@ use crate::testing::fleet::{feature, vendor};
 use crate::testing::objects::launcher_pod;
 use crate::testing::random::{Random, expression, toleration};
 
-/// Once offered, now nowhere: what an upgrade leaves behind in inherited selectors.
+/// A feature that nodes once had: an upgrade leaves such entries in inherited node selectors.
 const STALE: &str = "amd-stibp";
 pub(super) const MODELS: [&str; 6] = [
     "Skylake-Server-noTSX-IBRS",
@@ -29,7 +29,7 @@ pub(super) const MODELS: [&str; 6] = [
 pub(super) const INSTANCETYPES: [&str; 3] = ["d1.large", "cx1.medium", "gone.small"];
 pub(super) const PREFERENCES: [&str; 3] = ["windows.11", "fedora", "gone.preference"];
 
-/// What is written below `spec.template.spec` of a VM.
+/// Returns the `spec.template.spec` of a VM.
 pub(super) fn spec(random: &mut Random) -> Value {
     let mut domain = Map::new();
     let mut cpu = Map::new();
@@ -80,7 +80,7 @@ pub(super) fn spec(random: &mut Random) -> Value {
     spec
 }
 
-/// Where the guest may be, by what its owner asks for.
+/// Adds placement rules of the owner.
 fn place(random: &mut Random, spec: &mut Value) {
     if random.percent(25) {
         let (key, value) = match random.below(6) {
@@ -133,7 +133,7 @@ fn own_expression(random: &mut Random, names: &[String]) -> Value {
     }
 }
 
-/// A VM of this name.
+/// Returns a VM with this name.
 pub(super) fn vm(random: &mut Random, name: &str) -> Value {
     let mut vm = json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
@@ -143,7 +143,7 @@ pub(super) fn vm(random: &mut Random, name: &str) -> Value {
     if random.percent(15) {
         vm["spec"]["instancetype"] = json!({"name": random.one(&INSTANCETYPES)});
         if let Some(cpu) = vm["spec"]["template"]["spec"]["domain"]["cpu"].as_object_mut() {
-            // KubeVirt refuses a VM that states what its instancetype states.
+            // KubeVirt refuses a VM that sets a field that its instancetype sets.
             cpu.remove("model");
             cpu.remove("dedicatedCpuPlacement");
         }
@@ -152,7 +152,7 @@ pub(super) fn vm(random: &mut Random, name: &str) -> Value {
         vm["spec"]["preference"] = json!({"name": random.one(&PREFERENCES)});
     }
     if random.percent(5) {
-        // As it is before virt-api has inferred it.
+        // The VM before virt-api has inferred the preference.
         let policy = random.one(&["Reject", "Ignore"]);
         vm["spec"]["preference"] = json!({"inferFromVolume": "root", "inferFromVolumeFailurePolicy": policy});
         vm["spec"]["template"]["spec"]["volumes"] = json!([{"name": "root", "dataVolume": {"name": "claim-1"}}]);
@@ -160,7 +160,7 @@ pub(super) fn vm(random: &mut Random, name: &str) -> Value {
     vm
 }
 
-/// The objects of a guest in this state: its VM, its VMI, its launcher pod. `then` are the nodes as they were when it started.
+/// Returns the objects of a guest: its VM, its VMI, its launcher pod. `then`: the nodes as they were when it started.
 pub(super) fn guest(random: &mut Random, name: &str, then: &[Node], others: &[Value]) -> Vec<Value> {
     let vm = vm(random, name);
     let has_vm = random.percent(88);
@@ -189,7 +189,7 @@ pub(super) fn guest(random: &mut Random, name: &str, then: &[Node], others: &[Va
     out
 }
 
-/// A migration that is under way: its object, and its target pod, which waits for a node or has one.
+/// Returns an active migration: its object, and its target pod, with or without a node.
 fn in_flight(random: &mut Random, vmi_json: &Value, known: &[Value], cluster: &Cluster) -> Vec<Value> {
     let guest: Vmi = read(vmi_json.clone());
     let name = &guest.metadata.name;
@@ -213,7 +213,7 @@ fn in_flight(random: &mut Random, vmi_json: &Value, known: &[Value], cluster: &C
     vec![vmim, target]
 }
 
-/// Its owner changed where it may be, and KubeVirt took that over into the VMI: its launcher was made before.
+/// Changes the placement rules in the VM, as the owner, and in the VMI, as KubeVirt does; the launcher is older.
 fn hot_plug(random: &mut Random, vmi: &mut Value, others: &mut [Value]) {
     let mut places = json!({});
     place(random, &mut places);
@@ -240,7 +240,7 @@ fn cluster(then: &[Node], others: &[Value], vm: &Value) -> Cluster {
     Cluster::new(then.iter().cloned().map(ClusterObject::Node).chain(objects), None)
 }
 
-/// The VMI that a VM became.
+/// Returns the VMI of a VM.
 fn instance(
     random: &mut Random,
     name: &str,
@@ -256,7 +256,7 @@ fn instance(
     let mut spec = guest.spec;
     crate::kubevirt::defaults::apply(&mut spec, &cluster.config);
     let mut sent = vm["spec"]["template"]["spec"].clone();
-    // As KubeVirt's own webhooks leave it.
+    // The state after KubeVirt's own webhooks.
     sent["architecture"] = json!(spec.architecture);
     let cpu = spec.domain.cpu.unwrap_or_default();
     sent["domain"]["cpu"]["model"] = json!(cpu.model);
@@ -290,7 +290,7 @@ fn instance(
     Some(vmi)
 }
 
-/// What happened to a guest that runs.
+/// Adds later changes of a running guest.
 fn history(random: &mut Random, vmi: &mut Value) {
     if random.percent(10) {
         vmi["metadata"]["labels"]["kubevirt.io/outdatedLauncherImage"] = json!("");
@@ -317,7 +317,7 @@ fn history(random: &mut Random, vmi: &mut Value) {
     }
 }
 
-/// The pod it runs in, or is to run in; inherited entries and all.
+/// Returns the pod it runs in, or will run in, possibly with inherited entries.
 fn launcher(random: &mut Random, vmi_json: &Value, cluster: &Cluster) -> Option<Value> {
     let guest: Vmi = read(vmi_json.clone());
     let mut rendered = subject::of_vmi(&guest, cluster).predicted?;
@@ -333,7 +333,7 @@ fn launcher(random: &mut Random, vmi_json: &Value, cluster: &Cluster) -> Option<
     Some(pod(&guest, &rendered, "abcde"))
 }
 
-/// The pod that the guest came to run in by its first migration, away from a node like the one where it is.
+/// Returns the pod of the guest after its first migration, away from a node like its current one.
 fn migrated(guest: &Vmi, vmi_json: &Value, first: &Rendered, cluster: &Cluster) -> Option<Rendered> {
     let pod = pod(guest, first, "first");
     let nodes = (0..cluster.fleet.len()).map(|at| ClusterObject::Node(cluster.fleet.node(at)));
@@ -345,7 +345,7 @@ fn migrated(guest: &Vmi, vmi_json: &Value, first: &Rendered, cluster: &Cluster) 
     subject::of_migration(&vmim, &before).predicted
 }
 
-/// A launcher pod of a guest.
+/// Returns a launcher pod of a guest.
 pub(super) fn pod(guest: &Vmi, rendered: &Rendered, suffix: &str) -> Value {
     let (name, node) = (&guest.metadata.name, &guest.status.node_name);
     let vmi = json!({

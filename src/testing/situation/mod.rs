@@ -1,7 +1,7 @@
-//! Random situations: nodes, guests and policies as a dump holds them, and what is asked of the webhook.
+//! Random situations: nodes, guests and policies as in a dump, and requests to the webhook.
 //!
-//! On purpose full of corners: drifted and empty labels, cordons with and without their taint, names that look alike, guests
-//! in each state of their life. A seed makes the same situation on every machine.
+//! They contain many edge cases: drifted and empty labels, cordons with and without their taint, similar names, guests
+//! at each point of their life. A seed gives the same situation on every machine.
 
 mod acts;
 mod guests;
@@ -22,24 +22,24 @@ use crate::world::{self, World};
 
 /// The namespace of all guests.
 pub(crate) const NAMESPACE: &str = "bank";
-/// Names of nodes: some are the beginning of others.
+/// Names of nodes: some are prefixes of others.
 pub(crate) const NAMES: [&str; 8] =
     ["rack7-a", "rack7-ab", "rack7-a.example.net", "rack7-b", "rack17-a", "quux", "rack7-c", "rack7-d"];
 const GUESTS: [&str; 4] = ["ledger", "ledger-2", "vault", "teller.eu"];
 
-/// A cluster and what is asked.
+/// A cluster and the requests about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Situation {
-    /// Nodes.
+    /// The nodes.
     pub nodes: Vec<Value>,
-    /// All else that a dump holds.
+    /// The other objects of a dump.
     pub objects: Vec<Value>,
-    /// `AdmissionReview`s.
+    /// The `AdmissionReview`s.
     pub reviews: Vec<Value>,
 }
 
 impl Situation {
-    /// The situation of this seed.
+    /// Creates the situation of this seed.
     pub(crate) fn new(seed: u64) -> Self {
         let random = &mut Random::new(seed);
         let (then, now) = nodes::nodes(random);
@@ -63,7 +63,7 @@ impl Situation {
         situation
     }
 
-    /// Nodes, guests and policies as they are read from a dump.
+    /// Loads nodes, guests and policies as from a dump.
     pub(crate) fn world(&self) -> World {
         let items = [self.nodes.clone(), self.objects.clone()].concat();
         let dump = json!({"apiVersion": "v1", "kind": "List", "items": items});
@@ -72,7 +72,7 @@ impl Situation {
         read.unwrap_or_else(|error| panic!("{error:?}: the situation cannot be read: {dump:#}")).0
     }
 
-    /// The situation in a few lines: what a fault needs to be read.
+    /// Formats the situation in a few lines, for the report of a fault.
     pub(crate) fn brief(&self) -> String {
         let all = self.nodes.iter().chain(&self.objects).chain(&self.reviews);
         let short = |object: &Value| {
@@ -82,7 +82,7 @@ impl Situation {
         all.map(short).collect()
     }
 
-    /// An object by kind and name.
+    /// Returns an object by kind and name.
     pub(crate) fn find(&self, kind: &str, name: &str) -> Option<&Value> {
         self.nodes
             .iter()
@@ -90,7 +90,7 @@ impl Situation {
             .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
     }
 
-    /// The same with one object less, each in turn: how a situation that shows a fault is made small enough to be read.
+    /// Returns the situations with one object less, which are used to minimize a situation that shows a fault.
     pub(crate) fn smaller(&self) -> impl Iterator<Item = Self> {
         let without = |list: &Vec<Value>, at: usize| -> Vec<Value> {
             list.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, object)| object.clone()).collect()
@@ -104,8 +104,8 @@ impl Situation {
     }
 }
 
-/// A node as the labeller of the KubeVirt among these objects leaves it: without labels of obsolete models, and of the releases that
-/// write no values with capability labels without one.
+/// Returns a node as the labeller of the KubeVirt among these objects leaves it: without labels of obsolete models and,
+/// for releases that write capability labels without a value, with empty ones.
 fn labelled(node: Node, objects: &[Value]) -> Node {
     let kubevirt = objects.iter().find(|known| known["kind"] == "KubeVirt").and_then(object);
     let Some(ClusterObject::KubeVirt(kubevirt)) = kubevirt else { return node };
@@ -119,7 +119,7 @@ fn labelled(node: Node, objects: &[Value]) -> Node {
     node
 }
 
-/// An object of a dump, where guests are judged by it.
+/// Parses an object of a dump; `None` if it is not read for judgements.
 pub(crate) fn object(json: &Value) -> Option<ClusterObject> {
     let mut out = None;
     let text = json.to_string();

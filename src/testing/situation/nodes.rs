@@ -1,4 +1,4 @@
-//! Random nodes: as KubeVirt labelled them once, and as they are by now.
+//! Random nodes: as KubeVirt labelled them at first, and as they are now.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn s390x(name: &str) -> Node {
     arm(name).tweak(|node| set(node, label::ARCH, "s390x"))
 }
 
-/// Two lists of the same nodes: as they were labelled when all was well, and now.
+/// Returns two lists of the same nodes: as they were labelled at first, and now.
 pub(super) fn nodes(random: &mut Random) -> (Vec<Node>, Vec<Node>) {
     let count = match random.below(100) {
         0 => 0,
@@ -45,7 +45,7 @@ pub(super) fn nodes(random: &mut Random) -> (Vec<Node>, Vec<Node>) {
     (then, now)
 }
 
-/// What nodes of one kind differ in from the beginning.
+/// Adds initial differences between nodes of one kind.
 fn equip(random: &mut Random, node: &mut Node) {
     set(node, ZONE, random.one(&["z1", "z1", "z2"]));
     if random.percent(50) {
@@ -72,7 +72,7 @@ fn equip(random: &mut Random, node: &mut Node) {
     }
 }
 
-/// A node of corners, such as the running scheduler is tried with.
+/// Returns a node with edge cases, as used for the comparison with the scheduler.
 fn corner(random: &mut Random, name: &str) -> Node {
     match super::object(&random::node(random, name)) {
         Some(ClusterObject::Node(node)) => node,
@@ -84,7 +84,7 @@ fn aged(random: &mut Random, node: &Node) -> Node {
     node.clone().tweak(|node| age(random, node))
 }
 
-/// What happens to a node: labels drift, people cordon, virt-handler fails.
+/// Changes a node: labels drift, users cordon it, virt-handler fails.
 fn age(random: &mut Random, node: &mut Node) {
     let losable = ["fpu", "vme", "avx512vnni", "hle", "rtm", "aes", "svm", "clzero"];
     if random.percent(35) {
@@ -118,7 +118,7 @@ fn age(random: &mut Random, node: &mut Node) {
     if random.percent(22) {
         cordon(node);
         if random.percent(15) {
-            // The node controller has not come to it yet.
+            // The node controller has not handled it yet.
             node.taints.clear();
         }
     }
@@ -142,12 +142,12 @@ fn age(random: &mut Random, node: &mut Node) {
     }
     node.not_ready = random.percent(8);
     if random.percent(4) {
-        // Another board: the labeller takes no vendor off.
+        // Another mainboard: the labeller removes no vendor.
         give(node, [vendor(random.one(&["AMD", "Intel"]))]);
     }
 }
 
-/// A new libvirt: the host model is not usable by its name, or has another one and the old is not known any more.
+/// Simulates a new libvirt: the host model is not usable by name, or has another name and the old one is unknown.
 fn rename(random: &mut Random, node: &mut Node) {
     let own = node.labels.keys().find_map(|key| key.strip_prefix(label::HOST_MODEL_CPU)).map(str::to_owned);
     let Some(own) = own else { return };
@@ -158,7 +158,7 @@ fn rename(random: &mut Random, node: &mut Node) {
     }
 }
 
-/// The node as a dump holds it.
+/// Returns the node as in a dump.
 pub(crate) fn json(node: &Node) -> Value {
     let taints: Vec<Value> = node
         .taints

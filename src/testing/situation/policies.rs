@@ -1,4 +1,4 @@
-//! Random policies, and what a cluster has beside nodes and guests.
+//! Random policies, and the other objects of a cluster except nodes and guests.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::testing::fleet::{feature, vendor};
 use crate::testing::objects;
 use crate::testing::random::Random;
 
-/// A policy of this name.
+/// Returns a policy with this name.
 pub(super) fn policy(random: &mut Random, name: &str) -> Value {
     let dial = ["None", "Unschedulable", "Pinned", "Fragile"];
     let mut spec = json!({"enforce": random.one(&dial), "warn": random.one(&dial), "audit": random.one(&dial)});
@@ -33,7 +33,7 @@ pub(super) fn policy(random: &mut Random, name: &str) -> Value {
     objects::policy(name, &spec)
 }
 
-/// The KubeVirt resource, the namespace, instancetypes and preferences.
+/// Returns the KubeVirt resource, the namespace, instancetypes and preferences.
 pub(super) fn surroundings(random: &mut Random) -> Vec<Value> {
     let mut out = vec![namespace(random)];
     if random.percent(95) {
@@ -72,7 +72,7 @@ pub(super) fn surroundings(random: &mut Random) -> Vec<Value> {
     out
 }
 
-/// Claims of guests, and the volumes behind them: one that every node can use, and one that some can.
+/// Returns claims of guests, and their volumes: one that every node can use, and one that some can.
 fn storage(random: &mut Random) -> Vec<Value> {
     let term = match random.below(3) {
         0 => json!({"key": label::HOSTNAME, "operator": "In", "values": [random.one(&NAMES), random.one(&NAMES)]}),
@@ -104,7 +104,7 @@ fn namespace(random: &mut Random) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
 }
 
-/// The KubeVirt resource.
+/// Returns the KubeVirt resource.
 pub(super) fn kubevirt(random: &mut Random) -> Value {
     let mut configuration = json!({"developerConfiguration": {}});
     if random.percent(30) {
@@ -118,7 +118,7 @@ pub(super) fn kubevirt(random: &mut Random) -> Value {
         configuration["developerConfiguration"]["minimumClusterTSCFrequency"] = json!(random.one(&[0, 2_000_000_000]));
     }
     let release = random.one(&["v1.9.0", "v1.9.0", "v1.8.0", "v1.7.1", "v1.6.0", "v1.5.0", "v1.4.0", "v1.3.0"]);
-    // For one release only, so that the draws of the others do not change.
+    // For one release only, so that the random draws of the others do not change.
     if release == "v1.8.0" {
         configuration["obsoleteCPUModels"] = json!({MODELS[0]: true, MODELS[1]: true, MODELS[4]: false});
     }

@@ -208,8 +208,7 @@ pub(crate) const MANAGED_BY_HCO: WellKnown = label(
     "hyperconverged-cluster-operator: getObsoleteCPUConfig, which writes obsoleteCPUModels",
 );
 
-/// A namespace that is exempt from everything. The webhook configurations' `namespaceSelector` has the same
-/// condition.
+/// A namespace that is exempt from everything. The webhook configurations' `namespaceSelector` excludes it too.
 pub(crate) const EXEMPT: WellKnown =
     label("cpufit.io/exempt", "Namespace", ValueReading::Exactly("true"), "cpufit: policy::is_left_alone");
 

@@ -1,4 +1,4 @@
-//! What the webhook changes, case by case: the common model, and selectors trimmed.
+//! Tests of the webhook's changes, case by case: the common model, and trimmed selectors.
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -16,7 +16,7 @@ use crate::world::World;
 
 const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";
 
-/// A policy with this common model, for modes and otherwise as given.
+/// Builds a policy with this common model, `replaces` and `otherwise`.
 fn with_model(model: &str, replaces: &[&str], otherwise: &str) -> Policy {
     read_policy("intel-pool", &json!({"commonModel": {"name": model, "replaces": replaces, "otherwise": otherwise}}))
 }
@@ -25,7 +25,7 @@ fn world(nodes: Vec<Node>, objects: Vec<ClusterObject>, policies: Vec<Policy>) -
     World { cluster: cluster("1.9.0", nodes, objects), policies }
 }
 
-/// A VMI of namespace `shop` as virt-controller or a person sends it.
+/// Builds a VMI of namespace `shop` as virt-controller or a person sends it.
 fn sent(cpu: &Value) -> Value {
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
@@ -34,15 +34,15 @@ fn sent(cpu: &Value) -> Value {
     })
 }
 
-/// A patch applied as the API server does.
+/// Applies a patch as the API server does.
 fn applied(object: &Value, patch: &[json_patch::PatchOperation]) -> Value {
     let mut out = object.clone();
     json_patch::patch(&mut out, patch).expect("the API server would refuse the whole request");
     out
 }
 
-/// What KubeVirt's own webhook does to a VMI after ours: model, architecture and machine type filled in, and `spec` and
-/// `metadata` replaced whole by what it was given.
+/// Applies the changes of KubeVirt's own webhook after ours: it adds model, architecture and machine type, and
+/// replaces `spec` and `metadata` as a whole.
 fn defaulted(object: &Value, world: &World) -> Value {
     let mut out = object.clone();
     let mut spec = crate::testing::cluster::read::<crate::kubevirt::wire::Vmi>(object.clone()).spec;

@@ -197,8 +197,8 @@ impl Fleet {
         known.copied().unwrap_or_else(elsewhere)
     }
 
-    /// Whether the node-labeller wrote CPU labels but no machine types: a node has all CPU labels that it
-    /// writes, and no node has a machine type.
+    /// Whether the node-labeller wrote CPU labels but no machine types: a node has a label of
+    /// each CPU family that it writes, and no node has a machine type.
     #[must_use]
     pub(crate) fn is_labelled_without_machine_types(&self) -> bool {
         const WRITTEN: [Family; 5] =

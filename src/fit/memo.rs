@@ -19,7 +19,8 @@ impl FleetId {
     }
 }
 
-/// The result for the fleet of the last query. Comparisons ignore it.
+/// The result for the last fleet queried, except that a smaller fleet does not replace a larger one. Comparisons
+/// ignore it.
 pub(crate) struct Memo<T>(Mutex<Option<MemoValue<T>>>);
 
 struct MemoValue<T> {

@@ -32,7 +32,7 @@ const KUBECTL: &str = "kubernetes-admin";
 const CONTROLLER: &str = "system:serviceaccount:kubevirt:kubevirt-controller";
 const VIRTCTL: &str = "system:serviceaccount:kubevirt:kubevirt-apiserver";
 
-/// A review of an object that a user creates.
+/// Builds the review of an object that a user creates.
 fn review(object: &Value) -> Value {
     create(object, KUBECTL).tweak(|review| review["request"]["namespace"] = json!("shop"))
 }

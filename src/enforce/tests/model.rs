@@ -1,4 +1,4 @@
-//! The common model: into whom it is written, and who is left as he is.
+//! Tests of the common model: the guests that it is written into, and those that stay unchanged.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::world::World;
 
 const ALL: [&str; 4] = ["Unset", "HostModel", "HostPassthrough", "Named"];
 
-/// The decision, and the object as it leaves the webhook.
+/// Returns the decision, and the object as it leaves the webhook.
 fn decided(world: &World, object: &Value) -> (Common, Value) {
     let policy = world.policies.first().cloned().unwrap_or_else(Policy::builtin);
     let vmi: Vmi = read(object.clone());
@@ -49,7 +49,8 @@ fn kubevirt(model: &str) -> ClusterObject {
     }))))
 }
 
-/// Whether the model can be written takes two judgements: where there is no time for both, it is not written, and that is said.
+/// Deciding whether the model can be written takes two judgements: without time for both it is not written,
+/// and that is reported.
 #[test]
 fn a_model_is_not_written_by_half_a_judgement() {
     let world = world(mixed(), Vec::new(), vec![with_model(SKYLAKE, &["HostModel"], "Deny")]);
@@ -68,7 +69,7 @@ fn a_model_is_not_written_by_half_a_judgement() {
     }
 }
 
-/// Every CPU mode under every single row of `replaces`, and every way to send no model.
+/// Every CPU mode under every row of `replaces`, and every way of sending no model.
 #[rstest]
 fn a_mode_is_replaced_where_it_is_listed_and_nowhere_else(
     #[values("Unset", "HostModel", "HostPassthrough", "Named", "")] listed: &str,
@@ -100,7 +101,7 @@ fn a_mode_is_replaced_where_it_is_listed_and_nowhere_else(
         assert!(matches!(common, Common::Untouched(Untouched::Mode { .. })), "{common:?}: a choice is overruled");
         assert_eq!(after["spec"], object["spec"]);
     }
-    // Asked again, at once and after KubeVirt's own webhook.
+    // Called again, at once and after KubeVirt's own webhook.
     for again in [after.clone(), defaulted(&after, &world)] {
         assert_eq!(decided(&world, &again).1, again, "a second call changes what the first one left");
     }
@@ -126,8 +127,8 @@ fn others_are_left_as_they_are(#[case] policy: Policy, #[case] cpu: Value, #[cas
     assert_eq!((common, &after), (Common::Untouched(expected), &object));
 }
 
-/// The target of a decentralized migration must offer the CPU that the guest has where it comes from. KubeVirt asks for the
-/// value `true`; with any other the guest starts here like all others, and gets the model.
+/// The target of a decentralized migration must offer the CPU that the guest has at its origin. KubeVirt
+/// requires the value `true`; with any other the guest starts here like all others, and gets the model.
 #[rstest]
 #[case::absent(None, false)]
 #[case::empty(Some(""), false)]
@@ -150,7 +151,7 @@ fn a_guest_that_comes_from_elsewhere_keeps_its_cpu(#[case] value: Option<&str>, 
     }
 }
 
-/// virt-controller writes the annotation itself into the VMI of a VM that waits for one.
+/// virt-controller itself writes the annotation into the VMI of a VM that waits to receive one.
 #[rstest]
 #[case::waits("WaitAsReceiver", json!({}), true)]
 #[case::waits_whatever_the_template_says("WaitAsReceiver", json!({MIGRATION_TARGET.key: "false"}), true)]
@@ -191,7 +192,7 @@ fn a_namespace_that_is_left_alone_is_left_alone() {
     assert_eq!(decided(&world, &sent(&json!({}))).0, Common::Untouched(Untouched::LeftAlone));
 }
 
-/// The cluster's own default counts for what a guest without a model becomes.
+/// The cluster's default is the model of a guest without one.
 #[rstest]
 #[case::gives_the_common_model(SKYLAKE, Common::Untouched(Untouched::UsesIt))]
 #[case::gives_another("Cascadelake-Server-noTSX", Common::Written { model: SKYLAKE.to_owned(), replaced: ReplacedMode::Unset })]
@@ -200,8 +201,8 @@ fn the_clusters_default_is_known(#[case] default: &str, #[case] expected: Common
     assert_eq!(decided(&world, &sent(&json!({}))).0, expected);
 }
 
-/// A model nobody asked to be filled in for unset guests is not written at the second call, when KubeVirt has filled in
-/// host-model, which the policy does replace.
+/// An unset model that the policy does not replace is not written at the second call either, when KubeVirt has
+/// added host-model, which the policy replaces.
 #[test]
 fn an_unset_model_is_remembered_past_kubevirts_defaulting() {
     let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &["HostModel"], "Warn")]);
@@ -266,7 +267,7 @@ mod not_written {
         );
     }
 
-    /// Two pools claim the guest alike: which it belongs to is not guessed, whichever name comes first.
+    /// Two pools select the guest equally: neither is chosen, regardless of their names.
     #[rstest]
     #[case::free(json!({}), None)]
     #[case::says_where(json!({"cpu-vendor.node.kubevirt.io/Intel": "true"}), Some(SKYLAKE))]
@@ -299,12 +300,12 @@ mod not_written {
         #[case] is: Option<Impact>,
         #[case] would_be: Option<Impact>,
     ) {
-        // Passthrough goes anywhere, by its labels: only the new CPU is what could pin it.
+        // By labels a passthrough guest fits everywhere: only the new CPU could pin it.
         let world = world(nodes, Vec::new(), vec![with_model(name, &ALL, "Warn")]);
         assert_eq!(reason(&world, &sent(&json!({"model": "host-passthrough"}))), Some(Reason::Worse { is, would_be }));
     }
 
-    /// Two nodes are cordoned: no model would help today, but tomorrow the guest fits again.
+    /// Two nodes are cordoned: no model helps today, but tomorrow the guest fits again.
     #[test]
     fn what_passes_must_not_become_what_lasts() {
         let without = |name: &str| skylake(name).tweak(|node| take(node, &[model(SKYLAKE)])).tweak(cordon);
@@ -351,7 +352,7 @@ mod not_written {
     }
 }
 
-/// A node the guest cannot name must not count: labels of other values do not.
+/// Labels with another value do not count, because the guest's selector does not match them.
 #[test]
 fn a_model_label_that_is_not_true_does_not_count() {
     let nodes = vec![cascade_lake("n1"), cascade_lake("n2")]

@@ -1,4 +1,4 @@
-//! What enforcement promises, over many fleets, guests and policies.
+//! Tests of enforcement's guarantees, over many fleets, guests and policies.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -27,7 +27,7 @@ use crate::testing::fleet::{
 use crate::well_known::{DROPPED_SELECTORS, RELAX};
 use crate::world::World;
 
-/// Runs a property over the same situations at each run.
+/// Runs a property over situations that are the same at each run.
 fn always<T: std::fmt::Debug>(
     cases: u32,
     situations: &impl Strategy<Value = T>,
@@ -44,7 +44,7 @@ const MODELS: [&str; 5] =
     ["Skylake-Server-noTSX-IBRS", "Cascadelake-Server-noTSX", "Icelake-Server-noTSX", "EPYC-Rome", "EPYC-Turin"];
 const KINDS: [fn(&str) -> Node; 5] = [cascade_lake, skylake, ice_lake, rome, arm];
 
-/// Nodes of several kinds; some cordoned, some without labels they should have.
+/// Generates nodes of several kinds; some cordoned, some with missing labels.
 fn nodes() -> impl Strategy<Value = Vec<Node>> {
     let lost = prop_oneof![
         3 => Just(Vec::new()),
@@ -113,7 +113,7 @@ fn situation() -> impl Strategy<Value = (Vec<Node>, Value, Vec<Policy>)> {
     (nodes(), guest(), policies())
 }
 
-/// The policy by which the webhook itself would decide, and the decision.
+/// Returns the policy that the webhook uses, and its decision.
 fn decided(world: &World, object: &Value) -> (Policy, Common, Value) {
     let manifest = Manifest::Vmi(Box::new(read(object.clone())));
     let patch = crate::judge::mutation(world, &manifest, &UserName::from(""), Depth::Brief.into(), || {
@@ -169,7 +169,7 @@ fn a_mutated_guest_is_never_worse_off_nor_denied_for_it() {
     assert!(written.get() > 80, "{} guests were changed: too few to trust it", written.get());
 }
 
-/// What is said to the VM's owner is what the guest gets at each start; the VM is only read.
+/// The message to the VM's owner matches the guest at each start; the VM is never changed.
 #[test]
 fn a_vm_is_judged_as_the_guest_that_its_vmi_becomes() {
     always(300, &situation(), |(nodes, object, policies)| {
@@ -191,7 +191,8 @@ fn a_vm_is_judged_as_the_guest_that_its_vmi_becomes() {
     });
 }
 
-/// A target pod with inherited entries, its guest's model, the policy's word, and whether it is to be relaxed.
+/// Generates a target pod with inherited entries, its guest's model, the policy's setting, and whether it is
+/// relaxed.
 fn target() -> impl Strategy<Value = (Vec<Node>, Vec<String>, &'static str, &'static str, bool, bool)> {
     let of_cpu = ["fpu", "vme", "hle", "gfni", "amd-stibp", "gone"].map(feature);
     let others = [

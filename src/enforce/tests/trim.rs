@@ -1,4 +1,4 @@
-//! Selectors trimmed: what is dropped, what never is, and what is said of it.
+//! Tests of trimmed selectors: the entries that are dropped, those that never are, and the messages.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::testing::fleet::{cascade_lake, cordon, feature, give, known, machine,
 use crate::well_known::{DROPPED_SELECTORS, RELAX};
 use crate::world::World;
 
-/// The target pod of a migration of shop/db, with these selector keys.
+/// Builds the target pod of a migration of shop/db, with these selector keys.
 fn target(keys: &[String]) -> Value {
     let fixed = [label::SCHEDULABLE.to_owned(), machine("q35"), vendor("Intel")];
     let selector: serde_json::Map<String, Value> = keys
@@ -66,7 +66,7 @@ fn nodes() -> Vec<Node> {
     vec![cascade_lake("n1"), cascade_lake("n2"), cascade_lake("n3")]
 }
 
-/// What is dropped from a pod, and the pod after it.
+/// Returns the entries dropped from a pod, and the resulting pod.
 fn trimmed(world: &World, pod: &Value) -> (Trim, Value) {
     let policy = world.policies.first().cloned().unwrap_or_else(Policy::builtin);
     let text = pod.to_string();
@@ -131,7 +131,7 @@ mod drop_stale {
         assert_eq!((out.dropped(), &after), (Vec::new(), &target(&entries)));
     }
 
-    /// KubeVirt would take the guest for one that never migrated, and pin it to the CPU it happens to be on.
+    /// KubeVirt would treat the guest as one that never migrated, and pin it to the CPU of its current node.
     #[rstest]
     #[case::all_stale(keys(&["amd-stibp", "gone"]))]
     #[case::all_but_its_model([keys(&["amd-stibp"]), vec![known("Cascadelake-Server")]].concat())]
@@ -253,7 +253,7 @@ mod relax {
         assert!(out.sentences().iter().all(|line| line.starts_with("shop/db: ") && line.chars().count() < 256));
     }
 
-    /// Older releases ask for no vendor: the guest would go to another vendor's node and crash there.
+    /// Older releases select no vendor: the guest would migrate to another vendor's node and crash there.
     #[test]
     fn a_node_of_another_vendor_is_no_target() {
         let nodes = vec![cascade_lake("n1"), crate::testing::fleet::rome("n2")];

@@ -1,4 +1,4 @@
-//! Whatever objects are named, a shell runs what was meant and nothing else.
+//! Tests that a shell runs exactly the intended commands, regardless of the names of objects.
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -19,7 +19,8 @@ use crate::fit::remedy::{
 };
 use crate::fit::subject::{Migration, Stage, Subject, Template};
 
-/// A shell whose every command, known or not, prints its arguments, each between a colon and a NUL, and a NUL behind all.
+/// A shell in which every command, known or not, prints its arguments, each between a colon and a NUL, and a
+/// final NUL.
 const ECHO: &str = r#"
 PATH=/nowhere
 echo_arguments() { for word in "$@"; do printf ':%s\0' "$word"; done; printf '\0'; }
@@ -40,12 +41,12 @@ fn shell(arguments: &[&str], script: &str) -> Output {
     shell.wait_with_output().expect("the shell ends")
 }
 
-/// What the lines run: each command's words.
+/// Runs the lines and returns the words of each command.
 fn run(lines: &[String]) -> Vec<Vec<String>> {
     run_each(&[lines.to_vec()]).remove(0)
 }
 
-/// What each of the scripts runs. One shell runs them all: to start one takes longer than all that it does here.
+/// Runs each of the scripts. A single shell runs them all, because starting one takes longer than the scripts.
 fn run_each(scripts: &[Vec<String>]) -> Vec<Vec<Vec<String>>> {
     let scripts: Vec<String> = scripts.iter().map(|lines| lines.join("\n")).collect();
     let script = scripts.join("\nkubectl next script\n");
@@ -70,7 +71,7 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
 }
 
-/// What a stranger would put into a name, or a person by mistake.
+/// Generates names that an untrusted sender might choose, or a person by mistake.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = select(vec![
         "a",
@@ -167,7 +168,7 @@ proptest! {
         for ((action, ..), undone) in actions.iter().zip(undone) {
             let expected = match action {
                 Action::Uncordon(_) => Some(words(&["kubectl", "cordon", &node])),
-                // The annotation that was there before stays.
+                // The previous annotation stays.
                 Action::RemoveLabels(RemoveLabels { is_frozen: true, .. }) => None,
                 Action::AddLabels(AddLabels { is_frozen: true, .. }) => {
                     Some(words(&["kubectl", "label", "node", &node, &format!("{key}-")])).filter(|_| is_key(&key))
@@ -185,7 +186,7 @@ proptest! {
 
 type Row = (Action, Vec<bool>, Vec<Vec<String>>);
 
-/// Every action: whether what it is about is valid, and the words that its commands then have.
+/// Returns every action with whether its object is valid, and the words that its commands then have.
 #[allow(clippy::too_many_lines)]
 fn actions(
     guest: &str,
@@ -210,7 +211,7 @@ fn actions(
         all
     };
     let has_vm = template == Some(Template::VirtualMachine);
-    // A change of the template and what follows it, of a valid value; by hand where there is no template.
+    // A change of the template and the following commands, for a valid value; a remark without a template.
     let change = |is_valid: bool, patch: serde_json::Value, then: Option<Vec<String>>| {
         let (resource, patch) = match template {
             None => return (vec![is_valid], Vec::new()),
@@ -262,7 +263,7 @@ fn actions(
             key_and_node(),
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}-")])],
         ),
-        // What is set already is not set again: kubectl would refuse another value.
+        // An existing annotation is not set again: kubectl would refuse another value.
         (
             Action::from(AddLabels {
                 node: text(node),
@@ -310,14 +311,14 @@ fn actions(
     ]
 }
 
-/// The virt-handler of a node.
+/// Returns the words of the command that shows the virt-handler of a node.
 fn virt_handler(node: &str) -> Vec<String> {
     let field = format!("spec.nodeName={node}");
     let head = ["kubectl", "get", "pods", "-A", "-l", "kubevirt.io=virt-handler", "-o", "wide", "--field-selector"];
     words(&[&head[..], &[&field]].concat())
 }
 
-// The rules of Kubernetes once more, as its documentation has them, read byte by byte.
+// The rules of Kubernetes a second time, from its documentation, checked byte by byte.
 
 fn is_part(text: &str) -> bool {
     let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -331,7 +332,7 @@ fn is_label(text: &str) -> bool {
 }
 
 fn is_name(text: &str) -> bool {
-    // No part of it is as long here as a label may not be.
+    // All parts are shorter here than the limit of a label.
     text.split('.').all(is_label)
 }
 
@@ -427,7 +428,7 @@ fn what_needs_no_quotes_has_none() {
     assert_eq!(action.commands(&subject).lines(), ["kubectl uncordon node-1.example.com"]);
 }
 
-/// A command that is formatted by hand is not quoted.
+/// Commands formatted outside this module are not quoted.
 #[test]
 fn no_command_is_put_together_elsewhere() {
     fn files(folder: &std::path::Path, out: &mut Vec<std::path::PathBuf>) {

@@ -46,7 +46,7 @@ fn the_most_modern_model_of_the_vendor_comes_first_and_hardened_before_plain() {
 fn a_version_that_is_not_known_yet_is_like_the_newest_that_is() {
     let order = ranked(["Skylake-Server-v9", "Skylake-Server-noTSX-IBRS", "Skylake-Server-v5"], "Intel");
     assert_eq!(order, ["Skylake-Server-noTSX-IBRS", "Skylake-Server-v9", "Skylake-Server-v5"]);
-    // The newest version of SapphireRapids that is known has TSX.
+    // The newest known version of SapphireRapids has TSX.
     assert_eq!(drawbacks("SapphireRapids-v99"), [Drawback::Tsx]);
     assert_eq!(ranked(["EPYC-Venice", "EPYC-v5000", "EPYC-IBPBX"], "AMD"), ["EPYC-v5000"]);
 }
@@ -62,7 +62,7 @@ fn drawbacks_of_a_model_are_reported() {
     assert_eq!(drawbacks("made-up"), []);
 }
 
-/// The facts keep the forms that the ranking relies on.
+/// The facts have the forms that the ranking relies on.
 #[test]
 fn the_table_is_well_formed() {
     for family in FAMILIES {
@@ -98,7 +98,7 @@ fn models_of_s390x_are_ranked_by_generation() {
     assert!(is_known("qemu") && !is_known("gen99a"), "a name that is not known must be said, not guessed");
 }
 
-/// The features agree with what else is known of the models.
+/// The features agree with the other facts about the models.
 #[test]
 fn the_features_of_a_model_hold_what_its_properties_say() {
     let mut seen = 0;
@@ -126,10 +126,10 @@ fn obsolete_and_generic_models_are_known_and_never_recommended() {
     assert!(!is_obsolete("Skylake-Server-v4") && !is_known("FutureLake"));
 }
 
-/// Made-up clusters: which models their nodes have in common, best first.
+/// Made-up clusters with the models that their nodes have in common, best first.
 ///
-/// A host's models are those whose features lie within its own, as libvirt 12.8.0 lists them; `Broadwell . -IBRS` are the
-/// plain model and one variant.
+/// A host's models are those whose features are a subset of its own, as libvirt 12.8.0 lists them; `Broadwell
+/// . -IBRS` denotes the plain model and one variant.
 #[derive(Deserialize)]
 struct Recorded {
     hosts: BTreeMap<String, Host>,
@@ -158,7 +158,7 @@ fn recorded() -> Recorded {
     serde_json::from_str(include_str!("../../../tests/data/models/clusters.json")).unwrap()
 }
 
-/// `Broadwell . -IBRS`: Broadwell, Broadwell-IBRS.
+/// Expands `Broadwell . -IBRS` to Broadwell, Broadwell-IBRS.
 fn spread(packed: &[String]) -> Vec<String> {
     let of_family = |line: &String| -> Vec<String> {
         let mut words = line.split(' ');
@@ -168,7 +168,7 @@ fn spread(packed: &[String]) -> Vec<String> {
     packed.iter().flat_map(of_family).collect()
 }
 
-/// A node of this name and kind; `(not schedulable now)` behind the kind.
+/// Builds a node with this name and kind; the kind may be followed by `(not schedulable now)`.
 fn node(name: &str, kind: &str, hosts: &BTreeMap<String, Host>) -> Node {
     let (kind, schedulable) = kind.split_once(" (").map_or((kind, "true"), |(kind, _)| (kind, "false"));
     let Host { vendor, own_model, known_models, models } = &hosts[kind];
@@ -259,7 +259,7 @@ fn a_model_that_kubevirt_withholds_is_not_recommended() {
     assert_eq!((models(&found), found.passed_over), (before[1..].to_vec(), Some(best.clone())));
     assert_eq!(with(&before).candidates, Err(WhyNone::Withheld(best.clone())));
 
-    // It stays among what the nodes offer, with what speaks against it.
+    // The model is still offered, with its drawback.
     let marked = |offer: &Offer| offer.candidate.drawbacks.contains(&Drawback::Withheld);
     let offered = offers(&fleet, &all, "AMD", &BTreeSet::from([best.clone()]));
     let marked: Vec<&str> =

@@ -71,9 +71,9 @@ pub enum NoModel {
         /// The number required: one for a guest that no node takes at its start, else two.
         at_least: usize,
     },
-    /// No model is usable on two nodes according to their libvirt; by labels this one would be.
+    /// No model is usable on enough nodes according to their libvirt; by labels this one would be.
     NotUsable(NotUsable),
-    /// No model is usable on two nodes: on these nodes libvirt does not provide features of a guest with this
+    /// No model is usable on enough nodes: on these nodes libvirt does not provide features of a guest with this
     /// model, the best by labels.
     NotProvided(NotUsable),
     /// The guest has the model that runs on the most nodes by labels, and libvirt there does not list it as

@@ -1,4 +1,5 @@
-//! What is offered where libvirt was asked: no model that it lists as unusable, no label that it finds untrue.
+//! Tests of remedies with libvirt's answers: no model that it lists as unusable, no label that it finds
+//! untrue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,12 +43,12 @@ fn lists(models: &[(&str, Usable)]) -> LibvirtHost {
     }
 }
 
-/// Whether a host lists a model in this way; `None` where it says nothing of models.
+/// Whether a host lists a model in this way; `None` if it has no list of models.
 fn is_listed(host: &LibvirtHost, model: &str, is: impl Fn(&Usable) -> bool) -> Option<bool> {
     Some(host.models.as_ref()?.get(model).is_some_and(is))
 }
 
-/// What libvirt said: of the guest's CPU by node, and of the nodes.
+/// Builds libvirt's answers: about the guest's CPU by node, and about the nodes.
 fn said<const A: usize, const H: usize>(
     guest: Cpu,
     answers: [(&str, LibvirtAnswer); A],
@@ -63,7 +64,7 @@ fn said<const A: usize, const H: usize>(
     }
 }
 
-/// A guest on node-a that asks for these labels, and may start again wherever its model is.
+/// Builds a guest on node-a that selects these labels, and may restart on any node with its model.
 fn guest(asks: &[String], asked: Answers) -> Subject<'static> {
     let mut placement = Placement::default();
     for key in asks {
@@ -104,7 +105,8 @@ fn refusal() -> LibvirtAnswer {
     LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
 }
 
-/// For each family of labels: what libvirt's host model and list of models say about a node, and what its answer about a guest's CPU adds.
+/// For each family of labels: the answer from libvirt's host model and list of models about a node, and from
+/// its answer about a guest's CPU.
 #[rstest]
 #[case::required(feature("avx512vnni"), Provided::Yes)]
 #[case::of_its_model(feature("fpu"), Provided::Yes)]
@@ -161,7 +163,7 @@ fn a_cpu_that_libvirt_provides_tells_of_what_it_has(#[case] key: String, #[case]
     assert_eq!(unknown.provides("node-c", &key), Provided::Unknown, "{key}: what was compared is not known");
 }
 
-/// A guest that runs without `hle` asks for its label all the same, and node-c lacks that.
+/// Judges a guest that runs without `hle` but selects its label, which node-c lacks.
 fn asks_for_hle(asked: Answers) -> Verdict {
     let nodes = vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(|node| take(node, &[feature("hle")]))];
     judge(&guest(&[feature("fpu"), feature("hle")], asked), nodes)
@@ -183,7 +185,7 @@ fn a_label_that_libvirt_finds_untrue_is_not_offered() {
     assert_eq!(added(&unasked), None, "the node's own word stands, whatever CPU it was asked about");
 }
 
-/// Libvirt was asked about a CPU without `hle`: that the node provides it says nothing of `hle`.
+/// Libvirt compared a CPU without `hle`: a node that provides that CPU need not provide `hle`.
 #[test]
 fn a_label_that_libvirt_says_nothing_of_is_not_offered_with_confidence() {
     let without = cpu("Cascadelake-Server", &[], &["hle", "rtm"]);
@@ -210,7 +212,8 @@ fn what_libvirt_says_nothing_of_is_no_fault_of_labels() {
     }
 }
 
-/// A guest without `hle` is asked for its label all the same; where libvirt takes it, it is enough that nobody asks for it.
+/// A guest without `hle` has its label in the selector; if libvirt accepts the guest, removing the entry is
+/// enough.
 #[rstest]
 #[case::agrees(Some(LibvirtAnswer::Superset), Some(Backing::Provided))]
 #[case::refuses(Some(refusal()), None)]
@@ -234,7 +237,7 @@ fn labels_are_removed_where_libvirt_does_not_refuse(
     assert_eq!(agrees, expected.map(|backing| backing == Backing::Provided), "{risk:?}");
 }
 
-/// What KubeVirt forgets to ask for is no doubt where libvirt itself takes the guest.
+/// Entries that KubeVirt omits cause no doubt if libvirt itself accepts the guest.
 #[rstest]
 #[case::not_asked(None, &["node-c", "node-d"])]
 #[case::agrees(Some(LibvirtAnswer::Superset), &["node-d"])]
@@ -253,7 +256,8 @@ fn a_node_that_libvirt_agrees_to_is_in_no_doubt(#[case] answer: Option<LibvirtAn
     assert_eq!(doubtful, expected, "people would fear a migration that libvirt agrees to");
 }
 
-/// A guest with a named model that libvirt refuses everywhere has a finding about that model, and is offered another one or none.
+/// A guest with a named model that libvirt refuses everywhere has a finding about that model, and is offered
+/// another one or none.
 #[test]
 fn the_model_that_is_refused_is_not_said_to_help() {
     let refused = |names: &[&str]| {
@@ -278,7 +282,7 @@ fn the_model_that_is_refused_is_not_said_to_help() {
             _ => None,
         })
     };
-    // What is missing is no part of the other model, or of either.
+    // The missing feature does not belong to the other model, or to either.
     for missing in [&["xyz"][..], &["avx512vnni"], &[]] {
         assert_eq!(offered(&judged(missing, &[])).map(|offer| offer.model.as_str()), Some(OLD), "{missing:?}");
     }
@@ -290,7 +294,7 @@ fn the_model_that_is_refused_is_not_said_to_help() {
     assert_eq!((offered(&asks), why(&asks)), (None, Some(expected)), "it asks for that itself, whatever its model");
 }
 
-/// A restart as it is binds a guest without a named model again.
+/// A restart without changes binds a guest without a named model again.
 #[test]
 fn a_restart_is_said_to_bind_again() {
     let mut subject = guest(&[], said(Cpu::default(), [], []));
@@ -306,7 +310,7 @@ fn a_restart_is_said_to_bind_again() {
     }
 }
 
-/// A guest that fits nowhere now, on three nodes that are labelled with two models.
+/// Judges a guest that fits nowhere now, on three nodes that have labels of two models.
 fn stuck(hosts: [(&str, LibvirtHost); 2]) -> Verdict {
     let plain = |name| cascade_lake(name).tweak(|node| take(node, &[model("Cascadelake-Server")]));
     let nodes = ["node-a", "node-b", "node-c"].map(plain).to_vec();
@@ -345,7 +349,7 @@ fn a_model_is_offered_where_libvirt_lists_it_as_usable() {
     assert_eq!(offered(&verdict).map(|model| model.model.as_str()), Some(NEW), "no answer of libvirt rules it out");
 }
 
-/// A guest that is to start is offered no other model than one that runs.
+/// A guest that is to start is only offered models that libvirt lists as usable.
 #[test]
 fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {
     let starts = |hosts: [(&str, LibvirtHost); 1]| {
@@ -369,7 +373,7 @@ fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {
     assert_eq!(other.instead_of.as_ref().map(|passed| &passed.model), Some(&best));
 }
 
-/// Random nodes, guests and answers: nothing is offered, and nothing is said, that the answers contradict.
+/// Random nodes, guests and answers: no remedy and no statement contradicts the answers.
 #[test]
 fn nothing_is_offered_that_libvirt_contradicts() {
     let mut seen = BTreeMap::<&'static str, usize>::new();
@@ -381,7 +385,8 @@ fn nothing_is_offered_that_libvirt_contradicts() {
         let verdict = Judgement::new(&subject, &fleet, Depth::Full).verdict();
         let fitting = fleet.names(&verdict.assessment.fitting);
         assert!(fitting.iter().all(|node| asked.refusal(node).is_none()), "{seed}: a target that libvirt refuses");
-        // By labels it fits there, and the CPU that it would start with is refused there as the present one is.
+        // The guest fits there by labels, but the CPU that it would start with is refused there like the
+        // present one.
         let by_labels = fleet.look_up(&subject.placement).passes().fitting;
         let source = match &subject.stage {
             Stage::Migration(migration) => migration.source.clone().unwrap_or_default(),
@@ -472,7 +477,8 @@ fn nothing_is_offered_that_libvirt_contradicts() {
     }
 }
 
-/// What is offered where libvirt was not asked is offered where it was, unless its word shows that it is of no use.
+/// A remedy that is offered without libvirt's answers is offered with them too, unless they show that it does
+/// not help.
 #[test]
 fn libvirts_answers_hide_no_remedy_that_helps() {
     let mut seen = BTreeMap::<(&str, bool), usize>::new();
@@ -507,7 +513,7 @@ fn libvirts_answers_hide_no_remedy_that_helps() {
     }
 }
 
-/// Whether libvirt's word shows that an action does not help a guest: by the answers alone.
+/// Whether libvirt's answers show that an action does not help a guest.
 fn is_of_no_use(action: &Action, subject: &Subject<'_>, fleet: &Fleet) -> bool {
     let asked = subject.asked.as_ref().expect("libvirt was asked");
     let Stage::Migration(Migration { source: Some(source), .. }) = &subject.stage else { panic!("{subject:?}") };
@@ -538,7 +544,7 @@ fn is_of_no_use(action: &Action, subject: &Subject<'_>, fleet: &Fleet) -> bool {
             let freed = then.iter().filter(|node| !before.contains(*node)).map(|node| fleet.name(node));
             freed.filter(|node| node != source).all(|node| is_refused(&node))
         }
-        // The guest starts with the CPU that it has, and is refused as it is now.
+        // The guest would start with the CPU that it has, and be refused as it is now.
         Action::Restart(_) => {
             let by_labels = fleet.names(&fleet.look_up(&subject.placement).passes().fitting);
             by_labels.iter().any(|node| node != source && asked.refusal(node).is_some())
@@ -550,7 +556,7 @@ fn is_of_no_use(action: &Action, subject: &Subject<'_>, fleet: &Fleet) -> bool {
             let is_unlisted = |host: &LibvirtHost| host.unusable(&offer.model).is_some();
             asked.hosts.get(node).is_some_and(is_unlisted) || missing.into_iter().any(is_missing)
         }),
-        // What it does to nodes and guest leaves no more nodes that libvirt does not refuse.
+        // The changes to nodes and guest leave no additional node that libvirt does not refuse.
         other => {
             let (after, changed) = other.apply(subject, fleet);
             let count = |subject: &Subject<'_>, fleet: &Fleet| {

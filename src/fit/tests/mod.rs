@@ -1,6 +1,6 @@
-//! Tests of the judgement as a whole; those of one function stand beside it.
+//! Tests of the whole judgement; tests of one function are in its file.
 
-// A failed expectation in a test is the test's answer.
+// A failed expectation is the result of a test.
 #![allow(clippy::expect_used)]
 
 mod libvirt;

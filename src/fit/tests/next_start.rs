@@ -1,4 +1,4 @@
-//! How a guest would start where libvirt lists which models and features its nodes have.
+//! Tests of starts when libvirt lists the models and features of its nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ fn blocked(features: &[&str]) -> Usable {
     Usable::No(features.iter().map(ToString::to_string).collect())
 }
 
-/// A guest that is to start with a named model and asks for these labels beside; its own CPU is not known yet.
+/// Builds a guest that is to start with a named model and selects these labels in addition; its CPU is not
+/// known yet.
 fn starts(named: &str, asks: &[String], hosts: BTreeMap<String, LibvirtHost>) -> Subject<'static> {
     let mut placement = Placement::default();
     for key in asks.iter().cloned().chain([model(named)]) {
@@ -64,7 +65,7 @@ fn judge(subject: &Subject<'_>, nodes: Vec<Node>) -> (Verdict, Vec<String>) {
     (verdict, fitting)
 }
 
-/// The start nodes by how many nodes a guest could go to from there.
+/// Returns the start nodes by the number of nodes that a guest could migrate to from there.
 fn targets_of(subject: &Subject<'_>, nodes: Vec<Node>) -> BTreeMap<usize, Vec<String>> {
     let fleet = Fleet::new(nodes);
     let Stage::Start(after_start) = subject.stage else { panic!("it starts") };
@@ -82,7 +83,7 @@ fn failing(verdict: &Verdict) -> Vec<(String, Vec<UnmetAtStart>)> {
     }
 }
 
-/// What libvirt of node-b says of the model, with these features switched off in the guest.
+/// The answer of node-b's libvirt about the model, with these features disabled in the guest.
 #[rstest]
 #[case::usable(lists(&[(NEW, Usable::Yes)]), &[], true)]
 #[case::not_known(lists(&[(NEW, Usable::Unknown)]), &[], true)]
@@ -135,7 +136,7 @@ fn where_libvirt_can_run_it_nowhere_it_cannot_start() {
     assert!(verdict.not_helping.iter().any(|not| has_it(&not.why)), "{:?}", verdict.not_helping);
 }
 
-/// Random nodes and answers: the verdict is that of nodes whose labels say what libvirt says.
+/// Random nodes and answers: the verdict equals that for nodes whose labels state libvirt's answers.
 #[test]
 fn a_start_judged_by_libvirt_equals_one_judged_by_true_labels() {
     let mut seen = [0; 2];
@@ -189,7 +190,7 @@ fn a_start_judged_by_libvirt_equals_one_judged_by_true_labels() {
     assert!(seen.iter().all(|count| *count >= at_least(100)), "{seen:?}");
 }
 
-/// A guest that gets the CPU of its node asks for no model: nothing of libvirt's list speaks against it.
+/// A guest with its node's CPU selects no model, so libvirt's list does not exclude nodes.
 #[test]
 fn a_start_without_a_named_model_goes_by_labels() {
     let none = lists(&[(NEW, blocked(&[])), (OLD, blocked(&[]))]);

@@ -1,4 +1,5 @@
-//! A remedy is a promise: carried out for real and judged again, the finding is gone.
+//! Tests of remedies as promises: after a remedy is applied and the guest is judged again, the finding is
+//! gone.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -29,18 +30,18 @@ use crate::testing::thorough::one_in;
 use crate::testing::{Tweak, at_least};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
-/// Once offered, now nowhere: what an upgrade leaves behind in inherited selectors.
+/// A feature that nodes once offered and none offers now: after an upgrade it remains in inherited selectors.
 const STALE: &str = "amd-stibp";
 const FAST: i64 = 2_500_000_000;
 const SLOW: i64 = 2_100_000_000;
 
-/// What is wrong with one node.
+/// The faults of one node.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Damage {
-    /// Feature labels that are gone.
+    /// Feature labels that are missing.
     lost: Vec<&'static str>,
-    /// Gone from the host model's labels as well.
+    /// Whether they are missing from the host model's labels too.
     host_model_too: bool,
     cordoned: bool,
     tainted: bool,
@@ -52,7 +53,7 @@ struct Damage {
     slow_clock: bool,
 }
 
-/// What the guest asks for.
+/// The demands of the guest.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Guest {
@@ -62,15 +63,15 @@ struct Guest {
     zone: Option<&'static str>,
     host: Option<usize>,
     tsc: bool,
-    /// It asks for CPUs of its own.
+    /// Whether it requires dedicated CPUs.
     dedicated: bool,
     /// A CPU feature that it forbids.
     forbidden: Option<&'static str>,
-    /// It asks for SEV, of which the labels have no value.
+    /// Whether it requires SEV, whose labels have no value.
     sev: bool,
-    /// Its host model, or the model it asks for, is on the list of obsolete ones.
+    /// Whether its host model, or its named model, is on the list of obsolete ones.
     obsolete: bool,
-    /// It has a required node affinity of its own, on the zone.
+    /// The zone in its own required node affinity, if it has one.
     affinity: Option<&'static str>,
     live_update: bool,
     refused: bool,
@@ -79,7 +80,7 @@ struct Guest {
     strict: bool,
 }
 
-/// At which point it is judged.
+/// The stage at which it is judged.
 #[derive(Clone, Debug)]
 enum Point {
     Start,
@@ -109,7 +110,7 @@ impl Kind {
     }
 }
 
-/// Nodes and a guest, described by what is special about them: short enough to be read when a promise is broken.
+/// Nodes and a guest, described by their deviations: short enough to be read when a promise is broken.
 #[derive(Clone, Debug)]
 struct Situation {
     nodes: Vec<(Kind, Damage)>,
@@ -128,7 +129,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     let states = (rarely(0.3), rarely(0.15), rarely(0.2), rarely(0.3), rarely(0.05), rarely(0.2));
     (lost, rarely(0.3), types, select(&["z1", "z1", "z2"][..]), states).prop_map(
         |(lost, host_model_too, machine_types, zone, (cordoned, tainted, unwell, frozen, unlabelled, slow_clock))| {
-            // A node is frozen for a reason.
+            // A frozen node has a reason for it.
             let lost = if frozen && lost.is_empty() { vec!["vme"] } else { lost };
             Damage {
                 lost,
@@ -213,7 +214,7 @@ fn situation(wanted: RemedyId) -> impl Strategy<Value = Situation> {
 }
 
 impl Situation {
-    /// Makes what a rare remedy is for more likely; whether it is offered is still the judgement's to say.
+    /// Makes the conditions of a rare remedy more likely; the judgement still decides whether it is offered.
     fn steer(mut self, wanted: RemedyId) -> Self {
         let other = (self.source + 1) % self.nodes.len();
         let source_kind = self.nodes[self.source].0;
@@ -311,12 +312,12 @@ fn damaged(node: &Node, damage: &Damage) -> Node {
     })
 }
 
-/// The models that the list of obsolete ones holds, where it holds some: that of the guest, or the host model of most nodes.
+/// Returns the models on the list of obsolete ones: that of the guest, or the host model of most nodes.
 fn listed(mode: &str) -> Vec<String> {
     vec![if mode.starts_with("host-") { "Cascadelake-Server" } else { mode }.to_owned()]
 }
 
-/// A node as the labeller leaves it with such a list.
+/// Returns a node as the labeller leaves it with that list.
 fn withheld(node: Node, mode: &str) -> Node {
     node.tweak(|node| {
         for name in listed(mode) {
@@ -328,7 +329,7 @@ fn withheld(node: Node, mode: &str) -> Node {
     })
 }
 
-/// The guest without what asks for a key, or with another affinity, as it would start.
+/// Returns the start of the guest without these keys, or with another affinity.
 fn without(start: &Start<'static>, guest: &Guest, keys: &[String]) -> Start<'static> {
     let mut out = start.clone();
     out.placement.selector.retain(|(key, _)| !keys.iter().any(|dropped| dropped == key));
@@ -339,7 +340,7 @@ fn without(start: &Start<'static>, guest: &Guest, keys: &[String]) -> Start<'sta
     out
 }
 
-/// The settings that a user could change in it.
+/// Returns the settings that a user could change in the guest.
 fn changes(start: &Start<'static>, guest: &Guest) -> Vec<SettingChange<'static>> {
     let listed = |names: &[&str]| -> Vec<ListedFeature> {
         names.iter().enumerate().map(|(at, name)| ListedFeature { at, name: (*name).to_owned() }).collect()
@@ -366,7 +367,8 @@ fn entry(key: impl Into<String>, value: impl Into<String>) -> (Cow<'static, str>
     (Cow::Owned(key.into()), Cow::Owned(value.into()))
 }
 
-/// Its required node affinity: what KubeVirt adds for host-model guests stands in each term of its own.
+/// Returns the guest's required node affinity: KubeVirt's condition for host-model guests is added to each of
+/// its own terms.
 fn affinity(guest: &Guest, host_model: bool) -> Option<Affinity> {
     let added = host_model.then(|| Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned()));
     let own = guest.affinity.map(|zone| Expression::In(ZONE.to_owned(), vec![zone.to_owned()]));
@@ -376,7 +378,7 @@ fn affinity(guest: &Guest, host_model: bool) -> Option<Affinity> {
     (!term.is_empty()).then(|| NodeSelector { terms: vec![term] }.into())
 }
 
-/// Who asks for what of it, as far as remedies go by it.
+/// Returns the guest's authors, as far as remedies depend on them.
 fn authors(guest: &Guest, host_model: bool) -> Authors {
     let path = "spec.template.spec.affinity".to_owned();
     let field = AskedAt { author: Author::Field { of: Holder::VirtualMachine, path: path.clone() }, field: path };
@@ -387,7 +389,7 @@ fn authors(guest: &Guest, host_model: bool) -> Authors {
     Authors { rules, affinity: Some(field), ..Authors::default() }
 }
 
-/// The guest as KubeVirt would ask for it, at its start or at a migration away from a node.
+/// Builds the guest's subject as KubeVirt would, at its start or at a migration away from a node.
 fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, source: usize) -> Subject<'static> {
     let source_name = pristine[source].name.clone();
     let name_of = |at: &Option<usize>| at.map(|at| pristine[at % pristine.len()].name.clone());
@@ -434,7 +436,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         selector.extend(added.iter().map(|(key, value)| entry(key, value)));
         let own = !guest.features.is_empty() && mode == CpuMode::HostModel;
         let inherited = *inherited && !own && mode == CpuMode::HostModel;
-        // Inherited were the labels of a node of its kind, as they were then.
+        // The guest inherited the labels of a node of its class at that time.
         let then = Fleet::new(vec![pristine[source].clone()]);
         let class = if inherited {
             then.host_model_class(0)
@@ -486,7 +488,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     subject
 }
 
-/// 0 where it fits, the more the worse.
+/// Returns the severity: 0 if the guest fits, higher is worse.
 fn badness(assessment: &Assessment) -> usize {
     match &assessment.outcome {
         Outcome::Fits => 0,
@@ -495,14 +497,14 @@ fn badness(assessment: &Assessment) -> usize {
     }
 }
 
-/// The fewest nodes that a guest which is to start can go to, over the nodes where it may start.
+/// Returns the smallest number of targets of a guest that is to start, over its start nodes.
 fn fewest_targets(subject: &Subject<'_>, fleet: &Fleet) -> usize {
     let Stage::Start(after_start) = subject.stage else { return 0 };
     let fitting = assess(subject, fleet).fitting;
     targets_by_start(subject, &subject.placement, after_start, &fitting, fleet).into_keys().min().unwrap_or(0)
 }
 
-/// Carries a remedy out for real and judges again.
+/// Applies a remedy and judges again.
 fn verify_remedy(
     subject: &Subject<'_>,
     fleet: &Fleet,
@@ -527,11 +529,11 @@ fn verify_remedy(
         && !verdict.fitting.is_empty()
         && source.and_then(|node| now.find(fleet.name(node))).is_none_or(|node| !verdict.fitting.contains(node));
     let is_gone = match check {
-        // The labels never spoke against it; what libvirt said of the old guest is void after a restart.
+        // The labels always fitted; libvirt's refusal of the old guest is void after a restart.
         Check::LibvirtRefused => after.refused.is_none() && badness(&verdict) <= 1,
-        // It could start everywhere and go somewhere, and now it can go to more nodes from wherever it starts.
+        // The guest could start everywhere and had a target; now every start node leaves more targets.
         Check::StartOutlook => fewest_targets(&after, &now) > fewest_targets(subject, fleet),
-        // No node is in doubt any more, and from wherever it starts it can go to one.
+        // No node is in doubt any more, and every start node leaves a target.
         Check::HostModelUnasked => {
             let verdict = Judgement::new(&after, &now, Depth::Full).verdict();
             verdict.found(check).is_none() && fewest_targets(&after, &now) > 0
@@ -541,7 +543,7 @@ fn verify_remedy(
     if !is_gone && !gets_away {
         return Err(format!("people act and the guest is no better off: {described}"));
     }
-    // A guest that cannot start gets nodes to start on; another one gets nodes to go to.
+    // A guest that cannot start gets start nodes; another one gets targets.
     let starts = !before.fitting.is_empty() && matches!(action, Action::UseModel(_));
     let counts: Vec<usize> = match (&after.stage, &subject.stage) {
         (Stage::Start(after_start), stage) if starts || matches!(stage, Stage::Migration(_)) => {
@@ -567,7 +569,7 @@ fn verify_remedy(
     Ok(())
 }
 
-/// Every remedy that is offered, with the check that offers it.
+/// Returns every remedy that is offered, with the check that offers it.
 fn offered(subject: &Subject<'_>, fleet: &Fleet) -> (Verdict, Vec<(Check, Remedy)>) {
     let verdict = Judgement::new(subject, fleet, Depth::Full).verdict();
     let remedies =
@@ -575,10 +577,11 @@ fn offered(subject: &Subject<'_>, fleet: &Fleet) -> (Verdict, Vec<(Check, Remedy
     (verdict, remedies)
 }
 
-/// Every remedy is walked: one that is added and never offered fails here.
+/// All remedies are tested: one that is never offered fails here.
 #[test]
 fn a_remedy_cures_what_it_is_offered_for() {
-    // The same situations at each run: whether a remedy was offered often enough must not be luck.
+    // The situations are the same at each run: whether a remedy is offered often enough must not depend on
+    // chance.
     let config = Config { cases: 7_000 / one_in() as u32, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let times = RefCell::new(BTreeMap::<RemedyId, usize>::new());
@@ -601,8 +604,8 @@ fn a_remedy_cures_what_it_is_offered_for() {
     }
 }
 
-/// A judgement that is ended early knows less, and nothing else: however many steps it has, no outcome is another one, and no remedy
-/// is offered, or said not to help, that is not so in the end.
+/// A judgement that ends early reports less and nothing different: regardless of its number of steps, no outcome
+/// differs, and no remedy is offered, or known not to help, unless the complete judgement agrees.
 #[test]
 fn a_judgement_that_ends_early_says_nothing_else() {
     let config = Config { cases: 600 / one_in() as u32, failure_persistence: None, ..Config::default() };

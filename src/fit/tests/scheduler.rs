@@ -1,4 +1,4 @@
-//! The fleet's set algebra against the scheduler's filters, written down a second time, node by node.
+//! Tests of the fleet's set algebra against the scheduler's filters, implemented a second time, node by node.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::fit::placement::{
 };
 use crate::testing::thorough::one_in;
 
-/// Keys of every kind the fleet indexes apart: of profiles, of nodes, and those it counts as virt-handler's word.
+/// Keys of every kind that the fleet indexes separately: of profiles, of nodes, and those set by virt-handler.
 const KEYS: [&str; 14] = [
     "cpu-feature.node.kubevirt.io/fpu",
     "cpu-feature.node.kubevirt.io/vme",
@@ -33,7 +33,7 @@ const KEYS: [&str; 14] = [
     "rack",
 ];
 const VALUES: [&str; 9] = ["true", "true", "true", "false", "", "1", "-3", "0007", "x.y_z"];
-/// Some are no label values, some no integers.
+/// Values in selectors and conditions: some are no label values, some no integers.
 const ASKED: [&str; 13] =
     ["true", "true", "false", "", "1", "-3", "+2", "0007", "x.y_z", "1.5", "-", "a b", "9223372036854775808"];
 const OPERATORS: [&str; 7] = ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt", "Near"];
@@ -41,14 +41,14 @@ const CORDON: &str = "node.kubernetes.io/unschedulable";
 const TAINTS: [&str; 4] = ["dedicated", "example.com/gpu", "node.kubernetes.io/not-ready", CORDON];
 const EFFECTS: [Effect; 3] = [Effect::NoSchedule, Effect::PreferNoSchedule, Effect::NoExecute];
 
-/// A condition as the API spells it: key, operator, values.
+/// A condition in the API's form: key, operator, values.
 type Raw = (String, String, Vec<String>);
 
-/// A pod's demand as the API spells it.
+/// A pod's demand in the API's form.
 #[derive(Clone, Debug)]
 struct Demand {
     selector: BTreeMap<String, String>,
-    /// Terms: conditions on labels, conditions on fields.
+    /// The terms: conditions on labels, conditions on fields.
     affinity: Option<Vec<(Vec<Raw>, Vec<Raw>)>>,
     tolerations: Vec<Toleration>,
     node_name: Option<String>,
@@ -86,7 +86,7 @@ impl Demand {
     }
 }
 
-/// kube-scheduler's node filters, read from its source and written without regard to cost.
+/// The node filters of kube-scheduler, written from its source without regard to cost.
 mod naive {
     use super::{CORDON, Compares, Demand, Effect, Node, Raw, Taint, Toleration};
 
@@ -155,7 +155,7 @@ mod naive {
         }
     }
 
-    /// `strconv.ParseInt(text, 10, 64)`.
+    /// Parses like `strconv.ParseInt(text, 10, 64)`.
     fn number(text: &str) -> Option<i64> {
         let (sign, digits) = match text.as_bytes() {
             [b'-', rest @ ..] => (-1_i128, rest),
@@ -200,13 +200,13 @@ mod naive {
             }
     }
 
-    /// Keys and values that the node does not have.
+    /// Returns the entries that the node does not have.
     pub(super) fn missing(node: &Node, demand: &Demand) -> Vec<(String, String)> {
         let lacks = |(key, value): &(&String, &String)| node.labels.get(*key) != Some(*value);
         demand.selector.iter().filter(lacks).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Fewest missing entries first, then by name; nodes that a person's taint shuts off come last.
+    /// Sorts by number of missing entries, then by name; nodes with a taint set by a person come last.
     pub(super) fn nearest<'n>(
         nodes: impl Iterator<Item = &'n Node>,
         demand: &Demand,
@@ -244,7 +244,7 @@ fn node(names: usize) -> impl Strategy<Value = Node> {
             labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
         })
     };
-    // A few kinds of hardware that most nodes share, and what differs from node to node.
+    // A few kinds of hardware that most nodes share, and the labels that differ between nodes.
     let kind = select(vec![
         vec![],
         vec![0, 4, 5, 6],
@@ -280,7 +280,7 @@ fn node(names: usize) -> impl Strategy<Value = Node> {
 fn raw(keys: &'static [&'static str], asked: &'static [&'static str]) -> impl Strategy<Value = Raw> {
     let words = (select(keys), select(&OPERATORS[..]), prop::collection::vec(select(asked), 0..3));
     words.prop_map(|(key, operator, mut values)| {
-        // Mostly as many values as the operator wants.
+        // Usually the number of values fits the operator.
         if operator.ends_with("ist") || operator == "Exists" {
             values.truncate(usize::from(values.len() > 1));
         } else if values.is_empty() {
@@ -319,7 +319,7 @@ fn demand() -> impl Strategy<Value = Demand> {
         })
 }
 
-/// A fleet, a demand, and how many of the nearest nodes are wanted.
+/// Generates a fleet, a demand, and the number of nearest nodes to find.
 fn fleets_and_demands(
     names: usize,
     nodes: std::ops::Range<usize>,
@@ -327,7 +327,7 @@ fn fleets_and_demands(
     (prop::collection::vec(node(names), nodes), demand(), 0_usize..5)
 }
 
-/// Everything the fleet says of a demand, checked node by node.
+/// Checks all answers of the fleet about a demand, node by node.
 fn agree(nodes: &[Node], demand: &Demand, most: usize) -> Result<(), TestCaseError> {
     let by_name: BTreeMap<&str, &Node> = nodes.iter().map(|node| (node.name.as_str(), node)).collect();
     let fleet = Fleet::new(nodes.to_vec());
@@ -372,7 +372,7 @@ fn agree(nodes: &[Node], demand: &Demand, most: usize) -> Result<(), TestCaseErr
     Ok(())
 }
 
-/// What was put in comes out again, by every way of asking.
+/// Checks that the nodes are read back unchanged, by every accessor.
 fn keeps(nodes: &[Node]) -> Result<(), TestCaseError> {
     let by_name: BTreeMap<&str, &Node> = nodes.iter().map(|node| (node.name.as_str(), node)).collect();
     let fleet = Fleet::new(nodes.to_vec());
@@ -418,7 +418,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60 / one_in() as u32))]
 
-    /// Beyond 64 nodes sets take several words, and rare labels are kept as lists.
+    /// Sets of more than 64 nodes take several words, and rare labels are stored as lists.
     #[test]
     fn large_fleets_agree_with_the_schedulers_filters((nodes, demand, most) in fleets_and_demands(400, 60..200)) {
         agree(&nodes, &demand, most)?;

@@ -1,4 +1,4 @@
-//! Verdicts and what is said about them, case by case.
+//! Tests of verdicts and their findings, case by case.
 
 use std::borrow::Cow;
 
@@ -29,13 +29,13 @@ fn ask(subject: &mut Subject<'_>, key: &str, value: &str) {
     subject.placement.selector.insert(key.to_owned(), value.to_owned());
 }
 
-/// The condition that KubeVirt puts on host-model guests: no node whose host model is declared obsolete.
+/// Returns KubeVirt's condition for host-model guests: no node whose host model is declared obsolete.
 fn without_obsolete_host_model() -> Affinity {
     let expressions = vec![Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())];
     NodeSelector { terms: vec![Term { expressions, names: Vec::new() }] }.into()
 }
 
-/// What a guest asks for at its start.
+/// Returns the demands of a guest at its start.
 fn start(cpu: &str) -> Start<'static> {
     let mode = CpuMode::parse(cpu);
     let mut keys = vec![label::SCHEDULABLE.to_owned(), machine("q35")];
@@ -50,7 +50,7 @@ fn start(cpu: &str) -> Start<'static> {
     Start { mode, placement: Placement { selector, affinity, ..Placement::default() }, after_start }
 }
 
-/// A guest that is to be started.
+/// Builds a guest that is to start.
 fn starting(cpu: &str) -> Subject<'static> {
     let start = start(cpu);
     Subject::new("shop", "db", Stage::Start(start.after_start), start.placement.clone()).tweak(|subject| {
@@ -61,7 +61,7 @@ fn starting(cpu: &str) -> Subject<'static> {
     })
 }
 
-/// A guest that was started on a node like this one and is to leave it now; `inherited` where it migrated before.
+/// Builds a guest that was started on a node like this one and is to migrate; `inherited`: it migrated before.
 fn leaving(source: &Node, cpu: &str, inherited: bool) -> Subject<'static> {
     let mut subject = starting(cpu);
     let migration = Migration { source: Some(source.name.clone()), inherited, ..Migration::default() };
@@ -83,7 +83,7 @@ fn leaving(source: &Node, cpu: &str, inherited: bool) -> Subject<'static> {
     subject
 }
 
-/// The guest of the first story: started on node-a when that was like node-c and node-d.
+/// Builds a guest that was started on node-a when its labels were those of node-c and node-d.
 fn db() -> Subject<'static> {
     leaving(&cascade_lake("node-a"), "host-model", true)
 }
@@ -96,12 +96,12 @@ fn found(verdict: &Verdict, check: Check) -> Option<&Finding> {
     verdict.found(check)
 }
 
-/// The identifiers of all that is offered.
+/// Returns the identifiers of all remedies that are offered.
 fn offers(verdict: &Verdict) -> Vec<&'static str> {
     verdict.findings.iter().flat_map(|finding| &finding.remedies).map(|remedy| remedy.action.id().as_str()).collect()
 }
 
-/// What node-a's guest meets on node-c: its features under another label state.
+/// Removes labels from node-c that node-a's guest selects.
 fn drifted(node: &mut Node) {
     take(node, &[feature("fpu"), feature("vme")]);
 }
@@ -243,7 +243,7 @@ mod outcomes {
         );
     }
 
-    /// Host-model: what it can do later depends on where it starts.
+    /// The targets of a host-model guest depend on the node where it starts.
     #[test]
     fn host_model_is_judged_from_each_node_it_may_start_on() {
         let fleet = Fleet::new(intel());
@@ -262,7 +262,8 @@ mod outcomes {
         assert_eq!(verdict.outcome, Outcome::Impaired(Impact::Pinned), "the best start must not hide the worst");
     }
 
-    /// A guest that asks for a feature looks as if it had migrated before: its host model is never asked for.
+    /// A guest that requires a feature looks as if it had migrated before, so its host model is never
+    /// selected.
     #[test]
     fn a_guest_that_looks_migrated_asks_for_no_host_model() {
         let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: true };
@@ -274,7 +275,7 @@ mod outcomes {
         assert_eq!(verdict.assessment.outcome, Outcome::Fits, "KubeVirt lets it go anywhere of its vendor");
     }
 
-    /// Nodes of one host model, labelled before `cpu-model-migration` was there.
+    /// Nodes of one host model, with labels of a release without `cpu-model-migration`.
     #[rstest]
     #[case::up_to_0_53(HostModelRule::SameHostOrRefused, "fits")]
     #[case::since_0_54(HostModelRule::CopiedOrRefused, "pinned")]
@@ -364,7 +365,8 @@ mod evidence {
 mod founding {
     use super::*;
 
-    /// The case this was built for: 25 keys, 23 of them met, and nobody says which two are not.
+    /// The original case: the guest has 25 keys and a node meets 23 of them, but no message names the other
+    /// two.
     #[test]
     fn the_nearest_node_and_its_two_missing_labels_are_named() {
         let subject = db().tweak(|s| {
@@ -452,7 +454,7 @@ mod founding {
         let nodes =
             vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(drifted), cascade_lake("node-d").tweak(cordon)];
         let verdict = judge(&db(), nodes);
-        // A new machine harms no guest, yet it is what one does last.
+        // A new machine harms no guest, but it is the last choice.
         let remedies = verdict.findings.iter().flat_map(|f| &f.remedies).filter(|r| r.action.id() != RemedyId::AddNode);
         let outages: Vec<_> = remedies.map(|remedy| remedy.action.outage(&db())).collect();
         assert_eq!(offers(&verdict).first(), Some(&"uncordon"), "labels are forged where an uncordon would do");
@@ -577,7 +579,7 @@ mod findings {
         assert!(verdict.not_helping.iter().any(|not| not.id == RemedyId::AddLabels), "labels are not the cause");
     }
 
-    /// A restart that libvirt's refusal calls for is offered only where the guest can start again.
+    /// A restart because of libvirt's refusal is offered only if the guest can start again.
     #[test]
     fn no_restart_into_nowhere() {
         let subject = db().tweak(|s| {
@@ -614,7 +616,7 @@ mod findings {
         assert!(checks.is_sorted() && checks.len() >= 4, "messages would change places from run to run: {checks:?}");
     }
 
-    /// The host that a user asked for comes first, however much it lacks.
+    /// The host that a user selected by name comes first, however much it lacks.
     #[test]
     fn a_host_asked_for_by_name_is_named_first() {
         let subject = db().tweak(|s| {
@@ -635,7 +637,7 @@ mod findings {
         );
     }
 
-    /// Without a user who waits for the answer, the advice names the node and offers no remedy.
+    /// If no user waits for the answer, the advice names the node and offers no remedy.
     #[test]
     fn brief_advice_has_no_remedies() {
         let fleet = Fleet::new(vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(drifted)]);

@@ -1,4 +1,5 @@
-//! The common model and trimmed selectors, as the API server is answered: who is warned, changed or refused.
+//! Tests of the common model and trimmed selectors through the responses to the API server: warnings, changes
+//! and denials.
 
 use super::*;
 use crate::fit::subject::CpuMode;
@@ -24,7 +25,7 @@ fn answered(world: &World, stage: Stage, review: &Value) -> ReviewAnswer {
     answer(&ReviewContext::new(world), stage, &request).expect("an answer")
 }
 
-/// What the mutating webhook leaves of an object.
+/// Returns the object after the mutating webhook.
 fn mutated(world: &World, object: &Value, user: &str) -> (Value, ReviewAnswer) {
     let answer = answered(world, Stage::Mutate, &by(review(object), user));
     let Decision::Admit { patch, .. } = &answer.decision else { panic!("denied while it is changed") };
@@ -33,7 +34,7 @@ fn mutated(world: &World, object: &Value, user: &str) -> (Value, ReviewAnswer) {
     (out, answer)
 }
 
-/// the person is warned, the VM stays as it was sent, its guest gets the model.
+/// The person is warned, the VM stays as it was sent, its guest gets the model.
 #[test]
 fn a_common_model_reaches_guests_and_changes_no_vm() {
     let (world, web) = (common("Warn"), vm("web", ""));
@@ -56,14 +57,14 @@ fn a_common_model_reaches_guests_and_changes_no_vm() {
     let reported: Vec<(Reason, &str)> =
         answer.reports.iter().map(|report| (report.reason, report.regarding.name())).collect();
     assert_eq!(reported, [(Reason::ModelReplaced, "web")], "a controller's warnings are not read: an Event on the VM");
-    // Stopped and started again it gets the same.
+    // The guest gets the model again after a stop and a start.
     assert_eq!(mutated(&world, &vmi_of(&web), CONTROLLER).0, guest);
-    // A person who made the VMI is warned in the validating stage.
+    // A person who created the VMI is warned in the validating stage.
     let warnings = admitted(&world, &review(&guest));
     assert!(warnings[0].contains("shop/web will run with CPU model"), "{warnings:?}");
 }
 
-/// `--warnings-as-errors` is a gate for what is wrong: that a policy does its work is said by an Event, if it is to be.
+/// `--warnings-as-errors` fails on problems only: the effect of a policy is reported by an Event, if at all.
 #[test]
 fn a_model_may_be_announced_by_an_event_alone() {
     let (mut world, web) = (common("Warn"), vm("web", ""));
@@ -75,7 +76,7 @@ fn a_model_may_be_announced_by_an_event_alone() {
     assert_eq!(guest["spec"]["domain"]["cpu"]["model"], SKYLAKE, "it gets it all the same");
     assert_eq!(answer.reports.iter().map(|report| report.reason).collect::<Vec<_>>(), [Reason::ModelReplaced]);
     assert_eq!(admitted(&world, &review(&guest)), Vec::<String>::new());
-    // A guest that does not get it is warned about.
+    // A guest that does not get it causes a warning.
     let warnings = admitted(&world, &review(&vm("web", "EPYC")));
     assert!(warnings.iter().any(|line| line.contains("not the common CPU model")), "{warnings:?}");
 }
@@ -94,7 +95,7 @@ fn a_vm_is_judged_with_the_model() {
     }
 }
 
-/// A guest whose own words keep it off the model, under each `otherwise`.
+/// A guest whose own specification excludes the model, under each `otherwise`.
 #[rstest]
 #[case::another_model(json!({"model": "Cascadelake-Server-noTSX"}), "spec.template.spec.domain.cpu.model")]
 #[case::passthrough(json!({"model": "host-passthrough"}), "spec.template.spec.domain.cpu.model")]
@@ -132,7 +133,7 @@ fn a_guest_that_does_not_use_it(#[case] cpu: Value, #[case] field: &str) {
     assert!(names_model(&admitted(&of("Deny"), &asked(CONTROLLER))), "a controller is exempt and warned");
 }
 
-/// Where fleet or policies are the cause, a guest is reported and never refused.
+/// If the fleet or the policies are the cause, a guest is reported and never denied.
 #[rstest]
 #[case::usable_nowhere("EPYC-Turin", json!({}))]
 #[case::known_only("EPYC-Rome", json!({}))]
@@ -150,14 +151,14 @@ fn a_guest_is_not_denied_for_what_the_fleet_causes(#[case] model: &str, #[case] 
     assert_eq!(not_replaced(&world, &guest, CONTROLLER).len(), 1);
 }
 
-/// Reports about a guest that runs without the common model, in the validating stage.
+/// Returns the reports about a guest that runs without the common model, in the validating stage.
 fn not_replaced(world: &World, guest: &Value, user: &str) -> Vec<String> {
     let answer = answered(world, Stage::Validate, &by(review(guest), user));
     let reported = answer.reports.into_iter().filter(|report| report.reason == Reason::ModelNotReplaced);
     reported.map(|report| format!("{}: {}", report.regarding.name(), report.note.as_str())).collect()
 }
 
-/// virt-controller only logs its warnings, so an Event on the VM says it, once.
+/// virt-controller only logs its warnings, so the VM gets an Event, once.
 #[test]
 fn a_guest_of_a_controller_that_is_left_without_the_model_is_an_event() {
     let web = vmi_of(&vm("web", "Cascadelake-Server-noTSX"));
@@ -179,7 +180,7 @@ fn a_guest_of_a_controller_that_is_left_without_the_model_is_an_event() {
     assert!(not_replaced(&alone, &web, CONTROLLER).is_empty(), "a namespace that is left alone");
 }
 
-/// KubeVirt's default is not the guest's own choice: it is neither named as one nor refused as one.
+/// KubeVirt's default is not the guest's own choice: it is neither reported nor denied as one.
 #[rstest]
 #[case::usable_nowhere("EPYC-Turin", json!(["Unset"]), "instead of the common CPU model EPYC-Turin")]
 #[case::not_replaced(SKYLAKE, json!([]), "states no CPU model and would run with host-model")]
@@ -193,7 +194,7 @@ fn a_guest_sent_without_a_model_is_known_as_such(#[case] model: &str, #[case] re
     assert_eq!(refused.is_some(), model == SKYLAKE, "refused is only what the guest's own words bring about");
 }
 
-/// The model of an instancetype is changed there: KubeVirt refuses one in the template beside it.
+/// The model of an instancetype is changed there: KubeVirt refuses one in the template in addition.
 #[test]
 fn a_model_of_an_instancetype_is_not_the_templates() {
     let mut world = common("Deny");
@@ -206,7 +207,7 @@ fn a_model_of_an_instancetype_is_not_the_templates() {
         denial.causes[0].message,
         @"shop/web asks for Cascadelake-Server-noTSX of its instancetype u1, not the common CPU model Skylake-Server-noTSX-IBRS; change it there: KubeVirt refuses a model in the template beside it (policy intel-pool)"
     );
-    // One that states none is as good as no instancetype.
+    // An instancetype without a model has the effect of no instancetype.
     world.cluster = cluster("1.9.0", intel(), [ClusterObject::Instancetype(read(json!({"metadata": {"name": "u1"}})))]);
     let warnings = admitted(&world, &review(&web));
     assert!(warnings[0].contains("shop/web will run with CPU model"), "{warnings:?}");
@@ -220,7 +221,8 @@ fn arm_guests_pass_whatever_a_policy_wants() {
     assert_eq!(mutated(&world, &vmi_of(&web), KUBECTL).0, vmi_of(&web));
 }
 
-/// A target pod under `DropStale`: patched, and reported by warning, Event and audit annotation; not on a dry run.
+/// A target pod under `DropStale`: patched, and reported by warning, Event and audit annotation; not on a dry
+/// run.
 #[test]
 fn what_is_dropped_from_a_pod_is_reported() {
     let db = running("db", "node-a", "host-model");
@@ -245,7 +247,8 @@ fn what_is_dropped_from_a_pod_is_reported() {
     assert!(answered(&world, Stage::Mutate, &dry).reports.is_empty(), "an Event of what never happened");
 }
 
-/// Keys that will be dropped from the target pod do not block a migration, and its sender is warned about the drop.
+/// Keys that will be dropped from the target pod do not block a migration, and its sender is warned about the
+/// drop.
 #[rstest]
 #[case::stale("DropStale", json!({}), &["fpu", "amd-stibp"], "which no node offers any more (policy intel-pool)")]
 #[case::relaxed("Keep", json!({"cpufit.io/relax": "true"}), &["fpu", "hle"], "so that node-d fits (migrate-db is annotated cpufit.io/relax)")]

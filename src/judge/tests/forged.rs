@@ -1,4 +1,4 @@
-//! Reviews that no API server sent: what they can have written into Events.
+//! Tests of reviews that no API server sent: which of their text can reach Events.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -6,10 +6,10 @@ use proptest::sample::Index;
 use super::*;
 use crate::report::EventKind;
 
-/// What a sender would have people read. As a label it is valid, with what is put around it it is not.
+/// A text that a forger would show to people. It is valid as a label, but not with the text around it.
 const WORDS: &str = "CALL-THIS-NUMBER";
 
-/// A fleet on which each of [`objects`] gets an Event in one of the stages, and all that is known in it.
+/// Builds a fleet on which each of [`objects`] gets an Event in one of the stages, with all known objects.
 fn scene() -> World {
     let db = running("db", "node-a", "host-model");
     let inherited = launcher(&db, [feature("hle"), feature("amd-stibp")]);
@@ -30,7 +30,7 @@ fn scene() -> World {
     }
 }
 
-/// One object of each kind that Events are written for, with something in every field that is read.
+/// Returns one object of each kind that Events are written for, with a value in every field that is read.
 fn objects() -> Vec<Value> {
     let expression = json!({"key": "rack", "operator": "In", "values": ["r1"]});
     let terms = json!([{"matchExpressions": [expression], "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}]);
@@ -86,7 +86,7 @@ fn objects() -> Vec<Value> {
     vec![pod, started("EPYC-Turin"), started("").tweak(plain), changed, asked]
 }
 
-/// The reports of both stages.
+/// Returns the reports of both stages.
 fn reports(world: &World, object: &Value) -> Vec<EventReport> {
     let bytes = by(review(object), CONTROLLER).to_string();
     let Ok(request) = review::decode(bytes.as_bytes()) else { return Vec::new() };
@@ -119,7 +119,7 @@ fn count(object: &Value) -> usize {
     count
 }
 
-/// The object with one of its texts changed.
+/// Returns the object with one of its texts changed.
 fn with_text(mut object: Value, which: usize, change: impl Fn(&str) -> String) -> Value {
     let mut left = which + 1;
     texts(&mut object, &mut |text| {
@@ -159,7 +159,7 @@ fn text_of_any_field_reaches_no_event() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// Whatever stands wherever in an object: an Event repeats none of it that is no name or label.
+    /// An Event repeats no text of an object that is not a name or label.
     #[test]
     fn text_of_a_forged_review_reaches_no_event(
         object in prop::sample::select(objects()),
@@ -174,7 +174,7 @@ proptest! {
         }
     }
 
-    /// Whatever it says of itself: Events are about known objects, under their own UIDs.
+    /// Events are about known objects with their own UIDs, regardless of the review's content.
     #[test]
     fn events_are_about_known_objects(
         object in prop::sample::select(objects()),
@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-/// What is repeated is a label: else no Event could name the one that is lacking.
+/// Labels are repeated, because an Event must be able to name the missing one.
 #[test]
 fn a_label_is_repeated() {
     let object = migration("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = json!({WORDS: "z"}));

@@ -1,5 +1,6 @@
-//! Replica sets and pools are reviewed like VMs, to the person who asks; what KubeVirt's controllers make of them, and at
-//! restarts, clones and restores, is never denied and always recorded.
+//! Tests of replica sets and pools: they are reviewed like VMs for the person who sends them. Objects that
+//! KubeVirt's controllers create from them, and at restarts, clones and restores, are never denied and always
+//! recorded.
 
 use super::*;
 use crate::kubevirt::replicas::ReplicasKind;
@@ -8,7 +9,7 @@ use crate::policy::Otherwise;
 const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";
 const UNKNOWN: &str = "EPYC-Turin";
 
-/// What holds a VM's template, and where its fields stand there.
+/// The kind of object that holds a VM's template, and the paths of its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     Vm,
@@ -47,7 +48,8 @@ fn strict(enforce: Impact) -> World {
     world(mixed(), Vec::new(), Some(enforce))
 }
 
-/// A policy that refuses guests which do not use its model by their own doing, and records and spares as little as it can.
+/// Builds a policy that denies guests which do not use its model by their own specification, with minimal
+/// records and exemptions.
 fn refusing() -> World {
     let policy = read_policy(
         "refusing",
@@ -92,7 +94,8 @@ mod reviewed {
         assert!(message.starts_with("shop/web asks for host-passthrough") && message.contains("refusing"), "{message}");
     }
 
-    /// Whatever a guest asks for, it is judged alike in each, and said alike but for fields and what is to be done.
+    /// Any guest is judged equally in each kind of object, and the messages differ only in fields and
+    /// remedies.
     #[rstest]
     #[case::nothing(|_: &mut Value| {})]
     #[case::a_model(|vm: &mut Value| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"model": "EPYC-Rome"}))]
@@ -131,7 +134,7 @@ mod reviewed {
         }
     }
 
-    /// What is to be done is done to the object itself: no VM has its name, and no VMI.
+    /// The commands change the object itself: no VM and no VMI has its name.
     #[rstest]
     #[case::replica_set(Set, "vmirs", &["spec", "template", "spec"])]
     #[case::pool(Pool, "vmpool", &["spec", "virtualMachineTemplate", "spec", "template", "spec"])]
@@ -166,7 +169,7 @@ mod reviewed {
         assert!(patches >= 2, "{holder:?}: {patches} patches");
     }
 
-    /// An instancetype stands in a pool's template alone.
+    /// Only a pool's template has an instancetype.
     #[test]
     fn the_field_of_a_pools_instancetype_is_named() {
         let mut world = refusing();
@@ -177,7 +180,7 @@ mod reviewed {
         assert_eq!(denial.causes[0].field, "spec.virtualMachineTemplate.spec.instancetype.name");
     }
 
-    /// Fields are named as they stand in the pool, in words too.
+    /// Fields are named by their path in the pool, in messages too.
     #[rstest]
     #[case::not_known(json!({"name": "gone"}), "spec.virtualMachineTemplate.spec.instancetype")]
     #[case::conflicts(json!({"name": "u1"}), "spec.virtualMachineTemplate.spec.template.spec.domain.cpu.model")]
@@ -295,7 +298,7 @@ mod updates {
         }
     }
 
-    /// A guest as it is stored, and as it would be: whether the update is denied where both kinds of policy refuse guests.
+    /// A stored guest and its update: whether the update is denied if both kinds of policy deny guests.
     #[rstest]
     #[case::worse_verdict("EPYC-Rome", UNKNOWN, true)]
     #[case::as_bad(UNKNOWN, "EPYC-Turin-v2", false)]
@@ -327,7 +330,7 @@ mod updates {
         }
     }
 
-    /// The same for the common model: who begins to keep off it is denied, who never was on it is not.
+    /// The common model: a guest that leaves it is denied, one that never used it is not.
     #[rstest]
     #[case::begins("host-model", "host-passthrough", true)]
     #[case::another_way_off("host-passthrough", "Cascadelake-Server-noTSX", false)]
@@ -391,7 +394,7 @@ mod controllers {
         vm("web-0", model).tweak(|vm| vm["metadata"]["uid"] = json!("new"))
     }
 
-    /// Everything that guests are made of, known: each under the name `web`.
+    /// Adds all objects that guests are created from, each under the name `web`.
     fn known(world: World) -> World {
         let web = vm("web", "EPYC-Rome");
         let mut cluster = world.cluster.clone();
@@ -403,9 +406,9 @@ mod controllers {
         World { cluster, ..world }
     }
 
-    /// What KubeVirt's controllers send for guests, each as it would be denied to a person: the object, and whom its Event is
-    /// about. A restart, a replica set, a pool that grows, one that is rolled out, a clone or restore, a VM that is restored
-    /// in place, a launcher.
+    /// Returns the objects that KubeVirt's controllers send for guests, each of which a person would be
+    /// denied, and the kind of object that its Event is about: a restart, a replica set, a growing pool, one
+    /// that is rolled out, a clone or restore, a VM that is restored in place, a launcher.
     fn sent(model: &str) -> Vec<(&'static str, Value, Option<report::EventKind>)> {
         use report::EventKind;
         let set = EventKind::Replicas(ReplicasKind::ReplicaSet);
@@ -457,7 +460,7 @@ mod controllers {
         }
     }
 
-    /// The owner is looked for at the API server where the watch has not received it yet.
+    /// The owner is read from the API server if the watch has not received it yet.
     #[test]
     fn an_owner_created_just_now_is_fetched() {
         let world = refusing();
@@ -476,7 +479,7 @@ mod controllers {
         }
     }
 
-    /// An owner of another UID is another object, whatever its name.
+    /// An owner with another UID is another object, even with the same name.
     #[test]
     fn an_owners_namesake_gets_no_event() {
         let world = known(refusing());
@@ -501,7 +504,7 @@ mod controllers {
         }
     }
 
-    /// A drain may be denied where the policy says so; and virtctl's migrations are a person's.
+    /// A drain may be denied if the policy allows it; virtctl's migrations are those of a person.
     #[rstest]
     #[case::drains_are_exempt(true, CONTROLLER, false)]
     #[case::drains_are_not(false, CONTROLLER, true)]

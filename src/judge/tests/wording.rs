@@ -1,4 +1,4 @@
-//! A ruling put into words: warnings, and how a denial reads.
+//! Tests of a ruling's messages: warnings, and the text of a denial.
 
 use super::*;
 use crate::admission::response::FieldCause;

@@ -1,4 +1,4 @@
-// A failed expectation in a test is the test's answer.
+// A failed expectation is the result of a test.
 #![allow(clippy::expect_used)]
 
 use super::*;
@@ -29,7 +29,7 @@ fn read_spec(spec: Value) -> Policy {
     read(&with_spec(spec)).expect("a valid policy")
 }
 
-/// The problems of a document, one a line.
+/// Returns the problems of a document, one a line.
 fn problems(text: &str) -> Vec<String> {
     match Policy::from_json(text) {
         Err(PolicyError::Invalid { problems, .. }) => problems.iter().map(ToString::to_string).collect(),
@@ -115,7 +115,7 @@ mod choice {
         Policy { common_model: Some(common), ..policy }
     }
 
-    /// What was not read of a guest may be what a policy asks for; what was read is known.
+    /// Labels that were not read may be those that a policy selects; labels that were read are known.
     #[rstest]
     #[case::it_may_have_it(vec![policy("a", "", "tier=web")], Some("a"))]
     #[case::it_has_another_value(vec![policy("a", "", "app=web")], None)]
@@ -236,7 +236,8 @@ mod exemption {
         );
     }
 
-    /// A restart, a pool that grows, a clone or a restore must not fail for a policy; a drain may where the policy says so.
+    /// A restart, a growing pool, a clone or a restore must not fail because of a policy; a drain may if the
+    /// policy allows it.
     #[test]
     fn only_migrations_of_controllers_may_be_denied_where_the_policy_says_so() {
         let policy = read_spec(json!({"exemptions": {"controllers": false}}));

@@ -1,4 +1,4 @@
-//! What a policy's text means, and what is wrong with it.
+//! Tests of reading a policy: the meaning of its text, and its problems.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What becomes of a request.
+//! Tests of rulings.
 
 use super::*;
 
@@ -81,8 +81,8 @@ fn the_exempt_are_warned_and_recorded(#[case] exemption: Exemption) {
     );
 }
 
-/// What a person would be denied and a controller is not: recorded even where the policy records nothing else, for nobody
-/// reads what a controller is answered. A drain is recorded as the dial says.
+/// Requests of a controller that a person would be denied are recorded even if the policy records nothing
+/// else, because a controller's warnings are not read. A drain is recorded according to the dial.
 #[rstest]
 #[case::vmi(RequestKind::VirtualMachineInstance, Exemption::Controller, true)]
 #[case::vm(RequestKind::VirtualMachine, Exemption::Controller, true)]
@@ -102,7 +102,7 @@ fn exempted_denials_are_recorded(#[case] kind: RequestKind, #[case] exemption: E
         };
         assert_eq!(recorded, expected, "{kind:?}: unmet is {unmet}");
         assert_eq!(exempted, kind.is_deniable().then_some(exemption), "{kind:?}: unmet is {unmet}");
-        // An update that makes nothing worse is never without a word; the model has words of its own.
+        // An update that makes nothing worse always gets a warning; the model has its own message.
         assert_eq!(warned, exemption == Exemption::NotWorse && !unmet, "{kind:?}: unmet is {unmet}");
     }
 }

@@ -1,6 +1,6 @@
-//! What the tests share: the binary under a time limit, folders that vanish, the server under a guard, a TLS client.
+//! Shared test helpers: the binary under a time limit, temporary folders, a guarded server, a TLS client.
 //!
-//! Nothing here knows the inside of the product; it is reached as its users reach it.
+//! The product is used only through its public interfaces, as its users do.
 
 #[path = "../common/answers.rs"]
 mod answers;
@@ -46,7 +46,7 @@ pub use server::{Answer, Server};
 pub(crate) use thorough::one_in;
 pub use tls::{Http, client_config, ports};
 
-/// `nearest` of a result: node, then the keys it lacks, sorted.
+/// Returns `nearest` of a result: node, then the keys it lacks, sorted.
 pub fn nearest(result: &Value) -> Vec<(String, Vec<String>)> {
     let node = |entry: &Value| {
         let mut keys: Vec<String> = entry["missing"]
@@ -61,12 +61,12 @@ pub fn nearest(result: &Value) -> Vec<(String, Vec<String>)> {
     result["nearest"].as_array().into_iter().flatten().map(node).collect()
 }
 
-/// A folder of test data: the one that the environment names, else the one shipped.
+/// Returns a folder of test data: the one named in the environment, else the shipped one.
 pub fn data(variable: &str, folder: &str) -> PathBuf {
     std::env::var_os(variable).filter(|path| !path.is_empty()).map_or_else(|| shipped(folder), PathBuf::from)
 }
 
-/// A folder of test data as shipped, whatever the environment says.
+/// Returns a folder of shipped test data, regardless of the environment.
 pub fn shipped(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder)
 }
@@ -76,7 +76,7 @@ pub fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A folder for one test, removed with all it holds when dropped.
+/// A folder for one test, removed with its content when dropped.
 pub struct Scratch(TempDir);
 
 impl Scratch {
@@ -88,7 +88,7 @@ impl Scratch {
         self.0.path()
     }
 
-    /// Writes a file (and the folders above it) and returns its path.
+    /// Writes a file (and its parent folders) and returns its path.
     #[track_caller]
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.path().join(name);
@@ -108,7 +108,7 @@ impl Scratch {
     }
 }
 
-/// The `KubeVirt` CR of a cluster with this configuration. No observed version: then the newest rules hold.
+/// Returns the `KubeVirt` CR of a cluster with this configuration. Without an observed version, the newest rules apply.
 pub fn kubevirt(configuration: &Value) -> Value {
     serde_json::json!({
         "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt",
@@ -118,7 +118,7 @@ pub fn kubevirt(configuration: &Value) -> Value {
     })
 }
 
-/// Where two JSON values differ, a line each.
+/// Returns the differences of two JSON values, one line each.
 pub fn differences(path: &str, expected: &Value, got: &Value) -> Vec<String> {
     match (expected, got) {
         (Value::Object(expected), Value::Object(got)) => {
@@ -141,7 +141,8 @@ pub fn differences(path: &str, expected: &Value, got: &Value) -> Vec<String> {
     }
 }
 
-/// The rules of the channel: what the API server or kubectl would cut, drop or show twice must never be sent.
+/// Returns violations of the channel's limits: text that the API server or kubectl would cut, drop or show twice must
+/// never be sent.
 pub fn channel_faults(response: &Value) -> Vec<String> {
     let warnings = texts(&response["warnings"]);
     let mut faults = Vec::new();

@@ -1,8 +1,8 @@
-//! The tests of the whole program, as one test program with a folder for each thing that they show.
+//! Tests of the whole program, as one test binary with a folder for each topic.
 //!
-//! `cargo test --test it golden::` runs those of one file. What these tests share is in [`common`].
+//! `cargo test --test it golden::` runs the tests of one file. Shared helpers are in [`common`].
 
-// A test that cannot make its data has nothing to say, so it stops there; its functions are documented by their names.
+// A test that cannot create its data stops there; its functions are documented by their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod cli;

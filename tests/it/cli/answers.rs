@@ -1,4 +1,5 @@
-//! Questions about the whole cluster, as scripts ask them: `recommend` on made-up clusters (more: make clusters CLUSTERS=FILE).
+//! Questions about the whole cluster, as scripts use them: `recommend` on constructed clusters (more: make clusters
+//! CLUSTERS=FILE).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ fn recommend(snapshot: &Path, more: &[&str]) -> Ran {
     ran
 }
 
-/// A cluster, and what is to be recommended for it: as in `clusters.json` beside the case files.
+/// A cluster and the expected recommendation, as in `clusters.json` beside the case files.
 #[derive(Deserialize)]
 struct Cluster {
     name: String,
@@ -45,7 +46,7 @@ impl Labelled {
     }
 }
 
-/// `Broadwell . -IBRS`: Broadwell, Broadwell-IBRS.
+/// Expands a packed list: `Broadwell . -IBRS` is Broadwell, Broadwell-IBRS.
 fn spread(packed: &Value) -> Vec<String> {
     let of_family = |line: String| -> Vec<String> {
         let mut words = line.split(' ');
@@ -55,7 +56,7 @@ fn spread(packed: &Value) -> Vec<String> {
     texts(packed).into_iter().flat_map(of_family).collect()
 }
 
-/// The clusters that are shipped, written out.
+/// Returns the shipped clusters, expanded.
 fn clusters() -> Vec<Cluster> {
     let recorded: Value = serde_json::from_slice(&common::read(&shipped("models").join("clusters.json"))).unwrap();
     let node = |number: usize, kind: &Value| {
@@ -124,7 +125,7 @@ fn every_cluster_gets_the_model_that_all_its_nodes_can_run() {
     println!("clusters ({what}): {} of {} as expected", clusters.len(), clusters.len());
 }
 
-/// Nodes of two vendors, of s390x, of arm64, without labels, and with a model of a name that nobody knows.
+/// Nodes of two vendors, of s390x, of arm64, without labels, and with a model of an unknown name.
 #[test]
 fn each_kind_of_hardware_has_its_pool_and_other_nodes_are_named() {
     let node = |name: &str, arch: &str, vendor: &str, models: &[&str]| {
@@ -173,7 +174,7 @@ fn each_kind_of_hardware_has_its_pool_and_other_nodes_are_named() {
     insta::assert_snapshot!("recommend_of_many_kinds", recommend(&dump, &[]).stdout);
 }
 
-/// What a sentence says of a pool is true of it, however small it is; a selection without nodes is no dump without nodes.
+/// Statements about a pool are true for it, however small it is; a selection without nodes is not a dump without nodes.
 #[test]
 fn sentences_about_pools_of_one_two_and_no_nodes_are_true() {
     let node = |name: &str, arch: &str, vendor: &str| {
@@ -278,7 +279,7 @@ fn the_printed_policies_only_warn_and_are_read_as_they_are() {
     assert!(!with.contains("kind: CPUPolicy"), "a policy that denies would be made milder: {with}");
 }
 
-/// The demo's cluster before an upgrade took `amd-stibp` from its nodes, and after it.
+/// Returns the demo's cluster before an upgrade removed `amd-stibp` from its nodes, and after it.
 fn upgrade(scratch: &Scratch) -> [PathBuf; 2] {
     let after = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml");
     [scratch.write_json("before.json", &before_the_upgrade()), after]
@@ -308,7 +309,7 @@ fn diff_names_the_guests_that_an_upgrade_stranded_and_the_label() {
     assert_eq!(back.code(), 0, "no guest is worse off: {}", back.stdout);
     let same = diff(&after, &after, &["-o", "json"]);
     assert_eq!((same.code(), &same.json()["nodes"], &same.json()["guests"]), (0, &json!([]), &json!([])));
-    // A dump without guests tells nothing of them: a gate that goes by the exit code is not passed.
+    // A dump without guests says nothing about guests, so a gate on the exit code must not pass.
     let mut nodes = before_the_upgrade();
     let items = nodes["items"].as_array_mut().unwrap();
     items.retain(|item| item["kind"] == "Node");

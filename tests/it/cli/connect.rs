@@ -1,4 +1,4 @@
-//! How the program reaches a cluster: kubeconfigs as kubectl finds them, proxies as kubectl uses them.
+//! Connection to a cluster: kubeconfigs as kubectl finds them, proxies as kubectl uses them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -13,10 +13,10 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
-/// A name that only a proxy of the test can resolve.
+/// A name that only the test's proxy can resolve.
 const NAME: &str = "api.cluster.example";
 
-/// An API server that serves two nodes and nothing else, over TLS.
+/// An API server that serves only two nodes, over TLS.
 struct Api {
     folder: Scratch,
     address: SocketAddr,
@@ -48,7 +48,7 @@ impl Api {
         Self { folder, address }
     }
 
-    /// A kubeconfig that names the server so, with more fields of the cluster.
+    /// Writes a kubeconfig that names this server address, with more fields of the cluster.
     fn kubeconfig(&self, file: &str, server: &str, more: &[(&str, &str)]) -> PathBuf {
         let mut cluster = json!({"server": server, "certificate-authority": "ca.pem"});
         for (key, value) in more {
@@ -75,7 +75,8 @@ fn labels() -> Value {
     json!({"kubernetes.io/arch": "amd64", "kubevirt.io/schedulable": "true"})
 }
 
-/// What a server says to the bearer of a token: `expired` is nobody, `owner` may read namespace shop, `reader` nodes as well.
+/// Returns the server's refusal for a token: `expired` is unknown, `owner` may read namespace shop, `reader` nodes as
+/// well.
 fn refused(token: &str, path: &str) -> Option<(&'static str, String)> {
     let resource = path.split('?').next().unwrap().rsplit('/').next().unwrap();
     let in_shop = path.contains("/namespaces/shop");
@@ -90,7 +91,7 @@ fn refused(token: &str, path: &str) -> Option<(&'static str, String)> {
     }
 }
 
-/// Answers requests until the client has no more.
+/// Answers requests until the client sends no more.
 fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std::io::Result<()> {
     loop {
         let mut request = Vec::new();
@@ -138,7 +139,7 @@ fn guest(api: &Api) -> PathBuf {
     api.folder.write_json("vmi.json", &vmi)
 }
 
-/// What `check` says, with these variables.
+/// Runs `check` with these variables.
 fn ask(api: &Api, args: &[&str], variables: &[(&str, &str)]) -> Ran {
     let guest = guest(api);
     let mut run = cpufit(["check", "-o", "json", "-f"]).args([guest.as_os_str()]).args(args);
@@ -190,7 +191,7 @@ fn the_environments_proxy_is_used() {
         "{asked:?}"
     );
 
-    // Credentials are decoded, and a name for the scheme may be missing.
+    // Credentials are decoded, and the scheme may be missing.
     let proxy = Forward::start(api.address);
     let url = format!("jane:s%40crét@{}", proxy.address()).replace('é', "%C3%A9");
     judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("https_proxy", &url)]));
@@ -208,12 +209,12 @@ fn no_proxy_is_honoured() {
     let proxy = Forward::start(api.address);
     let url = format!("http://{}", proxy.address());
     let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
-    // No server listens there, and NO_PROXY entries for the proxy itself do not concern the cluster.
+    // No server listens there, and NO_PROXY entries for the proxy itself do not affect the cluster.
     for no_proxy in ["127.0.0.1,.svc,10.0.0.0/8", "", ",", "*", "not an/entry"] {
         let variables = [("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", no_proxy)];
         judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables));
     }
-    // A name that is excepted is looked up here, where nobody knows it.
+    // An excepted name is resolved locally, where it is unknown.
     let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
     let variables = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", ".cluster.example")];
     assert_eq!(ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables).code(), 2);
@@ -270,7 +271,7 @@ fn kubeconfigs_are_found_as_kubectl_finds_them() {
     ] {
         judged(&ask(&api, &[], &[("KUBECONFIG", &list)]));
     }
-    // The first file that names a context says which is current; a cluster is the first of its name.
+    // The first file that names a context sets the current one; of equal cluster names, the first counts.
     judged(&ask(&api, &["--context", "elsewhere"], &[("KUBECONFIG", &format!("{file}:{other}"))]));
 
     let none = ask(&api, &[], &[("KUBECONFIG", &format!("{missing}:{missing}2"))]);
@@ -290,7 +291,7 @@ fn kubeconfigs_are_found_as_kubectl_finds_them() {
     judged(&ask(&api, &[], &[("KUBECONFIG", ":")]));
 }
 
-/// Each option in the place of what the context says, and what is said where it names nothing.
+/// Each option overrides the context, and each invalid value has its error.
 #[test]
 fn options_go_before_the_kubeconfig() {
     let api = Api::start();
@@ -327,7 +328,7 @@ fn options_go_before_the_kubeconfig() {
     ] {
         judged(&ask(&api, &[&["--kubeconfig", file.as_str()], options].concat(), &[]));
     }
-    // An address is enough.
+    // A server address is sufficient.
     judged(&ask(&api, &["--server", &by_address, "--certificate-authority", &ca], &[]));
     for (options, words) in [
         (&["--cluster", "nowhere"][..], "nowhere"),
@@ -342,12 +343,12 @@ fn options_go_before_the_kubeconfig() {
         assert_eq!(ran.code(), 2, "{options:?}");
         assert!(ran.stderr.contains(words), "{options:?}: {}", ran.stderr);
     }
-    // Written out, requests are seen from 6 on.
+    // Log lines of requests begin at level 6.
     let seen = ask(&api, &["--kubeconfig", &file, "--cluster", "here", "-v=6"], &[]);
     assert!(seen.stderr.contains("/api/v1/nodes"), "{}", head(&seen.stderr));
 }
 
-/// A server that takes a connection and never answers does not hold a script for ever.
+/// A server that accepts a connection and never answers does not block a script forever.
 #[test]
 fn a_server_that_does_not_answer_times_out() {
     let api = Api::start();
@@ -360,7 +361,7 @@ fn a_server_that_does_not_answer_times_out() {
     assert!(ran.stderr.contains("error: reading the cluster at http://"), "{}", ran.stderr);
 }
 
-/// Errors of the API server are its own message, once; below it what can be done.
+/// The API server's message is printed once, followed by the possible fixes.
 #[test]
 fn a_user_without_rights_is_shown_the_missing_ones() {
     const NODES: &str =
@@ -385,7 +386,7 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
         assert!(owner.stderr.contains(words), "{words} is missing: {}", owner.stderr);
     }
     for (line, present, absent) in [
-        // A bare name is a guest; a pod is not a guest, and where all guests are asked for no name is given.
+        // A bare name is a guest; a pod is not a guest; a command for all guests names none.
         ("explain db -n shop --token owner", "vmiName: \"db\"", "cpufit-auditor"),
         ("explain vmim/db -n shop --token owner", "cpufit-reader", "vmiName"),
         ("explain vm -n shop --token owner", "cpufit-reader", "vmiName"),
@@ -399,7 +400,7 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
         assert!(ran.stderr.contains(present), "{line}: {present} is missing: {}", ran.stderr);
         assert!(!ran.stderr.contains(absent), "{line}: {absent} is said: {}", ran.stderr);
     }
-    // With nodes, a namespace is enough; what else may not be read is a note each.
+    // With nodes, one namespace is enough; each other resource that may not be read gets a note.
     let reader = run("audit -n shop --token reader");
     assert_eq!(reader.code(), 0, "{}", reader.stderr);
     assert!(

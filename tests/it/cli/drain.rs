@@ -1,4 +1,4 @@
-//! Story: the whole node, and the least to do.
+//! Story: a drain of a whole node, and the smallest change.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::common::{Ran, Scratch, cpufit, kubevirt, launcher_pod, list, node, ru
 
 const COMMON: [&str; 4] = ["aes", "avx2", "fpu", "vme"];
 
-/// A node of the small fleet: Skylake node-b, Ice Lake node-e, else Cascade Lake; node-c lost two labels.
+/// Returns a node of the small fleet: Skylake node-b, Ice Lake node-e, else Cascade Lake; node-c lost two labels.
 fn host(name: &str) -> Value {
     let mut labels = json!({
         "kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name,
@@ -68,7 +68,8 @@ fn the_whole_node_and_the_least_to_do() {
     insta::assert_snapshot!("drain_of_a_node", ran.stdout.trim_end());
 }
 
-/// One guest cannot be migrated, and a restart may leave it where it is, for it tolerates the cordon: the others are freed.
+/// One guest cannot be migrated, and may be restarted on the same node because it tolerates the cordon: the others are
+/// freed.
 #[test]
 fn the_least_to_do_for_the_others() {
     let mut cluster = cluster();
@@ -92,7 +93,7 @@ fn a_rolling_upgrade_has_an_order() {
     insta::assert_snapshot!("drain_of_all_nodes", ran.stdout.trim_end());
 }
 
-/// Two guests of 4 cores and 2 on node-d; node-c has room for the small one, node-e for the large one or the small one.
+/// Returns two guests of 4 and 2 cores on node-d; node-c has room for the small one, node-e for either.
 fn tight(cores_of_node_e: u32) -> Value {
     let nodes = [("node-c", 2), ("node-d", 6), ("node-e", cores_of_node_e)].map(|(name, cores)| {
         let mut node = host(name);

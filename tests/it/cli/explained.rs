@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Scratch, cpufit, kubevirt, list, node};
 
-/// A node that has the label of Westmere, of these vendors.
+/// Returns a node with the label of Westmere, of these vendors.
 fn host(name: &str, vendors: &[&str]) -> Value {
     let mut labels = json!({
         "kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64", "machine-type.node.kubevirt.io/q35": "true",
@@ -17,8 +17,8 @@ fn host(name: &str, vendors: &[&str]) -> Value {
     node(name, &labels)
 }
 
-/// Libvirt checks little of a guest that is moved between vendors: nothing may be said that sounds like a safe refusal, and nothing of
-/// vendors where a node's own is not known.
+/// Libvirt checks little of a guest that is moved between vendors: no output may suggest a safe refusal, or mention
+/// vendors if a node's own vendor is not known.
 #[test]
 fn a_node_of_another_vendor_is_where_a_guest_may_crash() {
     const CRASH: &str = "a CPU of another vendor: moved there it may crash";

@@ -1,4 +1,4 @@
-//! Every option that names a file, given what is none: an error that names it, in a moment.
+//! Every option that names a file, given an invalid one: a quick error that names it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use cpufit::snapshot::DumpSource;
 
 use crate::common::{Ran, Scratch, cpufit, head, node, program};
 
-/// A command line for each option and argument that names a file: `@` is the file that is tried, `%` a dump that can be read, `!` a
+/// A command line for each option and argument that names a file: `@` is the tested file, `%` a readable dump, `!` a
 /// folder of development certificates.
 const LINES: &[(&str, &str)] = &[
     ("--kubeconfig", "audit --kubeconfig @"),
@@ -61,7 +61,7 @@ const LINES: &[(&str, &str)] = &[
     ("drain --save-libvirt-facts", "drain node-a --ask-libvirt --save-libvirt-facts @"),
 ];
 
-/// What no run takes, however slow the machine is, that waits for nobody.
+/// A time that no run reaches on the slowest machine, unless it blocks.
 const MOMENT: Duration = Duration::from_secs(30);
 
 struct Scene {
@@ -77,7 +77,7 @@ impl Scene {
         let certificates = scene.at("certificates");
         assert_eq!(cpufit(["certs".as_ref(), "--out".as_ref(), certificates.as_os_str()]).run().code(), 0);
         make_pipe(&scene.at("pipe.yaml"));
-        // 64 GiB, of which the disk holds nothing.
+        // A sparse file of 64 GiB.
         std::fs::File::create(scene.at("endless.yaml")).unwrap().set_len(1 << 36).unwrap();
         scene
     }
@@ -116,7 +116,7 @@ fn names_a_file(argument: &Arg) -> bool {
         || names.any(|name| ["FILE", "FOLDER", "DIR", "PATH"].contains(&name.as_str()))
 }
 
-/// A verb's argument as the table calls it.
+/// Returns a verb's argument as named in the table.
 fn called(verb: &str, argument: &Arg) -> String {
     let name = argument.get_long().map_or_else(|| argument.get_id().to_string(), |long| format!("--{long}"));
     format!("{verb} {name}").trim_start().to_owned()
@@ -183,7 +183,7 @@ fn files_that_a_kubeconfig_names_are_not_waited_for() {
     }
     let ran = cpufit(["audit"]).env("KUBECONFIG", pipe.to_str().unwrap()).run();
     assert!(ran.code() == 2 && ran.stderr.contains("it is a named pipe, not a file"), "{}", ran.stderr);
-    // Completion says nothing rather than wait.
+    // Completion prints nothing rather than blocking.
     for line in ["__complete -- explain --kubeconfig @ vmi ", "__complete -- explain --snapshot @ vmi "] {
         assert_eq!(scene.run(line, &pipe).code(), 0, "{line}");
     }

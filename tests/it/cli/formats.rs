@@ -1,7 +1,7 @@
-//! What programs read is of the form that they read: SARIF and JUnit against schemas, `version` and completion.
+//! Output for programs has the required form: SARIF and JUnit against schemas, `version` and completion.
 //!
-//! The schemas are written here after SARIF 2.1.0 (OASIS, sections 3.13 to 3.33) and the JUnit XML of Jenkins' xUnit plugin: of each
-//! only what is printed, and nothing besides is allowed.
+//! The schemas follow SARIF 2.1.0 (OASIS, sections 3.13 to 3.33) and the JUnit XML of Jenkins' xUnit plugin. They
+//! contain only the printed parts, and allow no others.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::POLICY;
 use crate::common::{BIN, Scratch, cpufit, head, program};
 
-/// Two guests that are pinned, by a policy denied and not, a guest that is well, and a kind that is not judged.
+/// Two pinned guests, one of them denied by a policy, a guest without a problem, and a kind that is not judged.
 const MANIFESTS: &str = "\
 # the first object begins in line 4
 
@@ -42,8 +42,8 @@ fn check(output: &str) -> String {
     ran.stdout
 }
 
-/// Whether a value is as a JSON schema says: `type`, `const`, `enum`, `minimum`, `minLength`, `pattern` as a prefix, `required`, `properties`,
-/// `items`, `minItems`; no other property may stand in an object. The faults, each with its place.
+/// Returns the violations of a JSON schema, each with its place. Supported are `type`, `const`, `enum`, `minimum`,
+/// `minLength`, `pattern` as a prefix, `required`, `properties`, `items`, `minItems`; other properties are violations.
 fn faults(value: &Value, schema: &Value, at: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut hold = |is: bool, what: &str| {
@@ -137,12 +137,13 @@ fn sarif_is_as_its_schema_says_and_names_lines() {
     assert!(!lines("a<b>").is_empty() && lines("a<b>").into_iter().all(|line| *line == 12), "{results:#?}");
     let uri = results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap();
     assert!(uri.starts_with("file:///") && uri.ends_with("/m%20y.yaml"), "{uri}");
-    // A schema that takes everything would show nothing.
+    // A schema that accepts everything would prove nothing.
     let broken = json!({"version": "2.0", "runs": [{"tool": {"driver": {}}, "results": [{"level": "bad", "x": 1}]}]});
     assert_eq!(faults(&broken, &sarif_schema(), "").len(), 5);
 }
 
-/// Element, its attributes (the required ones first, `|`, the others), and the elements in it.
+/// Elements with their attributes (required ones, `
+/// `, optional ones) and child elements.
 const JUNIT: &[(&str, &str, &str)] = &[
     ("testsuites", "name tests failures errors |", "testsuite"),
     ("testsuite", "name tests failures errors skipped |", "testcase"),
@@ -205,13 +206,13 @@ fn the_version_of_this_program_needs_no_cluster() {
         (&json!(version), &Value::Null),
         "{json:#}"
     );
-    // As kubectl: the client's version, an error, and no success.
+    // The output equals kubectl's: the client's version, an error, and a failure exit code.
     let alone = cpufit(["version", "--server", "http://127.0.0.1:9"]).run();
     assert_eq!((alone.code(), alone.stdout.trim()), (2, format!("Client Version: {version}").as_str()));
     assert!(alone.stderr.starts_with("error: reading the Lease of cpufit at http://127.0.0.1:9"), "{}", alone.stderr);
 }
 
-/// bash itself completes a line, by the script that is printed.
+/// bash completes a line with the printed script.
 #[test]
 fn bash_completes_verbs_options_and_names() {
     let folder = Scratch::new();

@@ -1,4 +1,4 @@
-//! More command lines beside what kubectl does with the same: odd orders, options given again, files that are none.
+//! More command lines, compared with kubectl's behaviour: unusual orders, repeated options, invalid files.
 
 use super::lines::{Row, assert_rows_of, made};
 
@@ -23,7 +23,7 @@ fn assert_rows(rows: &[Row]) {
     assert_rows_of(rows, &made);
 }
 
-/// kubectl: the last of an option counts, wherever it stands; `--` ends the options.
+/// kubectl: the last occurrence of an option counts, in any position; `--` ends the options.
 #[test]
 fn options_given_again_and_in_other_places() {
     const DB: &[&str] = &["shop/db on node-a"];
@@ -52,7 +52,7 @@ fn options_given_again_and_in_other_places() {
     ]);
 }
 
-/// kubectl get with names prints these; `audit` alone prints all.
+/// kubectl get with names prints these; `audit` without names prints all.
 #[test]
 fn an_audit_takes_names() {
     const DB: &[&str] = &["=virtualmachineinstance.kubevirt.io/db"];
@@ -80,7 +80,7 @@ fn an_audit_takes_names() {
     ]);
 }
 
-/// kubectl diff has no selector; kubectl get has, and `-o name`.
+/// kubectl diff has no selector, but kubectl get has, and `-o name`.
 #[test]
 fn a_diff_can_be_narrowed_and_names_its_guests() {
     assert_rows(&[
@@ -101,7 +101,7 @@ fn a_diff_can_be_narrowed_and_names_its_guests() {
     ]);
 }
 
-/// kubectl: what a verb does not take is refused; here with what does it.
+/// kubectl refuses options that a verb does not support; here the error also names the alternative.
 #[test]
 fn an_option_without_a_meaning_is_refused_with_what_does_it() {
     assert_rows(&[
@@ -125,7 +125,7 @@ fn an_option_without_a_meaning_is_refused_with_what_does_it() {
     ]);
 }
 
-/// kubectl reads of a folder what ends in .json, .yaml or .yml, and all that a file holds.
+/// kubectl reads the files of a folder that end in .json, .yaml or .yml, and all documents of a file.
 #[test]
 fn files_of_odd_encodings_and_without_objects() {
     const C: &[&str] = &["=virtualmachine.kubevirt.io/c"];

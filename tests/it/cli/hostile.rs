@@ -1,6 +1,8 @@
-//! Objects named by a stranger: what people read has as many lines as with plain names, and each command runs what it says.
+//! Objects with hostile names: output has as many lines as with plain names, and each printed command runs what it
+//! shows.
 //!
-//! The demo's cluster and its reviews, with a hostile text in the place of a node, a guest, a namespace, a model and a feature.
+//! The demo's cluster and its reviews, with a hostile text in place of a node, a guest, a namespace, a model and a
+//! feature.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use crate::common::{
 };
 use serde_json::{Map, Value};
 
-/// What is replaced in all text of the cluster and of the reviews, keys included.
+/// The names that are replaced in all text of the cluster and of the reviews, including keys.
 const REPLACED: [&str; 6] = ["node-c", "node-d", "ledger", "shop", "Skylake-Server-noTSX-IBRS", "amd-stibp"];
 
 const HOSTILE: [&str; 9] = [
@@ -27,7 +29,7 @@ const HOSTILE: [&str; 9] = [
     "-h=--all && touch FORGED | {a,b} ~ * ? [a] !! %s 漢字",
 ];
 
-/// The same objects with plain names: what the others are compared with.
+/// A plain name, for the output that the others are compared with.
 const PLAIN: &str = "plain";
 
 struct Scene {
@@ -44,7 +46,7 @@ fn demo(name: &str) -> PathBuf {
 fn renamed(value: Value, name: &str) -> Value {
     let text = |text: String| {
         REPLACED.iter().enumerate().fold(text, |text, (at, word)| {
-            // Two nodes of one name would be one.
+            // Two nodes with one name would be one node.
             text.replace(word, &format!("{name}{}", if at == 1 { "2" } else { "" }))
         })
     };
@@ -98,20 +100,20 @@ impl Scene {
     }
 
     fn explain(&self, more: &[&str]) -> Ran {
-        // What begins with a dash is an option for the parser of arguments unless it stands behind an equals sign.
+        // A value that begins with a dash is parsed as an option unless it follows an equals sign.
         let namespace = format!("--namespace={}", self.name);
         self.run("explain", &[&[namespace.as_str(), "vmi"], more].concat())
     }
 }
 
-/// What a terminal or an editor would not show as a character of its own.
+/// Whether a terminal or an editor would not show the character as such.
 fn is_raw(c: char) -> bool {
     c.is_control() && c != '\n'
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
         || ('\u{e0000}'..='\u{e007f}').contains(&c)
 }
 
-/// Nothing raw, and no line that an object began.
+/// Fails on raw characters, and on lines that an object began.
 #[track_caller]
 fn assert_clean(what: &str, text: &str) {
     assert!(!text.contains(is_raw), "{what} rewrites the screen: {:?}", head(text));
@@ -135,7 +137,7 @@ fn tables_have_the_lines_of_their_objects() {
             assert_eq!(lines(&ran), expected, "{}{}", ran.stdout, ran.stderr);
             let columns = ran.stdout.lines().next().unwrap().split_ascii_whitespace().count();
             for row in ran.stdout.lines().take_while(|row| !row.starts_with('#')) {
-                // Each column but the last is one word, whatever the guest is called.
+                // Each column but the last is one word, regardless of the guest's name.
                 let cells = row.split("  ").filter(|cell| !cell.trim().is_empty()).count();
                 assert_eq!(cells, columns, "{row:?}");
                 assert!(row.split_ascii_whitespace().count() >= columns, "{row:?}");
@@ -214,7 +216,7 @@ fn errors_and_notes_are_lines_of_their_own() {
     }
 }
 
-/// A person pastes what `explain` and the warnings suggest.
+/// Users paste the commands that `explain` and the warnings suggest.
 #[test]
 fn each_command_is_kubectl_or_virtctl_and_nothing_else() {
     let mut commands = 0;
@@ -230,7 +232,7 @@ fn each_command_is_kubectl_or_virtctl_and_nothing_else() {
                 let said =
                     [texts(&row["warnings"]), row["denial"].as_str().map(str::to_owned).into_iter().collect()].concat();
                 for text in said.iter().flat_map(|text| text.lines()) {
-                    // A command in a sentence ends with it.
+                    // A command in a sentence ends with the sentence.
                     for (at, _) in text.match_indices("kubectl ").chain(text.match_indices("virtctl ")) {
                         lines.push(text[at..].split(". ").next().unwrap_or_default().to_owned());
                     }
@@ -257,7 +259,7 @@ fn shell(arguments: &[&str], script: &str, folder: &Path) -> Ran {
     program(shell).stdin(script).run()
 }
 
-/// Warnings, denials and the log of the server.
+/// Checks warnings, denials and the log of the server.
 #[test]
 fn objects_forge_no_line_of_answers_or_log() {
     let policy = demo("policy.yaml");
@@ -287,7 +289,7 @@ fn objects_forge_no_line_of_answers_or_log() {
     };
     let (plain, _) = talk(&Scene::new(PLAIN));
     assert!(plain.iter().any(|(_, message, _)| message.lines().count() > 1), "nothing was denied");
-    // Those that break lines, drive the terminal, or reorder the text.
+    // Texts that break lines, control the terminal, or reorder the text.
     for name in [HOSTILE[0], HOSTILE[2], HOSTILE[3], HOSTILE[4]].into_iter().step_by(one_in()) {
         let (said, log) = talk(&Scene::new(name));
         for ((warnings, message, causes), (_, expected, _)) in said.iter().zip(&plain) {

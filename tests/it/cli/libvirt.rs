@@ -1,5 +1,4 @@
-//! Answers of libvirt that were saved: `explain`, `drain` and `audit` over them, files that are put together, and files that are
-//! none.
+//! Saved answers of libvirt: `explain`, `drain` and `audit` with them, merged files, and invalid files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +11,8 @@ use crate::common::{self, Ran, Scratch, cpufit, head, kubevirt, launcher_pod, li
 const EARLY: &str = "2026-11-01T08:00:00Z";
 const LATE: &str = "2026-11-02T08:00:00Z";
 
-/// The nodes beside `node-a`, where the guests run, and what is said of each about `shop/db`: a code, or libvirt's answer.
+/// The nodes other than `node-a`, where the guests run, and each node's answer about `shop/db`: a code, or libvirt's
+/// answer.
 const NODES: [(&str, &str); 9] = [
     ("node-b", "identical"),
     ("node-c", "superset"),
@@ -25,7 +25,7 @@ const NODES: [(&str, &str); 9] = [
     ("node-j", "other-machine"),
 ];
 
-/// A Cascade Lake; node-c lost a label, node-g stands elsewhere, node-j was replaced.
+/// Returns a Cascade Lake node; node-c lost a label, node-g is in another zone, node-j was replaced.
 fn host(name: &str) -> Value {
     let mut labels = json!({
         "kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name,
@@ -48,7 +48,7 @@ fn host(name: &str) -> Value {
     node(name, &labels)
 }
 
-/// A guest that runs, with its launcher.
+/// Returns a running guest with its launcher.
 fn guest(name: &str, on: &str) -> [Value; 2] {
     let mut vmi = running(name, on, "host-model");
     vmi["spec"]["nodeSelector"] = json!({"zone": "a"});
@@ -60,7 +60,7 @@ fn guest(name: &str, on: &str) -> [Value; 2] {
 fn cluster() -> Value {
     let nodes = ["node-a"].into_iter().chain(NODES.map(|(name, _)| name)).map(host);
     let guests = ["db", "old", "web", "pass"].map(|name| guest(name, "node-a")).into_iter().flatten();
-    // Libvirt on node-e can be asked, on node-f it cannot.
+    // Libvirt on node-e can be queried, on node-f it cannot.
     list(nodes.chain(guests).chain(guest("neighbour", "node-e")).chain([kubevirt(&json!({}))]))
 }
 
@@ -88,7 +88,7 @@ fn silent(name: &str, code: &str, detail: &str) -> Value {
         "unanswered": "-", "unansweredCode": code, "unansweredDetail": detail, "askedAt": EARLY})
 }
 
-/// As they are saved: a file each.
+/// Returns the answers as saved, one file each.
 fn facts() -> Vec<Value> {
     let mut passthrough = guest_facts("pass", "uid-pass");
     passthrough["cpu"] = Value::Null;
@@ -148,7 +148,7 @@ impl Scene {
     }
 }
 
-/// By node, the code or the answer.
+/// Returns the code or the answer of each node.
 fn by_node(explained: &Value) -> BTreeMap<String, String> {
     let nodes = explained["libvirt"]["nodes"].as_object().unwrap();
     let word = |row: &Value| row["answer"].as_str().or(row["unansweredCode"].as_str()).unwrap().to_owned();
@@ -188,7 +188,7 @@ fn every_node_has_an_answer_or_a_reason() {
     assert_eq!(row("node-j")[1], replaced);
 }
 
-/// What can be done about a node without an answer, where only a dump is at hand.
+/// The output names the command to query a node without an answer, even if only a dump is read.
 #[test]
 fn how_to_ask_is_said_offline() {
     let scene = Scene::new();
@@ -214,7 +214,7 @@ fn every_guest_is_known_or_has_a_reason(#[case] guest: &str, #[case] code: Optio
     assert_eq!(explained["libvirt"]["cpu"].is_null(), code.is_some());
 }
 
-/// `drain` and `audit` say of each node and guest what `explain` says, in JSON and in the table.
+/// `drain` and `audit` report the same about each node and guest as `explain`, in JSON and in the table.
 #[rstest]
 #[case::drain(&["drain", "node-a"])]
 #[case::audit(&["audit"])]
@@ -245,7 +245,7 @@ fn unanswered_questions_are_those_of_explain(#[case] verb: &[&str]) {
         "Not known: what libvirt says on node-i: not asked: exec is refused (namespace shop: no)",
         "Not known: what libvirt says of the CPU of shop/old: no saved answer since it was started again",
     ] {
-        // Below rows such lines are marked.
+        // Such lines below rows are marked.
         assert!(text.lines().any(|printed| printed.trim_start_matches("# ") == line), "{line}: {text}");
     }
     let without = scene.run(&[verb, &["-o", "json"]].concat(), &[]);
@@ -262,8 +262,8 @@ fn drain_says_so_among_what_is_not_known() {
     assert!(targets.contains(&json!("node-b")) && !targets.contains(&json!("node-d")), "{db:#}");
 }
 
-/// Kube-scheduler goes by labels: where it may choose a node that libvirt refuses, `drain` and `explain` name it, once, and say what
-/// comes of it.
+/// Kube-scheduler uses labels: if it may choose a node that libvirt refuses, `drain` and `explain` name that node once,
+/// with the consequence.
 #[rstest]
 #[case::several_targets(&["node-a", "node-b", "node-c", "node-d", "node-e"], "can-leave", "")]
 #[case::one_target(&["node-a", "node-b", "node-d"], "one-target",
@@ -299,7 +299,7 @@ fn what_the_scheduler_may_choose_is_said(#[case] nodes: &[&str], #[case] state: 
     assert!(by_labels["nodes"][0]["guests"][0]["libvirtRefuses"].is_null(), "libvirt was not asked: {by_labels:#}");
 }
 
-/// Answers that lie in the dump are the same as those that are named.
+/// Answers in a dump have the same effect as those in named files.
 #[test]
 fn a_dump_carries_them() {
     let scene = Scene::new();
@@ -322,7 +322,7 @@ fn a_dump_carries_them() {
     assert_eq!(ran.json()["results"][0], named);
 }
 
-/// Several folders are put together: each adds what it knows; where two differ, the later one counts and a note names both.
+/// Several folders are merged: each adds its answers; if two differ, the later one counts and a note names both.
 #[test]
 fn several_folders_are_put_together() {
     let scene = Scene::new();
@@ -347,7 +347,7 @@ fn several_folders_are_put_together() {
     }
 }
 
-/// Files that cannot be put together, and files that are no answers: the error names the file, and what is wrong.
+/// Files that cannot be merged, and files that are not answers: the error names the file and the fault.
 #[rstest]
 #[case::contradicting("x.json", node_facts("node-b", "Cascadelake-Server", &json!({"answer": "incompatible"})).to_string(),
     &["nothing tells which is the later one", "facts/3.json", "bad/x.json", "node-b"])]
@@ -385,7 +385,7 @@ fn fields_that_are_not_known_are_passed_over() {
     assert_eq!(by_node(&ran.json()["results"][0])["node-e"], "superset");
 }
 
-/// Files as they were before they had times, machines and codes.
+/// Files from before times, machines and codes were added.
 #[test]
 fn files_of_old_are_read() {
     let scene = Scene::new();
@@ -402,7 +402,7 @@ fn files_of_old_are_read() {
     assert_eq!(by_node(&ran.json()["results"][0])["node-e"], "superset");
 }
 
-/// The models of all policies of the dump, those that are recommended, and those that libvirt was asked about.
+/// The models of all policies of the dump, the recommended ones, and the ones that libvirt was queried about.
 #[test]
 fn models_are_compared_offline() {
     let scene = Scene::new();
@@ -439,8 +439,8 @@ fn models_are_compared_offline() {
     );
 }
 
-/// Where libvirt refuses the guest on every node that fits by labels, `drain` does what `explain` offers: a restart with a common
-/// model, not one as it is.
+/// If libvirt refuses the guest on every node that fits by labels, `drain` uses the restart that `explain` offers: with
+/// a common model, not an unchanged one.
 #[test]
 fn drain_and_explain_agree_on_a_restart() {
     let scene = Scene::new();
@@ -466,7 +466,7 @@ fn drain_and_explain_agree_on_a_restart() {
     assert_eq!(ids(&drained["leastToDo"]), ["restart-with-common-model"], "{drained:#}");
 }
 
-/// How a VM would start goes by what libvirt lists as usable, and where that is not known, by labels; both are said.
+/// A VM's next start uses libvirt's list of usable models, or labels if there is no list; the output states which.
 #[test]
 fn the_next_start_goes_by_what_libvirt_lists() {
     const MODEL: &str = "Cascadelake-Server";

@@ -1,4 +1,4 @@
-//! Command lines as people who live in kubectl type them: arguments, standard output, standard error, exit code.
+//! Command lines as kubectl users type them: arguments, standard output, standard error, exit code.
 //!
 //! `$DUMP` is the demo's cluster, `$MADE` a folder that the test fills.
 
@@ -17,7 +17,7 @@ metadata: {name: NAME, namespace: shop, labels: {app: NAME}}
 spec: {runStrategy: Always, template: {spec: {domain: {devices: {}}}}}
 ";
 
-/// `manifests/a.yaml`, `manifests/sub/b.yaml`, `c.yaml` and a kustomization of the first.
+/// Returns a folder with `manifests/a.yaml`, `manifests/sub/b.yaml`, `c.yaml` and a kustomization of the first.
 pub(super) fn made() -> Scratch {
     let made = Scratch::new();
     made.write_json("before.json", &before_the_upgrade());
@@ -29,7 +29,7 @@ pub(super) fn made() -> Scratch {
     made
 }
 
-/// The words of a line; quoted ones may have blanks.
+/// Splits a line into words; quoted ones may contain blanks.
 fn words(line: &str, made: &Scratch) -> Vec<String> {
     let dump = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml");
     let mut out = vec![];
@@ -45,8 +45,8 @@ fn words(line: &str, made: &Scratch) -> Vec<String> {
     out
 }
 
-/// A command line, its exit code, and what standard output and standard error hold: all of these words, and nothing where
-/// there are none; `=` before the first means exactly that.
+/// A command line, its exit code, and the expected words of standard output and standard error: all must be present; an
+/// empty list means empty output; `=` before the first means exactly this text.
 pub(super) type Row = (&'static str, i32, &'static [&'static str], &'static [&'static str]);
 
 #[track_caller]
@@ -118,7 +118,7 @@ fn guests_are_named_as_for_kubectl() {
         ),
         ("explain vm -n lab --snapshot $DUMP", 0, &[], &["note: nothing that is asked for is in namespace lab"]),
         ("explain vm -n lab --snapshot $DUMP -o json", 0, &["\"results\": []"], &["namespace lab"]),
-        // One is there, one is not: kubectl prints the first, an error, and fails.
+        // One exists, one does not: kubectl prints the first, an error, and fails.
         (
             "explain db nowhere -n shop --snapshot $DUMP",
             2,
@@ -171,7 +171,7 @@ fn options_stand_before_the_verb_or_after_it() {
     ]);
 }
 
-/// kubectl drain takes NAME alone; kubectl get takes the others.
+/// kubectl drain accepts only NAME; kubectl get accepts the others.
 #[test]
 fn nodes_are_named_as_for_kubectl() {
     assert_rows(&[
@@ -268,7 +268,7 @@ fn manifests_are_given_as_to_kubectl_apply() {
     assert_eq!(piped.stdout.trim(), "virtualmachine.kubevirt.io/p", "{}", head(&piped.stderr));
 }
 
-/// Programs of these names stand for those of a machine that has them; where there is none, that is said.
+/// Stub programs with these names replace the installed ones; without any, the error says so.
 #[test]
 fn a_kustomization_is_built_by_the_program_that_is_there() {
     let (made, tools) = (made(), Scratch::new());
@@ -336,7 +336,7 @@ kind: ConfigMap
 metadata: {name: 'a<b>&c', namespace: shop}
 ";
 
-/// The exit code is the gate: 0 passed, 1 failed, 2 nothing was judged.
+/// Exit codes for gates: 0 passed, 1 failed, 2 nothing was judged.
 #[test]
 fn a_pipeline_fails_on_the_state_that_is_asked_for() {
     const LOST: &[&str] = &["VirtualMachine", "shop/lost", "unschedulable"];
@@ -393,7 +393,7 @@ fn a_pipeline_fails_on_the_state_that_is_asked_for() {
             &[],
             &["there is no namespace nowhere"],
         ),
-        // Nothing of ours: a note, and no gate.
+        // No object of a judged kind: a note, and no gate.
         (
             "check --snapshot $DUMP -f $MADE/config.yaml",
             0,
@@ -477,7 +477,7 @@ fn programs_of_continuous_integration_are_answered_in_their_formats() {
     assert_eq!(github.json()["results"][0]["verdict"], "unschedulable", "annotations do not spoil the output");
 }
 
-/// The tests that are shipped, and the same with one expectation that is wrong, that is none, or that is about nothing.
+/// The shipped tests, and variants with an expectation that is wrong, missing, or about nothing.
 #[test]
 fn manifests_are_tested_by_the_verdicts_that_are_expected() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/verdicts");
@@ -535,7 +535,7 @@ fn manifests_are_tested_by_the_verdicts_that_are_expected() {
     );
 }
 
-/// In a pipe the exit code is that of the last program: a recipe with a gate in it keeps the gate's.
+/// The exit code of a pipe is that of its last program: a recipe with a gate must keep the gate's.
 #[test]
 fn no_recipe_loses_an_exit_code_in_a_pipe() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -550,7 +550,9 @@ fn no_recipe_loses_an_exit_code_in_a_pipe() {
                     .find_map(|verb| line.split_once(&format!("cpufit {verb}")).map(|(_, rest)| rest));
                 let Some(rest) = gate else { continue };
                 seen += 1;
-                // What stands in quotes, and behind `||`, is no pipe.
+                // Text in quotes, and after `
+                //
+                // `, is not a pipe.
                 let bare: String = rest.split('\'').step_by(2).collect();
                 if bare.replace("||", "").contains('|') && !block.contains("pipefail") {
                     faults.push(format!("{}: {line}", file.display()));

@@ -1,4 +1,4 @@
-//! The verbs, as people and scripts run them.
+//! The verbs, run as people and scripts run them.
 
 mod answers;
 mod connect;
@@ -14,6 +14,6 @@ mod pasted;
 mod pruned;
 mod scripts;
 
-/// A policy that denies what cannot start.
+/// A policy that denies unschedulable guests.
 const POLICY: &str =
     "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {name: strict}\nspec: {enforce: Unschedulable}\n";

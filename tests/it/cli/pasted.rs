@@ -1,4 +1,4 @@
-//! A description of a pending launcher, as people paste it, beside a dump of nodes.
+//! A pasted description of a pending launcher, with a dump of nodes.
 
 use std::ffi::OsStr;
 
@@ -86,7 +86,7 @@ fn it_may_be_indented_and_fenced() {
     }
 }
 
-/// A mailer breaks lines; kubectl's table and a terminal cut them off; the newest event counts.
+/// Mailers wrap lines; kubectl's table and terminals cut them off; the newest event counts.
 #[test]
 fn it_may_be_broken_cut_off_and_repeated() {
     let expected = explain(DESCRIBED).stdout;
@@ -103,7 +103,7 @@ fn it_may_be_broken_cut_off_and_repeated() {
     assert!(cut.stdout.contains("- 1 for a reason that is cut off (node(s) didn't ma...)"), "{}", cut.stdout);
 }
 
-/// Each group with a taint means the nodes with that one.
+/// A group with a taint stands for the nodes with that taint.
 #[test]
 fn a_group_with_a_taint_means_the_nodes_with_that_one() {
     let text = DESCRIBED.replace(
@@ -115,7 +115,7 @@ fn a_group_with_a_taint_means_the_nodes_with_that_one() {
     assert!(said.contains("(node(s) had untolerated taint {disk: slow}): none of the nodes known here"), "{said}");
 }
 
-/// A node that fits by its labels and has no room for what the description says that the pod requests takes it no more than another.
+/// A node that fits by labels but lacks room for the requests in the description does not fit.
 #[test]
 fn the_room_that_it_asks_for_is_judged() {
     let room = |cpu: &str, more: &serde_json::Value| {
@@ -154,7 +154,7 @@ fn the_room_that_it_asks_for_is_judged() {
     }
 }
 
-/// Two pods in one paste: each with its own sentence.
+/// Two pods in one paste, each with its own sentence.
 #[test]
 fn several_pods_may_be_pasted() {
     let second = DESCRIBED
@@ -192,7 +192,7 @@ fn the_description_of_a_node_is_no_pod() {
     assert!(ran.stderr.contains("holds the output of `kubectl describe`"), "{}", ran.stderr);
 }
 
-/// The target pod of a migration, beside a dump that holds its guest: the guest's own node is no target for it.
+/// The target pod of a migration, with a dump that holds its guest: the guest's own node is no target.
 #[test]
 fn the_node_of_the_guest_is_no_target_of_a_pasted_pod() {
     let mut with_guest = nodes();

@@ -1,4 +1,5 @@
-//! `cpufit snapshot`: every verb says of it what it says of the dump that it was taken from, and nobody's secrets are in it.
+//! `cpufit snapshot`: every verb reports the same for the snapshot as for the original dump, and the snapshot contains
+//! no secrets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Scratch, apart, cpufit, head, one_in, shipped};
 
-/// The demo's cluster and the recorded ones, with manifests to check beside those that have them.
+/// Returns the demo's cluster and the recorded ones, with manifests to check if there are any.
 fn dumps() -> Vec<(PathBuf, Option<PathBuf>)> {
     let mut out = vec![(Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml"), None)];
     let mut cases: Vec<PathBuf> =
@@ -24,7 +25,7 @@ fn dumps() -> Vec<(PathBuf, Option<PathBuf>)> {
     out
 }
 
-/// The demo's cluster with guests and other pods that keep each other off nodes.
+/// Returns the demo's cluster with guests and other pods that exclude each other by anti-affinity.
 fn crowded() -> Scratch {
     let scratch = Scratch::new();
     let demo = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml")).unwrap();
@@ -33,7 +34,7 @@ fn crowded() -> Scratch {
     scratch
 }
 
-/// For other pods a snapshot holds their nodes, and the labels that guests' anti-affinity selects.
+/// For other pods, a snapshot holds their nodes and the labels that guests' anti-affinity selects.
 #[test]
 fn a_snapshot_keeps_other_pods_that_block_guests() {
     let scratch = crowded();
@@ -151,7 +152,7 @@ stringData: {token: hunter2}
     assert_eq!(both.code(), 2);
 }
 
-/// The objects of a snapshot, each as it was: those that are alike put together again.
+/// Returns the original objects of a snapshot: folded ones are unfolded.
 fn objects(snapshot: &Path) -> Vec<Value> {
     let mut out = Vec::new();
     let file = std::fs::File::open(snapshot).unwrap();
@@ -168,7 +169,7 @@ fn objects(snapshot: &Path) -> Vec<Value> {
     out
 }
 
-/// Which text became which, of two values of one shape.
+/// Collects the renamed texts of two values of the same shape.
 fn pairs(before: &Value, after: &Value, out: &mut BTreeMap<String, String>) {
     match (before, after) {
         (Value::String(before), Value::String(after)) => {
@@ -182,7 +183,7 @@ fn pairs(before: &Value, after: &Value, out: &mut BTreeMap<String, String>) {
         }
         (Value::Object(before), Value::Object(after)) => {
             assert_eq!(before.len(), after.len(), "{before:?} {after:?}");
-            // Keys keep their order, too.
+            // Keys keep their order as well.
             let only = |these: &serde_json::Map<String, Value>, those: &serde_json::Map<String, Value>| {
                 these.keys().filter(|key| !those.contains_key(*key)).cloned().collect::<Vec<_>>()
             };
@@ -197,7 +198,7 @@ fn pairs(before: &Value, after: &Value, out: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Warnings are cut at 256 characters, wherever that is among names of another length.
+/// Removes warnings, which are cut at 256 characters, so that the cut depends on the length of names.
 fn without_warnings(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -209,7 +210,7 @@ fn without_warnings(value: &mut Value) {
     }
 }
 
-/// The first word that is another one than before, and not its new name.
+/// Returns the first word that changed into something other than its new name.
 fn other_word<'t>(before: &'t str, after: &'t str, names: &BTreeMap<String, String>) -> Option<(&'t str, &'t str)> {
     let words = |text: &'t str| {
         let words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '/')));
@@ -217,7 +218,7 @@ fn other_word<'t>(before: &'t str, after: &'t str, names: &BTreeMap<String, Stri
     };
     let (before, after) = (words(before), words(after));
     let is_new = |old: &str, new: &str| old == new || names.get(old).is_some_and(|name| name == new);
-    // A label's key, or a guest in its namespace.
+    // The word may be a label's key, or a guest in its namespace.
     let is_other = |(old, new): &(&str, &str)| {
         let (old_parts, new_parts) = (old.split('/'), new.split('/'));
         let are_parts_new = old_parts.clone().count() == new_parts.clone().count()
@@ -247,7 +248,7 @@ fn every_verb_says_the_same_of_a_redacted_snapshot_under_the_new_names() {
         before.iter().zip(&after).for_each(|(before, after)| pairs(before, after, &mut names));
         for object in &before {
             let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-            // Some are called by chance what they will be called.
+            // Some original names happen to look like new names.
             let is_new =
                 ["node-", "ns-", "guest-", "pod-", "object-", "policy-"].iter().any(|word| name.starts_with(word));
             let is_renamed = is_new || names.contains_key(name);
@@ -274,7 +275,7 @@ fn every_verb_says_the_same_of_a_redacted_snapshot_under_the_new_names() {
     assert!(compared > 20 / one_in(), "only {compared} answers were compared");
 }
 
-/// Nodes as they are: a few kinds of hardware, some with labels that drifted, in racks and zones, full of pods.
+/// Returns realistic nodes: a few kinds of hardware, some with drifted labels, in racks and zones, full of pods.
 fn fleet(nodes: usize) -> String {
     let mut items = Vec::new();
     for at in 0..nodes {
@@ -303,7 +304,7 @@ fn fleet(nodes: usize) -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
-/// 15,000 nodes are a few MB: 400 bytes a node, of 8 KB.
+/// 15,000 nodes take a few MB: 400 bytes for a node of 8 KB.
 #[test]
 fn nodes_that_are_alike_take_little_room() {
     const NODES: usize = 1500;

@@ -1,4 +1,4 @@
-//! The command line as scripts meet it: exit codes, what is read from where, and errors that say where to look.
+//! The command line for scripts: exit codes, sources of input, and errors that name the place.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ metadata:
   labels: {kubevirt.io/schedulable: 'true', cpu-model.node.kubevirt.io/Haswell: 'true', kubernetes.io/arch: amd64}
 ";
 
-/// A launcher pod that a model of this name lets in.
+/// Returns a launcher pod with a selector for this model.
 fn pod(name: &str, model: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: virt-launcher-{name}\n  namespace: shop\n  labels:\n    kubevirt.io: virt-launcher\n\
@@ -38,7 +38,7 @@ fn run(verb: &str, snapshot: &Path, file: &Path, more: &[&OsStr]) -> Ran {
         .run()
 }
 
-/// Exit 2, nothing on standard output, and an error that holds each of these.
+/// Checks for exit 2, an empty standard output, and an error that contains each of these texts.
 #[track_caller]
 fn assert_cannot_judge(ran: &Ran, names: &[&str]) {
     assert_eq!(ran.code(), 2, "a script cannot tell this from a verdict: {}\n{}", head(&ran.stdout), head(&ran.stderr));
@@ -72,7 +72,7 @@ fn exit_codes_tell_admitted_denied_and_could_not_judge() {
     assert_eq!(lost.code(), 2, "an error must not look like a verdict");
 }
 
-/// A VMI, the VM of another guest, and a pod: what the mutating webhook would leave of them.
+/// A VMI, the VM of another guest, and a pod, after the mutating webhook.
 #[test]
 fn mutated_objects_are_printed_whole_and_only_vmis_and_target_pods_change() {
     const GUESTS: &str = "\
@@ -91,7 +91,7 @@ spec: {template: {spec: {domain: {devices: {}}}}}
     let (nodes, file) = (scratch.write("nodes.yaml", four), scratch.write("guests.yaml", GUESTS));
     let policy = scratch.write("policy.yaml", policy("{commonModel: {name: Haswell}}"));
     let with = |more: &[&'static str]| {
-        // A release that asks for no machine type: these nodes have none.
+        // A release that requires no machine type, because these nodes have none.
         let more = more.iter().chain(&["--kubevirt-version", "v1.5.0"]).map(OsStr::new);
         let more: Vec<&OsStr> = more.chain([OsStr::new("--policy"), policy.as_os_str()]).collect();
         run("check", &nodes, &file, &more)
@@ -358,7 +358,7 @@ fn explain_finds_a_guest_by_kind_and_name() {
     assert_cannot_judge(&explain(&["teapot/db", "-n", "shop"]), &["teapot"]);
 }
 
-/// What makes many guests by a template: judged from a file, and by its name in a snapshot.
+/// Objects with a template for many guests are judged from a file, and by name in a snapshot.
 #[test]
 fn replica_sets_and_pools_are_judged_and_explained() {
     const TEMPLATE: &str = "{metadata: {labels: {app: web}}, spec: {domain: {cpu: {model: EPYC}, devices: {}}}}";
@@ -374,7 +374,7 @@ fn replica_sets_and_pools_are_judged_and_explained() {
         )
     };
     let scratch = Scratch::new();
-    // All that the guests ask for but their model is there.
+    // The nodes meet all requirements of the guests except the model.
     let nodes = NODES.replace("kubernetes.io/arch", "machine-type.node.kubevirt.io/q35: 'true', kubernetes.io/arch");
     let snapshot = scratch.write("nodes.yaml", format!("{nodes}{}", pool("v1beta1")));
     let enforce = scratch.write("enforce.yaml", policy("{enforce: Unschedulable}"));
@@ -453,7 +453,7 @@ fn a_guest_that_fits_is_admitted_without_warnings() {
         "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: quiet, namespace: shop}\n\
          spec: {template: {spec: {domain: {cpu: {model: Skylake-Server-noTSX-IBRS}, devices: {}}}}}\n",
     );
-    // No KubeVirt version is known there; that is worth a word only where something is wrong.
+    // The KubeVirt version is not known there, which is reported only if there is a problem.
     let cluster = shipped("reviews").join("cluster.yaml");
     let result = &check(&[&cluster], &[&file], &[])[0];
     assert_eq!(result["verdict"], "fits");
@@ -566,7 +566,7 @@ fn an_audit_fails_a_pipeline_from_the_state_it_is_given() {
     assert_eq!(audit(&["--fail-on", "never"]).code(), 2, "a word that is not one must not pass");
 }
 
-/// As `kubectl apply` would bring it there: what is said goes by the new policy, and by the others that are there.
+/// The policy acts as after `kubectl apply`: it replaces the one with its name, and the other policies stay.
 #[test]
 fn a_policy_takes_the_place_of_one_of_its_name() {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
@@ -613,7 +613,7 @@ fn a_policy_takes_the_place_of_one_of_its_name() {
     assert_cannot_judge(&cpufit(args).run(), &["twice.yaml, document 2", "there is a CPUPolicy named pool already"]);
 }
 
-/// The objects of a file, and the same without this namespace.
+/// Returns the objects of a file without this namespace.
 fn without_namespace(file: &Path, namespace: &str) -> Vec<Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(file).unwrap()).unwrap();
     let items = documents.into_iter().flat_map(|mut document| match document["items"].take() {
@@ -646,7 +646,7 @@ fn an_object_that_names_no_namespace_is_in_the_one_that_is_asked_for() {
             run("check", &snapshot, &bare, &["-n", &namespace, "-o", "json", "--predict"].map(OsStr::new)).json();
         let [named, mut bare] = [named, bare].map(|answer| results(&answer));
         for (named, bare) in named.iter().zip(&mut bare) {
-            // A list in JSON names no lines.
+            // Elements of a JSON list have no line numbers.
             (bare["file"], bare["line"]) = (named["file"].clone(), named["line"].clone());
             assert_eq!(bare, named, "{}: without its namespace it is judged otherwise", case.display());
             judged += 1;

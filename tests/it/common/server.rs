@@ -1,4 +1,4 @@
-//! The running server, and a client that asks it over TLS.
+//! The running server, and a client that sends it requests over TLS.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -23,10 +23,10 @@ use tokio_rustls::TlsConnector;
 
 use super::{BIN, Http, Scratch, client_config, cpufit, head, ports, wait};
 
-/// How long the server may take to say where it listens, however slow the machine is.
+/// Maximum time for the server to print its addresses on the slowest machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the server answered.
+/// A response of the server.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-/// The server, running on a snapshot with certificates of its own; killed when dropped.
+/// The server, running on a snapshot with its own certificates; killed when dropped.
 pub struct Server {
     child: Child,
     https: SocketAddr,
@@ -58,7 +58,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes certificates, starts the server on free ports, and waits until it says where it listens.
+    /// Creates certificates, starts the server on free ports, and waits for its addresses.
     #[track_caller]
     pub fn start(snapshot: &Path, more: &[&str]) -> Self {
         let certificates = Scratch::new();
@@ -87,7 +87,7 @@ impl Server {
                 let mut text = sink.lock().expect("no reader panics");
                 text.push_str(&line);
                 text.push('\n');
-                // With a log of JSON it says so there.
+                // A JSON log contains the addresses.
                 if let Ok(line) = serde_json::from_str::<Value>(&line)
                     && line["message"] == "listening"
                     && let (Some(address), Some(admin)) = (line["address"].as_str(), line["admin_address"].as_str())
@@ -98,7 +98,7 @@ impl Server {
         });
         let output = BufReader::new(child.stdout.take().expect("stdout is piped"));
         thread::spawn(move || {
-            // Read on after the first line, or a chatty server would block on a full pipe.
+            // Reading continues after the first line; otherwise the server might block on a full pipe.
             for line in output.lines().map_while(Result::ok) {
                 said.send(line).ok();
             }
@@ -117,12 +117,12 @@ impl Server {
         Self { child, https, admin, certificates, stderr, runtime }
     }
 
-    /// What the server wrote to standard error so far.
+    /// Returns the server's standard error so far.
     pub fn log(&self) -> String {
         self.stderr.lock().expect("no reader panics").clone()
     }
 
-    /// Fails if a request made the server panic, even if it lives on.
+    /// Fails if a request made the server panic, even if it still runs.
     #[track_caller]
     pub fn assert_well(&mut self) {
         assert!(self.child.try_wait().expect("a status").is_none(), "the server died: {}", head(&self.log()));
@@ -131,7 +131,7 @@ impl Server {
         assert_eq!(live.status, 200, "a kubelet would restart this server: {}", live.text());
     }
 
-    /// Posts a body; the server's certificate is verified against the CA that was made with it.
+    /// Posts a body; the server's certificate is verified against its CA.
     pub fn post(
         &self,
         http: Http,
@@ -146,7 +146,7 @@ impl Server {
         self.send(http, &[], path, request, body.into())
     }
 
-    /// Posts a review over HTTP/2 and returns the `response`, which must be there.
+    /// Posts a review over HTTP/2 and returns the `response`, which must exist.
     #[track_caller]
     pub fn review(&self, path: &str, body: impl Into<Bytes>) -> Value {
         let answer = self.post(Http::Two, path, Some("application/json"), body).expect("an answer over HTTP/2");
@@ -154,7 +154,7 @@ impl Server {
         answer.json()["response"].clone()
     }
 
-    /// Any request over TLS, of these versions only if some are given.
+    /// Sends a request over TLS, restricted to these versions if any are given.
     pub fn send(
         &self,
         http: Http,
@@ -182,12 +182,12 @@ impl Server {
         }))
     }
 
-    /// GET on the admin port, plain HTTP.
+    /// Sends a GET request to the admin port, over plain HTTP.
     pub fn admin(&self, path: &str) -> Result<Answer, String> {
         self.admin_as(path, &[])
     }
 
-    /// The same with these `Accept` headers.
+    /// Sends a GET request to the admin port with these `Accept` headers.
     pub fn admin_as(&self, path: &str, accept: &[&str]) -> Result<Answer, String> {
         let address = self.admin;
         let request = accept.iter().fold(Request::get(path), |request, kind| request.header(header::ACCEPT, *kind));
@@ -201,7 +201,7 @@ impl Server {
         }))
     }
 
-    /// Sends SIGTERM and waits: how long it took and how it ended, `None` if it had to be killed.
+    /// Sends SIGTERM and waits. Returns the time it took and the exit status, `None` if it had to be killed.
     #[track_caller]
     pub fn terminate(mut self, limit: Duration) -> (Duration, Option<ExitStatus>) {
         let started = Instant::now();

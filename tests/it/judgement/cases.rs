@@ -1,7 +1,7 @@
-//! Clusters of real people: what nobody said to them, and cpufit must say.
+//! Recorded clusters of real users, with the problems that cpufit must report.
 //!
-//! `CASES=DIR` names other cases of the same form. Verdict, fitting nodes and nearest nodes must be right in every case; what
-//! `explain` must say is listed here, case by case, for those that are shipped.
+//! `CASES=DIR` names other cases of the same form. Verdict, fitting nodes and nearest nodes must be right in every
+//! case; for the shipped cases, this file lists what `explain` must say.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::common::{
 };
 use serde_json::{Map, Value, json};
 
-/// One idea: any of these wordings says it. Case and white space do not count.
+/// Wordings of one statement, of which any is accepted. Case and white space do not count.
 type Idea = &'static [&'static str];
 
 const LIBVIRT_MAY_REFUSE: Idea = &["libvirt may refuse", "libvirt there may refuse"];
@@ -25,7 +25,7 @@ const OFFERED_BY_NONE: Idea = &[
     "offered nowhere",
 ];
 
-/// What the explanation of each shipped case must contain.
+/// The required content of each shipped case's explanation.
 const IDEAS: &[(&str, &[Idea])] = &[
     (
         "01-ryzen-two-generations",
@@ -303,9 +303,9 @@ fn name(folder: &Path) -> String {
     folder.file_name().expect("a name").to_string_lossy().into_owned()
 }
 
-/// Whether the case's `KubeVirt` asks for the vendor of a migration's source: since 1.6.4 and 1.7.1, not in 1.7.0.
+/// Whether the case's `KubeVirt` selects the vendor of a migration's source: since 1.6.4 and 1.7.1, not in 1.7.0.
 ///
-/// Some recorded answers ask for it in every release.
+/// Some recorded answers select it in every release.
 fn asks_for_vendor(folder: &Path) -> bool {
     let text = std::fs::read_to_string(folder.join("snapshot.yaml")).expect("a snapshot");
     let version = text.split("observedKubeVirtVersion: v").nth(1).map(|rest| {
@@ -315,7 +315,7 @@ fn asks_for_vendor(folder: &Path) -> bool {
     version.is_none_or(|version| version >= vec![1, 6, 4] && version != [1, 7, 0])
 }
 
-/// `nearest` as expected: fewest missing keys first, then by name.
+/// Returns the expected `nearest`: fewest missing keys first, then by name.
 fn expected_nearest(expect: &Value, asks_for_vendor: bool) -> Vec<(String, Vec<String>)> {
     let mut nodes: Vec<(String, Vec<String>)> = expect["nearest"]
         .as_object()
@@ -372,7 +372,7 @@ fn explain(folder: &Path, more: &[&str]) -> common::Ran {
     ran
 }
 
-/// Lower case, every run of white space one blank: line breaks of a table must not hide a sentence.
+/// Returns the text in lower case with single blanks, so that line breaks of a table do not hide a sentence.
 fn plain(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
@@ -401,7 +401,7 @@ fn explain_says_every_idea_of_every_case() {
     tally.finish("the user does not learn what would have saved the day");
 }
 
-/// The value at a path such as `spec.a[0].b`.
+/// Returns the value at a path such as `spec.a[0].b`.
 fn at<'v>(object: &'v Value, path: &str) -> &'v Value {
     path.split('.').fold(object, |value, part| match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
         Some((field, index)) => &value[field][index.parse::<usize>().expect("an index")],
@@ -496,7 +496,7 @@ fn a_guest_that_no_longer_matches_its_own_node_is_found() {
     );
 }
 
-/// The labels of a node with these CPU features.
+/// Returns the labels of a node with these CPU features.
 fn labels(host: &str, features: impl Iterator<Item = usize>) -> Value {
     let mut labels: Map<String, Value> =
         features.map(|index| (format!("cpu-feature.node.kubevirt.io/feature-{index:02}"), json!("true"))).collect();

@@ -1,4 +1,4 @@
-//! Clusters in which a distribution renamed `kubevirt.io`: the same answers as before but for the names.
+//! Clusters in which a distribution renamed `kubevirt.io`: the same answers except for the names.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::common::{
     RENAME, Ran, Scratch, Server, channel_faults, cpufit, differences, head, one_in, program, read, read_json, shipped,
 };
 
-/// As Deckhouse names the API groups.
+/// Deckhouse's domain of the API groups.
 const DOMAIN: &str = "internal.virtualization.deckhouse.io";
 
 fn renamed(text: &str) -> String {
@@ -22,7 +22,7 @@ fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A file with every `kubevirt.io` in it renamed.
+/// Copies a file with every `kubevirt.io` in it renamed.
 fn copy(scratch: &Scratch, path: &Path) -> PathBuf {
     let text = String::from_utf8(read(path)).expect("UTF-8");
     assert!(!text.contains(DOMAIN), "{}", path.display());
@@ -31,7 +31,7 @@ fn copy(scratch: &Scratch, path: &Path) -> PathBuf {
     scratch.write(name.to_str().expect("UTF-8"), renamed(&text))
 }
 
-/// Every verb, of a cluster `$DUMP`, a policy `$POLICY` and reviews `$REVIEWS`.
+/// Every verb, with a cluster `$DUMP`, a policy `$POLICY` and reviews `$REVIEWS`.
 const LINES: [&str; 19] = [
     "audit --snapshot $DUMP",
     "audit --snapshot $DUMP -o wide",
@@ -54,7 +54,7 @@ const LINES: [&str; 19] = [
     "snapshot --snapshot $DUMP",
 ];
 
-/// Runs of blanks depend on how long names are.
+/// Replaces runs of blanks, which depend on the length of names.
 fn flat(text: &str) -> String {
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
 }
@@ -110,7 +110,7 @@ fn every_verb_answers_as_before_but_for_the_names() {
     }
 }
 
-/// The recorded vectors and the cases from the field, all objects renamed: the same tests, run with the other domain.
+/// The recorded vectors and the field cases with all objects renamed: the same tests run with the other domain.
 #[test]
 fn recorded_vectors_and_cases_agree_in_a_renamed_cluster() {
     let scratch = Scratch::new();
@@ -136,7 +136,7 @@ fn recorded_vectors_and_cases_agree_in_a_renamed_cluster() {
     assert!(!passed.contains(" 0 passed"), "{}", ran.stdout);
 }
 
-/// What the API server would send to the webhook of a renamed cluster, and what it is answered: patches have the cluster's names too.
+/// Reviews of a renamed cluster and their responses: patches have the cluster's names too.
 #[test]
 fn the_webhook_answers_as_before_but_for_the_names() {
     let scratch = Scratch::new();
@@ -169,7 +169,7 @@ fn the_webhook_answers_as_before_but_for_the_names() {
     assert!(reviews > 15 && patches > 0, "{reviews} reviews, {patches} patches");
 }
 
-/// A response with its patch as JSON.
+/// Returns a response with its patch as JSON.
 fn opened(mut response: Value, patches: &mut usize) -> Value {
     if let Some(patch) = response["patch"].as_str() {
         response["patch"] = serde_json::from_slice(&STANDARD.decode(patch).expect("base64")).expect("JSON");

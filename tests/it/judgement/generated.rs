@@ -1,6 +1,6 @@
-//! A fleet of a thousand nodes: the same answer from `check`, from the running server, and from counting by hand.
+//! A fleet of a thousand nodes: the same answer from `check`, from the running server, and from an independent count.
 //!
-//! `GEN_REVIEW=SCRIPT` names a Python generator of larger, more detailed fleets that writes its own expectations; with it (and
+//! `GEN_REVIEW=SCRIPT` names a Python generator of larger, more detailed fleets with its own expectations; with it (and
 //! with python3) its data is judged as well.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const MODEL: &str = "cpu-model.node.kubevirt.io/";
 const KNOWN: &str = "cpu-model-migration.node.kubevirt.io/";
 const OBSOLETE: &str = "node-labeller.kubevirt.io/obsolete-host-model";
 
-/// One CPU generation. Of one vendor each has all that its forerunners have, and more.
+/// A CPU generation. Each has all features of its predecessors of the same vendor, and more.
 struct Generation {
     vendor: &'static str,
     models: &'static [&'static str],
@@ -32,7 +32,7 @@ const INTEL: [&str; 6] = [
 ];
 const AMD: [&str; 2] = ["EPYC-Rome", "EPYC-Milan"];
 
-/// How many features the two newest Intel generations have; a selector of the older one is met by both.
+/// Numbers of features of the two newest Intel generations; both meet a selector of the older one.
 const FIFTH: usize = 78;
 const SIXTH: usize = 90;
 
@@ -81,7 +81,7 @@ fn name_of(index: usize) -> String {
     format!("node-{index:05}")
 }
 
-/// Cordons with their taint, and taints of the kinds that matter and that do not.
+/// Returns a node's spec: cordons with their taint, and taints with and without effect.
 fn spec_of(index: usize) -> Value {
     match index {
         _ if index == NODES - 1 => json!({}),
@@ -99,7 +99,7 @@ fn fleet() -> Vec<Value> {
     let generations = generations();
     (0..NODES)
         .map(|index| {
-            // The last node is of the newest Intel generation, the others take turns.
+            // The last node is of the newest Intel generation, the others alternate.
             let generation = if index == NODES - 1 { &generations[5] } else { &generations[index % generations.len()] };
             let mut node = common::node(&name_of(index), &Value::Object(labels_of(index, generation)));
             node["spec"] = spec_of(index);
@@ -131,7 +131,7 @@ fn review(guest: &str, selector: &Map<String, Value>) -> Value {
     create(&pod, "system:serviceaccount:kubevirt:kubevirt-controller")
 }
 
-/// The nodes that take this pod, by looking at every one: the source, `node-00000`, left out.
+/// Returns the nodes that accept this pod, by checking every one except the source, `node-00000`.
 fn by_hand(nodes: &[Value], selector: &Map<String, Value>) -> Vec<String> {
     let takes = |node: &&Value| {
         let labels = &node["metadata"]["labels"];

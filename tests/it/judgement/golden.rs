@@ -1,4 +1,4 @@
-//! The judgement against recorded truth: what `KubeVirt`'s own code rendered and where kube-scheduler's own filters let pods go.
+//! Judgements compared with recorded results of `KubeVirt`'s own code and of kube-scheduler's own filters.
 //!
 //! `GOLDEN=DIR` names other vectors of the same form; `-- --nocapture` prints the counts.
 
@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::common::{self, Scratch, Tally, data, differences, fitting, kubevirt, launcher_pod, list, node, read_json};
 use serde_json::{Map, Value, json};
 
-/// What `check` says; a policy that keeps the selectors of launcher pods, as any does that says nothing of them, changes
-/// nothing of it: neither the pod that is predicted nor the nodes that take it, and there is no patch.
+/// Runs `check`. Checks as well that a policy that keeps the selectors of launcher pods, like any policy that does not
+/// mention them, changes neither the predicted pod nor the fitting nodes, and causes no patch.
 fn check(snapshots: &[&Path], files: &[&Path], more: &[&str]) -> Vec<Value> {
     let results = common::check(snapshots, files, more);
     let scratch = Scratch::new();
@@ -37,7 +37,7 @@ fn name(case: &Value) -> &str {
     case["name"].as_str().unwrap_or("(no name)")
 }
 
-/// `null`, absent and empty mean the same in a pod's placement fields.
+/// Returns a value with empty lists and maps as null: `null`, absent and empty are equal in a pod's placement fields.
 fn given(value: &Value) -> Value {
     match value {
         Value::Array(items) if items.is_empty() => Value::Null,
@@ -46,7 +46,7 @@ fn given(value: &Value) -> Value {
     }
 }
 
-/// How the predicted placement differs from the recorded one, in these fields.
+/// Returns the differences between the predicted and the recorded placement, in these fields.
 fn placement_differences(fields: &[&str], recorded: &Value, predicted: &Value) -> Vec<String> {
     if !predicted.is_object() {
         return vec![format!("predicted is {predicted}, although KubeVirt creates a pod here")];
@@ -54,9 +54,9 @@ fn placement_differences(fields: &[&str], recorded: &Value, predicted: &Value) -
     fields.iter().flat_map(|field| differences(field, &given(&recorded[field]), &given(&predicted[field]))).collect()
 }
 
-/// What the launch renderer makes of a VMI that never met `KubeVirt`'s defaulting: node selector, affinity and tolerations.
+/// Returns the launcher of a VMI without `KubeVirt`'s defaults: node selector, affinity and tolerations.
 ///
-/// `check` always defaults first, as a cluster does, so the library is asked.
+/// `check` always applies defaults first, as a cluster does, so the library is called directly.
 fn rendered_without_defaulting(vmi: &Value, kubevirt_config: &Value) -> Value {
     use cpufit::kubevirt::{defaults::ClusterConfig, launch, release::Release, wire};
     let vmi: wire::Vmi = serde_json::from_value(vmi.clone()).expect("the vector's VMI is readable");
@@ -66,8 +66,8 @@ fn rendered_without_defaulting(vmi: &Value, kubevirt_config: &Value) -> Value {
     serde_json::to_value(rendered).expect("a rendered pod can be printed")
 }
 
-/// The VMI as submitted, with the TSC frequency that virt-controller writes into its status before it makes the pod: it is the
-/// one input of the renderer that neither the user nor the defaulting gives.
+/// Returns the submitted VMI, with the TSC frequency that virt-controller writes into its status before it creates the
+/// pod: the only input of the renderer that comes neither from the user nor from the defaults.
 fn submitted(case: &Value) -> Value {
     let mut vmi = case["vmiSubmitted"].clone();
     let hints = &case["vmi"]["status"]["topologyHints"];
@@ -113,9 +113,9 @@ fn launch_pods_are_rendered_as_kubevirt_renders_them() {
     tally.finish("a guest would be judged by a selector that its launcher pod will not have");
 }
 
-/// The cluster as a dump would show it just before the migration is created.
+/// Returns the cluster as in a dump made just before the migration is created.
 fn migration_snapshot(case: &Value) -> Value {
-    // One bystander, so that the fleet is not empty where the source node is gone.
+    // An additional node, so that the fleet is not empty if the source node does not exist.
     let mut items = vec![
         node("bystander", &json!({"kubernetes.io/arch": "amd64", "cpu-feature.node.kubevirt.io/aes": "true"})),
         kubevirt(&case["kubevirtConfig"]),
@@ -185,14 +185,14 @@ fn migration_targets_are_predicted_as_kubevirt_creates_them() {
     tally.finish("a migration would be judged by a selector that its target pod will not have");
 }
 
-/// The part of a placement that filters nodes by their labels.
+/// Returns the part of a placement that filters nodes by their labels.
 fn required(placement: &Value) -> Value {
     let affinity = &placement["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
     json!({"nodeSelector": placement["nodeSelector"], "required node affinity": affinity})
 }
 
-/// `VirtualMachine`s as people sent them, as virt-api stored them, and the instances that virt-controller made of them: at each of
-/// these moments the pod is predicted that came to be.
+/// `VirtualMachine`s as submitted, as stored by virt-api, and their instances made by virt-controller: each predicts
+/// the actual pod.
 #[test]
 fn virtual_machines_become_the_pods_that_kubevirt_makes_of_them() {
     const FIELDS: [&str; 2] = ["nodeSelector", "required node affinity"];
@@ -233,7 +233,7 @@ fn virtual_machines_become_the_pods_that_kubevirt_makes_of_them() {
     }
 }
 
-/// A launcher pod at start, with nothing but this selector.
+/// Returns a launcher pod at start, with only this selector.
 fn launcher(name: &str, selector: &Value) -> Value {
     let uid = "00000000-0000-4000-8000-000000000001";
     launcher_pod(&json!({"metadata": {"name": name, "namespace": "shop", "uid": uid}}), "x7k2p", selector)
@@ -245,7 +245,8 @@ fn suitability_is_kubevirts_subset_test() {
     let cases = vectors["cases"].as_array().expect("cases").clone();
     let nodes = vectors["nodes"].as_object().expect("nodes");
     let scratch = Scratch::new();
-    // One fleet for all: a node filter looks at one node at a time, so of each case only its own nodes are compared.
+    // One fleet for all cases: a node filter checks one node at a time, so for each case only its own nodes are
+    // compared.
     let snapshot = scratch.write_json("nodes.json", &list(nodes.iter().map(|(name, labels)| node(name, labels))));
     let pods = cases.iter().map(|case| launcher(name(case), &case["required"]));
     let input = scratch.write_json("pods.json", &list(pods));
@@ -294,7 +295,7 @@ fn scheduling_agrees_with_the_schedulers_own_filters() {
     tally.finish("the verdict promises a node that the scheduler refuses, or hides one that it takes");
 }
 
-/// A line for each node judged otherwise than the scheduler, with what it was judged by.
+/// Returns a line for each node judged differently from the scheduler, with the placement.
 fn scheduling_differences(case: &Value, nodes: &[Value], expected: &[String], got: &[String]) -> Vec<String> {
     let placement = || {
         let spec = &case["pod"]["spec"];

@@ -1,4 +1,5 @@
-//! What is judged, against truth from elsewhere: KubeVirt and kube-scheduler recorded, cases from the field, counts by hand.
+//! Judgements compared with independent results: recordings of KubeVirt and kube-scheduler, field cases, independent
+//! counts.
 
 mod cases;
 mod domain;

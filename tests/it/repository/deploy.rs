@@ -1,4 +1,4 @@
-//! What is installed: the manifests, and the schema of `CPUPolicy`, against the code that they serve.
+//! The installed manifests, and the schema of `CPUPolicy`, compared with the code that uses them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn base(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base").join(file)
 }
 
-/// The documents of a file of the base.
+/// Returns the documents of a file of the base.
 fn documents(file: &str) -> Vec<Value> {
     let text = String::from_utf8(read(&base(file))).expect("UTF-8");
     serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -37,7 +37,7 @@ fn manifests_prints_the_base_in_its_order() {
     assert_eq!(json["items"], Value::Array(expected), "JSON would install something else than YAML");
 }
 
-/// The base with other values at these places: kind, pointer, value.
+/// Returns the base with other values at these places: kind, pointer, value.
 fn base_with(changes: &[(&str, &str, Value)]) -> Vec<Value> {
     let mut objects = objects();
     for (kind, pointer, value) in changes {
@@ -51,7 +51,7 @@ fn base_with(changes: &[(&str, &str, Value)]) -> Vec<Value> {
     objects
 }
 
-/// The base in another namespace.
+/// Returns the base in another namespace.
 fn base_in(namespace: &str) -> Vec<Value> {
     fn moved(value: &mut Value, namespace: &str) {
         match value {
@@ -70,7 +70,7 @@ fn base_in(namespace: &str) -> Vec<Value> {
 
 const UNWATCHED: &str = "/namespaceSelector/matchExpressions/0/values";
 
-/// Where KubeVirt is, in all five webhooks about guests.
+/// Returns the namespace selectors for KubeVirt's namespaces, of all five webhooks about guests.
 fn unwatched(names: &[&str]) -> Vec<Value> {
     let places = [("MutatingWebhookConfiguration", 2), ("ValidatingWebhookConfiguration", 3)];
     let pointers = places
@@ -138,7 +138,7 @@ fn the_definition_alone() {
     assert_eq!(ran.stdout.as_bytes(), read(&base("crd.yaml")), "the schema of policies could not be had alone");
 }
 
-/// All objects of the base.
+/// Returns all objects of the base.
 fn objects() -> Vec<Value> {
     listed().iter().flat_map(|file| documents(file)).collect()
 }
@@ -202,7 +202,7 @@ fn a_webhook_that_does_not_answer_stops_nothing_but_relax() {
     assert_eq!(seen, 9, "a webhook is missing, or is not tested");
 }
 
-/// Short names that other resources have, by whom; of projects that are often installed beside KubeVirt.
+/// Short names of other resources, by project, for projects that are often installed with KubeVirt.
 const TAKEN: [(&str, &str); 24] = [
     (
         "Kubernetes",
@@ -250,7 +250,7 @@ const TAKEN: [(&str, &str); 24] = [
     ("VolumeSnapshot", "vs vsc vsclass vsclasses vscs"),
 ];
 
-/// kubectl takes whichever resource of a short name it finds first: one person's `kubectl delete` would meet the other's.
+/// kubectl uses the first resource that has a short name: a `kubectl delete` could delete objects of another project.
 #[test]
 fn the_short_names_collide_with_no_other_resource() {
     let names = &documents("crd.yaml").remove(0)["spec"]["names"];
@@ -272,7 +272,7 @@ fn an_uninstall_that_was_interrupted_can_be_run_again() {
     }
 }
 
-/// cpufit refuses whomever it is asked about: the API server must not ask about those who have the right.
+/// cpufit refuses every such request, so the API server must not send requests of users who have the permission.
 #[test]
 fn the_right_to_relax_is_checked_by_the_api_server_alone() {
     let objects = objects();
@@ -286,7 +286,7 @@ fn the_right_to_relax_is_checked_by_the_api_server_alone() {
     assert!(!role.contains("subjectaccessreviews"), "any client that reaches the port could have rights looked up");
 }
 
-/// Libvirt is asked by people, with their rights.
+/// Only users query libvirt, with their own permissions.
 #[test]
 fn the_webhook_may_not_exec() {
     let objects = objects();
@@ -305,7 +305,7 @@ fn the_webhook_may_not_exec() {
     }
 }
 
-/// The schema of a `CPUPolicy`, or of a field of it.
+/// Returns the schema of a `CPUPolicy`, or of a field of it.
 fn schema(path: &[&str]) -> Value {
     let crd = documents("crd.yaml").remove(0);
     let mut schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
@@ -316,7 +316,7 @@ fn schema(path: &[&str]) -> Value {
     schema
 }
 
-/// The fields that the reader knows, as it tells who writes one that it does not know.
+/// Returns the fields that the reader accepts, from its error for an unknown field.
 #[track_caller]
 fn known_to_reader(spec: &Value) -> BTreeSet<String> {
     let Err(PolicyError::Invalid { problems, .. }) = Policy::from_json(&policy("test", spec).to_string()) else {
@@ -377,7 +377,7 @@ fn schema_and_reader_know_the_same_words(#[case] path: &[&str], #[case] expected
     );
 }
 
-/// Sets the schema's defaults, as the API server does before it stores.
+/// Sets the schema's defaults, as the API server does before it stores an object.
 fn set_defaults(schema: &Value, value: &mut Value) {
     let (Some(properties), Some(fields)) = (schema["properties"].as_object(), value.as_object_mut()) else { return };
     for (name, schema) in properties {
@@ -425,7 +425,7 @@ fn every_field_is_described() {
     assert!(found.is_empty(), "kubectl explain would say nothing about {found:?}");
 }
 
-/// Values that a user may fill with anything: what Kubernetes takes there.
+/// Values that users may fill freely: Kubernetes validates them.
 const FREE: [&str; 7] = [
     "livenessProbe",
     "nodeSelector",
@@ -436,7 +436,7 @@ const FREE: [&str; 7] = [
     "strategy",
 ];
 
-/// The paths of a chart's values: of maps that are not empty those below.
+/// Collects the paths of a chart's values, descending into maps that are not empty.
 fn paths(path: &str, value: &Value, found: &mut BTreeSet<String>) {
     match value.as_object() {
         Some(fields) if !fields.is_empty() && !FREE.contains(&path) => {
@@ -469,7 +469,7 @@ fn every_value_of_the_chart_is_documented_and_known_to_its_schema() {
     }
 }
 
-/// A package of the chart holds what a link leads to, or nothing.
+/// A chart package contains the target of a link, or nothing.
 #[test]
 fn the_chart_is_complete_without_links() {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -490,7 +490,7 @@ fn the_chart_is_complete_without_links() {
     assert!(!readme.contains("](../") && !readme.contains("](values"), "a link that leads nowhere from a package");
 }
 
-/// Harvester's controller gives `valuesContent` to helm as it stands.
+/// Harvester's controller passes `valuesContent` to helm unchanged.
 #[test]
 fn the_addon_of_harvester_sets_values_that_the_chart_has() {
     let addon: Value = serde_saphyr::from_slice(&read(&base("../harvester/addon.yaml"))).expect("YAML");
@@ -510,7 +510,7 @@ fn the_addon_of_harvester_sets_values_that_the_chart_has() {
     assert_eq!(values["webhooks"]["kubevirtNamespaces"], json!(["harvester-system"]));
 }
 
-/// Artifact Hub reads some annotations as YAML.
+/// Artifact Hub parses some annotations as YAML.
 #[test]
 fn the_chart_says_what_it_installs() {
     let chart: Value = serde_saphyr::from_slice(&read(&base("../helm/cpufit/Chart.yaml"))).expect("YAML");
@@ -532,7 +532,7 @@ fn the_chart_says_what_it_installs() {
     assert!(parsed("links")[0]["url"].as_str().is_some_and(|url| url.starts_with("https://")));
 }
 
-/// The pairs of group and resource that a `ClusterRole` lets be listed.
+/// Returns the pairs of group and resource that a `ClusterRole` permits to list.
 fn listed_by(role: &Value) -> BTreeSet<(String, String)> {
     let mut out = BTreeSet::new();
     for rule in role["rules"].as_array().expect("rules") {
@@ -542,7 +542,7 @@ fn listed_by(role: &Value) -> BTreeSet<(String, String)> {
     out
 }
 
-/// A right for each resource that is watched, and none besides; the page about rights says of each what it is for.
+/// There is one rule for each watched resource, and no others; the documentation states the purpose of each.
 #[test]
 fn the_rights_are_those_of_the_table_of_resources() {
     let objects = objects();
@@ -560,7 +560,7 @@ fn the_rights_are_those_of_the_table_of_resources() {
     }
 }
 
-/// Reviews come of resources that are known, in all versions that are, and of evictions.
+/// Webhooks get reviews of known resources, in all known versions, and of evictions.
 #[test]
 fn the_rules_of_the_webhooks_are_those_of_the_table_of_resources() {
     let mut reviewed = BTreeSet::new();
@@ -596,7 +596,7 @@ fn the_rules_of_the_webhooks_are_those_of_the_table_of_resources() {
     assert_eq!(never, read_alone);
 }
 
-/// The command that dumps a cluster names every resource by a name that kubectl knows, wherever it stands.
+/// The dump command names every resource by a name that kubectl accepts, on every page that shows it.
 #[test]
 fn the_dump_command_names_what_the_table_of_resources_has() {
     let command = cpufit::dump_command!();
@@ -609,10 +609,10 @@ fn the_dump_command_names_what_the_table_of_resources_has() {
         let is_read = read_by_verbs().any(|one| is_named(&one, word));
         assert!(is_read, "{word} is in the dump and is not read");
     }
-    // Templates are not needed to judge the guests that exist.
+    // Templates are not needed to judge existing guests.
     let left_out: Vec<Resource> =
         Resource::ALL.into_iter().filter(|one| !listed.iter().any(|word| is_named(one, word))).collect();
-    // Nor is what names an instancetype before a VM is made, and not every cluster has these.
+    // Objects that name an instancetype before a VM is created are not needed either, and not every cluster has them.
     assert_eq!(left_out, [Resource::ReplicaSets, Resource::Pools, Resource::DataVolumes, Resource::VolumeSnapshots]);
     for page in ["README.md", "docs/cli.md"] {
         let text = String::from_utf8(read(&base("../..").join(page))).expect("UTF-8");
@@ -623,7 +623,7 @@ fn the_dump_command_names_what_the_table_of_resources_has() {
     }
 }
 
-/// The pairs of group and resource that a rule names.
+/// Returns the pairs of group and resource that a rule names.
 fn rights_of(rule: &Value) -> Vec<(String, String)> {
     let texts = |field: &str| -> Vec<String> { serde_json::from_value(rule[field].clone()).expect("a list of texts") };
     let resources = texts("resources");
@@ -631,19 +631,19 @@ fn rights_of(rule: &Value) -> Vec<(String, String)> {
     texts("apiGroups").into_iter().flat_map(pairs).collect()
 }
 
-/// What guests are judged by, and what drains are.
+/// Returns the resources that judgements and drains depend on.
 fn read_by_verbs() -> impl Iterator<Item = Resource> {
     Resource::ALL.into_iter().chain(Resource::OF_DRAINS.into_iter().filter(|one| !Resource::ALL.contains(one)))
 }
 
-/// What a verb reads and no role gives would be a note in every answer.
+/// A resource that a verb reads and no role grants would cause a note in every output.
 #[test]
 fn an_auditor_may_read_what_the_verbs_read_and_a_reader_what_is_in_no_namespace() {
     let objects = objects();
     let of = |one: Resource| (one.group().to_owned(), one.plural().to_owned());
     let all: BTreeSet<_> = read_by_verbs().map(of).collect();
     assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-auditor")), all);
-    // A namespace may be read by those who work in it.
+    // Users who work in a namespace may read that namespace.
     let shared = Resource::ALL.into_iter().filter(|one| !one.is_namespaced() && *one != Resource::Namespaces);
     let shared: BTreeSet<_> = shared.chain([Resource::KubeVirts]).map(of).collect();
     assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-reader")), shared);

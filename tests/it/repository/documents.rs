@@ -1,4 +1,4 @@
-//! Every command in README and docs, run as it stands; those that need a cluster are run by `tests/e2e/documents.rs`.
+//! Every command in README and docs, run unchanged; commands that need a cluster are run by `tests/e2e/documents.rs`.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What lies in the repository beside the code: manifests against the code that they serve, and the structure of the source.
+//! Files of the repository other than code: manifests compared with the code, and the structure of the source.
 
 mod deploy;
 mod documents;

@@ -1,12 +1,12 @@
-//! The structure of the source: no circle among the modules or among the files, and a judgement that is pure.
+//! Structure of the source: no cycle among the modules or among the files, and a pure judgement.
 //!
-//! ARCHITECTURE.md promises this. It is read from the source text: the paths in it, outside comments and unit tests.
+//! ARCHITECTURE.md promises this. The test reads the paths in the source text, outside comments and unit tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every source file below `folder` that holds no unit tests, with its text.
+/// Returns every source file below `folder` that holds no unit tests, with its text.
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut out = Vec::new();
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -25,14 +25,14 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     out
 }
 
-/// The text without comments and without the unit tests at its end.
+/// Returns the text without comments and without the unit tests at its end.
 fn code(text: &str) -> String {
     let lines = text.lines().map(|line| line.split("//").next().unwrap().trim_start());
     let text = lines.collect::<Vec<_>>().join("\n");
     text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
 }
 
-/// The identifiers that follow `prefix` in the text, also those of a group: `crate::{fit, say::Note}`.
+/// Returns the identifiers that follow `prefix` in the text, including those of a group: `crate::{fit, say::Note}`.
 fn after<'t>(text: &'t str, prefix: &str) -> Vec<&'t str> {
     let mut out = Vec::new();
     for (at, _) in text.match_indices(prefix) {
@@ -52,7 +52,7 @@ fn identifier(text: &str) -> &str {
     &text[..end]
 }
 
-/// The members of a group, to the brace that ends it.
+/// Returns the members of a group, up to its closing brace.
 fn members(group: &str) -> Vec<&str> {
     let (mut out, mut depth, mut start) = (Vec::new(), 0_usize, 0);
     for (at, c) in group.char_indices() {
@@ -73,7 +73,7 @@ fn members(group: &str) -> Vec<&str> {
     out
 }
 
-/// The top-level module that a file belongs to.
+/// Returns the top-level module of a file.
 fn module(path: &Path, root: &Path) -> String {
     let first = path.strip_prefix(root).unwrap().components().next().unwrap();
     Path::new(first.as_os_str()).file_stem().unwrap().to_string_lossy().into_owned()
@@ -81,7 +81,7 @@ fn module(path: &Path, root: &Path) -> String {
 
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// A way from a module back to itself, if there is one.
+/// Returns a path from a module back to itself, if there is one.
 fn circle(graph: &Graph) -> Option<Vec<String>> {
     fn walk(graph: &Graph, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> Option<Vec<String>> {
         let last = path.last().unwrap().clone();
@@ -119,7 +119,7 @@ fn modules_import_each_other_without_a_circle() {
     assert_eq!(found, None, "one of these modules cannot be read, tested or changed without the others");
 }
 
-/// The module that a file is: `["web", "body"]` for `web/body.rs`, `["web"]` for `web/mod.rs` and `web.rs`.
+/// Returns the module of a file: `["web", "body"]` for `web/body.rs`, `["web"]` for `web/mod.rs` and `web.rs`.
 fn file_module(path: &Path, root: &Path) -> Vec<String> {
     let path = path.strip_prefix(root).unwrap().with_extension("");
     let mut names: Vec<String> = path.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
@@ -127,7 +127,7 @@ fn file_module(path: &Path, root: &Path) -> Vec<String> {
     names
 }
 
-/// The paths in a text, each as its names; those of a group one by one.
+/// Returns the paths in a text, each as a list of names; members of a group are listed one by one.
 fn paths(text: &str) -> Vec<Vec<&str>> {
     let mut out = Vec::new();
     let mut rest = text;
@@ -139,7 +139,7 @@ fn paths(text: &str) -> Vec<Vec<&str>> {
     out
 }
 
-/// Reads the path that a text begins with, below the names `before`; where it ends.
+/// Reads the path that a text begins with, below the names `before`. Returns its end.
 fn path<'t>(text: &'t str, before: &[&'t str], out: &mut Vec<Vec<&'t str>>) -> usize {
     if let Some(group) = text.strip_prefix('{') {
         let members = members(group);
@@ -157,7 +157,7 @@ fn path<'t>(text: &'t str, before: &[&'t str], out: &mut Vec<Vec<&'t str>>) -> u
     name.len()
 }
 
-/// The paths that a file imports, each by the name that it then has there.
+/// Returns the paths that a file imports, by their local names.
 fn imports(text: &str) -> BTreeMap<&str, Vec<&str>> {
     let mut out = BTreeMap::new();
     for line in text.split(';') {
@@ -173,7 +173,8 @@ fn imports(text: &str) -> BTreeMap<&str, Vec<&str>> {
     out
 }
 
-/// The file that a path leads to from the module `here`, if it leads to one; beyond it, the names that are no file's.
+/// Returns the file that a path leads to from the module `here`, and the remaining names; `None` if it leads to no
+/// file.
 fn file_of<'p>(
     path: &'p [&'p str],
     here: &[String],
@@ -198,7 +199,7 @@ fn file_of<'p>(
     (starts || at.len() > own).then_some((at, rest))
 }
 
-/// The files that each file uses. What stands in the file of its own folder it may use as well: that is not counted.
+/// Returns the files that each file uses. The file of its own parent module is not counted.
 fn files_used(sources: &[(Vec<String>, String)]) -> Graph {
     let files: BTreeSet<Vec<String>> = sources.iter().map(|(module, _)| module.clone()).collect();
     let imported: BTreeMap<&Vec<String>, _> = sources.iter().map(|(module, text)| (module, imports(text))).collect();
@@ -207,7 +208,7 @@ fn files_used(sources: &[(Vec<String>, String)]) -> Graph {
         let mut used = BTreeSet::new();
         for path in paths(text) {
             let Some((mut file, rest)) = file_of(&path, module, &files) else { continue };
-            // What the file of its own folder has from elsewhere is used from there.
+            // An item that the parent module imports is used from its original file.
             if module.starts_with(&file)
                 && let Some(name) = rest.first()
                 && let Some(path) = imported.get(&file).and_then(|imported| imported.get(name))
@@ -272,7 +273,7 @@ fn a_circle_is_found() {
     assert_eq!(found, ["b", "c", "b"], "a circle would pass unseen");
 }
 
-/// What the program depends on, for every target.
+/// Returns the program's dependencies for all targets.
 fn dependencies() -> Vec<String> {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let mut is_dependencies = false;
@@ -287,7 +288,8 @@ fn dependencies() -> Vec<String> {
     out
 }
 
-/// What a file of the judgement uses besides itself, `thiserror` and those parts of the standard library that do no I/O.
+/// Returns the uses of a judgement file other than itself, `thiserror` and the parts of the standard library without
+/// I/O.
 fn impure<'t>(text: &'t str, dependencies: &'t [String]) -> Vec<&'t str> {
     const IO: [&str; 7] = ["env", "fs", "io", "net", "process", "thread", "time"];
     let own = after(text, "crate::").into_iter().filter(|module| *module != "fit");
@@ -335,7 +337,7 @@ fn what_is_impure_is_found() {
     }
 }
 
-/// Verbs exec in launchers where a person asks for it; the webhook never does.
+/// Verbs exec in launchers on a user's request; the webhook never does.
 #[test]
 fn one_file_of_the_program_execs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -347,7 +349,7 @@ fn one_file_of_the_program_execs() {
     assert_eq!(found, ["app/libvirt.rs", "live/exec.rs", "live/libvirt.rs"].map(Path::new));
 }
 
-/// A named pipe would otherwise be waited for, and a device read without end.
+/// Otherwise reading could block on a named pipe, or read a device without end.
 #[test]
 fn one_module_opens_files_to_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -357,7 +359,8 @@ fn one_module_opens_files_to_read() {
         .filter(|(path, text)| !path.starts_with(root.join("proofs")) && opens.iter().any(|word| text.contains(word)))
         .map(|(path, _)| path.strip_prefix(&root).unwrap().to_owned())
         .collect();
-    // The proofs are tests. `certs` makes new files, `leader` reads the host's name from the kernel, `kubeconfig` checks before the library reads.
+    // The proofs are tests. `certs` creates new files, `leader` reads the host's name from the kernel, `kubeconfig`
+    // checks before the library reads.
     let known = ["cli/certs.rs", "files.rs", "live/kubeconfig.rs", "live/leader.rs"].map(PathBuf::from);
     assert_eq!(found, BTreeSet::from(known));
 }

@@ -1,8 +1,11 @@
-//! Every output that README and docs show, compared with what the command prints.
+//! Every output shown in README and docs, compared with the command's output.
 //!
-//! A comment before a block of ```` ```text ```` says which command printed it: `<!-- prints: cpufit audit --snapshot cluster.yaml -->`, run as the
-//! commands of the documentation are; or `<!-- no transcript: WHY -->`. A line `...` stands for lines that are left out, and `…` at the end of
-//! a line for its rest. What is shown of `make demo` is an excerpt.
+//! A comment before a block of ```` ```text ```` names the command, which is run like the commands of the
+//! documentation:
+//! `<!-- prints: cpufit audit --snapshot cluster.yaml -->`, or else `<!-- no transcript: WHY -->`.
+//!
+//! A line `...` stands for omitted lines, and `…` at the end of a line for its rest. The output of `make demo` is an
+//! excerpt.
 
 use std::path::Path;
 
@@ -41,7 +44,7 @@ fn blocks() -> Vec<Block> {
     out
 }
 
-/// The first line of a transcript that the command does not print where it stands.
+/// Returns the first line of a transcript that the command does not print in this position.
 fn first_other<'t>(transcript: &'t [String], printed: &str, is_excerpt: bool) -> Option<&'t str> {
     let mut rest = printed.lines();
     let mut is_gap = is_excerpt;
@@ -63,7 +66,7 @@ fn first_other<'t>(transcript: &'t [String], printed: &str, is_excerpt: bool) ->
     if is_gap || is_excerpt { None } else { rest.next().map(|_| "the end: more is printed") }
 }
 
-/// A step of the story in `examples/demo.rs`: its review, its words, and its command, where a person at kubectl gives one.
+/// Returns the steps of the story in `examples/demo.rs`: review, text, and the kubectl command if there is one.
 fn story() -> Vec<(String, String, Option<String>)> {
     let source = String::from_utf8(read(&root().join("examples/demo.rs"))).expect("UTF-8");
     let field = |step: &str, name: &str| {
@@ -75,7 +78,7 @@ fn story() -> Vec<(String, String, Option<String>)> {
     steps.filter_map(step).collect()
 }
 
-/// What `make demo` prints of its steps.
+/// Returns the output of `make demo`.
 fn demo() -> String {
     let folder = root().join("demo");
     let mut out = String::new();

@@ -1,9 +1,10 @@
-//! Plain words: the source, its tests and the documentation are written in the terms of Kubernetes, subject, verb, object.
+//! Plain words: the source, its tests and the documentation use the terms of Kubernetes, in the order subject, verb,
+//! object.
 
 use std::fs;
 use std::path::Path;
 
-/// Words that stood for many things, or that nobody would say at a terminal. A word in parentheses may stand where it does.
+/// Retired words, with the texts in which they are still allowed.
 const RETIRED: [(&str, &str); 28] = [
     ("told", ""),
     ("hears", ""),
@@ -14,11 +15,11 @@ const RETIRED: [(&str, &str); 28] = [
     ("letting go", ""),
     ("hindrance", ""),
     ("wish", ""),
-    // A metric keeps its name.
+    // The name of a metric is kept.
     ("spared", "cpufit_spared \"spared\""),
     ("roster", ""),
     ("twin", ""),
-    // A case and a snapshot keep their names.
+    // The names of a case and a snapshot are kept.
     ("lottery", "11-lottery-among-milan-and-epyc the_lottery"),
     ("farewell", ""),
     ("courtesy", ""),
@@ -27,19 +28,19 @@ const RETIRED: [(&str, &str); 28] = [
     ("leads no more", ""),
     ("unlike that of any other", ""),
     ("all fits but", ""),
-    // Name the subject: a user, a client, an API server.
+    // The subject must be named: a user, a client, an API server.
     ("whoever", ""),
     ("somebody", ""),
     ("anybody", ""),
     ("everybody", ""),
     ("newcomer", ""),
     ("into question", ""),
-    // What labels suggest libvirt may do; what it does, it alone says.
+    // Labels only suggest that libvirt may refuse a CPU.
     ("libvirt would refuse", ""),
     ("libvirt would likely refuse", ""),
 ];
 
-/// Whether a text holds a word, or a form of it, that begins and ends as one.
+/// Whether a text holds a word, or a form of it, as a whole word.
 fn holds(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let is_letter = |c: char| c.is_ascii_alphabetic();
@@ -53,7 +54,7 @@ fn look(path: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()) {
         let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         if entry.is_dir() {
-            // What others wrote.
+            // The files of `tests/data` come from other authors.
             if !(path.ends_with("tests") && name == "data") {
                 look(&entry, found);
             }
@@ -70,7 +71,7 @@ fn look(path: &Path, found: &mut Vec<String>) {
 
 fn read(file: &Path, found: &mut Vec<String>) {
     for (number, line) in fs::read_to_string(file).unwrap().lines().enumerate() {
-        // A comment says what something is, not of what it is.
+        // A comment must not begin with "Of".
         if line.trim_start().trim_start_matches(['/', '!']).starts_with(" Of ") && line.trim_start().starts_with("//") {
             found.push(format!("{}:{}: begins with \"Of\": {}", file.display(), number + 1, line.trim()));
         }

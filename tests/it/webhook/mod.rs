@@ -1,4 +1,4 @@
-//! The webhook as an API server calls it: in process, on a socket, and as a running server.
+//! The webhook as an API server uses it: in process, on a socket, and as a running server.
 
 mod edge;
 mod operators;

@@ -1,4 +1,4 @@
-//! What operators read of the running server: metrics, as Prometheus' own tools take them, and the log as JSON.
+//! Output for operators of the running server: metrics, checked with Prometheus' own tools, and the log as JSON.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,13 +12,13 @@ fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml")
 }
 
-/// A pod that is no launcher: admitted, and counted.
+/// Returns a review of a pod that is no launcher: admitted, and counted.
 fn review() -> Value {
     create(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"}}), "jane")
 }
 
-/// promtool of Debian's package prometheus: by `PROMTOOL`, from `target/promtool` or the PATH; `None`, said on standard output,
-/// where it is missing.
+/// Returns promtool of Debian's package prometheus: from `PROMTOOL`, `target/promtool` or the PATH; `None`, with a
+/// message on standard output, if it is missing.
 fn promtool() -> Option<PathBuf> {
     let named = std::env::var_os("PROMTOOL").filter(|path| !path.is_empty()).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -71,7 +71,7 @@ fn prometheus_takes_the_metrics_in_both_formats() {
     command.args(["check", "metrics"]);
     let checked = program(command).stdin(text).run();
     assert_eq!((checked.code(), checked.stderr.as_str()), (0, ""), "promtool check metrics: {}", checked.stdout);
-    // It reads OpenMetrics where it imports them, with a time at each sample.
+    // promtool parses OpenMetrics when it imports them, which requires a time for each sample.
     let timed = |line: &str| if line.starts_with('#') { format!("{line}\n") } else { format!("{line} 1700000000\n") };
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("open");
@@ -82,7 +82,7 @@ fn prometheus_takes_the_metrics_in_both_formats() {
     assert_eq!(imported.code(), 0, "OpenMetrics as promtool reads them: {}{}", imported.stdout, imported.stderr);
 }
 
-/// Every line as JSON.
+/// Parses every line as JSON.
 #[track_caller]
 fn lines(log: &str) -> Vec<Value> {
     let lines = log.lines().map(|line| {
@@ -100,7 +100,7 @@ fn a_log_of_json_is_json_from_the_first_line() {
     let refused = server.post(Http::One, "/validate", Some("application/json"), "{}").expect("an answer");
     assert_eq!(refused.status, 400);
     let deadline = Instant::now() + Duration::from_secs(10);
-    // An answer may arrive before its line of the log is read.
+    // An answer may arrive before its log line is read.
     while !server.log().contains("turned away") && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -1,4 +1,5 @@
-//! The running server, asked as an API server asks it: real reviews over TLS, then what no API server would send.
+//! The running server, used like an API server does: real reviews over TLS, then requests that no API server would
+//! send.
 //!
 //! `REVIEWS=DIR` names another folder of the same form.
 
@@ -37,7 +38,7 @@ fn stem(path: &Path) -> String {
     path.file_stem().expect("a name").to_string_lossy().into_owned()
 }
 
-/// What an API server demands of any answer to this review.
+/// Returns violations of an API server's requirements of any answer to this review.
 fn answer_faults(review: &Value, answer: &common::Answer) -> Vec<String> {
     if answer.status != 200 {
         return vec![format!("status {}: {}", answer.status, answer.text())];
@@ -57,7 +58,7 @@ fn answer_faults(review: &Value, answer: &common::Answer) -> Vec<String> {
     faults
 }
 
-/// What the warnings of this review must tell, or that there must be none.
+/// Returns violations of the requirements of this review's warnings.
 fn warning_faults(name: &str, response: &Value) -> Vec<String> {
     let warnings = texts(&response["warnings"]);
     let said = warnings.join("\n");
@@ -106,7 +107,7 @@ fn every_recorded_review_is_answered_over_tls() {
         if let [first, second, ..] = seen.as_slice() {
             faults.extend(common::differences("HTTP/2 against HTTP/1.1", first, second));
             faults.extend(warning_faults(&name, &first["response"]));
-            // The answer of the command line is the server's own, or a review cannot be studied at a desk.
+            // The command line must print the server's answer, so that reviews can be studied offline.
             let ran = cpufit(["check", "-o", "review"])
                 .args([OsStr::new("--snapshot"), cluster().as_os_str(), OsStr::new("-f"), file.as_os_str()])
                 .run();
@@ -183,7 +184,7 @@ fn plain_pod() -> Value {
     }))
 }
 
-/// A launcher pod with this node selector.
+/// Returns a launcher pod with this node selector.
 fn launcher(selector: &Value) -> Value {
     let uid = "6f0d2c1e-0000-4000-8000-000000000099";
     launcher_pod(&json!({"metadata": {"name": "db", "namespace": "shop", "uid": uid}}), "x7k2p", selector)
@@ -193,18 +194,18 @@ fn pod_review(object: &Value) -> Value {
     create(object, "admin")
 }
 
-/// What must come back.
+/// The expected result.
 #[derive(Clone, Copy, Debug)]
 enum Expect {
-    /// A refusal with one of these codes and a reason that a person can read.
+    /// A refusal with one of these codes and a readable reason.
     Refused(&'static [u16]),
-    /// Odd, but a review: a 200 with its uid, allowed under the default policy.
+    /// An unusual but valid review: a 200 with its uid, allowed under the default policy.
     Answered,
-    /// Either, as long as it is one of them in full.
+    /// Either of the two, if complete.
     RefusedOrAnswered,
 }
 
-/// A name, the content type, the body, and what must come back.
+/// A name, the content type, the body, and the expected result.
 type Malformed = (&'static str, Option<&'static str>, Vec<u8>, Expect);
 
 fn edited(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
@@ -213,7 +214,7 @@ fn edited(edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     review.to_string().into_bytes()
 }
 
-/// A sound review with one piece of its text replaced.
+/// Returns a valid review with one piece of its text replaced.
 fn spliced(from: &str, to: &[u8]) -> Vec<u8> {
     let text = edited(|_| ());
     let at = text.windows(from.len()).position(|window| window == from.as_bytes()).expect("the text to replace");
@@ -331,7 +332,7 @@ fn malformed_input_is_refused_with_a_reason_and_the_server_keeps_running() {
         for http in [Http::Two, Http::One] {
             match server.post(http, "/validate", content_type, body.clone()) {
                 Ok(answer) => faults.extend(refusal_fault(expect, &answer).map(|fault| format!("{http:?}: {fault}"))),
-                // Over HTTP/1.1 a server that refuses early may close before the client has sent all.
+                // Over HTTP/1.1 a server that refuses early may close before the client has sent everything.
                 Err(_) if http == Http::One && body.len() > 1 << 20 => {}
                 Err(error) => faults.push(format!("{http:?}: no answer: {error}")),
             }
@@ -376,7 +377,7 @@ fn refusal_fault(expect: Expect, answer: &common::Answer) -> Option<String> {
     }
 }
 
-/// A JSON text may write any character as an escape, in keys too: the same review must get the same answer.
+/// Checks that an equal review gets the same answer: JSON may escape any character, in keys too.
 fn escapes_in_keys_change_nothing(server: &Server) {
     let review = read(&folder().join("pod-target-stuck.json"));
     let text = String::from_utf8(review).expect("UTF-8");

@@ -1,4 +1,4 @@
-//! What bodies may hold of the memory, and which of them ends where it is short; on a clock of its own.
+//! Memory limits of bodies, and which body is ended if memory is short; with a paused clock.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tower::ServiceExt as _;
 use super::router::{Frames, padded, padded_of, posted, send};
 use super::{Held, by_name, edge, ready, review};
 
-/// Room for five small requests of which little arrived, and for one large body of 7 MiB.
+/// Room for five small requests with few received bytes, and for one large body of 7 MiB.
 const FIVE: Limits = Limits {
     memory: 8 << 20,
     wait: Duration::from_secs(1),
@@ -27,20 +27,20 @@ const FIVE: Limits = Limits {
     judges: Judges { quick: 2, slow: 2, waiting: 16 },
 };
 
-/// Bytes of small bodies that [`FIVE`] has room for, besides what the requests themselves are charged.
+/// Bytes of small bodies that fit into [`FIVE`], in addition to the charges of the requests themselves.
 const SMALL: usize = 3 << 20;
 
-/// A body of which `length` bytes arrive at once, and the rest, a whole review, after a pause.
+/// Returns a body of which `length` bytes arrive immediately, and the rest, a whole review, after a pause.
 fn slow(length: usize, pause: Duration) -> Body {
     Frames::body([(Duration::ZERO, vec![b' '; length]), (pause, review("db").to_string().into_bytes())])
 }
 
-/// Sends a review in a task of its own and lets it run until it waits.
+/// Sends a review in a separate task and lets it run until it waits.
 async fn begin(router: &Router, body: impl Into<Body>) -> JoinHandle<Response<Body>> {
     let router = router.clone();
     let request = posted("/validate", body);
     let sent = tokio::spawn(async move { router.oneshot(request).await.unwrap() });
-    // On a paused clock this is over when all tasks wait.
+    // With a paused clock, this ends when all tasks wait.
     sleep(Duration::from_millis(1)).await;
     sent
 }
@@ -49,7 +49,7 @@ async fn good(router: &Router) -> StatusCode {
     send(router, posted("/validate", review("db").to_string())).await.0
 }
 
-/// 12 bodies of 256 KiB less what a request is charged fill the memory for small ones.
+/// 12 bodies of 256 KiB, less the charge of a request, fill the memory for small ones.
 const QUARTER: usize = (256 << 10) - (8 << 10);
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +103,7 @@ async fn streams_with_a_byte_each_end_oldest_first() {
         }
     }
     let (over, open): (Vec<_>, Vec<_>) = held.into_iter().partition(JoinHandle::is_finished);
-    // 3 MiB for 9 KiB each.
+    // 3 MiB hold that many requests of 9 KiB.
     assert!((300..=341).contains(&open.len()), "{} are open", open.len());
     for over in over {
         assert_eq!(over.await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
@@ -147,7 +147,7 @@ async fn memory_is_given_back_however_a_request_ends() {
     let router = router(edge(FIVE).0);
     for round in 0..200 {
         let broken: Box<dyn Future<Output = StatusCode> + Unpin> = match round % 4 {
-            // Given up by the client.
+            // A request dropped by the client.
             0 => {
                 let sent = begin(&router, slow(2 << 20, Duration::from_secs(5))).await;
                 sent.abort();
@@ -170,7 +170,7 @@ async fn memory_is_given_back_however_a_request_ends() {
     }
 }
 
-/// `metadata.annotations` full of a domain, so that the body has `length` bytes.
+/// Returns a review with `metadata.annotations` full of a domain, so that the body has `length` bytes.
 fn full_of(domain: &str, length: usize) -> Vec<u8> {
     let mut review = review("db");
     let text = format!("{domain} ").repeat(length / (domain.len() + 1));
@@ -178,7 +178,8 @@ fn full_of(domain: &str, length: usize) -> Vec<u8> {
     review.to_string().into_bytes()
 }
 
-/// Where a distribution renames KubeVirt's domain, a body is held twice, and what its names make it longer is charged as well.
+/// If a distribution renames KubeVirt's domain, a body is held twice, and the additional length of its names is charged
+/// as well.
 #[tokio::test(start_paused = true)]
 async fn a_translation_is_charged() {
     let renamed = |domain: &str, limits: Limits| {
@@ -199,7 +200,7 @@ async fn a_translation_is_charged() {
     let (status, answer) = send(&router, posted("/validate", full_of("kubevirt.io", BODY_BYTES - (1 << 10)))).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.contains("with KubeVirt's own names, is larger than 29360128 bytes"), "{answer}");
-    // What an API server sends of an object of 3 MiB beside the stored one.
+    // The largest body from an API server: an object of 3 MiB with the stored one.
     let (status, _) = send(&router, posted("/validate", full_of("kubevirt.io", 9 << 19))).await;
     assert_eq!(status, StatusCode::OK);
 }

@@ -1,4 +1,4 @@
-//! The webhook's edge as an API server sees it: the router in process, and the server on a socket.
+//! The webhook's edge from the API server's side: the router in process, and the server on a socket.
 
 mod memory;
 mod places;
@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use crate::common::create;
 
-/// A judgement of the object's name: `deny`, `warn` and `panic` do that, everything else is admitted.
+/// Decides by the object's name: `deny`, `warn` and `panic` cause these results; every other name is admitted.
 fn by_name(_: Stage, request: &Request<'_>) -> Decision {
     match &*request.name {
         "panic" => panic!("as the test asks"),
@@ -49,7 +49,7 @@ fn by_name(_: Stage, request: &Request<'_>) -> Decision {
     }
 }
 
-/// Judges by name; reviews of `hold` wait until they are released, one by one.
+/// A judgement by name; reviews of `hold` wait until they are released, one by one.
 #[derive(Default)]
 struct Held {
     begun: Notify,
@@ -88,7 +88,7 @@ fn edge(limits: Limits) -> (Arc<Edge>, Arc<Metrics>) {
     (Edge::new(judge, ready(), Arc::clone(&metrics), limits), metrics)
 }
 
-/// A review of a pod of this name.
+/// Returns a review of a pod of this name.
 fn review(name: &str) -> Value {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"}});
     let mut review = create(&pod, "admin");

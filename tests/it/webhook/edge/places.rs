@@ -1,4 +1,4 @@
-//! Which connections end where places are short, and which when nothing happens on them.
+//! Connections that end if places are short, or if they are idle.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::{Held, ready, review};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running port, without TLS: places are the same with it.
+/// A running port, without TLS, which does not affect places.
 struct Port {
     address: SocketAddr,
     held: Arc<Held>,
@@ -49,7 +49,7 @@ impl Port {
         Self { address, held, stop, serving }
     }
 
-    /// A connection that sends nothing, accepted before this returns.
+    /// Opens a connection that sends nothing; it is accepted before this returns.
     async fn silent(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -61,7 +61,7 @@ impl Port {
     }
 }
 
-/// One HTTP/1.1 connection.
+/// An HTTP/1.1 connection.
 struct Client(http1::SendRequest<Full<Bytes>>);
 
 impl Client {
@@ -75,7 +75,7 @@ impl Client {
         Ok(self.answer(name).await?.0)
     }
 
-    /// The status, and whether the server says that the connection ends with this answer.
+    /// Returns the status, and whether the server announces that the connection ends with this answer.
     async fn answer(&mut self, name: &str) -> Result<(StatusCode, bool), hyper::Error> {
         let request = Request::post("/validate").header("host", "localhost").header("content-type", "application/json");
         let request = request.body(Full::new(Bytes::from(review(name).to_string()))).unwrap();
@@ -134,7 +134,7 @@ async fn those_who_were_of_use_leave_half_to_new_connections() {
     of_use[0].review("db").await.unwrap_err();
 }
 
-/// Its client does not send a further review into a connection that ends at that moment.
+/// The client then sends no further review into the closing connection.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn where_places_are_short_answers_say_that_their_connection_closes() {
@@ -188,7 +188,7 @@ async fn one_that_waits_for_its_answer_does_not_give_way() {
     assert_eq!(timeout(PATIENCE, second).await.unwrap().unwrap().unwrap(), StatusCode::OK);
 }
 
-/// A connection from another loopback address.
+/// Opens a connection from another loopback address.
 #[cfg(target_os = "linux")]
 async fn from(host: u8, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -245,7 +245,7 @@ async fn one_address_has_its_share_and_no_more() {
     assert_eq!(timeout(PATIENCE, fifth).await.unwrap().unwrap().unwrap(), StatusCode::OK, "it was not turned away");
 }
 
-/// Connections that wait are few, and the address that has most of them has no more.
+/// The number of waiting connections is limited, and the address with most of them loses one.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn waiting_connections_are_bounded_and_the_address_with_most_makes_room() {
@@ -325,7 +325,7 @@ async fn probes_get_through_however_many_connections_are_idle() {
     assert_eq!(timeout(PATIENCE, port.serving).await.unwrap().unwrap(), ServeEnd::Completely, "they hold nothing up");
 }
 
-/// What HTTP calls malformed is answered by 400 and the connection's end.
+/// Requests that HTTP defines as malformed get a 400, and the connection ends.
 #[rstest]
 #[case::good("GET /livez HTTP/1.1\r\nhost: a\r\n\r\n", "200 OK")]
 #[case::http_1_0("GET /livez HTTP/1.0\r\n\r\n", "200 OK")]

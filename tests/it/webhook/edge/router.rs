@@ -1,4 +1,4 @@
-//! The real router, called in process, without a port.
+//! The real router, called in process without a port.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -42,7 +42,7 @@ async fn validate(body: impl Into<Body>) -> (StatusCode, String) {
     send(&router(edge(Limits::default()).0), posted("/validate", body)).await
 }
 
-/// What the API server gets of a decision.
+/// Returns the response in a review's answer.
 fn response_of(text: &str) -> Value {
     let mut review: Value = serde_json::from_str(text).unwrap();
     assert_eq!((&review["kind"], &review["apiVersion"]), (&"AdmissionReview".into(), &"admission.k8s.io/v1".into()));
@@ -80,7 +80,7 @@ fn replaced(from: &str, to: &str) -> Vec<u8> {
     text.replace(from, to).into_bytes()
 }
 
-/// Bodies that are no reviews. The line is all that the API server's log will show of the matter.
+/// Returns bodies that are not reviews. The line of the response is all that the API server's log shows.
 fn malformed() -> Vec<(&'static str, Vec<u8>)> {
     let whole = review("db").to_string();
     vec![
@@ -211,7 +211,7 @@ async fn decode_errors_are_counted_by_reason() {
     "#);
 }
 
-/// Odd, but the API server may send it, and a judgement decides what to make of the object.
+/// Unusual reviews that the API server may send; the judgement decides how to treat the object.
 #[rstest]
 #[case::unknown_fields(with(|review| review["request"]["new"] = json!({"a": [1, 2, {"b": null}]})))]
 #[case::null_labels(with(|review| review["request"]["object"]["metadata"]["labels"] = json!(null)))]
@@ -266,7 +266,7 @@ async fn other_methods_and_paths(#[case] method: &str, #[case] path: &str, #[cas
     assert_eq!(send(&router(edge(Limits::default()).0), request).await.0.as_u16(), status);
 }
 
-/// A benchmark compares the webhook with a route that does nothing, on the same server.
+/// A benchmark compares the webhook with a route without work, on the same server.
 #[tokio::test]
 async fn more_routes_can_be_mounted_beside() {
     let router = router(edge(Limits::default()).0).route("/null", post(async |_: Bytes| "{}"));
@@ -320,12 +320,12 @@ async fn a_body_in_many_frames_is_put_together(#[case] size: usize) {
     assert_eq!(response_of(&text)["warnings"], json!(["cpufit: shop/warn: as asked"]));
 }
 
-/// A review of exactly `length` bytes.
+/// Returns a review of exactly `length` bytes.
 pub(crate) fn padded(length: usize) -> Vec<u8> {
     padded_of("db", length)
 }
 
-/// The same, of a pod of this name.
+/// Returns a review of a pod of this name, of exactly `length` bytes.
 pub(crate) fn padded_of(name: &str, length: usize) -> Vec<u8> {
     let mut body = review(name).to_string().into_bytes();
     body.resize(length, b' ');

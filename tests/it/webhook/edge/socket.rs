@@ -1,4 +1,5 @@
-//! The server on a real socket: TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2, certificates replaced under way, drained at the end.
+//! The server on a real socket: TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2, certificates replaced while it runs, drained at
+//! the end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use super::{edge, ready, review};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A certificate of its own issue: the PEM chain, the pair.
+/// Issues a self-signed certificate. Returns the PEM chain and the pair.
 fn issue() -> (String, CertifiedKeyPair) {
     let key = KeyPair::generate().unwrap();
     let chain = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
@@ -53,9 +54,9 @@ struct Running {
     metrics: Arc<Metrics>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<ServeEnd>,
-    /// A request to `/hold` has arrived.
+    /// Notified when a request to `/hold` arrived.
     arrived: Arc<Notify>,
-    /// Lets it be answered.
+    /// Releases the answer to that request.
     release: Arc<Notify>,
 }
 
@@ -88,7 +89,7 @@ impl Running {
     }
 }
 
-/// One connection.
+/// A connection.
 struct Client {
     sender: Sender,
     tls: ProtocolVersion,
@@ -179,7 +180,7 @@ async fn reviews_are_answered_over_every_tls_and_http(
     let running = Running::start(ConnectionLimits::default()).await;
     let mut client = running.connect(&[tls], http).await;
     assert_eq!(client.tls, tls.version);
-    // Twice on one connection, the second one large enough for several frames and TLS records.
+    // Two requests on one connection; the second one needs several frames and TLS records.
     for padding in [0, 300_000] {
         let response =
             client.post("/validate?timeout=10s", &format!("{}{}", review("warn"), " ".repeat(padding))).await;
@@ -190,7 +191,7 @@ async fn reviews_are_answered_over_every_tls_and_http(
         assert_eq!(answer["response"]["warnings"][0], "cpufit: shop/warn: as asked");
     }
     let too_large = client.post("/validate", &" ".repeat(web::BODY_BYTES + 1)).await;
-    // An HTTP/1.1 client that still writes may see the connection close before the answer.
+    // An HTTP/1.1 client that is still writing may see the connection close before the answer.
     assert!(
         too_large.is_ok_and(|response| response.status() == StatusCode::PAYLOAD_TOO_LARGE) || http == Version::HTTP_11
     );
@@ -233,7 +234,7 @@ async fn a_request_in_flight_is_finished_at_shutdown(#[values(Version::HTTP_11, 
     let answer = tokio::spawn(async move { client.post("/hold", "").await });
     timeout(PATIENCE, running.arrived.notified()).await.unwrap();
     running.stop.send(()).unwrap();
-    // The listener closes; until then the kernel may still take a connection that nobody answers.
+    // The listener closes; until then the kernel may still accept a connection that is never answered.
     let refused = async {
         while TcpStream::connect(running.address).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -293,7 +294,7 @@ async fn a_client_that_does_not_trust_the_certificate_is_counted() {
     timeout(PATIENCE, counted).await.expect("a wrong caBundle is the commonest mistake, and must be visible");
 }
 
-/// The same over HTTP/2: `:authority` stands for Host.
+/// Host and authority over HTTP/2, where `:authority` replaces Host.
 #[rstest]
 #[case::as_clients_send_it(None, StatusCode::OK)]
 #[case::both_alike(Some("LocalHost"), StatusCode::OK)]
@@ -311,7 +312,7 @@ async fn host_and_authority_agree(#[case] host: Option<&str>, #[case] status: St
     assert_eq!(sender.send_request(request).await.unwrap().status(), status);
 }
 
-/// A way to a server on which everything for the client arrives late.
+/// Starts a forwarder to a server that delays everything sent to the client.
 async fn late(to: SocketAddr, delay: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -330,7 +331,7 @@ async fn late(to: SocketAddr, delay: Duration) -> SocketAddr {
     address
 }
 
-/// A new connection has the place of an API server's, and the API server sends a review before it receives GOAWAY.
+/// A new connection takes the place of an API server's, which sends a review before it receives GOAWAY.
 #[tokio::test]
 async fn a_review_is_answered_that_crosses_the_end_of_its_connection() {
     let running = Running::start(ConnectionLimits { connections: 1, per_peer: 1, ..ConnectionLimits::default() }).await;
@@ -351,7 +352,7 @@ async fn a_review_is_answered_that_crosses_the_end_of_its_connection() {
     assert_eq!(new_client.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
 }
 
-/// Over TLS as well: whatever a silent client has got to, it ends.
+/// TLS connections end as well, regardless of the stage at which the client stops sending.
 #[rstest]
 #[case::before_the_handshake(0)]
 #[case::after_it(1)]

@@ -1,4 +1,4 @@
-//! Few reviews are judged at once: what becomes of those that wait.
+//! The number of concurrent judgements is limited: the fate of waiting reviews.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Judging for Keeping {
     }
 }
 
-/// One judge of each sort, and room for one that waits.
+/// Returns a router with one judge of each sort, and room for one waiting review.
 fn one_judge() -> (Router, Arc<Notify>, Arc<Metrics>) {
     one_judge_of(Domain::default())
 }
@@ -56,7 +56,7 @@ fn one_judge_of(domain: Domain) -> (Router, Arc<Notify>, Arc<Metrics>) {
     (router(Edge::in_domain(domain, judge, ready(), Arc::clone(&metrics), limits)), release, metrics)
 }
 
-/// Sends a review in a task of its own and lets it run until it waits.
+/// Sends a review in a separate task and lets it run until it waits.
 async fn begin(router: &Router, path: &'static str, body: Vec<u8>) -> JoinHandle<(StatusCode, String)> {
     let router = router.clone();
     let sent = tokio::spawn(async move { send(&router, posted(path, body)).await });

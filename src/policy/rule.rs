@@ -89,7 +89,7 @@ pub enum Ruling {
 }
 
 impl Ruling {
-    /// Whether it may not pass.
+    /// Whether the request is denied.
     #[must_use]
     pub fn denies(self) -> bool {
         matches!(self, Self::Deny { .. })

@@ -1,5 +1,5 @@
-//! Questions about the whole cluster: `recommend`, `drain` and `diff` of 5,000 nodes with 20,000 guests, beside the reading of the
-//! dump, which holds what nodes can give and what pods ask for.
+//! Questions about the whole cluster: `recommend`, `drain` and `diff` with 5,000 nodes and 20,000 guests, compared with
+//! reading the dump, which includes nodes' allocatable resources and pods' requests.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../src/testing/objects/launcher.rs"]
@@ -35,9 +35,9 @@ use smoke::is_smoke_test;
 
 const NODES: usize = 5_000;
 const GUESTS: usize = 20_000;
-/// The number of guests that run on the node that is drained.
+/// Number of guests on the drained node.
 const HERE: usize = 100;
-/// Seconds that an answer may take once the dump is read.
+/// Maximum seconds for an answer once the dump is read.
 const MOST: f64 = 2.0;
 
 fn main() {
@@ -94,7 +94,7 @@ fn read(dump: &str) -> World {
         .0
 }
 
-/// Nodes, and guests on them of which each fourth has migrated before, when the nodes were as in `before`.
+/// Returns a dump of nodes and guests. Each fourth guest has migrated before, when the nodes were as in `before`.
 fn dump(nodes: &[Node], before: &[Node], guests: usize) -> String {
     let mut items: Vec<String> = nodes.iter().map(|node| of_node(node).to_string()).collect();
     for number in 0..guests {

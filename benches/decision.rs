@@ -1,4 +1,4 @@
-//! The decision alone: a launcher pod's subject looked up and assessed, at four sizes of cluster.
+//! The decision alone: a launcher pod is matched and assessed at four cluster sizes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "shared/launcher_review.rs"]
@@ -29,7 +29,8 @@ use launcher_review::{Demand, launcher_review};
 use world::world;
 
 const SIZES: [usize; 4] = [10, 1_000, 15_000, 65_000];
-/// Beyond it the plain nodes alone, of which each round takes a copy, fill the memory of a small machine.
+/// Maximum number of nodes to build: beyond it, the copies of the plain nodes that each round makes fill the memory of
+/// a small machine.
 const LARGEST_BUILT: usize = 15_000;
 
 fn main() {
@@ -38,7 +39,7 @@ fn main() {
     let mut criterion = Criterion::default()
         .output_directory(&home)
         .without_plots()
-        // Samples of a millisecond: on a busy machine most of them are left alone, and the median is one of those.
+        // Samples of a millisecond: on a busy machine most are not interrupted, and the median is one of those.
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_millis(200))
         .sample_size(200)
@@ -97,7 +98,7 @@ fn judge(criterion: &mut Criterion, size: usize) {
     }
 }
 
-/// How many nodes fit, counted one by one.
+/// Counts the fitting nodes one by one.
 fn expected(demand: Demand, size: usize, judged: &Prepared<'_>, review: &Value) -> usize {
     let selector = review["request"]["object"]["spec"]["nodeSelector"].as_object().unwrap();
     let fits =
@@ -119,7 +120,7 @@ fn build(criterion: &mut Criterion, size: usize) {
     });
 }
 
-/// The median of what this run measured, in microseconds; nothing where it did not.
+/// Prints the median of this run's measurements, in microseconds; nothing if this run did not measure it.
 fn report(group: &str, name: &str, size: usize, target: impl RangeBounds<f64>, home: &Path, started: SystemTime) {
     let path: PathBuf = [group, name, &size.to_string(), "new", "estimates.json"].iter().collect();
     let path = home.join(path);

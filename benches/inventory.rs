@@ -1,4 +1,4 @@
-//! A large live cluster held in memory: how much of it, and what a heartbeat and a change cost.
+//! A large live cluster in memory: its size, and the cost of a heartbeat and of a change.
 #![allow(clippy::expect_used)]
 
 #[path = "../src/testing/objects/node.rs"]
@@ -28,7 +28,7 @@ use smoke::is_smoke_test;
 const NODES: usize = 15_000;
 const GUESTS: usize = 20_000;
 
-/// A node as an API server sends it: what is judged of it is a third.
+/// Returns a node as an API server sends it; a third of it is judged.
 fn beat_of(node: &Node, beat: usize) -> String {
     let image =
         json!({"names": ["registry.example/some/image/that/is/there@sha256:0123456789abcdef"], "sizeBytes": 123});
@@ -61,7 +61,7 @@ fn put(resource: Resource, json: &str) -> ResourceChange {
     }
 }
 
-/// A figure of `/proc/self/status`, in MB; none where there is no such file.
+/// Returns a figure of `/proc/self/status`, in MB; `None` if the file does not exist.
 fn memory(figure: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;

@@ -1,7 +1,7 @@
-//! End to end: the server in a process of its own, asked over TLS on the loopback; every number beside that of a route which
-//! only reads the body.
+//! End to end: the server in a separate process, with requests over TLS on the loopback interface. Every number is
+//! compared with that of a route that only reads the body.
 //!
-//! Started again with `LOAD_NODES` set, this program is that server; it ends when its standard input does.
+//! With `LOAD_NODES` set, this program is that server; it ends when its standard input ends.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss)]
 
 #[path = "shared/launcher_review.rs"]
@@ -49,10 +49,10 @@ use smoke::is_smoke_test;
 use world::world;
 
 const SERVER: &str = "LOAD_NODES";
-/// Requests of one round, and how often the rounds of all routes take turns.
+/// Requests of one round, and number of rounds of each route, which alternate.
 const REQUESTS: usize = 2_000;
 const ROUNDS: usize = 7;
-/// However slow the machine, a round ends.
+/// Maximum time of a round, for slow machines.
 const LONGEST: Duration = Duration::from_secs(3);
 
 fn main() {
@@ -95,18 +95,18 @@ impl Server {
             .env(SERVER, nodes.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // The log is written, as it is in earnest, and not read.
+            // The log is written, as in production, but not read.
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let address = lines.next().expect("the server tells where it listens").parse().unwrap();
-        // To the empty line, after which it writes no more.
+        // Reads up to the empty line, after which the server writes no more.
         let chain: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
         Self { child, address, trusted: CertificateDer::from_pem_slice(chain.join("\n").as_bytes()).unwrap() }
     }
 
-    /// Seconds of processor time used so far, in user mode and in the kernel's; nothing where the system does not tell.
+    /// Returns the processor seconds used so far, in user and kernel mode; NaN if the system does not report them.
     fn processor_time(&self) -> f64 {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.child.id())) else { return f64::NAN };
         let nanoseconds = |task: fs::DirEntry| -> Option<f64> {
@@ -115,7 +115,7 @@ impl Server {
         tasks.filter_map(Result::ok).filter_map(nanoseconds).sum::<f64>() / 1e9
     }
 
-    /// Megabytes of `VmRSS` or `VmHWM`.
+    /// Returns megabytes of `VmRSS` or `VmHWM`.
     fn memory(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(field));
@@ -146,7 +146,7 @@ impl Server {
         }
     }
 
-    /// As many senders as requests are to be in flight: HTTP/2 shares one connection, HTTP/1.1 has one for each.
+    /// Returns one sender for each request in flight: HTTP/2 shares one connection, HTTP/1.1 has one for each.
     async fn senders(&self, http2: bool, in_flight: usize) -> Vec<Sender> {
         let first = self.connect(http2).await;
         let mut out = Vec::new();
@@ -192,14 +192,14 @@ impl Sender {
     }
 }
 
-/// What one round showed.
+/// The results of one round.
 #[derive(Clone, Copy)]
 struct Round {
-    /// Requests in a second.
+    /// Requests per second.
     rate: f64,
-    /// Microseconds of the server's processors for each request.
+    /// Processor microseconds of the server for each request.
     processor: f64,
-    /// Microseconds until the answer, of half of the requests and of all but one in a hundred.
+    /// Microseconds until the answer: the median and the 99th percentile.
     p50: f64,
     p99: f64,
 }
@@ -228,7 +228,7 @@ async fn round(server: &Server, senders: &mut [Sender], path: &str, review: &Byt
     }
 }
 
-/// Runs futures side by side in this task.
+/// Runs futures concurrently in this task.
 async fn join<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|context| {
@@ -271,7 +271,7 @@ async fn client() {
     }
 }
 
-/// Rounds of both routes take turns, so that a busy machine hurts both alike.
+/// Compares a route with `/null`. Rounds alternate, so that a busy machine affects both equally.
 async fn beside_null(server: &Server, review: &Bytes, demand: &str, protocol: &str, http2: bool, in_flight: usize) {
     let mut senders = server.senders(http2, in_flight).await;
     let mut pairs = Vec::new();
@@ -297,7 +297,7 @@ async fn beside_null(server: &Server, review: &Bytes, demand: &str, protocol: &s
     table::row(&format!("{what}requests in a second"), value(|round| round.rate), "", ..);
 }
 
-/// The same review at a large and a small cluster.
+/// Compares a review with a large and with a small cluster.
 async fn by_size([small, large]: &[Server; 2], review: &Bytes, demand: &str) {
     let mut senders = [small.senders(true, 1).await, large.senders(true, 1).await];
     let mut ratios = Vec::new();

@@ -1,4 +1,5 @@
-//! Reviews through the real router, in process, beside a route on the same router that reads the body and answers a constant.
+//! Reviews through the real router, in process, compared with a route on the same router that reads the body and
+//! returns a constant.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "shared/launcher_review.rs"]
@@ -36,7 +37,8 @@ use router::router;
 use smoke::is_smoke_test;
 use world::world;
 
-/// Requests in a row, and how often such rows take turns: rows short enough that on a busy machine most are left alone.
+/// Requests of a row, and number of rows, which alternate: rows are short enough that most are not interrupted on a
+/// busy machine.
 const ROW: u32 = 5;
 const ROUNDS: usize = 1_000;
 
@@ -56,12 +58,12 @@ fn main() {
     }
 }
 
-/// An update of a VM's status, as virt-controller sends it all day.
+/// Returns an update of a VM's status, as virt-controller sends it continuously.
 fn status_noise() -> Value {
     serde_json::from_str(include_str!("../tests/data/reviews/vm-update-status-noise.json")).unwrap()
 }
 
-/// A pod that is no guest's.
+/// Returns a review of a pod that is not a launcher.
 fn plain_pod() -> Value {
     let mut review = status_noise();
     let request = &mut review["request"];
@@ -78,7 +80,7 @@ fn plain_pod() -> Value {
     review
 }
 
-/// The guest that a target pod is made for, and the launcher it runs in, which has the same selector.
+/// Returns the guest of a target pod, and its current launcher with the same selector.
 fn guest(review: &Value) -> [ClusterObject; 2] {
     let mut pod = review["request"]["object"].clone();
     pod["spec"]["nodeName"] = json!(SOURCE);
@@ -93,7 +95,7 @@ fn guest(review: &Value) -> [ClusterObject; 2] {
     [ClusterObject::Vmi(Box::new(serde_json::from_value(vmi).expect("a VMI"))), ClusterObject::Launcher(launcher)]
 }
 
-/// Rows of both routes take turns, so that a busy machine hurts both alike.
+/// Compares a route with `/null`. Rows alternate, so that a busy machine affects both equally.
 async fn compare(what: &str, router: &Router, review: &Value) {
     let review = &Bytes::from(review.to_string());
     let (row, rounds) = if is_smoke_test() { (1, 1) } else { (ROW, ROUNDS) };
@@ -110,7 +112,7 @@ async fn compare(what: &str, router: &Router, review: &Value) {
     }
 }
 
-/// Microseconds for one request.
+/// Returns microseconds for one request.
 async fn time(router: &Router, path: &str, review: &Bytes, times: u32) -> f64 {
     let started = Instant::now();
     for _ in 0..times {

@@ -1,4 +1,4 @@
-//! Reviews of launcher pods for the cluster of the benchmarks, by what they ask for.
+//! Reviews of launcher pods for the cluster of the benchmarks, by their requirements.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use serde_json::{Map, Value, json};
 
 use crate::nodes::{LAST, MACHINE, generations};
 
-/// No node has it: what a host with newer microcode leaves in a selector.
+/// A feature that no node has, as a host with newer microcode leaves it in a selector.
 const MISSING: &str = "tsa-sq-no";
-/// The node the guest runs on, of the generation that most demands are made for.
+/// The node the guest runs on, of the generation that most demands match.
 pub const SOURCE: &str = "node-00004";
 
-/// What a launcher pod asks for.
+/// The requirements of a launcher pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// About a quarter of the nodes can host it.
+    /// About a quarter of the nodes can host the pod.
     Feasible,
-    /// One of its features is on no node.
+    /// A feature of the pod is on no node.
     Infeasible,
-    /// Each of its features is on some node, all of them on none.
+    /// Each of its features is on some node, but no node has all of them.
     Conflict,
-    /// Only the last node can host it.
+    /// Only the last node can host the pod.
     Last,
 }
 
@@ -36,13 +36,13 @@ impl Demand {
         }
     }
 
-    /// Ninety entries, those of features spread evenly over all that the generation has.
+    /// Returns ninety entries, with features spread evenly over those of the generation.
     fn selector(self, cluster: usize) -> BTreeMap<String, String> {
         let generations = generations();
         let (generation, extra) = match self {
             Self::Feasible => (4, None),
             Self::Infeasible => (4, Some(MISSING)),
-            // Where there is no node of AMD, a feature that no node has is all the conflict there can be.
+            // Without an AMD node, a feature that no node has is the only possible conflict.
             Self::Conflict => (5, Some(if cluster >= 8 { "npt" } else { MISSING })),
             Self::Last => (5, Some(LAST)),
         };
@@ -64,8 +64,8 @@ impl Demand {
     }
 }
 
-/// The review of a migration's target pod in a cluster of this many nodes: a recorded one, grown to the 28 KB of a guest with
-/// ten disks, three networks and the notes that backup tools and controllers leave on it.
+/// Returns the review of a migration's target pod in a cluster of this many nodes: a recorded one, enlarged to the 28
+/// KB of a guest with ten disks, three networks and the annotations of backup tools and controllers.
 pub fn launcher_review(demand: Demand, cluster: usize) -> Value {
     let recorded = include_str!("../../tests/data/reviews/pod-target-second.json");
     let mut review: Value = serde_json::from_str(recorded).expect("a recorded review is JSON");

@@ -1,7 +1,7 @@
 //! The nodes of the benchmarks: a cluster of eight CPU generations.
 //!
-//! Nodes of one generation differ in five features at random, as microcode and firmware make them differ, so there are up
-//! to 256 kinds of hardware; each node has about 250 labels, those of its name, rack and zone among them.
+//! Nodes of one generation differ randomly in five features, as with different microcode and firmware, so there are up
+//! to 256 kinds of hardware. Each node has about 250 labels, including its name, rack and zone.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const INTEL: &str = "acpi ds ds_cpl dtes64 est ht ibrs-all mds-no md-clear monit
 const AMD: &str = "3dnowprefetch amd-ssbd amd-stibp clwb cmp_legacy cr8legacy extapic fxsr_opt gds-no ibpb ibrs lbrv \
     mds-no misalignsse mmxext npt nrip-save osvw pause-filter perfctr_core pfthreshold rdctl-no sha-ni smap svm \
     svme-addr-chk topoext tsc-scale vmcb-clean virt-ssbd wdt xgetbv1 xsavec xsaveerptr";
-/// Models, oldest first, and the features that came with each.
+/// Models, oldest first, with the features that each added.
 const INTEL_STEPS: [(&str, &str); 6] = [
     ("Haswell-noTSX-IBRS", "lbr smap-host"),
     ("Broadwell-noTSX-IBRS", "adx rdseed smap 3dnowprefetch"),
@@ -44,9 +44,9 @@ const OLD_MODELS: &str = "486 qemu32 kvm32 Conroe Penryn Nehalem Nehalem-IBRS We
     SandyBridge-IBRS IvyBridge IvyBridge-IBRS Opteron_G1 Opteron_G2 Dhyana EPYC EPYC-IBPB Denverton";
 const HYPERV: &str = "base frequencies ipi reenlightenment relaxed reset runtime spinlocks synic synic2 synictimer time \
     tlbflush vapic vendorid vpindex evmcs";
-/// Each of these is on half of the nodes.
+/// Features that half of the nodes have, each a different half.
 const VARYING: [&str; 5] = ["flush-l1d", "gds-no", "its-no", "rfds-no", "bhi-no"];
-/// Only the last node has it.
+/// A feature that only the last node has.
 pub const LAST: &str = "srso-user-kernel-no";
 pub const MACHINE: &str = "pc-q35-rhel9.4.0";
 
@@ -54,7 +54,7 @@ pub const MACHINE: &str = "pc-q35-rhel9.4.0";
 pub struct Generation {
     vendor: &'static str,
     pub model: &'static str,
-    /// Sorted.
+    /// All features of the generation, sorted.
     pub features: Vec<&'static str>,
     models: Vec<&'static str>,
 }
@@ -76,7 +76,7 @@ pub fn generations() -> Vec<Generation> {
 }
 
 impl Generation {
-    /// The labels that all its nodes have.
+    /// Returns the labels that all its nodes have.
     fn labels(&self) -> BTreeMap<String, String> {
         let mut out = BTreeMap::new();
         let mut put = |key: String, value: &str| out.insert(key, value.to_owned());
@@ -112,17 +112,17 @@ impl Generation {
     }
 }
 
-/// The nodes of a cluster of `count`, one at a time: together they are large.
+/// Returns the nodes of a cluster of `count`, one at a time, because together they are large.
 pub fn nodes(count: usize) -> impl Iterator<Item = Node> {
     let templates: Vec<BTreeMap<String, String>> = generations().iter().map(Generation::labels).collect();
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     (0..count).map(move |index| {
-        // Xorshift: the same cluster in every run.
+        // Xorshift generates the same cluster in every run.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         let is_last = index + 1 == count;
-        // The last node is of the newest Intel generation, the others take turns.
+        // The last node is of the newest Intel generation, the others alternate.
         let mut labels = templates[if is_last { 5 } else { index % templates.len() }].clone();
         let mut put = |key: String, value: String| labels.insert(key, value);
         let name = format!("node-{index:05}");

@@ -1,6 +1,6 @@
-//! What stands at a part of the way from the least to the greatest of what was measured.
+//! Quantiles of measurements.
 
-/// At 0.5 the median. `NaN` where nothing was measured.
+/// Returns the value at this part of the sorted values; the median for 0.5. `NaN` without values.
 pub fn quantile(values: &mut [f64], part: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     #[allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]

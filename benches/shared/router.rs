@@ -11,7 +11,7 @@ use cpufit::web::{self, Condition, Edge, Readiness};
 use cpufit::world::World;
 use http::header::CONTENT_TYPE;
 
-/// The webhook's own router, and beside it `/null`, which reads the body and answers a constant.
+/// Returns the webhook's own router, with an additional route `/null` that reads the body and returns a constant.
 pub fn router(world: World, metrics: Arc<Metrics>) -> Router {
     const ANSWER: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"a145cf43-b63d-43a6-8ff1-4d4456486f08","allowed":true}}"#;
     let readiness = Readiness::new();

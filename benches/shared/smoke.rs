@@ -1,6 +1,6 @@
-//! How the benchmarks are run by tests.
+//! Smoke tests: runs of the benchmarks as tests.
 
-/// Whether this run only shows that the benchmark works.
+/// Whether this run only checks that the benchmark works.
 pub fn is_smoke_test() -> bool {
     std::env::args().any(|arg| arg == "--test")
 }

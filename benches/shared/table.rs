@@ -1,11 +1,11 @@
-//! One line of the table of ratios: printed, and added to the file that `BENCH_TABLE` names, which `make bench` prints.
+//! A line of the table of ratios: printed, and added to the file in `BENCH_TABLE`, which `make bench` prints.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::ops::{Bound, RangeBounds};
 
-/// A measured value in its unit, `x` for a ratio, and what it should be: `..=10.0`, `0.5..`; `..` for information.
+/// Prints a measured value in its unit, `x` for a ratio, and its target: `..=10.0`, `0.5..`; `..` for information.
 pub fn row(what: &str, value: f64, unit: &str, target: impl RangeBounds<f64>) {
     let wanted = match (target.start_bound(), target.end_bound()) {
         (_, Bound::Included(most)) => format!("≤ {most} {unit}"),

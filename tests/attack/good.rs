@@ -1,4 +1,4 @@
-//! Those who mean well, beside an attack: API servers and the kubelet.
+//! Good clients during an attack: API servers and the kubelet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use tokio::time::{Instant, interval, timeout};
 use crate::target::{Client, Target, short};
 use crate::tls::Http;
 
-/// How often each sends.
+/// Interval between two requests of each client.
 const EVERY: Duration = Duration::from_millis(100);
-/// When a review is lost: `timeoutSeconds` of the webhook that fails closed.
+/// Time after which a review is lost: `timeoutSeconds` of the webhook that fails closed.
 const REVIEW: Duration = Duration::from_secs(5);
-/// When a probe is lost: `timeoutSeconds` of the readiness probe.
+/// Time after which a probe is lost: `timeoutSeconds` of the readiness probe.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// What became of what was sent.
+/// Results of a client's requests.
 #[derive(Debug, Default)]
 pub struct Count {
     pub sent: usize,
     pub lost: usize,
-    /// Some of the reasons.
+    /// Some of the reasons for lost requests.
     pub reasons: Vec<String>,
     took: Vec<Duration>,
 }
@@ -49,7 +49,7 @@ impl Count {
         }
     }
 
-    /// The time that this part of them took at most, milliseconds.
+    /// Returns the quantile of the times, in milliseconds.
     pub fn quantile(&self, part: f64) -> u128 {
         let mut took = self.took.clone();
         took.sort_unstable();
@@ -59,16 +59,16 @@ impl Count {
     }
 }
 
-/// What became of all.
+/// Results of all clients.
 #[derive(Debug)]
 pub struct Counts {
     pub reviews: Count,
     pub probes: Count,
 }
 
-/// An API server on a connection that it keeps, one that connects again for each review, and a kubelet.
+/// A client like an API server on a kept connection, one that connects for each review, and a kubelet.
 ///
-/// They run on a thread of their own, as they would on a machine of their own: attackers hold up the server, not them.
+/// They run in a separate thread, as on a separate machine: attackers delay the server, not these clients.
 pub struct Good {
     stop: watch::Sender<bool>,
     counts: oneshot::Receiver<Counts>,
@@ -95,7 +95,7 @@ impl Good {
         Self { stop, counts }
     }
 
-    /// Lets what was sent end, and counts.
+    /// Waits for the requests in flight, and returns the counts.
     pub async fn stop(self) -> Counts {
         self.stop.send(true).ok();
         self.counts.await.expect("a good client does not panic")
@@ -111,7 +111,7 @@ async fn reviews(target: &Arc<Target>, keeps: bool, stopped: &watch::Receiver<bo
         ticks.tick().await;
         let started = Instant::now();
         let sent = timeout(REVIEW, async {
-            // A connection that the server closed between two reviews costs none.
+            // If the server closed the connection between two reviews, no review is lost.
             let open = match kept.take() {
                 Some(mut client) => client.is_open().await.then_some(client),
                 None => None,

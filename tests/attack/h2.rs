@@ -1,4 +1,4 @@
-//! HTTP/2 as a hostile client writes it: frames by hand, on a TLS connection.
+//! HTTP/2 of a hostile client: handmade frames on a TLS connection.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -20,20 +20,20 @@ pub const GOAWAY: u8 = 7;
 pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
-/// A frame that the server sent.
+/// A frame from the server.
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
     pub flags: u8,
 }
 
-/// The half that writes.
+/// The writing half of a connection.
 pub struct Writer(WriteHalf<TlsStream<TcpStream>>);
 
-/// The half that reads.
+/// The reading half of a connection.
 pub struct Reader(ReadHalf<TlsStream<TcpStream>>);
 
-/// A connection after its preface.
+/// Opens a connection and sends its preface.
 pub async fn open(target: &Target, from: Option<Ipv4Addr>) -> io::Result<(Reader, Writer)> {
     let (read, write) = tokio::io::split(target.tls(Http::Two, from).await?);
     let mut writer = Writer(write);
@@ -43,7 +43,7 @@ pub async fn open(target: &Target, from: Option<Ipv4Addr>) -> io::Result<(Reader
     Ok((Reader(read), writer))
 }
 
-/// A frame's bytes.
+/// Returns the bytes of a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut out = Vec::with_capacity(9 + payload.len());
@@ -54,11 +54,11 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The head of a review, without HPACK's compression.
+/// Returns the head of a review, without HPACK's compression.
 pub fn head(path: &str, length: Option<usize>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut field = |name: &str, value: &str| {
-        // A literal that is not indexed, with a new name.
+        // A literal without indexing, with a new name.
         out.push(0);
         for text in [name, value] {
             out.push(u8::try_from(text.len()).ok().filter(|length| *length < 127).expect("a short text"));
@@ -81,7 +81,7 @@ impl Writer {
         self.0.write_all(&frame(kind, flags, stream, payload)).await
     }
 
-    /// Many frames in one write.
+    /// Writes many frames at once.
     pub async fn bytes(&mut self, frames: &[u8]) -> io::Result<()> {
         self.0.write_all(frames).await
     }
@@ -92,7 +92,7 @@ impl Writer {
 }
 
 impl Reader {
-    /// The next frame, without its payload.
+    /// Reads the next frame, without its payload.
     pub async fn frame(&mut self) -> io::Result<Frame> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).await?;

@@ -1,9 +1,9 @@
-//! Attacks on the running webhook, and what they cost the clients beside them: `make attack`.
+//! Attacks on the running webhook, and their effects on other clients: `make attack`.
 //!
-//! Each row starts `cpufit serve --snapshot` as a process of its own and attacks it over loopback for some seconds, while [`good`]
-//! clients send reviews as API servers do and probes as the kubelet does. A row is a function in [`rows`]; to add one, write it
-//! and list it in [`rows::ALL`]. An attack runs until it is dropped, so it needs no end of its own.
-// A test that cannot make its data has nothing to say, so it stops there; its functions are documented by their names.
+//! Each row starts `cpufit serve --snapshot` as a separate process and attacks it over loopback for some seconds, while
+//! [`good`] clients send reviews as API servers do and probes as the kubelet does. A row is a function in [`rows`]; to
+//! add one, write it and list it in [`rows::ALL`]. An attack runs until it is dropped, so it need not end by itself.
+// A test that cannot create its data stops there; its functions are documented by their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod good;
@@ -26,24 +26,24 @@ use process::Peak;
 use rows::Row;
 use target::Tally;
 
-/// The most resident memory that a row may need, MiB: the manifests' limit is 384, and what runs here has no optimization.
+/// Maximum resident memory of a row, in MiB: the manifests' limit is 384, and this build is not optimized.
 const MOST_MEMORY: u64 = 300;
 
-/// Every row for a short while.
+/// Runs every row for a short time.
 #[test]
 #[ignore = "attacks a running server for a minute: make attack SHORT=1"]
 fn short() {
     run(Duration::from_secs(3));
 }
 
-/// Every row for long enough that timeouts pass as well.
+/// Runs every row long enough for timeouts to pass.
 #[test]
 #[ignore = "attacks a running server for minutes: make attack"]
 fn long() {
     run(Duration::from_secs(25));
 }
 
-/// Runs all rows, or those whose names contain `ROWS`, and prints the table.
+/// Runs all rows, or those with names that contain `ROWS`, and prints the table.
 fn run(span: Duration) {
     let chosen = std::env::var("ROWS").unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -64,7 +64,7 @@ fn run(span: Duration) {
     assert!(problems.is_empty(), "the attacks cost others something:\n  {}", problems.join("\n  "));
 }
 
-/// One row: its line of the table. What it cost others is added to `problems`.
+/// Runs one row and returns its line of the table. Adds effects on other clients to `problems`.
 async fn one(row: &Row, span: Duration, problems: &mut Vec<String>) -> String {
     let (mut process, target) = target::start();
     let target = Arc::new(target);

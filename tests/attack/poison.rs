@@ -1,13 +1,13 @@
-//! Objects that cost more to judge than others, and a cluster on which that shows.
+//! Objects that are expensive to judge, and a cluster on which they are.
 
 use crate::review::create;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// API servers accept objects of 3 MiB.
+/// Maximum size of an object: API servers accept 3 MiB.
 const LARGEST: usize = 3 << 20;
 
-/// Nodes of forty kinds of host models, to be served beside the shipped ones.
+/// Returns nodes of forty kinds of host models, to be served with the shipped ones.
 pub fn nodes() -> Vec<u8> {
     let node = |number: usize| {
         let mut labels = Map::new();
@@ -35,7 +35,7 @@ pub fn nodes() -> Vec<u8> {
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string().into_bytes()
 }
 
-/// Reviews of the largest objects that an API server accepts, each with another field made large.
+/// Returns reviews of the largest objects that an API server accepts, each with another large field.
 pub fn largest() -> Vec<Bytes> {
     let keys = |bytes: usize| (0..bytes / 22).map(|at| (format!("key-{at:07}"), json!("true"))).collect::<Map<_, _>>();
     let many = |one: Value| vec![one.clone(); LARGEST / (one.to_string().len() + 1)];
@@ -50,7 +50,7 @@ pub fn largest() -> Vec<Bytes> {
     ]
 }
 
-/// Reviews of objects that cost the most to judge of those that are not too large for it.
+/// Returns reviews of the objects that are most expensive to judge, within the bounds.
 pub fn costliest() -> Vec<Bytes> {
     let expression = |term: usize, at: usize| json!({"key": format!("k{term}-{at}"), "operator": "DoesNotExist"});
     let term = |term: usize, many: usize| json!({"matchExpressions": (0..many).map(|at| expression(term, at)).collect::<Vec<_>>()});

@@ -1,4 +1,4 @@
-//! The most that a process used, as Linux reports it; nothing elsewhere.
+//! The peak resources of a process, as Linux reports them; nothing on other systems.
 
 use std::fs;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Watches a process until it is stopped.
+/// A watcher of a process, until it is stopped.
 pub struct Peak {
     pid: u32,
     stop: Arc<AtomicBool>,
@@ -31,7 +31,7 @@ impl Peak {
         Self { pid, stop, files, watcher }
     }
 
-    /// The most resident memory since it started, MiB, and the most descriptors seen.
+    /// Returns the peak resident memory in MiB, and the largest number of descriptors seen.
     pub fn stop(self) -> (Option<u64>, Option<u64>) {
         self.stop.store(true, Ordering::Relaxed);
         self.watcher.join().unwrap();

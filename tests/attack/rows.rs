@@ -15,10 +15,10 @@ use crate::h2;
 use crate::target::{Tally, Target, connect};
 use crate::tls::Http;
 
-/// What an attack is: it runs until it is dropped.
+/// An attack; it runs until it is dropped.
 pub type Attack = fn(Arc<Target>, Arc<Tally>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// One attack.
+/// An attack with its name.
 pub struct Row {
     pub name: &'static str,
     pub attack: Attack,
@@ -26,7 +26,7 @@ pub struct Row {
 
 macro_rules! rows {
     ($($name:literal => $attack:expr,)*) => {
-        /// All, in the order of the table.
+        /// All rows, in the order of the table.
         pub const ALL: &[Row] = &[$(Row { name: $name, attack: |target, tally| Box::pin($attack(target, tally)) },)*];
     };
 }
@@ -57,10 +57,10 @@ rows! {
     "objects: 64 costly at once" => |target, tally| many(8, target, tally, costliest_at_once),
 }
 
-/// How long an attacker waits after the server refused it, so that the attack does not consist of connecting alone.
+/// Pause of an attacker after the server refused it, so that the attack is not only connecting.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// `count` attackers, each beginning again as soon as it is cut off.
+/// Runs `count` attackers; each restarts after it is cut off.
 async fn many<F>(count: u32, target: Arc<Target>, tally: Arc<Tally>, attacker: fn(u32, Arc<Target>, Arc<Tally>) -> F)
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
@@ -70,7 +70,7 @@ where
         let (target, tally) = (Arc::clone(&target), Arc::clone(&tally));
         attackers.spawn(async move {
             loop {
-                // How it was cut off is of no interest.
+                // The result of the attacker does not matter.
                 let _ = attacker(number, Arc::clone(&target), Arc::clone(&tally)).await;
                 sleep(PAUSE).await;
             }
@@ -79,7 +79,7 @@ where
     attackers.join_all().await;
 }
 
-/// Reads until the connection ends; whether anything came.
+/// Reads until the connection ends. Returns whether any bytes arrived.
 async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut buffer = [0; 4096];
     let mut came = false;
@@ -89,7 +89,7 @@ async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     came
 }
 
-/// 250 streams, each with one byte of a body that never ends; a new one for each that the server ends.
+/// Opens 250 streams, each with one byte of an endless body, and a new one for each that the server ends.
 async fn one_byte_streams(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     let (mut reader, mut writer) = h2::open(&target, None).await?;
     let mut next = 1;
@@ -118,7 +118,7 @@ async fn one_byte_streams(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io:
     }
 }
 
-/// Streams that are reset as soon as they are opened.
+/// Resets streams immediately after opening them.
 async fn resets(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     let (mut reader, mut writer) = h2::open(&target, None).await?;
     let reading = tokio::spawn(async move { while reader.frame().await.is_ok() {} });
@@ -137,7 +137,7 @@ async fn resets(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()
     Ok(())
 }
 
-/// Frames that the server has to answer, their answers left unread.
+/// Sends frames that the server must answer, without reading the answers.
 async fn control_frames(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     let (_reader, mut writer) = h2::open(&target, None).await?;
     loop {
@@ -152,7 +152,7 @@ async fn control_frames(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::R
     }
 }
 
-/// The head of a review over HTTP/1.1.
+/// Returns the head of a review over HTTP/1.1.
 fn head(length: usize) -> String {
     format!(
         "POST /validate?timeout=30s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
@@ -161,7 +161,7 @@ fn head(length: usize) -> String {
 
 const LARGEST: usize = 8 << 20;
 
-/// All of a body but its last byte.
+/// Sends a body without its last byte.
 async fn held_body(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     tally.tried();
     let mut stream = target.tls(Http::One, None).await?;
@@ -182,7 +182,7 @@ async fn held_body(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result
     Ok(())
 }
 
-/// A body of which only the length is sent.
+/// Sends only the length of a body.
 async fn declared_body(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     tally.tried();
     let mut stream = target.tls(Http::One, None).await?;
@@ -194,7 +194,7 @@ async fn declared_body(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Re
     Ok(())
 }
 
-/// A body that comes by the byte.
+/// Sends a body byte by byte.
 async fn slow_body(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     tally.tried();
     let mut stream = target.tls(Http::One, None).await?;
@@ -202,7 +202,7 @@ async fn slow_body(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result
     drip(stream, b" ", &tally).await
 }
 
-/// Writes the same again and again until there is an answer.
+/// Writes the same bytes repeatedly until there is an answer.
 async fn drip(stream: impl AsyncRead + AsyncWrite + Unpin, drop: &[u8], tally: &Tally) -> io::Result<()> {
     let (mut read, mut write) = tokio::io::split(stream);
     let dripping = async {
@@ -222,7 +222,7 @@ async fn drip(stream: impl AsyncRead + AsyncWrite + Unpin, drop: &[u8], tally: &
     Ok(())
 }
 
-/// Fifty reviews of 7 MiB at once on one connection.
+/// Sends fifty reviews of 7 MiB at once on one connection.
 async fn large_bodies(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     let mut body = target.review.to_vec();
     body.resize(7 << 20, b' ');
@@ -242,7 +242,7 @@ async fn large_bodies(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Res
     Ok(())
 }
 
-/// A head that comes by the byte.
+/// Sends a head byte by byte.
 async fn slow_head(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     tally.tried();
     let mut stream = target.tls(Http::One, None).await?;
@@ -250,7 +250,7 @@ async fn slow_head(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result
     drip(stream, b"x", &tally).await
 }
 
-/// A connection on which nothing is ever sent.
+/// Opens a connection and sends nothing.
 async fn idle(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     tally.tried();
     let mut stream = connect(target.https, None).await?;
@@ -260,7 +260,7 @@ async fn idle(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> 
     Ok(())
 }
 
-/// One that shakes hands and then is silent.
+/// Completes the TLS handshake and then sends nothing.
 async fn idle_tls(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     tally.tried();
     let mut stream = target.tls(Http::One, None).await?;
@@ -269,12 +269,12 @@ async fn idle_tls(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<
     Ok(())
 }
 
-/// One that sends a request first, as a good client does.
+/// Sends one request first, as a good client does.
 async fn idle_http1(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     used_http1(&target, &tally, None).await
 }
 
-/// The same from an address that is not the good clients', where the system has one.
+/// Sends one request first, from another address than the good clients', if the system has one.
 async fn idle_http1_elsewhere(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     used_http1(&target, &tally, cfg!(target_os = "linux").then_some(Ipv4Addr::new(127, 0, 1, 1))).await
 }
@@ -291,12 +291,12 @@ async fn used_http1(target: &Target, tally: &Tally, from: Option<Ipv4Addr>) -> i
     Ok(())
 }
 
-/// One that speaks HTTP/2 and answers its pings.
+/// Opens an idle HTTP/2 connection that answers pings.
 async fn idle_http2(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     held_http2(&target, &tally, None).await
 }
 
-/// The same, by 64 clients with addresses of their own, where the system has them.
+/// Opens idle HTTP/2 connections of 64 clients with different addresses, if the system has them.
 async fn idle_elsewhere(number: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     let host = u8::try_from(2 + number % 64).expect("below 66");
     held_http2(&target, &tally, cfg!(target_os = "linux").then_some(Ipv4Addr::new(127, 0, 1, host))).await
@@ -333,7 +333,7 @@ async fn admin_slow_head(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::
     drip(stream, b"x", &tally).await
 }
 
-/// Connects, asks for the largest page without reading it, and connects again.
+/// Connects, requests the largest page without reading it, and connects again.
 async fn admin_connections(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     for _ in 0..64 {
         tally.tried();
@@ -352,7 +352,7 @@ async fn handshakes(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Resul
     Ok(())
 }
 
-/// Reviews one after the other, as fast as they are answered.
+/// Sends reviews one after the other, as fast as they are answered.
 async fn reviews(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     let mut client = target.client(Http::Two, None).await.map_err(io::Error::other)?;
     loop {
@@ -362,12 +362,12 @@ async fn reviews(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<(
     }
 }
 
-/// Objects of the largest size, a different one each time.
+/// Sends objects of the largest size, a different one each time.
 async fn largest_objects(number: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     judged(number, &target, &tally, &target.largest).await
 }
 
-/// Those that are judged, and cost most of these.
+/// Sends the objects within the bounds that are most expensive to judge.
 async fn costliest_objects(number: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     judged(number, &target, &tally, &target.costliest).await
 }
@@ -382,7 +382,7 @@ async fn judged(number: u32, target: &Target, tally: &Tally, objects: &[Bytes]) 
     Ok(())
 }
 
-/// Eight of them at once on each connection.
+/// Sends eight of these objects at once on each connection.
 async fn costliest_at_once(number: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
     let client = target.client(Http::Two, None).await.map_err(io::Error::other)?;
     let mut posts = JoinSet::new();

@@ -1,4 +1,4 @@
-//! The server under attack, and the ways to reach it.
+//! The server under attack, and the connections to it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,13 +26,13 @@ use tokio_rustls::client::TlsStream;
 use crate::poison;
 use crate::tls::{Http, client_config, ports};
 
-/// The server, where `ATTACK_BINARY` names no other.
+/// The server binary, unless `ATTACK_BINARY` names another one.
 const BIN: &str = env!("CARGO_BIN_EXE_cpufit");
 
-/// How long the server may take to start.
+/// Maximum time for the server to start.
 const START: Duration = Duration::from_secs(60);
 
-/// What an attack did: attempts, and those that the server answered by anything but a closed connection.
+/// Counters of an attack: attempts, and attempts that the server answered other than by closing the connection.
 #[derive(Debug, Default)]
 pub struct Tally {
     tries: AtomicU64,
@@ -69,7 +69,7 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it did.
+    /// Returns the exit status; `None` if the process still runs.
     pub fn ended(&mut self) -> Option<String> {
         self.child.try_wait().unwrap().map(|status| status.to_string())
     }
@@ -86,21 +86,21 @@ impl Drop for Process {
     }
 }
 
-/// Where the server is, and what is sent to it.
+/// The server's addresses, and the data that is sent to it.
 pub struct Target {
     pub https: SocketAddr,
     pub admin: SocketAddr,
     /// A review that is admitted with a warning.
     pub review: Bytes,
-    /// Reviews of objects as large as can be.
+    /// Reviews of objects of the maximum size.
     pub largest: Vec<Bytes>,
-    /// Reviews that cost the most to judge.
+    /// Reviews that are most expensive to judge.
     pub costliest: Vec<Bytes>,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
 }
 
-/// Starts the server on a snapshot; `ATTACK_BINARY` names another build of it, to compare.
+/// Starts the server on a snapshot; `ATTACK_BINARY` names another build of it, for comparison.
 pub fn start() -> (Process, Target) {
     let certificates = tempfile::tempdir().unwrap();
     let reviews = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reviews");
@@ -110,7 +110,8 @@ pub fn start() -> (Process, Target) {
     std::fs::write(at("nodes.json"), poison::nodes()).unwrap();
     let binary = std::env::var_os("ATTACK_BINARY").filter(|path| !path.is_empty()).unwrap_or_else(|| BIN.into());
     let mut child = Command::new(binary)
-        // The image is linked with musl, which gives the memory of large bodies back; so does glibc, asked to.
+        // The image is linked with musl, which returns the memory of large bodies to the system; this setting makes
+        // glibc do so as well.
         .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .arg("serve")
         .args([std::ffi::OsStr::new("--snapshot"), reviews.join("cluster.yaml").as_os_str()])
@@ -132,7 +133,7 @@ pub fn start() -> (Process, Target) {
     std::thread::spawn(move || {
         for line in errors.lines().map_while(Result::ok) {
             let mut kept = kept.lock().unwrap();
-            // A flood of lines must not use up the attacker's memory.
+            // A flood of log lines must not exhaust the attacker's memory.
             if kept.len() < 1 << 20 {
                 kept.push_str(&line);
                 kept.push('\n');
@@ -157,7 +158,7 @@ pub fn start() -> (Process, Target) {
     (Process { child, log, _certificates: certificates }, target)
 }
 
-/// A connection from a loopback address of choice, `127.0.0.1` by default. Only Linux has more than one.
+/// Connects from a loopback address, `127.0.0.1` by default. Only Linux has others.
 pub async fn connect(to: SocketAddr, from: Option<Ipv4Addr>) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     if let Some(from) = from {
@@ -175,14 +176,14 @@ impl Target {
         timeout(START, ready).await.expect("the server is ready");
     }
 
-    /// A TLS connection after its handshake.
+    /// Opens a TLS connection and completes its handshake.
     pub async fn tls(&self, http: Http, from: Option<Ipv4Addr>) -> io::Result<TlsStream<TcpStream>> {
         let config = if http == Http::One { &self.http1 } else { &self.http2 };
         let stream = connect(self.https, from).await?;
         TlsConnector::from(Arc::clone(config)).connect(ServerName::IpAddress(self.https.ip().into()), stream).await
     }
 
-    /// A connection that speaks HTTP.
+    /// Opens an HTTP connection.
     pub async fn client(&self, http: Http, from: Option<Ipv4Addr>) -> Result<Client, String> {
         let stream = TokioIo::new(self.tls(http, from).await.map_err(|error| format!("connecting: {error}"))?);
         let text = |error: hyper::Error| format!("HTTP handshake: {error}");
@@ -201,7 +202,7 @@ impl Target {
         Ok(Client { sender, address: self.https })
     }
 
-    /// GET on the admin port, on a connection of its own, as the kubelet probes.
+    /// Sends a GET request to the admin port on a new connection, as the kubelet probes.
     pub async fn admin(&self, path: &str, limit: Duration) -> Result<StatusCode, String> {
         let asked = async {
             let stream = connect(self.admin, None).await.map_err(|error| format!("connecting: {error}"))?;
@@ -220,14 +221,14 @@ enum Sender {
     Two(http2::SendRequest<Full<Bytes>>),
 }
 
-/// One connection over TLS.
+/// A connection over TLS.
 pub struct Client {
     sender: Sender,
     address: SocketAddr,
 }
 
 impl Client {
-    /// Whether a request can be sent: the server has not closed the connection.
+    /// Whether a request can be sent, because the server has not closed the connection.
     pub async fn is_open(&mut self) -> bool {
         match &mut self.sender {
             Sender::One(sender) => sender.ready().await.is_ok(),
@@ -235,7 +236,7 @@ impl Client {
         }
     }
 
-    /// Posts JSON: the status and the whole answer.
+    /// Posts JSON. Returns the status and the whole response.
     pub async fn post(&mut self, path: &str, body: Bytes) -> Result<(StatusCode, HeaderMap, Bytes), String> {
         let request = |uri: String| {
             let request = Request::post(uri).header("content-type", "application/json");
@@ -251,7 +252,7 @@ impl Client {
         Ok((head.status, head.headers, body))
     }
 
-    /// Another sender on the same HTTP/2 connection.
+    /// Returns another sender on the same HTTP/2 connection; `None` for HTTP/1.1.
     pub fn sibling(&self) -> Option<Self> {
         match &self.sender {
             Sender::One(_) => None,
@@ -260,7 +261,7 @@ impl Client {
     }
 }
 
-/// A text short enough for a reason.
+/// Returns a text cut to the length of a reason.
 pub fn short(text: &[u8]) -> String {
     String::from_utf8_lossy(text).trim().chars().take(120).collect()
 }

@@ -1,4 +1,4 @@
-//! What `cpufit check` answers, and how answers are counted.
+//! Results of `cpufit check`, and a count of agreements.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{cpufit, head};
 
-/// The results of `cpufit check -o json`, one for each object of each file.
+/// Returns the results of `cpufit check -o json`, one for each object of each file.
 #[track_caller]
 pub fn check(snapshots: &[&Path], files: &[&Path], more: &[&str]) -> Vec<Value> {
     let mut run = cpufit(["check", "-o", "json"]).args(more);
@@ -28,7 +28,7 @@ pub fn check(snapshots: &[&Path], files: &[&Path], more: &[&str]) -> Vec<Value> 
     results(&ran.json())
 }
 
-/// `results` of a JSON answer.
+/// Returns the `results` of a JSON output.
 #[track_caller]
 pub fn results(answer: &Value) -> Vec<Value> {
     answer["results"]
@@ -39,25 +39,25 @@ pub fn results(answer: &Value) -> Vec<Value> {
         .clone()
 }
 
-/// The texts in a JSON list; nothing where there is no list.
+/// Returns the texts in a JSON list; empty if there is no list.
 pub fn texts(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// `nodes.fitting` of a result.
+/// Returns `nodes.fitting` of a result.
 #[track_caller]
 pub fn fitting(result: &Value) -> Vec<String> {
     assert!(result["nodes"]["fitting"].is_array(), "a result without nodes.fitting names no node: {result}");
     texts(&result["nodes"]["fitting"])
 }
 
-/// A `v1` List of these objects.
+/// Returns a `v1` List of these objects.
 pub fn list(items: impl IntoIterator<Item = Value>) -> Value {
     let items: Vec<Value> = items.into_iter().collect();
     serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
-/// Counts agreement over many cases, so that one failure does not hide the others.
+/// A count of agreements over many cases, so that one failure does not hide the others.
 pub struct Tally {
     what: String,
     agreed: usize,
@@ -70,12 +70,12 @@ impl Tally {
         Self { what: what.into(), agreed: 0, notes: Vec::new(), problems: Vec::new() }
     }
 
-    /// A remark for the summary line.
+    /// Adds a remark to the summary line.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// One case; no difference means agreement.
+    /// Adds a case; no difference means agreement.
     pub fn case(&mut self, name: &str, differences: &[String]) {
         if differences.is_empty() {
             self.agreed += 1;
@@ -84,7 +84,7 @@ impl Tally {
         }
     }
 
-    /// Prints the count; fails with the list of all that disagreed.
+    /// Prints the count; fails with the list of all disagreements.
     #[track_caller]
     pub fn finish(self, loss: &str) {
         let total = self.agreed + self.problems.len();

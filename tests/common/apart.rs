@@ -1,10 +1,10 @@
-//! Guests and other pods that keep each other off nodes of the demo's cluster, by required pod anti-affinity.
+//! Guests and other pods of the demo's cluster that exclude each other from nodes by required pod anti-affinity.
 
 use serde_json::{Value, json};
 
 use super::running;
 
-/// What the labels of other pods may not give away.
+/// A secret in the labels of other pods, which must not appear in output.
 pub const SECRET: &str = "hunter2";
 
 fn required(terms: &Value) -> Value {
@@ -30,7 +30,8 @@ fn pod(namespace: &str, name: &str, node: &str, labels: &Value, affinity: &Value
     })
 }
 
-/// The guest `far` keeps off pods of its namespace that are heavy, and of all others that are not light; `calm` is kept off by pods.
+/// Returns pods and guests: the guest `far` excludes heavy pods of its namespace, and in `lab` all that are not light;
+/// `calm` is excluded by pods.
 pub fn items() -> Vec<Value> {
     let terms = json!([
         {"labelSelector": {"matchLabels": {"example.com/load": "heavy"}}, "topologyKey": "kubernetes.io/hostname"},
@@ -50,7 +51,7 @@ pub fn items() -> Vec<Value> {
         guest("calm", &json!({})),
         pod("shop", "batch-0", "node-b", &heavy, &json!({})),
         pod("shop", "batch-1", "node-c", &json!({"example.com/load": "light", "customer": SECRET}), &json!({})),
-        // It has no such label, and is not light.
+        // This pod has no such label, so it is not light.
         pod("lab", "plain-0", "node-e", &json!({"customer": SECRET}), &json!({})),
         pod("lab", "light-0", "node-c", &json!({"example.com/load": "light"}), &own("calm")),
         pod("lab", "proud-0", "node-e", &json!({"example.com/load": "light", "customer": SECRET}), &own(SECRET)),

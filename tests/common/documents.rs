@@ -1,7 +1,7 @@
-//! Commands that the documentation gives: blocks of ```` ```sh ```` in README and docs.
+//! Commands in the documentation: blocks of ```` ```sh ```` in README and docs.
 //!
-//! A block is run as it stands, in a folder that holds the files it names. A comment before it says where not: `<!-- needs a cluster -->`, or
-//! `<!-- not run: WHY -->`.
+//! A block is run unchanged, in a folder that holds the files it names, except after a comment `<!-- needs a cluster
+//! -->` or `<!-- not run: WHY -->`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -12,23 +12,23 @@ use serde_json::Value;
 
 use super::{BIN, Ran, program, read};
 
-/// A block of commands of a page.
+/// A block of commands on a page.
 pub struct Block {
     pub page: String,
-    /// Where it begins, from 1.
+    /// The line at which the block begins, from 1.
     pub line: usize,
     pub run: Whether,
     pub commands: String,
 }
 
-/// Whether a block is run, and where.
+/// The place where a block is run, if it is.
 #[derive(PartialEq, Eq)]
 pub enum Whether {
     /// In a folder with files.
     Here,
-    /// There, and with a cluster that kubectl reaches.
+    /// In a folder with files, and with a cluster that kubectl reaches.
     OnCluster,
-    /// Not at all, for a reason.
+    /// Nowhere, with the reason.
     Not(String),
 }
 
@@ -36,7 +36,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All pages with commands, from the root of the repository.
+/// Returns all pages with commands, from the root of the repository.
 pub fn pages() -> Vec<PathBuf> {
     let mut pages: Vec<PathBuf> = fs::read_dir(root().join("docs"))
         .expect("docs")
@@ -49,7 +49,7 @@ pub fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The blocks of all pages, in their order.
+/// Returns the blocks of all pages, in their order.
 pub fn blocks() -> Vec<Block> {
     let mut out = Vec::new();
     for path in pages() {
@@ -78,7 +78,7 @@ pub fn blocks() -> Vec<Block> {
     out
 }
 
-/// The demo's cluster before an upgrade took `amd-stibp` from the labels of its Cascade Lake nodes.
+/// Returns the demo's cluster before an upgrade removed `amd-stibp` from the labels of its Cascade Lake nodes.
 pub fn before_the_upgrade() -> Value {
     let after = String::from_utf8(read(&root().join("demo/cluster.yaml"))).expect("UTF-8");
     let mut list: Value = serde_saphyr::from_str(&after).expect("a List");
@@ -126,7 +126,7 @@ pub fn furnish(folder: &Path) {
     fs::create_dir_all(folder.join(".local/bin")).expect("a folder");
     fs::create_dir_all(folder.join("bin")).expect("a folder");
     symlink(root().join("deploy"), folder.join("deploy")).expect("a link");
-    // A verb that exits with 1 has answered.
+    // A verb that exits with 1 has given its answer.
     let script =
         format!("#!/bin/bash\n(exec -a \"$0\" '{BIN}' \"$@\")\ncode=$?\n[ $code -eq 1 ] && exit 0\nexit $code\n");
     for name in ["cpufit", "kubectl-cpufit"] {
@@ -146,7 +146,7 @@ pub fn shell(folder: &Path, commands: &str, kubeconfig: &Path) -> Ran {
     program(command).run()
 }
 
-/// The commands of a section of a page of the documentation.
+/// Returns the commands in a section of a page of the documentation.
 #[track_caller]
 pub fn documented_commands(page: &str, section: &str) -> Vec<String> {
     let text = String::from_utf8(read(&root().join(page))).expect("UTF-8");

@@ -1,4 +1,4 @@
-//! A forward proxy of the test's own, HTTP and SOCKS 5 on one port: it sends every connection to one server, and counts.
+//! A forward proxy for tests, HTTP and SOCKS 5 on one port: it connects every request to one server, and counts bytes.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Runs until the test ends.
+/// A proxy that runs until the test ends.
 pub struct Forward {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
@@ -14,7 +14,7 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// A proxy that connects every request to this address, whatever host it names.
+    /// Starts a proxy that connects every request to this address, regardless of the requested host.
     pub fn start(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
@@ -29,17 +29,18 @@ impl Forward {
         Self { address, asked, bytes }
     }
 
-    /// `127.0.0.1:PORT`.
+    /// Returns `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// What was asked for, a line each: `CONNECT host:port`, then what stands in Proxy-Authorization; `SOCKS5 host:port`.
+    /// Returns the requests, one line each: `CONNECT host:port` with the value of Proxy-Authorization, or `SOCKS5
+    /// host:port`.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("no thread panics").clone()
     }
 
-    /// The bytes that went from the server to its clients.
+    /// Returns the number of bytes from the server to its clients.
     pub fn received(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -57,7 +58,7 @@ fn forward(mut client: TcpStream, to: SocketAddr, log: &Mutex<Vec<String>>, byte
     Ok(())
 }
 
-/// The rest of a CONNECT request.
+/// Reads the rest of a CONNECT request.
 fn connect(client: &mut TcpStream, first: u8) -> io::Result<String> {
     let mut head = vec![first];
     let mut byte = [0];
@@ -72,7 +73,7 @@ fn connect(client: &mut TcpStream, first: u8) -> io::Result<String> {
     Ok(credentials.map_or_else(|| target.to_owned(), |credentials| format!("{target} {credentials}")))
 }
 
-/// The rest of a SOCKS 5 greeting and request, by a name.
+/// Reads the rest of a SOCKS 5 greeting and request, with a host name.
 fn socks(client: &mut TcpStream) -> io::Result<String> {
     let mut count = [0];
     client.read_exact(&mut count)?;

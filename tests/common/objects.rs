@@ -44,7 +44,7 @@ impl Kind {
         Self::Policy,
     ];
 
-    /// Group, version, kind.
+    /// Returns group, version and kind.
     pub fn api(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Node => ("", "v1", "Node"),
@@ -64,7 +64,7 @@ impl Kind {
         }
     }
 
-    /// One that is judged, or that others are judged by.
+    /// Returns an object that is judged, or that judgements depend on.
     pub fn base(self) -> Value {
         let (group, version, kind) = self.api();
         let mut base = match self {
@@ -136,7 +136,7 @@ fn launcher() -> Value {
     launcher_pod(&guest, "x7k2p", &selector)
 }
 
-/// A node, of which no two have like hardware.
+/// Returns a node; no two have equal hardware.
 pub fn node(number: usize) -> Value {
     let on = || json!("true");
     let mut labels: Map<String, Value> = Map::new();
@@ -170,7 +170,7 @@ pub fn node(number: usize) -> Value {
     })
 }
 
-/// An object with another one's fields put over its own.
+/// Returns an object with another one's fields merged over its own.
 pub fn merged(mut under: Value, over: Value) -> Value {
     match (&mut under, over) {
         (Value::Object(fields), Value::Object(more)) => {

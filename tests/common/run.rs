@@ -1,4 +1,4 @@
-//! The binary under test, under a time limit, as its users run it.
+//! The binary under test, run as its users run it, with a time limit.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -12,10 +12,10 @@ use serde_json::Value;
 /// The program under test.
 pub const BIN: &str = env!("CARGO_BIN_EXE_cpufit");
 
-/// No run of the program may take longer, however slow the machine is: a hang must end as a failure, not as silence.
+/// Maximum time of a run on the slowest machine, so that a hang ends as a failure.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What one run of the program left behind.
+/// The result of one run of the program.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -24,13 +24,13 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// The exit code, or a panic that shows what the program said before it was killed by a signal.
+    /// Returns the exit code, or panics with the program's output if a signal killed it.
     #[track_caller]
     pub fn code(&self) -> i32 {
         self.code.unwrap_or_else(|| panic!("the program was killed by a signal; it said:\n{}", self.stderr))
     }
 
-    /// Standard output as one JSON document.
+    /// Returns standard output parsed as one JSON document.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
@@ -45,13 +45,13 @@ impl Ran {
     }
 }
 
-/// One run of the program, under construction.
+/// A run of the program, before it starts.
 pub struct Run {
     command: Command,
     input: Option<Vec<u8>>,
 }
 
-/// The program with these arguments, in an environment that cannot change what it says.
+/// Returns a run of the program with these arguments, in an environment that does not affect its output.
 pub fn cpufit<I, S>(args: I) -> Run
 where
     I: IntoIterator<Item = S>,
@@ -71,16 +71,16 @@ where
     Run { command, input: None }
 }
 
-/// The variable that names another domain than `kubevirt.io`: files that tests write have it, the program is run with it, and what it
-/// prints is compared with its names put back.
+/// The variable that names another domain than `kubevirt.io`. Test files are written with that domain, the program is
+/// run with it, and its output is compared after translating the names back.
 pub const RENAME: &str = "RENAME_KUBEVIRT";
 
-/// The domain that all is renamed to, if it is.
+/// Returns the domain that replaces `kubevirt.io`; `None` if none does.
 pub fn rename() -> Option<String> {
     std::env::var(RENAME).ok()
 }
 
-/// Another program than the one under test, under the same rules.
+/// Returns a run of another program under the same rules.
 pub fn program(command: Command) -> Run {
     Run { command, input: None }
 }
@@ -95,26 +95,26 @@ impl Run {
         self
     }
 
-    /// One variable of the environment.
+    /// Sets a variable of the environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// What the program reads from standard input; without it standard input is empty.
+    /// Sets standard input, which is empty by default.
     pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = Some(input.into());
         self
     }
 
-    /// Runs to the end, or kills it at the time limit and fails.
+    /// Runs to the end, or kills the program at the time limit and fails.
     #[track_caller]
     pub fn run(mut self) -> Ran {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child = self.command.spawn().expect("the program under test cannot be started");
         if let (Some(input), Some(mut stdin)) = (self.input.take(), child.stdin.take()) {
-            // A program that fails early closes its end; its exit code says the rest.
+            // A program that fails early closes its end; its exit code shows the failure.
             thread::spawn(move || stdin.write_all(&input).ok());
         }
         let stdout = drain(child.stdout.take().expect("stdout is piped"));
@@ -174,7 +174,7 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// A text short enough for a failure message.
+/// Returns a text cut to the length of a failure message.
 pub fn head(text: &str) -> String {
     const LONG: usize = 2_000;
     match text.char_indices().nth(LONG) {

@@ -1,4 +1,4 @@
-//! A TLS client of the running server, and where that server listens.
+//! A TLS client of the running server, and the server's addresses.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,14 +8,14 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-/// Which HTTP a request is sent over.
+/// The HTTP version of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http {
     One,
     Two,
 }
 
-/// A TLS client that trusts this authority, of these versions only if some are given.
+/// Returns a TLS client that trusts this authority, restricted to these versions if any are given.
 pub fn client_config(ca: &Path, http: Http, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).expect("ca.pem of cpufit certs") {
@@ -31,7 +31,7 @@ pub fn client_config(ca: &Path, http: Http, versions: &[&'static SupportedProtoc
     Arc::new(config)
 }
 
-/// The addresses in `listening on https://127.0.0.1:PORT, admin http://127.0.0.1:PORT`.
+/// Parses the addresses in `listening on https://127.0.0.1:PORT, admin http://127.0.0.1:PORT`.
 pub fn ports(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let (https, admin) = line.strip_prefix("listening on https://")?.split_once(", admin http://")?;
     Some((https.trim().parse().ok()?, admin.trim().parse().ok()?))

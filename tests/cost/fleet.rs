@@ -1,5 +1,5 @@
-//! Objects that are within the bounds and cost more than others, on many nodes: cost grows with the nodes, and with the object, and
-//! no faster. Counted in allocations, bytes, and the steps at which a judgement asks whether it is enough.
+//! Expensive objects within the bounds, on many nodes: the cost grows at most linearly with the nodes and with the
+//! object. Counted are allocations, bytes, and the steps at which a judgement checks its deadline.
 
 use allocation_counter::measure;
 use cpufit::world::World;
@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use crate::objects::{Kind, merged};
 use crate::paths;
 
-/// The most bytes that may be held at once, for 2,000 nodes.
+/// Maximum bytes held at once, for 2,000 nodes.
 const HELD: u64 = 24 << 20;
-/// What twice as much may cost beyond twice as much.
+/// Allowed cost of doubling the size, in addition to twice the cost.
 const SLACK: u64 = 2_000;
 
 fn term(number: usize, many: usize, rule: impl Fn(usize, usize) -> Value) -> Value {
@@ -21,10 +21,10 @@ fn affinity(terms: &[Value]) -> Value {
     json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}})
 }
 
-/// Guests whose judgement takes long, `size` times as much as the least of each.
+/// Returns guests that are expensive to judge, `size` times the smallest of each kind.
 fn guests(size: usize) -> Vec<(&'static str, Value)> {
     let absent = |term: usize, at: usize| json!({"key": format!("k{term}-{at}"), "operator": "Exists"});
-    // Each node fails all but a few of them, no two nodes the same.
+    // Each node fails all but a few of them, and no two nodes the same ones.
     let some_nodes = |_: usize, at: usize| {
         let names: Vec<_> = (0..4).map(|name| format!("node-{:03}", at * 4 + name)).collect();
         json!({"key": "kubernetes.io/hostname", "operator": "In", "values": names})
@@ -48,7 +48,7 @@ fn guests(size: usize) -> Vec<(&'static str, Value)> {
         ),
     ];
     for (_, vm) in &mut out {
-        // What is judged is the guest's own demand.
+        // The guest's own requirements are judged.
         for field in ["instancetype", "preference"] {
             vm["spec"].as_object_mut().unwrap().remove(field);
         }
@@ -105,7 +105,7 @@ fn twice_the_guest_costs_twice_as_much() {
     }
 }
 
-/// It is admitted with what is known by then.
+/// The guest is admitted with the findings known by then.
 #[test]
 fn a_guest_for_which_there_is_no_time_is_admitted_with_a_warning() {
     let mut world = paths::world_of(300);

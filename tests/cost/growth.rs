@@ -1,4 +1,4 @@
-//! Within the bounds, cost grows with the object, and no faster.
+//! The cost of an object within the bounds grows at most linearly with its size.
 
 use allocation_counter::measure;
 use cpufit::bounds;
@@ -9,10 +9,10 @@ use crate::paths;
 use crate::shapes::{Place, Shape};
 use crate::thorough::one_in;
 
-/// What an object of twice the size may cost beyond twice as much: buffers that grow, what is made once.
+/// Allowed cost of doubling the size, in addition to twice the cost: for growing buffers and one-time work.
 const SLACK: u64 = 3000;
 
-/// The bytes that give a list or map this many entries.
+/// Returns the bytes that give a list or map this many entries.
 fn bytes_for(places: &[Place], at: &Place, entries: Entries, count: usize) -> Option<usize> {
     (1..24).map(|power| 1 << power).find(|bytes| {
         let value = large(places, at, entries, *bytes);

@@ -1,4 +1,4 @@
-//! Objects of every kind with one of their fields made large.
+//! Objects of every kind with one large field.
 
 use cpufit::kubevirt::wire;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::objects::{Kind, merged};
 use crate::shapes::{Place, Shape, Step, least, places, places_of, whole};
 
-/// All that is read of a kind.
+/// Returns all places that are read of a kind.
 pub fn of_kind(kind: Kind) -> Vec<Place> {
     match kind {
         Kind::Node => places::<wire::Node>(),
@@ -31,7 +31,7 @@ pub fn of_kind(kind: Kind) -> Vec<Place> {
     }
 }
 
-/// An affinity is kept as it is, so the walk ends there: what is read of it stands in a type of its own.
+/// Adds the places that are read of an affinity, which is kept whole, so that the walk ends there.
 fn with_affinity(mut found: Vec<Place>, at: &[&'static str]) -> Vec<Place> {
     let path: Vec<Step> = at.iter().copied().map(Step::Field).collect();
     found.retain(|place| place.path != path);
@@ -44,7 +44,7 @@ fn with_affinity(mut found: Vec<Place>, at: &[&'static str]) -> Vec<Place> {
     found
 }
 
-/// A revision holds an instancetype, which is read of what was kept as it is.
+/// Returns the places of a revision, which holds an instancetype that is read from its kept data.
 fn of_revision() -> Vec<Place> {
     let mut found = places::<wire::ControllerRevision>();
     let path = [Step::Field("data"), Step::Field("spec")];
@@ -56,7 +56,7 @@ fn of_revision() -> Vec<Place> {
     found
 }
 
-/// A policy is read by hand, so its fields are listed here; `a_policy_has_no_other_fields` holds the list to it.
+/// Returns the places of a policy, which is read by hand; `a_policy_has_no_other_fields` checks this list.
 fn of_policy() -> Vec<Place> {
     let mut out = Vec::new();
     let mut add = |path: &[&'static str], ends: &[Step], shape| {
@@ -86,14 +86,14 @@ fn of_policy() -> Vec<Place> {
     out
 }
 
-/// How the entries of a list or map look.
+/// The form of the entries of a list or map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entries {
-    /// As short as can be: `{}`, `"a"`.
+    /// The shortest form: `{}`, `"a"`.
     Least,
-    /// With all their fields, no two alike.
+    /// Entries with all their fields, no two equal.
     Whole,
-    /// Keys of a map as KubeVirt writes them.
+    /// Keys of a map in the form that KubeVirt writes.
     Features,
 }
 
@@ -101,7 +101,7 @@ impl Entries {
     pub const ALL: [Self; 3] = [Self::Least, Self::Whole, Self::Features];
 }
 
-/// A value like [`whole`]'s with another number in its texts and keys.
+/// Returns a value like [`whole`]'s with another number in its texts and keys.
 fn numbered(like: &Value, number: usize) -> Value {
     match like {
         Value::String(_) => format!("t{number}").into(),
@@ -114,7 +114,7 @@ fn numbered(like: &Value, number: usize) -> Value {
     }
 }
 
-/// What stands at a place when it is made this many bytes long; `None` where there is nothing to make long.
+/// Returns the value for a place, enlarged to this many bytes; `None` if it cannot be enlarged.
 pub fn large(places: &[Place], at: &Place, entries: Entries, bytes: usize) -> Option<Value> {
     let inside = |last: Step| {
         let is_inside = |place: &&Place| place.path.split_last() == Some((&last, at.path.as_slice()));
@@ -153,12 +153,13 @@ pub fn large(places: &[Place], at: &Place, entries: Entries, bytes: usize) -> Op
     })
 }
 
-/// Objects of a kind, each with another of its lists, maps or texts made this many bytes long, and what is large in it.
+/// Returns objects of a kind, each with another list, map or text enlarged to this many bytes, and the name of the
+/// large part.
 pub fn all_large(kind: Kind, bytes: usize) -> impl Iterator<Item = (String, Value)> {
     large_where(kind, bytes, |_| true)
 }
 
-/// Those of these names.
+/// Returns the enlarged objects with these names.
 pub fn large_where(
     kind: Kind,
     bytes: usize,

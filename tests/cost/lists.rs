@@ -1,4 +1,4 @@
-//! The first lists of a watch: whatever a cluster holds, no more of it is in memory at once than what is kept, and a page.
+//! The first lists of a watch: regardless of the cluster's size, only the kept data and one page are in memory at once.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -25,13 +25,13 @@ use crate::running::running;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Guests of a large cluster.
+/// Number of guests of a large cluster.
 const GUESTS: usize = 20_000;
-/// Bytes that one is written with besides what is read of it: what fields it has and who wrote them, annotations of other programs.
+/// Bytes of a guest in addition to those that are read: managed fields, annotations of other programs.
 const BALLAST: usize = 6 << 10;
-/// So much may be held beyond what is kept: a page of guests, read twice.
+/// Maximum bytes held in addition to the kept ones: a page of guests, read twice.
 const BEYOND: u64 = 4 << 20;
-/// The bytes that are kept of each guest.
+/// Maximum bytes kept of each guest.
 const KEPT: u64 = 3 << 10;
 
 fn guest(number: usize) -> Value {
@@ -54,13 +54,13 @@ fn json_answer(code: StatusCode, value: &Value) -> Response<Body> {
     response
 }
 
-/// The value of a query's parameter.
+/// Returns the value of a query's parameter.
 fn parameter(request: &Request<Sent>, name: &str) -> Option<String> {
     let pairs = request.uri().query().unwrap_or_default().split('&');
     pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
-/// A page of guests, as long as was asked for.
+/// Returns a page of guests, of the requested length.
 fn page(request: &Request<Sent>, limits: &Mutex<Vec<usize>>) -> Response<Body> {
     let limit = parameter(request, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(GUESTS);
     limits.lock().unwrap().push(limit);
@@ -73,7 +73,7 @@ fn page(request: &Request<Sent>, limits: &Mutex<Vec<usize>>) -> Response<Body> {
     json_answer(StatusCode::OK, &list)
 }
 
-/// All guests one after the other, and that these were all.
+/// Returns all guests one after the other, and the marker of the end.
 fn events() -> Response<Body> {
     let end = json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
         "metadata": {"resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}}});
@@ -84,7 +84,7 @@ fn events() -> Response<Body> {
     Response::new(StreamBody::new(stream::iter(lines)).boxed_unsync())
 }
 
-/// An API server, of those that stream lists or of those that do not.
+/// Returns an API server, with or without streaming lists.
 fn api_server(streams: bool, limits: &Arc<Mutex<Vec<usize>>>) -> Client {
     let limits = Arc::clone(limits);
     let service = tower::service_fn(move |request: Request<Sent>| {
@@ -112,7 +112,7 @@ fn the_first_list_holds_no_more_than_a_page(#[case] streams: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let info = measure(|| {
         runtime.block_on(async {
-            // As many changes wait as in the program.
+            // The channel has the program's capacity.
             let (sender, mut changes) = mpsc::channel(1024);
             let following = follow(api_server(streams, &limits), Resource::Vmis, Arc::default(), sender);
             let receiving = async {

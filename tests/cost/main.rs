@@ -1,8 +1,8 @@
-//! What one object costs, however large it is: allocations and memory, counted.
+//! The cost of one object of any size: allocations and memory, counted.
 //!
-//! Every list, map and text that is read of any object, found by walking the types that read it, is made large, one at a
-//! time; each such object goes through a review, a watch, the count of a policy's guests, the audit, and `check`. Nothing
-//! is timed here: `make cost` measures the processor time as well.
+//! Every list, map and text that is read of any object, found by walking the types that read it, is enlarged, one at a
+//! time. Each such object goes through a review, a watch, the count of a policy's guests, the audit, and `check`. Times
+//! are not measured here: `make cost` measures the processor time as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss, missing_docs)]
 
 mod fleet;

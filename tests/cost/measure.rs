@@ -1,4 +1,4 @@
-//! The processor time and memory of objects of 3 MiB, as a table: `make cost`. Times are printed and never asserted.
+//! Table of processor time and memory for objects of 3 MiB: `make cost`. Times are printed and never asserted.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::paths;
 
 const BYTES: usize = 3 << 20;
 
-/// The time this thread has had a processor, in nanoseconds.
+/// Returns the processor time of this thread, in nanoseconds.
 fn processor_time() -> u64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux reports it");
     text.split(' ').next().and_then(|time| time.parse().ok()).expect("a number")

@@ -1,4 +1,4 @@
-//! The ways an object takes through the program, each as a function of its text.
+//! The processing paths of an object, each as a function of its text.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,17 +41,17 @@ fn watched(kind: Kind) -> Resource {
     }
 }
 
-/// How many nodes there are, each with a host model of its own.
+/// Number of nodes, each with a different host model.
 const NODES: usize = 40;
 
-/// All objects of the cluster, each kind with its objects.
+/// Returns all objects of the cluster, with their kinds.
 fn cluster() -> Vec<(Kind, Value)> {
     let mut out: Vec<(Kind, Value)> = (0..NODES).map(|number| (Kind::Node, node(number))).collect();
     out.extend(Kind::ALL.into_iter().filter(|kind| *kind != Kind::Node).map(|kind| (kind, kind.base())));
     out
 }
 
-/// What is watched of the cluster without this object.
+/// Returns the watched state of the cluster without this object.
 pub fn inventory_without(kind: Kind) -> Inventory {
     let mut inventory = Inventory::new(None);
     for resource in Resource::WATCHED {
@@ -59,7 +59,7 @@ pub fn inventory_without(kind: Kind) -> Inventory {
     }
     let mut has_left_out = false;
     for (other, object) in cluster() {
-        // Leave out one node; of other kinds there is one object.
+        // One node is left out; other kinds have only one object.
         if other == kind && !std::mem::replace(&mut has_left_out, true) {
             continue;
         }
@@ -80,24 +80,24 @@ fn put(inventory: &mut Inventory, kind: Kind, text: &str) {
     watch(inventory, kind, name, text);
 }
 
-/// A watch receives the object.
+/// Processes the object as received by a watch.
 pub fn watch(inventory: &mut Inventory, kind: Kind, name: (String, String), text: &str) {
     let resource = watched(kind);
     inventory.apply(ResourceChange::Put(resource, name, project(resource, text).expect("an object of its kind")));
 }
 
-/// A watch receives its deletion.
+/// Processes the object's deletion as received by a watch.
 pub fn forget(inventory: &mut Inventory, kind: Kind, name: (String, String)) {
     inventory.apply(ResourceChange::Gone(watched(kind), name));
 }
 
-/// What the leader and `audit` make of it.
+/// Counts and audits, as the leader and `audit` do.
 pub fn count(world: &World) {
     black_box(statuses(world, &|| false));
     black_box(audit(world, &|| false));
 }
 
-/// The text of a review of an object.
+/// Returns the text of a review of an object.
 pub fn review(operation: &str, object: &Value, old: Option<&Value>) -> String {
     let mut review = create(object, "admin");
     review["request"]["operation"] = operation.into();
@@ -105,7 +105,7 @@ pub fn review(operation: &str, object: &Value, old: Option<&Value>) -> String {
     review.to_string()
 }
 
-/// The reviews in which an object of this kind is read.
+/// Returns the reviews in which an object of this kind is read.
 pub fn reviews(kind: Kind, object: &Value) -> Vec<String> {
     let create = |object: &Value| review("CREATE", object, None);
     let update = |object: &Value, old: &Value| review("UPDATE", object, Some(old));
@@ -127,7 +127,7 @@ pub fn reviews(kind: Kind, object: &Value) -> Vec<String> {
     }
 }
 
-/// A review is answered in every stage, with what the sender is output.
+/// Answers a review at every stage, including the response's text.
 pub fn answer(world: &World, review: &str) -> Vec<Decision> {
     let stages = [Stage::Mutate, Stage::Validate, Stage::Authorize];
     let decided = stages.map(|stage| {
@@ -139,7 +139,7 @@ pub fn answer(world: &World, review: &str) -> Vec<Decision> {
     decided.into()
 }
 
-/// The steps at which the judgements of a review, in every stage, ask whether it is enough.
+/// Returns the number of deadline checks in the judgements of a review, at every stage.
 pub fn steps(world: &World, text: &str) -> u64 {
     let steps = AtomicU64::new(0);
     let enough = || {
@@ -154,7 +154,7 @@ pub fn steps(world: &World, text: &str) -> u64 {
     steps.into_inner()
 }
 
-/// The warnings where the deadline comes after `most` steps.
+/// Returns the warnings if the deadline passes after `most` checks.
 pub fn warnings_within(world: &World, text: &str, most: u64) -> Vec<String> {
     let steps = AtomicU64::new(0);
     let enough = || steps.fetch_add(1, Ordering::Relaxed) >= most;
@@ -165,7 +165,7 @@ pub fn warnings_within(world: &World, text: &str, most: u64) -> Vec<String> {
     decision.warnings()
 }
 
-/// The cluster on `nodes` nodes, of forty kinds of hosts.
+/// Returns the cluster with this many nodes, of forty kinds of hosts.
 pub fn world_of(nodes: usize) -> World {
     let mut inventory = Inventory::new(None);
     for resource in Resource::WATCHED {
@@ -187,7 +187,7 @@ pub fn world_of(nodes: usize) -> World {
     inventory.snapshot().world
 }
 
-/// `cpufit check` reads a file with the object.
+/// Reads a file with the object, as `cpufit check` does.
 pub fn check(world: &World, text: &str) {
     snapshot::read("object.yaml", text.as_bytes(), |item| {
         let patch = check::mutation(world, &item).expect("an object of its kind");

@@ -1,4 +1,5 @@
-//! What of an object is read: walked from the types that read it, so that no list, map or text is forgotten.
+//! The places that are read of an object, found by walking the types that read it, so that no list, map or text is
+//! forgotten.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -16,20 +17,20 @@ pub enum Step {
     Entry,
 }
 
-/// What stands at a place.
+/// The kind of value at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Struct,
     List,
     Map,
     Text,
-    /// Anything at all: it is kept as it is.
+    /// Any value, kept whole.
     Any,
-    /// A number, a boolean.
+    /// A number or a boolean.
     Scalar,
 }
 
-/// A place in an object, and what stands there.
+/// A place in an object, and the kind of value there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub path: Vec<Step>,
@@ -50,7 +51,7 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// The nearest field above.
+    /// Returns the nearest field above.
     pub fn field(&self) -> &'static str {
         let name = |step: &Step| match step {
             Step::Field(name) => Some(*name),
@@ -59,7 +60,7 @@ impl Place {
         self.path.iter().rev().find_map(name).unwrap_or_default()
     }
 
-    /// An object with this value at this place, and nothing else.
+    /// Returns an object with only this value, at this place.
     pub fn around(&self, value: Value) -> Value {
         self.path.iter().rev().fold(value, |inner, step| match step {
             Step::Field(name) => json!({ *name: inner }),
@@ -69,31 +70,31 @@ impl Place {
     }
 }
 
-/// All places that are read of a type.
+/// Returns all places that are read of a type.
 pub fn places<T: for<'de> Deserialize<'de>>() -> Vec<Place> {
     places_of(|walker| T::deserialize(walker).map(drop))
 }
 
-/// The same for a type that borrows.
+/// Returns all places that are read of a type that borrows.
 pub fn places_of(read: impl FnOnce(Walker<'_>) -> Result<(), serde_json::Error>) -> Vec<Place> {
     let found = RefCell::new(Vec::new());
     read(Walker { path: Vec::new(), found: &found }).expect("every type takes the least of what it reads");
     found.into_inner()
 }
 
-/// The smallest value of a shape.
+/// Returns the smallest value of a shape.
 pub fn least(at: &Place) -> Value {
     match at.shape {
         Shape::Struct | Shape::Map | Shape::Any => json!({}),
         Shape::List => json!([]),
         Shape::Text => json!("a"),
-        // Numbers are few; all others are booleans.
+        // Few scalars are numbers; all others are booleans.
         Shape::Scalar if ["generation", "tolerationSeconds", "tscFrequency"].contains(&at.field()) => json!(1),
         Shape::Scalar => json!(true),
     }
 }
 
-/// A value with all its fields, each list and map with one entry; texts differ by `number`.
+/// Returns a value with all its fields, each list and map with one entry; texts differ by `number`.
 pub fn whole(places: &[Place], at: &Place, number: usize) -> Value {
     let inside = |last: Step| {
         places.iter().find(|place| {
@@ -117,7 +118,7 @@ pub fn whole(places: &[Place], at: &Place, number: usize) -> Value {
     }
 }
 
-/// A deserializer that gives the least of everything and remembers what it was asked for.
+/// A deserializer that returns minimal values and records which ones were requested.
 pub struct Walker<'f> {
     path: Vec<Step>,
     found: &'f RefCell<Vec<Place>>,
@@ -217,7 +218,7 @@ impl<'de> Deserializer<'de> for Walker<'_> {
     }
 }
 
-/// Each field of a struct.
+/// The fields of a struct.
 struct Fields<'w, 'f> {
     walker: &'w Walker<'f>,
     names: &'static [&'static str],

@@ -1,4 +1,4 @@
-//! However large one object is, it needs little memory and little work.
+//! An object needs little memory and little work, regardless of its size.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,19 @@ use crate::paths;
 use crate::shapes::{Place, Shape};
 use crate::thorough::one_in;
 
-/// How large the objects are here. The test is not optimized; `make cost` takes 3 MiB.
+/// Size of the objects, in bytes. The test is not optimized; `make cost` uses 3 MiB.
 const BYTES: usize = if cfg!(debug_assertions) { 24 << 10 } else { 128 << 10 };
-/// Beyond every bound on one text, and on entries but those that are large themselves.
+/// Size beyond every bound on one text, and on entries except large ones.
 const BEYOND: usize = 96 << 10;
-/// Beyond the bound on these, of which one with all that is read of it is large.
+/// Size beyond the bound on the field below, whose entries are large with all their fields.
 const BEYOND_LARGE: usize = 512 << 10;
 const LARGE: &str = "dataVolumeTemplates (Whole)";
-/// So much may be held at once beyond the text: for 3 MiB, 32 MiB less what reading the text takes.
+/// Maximum bytes held at once in addition to the text; for 3 MiB: 32 MiB less the bytes for reading the text.
 const HELD: u64 = 8 << 20;
-/// The most allocations that may be made.
+/// Maximum number of allocations.
 const ALLOCATIONS: u64 = 400_000;
 
-/// Every list and map that is read stands in the table of the bounds, or is known to have that of all others.
+/// Every list and map that is read is in the table of bounds, or is known to have the default bound.
 #[test]
 fn every_list_and_map_has_a_bound() {
     let known: BTreeSet<&str> = bounds::ENTRIES.iter().map(|(field, _)| *field).collect();
@@ -47,7 +47,7 @@ fn every_list_and_map_has_a_bound() {
     assert!(unread.is_empty(), "{unread:?} are bounds of nothing that is read");
 }
 
-/// The walk finds what is read: a walk that ends early would prove nothing.
+/// The walk finds nested places; a walk that ended early would prove nothing.
 #[test]
 fn the_walk_finds_nested_lists() {
     let names = |kind: Kind| -> BTreeSet<String> { of_kind(kind).iter().map(ToString::to_string).collect() };
@@ -112,7 +112,7 @@ fn an_object_in_a_file_is_cheap() {
         for (name, object) in all_large(kind, BYTES).step_by(one_in()) {
             let text = object.to_string();
             let info = measure(|| paths::check(&world, &text));
-            // A file is read into memory, and copied where the mutating webhook would change it.
+            // A file is read into memory, and copied if the mutating webhook would change it.
             assert_small(&name, "to check", 3 * text.len(), &info);
         }
     }
@@ -122,14 +122,14 @@ fn warnings(decisions: &[Decision]) -> Vec<String> {
     decisions.iter().flat_map(Decision::warnings).collect()
 }
 
-/// Objects of a kind, each with another field beyond its bound.
+/// Returns objects of a kind, each with another field beyond its bound.
 fn beyond(kind: Kind) -> impl Iterator<Item = (String, serde_json::Value)> {
     let large = large_where(kind, BEYOND_LARGE, |name| name.contains(LARGE));
     let others = large_where(kind, BEYOND, |name| !name.contains(LARGE));
     others.step_by(one_in()).chain(large)
 }
 
-/// Whether of a field no more is kept than a part, or that it is there: it cannot be too large.
+/// Whether only a part of a field, or its presence, is kept, so that it cannot be too large.
 fn is_not_kept(name: &str) -> bool {
     const CUT: [&str; 3] = ["annotations{}", "message", "failureReason"];
     const PRESENCE: [&str; 7] = ["hostDisk", "numa", "realtime", "snp", "tdx", "receive", "sendTo"];
@@ -137,7 +137,7 @@ fn is_not_kept(name: &str) -> bool {
     CUT.iter().any(|field| path.contains(field)) || PRESENCE.iter().any(|field| path.ends_with(&format!(".{field}")))
 }
 
-/// Admitted with a warning that names the field, whatever is too large in a guest.
+/// Any guest that is too large is admitted with a warning that names the field.
 #[test]
 fn what_is_too_large_is_said() {
     for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::ReplicaSet, Kind::Pool, Kind::Migration] {
@@ -155,8 +155,8 @@ fn what_is_too_large_is_said() {
     }
 }
 
-/// Under `otherwise: Deny`, who is too large to judge keeps off the model by its own doing, and a model that is not
-/// replaced is refused for itself.
+/// Under `otherwise: Deny`, an object that is too large to judge is denied: its own size keeps it from the common
+/// model, and a model that is not replaced is denied for itself.
 #[test]
 fn an_object_that_is_too_large_is_still_denied_by_a_policy() {
     for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::ReplicaSet, Kind::Pool] {

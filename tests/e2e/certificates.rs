@@ -1,4 +1,4 @@
-//! Self-managed certificates: made once, published to the API server, rotated while clients keep coming.
+//! Self-managed certificates: created once, published to the API server, rotated under load.
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -21,7 +21,7 @@ use crate::policy::policy;
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const KINDS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
 
-/// The distinct `caBundle`s of all webhooks of both configurations.
+/// Returns the distinct `caBundle`s of all webhooks of both configurations.
 fn bundles(cluster: &ControlPlane) -> HashSet<String> {
     let mut out = HashSet::new();
     for kind in KINDS {
@@ -38,7 +38,7 @@ fn secret(cluster: &ControlPlane) -> Value {
     cluster.get(&["secret", "cpufit-certificates", "--namespace=cpufit-system"])
 }
 
-/// Waits until all webhooks trust what the Secret says.
+/// Waits until all webhooks trust the bundle in the Secret.
 #[track_caller]
 fn until_published(cluster: &ControlPlane) {
     let deadline = Instant::now() + SOON;
@@ -54,7 +54,7 @@ fn until_published(cluster: &ControlPlane) {
     }
 }
 
-/// The certificate that a server shows to a client that trusts `bundle` and nothing else.
+/// Returns the certificate that a server presents to a client that trusts only `bundle`.
 fn shake_hands(address: SocketAddr, bundle: &str) -> Result<Vec<u8>, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
@@ -80,14 +80,14 @@ fn shake_hands(address: SocketAddr, bundle: &str) -> Result<Vec<u8>, String> {
     if line.starts_with("HTTP/1.1 ") { shown.ok_or("no certificate".to_owned()) } else { Err(line) }
 }
 
-/// Where a replica listens.
+/// Returns the address on which a replica listens.
 fn address(replica: &Replica) -> SocketAddr {
     let log = replica.server.log();
     let line = log.lines().find_map(|line| line.split_once("listening on https://")).expect("it listens").1;
     line.split(',').next().expect("an address").parse().expect("an address")
 }
 
-/// How many requests the API server let pass because it could not ask a webhook.
+/// Returns the number of requests that the API server admitted because it could not call a webhook.
 fn failed_open(cluster: &ControlPlane) -> f64 {
     let metrics = cluster.kubectl(&["get", "--raw=/metrics"]);
     let lines = metrics.lines().filter(|line| line.starts_with("apiserver_admission_webhook_fail_open_count"));
@@ -116,7 +116,7 @@ fn certificates_are_made_once_and_what_is_reset_is_written_again() {
     let shown = replicas.each_ref().map(|replica| shake_hands(address(replica), &bundle).expect("trusted"));
     assert_eq!(shown[0], shown[1], "both serve the one certificate");
 
-    // Applied again, as after each merge under GitOps: the caBundle stays.
+    // Applied again, as after each merge under GitOps: the caBundle remains.
     Installation::new(&cluster);
     assert_eq!(bundles(&cluster), HashSet::from([bundle.clone()]));
     let reset = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]).to_string();
@@ -129,7 +129,7 @@ fn certificates_are_made_once_and_what_is_reset_is_written_again() {
     until_published(&cluster);
     assert_eq!(secret(&cluster)["data"], made["data"], "nothing was made again for that");
 
-    // A release that has one webhook less, as Helm and Flux apply it.
+    // A release with one webhook less, as Helm and Flux apply it.
     let mut configuration = cluster.get(&[KINDS[1], "cpufit"]);
     configuration["metadata"] = json!({"name": "cpufit"});
     let webhooks = configuration["webhooks"].as_array_mut().expect("webhooks");
@@ -156,14 +156,14 @@ fn certificates_are_made_once_and_what_is_reset_is_written_again() {
 fn certificates_are_rotated_and_no_handshake_fails() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let installation = Installation::new(&cluster);
-    // Renewed after 24 seconds; the API server is given 6 of the 12 that are left.
+    // Renewed after 24 seconds; the API server has 6 of the remaining 12.
     let validity = ["--certificate-validity", "36"];
     let service = installation.start("cpufit-a", installation.service, &validity);
     let other = installation.start("cpufit-b", ANYWHERE, &validity);
     service.until("ready", is_ready);
     other.until("ready", is_ready);
     until_published(&cluster);
-    // The API server learns of it within moments, not at once.
+    // The API server receives it after a moment.
     std::thread::sleep(Duration::from_secs(2));
     let before = failed_open(&cluster);
 
@@ -181,7 +181,7 @@ fn certificates_are_rotated_and_no_handshake_fails() {
                         Ok(certificate) => {
                             shown.insert(certificate);
                         }
-                        // An API server follows the bundle by a watch; this client may have read it a while ago.
+                        // An API server watches the bundle; this client may have read it some time ago.
                         Err(_) if bundles(&cluster) != trusted => {}
                         Err(error) => failures.push(format!("{:?}: {address}: {error}", SystemTime::now())),
                     }
@@ -198,7 +198,7 @@ fn certificates_are_rotated_and_no_handshake_fails() {
             asked
         });
         std::thread::sleep(Duration::from_secs(50));
-        // An impatient administrator: the certificate is replaced at once, and still nobody is turned away.
+        // The certificate is replaced at once, and still no request fails.
         cluster.kubectl(&["delete", "secret", "cpufit-certificates", "--namespace=cpufit-system"]);
         std::thread::sleep(Duration::from_secs(15));
         stop.store(true, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! The Helm chart, the overlays and `cpufit manifests` install what `deploy/base` does, but for what they are asked to
-//! change.
+//! The Helm chart, the overlays and `cpufit manifests` install the objects of `deploy/base`, except for the options
+//! given.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ mod values;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A program of the tests; `None`, said on standard output, where it is not there.
+/// Returns the path of a program of the tests; prints a note and returns `None` if it is missing.
 fn tool(name: &str) -> Option<PathBuf> {
     let named = std::env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let folders = named.into_iter().chain([Path::new(ROOT).join("target/controlplane")]);
@@ -31,21 +31,21 @@ fn tool(name: &str) -> Option<PathBuf> {
 #[track_caller]
 fn output(tool: &Path, args: &[&str]) -> String {
     let mut command = Command::new(tool);
-    // Nobody's plugins, repositories or clusters.
+    // Excludes the user's plugins, repositories and clusters.
     command.args(args).current_dir(ROOT).env("HOME", "/nonexistent").env("KUBECONFIG", "/nonexistent");
     let ran = program(command).run();
     assert_eq!(ran.code(), 0, "{} {args:?}: {}{}", tool.display(), head(&ran.stdout), head(&ran.stderr));
     ran.stdout
 }
 
-/// A folder of the tree, of this test alone: kustomize takes no absolute paths.
+/// Creates a folder in the tree for one test: kustomize accepts no absolute paths.
 fn folder_here() -> tempfile::TempDir {
     let target = Path::new(ROOT).join("target");
     std::fs::create_dir_all(&target).expect("a folder");
     tempfile::tempdir_in(target).expect("a folder")
 }
 
-/// Objects by kind and name.
+/// Returns objects by kind and name.
 #[track_caller]
 fn objects(yaml: &str) -> BTreeMap<String, Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).expect("YAML documents");
@@ -58,7 +58,7 @@ fn objects(yaml: &str) -> BTreeMap<String, Value> {
     documents.map(|object| (name(&object), object)).collect()
 }
 
-/// What only helm knows, and says in labels and annotations; the rest is to be as kustomize makes it.
+/// Checks and removes the labels and annotations that only helm sets; the rest must equal the output of kustomize.
 #[track_caller]
 fn without_helm(objects: &mut BTreeMap<String, Value>) {
     let of_helm =
@@ -90,7 +90,7 @@ fn rendered(helm: &Path, values: &[&str]) -> BTreeMap<String, Value> {
     objects
 }
 
-/// The namespaces that are left alone by name: helm's are the release's besides, which kustomize's Namespace says in a label.
+/// Adds the release's own namespace to the exempt names, as the chart does; kustomize's Namespace has a label instead.
 fn leave_alone_by_name(objects: &mut BTreeMap<String, Value>, namespace: &str) {
     for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
         let configuration = objects.get_mut(&format!("{kind} /cpufit")).expect("a configuration");
@@ -142,7 +142,7 @@ fn chart_installs_what_kustomize_does() {
         ("overlays/opt-in", &["--set-string=webhooks.namespaceSelector.matchLabels.cpufit\\.io/enabled=true"]),
     ] {
         let mut expected = objects(&output(&kubectl, &["kustomize", &format!("deploy/{folder}")]));
-        // Helm keeps its own record there before it installs anything, so it is there already.
+        // Helm stores its record there before it installs anything, so the namespace exists already.
         let namespace = expected.remove("Namespace /cpufit-system").expect("the namespace");
         assert_eq!(namespace["metadata"]["labels"]["cpufit.io/exempt"], "true", "{folder}: cpufit's own is looked at");
         leave_alone_by_name(&mut expected, "cpufit-system");
@@ -198,7 +198,7 @@ fn chart_is_in_order_and_refuses_what_it_does_not_know() {
     }
 }
 
-/// Whatever names cpufit's namespace follows `namespace:`, in each overlay and with each component.
+/// In each overlay and with each component, `namespace:` changes every field with cpufit's namespace.
 #[test]
 #[ignore = "needs kubectl: make e2e"]
 fn a_kustomizations_own_namespace_is_everywhere() {
@@ -213,7 +213,7 @@ fn a_kustomizations_own_namespace_is_everywhere() {
         cases.extend(listed("components").into_iter().map(|component| (resource.clone(), Some(component))));
     }
     assert!(cases.len() > 20, "{cases:?}");
-    // kustomize takes no absolute paths.
+    // kustomize accepts no absolute paths.
     let folder = folder_here();
     for (resource, component) in cases {
         let at = |path: &str| format!("../../deploy/{path}");
@@ -242,7 +242,7 @@ fn a_kustomizations_own_namespace_is_everywhere() {
     }
 }
 
-/// `manifests` with options makes what kustomize makes of the base.
+/// `manifests` with options equals the base changed by kustomize.
 #[test]
 #[ignore = "needs kubectl: make e2e"]
 fn manifests_in_another_namespace_are_what_kustomize_makes() {

@@ -1,4 +1,4 @@
-//! What these tests share with the others.
+//! Parts shared with the other tests.
 
 #[path = "../common/answers.rs"]
 mod answers;

@@ -1,4 +1,4 @@
-//! A control plane of its own for a test: etcd, the API server, and where wanted the scheduler and kwok, all on loopback.
+//! A control plane for one test: etcd, the API server and, on request, the scheduler and kwok, all on loopback.
 
 use std::fmt::Write as _;
 use std::io::{PipeReader, Read as _};
@@ -16,10 +16,10 @@ use crate::common::{self, Ran, head};
 use crate::pki::{Authority, Pair, token_keys};
 use crate::process::{Server, Workplace};
 
-/// Seconds on an idle machine.
+/// Time limit for becoming ready; an idle machine needs seconds.
 const READY: Duration = Duration::from_secs(90);
 
-/// No kubectl of a test waits for anything; one that hangs must end as a failure.
+/// Time limit of a kubectl; none should wait, so one that hangs fails the test.
 const KUBECTL: Duration = Duration::from_secs(60);
 
 const API: &str = "kube-apiserver";
@@ -27,22 +27,22 @@ const API: &str = "kube-apiserver";
 pub const CLIENT: &str = "kube-apiserver-cpufit";
 const AUDIT_LOG: &str = "audit.log";
 
-/// From here addresses of Services are taken. On Linux they are loopback addresses: what listens there is reached through the
-/// Service, by the API server.
+/// The range for addresses of Services. On Linux these are loopback addresses: the API server reaches a listener there
+/// through the Service.
 const SERVICES: &str = "127.96.0.0/16";
 const FIRST_SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 96, 0, 1));
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// What a control plane may have besides etcd and the API server.
+/// An optional part of a control plane, in addition to etcd and the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Binds pods.
+    /// The scheduler, which binds pods.
     Scheduler,
-    /// Plays the kubelets: nodes are Ready and pods Running.
+    /// A kwok in place of the kubelets: nodes are Ready and pods Running.
     Kwok,
-    /// An API server that knows no streaming lists, as older ones.
+    /// An API server without streaming lists, like older ones.
     NoStreamingLists,
-    /// An API server that has a certificate for cpufit's webhooks, of the authority in `clients.pem`.
+    /// An API server with a certificate for cpufit's webhooks, from the authority in `clients.pem`.
     ClientCertificate,
 }
 
@@ -56,7 +56,7 @@ impl Part {
     }
 }
 
-/// The folder of the programs: `KUBEBUILDER_ASSETS`, else where `make controlplane` builds them.
+/// Returns the folder of the programs: `KUBEBUILDER_ASSETS`, or the output folder of `make controlplane`.
 fn assets() -> PathBuf {
     let named = std::env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty());
     let folder = named.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/controlplane"), PathBuf::from);
@@ -71,13 +71,13 @@ fn assets() -> PathBuf {
     folder
 }
 
-/// Ports that were free a moment ago, each another one.
+/// Returns distinct ports that were free a moment ago.
 fn free_ports<const N: usize>() -> [u16; N] {
     let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind((LOOPBACK, 0)).expect("a free port"));
     held.map(|listener| listener.local_addr().expect("its address").port())
 }
 
-/// Stopped, with all that belongs to it, when dropped.
+/// A control plane, which is stopped with all its parts when dropped.
 pub struct ControlPlane {
     // In the order in which they are stopped.
     _others: Vec<Server>,
@@ -92,7 +92,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts it and waits until it is ready; `None`, said on standard output, where a part's program is not there.
+    /// Starts it and waits until it is ready; prints a note and returns `None` if a part's program is missing.
     #[track_caller]
     pub fn start(parts: &[Part]) -> Option<Self> {
         let assets = assets();
@@ -140,7 +140,7 @@ impl ControlPlane {
 
         api.wait(READY, |_| kubectl(&["get", "--raw=/readyz"]).then_some(()))
             .map_err(|problem| format!("{problem}\netcd: {}", etcd.log().lines().last().unwrap_or_default()))?;
-        // Made by the API server itself, some time after it is ready.
+        // The API server creates these some time after it is ready.
         api.wait(READY, |_| kubectl(&["get", "namespace", "default", "kube-system"]).then_some(()))?;
 
         let mut others = Vec::new();
@@ -165,8 +165,8 @@ impl ControlPlane {
         Ok(Self { _others: others, api, api_command, _etcd: etcd, authority, port, assets, admin, workplace })
     }
 
-    /// Kills the API server, leaves it away for a while, and starts it again: the same port, the same etcd. Ready when
-    /// this returns.
+    /// Kills the API server and starts it again after `away`, with the same port and the same etcd. Returns when it is
+    /// ready.
     #[track_caller]
     pub fn api_restart(&self, away: Duration) {
         let mut api = self.api.lock().expect("no restart failed");
@@ -179,21 +179,21 @@ impl ControlPlane {
         ready.unwrap_or_else(|problem| panic!("the API server does not come back: {problem}"));
     }
 
-    /// What the API server recorded so far of requests that change pods, nodes, KubeVirt's or cpufit's objects, and of
-    /// all requests of cpufit's account: `audit.k8s.io/v1` Events, each with its annotations.
+    /// Returns the audit log so far, of requests that change pods, nodes, KubeVirt's or cpufit's objects, and of all
+    /// requests of cpufit's account: `audit.k8s.io/v1` Events, each with its annotations.
     pub fn audit_log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.workplace.path().join(AUDIT_LOG)).unwrap_or_default();
-        // The last line may still be in the making.
+        // The last line may be incomplete.
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// What the API server said so far: among other things why webhooks failed.
+    /// Returns the log of the API server so far, which names the errors of webhooks.
     pub fn api_log(&self) -> String {
         std::fs::read_to_string(self.workplace.path().join(format!("{API}.log"))).unwrap_or_default()
     }
 
-    /// How often the API server went on without a webhook that had failed, since it was started; `failurePolicy:
-    /// Ignore` shows it nowhere else.
+    /// Returns the number of requests that the API server admitted although a webhook failed, since its start; nothing
+    /// else shows the effect of `failurePolicy: Ignore`.
     #[track_caller]
     pub fn failed_open(&self) -> u64 {
         let metrics = self.kubectl(&["get", "--raw=/metrics"]);
@@ -201,32 +201,33 @@ impl ControlPlane {
         counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
     }
 
-    /// A server's certificate of this control plane's authority.
+    /// Returns the authority of this control plane, which signs certificates.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// The administrator's kubeconfig.
+    /// Returns the administrator's kubeconfig.
     pub fn admin(&self) -> &Path {
         &self.admin
     }
 
-    /// The folder of kubectl, helm and the servers.
+    /// Returns the folder of kubectl, helm and the servers.
     pub fn assets(&self) -> &Path {
         &self.assets
     }
 
-    /// A folder for the test's files, which is also where kubectl runs; gone with the control plane.
+    /// Returns a folder for the test's files, in which kubectl runs; it is removed with the control plane.
     pub fn workplace(&self) -> &Workplace {
         &self.workplace
     }
 
-    /// The kubeconfig of a user, or of `system:serviceaccount:NAMESPACE:NAME` with the groups of service accounts.
+    /// Returns the kubeconfig of a user, or of `system:serviceaccount:NAMESPACE:NAME` with the groups of service
+    /// accounts.
     pub fn kubeconfig(&self, user: &str, groups: &[&str]) -> PathBuf {
         kubeconfig(&self.workplace, &self.authority, self.port, user, groups)
     }
 
-    /// The kubeconfig of a service account, by a certificate instead of a token.
+    /// Returns the kubeconfig of a service account with a certificate instead of a token.
     pub fn service_account(&self, namespace: &str, name: &str) -> PathBuf {
         let all_of_namespace = format!("system:serviceaccounts:{namespace}");
         self.kubeconfig(
@@ -235,7 +236,7 @@ impl ControlPlane {
         )
     }
 
-    /// The kubeconfig of a service account, by a token that the API server gives for it, as a pod has it: for an hour.
+    /// Returns the kubeconfig of a service account with a token from the API server, as in a pod, valid for an hour.
     #[track_caller]
     pub fn token_kubeconfig(&self, namespace: &str, name: &str) -> PathBuf {
         let token = self.kubectl(&["create", "token", name, "--namespace", namespace, "--duration=1h"]);
@@ -243,44 +244,44 @@ impl ControlPlane {
         write_kubeconfig(&self.workplace, &self.authority, self.port, &file, &json!({"token": token.trim()}))
     }
 
-    /// kubectl as the administrator: what it prints on standard output; it must succeed.
+    /// Runs kubectl as the administrator and returns its standard output; it must succeed.
     #[track_caller]
     pub fn kubectl(&self, args: &[&str]) -> String {
         succeed(args, kubectl(&self.assets, self.workplace.path(), &self.admin, args).run())
     }
 
-    /// The same, with something on standard input (`-f -`).
+    /// Runs kubectl as the administrator with standard input (`-f -`).
     #[track_caller]
     pub fn kubectl_with(&self, args: &[&str], input: &Value) -> String {
         let run = kubectl(&self.assets, self.workplace.path(), &self.admin, args).stdin(input.to_string());
         succeed(args, run.run())
     }
 
-    /// kubectl's answer as JSON.
+    /// Returns kubectl's answer as JSON.
     #[track_caller]
     pub fn get(&self, args: &[&str]) -> Value {
         let text = self.kubectl(&[&["get", "-o", "json"], args].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("kubectl get {args:?}: {error}"))
     }
 
-    /// A session at a terminal: the command, then both outputs as they came, then the exit code if it is not 0.
+    /// Returns a session at a terminal: the command, then both outputs in order, then the exit code if it is not 0.
     #[track_caller]
     pub fn output(&self, kubeconfig: &Path, args: &[&str]) -> String {
         self.tell(kubeconfig, args, KUBECTL)
             .unwrap_or_else(|so_far| panic!("kubectl {args:?} did not end within {KUBECTL:?}: {so_far}"))
     }
 
-    /// kubectl as the administrator, both outputs to a file; who calls ends it.
+    /// Starts kubectl as the administrator with both outputs to a file; the caller stops it.
     ///
     /// # Errors
     ///
-    /// It cannot be started.
+    /// Returns an error if it cannot be started.
     pub fn spawn(&self, args: &[&str], out: std::fs::File) -> std::io::Result<std::process::Child> {
         let mut command = kubectl_command(&self.assets, self.workplace.path(), &self.admin, args);
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()
     }
 
-    /// The same for a command that need not end by itself, such as a drain: the person stops it after a while.
+    /// Returns a session with a command that may not end, such as a drain: it is stopped after `limit`.
     #[track_caller]
     pub fn output_for(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> String {
         let stopped = |so_far| format!("{so_far}[stopped after {} s]\n", limit.as_secs());
@@ -289,14 +290,14 @@ impl ControlPlane {
 
     /// # Errors
     ///
-    /// What it had said when it was killed at the limit.
+    /// Returns the output so far if the command was killed at the limit.
     #[track_caller]
     fn tell(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> Result<String, String> {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = kubectl_command(&self.assets, self.workplace.path(), kubeconfig, args);
         command.stdin(Stdio::null()).stdout(writer.try_clone().expect("a pipe")).stderr(writer);
         let mut child = command.spawn().expect("kubectl");
-        // The command holds the pipe's other ends, which must close for its reader to end.
+        // The command holds the other ends of the pipe, which must close for its reader to end.
         drop(command);
         let output = std::thread::spawn(move || read(reader));
         let status = common::wait(&mut child, limit);
@@ -312,8 +313,8 @@ impl ControlPlane {
         }
     }
 
-    /// A kwok of its own for stages of the tests' own, whose kinds must be served by now; `None`, said on standard
-    /// output, where kwok is not there.
+    /// Starts another kwok with the test's own stages, for kinds that must be served already; prints a note and returns
+    /// `None` if kwok is missing.
     #[track_caller]
     pub fn play(&self, stages: &Path) -> Option<Server> {
         if !self.assets.join("kwok").is_file() {
@@ -328,8 +329,8 @@ impl ControlPlane {
         Some(server)
     }
 
-    /// A kwok that plays the kubelets of the nodes with these labels, and answers exec as the `Exec` objects of a file say: with
-    /// commands of this machine, or of another `PATH`. `None`, said on standard output, where kwok is not there.
+    /// Starts a kwok in place of the kubelets of nodes with these labels, which answers exec by the `Exec` objects of a
+    /// file: with commands of this machine, or of another `PATH`. Prints a note and returns `None` if kwok is missing.
     #[track_caller]
     pub fn play_kubelets(&self, name: &str, execs: &Path, labels: &str, path: Option<&str>) -> Option<Server> {
         if !self.assets.join("kwok").is_file() {
@@ -371,7 +372,7 @@ fn read(mut from: PipeReader) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The status and the body that a plain HTTP server answers with; `None` where it does not.
+/// Returns the status and the body of a plain HTTP answer; `None` without an answer.
 pub fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     use std::io::Write as _;
     let limit = Duration::from_secs(5);
@@ -407,7 +408,7 @@ fn kubeconfig(workplace: &Workplace, authority: &Authority, port: u16, user: &st
     write_kubeconfig(workplace, authority, port, &user.replace(':', "-"), &credentials)
 }
 
-/// The API server's configuration for webhooks, as docs/install.md tells it.
+/// Writes the API server's configuration for webhooks, as described in docs/install.md.
 fn write_client_certificate(workplace: &Workplace) {
     let authority = Authority::new();
     workplace.write("clients.pem", &authority.certificate);
@@ -463,7 +464,8 @@ fn etcd(workplace: &Workplace, assets: &Path, client: u16, peer: u16) -> Server 
     Server::start(workplace, "etcd", &command)
 }
 
-/// Metadata of what `ControlPlane::audit_log` promises, once a request is answered.
+/// Returns an audit policy with the metadata that `ControlPlane::audit_log` returns, written once a request is
+/// answered.
 fn audit_policy() -> Value {
     let changes = ["create", "update", "patch", "delete", "deletecollection"];
     json!({
@@ -504,7 +506,7 @@ fn api_server(workplace: &Workplace, assets: &Path, authority: &Authority, port:
         .args(["--endpoint-reconciler-type=none", "--external-hostname=localhost"])
         .args(["--allow-privileged", "--profiling=false", "--audit-policy-file=audit-policy.yaml"])
         .arg(format!("--audit-log-path={AUDIT_LOG}"))
-        // No controller is there to make accounts, or to take from new nodes the taint that says they are not ready.
+        // There is no controller that creates accounts, or that removes the not-ready taint from new nodes.
         .arg("--disable-admission-plugins=ServiceAccount,TaintNodesByCondition");
     command
 }
@@ -533,7 +535,7 @@ fn start_kwok(workplace: &Workplace, assets: &Path, admin: &Path, port: u16) -> 
     kwok(workplace, assets, admin, "kwok", port, &assets.join("stages"))
 }
 
-/// kwok with the stages of a folder.
+/// Starts kwok with the stages of a folder.
 fn kwok(workplace: &Workplace, assets: &Path, admin: &Path, name: &str, port: u16, stages: &Path) -> Server {
     Server::start(workplace, name, &kwok_command(assets, admin, port, stages))
 }

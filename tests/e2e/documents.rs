@@ -1,4 +1,4 @@
-//! Every command in README and docs that needs a cluster, run as it stands.
+//! Every command in README and docs that needs a cluster is run unchanged.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::controlplane::ControlPlane;
 use crate::installed::Installation;
 use crate::world;
 
-/// Takes away what a block before installed, or nothing.
+/// Removes the installation of an earlier block, if any.
 fn uninstall(cluster: &ControlPlane, folder: &Path) {
     shell(folder, "helm uninstall cpufit --namespace cpufit-system --ignore-not-found", cluster.admin());
     for command in documented_commands("docs/install.md", "Uninstalling") {
@@ -21,7 +21,7 @@ fn uninstall(cluster: &ControlPlane, folder: &Path) {
         }
     }
     shell(folder, "kubectl wait --for=delete --timeout=30s crd/cpupolicies.cpufit.io", cluster.admin());
-    // No controller ends a namespace here.
+    // No controller finishes the deletion of a namespace here.
     let namespace = ["get", "namespace", "cpufit-system"];
     if cluster.output(cluster.admin(), &namespace).contains("Terminating") {
         let finalized =
@@ -30,7 +30,7 @@ fn uninstall(cluster: &ControlPlane, folder: &Path) {
     }
 }
 
-/// The kind of CDI that the documentation's dump names.
+/// Returns the kind of CDI that the documentation's dump names.
 fn data_sources() -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",

@@ -1,5 +1,6 @@
-//! What `cpufit drain` foretells is what `kubectl drain` does: random fleets, drained for real. kwok plays the kubelets, kube-scheduler
-//! places the targets, the API server keeps the budgets; KubeVirt's interceptor and its migrations are played ([`Evacuation`]).
+//! The predictions of `cpufit drain` match `kubectl drain` on random fleets. kwok acts as the kubelets, kube-scheduler
+//! places the targets, the API server enforces the budgets; KubeVirt's interceptor and its migrations are simulated
+//! ([`Evacuation`]).
 
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -22,19 +23,19 @@ use crate::running::running;
 use crate::servers::runtime;
 use crate::world;
 
-/// Fleets, each of its own namespace and nodes.
+/// Number of fleets, each with its own namespace and nodes.
 const FLEETS: usize = 108;
-/// Fleets that are drained at a time: kubectl mostly waits.
+/// Number of fleets drained at a time: kubectl mostly waits.
 const AT_A_TIME: usize = 12;
-/// Objects that are created at a time.
+/// Number of objects created at a time.
 const WRITERS: usize = 16;
-/// kubectl asks again after 5 seconds.
+/// Time limit of a drain that ends; kubectl retries after 5 seconds.
 const ENDS: Duration = Duration::from_secs(40);
 
 const CASCADE_LAKE: [&str; 6] = ["avx", "avx512f", "avx512vnni", "fpu", "hle", "vme"];
 const SKYLAKE: [&str; 4] = ["avx", "avx512f", "fpu", "vme"];
 const ROME: [&str; 4] = ["avx", "clzero", "fpu", "vme"];
-/// Vendor, host model, its features, the models that are usable there.
+/// A kind of hardware: vendor, host model, its features, the usable models.
 type Hardware = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 const HARDWARE: [Hardware; 5] = [
     ("Intel", "Cascadelake-Server", &CASCADE_LAKE, &["Cascadelake-Server", "Skylake-Server-noTSX-IBRS"]),
@@ -46,7 +47,7 @@ const HARDWARE: [Hardware; 5] = [
 const KNOWN: [&str; 3] = ["Cascadelake-Server", "Skylake-Server-noTSX-IBRS", "EPYC-Rome"];
 const LOW: &str = "test-low";
 
-/// One fleet: what is created of it, and who is drained.
+/// A fleet: its objects and the drained node.
 struct Fleet {
     namespace: String,
     drained: String,
@@ -58,7 +59,7 @@ struct Fleet {
 
 struct Guest {
     vmi: Value,
-    /// Its launcher inherited the CPU of a Cascade Lake node.
+    /// Whether its launcher inherited the CPU of a Cascade Lake node.
     has_migrated: bool,
 }
 
@@ -86,7 +87,7 @@ impl Fleet {
         Self { drained: names[0].clone(), namespace, nodes, guests, fillers, budget }
     }
 
-    /// It, for a person who looks for the reason.
+    /// Returns a description for finding the cause of a failure.
     fn summary(&self) -> String {
         let node = |node: &Value| {
             let (name, spec, labels) = (&node["metadata"]["name"], &node["spec"], &node["metadata"]["labels"]);
@@ -208,7 +209,7 @@ fn budget(namespace: &str, allowed: usize) -> Value {
     })
 }
 
-/// Writes objects to the API server.
+/// A writer of objects to the API server.
 struct Writer {
     client: Client,
 }
@@ -223,7 +224,7 @@ impl Writer {
         };
         let created = api.create(&PostParams::default(), &serde_json::from_value(object.clone())?).await?;
         if object["kind"] == "PodDisruptionBudget" {
-            // Nobody else plays the disruption controller.
+            // No disruption controller runs here.
             let status = json!({"status": object["status"]});
             api.patch_status(&created.name_any(), &PatchParams::default(), &Patch::Merge(&status)).await?;
         }
@@ -252,7 +253,7 @@ impl Writer {
     }
 }
 
-/// Where a guest is after the drain.
+/// The state of a guest after the drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Is {
     Moved(String),
@@ -260,7 +261,7 @@ enum Is {
     ShutDown,
 }
 
-/// Lets `count` jobs be done, a few at a time.
+/// Runs `count` jobs, a few at a time.
 fn side_by_side(workers: usize, count: usize, job: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -355,7 +356,7 @@ async fn all_run(client: &Client) {
     }
 }
 
-/// What the documented command prints, split by fleet.
+/// Writes the output of the documented command, split by fleet.
 fn dumps(cluster: &ControlPlane, fleets: &[Fleet]) -> Vec<std::path::PathBuf> {
     let kinds = "nodes,pods,poddisruptionbudgets,vm,vmi,vmim,kubevirt,ns";
     let all = cluster.get(&[kinds, "--all-namespaces"]);
@@ -381,12 +382,12 @@ fn dumps(cluster: &ControlPlane, fleets: &[Fleet]) -> Vec<std::path::PathBuf> {
 fn foretell(dump: &std::path::Path, node: &str) -> Value {
     let ran = cpufit(["drain", node, "-o", "json", "--snapshot"]).args([dump]).run();
     assert!(matches!(ran.code(), 0 | 1), "drain {node}: {}", head(&ran.stderr));
-    // Room and budgets are in a snapshot as well, without the pods that take the room.
+    // A snapshot holds room and budgets too, without the pods that use the room.
     let taken = cpufit(["snapshot", "--snapshot"]).args([dump]).run();
     let snapshot = dump.with_extension("snapshot.yaml");
     std::fs::write(&snapshot, &taken.stdout).expect("a file");
     let again = cpufit(["drain", node, "-o", "json", "--snapshot"]).args([&snapshot]).run();
-    // For other pods a snapshot holds their requests and no labels: `why` says what that leaves open.
+    // A snapshot holds the requests of other pods and no labels: `why` says what that leaves open.
     let not_known = "its required pod anti-affinity is judged among guests: other pods are not known";
     let judged = |text: &str| text.replace(&format!("; {not_known}"), "").replace(not_known, "");
     let (again, first) = (judged(&again.stdout), judged(&ran.stdout));
@@ -417,10 +418,10 @@ impl Drained<'_> {
             Err(fault) => return vec![fault.to_string()],
         };
         let mut left_behind = 0;
-        // Who waits for a guest with rivals depends on them as well.
+        // The result for a guest that waits for one with rivals depends on the rivals too.
         let names = |row: &Value, field: &str| row[field].as_array().is_some_and(|names| !names.is_empty());
         let any_shares = rows.iter().any(|row| names(row, "rivals"));
-        // So does who of several guests uses up their budget; how many do is known.
+        // It is not known which of several guests use up their budget; their number is known.
         let shares_budget =
             |row: &Value| row["why"].as_str().is_some_and(|why| why.contains("that many are shut down"));
         let (mut ended, mut to_end) = (0, 0);
@@ -440,7 +441,7 @@ impl Drained<'_> {
                 ("can-leave" | "one-target", Is::Moved(to)) => {
                     row["targets"].as_array().is_some_and(|targets| targets.iter().any(|target| target == to))
                 }
-                // Guests that share too few places: who gets one is not known before.
+                // Guests that compete for too few places: it is not known in advance which of them gets one.
                 ("can-leave" | "one-target", Is::Stayed) | ("stuck", Is::Moved(_)) => shares,
                 _ => false,
             };
@@ -469,7 +470,7 @@ impl Drained<'_> {
         problems
     }
 
-    /// Drains the node, and looks where the guests are; with what kubectl did wrong.
+    /// Drains the node and returns the states of the guests, with a fault of kubectl if there is one.
     fn drain(&self, ends: bool, random: &mut Random) -> Result<(BTreeMap<String, Is>, Option<String>), Fault> {
         let Fleet { namespace, drained, .. } = self.fleet;
         let log = self.cluster.workplace().path().join(format!("{drained}.log"));
@@ -530,7 +531,7 @@ impl Drained<'_> {
     }
 }
 
-/// Killed where it does not end by itself.
+/// A process that is killed if it does not end.
 struct Kubectl(Child);
 
 impl Drop for Kubectl {

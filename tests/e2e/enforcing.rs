@@ -1,5 +1,5 @@
-//! The common model, enforced on a live cluster, with KubeVirt's own defaulting after it: who gets it, what is stored,
-//! what people read.
+//! The common model, enforced on a live cluster, with KubeVirt's defaulting after it: the guests that get it, the
+//! stored objects, the printed texts.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::webhook::Scene;
 
 const COMMON: &str = "Skylake-Server-noTSX-IBRS";
 
-/// What a guest may state as its CPU model, by the word that `replaces` has for it.
+/// The CPU models that a guest may set, with their word in `replaces`.
 const MODES: [(&str, &str, Option<&str>); 5] = [
     ("unset", "Unset", None),
     ("host-model", "HostModel", Some("host-model")),
@@ -42,7 +42,7 @@ pub fn govern(cluster: &ControlPlane, spec: &Value) {
     cluster.kubectl(&["patch", "cpupolicy", "intel-pool", "--type=merge", "-p", &patch]);
 }
 
-/// Asks again and again until something comes of it.
+/// Repeats `ask` until the answer satisfies `holds`.
 #[track_caller]
 pub fn until<T: std::fmt::Debug>(what: &str, mut ask: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
     let deadline = Instant::now() + SOON;
@@ -56,7 +56,7 @@ pub fn until<T: std::fmt::Debug>(what: &str, mut ask: impl FnMut() -> T, holds: 
     }
 }
 
-/// As people write it: no machine type, no architecture.
+/// Returns a domain as users write it: without machine type and architecture.
 fn domain(model: Option<&str>) -> Value {
     let cpu = model.map_or_else(|| json!({"cores": 1}), |model| json!({"cores": 1, "model": model}));
     json!({"cpu": cpu, "devices": {}, "resources": {"requests": {"memory": "64Mi"}}})
@@ -82,7 +82,7 @@ fn list(items: &[Value]) -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
-/// The model and the annotations that a VMI is to be stored with.
+/// Returns the expected model and annotations of the stored VMI.
 fn expected(replaces: &[&str], mode: &str, model: Option<&str>) -> (String, Value) {
     if replaces.contains(&mode) && model != Some(COMMON) {
         let why = json!({"cpufit.io/policy": "intel-pool", "cpufit.io/replaced-model": mode});
@@ -90,7 +90,7 @@ fn expected(replaces: &[&str], mode: &str, model: Option<&str>) -> (String, Valu
     }
     match model {
         Some(model) => (model.to_owned(), Value::Null),
-        // KubeVirt's default, known as one.
+        // KubeVirt's default, identified as such.
         None => ("host-model".to_owned(), json!({"cpufit.io/sent-model": "Unset"})),
     }
 }
@@ -130,7 +130,7 @@ fn each_row_of_replaces_for_each_kind_and_mode() {
         cluster.workplace().write("vmis.json", list(&by_person));
         cluster.workplace().write("controllers.json", list(&by_controller));
 
-        // In force once people are warned of it, each guest with a mode that is replaced, and no other.
+        // In force once the warnings appear for each guest with a mode that is replaced, and for no other.
         let ask = || jane.output("create -f vms.json --validate=false --dry-run=server");
         until(&format!("{replaces:?} in force"), ask, |output| {
             MODES.iter().all(|(name, mode, model)| {
@@ -159,7 +159,7 @@ fn each_row_of_replaces_for_each_kind_and_mode() {
                 assert_eq!(vmi["spec"]["domain"]["machine"]["type"], "q35", "KubeVirt's defaults were not set");
             }
         }
-        // KubeVirt was asked after cpufit, by the order of names, about the guest as cpufit leaves it.
+        // KubeVirt is called after cpufit, by the order of names, with the guest as cpufit leaves it.
         let seen = virt_api.seen();
         for (name, mode, model) in MODES {
             for who in ["person", "controller"] {
@@ -169,7 +169,7 @@ fn each_row_of_replaces_for_each_kind_and_mode() {
                 let [request] = requests[..] else { panic!("{requests:#?}") };
                 assert_eq!(request["object"]["spec"]["domain"]["cpu"]["model"], model, "{replaces:?}, {who}, {name}");
                 assert_eq!(request["object"]["metadata"]["annotations"], annotations);
-                // And cpufit once more after it, which changes nothing.
+                // cpufit is called again after it, and changes nothing.
                 let log = replica.server.log();
                 let about = format!(" name={} ", of(who, name));
                 let asked = |line: &&str| line.contains("webhook=mutate ") && line.contains(&about);
@@ -182,7 +182,7 @@ fn each_row_of_replaces_for_each_kind_and_mode() {
     assert!(!log.contains("panicked at"), "{log}");
 }
 
-/// Guests get the common model; what happens to those that do not use it is as `otherwise` says.
+/// Guests get the common model; guests that do not use it are handled as `otherwise` says.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn a_common_model_reaches_guests_and_changes_no_vm() {
@@ -221,19 +221,19 @@ fn a_common_model_reaches_guests_and_changes_no_vm() {
     let message = scene.await_event("VirtualMachine/web", "CPUModelReplaced");
     insta::assert_snapshot!(message, @"shop/web will run with CPU model Skylake-Server-noTSX-IBRS, not its host's (policy intel-pool)");
 
-    // Stopped and started again it takes the model again, and its VM is as before.
+    // Stopped and started again, it gets the model again, and its VM is unchanged.
     cluster.kubectl(&["delete", "vmi", "web", "-n", "shop"]);
     controller.output("create -f web-vmi.json --validate=false");
     assert_eq!(cluster.get(&["vmi", "web", "-n", "shop"])["spec"]["domain"]["cpu"]["model"], COMMON);
     assert_eq!(cluster.get(&["vm", "web", "-n", "shop"]), web);
 
     insta::assert_snapshot!("otherwise_deny", jane.output("apply -f legacy.yaml"));
-    // A VM that is older than the policy: Events are written about objects that exist.
+    // A VM that is older than the policy: Events are written about existing objects.
     govern(&cluster, &json!({"commonModel": {"otherwise": "Warn"}}));
     jane.output_until("apply -f legacy.yaml", "legacy created");
     let legacy = cluster.get(&["vm", "legacy", "-n", "shop"]);
     cluster.workplace().write("legacy-vmi.json", vmi_of(&legacy).to_string());
-    // Beside what else is wrong with it, it is a bullet of its own.
+    // With another problem of the guest, it is a separate bullet.
     govern(&cluster, &json!({"enforce": "Unschedulable", "commonModel": {"otherwise": "Deny"}}));
     jane.output_until("create -f legacy-vmi.json --validate=false --dry-run=server", "is invalid");
     cluster.workplace().write("nowhere.yaml", vm("nowhere", Some("EPYC-Genoa")).to_string());
@@ -268,7 +268,7 @@ fn a_common_model_reaches_guests_and_changes_no_vm() {
     assert!(!replica.server.log().contains("panicked at"), "{}", replica.server.log());
 }
 
-/// At the cluster as it is, by a policy that is not there yet.
+/// Checks the current cluster with a policy that does not exist yet.
 #[track_caller]
 fn the_dry_look(cluster: &ControlPlane) {
     let new = policy(

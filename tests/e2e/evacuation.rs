@@ -1,6 +1,6 @@
-//! virt-controller, played: guests whose launchers a drain evicts are migrated, two at a time away from a node, by target pods that
-//! the scheduler places. What it does is written from KubeVirt's rules (`prepareNodeSelectorForHostCpuModel`,
-//! `handleTargetPodCreation`), not taken from cpufit.
+//! A simulated virt-controller: it migrates guests with launchers that a drain evicts, two at a time from a node, by
+//! target pods that the scheduler places. It is written from KubeVirt's rules (`prepareNodeSelectorForHostCpuModel`,
+//! `handleTargetPodCreation`), not from cpufit's code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,18 +15,19 @@ use serde_json::{Map, Value, json};
 use crate::launcher::launcher_pod;
 use crate::random::Random;
 
-/// `parallelOutboundMigrationsPerNode`, where it is not set.
+/// The default of `parallelOutboundMigrationsPerNode`.
 const AT_ONCE: usize = 2;
-/// How often it is looked.
+/// Interval between checks.
 const TICK: Duration = Duration::from_millis(150);
-/// The scheduler tries a pod again once something has changed: before that, Unschedulable is not its last word.
+/// Time after which Unschedulable is final: the scheduler tries a pod again once something has changed.
 const LAST_WORD: Duration = Duration::from_secs(2);
-/// KubeVirt gives an unschedulable target five minutes; here nothing changes any more after this.
+/// Time limit for placing a target. KubeVirt gives an unschedulable target five minutes; here nothing changes after
+/// this time.
 const DECIDED: Duration = Duration::from_secs(40);
 
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// A namespace whose guests are evacuated from one node.
+/// A namespace with guests that are evacuated from one node.
 pub struct Evacuation {
     client: Client,
     namespace: String,
@@ -43,8 +44,8 @@ impl Evacuation {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(group, kind))
     }
 
-    /// Migrates until every guest that is marked for eviction has moved, or was tried since the last one moved. Ends once
-    /// `all_asked` says that the drain has tried to evict every launcher.
+    /// Migrates until every guest that is marked for eviction has moved, or was tried since the last move. Ends once
+    /// `all_asked` returns that the drain has tried to evict every launcher.
     pub async fn run(&self, random: &mut Random, all_asked: impl Fn() -> bool) -> Result<(), Fault> {
         let (mut moves, mut tried) = (0_usize, BTreeMap::<String, usize>::new());
         loop {
@@ -70,7 +71,8 @@ impl Evacuation {
         }
     }
 
-    /// Whether virt-controller is to migrate it: marked by the eviction, on this node, and not with the strategy External.
+    /// Whether virt-controller has to migrate it: marked by the eviction, on this node, and not with the strategy
+    /// External.
     fn is_marked(&self, vmi: &DynamicObject) -> bool {
         let (status, spec) = (&vmi.data["status"], &vmi.data["spec"]);
         status["evacuationNodeName"] == self.node
@@ -78,7 +80,7 @@ impl Evacuation {
             && spec["evictionStrategy"] != "External"
     }
 
-    /// Whether it moved.
+    /// Migrates a guest; returns whether it moved.
     async fn migrate(&self, vmi: &DynamicObject) -> Result<bool, Fault> {
         let pods = self.objects("Pod");
         let launchers =
@@ -99,7 +101,7 @@ impl Evacuation {
         Ok(true)
     }
 
-    /// The node that the scheduler binds a pod to; `None` where there is none for it.
+    /// Returns the node that the scheduler binds a pod to; `None` if there is none.
     async fn place(&self, pods: &Api<DynamicObject>, name: &str) -> Result<Option<String>, Fault> {
         let started = std::time::Instant::now();
         let mut refused_since = None;
@@ -110,7 +112,7 @@ impl Evacuation {
             }
             let conditions = pod.data["status"]["conditions"].as_array();
             let is_refused = conditions.into_iter().flatten().any(|condition| condition["reason"] == "Unschedulable");
-            // A pod that is nominated waits for others to make room.
+            // A nominated pod waits for preemption.
             if is_refused && pod.data["status"]["nominatedNodeName"].is_null() {
                 if refused_since.get_or_insert_with(std::time::Instant::now).elapsed() > LAST_WORD {
                     return Ok(None);
@@ -128,7 +130,7 @@ pub fn resource(group: &str, kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
 }
 
-/// The selector of a launcher at a guest's start.
+/// Returns the node selector of a launcher at a guest's start.
 pub fn start_selector(vmi: &Value) -> BTreeMap<String, String> {
     let domain = &vmi["spec"]["domain"];
     let mut out = BTreeMap::from([("kubevirt.io/schedulable", "true"), ("kubernetes.io/arch", "amd64")].map(owned));
@@ -149,7 +151,7 @@ fn owned((key, value): (&str, &str)) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-/// What a launcher has of its guest besides the selector.
+/// Returns the launcher of a guest with this node selector.
 pub fn launcher(vmi: &Value, selector: &BTreeMap<String, String>) -> Value {
     let waiting = json!({"metadata": vmi["metadata"]});
     let mut pod = launcher_pod(&waiting, "", &json!(selector));
@@ -170,7 +172,7 @@ pub fn launcher(vmi: &Value, selector: &BTreeMap<String, String>) -> Value {
     pod
 }
 
-/// The target pod of a migration.
+/// Returns the target pod of a migration.
 fn target(vmi: &DynamicObject, source: &DynamicObject, node: &DynamicObject) -> Value {
     let whole = serde_json::to_value(vmi).unwrap_or_default();
     let mut selector = start_selector(&whole);

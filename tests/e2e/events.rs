@@ -1,4 +1,4 @@
-//! What nobody reads at a keyboard, as Events: one for a reason, counted, none of a dry run.
+//! Problems that no user sees at a terminal, as Events: one for each reason, counted, none for a dry run.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::controlplane::ControlPlane;
 use crate::installed::SOON;
 use crate::webhook::Scene;
 
-/// Those about a guest in namespace `shop` for a reason.
+/// Returns the Events about a guest in namespace `shop` with a reason.
 fn events(cluster: &ControlPlane, guest: &str, reason: &str) -> Vec<Value> {
     let all = cluster.get(&["events", "--namespace=shop"]);
     let all = all["items"].as_array().expect("items").clone();
@@ -53,7 +53,7 @@ fn a_storm_of_retries_is_one_event() {
     assert!(described.contains("(x6 over ") && described.contains("cpufit.io/cpufit"), "{described}");
     println!("{output}");
 
-    // The guest does not match its own node besides, which is another reason.
+    // The guest also does not match its own node, which is another reason.
     assert_eq!(events(&cluster, "ledger", "CPUOwnNode").len(), 1);
     let metrics = replica.get("/metrics");
     for line in [
@@ -65,7 +65,7 @@ fn a_storm_of_retries_is_one_event() {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
 
-    // What is reported just before the end is written at the end.
+    // A report just before shutdown is written during shutdown.
     scene.jane.output("create -f migrate-ledger.yaml");
     replica.server.signal("TERM");
     replica.until("ended", |replica| replica.server.log().contains("drained"));

@@ -1,4 +1,5 @@
-//! cpufit down, slow, broken, or cut off from the API server: things go on as without it, and what was missed is found.
+//! cpufit down, slow, broken, or disconnected from the API server: requests are admitted as without it, and the audit
+//! finds what was missed.
 
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ fn whatever_becomes_of_it_guests_start_and_nothing_is_missed_for_good() {
     assert_eq!(lost["impact"], json!("Unschedulable"), "{lost}");
 }
 
-/// The API server goes and comes back: reviews are answered again, what is known catches up, readiness tells the truth.
+/// The API server restarts: reviews are answered again, watch data catches up, readiness is correct.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn the_api_server_restarts_under_load() {
@@ -76,7 +77,7 @@ fn the_api_server_restarts_under_load() {
                 .lines()
                 .any(|line| line.starts_with("[ ]") && line.contains('(') && !line.contains("not installed"))
     });
-    // What changed meanwhile, and changes now, is known.
+    // Changes during and after the restart are known.
     cluster.kubectl_with(&["create", "-f", "-"], &crate::node::node("node-new", &json!({})));
     replica.until_known(6, 1);
     load.until_sent(50);
@@ -97,14 +98,15 @@ fn the_api_server_restarts_under_load() {
     );
 }
 
-/// The watched state is too old, because the API server did not answer: nothing is judged by it, and everything is admitted.
+/// The watch data is too old because the API server did not answer: nothing is judged by it, and everything is
+/// admitted.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn no_review_is_judged_by_old_data() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
-    // Shorter than the minute in which a healthy watch brings a bookmark, and longer than the half minute in which a resource that
-    // is not installed is looked for again.
+    // Shorter than the minute in which a healthy watch receives a bookmark, and longer than the half minute after which
+    // a resource that is not installed is checked again.
     let replica = scene.installation.serve("cpufit-0", &["--stale-after", "40"]);
     scene.await_webhook();
     replica.until("not fresh", |replica| replica.get("/readyz").contains("[-]fresh"));
@@ -113,7 +115,7 @@ fn no_review_is_judged_by_old_data() {
         assert!(output.contains("created (server dry run)"), "a review that is not answered stops the user: {output}");
         !output.contains("cpufit")
     });
-    // Every watch is taken up again, so that the API server sends something of each resource.
+    // Every watch reconnects, so that the API server sends something for each resource.
     cluster.api_restart(Duration::from_secs(1));
     replica.until("fresh again", |replica| {
         replica.server.log().contains("the API server answers again: reviews are judged")

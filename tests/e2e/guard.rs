@@ -1,4 +1,4 @@
-//! The harness itself: what it promises the other tests, and the machine that they run on.
+//! The test harness itself: its guarantees to the other tests, and to the machine they run on.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -16,13 +16,13 @@ use crate::load::Load;
 use crate::session::Session;
 use crate::world::{self, data};
 
-/// Well above what is needed: a leftover server would stay for ever.
+/// Time limit for cleanup, well above the time needed: a leftover server would stay forever.
 const GONE: Duration = Duration::from_secs(30);
 
-/// Set for the process that is to be killed.
+/// The variable that marks the process to be killed.
 const VICTIM: &str = "E2E_VICTIM";
 
-/// Holds a control plane until it is killed. By itself it does nothing.
+/// Holds a control plane until it is killed. Without the variable it does nothing.
 #[test]
 #[ignore = "run by a_killed_test_leaves_nothing_behind"]
 fn victim() {
@@ -34,7 +34,7 @@ fn victim() {
     std::thread::sleep(Duration::from_secs(300));
 }
 
-/// Ctrl-C goes to the whole process group and SIGKILL to the test alone; both leave neither a server nor a file.
+/// Ctrl-C reaches the whole process group and SIGKILL only the test; both leave neither a server nor a file.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn a_killed_test_leaves_nothing_behind() {
@@ -57,7 +57,7 @@ fn a_killed_test_leaves_nothing_behind() {
         let folder = folder.expect("the victim printed its folder");
 
         let deadline = Instant::now() + GONE;
-        // Servers write into the folder; the last thing that happens is its removal.
+        // Servers write into the folder; its removal is the last step.
         while Path::new(&folder).exists() {
             assert!(Instant::now() < deadline, "{GONE:?} after SIG{signal} {folder} is still there");
             std::thread::sleep(Duration::from_millis(50));
@@ -68,7 +68,7 @@ fn a_killed_test_leaves_nothing_behind() {
     }
 }
 
-/// Without a controller or a kubelet on the machine: a node becomes Ready, and a pod on it runs.
+/// Without a controller or kubelet on the machine, a node becomes Ready, and a pod on it runs.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn kwok_plays_the_kubelet() {
@@ -85,7 +85,7 @@ fn kwok_plays_the_kubelet() {
     assert_eq!(cluster.get(&["pod", "guest"])["spec"]["nodeName"], "node-a");
 }
 
-/// The demonstration's cluster, and people, with their files in the workplace.
+/// Starts the demonstration's cluster with users, and writes their files to the workplace.
 #[track_caller]
 fn inhabited(parts: &[Part]) -> Option<ControlPlane> {
     let cluster = ControlPlane::start(parts)?;
@@ -100,7 +100,7 @@ fn jane(cluster: &ControlPlane) -> Session<'_> {
     Session { cluster, kubeconfig: cluster.kubeconfig("jane", &["shop-admins"]) }
 }
 
-/// A migration that cpufit warns of.
+/// Returns a migration that cpufit warns about.
 fn migration(number: usize) -> Value {
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
@@ -108,7 +108,7 @@ fn migration(number: usize) -> Value {
     })
 }
 
-/// Why webhooks failed.
+/// Returns the errors of webhooks from the log.
 fn failures(cluster: &ControlPlane) -> String {
     let log = cluster.api_log();
     log.lines().filter(|line| line.contains("failing open")).collect::<Vec<_>>().join("\n")
@@ -117,8 +117,8 @@ fn failures(cluster: &ControlPlane) -> String {
 const MIGRATIONS: &str = "/apis/kubevirt.io/v1/namespaces/shop/virtualmachineinstancemigrations?dryRun=All";
 const MIGRATE: &str = "create -f migrate-db.yaml --dry-run=server";
 
-/// By its manifests and with the rights of its own account, two of it behind the Service; one goes, and each request of
-/// a load is accounted for.
+/// Two replicas, installed by the manifests and with the rights of their account, behind the Service; one stops, and
+/// each request of a load is accounted for.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn replicas_behind_the_service_of_the_manifests() {
@@ -154,7 +154,7 @@ fn replicas_behind_the_service_of_the_manifests() {
     assert_eq!(audited["objectRef"]["resource"], "virtualmachineinstancemigrations", "{audited}");
 }
 
-/// In cpufit's place, where the API server does take their certificate, and does ask them.
+/// Impostors in cpufit's place, with a certificate that the API server accepts.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn impostors_fail_as_they_should() {
@@ -178,7 +178,7 @@ fn impostors_fail_as_they_should() {
     }
 }
 
-/// The API server is killed under load, and back with all it knew.
+/// The API server is killed under load, and restarts with all its data.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn the_api_server_restarts() {
@@ -199,7 +199,7 @@ fn the_api_server_restarts() {
     assert_eq!(robot.output(whoami), before, "a token outlives the API server that gave it");
 }
 
-/// Guests come to run, evictions are refused, and what a guest leaves out is set.
+/// Guests start to run, evictions are refused, and unset fields of a guest are set.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn kubevirt_is_played() {

@@ -1,4 +1,4 @@
-//! Who may speak to cpufit, and what cpufit's own account may change.
+//! The clients that cpufit answers, and the objects that cpufit's own account may change.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -21,12 +21,12 @@ use crate::manifests::write_authority;
 use crate::review::create;
 use crate::webhook::Scene;
 
-/// The answer to a client that trusts the server and has no certificate.
+/// Returns the answer to a client that trusts the server and has no certificate.
 fn asked_by_a_stranger(address: SocketAddr, authority: &str) -> String {
     sent_by_a_stranger(address, authority, &["{}".to_owned()])
 }
 
-/// The answers to reviews of a client that trusts the server and has no certificate.
+/// Returns the answers to reviews of a client that trusts the server and has no certificate.
 fn sent_by_a_stranger(address: SocketAddr, authority: &str, reviews: &[String]) -> String {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
@@ -59,15 +59,15 @@ fn sent_by_a_stranger(address: SocketAddr, authority: &str, reviews: &[String]) 
     }
 }
 
-/// The authority that the API server trusts for cpufit.
+/// Returns the authority that the API server trusts for cpufit.
 fn bundle(cluster: &ControlPlane) -> String {
     let secret = cluster.get(&["secret", "cpufit-certificates", "--namespace=cpufit-system"]);
     let bundle = STANDARD.decode(secret["data"]["ca.crt"].as_str().expect("a bundle")).expect("base64");
     String::from_utf8(bundle).expect("PEM")
 }
 
-/// Without client certificates every client that reaches the port may send any review. Events are only written about guests that
-/// exist, and the true Event is written among them.
+/// Without client certificates, every client that reaches the port may send any review. Events are only written about
+/// existing guests, and the real Event is still written.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn forged_reviews_write_no_events_and_suppress_none() {
@@ -117,7 +117,7 @@ fn with_a_client_authority_the_api_server_alone_is_answered() {
     });
     drop(replica);
 
-    // The API server's certificate is of the authority, and of another name than is asked for.
+    // The API server's certificate is from the authority, but with another name than required.
     let replica = scene.installation.serve("cpufit-1", &["--client-ca", authority, "--client-name", "another-name"]);
     let before = cluster.failed_open();
     let output = scene.jane.output("create -f migrate-db.yaml --dry-run=server");
@@ -126,7 +126,7 @@ fn with_a_client_authority_the_api_server_alone_is_answered() {
     assert!(!replica.get("/metrics").contains("reason=\"client-certificate\"} 0"), "{}", replica.get("/metrics"));
 }
 
-/// With the `ValidatingAdmissionPolicy`, the account that writes `caBundle` can do nothing else with the right to.
+/// With the `ValidatingAdmissionPolicy`, the account that writes `caBundle` cannot change anything else.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn cpufit_may_change_its_cabundle_alone() {
@@ -168,7 +168,8 @@ fn cpufit_may_change_its_cabundle_alone() {
         json!({"op": "add", "path": "/metadata/finalizers", "value": ["example.com/a"]}),
     ];
     for kind in kinds {
-        // The policy applies a moment after it is made. Each try is another edit: one that changes nothing is not admitted again.
+        // The policy applies a moment after its creation. Each try is a different edit: one that changes nothing is not
+        // admitted again.
         let deadline = Instant::now() + SOON;
         let attempt = |number: u32| {
             let annotations = json!({"attempt": number.to_string()});

@@ -1,8 +1,7 @@
-//! cpufit as it is installed: the manifests as `cpufit manifests` prints them, the process under the rights
-//! of its account.
+//! An installed cpufit: the manifests as `cpufit manifests` prints them, the process with the rights of its account.
 //!
-//! Nobody runs the Deployment here, so a test starts its process, with the Deployment's own arguments but for the addresses,
-//! and puts it behind the Service.
+//! There is no kubelet for the Deployment, so a test starts its process, with the Deployment's own arguments except for
+//! the addresses, and puts it behind the Service.
 
 use std::cell::OnceCell;
 use std::ffi::OsString;
@@ -25,21 +24,21 @@ use crate::kubevirt::{answer, request};
 use crate::process::Server;
 use crate::servers::{Behind, Https, Proxy};
 
-/// Seconds at most; a machine under load is given its time.
+/// Time limit; normally a few seconds, but a machine under load needs more.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// The objects of an installation, in a cluster.
+/// The objects of an installation in a cluster.
 pub struct Installation<'c> {
     cluster: &'c ControlPlane,
     kubeconfig: PathBuf,
     args: Vec<String>,
-    /// Where the API server reaches the Service.
+    /// The address at which the API server reaches the Service.
     pub service: SocketAddr,
-    /// What sends its requests on; made when the first is put behind it.
+    /// The proxy that forwards its connections; created with the first server behind it.
     proxy: OnceCell<Proxy>,
 }
 
-/// A free port of this machine.
+/// Any free port of this machine.
 pub const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const SERVER_NAME: &str = "cpufit.cpufit-system.svc";
 const CONFIGURATIONS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
@@ -51,7 +50,7 @@ impl<'c> Installation<'c> {
         Self::with(cluster, &[])
     }
 
-    /// Applies what `cpufit manifests` prints with these arguments.
+    /// Applies the manifests that `cpufit manifests` prints with these arguments.
     #[track_caller]
     pub fn with(cluster: &'c ControlPlane, more: &[&str]) -> Self {
         let printed = cpufit(["manifests", "-o", "json"]).args(more).run();
@@ -88,7 +87,7 @@ impl<'c> Installation<'c> {
         }
     }
 
-    /// A replica behind the Service, ready.
+    /// Starts a replica behind the Service and waits until it is ready.
     #[track_caller]
     pub fn serve(&self, name: &str, more: &[&str]) -> Replica {
         let mut replica = self.start(name, ANYWHERE, more);
@@ -103,7 +102,7 @@ impl<'c> Installation<'c> {
         self.proxy.get_or_init(|| Proxy::start(service, self.service.port())).put(address)
     }
 
-    /// Puts another server behind the Service, which the API server takes for cpufit.
+    /// Puts another server behind the Service in place of cpufit.
     #[track_caller]
     pub fn impostor(&self, fault: Fault) -> Impostor {
         let authority = self.cluster.authority();
@@ -123,7 +122,7 @@ impl<'c> Installation<'c> {
         Impostor { _behind: self.put_behind(server.address), _server: server }
     }
 
-    /// The control plane's authority as the `caBundle` of cpufit's webhooks.
+    /// Sets the control plane's authority as the `caBundle` of cpufit's webhooks.
     #[track_caller]
     fn trust_authority(&self) {
         let bundle = STANDARD.encode(&self.cluster.authority().certificate);
@@ -137,7 +136,7 @@ impl<'c> Installation<'c> {
         }
     }
 
-    /// A replica that listens there; it is behind no Service, and need not be ready.
+    /// Starts a replica that listens there; it is behind no Service, and need not be ready.
     #[track_caller]
     pub fn start(&self, name: &str, listen: SocketAddr, more: &[&str]) -> Replica {
         let mut command = Command::new(BIN);
@@ -151,42 +150,42 @@ impl<'c> Installation<'c> {
         Replica { behind: None, server, address, admin }
     }
 
-    /// The kubeconfig of cpufit's account.
+    /// Returns the kubeconfig of cpufit's account.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 }
 
-/// What is wrong with one in cpufit's place.
+/// The fault of an impostor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Answers after ten seconds.
+    /// An answer after ten seconds.
     Slow,
-    /// Answers 200 with what is no review.
+    /// An answer with status 200 that is no review.
     Rubbish,
-    /// Its certificate was good until yesterday.
+    /// A certificate that expired yesterday.
     Expired,
 }
 
-/// Out of the way when dropped.
+/// A server in cpufit's place, which is removed when dropped.
 pub struct Impostor {
-    // In this order: nobody is sent to a server that is gone.
+    // In this order: no connection is forwarded to a stopped server.
     _behind: Behind,
     _server: Https,
 }
 
-/// One running cpufit; killed when dropped.
+/// A running cpufit; killed when dropped.
 pub struct Replica {
-    // In this order: nobody is sent to a replica that is gone.
+    // In this order: no connection is forwarded to a stopped replica.
     behind: Option<Behind>,
     pub server: Server,
-    /// Where it answers reviews.
+    /// The address for reviews.
     pub address: SocketAddr,
-    /// Where it answers probes.
+    /// The address for probes.
     pub admin: SocketAddr,
 }
 
-/// The addresses in `listening on https://ADDRESS:PORT, admin http://ADDRESS:PORT`.
+/// Returns the addresses in `listening on https://ADDRESS:PORT, admin http://ADDRESS:PORT`.
 fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
     let line = log.lines().find_map(|line| line.split_once("listening on https://"))?.1;
     let (https, admin) = line.split_once(", admin http://")?;
@@ -194,7 +193,7 @@ fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 impl Replica {
-    /// A page of the admin port, with its head; empty where nobody answers.
+    /// Returns a page of the admin port, with its head; empty without an answer.
     pub fn get(&self, path: &str) -> String {
         let get = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(self.admin)?;
@@ -207,7 +206,8 @@ impl Replica {
         get().unwrap_or_default()
     }
 
-    /// As a kubelet stops a pod: nobody new is sent to it, then SIGTERM. Its exit code, `None` where it had to be killed.
+    /// Stops it as a kubelet stops a pod: removes it from the Service, then sends SIGTERM. Returns its exit code;
+    /// `None` if it had to be killed.
     #[track_caller]
     pub fn stop(self) -> Option<i32> {
         let Self { behind, server, .. } = self;
@@ -215,7 +215,7 @@ impl Replica {
         server.terminate(SOON)
     }
 
-    /// Waits until something holds.
+    /// Waits until a condition holds.
     #[track_caller]
     pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + SOON;
@@ -242,7 +242,7 @@ impl Replica {
     }
 }
 
-/// `cpufit` with these arguments, on the cluster of a kubeconfig; what it prints, as at a terminal.
+/// Runs `cpufit` with these arguments on the cluster of a kubeconfig; returns its output, as at a terminal.
 #[track_caller]
 pub fn output_of_cpufit(kubeconfig: &Path, command: &str) -> String {
     let mut args: Vec<OsString> = command.split(' ').map(OsString::from).collect();

@@ -1,5 +1,5 @@
-//! Those parts of KubeVirt that meet cpufit at the API server, played: its webhooks by a server inside the test, what
-//! becomes of a guest by kwok.
+//! A simulation of the parts of KubeVirt that interact with cpufit at the API server: its webhooks by a server in the
+//! test, the states of guests by kwok.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,18 +20,18 @@ use crate::process::Server;
 use crate::servers::Https;
 use crate::world::data;
 
-/// virt-controller and virt-handler: guests annotated with `test.cpufit.io/node` come to run there. KubeVirt's kinds
-/// must be served.
+/// Simulates virt-controller and virt-handler: guests annotated with `test.cpufit.io/node` start to run there.
+/// KubeVirt's kinds must be served.
 #[track_caller]
 pub fn play_guests(cluster: &ControlPlane) -> Option<Server> {
     cluster.play(&data("stages"))
 }
 
-/// A client by a kubeconfig file.
+/// Creates a client from a kubeconfig file.
 ///
 /// # Errors
 ///
-/// It is not one, or no client can be made of it.
+/// Returns an error if the file is no kubeconfig, or no client can be created from it.
 pub async fn client(kubeconfig: &std::path::Path) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
@@ -41,19 +41,19 @@ pub async fn client(kubeconfig: &std::path::Path) -> Result<Client, Box<dyn std:
 /// An answer in JSON.
 pub type Answer = ([(http::HeaderName, &'static str); 1], String);
 
-/// An admission review's answer to a request.
+/// Returns the answer to a request of an admission review.
 pub fn answer(request: &Value, mut response: Value) -> Answer {
     response["uid"] = request["uid"].clone();
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
     ([(http::header::CONTENT_TYPE, "application/json")], review.to_string())
 }
 
-/// The request in an admission review.
+/// Returns the request of an admission review.
 pub fn request(review: &[u8]) -> Value {
     serde_json::from_slice::<Value>(review).expect("the API server sends reviews")["request"].take()
 }
 
-/// virt-api: KubeVirt's webhooks, under their own names. Which of them the API server asks is up to the test.
+/// A simulated virt-api: KubeVirt's webhooks, under their own names. The test selects those that the API server calls.
 pub struct VirtApi<'a> {
     cluster: &'a ControlPlane,
     server: Https,
@@ -79,7 +79,7 @@ impl<'a> VirtApi<'a> {
         Self { cluster, server: Https::start(&pair, router), seen }
     }
 
-    /// `virt-launcher-eviction-interceptor`: a launcher pod is never evicted, its guest migrates.
+    /// Registers `virt-launcher-eviction-interceptor`: a launcher pod is not evicted, its guest migrates.
     #[track_caller]
     pub fn intercept_evictions(&self) {
         let rule = json!({
@@ -96,7 +96,7 @@ impl<'a> VirtApi<'a> {
         );
     }
 
-    /// `virtualmachineinstances-mutator`: what a guest leaves out is set.
+    /// Registers `virtualmachineinstances-mutator`: unset fields of a guest are set.
     #[track_caller]
     pub fn set_defaults(&self) {
         let rule = json!({
@@ -130,13 +130,14 @@ impl<'a> VirtApi<'a> {
         self.cluster.kubectl_with(&["create", "-f", "-"], &configuration);
     }
 
-    /// The requests that it was asked about so far, each with its object as it came here, after those asked before.
+    /// Returns the requests received so far, each with its object, in order.
     pub fn seen(&self) -> Vec<Value> {
         self.seen.lock().expect("no panic").clone()
     }
 }
 
-/// `pod-eviction-admitter.go`: a launcher whose guest is to be migrated is never evicted, its guest is marked.
+/// Mirrors `pod-eviction-admitter.go`: a launcher with a guest that is to be migrated is not evicted, its guest is
+/// marked.
 async fn intercept_eviction(State(shared): State<Shared>, review: Bytes) -> Answer {
     let request = request(&review);
     shared.seen.lock().expect("no panic").push(request.clone());
@@ -150,7 +151,7 @@ async fn intercept_eviction(State(shared): State<Shared>, review: Bytes) -> Answ
     ))
 }
 
-/// Why a pod is not evicted; `None` where KubeVirt lets it go.
+/// Returns why a pod is not evicted; `None` if KubeVirt admits the eviction.
 async fn refusal(client: Client, request: &Value) -> Option<String> {
     let (namespace, name) = (request["namespace"].as_str()?, request["name"].as_str()?);
     let pod = Api::<Pod>::namespaced(client.clone(), namespace).get(name).await.ok()?;
@@ -192,7 +193,7 @@ async fn refusal(client: Client, request: &Value) -> Option<String> {
     if vmi["status"]["nodeName"].as_str() != node.as_deref() {
         return Some("Eviction request for target Pod".to_owned());
     }
-    // kubectl sets it inside of the Eviction.
+    // kubectl sets it in the Eviction.
     if request["object"]["deleteOptions"]["dryRun"].as_array().is_none_or(Vec::is_empty) {
         let mark = json!({"status": {"evacuationNodeName": node}});
         if let Err(error) = vmis.patch(&guest, &PatchParams::default(), &Patch::Merge(&mark)).await {
@@ -202,7 +203,7 @@ async fn refusal(client: Client, request: &Value) -> Option<String> {
     Some(evacuation)
 }
 
-/// `pkg/defaults`, of which only what touches the CPU and the node, and no finalizer: nobody would take it off again.
+/// Mirrors the part of `pkg/defaults` about the CPU and the node, without finalizers, which nothing here would remove.
 async fn set_defaults(State(shared): State<Shared>, review: Bytes) -> Answer {
     let request = request(&review);
     shared.seen.lock().expect("no panic").push(request.clone());

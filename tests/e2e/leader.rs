@@ -1,4 +1,4 @@
-//! Two replicas and one Lease: one leads, and another one soon after it is gone.
+//! Two replicas and one Lease: one is the leader, and the other takes over soon after it stops.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ fn lease(cluster: &ControlPlane) -> Value {
     cluster.get(&["lease", "cpufit", "--namespace=cpufit-system"])["spec"].clone()
 }
 
-/// How long it took.
+/// Waits until this replica holds the Lease; returns the time it took.
 #[track_caller]
 fn until_held_by(cluster: &ControlPlane, holder: &str) -> Duration {
     let started = Instant::now();
@@ -42,7 +42,7 @@ fn one_replica_leads_and_another_one_when_it_is_gone() {
     assert_eq!(lease(&cluster)["holderIdentity"], "cpufit-a");
     assert_eq!(lease(&cluster)["leaseTransitions"], 0);
 
-    // As kill -9.
+    // The effect of kill -9.
     drop(first);
     let took = until_held_by(&cluster, "cpufit-b");
     println!("after SIGKILL: {took:?}");
@@ -58,7 +58,7 @@ fn one_replica_leads_and_another_one_when_it_is_gone() {
     assert_eq!(lease(&cluster)["leaseTransitions"], 2);
     third.until("leads", |replica| replica.server.log().contains("became leader"));
 
-    // The last one releases the Lease as well.
+    // The last replica releases the Lease too.
     third.server.signal("TERM");
     until_held_by(&cluster, "");
 }

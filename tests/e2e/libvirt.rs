@@ -1,7 +1,7 @@
-//! Libvirt asked for real: Debian's libvirtd and virsh, without KVM, through kwok's exec and the API server.
+//! Queries to a real libvirt: Debian's libvirtd and virsh, without KVM, through kwok's exec and the API server.
 //!
-//! Two libvirtd stand for two kinds of hardware. The host model of the one is what QEMU emulates; that of the other has two
-//! features less, for its cache of what QEMU can do says so. Each launcher's `virsh` leads to one of them.
+//! Two libvirtd represent two kinds of hardware. The host model of one is what QEMU emulates; that of the other lacks
+//! two features, because its cache of QEMU's capabilities says so. Each launcher's `virsh` is connected to one of them.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,9 +21,9 @@ use crate::world;
 
 const PROGRAMS: [&str; 4] = ["virsh", "libvirtd", "qemu-system-x86_64", "setpriv"];
 const SOON: Duration = Duration::from_secs(60);
-/// No libvirt runs as root here: as root it would keep its things where the machine's own has them.
+/// The user of libvirt: as root it would use the folders of the machine's own libvirt.
 const NOBODY: u32 = 65534;
-/// What the emulated CPU has beyond the named model, and what labels speak of.
+/// Number of features of the emulated CPU, beyond the named model, that labels list.
 const LABELLED: usize = 4;
 
 fn find(name: &str) -> Option<PathBuf> {
@@ -32,14 +32,14 @@ fn find(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// A libvirtd of a session of its own, with its socket; its guests end with it.
+/// A libvirtd session with its own socket; its guests end with it.
 struct Libvirt {
     folder: PathBuf,
     _server: Server,
 }
 
 impl Libvirt {
-    /// Starts it on a folder that is prepared: ready when this returns.
+    /// Starts it on a prepared folder; returns when it is ready.
     #[track_caller]
     fn start(cluster: &ControlPlane, folder: &Path) -> Self {
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
@@ -64,7 +64,7 @@ impl Libvirt {
         ran.stdout
     }
 
-    /// A guest with this CPU, which waits before its first instruction.
+    /// Starts a guest with this CPU, which stops before its first instruction.
     #[track_caller]
     fn run(&self, cluster: &ControlPlane, name: &str, cpu: &str) {
         let domain = format!(
@@ -112,7 +112,7 @@ fn virsh(folder: &Path, args: &[&str]) -> Ran {
     program(command).run()
 }
 
-/// A folder for a libvirtd, which belongs to whom it runs as.
+/// Creates a folder for a libvirtd, owned by the user it runs as.
 #[track_caller]
 fn prepare(cluster: &ControlPlane, name: &str) -> PathBuf {
     let workplace = cluster.workplace().path();
@@ -138,7 +138,7 @@ fn own(folder: &Path) {
     }
 }
 
-/// A second libvirtd to which QEMU seems to lack these features: its own cache says so.
+/// Starts a second libvirtd for which QEMU seems to lack these features, according to its own cache.
 #[track_caller]
 fn poorer(cluster: &ControlPlane, like: &Libvirt, features: &[String]) -> Libvirt {
     let folder = prepare(cluster, "poor");
@@ -157,7 +157,7 @@ fn poorer(cluster: &ControlPlane, like: &Libvirt, features: &[String]) -> Libvir
     Libvirt::start(cluster, &folder)
 }
 
-/// A `virsh` for the launchers of a node: what it prints comes from the command.
+/// Writes a `virsh` for the launchers of a node: the script prints the answers.
 #[track_caller]
 fn launcher_of(cluster: &ControlPlane, node: &str, script: &str) -> PathBuf {
     let file = cluster.workplace().write(&format!("bin-{node}/virsh"), format!("#!/bin/bash\n{script}\n"));
@@ -165,8 +165,8 @@ fn launcher_of(cluster: &ControlPlane, node: &str, script: &str) -> PathBuf {
     file.parent().expect("a folder").to_owned()
 }
 
-/// The real virsh. The socket of this libvirtd takes the place of the one that it is to use, which must be that of the user
-/// whom virt-launcher runs as.
+/// Returns a script for the real virsh. It replaces the given socket, which must be the one for virt-launcher's user,
+/// by that of this libvirtd.
 fn real(libvirt: &Libvirt) -> String {
     let virsh = find("virsh").expect("virsh");
     format!(
@@ -184,21 +184,21 @@ struct Scene<'c> {
     _kubelets: [Server; 2],
     _rich: Libvirt,
     _poor: Libvirt,
-    /// What the poor one lacks.
+    /// The features that `_poor` lacks.
     lacking: Vec<String>,
-    /// What the drifted node lacks by labels.
+    /// The features that the drifted node lacks by labels.
     drifted: Vec<String>,
     kubeconfig: PathBuf,
 }
 
-/// The features of an XML of libvirt that are required.
+/// Returns the required features in an XML of libvirt.
 fn required(xml: &str) -> Vec<String> {
     let features = xml.split("<feature policy='require' name='").skip(1);
     features.filter_map(|rest| Some(rest.split_once('\'')?.0.to_owned())).collect()
 }
 
 impl<'c> Scene<'c> {
-    /// `None`, said on standard output, where libvirt is not there.
+    /// Creates the scene; prints a note and returns `None` if libvirt is missing.
     #[track_caller]
     fn new(cluster: &'c ControlPlane) -> Option<Self> {
         let folder = prepare(cluster, "rich");
@@ -213,7 +213,7 @@ impl<'c> Scene<'c> {
         assert!(features.len() > LABELLED + 2, "the emulated CPU has more than its model: {live}");
         let model = live.split_once("<model fallback='forbid'>").and_then(|(_, rest)| rest.split_once('<'));
         let model = model.expect("a model").0.to_owned();
-        // Names that QEMU and libvirt share, and a guest runs without.
+        // Names that QEMU and libvirt share, and that a guest can run without.
         let given = ["vaes", "clwb", "la57", "umip", "pku", "3dnowext"].map(str::to_owned);
         let lacking: Vec<String> = given.into_iter().filter(|name| features.contains(name)).take(2).collect();
         assert_eq!(lacking.len(), 2, "none of the known features: {features:?}");
@@ -241,7 +241,7 @@ impl<'c> Scene<'c> {
             ("lying", "echo 'error: the CPU is incompatible with host CPU: Host CPU does not provide required features: $(reboot)' >&2; exit 1".to_owned()),
             ("shell-less", real(&rich)),
             ("old", "echo \"error: unknown command: '$3'\" >&2; exit 1".to_owned()),
-            // It answers the first question, and is killed at the second.
+            // It answers the first query, and is killed at the second.
             ("dying", format!("[ \"$3\" = domcapabilities ] && kill -9 $PPID $$\n{}", real(&rich))),
             ("bare", String::new()),
         ];
@@ -255,7 +255,7 @@ impl<'c> Scene<'c> {
             let bin = launcher_of(cluster, node, script);
             let there = format!("on-{node}");
             let guests: &[&str] = if *node == "source" { &["db", "stuck", "drift", "old", "moved"] } else { &[&there] };
-            // The guests of one node have launchers of another user.
+            // The launchers on this node run as another user.
             let user = if *node == "equal" && is_root() {
                 json!({"runAsUser": NOBODY, "runAsGroup": NOBODY})
             } else {
@@ -314,7 +314,7 @@ impl<'c> Scene<'c> {
     }
 }
 
-/// Labels as the labeller writes them, of the features that it is to speak of.
+/// Creates a node with the labeller's labels, for the given features.
 #[track_caller]
 fn create_node(cluster: &ControlPlane, name: &str, model: &str, features: &[String], lacks: &[String]) {
     let mut labels = json!({
@@ -339,12 +339,12 @@ fn create_node(cluster: &ControlPlane, name: &str, model: &str, features: &[Stri
         }
     }
     let mut node = crate::node::node(name, &labels);
-    // kwok makes a node ready itself, and gives it the port of its kubelet then.
+    // kwok makes a node ready itself, and then sets its kubelet's port.
     node["status"] = json!({});
     cluster.kubectl_with(&["create", "-f", "-"], &node);
 }
 
-/// A guest that runs on a node, with its launcher; the launcher's name.
+/// Creates a running guest with its launcher; returns the launcher's name.
 #[track_caller]
 fn create_guest(cluster: &ControlPlane, namespace: &str, name: &str, node: &str) -> String {
     let pool = json!({format!("pool.example.com/{name}"): "true"});
@@ -360,7 +360,7 @@ fn create_guest(cluster: &ControlPlane, namespace: &str, name: &str, node: &str)
     format!("virt-launcher-{name}-x")
 }
 
-/// Jane may read all that affects a verdict, and exec in namespace shop alone.
+/// Gives Jane the right to read everything that affects a verdict, and to exec only in namespace shop.
 #[track_caller]
 fn allow(cluster: &ControlPlane) {
     cluster.kubectl(&["create", "clusterrole", "reader", "--verb=get,list,watch", "--resource=*.*"]);
@@ -425,7 +425,7 @@ fn everything_is_said_by_node(scene: &Scene<'_>) {
     assert_eq!(silence("old"), "not asked: virsh there does not know hypervisor-cpu-compare");
     assert_eq!(silence("bare"), "not asked: no launcher is known there");
     assert_eq!((answer("dying").as_str(), &nodes["dying"]["hostModel"]), ("identical", &Value::Null), "{nodes:#}");
-    // Its launcher is there, and its guest has gone to another one meanwhile.
+    // Its launcher exists, but its guest has moved to another one.
     let moved = &scene.explain("moved")["libvirt"];
     let why = moved["unanswered"].as_str().expect("why its CPU is not known");
     assert!(why.starts_with("virsh failed: ") && why.contains("omain"), "{moved:#}");
@@ -464,7 +464,7 @@ fn labels_that_drifted_are_added_with_confidence(scene: &Scene<'_>) {
     assert!(printed.contains("libvirt there agrees"), "{printed}");
 }
 
-/// The command that adds to a node the labels that it lacks.
+/// Returns the command that adds the missing labels to a node.
 #[track_caller]
 fn label_command(scene: &Scene<'_>, commands: &Value) -> String {
     let commands = commands.as_array().expect("commands").iter().filter_map(Value::as_str);
@@ -472,8 +472,8 @@ fn label_command(scene: &Scene<'_>, commands: &Value) -> String {
     commands.into_iter().find(adds).expect("a command that adds them all").to_owned()
 }
 
-/// A drain counts a node that libvirt refuses as none, and says which labels to add where libvirt agrees; once they are there,
-/// the guest leaves.
+/// A drain does not count a node that libvirt refuses, and names the labels to add where libvirt agrees; with these
+/// labels, the guest leaves.
 fn both_verdicts_decide_who_can_leave(scene: &Scene<'_>) {
     let by_labels = ["drain", "source", "-o", "json"];
     let by_both = ["drain", "source", "--ask-libvirt", "--ask-timeout", "3", "-o", "json"];
@@ -513,7 +513,7 @@ fn both_verdicts_decide_who_can_leave(scene: &Scene<'_>) {
     assert_eq!(guest(&after, "shop/stuck")["state"], "stuck");
 }
 
-/// A guest is compared with the model of its policy and with the one that is recommended, also where none is offered to it.
+/// A guest is compared with the model of its policy and with the recommended one, even if none is offered to it.
 fn models_are_compared(scene: &Scene<'_>) {
     for (model, nodes) in [("Nehalem", "--all"), ("Westmere", "source")] {
         scene.cluster.kubectl(&["label", "node", nodes, &format!("cpu-model.node.kubevirt.io/{model}=true")]);
@@ -546,7 +546,8 @@ fn where_libvirt_refuses_no_label_helps(scene: &Scene<'_>) {
     assert!(found.contains(&"libvirt-refuses"), "{found:?}");
     let remedies: Vec<&str> =
         result["remedies"].as_array().expect("remedies").iter().filter_map(|remedy| remedy["id"].as_str()).collect();
-    // All nodes are labelled with the host model by its name, which the emulated CPU does not hold as a whole: libvirt says so.
+    // All nodes are labelled with the host model by name, which the emulated CPU does not fully provide: libvirt
+    // reports that.
     let offered = ["restart-with-common-model", "add-labels", "restart"].iter().find(|id| remedies.contains(id));
     assert_eq!(offered, None, "{remedies:?}");
     let not_helping = result["notHelping"].as_array().expect("what does not help");
@@ -575,7 +576,7 @@ fn an_older_cpu_is_a_subset(scene: &Scene<'_>) {
     }
 }
 
-/// Answers that were kept say the same, of the cluster and of a dump that holds them.
+/// Saved answers give the same result, with the cluster and with a dump that holds them.
 fn answers_are_kept(scene: &Scene<'_>) {
     let folder = scene.cluster.workplace().path().join("dump");
     let path = folder.to_str().expect("a path");

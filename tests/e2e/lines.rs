@@ -1,5 +1,5 @@
-//! Command lines on a real cluster, beside what kubectl does with the same; completion as kubectl asks for it; a snapshot of
-//! the cluster, of which every verb says what it says of the cluster.
+//! Command lines on a real cluster, compared with kubectl; completion as kubectl requests it; a snapshot of the
+//! cluster, with which every verb prints the same as with the cluster.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -35,12 +35,12 @@ fn kubectl(cluster: &ControlPlane, line: &str, path: &str) -> Ran {
     program(command).env("PATH", path).run()
 }
 
-/// What `-o name` prints, in any order, and whether it is a success.
+/// Returns the output of `-o name`, in any order, and whether the command succeeded.
 fn named(ran: &Ran) -> (BTreeSet<String>, bool) {
     (ran.stdout.lines().map(str::to_owned).collect(), ran.code == Some(0))
 }
 
-/// Arguments after `explain` and after `kubectl get`.
+/// Returns arguments for `explain` and `kubectl get`.
 fn arguments() -> Vec<String> {
     let vms = [
         "vm",

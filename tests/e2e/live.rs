@@ -1,4 +1,5 @@
-//! The cluster watched for real: what is created is known, what vanishes is gone, whatever KubeVirt's kinds do.
+//! Watches of a real cluster: created objects are known and deleted ones are removed, also if KubeVirt's kinds are
+//! installed later.
 
 use std::path::Path;
 
@@ -36,13 +37,13 @@ fn kubevirts_kinds_may_come_later() {
     replica.until_known(4, 1);
 }
 
-/// A guest, its launcher and its migration made one after the other: the cache has none of them yet.
+/// A guest, its launcher and its migration created one after the other: the cache has none of them yet.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn what_was_created_a_moment_ago_is_looked_up() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
-    // What comes after the first snapshot is published in an hour, so that the cache is behind for certain.
+    // Changes after the first snapshot are published after an hour, so that the cache is certainly behind.
     let replica = scene.installation.serve("cpufit-0", &["--publish-after", "3600000"]);
     replica.until_known(5, 1);
     scene.await_webhook();
@@ -65,7 +66,7 @@ fn what_was_created_a_moment_ago_is_looked_up() {
     insta::assert_snapshot!("looked_up", output);
 }
 
-/// API servers before 1.34 refuse a watch that sends what is there: pages are read instead.
+/// API servers before 1.34 refuse a watch that sends initial events: pages are read instead.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn an_api_server_without_streaming_lists_is_read_by_pages() {

@@ -1,4 +1,4 @@
-//! Many requests at once, for as long as something goes on, and what became of them.
+//! Many concurrent requests during another action, and their results.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +14,16 @@ use tokio::task::JoinSet;
 use crate::kubevirt::client;
 use crate::servers::runtime;
 
-/// After a failure: who finds nobody there does not try again at once.
+/// Pause after a failure, so that a sender does not retry at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What became of the requests so far.
+/// The results so far.
 #[derive(Clone, Debug, Default)]
 pub struct Count {
     pub sent: usize,
-    /// Those whose answer bore a warning of cpufit.
+    /// Number of answers with a warning of cpufit.
     pub warned: usize,
-    /// What went wrong: the API server's words, or why there were none.
+    /// The failures: the API server's message, or why there was none.
     pub failures: Vec<String>,
     pub slowest: Duration,
 }
@@ -39,7 +39,7 @@ impl Count {
     }
 }
 
-/// Sends until it is stopped.
+/// A load that sends until it is stopped.
 pub struct Load {
     count: Arc<Mutex<Count>>,
     stopped: Arc<AtomicBool>,
@@ -84,7 +84,7 @@ impl Load {
         self.count.lock().expect("no panic").clone()
     }
 
-    /// Goes on until `more` more were sent.
+    /// Waits until `more` further requests were sent.
     #[track_caller]
     pub fn until_sent(&self, more: usize) {
         let (wanted, deadline) = (self.so_far().sent + more, Instant::now() + Duration::from_secs(60));
@@ -94,7 +94,7 @@ impl Load {
         }
     }
 
-    /// Requests under way are waited for.
+    /// Stops after the active requests.
     pub fn stop(self) -> Count {
         self.stopped.store(true, Ordering::Relaxed);
         self.runtime.block_on(self.senders.join_all());
@@ -102,11 +102,11 @@ impl Load {
     }
 }
 
-/// Whether cpufit warned.
+/// Posts an object; returns whether cpufit warned.
 ///
 /// # Errors
 ///
-/// The API server did not accept it, or was not there.
+/// Returns an error if the API server did not accept it, or was not reachable.
 async fn post(client: &kube::Client, path: &str, object: &Value) -> Result<bool, String> {
     let request = http::Request::post(path)
         .header(http::header::CONTENT_TYPE, "application/json")

@@ -1,7 +1,7 @@
-//! End to end: real etcd, kube-apiserver, kube-scheduler and kubectl, and `cpufit` among them.
+//! End-to-end tests with real etcd, kube-apiserver, kube-scheduler and kubectl, and `cpufit`.
 //!
-//! `make e2e` builds the control plane and runs these tests; `make test` leaves them out and says so.
-// A test that cannot make its data has nothing to say, so it stops there; its functions are documented by their names.
+//! `make e2e` builds the control plane and runs these tests; `make test` skips them and says so.
+// A test that cannot create its data stops; its functions are documented by their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod certificates;
@@ -37,7 +37,7 @@ mod policy;
 mod policy_crd;
 mod process;
 mod proxy;
-/// The generator that the unit tests share.
+/// The generator shared with the unit tests.
 #[path = "../../src/testing/random.rs"]
 mod random;
 mod renamed;

@@ -1,4 +1,5 @@
-//! The manifests of `deploy/base`, unmodified, on a real API server: what it sends to cpufit, and what cpufit may do.
+//! The manifests of `deploy/base`, unmodified, on a real API server: the requests it sends to cpufit, and the rights of
+//! cpufit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,15 +16,15 @@ use crate::world;
 
 const CONFIGURATIONS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
 
-/// The API server asks a new webhook only after it has received it.
+/// Time limit until the API server calls a new webhook.
 const LEARNT: Duration = Duration::from_secs(30);
 
 fn deploy(folder: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(folder).to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// How often each of cpufit's webhooks was called while no server answers: the API server counts the requests that it
-/// admits then.
+/// Returns the number of calls of each of cpufit's webhooks while no server answers: the API server counts the requests
+/// that it admits then.
 fn calls(cluster: &ControlPlane) -> BTreeMap<String, u64> {
     let mut calls = BTreeMap::new();
     for line in cluster.kubectl(&["get", "--raw=/metrics"]).lines() {
@@ -34,7 +35,7 @@ fn calls(cluster: &ControlPlane) -> BTreeMap<String, u64> {
         let Some(rest) = line.strip_prefix("apiserver_admission_webhook_fail_open_count{name=\"") else { continue };
         let (name, rest) = rest.split_once('"').expect("a name");
         let count: f64 = rest.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a count");
-        // Nobody counts so far that a float could not hold it.
+        // The counts are small enough to be exact as floats.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let count = count as u64;
         *calls.entry(name.to_owned()).or_default() += count;
@@ -49,7 +50,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What the API server asked since the last time.
+    /// Returns the webhooks that the API server called since the last call of this function.
     fn since(&mut self) -> Vec<String> {
         let now = calls(self.cluster);
         let asked = now.iter().filter(|(name, count)| self.before.get(*name).is_none_or(|before| before < count));
@@ -71,7 +72,7 @@ impl Asked<'_> {
         assert_eq!(self.since(), webhooks, "asked about the change of {what:?}: {patch}");
     }
 
-    /// The same as another user.
+    /// Runs a command as another user.
     #[track_caller]
     fn run_as(&mut self, kubeconfig: &Path, command: &str, webhooks: &[&str]) {
         let args: Vec<&str> = command.split(' ').collect();
@@ -85,7 +86,7 @@ impl Asked<'_> {
         self.run_as(&self.admin.clone(), command, webhooks);
     }
 
-    /// Refused because nobody answers the webhook that guards the right to relax.
+    /// Checks that a request is refused because no server answers the webhook that guards the right to relax.
     #[track_caller]
     fn refused(&mut self, kubeconfig: &Path, command: &str) {
         let args: Vec<&str> = command.split(' ').collect();
@@ -124,7 +125,7 @@ fn pod(name: &str, labels: &Value) -> Value {
     with(object("v1", "Pod", "shop", name), &json!({"metadata.labels": labels, "spec": spec}))
 }
 
-/// A node with as many labels and annotations as nodes have: what a condition may cost is limited.
+/// Returns a node with as many labels and annotations as nodes have: the cost of a condition is limited.
 fn node() -> Value {
     let labels: Map<String, Value> =
         (0..300).map(|i| (format!("cpu-feature.node.kubevirt.io/feature-{i}"), json!("true"))).collect();
@@ -195,7 +196,7 @@ fn install_asks_about_what_matters_and_nothing_else() {
         asked.create(&with(object(version, kind, "shop", name), &json!({"spec": spec})), &["validate"]);
         asked.patch(&[resource, name, "-n=shop"], &noise, &[]);
         asked.patch(&[resource, name, "-n=shop", "--subresource=status"], &json!({"status": {"replicas": 1}}), &[]);
-        // What only counts guests is sent as well, and not judged; who scales by the subresource is not sent.
+        // A change of the replica count only is sent too, and not judged; scaling by the subresource is not sent.
         asked.patch(&[resource, name, "-n=shop"], &json!({"spec": {"replicas": 2}}), &["validate"]);
         asked.run(&format!("scale {resource} {name} -n shop --replicas=3"), &[]);
         asked.create(&with(object(version, kind, "exempt", name), &json!({"spec": spec})), &[]);
@@ -299,7 +300,7 @@ fn install_guards_the_right_to_relax() {
     asked.create(&migration("exempt", "plain", json!({})), &[]);
     asked.refused(&jane, "annotate vmim plain -n exempt cpufit.io/relax=true");
 
-    // Who has the right is not asked about: the API server knows.
+    // A user with the right causes no call: the API server checks it.
     cluster.kubectl(&["create", "clusterrolebinding", "kate", "--clusterrole=cpufit-admin", "--user=kate"]);
     let deadline = Instant::now() + LEARNT;
     while cluster.output(&kate, &["create", "-f", "relaxed.json", "--dry-run=server"]).contains("exit status") {
@@ -309,7 +310,7 @@ fn install_guards_the_right_to_relax() {
     asked.run_as(&kate, "annotate vmim plain -n exempt cpufit.io/relax=true", &[]);
     asked.refused(&jane, "create -f relaxed.json --dry-run=server");
 
-    // One that has the annotation, from before: it may go on, but not be raised to another value.
+    // A migration that already has the annotation may be updated, but not be set to another value.
     let quiet = migration("shop", "quiet", json!({"cpufit.io/relax": "false"}));
     asked.create(&quiet, &["validate"]);
     asked.run_as(&jane, "label vmim quiet -n shop a=b", &[]);
@@ -330,21 +331,21 @@ fn install_again_keeps_the_authority_that_the_leader_wrote() {
             BTreeSet::from([authority]),
             "{mode}: until the next reconciliation no user is warned"
         );
-        // The second time nothing is there any more, or it is about to go.
+        // The second time the objects are deleted, or about to be.
         for command in [0, 1].iter().flat_map(|_| common::documented_commands("docs/install.md", "Uninstalling")) {
             let command = command.split('#').next().expect("a command").replace("deploy/base", &deploy("base"));
             let args: Vec<&str> = command.split_whitespace().skip(1).chain(["--wait=false"]).collect();
             cluster.kubectl(&args);
         }
         cluster.kubectl(&["wait", "--for=delete", "--timeout=30s", "crd/cpupolicies.cpufit.io"]);
-        // Nobody is there to delete what stands in a namespace, so that it stays, ending.
+        // Nothing here deletes the contents of a namespace, so it stays terminating.
         let finalized =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cpufit-system"}, "spec": {}});
         cluster.kubectl_with(&["replace", "--raw=/api/v1/namespaces/cpufit-system/finalize", "-f", "-"], &finalized);
     }
 }
 
-/// Gives all webhooks an authority, as the leader does; what it is.
+/// Gives all webhooks an authority, as the leader does; returns it.
 #[track_caller]
 pub fn write_authority(cluster: &ControlPlane) -> String {
     let folder = cluster.workplace().path().join("certs");
@@ -361,7 +362,7 @@ pub fn write_authority(cluster: &ControlPlane) -> String {
     authority
 }
 
-/// The different authorities of cpufit's webhooks; empty for one that has none.
+/// Returns the distinct authorities of cpufit's webhooks; an empty text for a webhook without one.
 #[track_caller]
 pub fn authorities(cluster: &ControlPlane) -> BTreeSet<String> {
     let webhooks = CONFIGURATIONS.map(|kind| cluster.get(&[kind, "cpufit"])["webhooks"].clone());

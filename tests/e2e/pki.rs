@@ -1,4 +1,4 @@
-//! The authority of a control plane: its servers' certificates, and its clients'.
+//! The authority of a control plane, which signs certificates of its servers and clients.
 
 use std::net::IpAddr;
 
@@ -29,7 +29,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
-    /// For a server on loopback.
+    /// Signs a certificate for a server on loopback.
     pub fn server(&self, names: &[&str], addresses: &[IpAddr]) -> Pair {
         let mut params = named(names[0], &[]);
         params.subject_alt_names =
@@ -38,7 +38,7 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// For a server that was good for a day, and is so no more.
+    /// Signs a certificate for a server that was valid for a day and has expired.
     pub fn expired_server(&self, name: &str) -> Pair {
         let mut params = named(name, &[]);
         params.subject_alt_names = vec![SanType::DnsName(name.try_into().expect("a DNS name"))];
@@ -47,7 +47,7 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// For a client: the API server takes the common name for the user and the organizations for the groups.
+    /// Signs a certificate for a client: the API server uses the common name as user and the organizations as groups.
     pub fn client(&self, user: &str, groups: &[&str]) -> Pair {
         self.sign(named(user, groups), ExtendedKeyUsagePurpose::ClientAuth)
     }
@@ -64,7 +64,7 @@ impl Authority {
 fn named(common_name: &str, organizations: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    // The library keeps one entry of each type; the type spelled as numbers counts as another one.
+    // The library keeps one entry of each type; the type given by numbers counts as another one.
     let types = [DnType::OrganizationName, DnType::CustomDnType(vec![2, 5, 4, 10])];
     assert!(organizations.len() <= types.len(), "no certificate for {organizations:?}: two groups at most");
     for (kind, organization) in types.into_iter().zip(organizations) {
@@ -73,7 +73,7 @@ fn named(common_name: &str, organizations: &[&str]) -> CertificateParams {
     params
 }
 
-/// What tokens are signed with, and checked against: the private key and the public one, PEM.
+/// Returns the keys that sign and verify tokens: the private and the public one, PEM.
 pub fn token_keys() -> (String, String) {
     let key = KeyPair::generate().expect("a key");
     (key.serialize_pem(), key.public_key_pem())

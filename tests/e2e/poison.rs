@@ -1,5 +1,5 @@
-//! Objects that are stored before the webhook starts, each with another field made large: it starts, counts and answers as if they
-//! were not there, within its memory.
+//! Objects stored before the webhook starts, each with another oversized field: it starts, counts and answers as if
+//! they did not exist, within its memory.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use crate::objects::{Kind, merged};
 use crate::servers::runtime;
 use crate::webhook::Scene;
 
-/// etcd takes requests of 1.5 MiB. The API server stores beside an object which fields it has, so that some objects have to be
-/// smaller.
+/// Sizes to try, bytes. etcd accepts requests of 1.5 MiB. The API server stores the managed fields of an object with
+/// it, so some objects must be smaller.
 const SIZES: [usize; 8] = [1_500_000, 1_350_000, 1_000_000, 700_000, 500_000, 350_000, 200_000, 100_000];
-/// The manifests grant 384 MiB.
+/// Memory limit, MiB; the manifests grant 384 MiB.
 const MEMORY: u64 = 300;
-/// Poison killed the leader within 17 seconds.
+/// Duration of the test; such objects killed the leader within 17 seconds.
 const WHILE: Duration = Duration::from_secs(20);
 
 fn plural(kind: Kind) -> &'static str {
@@ -44,7 +44,7 @@ fn plural(kind: Kind) -> &'static str {
     }
 }
 
-/// Where objects of a kind are created.
+/// Returns the path at which objects of a kind are created.
 fn collection(kind: Kind) -> String {
     let (group, version, _) = kind.api();
     let api = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
@@ -56,7 +56,7 @@ fn collection(kind: Kind) -> String {
     format!("{api}{namespace}/{}", plural(kind))
 }
 
-/// Those who store.
+/// A client that stores objects.
 struct Store {
     client: Client,
     next: usize,
@@ -79,7 +79,7 @@ impl Store {
         }
     }
 
-    /// Stores an object under a name of its own, with its status. What the API server refuses is nobody's poison.
+    /// Stores an object under a unique name, with its status. An object that the API server refuses is no threat.
     async fn store(&mut self, kind: Kind, mut object: Value) -> Result<(), String> {
         self.next += 1;
         let own = format!("poison-{}", self.next);
@@ -110,7 +110,7 @@ impl Store {
         outcome
     }
 
-    /// Stores the largest that the API server takes; its size.
+    /// Stores the largest object that the API server accepts; returns its size.
     async fn largest(&mut self, kind: Kind, name: &str, of: impl Fn(usize) -> Value) -> usize {
         let mut why = String::new();
         for bytes in SIZES {
@@ -138,7 +138,7 @@ fn affinity(terms: &Value) -> Value {
     json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}})
 }
 
-/// What made a judgement expensive, in each kind in which it can be stored: its name, and the object by its size.
+/// A form of object that is expensive to judge, in each kind that can hold it: its name, and the object by its size.
 type Shape = (&'static str, Kind, fn(usize) -> Value);
 
 const SHAPES: &[Shape] = &[
@@ -248,7 +248,7 @@ const SHAPES: &[Shape] = &[
     }),
 ];
 
-/// What is known to be expensive, as large as can be stored.
+/// Stores all expensive forms, as large as possible.
 fn store(cluster: &ControlPlane) {
     // The API server here does not serve DataSources.
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::DataSource) {
@@ -269,7 +269,7 @@ fn store(cluster: &ControlPlane) {
     println!("{stored} objects stored in {:.0} s", started.elapsed().as_secs_f32());
 }
 
-/// As when the schema of an older release is installed: any policy can be stored.
+/// Installs a schema that accepts any policy, as an older release might.
 fn take_any_policy(cluster: &ControlPlane) {
     let anything = json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema",
         "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}]);
@@ -279,13 +279,13 @@ fn take_any_policy(cluster: &ControlPlane) {
     let path = cluster.workplace().write("anything.json", policy.to_string());
     let create = ["create", "--dry-run=server", "-f", path.to_str().expect("a path in UTF-8")];
     let deadline = Instant::now() + SOON;
-    // The API server goes by the new schema a moment later.
+    // The API server uses the new schema after a moment.
     while !cluster.output(cluster.admin(), &create).contains("created") {
         assert!(Instant::now() < deadline, "the schema stays as it was");
     }
 }
 
-/// Policies without a status of their generation.
+/// Returns the policies without a status of their generation.
 fn without_status(cluster: &ControlPlane) -> Vec<String> {
     let policies = cluster.get(&["cpupolicies"]);
     let is_current = |policy: &&Value| {
@@ -296,7 +296,7 @@ fn without_status(cluster: &ControlPlane) -> Vec<String> {
     without.map(|policy| policy["metadata"]["name"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// Starts a replica among all that is stored, and asks everything of it.
+/// Starts a replica with all stored objects, and sends every kind of request to it.
 #[track_caller]
 fn endure(scene: &Scene<'_>, name: &str) -> Replica {
     let started = Instant::now();
@@ -340,7 +340,7 @@ fn large_stored_objects_do_not_stop_the_webhook() {
     assert!(matches!(audit.code, Some(0 | 1)), "{:?}: {}", audit.code, audit.stderr);
     assert!(audit.stdout.contains("too large to judge"), "what is left out is said: {}", audit.stdout);
 
-    // As kill -9: the next leader meets the same objects.
+    // The effect of kill -9: the next leader reads the same objects.
     drop(first);
     drop(endure(&scene, "cpufit-1"));
 }

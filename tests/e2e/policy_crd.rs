@@ -1,4 +1,4 @@
-//! `CPUPolicy` on a real API server: it takes what the reader of files takes, and refuses what that one refuses.
+//! `CPUPolicy` on a real API server: it accepts the policies that the parser of files accepts, and refuses the others.
 
 use cpufit::policy::Policy;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::controlplane::ControlPlane;
 use crate::policy::policy;
 use crate::world;
 
-/// Policies by name, good ones and bad ones.
+/// Returns policies by name, valid and invalid ones.
 fn specs() -> Vec<(&'static str, Value)> {
     let label = |key: &str, value: &str| json!({"namespaceSelector": {"matchLabels": {key: value}}});
     let condition = |condition: Value| json!({"virtualMachineSelector": {"matchExpressions": [condition]}});
@@ -95,7 +95,7 @@ fn specs() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The definition alone, served.
+/// Installs only the definition and waits until it is served.
 #[track_caller]
 fn define(cluster: &ControlPlane) {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base/crd.yaml");

@@ -1,8 +1,9 @@
-//! Servers that never outlive the test that started them, and the folder that they leave nothing in.
+//! Servers that never outlive the test that started them, and their folder, which is removed.
 //!
-//! Every server has a watcher: a shell in a process group of its own that holds a pipe from the test. When the pipe ends,
-//! because the guard was dropped or because the test was killed in whatever way, the watcher kills the server and waits for
-//! it. The folder has one too, and its pipe is held by the test and by every watcher: it is removed after the last of them.
+//! Every server has a watcher: a shell in its own process group that holds a pipe from the test. When the pipe closes,
+//! because the guard was dropped or the test was killed in any way, the watcher kills the server and waits for it. The
+//! folder has a watcher too, with a pipe that the test and every watcher hold: the folder is removed after the last of
+//! them.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -14,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use crate::common;
 
-/// Dead servers are gone at once; a machine under load is given its time.
+/// Time limit for the end of a server; normally it is immediate, but a machine under load needs more.
 const LAST_WAIT: Duration = Duration::from_secs(30);
 
-/// `$1` the log, the rest the server. What comes through the pipe are names of signals for the server. `read` ends
-/// above 128 when only its time is up: then the pipe is still held.
+/// The watcher: `$1` is the log, the rest the server. The pipe carries names of signals for the server. `read` returns
+/// above 128 on a timeout: then the pipe is still open.
 const WATCHER: &str = r#"
 log=$1; shift
 "$@" </dev/null >>"$log" 2>&1 &
@@ -31,7 +32,7 @@ kill -KILL "$server" 2>/dev/null
 wait "$server"
 "#;
 
-/// `$1` the folder.
+/// The watcher of the folder: `$1` is the folder.
 const SWEEPER: &str = r#"
 cat >/dev/null
 for _ in 1 2 3 4 5; do
@@ -42,12 +43,12 @@ done
 
 fn shell(script: &str) -> Command {
     let mut shell = Command::new("bash");
-    // A group of its own: Ctrl-C ends the test, and that ends the pipe.
+    // A separate group: Ctrl-C ends the test, which closes the pipe.
     shell.args(["-c", script, "cpufit-e2e"]).process_group(0).stdin(Stdio::piped()).stderr(Stdio::null());
     shell
 }
 
-/// Closes the pipe and waits for the shell behind it.
+/// Closes the pipe and waits for the shell.
 fn release(shell: &mut Child, pipe: Option<impl Into<OwnedFd>>) {
     drop(pipe.map(Into::into));
     let deadline = Instant::now() + LAST_WAIT;
@@ -61,7 +62,7 @@ fn release(shell: &mut Child, pipe: Option<impl Into<OwnedFd>>) {
     }
 }
 
-/// A temporary folder that is removed after the last server that works in it.
+/// A temporary folder that is removed after the last server that uses it.
 pub struct Workplace {
     folder: PathBuf,
     sweeper: Child,
@@ -99,18 +100,18 @@ impl Drop for Workplace {
     }
 }
 
-/// A server that runs until this is dropped, or until the test is gone.
+/// A server that runs until this is dropped, or the test ends.
 pub struct Server {
     name: String,
     log: PathBuf,
-    /// Where in the log its words begin.
+    /// Offset of this server's first output in the log, bytes.
     from: usize,
     watcher: Child,
     pipe: Option<ChildStdin>,
 }
 
 impl Server {
-    /// Starts it; what it says goes to the end of `NAME.log` in the folder.
+    /// Starts it; its output is appended to `NAME.log` in the folder.
     #[track_caller]
     pub fn start(workplace: &Workplace, name: &str, command: &Command) -> Self {
         let log = workplace.path().join(format!("{name}.log"));
@@ -130,17 +131,17 @@ impl Server {
         Self { name: name.to_owned(), log, from: usize::try_from(from).expect("a length"), watcher, pipe }
     }
 
-    /// What it said so far; what one of its name said before is left out.
+    /// Returns its output so far, without that of earlier servers with its name.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(bytes.get(self.from..).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until `ready` says so.
+    /// Waits until `ready` returns a value.
     ///
     /// # Errors
     ///
-    /// The server ended, or was not ready in time; with the last lines that it said.
+    /// Returns the last lines of the log if the server ended, or was not ready in time.
     pub fn wait<T>(&mut self, limit: Duration, mut ready: impl FnMut(&Self) -> Option<T>) -> Result<T, String> {
         let deadline = Instant::now() + limit;
         loop {
@@ -157,7 +158,7 @@ impl Server {
         }
     }
 
-    /// Sends it SIGTERM and waits for its end; what it exits with, `None` where it had to be killed at the limit.
+    /// Sends SIGTERM and waits for the end; returns the exit code, `None` if it had to be killed at the limit.
     pub fn terminate(mut self, limit: Duration) -> Option<i32> {
         if let Some(pipe) = &mut self.pipe {
             writeln!(pipe, "TERM").ok();
@@ -165,7 +166,7 @@ impl Server {
         common::wait(&mut self.watcher, limit).and_then(|status| status.code())
     }
 
-    /// Its process, for as long as it runs.
+    /// Returns its process id while it runs.
     #[track_caller]
     pub fn pid(&self) -> u32 {
         let watcher = self.watcher.id();
@@ -174,7 +175,7 @@ impl Server {
         children.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("the server runs")
     }
 
-    /// The most resident memory that it had so far, in MiB.
+    /// Returns its peak resident memory so far, in MiB.
     #[track_caller]
     pub fn most_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
@@ -182,7 +183,7 @@ impl Server {
         line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("a number") >> 10
     }
 
-    /// Sends it a signal, as `kill` names it.
+    /// Sends it a signal, by `kill`'s name.
     #[track_caller]
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args(["-s", signal, &self.pid().to_string()]).status().expect("kill");

@@ -1,4 +1,4 @@
-//! The API server reached through a proxy, and how much comes through.
+//! An API server behind a proxy, and the amount of data transferred.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::installed::SOON;
 use crate::process::Server;
 use crate::world;
 
-/// The administrator's kubeconfig with other fields of its cluster.
+/// Returns the administrator's kubeconfig with other fields of its cluster.
 fn kubeconfig(cluster: &ControlPlane, name: &str, fields: &Value) -> PathBuf {
     let text = std::fs::read_to_string(cluster.admin()).expect("the kubeconfig");
     let mut content: Value = serde_json::from_str(&text).expect("JSON");
@@ -29,7 +29,7 @@ fn server(cluster: &ControlPlane) -> std::net::SocketAddr {
     url.trim_start_matches("https://").parse().expect("an address")
 }
 
-/// `count` nodes, each with all labels that virt-handler writes to one.
+/// Adds `count` nodes, each with all labels that virt-handler writes.
 fn add_nodes(cluster: &ControlPlane, count: usize) {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml");
     let text = std::fs::read_to_string(demo).expect("the demo");
@@ -77,7 +77,7 @@ fn the_webhook_watches_through_a_proxy() {
     add_nodes(&cluster, 2);
     let address = server(&cluster);
     let proxy = Forward::start(address);
-    // No name server knows it: only the proxy can reach it.
+    // The name cannot be resolved: only the proxy can reach it.
     let fields = json!({"server": format!("https://kubernetes:{}", address.port())});
     let kubeconfig = kubeconfig(&cluster, "proxied.kubeconfig", &fields);
     let certificates = cluster.workplace().path().join("certs");

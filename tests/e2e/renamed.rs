@@ -14,7 +14,7 @@ fn renamed(path: &Path) -> String {
     String::from_utf8(read(path)).expect("UTF-8").replace("kubevirt.io", DOMAIN)
 }
 
-/// The watches, the rules of the webhooks, the rights, and every verb have the other domain; all answers name it.
+/// The watches, the rules of the webhooks, the rights, and every verb use the other domain; all answers contain it.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn a_renamed_cluster_is_watched_and_answered_in_its_own_names() {
@@ -55,7 +55,8 @@ fn a_renamed_cluster_is_watched_and_answered_in_its_own_names() {
         let of_dump = verb(&[args, &["--snapshot", &dump]].concat());
         assert_eq!(live, of_dump, "{args:?}: the live cluster is not what was created");
     }
-    // An edit of a node is a strategic patch of labels with the cluster's names; the answer counts the guests that it strands.
+    // An edit of a node is a strategic patch of labels with the cluster's names; the answer counts the guests that it
+    // strands.
     let edited = admin.output(&format!("annotate node node-a node-labeller.{DOMAIN}/skip-node=true --dry-run=server"));
     assert!(!edited.contains("kubevirt.io"), "{edited}");
 }

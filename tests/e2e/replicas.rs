@@ -1,5 +1,5 @@
-//! Replica sets and pools on a live cluster: denied and warned about to the person who asks; what KubeVirt's controllers make
-//! of them, of clones and at restores is stored, with the model, and recorded.
+//! Replica sets and pools on a live cluster: a user gets denials and warnings; objects that KubeVirt's controllers
+//! create from them, from clones and at restores are stored, with the model, and recorded.
 
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ fn owned(mut object: Value, owner: &Value) -> Value {
     object
 }
 
-/// Creates a file of this object as a user; the output.
+/// Creates a file of this object as a user; returns the output.
 #[track_caller]
 fn create(who: &Session<'_>, object: &Value, more: &str) -> String {
     who.cluster.workplace().write("object.json", object.to_string());
@@ -56,7 +56,7 @@ fn replica_sets_are_answered_by_requesting_user() {
     let scene = Scene::new(&cluster);
     let replica = scene.serve();
     let Scene { jane, controller, .. } = &scene;
-    // Nothing is exempt that can be denied, and nothing recorded that need not be.
+    // Nothing that can be denied is exempt, and only what must be recorded is.
     govern(
         &cluster,
         &json!({
@@ -67,7 +67,7 @@ fn replica_sets_are_answered_by_requesting_user() {
     let ask = || create(jane, &replica_set("probe", "host-passthrough"), "--dry-run=server");
     until("the policy is in force", ask, |output| output.contains("spec.template.spec.domain.cpu.model"));
 
-    // To the person who asks, by the field in the object; a dry run too.
+    // For the user, by the field in the object; for a dry run too.
     let nowhere = "EPYC-Genoa";
     let denied: Vec<String> = [
         replica_set("web", nowhere),
@@ -79,12 +79,12 @@ fn replica_sets_are_answered_by_requesting_user() {
     .map(|object| create(jane, object, ""))
     .collect();
     insta::assert_snapshot!("replicas_denied", denied.concat());
-    // One that may be is answered by what its guests will get.
+    // The answer to an admitted object describes the guests it will create.
     let admitted = [replica_set("set", "host-model"), pool("v1beta1", "pool", "host-model")];
     let admitted: String = admitted.iter().map(|object| create(jane, object, "")).collect();
     insta::assert_snapshot!("replicas_admitted", admitted);
 
-    // Before the policy there were some that it would deny: they may be scaled, and changed, but not made worse.
+    // Before the policy there were objects that it would deny: they may be scaled and changed, but not made worse.
     govern(&cluster, &json!({"enforce": "None", "commonModel": {"otherwise": "Allow"}}));
     let ask = || create(jane, &pool("v1beta1", "old", nowhere), "--dry-run=server");
     until("the policy denies nothing", ask, |output| output.contains("created"));
@@ -107,7 +107,7 @@ fn replica_sets_are_answered_by_requesting_user() {
     ];
     insta::assert_snapshot!("replicas_changed", changed.concat());
 
-    // What the controllers make: stored, with the model where it is replaced, and reported at the owner.
+    // Objects of the controllers: stored, with the model if it is replaced, and reported on the owner.
     let get = |kind: &str, name: &str| cluster.get(&[kind, name, "-n", "shop"]);
     let (set, old, web) = (get("vmirs", "set"), get("vmpool", "old"), get("vm", "web"));
     let vmi = |name: &str, model: &str| {
@@ -152,7 +152,7 @@ fn replica_sets_are_answered_by_requesting_user() {
     let counted = || cluster.get(&["cpupolicy", "intel-pool"])["status"]["notCompliant"].clone();
     until("db, ledger, set-2 and started are counted", counted, |count| *count == 4);
 
-    // Its cause and its cure, as for any guest.
+    // Its cause and its remedies, as for any guest.
     let explained = crate::installed::output_of_cpufit(cluster.admin(), "explain vmirs/set -n shop");
     assert!(explained.contains("shop/set") && !explained.contains("[exit code"), "{explained}");
     let log = replica.server.log();

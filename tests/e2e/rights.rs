@@ -1,4 +1,4 @@
-//! Those who own one namespace, with the rights that Kubernetes and cpufit have for them, at a real API server.
+//! Owners of one namespace, with the rights that Kubernetes and cpufit provide for them, at a real API server.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::common::{cpufit, head};
 use crate::controlplane::ControlPlane;
 use crate::webhook::Scene;
 
-/// What KubeVirt's own role `kubevirt.io:edit` gives to the owner of a namespace, and reading its pods.
+/// The rights of KubeVirt's own role `kubevirt.io:edit` for the owner of a namespace, and to read its pods.
 const OWNER: &str = "\
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -26,7 +26,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: owner}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: olga}]
 ";
 
-/// A volume that is bound to a node, its claim, and a VM that has it.
+/// A volume that is bound to a node, its claim, and a VM that uses it.
 const VOLUME: &str = "\
 apiVersion: v1
 kind: PersistentVolume
@@ -119,14 +119,14 @@ fn the_owner_of_a_namespace_is_answered() {
     assert_eq!((explained.code(), explained.stderr.as_str()), (0, ""), "{}", explained.stdout);
     let words = "it can use root (PersistentVolume pv-report) on node-a alone";
     assert!(explained.stdout.contains(words), "a live cluster's volumes are not read: {}", explained.stdout);
-    // With impersonation, the rights of the impersonated user count.
+    // With impersonation, the rights of the impersonated user apply.
     let admin = cluster.admin().to_str().expect("a path in UTF-8");
     let as_nina = cpufit(["audit", "--as", "nina", "--as-group", "nobody"]).env("KUBECONFIG", admin).run();
     assert!(as_nina.stderr.contains("User \"nina\" cannot list"), "{}", as_nina.stderr);
     let as_olga = cpufit(["--as=olga", "audit", "-o", "name"]).env("KUBECONFIG", admin).run();
     assert_eq!((as_olga.code(), as_olga.stdout), (0, all.stdout), "{}", as_olga.stderr);
 
-    // What kubectl prints as names is taken as it is, and the other way round.
+    // Names printed by kubectl are accepted, and the other way round.
     let names = cluster.kubectl(&["get", "vm,vmi", "--namespace=shop", "-o", "name"]);
     let explained = cpufit(["explain", "-n", "shop", "-o", "name"]).args(names.split_whitespace());
     let explained = explained.env("KUBECONFIG", admin).run();

@@ -1,5 +1,5 @@
-//! Agreement with the running scheduler: random launcher pods, created for real on random clusters, through the webhook, bound
-//! or reported Unschedulable by kube-scheduler, and judged by `cpufit check` on the live cluster.
+//! Agreement with the running scheduler: random launcher pods, created on random clusters through the webhook, bound or
+//! reported Unschedulable by kube-scheduler, and judged by `cpufit check` on the live cluster.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use crate::controlplane::{ControlPlane, Part};
 use crate::installed::{Installation, Replica};
 use crate::random::{Random, node, pod};
 
-/// Pods on one cluster; then comes another one.
+/// Number of pods on each cluster.
 const PODS_PER_CLUSTER: usize = 40;
 const FEWEST_NODES: usize = 6;
 const MOST_NODES: usize = 16;
 
-/// Milliseconds a pod on an idle machine.
+/// Time limit for all decisions; an idle machine needs milliseconds for each pod.
 const DECIDED: Duration = Duration::from_secs(60);
 
-/// What the scheduler made of a pod.
+/// The decision of the scheduler about a pod.
 #[derive(Debug)]
 enum Outcome {
     Bound(String),
@@ -57,7 +57,7 @@ fn scheduler_agreement() {
     tally.finish("the answer would be that a pod has a node, or has none, and the scheduler does otherwise");
 }
 
-/// cpufit, installed and asked about every pod.
+/// An installed cpufit that is called for every pod.
 struct Webhook<'c> {
     cluster: &'c ControlPlane,
     installation: Installation<'c>,
@@ -71,13 +71,13 @@ impl<'c> Webhook<'c> {
         Self { cluster, installation, replica }
     }
 
-    /// Creates pods; what kubectl printed, warnings and all.
+    /// Creates pods; returns kubectl's output, including warnings.
     fn create(&self, pods: &Value) -> String {
         self.cluster.workplace().write("pods.json", pods.to_string());
         self.cluster.output(self.cluster.admin(), &["create", "-f", "pods.json"])
     }
 
-    /// How many launcher pods it was asked about.
+    /// Returns the number of launcher pods it was called for.
     fn asked(&self) -> usize {
         let metrics = self.replica.get("/metrics");
         let of_pods = metrics.lines().filter(|line| {
@@ -87,14 +87,14 @@ impl<'c> Webhook<'c> {
     }
 }
 
-/// Whether a node counts among those that are judged: not where the pod selects another architecture.
+/// Whether a node is judged: not if the pod selects another architecture.
 fn is_judged(pod: &Value, node: &Value) -> bool {
     let wanted = &pod["spec"]["nodeSelector"]["kubernetes.io/arch"];
     let offered = &node["metadata"]["labels"]["kubernetes.io/arch"];
     wanted.is_null() || offered.is_null() || wanted == offered
 }
 
-/// Another cluster and its pods; the number of those that were bound.
+/// Creates another cluster and its pods; returns the number of bound pods.
 fn round(webhook: &Webhook<'_>, random: &mut Random, number: usize, count: usize, tally: &mut Tally) -> usize {
     let cluster = webhook.cluster;
     cluster.kubectl(&["delete", "pods", "--all", "--namespace=default", "--force", "--grace-period=0", "--wait=false"]);
@@ -107,7 +107,7 @@ fn round(webhook: &Webhook<'_>, random: &mut Random, number: usize, count: usize
 
     let pods: Vec<Value> =
         (0..count).map(|i| pod(random, &format!("virt-launcher-g{number}-{i:02}"), &names)).collect();
-    // The nodes of this round, and none of those before.
+    // The nodes of this round, and none of the earlier ones.
     webhook.replica.until_known(names.len(), 0);
     let asked_before = webhook.asked();
     let output = webhook.create(&list(pods));
@@ -151,7 +151,7 @@ fn disagreement(outcome: &Outcome, fitting: &[String]) -> Option<String> {
     }
 }
 
-/// Waits until the scheduler knows the newest node, and so everything about nodes that came before it.
+/// Waits until the scheduler knows the newest node, and so all earlier changes of nodes.
 fn await_scheduler(cluster: &ControlPlane, newest: &str) {
     let name = format!("probe-{newest}");
     let on_newest = json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [newest]}]}]);
@@ -177,7 +177,7 @@ fn launchers(cluster: &ControlPlane) -> Vec<Value> {
     pods["items"].as_array().expect("a list of pods").clone()
 }
 
-/// The pod as the scheduler met it.
+/// Returns the pod as the scheduler received it.
 fn unbound(mut pod: Value) -> Value {
     pod["spec"].as_object_mut().expect("a spec").remove("nodeName");
     pod.as_object_mut().expect("a pod").remove("status");

@@ -1,4 +1,4 @@
-//! Servers inside the test: HTTPS for what stands in for others, and the proxy that a Service is.
+//! Servers inside the test: HTTPS for simulated services, and the proxy that acts as a Service.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,7 +22,7 @@ pub fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-/// Serves until it is dropped, on a free port of loopback.
+/// A server that runs until it is dropped, on a free port of loopback.
 pub struct Https {
     pub address: SocketAddr,
     _runtime: Runtime,
@@ -62,7 +62,7 @@ impl Listener for Tls {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let Ok((stream, peer)) = self.tcp.accept().await else { continue };
-            // Who does not trust the certificate goes away here.
+            // A client that does not trust the certificate disconnects here.
             if let Ok(stream) = self.acceptor.accept(stream).await {
                 return (stream, peer);
             }
@@ -74,8 +74,8 @@ impl Listener for Tls {
     }
 }
 
-/// What kube-proxy does for one port of a Service: each new connection goes to one of those behind it, in turn.
-/// Connections that are there stay until one end closes them. With nobody behind it, it closes them at once.
+/// A simulation of kube-proxy for one port of a Service: each new connection goes to one of the backends, in turn.
+/// Existing connections stay until one end closes them. Without backends, connections are closed at once.
 pub struct Proxy {
     behind: Arc<Mutex<Vec<SocketAddr>>>,
     _runtime: Runtime,
@@ -96,7 +96,7 @@ impl Proxy {
         Self { behind, _runtime: runtime }
     }
 
-    /// Puts one more behind the Service, for as long as what is returned lives.
+    /// Adds a backend to the Service while the returned value lives.
     pub fn put(&self, address: SocketAddr) -> Behind {
         self.behind.lock().expect("no panic").push(address);
         Behind { address, all: Arc::clone(&self.behind) }
@@ -115,7 +115,7 @@ async fn forward(listener: TcpListener, behind: Arc<Mutex<Vec<SocketAddr>>>) {
         }
         tokio::spawn(async move {
             for address in these {
-                // The next one, where nobody listens any more.
+                // The next backend, if this one does not listen any more.
                 if let Ok(server) = TcpStream::connect(address).await {
                     client.set_nodelay(true).ok();
                     server.set_nodelay(true).ok();
@@ -129,13 +129,13 @@ async fn forward(listener: TcpListener, behind: Arc<Mutex<Vec<SocketAddr>>>) {
     }
 }
 
-/// To the end of this direction, whatever becomes of the other: the last bytes of a server arrive.
+/// Copies one direction to its end, regardless of the other: the last bytes of a server arrive.
 async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
     tokio::io::copy(&mut from, &mut to).await.ok();
     to.shutdown().await.ok();
 }
 
-/// A place behind a Service.
+/// A backend of a Service.
 pub struct Behind {
     address: SocketAddr,
     all: Arc<Mutex<Vec<SocketAddr>>>,

@@ -1,11 +1,11 @@
-//! A person, or an account, at kubectl.
+//! A user, or an account, with kubectl.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::controlplane::ControlPlane;
 
-/// What the API server learns a moment later: webhooks, rights, new kinds.
+/// Time limit until the API server knows webhooks, rights and new kinds.
 const LEARNT: Duration = Duration::from_secs(60);
 
 pub struct Session<'a> {
@@ -14,19 +14,19 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The command and all that came of it. Nothing in it differs from run to run: webhooks are named by their Service.
+    /// Returns the command with all its output. It is equal in every run: webhooks are named by their Service.
     #[track_caller]
     pub fn output(&self, command: &str) -> String {
         self.cluster.output(&self.kubeconfig, &words(command))
     }
 
-    /// The same for a command that need not end by itself.
+    /// Returns the output of a command that may not end by itself.
     #[track_caller]
     pub fn output_for(&self, command: &str, limit: Duration) -> String {
         self.cluster.output_for(&self.kubeconfig, &words(command), limit)
     }
 
-    /// Says it again and again until the answer has this in it.
+    /// Repeats the command until its output contains the text.
     #[track_caller]
     pub fn output_until(&self, command: &str, text: &str) -> String {
         let deadline = Instant::now() + LEARNT;

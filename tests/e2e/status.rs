@@ -1,4 +1,4 @@
-//! The status of policies, as kubectl shows it: it follows the cluster, and says what is wrong.
+//! The status of policies, as kubectl shows it: it follows the cluster, and reports problems.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::installed::SOON;
 use crate::policy::policy;
 use crate::webhook::Scene;
 
-/// Waits until the status of a policy is as wanted.
+/// Waits until the status of a policy is as expected.
 #[track_caller]
 fn until(cluster: &ControlPlane, policy: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + SOON;
@@ -47,7 +47,7 @@ fn the_status_of_policies_follows_the_cluster() {
     let status = until(&cluster, "intel-pool", "a model that runs nowhere", |status| is(status, "Ready", "False"));
     assert_eq!((&status["coverage"], &status["observedGeneration"]), (&json!("0/4"), &json!(2)), "{status:#}");
 
-    // What is right is not written again.
+    // A correct status is not written again.
     std::thread::sleep(Duration::from_secs(6));
     let version = cluster.get(&["cpupolicy", "intel-pool"])["metadata"]["resourceVersion"].clone();
     std::thread::sleep(Duration::from_secs(12));
@@ -55,7 +55,7 @@ fn the_status_of_policies_follows_the_cluster() {
     assert!(!replica.server.log().contains("cannot be written"), "{}", replica.server.log());
 }
 
-/// As when the schema of an older release is installed.
+/// The effect of a schema of an older release.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn an_invalid_policy_that_slips_through_is_reported_once() {
@@ -66,7 +66,7 @@ fn an_invalid_policy_that_slips_through_is_reported_once() {
     cluster.kubectl(&["patch", "crd", "cpupolicies.cpufit.io", "--type=json", "-p", &anything.to_string()]);
     let wrong = policy("wrong", &json!({"enforce": "Sometimes"}));
     let deadline = Instant::now() + SOON;
-    // The API server goes by the new schema a moment later.
+    // The API server uses the new schema after a moment.
     let path = cluster.workplace().write("wrong.json", wrong.to_string());
     while !cluster
         .output(cluster.admin(), &["apply", "-f", path.to_str().expect("a path in UTF-8")])
@@ -85,7 +85,7 @@ fn an_invalid_policy_that_slips_through_is_reported_once() {
     assert!(described.contains("the policy is ignored"), "{described}");
     until(&cluster, "intel-pool", "the others are in force", |status| is(status, "Valid", "True"));
 
-    // Another leader does not tell of it again.
+    // The next leader does not report it again.
     drop(replica);
     let replica = scene.installation.serve("cpufit-1", &[]);
     replica.until("the next leader", |replica| replica.server.log().contains("became leader"));

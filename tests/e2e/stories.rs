@@ -1,4 +1,4 @@
-//! What people at kubectl read: drains, fields to blame, edits of nodes, of policies and of KubeVirt.
+//! The texts for kubectl users: drains, fields to blame, edits of nodes, of policies and of KubeVirt.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::world::data;
 
 const DRAIN: &str = "drain node-a --ignore-daemonsets --delete-emptydir-data --force";
 
-/// The lines, each once, in a fixed order: kubectl evicts pods side by side, and again and again.
+/// Returns the lines, each once, in a fixed order: kubectl evicts pods concurrently, and repeatedly.
 fn lines(output: &str) -> String {
     let lines: BTreeSet<&str> = output.lines().collect();
     lines.into_iter().collect::<Vec<_>>().join("\n")
 }
 
-/// Story 2: KubeVirt's 429 for ever, and beside it why, and what to do.
+/// Story 2: KubeVirt's repeated 429, with the reason and the next step.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn a_drain_says_why() {
@@ -46,7 +46,7 @@ fn a_drain_says_why() {
     assert_eq!(drained.matches(warning).count(), 1, "once through all retries: {drained}");
 }
 
-/// Stories 4 and 11, and what an edit of a node or of KubeVirt means for guests.
+/// Stories 4 and 11, and the effect of an edit of a node or of KubeVirt on guests.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn edits_are_answered() {
@@ -82,8 +82,8 @@ fn edits_are_answered() {
     );
 }
 
-/// Stories 7 to 10, asked of the live cluster by its administrator: who could leave a node, what an upgrade did, which model, and
-/// what if. What `recommend` prints can be applied, warns, and denies nothing.
+/// Stories 7 to 10, run on the live cluster by its administrator: the guests that could leave a node, the effect of an
+/// upgrade, the recommended model, and what-if. The output of `recommend` can be applied, warns, and denies nothing.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn answers_before_the_question() {
@@ -104,7 +104,7 @@ fn answers_before_the_question() {
 
     insta::assert_snapshot!("recommended", asked("recommend"));
     insta::assert_snapshot!("what_if", asked("recommend --without-node node-b"));
-    // The policy that is there denies: recommend leaves it to a person.
+    // The existing policy denies: recommend leaves it to a person.
     cluster.kubectl(&["delete", "cpupolicy", "intel-pool"]);
     let kubeconfig = admin.kubeconfig.to_str().expect("a path in UTF-8");
     let policies = cpufit(["recommend", "-o", "yaml", "--kubeconfig", kubeconfig]).run();

@@ -1,4 +1,5 @@
-//! Selector entries taken off target pods on a live cluster: by policy, by annotation, and who may ask for it.
+//! Node selector entries removed from target pods on a live cluster: by policy, by annotation, and the users who may
+//! request it.
 
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ fn migration(name: &str, guest: &str, relax: bool) -> Value {
     })
 }
 
-/// The target pod of a migration as virt-controller makes it: its guest's launcher over again, on no node yet.
+/// Returns the target pod of a migration as virt-controller creates it: a copy of its guest's launcher, without a node.
 #[track_caller]
 fn target(cluster: &ControlPlane, name: &str, guest: &str, migration: &str, selector: &Value) -> Value {
     let guest = cluster.get(&["vmi", guest, "-n", "shop"]);
@@ -31,14 +32,14 @@ fn target(cluster: &ControlPlane, name: &str, guest: &str, migration: &str, sele
     pod
 }
 
-/// The selector of a guest's launcher.
+/// Returns the node selector of a guest's launcher.
 #[track_caller]
 fn selector_of(cluster: &ControlPlane, guest: &str) -> Value {
     let pods = cluster.get(&["pods", "-n", "shop", "-l", &format!("app={guest}")]);
     pods["items"][0]["spec"]["nodeSelector"].clone()
 }
 
-/// What was taken off a stored pod, and nothing else changed in its selector.
+/// Returns the keys removed from a stored pod; checks that nothing else changed in its node selector.
 #[track_caller]
 fn taken(cluster: &ControlPlane, sent: &Value) -> Vec<String> {
     let pod = cluster.get(&["pod", sent["metadata"]["name"].as_str().expect("a name"), "-n", "shop"]);
@@ -53,7 +54,7 @@ fn taken(cluster: &ControlPlane, sent: &Value) -> Vec<String> {
     keys
 }
 
-/// The audit annotation of the request that made a pod.
+/// Returns the audit annotation of the request that created a pod.
 fn audited(cluster: &ControlPlane, pod: &str) -> Option<String> {
     let log = cluster.audit_log();
     let of_pod = log.iter().find(|event| {
@@ -62,7 +63,7 @@ fn audited(cluster: &ControlPlane, pod: &str) -> Option<String> {
     of_pod?["annotations"]["pods.mutate.cpufit.io/dropped-selectors"].as_str().map(str::to_owned)
 }
 
-/// Creates a target pod as virt-controller, again and again until it comes out with these keys taken off.
+/// Creates a target pod as virt-controller, repeatedly until it is stored without these keys.
 #[track_caller]
 fn trimmed(scene: &Scene<'_>, pod: &Value, wanted: &[&str]) -> String {
     let name = pod["metadata"]["name"].as_str().expect("a name");
@@ -87,7 +88,7 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     let create = |object: &Value| cluster.kubectl_with(&["create", "-f", "-"], object);
     govern(&cluster, &json!({"launcherSelectors": "DropStale"}));
 
-    // What no node offers any more: a migration that was denied for it is let in.
+    // Entries that no node has any more: a migration that was denied for them is admitted.
     scene.jane.output_until("create -f migrate-ledger.yaml --dry-run=server", "need not have");
     insta::assert_snapshot!("drop_stale_migration", scene.jane.output("create -f migrate-ledger.yaml"));
     let pod =
@@ -95,7 +96,8 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     insta::assert_snapshot!("drop_stale", trimmed(&scene, &pod, &[&feature("amd-stibp")]));
     insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/ledger", "CPUSelectorsDropped"), @"shop/ledger: its target need not have cpu-feature amd-stibp, which no node offers any more (policy intel-pool); libvirt decides");
 
-    // What a guest with the common model does not need: web waits on its first node, so its launcher is made up.
+    // Entries that a guest with the common model does not need: web waits on its first node, so its launcher is
+    // constructed.
     let common = "Skylake-Server-noTSX-IBRS";
     govern(&cluster, &json!({"launcherSelectors": "Common", "commonModel": {"name": common}}));
     create(&migration("common", "web", false));
@@ -109,7 +111,7 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     insta::assert_snapshot!("drop_common", trimmed(&scene, &pod, &[&feature("avx512vnni"), foreign]));
     scene.await_event("VirtualMachineInstance/web", "CPUSelectorsDropped");
 
-    // What is kept stays, until a user with the right asks for less.
+    // The entries remain until a user with the right requests less.
     govern(&cluster, &json!({"launcherSelectors": "Keep", "commonModel": null}));
     create(&migration("plain", "db", false));
     let pod = target(&cluster, "virt-launcher-db-plain", "db", "plain", &selector_of(&cluster, "db"));
@@ -131,12 +133,13 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/db", "CPUSelectorsDropped"), @"shop/db: its target need not have cpu-feature fpu, vme, so that node-c fits (relaxed is annotated cpufit.io/relax); libvirt decides");
     assert!(!replica.server.log().contains("panicked at"), "{}", replica.server.log());
 
-    // Who may not is refused by the API server alone. Who may, and who does not ask for it, is not held up.
+    // The API server itself refuses a user without the right. A user with the right, and a user who does not set the
+    // annotation, are admitted.
     drop(replica);
     cluster.kubectl(&["delete", "vmim", "--all", "-n", "shop"]);
     cluster.workplace().write("plain.yaml", migration("plain", "db", false).to_string());
     let refused = jane.output("create -f relax.yaml");
-    // How the connection breaks is not always the same.
+    // The error of the connection varies.
     let (what, _how) = refused.split_once(": Post ").unwrap_or((&refused, ""));
     insta::assert_snapshot!(
         "relax_while_down",

@@ -1,4 +1,4 @@
-//! The webhook as installed, on a live cluster: what a person at kubectl reads, and what nobody reads.
+//! The installed webhook on a live cluster: the texts that a kubectl user reads, and the recorded ones.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::installed::{Installation, Replica, SOON, output_of_cpufit};
 use crate::session::Session;
 use crate::world::{self, data};
 
-/// The demo's cluster with KubeVirt's kinds, people and files to try, cpufit installed and its policy applied.
+/// The demo's cluster with KubeVirt's kinds, users and files, with cpufit installed and its policy applied.
 pub struct Scene<'c> {
     pub cluster: &'c ControlPlane,
     pub installation: Installation<'c>,
@@ -36,7 +36,7 @@ impl<'c> Scene<'c> {
         Self { cluster, installation, jane, controller }
     }
 
-    /// One replica that knows the cluster and is asked by the API server.
+    /// Starts one replica that knows the cluster and is called by the API server.
     #[track_caller]
     pub fn serve(&self) -> Replica {
         let replica = self.installation.serve("cpufit-0", &[]);
@@ -45,13 +45,13 @@ impl<'c> Scene<'c> {
         replica
     }
 
-    /// The API server asks a new webhook only after it has received it and its authority.
+    /// Waits until the API server calls the webhook, after it has received it and its authority.
     #[track_caller]
     pub fn await_webhook(&self) {
         self.jane.output_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
     }
 
-    /// The Events that cpufit wrote: object, reason, message.
+    /// Returns the Events that cpufit wrote: object, reason, message.
     #[track_caller]
     pub fn events(&self) -> Vec<(String, String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -94,7 +94,7 @@ fn webhook_as_kubectl_shows_it() {
     let webhook = scene.serve();
     let Scene { jane, controller, .. } = &scene;
 
-    // Story 1. await_webhook asked by dry runs as well.
+    // Story 1. await_webhook used dry runs too.
     insta::assert_snapshot!(
         "asked_first",
         jane.output("create -f migrate-db.yaml --dry-run=server --warnings-as-errors")
@@ -109,7 +109,7 @@ fn webhook_as_kubectl_shows_it() {
     assert_eq!(about_db, [], "a dry run leaves no Event");
 
     insta::assert_snapshot!("controller_is_exempt", controller.output("create -f migrate-ledger.yaml"));
-    // The pod of a guest that exists: its Event has the guest's own UID.
+    // The pod of an existing guest: its Event has the guest's own UID.
     let guest = cluster.workplace().write("lost.yaml", read(&data("lost.yaml")));
     let guest = [
         "create",
@@ -125,7 +125,7 @@ fn webhook_as_kubectl_shows_it() {
     insta::assert_snapshot!("launcher_nowhere", controller.output("create -f launcher.yaml"));
     scene.await_event("VirtualMachineInstance/lost", "CPUNoNode");
 
-    // Whom the policy spares, and who is left alone.
+    // The users exempt by the policy, and the exempt namespaces.
     cluster.kubectl(&["delete", "vmim", "--all", "--namespace=shop"]);
     let exempt = json!({"spec": {"exemptions": {"users": ["jane"]}}}).to_string();
     cluster.kubectl(&["patch", "cpupolicy", "intel-pool", "--type=merge", "-p", &exempt]);
@@ -153,7 +153,7 @@ fn webhook_as_kubectl_shows_it() {
     assert!(!explained.contains("node-d"), "what kubectl does not show, cpufit does not show: {explained}");
     assert!(!webhook.server.log().contains("panicked at"), "{}", head(&webhook.server.log()));
 
-    // Without it everything goes on.
+    // Without it everything is admitted.
     drop(webhook);
     cluster.kubectl(&["delete", "vmim", "--all", "--namespace=shop"]);
     cluster.kubectl(&["delete", "vm", "report", "--namespace=lab"]);

@@ -1,4 +1,4 @@
-//! A cluster as a snapshot shows it, created for real: nodes, guests and launchers with their status and their ties.
+//! A cluster created from a snapshot: nodes, guests and launchers with their status and their owner references.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::common::read;
 use crate::controlplane::ControlPlane;
 
-/// Owners before what they own.
+/// Kinds in the order of creation: owners first.
 const ORDER: [&str; 7] = [
     "Namespace",
     "Node",
@@ -18,15 +18,15 @@ const ORDER: [&str; 7] = [
     "Pod",
 ];
 
-/// What the API server sets itself.
+/// Fields that the API server sets itself.
 const SERVERS_OWN: [&str; 5] = ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"];
 
-/// A file of this test's data.
+/// Returns the path of a file of this test's data.
 pub fn data(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/data").join(name)
 }
 
-/// KubeVirt's kinds, served.
+/// Installs KubeVirt's kinds and waits until they are served.
 #[track_caller]
 pub fn install_kubevirt(cluster: &ControlPlane) {
     let file = data("kubevirt-crds.yaml");
@@ -35,7 +35,7 @@ pub fn install_kubevirt(cluster: &ControlPlane) {
     cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "-f", file]);
 }
 
-/// Creates the objects of a snapshot. Their new UIDs take the place of the recorded ones wherever those stood.
+/// Creates the objects of a snapshot. Their new UIDs replace the recorded ones everywhere.
 #[track_caller]
 pub fn create(cluster: &ControlPlane, snapshot: &Path) {
     let text = String::from_utf8(read(snapshot)).expect("a snapshot in UTF-8");
@@ -52,10 +52,10 @@ pub fn create(cluster: &ControlPlane, snapshot: &Path) {
     assert!(objects.is_empty(), "these are not created: {objects:?}");
 }
 
-/// Creates objects of one kind; their recorded UIDs and the new ones.
+/// Creates objects of one kind; returns their recorded UIDs with the new ones.
 #[track_caller]
 fn create_all(cluster: &ControlPlane, mut objects: Vec<Value>) -> Vec<(String, String)> {
-    // Some namespaces are there: the API server's own, and that of what was installed before.
+    // Some namespaces exist: the API server's own, and those of earlier installations.
     let there = cluster.get(&["namespaces"]);
     let is_there = |object: &Value| {
         let items = there["items"].as_array().expect("a list");
@@ -73,11 +73,11 @@ fn create_all(cluster: &ControlPlane, mut objects: Vec<Value>) -> Vec<(String, S
         metadata.retain(|key, _| !SERVERS_OWN.contains(&key.as_str()));
     }
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-    // A shipped snapshot leaves out what nobody reads, required or not.
+    // A shipped snapshot omits fields that are not read, even required ones.
     let answer = cluster.kubectl_with(&["create", "--validate=false", "-o", "json", "-f", "-"], &list);
     let created = answers(&answer);
     assert_eq!(created.len(), recorded.len(), "kubectl created other objects than it was given");
-    // Most kinds take their status through a subresource only.
+    // Most kinds accept their status through a subresource only.
     for object in &objects {
         if matches!(object["kind"].as_str(), Some("KubeVirt" | "VirtualMachine" | "Pod")) {
             set_status(cluster, object);
@@ -86,7 +86,7 @@ fn create_all(cluster: &ControlPlane, mut objects: Vec<Value>) -> Vec<(String, S
     recorded.into_iter().zip(created.iter().map(uid)).collect()
 }
 
-/// What `create -o json` prints: one document, or a List of them.
+/// Parses the output of `create -o json`: one document, or a List of them.
 fn answers(text: &str) -> Vec<Value> {
     let documents = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     documents

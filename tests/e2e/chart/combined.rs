@@ -1,5 +1,5 @@
-//! Who makes the certificates, what the account may change and who is answered: every combination of these values is one that works,
-//! or is refused.
+//! The source of the certificates, the rights of the account and the accepted clients: every combination of these
+//! values works or is refused.
 
 use std::path::Path;
 
@@ -57,7 +57,7 @@ fn texts<'v>(list: &'v Value, field: &str) -> BTreeSet<&'v str> {
     items.iter().map(|item| item[field].as_str().expect("a text")).collect()
 }
 
-/// Every file that the container is started with is mounted, and from something that is there or that the values name.
+/// Every file in the container's arguments is mounted, from an object that exists or that the values name.
 #[track_caller]
 fn assert_files(case: Case, objects: &Objects) {
     let pod = &objects[&format!("Deployment {NAMESPACE}/cpufit")]["spec"]["template"]["spec"];
@@ -84,7 +84,7 @@ fn assert_files(case: Case, objects: &Objects) {
     assert!(args.contains(&source), "{case:?}: {args:?}");
 }
 
-/// The account has the rights that its certificates take, and the policy is about that account.
+/// The account has the rights that its certificates need, and the policy applies to that account.
 #[track_caller]
 fn assert_rights(case: Case, objects: &Objects) {
     let account = if case.account.is_empty() { "cpufit" } else { case.account };
@@ -128,7 +128,7 @@ fn assert_webhooks(case: Case, objects: &Objects) {
     }
 }
 
-/// What is said after the installation.
+/// Checks the notes printed after the installation.
 #[track_caller]
 fn assert_notes(case: Case, notes: &str) {
     let names_it = format!("kubectl get configmap {} -n {NAMESPACE}", case.config_map);

@@ -1,4 +1,4 @@
-//! The chart on a real API server: installed, tested, upgraded, uninstalled; and adopting what kustomize installed.
+//! The chart on a real API server: installed, tested, upgraded, uninstalled; and adopting an installation by kustomize.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -58,7 +58,7 @@ fn chart_is_installed_upgraded_and_uninstalled() {
 
 const DEFINITION: &str = "customresourcedefinition.apiextensions.k8s.io/cpupolicies.cpufit.io";
 
-/// What is left of cpufit outside its namespace.
+/// Returns the remaining objects of cpufit outside its namespace.
 fn left(cluster: &ControlPlane) -> Vec<String> {
     let kinds = "clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration,\
                  validatingadmissionpolicy,crd";
@@ -66,7 +66,8 @@ fn left(cluster: &ControlPlane) -> Vec<String> {
     left.lines().filter(|name| name.contains("cpufit")).map(str::to_owned).collect()
 }
 
-/// Policies come with the release that brings their definition, and are the release's from the next upgrade on.
+/// Policies can be installed with the release that installs their definition; from the next upgrade on, the release
+/// owns them.
 #[test]
 #[ignore = "needs helm and a control plane: make e2e"]
 fn chart_installs_policies_with_their_definition() {
@@ -94,7 +95,7 @@ fn chart_installs_policies_with_their_definition() {
     assert_eq!(left, "", "a policy that was taken out of the values stays in force");
 }
 
-/// What `kubectl apply -k` installed becomes a release, and the webhooks go on answering.
+/// A release adopts an installation by `kubectl apply -k`, and the webhooks keep answering.
 #[test]
 #[ignore = "needs helm and a control plane: make e2e"]
 fn chart_adopts_what_kustomize_installed() {
@@ -118,8 +119,8 @@ fn chart_adopts_what_kustomize_installed() {
     assert_eq!(left(&cluster), [DEFINITION], "the release did not own all of it");
 }
 
-/// `helm test`, with this test as the kubelet of its pod: runs the pod's command, and says in its status how that ended. Names of
-/// the cluster are resolved here alone.
+/// Runs `helm test`, acting as the kubelet of its pod: runs the pod's command and writes the result to its status.
+/// Names of the cluster are resolved here.
 fn tested(cluster: &ControlPlane, helm: &Path, admin: &str, service: IpAddr) -> (i32, String) {
     let mut command = Command::new(helm);
     command.args(["test", "cpufit", "-n=cpufit-system", "--timeout=60s", admin]);

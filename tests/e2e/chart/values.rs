@@ -1,4 +1,4 @@
-//! Each value of the chart, set to something else, and just what that changes.
+//! Each value of the chart is set to another one, and only the expected fields change.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{BTreeMap, BTreeSet, template, tool};
 
-/// Every value, set to something else.
+/// All values, each set to another one.
 pub const ALL: &str = "
 replicaCount: 3
 image: { repository: registry.example/cpufit, pullPolicy: Always }
@@ -70,7 +70,7 @@ impl Chart {
         chart
     }
 
-    /// Objects by kind and name; all that are in a namespace are in one.
+    /// Returns objects by kind and name; all namespaced objects are in one namespace.
     fn render(&self, values: &str) -> Objects {
         let file = self.folder.path().join("values.yaml");
         std::fs::write(&file, values).expect("written");
@@ -79,7 +79,7 @@ impl Chart {
         rendered.into_iter().map(|(name, object)| (short(name), object)).collect()
     }
 
-    /// The values do this to the objects, and nothing else.
+    /// Checks that the values change the objects in this way only.
     fn row(&mut self, values: &str, change: impl FnOnce(&mut Objects)) {
         self.rows += 1;
         let mut expected = self.defaults.clone();
@@ -93,17 +93,17 @@ impl Chart {
         }
     }
 
-    /// The values set one field of one object.
+    /// Checks that the values set one field of one object.
     fn sets(&mut self, values: &str, name: &str, pointer: &str, value: Value) {
         self.row(values, |objects| set(objects, name, pointer, value));
     }
 
-    /// The same of the Deployment.
+    /// Checks that the values set one field of the Deployment.
     fn deploys(&mut self, values: &str, pointer: &str, value: Value) {
         self.sets(values, DEPLOYMENT, pointer, value);
     }
 
-    /// The values leave these objects out.
+    /// Checks that the values omit these objects.
     fn omits(&mut self, values: &str, names: &[&str]) {
         self.row(values, |objects| {
             for name in names {
@@ -113,7 +113,7 @@ impl Chart {
     }
 }
 
-/// Sets a field; `null` takes it away, and `-` is the end of a list.
+/// Sets a field; `null` removes it, and `-` is the end of a list.
 fn set(objects: &mut Objects, name: &str, pointer: &str, value: Value) {
     let object = objects.get_mut(name).unwrap_or_else(|| panic!("the chart has no {name}"));
     let steps: Vec<String> = pointer.split('/').skip(1).map(|step| step.replace("~1", "/")).collect();
@@ -131,7 +131,7 @@ fn set(objects: &mut Objects, name: &str, pointer: &str, value: Value) {
     }
 }
 
-/// A label of every object, and of the pods.
+/// Sets a label on every object, and on the pods.
 fn label(objects: &mut Objects, key: &str, value: &str) {
     for object in objects.values_mut() {
         object["metadata"]["labels"][key] = json!(value);
@@ -139,7 +139,7 @@ fn label(objects: &mut Objects, key: &str, value: &str) {
     set(objects, DEPLOYMENT, &format!("/spec/template/metadata/labels/{}", key.replace('/', "~1")), json!(value));
 }
 
-/// Each webhook.
+/// Calls `change` for each webhook.
 fn webhooks(objects: &mut Objects, mut change: impl FnMut(&str, &mut Value)) {
     for kind in [MUTATING, VALIDATING] {
         for webhook in objects.get_mut(kind).expect("there")["webhooks"].as_array_mut().expect("webhooks") {
@@ -345,7 +345,7 @@ fn what_is_installed(chart: &mut Chart) {
     assert_eq!(known["CPUPolicy /cluster"], policy(None), "a policy of an upgrade is an object of the release");
 }
 
-/// Roles are given to another account, which the pods have.
+/// Binds the roles to another account, which the pods use.
 fn bind(objects: &mut Objects, account: &str) {
     set(objects, DEPLOYMENT, &pod("serviceAccountName"), json!(account));
     for (name, object) in objects.iter_mut().filter(|(name, _)| name.contains("RoleBinding ")) {

@@ -5,8 +5,8 @@
 //! labels that it lacks, and the remedies.
 //!
 //! ```text
-//! object --prepare--> Subject --assess--> Assessment --govern, adjust--> Verdict --say--> Messages --decide--> Decision
-//!          kubevirt             fit                    policy, enforce              say              policy
+//! object -prepare-> Subject -assess-> Assessment -govern, adjust-> Verdict -say-> Messages -decide-> Decision
+//!        kubevirt            fit                 policy, enforce           say           policy
 //! ```
 //!
 //! The layers, from the inside out:
@@ -25,7 +25,7 @@
 //! - [`word`]: enums that are spelled as words, and suggestions for misspelled ones.
 //! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
 //! - [`crypto`]: the cryptography of TLS and certificates.
-//! - [`domain`]: KubeVirt's names in a cluster whose distribution renames `kubevirt.io`, translated on input and output.
+//! - [`domain`]: KubeVirt's names in a distribution that renames `kubevirt.io`, translated on input and output.
 //! - `files`: every file named on the command line, opened without blocking and read up to a size limit.
 //! - [`cli`], [`app`]: the verbs, and the one place that constructs everything. [`page`]: their escaped output;
 //!   [`console`]: its destination.

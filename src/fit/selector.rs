@@ -57,7 +57,7 @@ impl<'a> Deref for Selector<'a> {
     }
 }
 
-/// If two entries have the same key, the later one counts.
+/// Selector entries by key; if two have the same key, the later one counts.
 impl<'a> FromIterator<Entry<'a>> for Selector<'a> {
     fn from_iter<I: IntoIterator<Item = Entry<'a>>>(entries: I) -> Self {
         let mut entries: Vec<Entry<'a>> = entries.into_iter().collect();

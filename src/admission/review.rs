@@ -88,7 +88,7 @@ impl<'a> ReviewedObject<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, expecting = "an object")]
 pub struct GroupVersionKind<'a> {
-    /// `group`; empty for the core group.
+    /// The `group`; empty for the core group.
     #[serde(borrow, deserialize_with = "nullable")]
     pub group: Text<'a>,
     /// `version`.
@@ -109,7 +109,7 @@ impl GroupVersionKind<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, expecting = "an object")]
 pub struct GroupVersionResource<'a> {
-    /// `group`; empty for the core group.
+    /// The `group`; empty for the core group.
     #[serde(borrow, deserialize_with = "nullable")]
     pub group: Text<'a>,
     /// `version`.
@@ -140,7 +140,7 @@ words! {
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, expecting = "an object")]
 pub struct User<'a> {
-    /// `username`.
+    /// The `username`.
     #[serde(borrow, deserialize_with = "nullable")]
     pub username: Text<'a>,
 }

@@ -40,11 +40,11 @@ pub enum LifeStage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StandRow {
-    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
     pub verdict: &'static str,
-    /// `Fragile`, `Pinned`, `Unschedulable`, or null.
+    /// The impact: `Fragile`, `Pinned`, `Unschedulable`, or null.
     pub impact: Option<&'static str>,
-    /// `structural`, `placement`, `temporary`, or null.
+    /// The cause: `structural`, `placement`, `temporary`, or null.
     pub cause: Option<&'static str>,
     /// Number of nodes judged; a running guest's own node is not counted.
     pub judged: usize,
@@ -98,7 +98,7 @@ pub struct StartChange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditRow {
-    /// `namespace/name`.
+    /// The guest as `namespace/name`.
     pub guest: String,
     /// Its namespace.
     pub namespace: String,
@@ -120,11 +120,11 @@ pub struct AuditRow {
     pub judged: usize,
     /// Number of nodes it may start on; `None` for a running guest.
     pub start_nodes: Option<usize>,
-    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
     pub verdict: &'static str,
-    /// `Fragile`, `Pinned`, `Unschedulable`, or null.
+    /// The impact: `Fragile`, `Pinned`, `Unschedulable`, or null.
     pub impact: Option<&'static str>,
-    /// `structural`, `placement`, `temporary`, or null.
+    /// The cause: `structural`, `placement`, `temporary`, or null.
     pub cause: Option<&'static str>,
     /// Whether its own node no longer matches its launcher: a restart of the kubelet there would fail the launcher.
     pub own_node: bool,

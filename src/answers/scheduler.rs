@@ -31,11 +31,11 @@ pub(crate) struct RefusalGroup {
 /// The filter that refuses a node, as far as labels, cordons and taints show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Filter {
-    /// `NodeUnschedulable`.
+    /// The plugin `NodeUnschedulable`.
     Cordon,
-    /// `TaintToleration`.
+    /// The plugin `TaintToleration`.
     Taint,
-    /// `NodeAffinity`: node selector or required node affinity.
+    /// The plugin `NodeAffinity`: node selector or required node affinity.
     Selector,
 }
 

@@ -153,13 +153,13 @@ impl PolicyStatus {
 /// A condition of a policy's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyCondition {
-    /// `type`: `Valid`, `Ready`, or `Stalled`, which kstatus reads: nothing changes until the policy is edited.
+    /// The `type`: `Valid`, `Ready`, or `Stalled`, which kstatus reads: nothing changes until the policy is edited.
     pub kind: &'static str,
-    /// `status`.
+    /// Whether the `status` is `True`.
     pub holds: bool,
-    /// `reason`.
+    /// The `reason`.
     pub reason: &'static str,
-    /// `message`.
+    /// The `message`.
     pub message: String,
 }
 

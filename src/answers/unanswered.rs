@@ -43,7 +43,7 @@ pub struct UnansweredNode {
 /// A guest with an unknown CPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnansweredGuest {
-    /// `namespace/name`.
+    /// The guest as `namespace/name`.
     pub guest: String,
     /// The reason, in one word.
     pub code: &'static str,

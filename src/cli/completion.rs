@@ -36,15 +36,15 @@ const FOR_KUBECTL: &str = "#!/bin/sh\n\
 /// The kind of names that are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listed {
-    /// Namespaces.
+    /// All namespaces.
     Namespaces,
     /// Objects of a kind, in the requested namespace.
     Objects(ObjectKind),
-    /// `contexts` of the kubeconfig.
+    /// The `contexts` of the kubeconfig.
     Contexts,
-    /// `clusters` of the kubeconfig.
+    /// The `clusters` of the kubeconfig.
     Clusters,
-    /// `users` of the kubeconfig.
+    /// The `users` of the kubeconfig.
     Users,
 }
 

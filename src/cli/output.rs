@@ -40,11 +40,11 @@ pub struct ResultRow {
     pub name: String,
     /// Whether it would be admitted.
     pub allowed: bool,
-    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
     pub verdict: &'static str,
-    /// `Fragile`, `Pinned`, `Unschedulable`, or null.
+    /// The impact: `Fragile`, `Pinned`, `Unschedulable`, or null.
     pub impact: Option<&'static str>,
-    /// `structural`, `placement`, `temporary`, or null.
+    /// The cause: `structural`, `placement`, `temporary`, or null.
     pub cause: Option<&'static str>,
     /// The nodes.
     pub nodes: ResultNodes,
@@ -114,8 +114,8 @@ pub struct Near {
     pub node: String,
     /// The node selector entries it lacks.
     pub missing: Vec<SelectorEntry>,
-    /// `source-lacks-too`, `drifted`, `other-hardware`, `libvirt-agrees`, `libvirt-takes-cpu`, `libvirt-lacks`,
-    /// `libvirt-refuses`, or null.
+    /// The evidence: `source-lacks-too`, `drifted`, `other-hardware`, `libvirt-agrees`, `libvirt-takes-cpu`,
+    /// `libvirt-lacks`, `libvirt-refuses`, or null.
     pub evidence: Option<&'static str>,
     /// The keys of entries that would be false there, according to its libvirt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -171,7 +171,7 @@ pub struct RemedyRow {
     pub id: &'static str,
     /// The action in one line.
     pub summary: String,
-    /// `none` or `restart`.
+    /// The outage: `none` or `restart`.
     pub outage: &'static str,
     /// The risk.
     pub risk: &'static str,

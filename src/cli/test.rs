@@ -67,7 +67,7 @@ struct TestMeta {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Expected {
-    /// `TYPE/NAME`.
+    /// The object as `TYPE/NAME`.
     object: String,
     /// Its namespace, if objects of several namespaces have that name.
     namespace: Option<String>,

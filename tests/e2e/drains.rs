@@ -421,7 +421,7 @@ impl Drained<'_> {
         // The result for a guest that waits for one with rivals depends on the rivals too.
         let names = |row: &Value, field: &str| row[field].as_array().is_some_and(|names| !names.is_empty());
         let any_shares = rows.iter().any(|row| names(row, "rivals"));
-        // It is not known which of several guests use up their budget; their number is known.
+        // Which of several guests use up their budget is not known; their number is.
         let shares_budget =
             |row: &Value| row["why"].as_str().is_some_and(|why| why.contains("that many are shut down"));
         let (mut ended, mut to_end) = (0, 0);

@@ -241,7 +241,7 @@ impl<'c> Scene<'c> {
             ("lying", "echo 'error: the CPU is incompatible with host CPU: Host CPU does not provide required features: $(reboot)' >&2; exit 1".to_owned()),
             ("shell-less", real(&rich)),
             ("old", "echo \"error: unknown command: '$3'\" >&2; exit 1".to_owned()),
-            // It answers the first query, and is killed at the second.
+            // This virsh answers the first query, and is killed at the second.
             ("dying", format!("[ \"$3\" = domcapabilities ] && kill -9 $PPID $$\n{}", real(&rich))),
             ("bare", String::new()),
         ];

@@ -1,4 +1,4 @@
-//! A cluster whose distribution renames `kubevirt.io` in labels, annotations and API groups.
+//! A cluster of a distribution that renames `kubevirt.io` in labels, annotations and API groups.
 
 use std::path::Path;
 

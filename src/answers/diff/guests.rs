@@ -22,7 +22,7 @@ use crate::world::World;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuestChange {
-    /// `namespace/name`.
+    /// The guest as `namespace/name`.
     pub guest: String,
     /// Its verdict before; null if it did not exist.
     pub before: Option<&'static str>,
@@ -51,8 +51,8 @@ pub struct GuestChange {
 /// A change of a node, other than of its labels, that caused a change of a guest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct NodeCause {
-    /// `removed`, `added`, `the guest runs there now`, or an entry of the node's `also`: `cordoned`, `not ready`,
-    /// `taint …`, each also after `no longer `.
+    /// The change: `removed`, `added`, `the guest runs there now`, or an entry of the node's `also`: `cordoned`, `not
+    /// ready`, `taint …`, each also after `no longer `.
     pub change: String,
     /// The node.
     pub node: String,

@@ -15,7 +15,8 @@ use crate::world::World;
 /// A changed setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SettingChange {
-    /// `observedKubeVirtVersion`, `defaultArchitecture`, or the field below `spec.configuration` of the KubeVirt resource.
+    /// The setting: `observedKubeVirtVersion`, `defaultArchitecture`, or the field below `spec.configuration` of the
+    /// KubeVirt resource.
     pub setting: String,
     /// The value before; null if it was not set.
     pub before: Option<String>,

@@ -42,9 +42,9 @@ pub struct Diff {
     pub node_gone: Vec<GuestChange>,
     /// Changes of KubeVirt: its release, and settings that affect guests.
     pub kubevirt: Vec<SettingChange>,
-    /// Nodes of the new cluster whose labels are frozen by the annotation `skip-node`.
+    /// Nodes of the new cluster with labels that the annotation `skip-node` freezes.
     pub frozen: Vec<Frozen>,
-    /// Nodes of the new cluster whose CPU labels differ from those of most nodes with their host model.
+    /// Nodes of the new cluster with CPU labels other than those of most nodes with their host model.
     pub unlike: Vec<Unlike>,
     /// CPU labels that worse-off guests require and that no node has any more.
     pub gone: Vec<String>,

@@ -44,7 +44,7 @@ pub enum What {
     Changed,
 }
 
-/// A node whose labels are frozen.
+/// A node with frozen labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Frozen {
@@ -52,11 +52,11 @@ pub struct Frozen {
     pub node: String,
     /// Whether they were frozen before.
     pub was_before: bool,
-    /// Whether its labels name another CPU than before, though they are frozen.
+    /// Whether its labels name another CPU than before although they are frozen.
     pub other_cpu: bool,
 }
 
-/// Nodes whose CPU labels differ from those of most nodes with their host model.
+/// Nodes with CPU labels other than those of most nodes with their host model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unlike {

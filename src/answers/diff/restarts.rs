@@ -17,7 +17,7 @@ use crate::world::World;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvedRestart {
-    /// `namespace/name`.
+    /// The guest as `namespace/name`.
     pub guest: String,
     /// Number of nodes it may start on.
     pub start_nodes: usize,

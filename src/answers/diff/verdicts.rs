@@ -18,7 +18,7 @@ use crate::world::World;
 /// The verdict about a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GuestVerdict {
-    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
     pub(super) verdict: &'static str,
     pub(super) severity: Severity,
     /// Whether its own node no longer matches its launcher.

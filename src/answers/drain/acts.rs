@@ -28,7 +28,7 @@ pub struct LeastAct {
     pub commands: Vec<String>,
     /// The act in one line.
     pub summary: String,
-    /// `none` or `restart`.
+    /// The outage: `none` or `restart`.
     pub outage: &'static str,
     /// The risk, in a few words.
     pub risk: &'static str,

@@ -115,7 +115,7 @@ impl PartialEq for NodeList {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuestRow {
-    /// `namespace/name`.
+    /// The guest as `namespace/name`.
     pub guest: String,
     /// The outcome for it.
     pub state: State,

@@ -17,7 +17,7 @@ const ROOM: usize = 4096;
 pub(super) struct KnownFeatures {
     numbers: HashMap<String, usize>,
     names: Vec<String>,
-    /// By the first node of a profile.
+    /// The features of nodes, by the first node of a profile.
     of_nodes: HashMap<NodeIndex, Bits>,
     of_models: HashMap<String, Bits>,
 }

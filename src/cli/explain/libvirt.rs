@@ -517,7 +517,7 @@ pub struct CpuRow {
     pub require: BTreeSet<String>,
     /// The features of the model that it lacks.
     pub disable: BTreeSet<String>,
-    /// `kvm` or `qemu`.
+    /// The accelerator: `kvm` or `qemu`.
     pub accelerator: &'static str,
 }
 
@@ -525,7 +525,7 @@ pub struct CpuRow {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LibvirtNodeRow {
-    /// `identical`, `superset`, `incompatible`, or null.
+    /// The answer: `identical`, `superset`, `incompatible`, or null.
     pub answer: Option<&'static str>,
     /// The features that it misses.
     pub missing: Vec<MissingRow>,

@@ -58,7 +58,7 @@ enum Leaves {
     Not,
     /// One node takes it, which it must leave again.
     To(NodeIndex),
-    /// It can never get stuck again, wherever it goes.
+    /// The guest can never get stuck again, wherever it goes.
     ForGood,
 }
 

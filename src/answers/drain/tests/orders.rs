@@ -15,7 +15,7 @@ struct Host {
     pools: BTreeSet<usize>,
     zone: usize,
     cordoned: bool,
-    /// `None` if the room of no node is known.
+    /// Number of cores; `None` if the room of no node is known.
     cores: Option<usize>,
     /// The cores of a pod that belongs to no guest, and whether it is of the app.
     other: Option<(usize, bool)>,
@@ -27,7 +27,7 @@ struct Tenant {
     pool: Option<usize>,
     cores: usize,
     priority: i64,
-    /// `preemptionPolicy: Never`.
+    /// Whether it has `preemptionPolicy: Never`.
     never: bool,
     /// Whether it is of the app.
     of_app: bool,

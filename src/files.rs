@@ -57,7 +57,7 @@ pub(crate) fn open(path: &Path) -> Result<File, FileFault> {
     let found = file.metadata()?;
     match what(&found) {
         None => Ok(file),
-        // The flag would make its reader come away with nothing.
+        // With the flag, the reader would find no data.
         Some("a named pipe" | "a device") if is_own_descriptor(path) => Ok(File::open(path)?),
         Some(what) => Err(FileFault::NotAFile(what)),
     }

@@ -88,7 +88,7 @@ pub struct Launcher {
     pub namespace: String,
     /// The name of the VMI that owns the pod.
     pub guest: String,
-    /// The UID of that VMI; empty in a dump that was cleaned of UIDs.
+    /// The UID of that VMI; empty in a dump without UIDs.
     pub owner: String,
     /// `spec.nodeName`; empty while pending.
     pub node: String,

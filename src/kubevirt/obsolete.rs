@@ -67,8 +67,7 @@ pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Find
     found.collect()
 }
 
-/// Returns the edits of the list that would release the models a guest requires; `None` if the list does not exclude
-/// nodes.
+/// Returns the edits of the list that would release the models a guest requires; `None` if there is none to make.
 #[must_use]
 pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<ObsoleteModels> {
     let configuration = &cluster.config.configuration;

@@ -50,7 +50,7 @@ pub struct Room {
     asked: HashMap<String, BTreeMap<i64, Amounts>>,
     /// Requests of a guest's launcher, by namespace, guest and node.
     launchers: HashMap<(String, String, String), PodNeed>,
-    /// Pods on nodes that are not launchers; in a snapshot, only those that affect a guest.
+    /// Pods, other than launchers, on nodes; in a snapshot, only those that affect a guest.
     others: Vec<OtherPod>,
     /// Whether these pods were read.
     knows_others: bool,
@@ -332,13 +332,13 @@ impl Room {
         &self.budgets
     }
 
-    /// Whether the pods that are not launchers are known: a dump without such pods may have left them out.
+    /// Whether the pods other than launchers are known: a dump without such pods may have left them out.
     #[must_use]
     pub(crate) fn knows_others(&self) -> bool {
         self.knows_others
     }
 
-    /// Returns the pods on nodes that are not launchers; empty if none is known.
+    /// Returns the pods, other than launchers, on nodes; empty if none is known.
     #[must_use]
     pub fn others(&self) -> &[OtherPod] {
         &self.others

@@ -105,7 +105,7 @@ pub struct Pod<'a> {
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default, remote = "Self")]
 pub struct PodMeta<'a> {
-    /// `name`; empty at admission where `generateName` is used.
+    /// `name`; empty at admission if `generateName` is used.
     #[serde(borrow)]
     pub name: Option<Text<'a>>,
     /// `generateName`.
@@ -312,7 +312,7 @@ wire! {
         domain: Domain,
         /// `nodeSelector`.
         node_selector: BTreeMap<String, String>,
-        /// `affinity`, kept as it is: KubeVirt copies it whole.
+        /// `affinity`, kept whole, because KubeVirt copies it.
         affinity: Option<AnyAffinity>,
         /// `tolerations`.
         tolerations: Vec<Toleration>,
@@ -599,7 +599,7 @@ impl Hyperv {
     }
 }
 
-/// The condition of a VMI that says whether it can be migrated at all (`VirtualMachineInstanceIsMigratable`).
+/// The condition of a VMI about whether it can be migrated at all (`VirtualMachineInstanceIsMigratable`).
 pub(crate) const LIVE_MIGRATABLE: &str = "LiveMigratable";
 
 /// The condition of a VirtualMachine that waits for a restart (`VirtualMachineRestartRequired`).

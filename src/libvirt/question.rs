@@ -40,7 +40,7 @@ pub(crate) enum Question {
         /// The guest's name.
         name: String,
     },
-    /// Whether the node's hypervisor provides this CPU: `virsh hypervisor-cpu-compare`.
+    /// The question whether the node's hypervisor provides this CPU: `virsh hypervisor-cpu-compare`.
     Compare(GuestCpu),
     /// The node's host model, and the named models that are usable there: `virsh domcapabilities`.
     Host(Accelerator),

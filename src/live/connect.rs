@@ -72,8 +72,8 @@ impl ClusterArgs {
             Err(_) if self.server.is_some() && self.kubeconfig.is_none() => of(Kubeconfig::default()),
             Err(error) => Err(error),
         };
-        // Outside a pod, report what is wrong with the kubeconfig, because the user can fix that. In a pod
-        // the API server is a Service, which no proxy is needed for.
+        // Outside a pod, report the fault of the kubeconfig, because the user can fix that. In a pod the API server is
+        // a Service and needs no proxy.
         let in_pod = || -> Option<Result<Config, ConnectError>> {
             let is_named = [&self.context, &self.cluster, &self.user, &self.server].iter().any(|named| named.is_some());
             let mut pod = Config::incluster().ok().filter(|_| !is_named && self.kubeconfig.is_none())?;

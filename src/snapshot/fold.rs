@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::policy::API_VERSION;
 
-/// The kind of an object that stands for several.
+/// The kind of an object that represents several.
 pub(crate) const KIND: &str = "Alike";
 
 /// Minimum number of objects to fold; fewer are easier to read unfolded.
@@ -81,7 +81,7 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
     groups.into_iter().flat_map(AlikeObjects::written).collect()
 }
 
-/// Returns the objects that an object of [`KIND`] stands for.
+/// Returns the objects that an object of [`KIND`] represents.
 ///
 /// # Errors
 ///

@@ -120,7 +120,7 @@ labels! {
         Deduplicated = "deduplicated",
         /// The report was dropped: its object or its namespace has used up its budget.
         Limited = "limited",
-        /// The API server refused it or could not be reached.
+        /// The API server refused the Event, or could not be reached.
         Failed = "failed",
     }
     /// A reason why a connection ended without a request.

@@ -136,7 +136,7 @@ pub fn furnish(folder: &Path) {
     }
 }
 
-/// Runs commands in a furnished folder.
+/// Runs commands in a folder filled by [`furnish`].
 pub fn shell(folder: &Path, commands: &str, kubeconfig: &Path) -> Ran {
     let script = format!("set -euo pipefail\n{commands}");
     let path = std::env::var("PATH").unwrap_or_default();

@@ -239,7 +239,7 @@ impl<'de> MapAccess<'de> for Fields<'_, '_> {
     }
 }
 
-/// One item of a list, or one entry of a map.
+/// An iterator over one item of a list, or one entry of a map.
 struct Once<'w, 'f> {
     walker: &'w Walker<'f>,
     step: Step,

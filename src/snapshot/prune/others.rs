@@ -1,4 +1,4 @@
-//! Pods that are not launchers, as far as they matter for required pod anti-affinity: pods that a guest's term selects,
+//! Pods other than launchers, as far as they matter for required pod anti-affinity: pods that a guest's term selects,
 //! and pods whose own term selects a guest. Only the labels with keys in a guest's term, and the terms that select a
 //! guest, are kept.
 

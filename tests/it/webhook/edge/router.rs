@@ -346,7 +346,7 @@ async fn eight_mebibytes_are_the_limit(#[case] length: usize, #[case] status: u1
     assert_eq!(validate(body).await.0.as_u16(), status, "declared");
 }
 
-/// Otherwise a declared length could make the webhook wait for gigabytes.
+/// Without this rule, a declared length could make the webhook wait for gigabytes.
 #[tokio::test]
 async fn a_declared_length_is_refused_before_the_body_is_read() {
     let never = Frames::body([(Duration::from_secs(3600), Vec::new())]);

@@ -212,7 +212,8 @@ pub struct DomainEvidence {
 
 /// The prefixes before `.node.` in keys that the node-labeller writes on every node.
 const FAMILIES: [&str; 4] = ["cpu-model", "cpu-feature", "cpu-vendor", "host-model-cpu"];
-/// Maximum bytes of a name that spans two pieces: a family, and the longest domain.
+/// Number of bytes kept of a piece, enough for the longest name that spans two pieces: a family, and the longest
+/// domain.
 const LONGEST: usize = 512;
 
 impl DomainEvidence {

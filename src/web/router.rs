@@ -3,8 +3,7 @@
 //! ```text
 //! turned away   503 no input of judgements yet   415 not JSON   413 over 8 MiB   429 too many at once
 //!               408 body too slow             400 not a review, and why
-//! answered      200 with the decision; also if its time was used up or the judgement panicked: admitted, with a
-//! warning
+//! answered      200 with the decision; if its time was used up or the judgement panicked: admitted, with a warning
 //! ```
 //!
 //! An error response makes the API server apply the webhook's `failurePolicy`; a decision never does. Therefore every

@@ -1,7 +1,7 @@
 //! Effects of the eviction of a guest's launcher, and limits of parallel migrations.
 //!
-//! Mirrors `VMIEvictionStrategy` (`pkg/util/migrations/migrations.go`), `pod-eviction-admitter.go` (`admitLauncherPod`) and the
-//! limits of `handleTargetPodCreation` (`pkg/virt-controller/watch/migration/migration.go`).
+//! Mirrors `VMIEvictionStrategy` (`pkg/util/migrations/migrations.go`), `pod-eviction-admitter.go` (`admitLauncherPod`)
+//! and the limits of `handleTargetPodCreation` (`pkg/virt-controller/watch/migration/migration.go`).
 
 use super::cluster::Cluster;
 use super::wire::Vmi;

@@ -116,8 +116,8 @@ fn pod(lines: &[&str]) -> Option<Value> {
     }))
 }
 
-/// Returns the requests of each container of a list: below `Requests:`, one line for each resource, such as `cpu:
-/// 400m`. Names of resources begin with a lower-case letter or a digit, those of fields with a capital.
+/// Returns the requests of each container of a list: below `Requests:`, one line for each resource, such as
+/// `cpu: 400m`. Names of resources begin with a lower-case letter or a digit, those of fields with a capital.
 fn requests(lines: &[Cow<'_, str>]) -> Vec<Value> {
     let mut out = Vec::new();
     let mut lines = lines.iter().peekable();

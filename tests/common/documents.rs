@@ -1,7 +1,7 @@
 //! Commands in the documentation: blocks of ```` ```sh ```` in README and docs.
 //!
-//! A block is run unchanged, in a folder that holds the files it names, except after a comment `<!-- needs a cluster
-//! -->` or `<!-- not run: WHY -->`.
+//! A block is run unchanged, in a folder that holds the files it names, except after a comment
+//! `<!-- needs a cluster -->` or `<!-- not run: WHY -->`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

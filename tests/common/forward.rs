@@ -34,8 +34,8 @@ impl Forward {
         self.address.to_string()
     }
 
-    /// Returns the requests, one line each: `CONNECT host:port` with the value of Proxy-Authorization, or `SOCKS5
-    /// host:port`.
+    /// Returns the requests, one line each: `CONNECT host:port` with the value of Proxy-Authorization, or
+    /// `SOCKS5 host:port`.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("no thread panics").clone()
     }

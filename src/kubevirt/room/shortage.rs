@@ -16,8 +16,8 @@ pub(crate) struct Shortage {
 }
 
 impl Shortage {
-    /// Returns the free amount in words: `2 of 64 cores free`, `3 of 256 GiB of memory free`, `it has no
-    /// nvidia.com/T4`.
+    /// Returns the free amount in words: `2 of 64 cores free`, `3 of 256 GiB of memory free`,
+    /// `it has no nvidia.com/T4`.
     #[must_use]
     pub(crate) fn words(&self) -> String {
         let Self { resource, free, of, .. } = self;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Make     tls.crt signed by A            ca.crt: A
-//! Prepare  next.crt signed by B           ca.crt: A B    in the webhook configurations; API servers get time to read it
+//! Prepare  next.crt signed by B           ca.crt: A B    in the webhook configurations; API servers read it meanwhile
 //! Promote  tls.crt is what next.crt was   ca.crt: A B    replicas that have not read it yet serve A's
 //! Prune                                   ca.crt:   B    when A has expired, and with it everything that A signed
 //! ```

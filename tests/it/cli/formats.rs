@@ -142,8 +142,7 @@ fn sarif_is_as_its_schema_says_and_names_lines() {
     assert_eq!(faults(&broken, &sarif_schema(), "").len(), 5);
 }
 
-/// Elements with their attributes (required ones, `
-/// `, optional ones) and child elements.
+/// Elements with their attributes (required ones, `|`, optional ones) and child elements.
 const JUNIT: &[(&str, &str, &str)] = &[
     ("testsuites", "name tests failures errors |", "testsuite"),
     ("testsuite", "name tests failures errors skipped |", "testcase"),

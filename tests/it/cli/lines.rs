@@ -550,9 +550,7 @@ fn no_recipe_loses_an_exit_code_in_a_pipe() {
                     .find_map(|verb| line.split_once(&format!("cpufit {verb}")).map(|(_, rest)| rest));
                 let Some(rest) = gate else { continue };
                 seen += 1;
-                // Text in quotes, and after `
-                //
-                // `, is not a pipe.
+                // Text in quotes, and after `||`, is not a pipe.
                 let bare: String = rest.split('\'').step_by(2).collect();
                 if bare.replace("||", "").contains('|') && !block.contains("pipefail") {
                     faults.push(format!("{}: {line}", file.display()));

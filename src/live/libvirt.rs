@@ -173,8 +173,8 @@ impl<'a> Asker<'a> {
     }
 
     /// Queries a node about these CPUs, through one of its launchers. A launcher in which exec is refused or fails is
-    /// not used again; one without an answer in time is moved behind the next. A CPU without an answer in time is
-    /// queried once more.
+    /// not used again; one without an answer in time is moved to the end. A CPU without an answer in time is queried
+    /// once more if another launcher or CPU is left.
     async fn node(&self, node: &str, launchers: &[LauncherName], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
         let mut out = NodeFacts::default();
         let accelerators: BTreeSet<Accelerator> = cpus.iter().map(|guest| guest.accelerator).collect();

@@ -17,7 +17,7 @@ use super::woken::Woken;
 /// its place. The answer has been sent by then.
 const GRACE: Duration = Duration::from_millis(25);
 
-/// Maximum factor of the grace: a connection gets its grace once for each answer, up to this number, so that
+/// Maximum factor of the grace: a connection gets its grace once for each successful answer, up to this number, so that
 /// connections in use stay.
 const OFTEN: u32 = 10;
 

@@ -47,7 +47,7 @@ fn instancetype(rest: &Value) -> ClusterObject {
     object("instancetype.kubevirt.io", "VirtualMachineClusterInstancetype", "i", rest)
 }
 
-/// Returns a VirtualMachine that names an instancetype and a preference, with this domain in its template.
+/// Returns a VirtualMachine that names a preference, with this domain in its template.
 fn machine(domain: &Value) -> Value {
     vm("db", "").tweak(|vm| {
         vm["spec"]["template"]["spec"] = json!({"domain": domain});

@@ -43,13 +43,13 @@ pub struct Progress {
 
 impl Progress {
     /// Time before the first line, and between two lines.
-    const MOMENT: Duration = Duration::from_millis(800);
-    const BETWEEN: Duration = Duration::from_millis(100);
+    const DELAY: Duration = Duration::from_millis(800);
+    const INTERVAL: Duration = Duration::from_millis(100);
 
     /// Creates the progress of a task that begins now.
     #[must_use]
     pub fn of(what: &'static str) -> Self {
-        Self { what, next: Cell::new(Instant::now() + Self::MOMENT), is_shown: Cell::new(false) }
+        Self { what, next: Cell::new(Instant::now() + Self::DELAY), is_shown: Cell::new(false) }
     }
 
     /// Shows that `done` of `of` are done; each line replaces the previous one, and none is left at the end.
@@ -58,7 +58,7 @@ impl Progress {
         if !(is_over && self.is_shown.get()) && (is_over || Instant::now() < self.next.get() || !is_log_read()) {
             return;
         }
-        self.next.set(Instant::now() + Self::BETWEEN);
+        self.next.set(Instant::now() + Self::INTERVAL);
         self.is_shown.set(!is_over);
         let mut stderr = io::stderr().lock();
         let line = if is_over { String::new() } else { format!("{}: {done} of {of}", self.what) };

@@ -5,11 +5,11 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Number of descriptors reserved for the watches, files and the log.
-const OTHERS: usize = 128;
+const RESERVED_DESCRIPTORS: usize = 128;
 
 /// Returns the number of descriptors left in addition to this number of connections.
 pub(crate) fn beyond(connections: usize) -> usize {
-    most().map_or(usize::MAX, |most| most.saturating_sub(connections + OTHERS))
+    most().map_or(usize::MAX, |most| most.saturating_sub(connections + RESERVED_DESCRIPTORS))
 }
 
 /// Returns the maximum number of open descriptors; `None` if there is no limit.
@@ -40,7 +40,7 @@ mod tests {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         assert_eq!(current, maximum);
         let most = most().unwrap_or(usize::MAX);
-        assert!(most > 100 + OTHERS && beyond(100) >= most - 100 - OTHERS);
+        assert!(most > 100 + RESERVED_DESCRIPTORS && beyond(100) >= most - 100 - RESERVED_DESCRIPTORS);
         assert!(most == usize::MAX || beyond(most) == 0);
         Ok(())
     }

@@ -26,7 +26,7 @@ const KUBEVIRT: &str = "kubevirt.io";
 pub(crate) const LONGEST_DOMAIN: usize = 63;
 /// Domains of Kubernetes and this program: a translation would affect names that KubeVirt does not own. Below
 /// KubeVirt's own domain, two names would have one translation.
-const TAKEN: [&str; 4] = ["kubernetes.io", "k8s.io", "cpufit.io", KUBEVIRT];
+const RESERVED_DOMAINS: [&str; 4] = ["kubernetes.io", "k8s.io", "cpufit.io", KUBEVIRT];
 
 /// The domain of KubeVirt's names in one cluster; `kubevirt.io` by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,7 +68,9 @@ impl FromStr for Domain {
         if !text.contains('.') {
             return Err(DomainError::OneLabel(text.to_owned()));
         }
-        if TAKEN.iter().any(|taken| text.strip_suffix(taken).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+        if RESERVED_DOMAINS
+            .iter()
+            .any(|taken| text.strip_suffix(taken).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
         {
             return Err(DomainError::Taken(text.to_owned()));
         }
@@ -214,7 +216,7 @@ pub struct DomainEvidence {
 const FAMILIES: [&str; 4] = ["cpu-model", "cpu-feature", "cpu-vendor", "host-model-cpu"];
 /// Number of bytes kept of a piece, enough for the longest name that spans two pieces: a family, and the longest
 /// domain.
-const LONGEST: usize = 512;
+const MAX_KEY_BYTES: usize = 512;
 
 impl DomainEvidence {
     /// Reads a piece of a dump. Returns whether further pieces can add anything.
@@ -232,7 +234,7 @@ impl DomainEvidence {
                 self.schedulable.insert(domain.to_owned());
             }
         }
-        self.rest = text[text.len().saturating_sub(LONGEST)..].to_vec();
+        self.rest = text[text.len().saturating_sub(MAX_KEY_BYTES)..].to_vec();
         !self.is_own
     }
 

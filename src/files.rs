@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 
 /// Maximum bytes of a file that is read as a whole. A Secret holds 1 MiB; a kubeconfig with the certificates of a
 /// thousand clusters holds 5 MiB.
-const MOST: u64 = 16 << 20;
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// A reason why a file is not read.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,7 @@ pub(crate) enum FileFault {
     #[error("it is {0}, not a file")]
     NotAFile(&'static str),
     /// The file exceeds the limit, or is endless.
-    #[error("it holds more than {} MiB", MOST >> 20)]
+    #[error("it holds more than {} MiB", MAX_FILE_BYTES >> 20)]
     TooLarge,
 }
 
@@ -94,8 +94,8 @@ fn is_own_descriptor(path: &Path) -> bool {
 /// Equal to those of [`open`]; also if it cannot be read to its end or holds more than 16 MiB.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
     let mut content = Vec::new();
-    open(path)?.take(MOST + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MOST { Err(FileFault::TooLarge) } else { Ok(content) }
+    open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_FILE_BYTES { Err(FileFault::TooLarge) } else { Ok(content) }
 }
 
 /// Checks that a library that opens a file itself can [read] it.
@@ -103,7 +103,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
 /// # Errors
 /// Equal to those of [`open`]; also if it holds more than 16 MiB.
 pub(crate) fn check(path: &Path) -> Result<(), FileFault> {
-    if open(path)?.metadata()?.len() > MOST { Err(FileFault::TooLarge) } else { Ok(()) }
+    if open(path)?.metadata()?.len() > MAX_FILE_BYTES { Err(FileFault::TooLarge) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
         assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
         let _held = UnixListener::bind(at("socket")).unwrap();
         fs::write(at("file"), "12345").unwrap();
-        fs::File::create(at("long")).unwrap().set_len(MOST + 1).unwrap();
+        fs::File::create(at("long")).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
         for (link, to) in [("to-pipe", at("pipe")), ("to-file", at("file")), ("to-zero", "/dev/zero".into())] {
             symlink(to, at(link)).unwrap();
         }

@@ -198,9 +198,9 @@ impl AuditRow {
 
 /// Judges every guest and sorts them: own-node first, then by impact, targets left, and name. Stops at the deadline.
 #[must_use]
-pub fn audit(world: &World, enough: Deadline<'_>) -> Vec<AuditRow> {
+pub fn audit(world: &World, is_over: Deadline<'_>) -> Vec<AuditRow> {
     let mut stands = GuestStates::new(world);
-    let guests = each(&world.cluster).take_while(|_| !enough());
+    let guests = each(&world.cluster).take_while(|_| !is_over());
     let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut stands)).collect();
     out.sort_by(|one, other| {
         let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != "unknown", row.targets);

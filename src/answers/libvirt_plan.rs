@@ -22,9 +22,9 @@ use crate::world::World;
 pub(crate) type LauncherName = (String, String);
 
 /// Number of launchers of a node that are tried.
-const TRIES: usize = 3;
+const LAUNCHERS_TRIED: usize = 3;
 /// Number of models that a guest's CPU is compared with.
-const MODELS: usize = 16;
+const MAX_MODELS_ASKED: usize = 16;
 
 /// The queries to make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,7 +128,7 @@ fn some_of(launchers: &[&Launcher], namespace: &str) -> Vec<LauncherName> {
         ranked.push((launcher.is_terminating, before, launcher.namespace != namespace, launcher));
     }
     ranked.sort_by_key(|(is_terminating, before, is_of_another, _)| (*is_terminating, *before, *is_of_another));
-    ranked.iter().take(TRIES).map(|(.., pod)| (pod.namespace.clone(), pod.name.clone())).collect()
+    ranked.iter().take(LAUNCHERS_TRIED).map(|(.., pod)| (pod.namespace.clone(), pod.name.clone())).collect()
 }
 
 /// The named models that guests may get.
@@ -204,7 +204,7 @@ pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedMode
     ];
     let mut out = BTreeSet::new();
     for model in first.into_iter().flatten().chain(models.named.keys().map(String::as_str)) {
-        if out.len() < MODELS && !has_model(&case.judged.subject, model) {
+        if out.len() < MAX_MODELS_ASKED && !has_model(&case.judged.subject, model) {
             out.insert(model.to_owned());
         }
     }

@@ -190,7 +190,7 @@ pub(crate) fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 3] {
 
 /// Returns the status of every policy of the world, in their order.
 #[must_use]
-pub fn statuses(world: &World, enough: Deadline<'_>) -> Vec<PolicyStatus> {
+pub fn statuses(world: &World, is_over: Deadline<'_>) -> Vec<PolicyStatus> {
     let cluster = &world.cluster;
     let mut out: Vec<PolicyStatus> = world
         .policies
@@ -204,7 +204,7 @@ pub fn statuses(world: &World, enough: Deadline<'_>) -> Vec<PolicyStatus> {
     let mut stands = GuestStates::new(world);
     let mut looked = CountProgress::none_of_all(cluster);
     for guest in each(cluster) {
-        if enough() {
+        if is_over() {
             break;
         }
         looked.guest(guest);

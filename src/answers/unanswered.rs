@@ -14,9 +14,9 @@ use crate::say::plural::{counted, fold_names};
 use crate::world::World;
 
 /// Number of names in a line.
-const NAMED: usize = 3;
+const MAX_NAMES: usize = 3;
 /// Number of reasons shown, each in a line.
-const REASONS: usize = 6;
+const MAX_REASONS: usize = 6;
 
 /// The missing answers of libvirt. Also JSON of `audit` and `drain`: fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -114,10 +114,10 @@ fn lines(
     for (_, names) in &mut folded {
         names.dedup();
     }
-    let hidden: usize = folded.iter().skip(REASONS).map(|(_, names)| names.len()).sum();
-    let shown = folded.iter().take(REASONS);
+    let hidden: usize = folded.iter().skip(MAX_REASONS).map(|(_, names)| names.len()).sum();
+    let shown = folded.iter().take(MAX_REASONS);
     let mut out: Vec<String> = shown
-        .map(|(reason, names)| format!("what libvirt says {of_what} {}: {reason}", fold_names(names, NAMED)))
+        .map(|(reason, names)| format!("what libvirt says {of_what} {}: {reason}", fold_names(names, MAX_NAMES)))
         .collect();
     if hidden > 0 {
         let more = counted(hidden, one, many);

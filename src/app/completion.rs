@@ -21,9 +21,9 @@ use crate::snapshot::{DumpSource, domain_of};
 use crate::world;
 
 /// Time limit for listing names.
-const LIMIT: Duration = Duration::from_secs(3);
+const COMPLETION_TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum number of names read.
-const MOST: u32 = 500;
+const MAX_COMPLETIONS: u32 = 500;
 
 /// Answers a shell's script if it runs this process; returns whether it does. Errors are not printed, because the user
 /// is typing a command line.
@@ -98,7 +98,7 @@ fn of_cluster(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
         let client = connect::client(config, &given.cluster.domain()).ok()?;
         of_resource(client, resource, &namespace).await
     };
-    runtime.block_on(async { tokio::time::timeout(LIMIT, asked).await.ok().flatten() })
+    runtime.block_on(async { tokio::time::timeout(COMPLETION_TIMEOUT, asked).await.ok().flatten() })
 }
 
 async fn of_resource(client: Client, resource: Resource, namespace: &str) -> Option<Vec<String>> {
@@ -107,7 +107,7 @@ async fn of_resource(client: Client, resource: Resource, namespace: &str) -> Opt
     } else {
         Api::all_with(client, &resource.api())
     };
-    let mut params = ListParams::default().limit(MOST);
+    let mut params = ListParams::default().limit(MAX_COMPLETIONS);
     if let Some(selector) = resource.selector() {
         params = params.labels(selector);
     }

@@ -29,7 +29,7 @@ use crate::web::{self, Condition, Edge, Heartbeat, Judge, Readiness, admin};
 use crate::world;
 
 /// Interval between checks of the certificate files.
-const LOOK: Duration = Duration::from_secs(1);
+const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until it receives a signal to stop.
 ///
@@ -170,7 +170,7 @@ fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()
             let files = CertificateFiles { chain: args.cert.clone(), key: args.key.clone() };
             let certificates = Arc::new(Certificates::load(files, name, Arc::clone(metrics))?);
             let resolver = certificates.resolver();
-            tasks.spawn(watch_files(certificates, LOOK));
+            tasks.spawn(watch_files(certificates, CERTIFICATE_CHECK_INTERVAL));
             Ok(resolver)
         }
         CertificateSource::SelfManaged if args.world.snapshot.is_empty() => Ok(Resolver::waiting(Arc::clone(metrics))),
@@ -184,7 +184,7 @@ fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()
 fn clients(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) -> anyhow::Result<Option<Arc<Clients>>> {
     let Some(file) = &args.client_ca else { return Ok(None) };
     let clients = Clients::load(file.clone(), args.client_name.clone(), Arc::clone(metrics))?;
-    tasks.spawn(watch_files(Arc::clone(&clients), LOOK));
+    tasks.spawn(watch_files(Arc::clone(&clients), CERTIFICATE_CHECK_INTERVAL));
     Ok(Some(clients))
 }
 

@@ -308,9 +308,9 @@ fn places(stand: &StandRow) -> String {
 
 /// Returns a cell without blanks, `fpu,vme,+3`; `-` for none.
 fn stale(features: &[String]) -> String {
-    const MOST: usize = 3;
-    let more = features.len().checked_sub(MOST).filter(|more| *more > 0).map(|more| format!("+{more}"));
-    let cell = features.iter().take(MOST).cloned().chain(more).collect::<Vec<_>>().join(",");
+    const MAX_ENTRIES: usize = 3;
+    let more = features.len().checked_sub(MAX_ENTRIES).filter(|more| *more > 0).map(|more| format!("+{more}"));
+    let cell = features.iter().take(MAX_ENTRIES).cloned().chain(more).collect::<Vec<_>>().join(",");
     if cell.is_empty() { "-".to_owned() } else { cell }
 }
 

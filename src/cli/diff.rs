@@ -21,9 +21,9 @@ use crate::say::plural;
 use crate::world::{World, no_nodes};
 
 /// Number of names in a folded line.
-const SHOWN: usize = 3;
+const MAX_LABELS: usize = 3;
 /// Number of nodes in a command.
-const NAMED: usize = 8;
+const MAX_NAMES: usize = 8;
 
 /// The result, as the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) fn run(
     };
     let found = diff(old, new, &is_asked_for, &|done, of| compared.at(done, of));
     match args.output {
-        DiffOutput::Table => people(&found, new, SHOWN, page),
+        DiffOutput::Table => people(&found, new, MAX_LABELS, page),
         DiffOutput::Wide => people(&found, new, usize::MAX, page),
         DiffOutput::Json => page.json(&found)?,
         DiffOutput::Yaml => page.yaml(&found)?,
@@ -225,8 +225,8 @@ fn because(keys: &[String], gone: &[String], most: usize) -> Option<String> {
         let is_cpu = |key: &&&String| Family::of(key).is_cpu();
         let (of_cpu, others): (Vec<&String>, Vec<&String>) = keys.iter().partition(is_cpu);
         let of_cpu = of_cpu.iter().map(|key| (key.as_str(), "true"));
-        let of_cpu = plural::fold(of_cpu, most.max(SHOWN));
-        let others = plural::fold_names(&others, most.max(SHOWN));
+        let of_cpu = plural::fold(of_cpu, most.max(MAX_LABELS));
+        let others = plural::fold_names(&others, most.max(MAX_LABELS));
         [of_cpu, others].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
     };
     let gone = (!gone.is_empty()).then(|| format!("{}, which no node has any more", named(&gone)));
@@ -267,7 +267,7 @@ fn leftovers(found: &Diff, most: usize, page: &mut Page) {
     }
     for row in &found.unlike {
         let Unlike { nodes, host_model, alike, lacks, has } = row;
-        let fold = |keys: &[String]| plural::fold(keys.iter().map(|key| (key.as_str(), "true")), most.max(SHOWN));
+        let fold = |keys: &[String]| plural::fold(keys.iter().map(|key| (key.as_str(), "true")), most.max(MAX_LABELS));
         let lacks = (!lacks.is_empty()).then(|| format!("without {}", fold(lacks)));
         let has = (!has.is_empty()).then(|| format!("with {}", fold(has)));
         let differs = plural::number(nodes.len(), "differs", "differ");
@@ -304,11 +304,11 @@ fn advice(found: &Diff, new: &World, page: &mut Page) {
             ""
         };
         page.line(format_args!("Now, for {}: {what}{policy}", plural::counted(restarts.len(), "guest", "guests")));
-        for judged in restarts.iter().take(SHOWN).filter_map(|restart| runs(new, &restart.guest)) {
+        for judged in restarts.iter().take(MAX_LABELS).filter_map(|restart| runs(new, &restart.guest)) {
             commands(&restart(&judged), page);
         }
-        if restarts.len() > SHOWN {
-            page.line(format_args!("  # and {} more: -o wide names them", restarts.len() - SHOWN));
+        if restarts.len() > MAX_LABELS {
+            page.line(format_args!("  # and {} more: -o wide names them", restarts.len() - MAX_LABELS));
         }
     }
     let is_freed = |guest: &&&str| found.restarts.iter().any(|restart| restart.guest == **guest);
@@ -351,7 +351,7 @@ fn annotate(nodes: &[&str], freeze: Freeze) -> Script {
     let key = || LabelKey::new(label::SKIP_NODE);
     let command = || {
         let mut command = Command::kubectl(["annotate", "node"]);
-        for node in nodes.iter().take(NAMED) {
+        for node in nodes.iter().take(MAX_NAMES) {
             command = command.arg(Name::new(node)?);
         }
         let word: CommandWord = match freeze {
@@ -359,7 +359,7 @@ fn annotate(nodes: &[&str], freeze: Freeze) -> Script {
             Freeze::Off => key()?.removed(),
         };
         let command = command.arg(word);
-        Ok(vec![if nodes.len() > NAMED { command.comment("and the other nodes") } else { command }])
+        Ok(vec![if nodes.len() > MAX_NAMES { command.comment("and the other nodes") } else { command }])
     };
     command().into()
 }

@@ -134,14 +134,14 @@ fn people(drained: &DrainReport, args: &DrainArgs, page: &mut Page) {
 
 /// Prints the order for several nodes, or the guests that prevent one.
 fn order(drained: &DrainReport, page: &mut Page) {
-    const NAMED: usize = 20;
+    const MAX_NODES_NAMED: usize = 20;
     let DrainReport { order_may_strand, order_assumes, order_tries, stranded, .. } = drained;
     match &drained.order {
         Some(order) if order.len() < 2 => {}
         Some(order) => {
-            let more = order.len().saturating_sub(NAMED);
+            let more = order.len().saturating_sub(MAX_NODES_NAMED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more (-o json lists all)") };
-            let names = order.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let names = order.iter().take(MAX_NODES_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
             let ends = if order_may_strand.is_empty() { "no guest is stuck" } else { "each guest can find a place" };
             page.line(format_args!("Order in which {ends}, each node drained and returned: {names}{more}"));
             if !order_may_strand.is_empty() {

@@ -478,7 +478,9 @@ impl Explained<'_, '_> {
         let added: Vec<(&str, &str)> = migration.added.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let (after, _) = Action::from(DropAddedSelector { keys }).apply(subject, self.fleet());
         let mut others = self.fleet().look_up(&after.placement).passes().fitting;
-        self.source().into_iter().for_each(|node| others.remove(node));
+        if let Some(node) = self.source() {
+            others.remove(node);
+        }
         Some(format!(
             "Asked for {}: {} of {} can take it; without that, {} can.",
             plural::fold(added, 3),

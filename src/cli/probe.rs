@@ -13,9 +13,9 @@ use crate::live::connect::words;
 use crate::page::Page;
 
 /// Time limit of the connection, and of the answer.
-const LIMIT: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum size of an answer, bytes.
-const MOST: usize = 1 << 20;
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// Sends the request and prints the answer.
 ///
@@ -30,20 +30,20 @@ pub(crate) fn run(args: &ProbeArgs, page: &mut Page) -> anyhow::Result<()> {
     let mut config = Config::new(format!("http://{server}").parse()?);
     // The address is complete: the environment's proxy is not used.
     config.proxy_url = None;
-    config.connect_timeout = Some(LIMIT);
-    config.read_timeout = Some(LIMIT);
+    config.connect_timeout = Some(PROBE_TIMEOUT);
+    config.read_timeout = Some(PROBE_TIMEOUT);
     let asked = async {
         let client = Client::try_from(config)?;
         let answer = client.send(http::Request::get(path).body(Body::empty())?).await;
         let answer = answer.map_err(|error| anyhow!(words(&error)))?;
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MOST).collect().await.map_err(|error| anyhow!(error))?.to_bytes();
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| anyhow!(error))?.to_bytes();
         anyhow::Ok((head.status, String::from_utf8_lossy(&body).into_owned()))
     };
     let what = || format!("GET {}", args.url);
-    let answer = runtime.block_on(async { tokio::time::timeout(2 * LIMIT, asked).await });
+    let answer = runtime.block_on(async { tokio::time::timeout(2 * PROBE_TIMEOUT, asked).await });
     let (status, text) =
-        answer.with_context(|| format!("{}: no answer in {:?}", what(), 2 * LIMIT))?.with_context(what)?;
+        answer.with_context(|| format!("{}: no answer in {:?}", what(), 2 * PROBE_TIMEOUT))?.with_context(what)?;
     if !status.is_success() {
         bail!("{}: {status}: {}", what(), text.trim_end());
     }

@@ -19,7 +19,7 @@ use crate::snapshot::{self, Item};
 use crate::world::{World, no_nodes};
 
 /// Number of names in a cell or line.
-const SHOWN: usize = 4;
+const MAX_ROWS: usize = 4;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -135,7 +135,7 @@ fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, no
         let of = if pool.model.is_some() {
             String::new()
         } else {
-            format!(" ({})", plural::fold_names(&pool.node_names, SHOWN))
+            format!(" ({})", plural::fold_names(&pool.node_names, MAX_ROWS))
         };
         page.remark(format_args!("{}{of}: {subject}: {}", pool.name, pool.why));
         for candidate in pool.candidates.iter().filter(is_shown) {
@@ -158,7 +158,7 @@ fn row(pool: &PoolReport, candidate: &CandidateReport) -> Vec<String> {
         pool.name.clone(),
         model.clone(),
         format!("{}/{}", runs_on.len(), pool.nodes),
-        plural::fold_names(leaves_out, SHOWN),
+        plural::fold_names(leaves_out, MAX_ROWS),
         targets(coverage),
         note.join(", "),
     ]
@@ -169,11 +169,11 @@ fn targets(coverage: &Coverage) -> String {
     let Coverage { guests_by_targets, cannot_start, unknown } = coverage;
     let counts = guests_by_targets.iter().map(|(targets, guests)| format!("{guests} would have {targets}"));
     let mut out: Vec<String> = counts.collect();
-    if out.len() > SHOWN {
-        let least = guests_by_targets.iter().nth(SHOWN - 1).map_or(0, |(targets, _)| *targets);
+    if out.len() > MAX_ROWS {
+        let least = guests_by_targets.iter().nth(MAX_ROWS - 1).map_or(0, |(targets, _)| *targets);
         let most = guests_by_targets.keys().next_back().copied().unwrap_or(least);
-        let guests: usize = guests_by_targets.values().skip(SHOWN - 1).sum();
-        out.truncate(SHOWN - 1);
+        let guests: usize = guests_by_targets.values().skip(MAX_ROWS - 1).sum();
+        out.truncate(MAX_ROWS - 1);
         out.push(format!("{guests} would have {least} to {most}"));
     }
     if *cannot_start > 0 {
@@ -188,14 +188,14 @@ fn targets(coverage: &Coverage) -> String {
 fn details(candidate: &CandidateReport, page: &mut Page) {
     let CandidateReport { model, lacks, lose, gain, .. } = candidate;
     for lack in lacks {
-        let nodes = plural::fold_names(&lack.nodes, SHOWN);
+        let nodes = plural::fold_names(&lack.nodes, MAX_ROWS);
         let verb = plural::number(lack.nodes.len(), "lacks", "lack");
         if lack.features.is_empty() {
             page.remark(format_args!(
                 "{model}: {nodes} {verb} no feature of it by their labels, only the label cpu-model {model}"
             ));
         } else {
-            page.remark(format_args!("{model}: {nodes} {verb} {}", plural::fold_names(&lack.features, SHOWN)));
+            page.remark(format_args!("{model}: {nodes} {verb} {}", plural::fold_names(&lack.features, MAX_ROWS)));
         }
     }
     let its = plural::number(lose.guests, "its", "their");
@@ -204,7 +204,7 @@ fn details(candidate: &CandidateReport, page: &mut Page) {
     {
         if *guests > 0 {
             let guests = plural::counted(*guests, "guest", "guests");
-            page.remark(format_args!("{model}: {guests}{what} {}", plural::fold_names(features, SHOWN)));
+            page.remark(format_args!("{model}: {guests}{what} {}", plural::fold_names(features, MAX_ROWS)));
         }
     }
 }
@@ -214,11 +214,11 @@ fn remarks(report: &Recommendations, page: &mut Page) {
         page.remark(format_args!("No node has the labels of --node-selector number {}", at + 1));
     }
     if !report.withheld.is_empty() {
-        let names = plural::fold_names(&report.withheld, SHOWN);
+        let names = plural::fold_names(&report.withheld, MAX_ROWS);
         page.remark(format_args!("Not considered: {names}, withheld by the cluster's obsoleteCPUModels"));
     }
     for unknown in &report.unknown_models {
-        let nodes = plural::fold_names(&unknown.nodes, SHOWN);
+        let nodes = plural::fold_names(&unknown.nodes, MAX_ROWS);
         page.remark(format_args!("Not considered: {}, a model that is not known here ({nodes})", unknown.model));
     }
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -229,6 +229,6 @@ fn remarks(report: &Recommendations, page: &mut Page) {
         }
     }
     for (why, nodes) in reasons {
-        page.remark(format_args!("Not counted: {}: {why}", plural::fold_names(&nodes, SHOWN)));
+        page.remark(format_args!("Not counted: {}: {why}", plural::fold_names(&nodes, MAX_ROWS)));
     }
 }

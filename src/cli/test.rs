@@ -22,11 +22,11 @@ use crate::snapshot::{self, DumpSource, Error, Item};
 use crate::world;
 
 /// The name of the files with expectations.
-const FILE: &str = "cpufit-test.yaml";
+const FILE_NAME: &str = "cpufit-test.yaml";
 /// The `kind` of a document in them.
 const KIND: &str = "Test";
 /// Maximum depth of folders searched.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 const VERDICTS: [&str; 5] = ["fits", "fragile", "pinned", "unschedulable", "unknown"];
 
 /// The result, as the exit code.
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
     for folder in &args.folders {
         let before = files.len();
         find(folder, 0, &mut files)?;
-        ensure!(files.len() > before, "there is no {FILE} in {}: nothing would be tested", folder.display());
+        ensure!(files.len() > before, "there is no {FILE_NAME} in {}: nothing would be tested", folder.display());
     }
     files.sort();
     files.dedup();
@@ -153,13 +153,13 @@ fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<(
         files.push(path.to_owned());
         return Ok(());
     }
-    ensure!(depth < DEEPEST, "{} is deeper than {DEEPEST} folders", path.display());
+    ensure!(depth < MAX_DEPTH, "{} is deeper than {MAX_DEPTH} folders", path.display());
     for entry in std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))? {
         let entry = entry?;
         // Links to folders are not followed, because they may form a cycle.
         if entry.file_type()?.is_dir() {
             find(&entry.path(), depth + 1, files)?;
-        } else if entry.file_name() == FILE {
+        } else if entry.file_name() == FILE_NAME {
             files.push(entry.path());
         }
     }

@@ -159,7 +159,7 @@ pub(super) fn start_groups(
             out[at].nodes.union(&nodes);
             continue;
         }
-        if effort.is_enough() {
+        if effort.is_over() {
             return None;
         }
         known.insert(added, out.len());

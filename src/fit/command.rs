@@ -14,10 +14,10 @@ use super::shown::Shown;
 use super::syntax;
 
 /// Maximum length of an invalid text in a comment, in characters.
-const REPEATED: usize = 63;
+const MAX_REPETITIONS: usize = 63;
 
 /// The verbs of kubectl that change nothing.
-const READING: [&str; 3] = ["get", "describe", "logs"];
+const READING_VERBS: [&str; 3] = ["get", "describe", "logs"];
 
 /// A text of an object that is not valid for its use in a command.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -262,7 +262,7 @@ impl Command {
     #[must_use]
     pub(crate) fn only_reads(&self) -> bool {
         let verb = self.words.get(1).map(|CommandWord(verb)| verb.as_ref());
-        verb.is_some_and(|verb| READING.contains(&verb))
+        verb.is_some_and(|verb| READING_VERBS.contains(&verb))
     }
 
     /// Returns the line to paste, with its comment.
@@ -341,7 +341,7 @@ fn quoted(word: &str) -> Cow<'_, str> {
 
 /// Quotes a text on one line: comments are pasted too, and not every shell treats them as comments.
 fn quoted_for_people(text: &str) -> String {
-    let cut: String = text.chars().take(REPEATED).collect();
+    let cut: String = text.chars().take(MAX_REPETITIONS).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
     let shown = format!("{}{more}", Shown::new(cut));
     format!("'{}'", shown.replace('\'', r"'\''"))

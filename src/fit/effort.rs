@@ -19,14 +19,14 @@ pub enum Depth {
 pub struct Effort<'e> {
     /// The depth of the search.
     pub depth: Depth,
-    enough: Option<&'e dyn Fn() -> bool>,
+    is_over: Option<&'e dyn Fn() -> bool>,
 }
 
 impl<'e> Effort<'e> {
     /// Limits the effort by a deadline in time or steps: `enough` returns true once it has passed.
     #[must_use]
-    pub fn until(depth: Depth, enough: &'e dyn Fn() -> bool) -> Self {
-        Self { depth, enough: Some(enough) }
+    pub fn until(depth: Depth, is_over: &'e dyn Fn() -> bool) -> Self {
+        Self { depth, is_over: Some(is_over) }
     }
 
     /// Returns this effort with another depth.
@@ -36,15 +36,15 @@ impl<'e> Effort<'e> {
     }
 
     /// Whether the deadline has passed. Called once for each step.
-    pub(super) fn is_enough(self) -> bool {
-        self.enough.is_some_and(|enough| enough())
+    pub(super) fn is_over(self) -> bool {
+        self.is_over.is_some_and(|is_over| is_over())
     }
 }
 
 /// An effort without a deadline.
 impl From<Depth> for Effort<'_> {
     fn from(depth: Depth) -> Self {
-        Self { depth, enough: None }
+        Self { depth, is_over: None }
     }
 }
 

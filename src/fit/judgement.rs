@@ -18,7 +18,7 @@ use super::subject::{AfterStart, Stage, Subject};
 pub use super::effort::{Depth, Effort};
 
 /// Maximum number of nearest nodes.
-const NEAREST: usize = 3;
+const NEAREST_NODES: usize = 3;
 
 /// A node that is excluded only by a temporary cause: a cordon, a taint, a virt-handler that is not ready.
 pub(super) struct KeptOutNode {
@@ -122,10 +122,10 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// Runs `find_out`. Returns `None` if the deadline passed, because the result may be incomplete.
     pub(super) fn within<T>(&self, find_out: impl FnOnce() -> Option<T>) -> Option<T> {
-        if self.effort.is_enough() {
+        if self.effort.is_over() {
             return None;
         }
-        find_out().filter(|_| !self.effort.is_enough())
+        find_out().filter(|_| !self.effort.is_over())
     }
 
     /// Groups the start nodes by the number of nodes that a guest started there could migrate to, fewest
@@ -168,7 +168,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
             if let Some(node) = self.source {
                 all.remove(node);
             }
-            nodes = self.lookup.nearest(&all, NEAREST);
+            nodes = self.lookup.nearest(&all, NEAREST_NODES);
         }
         // The host that the migration selects by name is listed first, however many entries it lacks.
         if let Stage::Migration(migration) = &self.subject.stage
@@ -195,7 +195,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
     /// it finds right, and nodes that it refuses, to which no added label moves the guest.
     fn nearest_neighbours(&self) -> Vec<NodeIndex> {
         if self.subject.asked.is_none() {
-            return self.lookup.nearest(&self.neighbours, NEAREST);
+            return self.lookup.nearest(&self.neighbours, NEAREST_NODES);
         }
         let mut groups: [Bits; 4] = std::array::from_fn(|_| Bits::none(self.fleet.len()));
         for node in self.neighbours.iter() {
@@ -209,7 +209,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         }
         let mut out = Vec::new();
         for group in &groups {
-            out.extend(self.lookup.nearest(group, NEAREST - out.len()));
+            out.extend(self.lookup.nearest(group, NEAREST_NODES - out.len()));
         }
         out
     }
@@ -341,7 +341,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     fn find_excluded(&self) -> Vec<Excluded> {
         let nodes = self.excluded_nodes();
-        let most = if self.effort.depth == Depth::Full { usize::MAX } else { NEAREST };
+        let most = if self.effort.depth == Depth::Full { usize::MAX } else { NEAREST_NODES };
         let mut nodes: Vec<NodeIndex> = nodes.iter().collect();
         nodes.sort_unstable_by_key(|&node| self.fleet.name(node));
         nodes.truncate(most);

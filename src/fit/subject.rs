@@ -209,7 +209,7 @@ impl BoundVolume {
 /// The way in which a VM starts its guest again, by its `spec.runStrategy`. Mirrors `RestartVMRequestHandler`
 /// and `StopVMRequestHandler` (`pkg/virt-api/rest/lifecycle.go`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Anew {
+pub enum RestartRequest {
     /// A restart.
     #[default]
     Restart,
@@ -392,7 +392,7 @@ pub struct Subject<'a> {
     /// The names of its volumes for which the usable nodes are not known.
     pub unplaced: Vec<String>,
     /// The way in which its VM starts it again.
-    pub anew: Anew,
+    pub restart_request: RestartRequest,
     /// The settings of its specification that a user could change and that nodes support differently.
     pub changes: Vec<SettingChange<'a>>,
     /// KubeVirt's list of obsolete CPU models, if it affects the guest.
@@ -450,7 +450,7 @@ impl<'a> Subject<'a> {
             pod_rules: Vec::new(),
             volumes: Vec::new(),
             unplaced: Vec::new(),
-            anew: Anew::Restart,
+            restart_request: RestartRequest::Restart,
             changes: Vec::new(),
             obsolete: None,
             withheld: Arc::default(),
@@ -553,7 +553,9 @@ impl<'a> Subject<'a> {
     pub(crate) fn refused_targets(&self, fleet: &Fleet) -> Option<Bits> {
         let mut out = self.kept_out(fleet)?;
         out.intersect(&fleet.look_up(&self.placement).passes().fitting);
-        self.source().and_then(|name| fleet.find(name)).into_iter().for_each(|source| out.remove(source));
+        if let Some(source) = self.source().and_then(|name| fleet.find(name)) {
+            out.remove(source);
+        }
         Some(out)
     }
 

@@ -26,8 +26,8 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
-    AfterStart, Anew, BoundVolume, CpuMode, HostModelRule, Migration, NotMigratable, Running, Stage, Start, Subject,
-    Template, libvirt_refusal,
+    AfterStart, BoundVolume, CpuMode, HostModelRule, Migration, NotMigratable, RestartRequest, Running, Stage, Start,
+    Subject, Template, libvirt_refusal,
 };
 use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
@@ -209,7 +209,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     out.notes.extend(notes);
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         out.subject.running = running(vmi, cluster);
-        out.subject.anew = restart::anew(vm);
+        out.subject.restart_request = restart::request(vm);
         describe_edits(&mut out.subject, Some(vm), cluster);
     }
     out.unless_too_large(excess.as_ref())
@@ -365,8 +365,9 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.running = running(vmi, cluster);
     subject.restart = restart::of_vmi(vmi, cluster);
     let name = &vmi.metadata.name;
-    subject.anew = cluster.vm(&vmi.metadata.namespace, name).filter(|_| has_vm).map(restart::anew).unwrap_or_default();
-    if subject.anew == Anew::Halted {
+    subject.restart_request =
+        cluster.vm(&vmi.metadata.namespace, name).filter(|_| has_vm).map(restart::request).unwrap_or_default();
+    if subject.restart_request == RestartRequest::Halted {
         subject.restart = None;
     }
 }
@@ -405,10 +406,10 @@ fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, SettingOri
         origins.extend(defaults::apply(&mut spec, &cluster.config));
         // A guest that is pinned to a TSC frequency requires no other one.
         let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
-        let anew = launch::render(&spec, &status, &cluster.config, cluster.release.release());
+        let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
         overlay(
             &mut authors,
-            &Source::vm(vm, &origins, [instancetype.as_ref(), preference.as_ref()]).authors(&anew),
+            &Source::vm(vm, &origins, [instancetype.as_ref(), preference.as_ref()]).authors(&rendered),
             mode(&spec) == mode(&vmi.spec),
         );
     }
@@ -431,8 +432,8 @@ pub(crate) fn under_own_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Vec<(String,
 #[must_use]
 pub(crate) fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
     let Some(vmi) = vmi_of_pod(pod, cluster) else { return Authors::default() };
-    let anew = launch::render(&vmi.spec, &vmi.status, &cluster.config, cluster.release.release());
-    let mut authors = authors_of_vmi(vmi, &anew, &[], cluster);
+    let rendered = launch::render(&vmi.spec, &vmi.status, &cluster.config, cluster.release.release());
+    let mut authors = authors_of_vmi(vmi, &rendered, &[], cluster);
     let source = cluster.current_launcher(vmi);
     let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);
     // Entries that no start requires come from the migration: from the source launcher, from its node, or from

@@ -14,13 +14,13 @@ pub(crate) const OUTPUT: usize = 1 << 20;
 /// Maximum bytes of standard error that are read.
 pub(crate) const ERRORS: usize = 64 << 10;
 /// Maximum elements, texts and attributes of one answer.
-const NODES: u32 = 1 << 16;
+const MAX_XML_NODES: u32 = 1 << 16;
 /// Maximum features of one CPU, twice the number of x86 features in libvirt.
-const FEATURES: usize = 2048;
+const MAX_FEATURES: usize = 2048;
 /// Maximum characters of a model's or a feature's name.
-const NAME: usize = 64;
+const MAX_NAME_BYTES: usize = 64;
 /// Maximum characters of libvirt's messages that are repeated.
-const WORDS: usize = 240;
+const MAX_MESSAGE_BYTES: usize = 240;
 
 fn unreadable(why: impl std::fmt::Display) -> Silence {
     Silence::Unreadable(words(&why.to_string()))
@@ -28,7 +28,7 @@ fn unreadable(why: impl std::fmt::Display) -> Silence {
 
 /// Returns untrusted text on one line, cut to the limit.
 pub(super) fn words(text: &str) -> String {
-    Shown::within(text, WORDS).to_string()
+    Shown::within(text, MAX_MESSAGE_BYTES).to_string()
 }
 
 /// Returns virsh's error message: the last line, without its `error: `.
@@ -132,8 +132,8 @@ fn incompatible(details: &str) -> Result<Incompatible, Silence> {
         return Ok(Incompatible { missing: Vec::new(), reason: words(details) });
     };
     let mut missing = list.split(',').map(|feature| name(feature.trim())).collect::<Result<Vec<_>, _>>()?;
-    if missing.len() > FEATURES {
-        return Err(unreadable(format_args!("more than {FEATURES} missing features")));
+    if missing.len() > MAX_FEATURES {
+        return Err(unreadable(format_args!("more than {MAX_FEATURES} missing features")));
     }
     missing.sort_unstable();
     missing.dedup();
@@ -206,7 +206,7 @@ fn parse(text: &str) -> Result<Document<'_>, Silence> {
     if text.len() > OUTPUT {
         return Err(Silence::TooLong(OUTPUT));
     }
-    let options = ParsingOptions { allow_dtd: false, nodes_limit: NODES, ..ParsingOptions::default() };
+    let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_XML_NODES, ..ParsingOptions::default() };
     Document::parse_with_options(text.trim_start(), options).map_err(unreadable)
 }
 
@@ -226,8 +226,8 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
             Some("optional") => false,
             Some(other) => return Err(unreadable(format_args!("a feature of policy {other}"))),
         };
-        if out.require.len() + out.disable.len() > FEATURES {
-            return Err(unreadable(format_args!("a CPU of more than {FEATURES} features")));
+        if out.require.len() + out.disable.len() > MAX_FEATURES {
+            return Err(unreadable(format_args!("a CPU of more than {MAX_FEATURES} features")));
         }
     }
     Ok(out)
@@ -236,7 +236,7 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
 /// Returns a name of a model, a vendor or a feature if it has a plain form, because names go into commands and tables.
 pub(super) fn name(text: &str) -> Result<String, Silence> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
-    if text.is_empty() || text.len() > NAME || !text.chars().all(is_plain) {
+    if text.is_empty() || text.len() > MAX_NAME_BYTES || !text.chars().all(is_plain) {
         return Err(unreadable(format_args!("\"{text}\" is no name of a CPU model or feature")));
     }
     Ok(text.to_owned())

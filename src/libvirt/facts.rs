@@ -15,7 +15,7 @@ use crate::fit::label::Family;
 use crate::word::Word as _;
 
 /// Maximum number of notes about differing answers that are listed.
-const NOTES: usize = 5;
+const MAX_NOTES: usize = 5;
 
 mod view;
 
@@ -201,7 +201,7 @@ impl LibvirtFacts {
         let guest = match known {
             None => Err(Silence::NotSaved),
             Some(None) if uid.is_empty() => Err(Silence::SeveralStarts),
-            Some(None) => Err(Silence::StartedAnew),
+            Some(None) => Err(Silence::StartedAgain),
             Some(Some(known)) => known.cpu.value.clone(),
         };
         let losses = known.flatten().into_iter().flat_map(|known| &known.losses);
@@ -333,8 +333,8 @@ impl LibvirtFacts {
     /// Takes the notes on replaced answers, in a limited number of lines.
     pub(crate) fn take_notes(&mut self) -> Vec<String> {
         let mut out = std::mem::take(&mut self.replaced);
-        let more = out.len().saturating_sub(NOTES);
-        out.truncate(NOTES);
+        let more = out.len().saturating_sub(MAX_NOTES);
+        out.truncate(MAX_NOTES);
         if more > 0 {
             out.push(format!("{more} more answers of libvirt gave way to later ones"));
         }

@@ -22,9 +22,9 @@ pub(crate) const GUEST: &str = "LibvirtGuest";
 /// The kind of objects with answers of a node.
 pub(crate) const NODE: &str = "LibvirtNode";
 /// Maximum bytes of one object that are read.
-const MOST: usize = 4 << 20;
+const MAX_OBJECT_BYTES: usize = 4 << 20;
 /// Approximate maximum bytes of answers written into one object; further ones go into another object of the same file.
-const WRITTEN: usize = 1 << 20;
+const MAX_WRITTEN_BYTES: usize = 1 << 20;
 /// Maximum bytes of a file's name, which file systems limit to 255.
 const FILE_NAME: usize = 200;
 
@@ -331,7 +331,7 @@ fn of_node(name: &str, machine: &Machine, node: &NodeFacts) -> Vec<Value> {
         let mut size = 0;
         for answer in answers {
             let more = answer.cpu.size() + answer.missing.iter().map(|name| name.len() + 24).sum::<usize>();
-            if size > 0 && size + more > WRITTEN {
+            if size > 0 && size + more > MAX_WRITTEN_BYTES {
                 out.push(std::mem::replace(&mut saved, bare()));
                 size = 0;
             }
@@ -386,8 +386,8 @@ pub(crate) fn is_kind(api_version: &str, kind: &str) -> bool {
 ///
 /// The object does not have the form that [`files`] writes, or contradicts known answers; the error says why.
 pub(crate) fn take_in(facts: &mut LibvirtFacts, kind: &str, json: &str, place: &str) -> Result<(), String> {
-    if json.len() > MOST {
-        return Err(format!("{} bytes; at most {MOST} of one object are read", json.len()));
+    if json.len() > MAX_OBJECT_BYTES {
+        return Err(format!("{} bytes; at most {MAX_OBJECT_BYTES} of one object are read", json.len()));
     }
     let place: Arc<str> = place.into();
     let added = if kind == GUEST {

@@ -29,11 +29,11 @@ use queue::{Due, EventQueue, Now, Queued, Series};
 /// The reporting controller.
 pub(crate) const CONTROLLER: &str = "cpufit.io/cpufit";
 /// Maximum time of a write.
-const WRITE: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum time for the remaining writes at the end.
 const LAST_WRITES: Duration = Duration::from_secs(3);
 /// Maximum length of an object's name, in bytes.
-const NAME: usize = 253;
+const MAX_NAME_BYTES: usize = 253;
 
 /// A handle to queue reports.
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ impl Writer {
     async fn write(&mut self, due: &Due, now: Now) {
         let Some(series) = self.reports.queue().series(due).cloned() else { return };
         let metrics = Arc::clone(&self.reports.0.metrics);
-        let failure = match timeout(WRITE, put(&self.client, &self.replica, due, &series)).await {
+        let failure = match timeout(WRITE_TIMEOUT, put(&self.client, &self.replica, due, &series)).await {
             Ok(Ok(())) => {
                 metrics.event(EventResult::Written);
                 self.trouble = None;
@@ -140,7 +140,7 @@ impl Writer {
             }
             Err(_) => {
                 self.reports.queue().failed(due, true, now.tick);
-                format!("no answer in {WRITE:?}")
+                format!("no answer in {WRITE_TIMEOUT:?}")
             }
         };
         metrics.event(EventResult::Failed);
@@ -216,7 +216,7 @@ fn event(namespace: &str, replica: &str, about: &Regarding, reason: Reason, seri
 /// Returns the name `OBJECT.HEX`, as other components name their Events.
 fn name(object: &str, clock: Timestamp) -> String {
     let suffix = format!(".{:x}", clock.as_nanosecond());
-    let mut name = cut(object, NAME - suffix.len()).trim_end_matches(['.', '-']).to_owned();
+    let mut name = cut(object, MAX_NAME_BYTES - suffix.len()).trim_end_matches(['.', '-']).to_owned();
     // Writing to a String cannot fail.
     let _ = write!(name, "{suffix}");
     name

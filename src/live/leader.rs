@@ -23,15 +23,15 @@ use super::connect::words;
 /// Name of the Lease.
 pub(crate) const NAME: &str = "cpufit";
 /// Duration of a Lease without renewal.
-const DURATION: Duration = Duration::from_secs(15);
+const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// Interval at which the holder renews the Lease.
-const RENEW: Duration = Duration::from_secs(5);
+const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 /// Time without renewal after which the holder gives up leadership: before another replica can take the Lease.
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// Interval at which other replicas check the Lease, and at which the holder retries after a failure.
-const LOOK: Duration = Duration::from_secs(2);
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
 /// Maximum time of a request.
-const REQUEST: Duration = Duration::from_secs(4);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Returns the unique name of this replica (holder of the Lease): the configured one, or host name and a random suffix.
 #[must_use]
@@ -47,7 +47,7 @@ pub(crate) fn identity(configured: Option<&str>) -> String {
 /// The version of this program.
 pub(crate) const THIS_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// The Lease's annotation with the version of its holder.
-const VERSION: &str = "cpufit.io/version";
+const VERSION_ANNOTATION: &str = "cpufit.io/version";
 
 /// The leading replica and its version. Also JSON of `cpufit version`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,7 +67,7 @@ pub(crate) async fn version(client: Client, namespace: &str) -> kube::Result<Opt
     let lease = Api::<Lease>::namespaced(client, namespace).get_opt(NAME).await?;
     Ok(lease.and_then(|lease| {
         let replica = lease.spec?.holder_identity.filter(|holder| !holder.is_empty())?;
-        let version = lease.metadata.annotations.and_then(|mut annotations| annotations.remove(VERSION));
+        let version = lease.metadata.annotations.and_then(|mut annotations| annotations.remove(VERSION_ANNOTATION));
         Some(Leader { version, replica })
     }))
 }
@@ -125,7 +125,7 @@ fn step(lease: Option<&LeaseSpec>, unchanged: Duration, me: &str) -> LeaseStep {
         holder if holder == me => LeaseStep::Renew,
         _ => {
             let seconds = lease.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-            let lasts = seconds.map_or(DURATION, Duration::from_secs);
+            let lasts = seconds.map_or(LEASE_DURATION, Duration::from_secs);
             if unchanged > lasts { LeaseStep::Take } else { LeaseStep::Follow }
         }
     }
@@ -139,7 +139,7 @@ fn held(before: Option<&LeaseSpec>, step: LeaseStep, me: &str, now: Timestamp) -
         spec.lease_transitions = Some(before.map_or(0, |before| before.lease_transitions.unwrap_or_default() + 1));
     }
     spec.holder_identity = Some(me.to_owned());
-    spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
+    spec.lease_duration_seconds = i32::try_from(LEASE_DURATION.as_secs()).ok();
     spec.renew_time = Some(MicroTime(now));
     spec
 }
@@ -159,7 +159,7 @@ impl Candidate {
     /// Makes one attempt. Returns when the next one is due.
     async fn turn(&mut self) -> Instant {
         let started = Instant::now();
-        let limit = self.gives_up.map_or(started + REQUEST, |gives_up| gives_up.min(started + REQUEST));
+        let limit = self.gives_up.map_or(started + REQUEST_TIMEOUT, |gives_up| gives_up.min(started + REQUEST_TIMEOUT));
         let outcome = timeout(limit.saturating_duration_since(started), self.attempt()).await;
         let is_held = match outcome {
             Ok(Ok(is_held)) => {
@@ -184,12 +184,12 @@ impl Candidate {
             Some(true) => {
                 self.gives_up = Some(started + GIVE_UP);
                 self.lead(true);
-                started + RENEW
+                started + RENEW_INTERVAL
             }
             Some(false) => {
                 self.gives_up = None;
                 self.lead(false);
-                started + LOOK
+                started + RETRY_PERIOD
             }
             None => {
                 let now = Instant::now();
@@ -197,7 +197,7 @@ impl Candidate {
                     self.gives_up = None;
                     self.lead(false);
                 }
-                self.gives_up.map_or(now + LOOK, |gives_up| gives_up.min(now + LOOK))
+                self.gives_up.map_or(now + RETRY_PERIOD, |gives_up| gives_up.min(now + RETRY_PERIOD))
             }
         }
     }
@@ -233,13 +233,17 @@ impl Candidate {
         let params = PostParams::default();
         let stored = if let Some(lease) = lease {
             let mut lease = Lease { spec: Some(held), ..lease };
-            lease.metadata.annotations.get_or_insert_default().insert(VERSION.to_owned(), THIS_VERSION.to_owned());
+            lease
+                .metadata
+                .annotations
+                .get_or_insert_default()
+                .insert(VERSION_ANNOTATION.to_owned(), THIS_VERSION.to_owned());
             self.api.replace(NAME, &params, &lease).await?
         } else {
             let metadata = ObjectMeta {
                 name: Some(NAME.to_owned()),
                 labels: Some([("app.kubernetes.io/name".to_owned(), "cpufit".to_owned())].into()),
-                annotations: Some([(VERSION.to_owned(), THIS_VERSION.to_owned())].into()),
+                annotations: Some([(VERSION_ANNOTATION.to_owned(), THIS_VERSION.to_owned())].into()),
                 ..ObjectMeta::default()
             };
             self.api.create(&params, &Lease { metadata, spec: Some(held) }).await?
@@ -263,7 +267,7 @@ impl Candidate {
     async fn release(self) {
         self.lead(false);
         // An attempt may have been under way, so the Lease is read to see its holder.
-        let released = timeout(REQUEST, async {
+        let released = timeout(REQUEST_TIMEOUT, async {
             let lease = self.api.get(NAME).await?;
             let Some(spec) = lease.spec.clone().filter(|spec| spec.holder_identity.as_ref() == Some(&self.me)) else {
                 return Ok(());

@@ -25,10 +25,10 @@ const AT_ONCE: usize = 8;
 /// Additional time for the connection beyond the command's limit.
 const SLACK: Duration = Duration::from_secs(3);
 /// Tolerance for the container's clock: the limit may pass this much earlier there than here.
-const EARLY: Duration = Duration::from_millis(200);
+const EXTRA_TIME: Duration = Duration::from_millis(200);
 /// Number of consecutive queries without an answer in time after which a node is not queried again, and of consecutive
 /// refusals of exec after which a namespace is not. A single one may be a hanging command, or a protected pod.
-const IN_A_ROW: usize = 2;
+const MAX_FAILURES_IN_A_ROW: usize = 2;
 
 /// A function that runs a command in a launcher, within a time limit.
 type Exec<'a> = Box<dyn Fn(PodName, Vec<String>, Duration) -> LocalBoxFuture<'a, Result<CommandOutput, Silence>> + 'a>;
@@ -55,10 +55,13 @@ struct InVain {
 impl InVain {
     /// Returns why this launcher is not queried any more; `None` if it is.
     fn reason(&self, node: &str, namespace: &str, seconds: u64) -> Option<Silence> {
-        if self.slow.get(node).is_some_and(|times| *times >= IN_A_ROW) {
+        if self.slow.get(node).is_some_and(|times| *times >= MAX_FAILURES_IN_A_ROW) {
             return Some(Silence::GivenUp(seconds));
         }
-        self.refused.get(namespace).filter(|(times, _)| *times >= IN_A_ROW).map(|(_, silence)| silence.clone())
+        self.refused
+            .get(namespace)
+            .filter(|(times, _)| *times >= MAX_FAILURES_IN_A_ROW)
+            .map(|(_, silence)| silence.clone())
     }
 
     fn learn<T>(&mut self, node: &str, namespace: &str, answered: &Result<T, Silence>) {
@@ -246,7 +249,7 @@ impl<'a> Asker<'a> {
         let began = Instant::now();
         let answered = (self.exec)(pod, question.command(seconds), self.limit + SLACK).await.map(of_virsh);
         // A command that was killed earlier did not reach the limit.
-        let is_late = began.elapsed() + EARLY >= Duration::from_secs(seconds);
+        let is_late = began.elapsed() + EXTRA_TIME >= Duration::from_secs(seconds);
         let answered = match answered {
             // The exit codes of `timeout` in the container.
             Ok(CommandOutput { code: Some(124 | 137), .. }) if is_late => Err(Silence::TooSlow(seconds)),

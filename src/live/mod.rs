@@ -55,9 +55,9 @@ use lookups::Lookups;
 
 /// Maximum number of reviews that read from the API server at once, so that a storm of reviews does not become a storm
 /// of reads.
-const READS: usize = 8;
+const MAX_READS: usize = 8;
 /// Maximum number of queued changes.
-const CHANGES: usize = 1024;
+const MAX_CHANGES: usize = 1024;
 
 /// Settings of the watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,12 +91,12 @@ impl Live {
         let live = Arc::new(Self {
             client: client.clone(),
             snapshot: ArcSwap::default(),
-            reads: Semaphore::new(READS),
+            reads: Semaphore::new(MAX_READS),
             lookups: Lookups::new(Instant::now()),
             reports,
             metrics: Arc::clone(metrics),
         });
-        let (sender, changes) = mpsc::channel(CHANGES);
+        let (sender, changes) = mpsc::channel(MAX_CHANGES);
         for resource in Resource::WATCHED {
             tasks.spawn(watch::follow(client.clone(), resource, Arc::clone(freshness), sender.clone()));
         }

@@ -26,15 +26,15 @@ use crate::kubevirt::resource::Resource;
 use crate::report::{EventReport, Note, Reason, Regarding};
 
 /// Minimum interval between two updates of the status.
-const EVERY: Duration = Duration::from_secs(5);
+const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
 /// Divisor of one core's time that counting may use.
-const SHARE: u32 = 20;
+const CORE_SHARE: u32 = 20;
 /// Maximum time of a count; longer ones are dropped, because a partial count would mislead.
-const COUNTING: Duration = Duration::from_secs(30);
+const COUNT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Delay before a retry after a failure.
-const AGAIN: Duration = Duration::from_secs(30);
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// Maximum time of a write.
-const WRITE: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes the status of all policies after each snapshot while this replica leads, forever.
 pub(crate) async fn run(
@@ -62,8 +62,8 @@ pub(crate) async fn run(
         }
         let started = Instant::now();
         let is_done = writer.write(live.snapshot()).await;
-        not_before = started + EVERY.max(started.elapsed() * SHARE);
-        again = (!is_done).then(|| started + AGAIN);
+        not_before = started + UPDATE_INTERVAL.max(started.elapsed() * CORE_SHARE);
+        again = (!is_done).then(|| started + RETRY_INTERVAL);
     }
 }
 
@@ -88,7 +88,7 @@ impl StatusWriter {
         let is_waiting = Arc::downgrade(&waiting);
         let counting = spawn_blocking(move || {
             let started = Clock::now();
-            statuses(&counted.world, &|| started.elapsed() > COUNTING || is_waiting.strong_count() == 0)
+            statuses(&counted.world, &|| started.elapsed() > COUNT_TIMEOUT || is_waiting.strong_count() == 0)
         });
         let Ok(found) = counting.await else { return false };
         drop(waiting);
@@ -111,7 +111,7 @@ impl StatusWriter {
 
     async fn patch(&mut self, name: &str, status: Value) -> bool {
         let patch = Patch::Merge(json!({"status": status}));
-        let failure = match timeout(WRITE, self.api.patch_status(name, &PatchParams::default(), &patch)).await {
+        let failure = match timeout(WRITE_TIMEOUT, self.api.patch_status(name, &PatchParams::default(), &patch)).await {
             Ok(Ok(_)) => {
                 self.trouble = None;
                 return true;
@@ -119,7 +119,7 @@ impl StatusWriter {
             // The policy was deleted a moment ago.
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return true,
             Ok(Err(error)) => words(&error),
-            Err(_) => format!("no answer in {WRITE:?}"),
+            Err(_) => format!("no answer in {WRITE_TIMEOUT:?}"),
         };
         if self.trouble.is_none() {
             warn!(

@@ -37,7 +37,7 @@ fn live(objects: &Arc<BTreeMap<String, Value>>, read: &Arc<Mutex<Vec<String>>>) 
     Live {
         client: Client::new(service, "default"),
         snapshot: ArcSwap::default(),
-        reads: Semaphore::new(READS),
+        reads: Semaphore::new(MAX_READS),
         lookups: Lookups::new(Instant::now()),
         reports,
         metrics,

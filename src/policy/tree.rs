@@ -330,7 +330,7 @@ impl<'t> FieldReader<'t, '_> {
                 format!("unknown field, did you mean {}?", at(place))
             } else if let Some(name) = nearest(key, asked.iter().copied()) {
                 format!("unknown field, did you mean {name}?")
-            } else if asked.len() <= FEW {
+            } else if asked.len() <= MAX_FIELDS_LISTED {
                 format!("unknown field; known are {}", asked.join(", "))
             } else {
                 "unknown field".to_owned()
@@ -342,7 +342,7 @@ impl<'t> FieldReader<'t, '_> {
 }
 
 /// Maximum number of known fields that are listed if none resembles an unknown one.
-const FEW: usize = 10;
+const MAX_FIELDS_LISTED: usize = 10;
 
 /// The entries of an object; none for an absent one.
 #[derive(Clone, Copy, Default)]

@@ -122,12 +122,12 @@ impl Judged<'_> {
                 .find(&found.node)
                 .is_some_and(|node| found.missing.iter().all(|(key, value)| node.label(key) != Some(value.as_str()))),
             Detail::KnownNotUsable(found) => {
-                let bears = |prefix: &str| {
+                let has = |prefix: &str| {
                     let key = format!("{prefix}{}", found.model);
                     self.all.iter().filter(|node| node.label(&key) == Some("true")).count()
                 };
-                bears("cpu-model.node.kubevirt.io/") == 0
-                    && bears("cpu-model-migration.node.kubevirt.io/") == found.known
+                has("cpu-model.node.kubevirt.io/") == 0
+                    && has("cpu-model-migration.node.kubevirt.io/") == found.known
                     && found.total == self.all.len()
             }
             Detail::EmptyLabel(found) => {

@@ -6,7 +6,7 @@ use crate::fit::syntax;
 use crate::kubevirt::wire::EachText;
 
 /// Maximum length of a note, bytes: the limit of `events.k8s.io/v1`.
-const LONGEST: usize = 1024;
+const MAX_NOTE_BYTES: usize = 1024;
 
 /// Fields with text that is never repeated: annotations are compared with known words. Times contain no words, but they
 /// contain colons, which no label may have.
@@ -53,10 +53,11 @@ impl Note {
     #[must_use]
     pub(crate) fn of_watched(line: &str) -> Self {
         let line = Shown::within(line, usize::MAX).to_string();
-        if line.len() <= LONGEST {
+        if line.len() <= MAX_NOTE_BYTES {
             return Self(line);
         }
-        let end = (0..=LONGEST - '…'.len_utf8()).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
+        let end =
+            (0..=MAX_NOTE_BYTES - '…'.len_utf8()).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
         Self(format!("{}…", &line[..end]))
     }
 
@@ -115,12 +116,12 @@ mod tests {
     fn a_note_fits_whatever_it_is_made_of() {
         for text in ["é".repeat(2000), "x".repeat(1025), "ab€".repeat(400)] {
             let note = Note::of_watched(&text).0;
-            let fits = (1020..=LONGEST).contains(&note.len()) && note.ends_with('…');
+            let fits = (1020..=MAX_NOTE_BYTES).contains(&note.len()) && note.ends_with('…');
             assert!(fits, "the API server refuses {} bytes", note.len());
         }
         for &reason in Reason::ALL {
             let note = Note::new(reason, "evil words", Quotable(false)).0;
-            assert!(note.len() <= LONGEST && !note.contains("evil"), "{note}");
+            assert!(note.len() <= MAX_NOTE_BYTES && !note.contains("evil"), "{note}");
         }
     }
 }

@@ -52,7 +52,7 @@ impl Eviction {
 
 /// Answers the eviction of a pod by name. No warnings if it is not the current launcher of a known guest, or if the
 /// guest can leave.
-pub(crate) fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, enough: Deadline<'_>) -> Decision {
+pub(crate) fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, is_over: Deadline<'_>) -> Decision {
     let cluster = &world.cluster;
     let Some(vmi) = cluster.guest_of_launcher(namespace, pod).filter(|_| !is_exempt(world, namespace)) else {
         return Decision::admit();
@@ -60,10 +60,10 @@ pub(crate) fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool,
     if cluster.current_launcher(vmi).is_none_or(|current| current.name != pod) {
         return Decision::admit();
     }
-    warned(lines(world, vmi, dry_run, enough).unwrap_or_default())
+    warned(lines(world, vmi, dry_run, is_over).unwrap_or_default())
 }
 
-fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Option<Vec<String>> {
+fn lines(world: &World, vmi: &Vmi, dry_run: bool, is_over: Deadline<'_>) -> Option<Vec<String>> {
     let strategy = strategy(vmi, &world.cluster)?;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
@@ -97,7 +97,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Optio
         Strategy::ShutDown => Some(vec![shut_down(&name, dry_run)]),
         Strategy::External | Strategy::Unknown => None,
         Strategy::LiveMigrate | Strategy::IfPossible => {
-            let mut out = migration(world, vmi, enough).unwrap_or_default();
+            let mut out = migration(world, vmi, is_over).unwrap_or_default();
             out.extend(dry_run.then(|| dry_run_line(&name)));
             Some(out)
         }
@@ -106,17 +106,17 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Optio
 
 /// Returns the warnings about the migration that KubeVirt starts for the eviction, if it has no target; `None` for no
 /// warnings.
-fn migration(world: &World, vmi: &Vmi, enough: Deadline<'_>) -> Option<Vec<String>> {
+fn migration(world: &World, vmi: &Vmi, is_over: Deadline<'_>) -> Option<Vec<String>> {
     let cluster = &world.cluster;
     let mut judged = subject::of_running(vmi, cluster)?;
-    let fitting = judged.assess_within(cluster, Effort::until(Depth::Brief, enough)).fitting;
+    let fitting = judged.assess_within(cluster, Effort::until(Depth::Brief, is_over)).fitting;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
     let source = cluster.fleet.find(node);
     let policy = policy_of(world, &world.policies, vmi, source, &fitting).cloned();
     let policy = policy.unwrap_or_else(Policy::builtin);
     foresee(world, &policy, &mut judged, None);
-    let verdict = judged.judge(cluster, Effort::until(Depth::Full, enough));
+    let verdict = judged.judge(cluster, Effort::until(Depth::Full, is_over));
     let facts = RequestFacts { kind: RequestKind::Other, exemption: None };
     let warned = matches!(rule(&policy, facts, &verdict.assessment, false), Ruling::Admit { warned: true, .. });
     if !warned && !verdict.is_always_reported() {

@@ -22,9 +22,9 @@ use crate::well_known;
 use crate::world::World;
 
 /// Warns a user who changes the default CPU model or `obsoleteCPUModels`. No warnings if neither changes.
-pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Decision {
-    let mut lines = obsolete::lines(world, before, after, enough);
-    lines.extend(default_model(world, before, after, enough));
+pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: Deadline<'_>) -> Decision {
+    let mut lines = obsolete::lines(world, before, after, is_over);
+    lines.extend(default_model(world, before, after, is_over));
     if let Some(owner) = hyperconverged(after).filter(|_| !lines.is_empty()) {
         lines.push(format!(
             "HyperConverged {owner} owns this resource: its operator undoes edits of what it writes, so make them there"
@@ -50,15 +50,15 @@ fn there(owner: &str, namespace: &str, model: &str) -> Script {
     command().into()
 }
 
-fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Vec<String> {
+fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: Deadline<'_>) -> Vec<String> {
     let [old, new] = [before, after].map(|kubevirt| kubevirt.spec.configuration.cpu_model.as_str());
     if old == new {
         return Vec::new();
     }
     match CpuMode::parse(new) {
-        CpuMode::Named(model) => named(world, &model, enough),
+        CpuMode::Named(model) => named(world, &model, is_over),
         CpuMode::Unset | CpuMode::HostModel => {
-            let (guests, looked) = without_model(world, enough);
+            let (guests, looked) = without_model(world, is_over);
             vec![format!(
                 "cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, \
                  and keeps it{}",
@@ -66,7 +66,7 @@ fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Dea
             )]
         }
         CpuMode::HostPassthrough => {
-            let (guests, looked) = without_model(world, enough);
+            let (guests, looked) = without_model(world, is_over);
             vec![format!(
                 "cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware \
                  takes it{}",
@@ -80,7 +80,7 @@ fn concerned(guests: &NamedGuests, looked: CountProgress) -> String {
     if guests.is_empty() { String::new() } else { format!(" ({})", looked.count(guests.count, "guest")) }
 }
 
-fn named(world: &World, model: &str, enough: Deadline<'_>) -> Vec<String> {
+fn named(world: &World, model: &str, is_over: Deadline<'_>) -> Vec<String> {
     let fleet: &Fleet = &world.cluster.fleet;
     let nodes = labelled(fleet);
     let total = nodes.count();
@@ -114,7 +114,7 @@ fn named(world: &World, model: &str, enough: Deadline<'_>) -> Vec<String> {
             return higher.map(|line| format!("cpuModel {model}: {line}")).into_iter().collect();
         }
     }
-    let (guests, looked) = without_model(world, enough);
+    let (guests, looked) = without_model(world, is_over);
     if !guests.is_empty() {
         let where_to = match usable.count() {
             0 => "could start nowhere".to_owned(),
@@ -143,13 +143,13 @@ fn labelled(fleet: &Fleet) -> Bits {
 
 /// Finds the guests with a VM that sets no CPU model and a policy that gives them none: they get the default at their
 /// next start.
-fn without_model(world: &World, enough: Deadline<'_>) -> (NamedGuests, CountProgress) {
+fn without_model(world: &World, is_over: Deadline<'_>) -> (NamedGuests, CountProgress) {
     let cluster = &world.cluster;
     let mut named = NamedGuests::default();
     let mut looked = CountProgress::none_of(cluster);
     let mut guests = Guests::new(cluster);
     for vmi in cluster.vmis() {
-        if enough() {
+        if is_over() {
             break;
         }
         looked.at(vmi);

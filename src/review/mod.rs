@@ -33,14 +33,14 @@ pub struct ReviewContext<'h> {
     /// The cluster and the policies.
     pub world: &'h World,
     /// A function that returns true once half of the request's time is used up: counting ends there.
-    pub enough: &'h (dyn Fn() -> bool + Sync),
+    pub is_over: &'h (dyn Fn() -> bool + Sync),
 }
 
 impl<'h> ReviewContext<'h> {
     /// Creates a context with this world and no deadline.
     #[must_use]
     pub fn new(world: &'h World) -> Self {
-        Self { world, enough: &|| false }
+        Self { world, is_over: &|| false }
     }
 }
 
@@ -72,10 +72,10 @@ impl From<Decision> for ReviewAnswer {
 pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) -> Result<ReviewAnswer, ReviewError> {
     match stage {
         Stage::Authorize => Ok(relax::authorize(request)?.into()),
-        Stage::Mutate => workload::mutate(context.world, request, context.enough),
-        Stage::Validate => match act(context.world, request, context.enough)? {
+        Stage::Mutate => workload::mutate(context.world, request, context.is_over),
+        Stage::Validate => match act(context.world, request, context.is_over)? {
             Some(decision) => Ok(ReviewAnswer { lacks: missing::of_act(context.world, request), ..decision.into() }),
-            None => workload::validate(context.world, request, context.enough),
+            None => workload::validate(context.world, request, context.is_over),
         },
     }
 }
@@ -85,7 +85,7 @@ pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) 
 /// # Errors
 ///
 /// Returns the field of a malformed object.
-fn act(world: &World, request: &Request<'_>, enough: Deadline<'_>) -> Result<Option<Decision>, ReviewError> {
+fn act(world: &World, request: &Request<'_>, is_over: Deadline<'_>) -> Result<Option<Decision>, ReviewError> {
     let Some(ReviewedObject::Text(new)) = request.object else { return Ok(None) };
     let old = request.old_object;
     let (group, kind) = (&*request.kind.group, &*request.kind.kind);
@@ -93,23 +93,23 @@ fn act(world: &World, request: &Request<'_>, enough: Deadline<'_>) -> Result<Opt
         (None, "eviction", Operation::Create) if (group, kind) == ("policy", "Eviction") => {
             let asked: eviction::Eviction = review::object("request.object", new)?;
             let dry_run = request.dry_run || asked.is_dry_run();
-            Some(eviction::eviction(world, &request.namespace, &request.name, dry_run, enough))
+            Some(eviction::eviction(world, &request.namespace, &request.name, dry_run, is_over))
         }
         (Some(Resource::Nodes), "", Operation::Update) if is_read(&request.user.username) => {
             let Some(old) = old else { return Ok(None) };
             let old: wire::Node = review::object("request.oldObject", old)?;
             let new: wire::Node = review::object("request.object", new)?;
-            Some(node::update(world, &Node::from(old), &Node::from(new), enough))
+            Some(node::update(world, &Node::from(old), &Node::from(new), is_over))
         }
         (Some(Resource::KubeVirts), "", Operation::Update) => {
             let Some(old) = old else { return Ok(None) };
             let old: wire::KubeVirt = review::object("request.oldObject", old)?;
             let new: wire::KubeVirt = review::object("request.object", new)?;
-            Some(kubevirt::update(world, &old, &new, enough))
+            Some(kubevirt::update(world, &old, &new, is_over))
         }
         (Some(Resource::Policies), "", Operation::Create | Operation::Update) => {
             let old = old.map(serde_json::value::RawValue::get);
-            Some(policy::change(world, &request.name, new.get(), old, enough))
+            Some(policy::change(world, &request.name, new.get(), old, is_over))
         }
         _ => None,
     })

@@ -41,9 +41,9 @@ pub(crate) struct Consequences {
 }
 
 /// Warns a user who edits a node about the effects on guests. No warnings if it affects none.
-pub(crate) fn update(world: &World, before: &Node, after: &Node, enough: Deadline<'_>) -> Decision {
+pub(crate) fn update(world: &World, before: &Node, after: &Node, is_over: Deadline<'_>) -> Decision {
     let [before, after] = [before, after].map(settled);
-    warned(lines(&before, &after, &consequences(&world.cluster, &before, &after, enough)))
+    warned(lines(&before, &after, &consequences(&world.cluster, &before, &after, is_over)))
 }
 
 /// Returns the node as it will be a moment later: the node controller sets the taint of cordoned nodes by the cordon.
@@ -80,7 +80,7 @@ impl Alone {
 
 /// Computes the effect of an edit.
 #[must_use]
-pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Deadline<'_>) -> Consequences {
+pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, is_over: Deadline<'_>) -> Consequences {
     let mut out = Consequences::default();
     if !matters(before, after) {
         return out;
@@ -93,7 +93,7 @@ pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, enoug
     // Guests on the node come first: they may lose more than a migration target.
     let on_it = |vmi: &&Vmi| vmi.status.node_name == before.name;
     for vmi in cluster.vmis().filter(on_it) {
-        if enough() {
+        if is_over() {
             return out;
         }
         out.looked.at(vmi);
@@ -102,7 +102,7 @@ pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, enoug
         }
     }
     for vmi in cluster.vmis().filter(|vmi| !on_it(vmi)) {
-        if enough() {
+        if is_over() {
             return out;
         }
         out.looked.at(vmi);
@@ -152,7 +152,9 @@ impl NodeEdit<'_> {
         let targets = self.labels.map(|node| {
             let Ok(placement) = predict(vmi, self.cluster, Some(&node.labels)) else { return 0 };
             let mut fitting = fleet.look_up(&placement).passes().fitting;
-            fleet.find(&node.name).into_iter().for_each(|own| fitting.remove(own));
+            if let Some(own) = fleet.find(&node.name) {
+                fitting.remove(own);
+            }
             fitting.count()
         });
         note(vmi, targets[0], targets[1], out);

@@ -16,13 +16,13 @@ use crate::world::World;
 ///
 /// `text` is the policy as sent, `before` as stored. An invalid policy is never applied in part: the warning names
 /// field and problem.
-pub(crate) fn change(world: &World, name: &str, text: &str, before: Option<&str>, enough: Deadline<'_>) -> Decision {
+pub(crate) fn change(world: &World, name: &str, text: &str, before: Option<&str>, is_over: Deadline<'_>) -> Decision {
     match Policy::from_json(text) {
         Err(error) => warned(invalid(name, &error)),
         Ok(policy) if before.and_then(|before| Policy::from_json(before).ok()).as_ref() == Some(&policy) => {
             Decision::admit()
         }
-        Ok(policy) => warned(lines(world, &policy, enough)),
+        Ok(policy) => warned(lines(world, &policy, is_over)),
     }
 }
 
@@ -59,10 +59,10 @@ struct Governed {
     looked: CountProgress,
 }
 
-fn lines(world: &World, policy: &Policy, enough: Deadline<'_>) -> Vec<String> {
+fn lines(world: &World, policy: &Policy, is_over: Deadline<'_>) -> Vec<String> {
     let name = &policy.name;
     let pool = Pool::of(&world.cluster.fleet, policy);
-    let found = governed(world, policy, enough);
+    let found = governed(world, policy, is_over);
     let Governed { until_restart, kept, denied_now, denied_at_next_start, looked } = &found;
     let mut out = Vec::new();
     if let Some(common) = &policy.common_model {
@@ -109,14 +109,14 @@ fn denied(now: &NamedGuests, at_next_start: &NamedGuests, looked: CountProgress)
 }
 
 /// Finds the guests that a policy would govern together with the other policies of the world.
-fn governed(world: &World, policy: &Policy, enough: Deadline<'_>) -> Governed {
+fn governed(world: &World, policy: &Policy, is_over: Deadline<'_>) -> Governed {
     let others = world.policies.iter().filter(|other| other.name != policy.name);
     let world = World { cluster: world.cluster.clone(), policies: others.chain([policy]).cloned().collect() };
     let is_ours = |stand: &GuestState| stand.policy.as_ref() == Some(&policy.name);
     let mut out = Governed { looked: CountProgress::none_of_all(&world.cluster), ..Governed::default() };
     let mut stands = GuestStates::new(&world);
     for guest in each(&world.cluster) {
-        if enough() {
+        if is_over() {
             break;
         }
         out.looked.guest(guest);

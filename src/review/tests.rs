@@ -101,9 +101,9 @@ fn equal_guests_are_judged_once() {
 /// Answers a review with a deadline after `after` checks of it; returns the number of checks made.
 fn broken_off(world: &World, review: &str, stage: Stage, after: usize) -> (Decision, usize) {
     let asked = std::sync::atomic::AtomicUsize::new(0);
-    let enough = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= after;
+    let is_over = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= after;
     let request = decode(review.as_bytes()).expect("a review");
-    let context = ReviewContext { world, enough: &enough };
+    let context = ReviewContext { world, is_over: &is_over };
     let decision = answer(&context, stage, &request).expect("an answer").decision;
     (decision, asked.load(std::sync::atomic::Ordering::Relaxed))
 }

@@ -81,9 +81,9 @@ fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Concern<'a
 }
 
 /// Skips remedies for launcher pods: they come from a controller that only logs warnings.
-fn effort<'e>(manifest: &Manifest<'_>, enough: &'e dyn Fn() -> bool) -> Effort<'e> {
+fn effort<'e>(manifest: &Manifest<'_>, is_over: &'e dyn Fn() -> bool) -> Effort<'e> {
     let depth = if matches!(manifest, Manifest::Pod(_)) { Depth::Brief } else { Depth::Full };
-    Effort::until(depth, enough)
+    Effort::until(depth, is_over)
 }
 
 /// Returns the Events about the guest, if the sender shows no warnings and the policy records it.
@@ -191,12 +191,12 @@ fn regarding<'m>(
 pub(super) fn validate(
     world: &World,
     request: &Request<'_>,
-    enough: &dyn Fn() -> bool,
+    is_over: &dyn Fn() -> bool,
 ) -> Result<ReviewAnswer, ReviewError> {
     let Some(Concern { manifest, before }) = concern(world, request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
     let mut lacks = missing::of_workload(world, &manifest);
-    let Some(case) = judge_change(world, before.as_ref(), &manifest, &user, effort(&manifest, enough)) else {
+    let Some(case) = judge_change(world, before.as_ref(), &manifest, &user, effort(&manifest, is_over)) else {
         return Ok(Decision::admit().into());
     };
     let events = if request.dry_run { Vec::new() } else { events(&manifest, &case) };
@@ -213,7 +213,7 @@ pub(super) fn validate(
 pub(super) fn mutate(
     world: &World,
     request: &Request<'_>,
-    enough: &dyn Fn() -> bool,
+    is_over: &dyn Fn() -> bool,
 ) -> Result<ReviewAnswer, ReviewError> {
     let Some(Concern { manifest, .. }) = concern(world, request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
@@ -222,7 +222,7 @@ pub(super) fn mutate(
         Some(ReviewedObject::Pod(_)) | None => Ok(PresentFields::default()),
     };
     let Mutation { patch, warnings, events, audit } =
-        mutation(world, &manifest, &user, Effort::until(Depth::Brief, enough), outline)?;
+        mutation(world, &manifest, &user, Effort::until(Depth::Brief, is_over), outline)?;
     let mut lacks = missing::of_mutation(world, &manifest);
     let events = if request.dry_run { Vec::new() } else { events };
     let reports = reports(world, &manifest, &user, events, &mut lacks);

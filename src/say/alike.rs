@@ -1,7 +1,7 @@
 //! Folds sentences that differ in names only into one.
 
 /// Number of words out of ten that may differ between folded sentences.
-const UNLIKE: usize = 4;
+const MAX_DIFFERENCES: usize = 4;
 
 /// Folds similar sentences into one for all their names; differing words are replaced by `…`.
 ///
@@ -25,7 +25,7 @@ pub(crate) fn fold<K: PartialEq>(said: impl IntoIterator<Item = (K, String, Stri
 
 fn are_alike(one: &[String], other: &[String]) -> bool {
     let unlike = || one.iter().zip(other).filter(|(one, other)| common(one, other) != **one).count();
-    one.len() == other.len() && unlike() * 10 <= one.len() * UNLIKE
+    one.len() == other.len() && unlike() * 10 <= one.len() * MAX_DIFFERENCES
 }
 
 /// Returns the common part of two words: the word itself, or the punctuation around a name.

@@ -7,7 +7,7 @@ use crate::fit::label;
 use crate::fit::placement::{AffinityRule, Expression};
 
 /// Number of entries or conditions named for one author.
-const SHOWN: usize = 4;
+const MAX_NAMES: usize = 4;
 
 /// Returns the author: `spec.template.spec.domain.cpu.model of the VM`.
 #[must_use]
@@ -68,9 +68,9 @@ fn holder(of: Holder) -> &'static str {
 /// Returns the entries that an author requires, with the author: `cpumanager=true is asked for by …`.
 #[must_use]
 pub(crate) fn asked_by(asked: &AskedBy) -> String {
-    let entries = fold(asked.entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), SHOWN);
+    let entries = fold(asked.entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), MAX_NAMES);
     let rules: Vec<String> = asked.rules.iter().map(ToString::to_string).collect();
-    let rules = label::fold_names(&rules, SHOWN);
+    let rules = label::fold_names(&rules, MAX_NAMES);
     let what = match (entries.is_empty(), rules.is_empty()) {
         (false, true) => entries,
         (true, _) => rules,

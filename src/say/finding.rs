@@ -12,9 +12,9 @@ use crate::fit::subject::{NotMigratable, PodRule, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
 /// Number of kinds of start listed.
-const STARTS: usize = 4;
+const MAX_STARTS: usize = 4;
 /// Number of libvirt's reasons listed.
-const REFUSALS: usize = 3;
+const MAX_REFUSALS: usize = 3;
 
 /// Returns the finding in words.
 #[must_use]
@@ -209,14 +209,14 @@ fn start_outlook(found: &StartOutlook) -> String {
         };
         format!("started on {} it could go to {}{never}", or_names(names, 3), nodes(*targets))
     };
-    let hidden = found.starts.len().saturating_sub(STARTS);
-    let shown: Vec<String> = found.starts.iter().take(STARTS).map(from).collect();
+    let hidden = found.starts.len().saturating_sub(MAX_STARTS);
+    let shown: Vec<String> = found.starts.iter().take(MAX_STARTS).map(from).collect();
     let more = if hidden > 0 {
         format!("; {} more", counted(hidden, "kind of start", "kinds of start"))
     } else {
         String::new()
     };
-    let by_name = found.starts.iter().take(STARTS).filter_map(|from| Some((from.by_name.as_ref()?, &from.nodes)));
+    let by_name = found.starts.iter().take(MAX_STARTS).filter_map(|from| Some((from.by_name.as_ref()?, &from.nodes)));
     let by_name: Vec<String> = by_name
         .map(|(model, names)| {
             format!("; {model} by name would lose no node against host-model on {}", and_names(names, 3))
@@ -500,8 +500,8 @@ pub(crate) fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
         let fit = number(nodes.len(), "fits", "fit");
         format!("on {}, which {fit} by labels ({why})", fold_names(nodes, 3))
     };
-    let shown: Vec<String> = by_reason.iter().take(REFUSALS).map(part).collect();
-    let hidden: usize = by_reason.iter().skip(REFUSALS).map(|(_, nodes)| nodes.len()).sum();
+    let shown: Vec<String> = by_reason.iter().take(MAX_REFUSALS).map(part).collect();
+    let hidden: usize = by_reason.iter().skip(MAX_REFUSALS).map(|(_, nodes)| nodes.len()).sum();
     let more = match hidden {
         0 => String::new(),
         hidden => format!("; for other reasons on {}", counted(hidden, "more node", "more nodes")),
@@ -520,8 +520,8 @@ fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
             number(nodes.len(), "fits", "fit")
         )
     };
-    let shown: Vec<String> = by_reason.iter().take(REFUSALS).map(part).collect();
-    let hidden: usize = by_reason.iter().skip(REFUSALS).map(|(_, nodes)| nodes.len()).sum();
+    let shown: Vec<String> = by_reason.iter().take(MAX_REFUSALS).map(part).collect();
+    let hidden: usize = by_reason.iter().skip(MAX_REFUSALS).map(|(_, nodes)| nodes.len()).sum();
     let more = match hidden {
         0 => String::new(),
         hidden => format!("; for other reasons on {}", counted(hidden, "more node", "more nodes")),

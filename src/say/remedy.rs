@@ -20,7 +20,7 @@ fn no_node(none: NoNode) -> String {
 pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
     // A guest that does not run is started, not restarted.
     let with = if subject.is_running() { "restart with" } else { "start with" };
-    let anew = if action.outage(subject) == Outage::Restart { ", restart" } else { "" };
+    let restart = if action.outage(subject) == Outage::Restart { ", restart" } else { "" };
     match action {
         Action::Uncordon(uncordon) => match uncordon.nodes.as_slice() {
             [node] => format!("uncordon {node}"),
@@ -53,10 +53,10 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
                 Some(by) => {
                     format!("another preference than {}, which forbids {}", by.name, fold_names(&features, 2))
                 }
-                None => format!("disable {} instead of forbidding it{anew}", fold_names(&features, 2)),
+                None => format!("disable {} instead of forbidding it{restart}", fold_names(&features, 2)),
             }
         }
-        Action::DropSetting(DropSetting { setting, set_by: None }) => format!("drop {}{anew}", what(setting)),
+        Action::DropSetting(DropSetting { setting, set_by: None }) => format!("drop {}{restart}", what(setting)),
         Action::DropSetting(DropSetting { setting, set_by: Some(named) }) => {
             format!("another {} than {}, which sets {}", named.what(), named.name, what(setting))
         }
@@ -67,8 +67,8 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
         Action::DropAddedSelector(_) => "migrate without addedNodeSelector".to_owned(),
         Action::Restart(_) => "restart as it is".to_owned(),
         Action::UseModel(model) => format!("{with} {}", model.model),
-        Action::ChangeSelector(change) => format!("change nodeSelector {}{anew}", fold_names(&change.keys, 2)),
-        Action::ChangeAffinity(_) => format!("take its own required node affinity out{anew}"),
+        Action::ChangeSelector(change) => format!("change nodeSelector {}{restart}", fold_names(&change.keys, 2)),
+        Action::ChangeAffinity(_) => format!("take its own required node affinity out{restart}"),
         Action::EnableCpuManager(enable) => match enable.nodes.as_slice() {
             [node] => format!("turn on the CPU manager on {node}"),
             many => format!("turn on the CPU manager on any of {}", fold_names(many, 3)),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 /// Maximum bytes that are read of one description.
-const MOST: usize = 1 << 20;
+const MAX_DESCRIPTION_BYTES: usize = 1 << 20;
 
 /// Whether a line can open a pasted description: its first field, or the command at the prompt.
 pub(super) fn is_opening(line: &str) -> bool {
@@ -22,7 +22,7 @@ pub(super) fn is_opening(line: &str) -> bool {
 pub(super) fn rest<E>(mut next: impl FnMut() -> Option<Result<char, E>>) -> Result<String, E> {
     let mut out = String::new();
     while let Some(c) = next() {
-        if out.len() < MOST {
+        if out.len() < MAX_DESCRIPTION_BYTES {
             out.push(c?);
         }
     }

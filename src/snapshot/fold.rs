@@ -13,7 +13,7 @@ use crate::policy::API_VERSION;
 pub(crate) const KIND: &str = "Alike";
 
 /// Minimum number of objects to fold; fewer are easier to read unfolded.
-const FEWEST: usize = 8;
+const MIN_OBJECTS: usize = 8;
 
 /// Maximum number of objects in one folded object: a dump is read object by object, and a small file must not expand
 /// without limit.
@@ -23,12 +23,12 @@ pub(crate) const MOST: usize = 1000;
 const MOST_BYTES: usize = 4 << 20;
 
 /// Maximum number of forms of a kind that an object is compared with.
-const FORMS: usize = 64;
+const MAX_FORMS: usize = 64;
 
 /// Number of values in which two objects may always differ if they have twice as many. Otherwise they get separate
 /// forms, because nodes of another kind of hardware are similar to each other; if there are many forms already, objects
 /// may differ in an eighth of their values.
-const FEW: usize = 10;
+const FEW_VALUES: usize = 10;
 
 /// Number of forms that count as few, and number of objects for each further form: a form that no other object uses
 /// costs a whole object.
@@ -59,7 +59,7 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
         let like = |form: &usize| {
             let group = &groups[*form];
             let others = leaves.len().max(group.leaves.len()).saturating_sub(shared(&leaves, &group.leaves));
-            let few = (leaves.len() / 2).min(FEW);
+            let few = (leaves.len() / 2).min(FEW_VALUES);
             let most = if are_forms_few { few } else { few.max(leaves.len() / 8) };
             (others <= most && group.others.len() < MOST && group.bytes < MOST_BYTES).then_some((others, *form))
         };
@@ -73,7 +73,7 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
             _ => {
                 opened += 1;
                 forms.insert(0, groups.len());
-                forms.truncate(FORMS);
+                forms.truncate(MAX_FORMS);
                 groups.push(AlikeObjects { first: object, leaves, others: Vec::new(), bytes: 0 });
             }
         }
@@ -115,7 +115,7 @@ struct AlikeObjects {
 impl AlikeObjects {
     fn written(self) -> Vec<Value> {
         let Self { first, others, .. } = self;
-        if others.len() + 1 < FEWEST {
+        if others.len() + 1 < MIN_OBJECTS {
             return std::iter::once(first).chain(others.into_iter().map(|(_, object)| object)).collect();
         }
         let others: Vec<Value> = others.into_iter().map(|(patch, _)| patch).collect();

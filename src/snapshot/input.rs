@@ -6,9 +6,9 @@ use std::io::{self, Read};
 use super::MOST_HELD;
 use super::error::{Error, Halt};
 
-const BUFFER: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 /// Maximum bytes of a document's first line that are used to recognize its format.
-const OPENING: usize = 512;
+const OPENING_BYTES: usize = 512;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// A dump being read. It returns only whole UTF-8 characters.
@@ -46,7 +46,7 @@ impl<'r> Input<'r> {
         Self {
             file,
             reader,
-            buffer: vec![0; BUFFER],
+            buffer: vec![0; BUFFER_BYTES],
             next: 0,
             checked: 0,
             end: 0,
@@ -83,7 +83,7 @@ impl<'r> Input<'r> {
         loop {
             let ready = &self.buffer[self.next..self.checked];
             let line = ready.trim_ascii_start();
-            if line.len() >= OPENING || line.contains(&b'\n') {
+            if line.len() >= OPENING_BYTES || line.contains(&b'\n') {
                 break;
             }
             if line.is_empty() {
@@ -99,7 +99,7 @@ impl<'r> Input<'r> {
         }
         let line = self.buffer[self.next..self.checked].trim_ascii_start();
         let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        Ok(String::from_utf8_lossy(&line[..line.len().min(OPENING)]).trim_end().to_owned())
+        Ok(String::from_utf8_lossy(&line[..line.len().min(OPENING_BYTES)]).trim_end().to_owned())
     }
 
     /// Skips to the next byte that is not blank.

@@ -365,7 +365,7 @@ pub(crate) fn read_dumps<E: From<Error>>(
 }
 
 /// Bytes that are searched at once.
-const PIECE: usize = 64 * 1024;
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Returns the given domain, else the one that these dumps use throughout, and standard input, of which nothing is
 /// lost.
@@ -384,7 +384,7 @@ pub(crate) fn domain_of<R: Read>(
 fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Read + use<R>) {
     let mut evidence = DomainEvidence::default();
     let mut held = Vec::new();
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; PIECE_BYTES];
     for source in sources {
         let path = match source {
             DumpSource::Stdin => {

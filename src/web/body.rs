@@ -24,7 +24,7 @@ pub(super) struct Shelf(Mutex<Vec<Vec<u8>>>);
 
 impl Shelf {
     /// Maximum number of kept buffers: the number of the largest bodies that are in memory at once.
-    const MOST: usize = 5;
+    const MAX_KEPT_BUFFERS: usize = 5;
 
     /// Returns an empty buffer for this many bytes.
     fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
@@ -46,9 +46,9 @@ impl Shelf {
         buffer.clear();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push(buffer);
-        if kept.len() > Self::MOST {
+        if kept.len() > Self::MAX_KEPT_BUFFERS {
             kept.sort_unstable_by_key(|buffer| std::cmp::Reverse(buffer.capacity()));
-            kept.truncate(Self::MOST);
+            kept.truncate(Self::MAX_KEPT_BUFFERS);
         }
     }
 }
@@ -141,11 +141,11 @@ mod tests {
             "it is empty, and its buffer is its own"
         );
         drop((0..20).map(|_| shelf.take(1 << 20)).collect::<Vec<_>>());
-        assert_eq!(kept(), Shelf::MOST);
+        assert_eq!(kept(), Shelf::MAX_KEPT_BUFFERS);
         drop(shelf.take(8 << 20));
         assert!(shelf.0.lock().is_ok_and(|kept| kept.iter().any(|buffer| buffer.capacity() >= 8 << 20)), "the largest");
-        assert_eq!(kept(), Shelf::MOST);
+        assert_eq!(kept(), Shelf::MAX_KEPT_BUFFERS);
         drop(Buffer { bytes: vec![0; 10], shelf: Arc::clone(&shelf) });
-        assert_eq!(kept(), Shelf::MOST, "small ones are not worth it");
+        assert_eq!(kept(), Shelf::MAX_KEPT_BUFFERS, "small ones are not worth it");
     }
 }

@@ -18,10 +18,10 @@ impl Clock {
     /// Starts now. `unsaid` is the granted time if the query does not state one.
     pub(super) fn start(query: Option<&str>, unsaid: Duration) -> Self {
         /// The API server's maximum for webhooks.
-        const LONGEST: Duration = Duration::from_secs(30);
+        const MAX_WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
         let started = Instant::now();
         let asked = query.and_then(timeout_of).filter(|asked| !asked.is_zero());
-        let granted = asked.unwrap_or(unsaid).min(LONGEST);
+        let granted = asked.unwrap_or(unsaid).min(MAX_WEBHOOK_TIMEOUT);
         let margin = (granted / 10).min(Duration::from_secs(1));
         Self { started, judge_by: started + granted.saturating_sub(margin), end: started + granted }
     }

@@ -36,11 +36,11 @@ use crate::page::Page;
 use crate::telemetry::{HandshakeFailure, Metrics};
 
 /// Maximum time for a client to close an idle connection after the server asked it to.
-const PARTING: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum time a connection lives on after another connection got its place; its client may have sent a review before
 /// it received the notice.
-const LEAVING: Duration = Duration::from_secs(1);
+const GRACE_AFTER_GOAWAY: Duration = Duration::from_secs(1);
 
 /// The state that the connections of a port share.
 pub(super) struct PortState {
@@ -180,9 +180,9 @@ where
             // slowly is bounded.
             let Some(leaving) = shared.leaving.try_acquire().ok().filter(|_| peer.was_of_use()) else { return };
             drop(place);
-            (Some(LEAVING), Some(leaving))
+            (Some(GRACE_AFTER_GOAWAY), Some(leaving))
         }
-        () = place.idle_for(shared.limits.idle) => (Some(PARTING), None),
+        () = place.idle_for(shared.limits.idle) => (Some(CLOSE_TIMEOUT), None),
     };
     connection.as_mut().graceful_shutdown();
     let ended = match within {

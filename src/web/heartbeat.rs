@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Interval between two beats.
-const EVERY: Duration = Duration::from_secs(1);
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Maximum time without a beat. An overloaded runtime still beats within seconds, and a restart would not help it.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ impl Default for Heartbeat {
 impl Heartbeat {
     /// Beats forever, on the runtime to be checked.
     pub async fn beat(&self) {
-        let mut ticks = interval(EVERY);
+        let mut ticks = interval(BEAT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -54,7 +54,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_heartbeat_counts_until_its_limit() {
-        let Some(long_ago) = Instant::now().checked_sub(SILENCE + EVERY) else { return };
+        let Some(long_ago) = Instant::now().checked_sub(SILENCE + BEAT_INTERVAL) else { return };
         let pulse = Heartbeat { started: long_ago, last: AtomicU64::new(0) };
         assert!(!pulse.is_felt());
         tokio::select! {

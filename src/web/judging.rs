@@ -75,6 +75,6 @@ pub(crate) async fn by_world(
     turn: &mut Turn<'_>,
 ) -> Result<ReviewAnswer, Unjudged> {
     let pace = if review::counts(request) { Pace::All } else { Pace::One };
-    let judged = turn.run(pace, |enough| review::answer(&ReviewContext { world, enough }, stage, request)).await?;
+    let judged = turn.run(pace, |is_over| review::answer(&ReviewContext { world, is_over }, stage, request)).await?;
     Ok(judged?)
 }

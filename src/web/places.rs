@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_millis(25);
 
 /// Maximum factor of the grace: a connection gets its grace once for each successful answer, up to this number, so that
 /// connections in use stay.
-const OFTEN: u32 = 10;
+const MAX_GRACES: u32 = 10;
 
 /// Time for which places count as short after a connection was closed for a new one, or a new one waited.
 const SHORTAGE: Duration = Duration::from_secs(10);
@@ -240,7 +240,7 @@ impl State {
                 let first = (doing.since, *id);
                 of_address.first = Some(of_address.first.map_or(first, |known| known.min(first)));
                 let is_sent = doing.used == 0 || doing.requests > 0;
-                let least = if is_sent { patience } else { grace * doing.used.min(OFTEN) };
+                let least = if is_sent { patience } else { grace * doing.used.min(MAX_GRACES) };
                 let is_idle = !held.peer.woken.is_set() && now.saturating_duration_since(doing.since) >= least;
                 of_address.sorts[usize::from(doing.used > 0)].add((doing.used, doing.since, *id), is_idle);
             }

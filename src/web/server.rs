@@ -27,7 +27,7 @@ use crate::telemetry::Metrics;
 pub use super::limits::ConnectionLimits;
 
 /// Interval of checks for connections that were idle for long enough to lose their places.
-const LOOK: Duration = Duration::from_millis(5);
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The protocol below HTTP.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ pub async fn serve(
     let full = LogLimit::new(1, Duration::from_secs(60));
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::default();
-    let mut look = interval(LOOK);
+    let mut look = interval(IDLE_CHECK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shutdown = pin!(async {
         shutdown.await;

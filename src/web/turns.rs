@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Peer;
 
 /// Maximum time of the judgement of one object. Real ones take a millisecond.
-const LONGEST: Duration = Duration::from_secs(1);
+const MAX_JUDGEMENT: Duration = Duration::from_secs(1);
 
 /// Numbers of reviews that are judged at once, and that may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Turn<'_> {
             return Err(NoTurn::Late);
         }
         let half = (self.end - now) / 2;
-        let until = now + if pace == Pace::One { half.min(LONGEST) } else { half };
+        let until = now + if pace == Pace::One { half.min(MAX_JUDGEMENT) } else { half };
         Ok(aside(|| work(&|| Instant::now() >= until)))
     }
 
@@ -468,9 +468,9 @@ mod tests {
         let turns = turns(1, 1, 1);
         let took = async |pace, left| {
             let mut turn = turns.turn(None, false, Instant::now() + Duration::from_millis(left));
-            let work = |enough: &(dyn Fn() -> bool + Sync)| {
+            let work = |is_over: &(dyn Fn() -> bool + Sync)| {
                 let begun = Instant::now();
-                while !enough() {
+                while !is_over() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 begun.elapsed().as_millis()

@@ -88,8 +88,8 @@ impl Good {
                     probes(&target, &stopped)
                 )
             };
-            let (mut kept, anew, probes) = runtime.block_on(all);
-            kept.merge(anew);
+            let (mut kept, fresh, probes) = runtime.block_on(all);
+            kept.merge(fresh);
             count.send(Counts { reviews: kept, probes }).ok();
         });
         Self { stop, counts }

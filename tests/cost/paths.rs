@@ -142,13 +142,13 @@ pub fn answer(world: &World, review: &str) -> Vec<Decision> {
 /// Returns the number of deadline checks in the judgements of a review, at every stage.
 pub fn steps(world: &World, text: &str) -> u64 {
     let steps = AtomicU64::new(0);
-    let enough = || {
+    let is_over = || {
         steps.fetch_add(1, Ordering::Relaxed);
         false
     };
     for stage in [Stage::Mutate, Stage::Validate] {
         let request = decode(text.as_bytes()).expect("a review");
-        let answer = review::answer(&ReviewContext { world, enough: &enough }, stage, &request);
+        let answer = review::answer(&ReviewContext { world, is_over: &is_over }, stage, &request);
         drop(black_box(answer.expect("an object of its kind")));
     }
     steps.into_inner()
@@ -157,9 +157,9 @@ pub fn steps(world: &World, text: &str) -> u64 {
 /// Returns the warnings if the deadline passes after `most` checks.
 pub fn warnings_within(world: &World, text: &str, most: u64) -> Vec<String> {
     let steps = AtomicU64::new(0);
-    let enough = || steps.fetch_add(1, Ordering::Relaxed) >= most;
+    let is_over = || steps.fetch_add(1, Ordering::Relaxed) >= most;
     let request = decode(text.as_bytes()).expect("a review");
-    let answer = review::answer(&ReviewContext { world, enough: &enough }, Stage::Validate, &request);
+    let answer = review::answer(&ReviewContext { world, is_over: &is_over }, Stage::Validate, &request);
     let decision = answer.expect("an object of its kind").decision;
     assert!(matches!(decision, Decision::Admit { .. }), "a guess denies");
     decision.warnings()

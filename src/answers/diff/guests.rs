@@ -196,7 +196,7 @@ fn rank(verdict: Option<&str>) -> Option<usize> {
 }
 
 /// Number of nodes for which missing entries are computed one by one.
-const FEW: usize = 16;
+const MAX_NODES_COMPARED: usize = 16;
 
 /// The causes of a guest's change.
 #[derive(Clone, Debug, Default)]
@@ -363,11 +363,11 @@ impl<'w> Sides<'w> {
             match (fitted.contains(was), is.map(|is| fits.contains(is))) {
                 (true, Some(false)) => is.iter().for_each(|is| lost.insert(*is)),
                 (false, Some(true)) => gained.insert(was),
-                (true, None) if out.lost.len() < FEW => out.lost.push(whole(old.name(was), "removed")),
+                (true, None) if out.lost.len() < MAX_NODES_COMPARED => out.lost.push(whole(old.name(was), "removed")),
                 _ => {}
             }
         }
-        let came = self.came.iter().copied().filter(|node| fits.contains(*node)).take(FEW);
+        let came = self.came.iter().copied().filter(|node| fits.contains(*node)).take(MAX_NODES_COMPARED);
         out.gained.extend(came.map(|node| whole(new.name(node), "added")));
         out.lost.extend(of_nodes(&after, &lost, old, ""));
         out.gained.extend(of_nodes(&before, &gained, new, "no longer "));
@@ -387,7 +387,7 @@ fn of_nodes(lookup: &Lookup<'_, '_>, nodes: &Bits, other: &Fleet, prefix: &str) 
         *profiles.entry(fleet.first_of_profile(node)).or_default() += 1;
     }
     let shown: BTreeSet<NodeIndex> =
-        fleet.one_of_each_profile(nodes).into_iter().chain(nodes.iter().take(FEW)).collect();
+        fleet.one_of_each_profile(nodes).into_iter().chain(nodes.iter().take(MAX_NODES_COMPARED)).collect();
     let of = |node: NodeIndex| {
         let refusal = lookup.refusal(node);
         let of_affinity = refusal.affinity.iter().filter_map(|rule| match rule {

@@ -13,7 +13,7 @@ use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::wire::Vmi;
 
 /// Number of places tried for the guests of one node. After that the best result so far counts.
-const TRIES: usize = 20_000;
+const MAX_TRIES: usize = 20_000;
 
 /// The outcome for each guest of a node, in their order.
 #[derive(Clone, Debug)]
@@ -236,7 +236,7 @@ impl PlaceSearch<'_, '_> {
         let Some((&at, rest)) = left.split_first() else { return };
         for node in self.outcomes[at].targets.iter() {
             // This branch cannot improve on the best result.
-            if self.placed.len() + left.len() <= self.best.len() || self.tries >= TRIES {
+            if self.placed.len() + left.len() <= self.best.len() || self.tries >= MAX_TRIES {
                 return;
             }
             self.tries += 1;

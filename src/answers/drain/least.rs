@@ -22,7 +22,7 @@ use crate::say::{self, plural};
 use crate::world::World;
 
 /// Number of sets of acts that are tried.
-const SETS: usize = 4_000;
+const MAX_SETS: usize = 4_000;
 
 /// The fewest acts for the guests of some nodes.
 #[derive(Debug, Default)]
@@ -113,7 +113,7 @@ impl LeastProblem<'_, '_> {
             SubsetSearch { problem: self, needs: &needs, waived, chosen: Vec::new(), best: None, tries: 0 };
         for most in lower_bound(&needs, &[])..=self.acts.len() {
             search.go(most, 0);
-            if search.best.is_some() || search.tries >= SETS {
+            if search.best.is_some() || search.tries >= MAX_SETS {
                 break;
             }
         }
@@ -126,7 +126,7 @@ impl LeastProblem<'_, '_> {
     fn most_freed(&self, all: Vec<usize>) -> Vec<usize> {
         let mut set: Vec<usize> = Vec::new();
         let mut stuck = self.stuck(&set).len();
-        while self.acts.len().pow(2) <= SETS {
+        while self.acts.len().pow(2) <= MAX_SETS {
             let with = |&act: &usize| self.stuck(&[&set[..], &[act]].concat()).len();
             let others = all.iter().copied().filter(|act| !set.contains(act));
             let Some((fewer, act)) = others.map(|act| (with(&act), act)).min().filter(|(fewer, _)| *fewer < stuck)
@@ -337,7 +337,7 @@ impl SubsetSearch<'_, '_, '_> {
     /// Tries all sets of at most `most` acts that give each guest in need one of its acts; further acts are added in
     /// ascending order.
     fn go(&mut self, most: usize, from: usize) {
-        if self.tries >= SETS || self.chosen.len() + lower_bound(self.needs, &self.chosen) > most {
+        if self.tries >= MAX_SETS || self.chosen.len() + lower_bound(self.needs, &self.chosen) > most {
             return;
         }
         let unmet = self.needs.iter().filter(|need| !need.iter().any(|act| self.chosen.contains(act)));

@@ -36,7 +36,7 @@ pub(super) type NodeDrain<'w> = (NodeIndex, Vec<EvictedGuest<'w>>);
 
 /// Number of steps tried for a sure order, and again for one with choices of the scheduler. A step is a drain of a
 /// node, or one placement of the guests of a group.
-const STEPS: usize = 500_000;
+const MAX_STEPS: usize = 500_000;
 
 /// An order, or the guests that no order was found for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_
         OrderSearch::new(&board, &nodes, &lone, groups, ending).run(effort)
     };
 
-    let mut effort = TriesLeft::of(STEPS);
+    let mut effort = TriesLeft::of(MAX_STEPS);
     if together.is_empty() {
         return match search(&[], Ending::All, &mut effort) {
             SearchResult::Order(order) => found(order, &BTreeSet::new()),
@@ -111,7 +111,7 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_
             return found(order, &BTreeSet::new());
         }
         steps += effort.tries;
-        effort = TriesLeft::of(STEPS);
+        effort = TriesLeft::of(MAX_STEPS);
         match search(groups, Ending::One, &mut effort) {
             SearchResult::Order(order) => {
                 let exactly = stranded_in(&board, groups, &nodes, &order);
@@ -144,7 +144,7 @@ fn stranded_in(
     order: &[usize],
 ) -> Option<BTreeSet<usize>> {
     let mut stuck = BTreeSet::new();
-    let mut effort = TriesLeft::of(STEPS);
+    let mut effort = TriesLeft::of(MAX_STEPS);
     for group in groups {
         let group = group.telling_apart();
         let mut all = group.start(board);

@@ -10,7 +10,7 @@ use crate::fit::models;
 use crate::world::World;
 
 /// Capacity of the sets: more than the number of features.
-const ROOM: usize = 4096;
+const FEATURE_CAPACITY: usize = 4096;
 
 /// The known features of nodes and models.
 #[derive(Debug)]
@@ -34,13 +34,15 @@ impl KnownFeatures {
             }
         }
         for node in fleet.one_of_each_profile(&Bits::all(fleet.len())) {
-            let mut has = Bits::none(ROOM);
+            let mut has = Bits::none(FEATURE_CAPACITY);
             for (key, _) in fleet.labels(node).filter(|(_, value)| *value == "true") {
                 match Family::of(key) {
                     Family::CpuFeature | Family::HostModelRequired => out.put(label::name(key), &mut has),
                     // A node that can run a model has all its features.
                     Family::CpuModel => {
-                        out.of_models.get(label::name(key)).into_iter().for_each(|held| has.union(held));
+                        if let Some(held) = out.of_models.get(label::name(key)) {
+                            has.union(held);
+                        }
                     }
                     _ => {}
                 }
@@ -63,7 +65,7 @@ impl KnownFeatures {
 
     /// Returns a set of features by name.
     pub(super) fn set<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) -> Bits {
-        let mut out = Bits::none(ROOM);
+        let mut out = Bits::none(FEATURE_CAPACITY);
         names.into_iter().for_each(|name| self.put(name, &mut out));
         out
     }
@@ -74,7 +76,7 @@ impl KnownFeatures {
         }
         let number = match self.numbers.get(name) {
             Some(number) => *number,
-            None if self.names.len() == ROOM => return,
+            None if self.names.len() == FEATURE_CAPACITY => return,
             None => {
                 self.numbers.insert(name.to_owned(), self.names.len());
                 self.names.push(name.to_owned());
@@ -109,7 +111,9 @@ impl KnownFeatures {
         for node in nodes.iter() {
             let lack = of_profile.entry(fleet.first_of_profile(node)).or_insert_with(|| {
                 let mut lack = held.clone();
-                self.of_node(fleet, node).into_iter().for_each(|has| lack.subtract(has));
+                if let Some(has) = self.of_node(fleet, node) {
+                    lack.subtract(has);
+                }
                 self.names(&lack)
             });
             rows.entry(lack.clone()).or_default().push(fleet.name(node).to_owned());

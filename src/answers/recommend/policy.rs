@@ -173,14 +173,14 @@ fn beyond(world: &World, pool: &PoolReport, selector: &LabelSelector) -> Option<
     (!names.is_empty()).then(|| {
         format!(
             "its nodeSelector also selects {}, not counted in the pool {}",
-            plural::fold_names(&names, NAMED),
+            plural::fold_names(&names, MAX_NODES_NAMED),
             pool.name
         )
     })
 }
 
 /// Number of nodes named in a comment.
-const NAMED: usize = 20;
+const MAX_NODES_NAMED: usize = 20;
 
 fn document(name: &str, nodes: &LabelSelector, model: &str) -> Value {
     let policy = Policy {

@@ -25,7 +25,7 @@ use crate::web::{Condition, Judge, Readiness, admin};
 /// Interval between checks of the age of watch data.
 const AGE_LOOK: Duration = Duration::from_secs(5);
 /// Time limit at shutdown for writing remaining reports and releasing the Lease.
-const END: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The parts that exist already.
 pub(super) struct Parts<'a> {
@@ -106,9 +106,9 @@ impl Writers {
     /// Signals the tasks to finish and waits for them.
     pub(super) async fn end(mut self) {
         drop(self.stop);
-        if timeout(END, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
             warn!(
-                after_seconds = END.as_secs_f64(),
+                after_seconds = SHUTDOWN_TIMEOUT.as_secs_f64(),
                 "the API server is slow: not everything was written before the exit"
             );
         }

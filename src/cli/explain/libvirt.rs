@@ -17,7 +17,7 @@ use crate::say::finding::incompatible;
 use crate::say::{self, plural};
 
 /// Number of kinds of nodes listed one by one.
-const KINDS: usize = 4;
+const MAX_GROUPS: usize = 4;
 
 /// The facts about a guest from libvirt, in addition to labels.
 pub(super) struct LibvirtWords<'s> {
@@ -63,7 +63,9 @@ impl<'s> LibvirtWords<'s> {
     fn may_be_chosen(&self) -> Option<String> {
         let refused = self.subject.refused_targets(self.fleet)?;
         let mut fitting = self.subject.fitting(self.fleet);
-        self.subject.source().and_then(|name| self.fleet.find(name)).into_iter().for_each(|node| fitting.remove(node));
+        if let Some(node) = self.subject.source().and_then(|name| self.fleet.find(name)) {
+            fitting.remove(node);
+        }
         if refused.is_empty() || fitting.is_empty() {
             return None;
         }
@@ -170,7 +172,7 @@ impl<'s> LibvirtWords<'s> {
     /// Returns the losses with the models that are not offered: its own policy's first, then those of other policies,
     /// recommended ones, and others it was compared with.
     pub(super) fn other_losses(&self, offered: Option<&str>, own: Option<&str>, survey: &Survey<'_>) -> Vec<String> {
-        const MOST: usize = 8;
+        const MAX_FEATURES: usize = 8;
         let compared = compared(self.asked, self.subject, survey);
         let mut others: Vec<(String, ComparedRow)> =
             compared.into_iter().filter(|(model, _)| Some(model.as_str()) != offered).collect();
@@ -192,8 +194,8 @@ impl<'s> LibvirtWords<'s> {
             }
         };
         let mut out: Vec<String> = others.into_iter().map(line).collect();
-        let more = out.len().saturating_sub(MOST);
-        out.truncate(MOST);
+        let more = out.len().saturating_sub(MAX_FEATURES);
+        out.truncate(MAX_FEATURES);
         if more > 0 {
             out.push(format!("It is compared with {more} more models (-o json lists them)."));
         }
@@ -284,7 +286,7 @@ impl<'s> LibvirtWords<'s> {
         }
         without.retain(|name| self.takes_guests(name));
         let is_own_open =
-            matches!(self.asked.guest, Err(Silence::NotSaved | Silence::StartedAnew | Silence::SeveralStarts));
+            matches!(self.asked.guest, Err(Silence::NotSaved | Silence::StartedAgain | Silence::SeveralStarts));
         if self.asked.saved && (is_own_open || !open.is_empty() || !without.is_empty()) {
             let folder = ["--ask-libvirt", "--save-libvirt-facts", "FOLDER"];
             let what = match open.as_slice() {
@@ -386,9 +388,11 @@ fn folded<K: Ord>(
         return Some(line(kind, nodes));
     }
     let count: usize = alike.values().map(Vec::len).sum();
-    let kinds =
-        alike.iter().take(KINDS).map(|(kind, nodes)| format!("{} ({})", plural::fold_names(nodes, 3), few_words(kind)));
-    let more: usize = alike.values().skip(KINDS).map(Vec::len).sum();
+    let kinds = alike
+        .iter()
+        .take(MAX_GROUPS)
+        .map(|(kind, nodes)| format!("{} ({})", plural::fold_names(nodes, 3), few_words(kind)));
+    let more: usize = alike.values().skip(MAX_GROUPS).map(Vec::len).sum();
     let more =
         (more > 0).then(|| format!("and {} (-o json lists all)", plural::counted(more, "more node", "more nodes")));
     let kinds: Vec<String> = kinds.chain(more).collect();

@@ -11,7 +11,7 @@ use crate::page::Page;
 use crate::say::{self, plural};
 
 /// Number of nodes in a table before the rest is folded.
-const ROWS: usize = 40;
+const MAX_ROWS: usize = 40;
 
 impl Explained<'_, '_> {
     /// Prints every node: the part of the demand it meets, the labels it lacks, and the meaning of that.
@@ -30,8 +30,8 @@ impl Explained<'_, '_> {
         }
         let mut nodes: Vec<_> = others.into_iter().map(|node| (node, lookup.missing(node))).collect();
         nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
-        let hidden = nodes.len().saturating_sub(ROWS);
-        nodes.truncate(ROWS);
+        let hidden = nodes.len().saturating_sub(MAX_ROWS);
+        nodes.truncate(MAX_ROWS);
         match self.said().filter(LibvirtWords::knows_cpu) {
             Some(said) => said.nodes(&nodes, self.head(&["NODE", "BY LABELS", "BY LIBVIRT"]), page),
             None => self.by_labels(nodes, page),

@@ -57,8 +57,8 @@ fn a_model_is_not_written_by_half_a_judgement() {
     let vmi: Vmi = read(sent(&json!({"model": "host-model"})));
     let until = |after: usize| {
         let asked = std::cell::Cell::new(0);
-        let enough = || asked.replace(asked.get() + 1) >= after;
-        let common = common_model(&world, &world.policies[0], &vmi, Effort::until(Depth::Brief, &enough));
+        let is_over = || asked.replace(asked.get() + 1) >= after;
+        let common = common_model(&world, &world.policies[0], &vmi, Effort::until(Depth::Brief, &is_over));
         (common, asked.get())
     };
     let (whole, asked) = until(usize::MAX);

@@ -17,7 +17,7 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 
 /// The smallest large part, as one in this many: if a third of the nodes is excluded, each of the rest must
 /// take half as much again, which is more than clusters keep free for the loss of a node.
-const LARGE: usize = 3;
+const LARGE_PART: usize = 3;
 
 /// A model that many nodes cannot run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let mut left_out = open.clone();
     left_out.subtract(fitting);
-    if left_out.is_empty() || left_out.count() * LARGE < open.count() {
+    if left_out.is_empty() || left_out.count() * LARGE_PART < open.count() {
         return Vec::new();
     }
     let asked = subject.authors.of_entry(key);

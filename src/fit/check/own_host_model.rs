@@ -39,7 +39,9 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     };
     let fleet = judgement.fleet;
     let mut all = judgement.neighbours.clone();
-    judgement.source.into_iter().for_each(|node| all.insert(node));
+    if let Some(node) = judgement.source {
+        all.insert(node);
+    }
     let mut usable = fleet.bearing(key, value);
     usable.intersect(&all);
     let mut unusable = fleet.bearing(&label::same_name_in(key, label::HOST_MODEL_CPU), "true");

@@ -94,8 +94,8 @@ fn by_name(judgement: &Judgement<'_, '_>, nodes: &Bits) -> Option<String> {
     for group in judgement.start_groups(&subject.placement, *after_start, nodes)? {
         needed.union(&group.targets);
     }
-    let anew = start.with_model(model);
-    let passes = fleet.look_up(&anew.placement).passes();
+    let changed = start.with_model(model);
+    let passes = fleet.look_up(&changed.placement).passes();
     let is_refused = |node: usize| subject.host(fleet.name(node)).is_some_and(|host| host.unusable(model).is_some());
     if passes.placement.iter().any(is_refused) {
         return None;

@@ -230,7 +230,7 @@ fn actions(
     let key_and_node = || vec![is_name(node), is_key(key)];
     let backing = Backing::Labels;
     let is_one = has_vm || template.is_none();
-    let anew = |then: Vec<bool>| if is_one { [of_guest(), then].concat() } else { then };
+    let conditions = |then: Vec<bool>| if is_one { [of_guest(), then].concat() } else { then };
     let model = change(is_part(value), serde_json::json!({"domain": {"cpu": {"model": value}}}), Some(restart()));
     let selector = change(is_key(key), serde_json::json!({"nodeSelector": {key: null}}), (!live).then(restart));
     let required = serde_json::json!({"requiredDuringSchedulingIgnoredDuringExecution": null});
@@ -282,7 +282,7 @@ fn actions(
         ),
         (
             Action::from(RemoveTscLabel { node: text(node), frequency: 2, is_frozen: false }),
-            anew(vec![is_name(node)]),
+            conditions(vec![is_name(node)]),
             [skip(), words(&["kubectl", "label", "node", node, "cpu-timer.node.kubevirt.io/tsc-frequency-"])]
                 .into_iter()
                 .chain(has_vm.then(restart))
@@ -290,7 +290,7 @@ fn actions(
         ),
         (Action::from(DropStale { keys: vec![text(key)] }), Vec::new(), Vec::new()),
         (Action::from(DropAddedSelector { keys: vec![text(key)] }), of_guest(), vec![named(&["virtctl", "migrate"])]),
-        (Action::from(Restart), anew(Vec::new()), has_vm.then(restart).into_iter().collect()),
+        (Action::from(Restart), conditions(Vec::new()), has_vm.then(restart).into_iter().collect()),
         (
             Action::from(UseModel {
                 model: text(value),

@@ -69,13 +69,13 @@ impl FleetBuilder {
     /// Removes labels that no node has, once they are the majority: label values that change all day would
     /// fill the memory.
     fn forget(&mut self) {
-        const FEW: usize = 1024;
+        const MIN_LABELS: usize = 1024;
         let mut borne = vec![false; self.labels.len()];
         for &label in self.nodes.values().flat_map(|entry| entry.profile.iter().chain(&*entry.own)) {
             borne[label as usize] = true;
         }
         let count = borne.into_iter().filter(|borne| *borne).count();
-        self.room = 2 * count.max(FEW);
+        self.room = 2 * count.max(MIN_LABELS);
         if 2 * count >= self.labels.len() {
             return;
         }

@@ -361,7 +361,7 @@ impl<'f> Lookup<'f, '_> {
             let mut rules = Vec::new();
             let labels = term.expressions.iter().cloned().map(AffinityRule::Label);
             for rule in labels.chain(term.names.iter().cloned().map(AffinityRule::Name)) {
-                if effort.is_enough() {
+                if effort.is_over() {
                     return None;
                 }
                 let meeting = fleet.meeting_rule(&rule);
@@ -372,7 +372,7 @@ impl<'f> Lookup<'f, '_> {
         let no_term = [Arc::new(AffinityRule::NoTerm)];
         let mut out = Vec::new();
         for &node in nodes {
-            if effort.is_enough() {
+            if effort.is_over() {
                 return None;
             }
             let fails = |(_, meeting): &&(Arc<AffinityRule>, Bits)| !meeting.contains(node);

@@ -19,7 +19,7 @@ pub enum Silence {
     NotSaved,
     /// The saved answer is from an earlier start of the guest: another VMI, with another CPU.
     #[error("no saved answer since it was started again")]
-    StartedAnew,
+    StartedAgain,
     /// There are saved answers of several starts of the guest, and a dump without UIDs does not identify the
     /// current one.
     #[error("no saved answer that is known to be of this start: there are some of several")]
@@ -85,7 +85,7 @@ impl Silence {
             Self::NoLauncher => "no-launcher",
             Self::NoOwnLauncher => "no-own-launcher",
             Self::NotSaved => "not-saved",
-            Self::StartedAnew => "started-anew",
+            Self::StartedAgain => "started-anew",
             Self::SeveralStarts => "several-starts",
             Self::OtherMachine { .. } => "other-machine",
             Self::GuestUnknown => "guest-unknown",
@@ -113,7 +113,7 @@ impl Silence {
             Self::NoLauncher
             | Self::NoOwnLauncher
             | Self::NotSaved
-            | Self::StartedAnew
+            | Self::StartedAgain
             | Self::SeveralStarts
             | Self::GuestUnknown
             | Self::NoShell
@@ -219,8 +219,8 @@ mod tests {
         Some(match silence {
             Silence::NoLauncher => Silence::NoOwnLauncher,
             Silence::NoOwnLauncher => Silence::NotSaved,
-            Silence::NotSaved => Silence::StartedAnew,
-            Silence::StartedAnew => Silence::SeveralStarts,
+            Silence::NotSaved => Silence::StartedAgain,
+            Silence::StartedAgain => Silence::SeveralStarts,
             Silence::SeveralStarts => Silence::OtherMachine { saved: "host-model-cpu A".to_owned(), now: words() },
             Silence::OtherMachine { .. } => Silence::GuestUnknown,
             Silence::GuestUnknown => Silence::KeptOff(NotAskedBecause::Architecture),

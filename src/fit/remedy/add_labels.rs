@@ -138,7 +138,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     // Nodes of one profile differ only in other labels: those that a person cannot add, and places.
     let mut lacking = false;
     for node in judgement.others() {
-        if judgement.effort.is_enough() {
+        if judgement.effort.is_over() {
             return None;
         }
         let missing = judgement.lookup.missing(node);

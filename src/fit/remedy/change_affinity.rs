@@ -3,7 +3,7 @@
 //! KubeVirt applies the change to a running guest if VMs are updated live: `handleAffinityChangeRequest` of
 //! `pkg/virt-controller/watch/vm/vm.go`.
 
-use super::restart::anew;
+use super::restart::restarted;
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template};
 use crate::fit::author::{Author, Holder};
 use crate::fit::command::Json;
@@ -41,7 +41,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     }
     let action = Action::from(ChangeAffinity);
     if action.outage(subject) == Outage::Restart && judgement.is_migration() {
-        let then_fits = judgement.after_change(&action, 0, judgement.enough())?;
+        let then_fits = judgement.after_change(&action, 0, judgement.targets_needed())?;
         return Some(Remedy { action, then_fits });
     }
     judgement.if_more_fit(action)
@@ -74,7 +74,7 @@ impl Act for ChangeAffinity {
         without(&mut subject.placement);
         subject.restart.iter_mut().for_each(|start| without(&mut start.placement));
         if outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_)) {
-            anew(subject);
+            restarted(subject);
         }
         Vec::new()
     }

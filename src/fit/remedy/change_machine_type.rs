@@ -1,6 +1,6 @@
 //! Remedy: change the machine type, which takes effect at the next start.
 
-use super::restart::anew;
+use super::restart::restarted;
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, replace_key};
 use crate::fit::command::{CommandWord, Json, MachineType};
 use crate::fit::fleet::Fleet;
@@ -40,7 +40,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let offered_now = could.count_common(&offering);
     // A running guest needs a node other than its own; if a restart alone helps, the type is not the cause.
     let is_the_cause = if judgement.is_migration() {
-        judgement.restart_cures(start, judgement.enough()).is_none()
+        judgement.restart_cures(start, judgement.targets_needed()).is_none()
     } else {
         !needs_a_node || offered_now == 0
     };
@@ -57,7 +57,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if !needs_a_node {
         return judgement.tried(action);
     }
-    let then_fits = judgement.after_change(&action, count, judgement.enough())?;
+    let then_fits = judgement.after_change(&action, count, judgement.targets_needed())?;
     Some(Remedy { action, then_fits })
 }
 
@@ -92,7 +92,7 @@ impl Act for ChangeMachineType {
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {
-        anew(subject);
+        restarted(subject);
         replace_key(subject, Family::MachineType, format!("{}{}", label::MACHINE_TYPE, self.to));
         Vec::new()
     }

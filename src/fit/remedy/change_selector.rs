@@ -1,6 +1,6 @@
 //! Remedy: change entries of the guest's own `spec.nodeSelector`.
 
-use super::restart::anew;
+use super::restart::restarted;
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys};
 use crate::fit::command::{CommandWord, Json, LabelKey};
 use crate::fit::fleet::Fleet;
@@ -45,7 +45,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     }
     let action = Action::from(ChangeSelector { keys });
     if action.outage(subject) == Outage::Restart && judgement.is_migration() {
-        let then_fits = judgement.after_change(&action, 0, judgement.enough())?;
+        let then_fits = judgement.after_change(&action, 0, judgement.targets_needed())?;
         return Some(Remedy { action, then_fits });
     }
     judgement.if_more_fit(action)
@@ -74,7 +74,7 @@ impl Act for ChangeSelector {
             placements.for_each(|placement| placement.selector.insert(key.clone(), value.clone()));
         }
         if outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_)) {
-            anew(subject);
+            restarted(subject);
         }
         Vec::new()
     }

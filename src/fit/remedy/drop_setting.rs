@@ -2,7 +2,7 @@
 //! CPUs. A setting of an instancetype or preference is changed by naming another one: KubeVirt refuses a VM
 //! that repeats a setting of its instancetype (`pkg/instancetype/conflict`).
 
-use super::restart::anew;
+use super::restart::restarted;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, change_template, name_another};
 use crate::fit::author::TypeReference;
 use crate::fit::command::{CommandWord, Json};
@@ -44,7 +44,7 @@ pub(super) fn changed(subject: &mut Subject<'_>, setting: &Setting, set_by: Opti
     let found = subject.changes.iter().find(|change| change.setting == *setting && change.set_by.as_ref() == set_by);
     if let Some(start) = found.map(|change| change.start.clone()) {
         subject.restart = Some(start);
-        anew(subject);
+        restarted(subject);
     }
 }
 

@@ -59,7 +59,7 @@ use super::judgement::{Judgement, neighbours};
 use super::label::{self, Family};
 use super::node::Node;
 use super::outcome::Outcome;
-use super::subject::{Anew, ListedFeature, NotMigratable, Stage, Subject, Template};
+use super::subject::{ListedFeature, NotMigratable, RestartRequest, Stage, Subject, Template};
 use super::word::words;
 
 words! {
@@ -527,11 +527,13 @@ fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid>
 /// Returns the commands that restart a guest.
 fn restart_commands(subject: &Subject<'_>) -> Commands {
     Ok(vec![match subject.template {
-        Some(Template::VirtualMachine) if subject.is_running() && subject.anew == Anew::Restart => {
+        Some(Template::VirtualMachine)
+            if subject.is_running() && subject.restart_request == RestartRequest::Restart =>
+        {
             let restart = of_guest(Command::virtctl(["restart"]), subject)?;
             restart.comment("a reboot inside the guest is not enough")
         }
-        Some(Template::VirtualMachine) if subject.is_running() && subject.anew == Anew::Once => {
+        Some(Template::VirtualMachine) if subject.is_running() && subject.restart_request == RestartRequest::Once => {
             let stop = of_guest(Command::virtctl(["stop"]), subject)?;
             let stop = stop.comment("its runStrategy is Once: KubeVirt refuses a restart");
             let gone = Command::kubectl(["wait", "--for=delete"]).arg(Name::new(&subject.name)?.of("vmi"));
@@ -565,8 +567,8 @@ fn change_template(
     by_hand: Vec<CommandWord>,
 ) -> Commands {
     let Some(template) = subject.template else {
-        let anew = by_hand.into_iter().chain(["and create the guest again".into()]);
-        return Ok(vec![Command::remark(anew)]);
+        let steps = by_hand.into_iter().chain(["and create the guest again".into()]);
+        return Ok(vec![Command::remark(steps)]);
     };
     let patch = of_guest(Command::kubectl(["patch"]).arg(template.resource()), subject)?;
     let patch = patch.args(["--type", "merge", "-p"]).arg(value.below(below).below(template.path()));

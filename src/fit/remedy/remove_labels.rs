@@ -90,7 +90,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     nodes.sort_by_key(|(node, missing)| (!agrees(*node), missing.len()));
     let mut tried = BTreeSet::new();
     nodes.retain(|(_, missing)| tried.insert(missing.clone()));
-    nodes.into_iter().take(TRIES).find_map(|(_, missing)| {
+    nodes.into_iter().take(MAX_TRIES).find_map(|(_, missing)| {
         let action = RemoveLabels {
             node: fleet.name(source).to_owned(),
             keys: missing.iter().map(|(key, _)| required(key)).collect(),
@@ -164,7 +164,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
 }
 
 /// Maximum number of label sets that are tried.
-const TRIES: usize = 8;
+const MAX_TRIES: usize = 8;
 
 impl Act for RemoveLabels {
     fn commands(&self, _: &Subject<'_>) -> Commands {

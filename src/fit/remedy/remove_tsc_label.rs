@@ -3,7 +3,7 @@
 //! Mirrors `LowestTSCFrequencyOnCluster` of KubeVirt's `topology/hinter.go`: the lowest frequency of the fleet
 //! is written into `status.topologyHints` once, when the VMI is created.
 
-use super::restart::anew;
+use super::restart::restarted;
 use super::{
     Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node, frozen, label_node, replace_key,
     restart_commands,
@@ -58,7 +58,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         is_frozen: fleet.skip_node(node).is_some(),
     });
     let count = judgement.fitting_after(&action);
-    let then_fits = judgement.after_change(&action, count, judgement.enough()).filter(|_| count > 0)?;
+    let then_fits = judgement.after_change(&action, count, judgement.targets_needed()).filter(|_| count > 0)?;
     Some(Remedy { action, then_fits })
 }
 
@@ -75,7 +75,7 @@ impl Act for RemoveTscLabel {
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
-        anew(subject);
+        restarted(subject);
         replace_key(subject, Family::SchedulingTsc, format!("{}{}", label::SCHEDULING_TSC, self.frequency));
         edit(fleet, [&self.node], |node| {
             node.skip_node = Some("true".to_owned());

@@ -11,7 +11,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "restart",
     outage: Outage::Restart,
     risk: "depends on where it starts",
-    offer: |judgement| cures(judgement, judgement.enough()),
+    offer: |judgement| cures(judgement, judgement.targets_needed()),
     not_helping: |judgement| why_not(judgement).map(WhyNot::Restart),
 };
 
@@ -50,8 +50,8 @@ fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
     judgement.subject.restart.as_ref().filter(|_| runs)
 }
 
-pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Remedy> {
-    let then_fits = judgement.restart_cures(start(judgement)?, enough)?;
+pub(super) fn cures(judgement: &Judgement<'_, '_>, needed: usize) -> Option<Remedy> {
+    let then_fits = judgement.restart_cures(start(judgement)?, needed)?;
     Some(Remedy::new(Restart, then_fits))
 }
 
@@ -62,7 +62,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     let ((_, most), fitting) = judgement.outlook(start(judgement)?);
     if fitting.is_empty() {
         Some(NoRestart::StartsNowhere)
-    } else if most < judgement.enough() {
+    } else if most < judgement.targets_needed() {
         Some(NoRestart::NoMore { most })
     } else {
         None
@@ -73,7 +73,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
 pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Option<ByLuck> {
     let start = start(judgement)?;
     let (then_fits, fitting) = judgement.outlook(start);
-    if then_fits.1 < judgement.enough() || cures(judgement, judgement.enough()).is_some() {
+    if then_fits.1 < judgement.targets_needed() || cures(judgement, judgement.targets_needed()).is_some() {
         return None;
     }
     let by_targets = judgement.targets_by_start(&start.placement, start.after_start, &fitting);
@@ -82,7 +82,7 @@ pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Option<ByLuck> {
 }
 
 /// Restarts the guest: it becomes one that is to start with its start placement.
-pub(super) fn anew(subject: &mut Subject<'_>) {
+pub(super) fn restarted(subject: &mut Subject<'_>) {
     let after_start = subject.restart.as_ref().map(|start| start.after_start);
     if let Some(start) = &subject.restart {
         subject.placement = start.placement.clone();
@@ -120,7 +120,7 @@ impl Act for Restart {
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {
-        anew(subject);
+        restarted(subject);
         Vec::new()
     }
 }

@@ -33,7 +33,7 @@ impl Judgement<'_, '_> {
     }
 
     /// Returns the number of targets that counts as an improvement: 2 for a fragile guest, else 1.
-    pub(super) fn enough(&self) -> usize {
+    pub(super) fn targets_needed(&self) -> usize {
         if self.assessment.outcome.impact() == Some(Impact::Fragile) { 2 } else { 1 }
     }
 
@@ -49,13 +49,13 @@ impl Judgement<'_, '_> {
 
     /// Returns the smallest and the largest number of targets after a restart, if it is certain to help: every
     /// start leaves at least `enough`, or the guest leaves a cordoned source.
-    pub(super) fn restart_cures(&self, start: &Start<'_>, enough: usize) -> Option<(usize, usize)> {
+    pub(super) fn restart_cures(&self, start: &Start<'_>, needed: usize) -> Option<(usize, usize)> {
         let (range, fitting) = self.outlook(start);
         if fitting.is_empty() {
             return None;
         }
         let leaves = self.source.is_some_and(|source| self.fleet.is_cordoned(source) && !fitting.contains(source));
-        (range.0 >= enough || leaves).then_some(range)
+        (range.0 >= needed || leaves).then_some(range)
     }
 
     /// Counts the nodes that fit after an action, judged on the nodes that it changes and all others
@@ -105,7 +105,9 @@ impl Judgement<'_, '_> {
     fn trial_fleet(&self, after: &Subject<'_>, changed: Vec<Node>) -> Fleet {
         let anywhere = Placement { node_name: None, ..after.placement.borrowed() };
         let mut nodes = self.fleet.look_up(&anywhere).passes().fitting;
-        self.source.into_iter().for_each(|source| nodes.insert(source));
+        if let Some(source) = self.source {
+            nodes.insert(source);
+        }
         // If two nodes have the same name, the later one counts.
         Fleet::new(nodes.iter().map(|node| self.fleet.node(node)).chain(changed).collect())
     }
@@ -113,17 +115,17 @@ impl Judgement<'_, '_> {
     /// Keeps the nodes of `nodes` on which the change makes the guest better off, if the guest can already
     /// start.
     pub(super) fn where_it_helps(&self, nodes: Vec<String>, done_to: impl Fn(String) -> Action) -> Vec<String> {
-        const TRIED: usize = 8;
+        const MAX_STARTS_TRIED: usize = 8;
         if self.needs_a_node() {
             return nodes;
         }
         let helps = |node: &String| self.within(|| self.tried(done_to(node.clone()))).is_some();
-        nodes.into_iter().take(TRIED).filter(helps).collect()
+        nodes.into_iter().take(MAX_STARTS_TRIED).filter(helps).collect()
     }
 
     /// Returns the range of targets after a restart of the changed guest, if it helps: `nodes` start nodes for
     /// a guest that cannot start; a running guest must have enough targets from its start nodes.
-    pub(super) fn after_change(&self, action: &Action, nodes: usize, enough: usize) -> Option<(usize, usize)> {
+    pub(super) fn after_change(&self, action: &Action, nodes: usize, needed: usize) -> Option<(usize, usize)> {
         if !self.is_migration() {
             return Some((nodes, nodes));
         }
@@ -133,6 +135,6 @@ impl Judgement<'_, '_> {
         }
         let (after, _) = action.apply(self.subject, self.fleet);
         let Stage::Start(after_start) = after.stage else { return None };
-        self.restart_cures(&Start { mode: after.mode, placement: after.placement, after_start }, enough)
+        self.restart_cures(&Start { mode: after.mode, placement: after.placement, after_start }, needed)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::restart::anew;
+use super::restart::restarted;
 use super::{Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
 use crate::fit::bits::Bits;
@@ -97,7 +97,7 @@ pub enum NoModel {
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     offer_where(judgement, |start| {
         if !starts_nowhere(judgement) {
-            return judgement.restart_cures(start, judgement.enough());
+            return judgement.restart_cures(start, judgement.targets_needed());
         }
         let nodes = judgement.outlook(start).1.count();
         (nodes > 0).then_some((nodes, nodes))
@@ -115,8 +115,8 @@ fn at_least(judgement: &Judgement<'_, '_>) -> usize {
 }
 
 /// Returns a common model that leaves at least `enough` targets from every start node.
-pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Remedy> {
-    offer_where(judgement, |start| Some(judgement.outlook(start).0).filter(|(fewest, _)| *fewest >= enough))
+pub(super) fn cures(judgement: &Judgement<'_, '_>, needed: usize) -> Option<Remedy> {
+    offer_where(judgement, |start| Some(judgement.outlook(start).0).filter(|(fewest, _)| *fewest >= needed))
 }
 
 /// Returns a common model for a guest that libvirt refused, without the features that libvirt missed: libvirt
@@ -262,7 +262,7 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
     let mut free = start.with_model("any");
     free.placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
     let ((_, most), fitting) = judgement.outlook(&free);
-    let is_better = if starts_nowhere(judgement) { !fitting.is_empty() } else { most >= judgement.enough() };
+    let is_better = if starts_nowhere(judgement) { !fitting.is_empty() } else { most >= judgement.targets_needed() };
     if is_better {
         return None;
     }
@@ -280,7 +280,7 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
 /// withholds the model, whose labels will disappear.
 fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     // The result is not used after the deadline.
-    if judgement.effort.is_enough() || judgement.subject.withheld.contains(model) {
+    if judgement.effort.is_over() || judgement.subject.withheld.contains(model) {
         return Bits::none(judgement.fleet.len());
     }
     judgement.fleet.look_up(&start.with_model(model).placement).passes().placement
@@ -336,7 +336,7 @@ impl Act for UseModel {
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {
         subject.restart = subject.restart.as_ref().map(|start| start.with_model(&self.model));
-        anew(subject);
+        restarted(subject);
         Vec::new()
     }
 }

@@ -360,8 +360,8 @@ fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {
         });
         subject.stage = Stage::Start(AfterStart { host_model: HostModelRule::NotAsked, vendor: false });
         subject.placement = start.clone();
-        if let Some(anew) = &mut subject.restart {
-            (anew.placement, anew.mode) = (start.clone(), CpuMode::Named("Nowhere".to_owned()));
+        if let Some(restart) = &mut subject.restart {
+            (restart.placement, restart.mode) = (start.clone(), CpuMode::Named("Nowhere".to_owned()));
         }
         judge(&subject, ["node-a", "node-b", "node-c"].map(cascade_lake).to_vec())
     };

@@ -617,11 +617,11 @@ fn a_judgement_that_ends_early_says_nothing_else() {
         let steps = Cell::new(0);
         let within = |most: usize| {
             steps.set(0);
-            let enough = || {
+            let is_over = || {
                 steps.set(steps.get() + 1);
                 steps.get() > most
             };
-            Judgement::new(&subject, &fleet, Effort::until(Depth::Full, &enough)).verdict()
+            Judgement::new(&subject, &fleet, Effort::until(Depth::Full, &is_over)).verdict()
         };
         let whole = within(usize::MAX);
         let all = steps.get();

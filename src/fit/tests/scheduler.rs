@@ -388,9 +388,9 @@ fn keeps(nodes: &[Node]) -> Result<(), TestCaseError> {
         prop_assert_eq!(fleet.skip_node(index), node.skip_node.as_deref());
     }
     for (key, value) in KEYS.iter().flat_map(|key| ["true", "false", "", "1", "absent"].map(|value| (key, value))) {
-        let bears = |node: &&&Node| node.labels.get(*key).is_some_and(|found| found == value);
+        let has = |node: &&&Node| node.labels.get(*key).is_some_and(|found| found == value);
         let bearing = fleet.bearing(key, value);
-        let names: Vec<&str> = by_name.values().filter(bears).map(|node| node.name.as_str()).collect();
+        let names: Vec<&str> = by_name.values().filter(has).map(|node| node.name.as_str()).collect();
         prop_assert_eq!(fleet.names(&bearing), names, "{}={}: a remedy would count wrong nodes", key, value);
     }
     let again = fleet.with(Vec::new());

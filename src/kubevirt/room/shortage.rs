@@ -52,14 +52,14 @@ impl Shortage {
     /// Formats an amount with as many decimals as needed for the free amount to differ from the requested one.
     fn amount(&self, value: i64) -> String {
         /// The most decimals: a byte is a little less than 10^-9 GiB.
-        const MOST: u32 = 10;
+        const MAX_DIGITS: u32 = 10;
         let unit = match self.resource.as_str() {
             bytes if is_in_bytes(bytes) => 1000 << 30,
             _ => 1000,
         };
         let cut = |value: i64, digits: u32| i128::from(value) * 10_i128.pow(digits) / unit;
         let differs = |digits: &u32| cut(self.free, *digits) != cut(self.asked, *digits);
-        let digits = (1..=MOST).find(differs).unwrap_or(MOST);
+        let digits = (1..=MAX_DIGITS).find(differs).unwrap_or(MAX_DIGITS);
         decimal(cut(value, digits), digits)
     }
 }

@@ -15,7 +15,7 @@ use crate::kubevirt::setting::{Setting as From, SettingOrigin};
 use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiSpec};
 
 /// Maximum number of features that are tried one by one.
-const EACH: usize = 4;
+const MAX_FEATURES_TRIED: usize = 4;
 
 /// Returns the changes of a guest that its VirtualMachine can make.
 pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<SettingChange<'static>> {
@@ -103,7 +103,7 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
         names.sort_unstable();
         names.dedup();
         if names.len() > 1 {
-            out.extend(names.iter().take(EACH).map(|name| {
+            out.extend(names.iter().take(MAX_FEATURES_TRIED).map(|name| {
                 Setting::Features(required.iter().filter(|feature| feature.name == *name).cloned().collect())
             }));
         }

@@ -3,7 +3,7 @@
 use super::{after_start, start_of, vm_of};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
-use crate::fit::subject::{Anew, Stage, Start, Subject};
+use crate::fit::subject::{RestartRequest, Stage, Start, Subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::wire::{VirtualMachine, Vmi};
@@ -24,11 +24,11 @@ pub(super) fn of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<St
 }
 
 /// Returns how to start a VM's guest again. `running` is the older form of `Always` and `Halted`.
-pub(super) fn anew(vm: &VirtualMachine) -> Anew {
+pub(super) fn request(vm: &VirtualMachine) -> RestartRequest {
     match (vm.spec.run_strategy.as_str(), vm.spec.running) {
-        ("Once", _) => Anew::Once,
-        ("Halted", _) | ("", Some(false)) => Anew::Halted,
-        _ => Anew::Restart,
+        ("Once", _) => RestartRequest::Once,
+        ("Halted", _) | ("", Some(false)) => RestartRequest::Halted,
+        _ => RestartRequest::Restart,
     }
 }
 

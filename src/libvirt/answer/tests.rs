@@ -316,8 +316,8 @@ fn size_and_depth_are_bounded() {
     let features = |count: usize| (0..count).map(feature).collect::<String>();
     let domain =
         |inner: &str| format!("<domain type='kvm'><cpu mode='custom'><model>EPYC</model>{inner}</cpu></domain>");
-    assert!(of(&domain(&features(FEATURES))).is_ok());
-    assert!(matches!(of(&domain(&features(FEATURES + 1))), Err(Silence::Unreadable(_))));
+    assert!(of(&domain(&features(MAX_FEATURES))).is_ok());
+    assert!(matches!(of(&domain(&features(MAX_FEATURES + 1))), Err(Silence::Unreadable(_))));
     let deep = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000));
     assert!(matches!(of(&deep), Err(Silence::Unreadable(_))));
     let deep = format!("{}{}", "<a>".repeat(30_000), "</a>".repeat(30_000));
@@ -325,7 +325,7 @@ fn size_and_depth_are_bounded() {
     assert_eq!(of(&" ".repeat(OUTPUT + 1)), Err(Silence::TooLong(OUTPUT)));
     let long = format!("error: {}", "x".repeat(ERRORS));
     let Err(Silence::Failed(words)) = comparison(&compared(), &output(1, "", &long)) else { panic!("no failure") };
-    assert!(words.chars().count() <= WORDS, "a stranger fills the screen");
+    assert!(words.chars().count() <= MAX_MESSAGE_BYTES, "a stranger fills the screen");
 }
 
 proptest! {

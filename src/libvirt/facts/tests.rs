@@ -169,7 +169,7 @@ fn a_node_that_answered_since_is_not_silent() {
 /// A guest is identified by the UID of its VMI: answers about another start do not apply.
 #[rstest]
 #[case::the_same("1", "1", None)]
-#[case::another_start("1", "2", Some(Silence::StartedAnew))]
+#[case::another_start("1", "2", Some(Silence::StartedAgain))]
 #[case::not_known_then("", "2", None)]
 #[case::not_known_now("1", "", None)]
 fn a_guest_is_one_start(#[case] then: &str, #[case] now: &str, #[case] silence: Option<Silence>) {
@@ -198,7 +198,7 @@ fn starts_of_a_guest_are_kept_beside_each_other() {
     assert_eq!(model("1"), Ok("EPYC".to_owned()));
     assert_eq!(model("2"), Ok("Nehalem".to_owned()));
     assert_eq!(model(""), Err(Silence::SeveralStarts), "an answer of another start would be believed");
-    assert_eq!(model("3"), Err(Silence::StartedAnew));
+    assert_eq!(model("3"), Err(Silence::StartedAgain));
 }
 
 #[test]

@@ -206,7 +206,7 @@ fn saved_answers_are_validated(#[case] kind: &str, #[case] text: &str, #[case] e
 
 #[test]
 fn what_is_too_large_is_not_read() {
-    let text = format!(r#"{{"metadata":{{"name":"n"}},"more":"{}"}}"#, "x".repeat(MOST));
+    let text = format!(r#"{{"metadata":{{"name":"n"}},"more":"{}"}}"#, "x".repeat(MAX_OBJECT_BYTES));
     let problem = take_in(&mut LibvirtFacts::default(), NODE, &text, "file").expect_err("it is too large");
     assert!(problem.contains("at most 4194304 of one object are read"), "{problem}");
 }

@@ -15,9 +15,9 @@ use crate::report::{EventReport, Note, Reason, Regarding};
 /// Minimum interval between two updates of an Event.
 pub(super) const RENEWED: Duration = Duration::from_secs(10);
 /// Time without a report after which the next one becomes a new Event.
-const FORGOTTEN: Duration = Duration::from_secs(600);
+const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// Maximum number of remembered objects; each has at most one Event for a reason, which may wait to be written.
-const OBJECTS: usize = 2048;
+const MAX_OBJECTS: usize = 2048;
 
 /// Writes about one object: a burst of ten, then two a minute.
 const OF_OBJECT: Rate = Rate { burst: 10.0, per_second: 1.0 / 30.0 };
@@ -137,7 +137,7 @@ impl EventQueue {
         let namespace = regarding.namespace().to_owned();
         let known = self.namespaces.get_mut(&namespace).and_then(|known| known.objects.get_mut(&regarding));
         if let Some(history) = known {
-            history.series.retain(|_, series| series.is_queued || series.renewed + FORGOTTEN > tick);
+            history.series.retain(|_, series| series.is_queued || series.renewed + FORGET_AFTER > tick);
             if let Some(series) = history.series.get_mut(&reason) {
                 history.reported = tick;
                 series.count = series.count.saturating_add(1);
@@ -180,20 +180,20 @@ impl EventQueue {
     /// Makes room for another object of a namespace. If memory is full, a namespace with less than its even share
     /// replaces the object with the oldest report of the largest namespace. Returns whether there is room.
     fn make_room(&mut self, namespace: &str, now: Instant) -> bool {
-        if self.objects() < OBJECTS && self.namespaces.len() < OBJECTS {
+        if self.objects() < MAX_OBJECTS && self.namespaces.len() < MAX_OBJECTS {
             return true;
         }
         for known in self.namespaces.values_mut() {
-            known.objects.retain(|_, history| history.is_queued() || history.reported + FORGOTTEN > now);
+            known.objects.retain(|_, history| history.is_queued() || history.reported + FORGET_AFTER > now);
         }
         // A full budget need not be remembered.
         self.namespaces.retain(|_, known| !known.objects.is_empty() || !known.budget.is_full(OF_NAMESPACE, now));
-        if self.objects() < OBJECTS {
+        if self.objects() < MAX_OBJECTS {
             return true;
         }
         let own = self.namespaces.get(namespace).map_or(0, |known| known.objects.len());
         let others = self.namespaces.values().filter(|known| !known.objects.is_empty()).count() - usize::from(own > 0);
-        if own >= OBJECTS / (others + 1) {
+        if own >= MAX_OBJECTS / (others + 1) {
             return false;
         }
         let largest = self.namespaces.values_mut().max_by_key(|known| known.objects.len());
@@ -280,7 +280,7 @@ impl EventQueue {
     /// Records that an Event could not be written: it is retried later if the failure is temporary.
     pub(super) fn failed(&mut self, due: &Due, is_passing: bool, now: Instant) {
         let Some(history) = self.history_mut(&due.0) else { return };
-        if is_passing && history.reported + FORGOTTEN > now {
+        if is_passing && history.reported + FORGET_AFTER > now {
             let series = history.series.get_mut(&due.1);
             if series.is_some_and(|series| !std::mem::replace(&mut series.is_queued, true)) {
                 self.queue(now + RENEWED, due.clone());

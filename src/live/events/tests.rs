@@ -9,7 +9,7 @@ fn names_fit_whatever_they_are_made_of() {
     let clock = Timestamp::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     assert_eq!(name("db", clock), "db.18fae27693b40000");
     let long = name(&"a.".repeat(126), clock);
-    assert!(long.len() <= NAME && !long.contains(".."), "{long}");
+    assert!(long.len() <= MAX_NAME_BYTES && !long.contains(".."), "{long}");
 }
 
 #[test]

@@ -45,14 +45,18 @@ async fn a_node_that_is_silent_twice_is_not_asked_again() {
         let asker = Asker::new(&client, LIMIT, &|_, _| {});
         let began = Instant::now();
         let known = asker.node("node-b", &launchers, cpus(20)).await;
-        assert_eq!((questions.load(Ordering::Relaxed), began.elapsed()), (IN_A_ROW, QUESTION * 2), "{launchers:?}");
+        assert_eq!(
+            (questions.load(Ordering::Relaxed), began.elapsed()),
+            (MAX_FAILURES_IN_A_ROW, QUESTION * 2),
+            "{launchers:?}"
+        );
         assert!(
             known.hosts.is_empty() && known.answers.values().all(|answer| answer.value == Err(Silence::TooSlow(10)))
         );
         assert_eq!(known.silence.map(|kept| kept.value), Some(Silence::GivenUp(10)));
         // No other query is sent to this node.
         assert_eq!(asker.host("node-b", &launchers[0], Accelerator::Kvm).await, Err(Silence::GivenUp(10)));
-        assert_eq!((questions.load(Ordering::Relaxed), began.elapsed()), (IN_A_ROW, QUESTION * 2));
+        assert_eq!((questions.load(Ordering::Relaxed), began.elapsed()), (MAX_FAILURES_IN_A_ROW, QUESTION * 2));
         assert_eq!(
             asker.host("node-c", &launchers[0], Accelerator::Kvm).await,
             Err(Silence::TooSlow(10)),

@@ -53,8 +53,8 @@ fn an_eviction_that_is_broken_off_still_says_why() {
     let world = world(drained(), &db(), Vec::new());
     let until = |after: usize| {
         let asked = std::cell::Cell::new(0);
-        let enough = || asked.replace(asked.get() + 1) >= after;
-        let lines = eviction(&world, "shop", "virt-launcher-db-x7k2p", false, &enough).warnings();
+        let is_over = || asked.replace(asked.get() + 1) >= after;
+        let lines = eviction(&world, "shop", "virt-launcher-db-x7k2p", false, &is_over).warnings();
         (lines, asked.get())
     };
     let (whole, asked) = until(usize::MAX);

@@ -15,13 +15,13 @@ use crate::say::plural;
 use crate::world::World;
 
 /// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`; empty if neither changes.
-pub(super) fn lines(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Vec<String> {
+pub(super) fn lines(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: Deadline<'_>) -> Vec<String> {
     let [old, new] = [before, after].map(|kubevirt| &kubevirt.spec.configuration.obsolete_cpu_models);
     let mut out = Vec::new();
     if old != new {
         let added: Vec<&str> = new.keys().filter(|name| !old.contains_key(*name)).map(String::as_str).collect();
         let taken: Vec<&str> = old.keys().filter(|name| !new.contains_key(*name)).map(String::as_str).collect();
-        out.extend(withheld(world, after, &added, enough));
+        out.extend(withheld(world, after, &added, is_over));
         if !taken.is_empty() && !new.is_empty() {
             let (models, its) = (plural::fold_names(&taken, 4), plural::number(taken.len(), "its", "their"));
             out.push(format!(
@@ -69,16 +69,16 @@ struct Worse {
     looked: CountProgress,
 }
 
-fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Deadline<'_>) -> Vec<String> {
+fn withheld(world: &World, after: &KubeVirt, added: &[&str], is_over: Deadline<'_>) -> Vec<String> {
     let (outcome, changed) = foreseen(world, after);
     let old = &world.cluster.fleet;
     let mut out = Vec::new();
-    let bears = |model: &&str| {
+    let has = |model: &&str| {
         let key = |prefix: &str| format!("{prefix}{model}");
         !old.bearing(&key(label::CPU_MODEL), "true").is_empty()
             || !old.bearing(&key(label::CPU_MODEL_MIGRATION), "true").is_empty()
     };
-    let gone: Vec<&str> = added.iter().copied().filter(|model| bears(model)).collect();
+    let gone: Vec<&str> = added.iter().copied().filter(|model| has(model)).collect();
     let names = |is: &dyn Fn(&Node) -> bool| {
         let mut names: Vec<&str> = changed.iter().filter(|node| is(node)).map(|node| node.name.as_str()).collect();
         names.sort_unstable();
@@ -110,7 +110,7 @@ fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Deadline<'_
     if changed.is_empty() {
         return out;
     }
-    let Worse { own_node_unmet, pinned, no_start, looked } = worse(world, &outcome, enough);
+    let Worse { own_node_unmet, pinned, no_start, looked } = worse(world, &outcome, is_over);
     let many = |named: &NamedGuests| looked.count(named.count, "guest");
     if !own_node_unmet.is_empty() {
         let number = |one, many| plural::number(own_node_unmet.count, one, many);
@@ -136,11 +136,11 @@ fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Deadline<'_
 }
 
 /// Compares the state of each guest before and after.
-fn worse(before: &World, after: &World, enough: Deadline<'_>) -> Worse {
+fn worse(before: &World, after: &World, is_over: Deadline<'_>) -> Worse {
     let mut out = Worse { looked: CountProgress::none_of_all(&before.cluster), ..Worse::default() };
     let mut stands = [GuestStates::new(before), GuestStates::new(after)];
     for guest in each(&before.cluster) {
-        if enough() {
+        if is_over() {
             break;
         }
         out.looked.guest(guest);

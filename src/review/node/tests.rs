@@ -151,10 +151,10 @@ fn the_review_tells_both_versions_of_the_node(#[case] ahead: bool) {
 #[test]
 fn a_count_that_was_broken_off_says_so() {
     let calls = std::cell::Cell::new(0);
-    let enough = || calls.replace(calls.get() + 1) >= 1;
+    let is_over = || calls.replace(calls.get() + 1) >= 1;
     let before = cascade_lake("node-a");
     let after = before.clone().tweak(|node| take(node, &[feature("fpu")]));
-    let lines = update(&world(intel()), &before, &after, &enough).warnings();
+    let lines = update(&world(intel()), &before, &after, &is_over).warnings();
     assert!(lines.iter().any(|line| line.contains("at least 1 guest on node-a")), "{lines:?}");
     let none = update(&world(intel()), &before, &after, &|| true).warnings();
     assert_eq!(none, ["cpufit: node-a: only 0 of 2 guests were looked at in time; all: kubectl cpufit audit"]);

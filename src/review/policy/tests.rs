@@ -137,8 +137,8 @@ fn a_review_is_answered() {
 #[test]
 fn a_count_that_was_broken_off_says_so() {
     let calls = std::cell::Cell::new(0);
-    let enough = || calls.replace(calls.get() + 1) >= 2;
-    let lines = change(&world(nodes(), &[]), "intel-pool", &policy(&common(MODEL)), None, &enough).warnings();
+    let is_over = || calls.replace(calls.get() + 1) >= 2;
+    let lines = change(&world(nodes(), &[]), "intel-pool", &policy(&common(MODEL)), None, &is_over).warnings();
     assert!(lines[0].contains("at least 1 running guest"), "{lines:?}");
 }
 

@@ -179,11 +179,11 @@ impl CertifiedKeyPair {
         if self.not_after.is_some_and(|end| end < now) {
             out.push(Objection::Expired);
         }
-        let bears = |name: &ServerName<'_>| {
+        let has = |name: &ServerName<'_>| {
             let leaf = self.certified.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
             leaf.is_some_and(|leaf| verify_server_name(&leaf, name).is_ok())
         };
-        out.extend(name.filter(|name| !bears(name)).map(|name| Objection::Name(name.to_str().into_owned())));
+        out.extend(name.filter(|name| !has(name)).map(|name| Objection::Name(name.to_str().into_owned())));
         out
     }
 }

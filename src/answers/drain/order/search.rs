@@ -11,9 +11,9 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 
 /// Maximum number of consecutive nodes tried while some of their guests may still get stuck later.
-const DEPTH: usize = 1_000;
+const MAX_DEPTH: usize = 1_000;
 /// Maximum number of nodes for which tried states are remembered.
-const REMEMBERED: usize = 64;
+const MAX_NODES_REMEMBERED: usize = 64;
 
 /// The result of a search.
 pub(super) enum SearchResult {
@@ -117,10 +117,10 @@ impl<'s> OrderSearch<'s> {
         if self.order.len() == self.turns.len() {
             return true;
         }
-        let is_new = self.turns.len() > REMEMBERED
+        let is_new = self.turns.len() > MAX_NODES_REMEMBERED
             || self.tried.insert((self.done.clone(), self.at.clone(), self.may_be.clone()));
         self.depth += 1;
-        self.is_too_deep |= self.depth > DEPTH;
+        self.is_too_deep |= self.depth > MAX_DEPTH;
         if is_new && !self.is_too_deep {
             // Nodes without guests come first: they become available to the others.
             for empty_ones in [true, false] {

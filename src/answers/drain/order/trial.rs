@@ -11,7 +11,7 @@ use super::places::NodesBefore;
 use crate::fit::bits::Bits;
 
 /// Number of drains tried in addition to one for each node.
-const AGAIN: usize = 2_000;
+const MAX_EXTRA_DRAINS: usize = 2_000;
 
 /// Returns an order in which each guest finds a place, as indices of turns; a node with a guest that finds none is
 /// tried again later.
@@ -35,7 +35,7 @@ pub(super) fn order(
     let (mut left, mut order) = (VecDeque::from(first), Vec::new());
     let (mut in_vain, mut stuck, mut tries) = (0, BTreeSet::new(), 0);
     while let Some(turn) = left.pop_front() {
-        if in_vain > left.len() || tries >= turns.len() + AGAIN {
+        if in_vain > left.len() || tries >= turns.len() + MAX_EXTRA_DRAINS {
             return Err((stuck, tries));
         }
         tries += 1;

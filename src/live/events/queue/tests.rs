@@ -157,7 +157,7 @@ proptest! {
             seen += u64::try_from(written.iter().filter(|(name, ..)| name.starts_with('q')).count()).expect("few");
             waited = if seen < reported { waited + 1 } else { 0 };
             prop_assert!(waited <= turn, "{waited} s for a turn among {loud}");
-            prop_assert!(bench.queue.objects() <= OBJECTS);
+            prop_assert!(bench.queue.objects() <= MAX_OBJECTS);
         }
     }
 }
@@ -170,7 +170,7 @@ fn memory_is_bounded() {
         bench.queue(second, report_of(&format!("n{}", number % 150), &format!("g{number}"), Reason::NoNode, "x"));
         bench.written(second);
     }
-    assert!(bench.queue.objects() <= OBJECTS, "{}", bench.queue.objects());
+    assert!(bench.queue.objects() <= MAX_OBJECTS, "{}", bench.queue.objects());
     assert_eq!(bench.queue(61, report("last", Reason::NoNode, "x")), Queued::New, "a full memory is full for all");
     bench.queue(20_000, report_of("later", "first", Reason::NoNode, "x"));
     for second in 20_000..21_000 {

@@ -80,7 +80,7 @@ pub enum WorldError {
         problem: String,
     },
     /// `--libvirt-facts` names a file with another object.
-    #[error("{place}: a {kind} is no answer of libvirt; --save-libvirt-facts writes such files")]
+    #[error("{place}: a {kind} is not an answer of libvirt; --save-libvirt-facts writes such files")]
     NoLibvirtFacts {
         /// The place of the object.
         place: String,

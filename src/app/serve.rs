@@ -45,7 +45,7 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log, domain)?;
     if let Err(error) = descriptors::raise() {
-        warn!(%error, most = descriptors::most(), "the limit of open files stays as it is: fewer connections can wait");
+        warn!(%error, most = descriptors::most(), "cannot raise the limit of open files: fewer connections can wait");
     }
     let mut signals = Signals::new()?;
     let freshness = Arc::new(Freshness::default());
@@ -175,7 +175,7 @@ fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()
         }
         CertificateSource::SelfManaged if args.world.snapshot.is_empty() => Ok(Resolver::waiting(Arc::clone(metrics))),
         CertificateSource::SelfManaged => {
-            bail!("--certificates=self-managed keeps them in a live cluster: with --snapshot, say --cert and --key")
+            bail!("--certificates=self-managed keeps them in a live cluster: with --snapshot, use --cert and --key")
         }
     }
 }

@@ -193,7 +193,7 @@ pub struct CheckArgs {
     /// Only objects with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
     pub selector: Option<LabelSelector>,
-    /// Print tables without their first line
+    /// Omit the header row of tables
     #[arg(long)]
     pub no_headers: bool,
     /// Exit with 1 if an object is in this state or a worse one, or would be denied; several separated by commas
@@ -201,7 +201,7 @@ pub struct CheckArgs {
     /// An input without objects that are judged then ends with exit code 2.
     #[arg(long, value_name = "STATE", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<CheckFailOn>,
-    /// How to print: table, json, yaml, name, junit, sarif, or review (the AdmissionReview response)
+    /// Output format: table, json, yaml, name, junit, sarif, or review (the AdmissionReview response)
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Table)]
     pub output: CheckOutput,
     /// Add the selector, affinity and tolerations of the pod that KubeVirt would create
@@ -218,10 +218,10 @@ pub struct TestArgs {
     /// Folders with files cpufit-test.yaml at any depth, or such files
     #[arg(value_name = "FOLDER", required = true)]
     pub folders: Vec<PathBuf>,
-    /// Print tables without their first line
+    /// Omit the header row of tables
     #[arg(long)]
     pub no_headers: bool,
-    /// How to print: table, json or yaml
+    /// Output format: table, json or yaml
     #[arg(short, long, value_enum, default_value_t = PlainOutput::Table)]
     pub output: PlainOutput,
 }
@@ -251,7 +251,7 @@ pub struct AuditArgs {
     /// Which guests: without -n and -l, all.
     #[command(flatten)]
     pub list: ListArgs,
-    /// How to print: table, wide, json, yaml or name
+    /// Output format: table, wide, json, yaml or name
     #[arg(short, long, value_enum, default_value_t = AuditOutput::Table)]
     pub output: AuditOutput,
     /// Exit with 1 if a guest is in this state or a worse one
@@ -274,13 +274,13 @@ pub struct DrainArgs {
     /// All nodes, as a rolling upgrade does
     #[arg(long, conflicts_with_all = ["nodes", "selector"])]
     pub all: bool,
-    /// No effect: nodes have no namespace, and all their guests are judged, as with kubectl get nodes
+    /// Accepted and ignored, as by kubectl get nodes: nodes have no namespace, and all their guests are judged
     #[arg(short = 'A', long, hide = true)]
     pub all_namespaces: bool,
     /// The nodes with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
     pub selector: Option<LabelSelector>,
-    /// Print tables without their first line
+    /// Omit the header row of tables
     #[arg(long)]
     pub no_headers: bool,
     /// How to print: table, wide (every guest), json, yaml, or name (guests that cannot leave, have one target left or
@@ -326,7 +326,7 @@ pub struct DiffArgs {
     /// Which guests: without -n and -l, all.
     #[command(flatten)]
     pub list: ListArgs,
-    /// How to print: table, wide (every node and guest), json, yaml, or name (the guests that are worse off)
+    /// Output format: table, wide (every node and guest), json, yaml, or name (the guests that are worse off)
     #[arg(short, long, value_enum, default_value_t = DiffOutput::Table)]
     pub output: DiffOutput,
 }
@@ -377,10 +377,10 @@ pub struct RecommendArgs {
     /// Show the result if all nodes lose this CPU feature and every model that contains it; may be repeated
     #[arg(long, value_name = "FEATURE")]
     pub without_model_feature: Vec<String>,
-    /// No effect: nodes have no namespace, and all guests are judged, as with kubectl get nodes
+    /// Accepted and ignored, as by kubectl get nodes: nodes have no namespace, and all guests are judged
     #[arg(short = 'A', long, hide = true)]
     pub all_namespaces: bool,
-    /// Print tables without their first line
+    /// Omit the header row of tables
     #[arg(long)]
     pub no_headers: bool,
     /// How to print: table, wide (every model), json, yaml (one CPUPolicy for each pool; it warns, and changes and
@@ -453,7 +453,7 @@ pub struct ExplainArgs {
     /// Which guests, where no name is given.
     #[command(flatten)]
     pub list: ListArgs,
-    /// How to print: table, json, yaml or name
+    /// Output format: table, json, yaml or name
     #[arg(short, long, value_enum, default_value_t = ExplainOutput::Table)]
     pub output: ExplainOutput,
     /// What libvirt says.
@@ -491,7 +491,7 @@ pub struct SnapshotArgs {
     /// Replace the names of guests, nodes, namespaces and other objects, consistently
     #[arg(long)]
     pub redact: bool,
-    /// How to print: yaml, or json (on one line); a List
+    /// Output format: yaml, or json (on one line); a List
     #[arg(short, long, value_enum, default_value_t = SnapshotOutput::Yaml)]
     pub output: SnapshotOutput,
 }
@@ -520,7 +520,7 @@ pub struct ManifestsArgs {
     /// How many replicas answer reviews
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16))]
     pub replicas: Option<u16>,
-    /// How to print: yaml, json (a List) or name
+    /// Output format: yaml, json (a List) or name
     #[arg(short, long, value_enum, default_value_t = ManifestsOutput::Yaml)]
     pub output: ManifestsOutput,
 }
@@ -576,7 +576,7 @@ pub struct VersionArgs {
     /// The namespace in which cpufit runs on the cluster
     #[arg(long, value_name = "NAME", default_value = "cpufit-system")]
     pub own_namespace: String,
-    /// How to print: table, json or yaml
+    /// Output format: table, json or yaml
     #[arg(short, long, value_enum, default_value_t = PlainOutput::Table)]
     pub output: PlainOutput,
 }

@@ -318,12 +318,12 @@ fn stale(features: &[String]) -> String {
 fn totals(summary: &Summary) -> String {
     let Summary { guests, own_node, unschedulable, pinned, fragile, fits, unknown, .. } = summary;
     let parts = [
-        (own_node, "in danger on the own node"),
+        (own_node, "at risk on the current node"),
         (unschedulable, "cannot start"),
         (pinned, "can migrate nowhere"),
         (fragile, "with one node left"),
         (unknown, "unknown"),
-        (fits, "well"),
+        (fits, "without a problem"),
     ];
     format!("{guests} {}: {}", plural::number(*guests, "guest", "guests"), counted(&parts))
 }
@@ -338,7 +338,7 @@ fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
         (&pinned, "may start on a node without a migration target"),
         (&fragile, "may start on a node with one migration target"),
         (&unknown, "unknown"),
-        (&well, "well"),
+        (&well, "without a problem"),
     ];
     format!("At next start: {}", counted(&parts))
 }

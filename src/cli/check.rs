@@ -87,7 +87,7 @@ pub fn run(
     page: &mut Page,
 ) -> anyhow::Result<Checked> {
     if args.mutated && args.output != CheckOutput::Yaml {
-        bail!("--mutated prints objects: say -o yaml with it");
+        bail!("--mutated prints objects: use -o yaml with it");
     }
     let would_pass = "--fail-on would pass whatever the guests are";
     if let Some(why) = gate::without_kubevirt(world).filter(|_| !args.fail_on.is_empty()) {

@@ -131,13 +131,13 @@ pub(crate) enum ResourceError {
         takes: String,
     },
     /// A wrong form: `vm/`, `/db` or `vm/a/b`.
-    #[error("{0:?}: say TYPE/NAME with one type and one name, for example vm/db")]
+    #[error("{0:?}: use TYPE/NAME with one type and one name, for example vm/db")]
     Form(String),
     /// Mixed forms: `vm vm/db` or `vm/db web`.
-    #[error("{0:?} stands beside arguments of the form TYPE/NAME: say TYPE/NAME of each, or TYPE NAME NAME …")]
+    #[error("{0:?} stands beside arguments of the form TYPE/NAME: use TYPE/NAME for each, or TYPE NAME NAME …")]
     Mixed(String),
     /// An invalid name.
-    #[error("{name:?} is no name of an object: {rule}")]
+    #[error("{name:?} is not a valid name: {rule}")]
     Name {
         /// The name.
         name: String,

@@ -66,7 +66,7 @@ pub(crate) fn find(
     let targets = resource::parse(arguments, kinds)?;
     let is_named = name_any(arguments, kinds)?;
     if is_named && scope.namespace.is_none() {
-        bail!("an object cannot be read by name across all namespaces: leave out -A, or say TYPE without a name");
+        bail!("an object cannot be read by name across all namespaces: leave out -A, or give TYPE without a name");
     }
     if is_named && scope.selector.is_some() {
         bail!("names and -l do not go together: leave out one of them");

@@ -81,7 +81,7 @@ impl<T> Sourced<T> {
 
 /// A conflict between two answers to one question of which neither is known to be later: a sentence with both sources.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}: nothing tells which is the later one (askedAt); take the older one away")]
+#[error("{0}: it is not known which answer is newer (askedAt): remove the older one")]
 pub(crate) struct Contradiction(String);
 
 /// A machine, as a node's labels describe it: answers apply to a machine, and a node's name may be given to another

@@ -14,7 +14,7 @@ const SOCKS_PORT: u16 = 1080;
 
 /// An unusable proxy address. The value is not shown, because it may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{origin} is no address of an HTTP or SOCKS 5 proxy; say for example http://proxy.example:3128")]
+#[error("{origin} is not the address of an HTTP or SOCKS 5 proxy; for example http://proxy.example:3128")]
 pub struct ProxyError {
     /// The variable or field that holds the address.
     pub origin: &'static str,

@@ -54,7 +54,7 @@ pub async fn follow(
         match follow_by(&client, resource, streaming, &freshness, &changes).await {
             Ended::NobodyListens => return,
             Ended::CannotStream => {
-                info!(%resource, "the API server knows no streaming lists: reading pages");
+                info!(%resource, "the API server does not support streaming lists: listing in pages");
                 streaming = false;
             }
         }

@@ -218,7 +218,7 @@ fn explain_and_audit_count_the_same_entries() {
 )]
 #[case::virt_handler_unwell(
     of(inherited("n1"), three().tweak(|nodes| nodes.iter_mut().skip(1).for_each(|node| set(node, label::SCHEDULABLE, "false")))),
-    &["n2 lacks kubevirt.io/schedulable (has false, needs true) (virt-handler is not well there)", "find out why virt-handler is not well on any of n2, n3, and mend it"],
+    &["n2 lacks kubevirt.io/schedulable (has false, needs true) (virt-handler is not ready there)", "find out why virt-handler is not ready on any of n2, n3, and fix it"],
     &["asked for by KubeVirt", "of every launcher"]
 )]
 #[case::not_migratable(

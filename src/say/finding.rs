@@ -448,9 +448,9 @@ fn no_start_node(found: &NoStartNode) -> String {
     let none = match (judged, what) {
         (0, _) => return "cannot start: no node is of its architecture".to_owned(),
         (1, Some(what)) => format!("the only node{of} does not meet {what}"),
-        (1, None) => format!("the only node{of} does not take it as things stand"),
+        (1, None) => format!("the only node{of} cannot take it now"),
         (many, Some(what)) => format!("none of {many} nodes{of} meets {what}"),
-        (many, None) => format!("none of {many} nodes{of} takes it as things stand"),
+        (many, None) => format!("none of {many} nodes{of} can take it now"),
     };
     format!("cannot start{}: {none}", if what.is_none() { " now" } else { "" })
 }
@@ -480,7 +480,7 @@ fn no_target(found: &NoTarget) -> String {
             format!("cannot migrate{now}: {none}")
         }
         NoTarget::LibvirtRefuses(names) => format!(
-            "cannot migrate: libvirt refuses its CPU on {}, which {} by labels, and no other node takes it as things stand",
+            "cannot migrate: libvirt refuses its CPU on {}, which {} by labels, and no other node can take it now",
             fold_names(names, 3),
             number(names.len(), "fits", "fit")
         ),
@@ -538,7 +538,7 @@ pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
     let model = models.first().map(|unmet| {
         let why = match unmet.blockers.as_slice() {
             [] => String::new(),
-            blockers => format!(" (in the way: {})", fold_names(blockers, 4)),
+            blockers => format!(" (missing: {})", fold_names(blockers, 4)),
         };
         format!("does not list {} as usable{why}", label::name(&unmet.key))
     });

@@ -214,7 +214,7 @@ fn lacks_line(near: &Nearest, most: usize) -> String {
         Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
         Evidence::Drifted => " (drifted labels, probably)",
         Evidence::OtherHardware => " (other hardware)",
-        Evidence::None if near.is_unwell() => " (virt-handler is not well there)",
+        Evidence::None if near.is_unwell() => " (virt-handler is not ready there)",
         evidence => libvirts(evidence),
     };
     format!("{}, which lacks {lacks}{evidence}", near.node)
@@ -223,9 +223,9 @@ fn lacks_line(near: &Nearest, most: usize) -> String {
 /// Returns a suffix with libvirt's answer about the labels that a node lacks.
 fn libvirts(evidence: Evidence) -> &'static str {
     match evidence {
-        Evidence::LibvirtAgrees => " (libvirt there agrees: labels are at fault)",
+        Evidence::LibvirtAgrees => " (libvirt there could run it: the labels are wrong)",
         Evidence::LibvirtTakesCpu => " (libvirt there takes its CPU)",
-        Evidence::LibvirtLacks => " (rightly, as libvirt there says)",
+        Evidence::LibvirtLacks => " (libvirt there confirms it)",
         Evidence::LibvirtRefuses => " (libvirt there refuses)",
         Evidence::SourceLacksToo | Evidence::Drifted | Evidence::OtherHardware | Evidence::None => "",
     }
@@ -282,7 +282,7 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
         let lacks = fold_lack(&near.missing, &near.has, most);
         let other = match near.evidence {
             Evidence::OtherHardware => " (other hardware)",
-            Evidence::None if near.is_unwell() => " (virt-handler is not well there)",
+            Evidence::None if near.is_unwell() => " (virt-handler is not ready there)",
             evidence => libvirts(evidence),
         };
         format!("{} lacks {lacks}{other}", near.node)

@@ -34,14 +34,14 @@ pub(crate) fn listed(offer: &UseModel) -> String {
 /// Returns `EPYC-Milan would do, and libvirt on b does not list it as usable (in the way: vaes)`.
 pub(crate) fn not_usable(found: &NotUsable) -> String {
     let (nodes, blockers) = named(found);
-    let why = if blockers.is_empty() { String::new() } else { format!(" (in the way: {blockers})") };
+    let why = if blockers.is_empty() { String::new() } else { format!(" (missing: {blockers})") };
     format!("{} would do, and libvirt on {nodes} does not list it as usable{why}", found.model)
 }
 
 /// Returns `it asks for EPYC-Milan already, which libvirt on b does not list as usable (in the way: vaes)`.
 pub(crate) fn has_not_usable(found: &NotUsable) -> String {
     let (nodes, blockers) = named(found);
-    let why = if blockers.is_empty() { String::new() } else { format!(" (in the way: {blockers})") };
+    let why = if blockers.is_empty() { String::new() } else { format!(" (missing: {blockers})") };
     format!("it asks for {} already, which libvirt on {nodes} does not list as usable{why}", found.model)
 }
 

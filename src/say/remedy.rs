@@ -29,22 +29,16 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
         Action::RemoveSkipNode(remove) => format!("take skip-node off {}, wait 3 minutes", remove.node),
         Action::AddLabels(add) => {
             let count = add.labels.len();
-            format!(
-                "{}{count} {} on {}{}",
-                skip(add.is_frozen),
-                number(count, "label", "labels"),
-                add.node,
-                frozen(add.is_frozen)
-            )
+            format!("add {count} {} to {}{}", number(count, "label", "labels"), add.node, skip(add.is_frozen))
         }
         Action::RemoveLabels(remove) => {
             let count = remove.keys.len();
-            let less = number(count, "label", "labels");
-            format!("{}{count} {less} less on {}{}", skip(remove.is_frozen), remove.node, frozen(remove.is_frozen))
+            let labels = number(count, "label", "labels");
+            format!("remove {count} {labels} from {}{}", remove.node, skip(remove.is_frozen))
         }
         Action::RemoveTscLabel(remove) => {
             let start = if subject.is_running() { "restart" } else { "start" };
-            format!("take {}'s clock out of the choice, {start}", remove.node)
+            format!("remove the TSC label of {}, {start}", remove.node)
         }
         Action::DropStale(drop) => format!("policy launcherSelectors: DropStale ({} stale)", drop.keys.len()),
         Action::DisableFeature(disable) => {
@@ -75,7 +69,7 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
         },
         Action::ChangeMachineType(change) => format!("{with} machine type {}", change.to),
         Action::FixVirtHandler(fix) => format!(
-            "find out why virt-handler is not well on {}, and mend it",
+            "find out why virt-handler is not ready on {}, and fix it",
             match fix.nodes.as_slice() {
                 [node] => node.clone(),
                 many => format!("any of {}", fold_names(many, 3)),
@@ -87,11 +81,7 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
 
 /// Returns the prefix of a change of labels.
 fn skip(is_frozen: bool) -> &'static str {
-    if is_frozen { "" } else { "skip-node and " }
-}
-
-fn frozen(is_frozen: bool) -> &'static str {
-    if is_frozen { ", where skip-node is set" } else { "" }
+    if is_frozen { ", where skip-node is set" } else { ", with skip-node" }
 }
 
 /// Returns the name of a setting.
@@ -191,7 +181,7 @@ fn no_model(why: &NoModel) -> String {
             format!("not a matter of CPU models alone: {node} would still lack {}", fold_lack(missing, has, 4))
         }
         NoModel::NoNode(none) => no_node(*none),
-        NoModel::NoMore { most: None } => "with any named CPU model no node takes it as things stand".to_owned(),
+        NoModel::NoMore { most: None } => "with any named CPU model no node can take it now".to_owned(),
         NoModel::NoMore { most: Some(most) } => format!("with any named CPU model {}", left(*most)),
         NoModel::NoneShared { at_least: 1 } => {
             "no current CPU model is usable on any of the nodes it may run on".to_owned()

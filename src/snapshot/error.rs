@@ -23,7 +23,7 @@ pub enum Error {
         reason: io::Error,
     },
     /// A path to something other than a file.
-    #[error("{} is {what}, not a file; say - and give its content on standard input", file_name(file))]
+    #[error("{} is {what}, not a file; use - and give its content on standard input", file_name(file))]
     NotAFile {
         /// The path.
         file: String,

@@ -89,7 +89,7 @@ pub enum NoSource {
     #[error("the name of the file is empty")]
     Empty,
     /// A URL, which is not fetched.
-    #[error("files are read, and no URLs: fetch it first, or pipe it in and say -")]
+    #[error("URLs are not supported: download the file, or pass it on standard input with -")]
     Url,
 }
 

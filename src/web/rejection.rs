@@ -14,7 +14,7 @@ use crate::telemetry::{DecodeReason, RequestOutcome};
 /// A reason why a request got no decision.
 #[derive(Debug, Error)]
 pub(super) enum Rejection {
-    #[error("not ready: what reviews are judged by is still being read")]
+    #[error("not ready: the state of the cluster is still being read")]
     NotReady,
     #[error("content type must be application/json, without content encoding")]
     NotJson,
@@ -24,7 +24,7 @@ pub(super) enum Rejection {
     Grown,
     #[error("too many reviews at once; try again in a second")]
     Busy,
-    #[error("memory is short, and of all bodies still arriving this one took longest; try again in a second")]
+    #[error("the memory for request bodies is used up, and this body was the slowest; try again in a second")]
     Slowest,
     #[error("the body did not arrive in time")]
     Slow,

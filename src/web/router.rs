@@ -258,7 +258,7 @@ async fn decide(
         Ok(Err(Unjudged::Malformed(error))) => return Err(error.into()),
         Err(panic) => {
             edge.metrics.judge_panic();
-            error!(webhook = %stage, uid = %&*request.uid, object = %subject(&request), panic = panic_message(&*panic), "the judgement panicked; admitted");
+            error!(webhook = %stage, uid = %&*request.uid, object = %subject(&request), panic = panic_message(&*panic), "judging panicked: request admitted");
             (unjudged(&request, "cpufit failed, see its log"), RequestOutcome::Panicked)
         }
     };

@@ -148,7 +148,7 @@ pub async fn serve(
         if places.are_taken(peer.ip())
             && let Some(more) = full.line()
         {
-            warn!(%peer, connections = total, per_peer, more, "as many connections as allowed are open: idle ones end for others");
+            warn!(%peer, connections = total, per_peer, more, "connection limit reached: closing idle connections");
         }
         connections.spawn(connection(stream, places.enter(peer.ip()), Arc::clone(&shared)));
         // Lets the accepted connections run before more are accepted.

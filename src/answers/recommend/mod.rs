@@ -333,7 +333,7 @@ fn why_not_counted(why: &NotCounted) -> String {
         }
         NotCounted::Architecture(arch) => format!("{arch}: KubeVirt labels no CPU models there"),
         NotCounted::TakesNoGuests => {
-            "no cpu-model label, and kubevirt.io/schedulable is not true: is virt-handler well there?".to_owned()
+            "no cpu-model label, and kubevirt.io/schedulable is not true: is virt-handler ready there?".to_owned()
         }
         NotCounted::NotLabelled => {
             "neither a cpu-model label nor kubevirt.io/schedulable: is virt-handler running there?".to_owned()

@@ -109,7 +109,7 @@ impl Writers {
         if timeout(SHUTDOWN_TIMEOUT, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
             warn!(
                 after_seconds = SHUTDOWN_TIMEOUT.as_secs_f64(),
-                "the API server is slow: not everything was written before the exit"
+                "shutdown timed out before all Events were written and the Lease was released"
             );
         }
     }

@@ -17,7 +17,7 @@ pub struct ListArgs {
     /// Only objects with these labels: KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B), KEY, !KEY, joined by commas
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector::parse)]
     pub selector: Option<LabelSelector>,
-    /// Print tables without their first line
+    /// Omit the header row of tables
     #[arg(long)]
     pub no_headers: bool,
 }

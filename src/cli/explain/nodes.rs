@@ -116,7 +116,7 @@ impl Explained<'_, '_> {
         if missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable)
             && self.fleet().label(node, label::SCHEDULABLE).is_some()
         {
-            return "virt-handler is not well there";
+            return "virt-handler is not ready there";
         }
         let judgement = Judgement::new(&self.case.judged.subject, self.fleet(), Depth::Brief);
         match judgement.evidence(node, missing) {

@@ -121,7 +121,7 @@ fn where_libvirt_can_run_it_nowhere_it_cannot_start() {
     assert_eq!(message, "cannot start: on the nodes that fit by labels it would fail, as libvirt there says");
     let message = crate::say::finding::message(verdict.found(Check::LibvirtRefuses).expect("which"));
     let expected = "it would fail at its start on node-a, node-b, which fit by labels: libvirt there does not list \
-                    Cascadelake-Server-noTSX as usable (in the way: vaes)";
+                    Cascadelake-Server-noTSX as usable (missing: vaes)";
     assert_eq!(message, expected);
     let models =
         verdict.findings.iter().flat_map(|finding| &finding.remedies).filter_map(|remedy| match &remedy.action {

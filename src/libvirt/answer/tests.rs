@@ -149,7 +149,7 @@ fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str)
 )]
 #[case::duplicates(1, "", "error: the CPU is incompatible with host CPU: Host CPU does not provide required features: hle, rtm, hle\n", Ok(missing(&["hle", "rtm"])))]
 #[case::blanks(1, "", "error: the CPU is incompatible with host CPU:   Host CPU does not provide required features:hle ,  rtm\n", Ok(missing(&["hle", "rtm"])))]
-#[case::no_features_after_the_colon(1, "", "error: the CPU is incompatible with host CPU: Host CPU does not provide required features: \n", Err(Silence::Unreadable("\"\" is no name of a CPU model or feature".to_owned())))]
+#[case::no_features_after_the_colon(1, "", "error: the CPU is incompatible with host CPU: Host CPU does not provide required features: \n", Err(Silence::Unreadable("\"\" is not the name of a CPU model or feature".to_owned())))]
 #[case::carriage_returns(
     0,
     "CPU described in /dev/fd/63 is identical to the CPU provided by hypervisor on the host\r\n\r\n",

@@ -161,7 +161,7 @@ fn files_of_old_are_read() {
 #[case::shell(
     GUEST,
     r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{"model":"$(reboot)"}}"#,
-    "no name of a CPU model"
+    "not the name of a CPU model"
 )]
 #[case::accelerator(
     GUEST,
@@ -169,7 +169,7 @@ fn files_of_old_are_read() {
     "accelerator: expected kvm or qemu"
 )]
 #[case::no_name(GUEST, r#"{"metadata":{},"accelerator":"kvm","cpu":{"model":"EPYC"}}"#, "metadata.name is missing")]
-#[case::no_model(GUEST, r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{}}"#, "no name of a CPU model")]
+#[case::no_model(GUEST, r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{}}"#, "not the name of a CPU model")]
 #[case::other_time(
     GUEST,
     r#"{"metadata":{"name":"db"},"askedAt":"yesterday"}"#,
@@ -196,7 +196,7 @@ fn files_of_old_are_read() {
     NODE,
     r#"{"metadata":{"name":"n"},"answers":[{"accelerator":"kvm","cpu":{"model":"EPYC"},"answer":"identical"},
         {"accelerator":"kvm","cpu":{"model":"EPYC"},"answer":"incompatible"}]}"#,
-    "nothing tells which is the later one"
+    "it is not known which answer is newer"
 )]
 fn saved_answers_are_validated(#[case] kind: &str, #[case] text: &str, #[case] expected: &str) {
     let problem = take_in(&mut LibvirtFacts::default(), kind, text, "file").expect_err("it is not what is written");

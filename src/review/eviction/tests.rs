@@ -178,7 +178,7 @@ fn a_dry_run_says_what_it_will_not() {
     let warnings = said(&recorded(), &recording("eviction-dry-run.json"));
     insta::assert_snapshot!(warnings.join("\n"), @r"
     cpufit: shop/r1 cannot leave node-d: node-e lacks cpu-feature vmx-activity-wait-sipi (other hardware), node-a lacks cpu-feature pku, umip. The drain waits until that changes
-    cpufit: shop/r1: to go on: skip-node and 2 labels on node-a (kubectl cpufit explain vmi/r1 -n shop)
+    cpufit: shop/r1: to go on: add 2 labels to node-a, with skip-node (kubectl cpufit explain vmi/r1 -n shop)
     cpufit: shop/r1: a dry run moves nothing, and KubeVirt answers it as the real eviction: the drain never ends, stop it with Ctrl-C
     ");
 }

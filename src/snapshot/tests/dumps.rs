@@ -117,7 +117,7 @@ fn a_named_pipe_is_refused_and_one_of_the_shell_read() {
     let pipe = folder.path().join("pipe.yaml");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let error = dumps(&pipe).unwrap_err();
-    assert_eq!(error, "dump is a named pipe, not a file; say - and give its content on standard input");
+    assert_eq!(error, "dump is a named pipe, not a file; use - and give its content on standard input");
     let socket = folder.path().join("socket");
     let _held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     assert!(dumps(&socket).unwrap_err().starts_with("dump is a socket, not a file"));

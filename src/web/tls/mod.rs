@@ -164,7 +164,7 @@ pub enum Objection {
     #[error("the certificate has expired; API servers refuse it until it is renewed")]
     Expired,
     /// The certificate lacks the name that API servers connect to.
-    #[error("the certificate does not hold the name {0}, by which API servers ask, and they refuse it")]
+    #[error("the certificate is not valid for {0}, the name that API servers verify: they refuse it")]
     Name(String),
 }
 

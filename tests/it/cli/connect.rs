@@ -244,7 +244,7 @@ fn a_proxy_that_cannot_be_used_is_named_without_its_password() {
     let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
     let ran = ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", "socks4://jane:secret@127.0.0.1:9")]);
     assert_eq!(ran.code(), 2);
-    assert!(ran.stderr.contains("HTTPS_PROXY is no address of an HTTP or SOCKS 5 proxy"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("HTTPS_PROXY is not the address of an HTTP or SOCKS 5 proxy"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
 }
 

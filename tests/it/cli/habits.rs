@@ -144,7 +144,7 @@ fn files_of_odd_encodings_and_without_objects() {
         ("check --snapshot $DUMP -f ''", 2, &[], &["the name of the file is empty"]),
         ("check --snapshot $DUMP -f $MADE/c.yaml,", 2, &[], &["the name of the file is empty"]),
         ("audit --snapshot ''", 2, &[], &["the name of the file is empty"]),
-        ("check --snapshot $DUMP -f https://example.org/vm.yaml", 2, &[], &["no URLs"]),
+        ("check --snapshot $DUMP -f https://example.org/vm.yaml", 2, &[], &["URLs are not supported"]),
         ("check --snapshot $DUMP -f $MADE/c.yaml -f $MADE/c.yaml -o name", 0, &["virtualmachine.kubevirt.io/c"], &[]),
     ]);
 }

@@ -350,11 +350,11 @@ fn several_folders_are_put_together() {
 /// Files that cannot be merged, and files that are not answers: the error names the file and the fault.
 #[rstest]
 #[case::contradicting("x.json", node_facts("node-b", "Cascadelake-Server", &json!({"answer": "incompatible"})).to_string(),
-    &["nothing tells which is the later one", "facts/3.json", "bad/x.json", "node-b"])]
-#[case::other_kind("x.json", r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}"#.to_owned(), &["a Node is no answer of libvirt"])]
+    &["it is not known which answer is newer", "facts/3.json", "bad/x.json", "node-b"])]
+#[case::other_kind("x.json", r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}"#.to_owned(), &["a Node is not an answer of libvirt"])]
 #[case::no_json("x.json", "{".to_owned(), &["bad/x.json"])]
 #[case::other_answer("x.json", node_facts("node-z", "EPYC", &json!({"answer": "maybe"})).to_string(), &["bad/x.json", "expected identical, superset or incompatible"])]
-#[case::shell_in_a_name("x.json", node_facts("node-z", "$(reboot)", &json!({"answer": "identical"})).to_string(), &["bad/x.json", "no name of a CPU model"])]
+#[case::shell_in_a_name("x.json", node_facts("node-z", "$(reboot)", &json!({"answer": "identical"})).to_string(), &["bad/x.json", "not the name of a CPU model"])]
 #[case::no_time("x.json", node_facts("node-z", "EPYC", &json!({"answer": "identical", "askedAt": "today"})).to_string(), &["bad/x.json", "RFC 3339"])]
 #[case::usable_and_not("x.json", node_facts("node-z", "EPYC", &json!({"answer": "identical"})).to_string()
     .replacen("\"usableModels\"", "\"unusableModels\":{\"Nehalem\":[\"hle\"]},\"usableModels\"", 1), &["bad/x.json", "model Nehalem stands in several"])]
@@ -498,7 +498,7 @@ fn the_next_start_goes_by_what_libvirt_lists() {
     assert_eq!(next["nodes"]["fitting"], json!(["node-a", "node-c", "node-d"]), "{next:#}");
     let text = run(&some, &explain).stdout;
     for line in [
-        "It would fail at its start on node-b, which fits by labels: libvirt there does not list Cascadelake-Server as usable (in the way: \
+        "It would fail at its start on node-b, which fits by labels: libvirt there does not list Cascadelake-Server as usable (missing: \
          hle).",
         "At its start, libvirt lists Cascadelake-Server as usable on node-c; of the other nodes where it may start only their labels say so.",
     ] {
@@ -514,7 +514,7 @@ fn the_next_start_goes_by_what_libvirt_lists() {
     let next = run(&nowhere, &["audit", "-o", "json"]).json()["items"][0]["atNextStart"].clone();
     let expected = "cannot start: on the nodes that fit by labels it would fail, as libvirt there says; it would fail at its start on \
                     node-a, node-b, node-c and 1 more, which fit by labels: libvirt there does not list Cascadelake-Server as usable \
-                    (in the way: hle)";
+                    (missing: hle)";
     assert_eq!(
         (&next["verdict"], &next["why"], &next["startNodes"]),
         (&json!("unschedulable"), &json!(expected), &json!(0))

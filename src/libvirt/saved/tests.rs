@@ -190,7 +190,7 @@ fn files_of_old_are_read() {
 #[case::escape_in_a_machine(
     NODE,
     "{\"metadata\":{\"name\":\"n\"},\"machine\":{\"hostModel\":\"\\u001b[31m\"}}",
-    "no name"
+    "not the name"
 )]
 #[case::one_cpu_twice(
     NODE,

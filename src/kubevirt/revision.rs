@@ -1,4 +1,4 @@
-//! ControllerRevisions that KubeVirt pins VirtualMachines to: copies of instancetypes and preferences.
+//! `ControllerRevisions` that KubeVirt pins VMs to: copies of instancetypes and preferences.
 //!
 //! Mirrors `CreateControllerRevision` of `pkg/instancetype/revision/store.go`.
 

@@ -1,4 +1,4 @@
-//! Volumes of guests, and their claims and PersistentVolumes.
+//! Volumes of guests, their claims, and `PersistentVolumes`.
 
 use serde::de::{Deserialize, Deserializer};
 

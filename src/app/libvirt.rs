@@ -124,7 +124,7 @@ impl Folder {
             let text = domain.outward(&serde_json::to_string_pretty(&content)?).into_owned() + "\n";
             // After an interruption, each file holds either the old or the new answers.
             let new = self.path.join(format!(".{name}.new"));
-            write_anew(&new, &text).with_context(cannot_write)?;
+            write_new(&new, &text).with_context(cannot_write)?;
             fs::rename(&new, &path).with_context(cannot_write)?;
         }
         Ok(self.known.take_notes())
@@ -132,7 +132,7 @@ impl Folder {
 }
 
 /// Creates a file: removes an existing one, such as a named pipe or a link, instead of writing to it.
-fn write_anew(path: &Path, text: &str) -> std::io::Result<()> {
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -30,12 +30,12 @@ pub struct Args {
     /// Which cluster, as whom, in which namespace.
     #[command(flatten)]
     pub cluster: ClusterArgs,
-    /// What to do.
+    /// The verb.
     #[command(subcommand)]
     pub verb: Verb,
 }
 
-/// What to do.
+/// The verb.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run the admission webhook
@@ -74,7 +74,7 @@ pub enum Verb {
     Complete(CompleteArgs),
 }
 
-/// What guests are judged by.
+/// The cluster and the policies that guests are judged by.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct WorldArgs {
     /// A dump of the cluster to read instead of a live one.
@@ -114,7 +114,7 @@ impl WorldArgs {
 /// `cpufit serve`.
 #[derive(Debug, ClapArgs)]
 pub struct ServeArgs {
-    /// What guests are judged by.
+    /// The cluster and the policies that guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
     /// Address on which to answer reviews, over TLS
@@ -180,10 +180,10 @@ pub enum CertificateSource {
 /// `cpufit check`.
 #[derive(Debug, ClapArgs)]
 pub struct CheckArgs {
-    /// What guests are judged by.
+    /// The cluster and the policies that guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// What to judge (VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration, virt-launcher Pod,
+    /// Objects to judge (VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration, virt-launcher Pod,
     /// AdmissionReview), besides -f: file, folder or -
     #[arg(value_name = "FILE", required_unless_present_any = ["filename", "kustomize"])]
     pub file: Vec<DumpSource>,
@@ -240,7 +240,7 @@ pub enum PlainOutput {
 /// `cpufit audit`.
 #[derive(Debug, ClapArgs)]
 pub struct AuditArgs {
-    /// What guests are judged by.
+    /// The cluster and the policies that guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
     /// Guests, as for kubectl get: TYPE NAME, TYPE/NAME, TYPE, several, or a NAME alone; without any, all
@@ -257,7 +257,7 @@ pub struct AuditArgs {
     /// Exit with 1 if a guest is in this state or a worse one
     #[arg(long, value_name = "STATE", value_enum)]
     pub fail_on: Option<FailOn>,
-    /// What libvirt says.
+    /// The options about answers of libvirt.
     #[command(flatten)]
     pub libvirt: LibvirtArgs,
 }
@@ -265,7 +265,7 @@ pub struct AuditArgs {
 /// `cpufit drain`.
 #[derive(Debug, ClapArgs)]
 pub struct DrainArgs {
-    /// What guests are judged by.
+    /// The cluster and the policies that guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
     /// Nodes to drain, one or several in turn: NAME, node NAME or node/NAME
@@ -287,7 +287,7 @@ pub struct DrainArgs {
     /// are shut down)
     #[arg(short, long, value_enum, default_value_t = DrainOutput::Table)]
     pub output: DrainOutput,
-    /// What libvirt says.
+    /// The options about answers of libvirt.
     #[command(flatten)]
     pub libvirt: LibvirtArgs,
 }
@@ -361,7 +361,7 @@ pub enum DiffOutput {
 /// `cpufit recommend`.
 #[derive(Debug, ClapArgs)]
 pub struct RecommendArgs {
-    /// What guests are judged by.
+    /// The cluster and the policies that guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
     /// Recommend for the nodes with these labels (zone=a,tier in (db,web),!spot), split by hardware, instead of those
@@ -435,7 +435,7 @@ pub enum FailOn {
 /// `cpufit explain`.
 #[derive(Debug, ClapArgs)]
 pub struct ExplainArgs {
-    /// What guests are judged by.
+    /// The cluster and the policies that guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
     /// Guests, as for kubectl get: TYPE NAME, TYPE/NAME, TYPE, several, or a NAME alone (of a VM, or else of a VMI)
@@ -456,7 +456,7 @@ pub struct ExplainArgs {
     /// Output format: table, json, yaml or name
     #[arg(short, long, value_enum, default_value_t = ExplainOutput::Table)]
     pub output: ExplainOutput,
-    /// What libvirt says.
+    /// The options about answers of libvirt.
     #[command(flatten)]
     pub libvirt: LibvirtArgs,
 }
@@ -528,7 +528,7 @@ pub struct ManifestsArgs {
 /// `cpufit probe`.
 #[derive(Debug, ClapArgs)]
 pub struct ProbeArgs {
-    /// What to ask for, for example `http://cpufit.cpufit-system.svc:8080/readyz`
+    /// The URL to request, for example `http://cpufit.cpufit-system.svc:8080/readyz`
     #[arg(value_name = "URL")]
     pub url: http::Uri,
 }
@@ -596,7 +596,7 @@ pub enum CheckOutput {
     Junit,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
-    /// What the API server would be answered.
+    /// The response that the API server would get.
     Review,
 }
 

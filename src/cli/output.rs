@@ -107,7 +107,7 @@ pub struct ResultNodes {
     pub affinity: BTreeMap<String, Vec<AffinityRow>>,
 }
 
-/// One of the nearest nodes: `nearest` of a result.
+/// A nearest node: `nearest` of a result.
 #[derive(Debug, Serialize)]
 pub struct Near {
     /// The node.

@@ -528,7 +528,7 @@ mod reported {
         vec![MissingInput::Vmi { namespace: "shop".to_owned(), name: "new".to_owned() }]
     )]
     #[case::vm_needs_nothing(vm("new", "EPYC-Rome"), vec![])]
-    #[case::pod_of_a_guest_made_anew(
+    #[case::pod_of_a_guest_made_again(
         target("db", &[]).tweak(|pod| pod["metadata"]["ownerReferences"][0]["uid"] = json!("another")),
         vec![MissingInput::Vmi { namespace: "shop".to_owned(), name: "db".to_owned() }]
     )]

@@ -242,7 +242,7 @@ fn reviewed(world: &World, review: &Value) -> Vec<Answered> {
         }
         answered.say(Channel::Event, answer.reports.iter().map(|report| report.note.as_str()));
         if stage == Stage::Validate && is_guest(&request.kind.kind) && review["request"]["operation"] == "CREATE" {
-            answered.judged_anew(world, &review["request"]["object"]);
+            answered.judged_again(world, &review["request"]["object"]);
         }
         out.push(answered);
     }
@@ -258,7 +258,7 @@ fn is_guest(kind: &str) -> bool {
 
 impl Answered {
     /// Judges the object as `check` and `explain -f` do.
-    fn judged_anew(&mut self, world: &World, json: &Value) {
+    fn judged_again(&mut self, world: &World, json: &Value) {
         use crate::kubevirt::cluster::ClusterObject;
         let manifest = match object(json) {
             Some(ClusterObject::VirtualMachine(vm)) => Manifest::VirtualMachine(vm),

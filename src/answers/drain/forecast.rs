@@ -1,7 +1,7 @@
 //! A forecast of where the guests of a node go when it is drained: all together, because two may compete for one place.
 //!
 //! The order in which KubeVirt starts the migrations is not known, and the scheduler chooses among the nodes that fit.
-//! So guests that leave for certain are distinguished from guests that may lose their place to another one; if not all
+//! Guests that leave for certain are distinguished from guests that may lose their place to another one; if not all
 //! guests find a place, the number counted as stuck is that of the best case.
 
 use super::anti_affinity::Residents;

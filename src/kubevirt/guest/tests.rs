@@ -294,7 +294,7 @@ mod revisions {
     #[rstest]
     #[case::the_same(json!({"uid": UID, "generation": 1}), Some(true))]
     #[case::edited_since(json!({"uid": UID, "generation": 2}), None)]
-    #[case::made_anew(json!({"uid": "another", "generation": 1}), None)]
+    #[case::made_again(json!({"uid": "another", "generation": 1}), None)]
     #[case::cleaned(json!({}), Some(false))]
     fn a_copy_that_is_not_known(#[case] meta: Value, #[case] known: Option<bool>) {
         let name = format!("db-i-v1beta1-{UID}-1");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Retired words, with the texts in which they are still allowed.
-const RETIRED: [(&str, &str); 28] = [
+const RETIRED: [(&str, &str); 31] = [
     ("told", ""),
     ("hears", ""),
     ("hear of", ""),
@@ -34,11 +34,25 @@ const RETIRED: [(&str, &str); 28] = [
     ("anybody", ""),
     ("everybody", ""),
     ("newcomer", ""),
+    // A code of the JSON keeps its name.
+    ("anew", "started-anew"),
+    ("so many", ""),
+    ("as things stand", ""),
     ("into question", ""),
     // Labels only suggest that libvirt may refuse a CPU.
     ("libvirt would refuse", ""),
     ("libvirt would likely refuse", ""),
 ];
+
+/// Words that begin no comment: a function's begins with a verb, any other one with a noun.
+const NO_BEGINNING: [&str; 9] = ["Of", "What", "That", "Those", "Who", "Whose", "So", "Such", "The same"];
+
+/// The word that a documentation comment begins with and should not. `None` for every other line.
+fn begins_with_no_noun(line: &str) -> Option<&'static str> {
+    let text = line.trim_start();
+    let text = text.strip_prefix("/// ").or_else(|| text.strip_prefix("//! "))?;
+    NO_BEGINNING.into_iter().find(|word| text.strip_prefix(word).is_some_and(|rest| rest.starts_with(' ')))
+}
 
 /// Whether a text holds a word, or a form of it, as a whole word.
 fn holds(text: &str, word: &str) -> bool {
@@ -102,5 +116,9 @@ fn retired_words_stay_retired() {
     assert!(
         holds("it was told so", "told") && !holds("untoldable", "told") && holds("twins", "twin"),
         "nothing is found"
+    );
+    assert!(
+        begins_with_no_noun("    /// What it is.").is_some() && begins_with_no_noun("/// Whatever is left.").is_none(),
+        "comments are not read"
     );
 }

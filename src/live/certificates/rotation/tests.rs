@@ -65,7 +65,7 @@ fn a_successor_serves_when_its_authority_is_known() {
 #[case::a_key_of_another("tls.key", Some(made().data()["tls.key"].clone()))]
 #[case::no_authority("ca.crt", None)]
 #[case::another_authority("ca.crt", Some(made().data()["ca.crt"].clone()))]
-fn what_cannot_serve_is_made_anew(#[case] key: &str, #[case] value: Option<String>) {
+fn what_cannot_serve_is_made_again(#[case] key: &str, #[case] value: Option<String>) {
     let mut data = made().data();
     data.remove(key);
     data.extend(value.map(|value| (key.to_owned(), value)));

@@ -180,7 +180,7 @@ fn memory_is_bounded() {
 }
 
 #[test]
-fn an_event_that_expired_is_made_anew_and_what_failed_in_passing_is_tried_again() {
+fn an_event_that_expired_is_made_again_and_what_failed_in_passing_is_tried_again() {
     let mut bench = Bench::new();
     bench.queue(0, report("db", Reason::NoTarget, "x"));
     let now = bench.at(0).tick;

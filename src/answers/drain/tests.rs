@@ -146,7 +146,7 @@ fn the_eviction_strategy_decides(
 }
 
 #[test]
-fn a_guest_that_cannot_be_migrated_is_started_anew_elsewhere() {
+fn a_guest_that_cannot_be_migrated_is_started_again_elsewhere() {
     let guest = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS")).tweak(|guest| {
         guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False",
             "reason": "DisksNotLiveMigratable", "message": "PVC root is not shared"}]);

@@ -572,11 +572,11 @@ fn change_template(
     };
     let patch = of_guest(Command::kubectl(["patch"]).arg(template.resource()), subject)?;
     let patch = patch.args(["--type", "merge", "-p"]).arg(value.below(below).below(template.path()));
-    and_anew(patch, template, outage, subject)
+    and_restart(patch, template, outage, subject)
 }
 
 /// Adds to a change of a template the commands that apply it to the existing guests.
-fn and_anew(patch: Command, template: Template, outage: Outage, subject: &Subject<'_>) -> Commands {
+fn and_restart(patch: Command, template: Template, outage: Outage, subject: &Subject<'_>) -> Commands {
     Ok(match template {
         Template::VirtualMachine if outage == Outage::Restart && subject.is_running() => {
             [vec![patch], restart_commands(subject)?].concat()
@@ -620,7 +620,7 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
     }
     let patch = of_guest(Command::kubectl(["patch"]).arg(template.resource()), subject)?;
     let patch = patch.args(["--type", "json", "-p"]).arg(Json::Array(operations));
-    and_anew(patch, template, Outage::Restart, subject)
+    and_restart(patch, template, Outage::Restart, subject)
 }
 
 /// Returns the remark for a setting that an instancetype or a preference has.

@@ -13,6 +13,7 @@ use crate::answers::unanswered::Unanswered;
 use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{FoundTarget, TargetScope, absent, find};
+use crate::console::tell;
 use crate::kubevirt::cluster::ClusterKind;
 use crate::page::Page;
 use crate::say::plural;
@@ -178,7 +179,14 @@ pub(crate) fn run(
         AuditOutput::Table | AuditOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
         AuditOutput::Table | AuditOutput::Wide => {
             if rows.is_empty() {
-                page.remark(nobody_in_dump(world, only, args.list.selector.is_some()));
+                let nobody = nobody_in_dump(world, only, args.list.selector.is_some());
+                if args.list.no_headers {
+                    let mut said = Page::in_domain(page.domain());
+                    said.line(nobody);
+                    tell(&said);
+                } else {
+                    page.remark(nobody);
+                }
             } else {
                 people(&rows, &summary, args, &policies, page);
                 if !args.list.no_headers {

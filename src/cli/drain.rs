@@ -105,17 +105,24 @@ fn names(drained: &DrainReport, page: &mut Page) {
 }
 
 fn people(drained: &DrainReport, args: &DrainArgs, page: &mut Page) {
+    let rows = |node: &DrainedNode| -> Vec<Vec<String>> {
+        match args.output {
+            DrainOutput::Wide => node.guests.iter().map(|guest| cells(guest, 0)).collect(),
+            _ => folded(node),
+        }
+    };
+    // Who asks for no headers reads rows.
+    if args.no_headers {
+        return page.table(&drained.nodes.iter().flat_map(rows).collect::<Vec<_>>());
+    }
     let worth = |node: &&DrainedNode| drained.nodes.len() == 1 || !node.guests.is_empty();
     for node in drained.nodes.iter().filter(worth) {
         if !page.is_empty() {
             page.line("");
         }
         page.line(headline(node));
-        let mut rows = match args.output {
-            DrainOutput::Wide => node.guests.iter().map(|guest| cells(guest, 0)).collect(),
-            _ => folded(node),
-        };
-        if !rows.is_empty() && !args.no_headers {
+        let mut rows = rows(node);
+        if !rows.is_empty() {
             rows.insert(0, ["GUEST", "STATE", "TARGETS", "WHY"].map(str::to_owned).to_vec());
         }
         page.table(&rows);
@@ -288,8 +295,8 @@ fn least(drained: &DrainReport, page: &mut Page) {
     }
     let Some(others) = &drained.least_for_others else { return };
     let line = match drained.not_freed.as_slice() {
-        [] => "no act that is known frees all of them together".to_owned(),
-        names => format!("no act that is known frees {}", fold_names(names, 3)),
+        [] => "no change that is known frees all of them together".to_owned(),
+        names => format!("no change that is known frees {}", fold_names(names, 3)),
     };
     let (itself, needless) =
         if is_needless { (" for each node by itself", "; in the order below no guest is stuck") } else { ("", "") };
@@ -298,8 +305,8 @@ fn least(drained: &DrainReport, page: &mut Page) {
     let then = format!("{} of {leaving} can leave{}, {stay}", leaving - others.stuck.len(), by_labels(drained));
     acts("Least to do for the others", &others.acts, &then, page);
     for step in &drained.to_look_at {
-        page.line(format_args!("To look at, no act yet: {}", step.summary));
-        step.commands.iter().for_each(|command| page.line(format_args!("   {command}")));
+        page.line(format_args!("To look at, no change yet: {}", step.summary));
+        commands(step, page);
     }
 }
 
@@ -316,18 +323,24 @@ fn by_labels(drained: &DrainReport) -> String {
 fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
     match steps {
         [] => {}
-        [step] if step.commands.len() == 1 && step.outage == Outage::None.as_str() => {
+        [step] if step.commands.len() == 1 && step.by_hand.is_none() && step.outage == Outage::None.as_str() => {
             page.line(format_args!("{title}: {} (then {then})", step.commands[0]));
         }
         steps => {
-            page.line(format_args!("{title} ({}; then {then}):", counted(steps.len(), "act", "acts")));
+            page.line(format_args!("{title} ({}; then {then}):", counted(steps.len(), "change", "changes")));
             for (at, step) in steps.iter().enumerate() {
                 let number = at + 1;
                 page.line(format_args!("{number:<2} # {}; outage: {}; risk: {}", step.summary, step.outage, step.risk));
-                step.commands.iter().for_each(|command| page.line(format_args!("   {command}")));
+                commands(step, page);
             }
         }
     }
+}
+
+/// Prints the commands of a change, and what is done by hand, as a comment.
+fn commands(step: &LeastAct, page: &mut Page) {
+    step.commands.iter().for_each(|command| page.line(format_args!("   {command}")));
+    step.by_hand.iter().for_each(|words| page.line(format_args!("   # by hand: {words}")));
 }
 
 #[cfg(test)]
@@ -341,12 +354,13 @@ mod tests {
     #[case::no_outage(Outage::None, "Least to do: kubectl act (then it can leave)\n")]
     #[case::an_outage(
         Outage::Restart,
-        "Least to do (1 act; then it can leave):\n1  # restart as it is; outage: restart; risk: it is bound again\n   kubectl act\n"
+        "Least to do (1 change; then it can leave):\n1  # restart as it is; outage: restart; risk: it is bound again\n   kubectl act\n"
     )]
     fn what_an_act_costs_is_said(#[case] outage: Outage, #[case] expected: &str) {
         let step = LeastAct {
             id: "restart",
             commands: vec!["kubectl act".to_owned()],
+            by_hand: None,
             summary: "restart as it is".to_owned(),
             outage: outage.as_str(),
             risk: "it is bound again",

@@ -8,7 +8,7 @@ use crate::answers::recommend::policy::{Adoption, adoptions};
 use crate::answers::recommend::what_if::{NodeChange, WhatIf, what_if};
 use crate::answers::recommend::{CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend};
 use crate::cli::args::{RecommendArgs, RecommendOutput};
-use crate::console::Progress;
+use crate::console::{Progress, tell};
 use crate::domain::Domain;
 use crate::fit::node::Node;
 use crate::kubevirt::resource::Resource;
@@ -111,6 +111,11 @@ fn policies(world: &World, report: &Recommendations, page: &mut Page) -> anyhow:
 
 fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, none: &str, page: &mut Page) {
     if report.pools.is_empty() && report.not_counted.is_empty() {
+        if args.no_headers {
+            let mut said = Page::in_domain(page.domain());
+            said.line(none);
+            return tell(&said);
+        }
         return page.line(none);
     }
     let is_shown = |candidate: &&CandidateReport| args.output == RecommendOutput::Wide || candidate.is_worth_a_look;
@@ -120,7 +125,8 @@ fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, no
     for pool in &report.pools {
         rows.extend(pool.candidates.iter().filter(is_shown).map(|candidate| row(pool, candidate)));
         if pool.model.is_none() {
-            rows.push(vec![pool.name.clone(), "none".to_owned(), format!("0/{}", pool.nodes)]);
+            let row = [pool.name.clone(), "none".to_owned(), format!("0/{}", pool.nodes)];
+            rows.push(row.into_iter().chain([const { String::new() }; 3]).collect());
         }
     }
     if rows.len() > heads {

@@ -313,6 +313,21 @@ impl Script {
         }
     }
 
+    /// Returns the commands, without remarks.
+    #[must_use]
+    pub(crate) fn commands(&self) -> Vec<String> {
+        let commands = self.0.iter().flatten();
+        commands.filter(|command| !command.is_remark()).map(Command::line).collect()
+    }
+
+    /// Returns what no command does, in words; `None` if the commands do everything.
+    #[must_use]
+    pub(crate) fn by_hand(&self) -> Option<String> {
+        let lines = self.lines().into_iter();
+        let lines: Vec<String> = lines.filter_map(|line| line.strip_prefix("# ").map(str::to_owned)).collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
+    }
+
     /// Whether all its commands change nothing, so that running them is not enough.
     #[must_use]
     pub(crate) fn only_reads(&self) -> bool {

@@ -230,6 +230,17 @@ impl<'s, 'f> Judgement<'s, 'f> {
         out
     }
 
+    /// Returns the nodes that take the guest once they are uncordoned.
+    pub(crate) fn opened_by_uncordon(&self) -> Bits {
+        let mut out = Bits::none(self.fleet.len());
+        if self.is_judged() {
+            let kept_out = self.kept_out().into_iter();
+            let is_cordoned = |kept: &KeptOutNode| !kept.unwell && kept.cordoned && kept.taints.is_empty();
+            kept_out.filter(is_cordoned).for_each(|kept| out.insert(kept.node));
+        }
+        out
+    }
+
     /// Returns the nodes that are excluded only by temporary causes: a cordon, taints, a virt-handler that is
     /// not ready.
     pub(super) fn kept_out(&self) -> Vec<KeptOutNode> {

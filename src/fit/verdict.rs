@@ -42,15 +42,21 @@ impl Judgement<'_, '_> {
         self.verdict_with(Notes::default())
     }
 
-    /// Returns the complete verdict, including findings that do not depend on the nodes.
-    pub(crate) fn verdict_with(self, notes: Notes<'_>) -> Verdict {
+    /// Returns the findings in the order of the checks, with each remedy once.
+    pub(crate) fn findings(&self, notes: Notes<'_>) -> Vec<Finding> {
         let reported = |check| notes.of(check, &self.assessment.outcome).cloned();
-        let found = check::ALL.iter().flat_map(|spec| reported(spec.id).chain((spec.find)(&self)));
+        let found = check::ALL.iter().flat_map(|spec| reported(spec.id).chain((spec.find)(self)));
         let mut findings: Vec<Finding> = found.collect();
         for finding in &mut findings {
-            remedy::retain_startable(&self, &mut finding.remedies);
+            remedy::retain_startable(self, &mut finding.remedies);
         }
         offer_once(&mut findings);
+        findings
+    }
+
+    /// Returns the complete verdict, including findings that do not depend on the nodes.
+    pub(crate) fn verdict_with(self, notes: Notes<'_>) -> Verdict {
+        let findings = self.findings(notes);
         let is_full = self.effort.depth == Depth::Full;
         let offered: Vec<_> = findings.iter().flat_map(|finding| &finding.remedies).collect();
         let not_helping = if is_full { remedy::not_helping(&self, &offered) } else { Vec::new() };

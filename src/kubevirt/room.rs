@@ -30,6 +30,8 @@ const PODS: &str = "pods";
 
 /// The `preemptionPolicy` `Never`.
 const NEVER: &str = "Never";
+/// Value of `unhealthyPodEvictionPolicy` that always allows the eviction of a pod that is not ready.
+const ALWAYS_ALLOW: &str = "AlwaysAllow";
 
 /// The kind of a snapshot object that holds the requests of a node's pods, summed by priority.
 pub(crate) const POD_REQUESTS: &str = "PodRequests";
@@ -50,6 +52,8 @@ pub struct Room {
     asked: HashMap<String, BTreeMap<i64, Amounts>>,
     /// Requests of a guest's launcher, by namespace, guest and node.
     launchers: HashMap<(String, String, String), PodNeed>,
+    /// State of each launcher that is known not to be ready, by namespace, guest and node.
+    states: HashMap<(String, String, String), LauncherState>,
     /// Pods, other than launchers, on nodes; in a snapshot, only those that affect a guest.
     others: Vec<OtherPod>,
     /// Whether these pods were read.
@@ -118,6 +122,19 @@ pub struct DisruptionBudget {
     selector: LabelSelector,
     /// `status.disruptionsAllowed`.
     pub allowed: i64,
+    /// Whether it allows the eviction of a pod that is not ready, whatever `allowed` is: its `unhealthyPodEvictionPolicy` is
+    /// `AlwaysAllow`, or enough of its pods are healthy. Mirrors `EvictionREST.Create`
+    /// (`k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go`).
+    pub(crate) frees_unready: bool,
+}
+
+/// State of a launcher in which budgets do not protect it, or not always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LauncherState {
+    /// It waits or is being deleted: its eviction is a deletion (`canIgnorePDB`).
+    Unprotected,
+    /// It runs and its condition `Ready` is not `True`, as that of a paused guest is.
+    Unready,
 }
 
 impl DisruptionBudget {
@@ -138,8 +155,9 @@ macro_rules! read_only {
 read_only! {
     NodeRoom { metadata: Meta, status: NodeRoomStatus, }
     NodeRoomStatus { allocatable: BTreeMap<String, Value>, }
-    PodRoom { metadata: Meta, spec: PodRoomSpec, status: Phase, }
-    Phase { phase: String, }
+    PodRoom { metadata: Meta, spec: PodRoomSpec, status: PodRoomStatus, }
+    PodRoomStatus { phase: String, conditions: Vec<PodCondition>, }
+    PodCondition { r#type: String, status: String, }
     PodRoomSpec {
         node_name: String, containers: Vec<Container>, init_containers: Vec<Container>,
         overhead: BTreeMap<String, Value>, resources: Resources, priority: i64, preemption_policy: String,
@@ -154,8 +172,8 @@ read_only! {
     Complete { metadata: Meta, budgets: bool, pods: bool, }
     OtherPods { metadata: Meta, nodes: Vec<String>, apart_from: Value, }
     BudgetObject { metadata: Meta, spec: BudgetSpec, status: BudgetStatus, }
-    BudgetSpec { selector: Selector, }
-    BudgetStatus { disruptions_allowed: i64, }
+    BudgetSpec { selector: Selector, unhealthy_pod_eviction_policy: String, }
+    BudgetStatus { disruptions_allowed: i64, current_healthy: i64, desired_healthy: i64, }
     Selector { match_labels: BTreeMap<String, String>, match_expressions: Vec<Condition>, }
     Condition { key: String, operator: String, values: Vec<String>, }
 }
@@ -203,7 +221,9 @@ impl Room {
 
     fn pod(&mut self, pod: PodRoom) {
         let (metadata, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
-        let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
+        let status = pod.status.unwrap_or_default();
+        let state = launcher_state(&metadata, &status);
+        let phase = status.phase.unwrap_or_default();
         let node = spec.node_name.clone().unwrap_or_default();
         if is_final(&phase) || !self.seen.insert(("pod", metadata.namespace.clone(), metadata.name.clone())) {
             return;
@@ -219,6 +239,9 @@ impl Room {
             add(self.asked.entry(node.clone()).or_default().entry(need.priority).or_default(), &need.amounts);
         }
         if let Some(owner) = guest {
+            if let Some(state) = state {
+                self.states.insert((metadata.namespace.clone(), owner.name.clone(), node.clone()), state);
+            }
             if need.is_stated() {
                 self.launchers.insert((metadata.namespace, owner.name.clone(), node), need);
             }
@@ -297,14 +320,19 @@ impl Room {
         if !self.seen.insert(("budget", metadata.namespace.clone(), metadata.name.clone())) {
             return;
         }
-        let selector = budget.spec.unwrap_or_default().selector.and_then(selector);
-        let allowed = budget.status.and_then(|status| status.disruptions_allowed);
-        if let (Some(selector), Some(allowed)) = (selector, allowed) {
+        let (spec, status) = (budget.spec.unwrap_or_default(), budget.status.unwrap_or_default());
+        let (healthy, desired) =
+            (status.current_healthy.unwrap_or_default(), status.desired_healthy.unwrap_or_default());
+        let frees_unready =
+            spec.unhealthy_pod_eviction_policy.as_deref() == Some(ALWAYS_ALLOW) || (desired > 0 && healthy >= desired);
+        let selector = spec.selector.and_then(selector);
+        if let (Some(selector), Some(allowed)) = (selector, status.disruptions_allowed) {
             self.budgets.push(DisruptionBudget {
                 namespace: metadata.namespace,
                 name: metadata.name,
                 selector,
                 allowed,
+                frees_unready,
             });
         }
     }
@@ -330,6 +358,12 @@ impl Room {
     #[must_use]
     pub fn budgets(&self) -> &[DisruptionBudget] {
         &self.budgets
+    }
+
+    /// Returns the state of the launcher that a guest runs in; `None` if it is ready or its state is not known.
+    #[must_use]
+    pub(crate) fn launcher_state(&self, vmi: &Vmi) -> Option<LauncherState> {
+        self.states.get(&key(vmi, &vmi.status.node_name)).copied()
     }
 
     /// Whether the pods other than launchers are known: a dump without such pods may have left them out.
@@ -493,6 +527,27 @@ pub(crate) fn asked_by_pod<'a, R: Reader<'a>>(reader: &R) -> Result<Map<String, 
         out.insert("preemptionPolicy".to_owned(), policy.into());
     }
     Ok(out)
+}
+
+fn launcher_state(metadata: &Meta, status: &PodRoomStatus) -> Option<LauncherState> {
+    if status.phase.as_deref() == Some("Pending") || !metadata.deletion_timestamp.is_empty() {
+        return Some(LauncherState::Unprotected);
+    }
+    let mut conditions = status.conditions.iter().flatten();
+    // A dump may have been cut down: without the condition nothing is known.
+    let ready = conditions.find(|condition| condition.r#type.as_deref() == Some("Ready"))?;
+    (ready.status.as_deref() != Some("True")).then_some(LauncherState::Unready)
+}
+
+/// Returns the `status.conditions` of a running pod that is not ready; `None` for any other pod.
+///
+/// # Errors
+///
+/// Whatever `reader` says.
+pub(crate) fn unready_pod<'a, R: Reader<'a>>(reader: &R) -> Result<Option<Value>, R::Error> {
+    let pod = reader.read::<PodRoom>()?;
+    let state = launcher_state(&pod.metadata.unwrap_or_default(), &pod.status.unwrap_or_default());
+    Ok((state == Some(LauncherState::Unready)).then(|| json!([{"type": "Ready", "status": "False"}])))
 }
 
 fn need(spec: &PodRoomSpec) -> PodNeed {

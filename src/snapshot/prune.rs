@@ -16,7 +16,7 @@ use crate::bounds::{Bounded, Measured};
 use crate::fit::subject::libvirt_refusal;
 use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
 use crate::kubevirt::resource::Resource;
-use crate::kubevirt::room::{Room, asked_by_pod, is_quantity};
+use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, unready_pod};
 use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, RESTART_REQUIRED, Reader};
 use crate::well_known::is_read_annotation;
 
@@ -123,6 +123,9 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
             let asked = asked_by_pod(&Plain(text))?;
             if let Some(spec) = whole.get_mut("spec").and_then(Value::as_object_mut) {
                 spec.extend(asked);
+            }
+            if let Some(conditions) = unready_pod(&Plain(text))? {
+                whole["status"]["conditions"] = conditions;
             }
         }
         ("", "Node") => {

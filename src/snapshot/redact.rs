@@ -137,6 +137,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             | "phase"
             | "architecture"
             | "evictionStrategy"
+            | "unhealthyPodEvictionPolicy"
             | "runStrategy"
             | "whenUnsatisfiable"
             | "model"

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::answers::guest_state::{GuestOf, GuestStates};
+use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Depth;
 use crate::fit::outcome::Outcome;
-use crate::fit::remedy::Action;
-use crate::fit::subject::BoundVolume;
-use crate::kubevirt::wire::Vmi;
-use crate::kubevirt::{migration, subject};
+use crate::fit::remedy::{Action, Restart};
+use crate::fit::subject::Subject;
+use crate::kubevirt::migration;
+use crate::kubevirt::subject::{self, Prepared};
 use crate::world::World;
 
 /// A guest that a restart is proved to help.
@@ -48,31 +49,31 @@ pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestar
         let is_denied = next.stand.ruling.denies();
         let starts = next.stand.start_nodes.filter(|_| !matches!(next.stand.outcome, Outcome::Unknown(_)));
         let (Some(start_nodes), (least_targets, most_targets)) = (starts, next.stand.targets) else { continue };
-        if is_denied || start_nodes == 0 || most_targets == 0 || !has_its_volumes(vmi, world) {
+        let Some(judged) = subject::of_running(vmi, &world.cluster).filter(|_| !is_denied) else { continue };
+        let Some(known) = starts_again(&judged.subject, &vmi.status.node_name, &world.cluster.fleet) else { continue };
+        // The node that it starts on is no target.
+        let [least_targets, most_targets] =
+            [least_targets, most_targets].map(|count| count.min(known.saturating_sub(1)));
+        let start_nodes = start_nodes.min(known);
+        if start_nodes == 0 || most_targets == 0 {
             continue;
         }
-        let or_drop_stale = out.len() < JUDGED_WHOLE && drops_stale(vmi, world);
+        let or_drop_stale = out.len() < JUDGED_WHOLE && drops_stale(&judged, world);
         out.push(ProvedRestart { guest: (*guest).to_owned(), start_nodes, least_targets, most_targets, or_drop_stale });
     }
     out
 }
 
-/// Whether at least two nodes that take the guest at its start can use its volumes, as far as those are known.
-fn has_its_volumes(vmi: &Vmi, world: &World) -> bool {
-    let cluster = &world.cluster;
-    let Some(usable) = BoundVolume::all_usable(&subject::bound_volumes(vmi, cluster), &cluster.fleet) else {
-        return true;
-    };
-    let start = match cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name) {
-        Some(vm) => subject::of_vm(vm, cluster),
-        None => subject::of_vmi(vmi, cluster),
-    };
-    usable.count_common(&cluster.fleet.look_up(&start.subject.placement).passes().fitting) > 1
+/// Returns the number of nodes on which a guest is known to start again, by the rule that `explain` and `drain` propose a
+/// restart by; `None` if that is not known, or no restart of it is possible.
+fn starts_again(subject: &Subject<'_>, runs_on: &str, fleet: &Fleet) -> Option<usize> {
+    subject.restart.as_ref()?;
+    let starts = Action::from(Restart).apply(subject, fleet).0.fitting(fleet);
+    subject.known_starts(&starts, fleet.find(runs_on), fleet).map(|known| known.count())
 }
 
-fn drops_stale(vmi: &Vmi, world: &World) -> bool {
-    let Some(judged) = subject::of_running(vmi, &world.cluster) else { return false };
-    let verdict = judged.judge(&world.cluster, Depth::Full);
-    let mut remedies = verdict.findings.iter().flat_map(|found| &found.remedies);
+fn drops_stale(judged: &Prepared<'_>, world: &World) -> bool {
+    let findings = judged.look_up(&world.cluster, Depth::Full).findings(judged.notes());
+    let mut remedies = findings.iter().flat_map(|found| &found.remedies);
     remedies.any(|remedy| matches!(remedy.action, Action::DropStale(_)))
 }

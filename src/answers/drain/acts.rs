@@ -2,12 +2,13 @@
 //! guest elsewhere.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::Trouble;
+use super::work;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::node::Node;
@@ -15,7 +16,7 @@ use crate::fit::remedy::{
     Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, labels_tell_after_restart,
 };
 use crate::fit::subject::{Subject, Template};
-use crate::fit::verdict::Verdict;
+use crate::fit::verdict::{Finding, Notes};
 use crate::kubevirt::eviction::Parallel;
 use crate::world::World;
 
@@ -24,8 +25,11 @@ use crate::world::World;
 pub struct LeastAct {
     /// The remedy: `uncordon`, `add-labels`, `restart`, ….
     pub id: &'static str,
-    /// The commands, in order.
+    /// The commands, in order; empty if the act is done by hand only.
     pub commands: Vec<String>,
+    /// The part that is done by hand, after the commands; left out if there is no such part.
+    #[serde(rename = "byHand", skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<String>,
     /// The act in one line.
     pub summary: String,
     /// The outage: `none` or `restart`.
@@ -66,7 +70,13 @@ pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
     if Parallel::of(&world.cluster).is_off().is_some() {
         return Vec::new();
     }
-    let mut out = Acts { world, fleet: &world.cluster.fleet, opened: OnceCell::new(), all: Vec::new() };
+    let mut out = Acts {
+        world,
+        fleet: &world.cluster.fleet,
+        opened: OnceCell::new(),
+        all: Vec::new(),
+        uncordoned: HashSet::new(),
+    };
     for (node, Trouble { movers, forecast }) in nodes.iter().enumerate() {
         for (at, (mover, outcome)) in movers.iter().zip(&forecast.outcomes).enumerate() {
             if mover.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
@@ -85,46 +95,49 @@ struct Acts<'f> {
     /// The nodes without their cordons; computed at first use.
     opened: OnceCell<Fleet>,
     all: Vec<Act>,
+    /// The nodes that one of the acts uncordons.
+    uncordoned: HashSet<NodeIndex>,
 }
 
 impl Acts<'_> {
     /// Adds the acts that are offered for one guest.
     fn offered(&mut self, world: &World, mover: &EvictedGuest<'_>, key: GuestKey) {
-        let (Some(judged), Some(verdict)) = (mover.judged(world), mover.verdict(world)) else { return };
+        // No act helps a guest whose volumes can be used on no other node.
+        let Some(judged) = mover.judged(world).filter(|_| mover.has_elsewhere()) else { return };
+        let judgement = judged.look_up(&world.cluster, Depth::Full);
+        let findings = judgement.findings(judged.notes());
         if mover.fate == EvictionEffect::Moves {
-            let cordoned = verdict.blocked.iter().filter(|blocked| blocked.cordoned && blocked.taints.is_empty());
-            for blocked in cordoned {
-                self.uncordon(&blocked.node);
-            }
-            let remedies = |verdict: &Verdict| -> Vec<Action> {
-                let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+            judgement.opened_by_uncordon().iter().for_each(|node| self.uncordon(node));
+            let remedies = |findings: &[Finding]| -> Vec<Action> {
+                let remedies = findings.iter().flat_map(|finding| &finding.remedies);
                 remedies.map(|remedy| remedy.action.clone()).collect()
             };
-            let offered = remedies(&verdict);
+            let offered = remedies(&findings);
             for action in &offered {
                 self.remedy(mover, key, action);
             }
             // A node may be cordoned and lack labels too: then it takes two acts.
             if mover.fitting.is_empty() && !offered.iter().any(is_of_nodes) {
                 let opened = self.opened.get_or_init(|| opened(self.fleet));
-                let verdict = Judgement::new(&judged.subject, opened, Depth::Full).verdict();
-                for action in remedies(&verdict).iter().filter(|action| is_of_nodes(action)) {
+                let findings = Judgement::new(&judged.subject, opened, Depth::Full).findings(Notes::default());
+                for action in remedies(&findings).iter().filter(|action| is_of_nodes(action)) {
                     self.remedy(mover, key, action);
                     let (_, nodes) = action.apply(&judged.subject, self.fleet);
-                    nodes.iter().filter(|node| node.cordoned).for_each(|node| self.uncordon(&node.name));
+                    let cordoned = nodes.iter().filter(|node| node.cordoned);
+                    cordoned.filter_map(|node| self.fleet.find(&node.name)).for_each(|node| self.uncordon(node));
                 }
             }
         }
         let has_pod_of_its_own = matches!(judged.subject.template, None | Some(Template::VirtualMachine));
-        if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &verdict) {
+        if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &findings) {
             self.of_guest(mover, key, Restart.into());
         }
     }
 
     /// Whether a common model is offered that fixes permanently what a plain restart would fix once. A restart takes
     /// the guest off the node, but if libvirt refuses the guest, it would be as bound on the next node as on this one.
-    fn is_outdone(&self, subject: &Subject<'_>, verdict: &Verdict) -> bool {
-        let mut remedies = verdict.findings.iter().flat_map(|found| &found.remedies);
+    fn is_outdone(&self, subject: &Subject<'_>, findings: &[Finding]) -> bool {
+        let mut remedies = findings.iter().flat_map(|found| &found.remedies);
         // Labels do not predict the result if only libvirt was asked.
         subject.asked().is_some()
             && remedies.any(|remedy| matches!(remedy.action, Action::UseModel(_)))
@@ -134,9 +147,8 @@ impl Acts<'_> {
     fn remedy(&mut self, mover: &EvictedGuest<'_>, key: GuestKey, action: &Action) {
         match action {
             Action::Uncordon(uncordon) => {
-                for node in &uncordon.nodes {
-                    self.uncordon(node);
-                }
+                let nodes = uncordon.nodes.iter().filter_map(|node| self.fleet.find(node));
+                nodes.for_each(|node| self.uncordon(node));
             }
             Action::FixVirtHandler(fix) => {
                 for node in &fix.nodes {
@@ -162,25 +174,22 @@ impl Acts<'_> {
         }
     }
 
-    fn uncordon(&mut self, node: &str) {
-        let action = Action::from(Uncordon { nodes: vec![node.to_owned()] });
-        if self.all.iter().any(|act| act.action == action) {
+    fn uncordon(&mut self, node: NodeIndex) {
+        if !self.uncordoned.insert(node) {
             return;
         }
-        let Some(index) = self.fleet.find(node) else { return };
-        let after = uncordoned(self.fleet, index);
-        let guests = BTreeSet::new();
         self.all.push(Act {
-            action,
+            action: Uncordon { nodes: vec![self.fleet.name(node).to_owned()] }.into(),
             outage: Outage::None,
-            guests,
+            guests: BTreeSet::new(),
             policy: None,
-            nodes: vec![after],
+            nodes: vec![uncordoned(self.fleet, node)],
             only_looks: false,
         });
     }
 
     fn of_node(&mut self, mover: &EvictedGuest<'_>, action: Action) {
+        work::count(self.all.len());
         if !self.all.iter().any(|act| act.action == action) {
             self.add(mover, BTreeSet::new(), action);
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::space::{SizeIndex, Space};
+use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
@@ -95,6 +96,8 @@ pub(super) struct Residents<'w> {
     is_by_host: bool,
     /// The index in `all`, by the address of the guest.
     places: HashMap<*const Vmi, usize>,
+    /// The guests of `all` that are being deleted.
+    deleted: Rc<Vec<usize>>,
     /// The size of each of `all`; `None` if its requests are not known.
     sizes: Rc<Vec<Option<SizeIndex>>>,
     space: Space<'w>,
@@ -113,6 +116,8 @@ impl<'w> Residents<'w> {
         let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
         let needs: Vec<_> = all.iter().map(|resident| cluster.room.need(resident.vmi)).collect();
         let (space, sizes) = Space::of(cluster, &needs);
+        let is_deleted = |at: &usize| migration::is_being_deleted(&all[*at].vmi.metadata);
+        let deleted = Rc::new((0..all.len()).filter(is_deleted).collect());
         let other = |pod: &'w OtherPod| {
             Some(Other {
                 pod,
@@ -125,12 +130,17 @@ impl<'w> Residents<'w> {
         let is_by_host = pods.iter().flat_map(|pod| pod.terms).all(|term| term.topology_key == label::HOSTNAME);
         let near = Rc::new(near(cluster, &pods, all.len()));
         let others = Rc::new(others);
-        Self { cluster, all, others, near, is_by_host, places, sizes: Rc::new(sizes), space }
+        Self { cluster, all, others, near, is_by_host, places, deleted, sizes: Rc::new(sizes), space }
     }
 
     /// Whether labels alone decide: no pod excludes a guest from a node, and no node's room is known.
     pub(super) fn is_free(&self) -> bool {
         self.near.is_empty() && self.cluster.room.is_empty()
+    }
+
+    /// Whether a pod excludes a guest from a node.
+    pub(super) fn keep_apart(&self) -> bool {
+        !self.near.is_empty()
     }
 
     /// Moves a guest to a node.
@@ -154,21 +164,33 @@ impl<'w> Residents<'w> {
     /// Returns the names of guests with a lower priority on these nodes, which preemption may shut down if a guest of
     /// this size needs their room.
     pub(super) fn victims(&self, size: SizeIndex, nodes: &Bits) -> Vec<String> {
-        let is_lower = |other: SizeIndex| self.space.priority(other) < self.space.yields_to(size);
-        let here = self.all.iter().zip(self.sizes.iter()).filter(|(resident, other)| {
-            resident.node.is_some_and(|node| nodes.contains(node)) && other.is_some_and(is_lower)
-        });
-        let mut out: Vec<String> = here.map(|(resident, _)| subject::title(resident.vmi)).collect();
+        let here = self.of_lower_priority(size).filter(|it| it.node.is_some_and(|node| nodes.contains(node)));
+        let mut out: Vec<String> = here.map(|resident| subject::title(resident.vmi)).collect();
         out.sort_unstable();
         out
     }
 
+    /// Whether preemption may shut down any guest if a guest of this size needs its room.
+    pub(super) fn has_victims(&self, size: SizeIndex) -> bool {
+        self.of_lower_priority(size).any(|it| it.node.is_some())
+    }
+
+    fn of_lower_priority(&self, size: SizeIndex) -> impl Iterator<Item = &Resident<'w>> {
+        work::count(self.all.len());
+        let most = self.space.yields_to(size);
+        let all = self.all.iter().zip(self.sizes.iter());
+        all.filter(move |(_, other)| other.is_some_and(|other| self.space.priority(other) < most)).map(|(it, _)| it)
+    }
+
     /// Returns the names of the guests on these nodes that are being deleted.
     pub(super) fn being_deleted(&self, nodes: &Bits) -> Vec<String> {
-        let ends = |it: &&Resident<'_>| {
-            migration::is_being_deleted(&it.vmi.metadata) && it.node.is_some_and(|node| nodes.contains(node))
-        };
-        let mut out: Vec<String> = self.all.iter().filter(ends).map(|it| subject::title(it.vmi)).collect();
+        if nodes.is_empty() {
+            return Vec::new();
+        }
+        work::count(self.deleted.len());
+        let deleted = self.deleted.iter().map(|&at| &self.all[at]);
+        let here = deleted.filter(|it| it.node.is_some_and(|node| nodes.contains(node)));
+        let mut out: Vec<String> = here.map(|it| subject::title(it.vmi)).collect();
         out.sort_unstable();
         out
     }

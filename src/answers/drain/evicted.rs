@@ -17,12 +17,12 @@ use crate::fit::judgement::Depth;
 use crate::fit::label::Family;
 use crate::fit::libvirt::Answers;
 use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, libvirt_refusal};
-use crate::fit::verdict::{self, Check, Verdict};
+use crate::fit::verdict::{self, Check};
 use crate::judge::foresee;
 use crate::kubevirt::anti_affinity::launcher_label;
 use crate::kubevirt::eviction::{Parallel, Strategy, strategy};
 use crate::kubevirt::migration::{self, NotEvacuated};
-use crate::kubevirt::room::DisruptionBudget;
+use crate::kubevirt::room::{DisruptionBudget, LauncherState};
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LauncherSelectors, Policy};
@@ -225,6 +225,11 @@ impl<'w> EvictedGuest<'w> {
         (!places.is_empty()).then(|| fold_names(&places, 2))
     }
 
+    /// Whether its volumes can be used on another node.
+    pub(super) fn has_elsewhere(&self) -> bool {
+        self.usable.as_ref().is_none_or(|usable| usable.iter().any(|node| node != self.source))
+    }
+
     /// Returns `by_volumes` with a suffix if no other node could start the guest; `None` otherwise.
     fn is_bound(&self, world: &World) -> Option<String> {
         let mut elsewhere = self.usable.clone()?;
@@ -317,11 +322,6 @@ impl<'w> EvictedGuest<'w> {
     pub(super) fn asks(&self) -> Option<&Subject<'static>> {
         let own = self.judged.get().and_then(Option::as_ref);
         own.or_else(|| self.kind.as_ref().map(|kind| &kind.judged)).map(|judged| &judged.subject)
-    }
-
-    /// Returns the verdict, with remedies.
-    pub(super) fn verdict(&self, world: &World) -> Option<Verdict> {
-        self.judged(world).map(|judged| judged.judge(&world.cluster, Depth::Full))
     }
 
     /// Returns the row of the report.
@@ -494,17 +494,23 @@ fn say_strategy<'w>(world: &'w World, vmi: &'w Vmi) -> &'w str {
     if own.is_empty() { world.cluster.config.configuration.eviction_strategy.as_str() } else { own }
 }
 
-/// Returns the budget that currently allows the eviction of a guest's launcher, if there is one.
+/// Returns the budget that currently allows the eviction of a guest's launcher and counts it, if there is one. Mirrors
+/// `EvictionREST.Create`.
 ///
 /// # Errors
 ///
 /// Returns why the API server refuses the eviction.
 pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w DisruptionBudget>, String> {
+    let state = world.cluster.room.launcher_state(vmi);
+    if state == Some(LauncherState::Unprotected) {
+        return Ok(None);
+    }
     let budgets = world.cluster.room.budgets().iter();
     let own: Vec<&DisruptionBudget> =
         budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, |key| launcher_label(vmi, key))).collect();
     match own.as_slice() {
         [] => Ok(None),
+        [budget] if state == Some(LauncherState::Unready) && budget.frees_unready => Ok(None),
         [budget] if budget.allowed > 0 => Ok(Some(budget)),
         [budget] => Err(format!(
             "PodDisruptionBudget {}/{} allows no disruption now: its eviction is refused until it does, and then it is shut down",

@@ -8,6 +8,7 @@ use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::outcome::{GuestOutcome, Rivals};
 use super::space::SizeIndex;
+use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::wire::Vmi;
@@ -43,11 +44,25 @@ pub(super) struct Trouble<'t, 'w> {
 /// Returns the forecast for these guests of a node; by labels, each may go to the nodes of its `fitting`.
 pub(super) fn of(residents: &Residents<'_>, movers: &[EvictedGuest<'_>]) -> Forecast {
     let fitting: Vec<Bits> = movers.iter().map(|mover| mover.fitting.clone()).collect();
-    with(residents, &movers.iter().collect::<Vec<_>>(), &fitting)
+    let movers: Vec<&EvictedGuest<'_>> = movers.iter().collect();
+    let (mut forecast, groups) = settled(residents, &movers, &fitting);
+    for group in &groups {
+        let rivals = |&at: &usize| Some((at, rivals(residents, &movers, &forecast.outcomes, group, at)?));
+        let found: Vec<(usize, Rivals)> = group.iter().filter_map(rivals).collect();
+        for (at, rivals) in found {
+            forecast.outcomes[at].rivals = Some(rivals);
+        }
+    }
+    forecast
 }
 
-/// Returns the forecast with other nodes than their `fitting`.
+/// Returns the forecast with other nodes than their `fitting`, without the rivals.
 pub(super) fn with(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitting: &[Bits]) -> Forecast {
+    settled(residents, movers, fitting).0
+}
+
+/// Returns the forecast without the rivals, and the groups of guests that share places.
+fn settled(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitting: &[Bits]) -> (Forecast, Vec<Vec<usize>>) {
     // A guest that is shut down is gone at once; a migrated one, once it has a place. Each may make room for others.
     let mut gone: Vec<&Vmi> = movers.iter().filter(|mover| mover.is_shut_down()).map(|mover| mover.vmi).collect();
     let mut found = outcomes(residents, movers, fitting, &gone);
@@ -64,10 +79,9 @@ pub(super) fn with(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitt
         found = outcomes(residents, movers, fitting, &gone);
     }
     // Places depend on the targets only: they are searched when these are final.
-    if !residents.is_free() {
-        for group in groups(residents, movers, &found) {
-            settle(residents, movers, &mut found, &group);
-        }
+    let groups = if residents.is_free() { Vec::new() } else { groups(residents, movers, &found) };
+    for group in &groups {
+        settle(residents, movers, &mut found, group);
     }
     for (at, outcome) in found.iter_mut().enumerate().filter(|(at, _)| at_first[*at]) {
         if outcome.place.is_some() {
@@ -81,7 +95,7 @@ pub(super) fn with(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitt
     }
     let is_stuck = |(mover, outcome): (&&EvictedGuest<'_>, &GuestOutcome)| mover.must_move() && outcome.place.is_none();
     let stuck = movers.iter().zip(&found).map(is_stuck).collect();
-    Forecast { outcomes: found, stuck }
+    (Forecast { outcomes: found, stuck }, groups)
 }
 
 /// Returns the outcomes of these guests once some of them are gone from their node.
@@ -138,7 +152,8 @@ pub(super) fn name(residents: &Residents<'_>, movers: &[EvictedGuest<'_>], forec
         }
         outcome.ending = residents.being_deleted(&outcome.no_room);
         let Some(size) = residents.size(mover.vmi) else { continue };
-        let by_preemption = residents.space().by_preemption(size, &outcome.targets);
+        let mut by_preemption = Bits::clone(&residents.space().by_preemption(size));
+        by_preemption.intersect(&outcome.targets);
         // The scheduler preempts only if no node has room without it: each of the other guests takes at most one of
         // these nodes.
         if !by_preemption.is_empty() && outcome.targets.count() - by_preemption.count() < moving {
@@ -179,6 +194,9 @@ fn groups(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[G
     let mut left: Vec<usize> = (0..movers.len()).filter(|&at| !outcomes[at].targets.is_empty()).collect();
     let tight = tight(residents, movers, outcomes, &left);
     let mut out = Vec::new();
+    if tight.is_empty() && !residents.keep_apart() {
+        return out;
+    }
     while let Some(first) = left.pop() {
         let mut group = vec![first];
         let mut at = 0;
@@ -210,11 +228,6 @@ fn settle(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &mu
     let best = search.best;
     for &at in group {
         outcomes[at].place = best.iter().find(|(who, _)| *who == at).map(|(_, node)| *node);
-    }
-    let rivals: Vec<(usize, Rivals)> =
-        group.iter().filter_map(|&at| Some((at, rivals(residents, movers, outcomes, group, at)?))).collect();
-    for (at, found) in rivals {
-        outcomes[at].rivals = Some(found);
     }
 }
 
@@ -291,7 +304,6 @@ fn rivals(
     let mut by_room = 0;
     // One guest closes one place; if a place is a whole zone it may close more.
     let mut taken: Vec<Option<NodeIndex>> = vec![None; others.len()];
-    let mut all = true;
     for &place in &places {
         let by_zone = others.iter().zip(&taken).any(|((_, closed), taken)| {
             taken.is_some_and(|taken| {
@@ -303,15 +315,16 @@ fn rivals(
         if by_zone || augment(&others, &mut taken, place, &mut vec![false; others.len()]) {
             continue;
         }
-        let filled = fills(residents, movers, outcomes, &beside, at, place);
-        by_room += filled.unwrap_or(0);
-        all &= filled.is_some();
+        by_room += fills(residents, movers, outcomes, &beside, at, place)?;
+        if by_room > beside.len() {
+            return None;
+        }
     }
     let enough = taken.iter().flatten().count() + by_room <= beside.len();
     let meets = |other: &usize| {
         outcomes[*other].targets.meets(&outcomes[at].targets) || others.iter().any(|(it, _)| it == other)
     };
-    (all && enough).then(|| Rivals {
+    enough.then(|| Rivals {
         names: beside.iter().filter(|other| meets(other)).map(|other| movers[*other].title.clone()).collect(),
         places: outcomes[at].targets.clone(),
     })
@@ -330,6 +343,7 @@ fn fills(
     let space = residents.space();
     let others = beside.iter().filter(|&&other| outcomes[other].targets.contains(place));
     let mut others: Vec<Vec<i64>> = others.map(|&other| space.sum(residents.size(movers[other].vmi))).collect();
+    work::count(others.len());
     // The largest come first: processors, then memory.
     others.sort_by_key(|asked| std::cmp::Reverse(space.rank(asked)));
     let mut sum = space.sum([]);

@@ -6,23 +6,27 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use super::acts::{self, Act, GuestKey, LeastAct};
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::{self, Trouble};
+use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, Name, Script};
 use crate::fit::fleet::Fleet;
 use crate::fit::node::Node;
 use crate::fit::remedy::{Action, Outage};
-use crate::fit::subject::Stage;
+use crate::fit::subject::{Stage, Subject};
 use crate::kubevirt::wire::Vmi;
 use crate::say::{self, plural};
 use crate::world::World;
 
 /// Number of sets of acts that are tried.
 const MAX_SETS: usize = 4_000;
+/// Number of guests in need that the search for these sets looks at; each incomplete set looks at all.
+const MAX_STEPS: usize = 20_000_000;
 
 /// The fewest acts for the guests of some nodes.
 #[derive(Debug, Default)]
@@ -43,7 +47,7 @@ pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'
         return Least::default();
     }
     let (looks, acts): (Vec<Act>, Vec<Act>) = acts::of(world, nodes).into_iter().partition(|act| act.only_looks);
-    let problem = LeastProblem { world, residents, nodes, acts, known: RefCell::default() };
+    let problem = LeastProblem::new(world, residents, nodes, acts);
     let found = problem.solve();
     let looks = if found.stuck.is_empty() { Vec::new() } else { looks.iter().map(|act| problem.step(act)).collect() };
     Least { looks, ..found }
@@ -55,8 +59,12 @@ struct LeastProblem<'p, 'w> {
     residents: &'p Residents<'w>,
     nodes: &'p [Trouble<'p, 'w>],
     acts: Vec<Act>,
+    /// The acts that affect each node, in their order.
+    mattering: Vec<Vec<usize>>,
     /// The stuck guests, by node and the acts done that affect it.
     known: RefCell<HashMap<Done, Vec<usize>>>,
+    /// The nodes after the last set of acts, with the acts of it that change nodes.
+    edited: RefCell<Option<(Vec<usize>, Rc<Edited>)>>,
 }
 
 /// A node, and the acts done that affect it.
@@ -69,7 +77,24 @@ struct Edited {
     fleet: Fleet,
 }
 
-impl LeastProblem<'_, '_> {
+impl Edited {
+    /// Adds the changed nodes that take a guest, by their numbers in the fleet as it is.
+    fn add_to(&self, fitting: &mut Bits, subject: &Subject<'_>, base: &Fleet) {
+        let after = subject.fitting(&self.fleet);
+        after.iter().filter_map(|index| base.find(self.fleet.name(index))).for_each(|index| fitting.insert(index));
+    }
+}
+
+impl<'p, 'w> LeastProblem<'p, 'w> {
+    fn new(world: &'p World, residents: &'p Residents<'w>, nodes: &'p [Trouble<'p, 'w>], acts: Vec<Act>) -> Self {
+        let mut mattering = vec![Vec::new(); nodes.len()];
+        for (at, act) in acts.iter().enumerate() {
+            affected(act, nodes.len()).for_each(|node| mattering[node].push(at));
+        }
+        let (known, edited) = (RefCell::default(), RefCell::default());
+        Self { world, residents, nodes, acts, mattering, known, edited }
+    }
+
     fn mover(&self, (node, at): GuestKey) -> &EvictedGuest<'_> {
         &self.nodes[node].movers[at]
     }
@@ -108,12 +133,18 @@ impl LeastProblem<'_, '_> {
         waived: &BTreeSet<GuestKey>,
         enough: Vec<usize>,
     ) -> Option<Vec<usize>> {
-        let needs: Vec<&Vec<usize>> = needs.values().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut needs: Vec<&Vec<usize>> = needs.values().collect::<BTreeSet<_>>().into_iter().collect();
+        // Every set contains an act that is the only one to free a guest.
+        let mut is_chosen = Bits::none(self.acts.len());
+        needs.iter().filter(|need| need.len() == 1).for_each(|need| is_chosen.insert(need[0]));
+        needs.retain(|need| !need.iter().any(|&act| is_chosen.contains(act)));
+        let chosen: Vec<usize> = is_chosen.iter().collect();
+        let least = chosen.len() + lower_bound(&needs, &is_chosen);
         let mut search =
-            SubsetSearch { problem: self, needs: &needs, waived, chosen: Vec::new(), best: None, tries: 0 };
-        for most in lower_bound(&needs, &[])..=self.acts.len() {
+            SubsetSearch { problem: self, needs: &needs, waived, chosen, is_chosen, best: None, tries: 0, steps: 0 };
+        for most in least..=self.acts.len() {
             search.go(most, 0);
-            if search.best.is_some() || search.tries >= MAX_SETS {
+            if search.best.is_some() || search.is_used_up() {
                 break;
             }
         }
@@ -145,8 +176,9 @@ impl LeastProblem<'_, '_> {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
         let all: Vec<usize> = (0..self.acts.len()).collect();
         let of_nodes: Vec<usize> = all.iter().copied().filter(|&act| self.acts[act].guests.is_empty()).collect();
-        let edited: Vec<Edited> = all.iter().map(|&act| self.edit(&[act])).collect();
-        let (everything, every_node) = (self.edit(&all), self.edit(&of_nodes));
+        let edited: Vec<Option<Edited>> =
+            self.acts.iter().enumerate().map(|(at, act)| (!act.nodes.is_empty()).then(|| self.edit(&[at]))).collect();
+        let (nothing, everything, every_node) = (self.edit(&[]), self.edit(&all), self.edit(&of_nodes));
         for (node, Trouble { movers, forecast }) in self.nodes.iter().enumerate() {
             let here: Vec<&Vmi> = movers.iter().map(|mover| mover.vmi).collect();
             for at in forecast.stuck() {
@@ -161,7 +193,14 @@ impl LeastProblem<'_, '_> {
                     }
                     !fitting.is_empty()
                 };
-                let need: Vec<usize> = all.iter().copied().filter(|&act| frees(&[act], &edited[act])).collect();
+                // Acts on other guests change nothing for this one.
+                let as_it_is = frees(&[], &nothing);
+                let is_freed_by = |&act: &usize| match &edited[act] {
+                    Some(edited) => frees(&[act], edited),
+                    None if self.acts[act].guests.contains(&(node, at)) => frees(&[act], &nothing),
+                    None => as_it_is,
+                };
+                let need: Vec<usize> = all.iter().copied().filter(is_freed_by).collect();
                 if !need.is_empty() {
                     out.insert((node, at), need);
                 } else if !frees(&all, &everything) && !frees(&of_nodes, &every_node) {
@@ -181,7 +220,8 @@ impl LeastProblem<'_, '_> {
         }
         for act in set.clone().into_iter().rev() {
             let without: Vec<usize> = set.iter().copied().filter(|&other| other != act).collect();
-            if self.stuck(&without).is_subset(waived) {
+            let affected = affected(&self.acts[act], self.nodes.len());
+            if self.stuck_on(affected, &without).is_subset(waived) {
                 set = without;
             }
         }
@@ -190,27 +230,44 @@ impl LeastProblem<'_, '_> {
 
     /// Returns the guests that are stuck after these acts.
     fn stuck(&self, set: &[usize]) -> BTreeSet<GuestKey> {
+        self.stuck_on(0..self.nodes.len(), set)
+    }
+
+    /// Returns the guests of these nodes that are stuck after these acts.
+    fn stuck_on(&self, nodes: impl Iterator<Item = usize>, set: &[usize]) -> BTreeSet<GuestKey> {
+        let mut is_done = Bits::none(self.acts.len());
+        for &act in set {
+            is_done.insert(act);
+        }
         let edited = OnceCell::new();
         let mut out = BTreeSet::new();
-        for (node, Trouble { movers, .. }) in self.nodes.iter().enumerate() {
-            let matters = |act: &usize| {
-                let Act { guests, nodes, .. } = &self.acts[*act];
-                guests.is_empty() || !nodes.is_empty() || guests.range((node, 0)..=(node, usize::MAX)).next().is_some()
-            };
-            let mut own: Vec<usize> = set.iter().copied().filter(matters).collect();
-            own.sort_unstable();
+        for node in nodes {
+            let Trouble { movers, .. } = &self.nodes[node];
+            work::count(self.mattering[node].len());
+            let own: Vec<usize> = self.mattering[node].iter().copied().filter(|&act| is_done.contains(act)).collect();
             let key = (node, own);
             if let Some(stuck) = self.known.borrow().get(&key) {
                 out.extend(stuck.iter().map(|&at| (node, at)));
                 continue;
             }
-            let edited = edited.get_or_init(|| self.edit(set));
-            let fitting: Vec<Bits> = (0..movers.len()).map(|at| self.fitting((node, at), set, edited)).collect();
+            let edited = edited.get_or_init(|| self.edited(&is_done));
+            let fitting: Vec<Bits> = (0..movers.len()).map(|at| self.fitting((node, at), &key.1, edited)).collect();
             let stuck = forecast::with(self.residents, &movers.iter().collect::<Vec<_>>(), &fitting).stuck();
             out.extend(stuck.iter().map(|&at| (node, at)));
             self.known.borrow_mut().insert(key, stuck);
         }
         out
+    }
+
+    fn edited(&self, is_done: &Bits) -> Rc<Edited> {
+        let acts: Vec<usize> = is_done.iter().filter(|&act| !self.acts[act].nodes.is_empty()).collect();
+        let mut last = self.edited.borrow_mut();
+        if let Some((_, edited)) = last.as_ref().filter(|(known, _)| *known == acts) {
+            return Rc::clone(edited);
+        }
+        let edited = Rc::new(self.edit(&acts));
+        *last = Some((acts, Rc::clone(&edited)));
+        edited
     }
 
     fn edit(&self, set: &[usize]) -> Edited {
@@ -239,9 +296,23 @@ impl LeastProblem<'_, '_> {
         let mover = self.mover(key);
         let none = Bits::none(base.len());
         let Some(judged) = mover.judged(self.world) else { return none };
+        work::count(1);
         let mut own = set.iter().map(|&act| &self.acts[act]).filter(|act| act.guests.contains(&key)).peekable();
-        if own.peek().is_none() && (edited.changed.is_empty() || mover.fate != EvictionEffect::Moves) {
-            return mover.fitting.clone();
+        if own.peek().is_none() {
+            // Changes of nodes on which its volumes cannot be used do not affect it.
+            let is_near = |usable: &Bits| usable.meets(&edited.changed);
+            if edited.changed.is_empty()
+                || mover.fate != EvictionEffect::Moves
+                || !mover.usable.as_ref().is_none_or(is_near)
+            {
+                return mover.fitting.clone();
+            }
+            let mut fitting = Bits::clone(&mover.fits);
+            fitting.subtract(&edited.changed);
+            edited.add_to(&mut fitting, &judged.subject, base);
+            fitting.remove(mover.source);
+            mover.usable.iter().for_each(|usable| fitting.intersect(usable));
+            return fitting;
         }
         let mut subject = judged.subject.clone();
         own.for_each(|act| subject = act.action.apply(&subject, base).0);
@@ -251,8 +322,7 @@ impl LeastProblem<'_, '_> {
         }
         let mut fitting = subject.fitting(base);
         fitting.subtract(&edited.changed);
-        let after = subject.fitting(&edited.fleet);
-        after.iter().filter_map(|index| base.find(edited.fleet.name(index))).for_each(|index| fitting.insert(index));
+        edited.add_to(&mut fitting, &subject, base);
         // A drained node is cordoned: a guest that tolerates the cordon may start there again, and nothing is certain.
         if !migrates && fitting.contains(mover.source) && subject.placement.tolerates_cordon() {
             return none;
@@ -268,17 +338,18 @@ impl LeastProblem<'_, '_> {
     fn step(&self, act: &Act) -> LeastAct {
         let first = act.guests.first().map(|&key| self.mover(key));
         let subject = first.or_else(|| self.nodes.first()?.movers.first()).and_then(|mover| mover.judged(self.world));
-        let mut commands: Vec<String> = Vec::new();
-        if let (Action::DropStale(_), Some(policy)) = (&act.action, &act.policy) {
-            commands = Script::from(drop_stale(policy).map(|command| vec![command])).lines();
-        } else if let Some(judged) = subject {
-            commands = act.action.commands(&judged.subject).lines();
-        }
+        let script = match (&act.action, &act.policy, subject) {
+            (Action::DropStale(_), Some(policy), _) => Some(drop_stale(policy).map(|command| vec![command]).into()),
+            (_, _, Some(judged)) => Some(act.action.commands(&judged.subject)),
+            _ => None,
+        };
+        let mut commands: Vec<String> = script.iter().flat_map(Script::commands).collect();
+        let by_hand = script.as_ref().and_then(Script::by_hand);
         let base = &self.world.cluster.fleet;
         if let Some(mover) = first.filter(|mover| act.outage == Outage::Restart && !base.is_cordoned(mover.source)) {
             let cordon = Name::new(base.name(mover.source))
                 .map(|node| vec![Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again")]);
-            commands.splice(0..0, Script::from(cordon).lines());
+            commands.splice(0..0, Script::from(cordon).commands());
         }
         let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
         let names: Vec<&str> = act.guests.iter().map(|&key| self.mover(key).title.as_str()).collect();
@@ -286,7 +357,7 @@ impl LeastProblem<'_, '_> {
         // The risk of uncordoning a node differs by guest: only the general one is shown.
         let of_guest = subject.filter(|_| !matches!(act.action, Action::Uncordon(_)));
         let risk = of_guest.map_or(act.action.id().spec().risk, |judged| act.action.risk(&judged.subject));
-        LeastAct { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk }
+        LeastAct { id: act.action.id().as_str(), commands, by_hand, summary, outage: act.outage.as_str(), risk }
     }
 }
 
@@ -310,14 +381,23 @@ fn merge(node: &mut Node, before: &Node, after: &Node) {
     }
 }
 
-/// Returns a lower bound for the number of acts still needed: guests that share no act need one each.
-fn lower_bound(needs: &[&Vec<usize>], chosen: &[usize]) -> usize {
-    let mut used: BTreeSet<usize> = BTreeSet::new();
+/// Returns the nodes, of `nodes` nodes, that an act affects.
+fn affected(act: &Act, nodes: usize) -> impl Iterator<Item = usize> {
+    let is_of_all = act.guests.is_empty() || !act.nodes.is_empty();
+    let all = 0..if is_of_all { nodes } else { 0 };
+    let own: BTreeSet<usize> =
+        if is_of_all { BTreeSet::new() } else { act.guests.iter().map(|(node, _)| *node).collect() };
+    all.chain(own)
+}
+
+/// Returns a lower bound for the number of acts needed besides the chosen ones: guests that share no act need one each.
+fn lower_bound(needs: &[&Vec<usize>], is_chosen: &Bits) -> usize {
+    let mut used = is_chosen.clone();
     let mut count = 0;
-    for need in needs.iter().filter(|need| !need.iter().any(|act| chosen.contains(act))) {
-        if !need.iter().any(|act| used.contains(act)) {
+    for need in needs.iter().filter(|need| !need.iter().any(|&act| is_chosen.contains(act))) {
+        if !need.iter().any(|&act| used.contains(act)) {
             count += 1;
-            used.extend(*need);
+            need.iter().for_each(|&act| used.insert(act));
         }
     }
     count
@@ -329,18 +409,22 @@ struct SubsetSearch<'s, 'p, 'w> {
     /// The guests that may stay stuck.
     waived: &'s BTreeSet<GuestKey>,
     chosen: Vec<usize>,
+    is_chosen: Bits,
     best: Option<Vec<usize>>,
     tries: usize,
+    steps: usize,
 }
 
 impl SubsetSearch<'_, '_, '_> {
     /// Tries all sets of at most `most` acts that give each guest in need one of its acts; further acts are added in
     /// ascending order.
     fn go(&mut self, most: usize, from: usize) {
-        if self.tries >= MAX_SETS || self.chosen.len() + lower_bound(self.needs, &self.chosen) > most {
+        self.steps += 1 + self.needs.len();
+        work::count(self.needs.len());
+        if self.is_used_up() || self.chosen.len() + lower_bound(self.needs, &self.is_chosen) > most {
             return;
         }
-        let unmet = self.needs.iter().filter(|need| !need.iter().any(|act| self.chosen.contains(act)));
+        let unmet = self.needs.iter().filter(|need| !need.iter().any(|&act| self.is_chosen.contains(act)));
         let (branches, in_order): (Vec<usize>, bool) = if let Some(need) = unmet.min_by_key(|need| need.len()) {
             ((*need).clone(), false)
         } else {
@@ -356,12 +440,18 @@ impl SubsetSearch<'_, '_, '_> {
             return;
         }
         for act in branches {
-            if !self.chosen.contains(&act) {
+            if !self.is_chosen.contains(act) {
                 self.chosen.push(act);
+                self.is_chosen.insert(act);
                 self.go(most, if in_order { act + 1 } else { from });
+                self.is_chosen.remove(act);
                 self.chosen.pop();
             }
         }
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.tries >= MAX_SETS || self.steps >= MAX_STEPS
     }
 
     /// Whether the chosen set is less harmful than the best so far.

@@ -15,6 +15,7 @@ mod least;
 mod order;
 mod outcome;
 mod space;
+mod work;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use serde::Serialize;
 use super::unanswered::Unanswered;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::kubevirt::eviction::Parallel;
+use crate::kubevirt::eviction::{Parallel, strategy};
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{active_migration, migration};
 use crate::say::plural::{fold_names, number};
@@ -353,6 +354,19 @@ fn not_known(
             ));
         }
     }
+    let movers = turns.iter().flat_map(|(_, movers)| movers);
+    let is_unstated = |mover: &&EvictedGuest<'_>| {
+        let is_judged = !matches!(mover.fate, EvictionEffect::Ends(_));
+        is_judged && strategy(mover.vmi, &world.cluster).is_none()
+    };
+    let unstated: Vec<&str> = movers.filter(is_unstated).map(|mover| mover.title.as_str()).collect();
+    if !unstated.is_empty() {
+        out.push(format!(
+            "the evictionStrategy of {}: {} none, and the KubeVirt resource, which sets the default, is not known; judged as LiveMigrate",
+            fold_names(&unstated, 3),
+            number(unstated.len(), "it states", "they state"),
+        ));
+    }
     let stuck: BTreeSet<&str> = rows
         .iter()
         .flat_map(|row| &row.guests)
@@ -368,7 +382,7 @@ fn not_known(
     if !unplaced.is_empty() {
         out.push(format!(
             "on which nodes volumes of {} can be used (their PersistentVolumes are not known, or they are hostDisk): a restart, after \
-             which no node may be left to start on, is not among the acts",
+             which no node may be left to start on, is not among the changes",
             fold_names(&unplaced, 3)
         ));
     }

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
+use super::space::SizeIndex;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::say::plural::{fold_names, number};
@@ -176,11 +177,9 @@ fn assumes(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) ->
         let start = number(ended.len(), "does not start", "do not start");
         out.push(format!("{}, which {are}, {start} again before all nodes are drained", fold_names(&ended, 3)));
     }
-    let is_ranked = |mover: &EvictedGuest<'_>| {
-        let all = Bits::all(world.cluster.fleet.len());
-        residents.size(mover.vmi).is_some_and(|size| !residents.victims(size, &all).is_empty())
-    };
-    if turns.iter().flat_map(|(_, movers)| movers).any(is_ranked) {
+    let movers = turns.iter().flat_map(|(_, movers)| movers);
+    let sizes: BTreeSet<SizeIndex> = movers.filter_map(|mover| residents.size(mover.vmi)).collect();
+    if sizes.into_iter().any(|size| residents.has_victims(size)) {
         out.push("guests of a lower priority that the scheduler shuts down to make room are not followed".to_owned());
     }
     if residents.knows_others() || !world.cluster.room.is_empty() {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
+use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::cluster::Cluster;
@@ -33,6 +34,8 @@ pub(super) struct Space<'w> {
     free: BTreeMap<i64, Rc<Vec<i64>>>,
     /// By size, the nodes with too little room; computed at first use.
     full: RefCell<Vec<Option<Rc<Bits>>>>,
+    /// By size, the nodes with too little room without preemption; computed at first use.
+    by_preemption: RefCell<Vec<Option<Rc<Bits>>>>,
 }
 
 impl<'w> Space<'w> {
@@ -53,6 +56,7 @@ impl<'w> Space<'w> {
         };
         let of_guests = needs.iter().map(|need| need.map(&mut size)).collect();
         let full = RefCell::new(vec![None; sizes.len()]);
+        let by_preemption = full.clone();
         let of_all = |priority: i64| {
             let of_node = |node| {
                 let space = cluster.room.of_node(cluster.fleet.name(node), priority);
@@ -64,7 +68,7 @@ impl<'w> Space<'w> {
         let priorities: BTreeSet<i64> = sizes.iter().map(|size| size.need.yields_to()).chain([i64::MIN]).collect();
         let free = priorities.into_iter().map(|priority| (priority, of_all(priority))).collect();
         let (resources, sizes) = (Rc::new(resources), Rc::new(sizes));
-        (Self { cluster, resources, sizes, free, full }, of_guests)
+        (Self { cluster, resources, sizes, free, full, by_preemption }, of_guests)
     }
 
     /// Returns the total requests of guests of these sizes.
@@ -107,13 +111,19 @@ impl<'w> Space<'w> {
         self.free.get(&self.yields_to(size)).map_or(&[], |free| free.as_slice())
     }
 
-    /// Returns the nodes of `nodes` that have room for a guest of this size only after pods with a lower priority are
-    /// shut down.
-    pub(super) fn by_preemption(&self, size: SizeIndex, nodes: &Bits) -> Bits {
-        let mut out = Bits::none(nodes.len());
-        let Some(free) = self.free.get(&i64::MIN).filter(|_| self.yields_to(size) != i64::MIN) else { return out };
-        let asked = self.asked(size);
-        nodes.iter().filter(|&node| self.lacks_of(free, asked, node, &[])).for_each(|node| out.insert(node));
+    /// Returns the nodes that have no room for a guest of this size without preemption.
+    pub(super) fn by_preemption(&self, size: SizeIndex) -> Rc<Bits> {
+        if let Some(known) = &self.by_preemption.borrow()[size] {
+            return Rc::clone(known);
+        }
+        let mut out = Bits::none(self.cluster.fleet.len());
+        if let Some(free) = self.free.get(&i64::MIN).filter(|_| self.yields_to(size) != i64::MIN) {
+            work::count(out.len());
+            let asked = self.asked(size);
+            (0..out.len()).filter(|&node| self.lacks_of(free, asked, node, &[])).for_each(|node| out.insert(node));
+        }
+        let out = Rc::new(out);
+        self.by_preemption.borrow_mut()[size] = Some(Rc::clone(&out));
         out
     }
 
@@ -153,6 +163,7 @@ impl<'w> Space<'w> {
     /// it in any case.
     pub(super) fn put(&mut self, size: SizeIndex, from: Option<NodeIndex>, to: Option<NodeIndex>) {
         let (len, priority) = (self.resources.len(), self.priority(size));
+        self.by_preemption.get_mut().fill(None);
         for (node, sign) in from.map(|node| (node, 1)).into_iter().chain(to.map(|node| (node, -1))) {
             for free in self.free.range_mut(..=priority).map(|(_, free)| Rc::make_mut(free)) {
                 let free = free[node * len..].iter_mut().zip(&self.sizes[size].asked);

@@ -516,6 +516,7 @@ fn two_guests_share_room_for_one() {
 }
 
 mod budgets;
+mod cost;
 mod ends;
 mod flights;
 mod orders;

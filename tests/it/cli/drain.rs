@@ -87,6 +87,38 @@ fn the_least_to_do_for_the_others() {
     assert_eq!(json["leastForOthers"]["stuck"], json!(["shop/gpu"]));
 }
 
+/// Scripts read rows: what is said beside them is left out.
+#[test]
+fn without_headers_there_are_rows_alone() {
+    for args in [&["node-a", "--no-headers"][..], &["--all", "--no-headers"], &["--all", "--no-headers", "-o", "wide"]]
+    {
+        let ran = drain(args, &cluster());
+        let is_row = |line: &str| line.starts_with("shop/");
+        assert!(!ran.stdout.is_empty() && ran.stdout.lines().all(is_row), "{args:?}: {}", ran.stdout);
+    }
+}
+
+/// No VM is in the dump: whether one makes the guest is not known, and no command starts it again for certain.
+#[test]
+fn what_no_command_does_is_said_in_words() {
+    let mut cluster = cluster();
+    cluster["items"].as_array_mut().expect("a list").retain(|item| {
+        let node = item["metadata"]["name"].as_str().unwrap_or_default();
+        item["kind"] != "Node" || ["node-a", "node-b"].contains(&node)
+    });
+    let json = drain(&["node-a", "-o", "json"], &cluster).json();
+    let steps = json["leastToDo"].as_array().expect("changes");
+    let restart = steps.iter().find(|step| step["id"] == "restart").unwrap_or_else(|| panic!("no restart: {json:#}"));
+    let commands = restart["commands"].as_array().expect("a list");
+    assert!(commands.iter().all(|command| !command.as_str().unwrap_or_default().starts_with('#')), "{restart}");
+    assert!(
+        restart["byHand"].as_str().unwrap_or_default().contains("virtctl restart"),
+        "a script would do nothing: {restart}"
+    );
+    let table = drain(&["node-a"], &cluster).stdout;
+    assert!(table.contains("   # by hand: virtctl restart"), "{table}");
+}
+
 #[test]
 fn a_rolling_upgrade_has_an_order() {
     let ran = drain(&["--all"], &cluster());

@@ -171,3 +171,39 @@ fn guests_that_share_a_budget_are_shut_down_as_it_allows() {
         "too few show it: {wait} wait, {in_turn} in turn, {enough} at once"
     );
 }
+
+/// Each case: the state of a launcher, the policy and the healthy pods of a budget that allows no disruption, and whether the API
+/// server evicts the launcher.
+#[rstest]
+#[case::ready(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}), "AlwaysAllow", 3, false)]
+#[case::not_known(json!({"phase": "Running"}), "AlwaysAllow", 3, false)]
+#[case::paused(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}), "AlwaysAllow", 1, true)]
+#[case::paused_and_others_well(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}), "IfHealthyBudget", 2, true)]
+#[case::paused_by_default(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}), "", 2, true)]
+#[case::paused_and_others_ill(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}), "", 1, false)]
+#[case::waits_for_a_node(json!({"phase": "Pending"}), "", 1, true)]
+fn a_budget_protects_launchers_that_are_ready(
+    #[case] status: Value,
+    #[case] policy: &str,
+    #[case] healthy: i64,
+    #[case] is_evicted: bool,
+) {
+    let guest = running("guest", "node-a", SKY).tweak(|guest| {
+        guest["metadata"]["labels"] = json!({"app": "web"});
+        guest["spec"]["evictionStrategy"] = json!("None");
+    });
+    let mut known = world(intel(), [vmi(guest)]);
+    let budget = json!({"metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "unhealthyPodEvictionPolicy": policy},
+        "status": {"disruptionsAllowed": 0, "currentHealthy": healthy, "desiredHealthy": 2}});
+    let pod = json!({"metadata": {"name": "virt-launcher-guest-x", "namespace": "shop",
+            "ownerReferences": [{"kind": "VirtualMachineInstance", "name": "guest"}]},
+        "spec": {"nodeName": "node-a"}, "status": status});
+    let text = budget.to_string();
+    let room = std::sync::Arc::make_mut(&mut known.cluster.room);
+    room.read("policy", "PodDisruptionBudget", &Json(&text)).expect("well-formed");
+    read_pod(&mut known, &pod);
+    let found = drained(&known, "node-a");
+    let expected = if is_evicted { State::ShutDown } else { State::Stays };
+    assert_eq!(found.nodes[0].guests[0].state, expected, "a drain ends a guest that was said to stay: {found:?}");
+}

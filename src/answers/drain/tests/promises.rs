@@ -162,7 +162,8 @@ impl Stage {
         // A drain cordons first.
         cordon(stage.node(node));
         let mut steps = steps.iter().enumerate().filter(|(at, _)| chosen(*at));
-        let done = steps.all(|(_, step)| step.commands.iter().all(|command| stage.run(command)));
+        let done =
+            steps.all(|(_, step)| step.by_hand.is_none() && step.commands.iter().all(|command| stage.run(command)));
         done.then(|| drained(&stage.world(), node))
     }
 

@@ -50,7 +50,7 @@ impl Expression {
     }
 
     /// Whether the condition holds for a node with this value of the label; `None`: the node lacks it. Mirrors
-    /// `labels.Requirement.Matches`.
+    /// `Requirement.Matches` of `k8s.io/apimachinery/pkg/labels/selector.go`.
     #[must_use]
     pub fn holds(&self, value: Option<&str>) -> bool {
         let among = |values: &[String]| {
@@ -68,9 +68,9 @@ impl Expression {
         }
     }
 
-    /// Builds a condition from the API's fields. Mirrors `labels.NewRequirement`: values that are no label
-    /// values, too many or too few of them, or a bound that is no integer make the condition, and so its term,
-    /// match nothing.
+    /// Builds a condition from the API's fields. Mirrors `NewRequirement` of
+    /// `k8s.io/apimachinery/pkg/labels/selector.go`: values that are no label values, too many or too few of them, or a
+    /// bound that is no integer make the condition, and so its term, match nothing.
     #[must_use]
     pub fn new(key: String, operator: &str, mut values: Vec<String>) -> Self {
         if !values.iter().all(|value| is_label_value(value)) {
@@ -97,7 +97,8 @@ impl Expression {
     }
 }
 
-/// Whether the text is a valid label value. Mirrors `validation.IsValidLabelValue`.
+/// Whether the text is a valid label value. Mirrors `IsValidLabelValue` of
+/// `k8s.io/apimachinery/pkg/util/validation/validation.go`.
 #[must_use]
 pub(crate) fn is_label_value(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -180,7 +181,8 @@ pub struct Term {
 }
 
 impl Term {
-    /// Whether the term has no condition: it matches no node then (`nodeaffinity.isEmptyNodeSelectorTerm`).
+    /// Whether the term has no condition: it matches no node then. Mirrors
+    /// `isEmptyNodeSelectorTerm` of `k8s.io/component-helpers/scheduling/corev1/nodeaffinity/nodeaffinity.go`.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.expressions.is_empty() && self.names.is_empty()

@@ -64,7 +64,8 @@ struct Profile {
 /// The entries that a migration away from a node of these profiles would demand of a host-model guest's
 /// target.
 ///
-/// Mirrors `getHostCpuModelFromMap` and `getCPUVendorLabelKey` of `migration.go`.
+/// Mirrors `getHostCpuModelFromMap` and `getCPUVendorLabelKey` of
+/// `pkg/virt-controller/watch/migration/migration.go` (KubeVirt).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostModelClass {
     /// The `cpu-feature` and `cpu-model-migration` entries; `None` if the node has no `host-model-cpu` label.

@@ -189,8 +189,8 @@ pub(crate) fn is_capability(key: &str) -> bool {
 
 /// Whether KubeVirt treats this key of a launcher pod as the trace of an earlier migration.
 ///
-/// Mirrors `migration.go` (`createTargetPod`), which tests whether the key *contains* the prefix; in any
-/// domain.
+/// Mirrors `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`, which tests
+/// whether the key *contains* the prefix; in any domain.
 #[must_use]
 pub(crate) fn is_inherited(key: &str) -> bool {
     // Most keys that contain it begin with it, and that test is faster.

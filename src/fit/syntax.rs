@@ -1,4 +1,5 @@
-//! The syntax rules of Kubernetes for names. Mirrors `k8s.io/apimachinery/pkg/util/validation`.
+//! The syntax rules of Kubernetes for names. Mirrors
+//! `k8s.io/apimachinery/pkg/util/validation/validation.go`.
 
 /// Checks a qualified name: a label key, optionally with a DNS prefix (`IsQualifiedName`).
 ///

@@ -8,7 +8,7 @@ use super::bits::Bits;
 use super::memo::{FleetId, Memo};
 use super::node::{Effect, Taint};
 
-/// A toleration. Mirrors `v1.Toleration` and `ToleratesTaint` of `k8s.io/component-helpers`.
+/// A toleration. Mirrors `Toleration` and its `ToleratesTaint` of `k8s.io/api/core/v1/toleration.go`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Toleration {
     /// The key; empty with [`TolerationOperator::Exists`] it tolerates every key.

@@ -125,7 +125,7 @@ impl AntiAffinityTerm {
 }
 
 /// Returns the value of a label that virt-controller sets on a guest's launcher: a label of the guest, or one that
-/// names the guest.
+/// names the guest. Mirrors `podLabels` of `pkg/virt-controller/services/template.go`.
 #[must_use]
 pub(crate) fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
     if key == well_known::LAUNCHER.key {

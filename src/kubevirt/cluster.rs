@@ -457,7 +457,8 @@ impl Cluster {
         self.vmi(namespace, &get(&self.launchers, namespace, name)?.guest)
     }
 
-    /// Returns the launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`.
+    /// Returns the launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`
+    /// of `pkg/controller/controller.go`.
     #[must_use]
     pub(crate) fn current_launcher(&self, vmi: &Vmi) -> Option<&Launcher> {
         let on_node = |pod: &&Launcher| vmi.status.node_name.is_empty() || pod.node == vmi.status.node_name;

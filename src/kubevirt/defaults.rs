@@ -1,8 +1,9 @@
 //! Defaults that KubeVirt's mutating webhook fills into a VirtualMachineInstance at CREATE, as far as they affect
 //! placement.
 //!
-//! Mirrors `pkg/defaults` (`SetDefaultVirtualMachineInstance`, `setDefaultCPUModel`,
-//! `SetHypervFeatureDependencies`) and `pkg/virt-config` (`GetMachineType`, `GetDefaultArchitecture`).
+//! Mirrors `pkg/defaults` of KubeVirt (`SetDefaultVirtualMachineInstance` and `setDefaultCPUModel` of `defaults.go`,
+//! `SetHypervFeatureDependencies` of `hyperv.go`) and `pkg/virt-config/virt-config.go` (`GetMachineType`,
+//! `GetDefaultArchitecture`).
 
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec};
@@ -57,7 +58,8 @@ impl ClusterConfig {
         }
     }
 
-    /// Whether a feature gate is on.
+    /// Whether a feature gate is on. Mirrors `isFeatureGateEnabled` of `pkg/virt-config/feature-gates.go`, for gates
+    /// in alpha state.
     #[must_use]
     pub fn gate(&self, name: &str) -> bool {
         let developer = &self.configuration.developer_configuration;
@@ -65,7 +67,7 @@ impl ClusterConfig {
             && !developer.disabled_feature_gates.iter().any(|gate| gate == name)
     }
 
-    /// Returns the architecture of guests that name none.
+    /// Returns the architecture of guests that name none. Mirrors `GetDefaultArchitecture`.
     #[must_use]
     pub(crate) fn default_architecture(&self) -> &str {
         let configured = &self.configuration.architecture_configuration.default_architecture;
@@ -75,7 +77,7 @@ impl ClusterConfig {
             .unwrap_or("amd64")
     }
 
-    /// Returns the machine type of guests that name none.
+    /// Returns the machine type of guests that name none. Mirrors `GetMachineType`.
     #[must_use]
     pub(crate) fn machine_type(&self, architecture: &str) -> &str {
         if !self.configuration.machine_type.is_empty() {
@@ -101,7 +103,8 @@ impl ClusterConfig {
         }
     }
 
-    /// Returns the CPU model of guests of an architecture that name none (`setDefaultCPUModel`).
+    /// Returns the CPU model of guests of an architecture that name none. Mirrors `setDefaultCPUModel`, and
+    /// `setDefaultArm64CPUModel` of `pkg/defaults/arm64.go`.
     #[must_use]
     pub(crate) fn cpu_model(&self, architecture: &str) -> &str {
         match (architecture, self.configuration.cpu_model.as_str()) {
@@ -150,7 +153,8 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
 
 /// Switches on the dependencies of enlightenments. Returns whether EVMCS needs the CPU feature `vmx`.
 ///
-/// KubeVirt stops at the first dependency that the user switched off, and leaves the rest unchanged.
+/// KubeVirt stops at the first dependency that the user switched off, and leaves the rest unchanged. Mirrors
+/// `SetHypervFeatureDependencies` of `pkg/defaults/hyperv.go`.
 fn hyperv_dependencies(hyperv: &mut Hyperv, filled: &mut Origins) -> bool {
     for state in hyperv.settings_mut().into_iter().filter_map(|(_, state)| state.as_mut()) {
         // SetDefaults_FeatureState: a feature without `enabled` is on.

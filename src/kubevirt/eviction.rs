@@ -21,8 +21,8 @@ pub(crate) enum Strategy {
     Unknown,
 }
 
-/// Returns the strategy of a guest: its own, else the one of the KubeVirt resource, else none. `None` if the guest
-/// states none and that resource is not known.
+/// Returns the strategy of a guest (`VMIEvictionStrategy`): its own, else the one of the KubeVirt resource, else none.
+/// `None` if the guest states none and that resource is not known.
 #[must_use]
 pub(crate) fn strategy(vmi: &Vmi, cluster: &Cluster) -> Option<Strategy> {
     let default = &cluster.config.configuration.eviction_strategy;

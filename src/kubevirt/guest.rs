@@ -95,8 +95,8 @@ impl Guest {
         }
     }
 
-    /// Mirrors `ApplyToVMI` of `apply/vmi.go`. A field that the template sets too is a conflict: virt-api refuses the
-    /// VirtualMachine, and virt-controller does not start it.
+    /// Mirrors `ApplyToVMI` of `pkg/instancetype/apply/vmi.go`. A field that the template sets too is a conflict:
+    /// virt-api refuses the VirtualMachine, and virt-controller does not start it.
     fn take_instancetype(&mut self, from: &InstancetypeSpec) {
         let spec = &mut self.spec;
         let cpu = spec.domain.cpu.get_or_insert_default();
@@ -152,7 +152,8 @@ impl Guest {
         }));
     }
 
-    /// Mirrors `applyMachinePreferences` and `mutateMachineType`.
+    /// Mirrors `applyMachinePreferences` of `pkg/instancetype/preference/apply/machine.go` and `mutateMachineType` of
+    /// `pkg/instancetype/webhooks/vm/mutator.go`.
     fn prefer_machine(&mut self, preference: &PreferenceSpec) {
         let machine = self.spec.domain.machine.get_or_insert_default();
         if machine.kind.is_empty() {
@@ -163,7 +164,8 @@ impl Guest {
         }
     }
 
-    /// Mirrors `applyCPUPreferences` and `applyFeaturePreferences`.
+    /// Mirrors `applyCPUPreferences` (`cpu.go`) and `applyFeaturePreferences` (`features.go`) of
+    /// `pkg/instancetype/preference/apply`.
     fn prefer(&mut self, preference: &PreferenceSpec) {
         let cpu = self.spec.domain.cpu.get_or_insert_default();
         // Only features of the guest are skipped: a preference may name a feature twice.

@@ -1,7 +1,7 @@
 //! The launcher pod of a starting guest: its node selector, affinity and tolerations.
 //!
 //! Mirrors `pkg/virt-controller/services/template.go` (`newNodeSelectorRenderer`, `setNodeAffinityForPod`)
-//! and `nodeselectorrenderer.go`.
+//! and `nodeselectorrenderer.go` (`NewNodeSelectorRenderer`, `Render`) of KubeVirt.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ pub(crate) fn under_own(
 }
 
 /// Returns the entries and the setting each follows from. Entries are added in KubeVirt's order and later ones win, so
-/// a guest may override only the first three kinds.
+/// a guest may override only the first three kinds. Mirrors `NewNodeSelectorRenderer` and `Render`.
 fn selector(
     spec: &VmiSpec,
     own: &BTreeMap<String, String>,
@@ -179,7 +179,8 @@ pub fn asks(spec: &VmiSpec, config: &ClusterConfig, key: &str) -> bool {
         || config.configuration.developer_configuration.node_selectors.contains_key(key)
 }
 
-/// Returns the required machine type: the one the guest was started with, else the one in its spec.
+/// Returns the required machine type: the one the guest was started with, else the one in its spec. Mirrors
+/// `newNodeSelectorRenderer`.
 #[must_use]
 pub(crate) fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Option<&'v str> {
     [&status.machine, &spec.domain.machine]
@@ -189,6 +190,7 @@ pub(crate) fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Opti
         .find(|kind| !kind.is_empty())
 }
 
+/// Returns the entries of the switched-on enlightenments. Mirrors `hypervNodeSelectors` and `makeHVFeatureLabelTable`.
 fn hyperv_keys(spec: &VmiSpec) -> Vec<(String, Setting)> {
     let Some(hyperv) = &spec.domain.features.hyperv else { return Vec::new() };
     // These two depend on QEMU only; the requirements of EVMCS are added below.
@@ -205,6 +207,8 @@ fn hyperv_keys(spec: &VmiSpec) -> Vec<(String, Setting)> {
     out
 }
 
+/// Returns the entries of capabilities. Mirrors `IsSEVVMI`, `IsSEVESVMI`, `IsSEVSNPVMI` and `IsTDXVMI` of
+/// `pkg/util/amd64.go`, and `IsSecureExecutionVMI` of `pkg/util/s390x.go`.
 fn capabilities(spec: &VmiSpec, release: Release) -> Vec<(&'static str, Setting)> {
     let mut out = Vec::new();
     if spec.domain.cpu.as_ref().is_some_and(|cpu| cpu.realtime.is_some()) {
@@ -250,7 +254,8 @@ fn append(value: &mut Value, field: &str, item: Value) {
     }
 }
 
-/// Adds the condition to every required term, or creates a term. Mirrors `modifyNodeAffintyToRejectLabel`.
+/// Adds the condition to every required term, or creates a term. Mirrors `modifyNodeAffintyToRejectLabel` of
+/// `pkg/virt-controller/services/template.go`.
 fn reject_label(affinity: &mut Option<Value>, key: &str) {
     require_in_terms(affinity, &json!({"key": key, "operator": "DoesNotExist"}), usize::MAX);
 }
@@ -274,6 +279,7 @@ fn terms(affinity: Option<&Value>) -> usize {
     required.and_then(|required| required["nodeSelectorTerms"].as_array()).map_or(0, Vec::len)
 }
 
+/// Adds a preference for the architecture. Mirrors `setPreferredArchitectureAffinity`.
 fn prefer_architecture(affinity: &mut Option<Value>, architecture: &str) {
     let node = object(affinity.get_or_insert_with(|| json!({})), "nodeAffinity");
     let term = json!({"weight": 100, "preference": {"matchExpressions": [

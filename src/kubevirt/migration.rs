@@ -1,7 +1,9 @@
 //! The target pod of a migration, predicted as virt-controller will render it.
 //!
 //! Mirrors `pkg/virt-controller/watch/migration/migration.go` (`createTargetPod`,
-//! `prepareNodeSelectorForHostCpuModel`, `getHostCpuModelFromMap`, `getCPUVendorLabelKey`).
+//! `createDecentralizedMigrationPodAntiAffinity`, `createMigrationPodAntiAffinityRule`,
+//! `prepareNodeSelectorForHostCpuModel`, `getHostCpuModelFromMap`, `getCPUVendorLabelKey`, `setTargetPodSELinuxLevel`)
+//! of KubeVirt.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,8 +37,8 @@ pub enum NoPod {
         /// `status.phase`; may be empty.
         phase: String,
     },
-    /// The guest is being deleted. Mirrors `sync` of `watch/migration/migration.go`, which does nothing for such a
-    /// guest.
+    /// The guest is being deleted. Mirrors `sync` of `pkg/virt-controller/watch/migration/migration.go`, which
+    /// does nothing for such a guest.
     #[error(
         "it is being deleted (metadata.deletionTimestamp): it ends, and KubeVirt does not migrate or start it any more"
     )]
@@ -139,7 +141,7 @@ pub(crate) fn predict(
         return Err(NoPod::TooLarge { whose: "it is", excess });
     }
     let elsewhere = vmi.status.migration_state.as_ref().and_then(|state| state.source_state.as_ref());
-    // `IsMigrationSourceSynchronized`, the part that affects the pod.
+    // `IsMigrationSourceSynchronized` of `staging/src/kubevirt.io/api/core/v1/types.go`, the part that affects the pod.
     if from_elsewhere && elsewhere.is_none_or(|source| source.node.is_empty() || source.node_selectors.is_empty()) {
         return Err(NoPod::SourceNotReported);
     }
@@ -260,7 +262,7 @@ pub(crate) fn waits_for_restart(vm: &VirtualMachine) -> bool {
 }
 
 /// Returns the condition `LiveMigratable` if it is `False`: KubeVirt then does not live-migrate the guest. Mirrors
-/// `isMigratable`.
+/// `isMigratable` of `pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`.
 #[must_use]
 pub(crate) fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
     vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
@@ -293,7 +295,8 @@ pub(crate) fn not_evacuated(vmi: &Vmi) -> Option<NotEvacuated<'_>> {
     }
 }
 
-/// Whether the guest runs (`IsRunning`). A reduced dump may lack the phase; then the node counts.
+/// Whether the guest runs (`IsRunning` of `staging/src/kubevirt.io/api/core/v1/types.go`). A reduced dump may lack the
+/// phase; then the node counts.
 #[must_use]
 pub(crate) fn runs(vmi: &Vmi) -> bool {
     match vmi.status.phase.as_str() {
@@ -315,6 +318,7 @@ pub(crate) fn has_ended(vmi: &Vmi) -> bool {
 }
 
 /// Returns the entries that a host model requires, from the labels of its node; `None` if no label names the model.
+/// Mirrors `getHostCpuModelFromMap`.
 fn host_model(labels: &SourceLabels, release: Release) -> Option<BTreeMap<String, String>> {
     let model_label = if release.inherits_host_model() { label::CPU_MODEL_MIGRATION } else { label::HOST_MODEL_CPU };
     let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));

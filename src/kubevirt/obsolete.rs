@@ -38,7 +38,7 @@ const BUILT_IN: [&str; 17] = [
     "Opteron_G2",
 ];
 
-/// Returns the list that withholds a model's labels; `None` if none does.
+/// Returns the list that withholds a model's labels; `None` if none does. Mirrors `filterCpuModels`.
 #[must_use]
 pub(crate) fn withheld(configuration: &Configuration, model: &str) -> Option<Obsolete> {
     let list = &configuration.obsolete_cpu_models;
@@ -96,9 +96,9 @@ pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<Obsol
     Some(ObsoleteModels { models: models.into_iter().collect(), edits, rest, owner: cluster.list_owner.clone() })
 }
 
-/// Returns a node with the labels that the labeller will have set within three minutes, as far as they are known.
-/// Labels of models that are no longer withheld return on hosts that can run them, but which hosts can is not known.
-/// `None` if nothing changes.
+/// Returns a node with the labels that the labeller will have set within three minutes, as far as they are known
+/// (`prepareLabels`). Labels of models that are no longer withheld return on hosts that can run them, but which hosts
+/// can is not known. `None` if nothing changes.
 #[must_use]
 pub(crate) fn relabelled(node: &Node, configuration: &Configuration, release: Release) -> Option<Node> {
     // A node without virt-handler has no labeller, and one with `skip-node` keeps its labels.
@@ -108,7 +108,7 @@ pub(crate) fn relabelled(node: &Node, configuration: &Configuration, release: Re
     let mut out = node.clone();
     out.labels.retain(|key, _| !Family::of(key).is_model() || withheld(configuration, label::name(key)).is_none());
     let mut host_models = node.labels.keys().filter(|key| Family::of(key) == Family::HostModelCpu);
-    // The built-in list does not make a host model obsolete.
+    // The built-in list does not make a host model obsolete: `prepareLabels` uses the configured one only.
     let is_obsolete = host_models.any(|key| {
         let by = withheld(configuration, label::name(key));
         by.is_some_and(|by| by != Obsolete::BuiltIn)

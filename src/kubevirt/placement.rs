@@ -31,7 +31,8 @@ pub(crate) fn node_selector(selector: wire::NodeSelector) -> placement::NodeSele
     placement::NodeSelector { terms: selector.node_selector_terms.into_iter().map(term).collect() }
 }
 
-/// Converts a rule on a node's name. Mirrors `nodeSelectorRequirementsAsFieldSelector`: one value, `In` or `NotIn`,
+/// Converts a rule on a node's name. Mirrors `nodeSelectorRequirementsAsFieldSelector`
+/// (`k8s.io/component-helpers/scheduling/corev1/nodeaffinity/nodeaffinity.go`): one value, `In` or `NotIn`,
 /// `metadata.name`.
 fn name_rule(mut rule: wire::NodeSelectorRequirement) -> NameRule {
     match (rule.values.len(), rule.values.pop(), rule.key.as_str(), rule.operator.as_str()) {

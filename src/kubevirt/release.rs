@@ -26,24 +26,34 @@ impl Release {
     }
 
     /// Whether launchers select `kubernetes.io/arch`.
+    ///
+    /// Mirrors `NewNodeSelectorRenderer` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.0.0.
     #[must_use]
     pub(crate) fn selects_arch(self) -> bool {
         self >= Self(1, 0, 0)
     }
 
     /// Whether host models can be obsolete, and host-model guests avoid them.
+    ///
+    /// Mirrors `NodeHostModelIsObsoleteLabel` in `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`
+    /// and in `pkg/virt-controller/services/template.go`, since 0.59.0.
     #[must_use]
     pub(crate) fn avoids_obsolete_host_models(self) -> bool {
         self >= Self(0, 59, 0)
     }
 
     /// Whether launchers select the machine type.
+    ///
+    /// Mirrors `WithMachineType` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.5.1.
     #[must_use]
     pub(crate) fn selects_machine_type(self) -> bool {
         self >= Self(1, 5, 1)
     }
 
     /// Returns the value that launchers require of `kubevirt.io/realtime` and `kubevirt.io/sev…`.
+    ///
+    /// Mirrors `enableSelectorLabel` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.5.0; before,
+    /// `addNodeSelector` of `pkg/virt-api/webhooks/mutating-webhook/mutators/vmi-mutator.go`.
     #[must_use]
     pub(crate) fn capability_value(self) -> &'static str {
         if self >= Self(1, 5, 0) { "true" } else { "" }
@@ -51,24 +61,33 @@ impl Release {
 
     /// Returns the release since which the labeller writes the value that launchers require of `kubevirt.io/realtime`
     /// and `kubevirt.io/sev…`; `None` if the labeller of this release does.
+    ///
+    /// Mirrors `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: empty until 1.5.2, `true` since
+    /// 1.5.3.
     #[must_use]
     pub(crate) fn mends_capability_values_in(self) -> Option<&'static str> {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
 
     /// Whether launchers select `kubevirt.io/tdx`.
+    ///
+    /// Mirrors `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.7.0.
     #[must_use]
     pub(crate) fn selects_tdx(self) -> bool {
         self >= Self(1, 7, 0)
     }
 
     /// Whether launchers select `kubevirt.io/cpumanager` instead of `cpumanager`.
+    ///
+    /// Mirrors `CPUManager` of `staging/src/kubevirt.io/api/core/v1/types.go`, renamed in 1.8.0.
     #[must_use]
     pub(crate) fn renamed_cpumanager(self) -> bool {
         self >= Self(1, 8, 0)
     }
 
     /// Whether a target pod selects the source's CPU vendor.
+    ///
+    /// Mirrors `getCPUVendorLabelKey` of `pkg/virt-controller/watch/migration/migration.go`, since 1.6.4 and 1.7.1.
     #[must_use]
     pub(crate) fn selects_vendor(self) -> bool {
         self >= Self(1, 6, 4) && self != Self(1, 7, 0)
@@ -76,24 +95,35 @@ impl Release {
 
     /// Whether target pods select `cpu-model-migration`, and later ones inherit it; earlier releases select
     /// `host-model-cpu`.
+    ///
+    /// Mirrors `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`, since 0.54.0
+    /// (then in `pkg/virt-controller/watch/migration.go`).
     #[must_use]
     pub(crate) fn inherits_host_model(self) -> bool {
         self >= Self(0, 54, 0)
     }
 
     /// Whether `spec.addedNodeSelector` of a migration is honoured, and decentralized migration exists.
+    ///
+    /// Mirrors `createTargetPod` of `pkg/virt-controller/watch/migration/migration.go`, since 1.6.0.
     #[must_use]
     pub(crate) fn has_added_node_selector(self) -> bool {
         self >= Self(1, 6, 0)
     }
 
     /// Whether a missing host-model label on the source is ignored instead of stopping the migration.
+    ///
+    /// Mirrors `createTargetPod` of `pkg/virt-controller/watch/migration/migration.go`: since 1.6.0, a second variable
+    /// `err` hides the error of `prepareNodeSelectorForHostCpuModel`.
     #[must_use]
     pub(crate) fn overlooks_missing_host_model(self) -> bool {
         self >= Self(1, 6, 0)
     }
 
     /// Whether the architecture of a VirtualMachine that names none comes from its preference or its DataSource.
+    ///
+    /// Mirrors `PreferredArchitecture` in `pkg/instancetype/preference/apply/architecture.go`, since 1.7.0, and
+    /// `setDefaultArchitectureFromDataSource` of `pkg/defaults/defaults.go`, which 1.6.4 also has.
     #[must_use]
     pub(crate) fn reads_preferred_architecture(self) -> bool {
         self >= Self(1, 7, 0)
@@ -101,8 +131,9 @@ impl Release {
 
     /// Whether a change of a VM's node selector or node affinity reaches its running guest.
     ///
-    /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, from the release that added
-    /// `handleAffinityChangeRequest`.
+    /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, on which `sync` of
+    /// `pkg/virt-controller/watch/vm/vm.go` makes `handleAffinityChangeRequest` depend since 1.2.0;
+    /// `VMLiveUpdateFeatures` is required until 1.4; since 1.6.0 the strategy may be unset.
     #[must_use]
     pub(crate) fn updates_live(self, config: &ClusterConfig) -> bool {
         let strategy = config.configuration.vm_rollout_strategy.as_str();
@@ -115,6 +146,8 @@ impl Release {
     }
 
     /// Whether `preferredLaunchSecurity` of a preference is honoured.
+    ///
+    /// Mirrors `PreferredLaunchSecurity` in `pkg/instancetype/preference/apply/launchsecurity.go`, since 1.9.0.
     #[must_use]
     pub(crate) fn reads_preferred_launch_security(self) -> bool {
         self >= Self(1, 9, 0)
@@ -122,6 +155,9 @@ impl Release {
 
     /// Whether a ControllerRevision in the status of a VirtualMachine counts only if it is a copy of the object named
     /// in its spec.
+    ///
+    /// Mirrors `Find` of `pkg/instancetype/find/revision.go` and `FindPreference` of
+    /// `pkg/instancetype/preference/find/revision.go`; 1.5.2 and 1.5.3 compare the name too.
     #[must_use]
     pub(crate) fn compares_revision_name(self) -> bool {
         self >= Self(1, 6, 0)

@@ -3,9 +3,10 @@
 //! A `VirtualMachineInstanceReplicaSet` holds a template of VMIs, a `VirtualMachinePool` a template of VMs. Each is
 //! judged as one VirtualMachine of its template; findings name the fields of the object itself.
 //!
-//! Mirrors `pkg/virt-controller/watch/replicaset/replicaset.go` (`scale`) and `watch/pool/pool.go` (`scaleOut`,
-//! `indexVMSpec`): each guest gets labels, annotations and specification of the template; guests differ only in the
-//! names of objects, of volumes and of their data sources.
+//! Mirrors `pkg/virt-controller/watch/replicaset/replicaset.go` (`scale`) and
+//! `pkg/virt-controller/watch/pool/pool.go` (`scaleOut`, `indexVMSpec`) of KubeVirt: each guest gets labels,
+//! annotations and specification of the template; guests differ only in the names of objects, of volumes and of their
+//! data sources.
 
 use super::resource::Resource;
 use super::wire::{Pool, Reader, ReplicaSet, VirtualMachine, VmSpec};

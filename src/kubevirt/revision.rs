@@ -1,6 +1,6 @@
 //! `ControllerRevisions` that KubeVirt pins VMs to: copies of instancetypes and preferences.
 //!
-//! Mirrors `CreateControllerRevision` of `pkg/instancetype/revision/store.go`.
+//! Mirrors `CreateControllerRevision` of `pkg/instancetype/revision/store.go` (KubeVirt).
 
 use serde::Deserialize;
 use serde_json::Value;

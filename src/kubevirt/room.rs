@@ -91,7 +91,8 @@ impl PodNeed {
     }
 
     /// Returns the lowest priority of pods that keep their room. Pods of a lower priority may be evicted to make room
-    /// for this one. Mirrors `PodEligibleToPreemptOthers` (`pkg/scheduler/framework/plugins/defaultpreemption`).
+    /// for this one. Mirrors `PodEligibleToPreemptOthers` of
+    /// `pkg/scheduler/framework/plugins/defaultpreemption/default_preemption.go` (Kubernetes).
     #[must_use]
     pub fn yields_to(&self) -> i64 {
         if self.never_preempts { i64::MIN } else { self.priority }
@@ -438,7 +439,8 @@ pub(crate) enum NodeRoomFor {
 }
 
 /// A node's allocatable resources and the requests of its pods. A resource that a node does not list counts as 0:
-/// `fitsRequest` (`noderesources/fit.go`) does the same for every resource.
+/// `fitsRequest` of `pkg/scheduler/framework/plugins/noderesources/fit.go` (Kubernetes) does the same for every
+/// resource.
 #[derive(Clone, Debug)]
 pub struct NodeSpace {
     of: Amounts,

@@ -1,6 +1,6 @@
 //! The TSC frequency that a guest gets once, before its launcher is created.
 //!
-//! Mirrors `pkg/virt-controller/watch/topology` (`hinter.go`, `tsc.go`, `filter.go`).
+//! Mirrors `pkg/virt-controller/watch/topology` (`hinter.go`, `tsc.go`, `filter.go`) of KubeVirt.
 
 use super::cluster::Cluster;
 use super::defaults::is_on;

@@ -80,7 +80,8 @@ pub use storage::{
     VolumeNodeAffinity,
 };
 
-/// Whether a pod, a VMI or a migration of this `status.phase` has ended. Mirrors `IsFinal`.
+/// Whether a pod, a VMI or a migration of this `status.phase` has ended. Mirrors `IsFinal` of
+/// `staging/src/kubevirt.io/api/core/v1/types.go`.
 #[must_use]
 pub(crate) fn is_final(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")

@@ -75,7 +75,8 @@ impl LabelSelector {
         }
     }
 
-    /// Whether the labels meet every condition.
+    /// Whether the labels meet every condition. Mirrors `LabelSelectorAsSelector` of
+    /// `k8s.io/apimachinery/pkg/apis/meta/v1/helpers.go`.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.matches_by(|key| labels.get(key).map(String::as_str))

@@ -1,8 +1,9 @@
 //! Guests and other pods that exclude a guest from a node: required pod anti-affinity, in both directions.
 //!
-//! Mirrors the scheduler's plugin `InterPodAffinity` (`satisfyPodAntiAffinity`, `satisfyExistingPodsAntiAffinity`), for
-//! the anti-affinity that KubeVirt copies from a guest to its launcher, and for that of pods that belong to no guest.
-//! The latter are assumed to stay in place: where the pods of a drained node go is not known.
+//! Mirrors the scheduler's plugin `InterPodAffinity` (`satisfyPodAntiAffinity`, `satisfyExistingPodsAntiAffinity` of
+//! `pkg/scheduler/framework/plugins/interpodaffinity/filtering.go`, Kubernetes), for the anti-affinity that KubeVirt
+//! copies from a guest to its launcher, and for that of pods that belong to no guest. The latter are assumed to stay in
+//! place: where the pods of a drained node go is not known.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;

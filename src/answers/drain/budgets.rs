@@ -2,7 +2,7 @@
 //! lets be evicted at a time.
 //!
 //! Mirrors the eviction subresource (`EvictionREST.Create` and `checkAndDecrement`,
-//! `k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go`): of the pods that one budget protects, each eviction
+//! `pkg/registry/core/pod/storage/eviction.go` of Kubernetes): of the pods that one budget protects, each eviction
 //! uses one of its `status.disruptionsAllowed`; at zero the eviction is refused with 429 and `kubectl drain` retries it
 //! until enough pods are healthy again. A guest that is to be migrated uses none: KubeVirt's webhook answers its
 //! eviction first.

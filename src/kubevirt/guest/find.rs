@@ -185,7 +185,8 @@ impl<'c> RevisionSearch<'_, 'c> {
         }
     }
 
-    /// Returns the name of the ControllerRevision that takes precedence over the named object.
+    /// Returns the name of the ControllerRevision that takes precedence over the named object. Mirrors
+    /// `revisionFinder.Find` of `pkg/instancetype/find/revision.go`.
     fn pinned(&self) -> Option<String> {
         let matcher = self.matcher;
         if !matcher.revision_name.is_empty() {
@@ -220,7 +221,8 @@ impl<'c> RevisionSearch<'_, 'c> {
 }
 
 /// Whether a ControllerRevision of this name is a copy of an object's current version, by the UID and generation that
-/// KubeVirt writes into the name (`GenerateName`); `None` if the dump lacks them.
+/// KubeVirt writes into the name (`GenerateName` of `pkg/instancetype/revision/store.go`); `None` if the dump lacks
+/// them.
 fn is_copy_of(revision: &str, object: &Meta) -> Option<bool> {
     if object.uid.is_empty() || object.generation == 0 {
         return None;

@@ -1,9 +1,9 @@
 //! The CPU models that KubeVirt leaves out of the nodes' labels: `spec.configuration.obsoleteCPUModels`.
 //!
 //! Mirrors `pkg/virt-handler/node-labeller`: `filterCpuModels` of `cpu_plugin.go`, `prepareLabels` of
-//! `node_labeller.go`, `DefaultObsoleteCPUModels` of `util/util.go`. A name in the list withholds its model, regardless
-//! of its value. A list replaces the built-in one; an empty list counts as none. No labeller has read `minCPUModel`
-//! since 0.56.
+//! `node_labeller.go`, `DefaultObsoleteCPUModels` of `util/util.go` (KubeVirt). A name in the list withholds its model,
+//! regardless of its value. A list replaces the built-in one; an empty list counts as none. No labeller has read
+//! `minCPUModel` since 0.56.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! Room of nodes: their allocatable resources minus the requests of their pods.
 //!
-//! Mirrors the scheduler's plugin `NodeResourcesFit` and `PodRequests`
-//! (`k8s.io/component-helpers/resource/helpers.go`). Room is read from dumps and on demand, for the CLI verbs that
-//! report it; the webhook holds no pods but launchers.
+//! Mirrors the scheduler's plugin `NodeResourcesFit` (`pkg/scheduler/framework/plugins/noderesources/fit.go`) and
+//! `PodRequests` (`k8s.io/component-helpers/resource/helpers.go`). Room is read from dumps and on demand, for the CLI
+//! verbs that report it; the webhook holds no pods but launchers.
 
 mod quantity;
 mod shortage;
@@ -123,8 +123,8 @@ pub struct DisruptionBudget {
     selector: LabelSelector,
     /// `status.disruptionsAllowed`.
     pub allowed: i64,
-    /// Whether it allows the eviction of a pod that is not ready, whatever `allowed` is: its `unhealthyPodEvictionPolicy` is
-    /// `AlwaysAllow`, or enough of its pods are healthy. Mirrors `EvictionREST.Create`
+    /// Whether it allows the eviction of a pod that is not ready, whatever `allowed` is: its
+    /// `unhealthyPodEvictionPolicy` is `AlwaysAllow`, or enough of its pods are healthy. Mirrors `EvictionREST.Create`
     /// (`k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go`).
     pub(crate) frees_unready: bool,
 }

@@ -1,6 +1,7 @@
 //! Volumes that can be used on some nodes only.
 //!
-//! Mirrors the scheduler's plugin `VolumeBinding` (`volume.CheckNodeAffinity`) for bound claims, and `withVMIVolumes`
+//! Mirrors the scheduler's plugin `VolumeBinding` (`CheckNodeAffinity` of
+//! `k8s.io/component-helpers/storage/volume/helpers.go`) for bound claims, and `withVMIVolumes`
 //! of `pkg/virt-controller/services/rendervolumes.go` for the claims that a launcher uses. A hotplugged volume is
 //! attached through its own pod on the guest's node, so it binds the guest equally.
 

@@ -603,7 +603,7 @@ fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
 }
 
 /// Returns a note about another unfinished migration of the guest. Mirrors `ensureNoMigrationConflict`
-/// (`migration-create-admitter.go`).
+/// (`pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`).
 fn unfinished(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
     let is_other = |other: &&Vmim| other.metadata.name != vmim.metadata.name && !is_final(&other.status.phase);
     let other = cluster.migrations_of(vmi).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata))?;

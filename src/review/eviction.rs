@@ -1,7 +1,8 @@
 //! Evictions of launcher pods, `kubectl drain` above all: the reason why a guest cannot leave, and the next step.
 //!
 //! KubeVirt's own webhook answers 429 to the eviction of a guest that is to be migrated, and kubectl retries until the
-//! launcher is gone; kubectl prints these warnings with it. Mirrors `pod-eviction-admitter.go` (`admitLauncherPod`).
+//! launcher is gone; kubectl prints these warnings with it. Mirrors
+//! `pkg/virt-api/webhooks/validating-webhook/admitters/pod-eviction-admitter.go` (`admitLauncherPod`).
 
 use serde::Deserialize;
 

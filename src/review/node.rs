@@ -222,7 +222,7 @@ fn undo(before: &Node, after: &Node) -> Option<String> {
     }
     let changed = changed(&before.labels, &after.labels);
     // The labeller writes the vendor of the hardware and removes no other one: `nodeLabellerLabels` of
-    // `pkg/virt-handler/node-labeller/node_labeller.go` does not list `CPUVendorLabel`.
+    // `pkg/virt-handler/node-labeller/node_labeller.go` does not list `CPUModelVendorLabel`.
     let is_undone = |(key, had): &(&str, Option<&str>)| match Family::of(key) {
         Family::CpuVendor => *had == Some("true"),
         family => family.is_labeller(),

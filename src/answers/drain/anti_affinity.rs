@@ -356,7 +356,8 @@ impl<'w> Residents<'w> {
     }
 }
 
-/// Whether a term of one pod selects another one. Mirrors `AffinityTerm.Matches`.
+/// Whether a term of one pod selects another one. Mirrors `AffinityTerm.Matches` of
+/// `pkg/scheduler/framework/types.go`.
 fn selects(cluster: &Cluster, term: &AntiAffinityTerm, of: Side<'_>, other: Side<'_>) -> bool {
     let namespace = other.namespace;
     term.reaches(of.namespace, namespace, cluster.namespace(namespace)) && term.selects(|key| other.label(key))

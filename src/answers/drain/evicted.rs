@@ -428,7 +428,8 @@ impl<'w> EvictedGuest<'w> {
     }
 }
 
-/// Returns the effect of the eviction in KubeVirt, regardless of the nodes. If neither the guest nor the KubeVirt
+/// Returns the effect of the eviction in KubeVirt, regardless of the nodes. Mirrors `admitLauncherPod` of
+/// `pkg/virt-api/webhooks/validating-webhook/admitters/pod-eviction-admitter.go`. If neither the guest nor the KubeVirt
 /// resource sets a strategy, the guest is judged as one that is to be migrated.
 fn fate(world: &World, vmi: &Vmi) -> EvictionEffect {
     if migration::is_being_deleted(&vmi.metadata) {

@@ -1,8 +1,8 @@
 //! A drain of the node waits for a guest that has no target, or that no eviction migrates: its eviction
 //! strategy requires a migration.
 //!
-//! Mirrors `pod-eviction-admitter.go`: with `LiveMigrate` the eviction is refused until the guest has left,
-//! and a guest that is not `IsMigratable` is not migrated.
+//! Mirrors `pkg/virt-api/webhooks/validating-webhook/admitters/pod-eviction-admitter.go`: with `LiveMigrate` the
+//! eviction is refused until the guest has left, and a guest that is not `IsMigratable` is not migrated.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::Author;

@@ -1,8 +1,8 @@
 //! A capability label without a value: the nodes have the capability and the label, and the guest selects the
 //! value `true`.
 //!
-//! Mirrors `nodeselectorrenderer.go`, which selects `true` since KubeVirt 1.5.0, and `node_labeller.go`, which
-//! writes the empty text until 1.5.2.
+//! Mirrors `pkg/virt-controller/services/nodeselectorrenderer.go`, which selects `true` since KubeVirt 1.5.0, and
+//! `pkg/virt-handler/node-labeller/node_labeller.go`, which writes the empty text until 1.5.2.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;

@@ -1,9 +1,9 @@
 //! A feature that a host-model guest requires itself hides the host model of its node from its first
 //! migration.
 //!
-//! Mirrors `prepareNodeSelectorForHostCpuModel` of `migration.go`: any `cpu-feature` key of the launcher is
-//! taken for the trace of an earlier migration, and then nothing is copied from the node. Libvirt still
-//! compares the guest's whole CPU.
+//! Mirrors `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`: any
+//! `cpu-feature` key of the launcher is taken for the trace of an earlier migration, and then nothing is copied from
+//! the node. Libvirt still compares the guest's whole CPU.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::bits::Bits;

@@ -1,7 +1,7 @@
 //! KubeVirt refuses to migrate the guest, regardless of the labels: condition `LiveMigratable` of its VMI is
 //! False.
 //!
-//! Mirrors `isMigratable` of `migration-create-admitter.go`.
+//! Mirrors `isMigratable` of `pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;

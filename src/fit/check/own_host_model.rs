@@ -1,8 +1,8 @@
 //! The named model is the host model of nodes that cannot run it by that name.
 //!
 //! Libvirt describes a host as a model with features added and removed: a host model does not promise that the
-//! whole named model is usable. Mirrors `node_labeller.go`, which writes `host-model-cpu` and `cpu-model` from
-//! different sources.
+//! whole named model is usable. Mirrors `pkg/virt-handler/node-labeller/node_labeller.go`, which writes
+//! `host-model-cpu` and `cpu-model` from different sources.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;

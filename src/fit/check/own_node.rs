@@ -1,7 +1,8 @@
 //! A running guest's own node no longer meets its pod's selector or affinity: a restarting kubelet fails the
 //! guest.
 //!
-//! Mirrors the kubelet's `HandlePodAdditions` and `generalFilter`, which admit existing pods again.
+//! Mirrors the kubelet's `HandlePodAdditions` (`pkg/kubelet/kubelet.go`) and `generalFilter`
+//! (`pkg/kubelet/lifecycle/predicate.go`), which admit existing pods again.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Labels of the node that a guest leaves that KubeVirt ignores, or interprets in one of two ways.
 //!
 //! Mirrors `getHostCpuModelFromMap`, whose error is ignored since 1.6.0, and `getCPUVendorLabelKey` of
-//! `migration.go`. The labeller removes no vendor label from a node (`node_labeller.go`): after a replacement
-//! of its board a node has two.
+//! `pkg/virt-controller/watch/migration/migration.go`. The labeller removes no vendor label from a node
+//! (`pkg/virt-handler/node-labeller/node_labeller.go`): after a replacement of its board a node has two.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;

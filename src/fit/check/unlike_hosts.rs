@@ -1,9 +1,9 @@
 //! A guest fits by labels on hardware that differs from that of its node.
 //!
 //! A host-passthrough guest uses the CPU of its node, and its pod selects no CPU labels: mirrors
-//! `nodeselectorrenderer.go`, which adds no CPU entry for `host-passthrough`. A guest with a CPU model can fit
-//! nodes of both vendors: `cpu-model` labels such as Westmere are on both, and only from KubeVirt 1.6.4, and
-//! from 1.7.1, do migration targets select the vendor of the source
+//! `pkg/virt-controller/services/nodeselectorrenderer.go`, which adds no CPU entry for `host-passthrough`. A guest with
+//! a CPU model can fit nodes of both vendors: `cpu-model` labels such as Westmere are on both, and only from KubeVirt
+//! 1.6.4, and from 1.7.1, do migration targets select the vendor of the source
 //! (`pkg/virt-controller/watch/migration/migration.go`).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -82,7 +82,7 @@ impl LibvirtHost {
     }
 
     /// Whether the node has the capability that a label states. Mirrors `prepareLabels` of KubeVirt's
-    /// `node_labeller.go`.
+    /// `pkg/virt-handler/node-labeller/node_labeller.go`.
     #[must_use]
     pub(crate) fn provides(&self, key: &str) -> Provided {
         let name = label::name(key);

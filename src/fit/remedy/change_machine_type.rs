@@ -62,7 +62,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 }
 
 /// The machine types that KubeVirt allows by default, each with its versions: `DefaultAMD64EmulatedMachines`,
-/// `DefaultARM64EmulatedMachines` and `DefaultS390XEmulatedMachines` of `pkg/virt-config`.
+/// `DefaultAARCH64EmulatedMachines` and `DefaultS390XEmulatedMachines` of `pkg/virt-config/virt-config.go`.
 const ALLOWED: [&str; 3] = ["q35", "virt", "s390-ccw-virtio"];
 
 /// Whether a machine type is this one or a version of it.

@@ -1,9 +1,9 @@
 //! Remedy: remove models from KubeVirt's list of obsolete ones, so that the labels that it withholds return
 //! within minutes.
 //!
-//! Mirrors `filterCpuModels` of `cpu_plugin.go` and `prepareLabels` of `node_labeller.go`. A host model's own
-//! key returns for certain. A model is usable if the node has all its features: those of models that are
-//! usable there, and those that are labelled.
+//! Mirrors `filterCpuModels` of `pkg/virt-handler/node-labeller/cpu_plugin.go` and `prepareLabels` of
+//! `pkg/virt-handler/node-labeller/node_labeller.go`. A host model's own key returns for certain. A model is usable if
+//! the node has all its features: those of models that are usable there, and those that are labelled.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! Remedy: exclude the TSC frequency of a node that takes no guests, under `skip-node`, and restart.
 //!
-//! Mirrors `LowestTSCFrequencyOnCluster` of KubeVirt's `topology/hinter.go`: the lowest frequency of the fleet
-//! is written into `status.topologyHints` once, when the VMI is created.
+//! Mirrors `LowestTSCFrequencyOnCluster` of KubeVirt's `pkg/virt-controller/watch/topology/hinter.go`: the lowest
+//! frequency of the fleet is written into `status.topologyHints` once, when the VMI is created.
 
 use super::restart::restarted;
 use super::{

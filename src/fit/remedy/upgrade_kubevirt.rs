@@ -1,7 +1,8 @@
 //! Remedy: upgrade KubeVirt to the release that fixes the cause: the labeller of KubeVirt 1.5.0 to 1.5.2
 //! writes capability labels without a value, and its virt-controller selects `true`; 1.5.3 writes `true`.
 //!
-//! Mirrors `prepareLabels` of `node_labeller.go` and `nodeselectorrenderer.go` of these releases.
+//! Mirrors `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go` and
+//! `pkg/virt-controller/services/nodeselectorrenderer.go` of these releases.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
 use crate::fit::command::{Command, CommandWord};

@@ -54,7 +54,8 @@ impl Placement<'_> {
         self.tolerations.tolerates(taint)
     }
 
-    /// Whether the pod tolerates a cordon. Mirrors the scheduler's `NodeUnschedulable` plugin.
+    /// Whether the pod tolerates a cordon. Mirrors the scheduler's plugin `NodeUnschedulable`
+    /// (`pkg/scheduler/framework/plugins/nodeunschedulable/node_unschedulable.go`, Kubernetes).
     #[must_use]
     pub(crate) fn tolerates_cordon(&self) -> bool {
         self.tolerates(&Taint {

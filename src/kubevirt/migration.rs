@@ -279,9 +279,9 @@ pub(crate) enum NotEvacuated<'v> {
 }
 
 /// Returns why an eviction does not migrate a guest; `None` if `LiveMigratable` is `True`. Mirrors
-/// `VirtualMachineInstance.IsMigratable`, which `admitLauncherPod` of the pod eviction admitter and the evacuation
-/// controller use, unlike [`not_migratable`]. A guest without any condition comes from a reduced dump and counts as
-/// `True`.
+/// `VirtualMachineInstance.IsMigratable` of `staging/src/kubevirt.io/api/core/v1/types.go`, which `admitLauncherPod` of
+/// the pod eviction admitter and the evacuation controller use, unlike [`not_migratable`]. A guest without any
+/// condition comes from a reduced dump and counts as `True`.
 #[must_use]
 pub(crate) fn not_evacuated(vmi: &Vmi) -> Option<NotEvacuated<'_>> {
     let conditions = &vmi.status.conditions;

@@ -552,6 +552,7 @@ pub(crate) fn unready_pod<'a, R: Reader<'a>>(reader: &R) -> Result<Option<Value>
     Ok((state == Some(LauncherState::Unready)).then(|| json!([{"type": "Ready", "status": "False"}])))
 }
 
+/// Returns the requests of a pod. Mirrors `PodRequests`.
 fn need(spec: &PodRoomSpec) -> PodNeed {
     let mut amounts = requests(spec);
     amounts.insert(PODS.to_owned(), 1000);

@@ -178,10 +178,10 @@ impl PolicySubject<'_> {
 /// For a guest that is too large to be read completely, it is one of the policies that could select it;
 /// policies that deny guests for their model come first, so that no addition to a guest avoids such a policy.
 ///
-/// Mirrors `MigrationPolicyList.MatchPolicy` of KubeVirt: most matching labels of namespace and guest
-/// together, then most of the guest alone, then the name that comes first in the alphabet. It differs in two
-/// points that KubeVirt does not have: expressions count like labels, and a policy without selectors selects
-/// every guest instead of none.
+/// Mirrors `matchPolicy` of `pkg/virt-controller/watch/migration/migrationpolicy.go` (KubeVirt): most matching labels
+/// of namespace and guest together, then most of the guest alone, then the name that comes first in the alphabet. It
+/// differs in two points that KubeVirt does not have: expressions count like labels, and a policy without selectors
+/// selects every guest instead of none.
 #[must_use]
 pub(crate) fn governing<'p>(
     policies: impl IntoIterator<Item = &'p Policy>,

@@ -32,7 +32,8 @@ fn quantity_of(value: &Value) -> Option<i64> {
     quantity(&text)
 }
 
-/// Parses a quantity in thousandths, rounded up. Mirrors `ParseQuantity` of `k8s.io/apimachinery/pkg/api/resource`.
+/// Parses a quantity in thousandths, rounded up. Mirrors `ParseQuantity` of
+/// `k8s.io/apimachinery/pkg/api/resource/quantity.go`.
 fn quantity(text: &str) -> Option<i64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);

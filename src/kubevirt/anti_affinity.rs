@@ -59,7 +59,9 @@ fn selector(wire: WireSelector) -> Option<LabelSelector> {
 }
 
 impl AntiAffinityTerm {
-    /// Returns the required terms of a guest; its launcher has the same ones.
+    /// Returns the required terms of a guest; its launcher has the same ones, and since 1.9.0 one for each persistent
+    /// reservation (`setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go`), which is
+    /// not read here.
     #[must_use]
     pub(crate) fn all_of(vmi: &Vmi) -> Vec<Self> {
         let affinity = vmi.spec.affinity.as_ref().map(|affinity| &affinity.0["podAntiAffinity"]);
@@ -125,7 +127,8 @@ impl AntiAffinityTerm {
 }
 
 /// Returns the value of a label that virt-controller sets on a guest's launcher: a label of the guest, or one that
-/// names the guest. Mirrors `podLabels` of `pkg/virt-controller/services/template.go`.
+/// names the guest. Mirrors `podLabels` of `pkg/virt-controller/services/template.go`, without `vm.kubevirt.io/name`,
+/// `vmi.kubevirt.io/id` and `sidecar.istio.io/inject`.
 #[must_use]
 pub(crate) fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
     if key == well_known::LAUNCHER.key {

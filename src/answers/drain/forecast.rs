@@ -154,8 +154,9 @@ pub(super) fn name(residents: &Residents<'_>, movers: &[EvictedGuest<'_>], forec
         let Some(size) = residents.size(mover.vmi) else { continue };
         let mut by_preemption = Bits::clone(&residents.space().by_preemption(size));
         by_preemption.intersect(&outcome.targets);
-        // The scheduler preempts only if no node has room without it: each of the other guests takes at most one of
-        // these nodes.
+        // The scheduler preempts only if no node has room without it (`PostFilter` of
+        // `pkg/scheduler/framework/plugins/defaultpreemption/default_preemption.go`): each of the other guests takes at
+        // most one of these nodes.
         if !by_preemption.is_empty() && outcome.targets.count() - by_preemption.count() < moving {
             outcome.victims = residents.victims(size, &by_preemption);
             outcome.by_preemption = by_preemption;

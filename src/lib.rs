@@ -9,26 +9,7 @@
 //!        kubevirt            fit                 policy, enforce           say           policy
 //! ```
 //!
-//! The layers, from the inside out:
-//!
-//! - [`fit`], the judgement: classes of nodes, which nodes fit, why others do not, and the remedies. Pure.
-//! - [`kubevirt`]: how KubeVirt itself handles an object; from objects to subjects.
-//! - [`well_known`]: labels and annotations with a meaning, and how each is read.
-//! - [`policy`]: the dials, and from verdict to ruling. [`say`]: from verdict to messages.
-//! - [`enforce`]: the changes that the webhook makes, as patches.
-//! - [`judge`]: one object through all of these, for reviews and the command line.
-//! - [`review`]: the answer to one review, a file for each kind of object. [`answers`]: questions about the whole
-//!   cluster, such as the audit of all guests.
-//! - [`libvirt`]: libvirt's answers about a running guest's CPU, and how they are saved.
-//! - [`snapshot`] and [`world`]: dumps to objects, objects to the input of judgements. [`live`]: a watched cluster, and
-//!   writes to it: Events ([`report`]), status, certificates ([`pki`]).
-//! - [`word`]: enums that are spelled as words, and suggestions for misspelled ones.
-//! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
-//! - [`crypto`]: the cryptography of TLS and certificates.
-//! - [`domain`]: KubeVirt's names in a distribution that renames `kubevirt.io`, translated on input and output.
-//! - `files`: every file named on the command line, opened without blocking and read up to a size limit.
-//! - [`cli`], [`app`]: the verbs, and the one place that constructs everything. [`page`]: their escaped output;
-//!   [`console`]: its destination.
+//! ARCHITECTURE.md describes the modules and their invariants.
 
 // Only `console` prints, and it prints only pages.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]

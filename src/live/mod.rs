@@ -1,8 +1,8 @@
 //! A live cluster: watched, judged, and written to.
 //!
 //! ```text
-//! API server --watch--> Change --inventory--> Snapshot --swap--> reviews
-//!            <--events--  Report                        judge
+//! API server --watch--> ResourceChange --inventory--> Snapshot --swap--> reviews
+//!            <--events--  EventReport                           judge
 //!            <--fetch---  MissingInput
 //! ```
 //!

@@ -155,11 +155,11 @@ fn silence_where_all_is_well() {
 
 #[test]
 fn the_manual_lists_every_check_and_every_remedy() {
-    let manual = include_str!("../../docs/cli.md");
+    let manual = include_str!("../../docs/json.md");
     let checks = check::ALL.iter().map(|spec| (spec.word, spec.id.doubts_labels()));
     let remedies = remedy::ALL.iter().map(|spec| (spec.word, false));
     for (word, doubts) in checks.chain(remedies) {
         let row = format!("| `{word}` {}", if doubts { "\u{2020} |" } else { "|" });
-        assert!(manual.contains(&row), "docs/cli.md has no row {row}");
+        assert!(manual.contains(&row), "docs/json.md has no row {row}");
     }
 }

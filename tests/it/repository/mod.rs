@@ -2,6 +2,7 @@
 
 mod deploy;
 mod documents;
+mod json_fields;
 mod structure;
 mod transcripts;
 mod words;

@@ -1,4 +1,4 @@
-//! Structure of the source: no cycle among the modules or among the files, and a pure judgement.
+//! Structure of the source: no cycle among the modules or among the files, a pure judgement, and no file that is too long.
 //!
 //! ARCHITECTURE.md promises this. The test reads the paths in the source text, outside comments and unit tests.
 
@@ -363,4 +363,30 @@ fn one_module_opens_files_to_read() {
     // checks before the library reads.
     let known = ["cli/certs.rs", "files.rs", "live/kubeconfig.rs", "live/leader.rs"].map(PathBuf::from);
     assert_eq!(found, BTreeSet::from(known));
+}
+
+/// Returns the Rust files below a folder, with their number of lines.
+fn lengths(folder: &Path) -> Vec<(PathBuf, usize)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.extension() {
+            _ if path.is_dir() => lengths(&path),
+            Some(extension) if extension == "rs" => {
+                let lines = fs::read_to_string(&path).unwrap().lines().count();
+                vec![(path, lines)]
+            }
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+#[test]
+fn no_source_file_is_longer_than_its_limit() {
+    const MAX_LINES: usize = 700;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files: Vec<_> =
+        ["src", "tests", "benches", "examples"].iter().flat_map(|name| lengths(&root.join(name))).collect();
+    assert!(files.len() > 300, "the files were not read");
+    let long: Vec<_> = files.iter().filter(|(_, lines)| *lines > MAX_LINES).collect();
+    assert!(long.is_empty(), "such a file is hard to find one's way in: split it by its ideas: {long:?}");
 }

@@ -120,7 +120,11 @@ pub struct AuditRow {
     pub judged: usize,
     /// Number of nodes it may start on; `None` for a running guest.
     pub start_nodes: Option<usize>,
-    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`; `pinned` at least if KubeVirt refuses to migrate it.
+    #[serde(rename = "verdict")]
+    pub stated_verdict: &'static str,
+    /// The verdict by its selector and the nodes alone, also if KubeVirt refuses to migrate it.
+    #[serde(skip)]
     pub verdict: &'static str,
     /// The impact: `Fragile`, `Pinned`, `Unschedulable`, or null.
     pub impact: Option<&'static str>,
@@ -132,7 +136,7 @@ pub struct AuditRow {
     pub why: String,
     /// The policy that governs it; null for the built-in one.
     pub policy: Option<String>,
-    /// Whether it uses its policy's common model; null if the policy has none for it.
+    /// Whether it uses its policy's common model; null if the policy has none for it, or if it is stopped.
     pub on_common_model: Option<bool>,
     /// The change that its policy would make at its next start; null if there is none.
     pub change: Option<StartChange>,
@@ -230,9 +234,10 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     let policy = policy.filter(|_| ruling != Ruling::LeftAlone);
     let subject = &judged.subject;
     let own_node = verdict.found(Check::OwnNode).filter(|_| stand == LifeStage::Running).map(say::finding::message);
-    let impact = assessment.outcome.impact();
+    let impact = numbers.impact();
     let common = policy.as_ref().and_then(|policy| policy.common_model.as_ref());
-    let common = common.map(|common| model_use(&vmi, cluster, common));
+    // A stopped guest runs with no CPU yet.
+    let common = common.filter(|_| stand != LifeStage::Stopped).map(|common| model_use(&vmi, cluster, common));
     let answer = match ruling.denies() {
         true => PolicyAnswer::Deny,
         false if decision.warning_count() > 0 => PolicyAnswer::Warn,
@@ -257,6 +262,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         targets: numbers.targets.0,
         judged: assessment.nodes_judged,
         start_nodes: numbers.start_nodes,
+        stated_verdict: numbers.verdict(),
         verdict: assessment.outcome.as_str(),
         impact: impact.map(Impact::as_str),
         cause: assessment.cause.map(Cause::as_str),
@@ -276,7 +282,6 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
         severity: match impact {
             _ if is_in_danger => Severity::OwnNode,
-            _ if subject.not_migratable.is_some() => Severity::Pinned,
             Some(Impact::Unschedulable) => Severity::Unschedulable,
             Some(Impact::Pinned) => Severity::Pinned,
             Some(Impact::Fragile) => Severity::Fragile,

@@ -106,6 +106,8 @@ impl GuestState {
     ) -> Self {
         let subject = &judged.subject;
         let (start_nodes, targets) = match subject.stage {
+            // KubeVirt refuses its migration, so no node is a target.
+            Stage::Migration(_) if subject.not_migratable.is_some() => (None, (0, 0)),
             Stage::Migration(_) => (None, (assessment.fitting.count(), assessment.fitting.count())),
             Stage::Start(after_start) => {
                 let by_start = targets_by_start(subject, &subject.placement, after_start, &assessment.fitting, fleet);

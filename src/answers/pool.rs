@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::NAMED;
-use crate::enforce::model::{self};
+use super::recommend::features::lacked;
+use super::recommend::{why_none, why_not_counted};
+use crate::enforce::model;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
-use crate::fit::models;
+use crate::fit::models::{self, NotCounted};
 use crate::kubevirt::cluster::Cluster;
 use crate::policy::Policy;
 use crate::say::plural::{self, fold_names};
@@ -18,22 +20,43 @@ fn is_withheld(cluster: &Cluster, model: &str) -> bool {
     cluster.withheld.models.contains(model)
 }
 
-/// The nodes of a policy on which its guests can run: selected, x86, and with a virt-handler.
+/// The nodes of a policy on which its guests can run.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
+    /// The selected nodes that run guests, of any architecture.
     pub(crate) nodes: Bits,
+    /// Those of amd64, which a common model is for.
+    pub(crate) amd64: Bits,
+    /// The selected nodes with a virt-handler of which no CPU is known, by name, each with the reason.
+    pub(crate) not_counted: Vec<(String, String)>,
 }
 
 impl Pool {
+    /// Collects the nodes of a policy; those count that `recommend` counts, and those of architectures without models.
     pub(crate) fn of(fleet: &Fleet, policy: &Policy) -> Self {
-        let mut nodes = guest_nodes(fleet);
-        nodes.intersect(&model::pool(&policy.node_selector, fleet));
-        Self { nodes }
+        let with_handler = bearing(fleet, &well_known::HAS_VIRT_HANDLER);
+        let none = || Bits::none(fleet.len());
+        let mut out = Self { nodes: none(), amd64: none(), not_counted: Vec::new() };
+        for (node, part) in models::takes_part(fleet, &model::pool(&policy.node_selector, fleet)) {
+            match part {
+                Ok(architecture) => {
+                    out.nodes.insert(node);
+                    if architecture == "amd64" {
+                        out.amd64.insert(node);
+                    }
+                }
+                Err(_) if !with_handler.contains(node) => {}
+                Err(NotCounted::Architecture(_)) => out.nodes.insert(node),
+                Err(why) => out.not_counted.push((fleet.name(node).to_owned(), why_not_counted(&why))),
+            }
+        }
+        out
     }
 
+    /// Returns the nodes that can run a common model.
     pub(crate) fn usable(&self, fleet: &Fleet, model: &str) -> Bits {
         let mut usable = fleet.bearing(&format!("{}{model}", label::CPU_MODEL), "true");
-        usable.intersect(&self.nodes);
+        usable.intersect(&self.amd64);
         usable
     }
 
@@ -45,40 +68,58 @@ impl Pool {
                 .then(|| format!("obsoleteCPUModels withholds {model}: its labels go within 3 minutes"))
         };
         let cannot_run = self.cannot_run(&cluster.fleet, model);
-        cannot_run.or_else(withheld).or_else(|| next_higher(cluster, &self.nodes, model))
+        cannot_run.or_else(withheld).or_else(|| next_higher(cluster, &self.amd64, model))
     }
 
     /// Returns a note about the nodes that cannot run a common model: their number and names, and the features that the
     /// first one lacks.
     fn cannot_run(&self, fleet: &Fleet, model: &str) -> Option<String> {
         let usable = self.usable(fleet, model);
-        let mut others = self.nodes.clone();
+        let mut others = self.amd64.clone();
         others.subtract(&usable);
         let names = fleet.names(&others);
         let first = fleet.find(names.first()?)?;
+        let of = self.amd64.count();
         if usable.is_empty() {
             let mut known = fleet.bearing(&format!("{}{model}", label::CPU_MODEL_MIGRATION), "true");
-            known.intersect(&self.nodes);
-            let total = self.nodes.count();
+            known.intersect(&self.amd64);
             return Some(format!(
-                "no selected node can run {model}: known on {} of {}, usable on 0 of {total}",
+                "no selected node can run {model}: known on {} of {}, usable on 0 of {of}",
                 known.count(),
-                plural::nodes(total)
+                plural::nodes(of)
             ));
         }
-        let lacks = lacking(fleet, first, &usable);
-        let lacks = if lacks.is_empty() {
-            format!("no feature, only the label cpu-model {model}")
-        } else {
-            plural::fold(lacks.iter().map(|key| (*key, "true")), 2)
-        };
-        let (of, first) = (self.nodes.count(), names[0]);
         let which = if names.len() == 1 { String::new() } else { format!(" ({})", fold_names(&names, NAMED)) };
         Some(format!(
-            "commonModel {model} leaves out {} of {of} selected nodes{which}: {first} lacks {lacks}",
-            names.len()
+            "commonModel {model} leaves out {} of {of} selected nodes{which}: {}",
+            names.len(),
+            why_left_out(fleet, first, model, &usable)
         ))
     }
+}
+
+/// Returns why a node cannot run a model that others can: `node-b lacks cpu-feature avx512vnni`.
+fn why_left_out(fleet: &Fleet, node: NodeIndex, model: &str, usable: &Bits) -> String {
+    let name = fleet.name(node);
+    let is_of_cpu = |(key, _): (&str, _)| matches!(Family::of(key), Family::CpuFeature | Family::CpuModel);
+    if !fleet.labels(node).any(is_of_cpu) {
+        return format!("{name} has no CPU labels");
+    }
+    match lacked(fleet, node, model) {
+        Some(lacks) if lacks.is_empty() => format!("{name} lacks no feature, only the label cpu-model {model}"),
+        Some(lacks) => format!("{name} lacks {}", features(lacks.iter().map(String::as_str))),
+        // The features of the model are not known.
+        None => match &unlike(fleet, node, usable)[..] {
+            [] => format!("{name} lacks the label cpu-model {model}"),
+            more => format!("{name} has no {}, unlike the nodes that can run it", features(more.iter().copied())),
+        },
+    }
+}
+
+/// Returns `cpu-feature avx512vnni, ibrs-all and 2 more`.
+fn features<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let keys: Vec<String> = names.map(|name| format!("{}{name}", label::CPU_FEATURE)).collect();
+    plural::fold(keys.iter().map(|key| (key.as_str(), "true")), 2)
 }
 
 /// Returns the nodes that run x86 guests: those with a virt-handler, ready or not.
@@ -100,11 +141,11 @@ pub(crate) fn bearing(fleet: &Fleet, known: &WellKnown) -> Bits {
 }
 
 /// Returns the CPU features that all of `others` have and this node lacks, sorted.
-pub(crate) fn lacking<'f>(fleet: &'f Fleet, node: NodeIndex, others: &Bits) -> Vec<&'f str> {
+fn unlike<'f>(fleet: &'f Fleet, node: NodeIndex, others: &Bits) -> Vec<&'f str> {
     let features = |node| -> BTreeSet<&'f str> {
         let labels =
             fleet.labels(node).filter(|(key, value)| Family::of(key) == Family::CpuFeature && *value == "true");
-        labels.map(|(key, _)| key).collect()
+        labels.map(|(key, _)| label::name(key)).collect()
     };
     // Nodes of one class have equal hardware: one of each class suffices.
     let classes = fleet.split_by_class(others);
@@ -128,9 +169,12 @@ pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Optio
     let left_out = |offer: &models::Offer| nodes.count() - offer.runs_on.count();
     let offers = models::offers(fleet, nodes, vendor, &cluster.withheld.models);
     // Among offers that exclude the same number of nodes, the best comes first.
+    // Another spelling of a model ranks as the model does.
+    let own = models::first_spelling(model);
+    let is_higher = |model: &str| models::is_better(&models::first_spelling(model), &own);
     let higher = offers
         .iter()
-        .filter(|offer| !offer.candidate.is_withheld() && models::is_better(&offer.candidate.model, model))
+        .filter(|offer| !offer.candidate.is_withheld() && is_higher(&offer.candidate.model))
         .min_by_key(|offer| left_out(offer))?;
     let name = &higher.candidate.model;
     if left_out(higher) == 0 {
@@ -142,17 +186,37 @@ pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Optio
     Some(format!("{name}, the next higher model, would leave out {}", fold_names(&fleet.names(&others), NAMED)))
 }
 
+/// The model recommended for some nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recommended {
+    pub(crate) model: String,
+    /// Number of nodes that can run it.
+    pub(crate) runs_on: usize,
+}
+
 /// Returns the best model that all of these nodes can run or, without one, the best that the largest number of them
-/// can.
-#[must_use]
-pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Option<String> {
+/// can, if that is more than half.
+///
+/// # Errors
+///
+/// Returns why there is none.
+pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Result<Recommended, String> {
     let fleet: &Fleet = &cluster.fleet;
-    if let Ok(candidates) = models::recommend(fleet, nodes, &cluster.withheld.models).candidates {
-        return candidates.into_iter().next().map(|candidate| candidate.model);
-    }
-    let classes = fleet.split_by_class(nodes);
-    let vendors: BTreeSet<&str> =
-        classes.iter().flat_map(|(class, _)| &class.vendors).map(|key| label::name(key)).collect();
+    let found = models::recommend(fleet, nodes, &cluster.withheld.models);
+    let of = found.counted.len();
+    let none = match found.candidates {
+        Ok(candidates) => {
+            let best = candidates.into_iter().next().map(|best| Recommended { model: best.model, runs_on: of });
+            return best.ok_or_else(String::new);
+        }
+        Err(none) => none,
+    };
+    let vendors: BTreeSet<&str> = fleet
+        .bearers(Family::CpuVendor)
+        .into_iter()
+        .filter(|(_, of)| of.meets(nodes))
+        .map(|(vendor, _)| vendor)
+        .collect();
     let vendors: Vec<&str> = vendors.into_iter().collect();
     let passes = |model: &str| {
         if is_withheld(cluster, model) {
@@ -162,5 +226,10 @@ pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Option<String> {
         usable.intersect(nodes);
         usable
     };
-    models::most_common(fleet, &vendors, 2, passes).map(|(model, _)| model)
+    let most = match vendors[..] {
+        [_] => models::most_common(fleet, &vendors, of / 2 + 1, passes),
+        // No guest migrates from one vendor to another.
+        _ => None,
+    };
+    most.map(|(model, on)| Recommended { model, runs_on: on.count() }).ok_or_else(|| why_none(&none, of))
 }

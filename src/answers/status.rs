@@ -5,13 +5,14 @@ use serde::Serialize;
 use super::guest_state::{GuestOf, GuestStates, Tally, each};
 use super::model_use::{ModelUse, model_use};
 use super::pool::{Pool, recommended};
+use super::recommend::NotCountedRow;
 use super::{CountProgress, Deadline};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::Family;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
-use crate::policy::Policy;
+use crate::policy::{LabelSelector, Policy};
 use crate::say::plural;
 use crate::world::World;
 
@@ -22,17 +23,30 @@ use crate::world::World;
 pub struct PolicyNodes {
     /// The policy.
     pub policy: String,
-    /// Number of selected nodes that run x86 guests.
+    /// Number of selected nodes that run guests.
     pub nodes: usize,
+    /// Number of those of amd64, which a common model is for.
+    pub amd64_nodes: usize,
     /// Its common model; `None` without one.
     pub common_model: Option<String>,
     /// Number of nodes that can run the common model; `None` without one.
     pub usable_nodes: Option<usize>,
-    /// The most modern model that the largest number of its nodes can run.
+    /// The best model that all of its nodes can run, or else more than half of them; null if its nodes are of several
+    /// vendors.
     pub recommended_model: Option<String>,
+    /// Number of nodes that can run that model; null without one.
+    pub recommended_runs_on: Option<usize>,
     /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next
     /// better one.
     pub of_model: Option<String>,
+    /// The selected nodes with a virt-handler of which no CPU is known.
+    pub not_counted: Vec<NotCountedRow>,
+    /// Why no model is recommended; empty if one is.
+    #[serde(skip)]
+    why_none: String,
+    /// Whether the policy has a `nodeSelector`.
+    #[serde(skip)]
+    has_selector: bool,
 }
 
 impl PolicyNodes {
@@ -42,34 +56,60 @@ impl PolicyNodes {
         let fleet: &Fleet = &cluster.fleet;
         let pool = Pool::of(fleet, policy);
         let common = policy.common_model.as_ref().map(|common| common.name.as_str());
+        let (recommended, why_none) = match recommended(cluster, &pool.nodes) {
+            Ok(best) => (Some(best), String::new()),
+            Err(why) => (None, why),
+        };
         Self {
             policy: policy.name.clone(),
             nodes: pool.nodes.count(),
+            amd64_nodes: pool.amd64.count(),
             common_model: common.map(str::to_owned),
             usable_nodes: common.map(|common| pool.usable(fleet, common).count()),
-            recommended_model: recommended(cluster, &pool.nodes),
+            recommended_runs_on: recommended.as_ref().map(|best| best.runs_on),
+            recommended_model: recommended.map(|best| best.model),
             of_model: common.and_then(|common| pool.of_model(cluster, common)),
+            not_counted: pool.not_counted.into_iter().map(|(node, why)| NotCountedRow { node, why }).collect(),
+            why_none,
+            has_selector: has_selector(policy),
         }
     }
 
     /// Returns `CPUPolicy intel-pool: Skylake-Server-noTSX-IBRS runs on 5 of 5 nodes; …`.
     #[must_use]
     pub fn line(&self) -> String {
-        let Self { policy, nodes, .. } = self;
-        let what = match (*nodes, &self.common_model, self.usable_nodes, &self.recommended_model) {
-            (0, ..) => Some("its nodeSelector selects no node that runs guests".to_owned()),
-            // `of_model` names the nodes that it leaves out.
-            (nodes, Some(model), Some(usable), _) => {
-                (nodes == usable).then(|| format!("{model} runs on {usable} of {}", plural::nodes(nodes)))
+        let Self { policy, nodes, amd64_nodes, .. } = self;
+        let recommended = self.recommended_model.as_ref().zip(self.recommended_runs_on);
+        let what = match (*nodes, &self.common_model, self.usable_nodes, recommended) {
+            (0, ..) if self.has_selector => Some("its nodeSelector selects no node that runs guests".to_owned()),
+            (0, ..) => Some("no node runs guests".to_owned()),
+            (nodes, Some(_), Some(_), _) if *amd64_nodes == 0 => {
+                let none = plural::number(nodes, "its node is not", "none of its nodes is");
+                Some(format!("a common model is for amd64 alone, and {none} of amd64"))
             }
-            (nodes, _, _, Some(best)) => {
+            // `of_model` names the nodes that it leaves out.
+            (_, Some(model), Some(usable), _) => {
+                (*amd64_nodes == usable).then(|| format!("{model} runs on {usable} of {}", plural::nodes(*amd64_nodes)))
+            }
+            (nodes, _, _, Some((best, on))) if on == nodes => {
                 Some(format!("no common model; recommended for its {}: {best}", plural::nodes(nodes)))
             }
-            (nodes, _, _, None) => {
-                Some(format!("no common model; none is recommended for its {}", plural::nodes(nodes)))
-            }
+            (nodes, _, _, Some((best, on))) => Some(format!(
+                "no common model; recommended: {best}, which runs on {on} of its {}",
+                plural::nodes(nodes)
+            )),
+            (nodes, _, _, None) => Some(format!(
+                "no common model; none is recommended for its {}: {}",
+                plural::nodes(nodes),
+                self.why_none
+            )),
         };
-        let parts: Vec<&str> = [what.as_deref(), self.of_model.as_deref()].into_iter().flatten().collect();
+        let not_counted = (!self.not_counted.is_empty()).then(|| {
+            let names: Vec<&str> = self.not_counted.iter().map(|row| row.node.as_str()).collect();
+            format!("not counted, as no CPU is known there: {}", plural::fold_names(&names, 3))
+        });
+        let parts: Vec<&str> =
+            [what.as_deref(), self.of_model.as_deref(), not_counted.as_deref()].into_iter().flatten().collect();
         format!("CPUPolicy {policy}: {}", parts.join("; "))
     }
 }
@@ -79,8 +119,12 @@ impl PolicyNodes {
 pub struct PolicyStatus {
     /// The policy.
     pub name: String,
-    /// Number of selected nodes that run x86 guests.
+    /// Number of selected nodes that run guests.
     pub nodes: usize,
+    /// Number of those of amd64, which a common model is for.
+    pub amd64_nodes: usize,
+    /// Whether the policy has a `nodeSelector`.
+    pub has_selector: bool,
     /// Number of these nodes that can run the common model; `None` without one.
     pub usable_nodes: Option<usize>,
     /// Number of guests it governs that run or wait to start.
@@ -96,7 +140,8 @@ pub struct PolicyStatus {
     /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next
     /// better one.
     pub of_model: Option<String>,
-    /// The most modern model that the largest number of its nodes can run.
+    /// The best model that all of its nodes can run, or else more than half of them; `None` if its nodes are of several
+    /// vendors.
     pub recommended_model: Option<String>,
     /// Number of guests that are too large to judge: they count neither as pinned nor as unschedulable.
     pub too_large: usize,
@@ -105,11 +150,11 @@ pub struct PolicyStatus {
 }
 
 impl PolicyStatus {
-    /// Returns `5/6`: the nodes that can run the common model, of all; without a common model, the number of nodes.
+    /// Returns `5/6`: the nodes that can run the common model, of those of amd64; without a common model, the number of nodes.
     #[must_use]
     pub fn coverage(&self) -> String {
         match self.usable_nodes {
-            Some(usable) => format!("{usable}/{}", self.nodes),
+            Some(usable) => format!("{usable}/{}", self.amd64_nodes),
             None => self.nodes.to_string(),
         }
     }
@@ -134,9 +179,14 @@ impl PolicyStatus {
     #[must_use]
     pub fn conditions(&self) -> [PolicyCondition; 3] {
         let (ready, reason, message) = match (self.nodes, self.usable_nodes) {
-            (0, _) => (false, "NoNodes", "nodeSelector selects no node that runs guests".to_owned()),
-            (nodes, Some(0)) => {
-                (false, "ModelNotUsable", format!("the common model is usable on 0 of {}", plural::nodes(nodes)))
+            (0, _) => (false, "NoNodes", no_nodes(self.has_selector).to_owned()),
+            (nodes, Some(0)) if self.amd64_nodes == 0 => {
+                let none = plural::number(nodes, "its node is not", "none of its nodes is");
+                (false, "ModelNotUsable", format!("a common model is for amd64 alone, and {none} of amd64"))
+            }
+            (_, Some(0)) => {
+                let of = plural::nodes(self.amd64_nodes);
+                (false, "ModelNotUsable", format!("the common model is usable on 0 of {of}"))
             }
             (_, _) => {
                 let of_model = self.of_model.iter().map(|line| format!("; {line}"));
@@ -148,6 +198,17 @@ impl PolicyStatus {
         let stalled = PolicyCondition { kind: "Stalled", holds: false, reason: "Valid", message: String::new() };
         [valid, ready, stalled]
     }
+}
+
+/// Whether a policy has a `nodeSelector`.
+fn has_selector(policy: &Policy) -> bool {
+    policy.node_selector != LabelSelector::default()
+}
+
+/// Returns the message about a policy without a node.
+#[must_use]
+pub(crate) fn no_nodes(has_selector: bool) -> &'static str {
+    if has_selector { "nodeSelector selects no node that runs guests" } else { "no node runs guests" }
 }
 
 /// A condition of a policy's status.
@@ -196,9 +257,19 @@ pub fn statuses(world: &World, is_over: Deadline<'_>) -> Vec<PolicyStatus> {
         .policies
         .iter()
         .map(|policy| {
-            let PolicyNodes { policy, nodes, usable_nodes, recommended_model, of_model, .. } =
-                PolicyNodes::of(cluster, policy);
-            PolicyStatus { name: policy, nodes, usable_nodes, of_model, recommended_model, ..PolicyStatus::default() }
+            let PolicyNodes {
+                policy, nodes, amd64_nodes, usable_nodes, recommended_model, of_model, has_selector, ..
+            } = PolicyNodes::of(cluster, policy);
+            PolicyStatus {
+                name: policy,
+                nodes,
+                amd64_nodes,
+                has_selector,
+                usable_nodes,
+                of_model,
+                recommended_model,
+                ..PolicyStatus::default()
+            }
         })
         .collect();
     let mut stands = GuestStates::new(world);

@@ -392,7 +392,7 @@ pub struct RecommendArgs {
 /// How `recommend` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RecommendOutput {
-    /// For people: the models that leave out fewer nodes than every better one.
+    /// For people: the models for which no better one runs on all of the nodes that they run on.
     Table,
     /// For people, with every model.
     Wide,

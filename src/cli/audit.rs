@@ -377,6 +377,11 @@ fn counted(parts: &[(&usize, &str)]) -> String {
     parts.join(", ")
 }
 
+/// Returns the answer of the policy that governs a guest; `None` for the built-in one.
+fn ruled_by_policy(stand: &StandRow) -> Option<PolicyAnswer> {
+    stand.policy.as_ref().map(|_| stand.answer)
+}
+
 /// Returns the answers of the policies to a request for every guest, now and at its next start.
 fn ruled(rows: &[AuditRow], summary: &Summary) -> Vec<String> {
     let names = |is: &dyn Fn(&AuditRow) -> bool| {
@@ -391,12 +396,14 @@ fn ruled(rows: &[AuditRow], summary: &Summary) -> Vec<String> {
     };
     let (changed, who) = names(&|row| row.change.is_some());
     let mut out = vec![
-        answers("now (a migration, or the start that is waited for)", &|row| row.now.as_ref().map(|now| now.answer)),
-        answers("at next start", &|row| Some(row.at_next_start.answer)),
+        answers("now (a migration, or the start that is waited for)", &|row| {
+            row.now.as_ref().and_then(ruled_by_policy)
+        }),
+        answers("at next start", &|row| ruled_by_policy(&row.at_next_start)),
     ];
     if changed > 0 || rows.iter().any(|row| row.on_common_model.is_some()) {
         out.push(format!(
-            "Common model: {} not on it, {changed} would get it at next start{who}",
+            "Common model: {} not on it, {changed} would be changed to it at next start{who}",
             summary.off_common_model
         ));
     }

@@ -4,12 +4,13 @@ use std::io::Read;
 
 use serde::Serialize;
 
-use crate::answers::recommend::policy::{Adoption, adoptions};
+use crate::answers::recommend::policy::{AdoptedPolicy, Adoption, adoptions};
 use crate::answers::recommend::what_if::{NodeChange, WhatIf, what_if};
 use crate::answers::recommend::{CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend};
 use crate::cli::args::{RecommendArgs, RecommendOutput};
 use crate::console::{Progress, tell};
 use crate::domain::Domain;
+use crate::fit::command::Script;
 use crate::fit::node::Node;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire;
@@ -47,20 +48,21 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
     match args.output {
         RecommendOutput::Table | RecommendOutput::Wide => {
             people(&report, &what_if, args, none, page);
-            if !args.no_headers
-                && adoptions(&world, &report).iter().any(|adoption| matches!(adoption, Adoption::Apply(..)))
-            {
-                page.remark("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
+            if !args.no_headers {
+                let adoptions = adoptions(&world, &report);
+                let adopted = applied(&adoptions);
+                if adopted.iter().any(|adopted| !adopted.exists) {
+                    page.remark("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
+                } else if !adopted.is_empty() {
+                    page.remark("Adopt it in the policies that exist: the same command with -o yaml");
+                }
             }
         }
         RecommendOutput::Json => page.json(&Printed { report: &report, what_if: &what_if })?,
         RecommendOutput::Yaml => policies(&world, &report, page)?,
         RecommendOutput::Name => {
-            for adoption in adoptions(&world, &report) {
-                if let Adoption::Apply(policy, _) = adoption {
-                    let name = policy["metadata"]["name"].as_str().unwrap_or_default();
-                    page.line(Resource::Policies.title(name));
-                }
+            for adopted in applied(&adoptions(&world, &report)) {
+                page.line(Resource::Policies.title(adopted.name()));
             }
         }
     }
@@ -81,29 +83,59 @@ fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Res
     Ok(out)
 }
 
+/// Returns the policies to apply.
+fn applied(adoptions: &[Adoption]) -> Vec<&AdoptedPolicy> {
+    let mut out = Vec::new();
+    for adoption in adoptions {
+        if let Adoption::Apply(adopted) = adoption {
+            out.push(adopted);
+        }
+    }
+    out
+}
+
 fn policies(world: &World, report: &Recommendations, page: &mut Page) -> anyhow::Result<()> {
     let adoptions = adoptions(world, report);
-    let any = adoptions.iter().any(|adoption| matches!(adoption, Adoption::Apply(..)));
-    if any {
+    let adopted = applied(&adoptions);
+    let new = adopted.iter().filter(|adopted| !adopted.exists).count();
+    if new > 0 {
+        let which = if new == adopted.len() { "These" } else { "The new" };
+        for line in [
+            format!(
+                "# {which} policies warn. With `replaces: []` they change no guest: left out, guests that name no model, or"
+            ),
+            "# host-model, get this one at their next start.".to_owned(),
+        ] {
+            page.line(line);
+        }
+    }
+    if adopted.len() > 1 {
         page.line(
-            "# These policies warn. With `replaces: []` they change no guest: left out, guests that name no model, or",
+            "# A guest that fits the nodes of several policies gets none of their models: give it a node selector.",
         );
-        page.line("# host-model, get this one at their next start.");
+    }
+    for adopted in adopted.iter().filter(|adopted| adopted.exists) {
+        let name = adopted.name();
+        page.line(format_args!(
+            "# {name} exists: only its commonModel changes. `kubectl apply` of this document may remove its labels and"
+        ));
+        page.line("# annotations; this changes the model alone:");
+        for line in adopted.patch.iter().flat_map(Script::lines) {
+            page.line(format_args!("#   {line}"));
+        }
     }
     for adoption in &adoptions {
         if let Adoption::Nothing(why) = adoption {
             page.line(format_args!("# {why}"));
         }
     }
-    for adoption in &adoptions {
-        if let Adoption::Apply(policy, beyond) = adoption {
-            if let Some(line) = beyond {
-                page.remark(format_args!("{}: {line}", policy["metadata"]["name"].as_str().unwrap_or_default()));
-            }
-            page.yaml(policy)?;
+    for adopted in &adopted {
+        if let Some(line) = &adopted.beyond {
+            page.remark(format_args!("{}: {line}", adopted.name()));
         }
+        page.yaml(&adopted.document)?;
     }
-    if !any {
+    if adopted.is_empty() {
         page.line("# There is nothing to apply.");
     }
     Ok(())
@@ -198,7 +230,7 @@ fn details(candidate: &CandidateReport, page: &mut Page) {
         let verb = plural::number(lack.nodes.len(), "lacks", "lack");
         if lack.features.is_empty() {
             page.remark(format_args!(
-                "{model}: {nodes} {verb} no feature of it by their labels, only the label cpu-model {model}"
+                "{model}: by labels, {nodes} {verb} no feature of it, only the label cpu-model {model}"
             ));
         } else {
             page.remark(format_args!("{model}: {nodes} {verb} {}", plural::fold_names(&lack.features, MAX_ROWS)));
@@ -216,6 +248,9 @@ fn details(candidate: &CandidateReport, page: &mut Page) {
 }
 
 fn remarks(report: &Recommendations, page: &mut Page) {
+    for policy in &report.without_pool {
+        page.remark(format_args!("CPUPolicy {}: no pool: {}", policy.policy, policy.why));
+    }
     for at in &report.no_nodes {
         page.remark(format_args!("No node has the labels of --node-selector number {}", at + 1));
     }

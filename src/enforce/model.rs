@@ -362,6 +362,7 @@ fn shut_out(then: &Prepared<'_>, usable: &Bits, fleet: &Fleet) -> Option<Reason>
 fn rival(world: &World, policy: &Policy, model: &str, vmi: &Vmi, reach: &Bits) -> Option<Reason> {
     let guest = world.guest_of(&vmi.metadata);
     let everywhere = LabelSelector::default();
+    let sent = sent(vmi, &world.cluster);
     world
         .policies
         .iter()
@@ -370,6 +371,8 @@ fn rival(world: &World, policy: &Policy, model: &str, vmi: &Vmi, reach: &Bits) -
         .filter(|other| other.selects(&guest) && pool(&other.node_selector, &world.cluster.fleet).meets(reach))
         .find_map(|other| {
             let theirs = other.common_model.as_ref().filter(|theirs| theirs.name != model)?;
+            // A model that would not be written either is no rival.
+            theirs.replaces.contains(&sent).then_some(())?;
             Some(Reason::BetweenPools { policy: other.name.clone(), model: theirs.name.clone() })
         })
 }

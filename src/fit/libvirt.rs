@@ -20,7 +20,7 @@ mod host;
 mod silence;
 
 pub(crate) use compared::{Lost, losses};
-pub(crate) use host::{LibvirtHost, LibvirtHosts, Provided, Usable};
+pub(crate) use host::{LibvirtHost, LibvirtHosts, NOT_MIGRATABLE, Provided, Usable};
 pub(crate) use silence::{NotAskedBecause, Silence};
 
 /// A CPU as libvirt describes it: a named model, with features added to it or removed from it.

@@ -8,8 +8,9 @@ use crate::admission::response::Decision;
 use crate::answers::guest_state::{GuestOf, GuestState, GuestStates, each};
 use crate::answers::model_use::{ModelUse, kept_by, model_use};
 use crate::answers::pool::Pool;
+use crate::answers::status::no_nodes;
 use crate::answers::{CountProgress, Deadline, NamedGuests};
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{LabelSelector, Policy, PolicyError};
 use crate::world::World;
 
 /// Warns a user who creates or changes a policy about guests and nodes that do not meet it now.
@@ -79,7 +80,7 @@ fn lines(world: &World, policy: &Policy, is_over: Deadline<'_>) -> Vec<String> {
         out.extend(line.map(|line| format!("{name}: {line}")));
     }
     if pool.nodes.is_empty() {
-        out.push(format!("{name}: nodeSelector selects no node that runs guests"));
+        out.push(format!("{name}: {}", no_nodes(policy.node_selector != LabelSelector::default())));
     }
     out.extend(denied(denied_now, denied_at_next_start, *looked).map(|line| format!("{name}: {line}")));
     let mut kept: Vec<_> = kept.iter().collect();

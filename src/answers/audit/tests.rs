@@ -158,6 +158,21 @@ fn what_a_policy_would_change() {
     ");
 }
 
+/// A stopped guest is on no model; the audit counts those that the policy's status counts.
+#[test]
+fn who_is_not_on_the_common_model_is_counted_as_the_status_counts() {
+    for model in ["Skylake-Server-noTSX-IBRS", "EPYC-Rome"] {
+        let world = world(&[json!({"commonModel": {"name": model}})]);
+        let rows = audit(&world, NEVER);
+        for row in rows.iter().filter(|row| row.stand == LifeStage::Stopped) {
+            assert_eq!(row.on_common_model, None, "{} has no CPU that could be another one", row.name);
+        }
+        let off = rows.iter().filter(|row| row.on_common_model == Some(false)).count();
+        let statuses = crate::answers::status::statuses(&world, NEVER);
+        assert_eq!(off, statuses[0].not_compliant, "two numbers for one question");
+    }
+}
+
 #[test]
 fn a_guest_that_has_ended_is_no_guest() {
     let ended = running("done", "node-a", "host-model").tweak(|vmi| vmi["status"]["phase"] = json!("Succeeded"));

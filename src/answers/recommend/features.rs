@@ -6,6 +6,7 @@ use super::LackRow;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
+use crate::fit::libvirt::NOT_MIGRATABLE;
 use crate::fit::models;
 use crate::world::World;
 
@@ -13,7 +14,7 @@ use crate::world::World;
 const FEATURE_CAPACITY: usize = 4096;
 
 /// The known features of nodes and models.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct KnownFeatures {
     numbers: HashMap<String, usize>,
     names: Vec<String>,
@@ -26,30 +27,35 @@ impl KnownFeatures {
     /// Collects the features of the nodes of a world, and of the models that their labels name.
     pub(super) fn of(world: &World) -> Self {
         let fleet: &Fleet = &world.cluster.fleet;
-        let mut out =
-            Self { numbers: HashMap::new(), names: Vec::new(), of_nodes: HashMap::new(), of_models: HashMap::new() };
+        let mut out = Self::default();
         for family in [Family::CpuModel, Family::CpuModelMigration, Family::HostModelCpu] {
             for model in fleet.bearers(family).into_keys() {
                 out.add_model(model);
             }
         }
         for node in fleet.one_of_each_profile(&Bits::all(fleet.len())) {
-            let mut has = Bits::none(FEATURE_CAPACITY);
-            for (key, _) in fleet.labels(node).filter(|(_, value)| *value == "true") {
-                match Family::of(key) {
-                    Family::CpuFeature | Family::HostModelRequired => out.put(label::name(key), &mut has),
-                    // A node that can run a model has all its features.
-                    Family::CpuModel => {
-                        if let Some(held) = out.of_models.get(label::name(key)) {
-                            has.union(held);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            out.of_nodes.insert(fleet.first_of_profile(node), has);
+            out.add_node(fleet, node);
         }
         out
+    }
+
+    /// Adds the features of a node: those of its labels and of the models that it can run.
+    fn add_node(&mut self, fleet: &Fleet, node: NodeIndex) {
+        let mut has = Bits::none(FEATURE_CAPACITY);
+        for (key, _) in fleet.labels(node).filter(|(_, value)| *value == "true") {
+            match Family::of(key) {
+                Family::CpuFeature | Family::HostModelRequired => self.put(label::name(key), &mut has),
+                // A node that can run a model has all its features.
+                Family::CpuModel => {
+                    self.add_model(label::name(key));
+                    if let Some(held) = self.of_models.get(label::name(key)) {
+                        has.union(held);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.of_nodes.insert(fleet.first_of_profile(node), has);
     }
 
     /// Adds a model's features.
@@ -130,7 +136,19 @@ impl KnownFeatures {
     }
 }
 
-/// Whether a feature matters when guests are compared: QEMU gives `hypervisor` and `x2apic` to every guest, and the
+/// Returns the features of a model that a node lacks, sorted; `None` if the features of the model are not known.
+#[must_use]
+pub(crate) fn lacked(fleet: &Fleet, node: NodeIndex, model: &str) -> Option<Vec<String>> {
+    let mut known = KnownFeatures::default();
+    known.add_model(model);
+    known.of_model(model)?;
+    known.add_node(fleet, node);
+    let mut one = Bits::none(fleet.len());
+    one.insert(node);
+    Some(known.lacks(fleet, model, &one).into_iter().flat_map(|row| row.features).collect())
+}
+
+/// Whether a feature matters when guests are compared: host-model leaves out those that keep a guest from migrating; QEMU gives `hypervisor` and `x2apic` to every guest, and the
 /// features of nested virtualization on AMD are in the definitions of models but not enabled by them.
 fn is_compared(feature: &str) -> bool {
     const NESTED: [&str; 13] = [
@@ -148,5 +166,8 @@ fn is_compared(feature: &str) -> bool {
         "vgif",
         "vnmi",
     ];
-    !NESTED.contains(&feature) && !feature.starts_with("vmx-") && !matches!(feature, "hypervisor" | "x2apic")
+    !NESTED.contains(&feature)
+        && !NOT_MIGRATABLE.contains(&feature)
+        && !feature.starts_with("vmx-")
+        && !matches!(feature, "hypervisor" | "x2apic")
 }

@@ -199,8 +199,8 @@ impl Here<'_> {
 enum FeatureKey<'w> {
     /// The features of the nodes of a profile.
     Host(NodeIndex),
-    /// The features of the node it left first, as its launcher inherited them; its current node has them too.
-    Inherited(Vec<&'w str>, NodeIndex),
+    /// The features of the node it left first, as its launcher inherited them.
+    Inherited(Vec<&'w str>),
     /// The features of a model, and those that its specification requires.
     Named(&'w str, Vec<&'w str>),
 }
@@ -215,7 +215,7 @@ impl<'w> FeatureKey<'w> {
                 let inherited: Vec<&str> =
                     selector.map(|(key, _)| key.as_ref()).filter(|key| label::is_inherited(key)).collect();
                 let names_its_model = |key: &&str| Family::of(key) == Family::CpuModelMigration;
-                if inherited.iter().any(names_its_model) { Self::Inherited(inherited, node) } else { Self::Host(node) }
+                if inherited.iter().any(names_its_model) { Self::Inherited(inherited) } else { Self::Host(node) }
             }
             named => {
                 let asked = cpu.into_iter().flat_map(|cpu| &cpu.features);
@@ -228,12 +228,23 @@ impl<'w> FeatureKey<'w> {
     fn features(&self, fleet: &Fleet, features: &mut KnownFeatures) -> Option<Bits> {
         match self {
             Self::Host(node) => features.of_node(fleet, *node).cloned(),
-            Self::Inherited(keys, node) => {
+            Self::Inherited(keys) => {
                 let model = keys.iter().find(|key| Family::of(key) == Family::CpuModelMigration)?;
                 features.add_model(label::name(model));
                 let mut out = features.of_model(label::name(model))?.clone();
-                // Libvirt may have disabled features of its host model.
-                out.intersect(features.of_node(fleet, *node)?);
+                // Libvirt may have disabled features of its host model, which then no node with that host model has.
+                let host_model = format!("{}{}", label::HOST_MODEL_CPU, label::name(model));
+                let hosts = fleet.bearing(&host_model, "true");
+                let mut of_hosts: Option<Bits> = None;
+                for has in hosts.iter().filter_map(|host| features.of_node(fleet, host)) {
+                    match &mut of_hosts {
+                        Some(all) => all.union(has),
+                        None => of_hosts = Some(has.clone()),
+                    }
+                }
+                if let Some(of_hosts) = &of_hosts {
+                    out.intersect(of_hosts);
+                }
                 let named = keys.iter().filter(|key| Family::of(key) == Family::CpuFeature).map(|key| label::name(key));
                 out.union(&features.set(named));
                 Some(out)

@@ -3,7 +3,7 @@
 //! The models that a node can run come from its `cpu-model` labels only. The features of a model are facts of libvirt
 //! and QEMU ([`crate::fit::models`]); the features of a node come from its labels and from the models that it can run.
 
-mod features;
+pub(crate) mod features;
 mod guests;
 pub(crate) mod policy;
 mod pools;
@@ -18,7 +18,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
 use crate::fit::models::{self, Drawback, NotCounted, WhyNone};
-use crate::policy::LabelSelector;
+use crate::policy::{LabelSelector, Policy};
 use crate::say::plural;
 use crate::world::World;
 
@@ -42,6 +42,17 @@ pub struct Recommendations {
     pub withheld: Vec<String>,
     /// Indices in `selectors` of those that select no node.
     pub no_nodes: Vec<usize>,
+    /// The policies without a pool, if the pools are those of the policies.
+    pub without_pool: Vec<PolicyWithoutPool>,
+}
+
+/// A policy without a pool: `withoutPool` of a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyWithoutPool {
+    /// The policy.
+    pub policy: String,
+    /// The reason.
+    pub why: String,
 }
 
 /// The recommendation for all nodes as one pool: `all` of a report.
@@ -107,7 +118,7 @@ pub struct CandidateReport {
     pub lose: FeatureChange,
     /// The features that guests would gain.
     pub gain: FeatureChange,
-    /// Whether no better model runs on all of these nodes.
+    /// Whether no better model runs on all of these nodes, and KubeVirt does not withhold it.
     #[serde(skip)]
     pub(crate) is_worth_a_look: bool,
 }
@@ -150,7 +161,8 @@ pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(u
     let (pools, not_counted) = pools::pools(world, selectors);
     let mut features = KnownFeatures::of(world);
     let guests = guests::RunningGuests::of(world, &mut features, progress);
-    let reports = pools.into_iter().map(|pool| report(world, pool, &features, &guests)).collect();
+    let reports: Vec<PoolReport> = pools.into_iter().map(|pool| report(world, pool, &features, &guests)).collect();
+    let without_pool = if selectors.is_empty() { without_pool(world, &reports) } else { Vec::new() };
     Recommendations {
         all: all(world),
         pools: reports,
@@ -161,7 +173,24 @@ pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(u
         unknown_models: unknown_models(fleet),
         withheld: world.cluster.withheld.models.iter().filter(|model| models::is_known(model)).cloned().collect(),
         no_nodes: (0..selectors.len()).filter(|at| model::pool(&selectors[*at], fleet).is_empty()).collect(),
+        without_pool,
     }
+}
+
+/// Returns the policies that no pool is of.
+fn without_pool(world: &World, pools: &[PoolReport]) -> Vec<PolicyWithoutPool> {
+    let is_without = |policy: &&Policy| pools.iter().all(|pool| !pool.policies.contains(&policy.name));
+    let why = |policy: &Policy| {
+        if model::pool(&policy.node_selector, &world.cluster.fleet).is_empty() {
+            "it selects no node"
+        } else {
+            "none of the nodes that it selects counts"
+        }
+    };
+    let row = |policy: &Policy| PolicyWithoutPool { policy: policy.name.clone(), why: why(policy).to_owned() };
+    let mut out: Vec<PolicyWithoutPool> = world.policies.iter().filter(is_without).map(row).collect();
+    out.sort_by(|one, other| one.policy.cmp(&other.policy));
+    out
 }
 
 /// Returns the model recommended for the pool of each node; for a node in several pools, that of the first.
@@ -233,7 +262,7 @@ fn report(world: &World, pool: NodePool, features: &KnownFeatures, guests: &gues
         let mut leaves_out = pool.nodes.clone();
         leaves_out.subtract(&offer.runs_on);
         let names = |nodes| fleet.names(nodes).into_iter().map(str::to_owned).collect();
-        let model = offer.candidate.model;
+        let model = offer.candidate.model.clone();
         candidates.push(CandidateReport {
             generation: offer.candidate.family,
             lacks: features.lacks(fleet, &model, &leaves_out),
@@ -244,7 +273,7 @@ fn report(world: &World, pool: NodePool, features: &KnownFeatures, guests: &gues
             leaves_out: names(&leaves_out),
             drawbacks: offer.candidate.drawbacks.iter().map(ToString::to_string).collect(),
             model,
-            is_worth_a_look,
+            is_worth_a_look: is_worth_a_look && !offer.candidate.is_withheld(),
         });
     }
     PoolReport {
@@ -287,7 +316,7 @@ fn why(best: &models::Candidate, passed_over: Option<&str>, nodes: usize) -> Str
     std::iter::once(which).chain(against).chain(passed_over).collect::<Vec<_>>().join("; ")
 }
 
-fn why_none(none: &WhyNone, nodes: usize) -> String {
+pub(crate) fn why_none(none: &WhyNone, nodes: usize) -> String {
     match none {
         WhyNone::NoNode => "no node takes part: none with amd64 or s390x takes guests or offers a CPU model".to_owned(),
         WhyNone::NoModels(without) => {
@@ -325,7 +354,7 @@ fn all_of(nodes: usize) -> String {
     }
 }
 
-fn why_not_counted(why: &NotCounted) -> String {
+pub(crate) fn why_not_counted(why: &NotCounted) -> String {
     match why {
         NotCounted::Architecture(arch) if arch == "arm64" => {
             "arm64: KubeVirt runs guests there with host-passthrough alone and labels no CPU models, so there is none to recommend"

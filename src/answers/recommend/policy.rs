@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{PoolReport, Recommendations};
-use crate::enforce::model::pool as nodes_of;
+use crate::answers::guest_state::{GuestOf, GuestStates, each};
+use crate::enforce::model::{Common, pool as nodes_of};
+use crate::fit::command::{Command, CommandWord, CpuModel, Invalid, Json, Name, Script};
 use crate::fit::label;
+use crate::fit::models;
 use crate::fit::syntax;
 use crate::policy::{
     Announce, CommonModel, Dial, LabelCondition, LabelSelector, LauncherSelectors, Operator, Otherwise, Policy,
@@ -17,28 +20,150 @@ use crate::world::World;
 /// The adoption of the recommendation for a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Adoption {
-    /// A policy to apply; and, in one line, the nodes it selects outside the pool, if any.
-    Apply(Value, Option<String>),
+    /// A policy to apply.
+    Apply(AdoptedPolicy),
     /// No policy, with the reason in one line.
     Nothing(String),
+}
+
+/// A policy to apply.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AdoptedPolicy {
+    /// The object.
+    pub document: Value,
+    /// The nodes that it selects outside the pool, in one line; `None` without such nodes.
+    pub beyond: Option<String>,
+    /// Whether there is a policy with this name, of which only the model changes.
+    pub exists: bool,
+    /// The command that changes the model of an existing policy and nothing else.
+    pub patch: Option<Script>,
+}
+
+impl AdoptedPolicy {
+    /// Returns `metadata.name`.
+    #[must_use]
+    pub(crate) fn name(&self) -> &str {
+        self.document["metadata"]["name"].as_str().unwrap_or_default()
+    }
 }
 
 /// Returns the adoption of the recommendation for each pool.
 ///
 /// The pool of an existing policy keeps that policy, with another model; a policy that denies or changes guests is left
-/// to a person.
+/// to a person. Other policies have names that no existing policy has. A policy is left out if the existing policies
+/// would treat guests otherwise with it.
 #[must_use]
 pub(crate) fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption> {
     let mut out: Vec<Adoption> = report.pools.iter().flat_map(|pool| of_pool(world, report, pool)).collect();
-    let mut names = BTreeSet::new();
-    for policy in out.iter_mut().filter_map(|adoption| match adoption {
-        Adoption::Apply(policy, _) => Some(policy),
-        Adoption::Nothing(_) => None,
-    }) {
-        let name = policy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let free = (2..).map(|number| format!("{name}-{number}"));
-        let name = std::iter::once(name.clone()).chain(free).find(|name| names.insert(name.clone()));
-        policy["metadata"]["name"] = name.into();
+    let mut names: BTreeSet<String> = world.policies.iter().map(|policy| policy.name.clone()).collect();
+    for adoption in &mut out {
+        let Adoption::Apply(adopted) = adoption else { continue };
+        if adopted.exists {
+            continue;
+        }
+        let name = adopted.name().to_owned();
+        // A suffix that depends on the selected nodes alone, so that the order of the pools changes no name.
+        let mark = mark(&adopted.document["spec"]["nodeSelector"].to_string());
+        let free = std::iter::once(name.clone()).chain(std::iter::once(format!("{name}-{mark}")));
+        let free = free.chain((2..).map(|number| format!("{name}-{mark}-{number}")));
+        let name = free.into_iter().find(|name| names.insert(name.clone()));
+        adopted.document["metadata"]["name"] = name.into();
+    }
+    without_effect(world, out)
+}
+
+/// Returns six digits that depend on a text (FNV-1a).
+fn mark(text: &str) -> String {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{:06x}", hash & 0x00ff_ffff)
+}
+
+/// What the policies do about a guest, now and at its next start.
+#[derive(Debug, PartialEq, Eq)]
+struct Treatment {
+    policies: [Option<String>; 2],
+    denied: [bool; 2],
+    /// The model that is written at its next start.
+    written: Option<String>,
+}
+
+impl Treatment {
+    /// Whether this one keeps what existing policies do; a guest that only the built-in policy governs may get another
+    /// one that does the same.
+    fn keeps(&self, before: &Self) -> bool {
+        let kept = |(is, was): (&Option<String>, &Option<String>)| was.is_none() || is == was;
+        self.policies.iter().zip(&before.policies).all(kept)
+            && self.denied == before.denied
+            && self.written == before.written
+    }
+}
+
+fn treatments(world: &World) -> Vec<(String, Treatment)> {
+    let mut states = GuestStates::new(world);
+    each(&world.cluster)
+        .map(|guest| {
+            let next = states.at_next_start(guest);
+            let now = match guest {
+                GuestOf::Vmi(vmi) => Some(states.now(vmi)),
+                GuestOf::Vm(_) => None,
+            };
+            let written = match &next.common {
+                Some(Common::Written { model, .. }) => Some(model.clone()),
+                _ => None,
+            };
+            let treatment = Treatment {
+                policies: [now.as_ref().and_then(|now| now.policy.clone()), next.stand.policy.clone()],
+                denied: [now.is_some_and(|now| now.ruling.denies()), next.stand.ruling.denies()],
+                written,
+            };
+            (guest.title(), treatment)
+        })
+        .collect()
+}
+
+/// Replaces each policy with which the existing policies would treat a guest otherwise by the reason.
+fn without_effect(world: &World, adoptions: Vec<Adoption>) -> Vec<Adoption> {
+    if world.policies.is_empty() {
+        return adoptions;
+    }
+    let applied = |world: &World, of: &mut dyn Iterator<Item = &Adoption>| {
+        let mut out = World { cluster: world.cluster.clone(), policies: world.policies.clone() };
+        for adoption in of {
+            let Adoption::Apply(adopted) = adoption else { continue };
+            let Ok(policy) = Policy::from_json(&adopted.document.to_string()) else { continue };
+            out.policies.retain(|known| known.name != policy.name);
+            out.policies.push(policy);
+        }
+        out
+    };
+    let before = treatments(world);
+    let changed = |world: &World| -> Vec<String> {
+        let after = treatments(world);
+        let pairs = before.iter().zip(&after).filter(|((_, was), (_, is))| !is.keeps(was));
+        pairs.map(|((title, _), _)| title.clone()).collect()
+    };
+    if changed(&applied(world, &mut adoptions.iter())).is_empty() {
+        return adoptions;
+    }
+    let mut out: Vec<Adoption> = Vec::new();
+    for adoption in adoptions {
+        let Adoption::Apply(adopted) = &adoption else {
+            out.push(adoption);
+            continue;
+        };
+        let guests = changed(&applied(world, &mut out.iter().chain([&adoption])));
+        out.push(match guests.len() {
+            0 => adoption,
+            count => Adoption::Nothing(format!(
+                "{}: no policy: with it, the policies that are there would no longer do the same about {} ({}); \
+                 first give those guests to one of them, by a node selector, namespaceSelector or virtualMachineSelector",
+                adopted.name(),
+                plural::counted(count, "guest", "guests"),
+                plural::fold_names(&guests, 3)
+            )),
+        });
     }
     out
 }
@@ -50,14 +175,23 @@ fn of_pool(world: &World, report: &Recommendations, pool: &PoolReport) -> Vec<Ad
         return nothing(format!("common models are for amd64 alone; name {model} in the VirtualMachines"));
     }
     let of_name = |name: &String| world.policies.iter().find(|policy| policy.name == *name);
-    let known: Vec<&Policy> = pool.policies.iter().filter_map(of_name).collect();
+    let mut known: Vec<&Policy> = pool.policies.iter().filter_map(of_name).collect();
     if known.is_empty() {
         let selector = selector(world, pool);
-        let beyond = beyond(world, pool, &selector);
-        return vec![Adoption::Apply(document(&name(pool), &selector, model), beyond)];
+        // The policy of an earlier run with the same selector.
+        known = world.policies.iter().filter(|policy| policy.node_selector == selector).collect();
+        if known.is_empty() {
+            let beyond = beyond(world, pool, &selector);
+            let document = document(&name(pool, &selector), &selector, model);
+            return vec![Adoption::Apply(AdoptedPolicy { document, beyond, exists: false, patch: None })];
+        }
+        return known.into_iter().map(|policy| of_policy(world, pool, policy, model, true)).collect();
     }
-    let is_alone =
-        |policy: &&Policy| report.pools.iter().filter(|pool| pool.policies.contains(&policy.name)).count() == 1;
+    // A common model is for amd64, and nodes without a vendor's label can run none.
+    let counts = |other: &&PoolReport| other.arch == "amd64" && other.vendor.is_some();
+    let is_alone = |policy: &&Policy| {
+        report.pools.iter().filter(counts).filter(|other| other.policies.contains(&policy.name)).count() == 1
+    };
     known.into_iter().map(|policy| of_policy(world, pool, policy, model, is_alone(&policy))).collect()
 }
 
@@ -65,8 +199,14 @@ fn of_pool(world: &World, report: &Recommendations, pool: &PoolReport) -> Vec<Ad
 fn of_policy(world: &World, pool: &PoolReport, policy: &Policy, model: &str, is_alone: bool) -> Adoption {
     let name = &policy.name;
     let common = policy.common_model.as_ref();
-    if common.is_some_and(|common| common.name == model) {
-        return Adoption::Nothing(format!("{name}: its commonModel is {model} already"));
+    match common {
+        Some(common) if common.name == model => {
+            return Adoption::Nothing(format!("{name}: its commonModel is {model} already"));
+        }
+        Some(common) if models::is_same(&common.name, model) => {
+            return Adoption::Nothing(format!("{name}: its commonModel {} is another name of {model}", common.name));
+        }
+        _ => {}
     }
     if !is_alone {
         return Adoption::Nothing(format!(
@@ -78,8 +218,24 @@ fn of_policy(world: &World, pool: &PoolReport, policy: &Policy, model: &str, is_
         Some(effect) => Adoption::Nothing(format!(
             "{name} {effect}: look at `cpufit audit` with {model} in its commonModel.name before you set it"
         )),
-        None => Adoption::Apply(changed(policy, model), beyond(world, pool, &policy.node_selector)),
+        None => Adoption::Apply(AdoptedPolicy {
+            document: changed(policy, model),
+            beyond: beyond(world, pool, &policy.node_selector),
+            exists: true,
+            patch: Some(patch(policy, model).into()),
+        }),
     }
+}
+
+/// Returns the command that sets the common model of an existing policy; if it had none, one that changes no guest.
+fn patch(policy: &Policy, model: &str) -> Result<Vec<Command>, Invalid> {
+    let mut common = vec![(CommandWord::from("name"), Json::Text(CpuModel::new(model)?.into()))];
+    if policy.common_model.is_none() {
+        common.push(("replaces".into(), Json::Array(Vec::new())));
+    }
+    let patch = Json::Object(common).below(&["spec", "commonModel"]);
+    let command = Command::kubectl(["patch", "cpupolicy"]).arg(Name::new(&policy.name)?);
+    Ok(vec![command.args(["--type", "merge", "-p"]).arg(patch)])
 }
 
 /// Returns the effect of a policy on guests other than warnings; `None` without one.
@@ -95,14 +251,37 @@ fn effect(policy: &Policy) -> Option<&'static str> {
     }
 }
 
-/// Returns a valid Kubernetes name.
-fn name(pool: &PoolReport) -> String {
-    let words = [pool.vendor.as_deref().unwrap_or("any"), &pool.arch];
-    let labels = pool.selector.match_labels.values().map(String::as_str);
-    let text = words.into_iter().chain(labels).collect::<Vec<_>>().join("-").to_ascii_lowercase();
+/// Returns a valid Kubernetes name: vendor and architecture, then the other conditions of the selector in their order
+/// by key.
+fn name(pool: &PoolReport, selector: &LabelSelector) -> String {
+    let mut conditions = conditions(selector);
+    conditions.retain(|condition| condition.key != label::ARCH && !condition.key.starts_with(label::CPU_VENDOR));
+    conditions.sort_by(|one, other| (&one.key, &one.values).cmp(&(&other.key, &other.values)));
+    let words = conditions.iter().flat_map(|LabelCondition { key, operator, values }| {
+        let key = key.rsplit('/').next().unwrap_or_default();
+        let (word, names): (&str, Vec<&str>) = match operator {
+            Operator::In => ("", values.iter().map(String::as_str).collect()),
+            Operator::NotIn => ("not", values.iter().map(String::as_str).collect()),
+            Operator::Exists => ("", vec![key]),
+            Operator::DoesNotExist => ("no", vec![key]),
+        };
+        std::iter::once(word).chain(names).map(str::to_owned).filter(|word| !word.is_empty()).collect::<Vec<_>>()
+    });
+    let hardware = [pool.vendor.as_deref().unwrap_or("any"), &pool.arch].map(str::to_owned);
+    let text = hardware.into_iter().chain(words).collect::<Vec<_>>().join("-").to_ascii_lowercase();
     let valid: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let valid = valid.trim_matches('-');
     if syntax::subdomain(valid).is_ok() { valid.to_owned() } else { "common-model".to_owned() }
+}
+
+/// Returns the conditions of a selector, labels as `In` with one value.
+fn conditions(selector: &LabelSelector) -> Vec<LabelCondition> {
+    let labels = selector.match_labels.iter().map(|(key, value)| LabelCondition {
+        key: key.clone(),
+        operator: Operator::In,
+        values: vec![value.clone()],
+    });
+    labels.chain(selector.match_expressions.iter().cloned()).collect()
 }
 
 /// Returns a selector of the pool's nodes: the labels of the pool's own selector, vendor and architecture; and, for the
@@ -141,12 +320,7 @@ fn is_of_arch(world: &World, node: &str, arch: &str) -> bool {
 /// Returns the condition that a node meets exactly if it does not meet a selector of one condition; `None` for several
 /// conditions, any of which may fail.
 fn opposite(selector: &LabelSelector) -> Option<LabelCondition> {
-    let labels = selector.match_labels.iter().map(|(key, value)| LabelCondition {
-        key: key.clone(),
-        operator: Operator::In,
-        values: vec![value.clone()],
-    });
-    let conditions: Vec<LabelCondition> = labels.chain(selector.match_expressions.iter().cloned()).collect();
+    let conditions = conditions(selector);
     let [LabelCondition { key, operator, values }] = &conditions[..] else { return None };
     let operator = match operator {
         Operator::In => Operator::NotIn,

@@ -98,7 +98,10 @@ fn parts(world: &World, selectors: &[LabelSelector]) -> Vec<NodePart> {
         return selectors.iter().map(|selector| part(selector, Vec::new())).collect();
     }
     let mut out: Vec<NodePart> = Vec::new();
-    for Policy { name, node_selector, .. } in &world.policies {
+    // The order of a dump changes nothing.
+    let mut policies: Vec<&Policy> = world.policies.iter().collect();
+    policies.sort_by(|one, other| one.name.cmp(&other.name));
+    for Policy { name, node_selector, .. } in policies {
         match out.iter_mut().find(|known| known.selector == *node_selector) {
             Some(known) => known.policies.push(name.clone()),
             None => out.push(part(node_selector, vec![name.clone()])),

@@ -1,11 +1,15 @@
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
-use serde_json::json;
+use rstest::rstest;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::answers::recommend::features::lacked;
+use crate::fit::models;
+use crate::fit::node::Node;
 use crate::policy::Policy;
-use crate::testing::cluster::{cluster, running, vmi};
-use crate::testing::fleet::intel;
+use crate::testing::cluster::{cluster, read_policy, running, vmi};
+use crate::testing::fleet::{arm, cascade_lake, ice_lake, intel, node, rome, set, skylake};
 use crate::testing::pool::{MODEL, common, nodes, policy, world};
 use crate::testing::{NEVER, Tweak};
 
@@ -64,4 +68,77 @@ fn a_guest_that_waits_for_a_node_is_unschedulable() {
 fn one_guest_is_in_the_singular() {
     let status = PolicyStatus { nodes: 2, guests: 1, ..PolicyStatus::default() };
     assert_eq!(status.conditions()[1].message, "it governs 1 guest");
+}
+
+/// What is printed about the nodes of a policy, for each kind of nodes that it may select.
+#[rstest]
+#[case::no_selector_and_no_node(vec![], json!({}), "no node runs guests")]
+#[case::no_node_selected(intel(), json!({"nodeSelector": {"matchLabels": {"zone": "mars"}}}), "its nodeSelector selects no node that runs guests")]
+#[case::arm_alone(vec![arm("arm-1"), arm("arm-2")], common_everywhere(MODEL), "a common model is for amd64 alone, and none of its nodes is of amd64")]
+#[case::one_vendor(vec![cascade_lake("i1"), cascade_lake("i2")], json!({}), "no common model; recommended for its 2 nodes: Cascadelake-Server-noTSX")]
+#[case::two_vendors(vec![cascade_lake("i1"), cascade_lake("i2"), cascade_lake("i3"), rome("a1")], json!({}),
+    "no common model; none is recommended for its 4 nodes: the nodes' labels name CPUs of AMD and Intel: no guest migrates from one vendor to another")]
+#[case::one_without_labels(vec![cascade_lake("i1"), cascade_lake("i2"), bare("bare")], json!({}),
+    "no common model; recommended: Cascadelake-Server-noTSX, which runs on 2 of its 3 nodes")]
+#[case::half_without_labels(vec![cascade_lake("i1"), bare("bare")], json!({}),
+    "no common model; none is recommended for its 2 nodes: bare takes guests and offers no CPU model by a cpu-model label: a guest with a named model could not run there")]
+#[case::unlabelled_left_out(vec![cascade_lake("i1"), cascade_lake("i2"), bare("bare")], common_everywhere(MODEL),
+    "commonModel Cascadelake-Server-noTSX leaves out 1 of 3 selected nodes: bare has no CPU labels")]
+#[case::virt_handler_down(vec![cascade_lake("i1"), cascade_lake("i2"), down("dead")], common_everywhere(MODEL),
+    "Cascadelake-Server-noTSX runs on 2 of 2 nodes; not counted, as no CPU is known there: dead")]
+#[case::an_older_host(vec![cascade_lake("i1"), skylake("i2")], common_everywhere(MODEL),
+    "commonModel Cascadelake-Server-noTSX leaves out 1 of 2 selected nodes: i2 lacks cpu-feature arch-capabilities, avx512vnni and 5 more")]
+#[case::another_spelling(vec![spelled("i1"), spelled("i2")], common_everywhere("Cascadelake-Server-v3"),
+    "Cascadelake-Server-v3 runs on 2 of 2 nodes")]
+fn the_line_on_a_policy_is_true_of_its_nodes(#[case] nodes: Vec<Node>, #[case] spec: Value, #[case] expected: &str) {
+    let policy = read_policy("p", &spec);
+    let line = PolicyNodes::of(&cluster("1.9.0", nodes, []), &policy).line();
+    assert_eq!(line, format!("CPUPolicy p: {expected}"));
+}
+
+/// A policy of arm64 nodes governs and denies: it must not look as if it selected nothing.
+#[test]
+fn a_policy_of_another_architecture_is_in_force() {
+    let policies = vec![read_policy("arm", &json!({"enforce": "Pinned"}))];
+    let world = World { cluster: cluster("1.9.0", vec![arm("arm-1"), arm("arm-2")], []), policies };
+    let statuses = statuses(&world, NEVER);
+    let ready = &statuses[0].conditions()[1];
+    assert_eq!((statuses[0].nodes, ready.holds, ready.reason), (2, true, "InForce"));
+}
+
+/// No feature is named that the model does not need, on any mixture of hosts.
+#[test]
+fn only_features_of_the_model_are_missing() {
+    let nodes = vec![ice_lake("i1"), cascade_lake("i2"), skylake("i3")];
+    let fleet = &cluster("1.9.0", nodes, []).fleet;
+    for model in [MODEL, "Skylake-Server-noTSX-IBRS", "Icelake-Server-noTSX"] {
+        let held = models::features(model).expect("a known model");
+        for node in 0..fleet.len() {
+            for feature in lacked(fleet, node, model).expect("a known model") {
+                assert!(held.contains(feature.as_str()), "{} would need {feature} for {model}", fleet.name(node));
+            }
+        }
+    }
+}
+
+fn common_everywhere(model: &str) -> Value {
+    json!({"commonModel": {"name": model}})
+}
+
+/// Returns a node that takes guests and has no CPU labels.
+fn bare(name: &str) -> Node {
+    node(name).tweak(|node| {
+        node.labels.retain(|key, _| !key.starts_with("cpu-") && !key.starts_with("host-model"));
+        set(node, "kubevirt.io/schedulable", "true");
+    })
+}
+
+/// Returns a node whose virt-handler is down, of which no CPU is known.
+fn down(name: &str) -> Node {
+    bare(name).tweak(|node| set(node, "kubevirt.io/schedulable", "false"))
+}
+
+/// Returns a node whose libvirt lists two names of one model.
+fn spelled(name: &str) -> Node {
+    cascade_lake(name).tweak(|node| set(node, "cpu-model.node.kubevirt.io/Cascadelake-Server-v3", "true"))
 }

@@ -290,6 +290,25 @@ mod not_written {
         }
     }
 
+    /// A policy whose model would not be written does not keep another policy's model from a guest.
+    #[rstest]
+    #[case::warns_alone(json!([]), Some(SKYLAKE))]
+    #[case::of_another_mode(json!(["HostPassthrough"]), Some(SKYLAKE))]
+    #[case::of_its_mode(json!(["Unset"]), None)]
+    fn a_policy_that_would_not_change_the_guest_is_no_rival(#[case] replaces: Value, #[case] written: Option<&str>) {
+        let policy = |name: &str, of: &str, model: &str, replaces: &Value| {
+            let selector = json!({"matchLabels": {format!("cpu-vendor.node.kubevirt.io/{of}"): "true"}});
+            read_policy(name, &json!({"nodeSelector": selector, "commonModel": {"name": model, "replaces": replaces}}))
+        };
+        let policies = vec![
+            policy("a-pool", "Intel", SKYLAKE, &json!(["Unset", "HostModel"])),
+            policy("b-pool", "AMD", "EPYC-Rome", &replaces),
+        ];
+        let world = world(mixed(), Vec::new(), policies);
+        let model = decided(&world, &sent(&json!({}))).1["spec"]["domain"]["cpu"]["model"].as_str().map(str::to_owned);
+        assert_eq!(model.as_deref(), written, "a policy that only warns would switch off a model that is in force");
+    }
+
     /// The impact with the model is never worse than without.
     #[rstest]
     #[case::only_one_node(vec![skylake("n1"), skylake("n2"), ice_lake("n3")], "Icelake-Server-noTSX", None, Some(Impact::Pinned))]

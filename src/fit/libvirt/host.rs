@@ -42,7 +42,7 @@ pub(crate) enum Provided {
 
 /// The features that libvirt omits from a host model because they cannot be migrated: `migratable='no'` of its
 /// CPU map.
-const NOT_MIGRATABLE: [&str; 4] = ["invtsc", "cmt", "mbm_total", "mbm_local"];
+pub(crate) const NOT_MIGRATABLE: [&str; 4] = ["invtsc", "cmt", "mbm_total", "mbm_local"];
 
 impl From<Option<bool>> for Provided {
     fn from(known: Option<bool>) -> Self {

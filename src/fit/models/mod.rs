@@ -140,6 +140,18 @@ pub(crate) fn is_better(model: &str, than: &str) -> bool {
     matches!((KnownModel::of(model), KnownModel::of(than)), (Some(one), Some(other)) if one.rank < other.rank)
 }
 
+/// Whether two names are spellings of one model.
+#[must_use]
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    first_spelling(one) == first_spelling(other)
+}
+
+/// Returns the name that a model is another spelling of, or its own.
+#[must_use]
+pub(crate) fn first_spelling(model: &str) -> String {
+    KnownModel::of(model).and_then(|known| known.other_spelling()).unwrap_or_else(|| model.to_owned())
+}
+
 /// Returns the models that have a feature.
 #[must_use]
 pub(crate) fn holding(feature: &str) -> Vec<&'static str> {

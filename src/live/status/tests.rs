@@ -28,6 +28,7 @@ fn counted() -> PolicyStatus {
     PolicyStatus {
         name: "intel".to_owned(),
         nodes: 6,
+        amd64_nodes: 6,
         usable_nodes: Some(5),
         guests: 14,
         not_compliant: 3,

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::answers::recommend::recommend;
 use crate::fit::node::Node;
-use crate::testing::cluster::{cluster, read_policy};
+use crate::kubevirt::cluster::ClusterObject;
+use crate::testing::cluster::{cluster, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{mixed, set};
 
 /// Returns nodes with labels `pool` and `zone` from a few values, or without them.
@@ -51,8 +52,8 @@ proptest! {
         let report = recommend(&world, &[], &|_, _| {});
         for pool in &report.pools {
             for adoption in of_pool(&world, &report, pool) {
-                let Adoption::Apply(policy, beyond) = adoption else { continue };
-                let policy = Policy::from_json(&policy.to_string()).expect("a policy");
+                let Adoption::Apply(AdoptedPolicy { document, beyond, .. }) = adoption else { continue };
+                let policy = Policy::from_json(&document.to_string()).expect("a policy");
                 let selected = nodes_of(&policy.node_selector, fleet);
                 let (mut more, mut fewer) = (selected.clone(), pool.members.clone());
                 more.subtract(&pool.members);
@@ -83,8 +84,124 @@ fn the_rest_is_selected_apart_from_the_policy_that_is_there() {
     assert!(!rest.is_empty());
     for adoption in rest {
         assert!(
-            matches!(adoption, Adoption::Apply(_, None)),
+            matches!(&adoption, Adoption::Apply(adopted) if adopted.beyond.is_none()),
             "the policy for the rest would take nodes of mine: {adoption:?}"
         );
     }
+}
+
+/// Guests on both vendors, stopped ones among them.
+fn guests() -> Vec<ClusterObject> {
+    let mut out = Vec::new();
+    for (name, node, cpu) in
+        [("db", "node-a", "host-model"), ("amd", "amd-1", ""), ("old", "node-d", "Skylake-Server-noTSX-IBRS")]
+    {
+        out.push(vmi(running(name, node, cpu)));
+    }
+    for (name, model) in [("st", ""), ("st2", "host-model"), ("never", "EPYC-Genoa")] {
+        out.push(ClusterObject::VirtualMachine(Box::new(read(vm(name, model)))));
+    }
+    out
+}
+
+fn spec() -> impl Strategy<Value = Value> {
+    let selector = prop::sample::select(vec![
+        json!({}),
+        json!({"matchLabels": {"cpu-vendor.node.kubevirt.io/Intel": "true"}}),
+        json!({"matchLabels": {"pool": "a"}}),
+        json!({"matchLabels": {"pool": "a", "zone": "a"}}),
+    ]);
+    let common = prop::sample::select(vec![
+        json!({"name": "Skylake-Server-noTSX-IBRS"}),
+        json!({"name": "Skylake-Server-noTSX-IBRS", "replaces": []}),
+        json!({"name": "EPYC-Rome", "replaces": ["Unset"], "otherwise": "Deny"}),
+        Value::Null,
+    ]);
+    let enforce = prop::sample::select(vec!["None", "Pinned", "Unschedulable"]);
+    (selector, common, enforce)
+        .prop_map(|(nodes, common, enforce)| json!({"nodeSelector": nodes, "commonModel": common, "enforce": enforce}))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Applying what is printed overwrites no policy and changes nothing for a guest of another policy.
+    #[test]
+    fn printed_policies_overwrite_none_and_change_no_guest(
+        labels in prop::collection::vec((0_usize..3, 0_usize..3), 9),
+        specs in prop::collection::vec(spec(), 1..3),
+        is_first_in_the_alphabet in any::<bool>(),
+    ) {
+        let name = |at| if is_first_in_the_alphabet { format!("aa-{at}") } else { format!("intel-amd64-{at}") };
+        let mut policies: Vec<Policy> =
+            specs.iter().enumerate().map(|(at, spec)| read_policy(&name(at), spec)).collect();
+        if let Some(last) = policies.last_mut() {
+            "intel-amd64".clone_into(&mut last.name);
+        }
+        let world = World { policies, cluster: cluster("1.9.0", nodes(&labels), guests()) };
+        let report = recommend(&world, &[], &|_, _| {});
+        let before = treatments(&world);
+        let mut after = world.clone();
+        for adoption in adoptions(&world, &report) {
+            let Adoption::Apply(adopted) = adoption else { continue };
+            let policy = Policy::from_json(&adopted.document.to_string()).expect("a policy");
+            let old = world.policies.iter().find(|old| old.name == policy.name);
+            prop_assert_eq!(old.is_some(), adopted.exists, "{} would be overwritten", policy.name);
+            if let Some(old) = old {
+                let unlike_the_model = |policy: &Policy| Policy { common_model: None, ..policy.clone() };
+                prop_assert_eq!(unlike_the_model(old), unlike_the_model(&policy));
+            }
+            after.policies.retain(|known| known.name != policy.name);
+            after.policies.push(policy);
+        }
+        for ((title, was), (_, is)) in before.iter().zip(&treatments(&after)) {
+            prop_assert!(is.keeps(was), "{}: {:?}, then {:?}", title, was, is);
+        }
+    }
+}
+
+/// The order of the policies in a dump changes no answer; a policy without a pool is named with the reason.
+#[test]
+fn every_policy_is_in_a_pool_or_named_without_one() {
+    let of = |name: &str, key: &str| read_policy(name, &json!({"nodeSelector": {"matchLabels": {key: "a"}}}));
+    let policies = vec![of("b", "pool"), of("mars", "planet"), of("a", "pool")];
+    let labels: Vec<(usize, usize)> = (0..9).map(|_| (0, 2)).collect();
+    let world = World { policies, cluster: cluster("1.9.0", nodes(&labels), []) };
+    let reversed = World { policies: world.policies.iter().rev().cloned().collect(), ..world.clone() };
+    let report = recommend(&world, &[], &|_, _| {});
+    assert_eq!(recommend(&reversed, &[], &|_, _| {}), report);
+    let without: Vec<(&str, &str)> =
+        report.without_pool.iter().map(|row| (row.policy.as_str(), row.why.as_str())).collect();
+    assert_eq!(without, [("mars", "it selects no node")]);
+    assert!(report.pools.iter().all(|pool| pool.policies == ["a", "b"]), "{:?}", report.pools);
+}
+
+/// The names of printed policies depend on the selected nodes alone.
+#[test]
+fn the_order_of_the_pools_changes_no_name() {
+    let labels: Vec<(usize, usize)> = (0..9).map(|node| (node % 2, node % 3)).collect();
+    let world = World { policies: Vec::new(), cluster: cluster("1.9.0", nodes(&labels), []) };
+    let zone = |operator: Operator, value: &str| LabelSelector {
+        match_expressions: vec![LabelCondition { key: "zone".to_owned(), operator, values: vec![value.to_owned()] }],
+        ..LabelSelector::default()
+    };
+    let selectors = vec![zone(Operator::In, "a"), zone(Operator::In, "b"), zone(Operator::NotIn, "a")];
+    let names = |selectors: &[LabelSelector]| -> BTreeSet<(String, String)> {
+        let report = recommend(&world, selectors, &|_, _| {});
+        let name = |adoption| match adoption {
+            Adoption::Apply(adopted) => {
+                Some((adopted.name().to_owned(), adopted.document["spec"]["nodeSelector"].to_string()))
+            }
+            Adoption::Nothing(_) => None,
+        };
+        adoptions(&world, &report).into_iter().filter_map(name).collect()
+    };
+    let all = names(&selectors);
+    let reversed: Vec<LabelSelector> = selectors.iter().cloned().rev().collect();
+    assert_eq!(names(&reversed), all, "another order would apply one pool's model to another pool's policy");
+    let apart: BTreeSet<(String, String)> =
+        selectors.iter().flat_map(|selector| names(std::slice::from_ref(selector))).collect();
+    assert_eq!(apart, all, "the second of two runs would overwrite the policy of the first");
+    let different: BTreeSet<&String> = all.iter().map(|(name, _)| name).collect();
+    assert_eq!(different.len(), all.len(), "{all:?}");
 }

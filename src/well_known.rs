@@ -152,6 +152,18 @@ pub(crate) const MIGRATION_TARGET: WellKnown = annotation(
     "staging/src/kubevirt.io/api/core/v1/types.go: IsMigrationTarget",
 );
 
+/// The node to which such a target goes: from then on it is synchronized with its source. A label.
+pub(crate) const MIGRATION_TARGET_NODE: WellKnown = label(
+    "kubevirt.io/migrationTargetNodeName",
+    "VirtualMachineInstance",
+    ValueReading::Presence,
+    "staging/src/kubevirt.io/api/core/v1/types.go: IsMigrationTargetNodeLabelSet",
+);
+
+/// A pod that was read from its description, which leaves out what it cannot show: its affinity.
+pub(crate) const DESCRIBED: WellKnown =
+    annotation("cpufit.io/described", "Pod", ValueReading::Exactly("true"), "cpufit: snapshot::describe");
+
 /// The name of the instancetype or preference that a `ControllerRevision` is a copy of.
 pub(crate) const REVISION_OF: WellKnown = label(
     "instancetype.kubevirt.io/object-name",
@@ -242,7 +254,7 @@ pub(crate) const DROPPED_SELECTORS: WellKnown =
     annotation("cpufit.io/dropped-selectors", "Pod", ValueReading::Text, "cpufit: enforce::trim");
 
 /// All labels and annotations with a meaning.
-pub(crate) const ALL: [&WellKnown; 24] = [
+pub(crate) const ALL: [&WellKnown; 26] = [
     &SKIP_NODE,
     &SCHEDULABLE,
     &HAS_VIRT_HANDLER,
@@ -254,6 +266,8 @@ pub(crate) const ALL: [&WellKnown; 24] = [
     &CREATED_BY,
     &OUTDATED_LAUNCHER,
     &MIGRATION_TARGET,
+    &MIGRATION_TARGET_NODE,
+    &DESCRIBED,
     &REVISION_OF,
     &BOOTS_ARCHITECTURE,
     &DEFAULT_INSTANCETYPE,
@@ -367,6 +381,8 @@ mod tests {
         (CREATED_BY, ANY_TEXT, None),
         (OUTDATED_LAUNCHER, PRESENCE, None),
         (MIGRATION_TARGET, TRUE_ALONE, None),
+        (MIGRATION_TARGET_NODE, PRESENCE, None),
+        (DESCRIBED, TRUE_ALONE, None),
         (REVISION_OF, ANY_TEXT, None),
         (BOOTS_ARCHITECTURE, ANY_TEXT, None),
         (DEFAULT_INSTANCETYPE, PRESENCE, None),

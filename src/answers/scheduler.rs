@@ -64,6 +64,12 @@ impl RefusalGroup {
         self.reason.ends_with("...") || self.reason.ends_with('…')
     }
 
+    /// Whether the pod's own required anti-affinity is the reason: `ErrReasonAntiAffinityRulesNotMatch` of the filter `InterPodAffinity`.
+    #[must_use]
+    pub(crate) fn is_anti_affinity(&self) -> bool {
+        self.reason.contains("didn't match pod anti-affinity rules")
+    }
+
     /// Returns the filter of its reason.
     #[must_use]
     pub(crate) fn filter(&self) -> Option<Filter> {
@@ -87,7 +93,7 @@ impl RefusalGroup {
 /// A known node with the filter that refuses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedNode {
-    node: NodeIndex,
+    pub node: NodeIndex,
     filter: Filter,
     /// The first taint that is not tolerated, if the filter is `Taint`.
     taint: Option<Taint>,

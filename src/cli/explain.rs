@@ -72,7 +72,7 @@ pub(crate) fn run(
                 let no_headers = args.list.no_headers;
                 let facts = Explained { case, survey: &survey, no_headers, room }.print(&[], page);
                 if let Some(said) = pod.and_then(|pod| pod.said.as_ref()) {
-                    scheduler::print(said, &case.judged.subject.placement, &world.cluster.fleet, page);
+                    scheduler::print(said, &case.judged.subject, &world.cluster.fleet, page);
                 }
                 if let Some(next) = next {
                     page.line("");

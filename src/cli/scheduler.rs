@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::answers::scheduler::{Filter, Sentence, refused};
+use crate::answers::scheduler::{Filter, RefusalGroup, RefusedNode, Sentence, refused};
 use crate::fit::fleet::Fleet;
-use crate::fit::placement::Placement;
+use crate::fit::subject::Subject;
 use crate::kubevirt::room::PodNeed;
 use crate::page::Page;
 use crate::say::plural::{fold_names, nodes};
@@ -52,10 +52,10 @@ fn said(pod: &str) -> Option<Sentence> {
 }
 
 /// Prints the message, group by group.
-pub(super) fn print(sentence: &Sentence, placement: &Placement<'_>, fleet: &Fleet, page: &mut Page) {
+pub(super) fn print(sentence: &Sentence, subject: &Subject<'_>, fleet: &Fleet, page: &mut Page) {
     let Sentence { total, groups, rest } = sentence;
     page.line(format_args!("The scheduler found no place among {}:", nodes(*total)));
-    let refused = refused(placement, fleet);
+    let refused = refused(&subject.placement, fleet);
     for group in groups {
         let here = group.nodes(&refused);
         let names = |here: &[usize]| {
@@ -67,9 +67,11 @@ pub(super) fn print(sentence: &Sentence, placement: &Placement<'_>, fleet: &Flee
             Some(Filter::Cordon) => "cordoned",
             Some(Filter::Taint) => "tainted, and the pod does not tolerate it",
             Some(Filter::Selector) => "do not meet its selector or node affinity",
+            None if group.is_anti_affinity() => "kept off by the pod's anti-affinity",
             None => "for a reason that is not judged here",
         };
         let of_dump = match here.as_deref() {
+            None if group.is_anti_affinity() => not_back(group, subject, &refused, fleet),
             None => String::new(),
             Some([]) => ": none of the nodes known here".to_owned(),
             Some(here) if here.len() == group.count => format!(": {}", names(here)),
@@ -88,5 +90,21 @@ pub(super) fn print(sentence: &Sentence, placement: &Placement<'_>, fleet: &Flee
     }
     if fleet.len() != *total {
         page.line(format_args!("{} are known here: the nodes are not those of that moment.", nodes(fleet.len())));
+    }
+}
+
+/// Says whose anti-affinity it is, if KubeVirt's is a part of it: the rule that keeps the target of a migration off its source's node.
+/// Mirrors `createMigrationPodAntiAffinityRule` of `pkg/virt-controller/watch/migration/migration.go`.
+fn not_back(group: &RefusalGroup, subject: &Subject<'_>, refused: &[RefusedNode], fleet: &Fleet) -> String {
+    let source = subject.source().and_then(|name| Some((name, fleet.find(name)?)));
+    // A node is counted under the first filter that refuses it.
+    match source.filter(|(_, node)| refused.iter().all(|refused| refused.node != *node)) {
+        Some((name, _)) if group.count == 1 => {
+            format!(": KubeVirt keeps the target of a migration off the node that it leaves, {name}")
+        }
+        Some((name, _)) => format!(
+            ": KubeVirt keeps the target of a migration off the node that it leaves, {name}, and the guest has such rules of its own"
+        ),
+        None => String::new(),
     }
 }

@@ -113,7 +113,7 @@ pub(crate) fn vmi_of(vm: &VirtualMachine, guest: &Guest) -> Vmi {
         ..Meta::default()
     };
     // Mirrors `startVMI` of `pkg/virt-controller/watch/vm/vm.go`, which ignores the template here.
-    if vm.spec.run_strategy == "WaitAsReceiver" {
+    if subject::waits_as_receiver(vm) {
         metadata.annotations.insert(well_known::MIGRATION_TARGET.key.to_owned(), "true".to_owned());
     }
     Vmi { metadata, spec: guest.spec.clone(), status: VmiStatus::default() }
@@ -220,7 +220,7 @@ fn mode(model: &str) -> String {
 fn will_run(vmi: &Vmi, model: &str, replaced: ReplacedMode, policy: &Policy, cluster: &Cluster) -> String {
     let instead = match replaced {
         ReplacedMode::Unset => match CpuMode::parse(&cluster.config.configuration.cpu_model) {
-            CpuMode::Unset | CpuMode::HostModel => "its host's".to_owned(),
+            CpuMode::Unset | CpuMode::HostModel | CpuMode::HostModelOrPassthrough => "its host's".to_owned(),
             default => format!("{default}, the cluster's default"),
         },
         ReplacedMode::HostModel => "its host's".to_owned(),

@@ -233,7 +233,7 @@ fn model_in(object: &Value) -> &str {
 fn replaced(mode: &CpuMode) -> ReplacedMode {
     match mode {
         CpuMode::Unset => ReplacedMode::Unset,
-        CpuMode::HostModel => ReplacedMode::HostModel,
+        CpuMode::HostModel | CpuMode::HostModelOrPassthrough => ReplacedMode::HostModel,
         CpuMode::HostPassthrough => ReplacedMode::HostPassthrough,
         CpuMode::Named(_) => ReplacedMode::Named,
     }

@@ -6,6 +6,7 @@ pub(crate) mod author;
 pub(crate) mod bits;
 pub(crate) mod check;
 pub(crate) mod command;
+pub(crate) mod cpu_mode;
 mod effort;
 pub mod fleet;
 pub(crate) mod host_model;

@@ -5,47 +5,11 @@ use std::sync::Arc;
 
 use super::author::{Author, Authors, TypeReference};
 use super::bits::Bits;
+pub(crate) use super::cpu_mode::CpuMode;
 use super::fleet::{Fleet, NodeIndex};
 use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
-
-/// The choice of the guest's CPU. Mirrors `spec.domain.cpu.model`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CpuMode {
-    /// No model: KubeVirt's defaults were not applied to the object.
-    Unset,
-    /// `host-model`: the host's CPU as libvirt describes it, fixed at start.
-    HostModel,
-    /// `host-passthrough`: the host's CPU itself.
-    HostPassthrough,
-    /// A named model.
-    Named(String),
-}
-
-impl CpuMode {
-    /// Parses `spec.domain.cpu.model`.
-    #[must_use]
-    pub fn parse(model: &str) -> Self {
-        match model {
-            "" => Self::Unset,
-            "host-model" => Self::HostModel,
-            "host-passthrough" => Self::HostPassthrough,
-            named => Self::Named(named.to_owned()),
-        }
-    }
-}
-
-impl std::fmt::Display for CpuMode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unset => f.write_str("no CPU model"),
-            Self::HostModel => f.write_str("host-model"),
-            Self::HostPassthrough => f.write_str("host-passthrough"),
-            Self::Named(model) => f.write_str(model),
-        }
-    }
-}
 
 /// The entries that a later migration adds to the pod's selector at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

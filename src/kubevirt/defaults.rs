@@ -21,6 +21,8 @@ pub struct ClusterConfig {
     pub excess: Option<Excess>,
     /// Whether an operator writes the custom resource from a HyperConverged resource.
     pub is_hyperconverged: bool,
+    /// Whether the custom resource is there.
+    pub is_known: bool,
 }
 
 /// Name of the HyperConverged resource; its operator reads no other one (`HyperConvergedName`).
@@ -40,6 +42,7 @@ impl From<KubeVirt> for ClusterConfig {
     fn from(kubevirt: KubeVirt) -> Self {
         Self {
             is_hyperconverged: hyperconverged(&kubevirt).is_some(),
+            is_known: true,
             configuration: kubevirt.spec.configuration,
             default_architecture: kubevirt.status.default_architecture,
             excess: kubevirt.metadata.excess,

@@ -13,7 +13,9 @@ use super::defaults::ClusterConfig;
 use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
 use super::setting::Setting;
-use super::wire::{Condition, LIVE_MIGRATABLE, Meta, RESTART_REQUIRED, VirtualMachine, Vmi, Vmim, is_final};
+use super::wire::{
+    Condition, LIVE_MIGRATABLE, Meta, RESTART_REQUIRED, SourceState, VirtualMachine, Vmi, Vmim, is_final,
+};
 use crate::bounds::Excess;
 use crate::fit::host_model;
 use crate::fit::label;
@@ -74,9 +76,14 @@ pub enum NoPod {
         /// The bound it exceeds.
         excess: Excess,
     },
-    /// The VMI's `status.selinuxContext` is empty.
-    #[error("status.selinuxContext of the VMI is not set: KubeVirt creates no target pod until virt-handler sets it")]
-    NoSelinuxContext,
+    /// The `SELinux` context of the source is empty. Mirrors `setTargetPodSELinuxLevel`, and what `createTargetPod` gives it.
+    #[error("{field} of the VMI is not set: KubeVirt creates no target pod until {by} sets it")]
+    NoSelinuxContext {
+        /// The field that is empty.
+        field: &'static str,
+        /// The component that sets it.
+        by: &'static str,
+    },
 }
 
 fn source_in_words(node: &str) -> String {
@@ -221,14 +228,7 @@ pub(crate) fn predict(
             settings.insert(vendor.clone(), Setting::SourceNode);
         }
     }
-    let context = match elsewhere {
-        Some(source) if from_elsewhere => &source.selinux_context,
-        _ => &vmi.status.selinux_context,
-    };
-    let is_matched = config.configuration.migrations.match_selinux_level_on_migration != Some(false);
-    if is_matched && context.is_empty() {
-        return Err(NoPod::NoSelinuxContext);
-    }
+    has_selinux_context(vmi, elsewhere.filter(|_| from_elsewhere), config)?;
     let pod = Rendered { node_selector: selector, affinity, tolerations, settings, rules, excess: None };
     Ok(PredictedTarget { pod, inherited, unasked, overlooked, vendors, from_elsewhere })
 }
@@ -239,6 +239,18 @@ fn is_alive(vmi: &Vmi, from_elsewhere: bool) -> Result<(), NoPod> {
         return Err(NoPod::NotRunning { phase: vmi.status.phase.clone() });
     }
     if is_being_deleted(&vmi.metadata) { Err(NoPod::BeingDeleted) } else { Ok(()) }
+}
+
+/// Checks that the `SELinux` context that the target must match is known: that of the source, here or as another cluster reports it.
+fn has_selinux_context(vmi: &Vmi, elsewhere: Option<&SourceState>, config: &ClusterConfig) -> Result<(), NoPod> {
+    let (context, field, by) = match elsewhere {
+        Some(source) => {
+            (&source.selinux_context, "status.migrationState.sourceState.selinuxContext", "the report of its source")
+        }
+        None => (&vmi.status.selinux_context, "status.selinuxContext", "virt-handler"),
+    };
+    let is_matched = config.configuration.migrations.match_selinux_level_on_migration != Some(false);
+    if is_matched && context.is_empty() { Err(NoPod::NoSelinuxContext { field, by }) } else { Ok(()) }
 }
 
 /// Checks that all objects that the pod depends on were read whole.
@@ -364,6 +376,12 @@ mod tests {
         json!({"phase": "WaitingForSync", "migrationState": {"sourceState": {
             "node": "far", "nodeSelectors": {"a": "b"}, "selinuxContext": "none"}}}),
         None
+    )]
+    #[case::received_without_a_context(
+        json!({"receive": {"migrationID": "x"}}),
+        json!({"phase": "WaitingForSync", "migrationState": {"sourceState": {
+            "node": "far", "nodeSelectors": {"a": "b"}}}}),
+        Some("status.migrationState.sourceState.selinuxContext of the VMI is not set: KubeVirt creates no target pod until the report of its source sets it")
     )]
     fn migrations_that_get_a_target_pod(
         #[case] spec: Value,

@@ -145,6 +145,18 @@ impl Release {
         }
     }
 
+    /// Whether guests can be migrated between clusters and namespaces: `spec.receive` and `spec.sendTo` of a migration, `WaitAsReceiver`.
+    #[must_use]
+    pub(crate) fn has_decentralized_migration(self) -> bool {
+        self >= Self(1, 6, 0)
+    }
+
+    /// Whether the feature gate of decentralized migration is off by default (`pkg/virt-config/featuregate/active.go`: Alpha).
+    #[must_use]
+    pub(crate) fn gates_decentralized_migration(self) -> bool {
+        self <= Self(1, 9, u16::MAX)
+    }
+
     /// Whether `preferredLaunchSecurity` of a preference is honoured.
     ///
     /// Mirrors `PreferredLaunchSecurity` in `pkg/instancetype/preference/apply/launchsecurity.go`, since 1.9.0.

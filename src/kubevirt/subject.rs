@@ -1,6 +1,9 @@
 //! Conversion of KubeVirt's objects to subjects: the guest that is judged, its stage, and its requirements.
 
 mod changes;
+mod decentralized;
+mod either_mode;
+mod pod;
 mod replicas;
 mod restart;
 
@@ -8,13 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::authors::{Source, overlay, seen_from_migration};
-use super::cluster::{self, Cluster, Launcher};
+use super::cluster::{Cluster, Launcher};
 use super::defaults;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use super::obsolete;
-use super::placement;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
 use super::topology;
@@ -23,7 +25,7 @@ use crate::bounds::Excess;
 use crate::fit::author::{AskedAt, Author, Authors, Holder};
 use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label::{self, Family};
-use crate::fit::placement::{Affinity, Placement};
+use crate::fit::placement::Placement;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
     AfterStart, BoundVolume, CpuMode, HostModelRule, Migration, NotMigratable, RestartRequest, Running, Stage, Start,
@@ -31,6 +33,9 @@ use crate::fit::subject::{
 };
 use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
+pub(crate) use decentralized::waits_as_receiver;
+pub use pod::of_pod;
+pub(crate) use pod::vmi_of_pod;
 
 /// An object prepared for judgement.
 #[derive(Clone, Debug)]
@@ -74,6 +79,16 @@ impl Prepared<'_> {
         self.look_up(cluster, effort).verdict_with(self.notes())
     }
 
+    /// Not judged, if there is a reason why KubeVirt creates no pod.
+    fn unless_refused(self, why: Option<Finding>) -> Self {
+        if why.is_none() {
+            return self;
+        }
+        let mode = self.subject.mode.clone();
+        let out = unknown(self.subject, why);
+        Self { subject: Subject { mode, ..out.subject }, ..out }
+    }
+
     fn unless_too_large(self, excess: Option<&Excess>) -> Self {
         let not_judged = excess.map(too_large).or(self.not_judged);
         Self { not_judged, ..self }
@@ -91,72 +106,6 @@ fn too_large(excess: &Excess) -> Finding {
 
 fn assumed(cluster: &Cluster) -> Vec<Finding> {
     cluster.release.assumption().map(|words| finding(Check::Assumed, "", words)).into_iter().collect()
-}
-
-/// Prepares a launcher pod; `None` for any other pod.
-#[must_use]
-pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
-    if !cluster::is_launcher(pod) {
-        return None;
-    }
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let vmi = vmi_of_pod(pod, cluster);
-    let owner = cluster::owner(pod);
-    let name = owner.map(|owner| owner.name.as_str()).filter(|name| !name.is_empty());
-    let name = name.or(pod.metadata.name.as_deref()).or(pod.metadata.generate_name.as_deref()).unwrap_or_default();
-
-    let placement = placement::of_pod(pod);
-    let running_on = placement.node_name.as_deref().filter(|node| !node.is_empty()).map(str::to_owned);
-    let mode = vmi.map_or_else(|| mode_of(&placement), |vmi| mode(&vmi.spec));
-    let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);
-    let stage = if is_target && running_on.is_none() {
-        let source = vmi
-            .map(|vmi| vmi.status.node_name.as_str())
-            .filter(|node| !node.is_empty())
-            .or_else(|| well_known::NODE_NAME.value(&pod.metadata.labels));
-        Stage::Migration(Migration {
-            source: source.map(str::to_owned),
-            inherited: is_inherited(vmi, cluster, &placement),
-            ..Migration::default()
-        })
-    } else {
-        Stage::Start(after_start(&placement, &mode, cluster))
-    };
-    let mut subject = Subject::new(namespace, name, stage, placement);
-    subject.withheld = Arc::clone(&cluster.withheld.models);
-    subject.mode = mode;
-    if let Some(vmi) = vmi {
-        describe(&mut subject, vmi, cluster);
-    } else {
-        subject.restart = restart::of_stranger(&subject, cluster);
-        subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
-    }
-    if let Some(node) = running_on {
-        subject.running = Some(Running { node, placement: subject.placement.clone() });
-    }
-    let not_judged = pod.metadata.excess.as_ref().map(too_large);
-    Some(Prepared { subject, predicted: None, not_judged, notes: Vec::new() })
-}
-
-/// Returns the VMI that owns a pod; `None` if it is not known, or has another UID. A pasted pod may have no UID.
-#[must_use]
-pub(crate) fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmi> {
-    let owner = cluster::owner(pod)?;
-    let vmi = cluster.vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name)?;
-    (vmi.metadata.uid.is_empty() || owner.uid.is_empty() || vmi.metadata.uid == owner.uid).then_some(vmi)
-}
-
-/// Whether entries of a target pod were inherited: the guest's current launcher has entries that the guest itself does
-/// not require.
-fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) -> bool {
-    match vmi.and_then(|vmi| Some((vmi, cluster.current_launcher(vmi)?))) {
-        Some((vmi, source)) => {
-            let mut entries = source.placement.selector.iter().filter(|(key, _)| label::is_inherited(key));
-            entries.any(|(key, _)| !launch::asks(&vmi.spec, &cluster.config, key))
-        }
-        // The source is not known: a target pod with inheritable entries has inherited them.
-        None => target.selector.iter().any(|(key, _)| label::is_inherited(key)),
-    }
 }
 
 /// Prepares a VMI that is about to start.
@@ -178,6 +127,8 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     out.subject.restart = restart;
     if is_being_deleted(&vmi.metadata) {
         out.not_judged = Some(finding(Check::NoPod, "", NoPod::BeingDeleted.to_string()));
+    } else {
+        out = out.unless_refused(decentralized::waits(vmi));
     }
     out.unless_too_large(vmi.metadata.excess.as_ref())
 }
@@ -212,7 +163,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         out.subject.restart_request = restart::request(vm);
         describe_edits(&mut out.subject, Some(vm), cluster);
     }
-    out.unless_too_large(excess.as_ref())
+    out.unless_refused(decentralized::receives(vm, cluster)).unless_too_large(excess.as_ref())
 }
 
 /// Returns the name, or the prefix it is generated from.
@@ -310,21 +261,6 @@ fn after_start(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> 
         _ => HostModelRule::NotAsked,
     };
     AfterStart { host_model, vendor: release.selects_vendor() }
-}
-
-/// Derives the CPU mode of a pod whose VMI is not known from its requirements.
-fn mode_of(placement: &Placement<'_>) -> CpuMode {
-    let named = placement.selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel);
-    if let Some((key, _)) = named {
-        return CpuMode::Named(label::name(key).to_owned());
-    }
-    let avoids_obsolete = placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model);
-    let host_model = |family| matches!(family, Family::CpuModelMigration | Family::HostModelCpu);
-    if avoids_obsolete || placement.selector.iter().any(|(key, _)| host_model(Family::of(key))) {
-        CpuMode::HostModel
-    } else {
-        CpuMode::HostPassthrough
-    }
 }
 
 /// Sets the fields that depend on the cluster's configuration and release.
@@ -581,7 +517,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
     let is_exempted = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
     subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_exempted(condition)).map(refusal);
-    Prepared { subject, predicted, not_judged, notes }
+    Prepared { subject, predicted, not_judged, notes }.unless_refused(decentralized::refused(vmim, cluster))
 }
 
 /// Returns the finding for a missing target pod.
@@ -589,7 +525,7 @@ fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
     let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
     let field = match why {
         NoPod::TooLarge { excess, .. } if vmim.metadata.excess.is_some() => excess.field(),
-        NoPod::NoSelinuxContext => "status.selinuxContext",
+        NoPod::NoSelinuxContext { field, .. } => field,
         NoPod::SentElsewhere => "spec.sendTo",
         NoPod::SourceNotReported => "spec.receive",
         NoPod::NotRunning { .. }

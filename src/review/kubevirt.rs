@@ -57,7 +57,7 @@ fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: De
     }
     match CpuMode::parse(new) {
         CpuMode::Named(model) => named(world, &model, is_over),
-        CpuMode::Unset | CpuMode::HostModel => {
+        CpuMode::Unset | CpuMode::HostModel | CpuMode::HostModelOrPassthrough => {
             let (guests, looked) = without_model(world, is_over);
             vec![format!(
                 "cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, \

@@ -484,7 +484,8 @@ fn no_target(found: &NoTarget) -> String {
             fold_names(names, 3),
             number(names.len(), "fits", "fit")
         ),
-        NoTarget::One(only) => format!("can migrate to one node only: {only}"),
+        NoTarget::One { node, is_refused: false } => format!("can migrate to one node only: {node}"),
+        NoTarget::One { node, is_refused: true } => format!("by its labels one node only would take it: {node}"),
         NoTarget::ByStart { mode, targets, mode_decides: true } => format!("uses {mode}: {}", by_start(targets)),
         NoTarget::ByStart { targets, .. } => few_starts(targets),
     }

@@ -7,15 +7,26 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::well_known;
+
 /// Maximum bytes that are read of one description.
 const MAX_DESCRIPTION_BYTES: usize = 1 << 20;
 
 /// Whether a line can open a pasted description: its first field, or the command at the prompt.
 pub(super) fn is_opening(line: &str) -> bool {
     let line = line.trim_start();
-    let is_command = |line: &str| line.contains("kubectl") && line.contains("describe");
     let field = |name: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '\t']));
-    field("Name:") || line.starts_with("```") || (line.starts_with(['$', '#', '>']) && is_command(line))
+    field("Name:") || line.starts_with("```") || is_command(line)
+}
+
+/// Whether a line is the command that describes something, behind whatever prompt: `root@host:~# kubectl describe pods db`.
+fn is_command(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let runs = |word: &str| word.rsplit(['/', '\\']).next().is_some_and(|name| ["kubectl", "oc", "k"].contains(&name));
+    // A field of YAML has a colon before the rest of its line.
+    let is_field = line.split_once(": ").is_some_and(|(name, _)| !name.contains(char::is_whitespace));
+    // The prompt `[user@host ~]$` opens as JSON does, and has no quotes.
+    !is_field && !line.contains('"') && words.any(runs) && words.any(|word| word == "describe")
 }
 
 /// Returns the remaining text, up to a limit.
@@ -86,6 +97,8 @@ fn pod(lines: &[&str]) -> Option<Value> {
     let labels = pairs("Labels", "=");
     // A label holds the UID of a launcher's guest; its domain depends on the distribution.
     let uid = labels.iter().find(|(key, _)| key.ends_with("/created-by")).map(|(_, uid)| uid.as_str());
+    let mut annotations = pairs("Annotations", ": ");
+    annotations.insert(well_known::DESCRIBED.key.to_owned(), "true".to_owned());
     let owner = first("Controlled By").and_then(|owner| owner.split_once('/'));
     let owners: Vec<Value> = owner
         .into_iter()
@@ -105,7 +118,7 @@ fn pod(lines: &[&str]) -> Option<Value> {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": name, "namespace": first("Namespace"), "ownerReferences": owners,
-            "labels": labels, "annotations": pairs("Annotations", ": "),
+            "labels": labels, "annotations": annotations,
         },
         "spec": {
             "nodeName": node, "nodeSelector": pairs("Node-Selectors", "="), "tolerations": tolerations,

@@ -420,7 +420,7 @@ fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Rea
 fn is_json(opening: &str) -> bool {
     match opening.strip_prefix('{') {
         Some(rest) => rest.trim_start().is_empty() || rest.trim_start().starts_with(['"', '}']),
-        None => opening.starts_with('['),
+        None => opening.starts_with('[') && !describe::is_opening(opening),
     }
 }
 

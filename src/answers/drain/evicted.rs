@@ -16,7 +16,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::label::Family;
 use crate::fit::libvirt::Answers;
-use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, libvirt_refusal};
+use crate::fit::subject::{BoundVolume, PodRule, Stage, Subject, libvirt_refusal};
 use crate::fit::verdict::{self, Check};
 use crate::judge::foresee;
 use crate::kubevirt::anti_affinity::launcher_label;
@@ -269,7 +269,7 @@ impl<'w> EvictedGuest<'w> {
                 let Stage::Migration(migration) = &subject.stage else { return false };
                 let is_hidden = migration.unasked.as_ref().is_some_and(|unasked| !unasked.is_empty());
                 let is_unclear = is_hidden || migration.overlooked || migration.vendors.len() > 1;
-                subject.mode == CpuMode::HostPassthrough || is_unclear
+                subject.mode.may_pass_through() || is_unclear
             })
     }
 

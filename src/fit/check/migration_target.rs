@@ -41,7 +41,12 @@ pub enum NoTarget {
     /// The guest runs, and libvirt refuses it on these nodes, the only ones that fit by labels.
     LibvirtRefuses(Vec<String>),
     /// The guest runs, and this is its only target.
-    One(String),
+    One {
+        /// The node.
+        node: String,
+        /// Whether KubeVirt refuses to migrate the guest, so that the node fits by labels only.
+        is_refused: bool,
+    },
     /// The guest is to start: it would have too few targets from some start nodes.
     ByStart {
         /// Its CPU mode.
@@ -83,7 +88,8 @@ fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) 
         return NoTarget::Nowhere(nowhere);
     }
     if impact == Impact::Fragile {
-        return NoTarget::One(judgement.names(&assessment.fitting).join(", "));
+        let node = judgement.names(&assessment.fitting).join(", ");
+        return NoTarget::One { node, is_refused: judgement.subject.not_migratable.is_some() };
     }
     if !judgement.refused_targets.is_empty() {
         return NoTarget::LibvirtRefuses(judgement.names(&judgement.refused_targets));

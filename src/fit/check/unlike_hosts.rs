@@ -59,7 +59,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if !judgement.is_judged() {
         return Vec::new();
     }
-    if subject.mode != CpuMode::HostPassthrough {
+    if !subject.mode.may_pass_through() {
         let field = judgement.field();
         let found = unlike_vendors(judgement).map(Detail::UnlikeVendors);
         return found.map(|detail| Finding::note(Check::UnlikeHosts, field, detail)).into_iter().collect();

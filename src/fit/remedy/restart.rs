@@ -111,7 +111,9 @@ impl Act for Restart {
         };
         match subject.restart.as_ref()?.mode {
             CpuMode::HostModel => Some("it is bound again, to the host model of the node where it starts"),
-            CpuMode::HostPassthrough => Some("it is bound again, to the CPU of the node where it starts"),
+            CpuMode::HostPassthrough | CpuMode::HostModelOrPassthrough => {
+                Some("it is bound again, to the CPU of the node where it starts")
+            }
             CpuMode::Named(_) if is_refused() => {
                 Some("it gets the CPU again that libvirt refuses, and may be bound again")
             }

@@ -6,7 +6,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
 use crate::fit::node::{Node, Taint};
-use crate::fit::subject::{CpuMode, Subject};
+use crate::fit::subject::Subject;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::Uncordon,
@@ -83,7 +83,7 @@ impl Act for Uncordon {
     /// Returns the risk for a host-passthrough guest: no label states whether a node has the CPU of its
     /// source.
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        let keeps_cpu = subject.mode == CpuMode::HostPassthrough && subject.source().is_some();
+        let keeps_cpu = subject.mode.may_pass_through() && subject.source().is_some();
         keeps_cpu.then_some("it keeps the CPU of its node: libvirt may refuse it there")
     }
 

@@ -62,7 +62,8 @@ fn objects() -> Vec<Value> {
     let started = |model: &str| {
         running("web", "", model).tweak(|vmi| {
         vmi["metadata"]["annotations"] = annotations.clone();
-        vmi["metadata"]["labels"] = json!({"app": "x"});
+        // The target of a migration that its source has reported: it is judged.
+        vmi["metadata"]["labels"] = json!({"app": "x", "kubevirt.io/migrationTargetNodeName": "node-a"});
         vmi["spec"] = guest.clone();
         vmi["spec"]["domain"]["cpu"]["model"] = json!(model);
         vmi["status"] = json!({

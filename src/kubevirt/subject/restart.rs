@@ -1,5 +1,6 @@
 //! The next start of a running guest.
 
+use super::decentralized::waits_as_receiver;
 use super::{after_start, start_of, vm_of};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
@@ -33,9 +34,13 @@ pub(super) fn request(vm: &VirtualMachine) -> RestartRequest {
 }
 
 /// Returns the next start of a guest: from its VM if that is known, with the current defaults. `None` if an object it
-/// depends on is not known, or too large to be read.
+/// depends on is not known, or too large to be read, and if the VM would wait for a guest from elsewhere.
 pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
-    let of_vm = vm_of(vmi, cluster).map(|vm| guest_of(vm, cluster));
+    let vm = vm_of(vmi, cluster);
+    if vm.is_some_and(waits_as_receiver) {
+        return None;
+    }
+    let of_vm = vm.map(|vm| guest_of(vm, cluster));
     let excess = of_vm.as_ref().map_or(&vmi.metadata.excess, |guest| &guest.excess);
     if excess.is_some() || cluster.config.excess.is_some() {
         return None;

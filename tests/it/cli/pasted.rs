@@ -86,6 +86,56 @@ fn it_may_be_indented_and_fenced() {
     }
 }
 
+/// People paste a description with the command above it, behind any prompt.
+#[test]
+fn the_command_may_stand_above_it_behind_any_prompt() {
+    let (_, described) = DESCRIBED.split_once('\n').expect("the command");
+    let expected = explain(DESCRIBED).stdout;
+    for command in [
+        "root@ubuntu:~# kubectl describe pods virt-launcher-db-x7k2p",
+        "[core@master-0 ~]$ oc describe pod/virt-launcher-db-x7k2p -n shop",
+        "PS C:\\Users\\admin> kubectl describe pod virt-launcher-db-x7k2p",
+        "admin ~ % /usr/local/bin/kubectl -n shop describe pod virt-launcher-db-x7k2p",
+        "$ k describe pod virt-launcher-db-x7k2p",
+    ] {
+        let ran = explain(&format!("{command}\n{described}"));
+        assert_eq!(ran.stdout, expected, "it is not read as it is pasted: {command}\n{}", ran.stderr);
+    }
+}
+
+/// A description does not show the affinity.
+#[test]
+fn a_guest_without_a_model_may_be_host_model_or_host_passthrough() {
+    let default = DESCRIBED.replace(
+        "cpu-feature.node.kubevirt.io/fpu=true\n                             cpu-feature.node.kubevirt.io/vme=true\n                             ",
+        "",
+    );
+    assert_ne!(default, DESCRIBED);
+    let scratch = Scratch::new();
+    let host = |name: &str, model: &str, is_obsolete: bool| {
+        let mut labels = json!({"kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64",
+            "cpu-feature.node.kubevirt.io/fpu": "true"});
+        labels[format!("host-model-cpu.node.kubevirt.io/{model}")] = json!("true");
+        labels[format!("cpu-model-migration.node.kubevirt.io/{model}")] = json!("true");
+        if is_obsolete {
+            labels["node-labeller.kubevirt.io/obsolete-host-model"] = json!("true");
+        }
+        node(name, &labels)
+    };
+    let dump = scratch.write_json(
+        "nodes.json",
+        &list([host("n1", "Haswell", false), host("n2", "Haswell", false), host("n3", "Penryn", true)]),
+    );
+    let file = scratch.write("pasted.txt", &default);
+    let args = ["explain", "--snapshot"].map(OsStr::new);
+    let said = cpufit(args).args([dump.as_os_str(), OsStr::new("-f"), file.as_os_str()]).run().stdout;
+    assert!(said.contains("shop/db: host-model or host-passthrough, 0 CPU entries"), "one of two is made up: {said}");
+    assert!(
+        said.contains("with host-model, it would not start on n3: its host model is obsolete; and started on n1, n2 it could migrate to 1 other node only"),
+        "a guest of the default mode is stranded, and nothing says so: {said}"
+    );
+}
+
 /// Mailers wrap lines; kubectl's table and terminals cut them off; the newest event counts.
 #[test]
 fn it_may_be_broken_cut_off_and_repeated() {
@@ -222,4 +272,13 @@ fn the_node_of_the_guest_is_no_target_of_a_pasted_pod() {
         assert_eq!(fitting.contains(&"node-e".to_owned()), !sees_it, "{text}: {fitting:?}");
         assert!(fitting.contains(&"node-f".to_owned()), "{fitting:?}");
     }
+    let kept_off = DESCRIBED
+        .replace("kubevirt.io/created-by=7d3c", target)
+        .replace("1 node(s) were unschedulable", "1 node(s) didn't match pod anti-affinity rules");
+    let file = scratch.write("pasted.txt", &kept_off);
+    let args = ["explain", "--snapshot"].map(OsStr::new);
+    let said = cpufit(args).args([dump.as_os_str(), OsStr::new("-f"), file.as_os_str()]).run().stdout;
+    let expected = "- 1 kept off by the pod's anti-affinity (node(s) didn't match pod anti-affinity rules): KubeVirt keeps the target of a \
+                    migration off the node that it leaves, node-e";
+    assert!(said.contains(expected), "a rule of KubeVirt's own looks like a fault: {said}");
 }

@@ -1,0 +1,190 @@
+//! Decentralized migrations, between clusters or namespaces: a guest that waits for its source gets no pod, and without the feature
+//! gate KubeVirt refuses the run strategy and the migration.
+
+use super::finding;
+use crate::fit::verdict::{Check, Finding};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::migration::NoPod;
+use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim};
+use crate::well_known;
+
+/// The feature gate of decentralized migration.
+const GATE: &str = "DecentralizedLiveMigration";
+/// The run strategy of a VirtualMachine that takes in a guest from elsewhere.
+const WAIT_AS_RECEIVER: &str = "WaitAsReceiver";
+
+/// Whether the VMI that a VirtualMachine starts is the target of a decentralized migration. Mirrors `startVMI` of
+/// `pkg/virt-controller/watch/vm/vm.go`.
+#[must_use]
+pub(crate) fn waits_as_receiver(vm: &VirtualMachine) -> bool {
+    vm.spec.run_strategy == WAIT_AS_RECEIVER
+}
+
+/// Returns the reason why KubeVirt creates no pod yet for a VMI that is to start; `None` if it creates one. Mirrors `sync` of `pkg/virt-controller/watch/vmi/lifecycle.go`
+/// (`IsMigrationTarget() && !IsMigrationTargetNodeLabelSet()`).
+pub(super) fn waits(vmi: &Vmi) -> Option<Finding> {
+    let is_target = well_known::MIGRATION_TARGET.is_set(&vmi.metadata.annotations);
+    let is_synced = well_known::MIGRATION_TARGET_NODE.is_set(&vmi.metadata.labels);
+    let field = "metadata.annotations";
+    (is_target && !is_synced).then(|| finding(Check::NoPod, field, NoPod::SourceNotReported.to_string()))
+}
+
+/// Returns the reason why a VirtualMachine that waits for a guest is not judged as a start; `None` for any other. Mirrors
+/// `validateRunStrategy` of `pkg/virt-api/webhooks/validating-webhook/admitters/vms-admitter.go`, which refuses the run strategy if the
+/// feature gate is off.
+pub(super) fn receives(vm: &VirtualMachine, cluster: &Cluster) -> Option<Finding> {
+    const FIELD: &str = "spec.runStrategy";
+    if !waits_as_receiver(vm) {
+        return None;
+    }
+    let words = match not_supported(cluster) {
+        Some(why) => format!("KubeVirt refuses {FIELD} {WAIT_AS_RECEIVER}: {why}"),
+        None => NoPod::SourceNotReported.to_string(),
+    };
+    Some(finding(Check::NoPod, FIELD, words))
+}
+
+/// Returns the reason why KubeVirt refuses a new migration from or to another cluster or namespace; `None` if it does not.
+/// Mirrors `Admit` of `pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`.
+pub(super) fn refused(vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
+    let field = match (&vmim.spec.receive, &vmim.spec.send_to) {
+        (Some(_), _) => "spec.receive",
+        (None, Some(_)) => "spec.sendTo",
+        (None, None) => return None,
+    };
+    // virt-controller writes a phase into each that was admitted.
+    let is_new = vmim.status.phase.is_empty();
+    let has_field = cluster.release.release().has_decentralized_migration();
+    let why = not_supported(cluster).filter(|_| is_new && has_field)?;
+    Some(finding(Check::NoPod, field, format!("KubeVirt refuses a migration with {field}: {why}")))
+}
+
+/// Returns the reason why KubeVirt does no decentralized migration; `None` if it does, or if the configuration is not known.
+fn not_supported(cluster: &Cluster) -> Option<String> {
+    let release = cluster.release.release();
+    if !release.has_decentralized_migration() {
+        return Some(format!("{release} has no decentralized migration, which came with v1.6.0"));
+    }
+    let config = &cluster.config;
+    let is_off = config.is_known && config.excess.is_none() && !config.gate(GATE);
+    (is_off && release.gates_decentralized_migration()).then(|| format!("its feature gate {GATE} is off"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use crate::fit::verdict::{Outcome, Unknown};
+    use crate::kubevirt::cluster::{Cluster, ClusterObject};
+    use crate::kubevirt::subject::{Prepared, of_migration, of_running, of_vm, of_vmi};
+    use crate::testing::Tweak;
+    use crate::testing::cluster::{cluster, migration, read, running, vm, vmi};
+    use crate::testing::fleet::mixed;
+
+    const WAITS: &str = "its source has not reported yet: KubeVirt creates no target pod until it has, and what one will ask for is \
+                         not known";
+    const STRATEGY_OFF: &str =
+        "KubeVirt refuses spec.runStrategy WaitAsReceiver: its feature gate DecentralizedLiveMigration is off";
+    const RECEIVE_OFF: &str =
+        "KubeVirt refuses a migration with spec.receive: its feature gate DecentralizedLiveMigration is off";
+    const SEND_OFF: &str =
+        "KubeVirt refuses a migration with spec.sendTo: its feature gate DecentralizedLiveMigration is off";
+    const SENT: &str = "it is sent to another cluster (spec.sendTo): its target pod is created there, none is here";
+
+    fn kubevirt(developer: &Value) -> ClusterObject {
+        ClusterObject::KubeVirt(Box::new(read(json!({
+            "metadata": {"namespace": "kubevirt", "name": "kubevirt"},
+            "spec": {"configuration": {"developerConfiguration": developer}},
+        }))))
+    }
+
+    fn receiver() -> Value {
+        vm("db", "").tweak(|vm| vm["spec"]["runStrategy"] = json!("WaitAsReceiver"))
+    }
+
+    /// Why nothing is judged; empty where something is.
+    fn why(judged: &Prepared<'_>, cluster: &Cluster) -> String {
+        match judged.assess(cluster).outcome {
+            Outcome::Unknown(Unknown::NotJudged(why)) => why,
+            _ => String::new(),
+        }
+    }
+
+    #[rstest]
+    #[case::gate_on("1.6.3", json!({"featureGates": ["DecentralizedLiveMigration"]}), [WAITS, WAITS, SENT])]
+    #[case::gate_off("1.6.3", json!({}), [STRATEGY_OFF, RECEIVE_OFF, SEND_OFF])]
+    #[case::newest("1.9.0", json!({}), [STRATEGY_OFF, RECEIVE_OFF, SEND_OFF])]
+    #[case::gate_switched_off("1.9.0", json!({"disabledFeatureGates": ["DecentralizedLiveMigration"]}), [STRATEGY_OFF, RECEIVE_OFF, SEND_OFF])]
+    #[case::a_release_whose_default_is_not_known("1.10.0", json!({}), [WAITS, WAITS, SENT])]
+    #[case::before(
+        "1.5.3", json!({}),
+        ["KubeVirt refuses spec.runStrategy WaitAsReceiver: v1.5.3 has no decentralized migration, which came with v1.6.0", WAITS, SENT]
+    )]
+    fn a_guest_from_elsewhere_is_no_start(
+        #[case] release: &str,
+        #[case] developer: Value,
+        #[case] expected: [&str; 3],
+    ) {
+        let guest = running("db", "node-a", "host-model").tweak(|db| db["status"] = json!({"phase": "WaitingForSync"}));
+        let sent = running("web", "node-a", "host-model");
+        let known = cluster(release, mixed(), [kubevirt(&developer), vmi(guest), vmi(sent)]);
+        let receive = migration("db").tweak(|vmim| vmim["spec"]["receive"] = json!({"migrationID": "x"}));
+        let send = migration("web").tweak(|vmim| vmim["spec"]["sendTo"] = json!({"migrationID": "x"}));
+        let admitted = receive.clone().tweak(|vmim| vmim["status"] = json!({"phase": "WaitingForSync"}));
+        let judged = [
+            why(&of_vm(&read(receiver()), &known), &known),
+            why(&of_migration(&read(receive), &known), &known),
+            why(&of_migration(&read(send), &known), &known),
+        ];
+        assert_eq!(judged, expected, "a start that never comes is judged, or KubeVirt's refusal comes as a surprise");
+        let admitted = why(&of_migration(&read(admitted), &known), &known);
+        assert_eq!(admitted, WAITS, "a migration that KubeVirt admitted is said to be refused");
+    }
+
+    #[test]
+    fn a_gate_that_is_not_known_is_not_said_to_be_off() {
+        let silent = cluster("1.6.3", mixed(), []);
+        assert_eq!(why(&of_vm(&read(receiver()), &silent), &silent), WAITS);
+    }
+
+    /// Its VM would only wait again.
+    #[test]
+    fn a_receiver_that_runs_is_not_advised_to_restart() {
+        for (strategy, is_start) in [("WaitAsReceiver", false), ("Always", true)] {
+            let vm = vm("db", "host-model").tweak(|vm| vm["spec"]["runStrategy"] = json!(strategy));
+            let guest = running("db", "node-a", "host-model");
+            let objects = [ClusterObject::VirtualMachine(Box::new(read(vm))), vmi(guest.clone())];
+            let cluster = cluster("1.6.3", mixed(), objects);
+            let judged = of_running(&read(guest), &cluster).expect("it runs");
+            assert_eq!(
+                judged.subject.restart.is_some(),
+                is_start,
+                "{strategy}: a restart would end the guest for good"
+            );
+        }
+    }
+
+    #[rstest]
+    #[case::waits(json!({"kubevirt.io/create-migration-target": "true"}), json!({}), WAITS)]
+    #[case::another_value(json!({"kubevirt.io/create-migration-target": "True"}), json!({}), "")]
+    #[case::is_synced(
+        json!({"kubevirt.io/create-migration-target": "true"}),
+        json!({"kubevirt.io/migrationTargetNodeName": "node-a"}),
+        ""
+    )]
+    fn a_vmi_that_waits_for_its_source_is_no_start(
+        #[case] annotations: Value,
+        #[case] labels: Value,
+        #[case] expected: &str,
+    ) {
+        let cluster = cluster("1.6.3", mixed(), []);
+        let guest = json!({
+            "metadata": {"name": "db", "namespace": "shop", "annotations": annotations, "labels": labels},
+            "spec": {"architecture": "amd64", "domain": {"cpu": {"model": "host-model"}}},
+        });
+        assert_eq!(why(&of_vmi(&read(guest), &cluster), &cluster), expected, "it is judged as a start");
+    }
+}

@@ -1,0 +1,98 @@
+//! Preparation of launcher pods: the guest, its stage and its CPU mode.
+
+use std::sync::Arc;
+
+use super::{Prepared, after_start, describe, either_mode, mode, restart, too_large};
+use crate::fit::label::{self, Family};
+use crate::fit::placement::{Affinity, Placement};
+use crate::fit::subject::{CpuMode, Migration, Running, Stage, Subject};
+use crate::kubevirt::cluster::{self, Cluster};
+use crate::kubevirt::launch;
+use crate::kubevirt::placement;
+use crate::kubevirt::wire::{Pod, Vmi};
+use crate::well_known;
+
+/// Prepares a launcher pod; `None` for any other pod.
+#[must_use]
+pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
+    if !cluster::is_launcher(pod) {
+        return None;
+    }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let vmi = vmi_of_pod(pod, cluster);
+    let owner = cluster::owner(pod);
+    let name = owner.map(|owner| owner.name.as_str()).filter(|name| !name.is_empty());
+    let name = name.or(pod.metadata.name.as_deref()).or(pod.metadata.generate_name.as_deref()).unwrap_or_default();
+
+    let placement = placement::of_pod(pod);
+    let running_on = placement.node_name.as_deref().filter(|node| !node.is_empty()).map(str::to_owned);
+    let mode = vmi.map_or_else(|| mode_of(&placement, either_mode::shows_mode(pod, cluster)), |vmi| mode(&vmi.spec));
+    let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);
+    let stage = if is_target && running_on.is_none() {
+        let source = vmi
+            .map(|vmi| vmi.status.node_name.as_str())
+            .filter(|node| !node.is_empty())
+            .or_else(|| well_known::NODE_NAME.value(&pod.metadata.labels));
+        Stage::Migration(Migration {
+            source: source.map(str::to_owned),
+            inherited: is_inherited(vmi, cluster, &placement),
+            ..Migration::default()
+        })
+    } else {
+        Stage::Start(after_start(&placement, &mode, cluster))
+    };
+    let mut subject = Subject::new(namespace, name, stage, placement);
+    subject.withheld = Arc::clone(&cluster.withheld.models);
+    subject.mode = mode;
+    if let Some(vmi) = vmi {
+        describe(&mut subject, vmi, cluster);
+    } else {
+        subject.restart = restart::of_stranger(&subject, cluster);
+        subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
+    }
+    if let Some(node) = running_on {
+        subject.running = Some(Running { node, placement: subject.placement.clone() });
+    }
+    let not_judged = pod.metadata.excess.as_ref().map(too_large);
+    let notes = either_mode::note(&subject, cluster).into_iter().collect();
+    Some(Prepared { subject, predicted: None, not_judged, notes })
+}
+
+/// Returns the VMI that owns a pod; `None` if it is not known, or has another UID. A pasted pod may have no UID.
+#[must_use]
+pub(crate) fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmi> {
+    let owner = cluster::owner(pod)?;
+    let vmi = cluster.vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name)?;
+    (vmi.metadata.uid.is_empty() || owner.uid.is_empty() || vmi.metadata.uid == owner.uid).then_some(vmi)
+}
+
+/// Whether entries of a target pod were inherited: the guest's current launcher has entries that the guest itself does
+/// not require.
+fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) -> bool {
+    match vmi.and_then(|vmi| Some((vmi, cluster.current_launcher(vmi)?))) {
+        Some((vmi, source)) => {
+            let mut entries = source.placement.selector.iter().filter(|(key, _)| label::is_inherited(key));
+            entries.any(|(key, _)| !launch::asks(&vmi.spec, &cluster.config, key))
+        }
+        // The source is not known: a target pod with inheritable entries has inherited them.
+        None => target.selector.iter().any(|(key, _)| label::is_inherited(key)),
+    }
+}
+
+/// Derives the CPU mode of a pod whose VMI is not known from its requirements. `is_shown`: whether the affinity would show
+/// host-model.
+fn mode_of(placement: &Placement<'_>, is_shown: bool) -> CpuMode {
+    let named = placement.selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel);
+    if let Some((key, _)) = named {
+        return CpuMode::Named(label::name(key).to_owned());
+    }
+    let avoids_obsolete = placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model);
+    let host_model = |family| matches!(family, Family::CpuModelMigration | Family::HostModelCpu);
+    if avoids_obsolete || placement.selector.iter().any(|(key, _)| host_model(Family::of(key))) {
+        CpuMode::HostModel
+    } else if is_shown {
+        CpuMode::HostPassthrough
+    } else {
+        CpuMode::HostModelOrPassthrough
+    }
+}

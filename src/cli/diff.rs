@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::ensure;
 
 use crate::answers::diff::{
-    Diff, Direction, Frozen, GuestChange, NodeChange, ProvedRestart, SettingChange, Unlike, What, diff,
+    Diff, Direction, Frozen, GuestChange, NodeChange, PolicyChange, ProvedRestart, RunChange, SettingChange, Unlike,
+    What, diff,
 };
 use crate::cli::args::{DiffArgs, DiffOutput};
 use crate::cli::resource::ObjectKind;
@@ -73,6 +74,15 @@ pub(crate) fn run(
 fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
     nodes(&found.nodes, most, page);
     found.kubevirt.iter().for_each(|change| page.line(setting(change)));
+    for PolicyChange { policy, change } in &found.policies {
+        let what = match change {
+            What::Added => "is on the new side only",
+            What::Removed => "is on the old side only",
+            What::Changed => "changed",
+        };
+        page.line(format_args!("CPUPolicy {policy} {what}"));
+    }
+    running(&found.running, most, page);
     guests(found, most, page);
     leftovers(found, most, page);
     advice(found, new, page);
@@ -141,6 +151,18 @@ fn what(change: &NodeChange, most: usize) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
+/// Prints the guests that started, stopped, restarted or migrated.
+fn running(changes: &[RunChange], most: usize, page: &mut Page) {
+    let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for RunChange { guest, change } in changes {
+        alike.entry(change).or_default().push(guest);
+    }
+    for (change, names) in alike {
+        let count = plural::counted(names.len(), "guest", "guests");
+        page.line(format_args!("{count} {change}: {}", plural::fold_names(&names, most)));
+    }
+}
+
 /// Prints guests with equal changes and causes on one line.
 fn guests(found: &Diff, most: usize, page: &mut Page) {
     let mut alike: BTreeMap<(Direction, String), Vec<&str>> = BTreeMap::new();
@@ -152,9 +174,16 @@ fn guests(found: &Diff, most: usize, page: &mut Page) {
     for change in &found.own_node {
         let what = if change.own_node_after {
             let why = because(&change.because, &found.gone, most).map(|why| format!(": {why}")).unwrap_or_default();
-            format!("no longer matches its own node, so a restart of the kubelet there would fail it{why}")
+            let what = match now_on(change) {
+                Some(node) => format!("runs on {node} now and does not match it"),
+                None => "no longer matches its own node".to_owned(),
+            };
+            format!("{what}, so a restart of the kubelet there would fail it{why}")
         } else {
-            "matches its own node again".to_owned()
+            match now_on(change) {
+                Some(node) => format!("runs on {node} now and matches it"),
+                None => "matches its own node again".to_owned(),
+            }
         };
         add(change, what, &change.guest);
     }
@@ -173,6 +202,12 @@ fn guests(found: &Diff, most: usize, page: &mut Page) {
         let count = plural::counted(names.len(), "guest", "guests");
         page.line(format_args!("{count} ({}): {what}", plural::fold_names(&names, most)));
     }
+}
+
+/// Returns the node that a guest runs on, if it ran on another one before.
+fn now_on(change: &GuestChange) -> Option<&str> {
+    let cause = change.because_nodes.iter().find(|cause| cause.change == "the guest runs there now")?;
+    Some(&cause.node)
 }
 
 fn happened(change: &GuestChange, gone: &[String], most: usize) -> String {
@@ -210,7 +245,14 @@ fn reasons(change: &GuestChange, gone: &[String], most: usize) -> String {
         _ => format!("{} {change}", plural::fold_names(&nodes, most)),
     });
     let kubevirt = change.because_kubevirt.then(|| "what changed of KubeVirt".to_owned());
-    let parts: Vec<String> = because(&change.because, gone, most).into_iter().chain(of_nodes).chain(kubevirt).collect();
+    let unknown = [("before", &change.unknown_before), ("now", &change.unknown_after)];
+    let unknown = unknown.into_iter().filter_map(|(when, why)| {
+        let is_both = change.unknown_before.is_some() && change.unknown_after.is_some();
+        let when = if is_both { format!("{when}, ") } else { String::new() };
+        why.as_ref().map(|why| format!("{when}{why}"))
+    });
+    let labels = because(&change.because, gone, most).into_iter();
+    let parts: Vec<String> = unknown.chain(labels).chain(of_nodes).chain(kubevirt).collect();
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) }
 }
 

@@ -12,6 +12,7 @@ use crate::answers::guest_state::GuestOf;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, Lookup, NodeIndex};
 use crate::fit::node::Taint;
+use crate::fit::outcome::Outcome;
 use crate::fit::placement::{AffinityRule, Placement};
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{migration, subject};
@@ -46,6 +47,21 @@ pub struct GuestChange {
     pub not_migratable_after: Option<String>,
     /// The node named by its VMI, if that node existed before and does not now.
     pub node_gone: Option<String>,
+    /// Why its verdict before was not known; left out if it was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_before: Option<String>,
+    /// Why its verdict now is not known; left out if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_after: Option<String>,
+}
+
+/// A guest that runs elsewhere or since, or does not run any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunChange {
+    /// The guest as `namespace/name`.
+    pub guest: String,
+    /// `started`, `stopped`, `restarted` (its VMI has another UID) or `migrated` (the same VMI runs on another node).
+    pub change: &'static str,
 }
 
 /// A change of a node, other than of its labels, that caused a change of a guest.
@@ -85,6 +101,8 @@ pub(super) struct GuestChanges {
     pub(super) not_migratable: Vec<GuestChange>,
     /// Guests on a node that does not exist any more.
     pub(super) node_gone: Vec<GuestChange>,
+    /// Guests that started, stopped, restarted or migrated.
+    pub(super) running: Vec<RunChange>,
 }
 
 /// Returns the changed guests, by name. `before` is the new side under the old release and configuration of KubeVirt;
@@ -104,6 +122,8 @@ pub(super) fn changes(
     for (at, title) in titles.iter().copied().enumerate() {
         progress(at, titles.len());
         let (was, is) = (were.get(title).copied(), are.get(title).copied());
+        let run_change = was.zip(is).and_then(|(was, is)| run_change(was, is));
+        out.running.extend(run_change.map(|change| RunChange { guest: title.clone(), change }));
         let stood = was.and_then(|guest| sides.old.standing(title, guest));
         let stands = is.and_then(|guest| sides.new.standing(title, guest));
         let node_gone = is.and_then(|guest| sides.node_gone(guest));
@@ -139,6 +159,8 @@ pub(super) fn changes(
             not_migratable_before: was.and_then(not_migratable),
             not_migratable_after: is.and_then(not_migratable),
             node_gone,
+            unknown_before: was.filter(|_| by_verdict).and_then(|guest| unknown(guest, verdicts.0, old)),
+            unknown_after: is.filter(|_| by_verdict).and_then(|guest| unknown(guest, verdicts.1, new)),
         };
         if change.node_gone.is_some() {
             out.node_gone.push(change.clone());
@@ -155,6 +177,40 @@ pub(super) fn changes(
     }
     progress(titles.len(), titles.len());
     out
+}
+
+/// Returns what happened to the VMI of a guest; `None` if it is the same on the same node, or there is none.
+fn run_change(was: GuestOf<'_>, is: GuestOf<'_>) -> Option<&'static str> {
+    match (was, is) {
+        (GuestOf::Vm(_), GuestOf::Vmi(_)) => Some("started"),
+        (GuestOf::Vmi(_), GuestOf::Vm(_)) => Some("stopped"),
+        (GuestOf::Vmi(was), GuestOf::Vmi(is)) => {
+            let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
+            if differ(&was.metadata.uid, &is.metadata.uid) {
+                Some("restarted")
+            } else {
+                differ(&was.status.node_name, &is.status.node_name).then_some("migrated")
+            }
+        }
+        (GuestOf::Vm(_), GuestOf::Vm(_)) => None,
+    }
+}
+
+/// Returns why the verdict of a guest is not known; `None` if it is.
+fn unknown(guest: GuestOf<'_>, verdict: Option<&str>, world: &World) -> Option<String> {
+    if verdict != Some("unknown") {
+        return None;
+    }
+    let cluster = &world.cluster;
+    let judged = match guest {
+        GuestOf::Vmi(vmi) => subject::of_running(vmi, cluster).unwrap_or_else(|| subject::of_vmi(vmi, cluster)),
+        GuestOf::Vm(vm) => subject::of_vm(vm, cluster),
+    };
+    match (&judged.not_judged, judged.assess(cluster).outcome) {
+        (Some(finding), _) => Some(say::finding::message(finding)),
+        (None, Outcome::Unknown(why)) => Some(say::finding::unknown(&why)),
+        (None, _) => None,
+    }
 }
 
 /// Returns the reason why KubeVirt refuses to migrate a guest; `None` if it does not refuse.
@@ -276,7 +332,17 @@ impl<'w> Sides<'w> {
     ) -> Reasons {
         let mut out = Reasons::default();
         if let Some([before, after]) = verdicts {
-            out = self.of_verdict(was, is, rank(before).zip(rank(after)).map(|(before, after)| after.cmp(&before)));
+            let ranks = rank(before).zip(rank(after));
+            out = self.of_verdict(was, is, ranks.map(|(before, after)| after.cmp(&before)));
+            // No label makes a verdict unknown.
+            if ranks.is_none() {
+                out.labels.clear();
+            }
+        }
+        if let (true, GuestOf::Vmi(was), GuestOf::Vmi(is)) = (by_own_node, was, is)
+            && was.status.node_name != is.status.node_name
+        {
+            out.nodes.insert(NodeCause { change: RUNS_THERE.to_owned(), node: is.status.node_name.clone() });
         }
         if by_own_node && out.labels.is_empty() {
             for (guest, world) in [(was, self.old_world), (is, self.new_world)] {

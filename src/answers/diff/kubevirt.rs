@@ -165,6 +165,10 @@ impl Changes {
             eviction_strategy,
             &new.eviction_strategy,
             match new.eviction_strategy.as_str() {
+                // Mirrors `defaultClusterConfig` of `pkg/virt-config/configuration.go`.
+                "" | "None" if matches!(eviction_strategy.as_str(), "" | "None") => {
+                    "None is the default: nothing changes"
+                }
                 "LiveMigrate" => "guests that state none are migrated at a drain, or stay, from now on",
                 "LiveMigrateIfPossible" => {
                     "guests that state none are migrated at a drain where they can be, else shut down, from now on"
@@ -219,18 +223,24 @@ impl Changes {
             new.match_selinux_level_on_migration.as_ref(),
             String::new,
         );
-        let pace = || "how many guests migrate at a time".to_owned();
+        let pace = |before: Option<i64>, after: Option<i64>, default: i64| {
+            if before.unwrap_or(default) == after.unwrap_or(default) {
+                format!("{default} is the default: nothing changes")
+            } else {
+                "how many guests migrate at a time".to_owned()
+            }
+        };
         self.add(
             "migrations.parallelMigrationsPerCluster",
             parallel_migrations_per_cluster.as_ref(),
             new.parallel_migrations_per_cluster.as_ref(),
-            pace,
+            || pace(*parallel_migrations_per_cluster, new.parallel_migrations_per_cluster, 5),
         );
         self.add(
             "migrations.parallelOutboundMigrationsPerNode",
             parallel_outbound_migrations_per_node.as_ref(),
             new.parallel_outbound_migrations_per_node.as_ref(),
-            pace,
+            || pace(*parallel_outbound_migrations_per_node, new.parallel_outbound_migrations_per_node, 2),
         );
     }
 

@@ -7,16 +7,17 @@ mod nodes;
 mod restarts;
 mod verdicts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::fit::fleet::Fleet;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
+use crate::policy::Policy;
 use crate::world::World;
 
-pub use guests::{Direction, GuestChange, NodeCause};
+pub use guests::{Direction, GuestChange, NodeCause, RunChange};
 pub use kubevirt::SettingChange;
 pub use nodes::{Frozen, NodeChange, Unlike, What};
 pub use restarts::ProvedRestart;
@@ -50,17 +51,35 @@ pub struct Diff {
     pub gone: Vec<String>,
     /// Worse-off guests that lack such a label and that a restart is proved to help; only the first ones are tried.
     pub restarts: Vec<ProvedRestart>,
+    /// The policies that are on one side only, or differ, by name.
+    pub policies: Vec<PolicyChange>,
+    /// The guests that started, stopped, restarted or migrated, by name.
+    pub running: Vec<RunChange>,
     /// The parts that could not be compared, and why: one sentence each.
     pub not_known: Vec<String>,
     /// Whether guests were compared. If a dump holds none, nothing is known about the guests of the other.
     pub are_guests_compared: bool,
 }
 
+/// A policy that differs between the two sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyChange {
+    /// The name of the policy.
+    pub policy: String,
+    /// Whether it was added, removed or changed.
+    pub change: What,
+}
+
 impl Diff {
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.kubevirt.is_empty() && self.changes().next().is_none()
+        let Self { nodes, kubevirt, policies, running, .. } = self;
+        nodes.is_empty()
+            && kubevirt.is_empty()
+            && policies.is_empty()
+            && running.is_empty()
+            && self.changes().next().is_none()
     }
 
     /// Returns all changes of guests: one guest may be in several lists.
@@ -87,8 +106,12 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
     let kubevirt = kubevirt::changes(&old.cluster, &new.cluster);
     let as_before = (!kubevirt.is_empty()).then(|| kubevirt::as_before(old, new));
     let is_compared = |guest: &str| are_guests_compared && is_asked_for(guest);
-    let guests::GuestChanges { guests, own_node, not_migratable, node_gone } =
+    let guests::GuestChanges { guests, own_node, not_migratable, node_gone, mut running } =
         guests::changes(old, new, as_before.as_ref(), &is_compared, progress);
+    // A dump without VMIs does not tell which guests ran.
+    if [old, new].into_iter().any(|world| lacks_vmis(&world.cluster)) {
+        running.clear();
+    }
     let fleet = &new.cluster.fleet;
     let mut out = Diff {
         nodes: nodes::changes(&old.cluster.fleet, fleet),
@@ -97,6 +120,8 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
         not_migratable,
         node_gone,
         kubevirt,
+        policies: policies(old, new),
+        running,
         frozen: nodes::frozen(&old.cluster.fleet, fleet),
         unlike: nodes::unlike(fleet),
         not_known,
@@ -137,14 +162,25 @@ fn comparable(old: &Cluster, new: &Cluster) -> (bool, Vec<String>) {
         }
         _ => {
             let runs = |cluster: &Cluster| cluster.vmis().any(|vmi| !migration::has_ended(vmi));
-            let is_without = |cluster: &Cluster| !cluster.is_live && cluster.vmis().next().is_none();
             let of = |side: &str| {
                 format!(
                     "the {side} dump holds no VirtualMachineInstance: each guest there is compared as a stopped one"
                 )
             };
-            let notes = [("new", is_without(new) && runs(old)), ("old", is_without(old) && runs(new))];
-            (true, notes.into_iter().filter(|(_, is_so)| *is_so).map(|(side, _)| of(side)).collect())
+            let notes = [("new", lacks_vmis(new) && runs(old)), ("old", lacks_vmis(old) && runs(new))];
+            let mut notes: Vec<String> =
+                notes.into_iter().filter(|(_, is_so)| *is_so).map(|(side, _)| of(side)).collect();
+            let sides = [("new", new, old), ("old", old, new)];
+            let without_launchers = sides.into_iter().filter(|(_, cluster, other)| {
+                !cluster.is_live && runs(cluster) && !holds_launchers(cluster) && holds_launchers(other)
+            });
+            notes.extend(without_launchers.map(|(side, ..)| {
+                format!(
+                    "the {side} dump holds no launcher pods: which entries guests inherited at earlier migrations is not known, and each \
+                     guest there is compared as if it had never migrated"
+                )
+            }));
+            (true, notes)
         }
     }
 }
@@ -152,6 +188,29 @@ fn comparable(old: &Cluster, new: &Cluster) -> (bool, Vec<String>) {
 /// The message for two dumps that hold nodes only.
 const NO_GUESTS: &str =
     "neither dump holds guests (VirtualMachines and VirtualMachineInstances): nothing can be said of them";
+
+fn lacks_vmis(cluster: &Cluster) -> bool {
+    !cluster.is_live && cluster.vmis().next().is_none()
+}
+
+fn holds_launchers(cluster: &Cluster) -> bool {
+    cluster.vmis().any(|vmi| cluster.current_launcher(vmi).is_some())
+}
+
+/// Returns the policies that are on one side only, or differ, by name.
+fn policies(old: &World, new: &World) -> Vec<PolicyChange> {
+    let by_name = |world: &'_ World| -> BTreeMap<String, Policy> {
+        world.policies.iter().map(|policy| (policy.name.clone(), policy.clone())).collect()
+    };
+    let (before, after) = (by_name(old), by_name(new));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let change = |name: &String| match (before.get(name), after.get(name)) {
+        (Some(_), None) => Some(What::Removed),
+        (None, Some(_)) => Some(What::Added),
+        (before, after) => (before != after).then_some(What::Changed),
+    };
+    names.into_iter().filter_map(|name| Some(PolicyChange { policy: name.clone(), change: change(name)? })).collect()
+}
 
 #[cfg(test)]
 mod tests;

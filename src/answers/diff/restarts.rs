@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::answers::guest_state::{GuestOf, GuestStates};
+use crate::answers::policy_of;
+use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Depth;
 use crate::fit::outcome::Outcome;
@@ -12,6 +14,8 @@ use crate::fit::remedy::{Action, Restart};
 use crate::fit::subject::Subject;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Prepared};
+use crate::kubevirt::wire::Vmi;
+use crate::policy::LauncherSelectors;
 use crate::world::World;
 
 /// A guest that a restart is proved to help.
@@ -42,7 +46,8 @@ pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestar
     for guest in guests {
         let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
         let Some(vmi) = world.cluster.vmi(namespace, name) else { continue };
-        if !migration::runs(vmi) {
+        // A guest that is being deleted is not started again.
+        if !migration::runs(vmi) || migration::is_being_deleted(&vmi.metadata) {
             continue;
         }
         let next = states.at_next_start(GuestOf::Vmi(vmi));
@@ -58,7 +63,7 @@ pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestar
         if start_nodes == 0 || most_targets == 0 {
             continue;
         }
-        let or_drop_stale = out.len() < JUDGED_WHOLE && drops_stale(&judged, world);
+        let or_drop_stale = out.len() < JUDGED_WHOLE && !is_dropped(vmi, world) && drops_stale(&judged, world);
         out.push(ProvedRestart { guest: (*guest).to_owned(), start_nodes, least_targets, most_targets, or_drop_stale });
     }
     out
@@ -70,6 +75,13 @@ fn starts_again(subject: &Subject<'_>, runs_on: &str, fleet: &Fleet) -> Option<u
     subject.restart.as_ref()?;
     let starts = Action::from(Restart).apply(subject, fleet).0.fitting(fleet);
     subject.known_starts(&starts, fleet.find(runs_on), fleet).map(|known| known.count())
+}
+
+/// Whether a policy drops the stale entries of a guest already: it has to migrate only.
+fn is_dropped(vmi: &Vmi, world: &World) -> bool {
+    let fleet = &world.cluster.fleet;
+    let policy = policy_of(world, &world.policies, vmi, fleet.find(&vmi.status.node_name), &Bits::none(fleet.len()));
+    policy.is_some_and(|policy| policy.launcher_selectors == LauncherSelectors::DropStale)
 }
 
 fn drops_stale(judged: &Prepared<'_>, world: &World) -> bool {

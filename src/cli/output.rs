@@ -59,7 +59,7 @@ pub struct ResultRow {
     pub remedies: Vec<RemedyRow>,
     /// Well-known remedies that would not help, with the reason.
     pub not_helping: Vec<NotHelpingRow>,
-    /// Well-known remedies that help depending on the start node.
+    /// Remedies that help depending on the start node.
     pub by_luck: Vec<ByLuckRow>,
     /// The warnings to the sender.
     pub warnings: Vec<String>,
@@ -219,14 +219,12 @@ impl Predicted {
 
 /// A remedy that helps depending on the start node.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ByLuckRow {
-    /// The remedy.
-    pub id: &'static str,
     /// The start nodes on which it does not help, in words.
     pub why: String,
-    /// Number of migration targets afterwards.
-    pub then_fits: ThenFits,
+    /// The remedy.
+    #[serde(flatten)]
+    pub remedy: RemedyRow,
 }
 
 /// The origin of a result.
@@ -338,10 +336,9 @@ impl ResultRow {
             by_luck: verdict
                 .by_luck
                 .iter()
-                .map(|luck| ByLuckRow {
-                    id: luck.id.as_str(),
-                    why: say::remedy::luck(luck),
-                    then_fits: then_fits(luck.then_fits),
+                .filter_map(|remedy| {
+                    let why = say::remedy::depends(remedy.luck.as_ref()?, subject);
+                    Some(ByLuckRow { why, remedy: remedy_row(remedy, subject) })
                 })
                 .collect(),
             warnings: decision.warnings_in(&cluster.domain),
@@ -446,7 +443,7 @@ fn finding_row(finding: &Finding, subject: &Subject<'_>) -> FindingRow {
 }
 
 fn remedy_row(remedy: &Remedy, subject: &Subject<'_>) -> RemedyRow {
-    let Remedy { action, then_fits: fits } = remedy;
+    let Remedy { action, then_fits: fits, luck: _ } = remedy;
     RemedyRow {
         id: action.id().as_str(),
         summary: say::remedy::summary(action, subject),

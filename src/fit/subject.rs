@@ -1,15 +1,18 @@
 //! The guest under judgement, regardless of the kind of object it was read from.
 
+mod setting;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::author::{Author, Authors, TypeReference};
+use super::author::{Author, Authors};
 use super::bits::Bits;
 pub(crate) use super::cpu_mode::CpuMode;
 use super::fleet::{Fleet, NodeIndex};
 use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
+pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingPair};
 
 /// The entries that a later migration adds to the pod's selector at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,44 +186,6 @@ pub enum RestartRequest {
     Halted,
 }
 
-/// A change of the guest's settings, and the start that results.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingChange<'a> {
-    /// The setting.
-    pub setting: Setting,
-    /// The instancetype or preference that has the setting; `None` if the guest's own specification has it.
-    pub set_by: Option<TypeReference>,
-    /// The start after the change.
-    pub start: Start<'a>,
-}
-
-/// A setting that a user can change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// CPU features that are required.
-    Features(Vec<ListedFeature>),
-    /// CPU features that are forbidden. If they are disabled instead, they are hidden from the guest, and no
-    /// node is required to lack them.
-    Forbidden(Vec<ListedFeature>),
-    /// The CPU model.
-    Model(String),
-    /// A Hyper-V setting, by name.
-    HyperV(&'static str),
-    /// `dedicatedCpuPlacement`.
-    DedicatedCpus,
-    /// `nodeSelector`.
-    NodeSelector,
-}
-
-/// A CPU feature of a guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedFeature {
-    /// Its index in `domain.cpu.features`.
-    pub at: usize,
-    /// Its name.
-    pub name: String,
-}
-
 /// The part of KubeVirt's list of obsolete CPU models that keeps the guest off nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObsoleteModels {
@@ -359,6 +324,8 @@ pub struct Subject<'a> {
     pub restart_request: RestartRequest,
     /// The settings of its specification that a user could change and that nodes support differently.
     pub changes: Vec<SettingChange<'a>>,
+    /// Pairs of these changes.
+    pub pairs: Vec<SettingPair<'a>>,
     /// KubeVirt's list of obsolete CPU models, if it affects the guest.
     pub obsolete: Option<ObsoleteModels>,
     /// The models that the list withholds: none of them is proposed for the guest.
@@ -416,6 +383,7 @@ impl<'a> Subject<'a> {
             unplaced: Vec::new(),
             restart_request: RestartRequest::Restart,
             changes: Vec::new(),
+            pairs: Vec::new(),
             obsolete: None,
             withheld: Arc::default(),
             mended_in: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::check;
 use super::effort::Depth;
 use super::judgement::Judgement;
-use super::remedy::{self, ByLuck, NotHelping};
+use super::remedy::{self, NotHelping, Remedy};
 
 pub use super::check::{Check, Detail, Finding};
 pub use super::outcome::{Assessment, Blocked, Cause, Evidence, Excluded, Impact, Nearest, Outcome, Unknown};
@@ -44,23 +44,32 @@ impl Judgement<'_, '_> {
 
     /// Returns the findings in the order of the checks, with each remedy once.
     pub(crate) fn findings(&self, notes: Notes<'_>) -> Vec<Finding> {
+        self.findings_and_luck(notes).0
+    }
+
+    /// Returns the findings, and the remedies that help depending on the start node.
+    fn findings_and_luck(&self, notes: Notes<'_>) -> (Vec<Finding>, Vec<Remedy>) {
         let reported = |check| notes.of(check, &self.assessment.outcome).cloned();
         let found = check::ALL.iter().flat_map(|spec| reported(spec.id).chain((spec.find)(self)));
         let mut findings: Vec<Finding> = found.collect();
+        let mut by_luck = Vec::new();
         for finding in &mut findings {
+            by_luck.extend(remedy::take_lucky(self, &mut finding.remedies));
             remedy::retain_startable(self, &mut finding.remedies);
         }
         offer_once(&mut findings);
-        findings
+        (findings, by_luck)
     }
 
     /// Returns the complete verdict, including findings that do not depend on the nodes.
     pub(crate) fn verdict_with(self, notes: Notes<'_>) -> Verdict {
-        let findings = self.findings(notes);
+        let (findings, mut by_luck) = self.findings_and_luck(notes);
         let is_full = self.effort.depth == Depth::Full;
-        let offered: Vec<_> = findings.iter().flat_map(|finding| &finding.remedies).collect();
-        let not_helping = if is_full { remedy::not_helping(&self, &offered) } else { Vec::new() };
-        let by_luck = if is_full { remedy::by_luck(&self, &offered) } else { Vec::new() };
+        let offered: BTreeSet<&str> =
+            findings.iter().flat_map(|finding| &finding.remedies).map(|remedy| remedy.action.id().as_str()).collect();
+        by_luck.retain(|luck| !offered.contains(luck.action.id().as_str()));
+        let may_help = by_luck.iter().map(|luck| luck.action.id().as_str()).chain(offered).collect();
+        let not_helping = if is_full { remedy::not_helping(&self, &may_help) } else { Vec::new() };
         let blocked = self.blocked();
         let nearest = self.nearest().to_vec();
         let excluded = self.excluded().to_vec();
@@ -92,8 +101,8 @@ pub struct Verdict {
     pub blocked: Vec<Blocked>,
     /// Well-known remedies that would not help, with the reason.
     pub not_helping: Vec<NotHelping>,
-    /// Well-known remedies that help or not depending on the node where the guest starts.
-    pub by_luck: Vec<ByLuck>,
+    /// Remedies that help or not depending on the node where the guest starts.
+    pub by_luck: Vec<Remedy>,
 }
 
 impl Verdict {

@@ -120,7 +120,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
         |rendered, filled| authors_of_vmi(vmi, rendered, &filled, cluster),
     );
     "spec".clone_into(&mut out.subject.field_root);
-    out.subject.changes = changes::of_vmi(vmi, vm_of(vmi, cluster), cluster);
+    changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
     let restart = out.subject.restart.clone();
     describe(&mut out.subject, vmi, cluster);
     // The stage is the start itself, so it is also the start after a restart.
@@ -155,7 +155,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     }
     "spec.template.spec".clone_into(&mut out.subject.field_root);
     out.subject.template = Some(Template::VirtualMachine);
-    out.subject.changes = changes;
+    changes.into_subject(&mut out.subject);
     out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
     out.notes.extend(notes);
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
@@ -506,7 +506,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         // The guest has not started in this cluster, so it cannot be restarted.
         subject.restart = None;
     } else {
-        subject.changes = changes::of_vmi(vmi, vm_of(vmi, cluster), cluster);
+        changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut subject);
         subject.live_migrate = live_migrate(vmi, cluster);
         subject.undecided = match migration::not_evacuated(vmi) {
             Some(NotEvacuated::Undecided(status)) => Some(status.to_owned()),

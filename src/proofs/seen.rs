@@ -150,7 +150,7 @@ impl Answered {
             ("findings", &["message"][..]),
             ("remedies", &["summary", "risk"]),
             ("notHelping", &["why"]),
-            ("byLuck", &["why"]),
+            ("byLuck", &["why", "summary", "risk"]),
         ] {
             for item in self.row[list].as_array().into_iter().flatten() {
                 for field in fields {
@@ -166,7 +166,8 @@ impl Answered {
     /// Returns all command lines of the JSON, without remarks.
     pub(super) fn commands(&self) -> Vec<String> {
         let mut out = Vec::new();
-        for remedy in self.row["remedies"].as_array().into_iter().flatten() {
+        let lists = ["remedies", "byLuck"].map(|list| self.row[list].as_array());
+        for remedy in lists.into_iter().flatten().flatten() {
             strings(&remedy["commands"], &mut out);
             strings(&remedy["undo"], &mut out);
         }

@@ -106,7 +106,7 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster)
                 let nearest = first_with_room(&out.title, nearest_lines(verdict));
                 out.lines.extend(nearest.filter(|_| is_warned(judged, finding, verdict)));
                 out.lines.extend(with_model_line(judged, finding, cluster));
-                out.lines.extend(next_step(judged, finding));
+                out.lines.extend(next_step(judged, finding).or_else(|| may_help(judged, finding, verdict)));
             }
             // Printed first on its own line, or only on request.
             Check::CommonModel | Check::StartOutlook | Check::DrainWaits => continue,
@@ -259,6 +259,17 @@ fn next_step(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
     let summary = remedy::summary(&remedy.action, &judged.subject);
     let texts = [(&command, all.as_str()), (&command, ""), (&summary, &all), (&summary, "")];
     let texts = texts.map(|(step, all)| format!("cheapest remedy: {step}{all}"));
+    first_with_room(&judged.subject.title(), texts)
+}
+
+/// Where no remedy is certain to help: `may help, by the node that the scheduler chooses: kubectl patch …`.
+fn may_help(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
+    let remedy = verdict.by_luck.first().filter(|_| finding.remedies.is_empty())?;
+    let all = explain(judged).map(|command| format!(". More: {command}")).unwrap_or_default();
+    let command = remedy::step(&remedy.action, &judged.subject);
+    let summary = remedy::summary(&remedy.action, &judged.subject);
+    let texts = [(&command, all.as_str()), (&command, ""), (&summary, &all), (&summary, "")];
+    let texts = texts.map(|(step, all)| format!("may help, by the node that the scheduler chooses: {step}{all}"));
     first_with_room(&judged.subject.title(), texts)
 }
 

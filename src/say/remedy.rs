@@ -1,10 +1,10 @@
 //! Remedies in words: the action in one line, and why a well-known one does not help.
 
-use super::plural::{fold_entries, fold_lack, fold_names, number};
+use super::plural::{fold_entries, fold_lack, fold_names, number, or_names};
 use crate::fit::label;
 use crate::fit::remedy::{
-    Action, ByLuck, Cordoned, DropSetting, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon,
-    NotToAdd, Outage, RemedyId, WhyNot,
+    Action, ChangeTogether, Cordoned, DropSetting, Luck, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart,
+    NoUncordon, NotToAdd, Outage, RemedyId, WhyNot, setting_of,
 };
 use crate::fit::subject::{Setting, Subject};
 
@@ -75,6 +75,7 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
                 many => format!("any of {}", fold_names(many, 3)),
             }
         ),
+        Action::ChangeTogether(both) => together(both, subject, with, restart),
         Action::AddNode(add) => format!("add a node like {}", add.like),
     }
 }
@@ -92,9 +93,43 @@ fn what(setting: &Setting) -> String {
             format!("CPU {} {}", number(names.len(), "feature", "features"), fold_names(&names, 2))
         }
         Setting::Model(model) => format!("CPU model {model}"),
+        Setting::MachineType(name) => format!("machine type {name}"),
         Setting::HyperV(name) => format!("Hyper-V setting {name}"),
         Setting::DedicatedCpus => "dedicatedCpuPlacement".to_owned(),
         Setting::NodeSelector => "its node selector".to_owned(),
+    }
+}
+
+/// `drop dedicatedCpuPlacement, start with machine type q35`; `another instancetype than large, which sets CPU model X and
+/// dedicatedCpuPlacement`.
+fn together(both: &ChangeTogether, subject: &Subject<'_>, with: &str, restart: &str) -> String {
+    if let Some(named) = both.of_one_type() {
+        let settings: Vec<Setting> = both.parts.iter().filter_map(setting_of).map(|(setting, _)| setting).collect();
+        let whats: Vec<String> = settings
+            .iter()
+            .map(|setting| match setting {
+                Setting::Forbidden(_) => format!("a policy forbid of {}", what(setting)),
+                setting => what(setting),
+            })
+            .collect();
+        return format!("another {} than {}, which sets {}", named.what(), named.name, whats.join(" and "));
+    }
+    let (mut first, mut given) = (Vec::new(), Vec::new());
+    for part in &both.parts {
+        match part {
+            Action::UseModel(model) => given.push(model.model.clone()),
+            Action::ChangeMachineType(change) => given.push(format!("machine type {}", change.to)),
+            part => {
+                let text = summary(part, subject);
+                first.push(text.strip_suffix(", restart").map_or(text.clone(), str::to_owned));
+            }
+        }
+    }
+    let first = first.join(" and ");
+    match (first.is_empty(), given.is_empty()) {
+        (_, true) => format!("{first}{restart}"),
+        (true, false) => format!("{with} {}", given.join(" and ")),
+        (false, false) => format!("{first}, {with} {}", given.join(" and ")),
     }
 }
 
@@ -143,12 +178,24 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
     }
 }
 
-/// Returns a note that the start node decides, with the nodes on which the guest would be stuck.
+/// Returns why it is not certain that a remedy helps: `whether it helps depends on the node that the scheduler chooses:
+/// started on n1 it would be stuck`.
 #[must_use]
-pub(crate) fn luck(luck: &ByLuck) -> String {
-    match luck.stuck_on.as_slice() {
-        [] => "where it starts decides".to_owned(),
-        nodes => format!("started on {} it would be stuck again", fold_names(nodes, 3)),
+pub(crate) fn depends(by: &Luck, subject: &Subject<'_>) -> String {
+    format!("whether it helps depends on the node that the scheduler chooses: {}", luck(by, subject))
+}
+
+/// Returns the start nodes on which a remedy does not help: `started on n1 it would be stuck; on n2 it could go to 1
+/// node only`.
+#[must_use]
+pub(crate) fn luck(luck: &Luck, subject: &Subject<'_>) -> String {
+    let again = if subject.is_running() { " again" } else { "" };
+    let stuck = |nodes: &[String]| format!("started on {} it would be stuck{again}", or_names(nodes, 3));
+    let no_better = |nodes: &[String]| format!("on {} it could go to 1 node only", or_names(nodes, 3));
+    match (luck.stuck_on.as_slice(), luck.no_better_on.as_slice()) {
+        (stuck_on, []) => stuck(stuck_on),
+        ([], no_better_on) => format!("started {}", no_better(no_better_on)),
+        (stuck_on, no_better_on) => format!("{}; {}", stuck(stuck_on), no_better(no_better_on)),
     }
 }
 

@@ -170,6 +170,7 @@ impl Acts<'_> {
             | Action::DisableFeature(_)
             | Action::DropSetting(_)
             | Action::ChangeMachineType(_)
+            | Action::ChangeTogether(_)
             | Action::RemoveTscLabel(_) => self.of_guest(mover, key, action.clone()),
         }
     }

@@ -10,8 +10,7 @@ impl Explained<'_, '_> {
     pub(super) fn remedies(&self, page: &mut Page) {
         let subject = &self.case.judged.subject;
         let list: Vec<&Remedy> = self.remedy_list().collect();
-        let Verdict { not_helping, by_luck, assessment, .. } = &self.case.verdict;
-        let total = assessment.nodes_judged;
+        let Verdict { not_helping, by_luck, .. } = &self.case.verdict;
         let mut rows = self.head(&["#", "REMEDY", "OUTAGE", "THEN FITS", "RISK"]);
         for (number, remedy) in list.iter().enumerate() {
             rows.push(vec![
@@ -54,11 +53,16 @@ impl Explained<'_, '_> {
             }
         }
         if !by_luck.is_empty() {
-            page.line("Luck decides:");
-            for luck in by_luck {
-                let (title, why) = (say::remedy::title(luck.id, subject), say::remedy::luck(luck));
-                let fits = plural::range(luck.then_fits);
-                page.line(format_args!("-  {title}: {why} (then fits {fits} of {total})"));
+            page.line("May help; it depends on the node that the scheduler chooses:");
+            for (remedy, luck) in by_luck.iter().filter_map(|remedy| Some((remedy, remedy.luck.as_ref()?))) {
+                let (what, why) = (say::remedy::summary(&remedy.action, subject), say::remedy::luck(luck, subject));
+                let fits = plural::range(remedy.then_fits);
+                let total = remedy.action.nodes_judged_after(subject, self.fleet());
+                page.line(format_args!("-  {what}: {why} (then fits {fits} of {total})"));
+                page.line(format_args!("   # risk: {}", remedy.action.risk(subject)));
+                for command in remedy.action.commands(subject).lines() {
+                    page.line(format_args!("   {command}"));
+                }
             }
         }
     }

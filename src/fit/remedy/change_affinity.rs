@@ -29,22 +29,24 @@ const PATH: [&str; 3] = ["affinity", "nodeAffinity", "requiredDuringSchedulingIg
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeAffinity;
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let subject = judgement.subject;
+    let action = candidate(subject)?;
+    if action.outage(subject) == Outage::Restart && judgement.is_migration() {
+        let prospect = judgement.after_change(&action, 0, judgement.targets_needed())?;
+        return Some(Remedy::new(action, prospect));
+    }
+    judgement.if_more_fit(action)
+}
+
+/// The change, where there is something of the guest's own to take out, whether it helps or not.
+pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
     let Some(Author::Field { of, .. }) = subject.authors.affinity.as_ref().map(|asked| &asked.author) else {
         return None;
     };
     // An affinity that the template no longer has cannot be removed from it.
     let is_gone = *of == Holder::VirtualMachineInstance && subject.template.is_some();
-    if is_gone || !has_own(subject) {
-        return None;
-    }
-    let action = Action::from(ChangeAffinity);
-    if action.outage(subject) == Outage::Restart && judgement.is_migration() {
-        let then_fits = judgement.after_change(&action, 0, judgement.targets_needed())?;
-        return Some(Remedy { action, then_fits });
-    }
-    judgement.if_more_fit(action)
+    (!is_gone && has_own(subject)).then(|| ChangeAffinity.into())
 }
 
 /// Whether the required node affinity has more conditions than KubeVirt adds.

@@ -27,7 +27,7 @@ pub struct ChangeMachineType {
     pub to: String,
 }
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let fleet = judgement.fleet;
     let start = judgement.subject.restart.as_ref()?;
     let (key, value) = start.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::MachineType)?;
@@ -40,7 +40,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let offered_now = could.count_common(&offering);
     // A running guest needs a node other than its own; if a restart alone helps, the type is not the cause.
     let is_the_cause = if judgement.is_migration() {
-        judgement.restart_cures(start, judgement.targets_needed()).is_none()
+        !judgement.restart_cures(start, judgement.targets_needed())
     } else {
         !needs_a_node || offered_now == 0
     };
@@ -57,8 +57,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if !needs_a_node {
         return judgement.tried(action);
     }
-    let then_fits = judgement.after_change(&action, count, judgement.targets_needed())?;
-    Some(Remedy { action, then_fits })
+    let prospect = judgement.after_change(&action, count, judgement.targets_needed())?;
+    Some(Remedy::new(action, prospect))
 }
 
 /// The machine types that KubeVirt allows by default, each with its versions: `DefaultAMD64EmulatedMachines`,
@@ -92,8 +92,12 @@ impl Act for ChangeMachineType {
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {
+        let key = format!("{}{}", label::MACHINE_TYPE, self.to);
+        if let Some(start) = &mut subject.restart {
+            replace_key(&mut start.placement, Family::MachineType, key.clone());
+        }
         restarted(subject);
-        replace_key(subject, Family::MachineType, format!("{}{}", label::MACHINE_TYPE, self.to));
+        replace_key(&mut subject.placement, Family::MachineType, key);
         Vec::new()
     }
 }

@@ -25,13 +25,23 @@ pub struct ChangeSelector {
     pub keys: Vec<String>,
 }
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if judgement.passes.cpu.is_empty() {
         return None;
     }
     let subject = judgement.subject;
+    let action = candidate(subject)?;
+    if action.outage(subject) == Outage::Restart && judgement.is_migration() {
+        let prospect = judgement.after_change(&action, 0, judgement.targets_needed())?;
+        return Some(Remedy::new(action, prospect));
+    }
+    judgement.if_more_fit(action)
+}
+
+/// Returns the removal of all entries that a person can change, whether it helps or not.
+pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
     // KubeVirt copies these from the guest's current launcher, regardless of the guest's spec.
-    let copies = judgement.is_migration() && subject.mode == CpuMode::HostModel;
+    let copies = matches!(subject.stage, Stage::Migration(_)) && subject.mode == CpuMode::HostModel;
     let is_inherited = |key: &str| copies && label::is_inherited(key);
     let keys: Vec<String> = subject
         .own_selector
@@ -40,15 +50,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         .filter(|key| subject.placement.get(key).is_some_and(|value| subject.value_without_own(key) != Some(value)))
         .filter(|key| !is_inherited(key) && !subject.dropped_from_vm.contains(key))
         .collect();
-    if keys.is_empty() {
-        return None;
-    }
-    let action = Action::from(ChangeSelector { keys });
-    if action.outage(subject) == Outage::Restart && judgement.is_migration() {
-        let then_fits = judgement.after_change(&action, 0, judgement.targets_needed())?;
-        return Some(Remedy { action, then_fits });
-    }
-    judgement.if_more_fit(action)
+    (!keys.is_empty()).then(|| ChangeSelector { keys }.into())
 }
 
 impl Act for ChangeSelector {

@@ -31,11 +31,10 @@ pub struct DisableFeature {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    judgement.subject.changes.iter().find_map(|change| {
+    judgement.first_that_helps(judgement.subject.changes.iter().filter_map(|change| {
         let Setting::Forbidden(features) = &change.setting else { return None };
-        let action = DisableFeature { features: features.clone(), set_by: change.set_by.clone() };
-        judgement.within(|| judgement.tried(action))
-    })
+        Some(DisableFeature { features: features.clone(), set_by: change.set_by.clone() }.into())
+    }))
 }
 
 impl Act for DisableFeature {

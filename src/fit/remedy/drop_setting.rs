@@ -3,7 +3,9 @@
 //! that repeats a setting of its instancetype (`pkg/instancetype/conflict`).
 
 use super::restart::restarted;
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, change_template, name_another};
+use super::{
+    Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, change_template, name_another,
+};
 use crate::fit::author::TypeReference;
 use crate::fit::command::{CommandWord, Json};
 use crate::fit::fleet::Fleet;
@@ -32,11 +34,12 @@ pub struct DropSetting {
 /// Proposes the first change that helps; smaller changes are tried first.
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let changes = judgement.subject.changes.iter();
-    let mut drops = changes.filter(|change| !matches!(change.setting, Setting::Forbidden(_)));
-    drops.find_map(|change| {
-        let action = DropSetting { setting: change.setting.clone(), set_by: change.set_by.clone() };
-        judgement.within(|| judgement.tried(action))
-    })
+    // A machine type that a preference sets is changed in the guest's own specification.
+    let drops = changes.filter(|change| !matches!(change.setting, Setting::Forbidden(_) | Setting::MachineType(_)));
+    judgement.first_that_helps(drops.map(|change| {
+        let (setting, set_by) = (change.setting.clone(), change.set_by.clone());
+        Action::from(DropSetting { setting, set_by })
+    }))
 }
 
 /// Applies a change of settings to the guest and restarts it.
@@ -68,7 +71,9 @@ impl Act for DropSetting {
                 change_template(subject, &["domain", "cpu"], Json::Object(nulls), SPEC.outage, by_hand)
             }
             // Other remedies change these in the guest's own specification.
-            Setting::Model(_) | Setting::NodeSelector | Setting::Forbidden(_) => Ok(Vec::new()),
+            Setting::Model(_) | Setting::MachineType(_) | Setting::NodeSelector | Setting::Forbidden(_) => {
+                Ok(Vec::new())
+            }
         }
     }
 

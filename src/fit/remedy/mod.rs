@@ -10,6 +10,7 @@ mod add_node;
 mod change_affinity;
 mod change_machine_type;
 mod change_selector;
+mod change_together;
 mod disable_feature;
 mod drop_added_selector;
 mod drop_setting;
@@ -33,6 +34,7 @@ pub(crate) use add_node::AddNode;
 pub(crate) use change_affinity::ChangeAffinity;
 pub(crate) use change_machine_type::ChangeMachineType;
 pub(crate) use change_selector::ChangeSelector;
+pub(crate) use change_together::{ChangeTogether, setting_of};
 pub(crate) use disable_feature::DisableFeature;
 pub(crate) use drop_added_selector::DropAddedSelector;
 pub(super) use drop_added_selector::leaves_at_drain;
@@ -59,6 +61,7 @@ use super::judgement::{Judgement, neighbours};
 use super::label::{self, Family};
 use super::node::Node;
 use super::outcome::Outcome;
+use super::placement::Placement;
 use super::subject::{ListedFeature, NotMigratable, RestartRequest, Stage, Subject, Template};
 use super::word::words;
 
@@ -188,6 +191,8 @@ remedies! {
     ChangeMachineType = change_machine_type,
     /// Exclude the TSC frequency of a node that takes no guests, under `skip-node`, and restart.
     RemoveTscLabel = remove_tsc_label,
+    /// Change two things of the guest, where neither change helps alone.
+    ChangeTogether = change_together,
     /// Add a node with the hardware of this one.
     AddNode = add_node,
 }
@@ -215,11 +220,43 @@ pub struct Remedy {
     pub action: Action,
     /// The smallest and the largest number of nodes that fit afterwards, over all start nodes.
     pub then_fits: (usize, usize),
+    /// The start nodes on which it does not help; `None` if it is certain to help.
+    pub luck: Option<Luck>,
 }
 
 impl Remedy {
-    fn new(action: impl Into<Action>, then_fits: (usize, usize)) -> Self {
-        Self { action: action.into(), then_fits }
+    fn new(action: impl Into<Action>, prospect: Prospect) -> Self {
+        Self { action: action.into(), then_fits: prospect.then_fits, luck: prospect.luck }
+    }
+}
+
+/// Whether a remedy helps depends on the node that kube-scheduler chooses for the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Luck {
+    /// Started on these it could go nowhere, by name.
+    pub stuck_on: Vec<String>,
+    /// Started on these it could go to one node only, which it can now as well, by name.
+    pub no_better_on: Vec<String>,
+}
+
+/// The targets after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Prospect {
+    /// As [`Remedy::then_fits`].
+    then_fits: (usize, usize),
+    /// As [`Remedy::luck`].
+    luck: Option<Luck>,
+}
+
+impl Prospect {
+    /// Returns those of a change that is certain to help.
+    fn certain(then_fits: (usize, usize)) -> Self {
+        Self { then_fits, luck: None }
+    }
+
+    /// Returns those of a change that leaves `count` nodes for certain.
+    fn exactly(count: usize) -> Self {
+        Self::certain((count, count))
     }
 }
 
@@ -230,6 +267,10 @@ impl Action {
     pub fn outage(&self, subject: &Subject<'_>) -> Outage {
         match self {
             _ if !subject.is_running() => Outage::None,
+            Self::ChangeTogether(both) => {
+                let restarts = both.parts.iter().any(|part| part.outage(subject) == Outage::Restart);
+                if restarts { Outage::Restart } else { Outage::None }
+            }
             Self::ChangeSelector(_) | Self::ChangeAffinity(_) if !subject.live_update => Outage::Restart,
             _ => self.id().spec().outage,
         }
@@ -325,17 +366,6 @@ pub struct NotHelping {
     pub why: WhyNot,
 }
 
-/// A remedy that helps or not depending on the node where the guest starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ByLuck {
-    /// The remedy.
-    pub id: RemedyId,
-    /// The smallest and the largest number of targets afterwards.
-    pub then_fits: (usize, usize),
-    /// The start nodes that leave no target.
-    pub stuck_on: Vec<String>,
-}
-
 /// Returns the remedies for a guest that has too few nodes, by interruption and risk; none in a brief
 /// judgement.
 pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
@@ -343,7 +373,17 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
         Depth::Brief => Vec::new(),
         // Nodes would fit, but KubeVirt would start no migration.
         Depth::Full if judgement.subject.not_migratable.is_some() => Vec::new(),
-        Depth::Full => ALL.iter().filter_map(|spec| judgement.within(|| (spec.offer)(judgement))).collect(),
+        Depth::Full => {
+            let mut found: Vec<Remedy> = Vec::new();
+            for spec in ALL {
+                // Two changes are not tried if one is enough.
+                let is_helped = spec.id == RemedyId::ChangeTogether && found.iter().any(|remedy| remedy.luck.is_none());
+                if !is_helped {
+                    found.extend(judgement.within(|| (spec.offer)(judgement)));
+                }
+            }
+            found
+        }
     }
 }
 
@@ -354,7 +394,7 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     let Some(refused) = judgement.subject.refused.as_ref().filter(|_| is_migratable) else { return Vec::new() };
     // A guest with extra features gets those of its new QEMU. A target that lacked features still lacks them.
     let found = judgement.within(|| {
-        if refused.missing.is_empty() { restart::cures(judgement, 1) } else { use_model::after_refusal(judgement) }
+        if refused.missing.is_empty() { restart::cures(judgement) } else { use_model::after_refusal(judgement) }
     });
     found.into_iter().collect()
 }
@@ -378,9 +418,8 @@ pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     found.into_iter().collect()
 }
 
-/// Returns the well-known remedies that are known not to help.
-pub(super) fn not_helping(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) -> Vec<NotHelping> {
-    let is_offered = |word: &str| offered.iter().any(|remedy| remedy.action.id().as_str() == word);
+/// Returns the well-known remedies that are known not to help, without those whose word is in `may_help`.
+pub(super) fn not_helping(judgement: &Judgement<'_, '_>, may_help: &BTreeSet<&str>) -> Vec<NotHelping> {
     if let Some(refused) = &judgement.subject.not_migratable {
         return useless_where_refused(refused);
     }
@@ -391,7 +430,7 @@ pub(super) fn not_helping(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) ->
         }
         Outcome::Impaired(_) => ALL
             .iter()
-            .filter(|spec| !is_offered(spec.word))
+            .filter(|spec| !may_help.contains(spec.word))
             .filter_map(|spec| {
                 let why = judgement.within(|| (spec.not_helping)(judgement))?;
                 Some(NotHelping { id: spec.id, why })
@@ -413,22 +452,20 @@ fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
     ids.iter().map(|&id| NotHelping { id, why: WhyNot::NotMigratable(refused.reason.clone()) }).collect()
 }
 
-/// Returns the remedies that help or not depending on the start node.
-pub(super) fn by_luck(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) -> Vec<ByLuck> {
-    let is_offered = |luck: &ByLuck| offered.iter().any(|remedy| remedy.action.id() == luck.id);
-    match judgement.assessment.outcome {
-        _ if judgement.subject.not_migratable.is_some() => Vec::new(),
-        Outcome::Impaired(_) => {
-            let luck = judgement.within(|| restart::by_luck(judgement));
-            let is_certain = |_: &ByLuck| {
-                let starts = Action::from(Restart).apply(judgement.subject, judgement.fleet).0.fitting(judgement.fleet);
-                let known = judgement.subject.known_starts(&starts, judgement.source, judgement.fleet);
-                known == Some(starts)
-            };
-            luck.filter(|luck| !is_offered(luck)).filter(is_certain).into_iter().collect()
-        }
-        Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
-    }
+/// Takes what depends on luck out of what is offered. Where it is not known where the guest starts, nothing is said of luck.
+pub(super) fn take_lucky(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remedy>) -> Vec<Remedy> {
+    let (lucky, certain): (Vec<Remedy>, Vec<Remedy>) =
+        std::mem::take(remedies).into_iter().partition(|remedy| remedy.luck.is_some());
+    *remedies = certain;
+    let is_known = |remedy: &Remedy| {
+        let (after, changed) = remedy.action.apply(judgement.subject, judgement.fleet);
+        let changed = (!changed.is_empty()).then(|| judgement.fleet.with(changed));
+        let fleet = changed.as_ref().unwrap_or(judgement.fleet);
+        let (starts, own) = (after.fitting(fleet), judgement.source.map(|node| judgement.fleet.name(node)));
+        let known = judgement.subject.known_starts(&starts, own.and_then(|name| fleet.find(name)), fleet);
+        known == Some(starts)
+    };
+    lucky.into_iter().filter(is_known).collect()
 }
 
 /// Removes remedies that would stop a running guest which is not known to start again, or to be better off
@@ -486,9 +523,9 @@ fn drop_keys(subject: &mut Subject<'_>, fleet: &Fleet, keys: &[String]) {
 }
 
 /// Replaces the keys of a family with one key.
-fn replace_key(subject: &mut Subject<'_>, family: Family, key: String) {
-    subject.placement.selector.retain(|(key, _)| Family::of(key) != family);
-    subject.placement.selector.insert(key, "true");
+fn replace_key(placement: &mut Placement<'_>, family: Family, key: String) {
+    placement.selector.retain(|(key, _)| Family::of(key) != family);
+    placement.selector.insert(key, "true");
 }
 
 /// The commands of a remedy, in order.
@@ -625,12 +662,28 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
 
 /// Returns the remark for a setting that an instancetype or a preference has.
 fn name_another(named: &TypeReference) -> Commands {
-    let kind = match named.what() {
+    name_another_than(&[named])
+}
+
+/// Returns the remark for several settings of one type.
+fn name_another_than(named: &[&TypeReference]) -> Commands {
+    let Some(first) = named.first() else { return Ok(Vec::new()) };
+    let kind = match first.what() {
         "preference" => "name another preference in spec.preference of the VM:",
         _ => "name another instancetype in spec.instancetype of the VM:",
     };
-    let field = CommandWord::joined("sets spec.", named.field);
-    Ok(vec![Command::remark([kind.into(), Name::new(&named.name)?.into(), field])])
+    let mut fields: Vec<&'static str> = Vec::new();
+    for named in named {
+        if !fields.contains(&named.field) {
+            fields.push(named.field);
+        }
+    }
+    let fields = fields
+        .into_iter()
+        .enumerate()
+        .map(|(at, field)| CommandWord::joined(if at == 0 { "sets spec." } else { "and spec." }, field));
+    let words = [kind.into(), Name::new(&first.name)?.into()].into_iter().chain(fields);
+    Ok(vec![Command::remark(words)])
 }
 
 #[cfg(test)]

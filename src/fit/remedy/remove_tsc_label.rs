@@ -58,8 +58,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         is_frozen: fleet.skip_node(node).is_some(),
     });
     let count = judgement.fitting_after(&action);
-    let then_fits = judgement.after_change(&action, count, judgement.targets_needed()).filter(|_| count > 0)?;
-    Some(Remedy { action, then_fits })
+    let prospect = judgement.after_change(&action, count, judgement.targets_needed()).filter(|_| count > 0)?;
+    Some(Remedy::new(action, prospect))
 }
 
 impl Act for RemoveTscLabel {
@@ -76,7 +76,11 @@ impl Act for RemoveTscLabel {
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
         restarted(subject);
-        replace_key(subject, Family::SchedulingTsc, format!("{}{}", label::SCHEDULING_TSC, self.frequency));
+        replace_key(
+            &mut subject.placement,
+            Family::SchedulingTsc,
+            format!("{}{}", label::SCHEDULING_TSC, self.frequency),
+        );
         edit(fleet, [&self.node], |node| {
             node.skip_node = Some("true".to_owned());
             node.labels.retain(|key, _| key != label::TSC_FREQUENCY);

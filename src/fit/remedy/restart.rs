@@ -1,6 +1,6 @@
 //! Remedy: restart without other changes. Selectors inherited from earlier migrations end with the VMI.
 
-use super::{Act, ByLuck, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, restart_commands};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, restart_commands};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -11,7 +11,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "restart",
     outage: Outage::Restart,
     risk: "depends on where it starts",
-    offer: |judgement| cures(judgement, judgement.targets_needed()),
+    offer,
     not_helping: |judgement| why_not(judgement).map(WhyNot::Restart),
 };
 
@@ -50,9 +50,16 @@ fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
     judgement.subject.restart.as_ref().filter(|_| runs)
 }
 
-pub(super) fn cures(judgement: &Judgement<'_, '_>, needed: usize) -> Option<Remedy> {
-    let then_fits = judgement.restart_cures(start(judgement)?, needed)?;
-    Some(Remedy::new(Restart, then_fits))
+/// Returns the restart if it may help: the start node may decide.
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let prospect = judgement.after_restart(start(judgement)?, judgement.targets_needed())?;
+    Some(Remedy::new(Restart, prospect))
+}
+
+/// Returns the restart if it leaves a target from every start node.
+pub(super) fn cures(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let prospect = judgement.after_restart(start(judgement)?, 1)?;
+    prospect.luck.is_none().then(|| Remedy::new(Restart, prospect))
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
@@ -67,18 +74,6 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     } else {
         None
     }
-}
-
-/// Returns the restart if it depends on the start node whether the guest has a target afterwards.
-pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Option<ByLuck> {
-    let start = start(judgement)?;
-    let (then_fits, fitting) = judgement.outlook(start);
-    if then_fits.1 < judgement.targets_needed() || cures(judgement, judgement.targets_needed()).is_some() {
-        return None;
-    }
-    let by_targets = judgement.targets_by_start(&start.placement, start.after_start, &fitting);
-    let stuck_on = by_targets.get(&0).map(|nodes| judgement.names(nodes)).unwrap_or_default();
-    Some(ByLuck { id: RemedyId::Restart, then_fits, stuck_on })
 }
 
 /// Restarts the guest: it becomes one that is to start with its start placement.

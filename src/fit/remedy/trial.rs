@@ -1,7 +1,7 @@
 //! The trial of a remedy before it is offered: on the nodes that it changes, with all others unchanged.
 
-use super::{Action, Remedy, labels_tell_after_restart};
-use crate::fit::assess::{StartGroup, start_groups};
+use super::{Action, Luck, Prospect, Remedy, labels_tell_after_restart};
+use crate::fit::assess::{self, StartGroup, start_groups};
 use crate::fit::bits::Bits;
 use crate::fit::effort::Depth;
 use crate::fit::fleet::Fleet;
@@ -47,15 +47,39 @@ impl Judgement<'_, '_> {
         (range(&groups).unwrap_or_default(), fitting)
     }
 
-    /// Returns the smallest and the largest number of targets after a restart, if it is certain to help: every
-    /// start leaves at least `enough`, or the guest leaves a cordoned source.
-    pub(super) fn restart_cures(&self, start: &Start<'_>, needed: usize) -> Option<(usize, usize)> {
+    /// Returns the targets after a restart, if it may help. It is certain to help if every start leaves `needed` targets, or
+    /// the guest leaves a cordoned source. If only some starts do, the node that the scheduler chooses decides.
+    pub(super) fn after_restart(&self, start: &Start<'_>, needed: usize) -> Option<Prospect> {
         let (range, fitting) = self.outlook(start);
         if fitting.is_empty() {
             return None;
         }
         let leaves = self.source.is_some_and(|source| self.fleet.is_cordoned(source) && !fitting.contains(source));
-        (range.0 >= needed || leaves).then_some(range)
+        if range.0 >= needed || leaves {
+            return Some(Prospect::certain(range));
+        }
+        if !self.is_in_need(needed)? {
+            return None;
+        }
+        let groups = self.start_groups(&start.placement, start.after_start, &fitting)?;
+        by_luck(groups, self.fleet, range, needed)
+    }
+
+    /// Whether it has fewer than `needed` targets now, wherever it starts.
+    fn is_in_need(&self, needed: usize) -> Option<bool> {
+        let most = match &self.subject.stage {
+            Stage::Migration(_) => self.passes.fitting.count(),
+            Stage::Start(after_start) => {
+                let groups = self.start_groups(&self.subject.placement, *after_start, &self.passes.fitting)?;
+                groups.iter().map(StartGroup::most).max().unwrap_or_default()
+            }
+        };
+        Some(most < needed)
+    }
+
+    /// Whether a restart is certain to help.
+    pub(super) fn restart_cures(&self, start: &Start<'_>, needed: usize) -> bool {
+        self.after_restart(start, needed).is_some_and(|prospect| prospect.luck.is_none())
     }
 
     /// Counts the nodes that fit after an action, judged on the nodes that it changes and all others
@@ -78,26 +102,45 @@ impl Judgement<'_, '_> {
             return self.tried(action);
         }
         let count = self.fitting_after(&action);
-        (count > self.passes.fitting.count()).then_some(Remedy { action, then_fits: (count, count) })
+        (count > self.passes.fitting.count()).then(|| Remedy::new(action, Prospect::exactly(count)))
     }
 
-    /// Returns a remedy if the guest is better off afterwards, judged again on the changed nodes.
+    /// A remedy, if the guest is better off once it is done: judged again, on the nodes as they are then. Where it is better off by some
+    /// starts alone, and by none now, that depends on luck.
     pub(super) fn tried(&self, action: impl Into<Action>) -> Option<Remedy> {
         let action = action.into();
         let (after, changed) = action.apply(self.subject, self.fleet);
         let changed = (!changed.is_empty()).then(|| self.trial_fleet(&after, changed));
         let fleet = changed.as_ref().unwrap_or(self.fleet);
         let now = Judgement::new(&after, fleet, self.effort.at(Depth::Brief)).into_assessment();
-        if badness(&now.outcome)? >= badness(&self.assessment.outcome)? {
-            return None;
-        }
-        let then_fits = match (&after.stage, &self.subject.stage) {
-            (Stage::Start(after_start), Stage::Migration(_)) => {
-                range(&start_groups(&after, &after.placement, *after_start, &now.fitting, fleet, self.effort)?)?
-            }
-            _ => (now.fitting.count(), now.fitting.count()),
+        let is_better = badness(&now.outcome)? < badness(&self.assessment.outcome)?;
+        let Stage::Start(after_start) = after.stage else {
+            return is_better.then(|| Remedy::new(action, Prospect::exactly(now.fitting.count())));
         };
-        Some(Remedy { action, then_fits })
+        if is_better && !self.is_migration() {
+            return Some(Remedy::new(action, Prospect::exactly(now.fitting.count())));
+        }
+        let groups = start_groups(&after, &after.placement, after_start, &now.fitting, fleet, self.effort)?;
+        let range = range(&groups)?;
+        if is_better {
+            return Some(Remedy::new(action, Prospect::certain(range)));
+        }
+        let found =
+            self.is_in_need(self.targets_needed())?.then(|| by_luck(groups, fleet, range, self.targets_needed()));
+        found.flatten().map(|prospect| Remedy::new(action, prospect))
+    }
+
+    /// Returns the first action that is certain to help, else the first that helps from some start nodes.
+    pub(super) fn first_that_helps(&self, actions: impl IntoIterator<Item = Action>) -> Option<Remedy> {
+        let mut lucky = None;
+        for action in actions {
+            match self.within(|| self.tried(action)) {
+                Some(remedy) if remedy.luck.is_some() => lucky = lucky.or(Some(remedy)),
+                Some(remedy) => return Some(remedy),
+                None => {}
+            }
+        }
+        lucky
     }
 
     /// Returns the nodes that a trial depends on: the changed ones, those that the guest may be on, and its
@@ -112,22 +155,25 @@ impl Judgement<'_, '_> {
         Fleet::new(nodes.iter().map(|node| self.fleet.node(node)).chain(changed).collect())
     }
 
-    /// Keeps the nodes of `nodes` on which the change makes the guest better off, if the guest can already
-    /// start.
+    /// The nodes of `nodes` on which the change leaves the guest better off, for a guest that can start already. Where it does so on none
+    /// for certain, those on which it does by luck.
     pub(super) fn where_it_helps(&self, nodes: Vec<String>, done_to: impl Fn(String) -> Action) -> Vec<String> {
         const MAX_STARTS_TRIED: usize = 8;
         if self.needs_a_node() {
             return nodes;
         }
-        let helps = |node: &String| self.within(|| self.tried(done_to(node.clone()))).is_some();
-        nodes.into_iter().take(MAX_STARTS_TRIED).filter(helps).collect()
+        let tried = nodes.into_iter().take(MAX_STARTS_TRIED);
+        let helps = tried.filter_map(|node| Some((self.within(|| self.tried(done_to(node.clone())))?, node)));
+        let (certain, lucky): (Vec<_>, Vec<_>) = helps.partition(|(remedy, _)| remedy.luck.is_none());
+        let found = if certain.is_empty() { lucky } else { certain };
+        found.into_iter().map(|(_, node)| node).collect()
     }
 
-    /// Returns the range of targets after a restart of the changed guest, if it helps: `nodes` start nodes for
+    /// Returns the range of targets after a restart of the changed guest, if it may help: `nodes` start nodes for
     /// a guest that cannot start; a running guest must have enough targets from its start nodes.
-    pub(super) fn after_change(&self, action: &Action, nodes: usize, needed: usize) -> Option<(usize, usize)> {
+    pub(super) fn after_change(&self, action: &Action, nodes: usize, needed: usize) -> Option<Prospect> {
         if !self.is_migration() {
-            return Some((nodes, nodes));
+            return Some(Prospect::exactly(nodes));
         }
         // The restarted guest keeps the CPU that libvirt refuses.
         if !labels_tell_after_restart(self) {
@@ -135,6 +181,24 @@ impl Judgement<'_, '_> {
         }
         let (after, _) = action.apply(self.subject, self.fleet);
         let Stage::Start(after_start) = after.stage else { return None };
-        self.restart_cures(&Start { mode: after.mode, placement: after.placement, after_start }, needed)
+        self.after_restart(&Start { mode: after.mode, placement: after.placement, after_start }, needed)
     }
+}
+
+/// Returns the targets after these starts, if some leave the guest enough and others do not.
+fn by_luck(groups: Vec<StartGroup>, fleet: &Fleet, range: (usize, usize), needed: usize) -> Option<Prospect> {
+    if range.1 < needed {
+        return None;
+    }
+    let by_count = assess::by_count(groups, fleet);
+    // The range counts the most of each group, which no start may leave.
+    let is_enough = by_count.keys().any(|count| *count >= needed);
+    let names = |is: &dyn Fn(usize) -> bool| -> Vec<String> {
+        let nodes = by_count.iter().filter(|(count, _)| is(**count)).flat_map(|(_, nodes)| nodes.iter());
+        let mut names: Vec<String> = nodes.map(|node| fleet.name(node).to_owned()).collect();
+        names.sort_unstable();
+        names
+    };
+    let luck = Luck { stuck_on: names(&|count| count == 0), no_better_on: names(&|count| count > 0 && count < needed) };
+    is_enough.then_some(Prospect { then_fits: range, luck: Some(luck) })
 }

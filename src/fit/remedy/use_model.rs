@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::restart::restarted;
-use super::{Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
+use super::{Act, Commands, NoNode, Outage, Prospect, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
 use crate::fit::bits::Bits;
 use crate::fit::command::{CommandWord, CpuModel, Json};
@@ -94,13 +94,13 @@ pub enum NoModel {
     },
 }
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     offer_where(judgement, |start| {
         if !starts_nowhere(judgement) {
-            return judgement.restart_cures(start, judgement.targets_needed());
+            return judgement.after_restart(start, judgement.targets_needed());
         }
         let nodes = judgement.outlook(start).1.count();
-        (nodes > 0).then_some((nodes, nodes))
+        (nodes > 0).then(|| Prospect::exactly(nodes))
     })
 }
 
@@ -116,7 +116,10 @@ fn at_least(judgement: &Judgement<'_, '_>) -> usize {
 
 /// Returns a common model that leaves at least `enough` targets from every start node.
 pub(super) fn cures(judgement: &Judgement<'_, '_>, needed: usize) -> Option<Remedy> {
-    offer_where(judgement, |start| Some(judgement.outlook(start).0).filter(|(fewest, _)| *fewest >= needed))
+    offer_where(judgement, |start| {
+        let (range, _) = judgement.outlook(start);
+        (range.0 >= needed).then(|| Prospect::certain(range))
+    })
 }
 
 /// Returns a common model for a guest that libvirt refused, without the features that libvirt missed: libvirt
@@ -131,7 +134,7 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 }
 
 /// Returns the common model of the most nodes if a start with it helps.
-fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Option<(usize, usize)>) -> Option<Remedy> {
+fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Option<Prospect>) -> Option<Remedy> {
     let start = judgement.subject.restart.as_ref()?;
     if is_of_instancetype(judgement.subject) {
         return None;
@@ -140,14 +143,14 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     if start.mode == CpuMode::Named(model.clone()) {
         return None;
     }
-    let then_fits = helps(&start.with_model(&model))?;
+    let prospect = helps(&start.with_model(&model))?;
     let also = usable_as_well(judgement, start, &model, &nodes);
     let nodes = judgement.names(&nodes);
     let is_listed = |node: &&String| judgement.subject.host(node).is_some_and(|host| host.is_usable(&model));
     let listed = nodes.iter().filter(is_listed).cloned().collect();
     let is_other = |other: &NotUsable| other.model != model && start.mode != CpuMode::Named(other.model.clone());
     let instead_of = not_usable(judgement, start).filter(is_other);
-    Some(Remedy::new(UseModel { model, nodes, also, listed, instead_of }, then_fits))
+    Some(Remedy::new(UseModel { model, nodes, also, listed, instead_of }, prospect))
 }
 
 /// Returns the best model by labels alone, and the nodes where a guest with it may start.

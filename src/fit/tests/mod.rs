@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used)]
 
 mod libvirt;
+mod luck;
 mod next_start;
 mod promises;
 mod scheduler;

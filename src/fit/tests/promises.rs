@@ -19,7 +19,7 @@ use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term}
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
     AfterStart, CpuMode, HostModelRule, LibvirtRefusal, ListOwner, ListedFeature, Migration, ObsoleteModels, Running,
-    Setting, SettingChange, Stage, Start, Subject, Template,
+    Setting, SettingChange, SettingPair, Stage, Start, Subject, Template,
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::fleet::{
@@ -112,7 +112,7 @@ impl Kind {
 
 /// Nodes and a guest, described by their deviations: short enough to be read when a promise is broken.
 #[derive(Clone, Debug)]
-struct Situation {
+pub(super) struct Situation {
     nodes: Vec<(Kind, Damage)>,
     guest: Guest,
     point: Point,
@@ -197,7 +197,7 @@ fn point() -> impl Strategy<Value = Point> {
     prop_oneof![1 => Just(Point::Start), 3 => migration]
 }
 
-fn situation(wanted: RemedyId) -> impl Strategy<Value = Situation> {
+pub(super) fn situation(wanted: RemedyId) -> impl Strategy<Value = Situation> {
     let kind = prop_oneof![
         6 => Just(Kind::CascadeLake),
         1 => Just(Kind::Skylake),
@@ -257,6 +257,7 @@ impl Situation {
             }
             (RemedyId::DropSetting, _) => guest.features = vec!["gfni"],
             (RemedyId::UpgradeKubeVirt, _) => guest.sev = true,
+            (RemedyId::ChangeTogether, _) => (guest.dedicated, guest.machine) = (guest.host.is_none(), "pc-q35-4.2"),
             (RemedyId::EditObsoleteModels, _) => {
                 host_model();
                 guest.obsolete = true;
@@ -268,7 +269,7 @@ impl Situation {
         self
     }
 
-    fn build(&self) -> (Fleet, Subject<'static>) {
+    pub(super) fn build(&self) -> (Fleet, Subject<'static>) {
         let pristine: Vec<Node> = self.nodes.iter().enumerate().map(|(at, (kind, _))| kind.node(at)).collect();
         let damaged = pristine.iter().zip(&self.nodes).map(|(node, (_, damage))| damaged(node, damage));
         let damaged = damaged.map(|node| if self.guest.obsolete { withheld(node, self.guest.mode) } else { node });
@@ -340,27 +341,34 @@ fn without(start: &Start<'static>, guest: &Guest, keys: &[String]) -> Start<'sta
     out
 }
 
-/// Returns the settings that a user could change in the guest.
-fn changes(start: &Start<'static>, guest: &Guest) -> Vec<SettingChange<'static>> {
+/// Returns the settings that a user could change in the guest, and pairs of them.
+fn changes(start: &Start<'static>, guest: &Guest) -> (Vec<SettingChange<'static>>, Vec<SettingPair<'static>>) {
+    type Change<'g> = Box<dyn Fn(&Start<'static>) -> Start<'static> + 'g>;
     let listed = |names: &[&str]| -> Vec<ListedFeature> {
         names.iter().enumerate().map(|(at, name)| ListedFeature { at, name: (*name).to_owned() }).collect()
     };
-    let change = |setting, start| SettingChange { setting, set_by: None, start };
-    let mut out = Vec::new();
+    let mut all: Vec<(Setting, Change<'_>)> = Vec::new();
     if !guest.features.is_empty() {
         let keys: Vec<String> = guest.features.iter().map(|name| feature(name)).collect();
-        out.push(change(Setting::Features(listed(&guest.features)), without(start, guest, &keys)));
+        all.push((Setting::Features(listed(&guest.features)), Box::new(move |start| without(start, guest, &keys))));
     }
     if let Some(name) = guest.forbidden {
-        let free = Guest { forbidden: None, ..guest.clone() };
-        let mut disabled = start.clone();
-        disabled.placement.affinity = affinity(&free, start.mode == CpuMode::HostModel);
-        out.push(change(Setting::Forbidden(listed(&[name])), disabled));
+        let disabled = |start: &Start<'static>| {
+            let free = Guest { forbidden: None, ..guest.clone() };
+            start.clone().tweak(|start| start.placement.affinity = affinity(&free, start.mode == CpuMode::HostModel))
+        };
+        all.push((Setting::Forbidden(listed(&[name])), Box::new(disabled)));
     }
     if guest.dedicated {
-        out.push(change(Setting::DedicatedCpus, without(start, guest, &[label::CPU_MANAGER.to_owned()])));
+        let keys = [label::CPU_MANAGER.to_owned()];
+        all.push((Setting::DedicatedCpus, Box::new(move |start| without(start, guest, &keys))));
     }
-    out
+    let of = (0..all.len()).flat_map(|one| (one + 1..all.len()).map(move |other| [one, other]));
+    let pairs = of.map(|of| SettingPair { of, start: of.iter().fold(start.clone(), |start, at| all[*at].1(&start)) });
+    let pairs = pairs.collect();
+    let change =
+        |(setting, change): (Setting, Change<'_>)| SettingChange { setting, set_by: None, start: change(start) };
+    (all.into_iter().map(change).collect(), pairs)
 }
 
 fn entry(key: impl Into<String>, value: impl Into<String>) -> (Cow<'static, str>, Cow<'static, str>) {
@@ -470,7 +478,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         "spec".clone_into(&mut subject.field_root);
     }
     subject.authors = authors(guest, mode == CpuMode::HostModel);
-    subject.changes = changes(&start, guest);
+    (subject.changes, subject.pairs) = changes(&start, guest);
     subject.obsolete = guest.obsolete.then(|| ObsoleteModels {
         models: listed(guest.mode),
         edits: listed(guest.mode).into_iter().map(|model| (model, false)).collect(),
@@ -512,7 +520,7 @@ fn verify_remedy(
     check: Check,
     remedy: &Remedy,
 ) -> Result<(), String> {
-    let Remedy { action, then_fits: (least, most) } = remedy;
+    let Remedy { action, then_fits: (least, most), luck: _ } = remedy;
     let (after, changed) = action.apply(subject, fleet);
     let now = fleet.with(changed);
     let verdict = assess(&after, &now);

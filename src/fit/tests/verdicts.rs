@@ -443,7 +443,7 @@ mod founding {
         if verdict.assessment.outcome != Outcome::Fits {
             for id in FOUR.iter().filter(|id| !expected.contains(id)) {
                 let is_named = verdict.not_helping.iter().any(|not| not.id.as_str() == *id)
-                    || verdict.by_luck.iter().any(|luck| luck.id.as_str() == *id);
+                    || verdict.by_luck.iter().any(|luck| luck.action.id().as_str() == *id);
                 assert!(is_named, "{id} is left out without a reason: {verdict:#?}");
             }
         }

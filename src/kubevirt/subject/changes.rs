@@ -6,7 +6,7 @@
 use super::start_of;
 use crate::fit::author::{Author, TypeReference};
 use crate::fit::label::{self, Family};
-use crate::fit::subject::{ListedFeature, Setting, SettingChange};
+use crate::fit::subject::{ListedFeature, Setting, SettingChange, SettingPair, Start, Subject};
 use crate::kubevirt::authors::Source;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::defaults::is_on;
@@ -16,36 +16,109 @@ use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiS
 
 /// Maximum number of features that are tried one by one.
 const MAX_FEATURES_TRIED: usize = 4;
+/// Maximum number of pairs of changes that are tried.
+const MAX_PAIRS_TRIED: usize = 16;
+
+/// The changes of a guest, and pairs of them.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub changes: Vec<SettingChange<'static>>,
+    pub pairs: Vec<SettingPair<'static>>,
+}
+
+impl Changes {
+    pub(super) fn into_subject(self, subject: &mut Subject<'_>) {
+        (subject.changes, subject.pairs) = (self.changes, self.pairs);
+    }
+}
 
 /// Returns the changes of a guest that its VirtualMachine can make.
-pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<SettingChange<'static>> {
+pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Changes {
     // No changes are returned if settings are not known, or if a policy replaces the model at the start.
     let is_of_policy = guest.origins.iter().any(|(_, origin)| matches!(origin, SettingOrigin::Policy(_)));
     if guest.missing.is_some() || guest.excess.is_some() || cluster.config.excess.is_some() || is_of_policy {
-        return Vec::new();
+        return Changes::default();
     }
-    let own = own_settings(&vm.spec.template.spec, cluster).into_iter().filter_map(|setting| {
-        let mut changed = vm.clone();
-        change(&mut changed.spec.template.spec, &setting);
-        let start = start_of(guest_of(&changed, cluster).spec, cluster)?;
-        Some(SettingChange { setting, set_by: None, start })
-    });
-    let others = set_elsewhere(vm, guest, cluster).into_iter().filter_map(|(setting, named)| {
-        let mut spec = guest.spec.clone();
+    let own = own_settings(&vm.spec.template.spec, cluster).into_iter().map(|setting| (setting, None));
+    let others = set_elsewhere(vm, guest, cluster).into_iter().map(|(setting, named)| (setting, Some(named)));
+    let changes: Vec<SettingChange<'static>> = own
+        .chain(others)
+        .filter_map(|(setting, set_by)| {
+            let start = changed(vm, guest, &[(&setting, set_by.is_some())], cluster)?;
+            Some(SettingChange { setting, set_by, start })
+        })
+        .collect();
+    let pairs = pairs(vm, guest, &changes, cluster);
+    Changes { changes, pairs }
+}
+
+/// Returns the start of the guest with these changes, each with whether a type has the setting.
+fn changed(
+    vm: &VirtualMachine,
+    guest: &Guest,
+    settings: &[(&Setting, bool)],
+    cluster: &Cluster,
+) -> Option<Start<'static>> {
+    let mut own: Vec<&Setting> = settings.iter().filter(|(_, by_type)| !by_type).map(|(setting, _)| *setting).collect();
+    let mut spec = if own.is_empty() {
+        guest.spec.clone()
+    } else {
+        let mut vm = vm.clone();
+        // A feature that is forbidden is known by its place, which moves where another is taken out.
+        own.sort_by_key(|setting| !matches!(setting, Setting::Forbidden(_)));
+        for setting in own {
+            change(&mut vm.spec.template.spec, setting);
+        }
+        guest_of(&vm, cluster).spec
+    };
+    for (setting, _) in settings.iter().filter(|(_, by_type)| *by_type) {
+        let setting = placed(setting, &spec);
         change(&mut spec, &setting);
-        Some(SettingChange { setting, set_by: Some(named), start: start_of(spec, cluster)? })
-    });
-    own.chain(others).collect()
+    }
+    start_of(spec, cluster)
+}
+
+/// A setting with its features by their places in a specification, those left out that it does not have.
+fn placed(setting: &Setting, spec: &VmiSpec) -> Setting {
+    let at = |listed: &ListedFeature| {
+        let features = &spec.domain.cpu.as_ref()?.features;
+        let at = features.iter().position(|feature| feature.name == listed.name)?;
+        Some(ListedFeature { at, name: listed.name.clone() })
+    };
+    match setting {
+        Setting::Features(features) => Setting::Features(features.iter().filter_map(at).collect()),
+        Setting::Forbidden(features) => Setting::Forbidden(features.iter().filter_map(at).collect()),
+        setting => setting.clone(),
+    }
+}
+
+/// Pairs of changes. Features of one list are dropped by one change.
+fn pairs(
+    vm: &VirtualMachine,
+    guest: &Guest,
+    changes: &[SettingChange<'static>],
+    cluster: &Cluster,
+) -> Vec<SettingPair<'static>> {
+    let is_of_list =
+        |change: &SettingChange<'_>| change.set_by.is_none() && matches!(change.setting, Setting::Features(_));
+    let all = (0..changes.len()).flat_map(|one| (one + 1..changes.len()).map(move |other| [one, other]));
+    all.filter(|of| !of.iter().all(|at| is_of_list(&changes[*at])))
+        .take(MAX_PAIRS_TRIED)
+        .filter_map(|of| {
+            let settings = of.map(|at| (&changes[at].setting, changes[at].set_by.is_some()));
+            Some(SettingPair { of, start: changed(vm, guest, &settings, cluster)? })
+        })
+        .collect()
 }
 
 /// Returns the changes of a guest that has a VMI: those of its VirtualMachine if one owns it, else those of its own
 /// specification.
-pub(super) fn of_vmi(vmi: &Vmi, vm: Option<&VirtualMachine>, cluster: &Cluster) -> Vec<SettingChange<'static>> {
+pub(super) fn of_vmi(vmi: &Vmi, vm: Option<&VirtualMachine>, cluster: &Cluster) -> Changes {
     if let Some(vm) = vm {
         return of_vm(vm, &guest_of(vm, cluster), cluster);
     }
     if !vmi.metadata.owner_references.is_empty() {
-        return Vec::new();
+        return Changes::default();
     }
     let mut alone = VirtualMachine::default();
     alone.metadata.clone_from(&vmi.metadata);
@@ -103,9 +176,20 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
         names.sort_unstable();
         names.dedup();
         if names.len() > 1 {
-            out.extend(names.iter().take(MAX_FEATURES_TRIED).map(|name| {
-                Setting::Features(required.iter().filter(|feature| feature.name == *name).cloned().collect())
-            }));
+            let only = |wanted: &[&str]| {
+                let is_wanted = |feature: &&ListedFeature| wanted.contains(&feature.name.as_str());
+                Setting::Features(required.iter().filter(is_wanted).cloned().collect())
+            };
+            let each = || names.iter().take(MAX_FEATURES_TRIED);
+            out.extend(each().map(|name| only(&[*name])));
+            if names.len() > 2 {
+                let both = |one: usize| each().skip(one + 1).map(move |other| (one, *other));
+                out.extend(
+                    (0..MAX_FEATURES_TRIED.min(names.len()))
+                        .flat_map(both)
+                        .map(|(one, other)| only(&[names[one], other])),
+                );
+            }
         }
         out.extend((!required.is_empty()).then(|| Setting::Features(required.clone())));
         let is_there = |name: &str| cluster.fleet.values(&format!("{}{name}", label::CPU_FEATURE)).next().is_some();
@@ -129,6 +213,10 @@ fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(
                 let key = format!("{}{model}", label::CPU_MODEL);
                 let is_named = !matches!(model.as_str(), "" | "host-model" | "host-passthrough");
                 (is_named && is_scarce(cluster, &key)).then_some(Setting::Model(model))
+            }
+            From::MachineType => {
+                let name = guest.spec.domain.machine.as_ref()?.kind.clone();
+                is_scarce(cluster, &format!("{}{name}", label::MACHINE_TYPE)).then_some(Setting::MachineType(name))
             }
             From::DedicatedCpus => is_scarce(cluster, cpu_manager(cluster)).then_some(Setting::DedicatedCpus),
             From::NodeSelector => {
@@ -176,6 +264,7 @@ fn change(spec: &mut VmiSpec, setting: &Setting) {
             }
         }
         Setting::Model(_) => cpu.model.clear(),
+        Setting::MachineType(_) => spec.domain.machine = None,
         Setting::DedicatedCpus => {
             *cpu = Cpu {
                 model: std::mem::take(&mut cpu.model),

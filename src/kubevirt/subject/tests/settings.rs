@@ -3,6 +3,8 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
 
+mod two_changes;
+
 use rstest::rstest;
 use serde_json::{Value, json};
 

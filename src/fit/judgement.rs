@@ -170,12 +170,14 @@ impl<'s, 'f> Judgement<'s, 'f> {
             }
             nodes = self.lookup.nearest(&all, NEAREST_NODES);
         }
-        // The host that the migration selects by name is listed first, however many entries it lacks.
-        if let Stage::Migration(migration) = &self.subject.stage
-            && let Some((_, host)) = migration.added.iter().find(|(key, _)| key == label::HOSTNAME)
-            && let Some(at) = nodes.iter().position(|&node| self.fleet.name(node) == host)
-        {
-            nodes[..=at].rotate_right(1);
+        // A host that is selected by name is named first, even if it lacks more.
+        if let Some(host) = self.selected_host() {
+            let hosts = self.fleet.bearing(label::HOSTNAME, host);
+            let lacks = |node: &NodeIndex| hosts.contains(*node) && !self.lookup.missing(*node).is_empty();
+            let first: Vec<NodeIndex> = self.neighbours.iter().filter(lacks).take(NEAREST_NODES).collect();
+            nodes.retain(|node| !first.contains(node));
+            nodes.splice(0..0, first);
+            nodes.truncate(NEAREST_NODES);
         }
         nodes
             .into_iter()
@@ -188,6 +190,11 @@ impl<'s, 'f> Judgement<'s, 'f> {
                 Nearest { node: name.to_owned(), missing, has, evidence, untrue }
             })
             .collect()
+    }
+
+    /// Returns the host that the pod's selector names, by the guest's own node selector or by the migration.
+    pub(super) fn selected_host(&self) -> Option<&str> {
+        self.subject.placement.get(label::HOSTNAME)
     }
 
     /// Returns the candidate nodes that lack the fewest entries. With answers of libvirt, in this order: nodes

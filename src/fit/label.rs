@@ -165,6 +165,23 @@ impl Family {
     }
 }
 
+/// Whether KubeVirt's node-labeller removes a label that it does not write again. Mirrors `nodeLabellerLabels` of
+/// `pkg/virt-handler/node-labeller/node_labeller.go`, which has neither the CPU vendor nor Secure Execution.
+#[must_use]
+pub(crate) fn is_removed_by_labeller(key: &str) -> bool {
+    let family = Family::of(key);
+    (family.is_labeller() && family != Family::CpuVendor)
+        || is_capability(key)
+        || key.starts_with(VM_ARCH)
+        || is_obsolete_host_model(key)
+}
+
+/// Whether KubeVirt's node-labeller writes a label. Mirrors `prepareLabels` of the same file.
+#[must_use]
+pub(crate) fn is_written_by_labeller(key: &str) -> bool {
+    is_removed_by_labeller(key) || Family::of(key) == Family::CpuVendor || key == S390_PV
+}
+
 /// Returns the part of a key after the `/`: the feature, model or machine type.
 #[must_use]
 pub fn name(key: &str) -> &str {
@@ -270,6 +287,31 @@ mod tests {
             expected,
             "a start would be promised the clock of a node that KubeVirt passes over"
         );
+    }
+
+    #[rstest]
+    #[case::feature("cpu-feature.node.kubevirt.io/fpu", true)]
+    #[case::usable("cpu-model.node.kubevirt.io/Haswell", true)]
+    #[case::known("cpu-model-migration.node.kubevirt.io/Haswell", true)]
+    #[case::host_model("host-model-cpu.node.kubevirt.io/Haswell", true)]
+    #[case::required("host-model-required-features.node.kubevirt.io/fpu", true)]
+    #[case::timer("cpu-timer.node.kubevirt.io/tsc-frequency", true)]
+    #[case::hyperv("hyperv.node.kubevirt.io/base", true)]
+    #[case::machine("machine-type.node.kubevirt.io/q35", true)]
+    #[case::obsolete("node-labeller.kubevirt.io/obsolete-host-model", true)]
+    #[case::sev(SEV, true)]
+    #[case::realtime(REALTIME, true)]
+    #[case::architecture("kubevirt.io/vm-arch-arm64", true)]
+    #[case::vendor("cpu-vendor.node.kubevirt.io/AMD", false)]
+    #[case::secure_execution(S390_PV, false)]
+    #[case::schedulable(SCHEDULABLE, false)]
+    #[case::cpu_manager(CPU_MANAGER, false)]
+    #[case::tsc("scheduling.node.kubevirt.io/tsc-frequency-2100000000", false)]
+    #[case::own("example.com/rack", false)]
+    fn the_labeller_removes_the_labels_of_its_list(#[case] key: &str, #[case] removed: bool) {
+        assert_eq!(is_removed_by_labeller(key), removed, "a label is said to go that stays, or to stay that goes");
+        let stays_written = matches!(Family::of(key), Family::CpuVendor) || key == S390_PV;
+        assert_eq!(is_written_by_labeller(key), removed || stays_written, "{key}");
     }
 
     #[test]

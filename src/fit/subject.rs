@@ -91,6 +91,8 @@ pub struct Migration {
     /// that lacks one of them. `None` if the host model is selected or inherited, or is not the guest's CPU
     /// mode.
     pub unasked: Option<Vec<(String, String)>>,
+    /// The entries of `spec.addedNodeSelector` that the guest's own node selector overrides, sorted by key.
+    pub overridden: Vec<(String, String)>,
     /// Whether no label of the source names the host model and KubeVirt ignores that: it selects no CPU model
     /// and no features.
     pub overlooked: bool,
@@ -465,10 +467,13 @@ impl<'a> Subject<'a> {
     pub(crate) fn unmet_at_start(&self, placement: &Placement<'_>, host: &LibvirtHost) -> Vec<UnmetAtStart> {
         let unmet = |key: &str| match Family::of(key) {
             Family::CpuModel => {
-                let blockers = host.unusable(label::name(key))?;
+                let model = label::name(key);
+                let blockers = host.unusable(model)?;
                 let is_off = |name: &String| self.switched_off.contains(name);
-                // Some libvirts do not report which features prevent the use of a model.
-                let may_start = blockers.iter().all(is_off) && !self.switched_off.is_empty();
+                // Some libvirts do not report which features prevent the use of a model. A model that a libvirt does not
+                // list at all starts there with no set of features.
+                let is_off = blockers.iter().all(is_off) && !self.switched_off.is_empty();
+                let may_start = is_off && host.lists(model) != Some(false);
                 (!may_start).then(|| UnmetAtStart { key: key.to_owned(), blockers: blockers.to_vec() })
             }
             Family::CpuFeature if host.provides(key) == Provided::No => {

@@ -498,6 +498,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     configured(&mut subject, cluster);
     describe(&mut subject, vmi, cluster);
     subject.under_own = under_own(vmi, cluster);
+    changes::override_added(&mut subject, vmim, cluster);
     if let Some(rendered) = &predicted {
         subject.authors = authors_of_vmi(vmi, rendered, &[], cluster);
         seen_from_migration(&mut subject.authors);

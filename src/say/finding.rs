@@ -42,6 +42,7 @@ fn detail(found: &Detail) -> String {
             "its selector asks for cpu-model-migration {model}, which came with an earlier migration and is not on {node}, where it \
              runs, any more: the host model of {node} is {now} now"
         ),
+        Detail::UnknownHost(host) => format!("no node has the label {}={host}", label::HOSTNAME),
         Detail::AskedBy(asked) => super::author::asked_by(asked),
         Detail::NotMigratable(refused) => not_migratable(refused),
         Detail::LibvirtRefused(LibvirtRefused { target, reason, unlabelled }) => {

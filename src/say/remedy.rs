@@ -27,6 +27,15 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
             many => format!("uncordon any of {}", fold_names(many, 3)),
         },
         Action::RemoveSkipNode(remove) => format!("take skip-node off {}, wait 3 minutes", remove.node),
+        Action::RemoveVendorLabel(remove) => {
+            let names: Vec<&str> = remove.keys.iter().map(|key| label::name(key)).collect();
+            format!(
+                "take cpu-vendor {} off {}, which is {}",
+                fold_names(&names, 2),
+                remove.node,
+                label::name(&remove.vendor)
+            )
+        }
         Action::AddLabels(add) => {
             let count = add.labels.len();
             format!("add {count} {} to {}{}", number(count, "label", "labels"), add.node, skip(add.is_frozen))

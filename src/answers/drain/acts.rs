@@ -164,6 +164,7 @@ impl Acts<'_> {
             // restart is tried for every guest.
             Action::DropAddedSelector(_) | Action::AddNode(_) | Action::UpgradeKubeVirt(_) | Action::Restart(_) => {}
             Action::RemoveLabels(_)
+            | Action::RemoveVendorLabel(_)
             | Action::ChangeSelector(_)
             | Action::ChangeAffinity(_)
             | Action::UseModel(_)

@@ -32,6 +32,7 @@ mod stale_model;
 mod start_node;
 mod start_outlook;
 mod unknown;
+mod unknown_host;
 mod unlike_hosts;
 
 pub(crate) use asked_by::AskedBy;
@@ -107,6 +108,8 @@ checks! {
     StartOutlook = start_outlook,
     /// The authors of the demands that nodes do not meet.
     AskedBy = asked_by,
+    /// The selector names a host that no node has.
+    UnknownHost = unknown_host,
     /// The host model of a node is not usable there by name.
     OwnHostModel = own_host_model,
     /// The guest's own feature hides its node's host model from its migration.
@@ -245,6 +248,8 @@ pub enum Detail {
     StartOutlook(StartOutlook),
     /// The authors of the demands that nodes do not meet.
     AskedBy(AskedBy),
+    /// A host that no node has, by name.
+    UnknownHost(String),
     /// The host model of a node is not usable there by name.
     OwnHostModel(OwnHostModel),
     /// Fitting nodes that lack entries of a host model that is not selected.

@@ -75,9 +75,9 @@ impl LibvirtHost {
 
     /// Whether libvirt lists the model, usable or not. `None`: a list of usable models only was stored without
     /// the others.
-    fn lists(&self, model: &str) -> Option<bool> {
+    pub(crate) fn lists(&self, model: &str) -> Option<bool> {
         let models = self.models.as_ref()?;
-        let is_whole = models.values().any(|usable| *usable != Usable::Yes);
+        let is_whole = models.is_empty() || models.values().any(|usable| *usable != Usable::Yes);
         if models.contains_key(model) { Some(true) } else { is_whole.then_some(false) }
     }
 

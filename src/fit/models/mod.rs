@@ -134,6 +134,12 @@ pub(crate) fn is_known(model: &str) -> bool {
     KnownModel::of(model).is_some() || is_obsolete(model)
 }
 
+/// Returns the vendor of a model's CPUs in libvirt's spelling; `None` if the model is not known, or of several vendors.
+#[must_use]
+pub(crate) fn vendor(model: &str) -> Option<&'static str> {
+    KnownModel::of(model).map(|known| known.vendor).filter(|vendor| !vendor.contains(' '))
+}
+
 /// Whether a model ranks before another one of its vendor; false if one of them is not known.
 #[must_use]
 pub(crate) fn is_better(model: &str, than: &str) -> bool {

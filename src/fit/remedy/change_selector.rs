@@ -75,6 +75,16 @@ impl Act for ChangeSelector {
                 subject.restart.iter_mut().map(|start| &mut start.placement).chain([&mut subject.placement]);
             placements.for_each(|placement| placement.selector.insert(key.clone(), value.clone()));
         }
+        if let Stage::Migration(migration) = &mut subject.stage {
+            let overridden = std::mem::take(&mut migration.overridden);
+            let (back, still): (Vec<_>, Vec<_>) = overridden.into_iter().partition(|(key, _)| is_dropped(key));
+            migration.overridden = still;
+            for (key, value) in back {
+                subject.placement.selector.insert(key.clone(), value.clone());
+                migration.added.push((key, value));
+            }
+            migration.added.sort_unstable();
+        }
         if outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_)) {
             restarted(subject);
         }

@@ -21,6 +21,7 @@ mod fix_virt_handler;
 mod remove_labels;
 mod remove_skip_node;
 mod remove_tsc_label;
+mod remove_vendor_label;
 mod restart;
 mod trial;
 mod uncordon;
@@ -46,10 +47,13 @@ pub(crate) use fix_virt_handler::FixVirtHandler;
 pub(crate) use remove_labels::{NoRemoval, RemoveLabels};
 pub(crate) use remove_skip_node::RemoveSkipNode;
 pub(crate) use remove_tsc_label::RemoveTscLabel;
+pub(crate) use remove_vendor_label::RemoveVendorLabel;
 pub(crate) use restart::{NoRestart, Restart, labels_tell_after_restart};
 pub(crate) use uncordon::{Cordoned, NoUncordon, Uncordon};
 pub(crate) use upgrade_kubevirt::UpgradeKubeVirt;
 pub(crate) use use_model::{NoModel, NotUsable, UseModel};
+
+use trial::Prospect;
 
 use std::collections::BTreeSet;
 
@@ -162,6 +166,8 @@ remedies! {
     DropAddedSelector = drop_added_selector,
     /// Let the labeller update a node again whose labels are frozen and fewer than those of its class.
     RemoveSkipNode = remove_skip_node,
+    /// Remove an untrue vendor label from the node that the guest leaves.
+    RemoveVendorLabel = remove_vendor_label,
     /// Add the missing labels under `skip-node`.
     AddLabels = add_labels,
     /// Drop inherited keys that no node offers (`launcherSelectors: DropStale`).
@@ -237,27 +243,6 @@ pub struct Luck {
     pub stuck_on: Vec<String>,
     /// Started on these it could go to one node only, which it can now as well, by name.
     pub no_better_on: Vec<String>,
-}
-
-/// The targets after a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Prospect {
-    /// As [`Remedy::then_fits`].
-    then_fits: (usize, usize),
-    /// As [`Remedy::luck`].
-    luck: Option<Luck>,
-}
-
-impl Prospect {
-    /// Returns those of a change that is certain to help.
-    fn certain(then_fits: (usize, usize)) -> Self {
-        Self { then_fits, luck: None }
-    }
-
-    /// Returns those of a change that leaves `count` nodes for certain.
-    fn exactly(count: usize) -> Self {
-        Self::certain((count, count))
-    }
 }
 
 impl Action {

@@ -6,7 +6,7 @@
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
-use crate::fit::label::Family;
+use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::outcome::Evidence;
 use crate::fit::subject::Subject;
@@ -57,8 +57,8 @@ impl Act for RemoveSkipNode {
         let like = fleet.find(&self.like).map(|like| fleet.node(like).labels).unwrap_or_default();
         edit(fleet, [&self.node], |node| {
             node.skip_node = None;
-            node.labels.retain(|key, _| !Family::of(key).is_labeller());
-            let fresh = like.iter().filter(|(key, _)| Family::of(key).is_labeller());
+            node.labels.retain(|key, _| !label::is_removed_by_labeller(key));
+            let fresh = like.iter().filter(|(key, _)| label::is_written_by_labeller(key));
             node.labels.extend(fresh.map(|(key, value)| (key.clone(), value.clone())));
         })
     }

@@ -1,6 +1,6 @@
 //! The trial of a remedy before it is offered: on the nodes that it changes, with all others unchanged.
 
-use super::{Action, Luck, Prospect, Remedy, labels_tell_after_restart};
+use super::{Action, Luck, Remedy, labels_tell_after_restart};
 use crate::fit::assess::{self, StartGroup, start_groups};
 use crate::fit::bits::Bits;
 use crate::fit::effort::Depth;
@@ -10,6 +10,27 @@ use crate::fit::node::Node;
 use crate::fit::outcome::{Impact, Outcome};
 use crate::fit::placement::Placement;
 use crate::fit::subject::{Stage, Start, Subject};
+
+/// The targets after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Prospect {
+    /// As [`Remedy::then_fits`].
+    pub(super) then_fits: (usize, usize),
+    /// As [`Remedy::luck`].
+    pub(super) luck: Option<Luck>,
+}
+
+impl Prospect {
+    /// Returns those of a change that is certain to help.
+    pub(super) fn certain(then_fits: (usize, usize)) -> Self {
+        Self { then_fits, luck: None }
+    }
+
+    /// Returns those of a change that leaves `count` nodes for certain.
+    pub(super) fn exactly(count: usize) -> Self {
+        Self::certain((count, count))
+    }
+}
 
 /// Returns the severity; higher is worse. `None` if it is not known.
 fn badness(outcome: &Outcome) -> Option<usize> {

@@ -95,6 +95,9 @@ fn failing(verdict: &Verdict) -> Vec<(String, Vec<UnmetAtStart>)> {
 #[case::blocked_by_what_is_not_named(lists(&[(NEW, blocked(&[]))]), &["hle"], true)]
 #[case::blocked_and_nothing_is_switched_off(lists(&[(NEW, blocked(&[]))]), &[], false)]
 #[case::not_listed(lists(&[(OLD, Usable::Yes)]), &[], false)]
+#[case::not_listed_and_something_is_switched_off(lists(&[(OLD, Usable::Yes), ("pentium", blocked(&["hle"]))]), &["hle"], false)]
+#[case::runs_none_by_name_and_something_is_switched_off(lists(&[]), &["hle"], false)]
+#[case::only_usable_ones_were_stored(lists(&[(OLD, Usable::Yes)]), &["hle"], true)]
 fn a_start_fails_where_libvirt_cannot_run_its_model(
     #[case] host: LibvirtHost,
     #[case] off: &[&str],

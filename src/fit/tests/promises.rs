@@ -24,7 +24,7 @@ use crate::fit::subject::{
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, ice_lake, known, machine, model, required, rome, set, skylake, taint,
-    take, tsc,
+    take, tsc, vendor,
 };
 use crate::testing::thorough::one_in;
 use crate::testing::{Tweak, at_least};
@@ -78,6 +78,8 @@ struct Guest {
     knows_start: bool,
     vendor: bool,
     strict: bool,
+    /// Its node has the label of another vendor as well.
+    mislabelled: bool,
 }
 
 /// The stage at which it is judged.
@@ -158,7 +160,7 @@ fn guest() -> impl Strategy<Value = Guest> {
     let host = prop::option::weighted(0.1, 0_usize..8);
     let own = (rarely(0.1), prop::option::weighted(0.15, select(&["z1", "z2", "z9"][..])), any::<bool>());
     let rest = (rarely(0.15), rarely(0.1), rarely(0.9), rarely(0.8), rarely(0.2));
-    let others = (prop::option::weighted(0.08, select(&["hle", "vme"][..])), rarely(0.05), rarely(0.1));
+    let others = (prop::option::weighted(0.08, select(&["hle", "vme"][..])), rarely(0.05), rarely(0.1), rarely(0.05));
     (mode, features, machine, zone, host, rest, own, others).prop_map(
         |(mode, features, machine, zone, host, (tsc, refused, knows_start, vendor, strict), own, others)| Guest {
             dedicated: own.0,
@@ -177,6 +179,7 @@ fn guest() -> impl Strategy<Value = Guest> {
             knows_start,
             vendor,
             strict,
+            mislabelled: others.3,
         },
     )
 }
@@ -257,6 +260,7 @@ impl Situation {
             }
             (RemedyId::DropSetting, _) => guest.features = vec!["gfni"],
             (RemedyId::UpgradeKubeVirt, _) => guest.sev = true,
+            (RemedyId::RemoveVendorLabel, _) => (guest.mislabelled, guest.vendor) = (true, true),
             (RemedyId::ChangeTogether, _) => (guest.dedicated, guest.machine) = (guest.host.is_none(), "pc-q35-4.2"),
             (RemedyId::EditObsoleteModels, _) => {
                 host_model();
@@ -273,7 +277,11 @@ impl Situation {
         let pristine: Vec<Node> = self.nodes.iter().enumerate().map(|(at, (kind, _))| kind.node(at)).collect();
         let damaged = pristine.iter().zip(&self.nodes).map(|(node, (_, damage))| damaged(node, damage));
         let damaged = damaged.map(|node| if self.guest.obsolete { withheld(node, self.guest.mode) } else { node });
-        let fleet = Fleet::new(damaged.collect());
+        let mut nodes: Vec<Node> = damaged.collect();
+        if self.guest.mislabelled {
+            give(&mut nodes[self.source], ["AMD", "Intel"].map(vendor));
+        }
+        let fleet = Fleet::new(nodes);
         let subject = subject(&pristine, &fleet, &self.guest, &self.point, self.source);
         (fleet, subject)
     }
@@ -464,8 +472,10 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         if guest.vendor {
             selector.extend(class.vendors.first().map(|key| entry(key, "true")));
         }
+        let vendors = if guest.vendor && *known { class.vendors.clone() } else { Vec::new() };
         let source = known.then(|| source_name.clone());
-        subject.stage = Stage::Migration(Migration { source, inherited, added, unasked, ..Migration::default() });
+        subject.stage =
+            Stage::Migration(Migration { source, inherited, added, unasked, vendors, ..Migration::default() });
         subject.running = Some(Running { node: source_name, placement });
         let names = |is: bool, name: &str| if is { vec![name.to_owned()] } else { Vec::new() };
         subject.refused = guest.refused.then(|| LibvirtRefusal {

@@ -6,13 +6,13 @@
 use super::start_of;
 use crate::fit::author::{Author, TypeReference};
 use crate::fit::label::{self, Family};
-use crate::fit::subject::{ListedFeature, Setting, SettingChange, SettingPair, Start, Subject};
+use crate::fit::subject::{ListedFeature, Setting, SettingChange, SettingPair, Stage, Start, Subject};
 use crate::kubevirt::authors::Source;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::defaults::is_on;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::setting::{Setting as From, SettingOrigin};
-use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiSpec};
+use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiSpec, Vmim};
 
 /// Maximum number of features that are tried one by one.
 const MAX_FEATURES_TRIED: usize = 4;
@@ -29,6 +29,20 @@ pub(super) struct Changes {
 impl Changes {
     pub(super) fn into_subject(self, subject: &mut Subject<'_>) {
         (subject.changes, subject.pairs) = (self.changes, self.pairs);
+    }
+}
+
+/// Notes the entries of `spec.addedNodeSelector` that the guest's own node selector overrides, and that come back if it
+/// no longer has the key. What KubeVirt itself selects by the key overrides both.
+pub(super) fn override_added(subject: &mut Subject<'_>, vmim: &Vmim, cluster: &Cluster) {
+    if !cluster.release.release().has_added_node_selector() {
+        return;
+    }
+    let is_own = |key: &str| subject.is_own(key) && subject.value_without_own(key).is_none();
+    let added = vmim.spec.added_node_selector.iter().filter(|(key, _)| is_own(key));
+    let overridden: Vec<(String, String)> = added.map(|(key, value)| (key.clone(), value.clone())).collect();
+    if let Stage::Migration(migration) = &mut subject.stage {
+        migration.overridden = overridden;
     }
 }
 

@@ -17,7 +17,7 @@ use crate::kubevirt::replicas::Replicas;
 use crate::say;
 use crate::testing::Tweak;
 use crate::testing::cluster::{migration as request, read, running, vm, vm_pool, vmi};
-use crate::testing::fleet::{cascade_lake, give, model, rome, set, skylake, take};
+use crate::testing::fleet::{cascade_lake, give, model, rome, set, skylake, take, vendor};
 
 /// Returns a KubeVirt resource of this release, with this configuration and these labels.
 fn kubevirt(release: &str, configuration: Value, labels: Value) -> ClusterObject {
@@ -120,6 +120,71 @@ fn a_guest_that_runs_is_restarted_and_one_of_a_pool_is_changed_there() {
     let (_, commands) = offered(RemedyId::DropSetting, &of_migration(&read(request("alone")), &alone), &alone)
         .expect("svm is on no node");
     assert_eq!(commands, ["# take out of spec.domain.cpu.features svm and create the guest again"]);
+}
+
+/// A guest that its node selector binds to node-a, and its migration to a host.
+fn asked_for(host: &str, selector: Value) -> (Prepared<'static>, Cluster) {
+    let nodes =
+        ["node-a", "node-b", "node-c"].map(|name| cascade_lake(name).tweak(|node| set(node, label::HOSTNAME, name)));
+    let odd = rome("odd").tweak(|node| set(node, label::HOSTNAME, "odd"));
+    let mut guest = running("db", "node-a", "host-model");
+    let mut made_by = vm("db", "host-model");
+    guest["spec"]["nodeSelector"] = selector.clone();
+    made_by["spec"]["template"]["spec"]["nodeSelector"] = selector;
+    let objects = [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(made_by)))];
+    let live = json!({"vmRolloutStrategy": "LiveUpdate"});
+    let objects = objects.into_iter().chain([kubevirt("v1.9.0", live, json!({}))]);
+    let cluster = cluster(nodes.into_iter().chain([odd]).collect(), objects);
+    let request = request("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = json!({label::HOSTNAME: host}));
+    (of_migration(&read(request), &cluster), cluster)
+}
+
+#[rstest]
+#[case::one_that_fits("node-c", Some((1, 1)))]
+#[case::other_hardware("odd", None)]
+#[case::its_own_node("node-a", None)]
+#[case::no_node("node-z", None)]
+fn without_its_node_selector_the_migration_selects_its_own_host(
+    #[case] host: &str,
+    #[case] expected: Option<(usize, usize)>,
+) {
+    let (judged, cluster) = asked_for(host, json!({label::HOSTNAME: "node-a"}));
+    let verdict = judged.judge(&cluster, Depth::Full);
+    let mut remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+    let found = remedies.find(|remedy| remedy.action.id() == RemedyId::ChangeSelector);
+    assert_eq!(found.map(|remedy| remedy.then_fits), expected, "the user counts on nodes that the migration excludes");
+}
+
+#[rstest]
+#[case::other_hardware("odd", Some("odd"), false)]
+#[case::no_node("node-z", Some("node-b"), true)]
+#[case::one_that_fits("node-c", Some("node-b"), false)]
+fn the_lack_of_the_selected_host_is_reported(#[case] host: &str, #[case] nearest: Option<&str>, #[case] unknown: bool) {
+    let (judged, cluster) = asked_for(host, json!({}));
+    let verdict = judged.judge(&cluster, Depth::Full);
+    assert_eq!(verdict.nearest.first().map(|near| near.node.as_str()), nearest, "the user learns of another node");
+    let found = verdict.found(Check::UnknownHost).map(say::finding::message);
+    let expected = unknown.then(|| "no node has the label kubernetes.io/hostname=node-z".to_owned());
+    assert_eq!(found, expected, "the user does not learn that the host does not exist");
+}
+
+#[test]
+fn an_untrue_vendor_label_is_removed() {
+    let nodes = ["node-a", "node-b", "node-c"].map(cascade_lake);
+    let nodes = nodes.map(|node| {
+        node.tweak(|node| {
+            if node.name == "node-a" {
+                give(node, [vendor("AMD")]);
+            }
+        })
+    });
+    let cluster = cluster(nodes.to_vec(), [vmi(running("db", "node-a", "Cascadelake-Server-noTSX"))]);
+    let judged = of_migration(&read(request("db")), &cluster);
+    let expected = (
+        "take cpu-vendor AMD off node-a, which is Intel (none)".to_owned(),
+        vec!["kubectl label node node-a cpu-vendor.node.kubevirt.io/AMD-".to_owned()],
+    );
+    assert_eq!(offered(RemedyId::RemoveVendorLabel, &judged, &cluster), Some(expected));
 }
 
 fn instancetype(cpu: Value) -> ClusterObject {

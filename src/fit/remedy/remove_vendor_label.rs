@@ -1,0 +1,79 @@
+//! Remedy: remove an untrue vendor label from the node that the guest leaves. KubeVirt selects any one vendor that its
+//! node is labelled with, and the labeller removes none.
+//!
+//! Mirrors `nodeLabellerLabels` and `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: the labeller
+//! writes the vendor of the hardware alone, so that no `skip-node` is necessary.
+
+use std::collections::BTreeSet;
+
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, label_node};
+use crate::fit::command::{CommandWord, LabelKey};
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+use crate::fit::models;
+use crate::fit::node::Node;
+use crate::fit::subject::{Stage, Subject};
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::RemoveVendorLabel,
+    word: "remove-vendor-label",
+    outage: Outage::None,
+    risk: "guests whose pods select the removed label die at a restart of the kubelet",
+    offer,
+    not_helping: |_| None,
+};
+
+/// The removal of untrue vendor labels from a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoveVendorLabel {
+    /// The node.
+    pub node: String,
+    /// The keys of the labels that are untrue.
+    pub keys: Vec<String>,
+    /// The key of the one that is true.
+    pub vendor: String,
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let Stage::Migration(migration) = &judgement.subject.stage else { return None };
+    let source = judgement.source?;
+    let vendor = vendor_of(judgement, source)?;
+    let (is, others): (Vec<&String>, Vec<&String>) =
+        migration.vendors.iter().partition(|key| label::name(key) == vendor);
+    let [vendor] = is.as_slice() else { return None };
+    if others.is_empty() {
+        return None;
+    }
+    judgement.if_more_fit(RemoveVendorLabel {
+        node: judgement.fleet.name(source).to_owned(),
+        keys: others.into_iter().cloned().collect(),
+        vendor: (*vendor).clone(),
+    })
+}
+
+/// Returns the vendor of a node's CPU: as its libvirt reports it, else that of its host model; `None` if neither is known.
+fn vendor_of(judgement: &Judgement<'_, '_>, node: NodeIndex) -> Option<String> {
+    let fleet = judgement.fleet;
+    let reported = judgement.subject.host(fleet.name(node)).and_then(|host| host.model.as_ref()?.vendor.clone());
+    let host_models = fleet.names_under(node, Family::HostModelCpu);
+    let of_models: BTreeSet<Option<&str>> = host_models.into_iter().map(models::vendor).collect();
+    let of_models = || of_models.into_iter().reduce(|_, _| None).flatten().map(str::to_owned);
+    reported.or_else(of_models)
+}
+
+impl Act for RemoveVendorLabel {
+    fn commands(&self, _: &Subject<'_>) -> Commands {
+        let removed = |key: &String| LabelKey::new(key).map(LabelKey::removed);
+        let keys: Vec<CommandWord> = self.keys.iter().map(removed).collect::<Result<_, _>>()?;
+        Ok(vec![label_node(&self.node)?.args(keys)])
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        if let Stage::Migration(migration) = &mut subject.stage {
+            migration.vendors.retain(|key| *key == self.vendor);
+        }
+        super::replace_key(&mut subject.placement, Family::CpuVendor, self.vendor.clone());
+        edit(fleet, [&self.node], |node| node.labels.retain(|key, _| !self.keys.contains(key)))
+    }
+}

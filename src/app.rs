@@ -56,8 +56,20 @@ pub struct Failure {
 /// The verb failed; `main` prints the error and exits with 2.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     crypto::install();
-    let (domain, stdin) = domain_of(args.cluster.kubevirt_domain.as_ref(), &args.verb.dumps(), io::stdin().lock());
-    execute(args, &domain, stdin).map_err(|error| Failure { page: failure(&error, &domain), error })
+    let found = domain_of(args.cluster.kubevirt_domain.as_ref(), &args.verb.dumps(), io::stdin().lock());
+    match (found, &args.verb) {
+        (Ok((domain, stdin)), _) => {
+            execute(args, &domain, stdin).map_err(|error| Failure { page: failure(&error, &domain), error })
+        }
+        (Err(error), Verb::Serve(serve)) if serve.log_format == LogFormat::Json => {
+            stopped(&error.to_string(), &Domain::default());
+            Ok(ExitCode::from(TROUBLE))
+        }
+        (Err(error), _) => {
+            let error = error.into();
+            Err(Failure { page: failure(&error, &Domain::default()), error })
+        }
+    }
 }
 
 /// Prints help, or the error of a command line. If a JSON log is requested, the error is a line of the log.

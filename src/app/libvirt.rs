@@ -100,7 +100,7 @@ impl Folder {
         for entry in fs::read_dir(path).with_context(cannot_read)? {
             let entry = entry.with_context(cannot_read)?;
             if entry.file_name().to_str().is_some_and(saved::is_file_name) {
-                files.push(DumpSource::Path(entry.path()));
+                files.push(DumpSource::Path(entry.path().into()));
             }
         }
         // Each name is one guest or node: the order of reading affects only the notes.

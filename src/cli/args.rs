@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::certs::CertsArgs;
@@ -139,13 +140,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
     /// With --client-ca, answer only clients whose certificate has this common name or DNS name; may be repeated
-    #[arg(long, value_name = "NAME", requires = "client_ca")]
+    #[arg(long, value_name = "NAME", requires = "client_ca", value_parser = NonEmptyStringValueParser::new())]
     pub client_name: Vec<String>,
     /// The namespace cpufit runs in, where its Lease, Secret and Service are
-    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "cpufit-system")]
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "cpufit-system", value_parser = values::namespace)]
     pub own_namespace: String,
     /// The unique name of this replica, with which it holds the Lease
-    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    #[arg(long, value_name = "NAME", env = "POD_NAME", value_parser = NonEmptyStringValueParser::new())]
     pub own_name: Option<String>,
     /// Publish changes of the cluster within this time as one, milliseconds
     #[arg(long, value_name = "MILLISECONDS", default_value = "20", value_parser = values::milliseconds, hide = true)]
@@ -164,7 +165,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// Which log lines to write, as tracing's directives (error, warn, info, cpufit=debug, …)
-    #[arg(long, value_name = "FILTER", env = "CPUFIT_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "CPUFIT_LOG", default_value = values::LOG, value_parser = values::log)]
     pub log: String,
 }
 
@@ -372,10 +373,10 @@ pub struct RecommendArgs {
     #[arg(long, value_name = "FILE")]
     pub with_node: Vec<DumpSource>,
     /// Show the result with this node removed; may be repeated
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
     pub without_node: Vec<String>,
     /// Show the result if all nodes lose this CPU feature and every model that contains it; may be repeated
-    #[arg(long, value_name = "FEATURE")]
+    #[arg(long, value_name = "FEATURE", value_parser = NonEmptyStringValueParser::new())]
     pub without_model_feature: Vec<String>,
     /// Accepted and ignored, as by kubectl get nodes: nodes have no namespace, and all guests are judged
     #[arg(short = 'A', long, hide = true)]
@@ -574,7 +575,7 @@ pub struct VersionArgs {
     #[arg(long)]
     pub client: bool,
     /// The namespace in which cpufit runs on the cluster
-    #[arg(long, value_name = "NAME", default_value = "cpufit-system")]
+    #[arg(long, value_name = "NAME", default_value = "cpufit-system", value_parser = values::namespace)]
     pub own_namespace: String,
     /// Output format: table, json or yaml
     #[arg(short, long, value_enum, default_value_t = PlainOutput::Table)]

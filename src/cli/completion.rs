@@ -73,7 +73,7 @@ impl Given {
         let verb = matches.subcommand().map(|(_, verb)| verb);
         let snapshot = verb.and_then(|verb| verb.try_get_many("snapshot").ok().flatten());
         Self {
-            cluster: ClusterArgs::from_arg_matches(verb.unwrap_or(&matches)).unwrap_or_default(),
+            cluster: ClusterArgs::from_arg_matches(verb.unwrap_or(&matches)).unwrap_or_default().without_empty(),
             snapshot: snapshot.map(|sources| sources.cloned().collect()).unwrap_or_default(),
             named: verb.map(|verb| [texts(verb, "objects"), texts(verb, "nodes")].concat()).unwrap_or_default(),
         }

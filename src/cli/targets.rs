@@ -68,7 +68,8 @@ pub(crate) fn find(
     if is_named && scope.namespace.is_none() {
         bail!("an object cannot be read by name across all namespaces: leave out -A, or give TYPE without a name");
     }
-    if is_named && scope.selector.is_some() {
+    // An empty selector selects everything, as with kubectl.
+    if is_named && scope.selector.is_some_and(|selector| selector.keys().next().is_some()) {
         bail!("names and -l do not go together: leave out one of them");
     }
     let named = |kind: ObjectKind, name: String| FoundTarget { kind, namespace: home.to_owned(), name };

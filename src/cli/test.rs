@@ -115,7 +115,7 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
     files.dedup();
     let mut outcomes = Vec::new();
     for file in &files {
-        snapshot::read_all(&[DumpSource::Path(file.clone())], &Domain::default(), io::empty(), |item| {
+        snapshot::read_all(&[DumpSource::Path(file.clone().into())], &Domain::default(), io::empty(), |item| {
             outcomes.extend(outcomes_of(file, &item, given)?);
             anyhow::Ok(())
         })?;
@@ -174,7 +174,7 @@ fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Resu
     ensure!(!test.expect.is_empty(), "{}: expect is empty: nothing would be tested", item.place);
     let beside = |paths: &[PathBuf]| -> Vec<DumpSource> {
         let folder = file.parent().unwrap_or(Path::new(""));
-        paths.iter().map(|path| DumpSource::Path(folder.join(path))).collect()
+        paths.iter().map(|path| DumpSource::Path(folder.join(path).into())).collect()
     };
     let release = match &test.kubevirt_version {
         None => None,
@@ -183,7 +183,7 @@ fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Resu
         })?),
     };
     let dumps = beside(&test.snapshot);
-    let domain = snapshot::domain_of(given, &dumps, io::empty()).0;
+    let domain = snapshot::domain_of(given, &dumps, io::empty()).with_context(|| item.place.to_string())?.0;
     let (world, _) = world::load(&dumps, &beside(&test.policies), release, "default", &domain, io::empty())
         .with_context(|| item.place.to_string())?;
     let namespace = Namespace { name: "default".to_owned(), is_asked: false };

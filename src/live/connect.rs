@@ -37,10 +37,10 @@ impl ClusterArgs {
         self.kubevirt_domain.clone().unwrap_or_default()
     }
 
-    /// Returns the given namespace; `None` if the name is empty.
+    /// Returns the given namespace.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
-        self.namespace.as_deref().filter(|name| !name.is_empty())
+        self.namespace.as_deref()
     }
 
     /// Returns the given kubeconfig, or those that kubectl would read.

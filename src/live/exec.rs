@@ -28,7 +28,16 @@ pub(crate) struct PodName {
     pub name: String,
 }
 
-/// Runs a command in a launcher's container. Returns its output and exit code.
+/// What is known of a launcher's container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContainerState {
+    /// A command has run in it.
+    Running,
+    /// Nothing: its pod's status is read first.
+    Unknown,
+}
+
+/// Runs a command in a launcher's container, if that runs. Returns its output and exit code.
 ///
 /// # Errors
 ///
@@ -37,15 +46,40 @@ pub(crate) async fn exec(
     client: &Client,
     pod: &PodName,
     command: Vec<String>,
+    state: ContainerState,
     limit: Duration,
 ) -> Result<CommandOutput, Silence> {
     let run = async {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+        if state == ContainerState::Unknown
+            && let Ok(known) = pods.get(&pod.name).await
+            && let Some(why) = not_running(&known)
+        {
+            return Err(Silence::NotRunning(shown(why)));
+        }
         let params = AttachParams::default().container(CONTAINER).stdin(false).stdout(true).stderr(true);
         let process = pods.exec(&pod.name, command, &params).await.map_err(|error| refused(&error, &pod.namespace))?;
         output(process).await
     };
     tokio::time::timeout(limit, run).await.unwrap_or(Err(Silence::TooSlow(limit.as_secs())))
+}
+
+/// Returns why the launcher's container does not run: the kubelet's reason, else its state. `None` if it runs, or if the pod's status
+/// does not say.
+///
+/// Readiness does not count: the readiness probe of a guest is that of the container (Mirrors `WithReadinessProbe` in
+/// `pkg/virt-controller/services/rendercontainer.go`), and libvirt answers before the guest's application does.
+fn not_running(pod: &Pod) -> Option<&str> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let state = containers.iter().find(|container| container.name == CONTAINER)?.state.as_ref()?;
+    if state.running.is_some() {
+        return None;
+    }
+    let (reason, word) = match (&state.terminated, &state.waiting) {
+        (Some(terminated), _) => (terminated.reason.as_deref(), "terminated"),
+        (None, waiting) => (waiting.as_ref().and_then(|waiting| waiting.reason.as_deref()), "waiting"),
+    };
+    Some(reason.filter(|reason| !reason.is_empty()).unwrap_or(word))
 }
 
 /// Collects a process's output. Dropping the process closes the connection.
@@ -103,4 +137,38 @@ fn not_run(words: &str) -> Silence {
 
 fn shown(words: &str) -> String {
     Shown::within(words, 240).to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(statuses: &Value) -> Pod {
+        let pod = json!({"metadata": {"name": "virt-launcher-db-x"}, "status": {"containerStatuses": statuses}});
+        serde_json::from_value(pod).expect("a pod")
+    }
+
+    fn compute(state: &Value) -> Value {
+        let status = |name: &str, state: &Value| json!({"name": name, "state": state, "ready": false, "image": "", "imageID": "", "restartCount": 0});
+        json!([status("guest-console-log", &json!({"running": {}})), status(CONTAINER, state)])
+    }
+
+    /// What the kubelet says of the container, and why nothing is asked in it.
+    #[rstest]
+    #[case::no_status(json!(null), None)]
+    #[case::another_container_alone(json!([compute(&json!({"waiting": {}}))[0]]), None)]
+    #[case::runs_and_is_not_ready(compute(&json!({"running": {"startedAt": "2026-11-01T08:00:00Z"}})), None)]
+    #[case::no_state(compute(&json!(null)), None)]
+    #[case::empty_state(compute(&json!({})), Some("waiting"))]
+    #[case::waits(compute(&json!({"waiting": {"reason": "ImagePullBackOff"}})), Some("ImagePullBackOff"))]
+    #[case::waits_without_a_reason(compute(&json!({"waiting": {}})), Some("waiting"))]
+    #[case::ended(compute(&json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})), Some("OOMKilled"))]
+    #[case::ended_without_a_reason(compute(&json!({"terminated": {"exitCode": 1, "reason": ""}})), Some("terminated"))]
+    fn a_container_that_does_not_run_is_not_asked(#[case] statuses: Value, #[case] expected: Option<&str>) {
+        assert_eq!(not_running(&pod(&statuses)), expected, "a node would be said to fail, or be asked in vain");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -11,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::time::Instant;
 
-use super::exec::{PodName, exec};
+use super::exec::{ContainerState, PodName, exec};
 use crate::answers::libvirt_plan::{GuestName, LauncherName, Plan, PlannedGuest};
 use crate::fit::libvirt::losses;
 use crate::libvirt::answer;
@@ -72,7 +73,7 @@ impl InVain {
                 *times += 1;
                 last.clone_from(silence);
             }
-            Err(Silence::NotRun(_)) => {}
+            Err(Silence::NotRun(_) | Silence::NotRunning(_)) => {}
             _ => {
                 self.slow.remove(node);
                 self.refused.remove(namespace);
@@ -84,8 +85,19 @@ impl InVain {
 impl<'a> Asker<'a> {
     /// Creates an asker on this client; `limit` bounds each query.
     pub(crate) fn new(client: &'a Client, limit: Duration, progress: &'a dyn Fn(usize, usize)) -> Self {
-        let exec: Exec<'a> =
-            Box::new(move |pod, command, limit| Box::pin(async move { exec(client, &pod, command, limit).await }));
+        let running: Rc<RefCell<BTreeSet<PodName>>> = Rc::default();
+        let exec: Exec<'a> = Box::new(move |pod, command, limit| {
+            let running = Rc::clone(&running);
+            let is_known = running.borrow().contains(&pod);
+            Box::pin(async move {
+                let state = if is_known { ContainerState::Running } else { ContainerState::Unknown };
+                let outcome = exec(client, &pod, command, state, limit).await;
+                if outcome.is_ok() {
+                    running.borrow_mut().insert(pod);
+                }
+                outcome
+            })
+        });
         Self { exec, limit, progress, in_vain: RefCell::default() }
     }
 
@@ -193,7 +205,13 @@ impl<'a> Asker<'a> {
             let answered = self.compare(node, launcher, &cpu).await;
             match &answered {
                 // A user who may not exec in this namespace may in another; a deleted pod cannot be queried.
-                Err(why @ (Silence::Forbidden(_) | Silence::NotRun(_) | Silence::NoShell | Silence::NoVirsh)) => {
+                Err(
+                    why @ (Silence::Forbidden(_)
+                    | Silence::NotRun(_)
+                    | Silence::NotRunning(_)
+                    | Silence::NoShell
+                    | Silence::NoVirsh),
+                ) => {
                     silence = why.clone();
                     launchers.pop_front();
                     open.push_front(cpu);

@@ -66,6 +66,31 @@ pub struct ClusterArgs {
     pub verbosity: u8,
 }
 
+impl ClusterArgs {
+    /// Removes empty options: as for kubectl, they count as not given. Mirrors client-go's `tools/clientcmd` (`ConfigOverrides`), where
+    /// an empty text overrides nothing.
+    #[must_use]
+    pub(crate) fn without_empty(mut self) -> Self {
+        let options = [
+            &mut self.namespace,
+            &mut self.context,
+            &mut self.cluster,
+            &mut self.user,
+            &mut self.server,
+            &mut self.token,
+            &mut self.as_user,
+            &mut self.as_uid,
+            &mut self.certificate_authority,
+            &mut self.tls_server_name,
+        ];
+        for option in options {
+            *option = option.take().filter(|value| !value.is_empty());
+        }
+        self.as_group.retain(|group| !group.is_empty());
+        self
+    }
+}
+
 /// Parses a duration as Go's `time.ParseDuration` does, and seconds without a unit, as in kubectl.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected seconds, or a duration such as 30s, 500ms or 1m30s".to_owned();

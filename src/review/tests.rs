@@ -23,7 +23,7 @@ fn data(name: &str) -> PathBuf {
 
 /// Loads the cluster for which the reviews were recorded.
 pub(super) fn recorded() -> World {
-    let source = DumpSource::Path(data("cluster.yaml"));
+    let source = DumpSource::Path(data("cluster.yaml").into());
     world::load(&[source], &[], None, "default", &Domain::default(), std::io::empty()).expect("the recorded cluster").0
 }
 

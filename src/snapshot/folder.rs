@@ -1,7 +1,10 @@
 //! Files and folders of dumps: which are read, in which order, and which are skipped.
 
 use std::fs::{self, File};
+use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
@@ -47,14 +50,81 @@ fn is_dump(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
 }
 
+/// A file, or a folder with everything below it. A folder is listed once: clones share the list.
+#[derive(Clone, Debug)]
+pub struct DumpPath {
+    path: PathBuf,
+    walked: Arc<OnceLock<DumpFiles>>,
+}
+
+/// The files of a dump.
+#[derive(Clone, Debug)]
+pub(super) enum DumpFiles {
+    /// The path itself.
+    One(PathBuf),
+    /// Those of a folder, sorted.
+    Folder(Arc<[PathBuf]>),
+}
+
+impl DumpFiles {
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        match self {
+            Self::One(path) => std::slice::from_ref(path),
+            Self::Folder(paths) => paths,
+        }
+    }
+
+    pub(super) fn are_of_folder(&self) -> bool {
+        matches!(self, Self::Folder(_))
+    }
+}
+
+impl DumpPath {
+    /// Returns the files of the dump.
+    ///
+    /// # Errors
+    /// As [`deep`], and if the path cannot be read.
+    pub(super) fn files(&self) -> Result<DumpFiles, Error> {
+        if let Some(files) = self.walked.get() {
+            return Ok(files.clone());
+        }
+        let is_folder = is_folder(&self.path)?;
+        let found =
+            if is_folder { DumpFiles::Folder(deep(&self.path)?.into()) } else { DumpFiles::One(self.path.clone()) };
+        Ok(self.walked.get_or_init(|| found).clone())
+    }
+}
+
+impl From<PathBuf> for DumpPath {
+    fn from(path: PathBuf) -> Self {
+        Self { path, walked: Arc::default() }
+    }
+}
+
+impl Deref for DumpPath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl PartialEq for DumpPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for DumpPath {}
+
 /// Returns the file itself, or the dumps in the folder, sorted by name as in kubectl.
 pub(super) fn flat(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !is_folder(path)? {
         return Ok(vec![path.to_owned()]);
     }
     // Symbolic links are followed, because a mounted ConfigMap consists of them.
-    let found = entries(path)?.into_iter().filter(|entry| is_dump(entry) && !entry.is_dir()).collect();
-    not_empty(found, path)
+    let found = Walk::new(path, &BOUNDS).entries(path)?;
+    not_empty(found.into_iter().filter(|entry| is_dump(entry) && !entry.is_dir()).collect(), path)
 }
 
 /// Limits of walking a folder: a dump of a large cluster (must-gather, a support bundle) stays well below, the root of
@@ -71,28 +141,23 @@ struct WalkBounds {
 const BOUNDS: WalkBounds = WalkBounds { entries: 100_000, depth: 24, time: Duration::from_secs(5) };
 
 /// Returns the dumps in the folder and below, sorted.
+///
+/// # Errors
+/// A folder cannot be read, holds no dump, or holds more than a dump does.
 pub(super) fn deep(path: &Path) -> Result<Vec<PathBuf>, Error> {
     walk(path, &BOUNDS)
 }
 
 fn walk(path: &Path, bounds: &WalkBounds) -> Result<Vec<PathBuf>, Error> {
-    let too_large = |what: String| Error::FolderTooLarge { folder: path.display().to_string(), what };
-    let start = Instant::now();
-    let mut walked = 0;
+    let mut walk = Walk::new(path, bounds);
     let mut found = Vec::new();
     let mut folders = vec![(path.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
         if depth > bounds.depth {
-            return Err(too_large(format!("folders are nested deeper than {}", bounds.depth)));
+            return Err(walk.too_large(format!("folders are nested deeper than {}", bounds.depth)));
         }
-        for entry in entries(&folder)? {
-            walked += 1;
-            if walked > bounds.entries {
-                return Err(too_large(format!("more than {} files and folders are below it", bounds.entries)));
-            }
-            if start.elapsed() > bounds.time {
-                return Err(too_large(format!("it takes longer than {} s to list", bounds.time.as_secs())));
-            }
+        for entry in walk.entries(&folder)? {
+            walk.in_time()?;
             let is_link = entry.is_symlink();
             if entry.is_dir() {
                 // A link to a folder may lead to one above it.
@@ -106,20 +171,64 @@ fn walk(path: &Path, bounds: &WalkBounds) -> Result<Vec<PathBuf>, Error> {
     not_empty(found, path)
 }
 
-/// Whether the path is a folder.
-pub(super) fn is_folder(path: &Path) -> Result<bool, Error> {
-    let unreadable = |reason| Error::Read { file: path.display().to_string(), reason };
-    Ok(fs::metadata(path).map_err(unreadable)?.is_dir())
+/// The state of a walk.
+struct Walk<'w> {
+    root: &'w Path,
+    bounds: &'w WalkBounds,
+    start: Instant,
+    entries: usize,
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let unreadable = |reason| Error::Read { file: folder.display().to_string(), reason };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        found.push(entry.map_err(unreadable)?.path());
+impl<'w> Walk<'w> {
+    fn new(root: &'w Path, bounds: &'w WalkBounds) -> Self {
+        Self { root, bounds, start: Instant::now(), entries: 0 }
     }
-    found.sort();
-    Ok(found)
+
+    /// Returns the content of one folder, sorted.
+    fn entries(&mut self, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+        let listed = fs::read_dir(folder).map_err(|reason| unreadable(folder, reason))?;
+        self.listed(folder, listed.map(|entry| entry.map(|entry| entry.path())))
+    }
+
+    /// Sorts a list, which is counted while it is read.
+    fn listed(
+        &mut self,
+        folder: &Path,
+        entries: impl Iterator<Item = io::Result<PathBuf>>,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let mut found = Vec::new();
+        for entry in entries {
+            self.entries += 1;
+            if self.entries > self.bounds.entries {
+                let most = self.bounds.entries;
+                return Err(self.too_large(format!("more than {most} files and folders are below it")));
+            }
+            self.in_time()?;
+            found.push(entry.map_err(|reason| unreadable(folder, reason))?);
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn in_time(&self) -> Result<(), Error> {
+        if self.start.elapsed() > self.bounds.time {
+            return Err(self.too_large(format!("it takes longer than {} s to list", self.bounds.time.as_secs())));
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, what: String) -> Error {
+        Error::FolderTooLarge { folder: self.root.display().to_string(), what }
+    }
+}
+
+/// Whether it is a folder.
+pub(super) fn is_folder(path: &Path) -> Result<bool, Error> {
+    Ok(fs::metadata(path).map_err(|reason| unreadable(path, reason))?.is_dir())
+}
+
+fn unreadable(path: &Path, reason: io::Error) -> Error {
+    Error::Read { file: path.display().to_string(), reason }
 }
 
 fn not_empty(found: Vec<PathBuf>, folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -155,5 +264,25 @@ mod tests {
             }
             (walked, _) => panic!("a folder that is no dump would be walked without end: {walked:?}"),
         }
+    }
+
+    /// A folder that is still listed, or has no end, must not be read to its end before its size counts.
+    #[rstest]
+    #[case::entries(WalkBounds { entries: 50, ..NONE })]
+    #[case::time(WalkBounds { entries: usize::MAX, time: Duration::from_millis(20), ..NONE })]
+    fn a_folder_is_counted_while_it_is_listed(#[case] bounds: WalkBounds) {
+        let endless = std::iter::repeat_with(|| Ok(PathBuf::from("node.yaml")));
+        let listed = Walk::new(Path::new("huge"), &bounds).listed(Path::new("huge"), endless);
+        assert!(matches!(listed, Err(Error::FolderTooLarge { .. })), "the list would fill the memory");
+    }
+
+    #[test]
+    fn a_folder_is_walked_once() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        fs::write(scratch.path().join("a.yaml"), "").expect("a file");
+        let dump = DumpPath::from(scratch.path().to_owned());
+        let first = dump.clone().files().expect("files").paths().to_vec();
+        fs::write(scratch.path().join("b.yaml"), "").expect("a file");
+        assert_eq!(dump.files().expect("files").paths(), first, "a large folder would be listed twice for one verb");
     }
 }

@@ -52,7 +52,7 @@ use crate::kubevirt::wire::Reader;
 
 pub use error::Error;
 use error::Halt;
-pub use folder::Skipped;
+pub use folder::{DumpPath, Skipped};
 use input::Input;
 use objects::Objects;
 
@@ -75,7 +75,7 @@ pub enum DumpSource {
     /// Standard input, `-`.
     Stdin,
     /// A file, or a folder with `.yaml`, `.yml` and `.json` files.
-    Path(PathBuf),
+    Path(DumpPath),
     /// A file, or a folder with everything below it.
     Tree(PathBuf),
     /// A folder that kustomize builds.
@@ -101,7 +101,7 @@ impl FromStr for DumpSource {
             "" => Err(NoSource::Empty),
             STDIN => Ok(Self::Stdin),
             url if url.starts_with("http://") || url.starts_with("https://") => Err(NoSource::Url),
-            path => Ok(Self::Path(PathBuf::from(path))),
+            path => Ok(Self::Path(PathBuf::from(path).into())),
         }
     }
 }
@@ -110,7 +110,8 @@ impl fmt::Display for DumpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdin => f.write_str("standard input"),
-            Self::Path(path) | Self::Tree(path) | Self::Kustomization(path) => path.display().fmt(f),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Tree(path) | Self::Kustomization(path) => path.display().fmt(f),
         }
     }
 }
@@ -298,12 +299,9 @@ pub(crate) fn read_all<E: From<Error>>(
     for source in sources {
         match source {
             DumpSource::Stdin => read(STDIN, &mut stdin, &mut each)?,
-            DumpSource::Path(path) | DumpSource::Tree(path) => {
-                let is_tree = matches!(source, DumpSource::Tree(_)) && folder::is_folder(path)?;
-                for path in if is_tree { folder::deep(path)? } else { folder::flat(path)? } {
-                    read(&path.display().to_string(), folder::open(&path)?, &mut each)?;
-                }
-            }
+            DumpSource::Path(path) => read_files(&folder::flat(path)?, &mut each)?,
+            DumpSource::Tree(path) if folder::is_folder(path)? => read_files(&folder::deep(path)?, &mut each)?,
+            DumpSource::Tree(path) => read_files(&folder::flat(path)?, &mut each)?,
             DumpSource::Kustomization(path) => {
                 let made = kustomize::build(path)?;
                 read(&path.display().to_string(), made.as_slice(), &mut each)?;
@@ -311,6 +309,10 @@ pub(crate) fn read_all<E: From<Error>>(
         }
     }
     Ok(())
+}
+
+fn read_files<E: From<Error>>(files: &[PathBuf], mut each: impl FnMut(Item) -> Result<(), E>) -> Result<(), E> {
+    files.iter().try_for_each(|path| read(&path.display().to_string(), folder::open(path)?, &mut each))
 }
 
 /// Reads all objects of dumps of a cluster with this domain, with KubeVirt's own names, in the given order. `-` is read
@@ -339,24 +341,24 @@ pub(crate) fn read_dumps<E: From<Error>>(
     let mut each = |item: Item| each(item.inward(domain));
     let mut skipped = Skipped::default();
     for source in sources {
-        let path = match source {
+        let files = match source {
             DumpSource::Stdin => {
                 read(STDIN, &mut stdin, &mut each)?;
                 continue;
             }
-            DumpSource::Path(path) | DumpSource::Tree(path) | DumpSource::Kustomization(path) => path,
+            DumpSource::Path(path) => path.files()?,
+            DumpSource::Tree(path) | DumpSource::Kustomization(path) => DumpPath::from(path.clone()).files()?,
         };
-        let is_folder = folder::is_folder(path)?;
-        for path in if is_folder { folder::deep(path)? } else { vec![path.clone()] } {
+        for path in files.paths() {
             let mut objects = 0;
-            let outcome = read(&path.display().to_string(), folder::open(&path)?, |item| {
+            let outcome = read(&path.display().to_string(), folder::open(path)?, |item| {
                 objects += 1;
                 each(item).map_err(Fault::Caller)
             });
             match outcome {
                 Ok(()) => {}
                 Err(Fault::Caller(error)) => return Err(error),
-                Err(Fault::Dump(error)) if is_folder && objects == 0 => skipped.add(&error),
+                Err(Fault::Dump(error)) if files.are_of_folder() && objects == 0 => skipped.add(&error),
                 Err(Fault::Dump(error)) => return Err(error.into()),
             }
         }
@@ -369,24 +371,27 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// Returns the given domain, else the one that these dumps use throughout, and standard input, of which nothing is
 /// lost.
+///
+/// # Errors
+/// A folder is too large for a dump. Other unreadable dumps are reported by the code that reads them later.
 pub(crate) fn domain_of<R: Read>(
     given: Option<&Domain>,
     dumps: &[DumpSource],
     stdin: R,
-) -> (Domain, impl Read + use<R>) {
-    let (recognised, rest) = recognise(if given.is_some() { &[] } else { dumps }, stdin);
-    (given.cloned().unwrap_or(recognised), rest)
+) -> Result<(Domain, impl Read + use<R>), Error> {
+    let (recognised, rest) = recognise(if given.is_some() { &[] } else { dumps }, stdin)?;
+    Ok((given.cloned().unwrap_or(recognised), rest))
 }
 
 /// Returns the domain that these dumps use throughout if it is not KubeVirt's own, and the content of standard input.
 /// Dumps are read until one uses KubeVirt's own domain: in most clusters that is the first node. Unreadable files are
 /// reported by the code that reads them later.
-fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Read + use<R>) {
+fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> Result<(Domain, impl Read + use<R>), Error> {
     let mut evidence = DomainEvidence::default();
     let mut held = Vec::new();
     let mut piece = vec![0; PIECE_BYTES];
     for source in sources {
-        let path = match source {
+        let walked = match source {
             DumpSource::Stdin => {
                 while let Ok(read @ 1..) = stdin.read(&mut piece) {
                     held.extend_from_slice(&piece[..read]);
@@ -396,15 +401,20 @@ fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Rea
                 }
                 continue;
             }
-            DumpSource::Path(path) | DumpSource::Tree(path) | DumpSource::Kustomization(path) => path,
+            DumpSource::Path(path) => path.files(),
+            DumpSource::Tree(path) | DumpSource::Kustomization(path) => DumpPath::from(path.clone()).files(),
         };
-        let files = if path.is_dir() { folder::deep(path).unwrap_or_default() } else { vec![path.clone()] };
+        let files = match walked {
+            Ok(files) => files,
+            Err(error @ Error::FolderTooLarge { .. }) => return Err(error),
+            Err(_) => continue,
+        };
         // The content of a pipe can be read only once.
-        for file in files.iter().filter(|file| file.is_file()).map_while(|file| folder::open(file).ok()) {
+        for file in files.paths().iter().filter(|file| file.is_file()).map_while(|file| folder::open(file).ok()) {
             let mut file = file;
             while let Ok(read @ 1..) = file.read(&mut piece) {
                 if !evidence.look(&piece[..read]) {
-                    return (Domain::default(), Cursor::new(held).chain(stdin));
+                    return Ok((Domain::default(), Cursor::new(held).chain(stdin)));
                 }
                 // The file is not text and need not be read to its end.
                 if piece[..read].contains(&0) {
@@ -413,7 +423,7 @@ fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Rea
             }
         }
     }
-    (evidence.domain().unwrap_or_default(), Cursor::new(held).chain(stdin))
+    Ok((evidence.domain().unwrap_or_default(), Cursor::new(held).chain(stdin)))
 }
 
 /// Whether a document with this opening is JSON. YAML has braces too, but needs no quotes in them.

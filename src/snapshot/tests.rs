@@ -189,7 +189,7 @@ fn a_folder_is_read_in_name_order_and_not_below() {
     write("README.md", "not a dump");
     fs::create_dir(folder.path().join("d.yaml")).unwrap();
     let mut found = Vec::new();
-    let sources = [DumpSource::Path(folder.path().to_owned()), DumpSource::Stdin];
+    let sources = [DumpSource::Path(folder.path().to_owned().into()), DumpSource::Stdin];
     read_all(&sources, &Domain::default(), NODE.as_bytes(), |item| {
         let name = item.parse::<wire::Node>()?.metadata.name;
         found.push((item.place.file.rsplit('/').next().unwrap().to_owned(), name));
@@ -204,7 +204,7 @@ fn a_folder_is_read_in_name_order_and_not_below() {
 fn what_cannot_be_opened_is_named() {
     let none = tempfile::tempdir().unwrap();
     let fail = |path: PathBuf| {
-        let error = read_all(&[DumpSource::Path(path)], &Domain::default(), io::empty(), |_| Ok::<_, Error>(()))
+        let error = read_all(&[DumpSource::Path(path.into())], &Domain::default(), io::empty(), |_| Ok::<_, Error>(()))
             .unwrap_err()
             .to_string();
         error.replace(none.path().to_str().unwrap(), "dumps")
@@ -217,7 +217,7 @@ fn what_cannot_be_opened_is_named() {
 fn sources_are_spelled_as_kubectl_spells_them() {
     let parsed = ["-", "./-", "cluster.yaml"].map(|text| text.parse::<DumpSource>().unwrap());
     assert_eq!(parsed[0], DumpSource::Stdin);
-    assert_eq!(parsed[1], DumpSource::Path("./-".into()), "a file named - could not be read");
+    assert_eq!(parsed[1], DumpSource::Path(PathBuf::from("./-").into()), "a file named - could not be read");
     assert_eq!(parsed[2].to_string(), "cluster.yaml");
 }
 

@@ -23,6 +23,8 @@ const PROGRAMS: [&str; 4] = ["virsh", "libvirtd", "qemu-system-x86_64", "setpriv
 const SOON: Duration = Duration::from_secs(60);
 /// The user of libvirt: as root it would use the folders of the machine's own libvirt.
 const NOBODY: u32 = 65534;
+/// Guests of one node: the container of the first has ended, the launcher of the second runs as root, that of the third does not.
+const SHARED: [&str; 3] = ["a-ended", "b-of-root", "c-of-user"];
 /// Number of features of the emulated CPU, beyond the named model, that labels list.
 const LABELLED: usize = 4;
 
@@ -204,7 +206,7 @@ impl<'c> Scene<'c> {
         let folder = prepare(cluster, "rich");
         own(&folder);
         let rich = Libvirt::start(cluster, &folder);
-        for guest in ["db", "stuck", "drift"] {
+        for guest in ["db", "stuck", "drift", "b-of-root", "c-of-user"] {
             rich.run(cluster, &format!("shop_{guest}"), "<cpu mode='host-model'/>");
         }
         rich.run(cluster, "shop_old", "<cpu mode='custom' match='exact' check='none'><model>Nehalem</model></cpu>");
@@ -243,6 +245,7 @@ impl<'c> Scene<'c> {
             ("old", "echo \"error: unknown command: '$3'\" >&2; exit 1".to_owned()),
             // This virsh answers the first query, and is killed at the second.
             ("dying", format!("[ \"$3\" = domcapabilities ] && kill -9 $PPID $$\n{}", real(&rich))),
+            ("shared", real(&rich)),
             ("bare", String::new()),
         ];
         let mut execs = String::new();
@@ -254,14 +257,16 @@ impl<'c> Scene<'c> {
             }
             let bin = launcher_of(cluster, node, script);
             let there = format!("on-{node}");
-            let guests: &[&str] = if *node == "source" { &["db", "stuck", "drift", "old", "moved"] } else { &[&there] };
-            // The launchers on this node run as another user.
-            let user = if *node == "equal" && is_root() {
-                json!({"runAsUser": NOBODY, "runAsGroup": NOBODY})
-            } else {
-                Value::Null
+            let guests: &[&str] = match *node {
+                "source" => &["db", "stuck", "drift", "old", "moved"],
+                "shared" => &SHARED,
+                _ => &[&there],
             };
             for guest in guests {
+                // Some launchers run as another user, one of them beside launchers of root.
+                let is_of_user = *node == "equal" || *guest == SHARED[2];
+                let user = json!({"runAsUser": NOBODY, "runAsGroup": NOBODY});
+                let user = if is_of_user && is_root() { user } else { Value::Null };
                 let namespace = if *node == "locked" { "locked" } else { "shop" };
                 let pod = create_guest(cluster, namespace, guest, node);
                 let exec = json!({
@@ -286,6 +291,15 @@ impl<'c> Scene<'c> {
             nodes.iter().all(|node| port(node).is_some_and(|port| port > 0)).then_some(())
         };
         kubelets.wait(SOON, is_there).unwrap_or_else(|problem| panic!("{problem}"));
+        let container = || {
+            let pod = cluster.get(&["pod", &format!("virt-launcher-{}-x", SHARED[0]), "-n", "shop"]);
+            pod["status"]["containerStatuses"].is_array().then(|| pod["status"]["containerStatuses"].clone())
+        };
+        let mut statuses = kubelets.wait(SOON, |_| container()).unwrap_or_else(|problem| panic!("{problem}"));
+        statuses[0]["state"] = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        let patch = json!({"status": {"containerStatuses": statuses}}).to_string();
+        let pod = format!("virt-launcher-{}-x", SHARED[0]);
+        cluster.kubectl(&["patch", "pod", &pod, "-n", "shop", "--subresource=status", "--type=merge", "-p", &patch]);
         allow(cluster);
         let kubeconfig = cluster.kubeconfig("jane", &[]);
         let drifted = features[..2].to_vec();
@@ -390,6 +404,7 @@ fn libvirt_is_asked_through_launchers() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let Some(scene) = Scene::new(&cluster) else { return };
     everything_is_said_by_node(&scene);
+    launchers_of_two_users_share_a_node(&scene);
     labels_that_drifted_are_added_with_confidence(&scene);
     where_libvirt_refuses_no_label_helps(&scene);
     both_verdicts_decide_who_can_leave(&scene);
@@ -447,6 +462,20 @@ fn everything_is_said_by_node(scene: &Scene<'_>) {
         output.stdout
     );
     assert_eq!(output.stderr, "", "output is not a terminal, so no progress is shown");
+}
+
+/// Launchers of root and of another user reach one libvirt by different sockets; one whose container has ended is passed over.
+fn launchers_of_two_users_share_a_node(scene: &Scene<'_>) {
+    let asked = scene.explain("db");
+    assert_eq!(asked["libvirt"]["nodes"]["shared"]["answer"], "identical", "{:#}", asked["libvirt"]);
+    for guest in &SHARED[1..] {
+        let libvirt = &scene.explain(guest)["libvirt"];
+        assert!(libvirt["cpu"]["model"].is_string(), "{guest} cannot be read in its own launcher: {libvirt:#}");
+        assert_eq!(libvirt["nodes"]["poor"]["answer"], "incompatible", "{guest}: {libvirt:#}");
+    }
+    let ended = &scene.explain(SHARED[0])["libvirt"];
+    let why = "not asked: the container compute of the launcher there does not run (OOMKilled)";
+    assert_eq!((&ended["unanswered"], &ended["unansweredCode"]), (&json!(why), &json!("not-running")), "{ended:#}");
 }
 
 fn labels_that_drifted_are_added_with_confidence(scene: &Scene<'_>) {

@@ -202,7 +202,10 @@ fn parse_from(words: &[OsString]) -> Result<Args, clap::Error> {
     let words = verb_first(&grammar(), words);
     let mut command = grammar();
     match command.try_get_matches_from_mut(&words) {
-        Ok(matches) => Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command)),
+        Ok(matches) => {
+            let parsed = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command));
+            parsed.map(|args| Args { cluster: args.cluster.without_empty(), ..args })
+        }
         Err(error) => {
             let matches = grammar().ignore_errors(true).try_get_matches_from(&words).ok();
             Err(tips::add(error, matches.as_ref().and_then(ArgMatches::subcommand_name)))

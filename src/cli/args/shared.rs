@@ -52,7 +52,7 @@ impl FileArgs {
 
     fn reached(&self, source: DumpSource) -> DumpSource {
         match source {
-            DumpSource::Path(path) if self.recursive => DumpSource::Tree(path),
+            DumpSource::Path(path) if self.recursive => DumpSource::Tree(path.to_path_buf()),
             other => other,
         }
     }

@@ -22,6 +22,15 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     whole.map(|whole| Duration::from_secs(whole.into()))
 }
 
+/// The default filter of the log.
+pub(super) const LOG: &str = "info";
+
+/// Parses the filter of the log; an empty one, as an environment variable may be, means the default.
+#[allow(clippy::unnecessary_wraps, reason = "a value parser returns a result")]
+pub(super) fn log(text: &str) -> Result<String, String> {
+    Ok(if text.trim().is_empty() { LOG } else { text }.to_owned())
+}
+
 /// Parses an image: a name with a tag or a digest, with the characters that references may have.
 ///
 /// # Errors

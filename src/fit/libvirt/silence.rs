@@ -45,6 +45,9 @@ pub enum Silence {
     /// The command could not be started, or the connection broke.
     #[error("not asked: exec failed ({0})")]
     NotRun(String),
+    /// The launcher's container `compute` does not run: the kubelet's reason, or its state.
+    #[error("not asked: the container compute of the launcher there does not run ({0})")]
+    NotRunning(String),
     /// The launcher has no `bash`.
     #[error("not asked: the launcher there has no bash")]
     NoShell,
@@ -92,6 +95,7 @@ impl Silence {
             Self::KeptOff(_) => "kept-off",
             Self::Forbidden(_) => "forbidden",
             Self::NotRun(_) => "not-run",
+            Self::NotRunning(_) => "not-running",
             Self::NoShell => "no-shell",
             Self::NoVirsh => "no-virsh",
             Self::NoVerb(_) => "no-verb",
@@ -122,6 +126,7 @@ impl Silence {
             Self::KeptOff(by) => by.to_string(),
             Self::Forbidden(words)
             | Self::NotRun(words)
+            | Self::NotRunning(words)
             | Self::NoVerb(words)
             | Self::Failed(words)
             | Self::Unreadable(words)
@@ -137,7 +142,15 @@ impl Silence {
     #[must_use]
     pub(crate) fn of_code(code: &str, detail: &str) -> Option<Self> {
         let alone = [Self::NoLauncher, Self::NoOwnLauncher, Self::NoShell, Self::NoVirsh];
-        let with_words = [Self::Forbidden, Self::NotRun, Self::NoVerb, Self::Failed, Self::Unreadable, Self::NoModel];
+        let with_words = [
+            Self::Forbidden,
+            Self::NotRun,
+            Self::NotRunning,
+            Self::NoVerb,
+            Self::Failed,
+            Self::Unreadable,
+            Self::NoModel,
+        ];
         let seconds =
             detail.parse().ok().into_iter().flat_map(|seconds| [Self::GivenUp(seconds), Self::TooSlow(seconds)]);
         let bytes = detail.parse().ok().map(Self::TooLong);
@@ -231,7 +244,8 @@ mod tests {
             Silence::KeptOff(NotAskedBecause::Labels(_)) => Silence::KeptOff(NotAskedBecause::Affinity),
             Silence::KeptOff(NotAskedBecause::Affinity) => Silence::Forbidden(words()),
             Silence::Forbidden(_) => Silence::NotRun(words()),
-            Silence::NotRun(_) => Silence::NoShell,
+            Silence::NotRun(_) => Silence::NotRunning(words()),
+            Silence::NotRunning(_) => Silence::NoShell,
             Silence::NoShell => Silence::NoVirsh,
             Silence::NoVirsh => Silence::NoVerb("hypervisor-cpu-compare".to_owned()),
             Silence::NoVerb(_) => Silence::GivenUp(10),
@@ -267,6 +281,7 @@ mod tests {
             "kept-off        not asked: it does not meet the node affinity",
             "forbidden       not asked: exec is refused (in its words)",
             "not-run         not asked: exec failed (in its words)",
+            "not-running     not asked: the container compute of the launcher there does not run (in its words)",
             "no-shell        not asked: the launcher there has no bash",
             "no-virsh        not asked: the launcher there has no virsh",
             "no-verb         not asked: virsh there does not know hypervisor-cpu-compare",

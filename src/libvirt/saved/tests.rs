@@ -89,6 +89,7 @@ fn reasons_are_read_back() {
         Silence::NoOwnLauncher,
         Silence::Forbidden(words()),
         Silence::NotRun(words()),
+        Silence::NotRunning("OOMKilled".to_owned()),
         Silence::NoShell,
         Silence::NoVirsh,
         Silence::NoVerb("hypervisor-cpu-compare".to_owned()),

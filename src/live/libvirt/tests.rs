@@ -104,6 +104,8 @@ async fn guests_of_a_silent_node_are_waited_for_once() {
 #[case::allowed_and_refused(&["shop/well", "bank/forbidden"], 2, &["shop", "shop"], 2, None)]
 #[case::gone_and_well_in_one_namespace(&["shop/gone", "shop/well"], 1, &["shop", "shop"], 1, None)]
 #[case::without_a_shell(&["shop/bare", "shop/well"], 1, &["shop", "shop"], 1, None)]
+#[case::ended_and_well(&["shop/ended", "shop/well"], 1, &["shop", "shop"], 1, None)]
+#[case::ended_alone(&["shop/ended"], 2, &["shop"], 0, Some("not-running"))]
 #[case::refused_everywhere(&["shop/forbidden", "bank/forbidden"], 3, &["shop", "bank"], 0, Some("forbidden"))]
 #[case::gone_everywhere(&["shop/gone", "bank/gone"], 1, &["shop", "bank"], 0, Some("not-run"))]
 // A launcher that was late once is queried again if there is no other.
@@ -128,6 +130,7 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
         match pod.name.as_str() {
             "forbidden" => Err(Silence::Forbidden(format!("namespace {}: no", pod.namespace))),
             "gone" => Err(Silence::NotRun("container not found (\"compute\")".to_owned())),
+            "ended" => Err(Silence::NotRunning("OOMKilled".to_owned())),
             "bare" => Err(Silence::NoShell),
             "late" if is_first => Err(Silence::TooSlow(10)),
             _ => {

@@ -13,7 +13,7 @@ use crate::testing::thorough::one_in;
 /// Returns file (below the folder) and name of each object, and the line about skipped files.
 fn dumps(folder: &Path) -> Result<(Vec<String>, Option<String>), String> {
     let mut found = Vec::new();
-    let skipped = read_dumps(&[DumpSource::Path(folder.to_owned())], &Domain::default(), io::empty(), |item| {
+    let skipped = read_dumps(&[DumpSource::Path(folder.to_owned().into())], &Domain::default(), io::empty(), |item| {
         let name = item.parse::<wire::MetaOnly>()?.metadata.name;
         let file = Path::new(&item.place.file).strip_prefix(folder).unwrap().display().to_string();
         found.push(format!("{file} {} {name}", item.kind));

@@ -4,6 +4,7 @@ mod answers;
 mod compared;
 mod connect;
 mod drain;
+mod empties;
 mod explained;
 mod files;
 mod formats;

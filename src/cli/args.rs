@@ -93,7 +93,7 @@ pub struct WorldArgs {
     /// replaced): file, folder or -; without any policy, the built-in one warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<DumpSource>,
-    /// The release of KubeVirt whose rules apply, if the KubeVirt resource names none
+    /// The release of KubeVirt whose rules apply, instead of the one that the KubeVirt resource names
     #[arg(long, value_name = "VERSION", value_parser = values::release)]
     pub kubevirt_version: Option<Release>,
 }
@@ -173,6 +173,7 @@ pub struct ServeArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CertificateSource {
     /// `--cert` and `--key`, read again when they change: cert-manager, or by hand.
+    #[value(help = "--cert and --key, read again when they change: cert-manager, or by hand")]
     Files,
     /// Made here, kept in a Secret, renewed before it ends, and put into the webhook configurations' caBundle.
     SelfManaged,
@@ -184,8 +185,8 @@ pub struct CheckArgs {
     /// The cluster and the policies that guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// Objects to judge (VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration, virt-launcher Pod,
-    /// AdmissionReview), besides -f: file, folder or -
+    /// Objects to judge (VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceReplicaSet, VirtualMachinePool,
+    /// VirtualMachineInstanceMigration, virt-launcher Pod, AdmissionReview), besides -f: file, folder or -
     #[arg(value_name = "FILE", required_unless_present_any = ["filename", "kustomize"])]
     pub file: Vec<DumpSource>,
     /// Manifests.
@@ -321,7 +322,7 @@ pub struct DiffArgs {
     /// replaced): file or folder
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<DumpSource>,
-    /// The release of KubeVirt whose rules apply, if a KubeVirt resource names none
+    /// The release of KubeVirt whose rules apply, instead of the ones that the KubeVirt resources name
     #[arg(long, value_name = "VERSION", value_parser = values::release)]
     pub kubevirt_version: Option<Release>,
     /// Which guests: without -n and -l, all.
@@ -552,7 +553,7 @@ pub enum Shell {
     /// fish.
     Fish,
     /// `PowerShell`.
-    #[value(name = "powershell")]
+    #[value(name = "powershell", help = "PowerShell")]
     PowerShell,
     /// zsh.
     Zsh,

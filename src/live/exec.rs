@@ -28,7 +28,7 @@ pub(crate) struct PodName {
     pub name: String,
 }
 
-/// What is known of a launcher's container.
+/// Knowledge about a launcher's container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ContainerState {
     /// A command has run in it.
@@ -157,7 +157,7 @@ mod tests {
         json!([status("guest-console-log", &json!({"running": {}})), status(CONTAINER, state)])
     }
 
-    /// What the kubelet says of the container, and why nothing is asked in it.
+    /// Status of the container, and the reason why it is not asked.
     #[rstest]
     #[case::no_status(json!(null), None)]
     #[case::another_container_alone(json!([compute(&json!({"waiting": {}}))[0]]), None)]

@@ -62,7 +62,7 @@ pub struct DumpPath {
 pub(super) enum DumpFiles {
     /// The path itself.
     One(PathBuf),
-    /// Those of a folder, sorted.
+    /// The files of a folder, sorted.
     Folder(Arc<[PathBuf]>),
 }
 

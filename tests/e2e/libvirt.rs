@@ -291,15 +291,7 @@ impl<'c> Scene<'c> {
             nodes.iter().all(|node| port(node).is_some_and(|port| port > 0)).then_some(())
         };
         kubelets.wait(SOON, is_there).unwrap_or_else(|problem| panic!("{problem}"));
-        let container = || {
-            let pod = cluster.get(&["pod", &format!("virt-launcher-{}-x", SHARED[0]), "-n", "shop"]);
-            pod["status"]["containerStatuses"].is_array().then(|| pod["status"]["containerStatuses"].clone())
-        };
-        let mut statuses = kubelets.wait(SOON, |_| container()).unwrap_or_else(|problem| panic!("{problem}"));
-        statuses[0]["state"] = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
-        let patch = json!({"status": {"containerStatuses": statuses}}).to_string();
-        let pod = format!("virt-launcher-{}-x", SHARED[0]);
-        cluster.kubectl(&["patch", "pod", &pod, "-n", "shop", "--subresource=status", "--type=merge", "-p", &patch]);
+        end_container(cluster, &mut kubelets, SHARED[0]);
         allow(cluster);
         let kubeconfig = cluster.kubeconfig("jane", &[]);
         let drifted = features[..2].to_vec();
@@ -326,6 +318,20 @@ impl<'c> Scene<'c> {
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
         ran.json()["results"][0].clone()
     }
+}
+
+/// Ends the container of a guest's launcher, which kwok keeps running.
+#[track_caller]
+fn end_container(cluster: &ControlPlane, kubelets: &mut Server, guest: &str) {
+    let pod = format!("virt-launcher-{guest}-x");
+    let statuses = |_: &Server| {
+        let statuses = &cluster.get(&["pod", &pod, "-n", "shop"])["status"]["containerStatuses"];
+        statuses.is_array().then(|| statuses.clone())
+    };
+    let mut statuses = kubelets.wait(SOON, statuses).unwrap_or_else(|problem| panic!("{problem}"));
+    statuses[0]["state"] = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+    let patch = json!({"status": {"containerStatuses": statuses}}).to_string();
+    cluster.kubectl(&["patch", "pod", &pod, "-n", "shop", "--subresource=status", "--type=merge", "-p", &patch]);
 }
 
 /// Creates a node with the labeller's labels, for the given features.

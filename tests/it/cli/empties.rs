@@ -7,7 +7,7 @@ use cpufit::cli::args::Args;
 
 use crate::common::{Ran, Scratch, cpufit, head, node};
 
-/// For each verb a command line that ends by itself: `%` is a dump that can be read, `!` a folder.
+/// Command lines, one for each verb, that end by themselves: `%` is a dump that can be read, `!` a folder.
 const LINES: &[(&str, &str)] = &[
     ("serve", "serve --snapshot % --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --cert !/none.crt"),
     ("check", "check --snapshot % %"),
@@ -27,7 +27,7 @@ const LINES: &[(&str, &str)] = &[
     ("", "audit"),
 ];
 
-/// The options whose empty value counts as none: kubectl's own, as with kubectl, selectors, and the filter of the log.
+/// Options whose empty value counts as none: kubectl's own, as with kubectl, selectors, and the filter of the log.
 const AS_IF_NOT_GIVEN: &[&str] = &[
     "--namespace",
     "--context",
@@ -46,7 +46,7 @@ const AS_IF_NOT_GIVEN: &[&str] = &[
     "--log",
 ];
 
-/// What a person sees of a run, without the lines of a log, which begin with a time.
+/// Returns the exit code and the output of a run, without the lines of a log, which begin with a time.
 fn seen(ran: &Ran) -> (i32, String, String) {
     let last = ran.stderr.lines().filter(|line| !line.starts_with("20")).collect::<Vec<_>>().join("\n");
     (ran.code(), ran.stdout.clone(), last)

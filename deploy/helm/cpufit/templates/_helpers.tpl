@@ -4,7 +4,7 @@ cpufit finds them, and it comes before virt-api-mutator. */}}
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* By which the pods are selected. No more than this: a Deployment's selector cannot be changed, and that of deploy/base is the same. */}}
+{{/* Labels by which the pods are selected. They equal those of deploy/base, because a Deployment's selector cannot be changed. */}}
 {{- define "cpufit.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "cpufit.name" . }}
 {{- end }}
@@ -72,7 +72,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Whose guests. */}}
+{{/* The selector of namespaces whose guests are reviewed. */}}
 {{- define "cpufit.namespaceSelector" -}}
 namespaceSelector:
   {{- with .Values.webhooks.namespaceSelector.matchLabels }}
@@ -107,7 +107,7 @@ clientConfig:
   service: { namespace: {{ .Release.Namespace | quote }}, name: cpufit, port: 443, path: /authorize }
 {{- end }}
 
-{{/* Whom a role is bound to. */}}
+{{/* The subjects of a role binding. */}}
 {{- define "cpufit.subjects" -}}
 subjects:
 - kind: ServiceAccount

@@ -490,6 +490,28 @@ fn the_chart_is_complete_without_links() {
     assert!(!readme.contains("](../") && !readme.contains("](values"), "a link that leads nowhere from a package");
 }
 
+/// The kustomize of kubectl 1.32 (5.5.0) panics on a patch file with several documents that delete.
+#[test]
+fn patch_files_hold_one_document_each() {
+    let mut tried = 0;
+    for folder in ["../overlays", "../components"] {
+        for entry in std::fs::read_dir(base(folder)).expect("a folder") {
+            let folder = entry.expect("an entry").path();
+            let kustomization: Value =
+                serde_saphyr::from_slice(&read(&folder.join("kustomization.yaml"))).expect("YAML");
+            let patches = kustomization["patches"].as_array().into_iter().flatten();
+            for file in patches.filter_map(|patch| patch["path"].as_str()) {
+                let text = String::from_utf8(read(&folder.join(file))).expect("UTF-8");
+                let documents: Vec<Value> = serde_saphyr::from_multiple(&text).expect("YAML documents");
+                let place = folder.join(file).display().to_string();
+                assert_eq!(documents.len(), 1, "{place}: kubectl apply -k would end with a panic");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 0, "no patch file was tried");
+}
+
 /// Harvester's controller passes `valuesContent` to helm unchanged.
 #[test]
 fn the_addon_of_harvester_sets_values_that_the_chart_has() {

@@ -201,7 +201,7 @@ fn snapshot(
         bail!(world::NO_NODES);
     }
     for note in notes {
-        warn!(note, "read a snapshot");
+        warn!(note, "note on the snapshot");
     }
     info!(
         nodes = world.cluster.fleet.len(),

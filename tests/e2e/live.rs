@@ -78,7 +78,7 @@ fn an_api_server_without_streaming_lists_is_read_by_pages() {
     cluster.kubectl_with(&["create", "-f", "-"], &json!({"apiVersion": "v1", "kind": "List", "items": nodes}));
     let replica = installation.serve("cpufit-0", &[]);
     replica.until_known(300, 0);
-    assert!(replica.server.log().contains("reading pages"), "it streams: {}", replica.server.log());
+    assert!(replica.server.log().contains("listing in pages"), "it streams: {}", replica.server.log());
     cluster.kubectl(&["delete", "node", "node-299"]);
     replica.until_known(299, 0);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
 use crate::enforce;
-use crate::enforce::foresee::ModelForecast;
+use crate::enforce::forecast::ModelForecast;
 use crate::enforce::model::Common;
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::verdict::{Outcome, Unknown, Verdict};
@@ -118,13 +118,13 @@ pub(crate) fn judge_subject<'a>(
 fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effort: Effort<'_>) -> Evaluation<'a> {
     let verdict = ready.judged.judge(&world.cluster, effort);
     let ruling = ready.ruling(&verdict.assessment);
-    let Governed { judged, rules: Rules { policy, is_builtin, facts }, outlook } = ready;
+    let Governed { judged, rules: Rules { policy, is_builtin, facts }, forecast } = ready;
     let is_warned = !facts.exemption.is_some_and(Exemption::is_silent);
-    let left = outlook.as_ref().filter(|_| is_warned).and_then(|outlook| outlook.left(&policy));
+    let left = forecast.as_ref().filter(|_| is_warned).and_then(|forecast| forecast.left(&policy));
     let mut messages = say::speak(&judged, &verdict, &world.cluster);
     let is_silent = policy.common_model.as_ref().is_some_and(|common| common.announce == Announce::Event);
-    let common = outlook.map(|ModelForecast { common, said, is_announcement, unmet, .. }| {
-        (messages.model, messages.unmet) = (said.filter(|_| !(is_silent && is_announcement)), unmet);
+    let common = forecast.map(|ModelForecast { common, message, is_announcement, unmet, .. }| {
+        (messages.model, messages.unmet) = (message.filter(|_| !(is_silent && is_announcement)), unmet);
         common
     });
     if facts.exemption == Some(Exemption::NotWorse) {
@@ -201,7 +201,7 @@ mod rules;
 
 pub(crate) use governed::Governed;
 pub(crate) use manifest::Manifest;
-pub(crate) use mutate::foresee;
+pub(crate) use mutate::apply_expected_trim;
 pub(crate) use mutate::{Mutation, mutation};
 use rules::Rules;
 

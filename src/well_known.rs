@@ -234,11 +234,11 @@ pub(crate) const RELAX: WellKnown = annotation(
 
 /// The policy whose common model was written into a guest.
 pub(crate) const POLICY: WellKnown =
-    annotation("cpufit.io/policy", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::foresee");
+    annotation("cpufit.io/policy", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::forecast");
 
 /// The CPU mode that the common model replaced, as a word of `commonModel.replaces`.
 pub(crate) const REPLACED_MODEL: WellKnown =
-    annotation("cpufit.io/replaced-model", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::foresee");
+    annotation("cpufit.io/replaced-model", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::forecast");
 
 /// A guest that was sent without a model and left unchanged. KubeVirt's own webhook adds a model afterwards,
 /// and later calls could not recognize it as a default.

@@ -9,7 +9,7 @@ use crate::word::words;
 
 words! {
     /// The webhook that was called.
-    Stage {
+    Webhook {
         /// `POST /validate`: may warn and deny.
         Validate = "validate",
         /// `POST /mutate`: may also patch.

@@ -8,7 +8,7 @@
 //! - KubeVirt's controllers take a refusal with the text `exceeded quota` or `violates PodSecurity` for one of those,
 //!   so neither phrase is ever sent.
 //! - kubectl prints only the causes of a 422. Without causes, the code is 403, for which it prints the message.
-//! - A validating webhook that returns a patch fails the request, so a patch is sent only on [`Stage::Mutate`].
+//! - A validating webhook that returns a patch fails the request, so a patch is sent only on [`Webhook::Mutate`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use json_patch::PatchOperation;
 use serde::ser::{Error as _, Serialize, Serializer};
 
-use super::Stage;
+use super::Webhook;
 use super::review::{API_VERSION, KIND};
 use crate::domain::Domain;
 use crate::fit::shown::Shown;
@@ -110,7 +110,7 @@ pub enum Decision {
         warnings: Warnings,
         /// Audit annotations, by key.
         audit: BTreeMap<String, String>,
-        /// The changes of the object; only on [`Stage::Mutate`].
+        /// The changes of the object; only on [`Webhook::Mutate`].
         patch: Vec<PatchOperation>,
     },
     /// The request is denied.
@@ -193,9 +193,9 @@ pub struct FieldCause {
 ///
 /// # Errors
 /// Returns an error for a patch that cannot be written as JSON; this crate produces none.
-pub fn render(stage: Stage, uid: &str, decision: &Decision, domain: &Domain) -> Result<Vec<u8>, serde_json::Error> {
+pub fn render(webhook: Webhook, uid: &str, decision: &Decision, domain: &Domain) -> Result<Vec<u8>, serde_json::Error> {
     let mut buffer = Vec::with_capacity(512);
-    serde_json::to_writer(&mut buffer, &Review::new(stage, uid, decision, domain))?;
+    serde_json::to_writer(&mut buffer, &Review::new(webhook, uid, decision, domain))?;
     Ok(match domain.exchanged(&buffer) {
         Cow::Borrowed(_) => buffer,
         Cow::Owned(renamed) => renamed,
@@ -282,11 +282,11 @@ impl Serialize for Base64Json<'_> {
 }
 
 impl<'a> Review<'a> {
-    fn new(stage: Stage, uid: &'a str, decision: &'a Decision, domain: &'a Domain) -> Self {
+    fn new(webhook: Webhook, uid: &'a str, decision: &'a Decision, domain: &'a Domain) -> Self {
         let warnings = decision.warnings_in(domain);
         let response = match decision {
             Decision::Admit { audit, patch, .. } => {
-                let patch = (stage == Stage::Mutate && !patch.is_empty()).then_some(Base64Json(patch, domain));
+                let patch = (webhook == Webhook::Mutate && !patch.is_empty()).then_some(Base64Json(patch, domain));
                 Response {
                     uid,
                     allowed: true,
@@ -349,8 +349,8 @@ mod tests {
 
     use super::*;
 
-    fn pretty(stage: Stage, decision: &Decision) -> String {
-        let rendered = render(stage, "u-1", decision, &Domain::default()).unwrap();
+    fn pretty(webhook: Webhook, decision: &Decision) -> String {
+        let rendered = render(webhook, "u-1", decision, &Domain::default()).unwrap();
         serde_json::to_string_pretty(&serde_json::from_slice::<Value>(&rendered).unwrap()).unwrap()
     }
 
@@ -364,7 +364,7 @@ mod tests {
             audit: BTreeMap::new(),
             patch: serde_json::from_str(patch).unwrap(),
         };
-        let rendered = render(Stage::Mutate, "u-1", &decision, &domain).unwrap();
+        let rendered = render(Webhook::Mutate, "u-1", &decision, &domain).unwrap();
         let value: Value = serde_json::from_slice(&rendered).unwrap();
         let warning = value["response"]["warnings"][0].as_str().unwrap();
         assert!(warning.starts_with("cpufit: cpu-feature.node.internal.virtualization.example.io/f0, "), "{warning}");
@@ -374,8 +374,8 @@ mod tests {
         assert_eq!(sent[0]["path"], "/spec/nodeSelector/cpu-feature.node.internal.virtualization.example.io~1fpu");
     }
 
-    fn line(stage: Stage, decision: &Decision) -> String {
-        String::from_utf8(render(stage, "u-1", decision, &Domain::default()).unwrap()).unwrap()
+    fn line(webhook: Webhook, decision: &Decision) -> String {
+        String::from_utf8(render(webhook, "u-1", decision, &Domain::default()).unwrap()).unwrap()
     }
 
     fn denial(code: DenialKind, causes: &[(&str, &str)]) -> Denial {
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn nothing_to_say() {
-        insta::assert_snapshot!(line(Stage::Validate, &Decision::admit()), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":true}}"#);
+        insta::assert_snapshot!(line(Webhook::Validate, &Decision::admit()), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":true}}"#);
     }
 
     #[test]
@@ -417,7 +417,7 @@ mod tests {
             audit: BTreeMap::from([("verdict".to_owned(), "pinned".to_owned())]),
             patch: Vec::new(),
         };
-        insta::assert_snapshot!(pretty(Stage::Validate, &decision), @r#"
+        insta::assert_snapshot!(pretty(Webhook::Validate, &decision), @r#"
         {
           "apiVersion": "admission.k8s.io/v1",
           "kind": "AdmissionReview",
@@ -440,7 +440,7 @@ mod tests {
     fn a_denial_of_fields() {
         let field = "spec.template.spec.domain.cpu.model";
         let decision = deny(denial(DenialKind::Invalid, &[(field, "X runs on 1 of 5 nodes")]));
-        insta::assert_snapshot!(pretty(Stage::Validate, &decision), @r#"
+        insta::assert_snapshot!(pretty(Webhook::Validate, &decision), @r#"
         {
           "apiVersion": "admission.k8s.io/v1",
           "kind": "AdmissionReview",
@@ -473,12 +473,12 @@ mod tests {
     fn a_plain_denial_keeps_its_lines_and_may_warn_too() {
         let Decision::Deny { denial, audit, .. } = deny(denial(DenialKind::Forbidden, &[])) else { unreachable!() };
         let decision = Decision::Deny { denial, warnings: vec!["and more".to_owned()].into(), audit };
-        insta::assert_snapshot!(line(Stage::Validate, &decision), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":false,"status":{"code":403,"message":"shop/web: no node offers CPU model X\n  node-a lacks it","reason":"Forbidden","details":{"name":"web","group":"kubevirt.io","kind":"VirtualMachine"}},"warnings":["cpufit: and more"]}}"#);
+        insta::assert_snapshot!(line(Webhook::Validate, &decision), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":false,"status":{"code":403,"message":"shop/web: no node offers CPU model X\n  node-a lacks it","reason":"Forbidden","details":{"name":"web","group":"kubevirt.io","kind":"VirtualMachine"}},"warnings":["cpufit: and more"]}}"#);
     }
 
     #[test]
     fn invalid_without_causes_would_be_shown_as_nothing() {
-        let rendered = line(Stage::Validate, &deny(denial(DenialKind::Invalid, &[])));
+        let rendered = line(Webhook::Validate, &deny(denial(DenialKind::Invalid, &[])));
         assert!(rendered.contains(r#""code":403"#), "kubectl would print no reason at all: {rendered}");
         assert!(rendered.contains(r#""reason":"Forbidden""#), "{rendered}");
     }
@@ -489,11 +489,11 @@ mod tests {
             serde_json::from_value(json!([{"op": "add", "path": "/spec/domain/cpu", "value": {"model": "X"}}]))
                 .unwrap();
         let decision = Decision::Admit { warnings: Warnings::default(), audit: BTreeMap::new(), patch };
-        let rendered: Value = serde_json::from_str(&line(Stage::Mutate, &decision)).unwrap();
+        let rendered: Value = serde_json::from_str(&line(Webhook::Mutate, &decision)).unwrap();
         assert_eq!(rendered["response"]["patchType"], "JSONPatch");
         let patch = STANDARD.decode(rendered["response"]["patch"].as_str().unwrap()).unwrap();
         insta::assert_snapshot!(String::from_utf8(patch).unwrap(), @r#"[{"op":"add","path":"/spec/domain/cpu","value":{"model":"X"}}]"#);
-        let rendered = line(Stage::Validate, &decision);
+        let rendered = line(Webhook::Validate, &decision);
         assert!(!rendered.contains("patch"), "the API server fails a request whose validating webhook patches");
     }
 
@@ -536,7 +536,7 @@ mod tests {
         let mut refusal = denial(DenialKind::Invalid, &[("f", "exceeded\nquota, violates PodSecurity")]);
         refusal.message = "label exceeded quota\nviolates PodSecurity\u{1b}[31m, exceeded\tquota".to_owned();
         refusal.details = vec!["node \u{202e}a\nadmitted".to_owned()];
-        let rendered = line(Stage::Validate, &deny(refusal));
+        let rendered = line(Webhook::Validate, &deny(refusal));
         for phrase in ["exceeded quota", "violates PodSecurity"] {
             assert!(!rendered.contains(phrase), "KubeVirt would report another cause: {rendered}");
         }

@@ -9,7 +9,7 @@ use super::Deadline;
 use super::guest_state::{self, GuestOf, GuestStates, PolicyAnswer, asked_for, each, why};
 use super::model_use::{ModelUse, model_use};
 use super::status::stale;
-use crate::enforce::foresee;
+use crate::enforce::forecast;
 use crate::enforce::model::{Common, model_of};
 use crate::fit::judgement::Depth;
 use crate::fit::label;
@@ -222,7 +222,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         }
         GuestOf::Vmi(vmi) => (Manifest::Vmi(Box::new(vmi.clone())), LifeStage::Starting, Cow::Borrowed(vmi)),
         GuestOf::Vm(vm) => {
-            let made = foresee::vmi_of(vm, &guest_of(vm, cluster));
+            let made = forecast::vmi_of(vm, &guest_of(vm, cluster));
             (Manifest::VirtualMachine(Box::new(vm.clone())), LifeStage::Stopped, Cow::Owned(made))
         }
     };

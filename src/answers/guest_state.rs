@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::guests::{Like, Likeness, MemoKey, alike};
 use super::model_use::kept_by;
-use crate::enforce::foresee;
+use crate::enforce::forecast;
 use crate::enforce::model::Common;
 use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
@@ -351,7 +351,7 @@ impl<'w> GuestStates<'w> {
         let made_of = MadeOf::Vm { is_unknown: guest.missing.is_some(), is_cut: vm.metadata.excess.is_some() };
         let live = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name);
         let node = live.and_then(|vmi| subject::runs_on(vmi, cluster)).and_then(|node| cluster.fleet.find(node));
-        let key = self.likeness(&foresee::vmi_of(vm, &guest), &vm.metadata.namespace, node, made_of);
+        let key = self.likeness(&forecast::vmi_of(vm, &guest), &vm.metadata.namespace, node, made_of);
         alike(&mut self.starts, key, || {
             let manifest = Manifest::VirtualMachine(Box::new(vm.clone()));
             NextStart::of(&judge_start(world, &manifest, subject::of_vm(vm, cluster)), cluster)

@@ -13,7 +13,7 @@ use super::args::{CheckArgs, CheckOutput};
 use super::gate::Gate;
 use super::output::{Near, Numbering, ResultOrigin, ResultRow};
 use super::{Namespace, ci, gate};
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
 use crate::answers::libvirt_plan::Survey;
@@ -229,7 +229,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
             (None, _) => {
                 // An eviction, or an edit of a node or of KubeVirt's configuration: the warnings are about other
                 // guests.
-                let answer = review::answer(&ReviewContext::new(world), Stage::Validate, &request);
+                let answer = review::answer(&ReviewContext::new(world), Webhook::Validate, &request);
                 let warnings =
                     answer.with_context(|| item.place.to_string())?.decision.warnings_in(&world.cluster.domain);
                 let why = if warnings.is_empty() {
@@ -261,7 +261,7 @@ pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Vec<PatchOperation
     let text = item.json.get();
     Ok(if item.kind == "AdmissionReview" {
         let request = decode(text.as_bytes()).with_context(|| item.place.to_string())?;
-        let answer = review::answer(&ReviewContext::new(world), Stage::Mutate, &request);
+        let answer = review::answer(&ReviewContext::new(world), Webhook::Mutate, &request);
         match answer.with_context(|| item.place.to_string())?.decision {
             Decision::Admit { patch, .. } => patch,
             Decision::Deny { .. } => Vec::new(),
@@ -331,10 +331,10 @@ fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
         bail!("{}: a {} is no AdmissionReview; -o review answers reviews only", item.place, item.kind);
     }
     let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
-    let answer = review::answer(&ReviewContext::new(world), Stage::Validate, &request);
+    let answer = review::answer(&ReviewContext::new(world), Webhook::Validate, &request);
     let decision = answer.with_context(|| item.place.to_string())?.decision;
     let denied = matches!(decision, Decision::Deny { .. });
-    Ok((render(Stage::Validate, &request.uid, &decision, &world.cluster.domain)?, denied))
+    Ok((render(Webhook::Validate, &request.uid, &decision, &world.cluster.domain)?, denied))
 }
 
 fn people(rows: &[ResultRow], no_headers: bool, page: &mut Page) {

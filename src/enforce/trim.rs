@@ -134,7 +134,7 @@ pub(crate) fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
 
 /// Predicts the entries that will be dropped from the pod of a migration's target. `migration` is the
 /// requested one, if it is known.
-pub(crate) fn foreseen(
+pub(crate) fn predict(
     world: &World,
     policy: &Policy,
     vmi: &Vmi,

@@ -6,7 +6,7 @@
 
 use super::rules::Rules;
 use super::{Manifest, mutate};
-use crate::enforce::foresee::ModelForecast;
+use crate::enforce::forecast::ModelForecast;
 use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Assessment, Check, Finding};
 use crate::kubevirt::cluster::Cluster;
@@ -23,7 +23,7 @@ pub(crate) struct Governed<'a> {
     /// The policy of the request, and the other facts.
     pub(crate) rules: Rules,
     /// The effect of the common model on it; `None` for a pod and for a migration.
-    pub(crate) outlook: Option<ModelForecast>,
+    pub(crate) forecast: Option<ModelForecast>,
 }
 
 impl<'a> Governed<'a> {
@@ -48,19 +48,19 @@ impl<'a> Governed<'a> {
         judged.notes.extend(of_namespace.clone());
         let rules = Rules::of(world, manifest, user, &judged, assessment);
         if let Manifest::Migration(vmim) = manifest {
-            mutate::foresee(world, &rules.policy, &mut judged, Some(vmim));
+            mutate::apply_expected_trim(world, &rules.policy, &mut judged, Some(vmim));
         }
         if let Manifest::Pod(pod) = manifest {
             judged.subject.authors = subject::authors_of_pod(pod, cluster);
             judged.subject.under_own = subject::under_own_of_pod(pod, cluster);
         }
-        let mut outlook = mutate::outlook(world, manifest, &rules.policy, effort);
-        if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
-            judged = becomes;
+        let mut forecast = mutate::outlook(world, manifest, &rules.policy, effort);
+        if let Some(replacement) = forecast.as_mut().and_then(|forecast| forecast.replacement.take()) {
+            judged = replacement;
             judged.notes.extend(of_namespace);
         }
-        judged.notes.extend(outlook.as_ref().and_then(mutate::finding));
-        Self { judged, rules, outlook }
+        judged.notes.extend(forecast.as_ref().and_then(mutate::finding));
+        Self { judged, rules, forecast }
     }
 
     /// Sets this exemption, unless the request already has one.
@@ -71,7 +71,7 @@ impl<'a> Governed<'a> {
 
     /// Whether its policy denies it because of its CPU model.
     pub(crate) fn is_unmet(&self) -> bool {
-        self.outlook.as_ref().is_some_and(|outlook| outlook.unmet.is_some())
+        self.forecast.as_ref().is_some_and(|forecast| forecast.unmet.is_some())
     }
 
     /// Returns its policy's ruling on an assessment.

@@ -6,7 +6,7 @@ use json_patch::PatchOperation;
 
 use super::Manifest;
 use super::rules::Rules;
-use crate::enforce::foresee::{self, ModelForecast};
+use crate::enforce::forecast::{self, ModelForecast};
 use crate::enforce::model::common_model;
 use crate::enforce::present_fields::PresentFields;
 use crate::enforce::trim;
@@ -59,7 +59,7 @@ pub(crate) fn mutation<E>(
     Ok(match manifest {
         Manifest::Vmi(vmi) => {
             let common = common_model(world, &policy, vmi, effort);
-            let said = foresee::of_sent(world, &policy, vmi, &common);
+            let said = forecast::of_sent(world, &policy, vmi, &common);
             Mutation {
                 patch: common.patch(&policy, &read()?.to_value()),
                 events: said.map(|line| (Reason::ModelReplaced, line)).into_iter().collect(),
@@ -89,19 +89,24 @@ pub(super) fn outlook(
     effort: Effort<'_>,
 ) -> Option<ModelForecast> {
     match manifest {
-        Manifest::VirtualMachine(vm) => Some(foresee::of_vm(world, policy, vm, effort)),
-        Manifest::Replicas(replicas) => Some(foresee::of_replicas(world, policy, replicas, effort)),
-        Manifest::Vmi(vmi) => Some(foresee::of_vmi(world, policy, vmi, effort)),
+        Manifest::VirtualMachine(vm) => Some(forecast::of_vm(world, policy, vm, effort)),
+        Manifest::Replicas(replicas) => Some(forecast::of_replicas(world, policy, replicas, effort)),
+        Manifest::Vmi(vmi) => Some(forecast::of_vmi(world, policy, vmi, effort)),
         Manifest::Pod(_) | Manifest::Migration(_) => None,
     }
 }
 
 /// Removes from a migration that has not started the selector entries that will be dropped from its target.
 /// Returns whether there are any. `asked` is the migration, if a user creates one.
-pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Prepared<'_>, asked: Option<&Vmim>) -> bool {
+pub(crate) fn apply_expected_trim(
+    world: &World,
+    policy: &Policy,
+    judged: &mut Prepared<'_>,
+    asked: Option<&Vmim>,
+) -> bool {
     let vmi = world.cluster.vmi(&judged.subject.namespace, &judged.subject.name);
     let Some(vmi) = vmi.filter(|_| judged.not_judged.is_none()) else { return false };
-    let trimmed = trim::foreseen(world, policy, vmi, asked, &judged.subject.placement);
+    let trimmed = trim::predict(world, policy, vmi, asked, &judged.subject.placement);
     let title = format!("{}: ", trimmed.guest);
     judged.notes.extend(
         trimmed
@@ -114,8 +119,8 @@ pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Prepared<'_>,
 }
 
 /// Returns the message of a forecast as a finding.
-pub(super) fn finding(outlook: &ModelForecast) -> Option<Finding> {
-    let (field, message) = match (&outlook.unmet, &outlook.said) {
+pub(super) fn finding(forecast: &ModelForecast) -> Option<Finding> {
+    let (field, message) = match (&forecast.unmet, &forecast.message) {
         (Some(unmet), _) => (unmet.field.as_str(), &unmet.message),
         (None, Some(said)) => ("", said),
         (None, None) => return None,

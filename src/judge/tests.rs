@@ -7,7 +7,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::review;
 use crate::fit::node::Node;
 use crate::fit::verdict::{Cause, Impact};
@@ -52,7 +52,7 @@ fn update(old: &Value, new: &Value) -> Value {
 fn ask(world: &World, review: &Value) -> Result<Decision, String> {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).map_err(|error| error.to_string())?;
-    let answer = answer(&ReviewContext::new(world), Stage::Validate, &request);
+    let answer = answer(&ReviewContext::new(world), Webhook::Validate, &request);
     answer.map(|answer| answer.decision).map_err(|error| error.to_string())
 }
 
@@ -205,7 +205,7 @@ mod concern {
         let bytes = review(&migration("db")).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
         assert_eq!(
-            answer(&ReviewContext::new(&stuck(intel())), Stage::Mutate, &request),
+            answer(&ReviewContext::new(&stuck(intel())), Webhook::Mutate, &request),
             Ok(Decision::admit().into()),
             "said twice"
         );
@@ -224,7 +224,7 @@ fn a_review_does_not_reveal_the_right_to_relax(#[case] user: &str) {
     for asked in [review(&relaxed), update(&migration("db"), &relaxed)] {
         let bytes = by(asked, user).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
-        let answer = answer(&ReviewContext::new(&stuck(intel())), Stage::Authorize, &request).expect("an answer");
+        let answer = answer(&ReviewContext::new(&stuck(intel())), Webhook::Authorize, &request).expect("an answer");
         let Decision::Deny { denial, .. } = answer.decision else { panic!("{user} may") };
         assert_eq!(
             denial.message,
@@ -241,7 +241,7 @@ fn a_review_does_not_reveal_the_right_to_relax(#[case] user: &str) {
     for asked in [review(&migration("db")), update(&relaxed, &relaxed), review(&vm("db", ""))] {
         let bytes = by(asked, user).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
-        let answer = answer(&ReviewContext::new(&stuck(intel())), Stage::Authorize, &request).expect("an answer");
+        let answer = answer(&ReviewContext::new(&stuck(intel())), Webhook::Authorize, &request).expect("an answer");
         assert_eq!(answer, Decision::admit().into(), "who does not ask for it is held up");
     }
 }
@@ -393,7 +393,7 @@ mod enforcement {
         let bytes = review.to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
         let found =
-            answer(&ReviewContext::new(&stuck(intel())), Stage::Validate, &request).expect("an answer").exempted;
+            answer(&ReviewContext::new(&stuck(intel())), Webhook::Validate, &request).expect("an answer").exempted;
         assert_eq!(found, expected, "users would not see which drains and restarts the policy would stop");
     }
 
@@ -439,7 +439,7 @@ mod reported {
     fn answered(world: &World, review: &Value) -> ReviewAnswer {
         let bytes = review.to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
-        answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer")
+        answer(&ReviewContext::new(world), Webhook::Validate, &request).expect("an answer")
     }
 
     /// Builds the launcher pod of a guest, as a target of its migration.

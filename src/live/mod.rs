@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::response::Decision;
 use crate::admission::review::Request;
 use crate::kubevirt::release::Release;
@@ -126,9 +126,14 @@ impl Live {
         self.snapshot.load_full()
     }
 
-    async fn answer(&self, stage: Stage, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<ReviewAnswer, Unjudged> {
+    async fn answer(
+        &self,
+        webhook: Webhook,
+        request: &Request<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<ReviewAnswer, Unjudged> {
         let snapshot = self.snapshot();
-        let answer = by_world(&snapshot.world, stage, request, turn).await?;
+        let answer = by_world(&snapshot.world, webhook, request, turn).await?;
         let Some(lack) = answer.lacks.first() else { return Ok(answer) };
         let may_read = self.lookups.may(&snapshot.world, lack.namespace(), turn.address(), Instant::now());
         let share = self.reads.try_acquire().ok().filter(|_| may_read);
@@ -145,7 +150,7 @@ impl Live {
         });
         let Ok(world) = with.await else { return Ok(answer) };
         // The first answer is better than none.
-        match by_world(&world, stage, request, turn).await {
+        match by_world(&world, webhook, request, turn).await {
             Err(Unjudged::NoTurn(_)) => Ok(answer),
             judged => judged,
         }
@@ -155,12 +160,12 @@ impl Live {
 impl Judging for Live {
     fn judge<'a>(
         &'a self,
-        stage: Stage,
+        webhook: Webhook,
         request: &'a Request<'_>,
         turn: &'a mut Turn<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
         Box::pin(async move {
-            let answer = self.answer(stage, request, turn).await?;
+            let answer = self.answer(webhook, request, turn).await?;
             if let Some(exemption) = answer.exempted {
                 self.metrics.exempted(exemption);
             }

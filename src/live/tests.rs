@@ -62,7 +62,7 @@ async fn what_an_exemption_spares_is_counted() {
     let request = decode(bytes.as_bytes()).expect("a review");
     let turns = Turns::new(Judges::default());
     let mut turn = turns.turn(None, false, Instant::now() + Duration::from_secs(4));
-    let _ = live.judge(Stage::Validate, &request, &mut turn).await.expect("an answer");
+    let _ = live.judge(Webhook::Validate, &request, &mut turn).await.expect("an answer");
     let text = live.metrics.render(crate::telemetry::Exposition::Text).expect("text");
     assert!(text.contains("cpufit_exempted_total{exemption=\"controller\"} 1"), "{text}");
 }
@@ -91,7 +91,7 @@ async fn events_are_about_vms_that_exist(#[case] uid: Option<&str>, #[case] even
     let request = decode(bytes.as_bytes()).expect("a review");
     let turns = Turns::new(Judges::default());
     let mut turn = turns.turn(None, false, Instant::now() + Duration::from_secs(4));
-    let answer = live.answer(Stage::Validate, &request, &mut turn).await.expect("an answer");
+    let answer = live.answer(Webhook::Validate, &request, &mut turn).await.expect("an answer");
     assert_eq!(*read.lock().expect("no panic"), [PATH]);
     assert_eq!(answer.reports.len(), events, "{:#?}", answer.reports);
     assert!(answer.reports.iter().all(|report| report.regarding.uid() == "vm-web"), "{:#?}", answer.reports);

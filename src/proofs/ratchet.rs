@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::response::Decision;
 use crate::admission::review::decode;
 use crate::fit::judgement::Depth;
@@ -69,7 +69,7 @@ fn updated(world: &World, old: &Value, new: &Value) -> Decision {
     review["request"]["oldObject"] = old.clone();
     let review = review.to_string();
     let request = decode(review.as_bytes()).expect("a review");
-    review::answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer").decision
+    review::answer(&ReviewContext::new(world), Webhook::Validate, &request).expect("an answer").decision
 }
 
 /// Whether the new object is worse: by impact, by a structural cause, and by the model that a policy requires.

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use serde_json::Value;
 
 use super::{Fault, variants, vocabulary};
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::response::{Decision, lines};
 use crate::admission::review::decode;
 use crate::answers::libvirt_plan::Survey;
@@ -223,14 +223,14 @@ fn reviewed(world: &World, review: &Value) -> Vec<Answered> {
     let request = decode(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {review:#}"));
     let who = format!("{} {} {}", review["request"]["operation"], &*request.kind.kind, &*request.name);
     let mut out = Vec::new();
-    for stage in [Stage::Mutate, Stage::Validate] {
+    for webhook in [Webhook::Mutate, Webhook::Validate] {
         let is_changed = matches!(&*request.kind.kind, "Pod" | "VirtualMachineInstance");
-        if stage == Stage::Mutate && !is_changed {
+        if webhook == Webhook::Mutate && !is_changed {
             continue;
         }
-        let answer = review::answer(&ReviewContext::new(world), stage, &request);
+        let answer = review::answer(&ReviewContext::new(world), webhook, &request);
         let answer = answer.unwrap_or_else(|error| panic!("{error}: {review:#}"));
-        let mut answered = Answered::new(format!("{stage:?} {who}"));
+        let mut answered = Answered::new(format!("{webhook:?} {who}"));
         answered.object = review["request"]["object"].clone();
         answered.say(Channel::Warning, answer.decision.warnings());
         let (Decision::Admit { audit, .. } | Decision::Deny { audit, .. }) = &answer.decision;
@@ -242,7 +242,7 @@ fn reviewed(world: &World, review: &Value) -> Vec<Answered> {
             answered.say(Channel::Cause, denial.causes.iter().map(|cause| cause.message.clone()));
         }
         answered.say(Channel::Event, answer.reports.iter().map(|report| report.note.as_str()));
-        if stage == Stage::Validate && is_guest(&request.kind.kind) && review["request"]["operation"] == "CREATE" {
+        if webhook == Webhook::Validate && is_guest(&request.kind.kind) && review["request"]["operation"] == "CREATE" {
             answered.judged_again(world, &review["request"]["object"]);
         }
         out.push(answered);

@@ -15,7 +15,7 @@ use crate::fit::judgement::{Depth, Effort};
 use crate::fit::remedy::Remedy;
 use crate::fit::shown::Shown;
 use crate::fit::verdict::{Check, Impact, Outcome};
-use crate::judge::foresee;
+use crate::judge::apply_expected_trim;
 use crate::kubevirt::active_migration;
 use crate::kubevirt::eviction::{Strategy, strategy};
 use crate::kubevirt::migration::{self, NotEvacuated};
@@ -116,7 +116,7 @@ fn migration(world: &World, vmi: &Vmi, is_over: Deadline<'_>) -> Option<Vec<Stri
     let source = cluster.fleet.find(node);
     let policy = policy_of(world, &world.policies, vmi, source, &fitting).cloned();
     let policy = policy.unwrap_or_else(Policy::builtin);
-    foresee(world, &policy, &mut judged, None);
+    apply_expected_trim(world, &policy, &mut judged, None);
     let verdict = judged.judge(cluster, Effort::until(Depth::Full, is_over));
     let facts = RequestFacts { kind: RequestKind::Other, exemption: None };
     let warned = matches!(rule(&policy, facts, &verdict.assessment, false), Ruling::Admit { warned: true, .. });

@@ -3,11 +3,11 @@
 use crate::admission::review::Request;
 use crate::enforce::trim;
 use crate::judge::Manifest;
-use crate::kubevirt::cluster::{self};
+use crate::kubevirt::cluster;
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self};
+use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
-use crate::report::{self};
+use crate::report;
 use crate::world::World;
 
 /// An object that a judgement needs and the world does not hold.

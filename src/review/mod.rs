@@ -13,7 +13,7 @@ pub(crate) mod policy;
 mod relax;
 mod workload;
 
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::response::Decision;
 use crate::admission::review::{self, Operation, Request, ReviewError, ReviewedObject};
 use crate::answers::Deadline;
@@ -69,11 +69,15 @@ impl From<Decision> for ReviewAnswer {
 /// # Errors
 ///
 /// Returns the field of a malformed object of a judged kind.
-pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) -> Result<ReviewAnswer, ReviewError> {
-    match stage {
-        Stage::Authorize => Ok(relax::authorize(request)?.into()),
-        Stage::Mutate => workload::mutate(context.world, request, context.is_over),
-        Stage::Validate => match act(context.world, request, context.is_over)? {
+pub fn answer(
+    context: &ReviewContext<'_>,
+    webhook: Webhook,
+    request: &Request<'_>,
+) -> Result<ReviewAnswer, ReviewError> {
+    match webhook {
+        Webhook::Authorize => Ok(relax::authorize(request)?.into()),
+        Webhook::Mutate => workload::mutate(context.world, request, context.is_over),
+        Webhook::Validate => match act(context.world, request, context.is_over)? {
             Some(decision) => Ok(ReviewAnswer { lacks: missing::of_act(context.world, request), ..decision.into() }),
             None => workload::validate(context.world, request, context.is_over),
         },

@@ -99,12 +99,12 @@ fn equal_guests_are_judged_once() {
 }
 
 /// Answers a review with a deadline after `after` checks of it; returns the number of checks made.
-fn broken_off(world: &World, review: &str, stage: Stage, after: usize) -> (Decision, usize) {
+fn broken_off(world: &World, review: &str, webhook: Webhook, after: usize) -> (Decision, usize) {
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let is_over = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= after;
     let request = decode(review.as_bytes()).expect("a review");
     let context = ReviewContext { world, is_over: &is_over };
-    let decision = answer(&context, stage, &request).expect("an answer").decision;
+    let decision = answer(&context, webhook, &request).expect("an answer").decision;
     (decision, asked.load(std::sync::atomic::Ordering::Relaxed))
 }
 
@@ -118,14 +118,14 @@ fn patch_of(decision: &Decision) -> usize {
 /// All stages obey the deadline at any step: little is done after it, nothing is denied that was not judged, and no
 /// other patch is made.
 #[rstest]
-#[case::a_guest("vm-create.json", Stage::Validate)]
-#[case::a_guest_sent("vmi-create-by-controller.json", Stage::Validate)]
-#[case::a_model_written("vmi-create-mutate-by-controller.json", Stage::Mutate)]
-#[case::a_start("pod-start.json", Stage::Validate)]
-#[case::a_migration("vmim-create-stuck.json", Stage::Validate)]
-#[case::a_node("node-update-labels.json", Stage::Validate)]
-#[case::the_default("kubevirt-update-cpumodel.json", Stage::Validate)]
-fn a_review_that_is_broken_off(#[case] name: &str, #[case] stage: Stage) {
+#[case::a_guest("vm-create.json", Webhook::Validate)]
+#[case::a_guest_sent("vmi-create-by-controller.json", Webhook::Validate)]
+#[case::a_model_written("vmi-create-mutate-by-controller.json", Webhook::Mutate)]
+#[case::a_start("pod-start.json", Webhook::Validate)]
+#[case::a_migration("vmim-create-stuck.json", Webhook::Validate)]
+#[case::a_node("node-update-labels.json", Webhook::Validate)]
+#[case::the_default("kubevirt-update-cpumodel.json", Webhook::Validate)]
+fn a_review_that_is_broken_off(#[case] name: &str, #[case] webhook: Webhook) {
     /// Maximum number of deadline checks after it passed: each check and each remedy makes at most one more.
     const AFTER: usize = 64;
     let policy = crate::testing::cluster::read_policy(
@@ -137,10 +137,10 @@ fn a_review_that_is_broken_off(#[case] name: &str, #[case] stage: Stage) {
     );
     let world = World { policies: vec![policy], ..recorded() };
     let review = recording(name).to_string();
-    let (whole, asked) = broken_off(&world, &review, stage, usize::MAX);
+    let (whole, asked) = broken_off(&world, &review, webhook, usize::MAX);
     let is_denied = |decision: &Decision| matches!(decision, Decision::Deny { .. });
     for after in 0..asked {
-        let (part, until) = broken_off(&world, &review, stage, after);
+        let (part, until) = broken_off(&world, &review, webhook, after);
         assert!(until <= after + AFTER, "{until} - {after} steps after it was enough");
         assert!(is_denied(&whole) || !is_denied(&part), "a guess denies at step {after}: {part:?}");
         assert!([0, patch_of(&whole)].contains(&patch_of(&part)), "{part:?}");

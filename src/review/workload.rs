@@ -1,11 +1,11 @@
 //! A guest, its owner, its launcher or its migration is created or changed: it is judged by the policy that governs it.
 
-use super::{MissingInput, ReviewAnswer, missing};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::{MissingInput, ReviewAnswer, missing};
 use crate::admission::response::Decision;
 use crate::admission::review::{self, Operation, Request, ReviewError, ReviewedObject};
 use crate::bounds::Measured;
@@ -13,12 +13,12 @@ use crate::enforce::present_fields::PresentFields;
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::verdict::{Check, Impact};
 use crate::judge::{Evaluation, Manifest, Mutation, judge_change, mutation};
-use crate::kubevirt::cluster::{self};
-use crate::kubevirt::subject::{self};
+use crate::kubevirt::cluster;
+use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Meta, OwnerReference, Reader};
 use crate::policy::{Exemption, UserName};
 use crate::report::{self, EventReport, Note, Quotable, Reason, Regarding};
-use crate::say::{self};
+use crate::say;
 use crate::world::World;
 
 /// A part of a review.

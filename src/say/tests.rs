@@ -5,7 +5,7 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::response::{Decision, WARNING_CHARS, WARNINGS, lines};
 use crate::admission::review;
 use crate::fit::check;
@@ -25,7 +25,7 @@ use crate::world::World;
 fn answer_to(world: &World, object: &Value) -> Decision {
     let review = create(object, "kubernetes-admin").to_string();
     let request = review::decode(review.as_bytes()).expect("a review");
-    let decision = answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer").decision;
+    let decision = answer(&ReviewContext::new(world), Webhook::Validate, &request).expect("an answer").decision;
     assert!(decision.warnings().len() <= WARNINGS, "the API server drops the rest");
     for line in decision.warnings() {
         assert!(line.chars().count() <= WARNING_CHARS, "it is cut: {line}");
@@ -135,7 +135,7 @@ fn a_command_is_whole_or_left_out() {
         let review = create(&migration(&name), "kubernetes-admin").to_string();
         let request = review::decode(review.as_bytes()).expect("a review");
         let world = world(nodes.clone(), migrated(&name, &[]));
-        let decision = answer(&ReviewContext::new(&world), Stage::Validate, &request).expect("an answer").decision;
+        let decision = answer(&ReviewContext::new(&world), Webhook::Validate, &request).expect("an answer").decision;
         for line in decision.warnings() {
             let commands = line.matches("kubectl ").count();
             let whole = line.matches("kubectl uncordon node-d").count()

@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::review::{Request, ReviewError};
 use crate::kubevirt::resource::Resource;
 use crate::policy::Exemption;
@@ -173,7 +173,7 @@ impl From<&ReviewError> for DecodeReason {
     }
 }
 
-impl EncodeLabelValue for Stage {
+impl EncodeLabelValue for Webhook {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         EncodeLabelValue::encode(&self.as_str(), encoder)
     }

@@ -15,20 +15,20 @@ use prometheus_client::registry::Registry;
 use super::exposition::{self, Exposition};
 use super::labels::{DecodeReason, EventResult, HandshakeFailure, ObjectKind, ReloadResult, RequestOutcome};
 use super::process;
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::policy::Exemption;
 use crate::word::Word as _;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    webhook: Stage,
+    webhook: Webhook,
     kind: ObjectKind,
     outcome: RequestOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WebhookLabel {
-    webhook: Stage,
+    webhook: Webhook,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -167,8 +167,8 @@ impl Metrics {
         for reason in HandshakeFailure::ALL {
             drop(handshake_failures.get_or_create(&HandshakeLabel { reason: *reason }));
         }
-        for stage in Stage::ALL {
-            drop(latency.get_or_create(&WebhookLabel { webhook: *stage }));
+        for webhook in Webhook::ALL {
+            drop(latency.get_or_create(&WebhookLabel { webhook: *webhook }));
         }
         Self {
             registry: all,
@@ -186,9 +186,9 @@ impl Metrics {
     }
 
     /// Counts an answered request.
-    pub fn request(&self, stage: Stage, kind: ObjectKind, outcome: RequestOutcome, took: Duration) {
-        self.requests.get_or_create(&RequestLabels { webhook: stage, kind, outcome }).inc();
-        self.latency.get_or_create(&WebhookLabel { webhook: stage }).observe(took.as_secs_f64());
+    pub fn request(&self, webhook: Webhook, kind: ObjectKind, outcome: RequestOutcome, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { webhook: webhook, kind, outcome }).inc();
+        self.latency.get_or_create(&WebhookLabel { webhook: webhook }).observe(took.as_secs_f64());
     }
 
     /// Counts a request, other than a dry run, that a policy would have denied without an exemption.
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn the_metrics_text() {
         let metrics = Metrics::default();
-        metrics.request(Stage::Validate, ObjectKind::Pod, RequestOutcome::Warned, Duration::from_micros(60));
+        metrics.request(Webhook::Validate, ObjectKind::Pod, RequestOutcome::Warned, Duration::from_micros(60));
         metrics.decode_error(DecodeReason::WrongVersion);
         metrics.judge_panic();
         metrics.exempted(Exemption::Controller);

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 
 use super::turns::{NoTurn, Pace, Turn};
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::response::Decision;
 use crate::admission::review::{Request, ReviewError};
 use crate::review::{self, ReviewAnswer, ReviewContext};
@@ -17,7 +17,7 @@ pub trait Judging: Send + Sync {
     /// Judges a review when its turn comes.
     fn judge<'a>(
         &'a self,
-        stage: Stage,
+        webhook: Webhook,
         request: &'a Request<'_>,
         turn: &'a mut Turn<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>>;
@@ -37,18 +37,18 @@ pub enum Unjudged {
     NoTurn(#[from] NoTurn),
 }
 
-/// A plain function of stage and request.
+/// A plain function of webhook and request.
 impl<F> Judging for F
 where
-    F: Fn(Stage, &Request<'_>) -> Result<Decision, ReviewError> + Send + Sync,
+    F: Fn(Webhook, &Request<'_>) -> Result<Decision, ReviewError> + Send + Sync,
 {
     fn judge<'a>(
         &'a self,
-        stage: Stage,
+        webhook: Webhook,
         request: &'a Request<'_>,
         turn: &'a mut Turn<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
-        Box::pin(async move { Ok(turn.run(Pace::One, |_| self(stage, request)).await??) })
+        Box::pin(async move { Ok(turn.run(Pace::One, |_| self(webhook, request)).await??) })
     }
 }
 
@@ -56,11 +56,11 @@ where
 impl Judging for World {
     fn judge<'a>(
         &'a self,
-        stage: Stage,
+        webhook: Webhook,
         request: &'a Request<'_>,
         turn: &'a mut Turn<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
-        Box::pin(async move { Ok(by_world(self, stage, request, turn).await?.decision) })
+        Box::pin(async move { Ok(by_world(self, webhook, request, turn).await?.decision) })
     }
 }
 
@@ -70,11 +70,11 @@ impl Judging for World {
 /// An object is malformed, or the turn does not come in time.
 pub(crate) async fn by_world(
     world: &World,
-    stage: Stage,
+    webhook: Webhook,
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<ReviewAnswer, Unjudged> {
     let pace = if review::counts(request) { Pace::All } else { Pace::One };
-    let judged = turn.run(pace, |is_over| review::answer(&ReviewContext { world, is_over }, stage, request)).await?;
+    let judged = turn.run(pace, |is_over| review::answer(&ReviewContext { world, is_over }, webhook, request)).await?;
     Ok(judged?)
 }

@@ -36,7 +36,7 @@ use super::memory::{BODY_BYTES, Memory, SMALL, Share, TRANSLATED_BYTES};
 use super::rejection::{Rejection, plain};
 use super::turns::{Judges, NoTurn, Pace, Turn, Turns, aside};
 use super::{Peer, Readiness};
-use crate::admission::Stage;
+use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::{Request, decode};
 use crate::domain::Domain;
@@ -120,11 +120,11 @@ impl fmt::Debug for Edge {
 
 /// Returns the routes `POST /validate`, `POST /mutate` and `POST /authorize`. Further routes can be added.
 pub fn router(edge: Arc<Edge>) -> Router {
-    let handler = |stage| post(move |State(edge): State<Arc<Edge>>, request| review(stage, edge, request));
+    let handler = |webhook| post(move |State(edge): State<Arc<Edge>>, request| review(webhook, edge, request));
     Router::new()
-        .route("/validate", handler(Stage::Validate))
-        .route("/mutate", handler(Stage::Mutate))
-        .route("/authorize", handler(Stage::Authorize))
+        .route("/validate", handler(Webhook::Validate))
+        .route("/mutate", handler(Webhook::Mutate))
+        .route("/authorize", handler(Webhook::Authorize))
         .fallback(async || {
             plain(StatusCode::NOT_FOUND, Page::of("no such path; POST /validate, /mutate and /authorize are served"))
         })
@@ -134,27 +134,27 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .with_state(edge)
 }
 
-async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response {
+async fn review(webhook: Webhook, edge: Arc<Edge>, request: HttpRequest) -> Response {
     let clock = Clock::start(request.uri().query(), edge.limits.timeout);
-    match answer(stage, &edge, request, clock).await {
+    match answer(webhook, &edge, request, clock).await {
         Ok(json) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(json)).into_response(),
         Err(refusal) => {
             let took = clock.started.elapsed();
-            edge.metrics.request(stage, ObjectKind::Unread, refusal.outcome(), took);
+            edge.metrics.request(webhook, ObjectKind::Unread, refusal.outcome(), took);
             if let Some(reason) = refusal.decode_reason() {
                 edge.metrics.decode_error(reason);
             }
             let outcome = refusal.outcome();
             if let Some(more) = edge.turned_away.get(outcome as usize).and_then(LogLimit::line) {
                 let took_seconds = took.as_secs_f64();
-                info!(webhook = %stage, status = refusal.status().as_u16(), %outcome, reason = %refusal, took_seconds, more, "turned away");
+                info!(webhook = %webhook, status = refusal.status().as_u16(), %outcome, reason = %refusal, took_seconds, more, "turned away");
             }
             refusal.response(&edge.domain)
         }
     }
 }
 
-async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -> Result<Vec<u8>, Rejection> {
+async fn answer(webhook: Webhook, edge: &Edge, request: HttpRequest, clock: Clock) -> Result<Vec<u8>, Rejection> {
     if !edge.readiness.can_judge() {
         return Err(Rejection::NotReady);
     }
@@ -179,13 +179,13 @@ async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -
     let _answering = peer.as_ref().map(Peer::answering);
     let turn = |bytes: usize| edge.turns.turn(peer.as_ref(), bytes > SMALL, clock.judge_by);
     if edge.domain.is_own() {
-        return decide(stage, edge, &body, turn(body.len()), clock).await;
+        return decide(webhook, edge, &body, turn(body.len()), clock).await;
     }
     let mut translating = turn(body.len());
     let (translated, _besides) = translated(edge, body, address, &mut translating).await?;
     // A small body whose translation is large is judged as a large one.
     let turn = if translating.is_large() { translating } else { turn(translated.len()) };
-    decide(stage, edge, &translated, turn, clock).await
+    decide(webhook, edge, &translated, turn, clock).await
 }
 
 /// Returns the body with KubeVirt's own names, and the memory for the additional length.
@@ -234,7 +234,7 @@ const WAITED: &str = "its time was used up while others were judged";
 
 /// Decides a review, from bytes to bytes, and records it in one metric and one log line.
 async fn decide(
-    stage: Stage,
+    webhook: Webhook,
     edge: &Edge,
     body: &[u8],
     mut turn: Turn<'_>,
@@ -244,10 +244,10 @@ async fn decide(
     let (request, is_late) = in_turn(body, &mut turn, || decode(body)).await?;
     let request = request?;
     let judging =
-        async { if is_late { Err(NoTurn::Late.into()) } else { edge.judge.judge(stage, &request, &mut turn).await } };
+        async { if is_late { Err(NoTurn::Late.into()) } else { edge.judge.judge(webhook, &request, &mut turn).await } };
     let (decision, outcome) = match AssertUnwindSafe(judging).catch_unwind().await {
         Ok(Ok(decision)) => {
-            let outcome = outcome(stage, &decision);
+            let outcome = outcome(webhook, &decision);
             (decision, outcome)
         }
         Ok(Err(Unjudged::NoTurn(NoTurn::Late))) => {
@@ -258,23 +258,23 @@ async fn decide(
         Ok(Err(Unjudged::Malformed(error))) => return Err(error.into()),
         Err(panic) => {
             edge.metrics.judge_panic();
-            error!(webhook = %stage, uid = %&*request.uid, object = %subject(&request), panic = panic_message(&*panic), "judging panicked: request admitted");
+            error!(webhook = %webhook, uid = %&*request.uid, object = %subject(&request), panic = panic_message(&*panic), "judging panicked: request admitted");
             (unjudged(&request, "cpufit failed, see its log"), RequestOutcome::Panicked)
         }
     };
     // The judge is free for another review from here on.
     drop(turn);
-    let json = render(stage, &request.uid, &decision, &edge.domain)?;
+    let json = render(webhook, &request.uid, &decision, &edge.domain)?;
     let took = clock.started.elapsed();
-    edge.metrics.request(stage, ObjectKind::of(&request), outcome, took);
-    log(stage, &request, &decision, outcome, took);
+    edge.metrics.request(webhook, ObjectKind::of(&request), outcome, took);
+    log(webhook, &request, &decision, outcome, took);
     Ok(json)
 }
 
-fn outcome(stage: Stage, decision: &Decision) -> RequestOutcome {
+fn outcome(webhook: Webhook, decision: &Decision) -> RequestOutcome {
     match decision {
         Decision::Deny { .. } => RequestOutcome::Denied,
-        Decision::Admit { patch, .. } if stage == Stage::Mutate && !patch.is_empty() => RequestOutcome::Patched,
+        Decision::Admit { patch, .. } if webhook == Webhook::Mutate && !patch.is_empty() => RequestOutcome::Patched,
         Decision::Admit { warnings, .. } if !warnings.is_empty() => RequestOutcome::Warned,
         Decision::Admit { .. } => RequestOutcome::Admitted,
     }
@@ -299,11 +299,11 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
 }
 
-fn log(stage: Stage, request: &Request<'_>, decision: &Decision, outcome: RequestOutcome, took: Duration) {
+fn log(webhook: Webhook, request: &Request<'_>, decision: &Decision, outcome: RequestOutcome, took: Duration) {
     macro_rules! line {
         ($level:ident) => {
             $level!(
-                webhook = %stage,
+                webhook = %webhook,
                 uid = %&*request.uid,
                 operation = %request.operation,
                 kind = %&*request.kind.kind,

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cpufit::admission::Stage;
+use cpufit::admission::Webhook;
 use cpufit::admission::response::{Decision, render};
 use cpufit::admission::review::decode;
 use cpufit::answers::audit::audit;
@@ -127,28 +127,28 @@ pub fn reviews(kind: Kind, object: &Value) -> Vec<String> {
     }
 }
 
-/// Answers a review at every stage, including the response's text.
+/// Answers a review at every webhook, including the response's text.
 pub fn answer(world: &World, review: &str) -> Vec<Decision> {
-    let stages = [Stage::Mutate, Stage::Validate, Stage::Authorize];
-    let decided = stages.map(|stage| {
+    let stages = [Webhook::Mutate, Webhook::Validate, Webhook::Authorize];
+    let decided = stages.map(|webhook| {
         let request = decode(review.as_bytes()).expect("a review");
-        let answer = review::answer(&ReviewContext::new(world), stage, &request).expect("an object of its kind");
-        black_box(render(stage, &request.uid, &answer.decision, &Domain::default()).unwrap());
+        let answer = review::answer(&ReviewContext::new(world), webhook, &request).expect("an object of its kind");
+        black_box(render(webhook, &request.uid, &answer.decision, &Domain::default()).unwrap());
         answer.decision
     });
     decided.into()
 }
 
-/// Returns the number of deadline checks in the judgements of a review, at every stage.
+/// Returns the number of deadline checks in the judgements of a review, at every webhook.
 pub fn steps(world: &World, text: &str) -> u64 {
     let steps = AtomicU64::new(0);
     let is_over = || {
         steps.fetch_add(1, Ordering::Relaxed);
         false
     };
-    for stage in [Stage::Mutate, Stage::Validate] {
+    for webhook in [Webhook::Mutate, Webhook::Validate] {
         let request = decode(text.as_bytes()).expect("a review");
-        let answer = review::answer(&ReviewContext { world, is_over: &is_over }, stage, &request);
+        let answer = review::answer(&ReviewContext { world, is_over: &is_over }, webhook, &request);
         drop(black_box(answer.expect("an object of its kind")));
     }
     steps.into_inner()
@@ -159,7 +159,7 @@ pub fn warnings_within(world: &World, text: &str, most: u64) -> Vec<String> {
     let steps = AtomicU64::new(0);
     let is_over = || steps.fetch_add(1, Ordering::Relaxed) >= most;
     let request = decode(text.as_bytes()).expect("a review");
-    let answer = review::answer(&ReviewContext { world, is_over: &is_over }, Stage::Validate, &request);
+    let answer = review::answer(&ReviewContext { world, is_over: &is_over }, Webhook::Validate, &request);
     let decision = answer.expect("an object of its kind").decision;
     assert!(matches!(decision, Decision::Admit { .. }), "a guess denies");
     decision.warnings()

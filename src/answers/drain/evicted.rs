@@ -16,9 +16,9 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::label::Family;
 use crate::fit::libvirt::Answers;
-use crate::fit::subject::{BoundVolume, PodRule, Stage, Subject, libvirt_refusal};
-use crate::fit::verdict::{self, Check};
-use crate::judge::foresee;
+use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, libvirt_refusal};
+use crate::fit::verdict::{self, Check, Verdict};
+use crate::judge::apply_expected_trim;
 use crate::kubevirt::anti_affinity::launcher_label;
 use crate::kubevirt::eviction::{Parallel, Strategy, strategy};
 use crate::kubevirt::migration::{self, NotEvacuated};
@@ -165,7 +165,7 @@ impl<'w> EvictedGuest<'w> {
         let mut assessment = judged.assess(cluster);
         mover.policy = policy.map(|policy| policy.name.clone());
         let policy = policy.cloned().unwrap_or_else(Policy::builtin);
-        if foresee(world, &policy, &mut judged, None) {
+        if apply_expected_trim(world, &policy, &mut judged, None) {
             assessment = judged.assess(cluster);
         }
         (mover.fitting, mover.nodes_judged) = (assessment.fitting, assessment.nodes_judged);
@@ -312,7 +312,7 @@ impl<'w> EvictedGuest<'w> {
             let mut judged = subject::of_running(self.vmi, &world.cluster)?;
             // Its policy drops no node selector entry here; its findings are added.
             let named = world.policies.iter().find(|policy| Some(&policy.name) == self.policy.as_ref());
-            foresee(world, &named.cloned().unwrap_or_else(Policy::builtin), &mut judged, None);
+            apply_expected_trim(world, &named.cloned().unwrap_or_else(Policy::builtin), &mut judged, None);
             Some(judged)
         });
         judged.as_ref()

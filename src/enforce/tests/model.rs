@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{SKYLAKE, applied, defaulted, sent, with_model, world};
-use crate::enforce::foresee::{of_vm, of_vmi};
+use crate::enforce::forecast::{of_vm, of_vmi};
 use crate::enforce::model::{Common, Reason, Untouched, common_model};
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::node::Node;
@@ -144,8 +144,8 @@ fn a_guest_that_comes_from_elsewhere_keeps_its_cpu(#[case] value: Option<&str>, 
     let (common, after) = decided(&world, &object);
     if comes {
         assert_eq!((common, &after), (Common::Untouched(Untouched::Received), &object), "libvirt may refuse the guest");
-        let outlook = of_vmi(&world, &world.policies[0], &read(object), Depth::Brief.into());
-        assert_eq!((outlook.said, outlook.unmet), (None, None), "the guest is reported for what it did not cause");
+        let forecast = of_vmi(&world, &world.policies[0], &read(object), Depth::Brief.into());
+        assert_eq!((forecast.message, forecast.unmet), (None, None), "the guest is reported for what it did not cause");
     } else {
         assert_eq!(after["spec"]["domain"]["cpu"]["model"], SKYLAKE, "an annotation without effect escapes the policy");
     }
@@ -163,9 +163,9 @@ fn a_vm_that_waits_for_a_guest_gets_no_model(#[case] strategy: &str, #[case] ann
         vm["spec"]["runStrategy"] = json!(strategy);
         vm["spec"]["template"]["metadata"]["annotations"] = annotations;
     });
-    let outlook = of_vm(&world, &world.policies[0], &read(vm), Depth::Brief.into());
-    assert_eq!(outlook.common == Common::Untouched(Untouched::Received), comes);
-    assert_eq!(outlook.said.is_none(), comes, "it is promised a model that its VMI does not get");
+    let forecast = of_vm(&world, &world.policies[0], &read(vm), Depth::Brief.into());
+    assert_eq!(forecast.common == Common::Untouched(Untouched::Received), comes);
+    assert_eq!(forecast.message.is_none(), comes, "it is promised a model that its VMI does not get");
 }
 
 #[rstest]

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use super::{applied, defaulted, sent, world};
-use crate::enforce::foresee;
+use crate::enforce::forecast;
 use crate::enforce::model::{Common, common_model};
 use crate::enforce::trim::trim;
 use crate::fit::bits::Bits;
@@ -179,12 +179,12 @@ fn a_vm_is_judged_as_the_guest_that_its_vmi_becomes() {
             "spec": {"template": {"metadata": {"labels": {"app": "web"}}, "spec": object["spec"]}},
         }));
         let (policy, common, after) = decided(&world, object);
-        let outlook = foresee::of_vm(&world, &policy, &vm, Depth::Brief.into());
-        prop_assert_eq!(&outlook.common, &common);
-        if let Some(becomes) = outlook.becomes {
+        let forecast = forecast::of_vm(&world, &policy, &vm, Depth::Brief.into());
+        prop_assert_eq!(&forecast.common, &common);
+        if let Some(replacement) = forecast.replacement {
             let guest = subject::of_vmi(&read::<Vmi>(after.clone()), &world.cluster);
-            prop_assert_eq!(becomes.subject.placement, guest.subject.placement);
-            prop_assert_eq!(becomes.subject.mode, guest.subject.mode);
+            prop_assert_eq!(replacement.subject.placement, guest.subject.placement);
+            prop_assert_eq!(replacement.subject.mode, guest.subject.mode);
             prop_assert_eq!(decided(&world, object).2, after, "the second start gives another CPU");
         }
         Ok(())

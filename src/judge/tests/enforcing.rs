@@ -19,15 +19,15 @@ fn common(otherwise: &str) -> World {
     pool(&json!({"commonModel": {"name": SKYLAKE, "otherwise": otherwise}}))
 }
 
-fn answered(world: &World, stage: Stage, review: &Value) -> ReviewAnswer {
+fn answered(world: &World, webhook: Webhook, review: &Value) -> ReviewAnswer {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).expect("a review");
-    answer(&ReviewContext::new(world), stage, &request).expect("an answer")
+    answer(&ReviewContext::new(world), webhook, &request).expect("an answer")
 }
 
 /// Returns the object after the mutating webhook.
 fn mutated(world: &World, object: &Value, user: &str) -> (Value, ReviewAnswer) {
-    let answer = answered(world, Stage::Mutate, &by(review(object), user));
+    let answer = answered(world, Webhook::Mutate, &by(review(object), user));
     let Decision::Admit { patch, .. } = &answer.decision else { panic!("denied while it is changed") };
     let mut out = object.clone();
     json_patch::patch(&mut out, patch).expect("a patch that applies");
@@ -45,7 +45,7 @@ fn a_common_model_reaches_guests_and_changes_no_vm() {
     ]
     "#);
     for asked in [review(&web), update(&vm("web", "EPYC"), &web)] {
-        let answer = answered(&world, Stage::Mutate, &asked);
+        let answer = answered(&world, Webhook::Mutate, &asked);
         assert_eq!(answer.decision, Decision::admit(), "GitOps tools would change it back");
     }
     let (guest, answer) = mutated(&world, &vmi_of(&web), CONTROLLER);
@@ -59,7 +59,7 @@ fn a_common_model_reaches_guests_and_changes_no_vm() {
     assert_eq!(reported, [(Reason::ModelReplaced, "web")], "a controller's warnings are not read: an Event on the VM");
     // The guest gets the model again after a stop and a start.
     assert_eq!(mutated(&world, &vmi_of(&web), CONTROLLER).0, guest);
-    // A person who created the VMI is warned in the validating stage.
+    // A person who created the VMI is warned in the validating webhook.
     let warnings = admitted(&world, &review(&guest));
     assert!(warnings[0].contains("shop/web will run with CPU model"), "{warnings:?}");
 }
@@ -151,9 +151,9 @@ fn a_guest_is_not_denied_for_what_the_fleet_causes(#[case] model: &str, #[case] 
     assert_eq!(not_replaced(&world, &guest, CONTROLLER).len(), 1);
 }
 
-/// Returns the reports about a guest that runs without the common model, in the validating stage.
+/// Returns the reports about a guest that runs without the common model, in the validating webhook.
 fn not_replaced(world: &World, guest: &Value, user: &str) -> Vec<String> {
-    let answer = answered(world, Stage::Validate, &by(review(guest), user));
+    let answer = answered(world, Webhook::Validate, &by(review(guest), user));
     let reported = answer.reports.into_iter().filter(|report| report.reason == Reason::ModelNotReplaced);
     reported.map(|report| format!("{}: {}", report.regarding.name(), report.note.as_str())).collect()
 }
@@ -244,7 +244,7 @@ fn what_is_dropped_from_a_pod_is_reported() {
         "{warnings:?} {audit:?}"
     );
     let dry = review(&pod).tweak(|review| review["request"]["dryRun"] = json!(true));
-    assert!(answered(&world, Stage::Mutate, &dry).reports.is_empty(), "an Event of what never happened");
+    assert!(answered(&world, Webhook::Mutate, &dry).reports.is_empty(), "an Event of what never happened");
 }
 
 /// Keys that will be dropped from the target pod do not block a migration, and its sender is warned about the

@@ -91,7 +91,8 @@ fn objects() -> Vec<Value> {
 fn reports(world: &World, object: &Value) -> Vec<EventReport> {
     let bytes = by(review(object), CONTROLLER).to_string();
     let Ok(request) = review::decode(bytes.as_bytes()) else { return Vec::new() };
-    let answers = [Stage::Mutate, Stage::Validate].map(|stage| answer(&ReviewContext::new(world), stage, &request));
+    let answers =
+        [Webhook::Mutate, Webhook::Validate].map(|webhook| answer(&ReviewContext::new(world), webhook, &request));
     answers.into_iter().flatten().flat_map(|answer| answer.reports).collect()
 }
 

@@ -62,10 +62,10 @@ fn refusing() -> World {
     World { cluster: cluster("1.9.0", intel(), Vec::new()), policies: vec![policy] }
 }
 
-fn answered(world: &World, stage: Stage, review: &Value) -> ReviewAnswer {
+fn answered(world: &World, webhook: Webhook, review: &Value) -> ReviewAnswer {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).expect("a review");
-    answer(&ReviewContext::new(world), stage, &request).expect("an answer")
+    answer(&ReviewContext::new(world), webhook, &request).expect("an answer")
 }
 
 fn cased(world: &World, review: &Value) -> Option<(Option<Impact>, String)> {
@@ -229,7 +229,11 @@ mod reviewed {
         let world = refusing();
         let warnings = admitted(&world, &asked);
         assert!(warnings.iter().any(|line| line.contains("will run with CPU model")), "{warnings:?}");
-        assert_eq!(answered(&world, Stage::Mutate, &asked).decision, Decision::admit(), "GitOps would change it back");
+        assert_eq!(
+            answered(&world, Webhook::Mutate, &asked).decision,
+            Decision::admit(),
+            "GitOps would change it back"
+        );
     }
 
     /// A VMI of the same name is not one of its guests.
@@ -270,11 +274,11 @@ mod reviewed {
         };
         let world = world(mixed(), vec![ClusterObject::Replicas(Box::new(known))], None);
         let asked = by(update(&stored, &holder.of(&vm("web", UNKNOWN))), user);
-        let reported = answered(&world, Stage::Validate, &asked).reports;
+        let reported = answered(&world, Webhook::Validate, &asked).reports;
         let about: Vec<_> = reported.iter().map(|report| (report.regarding.kind(), report.regarding.name())).collect();
         assert_eq!(about, [(report::EventKind::Replicas(kind), "web")], "GitOps reads no warning");
         let dry = asked.tweak(|review| review["request"]["dryRun"] = json!(true));
-        let answer = answered(&world, Stage::Validate, &dry);
+        let answer = answered(&world, Webhook::Validate, &dry);
         assert!(answer.reports.is_empty() && !answer.decision.warnings().is_empty());
     }
 }
@@ -325,7 +329,7 @@ mod updates {
                         && line.contains("strict")
                 });
                 assert!(why && warnings.len() > 1, "{holder:?}: {warnings:?}");
-                assert_eq!(answered(&world, Stage::Validate, &asked).exempted, Some(Exemption::NotWorse));
+                assert_eq!(answered(&world, Webhook::Validate, &asked).exempted, Some(Exemption::NotWorse));
             }
         }
     }
@@ -433,7 +437,7 @@ mod controllers {
             assert!(denied(&world, &asked).is_some(), "{what}: a person would not be denied, so nothing is shown");
             for account in ["kubevirt-controller", "kubevirt-handler", "kubevirt-synchronization-controller"] {
                 let user = format!("system:serviceaccount:kubevirt:{account}");
-                let answer = answered(&world, Stage::Validate, &by(asked.clone(), &user));
+                let answer = answered(&world, Webhook::Validate, &by(asked.clone(), &user));
                 let Decision::Admit { audit, warnings, .. } = &answer.decision else {
                     panic!("{what}: denied to {account}: a restart or a recovery fails")
                 };
@@ -451,7 +455,7 @@ mod controllers {
                     "{what}: no Event says it"
                 );
                 let dry = by(asked.clone(), &user).tweak(|review| review["request"]["dryRun"] = json!(true));
-                let dry = answered(&world, Stage::Validate, &dry);
+                let dry = answered(&world, Webhook::Validate, &dry);
                 assert!(dry.reports.is_empty() && dry.exempted.is_none(), "{what}: a trace of what never was");
             }
             for user in [VIRTCTL, "system:serviceaccount:argocd:argocd", "system:serviceaccount:kubevirt:other"] {
@@ -465,7 +469,7 @@ mod controllers {
     fn an_owner_created_just_now_is_fetched() {
         let world = refusing();
         for (what, asked, about) in sent(UNKNOWN) {
-            let answer = answered(&world, Stage::Validate, &by(asked, CONTROLLER));
+            let answer = answered(&world, Webhook::Validate, &by(asked, CONTROLLER));
             let lacks: Vec<MissingInput> = about
                 .or((what == "a clone" || what == "a restore").then_some(report::EventKind::VirtualMachine))
                 .map(|kind| MissingInput::Owner {
@@ -486,7 +490,7 @@ mod controllers {
         let forged = owned(new_vm(UNKNOWN), Some(2)).tweak(|vm| {
             vm["metadata"]["ownerReferences"][0]["uid"] = json!("another");
         });
-        assert!(answered(&world, Stage::Validate, &by(review(&forged), CONTROLLER)).reports.is_empty());
+        assert!(answered(&world, Webhook::Validate, &by(review(&forged), CONTROLLER)).reports.is_empty());
     }
 
     #[test]
@@ -494,7 +498,7 @@ mod controllers {
         let world = known(refusing());
         for (owner, user) in [(Some(0), CONTROLLER), (Some(1), CONTROLLER), (None, KUBECTL)] {
             let asked = by(review(&owned(vmi_with("host-model"), owner)), user);
-            let answer = answered(&world, Stage::Mutate, &asked);
+            let answer = answered(&world, Webhook::Mutate, &asked);
             let Decision::Admit { patch, .. } = &answer.decision else { panic!("denied") };
             let mut guest = asked["request"]["object"].clone();
             json_patch::patch(&mut guest, patch).expect("a patch that applies");

@@ -47,7 +47,7 @@ pub(super) fn lines(world: &World, before: &KubeVirt, after: &KubeVirt, is_over:
 }
 
 /// Returns the cluster after the labeller acted on the edit, and the nodes with changed labels.
-fn foreseen(world: &World, after: &KubeVirt) -> (World, Vec<Node>) {
+fn predicted(world: &World, after: &KubeVirt) -> (World, Vec<Node>) {
     let mut cluster = world.cluster.clone();
     let fleet: &Fleet = &world.cluster.fleet;
     let changed = |node| relabelled(&fleet.node(node), &after.spec.configuration, world.cluster.release.release());
@@ -70,7 +70,7 @@ struct Worse {
 }
 
 fn withheld(world: &World, after: &KubeVirt, added: &[&str], is_over: Deadline<'_>) -> Vec<String> {
-    let (outcome, changed) = foreseen(world, after);
+    let (outcome, changed) = predicted(world, after);
     let old = &world.cluster.fleet;
     let mut out = Vec::new();
     let has = |model: &&str| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use cpufit::admission::Stage;
+use cpufit::admission::Webhook;
 use cpufit::admission::review::Request as Review;
 use cpufit::web::{BODY_BYTES, Edge, Judge, Judges, Limits, router};
 use futures_util::FutureExt as _;
@@ -183,7 +183,7 @@ fn full_of(domain: &str, length: usize) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn a_translation_is_charged() {
     let renamed = |domain: &str, limits: Limits| {
-        let judge: Judge = Arc::new(|stage: Stage, request: &Review<'_>| Ok(by_name(stage, request)));
+        let judge: Judge = Arc::new(|webhook: Webhook, request: &Review<'_>| Ok(by_name(webhook, request)));
         router(Edge::in_domain(domain.parse().unwrap(), judge, ready(), Arc::default(), limits))
     };
     let theirs = "internal.virtualization.example.io";

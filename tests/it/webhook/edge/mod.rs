@@ -9,7 +9,7 @@ mod turns;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cpufit::admission::Stage;
+use cpufit::admission::Webhook;
 use cpufit::admission::response::{Decision, Denial, DenialKind, Warnings};
 use cpufit::admission::review::Request;
 use cpufit::policy::Word as _;
@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::common::create;
 
 /// Decides by the object's name: `deny`, `warn` and `panic` cause these results; every other name is admitted.
-fn by_name(_: Stage, request: &Request<'_>) -> Decision {
+fn by_name(_: Webhook, request: &Request<'_>) -> Decision {
     match &*request.name {
         "panic" => panic!("as the test asks"),
         "warn" => Decision::admit_with(vec!["shop/warn: as asked".to_owned()]),
@@ -59,7 +59,7 @@ struct Held {
 impl Judging for Held {
     fn judge<'a>(
         &'a self,
-        stage: Stage,
+        webhook: Webhook,
         review: &'a Request<'_>,
         _: &'a mut Turn<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
@@ -68,7 +68,7 @@ impl Judging for Held {
                 self.begun.notify_one();
                 self.release.notified().await;
             }
-            Ok(by_name(stage, review))
+            Ok(by_name(webhook, review))
         }
         .boxed()
     }
@@ -84,7 +84,7 @@ fn ready() -> Arc<Readiness> {
 
 fn edge(limits: Limits) -> (Arc<Edge>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let judge: Judge = Arc::new(|stage: Stage, request: &Request<'_>| Ok(by_name(stage, request)));
+    let judge: Judge = Arc::new(|webhook: Webhook, request: &Request<'_>| Ok(by_name(webhook, request)));
     (Edge::new(judge, ready(), Arc::clone(&metrics), limits), metrics)
 }
 

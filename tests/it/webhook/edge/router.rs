@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::routing::post;
-use cpufit::admission::Stage;
+use cpufit::admission::Webhook;
 use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
 use cpufit::web::{BODY_BYTES, Condition, Edge, Limits, Readiness, admin, router};
@@ -360,7 +360,7 @@ async fn nothing_is_judged_before_there_is_something_to_judge_by() {
     let readiness = Arc::new(Readiness::new());
     let metrics = Arc::new(Metrics::default());
     let edge = Edge::new(
-        Arc::new(|stage: Stage, request: &cpufit::admission::review::Request<'_>| Ok(by_name(stage, request))),
+        Arc::new(|webhook: Webhook, request: &cpufit::admission::review::Request<'_>| Ok(by_name(webhook, request))),
         Arc::clone(&readiness),
         Arc::clone(&metrics),
         Limits::default(),

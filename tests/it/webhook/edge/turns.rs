@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use cpufit::admission::Stage;
+use cpufit::admission::Webhook;
 use cpufit::admission::response::Decision;
 use cpufit::admission::review::Request as Review;
 use cpufit::domain::Domain;
@@ -29,7 +29,7 @@ struct Keeping {
 impl Judging for Keeping {
     fn judge<'a>(
         &'a self,
-        _: Stage,
+        _: Webhook,
         review: &'a Review<'_>,
         turn: &'a mut Turn<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {

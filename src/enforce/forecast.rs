@@ -21,9 +21,9 @@ pub(crate) struct ModelForecast {
     /// The result for its CPU model.
     pub common: Common,
     /// The guest with the common model, which is judged instead; `None` if nothing is changed.
-    pub becomes: Option<Prepared<'static>>,
+    pub replacement: Option<Prepared<'static>>,
     /// The message that is sent regardless of the dials; one line that names guest and policy.
-    pub said: Option<String>,
+    pub message: Option<String>,
     /// Whether the message only announces that the guest gets the model.
     pub is_announcement: bool,
     /// The field to report if a policy denies guests that do not use its model; also reported if the guest is
@@ -40,12 +40,12 @@ pub(crate) fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine, effort:
 /// Predicts the guests that KubeVirt will create from a replica set or a pool.
 #[must_use]
 pub(crate) fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas, effort: Effort<'_>) -> ModelForecast {
-    let mut outlook =
+    let mut forecast =
         of_template(world, policy, &replicas.vm, effort, |guest| replicas.judged_as(guest, &world.cluster));
-    if let Some(unmet) = &mut outlook.unmet {
+    if let Some(unmet) = &mut forecast.unmet {
         unmet.field = replicas.kind.field(&unmet.field);
     }
-    outlook
+    forecast
 }
 
 fn of_template(
@@ -60,11 +60,11 @@ fn of_template(
     // A guest that is too large must not avoid a policy by naming an unknown object.
     if let (Some(missing), None) = (&guest.missing, &guest.excess) {
         let common = Common::NotWritten(Reason::Unknown(message(missing)));
-        return ModelForecast { common, becomes: None, said: None, is_announcement: false, unmet: None };
+        return ModelForecast { common, replacement: None, message: None, is_announcement: false, unmet: None };
     }
     let vmi = vmi_of(vm, &guest);
     let common = common_model(world, policy, &vmi, effort);
-    let becomes = match &common {
+    let replacement = match &common {
         Common::Written { model, .. } => {
             let mut guest = Guest { spec: with_model(&vmi, model).spec, ..guest };
             guest.origins.push((Setting::Model, SettingOrigin::Policy(policy.name.clone())));
@@ -76,8 +76,8 @@ fn of_template(
         Common::Written { model, replaced } => Some(will_run(&vmi, model, *replaced, policy, cluster)),
         _ => None,
     };
-    let outlook = ModelForecast { common, becomes, is_announcement: said.is_some(), said, unmet: None };
-    outlook.otherwise(policy, &vmi, &blamed(vm, &vmi))
+    let forecast = ModelForecast { common, replacement, is_announcement: said.is_some(), message: said, unmet: None };
+    forecast.otherwise(policy, &vmi, &blamed(vm, &vmi))
 }
 
 /// Evaluates a VMI in the validating stage, after the mutating stage changed it.
@@ -86,8 +86,8 @@ pub(crate) fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'
     let common = common_model(world, policy, vmi, effort);
     let is_announcement = common == Common::Untouched(Untouched::UsesIt);
     let said = written(vmi, policy, &common, &world.cluster);
-    let outlook = ModelForecast { said, is_announcement, common, becomes: None, unmet: None };
-    outlook.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
+    let forecast = ModelForecast { message: said, is_announcement, common, replacement: None, unmet: None };
+    forecast.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
 }
 
 /// Returns the message about a VMI in the mutating stage. The reason why the model is not written is reported
@@ -145,7 +145,7 @@ impl ModelForecast {
             return None;
         }
         let unmet = || self.unmet.as_ref().map(|unmet| format!("{} (policy {})", unmet.message, policy.name));
-        self.said.clone().or_else(unmet)
+        self.message.clone().or_else(unmet)
     }
 
     /// Applies `otherwise` to a guest that does not use the model.
@@ -162,7 +162,7 @@ impl ModelForecast {
         let line = format!("{title} {message}");
         match field.filter(|_| common.otherwise == Otherwise::Deny) {
             Some(field) => self.unmet = Some(FieldCause { field, message: line }),
-            None => self.said = Some(format!("{line} (policy {})", policy.name)),
+            None => self.message = Some(format!("{line} (policy {})", policy.name)),
         }
         self
     }

@@ -46,7 +46,7 @@ use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::review::ReviewAnswer;
 use crate::telemetry::Metrics;
-use crate::web::{Judging, Pace, Turn, Unjudged, by_world};
+use crate::web::{JudgeScope, JudgeSlot, Judging, Unjudged, by_world};
 use crate::world::World;
 use events::Reports;
 use freshness::Freshness;
@@ -130,18 +130,18 @@ impl Live {
         &self,
         webhook: Webhook,
         request: &Request<'_>,
-        turn: &mut Turn<'_>,
+        slot: &mut JudgeSlot<'_>,
     ) -> Result<ReviewAnswer, Unjudged> {
         let snapshot = self.snapshot();
-        let answer = by_world(&snapshot.world, webhook, request, turn).await?;
+        let answer = by_world(&snapshot.world, webhook, request, slot).await?;
         let Some(lack) = answer.lacks.first() else { return Ok(answer) };
-        let may_read = self.lookups.may(&snapshot.world, lack.namespace(), turn.address(), Instant::now());
+        let may_read = self.lookups.may(&snapshot.world, lack.namespace(), slot.address(), Instant::now());
         let share = self.reads.try_acquire().ok().filter(|_| may_read);
         let Some(_share) = share else { return Ok(answer) };
-        let until = turn.rest();
+        let until = slot.release();
         let reading = fetch::lacking(&self.client, &snapshot.world.cluster, &answer.lacks);
         let found = timeout_at(until, reading).await.unwrap_or_default();
-        let with = turn.run(Pace::One, |_| {
+        let with = slot.run(JudgeScope::Object, |_| {
             let mut world: World = snapshot.world.clone();
             for object in found {
                 world.cluster.put(object);
@@ -150,8 +150,8 @@ impl Live {
         });
         let Ok(world) = with.await else { return Ok(answer) };
         // The first answer is better than none.
-        match by_world(&world, webhook, request, turn).await {
-            Err(Unjudged::NoTurn(_)) => Ok(answer),
+        match by_world(&world, webhook, request, slot).await {
+            Err(Unjudged::Queue(_)) => Ok(answer),
             judged => judged,
         }
     }
@@ -162,10 +162,10 @@ impl Judging for Live {
         &'a self,
         webhook: Webhook,
         request: &'a Request<'_>,
-        turn: &'a mut Turn<'_>,
+        slot: &'a mut JudgeSlot<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
         Box::pin(async move {
-            let answer = self.answer(webhook, request, turn).await?;
+            let answer = self.answer(webhook, request, slot).await?;
             if let Some(exemption) = answer.exempted {
                 self.metrics.exempted(exemption);
             }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::admission::review::decode;
-use crate::web::{Judges, Turns};
+use crate::web::{JudgeLimits, JudgeQueues};
 
 /// Returns a live cluster without objects. Its API server has these objects, by path, and records which paths were
 /// read.
@@ -60,9 +60,9 @@ async fn what_an_exemption_spares_is_counted() {
     let review = create(&migration("db"), "system:serviceaccount:kubevirt:kubevirt-controller");
     let bytes = review.to_string();
     let request = decode(bytes.as_bytes()).expect("a review");
-    let turns = Turns::new(Judges::default());
-    let mut turn = turns.turn(None, false, Instant::now() + Duration::from_secs(4));
-    let _ = live.judge(Webhook::Validate, &request, &mut turn).await.expect("an answer");
+    let queues = JudgeQueues::new(JudgeLimits::default());
+    let mut slot = queues.slot(None, false, Instant::now() + Duration::from_secs(4));
+    let _ = live.judge(Webhook::Validate, &request, &mut slot).await.expect("an answer");
     let text = live.metrics.render(crate::telemetry::Exposition::Text).expect("text");
     assert!(text.contains("cpufit_exempted_total{exemption=\"controller\"} 1"), "{text}");
 }
@@ -89,9 +89,9 @@ async fn events_are_about_vms_that_exist(#[case] uid: Option<&str>, #[case] even
     let review = create(&guest, "system:serviceaccount:kubevirt:kubevirt-controller");
     let bytes = review.to_string();
     let request = decode(bytes.as_bytes()).expect("a review");
-    let turns = Turns::new(Judges::default());
-    let mut turn = turns.turn(None, false, Instant::now() + Duration::from_secs(4));
-    let answer = live.answer(Webhook::Validate, &request, &mut turn).await.expect("an answer");
+    let queues = JudgeQueues::new(JudgeLimits::default());
+    let mut slot = queues.slot(None, false, Instant::now() + Duration::from_secs(4));
+    let answer = live.answer(Webhook::Validate, &request, &mut slot).await.expect("an answer");
     assert_eq!(*read.lock().expect("no panic"), [PATH]);
     assert_eq!(answer.reports.len(), events, "{:#?}", answer.reports);
     assert!(answer.reports.iter().all(|report| report.regarding.uid() == "vm-web"), "{:#?}", answer.reports);

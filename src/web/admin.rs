@@ -92,7 +92,7 @@ pub async fn serve(
 }
 
 async fn livez(State(admin): State<Admin>) -> Response {
-    if admin.pulse.is_felt() {
+    if admin.pulse.is_recent() {
         plain(StatusCode::OK, Page::of("ok"))
     } else {
         plain(StatusCode::SERVICE_UNAVAILABLE, Page::of("the runtime that answers reviews does not run"))

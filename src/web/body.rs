@@ -20,22 +20,22 @@ pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
 /// Buffers of large bodies, kept for reuse: with a new buffer for each body, allocators would hold several times the
 /// memory in use.
 #[derive(Debug, Default)]
-pub(super) struct Shelf(Mutex<Vec<Vec<u8>>>);
+pub(super) struct BufferPool(Mutex<Vec<Vec<u8>>>);
 
-impl Shelf {
+impl BufferPool {
     /// Maximum number of kept buffers: the number of the largest bodies that are in memory at once.
     const MAX_KEPT_BUFFERS: usize = 5;
 
     /// Returns an empty buffer for this many bytes.
     fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
         if bytes <= SMALL {
-            return Buffer { bytes: Vec::with_capacity(bytes), shelf: Arc::clone(self) };
+            return Buffer { bytes: Vec::with_capacity(bytes), buffers: Arc::clone(self) };
         }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.iter().position(|buffer| buffer.capacity() >= bytes);
         let buffer = at.map(|at| kept.swap_remove(at));
         drop(kept);
-        Buffer { bytes: buffer.unwrap_or_else(|| Vec::with_capacity(bytes)), shelf: Arc::clone(self) }
+        Buffer { bytes: buffer.unwrap_or_else(|| Vec::with_capacity(bytes)), buffers: Arc::clone(self) }
     }
 
     /// Keeps a large buffer; if too many are kept, drops the smallest.
@@ -53,10 +53,10 @@ impl Shelf {
     }
 }
 
-/// The bytes of a body; dropping it returns a large buffer to the shelf.
+/// The bytes of a body; dropping it returns a large buffer to the buffers.
 struct Buffer {
     bytes: Vec<u8>,
-    shelf: Arc<Shelf>,
+    buffers: Arc<BufferPool>,
 }
 
 impl AsRef<[u8]> for Buffer {
@@ -67,7 +67,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.shelf.put(mem::take(&mut self.bytes));
+        self.buffers.put(mem::take(&mut self.bytes));
     }
 }
 
@@ -77,13 +77,13 @@ pub(super) async fn read(
     body: Body,
     declared: usize,
     share: &mut Share<'_>,
-    shelf: &Arc<Shelf>,
+    buffers: &Arc<BufferPool>,
 ) -> Result<Bytes, Rejection> {
     let needed = share.needed();
     tokio::select! {
         biased;
         () = needed.notified() => Err(Rejection::Slowest),
-        body = collect(body, declared, share, shelf) => body,
+        body = collect(body, declared, share, buffers) => body,
     }
 }
 
@@ -92,9 +92,9 @@ async fn collect(
     mut body: Body,
     declared: usize,
     share: &mut Share<'_>,
-    shelf: &Arc<Shelf>,
+    buffers: &Arc<BufferPool>,
 ) -> Result<Bytes, Rejection> {
-    let mut joined = Buffer { bytes: Vec::new(), shelf: Arc::clone(shelf) };
+    let mut joined = Buffer { bytes: Vec::new(), buffers: Arc::clone(buffers) };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Rejection::Broken(Shown::within(&error.to_string(), 160).to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -114,7 +114,7 @@ async fn collect(
             let most = if declared < length { BODY_BYTES } else { declared };
             // The declared bytes may never arrive, so at most twice the received bytes are reserved.
             let capacity = length.max((2 * length).min(most));
-            let mut larger = shelf.take(capacity);
+            let mut larger = buffers.take(capacity);
             larger.bytes.extend_from_slice(&joined.bytes);
             joined = larger;
         }
@@ -129,23 +129,26 @@ mod tests {
 
     #[test]
     fn large_buffers_are_used_again_and_few_are_kept() {
-        let shelf = Arc::new(Shelf::default());
-        let kept = || shelf.0.lock().map_or(0, |kept| kept.len());
-        let first = shelf.take(1 << 20);
+        let buffers = Arc::new(BufferPool::default());
+        let kept = || buffers.0.lock().map_or(0, |kept| kept.len());
+        let first = buffers.take(1 << 20);
         let at = first.bytes.as_ptr();
         drop(Bytes::from_owner(first));
-        let again = shelf.take(SMALL + 1);
+        let again = buffers.take(SMALL + 1);
         assert_eq!(
             (again.bytes.as_ptr(), again.bytes.len(), kept()),
             (at, 0, 0),
             "it is empty, and its buffer is its own"
         );
-        drop((0..20).map(|_| shelf.take(1 << 20)).collect::<Vec<_>>());
-        assert_eq!(kept(), Shelf::MAX_KEPT_BUFFERS);
-        drop(shelf.take(8 << 20));
-        assert!(shelf.0.lock().is_ok_and(|kept| kept.iter().any(|buffer| buffer.capacity() >= 8 << 20)), "the largest");
-        assert_eq!(kept(), Shelf::MAX_KEPT_BUFFERS);
-        drop(Buffer { bytes: vec![0; 10], shelf: Arc::clone(&shelf) });
-        assert_eq!(kept(), Shelf::MAX_KEPT_BUFFERS, "small ones are not worth it");
+        drop((0..20).map(|_| buffers.take(1 << 20)).collect::<Vec<_>>());
+        assert_eq!(kept(), BufferPool::MAX_KEPT_BUFFERS);
+        drop(buffers.take(8 << 20));
+        assert!(
+            buffers.0.lock().is_ok_and(|kept| kept.iter().any(|buffer| buffer.capacity() >= 8 << 20)),
+            "the largest"
+        );
+        assert_eq!(kept(), BufferPool::MAX_KEPT_BUFFERS);
+        drop(Buffer { bytes: vec![0; 10], buffers: Arc::clone(&buffers) });
+        assert_eq!(kept(), BufferPool::MAX_KEPT_BUFFERS, "small ones are not worth it");
     }
 }

@@ -38,7 +38,7 @@ impl Heartbeat {
 
     /// Whether the last beat, or the start, was recent.
     #[must_use]
-    pub(crate) fn is_felt(&self) -> bool {
+    pub(crate) fn is_recent(&self) -> bool {
         let since = self.milliseconds().saturating_sub(self.last.load(Ordering::Relaxed));
         u128::from(since) <= SILENCE.as_millis()
     }
@@ -56,12 +56,12 @@ mod tests {
     async fn the_heartbeat_counts_until_its_limit() {
         let Some(long_ago) = Instant::now().checked_sub(SILENCE + BEAT_INTERVAL) else { return };
         let pulse = Heartbeat { started: long_ago, last: AtomicU64::new(0) };
-        assert!(!pulse.is_felt());
+        assert!(!pulse.is_recent());
         tokio::select! {
             () = pulse.beat() => {}
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
-        assert!(pulse.is_felt());
-        assert!(Heartbeat::default().is_felt(), "at the start it need not have beaten yet");
+        assert!(pulse.is_recent());
+        assert!(Heartbeat::default().is_recent(), "at the start it need not have beaten yet");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 
-use super::turns::{NoTurn, Pace, Turn};
+use super::judge_queues::{JudgeScope, JudgeSlot, QueueError};
 use crate::admission::Webhook;
 use crate::admission::response::Decision;
 use crate::admission::review::{Request, ReviewError};
@@ -19,7 +19,7 @@ pub trait Judging: Send + Sync {
         &'a self,
         webhook: Webhook,
         request: &'a Request<'_>,
-        turn: &'a mut Turn<'_>,
+        slot: &'a mut JudgeSlot<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>>;
 }
 
@@ -34,7 +34,7 @@ pub enum Unjudged {
     Malformed(#[from] ReviewError),
     /// No judge became free in time.
     #[error(transparent)]
-    NoTurn(#[from] NoTurn),
+    Queue(#[from] QueueError),
 }
 
 /// A plain function of webhook and request.
@@ -46,9 +46,9 @@ where
         &'a self,
         webhook: Webhook,
         request: &'a Request<'_>,
-        turn: &'a mut Turn<'_>,
+        slot: &'a mut JudgeSlot<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
-        Box::pin(async move { Ok(turn.run(Pace::One, |_| self(webhook, request)).await??) })
+        Box::pin(async move { Ok(slot.run(JudgeScope::Object, |_| self(webhook, request)).await??) })
     }
 }
 
@@ -58,9 +58,9 @@ impl Judging for World {
         &'a self,
         webhook: Webhook,
         request: &'a Request<'_>,
-        turn: &'a mut Turn<'_>,
+        slot: &'a mut JudgeSlot<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
-        Box::pin(async move { Ok(by_world(self, webhook, request, turn).await?.decision) })
+        Box::pin(async move { Ok(by_world(self, webhook, request, slot).await?.decision) })
     }
 }
 
@@ -72,9 +72,9 @@ pub(crate) async fn by_world(
     world: &World,
     webhook: Webhook,
     request: &Request<'_>,
-    turn: &mut Turn<'_>,
+    slot: &mut JudgeSlot<'_>,
 ) -> Result<ReviewAnswer, Unjudged> {
-    let pace = if review::counts(request) { Pace::All } else { Pace::One };
-    let judged = turn.run(pace, |is_over| review::answer(&ReviewContext { world, is_over }, webhook, request)).await?;
+    let scope = if review::counts(request) { JudgeScope::AllGuests } else { JudgeScope::Object };
+    let judged = slot.run(scope, |is_over| review::answer(&ReviewContext { world, is_over }, webhook, request)).await?;
     Ok(judged?)
 }

@@ -28,13 +28,13 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info};
 
-use super::body::{Shelf, declared_length, read};
+use super::body::{BufferPool, declared_length, read};
 use super::clock::Clock;
+use super::judge_queues::{JudgeLimits, JudgeQueues, JudgeScope, JudgeSlot, QueueError, run_blocking};
 use super::judging::{Judge, Unjudged};
 use super::log_limit::LogLimit;
 use super::memory::{BODY_BYTES, Memory, SMALL, Share, TRANSLATED_BYTES};
 use super::rejection::{Rejection, plain};
-use super::turns::{Judges, NoTurn, Pace, Turn, Turns, aside};
 use super::{Peer, Readiness};
 use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
@@ -58,7 +58,7 @@ pub struct Limits {
     /// The granted time if the API server states none.
     pub timeout: Duration,
     /// Number of reviews judged at once.
-    pub judges: Judges,
+    pub judges: JudgeLimits,
 }
 
 impl Default for Limits {
@@ -68,7 +68,7 @@ impl Default for Limits {
             wait: Duration::from_secs(1),
             body: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
-            judges: Judges::default(),
+            judges: JudgeLimits::default(),
         }
     }
 }
@@ -81,8 +81,8 @@ pub struct Edge {
     limits: Limits,
     domain: Domain,
     memory: Memory,
-    shelf: Arc<Shelf>,
-    turns: Turns,
+    buffers: Arc<BufferPool>,
+    queues: JudgeQueues,
     /// The limit of log lines for each outcome without a decision.
     turned_away: Vec<LogLimit>,
 }
@@ -106,9 +106,9 @@ impl Edge {
         // While a body is translated, both it and its translation are held.
         let memory = Memory::new(limits.memory, limits.wait, if domain.is_own() { 1 } else { 2 });
         let turned_away = RequestOutcome::ALL.iter().map(|_| LogLimit::new(10, Duration::from_secs(1))).collect();
-        let turns = Turns::new(limits.judges);
-        let shelf = Arc::default();
-        Arc::new(Self { judge, readiness, metrics, limits, domain, memory, shelf, turns, turned_away })
+        let queues = JudgeQueues::new(limits.judges);
+        let buffers = Arc::default();
+        Arc::new(Self { judge, readiness, metrics, limits, domain, memory, buffers, queues, turned_away })
     }
 }
 
@@ -174,18 +174,18 @@ async fn answer(webhook: Webhook, edge: &Edge, request: HttpRequest, clock: Cloc
     let Some(mut share) = edge.memory.share(address).await else { return Err(Rejection::Busy) };
     let until = clock.end.min(clock.started + edge.limits.body);
     let body =
-        timeout_at(until, read(body, declared, &mut share, &edge.shelf)).await.map_err(|_| Rejection::Slow)??;
+        timeout_at(until, read(body, declared, &mut share, &edge.buffers)).await.map_err(|_| Rejection::Slow)??;
     share.whole();
     let _answering = peer.as_ref().map(Peer::answering);
-    let turn = |bytes: usize| edge.turns.turn(peer.as_ref(), bytes > SMALL, clock.judge_by);
+    let slot = |bytes: usize| edge.queues.slot(peer.as_ref(), bytes > SMALL, clock.judge_by);
     if edge.domain.is_own() {
-        return decide(webhook, edge, &body, turn(body.len()), clock).await;
+        return decide(webhook, edge, &body, slot(body.len()), clock).await;
     }
-    let mut translating = turn(body.len());
+    let mut translating = slot(body.len());
     let (translated, _besides) = translated(edge, body, address, &mut translating).await?;
     // A small body whose translation is large is judged as a large one.
-    let turn = if translating.is_large() { translating } else { turn(translated.len()) };
-    decide(webhook, edge, &translated, turn, clock).await
+    let slot = if translating.is_large() { translating } else { slot(translated.len()) };
+    decide(webhook, edge, &translated, slot, clock).await
 }
 
 /// Returns the body with KubeVirt's own names, and the memory for the additional length.
@@ -193,31 +193,31 @@ async fn translated<'e>(
     edge: &'e Edge,
     body: Bytes,
     address: Option<IpAddr>,
-    turn: &mut Turn<'_>,
+    slot: &mut JudgeSlot<'_>,
 ) -> Result<(Vec<u8>, Option<Share<'e>>), Rejection> {
-    let (length, _) = in_turn(&body, turn, || edge.domain.exchanged_length(&body)).await?;
+    let (length, _) = in_slot(&body, slot, || edge.domain.exchanged_length(&body)).await?;
     if length > TRANSLATED_BYTES {
         return Err(Rejection::Grown);
     }
     let mut besides = None;
     if length > body.len() {
-        turn.rest();
+        slot.release();
         besides = Some(edge.memory.besides(address, length - body.len()).await.ok_or(Rejection::Busy)?);
     }
-    let (translated, _) = in_turn(&body, turn, || edge.domain.exchanged(&body).into_owned()).await?;
+    let (translated, _) = in_slot(&body, slot, || edge.domain.exchanged(&body).into_owned()).await?;
     Ok((translated, besides))
 }
 
 /// Processes a body, and returns whether it was late. A small body takes less than a millisecond; a large one waits for
 /// its turn, and is processed even if that is late, because the answer needs its content.
-async fn in_turn<T>(body: &[u8], turn: &mut Turn<'_>, work: impl Fn() -> T) -> Result<(T, bool), Rejection> {
+async fn in_slot<T>(body: &[u8], slot: &mut JudgeSlot<'_>, work: impl Fn() -> T) -> Result<(T, bool), Rejection> {
     if body.len() <= SMALL {
         return Ok((work(), false));
     }
-    match turn.run(Pace::One, |_| work()).await {
+    match slot.run(JudgeScope::Object, |_| work()).await {
         Ok(done) => Ok((done, false)),
-        Err(NoTurn::Late) => Ok((aside(work), true)),
-        Err(NoTurn::Crowded) => Err(Rejection::Busy),
+        Err(QueueError::Late) => Ok((run_blocking(work), true)),
+        Err(QueueError::Full) => Err(Rejection::Busy),
     }
 }
 
@@ -237,24 +237,25 @@ async fn decide(
     webhook: Webhook,
     edge: &Edge,
     body: &[u8],
-    mut turn: Turn<'_>,
+    mut slot: JudgeSlot<'_>,
     clock: Clock,
 ) -> Result<Vec<u8>, Rejection> {
     let has_arrived_late = Instant::now() >= clock.judge_by;
-    let (request, is_late) = in_turn(body, &mut turn, || decode(body)).await?;
+    let (request, is_late) = in_slot(body, &mut slot, || decode(body)).await?;
     let request = request?;
-    let judging =
-        async { if is_late { Err(NoTurn::Late.into()) } else { edge.judge.judge(webhook, &request, &mut turn).await } };
+    let judging = async {
+        if is_late { Err(QueueError::Late.into()) } else { edge.judge.judge(webhook, &request, &mut slot).await }
+    };
     let (decision, outcome) = match AssertUnwindSafe(judging).catch_unwind().await {
         Ok(Ok(decision)) => {
             let outcome = outcome(webhook, &decision);
             (decision, outcome)
         }
-        Ok(Err(Unjudged::NoTurn(NoTurn::Late))) => {
+        Ok(Err(Unjudged::Queue(QueueError::Late))) => {
             let why = if has_arrived_late { ARRIVED_LATE } else { WAITED };
             (unjudged(&request, why), RequestOutcome::Late)
         }
-        Ok(Err(Unjudged::NoTurn(NoTurn::Crowded))) => return Err(Rejection::Busy),
+        Ok(Err(Unjudged::Queue(QueueError::Full))) => return Err(Rejection::Busy),
         Ok(Err(Unjudged::Malformed(error))) => return Err(error.into()),
         Err(panic) => {
             edge.metrics.judge_panic();
@@ -263,7 +264,7 @@ async fn decide(
         }
     };
     // The judge is free for another review from here on.
-    drop(turn);
+    drop(slot);
     let json = render(webhook, &request.uid, &decision, &edge.domain)?;
     let took = clock.started.elapsed();
     edge.metrics.request(webhook, ObjectKind::of(&request), outcome, took);

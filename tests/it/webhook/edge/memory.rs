@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use cpufit::admission::Webhook;
 use cpufit::admission::review::Request as Review;
-use cpufit::web::{BODY_BYTES, Edge, Judge, Judges, Limits, router};
+use cpufit::web::{BODY_BYTES, Edge, Judge, JudgeLimits, Limits, router};
 use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ const FIVE: Limits = Limits {
     wait: Duration::from_secs(1),
     body: Duration::from_secs(10),
     timeout: Duration::from_secs(10),
-    judges: Judges { quick: 2, slow: 2, waiting: 16 },
+    judges: JudgeLimits { quick: 2, slow: 2, waiting: 16 },
 };
 
 /// Bytes of small bodies that fit into [`FIVE`], in addition to the charges of the requests themselves.

@@ -1,10 +1,10 @@
 //! The webhook's edge from the API server's side: the router in process, and the server on a socket.
 
+mod judge_queues;
 mod memory;
 mod places;
 mod router;
 mod socket;
-mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use cpufit::admission::response::{Decision, Denial, DenialKind, Warnings};
 use cpufit::admission::review::Request;
 use cpufit::policy::Word as _;
 use cpufit::telemetry::Metrics;
-use cpufit::web::{Condition, Edge, Judge, Judging, Limits, Readiness, Turn, Unjudged};
+use cpufit::web::{Condition, Edge, Judge, JudgeSlot, Judging, Limits, Readiness, Unjudged};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ impl Judging for Held {
         &'a self,
         webhook: Webhook,
         review: &'a Request<'_>,
-        _: &'a mut Turn<'_>,
+        _: &'a mut JudgeSlot<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
         async move {
             if &*review.name == "hold" {

@@ -9,7 +9,7 @@ use cpufit::admission::response::Decision;
 use cpufit::admission::review::Request as Review;
 use cpufit::domain::Domain;
 use cpufit::telemetry::Metrics;
-use cpufit::web::{Edge, Judge, Judges, Judging, Limits, Pace, Turn, Unjudged, router};
+use cpufit::web::{Edge, Judge, JudgeLimits, JudgeScope, JudgeSlot, Judging, Limits, Unjudged, router};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
@@ -31,10 +31,10 @@ impl Judging for Keeping {
         &'a self,
         _: Webhook,
         review: &'a Review<'_>,
-        turn: &'a mut Turn<'_>,
+        slot: &'a mut JudgeSlot<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
         async move {
-            turn.run(Pace::One, |_| ()).await?;
+            slot.run(JudgeScope::Object, |_| ()).await?;
             if &*review.name == "long" {
                 self.release.notified().await;
             }
@@ -52,7 +52,7 @@ fn one_judge() -> (Router, Arc<Notify>, Arc<Metrics>) {
 fn one_judge_of(domain: Domain) -> (Router, Arc<Notify>, Arc<Metrics>) {
     let (release, metrics) = (Arc::new(Notify::new()), Arc::new(Metrics::default()));
     let judge: Judge = Arc::new(Keeping { release: Arc::clone(&release) });
-    let limits = Limits { judges: Judges { quick: 1, slow: 1, waiting: 1 }, ..Limits::default() };
+    let limits = Limits { judges: JudgeLimits { quick: 1, slow: 1, waiting: 1 }, ..Limits::default() };
     (router(Edge::in_domain(domain, judge, ready(), Arc::clone(&metrics), limits)), release, metrics)
 }
 

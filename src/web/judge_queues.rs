@@ -25,7 +25,7 @@ const MAX_JUDGEMENT: Duration = Duration::from_secs(1);
 
 /// Numbers of reviews that are judged at once, and that may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Judges {
+pub struct JudgeLimits {
     /// Number of reviews of small objects judged at once: the number of processors, at least two.
     pub quick: usize,
     /// Number of reviews of large objects, and of changes that affect all guests, judged at once: half the number of
@@ -35,7 +35,7 @@ pub struct Judges {
     pub waiting: usize,
 }
 
-impl Default for Judges {
+impl Default for JudgeLimits {
     fn default() -> Self {
         let processors = available_parallelism().map_or(1, usize::from);
         Self { quick: processors.max(2), slow: (processors / 2).max(1), waiting: 1024 }
@@ -44,57 +44,57 @@ impl Default for Judges {
 
 /// The scope of a judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum JudgeScope {
     /// One object.
-    One,
+    Object,
     /// All guests.
-    All,
+    AllGuests,
 }
 
 /// A reason why a review is not judged.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum NoTurn {
+pub enum QueueError {
     /// The review's time was used up before its turn came.
     #[error("the time of the review was used up before its turn came")]
     Late,
     /// Too many reviews wait, most of them of the client that sent this one.
     #[error("too many reviews wait to be judged")]
-    Crowded,
+    Full,
 }
 
 /// The judges of the webhook.
 #[derive(Debug)]
-pub struct Turns {
-    quick: Arc<Lane>,
-    slow: Arc<Lane>,
+pub struct JudgeQueues {
+    quick: Arc<Queue>,
+    slow: Arc<Queue>,
 }
 
-impl Turns {
+impl JudgeQueues {
     /// Creates the queues for this number of judges.
     #[must_use]
-    pub fn new(judges: Judges) -> Self {
-        let lane = |free: usize| Arc::new(Lane { most: judges.waiting, state: Mutex::new(State::new(free.max(1))) });
-        Self { quick: lane(judges.quick), slow: lane(judges.slow) }
+    pub fn new(judges: JudgeLimits) -> Self {
+        let queue = |free: usize| Arc::new(Queue { most: judges.waiting, state: Mutex::new(State::new(free.max(1))) });
+        Self { quick: queue(judges.quick), slow: queue(judges.slow) }
     }
 
     /// Returns the turn of a review that this client sent, with its deadline.
     #[must_use]
-    pub fn turn(&self, peer: Option<&Peer>, is_large: bool, end: Instant) -> Turn<'_> {
+    pub fn slot(&self, peer: Option<&Peer>, is_large: bool, end: Instant) -> JudgeSlot<'_> {
         let client = peer.map_or(Client::default(), |peer| (Some(peer.address()), peer.connection()));
-        Turn { turns: self, client, is_large, end, held: None }
+        JudgeSlot { queues: self, client, is_large, end, held: None }
     }
 }
 
-/// A review's turn: work waits for it, and it is held until it is dropped or [given back](Self::rest).
-pub struct Turn<'t> {
-    turns: &'t Turns,
+/// A review's turn: work waits for it, and it is held until it is dropped or [given back](Self::release).
+pub struct JudgeSlot<'t> {
+    queues: &'t JudgeQueues,
     client: Client,
     is_large: bool,
     end: Instant,
-    held: Option<HeldJudge>,
+    held: Option<Permit>,
 }
 
-impl Turn<'_> {
+impl JudgeSlot<'_> {
     /// Runs a piece of work when its turn comes. The deadline of the work is half of the remaining time, and for one
     /// object at most a second.
     ///
@@ -102,20 +102,21 @@ impl Turn<'_> {
     /// The turn does not come in time, or too many reviews wait.
     pub async fn run<T>(
         &mut self,
-        pace: Pace,
+        scope: JudgeScope,
         work: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> T,
-    ) -> Result<T, NoTurn> {
+    ) -> Result<T, QueueError> {
         if self.held.is_none() {
-            let lane = if self.is_large || pace == Pace::All { &self.turns.slow } else { &self.turns.quick };
-            self.held = Some(lane.take(self.client, self.end).await?);
+            let queue =
+                if self.is_large || scope == JudgeScope::AllGuests { &self.queues.slow } else { &self.queues.quick };
+            self.held = Some(queue.take(self.client, self.end).await?);
         }
         let now = Instant::now();
         if now >= self.end {
-            return Err(NoTurn::Late);
+            return Err(QueueError::Late);
         }
         let half = (self.end - now) / 2;
-        let until = now + if pace == Pace::One { half.min(MAX_JUDGEMENT) } else { half };
-        Ok(aside(|| work(&|| Instant::now() >= until)))
+        let until = now + if scope == JudgeScope::Object { half.min(MAX_JUDGEMENT) } else { half };
+        Ok(run_blocking(|| work(&|| Instant::now() >= until)))
     }
 
     /// Whether this is the turn of a large review.
@@ -130,21 +131,21 @@ impl Turn<'_> {
     }
 
     /// Gives the turn back while the review waits for something else. Returns the deadline of that wait.
-    pub fn rest(&mut self) -> Instant {
+    pub fn release(&mut self) -> Instant {
         self.held = None;
         let now = Instant::now();
         now + self.end.saturating_duration_since(now) / 2
     }
 }
 
-impl fmt::Debug for Turn<'_> {
+impl fmt::Debug for JudgeSlot<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turn").field("is_large", &self.is_large).field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("JudgeSlot").field("is_large", &self.is_large).field("end", &self.end).finish_non_exhaustive()
     }
 }
 
 /// Runs work that would block the runtime's thread.
-pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => block_in_place(work),
         _ => work(),
@@ -154,9 +155,9 @@ pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
 /// An address and the number of a connection.
 type Client = (Option<IpAddr>, u64);
 
-/// Judges, and the reviews that wait for one.
+/// JudgeLimits, and the reviews that wait for one.
 #[derive(Debug)]
-struct Lane {
+struct Queue {
     most: usize,
     state: Mutex<State>,
 }
@@ -165,14 +166,14 @@ struct Lane {
 struct State {
     free: usize,
     next: u64,
-    waiting: BTreeMap<Option<IpAddr>, OfAddress>,
+    waiting: BTreeMap<Option<IpAddr>, AddressQueue>,
     /// The address that was served last.
     last: Option<IpAddr>,
 }
 
 /// The waiting reviews of an address, by connection, in the order of arrival.
 #[derive(Debug, Default)]
-struct OfAddress {
+struct AddressQueue {
     waiting: BTreeMap<u64, VecDeque<QueuedReview>>,
     /// The connection that was served last.
     last: u64,
@@ -181,19 +182,19 @@ struct OfAddress {
 #[derive(Debug)]
 struct QueuedReview {
     id: u64,
-    begin: oneshot::Sender<HeldJudge>,
+    begin: oneshot::Sender<Permit>,
 }
 
-impl Lane {
-    async fn take(self: &Arc<Self>, client: Client, end: Instant) -> Result<HeldJudge, NoTurn> {
+impl Queue {
+    async fn take(self: &Arc<Self>, client: Client, end: Instant) -> Result<Permit, QueueError> {
         let (id, given) = {
             let mut state = self.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return Ok(HeldJudge(Some(Arc::clone(self))));
+                return Ok(Permit(Some(Arc::clone(self))));
             }
-            if state.waiting.values().map(OfAddress::count).sum::<usize>() >= self.most && !state.make_room(client) {
-                return Err(NoTurn::Crowded);
+            if state.waiting.values().map(AddressQueue::count).sum::<usize>() >= self.most && !state.make_room(client) {
+                return Err(QueueError::Full);
             }
             let (begin, given) = oneshot::channel();
             let id = state.next;
@@ -202,11 +203,11 @@ impl Lane {
             of_address.waiting.entry(client.1).or_default().push_back(QueuedReview { id, begin });
             (id, given)
         };
-        let _left = Left { lane: self, client, id };
+        let _left = DequeueOnDrop { queue: self, client, id };
         match timeout_at(end, given).await {
             Ok(Ok(held)) => Ok(held),
-            Ok(Err(_)) => Err(NoTurn::Crowded),
-            Err(_) => Err(NoTurn::Late),
+            Ok(Err(_)) => Err(QueueError::Full),
+            Err(_) => Err(QueueError::Late),
         }
     }
 
@@ -215,7 +216,7 @@ impl Lane {
     }
 }
 
-impl OfAddress {
+impl AddressQueue {
     fn count(&self) -> usize {
         self.waiting.values().map(VecDeque::len).sum()
     }
@@ -275,15 +276,15 @@ fn after<K: Ord + Copy, V>(map: &BTreeMap<K, V>, last: &K) -> Option<K> {
 }
 
 /// A guard that removes a review from the queue when its future is dropped.
-struct Left<'l> {
-    lane: &'l Lane,
+struct DequeueOnDrop<'l> {
+    queue: &'l Queue,
     client: Client,
     id: u64,
 }
 
-impl Drop for Left<'_> {
+impl Drop for DequeueOnDrop<'_> {
     fn drop(&mut self) {
-        self.lane.lock().take_out(self.client, |queue| {
+        self.queue.lock().take_out(self.client, |queue| {
             queue.retain(|waiting| waiting.id != self.id);
             None::<()>
         });
@@ -292,21 +293,21 @@ impl Drop for Left<'_> {
 
 /// A held judge; dropping it passes the judge on to the next review.
 #[derive(Debug)]
-struct HeldJudge(Option<Arc<Lane>>);
+struct Permit(Option<Arc<Queue>>);
 
-impl Drop for HeldJudge {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(lane) = self.0.take() else { return };
+        let Some(queue) = self.0.take() else { return };
         loop {
             let next = {
-                let mut state = lane.lock();
+                let mut state = queue.lock();
                 let Some(next) = state.next() else {
                     state.free += 1;
                     return;
                 };
                 next
             };
-            match next.begin.send(Self(Some(Arc::clone(&lane)))) {
+            match next.begin.send(Self(Some(Arc::clone(&queue)))) {
                 Ok(()) => return,
                 // The waiter was dropped meanwhile; keep the judge and try the next one.
                 Err(mut refused) => refused.0 = None,
@@ -336,8 +337,8 @@ mod tests {
         peer(1, 2)
     }
 
-    fn turns(quick: usize, slow: usize, waiting: usize) -> Arc<Turns> {
-        Arc::new(Turns::new(Judges { quick, slow, waiting }))
+    fn queues(quick: usize, slow: usize, waiting: usize) -> Arc<JudgeQueues> {
+        Arc::new(JudgeQueues::new(JudgeLimits { quick, slow, waiting }))
     }
 
     fn soon() -> Instant {
@@ -345,13 +346,15 @@ mod tests {
     }
 
     /// Waits for a turn, notes it, and gives it back.
-    fn noting(turns: &Arc<Turns>, peer: Peer, notes: &Arc<Mutex<Vec<&'static str>>>, note: &'static str) {
-        let (turns, notes) = (Arc::clone(turns), Arc::clone(notes));
+    fn noting(queues: &Arc<JudgeQueues>, peer: Peer, notes: &Arc<Mutex<Vec<&'static str>>>, note: &'static str) {
+        let (queues, notes) = (Arc::clone(queues), Arc::clone(notes));
         tokio::spawn(async move {
-            let ran =
-                turns.turn(Some(&peer), false, soon()).run(Pace::One, |_| notes.lock().map(|mut n| n.push(note))).await;
+            let ran = queues
+                .slot(Some(&peer), false, soon())
+                .run(JudgeScope::Object, |_| notes.lock().map(|mut n| n.push(note)))
+                .await;
             if let Err(why) = ran {
-                let note = if why == NoTurn::Crowded { "crowded" } else { "late" };
+                let note = if why == QueueError::Full { "crowded" } else { "late" };
                 let _ = notes.lock().map(|mut notes| notes.push(note));
             }
         });
@@ -365,14 +368,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn clients_take_turns() {
-        let (turns, notes) = (turns(1, 1, 100), Arc::default());
-        let mut first = turns.turn(Some(&attacker()), false, soon());
-        first.run(Pace::One, |_| ()).await.expect("the queue is empty");
+        let (queues, notes) = (queues(1, 1, 100), Arc::default());
+        let mut first = queues.slot(Some(&attacker()), false, soon());
+        first.run(JudgeScope::Object, |_| ()).await.expect("the queue is empty");
         for _ in 0..3 {
-            noting(&turns, attacker(), &notes, "attacker");
+            noting(&queues, attacker(), &notes, "attacker");
         }
-        noting(&turns, server(), &notes, "server");
-        noting(&turns, server(), &notes, "server");
+        noting(&queues, server(), &notes, "server");
+        noting(&queues, server(), &notes, "server");
         settle().await;
         assert!(notes.lock().is_ok_and(|notes| notes.is_empty()), "there is one judge");
         drop(first);
@@ -383,14 +386,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn connections_of_an_address_take_turns() {
-        let (turns, notes) = (turns(1, 1, 100), Arc::default());
-        let mut first = turns.turn(Some(&peer(1, 1)), false, soon());
-        first.run(Pace::One, |_| ()).await.expect("the queue is empty");
+        let (queues, notes) = (queues(1, 1, 100), Arc::default());
+        let mut first = queues.slot(Some(&peer(1, 1)), false, soon());
+        first.run(JudgeScope::Object, |_| ()).await.expect("the queue is empty");
         for _ in 0..3 {
-            noting(&turns, peer(1, 1), &notes, "many");
+            noting(&queues, peer(1, 1), &notes, "many");
         }
-        noting(&turns, peer(1, 2), &notes, "few");
-        noting(&turns, peer(2, 3), &notes, "elsewhere");
+        noting(&queues, peer(1, 2), &notes, "few");
+        noting(&queues, peer(2, 3), &notes, "elsewhere");
         settle().await;
         drop(first);
         settle().await;
@@ -400,15 +403,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_address_with_most_waiting_requests_makes_room() {
-        let (turns, notes) = (turns(1, 1, 3), Arc::default());
-        let mut first = turns.turn(Some(&attacker()), false, soon());
-        first.run(Pace::One, |_| ()).await.expect("the queue is empty");
+        let (queues, notes) = (queues(1, 1, 3), Arc::default());
+        let mut first = queues.slot(Some(&attacker()), false, soon());
+        first.run(JudgeScope::Object, |_| ()).await.expect("the queue is empty");
         for _ in 0..5 {
-            noting(&turns, attacker(), &notes, "attacker");
+            noting(&queues, attacker(), &notes, "attacker");
         }
         settle().await;
         assert_eq!(notes.lock().map(|notes| notes.clone()).unwrap_or_default(), ["crowded", "crowded"]);
-        noting(&turns, server(), &notes, "server");
+        noting(&queues, server(), &notes, "server");
         settle().await;
         drop(first);
         settle().await;
@@ -418,35 +421,39 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn large_objects_and_counts_keep_no_small_one_waiting() {
-        let turns = turns(1, 1, 10);
-        let mut large = turns.turn(Some(&attacker()), true, soon());
-        large.run(Pace::One, |_| ()).await.expect("the first");
-        let mut count = turns.turn(Some(&attacker()), false, Instant::now() + Duration::from_secs(1));
-        assert_eq!(count.run(Pace::All, |_| ()).await, Err(NoTurn::Late), "it needs the same judge");
-        let mut small = turns.turn(Some(&attacker()), false, soon());
-        assert_eq!(small.run(Pace::One, |_| ()).await, Ok(()));
+        let queues = queues(1, 1, 10);
+        let mut large = queues.slot(Some(&attacker()), true, soon());
+        large.run(JudgeScope::Object, |_| ()).await.expect("the first");
+        let mut count = queues.slot(Some(&attacker()), false, Instant::now() + Duration::from_secs(1));
+        assert_eq!(count.run(JudgeScope::AllGuests, |_| ()).await, Err(QueueError::Late), "it needs the same judge");
+        let mut small = queues.slot(Some(&attacker()), false, soon());
+        assert_eq!(small.run(JudgeScope::Object, |_| ()).await, Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_disconnects_leaves_the_queue_and_uses_no_worker() {
-        let turns = turns(1, 1, 1);
-        let mut first = turns.turn(Some(&server()), false, soon());
-        first.run(Pace::One, |_| ()).await.expect("the first");
+        let queues = queues(1, 1, 1);
+        let mut first = queues.slot(Some(&server()), false, soon());
+        first.run(JudgeScope::Object, |_| ()).await.expect("the first");
         for _ in 0..3 {
-            let mut hasty = turns.turn(Some(&server()), false, Instant::now() + Duration::from_millis(5));
-            assert_eq!(hasty.run(Pace::One, |_| ()).await, Err(NoTurn::Late), "the queue is never full of the gone");
+            let mut hasty = queues.slot(Some(&server()), false, Instant::now() + Duration::from_millis(5));
+            assert_eq!(
+                hasty.run(JudgeScope::Object, |_| ()).await,
+                Err(QueueError::Late),
+                "the queue is never full of the gone"
+            );
         }
         // A waiter that gets the judge and is dropped before it begins.
-        let mut gone = turns.turn(Some(&server()), false, soon());
-        let mut waiting = Box::pin(gone.run(Pace::One, |_| ()));
+        let mut gone = queues.slot(Some(&server()), false, soon());
+        let mut waiting = Box::pin(gone.run(JudgeScope::Object, |_| ()));
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         drop(first);
         drop(waiting);
-        let mut next = turns.turn(Some(&server()), false, soon());
-        assert_eq!(next.run(Pace::One, |_| ()).await, Ok(()));
-        next.rest();
+        let mut next = queues.slot(Some(&server()), false, soon());
+        assert_eq!(next.run(JudgeScope::Object, |_| ()).await, Ok(()));
+        next.release();
         assert_eq!(
-            turns.turn(Some(&server()), false, soon()).run(Pace::One, |_| ()).await,
+            queues.slot(Some(&server()), false, soon()).run(JudgeScope::Object, |_| ()).await,
             Ok(()),
             "given back, it is another's"
         );
@@ -454,20 +461,20 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_long_judgement_delays_no_other_review() {
-        let (turns, (send, receive)) = (turns(1, 1, 1), std::sync::mpsc::channel());
+        let (queues, (send, receive)) = (queues(1, 1, 1), std::sync::mpsc::channel());
         let judging = tokio::spawn(async move {
             tokio::spawn(async move { send.send(()) });
             let work = move |_: &(dyn Fn() -> bool + Sync)| receive.recv_timeout(Duration::from_secs(10)).is_ok();
-            turns.turn(None, false, soon()).run(Pace::One, work).await
+            queues.slot(None, false, soon()).run(JudgeScope::Object, work).await
         });
         assert_eq!(judging.await.expect("no panic"), Ok(true), "one review would stop all connections");
     }
 
     #[tokio::test]
     async fn work_is_stopped_at_its_deadline() {
-        let turns = turns(1, 1, 1);
-        let took = async |pace, left| {
-            let mut turn = turns.turn(None, false, Instant::now() + Duration::from_millis(left));
+        let queues = queues(1, 1, 1);
+        let took = async |scope, left| {
+            let mut slot = queues.slot(None, false, Instant::now() + Duration::from_millis(left));
             let work = |is_over: &(dyn Fn() -> bool + Sync)| {
                 let begun = Instant::now();
                 while !is_over() {
@@ -475,14 +482,17 @@ mod tests {
                 }
                 begun.elapsed().as_millis()
             };
-            turn.run(pace, work).await
+            slot.run(scope, work).await
         };
-        assert!(took(Pace::One, 200).await.is_ok_and(|took| (90..900).contains(&took)), "half of what is left");
         assert!(
-            took(Pace::One, 60_000).await.is_ok_and(|took| (900..20_000).contains(&took)),
+            took(JudgeScope::Object, 200).await.is_ok_and(|took| (90..900).contains(&took)),
+            "half of what is left"
+        );
+        assert!(
+            took(JudgeScope::Object, 60_000).await.is_ok_and(|took| (900..20_000).contains(&took)),
             "for one object a second"
         );
-        assert!(took(Pace::All, 4_000).await.is_ok_and(|took| (1_500..20_000).contains(&took)));
-        assert_eq!(took(Pace::One, 0).await, Err(NoTurn::Late), "its client is gone");
+        assert!(took(JudgeScope::AllGuests, 4_000).await.is_ok_and(|took| (1_500..20_000).contains(&took)));
+        assert_eq!(took(JudgeScope::Object, 0).await, Err(QueueError::Late), "its client is gone");
     }
 }

@@ -53,7 +53,7 @@ impl BufferPool {
     }
 }
 
-/// The bytes of a body; dropping it returns a large buffer to the buffers.
+/// The bytes of a body; dropping it returns a large buffer to the pool.
 struct Buffer {
     bytes: Vec<u8>,
     buffers: Arc<BufferPool>,

@@ -187,8 +187,8 @@ impl Metrics {
 
     /// Counts an answered request.
     pub fn request(&self, webhook: Webhook, kind: ObjectKind, outcome: RequestOutcome, took: Duration) {
-        self.requests.get_or_create(&RequestLabels { webhook: webhook, kind, outcome }).inc();
-        self.latency.get_or_create(&WebhookLabel { webhook: webhook }).observe(took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { webhook, kind, outcome }).inc();
+        self.latency.get_or_create(&WebhookLabel { webhook }).observe(took.as_secs_f64());
     }
 
     /// Counts a request, other than a dry run, that a policy would have denied without an exemption.

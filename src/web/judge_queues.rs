@@ -155,7 +155,7 @@ pub(super) fn run_blocking<T>(work: impl FnOnce() -> T) -> T {
 /// An address and the number of a connection.
 type Client = (Option<IpAddr>, u64);
 
-/// JudgeLimits, and the reviews that wait for one.
+/// Free judges, and the reviews that wait for one.
 #[derive(Debug)]
 struct Queue {
     most: usize,

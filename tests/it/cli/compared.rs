@@ -65,7 +65,9 @@ impl Side {
     fn lose(&mut self, nodes: &[&str], names: &[&str]) {
         for node in nodes {
             let labels = self.of("Node", node)["metadata"]["labels"].as_object_mut().expect("labels");
-            names.iter().for_each(|name| drop(labels.remove(&feature(name))));
+            for name in names {
+                labels.remove(&feature(name));
+            }
         }
     }
 
@@ -79,7 +81,7 @@ impl Side {
     }
 }
 
-fn policy(spec: Value) -> Value {
+fn policy(spec: &Value) -> Value {
     json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"}, "spec": spec})
 }
 
@@ -114,21 +116,21 @@ type Edit = fn(&mut Side, &mut Side);
 #[case::a_policy_that_drops_them_already(
     |_: &mut Side, new: &mut Side| {
         new.lose(&["node-a", "node-b", "node-c", "node-d"], &["amd-stibp"]);
-        new.0.push(policy(json!({"launcherSelectors": "DropStale"})));
+        new.0.push(policy(&json!({"launcherSelectors": "DropStale"})));
     },
     &["CPUPolicy pool is on the new side only"],
     &["or a policy with launcherSelectors"],
 )]
 #[case::a_policy_is_another(
     |old: &mut Side, new: &mut Side| {
-        old.0.push(policy(json!({"enforce": "None"})));
-        new.0.push(policy(json!({"enforce": "Pinned"})));
+        old.0.push(policy(&json!({"enforce": "None"})));
+        new.0.push(policy(&json!({"enforce": "Pinned"})));
     },
     &["CPUPolicy pool changed", "no guest is worse off, none better"],
     &["nothing changed"],
 )]
 #[case::a_policy_is_gone(
-    |old: &mut Side, _: &mut Side| old.0.push(policy(json!({"enforce": "None"}))),
+    |old: &mut Side, _: &mut Side| old.0.push(policy(&json!({"enforce": "None"}))),
     &["CPUPolicy pool is on the old side only"],
     &["nothing changed"],
 )]

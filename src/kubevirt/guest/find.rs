@@ -155,8 +155,14 @@ impl<'c> RevisionSearch<'_, 'c> {
             };
         }
         match live {
-            Some((meta, spec)) if is_copy_of(&pinned, meta) => {
-                Ok(FoundObject { spec, assumed: None, excess: self.excess(meta), matcher: self.matcher.clone() })
+            Some((meta, spec)) if is_copy_of(&pinned, meta) != Some(false) => {
+                let assumed = is_copy_of(&pinned, meta).is_none().then(|| {
+                    self.finding(Check::Assumed, format!(
+                        "the VM is pinned to ControllerRevision {pinned}, which is not known: judged by {what} {name} as it is \
+                         now; {}", not_known(self.cluster, &[Resource::Revisions])
+                    ))
+                });
+                Ok(FoundObject { spec, assumed, excess: self.excess(meta), matcher: self.matcher.clone() })
             }
             _ => self.missing(format!(
                 "the VM is pinned to ControllerRevision {pinned} of {what} {name}, which is not known, and so not what the guest \
@@ -214,10 +220,12 @@ impl<'c> RevisionSearch<'_, 'c> {
     }
 }
 
-/// Whether a ControllerRevision of this name is surely a copy of an object's current version, by the UID and generation
-/// that KubeVirt writes into the name (`GenerateName` of `pkg/instancetype/revision/store.go`). If the dump lacks them,
-/// the copy may hold anything, and KubeVirt does not fall back to the object (`pkg/instancetype/find/spec.go`).
-fn is_copy_of(revision: &str, object: &Meta) -> bool {
-    let Meta { uid, generation, .. } = object;
-    !uid.is_empty() && *generation != 0 && revision.ends_with(&format!("-{uid}-{generation}"))
+/// Whether a ControllerRevision of this name is a copy of an object's current version, by the UID and generation that
+/// KubeVirt writes into the name (`GenerateName` of `pkg/instancetype/revision/store.go`); `None` if the dump lacks
+/// them.
+fn is_copy_of(revision: &str, object: &Meta) -> Option<bool> {
+    if object.uid.is_empty() || object.generation == 0 {
+        return None;
+    }
+    Some(revision.ends_with(&format!("-{}-{}", object.uid, object.generation)))
 }

@@ -336,7 +336,7 @@ pub(crate) fn why_none(none: &WhyNone, nodes: usize) -> String {
         WhyNone::Withheld(best) => {
             let on = all_of(nodes);
             format!(
-                "{best} is the best that is usable on {on}, and obsoleteCPUModels withholds it and all others that are"
+                "{best} is the best that is usable on {on}, and obsoleteCPUModels withholds it and all other usable models"
             )
         }
         WhyNone::NothingInCommon => {

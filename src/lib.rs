@@ -29,6 +29,7 @@ pub mod domain;
 mod enforce;
 mod files;
 pub mod fit;
+mod fnv;
 mod judge;
 pub mod kubevirt;
 mod libvirt;

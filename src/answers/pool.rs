@@ -154,18 +154,18 @@ fn unlike<'f>(fleet: &'f Fleet, node: NodeIndex, others: &Bits) -> Vec<&'f str> 
     common.difference(&features(node)).copied().collect()
 }
 
+/// Returns the CPU vendors that any of these nodes has a label of, by name.
+fn vendors<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<&'f str> {
+    let bearers = fleet.bearers(Family::CpuVendor);
+    bearers.into_iter().filter(|(_, bearers)| bearers.meets(nodes)).map(|(vendor, _)| vendor).collect()
+}
+
 /// Returns a note about the next higher model, if all of these nodes can run `model`, and the nodes that cannot run it,
 /// by the ranking of [`crate::answers::recommend`]; `None` if there is no higher one, or if the nodes have no vendor or
 /// several.
 pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Option<String> {
     let fleet: &Fleet = &cluster.fleet;
-    let of_vendors: Vec<&str> = fleet
-        .bearers(Family::CpuVendor)
-        .into_iter()
-        .filter(|(_, bearers)| bearers.meets(nodes))
-        .map(|(vendor, _)| vendor)
-        .collect();
-    let [vendor] = of_vendors[..] else { return None };
+    let [vendor] = vendors(fleet, nodes)[..] else { return None };
     let left_out = |offer: &models::Offer| nodes.count() - offer.runs_on.count();
     let offers = models::offers(fleet, nodes, vendor, &cluster.withheld.models);
     // Among offers that exclude the same number of nodes, the best comes first.
@@ -211,13 +211,7 @@ pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Result<Recommended
         }
         Err(none) => none,
     };
-    let vendors: BTreeSet<&str> = fleet
-        .bearers(Family::CpuVendor)
-        .into_iter()
-        .filter(|(_, of)| of.meets(nodes))
-        .map(|(vendor, _)| vendor)
-        .collect();
-    let vendors: Vec<&str> = vendors.into_iter().collect();
+    let vendors = vendors(fleet, nodes);
     let passes = |model: &str| {
         if is_withheld(cluster, model) {
             return Bits::none(fleet.len());

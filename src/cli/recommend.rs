@@ -85,13 +85,11 @@ fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Res
 
 /// Returns the policies to apply.
 fn applied(adoptions: &[Adoption]) -> Vec<&AdoptedPolicy> {
-    let mut out = Vec::new();
-    for adoption in adoptions {
-        if let Adoption::Apply(adopted) = adoption {
-            out.push(adopted);
-        }
-    }
-    out
+    let applied = adoptions.iter().filter_map(|adoption| match adoption {
+        Adoption::Apply(adopted) => Some(adopted),
+        Adoption::Nothing(_) => None,
+    });
+    applied.collect()
 }
 
 fn policies(world: &World, report: &Recommendations, page: &mut Page) -> anyhow::Result<()> {

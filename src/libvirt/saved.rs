@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::answer::{name, words};
 use super::facts::{AnswerOrigin, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
 use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence, Usable};
+use crate::fnv::fnv1a;
 use crate::policy::API_VERSION;
 use crate::word::Word;
 
@@ -244,11 +245,7 @@ fn file_name(parts: &[&str]) -> String {
         }
     }
     if out.len() > FILE_NAME {
-        // FNV-1a, because its result is the same on all platforms.
-        let hash = parts
-            .join("/")
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let hash = fnv1a(&parts.join("/"));
         out.truncate(FILE_NAME);
         let _ = write!(out, "~{hash:016x}");
     }

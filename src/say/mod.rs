@@ -14,7 +14,7 @@ pub(crate) mod room;
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
-use crate::fit::remedy::Action;
+use crate::fit::remedy::{Action, Remedy};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Stage, Template};
 use crate::fit::verdict::{Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
@@ -254,23 +254,23 @@ fn next_step(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
     if matches!(remedy.action, Action::UseModel(_)) && matches!(judged.subject.stage, Stage::Start(_)) {
         return None;
     }
-    let all = explain(judged).map(|command| format!(". All remedies: {command}")).unwrap_or_default();
-    let command = remedy::step(&remedy.action, &judged.subject);
-    let summary = remedy::summary(&remedy.action, &judged.subject);
-    let texts = [(&command, all.as_str()), (&command, ""), (&summary, &all), (&summary, "")];
-    let texts = texts.map(|(step, all)| format!("cheapest remedy: {step}{all}"));
-    first_with_room(&judged.subject.title(), texts)
+    step_line(judged, remedy, "cheapest remedy", "All remedies")
 }
 
 /// Where no remedy is certain to help: `may help, by the node that the scheduler chooses: kubectl patch …`.
 fn may_help(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
     let remedy = verdict.by_luck.first().filter(|_| finding.remedies.is_empty())?;
-    let all = explain(judged).map(|command| format!(". More: {command}")).unwrap_or_default();
+    step_line(judged, remedy, "may help, by the node that the scheduler chooses", "More")
+}
+
+/// Returns `LEAD: STEP. MORE: kubectl cpufit explain …`, with as much of it as a warning has room for. The step is the
+/// remedy's command, or its summary if the command is too long.
+fn step_line(judged: &Prepared<'_>, remedy: &Remedy, lead: &str, more: &str) -> Option<String> {
+    let all = explain(judged).map(|command| format!(". {more}: {command}")).unwrap_or_default();
     let command = remedy::step(&remedy.action, &judged.subject);
     let summary = remedy::summary(&remedy.action, &judged.subject);
     let texts = [(&command, all.as_str()), (&command, ""), (&summary, &all), (&summary, "")];
-    let texts = texts.map(|(step, all)| format!("may help, by the node that the scheduler chooses: {step}{all}"));
-    first_with_room(&judged.subject.title(), texts)
+    first_with_room(&judged.subject.title(), texts.map(|(step, all)| format!("{lead}: {step}{all}")))
 }
 
 /// Returns the first text that fits into a warning about an object: a truncated command is a different command.

@@ -77,7 +77,7 @@ impl JudgeQueues {
         Self { quick: queue(judges.quick), slow: queue(judges.slow) }
     }
 
-    /// Returns the turn of a review that this client sent, with its deadline.
+    /// Returns the slot of a review that this client sent, with its deadline.
     #[must_use]
     pub fn slot(&self, peer: Option<&Peer>, is_large: bool, end: Instant) -> JudgeSlot<'_> {
         let client = peer.map_or(Client::default(), |peer| (Some(peer.address()), peer.connection()));
@@ -85,7 +85,8 @@ impl JudgeQueues {
     }
 }
 
-/// A review's turn: work waits for it, and it is held until it is dropped or [given back](Self::release).
+/// A review's place in the queues: its work waits for a judge, which is held until the slot is dropped or
+/// [released](Self::release).
 pub struct JudgeSlot<'t> {
     queues: &'t JudgeQueues,
     client: Client,
@@ -130,7 +131,7 @@ impl JudgeSlot<'_> {
         self.client.0
     }
 
-    /// Gives the turn back while the review waits for something else. Returns the deadline of that wait.
+    /// Gives the judge back while the review waits for something else. Returns the deadline of that wait.
     pub fn release(&mut self) -> Instant {
         self.held = None;
         let now = Instant::now();

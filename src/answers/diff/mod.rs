@@ -199,17 +199,16 @@ fn holds_launchers(cluster: &Cluster) -> bool {
 
 /// Returns the policies that are on one side only, or differ, by name.
 fn policies(old: &World, new: &World) -> Vec<PolicyChange> {
-    let by_name = |world: &'_ World| -> BTreeMap<String, Policy> {
-        world.policies.iter().map(|policy| (policy.name.clone(), policy.clone())).collect()
-    };
-    let (before, after) = (by_name(old), by_name(new));
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let change = |name: &String| match (before.get(name), after.get(name)) {
+    let [before, after] = [old, new].map(|world| -> BTreeMap<&str, &Policy> {
+        world.policies.iter().map(|policy| (policy.name.as_str(), policy)).collect()
+    });
+    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    let change = |name: &str| match (before.get(name), after.get(name)) {
         (Some(_), None) => Some(What::Removed),
         (None, Some(_)) => Some(What::Added),
         (before, after) => (before != after).then_some(What::Changed),
     };
-    names.into_iter().filter_map(|name| Some(PolicyChange { policy: name.clone(), change: change(name)? })).collect()
+    names.into_iter().filter_map(|name| Some(PolicyChange { policy: name.to_owned(), change: change(name)? })).collect()
 }
 
 #[cfg(test)]

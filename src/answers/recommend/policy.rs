@@ -11,6 +11,7 @@ use crate::fit::command::{Command, CommandWord, CpuModel, Invalid, Json, Name, S
 use crate::fit::label;
 use crate::fit::models;
 use crate::fit::syntax;
+use crate::fnv::fnv1a;
 use crate::policy::{
     Announce, CommonModel, Dial, LabelCondition, LabelSelector, LauncherSelectors, Operator, Otherwise, Policy,
 };
@@ -72,12 +73,9 @@ pub(crate) fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption
     without_effect(world, out)
 }
 
-/// Returns six digits that depend on a text (FNV-1a).
+/// Returns six digits that depend on a text.
 fn mark(text: &str) -> String {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{:06x}", hash & 0x00ff_ffff)
+    format!("{:06x}", fnv1a(text) & 0x00ff_ffff)
 }
 
 /// What the policies do about a guest, now and at its next start.

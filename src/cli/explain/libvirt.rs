@@ -125,13 +125,13 @@ impl<'s> LibvirtWords<'s> {
         for (node, features) in wrong {
             alike.entry(features).or_default().push(node);
         }
-        let bear = "have cpu-feature labels of what libvirt there does not provide";
+        let have = "have cpu-feature labels of what libvirt there does not provide";
         let line = |features: &Vec<&str>, nodes: &[&str]| {
-            let bear = plural::number(nodes.len(), "has", "have");
+            let have = plural::number(nodes.len(), "has", "have");
             let (nodes, features) = (plural::fold_names(nodes, 6), plural::fold_names(features, 8));
-            format!("{nodes} {bear} cpu-feature {features}, which libvirt there does not provide.")
+            format!("{nodes} {have} cpu-feature {features}, which libvirt there does not provide.")
         };
-        out.extend(folded(&alike, bear, line, |features| plural::fold_names(features, 4)));
+        out.extend(folded(&alike, have, line, |features| plural::fold_names(features, 4)));
         out
     }
 

@@ -30,13 +30,7 @@ const PATH: [&str; 3] = ["affinity", "nodeAffinity", "requiredDuringSchedulingIg
 pub struct ChangeAffinity;
 
 pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    let subject = judgement.subject;
-    let action = candidate(subject)?;
-    if action.outage(subject) == Outage::Restart && judgement.is_migration() {
-        let prospect = judgement.after_change(&action, 0, judgement.targets_needed())?;
-        return Some(Remedy::new(action, prospect));
-    }
-    judgement.if_more_fit(action)
+    judgement.by_template(candidate(judgement.subject)?)
 }
 
 /// The change, where there is something of the guest's own to take out, whether it helps or not.

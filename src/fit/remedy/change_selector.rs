@@ -29,13 +29,7 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if judgement.passes.cpu.is_empty() {
         return None;
     }
-    let subject = judgement.subject;
-    let action = candidate(subject)?;
-    if action.outage(subject) == Outage::Restart && judgement.is_migration() {
-        let prospect = judgement.after_change(&action, 0, judgement.targets_needed())?;
-        return Some(Remedy::new(action, prospect));
-    }
-    judgement.if_more_fit(action)
+    judgement.by_template(candidate(judgement.subject)?)
 }
 
 /// Returns the removal of all entries that a person can change, whether it helps or not.

@@ -1,6 +1,6 @@
 //! The trial of a remedy before it is offered: on the nodes that it changes, with all others unchanged.
 
-use super::{Action, Luck, Remedy, labels_tell_after_restart};
+use super::{Action, Luck, Outage, Remedy, labels_tell_after_restart};
 use crate::fit::assess::{self, StartGroup, start_groups};
 use crate::fit::bits::Bits;
 use crate::fit::effort::Depth;
@@ -126,8 +126,18 @@ impl Judgement<'_, '_> {
         (count > self.passes.fitting.count()).then(|| Remedy::new(action, Prospect::exactly(count)))
     }
 
-    /// A remedy, if the guest is better off once it is done: judged again, on the nodes as they are then. Where it is better off by some
-    /// starts alone, and by none now, that depends on luck.
+    /// Returns the remedy of a change of the guest's own template: by its targets after the restart where a running guest
+    /// has to restart for it, else if more nodes fit.
+    pub(super) fn by_template(&self, action: Action) -> Option<Remedy> {
+        if action.outage(self.subject) == Outage::Restart && self.is_migration() {
+            let prospect = self.after_change(&action, 0, self.targets_needed())?;
+            return Some(Remedy::new(action, prospect));
+        }
+        self.if_more_fit(action)
+    }
+
+    /// Returns a remedy if the guest is better off after it: judged again, on the nodes as they are then. If only some
+    /// start nodes leave it better off, and it is not better off now, the remedy depends on luck.
     pub(super) fn tried(&self, action: impl Into<Action>) -> Option<Remedy> {
         let action = action.into();
         let (after, changed) = action.apply(self.subject, self.fleet);

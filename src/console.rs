@@ -27,7 +27,6 @@ pub fn tell(page: &Page) {
 }
 
 /// Whether standard output is a terminal.
-#[must_use]
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
@@ -74,7 +73,6 @@ pub fn log() -> io::Stderr {
 }
 
 /// Whether standard error is a terminal.
-#[must_use]
 pub(crate) fn is_log_read() -> bool {
     io::stderr().is_terminal()
 }

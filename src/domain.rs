@@ -86,13 +86,11 @@ impl fmt::Display for Domain {
 
 impl Domain {
     /// Whether the domain is KubeVirt's own, so that nothing is translated.
-    #[must_use]
     pub(crate) fn is_own(&self) -> bool {
         self.0.is_none()
     }
 
     /// Translates text of the cluster to KubeVirt's own names.
-    #[must_use]
     pub(crate) fn inward<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.exchanged(text.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(text),
@@ -102,13 +100,11 @@ impl Domain {
     }
 
     /// Translates text of this program to the names of the cluster.
-    #[must_use]
     pub(crate) fn outward<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.inward(text)
     }
 
     /// Translates text in either direction; it need not be UTF-8.
-    #[must_use]
     pub(crate) fn exchanged<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let mut found = self.found(text).peekable();
         if found.peek().is_none() {
@@ -126,7 +122,6 @@ impl Domain {
     }
 
     /// Returns the length of the exchanged text in bytes.
-    #[must_use]
     pub(crate) fn exchanged_length(&self, text: &[u8]) -> usize {
         self.found(text).fold(text.len(), |length, (_, from, to)| length - from.len() + to.len())
     }

@@ -77,7 +77,6 @@ pub(crate) fn judge_change<'a>(
 }
 
 /// Judges an object that a user creates.
-#[must_use]
 pub(crate) fn judge<'a, 'e>(
     world: &World,
     manifest: &Manifest<'a>,

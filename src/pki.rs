@@ -51,13 +51,11 @@ pub(crate) struct Validity {
 
 impl Validity {
     /// Returns the validity of this duration from `now`, starting an hour early for clocks that lag.
-    #[must_use]
     pub(crate) fn lasting(now: SystemTime, duration: Duration) -> Self {
         Self { from: now - BACKDATED, until: now + duration }
     }
 
     /// Returns the validity of this many days from `now`, starting an hour early for clocks that lag.
-    #[must_use]
     pub(crate) fn of_days(now: SystemTime, days: u16) -> Self {
         Self::lasting(now, Duration::from_secs(u64::from(days) * 24 * 60 * 60))
     }
@@ -116,7 +114,6 @@ impl Authority {
     }
 
     /// Returns the authority's certificate: a client that trusts it trusts every leaf certificate issued here.
-    #[must_use]
     pub(crate) fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
@@ -175,13 +172,11 @@ impl Inspected {
     }
 
     /// Returns the end of the certificate's validity.
-    #[must_use]
     pub(crate) fn until(&self) -> SystemTime {
         self.until
     }
 
     /// Returns the first name that the certificate lacks.
-    #[must_use]
     pub(crate) fn first_missing(&self, names: &ServerNames) -> Option<String> {
         let leaf = ParsedCertificate::try_from(&self.leaf);
         let borne = |name: &ServerName<'_>| leaf.as_ref().is_ok_and(|leaf| verify_server_name(leaf, name).is_ok());

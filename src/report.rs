@@ -29,7 +29,6 @@ pub enum EventKind {
 
 impl EventKind {
     /// Returns the kind of the owner of a VMI or a VM, by the kind's name in `ownerReferences`.
-    #[must_use]
     pub(crate) fn of_owner(kind: &str) -> Option<Self> {
         if kind.ends_with("VirtualMachine") {
             return Some(Self::VirtualMachine);
@@ -77,7 +76,6 @@ impl Regarding {
     }
 
     /// Returns a watched policy, by its metadata.
-    #[must_use]
     pub(crate) fn policy(meta: &Meta) -> Self {
         Self::of(EventKind::Policy, meta)
     }
@@ -138,7 +136,6 @@ words! {
 
 impl Reason {
     /// Returns the meaning in fixed words, without text of objects.
-    #[must_use]
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::NoTarget => "it can migrate to no node",
@@ -154,7 +151,6 @@ impl Reason {
     }
 
     /// Whether the Event has type `Normal`, because it reports no problem.
-    #[must_use]
     pub(crate) fn is_normal(self) -> bool {
         self == Self::ModelReplaced
     }

@@ -284,7 +284,6 @@ pub(crate) const ALL: [&WellKnown; 26] = [
 ];
 
 /// Whether an annotation with this key is ever read. The others of an object are not kept.
-#[must_use]
 pub(crate) fn is_read_annotation(key: &str) -> bool {
     ALL.iter().any(|known| known.place == KeyPlace::Annotation && known.is_key(key))
 }
@@ -317,13 +316,11 @@ impl WellKnown {
     }
 
     /// Whether the key exists with a value that counts.
-    #[must_use]
     pub(crate) fn is_set(&self, pairs: &impl Pairs) -> bool {
         self.value(pairs).is_some()
     }
 
     /// Returns the value; `None` if the key is absent or its value does not count.
-    #[must_use]
     pub(crate) fn value<'p>(&self, pairs: &'p impl Pairs) -> Option<&'p str> {
         let renamed = || pairs.pairs().find(|(key, _)| self.is_key(key)).map(|(_, value)| value);
         let value = pairs.value(self.key).or_else(|| self.in_any_domain.then(renamed)?)?;
@@ -331,7 +328,6 @@ impl WellKnown {
     }
 
     /// Whether a value counts.
-    #[must_use]
     pub(crate) fn counts(&self, value: &str) -> bool {
         match self.reading {
             ValueReading::Presence => true,

@@ -16,7 +16,6 @@ use crate::policy::{Policy, PolicySubject, Unread, UserName};
 use crate::snapshot::{self, DumpPlace, DumpSource, Item};
 
 /// Returns the message about a world without a node.
-#[must_use]
 pub(crate) fn no_nodes(cluster: &Cluster) -> &'static str {
     if cluster.is_live { "the cluster has no node, so nothing can be judged" } else { NO_NODES }
 }
@@ -122,7 +121,6 @@ impl World {
     }
 
     /// Returns a guest of the cluster as policies see it, without a user.
-    #[must_use]
     pub(crate) fn guest_of<'g>(&'g self, metadata: &'g Meta) -> PolicySubject<'g> {
         self.guest(&metadata.namespace, &metadata.labels, UserName::NOBODY).less(metadata.excess.as_ref())
     }
@@ -306,7 +304,6 @@ fn take_in(facts: &mut LibvirtFacts, item: &Item) -> Result<(), WorldError> {
 }
 
 /// Whether an object is a `CPUPolicy`.
-#[must_use]
 pub(crate) fn is_policy(item: &Item) -> bool {
     item.kind == "CPUPolicy" && item.api_version.starts_with("cpufit.io/")
 }

@@ -143,7 +143,6 @@ impl Decision {
 
     /// Returns the warnings for a cluster with this domain: within the limits for the cluster's names, in KubeVirt's
     /// own names.
-    #[must_use]
     pub(crate) fn warnings_in(&self, domain: &Domain) -> Vec<String> {
         let (Self::Admit { warnings, .. } | Self::Deny { warnings, .. }) = self;
         let sent = |line: &String| {
@@ -154,7 +153,6 @@ impl Decision {
     }
 
     /// Counts the warnings that are sent.
-    #[must_use]
     pub(crate) fn warning_count(&self) -> usize {
         let (Self::Admit { warnings, .. } | Self::Deny { warnings, .. }) = self;
         warnings.lines().count()

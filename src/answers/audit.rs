@@ -180,7 +180,6 @@ pub enum Severity {
 
 impl AuditRow {
     /// Returns the severity.
-    #[must_use]
     pub(crate) fn severity(&self) -> Severity {
         self.severity
     }

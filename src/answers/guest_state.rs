@@ -45,7 +45,6 @@ pub(crate) enum GuestOf<'w> {
 
 impl GuestOf<'_> {
     /// Returns `namespace/name`.
-    #[must_use]
     pub(crate) fn title(self) -> String {
         match self {
             Self::Vmi(vmi) => subject::title(vmi),
@@ -297,7 +296,6 @@ impl Like for StartLikeness<'_> {
 
 impl<'w> GuestStates<'w> {
     /// Creates an empty cache of states for a world.
-    #[must_use]
     pub(crate) fn new(world: &'w World) -> Self {
         Self { world, moves: HashMap::new(), starts: HashMap::new() }
     }

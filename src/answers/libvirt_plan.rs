@@ -57,7 +57,6 @@ impl GuestName {
     }
 
     /// Returns namespace and name.
-    #[must_use]
     pub(crate) fn key(&self) -> (String, String) {
         (self.namespace.clone(), self.name.clone())
     }
@@ -191,7 +190,6 @@ impl NamedModels {
 
 /// Returns the named models that a guest's CPU is compared with, other than its own: the model that a restart is
 /// offered with, its policy's common model, the one recommended for its node, and a few others.
-#[must_use]
 pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedModels) -> BTreeSet<String> {
     let manifest = migration_of(&guest.guest.namespace, &guest.guest.name);
     let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) else { return BTreeSet::new() };

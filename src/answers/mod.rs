@@ -108,7 +108,6 @@ impl CountProgress {
     }
 
     /// Whether all guests were looked at.
-    #[must_use]
     pub(crate) fn is_complete(self) -> bool {
         self.at >= self.of
     }

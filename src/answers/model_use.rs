@@ -19,7 +19,6 @@ pub(crate) enum ModelUse {
 }
 
 /// Returns the use of a common model by a guest.
-#[must_use]
 pub(crate) fn model_use(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> ModelUse {
     let architecture = match vmi.spec.architecture.as_str() {
         "" => cluster.config.default_architecture(),
@@ -45,7 +44,6 @@ pub(crate) fn kept_by(common: &Common) -> Option<String> {
 }
 
 /// Whether a guest's VM sets a CPU model, itself or by its instancetype; `None` if its VM or instancetype is not known.
-#[must_use]
 pub(crate) fn states_model(vmi: &Vmi, cluster: &Cluster) -> Option<bool> {
     let owner = vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
     let guest = guest_of(cluster.vm(&vmi.metadata.namespace, &owner.name)?, cluster);

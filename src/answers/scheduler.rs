@@ -42,7 +42,6 @@ pub(crate) enum Filter {
 impl Filter {
     /// Returns the filter of a reason, in the words of Kubernetes 1.20 and later; `None` for those that other facts
     /// decide: room, volumes, other pods, the scheduler's own configuration.
-    #[must_use]
     pub(crate) fn of(reason: &str) -> Option<Self> {
         let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
         if says(&["unschedulable"]) {
@@ -59,25 +58,21 @@ impl Filter {
 
 impl RefusalGroup {
     /// Whether the reason was truncated, as tables and terminals do.
-    #[must_use]
     pub(crate) fn is_cut(&self) -> bool {
         self.reason.ends_with("...") || self.reason.ends_with('…')
     }
 
     /// Whether the pod's own required anti-affinity is the reason: `ErrReasonAntiAffinityRulesNotMatch` of the filter `InterPodAffinity`.
-    #[must_use]
     pub(crate) fn is_anti_affinity(&self) -> bool {
         self.reason.contains("didn't match pod anti-affinity rules")
     }
 
     /// Returns the filter of its reason.
-    #[must_use]
     pub(crate) fn filter(&self) -> Option<Filter> {
         Filter::of(&self.reason)
     }
 
     /// Returns the refused nodes that this reason may refer to: if it names a taint, the nodes with that taint.
-    #[must_use]
     pub(crate) fn nodes(&self, refused: &[RefusedNode]) -> Option<Vec<NodeIndex>> {
         let filter = self.filter()?;
         let named = self.reason.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(taint, _)| taint);
@@ -101,7 +96,6 @@ pub(crate) struct RefusedNode {
 
 impl Sentence {
     /// Parses a message; `None` if it is not of this kind.
-    #[must_use]
     pub(crate) fn parse(message: &str) -> Option<Self> {
         let (head, tail) = message.split_once(" nodes are available")?;
         let (_, total) = head.trim().rsplit_once('/')?;
@@ -132,7 +126,6 @@ impl Sentence {
     }
 
     /// Returns the total of all groups.
-    #[must_use]
     pub(crate) fn counted(&self) -> usize {
         self.groups.iter().map(|group| group.count).fold(0, usize::saturating_add)
     }
@@ -144,7 +137,6 @@ fn closed(text: &str) -> &str {
 }
 
 /// Returns the nodes that refuse a pod, by name, each with the first filter that does.
-#[must_use]
 pub(crate) fn refused(placement: &Placement<'_>, fleet: &Fleet) -> Vec<RefusedNode> {
     let lookup = fleet.look_up(placement);
     let of_node = |node: NodeIndex| {

@@ -206,7 +206,6 @@ fn has_selector(policy: &Policy) -> bool {
 }
 
 /// Returns the message about a policy without a node.
-#[must_use]
 pub(crate) fn no_nodes(has_selector: bool) -> &'static str {
     if has_selector { "nodeSelector selects no node that runs guests" } else { "no node runs guests" }
 }
@@ -233,7 +232,6 @@ impl PolicyCondition {
 }
 
 /// Returns the conditions of an invalid policy, which is ignored entirely.
-#[must_use]
 pub(crate) fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 3] {
     let message = problem.to_owned();
     let stalled = PolicyCondition { kind: "Stalled", holds: true, reason: "Invalid", message: message.clone() };

@@ -53,7 +53,6 @@ pub struct UnansweredGuest {
 
 impl Unanswered {
     /// Collects the missing answers about these guests; `None` if libvirt was not asked and no answers were read.
-    #[must_use]
     pub(crate) fn of<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>) -> Option<Self> {
         let cluster = &world.cluster;
         if cluster.libvirt.is_empty() {
@@ -94,7 +93,6 @@ impl Unanswered {
     }
 
     /// Returns a line for each reason, with the first of its nodes or guests; of many reasons only the first ones.
-    #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
         let nodes = self.nodes.iter().map(|row| (row.code, row.reason.clone(), row.node.clone()));
         let guests = self.guests.iter().map(|row| (row.code, row.reason.clone(), row.guest.clone()));

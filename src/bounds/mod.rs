@@ -137,7 +137,6 @@ impl Excess {
 
     /// Returns the excess of a guest with more than [`ADDED_CONDITIONS`] conditions from its forbidden features and
     /// affinity terms.
-    #[must_use]
     pub(crate) fn of_conditions(field: &str) -> Self {
         Self::new(field.to_owned(), Limit::Conditions)
     }
@@ -174,7 +173,6 @@ impl Excess {
     }
 
     /// Whether labels of the object were cut off, so that a label that was not found may exist.
-    #[must_use]
     pub(crate) fn cuts_labels(&self) -> bool {
         self.0.cuts_labels
     }

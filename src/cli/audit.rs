@@ -124,7 +124,6 @@ impl<'a> WantedGuests<'a> {
     }
 
     /// Whether a guest is selected.
-    #[must_use]
     pub(crate) fn holds(&self, world: &World, namespace: &str, name: &str) -> bool {
         let is_named = |guests: &BTreeSet<_>| guests.contains(&(namespace.to_owned(), name.to_owned()));
         // The labels of guests listed by type were compared already.

@@ -66,7 +66,6 @@ struct HeadMeta {
 }
 
 /// Whether an object has the selected labels; a review has no labels of its own.
-#[must_use]
 pub(crate) fn is_selected(item: &Item, selector: Option<&LabelSelector>) -> bool {
     let Some(selector) = selector else { return true };
     let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();

@@ -84,7 +84,6 @@ fn xml(text: &str) -> String {
 }
 
 /// Returns SARIF 2.1.0 for code scanning: a result for each denial and each finding.
-#[must_use]
 pub(crate) fn sarif(rows: &[ResultRow], gate: Gate<'_>) -> Value {
     let mut rules: BTreeMap<&str, &str> = BTreeMap::new();
     let mut results = Vec::new();

@@ -57,7 +57,6 @@ pub(crate) fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeI
 }
 
 /// Returns the guests on these nodes, and those on their way there.
-#[must_use]
 pub(crate) fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
     guests_of(world, nodes).cloned().collect()
 }

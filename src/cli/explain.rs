@@ -183,7 +183,6 @@ fn explain_item(
 }
 
 /// Returns the VMIs among the explained objects.
-#[must_use]
 pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -> Vec<Vmi> {
     let scope = TargetScope {
         namespace: Some(namespace.name.as_str()).filter(|_| !args.list.all_namespaces),

@@ -24,7 +24,6 @@ pub enum CheckFailOn {
 }
 
 /// Returns why nothing can be judged by a world without KubeVirt; `None` if there is a KubeVirt.
-#[must_use]
 pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
     let cluster = &world.cluster;
     let kinds = [ClusterKind::KubeVirt, ClusterKind::VirtualMachine, ClusterKind::Vmi];
@@ -38,7 +37,6 @@ pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
 }
 
 /// Returns a message that the namespace does not exist; `None` if it does, or if no namespace is known.
-#[must_use]
 pub(crate) fn no_namespace(world: &World, name: &str) -> Option<String> {
     let is_known = !world.cluster.names(ClusterKind::Namespace).is_empty();
     (is_known && world.cluster.namespace(name).is_none()).then(|| format!("there is no namespace {name}"))
@@ -50,7 +48,6 @@ pub(crate) struct Gate<'a>(pub &'a [CheckFailOn]);
 
 impl Gate<'_> {
     /// Returns why an object fails; `None` if it passes.
-    #[must_use]
     pub(crate) fn failure(self, row: &ResultRow) -> Option<String> {
         if !row.allowed {
             return Some(row.denial.clone().unwrap_or_else(|| "denied".to_owned()));

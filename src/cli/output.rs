@@ -305,7 +305,6 @@ impl ResultRow {
     }
 
     /// Builds the result for a judged object.
-    #[must_use]
     pub(crate) fn new(origin: ResultOrigin, case: &Evaluation<'_>, survey: &Survey<'_>, predict: bool) -> Self {
         let Evaluation { judged, verdict, decision, .. } = case;
         let assessment = &verdict.assessment;

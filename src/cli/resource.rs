@@ -50,7 +50,6 @@ impl ObjectKind {
     ];
 
     /// Returns its row in the table of resources.
-    #[must_use]
     pub(crate) const fn resource(self) -> Resource {
         match self {
             Self::VirtualMachine => Resource::VirtualMachines,
@@ -63,32 +62,27 @@ impl ObjectKind {
     }
 
     /// Returns its kind.
-    #[must_use]
     pub(crate) const fn kind(self) -> &'static str {
         self.resource().kind()
     }
 
     /// Returns its API group.
-    #[must_use]
     pub(crate) const fn group(self) -> &'static str {
         self.resource().group()
     }
 
     /// Returns its short names, the one used in messages first.
-    #[must_use]
     pub(crate) const fn short_names(self) -> &'static [&'static str] {
         self.resource().names().short
     }
 
     /// Returns its name as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
-    #[must_use]
     pub(crate) fn title(self, name: &str) -> String {
         self.resource().title(name)
     }
 
     /// Returns the kind that a word names: singular, plural, short name or kind, alone or with `.GROUP` or
     /// `.VERSION.GROUP`.
-    #[must_use]
     pub(crate) fn of_word(word: &str) -> Option<Self> {
         let word = word.to_ascii_lowercase();
         let (name, rest) = word.split_once('.').unwrap_or((&word, ""));

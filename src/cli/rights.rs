@@ -14,7 +14,6 @@ pub(crate) struct Unreadable {
 impl Unreadable {
     /// Explains an error while reading the cluster at `url`: all of it, only the guests of `namespace`, or one guest in
     /// it.
-    #[must_use]
     pub(crate) fn of(error: &FetchError, url: &str, namespace: Option<&str>, guest: Option<&str>) -> Self {
         let mut cures = Vec::new();
         if error.is_unauthorized() {
@@ -51,7 +50,6 @@ impl Unreadable {
     }
 
     /// Returns a line each: the error, then the advice.
-    #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
         std::iter::once(self.problem.clone()).chain(self.cures.iter().cloned()).collect()
     }

@@ -21,7 +21,6 @@ pub(crate) struct TargetScope<'a> {
 
 impl TargetScope<'_> {
     /// Whether a guest is in the scope.
-    #[must_use]
     pub(crate) fn holds(&self, world: &World, namespace: &str, name: &str) -> bool {
         let matches = |selector: &LabelSelector| {
             labels_of_guest(world, namespace, name).is_some_and(|labels| selector.matches(labels))
@@ -135,7 +134,6 @@ pub(crate) fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> 
 }
 
 /// Returns the message about a named object that does not exist.
-#[must_use]
 pub(crate) fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: bool) -> String {
     let absent = format!("{name} is not in namespace {namespace}; is it the right namespace (-n)?");
     if is_live {
@@ -149,7 +147,6 @@ pub(crate) fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: boo
 }
 
 /// Returns all objects of a kind, by namespace and name.
-#[must_use]
 pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &TargetScope<'_>) -> Vec<FoundTarget> {
     let kept = match kind {
         ObjectKind::VirtualMachine => ClusterKind::VirtualMachine,

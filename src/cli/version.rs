@@ -27,7 +27,6 @@ pub(crate) struct ClientVersion {
 
 impl Versions {
     /// Combines the version of this program with that of the leader.
-    #[must_use]
     pub(crate) fn with(leader_version: Option<Leader>) -> Self {
         let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
         Self { client_version: ClientVersion { version: THIS_VERSION, platform }, leader_version }

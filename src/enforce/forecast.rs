@@ -32,13 +32,11 @@ pub(crate) struct ModelForecast {
 }
 
 /// Predicts the guest that a VirtualMachine will become. `policy` is the one that governs it.
-#[must_use]
 pub(crate) fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine, effort: Effort<'_>) -> ModelForecast {
     of_template(world, policy, vm, effort, |guest| subject::of_guest(vm, guest, &world.cluster))
 }
 
 /// Predicts the guests that KubeVirt will create from a replica set or a pool.
-#[must_use]
 pub(crate) fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas, effort: Effort<'_>) -> ModelForecast {
     let mut forecast =
         of_template(world, policy, &replicas.vm, effort, |guest| replicas.judged_as(guest, &world.cluster));
@@ -81,7 +79,6 @@ fn of_template(
 }
 
 /// Evaluates a VMI in the validating stage, after the mutating stage changed it.
-#[must_use]
 pub(crate) fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> ModelForecast {
     let common = common_model(world, policy, vmi, effort);
     let is_announcement = common == Common::Untouched(Untouched::UsesIt);
@@ -92,7 +89,6 @@ pub(crate) fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'
 
 /// Returns the message about a VMI in the mutating stage. The reason why the model is not written is reported
 /// in the validating stage, which runs once.
-#[must_use]
 pub(crate) fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Option<String> {
     match common {
         Common::Written { model, replaced } => Some(will_run(vmi, model, *replaced, policy, &world.cluster)),
@@ -139,7 +135,6 @@ fn blamed(vm: &VirtualMachine, vmi: &Vmi) -> Blamed {
 
 impl ModelForecast {
     /// Returns the message about a guest that will run without the policy's model, denied or not.
-    #[must_use]
     pub(crate) fn left(&self, policy: &Policy) -> Option<String> {
         if self.is_announcement {
             return None;

@@ -240,13 +240,11 @@ fn replaced(mode: &CpuMode) -> ReplacedMode {
 }
 
 /// Returns `spec.domain.cpu.model`; empty if it is unset.
-#[must_use]
 pub(crate) fn model_of(vmi: &Vmi) -> &str {
     vmi.spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str())
 }
 
 /// Returns a copy of the guest with another model.
-#[must_use]
 pub(crate) fn with_model(vmi: &Vmi, model: &str) -> Vmi {
     let mut out = vmi.clone();
     model.clone_into(&mut out.spec.domain.cpu.get_or_insert_default().model);
@@ -302,14 +300,12 @@ fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi, effort: Effor
 
 /// Whether one verdict is worse than another: by impact, `None` being the mildest, and by whether a policy can
 /// deny it. A temporary cause, such as a cordon, must not become one that no returning node remedies.
-#[must_use]
 pub(crate) fn is_worse(is: &Assessment, would_be: &Assessment) -> bool {
     let lasts = |verdict: &Assessment| verdict.cause == Some(Cause::Structural);
     would_be.outcome.impact() > is.outcome.impact() || (lasts(would_be) && !lasts(is))
 }
 
 /// Returns the nodes that a policy selects.
-#[must_use]
 pub(crate) fn pool(selector: &LabelSelector, fleet: &Fleet) -> Bits {
     if *selector == LabelSelector::default() {
         return Bits::all(fleet.len());

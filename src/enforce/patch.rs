@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 use crate::kubevirt::wire::Text;
 
 /// Sets a field of an object; `None` if it already has the value. Missing or `null` parents are created.
-#[must_use]
 pub(crate) fn set(object: &Value, path: &[&str], value: Value) -> Option<PatchOperation> {
     let mut at = object;
     for (depth, field) in path.iter().enumerate() {
@@ -29,7 +28,6 @@ pub(crate) fn set(object: &Value, path: &[&str], value: Value) -> Option<PatchOp
 }
 
 /// Sets annotations of an object, in one operation if it has none.
-#[must_use]
 pub(crate) fn annotate(object: &Value, annotations: &[(&str, String)]) -> Vec<PatchOperation> {
     const PATH: [&str; 2] = ["metadata", "annotations"];
     let text = |value: &String| Value::String(value.clone());
@@ -41,7 +39,6 @@ pub(crate) fn annotate(object: &Value, annotations: &[(&str, String)]) -> Vec<Pa
 }
 
 /// Removes an existing field.
-#[must_use]
 pub(crate) fn remove(path: &[&str]) -> PatchOperation {
     PatchOperation::Remove(RemoveOperation { path: pointer(path) })
 }

@@ -41,7 +41,6 @@ struct PresentCpu {
 
 impl PresentFields {
     /// Returns an object with these fields only.
-    #[must_use]
     pub(crate) fn to_value(&self) -> Value {
         // Text and maps of text can always be serialized.
         serde_json::to_value(self).unwrap_or_default()

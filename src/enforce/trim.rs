@@ -113,7 +113,6 @@ impl fmt::Display for KeptEntry {
 }
 
 /// Whether entries of a pod could be dropped at all: a cheap test without a judgement.
-#[must_use]
 pub(crate) fn concerns(world: &World, pod: &Pod<'_>) -> bool {
     let by_policy = || world.policies.iter().any(|policy| policy.launcher_selectors != LauncherSelectors::Keep);
     is_target(pod) && (by_policy() || migration_of(pod, &world.cluster).is_some_and(is_relaxed))
@@ -223,7 +222,6 @@ impl Trim {
     }
 
     /// Returns all dropped entries, by key.
-    #[must_use]
     pub(crate) fn dropped(&self) -> Vec<&OwnedEntry> {
         let mut out: Vec<&OwnedEntry> = self.cuts.iter().flat_map(|cut| &cut.entries).collect();
         out.sort_unstable();
@@ -231,7 +229,6 @@ impl Trim {
     }
 
     /// Returns the patch of the pod. Once applied, the next patch is empty.
-    #[must_use]
     pub(crate) fn patch(&self, pod: &Pod<'_>) -> Vec<PatchOperation> {
         let dropped = self.dropped();
         if dropped.is_empty() {
@@ -250,19 +247,16 @@ impl Trim {
     }
 
     /// Returns a sentence for each change made or not made: for warnings and for Events on the VMI.
-    #[must_use]
     pub(crate) fn sentences(&self) -> Vec<String> {
         self.done().into_iter().chain(self.undone()).collect()
     }
 
     /// Returns the change that was not made, and why.
-    #[must_use]
     pub(crate) fn undone(&self) -> Option<String> {
         self.refused.map(|why| format!("{}: its selector stays as it is: {why}", self.guest))
     }
 
     /// Returns the changes made, a sentence for each reason.
-    #[must_use]
     pub(crate) fn done(&self) -> Vec<String> {
         let guest = &self.guest;
         let done = self.cuts.iter().map(|cut| {
@@ -287,7 +281,6 @@ impl Trim {
     }
 
     /// Returns the audit annotations, by key.
-    #[must_use]
     pub(crate) fn audit(&self) -> BTreeMap<String, String> {
         let dropped: Vec<&str> = self.dropped().into_iter().map(|(key, _)| key.as_str()).collect();
         let done = (!dropped.is_empty()).then(|| ("dropped-selectors".to_owned(), dropped.join(",")));
@@ -319,7 +312,6 @@ fn migration_of<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmim> {
 }
 
 /// Returns the name of a target pod's migration if it is not known: it may be annotated.
-#[must_use]
 pub(crate) fn unknown_migration<'p>(pod: &'p Pod<'_>, cluster: &Cluster) -> Option<&'p str> {
     let name = well_known::MIGRATION_NAME.value(&pod.metadata.annotations).filter(|_| is_target(pod))?;
     migration_of(pod, cluster).is_none().then_some(name)
@@ -330,7 +322,6 @@ fn is_relaxed(migration: &Vmim) -> bool {
 }
 
 /// Whether a change of a migration sets `cpufit.io/relax`, for which its sender needs the right to relax.
-#[must_use]
 pub(crate) fn asks_relax(migration: &Vmim, old: Option<&Vmim>) -> bool {
     is_relaxed(migration) && !old.is_some_and(is_relaxed)
 }

@@ -30,7 +30,6 @@ pub enum Expression {
 
 impl Expression {
     /// Whether the condition keeps a guest off hosts whose model is obsolete.
-    #[must_use]
     pub(crate) fn rejects_obsolete_host_model(&self) -> bool {
         matches!(self, Self::DoesNotExist(key) if label::is_obsolete_host_model(key))
     }
@@ -99,7 +98,6 @@ impl Expression {
 
 /// Whether the text is a valid label value. Mirrors `IsValidLabelValue` of
 /// `k8s.io/apimachinery/pkg/util/validation/validation.go`.
-#[must_use]
 pub(crate) fn is_label_value(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let at_an_end = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
@@ -128,7 +126,6 @@ fn listed(values: &[String]) -> String {
 }
 
 /// Parses a base-10 integer as Go's `strconv.ParseInt(text, 10, 64)` does: an optional sign, then digits only.
-#[must_use]
 pub(crate) fn integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -232,14 +229,12 @@ impl Affinity {
     }
 
     /// Whether the affinity keeps the guest off hosts whose model is obsolete.
-    #[must_use]
     pub(crate) fn avoids_obsolete_host_model(&self) -> bool {
         self.terms.iter().flat_map(|term| &term.expressions).any(Expression::rejects_obsolete_host_model)
     }
 
     /// Returns the affinity without the condition by which KubeVirt keeps host-model guests off obsolete
     /// hosts; `None` if nothing is left of it.
-    #[must_use]
     pub(crate) fn without_obsolete_host_model(&self) -> Option<Self> {
         let found = self.0.without_obsolete.get_or_init(|| {
             let mut left = self.0.selector.clone();
@@ -253,7 +248,6 @@ impl Affinity {
     }
 
     /// Returns the label keys that every term forbids.
-    #[must_use]
     pub(crate) fn forbidden_keys(&self) -> BTreeSet<&str> {
         let of_term = self.terms.iter().map(Term::forbidden_keys);
         of_term.reduce(|both, other| both.intersection(&other).copied().collect()).unwrap_or_default()

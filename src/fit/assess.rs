@@ -24,20 +24,17 @@ pub(crate) struct StartGroup {
 
 impl StartGroup {
     /// Returns the number of targets of a guest that was started on this node.
-    #[must_use]
     pub(crate) fn targets_from(&self, node: NodeIndex) -> usize {
         self.targets.count() - usize::from(self.targets.contains(node))
     }
 
     /// Returns the largest number of targets that any of its start nodes leaves.
-    #[must_use]
     pub(crate) fn most(&self) -> usize {
         // If every start node is also a target, each of them has one target less: itself.
         self.targets.count() - usize::from(self.nodes.count_common(&self.targets) == self.nodes.count())
     }
 
     /// Returns the smallest number of targets that any of its start nodes leaves.
-    #[must_use]
     pub(crate) fn fewest(&self) -> usize {
         // A start node that is a target as well cannot be its own target.
         self.targets.count() - usize::from(self.nodes.meets(&self.targets))
@@ -215,7 +212,6 @@ impl<'x> Added<'x> {
 }
 
 /// Groups the start nodes by the number of nodes that a guest started there could migrate to, fewest first.
-#[must_use]
 pub(crate) fn targets_by_start(
     subject: &Subject<'_>,
     placement: &Placement<'_>,

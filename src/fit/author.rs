@@ -109,20 +109,17 @@ pub struct Authors {
 
 impl Authors {
     /// Returns the author of a selector entry; `None` if it is not known.
-    #[must_use]
     pub(crate) fn of_entry(&self, key: &str) -> Option<&AskedAt> {
         self.entries.get(key)
     }
 
     /// Returns the author of an expression of the required node affinity; `None` if it is not known.
-    #[must_use]
     pub(crate) fn of_expression(&self, expression: &Expression) -> Option<&AskedAt> {
         let added = self.rules.iter().find(|(rule, _)| rule == expression).map(|(_, asked)| asked);
         added.or(self.affinity.as_ref())
     }
 
     /// Returns the author of a condition of the required node affinity; `None` if it is not known.
-    #[must_use]
     pub(crate) fn of_rule(&self, rule: &AffinityRule) -> Option<&AskedAt> {
         match rule {
             AffinityRule::Label(expression) => self.of_expression(expression),

@@ -41,7 +41,6 @@ impl Bits {
     }
 
     /// Returns the number of indices in the set, or `most` if there are more.
-    #[must_use]
     pub(crate) fn count_to(&self, most: usize) -> usize {
         let mut count = 0;
         for word in self.words.iter().filter(|&&word| word != 0) {
@@ -133,7 +132,6 @@ impl Bits {
     }
 
     /// Counts the indices that are in both sets, without building the intersection.
-    #[must_use]
     pub(crate) fn count_common(&self, other: &Self) -> usize {
         self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones() as usize).sum()
     }
@@ -219,7 +217,6 @@ impl Counters {
     }
 
     /// Groups the indices of `within` by the values of their counters, lowest first.
-    #[must_use]
     pub(crate) fn groups(&self, within: &Bits) -> Vec<(u32, Bits)> {
         let mut out = vec![(0, within.clone())];
         for (power, plane) in self.planes.iter().enumerate().rev() {

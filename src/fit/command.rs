@@ -92,7 +92,6 @@ impl Name {
 
 impl LabelKey {
     /// Formats the argument with which `kubectl label` sets the label: `key=value`.
-    #[must_use]
     pub(crate) fn set_to(self, value: &LabelValue) -> CommandWord {
         CommandWord(Cow::Owned(format!("{}={}", self.0, value.0)))
     }
@@ -106,7 +105,6 @@ impl LabelKey {
 
 impl CommandWord {
     /// Joins text of this crate and a word: `spec.nodeName=node-a`.
-    #[must_use]
     pub(crate) fn joined(start: &'static str, rest: impl Into<Self>) -> Self {
         Self(Cow::Owned(format!("{start}{}", rest.into().0)))
     }
@@ -246,20 +244,17 @@ impl Command {
     }
 
     /// Pipes the object to its standard input (`-f -`).
-    #[must_use]
     pub(crate) fn fed(mut self, object: Json) -> Self {
         self.input = Some(object.into());
         self
     }
 
     /// Whether it is a comment without a command.
-    #[must_use]
     pub(crate) fn is_remark(&self) -> bool {
         self.words.is_empty()
     }
 
     /// Whether the command changes nothing.
-    #[must_use]
     pub(crate) fn only_reads(&self) -> bool {
         let verb = self.words.get(1).map(|CommandWord(verb)| verb.as_ref());
         verb.is_some_and(|verb| READING_VERBS.contains(&verb))
@@ -314,14 +309,12 @@ impl Script {
     }
 
     /// Returns the commands, without remarks.
-    #[must_use]
     pub(crate) fn commands(&self) -> Vec<String> {
         let commands = self.0.iter().flatten();
         commands.filter(|command| !command.is_remark()).map(Command::line).collect()
     }
 
     /// Returns what no command does, in words; `None` if the commands do everything.
-    #[must_use]
     pub(crate) fn by_hand(&self) -> Option<String> {
         let lines = self.lines().into_iter();
         let lines: Vec<String> = lines.filter_map(|line| line.strip_prefix("# ").map(str::to_owned)).collect();
@@ -329,7 +322,6 @@ impl Script {
     }
 
     /// Whether all its commands change nothing, so that running them is not enough.
-    #[must_use]
     pub(crate) fn only_reads(&self) -> bool {
         matches!(self.0.as_deref(), Ok(commands) if !commands.is_empty() && commands.iter().all(Command::only_reads))
     }

@@ -28,7 +28,6 @@ impl CpuMode {
     }
 
     /// Whether the guest has the CPU of its host as it is, or may have it.
-    #[must_use]
     pub(crate) fn may_pass_through(&self) -> bool {
         matches!(self, Self::HostPassthrough | Self::HostModelOrPassthrough)
     }

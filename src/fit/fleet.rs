@@ -182,7 +182,6 @@ impl Fleet {
     }
 
     /// Returns the number of profiles.
-    #[must_use]
     pub(crate) fn profiles(&self) -> usize {
         self.profiles.len()
     }
@@ -190,7 +189,6 @@ impl Fleet {
     /// Whether the CPUs of the nodes that a guest of this architecture could run on are known: a node has a
     /// CPU model or feature label, or on arm64, where the labeller writes neither, a machine type. `None`
     /// stands for any architecture.
-    #[must_use]
     pub(crate) fn is_labelled(&self, architecture: Option<&str>) -> bool {
         let known = architecture.and_then(|architecture| self.labelled.get(architecture));
         // A machine type of arm64 says nothing about the CPUs of other nodes.
@@ -200,7 +198,6 @@ impl Fleet {
 
     /// Whether the node-labeller wrote CPU labels but no machine types: a node has a label of
     /// each CPU family that it writes, and no node has a machine type.
-    #[must_use]
     pub(crate) fn is_labelled_without_machine_types(&self) -> bool {
         const WRITTEN: [Family; 5] =
             [Family::CpuFeature, Family::CpuModel, Family::CpuVendor, Family::HostModelCpu, Family::HostModelRequired];
@@ -233,7 +230,6 @@ impl Fleet {
     }
 
     /// Returns the first node, by name, of each profile among these nodes, ordered by name.
-    #[must_use]
     pub(crate) fn one_of_each_profile(&self, nodes: &Bits) -> Vec<NodeIndex> {
         // The nodes of a profile are numbered by name.
         let first = |profile: &Profile| nodes.iter_range(profile.start, profile.end).next();
@@ -286,7 +282,6 @@ impl Fleet {
 
     /// Returns the names in the keys of a family, such as CPU models, that the node has with the value `true`,
     /// sorted.
-    #[must_use]
     pub(crate) fn names_under(&self, node: NodeIndex, family: Family) -> Vec<&str> {
         let mut out: Vec<&str> = self
             .labels(node)
@@ -298,19 +293,16 @@ impl Fleet {
     }
 
     /// Whether a node is cordoned.
-    #[must_use]
     pub(crate) fn is_cordoned(&self, node: NodeIndex) -> bool {
         self.cordoned.contains(node)
     }
 
     /// Returns the nodes whose `Ready` condition is not `True`.
-    #[must_use]
     pub(crate) fn not_ready(&self) -> &Bits {
         &self.not_ready
     }
 
     /// Returns the value of the node's `skip-node` annotation; `None` if it is absent.
-    #[must_use]
     pub(crate) fn skip_node(&self, node: NodeIndex) -> Option<&str> {
         self.skip_node.get(&node).map(String::as_str)
     }
@@ -347,7 +339,6 @@ impl Fleet {
     }
 
     /// Returns the nodes that have a label with a value other than this.
-    #[must_use]
     pub(crate) fn bearing_another(&self, key: &str, value: &str) -> Bits {
         let mut out = Bits::none(self.len());
         let values = self.keys.get(key).into_iter().flat_map(|key| &key.values);
@@ -367,7 +358,6 @@ impl Fleet {
     }
 
     /// Returns the nodes that have a label with this value.
-    #[must_use]
     pub(crate) fn bearing(&self, key: &str, value: &str) -> Bits {
         let mut out = Bits::none(self.len());
         if let Some(found) = self.keys.get(key)
@@ -400,7 +390,6 @@ impl Fleet {
     }
 
     /// Returns the names of a family, each with the nodes that have it with the value `true`.
-    #[must_use]
     pub(crate) fn bearers(&self, family: Family) -> BTreeMap<&str, Bits> {
         let mut out: BTreeMap<&str, Bits> = BTreeMap::new();
         for key in self.keys.keys().filter(|key| Family::of(key) == family) {
@@ -413,7 +402,6 @@ impl Fleet {
     }
 
     /// Returns the first node, by name, with the CPU labels of this one.
-    #[must_use]
     pub(crate) fn first_of_profile(&self, node: NodeIndex) -> NodeIndex {
         self.profile(node).start
     }
@@ -424,13 +412,11 @@ impl Fleet {
     }
 
     /// Returns the entries that migrations away from a node demand of a host-model guest's target.
-    #[must_use]
     pub(crate) fn host_model_class(&self, node: NodeIndex) -> &HostModelClass {
         &self.classes[self.profile(node).class]
     }
 
     /// Splits a set of nodes by their host-model class; classes without a member are left out.
-    #[must_use]
     pub(crate) fn split_by_class(&self, nodes: &Bits) -> Vec<(&HostModelClass, Bits)> {
         let mut out: Vec<Option<Bits>> = vec![None; self.classes.len()];
         for profile in &self.profiles {
@@ -463,7 +449,6 @@ impl Fleet {
     }
 
     /// Looks up a placement.
-    #[must_use]
     pub(crate) fn look_up<'f, 'p>(&'f self, placement: &'p Placement<'p>) -> Lookup<'f, 'p> {
         let entries = placement.selector.iter().map(|(key, value)| self.resolve(key, value)).collect();
         Lookup { fleet: self, placement, entries }

@@ -7,7 +7,6 @@ use super::label::{self, Family};
 ///
 /// Mirrors `prepareNodeSelectorForHostCpuModel` and `getHostCpuModelFromMap` in
 /// `pkg/virt-controller/watch/migration/migration.go`.
-#[must_use]
 pub(crate) fn demand<'l>(
     labels: impl IntoIterator<Item = (&'l str, &'l str)>,
     model_label: &str,

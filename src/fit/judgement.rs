@@ -96,7 +96,6 @@ impl<'s, 'f> Judgement<'s, 'f> {
     }
 
     /// Sets the outcome to unknown if a reason outside the nodes prevents a judgement.
-    #[must_use]
     pub(crate) fn unless_not_judged(mut self, why: Option<String>) -> Self {
         if let Some(why) = why {
             self.assessment.outcome = Outcome::Unknown(Unknown::NotJudged(why));

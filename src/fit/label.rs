@@ -99,7 +99,6 @@ words! {
 
 impl Family {
     /// Whether labels of the family state that a node can run a named CPU model.
-    #[must_use]
     pub(crate) fn is_model(self) -> bool {
         matches!(self, Self::CpuModel | Self::CpuModelMigration)
     }
@@ -134,7 +133,6 @@ impl Family {
     }
 
     /// Whether labels of the family describe the CPU. Their absence is not temporary.
-    #[must_use]
     pub(crate) fn is_cpu(self) -> bool {
         match self {
             Self::CpuFeature
@@ -152,14 +150,12 @@ impl Family {
 
     /// Whether the label belongs to the profile that similar nodes share. Measured frequencies differ between
     /// machines and would give every node a profile of its own.
-    #[must_use]
     pub(crate) fn is_profile(self) -> bool {
         self.is_cpu() && !matches!(self, Self::CpuTimer | Self::SchedulingTsc)
     }
 
     /// Whether KubeVirt's node-labeller writes such labels, so that it removes a manual one unless `skip-node`
     /// stops it.
-    #[must_use]
     pub(crate) fn is_labeller(self) -> bool {
         (self.is_cpu() && self != Self::SchedulingTsc) || self == Self::MachineType
     }
@@ -167,7 +163,6 @@ impl Family {
 
 /// Whether KubeVirt's node-labeller removes a label that it does not write again. Mirrors `nodeLabellerLabels` of
 /// `pkg/virt-handler/node-labeller/node_labeller.go`, which has neither the CPU vendor nor Secure Execution.
-#[must_use]
 pub(crate) fn is_removed_by_labeller(key: &str) -> bool {
     let family = Family::of(key);
     (family.is_labeller() && family != Family::CpuVendor)
@@ -177,7 +172,6 @@ pub(crate) fn is_removed_by_labeller(key: &str) -> bool {
 }
 
 /// Whether KubeVirt's node-labeller writes a label. Mirrors `prepareLabels` of the same file.
-#[must_use]
 pub(crate) fn is_written_by_labeller(key: &str) -> bool {
     is_removed_by_labeller(key) || Family::of(key) == Family::CpuVendor || key == S390_PV
 }
@@ -190,7 +184,6 @@ pub fn name(key: &str) -> &str {
 
 /// Returns the key of another family with this key's name and domain: for `host-model-cpu.node.kubevirt.io/X`
 /// and [`CPU_MODEL_MIGRATION`], `cpu-model-migration.node.kubevirt.io/X`.
-#[must_use]
 pub(crate) fn same_name_in(key: &str, prefix: &str) -> String {
     match (key.split_once(".node."), prefix.split_once(".node.")) {
         (Some((_, rest)), Some((family, _))) => format!("{family}.node.{rest}"),
@@ -199,7 +192,6 @@ pub(crate) fn same_name_in(key: &str, prefix: &str) -> String {
 }
 
 /// Whether the label states a capability that only some nodes have.
-#[must_use]
 pub(crate) fn is_capability(key: &str) -> bool {
     [REALTIME, SEV, SEV_ES, SEV_SNP, TDX].contains(&key)
 }
@@ -208,7 +200,6 @@ pub(crate) fn is_capability(key: &str) -> bool {
 ///
 /// Mirrors `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`, which tests
 /// whether the key *contains* the prefix; in any domain.
-#[must_use]
 pub(crate) fn is_inherited(key: &str) -> bool {
     // Most keys that contain it begin with it, and that test is faster.
     let contains = |prefix| key.starts_with(prefix) || key.contains(prefix);
@@ -225,7 +216,6 @@ pub fn frequency(value: &str) -> Option<i64> {
 }
 
 /// Whether KubeVirt uses this key to keep host-model guests off obsolete hosts, in any domain.
-#[must_use]
 pub(crate) fn is_obsolete_host_model(key: &str) -> bool {
     key.starts_with("node-labeller.") && key.ends_with("/obsolete-host-model")
 }
@@ -243,7 +233,6 @@ pub fn short<'a>(key: &'a str, value: &str) -> Cow<'a, str> {
 }
 
 /// Joins at most `most` names for people and counts the rest: `node-a, node-c and 7 more`.
-#[must_use]
 pub(crate) fn fold_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }

@@ -180,7 +180,6 @@ impl Answers {
 
     /// Whether a node has the capability that a label states: by its libvirt's description of the node, else,
     /// if the node provides the guest's CPU, by that CPU.
-    #[must_use]
     pub(crate) fn provides(&self, node: &str, key: &str) -> Provided {
         match self.hosts.get(node).map(|host| host.provides(key)) {
             Some(known @ (Provided::Yes | Provided::No)) => return known,
@@ -201,7 +200,6 @@ impl Answers {
     }
 
     /// Returns the nodes whose libvirt refuses the CPU.
-    #[must_use]
     pub(crate) fn refusing(&self, fleet: &Fleet) -> Bits {
         let mut out = Bits::none(fleet.len());
         let refusing = self.nodes.keys().filter(|node| self.refusal(node).is_some());
@@ -222,7 +220,6 @@ pub enum Labelled {
 }
 
 /// Returns the label state of CPU features on a node, regardless of the label domain.
-#[must_use]
 pub(crate) fn labelled<'m>(fleet: &Fleet, node: NodeIndex, features: &'m [String]) -> Vec<(&'m str, Labelled)> {
     let here = fleet.names_under(node, Family::CpuFeature);
     let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));

@@ -115,7 +115,6 @@ pub struct Excluded {
 impl Nearest {
     /// Whether the node is of another architecture: listed in data if there is no other node; sentences only
     /// count such nodes.
-    #[must_use]
     pub(crate) fn is_foreign(&self) -> bool {
         self.missing.iter().any(|(key, _)| key == label::ARCH)
     }
@@ -127,13 +126,11 @@ impl Nearest {
     }
 
     /// Whether virt-handler marks the node as unable to run guests.
-    #[must_use]
     pub(crate) fn is_unwell(&self) -> bool {
         self.has.contains_key(label::SCHEDULABLE)
     }
 
     /// Whether only labels are probably the cause.
-    #[must_use]
     pub(crate) fn is_curable(&self) -> bool {
         matches!(self.evidence, Evidence::Drifted | Evidence::SourceLacksToo | Evidence::LibvirtAgrees)
     }

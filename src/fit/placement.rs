@@ -38,7 +38,6 @@ impl Placement<'_> {
     }
 
     /// Returns a copy whose text is borrowed from this placement.
-    #[must_use]
     pub(crate) fn borrowed(&self) -> Placement<'_> {
         Placement {
             selector: self.selector.borrowed(),
@@ -56,7 +55,6 @@ impl Placement<'_> {
 
     /// Whether the pod tolerates a cordon. Mirrors the scheduler's plugin `NodeUnschedulable`
     /// (`pkg/scheduler/framework/plugins/nodeunschedulable/node_unschedulable.go`, Kubernetes).
-    #[must_use]
     pub(crate) fn tolerates_cordon(&self) -> bool {
         self.tolerates(&Taint {
             key: label::TAINT_UNSCHEDULABLE.to_owned(),

@@ -32,7 +32,6 @@ impl<'a> Selector<'a> {
     }
 
     /// Returns a copy whose text is borrowed from this selector.
-    #[must_use]
     pub(crate) fn borrowed(&self) -> Selector<'_> {
         Selector(self.0.iter().map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect())
     }

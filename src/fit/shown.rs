@@ -22,7 +22,6 @@ pub(crate) struct Shown<'a>(Cow<'a, str>);
 
 impl<'a> Shown<'a> {
     /// Escapes the characters that are not printable as `\u{…}`.
-    #[must_use]
     pub(crate) fn new(text: impl Into<Cow<'a, str>>) -> Self {
         let text = text.into();
         if text.chars().all(is_printable) {
@@ -37,7 +36,6 @@ impl<'a> Shown<'a> {
 
     /// Escapes the text without blanks and controls at its ends, cut to `most` characters of output; a cut
     /// text ends in `…`. No `\u{…}` is cut in two.
-    #[must_use]
     pub(crate) fn within(text: &'a str, most: usize) -> Self {
         let text = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
         let shown = Self::new(text);
@@ -59,13 +57,11 @@ impl<'a> Shown<'a> {
     }
 
     /// Returns the text as a `str`.
-    #[must_use]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Returns the text as a `Cow`.
-    #[must_use]
     pub(crate) fn into_cow(self) -> Cow<'a, str> {
         self.0
     }

@@ -52,7 +52,6 @@ pub struct Start<'a> {
 
 impl<'a> Start<'a> {
     /// Returns the start with a named model: with the model's key, and without host-model conditions.
-    #[must_use]
     pub(crate) fn with_model(&self, model: &str) -> Start<'a> {
         let mut placement = self.placement.clone();
         placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
@@ -159,14 +158,12 @@ pub struct BoundVolume {
 
 impl BoundVolume {
     /// Returns the nodes on which the volume can be used.
-    #[must_use]
     pub(crate) fn usable(&self, fleet: &Fleet) -> Bits {
         let place = Placement { affinity: Some(self.nodes.clone()), ..Placement::default() };
         fleet.look_up(&place).passes().placement
     }
 
     /// Returns the nodes on which all these volumes can be used; `None` if there are none.
-    #[must_use]
     pub(crate) fn all_usable(volumes: &[Self], fleet: &Fleet) -> Option<Bits> {
         volumes.iter().map(|volume| volume.usable(fleet)).reduce(|mut all, nodes| {
             all.intersect(&nodes);
@@ -418,7 +415,6 @@ impl<'a> Subject<'a> {
     }
 
     /// Whether a node has the capability that a label states, by its libvirt.
-    #[must_use]
     pub(crate) fn provides(&self, node: &str, key: &str) -> Provided {
         match self.asked() {
             Some(asked) => asked.provides(node, key),
@@ -441,7 +437,6 @@ impl<'a> Subject<'a> {
 
     /// Returns the nodes that libvirt excludes regardless of their labels: for a running guest those that
     /// refuse its CPU, for a start those on which it would fail. `None` if libvirt was not asked.
-    #[must_use]
     pub(crate) fn kept_out(&self, fleet: &Fleet) -> Option<Bits> {
         match &self.stage {
             Stage::Migration(_) => Some(self.asked()?.refusing(fleet)),
@@ -451,7 +446,6 @@ impl<'a> Subject<'a> {
 
     /// Returns the nodes on which a start with this placement would fail according to their libvirt; `None` if
     /// libvirt was not asked.
-    #[must_use]
     pub(crate) fn failing(&self, placement: &Placement<'_>, fleet: &Fleet) -> Option<Bits> {
         let asked = self.asked.as_ref()?;
         let mut out = Bits::none(fleet.len());
@@ -463,7 +457,6 @@ impl<'a> Subject<'a> {
 
     /// Returns the CPU entries of this placement, models and features, that a node does not provide according
     /// to its libvirt.
-    #[must_use]
     pub(crate) fn unmet_at_start(&self, placement: &Placement<'_>, host: &LibvirtHost) -> Vec<UnmetAtStart> {
         let unmet = |key: &str| match Family::of(key) {
             Family::CpuModel => {
@@ -486,7 +479,6 @@ impl<'a> Subject<'a> {
 
     /// Returns the nodes that fit by labels and that libvirt excludes, which kube-scheduler may choose
     /// nevertheless. `None` if libvirt was not asked.
-    #[must_use]
     pub(crate) fn refused_targets(&self, fleet: &Fleet) -> Option<Bits> {
         let mut out = self.kept_out(fleet)?;
         out.intersect(&fleet.look_up(&self.placement).passes().fitting);
@@ -507,7 +499,6 @@ impl<'a> Subject<'a> {
     }
 
     /// Returns the nodes on which all its volumes can be used; `None` if no volume is bound to nodes.
-    #[must_use]
     pub(crate) fn usable(&self, fleet: &Fleet) -> Option<Bits> {
         BoundVolume::all_usable(&self.volumes, fleet)
     }
@@ -515,7 +506,6 @@ impl<'a> Subject<'a> {
     /// Returns the fitting nodes on which the guest is known to start after it was stopped: those where its
     /// volumes can be used. `None` if that is not known, for example where other pods decide, unless its `own`
     /// node is among the fitting ones: it starts there in any case.
-    #[must_use]
     pub(crate) fn known_starts(&self, fitting: &Bits, own: Option<NodeIndex>, fleet: &Fleet) -> Option<Bits> {
         let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread);
         let is_unknown = !self.unplaced.is_empty() || self.pod_rules.iter().any(decides);
@@ -545,14 +535,12 @@ impl<'a> Subject<'a> {
     }
 
     /// Whether the guest runs.
-    #[must_use]
     pub(crate) fn is_running(&self) -> bool {
         let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
         leaves || self.running.is_some()
     }
 
     /// Returns the template if the judged object is the one that holds it.
-    #[must_use]
     pub(crate) fn judged_template(&self) -> Option<Template> {
         self.template.filter(|template| self.field_root == template.path().join("."))
     }
@@ -565,27 +553,23 @@ impl<'a> Subject<'a> {
 
     /// Whether a user chose the entry for this migration, or to place the guest, so that it does not describe
     /// the guest's CPU.
-    #[must_use]
     pub(crate) fn is_chosen(&self, key: &str) -> bool {
         let is_added = matches!(&self.stage, Stage::Migration(migration) if migration.adds(key));
         is_added || self.is_own(key)
     }
 
     /// Returns the value that remains for this key if the guest's own selector does not have it.
-    #[must_use]
     pub(crate) fn value_without_own(&self, key: &str) -> Option<&str> {
         self.under_own.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// Whether the entry comes from the guest's own `spec.nodeSelector`.
-    #[must_use]
     pub(crate) fn is_own(&self, key: &str) -> bool {
         has_key(&self.own_selector, key)
     }
 }
 
 /// Parses libvirt's refusal from a failure reason; `None` if it is not about the CPU.
-#[must_use]
 pub(crate) fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
     let words = reason.split_once("guest CPU doesn't match specification").map(|(_, rest)| rest)?;
     let list = |head: &str| -> Vec<String> {

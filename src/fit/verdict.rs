@@ -127,7 +127,6 @@ impl Verdict {
 
     /// Returns the fitting nodes that lack entries of the host model of the guest's own node, by name, with
     /// those entries: libvirt may refuse there.
-    #[must_use]
     pub(crate) fn doubtful(&self) -> &[(String, Vec<(String, String)>)] {
         match self.found(Check::HostModelUnasked).map(|finding| &finding.detail) {
             Some(Detail::HostModelUnasked(found)) if found.runs => &found.doubtful,
@@ -136,13 +135,11 @@ impl Verdict {
     }
 
     /// Whether a finding may exclude nodes that fit by labels.
-    #[must_use]
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.findings.iter().any(|finding| finding.check.doubts_labels())
     }
 
     /// Whether there is a finding that is reported regardless of the policy's `warn`.
-    #[must_use]
     pub(crate) fn is_always_reported(&self) -> bool {
         self.findings.iter().any(|finding| finding.check.spec().always_reported)
     }

@@ -6,11 +6,9 @@ pub trait Word: Copy + Sized + 'static {
     const ALL: &'static [Self];
 
     /// Returns its spelling.
-    #[must_use]
     fn as_str(self) -> &'static str;
 
     /// Returns the value with exactly this spelling, capitals included.
-    #[must_use]
     fn of(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|word| word.as_str() == text)
     }

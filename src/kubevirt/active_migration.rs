@@ -16,7 +16,6 @@ use super::wire::{Vmi, is_final};
 /// Returns the launcher to which a guest moves: its newest one, on a node other than the guest's. `None` if no
 /// migration is under way, or its target pod has no node yet. A guest that is starting has no node; it moves to the
 /// node of its launcher.
-#[must_use]
 pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher> {
     if is_final(&vmi.status.phase) || is_being_deleted(&vmi.metadata) {
         return None;
@@ -47,7 +46,6 @@ pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher
 
 /// Returns the cluster after all migrations under way have ended: their guests run on the nodes of their target pods,
 /// and the source pods are gone. `None` if no migration is under way.
-#[must_use]
 pub(crate) fn landed(cluster: &Cluster) -> Option<Cluster> {
     let flights: Vec<(&Vmi, &Launcher)> = cluster.vmis().filter_map(|vmi| Some((vmi, target(vmi, cluster)?))).collect();
     if flights.is_empty() {

@@ -62,7 +62,6 @@ impl AntiAffinityTerm {
     /// Returns the required terms of a guest; its launcher has the same ones, and since 1.9.0 one for each persistent
     /// reservation (`setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go`), which is
     /// not read here.
-    #[must_use]
     pub(crate) fn all_of(vmi: &Vmi) -> Vec<Self> {
         let affinity = vmi.spec.affinity.as_ref().map(|affinity| &affinity.0["podAntiAffinity"]);
         let required = affinity.map(|anti| &anti["requiredDuringSchedulingIgnoredDuringExecution"]);
@@ -71,13 +70,11 @@ impl AntiAffinityTerm {
 
     /// Reads the required terms of a pod with these labels. A term that the API server would not have accepted is left
     /// out.
-    #[must_use]
     pub(crate) fn all(required: &Value, labels: &BTreeMap<String, String>) -> Vec<Self> {
         required.as_array().into_iter().flatten().filter_map(|term| Self::of(term, labels)).collect()
     }
 
     /// Reads a required term of a pod with these labels; `None` if the API server would not have accepted it.
-    #[must_use]
     pub(crate) fn of(term: &Value, labels: &BTreeMap<String, String>) -> Option<Self> {
         let wire: WireTerm = serde_json::from_value(term.clone()).ok()?;
         let mut selects = wire.label_selector.and_then(selector);
@@ -100,7 +97,6 @@ impl AntiAffinityTerm {
     }
 
     /// Whether the term of a pod in namespace `of` covers pods in `namespace`, which has these labels.
-    #[must_use]
     pub(crate) fn reaches(&self, of: &str, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
         static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
         let is_default = self.namespaces.is_empty() && self.namespace_selector.is_none();
@@ -110,7 +106,6 @@ impl AntiAffinityTerm {
     }
 
     /// Whether the term selects a pod with these labels.
-    #[must_use]
     pub(crate) fn selects<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.selector.as_ref().is_some_and(|selector| selector.matches_by(label))
     }
@@ -129,7 +124,6 @@ impl AntiAffinityTerm {
 /// Returns the value of a label that virt-controller sets on a guest's launcher: a label of the guest, or one that
 /// names the guest. Mirrors `podLabels` of `pkg/virt-controller/services/template.go`, without `vm.kubevirt.io/name`,
 /// `vmi.kubevirt.io/id` and `sidecar.istio.io/inject`.
-#[must_use]
 pub(crate) fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
     if key == well_known::LAUNCHER.key {
         return Some("virt-launcher");

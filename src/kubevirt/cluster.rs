@@ -392,7 +392,6 @@ impl Cluster {
 
     /// Returns the release that fixes the values of capability labels; `None` if they are right, or the release is
     /// assumed.
-    #[must_use]
     pub(crate) fn mended_in(&self) -> Option<&'static str> {
         match self.release {
             ReleaseKnown::Observed(release) => release.mends_capability_values_in(),
@@ -401,7 +400,6 @@ impl Cluster {
     }
 
     /// Whether the KubeVirt custom resource is known.
-    #[must_use]
     pub(crate) fn has_kubevirt(&self) -> bool {
         !self.kubevirts.is_empty()
     }
@@ -452,14 +450,12 @@ impl Cluster {
     }
 
     /// Returns the guest of a launcher pod, by the pod's name.
-    #[must_use]
     pub(crate) fn guest_of_launcher(&self, namespace: &str, name: &str) -> Option<&Vmi> {
         self.vmi(namespace, &get(&self.launchers, namespace, name)?.guest)
     }
 
     /// Returns the launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`
     /// of `pkg/controller/controller.go`.
-    #[must_use]
     pub(crate) fn current_launcher(&self, vmi: &Vmi) -> Option<&Launcher> {
         let on_node = |pod: &&Launcher| vmi.status.node_name.is_empty() || pod.node == vmi.status.node_name;
         // Keeps the first of several equally recent pods: KubeVirt's comparison is strict.
@@ -488,7 +484,6 @@ impl Cluster {
     }
 
     /// Returns why the labels of a namespace were not all read; `None` if they were.
-    #[must_use]
     pub(crate) fn namespace_excess(&self, name: &str) -> Option<&Excess> {
         get(&self.namespaces, "", name)?.metadata.excess.as_ref()
     }
@@ -512,7 +507,6 @@ impl Cluster {
     }
 
     /// Returns a DataSource.
-    #[must_use]
     pub(crate) fn data_source(&self, namespace: &str, name: &str) -> Option<&DataSource> {
         get(&self.data_sources, namespace, name)
     }
@@ -524,13 +518,11 @@ impl Cluster {
     }
 
     /// Returns a DataVolume.
-    #[must_use]
     pub(crate) fn data_volume(&self, namespace: &str, name: &str) -> Option<&DataVolume> {
         get(&self.data_volumes, namespace, name)
     }
 
     /// Returns a `VolumeSnapshot`.
-    #[must_use]
     pub(crate) fn volume_snapshot(&self, namespace: &str, name: &str) -> Option<&MetaOnly> {
         get(&self.volume_snapshots, namespace, name)
     }

@@ -30,7 +30,6 @@ pub(crate) const HYPERCONVERGED_NAME: &str = "kubevirt-hyperconverged";
 
 /// Returns the name of the HyperConverged resource that owns a KubeVirt resource, as in OpenShift Virtualization. Its
 /// operator writes the KubeVirt resource (kubevirt/hyperconverged-cluster-operator, `NewKubevirtHandler`).
-#[must_use]
 pub(crate) fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
     let owners = &kubevirt.metadata.owner_references;
     let owner = owners.iter().find(|owner| owner.kind == "HyperConverged" && owner.controller);
@@ -71,7 +70,6 @@ impl ClusterConfig {
     }
 
     /// Returns the architecture of guests that name none. Mirrors `GetDefaultArchitecture`.
-    #[must_use]
     pub(crate) fn default_architecture(&self) -> &str {
         let configured = &self.configuration.architecture_configuration.default_architecture;
         [configured.as_str(), self.default_architecture.as_str()]
@@ -81,7 +79,6 @@ impl ClusterConfig {
     }
 
     /// Returns the machine type of guests that name none. Mirrors `GetMachineType`.
-    #[must_use]
     pub(crate) fn machine_type(&self, architecture: &str) -> &str {
         if !self.configuration.machine_type.is_empty() {
             return &self.configuration.machine_type;
@@ -108,7 +105,6 @@ impl ClusterConfig {
 
     /// Returns the CPU model of guests of an architecture that name none. Mirrors `setDefaultCPUModel`, and
     /// `setDefaultArm64CPUModel` of `pkg/defaults/arm64.go`.
-    #[must_use]
     pub(crate) fn cpu_model(&self, architecture: &str) -> &str {
         match (architecture, self.configuration.cpu_model.as_str()) {
             ("arm64", _) => "host-passthrough",
@@ -183,7 +179,6 @@ fn hyperv_dependencies(hyperv: &mut Hyperv, filled: &mut Origins) -> bool {
 }
 
 /// Whether an enlightenment is switched on, defaults applied.
-#[must_use]
 pub(crate) fn is_on(state: Option<&FeatureState>) -> bool {
     state.is_some_and(|state| state.enabled == Some(true))
 }

@@ -23,7 +23,6 @@ pub(crate) enum Strategy {
 
 /// Returns the strategy of a guest (`VMIEvictionStrategy`): its own, else the one of the KubeVirt resource, else none.
 /// `None` if the guest states none and that resource is not known.
-#[must_use]
 pub(crate) fn strategy(vmi: &Vmi, cluster: &Cluster) -> Option<Strategy> {
     let default = &cluster.config.configuration.eviction_strategy;
     let stated = [&vmi.spec.eviction_strategy, default].into_iter().find(|stated| !stated.is_empty());
@@ -60,7 +59,6 @@ impl Parallel {
     }
 
     /// Returns the limit that prevents all migrations because it is 0. Mirrors `handleTargetPodCreation`.
-    #[must_use]
     pub(crate) fn is_off(self) -> Option<&'static str> {
         match self {
             Self { outbound: 0, .. } => Some("parallelOutboundMigrationsPerNode"),
@@ -70,7 +68,6 @@ impl Parallel {
     }
 
     /// Returns how many guests leave one node at a time.
-    #[must_use]
     pub(crate) fn of_a_node(self) -> u32 {
         self.outbound.min(self.cluster)
     }

@@ -39,7 +39,6 @@ pub(crate) struct Guest {
 }
 
 /// Returns the guest made from a VirtualMachine.
-#[must_use]
 pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
     let mut guest =
         Guest { spec: vm.spec.template.spec.clone(), excess: vm.metadata.excess.clone(), ..Guest::default() };

@@ -87,7 +87,6 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
 }
 
 /// Returns the entries that a launcher has under keys of the guest's own node selector if that selector is removed.
-#[must_use]
 pub(crate) fn under_own(
     spec: &VmiSpec,
     status: &VmiStatus,
@@ -181,7 +180,6 @@ pub fn asks(spec: &VmiSpec, config: &ClusterConfig, key: &str) -> bool {
 
 /// Returns the required machine type: the one the guest was started with, else the one in its spec. Mirrors
 /// `newNodeSelectorRenderer`.
-#[must_use]
 pub(crate) fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Option<&'v str> {
     [&status.machine, &spec.domain.machine]
         .into_iter()
@@ -295,7 +293,6 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
 
 /// Returns the pod's rules that kube-scheduler evaluates against the pods on nodes. KubeVirt copies affinity and
 /// topology spread constraints to the launcher.
-#[must_use]
 pub(crate) fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
     let requires = |kind: &str| {
         let affinity = spec.affinity.as_ref().map(|affinity| &affinity.0[kind]);

@@ -268,14 +268,12 @@ fn was_read(migration: &Vmim, vmi: &Vmi, config: &ClusterConfig) -> Result<(), N
 /// node affinity to the running guest. Mirrors `sync` of `pkg/virt-controller/watch/vm/vm.go`, which calls
 /// `handleAffinityChangeRequest` only if `HasCondition` finds no `RestartRequired`, regardless of the condition's
 /// status.
-#[must_use]
 pub(crate) fn waits_for_restart(vm: &VirtualMachine) -> bool {
     vm.status.conditions.iter().any(|condition| condition.kind == RESTART_REQUIRED)
 }
 
 /// Returns the condition `LiveMigratable` if it is `False`: KubeVirt then does not live-migrate the guest. Mirrors
 /// `isMigratable` of `pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`.
-#[must_use]
 pub(crate) fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
     vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
 }
@@ -294,7 +292,6 @@ pub(crate) enum NotEvacuated<'v> {
 /// `VirtualMachineInstance.IsMigratable` of `staging/src/kubevirt.io/api/core/v1/types.go`, which `admitLauncherPod` of
 /// the pod eviction admitter and the evacuation controller use, unlike [`not_migratable`]. A guest without any
 /// condition comes from a reduced dump and counts as `True`.
-#[must_use]
 pub(crate) fn not_evacuated(vmi: &Vmi) -> Option<NotEvacuated<'_>> {
     let conditions = &vmi.status.conditions;
     match conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE) {
@@ -309,7 +306,6 @@ pub(crate) fn not_evacuated(vmi: &Vmi) -> Option<NotEvacuated<'_>> {
 
 /// Whether the guest runs (`IsRunning` of `staging/src/kubevirt.io/api/core/v1/types.go`). A reduced dump may lack the
 /// phase; then the node counts.
-#[must_use]
 pub(crate) fn runs(vmi: &Vmi) -> bool {
     match vmi.status.phase.as_str() {
         "" => !vmi.status.node_name.is_empty(),
@@ -318,13 +314,11 @@ pub(crate) fn runs(vmi: &Vmi) -> bool {
 }
 
 /// Whether an object is being deleted.
-#[must_use]
 pub(crate) fn is_being_deleted(metadata: &Meta) -> bool {
     !metadata.deletion_timestamp.is_empty()
 }
 
 /// Whether the guest has ended (`IsFinal`) and only its VMI object is left.
-#[must_use]
 pub(crate) fn has_ended(vmi: &Vmi) -> bool {
     is_final(&vmi.status.phase)
 }

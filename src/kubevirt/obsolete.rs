@@ -39,7 +39,6 @@ const BUILT_IN: [&str; 17] = [
 ];
 
 /// Returns the list that withholds a model's labels; `None` if none does. Mirrors `filterCpuModels`.
-#[must_use]
 pub(crate) fn withheld(configuration: &Configuration, model: &str) -> Option<Obsolete> {
     let list = &configuration.obsolete_cpu_models;
     if !list.is_empty() {
@@ -54,7 +53,6 @@ fn asked<'p>(placement: &'p Placement<'_>) -> impl Iterator<Item = &'p str> {
 }
 
 /// Returns a note for each required model that is withheld.
-#[must_use]
 pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Finding> {
     let found = asked(placement).filter_map(|model| {
         let by = match withheld(&cluster.config.configuration, model)? {
@@ -68,7 +66,6 @@ pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Find
 }
 
 /// Returns the edits of the list that would release the models a guest requires; `None` if there is none to make.
-#[must_use]
 pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<ObsoleteModels> {
     let configuration = &cluster.config.configuration;
     let mut models: BTreeSet<String> = asked(placement).map(str::to_owned).collect();
@@ -99,7 +96,6 @@ pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<Obsol
 /// Returns a node with the labels that the labeller will have set within three minutes, as far as they are known
 /// (`prepareLabels`). Labels of models that are no longer withheld return on hosts that can run them, but which hosts
 /// can is not known. `None` if nothing changes.
-#[must_use]
 pub(crate) fn relabelled(node: &Node, configuration: &Configuration, release: Release) -> Option<Node> {
     // A node without virt-handler has no labeller, and one with `skip-node` keeps its labels.
     if node.skip_node.is_some() || !node.labels.contains_key(label::SCHEDULABLE) {

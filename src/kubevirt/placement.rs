@@ -6,7 +6,6 @@ use crate::fit::placement::{self, Expression, NameRule, Placement, Term, Tolerat
 use crate::word::Word as _;
 
 /// Returns the placement requirements of a pod.
-#[must_use]
 pub(crate) fn of_pod<'a>(pod: &Pod<'a>) -> Placement<'a> {
     let required = &pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
     Placement {
@@ -18,7 +17,6 @@ pub(crate) fn of_pod<'a>(pod: &Pod<'a>) -> Placement<'a> {
 }
 
 /// Converts a node selector.
-#[must_use]
 pub(crate) fn node_selector(selector: wire::NodeSelector) -> placement::NodeSelector {
     let term = |term: wire::NodeSelectorTerm| Term {
         expressions: term
@@ -43,7 +41,6 @@ fn name_rule(mut rule: wire::NodeSelectorRequirement) -> NameRule {
 }
 
 /// Converts a toleration. One with an effect that this release does not know tolerates nothing.
-#[must_use]
 pub(crate) fn toleration(toleration: &Toleration) -> placement::Toleration {
     let effect = toleration.effect.as_deref().filter(|effect| !effect.is_empty());
     let known = effect.and_then(Effect::of);

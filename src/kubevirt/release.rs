@@ -28,7 +28,6 @@ impl Release {
     /// Whether launchers select `kubernetes.io/arch`.
     ///
     /// Mirrors `NewNodeSelectorRenderer` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.0.0.
-    #[must_use]
     pub(crate) fn selects_arch(self) -> bool {
         self >= Self(1, 0, 0)
     }
@@ -37,7 +36,6 @@ impl Release {
     ///
     /// Mirrors `NodeHostModelIsObsoleteLabel` in `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`
     /// and in `pkg/virt-controller/services/template.go`, since 0.59.0.
-    #[must_use]
     pub(crate) fn avoids_obsolete_host_models(self) -> bool {
         self >= Self(0, 59, 0)
     }
@@ -45,7 +43,6 @@ impl Release {
     /// Whether launchers select the machine type.
     ///
     /// Mirrors `WithMachineType` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.5.1.
-    #[must_use]
     pub(crate) fn selects_machine_type(self) -> bool {
         self >= Self(1, 5, 1)
     }
@@ -54,7 +51,6 @@ impl Release {
     ///
     /// Mirrors `enableSelectorLabel` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.5.0; before,
     /// `addNodeSelector` of `pkg/virt-api/webhooks/mutating-webhook/mutators/vmi-mutator.go`.
-    #[must_use]
     pub(crate) fn capability_value(self) -> &'static str {
         if self >= Self(1, 5, 0) { "true" } else { "" }
     }
@@ -64,7 +60,6 @@ impl Release {
     ///
     /// Mirrors `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: empty until 1.5.2, `true` since
     /// 1.5.3.
-    #[must_use]
     pub(crate) fn mends_capability_values_in(self) -> Option<&'static str> {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
@@ -72,7 +67,6 @@ impl Release {
     /// Whether launchers select `kubevirt.io/tdx`.
     ///
     /// Mirrors `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.7.0.
-    #[must_use]
     pub(crate) fn selects_tdx(self) -> bool {
         self >= Self(1, 7, 0)
     }
@@ -80,7 +74,6 @@ impl Release {
     /// Whether launchers select `kubevirt.io/cpumanager` instead of `cpumanager`.
     ///
     /// Mirrors `CPUManager` of `staging/src/kubevirt.io/api/core/v1/types.go`, renamed in 1.8.0.
-    #[must_use]
     pub(crate) fn renamed_cpumanager(self) -> bool {
         self >= Self(1, 8, 0)
     }
@@ -88,7 +81,6 @@ impl Release {
     /// Whether a target pod selects the source's CPU vendor.
     ///
     /// Mirrors `getCPUVendorLabelKey` of `pkg/virt-controller/watch/migration/migration.go`, since 1.6.4 and 1.7.1.
-    #[must_use]
     pub(crate) fn selects_vendor(self) -> bool {
         self >= Self(1, 6, 4) && self != Self(1, 7, 0)
     }
@@ -98,7 +90,6 @@ impl Release {
     ///
     /// Mirrors `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`, since 0.54.0
     /// (then in `pkg/virt-controller/watch/migration.go`).
-    #[must_use]
     pub(crate) fn inherits_host_model(self) -> bool {
         self >= Self(0, 54, 0)
     }
@@ -106,7 +97,6 @@ impl Release {
     /// Whether `spec.addedNodeSelector` of a migration is honoured, and decentralized migration exists.
     ///
     /// Mirrors `createTargetPod` of `pkg/virt-controller/watch/migration/migration.go`, since 1.6.0.
-    #[must_use]
     pub(crate) fn has_added_node_selector(self) -> bool {
         self >= Self(1, 6, 0)
     }
@@ -115,7 +105,6 @@ impl Release {
     ///
     /// Mirrors `createTargetPod` of `pkg/virt-controller/watch/migration/migration.go`: since 1.6.0, a second variable
     /// `err` hides the error of `prepareNodeSelectorForHostCpuModel`.
-    #[must_use]
     pub(crate) fn overlooks_missing_host_model(self) -> bool {
         self >= Self(1, 6, 0)
     }
@@ -124,7 +113,6 @@ impl Release {
     ///
     /// Mirrors `PreferredArchitecture` in `pkg/instancetype/preference/apply/architecture.go`, since 1.7.0, and
     /// `setDefaultArchitectureFromDataSource` of `pkg/defaults/defaults.go`, which 1.6.4 also has.
-    #[must_use]
     pub(crate) fn reads_preferred_architecture(self) -> bool {
         self >= Self(1, 7, 0)
     }
@@ -134,7 +122,6 @@ impl Release {
     /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, on which `sync` of
     /// `pkg/virt-controller/watch/vm/vm.go` makes `handleAffinityChangeRequest` depend since 1.2.0;
     /// `VMLiveUpdateFeatures` is required until 1.4; since 1.6.0 the strategy may be unset.
-    #[must_use]
     pub(crate) fn updates_live(self, config: &ClusterConfig) -> bool {
         let strategy = config.configuration.vm_rollout_strategy.as_str();
         if self >= Self(1, 6, 0) {
@@ -146,13 +133,11 @@ impl Release {
     }
 
     /// Whether guests can be migrated between clusters and namespaces: `spec.receive` and `spec.sendTo` of a migration, `WaitAsReceiver`.
-    #[must_use]
     pub(crate) fn has_decentralized_migration(self) -> bool {
         self >= Self(1, 6, 0)
     }
 
     /// Whether the feature gate of decentralized migration is off by default (`pkg/virt-config/featuregate/active.go`: Alpha).
-    #[must_use]
     pub(crate) fn gates_decentralized_migration(self) -> bool {
         self <= Self(1, 9, u16::MAX)
     }
@@ -160,7 +145,6 @@ impl Release {
     /// Whether `preferredLaunchSecurity` of a preference is honoured.
     ///
     /// Mirrors `PreferredLaunchSecurity` in `pkg/instancetype/preference/apply/launchsecurity.go`, since 1.9.0.
-    #[must_use]
     pub(crate) fn reads_preferred_launch_security(self) -> bool {
         self >= Self(1, 9, 0)
     }
@@ -170,7 +154,6 @@ impl Release {
     ///
     /// Mirrors `Find` of `pkg/instancetype/find/revision.go` and `FindPreference` of
     /// `pkg/instancetype/preference/find/revision.go`; 1.5.2 and 1.5.3 compare the name too.
-    #[must_use]
     pub(crate) fn compares_revision_name(self) -> bool {
         self >= Self(1, 6, 0)
     }
@@ -206,7 +189,6 @@ impl ReleaseKnown {
     }
 
     /// Returns a sentence about the assumption; `None` if nothing was assumed.
-    #[must_use]
     pub(crate) fn assumption(&self) -> Option<String> {
         match self {
             Self::Observed(_) => None,

@@ -55,7 +55,6 @@ impl ReplicasKind {
     }
 
     /// Returns the short name for kubectl.
-    #[must_use]
     pub(crate) const fn short_name(self) -> &'static str {
         self.resource().names().short[0]
     }

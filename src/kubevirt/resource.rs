@@ -241,14 +241,12 @@ impl Resource {
     }
 
     /// Whether guests can be judged without it, less exactly.
-    #[must_use]
     pub(crate) fn is_dispensable(self) -> bool {
         self.row().2 != Need::Required
     }
 
     /// Whether a missing permission is noted once for the whole run, because the verdicts that depend on it do not
     /// report it.
-    #[must_use]
     pub(crate) fn is_missed_unsaid(self) -> bool {
         self.row().2 != Need::Sought
     }
@@ -260,13 +258,11 @@ impl Resource {
     }
 
     /// Whether the objects that affect a guest are in the guest's own namespace.
-    #[must_use]
     pub(crate) fn is_of_guests(self) -> bool {
         self.row().1 == Scope::Guests
     }
 
     /// Whether objects of this group and kind, in any version, belong to this resource.
-    #[must_use]
     pub(crate) fn is(self, group: &str, kind: &str) -> bool {
         self.kind() == kind && self.group() == group
     }
@@ -278,7 +274,6 @@ impl Resource {
     }
 
     /// Returns the resource with this path for its list or watch in all namespaces.
-    #[must_use]
     pub(crate) fn of_path(path: &str) -> Option<Self> {
         let (prefix, rest) = path.strip_prefix('/')?.split_once('/')?;
         Self::WATCHED.into_iter().find(|resource| {

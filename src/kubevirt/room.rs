@@ -78,7 +78,6 @@ pub struct PodNeed {
 
 impl PodNeed {
     /// Reads the requests of a pod in JSON; `None` if the pod states no requests, as in an incomplete dump.
-    #[must_use]
     pub(crate) fn of_json(json: &str) -> Option<Self> {
         let Bounded(pod) = serde_json::from_str::<Bounded<PodRoom>>(json).ok()?;
         let need = need(&pod.spec?);
@@ -350,7 +349,6 @@ impl Room {
     }
 
     /// Whether budgets are known: a dump without budgets may have been made without reading them.
-    #[must_use]
     pub(crate) fn knows_budgets(&self) -> bool {
         self.knows_budgets
     }
@@ -362,13 +360,11 @@ impl Room {
     }
 
     /// Returns the state of the launcher that a guest runs in; `None` if it is ready or its state is not known.
-    #[must_use]
     pub(crate) fn launcher_state(&self, vmi: &Vmi) -> Option<LauncherState> {
         self.states.get(&key(vmi, &vmi.status.node_name)).copied()
     }
 
     /// Whether the pods other than launchers are known: a dump without such pods may have left them out.
-    #[must_use]
     pub(crate) fn knows_others(&self) -> bool {
         self.knows_others
     }
@@ -399,7 +395,6 @@ impl Room {
     }
 
     /// Returns whether a node has room for a pod. The launcher that `guest` has there does not count.
-    #[must_use]
     pub(crate) fn for_pod(&self, node: &str, need: &PodNeed, guest: Option<&Vmi>) -> NodeRoomFor {
         let nobody = Amounts::new();
         let own = guest.and_then(|vmi| self.launchers.get(&key(vmi, node))).map_or(&nobody, |own| &own.amounts);
@@ -457,7 +452,6 @@ impl NodeSpace {
 
     /// Returns the first resource of which the node has too little for a pod, after `gone` is freed: CPU first, then
     /// memory, then any other. `None` if there is room.
-    #[must_use]
     pub(crate) fn shortage(&self, need: &PodNeed, gone: &Amounts) -> Option<Shortage> {
         let short = |(resource, &asked): (&String, &i64)| {
             let of = self.of.get(resource).copied().unwrap_or(0);

@@ -52,7 +52,6 @@ pub struct Prepared<'a> {
 
 impl Prepared<'_> {
     /// Matches the guest against the nodes.
-    #[must_use]
     pub(crate) fn look_up<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Judgement<'j, 'j> {
         let why = self.not_judged.as_ref().map(|finding| finding.words().unwrap_or_default().to_owned());
         Judgement::new(&self.subject, &cluster.fleet, effort).unless_not_judged(why)
@@ -109,7 +108,6 @@ fn assumed(cluster: &Cluster) -> Vec<Finding> {
 }
 
 /// Prepares a VMI that is about to start.
-#[must_use]
 pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     let mut out = of_spec(
         &vmi.metadata.namespace,
@@ -134,13 +132,11 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
 }
 
 /// Prepares a VM: the guest made from it.
-#[must_use]
 pub(crate) fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Prepared<'static> {
     of_guest(vm, guest_of(vm, cluster), cluster)
 }
 
 /// Prepares a VM with a given guest, which may differ from the result of [`guest_of`].
-#[must_use]
 pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Prepared<'static> {
     let changes = changes::of_vm(vm, &guest, cluster);
     let Guest { spec, notes, missing, origins, excess, instancetype, preference } = guest;
@@ -358,14 +354,12 @@ fn under_own(vmi: &Vmi, cluster: &Cluster) -> Vec<(String, String)> {
 
 /// Returns the entries that a launcher pod has under keys of the guest's own node selector if that selector is removed.
 /// Costs a prediction.
-#[must_use]
 pub(crate) fn under_own_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Vec<(String, String)> {
     vmi_of_pod(pod, cluster).map(|vmi| under_own(vmi, cluster)).unwrap_or_default()
 }
 
 /// Returns the authors of a launcher pod's requirements. Costs a prediction, so callers use it only for requests that
 /// get messages.
-#[must_use]
 pub(crate) fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
     let Some(vmi) = vmi_of_pod(pod, cluster) else { return Authors::default() };
     let rendered = launch::render(&vmi.spec, &vmi.status, &cluster.config, cluster.release.release());
@@ -426,7 +420,6 @@ pub(crate) fn source_selector(vmi: &Vmi, cluster: &Cluster) -> Result<BTreeMap<S
 }
 
 /// Prepares a migration: its target pod is predicted.
-#[must_use]
 pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
     let namespace = &vmim.metadata.namespace;
     let Some(vmi) = cluster.vmi(namespace, &vmim.spec.vmi_name) else {
@@ -588,13 +581,11 @@ fn added(
 }
 
 /// Returns the volumes of a guest that are bound to nodes.
-#[must_use]
 pub(crate) fn bound_volumes(vmi: &Vmi, cluster: &Cluster) -> Vec<BoundVolume> {
     storage::bound_volumes(&vmi.spec, &vmi.metadata.namespace, cluster)
 }
 
 /// Prepares a running guest as if a user requested its migration now; `None` if it does not run.
-#[must_use]
 pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'static>> {
     if !migration::runs(vmi) {
         return None;
@@ -609,7 +600,6 @@ pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'stati
 ///
 /// `captures`: virt-controller sent the update. It writes the current revision of the instancetype and preference into
 /// a VM (`pkg/instancetype/revision/store.go`), which does not change the guest. A user may name any revision.
-#[must_use]
 pub(crate) fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: bool) -> bool {
     // The eviction strategy does not change the nodes a guest can run on, and volumes are not judged.
     let guest = |vm: &VirtualMachine| VmiSpec {

@@ -10,7 +10,6 @@ use crate::fit::label;
 
 /// Returns the setting that binds the guest to a TSC frequency; `None` if none does. Mirrors
 /// `GetTscFrequencyRequirement`.
-#[must_use]
 pub(crate) fn asks_for_tsc(spec: &VmiSpec) -> Option<Setting> {
     let invtsc = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).any(|feature| {
         // KubeVirt ignores the empty policy here, although it means require elsewhere.

@@ -82,7 +82,6 @@ pub use storage::{
 
 /// Whether a pod, a VMI or a migration of this `status.phase` has ended. Mirrors `IsFinal` of
 /// `staging/src/kubevirt.io/api/core/v1/types.go`.
-#[must_use]
 pub(crate) fn is_final(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }
@@ -594,7 +593,6 @@ impl Hyperv {
     }
 
     /// Returns the enlightenments, mutable.
-    #[must_use]
     pub(crate) fn settings_mut(&mut self) -> [(&'static str, &mut Option<FeatureState>); 11] {
         settings!(self)
     }

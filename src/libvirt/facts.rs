@@ -30,7 +30,6 @@ pub struct AnswerOrigin {
 
 impl AnswerOrigin {
     /// Returns the source of an answer received in this run.
-    #[must_use]
     pub(crate) fn now(at: Timestamp) -> Self {
         Self { at: Some(at), place: None }
     }
@@ -96,7 +95,6 @@ pub struct Machine {
 
 impl Machine {
     /// Returns the machine according to the node's current labels.
-    #[must_use]
     pub(crate) fn of(fleet: &Fleet, node: NodeIndex) -> Self {
         let names = |family| fleet.names_under(node, family).join(",");
         Self { vendor: names(Family::CpuVendor), host_model: names(Family::HostModelCpu) }
@@ -163,13 +161,11 @@ impl LibvirtFacts {
     }
 
     /// Whether nothing is known.
-    #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.guests.is_empty() && self.nodes.is_empty()
     }
 
     /// Returns the names of nodes whose libvirt lists named models, usable or not.
-    #[must_use]
     pub(crate) fn listing(&self, fleet: &Fleet) -> BTreeSet<String> {
         let view = self.view.of(self, fleet);
         let hosts = Accelerator::ALL.iter().map(|accelerator| view.host(*accelerator)).collect::<Vec<_>>();
@@ -178,7 +174,6 @@ impl LibvirtFacts {
     }
 
     /// Returns the accelerator of a guest, given no UID of its VMI; `None` if nothing is known of any guest or node.
-    #[must_use]
     pub(crate) fn accelerator(&self, namespace: &str, name: &str) -> Option<Accelerator> {
         if self.is_empty() {
             return None;
@@ -190,7 +185,6 @@ impl LibvirtFacts {
 
     /// Returns the answers about a guest, by namespace, name and UID of its VMI, on the nodes of a fleet; `None` if
     /// libvirt was not queried at all.
-    #[must_use]
     pub(crate) fn of(&self, namespace: &str, name: &str, uid: &str, fleet: &Fleet) -> Option<Answers> {
         if self.is_empty() {
             return None;
@@ -264,7 +258,6 @@ impl LibvirtFacts {
     }
 
     /// Returns the CPU of a guest, by namespace and name, and UID of its VMI.
-    #[must_use]
     pub(crate) fn cpu(&self, key: &(String, String), uid: &str) -> Option<&GuestCpu> {
         self.guests.get(key)?.get(uid)?.cpu.value.as_ref().ok()
     }

@@ -50,7 +50,6 @@ pub(crate) enum Question {
 
 impl Question {
     /// Returns the verb of virsh.
-    #[must_use]
     pub(crate) fn verb(&self) -> &'static str {
         match self {
             Self::Guest { .. } => "dumpxml",
@@ -61,7 +60,6 @@ impl Question {
     }
 
     /// Returns the command, which ends by itself after this many seconds.
-    #[must_use]
     pub(crate) fn command(&self, seconds: u64) -> Vec<String> {
         let (script, arguments) = match self {
             // Mirrors KubeVirt's `VMINamespaceKeyFunc`.
@@ -83,7 +81,6 @@ impl Question {
 }
 
 /// Returns virsh's own result: its exit code is taken from the last line, which is removed.
-#[must_use]
 pub(crate) fn of_virsh(mut output: CommandOutput) -> CommandOutput {
     let text = output.stdout.trim_end_matches('\n');
     let (rest, last) = text.rsplit_once('\n').unwrap_or(("", text));
@@ -97,7 +94,6 @@ pub(crate) fn of_virsh(mut output: CommandOutput) -> CommandOutput {
 }
 
 /// Formats the CPU for libvirt: only the fields that [`answer`](super::answer) accepted.
-#[must_use]
 pub(crate) fn xml(cpu: &Cpu) -> String {
     // Names have a plain form, so they need no escapes.
     let mut out = format!("<cpu mode='custom' match='exact'><model fallback='forbid'>{}</model>", cpu.model);

@@ -253,14 +253,12 @@ fn file_name(parts: &[&str]) -> String {
 }
 
 /// Whether a file has a name that [`files`] assigns.
-#[must_use]
 pub(crate) fn is_file_name(name: &str) -> bool {
     let is_of_kind = name.starts_with("guest.") || name.starts_with("node.");
     is_of_kind && name.strip_suffix(".json").is_some()
 }
 
 /// Returns the names of the files of all guests and nodes with known answers.
-#[must_use]
 pub(crate) fn names(facts: &LibvirtFacts) -> BTreeSet<String> {
     let guests = facts.guests.keys().map(|(namespace, name)| file_name(&["guest", namespace, name]));
     guests.chain(facts.nodes.keys().map(|name| file_name(&["node", name]))).collect()
@@ -268,7 +266,6 @@ pub(crate) fn names(facts: &LibvirtFacts) -> BTreeSet<String> {
 
 /// Returns the answers as files: name and content, one for each guest and each node. Of a guest they contain only its
 /// CPU.
-#[must_use]
 pub(crate) fn files(facts: &LibvirtFacts) -> Vec<(String, Value)> {
     let guests = facts.guests.iter().map(|((namespace, name), starts)| {
         let objects = starts.iter().map(|(uid, guest)| of_guest(namespace, name, uid, guest));
@@ -372,7 +369,6 @@ fn object(kind: &str, saved: &impl Serialize) -> Value {
 }
 
 /// Whether an object holds answers.
-#[must_use]
 pub(crate) fn is_kind(api_version: &str, kind: &str) -> bool {
     api_version == API_VERSION && matches!(kind, GUEST | NODE)
 }

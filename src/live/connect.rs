@@ -17,7 +17,6 @@ pub(crate) use super::options::{ClusterArgs, ConnectError};
 
 impl ClusterArgs {
     /// Returns the first given option that selects a cluster; such options conflict with a dump.
-    #[must_use]
     pub(crate) fn first_given(&self) -> Option<&'static str> {
         let given = [
             (self.kubeconfig.is_some(), "--kubeconfig"),
@@ -140,7 +139,6 @@ impl ConnectError {
 }
 
 /// Describes a failed request on one line: the API server's message, or else the root cause.
-#[must_use]
 pub(crate) fn words(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
@@ -160,7 +158,6 @@ fn root(error: &dyn std::error::Error) -> String {
 }
 
 /// Returns an error and its causes on one line.
-#[must_use]
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut out = error.to_string();
     let mut source = error.source();

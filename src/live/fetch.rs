@@ -280,19 +280,16 @@ async fn each(
 
 impl FetchError {
     /// Whether the user lacks the permission.
-    #[must_use]
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 403)
     }
 
     /// Whether the API server rejects the user's credentials.
-    #[must_use]
     pub(crate) fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 401)
     }
 
     /// Whether the user lacks the permission to read nodes, without which nothing can be judged.
-    #[must_use]
     pub(crate) fn is_nodes_forbidden(&self) -> bool {
         matches!(self, Self::Read { resource: Resource::Nodes, .. }) && self.is_forbidden()
     }

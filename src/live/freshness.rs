@@ -70,7 +70,6 @@ impl Freshness {
     }
 
     /// Returns the last failure of a resource's watch; `None` if the watch is healthy.
-    #[must_use]
     pub(crate) fn trouble(&self, resource: Resource) -> Option<String> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize].clone();
         // A watch that resumed is healthy, even if no event arrived since.

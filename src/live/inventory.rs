@@ -157,7 +157,6 @@ impl Inventory {
     }
 
     /// Whether every resource was listed once.
-    #[must_use]
     pub(crate) fn is_synced(&self) -> bool {
         self.synced.len() == Resource::WATCHED.len()
     }

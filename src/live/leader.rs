@@ -34,7 +34,6 @@ const RETRY_PERIOD: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Returns the unique name of this replica (holder of the Lease): the configured one, or host name and a random suffix.
-#[must_use]
 pub(crate) fn identity(configured: Option<&str>) -> String {
     if let Some(name) = configured.filter(|name| !name.is_empty()) {
         return name.to_owned();

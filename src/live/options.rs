@@ -69,7 +69,6 @@ pub struct ClusterArgs {
 impl ClusterArgs {
     /// Removes empty options: as for kubectl, they count as not given. Mirrors client-go's `tools/clientcmd` (`ConfigOverrides`), where
     /// an empty text overrides nothing.
-    #[must_use]
     pub(crate) fn without_empty(mut self) -> Self {
         let options = [
             &mut self.namespace,

@@ -30,7 +30,6 @@ pub(crate) struct Environment {
 
 impl Environment {
     /// Reads `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or the lower-case variables.
-    #[must_use]
     pub(crate) fn read() -> Self {
         Self::of(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }

@@ -64,7 +64,6 @@ pub struct Policy {
 impl Policy {
     /// Returns the policy of a cluster that has none: it warns and records, and never denies or changes
     /// anything.
-    #[must_use]
     pub(crate) fn builtin() -> Self {
         Self {
             name: "built-in".to_owned(),
@@ -98,7 +97,6 @@ impl Policy {
     /// Returns the specificity of the selectors: the number of labels selected of namespace and guest
     /// together, then of the guest alone. If two policies are equally specific, the name decides which
     /// governs.
-    #[must_use]
     pub(crate) fn specificity(&self) -> (usize, usize) {
         let of_guest = self.virtual_machine_selector.specificity();
         (self.namespace_selector.specificity() + of_guest, of_guest)
@@ -129,7 +127,6 @@ impl Policy {
 }
 
 /// Whether a namespace with these labels is exempt from everything, regardless of the policies.
-#[must_use]
 pub(crate) fn is_left_alone(namespace_labels: &BTreeMap<String, String>) -> bool {
     well_known::EXEMPT.is_set(namespace_labels)
 }
@@ -182,7 +179,6 @@ impl PolicySubject<'_> {
 /// of namespace and guest together, then most of the guest alone, then the name that comes first in the alphabet. It
 /// differs in two points that KubeVirt does not have: expressions count like labels, and a policy without selectors
 /// selects every guest instead of none.
-#[must_use]
 pub(crate) fn governing<'p>(
     policies: impl IntoIterator<Item = &'p Policy>,
     guest: &PolicySubject<'_>,
@@ -334,7 +330,6 @@ words! {
 
 impl Exemption {
     /// Whether there is neither a warning nor a record for the request.
-    #[must_use]
     pub(crate) fn is_silent(self) -> bool {
         self == Self::LabelledNamespace
     }
@@ -367,7 +362,6 @@ impl UserName {
     /// `kubevirt_namespace` is given. Giving it excludes service accounts with a controller's name in another
     /// namespace. `kubevirt-apiserver` is not included: it acts for a person with virtctl, who reads the
     /// denial. Mirrors `pkg/virt-api/webhooks/serviceaccounts.go` without that one.
-    #[must_use]
     pub(crate) fn is_kubevirt_controller(&self, kubevirt_namespace: Option<&str>) -> bool {
         self.service_account().is_some_and(|(namespace, name)| {
             matches!(name, "kubevirt-controller" | "kubevirt-handler" | "kubevirt-synchronization-controller")

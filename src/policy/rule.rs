@@ -36,7 +36,6 @@ impl RequestKind {
     ];
 
     /// Whether a policy can deny the request at all.
-    #[must_use]
     pub(crate) fn is_deniable(self) -> bool {
         match self {
             Self::VirtualMachine
@@ -49,7 +48,6 @@ impl RequestKind {
     }
 
     /// Whether the sender can fix the object's fields.
-    #[must_use]
     pub(crate) fn is_mendable(self) -> bool {
         matches!(self, Self::VirtualMachine | Self::VirtualMachineInstance | Self::Replicas)
     }
@@ -96,7 +94,6 @@ impl Ruling {
     }
 
     /// Whether the request is recorded in audit annotations and Events.
-    #[must_use]
     pub(crate) fn is_recorded(self) -> bool {
         match self {
             Self::LeftAlone => false,

@@ -6,7 +6,6 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 
 /// Whether a guest lives on nodes that a policy selects: the one it runs on, else any that it may start on; if
 /// it may start on none, any node at all.
-#[must_use]
 pub(crate) fn lives_on(selector: &LabelSelector, runs_on: Option<NodeIndex>, fitting: &Bits, fleet: &Fleet) -> bool {
     if *selector == LabelSelector::default() {
         return true;

@@ -23,7 +23,6 @@ readable!(Operator);
 
 impl Operator {
     /// Whether the operator compares with values; the other two have none.
-    #[must_use]
     pub(crate) fn takes_values(self) -> bool {
         matches!(self, Self::In | Self::NotIn)
     }
@@ -63,7 +62,6 @@ pub struct LabelSelector {
 
 impl LabelSelector {
     /// Returns this selector with KubeVirt's own label names.
-    #[must_use]
     pub(crate) fn inward(&self, domain: &Domain) -> Self {
         let labels = self.match_labels.iter();
         let expressions = self.match_expressions.iter().cloned();
@@ -83,7 +81,6 @@ impl LabelSelector {
     }
 
     /// Whether labels of which some are unknown can meet every condition: an unknown label may exist or not.
-    #[must_use]
     pub(crate) fn can_match(&self, labels: &BTreeMap<String, String>) -> bool {
         let met_by =
             |key: &str, holds: &dyn Fn(Option<&str>) -> bool| labels.get(key).is_none_or(|value| holds(Some(value)));
@@ -99,7 +96,6 @@ impl LabelSelector {
 
     /// Returns the number of different labels in the selector. Several conditions on one label do not make it
     /// more specific.
-    #[must_use]
     pub(crate) fn specificity(&self) -> usize {
         self.keys().collect::<BTreeSet<&str>>().len()
     }

@@ -8,7 +8,6 @@ use crate::word::Word;
 impl Policy {
     /// Returns the policy as an object of the API. Omits empty selectors and fields with their default value,
     /// except the dials.
-    #[must_use]
     pub(crate) fn to_json(&self) -> Value {
         let Self {
             name,

@@ -50,7 +50,6 @@ impl Note {
     }
 
     /// Creates a note that consists only of text from the watch.
-    #[must_use]
     pub(crate) fn of_watched(line: &str) -> Self {
         let line = Shown::within(line, usize::MAX).to_string();
         if line.len() <= MAX_NOTE_BYTES {

@@ -45,7 +45,6 @@ impl Measured for Eviction {
 
 impl Eviction {
     /// Whether it is a dry run.
-    #[must_use]
     pub(crate) fn is_dry_run(&self) -> bool {
         self.delete_options.as_ref().and_then(|options| options.dry_run.as_ref()).is_some_and(|on| !on.is_empty())
     }

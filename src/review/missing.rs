@@ -93,7 +93,6 @@ pub(super) fn of_mutation(world: &World, manifest: &Manifest<'_>) -> Vec<Missing
 }
 
 /// Returns the launcher that an eviction refers to, if the world does not hold it.
-#[must_use]
 pub(super) fn of_act(world: &World, request: &Request<'_>) -> Vec<MissingInput> {
     let (namespace, name) = (&*request.namespace, &*request.name);
     let is_eviction = &*request.sub_resource == "eviction";

@@ -79,7 +79,6 @@ impl Alone {
 }
 
 /// Computes the effect of an edit.
-#[must_use]
 pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, is_over: Deadline<'_>) -> Consequences {
     let mut out = Consequences::default();
     if !matters(before, after) {

@@ -10,7 +10,6 @@ use crate::fit::placement::{AffinityRule, Expression};
 const MAX_NAMES: usize = 4;
 
 /// Returns the author: `spec.template.spec.domain.cpu.model of the VM`.
-#[must_use]
 pub(crate) fn who(author: &Author) -> String {
     match author {
         Author::Field { of, path } => format!("{path} of the {}", holder(*of)),
@@ -66,7 +65,6 @@ fn holder(of: Holder) -> &'static str {
 }
 
 /// Returns the entries that an author requires, with the author: `cpumanager=true is asked for by …`.
-#[must_use]
 pub(crate) fn asked_by(asked: &AskedBy) -> String {
     let entries = fold(asked.entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), MAX_NAMES);
     let rules: Vec<String> = asked.rules.iter().map(ToString::to_string).collect();

@@ -17,7 +17,6 @@ const MAX_STARTS: usize = 4;
 const MAX_REFUSALS: usize = 3;
 
 /// Returns the finding in words.
-#[must_use]
 pub(crate) fn message(finding: &Finding) -> String {
     detail(&finding.detail)
 }
@@ -125,7 +124,6 @@ fn withheld(found: &WithheldModel) -> String {
 }
 
 /// Returns KubeVirt's reason: `DisksNotLiveMigratable: PVC web-disk is not shared`.
-#[must_use]
 pub(crate) fn condition(refused: &NotMigratable) -> String {
     let message = refused.message.strip_prefix("cannot migrate VMI: ").unwrap_or(&refused.message);
     match (refused.reason.as_str(), message) {
@@ -137,7 +135,6 @@ pub(crate) fn condition(refused: &NotMigratable) -> String {
 
 /// Returns why no eviction migrates a guest with this status of its condition `LiveMigratable`; empty means no
 /// condition.
-#[must_use]
 pub(crate) fn undecided(status: &str) -> String {
     match status {
         "" => "it has no condition LiveMigratable yet, which must be True".to_owned(),
@@ -150,7 +147,6 @@ fn not_migratable(refused: &NotMigratable) -> String {
 }
 
 /// Returns the finding as a sentence that stands alone. A name at its beginning is kept as it is.
-#[must_use]
 pub(crate) fn sentence(finding: &Finding) -> String {
     let message = message(finding);
     let begins_with_a_name = (begins_with_a_name(&finding.detail) && !message.starts_with("an "))
@@ -370,7 +366,6 @@ fn pod_rules(found: &PodRules) -> String {
 
 /// Returns `its required pod affinity is not judged: by the pods on the nodes kube-scheduler may keep it off nodes that
 /// fit`.
-#[must_use]
 pub(crate) fn rules_not_judged(rules: &[PodRule]) -> String {
     format!("{} nodes that fit", not_judged(rules))
 }
@@ -420,7 +415,6 @@ fn empty_label(found: &EmptyLabel) -> String {
 }
 
 /// Returns why there is no verdict.
-#[must_use]
 pub(crate) fn unknown(why: &Unknown) -> String {
     match why {
         Unknown::NoNodes => "no node is known".to_owned(),
@@ -494,7 +488,6 @@ fn no_target(found: &NoTarget) -> String {
 
 /// Returns `libvirt refuses its CPU on node-b, which fits by labels (missing features hle, rtm)`. Nodes with the same
 /// missing features are listed together.
-#[must_use]
 pub(crate) fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
     let by_reason =
         super::alike::fold(refusals.iter().map(|(node, why)| (&why.missing, incompatible(why), node.clone())));
@@ -533,7 +526,6 @@ fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
 
 /// Returns the requirements of a start that a node lacks according to its libvirt: `does not list EPYC-Milan as usable
 /// (in the way: vaes)`.
-#[must_use]
 pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
     let (models, features): (Vec<&UnmetAtStart>, Vec<&UnmetAtStart>) =
         unmet.iter().partition(|unmet| Family::of(&unmet.key) == Family::CpuModel);
@@ -550,7 +542,6 @@ pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
 }
 
 /// Returns why libvirt refuses a CPU: `missing features hle, rtm`, or its own words.
-#[must_use]
 pub(crate) fn incompatible(why: &Incompatible) -> String {
     match (why.missing.as_slice(), why.reason.as_str()) {
         ([], "") => "no reason given".to_owned(),
@@ -603,7 +594,6 @@ fn few_starts(targets: &[(usize, Vec<String>)]) -> String {
 }
 
 /// Whether another sentence contains it: for a required model, its coverage if that names the author too.
-#[must_use]
 pub(crate) fn is_said_by_another(finding: &Finding, verdict: &Verdict) -> bool {
     let Detail::AskedBy(asked) = &finding.detail else { return false };
     let coverage = verdict.found(Check::ModelCoverage).map(|finding| &finding.detail);
@@ -613,7 +603,6 @@ pub(crate) fn is_said_by_another(finding: &Finding, verdict: &Verdict) -> bool {
 }
 
 /// Whether the sentence does not name the cause that excludes the guest from nodes.
-#[must_use]
 pub(crate) fn asks_why(finding: &Finding) -> bool {
     match &finding.detail {
         Detail::NoStartNode(found) => found.nowhere.is_empty() && found.judged > 0 && found.by != KeptOff::Libvirt,

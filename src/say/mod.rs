@@ -62,7 +62,6 @@ impl Messages {
     }
 
     /// Returns why a policy refuses a guest for its CPU model, as a warning for a guest that is admitted anyway.
-    #[must_use]
     pub(crate) fn unmet_line(&self, policy: &str) -> Option<String> {
         self.unmet.as_ref().map(|unmet| format!("{} (policy {policy})", unmet.message))
     }
@@ -90,7 +89,6 @@ impl Messages {
 }
 
 /// Puts a verdict into words.
-#[must_use]
 pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
     let title = Shown::within(&judged.subject.title(), TITLE_CHARS).to_string();
     let mut out = Messages { title, details: details(verdict), help: explain_denied(judged), ..Messages::default() };
@@ -274,20 +272,17 @@ fn step_line(judged: &Prepared<'_>, remedy: &Remedy, lead: &str, more: &str) -> 
 }
 
 /// Returns the first text that fits into a warning about an object: a truncated command is a different command.
-#[must_use]
 pub(crate) fn first_with_room(title: &str, texts: impl IntoIterator<Item = String>) -> Option<String> {
     let room = WARNING_CHARS.saturating_sub("cpufit: : ".len() + title.chars().count());
     texts.into_iter().find(|text| text.chars().count() <= room)
 }
 
 /// Returns why a running guest has no target: `node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme`.
-#[must_use]
 pub(crate) fn obstacles(verdict: &Verdict) -> String {
     obstacles_within(verdict, LABELS)
 }
 
 /// Returns [`obstacles`] with at most `most` missing labels of each node.
-#[must_use]
 pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let lacks = |near: &Nearest| {
         let lacks = fold_lack(&near.missing, &near.has, most);
@@ -316,7 +311,6 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
 }
 
 /// Returns `kubectl cpufit explain vmi/db -n shop`; `None` if the guest has no valid name yet.
-#[must_use]
 pub(crate) fn explain(judged: &Prepared<'_>) -> Option<Command> {
     let kind = judged.subject.judged_template().map_or("vmi", Template::resource);
     let guest = Name::new(&judged.subject.name).ok()?.of(kind);
@@ -341,7 +335,6 @@ fn explain_denied(judged: &Prepared<'_>) -> Option<String> {
 }
 
 /// Returns the state as one word for tables.
-#[must_use]
 pub(crate) fn state(verdict: &Verdict) -> &'static str {
     if verdict.found(Check::NotMigratable).is_some() {
         return "STUCK";

@@ -6,25 +6,21 @@ pub(crate) use crate::fit::label::fold_names;
 use crate::fit::label::{Family, name, short};
 
 /// Returns `1 node`, `7 nodes`.
-#[must_use]
 pub(crate) fn nodes(count: usize) -> String {
     counted(count, "node", "nodes")
 }
 
 /// Returns a number and its noun.
-#[must_use]
 pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", number(count, one, many))
 }
 
 /// Returns the noun for a number.
-#[must_use]
 pub(crate) fn number<'w>(count: usize, one: &'w str, many: &'w str) -> &'w str {
     if count == 1 { one } else { many }
 }
 
 /// Returns `3`, or `1 to 3`.
-#[must_use]
 pub(crate) fn range((least, most): (usize, usize)) -> String {
     if least == most { least.to_string() } else { format!("{least} to {most}") }
 }
@@ -32,7 +28,6 @@ pub(crate) fn range((least, most): (usize, usize)) -> String {
 /// Returns entries grouped by family, at most `most` names, the rest counted:
 ///
 /// `cpu-feature fpu, vme and 3 more; cpu-model-migration GraniteRapids`.
-#[must_use]
 pub(crate) fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usize) -> String {
     let mut groups: Vec<(Family, Vec<String>)> = Vec::new();
     let mut total = 0;
@@ -67,7 +62,6 @@ pub(crate) fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, mo
 
 /// Returns the missing entries: `cpu-feature fpu, vme; kubevirt.io/schedulable (has false, needs true)`. `has` holds
 /// the values of labels that exist with another value.
-#[must_use]
 pub(crate) fn fold_lack(missing: &[(String, String)], has: &BTreeMap<String, String>, most: usize) -> String {
     let has_another = |(key, _): &&(String, String)| has.contains_key(key);
     let (other, absent): (Vec<_>, Vec<_>) = missing.iter().partition(has_another);
@@ -93,13 +87,11 @@ fn value_in_words(value: &str) -> &str {
 }
 
 /// Joins names: `a`, `a and b`, `a, b and c`, `a, b and 7 more`.
-#[must_use]
 pub(crate) fn and_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     join_names(names, most, "and")
 }
 
 /// Joins alternatives: `a`, `a or b`, `a, b or c`, `a, b and 7 more`.
-#[must_use]
 pub(crate) fn or_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     join_names(names, most, "or")
 }
@@ -114,7 +106,6 @@ fn join_names<S: AsRef<str>>(names: &[S], most: usize, word: &str) -> String {
 }
 
 /// Folds entries that own their text, as [`fold`] does.
-#[must_use]
 pub(crate) fn fold_entries(entries: &[(String, String)], most: usize) -> String {
     fold(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), most)
 }

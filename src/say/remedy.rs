@@ -16,7 +16,6 @@ fn no_node(none: NoNode) -> String {
 }
 
 /// Returns the action in one line.
-#[must_use]
 pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
     // A guest that does not run is started, not restarted.
     let with = if subject.is_running() { "restart with" } else { "start with" };
@@ -143,13 +142,11 @@ fn together(both: &ChangeTogether, subject: &Subject<'_>, with: &str, restart: &
 }
 
 /// Returns a remedy in the shortest form: its command if there is only one, else its summary.
-#[must_use]
 pub(crate) fn step(action: &Action, subject: &Subject<'_>) -> String {
     action.commands(subject).single().map_or_else(|| summary(action, subject), ToString::to_string)
 }
 
 /// Returns a remedy's display name for a guest.
-#[must_use]
 pub(crate) fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
     match id {
         // A guest that does not run is started, not restarted.
@@ -164,7 +161,6 @@ pub(crate) fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
 }
 
 /// Returns why a well-known remedy does not help.
-#[must_use]
 pub(crate) fn why_not(why: &WhyNot) -> String {
     match why {
         WhyNot::NotMigratable(reason) if reason.is_empty() => {
@@ -189,14 +185,12 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
 
 /// Returns why it is not certain that a remedy helps: `whether it helps depends on the node that the scheduler chooses:
 /// started on n1 it would be stuck`.
-#[must_use]
 pub(crate) fn depends(by: &Luck, subject: &Subject<'_>) -> String {
     format!("whether it helps depends on the node that the scheduler chooses: {}", luck(by, subject))
 }
 
 /// Returns the start nodes on which a remedy does not help: `started on n1 it would be stuck; on n2 it could go to 1
 /// node only`.
-#[must_use]
 pub(crate) fn luck(luck: &Luck, subject: &Subject<'_>) -> String {
     let again = if subject.is_running() { " again" } else { "" };
     let stuck = |nodes: &[String]| format!("started on {} it would be stuck{again}", or_names(nodes, 3));

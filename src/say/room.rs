@@ -4,7 +4,6 @@ use super::plural::{fold_names, number};
 use crate::kubevirt::room::Shortage;
 
 /// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores), and 2 more nodes have none`.
-#[must_use]
 pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
     let more = match more {
         0 => String::new(),
@@ -15,14 +14,12 @@ pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
 }
 
 /// Returns `2 of 64 cores free (it asks for 8 cores)`.
-#[must_use]
 pub(crate) fn too_little(short: &Shortage) -> String {
     format!("{} (it asks for {})", short.words(), short.wanted())
 }
 
 /// Returns `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch may be
 /// among them`, with the known guests among those pods.
-#[must_use]
 pub(crate) fn by_preemption(nodes: &[&str], victims: &[String]) -> String {
     let has = number(nodes.len(), "has", "have");
     let names = fold_names(nodes, 3);

@@ -220,7 +220,6 @@ impl Item {
 
     /// Returns the object with the namespace that kubectl would send it to: `namespace` if it names none and its kind
     /// is namespaced.
-    #[must_use]
     pub(crate) fn in_namespace(mut self, namespace: &str) -> Self {
         let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
         // The scope of a kind that is not read does not matter.

@@ -51,7 +51,6 @@ impl SnapshotObjects {
 
     /// Returns all objects, or those that affect the guests of one namespace. In the latter case room is left out,
     /// because it depends on pods of all namespaces.
-    #[must_use]
     pub(crate) fn finish(self, only: Option<&str>) -> Vec<Value> {
         let Self { mut objects, room } = self;
         objects.extend(others::others(room.others(), &objects));

@@ -75,7 +75,6 @@ fn is_kind(text: &str) -> bool {
 }
 
 /// Returns the objects with new names.
-#[must_use]
 pub(crate) fn redact(mut objects: Vec<Value>) -> Vec<Value> {
     let mut names = NewNames::default();
     for phase in [Phase::Compare, Phase::Collect, Phase::Rename] {

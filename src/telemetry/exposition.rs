@@ -63,7 +63,6 @@ fn thousandths(text: &str) -> u16 {
 
 /// Converts `OpenMetrics` to the text format: metadata names the samples of counters, with `_total`; units and the end
 /// marker are removed.
-#[must_use]
 pub(crate) fn text(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());
     let mut help = None;

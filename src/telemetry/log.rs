@@ -63,7 +63,6 @@ pub fn init(format: LogFormat, filter: &str, domain: &Domain) -> Result<(), Tele
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// Returns the format of the log; `None` if nothing is logged.
-#[must_use]
 pub(crate) fn log_format() -> Option<LogFormat> {
     FORMAT.get().copied()
 }

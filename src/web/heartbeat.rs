@@ -37,7 +37,6 @@ impl Heartbeat {
     }
 
     /// Whether the last beat, or the start, was recent.
-    #[must_use]
     pub(crate) fn is_recent(&self) -> bool {
         let since = self.milliseconds().saturating_sub(self.last.load(Ordering::Relaxed));
         u128::from(since) <= SILENCE.as_millis()

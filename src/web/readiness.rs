@@ -46,7 +46,6 @@ impl Readiness {
     }
 
     /// Whether reviews can be judged, regardless of whether new ones should be sent here.
-    #[must_use]
     pub(crate) fn can_judge(&self) -> bool {
         self.holds(Condition::Synced) && self.holds(Condition::Fresh)
     }

@@ -221,7 +221,6 @@ pub struct DrainReport {
 impl DrainReport {
     /// Whether a guest is stuck, or would be shut down (also later, when a budget allows it, or by preemption), or
     /// prevents every order.
-    #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
         let fails = |guest: &GuestRow| {
             matches!(guest.state, State::Stuck | State::ShutDown) || guest.is_held || !guest.preempts.is_empty()

@@ -137,7 +137,6 @@ impl KnownFeatures {
 }
 
 /// Returns the features of a model that a node lacks, sorted; `None` if the features of the model are not known.
-#[must_use]
 pub(crate) fn lacked(fleet: &Fleet, node: NodeIndex, model: &str) -> Option<Vec<String>> {
     let mut known = KnownFeatures::default();
     known.add_model(model);

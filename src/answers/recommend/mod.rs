@@ -194,7 +194,6 @@ fn without_pool(world: &World, pools: &[PoolReport]) -> Vec<PolicyWithoutPool> {
 }
 
 /// Returns the model recommended for the pool of each node; for a node in several pools, that of the first.
-#[must_use]
 pub(crate) fn best_by_node(world: &World) -> BTreeMap<NodeIndex, String> {
     let mut out = BTreeMap::new();
     for pool in pools::pools(world, &[]).0 {

@@ -42,7 +42,6 @@ pub(crate) struct AdoptedPolicy {
 
 impl AdoptedPolicy {
     /// Returns `metadata.name`.
-    #[must_use]
     pub(crate) fn name(&self) -> &str {
         self.document["metadata"]["name"].as_str().unwrap_or_default()
     }
@@ -53,7 +52,6 @@ impl AdoptedPolicy {
 /// The pool of an existing policy keeps that policy, with another model; a policy that denies or changes guests is left
 /// to a person. Other policies have names that no existing policy has. A policy is left out if the existing policies
 /// would treat guests otherwise with it.
-#[must_use]
 pub(crate) fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption> {
     let mut out: Vec<Adoption> = report.pools.iter().flat_map(|pool| of_pool(world, report, pool)).collect();
     let mut names: BTreeSet<String> = world.policies.iter().map(|policy| policy.name.clone()).collect();

@@ -243,7 +243,6 @@ fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
 
 impl WhatIf {
     /// Returns the effect in words, a line each.
-    #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
         let Self { change, pools, guests } = self;
         let mut out: Vec<String> = pools.iter().map(PoolChange::line).collect();

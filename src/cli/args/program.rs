@@ -214,7 +214,6 @@ fn parse_from(words: &[OsString]) -> Result<Args, clap::Error> {
 }
 
 /// Whether these are the arguments of a webhook with a JSON log, even if they are no valid command line.
-#[must_use]
 pub(crate) fn asks_for_json_log<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> bool {
     let (mut serves, mut is_json, mut before) = (false, false, OsString::new());
     for word in words {

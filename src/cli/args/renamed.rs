@@ -29,7 +29,6 @@ impl Verb {
     }
 
     /// Replaces the types and label keys in the arguments by KubeVirt's own names.
-    #[must_use]
     pub(crate) fn inward(mut self, domain: &Domain) -> Self {
         let rename = |selector: &mut LabelSelector| *selector = selector.inward(domain);
         match &mut self {

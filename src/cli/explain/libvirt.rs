@@ -558,7 +558,6 @@ pub struct MissingRow {
 
 impl LibvirtRow {
     /// Collects libvirt's answers about a guest; `None` if it was not asked.
-    #[must_use]
     pub(crate) fn of(subject: &Subject<'_>, survey: &Survey<'_>) -> Option<Self> {
         let fleet = &survey.world.cluster.fleet;
         let asked = subject.asked()?;

@@ -28,7 +28,6 @@ pub(crate) struct FittingRoom {
 impl FittingRoom {
     /// Computes the room for the pod of a guest: that of its migration, or of its start. `pod`: the requests of a pod
     /// that was given.
-    #[must_use]
     pub(crate) fn of(case: &Evaluation<'_>, pod: Option<&PodNeed>, cluster: &Cluster) -> Self {
         let (subject, room) = (&case.judged.subject, &cluster.room);
         let mut fitting: Bits = case.verdict.assessment.fitting.clone();
@@ -58,7 +57,6 @@ impl FittingRoom {
     }
 
     /// Whether nodes fit, and none of them has room.
-    #[must_use]
     pub(super) fn is_nowhere(&self) -> bool {
         self.fitting > 0 && self.short.len() == self.fitting
     }
@@ -94,7 +92,6 @@ impl FittingRoom {
     }
 
     /// Returns, by the name of each node without room, the resource that it lacks.
-    #[must_use]
     pub(crate) fn no_room(&self, cluster: &Cluster) -> BTreeMap<String, String> {
         let of = |(node, short): &(NodeIndex, Shortage)| {
             (cluster.fleet.name(*node).to_owned(), say::room::too_little(short))
@@ -103,7 +100,6 @@ impl FittingRoom {
     }
 
     /// Returns the names of nodes with room only once pods with a lower priority are shut down.
-    #[must_use]
     pub(crate) fn by_preemption(&self, cluster: &Cluster) -> Vec<String> {
         self.by_preemption.iter().map(|&node| cluster.fleet.name(node).to_owned()).collect()
     }

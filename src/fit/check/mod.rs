@@ -173,14 +173,12 @@ impl Check {
 
     /// Whether its notes are reported with such an outcome: those about KubeVirt's list of obsolete models
     /// only if there is an impact.
-    #[must_use]
     pub(super) fn is_noted_of(self, outcome: &Outcome) -> bool {
         self != Self::ModelWithheld || outcome.impact().is_some()
     }
 
     /// Whether it finds reasons that may keep the guest off nodes that fit by labels, so that "fits" alone
     /// would mislead.
-    #[must_use]
     pub(crate) fn doubts_labels(self) -> bool {
         matches!(
             self,
@@ -218,7 +216,6 @@ impl Finding {
     }
 
     /// Creates a note with this text, about something that does not depend on the nodes.
-    #[must_use]
     pub(crate) fn noted(check: Check, field: impl Into<String>, words: impl Into<String>) -> Self {
         Self::note(check, field, Detail::Noted(words.into()))
     }

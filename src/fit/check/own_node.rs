@@ -35,7 +35,6 @@ pub struct OwnNode {
 
 /// Returns a finding if the guest's own node no longer meets the selector or affinity of the pod that runs
 /// there.
-#[must_use]
 pub(crate) fn own_node(subject: &Subject<'_>, fleet: &Fleet) -> Option<Finding> {
     let running = subject.running.as_ref()?;
     let node = fleet.find(&running.node)?;

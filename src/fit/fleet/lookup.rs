@@ -174,7 +174,6 @@ impl<'f> Lookup<'f, '_> {
     }
 
     /// Returns the nodes that meet every selector entry and fail the required affinity.
-    #[must_use]
     pub(crate) fn excluded_by_affinity(&self) -> Bits {
         let fleet = self.fleet;
         let Some(affinity) = &self.placement.affinity else { return Bits::none(fleet.len()) };
@@ -311,7 +310,6 @@ impl<'f> Lookup<'f, '_> {
     }
 
     /// Whether a cordon keeps the pod out.
-    #[must_use]
     pub(crate) fn is_kept_out_by_cordon(&self, node: NodeIndex) -> bool {
         let tainted = self
             .fleet

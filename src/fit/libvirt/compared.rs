@@ -52,7 +52,6 @@ impl Answers {
 }
 
 /// Returns the features of `guest` that `model` lacks, without those that every guest is given.
-#[must_use]
 pub(crate) fn losses(guest: &BTreeSet<String>, model: &BTreeSet<String>) -> Vec<String> {
     // QEMU shows `hypervisor` to all guests, and KVM gives `x2apic` to all named models.
     const GIVEN: [&str; 2] = ["hypervisor", "x2apic"];

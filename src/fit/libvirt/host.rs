@@ -68,7 +68,6 @@ impl LibvirtHost {
     }
 
     /// Whether libvirt lists the named model as usable.
-    #[must_use]
     pub(crate) fn is_usable(&self, model: &str) -> bool {
         self.models.as_ref().is_some_and(|models| models.get(model) == Some(&Usable::Yes))
     }
@@ -83,7 +82,6 @@ impl LibvirtHost {
 
     /// Whether the node has the capability that a label states. Mirrors `prepareLabels` of KubeVirt's
     /// `pkg/virt-handler/node-labeller/node_labeller.go`.
-    #[must_use]
     pub(crate) fn provides(&self, key: &str) -> Provided {
         let name = label::name(key);
         let cpu = self.model.as_ref();

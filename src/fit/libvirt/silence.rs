@@ -139,7 +139,6 @@ impl Silence {
 
     /// Restores the reason that a file stores as code and detail. `None` if the code is not known, or the
     /// reason follows from the files themselves.
-    #[must_use]
     pub(crate) fn of_code(code: &str, detail: &str) -> Option<Self> {
         let alone = [Self::NoLauncher, Self::NoOwnLauncher, Self::NoShell, Self::NoVirsh];
         let with_words = [

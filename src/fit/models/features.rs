@@ -19,7 +19,6 @@ struct ModelFeatures {
 }
 
 /// Returns the features of a guest with this model, in libvirt's names; `None` if they are not known.
-#[must_use]
 pub(crate) fn features(model: &str) -> Option<BTreeSet<&'static str>> {
     let other = KnownModel::of(model).and_then(|known| known.other_spelling());
     listed(other.as_deref().unwrap_or(model))

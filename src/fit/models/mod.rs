@@ -115,13 +115,11 @@ impl std::fmt::Display for Drawback {
 }
 
 /// Returns the disadvantages of a model; none for an unknown name.
-#[must_use]
 pub(crate) fn drawbacks(model: &str) -> Vec<Drawback> {
     KnownModel::of(model).map_or_else(Vec::new, |known| known.drawbacks())
 }
 
 /// Whether the model is never recommended: generic ones, and those that KubeVirt's default lists as obsolete.
-#[must_use]
 pub(crate) fn is_obsolete(model: &str) -> bool {
     let plain =
         model.rsplit_once("-v").filter(|(_, version)| version.parse::<u16>().is_ok()).map_or(model, |(name, _)| name);
@@ -129,44 +127,37 @@ pub(crate) fn is_obsolete(model: &str) -> bool {
 }
 
 /// Whether the model's name is known.
-#[must_use]
 pub(crate) fn is_known(model: &str) -> bool {
     KnownModel::of(model).is_some() || is_obsolete(model)
 }
 
 /// Returns the vendor of a model's CPUs in libvirt's spelling; `None` if the model is not known, or of several vendors.
-#[must_use]
 pub(crate) fn vendor(model: &str) -> Option<&'static str> {
     KnownModel::of(model).map(|known| known.vendor).filter(|vendor| !vendor.contains(' '))
 }
 
 /// Whether a model ranks before another one of its vendor; false if one of them is not known.
-#[must_use]
 pub(crate) fn is_better(model: &str, than: &str) -> bool {
     matches!((KnownModel::of(model), KnownModel::of(than)), (Some(one), Some(other)) if one.rank < other.rank)
 }
 
 /// Whether two names are spellings of one model.
-#[must_use]
 pub(crate) fn is_same(one: &str, other: &str) -> bool {
     first_spelling(one) == first_spelling(other)
 }
 
 /// Returns the name that a model is another spelling of, or its own.
-#[must_use]
 pub(crate) fn first_spelling(model: &str) -> String {
     KnownModel::of(model).and_then(|known| known.other_spelling()).unwrap_or_else(|| model.to_owned())
 }
 
 /// Returns the models that have a feature.
-#[must_use]
 pub(crate) fn holding(feature: &str) -> Vec<&'static str> {
     features::with_known_features().filter(|model| features(model).is_some_and(|held| held.contains(feature))).collect()
 }
 
 /// Returns the models suitable for guests on hosts of a vendor (in libvirt's spelling), best first, without
 /// other vendors' models, obsolete and generic ones, and names of unknown families.
-#[must_use]
 pub(crate) fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str) -> Vec<&'m str> {
     let known =
         |model: &'m str| KnownModel::of(model).filter(|known| known.is_of(vendor)).map(|known| (known.rank, model));
@@ -201,7 +192,6 @@ pub(crate) fn most_common(
 }
 
 /// Returns the other models of its family among these, best first; of several names of one model only one.
-#[must_use]
 pub(crate) fn of_same_family<'m>(model: &str, among: &[&'m str]) -> Vec<&'m str> {
     let Some(of) = KnownModel::of(model) else { return Vec::new() };
     let is_other = |name: &&str| {

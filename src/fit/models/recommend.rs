@@ -88,7 +88,6 @@ const WITH_MODELS: [&str; 2] = ["amd64", "s390x"];
 /// amd64 counts, those of s390x do. Only `cpu-model` labels state what a node can run; host-model, migration
 /// and feature labels are ignored. A model that KubeVirt has `withheld` is not recommended, regardless of the
 /// labels now.
-#[must_use]
 pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits, withheld: &BTreeSet<String>) -> Recommendation {
     let mut of: BTreeMap<&str, Bits> = BTreeMap::new();
     let mut not_counted = Vec::new();
@@ -125,7 +124,6 @@ pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits, withheld: &BTreeSet<String>
 
 /// Returns for each of these nodes, ordered by name, its architecture if guests with a named model can run on
 /// it, or the reason why the node does not count.
-#[must_use]
 pub(crate) fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, Result<&'f str, NotCounted>)> {
     let mut with_models = Bits::none(fleet.len());
     fleet.bearers(Family::CpuModel).values().for_each(|bearers| with_models.union(bearers));
@@ -151,7 +149,6 @@ pub(crate) fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, 
 /// Returns the models that any of these nodes can run and that are suitable for this vendor, best first. Of
 /// several names of a model only one is listed, unless it is the only one on a node. A model that KubeVirt has
 /// `withheld` has that drawback.
-#[must_use]
 pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str, withheld: &BTreeSet<String>) -> Vec<Offer> {
     let mut bearers = fleet.bearers(Family::CpuModel);
     for bearers in bearers.values_mut() {

@@ -33,7 +33,6 @@ pub struct ChangeTogether {
 
 impl ChangeTogether {
     /// Returns the instancetype or preference that both parts replace; `None` if they are not about one.
-    #[must_use]
     pub(crate) fn of_one_type(&self) -> Option<&TypeReference> {
         let mut named = self.parts.iter().map(|part| setting_of(part).and_then(|(_, by)| by));
         let first = named.next()??;
@@ -46,7 +45,6 @@ fn is_one(one: &TypeReference, other: &TypeReference) -> bool {
 }
 
 /// Returns the setting that an action changes, and the type that has it.
-#[must_use]
 pub(crate) fn setting_of(action: &Action) -> Option<(Setting, Option<&TypeReference>)> {
     match action {
         Action::DropSetting(drop) => Some((drop.setting.clone(), drop.set_by.as_ref())),

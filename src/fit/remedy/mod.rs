@@ -293,7 +293,6 @@ impl Action {
 impl Action {
     /// Returns the number of candidate nodes after the change, of which [`Remedy::then_fits`] counts those
     /// that fit: another selector may select another architecture, and a node may be added.
-    #[must_use]
     pub(crate) fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet) -> usize {
         let (after, changed) = self.apply(subject, fleet);
         let added = changed.iter().filter(|node| fleet.find(&node.name).is_none()).count();

@@ -39,7 +39,6 @@ pub enum NoRestart {
 
 /// Whether labels predict the targets after a restart without other changes. If libvirt refuses the guest on
 /// nodes that fit by labels, they do not: it would have the CPU of its start node, and be refused again.
-#[must_use]
 pub(crate) fn labels_tell_after_restart(judgement: &Judgement<'_, '_>) -> bool {
     judgement.refused_targets.is_empty()
 }

@@ -22,7 +22,6 @@ pub(super) fn amounts(wire: &BTreeMap<String, Value>) -> Amounts {
 }
 
 /// Whether a value is an API quantity.
-#[must_use]
 pub(crate) fn is_quantity(value: &Value) -> bool {
     quantity_of(value).is_some()
 }

@@ -18,7 +18,6 @@ pub(crate) struct Shortage {
 impl Shortage {
     /// Returns the free amount in words: `2 of 64 cores free`, `3 of 256 GiB of memory free`,
     /// `it has no nvidia.com/T4`.
-    #[must_use]
     pub(crate) fn words(&self) -> String {
         let Self { resource, free, of, .. } = self;
         let amount = |value: i64| self.amount(value);
@@ -31,7 +30,6 @@ impl Shortage {
     }
 
     /// Returns the requested amount in words: `8 cores`, `16 GiB of memory`.
-    #[must_use]
     pub(crate) fn wanted(&self) -> String {
         match self.resource.as_str() {
             PODS if self.asked == 1000 => "1 pod".to_owned(),

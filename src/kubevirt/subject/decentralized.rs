@@ -15,7 +15,6 @@ const WAIT_AS_RECEIVER: &str = "WaitAsReceiver";
 
 /// Whether the VMI that a VirtualMachine starts is the target of a decentralized migration. Mirrors `startVMI` of
 /// `pkg/virt-controller/watch/vm/vm.go`.
-#[must_use]
 pub(crate) fn waits_as_receiver(vm: &VirtualMachine) -> bool {
     vm.spec.run_strategy == WAIT_AS_RECEIVER
 }

@@ -59,7 +59,6 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
 }
 
 /// Returns the VMI that owns a pod; `None` if it is not known, or has another UID. A pasted pod may have no UID.
-#[must_use]
 pub(crate) fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmi> {
     let owner = cluster::owner(pod)?;
     let vmi = cluster.vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name)?;

@@ -17,7 +17,6 @@ impl Replicas {
     }
 
     /// Prepares any guest of this object, given the guest made from its template.
-    #[must_use]
     pub(crate) fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Prepared<'static> {
         let mut out = of_guest(&self.vm, guest, cluster);
         // A VM or VMI with the object's name is not one of its guests.

@@ -67,7 +67,6 @@ pub(super) enum RotationStep {
 
 impl Stored {
     /// Reads the Secret. Certificates that are malformed, or signed by none of its authorities, are ignored.
-    #[must_use]
     pub(super) fn read<V: AsRef<[u8]>>(data: &BTreeMap<String, V>, names: &ServerNames) -> Self {
         let text = |key| data.get(key).and_then(|bytes| std::str::from_utf8(bytes.as_ref()).ok());
         let authorities = authorities(text(BUNDLE).unwrap_or_default());
@@ -82,7 +81,6 @@ impl Stored {
     }
 
     /// Returns the Secret's new content.
-    #[must_use]
     pub(super) fn data(&self) -> BTreeMap<String, String> {
         let mut data = BTreeMap::from([(BUNDLE.to_owned(), self.bundle())]);
         for ((certificate, key), held) in [(CURRENT, &self.current), (NEXT, &self.next)] {
@@ -95,20 +93,17 @@ impl Stored {
     }
 
     /// Returns all trusted authorities as PEM.
-    #[must_use]
     pub(super) fn bundle(&self) -> String {
         self.authorities.iter().map(|authority| authority.pem.as_str()).collect()
     }
 
     /// Returns the current certificate.
-    #[must_use]
     pub(super) fn current(&self) -> Option<&HeldCertificate> {
         self.current.as_ref()
     }
 
     /// Returns the state to start from and the next step. `last` is the last usable content of the Secret: if the
     /// Secret is deleted or damaged, replicas still serve that content until they read the new one.
-    #[must_use]
     pub(super) fn plan(
         self,
         last: Option<&Self>,
@@ -129,7 +124,6 @@ impl Stored {
     }
 
     /// Returns the next step. `is_settled`: all API servers have had time to read the bundle.
-    #[must_use]
     pub(super) fn step(&self, validity: Duration, is_settled: bool, now: SystemTime) -> RotationStep {
         let is_valid = |held: &&HeldCertificate| now < held.until;
         let next = self.next.as_ref().filter(is_valid);

@@ -170,7 +170,6 @@ pub enum Objection {
 
 impl CertifiedKeyPair {
     /// Returns why clients that connect to this name refuse the certificate at an instant, in seconds since 1970.
-    #[must_use]
     pub(crate) fn objections(&self, now: i64, name: Option<&ServerName<'_>>) -> Vec<Objection> {
         let mut out = Vec::new();
         if self.not_before.is_some_and(|begin| begin > now) {

@@ -13,7 +13,6 @@ use crate::cli::completion::{Given, List, Listed, VARIABLE, answer};
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets;
 use crate::console;
-use crate::kubevirt::cluster::ClusterKind;
 use crate::kubevirt::resource::Resource;
 use crate::live::connect;
 use crate::page::Page;
@@ -75,7 +74,7 @@ fn of_dump(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
     let (world, _) = world::load(&given.snapshot, &[], None, "default", &domain, io::empty()).ok()?;
     let cluster = &world.cluster;
     Some(match kind {
-        None => cluster.names(ClusterKind::Namespace).into_iter().map(|(_, name)| name).collect(),
+        None => cluster.names(Resource::Namespaces).into_iter().map(|(_, name)| name).collect(),
         Some(ObjectKind::Node) => {
             cluster.fleet.in_name_order().into_iter().map(|node| cluster.fleet.name(node).to_owned()).collect()
         }

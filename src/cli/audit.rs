@@ -14,7 +14,7 @@ use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{FoundTarget, TargetScope, absent, find};
 use crate::console::tell;
-use crate::kubevirt::cluster::ClusterKind;
+use crate::kubevirt::resource::Resource;
 use crate::page::Page;
 use crate::say::plural;
 use crate::world::World;
@@ -230,7 +230,7 @@ fn nobody_in_dump(world: &World, only: Option<&str>, is_selected: bool) -> Strin
     let nobody = nobody(world, only, is_selected);
     let cluster = &world.cluster;
     if cluster.is_live
-        || [ClusterKind::VirtualMachine, ClusterKind::Vmi].into_iter().any(|kind| !cluster.names(kind).is_empty())
+        || [Resource::VirtualMachines, Resource::Vmis].into_iter().any(|kind| !cluster.names(kind).is_empty())
     {
         return nobody;
     }

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use super::output::ResultRow;
 use crate::fit::bits::Bits;
 use crate::fit::label::{self, Family};
-use crate::kubevirt::cluster::ClusterKind;
+use crate::kubevirt::resource::Resource;
 use crate::world::World;
 
 /// From which state on an object fails, mildest first; `denied` and `unknown` stand beside them.
@@ -26,7 +26,7 @@ pub enum CheckFailOn {
 /// Returns why nothing can be judged by a world without KubeVirt; `None` if there is a KubeVirt.
 pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
     let cluster = &world.cluster;
-    let kinds = [ClusterKind::KubeVirt, ClusterKind::VirtualMachine, ClusterKind::Vmi];
+    let kinds = [Resource::KubeVirts, Resource::VirtualMachines, Resource::Vmis];
     let labelled = || {
         let nodes = Bits::all(cluster.fleet.len());
         !cluster.fleet.offered(Family::CpuModel, &nodes).is_empty()
@@ -38,7 +38,7 @@ pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
 
 /// Returns a message that the namespace does not exist; `None` if it does, or if no namespace is known.
 pub(crate) fn no_namespace(world: &World, name: &str) -> Option<String> {
-    let is_known = !world.cluster.names(ClusterKind::Namespace).is_empty();
+    let is_known = !world.cluster.names(Resource::Namespaces).is_empty();
     (is_known && world.cluster.namespace(name).is_none()).then(|| format!("there is no namespace {name}"))
 }
 

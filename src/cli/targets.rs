@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::resource::{self, Argument, ObjectKind, ResourceError};
-use crate::kubevirt::cluster::{Cluster, ClusterKind};
+use crate::kubevirt::cluster::Cluster;
 use crate::policy::LabelSelector;
 use crate::world::World;
 
@@ -148,15 +148,7 @@ pub(crate) fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: boo
 
 /// Returns all objects of a kind, by namespace and name.
 pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &TargetScope<'_>) -> Vec<FoundTarget> {
-    let kept = match kind {
-        ObjectKind::VirtualMachine => ClusterKind::VirtualMachine,
-        ObjectKind::Replicas(kind) => ClusterKind::Replicas(kind),
-        ObjectKind::Vmi => ClusterKind::Vmi,
-        ObjectKind::Migration => ClusterKind::Migration,
-        ObjectKind::Pod => ClusterKind::Launcher,
-        ObjectKind::Node => return Vec::new(),
-    };
-    let mut names = cluster.names(kept);
+    let mut names = cluster.names(kind.resource());
     names.sort();
     let is_asked_for = |(namespace, name): &(String, String)| {
         scope.namespace.is_none_or(|asked| asked == namespace)

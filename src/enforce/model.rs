@@ -140,14 +140,14 @@ impl fmt::Display for Reason {
             ),
             Self::TooLarge(excess) => write!(f, "it is too large to judge: {excess}"),
             Self::Worse { is, would_be } if is == would_be => {
-                write!(f, "with it, it {}, also when cordoned nodes come back", fate(*would_be))
+                write!(f, "with it, it {}, also when cordoned nodes come back", consequence(*would_be))
             }
-            Self::Worse { would_be, .. } => write!(f, "with it, it {}", fate(*would_be)),
+            Self::Worse { would_be, .. } => write!(f, "with it, it {}", consequence(*would_be)),
         }
     }
 }
 
-fn fate(impact: Option<Impact>) -> &'static str {
+fn consequence(impact: Option<Impact>) -> &'static str {
     match impact {
         Some(Impact::Unschedulable) => "could start nowhere",
         Some(Impact::Pinned) => "could migrate nowhere",

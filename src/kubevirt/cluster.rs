@@ -179,68 +179,6 @@ impl ClusterObject {
     }
 }
 
-/// The kinds of [`ClusterObject`] except nodes, which are in the fleet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ClusterKind {
-    /// A launcher pod.
-    Launcher,
-    /// A VirtualMachine.
-    VirtualMachine,
-    /// A replica set or a pool.
-    Replicas(ReplicasKind),
-    /// A VirtualMachineInstance.
-    Vmi,
-    /// A VirtualMachineInstanceMigration.
-    Migration,
-    /// The KubeVirt custom resource.
-    KubeVirt,
-    /// A Namespace.
-    Namespace,
-    /// An instancetype.
-    Instancetype,
-    /// A preference.
-    Preference,
-    /// A ControllerRevision that holds an instancetype or a preference.
-    Revision,
-    /// A DataSource.
-    DataSource,
-    /// A PersistentVolumeClaim.
-    Claim,
-    /// A PersistentVolume.
-    Volume,
-    /// A DataVolume.
-    DataVolume,
-    /// A `VolumeSnapshot`.
-    VolumeSnapshot,
-}
-
-impl ClusterKind {
-    /// Returns the kind under which objects of a resource are kept. `None` for nodes, policies and budgets, which are
-    /// kept elsewhere.
-    #[must_use]
-    pub fn of(resource: Resource) -> Option<Self> {
-        Some(match resource {
-            Resource::Nodes | Resource::Policies | Resource::Budgets => return None,
-            Resource::Namespaces => Self::Namespace,
-            Resource::Pods => Self::Launcher,
-            Resource::VirtualMachines => Self::VirtualMachine,
-            Resource::ReplicaSets => Self::Replicas(ReplicasKind::ReplicaSet),
-            Resource::Pools => Self::Replicas(ReplicasKind::Pool),
-            Resource::Vmis => Self::Vmi,
-            Resource::Migrations => Self::Migration,
-            Resource::KubeVirts => Self::KubeVirt,
-            Resource::Instancetypes | Resource::ClusterInstancetypes => Self::Instancetype,
-            Resource::Preferences | Resource::ClusterPreferences => Self::Preference,
-            Resource::Revisions => Self::Revision,
-            Resource::DataSources => Self::DataSource,
-            Resource::Claims => Self::Claim,
-            Resource::Volumes => Self::Volume,
-            Resource::DataVolumes => Self::DataVolume,
-            Resource::VolumeSnapshots => Self::VolumeSnapshot,
-        })
-    }
-}
-
 impl Cluster {
     /// Builds a cluster from its objects. `release` overrides the release in the KubeVirt custom resource.
     #[must_use]
@@ -298,52 +236,60 @@ impl Cluster {
         }
     }
 
-    /// Removes an object. Returns whether it existed.
-    pub fn remove(&mut self, kind: ClusterKind, name: &ObjectName) -> bool {
-        match kind {
-            ClusterKind::Launcher => self.remove_launcher(name),
-            ClusterKind::VirtualMachine => remove(&mut self.vms, name),
-            ClusterKind::Replicas(kind) => remove(self.kept(kind), name),
-            ClusterKind::Vmi => remove(&mut self.vmis, name),
-            ClusterKind::Migration => remove(&mut self.migrations, name),
-            ClusterKind::KubeVirt => {
+    /// Removes an object. Returns whether it existed. Nodes, policies and budgets are kept elsewhere.
+    pub fn remove(&mut self, resource: Resource, name: &ObjectName) -> bool {
+        match resource {
+            Resource::Nodes | Resource::Policies | Resource::Budgets => false,
+            Resource::Pods => self.remove_launcher(name),
+            Resource::VirtualMachines => remove(&mut self.vms, name),
+            Resource::ReplicaSets => remove(&mut self.replica_sets, name),
+            Resource::Pools => remove(&mut self.pools, name),
+            Resource::Vmis => remove(&mut self.vmis, name),
+            Resource::Migrations => remove(&mut self.migrations, name),
+            Resource::KubeVirts => {
                 let before = self.kubevirts.len();
                 self.kubevirts.retain(|known| key(&known.metadata) != *name);
                 self.settle();
                 self.kubevirts.len() != before
             }
-            ClusterKind::Namespace => remove(&mut self.namespaces, name),
-            ClusterKind::Instancetype => remove(&mut self.instancetypes, name),
-            ClusterKind::Preference => remove(&mut self.preferences, name),
-            ClusterKind::Revision => remove(&mut self.revisions, name),
-            ClusterKind::DataSource => remove(&mut self.data_sources, name),
-            ClusterKind::Claim => remove(&mut self.claims, name),
-            ClusterKind::Volume => remove(&mut self.volumes, name),
-            ClusterKind::DataVolume => remove(&mut self.data_volumes, name),
-            ClusterKind::VolumeSnapshot => remove(&mut self.volume_snapshots, name),
+            Resource::Namespaces => remove(&mut self.namespaces, name),
+            Resource::Instancetypes | Resource::ClusterInstancetypes => remove(&mut self.instancetypes, name),
+            Resource::Preferences | Resource::ClusterPreferences => remove(&mut self.preferences, name),
+            Resource::Revisions => remove(&mut self.revisions, name),
+            Resource::DataSources => remove(&mut self.data_sources, name),
+            Resource::Claims => remove(&mut self.claims, name),
+            Resource::Volumes => remove(&mut self.volumes, name),
+            Resource::DataVolumes => remove(&mut self.data_volumes, name),
+            Resource::VolumeSnapshots => remove(&mut self.volume_snapshots, name),
         }
     }
 
-    /// Returns the names of all objects of a kind.
+    /// Returns the names of a resource's objects. Nodes, policies and budgets are kept elsewhere.
     #[must_use]
-    pub fn names(&self, kind: ClusterKind) -> Vec<ObjectName> {
-        match kind {
-            ClusterKind::Launcher => self.launchers.keys().cloned().collect(),
-            ClusterKind::VirtualMachine => self.vms.keys().cloned().collect(),
-            ClusterKind::Replicas(ReplicasKind::ReplicaSet) => self.replica_sets.keys().cloned().collect(),
-            ClusterKind::Replicas(ReplicasKind::Pool) => self.pools.keys().cloned().collect(),
-            ClusterKind::Vmi => self.vmis.keys().cloned().collect(),
-            ClusterKind::Migration => self.migrations.keys().cloned().collect(),
-            ClusterKind::KubeVirt => self.kubevirts.iter().map(|kubevirt| key(&kubevirt.metadata)).collect(),
-            ClusterKind::Namespace => self.namespaces.keys().cloned().collect(),
-            ClusterKind::Instancetype => self.instancetypes.keys().cloned().collect(),
-            ClusterKind::Preference => self.preferences.keys().cloned().collect(),
-            ClusterKind::Revision => self.revisions.keys().cloned().collect(),
-            ClusterKind::DataSource => self.data_sources.keys().cloned().collect(),
-            ClusterKind::Claim => self.claims.keys().cloned().collect(),
-            ClusterKind::Volume => self.volumes.keys().cloned().collect(),
-            ClusterKind::DataVolume => self.data_volumes.keys().cloned().collect(),
-            ClusterKind::VolumeSnapshot => self.volume_snapshots.keys().cloned().collect(),
+    pub fn names(&self, resource: Resource) -> Vec<ObjectName> {
+        // Namespaced and cluster-wide objects are kept together.
+        let is_namespaced = |(namespace, _): &&ObjectName| !namespace.is_empty();
+        let is_cluster_wide = |(namespace, _): &&ObjectName| namespace.is_empty();
+        match resource {
+            Resource::Nodes | Resource::Policies | Resource::Budgets => Vec::new(),
+            Resource::Pods => self.launchers.keys().cloned().collect(),
+            Resource::VirtualMachines => self.vms.keys().cloned().collect(),
+            Resource::ReplicaSets => self.replica_sets.keys().cloned().collect(),
+            Resource::Pools => self.pools.keys().cloned().collect(),
+            Resource::Vmis => self.vmis.keys().cloned().collect(),
+            Resource::Migrations => self.migrations.keys().cloned().collect(),
+            Resource::KubeVirts => self.kubevirts.iter().map(|kubevirt| key(&kubevirt.metadata)).collect(),
+            Resource::Namespaces => self.namespaces.keys().cloned().collect(),
+            Resource::Instancetypes => self.instancetypes.keys().filter(is_namespaced).cloned().collect(),
+            Resource::ClusterInstancetypes => self.instancetypes.keys().filter(is_cluster_wide).cloned().collect(),
+            Resource::Preferences => self.preferences.keys().filter(is_namespaced).cloned().collect(),
+            Resource::ClusterPreferences => self.preferences.keys().filter(is_cluster_wide).cloned().collect(),
+            Resource::Revisions => self.revisions.keys().cloned().collect(),
+            Resource::DataSources => self.data_sources.keys().cloned().collect(),
+            Resource::Claims => self.claims.keys().cloned().collect(),
+            Resource::Volumes => self.volumes.keys().cloned().collect(),
+            Resource::DataVolumes => self.data_volumes.keys().cloned().collect(),
+            Resource::VolumeSnapshots => self.volume_snapshots.keys().cloned().collect(),
         }
     }
 

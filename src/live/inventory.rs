@@ -14,7 +14,7 @@ use super::kinds::{Projected, Registered};
 use super::watch::ResourceChange;
 use crate::fit::fleet::FleetBuilder;
 use crate::fit::placement::Placement;
-use crate::kubevirt::cluster::{Cluster, ClusterKind, ClusterObject, Launcher, ObjectName};
+use crate::kubevirt::cluster::{Cluster, ClusterObject, Launcher, ObjectName};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::world::World;
@@ -126,33 +126,19 @@ impl Inventory {
         match resource {
             Resource::Nodes => self.nodes_changed |= self.fleet_builder.remove(&name.1),
             Resource::Policies => self.changed |= self.policies.remove(&name.1).is_some(),
-            other => {
-                if let Some(kind) = ClusterKind::of(other) {
-                    self.changed |= self.cluster.remove(kind, name);
-                }
-            }
+            other => self.changed |= self.cluster.remove(other, name),
         }
     }
 
     /// Removes all objects of a resource except these.
     fn keep_only(&mut self, resource: Resource, seen: &HashSet<ObjectName>) {
-        let is_namespaced = |name: &ObjectName| !name.0.is_empty();
-        let known: Vec<ObjectName> = match (resource, ClusterKind::of(resource)) {
-            (Resource::Nodes, _) => self.fleet_builder.names().map(|name| (String::new(), name.to_owned())).collect(),
-            (Resource::Policies, _) => self.policies.keys().map(|name| (String::new(), name.clone())).collect(),
-            (_, Some(kind)) => self.cluster.names(kind),
-            (_, None) => Vec::new(),
+        let known: Vec<ObjectName> = match resource {
+            Resource::Nodes => self.fleet_builder.names().map(|name| (String::new(), name.to_owned())).collect(),
+            Resource::Policies => self.policies.keys().map(|name| (String::new(), name.clone())).collect(),
+            other => self.cluster.names(other),
         };
-        for name in known {
-            // Namespaced and cluster-wide objects are kept together and listed separately.
-            let is_its = match resource {
-                Resource::Instancetypes | Resource::Preferences => is_namespaced(&name),
-                Resource::ClusterInstancetypes | Resource::ClusterPreferences => !is_namespaced(&name),
-                _ => true,
-            };
-            if is_its && !seen.contains(&name) {
-                self.remove(resource, &name);
-            }
+        for name in known.iter().filter(|name| !seen.contains(*name)) {
+            self.remove(resource, name);
         }
     }
 

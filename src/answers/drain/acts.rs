@@ -77,10 +77,10 @@ pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
         all: Vec::new(),
         uncordoned: HashSet::new(),
     };
-    for (node, Trouble { movers, forecast }) in nodes.iter().enumerate() {
-        for (at, (mover, outcome)) in movers.iter().zip(&forecast.outcomes).enumerate() {
-            if mover.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
-                out.offered(world, mover, (node, at));
+    for (node, Trouble { evicted_guests, forecast }) in nodes.iter().enumerate() {
+        for (at, (evicted, outcome)) in evicted_guests.iter().zip(&forecast.outcomes).enumerate() {
+            if evicted.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
+                out.offered(world, evicted, (node, at));
             }
         }
     }
@@ -101,12 +101,12 @@ struct Acts<'f> {
 
 impl Acts<'_> {
     /// Adds the acts that are offered for one guest.
-    fn offered(&mut self, world: &World, mover: &EvictedGuest<'_>, key: GuestKey) {
+    fn offered(&mut self, world: &World, evicted: &EvictedGuest<'_>, key: GuestKey) {
         // No act helps a guest whose volumes can be used on no other node.
-        let Some(judged) = mover.judged(world).filter(|_| mover.has_elsewhere()) else { return };
+        let Some(judged) = evicted.judged(world).filter(|_| evicted.has_elsewhere()) else { return };
         let judgement = judged.look_up(&world.cluster, Depth::Full);
         let findings = judgement.findings(judged.notes());
-        if mover.fate == EvictionEffect::Moves {
+        if evicted.effect == EvictionEffect::Moves {
             judgement.opened_by_uncordon().iter().for_each(|node| self.uncordon(node));
             let remedies = |findings: &[Finding]| -> Vec<Action> {
                 let remedies = findings.iter().flat_map(|finding| &finding.remedies);
@@ -114,14 +114,14 @@ impl Acts<'_> {
             };
             let offered = remedies(&findings);
             for action in &offered {
-                self.remedy(mover, key, action);
+                self.remedy(evicted, key, action);
             }
             // A node may be cordoned and lack labels too: then it takes two acts.
-            if mover.fitting.is_empty() && !offered.iter().any(is_of_nodes) {
+            if evicted.fitting.is_empty() && !offered.iter().any(is_of_nodes) {
                 let opened = self.opened.get_or_init(|| opened(self.fleet));
                 let findings = Judgement::new(&judged.subject, opened, Depth::Full).findings(Notes::default());
                 for action in remedies(&findings).iter().filter(|action| is_of_nodes(action)) {
-                    self.remedy(mover, key, action);
+                    self.remedy(evicted, key, action);
                     let (_, nodes) = action.apply(&judged.subject, self.fleet);
                     let cordoned = nodes.iter().filter(|node| node.cordoned);
                     cordoned.filter_map(|node| self.fleet.find(&node.name)).for_each(|node| self.uncordon(node));
@@ -130,7 +130,7 @@ impl Acts<'_> {
         }
         let has_pod_of_its_own = matches!(judged.subject.template, None | Some(Template::VirtualMachine));
         if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &findings) {
-            self.of_guest(mover, key, Restart.into());
+            self.of_guest(evicted, key, Restart.into());
         }
     }
 
@@ -144,7 +144,7 @@ impl Acts<'_> {
             && !labels_tell_after_restart(&Judgement::new(subject, self.fleet, Depth::Brief))
     }
 
-    fn remedy(&mut self, mover: &EvictedGuest<'_>, key: GuestKey, action: &Action) {
+    fn remedy(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: &Action) {
         match action {
             Action::Uncordon(uncordon) => {
                 let nodes = uncordon.nodes.iter().filter_map(|node| self.fleet.find(node));
@@ -152,14 +152,14 @@ impl Acts<'_> {
             }
             Action::FixVirtHandler(fix) => {
                 for node in &fix.nodes {
-                    self.of_node(mover, FixVirtHandler { nodes: vec![node.clone()] }.into());
+                    self.of_node(evicted, FixVirtHandler { nodes: vec![node.clone()] }.into());
                 }
             }
             Action::RemoveSkipNode(_) | Action::EnableCpuManager(_) | Action::EditObsoleteModels(_) => {
-                self.of_node(mover, action.clone());
+                self.of_node(evicted, action.clone());
             }
-            Action::AddLabels(add) => self.add_labels(mover, add),
-            Action::DropStale(drop) => self.drop_stale(mover, key, drop),
+            Action::AddLabels(add) => self.add_labels(evicted, add),
+            Action::DropStale(drop) => self.drop_stale(evicted, key, drop),
             // The drain has no `addedNodeSelector`; buying a node and upgrading KubeVirt are no immediate acts; a
             // restart is tried for every guest.
             Action::DropAddedSelector(_) | Action::AddNode(_) | Action::UpgradeKubeVirt(_) | Action::Restart(_) => {}
@@ -172,7 +172,7 @@ impl Acts<'_> {
             | Action::DropSetting(_)
             | Action::ChangeMachineType(_)
             | Action::ChangeTogether(_)
-            | Action::RemoveTscLabel(_) => self.of_guest(mover, key, action.clone()),
+            | Action::RemoveTscLabel(_) => self.of_guest(evicted, key, action.clone()),
         }
     }
 
@@ -190,19 +190,19 @@ impl Acts<'_> {
         });
     }
 
-    fn of_node(&mut self, mover: &EvictedGuest<'_>, action: Action) {
+    fn of_node(&mut self, evicted: &EvictedGuest<'_>, action: Action) {
         work::count(self.all.len());
         if !self.all.iter().any(|act| act.action == action) {
-            self.add(mover, BTreeSet::new(), action);
+            self.add(evicted, BTreeSet::new(), action);
         }
     }
 
-    fn of_guest(&mut self, mover: &EvictedGuest<'_>, key: GuestKey, action: Action) {
-        self.add(mover, [key].into(), action);
+    fn of_guest(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: Action) {
+        self.add(evicted, [key].into(), action);
     }
 
-    fn add(&mut self, mover: &EvictedGuest<'_>, guests: BTreeSet<GuestKey>, action: Action) {
-        let Some(judged) = mover.judged(self.world) else { return };
+    fn add(&mut self, evicted: &EvictedGuest<'_>, guests: BTreeSet<GuestKey>, action: Action) {
+        let Some(judged) = evicted.judged(self.world) else { return };
         let (_, nodes) = action.apply(&judged.subject, self.fleet);
         let outage = action.outage(&judged.subject);
         let only_looks = action.commands(&judged.subject).only_reads();
@@ -210,7 +210,7 @@ impl Acts<'_> {
     }
 
     /// Merges all labels for one node into one act, unless two guests need different values of a label.
-    fn add_labels(&mut self, mover: &EvictedGuest<'_>, add: &AddLabels) {
+    fn add_labels(&mut self, evicted: &EvictedGuest<'_>, add: &AddLabels) {
         let mut labels: BTreeMap<String, String> = add.labels.iter().cloned().collect();
         let mut replaces = add.replaces;
         let mut backing = add.backing;
@@ -219,7 +219,7 @@ impl Acts<'_> {
         if let Some(Action::AddLabels(known)) = known.map(|at| &self.all[at].action) {
             let conflicts = |(key, value): &(String, String)| labels.get(key).is_some_and(|wanted| wanted != value);
             if known.labels.iter().any(conflicts) {
-                return self.of_node(mover, add.clone().into());
+                return self.of_node(evicted, add.clone().into());
             }
             labels.extend(known.labels.iter().cloned());
             replaces |= known.replaces;
@@ -229,12 +229,12 @@ impl Acts<'_> {
             self.all.remove(at);
         }
         let add = AddLabels { labels: labels.into_iter().collect(), replaces, backing, ..add.clone() };
-        self.of_node(mover, add.into());
+        self.of_node(evicted, add.into());
     }
 
     /// Merges per policy: it drops entries for all guests that it governs.
-    fn drop_stale(&mut self, mover: &EvictedGuest<'_>, key: GuestKey, drop: &DropStale) {
-        let same = |act: &&mut Act| matches!(act.action, Action::DropStale(_)) && act.policy == mover.policy;
+    fn drop_stale(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, drop: &DropStale) {
+        let same = |act: &&mut Act| matches!(act.action, Action::DropStale(_)) && act.policy == evicted.policy;
         if let Some(act) = self.all.iter_mut().find(same) {
             act.guests.insert(key);
             if let Action::DropStale(known) = &mut act.action {
@@ -243,9 +243,9 @@ impl Acts<'_> {
             }
             return;
         }
-        self.of_guest(mover, key, drop.clone().into());
+        self.of_guest(evicted, key, drop.clone().into());
         if let Some(act) = self.all.last_mut() {
-            act.policy.clone_from(&mover.policy);
+            act.policy.clone_from(&evicted.policy);
         }
     }
 }

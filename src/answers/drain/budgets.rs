@@ -18,10 +18,10 @@ use crate::world::World;
 
 /// Marks the guests that a drain would shut down but that wait because others use up their budget. The order is not
 /// known in advance: the number counted as shut down is the lowest possible one.
-pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [EvictedGuest<'_>]) {
+pub(super) fn share(world: &World, residents: &Residents<'_>, evicted_guests: &mut [EvictedGuest<'_>]) {
     let mut groups: BTreeMap<(&str, &str), (&DisruptionBudget, Vec<usize>)> = BTreeMap::new();
-    for (at, mover) in movers.iter().enumerate().filter(|(_, mover)| mover.is_shut_down()) {
-        if let Ok(Some(budget)) = protection(world, mover.vmi) {
+    for (at, evicted) in evicted_guests.iter().enumerate().filter(|(_, evicted)| evicted.is_shut_down()) {
+        if let Ok(Some(budget)) = protection(world, evicted.vmi) {
             groups.entry((&budget.namespace, &budget.name)).or_insert((budget, Vec::new())).1.push(at);
         }
     }
@@ -30,11 +30,11 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Evic
         if group.len() <= allowed {
             continue;
         }
-        group.sort_by(|&one, &other| movers[one].title.cmp(&movers[other].title));
-        let names: Vec<&str> = group.iter().map(|&at| movers[at].title.as_str()).collect();
+        group.sort_by(|&one, &other| evicted_guests[one].title.cmp(&evicted_guests[other].title));
+        let names: Vec<&str> = group.iter().map(|&at| evicted_guests[at].title.as_str()).collect();
         let (who, count) = (fold_names(&names, 4), group.len());
         let whose = format!("PodDisruptionBudget {}/{}", budget.namespace, budget.name);
-        let gone = group.iter().filter(|&&at| !returns(world, residents, &movers[at])).count();
+        let gone = group.iter().filter(|&&at| !returns(world, residents, &evicted_guests[at])).count();
         // A guest that runs again elsewhere restores the disruption it used.
         let all_go = gone < allowed;
         let disruptions = number(allowed, "disruption", "disruptions");
@@ -49,9 +49,9 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Evic
             )
         };
         for (turn, &at) in group.iter().enumerate() {
-            if let EvictionEffect::ShutDown(why) = &movers[at].fate {
+            if let EvictionEffect::ShutDown(why) = &evicted_guests[at].effect {
                 let is_shut_down = all_go || turn < allowed;
-                movers[at].fate = if is_shut_down {
+                evicted_guests[at].effect = if is_shut_down {
                     EvictionEffect::ShutDown(format!("{why}; {line}"))
                 } else {
                     EvictionEffect::Held(line.clone())
@@ -63,21 +63,21 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Evic
 
 /// Whether a guest that is shut down starts again without a user, on another node: its VM keeps it running, and a node
 /// takes it.
-fn returns(world: &World, residents: &Residents<'_>, mover: &EvictedGuest<'_>) -> bool {
+fn returns(world: &World, residents: &Residents<'_>, evicted: &EvictedGuest<'_>) -> bool {
     let cluster = &world.cluster;
-    let meta = &mover.vmi.metadata;
+    let meta = &evicted.vmi.metadata;
     let is_kept_running = cluster.vm(&meta.namespace, &meta.name).is_some_and(|vm| {
         vm.spec.run_strategy == "Always" || (vm.spec.run_strategy.is_empty() && vm.spec.running == Some(true))
     });
-    let Some(judged) = mover.judged(world).filter(|_| is_kept_running) else { return false };
+    let Some(judged) = evicted.judged(world).filter(|_| is_kept_running) else { return false };
     if judged.subject.restart.is_none() {
         return false;
     }
     let (subject, _) = Action::from(Restart).apply(&judged.subject, &cluster.fleet);
     let mut places = subject.fitting(&cluster.fleet);
-    places.remove(mover.source);
+    places.remove(evicted.source);
     let Some(mut places) = subject.known_starts(&places, None, &cluster.fleet) else { return false };
-    if let Some(full) = residents.full(mover.vmi) {
+    if let Some(full) = residents.full(evicted.vmi) {
         places.subtract(&full);
     }
     !places.is_empty()

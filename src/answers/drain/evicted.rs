@@ -54,7 +54,7 @@ pub(super) struct EvictedGuest<'w> {
     pub title: String,
     /// The node it has to leave.
     pub source: NodeIndex,
-    pub fate: EvictionEffect,
+    pub effect: EvictionEffect,
     /// The guest prepared as its migration; `None` if it does not run. For a guest of a demand class it is computed at
     /// first use.
     judged: OnceCell<Option<Prepared<'static>>>,
@@ -90,7 +90,7 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
         }
         let under_way = format!("its migration to {to} is under way");
         let mut targets = Bits::none(fleet.len());
-        let (state, why) = if let EvictionEffect::ShutDown(why) = fate(now, vmi) {
+        let (state, why) = if let EvictionEffect::ShutDown(why) = eviction_effect(now, vmi) {
             let only = format!("{under_way}: it is shut down only where its eviction comes before that ends");
             (State::ShutDown, format!("{why} ({only})"))
         } else {
@@ -122,11 +122,11 @@ impl<'w> EvictedGuest<'w> {
     pub(super) fn of(kinds: &DemandClasses<'w>, vmi: &'w Vmi, source: NodeIndex) -> Self {
         let (world, cluster) = (kinds.world, &kinds.world.cluster);
         let none = Bits::none(cluster.fleet.len());
-        let mut mover = Self {
+        let mut evicted = Self {
             vmi,
             title: subject::title(vmi),
             source,
-            fate: fate(world, vmi),
+            effect: eviction_effect(world, vmi),
             judged: OnceCell::new(),
             kind: None,
             fitting: none.clone(),
@@ -138,60 +138,60 @@ impl<'w> EvictedGuest<'w> {
             policy: None,
             comes_from: None,
         };
-        if let EvictionEffect::Ends(_) = mover.fate {
-            mover.judged = OnceCell::from(None);
-            return mover;
+        if let EvictionEffect::Ends(_) = evicted.effect {
+            evicted.judged = OnceCell::from(None);
+            return evicted;
         }
         let policy = policy_of(world, &world.policies, vmi, Some(source), &none);
         let keeps = policy.is_none_or(|policy| policy.launcher_selectors == LauncherSelectors::Keep);
         if let Some(kind) = keeps.then(|| kinds.find(vmi, source)).flatten() {
-            mover.policy = policy.map(|policy| policy.name.clone());
-            mover.nodes_judged = kind.judged_from(source);
-            if mover.fate == EvictionEffect::Moves {
-                (mover.fitting, mover.fits) = (Bits::clone(&kind.fits), Rc::clone(&kind.fits));
-                mover.fitting.remove(source);
-                mover.refused.clone_from(&kind.refused);
-                mover.refused.iter_mut().for_each(|refused| refused.remove(source));
+            evicted.policy = policy.map(|policy| policy.name.clone());
+            evicted.nodes_judged = kind.judged_from(source);
+            if evicted.effect == EvictionEffect::Moves {
+                (evicted.fitting, evicted.fits) = (Bits::clone(&kind.fits), Rc::clone(&kind.fits));
+                evicted.fitting.remove(source);
+                evicted.refused.clone_from(&kind.refused);
+                evicted.refused.iter_mut().for_each(|refused| refused.remove(source));
             }
-            mover.kind = Some(kind);
-            mover.keep_to_volumes();
-            return mover;
+            evicted.kind = Some(kind);
+            evicted.keep_to_volumes();
+            return evicted;
         }
         let judged = subject::of_running(vmi, cluster);
         let Some(mut judged) = judged else {
-            mover.judged = OnceCell::from(None);
-            return mover;
+            evicted.judged = OnceCell::from(None);
+            return evicted;
         };
         let mut assessment = judged.assess(cluster);
-        mover.policy = policy.map(|policy| policy.name.clone());
+        evicted.policy = policy.map(|policy| policy.name.clone());
         let policy = policy.cloned().unwrap_or_else(Policy::builtin);
         if apply_expected_trim(world, &policy, &mut judged, None) {
             assessment = judged.assess(cluster);
         }
-        (mover.fitting, mover.nodes_judged) = (assessment.fitting, assessment.nodes_judged);
-        if mover.fate == EvictionEffect::Moves {
+        (evicted.fitting, evicted.nodes_judged) = (assessment.fitting, assessment.nodes_judged);
+        if evicted.effect == EvictionEffect::Moves {
             if let Some(why) = &judged.not_judged {
                 let words = say::finding::message(why);
-                mover.fate = match why.check {
+                evicted.effect = match why.check {
                     Check::Unknown => EvictionEffect::Stays(format!("whether it can leave is not known: {words}")),
                     _ => EvictionEffect::Refused(words),
                 };
             } else if let verdict::Outcome::Unknown(why) = assessment.outcome {
-                mover.fate = EvictionEffect::Stays(format!(
+                evicted.effect = EvictionEffect::Stays(format!(
                     "whether it can leave is not known: {}",
                     say::finding::unknown(&why)
                 ));
             }
         }
-        if mover.fate == EvictionEffect::Moves {
-            mover.fits = Rc::new(judged.subject.fitting(&cluster.fleet));
-            mover.refused = judged.subject.refused_targets(&cluster.fleet);
+        if evicted.effect == EvictionEffect::Moves {
+            evicted.fits = Rc::new(judged.subject.fitting(&cluster.fleet));
+            evicted.refused = judged.subject.refused_targets(&cluster.fleet);
         } else {
-            mover.fitting = none;
+            evicted.fitting = none;
         }
-        mover.judged = OnceCell::from(Some(judged));
-        mover.keep_to_volumes();
-        mover
+        evicted.judged = OnceCell::from(Some(judged));
+        evicted.keep_to_volumes();
+        evicted
     }
 
     /// Removes the nodes on which its volumes cannot be used.
@@ -328,7 +328,7 @@ impl<'w> EvictedGuest<'w> {
     pub(super) fn row(&self, world: &World, residents: &Residents<'_>, outcome: &GuestOutcome) -> GuestRow {
         let fleet = &world.cluster.fleet;
         let nodes = |nodes: &Bits| NodeList { fleet: Arc::clone(fleet), nodes: nodes.clone() };
-        let (state, why) = match &self.fate {
+        let (state, why) = match &self.effect {
             EvictionEffect::ShutDown(why) => (State::ShutDown, joined(why, self.is_bound(world))),
             EvictionEffect::Stays(why) => (State::Stays, why.clone()),
             EvictionEffect::Held(why) => (State::Stays, joined(why, self.by_hand(world, residents))),
@@ -364,9 +364,9 @@ impl<'w> EvictedGuest<'w> {
             judged: self.nodes_judged,
             no_room: nodes(&outcome.no_room),
             libvirt_refuses: self.refused.as_ref().map(nodes),
-            is_tried: self.fate == EvictionEffect::Moves,
-            is_held: matches!(self.fate, EvictionEffect::Held(_)),
-            is_doubtful: self.fate == EvictionEffect::Moves && self.is_doubtful(fleet),
+            is_tried: self.effect == EvictionEffect::Moves,
+            is_held: matches!(self.effect, EvictionEffect::Held(_)),
+            is_doubtful: self.effect == EvictionEffect::Moves && self.is_doubtful(fleet),
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
             preempts: outcome.victims.clone(),
@@ -431,7 +431,7 @@ impl<'w> EvictedGuest<'w> {
 /// Returns the effect of the eviction in KubeVirt, regardless of the nodes. Mirrors `admitLauncherPod` of
 /// `pkg/virt-api/webhooks/validating-webhook/admitters/pod-eviction-admitter.go`. If neither the guest nor the KubeVirt
 /// resource sets a strategy, the guest is judged as one that is to be migrated.
-fn fate(world: &World, vmi: &Vmi) -> EvictionEffect {
+fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
     if migration::is_being_deleted(&vmi.metadata) {
         // `filterRunningNonMigratingVMIs` of the evacuation controller ignores it.
         let why = "it is being deleted (metadata.deletionTimestamp): it ends, whatever the drain does".to_owned();

@@ -37,17 +37,17 @@ impl Forecast {
 
 /// A node with a stuck guest: its guests and their forecast.
 pub(super) struct Trouble<'t, 'w> {
-    pub movers: &'t [EvictedGuest<'w>],
+    pub evicted_guests: &'t [EvictedGuest<'w>],
     pub forecast: Forecast,
 }
 
 /// Returns the forecast for these guests of a node; by labels, each may go to the nodes of its `fitting`.
-pub(super) fn of(residents: &Residents<'_>, movers: &[EvictedGuest<'_>]) -> Forecast {
-    let fitting: Vec<Bits> = movers.iter().map(|mover| mover.fitting.clone()).collect();
-    let movers: Vec<&EvictedGuest<'_>> = movers.iter().collect();
-    let (mut forecast, groups) = settled(residents, &movers, &fitting);
+pub(super) fn of(residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>]) -> Forecast {
+    let fitting: Vec<Bits> = evicted_guests.iter().map(|evicted| evicted.fitting.clone()).collect();
+    let evicted_guests: Vec<&EvictedGuest<'_>> = evicted_guests.iter().collect();
+    let (mut forecast, groups) = settled(residents, &evicted_guests, &fitting);
     for group in &groups {
-        let rivals = |&at: &usize| Some((at, rivals(residents, &movers, &forecast.outcomes, group, at)?));
+        let rivals = |&at: &usize| Some((at, rivals(residents, &evicted_guests, &forecast.outcomes, group, at)?));
         let found: Vec<(usize, Rivals)> = group.iter().filter_map(rivals).collect();
         for (at, rivals) in found {
             forecast.outcomes[at].rivals = Some(rivals);
@@ -57,67 +57,74 @@ pub(super) fn of(residents: &Residents<'_>, movers: &[EvictedGuest<'_>]) -> Fore
 }
 
 /// Returns the forecast with other nodes than their `fitting`, without the rivals.
-pub(super) fn with(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitting: &[Bits]) -> Forecast {
-    settled(residents, movers, fitting).0
+pub(super) fn with(residents: &Residents<'_>, evicted_guests: &[&EvictedGuest<'_>], fitting: &[Bits]) -> Forecast {
+    settled(residents, evicted_guests, fitting).0
 }
 
 /// Returns the forecast without the rivals, and the groups of guests that share places.
-fn settled(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitting: &[Bits]) -> (Forecast, Vec<Vec<usize>>) {
+fn settled(
+    residents: &Residents<'_>,
+    evicted_guests: &[&EvictedGuest<'_>],
+    fitting: &[Bits],
+) -> (Forecast, Vec<Vec<usize>>) {
     // A guest that is shut down is gone at once; a migrated one, once it has a place. Each may make room for others.
-    let mut gone: Vec<&Vmi> = movers.iter().filter(|mover| mover.is_shut_down()).map(|mover| mover.vmi).collect();
-    let mut found = outcomes(residents, movers, fitting, &gone);
+    let mut gone: Vec<&Vmi> =
+        evicted_guests.iter().filter(|evicted| evicted.is_shut_down()).map(|evicted| evicted.vmi).collect();
+    let mut found = outcomes(residents, evicted_guests, fitting, &gone);
     let at_first: Vec<bool> = found.iter().map(|outcome| outcome.targets.is_empty()).collect();
     while found.iter().any(|outcome| !outcome.kept_off.is_empty()) {
-        let leaves = |(mover, outcome): &(&&EvictedGuest<'_>, &GuestOutcome)| {
-            !outcome.targets.is_empty() || mover.is_shut_down()
+        let leaves = |(evicted, outcome): &(&&EvictedGuest<'_>, &GuestOutcome)| {
+            !outcome.targets.is_empty() || evicted.is_shut_down()
         };
-        let leaving: Vec<&Vmi> = movers.iter().zip(&found).filter(leaves).map(|(mover, _)| mover.vmi).collect();
+        let leaving: Vec<&Vmi> =
+            evicted_guests.iter().zip(&found).filter(leaves).map(|(evicted, _)| evicted.vmi).collect();
         if leaving.len() == gone.len() {
             break;
         }
         gone = leaving;
-        found = outcomes(residents, movers, fitting, &gone);
+        found = outcomes(residents, evicted_guests, fitting, &gone);
     }
     // Places depend on the targets only: they are searched when these are final.
-    let groups = if residents.is_free() { Vec::new() } else { groups(residents, movers, &found) };
+    let groups = if residents.is_free() { Vec::new() } else { groups(residents, evicted_guests, &found) };
     for group in &groups {
-        settle(residents, movers, &mut found, group);
+        settle(residents, evicted_guests, &mut found, group);
     }
     for (at, outcome) in found.iter_mut().enumerate().filter(|(at, _)| at_first[*at]) {
         if outcome.place.is_some() {
-            let own = movers[at].vmi;
+            let own = evicted_guests[at].vmi;
             let opens = |other: &&&EvictedGuest<'_>| {
                 let is_gone = gone.iter().any(|gone| std::ptr::eq(*gone, other.vmi));
                 is_gone && !std::ptr::eq(other.vmi, own) && other.must_move() && residents.are_apart(own, other.vmi)
             };
-            outcome.after = movers.iter().filter(opens).map(|other| other.title.clone()).collect();
+            outcome.after = evicted_guests.iter().filter(opens).map(|other| other.title.clone()).collect();
         }
     }
-    let is_stuck = |(mover, outcome): (&&EvictedGuest<'_>, &GuestOutcome)| mover.must_move() && outcome.place.is_none();
-    let stuck = movers.iter().zip(&found).map(is_stuck).collect();
+    let is_stuck =
+        |(evicted, outcome): (&&EvictedGuest<'_>, &GuestOutcome)| evicted.must_move() && outcome.place.is_none();
+    let stuck = evicted_guests.iter().zip(&found).map(is_stuck).collect();
     (Forecast { outcomes: found, stuck }, groups)
 }
 
 /// Returns the outcomes of these guests once some of them are gone from their node.
 fn outcomes(
     residents: &Residents<'_>,
-    movers: &[&EvictedGuest<'_>],
+    evicted_guests: &[&EvictedGuest<'_>],
     fitting: &[Bits],
     gone: &[&Vmi],
 ) -> Vec<GuestOutcome> {
-    let outcome = |(mover, fitting): (&&EvictedGuest<'_>, &Bits)| {
+    let outcome = |(evicted, fitting): (&&EvictedGuest<'_>, &Bits)| {
         let mut targets = fitting.clone();
         if !residents.is_free() {
-            targets.subtract(&residents.kept_off(mover.vmi, gone));
+            targets.subtract(&residents.kept_off(evicted.vmi, gone));
         }
         let mut kept_off = fitting.clone();
         kept_off.subtract(&targets);
         let (mut no_room, mut shortage) = (Bits::none(targets.len()), None);
-        if let Some(full) = residents.full(mover.vmi).filter(|_| !residents.is_free()) {
+        if let Some(full) = residents.full(evicted.vmi).filter(|_| !residents.is_free()) {
             no_room.union(&targets);
             no_room.intersect(&full);
             targets.subtract(&no_room);
-            let size = residents.size(mover.vmi);
+            let size = residents.size(evicted.vmi);
             let of = |node| Some((node, residents.space().shortage(size?, node)?));
             shortage = no_room.iter().next().and_then(of);
         }
@@ -137,21 +144,22 @@ fn outcomes(
             shortage,
         }
     };
-    movers.iter().zip(fitting).map(outcome).collect()
+    evicted_guests.iter().zip(fitting).map(outcome).collect()
 }
 
 /// Fills in the names of pods that exclude these guests, and of guests that may be preempted for them.
-pub(super) fn name(residents: &Residents<'_>, movers: &[EvictedGuest<'_>], forecast: &mut Forecast) {
+pub(super) fn name(residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>], forecast: &mut Forecast) {
     let leave =
-        |(mover, outcome): &(&EvictedGuest<'_>, &GuestOutcome)| !outcome.targets.is_empty() || mover.is_shut_down();
-    let leaving: Vec<&Vmi> = movers.iter().zip(&forecast.outcomes).filter(leave).map(|(mover, _)| mover.vmi).collect();
-    let moving = movers.iter().filter(|mover| mover.must_move()).count();
-    for (mover, outcome) in movers.iter().zip(&mut forecast.outcomes) {
+        |(evicted, outcome): &(&EvictedGuest<'_>, &GuestOutcome)| !outcome.targets.is_empty() || evicted.is_shut_down();
+    let leaving: Vec<&Vmi> =
+        evicted_guests.iter().zip(&forecast.outcomes).filter(leave).map(|(evicted, _)| evicted.vmi).collect();
+    let moving = evicted_guests.iter().filter(|evicted| evicted.must_move()).count();
+    for (evicted, outcome) in evicted_guests.iter().zip(&mut forecast.outcomes) {
         if !outcome.kept_off.is_empty() {
-            outcome.keepers = residents.keepers(mover.vmi, &outcome.kept_off, &leaving);
+            outcome.keepers = residents.keepers(evicted.vmi, &outcome.kept_off, &leaving);
         }
         outcome.ending = residents.being_deleted(&outcome.no_room);
-        let Some(size) = residents.size(mover.vmi) else { continue };
+        let Some(size) = residents.size(evicted.vmi) else { continue };
         let mut by_preemption = Bits::clone(&residents.space().by_preemption(size));
         by_preemption.intersect(&outcome.targets);
         // The scheduler preempts only if no node has room without it (`PostFilter` of
@@ -165,10 +173,15 @@ pub(super) fn name(residents: &Residents<'_>, movers: &[EvictedGuest<'_>], forec
 }
 
 /// Returns the nodes without room for all of these guests that may go there.
-fn tight(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[GuestOutcome], guests: &[usize]) -> Bits {
+fn tight(
+    residents: &Residents<'_>,
+    evicted_guests: &[&EvictedGuest<'_>],
+    outcomes: &[GuestOutcome],
+    guests: &[usize],
+) -> Bits {
     let mut out = Bits::none(outcomes.first().map_or(0, |outcome| outcome.targets.len()));
     let known: Vec<(usize, SizeIndex)> =
-        guests.iter().filter_map(|&at| Some((at, residents.size(movers[at].vmi)?))).collect();
+        guests.iter().filter_map(|&at| Some((at, residents.size(evicted_guests[at].vmi)?))).collect();
     let mut all = out.clone();
     for (at, _) in &known {
         all.union(&outcomes[*at].targets);
@@ -191,9 +204,13 @@ fn tight(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[Gu
 }
 
 /// Returns the groups of two or more guests that exclude each other or share too little room, directly or indirectly.
-fn groups(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[GuestOutcome]) -> Vec<Vec<usize>> {
-    let mut left: Vec<usize> = (0..movers.len()).filter(|&at| !outcomes[at].targets.is_empty()).collect();
-    let tight = tight(residents, movers, outcomes, &left);
+fn groups(
+    residents: &Residents<'_>,
+    evicted_guests: &[&EvictedGuest<'_>],
+    outcomes: &[GuestOutcome],
+) -> Vec<Vec<usize>> {
+    let mut left: Vec<usize> = (0..evicted_guests.len()).filter(|&at| !outcomes[at].targets.is_empty()).collect();
+    let tight = tight(residents, evicted_guests, outcomes, &left);
     let mut out = Vec::new();
     if tight.is_empty() && !residents.keep_apart() {
         return out;
@@ -206,7 +223,8 @@ fn groups(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[G
             let mut shared = tight.clone();
             shared.intersect(&outcomes[one].targets);
             let (near, far) = left.into_iter().partition(|&other| {
-                residents.are_apart(movers[one].vmi, movers[other].vmi) || outcomes[other].targets.meets(&shared)
+                residents.are_apart(evicted_guests[one].vmi, evicted_guests[other].vmi)
+                    || outcomes[other].targets.meets(&shared)
             });
             left = far;
             group.extend::<Vec<usize>>(near);
@@ -221,10 +239,16 @@ fn groups(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[G
 }
 
 /// Finds places for guests that exclude each other.
-fn settle(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &mut [GuestOutcome], group: &[usize]) {
-    let mut search = PlaceSearch { residents, movers, outcomes, placed: Vec::new(), best: Vec::new(), tries: 0 };
+fn settle(
+    residents: &Residents<'_>,
+    evicted_guests: &[&EvictedGuest<'_>],
+    outcomes: &mut [GuestOutcome],
+    group: &[usize],
+) {
+    let mut search =
+        PlaceSearch { residents, evicted_guests, outcomes, placed: Vec::new(), best: Vec::new(), tries: 0 };
     let mut order = group.to_vec();
-    order.sort_by_key(|&at| (outcomes[at].targets.count(), &movers[at].title));
+    order.sort_by_key(|&at| (outcomes[at].targets.count(), &evicted_guests[at].title));
     search.go(&order);
     let best = search.best;
     for &at in group {
@@ -234,7 +258,7 @@ fn settle(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &mu
 
 struct PlaceSearch<'s, 'w> {
     residents: &'s Residents<'w>,
-    movers: &'s [&'s EvictedGuest<'w>],
+    evicted_guests: &'s [&'s EvictedGuest<'w>],
     outcomes: &'s [GuestOutcome],
     placed: Vec<(usize, NodeIndex)>,
     best: Vec<(usize, NodeIndex)>,
@@ -264,12 +288,13 @@ impl PlaceSearch<'_, '_> {
     }
 
     fn takes(&self, at: usize, node: NodeIndex) -> bool {
-        let own = self.movers[at].vmi;
-        let closes =
-            |&(other, place): &(usize, NodeIndex)| self.residents.closes_node(own, self.movers[other].vmi, place, node);
+        let own = self.evicted_guests[at].vmi;
+        let closes = |&(other, place): &(usize, NodeIndex)| {
+            self.residents.closes_node(own, self.evicted_guests[other].vmi, place, node)
+        };
         let Some(size) = self.residents.size(own) else { return !self.placed.iter().any(closes) };
         let there = self.placed.iter().filter(|(_, place)| *place == node);
-        let there = there.filter_map(|(other, _)| self.residents.size(self.movers[*other].vmi));
+        let there = there.filter_map(|(other, _)| self.residents.size(self.evicted_guests[*other].vmi));
         let space = self.residents.space();
         !space.lacks(size, node, &space.sum(there)) && !self.placed.iter().any(closes)
     }
@@ -278,23 +303,23 @@ impl PlaceSearch<'_, '_> {
 /// Returns the guests that may take all places of this one first, if each of its places can be closed by another guest.
 fn rivals(
     residents: &Residents<'_>,
-    movers: &[&EvictedGuest<'_>],
+    evicted_guests: &[&EvictedGuest<'_>],
     outcomes: &[GuestOutcome],
     group: &[usize],
     at: usize,
 ) -> Option<Rivals> {
-    let own = movers[at].vmi;
+    let own = evicted_guests[at].vmi;
     let places: Vec<NodeIndex> = outcomes[at].targets.iter().collect();
     // By guest, the places that it closes to this one from anywhere it can go.
     let others: Vec<(usize, Bits)> = group
         .iter()
-        .filter(|&&other| other != at && residents.are_apart(own, movers[other].vmi))
+        .filter(|&&other| other != at && residents.are_apart(own, evicted_guests[other].vmi))
         .map(|&other| {
             let mut closed = Bits::none(outcomes[at].targets.len());
             outcomes[other]
                 .targets
                 .iter()
-                .for_each(|node| closed.union(&residents.closes(own, movers[other].vmi, node)));
+                .for_each(|node| closed.union(&residents.closes(own, evicted_guests[other].vmi, node)));
             closed.intersect(&outcomes[at].targets);
             (other, closed)
         })
@@ -310,13 +335,13 @@ fn rivals(
             taken.is_some_and(|taken| {
                 taken != place
                     && closed.contains(place)
-                    && closes_both(residents, own, movers, outcomes, &others, taken, place)
+                    && closes_both(residents, own, evicted_guests, outcomes, &others, taken, place)
             })
         });
         if by_zone || augment(&others, &mut taken, place, &mut vec![false; others.len()]) {
             continue;
         }
-        by_room += fills(residents, movers, outcomes, &beside, at, place)?;
+        by_room += fills(residents, evicted_guests, outcomes, &beside, at, place)?;
         if by_room > beside.len() {
             return None;
         }
@@ -326,7 +351,7 @@ fn rivals(
         outcomes[*other].targets.meets(&outcomes[at].targets) || others.iter().any(|(it, _)| it == other)
     };
     enough.then(|| Rivals {
-        names: beside.iter().filter(|other| meets(other)).map(|other| movers[*other].title.clone()).collect(),
+        names: beside.iter().filter(|other| meets(other)).map(|other| evicted_guests[*other].title.clone()).collect(),
         places: outcomes[at].targets.clone(),
     })
 }
@@ -334,16 +359,16 @@ fn rivals(
 /// Returns the lowest number of these guests that fill a place; `None` if they cannot fill it.
 fn fills(
     residents: &Residents<'_>,
-    movers: &[&EvictedGuest<'_>],
+    evicted_guests: &[&EvictedGuest<'_>],
     outcomes: &[GuestOutcome],
     beside: &[usize],
     at: usize,
     place: NodeIndex,
 ) -> Option<usize> {
-    let own = residents.size(movers[at].vmi)?;
+    let own = residents.size(evicted_guests[at].vmi)?;
     let space = residents.space();
     let others = beside.iter().filter(|&&other| outcomes[other].targets.contains(place));
-    let mut others: Vec<Vec<i64>> = others.map(|&other| space.sum(residents.size(movers[other].vmi))).collect();
+    let mut others: Vec<Vec<i64>> = others.map(|&other| space.sum(residents.size(evicted_guests[other].vmi))).collect();
     work::count(others.len());
     // The largest come first: processors, then memory.
     others.sort_by_key(|asked| std::cmp::Reverse(space.rank(asked)));
@@ -359,7 +384,7 @@ fn fills(
 fn closes_both(
     residents: &Residents<'_>,
     own: &Vmi,
-    movers: &[&EvictedGuest<'_>],
+    evicted_guests: &[&EvictedGuest<'_>],
     outcomes: &[GuestOutcome],
     others: &[(usize, Bits)],
     one: NodeIndex,
@@ -367,7 +392,7 @@ fn closes_both(
 ) -> bool {
     others.iter().any(|(other, _)| {
         outcomes[*other].targets.iter().any(|node| {
-            let closed = residents.closes(own, movers[*other].vmi, node);
+            let closed = residents.closes(own, evicted_guests[*other].vmi, node);
             closed.contains(one) && closed.contains(two)
         })
     })
@@ -391,16 +416,16 @@ fn augment(others: &[(usize, Bits)], taken: &mut [Option<NodeIndex>], place: Nod
 impl EvictedGuest<'_> {
     /// Whether KubeVirt has to migrate it.
     pub(super) fn must_move(&self) -> bool {
-        matches!(self.fate, EvictionEffect::Moves | EvictionEffect::Refused(_))
+        matches!(self.effect, EvictionEffect::Moves | EvictionEffect::Refused(_))
     }
 
     /// Whether it is gone after the drain without a migration.
     pub(super) fn is_gone(&self) -> bool {
-        self.is_shut_down() || matches!(self.fate, EvictionEffect::Ends(_))
+        self.is_shut_down() || matches!(self.effect, EvictionEffect::Ends(_))
     }
 
     /// Whether its eviction shuts it down without a migration.
     pub(super) fn is_shut_down(&self) -> bool {
-        matches!(self.fate, EvictionEffect::ShutDown(_))
+        matches!(self.effect, EvictionEffect::ShutDown(_))
     }
 }

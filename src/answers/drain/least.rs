@@ -95,12 +95,12 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         Self { world, residents, nodes, acts, mattering, known, edited }
     }
 
-    fn mover(&self, (node, at): GuestKey) -> &EvictedGuest<'_> {
-        &self.nodes[node].movers[at]
+    fn evicted(&self, (node, at): GuestKey) -> &EvictedGuest<'_> {
+        &self.nodes[node].evicted_guests[at]
     }
 
     fn titles<'k>(&self, keys: impl IntoIterator<Item = &'k GuestKey>) -> Vec<String> {
-        let mut out: Vec<String> = keys.into_iter().map(|&key| self.mover(key).title.clone()).collect();
+        let mut out: Vec<String> = keys.into_iter().map(|&key| self.evicted(key).title.clone()).collect();
         out.sort_unstable();
         out
     }
@@ -179,16 +179,16 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         let edited: Vec<Option<Edited>> =
             self.acts.iter().enumerate().map(|(at, act)| (!act.nodes.is_empty()).then(|| self.edit(&[at]))).collect();
         let (nothing, everything, every_node) = (self.edit(&[]), self.edit(&all), self.edit(&of_nodes));
-        for (node, Trouble { movers, forecast }) in self.nodes.iter().enumerate() {
-            let here: Vec<&Vmi> = movers.iter().map(|mover| mover.vmi).collect();
+        for (node, Trouble { evicted_guests, forecast }) in self.nodes.iter().enumerate() {
+            let here: Vec<&Vmi> = evicted_guests.iter().map(|evicted| evicted.vmi).collect();
             for at in forecast.stuck() {
                 if !forecast.outcomes[at].targets.is_empty() {
                     continue;
                 }
                 let frees = |set: &[usize], edited: &Edited| {
                     let mut fitting = self.fitting((node, at), set, edited);
-                    fitting.subtract(&self.residents.kept_off(movers[at].vmi, &here));
-                    if let Some(full) = self.residents.full(movers[at].vmi) {
+                    fitting.subtract(&self.residents.kept_off(evicted_guests[at].vmi, &here));
+                    if let Some(full) = self.residents.full(evicted_guests[at].vmi) {
                         fitting.subtract(&full);
                     }
                     !fitting.is_empty()
@@ -242,7 +242,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         let edited = OnceCell::new();
         let mut out = BTreeSet::new();
         for node in nodes {
-            let Trouble { movers, .. } = &self.nodes[node];
+            let Trouble { evicted_guests, .. } = &self.nodes[node];
             work::count(self.mattering[node].len());
             let own: Vec<usize> = self.mattering[node].iter().copied().filter(|&act| is_done.contains(act)).collect();
             let key = (node, own);
@@ -251,8 +251,9 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 continue;
             }
             let edited = edited.get_or_init(|| self.edited(&is_done));
-            let fitting: Vec<Bits> = (0..movers.len()).map(|at| self.fitting((node, at), &key.1, edited)).collect();
-            let stuck = forecast::with(self.residents, &movers.iter().collect::<Vec<_>>(), &fitting).stuck();
+            let fitting: Vec<Bits> =
+                (0..evicted_guests.len()).map(|at| self.fitting((node, at), &key.1, edited)).collect();
+            let stuck = forecast::with(self.residents, &evicted_guests.iter().collect::<Vec<_>>(), &fitting).stuck();
             out.extend(stuck.iter().map(|&at| (node, at)));
             self.known.borrow_mut().insert(key, stuck);
         }
@@ -293,51 +294,52 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
     /// Returns the nodes a guest can go to after these acts: by migration, or by a new start.
     fn fitting(&self, key: GuestKey, set: &[usize], edited: &Edited) -> Bits {
         let base = &self.world.cluster.fleet;
-        let mover = self.mover(key);
+        let evicted = self.evicted(key);
         let none = Bits::none(base.len());
-        let Some(judged) = mover.judged(self.world) else { return none };
+        let Some(judged) = evicted.judged(self.world) else { return none };
         work::count(1);
         let mut own = set.iter().map(|&act| &self.acts[act]).filter(|act| act.guests.contains(&key)).peekable();
         if own.peek().is_none() {
             // Changes of nodes on which its volumes cannot be used do not affect it.
             let is_near = |usable: &Bits| usable.meets(&edited.changed);
             if edited.changed.is_empty()
-                || mover.fate != EvictionEffect::Moves
-                || !mover.usable.as_ref().is_none_or(is_near)
+                || evicted.effect != EvictionEffect::Moves
+                || !evicted.usable.as_ref().is_none_or(is_near)
             {
-                return mover.fitting.clone();
+                return evicted.fitting.clone();
             }
-            let mut fitting = Bits::clone(&mover.fits);
+            let mut fitting = Bits::clone(&evicted.fits);
             fitting.subtract(&edited.changed);
             edited.add_to(&mut fitting, &judged.subject, base);
-            fitting.remove(mover.source);
-            mover.usable.iter().for_each(|usable| fitting.intersect(usable));
+            fitting.remove(evicted.source);
+            evicted.usable.iter().for_each(|usable| fitting.intersect(usable));
             return fitting;
         }
         let mut subject = judged.subject.clone();
         own.for_each(|act| subject = act.action.apply(&subject, base).0);
         let migrates = matches!(subject.stage, Stage::Migration(_));
-        if migrates && mover.fate != EvictionEffect::Moves {
+        if migrates && evicted.effect != EvictionEffect::Moves {
             return none;
         }
         let mut fitting = subject.fitting(base);
         fitting.subtract(&edited.changed);
         edited.add_to(&mut fitting, &subject, base);
         // A drained node is cordoned: a guest that tolerates the cordon may start there again, and nothing is certain.
-        if !migrates && fitting.contains(mover.source) && subject.placement.tolerates_cordon() {
+        if !migrates && fitting.contains(evicted.source) && subject.placement.tolerates_cordon() {
             return none;
         }
-        fitting.remove(mover.source);
+        fitting.remove(evicted.source);
         if migrates {
-            mover.usable.iter().for_each(|usable| fitting.intersect(usable));
+            evicted.usable.iter().for_each(|usable| fitting.intersect(usable));
             return fitting;
         }
         subject.known_starts(&fitting, None, base).unwrap_or(none)
     }
 
     fn step(&self, act: &Act) -> LeastAct {
-        let first = act.guests.first().map(|&key| self.mover(key));
-        let subject = first.or_else(|| self.nodes.first()?.movers.first()).and_then(|mover| mover.judged(self.world));
+        let first = act.guests.first().map(|&key| self.evicted(key));
+        let subject =
+            first.or_else(|| self.nodes.first()?.evicted_guests.first()).and_then(|evicted| evicted.judged(self.world));
         let script = match (&act.action, &act.policy, subject) {
             (Action::DropStale(_), Some(policy), _) => Some(drop_stale(policy).map(|command| vec![command]).into()),
             (_, _, Some(judged)) => Some(act.action.commands(&judged.subject)),
@@ -346,13 +348,15 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         let mut commands: Vec<String> = script.iter().flat_map(Script::commands).collect();
         let by_hand = script.as_ref().and_then(Script::by_hand);
         let base = &self.world.cluster.fleet;
-        if let Some(mover) = first.filter(|mover| act.outage == Outage::Restart && !base.is_cordoned(mover.source)) {
-            let cordon = Name::new(base.name(mover.source))
+        if let Some(evicted) =
+            first.filter(|evicted| act.outage == Outage::Restart && !base.is_cordoned(evicted.source))
+        {
+            let cordon = Name::new(base.name(evicted.source))
                 .map(|node| vec![Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again")]);
             commands.splice(0..0, Script::from(cordon).commands());
         }
         let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
-        let names: Vec<&str> = act.guests.iter().map(|&key| self.mover(key).title.as_str()).collect();
+        let names: Vec<&str> = act.guests.iter().map(|&key| self.evicted(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
         // The risk of uncordoning a node differs by guest: only the general one is shown.
         let of_guest = subject.filter(|_| !matches!(act.action, Action::Uncordon(_)));

@@ -246,33 +246,37 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     }
     let movers_of = |&node: &NodeIndex| {
         let here = guests.get(fleet.name(node)).into_iter().flatten();
-        let mut movers: Vec<EvictedGuest<'_>> =
+        let mut evicted_guests: Vec<EvictedGuest<'_>> =
             here.map(|vmi| EvictedGuest::of(&kinds, vmi, node).on_its_way(now)).collect();
-        budgets::share(world, &residents, &mut movers);
-        (node, movers)
+        budgets::share(world, &residents, &mut evicted_guests);
+        (node, evicted_guests)
     };
     let leaving = landed.as_ref().map(|landed| evicted::leaving(now, landed)).unwrap_or_default();
     let turns: Vec<(NodeIndex, Vec<EvictedGuest<'_>>)> = nodes.iter().map(movers_of).collect();
     let mut rows = Vec::new();
     let mut trouble: Vec<Trouble<'_, '_>> = Vec::new();
-    for (at, (node, movers)) in turns.iter().enumerate() {
+    for (at, (node, evicted_guests)) in turns.iter().enumerate() {
         progress(at, turns.len());
-        let mut forecast = forecast::of(&residents, movers);
-        forecast::name(&residents, movers, &mut forecast);
-        let row = |(mover, outcome): (&EvictedGuest<'_>, &outcome::GuestOutcome)| mover.row(world, &residents, outcome);
-        let mut guests: Vec<GuestRow> = movers.iter().zip(&forecast.outcomes).map(row).collect();
+        let mut forecast = forecast::of(&residents, evicted_guests);
+        forecast::name(&residents, evicted_guests, &mut forecast);
+        let row =
+            |(evicted, outcome): (&EvictedGuest<'_>, &outcome::GuestOutcome)| evicted.row(world, &residents, outcome);
+        let mut guests: Vec<GuestRow> = evicted_guests.iter().zip(&forecast.outcomes).map(row).collect();
         guests.extend(leaving.get(node).into_iter().flatten().cloned());
         guests.sort_by(|one, other| {
             (one.state, one.targets.len(), &one.guest).cmp(&(other.state, other.targets.len(), &other.guest))
         });
         rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests });
         if forecast.has_stuck() {
-            trouble.push(Trouble { movers, forecast });
+            trouble.push(Trouble { evicted_guests, forecast });
         }
     }
     progress(turns.len(), turns.len());
-    let moving = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == EvictionEffect::Moves);
-    let libvirt = Unanswered::of(world, moving.map(|mover| mover.vmi));
+    let moving = turns
+        .iter()
+        .flat_map(|(_, evicted_guests)| evicted_guests)
+        .filter(|evicted| evicted.effect == EvictionEffect::Moves);
+    let libvirt = Unanswered::of(world, moving.map(|evicted| evicted.vmi));
     let mut not_known = not_known(world, &residents, &turns, &rows);
     not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
     let Least { steps, stuck, not_freed, looks: to_look_at } = least::least(world, &residents, &trouble);
@@ -331,8 +335,11 @@ fn not_known(
 ) -> Vec<String> {
     let room = &world.cluster.room;
     let mut out = Vec::new();
-    let moving: Vec<&EvictedGuest<'_>> =
-        turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == EvictionEffect::Moves).collect();
+    let moving: Vec<&EvictedGuest<'_>> = turns
+        .iter()
+        .flat_map(|(_, evicted_guests)| evicted_guests)
+        .filter(|evicted| evicted.effect == EvictionEffect::Moves)
+        .collect();
     if room.is_empty() && !moving.is_empty() {
         out.push(
             "how much room the nodes have (from status.allocatable and all pods): a node that fits may be full"
@@ -341,8 +348,8 @@ fn not_known(
     } else {
         let small: Vec<&str> = moving
             .iter()
-            .filter(|mover| residents.size(mover.vmi).is_none())
-            .map(|mover| mover.title.as_str())
+            .filter(|evicted| residents.size(evicted.vmi).is_none())
+            .map(|evicted| evicted.title.as_str())
             .collect();
         if !small.is_empty() {
             let asks = number(small.len(), "asks", "ask");
@@ -353,12 +360,12 @@ fn not_known(
             ));
         }
     }
-    let movers = turns.iter().flat_map(|(_, movers)| movers);
-    let is_unstated = |mover: &&EvictedGuest<'_>| {
-        let is_judged = !matches!(mover.fate, EvictionEffect::Ends(_));
-        is_judged && strategy(mover.vmi, &world.cluster).is_none()
+    let evicted_guests = turns.iter().flat_map(|(_, evicted_guests)| evicted_guests);
+    let is_unstated = |evicted: &&EvictedGuest<'_>| {
+        let is_judged = !matches!(evicted.effect, EvictionEffect::Ends(_));
+        is_judged && strategy(evicted.vmi, &world.cluster).is_none()
     };
-    let unstated: Vec<&str> = movers.filter(is_unstated).map(|mover| mover.title.as_str()).collect();
+    let unstated: Vec<&str> = evicted_guests.filter(is_unstated).map(|evicted| evicted.title.as_str()).collect();
     if !unstated.is_empty() {
         out.push(format!(
             "the evictionStrategy of {}: {} none, and the KubeVirt resource, which sets the default, is not known; judged as LiveMigrate",
@@ -372,12 +379,15 @@ fn not_known(
         .filter(|guest| guest.state == State::Stuck)
         .map(|guest| guest.guest.as_str())
         .collect();
-    let is_unplaced = |mover: &&EvictedGuest<'_>| {
-        let subject = mover.judged(world).map(|judged| &judged.subject);
+    let is_unplaced = |evicted: &&EvictedGuest<'_>| {
+        let subject = evicted.judged(world).map(|judged| &judged.subject);
         subject.is_some_and(|subject| subject.restart.is_some() && !subject.unplaced.is_empty())
     };
-    let movers = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| stuck.contains(mover.title.as_str()));
-    let unplaced: Vec<&str> = movers.filter(is_unplaced).map(|mover| mover.title.as_str()).collect();
+    let evicted_guests = turns
+        .iter()
+        .flat_map(|(_, evicted_guests)| evicted_guests)
+        .filter(|evicted| stuck.contains(evicted.title.as_str()));
+    let unplaced: Vec<&str> = evicted_guests.filter(is_unplaced).map(|evicted| evicted.title.as_str()).collect();
     if !unplaced.is_empty() {
         out.push(format!(
             "on which nodes volumes of {} can be used (their PersistentVolumes are not known, or they are hostDisk): a restart, after \

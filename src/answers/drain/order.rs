@@ -63,11 +63,11 @@ pub(super) enum Order {
 
 /// Returns an order for these nodes, given with their guests.
 pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Order {
-    let movers = || turns.iter().flat_map(|(_, movers)| movers);
-    let held = movers().filter(|mover| {
-        matches!(mover.fate, EvictionEffect::Refused(_) | EvictionEffect::Stays(_) | EvictionEffect::Held(_))
+    let evicted_guests = || turns.iter().flat_map(|(_, evicted_guests)| evicted_guests);
+    let held = evicted_guests().filter(|evicted| {
+        matches!(evicted.effect, EvictionEffect::Refused(_) | EvictionEffect::Stays(_) | EvictionEffect::Held(_))
     });
-    let guests = sorted(held.map(|mover| mover.title.clone()));
+    let guests = sorted(held.map(|evicted| evicted.title.clone()));
     if !guests.is_empty() {
         return Order::Stranded { guests, tries: None };
     }
@@ -167,9 +167,9 @@ fn assumes(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) ->
     }
     let ended: Vec<&str> = turns
         .iter()
-        .flat_map(|(_, movers)| movers)
-        .filter(|mover| mover.is_gone())
-        .map(|mover| mover.title.as_str())
+        .flat_map(|(_, evicted_guests)| evicted_guests)
+        .filter(|evicted| evicted.is_gone())
+        .map(|evicted| evicted.title.as_str())
         .collect();
     let mut out = Vec::new();
     if !ended.is_empty() {
@@ -177,8 +177,8 @@ fn assumes(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) ->
         let start = number(ended.len(), "does not start", "do not start");
         out.push(format!("{}, which {are}, {start} again before all nodes are drained", fold_names(&ended, 3)));
     }
-    let movers = turns.iter().flat_map(|(_, movers)| movers);
-    let sizes: BTreeSet<SizeIndex> = movers.filter_map(|mover| residents.size(mover.vmi)).collect();
+    let evicted_guests = turns.iter().flat_map(|(_, evicted_guests)| evicted_guests);
+    let sizes: BTreeSet<SizeIndex> = evicted_guests.filter_map(|evicted| residents.size(evicted.vmi)).collect();
     if sizes.into_iter().any(|size| residents.has_victims(size)) {
         out.push("guests of a lower priority that the scheduler shuts down to make room are not followed".to_owned());
     }

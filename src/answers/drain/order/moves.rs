@@ -75,9 +75,10 @@ impl<'b, 'w> Moves<'b, 'w> {
         places: &[Rc<NodesBefore>],
         fleet: &Fleet,
     ) -> Self {
-        let movers = || turns.iter().flat_map(|(_, movers)| movers);
-        let moving: Vec<&EvictedGuest<'w>> = movers().filter(|mover| mover.fate == EvictionEffect::Moves).collect();
-        let ended: Vec<&EvictedGuest<'w>> = movers().filter(|mover| mover.is_gone()).collect();
+        let evicted_guests = || turns.iter().flat_map(|(_, evicted_guests)| evicted_guests);
+        let moving: Vec<&EvictedGuest<'w>> =
+            evicted_guests().filter(|evicted| evicted.effect == EvictionEffect::Moves).collect();
+        let ended: Vec<&EvictedGuest<'w>> = evicted_guests().filter(|evicted| evicted.is_gone()).collect();
         let mut drained = Bits::none(fleet.len());
         for (node, _) in turns {
             drained.insert(*node);
@@ -87,15 +88,15 @@ impl<'b, 'w> Moves<'b, 'w> {
             guests: Vec::new(),
             turns: drained,
             free: BTreeMap::new(),
-            ended: ended.iter().filter_map(|mover| Some((mover.source, residents.size(mover.vmi)?))).collect(),
+            ended: ended.iter().filter_map(|evicted| Some((evicted.source, residents.size(evicted.vmi)?))).collect(),
             contested: HashMap::new(),
             kinds: Vec::new(),
             filled: RefCell::default(),
         };
-        let leave: Vec<&Vmi> = moving.iter().chain(&ended).map(|mover| mover.vmi).collect();
+        let leave: Vec<&Vmi> = moving.iter().chain(&ended).map(|evicted| evicted.vmi).collect();
         let off = residents.kept_off_by_others(&leave);
         let mut near = residents.near(&leave);
-        for (at, (mover, places)) in moving.iter().zip(places).enumerate() {
+        for (at, (evicted, places)) in moving.iter().zip(places).enumerate() {
             let mut places = Rc::clone(places);
             if let Some(off) = off.get(&at).filter(|off| !off.is_empty()) {
                 places = Rc::new(places.without(off));
@@ -104,15 +105,15 @@ impl<'b, 'w> Moves<'b, 'w> {
                 std::mem::take(&mut near[at]).into_iter().partition(|&other| other < moving.len());
             let until = until.into_iter().map(|other| ended[other - moving.len()]);
             let until =
-                until.map(|other| (other.source, residents.closes(mover.vmi, other.vmi, other.source))).collect();
+                until.map(|other| (other.source, residents.closes(evicted.vmi, other.vmi, other.source))).collect();
             board.guests.push(MovingGuest {
-                title: &mover.title,
-                vmi: mover.vmi,
-                source: mover.source,
+                title: &evicted.title,
+                vmi: evicted.vmi,
+                source: evicted.source,
                 places,
-                size: residents.size(mover.vmi),
+                size: residents.size(evicted.vmi),
                 until,
-                closes_own: residents.closes_beyond_its_node(mover.vmi),
+                closes_own: residents.closes_beyond_its_node(evicted.vmi),
                 mates,
             });
         }

@@ -41,17 +41,20 @@ impl NodesBefore {
 /// Returns the places of each guest of these nodes that moves, in their order.
 pub(super) fn of(fleet: &Fleet, turns: &[NodeDrain<'_>]) -> Vec<Rc<NodesBefore>> {
     let returned = returned(fleet, turns);
-    let moving = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == EvictionEffect::Moves);
+    let moving = turns
+        .iter()
+        .flat_map(|(_, evicted_guests)| evicted_guests)
+        .filter(|evicted| evicted.effect == EvictionEffect::Moves);
     // Guests of one demand class share one set of nodes, with one address.
     let mut known: HashMap<*const Bits, Rc<NodesBefore>> = HashMap::new();
-    let places = |mover: &EvictedGuest<'_>| {
-        let places = known.entry(Rc::as_ptr(&mover.fits)).or_insert_with(|| {
-            let later = returned.as_ref().zip(mover.asks()).map(|(returned, asks)| {
+    let places = |evicted: &EvictedGuest<'_>| {
+        let places = known.entry(Rc::as_ptr(&evicted.fits)).or_insert_with(|| {
+            let later = returned.as_ref().zip(evicted.asks()).map(|(returned, asks)| {
                 let mut later = asks.fitting(returned);
-                mover.usable.iter().for_each(|usable| later.intersect(usable));
+                evicted.usable.iter().for_each(|usable| later.intersect(usable));
                 later
             });
-            let now = Bits::clone(&mover.fits);
+            let now = Bits::clone(&evicted.fits);
             Rc::new(NodesBefore { later: later.unwrap_or_else(|| now.clone()), now })
         });
         Rc::clone(places)

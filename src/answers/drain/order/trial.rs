@@ -26,12 +26,15 @@ pub(super) fn order(
     first: Vec<usize>,
 ) -> Result<Vec<usize>, (BTreeSet<usize>, usize)> {
     let mut residents = residents.clone();
-    let moving: Vec<&EvictedGuest<'_>> =
-        turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == EvictionEffect::Moves).collect();
+    let moving: Vec<&EvictedGuest<'_>> = turns
+        .iter()
+        .flat_map(|(_, evicted_guests)| evicted_guests)
+        .filter(|evicted| evicted.effect == EvictionEffect::Moves)
+        .collect();
     let len = places.first().map_or(0, |places| places.now.len());
     let mut done = Bits::none(len);
     let mut here: Vec<Vec<usize>> = vec![Vec::new(); len];
-    moving.iter().enumerate().for_each(|(guest, mover)| here[mover.source].push(guest));
+    moving.iter().enumerate().for_each(|(guest, evicted)| here[evicted.source].push(guest));
     let (mut left, mut order) = (VecDeque::from(first), Vec::new());
     let (mut in_vain, mut stuck, mut tries) = (0, BTreeSet::new(), 0);
     while let Some(turn) = left.pop_front() {
@@ -39,9 +42,9 @@ pub(super) fn order(
             return Err((stuck, tries));
         }
         tries += 1;
-        let (node, movers) = &turns[turn];
+        let (node, evicted_guests) = &turns[turn];
         let leaving = std::mem::take(here.get_mut(*node).unwrap_or(&mut Vec::new()));
-        let ended: Vec<&EvictedGuest<'_>> = movers.iter().filter(|mover| mover.is_gone()).collect();
+        let ended: Vec<&EvictedGuest<'_>> = evicted_guests.iter().filter(|evicted| evicted.is_gone()).collect();
         let guests: Vec<&EvictedGuest<'_>> =
             leaving.iter().map(|&guest| moving[guest]).chain(ended.iter().copied()).collect();
         let mut fitting: Vec<Bits> = leaving.iter().map(|&guest| places[guest].after(&done)).collect();
@@ -61,8 +64,8 @@ pub(super) fn order(
             continue;
         }
         in_vain = 0;
-        for mover in &ended {
-            residents.end(mover.vmi);
+        for evicted in &ended {
+            residents.end(evicted.vmi);
         }
         for (&guest, outcome) in leaving.iter().zip(&forecast.outcomes) {
             if let Some(place) = outcome.place {

@@ -261,7 +261,7 @@ fn leader(cluster: &ClusterArgs, domain: &Domain, namespace: &str) -> anyhow::Re
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let config = cluster.config()?;
-        let url = config.cluster_url.to_string();
+        let url = connect::server_address(&config);
         let client = connect::client(config, domain)?;
         let read = leader::version(client, namespace).await;
         read.map_err(|error| anyhow::anyhow!("reading the Lease of cpufit at {url}: {}", connect::words(&error)))
@@ -345,7 +345,7 @@ fn objects(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let config = cluster.config()?;
-        let url = config.cluster_url.to_string();
+        let url = connect::server_address(&config);
         let client = connect::client(config, domain)?;
         let read = fetch::objects(&client, only.map_or(Reach::Cluster, Reach::Namespace)).await;
         let (objects, left_out) = read.map_err(|error| Unreadable::of(&error, &url, only, None))?;
@@ -425,7 +425,7 @@ fn scene(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut world, namespace) = runtime.block_on(async {
         let config = cluster.config()?;
-        let (namespace, url) = (namespace(&config.default_namespace), config.cluster_url.clone());
+        let (namespace, url) = (namespace(&config.default_namespace), connect::server_address(&config));
         let client = connect::client(config, domain)?;
         let (reach, guest) = match needs {
             GuestsRead::All => (Reach::Cluster, None),
@@ -434,7 +434,7 @@ fn scene(
         };
         let read = fetch::world(&client, args.kubevirt_version, reach).await;
         let home = Some(namespace.name.as_str()).filter(|_| reach != Reach::Cluster);
-        let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url.to_string(), home, guest))?;
+        let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url, home, guest))?;
         world.cluster.domain = domain.clone();
         world.cluster.is_live = true;
         // A user who may read only one namespace may not read the pods of a node.

@@ -124,6 +124,16 @@ pub(crate) fn client_noted(
     Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).with_layer(&MiddlewareLayer(Arc::clone(freshness))).build())
 }
 
+/// Returns the address of the API server for messages, with the proxy in front of it, if there is one. The user and the
+/// password of the proxy are left out.
+pub(crate) fn server_address(config: &Config) -> String {
+    let url = &config.cluster_url;
+    let proxy = config.proxy_url.as_ref().and_then(|proxy| Some((proxy.scheme_str()?, proxy.authority()?.as_str())));
+    let Some((scheme, authority)) = proxy else { return url.to_string() };
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{url} (through the proxy {scheme}://{host})")
+}
+
 /// Returns the credential plugin that the kubeconfig names; `None` if it names none.
 fn plugin(config: &Config) -> Option<String> {
     config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone())

@@ -249,6 +249,20 @@ fn a_proxy_that_cannot_be_used_is_named_without_its_password() {
 }
 
 #[test]
+fn a_proxy_that_does_not_answer_is_named() {
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &format!("https://{NAME}:6443"), &[]);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for proxy in [format!("http://{free}"), format!("http://jane:secret@{free}")] {
+        let ran = ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", &proxy)]);
+        assert_eq!(ran.code(), 2, "{}", ran.stderr);
+        let expected = format!("reading the cluster at https://{NAME}:6443/ (through the proxy http://{free}): ");
+        assert!(ran.stderr.contains(&expected), "the API server is blamed for the proxy: {}", ran.stderr);
+        assert!(!ran.stderr.contains("secret"), "a password is printed: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn kubeconfigs_are_found_as_kubectl_finds_them() {
     let api = Api::start();
     let file = api.kubeconfig("a", &api.by_address(), &[]);

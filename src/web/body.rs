@@ -2,12 +2,14 @@
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt as _;
+use tokio::time::timeout;
 
 use super::memory::{BODY_BYTES, SMALL, Share};
 use super::rejection::Rejection;
@@ -121,6 +123,24 @@ async fn collect(
         joined.bytes.extend_from_slice(&data);
     }
     Ok(Bytes::from_owner(joined))
+}
+
+/// Maximum time for the rest of a body that is not used.
+const DISCARD_TIME: Duration = Duration::from_millis(250);
+
+/// Reads and drops a small body before its request is rejected. Otherwise HTTP/2 resets the stream after the response,
+/// and some clients (curl 7.88) then lose the response.
+pub(super) async fn discard(mut body: Body) {
+    let rest = async {
+        let mut bytes = 0;
+        while bytes <= SMALL
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // A client that is slower may lose the response.
+    let _ = timeout(DISCARD_TIME, rest).await;
 }
 
 #[cfg(test)]

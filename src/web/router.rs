@@ -28,7 +28,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info};
 
-use super::body::{BufferPool, declared_length, read};
+use super::body::{BufferPool, declared_length, discard, read};
 use super::clock::Clock;
 use super::judge_queues::{JudgeLimits, JudgeQueues, JudgeScope, JudgeSlot, QueueError, run_blocking};
 use super::judging::{Judge, Unjudged};
@@ -125,10 +125,12 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .route("/validate", handler(Webhook::Validate))
         .route("/mutate", handler(Webhook::Mutate))
         .route("/authorize", handler(Webhook::Authorize))
-        .fallback(async || {
+        .fallback(async |request: HttpRequest| {
+            discard(request.into_body()).await;
             plain(StatusCode::NOT_FOUND, Page::of("no such path; POST /validate, /mutate and /authorize are served"))
         })
-        .method_not_allowed_fallback(async || {
+        .method_not_allowed_fallback(async |request: HttpRequest| {
+            discard(request.into_body()).await;
             plain(StatusCode::METHOD_NOT_ALLOWED, Page::of("reviews are sent by POST"))
         })
         .with_state(edge)
@@ -155,11 +157,13 @@ async fn review(webhook: Webhook, edge: Arc<Edge>, request: HttpRequest) -> Resp
 }
 
 async fn answer(webhook: Webhook, edge: &Edge, request: HttpRequest, clock: Clock) -> Result<Vec<u8>, Rejection> {
+    let (head, body) = request.into_parts();
     if !edge.readiness.can_judge() {
+        discard(body).await;
         return Err(Rejection::NotReady);
     }
-    let (head, body) = request.into_parts();
     if !is_json(&head.headers) {
+        discard(body).await;
         return Err(Rejection::NotJson);
     }
     let declared = declared_length(&head.headers).or_else(|| body.size_hint().exact());

@@ -13,13 +13,13 @@ use axum::routing::post;
 use cpufit::admission::Webhook;
 use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
-use cpufit::web::{BODY_BYTES, Condition, Edge, Limits, Readiness, admin, router};
+use cpufit::web::{BODY_BYTES, Condition, Edge, Judge, Limits, Readiness, admin, router};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use rstest::rstest;
 use serde_json::{Value, json};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tower::ServiceExt as _;
 
 use super::{by_name, edge, ready, review};
@@ -306,6 +306,35 @@ impl HttpBody for Frames {
         }
         Poll::Ready(self.frames.pop_front().map(|(_, bytes)| Ok(Frame::data(bytes))))
     }
+}
+
+#[rstest]
+#[case::no_such_path("POST", "/elsewhere", "application/json", true, StatusCode::NOT_FOUND)]
+#[case::no_such_method("PUT", "/validate", "application/json", true, StatusCode::METHOD_NOT_ALLOWED)]
+#[case::not_json("POST", "/validate", "text/plain", true, StatusCode::UNSUPPORTED_MEDIA_TYPE)]
+#[case::not_ready("POST", "/validate", "application/json", false, StatusCode::SERVICE_UNAVAILABLE)]
+#[tokio::test(start_paused = true)]
+async fn a_request_is_rejected_after_its_small_body(
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] content_type: &str,
+    #[case] is_ready: bool,
+    #[case] expected: StatusCode,
+) {
+    let judge: Judge =
+        Arc::new(|webhook: Webhook, request: &cpufit::admission::review::Request<'_>| Ok(by_name(webhook, request)));
+    let readiness = if is_ready { ready() } else { Arc::default() };
+    let router = router(Edge::new(judge, readiness, Arc::default(), Limits::default()));
+    let sent = async |rest: Duration| {
+        let body = Frames::body([(Duration::ZERO, b"{".to_vec()), (rest, b"}".to_vec())]);
+        let request = Request::builder().method(method).uri(path).header("content-type", content_type);
+        let (started, request) = (Instant::now(), request.body(body).unwrap());
+        (send(&router, request).await.0, started.elapsed().as_millis())
+    };
+    let why = "HTTP/2 resets the stream before the rest of the body, and the client loses the response";
+    assert_eq!(sent(Duration::from_millis(50)).await, (expected, 50), "{why}");
+    let (status, waited) = sent(Duration::from_secs(60)).await;
+    assert!(status == expected && (250..300).contains(&waited), "a body that never ends is waited for: {waited} ms");
 }
 
 #[rstest]

@@ -50,6 +50,11 @@ pub(crate) fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeI
         nodes = fleet.in_name_order();
     }
     if let Some(selector) = &args.selector {
+        // An empty selector would select all nodes; `kubectl drain` has an error for it too.
+        ensure!(
+            *selector != LabelSelector::default(),
+            "--selector is empty: name nodes, select them by labels, or take all with --all"
+        );
         nodes = selected(world, selector);
         ensure!(!nodes.is_empty(), "no node has such labels");
     }

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use crate::answers::recommend::policy::{AdoptedPolicy, Adoption, adoptions};
 use crate::answers::recommend::what_if::{NodeChange, WhatIf, what_if};
-use crate::answers::recommend::{CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend};
+use crate::answers::recommend::{
+    CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend_after,
+};
 use crate::cli::args::{RecommendArgs, RecommendOutput};
 use crate::console::{Progress, tell};
 use crate::domain::Domain;
@@ -42,9 +44,9 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
         (false, true) => "no node is left: --without-node takes out all of them",
         (false, false) => "no node has such labels",
     };
-    let (world, what_if) = what_if(world, &args.node_selector, &edits)?;
+    let (now, (world, what_if)) = (world, what_if(world, &args.node_selector, &edits)?);
     let looked_at = Progress::of("guests looked at");
-    let report = recommend(&world, &args.node_selector, &|done, of| looked_at.at(done, of));
+    let report = recommend_after(now, &world, &args.node_selector, &|done, of| looked_at.at(done, of));
     match args.output {
         RecommendOutput::Table | RecommendOutput::Wide => {
             people(&report, &what_if, args, none, page);
@@ -178,6 +180,9 @@ fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, no
             details(candidate, page);
         }
     }
+    for pool in &report.pools {
+        guests_of(pool, page);
+    }
     for line in what_if.iter().flat_map(WhatIf::lines) {
         page.remark(line);
     }
@@ -202,7 +207,7 @@ fn row(pool: &PoolReport, candidate: &CandidateReport) -> Vec<String> {
 
 /// Returns `2 would have 0, 310 would have 4`.
 fn targets(coverage: &Coverage) -> String {
-    let Coverage { guests_by_targets, cannot_start, unknown } = coverage;
+    let Coverage { guests_by_targets, cannot_start, not_migratable, unknown } = coverage;
     let counts = guests_by_targets.iter().map(|(targets, guests)| format!("{guests} would have {targets}"));
     let mut out: Vec<String> = counts.collect();
     if out.len() > MAX_ROWS {
@@ -213,12 +218,36 @@ fn targets(coverage: &Coverage) -> String {
         out.push(format!("{guests} would have {least} to {most}"));
     }
     if *cannot_start > 0 {
-        out.insert(0, format!("{cannot_start} could not start"));
+        out.insert(0, format!("{cannot_start} could not start there"));
+    }
+    if *not_migratable > 0 {
+        out.push(format!("{not_migratable} not live-migratable"));
     }
     if *unknown > 0 {
         out.push(format!("{unknown} unknown"));
     }
     out.join(", ")
+}
+
+/// Prints the guests of a pool that no number of targets describes.
+fn guests_of(pool: &PoolReport, page: &mut Page) {
+    let PoolReport { name, guests, not_evacuated, elsewhere, .. } = pool;
+    if *not_evacuated > 0 {
+        let are = plural::number(*not_evacuated, "is", "are");
+        let they = plural::number(*not_evacuated, "it is", "they are");
+        page.remark(format_args!(
+            "{name}: {not_evacuated} of {} there {are} not migrated when {they} evicted, whatever the model; why: cpufit drain",
+            plural::counted(*guests, "guest", "guests")
+        ));
+    }
+    if *elsewhere > 0 {
+        let (run, start) =
+            (plural::number(*elsewhere, "runs", "run"), "could start with a named model on these nodes only");
+        page.remark(format_args!(
+            "{name}: {} {run} on other nodes now and {start}; not counted above",
+            plural::counted(*elsewhere, "guest", "guests")
+        ));
+    }
 }
 
 fn details(candidate: &CandidateReport, page: &mut Page) {

@@ -90,7 +90,7 @@ impl Policy {
     }
 
     /// Whether the policy denies guests because of their CPU model.
-    fn refuses_models(&self) -> bool {
+    pub(crate) fn refuses_models(&self) -> bool {
         self.common_model.as_ref().is_some_and(|common| common.otherwise == Otherwise::Deny)
     }
 

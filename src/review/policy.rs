@@ -1,7 +1,7 @@
 //! A created or changed policy: the guests and nodes that do not meet it.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::warned;
 use crate::admission::response::Decision;
@@ -9,8 +9,9 @@ use crate::answers::guest_state::{GuestOf, GuestState, GuestStates, each};
 use crate::answers::model_use::{ModelUse, kept_by, model_use};
 use crate::answers::pool::Pool;
 use crate::answers::status::no_nodes;
-use crate::answers::{CountProgress, Deadline, NamedGuests};
+use crate::answers::{CountProgress, Deadline, NAMED, NamedGuests};
 use crate::policy::{LabelSelector, Policy, PolicyError};
+use crate::say::plural;
 use crate::world::World;
 
 /// Warns a user who creates or changes a policy about guests and nodes that do not meet it now.
@@ -20,10 +21,10 @@ use crate::world::World;
 pub(crate) fn change(world: &World, name: &str, text: &str, before: Option<&str>, is_over: Deadline<'_>) -> Decision {
     match Policy::from_json(text) {
         Err(error) => warned(invalid(name, &error)),
-        Ok(policy) if before.and_then(|before| Policy::from_json(before).ok()).as_ref() == Some(&policy) => {
-            Decision::admit()
-        }
-        Ok(policy) => warned(lines(world, &policy, is_over)),
+        Ok(policy) => match before.and_then(|before| Policy::from_json(before).ok()) {
+            Some(before) if before == policy => Decision::admit(),
+            before => warned(lines(world, &policy, before.as_ref(), is_over)),
+        },
     }
 }
 
@@ -57,14 +58,40 @@ struct Governed {
     denied_now: NamedGuests,
     /// Guests that would be denied at their next start.
     denied_at_next_start: NamedGuests,
+    /// Guests that it governs with the change and another policy without, now or at their next start, by that policy.
+    taken_over: BTreeMap<String, NamedGuests>,
+    /// Guests that it governs without the change only, now or at their next start, by the policy that governs them
+    /// with it; `None` for the built-in one.
+    given_up: BTreeMap<Option<String>, NamedGuests>,
     looked: CountProgress,
 }
 
-fn lines(world: &World, policy: &Policy, is_over: Deadline<'_>) -> Vec<String> {
+impl Governed {
+    /// Counts a guest under each policy that governs it in the place of this one, or the other way round. `pairs` are
+    /// the policies without and with the change, now and at its next start; the outer `None` stands for no such time.
+    fn change_hands(
+        &mut self,
+        name: &String,
+        guest: &str,
+        pairs: impl Iterator<Item = (Option<Option<String>>, Option<Option<String>>)>,
+    ) {
+        let pairs: BTreeSet<_> = pairs.filter_map(|(was, is)| was.zip(is)).filter(|(was, is)| was != is).collect();
+        let from = pairs.iter().filter(|(_, is)| is.as_ref() == Some(name)).filter_map(|(was, _)| was.clone());
+        for policy in from.collect::<BTreeSet<_>>() {
+            self.taken_over.entry(policy).or_default().add(guest.to_owned());
+        }
+        let to = pairs.iter().filter(|(was, _)| was.as_ref() == Some(name)).map(|(_, is)| is.clone());
+        for policy in to.collect::<BTreeSet<_>>() {
+            self.given_up.entry(policy).or_default().add(guest.to_owned());
+        }
+    }
+}
+
+fn lines(world: &World, policy: &Policy, before: Option<&Policy>, is_over: Deadline<'_>) -> Vec<String> {
     let name = &policy.name;
     let pool = Pool::of(&world.cluster.fleet, policy);
-    let found = governed(world, policy, is_over);
-    let Governed { until_restart, kept, denied_now, denied_at_next_start, looked } = &found;
+    let found = governed(world, policy, before, is_over);
+    let Governed { until_restart, kept, denied_now, denied_at_next_start, taken_over, given_up, looked } = &found;
     let mut out = Vec::new();
     if let Some(common) = &policy.common_model {
         let model = &common.name;
@@ -83,6 +110,17 @@ fn lines(world: &World, policy: &Policy, is_over: Deadline<'_>) -> Vec<String> {
         out.push(format!("{name}: {}", no_nodes(policy.node_selector != LabelSelector::default())));
     }
     out.extend(denied(denied_now, denied_at_next_start, *looked).map(|line| format!("{name}: {line}")));
+    let from = |(policy, guests): (&String, _)| (format!("from policy {policy}"), guests);
+    let over = changed_hands(taken_over.iter().map(from).collect(), *looked);
+    out.extend(over.map(|guests| format!("{name}: it takes over {guests}, now or at next start")));
+    let to = |(policy, guests): (&Option<String>, _)| {
+        (
+            policy.as_ref().map_or_else(|| "to the built-in policy".to_owned(), |policy| format!("to policy {policy}")),
+            guests,
+        )
+    };
+    let up = changed_hands(given_up.iter().map(to).collect(), *looked);
+    out.extend(up.map(|guests| format!("{name}: it gives up {guests}, now or at next start")));
     let mut kept: Vec<_> = kept.iter().collect();
     kept.sort_by_key(|(_, guests)| Reverse(guests.count));
     for (reason, guests) in kept {
@@ -109,10 +147,45 @@ fn denied(now: &NamedGuests, at_next_start: &NamedGuests, looked: CountProgress)
     Some(format!("it would deny {both}; each and why: kubectl cpufit audit"))
 }
 
+/// Returns `2 guests from policy gold (shop/db, shop/erp), and 1 guest from policy vip (shop/web)`, the most guests first.
+fn changed_hands(mut of: Vec<(String, &NamedGuests)>, looked: CountProgress) -> Option<String> {
+    of.sort_by_key(|(_, guests)| Reverse(guests.count));
+    let rest = of.split_off(of.len().min(NAMED));
+    let part = |(whose, guests): &(String, &NamedGuests)| {
+        format!("{} {whose} ({})", looked.count(guests.count, "guest"), guests.names())
+    };
+    let shown = of.iter().map(part).reduce(|one, other| format!("{one}, and {other}"))?;
+    let more: usize = rest.iter().map(|(_, guests)| guests.count).sum();
+    Some(match rest.len() {
+        0 => shown,
+        policies => {
+            let policies = plural::counted(policies, "other", "others");
+            format!("{shown}, and {} of {policies}", looked.count(more, "guest"))
+        }
+    })
+}
+
+/// Whether a change of a policy may change which policy governs a guest: see [`crate::policy::governing`].
+fn selects_otherwise(policy: &Policy, before: Option<&Policy>) -> bool {
+    before.is_none_or(|before| {
+        let Policy { namespace_selector, virtual_machine_selector, node_selector, .. } = policy;
+        *namespace_selector != before.namespace_selector
+            || *virtual_machine_selector != before.virtual_machine_selector
+            || *node_selector != before.node_selector
+            || policy.refuses_models() != before.refuses_models()
+    })
+}
+
 /// Finds the guests that a policy would govern together with the other policies of the world.
-fn governed(world: &World, policy: &Policy, is_over: Deadline<'_>) -> Governed {
-    let others = world.policies.iter().filter(|other| other.name != policy.name);
-    let world = World { cluster: world.cluster.clone(), policies: others.chain([policy]).cloned().collect() };
+fn governed(world: &World, policy: &Policy, before: Option<&Policy>, is_over: Deadline<'_>) -> Governed {
+    let with = |policy: Option<&Policy>, name: &str| {
+        let others = world.policies.iter().filter(|other| other.name != name);
+        World { cluster: world.cluster.clone(), policies: others.chain(policy).cloned().collect() }
+    };
+    let without = with(before, &policy.name);
+    let world = with(Some(policy), &policy.name);
+    let is_reselected = selects_otherwise(policy, before) && !without.policies.is_empty();
+    let mut stood = GuestStates::new(&without);
     let is_ours = |stand: &GuestState| stand.policy.as_ref() == Some(&policy.name);
     let mut out = Governed { looked: CountProgress::none_of_all(&world.cluster), ..Governed::default() };
     let mut stands = GuestStates::new(&world);
@@ -125,8 +198,17 @@ fn governed(world: &World, policy: &Policy, is_over: Deadline<'_>) -> Governed {
         if is_ours(&next.stand) && next.stand.ruling.denies() {
             out.denied_at_next_start.add(guest.title());
         }
-        let GuestOf::Vmi(vmi) = guest else { continue };
-        let now = stands.now(vmi);
+        let now = match guest {
+            GuestOf::Vmi(vmi) => Some((vmi, stands.now(vmi))),
+            GuestOf::Vm(_) => None,
+        };
+        if is_reselected {
+            let stood_now = now.as_ref().map(|(vmi, _)| stood.now(vmi).policy);
+            let stood = [stood_now, Some(stood.at_next_start(guest).stand.policy.clone())];
+            let stands = [now.as_ref().map(|(_, now)| now.policy.clone()), Some(next.stand.policy.clone())];
+            out.change_hands(&policy.name, &guest.title(), stood.into_iter().zip(stands));
+        }
+        let Some((vmi, now)) = now else { continue };
         if !is_ours(&now) {
             continue;
         }

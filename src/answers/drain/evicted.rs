@@ -32,7 +32,7 @@ use crate::world::World;
 
 /// The effect of the eviction of a guest's launcher. The texts are reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum EvictionEffect {
+pub(crate) enum EvictionEffect {
     /// Migration by KubeVirt.
     Moves,
     /// A migration that KubeVirt would start but refuses.
@@ -431,7 +431,7 @@ impl<'w> EvictedGuest<'w> {
 /// Returns the effect of the eviction in KubeVirt, regardless of the nodes. Mirrors `admitLauncherPod` of
 /// `pkg/virt-api/webhooks/validating-webhook/admitters/pod-eviction-admitter.go`. If neither the guest nor the KubeVirt
 /// resource sets a strategy, the guest is judged as one that is to be migrated.
-fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
+pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
     if migration::is_being_deleted(&vmi.metadata) {
         // `filterRunningNonMigratingVMIs` of the evacuation controller ignores it.
         let why = "it is being deleted (metadata.deletionTimestamp): it ends, whatever the drain does".to_owned();

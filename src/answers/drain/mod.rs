@@ -34,12 +34,13 @@ use crate::world::World;
 
 use anti_affinity::Residents;
 use demand_class::DemandClasses;
-use evicted::{EvictedGuest, EvictionEffect};
+use evicted::EvictedGuest;
 use forecast::Trouble;
 use least::Least;
 use order::Order;
 
 pub use acts::LeastAct;
+pub(crate) use evicted::{EvictionEffect, eviction_effect};
 
 words! {
     /// The outcome for a guest when its node is drained.

@@ -18,25 +18,32 @@ const FEATURE_CAPACITY: usize = 4096;
 pub(super) struct KnownFeatures {
     numbers: HashMap<String, usize>,
     names: Vec<String>,
-    /// The features of nodes, by the first node of a profile.
-    of_nodes: HashMap<NodeIndex, Bits>,
+    /// The features of nodes, by their fleet and the first node of a profile.
+    of_nodes: HashMap<(*const Fleet, NodeIndex), Bits>,
     of_models: HashMap<String, Bits>,
 }
 
 impl KnownFeatures {
-    /// Collects the features of the nodes of a world, and of the models that their labels name.
-    pub(super) fn of(world: &World) -> Self {
-        let fleet: &Fleet = &world.cluster.fleet;
+    /// Collects the features of the nodes of these worlds, and of the models that their labels name.
+    pub(super) fn of(worlds: [&World; 2]) -> Self {
         let mut out = Self::default();
+        let [one, other]: [&Fleet; 2] = worlds.map(|world| &*world.cluster.fleet);
+        out.add_fleet(one);
+        if !std::ptr::eq(one, other) {
+            out.add_fleet(other);
+        }
+        out
+    }
+
+    fn add_fleet(&mut self, fleet: &Fleet) {
         for family in [Family::CpuModel, Family::CpuModelMigration, Family::HostModelCpu] {
             for model in fleet.bearers(family).into_keys() {
-                out.add_model(model);
+                self.add_model(model);
             }
         }
         for node in fleet.one_of_each_profile(&Bits::all(fleet.len())) {
-            out.add_node(fleet, node);
+            self.add_node(fleet, node);
         }
-        out
     }
 
     /// Adds the features of a node: those of its labels and of the models that it can run.
@@ -55,7 +62,7 @@ impl KnownFeatures {
                 _ => {}
             }
         }
-        self.of_nodes.insert(fleet.first_of_profile(node), has);
+        self.of_nodes.insert((std::ptr::from_ref(fleet), fleet.first_of_profile(node)), has);
     }
 
     /// Adds a model's features.
@@ -94,7 +101,7 @@ impl KnownFeatures {
 
     /// Returns the features of a node; `None` if not known.
     pub(super) fn of_node(&self, fleet: &Fleet, node: NodeIndex) -> Option<&Bits> {
-        self.of_nodes.get(&fleet.first_of_profile(node))
+        self.of_nodes.get(&(std::ptr::from_ref(fleet), fleet.first_of_profile(node)))
     }
 
     /// Returns the features of a model; `None` if not known.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::features::KnownFeatures;
 use super::pools::NodePool;
 use crate::answers::Guests;
+use crate::answers::drain::{EvictionEffect, eviction_effect};
 use crate::enforce::model::model_of;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -15,7 +16,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration;
-use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::wire::{Condition, Vmi};
 use crate::world::World;
 
 /// Number of guests by number of migration targets.
@@ -24,8 +25,10 @@ use crate::world::World;
 pub struct Coverage {
     /// Number of guests, by number of migration targets.
     pub guests_by_targets: BTreeMap<usize, usize>,
-    /// Number of guests that could start nowhere with it.
+    /// Number of guests that could start on no node of the pool with it.
     pub cannot_start: usize,
+    /// Number of guests that could start, and that KubeVirt refuses to migrate for a reason other than their CPU.
+    pub not_migratable: usize,
     /// Number of guests for which this cannot be known.
     pub unknown: usize,
 }
@@ -57,11 +60,16 @@ struct RunningGuest {
     has: Option<usize>,
     /// The nodes it could start on with any model; `None` if not known.
     open: Rc<Option<Bits>>,
+    /// Whether KubeVirt refuses to migrate it for a reason other than its CPU.
+    is_refused: bool,
+    /// Whether KubeVirt migrates it when it is evicted, as far as its own settings decide that.
+    is_evacuated: bool,
 }
 
 /// The running guests.
 #[derive(Debug)]
 pub(super) struct RunningGuests<'w> {
+    /// The cluster in which guests start again.
     cluster: &'w Cluster,
     guests: Vec<RunningGuest>,
     /// The distinct sets of features of guests.
@@ -69,19 +77,24 @@ pub(super) struct RunningGuests<'w> {
 }
 
 impl<'w> RunningGuests<'w> {
-    /// Collects the running guests of a world; equal ones are computed once.
-    pub(super) fn of(world: &'w World, features: &mut KnownFeatures, progress: &dyn Fn(usize, usize)) -> Self {
-        let cluster = &world.cluster;
-        let fleet: &Fleet = &cluster.fleet;
-        let mut out = Self { cluster, guests: Vec::new(), sets: Vec::new() };
-        let mut like = Guests::new(cluster);
+    /// Collects the running guests of the world `now`, which could start again in `then`; equal ones are computed once.
+    /// A running guest has the CPU that the nodes of `now` gave it.
+    pub(super) fn of(
+        now: &'w World,
+        then: &'w World,
+        features: &mut KnownFeatures,
+        progress: &dyn Fn(usize, usize),
+    ) -> Self {
+        let fleet: &Fleet = &now.cluster.fleet;
+        let mut out = Self { cluster: &then.cluster, guests: Vec::new(), sets: Vec::new() };
+        let mut like = Guests::new(&then.cluster);
         let mut known: HashMap<FeatureKey<'w>, Option<usize>> = HashMap::new();
-        let of_running = cluster.vmis().filter(|vmi| migration::runs(vmi));
+        let of_running = now.cluster.vmis().filter(|vmi| migration::runs(vmi));
         let of_running: Vec<(&Vmi, NodeIndex)> =
             of_running.filter_map(|vmi| Some((vmi, fleet.find(&vmi.status.node_name)?))).collect();
         for (at, &(vmi, node)) in of_running.iter().enumerate() {
             progress(at, of_running.len());
-            let key = FeatureKey::of(vmi, fleet.first_of_profile(node), cluster.current_launcher(vmi));
+            let key = FeatureKey::of(vmi, fleet.first_of_profile(node), now.cluster.current_launcher(vmi));
             let has = known.entry(key).or_insert_with_key(|key| {
                 let set = key.features(fleet, features)?;
                 let at = out.sets.iter().position(|other| *other == set);
@@ -94,7 +107,14 @@ impl<'w> RunningGuests<'w> {
                 CpuMode::Named(_) => CpuSource::Named,
                 _ => CpuSource::Host,
             };
-            out.guests.push(RunningGuest { node, cpu, has: *has, open: like.open_to_models(vmi) });
+            out.guests.push(RunningGuest {
+                node,
+                cpu,
+                has: *has,
+                open: like.open_to_models(vmi),
+                is_refused: migration::not_migratable(vmi).is_some_and(|condition| !is_of_cpu(condition)),
+                is_evacuated: eviction_effect(now, vmi) == EvictionEffect::Moves,
+            });
         }
         progress(of_running.len(), of_running.len());
         out
@@ -104,23 +124,49 @@ impl<'w> RunningGuests<'w> {
     pub(super) fn on(&self, nodes: &Bits) -> Here<'_> {
         let mut kinds: BTreeMap<(CpuSource, Option<usize>), usize> = BTreeMap::new();
         // Guests with the same open nodes are counted together.
-        let mut open: HashMap<*const Option<Bits>, OpenNodes> = HashMap::new();
-        let mut count = 0;
+        let mut open: HashMap<(*const Option<Bits>, bool), OpenNodes> = HashMap::new();
+        let (mut count, mut not_evacuated) = (0, 0);
         for guest in self.guests.iter().filter(|guest| nodes.contains(guest.node)) {
             count += 1;
+            not_evacuated += usize::from(!guest.is_evacuated);
             *kinds.entry((guest.cpu, guest.has)).or_default() += 1;
-            let open = open
-                .entry(Rc::as_ptr(&guest.open))
-                .or_insert_with(|| OpenNodes { to: Rc::clone(&guest.open), guests: 0 });
+            let is_refused = guest.is_refused;
+            let open = open.entry((Rc::as_ptr(&guest.open), is_refused)).or_insert_with(|| OpenNodes {
+                to: Rc::clone(&guest.open),
+                is_refused,
+                guests: 0,
+            });
             open.guests += 1;
         }
-        Here { running: self, kinds, open: open.into_values().collect(), count }
+        Here { running: self, kinds, open: open.into_values().collect(), count, not_evacuated }
     }
+
+    /// Counts the guests that run outside of the nodes `now`, and that could start with a named model on nodes of the
+    /// pool only.
+    pub(super) fn elsewhere(&self, now: &Bits, pool: &NodePool) -> usize {
+        let mut known: HashMap<*const Option<Bits>, bool> = HashMap::new();
+        let mut is_bound = |open: &Rc<Option<Bits>>| {
+            *known.entry(Rc::as_ptr(open)).or_insert_with(|| {
+                open.as_ref().as_ref().is_some_and(|open| {
+                    let inside = open.count_common(&pool.nodes);
+                    inside > 0 && inside == open.count()
+                })
+            })
+        };
+        self.guests.iter().filter(|guest| !now.contains(guest.node) && is_bound(&guest.open)).count()
+    }
+}
+
+/// Whether a guest is not live-migratable because of its CPU: its node has no host model. Mirrors
+/// `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`; a named model changes that.
+fn is_of_cpu(condition: &Condition) -> bool {
+    condition.reason == "CPUModeLiveMigratable"
 }
 
 /// Guests with the same open nodes.
 struct OpenNodes {
     to: Rc<Option<Bits>>,
+    is_refused: bool,
     guests: usize,
 }
 
@@ -130,6 +176,7 @@ pub(super) struct Here<'r> {
     kinds: BTreeMap<(CpuSource, Option<usize>), usize>,
     open: Vec<OpenNodes>,
     count: usize,
+    not_evacuated: usize,
 }
 
 impl Here<'_> {
@@ -138,22 +185,25 @@ impl Here<'_> {
         self.count
     }
 
-    /// Counts the guests by number of migration targets after a new start with this model.
+    /// Returns the number of guests that KubeVirt does not migrate when they are evicted, whatever nodes fit.
+    pub(super) fn not_evacuated(&self) -> usize {
+        self.not_evacuated
+    }
+
+    /// Counts the guests by number of migration targets in the pool after a new start there with this model.
     pub(super) fn coverage(&self, model: &str, pool: &NodePool) -> Coverage {
         let fleet: &Fleet = &self.running.cluster.fleet;
-        let mut takes = Bits::none(fleet.len());
-        for (prefix, name) in [(label::CPU_MODEL, Some(model)), (label::CPU_VENDOR, pool.vendor.as_deref())] {
-            let bearers = fleet.bearing(&format!("{prefix}{}", name.unwrap_or_default()), "true");
-            if prefix == label::CPU_MODEL { takes = bearers } else { takes.intersect(&bearers) }
-        }
+        let mut takes = fleet.bearing(&format!("{}{model}", label::CPU_MODEL), "true");
+        takes.intersect(&pool.nodes);
         let mut out = Coverage::default();
-        for OpenNodes { to, guests } in &self.open {
+        for OpenNodes { to, is_refused, guests } in &self.open {
             let Some(open) = to.as_ref() else {
                 out.unknown += guests;
                 continue;
             };
             match open.count_common(&takes) {
                 0 => out.cannot_start += guests,
+                _ if *is_refused => out.not_migratable += guests,
                 // Wherever it starts, that node is in the set and is no target.
                 nodes => *out.guests_by_targets.entry(nodes - 1).or_default() += guests,
             }

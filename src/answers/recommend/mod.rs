@@ -86,6 +86,10 @@ pub struct PoolReport {
     pub why: String,
     /// Number of guests that run there.
     pub guests: usize,
+    /// Number of those that KubeVirt does not migrate when they are evicted, whatever nodes fit.
+    pub not_evacuated: usize,
+    /// Number of guests that run on other nodes, and that could start with a named model on nodes of this pool only.
+    pub elsewhere: usize,
     /// The models that any of them can run, best first.
     pub candidates: Vec<CandidateReport>,
     /// The names of the counted nodes, sorted.
@@ -157,11 +161,27 @@ pub struct UnknownModel {
 /// far and the total.
 #[must_use]
 pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(usize, usize)) -> Recommendations {
+    recommend_after(world, world, selectors, progress)
+}
+
+/// Recommends for the nodes of `world`, in which the guests that run in the world `now` would start again.
+pub(crate) fn recommend_after(
+    now: &World,
+    world: &World,
+    selectors: &[LabelSelector],
+    progress: &dyn Fn(usize, usize),
+) -> Recommendations {
     let fleet: &Fleet = &world.cluster.fleet;
     let (pools, not_counted) = pools::pools(world, selectors);
-    let mut features = KnownFeatures::of(world);
-    let guests = guests::RunningGuests::of(world, &mut features, progress);
-    let reports: Vec<PoolReport> = pools.into_iter().map(|pool| report(world, pool, &features, &guests)).collect();
+    let (pools_now, _) = pools::pools(now, selectors);
+    let mut features = KnownFeatures::of([now, world]);
+    let guests = guests::RunningGuests::of(now, world, &mut features, progress);
+    let of_pool = |pool: NodePool| {
+        let mut nodes_now = Bits::none(now.cluster.fleet.len());
+        pools_now.iter().filter(|known| pool.is_same(known)).for_each(|known| nodes_now.union(&known.nodes));
+        report(world, pool, &nodes_now, &features, &guests)
+    };
+    let reports: Vec<PoolReport> = pools.into_iter().map(of_pool).collect();
     let without_pool = if selectors.is_empty() { without_pool(world, &reports) } else { Vec::new() };
     Recommendations {
         all: all(world),
@@ -230,11 +250,18 @@ fn all(world: &World) -> All {
     }
 }
 
-fn report(world: &World, pool: NodePool, features: &KnownFeatures, guests: &guests::RunningGuests<'_>) -> PoolReport {
+/// `nodes_now` are the nodes on which the guests of the pool run: those of the pool before nodes changed.
+fn report(
+    world: &World,
+    pool: NodePool,
+    nodes_now: &Bits,
+    features: &KnownFeatures,
+    guests: &guests::RunningGuests<'_>,
+) -> PoolReport {
     let fleet: &Fleet = &world.cluster.fleet;
     let found = models(world, &pool.nodes);
     let nodes = pool.nodes.count();
-    let here = guests.on(&pool.nodes);
+    let here = guests.on(nodes_now);
     let (model, why) = match &found.candidates {
         Ok(candidates) => match candidates.first() {
             Some(best) => (Some(best.model.clone()), why(best, found.passed_over.as_deref(), nodes)),
@@ -275,6 +302,7 @@ fn report(world: &World, pool: NodePool, features: &KnownFeatures, guests: &gues
             is_worth_a_look: is_worth_a_look && !offer.candidate.is_withheld(),
         });
     }
+    let elsewhere = guests.elsewhere(nodes_now, &pool);
     PoolReport {
         name: pool.name(),
         vendor: pool.vendor,
@@ -284,6 +312,8 @@ fn report(world: &World, pool: NodePool, features: &KnownFeatures, guests: &gues
         model,
         why,
         guests: here.count(),
+        not_evacuated: here.not_evacuated(),
+        elsewhere,
         candidates,
         node_names: fleet.names(&pool.nodes).into_iter().map(str::to_owned).collect(),
         selector: pool.selector,
@@ -378,3 +408,6 @@ fn unknown_models(fleet: &Fleet) -> Vec<UnknownModel> {
     };
     fleet.bearers(Family::CpuModel).into_iter().filter(unknown).map(row).collect()
 }
+
+#[cfg(test)]
+mod tests;

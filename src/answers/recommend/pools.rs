@@ -26,6 +26,14 @@ pub(super) struct NodePool {
 }
 
 impl NodePool {
+    /// Whether this pool and one of the same cluster with other nodes are of the same hardware and policy or selector.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let has_policy = |name: &String| other.policies.contains(name);
+        let has_source = self.policies.iter().any(has_policy)
+            || self.policies.is_empty() && other.policies.is_empty() && self.selector == other.selector;
+        self.arch == other.arch && self.vendors == other.vendors && has_source
+    }
+
     /// Returns the display name.
     pub(super) fn name(&self) -> String {
         let vendor =

@@ -1,18 +1,21 @@
 //! The effect of adding or removing a node or a CPU feature.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::pools::pools;
 use super::why_none;
-use crate::answers::Guests;
+use crate::answers::drain::{EvictionEffect, eviction_effect};
+use crate::answers::{Demand, Guests};
+use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::models;
 use crate::fit::node::Node;
-use crate::kubevirt::migration;
+use crate::kubevirt::migration::{self, NoPod};
 use crate::policy::LabelSelector;
 use crate::say::plural;
 use crate::world::World;
@@ -74,8 +77,14 @@ pub(crate) struct GuestCount {
     pub of: usize,
     /// Guests that run on the removed node.
     pub must_leave: usize,
-    /// Guests of `must_leave` without a target.
+    /// Guests of `must_leave` that would be migrated and have no target, or that KubeVirt refuses to migrate.
     pub cannot_leave: usize,
+    /// Guests of `must_leave` that an eviction shuts down.
+    pub shut_down: usize,
+    /// Guests of `must_leave` that stay until another program or a user acts.
+    pub stays: usize,
+    /// Guests of `cannot_go_there` that KubeVirt refuses to migrate, to any node.
+    pub not_migratable: usize,
     /// Other guests that would have one target left, and had more.
     pub one_left: usize,
     /// Other guests that would have no target left, and had some.
@@ -199,9 +208,11 @@ fn compared(
     WhatIf { change: title, pools: pools.collect(), guests: guests(world, changed, edits) }
 }
 
+/// Counts the guests that a change affects. A running guest keeps the CPU that the nodes as they are gave it: what its
+/// migration asks for comes from `world`, the nodes that it can go to from `changed`.
 fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
-    let (cluster, then) = (&world.cluster, &changed.cluster);
-    let (fleet, later): (&Fleet, &Fleet) = (&cluster.fleet, &then.fleet);
+    let cluster = &world.cluster;
+    let (fleet, later): (&Fleet, &Fleet) = (&cluster.fleet, &changed.cluster.fleet);
     let added: Vec<NodeIndex> = edits
         .iter()
         .filter_map(|edit| match edit {
@@ -216,25 +227,47 @@ fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
             .map(|(key, _)| label::name(key).to_owned())
     };
     let of_added: Vec<String> = added.iter().filter_map(|node| vendor_of(later, *node)).collect();
-    let (mut now, mut after) = (Guests::new(cluster), Guests::new(then));
+    let mut now = Guests::new(cluster);
+    // The demands stay in `now`, so that their addresses are theirs alone.
+    let mut fitting_later: HashMap<*const Demand, Rc<Bits>> = HashMap::new();
     let mut out = GuestCount::default();
     for vmi in cluster.vmis().filter(|vmi| migration::runs(vmi)) {
         let Some(own) = fleet.find(&vmi.status.node_name) else { continue };
-        let Some(demand) = now.demand(vmi).filter(|demand| demand.placement.is_ok()) else { continue };
+        let Some(demand) = now.demand(vmi) else { continue };
+        let effect = eviction_effect(world, vmi);
+        if matches!(effect, EvictionEffect::Ends(_)) || matches!(demand.placement, Err(NoPod::TooLarge { .. })) {
+            continue;
+        }
+        let fits = Rc::clone(fitting_later.entry(Rc::as_ptr(&demand)).or_insert_with(|| {
+            let placement = demand.placement.as_ref().ok();
+            let fitting = placement.map(|placement| later.look_up(placement).passes().fitting);
+            Rc::new(fitting.unwrap_or_else(|| Bits::none(later.len())))
+        }));
         let Some(stays) = later.find(&vmi.status.node_name) else {
             out.must_leave += 1;
-            let fitting = demand.fitting(fleet);
-            let can = fitting.iter().any(|node| node != own && later.find(fleet.name(node)).is_some());
-            out.cannot_leave += usize::from(!can);
+            match effect {
+                EvictionEffect::ShutDown(_) => out.shut_down += 1,
+                EvictionEffect::Stays(_) | EvictionEffect::Held(_) => out.stays += 1,
+                EvictionEffect::Refused(_) => out.cannot_leave += 1,
+                EvictionEffect::Moves => out.cannot_leave += usize::from(fits.is_empty()),
+                EvictionEffect::Ends(_) => {}
+            }
             continue;
         };
-        let Some(demanded) = after.demand(vmi).filter(|demand| demand.placement.is_ok()) else { continue };
-        if vendor_of(later, stays).is_some_and(|vendor| of_added.contains(&vendor)) {
+        let is_refused = migration::not_migratable(vmi).is_some();
+        let is_of_vendor = vendor_of(fleet, own).is_some_and(|vendor| of_added.contains(&vendor));
+        // A node that replaces its own one is no target.
+        let mut others = added.iter().filter(|node| **node != stays).peekable();
+        if is_of_vendor && others.peek().is_some() {
             out.of += 1;
-            let fitting = demanded.fitting(later);
-            out.cannot_go_there += usize::from(!added.iter().any(|node| fitting.contains(*node)));
+            out.not_migratable += usize::from(is_refused);
+            out.cannot_go_there += usize::from(is_refused || !others.any(|node| fits.contains(*node)));
         }
-        let (had, has) = (demand.targets(fleet, Some(own)), demanded.targets(later, Some(stays)));
+        if is_refused {
+            continue;
+        }
+        let had = demand.targets(fleet, Some(own));
+        let has = fits.count() - usize::from(fits.contains(stays));
         out.one_left += usize::from(had > 1 && has == 1);
         out.none_left += usize::from(had > 0 && has == 0);
     }
@@ -249,20 +282,45 @@ impl WhatIf {
         if out.is_empty() {
             out.push("no pool's model would change".to_owned());
         }
-        let GuestCount { cannot_go_there, of, must_leave, cannot_leave, one_left, none_left } = *guests;
+        let GuestCount {
+            cannot_go_there,
+            of,
+            must_leave,
+            cannot_leave,
+            shut_down,
+            stays,
+            not_migratable,
+            one_left,
+            none_left,
+        } = *guests;
         let guests = |count| plural::counted(count, "guest", "guests");
         let mut effects = Vec::new();
         if of > 0 {
+            let refused = match not_migratable {
+                0 => String::new(),
+                refused => {
+                    let them = plural::number(refused, "it", "them");
+                    format!(" ({refused} of them as KubeVirt refuses to migrate {them} anywhere)")
+                }
+            };
             effects.push(format!(
-                "{cannot_go_there} of {} of that vendor could not go to it before a restart",
+                "{cannot_go_there} of {} of that vendor could not go to it before a restart{refused}",
                 guests(of)
             ));
         }
         if must_leave > 0 {
-            effects.push(match (must_leave, cannot_leave) {
-                (1, 1) => "the one guest there could not leave it".to_owned(),
-                (1, _) => "the one guest there could leave it".to_owned(),
-                (all, some) => format!("{some} of the {all} guests there could not leave it"),
+            let waits = "until another program or a user acts";
+            effects.push(match (must_leave, cannot_leave, shut_down, stays) {
+                (1, 1, ..) => "the one guest there could not leave it".to_owned(),
+                (1, _, 1, _) => "the one guest there would be shut down".to_owned(),
+                (1, _, _, 1) => format!("the one guest there would stay {waits}"),
+                (1, ..) => "the one guest there could leave it".to_owned(),
+                (all, some, down, stay) => {
+                    let down = (down > 0).then(|| format!(", {down} would be shut down"));
+                    let stay = (stay > 0).then(|| format!(", {stay} would stay {waits}"));
+                    let rest: String = down.into_iter().chain(stay).collect();
+                    format!("{some} of the {all} guests there could not leave it{rest}")
+                }
             });
         }
         if one_left > 0 {

@@ -279,9 +279,42 @@ proptest! {
             let now = tally(rows.iter().filter_map(|row| row.now.as_ref()), &policy.name);
             let next = tally(rows.iter().map(|row| &row.at_next_start), &policy.name);
             prop_assert_eq!((status.now, status.at_next_start), (now, next), "the status of {}", policy.name);
-            let governed = governed(&world, policy, NEVER);
+            let governed = governed(&world, policy, None, NEVER);
             let words = (of(&governed.denied_now), of(&governed.denied_at_next_start));
             prop_assert_eq!(words, (now.denied, next.denied), "the words on {}", policy.name);
+        }
+        // Each policy is created, and changed from the specification of another one.
+        for (at, policy) in world.policies.iter().enumerate() {
+            for before in [None, Some(read_policy(&policy.name, &specs[(at + 1) % specs.len()]))] {
+                let found = governed(&world, policy, before.as_ref(), NEVER);
+                let others = world.policies.iter().filter(|other| other.name != policy.name);
+                let policies = others.chain(&before).cloned().collect();
+                let stood = audit(&World { cluster: world.cluster.clone(), policies }, NEVER);
+                let (mut over, mut up) = (BTreeMap::new(), BTreeMap::new());
+                for is in &rows {
+                    let was = stood.iter().find(|was| was.guest == is.guest).expect("the same guests");
+                    let of = |row: &AuditRow| [row.now.clone(), Some(row.at_next_start.clone())].map(|stand| stand.map(|stand| stand.policy));
+                    let pairs = of(was).into_iter().zip(of(is)).filter_map(|(was, is)| was.zip(is)).filter(|(was, is)| was != is);
+                    let (mut from, mut to) = (BTreeSet::new(), BTreeSet::new());
+                    for (was, is) in pairs {
+                        if is.as_ref() == Some(&policy.name) {
+                            from.extend(was);
+                        } else if was.as_ref() == Some(&policy.name) {
+                            to.insert(is);
+                        }
+                    }
+                    for policy in from {
+                        *over.entry(policy).or_default() += 1;
+                    }
+                    for policy in to {
+                        *up.entry(policy).or_default() += 1;
+                    }
+                }
+                let counts: BTreeMap<String, usize> = found.taken_over.iter().map(|(policy, guests)| (policy.clone(), of(guests))).collect();
+                prop_assert_eq!(counts, over, "an administrator would not know which guests {} takes over", policy.name);
+                let counts: BTreeMap<Option<String>, usize> = found.given_up.iter().map(|(policy, guests)| (policy.clone(), of(guests))).collect();
+                prop_assert_eq!(counts, up, "an administrator would not know which guests {} gives up", policy.name);
+            }
         }
     }
 }

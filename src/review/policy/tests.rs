@@ -148,3 +148,63 @@ fn one_node_is_in_the_singular() {
     let lines = changed(&world(nodes, &[]), &common("Denverton")).join("\n");
     assert!(lines.contains("known on 0 of 1 node, usable on 0 of 1"), "{lines}");
 }
+
+/// The guests that change hands, by the policy that had or gets them.
+#[rstest]
+#[case::from_a_general_policy(
+    &[("all", json!({}))], None, json!({"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}}),
+    "it takes over 1 guest from policy all (shop/db), now or at next start"
+)]
+#[case::by_its_name(
+    &[("zone", json!({}))], None, json!({}),
+    "it takes over 3 guests from policy zone (shop/amd, shop/db and 1 more), now or at next start"
+)]
+#[case::from_two(
+    &[("mine", json!({"nodeSelector": {"matchLabels": {"pool": "intel"}}})), ("zone", json!({}))], None,
+    json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}),
+    "it takes over 3 guests from policy mine (shop/amd, shop/db and 1 more), and 1 guest from policy zone (shop/amd), now or at next start"
+)]
+#[case::to_another_policy(
+    &[("zone", json!({}))], Some(json!({})), json!({"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}}),
+    "it gives up 2 guests to policy zone (shop/amd, shop/mail), now or at next start"
+)]
+#[case::to_none(
+    &[], Some(json!({})), json!({"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}}),
+    "it gives up 2 guests to the built-in policy (shop/amd, shop/mail), now or at next start"
+)]
+#[case::from_none(&[], None, json!({}), "")]
+#[case::of_a_less_specific_one(
+    &[("gold", json!({"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}})), ("zone", json!({}))],
+    Some(json!({"warn": "None"})), json!({}), ""
+)]
+fn guests_that_change_hands_are_named_with_the_other_policy(
+    #[case] others: &[(&str, Value)],
+    #[case] before: Option<Value>,
+    #[case] spec: Value,
+    #[case] expected: &str,
+) {
+    let gold = |guest: Value, name: &str| {
+        guest.tweak(|guest| {
+            if name == "db" {
+                guest["metadata"]["labels"] = json!({"tier": "gold"});
+            }
+        })
+    };
+    let guests = [("db", "node-a"), ("mail", "node-e"), ("amd", "amd-1")];
+    let guests = guests.map(|(name, node)| vmi(gold(running(name, node, "host-model"), name)));
+    let namespace = json!({"metadata": {"name": "shop", "labels": {"kubernetes.io/metadata.name": "shop"}}});
+    let objects = guests.into_iter().chain([ClusterObject::Namespace(read(namespace))]);
+    let others = others.iter().map(|(name, spec)| objects::policy(name, spec).to_string());
+    let policies = others.map(|text| Policy::from_json(&text).expect("a policy")).collect();
+    let world = World { cluster: cluster("1.9.0", nodes(), objects), policies };
+    let before = before.map(|spec| policy(&spec));
+    let lines = change(&world, "intel-pool", &policy(&spec), before.as_deref(), NEVER).warnings();
+    let hands: Vec<&String> =
+        lines.iter().filter(|line| line.contains(" takes over ") || line.contains(" gives up ")).collect();
+    if expected.is_empty() {
+        assert!(hands.is_empty(), "no guest changes hands: {lines:?}");
+    } else {
+        let expected = format!("cpufit: intel-pool: {expected}");
+        assert_eq!(hands, [&expected], "guests would change hands without a word: {lines:?}");
+    }
+}

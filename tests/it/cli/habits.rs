@@ -46,6 +46,8 @@ fn options_given_again_and_in_other_places() {
         ("explain --snapshot $DUMP -- vm/db -n shop", 2, &[], &["\"-n\" stands beside"]),
         ("audit --snapshot=$DUMP --selector=app=db --output=name", 0, NAMES, &[]),
         ("audit -lapp=db -oname --snapshot $DUMP", 0, NAMES, &[]),
+        // `kubectl drain` without names takes no empty selector.
+        ("drain --selector= --snapshot $DUMP", 2, &[], &["--selector is empty"]),
         ("audit -o NAME --snapshot $DUMP", 2, &[], &["invalid value 'NAME'"]),
         ("-A", 2, &[], &["Usage: cpufit"]),
         ("-n shop", 2, &[], &["Usage: cpufit"]),

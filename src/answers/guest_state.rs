@@ -343,6 +343,31 @@ impl<'w> GuestStates<'w> {
         }
     }
 
+    /// Returns the architecture of a guest that takes the cluster's default CPU model at its next start; `None` if its VM,
+    /// its instancetype or a policy sets a model, or if that is not known.
+    pub(crate) fn takes_default(&mut self, guest: GuestOf<'w>) -> Option<String> {
+        let (world, cluster) = (self.world, &self.world.cluster);
+        let vm = match guest {
+            GuestOf::Vm(vm) => vm,
+            GuestOf::Vmi(vmi) => {
+                let owner =
+                    vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
+                cluster.vm(&vmi.metadata.namespace, &owner.name)?
+            }
+        };
+        let made = guest_of(vm, cluster);
+        let is_known = made.missing.is_none() && !made.is_guess && made.excess.is_none();
+        if !is_known || made.spec.domain.cpu.is_some_and(|cpu| !cpu.model.is_empty()) {
+            return None;
+        }
+        let has_model = world.policies.iter().any(|policy| policy.common_model.is_some());
+        if has_model && matches!(self.of_vm(vm).common, Some(Common::Written { .. })) {
+            return None;
+        }
+        let stated = Some(made.spec.architecture).filter(|stated| !stated.is_empty());
+        Some(stated.unwrap_or_else(|| cluster.config.default_architecture().to_owned()))
+    }
+
     fn of_vm(&mut self, vm: &'w VirtualMachine) -> Rc<NextStart> {
         let (world, cluster) = (self.world, &self.world.cluster);
         let guest = guest_of(vm, cluster);

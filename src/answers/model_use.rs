@@ -3,7 +3,6 @@
 use crate::enforce::model::{self, Common, Untouched};
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::CommonModel;
 
@@ -41,11 +40,4 @@ pub(crate) fn kept_by(common: &Common) -> Option<String> {
         }
         Common::Untouched(_) => Some("commonModel.replaces does not name it".to_owned()),
     }
-}
-
-/// Whether a guest's VM sets a CPU model, itself or by its instancetype; `None` if its VM or instancetype is not known.
-pub(crate) fn states_model(vmi: &Vmi, cluster: &Cluster) -> Option<bool> {
-    let owner = vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
-    let guest = guest_of(cluster.vm(&vmi.metadata.namespace, &owner.name)?, cluster);
-    guest.missing.is_none().then(|| guest.spec.domain.cpu.is_some_and(|cpu| !cpu.model.is_empty()))
 }

@@ -122,11 +122,16 @@ fn features<'n>(names: impl Iterator<Item = &'n str>) -> String {
     plural::fold(keys.iter().map(|key| (key.as_str(), "true")), 2)
 }
 
-/// Returns the nodes that run x86 guests: those with a virt-handler, ready or not.
-pub(crate) fn guest_nodes(fleet: &Fleet) -> Bits {
+/// Returns the nodes that run guests of an architecture: those with a virt-handler, ready or not. A node without a label
+/// of its architecture counts as x86.
+pub(crate) fn guest_nodes(fleet: &Fleet, architecture: &str) -> Bits {
     let mut nodes = bearing(fleet, &well_known::HAS_VIRT_HANDLER);
-    for architecture in ["arm64", "s390x"] {
-        nodes.subtract(&fleet.bearing(label::ARCH, architecture));
+    if architecture == "amd64" {
+        for other in ["arm64", "s390x"] {
+            nodes.subtract(&fleet.bearing(label::ARCH, other));
+        }
+    } else {
+        nodes.intersect(&fleet.bearing(label::ARCH, architecture));
     }
     nodes
 }

@@ -221,6 +221,15 @@ pub enum ListOwner {
     Unknown,
 }
 
+/// Whether the configured list of obsolete CPU models is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListKnown {
+    /// The KubeVirt resource is known, with a list or without one.
+    Known,
+    /// No KubeVirt resource is known.
+    Unknown,
+}
+
 /// The reason why KubeVirt refuses to migrate the guest: its condition `LiveMigratable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotMigratable {
@@ -329,6 +338,8 @@ pub struct Subject<'a> {
     pub obsolete: Option<ObsoleteModels>,
     /// The models that the list withholds: none of them is proposed for the guest.
     pub withheld: Arc<BTreeSet<String>>,
+    /// Whether the list is known, so that a model which is not in `withheld` is not in the list.
+    pub list: ListKnown,
     /// The first release whose labeller gives capability labels the value that the cluster's KubeVirt selects;
     /// `None` if the cluster's does so already, or the release is not known.
     pub mended_in: Option<&'static str>,
@@ -385,6 +396,7 @@ impl<'a> Subject<'a> {
             pairs: Vec::new(),
             obsolete: None,
             withheld: Arc::default(),
+            list: ListKnown::Unknown,
             mended_in: None,
             live_update: false,
             restart_required: false,

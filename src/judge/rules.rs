@@ -31,7 +31,7 @@ impl Rules {
         let is_builtin = found.is_none();
         let policy = found.unwrap_or_else(Policy::builtin);
         let kind = manifest.request_kind();
-        let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind) };
+        let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind), is_guess: judged.is_guess };
         Self { policy, is_builtin, facts }
     }
 }

@@ -25,6 +25,7 @@ use crate::well_known;
 
 mod enforcing;
 mod forged;
+mod guesses;
 mod replicas;
 mod wording;
 

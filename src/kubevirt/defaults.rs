@@ -8,6 +8,7 @@
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec};
 use crate::bounds::Excess;
+use crate::fit::subject::ListKnown;
 use crate::well_known;
 
 /// The part of the KubeVirt custom resource that affects placement.
@@ -58,6 +59,11 @@ impl ClusterConfig {
             (_, true) => SettingOrigin::HyperConverged(field),
             (_, false) => SettingOrigin::Configuration(field),
         }
+    }
+
+    /// Returns whether the list of obsolete CPU models is known.
+    pub(crate) fn list(&self) -> ListKnown {
+        if self.is_known { ListKnown::Known } else { ListKnown::Unknown }
     }
 
     /// Whether a feature gate is on. Mirrors `isFeatureGateEnabled` of `pkg/virt-config/feature-gates.go`, for gates

@@ -34,6 +34,8 @@ pub(crate) struct Guest {
     pub preference: Option<Matcher>,
     /// The missing object, without which the guest's specification is not known.
     pub missing: Option<Finding>,
+    /// Whether an object that KubeVirt takes values from is not known, so that the specification is a guess.
+    pub is_guess: bool,
     /// The reason why the VirtualMachine, or an object it takes values from, is too large to judge; `None` if none is.
     pub excess: Option<Excess>,
 }
@@ -84,6 +86,7 @@ impl Guest {
             Ok(found) => {
                 let found = found?;
                 self.notes.extend(found.assumed);
+                self.is_guess |= found.is_guess;
                 self.excess = self.excess.take().or(found.excess);
                 Some((found.spec, found.matcher))
             }
@@ -210,6 +213,7 @@ impl Guest {
                 not_known(cluster, &[Resource::DataSources])
             );
             self.notes.push(Finding::noted(Check::Assumed, "spec.dataVolumeTemplates", words));
+            self.is_guess = true;
         }
     }
 }

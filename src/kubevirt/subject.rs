@@ -48,6 +48,8 @@ pub struct Prepared<'a> {
     pub not_judged: Option<Finding>,
     /// Notes on assumptions.
     pub notes: Vec<Finding>,
+    /// Whether an object that the pod depends on is not known, so that the verdict is a guess, which never denies.
+    pub is_guess: bool,
 }
 
 impl Prepared<'_> {
@@ -139,7 +141,7 @@ pub(crate) fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Prepared<'static>
 /// Prepares a VM with a given guest, which may differ from the result of [`guest_of`].
 pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Prepared<'static> {
     let changes = changes::of_vm(vm, &guest, cluster);
-    let Guest { spec, notes, missing, origins, excess, instancetype, preference } = guest;
+    let Guest { spec, notes, missing, is_guess, origins, excess, instancetype, preference } = guest;
     let name = name_of(&vm.metadata);
     let authors = |rendered: &Rendered, filled: Origins| {
         let origins: Origins = origins.into_iter().chain(filled).collect();
@@ -154,6 +156,8 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     changes.into_subject(&mut out.subject);
     out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
     out.notes.extend(notes);
+    // A guest that is too large must not avoid a policy by naming an unknown object.
+    out.is_guess = is_guess && excess.is_none();
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         out.subject.running = running(vmi, cluster);
         out.subject.restart_request = restart::request(vm);
@@ -185,7 +189,7 @@ fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Prepared<'_> {
         authors: Authors::default(),
         ..subject
     };
-    Prepared { subject, predicted: None, not_judged: why, notes: Vec::new() }
+    Prepared { subject, predicted: None, not_judged: why, notes: Vec::new(), is_guess: false }
 }
 
 fn of_spec(
@@ -224,7 +228,7 @@ fn of_spec(
     let mut notes = assumed(cluster);
     notes.extend(obsolete::findings(&subject.placement, cluster));
     configured(&mut subject, cluster);
-    Prepared { subject, predicted: Some(rendered), not_judged, notes }
+    Prepared { subject, predicted: Some(rendered), not_judged, notes, is_guess: false }
 }
 
 /// Returns the CPU features that are disabled or forbidden.
@@ -263,6 +267,7 @@ fn after_start(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> 
 fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.obsolete = obsolete::list(&subject.placement, cluster);
     subject.withheld = Arc::clone(&cluster.withheld.models);
+    subject.list = cluster.config.list();
     subject.mended_in = cluster.mended_in();
 }
 
@@ -434,6 +439,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
                 None => finding(Check::Unknown, "spec.vmiName", words),
             }),
             notes: Vec::new(),
+            is_guess: false,
         };
     };
     let fleet = &cluster.fleet;
@@ -454,7 +460,8 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         )
     };
     let target = predict(vmim);
-    if pod.is_none() && vmim.spec.receive.is_none() && target.is_ok() {
+    let is_guess = pod.is_none() && vmim.spec.receive.is_none() && target.is_ok();
+    if is_guess {
         notes.push(finding(
             Check::Assumed,
             "spec.vmiName",
@@ -511,7 +518,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
     let is_exempted = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
     subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_exempted(condition)).map(refusal);
-    Prepared { subject, predicted, not_judged, notes }.unless_refused(decentralized::refused(vmim, cluster))
+    Prepared { subject, predicted, not_judged, notes, is_guess }.unless_refused(decentralized::refused(vmim, cluster))
 }
 
 /// Returns the finding for a missing target pod.

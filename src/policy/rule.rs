@@ -60,6 +60,8 @@ pub struct RequestFacts {
     pub kind: RequestKind,
     /// The reason why it is exempt, from [`Policy::exempt`].
     pub exemption: Option<Exemption>,
+    /// Whether the guest is judged by an assumption about an object that is not known.
+    pub is_guess: bool,
 }
 
 /// The result for a request.
@@ -114,17 +116,19 @@ pub enum Grounds {
 /// Rules on a request.
 ///
 /// Denies only if the policy enforces this impact, the cause is structural, and no exemption applies: a guess,
-/// a cordon or a zone never denies. `unmet`: whether the guest does not use the common model of a policy that
+/// a cordon or a zone never denies. A guest that is admitted only because it is judged by a guess always gets a
+/// warning. `unmet`: whether the guest does not use the common model of a policy that
 /// denies such guests.
 pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unmet: bool) -> Ruling {
-    let RequestFacts { kind, exemption } = request;
+    let RequestFacts { kind, exemption, is_guess } = request;
     if exemption.is_some_and(Exemption::is_silent) {
         return Ruling::LeftAlone;
     }
     let impact = assessment.outcome.impact();
     let is_enforced = policy.enforce.reached(impact) && assessment.cause == Some(Cause::Structural);
+    let is_deniable = kind.is_deniable();
     let grounds = match (is_enforced, unmet) {
-        _ if !kind.is_deniable() => None,
+        _ if !is_deniable || is_guess => None,
         (true, _) => Some(Grounds::Impact),
         (false, true) => Some(Grounds::CommonModel),
         (false, false) => None,
@@ -134,10 +138,11 @@ pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unm
     let recorded = policy.audit.reached(impact) || is_escape;
     // An update that is admitted because it makes nothing worse always gets a warning.
     let is_exempted = grounds == Some(Grounds::Impact) && exemption == Some(Exemption::NotWorse);
+    let is_guessed = is_guess && is_enforced && is_deniable;
     match (grounds, exemption) {
         (Some(grounds), None) => Ruling::Deny { grounds, recorded },
         (grounds, exemption) => Ruling::Admit {
-            warned: policy.warn.reached(impact) || is_exempted,
+            warned: policy.warn.reached(impact) || is_exempted || is_guessed,
             recorded,
             exempted: exemption.filter(|_| grounds.is_some()),
         },

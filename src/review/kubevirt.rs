@@ -5,18 +5,16 @@ mod obsolete;
 
 use super::warned;
 use crate::admission::response::Decision;
-use crate::answers::model_use::states_model;
+use crate::answers::guest_state::{GuestStates, each};
 use crate::answers::pool::{bearing, guest_nodes, next_higher};
-use crate::answers::{CountProgress, Deadline, Guests, NamedGuests, policy_of};
+use crate::answers::{CountProgress, Deadline, NamedGuests};
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, CpuModel, HYPERCONVERGED, Json, Name, Namespace, Script};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::defaults::hyperconverged;
-use crate::kubevirt::subject::title;
 use crate::kubevirt::wire::KubeVirt;
-use crate::policy::ReplacedMode;
 use crate::say::plural;
 use crate::well_known;
 use crate::world::World;
@@ -55,41 +53,94 @@ fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: De
     if old == new {
         return Vec::new();
     }
+    let takers = Takers::of(world, is_over);
     match CpuMode::parse(new) {
-        CpuMode::Named(model) => named(world, &model, is_over),
-        CpuMode::Unset | CpuMode::HostModel | CpuMode::HostModelOrPassthrough => {
-            let (guests, looked) = without_model(world, is_over);
-            vec![format!(
-                "cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, \
-                 and keeps it{}",
-                concerned(&guests, looked)
-            )]
-        }
-        CpuMode::HostPassthrough => {
-            let (guests, looked) = without_model(world, is_over);
-            vec![format!(
-                "cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware \
-                 takes it{}",
-                concerned(&guests, looked)
-            )]
-        }
+        CpuMode::Named(model) => named(world, &model, &takers),
+        CpuMode::Unset | CpuMode::HostModel | CpuMode::HostModelOrPassthrough => vec![format!(
+            "cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, \
+             and keeps it{}",
+            takers.concerned()
+        )],
+        CpuMode::HostPassthrough => vec![format!(
+            "cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware \
+             takes it{}",
+            takers.concerned()
+        )],
     }
 }
 
-fn concerned(guests: &NamedGuests, looked: CountProgress) -> String {
-    if guests.is_empty() { String::new() } else { format!(" ({})", looked.count(guests.count, "guest")) }
+/// The architectures whose guests take `cpuModel`. Guests of arm64 always run with host-passthrough
+/// (`setDefaultArm64CPUModel` of `pkg/defaults/arm64.go`).
+const WITH_MODELS: [&str; 2] = ["amd64", "s390x"];
+
+/// The guests, running and stopped, that take the default CPU model at their next start.
+struct Takers {
+    /// By architecture, as in [`WITH_MODELS`].
+    guests: [NamedGuests; WITH_MODELS.len()],
+    looked: CountProgress,
 }
 
-fn named(world: &World, model: &str, is_over: Deadline<'_>) -> Vec<String> {
+impl Takers {
+    fn of(world: &World, is_over: Deadline<'_>) -> Self {
+        let mut out = Self { guests: Default::default(), looked: CountProgress::none_of_all(&world.cluster) };
+        let mut states = GuestStates::new(world);
+        for guest in each(&world.cluster) {
+            if is_over() {
+                break;
+            }
+            out.looked.guest(guest);
+            let architecture = states.takes_default(guest);
+            let at = architecture.and_then(|taken| WITH_MODELS.iter().position(|known| *known == taken));
+            if let Some(at) = at {
+                out.guests[at].add(guest.title());
+            }
+        }
+        out
+    }
+
+    /// Returns ` (3 guests)`; empty if there is none.
+    fn concerned(&self) -> String {
+        let count: usize = self.guests.iter().map(|guests| guests.count).sum();
+        if count == 0 { String::new() } else { format!(" ({})", self.looked.count(count, "guest")) }
+    }
+}
+
+/// Returns the warnings about a named default model, for the nodes of each architecture.
+fn named(world: &World, model: &str, takers: &Takers) -> Vec<String> {
     let fleet: &Fleet = &world.cluster.fleet;
-    let nodes = labelled(fleet);
-    let total = nodes.count();
-    if total == 0 {
-        return vec![format!("no node has a CPU model label: where cpuModel {model} is usable is not known")];
+    let nodes = WITH_MODELS.map(|architecture| labelled(fleet, architecture));
+    let is_mixed = nodes.iter().all(|nodes| !nodes.is_empty());
+    let mut out = Vec::new();
+    for ((nodes, guests), architecture) in nodes.iter().zip(&takers.guests).zip(WITH_MODELS) {
+        if !nodes.is_empty() {
+            // Where nodes of several architectures have models, the lines say which nodes they count.
+            let of = if is_mixed { format!("{architecture} ") } else { String::new() };
+            out.extend(named_on(world, model, nodes, guests, &takers.looked, &of));
+        }
     }
+    if nodes.iter().all(Bits::is_empty) {
+        out.push(format!("no node has a CPU model label: where cpuModel {model} is usable is not known"));
+    }
+    // A count that was broken off is noted where a line counts guests.
+    let counts = takers.guests.iter().any(|guests| !guests.is_empty());
+    out.extend(takers.looked.left_out().filter(|_| counts));
+    out
+}
+
+/// Returns the warnings about a named default model, for nodes of one architecture, which `of` names.
+fn named_on(
+    world: &World,
+    model: &str,
+    nodes: &Bits,
+    guests: &NamedGuests,
+    looked: &CountProgress,
+    of: &str,
+) -> Vec<String> {
+    let fleet: &Fleet = &world.cluster.fleet;
+    let total = nodes.count();
     let on = |prefix: &str| {
         let mut found = fleet.bearing(&format!("{prefix}{model}"), "true");
-        found.intersect(&nodes);
+        found.intersect(nodes);
         found
     };
     let usable = on(label::CPU_MODEL);
@@ -98,75 +149,46 @@ fn named(world: &World, model: &str, is_over: Deadline<'_>) -> Vec<String> {
     left_out.subtract(&usable);
     let mut out = Vec::new();
     let names = plural::fold_names(&fleet.names(&left_out), 3);
-    let nodes = plural::nodes(total);
+    let counted = plural::counted(total, &format!("{of}node"), &format!("{of}nodes"));
     match usable.count() {
-        0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {nodes}, usable on none")),
+        0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {counted}, usable on none")),
         0 => out.push(format!(
-            "cpuModel {model} is known on {} of {nodes}, usable on 0 of {total}: cpu-model-migration labels do \
+            "cpuModel {model} is known on {} of {counted}, usable on 0 of {total}: cpu-model-migration labels do \
              not mean usable",
             known.count()
         )),
         count if count < total => {
-            out.push(format!("cpuModel {model} is usable on {count} of {nodes}, not on {names}"));
+            out.push(format!("cpuModel {model} is usable on {count} of {counted}, not on {names}"));
         }
         _ => {
+            let on = if of.is_empty() { String::new() } else { format!("on {of}nodes, ") };
             let higher = next_higher(&world.cluster, &usable, model);
-            return higher.map(|line| format!("cpuModel {model}: {line}")).into_iter().collect();
+            return higher.map(|line| format!("cpuModel {model}: {on}{line}")).into_iter().collect();
         }
     }
-    let (guests, looked) = without_model(world, is_over);
     if !guests.is_empty() {
         let where_to = match usable.count() {
             0 => "could start nowhere".to_owned(),
             1 => format!("could start on {} alone", plural::fold_names(&fleet.names(&usable), 1)),
             count => format!("would crowd on these {count}"),
         };
-        let without = looked.count(guests.count, "guest");
+        let without = looked.count(guests.count, &format!("{of}guest"));
         let its = plural::number(guests.count, "its", "their");
         let names = guests.names();
         out.push(format!("at {its} next start {without} without a model of {its} own {where_to}: {names}"));
     }
-    out.extend(looked.left_out());
     out
 }
 
-/// Returns the x86 nodes that can take guests now and have CPU model labels.
-fn labelled(fleet: &Fleet) -> Bits {
-    let mut nodes = guest_nodes(fleet);
+/// Returns the nodes of an architecture that can take guests now and have CPU model labels.
+fn labelled(fleet: &Fleet, architecture: &str) -> Bits {
+    let mut nodes = guest_nodes(fleet, architecture);
     nodes.intersect(&bearing(fleet, &well_known::SCHEDULABLE));
     let tells = |node: &usize| fleet.labels(*node).any(|(key, _)| Family::of(key) == Family::CpuModel);
     for node in nodes.iter().filter(|node| !tells(node)).collect::<Vec<_>>() {
         nodes.remove(node);
     }
     nodes
-}
-
-/// Finds the guests with a VM that sets no CPU model and a policy that gives them none: they get the default at their
-/// next start.
-fn without_model(world: &World, is_over: Deadline<'_>) -> (NamedGuests, CountProgress) {
-    let cluster = &world.cluster;
-    let mut named = NamedGuests::default();
-    let mut looked = CountProgress::none_of(cluster);
-    let mut guests = Guests::new(cluster);
-    for vmi in cluster.vmis() {
-        if is_over() {
-            break;
-        }
-        looked.at(vmi);
-        if states_model(vmi, cluster) != Some(false) || !matches!(vmi.spec.architecture.as_str(), "" | "amd64") {
-            continue;
-        }
-        let runs_on = cluster.fleet.find(&vmi.status.node_name);
-        let start = runs_on.is_none().then(|| guests.start(vmi));
-        let none = Bits::none(cluster.fleet.len());
-        let fitting = start.as_ref().map_or(&none, |start| &start.fitting);
-        let policy = policy_of(world, &world.policies, vmi, runs_on, fitting);
-        let common = policy.and_then(|policy| policy.common_model.as_ref());
-        if common.is_none_or(|common| !common.replaces.contains(&ReplacedMode::Unset)) {
-            named.add(title(vmi));
-        }
-    }
-    (named, looked)
 }
 
 #[cfg(test)]

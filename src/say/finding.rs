@@ -112,6 +112,22 @@ fn withheld(found: &WithheldModel) -> String {
             "CPU model {model} is in KubeVirt's built-in list of obsolete models, so the labeller gives no node its labels: an \
              obsoleteCPUModels without it takes that list's place, and they return within 3 minutes, without an outage"
         ),
+        WithheldModel::OnlyLabelled { nodes, is_unlisted } => {
+            let many = nodes.len();
+            let labelled = format!(
+                "{} {} the label obsolete-host-model, so guests with host-model avoid {}",
+                fold_names(nodes, 2),
+                number(many, "has", "have"),
+                number(many, "it", "them")
+            );
+            if !is_unlisted {
+                return labelled;
+            }
+            format!(
+                "{labelled}, but {} not in obsoleteCPUModels: within 3 minutes the labeller takes the label off, unless skip-node is set",
+                number(many, "its host model is", "their host models are")
+            )
+        }
         WithheldModel::HostModels { nodes } => format!(
             "the host {} of {} {} in obsoleteCPUModels of the KubeVirt resource, and guests with host-model avoid {}: off that \
              list, that ends within 3 minutes, without an outage",
@@ -169,6 +185,7 @@ fn begins_with_a_name(detail: &Detail) -> bool {
     matches!(
         detail,
         Detail::NotReady(_)
+            | Detail::Withheld(WithheldModel::OnlyLabelled { .. })
             | Detail::EmptyLabel(_)
             | Detail::AskedBy(_)
             | Detail::OwnHostModel(_)

@@ -5,9 +5,12 @@
 //! model have a label (`node-labeller.kubevirt.io/obsolete-host-model`).
 
 use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Affinity;
+use crate::fit::subject::ListKnown;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::ModelWithheld,
@@ -38,6 +41,13 @@ pub enum WithheldModel {
         /// The nodes, by name.
         nodes: Vec<String>,
     },
+    /// Nodes that host-model guests avoid for their label alone: the list is not known to hold their host model.
+    OnlyLabelled {
+        /// The nodes, by name.
+        nodes: Vec<String>,
+        /// Whether the list and their host models are known, so that the list is known not to hold them.
+        is_unlisted: bool,
+    },
 }
 
 /// A list of obsolete models.
@@ -55,15 +65,37 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if judgement.assessment.outcome.impact().is_none() {
         return still_there(judgement);
     }
-    let mut out = Vec::new();
-    let avoids = || judgement.subject.placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model);
+    if !judgement.subject.placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model) {
+        return Vec::new();
+    }
     let mut nodes = judgement.fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");
     nodes.intersect(&judgement.neighbours);
-    if !nodes.is_empty() && avoids() {
-        let detail = WithheldModel::HostModels { nodes: judgement.names(&nodes) };
-        out.push(Finding::note(Check::ModelWithheld, "", Detail::Withheld(detail)));
+    let none = || Bits::none(judgement.fleet.len());
+    let [mut listed, mut unlisted, mut unknown] = [none(), none(), none()];
+    for node in nodes.iter() {
+        match is_listed(judgement, node) {
+            Some(true) => listed.insert(node),
+            Some(false) => unlisted.insert(node),
+            None => unknown.insert(node),
+        }
     }
-    out
+    let details = [
+        (listed, (|nodes| WithheldModel::HostModels { nodes }) as fn(Vec<String>) -> WithheldModel),
+        (unlisted, |nodes| WithheldModel::OnlyLabelled { nodes, is_unlisted: true }),
+        (unknown, |nodes| WithheldModel::OnlyLabelled { nodes, is_unlisted: false }),
+    ];
+    let found = details.into_iter().filter(|(nodes, _)| !nodes.is_empty());
+    let found = found.map(|(nodes, detail)| Detail::Withheld(detail(judgement.names(&nodes))));
+    found.map(|detail| Finding::note(Check::ModelWithheld, "", detail)).collect()
+}
+
+/// Whether the list of the KubeVirt resource holds a node's host model; `None` if the list or the host model is not
+/// known. The built-in list makes no host model obsolete (`prepareLabels` of
+/// `pkg/virt-handler/node-labeller/node_labeller.go`).
+fn is_listed(judgement: &Judgement<'_, '_>, node: NodeIndex) -> Option<bool> {
+    let models = judgement.fleet.names_under(node, Family::HostModelCpu);
+    let is_known = judgement.subject.list == ListKnown::Known && !models.is_empty();
+    is_known.then(|| models.iter().any(|model| judgement.subject.withheld.contains(*model)))
 }
 
 /// Finds withheld models that nodes still have labels for: the list was edited a moment ago, or the labels are
@@ -77,4 +109,56 @@ fn still_there(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let withheld = asked.map(|(key, _)| label::name(key)).filter(|model| subject.withheld.contains(*model));
     let detail = |model: &str| Detail::Withheld(WithheldModel::Still { model: model.to_owned() });
     withheld.map(|model| Finding::note(Check::ModelWithheld, "", detail(model))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fit::judgement::Depth;
+    use crate::judge::{Manifest, judge};
+    use crate::kubevirt::cluster::ClusterObject;
+    use crate::policy::UserName;
+    use crate::testing::cluster::{cluster, read, vm};
+    use crate::testing::fleet::{set, skylake};
+    use crate::world::World;
+
+    const HOST_MODEL: &str = "Skylake-Server-noTSX-IBRS";
+
+    /// The label stays behind for three minutes after an edit of the list, and for as long as the node has `skip-node`.
+    #[rstest]
+    #[case::listed(Some(json!({HOST_MODEL: true})), true, "host model of i1 is in obsoleteCPUModels", "skip-node")]
+    #[case::another_is_listed(Some(json!({"Westmere": true})), true, "its host model is not in obsoleteCPUModels", "is in obsoleteCPUModels")]
+    #[case::no_list(Some(json!(null)), true, "its host model is not in obsoleteCPUModels", "is in obsoleteCPUModels")]
+    #[case::an_empty_list(Some(json!({})), true, "its host model is not in obsoleteCPUModels", "is in obsoleteCPUModels")]
+    #[case::no_kubevirt_resource(None, true, "i1 has the label", "obsoleteCPUModels")]
+    #[case::no_host_model(Some(json!({HOST_MODEL: true})), false, "i1 has the label", "obsoleteCPUModels")]
+    fn the_list_is_blamed_only_for_what_it_holds(
+        #[case] list: Option<Value>,
+        #[case] has_host_model: bool,
+        #[case] expected: &str,
+        #[case] never: &str,
+    ) {
+        let mut node = skylake("i1");
+        set(&mut node, label::OBSOLETE_HOST_MODEL, "true");
+        node.labels.retain(|key, _| has_host_model || Family::of(key) != Family::HostModelCpu);
+        let kubevirt = list.map(|list| {
+            let spec = json!({"configuration": {"obsoleteCPUModels": list}});
+            ClusterObject::KubeVirt(Box::new(read(json!({"metadata": {"name": "kubevirt"}, "spec": spec}))))
+        });
+        let world = World { cluster: cluster("1.9.0", vec![node], kubevirt), policies: Vec::new() };
+        let guest = Manifest::VirtualMachine(Box::new(read(vm("db", "host-model"))));
+        let case = judge(&world, &guest, UserName::NOBODY, Depth::Full).expect("a guest");
+        let found = case.verdict.findings.iter().filter(|found| found.check == Check::ModelWithheld);
+        let said: Vec<String> = found.map(crate::say::finding::message).collect();
+        let [said] = said.as_slice() else { panic!("the reason that no node takes it is missing: {said:?}") };
+        assert!(
+            said.contains(expected) && !said.contains(never),
+            "a person edits a list that is not the cause: {said}"
+        );
+    }
 }

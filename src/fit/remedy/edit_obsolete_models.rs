@@ -103,7 +103,8 @@ impl Act for EditObsoleteModels {
                 let is_lifted = |model: &&str| self.list.models.iter().any(|lifted| lifted == model);
                 let mut returning = returning(fleet, node, &self.list);
                 returning.retain(|key| fleet.label(node, key) != Some("true"));
-                (returning, fleet.names_under(node, Family::HostModelCpu).iter().all(is_lifted))
+                let host_models = fleet.names_under(node, Family::HostModelCpu);
+                (returning, !host_models.is_empty() && host_models.iter().all(is_lifted))
             });
             let is_no_longer_obsolete =
                 *is_lifted && fleet.labels(node).any(|(key, _)| label::is_obsolete_host_model(key));

@@ -32,7 +32,7 @@ fn unmet() -> FieldCause {
 }
 
 fn put(policy: &Policy, manifest: &Manifest<'_>, verdict: &Verdict, messages: &Messages) -> Decision {
-    let facts = RequestFacts { kind: manifest.request_kind(), exemption: None };
+    let facts = RequestFacts { kind: manifest.request_kind(), exemption: None, is_guess: false };
     let ruling = policy::rule(policy, facts, &verdict.assessment, messages.unmet.is_some());
     decide(ruling, policy, manifest, verdict, messages)
 }
@@ -106,7 +106,11 @@ fn a_guest_without_the_common_model(#[case] impact: Option<Impact>, #[case] fiel
 #[test]
 fn a_guest_that_is_exempt_is_warned_of_its_model_first() {
     let messages = Messages { unmet: Some(unmet()), ..messages() };
-    let target = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption: Some(Exemption::Controller) };
+    let target = RequestFacts {
+        kind: RequestKind::VirtualMachineInstance,
+        exemption: Some(Exemption::Controller),
+        is_guess: false,
+    };
     let judged = pinned(&[Check::MigrationTarget]);
     let ruling = policy::rule(&strict(), target, &judged.assessment, true);
     let warnings = decide(ruling, &strict(), &starting(), &judged, &messages).warnings();

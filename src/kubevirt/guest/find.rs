@@ -20,6 +20,8 @@ pub(super) struct FoundObject<'c, T> {
     pub(super) spec: &'c T,
     /// A note about an assumption.
     pub(super) assumed: Option<Finding>,
+    /// Whether another specification may apply: the object that KubeVirt reads is not known, and this is a later one.
+    pub(super) is_guess: bool,
     /// The reason why the object was not read whole; `None` if it was.
     pub(super) excess: Option<Excess>,
     /// The reference to the object after virt-api's inference.
@@ -119,7 +121,8 @@ impl<'c> RevisionSearch<'_, 'c> {
         let Some(pinned) = self.pinned() else {
             return match live {
                 Some((meta, spec)) => {
-                    Ok(FoundObject { spec, assumed: None, excess: self.excess(meta), matcher: self.matcher.clone() })
+                    let (excess, matcher) = (self.excess(meta), self.matcher.clone());
+                    Ok(FoundObject { spec, assumed: None, is_guess: false, excess, matcher })
                 }
                 None => self.missing(format!(
                     "{} {name} is not known, and so not what the guest asks for; {}",
@@ -141,6 +144,7 @@ impl<'c> RevisionSearch<'_, 'c> {
                     Ok(FoundObject {
                         spec,
                         assumed: has_changed.then(|| self.finding(Check::Assumed, words())),
+                        is_guess: false,
                         excess: self.excess(&revision.metadata),
                         matcher: self.matcher.clone(),
                     })
@@ -156,13 +160,15 @@ impl<'c> RevisionSearch<'_, 'c> {
         }
         match live {
             Some((meta, spec)) if is_copy_of(&pinned, meta) != Some(false) => {
-                let assumed = is_copy_of(&pinned, meta).is_none().then(|| {
+                let is_guess = is_copy_of(&pinned, meta).is_none();
+                let assumed = is_guess.then(|| {
                     self.finding(Check::Assumed, format!(
                         "the VM is pinned to ControllerRevision {pinned}, which is not known: judged by {what} {name} as it is \
                          now; {}", not_known(self.cluster, &[Resource::Revisions])
                     ))
                 });
-                Ok(FoundObject { spec, assumed, excess: self.excess(meta), matcher: self.matcher.clone() })
+                let (excess, matcher) = (self.excess(meta), self.matcher.clone());
+                Ok(FoundObject { spec, assumed, is_guess, excess, matcher })
             }
             _ => self.missing(format!(
                 "the VM is pinned to ControllerRevision {pinned} of {what} {name}, which is not known, and so not what the guest \

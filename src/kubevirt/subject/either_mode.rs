@@ -36,8 +36,9 @@ pub(super) fn note(subject: &Subject<'_>, cluster: &Cluster) -> Option<Finding> 
         fitting.subtract(&avoided);
         let names = fleet.names(&avoided);
         if !names.is_empty() {
-            let are = if names.len() == 1 { "its host model is" } else { "their host models are" };
-            parts.push(format!("it would not start on {}: {are} obsolete", fold_names(&names, 3)));
+            let have = if names.len() == 1 { "has" } else { "have" };
+            let names = fold_names(&names, 3);
+            parts.push(format!("it would not start on {names}, which {have} the label of an obsolete host model"));
         }
     }
     let after = after_start(&subject.placement, &CpuMode::HostModel, cluster);

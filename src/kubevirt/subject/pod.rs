@@ -6,6 +6,7 @@ use super::{Prepared, after_start, describe, either_mode, mode, restart, too_lar
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::{CpuMode, Migration, Running, Stage, Subject};
+use crate::fit::verdict::Finding;
 use crate::kubevirt::cluster::{self, Cluster};
 use crate::kubevirt::launch;
 use crate::kubevirt::placement;
@@ -43,6 +44,7 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     };
     let mut subject = Subject::new(namespace, name, stage, placement);
     subject.withheld = Arc::clone(&cluster.withheld.models);
+    subject.list = cluster.config.list();
     subject.mode = mode;
     if let Some(vmi) = vmi {
         describe(&mut subject, vmi, cluster);
@@ -54,8 +56,9 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
         subject.running = Some(Running { node, placement: subject.placement.clone() });
     }
     let not_judged = pod.metadata.excess.as_ref().map(too_large);
-    let notes = either_mode::note(&subject, cluster).into_iter().collect();
-    Some(Prepared { subject, predicted: None, not_judged, notes })
+    let notes: Vec<Finding> = either_mode::note(&subject, cluster).into_iter().collect();
+    let is_guess = !notes.is_empty();
+    Some(Prepared { subject, predicted: None, not_judged, notes, is_guess })
 }
 
 /// Returns the VMI that owns a pod; `None` if it is not known, or has another UID. A pasted pod may have no UID.

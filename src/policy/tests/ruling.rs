@@ -11,7 +11,7 @@ fn impaired(impact: Impact, cause: Cause) -> Assessment {
 }
 
 fn person(kind: RequestKind) -> RequestFacts {
-    RequestFacts { kind, exemption: None }
+    RequestFacts { kind, exemption: None, is_guess: false }
 }
 
 fn enforcing(enforce: Dial) -> Policy {
@@ -69,7 +69,7 @@ fn what_is_warned_about_and_recorded(#[case] dial: Dial, #[case] impact: Impact,
 #[case::user(Exemption::User)]
 #[case::namespace(Exemption::Namespace)]
 fn the_exempt_are_warned_and_recorded(#[case] exemption: Exemption) {
-    let facts = RequestFacts { kind: RequestKind::Migration, exemption: Some(exemption) };
+    let facts = RequestFacts { kind: RequestKind::Migration, exemption: Some(exemption), is_guess: false };
     let pinned = impaired(Impact::Pinned, Cause::Structural);
     let ruling = rule(&enforcing(Dial::From(Impact::Pinned)), facts, &pinned, false);
     let expected = Ruling::Admit { warned: true, recorded: true, exempted: Some(exemption) };
@@ -94,7 +94,7 @@ fn the_exempt_are_warned_and_recorded(#[case] exemption: Exemption) {
 #[case::an_update(RequestKind::Replicas, Exemption::NotWorse, false)]
 fn exempted_denials_are_recorded(#[case] kind: RequestKind, #[case] exemption: Exemption, #[case] expected: bool) {
     let policy = Policy { audit: Dial::Off, warn: Dial::Off, ..enforcing(Dial::From(Impact::Pinned)) };
-    let facts = RequestFacts { kind, exemption: Some(exemption) };
+    let facts = RequestFacts { kind, exemption: Some(exemption), is_guess: false };
     let (fits, pinned) = (assessment(Outcome::Fits, None), impaired(Impact::Pinned, Cause::Structural));
     for (judged, unmet) in [(&pinned, false), (&fits, true)] {
         let Ruling::Admit { warned, recorded, exempted } = rule(&policy, facts, judged, unmet) else {
@@ -109,7 +109,8 @@ fn exempted_denials_are_recorded(#[case] kind: RequestKind, #[case] exemption: E
 
 #[test]
 fn a_labelled_namespace_is_left_alone() {
-    let facts = RequestFacts { kind: RequestKind::Migration, exemption: Some(Exemption::LabelledNamespace) };
+    let facts =
+        RequestFacts { kind: RequestKind::Migration, exemption: Some(Exemption::LabelledNamespace), is_guess: false };
     let ruling =
         rule(&enforcing(Dial::From(Impact::Fragile)), facts, &impaired(Impact::Pinned, Cause::Structural), true);
     assert_eq!(ruling, Ruling::LeftAlone, "a namespace that opted out would still get warnings");
@@ -124,7 +125,7 @@ fn a_guest_without_the_common_model(
     #[case] impact: Option<Impact>,
     #[case] expected: Option<Grounds>,
 ) {
-    let facts = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption };
+    let facts = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption, is_guess: false };
     let judged = assessment(impact.map_or(Outcome::Fits, Outcome::Impaired), impact.map(|_| Cause::Structural));
     match rule(&enforcing(Dial::From(Impact::Pinned)), facts, &judged, true) {
         Ruling::Deny { grounds, .. } => assert_eq!(Some(grounds), expected),
@@ -155,8 +156,8 @@ fn any_facts() -> impl Strategy<Value = RequestFacts> {
         3 => Just(None),
         1 => proptest::sample::select(Exemption::ALL.to_vec()).prop_map(Some),
     ];
-    (proptest::sample::select(RequestKind::ALL.to_vec()), exemption)
-        .prop_map(|(kind, exemption)| RequestFacts { kind, exemption })
+    (proptest::sample::select(RequestKind::ALL.to_vec()), exemption, any::<bool>())
+        .prop_map(|(kind, exemption, is_guess)| RequestFacts { kind, exemption, is_guess })
 }
 
 proptest! {
@@ -171,6 +172,27 @@ proptest! {
             prop_assert!(judged.outcome.impact().is_some(), "a guess would deny");
             prop_assert_eq!(facts.exemption, None, "an exemption would not hold");
             prop_assert!(enforce != Dial::Off, "a dial that is off would deny");
+        }
+    }
+
+    /// Neither the impact nor the common model denies a guest that is judged by an unknown object's later version.
+    #[test]
+    fn a_guess_never_denies(
+        enforce in dial(), warn in dial(), audit in dial(), facts in any_facts(), judged in any_assessment(),
+        unmet in any::<bool>(),
+    ) {
+        let policy = Policy { warn, audit, ..enforcing(enforce) };
+        let known = rule(&policy, RequestFacts { is_guess: false, ..facts }, &judged, unmet);
+        let guessed = rule(&policy, RequestFacts { is_guess: true, ..facts }, &judged, unmet);
+        match (known, guessed) {
+            (Ruling::Deny { grounds, .. }, Ruling::Admit { warned, exempted, .. }) => {
+                let is_warned = warned || grounds == Grounds::CommonModel;
+                prop_assert!(is_warned, "a guest that would be denied if its revision were known is admitted in silence");
+                prop_assert_eq!(exempted, None, "the metric would count an exemption that nothing needed");
+            }
+            (Ruling::LeftAlone, Ruling::LeftAlone) => {}
+            (Ruling::Admit { .. }, Ruling::Admit { exempted, .. }) => prop_assert_eq!(exempted, None),
+            other => prop_assert!(false, "a guess denies: {other:?}"),
         }
     }
 

@@ -1,13 +1,16 @@
 #![allow(clippy::expect_used)]
 
+use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::{recorded, recording, said};
-use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
-use crate::testing::fleet::{feature, intel, mixed, model};
+use crate::testing::fleet::{feature, give, intel, known, mixed, model, node, set, vendor};
+use crate::testing::{NEVER, Tweak};
 
 fn world() -> World {
     let mut objects = Vec::new();
@@ -155,5 +158,84 @@ fn the_recorded_change_is_answered() {
     insta::assert_snapshot!(said(&recorded(), &recording("kubevirt-update-cpumodel.json")).join("\n"), @r"
     cpufit: KubeVirt kubevirt: cpuModel Cascadelake-Server-noTSX is usable on 4 of 7 nodes, not on amd-a, amd-b, node-b
     cpufit: KubeVirt kubevirt: at their next start 3 guests without a model of their own would crowd on these 4: shop/db, shop/v3 and 1 more
+    ");
+}
+
+fn z_node(name: &str) -> Node {
+    node(name).tweak(|node| {
+        set(node, label::ARCH, "s390x");
+        give(node, [model("gen15a-base"), known("gen15a-base"), vendor("IBM")]);
+    })
+}
+
+/// A guest of the cluster in the fewest words.
+#[derive(Clone, Debug)]
+struct Given {
+    architecture: &'static str,
+    stated: &'static str,
+    runs: bool,
+}
+
+fn given() -> impl Strategy<Value = Vec<Given>> {
+    let one = (select(vec!["", "amd64", "s390x", "arm64"]), select(vec!["", "", "EPYC"]), any::<bool>());
+    let one = one.prop_map(|(architecture, stated, runs)| Given { architecture, stated, runs });
+    proptest::collection::vec(one, 0..6)
+}
+
+fn world_of(guests: &[Given]) -> World {
+    let mut objects = Vec::new();
+    for (at, Given { architecture, stated, runs }) in guests.iter().enumerate() {
+        let name = format!("g{at}");
+        if *runs {
+            objects.push(vmi(running(&name, "node-a", "host-model")));
+        }
+        let vm = vm(&name, stated).tweak(|vm| vm["spec"]["template"]["spec"]["architecture"] = json!(architecture));
+        objects.push(ClusterObject::VirtualMachine(Box::new(read(vm))));
+    }
+    let nodes = mixed().into_iter().chain(["z1", "z2"].map(z_node)).collect();
+    World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
+}
+
+proptest! {
+    /// arm64 never takes `cpuModel`; s390x does (`setDefaultCPUModel`). A stopped guest starts again too.
+    #[test]
+    fn every_guest_that_takes_the_default_is_counted(guests in given()) {
+        let takes = |architectures: &[&str]| {
+            guests.iter().filter(|guest| guest.stated.is_empty() && architectures.contains(&guest.architecture)).count()
+        };
+        let world = world_of(&guests);
+        let lines = update(&world, &kubevirt(""), &kubevirt("EPYC-Genoa"), NEVER).warnings().join("\n");
+        for (count, architecture) in [(takes(&["", "amd64"]), "amd64"), (takes(&["s390x"]), "s390x")] {
+            let guests = plural::counted(count, &format!("{architecture} guest"), &format!("{architecture} guests"));
+            let said = format!("next start {guests} without a model");
+            prop_assert_eq!(lines.contains(&said), count > 0, "{} are not counted: {}", said, lines);
+            let other = format!("{architecture} guest");
+            prop_assert_eq!(lines.contains(&other), count > 0, "guests that keep their model are counted: {}", lines);
+        }
+        let modes = update(&world, &kubevirt("EPYC"), &kubevirt("host-model"), NEVER).warnings().join("\n");
+        let all = takes(&["", "amd64", "s390x"]);
+        let said = plural::counted(all, "guest", "guests");
+        prop_assert_eq!(modes.contains(&format!("({said})")), all > 0, "{}", modes);
+    }
+}
+
+#[test]
+fn nodes_of_both_architectures_are_named_apart() {
+    let guests = [("", true), ("s390x", false), ("s390x", true)].map(|(architecture, runs)| Given {
+        architecture,
+        stated: "",
+        runs,
+    });
+    let world = world_of(&guests);
+    let said = |model: &str| update(&world, &kubevirt(""), &kubevirt(model), NEVER).warnings().join("\n");
+    insta::assert_snapshot!(said("Skylake-Server-noTSX-IBRS"), @r"
+    cpufit: KubeVirt kubevirt: cpuModel Skylake-Server-noTSX-IBRS is usable on 5 of 8 amd64 nodes, not on amd-1, amd-2, amd-3
+    cpufit: KubeVirt kubevirt: at its next start 1 amd64 guest without a model of its own would crowd on these 5: shop/g0
+    cpufit: KubeVirt kubevirt: cpuModel Skylake-Server-noTSX-IBRS is known on 0 of 2 s390x nodes, usable on none
+    cpufit: KubeVirt kubevirt: at their next start 2 s390x guests without a model of their own could start nowhere: shop/g2, shop/g1
+    ");
+    insta::assert_snapshot!(said("gen15a-base"), @r"
+    cpufit: KubeVirt kubevirt: cpuModel gen15a-base is known on 0 of 8 amd64 nodes, usable on none
+    cpufit: KubeVirt kubevirt: at its next start 1 amd64 guest without a model of its own could start nowhere: shop/g0
     ");
 }

@@ -131,7 +131,7 @@ fn a_guest_without_a_model_may_be_host_model_or_host_passthrough() {
     let said = cpufit(args).args([dump.as_os_str(), OsStr::new("-f"), file.as_os_str()]).run().stdout;
     assert!(said.contains("shop/db: host-model or host-passthrough, 0 CPU entries"), "one of two is made up: {said}");
     assert!(
-        said.contains("with host-model, it would not start on n3: its host model is obsolete; and started on n1, n2 it could migrate to 1 other node only"),
+        said.contains("with host-model, it would not start on n3, which has the label of an obsolete host model; and started on n1, n2 it could migrate to 1 other node only"),
         "a guest of the default mode is stranded, and nothing says so: {said}"
     );
 }

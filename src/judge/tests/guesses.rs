@@ -1,0 +1,96 @@
+//! Guests that are judged by an object which is not known: a policy never denies them for that.
+
+use super::*;
+use crate::kubevirt::revision::Revision;
+
+const NONE_HAS: &str = "EPYC-Turin";
+const ALL_HAVE: &str = "Skylake-Server-noTSX-IBRS";
+
+fn instancetype(model: &str) -> ClusterObject {
+    let instancetype = json!({"metadata": {"name": "large"}, "spec": {"cpu": {"model": model}}});
+    ClusterObject::Instancetype(read(instancetype))
+}
+
+/// Returns the copy of instancetype `large` that the guests are pinned to.
+fn revision(model: &str) -> ClusterObject {
+    let data = json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterInstancetype",
+        "metadata": {"name": "large"}, "spec": {"cpu": {"model": model}}});
+    let copy = json!({"metadata": {"name": "db-large-1", "namespace": "shop"}, "data": data});
+    ClusterObject::Revision(Revision::read(read(copy)).expect("a copy of an instancetype"))
+}
+
+fn preference(feature: &str) -> ClusterObject {
+    let spec = json!({"cpu": {"preferredCPUFeatures": [{"name": feature}]}});
+    ClusterObject::Preference(read(json!({"metadata": {"name": "linux"}, "spec": spec})))
+}
+
+fn pinned(field: &str, name: &str) -> Value {
+    vm("db", "").tweak(|vm| vm["spec"][field] = json!({"name": name, "revisionName": "db-large-1"}))
+}
+
+/// The objects as a user sends them, and as a user changes them.
+fn sent(vm: &Value) -> Vec<Value> {
+    // Before, nothing was to be denied.
+    let before = super::vm("db", ALL_HAVE);
+    let after = vm.clone();
+    vec![review(vm), review(&vm_pool(vm)), update(&before, &after)]
+}
+
+fn strict(common: Option<&Value>) -> Policy {
+    let mut spec = json!({"enforce": "Fragile", "warn": "None"});
+    if let Some(common) = common {
+        spec["commonModel"] = common.clone();
+    }
+    read_policy("strict", &spec)
+}
+
+/// Each row: the guest, the objects that are there, and the policy; with the revision at hand the policy denies.
+#[rstest]
+#[case::instancetype("instancetype", "large", vec![instancetype(NONE_HAS)], Some(revision(NONE_HAS)), None)]
+#[case::its_common_model("instancetype", "large", vec![instancetype(NONE_HAS)], Some(revision(NONE_HAS)),
+    Some(json!({"name": ALL_HAVE, "otherwise": "Deny"})))]
+#[case::a_mode_that_it_does_not_replace("instancetype", "large", vec![instancetype("host-passthrough")],
+    Some(revision("host-passthrough")), Some(json!({"name": ALL_HAVE, "replaces": ["Unset"], "otherwise": "Deny"})))]
+#[case::preference("preference", "linux", vec![preference("of-no-node")], None, None)]
+fn a_guess_denies_nothing(
+    #[case] field: &str,
+    #[case] name: &str,
+    #[case] objects: Vec<ClusterObject>,
+    #[case] revision: Option<ClusterObject>,
+    #[case] common: Option<Value>,
+) {
+    let world = |objects: Vec<ClusterObject>| World {
+        policies: vec![strict(common.as_ref())],
+        ..super::world(intel(), objects, None)
+    };
+    let guessed = world(objects.clone());
+    let vm = pinned(field, name);
+    for asked in sent(&vm) {
+        let kind = &asked["request"]["kind"]["kind"];
+        let warnings = admitted(&guessed, &asked);
+        assert!(
+            warnings.iter().any(|line| line.contains("db-large-1, which is not known")),
+            "{kind}: nobody learns that the verdict is an assumption: {warnings:?}"
+        );
+        assert!(warnings.len() > 1, "{kind}: the verdict itself is no longer said: {warnings:?}");
+        if let Some(revision) = &revision {
+            let known = world(objects.iter().cloned().chain([revision.clone()]).collect());
+            assert!(denied(&known, &asked).is_some(), "{kind}: a pin to a revision is a way around the policy");
+        }
+    }
+    // Without a pin the object itself is what KubeVirt uses.
+    let plain = vm.tweak(|vm| drop(vm["spec"][field]["revisionName"].take()));
+    assert!(denied(&guessed, &review(&plain)).is_some(), "a known object counts");
+}
+
+/// The launcher holds the entries that a guest inherited: without it they are not known.
+#[test]
+fn a_migration_is_denied_only_if_its_launcher_is_known() {
+    let db = running("db", "node-a", "host-model");
+    let nodes = || intel().tweak(|nodes| nodes.truncate(2));
+    let asked = review(&migration("db"));
+    let with = |objects| world(nodes(), objects, Some(Impact::Fragile));
+    assert!(denied(&with(vec![vmi(db.clone()), launcher(&db, [feature("hle")])]), &asked).is_some());
+    let warnings = admitted(&with(vec![vmi(db)]), &asked);
+    assert!(warnings.iter().any(|line| line.contains("launcher pod is not known")), "{warnings:?}");
+}

@@ -26,6 +26,7 @@ use crate::judge::{Evaluation, Governed, Manifest, judge_subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
+use crate::kubevirt::not_migratable::not_shared;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::libvirt::Accelerator;
@@ -265,6 +266,8 @@ struct StartLikeness<'w> {
     made_of: MadeOf,
     /// The accelerator that would run the guest, if libvirt was asked: a node's models depend on it.
     accelerator: Option<Accelerator>,
+    /// The volumes that keep KubeVirt from migrating the guest, in words, if that is certain.
+    not_shared: Option<String>,
 }
 
 /// The object that a start is judged by.
@@ -286,7 +289,7 @@ enum MadeOf {
 impl Like for StartLikeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { namespace, vmi, policies, home, made_of, accelerator: _ } = self;
+        let Self { namespace, vmi, policies, home, made_of, accelerator: _, not_shared: _ } = self;
         (namespace, policies, home, made_of).hash(&mut hasher);
         vmi.spec.node_selector.hash(&mut hasher);
         vmi.spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
@@ -436,6 +439,7 @@ impl<'w> GuestStates<'w> {
             policies: policies().map(|policy| policy.selects(&guest)).collect(),
             home: runs_on.map(at_home),
             // Each guest has its own volumes, which are not judged.
+            not_shared: not_shared(&vmi.spec, namespace, &self.world.cluster),
             accelerator: self.world.cluster.libvirt.accelerator(namespace, &vmi.metadata.name),
             vmi: Vmi { metadata, spec: VmiSpec { volumes: Vec::new(), ..vmi.spec.clone() }, status },
             made_of,

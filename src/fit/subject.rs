@@ -239,6 +239,15 @@ pub struct NotMigratable {
     pub message: String,
 }
 
+/// The reason for which KubeVirt will refuse to migrate the guest, foreseen from its specification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// The path of the field below the guest's spec.
+    pub field: &'static str,
+    /// `reason` and `message` of the condition `LiveMigratable` that virt-handler will set.
+    pub refused: NotMigratable,
+}
+
 /// Libvirt's last refusal to migrate the guest. Mirrors `status.migrationState`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibvirtRefusal {
@@ -319,6 +328,9 @@ pub struct Subject<'a> {
     pub switched_off: Vec<String>,
     /// The reason why KubeVirt refuses to migrate it, if it does.
     pub not_migratable: Option<NotMigratable>,
+    /// The reason why KubeVirt will refuse to migrate it, if that follows from its specification and it has no condition
+    /// `LiveMigratable` yet.
+    pub foreseen: Option<Foreseen>,
     /// The status of its condition `LiveMigratable` if that is neither `True` nor `False`, empty if it has
     /// none: no eviction migrates it. `None` otherwise.
     pub undecided: Option<String>,
@@ -387,6 +399,7 @@ impl<'a> Subject<'a> {
             asked: None,
             switched_off: Vec::new(),
             not_migratable: None,
+            foreseen: None,
             undecided: None,
             pod_rules: Vec::new(),
             volumes: Vec::new(),

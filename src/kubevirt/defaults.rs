@@ -6,7 +6,9 @@
 //! `GetDefaultArchitecture`).
 
 use super::setting::{Origins, Setting, SettingOrigin};
-use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec};
+use super::wire::{
+    Configuration, CpuFeature, DeveloperConfiguration, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec,
+};
 use crate::bounds::Excess;
 use crate::fit::subject::ListKnown;
 use crate::well_known;
@@ -38,6 +40,15 @@ pub(crate) fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
     owner.map(|owner| owner.name.as_str()).or_else(by_label)
 }
 
+impl DeveloperConfiguration {
+    /// Whether a feature gate is on. Mirrors `isFeatureGateEnabled` of `pkg/virt-config/feature-gates.go`, for gates
+    /// in alpha state.
+    pub(crate) fn gate(&self, name: &str) -> bool {
+        self.feature_gates.iter().any(|gate| gate == name)
+            && !self.disabled_feature_gates.iter().any(|gate| gate == name)
+    }
+}
+
 impl From<KubeVirt> for ClusterConfig {
     fn from(kubevirt: KubeVirt) -> Self {
         Self {
@@ -66,13 +77,10 @@ impl ClusterConfig {
         if self.is_known { ListKnown::Known } else { ListKnown::Unknown }
     }
 
-    /// Whether a feature gate is on. Mirrors `isFeatureGateEnabled` of `pkg/virt-config/feature-gates.go`, for gates
-    /// in alpha state.
+    /// Whether a feature gate is on.
     #[must_use]
     pub fn gate(&self, name: &str) -> bool {
-        let developer = &self.configuration.developer_configuration;
-        developer.feature_gates.iter().any(|gate| gate == name)
-            && !developer.disabled_feature_gates.iter().any(|gate| gate == name)
+        self.configuration.developer_configuration.gate(name)
     }
 
     /// Returns the architecture of guests that name none. Mirrors `GetDefaultArchitecture`.

@@ -145,6 +145,17 @@ impl Guest {
             }
             spec.domain.launch_security.get_or_insert_with(|| security.clone());
         }
+        // Mirrors `applyGPUs` and `applyHostDevices` of `pkg/instancetype/apply`.
+        let devices = &mut spec.domain.devices;
+        for (path, own, given) in [
+            ("domain.devices.gpus", &mut devices.gpus, &from.gpus),
+            ("domain.devices.hostDevices", &mut devices.host_devices, &from.host_devices),
+        ] {
+            take(path, !given.is_empty() && !own.is_empty());
+            if own.is_empty() {
+                own.clone_from(given);
+            }
+        }
         let name = self.instancetype.as_ref().map_or("", |matcher| &matcher.name);
         self.notes.extend(conflicts.into_iter().map(|path| {
             let field = format!("spec.template.spec.{path}");

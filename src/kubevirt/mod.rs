@@ -9,6 +9,7 @@ pub(crate) mod eviction;
 pub(crate) mod guest;
 pub mod launch;
 pub(crate) mod migration;
+pub(crate) mod not_migratable;
 pub(crate) mod obsolete;
 pub(crate) mod placement;
 pub mod release;

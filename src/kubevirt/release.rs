@@ -142,6 +142,41 @@ impl Release {
         self <= Self(1, 9, u16::MAX)
     }
 
+    /// Whether virt-handler checks a guest's volumes before all else that keeps it from migrating.
+    ///
+    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: until 1.5.
+    pub(crate) fn checks_volumes_first(self) -> bool {
+        self < Self(1, 6, 0)
+    }
+
+    /// Whether a guest with one mediated GPU may migrate, with the feature gate `VGPULiveMigration`.
+    ///
+    /// Mirrors `vmiContainsNonMigratablePCIHostDevices` of `pkg/virt-handler/vm.go`, since 1.9.0.
+    pub(crate) fn may_migrate_gpus(self) -> bool {
+        self >= Self(1, 9, 0)
+    }
+
+    /// Whether guests with SEV-SNP or TDX are not migrated.
+    ///
+    /// Mirrors `IsSEVVMI` and `IsTDXVMI` of `pkg/util`, since 1.7.0.
+    pub(crate) fn knows_snp_and_tdx(self) -> bool {
+        self >= Self(1, 7, 0)
+    }
+
+    /// Whether guests with Secure Execution are not migrated.
+    ///
+    /// Mirrors `IsSecureExecutionVMI` of `pkg/util/s390x.go`, since 1.6.0.
+    pub(crate) fn knows_secure_execution(self) -> bool {
+        self >= Self(1, 6, 0)
+    }
+
+    /// Whether guests with `hypervPassthrough` are not migrated.
+    ///
+    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`, since 1.3.0.
+    pub(crate) fn refuses_hyperv_passthrough(self) -> bool {
+        self >= Self(1, 3, 0)
+    }
+
     /// Whether `preferredLaunchSecurity` of a preference is honoured.
     ///
     /// Mirrors `PreferredLaunchSecurity` in `pkg/instancetype/preference/apply/launchsecurity.go`, since 1.9.0.

@@ -16,6 +16,7 @@ use super::defaults;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod, NotEvacuated, is_being_deleted};
+use super::not_migratable::{foresee, is_decided};
 use super::obsolete;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
@@ -120,6 +121,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
         |rendered, filled| authors_of_vmi(vmi, rendered, &filled, cluster),
     );
     "spec".clone_into(&mut out.subject.field_root);
+    out.subject.foreseen = out.subject.foreseen.filter(|_| !is_decided(vmi));
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
     let restart = out.subject.restart.clone();
     describe(&mut out.subject, vmi, cluster);
@@ -159,6 +161,9 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     // A guest that is too large must not avoid a policy by naming an unknown object.
     out.is_guess = is_guess && excess.is_none();
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
+        // The condition of the guest that runs says it.
+        let said = not_migratable(vmi).map(|refused| refused.reason);
+        out.subject.foreseen = out.subject.foreseen.filter(|foreseen| said.as_ref() != Some(&foreseen.refused.reason));
         out.subject.running = running(vmi, cluster);
         out.subject.restart_request = restart::request(vm);
         describe_edits(&mut out.subject, Some(vm), cluster);
@@ -216,6 +221,7 @@ fn of_spec(
     subject.unplaced = storage::unplaced(&spec, namespace, cluster);
     subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     subject.switched_off = switched_off(&spec);
+    subject.foreseen = foresee(&spec, namespace, cluster);
     if let Some(configured) = no_frequency {
         let words = NoPod::NoTscFrequency { configured }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
@@ -516,6 +522,9 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     }
     // Decentralized migration does not need shared disks.
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
+    let foreseen = if is_decided(vmi) { None } else { foresee(&vmi.spec, namespace, cluster) };
+    subject.foreseen =
+        foreseen.filter(|foreseen| !(is_decentralized && foreseen.refused.reason == "DisksNotLiveMigratable"));
     let is_exempted = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
     subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_exempted(condition)).map(refusal);
     Prepared { subject, predicted, not_judged, notes, is_guess }.unless_refused(decentralized::refused(vmim, cluster))

@@ -76,8 +76,8 @@ pub use instancetype::{
 pub use meta::Meta;
 pub use replicas::{Pool, PoolSpec, ReplicaSet, ReplicaSetSpec, VmTemplate};
 pub use storage::{
-    Claim, ClaimSpec, ClaimVolume, DataVolumeVolume, EphemeralVolume, PersistentVolume, PersistentVolumeSpec, Volume,
-    VolumeNodeAffinity,
+    Claim, ClaimSpec, ClaimVolume, DataVolumeVolume, Devices, EphemeralVolume, HostDisk, PersistentVolume,
+    PersistentVolumeSpec, Volume, VolumeNodeAffinity,
 };
 
 /// Whether a pod, a VMI or a migration of this `status.phase` has ended. Mirrors `IsFinal` of
@@ -338,6 +338,8 @@ wire! {
         features: DomainFeatures,
         /// `launchSecurity`.
         launch_security: Option<LaunchSecurity>,
+        /// `devices`.
+        devices: Devices,
     }
     /// `spec.domain.cpu`.
     Cpu {
@@ -375,6 +377,8 @@ wire! {
     DomainFeatures {
         /// `hyperv`.
         hyperv: Option<Hyperv>,
+        /// `hypervPassthrough`.
+        hyperv_passthrough: Option<FeatureState>,
     }
     /// `spec.domain.features.hyperv`.
     Hyperv {

@@ -1,10 +1,12 @@
 //! Edits of the KubeVirt resource: of `configuration.cpuModel`, which affects the start of guests without a model of
-//! their own, and of `configuration.obsoleteCPUModels` (`obsolete`), which removes labels from nodes.
+//! their own, of `configuration.obsoleteCPUModels` (`obsolete`), which removes labels from nodes, and of the
+//! `configuration.developerConfiguration`, which changes the requirements of launchers.
 
 mod obsolete;
 
 use super::warned;
 use crate::admission::response::Decision;
+use crate::answers::diff::{SettingChange, of_developers};
 use crate::answers::guest_state::{GuestStates, each};
 use crate::answers::pool::{bearing, guest_nodes, next_higher};
 use crate::answers::{CountProgress, Deadline, NamedGuests};
@@ -12,6 +14,7 @@ use crate::fit::bits::Bits;
 use crate::fit::command::{Command, CpuModel, HYPERCONVERGED, Json, Name, Namespace, Script};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
+use crate::fit::shown::Shown;
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::defaults::hyperconverged;
 use crate::kubevirt::wire::KubeVirt;
@@ -19,9 +22,11 @@ use crate::say::plural;
 use crate::well_known;
 use crate::world::World;
 
-/// Warns a user who changes the default CPU model or `obsoleteCPUModels`. No warnings if neither changes.
+/// Warns a user who changes the default CPU model, `obsoleteCPUModels`, or a part of the developer configuration that
+/// affects where guests run. No warnings if none of them changes.
 pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: Deadline<'_>) -> Decision {
-    let mut lines = obsolete::lines(world, before, after, is_over);
+    let developer = developer_lines(before, after);
+    let mut lines = obsolete::lines(world, before, after, developer, is_over);
     lines.extend(default_model(world, before, after, is_over));
     if let Some(owner) = hyperconverged(after).filter(|_| !lines.is_empty()) {
         lines.push(format!(
@@ -46,6 +51,23 @@ fn there(owner: &str, namespace: &str, model: &str) -> Script {
         Ok(vec![patch.arg(value.below(&["spec", "defaultCPUModel"]))])
     };
     command().into()
+}
+
+/// Returns a line for each changed part of the developer configuration, in the words of `diff`.
+fn developer_lines(before: &KubeVirt, after: &KubeVirt) -> Vec<String> {
+    const VALUE_CHARS: usize = 60;
+    let changes = of_developers(&before.spec.configuration, &after.spec.configuration);
+    let line = |SettingChange { setting, before, after, means }: SettingChange| {
+        // The text of a gate names it: the whole list is long.
+        if setting.ends_with("FeatureGates") || setting.ends_with("featureGates") {
+            return format!("{setting}: {means}");
+        }
+        let shown = |value: Option<String>| value.map(|value| Shown::within(&value, VALUE_CHARS).to_string());
+        let is = shown(after).map_or_else(|| "is no longer set".to_owned(), |value| format!("is {value}"));
+        let was = shown(before).map(|value| format!(" (was {value})")).unwrap_or_default();
+        format!("{setting} {is}{was}: {means}")
+    };
+    changes.into_iter().map(line).collect()
 }
 
 fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: Deadline<'_>) -> Vec<String> {

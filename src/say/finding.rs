@@ -44,6 +44,7 @@ fn detail(found: &Detail) -> String {
         Detail::UnknownHost(host) => format!("no node has the label {}={host}", label::HOSTNAME),
         Detail::AskedBy(asked) => super::author::asked_by(asked),
         Detail::NotMigratable(refused) => not_migratable(refused),
+        Detail::WillNotMigrate(refused) => format!("KubeVirt will not migrate it: {}", condition(refused)),
         Detail::LibvirtRefused(LibvirtRefused { target, reason, unlabelled }) => {
             let to = if target.is_empty() { String::new() } else { format!(", to {target},") };
             let labels = if *unlabelled { " (no node has a label for that)" } else { ", whatever the labels say" };

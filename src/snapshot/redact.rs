@@ -139,6 +139,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             | "unhealthyPodEvictionPolicy"
             | "runStrategy"
             | "whenUnsatisfiable"
+            | "accessModes"
             | "model"
             | "policy"
             | "cpuModel"

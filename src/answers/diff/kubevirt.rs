@@ -52,6 +52,14 @@ pub(super) fn not_known(old: &Cluster, new: &Cluster) -> Option<String> {
     ))
 }
 
+/// Returns the changes of the developer configuration that affect where guests run, of an edit of the KubeVirt resource.
+pub(crate) fn of_developers(old: &Configuration, new: &Configuration) -> Vec<SettingChange> {
+    let mut out = Changes::default();
+    out.developer(&old.developer_configuration, &new.developer_configuration);
+    out.0.retain(|change| !change.means.is_empty());
+    out.0
+}
+
 /// Returns the changes, release first.
 pub(super) fn changes(old: &Cluster, new: &Cluster) -> Vec<SettingChange> {
     let mut out = Changes::default();
@@ -269,7 +277,8 @@ impl Changes {
             ("developerConfiguration.disabledFeatureGates", disabled_feature_gates, &new.disabled_feature_gates),
         ] {
             self.names(setting, before, after, |gained, lost| {
-                gained.iter().chain(lost).filter_map(|gate| of_gate(gate)).collect::<Vec<_>>().join("; ")
+                let changed = gained.iter().chain(lost).filter(|gate| old.gate(gate) != new.gate(gate));
+                changed.filter_map(|gate| of_gate(gate, new.gate(gate))).collect::<Vec<_>>().join("; ")
             });
         }
         let pair = |(key, value): (&String, &String)| format!("{key}={value}");
@@ -289,15 +298,20 @@ impl Changes {
 }
 
 /// Returns the effect of a feature gate that affects where guests run (`ClusterConfig::gate`); `None` for other gates.
-fn of_gate(gate: &str) -> Option<&'static str> {
-    Some(match gate {
-        "HypervStrictCheck" => "HypervStrictCheck makes launchers ask for the labels of their Hyper-V settings",
+fn of_gate(gate: &str, is_on: bool) -> Option<String> {
+    let (on, off) = match gate {
+        "HypervStrictCheck" => (
+            "launchers ask for the labels of their Hyper-V settings",
+            "launchers do not ask for the labels of their Hyper-V settings",
+        ),
         "CrossArchitectureVirtualization" => {
-            "CrossArchitectureVirtualization lets guests run on nodes of another architecture"
+            ("guests may run on nodes of another architecture", "guests run on nodes of their own architecture only")
         }
-        "VMLiveUpdateFeatures" => {
-            "VMLiveUpdateFeatures lets changes of a VirtualMachine reach its running guest, before 1.5"
-        }
+        "VMLiveUpdateFeatures" => (
+            "before 1.5, changes of a VirtualMachine reach its running guest",
+            "before 1.5, changes of a VirtualMachine do not reach its running guest",
+        ),
         _ => return None,
-    })
+    };
+    Some(if is_on { format!("{gate} is on: {on}") } else { format!("{gate} is off: {off}") })
 }

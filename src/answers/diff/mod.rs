@@ -19,6 +19,7 @@ use crate::world::World;
 
 pub use guests::{Direction, GuestChange, NodeCause, RunChange};
 pub use kubevirt::SettingChange;
+pub(crate) use kubevirt::of_developers;
 pub use nodes::{Frozen, NodeChange, Unlike, What};
 pub use restarts::ProvedRestart;
 

@@ -34,6 +34,7 @@ mod start_outlook;
 mod unknown;
 mod unknown_host;
 mod unlike_hosts;
+mod will_not_migrate;
 
 pub(crate) use asked_by::AskedBy;
 pub(crate) use bound_volumes::{BoundVolumes, UsableOn};
@@ -100,6 +101,8 @@ checks! {
     NoPod = no_pod,
     /// KubeVirt refuses to migrate the guest.
     NotMigratable = not_migratable,
+    /// KubeVirt will refuse to migrate the guest, by its specification.
+    WillNotMigrate = will_not_migrate,
     /// No node takes the guest at start.
     StartNode = start_node,
     /// At most one node is left to migrate to.
@@ -269,6 +272,8 @@ pub enum Detail {
     OwnNode(OwnNode),
     /// KubeVirt refuses to migrate the guest.
     NotMigratable(NotMigratable),
+    /// KubeVirt will refuse to migrate the guest, by its specification.
+    WillNotMigrate(NotMigratable),
     /// Libvirt refused the last migration.
     LibvirtRefused(LibvirtRefused),
     /// Libvirt refuses the guest on these nodes, which fit by labels.

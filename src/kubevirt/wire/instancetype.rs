@@ -59,6 +59,10 @@ wire! {
         node_selector: Option<BTreeMap<String, String>>,
         /// `launchSecurity`.
         launch_security: Option<LaunchSecurity>,
+        /// `gpus`: only their number counts.
+        gpus: Vec<Present>,
+        /// `hostDevices`: only their number counts.
+        host_devices: Vec<Present>,
     }
     /// `spec.cpu` of an instancetype.
     InstancetypeCpu {

@@ -1,4 +1,4 @@
-//! Volumes of guests, their claims, and `PersistentVolumes`.
+//! Volumes and devices of guests, the claims of volumes, and `PersistentVolumes`.
 
 use serde::de::{Deserialize, Deserializer};
 
@@ -16,7 +16,19 @@ wire! {
         /// `ephemeral`: changes are discarded.
         ephemeral: Option<EphemeralVolume>,
         /// `hostDisk`: a file of the node.
-        host_disk: Option<Present>,
+        host_disk: Option<HostDisk>,
+    }
+    /// `hostDisk` of a volume.
+    HostDisk {
+        /// `shared`: whether all nodes have the file.
+        shared: Option<bool>,
+    }
+    /// `spec.domain.devices` of a guest, the part that is bound to the hardware of a node.
+    Devices {
+        /// `gpus`: only their number counts.
+        gpus: Vec<Present>,
+        /// `hostDevices`: only their number counts.
+        host_devices: Vec<Present>,
     }
     /// `persistentVolumeClaim` of a volume.
     ClaimVolume {
@@ -44,6 +56,8 @@ wire! {
     ClaimSpec {
         /// `volumeName`: the PersistentVolume that it is bound to.
         volume_name: String,
+        /// `accessModes`.
+        access_modes: Vec<String>,
     }
     /// A PersistentVolume.
     PersistentVolume {

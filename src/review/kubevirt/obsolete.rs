@@ -1,4 +1,5 @@
-//! Edits of `obsoleteCPUModels`: the labels that are removed, and the guests that are worse off.
+//! Edits of `obsoleteCPUModels`: the labels that are removed. And the guests that such an edit, or one of the developer
+//! configuration, leaves worse off.
 
 use std::sync::Arc;
 
@@ -14,14 +15,30 @@ use crate::kubevirt::wire::{KubeVirt, Vmi};
 use crate::say::plural;
 use crate::world::World;
 
-/// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`; empty if neither changes.
-pub(super) fn lines(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: Deadline<'_>) -> Vec<String> {
+/// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`, and those about the developer configuration
+/// with its effect on guests; empty if nothing of it changes.
+pub(super) fn lines(
+    world: &World,
+    before: &KubeVirt,
+    after: &KubeVirt,
+    developer: Vec<String>,
+    is_over: Deadline<'_>,
+) -> Vec<String> {
     let [old, new] = [before, after].map(|kubevirt| &kubevirt.spec.configuration.obsolete_cpu_models);
-    let mut out = Vec::new();
-    if old != new {
+    let has_others = !developer.is_empty();
+    let mut out = developer;
+    if old != new || has_others {
+        let (outcome, changed) = predicted(world, after);
         let added: Vec<&str> = new.keys().filter(|name| !old.contains_key(*name)).map(String::as_str).collect();
+        if old != new {
+            out.extend(withheld(world, &changed, &added));
+        }
+        if has_others || old != new && !changed.is_empty() {
+            out.extend(effects(world, &outcome, is_over));
+        }
+    }
+    if old != new {
         let taken: Vec<&str> = old.keys().filter(|name| !new.contains_key(*name)).map(String::as_str).collect();
-        out.extend(withheld(world, after, &added, is_over));
         if !taken.is_empty() && !new.is_empty() {
             let (models, its) = (plural::fold_names(&taken, 4), plural::number(taken.len(), "its", "their"));
             out.push(format!(
@@ -69,8 +86,8 @@ struct Worse {
     looked: CountProgress,
 }
 
-fn withheld(world: &World, after: &KubeVirt, added: &[&str], is_over: Deadline<'_>) -> Vec<String> {
-    let (outcome, changed) = predicted(world, after);
+/// Returns the lines about the labels that go; `changed`: the nodes with changed labels.
+fn withheld(world: &World, changed: &[Node], added: &[&str]) -> Vec<String> {
     let old = &world.cluster.fleet;
     let mut out = Vec::new();
     let has = |model: &&str| {
@@ -107,10 +124,13 @@ fn withheld(world: &World, after: &KubeVirt, added: &[&str], is_over: Deadline<'
             "{nodes} {is} then of an obsolete host model: guests with host-model neither start on nor move to {them}"
         ));
     }
-    if changed.is_empty() {
-        return out;
-    }
-    let Worse { own_node_unmet, pinned, no_start, looked } = worse(world, &outcome, is_over);
+    out
+}
+
+/// Returns the lines about the guests that are worse off; empty if none is.
+fn effects(world: &World, outcome: &World, is_over: Deadline<'_>) -> Vec<String> {
+    let mut out = Vec::new();
+    let Worse { own_node_unmet, pinned, no_start, looked } = worse(world, outcome, is_over);
     let many = |named: &NamedGuests| looked.count(named.count, "guest");
     if !own_node_unmet.is_empty() {
         let number = |one, many| plural::number(own_node_unmet.count, one, many);

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
@@ -238,4 +239,47 @@ fn nodes_of_both_architectures_are_named_apart() {
     cpufit: KubeVirt kubevirt: cpuModel gen15a-base is known on 0 of 8 amd64 nodes, usable on none
     cpufit: KubeVirt kubevirt: at its next start 1 amd64 guest without a model of its own could start nowhere: shop/g0
     ");
+}
+
+fn developing(configuration: &Value) -> KubeVirt {
+    read(
+        json!({"metadata": {"name": "kubevirt"}, "spec": {"configuration": {"developerConfiguration": configuration}}}),
+    )
+}
+
+/// The part that the rules of placement read; of other gates nothing is said.
+#[rstest]
+#[case::node_selectors(json!({}), json!({"nodeSelectors": {"pool": "a"}}),
+    "developerConfiguration.nodeSelectors is pool=a: all launchers", "2 guests could not start again (shop/db, shop/erp)")]
+#[case::no_node_selectors(json!({"nodeSelectors": {"pool": "a"}}), json!({}),
+    "developerConfiguration.nodeSelectors is no longer set (was pool=a): all launchers", "")]
+#[case::tsc(json!({}), json!({"minimumClusterTSCFrequency": 2_100_000_000}),
+    "developerConfiguration.minimumClusterTSCFrequency is 2100000000: guests that ask for a TSC frequency", "")]
+#[case::tsc_changes(json!({"minimumClusterTSCFrequency": 1}), json!({"minimumClusterTSCFrequency": 2}), "is 2 (was 1): ", "")]
+#[case::a_gate(json!({"featureGates": ["GPU"]}), json!({"featureGates": ["GPU", "HypervStrictCheck"]}),
+    "featureGates: HypervStrictCheck is on: launchers ask", "")]
+#[case::a_gate_goes(json!({"featureGates": ["HypervStrictCheck"]}), json!({}), "HypervStrictCheck is off: launchers do not ask", "")]
+#[case::a_gate_is_disabled(json!({"featureGates": ["CrossArchitectureVirtualization"]}),
+    json!({"featureGates": ["CrossArchitectureVirtualization"], "disabledFeatureGates": ["CrossArchitectureVirtualization"]}),
+    "disabledFeatureGates: CrossArchitectureVirtualization is off: guests run", "")]
+#[case::it_was_off(json!({}), json!({"disabledFeatureGates": ["HypervStrictCheck"]}), "", "")]
+#[case::another_gate(json!({}), json!({"featureGates": ["Snapshot"]}), "", "")]
+#[case::nothing(json!({"nodeSelectors": {"pool": "a"}}), json!({"nodeSelectors": {"pool": "a"}}), "", "")]
+fn an_edit_of_the_developer_configuration(
+    #[case] before: Value,
+    #[case] after: Value,
+    #[case] expected: &str,
+    #[case] guests: &str,
+) {
+    let stopped = ["db", "erp"].map(|name| ClusterObject::VirtualMachine(Box::new(read(vm(name, "host-model")))));
+    let was = ClusterObject::KubeVirt(Box::new(developing(&before)));
+    let world = World { cluster: cluster("1.9.0", mixed(), stopped.into_iter().chain([was])), policies: Vec::new() };
+    let lines = update(&world, &developing(&before), &developing(&after), NEVER).warnings().join("\n");
+    assert!(
+        lines.contains(expected) && lines.is_empty() == expected.is_empty(),
+        "the edit moves guests unannounced: {lines}"
+    );
+    assert!(lines.contains(guests), "the guests that it strands are not named: {lines}");
+    let same = of_developers(&developing(&before).spec.configuration, &developing(&after).spec.configuration);
+    assert_eq!(same.len(), lines.matches("developerConfiguration").count(), "diff says something else: {lines}");
 }

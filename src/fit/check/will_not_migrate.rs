@@ -1,0 +1,25 @@
+//! KubeVirt will refuse to migrate the guest for what its specification has: virt-handler has not set the condition
+//! `LiveMigratable` yet. Outcome and fitting nodes stay as they are: they count nodes, and the guest may start.
+//!
+//! Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::WillNotMigrate,
+    word: "will-not-migrate",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let subject = judgement.subject;
+    // The condition itself says it.
+    let Some(foreseen) = subject.foreseen.as_ref().filter(|_| subject.not_migratable.is_none()) else {
+        return Vec::new();
+    };
+    let field = judgement.field_of_guest(foreseen.field);
+    vec![Finding::note(Check::WillNotMigrate, field, Detail::WillNotMigrate(foreseen.refused.clone()))]
+}

@@ -39,7 +39,8 @@ struct AuditPage<'r> {
     libvirt: Option<Unanswered>,
 }
 
-/// Numbers of guests by state; each is counted in its worst one.
+/// Numbers of guests by state; each is counted in its worst one: of those that run or wait to start now, of those
+/// that are stopped at their next start. `now` and `at_next_start` count the two apart.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
@@ -246,7 +247,7 @@ fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: &[Po
     if args.list.no_headers {
         return;
     }
-    page.remark(totals(summary));
+    page.remark(totals(rows));
     page.remark(next_totals(rows, summary));
     if !policies.is_empty() {
         for line in ruled(rows, summary).into_iter().chain(policies.iter().map(PolicyNodes::line)) {
@@ -287,7 +288,10 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     }
     let next = Some(row.at_next_start.why.as_str()).filter(|why| !why.is_empty() && row.why != **why);
     let next = next.map(|why| format!("at next start: {}", unless_said(why, &row.why)));
-    let why = Some(row.why.clone()).filter(|why| !why.is_empty()).into_iter().chain(next);
+    let is_stopped = row.stand == LifeStage::Stopped;
+    let why = Some(row.why.as_str()).filter(|why| !why.is_empty());
+    let why = why.map(|why| if is_stopped { format!("at next start: {why}") } else { why.to_owned() });
+    let why = why.into_iter().chain(next);
     out.push(why.reduce(|now, next| format!("{now}; {next}")).unwrap_or_else(dash));
     out
 }
@@ -321,19 +325,38 @@ fn stale(features: &[String]) -> String {
     if cell.is_empty() { "-".to_owned() } else { cell }
 }
 
-/// Returns `6 guests: 1 in danger on the own node, 2 can migrate nowhere, 3 well`.
-fn totals(summary: &Summary) -> String {
-    let Summary { guests, own_node, unschedulable, pinned, fragile, fits, unknown, .. } = summary;
-    let parts = [
-        (own_node, "at risk on the current node"),
-        (unschedulable, "cannot start"),
-        (pinned, "can migrate nowhere"),
-        (fragile, "with one node left"),
-        (unknown, "unknown"),
-        (fits, "without a problem"),
+/// Returns `6 guests now: 1 at risk on the current node, 2 can migrate nowhere, 1 stopped, 2 without a problem`.
+fn totals(rows: &[AuditRow]) -> String {
+    let of = |row: &AuditRow| match (row.stand, row.severity()) {
+        (LifeStage::Stopped, _) => "stopped",
+        (_, Severity::OwnNode) => "at risk on the current node",
+        (_, Severity::Unschedulable) => "cannot start",
+        (LifeStage::Running, Severity::Pinned) => "can migrate nowhere",
+        (LifeStage::Running, Severity::Fragile) => "with one node left",
+        (LifeStage::Starting, Severity::Pinned) => NO_TARGET,
+        (LifeStage::Starting, Severity::Fragile) => ONE_TARGET,
+        (_, Severity::None) if row.verdict == "unknown" => "unknown",
+        (_, Severity::None) => "without a problem",
+    };
+    let order = [
+        "at risk on the current node",
+        "cannot start",
+        "can migrate nowhere",
+        NO_TARGET,
+        "with one node left",
+        ONE_TARGET,
+        "unknown",
+        "stopped",
+        "without a problem",
     ];
-    format!("{guests} {}: {}", plural::number(*guests, "guest", "guests"), counted(&parts))
+    let counts = order.map(|what| (rows.iter().filter(|row| of(row) == what).count(), what));
+    let parts: Vec<(&usize, &str)> = counts.iter().map(|(count, what)| (count, *what)).collect();
+    format!("{} now: {}", plural::counted(rows.len(), "guest", "guests"), counted(&parts))
 }
+
+/// The totals of guests that may start on a node from which they have few targets.
+const NO_TARGET: &str = "may start on a node without a migration target";
+const ONE_TARGET: &str = "may start on a node with one migration target";
 
 /// Returns `At next start: 1 could start nowhere, 2 may start on a node without a migration target, 3 well`.
 fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
@@ -342,8 +365,8 @@ fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
     let well = rows.len() - fragile - pinned - unschedulable - unknown;
     let parts = [
         (&unschedulable, "could start nowhere"),
-        (&pinned, "may start on a node without a migration target"),
-        (&fragile, "may start on a node with one migration target"),
+        (&pinned, NO_TARGET),
+        (&fragile, ONE_TARGET),
         (&unknown, "unknown"),
         (&well, "without a problem"),
     ];

@@ -147,7 +147,8 @@ fn what(change: &NodeChange, most: usize) -> String {
         }
         _ => "another CPU by its labels: of another vendor".to_owned(),
     });
-    let parts = [other, labels("lost", &change.lost), labels("gained", &change.gained), also];
+    let replaced = change.replaced.then(|| "replaced by another node of that name (another UID)".to_owned());
+    let parts = [replaced, other, labels("lost", &change.lost), labels("gained", &change.gained), also];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
@@ -159,6 +160,10 @@ fn running(changes: &[RunChange], most: usize, page: &mut Page) {
     }
     for (change, names) in alike {
         let count = plural::counted(names.len(), "guest", "guests");
+        let change = match change {
+            "recreated" => "deleted, and created again under the name",
+            other => other,
+        };
         page.line(format_args!("{count} {change}: {}", plural::fold_names(&names, most)));
     }
 }
@@ -367,7 +372,7 @@ fn advice(found: &Diff, new: &World, page: &mut Page) {
     // Labels of another CPU would be false for the current one.
     let keeps = |node: &&NodeChange| {
         let has_lost = || node.lost.iter().any(|label| because.contains(label));
-        node.change == What::Changed && !node.other_cpu && has_lost()
+        node.change == What::Changed && !node.other_cpu && !node.replaced && has_lost()
     };
     let lost: Vec<&str> = found.nodes.iter().filter(keeps).map(|node| node.node.as_str()).collect();
     if !lost.is_empty() {

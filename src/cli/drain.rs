@@ -10,6 +10,7 @@ use crate::answers::drain::{DrainReport, DrainedNode, GuestRow, LeastAct, State,
 use crate::console::Progress;
 use crate::enforce::model::pool;
 use crate::fit::bits::Bits;
+use crate::fit::command::{Command, Name, Namespace, Script};
 use crate::fit::fleet::NodeIndex;
 use crate::fit::remedy::Outage;
 use crate::kubevirt::wire::Vmi;
@@ -300,11 +301,22 @@ fn least(drained: &DrainReport, page: &mut Page) {
     let Some(others) = &drained.least_for_others else { return };
     let line = match drained.not_freed.as_slice() {
         [] => "no change that is known frees all of them together".to_owned(),
-        names => format!("no change that is known frees {}", fold_names(names, 3)),
+        names => {
+            let tried = match drained.tried.as_slice() {
+                [] => "none is offered".to_owned(),
+                tried => format!("tried: {}", tried.join(", ")),
+            };
+            format!("no change that is known frees {} ({tried})", fold_names(names, 3))
+        }
     };
     let (itself, needless) =
         if is_needless { (" for each node by itself", "; in the order below no guest is stuck") } else { ("", "") };
     page.line(format_args!("Least to do{itself}: {line}{needless}"));
+    if let Some(guest) = drained.not_freed.first() {
+        for line in why_not(guest).lines() {
+            page.line(format_args!("What is in its way: {line}"));
+        }
+    }
     let stay = format!("{} {}", fold_names(&others.stuck, 3), number(others.stuck.len(), "stays", "stay"));
     let then = format!("{} of {leaving} can leave{}, {stay}", leaving - others.stuck.len(), by_labels(drained));
     acts("Least to do for the others", &others.acts, &then, page);
@@ -312,6 +324,16 @@ fn least(drained: &DrainReport, page: &mut Page) {
         page.line(format_args!("To look at, no change yet: {}", step.summary));
         commands(step, page);
     }
+}
+
+/// Returns the command that says what does not help a guest, and why.
+fn why_not(guest: &str) -> Script {
+    let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
+    let command = || {
+        let command = Command::kubectl(["cpufit", "explain"]).arg(Name::new(name)?.of("vmi"));
+        Ok(vec![command.namespace(Namespace::new(namespace)?)])
+    };
+    command().into()
 }
 
 /// Returns ` by labels; libvirt may refuse shop/db`, for the guests of nodes with a stuck guest; else an empty text.

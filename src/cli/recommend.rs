@@ -4,7 +4,7 @@ use std::io::Read;
 
 use serde::Serialize;
 
-use crate::answers::recommend::policy::{AdoptedPolicy, Adoption, adoptions};
+use crate::answers::recommend::policy::{AdoptedPolicy, Adoption, adoptions, proposals};
 use crate::answers::recommend::what_if::{NodeChange, WhatIf, what_if};
 use crate::answers::recommend::{
     CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend_after,
@@ -51,12 +51,12 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
         RecommendOutput::Table | RecommendOutput::Wide => {
             people(&report, &what_if, args, none, page);
             if !args.no_headers {
-                let adoptions = adoptions(&world, &report);
-                let adopted = applied(&adoptions);
-                if adopted.iter().any(|adopted| !adopted.exists) {
+                // Only `-o yaml` judges all guests again under the existing policies.
+                let is_any = !applied(&proposals(&world, &report)).is_empty();
+                if is_any && world.policies.is_empty() {
                     page.remark("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
-                } else if !adopted.is_empty() {
-                    page.remark("Adopt it in the policies that exist: the same command with -o yaml");
+                } else if is_any {
+                    page.remark("Policies that adopt it, or why there is none: the same command with -o yaml");
                 }
             }
         }

@@ -45,6 +45,8 @@ pub struct Fleet {
     cordoned: Bits,
     not_ready: Bits,
     skip_node: BTreeMap<NodeIndex, String>,
+    /// The UIDs of the nodes, as far as they are known.
+    uid: BTreeMap<NodeIndex, String>,
     /// The nodes that were not read, with the reason.
     unread: BTreeMap<NodeIndex, String>,
     classes: Vec<HostModelClass>,
@@ -307,6 +309,11 @@ impl Fleet {
         self.skip_node.get(&node).map(String::as_str)
     }
 
+    /// Returns the UID of the node; `None` if it is not known.
+    pub(crate) fn uid(&self, node: NodeIndex) -> Option<&str> {
+        self.uid.get(&node).map(String::as_str)
+    }
+
     /// Returns the first node that was too large to read, and why. It is not known whether it takes guests.
     #[must_use]
     pub fn unread(&self) -> Option<(&str, &str)> {
@@ -432,6 +439,7 @@ impl Fleet {
     pub fn node(&self, node: NodeIndex) -> Node {
         Node {
             name: self.name(node).to_owned(),
+            uid: self.uid(node).unwrap_or_default().to_owned(),
             labels: self.labels(node).map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             taints: self.taints(node).to_vec(),
             cordoned: self.is_cordoned(node),

@@ -51,6 +51,8 @@ impl std::fmt::Display for Taint {
 pub struct Node {
     /// `metadata.name`.
     pub name: String,
+    /// `metadata.uid`; empty if it is not known.
+    pub uid: String,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// `spec.taints`.

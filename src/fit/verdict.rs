@@ -47,6 +47,13 @@ impl Judgement<'_, '_> {
         self.findings_and_luck(notes).0
     }
 
+    /// Returns all remedies that may help, also those that help depending on the start node: for callers that try them.
+    pub(crate) fn candidates(&self, notes: Notes<'_>) -> Vec<remedy::Action> {
+        let (findings, by_luck) = self.findings_and_luck(notes);
+        let certain = findings.into_iter().flat_map(|finding| finding.remedies);
+        certain.chain(by_luck).map(|remedy| remedy.action).collect()
+    }
+
     /// Returns the findings, and the remedies that help depending on the start node.
     fn findings_and_luck(&self, notes: Notes<'_>) -> (Vec<Finding>, Vec<Remedy>) {
         let reported = |check| notes.of(check, &self.assessment.outcome).cloned();

@@ -521,11 +521,13 @@ fn is_observed(kubevirt: &KubeVirt) -> bool {
 impl From<wire::Node> for Node {
     fn from(node: wire::Node) -> Self {
         if let Some(excess) = node.metadata.excess {
-            return Self { name: node.metadata.name, unread: Some(excess.to_string()), ..Self::default() };
+            let wire::Meta { name, uid, .. } = node.metadata;
+            return Self { name, uid, unread: Some(excess.to_string()), ..Self::default() };
         }
         let ready = node.status.conditions.iter().find(|condition| condition.kind == "Ready");
         Self {
             name: node.metadata.name,
+            uid: node.metadata.uid,
             labels: node.metadata.labels,
             taints: node.spec.taints.into_iter().filter_map(taint).collect(),
             cordoned: node.spec.unschedulable,

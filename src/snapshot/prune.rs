@@ -147,8 +147,11 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
         // These kinds are judged only by name and labels.
         let by_name = [Resource::Nodes, Resource::Namespaces, Resource::Volumes, Resource::Budgets];
         if by_name.iter().any(|resource| resource.kind() == kind) {
+            // `diff` finds a node replaced under its name by its UID.
             for field in ["uid", "creationTimestamp", "generation"] {
-                metadata.remove(field);
+                if field != "uid" || kind != "Node" {
+                    metadata.remove(field);
+                }
             }
         }
     }

@@ -76,6 +76,12 @@ fn is_kind(text: &str) -> bool {
 
 /// Returns the objects with new names.
 pub(crate) fn redact(mut objects: Vec<Value>) -> Vec<Value> {
+    // Nothing refers to the UID of a node, and a new one would make the node another one in each snapshot.
+    for node in objects.iter_mut().filter(|object| object["kind"] == Resource::Nodes.kind()) {
+        if let Some(uid) = node.pointer_mut("/metadata/uid") {
+            *uid = "".into();
+        }
+    }
     let mut names = NewNames::default();
     for phase in [Phase::Compare, Phase::Collect, Phase::Rename] {
         names.begin(phase);

@@ -14,6 +14,8 @@ use crate::fit::fleet::{Fleet, Lookup, NodeIndex};
 use crate::fit::node::Taint;
 use crate::fit::outcome::Outcome;
 use crate::fit::placement::{AffinityRule, Placement};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{migration, subject};
 use crate::say;
@@ -60,7 +62,7 @@ pub struct GuestChange {
 pub struct RunChange {
     /// The guest as `namespace/name`.
     pub guest: String,
-    /// `started`, `stopped`, `restarted` (its VMI has another UID) or `migrated` (the same VMI runs on another node).
+    /// `recreated` (its VM has another UID: it was deleted, and another VM has its name), `started`, `stopped`, `restarted` (its VMI has another UID) or `migrated` (the same VMI runs on another node).
     pub change: &'static str,
 }
 
@@ -122,7 +124,10 @@ pub(super) fn changes(
     for (at, title) in titles.iter().copied().enumerate() {
         progress(at, titles.len());
         let (was, is) = (were.get(title).copied(), are.get(title).copied());
-        let run_change = was.zip(is).and_then(|(was, is)| run_change(was, is));
+        let run_change = was.zip(is).and_then(|(was, is)| {
+            let uids = vm_uid(was, &old.cluster).zip(vm_uid(is, &new.cluster));
+            if uids.is_some_and(|(was, is)| was != is) { Some("recreated") } else { run_change(was, is) }
+        });
         out.running.extend(run_change.map(|change| RunChange { guest: title.clone(), change }));
         let stood = was.and_then(|guest| sides.old.standing(title, guest));
         let stands = is.and_then(|guest| sides.new.standing(title, guest));
@@ -177,6 +182,17 @@ pub(super) fn changes(
     }
     progress(titles.len(), titles.len());
     out
+}
+
+/// Returns the UID of a guest's VM, also from the owner reference of its VMI; `None` if it is not known.
+fn vm_uid<'w>(guest: GuestOf<'w>, cluster: &'w Cluster) -> Option<&'w str> {
+    let (vm, vmi) = match guest {
+        GuestOf::Vm(vm) => (Some(vm), None),
+        GuestOf::Vmi(vmi) => (cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name), Some(vmi)),
+    };
+    let owner = || vmi?.metadata.owner_references.iter().find(|owner| owner.kind == Resource::VirtualMachines.kind());
+    let uid = vm.map(|vm| &vm.metadata.uid).or_else(|| owner().map(|owner| &owner.uid));
+    uid.map(String::as_str).filter(|uid| !uid.is_empty())
 }
 
 /// Returns what happened to the VMI of a guest; `None` if it is the same on the same node, or there is none.

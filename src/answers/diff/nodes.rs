@@ -27,6 +27,8 @@ pub struct NodeChange {
     /// Whether its labels name another vendor or host model than before: its CPU was replaced or renamed. Facts about
     /// the old CPU need not hold for the new one.
     pub other_cpu: bool,
+    /// Whether it has another UID than before: it was deleted, and another node has its name.
+    pub replaced: bool,
     /// Changes other than labels: `cordoned`, `taint …`, `annotation skip-node`, `not ready`; a state that ended begins
     /// with `no longer `.
     pub also: Vec<String>,
@@ -92,7 +94,8 @@ pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
         let mut labels = Labels::between(old.own_labels(node), new.own_labels(now));
         labels.extend(of_profile);
         let also = also(old, node, new, now);
-        if labels == Labels::default() && also.is_empty() {
+        let replaced = is_replaced(old, node, new, now);
+        if labels == Labels::default() && also.is_empty() && !replaced {
             continue;
         }
         let Labels { gained, lost } = labels;
@@ -104,6 +107,7 @@ pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
             host_model: host_model(new, now),
             host_model_before: host_model(old, node),
             other_cpu: has_other_cpu(old, node, new, now),
+            replaced,
             also,
         });
     }
@@ -119,7 +123,17 @@ fn whole(fleet: &Fleet, node: NodeIndex, change: What) -> NodeChange {
     let (gained, lost) = if change == What::Added { (labels, Vec::new()) } else { (Vec::new(), labels) };
     let (node, host_model) = (fleet.name(node).to_owned(), host_model(fleet, node));
     let host_model_before = host_model.clone().filter(|_| change == What::Removed);
-    NodeChange { node, gained, lost, change, host_model, host_model_before, other_cpu: false, also: Vec::new() }
+    NodeChange {
+        node,
+        gained,
+        lost,
+        change,
+        host_model,
+        host_model_before,
+        other_cpu: false,
+        replaced: false,
+        also: Vec::new(),
+    }
 }
 
 fn host_model(fleet: &Fleet, node: NodeIndex) -> Option<String> {
@@ -132,6 +146,11 @@ fn has_other_cpu(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> boo
         let (before, after) = (old.names_under(was, family), new.names_under(is, family));
         !before.is_empty() && !after.is_empty() && before != after
     })
+}
+
+/// Whether another node has the name now: both UIDs are known, and they differ.
+fn is_replaced(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> bool {
+    old.uid(was).zip(new.uid(is)).is_some_and(|(before, after)| before != after)
 }
 
 fn shown((key, value): LabelPair<'_>) -> String {
@@ -184,7 +203,8 @@ pub(super) fn frozen(old: &Fleet, new: &Fleet) -> Vec<Frozen> {
         let before = old.find(name);
         Frozen {
             node: name.to_owned(),
-            was_before: before.is_some_and(|before| old.skip_node(before).is_some()),
+            was_before: before
+                .is_some_and(|before| old.skip_node(before).is_some() && !is_replaced(old, before, new, node)),
             other_cpu: before.is_some_and(|before| has_other_cpu(old, before, new, node)),
         }
     };

@@ -383,3 +383,79 @@ fn forgotten_annotations_and_nodes_that_differ_from_their_like_are_said() {
     assert_eq!((&*unlike[0].lacks, unlike[0].alike), (&[feature("fpu"), feature("vme")][..], 2));
     assert_eq!(found.nodes[0].also, ["annotation skip-node"]);
 }
+
+/// What the UIDs of the same names say of a node.
+#[rstest]
+#[case::another_node("n-1", "n-2", true)]
+#[case::the_same("n-1", "n-1", false)]
+#[case::not_known_before("", "n-2", false)]
+#[case::not_known_now("n-1", "", false)]
+#[case::not_known("", "", false)]
+fn a_node_replaced_under_its_name_is_named(#[case] before: &str, #[case] after: &str, #[case] expected: bool) {
+    let world = |uid: &str| {
+        let mut nodes = intel();
+        uid.clone_into(&mut nodes[1].uid);
+        World { cluster: cluster("1.9.0", nodes, objects(&[(0, "host-model", false)], false)), policies: Vec::new() }
+    };
+    let found = diff(&world(before), &world(after), &|_| true, &|_, _| {});
+    let replaced: Vec<(&str, bool)> = found.nodes.iter().map(|node| (node.node.as_str(), node.replaced)).collect();
+    let expected: &[(&str, bool)] = if expected { &[("node-b", true)] } else { &[] };
+    assert_eq!(replaced, expected, "labels of a node that is gone would be taken for those of the new one");
+}
+
+#[derive(Clone, Copy)]
+struct Uids {
+    /// The UID of the VM; empty if the dump does not hold it.
+    vm: &'static str,
+    /// The UID of the VM in the owner reference of the VMI; empty for a VMI without an owner.
+    owner: &'static str,
+    /// The UID of the VMI; `None` for a stopped guest.
+    vmi: Option<&'static str>,
+}
+
+const fn uids(vm: &'static str, owner: &'static str, vmi: Option<&'static str>) -> Uids {
+    Uids { vm, owner, vmi }
+}
+
+/// What the UIDs of the same names say of a guest.
+#[rstest]
+#[case::restarted(uids("v1", "v1", Some("i1")), uids("v1", "v1", Some("i2")), &["restarted"])]
+#[case::its_vm_is_another(uids("v1", "v1", Some("i1")), uids("v2", "v2", Some("i2")), &["recreated"])]
+#[case::stopped_and_its_vm_is_another(uids("v1", "v1", None), uids("v2", "v2", None), &["recreated"])]
+#[case::stopped_since_and_another(uids("v1", "v1", Some("i1")), uids("v2", "v2", None), &["recreated"])]
+#[case::stopped(uids("v1", "v1", Some("i1")), uids("v1", "v1", None), &["stopped"])]
+#[case::by_the_owner_alone(uids("", "v1", Some("i1")), uids("", "v2", Some("i2")), &["recreated"])]
+#[case::one_dump_without_vms(uids("v1", "v1", Some("i1")), uids("", "v1", Some("i2")), &["restarted"])]
+#[case::a_vmi_without_a_vm(uids("", "", Some("i1")), uids("", "", Some("i2")), &["restarted"])]
+#[case::the_same(uids("v1", "v1", Some("i1")), uids("v1", "v1", Some("i1")), &[])]
+#[case::no_uid_before(uids("", "", Some("")), uids("v2", "v2", Some("i2")), &[])]
+#[case::no_vm_before(uids("", "", Some("i1")), uids("v2", "v2", Some("i2")), &["restarted"])]
+fn a_vm_created_again_under_its_name_is_not_called_a_restarted_guest(
+    #[case] before: Uids,
+    #[case] after: Uids,
+    #[case] expected: &[&str],
+) {
+    let world = |Uids { vm: of_vm, owner, vmi: of_vmi }| {
+        let mut objects = Vec::new();
+        if !of_vm.is_empty() {
+            let mut vm = vm("db", "host-model");
+            vm["metadata"]["uid"] = json!(of_vm);
+            objects.push(ClusterObject::VirtualMachine(Box::new(read(vm))));
+        }
+        if let Some(uid) = of_vmi {
+            let mut guest = running("db", "node-a", "host-model");
+            guest["metadata"]["uid"] = json!(uid);
+            guest["metadata"]["ownerReferences"][0]["uid"] = json!(owner);
+            if owner.is_empty() {
+                guest["metadata"]["ownerReferences"] = json!([]);
+            }
+            objects.push(vmi(guest));
+        }
+        // Another guest, so that a dump holds VMIs.
+        objects.push(vmi(running("other", "node-a", "host-model")));
+        World { cluster: cluster("1.9.0", intel(), objects), policies: Vec::new() }
+    };
+    let found = diff(&world(before), &world(after), &|_| true, &|_, _| {});
+    let changes: Vec<&str> = found.running.iter().map(|change| change.change).collect();
+    assert_eq!(changes, expected, "another guest under the name would be taken for the old one");
+}

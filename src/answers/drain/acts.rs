@@ -1,5 +1,5 @@
-//! The acts that may free stuck guests: the remedies offered for them, and a restart, which on a cordoned node starts a
-//! guest elsewhere.
+//! The acts that may free stuck guests: the remedies offered for them, also those that help depending on the start node,
+//! and a restart, which on a cordoned node starts a guest elsewhere. The search proves each by judging again.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -16,7 +16,7 @@ use crate::fit::remedy::{
     Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, labels_tell_after_restart,
 };
 use crate::fit::subject::{Subject, Template};
-use crate::fit::verdict::{Finding, Notes};
+use crate::fit::verdict::Notes;
 use crate::kubevirt::eviction::Parallel;
 use crate::world::World;
 
@@ -105,22 +105,17 @@ impl Acts<'_> {
         // No act helps a guest whose volumes can be used on no other node.
         let Some(judged) = evicted.judged(world).filter(|_| evicted.has_elsewhere()) else { return };
         let judgement = judged.look_up(&world.cluster, Depth::Full);
-        let findings = judgement.findings(judged.notes());
+        let candidates = judgement.candidates(judged.notes());
         if evicted.effect == EvictionEffect::Moves {
             judgement.opened_by_uncordon().iter().for_each(|node| self.uncordon(node));
-            let remedies = |findings: &[Finding]| -> Vec<Action> {
-                let remedies = findings.iter().flat_map(|finding| &finding.remedies);
-                remedies.map(|remedy| remedy.action.clone()).collect()
-            };
-            let offered = remedies(&findings);
-            for action in &offered {
+            for action in &candidates {
                 self.remedy(evicted, key, action);
             }
             // A node may be cordoned and lack labels too: then it takes two acts.
-            if evicted.fitting.is_empty() && !offered.iter().any(is_of_nodes) {
+            if evicted.fitting.is_empty() && !candidates.iter().any(is_of_nodes) {
                 let opened = self.opened.get_or_init(|| opened(self.fleet));
-                let findings = Judgement::new(&judged.subject, opened, Depth::Full).findings(Notes::default());
-                for action in remedies(&findings).iter().filter(|action| is_of_nodes(action)) {
+                let candidates = Judgement::new(&judged.subject, opened, Depth::Full).candidates(Notes::default());
+                for action in candidates.iter().filter(|action| is_of_nodes(action)) {
                     self.remedy(evicted, key, action);
                     let (_, nodes) = action.apply(&judged.subject, self.fleet);
                     let cordoned = nodes.iter().filter(|node| node.cordoned);
@@ -129,18 +124,17 @@ impl Acts<'_> {
             }
         }
         let has_pod_of_its_own = matches!(judged.subject.template, None | Some(Template::VirtualMachine));
-        if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &findings) {
+        if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &candidates) {
             self.of_guest(evicted, key, Restart.into());
         }
     }
 
     /// Whether a common model is offered that fixes permanently what a plain restart would fix once. A restart takes
     /// the guest off the node, but if libvirt refuses the guest, it would be as bound on the next node as on this one.
-    fn is_outdone(&self, subject: &Subject<'_>, findings: &[Finding]) -> bool {
-        let mut remedies = findings.iter().flat_map(|found| &found.remedies);
+    fn is_outdone(&self, subject: &Subject<'_>, candidates: &[Action]) -> bool {
         // Labels do not predict the result if only libvirt was asked.
         subject.asked().is_some()
-            && remedies.any(|remedy| matches!(remedy.action, Action::UseModel(_)))
+            && candidates.iter().any(|action| matches!(action, Action::UseModel(_)))
             && !labels_tell_after_restart(&Judgement::new(subject, self.fleet, Depth::Brief))
     }
 

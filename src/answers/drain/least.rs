@@ -37,6 +37,8 @@ pub(super) struct Least {
     pub stuck: Vec<String>,
     /// The guests of `stuck` that no act frees, by name; the others find too few places.
     pub not_freed: Vec<String>,
+    /// The remedies that were tried for the guests of `not_freed`, by identifier.
+    pub tried: Vec<&'static str>,
     /// If guests stay stuck, causes that a person can inspect and fix.
     pub looks: Vec<LeastAct>,
 }
@@ -120,9 +122,30 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         Least {
             steps: set.into_iter().map(|act| self.step(&self.acts[act])).collect(),
             not_freed: self.titles(stuck.intersection(&hopeless)),
+            tried: self.tried(stuck.intersection(&hopeless)),
             stuck: self.titles(&stuck),
             looks: Vec::new(),
         }
+    }
+
+    /// Returns the identifiers of the acts that change these guests, or nodes if one of the guests would be migrated;
+    /// the least harmful first.
+    fn tried<'k>(&self, keys: impl Iterator<Item = &'k GuestKey>) -> Vec<&'static str> {
+        let keys: BTreeSet<&GuestKey> = keys.collect();
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let moves = keys.iter().any(|key| self.evicted(**key).effect == EvictionEffect::Moves);
+        let is_of = |act: &&Act| {
+            if act.guests.is_empty() { moves } else { act.guests.iter().any(|key| keys.contains(key)) }
+        };
+        let mut out: Vec<&'static str> = Vec::new();
+        for id in self.acts.iter().filter(is_of).map(|act| act.action.id().as_str()) {
+            if !out.contains(&id) {
+                out.push(id);
+            }
+        }
+        out
     }
 
     /// Returns the smallest set of acts that frees all guests except `waived`; among sets of one size, the least

@@ -195,6 +195,9 @@ pub struct DrainReport {
     pub least_for_others: Option<ForOthers>,
     /// If nothing frees all guests, the guests that no act frees; empty if each could be freed, but not all together.
     pub not_freed: Vec<String>,
+    /// The remedies that were tried for these guests, and that free none of them even together, by identifier; empty if
+    /// none is offered for them.
+    pub tried: Vec<&'static str>,
     /// If nothing frees all guests, causes that a person can inspect and fix first: the commands change nothing.
     pub to_look_at: Vec<LeastAct>,
     /// For several nodes, an order in which each is drained and returned and no guest is stuck; `None` if none was
@@ -280,7 +283,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let libvirt = Unanswered::of(world, moving.map(|evicted| evicted.vmi));
     let mut not_known = not_known(world, &residents, &turns, &rows);
     not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
-    let Least { steps, stuck, not_freed, looks: to_look_at } = least::least(world, &residents, &trouble);
+    let Least { steps, stuck, not_freed, tried, looks: to_look_at } = least::least(world, &residents, &trouble);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
     let order = in_turn.then(|| order::of(world, &residents, &turns));
@@ -290,6 +293,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         least_to_do,
         least_for_others,
         not_freed,
+        tried,
         to_look_at,
         order: None,
         stranded: Vec::new(),

@@ -4,11 +4,13 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
-use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vmi};
-use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, take};
+use crate::kubevirt::subject;
+use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
+use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, rome, take};
 use crate::testing::thorough::one_in;
 use crate::testing::{Tweak, at_least};
 
@@ -80,7 +82,28 @@ fn where_nothing_helps_there_is_no_least_to_do() {
     let nodes = intel().into_iter().filter(|node| node.name == "node-a").collect();
     let found = drained(&world(nodes, [vmi(web)]), "node-a");
     assert_eq!((states(&found)[0].1, &found.least_to_do), (State::Stuck, &None));
-    assert_eq!(found.not_freed, ["shop/web"]);
+    assert_eq!((found.not_freed, found.tried), (vec!["shop/web".to_owned()], vec!["restart"]));
+}
+
+/// A change that leaves the guest with few targets from some start nodes still takes it off the drained node.
+#[test]
+fn a_remedy_that_depends_on_the_start_node_is_tried_and_proved_too() {
+    let bound = |spec: &mut Value| spec["nodeSelector"] = json!({label::HOSTNAME: "node-a"});
+    let guest = live(running("db", "node-a", "host-model")).tweak(|guest| bound(&mut guest["spec"]));
+    let own = vm("db", "host-model").tweak(|vm| bound(&mut vm["spec"]["template"]["spec"]));
+    let objects = [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(own)))];
+    let nodes = intel().into_iter().filter(|node| ["node-a", "node-c", "node-d"].contains(&&*node.name));
+    let nodes = nodes.chain([rome("odd")]).collect();
+    // Up to 1.3 KubeVirt applies no change of a node selector to a guest that runs.
+    let world = World { cluster: cluster("1.3.0", nodes, objects), policies: Vec::new() };
+    let judged = subject::of_running(world.cluster.vmi("shop", "db").expect("it"), &world.cluster).expect("it runs");
+    let verdict = judged.judge(&world.cluster, Depth::Full);
+    let lucky: Vec<&str> = verdict.by_luck.iter().map(|remedy| remedy.action.id().as_str()).collect();
+    assert!(lucky.contains(&"change-node-selector"), "the case is another one: {verdict:?}");
+    let found = drained(&world, "node-a");
+    let ids: Option<Vec<&str>> = found.least_to_do.as_ref().map(|steps| steps.iter().map(|step| step.id).collect());
+    assert_eq!(ids, Some(vec!["change-node-selector"]), "the drain could go on, and nothing would be offered");
+    assert_eq!((found.not_freed, found.tried), (Vec::<String>::new(), Vec::new()));
 }
 
 /// The only other node with the same hardware is cordoned and lost two labels: two acts are needed.

@@ -53,6 +53,11 @@ impl AdoptedPolicy {
 /// to a person. Other policies have names that no existing policy has. A policy is left out if the existing policies
 /// would treat guests otherwise with it.
 pub(crate) fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption> {
+    without_effect(world, proposals(world, report))
+}
+
+/// Returns the adoptions before it is proved that the existing policies treat guests as they do now. Judges no guest.
+pub(crate) fn proposals(world: &World, report: &Recommendations) -> Vec<Adoption> {
     let mut out: Vec<Adoption> = report.pools.iter().flat_map(|pool| of_pool(world, report, pool)).collect();
     let mut names: BTreeSet<String> = world.policies.iter().map(|policy| policy.name.clone()).collect();
     for adoption in &mut out {
@@ -68,7 +73,7 @@ pub(crate) fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption
         let name = free.into_iter().find(|name| names.insert(name.clone()));
         adopted.document["metadata"]["name"] = name.into();
     }
-    without_effect(world, out)
+    out
 }
 
 /// Returns six digits that depend on a text.

@@ -30,6 +30,7 @@ struct NodeEntry {
     cordoned: bool,
     not_ready: bool,
     skip_node: Option<String>,
+    uid: String,
     unread: Option<String>,
 }
 
@@ -39,10 +40,10 @@ impl FleetBuilder {
         if self.labels.len() >= self.room {
             self.forget();
         }
-        let Node { name, labels, mut taints, cordoned, not_ready, skip_node, unread } = node;
+        let Node { name, uid, labels, mut taints, cordoned, not_ready, skip_node, unread } = node;
         let (profile, own) = self.numbered(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         taints.sort_unstable();
-        let entry = NodeEntry { profile, own, taints, cordoned, not_ready, skip_node, unread };
+        let entry = NodeEntry { profile, own, taints, cordoned, not_ready, skip_node, uid, unread };
         match self.nodes.get_mut(name.as_str()) {
             Some(known) if *known == entry => false,
             Some(known) => {
@@ -171,6 +172,9 @@ impl FleetBuilder {
                 }
                 if let Some(value) = &entry.skip_node {
                     fleet.skip_node.insert(index, value.clone());
+                }
+                if !entry.uid.is_empty() {
+                    fleet.uid.insert(index, entry.uid.clone());
                 }
                 if let Some(why) = &entry.unread {
                     fleet.unread.insert(index, why.clone());

@@ -266,6 +266,7 @@ fn node(names: usize) -> impl Strategy<Value = Node> {
             labels.extend(own);
             Node {
                 name: format!("n{name}"),
+                uid: String::new(),
                 labels,
                 taints: if clean { Vec::new() } else { taints },
                 cordoned,

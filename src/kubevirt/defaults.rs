@@ -41,11 +41,11 @@ pub(crate) fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
 }
 
 impl DeveloperConfiguration {
-    /// Whether a feature gate is on. Mirrors `isFeatureGateEnabled` of `pkg/virt-config/feature-gates.go`, for gates
-    /// in alpha state.
+    /// Whether a feature gate that is off by default (alpha) is on. Mirrors `isFeatureGateEnabled` of
+    /// `pkg/virt-config/feature-gates.go`: `featureGates` takes precedence over `disabledFeatureGates`, which exist since
+    /// 1.8.0 and affect gates that are on by default (beta, since 1.9.0) only.
     pub(crate) fn gate(&self, name: &str) -> bool {
         self.feature_gates.iter().any(|gate| gate == name)
-            && !self.disabled_feature_gates.iter().any(|gate| gate == name)
     }
 }
 
@@ -215,6 +215,19 @@ fn require_vmx(spec: &mut VmiSpec, filled: &mut Origins) {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case::silent(&[], &[], false)]
+    #[case::switched_on(&["HypervStrictCheck"], &[], true)]
+    #[case::switched_off(&[], &["HypervStrictCheck"], false)]
+    #[case::both(&["HypervStrictCheck"], &["HypervStrictCheck"], true)]
+    fn a_gate_is_on_if_it_is_listed(#[case] on: &[&str], #[case] off: &[&str], #[case] expected: bool) {
+        let mut config = ClusterConfig::default();
+        let developer = &mut config.configuration.developer_configuration;
+        developer.feature_gates = on.iter().copied().map(str::to_owned).collect();
+        developer.disabled_feature_gates = off.iter().copied().map(str::to_owned).collect();
+        assert_eq!(config.gate("HypervStrictCheck"), expected, "labels are expected of launchers that ask for none");
+    }
 
     #[rstest]
     #[case::nothing("", "", "", "amd64", "q35", "host-model")]

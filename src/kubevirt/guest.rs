@@ -63,7 +63,7 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
         }
         guest.prefer_machine(preference);
     }
-    if guest.spec.architecture.is_empty() && release.reads_preferred_architecture() {
+    if guest.spec.architecture.is_empty() && release.reads_architecture_of_data_source() {
         guest.take_architecture_of_data_source(vm, cluster);
     }
     if let Some(instancetype) = instancetype {

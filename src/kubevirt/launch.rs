@@ -79,7 +79,7 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
         let key = format!("{}{}", label::CPU_FEATURE, feature.name);
         reject(&mut affinity, key, Setting::Forbidden(feature.name.clone()));
     }
-    if config.gate("CrossArchitectureVirtualization") && !spec.architecture.is_empty() {
+    if crosses(spec, config, release) {
         prefer_architecture(&mut affinity, &spec.architecture.to_lowercase());
     }
     let (node_selector, settings) = selector(spec, &spec.node_selector, status, config, release);
@@ -100,6 +100,11 @@ pub(crate) fn under_own(
     left.into_iter().filter(|(key, _)| spec.node_selector.contains_key(key)).collect()
 }
 
+/// Whether nodes of other architectures may emulate the guest's.
+fn crosses(spec: &VmiSpec, config: &ClusterConfig, release: Release) -> bool {
+    release.crosses_architectures() && config.gate("CrossArchitectureVirtualization") && !spec.architecture.is_empty()
+}
+
 /// Returns the entries and the setting each follows from. Entries are added in KubeVirt's order and later ones win, so
 /// a guest may override only the first three kinds. Mirrors `NewNodeSelectorRenderer` and `Render`.
 fn selector(
@@ -115,7 +120,7 @@ fn selector(
         settings.insert(key.to_owned(), setting);
     };
     ask(label::SCHEDULABLE, "true", Setting::KubeVirt);
-    let crosses = config.gate("CrossArchitectureVirtualization") && !spec.architecture.is_empty();
+    let crosses = crosses(spec, config, release);
     if !spec.architecture.is_empty() && release.selects_arch() {
         ask(label::ARCH, &spec.architecture.to_lowercase(), Setting::Architecture);
     }
@@ -213,20 +218,21 @@ fn capabilities(spec: &VmiSpec, release: Release) -> Vec<(&'static str, Setting)
         out.push((label::REALTIME, Setting::Realtime));
     }
     let Some(security) = &spec.domain.launch_security else { return out };
-    if security.sev.is_some() || security.snp.is_some() {
+    let snp = security.snp.is_some() && release.has_snp_and_tdx();
+    if security.sev.is_some() || snp {
         out.push((label::SEV, Setting::LaunchSecurity));
     }
     let policy = security.sev.as_ref().and_then(|sev| sev.policy.as_ref());
     if policy.is_some_and(|policy| policy.encrypted_state == Some(true)) {
         out.push((label::SEV_ES, Setting::LaunchSecurity));
     }
-    if security.snp.is_some() {
+    if snp {
         out.push((label::SEV_SNP, Setting::LaunchSecurity));
     }
-    if security.tdx.is_some() && release.selects_tdx() {
+    if security.tdx.is_some() && release.has_snp_and_tdx() {
         out.push((label::TDX, Setting::LaunchSecurity));
     }
-    if spec.architecture == "s390x" {
+    if spec.architecture == "s390x" && release.selects_secure_execution() {
         out.push((label::S390_PV, Setting::LaunchSecurity));
     }
     out
@@ -312,4 +318,57 @@ pub(crate) fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
 fn required_node_affinity(affinity: &Value) -> Option<placement::NodeSelector> {
     let required = affinity.get("nodeAffinity")?.get("requiredDuringSchedulingIgnoredDuringExecution")?;
     serde_json::from_value::<Option<wire::NodeSelector>>(required.clone()).ok()?.map(node_selector)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Returns the keys that a launcher selects beyond those of all launchers.
+    fn keys(spec: &Value, config: &Value, release: &str) -> Vec<String> {
+        let read = (serde_json::from_value(spec.clone()), serde_json::from_value(config.clone()));
+        let ((Ok(spec), Ok(configuration)), Some(release)) = (read, Release::parse(release)) else {
+            panic!("spec and configuration are well-formed")
+        };
+        let config = ClusterConfig { configuration, ..ClusterConfig::default() };
+        let rendered = render(&spec, &VmiStatus::default(), &config, release);
+        rendered.node_selector.into_keys().filter(|key| key != label::SCHEDULABLE).collect()
+    }
+
+    #[rstest]
+    #[case::sev(json!({"sev": {}}), "amd64", "1.5.3", &[label::SEV])]
+    #[case::sev_es(json!({"sev": {"policy": {"encryptedState": true}}}), "amd64", "1.5.3", &[label::SEV, label::SEV_ES])]
+    #[case::snp_before(json!({"snp": {}}), "amd64", "1.6.6", &[])]
+    #[case::snp(json!({"snp": {}}), "amd64", "1.7.0", &[label::SEV, label::SEV_SNP])]
+    #[case::tdx_before(json!({"tdx": {}}), "amd64", "1.6.6", &[])]
+    #[case::tdx(json!({"tdx": {}}), "amd64", "1.7.0", &[label::TDX])]
+    #[case::secure_execution_before(json!({}), "s390x", "1.5.3", &[])]
+    #[case::secure_execution(json!({}), "s390x", "1.6.0", &[label::S390_PV])]
+    fn launch_security_asks_for(
+        #[case] security: Value,
+        #[case] architecture: &str,
+        #[case] release: &str,
+        #[case] expected: &[&str],
+    ) {
+        let spec = json!({"architecture": architecture, "domain": {"launchSecurity": security}});
+        let mut found = keys(&spec, &json!({}), release);
+        found.retain(|key| key != label::ARCH);
+        let mut expected: Vec<&str> = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "a guest is kept off nodes, or let onto nodes, where KubeVirt does otherwise");
+    }
+
+    #[rstest]
+    #[case::before("1.8.4", label::ARCH)]
+    #[case::since("1.9.0", "kubevirt.io/vm-arch-arm64")]
+    fn another_architecture_may_emulate_the_guests_where_the_gate_exists(
+        #[case] release: &str,
+        #[case] expected: &str,
+    ) {
+        let spec = json!({"architecture": "arm64", "domain": {}});
+        let gate = json!({"developerConfiguration": {"featureGates": ["CrossArchitectureVirtualization"]}});
+        assert_eq!(keys(&spec, &gate, release), [expected], "the guest is judged on nodes of the wrong architecture");
+    }
 }

@@ -76,9 +76,9 @@ pub enum NoPod {
         /// The bound it exceeds.
         excess: Excess,
     },
-    /// The `SELinux` context of the source is empty. Mirrors `setTargetPodSELinuxLevel`, and what `createTargetPod` gives it.
+    /// A field of the VMI that a target pod requires is empty.
     #[error("{field} of the VMI is not set: KubeVirt creates no target pod until {by} sets it")]
-    NoSelinuxContext {
+    NotSet {
         /// The field that is empty.
         field: &'static str,
         /// The component that sets it.
@@ -148,11 +148,8 @@ pub(crate) fn predict(
         return Err(NoPod::TooLarge { whose: "it is", excess });
     }
     let elsewhere = vmi.status.migration_state.as_ref().and_then(|state| state.source_state.as_ref());
-    // `IsMigrationSourceSynchronized` of `staging/src/kubevirt.io/api/core/v1/types.go`, the part that affects the pod.
-    if from_elsewhere && elsewhere.is_none_or(|source| source.node.is_empty() || source.node_selectors.is_empty()) {
-        return Err(NoPod::SourceNotReported);
-    }
     if from_elsewhere {
+        is_synchronized(migration, vmi)?;
         let node = elsewhere.map_or("", |source| source.node.as_str());
         let condition = json!({"key": label::HOSTNAME, "operator": "NotIn", "values": [node]});
         require_in_terms(&mut affinity, &condition, 1);
@@ -241,16 +238,43 @@ fn is_alive(vmi: &Vmi, from_elsewhere: bool) -> Result<(), NoPod> {
     if is_being_deleted(&vmi.metadata) { Err(NoPod::BeingDeleted) } else { Ok(()) }
 }
 
-/// Checks that the `SELinux` context that the target must match is known: that of the source, here or as another cluster reports it.
+/// Checks that the source in another cluster or namespace has reported what KubeVirt waits for before it creates the
+/// target pod. Mirrors `IsMigrationSourceSynchronized` of `staging/src/kubevirt.io/api/core/v1/types.go`, which
+/// `processMigrationPhase` asks in phase `WaitingForSync`, the first of such a migration; later, `createTargetPod` reads
+/// node and labels only.
+fn is_synchronized(migration: &Vmim, vmi: &Vmi) -> Result<(), NoPod> {
+    let state = vmi.status.migration_state.as_ref();
+    let Some(source) = state.and_then(|state| state.source_state.as_ref()) else {
+        return Err(NoPod::SourceNotReported);
+    };
+    if source.node.is_empty() || source.node_selectors.is_empty() {
+        return Err(NoPod::SourceNotReported);
+    }
+    if !matches!(migration.status.phase.as_str(), "" | "WaitingForSync") {
+        return Ok(());
+    }
+    let has_target = state.is_some_and(|state| state.target_state.is_some());
+    let fields = [
+        ("status.migrationState.sourceState.migrationUID", !source.migration_uid.is_empty(), SOURCE_REPORT),
+        ("status.migrationState.sourceState.pod", !source.pod.is_empty(), SOURCE_REPORT),
+        ("status.migrationState.targetState", has_target, "virt-controller"),
+    ];
+    let missing = fields.into_iter().find(|(_, is_set, _)| !is_set);
+    missing.map_or(Ok(()), |(field, _, by)| Err(NoPod::NotSet { field, by }))
+}
+
+/// The component that sets the fields of `status.migrationState.sourceState`.
+const SOURCE_REPORT: &str = "the report of its source";
+
+/// Checks that the `SELinux` context that the target must match is known: that of the source, here or as another cluster
+/// reports it. Mirrors `setTargetPodSELinuxLevel`, and what `createTargetPod` gives it.
 fn has_selinux_context(vmi: &Vmi, elsewhere: Option<&SourceState>, config: &ClusterConfig) -> Result<(), NoPod> {
     let (context, field, by) = match elsewhere {
-        Some(source) => {
-            (&source.selinux_context, "status.migrationState.sourceState.selinuxContext", "the report of its source")
-        }
+        Some(source) => (&source.selinux_context, "status.migrationState.sourceState.selinuxContext", SOURCE_REPORT),
         None => (&vmi.status.selinux_context, "status.selinuxContext", "virt-handler"),
     };
     let is_matched = config.configuration.migrations.match_selinux_level_on_migration != Some(false);
-    if is_matched && context.is_empty() { Err(NoPod::NoSelinuxContext { field, by }) } else { Ok(()) }
+    if is_matched && context.is_empty() { Err(NoPod::NotSet { field, by }) } else { Ok(()) }
 }
 
 /// Checks that all objects that the pod depends on were read whole.
@@ -365,19 +389,19 @@ mod tests {
         json!({"phase": "WaitingForSync"}),
         Some("its source has not reported yet: KubeVirt creates no target pod until it has, and what one will ask for is not known")
     )]
-    #[case::received(
+    #[case::received_without_a_node(
         json!({"receive": {"migrationID": "x"}}),
         json!({"phase": "WaitingForSync", "migrationState": {"sourceState": {
-            "node": "far", "nodeSelectors": {"a": "b"}, "selinuxContext": "none"}}}),
-        None
+            "pod": "p", "migrationUID": "u", "nodeSelectors": {"a": "b"}, "selinuxContext": "none"}, "targetState": {}}}),
+        Some("its source has not reported yet: KubeVirt creates no target pod until it has, and what one will ask for is not known")
     )]
     #[case::received_without_a_context(
         json!({"receive": {"migrationID": "x"}}),
         json!({"phase": "WaitingForSync", "migrationState": {"sourceState": {
-            "node": "far", "nodeSelectors": {"a": "b"}}}}),
+            "node": "far", "pod": "p", "migrationUID": "u", "nodeSelectors": {"a": "b"}}, "targetState": {}}}),
         Some("status.migrationState.sourceState.selinuxContext of the VMI is not set: KubeVirt creates no target pod until the report of its source sets it")
     )]
-    fn migrations_that_get_a_target_pod(
+    fn migrations_that_get_no_target_pod(
         #[case] spec: Value,
         #[case] mut status: Value,
         #[case] expected: Option<&str>,
@@ -397,5 +421,31 @@ mod tests {
             expected,
             "a pod would be judged that never comes, or one that comes would not"
         );
+    }
+
+    /// virt-controller waits for the whole report of the source, and asks for less once it has it.
+    #[rstest]
+    #[case::whole(|_: &mut Value| {}, "")]
+    #[case::no_migration(|state: &mut Value| state["sourceState"]["migrationUID"] = json!(null),
+        "status.migrationState.sourceState.migrationUID of the VMI is not set: KubeVirt creates no target pod until the report of its source sets it")]
+    #[case::no_pod(|state: &mut Value| state["sourceState"]["pod"] = json!(""),
+        "status.migrationState.sourceState.pod of the VMI is not set: KubeVirt creates no target pod until the report of its source sets it")]
+    #[case::no_target(|state: &mut Value| state["targetState"] = json!(null),
+        "status.migrationState.targetState of the VMI is not set: KubeVirt creates no target pod until virt-controller sets it")]
+    fn a_guest_from_elsewhere_waits_for_the_whole_report(#[case] change: fn(&mut Value), #[case] expected: &str) {
+        let mut state = json!({"sourceState": {"node": "far", "pod": "p", "migrationUID": "u",
+            "nodeSelectors": {"a": "b"}, "selinuxContext": "none"}, "targetState": {"syncAddress": "10.0.0.1"}});
+        change(&mut state);
+        for (phase, waits) in [("", true), ("WaitingForSync", true), ("Pending", false), ("Scheduling", false)] {
+            let vmim = json!({"spec": {"receive": {"migrationID": "x"}}, "status": {"phase": phase}});
+            let vmi = json!({"spec": {"domain": {"cpu": {"model": "Haswell"}}},
+                "status": {"phase": "WaitingForSync", "migrationState": state}});
+            let read = (serde_json::from_value::<Vmim>(vmim), serde_json::from_value::<Vmi>(vmi));
+            let (Ok(vmim), Ok(vmi)) = read else { panic!("the objects are well-formed") };
+            let none = SourceLabels::new();
+            let found = predict(&vmim, &vmi, &none, None, &ClusterConfig::default(), Release::NEWEST);
+            let words = found.err().map(|why| why.to_string()).unwrap_or_default();
+            assert_eq!(words, if waits { expected } else { "" }, "in phase {phase:?} another pod is judged than comes");
+        }
     }
 }

@@ -64,11 +64,26 @@ impl Release {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
 
-    /// Whether launchers select `kubevirt.io/tdx`.
+    /// Whether `launchSecurity` has `snp` and `tdx`, and launchers select their labels.
     ///
-    /// Mirrors `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.7.0.
-    pub(crate) fn selects_tdx(self) -> bool {
+    /// Mirrors `WithSEVSNPSelector` and `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since
+    /// 1.7.0.
+    pub(crate) fn has_snp_and_tdx(self) -> bool {
         self >= Self(1, 7, 0)
+    }
+
+    /// Whether launchers of s390x guests with `launchSecurity` select `kubevirt.io/s390-pv`.
+    ///
+    /// Mirrors `WithSecureExecutionSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.6.0.
+    pub(crate) fn selects_secure_execution(self) -> bool {
+        self >= Self(1, 6, 0)
+    }
+
+    /// Whether the feature gate `CrossArchitectureVirtualization` exists.
+    ///
+    /// Mirrors `CrossArchitectureVirtualizationEnabled` of `pkg/virt-config/feature-gates.go`, since 1.9.0.
+    pub(crate) fn crosses_architectures(self) -> bool {
+        self >= Self(1, 9, 0)
     }
 
     /// Whether launchers select `kubevirt.io/cpumanager` instead of `cpumanager`.
@@ -109,26 +124,34 @@ impl Release {
         self >= Self(1, 6, 0)
     }
 
-    /// Whether the architecture of a VirtualMachine that names none comes from its preference or its DataSource.
+    /// Whether the architecture of a VirtualMachine that names none comes from its DataSource.
     ///
-    /// Mirrors `PreferredArchitecture` in `pkg/instancetype/preference/apply/architecture.go`, since 1.7.0, and
-    /// `setDefaultArchitectureFromDataSource` of `pkg/defaults/defaults.go`, which 1.6.4 also has.
+    /// Mirrors `setDefaultArchitectureFromDataSource` of `pkg/defaults/defaults.go`, since 1.6.4.
+    pub(crate) fn reads_architecture_of_data_source(self) -> bool {
+        self >= Self(1, 6, 4)
+    }
+
+    /// Whether the architecture of a VirtualMachine that names none comes from its preference.
+    ///
+    /// Mirrors `PreferredArchitecture` in `pkg/instancetype/preference/apply/architecture.go`, since 1.7.0.
     pub(crate) fn reads_preferred_architecture(self) -> bool {
         self >= Self(1, 7, 0)
     }
 
     /// Whether a change of a VM's node selector or node affinity reaches its running guest.
     ///
-    /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, on which `sync` of
-    /// `pkg/virt-controller/watch/vm/vm.go` makes `handleAffinityChangeRequest` depend since 1.2.0;
-    /// `VMLiveUpdateFeatures` is required until 1.4; since 1.6.0 the strategy may be unset.
-    pub(crate) fn updates_live(self, config: &ClusterConfig) -> bool {
+    /// Mirrors `handleAffinityChangeRequest` of `pkg/virt-controller/watch/vm/vm.go` (`watch/vm.go` until 1.3). 1.1 asks
+    /// for `spec.liveUpdateFeatures.affinity` of the VM (`opts_in`). Since 1.2.0, `sync` asks
+    /// `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, which requires the feature gate
+    /// `VMLiveUpdateFeatures` until 1.4 and permits an unset strategy since 1.6.0.
+    pub(crate) fn updates_live(self, config: &ClusterConfig, opts_in: bool) -> bool {
         let strategy = config.configuration.vm_rollout_strategy.as_str();
-        if self >= Self(1, 6, 0) {
-            matches!(strategy, "" | "LiveUpdate")
+        if self < Self(1, 2, 0) {
+            self >= Self(1, 1, 0) && opts_in
+        } else if self < Self(1, 6, 0) {
+            strategy == "LiveUpdate" && (self >= Self(1, 5, 0) || config.gate("VMLiveUpdateFeatures"))
         } else {
-            let gate = self >= Self(1, 5, 0) || (self >= Self(1, 3, 0) && config.gate("VMLiveUpdateFeatures"));
-            gate && strategy == "LiveUpdate"
+            matches!(strategy, "" | "LiveUpdate")
         }
     }
 
@@ -188,9 +211,9 @@ impl Release {
     /// in its spec.
     ///
     /// Mirrors `Find` of `pkg/instancetype/find/revision.go` and `FindPreference` of
-    /// `pkg/instancetype/preference/find/revision.go`; 1.5.2 and 1.5.3 compare the name too.
+    /// `pkg/instancetype/preference/find/revision.go`, since 1.5.2.
     pub(crate) fn compares_revision_name(self) -> bool {
-        self >= Self(1, 6, 0)
+        self >= Self(1, 5, 2)
     }
 }
 
@@ -268,5 +291,66 @@ mod tests {
     fn machine_type_and_vendor(#[case] text: &str, #[case] machine: bool, #[case] vendor: bool) {
         let release = Release::parse(text).unwrap_or(Release::NEWEST);
         assert_eq!((release.selects_machine_type(), release.selects_vendor()), (machine, vendor));
+    }
+
+    /// The first and the last release of each minor version, and those between that changed a rule.
+    const RELEASES: [&str; 25] = [
+        "0.54.0", "0.58.0", "0.59.0", "1.0.0", "1.0.1", "1.1.0", "1.1.1", "1.2.0", "1.2.2", "1.3.0", "1.3.1", "1.4.0",
+        "1.4.1", "1.5.0", "1.5.1", "1.5.2", "1.5.3", "1.6.0", "1.6.3", "1.6.4", "1.6.6", "1.7.0", "1.7.4", "1.8.4",
+        "1.9.0",
+    ];
+
+    #[rstest]
+    #[case::obsolete_host_models(Release::avoids_obsolete_host_models, "0.59.0")]
+    #[case::architectures(Release::selects_arch, "1.0.0")]
+    #[case::names_of_revisions(Release::compares_revision_name, "1.5.2")]
+    #[case::secure_execution(Release::selects_secure_execution, "1.6.0")]
+    #[case::added_node_selectors(Release::has_added_node_selector, "1.6.0")]
+    #[case::decentralized_migration(Release::has_decentralized_migration, "1.6.0")]
+    #[case::data_sources(Release::reads_architecture_of_data_source, "1.6.4")]
+    #[case::preferred_architectures(Release::reads_preferred_architecture, "1.7.0")]
+    #[case::snp_and_tdx(Release::has_snp_and_tdx, "1.7.0")]
+    #[case::crossed_architectures(Release::crosses_architectures, "1.9.0")]
+    #[case::preferred_launch_security(Release::reads_preferred_launch_security, "1.9.0")]
+    fn a_rule_applies_from_a_release_on(#[case] rule: fn(Release) -> bool, #[case] first: &str) {
+        let first = Release::parse(first).expect("a release");
+        let applies = |text: &&str| Release::parse(text).is_some_and(rule);
+        let (with, without): (Vec<&str>, Vec<&str>) = RELEASES.iter().partition(|text| applies(text));
+        assert!(
+            with.iter().all(|text| Release::parse(text) >= Some(first))
+                && without.iter().all(|text| Release::parse(text) < Some(first)),
+            "guests of another release are judged by this rule: it applies to {with:?}"
+        );
+    }
+
+    #[rstest]
+    #[case::nothing_is_set("", false, false, "1.6.0", "")]
+    #[case::the_strategy("LiveUpdate", false, false, "1.5.0", "")]
+    #[case::strategy_and_gate("LiveUpdate", true, false, "1.2.0", "")]
+    #[case::the_gate_alone("", true, false, "1.6.0", "")]
+    #[case::staged("Stage", true, true, "", "1.1.0 1.1.1")]
+    #[case::the_vm_opts_in("", false, true, "1.6.0", "1.1.0 1.1.1")]
+    fn a_change_of_the_vm_reaches_its_guest(
+        #[case] strategy: &str,
+        #[case] gate: bool,
+        #[case] opts_in: bool,
+        #[case] from: &str,
+        #[case] also: &str,
+    ) {
+        let mut config = ClusterConfig::default();
+        config.configuration.vm_rollout_strategy = strategy.to_owned();
+        config
+            .configuration
+            .developer_configuration
+            .feature_gates
+            .extend(gate.then(|| "VMLiveUpdateFeatures".to_owned()));
+        let live = |text: &&str| Release::parse(text).is_some_and(|release| release.updates_live(&config, opts_in));
+        let expected = |text: &&str| {
+            also.split(' ').any(|known| known == *text)
+                || Release::parse(from).is_some_and(|from| Release::parse(text) >= Some(from))
+        };
+        let found: Vec<&str> = RELEASES.into_iter().filter(live).collect();
+        let expected: Vec<&str> = RELEASES.into_iter().filter(expected).collect();
+        assert_eq!(found, expected, "an edit is said to need a restart, or to need none, and the opposite is true");
     }
 }

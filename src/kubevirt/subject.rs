@@ -280,7 +280,8 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
 /// Sets the effects of an edit of the VM on the running guest, as far as the VM is known.
 fn describe_edits(subject: &mut Subject<'_>, vm: Option<&VirtualMachine>, cluster: &Cluster) {
     subject.restart_required = vm.is_some_and(migration::waits_for_restart);
-    subject.live_update = !subject.restart_required && cluster.release.release().updates_live(&cluster.config);
+    let opts_in = vm.and_then(|vm| vm.spec.live_update_features.as_ref()).is_some_and(|live| live.affinity.is_some());
+    subject.live_update = !subject.restart_required && cluster.release.release().updates_live(&cluster.config, opts_in);
 }
 
 /// Sets the fields that describe a VMI beyond its requirements.
@@ -535,7 +536,7 @@ fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
     let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
     let field = match why {
         NoPod::TooLarge { excess, .. } if vmim.metadata.excess.is_some() => excess.field(),
-        NoPod::NoSelinuxContext { field, .. } => field,
+        NoPod::NotSet { field, .. } => field,
         NoPod::SentElsewhere => "spec.sendTo",
         NoPod::SourceNotReported => "spec.receive",
         NoPod::NotRunning { .. }

@@ -65,6 +65,7 @@ macro_rules! wire {
 
 mod instancetype;
 mod meta;
+mod migration;
 mod replicas;
 mod storage;
 
@@ -74,6 +75,7 @@ pub use instancetype::{
     PreferenceFeatures, PreferenceMachine, PreferenceSpec, RevisionRef, StatusRef, VmStatus,
 };
 pub use meta::Meta;
+pub use migration::{MigrationState, SourceState, Vmim, VmimSpec};
 pub use replicas::{Pool, PoolSpec, ReplicaSet, ReplicaSetSpec, VmTemplate};
 pub use storage::{
     Claim, ClaimSpec, ClaimVolume, DataVolumeVolume, Devices, EphemeralVolume, HostDisk, PersistentVolume,
@@ -287,6 +289,13 @@ wire! {
         running: Option<bool>,
         /// `dataVolumeTemplates`.
         data_volume_templates: Vec<DataVolume>,
+        /// `liveUpdateFeatures`, of 1.0 and 1.1.
+        live_update_features: Option<LiveUpdateFeatures>,
+    }
+    /// `spec.liveUpdateFeatures` of a VirtualMachine.
+    LiveUpdateFeatures {
+        /// `affinity`: changes of node selector and affinity reach the running guest.
+        affinity: Option<Present>,
     }
     /// `spec.template` of a VirtualMachine.
     VmiTemplate {
@@ -450,48 +459,6 @@ wire! {
     TopologyHints {
         /// `tscFrequency`, Hz.
         tsc_frequency: Option<i64>,
-    }
-    /// `status.migrationState`.
-    MigrationState {
-        /// `failureReason`: libvirt's last error.
-        failure_reason: String,
-        /// `failed`.
-        failed: bool,
-        /// `completed`.
-        completed: bool,
-        /// `targetNode`.
-        target_node: String,
-        /// `sourceState`: set on the receiving side of a decentralized migration.
-        source_state: Option<SourceState>,
-    }
-    /// `status.migrationState.sourceState`.
-    SourceState {
-        /// `node`.
-        node: String,
-        /// `nodeSelectors`: labels of the source's node, reported by the source cluster.
-        node_selectors: BTreeMap<String, String>,
-        /// `selinuxContext`.
-        selinux_context: String,
-    }
-    /// A VirtualMachineInstanceMigration.
-    Vmim {
-        /// `metadata`.
-        metadata: Meta,
-        /// `spec`.
-        spec: VmimSpec,
-        /// `status`.
-        status: PhaseOnly,
-    }
-    /// `spec` of a VirtualMachineInstanceMigration.
-    VmimSpec {
-        /// `vmiName`.
-        vmi_name: String,
-        /// `addedNodeSelector`.
-        added_node_selector: BTreeMap<String, String>,
-        /// `receive`: set if this cluster is the target of a decentralized migration.
-        receive: Option<Present>,
-        /// `sendTo`: set if this cluster is the source of a decentralized migration.
-        send_to: Option<Present>,
     }
     /// The KubeVirt custom resource.
     KubeVirt {

@@ -186,7 +186,8 @@ mod data_sources {
             json!({"kind": "DataSource", "name": "z"}), json!({"kind": "DataSource", "name": "arm"})],
         "s390x"
     )]
-    #[case::before("1.6.6", vec![json!({"kind": "DataSource", "name": "arm"})], "")]
+    #[case::at_first("1.6.4", vec![json!({"kind": "DataSource", "name": "arm"})], "arm64")]
+    #[case::before("1.6.3", vec![json!({"kind": "DataSource", "name": "arm"})], "")]
     fn an_architecture(#[case] release: &str, #[case] refs: Vec<Value>, #[case] expected: &str) {
         let stands_for = |name: &str| json!({"spec": {"source": {"dataSource": {"namespace": "shop", "name": name}}}});
         let objects = vec![
@@ -203,7 +204,8 @@ mod data_sources {
     #[rstest]
     #[case::among_two_architectures("1.9.0", mixed(), true)]
     #[case::among_one("1.9.0", intel(), false)]
-    #[case::before("1.6.6", mixed(), false)]
+    #[case::at_first("1.6.4", mixed(), true)]
+    #[case::before("1.6.3", mixed(), false)]
     fn one_that_is_not_known_is_said(#[case] release: &str, #[case] nodes: Vec<Node>, #[case] said: bool) {
         let vm = booting_from(vec![json!({"kind": "DataSource", "name": "gone"})]);
         let guest = guest_of(&read(vm), &cluster(release, nodes, []));
@@ -259,8 +261,8 @@ mod revisions {
     #[case::by_the_spec("1.4.1", json!({"revisionName": "copy"}), json!(null), json!({OF: "other"}), "EPYC-Genoa")]
     #[case::by_the_status("1.5.0", json!({}), json!({"name": "i", "controllerRevisionRef": {"name": "copy"}}), json!({OF: "i"}), "EPYC-Genoa")]
     #[case::without_labels("1.6.2", json!({}), json!({"name": "i", "controllerRevisionRef": {"name": "copy"}}), json!({}), "EPYC-Genoa")]
-    #[case::of_another_object("1.6.0", json!({}), json!({"controllerRevisionRef": {"name": "copy"}}), json!({OF: "other"}), "EPYC-Milan")]
-    #[case::which_1_5_overlooks("1.5.3", json!({}), json!({"controllerRevisionRef": {"name": "copy"}}), json!({OF: "other"}), "EPYC-Genoa")]
+    #[case::of_another_object("1.5.2", json!({}), json!({"controllerRevisionRef": {"name": "copy"}}), json!({OF: "other"}), "EPYC-Milan")]
+    #[case::which_earlier_releases_overlook("1.5.1", json!({}), json!({"controllerRevisionRef": {"name": "copy"}}), json!({OF: "other"}), "EPYC-Genoa")]
     #[case::renamed_since("1.5.3", json!({}), json!({"name": "old", "controllerRevisionRef": {"name": "copy"}}), json!({}), "EPYC-Milan")]
     #[case::of_another_kind_since("1.9.0", json!({"kind": "VirtualMachineClusterInstancetype"}),
         json!({"kind": "VirtualMachineInstancetype", "name": "i", "controllerRevisionRef": {"name": "copy"}}), json!({}), "EPYC-Milan")]

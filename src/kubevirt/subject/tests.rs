@@ -321,7 +321,8 @@ mod migrations {
     fn another_clusters_guest_has_no_source_here() {
         let guest = running("db", "", "EPYC-Rome").tweak(|db| {
             db["status"]["migrationState"] =
-                json!({"sourceState": {"node": "far-1", "nodeSelectors": {vendor("AMD"): "true"}, "selinuxContext": "none"}});
+                json!({"sourceState": {"node": "far-1", "pod": "p", "migrationUID": "u", "nodeSelectors": {vendor("AMD"): "true"},
+                    "selinuxContext": "none"}, "targetState": {}});
         });
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
         let judged =

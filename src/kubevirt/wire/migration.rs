@@ -1,0 +1,59 @@
+//! Migrations, and the state of one in the status of its guest.
+
+use std::collections::BTreeMap;
+
+use serde::de::{Deserialize, Deserializer};
+
+use super::{EachText, Meta, PhaseOnly, Present, nullable};
+
+wire! {
+    /// `status.migrationState`.
+    MigrationState {
+        /// `failureReason`: libvirt's last error.
+        failure_reason: String,
+        /// `failed`.
+        failed: bool,
+        /// `completed`.
+        completed: bool,
+        /// `targetNode`.
+        target_node: String,
+        /// `sourceState`: set on the receiving side of a decentralized migration.
+        source_state: Option<SourceState>,
+        /// `targetState`: set by the same side, once it waits for its source.
+        target_state: Option<Present>,
+    }
+    /// `status.migrationState.sourceState`.
+    SourceState {
+        /// `node`.
+        node: String,
+        /// `pod`.
+        pod: String,
+        /// `migrationUID`.
+        #[serde(rename = "migrationUID")]
+        migration_uid: String,
+        /// `nodeSelectors`: labels of the source's node, reported by the source cluster.
+        node_selectors: BTreeMap<String, String>,
+        /// `selinuxContext`.
+        selinux_context: String,
+    }
+    /// A VirtualMachineInstanceMigration.
+    Vmim {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: VmimSpec,
+        /// `status`.
+        status: PhaseOnly,
+    }
+    /// `spec` of a VirtualMachineInstanceMigration.
+    VmimSpec {
+        /// `vmiName`.
+        vmi_name: String,
+        /// `addedNodeSelector`.
+        added_node_selector: BTreeMap<String, String>,
+        /// `receive`: set if this cluster is the target of a decentralized migration.
+        receive: Option<Present>,
+        /// `sendTo`: set if this cluster is the source of a decentralized migration.
+        send_to: Option<Present>,
+    }
+}

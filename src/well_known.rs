@@ -134,6 +134,22 @@ pub(crate) const NODE_NAME: WellKnown = label(
 pub(crate) const CREATED_BY: WellKnown =
     label("kubevirt.io/created-by", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
 
+/// The host name of the guest for which a pod was created.
+pub(crate) const LAUNCHER_HOSTNAME: WellKnown =
+    label("vm.kubevirt.io/name", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
+
+/// The name of the guest for which a pod was created, shortened to 63 characters.
+pub(crate) const LAUNCHER_ID: WellKnown =
+    label("vmi.kubevirt.io/id", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
+
+/// Whether Istio injects its sidecar into a guest's launcher: the launcher gets a label with this key and value.
+pub(crate) const INJECT_SIDECAR: WellKnown = annotation(
+    "sidecar.istio.io/inject",
+    "VirtualMachineInstance",
+    ValueReading::Presence,
+    "pkg/virt-controller/services/template.go: podLabels (`val, exists :=`)",
+);
+
 /// A guest whose launcher is of a release other than virt-controller's.
 pub(crate) const OUTDATED_LAUNCHER: WellKnown = label(
     "kubevirt.io/outdatedLauncherImage",
@@ -254,7 +270,7 @@ pub(crate) const DROPPED_SELECTORS: WellKnown =
     annotation("cpufit.io/dropped-selectors", "Pod", ValueReading::Text, "cpufit: enforce::trim");
 
 /// All labels and annotations with a meaning.
-pub(crate) const ALL: [&WellKnown; 26] = [
+pub(crate) const ALL: [&WellKnown; 29] = [
     &SKIP_NODE,
     &SCHEDULABLE,
     &HAS_VIRT_HANDLER,
@@ -264,6 +280,9 @@ pub(crate) const ALL: [&WellKnown; 26] = [
     &MIGRATION_NAME,
     &NODE_NAME,
     &CREATED_BY,
+    &LAUNCHER_HOSTNAME,
+    &LAUNCHER_ID,
+    &INJECT_SIDECAR,
     &OUTDATED_LAUNCHER,
     &MIGRATION_TARGET,
     &MIGRATION_TARGET_NODE,
@@ -375,6 +394,9 @@ mod tests {
         (MIGRATION_NAME, ANY_TEXT, None),
         (NODE_NAME, ANY_TEXT, None),
         (CREATED_BY, ANY_TEXT, None),
+        (LAUNCHER_HOSTNAME, ANY_TEXT, None),
+        (LAUNCHER_ID, ANY_TEXT, None),
+        (INJECT_SIDECAR, PRESENCE, None),
         (OUTDATED_LAUNCHER, PRESENCE, None),
         (MIGRATION_TARGET, TRUE_ALONE, None),
         (MIGRATION_TARGET_NODE, PRESENCE, None),

@@ -438,10 +438,14 @@ impl<'w> GuestStates<'w> {
             namespace,
             policies: policies().map(|policy| policy.selects(&guest)).collect(),
             home: runs_on.map(at_home),
-            // Each guest has its own volumes, which are not judged.
+            // Each guest has its own host name and volumes, which are not judged.
             not_shared: not_shared(&vmi.spec, namespace, &self.world.cluster),
             accelerator: self.world.cluster.libvirt.accelerator(namespace, &vmi.metadata.name),
-            vmi: Vmi { metadata, spec: VmiSpec { volumes: Vec::new(), ..vmi.spec.clone() }, status },
+            vmi: Vmi {
+                metadata,
+                spec: VmiSpec { hostname: String::new(), volumes: Vec::new(), ..vmi.spec.clone() },
+                status,
+            },
             made_of,
         }
     }

@@ -60,7 +60,7 @@ pub(super) trait Like: PartialEq {
     fn hash(&self) -> u64;
 }
 
-/// A specification as far as the prediction of a pod reads it: volumes differ by guest and are not judged.
+/// A specification as far as the prediction of a pod reads it: host name and volumes differ by guest and are not judged.
 #[derive(Debug)]
 struct Asks<'w>(&'w VmiSpec);
 
@@ -74,6 +74,7 @@ impl PartialEq for Asks<'_> {
             tolerations,
             eviction_strategy,
             topology_spread_constraints,
+            hostname: _,
             volumes: _,
         } = self.0;
         let Self(other) = other;

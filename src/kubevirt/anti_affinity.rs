@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::release::Release;
 use super::wire::Vmi;
 use crate::policy::{LabelCondition, LabelSelector, Operator};
 use crate::well_known;
@@ -121,15 +122,89 @@ impl AntiAffinityTerm {
     }
 }
 
-/// Returns the value of a label that virt-controller sets on a guest's launcher: a label of the guest, or one that
-/// names the guest. Mirrors `podLabels` of `pkg/virt-controller/services/template.go`, without `vm.kubevirt.io/name`,
-/// `vmi.kubevirt.io/id` and `sidecar.istio.io/inject`.
-pub(crate) fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
-    if key == well_known::LAUNCHER.key {
-        return Some("virt-launcher");
+/// The keys of the labels that virt-controller sets on launchers, unlike the labels that it copies from guests.
+pub(crate) const SET_ON_LAUNCHERS: [&str; 5] = [
+    well_known::LAUNCHER.key,
+    well_known::CREATED_BY.key,
+    well_known::LAUNCHER_HOSTNAME.key,
+    well_known::LAUNCHER_ID.key,
+    well_known::INJECT_SIDECAR.key,
+];
+
+/// The maximum length of a label's value, and of a host name (`DNS1123LabelMaxLength`).
+const MAX_LABEL: usize = 63;
+
+/// Returns the value of a label of a guest's launcher: a label of the guest, or one that virt-controller sets. Mirrors
+/// `podLabels` of `pkg/virt-controller/services/template.go`. The shortened name in `vmi.kubevirt.io/id` of a guest whose
+/// name has more than 63 characters is not known here.
+pub(crate) fn launcher_label<'v>(vmi: &'v Vmi, key: &str, release: Release) -> Option<&'v str> {
+    let name = &vmi.metadata.name;
+    let own = || vmi.metadata.labels.get(key).map(String::as_str);
+    let has_id = release.labels_launchers_by_id();
+    match key {
+        _ if key == well_known::LAUNCHER.key => Some("virt-launcher"),
+        _ if key == well_known::CREATED_BY.key => Some(&vmi.metadata.uid),
+        _ if key == well_known::LAUNCHER_HOSTNAME.key => Some(hostname(vmi)),
+        _ if key == well_known::LAUNCHER_ID.key && has_id => (name.len() <= MAX_LABEL).then_some(name),
+        _ if key == well_known::INJECT_SIDECAR.key && has_id => {
+            well_known::INJECT_SIDECAR.value(&vmi.metadata.annotations).or_else(own)
+        }
+        _ => own(),
     }
-    if key == well_known::CREATED_BY.key {
-        return Some(&vmi.metadata.uid);
+}
+
+/// Returns the host name of a guest. Mirrors `SanitizeHostname` of `pkg/util/net/dns/sanitize.go`.
+fn hostname(vmi: &Vmi) -> &str {
+    if !vmi.spec.hostname.is_empty() {
+        return &vmi.spec.hostname;
     }
-    vmi.metadata.labels.get(key).map(String::as_str)
+    let first = vmi.metadata.name.split('.').next().unwrap_or_default();
+    first.get(..MAX_LABEL).unwrap_or(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::cluster::read;
+
+    const HOSTNAME: &str = "vm.kubevirt.io/name";
+    const ID: &str = "vmi.kubevirt.io/id";
+    const SIDECAR: &str = "sidecar.istio.io/inject";
+
+    #[rstest]
+    #[case::of_the_guest("app", "1.9.0", json!({}), Some("db"))]
+    #[case::absent("tier", "1.9.0", json!({}), None)]
+    #[case::launcher("kubevirt.io", "1.0.0", json!({}), Some("virt-launcher"))]
+    #[case::overwritten("kubevirt.io/created-by", "1.0.0", json!({"metadata": {"labels": {"kubevirt.io/created-by": "x"}}}), Some("u-1"))]
+    #[case::host("vm.kubevirt.io/name", "1.0.0", json!({}), Some("db"))]
+    #[case::host_of_a_domain(HOSTNAME, "1.9.0", json!({"metadata": {"name": "db.example.org"}}), Some("db"))]
+    #[case::host_of_a_long_name(HOSTNAME, "1.9.0", json!({"metadata": {"name": "d".repeat(70)}}), Some("ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"))]
+    #[case::own_host(HOSTNAME, "1.9.0", json!({"spec": {"hostname": "primary"}}), Some("primary"))]
+    #[case::id_before(ID, "1.6.6", json!({}), None)]
+    #[case::id(ID, "1.7.0", json!({"metadata": {"name": "db.example.org"}}), Some("db.example.org"))]
+    #[case::id_of_a_long_name(ID, "1.9.0", json!({"metadata": {"name": "d".repeat(70)}}), None)]
+    #[case::sidecar_before(SIDECAR, "1.6.6", json!({"metadata": {"annotations": {SIDECAR: "true"}}}), None)]
+    #[case::sidecar(SIDECAR, "1.7.0", json!({"metadata": {"annotations": {SIDECAR: "false"}, "labels": {SIDECAR: "true"}}}), Some("false"))]
+    #[case::sidecar_as_a_label(SIDECAR, "1.7.0", json!({"metadata": {"labels": {SIDECAR: "true"}}}), Some("true"))]
+    fn labels_of_launchers(
+        #[case] key: &str,
+        #[case] release: &str,
+        #[case] change: Value,
+        #[case] expected: Option<&str>,
+    ) {
+        let mut guest = json!({"metadata": {"name": "db", "namespace": "shop", "uid": "u-1", "labels": {"app": "db"}}});
+        for (part, fields) in change.as_object().into_iter().flatten() {
+            fields.as_object().into_iter().flatten().for_each(|(field, value)| guest[part][field] = value.clone());
+        }
+        let release = Release::parse(release).expect("a release");
+        let found = launcher_label(&read(guest), key, release).map(str::to_owned);
+        assert_eq!(
+            found.as_deref(),
+            expected,
+            "anti-affinity keeps guests apart that may run together, or the reverse"
+        );
+    }
 }

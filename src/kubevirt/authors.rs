@@ -6,6 +6,9 @@ use super::setting::{Setting, SettingOrigin};
 use super::wire::{Matcher, VirtualMachine, Vmi, VmiSpec};
 use crate::fit::author::{AskedAt, Author, Authors, Holder, TypeReference};
 
+/// The field below `spec.configuration` whose entries all launchers select.
+const CLUSTER_SELECTOR: &str = "developerConfiguration.nodeSelectors";
+
 /// An object that holds a guest's specification.
 pub(super) struct Source<'s> {
     holder: Holder,
@@ -16,6 +19,8 @@ pub(super) struct Source<'s> {
     preference: TypeReference,
     /// The node that the guest runs on.
     node: &'s str,
+    /// Whether the object's status holds the machine type that the guest was started with, which takes precedence.
+    has_machine_in_status: bool,
 }
 
 impl<'s> Source<'s> {
@@ -39,6 +44,7 @@ impl<'s> Source<'s> {
             instancetype: named(instancetype, "VirtualMachineClusterInstancetype"),
             preference: named(preference, "VirtualMachineClusterPreference"),
             node: "",
+            has_machine_in_status: false,
         }
     }
 
@@ -51,6 +57,7 @@ impl<'s> Source<'s> {
             instancetype: TypeReference::default(),
             preference: TypeReference::default(),
             node: &vmi.status.node_name,
+            has_machine_in_status: vmi.status.machine.as_ref().is_some_and(|machine| !machine.kind.is_empty()),
         }
     }
 
@@ -84,6 +91,8 @@ impl<'s> Source<'s> {
                 let (at, _) = named.min_by_key(|(_, feature)| (feature.policy == "forbid") != is_forbidden)?;
                 Some(format!("domain.cpu.features[{at}].name"))
             }
+            // Launchers follow `machine_type` of `launch.rs`.
+            Setting::MachineType if self.has_machine_in_status => return Some("status.machine.type".to_owned()),
             Setting::MachineType => {
                 let machine = spec.domain.machine.as_ref().filter(|machine| !machine.kind.is_empty());
                 machine.map(|_| "domain.machine.type".to_owned())
@@ -91,7 +100,7 @@ impl<'s> Source<'s> {
             Setting::Realtime => cpu?.realtime.as_ref().map(|_| "domain.cpu.realtime".to_owned()),
             Setting::LaunchSecurity => spec.domain.launch_security.as_ref().map(|_| "domain.launchSecurity".to_owned()),
             Setting::KubeVirt
-            | Setting::ClusterSelector
+            | Setting::ClusterSelector { .. }
             | Setting::Added
             | Setting::Inherited
             | Setting::SourceNode => None,
@@ -124,7 +133,10 @@ impl<'s> Source<'s> {
             Some(SettingOrigin::Policy(name)) => Author::Policy(name.clone()),
             None => match (self.path(setting), setting) {
                 (Some(path), _) => Author::Field { of: self.holder, path },
-                (None, Setting::ClusterSelector) => Author::Configuration("developerConfiguration.nodeSelectors"),
+                (None, Setting::ClusterSelector { by_hyperconverged: true }) => {
+                    Author::HyperConverged(CLUSTER_SELECTOR)
+                }
+                (None, Setting::ClusterSelector { .. }) => Author::Configuration(CLUSTER_SELECTOR),
                 (None, Setting::Added) => Author::AddedNodeSelector,
                 (None, Setting::Inherited) => Author::Inherited,
                 (None, Setting::SourceNode) => Author::SourceNode(self.node.to_owned()),

@@ -129,7 +129,7 @@ impl Guest {
         }
         if let Some(numa) = &from.cpu.numa {
             take("domain.cpu.numa", cpu.numa.is_some());
-            cpu.numa.get_or_insert(*numa);
+            cpu.numa.get_or_insert_with(|| numa.clone());
         }
         if let Some(realtime) = &from.cpu.realtime {
             take("domain.cpu.realtime", cpu.realtime.is_some());

@@ -125,7 +125,7 @@ fn selector(
         ask(label::ARCH, &spec.architecture.to_lowercase(), Setting::Architecture);
     }
     for (key, value) in &config.configuration.developer_configuration.node_selectors {
-        ask(key, value, Setting::ClusterSelector);
+        ask(key, value, Setting::ClusterSelector { by_hyperconverged: config.is_hyperconverged });
     }
     for (key, value) in own {
         ask(key, value, Setting::NodeSelector);

@@ -72,6 +72,25 @@ impl Release {
         self >= Self(1, 7, 0)
     }
 
+    /// Whether KubeVirt refuses a guest of arm64 with this CPU model.
+    ///
+    /// Mirrors `validateCPUModel` of `pkg/virt-api/webhooks/arm64.go`: until 1.5, host-model alone is refused.
+    pub(crate) fn refuses_on_arm(self, model: &str) -> bool {
+        match model {
+            "" | "host-passthrough" => false,
+            "host-model" => true,
+            _ => self >= Self(1, 6, 0),
+        }
+    }
+
+    /// Whether launchers have the label `vmi.kubevirt.io/id`, and `sidecar.istio.io/inject` if the guest is annotated with
+    /// it.
+    ///
+    /// Mirrors `podLabels` of `pkg/virt-controller/services/template.go`, since 1.7.0.
+    pub(crate) fn labels_launchers_by_id(self) -> bool {
+        self >= Self(1, 7, 0)
+    }
+
     /// Whether launchers of s390x guests with `launchSecurity` select `kubevirt.io/s390-pv`.
     ///
     /// Mirrors `WithSecureExecutionSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.6.0.
@@ -309,6 +328,7 @@ mod tests {
     #[case::decentralized_migration(Release::has_decentralized_migration, "1.6.0")]
     #[case::data_sources(Release::reads_architecture_of_data_source, "1.6.4")]
     #[case::preferred_architectures(Release::reads_preferred_architecture, "1.7.0")]
+    #[case::launcher_ids(Release::labels_launchers_by_id, "1.7.0")]
     #[case::snp_and_tdx(Release::has_snp_and_tdx, "1.7.0")]
     #[case::crossed_architectures(Release::crosses_architectures, "1.9.0")]
     #[case::preferred_launch_security(Release::reads_preferred_launch_security, "1.9.0")]

@@ -6,7 +6,10 @@ pub enum Setting {
     /// KubeVirt's requirement of every launcher.
     KubeVirt,
     /// `developerConfiguration.nodeSelectors` of the KubeVirt custom resource.
-    ClusterSelector,
+    ClusterSelector {
+        /// Whether an operator writes that resource from a HyperConverged resource.
+        by_hyperconverged: bool,
+    },
     /// `architecture`.
     Architecture,
     /// `nodeSelector`.

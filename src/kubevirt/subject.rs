@@ -4,6 +4,7 @@ mod changes;
 mod decentralized;
 mod either_mode;
 mod pod;
+mod refused;
 mod replicas;
 mod restart;
 
@@ -37,6 +38,7 @@ use crate::well_known;
 pub(crate) use decentralized::waits_as_receiver;
 pub use pod::of_pod;
 pub(crate) use pod::vmi_of_pod;
+use refused::Written;
 
 /// An object prepared for judgement.
 #[derive(Clone, Debug)]
@@ -123,6 +125,8 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     "spec".clone_into(&mut out.subject.field_root);
     out.subject.foreseen = out.subject.foreseen.filter(|_| !is_decided(vmi));
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
+    let written = Written { own: &vmi.spec, whole: &vmi.spec, root: "spec", has_type: false };
+    out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
     let restart = out.subject.restart.clone();
     describe(&mut out.subject, vmi, cluster);
     // The stage is the start itself, so it is also the start after a restart.
@@ -160,6 +164,11 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     out.notes.extend(notes);
     // A guest that is too large must not avoid a policy by naming an unknown object.
     out.is_guess = is_guess && excess.is_none();
+    if out.not_judged.is_none() {
+        let (own, has_type) = (&vm.spec.template.spec, instancetype.is_some());
+        let written = Written { own, whole: &spec, root: "spec.template.spec", has_type };
+        out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
+    }
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         // The condition of the guest that runs says it.
         let said = not_migratable(vmi).map(|refused| refused.reason);
@@ -618,10 +627,11 @@ pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'stati
 /// `captures`: virt-controller sent the update. It writes the current revision of the instancetype and preference into
 /// a VM (`pkg/instancetype/revision/store.go`), which does not change the guest. A user may name any revision.
 pub(crate) fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: bool) -> bool {
-    // The eviction strategy does not change the nodes a guest can run on, and volumes are not judged.
+    // The eviction strategy does not change the nodes a guest can run on, and host name and volumes are not judged.
     let guest = |vm: &VirtualMachine| VmiSpec {
         eviction_strategy: String::new(),
         volumes: Vec::new(),
+        hostname: String::new(),
         ..vm.spec.template.spec.clone()
     };
     let same = |old: &Option<Matcher>, new: &Option<Matcher>| match (old, new) {

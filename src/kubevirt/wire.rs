@@ -317,6 +317,8 @@ wire! {
     VmiSpec {
         /// `architecture`.
         architecture: String,
+        /// `hostname`.
+        hostname: String,
         /// `domain`.
         domain: Domain,
         /// `nodeSelector`.
@@ -365,9 +367,14 @@ wire! {
         /// `dedicatedCpuPlacement`.
         dedicated_cpu_placement: bool,
         /// `numa`.
-        numa: Option<Present>,
+        numa: Option<Numa>,
         /// `realtime`.
         realtime: Option<Present>,
+    }
+    /// `spec.domain.cpu.numa`.
+    Numa {
+        /// `guestMappingPassthrough`.
+        guest_mapping_passthrough: Option<Present>,
     }
     /// `spec.domain.cpu.features[]`.
     CpuFeature {

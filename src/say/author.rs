@@ -19,9 +19,13 @@ pub(crate) fn who(author: &Author) -> String {
         Author::DataSource { namespace, name } => {
             format!("DataSource {namespace}/{name}, from which it boots (label template.kubevirt.io/architecture)")
         }
-        Author::Configuration(field) if field.starts_with("developerConfiguration") => {
-            format!("the KubeVirt resource (spec.configuration.{field})")
+        Author::Configuration(field) if is_of_all(field) => {
+            format!("the KubeVirt resource, of every guest (spec.configuration.{field})")
         }
+        Author::HyperConverged(field) if is_of_all(field) => format!(
+            "the KubeVirt resource, of every guest (spec.configuration.{field}), which HyperConverged writes: its annotation \
+             kubevirt.kubevirt.io/jsonpatch can change it"
+        ),
         Author::Configuration(field) => format!("the cluster's default (spec.configuration.{field} of KubeVirt)"),
         Author::HyperConverged(field) => match hyperconverged_field(field) {
             Some(own) => format!("the cluster's default ({own} of HyperConverged)"),
@@ -53,6 +57,11 @@ fn hyperconverged_field(field: &str) -> Option<&'static str> {
         "evictionStrategy" => "spec.evictionStrategy",
         _ => return None,
     })
+}
+
+/// Whether a field below `spec.configuration` applies to every guest, and is no default.
+fn is_of_all(field: &str) -> bool {
+    field.starts_with("developerConfiguration")
 }
 
 fn holder(of: Holder) -> &'static str {
@@ -152,6 +161,8 @@ mod tests {
             ),
             asked(Author::Configuration("cpuModel"), &[("cpu-model.node.kubevirt.io/Haswell", "true")], &[]),
             asked(field("spec.template.spec.domain.cpu.features[0].name"), &[], &[forbidden]),
+            asked(Author::Configuration("developerConfiguration.nodeSelectors"), &[("zone", "a")], &[]),
+            asked(Author::HyperConverged("developerConfiguration.nodeSelectors"), &[("zone", "a")], &[]),
         ]
         .map(|asked| asked_by(&asked));
         insta::assert_snapshot!(said.join("\n"), @r"
@@ -160,6 +171,8 @@ mod tests {
         cpu-feature vmx; cpu-vendor Intel are asked for by the Hyper-V setting evmcs, which takes vmx and an Intel CPU (spec.template.spec.domain.features.hyperv.evmcs of the VM)
         cpu-model Haswell is asked for by the cluster's default (spec.configuration.cpuModel of KubeVirt)
         cpu-feature.node.kubevirt.io/rtm does not exist is asked for by the policy forbid of a CPU feature (spec.template.spec.domain.cpu.features[0].name of the VM)
+        zone=a is asked for by the KubeVirt resource, of every guest (spec.configuration.developerConfiguration.nodeSelectors)
+        zone=a is asked for by the KubeVirt resource, of every guest (spec.configuration.developerConfiguration.nodeSelectors), which HyperConverged writes: its annotation kubevirt.kubevirt.io/jsonpatch can change it
         ");
     }
 }

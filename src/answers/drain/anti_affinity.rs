@@ -13,13 +13,13 @@ use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
-use crate::kubevirt::anti_affinity::{AntiAffinityTerm, launcher_label};
+use crate::kubevirt::anti_affinity::{AntiAffinityTerm, SET_ON_LAUNCHERS, launcher_label};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
+use crate::kubevirt::release::Release;
 use crate::kubevirt::room::OtherPod;
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
-use crate::well_known;
 use crate::world::World;
 
 /// A pod on a node: its terms, and the namespace and labels by which the terms of others select it.
@@ -46,9 +46,9 @@ impl<'s> Side<'s> {
         }
     }
 
-    fn label(self, key: &str) -> Option<&'s str> {
+    fn label(self, key: &str, release: Release) -> Option<&'s str> {
         match self.of {
-            Of::Guest(vmi) => launcher_label(vmi, key),
+            Of::Guest(vmi) => launcher_label(vmi, key, release),
             Of::Other(labels) => labels.get(key).map(String::as_str),
         }
     }
@@ -360,7 +360,8 @@ impl<'w> Residents<'w> {
 /// `pkg/scheduler/framework/types.go`.
 fn selects(cluster: &Cluster, term: &AntiAffinityTerm, of: Side<'_>, other: Side<'_>) -> bool {
     let namespace = other.namespace;
-    term.reaches(of.namespace, namespace, cluster.namespace(namespace)) && term.selects(|key| other.label(key))
+    let release = cluster.release.release();
+    term.reaches(of.namespace, namespace, cluster.namespace(namespace)) && term.selects(|key| other.label(key, release))
 }
 
 /// Returns, for each pod of which the first `guests` are guests, the others that exclude it or that it excludes. A term
@@ -374,11 +375,10 @@ fn near(cluster: &Cluster, pods: &[Side<'_>], guests: usize) -> Vec<Vec<u32>> {
         pod.labels().iter().for_each(|(key, value)| bearing.entry((key, value)).or_default().push(at));
     }
     let all: Vec<usize> = (0..pods.len()).collect();
-    let special = [well_known::LAUNCHER.key, well_known::CREATED_BY.key];
     let mut out = vec![Vec::new(); pods.len()];
     for (at, pod) in pods.iter().enumerate() {
         for term in pod.terms {
-            let written = term.match_labels().filter(|(key, _)| !special.contains(&key.as_str()));
+            let written = term.match_labels().filter(|(key, _)| !SET_ON_LAUNCHERS.contains(&key.as_str()));
             let lists =
                 written.map(|(key, value)| bearing.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice));
             for &other in lists.min_by_key(|list| list.len()).unwrap_or(&all) {

@@ -507,8 +507,10 @@ pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w D
         return Ok(None);
     }
     let budgets = world.cluster.room.budgets().iter();
+    let release = world.cluster.release.release();
+    let label = |key: &str| launcher_label(vmi, key, release);
     let own: Vec<&DisruptionBudget> =
-        budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, |key| launcher_label(vmi, key))).collect();
+        budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, label)).collect();
     match own.as_slice() {
         [] => Ok(None),
         [budget] if state == Some(LauncherState::Unready) && budget.frees_unready => Ok(None),

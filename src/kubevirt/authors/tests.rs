@@ -119,3 +119,24 @@ fn of_a_migration() {
     let guest_has_none = of(vec![feature("aes")]);
     assert_eq!(author(&guest_has_none, &feature("aes")), Some(own));
 }
+
+/// A running guest keeps the machine type that it was started with, which is in the status of its VMI alone.
+#[rstest::rstest]
+#[case::in_the_status(json!({"type": "pc-q35-rhel9.4.0"}), json!({"type": "q35"}), "status.machine.type", "pc-q35-rhel9.4.0")]
+#[case::in_the_status_alone(json!({"type": "pc-q35-rhel9.4.0"}), json!(null), "status.machine.type", "pc-q35-rhel9.4.0")]
+#[case::not_started(json!(null), json!({"type": "pc-q35-9.2"}), "spec.domain.machine.type", "pc-q35-9.2")]
+fn the_machine_type_is_in_the_field_that_holds_it(
+    #[case] status: Value,
+    #[case] spec: Value,
+    #[case] path: &str,
+    #[case] kind: &str,
+) {
+    let guest = running("db", "node-a", "host-model").tweak(|guest| {
+        guest["status"]["machine"] = status;
+        guest["spec"]["domain"]["machine"] = spec;
+    });
+    let judged = crate::kubevirt::subject::of_vmi(&read(guest), &cluster("1.9.0", mixed(), []));
+    let asked = judged.subject.authors.of_entry(&format!("{}{kind}", label::MACHINE_TYPE)).expect("it is asked for");
+    assert_eq!(asked.field, path, "the user looks for a field that the object does not have");
+    assert_eq!(asked.author, Author::Field { of: Holder::VirtualMachineInstance, path: path.to_owned() });
+}

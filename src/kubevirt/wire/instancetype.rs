@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Condition, CpuFeature, EachText, Hyperv, LaunchSecurity, Meta, Present, nullable};
+use super::{Condition, CpuFeature, EachText, Hyperv, LaunchSecurity, Meta, Numa, Present, nullable};
 
 wire! {
     /// `spec.instancetype` and `spec.preference` of a VirtualMachine.
@@ -72,7 +72,7 @@ wire! {
         #[serde(rename = "dedicatedCPUPlacement")]
         dedicated_cpu_placement: Option<bool>,
         /// `numa`.
-        numa: Option<Present>,
+        numa: Option<Numa>,
         /// `realtime`.
         realtime: Option<Present>,
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{group, text_at};
 use crate::bounds;
 use crate::kubevirt::anti_affinity::{AntiAffinityTerm, launcher_label};
+use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{OTHER_PODS, OtherPod};
 use crate::kubevirt::wire::Vmi;
@@ -128,7 +129,9 @@ impl Guests {
                     term.reaches(&pod.namespace, namespace, self.namespaces.get(namespace.as_str()))
                 });
                 let mut guests = reached.flat_map(|(_, guests)| guests);
-                guests.any(|vmi| term.selects(|key| launcher_label(vmi, key)))
+                // The release may be given when the snapshot is used.
+                let releases = [Release::NEWEST, Release::BEFORE_MACHINE_TYPES];
+                guests.any(|vmi| releases.iter().any(|&release| term.selects(|key| launcher_label(vmi, key, release))))
             })
         };
         let terms: Vec<&Value> = pod.apart_from.as_array().into_iter().flatten().filter(selects_a_guest).collect();

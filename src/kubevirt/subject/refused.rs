@@ -1,0 +1,145 @@
+//! Combinations of settings that virt-api refuses. Nodes are judged regardless: the labels would allow the guest.
+
+use super::finding;
+use crate::fit::verdict::{Check, Finding};
+use crate::kubevirt::defaults::ClusterConfig;
+use crate::kubevirt::release::Release;
+use crate::kubevirt::wire::VmiSpec;
+
+/// A specification: as written in the object below `root`, and with what its instancetype and preference add.
+pub(super) struct Written<'s> {
+    pub own: &'s VmiSpec,
+    pub whole: &'s VmiSpec,
+    pub root: &'static str,
+    /// Whether the object names an instancetype.
+    pub has_type: bool,
+}
+
+impl Written<'_> {
+    /// Returns the path of a setting: in the object's specification if that has it, else of the instancetype that does;
+    /// empty if the object holds neither.
+    fn place(&self, below: &str, is_set: impl Fn(&VmiSpec) -> bool) -> String {
+        if is_set(self.own) {
+            format!("{}.{below}", self.root)
+        } else if self.has_type {
+            "spec.instancetype".to_owned()
+        } else {
+            String::new()
+        }
+    }
+
+    /// Returns a note for each combination that virt-api refuses. Mirrors `validateCPUModel` of
+    /// `pkg/virt-api/webhooks/arm64.go`, and `validateNUMA`, `validateCPURealtime` and `validateMemoryRealtime` of
+    /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`.
+    pub(super) fn refusals(&self, config: &ClusterConfig, release: Release) -> Vec<Finding> {
+        let architecture = match self.whole.architecture.as_str() {
+            "" => config.default_architecture(),
+            own => own,
+        };
+        let Some(cpu) = &self.whole.domain.cpu else { return Vec::new() };
+        let mut out = Vec::new();
+        let mut refuse = |field: String, why: String| {
+            out.push(finding(Check::Contradiction, &field, format!("KubeVirt refuses the guest: {why}")));
+        };
+        if architecture == "arm64" && release.refuses_on_arm(&cpu.model) {
+            let field = self
+                .place("domain.cpu.model", |spec| spec.domain.cpu.as_ref().is_some_and(|cpu| !cpu.model.is_empty()));
+            refuse(field, format!("on arm64 a guest cannot have CPU model {}, only host-passthrough", cpu.model));
+        }
+        let maps_numa = |spec: &VmiSpec| {
+            let numa = spec.domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref());
+            numa.is_some_and(|numa| numa.guest_mapping_passthrough.is_some())
+        };
+        let is_realtime = |spec: &VmiSpec| spec.domain.cpu.as_ref().is_some_and(|cpu| cpu.realtime.is_some());
+        if maps_numa(self.whole) && !cpu.dedicated_cpu_placement {
+            let field = self.place("domain.cpu.numa.guestMappingPassthrough", maps_numa);
+            refuse(field, "cpu.numa.guestMappingPassthrough requires cpu.dedicatedCpuPlacement".to_owned());
+        }
+        if is_realtime(self.whole) {
+            let needs = [
+                ("cpu.dedicatedCpuPlacement", cpu.dedicated_cpu_placement),
+                ("cpu.numa.guestMappingPassthrough", maps_numa(self.whole)),
+            ];
+            let missing: Vec<&str> = needs.into_iter().filter(|(_, is_set)| !is_set).map(|(name, _)| name).collect();
+            if !missing.is_empty() {
+                let field = self.place("domain.cpu.realtime", is_realtime);
+                refuse(field, format!("cpu.realtime requires {}", missing.join(" and ")));
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kubevirt::cluster::ClusterObject;
+    use crate::kubevirt::subject::{Prepared, of_vm, of_vmi};
+    use crate::kubevirt::wire::VirtualMachine;
+    use crate::say;
+    use crate::testing::Tweak;
+    use crate::testing::cluster::{cluster, read, vm};
+    use crate::testing::fleet::mixed;
+
+    /// Returns the refusals with their fields.
+    fn refusals(judged: &Prepared<'_>) -> Vec<String> {
+        let refused = judged.notes.iter().filter(|note| note.check == Check::Contradiction);
+        refused.map(|note| format!("{}: {}", note.field, say::finding::message(note))).collect()
+    }
+
+    const ON_ARM: &str = "domain.cpu.model: KubeVirt refuses the guest: on arm64 a guest cannot have CPU model";
+    const NUMA: &str = "domain.cpu.numa.guestMappingPassthrough: KubeVirt refuses the guest: \
+                        cpu.numa.guestMappingPassthrough requires cpu.dedicatedCpuPlacement";
+
+    #[rstest]
+    #[case::named_on_arm("1.6.0", "arm64", json!({"model": "Haswell"}), vec![format!("{ON_ARM} Haswell, only host-passthrough")])]
+    #[case::named_on_arm_before("1.5.3", "arm64", json!({"model": "Haswell"}), vec![])]
+    #[case::host_model_on_arm("1.9.0", "arm64", json!({"model": "host-model"}), vec![format!("{ON_ARM} host-model, only host-passthrough")])]
+    #[case::host_model_on_arm_before("1.5.3", "arm64", json!({"model": "host-model"}), vec![format!("{ON_ARM} host-model, only host-passthrough")])]
+    #[case::host_passthrough_on_arm("1.9.0", "arm64", json!({"model": "host-passthrough"}), vec![])]
+    #[case::none_on_arm("1.9.0", "arm64", json!({}), vec![])]
+    #[case::named_elsewhere("1.9.0", "amd64", json!({"model": "Haswell"}), vec![])]
+    #[case::numa("1.5.0", "", json!({"numa": {"guestMappingPassthrough": {}}}), vec![NUMA.to_owned()])]
+    #[case::numa_without_mapping("1.9.0", "", json!({"numa": {}}), vec![])]
+    #[case::numa_with_cpus("1.9.0", "", json!({"dedicatedCpuPlacement": true, "numa": {"guestMappingPassthrough": {}}}), vec![])]
+    #[case::realtime("1.9.0", "", json!({"realtime": {}}), vec!["domain.cpu.realtime: KubeVirt refuses the guest: cpu.realtime requires \
+        cpu.dedicatedCpuPlacement and cpu.numa.guestMappingPassthrough".to_owned()])]
+    #[case::realtime_without_numa("1.9.0", "", json!({"realtime": {}, "dedicatedCpuPlacement": true}), vec![
+        "domain.cpu.realtime: KubeVirt refuses the guest: cpu.realtime requires cpu.numa.guestMappingPassthrough".to_owned()])]
+    #[case::realtime_without_cpus("1.9.0", "", json!({"realtime": {}, "numa": {"guestMappingPassthrough": {}}}), vec![NUMA.to_owned(),
+        "domain.cpu.realtime: KubeVirt refuses the guest: cpu.realtime requires cpu.dedicatedCpuPlacement".to_owned()])]
+    fn what_virt_api_refuses_is_said_and_judged_by_labels(
+        #[case] release: &str,
+        #[case] architecture: &str,
+        #[case] cpu: Value,
+        #[case] expected: Vec<String>,
+    ) {
+        let cluster = cluster(release, mixed(), []);
+        let spec = json!({"architecture": architecture, "domain": {"cpu": cpu}});
+        let of_vm = of_vm(&read(vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"] = spec.clone())), &cluster);
+        let of_vmi = of_vmi(&read(json!({"metadata": {"name": "db", "namespace": "shop"}, "spec": spec})), &cluster);
+        let at = |root: &str| expected.iter().map(|words| format!("{root}.{words}")).collect::<Vec<_>>();
+        assert_eq!(refusals(&of_vm), at("spec.template.spec"), "the user does not learn why the VM is refused");
+        assert_eq!(refusals(&of_vmi), at("spec"), "the user does not learn why the VMI is refused");
+        assert!(of_vm.not_judged.is_none() && of_vmi.not_judged.is_none(), "the verdict by labels is gone");
+    }
+
+    /// The VirtualMachine has no such field: its instancetype does.
+    #[test]
+    fn a_setting_of_the_instancetype_is_traced_to_it() {
+        let spec = json!({"cpu": {"guest": 2, "numa": {"guestMappingPassthrough": {}}}});
+        let big = ClusterObject::Instancetype(read(json!({"metadata": {"name": "big"}, "spec": spec})));
+        let vm: VirtualMachine = read(vm("db", "").tweak(|vm| {
+            vm["spec"]["template"]["spec"] = json!({"domain": {}});
+            vm["spec"]["instancetype"] = json!({"name": "big"});
+        }));
+        let judged = of_vm(&vm, &cluster("1.9.0", mixed(), [big]));
+        assert_eq!(
+            refusals(&judged),
+            [NUMA.replace("domain.cpu.numa.guestMappingPassthrough: ", "spec.instancetype: ")]
+        );
+    }
+}

@@ -170,16 +170,17 @@ mod tests {
     use super::*;
     use crate::testing::cluster::read;
 
-    const HOSTNAME: &str = "vm.kubevirt.io/name";
-    const ID: &str = "vmi.kubevirt.io/id";
-    const SIDECAR: &str = "sidecar.istio.io/inject";
+    const HOSTNAME: &str = well_known::LAUNCHER_HOSTNAME.key;
+    const ID: &str = well_known::LAUNCHER_ID.key;
+    const SIDECAR: &str = well_known::INJECT_SIDECAR.key;
+    const CREATED_BY: &str = well_known::CREATED_BY.key;
 
     #[rstest]
     #[case::of_the_guest("app", "1.9.0", json!({}), Some("db"))]
     #[case::absent("tier", "1.9.0", json!({}), None)]
     #[case::launcher("kubevirt.io", "1.0.0", json!({}), Some("virt-launcher"))]
-    #[case::overwritten("kubevirt.io/created-by", "1.0.0", json!({"metadata": {"labels": {"kubevirt.io/created-by": "x"}}}), Some("u-1"))]
-    #[case::host("vm.kubevirt.io/name", "1.0.0", json!({}), Some("db"))]
+    #[case::overwritten(CREATED_BY, "1.0.0", json!({"metadata": {"labels": {CREATED_BY: "x"}}}), Some("u-1"))]
+    #[case::host(HOSTNAME, "1.0.0", json!({}), Some("db"))]
     #[case::host_of_a_domain(HOSTNAME, "1.9.0", json!({"metadata": {"name": "db.example.org"}}), Some("db"))]
     #[case::host_of_a_long_name(HOSTNAME, "1.9.0", json!({"metadata": {"name": "d".repeat(70)}}), Some("ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"))]
     #[case::own_host(HOSTNAME, "1.9.0", json!({"spec": {"hostname": "primary"}}), Some("primary"))]

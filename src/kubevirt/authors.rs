@@ -112,6 +112,7 @@ impl<'s> Source<'s> {
     pub(super) fn author(&self, setting: &Setting) -> Author {
         let is_filled = |filled: &Setting| match (filled, setting) {
             (Setting::Feature(filled), Setting::Forbidden(name)) => filled == name && self.path(setting).is_none(),
+            (Setting::MachineType, _) if self.has_machine_in_status => false,
             (filled, setting) => filled == setting,
         };
         match self.origins.iter().rfind(|(filled, _)| is_filled(filled)).map(|(_, origin)| origin) {

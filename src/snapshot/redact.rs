@@ -176,7 +176,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
         (_, "namespace" | "namespaces") => TextUse::Name(Class::Namespace),
         (_, "uid") => TextUse::Name(Class::Uid),
         (_, "nodeName" | "targetNode" | "nodes") | ("sourceState", "node") => TextUse::Name(Class::Node),
-        (_, "vmiName") => TextUse::Name(Class::Guest),
+        (_, "vmiName" | "hostname") => TextUse::Name(Class::Guest),
         (_, "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys") => TextUse::LabelKey,
         (_, "users") => TextUse::User,
         (_, "kind") => TextUse::Kind,
@@ -191,7 +191,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
 fn class_of_value(key: &str, value: &str) -> Option<Class> {
     use well_known::{
         CREATED_BY, DEFAULT_INSTANCETYPE, DEFAULT_INSTANCETYPE_KIND, DEFAULT_PREFERENCE, DEFAULT_PREFERENCE_KIND,
-        MIGRATION_NAME, MIGRATION_UID, NODE_NAME, POLICY, REVISION_OF,
+        LAUNCHER_HOSTNAME, LAUNCHER_ID, MIGRATION_NAME, MIGRATION_UID, NODE_NAME, POLICY, REVISION_OF,
     };
     let is_read_as = |known: &&well_known::WellKnown| match known.reading {
         ValueReading::Exactly(wanted) => known.key == key && wanted == value,
@@ -204,7 +204,8 @@ fn class_of_value(key: &str, value: &str) -> Option<Class> {
     Some(match key {
         label::HOSTNAME => Class::Node,
         "kubernetes.io/metadata.name" => Class::Namespace,
-        "vm.kubevirt.io/name" | "kubevirt.io/vm" => Class::Guest,
+        "kubevirt.io/vm" => Class::Guest,
+        _ if key == LAUNCHER_HOSTNAME.key || key == LAUNCHER_ID.key => Class::Guest,
         "kubernetes.io/os" | "beta.kubernetes.io/os" | "beta.kubernetes.io/arch" | label::ARCH => return None,
         _ if key == NODE_NAME.key => Class::Node,
         _ if key == POLICY.key => Class::Policy,

@@ -321,12 +321,11 @@ mod migrations {
     fn another_clusters_guest_has_no_source_here() {
         let guest = running("db", "", "EPYC-Rome").tweak(|db| {
             db["status"]["migrationState"] =
-                json!({"sourceState": {"node": "far-1", "pod": "p", "migrationUID": "u", "nodeSelectors": {vendor("AMD"): "true"},
-                    "selinuxContext": "none"}, "targetState": {}});
+                json!({"sourceState": {"node": "far-1", "nodeSelectors": {vendor("AMD"): "true"}, "selinuxContext": "none"}});
         });
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
-        let judged =
-            of_migration(&read(request("db").tweak(|r| r["spec"]["receive"] = json!({"migrationID": "x"}))), &cluster);
+        let asked = request("db").tweak(|r| r["spec"]["receive"] = json!({"migrationID": "x"}));
+        let judged = of_migration(&read(asked.tweak(|r| r["status"] = json!({"phase": "Pending"}))), &cluster);
         assert_eq!(source(&judged), None);
         assert!(keys(&judged).contains_key(&vendor("AMD")), "its CPU is of another vendor than it may land on");
         let verdict = judged.assess(&cluster);

@@ -164,7 +164,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     out.notes.extend(notes);
     // A guest that is too large must not avoid a policy by naming an unknown object.
     out.is_guess = is_guess && excess.is_none();
-    if out.not_judged.is_none() {
+    if out.not_judged.is_none() && !is_guess {
         let (own, has_type) = (&vm.spec.template.spec, instancetype.is_some());
         let written = Written { own, whole: &spec, root: "spec.template.spec", has_type };
         out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));

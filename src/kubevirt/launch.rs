@@ -218,7 +218,7 @@ fn capabilities(spec: &VmiSpec, release: Release) -> Vec<(&'static str, Setting)
         out.push((label::REALTIME, Setting::Realtime));
     }
     let Some(security) = &spec.domain.launch_security else { return out };
-    let snp = security.snp.is_some() && release.has_snp_and_tdx();
+    let snp = security.snp.is_some() && release.knows_snp_and_tdx();
     if security.sev.is_some() || snp {
         out.push((label::SEV, Setting::LaunchSecurity));
     }
@@ -229,10 +229,10 @@ fn capabilities(spec: &VmiSpec, release: Release) -> Vec<(&'static str, Setting)
     if snp {
         out.push((label::SEV_SNP, Setting::LaunchSecurity));
     }
-    if security.tdx.is_some() && release.has_snp_and_tdx() {
+    if security.tdx.is_some() && release.knows_snp_and_tdx() {
         out.push((label::TDX, Setting::LaunchSecurity));
     }
-    if spec.architecture == "s390x" && release.selects_secure_execution() {
+    if spec.architecture == "s390x" && release.knows_secure_execution() {
         out.push((label::S390_PV, Setting::LaunchSecurity));
     }
     out

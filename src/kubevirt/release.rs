@@ -64,11 +64,11 @@ impl Release {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
 
-    /// Whether `launchSecurity` has `snp` and `tdx`, and launchers select their labels.
+    /// Whether `launchSecurity` has `snp` and `tdx`: launchers select their labels, and guests with them are not migrated.
     ///
-    /// Mirrors `WithSEVSNPSelector` and `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since
-    /// 1.7.0.
-    pub(crate) fn has_snp_and_tdx(self) -> bool {
+    /// Mirrors `WithSEVSNPSelector` and `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, and
+    /// `IsSEVVMI` and `IsTDXVMI` of `pkg/util/amd64.go`, since 1.7.0.
+    pub(crate) fn knows_snp_and_tdx(self) -> bool {
         self >= Self(1, 7, 0)
     }
 
@@ -91,10 +91,12 @@ impl Release {
         self >= Self(1, 7, 0)
     }
 
-    /// Whether launchers of s390x guests with `launchSecurity` select `kubevirt.io/s390-pv`.
+    /// Whether s390x guests with `launchSecurity` use Secure Execution: their launchers select `kubevirt.io/s390-pv`, and they
+    /// are not migrated.
     ///
-    /// Mirrors `WithSecureExecutionSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.6.0.
-    pub(crate) fn selects_secure_execution(self) -> bool {
+    /// Mirrors `WithSecureExecutionSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, and
+    /// `IsSecureExecutionVMI` of `pkg/util/s390x.go`, since 1.6.0.
+    pub(crate) fn knows_secure_execution(self) -> bool {
         self >= Self(1, 6, 0)
     }
 
@@ -196,20 +198,6 @@ impl Release {
     /// Mirrors `vmiContainsNonMigratablePCIHostDevices` of `pkg/virt-handler/vm.go`, since 1.9.0.
     pub(crate) fn may_migrate_gpus(self) -> bool {
         self >= Self(1, 9, 0)
-    }
-
-    /// Whether guests with SEV-SNP or TDX are not migrated.
-    ///
-    /// Mirrors `IsSEVVMI` and `IsTDXVMI` of `pkg/util`, since 1.7.0.
-    pub(crate) fn knows_snp_and_tdx(self) -> bool {
-        self >= Self(1, 7, 0)
-    }
-
-    /// Whether guests with Secure Execution are not migrated.
-    ///
-    /// Mirrors `IsSecureExecutionVMI` of `pkg/util/s390x.go`, since 1.6.0.
-    pub(crate) fn knows_secure_execution(self) -> bool {
-        self >= Self(1, 6, 0)
     }
 
     /// Whether guests with `hypervPassthrough` are not migrated.
@@ -325,13 +313,13 @@ mod tests {
     #[case::obsolete_host_models(Release::avoids_obsolete_host_models, "0.59.0")]
     #[case::architectures(Release::selects_arch, "1.0.0")]
     #[case::names_of_revisions(Release::compares_revision_name, "1.5.2")]
-    #[case::secure_execution(Release::selects_secure_execution, "1.6.0")]
+    #[case::secure_execution(Release::knows_secure_execution, "1.6.0")]
     #[case::added_node_selectors(Release::has_added_node_selector, "1.6.0")]
     #[case::decentralized_migration(Release::has_decentralized_migration, "1.6.0")]
     #[case::data_sources(Release::reads_architecture_of_data_source, "1.6.4")]
     #[case::preferred_architectures(Release::reads_preferred_architecture, "1.7.0")]
     #[case::launcher_ids(Release::labels_launchers_by_id, "1.7.0")]
-    #[case::snp_and_tdx(Release::has_snp_and_tdx, "1.7.0")]
+    #[case::snp_and_tdx(Release::knows_snp_and_tdx, "1.7.0")]
     #[case::crossed_architectures(Release::crosses_architectures, "1.9.0")]
     #[case::preferred_launch_security(Release::reads_preferred_launch_security, "1.9.0")]
     fn a_rule_applies_from_a_release_on(#[case] rule: fn(Release) -> bool, #[case] first: &str) {

@@ -259,9 +259,8 @@ fn developing(configuration: &Value) -> KubeVirt {
 #[case::a_gate(json!({"featureGates": ["GPU"]}), json!({"featureGates": ["GPU", "HypervStrictCheck"]}),
     "featureGates: HypervStrictCheck is on: launchers ask", "")]
 #[case::a_gate_goes(json!({"featureGates": ["HypervStrictCheck"]}), json!({}), "HypervStrictCheck is off: launchers do not ask", "")]
-#[case::a_gate_is_disabled(json!({"featureGates": ["CrossArchitectureVirtualization"]}),
-    json!({"featureGates": ["CrossArchitectureVirtualization"], "disabledFeatureGates": ["CrossArchitectureVirtualization"]}),
-    "disabledFeatureGates: CrossArchitectureVirtualization is off: guests run", "")]
+#[case::a_gate_in_both_lists_stays_on(json!({"featureGates": ["CrossArchitectureVirtualization"]}),
+    json!({"featureGates": ["CrossArchitectureVirtualization"], "disabledFeatureGates": ["CrossArchitectureVirtualization"]}), "", "")]
 #[case::it_was_off(json!({}), json!({"disabledFeatureGates": ["HypervStrictCheck"]}), "", "")]
 #[case::another_gate(json!({}), json!({"featureGates": ["Snapshot"]}), "", "")]
 #[case::nothing(json!({"nodeSelectors": {"pool": "a"}}), json!({"nodeSelectors": {"pool": "a"}}), "", "")]

@@ -106,12 +106,11 @@ pub fn run(
         if args.output == CheckOutput::Review {
             responses.push(response(world, &judged)?);
         } else {
-            let patch = mutation(world, &judged)?;
-            let row = row(&survey, &patched(judged, &patch)?, index, args.predict)?;
+            let mutated = mutation(world, &judged)?;
             if args.mutated {
-                objects.push(object_of(&patched(item, &patch)?)?);
+                objects.push(object_of(&patched(item, &mutated.patch)?)?);
             }
-            rows.push(ResultRow { patch: serde_json::to_value(patch)?, ..row });
+            rows.push(mutated_row(&survey, judged, mutated, index, args.predict)?);
         }
         anyhow::Ok(())
     })?;
@@ -190,9 +189,8 @@ pub fn rows(files: &[DumpSource], world: &World, namespace: &Namespace) -> anyho
     snapshot::read_all(files, &world.cluster.domain, std::io::empty(), |item| {
         let index = numbering.of(&item.place.file);
         let judged = namespace.of(item)?;
-        let patch = mutation(world, &judged)?;
-        let row = row(&survey, &patched(judged, &patch)?, index, false)?;
-        rows.push(ResultRow { patch: serde_json::to_value(patch)?, ..row });
+        let mutated = mutation(world, &judged)?;
+        rows.push(mutated_row(&survey, judged, mutated, index, false)?);
         anyhow::Ok(())
     })?;
     Ok(rows)
@@ -209,6 +207,21 @@ fn origin(item: &Item, index: usize) -> ResultOrigin {
         namespace: namespace.unwrap_or_default(),
         name: name.filter(|name| !name.is_empty()).or(generate_name).unwrap_or_default(),
     }
+}
+
+/// Returns the result for an object after the mutating webhook, with the warnings of both webhooks.
+fn mutated_row(
+    survey: &Survey<'_>,
+    item: Item,
+    mutated: Mutated,
+    index: usize,
+    predict: bool,
+) -> anyhow::Result<ResultRow> {
+    let Mutated { patch, warnings } = mutated;
+    let row = row(survey, &patched(item, &patch)?, index, predict)?;
+    let mut said = Decision::admit_with(warnings).warnings_in(&survey.world.cluster.domain);
+    said.extend(row.warnings);
+    Ok(ResultRow { patch: serde_json::to_value(patch)?, warnings: said, ..row })
 }
 
 fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow::Result<ResultRow> {
@@ -241,6 +254,13 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
         });
     }
     Ok(match judged(world, item)? {
+        // A controller creates launcher pods, and the webhook names it no remedies.
+        Some(case) if is_pod(group(item), &item.kind) => {
+            let row = ResultRow::new(origin.clone(), &case, survey, predict);
+            let sent = judged_with(world, item, Depth::Brief)?.unwrap_or(case);
+            let ResultRow { allowed, warnings, denial, .. } = ResultRow::new(origin, &sent, survey, false);
+            ResultRow { allowed, warnings, denial, ..row }
+        }
         Some(case) => ResultRow::new(origin, &case, survey, predict),
         None if is_pod(group(item), &item.kind) => stranger(origin, &item.parse()?, world),
         None if is_policy(item) => {
@@ -251,27 +271,37 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
     })
 }
 
+/// The answer of the mutating webhook.
+#[derive(Debug, Default)]
+pub struct Mutated {
+    /// The changes.
+    pub patch: Vec<PatchOperation>,
+    /// The warnings, without the prefix.
+    pub warnings: Vec<String>,
+}
+
 /// Returns the changes of the mutating webhook to the object, or to the object of the review.
 ///
 /// # Errors
 ///
 /// Returns an error if the object is malformed.
-pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Vec<PatchOperation>> {
+pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Mutated> {
     let text = item.json.get();
     Ok(if item.kind == "AdmissionReview" {
         let request = decode(text.as_bytes()).with_context(|| item.place.to_string())?;
         let answer = review::answer(&ReviewContext::new(world), Webhook::Mutate, &request);
         match answer.with_context(|| item.place.to_string())?.decision {
-            Decision::Admit { patch, .. } => patch,
-            Decision::Deny { .. } => Vec::new(),
+            Decision::Admit { patch, warnings, .. } => Mutated { patch, warnings: warnings.first },
+            Decision::Deny { .. } => Mutated::default(),
         }
     } else {
         match Manifest::read(group(item), &item.kind, &item)? {
             Some(manifest) => {
                 let outline = || item.parse::<PresentFields>();
-                judge::mutation(world, &manifest, &UserName::from(""), Depth::Brief.into(), outline)?.patch
+                let done = judge::mutation(world, &manifest, &UserName::from(""), Depth::Brief.into(), outline)?;
+                Mutated { patch: done.patch, warnings: done.warnings }
             }
-            None => Vec::new(),
+            None => Mutated::default(),
         }
     })
 }
@@ -320,18 +350,27 @@ fn stranger(origin: ResultOrigin, pod: &Pod<'_>, world: &World) -> ResultRow {
 ///
 /// Returns an error if it is malformed.
 pub fn judged<'a>(world: &World, item: &'a Item) -> Result<Option<Evaluation<'a>>, snapshot::Error> {
-    let Some(manifest) = Manifest::read(group(item), &item.kind, &item)? else { return Ok(None) };
-    Ok(judge::judge(world, &manifest, &UserName::from(""), Depth::Full))
+    judged_with(world, item, Depth::Full)
 }
 
-/// Returns the response to a review, and whether it denies.
+fn judged_with<'a>(world: &World, item: &'a Item, depth: Depth) -> Result<Option<Evaluation<'a>>, snapshot::Error> {
+    let Some(manifest) = Manifest::read(group(item), &item.kind, &item)? else { return Ok(None) };
+    Ok(judge::judge(world, &manifest, &UserName::from(""), depth))
+}
+
+/// Returns the response of the validating webhook to a review, and whether it denies. As in the API server, the object
+/// passes the mutating webhook first, whose warnings come first.
 fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
     if item.kind != "AdmissionReview" {
         bail!("{}: a {} is no AdmissionReview; -o review answers reviews only", item.place, item.kind);
     }
+    let Mutated { patch, warnings: said } = mutation(world, item)?;
+    let item = patched(item.clone(), &patch)?;
     let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
     let answer = review::answer(&ReviewContext::new(world), Webhook::Validate, &request);
-    let decision = answer.with_context(|| item.place.to_string())?.decision;
+    let mut decision = answer.with_context(|| item.place.to_string())?.decision;
+    let (Decision::Admit { warnings, .. } | Decision::Deny { warnings, .. }) = &mut decision;
+    warnings.first.splice(0..0, said);
     let denied = matches!(decision, Decision::Deny { .. });
     Ok((render(Webhook::Validate, &request.uid, &decision, &world.cluster.domain)?, denied))
 }

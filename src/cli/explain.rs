@@ -129,8 +129,7 @@ pub(crate) fn run(
             return Ok(());
         }
         let item = namespace.of(item)?;
-        let patch = mutation(world, &item)?;
-        let item = patched(item, &patch)?;
+        let item = patched(item.clone(), &mutation(world, &item)?.patch)?;
         let known = explain_item(world, &item, numbering.of(&item.place.file), &mut explain)?;
         if !known {
             unknown.push(format!("{} ({})", item.place, item.kind));

@@ -123,7 +123,7 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster)
             }
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
-            let better = with_model_line(judged, finding, cluster).map(|line| format!("; {line}"));
+            let better = best_remedy(judged, finding, cluster).map(|line| format!("; {line}"));
             let message = message + &better.unwrap_or_default();
             out.causes.push(FieldCause { field: finding.field.clone(), message });
         }
@@ -246,6 +246,16 @@ fn with_model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) 
     Some(format!("with model {model} it could go to {} from anywhere", nodes(fewest)))
 }
 
+/// Returns the least harmful remedy of a guest that is to start: the effect of another model, or `cheapest remedy: change
+/// nodeSelector zone`. The guest that a policy denies is not stored, so no command can change it.
+fn best_remedy(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
+    let remedy = finding.remedies.first().filter(|_| matches!(judged.subject.stage, Stage::Start(_)))?;
+    match &remedy.action {
+        Action::UseModel(_) => with_model_line(judged, finding, cluster),
+        action => Some(format!("cheapest remedy: {}", remedy::summary(action, &judged.subject))),
+    }
+}
+
 /// Returns `cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop`.
 fn next_step(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
     let remedy = finding.remedies.first()?;
@@ -349,9 +359,11 @@ pub(crate) fn state(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// Returns further lines of a denial: the blocked nodes and the nearest nodes.
+/// Returns further lines of a denial: the blocked nodes, those that only the node affinity keeps off, and the nearest
+/// nodes.
 fn details(verdict: &Verdict) -> Vec<String> {
     let mut out: Vec<String> = blocked_line(&verdict.blocked).into_iter().collect();
+    out.extend(excluded_line(&verdict.excluded));
     out.extend(named(verdict).map(|near| {
         let lacks = fold_lack(&near.missing, &near.has, 6);
         format!("{} lacks {}: {lacks}", near.node, near.missing.len())

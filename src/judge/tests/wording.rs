@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::admission::response::FieldCause;
+use crate::fit::judgement::Depth;
+use crate::fit::remedy::Action;
 use crate::fit::verdict::{Assessment, Check, Finding, Outcome, Unknown};
 use crate::policy::{self, RequestFacts, RequestKind};
 
@@ -144,4 +146,44 @@ fn what_must_be_said_falls_back_on_the_headline() {
         Messages { title: "shop/ledger".to_owned(), headline: "cannot be judged".to_owned(), ..Messages::default() };
     let decision = put(&Policy::builtin(), &migrating(), &judged, &messages);
     assert_eq!(decision.warnings(), ["cpufit: shop/ledger cannot be judged"], "silence would pass for a good verdict");
+}
+
+fn asking(cpu: &Value, rest: &Value) -> Value {
+    vm("db", "").tweak(|vm| {
+        let spec = &mut vm["spec"]["template"]["spec"];
+        spec["domain"]["cpu"] = cpu.clone();
+        rest.as_object().into_iter().flatten().for_each(|(key, value)| spec[key] = value.clone());
+    })
+}
+
+fn own_affinity() -> Value {
+    let terms = json!([{"matchExpressions": [{"key": feature("hle"), "operator": "DoesNotExist"}]}]);
+    json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}})
+}
+
+/// A denial names the nodes that only the affinity keeps off, and recommends the remedy that comes first everywhere else.
+#[rstest]
+#[case::forbidden(json!({"features": [{"name": "fpu", "policy": "forbid"}]}), json!({}), true)]
+#[case::forbidden_on_some(json!({"features": [{"name": "hle", "policy": "forbid"}, {"name": "gone"}]}), json!({}), false)]
+#[case::its_own_affinity(json!({"model": "Cascadelake-Server"}), json!({"affinity": own_affinity()}), true)]
+#[case::a_model_of_no_node(json!({"model": "EPYC-Turin"}), json!({}), false)]
+#[case::a_feature_of_no_node(json!({"features": [{"name": "gone"}]}), json!({}), false)]
+fn a_denial_says_what_keeps_nodes_off_and_what_helps(#[case] cpu: Value, #[case] rest: Value, #[case] excluded: bool) {
+    let world = super::world(intel(), Vec::new(), Some(Impact::Fragile));
+    let sent = asking(&cpu, &rest);
+    let manifest = Manifest::VirtualMachine(Box::new(read(sent.clone())));
+    let case = judge(&world, &manifest, &UserName::from(KUBECTL), Depth::Full).expect("a guest");
+    let denial = denied(&world, &review(&sent)).expect("a denial");
+    assert_eq!(!case.verdict.excluded.is_empty(), excluded, "{:?}", case.verdict.excluded);
+    let by_affinity = denial.details.iter().filter(|line| line.contains("not its node affinity")).count();
+    assert_eq!(by_affinity, usize::from(excluded), "nodes that only the affinity keeps off: {:?}", denial.details);
+    let found = case.verdict.findings.iter().find(|found| found.impact.is_some()).expect("the reason");
+    let Some(best) = found.remedies.first() else { return };
+    let said = match &best.action {
+        Action::UseModel(model) => format!("with model {}", model.model),
+        action => format!("; cheapest remedy: {}", say::remedy::summary(action, &case.judged.subject)),
+    };
+    let causes: Vec<&str> = denial.causes.iter().map(|cause| cause.message.as_str()).collect();
+    assert!(causes.iter().any(|cause| cause.contains(&said)), "another remedy than {said} is recommended: {causes:?}");
+    assert!(!causes.iter().any(|cause| cause.contains("kubectl ")), "a command on what is not stored: {causes:?}");
 }

@@ -237,3 +237,46 @@ fn bash_completes_verbs_options_and_names() {
     let other = cpufit(["version", "--client"]).env("COMPLETE", "no-such-shell").run();
     assert!(other.stdout.starts_with("Client Version"), "{}", other.stderr);
 }
+
+/// The mutating webhook changes a target pod before the validating one judges it, whatever is printed.
+#[test]
+fn a_review_gets_one_answer_in_every_format() {
+    let made = Scratch::new();
+    let policy = made.write(
+        "policy.yaml",
+        "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {name: drop}\nspec: {launcherSelectors: DropStale}\n",
+    );
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reviews");
+    // The nodes have lost these labels, which guests inherited.
+    let lost = ["vmx-activity-wait-sipi", "pku", "umip"].map(|name| format!("cpu-feature.node.kubevirt.io/{name}"));
+    let whole = std::fs::read_to_string(format!("{folder}/cluster.yaml")).unwrap();
+    let (nodes, others) = whole.split_once("  kind: Pod\n").unwrap();
+    let kept = nodes.lines().filter(|line| !lost.iter().any(|key| line.contains(key.as_str())));
+    let cluster = format!("{}\n  kind: Pod\n{others}", kept.collect::<Vec<_>>().join("\n"));
+    let cluster = made.write("cluster.yaml", &cluster);
+    let mut changed = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let answer = |file: &std::path::Path, output: &str| -> Value {
+            let [cluster, policy, file] = [&cluster, &policy, file].map(|path| path.to_str().unwrap());
+            let args = ["check", "--snapshot", cluster, "--policy", policy, "-f", file, "-o", output];
+            serde_json::from_str(&cpufit(args).run().stdout).unwrap_or_else(|error| panic!("{file}: {error}"))
+        };
+        let (row, response) = (answer(&file, "json")["results"][0].take(), answer(&file, "review")["response"].take());
+        let none = json!([]);
+        let warnings = |of: &Value| if of["warnings"].is_null() { none.clone() } else { of["warnings"].clone() };
+        assert_eq!(warnings(&row), warnings(&response), "{}: two answers to one question", file.display());
+        assert_eq!(row["allowed"], response["allowed"], "{}", file.display());
+        changed += usize::from(row["patch"] != none);
+        let review: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        if review["request"]["kind"]["kind"] == "Pod" && review["request"]["subResource"].is_null() {
+            let pod = made.write_json("pod.json", &review["request"]["object"]);
+            let alone = answer(&pod, "json")["results"][0].take();
+            assert_eq!(warnings(&alone), warnings(&row), "{}: the pod alone has another answer", file.display());
+        }
+    }
+    assert!(changed > 0, "no target pod is changed: the test shows nothing");
+}

@@ -450,6 +450,12 @@ impl NodeSpace {
         amount(&self.of).saturating_sub(amount(&self.used))
     }
 
+    /// Returns the free and the allocatable amount of a resource in words: `2 of 64 cores free`.
+    pub(crate) fn words(&self, resource: &str) -> String {
+        let of = self.of.get(resource).copied().unwrap_or(0);
+        Shortage { resource: resource.to_owned(), free: self.free(resource).max(0), of, asked: i64::MAX }.words()
+    }
+
     /// Returns the first resource of which the node has too little for a pod, after `gone` is freed: CPU first, then
     /// memory, then any other. `None` if there is room.
     pub(crate) fn shortage(&self, need: &PodNeed, gone: &Amounts) -> Option<Shortage> {

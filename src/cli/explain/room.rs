@@ -1,5 +1,6 @@
 //! The room for the judged pod on the nodes that fit.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::fit::bits::Bits;
@@ -7,7 +8,7 @@ use crate::fit::fleet::NodeIndex;
 use crate::fit::subject::Stage;
 use crate::judge::Evaluation;
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::room::{NodeRoomFor, PodNeed, Shortage};
+use crate::kubevirt::room::{NodeRoomFor, NodeSpace, PodNeed, Shortage};
 use crate::say;
 
 /// The room of nodes that fit, as far as it is known.
@@ -23,6 +24,9 @@ pub(crate) struct FittingRoom {
     is_bound: bool,
     /// Whether the resources of the nodes are known, but not the requests of the pod.
     is_unknown: bool,
+    /// If the requests are not known: the most CPU and the most memory that is free on one of the nodes, each with the
+    /// node.
+    most_free: Vec<String>,
 }
 
 impl FittingRoom {
@@ -43,7 +47,8 @@ impl FittingRoom {
         let waits = matches!(subject.stage, Stage::Migration(_)) || subject.running.is_none();
         let known = vmi.filter(|_| waits).and_then(|vmi| room.need(vmi));
         let Some(need) = pod.or(known) else {
-            return Self { is_unknown: waits, fitting: fitting.count(), ..Self::default() };
+            let most_free = if waits { most_free(&fitting, cluster) } else { Vec::new() };
+            return Self { is_unknown: waits, fitting: fitting.count(), most_free, ..Self::default() };
         };
         let mut out = Self { fitting: fitting.count(), is_bound: usable.is_some(), ..Self::default() };
         for node in fitting.iter() {
@@ -79,7 +84,11 @@ impl FittingRoom {
             out.push(format!("{}.", say::room::by_preemption(&nodes, &[])));
         }
         if self.is_unknown && self.fitting > 0 {
-            out.push("How much its launcher will ask for is not known: a node that fits may be full.".to_owned());
+            let most = match self.most_free.as_slice() {
+                [] => String::new(),
+                most => format!(" Most free where it fits: {}.", most.join(", ")),
+            };
+            out.push(format!("How much its launcher will ask for is not known: a node that fits may be full.{most}"));
         }
         out
     }
@@ -103,4 +112,17 @@ impl FittingRoom {
     pub(crate) fn by_preemption(&self, cluster: &Cluster) -> Vec<String> {
         self.by_preemption.iter().map(|&node| cluster.fleet.name(node).to_owned()).collect()
     }
+}
+
+/// Returns `2 of 64 cores free on node-a` and `3 of 256 GiB of memory free on node-b`: the most that is free on one of
+/// these nodes without preemption, as far as their room is known.
+fn most_free(nodes: &Bits, cluster: &Cluster) -> Vec<String> {
+    let (room, fleet) = (&cluster.room, &cluster.fleet);
+    let spaces: Vec<(&str, NodeSpace)> =
+        nodes.iter().filter_map(|node| Some((fleet.name(node), room.of_node(fleet.name(node), i64::MIN)?))).collect();
+    let most = |resource: &str| {
+        let (node, space) = spaces.iter().max_by_key(|(node, space)| (space.free(resource), Reverse(*node)))?;
+        Some(format!("{} on {node}", space.words(resource)))
+    };
+    ["cpu", "memory"].into_iter().filter_map(most).collect()
 }

@@ -42,3 +42,42 @@ fn a_node_of_another_vendor_is_where_a_guest_may_crash() {
         assert_eq!(explained.stdout.contains(CRASH), is_said, "{own:?}, {other:?}: {}", explained.stdout);
     }
 }
+
+/// The launcher of a stopped VM does not exist, so what it asks for is not known; what is free where it fits is.
+#[test]
+fn what_is_free_where_a_stopped_vm_could_start_is_said() {
+    let host = |name: &str, cores: &str, memory: &str, model: &str| {
+        let mut node = host(name, &["Intel"]);
+        let labels = node["metadata"]["labels"].as_object_mut().unwrap();
+        labels.remove("cpu-model.node.kubevirt.io/Westmere");
+        labels.insert(format!("cpu-model.node.kubevirt.io/{model}"), json!("true"));
+        node["status"] = json!({"allocatable": {"cpu": cores, "memory": memory, "pods": "110"}});
+        node
+    };
+    let pod = |name: &str, on: &str, cores: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "kube-system"},
+            "spec": {"nodeName": on, "containers": [{"name": "a", "resources": {"requests": {"cpu": cores, "memory": "1Gi"}}}]},
+            "status": {"phase": "Running"}})
+    };
+    let vm = |name: &str, model: &str| {
+        json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"runStrategy": "Halted", "template": {"spec": {"domain": {"cpu": {"model": model}}}}}})
+    };
+    let objects = vec![
+        host("node-a", "8", "16Gi", "Westmere"),
+        host("node-b", "4", "64Gi", "Westmere"),
+        host("node-c", "64", "256Gi", "Haswell"),
+        pod("agent", "node-a", "2"),
+        vm("db", "Westmere"),
+        vm("nowhere", "Denverton"),
+    ];
+    let scratch = Scratch::new();
+    let dump = scratch.write_json("dump.json", &list(objects));
+    let explain = |vm: &str| cpufit(["explain", "-n", "shop", vm, "--snapshot"]).args([&dump]).run().stdout;
+    let said = explain("vm/db");
+    assert!(
+        said.contains("Most free where it fits: 6 of 8 cores free on node-a, 64 of 64 GiB of memory free on node-b."),
+        "a person would have to add up the requests of all pods: {said}"
+    );
+    assert!(!explain("vm/nowhere").contains("Most free"), "it fits on no node");
+}

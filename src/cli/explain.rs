@@ -208,14 +208,14 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
     let user = UserName::from("");
     let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, &user, Depth::Full);
     let running = |name: &str| cluster.vmi(namespace, name).filter(|vmi| subject::of_running(vmi, cluster).is_some());
-    let migrate = |name: &str| {
+    let migration = |name: &str| {
         let mut vmim = crate::kubevirt::wire::Vmim::default();
         namespace.clone_into(&mut vmim.metadata.namespace);
         name.clone_into(&mut vmim.spec.vmi_name);
-        judge(Manifest::Migration(Box::new(vmim)))
+        Manifest::Migration(Box::new(vmim))
     };
     match kind {
-        ObjectKind::VirtualMachine | ObjectKind::Vmi if running(name).is_some() => migrate(name),
+        ObjectKind::VirtualMachine | ObjectKind::Vmi if running(name).is_some() => judge(migration(name)),
         ObjectKind::VirtualMachine => {
             cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone()))))
         }
@@ -230,13 +230,19 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
             cluster.migration(namespace, name).and_then(|vmim| judge(Manifest::Migration(Box::new(vmim.clone()))))
         }
         // A guest with a launcher that waits for a node has not started: its launcher is no migration target.
-        ObjectKind::Pod => cluster.guest_of_launcher(namespace, name).and_then(|vmi| {
-            if running(&vmi.metadata.name).is_some() {
-                migrate(&vmi.metadata.name)
-            } else {
-                judge(Manifest::Vmi(Box::new(vmi.clone())))
-            }
-        }),
+        ObjectKind::Pod => {
+            let vmi = cluster.guest_of_launcher(namespace, name)?;
+            let manifest = match running(&vmi.metadata.name) {
+                Some(vmi) => migration(&vmi.metadata.name),
+                None => Manifest::Vmi(Box::new(vmi.clone())),
+            };
+            let judged = manifest.subject(world)?;
+            let judged = match cluster.launchers_of(vmi).find(|pod| pod.name == name) {
+                Some(pod) => subject::waiting(judged, pod),
+                None => judged,
+            };
+            Some(judge::judge_subject(world, &manifest, &user, judged, Depth::Full.into()))
+        }
         ObjectKind::Node => None,
     }
 }

@@ -66,6 +66,14 @@ pub enum Author {
     KubeVirt,
 }
 
+impl Author {
+    /// Whether it sets a requirement of all guests, and no default that a guest can replace.
+    pub(crate) fn is_of_all_guests(&self) -> bool {
+        let is_of_all = |field: &str| field.starts_with("developerConfiguration.");
+        matches!(self, Self::Configuration(field) | Self::HyperConverged(field) if is_of_all(field))
+    }
+}
+
 /// An instancetype or a preference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TypeReference {

@@ -302,6 +302,15 @@ impl Template {
     }
 }
 
+/// The placement of virt-handler: `spec.workloads.nodePlacement` of the KubeVirt custom resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workloads {
+    /// Its node selector and required node affinity.
+    pub placement: Placement<'static>,
+    /// Whether an operator writes it from a HyperConverged resource.
+    pub by_hyperconverged: bool,
+}
+
 /// The guest under judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject<'a> {
@@ -352,6 +361,8 @@ pub struct Subject<'a> {
     pub withheld: Arc<BTreeSet<String>>,
     /// Whether the list is known, so that a model which is not in `withheld` is not in the list.
     pub list: ListKnown,
+    /// KubeVirt's placement of virt-handler, if it selects nodes.
+    pub workloads: Option<Workloads>,
     /// The first release whose labeller gives capability labels the value that the cluster's KubeVirt selects;
     /// `None` if the cluster's does so already, or the release is not known.
     pub mended_in: Option<&'static str>,
@@ -410,6 +421,7 @@ impl<'a> Subject<'a> {
             obsolete: None,
             withheld: Arc::default(),
             list: ListKnown::Unknown,
+            workloads: None,
             mended_in: None,
             live_update: false,
             restart_required: false,

@@ -7,7 +7,7 @@
 
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::wire::{
-    Configuration, CpuFeature, DeveloperConfiguration, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec,
+    Configuration, CpuFeature, DeveloperConfiguration, FeatureState, Hyperv, KubeVirt, Machine, NodePlacement, VmiSpec,
 };
 use crate::bounds::Excess;
 use crate::fit::subject::ListKnown;
@@ -26,6 +26,8 @@ pub struct ClusterConfig {
     pub is_hyperconverged: bool,
     /// Whether the custom resource is there.
     pub is_known: bool,
+    /// `spec.workloads.nodePlacement`.
+    pub workloads: Option<NodePlacement>,
 }
 
 /// Name of the HyperConverged resource; its operator reads no other one (`HyperConvergedName`).
@@ -54,6 +56,7 @@ impl From<KubeVirt> for ClusterConfig {
         Self {
             is_hyperconverged: hyperconverged(&kubevirt).is_some(),
             is_known: true,
+            workloads: kubevirt.spec.workloads.and_then(|workloads| workloads.node_placement),
             configuration: kubevirt.spec.configuration,
             default_architecture: kubevirt.status.default_architecture,
             excess: kubevirt.metadata.excess,

@@ -1,8 +1,12 @@
 //! Placement requirements of a pod, converted from the API's types.
 
-use super::wire::{self, Pod, Toleration};
+use std::borrow::Cow;
+
+use super::defaults::ClusterConfig;
+use super::wire::{self, NodePlacement, Pod, Toleration};
 use crate::fit::node::Effect;
 use crate::fit::placement::{self, Expression, NameRule, Placement, Term, TolerationOperator};
+use crate::fit::subject::Workloads;
 use crate::word::Word as _;
 
 /// Returns the placement requirements of a pod.
@@ -14,6 +18,23 @@ pub(crate) fn of_pod<'a>(pod: &Pod<'a>) -> Placement<'a> {
         tolerations: pod.spec.tolerations.iter().map(toleration).collect(),
         node_name: pod.spec.node_name.as_ref().map(|name| name.0.clone()),
     }
+}
+
+/// Returns the placement of virt-handler; `None` if it is not known to exclude nodes. Mirrors `InjectPlacementMetadata` of
+/// `pkg/virt-operator/resource/placement/placement.go` (`resource/apply/reconcile.go` in earlier releases), called with
+/// `spec.workloads`. Tolerations are not read.
+pub(crate) fn of_workloads(config: &ClusterConfig) -> Option<Workloads> {
+    let NodePlacement { node_selector: own, affinity } = config.workloads.as_ref()?;
+    let required = affinity.node_affinity.required_during_scheduling_ignored_during_execution.clone();
+    if config.excess.is_some() || (own.is_empty() && required.is_none()) {
+        return None;
+    }
+    let placement = Placement {
+        selector: own.iter().map(|(key, value)| (Cow::Owned(key.clone()), Cow::Owned(value.clone()))).collect(),
+        affinity: required.map(|required| node_selector(required).into()),
+        ..Placement::default()
+    };
+    Some(Workloads { placement, by_hyperconverged: config.is_hyperconverged })
 }
 
 /// Converts a node selector.

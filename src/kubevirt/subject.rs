@@ -19,6 +19,7 @@ use super::launch::{self, Rendered};
 use super::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use super::not_migratable::{foresee, is_decided};
 use super::obsolete;
+use super::placement;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
 use super::topology;
@@ -37,7 +38,7 @@ use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
 pub(crate) use decentralized::waits_as_receiver;
 pub use pod::of_pod;
-pub(crate) use pod::vmi_of_pod;
+pub(crate) use pod::{vmi_of_pod, waiting};
 use refused::Written;
 
 /// An object prepared for judgement.
@@ -284,6 +285,7 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.withheld = Arc::clone(&cluster.withheld.models);
     subject.list = cluster.config.list();
     subject.mended_in = cluster.mended_in();
+    subject.workloads = placement::of_workloads(&cluster.config);
 }
 
 /// Sets the effects of an edit of the VM on the running guest, as far as the VM is known.

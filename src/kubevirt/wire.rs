@@ -480,6 +480,20 @@ wire! {
     KubeVirtSpec {
         /// `configuration`.
         configuration: Configuration,
+        /// `workloads`: virt-handler.
+        workloads: Option<Workloads>,
+    }
+    /// `spec.workloads` of the KubeVirt custom resource.
+    Workloads {
+        /// `nodePlacement`.
+        node_placement: Option<NodePlacement>,
+    }
+    /// `nodePlacement`, the part that selects nodes.
+    NodePlacement {
+        /// `nodeSelector`.
+        node_selector: BTreeMap<String, String>,
+        /// `affinity`.
+        affinity: Affinity,
     }
     /// `spec.configuration`.
     Configuration {

@@ -130,6 +130,15 @@ impl Judged<'_> {
                     && has("cpu-model-migration.node.kubevirt.io/") == found.known
                     && found.total == self.all.len()
             }
+            Detail::SimilarFeature(found) => {
+                let offering = |name: &str| {
+                    self.all.iter().filter(|node| node.label(&format!("{FEATURE}{name}")) == Some("true")).count()
+                };
+                self.demand.selector.contains_key(format!("{FEATURE}{}", found.required).as_str())
+                    && offering(&found.required) == 0
+                    && offering(&found.similar) == found.offering
+                    && found.total == self.all.len()
+            }
             Detail::EmptyLabel(found) => {
                 found.nodes.iter().all(|node| self.find(node).is_some_and(|node| node.label(&found.key) == Some("")))
                     && found
@@ -137,6 +146,10 @@ impl Judged<'_> {
                         .iter()
                         .all(|node| self.find(node).is_some_and(|node| node.label(&found.key).is_none()))
             }
+            Detail::NoVirtHandler(found) => found
+                .nodes
+                .iter()
+                .all(|node| self.find(node).is_some_and(|node| node.label(label::SCHEDULABLE).is_none())),
             Detail::OtherArchitectures(found) => found.counts.iter().all(|(name, count)| {
                 *name != found.wanted
                     && self.all.iter().filter(|node| node.label("kubernetes.io/arch") == Some(name.as_str())).count()

@@ -1,6 +1,6 @@
 //! The author of the requirements that nodes lack, in words.
 
-use super::plural::{fold, number};
+use super::plural::{and_names, fold, number};
 use crate::fit::author::{Author, Holder};
 use crate::fit::check::AskedBy;
 use crate::fit::label;
@@ -19,10 +19,10 @@ pub(crate) fn who(author: &Author) -> String {
         Author::DataSource { namespace, name } => {
             format!("DataSource {namespace}/{name}, from which it boots (label template.kubevirt.io/architecture)")
         }
-        Author::Configuration(field) if is_of_all(field) => {
+        Author::Configuration(field) if author.is_of_all_guests() => {
             format!("the KubeVirt resource, of every guest (spec.configuration.{field})")
         }
-        Author::HyperConverged(field) if is_of_all(field) => format!(
+        Author::HyperConverged(field) if author.is_of_all_guests() => format!(
             "the KubeVirt resource, of every guest (spec.configuration.{field}), which HyperConverged writes: its annotation \
              kubevirt.kubevirt.io/jsonpatch can change it"
         ),
@@ -59,11 +59,6 @@ fn hyperconverged_field(field: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether a field below `spec.configuration` applies to every guest, and is no default.
-fn is_of_all(field: &str) -> bool {
-    field.starts_with("developerConfiguration")
-}
-
 fn holder(of: Holder) -> &'static str {
     match of {
         Holder::VirtualMachine => "VM",
@@ -87,6 +82,11 @@ pub(crate) fn asked_by(asked: &AskedBy) -> String {
     let mut out = format!("{what} {are} asked for by {}", by(asked));
     if matches!(asked.author, Author::Preference(_)) && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
         out.push_str(": take the preference of the architecture that is wanted");
+    }
+    if !asked.lacking.is_empty() {
+        let (lack, it) =
+            (number(asked.lacking.len(), "lacks", "lack"), number(asked.entries.len(), "it", "one of them"));
+        out = format!("{out}; {} {lack} {it}", and_names(&asked.lacking, 3));
     }
     out
 }
@@ -135,7 +135,7 @@ mod tests {
 
     fn asked(author: Author, entries: &[(&str, &str)], rules: &[AffinityRule]) -> AskedBy {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        AskedBy { author, entries, rules: rules.to_vec(), in_sight: false }
+        AskedBy { author, entries, rules: rules.to_vec(), in_sight: false, lacking: Vec::new() }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
     AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, KeptOff, KnownNotUsable,
-    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode,
-    PodRules, SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn, WithheldModel,
+    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, NoVirtHandler, Obsolete, OtherArchitectures, OwnHostModel,
+    OwnNode, PodRules, SimilarFeature, SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn,
+    WithheldModel,
 };
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
@@ -42,6 +43,11 @@ fn detail(found: &Detail) -> String {
              runs, any more: the host model of {node} is {now} now"
         ),
         Detail::UnknownHost(host) => format!("no node has the label {}={host}", label::HOSTNAME),
+        Detail::SimilarFeature(SimilarFeature { required, similar, offering, total }) => format!(
+            "no node offers CPU feature {required}; {offering} of {} {} the similar {similar}",
+            nodes(*total),
+            number(*offering, "offers", "offer")
+        ),
         Detail::AskedBy(asked) => super::author::asked_by(asked),
         Detail::NotMigratable(refused) => not_migratable(refused),
         Detail::WillNotMigrate(refused) => format!("KubeVirt will not migrate it: {}", condition(refused)),
@@ -72,6 +78,13 @@ fn detail(found: &Detail) -> String {
             format!("requires and forbids {entry}: no node can ever meet both")
         }
         Detail::EmptyLabel(found) => empty_label(found),
+        Detail::NoVirtHandler(NoVirtHandler { nodes, by_hyperconverged }) => format!(
+            "no virt-handler runs on {}, so that nothing labels {}: spec.workloads.nodePlacement of the {} resource excludes {}",
+            fold_names(nodes, 3),
+            number(nodes.len(), "it", "them"),
+            if *by_hyperconverged { "HyperConverged" } else { "KubeVirt" },
+            number(nodes.len(), "it", "them"),
+        ),
         Detail::OtherArchitectures(found) => other_architectures(found),
         Detail::NotReady(names) => {
             let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));

@@ -23,6 +23,8 @@ pub struct AskedBy {
     pub rules: Vec<AffinityRule>,
     /// Whether the author is visible in the judged object to its sender.
     pub in_sight: bool,
+    /// The candidate nodes that lack one of the entries, by name, if all guests require them.
+    pub lacking: Vec<String>,
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -45,7 +47,21 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
             group(&mut groups, asked).entries.push(entry.clone());
         }
     }
+    for (_, by) in groups.iter_mut().filter(|(asked, _)| asked.author.is_of_all_guests()) {
+        by.lacking = lacking(judgement, &by.entries);
+    }
     groups.into_iter().map(|(asked, by)| Finding::note(Check::AskedBy, asked.field, Detail::AskedBy(by))).collect()
+}
+
+/// Returns the candidate nodes that lack one of these entries, by name.
+fn lacking(judgement: &Judgement<'_, '_>, entries: &[(String, String)]) -> Vec<String> {
+    let mut meeting = judgement.neighbours.clone();
+    for (key, value) in entries {
+        meeting.intersect(&judgement.fleet.bearing(key, value));
+    }
+    let mut lacking = judgement.neighbours.clone();
+    lacking.subtract(&meeting);
+    judgement.names(&lacking)
 }
 
 /// Whether an entry is related to the impact. An architecture from the cluster's defaults is not, if the guest
@@ -68,7 +84,13 @@ fn group<'g>(groups: &'g mut Vec<(AskedAt, AskedBy)>, asked: &AskedAt) -> &'g mu
             Author::KubeVirt | Author::SourceNode(_) | Author::Inherited => true,
             _ => false,
         };
-        let by = AskedBy { author: asked.author.clone(), entries: Vec::new(), rules: Vec::new(), in_sight };
+        let by = AskedBy {
+            author: asked.author.clone(),
+            entries: Vec::new(),
+            rules: Vec::new(),
+            in_sight,
+            lacking: Vec::new(),
+        };
         groups.push((asked.clone(), by));
     }
     &mut groups[at].1

@@ -19,6 +19,7 @@ mod model_coverage;
 mod model_not_usable;
 mod model_withheld;
 mod no_pod;
+mod no_virt_handler;
 mod not_migratable;
 mod not_ready;
 mod other_architecture;
@@ -27,6 +28,7 @@ mod own_host_model;
 mod own_node;
 mod pod_rules;
 mod restart_required;
+mod similar_feature;
 mod source_labels;
 mod stale_model;
 mod start_node;
@@ -47,10 +49,12 @@ pub(crate) use migration_target::NoTarget;
 pub(crate) use model_coverage::ModelCoverage;
 pub(crate) use model_not_usable::KnownNotUsable;
 pub(crate) use model_withheld::{Obsolete, WithheldModel};
+pub(crate) use no_virt_handler::NoVirtHandler;
 pub(crate) use other_architecture::OtherArchitectures;
 pub(crate) use own_host_model::OwnHostModel;
 pub(crate) use own_node::OwnNode;
 pub(crate) use pod_rules::PodRules;
+pub(crate) use similar_feature::SimilarFeature;
 pub(crate) use source_labels::SourceLabels;
 pub(crate) use stale_model::StaleModel;
 pub(crate) use start_node::{KeptOff, NoStartNode};
@@ -113,6 +117,8 @@ checks! {
     AskedBy = asked_by,
     /// The selector names a host that no node has.
     UnknownHost = unknown_host,
+    /// A required CPU feature that no node offers has a name like one that nodes offer.
+    SimilarFeature = similar_feature,
     /// The host model of a node is not usable there by name.
     OwnHostModel = own_host_model,
     /// The guest's own feature hides its node's host model from its migration.
@@ -150,6 +156,8 @@ checks! {
     Contradiction = contradiction,
     /// A capability label has an empty value, but the guest selects another.
     EmptyLabel = empty_label,
+    /// No virt-handler runs on nodes, so that nothing labels them.
+    NoVirtHandler = no_virt_handler,
     /// Nodes of another architecture are not judged.
     OtherArchitecture = other_architecture,
     /// A node fits, although its `Ready` condition is not `True`.
@@ -250,6 +258,8 @@ pub enum Detail {
     AskedBy(AskedBy),
     /// A host that no node has, by name.
     UnknownHost(String),
+    /// A feature that no node offers, with a similar one that nodes offer.
+    SimilarFeature(SimilarFeature),
     /// The host model of a node is not usable there by name.
     OwnHostModel(OwnHostModel),
     /// Fitting nodes that lack entries of a host model that is not selected.
@@ -294,6 +304,8 @@ pub enum Detail {
     Contradiction(Contradiction),
     /// A label with an empty value.
     EmptyLabel(EmptyLabel),
+    /// Nodes without virt-handler.
+    NoVirtHandler(NoVirtHandler),
     /// Nodes of another architecture.
     OtherArchitectures(OtherArchitectures),
     /// Fitting nodes that are not ready.

@@ -7,7 +7,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::{CpuMode, Migration, Running, Stage, Subject};
 use crate::fit::verdict::Finding;
-use crate::kubevirt::cluster::{self, Cluster};
+use crate::kubevirt::cluster::{self, Cluster, Launcher};
 use crate::kubevirt::launch;
 use crate::kubevirt::placement;
 use crate::kubevirt::wire::{Pod, Vmi};
@@ -59,6 +59,30 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     let notes: Vec<Finding> = either_mode::note(&subject, cluster).into_iter().collect();
     let is_guess = !notes.is_empty();
     Some(Prepared { subject, predicted: None, not_judged, notes, is_guess })
+}
+
+/// Returns a predicted guest with the requirements of its launcher that waits for a node: kube-scheduler reads the pod, and
+/// the guest, the configuration or the source's labels may have changed since.
+pub(crate) fn waiting(mut judged: Prepared<'static>, pod: &Launcher) -> Prepared<'static> {
+    if !pod.node.is_empty() || judged.not_judged.is_some() {
+        return judged;
+    }
+    if let Some(excess) = &pod.excess {
+        return Prepared { not_judged: Some(too_large(excess)), ..judged };
+    }
+    let subject = &mut judged.subject;
+    let (asked, own) = (std::mem::replace(&mut subject.placement, (*pod.placement).clone()), &*pod.placement);
+    // The author of another requirement is not known.
+    subject.authors.entries.retain(|key, _| asked.get(key) == own.get(key));
+    if own.affinity.is_none() {
+        // A description of a pod does not show its affinity.
+        subject.placement.affinity = asked.affinity;
+    } else if asked.affinity != own.affinity {
+        subject.authors.rules.clear();
+        subject.authors.affinity = None;
+    }
+    judged.predicted = None;
+    judged
 }
 
 /// Returns the VMI that owns a pod; `None` if it is not known, or has another UID. A pasted pod may have no UID.

@@ -28,7 +28,8 @@ impl Written<'_> {
         }
     }
 
-    /// Returns a note for each combination that virt-api refuses. Mirrors `validateCPUModel` of
+    /// Returns a note for each combination that virt-api refuses. Mirrors `ValidateSchema` of
+    /// `pkg/util/webhooks/webhooks.go` (an unknown field), `validateCPUModel` of
     /// `pkg/virt-api/webhooks/arm64.go`, and `validateNUMA`, `validateCPURealtime` and `validateMemoryRealtime` of
     /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`.
     pub(super) fn refusals(&self, config: &ClusterConfig, release: Release) -> Vec<Finding> {
@@ -36,11 +37,21 @@ impl Written<'_> {
             "" => config.default_architecture(),
             own => own,
         };
-        let Some(cpu) = &self.whole.domain.cpu else { return Vec::new() };
         let mut out = Vec::new();
         let mut refuse = |field: String, why: String| {
             out.push(finding(Check::Contradiction, &field, format!("KubeVirt refuses the guest: {why}")));
         };
+        let has_unknown_security = |spec: &VmiSpec| {
+            spec.domain
+                .launch_security
+                .as_ref()
+                .is_some_and(|security| security.snp.is_some() || security.tdx.is_some())
+        };
+        if has_unknown_security(self.whole) && !release.knows_snp_and_tdx() {
+            let field = self.place("domain.launchSecurity", has_unknown_security);
+            refuse(field, format!("launchSecurity has snp and tdx from v1.7.0 on, and this is {release}"));
+        }
+        let Some(cpu) = &self.whole.domain.cpu else { return out };
         if architecture == "arm64" && release.refuses_on_arm(&cpu.model) {
             let field = self
                 .place("domain.cpu.model", |spec| spec.domain.cpu.as_ref().is_some_and(|cpu| !cpu.model.is_empty()));
@@ -125,6 +136,30 @@ mod tests {
         assert_eq!(refusals(&of_vm), at("spec.template.spec"), "the user does not learn why the VM is refused");
         assert_eq!(refusals(&of_vmi), at("spec"), "the user does not learn why the VMI is refused");
         assert!(of_vm.not_judged.is_none() && of_vmi.not_judged.is_none(), "the verdict by labels is gone");
+    }
+
+    #[rstest]
+    #[case::snp_before("1.6.6", json!({"snp": {}}), true)]
+    #[case::tdx_before("1.6.6", json!({"tdx": {}}), true)]
+    #[case::snp("1.7.0", json!({"snp": {}}), false)]
+    #[case::tdx("1.7.0", json!({"tdx": {}}), false)]
+    #[case::sev("1.6.6", json!({"sev": {}}), false)]
+    fn launch_security_of_a_later_release_is_refused(
+        #[case] release: &str,
+        #[case] security: Value,
+        #[case] is_refused: bool,
+    ) {
+        let vm = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["launchSecurity"] = security);
+        let found = refusals(&of_vm(&read(vm), &cluster(release, mixed(), [])));
+        let expected = format!(
+            "spec.template.spec.domain.launchSecurity: KubeVirt refuses the guest: launchSecurity has snp and tdx from v1.7.0 on, \
+             and this is v{release}"
+        );
+        assert_eq!(
+            found,
+            if is_refused { vec![expected] } else { Vec::new() },
+            "a guest that KubeVirt refuses is said to fit"
+        );
     }
 
     /// The VirtualMachine has no such field: its instancetype does.

@@ -88,7 +88,7 @@ fn place(random: &mut Random, spec: &mut Value) {
             1 => (label::HOSTNAME.to_owned(), random.one(&NAMES).to_owned()),
             2 => (RACK.to_owned(), random.one(&["1", "r3", ""]).to_owned()),
             3 => (vendor(random.one(&["Intel", "AMD"])), "true".to_owned()),
-            4 => (feature(random.one(&["fpu", "gfni", "gone"])), "true".to_owned()),
+            4 => (feature(random.one(&["fpu", "gfni", "gfnii"])), "true".to_owned()),
             _ => (label::ARCH.to_owned(), random.one(&["amd64", "arm64"]).to_owned()),
         };
         spec["nodeSelector"] = json!({key: value});

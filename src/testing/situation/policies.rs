@@ -122,9 +122,11 @@ pub(super) fn kubevirt(random: &mut Random) -> Value {
     if release == "v1.8.0" {
         configuration["obsoleteCPUModels"] = json!({MODELS[0]: true, MODELS[1]: true, MODELS[4]: false});
     }
+    let placement =
+        if release == "v1.7.1" { json!({"nodeSelector": {"kubernetes.io/os": "linux"}}) } else { json!(null) };
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt",
         "metadata": {"name": "kubevirt", "namespace": "kubevirt", "uid": "kv"},
-        "spec": {"configuration": configuration}, "status": {"observedKubeVirtVersion": release},
+        "spec": {"configuration": configuration, "workloads": {"nodePlacement": placement}}, "status": {"observedKubeVirtVersion": release},
     })
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
 
+mod hints;
 mod two_changes;
 
 use rstest::rstest;

@@ -1,0 +1,122 @@
+//! A CPU feature that no node offers, with a name like that of one that nodes offer: it may be misspelled.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+use crate::fit::models;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::SimilarFeature,
+    word: "similar-feature",
+    always_reported: false,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// Longer names are no misspelled features, and comparing them takes time.
+const MAX_NAME: usize = 64;
+
+/// A required feature that no node offers, and the most similar one that nodes offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimilarFeature {
+    /// The required name.
+    pub required: String,
+    /// The similar name.
+    pub similar: String,
+    /// The number of nodes that offer the similar one.
+    pub offering: usize,
+    /// The number of all nodes.
+    pub total: usize,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    if judgement.assessment.outcome.impact().is_none() || !judgement.is_judged() {
+        return Vec::new();
+    }
+    let fleet = judgement.fleet;
+    let selector = &judgement.subject.placement.selector;
+    let required = selector.iter().filter(|(key, value)| Family::of(key) == Family::CpuFeature && *value == "true");
+    let unoffered: Vec<&str> =
+        required.filter(|(key, _)| fleet.bearing(key, "true").is_empty()).map(|(key, _)| &**key).collect();
+    if unoffered.is_empty() {
+        return Vec::new();
+    }
+    let offered = fleet.bearers(Family::CpuFeature);
+    let finding = |key: &str| {
+        let name = label::name(key);
+        let (similar, nodes) = most_similar(name, offered.iter().map(|(name, nodes)| (*name, nodes)))?;
+        let detail = SimilarFeature {
+            required: name.to_owned(),
+            similar: similar.to_owned(),
+            offering: nodes.count(),
+            total: fleet.len(),
+        };
+        let asked = judgement.subject.authors.of_entry(key);
+        let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
+        Some(Finding::note(Check::SimilarFeature, field, Detail::SimilarFeature(detail)))
+    };
+    unoffered.into_iter().filter_map(finding).collect()
+}
+
+/// Returns the offered feature whose name differs least; `None` if none is similar, or the name is that of a feature.
+fn most_similar<'o, T>(name: &str, offered: impl Iterator<Item = (&'o str, T)>) -> Option<(&'o str, T)> {
+    if name.len() > MAX_NAME || !models::holding(name).is_empty() {
+        return None;
+    }
+    let most = if name.len() < 6 { 1 } else { 2 };
+    let name = name.to_ascii_lowercase();
+    let distance = |(other, of): (&'o str, T)| (edits(&name, &other.to_ascii_lowercase()), other, of);
+    let nearest = offered.map(distance).filter(|(edits, ..)| *edits <= most).min_by_key(|(edits, ..)| *edits)?;
+    Some((nearest.1, nearest.2))
+}
+
+/// Returns the number of characters to insert, remove or replace between two names (Levenshtein distance).
+fn edits(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, left) in one.chars().enumerate() {
+        let mut before = row[0];
+        row[0] = at + 1;
+        for (column, &right) in other.iter().enumerate() {
+            let replaced = before + usize::from(left != right);
+            before = row[column + 1];
+            row[column + 1] = replaced.min(before + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::equal("gfni", "gfni", 0)]
+    #[case::one_too_many("avx512-vnni", "avx512vnni", 1)]
+    #[case::one_too_few("vae", "vaes", 1)]
+    #[case::another("sse4_1", "sse4.1", 1)]
+    #[case::swapped("gfin", "gfni", 2)]
+    #[case::empty("", "gfni", 4)]
+    #[case::of_several_bytes("gfnï", "gfni", 1)]
+    fn names_differ_by_their_edits(#[case] one: &str, #[case] other: &str, #[case] expected: usize) {
+        assert_eq!((edits(one, other), edits(other, one)), (expected, expected));
+    }
+
+    #[rstest]
+    #[case::a_hyphen("avx512-vnni", Some("avx512vnni"))]
+    #[case::capitals("AVX512VNNI", Some("avx512vnni"))]
+    #[case::two_letters("avx512_vni", Some("avx512vnni"))]
+    #[case::three_letters("avx512__vni", None)]
+    #[case::one_of_few("gfnii", Some("gfni"))]
+    #[case::two_of_few("gfxx", None)]
+    #[case::a_feature_of_its_own("svm", None)]
+    #[case::another_feature("avx512bw", None)]
+    #[case::nothing_like_it("nested-virtualization", None)]
+    fn a_misspelled_feature_is_recognized(#[case] name: &str, #[case] expected: Option<&str>) {
+        let offered = ["avx512vnni", "avx512vl", "gfni", "vmx", "smx"].map(|name| (name, ()));
+        let found = most_similar(name, offered.into_iter()).map(|(name, ())| name);
+        assert_eq!(found, expected, "the user is sent to another feature, or not to the one that was meant");
+    }
+}

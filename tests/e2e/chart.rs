@@ -198,7 +198,8 @@ fn chart_is_in_order_and_refuses_what_it_does_not_know() {
     }
 }
 
-/// In each overlay and with each component, `namespace:` changes every field with cpufit's namespace.
+/// In each overlay and with each component, `namespace:` alone changes every field with cpufit's namespace, however many
+/// kustomizations are between.
 #[test]
 #[ignore = "needs kubectl: make e2e"]
 fn a_kustomizations_own_namespace_is_everywhere() {
@@ -207,27 +208,34 @@ fn a_kustomizations_own_namespace_is_everywhere() {
         let entries = std::fs::read_dir(Path::new(ROOT).join("deploy").join(folder)).expect("a folder");
         entries.map(|entry| format!("{folder}/{}", entry.expect("one").file_name().display())).collect()
     };
-    let mut cases: Vec<(String, Option<String>)> = Vec::new();
+    let mut cases: Vec<(String, Vec<String>)> = Vec::new();
     for resource in listed("overlays").into_iter().chain(["base".to_owned()]) {
-        cases.push((resource.clone(), None));
-        cases.extend(listed("components").into_iter().map(|component| (resource.clone(), Some(component))));
+        cases.push((resource.clone(), Vec::new()));
+        cases.extend(listed("components").into_iter().map(|component| (resource.clone(), vec![component])));
+        cases.push((resource, listed("components")));
     }
-    assert!(cases.len() > 20, "{cases:?}");
+    assert!(cases.len() > 25, "{cases:?}");
     // kustomize accepts no absolute paths.
     let folder = folder_here();
-    for (resource, component) in cases {
-        let at = |path: &str| format!("../../deploy/{path}");
-        let components = component.iter().map(|component| at(component)).collect::<Vec<_>>();
-        let kustomization = json!({
-            "namespace": "virt-tools",
-            "resources": [at(&resource)],
-            "components": components,
-            "transformers": [at("namespace")],
-        });
-        std::fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string()).expect("written");
-        let made = output(&kubectl, &["kustomize", folder.path().to_str().expect("UTF-8")]);
-        assert!(!made.contains("cpufit-system"), "{resource} with {component:?} names the old namespace");
-        let made = objects(&made);
+    let write = |name: &str, kustomization: Value| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("kustomization.yaml"), kustomization.to_string()).expect("written");
+        folder
+    };
+    let at = |path: &str| format!("../../../deploy/{path}");
+    for (resource, components) in cases {
+        let components: Vec<String> = components.iter().map(|component| at(component)).collect();
+        let own = json!({"namespace": "virt-tools", "resources": [at(&resource)], "components": components});
+        let plain = json!({"resources": [at(&resource)], "components": components});
+        let own = output(&kubectl, &["kustomize", write("own", own).to_str().expect("UTF-8")]);
+        write("plain", plain);
+        let above = write("above", json!({"namespace": "virt-tools", "resources": ["../plain"]}));
+        let above = output(&kubectl, &["kustomize", above.to_str().expect("UTF-8")]);
+        assert_same(&objects(&own), &objects(&above), &format!("{resource} with {components:?}, one above the other"));
+        assert!(!own.contains("cpufit-system"), "{resource} with {components:?} names the old namespace");
+        assert!(!own.contains("$(CPUFIT"), "{resource} with {components:?} names no namespace");
+        let made = objects(&own);
         assert!(made.contains_key("Deployment virt-tools/cpufit"));
         if resource.ends_with("cert-manager") {
             let certificate = &made["Certificate virt-tools/cpufit"];
@@ -236,8 +244,15 @@ fn a_kustomizations_own_namespace_is_everywhere() {
                 json!(["cpufit.virt-tools.svc"]),
                 "the API server trusts no other"
             );
-            let annotations = &made["ValidatingWebhookConfiguration /cpufit"]["metadata"]["annotations"];
-            assert_eq!(annotations["cert-manager.io/inject-ca-from"], "virt-tools/cpufit", "caBundle stays empty");
+            for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+                let annotations = &made[&format!("{kind} /cpufit")]["metadata"]["annotations"];
+                assert_eq!(annotations["cert-manager.io/inject-ca-from"], "virt-tools/cpufit", "caBundle stays empty");
+            }
+        }
+        if let Some(policy) = made.get("ValidatingAdmissionPolicy /cpufit-cabundle-only") {
+            let by = &policy["spec"]["matchConditions"][0]["expression"];
+            let account = "request.userInfo.username == 'system:serviceaccount:virt-tools:cpufit'";
+            assert_eq!(by, account, "the policy restricts another account than cpufit's");
         }
     }
 }

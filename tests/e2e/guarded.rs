@@ -133,8 +133,9 @@ fn cpufit_may_change_its_cabundle_alone() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let deploy = |folder| Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(folder);
     cluster.kubectl(&["apply", "--server-side", "-k", deploy("base").to_str().expect("UTF-8")]);
-    let policy = deploy("components/cabundle-only/policy.yaml");
-    cluster.kubectl(&["apply", "--server-side", "-f", policy.to_str().expect("UTF-8")]);
+    let policy = std::fs::read_to_string(deploy("components/cabundle-only/policy.yaml")).expect("the policy");
+    cluster.workplace().write("policy.yaml", policy.replace("$(CPUFIT_ACCOUNT_NAMESPACE)", "cpufit-system"));
+    cluster.kubectl(&["apply", "--server-side", "-f", "policy.yaml"]);
     let account = cluster.service_account("cpufit-system", "cpufit");
     let patch = |kind: &str, operations: serde_json::Value| {
         let patch = operations.to_string();

@@ -13,6 +13,7 @@ use crate::manifests::{authorities, write_authority};
 
 mod combined;
 mod installed;
+mod schema;
 mod values;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -169,33 +170,6 @@ fn overlay_for_development_runs_one_replica_of_a_local_image() {
         (&json!(1), &Value::Null),
         "no node to be drained"
     );
-}
-
-#[test]
-#[ignore = "needs helm: make e2e"]
-fn chart_is_in_order_and_refuses_what_it_does_not_know() {
-    let Some(helm) = tool("helm") else { return };
-    output(&helm, &["lint", "--strict", "--quiet", "deploy/helm/cpufit", "--namespace=cpufit-system"]);
-    for (wrong, named) in [
-        ("replicas=1", "replicas"),
-        ("image.pullSecrets[0]=a", "pullSecrets"),
-        ("crd.install=false", "crd"),
-        ("imagePullSecrets[0]=a", "imagePullSecrets"),
-        ("webhooks.namespaceSelector.matchExpressions[0].operator=Is", "operator"),
-        ("policies[0].name=Cluster_Policy", "name"),
-        ("policies[0].name=cluster", "spec"),
-        ("nameOverride=-a", "nameOverride"),
-        ("replicaCount=two", "replicaCount"),
-        ("certificates.source=vault", "source"),
-        ("webhooks.timeoutSeconds=31", "timeoutSeconds"),
-        ("image.digest=latest", "digest"),
-    ] {
-        let mut command = Command::new(&helm);
-        command.args(["template", "cpufit", "deploy/helm/cpufit", "--set", wrong]).current_dir(ROOT);
-        let ran = program(command).run();
-        assert_ne!(ran.code(), 0, "--set {wrong} was taken, and does nothing");
-        assert!(ran.stderr.contains(named), "--set {wrong}: the error does not name it: {}", head(&ran.stderr));
-    }
 }
 
 /// In each overlay and with each component, `namespace:` alone changes every field with cpufit's namespace, however many

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{BTreeSet, ControlPlane, ROOT, authorities, output, tool, write_authority};
+use super::{BTreeSet, ControlPlane, ROOT, authorities, output, program, tool, write_authority};
 use crate::common::cpufit;
 use crate::installed::Installation;
 use crate::servers::Proxy;
@@ -54,6 +54,25 @@ fn chart_is_installed_upgraded_and_uninstalled() {
 
     output(&helm, &["uninstall", "cpufit", "-n=cpufit-system", "--wait=hookOnly", &admin]);
     assert_eq!(left(&cluster), [DEFINITION], "policies are gone, or something is left behind");
+
+    // The commands of docs/install.md and of the chart's README, for another namespace.
+    let elsewhere = ["install", "cpufit", CHART, "--namespace=virt-tools", "--create-namespace", &admin];
+    let mut command = Command::new(&helm);
+    command.args(elsewhere).current_dir(ROOT).env("HOME", "/nonexistent");
+    let refused = program(command).run();
+    assert!(
+        refused.code() != 0 && refused.stderr.contains("invalid ownership metadata"),
+        "the documentation names another error: {}",
+        refused.stderr
+    );
+    output(&helm, &[&elsewhere[..], &["--take-ownership"]].concat());
+    let definition = || cluster.get(&["crd", "cpupolicies.cpufit.io"])["metadata"].clone();
+    assert_eq!(definition()["annotations"]["meta.helm.sh/release-namespace"], "virt-tools", "an upgrade would fail");
+    output(&helm, &["upgrade", "cpufit", CHART, "--namespace=virt-tools", &admin]);
+    output(&helm, &["uninstall", "cpufit", "-n=virt-tools", "--wait=hookOnly", &admin]);
+    cluster.kubectl(&["delete", "crd", "cpupolicies.cpufit.io"]);
+    output(&helm, &["install", "other", CHART, "--namespace=cpufit-system", &admin]);
+    assert_eq!(definition()["annotations"]["meta.helm.sh/release-name"], "other");
 }
 
 const DEFINITION: &str = "customresourcedefinition.apiextensions.k8s.io/cpupolicies.cpufit.io";

@@ -12,11 +12,12 @@ replicaCount: 3
 image: { repository: registry.example/cpufit, pullPolicy: Always }
 imagePullSecrets: [{ name: registry }]
 nameOverride: cpu-webhook
+fullnameOverride: cpu-webhook-eu
 commonLabels: { cost: virt }
 logLevel: info,cpufit=debug
 logFormat: text
 extraArgs: [--drain=10]
-extraEnv: [{ name: HTTPS_PROXY, value: 'http://proxy.example:3128' }]
+extraEnv: [{ name: TOKIO_WORKER_THREADS, value: '4' }]
 extraVolumes: [{ name: ca, configMap: { name: ca } }]
 extraVolumeMounts: [{ name: ca, mountPath: /etc/ssl/certs, readOnly: true }]
 certificates: { caBundleOnly: true }
@@ -185,8 +186,8 @@ fn each_value_changes_what_it_says_and_nothing_else() {
 
 fn the_container(chart: &mut Chart) {
     chart.deploys("image: {repository: r.example/c}", &container("image"), json!("r.example/c:v0.1.0"));
-    chart.row("image: {tag: v9+build}", |objects| {
-        set(objects, DEPLOYMENT, &container("image"), json!("ghcr.io/cpufit/cpufit:v9+build"));
+    chart.row("image: {tag: v9_build}", |objects| {
+        set(objects, DEPLOYMENT, &container("image"), json!("ghcr.io/cpufit/cpufit:v9_build"));
         label(objects, "app.kubernetes.io/version", "v9_build");
     });
     chart.deploys("image: {pullPolicy: Never}", &container("imagePullPolicy"), json!("Never"));
@@ -236,6 +237,8 @@ fn the_pods(chart: &mut Chart) {
     chart.row("hostNetwork: true", |objects| {
         set(objects, DEPLOYMENT, &pod("hostNetwork"), json!(true));
         set(objects, DEPLOYMENT, &pod("dnsPolicy"), json!("ClusterFirstWithHostNet"));
+        // The ports of a node are free only after the old pod has left.
+        set(objects, DEPLOYMENT, "/spec/strategy", updated(&json!(1), &json!(0)));
     });
     chart.deploys("dnsPolicy: Default", &pod("dnsPolicy"), json!("Default"));
     chart.deploys("terminationGracePeriodSeconds: 5", &pod("terminationGracePeriodSeconds"), json!(5));
@@ -259,11 +262,40 @@ fn the_pods(chart: &mut Chart) {
     });
 }
 
+/// Returns the strategy of a rolling update.
+fn updated(unavailable: &Value, surge: &Value) -> Value {
+    json!({"rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}})
+}
+
 fn the_deployment(chart: &mut Chart) {
     chart.deploys("replicaCount: 1", "/spec/replicas", json!(1));
     chart.deploys("replicaCount: 0", "/spec/replicas", json!(0));
     chart.deploys("deploymentAnnotations: {a: b}", "/metadata/annotations", json!({"a": "b"}));
-    chart.deploys("strategy: {rollingUpdate: {maxSurge: 2}}", "/spec/strategy/rollingUpdate/maxSurge", json!(2));
+    for (values, strategy) in [
+        ("{type: Recreate}", json!({"type": "Recreate"})),
+        ("{type: Recreate, rollingUpdate: {maxSurge: 1}}", json!({"type": "Recreate"})),
+        ("{rollingUpdate: {maxSurge: 2}}", updated(&json!(0), &json!(2))),
+        ("{rollingUpdate: {maxSurge: 150%}}", updated(&json!(0), &json!("150%"))),
+        ("{rollingUpdate: {maxSurge: 0}}", updated(&json!(1), &json!(0))),
+        ("{rollingUpdate: {maxSurge: 0%}}", updated(&json!(1), &json!("0%"))),
+        ("{rollingUpdate: {maxUnavailable: 50%}}", updated(&json!("50%"), &json!(1))),
+        ("{rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}", updated(&json!(1), &json!(0))),
+    ] {
+        chart.deploys(&format!("strategy: {values}"), "/spec/strategy", strategy);
+    }
+    for (values, strategy) in [
+        ("{}", updated(&json!(1), &json!(0))),
+        ("{type: Recreate}", json!({"type": "Recreate"})),
+        ("{rollingUpdate: {maxUnavailable: 0}}", updated(&json!(0), &json!(1))),
+        ("{rollingUpdate: {maxSurge: 2}}", updated(&json!(1), &json!(2))),
+        ("{rollingUpdate: {maxUnavailable: 2}}", updated(&json!(2), &json!(0))),
+    ] {
+        let rendered = chart.render(&format!("hostNetwork: true\nstrategy: {values}"));
+        assert_eq!(
+            rendered[DEPLOYMENT]["spec"]["strategy"], strategy,
+            "hostNetwork with {values}: an upgrade may hang"
+        );
+    }
     chart.deploys("revisionHistoryLimit: 0", "/spec/revisionHistoryLimit", json!(0));
     let budget = "PodDisruptionBudget cpufit";
     chart.sets("podDisruptionBudget: {maxUnavailable: 50%}", budget, "/spec/maxUnavailable", json!("50%"));
@@ -355,6 +387,13 @@ fn bind(objects: &mut Objects, account: &str) {
 }
 
 fn names_and_labels(chart: &mut Chart) {
+    let renamed = |objects: &mut Objects, name: &str| {
+        for kind in ["Deployment", "PodDisruptionBudget", "NetworkPolicy", "ResourceQuota"] {
+            let mut object = objects.remove(&format!("{kind} cpufit")).expect("there by default");
+            object["metadata"]["name"] = json!(name);
+            objects.insert(format!("{kind} {name}"), object);
+        }
+    };
     chart.row("commonLabels: {cost: virt}", |objects| label(objects, "cost", "virt"));
     chart.row("nameOverride: webhook", |objects| {
         label(objects, "app.kubernetes.io/name", "webhook");
@@ -368,12 +407,14 @@ fn names_and_labels(chart: &mut Chart) {
         ] {
             set(objects, name, pointer, selected.clone());
         }
-        for kind in ["Deployment", "PodDisruptionBudget", "NetworkPolicy", "ResourceQuota"] {
-            let mut object = objects.remove(&format!("{kind} cpufit")).expect("there by default");
-            object["metadata"]["name"] = json!("webhook");
-            objects.insert(format!("{kind} webhook"), object);
-        }
+        renamed(objects, "webhook");
     });
+    chart.row("fullnameOverride: webhook", |objects| renamed(objects, "webhook"));
+    let both = chart.render("nameOverride: a\nfullnameOverride: b\nserviceMonitor: {enabled: true}");
+    let called: Vec<&String> = both.keys().filter(|name| name.ends_with(" b")).collect();
+    let five = ["Deployment b", "NetworkPolicy b", "PodDisruptionBudget b", "ResourceQuota b", "ServiceMonitor b"];
+    assert_eq!(called, five, "the documentation names the objects that are renamed");
+    assert_eq!(both["Service cpufit"]["spec"]["selector"]["app.kubernetes.io/name"], "a", "the Service has no pods");
     chart.row("# nothing: a dependency's condition\nenabled: true", |_| ());
     chart.row("# nothing: values of the parent\nglobal: {a: b}", |_| ());
 }

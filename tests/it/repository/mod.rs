@@ -1,5 +1,6 @@
 //! Files of the repository other than code: manifests compared with the code, and the structure of the source.
 
+mod chart;
 mod deploy;
 mod documents;
 mod json_fields;

@@ -22,8 +22,8 @@ fn plain(schema: &Value, definitions: &Value) -> Value {
         match key.as_str() {
             "description" | "default" | "nullable" => {}
             "x-kubernetes-validations" => {
-                let rules = value.as_array().expect("rules").iter().filter_map(|rule| rule["rule"].as_str());
-                let pattern = rules.filter_map(|rule| rule.strip_prefix("self.matches('")?.split('\'').next()).next();
+                let mut rules = value.as_array().expect("rules").iter().filter_map(|rule| rule["rule"].as_str());
+                let pattern = rules.find_map(|rule| rule.strip_prefix("self.matches('")?.split('\'').next());
                 out.extend(pattern.map(|pattern| ("pattern".to_owned(), Value::from(pattern))));
             }
             _ if key.starts_with("x-kubernetes-") => {}

@@ -138,6 +138,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         }
         Verb::Audit(args) => code = audit_all(&args, &cluster, domain, &mut stdin, &mut page)?,
         Verb::Drain(args) => {
+            of_all_namespaces(&cluster, "drain")?;
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
             libvirt::check(&args.libvirt)?;
             let mut scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::Known, domain, &mut stdin)?;
@@ -156,6 +157,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             });
         }
         Verb::Recommend(args) => {
+            of_all_namespaces(&cluster, "recommend")?;
             args.world.stdin_once(&args.with_node)?;
             let scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::Unknown, domain, &mut stdin)?;
             recommend::run(&args, &scene.world, stdin, &mut page)?;
@@ -254,6 +256,12 @@ fn version(args: &VersionArgs, cluster: &ClusterArgs, domain: &Domain, page: &mu
         console::print(page)?;
     }
     asked.map(drop)
+}
+
+/// Refuses `-n` in a verb that judges nodes: its answer would be about all guests, and read as that of a namespace.
+fn of_all_namespaces(cluster: &ClusterArgs, verb: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(cluster.namespace().is_none(), "{verb} judges the guests of all namespaces: leave out --namespace");
+    Ok(())
 }
 
 /// Returns the leading replica of the cluster, and its version.

@@ -305,7 +305,7 @@ pub enum DrainOutput {
     Json,
     /// For scripts.
     Yaml,
-    /// TYPE/NAME of each guest that cannot leave, has one target left or is shut down, as kubectl takes it.
+    /// TYPE/NAME of each guest that cannot leave, has one target left or is shut down, as kubectl takes it with -n.
     Name,
 }
 
@@ -356,7 +356,7 @@ pub enum DiffOutput {
     Json,
     /// For scripts.
     Yaml,
-    /// TYPE/NAME of each guest that is worse off, as kubectl takes it.
+    /// TYPE/NAME of each guest that is worse off, as kubectl takes it with -n.
     Name,
 }
 
@@ -417,7 +417,7 @@ pub enum AuditOutput {
     Json,
     /// For scripts.
     Yaml,
-    /// TYPE/NAME of each guest, as kubectl takes it.
+    /// TYPE/NAME of each guest, as kubectl takes it with -n.
     Name,
 }
 
@@ -426,7 +426,7 @@ pub enum AuditOutput {
 pub enum FailOn {
     /// One node is left to migrate to.
     Fragile,
-    /// It can migrate nowhere.
+    /// It can migrate nowhere, or not from every node that it may start on.
     Pinned,
     /// It cannot start.
     Unschedulable,
@@ -592,7 +592,7 @@ pub enum CheckOutput {
     Json,
     /// For programs and people.
     Yaml,
-    /// TYPE/NAME of each object, as kubectl takes it.
+    /// TYPE/NAME of each object, as kubectl takes it with -n.
     Name,
     /// JUnit XML, for programs of continuous integration.
     Junit,
@@ -611,7 +611,7 @@ pub enum ExplainOutput {
     Json,
     /// For programs and people.
     Yaml,
-    /// TYPE/NAME of each object, as kubectl takes it.
+    /// TYPE/NAME of each object, as kubectl takes it with -n.
     Name,
 }
 
@@ -622,6 +622,6 @@ pub enum ManifestsOutput {
     Yaml,
     /// A List.
     Json,
-    /// TYPE/NAME of each object, as kubectl takes it.
+    /// TYPE/NAME of each object, as kubectl takes it with -n.
     Name,
 }

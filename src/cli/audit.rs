@@ -12,7 +12,7 @@ use crate::answers::status::PolicyNodes;
 use crate::answers::unanswered::Unanswered;
 use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
-use crate::cli::targets::{FoundTarget, TargetScope, absent, find};
+use crate::cli::targets::{FoundTarget, TargetScope, absent, find, note_namespaces};
 use crate::console::tell;
 use crate::kubevirt::resource::Resource;
 use crate::page::Page;
@@ -198,11 +198,16 @@ pub(crate) fn run(
                 }
             }
         }
-        AuditOutput::Name => rows.iter().for_each(|row| {
-            let is_running = world.cluster.vmi(&row.namespace, &row.name).is_some();
-            let kind = if is_running { ObjectKind::Vmi } else { ObjectKind::VirtualMachine };
-            page.line(kind.title(&row.name));
-        }),
+        AuditOutput::Name => {
+            for row in &rows {
+                let is_running = world.cluster.vmi(&row.namespace, &row.name).is_some();
+                let kind = if is_running { ObjectKind::Vmi } else { ObjectKind::VirtualMachine };
+                page.line(kind.title(&row.name));
+            }
+            if only.is_none() {
+                note_namespaces(rows.iter().map(|row| row.namespace.as_str()), page.domain());
+            }
+        }
         AuditOutput::Json => page.json(&AuditPage { items: &rows, summary, policies, libvirt })?,
         AuditOutput::Yaml => page.yaml(&AuditPage { items: &rows, summary, policies, libvirt })?,
     }

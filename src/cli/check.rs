@@ -34,6 +34,7 @@ use crate::world::{World, is_policy};
 
 /// The message about an object of another kind.
 const NOT_JUDGED: &str = "not a kind that is judged";
+const NO_LAUNCHER: &str = "not a virt-launcher pod";
 
 /// The result, as the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +129,9 @@ pub fn run(
     }
     let gate = Gate(&args.fail_on);
     let failed = rows.iter().any(|row| gate.failure(row).is_some());
-    if rows.iter().all(|row| row.skipped.as_deref() == Some(NOT_JUDGED)) {
+    let is_foreign =
+        |row: &ResultRow| row.skipped.as_deref().is_some_and(|why| [NOT_JUDGED, NO_LAUNCHER].contains(&why));
+    if rows.iter().all(is_foreign) {
         let text = match rows.len() {
             0 if args.selector.is_some() => "no object is selected".to_owned(),
             0 => "no object is there".to_owned(),
@@ -196,13 +199,15 @@ pub fn rows(files: &[DumpSource], world: &World, namespace: &Namespace) -> anyho
     Ok(rows)
 }
 
-fn origin(item: &Item, index: usize) -> ResultOrigin {
+/// Returns the origin of a result: the object, not its guest.
+pub(super) fn origin(item: &Item, index: usize) -> ResultOrigin {
     let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();
     let HeadMeta { name, generate_name, namespace, .. } = head.metadata;
     ResultOrigin {
         file: item.place.file.clone(),
         index,
         line: item.place.line,
+        group: group(item).to_owned(),
         kind: item.kind.clone(),
         namespace: namespace.unwrap_or_default(),
         name: name.filter(|name| !name.is_empty()).or(generate_name).unwrap_or_default(),
@@ -229,9 +234,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
     let mut origin = origin(item, index);
     if item.kind == "AdmissionReview" {
         let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
-        origin.kind = request.kind.kind.to_string();
-        origin.namespace = request.namespace.to_string();
-        origin.name = request.name.to_string();
+        origin.set_reviewed(&request);
         let case = review::case(world, &request).with_context(|| item.place.to_string())?;
         return Ok(match (case, &request.object) {
             (Some(case), _) => ResultRow::new(origin, &case, survey, predict),
@@ -338,7 +341,7 @@ fn group(item: &Item) -> &str {
 fn stranger(origin: ResultOrigin, pod: &Pod<'_>, world: &World) -> ResultRow {
     let fleet = &world.cluster.fleet;
     let fitting = fleet.look_up(&placement::of_pod(pod)).passes().fitting;
-    let mut row = ResultRow::skipped(origin, "not a virt-launcher pod");
+    let mut row = ResultRow::skipped(origin, NO_LAUNCHER);
     row.nodes.judged = fleet.len();
     row.nodes.fitting = fleet.names(&fitting).into_iter().map(str::to_owned).collect();
     row

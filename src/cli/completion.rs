@@ -154,6 +154,12 @@ fn candidates(words: Vec<String>, current: &OsStr) -> Vec<CompletionCandidate> {
     words.into_iter().filter(|word| begins(word) && is_name(word)).map(CompletionCandidate::new).collect()
 }
 
+/// Returns the line with the verb before the options that precede it; the completed word keeps its place.
+fn in_order(line: Vec<OsString>, index: usize) -> Vec<OsString> {
+    let Some((before, rest)) = line.split_at_checked(index) else { return line };
+    [&program::verb_first(&program::command(None), before), rest].concat()
+}
+
 /// Answers a shell's script, which passes the words after `--`; without words, prints the script itself. Returns `None`
 /// for an unknown shell.
 ///
@@ -174,6 +180,7 @@ pub(crate) fn answer(
             words.drain(..=at);
             let index = std::env::var(INDEX).ok().and_then(|index| index.parse().ok());
             let index: usize = index.unwrap_or(words.len().saturating_sub(1));
+            let words = in_order(words, index);
             let before = words.get(..index).unwrap_or(&words);
             let here = std::env::current_dir().ok();
             completer.write_complete(&mut command(before, list), words.clone(), here.as_deref(), &mut out)?;
@@ -212,6 +219,7 @@ pub(crate) fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page)
         line.push(OsString::new());
     }
     let index = line.len() - 1;
+    let line = in_order(line, index);
     let here = std::env::current_dir().ok();
     let is_empty = line[index].is_empty();
     let mut found = complete(&mut command(&line[..index], list), line, index, here.as_deref())?;
@@ -277,6 +285,17 @@ mod tests {
             ("explain vmi/", &[]),
             ("explain -n shop vmi/", &["vmi/ledger"]),
             ("-n shop explain vmi/", &["vmi/ledger"]),
+            ("--snapshot a.yaml -n shop explain vmi/", &["vmi/ledger"]),
+            ("--snapshot a.yaml drain node-a ", &["node-b"]),
+            ("check -f src/ap", &["src/app/", "src/app.rs"]),
+            ("check src/ap", &["src/app/", "src/app.rs"]),
+            ("explain --snapshot src/ap", &["src/app/", "src/app.rs"]),
+            ("audit --policy=src/ap", &["--policy=src/app/", "--policy=src/app.rs"]),
+            ("explain --libvirt-facts src/ap", &["src/app/", "src/app.rs"]),
+            ("diff src/ap", &["src/app/", "src/app.rs"]),
+            ("diff a.yaml src/ap", &["src/app/", "src/app.rs"]),
+            ("test src/ap", &["src/app/", "src/app.rs"]),
+            ("serve --cert src/ap", &["src/app/", "src/app.rs"]),
             ("explain vmi/ --namespace ", &["lab", "shop"]),
             ("explain -n s", &["shop"]),
             ("-n s", &["shop"]),

@@ -10,7 +10,7 @@ use crate::answers::diff::{
 };
 use crate::cli::args::{DiffArgs, DiffOutput};
 use crate::cli::resource::ObjectKind;
-use crate::cli::targets::TargetScope;
+use crate::cli::targets::{TargetScope, note_namespaces};
 use crate::console::Progress;
 use crate::fit::command::{Command, CommandWord, LabelKey, Name, Namespace, Script};
 use crate::fit::label::{self, Family};
@@ -61,7 +61,15 @@ pub(crate) fn run(
         DiffOutput::Wide => people(&found, new, usize::MAX, page),
         DiffOutput::Json => page.json(&found)?,
         DiffOutput::Yaml => page.yaml(&found)?,
-        DiffOutput::Name => found.turned(Direction::Worse).into_iter().for_each(|guest| page.line(title(guest, new))),
+        DiffOutput::Name => {
+            let worse = found.turned(Direction::Worse);
+            for guest in &worse {
+                page.line(title(guest, new));
+            }
+            if scope.namespace.is_none() {
+                note_namespaces(worse.iter().filter_map(|guest| Some(guest.split_once('/')?.0)), page.domain());
+            }
+        }
     }
     let had_guests = old.cluster.vmis().next().is_some() || old.cluster.vms().next().is_some();
     Ok(match found.are_guests_compared {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 
 use super::args::{DrainArgs, DrainOutput};
 use super::resource::ObjectKind;
+use super::targets::note_namespaces;
 use crate::answers::drain::{DrainReport, DrainedNode, GuestRow, LeastAct, State, drain, guests_of};
 use crate::console::Progress;
 use crate::enforce::model::pool;
@@ -98,15 +99,15 @@ fn selected(world: &World, selector: &LabelSelector) -> Vec<NodeIndex> {
 
 /// Prints the guests that do not simply leave, in kubectl's format.
 fn names(drained: &DrainReport, page: &mut Page) {
-    for guest in drained
-        .nodes
-        .iter()
-        .flat_map(|node| &node.guests)
+    let guests = drained.nodes.iter().flat_map(|node| &node.guests);
+    let named: Vec<(&str, &str)> = guests
         .filter(|guest| !matches!(guest.state, State::CanLeave | State::Ends))
-    {
-        let name = guest.guest.split_once('/').map_or(guest.guest.as_str(), |(_, name)| name);
+        .map(|guest| guest.guest.split_once('/').unwrap_or(("", &guest.guest)))
+        .collect();
+    for (_, name) in &named {
         page.line(ObjectKind::Vmi.title(name));
     }
+    note_namespaces(named.iter().map(|(namespace, _)| *namespace), page.domain());
 }
 
 fn people(drained: &DrainReport, args: &DrainArgs, page: &mut Page) {

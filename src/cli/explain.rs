@@ -16,7 +16,7 @@ use room::FittingRoom;
 
 use super::Namespace;
 use super::args::{ExplainArgs, ExplainOutput};
-use super::check::{is_selected, judged, mutation, patched};
+use super::check::{is_selected, judged, mutation, origin, patched};
 use super::output::{Numbering, ResultOrigin, ResultRow};
 use super::resource::ObjectKind;
 use super::scheduler::{self, PastedPod};
@@ -157,26 +157,20 @@ fn explain_item(
     index: usize,
     explain: &mut impl FnMut(ResultOrigin, &Evaluation<'_>, Option<&Evaluation<'_>>, Option<&PastedPod>),
 ) -> anyhow::Result<bool> {
-    let origin = |case: &Evaluation<'_>| ResultOrigin {
-        file: item.place.file.clone(),
-        index,
-        line: item.place.line,
-        kind: item.kind.clone(),
-        namespace: case.judged.subject.namespace.clone(),
-        name: case.judged.subject.name.clone(),
-    };
+    let mut origin = origin(item, index);
     if item.kind == "AdmissionReview" {
         let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
+        origin.set_reviewed(&request);
         let case = review::case(world, &request).with_context(|| item.place.to_string())?;
         if let Some(case) = &case {
-            explain(origin(case), case, None, None);
+            explain(origin, case, None, None);
         }
         return Ok(case.is_some());
     }
     let case = judged(world, item)?;
     if let Some(case) = &case {
         let pod = (item.kind == "Pod").then(|| PastedPod::read(item.json.get()));
-        explain(origin(case), case, None, pod.as_ref());
+        explain(origin, case, None, pod.as_ref());
     }
     Ok(case.is_some())
 }

@@ -13,7 +13,7 @@ use crate::world::World;
 pub enum CheckFailOn {
     /// One node is left to migrate to, or worse.
     Fragile,
-    /// It can migrate nowhere, or cannot start.
+    /// It can migrate nowhere, or not from every node that it may start on, or cannot start.
     Pinned,
     /// It cannot start.
     Unschedulable,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::explain::libvirt::LibvirtRow;
 use super::resource::ObjectKind;
 use crate::admission::response::{Decision, lines};
+use crate::admission::review::Request;
 use crate::answers::libvirt_plan::Survey;
 use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
@@ -32,6 +33,9 @@ pub struct ResultRow {
     pub index: usize,
     /// The line at which it begins, from 1; null if not known.
     pub line: Option<usize>,
+    /// Its API group; empty for the core.
+    #[serde(skip)]
+    pub group: String,
     /// Its kind.
     pub kind: String,
     /// Its namespace.
@@ -236,12 +240,24 @@ pub struct ResultOrigin {
     pub index: usize,
     /// The line at which it begins; `None` if not known.
     pub line: Option<usize>,
+    /// The object's API group; empty for the core, and for an object that was named by its kind alone.
+    pub group: String,
     /// The object's kind.
     pub kind: String,
     /// The object's namespace.
     pub namespace: String,
     /// The object's name.
     pub name: String,
+}
+
+impl ResultOrigin {
+    /// Makes the reviewed object the origin.
+    pub(super) fn set_reviewed(&mut self, request: &Request<'_>) {
+        self.group = request.kind.group.to_string();
+        self.kind = request.kind.kind.to_string();
+        self.namespace = request.namespace.to_string();
+        self.name = request.name.to_string();
+    }
 }
 
 /// Numbers the objects of each file, from 0.
@@ -266,20 +282,22 @@ impl ResultRow {
     /// Returns `TYPE/NAME` in kubectl's format: `virtualmachine.kubevirt.io/db`.
     #[must_use]
     pub fn title(&self) -> String {
-        match ObjectKind::of_word(&self.kind) {
-            Some(kind) => kind.title(&self.name),
-            None => format!("{}/{}", self.kind.to_ascii_lowercase(), self.name),
+        let mut word = self.kind.to_ascii_lowercase();
+        if !self.group.is_empty() {
+            word = format!("{word}.{}", self.group);
         }
+        ObjectKind::of_word(&word).map_or_else(|| format!("{word}/{}", self.name), |kind| kind.title(&self.name))
     }
 
     /// Builds the result for an object that is not judged and therefore admitted.
     #[must_use]
     pub fn skipped(origin: ResultOrigin, why: &str) -> Self {
-        let ResultOrigin { file, index, line, kind, namespace, name } = origin;
+        let ResultOrigin { file, index, line, group, kind, namespace, name } = origin;
         Self {
             file,
             index,
             line,
+            group,
             kind,
             namespace,
             name,

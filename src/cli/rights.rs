@@ -42,7 +42,8 @@ impl Unreadable {
             }
         } else if error.is_forbidden() && namespace.is_none() {
             cures.push(
-                "The ClusterRole cpufit-auditor gives the right to read all guests. Those of one namespace: -n NAME."
+                "The ClusterRole cpufit-auditor gives the right to read all guests. With -n NAME, audit, diff, explain and snapshot \
+                 read one namespace."
                     .to_owned(),
             );
         }

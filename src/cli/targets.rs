@@ -1,12 +1,15 @@
 //! The objects of the cluster that arguments name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::bail;
 
 use super::resource::{self, Argument, ObjectKind, ResourceError};
+use crate::console;
+use crate::domain::Domain;
 use crate::kubevirt::cluster::Cluster;
+use crate::page::Page;
 use crate::policy::LabelSelector;
 use crate::world::World;
 
@@ -158,6 +161,18 @@ pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &TargetScope<'_>) 
     };
     let found = names.into_iter().filter(is_asked_for);
     found.map(|(namespace, name)| FoundTarget { kind, namespace, name }).collect()
+}
+
+/// Prints a note if names with `-o name` are of several namespaces: like kubectl, that format has no namespace.
+pub(crate) fn note_namespaces<'a>(namespaces: impl IntoIterator<Item = &'a str>, domain: &Domain) {
+    let many = namespaces.into_iter().collect::<BTreeSet<_>>().len();
+    if many > 1 {
+        let mut page = Page::in_domain(domain);
+        page.line(format_args!(
+            "note: the names are of {many} namespaces, which -o name leaves out, as kubectl does: -o json has both"
+        ));
+        console::tell(&page);
+    }
 }
 
 /// Returns the labels of an object; for a launcher, those of its guest.

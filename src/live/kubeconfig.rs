@@ -83,7 +83,7 @@ pub(crate) fn config(
     let found = match &name {
         Some(name) => {
             let found = kubeconfig.contexts.into_iter().find(|named| named.name == *name);
-            found.and_then(|named| named.context).ok_or_else(|| KubeconfigError::LoadContext(name.clone()))?
+            found.and_then(|named| named.context).ok_or_else(|| ConnectError::absent("context", name))?
         }
         None if options.server.is_some() || options.cluster.is_some() => Context::default(),
         None => return Err(KubeconfigError::CurrentContextNotSet.into()),
@@ -94,7 +94,7 @@ pub(crate) fn config(
     let cluster = match cluster.and_then(|named| named.cluster) {
         Some(cluster) => cluster,
         None if options.server.is_some() && options.cluster.is_none() => Cluster::default(),
-        None => return Err(KubeconfigError::LoadClusterOfContext(cluster_name).into()),
+        None => return Err(ConnectError::absent("cluster", &cluster_name)),
     };
     let cluster = overridden(cluster, options);
     if cluster.certificate_authority_data.is_none() {
@@ -128,7 +128,7 @@ pub(crate) fn config(
     let user = options.user.clone().or(user);
     let found = kubeconfig.auth_infos.into_iter().find(|named| Some(&named.name) == user.as_ref());
     if let (None, Some(name)) = (&found, &options.user) {
-        return Err(ConnectError::Kubeconfig(format!("the kubeconfig has no user {name}")));
+        return Err(ConnectError::absent("user", name));
     }
     config.auth_info = authenticated(found.and_then(|named| named.auth_info).unwrap_or_default(), options)?;
     if let Some(exec) = config.auth_info.exec.as_mut().filter(|exec| exec.provide_cluster_info) {

@@ -12,7 +12,8 @@ use crate::domain::Domain;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Options of all verbs")]
 pub struct ClusterArgs {
-    /// The namespace; else that of the kubeconfig's context, or default
+    /// The namespace; without it, audit, diff and snapshot read all namespaces, and other verbs that of the kubeconfig's
+    /// context, or default (for a dump always default)
     #[arg(short, long, value_name = "NAME", global = true)]
     pub namespace: Option<String>,
     /// The kubeconfig file of a live cluster; else $KUBECONFIG, ~/.kube/config or, in a pod, its service account
@@ -122,7 +123,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// There is no usable kubeconfig: none exists, it cannot be read, or it lacks the context; and this is not a pod.
-    #[error("no cluster to connect to: {0}; use --kubeconfig FILE, or --snapshot FILE to read a dump instead")]
+    #[error("no cluster to connect to: {0}; use --kubeconfig FILE, or a dump (--snapshot FILE, or diff OLD NEW)")]
     Kubeconfig(String),
     /// The options conflict.
     #[error("{0}")]
@@ -141,6 +142,13 @@ pub enum ConnectError {
     /// The client cannot be built, for example because a certificate is unreadable.
     #[error("the cluster's configuration cannot be used")]
     Client(#[source] kube::Error),
+}
+
+impl ConnectError {
+    /// Returns the error that the kubeconfig lacks a context, a cluster or a user of this name.
+    pub(super) fn absent(kind: &str, name: &str) -> Self {
+        Self::Kubeconfig(format!("the kubeconfig has no {kind} {name}"))
+    }
 }
 
 impl From<KubeconfigError> for ConnectError {

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, ValueHint};
 
 use super::{Args, tips};
 
@@ -153,10 +153,18 @@ pub fn command(program: Option<&OsString>) -> Command {
             let _ = write!(text, "\n  # {what}\n  {name} {arguments}");
         }
         if command.find_subcommand(verb).is_some() {
-            command = command.mut_subcommand(verb, |verb| verb.after_help(text).args_override_self(true));
+            command = command
+                .mut_subcommand(verb, |verb| verb.after_help(text).args_override_self(true).mut_args(with_path_hint));
         }
     }
-    command
+    command.mut_args(with_path_hint)
+}
+
+/// Lets shells complete paths for the arguments that name files and folders, whatever type they are parsed into.
+fn with_path_hint(arg: Arg) -> Arg {
+    const PATHS: [&str; 5] = ["FILE", "FOLDER", "DIR", "OLD", "NEW"];
+    let is_path = arg.get_value_names().is_some_and(|names| names.iter().any(|name| PATHS.contains(&name.as_str())));
+    if is_path { arg.value_hint(ValueHint::AnyPath) } else { arg }
 }
 
 /// Parses the arguments of this process.
@@ -168,8 +176,33 @@ pub fn parse() -> Result<Args, clap::Error> {
     parse_from(&std::env::args_os().collect::<Vec<_>>())
 }
 
+/// Replaces `--no-headers=true` by `--no-headers`, and removes `--no-headers=false`, as kubectl reads such options.
+/// Mirrors Go's `strconv.ParseBool`, which pflag uses. Words after `--` stay.
+fn without_booleans(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
+    let is_flag = |option: &str| {
+        let is_it = |arg: &Arg| match option.strip_prefix("--") {
+            Some(long) => arg.get_long() == Some(long),
+            None => arg.get_short().is_some_and(|short| option.strip_prefix('-') == Some(short.to_string().as_str())),
+        };
+        let mut args = grammar.get_subcommands().flat_map(Command::get_arguments);
+        args.any(|arg| is_it(arg) && matches!(arg.get_action(), ArgAction::SetTrue))
+    };
+    let (options, rest) = words.split_at(words.iter().position(|word| word == "--").unwrap_or(words.len()));
+    let read = |word: &OsString| {
+        let Some((option, value)) = word.to_str().and_then(|word| word.split_once('=')) else {
+            return Some(word.clone());
+        };
+        match value {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" if is_flag(option) => Some(option.into()),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" if is_flag(option) => None,
+            _ => Some(word.clone()),
+        }
+    };
+    options.iter().filter_map(read).chain(rest.iter().cloned()).collect()
+}
+
 /// Moves the verb before the options that precede it, because kubectl accepts both orders.
-fn verb_first(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
+pub(in crate::cli) fn verb_first(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
     // Returns, for the spelling of an option, whether the next word is its value; `None` if it is no option.
     let takes_a_value = |word: &str| {
         let is_it = |arg: &&Arg| match word.strip_prefix("--") {
@@ -199,7 +232,8 @@ fn verb_first(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
 /// Parses these words, the first of which is the program's name.
 fn parse_from(words: &[OsString]) -> Result<Args, clap::Error> {
     let grammar = || command(words.first());
-    let words = verb_first(&grammar(), words);
+    let words = without_booleans(&grammar(), words);
+    let words = verb_first(&grammar(), &words);
     let mut command = grammar();
     match command.try_get_matches_from_mut(&words) {
         Ok(matches) => {
@@ -267,6 +301,29 @@ mod tests {
             ("cpufit", "cpufit"),
         ] {
             assert_eq!(first(line), expected);
+        }
+    }
+
+    #[test]
+    fn options_without_a_value_may_be_given_one_as_for_kubectl() {
+        let read = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let words = without_booleans(&command(None), &words);
+            words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        for (line, expected) in [
+            ("cpufit audit --no-headers=true", "cpufit audit --no-headers"),
+            ("cpufit audit --no-headers=False -o wide", "cpufit audit -o wide"),
+            ("cpufit audit --all-namespaces=1", "cpufit audit --all-namespaces"),
+            ("cpufit audit -A=t", "cpufit audit -A"),
+            ("cpufit --all-namespaces=0 audit", "cpufit audit"),
+            ("cpufit check -R=true -f a", "cpufit check -R -f a"),
+            ("cpufit audit --no-headers=yes", "cpufit audit --no-headers=yes"),
+            ("cpufit audit -l a=true", "cpufit audit -l a=true"),
+            ("cpufit audit --insecure-skip-tls-verify=false", "cpufit audit --insecure-skip-tls-verify=false"),
+            ("cpufit explain -- --no-headers=true", "cpufit explain -- --no-headers=true"),
+        ] {
+            assert_eq!(read(line), expected, "scripts written for kubectl fail");
         }
     }
 

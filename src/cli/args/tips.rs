@@ -3,6 +3,8 @@
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::word::nearest;
+
 /// The purpose of an option of kubectl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
@@ -16,6 +18,8 @@ enum Habit {
     Output,
     /// `--no-headers`.
     Headers,
+    /// An option of `kubectl drain`.
+    Drain,
     /// `--snapshot`, as the other verbs take it, and related options.
     Dump,
     /// An argument without a dash.
@@ -30,6 +34,15 @@ impl Habit {
             "-f" | "--filename" | "-k" | "--kustomize" | "-R" | "--recursive" => Self::Manifests,
             "-o" | "--output" => Self::Output,
             "--no-headers" => Self::Headers,
+            "--ignore-daemonsets"
+            | "--delete-emptydir-data"
+            | "--disable-eviction"
+            | "--dry-run"
+            | "--force"
+            | "--grace-period"
+            | "--pod-selector"
+            | "--skip-wait-for-delete-timeout"
+            | "--timeout" => Self::Drain,
             "--snapshot" | "--policy" | "--kubevirt-version" => Self::Dump,
             option if option.starts_with('-') => return None,
             _ => Self::Name,
@@ -51,6 +64,8 @@ impl Habit {
             (Self::Manifests, "audit" | "drain" | "recommend") => {
                 "this verb judges the guests of a cluster; use check -f or explain -f for manifests, and --snapshot for a dump"
             }
+            (Self::Drain, "drain") => "this verb evicts nothing: it predicts what kubectl drain would do",
+            (Self::Drain, _) => "verbs change nothing in the cluster",
             (Self::Manifests | Self::Dump, "diff") => "the dumps are the arguments: diff OLD, or diff OLD NEW",
             (Self::Manifests, "snapshot") => "use --snapshot to read a dump",
             (Self::Name, "recommend") => {
@@ -76,6 +91,7 @@ impl Habit {
 
 /// Adds a tip to an error about an unknown argument, if the argument is known from kubectl.
 pub(super) fn add(mut error: clap::Error, verb: Option<&str>) -> clap::Error {
+    drop_unlike(&mut error);
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -85,4 +101,28 @@ pub(super) fn add(mut error: clap::Error, verb: Option<&str>) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }
     error
+}
+
+/// Removes clap's suggestions that are another word than the given one, not its misspelling, and its advice to pass an
+/// option as a value.
+fn drop_unlike(error: &mut clap::Error) {
+    let given = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
+    let Some(given) = given.into_iter().find_map(|kind| match error.get(kind) {
+        Some(ContextValue::String(given)) => Some(given.trim_start_matches('-').to_owned()),
+        _ => None,
+    }) else {
+        return;
+    };
+    let is_like = |suggested: &String| nearest(&given, std::iter::once(suggested.trim_start_matches('-'))).is_some();
+    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
+        let is_kept = match error.get(kind) {
+            Some(ContextValue::String(suggested)) => is_like(suggested),
+            Some(ContextValue::Strings(suggested)) => suggested.iter().any(is_like),
+            _ => true,
+        };
+        if !is_kept {
+            error.remove(kind);
+        }
+    }
+    error.remove(ContextKind::Suggested);
 }

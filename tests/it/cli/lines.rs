@@ -25,6 +25,11 @@ pub(super) fn made() -> Scratch {
     for (file, name) in [("manifests/a.yaml", "a"), ("manifests/sub/b.yaml", "b"), ("c.yaml", "c")] {
         made.write(file, VM.replace("NAME", name));
     }
+    made.write(
+        "lab.yaml",
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: web, namespace: lab}\n\
+         spec: {runStrategy: Halted, template: {spec: {domain: {devices: {}}}}}\n",
+    );
     made.write("manifests/kustomization.yaml", "resources: [a.yaml]\nnamePrefix: made-\n");
     made
 }
@@ -189,6 +194,11 @@ fn nodes_are_named_as_for_kubectl() {
         ("drain node-a --no-headers --snapshot $DUMP", 1, &["shop/db"], &[]),
         ("drain node-a -o name --snapshot $DUMP", 1, &["virtualmachineinstance.kubevirt.io/db"], &[]),
         ("drain node-b -o name --snapshot $DUMP", 0, &[], &[]),
+        // A drain moves the guests of all namespaces.
+        ("drain node-a -n lab --snapshot $DUMP", 2, &[], &["drain judges the guests of all namespaces"]),
+        ("recommend -n lab --snapshot $DUMP", 2, &[], &["recommend judges the guests of all namespaces"]),
+        ("drain node-a --ignore-daemonsets --snapshot $DUMP", 2, &[], &["it predicts what kubectl drain would do"]),
+        ("drain node-a --cache-dir x --snapshot $DUMP", 2, &[], &["unexpected argument '--cache-dir' found\n\nUsage"]),
         ("recommend --no-headers --snapshot $DUMP", 0, &["recommended"], &[]),
         ("recommend -l kubernetes.io/hostname=node-b --snapshot $DUMP", 0, &["1/1"], &[]),
         ("recommend --selector kubernetes.io/hostname=node-b --snapshot $DUMP", 0, &["1/1"], &[]),
@@ -211,6 +221,14 @@ fn an_audit_is_narrowed_as_kubectl_get_is() {
             &["=virtualmachineinstance.kubevirt.io/ledger\nvirtualmachineinstance.kubevirt.io/db"],
             &[],
         ),
+        ("audit --snapshot $DUMP -o name", 0, &["/web"], &[]),
+        (
+            "audit --snapshot $DUMP --snapshot $MADE/lab.yaml -o name",
+            0,
+            &["/web"],
+            &["note: the names are of 2 namespaces"],
+        ),
+        ("audit --no-headers=false --all-namespaces=true --snapshot $DUMP", 0, ALL, &[]),
         ("audit -l app!=db --snapshot $DUMP --no-headers -o wide", 0, &["shop/ledger", "shop/web"], &[]),
         ("audit -l 'a b' --snapshot $DUMP", 2, &[], &["\"a b\" is no label key"]),
         ("audit -l app=x, --snapshot $DUMP", 2, &[], &["is no label key"]),
@@ -336,6 +354,40 @@ kind: ConfigMap
 metadata: {name: 'a<b>&c', namespace: shop}
 ";
 
+/// What `-o name` prints can be given to kubectl.
+#[test]
+fn names_have_the_group_of_the_object() {
+    let made = made();
+    made.write("strict.yaml", POLICY);
+    made.write("foreign.yaml", GATED.replace("kubevirt.io/v1", "foo.io/v1"));
+    made.write(
+        "move.yaml",
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceMigration\nmetadata: {name: move, namespace: shop}\nspec: {vmiName: db}\n",
+    );
+    let rows: &[Row] = &[
+        (
+            "check --snapshot $DUMP -o name -f $MADE/foreign.yaml",
+            0,
+            &["=virtualmachine.foo.io/lost\nconfigmap/a<b>&c"],
+            &["note: none of 2 objects"],
+        ),
+        ("check --snapshot $DUMP -o name -f $MADE/strict.yaml", 0, &["=cpupolicy.cpufit.io/strict"], &[]),
+        (
+            "check --snapshot $DUMP -o name -f $MADE/move.yaml",
+            0,
+            &["=virtualmachineinstancemigration.kubevirt.io/move"],
+            &[],
+        ),
+        (
+            "explain --snapshot $DUMP -o name -f $MADE/move.yaml",
+            0,
+            &["=virtualmachineinstancemigration.kubevirt.io/move"],
+            &[],
+        ),
+    ];
+    assert_rows_of(rows, &made);
+}
+
 /// Exit codes for gates: 0 passed, 1 failed, 2 nothing was judged.
 #[test]
 fn a_pipeline_fails_on_the_state_that_is_asked_for() {
@@ -350,6 +402,10 @@ fn a_pipeline_fails_on_the_state_that_is_asked_for() {
         "apiVersion: v1\nkind: Node\nmetadata: {name: plain, labels: {kubernetes.io/arch: amd64}}\n",
     );
     made.write("strict.yaml", POLICY);
+    made.write(
+        "pod.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\nspec: {containers: []}\n",
+    );
     made.write("broken.yaml", POLICY.replace("Unschedulable", "Sometimes"));
     made.write("config.yaml", GATED.split_once("---\n").unwrap().1);
     let rows: &[Row] = &[
@@ -407,6 +463,8 @@ fn a_pipeline_fails_on_the_state_that_is_asked_for() {
             &["none of 1 object is of a kind that is judged: --fail-on would pass"],
         ),
         ("check --snapshot $DUMP -f $MADE/gated.yaml -l a=b --fail-on pinned", 2, &[], &["no object is selected"]),
+        ("check --snapshot $DUMP -f $MADE/pod.yaml", 0, &["shop/web"], &["note: none of 1 object"]),
+        ("check --snapshot $DUMP -f $MADE/pod.yaml --fail-on denied", 2, &[], &["--fail-on would pass"]),
         // Policies among the manifests.
         ("check --snapshot $DUMP -f $MADE/strict.yaml", 0, &["CPUPolicy", "strict"], &[]),
         ("check --snapshot $DUMP -f $MADE/strict.yaml --fail-on denied", 0, &["CPUPolicy"], &[]),

@@ -29,7 +29,7 @@ use crate::kubevirt::migration;
 use crate::kubevirt::not_migratable::not_shared;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
-use crate::libvirt::Accelerator;
+use crate::libvirt::{Accelerator, GuestCpu};
 use crate::policy::{Grounds, Ruling, UserName, lives_on};
 use crate::say;
 use crate::well_known;
@@ -264,8 +264,9 @@ struct StartLikeness<'w> {
     home: Option<Vec<bool>>,
     /// The kind of object that is judged.
     made_of: MadeOf,
-    /// The accelerator that would run the guest, if libvirt was asked: a node's models depend on it.
-    accelerator: Option<Accelerator>,
+    /// The accelerator that would run the guest, and the CPU it has, if libvirt was asked: the answers about nodes
+    /// depend on them.
+    asked_with: Option<(Accelerator, Option<GuestCpu>)>,
     /// The volumes that keep KubeVirt from migrating the guest, in words, if that is certain.
     not_shared: Option<String>,
 }
@@ -289,7 +290,7 @@ enum MadeOf {
 impl Like for StartLikeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { namespace, vmi, policies, home, made_of, accelerator: _, not_shared: _ } = self;
+        let Self { namespace, vmi, policies, home, made_of, asked_with: _, not_shared: _ } = self;
         (namespace, policies, home, made_of).hash(&mut hasher);
         vmi.spec.node_selector.hash(&mut hasher);
         vmi.spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
@@ -440,7 +441,7 @@ impl<'w> GuestStates<'w> {
             home: runs_on.map(at_home),
             // Each guest has its own host name and volumes, which are not judged.
             not_shared: not_shared(&vmi.spec, namespace, &self.world.cluster),
-            accelerator: self.world.cluster.libvirt.accelerator(namespace, &vmi.metadata.name),
+            asked_with: self.world.cluster.libvirt.asked_with(namespace, &vmi.metadata.name),
             vmi: Vmi {
                 metadata,
                 spec: VmiSpec { hostname: String::new(), volumes: Vec::new(), ..vmi.spec.clone() },

@@ -80,6 +80,7 @@ pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>)
     let cluster = &world.cluster;
     let mut out = Plan::default();
     let by_node = launchers(world);
+    let mut namespaces: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for vmi in guests.into_iter().filter(|vmi| migration::runs(vmi)) {
         let Some(launcher) = cluster.current_launcher(vmi) else {
             out.unreachable.push(GuestName::of(vmi));
@@ -87,10 +88,7 @@ pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>)
         };
         let nodes = nodes_to_ask(world, vmi);
         for node in &nodes {
-            out.launchers.entry(node.clone()).or_insert_with(|| {
-                let there = by_node.get(node.as_str()).map(Vec::as_slice).unwrap_or_default();
-                some_of(there, &vmi.metadata.namespace)
-            });
+            namespaces.entry(node.clone()).or_default().insert(&vmi.metadata.namespace);
             let machine = || cluster.fleet.find(node).map(|node| Machine::of(&cluster.fleet, node)).unwrap_or_default();
             out.machines.entry(node.clone()).or_insert_with(machine);
         }
@@ -100,6 +98,10 @@ pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>)
             node: launcher.node.clone(),
             nodes,
         });
+    }
+    for (node, namespaces) in namespaces {
+        let there = by_node.get(node.as_str()).map(Vec::as_slice).unwrap_or_default();
+        out.launchers.insert(node, some_of(there, &namespaces));
     }
     out
 }
@@ -116,15 +118,15 @@ fn launchers(world: &World) -> BTreeMap<&str, Vec<&Launcher>> {
 }
 
 /// Returns the launchers to try, in order: terminating ones last; one of each namespace before a second one, because
-/// exec may be refused in one and allowed in another; and the guest's namespace before others.
-fn some_of(launchers: &[&Launcher], namespace: &str) -> Vec<LauncherName> {
+/// exec may be refused in one and allowed in another; and the guests' namespaces before others.
+fn some_of(launchers: &[&Launcher], namespaces: &BTreeSet<&str>) -> Vec<LauncherName> {
     let mut ranked: Vec<(bool, usize, bool, &Launcher)> = Vec::new();
     for launcher in launchers {
         let like = |(is_terminating, _, _, other): &&(bool, usize, bool, &Launcher)| {
             *is_terminating == launcher.is_terminating && other.namespace == launcher.namespace
         };
         let before = ranked.iter().filter(like).count();
-        ranked.push((launcher.is_terminating, before, launcher.namespace != namespace, launcher));
+        ranked.push((launcher.is_terminating, before, !namespaces.contains(launcher.namespace.as_str()), launcher));
     }
     ranked.sort_by_key(|(is_terminating, before, is_of_another, _)| (*is_terminating, *before, *is_of_another));
     ranked.iter().take(LAUNCHERS_TRIED).map(|(.., pod)| (pod.namespace.clone(), pod.name.clone())).collect()
@@ -135,8 +137,8 @@ fn some_of(launchers: &[&Launcher], namespace: &str) -> Vec<LauncherName> {
 pub(crate) struct NamedModels {
     /// The model recommended for the pool of each node.
     recommended: BTreeMap<NodeIndex, String>,
-    /// All models that policies name or that are recommended, with their origin.
-    named: BTreeMap<String, NamedBy>,
+    /// The common models of policies, with the names of the policies.
+    of_policies: BTreeMap<String, Vec<String>>,
 }
 
 /// A world, with results that are shared by all guests and computed at first use.
@@ -152,9 +154,9 @@ impl<'w> Survey<'w> {
         Self { world, models: OnceCell::new(), reachable: OnceCell::new() }
     }
 
-    /// Returns all models that guests may get, with their origin.
-    pub(crate) fn models(&self) -> &BTreeMap<String, NamedBy> {
-        &self.models.get_or_init(|| NamedModels::of(self.world)).named
+    /// Returns the models that a guest on a node may get, with their origin.
+    pub(crate) fn models(&self, node: Option<NodeIndex>) -> BTreeMap<String, NamedBy> {
+        self.models.get_or_init(|| NamedModels::of(self.world)).on(node)
     }
 
     /// Returns the nodes with a known launcher of a running guest: their libvirt can be queried.
@@ -168,28 +170,37 @@ impl<'w> Survey<'w> {
 pub(crate) struct NamedBy {
     /// The policies with this common model.
     pub policies: Vec<String>,
-    /// Whether it is recommended for a pool of nodes.
+    /// Whether it is recommended for the pool of the guest's node.
     pub recommended: bool,
 }
 
 impl NamedModels {
     pub(crate) fn of(world: &World) -> Self {
-        let recommended = best_by_node(world);
-        let mut named: BTreeMap<String, NamedBy> = BTreeMap::new();
-        for model in recommended.values() {
-            named.entry(model.clone()).or_default().recommended = true;
-        }
+        let mut of_policies: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for policy in &world.policies {
             if let Some(common) = &policy.common_model {
-                named.entry(common.name.clone()).or_default().policies.push(policy.name.clone());
+                of_policies.entry(common.name.clone()).or_default().push(policy.name.clone());
             }
         }
-        Self { recommended, named }
+        Self { recommended: best_by_node(world), of_policies }
+    }
+
+    /// Returns the models that a guest on a node may get, with their origin: those recommended for other nodes may be
+    /// of another vendor.
+    fn on(&self, node: Option<NodeIndex>) -> BTreeMap<String, NamedBy> {
+        let of_policy = |(model, policies): (&String, &Vec<String>)| {
+            (model.clone(), NamedBy { policies: policies.clone(), recommended: false })
+        };
+        let mut out: BTreeMap<String, NamedBy> = self.of_policies.iter().map(of_policy).collect();
+        if let Some(model) = node.and_then(|node| self.recommended.get(&node)) {
+            out.entry(model.clone()).or_default().recommended = true;
+        }
+        out
     }
 }
 
 /// Returns the named models that a guest's CPU is compared with, other than its own: the model that a restart is
-/// offered with, its policy's common model, the one recommended for its node, and a few others.
+/// offered with, its policy's common model, the one recommended for its node, and those of a few other policies.
 pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedModels) -> BTreeSet<String> {
     let manifest = migration_of(&guest.guest.namespace, &guest.guest.name);
     let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) else { return BTreeSet::new() };
@@ -201,7 +212,7 @@ pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedMode
         node.and_then(|node| models.recommended.get(&node)).map(String::as_str),
     ];
     let mut out = BTreeSet::new();
-    for model in first.into_iter().flatten().chain(models.named.keys().map(String::as_str)) {
+    for model in first.into_iter().flatten().chain(models.of_policies.keys().map(String::as_str)) {
         if out.len() < MAX_MODELS_ASKED && !has_model(&case.judged.subject, model) {
             out.insert(model.to_owned());
         }
@@ -269,10 +280,11 @@ mod tests {
         }
     }
 
-    /// The launchers of a node that are queried about a guest of namespace `shop`, in order.
+    /// The launchers of a node that are queried about guests of the namespaces `farm` and `shop`, in order.
     #[rstest]
     #[case::none(&[], &[])]
     #[case::its_own_namespace_first(&["bank/a", "shop/b"], &["shop/b", "bank/a"])]
+    #[case::those_of_all_guests_first(&["bank/a", "shop/b", "farm/c"], &["shop/b", "farm/c", "bank/a"])]
     #[case::one_of_each_namespace_first(&["bank/a", "bank/b", "lab/c"], &["bank/a", "lab/c", "bank/b"])]
     #[case::of_one_namespace_more_than_one(&["shop/a", "shop/b", "shop/c", "shop/d"], &["shop/a", "shop/b", "shop/c"])]
     #[case::terminating_last(&["shop/a!", "bank/b"], &["bank/b", "shop/a"])]
@@ -280,7 +292,7 @@ mod tests {
     #[case::terminating_and_no_other(&["shop/a!"], &["shop/a"])]
     fn launchers_are_tried_in_order(#[case] there: &[&str], #[case] expected: &[&str]) {
         let pods: Vec<Launcher> = there.iter().map(|words| pod(words)).collect();
-        let tried = some_of(&pods.iter().collect::<Vec<_>>(), "shop");
+        let tried = some_of(&pods.iter().collect::<Vec<_>>(), &["farm", "shop"].into());
         let tried: Vec<String> = tried.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
         assert_eq!(tried, expected, "a node that can be asked would be said not to be");
     }

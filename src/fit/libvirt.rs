@@ -19,7 +19,7 @@ mod compared;
 mod host;
 mod silence;
 
-pub(crate) use compared::{Lost, losses};
+pub(crate) use compared::{Lost, losses, lost_in_qemu_too};
 pub(crate) use host::{LibvirtHost, LibvirtHosts, NOT_MIGRATABLE, Provided, Usable};
 pub(crate) use silence::{NotAskedBecause, Silence};
 
@@ -106,7 +106,7 @@ pub struct Incompatible {
 }
 
 impl LibvirtAnswer {
-    /// Whether the guest can run there.
+    /// Whether the node provides all features of the guest's CPU. Features that QEMU there adds to it are not compared.
     #[must_use]
     pub fn agrees(&self) -> bool {
         !matches!(self, Self::Incompatible(_))

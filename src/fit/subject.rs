@@ -1,5 +1,6 @@
 //! The guest under judgement, regardless of the kind of object it was read from.
 
+mod at_start;
 mod setting;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use super::fleet::{Fleet, NodeIndex};
 use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
+pub(crate) use at_start::UnmetAtStart;
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingPair};
 
 /// The entries that a later migration adds to the pod's selector at start.
@@ -261,15 +263,6 @@ pub struct LibvirtRefusal {
     pub extra: Vec<String>,
 }
 
-/// A label that a start selects and that libvirt reports as unmet on a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnmetAtStart {
-    /// The key of the selector entry.
-    pub key: String,
-    /// The features that make a named model unusable, if libvirt names them.
-    pub blockers: Vec<String>,
-}
-
 /// The kind of object that has the guest's name and holds its template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
@@ -479,39 +472,6 @@ impl<'a> Subject<'a> {
             Stage::Migration(_) => Some(self.asked()?.refusing(fleet)),
             Stage::Start(_) => self.failing(&self.placement, fleet),
         }
-    }
-
-    /// Returns the nodes on which a start with this placement would fail according to their libvirt; `None` if
-    /// libvirt was not asked.
-    pub(crate) fn failing(&self, placement: &Placement<'_>, fleet: &Fleet) -> Option<Bits> {
-        let asked = self.asked.as_ref()?;
-        let mut out = Bits::none(fleet.len());
-        let fails = |host: &LibvirtHost| !self.unmet_at_start(placement, host).is_empty();
-        let nodes = asked.hosts.iter().filter(|(_, host)| fails(host)).filter_map(|(name, _)| fleet.find(name));
-        nodes.for_each(|node| out.insert(node));
-        Some(out)
-    }
-
-    /// Returns the CPU entries of this placement, models and features, that a node does not provide according
-    /// to its libvirt.
-    pub(crate) fn unmet_at_start(&self, placement: &Placement<'_>, host: &LibvirtHost) -> Vec<UnmetAtStart> {
-        let unmet = |key: &str| match Family::of(key) {
-            Family::CpuModel => {
-                let model = label::name(key);
-                let blockers = host.unusable(model)?;
-                let is_off = |name: &String| self.switched_off.contains(name);
-                // Some libvirts do not report which features prevent the use of a model. A model that a libvirt does not
-                // list at all starts there with no set of features.
-                let is_off = blockers.iter().all(is_off) && !self.switched_off.is_empty();
-                let may_start = is_off && host.lists(model) != Some(false);
-                (!may_start).then(|| UnmetAtStart { key: key.to_owned(), blockers: blockers.to_vec() })
-            }
-            Family::CpuFeature if host.provides(key) == Provided::No => {
-                Some(UnmetAtStart { key: key.to_owned(), blockers: Vec::new() })
-            }
-            _ => None,
-        };
-        placement.selector.iter().filter_map(|(key, _)| unmet(key)).collect()
     }
 
     /// Returns the nodes that fit by labels and that libvirt excludes, which kube-scheduler may choose

@@ -119,15 +119,36 @@ pub(crate) fn comparison(question: &Question, output: &CommandOutput) -> Result<
     {
         return Ok(LibvirtAnswer::Incompatible(Incompatible::default()));
     }
+    if let Some(reason) = unknown_name(output) {
+        return Ok(LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason }));
+    }
     answered(question, output)?;
     Err(unreadable(first_line(&output.stdout)))
+}
+
+/// Returns the reason if libvirt does not know the model or a feature of the compared CPU, so that it cannot start a
+/// guest with it. Mirrors `x86ModelFromCPU` of `src/cpu/cpu_x86.c`.
+fn unknown_name(output: &CommandOutput) -> Option<String> {
+    const KINDS: [&str; 2] = ["CPU model", "CPU feature"];
+    let lines = || output.stderr.lines().filter(|_| output.code == Some(1));
+    KINDS.iter().find_map(|kind| {
+        let rest = lines().find_map(|line| line.split_once(&format!("Unknown {kind} ")))?.1;
+        let name = name(rest.trim()).ok()?;
+        Some(format!("libvirt there does not know {kind} {name}"))
+    })
 }
 
 fn first_line(text: &str) -> &str {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("nothing")
 }
 
+/// The words of a libvirt that knows nothing of its own host, so that it compared nothing.
+pub(super) const HOST_UNKNOWN: &str = "unknown host CPU";
+
 fn incompatible(details: &str) -> Result<Incompatible, Silence> {
+    if details == HOST_UNKNOWN {
+        return Err(Silence::Failed(HOST_UNKNOWN.to_owned()));
+    }
     let Some(list) = details.strip_prefix("Host CPU does not provide required features:") else {
         return Ok(Incompatible { missing: Vec::new(), reason: words(details) });
     };

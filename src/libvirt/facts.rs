@@ -12,6 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::{Accelerator, Answers, GuestCpu, LibvirtAnswer, LibvirtHost, Silence, Usable};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
+use crate::fit::libvirt::lost_in_qemu_too;
 use crate::word::Word as _;
 
 /// Maximum number of notes about differing answers that are listed.
@@ -173,14 +174,15 @@ impl LibvirtFacts {
         listing.filter(|(name, _)| fleet.find(name).is_some()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns the accelerator of a guest, given no UID of its VMI; `None` if nothing is known of any guest or node.
-    pub(crate) fn accelerator(&self, namespace: &str, name: &str) -> Option<Accelerator> {
+    /// Returns the accelerator and the CPU of a guest, given no UID of its VMI; `None` if nothing is known of any guest or
+    /// node.
+    pub(crate) fn asked_with(&self, namespace: &str, name: &str) -> Option<(Accelerator, Option<GuestCpu>)> {
         if self.is_empty() {
             return None;
         }
         let starts = self.guests.get(&(namespace.to_owned(), name.to_owned()));
         let known = starts.and_then(|starts| start(starts, "")).and_then(|known| known.cpu.value.as_ref().ok());
-        Some(known.map_or(Accelerator::Kvm, |guest| guest.accelerator))
+        Some((known.map_or(Accelerator::Kvm, |guest| guest.accelerator), known.cloned()))
     }
 
     /// Returns the answers about a guest, by namespace, name and UID of its VMI, on the nodes of a fleet; `None` if
@@ -199,7 +201,10 @@ impl LibvirtFacts {
             Some(Some(known)) => known.cpu.value.clone(),
         };
         let losses = known.flatten().into_iter().flat_map(|known| &known.losses);
-        let losses = losses.filter_map(|(model, lost)| Some((model.clone(), lost.value.clone().ok()?)));
+        let losses = losses.filter_map(|(model, lost)| {
+            let lost = lost.value.as_ref().ok()?;
+            Some((model.clone(), lost_in_qemu_too(model, lost)))
+        });
         let accelerator = guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
         Some(Answers {
             hosts: view.host(accelerator),

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{name, words};
+use super::answer::{HOST_UNKNOWN, name, words};
 use super::facts::{AnswerOrigin, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
 use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence, Usable};
 use crate::fnv::fnv1a;
@@ -523,6 +523,9 @@ impl SavedAnswer {
             None => Err(self.silence.read().unwrap_or_else(no_answer)),
             Some("identical") => Ok(LibvirtAnswer::Identical),
             Some("superset") => Ok(LibvirtAnswer::Superset),
+            Some("incompatible") if missing.is_empty() && self.reason == HOST_UNKNOWN => {
+                Err(Silence::Failed(HOST_UNKNOWN.to_owned()))
+            }
             Some("incompatible") => {
                 Ok(LibvirtAnswer::Incompatible(Incompatible { missing, reason: words(&self.reason) }))
             }

@@ -187,9 +187,10 @@ impl<'a> Asker<'a> {
         answer::guest(&question, &self.put(&guest.node, &guest.launcher, &question).await?)
     }
 
-    /// Queries a node about these CPUs, through one of its launchers. A launcher in which exec is refused or fails is
-    /// not used again; one without an answer in time is moved to the end. A CPU without an answer in time is queried
-    /// once more if another launcher or CPU is left.
+    /// Queries a node about these CPUs, through one of its launchers. A launcher in which exec is refused or fails, or
+    /// that has no usable virsh, is not used again; one without an answer in time, or with one that cannot be used, is
+    /// moved to the end. A CPU without an answer in time is queried once more if another launcher or CPU is left; one
+    /// without a usable answer, through each other launcher.
     async fn node(&self, node: &str, launchers: &[LauncherName], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
         let mut out = NodeFacts::default();
         let accelerators: BTreeSet<Accelerator> = cpus.iter().map(|guest| guest.accelerator).collect();
@@ -197,20 +198,28 @@ impl<'a> Asker<'a> {
         let mut silence = Silence::NoLauncher;
         let mut open: VecDeque<GuestCpu> = cpus.into_iter().collect();
         let mut again = BTreeSet::new();
+        let mut failed_in: BTreeMap<GuestCpu, BTreeSet<&LauncherName>> = BTreeMap::new();
+        let mut answering = None;
         while let Some(cpu) = open.pop_front() {
-            let Some(launcher) = launchers.front() else {
+            if let Some(failed) = failed_in.get(&cpu) {
+                let Some(untried) = launchers.iter().position(|launcher| !failed.contains(*launcher)) else { continue };
+                launchers.rotate_left(untried);
+            }
+            let Some(launcher) = launchers.front().copied() else {
                 out.silence = Some(Sourced::new(silence, now()));
                 break;
             };
             let answered = self.compare(node, launcher, &cpu).await;
             match &answered {
-                // A user who may not exec in this namespace may in another; a deleted pod cannot be queried.
+                // A user who may not exec in this namespace may in another; a deleted pod cannot be queried; during an
+                // upgrade a node has launchers of two releases.
                 Err(
                     why @ (Silence::Forbidden(_)
                     | Silence::NotRun(_)
                     | Silence::NotRunning(_)
                     | Silence::NoShell
-                    | Silence::NoVirsh),
+                    | Silence::NoVirsh
+                    | Silence::NoVerb(_)),
                 ) => {
                     silence = why.clone();
                     launchers.pop_front();
@@ -228,12 +237,17 @@ impl<'a> Asker<'a> {
                         open.push_back(cpu.clone());
                     }
                 }
-                _ => {}
+                Err(Silence::Failed(_) | Silence::Unreadable(_) | Silence::TooLong(_)) => {
+                    failed_in.entry(cpu.clone()).or_default().insert(launcher);
+                    launchers.rotate_left(1);
+                    open.push_front(cpu.clone());
+                }
+                Ok(_) => answering = Some(launcher),
+                Err(_) => {}
             }
             out.answers.insert(cpu, Sourced::new(answered, now()));
         }
-        let has_answered = out.answers.values().any(|answer| answer.value.is_ok());
-        if let Some(launcher) = launchers.front().filter(|_| has_answered) {
+        if let Some(launcher) = answering {
             for accelerator in accelerators {
                 let host = self.host(node, launcher, accelerator).await;
                 out.hosts.insert(accelerator, Sourced::new(host, now()));

@@ -558,18 +558,27 @@ fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
 /// Returns the requirements of a start that a node lacks according to its libvirt: `does not list EPYC-Milan as usable
 /// (in the way: vaes)`.
 pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
-    let (models, features): (Vec<&UnmetAtStart>, Vec<&UnmetAtStart>) =
-        unmet.iter().partition(|unmet| Family::of(&unmet.key) == Family::CpuModel);
-    let model = models.first().map(|unmet| {
-        let why = match unmet.blockers.as_slice() {
-            [] => String::new(),
-            blockers => format!(" (missing: {})", fold_names(blockers, 4)),
-        };
-        format!("does not list {} as usable{why}", label::name(&unmet.key))
-    });
-    let names: Vec<&str> = features.iter().map(|unmet| label::name(&unmet.key)).collect();
-    let features = (!names.is_empty()).then(|| format!("does not provide {}", fold_names(&names, 4)));
-    model.into_iter().chain(features).collect::<Vec<_>>().join(" and ")
+    let mut parts = Vec::new();
+    let mut features: Vec<&str> = Vec::new();
+    for unmet in unmet {
+        match unmet {
+            UnmetAtStart::Model { model, blockers } => {
+                let why = match blockers.as_slice() {
+                    [] => String::new(),
+                    blockers => format!(" (missing: {})", fold_names(blockers, 4)),
+                };
+                parts.push(format!("does not list {model} as usable{why}"));
+            }
+            UnmetAtStart::FeaturesOfModel { model, missing } => {
+                parts.push(format!("does not provide {} of {model}", fold_names(missing, 4)));
+            }
+            UnmetAtStart::Feature(name) => features.push(name),
+        }
+    }
+    if !features.is_empty() {
+        parts.push(format!("does not provide {}", fold_names(&features, 4)));
+    }
+    parts.join(" and ")
 }
 
 /// Returns why libvirt refuses a CPU: `missing features hle, rtm`, or its own words.

@@ -221,7 +221,7 @@ fn lacks_line(near: &Nearest, most: usize) -> String {
 /// Returns a suffix with libvirt's answer about the labels that a node lacks.
 fn libvirts(evidence: Evidence) -> &'static str {
     match evidence {
-        Evidence::LibvirtAgrees => " (libvirt there could run it: the labels are wrong)",
+        Evidence::LibvirtAgrees => " (libvirt there has its features: the labels are wrong)",
         Evidence::LibvirtTakesCpu => " (libvirt there takes its CPU)",
         Evidence::LibvirtLacks => " (libvirt there confirms it)",
         Evidence::LibvirtRefuses => " (libvirt there refuses)",

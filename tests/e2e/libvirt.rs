@@ -455,7 +455,10 @@ fn everything_is_said_by_node(scene: &Scene<'_>) {
 
     let output = scene.run(&["explain", "vmi/db", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3"]);
     println!("{}{}", output.stdout, output.stderr);
-    assert!(output.stdout.contains("BY LABELS") && output.stdout.contains("identical: the guest can run there"));
+    assert!(
+        output.stdout.contains("BY LABELS")
+            && output.stdout.contains("identical: libvirt there has exactly its features")
+    );
     assert!(
         output.stdout.contains(&format!("incompatible: missing features {}", lacking.join(", "))),
         "{}",

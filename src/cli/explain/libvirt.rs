@@ -52,7 +52,8 @@ impl<'s> LibvirtWords<'s> {
             "labels alone; libvirt"
         };
         out.push(format!(
-            "Judged by {by} checks again at the migration; storage, network and QEMU's version are not asked about."
+            "Judged by {by} checks again at the migration; features that the target's QEMU adds (extra features), storage, \
+             network and QEMU's version are not foreseen."
         ));
         out
     }
@@ -349,21 +350,37 @@ pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String
     if !without.is_empty() {
         parts.push(format!("libvirt can run {model} without what the guest switches off {}", on(&without)));
     }
+    let doubt = refused_without_names(asked, model, &unknown)
+        .map(|nodes| {
+            format!(
+                " Libvirt on {nodes} refuses its present CPU of this model without naming features: it may fail there."
+            )
+        })
+        .unwrap_or_default();
     if parts.is_empty() {
         return Some(format!(
-            "Its start is judged by labels: whether libvirt lists {model} as usable is not known of these nodes."
+            "Its start is judged by labels: whether libvirt lists {model} as usable is not known of these nodes.{doubt}"
         ));
     }
     if !unknown.is_empty() {
         parts.push("of the other nodes where it may start only their labels say so".to_owned());
     }
-    Some(format!("At its start, {}.", parts.join("; ")))
+    Some(format!("At its start, {}.{doubt}", parts.join("; ")))
+}
+
+/// Returns the nodes, in words, whose libvirt refuses the guest's current CPU, which has this model, and does not name
+/// what it misses; `None` if there are none.
+fn refused_without_names(asked: &Answers, model: &str, nodes: &[&str]) -> Option<String> {
+    asked.guest.as_ref().ok().filter(|guest| guest.cpu.model == model)?;
+    let is_refused = |node: &&&str| asked.refusal(node).is_some_and(|why| why.missing.is_empty());
+    let nodes: Vec<&str> = nodes.iter().filter(is_refused).copied().collect();
+    (!nodes.is_empty()).then(|| plural::and_names(&nodes, 6))
 }
 
 fn by_libvirt(said: Result<&LibvirtAnswer, Silence>) -> String {
     match said {
-        Ok(LibvirtAnswer::Identical) => "identical: the guest can run there".to_owned(),
-        Ok(LibvirtAnswer::Superset) => "superset: the guest can run there".to_owned(),
+        Ok(LibvirtAnswer::Identical) => "identical: libvirt there has exactly its features".to_owned(),
+        Ok(LibvirtAnswer::Superset) => "superset: libvirt there has all its features".to_owned(),
         Ok(LibvirtAnswer::Incompatible(why)) => format!("incompatible: {}", incompatible(why)),
         Err(silence) => silence.to_string(),
     }
@@ -462,7 +479,7 @@ pub struct LibvirtRow {
     pub unlabelled: Vec<String>,
     /// By named model, the features that the guest would lose with it, according to libvirt.
     pub losses: BTreeMap<String, Vec<String>>,
-    /// By named model (of all policies, of `recommend`, and of `losses`), the comparison with the guest.
+    /// By named model (of all policies, of `recommend` for the guest's node, and of `losses`), the comparison with the guest.
     pub compared: BTreeMap<String, ComparedRow>,
 }
 
@@ -475,7 +492,7 @@ pub struct ComparedRow {
     pub by: Option<&'static str>,
     /// The policies with this common model.
     pub policies: Vec<String>,
-    /// Whether `recommend` names it for a pool of nodes.
+    /// Whether `recommend` names it for the pool of the guest's node.
     pub recommended: bool,
 }
 
@@ -492,7 +509,8 @@ fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTre
     if asked.guest.is_err() {
         return BTreeMap::new();
     }
-    let mut named = survey.models().clone();
+    let node = subject.source().and_then(|name| survey.world.cluster.fleet.find(name));
+    let mut named = survey.models(node);
     for model in asked.losses.keys() {
         named.entry(model.clone()).or_default();
     }

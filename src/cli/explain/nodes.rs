@@ -92,10 +92,11 @@ impl Explained<'_, '_> {
             return format!("lacks {lacks} of its host model: libvirt may refuse");
         }
         let subject = &self.case.judged.subject;
-        let host = subject.host(name).filter(|_| matches!(subject.stage, Stage::Start(_)) && missing.is_empty());
-        let unmet = host.map(|host| subject.unmet_at_start(&subject.placement, host)).unwrap_or_default();
-        if !unmet.is_empty() {
-            return format!("libvirt there {}", say::finding::unmet_at_start(&unmet));
+        if matches!(subject.stage, Stage::Start(_)) && missing.is_empty() {
+            let unmet = subject.unmet_at_start(&subject.placement, name);
+            if !unmet.is_empty() {
+                return format!("libvirt there {}", say::finding::unmet_at_start(&unmet));
+            }
         }
         self.evidence(node, missing).to_owned()
     }

@@ -177,10 +177,10 @@ impl Act for RemoveLabels {
         match self.backing {
             Backing::Labels => None,
             Backing::TakesCpu => Some(
-                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees on some of the nodes that fit then",
+                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees on some of the nodes that fit in addition then",
             ),
             Backing::Provided => Some(
-                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees on the nodes that fit then",
+                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees on the nodes that fit in addition then",
             ),
         }
     }

@@ -10,6 +10,7 @@ use crate::fit::command::{CommandWord, CpuModel, Json};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
+use crate::fit::libvirt::Incompatible;
 use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::subject::{CpuMode, Start, Subject};
@@ -79,8 +80,8 @@ pub enum NoModel {
     /// The guest has the model that runs on the most nodes by labels, and libvirt there does not list it as
     /// usable.
     HasNotUsable(NotUsable),
-    /// The guest has the model that runs on the most nodes by labels, and libvirt on these nodes refuses its
-    /// current CPU.
+    /// The guest has the model that runs on the most nodes by labels, by its name or in its current CPU, and libvirt on
+    /// these nodes refuses that CPU.
     HasRefused {
         /// The model.
         model: String,
@@ -174,11 +175,9 @@ fn not_usable(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NotUsa
 fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
     let (model, open) = best_by_labels(judgement, start)?;
     let has_it = start.mode == CpuMode::Named(model.clone());
-    if has_it {
-        let nodes = refused_with(judgement, start, &model, &open);
-        if !nodes.is_empty() {
-            return Some(NoModel::HasRefused { model, nodes });
-        }
+    let nodes = refused_with(judgement, start, &model, &open);
+    if !nodes.is_empty() {
+        return Some(NoModel::HasRefused { model, nodes });
     }
     let unlisted = refusing(judgement, &model, &open);
     if !unlisted.is_empty() {
@@ -190,13 +189,20 @@ fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<No
 }
 
 /// Returns the nodes of `nodes`, by name, whose libvirt refuses the guest's current CPU, if that has this
-/// model.
+/// model: all of them for a guest that has it by name; else those that do not name what they miss and do not list
+/// the model as usable.
 fn refused_with(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
     let Some(asked) = judgement.subject.asked() else { return Vec::new() };
-    let has_it = start.mode == CpuMode::Named(model.to_owned())
-        && asked.guest.as_ref().is_ok_and(|guest| guest.cpu.model == model);
-    let refused = judgement.names(nodes).into_iter().filter(|node| has_it && asked.refusal(node).is_some());
-    refused.collect()
+    if asked.guest.as_ref().is_ok_and(|guest| guest.cpu.model != model) {
+        return Vec::new();
+    }
+    let is_named = start.mode == CpuMode::Named(model.to_owned());
+    let is_usable = |node: &str| asked.hosts.get(node).is_some_and(|host| host.is_usable(model));
+    let is_refused = |node: &String| {
+        let of = |why: &Incompatible| is_named || why.missing.is_empty() && !is_usable(node);
+        asked.refusal(node).is_some_and(of)
+    };
+    judgement.names(nodes).into_iter().filter(is_refused).collect()
 }
 
 /// Returns the nodes of `nodes` whose libvirt does not list a model as usable, by name, with the features that
@@ -221,9 +227,11 @@ fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes:
     let asks = selector.filter(|(key, _)| Family::of(key) == Family::CpuFeature).map(|(key, _)| label::name(key));
     let asks: BTreeSet<&str> = asks.collect();
     let of_node = |node: String| {
-        let is_listed = asked.hosts.get(&node).is_some_and(|host| host.is_usable(model));
-        let has = |name: &&String| asks.contains(name.as_str()) || !is_listed && of_model.contains(name.as_str());
-        let missing: Vec<String> = asked.refusal(&node)?.missing.iter().filter(has).cloned().collect();
+        let missed = asked.refusal(&node)?.missing.iter().filter(|name| asks.contains(name.as_str())).cloned();
+        let mut missing = judgement.subject.missed_of_model(asked, &node, model, &of_model);
+        missing.extend(missed);
+        missing.sort_unstable();
+        missing.dedup();
         (!missing.is_empty()).then_some((node, missing))
     };
     judgement.names(nodes).into_iter().filter_map(of_node).collect()
@@ -276,7 +284,8 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
         return Some(NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing, has });
     }
     let most = (!fitting.is_empty()).then_some(most);
-    Some(NoNode::of(judgement).map_or(NoModel::NoMore { most }, NoModel::NoNode))
+    let no_node = NoNode::of(judgement).map(NoModel::NoNode);
+    Some(no_node.or_else(|| spoken_against(judgement, start)).unwrap_or(NoModel::NoMore { most }))
 }
 
 /// Returns the nodes that a guest with this model may run on, ignoring cordons and taints; none if KubeVirt

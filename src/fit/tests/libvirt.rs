@@ -294,6 +294,29 @@ fn the_model_that_is_refused_is_not_said_to_help() {
     assert_eq!((offered(&asks), why(&asks)), (None, Some(expected)), "it asks for that itself, whatever its model");
 }
 
+/// A refusal that names no feature says nothing of other models, and enough of the model of the refused CPU, unless
+/// libvirt itself lists that as usable.
+#[rstest]
+#[case::unknown_there("libvirt there does not know CPU model Cascadelake-Server-noTSX", None, OLD)]
+#[case::without_words("", None, OLD)]
+#[case::of_another_vendor("host CPU vendor does not match required CPU vendor Intel", Some(Usable::Unknown), OLD)]
+#[case::usable("host CPU vendor does not match required CPU vendor Intel", Some(Usable::Yes), NEW)]
+fn a_model_refused_without_features_is_not_offered(
+    #[case] reason: &str,
+    #[case] listed: Option<Usable>,
+    #[case] expected: &str,
+) {
+    let refusal = || LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason: reason.to_owned() });
+    let host =
+        || listed.clone().map_or_else(LibvirtHost::default, |usable| lists(&[(NEW, usable), (OLD, Usable::Yes)]));
+    let hosts = [("node-b", host()), ("node-c", host())];
+    let subject = guest(&[], said(cpu(NEW, &["xyz"], &[]), [("node-b", refusal()), ("node-c", refusal())], hosts));
+    let plain = |name| cascade_lake(name).tweak(|node| take(node, &[model("Cascadelake-Server")]));
+    let verdict = judge(&subject, ["node-a", "node-b", "node-c"].map(plain).to_vec());
+    let offer = offered(&verdict).map(|offer| offer.model.as_str());
+    assert_eq!(offer, Some(expected), "the very model that libvirt refused would be set");
+}
+
 /// A restart without changes binds a guest without a named model again.
 #[test]
 fn a_restart_is_said_to_bind_again() {

@@ -8,7 +8,10 @@ use rstest::rstest;
 use crate::fit::assess::targets_by_start;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Judgement};
-use crate::fit::libvirt::{Answers, Cpu, LibvirtHost, Silence, Usable};
+use crate::fit::libvirt::{
+    Accelerator, Answers, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtHost, NodeAnswers, Silence, Usable,
+};
+use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{Action, NoModel, WhyNot};
@@ -114,6 +117,53 @@ fn a_start_fails_where_libvirt_cannot_run_its_model(
     assert_eq!(verdict.assessment.outcome, Outcome::Fits, "three others are left");
 }
 
+/// Builds answers about the guest's present CPU: node-b and others refuse it.
+fn refusals<const N: usize>(refused: [(&str, &[&str]); N]) -> NodeAnswers {
+    let refusal = |(node, missing): (&str, &[&str])| {
+        let missing = missing.iter().map(ToString::to_string).collect();
+        (node.to_owned(), Ok(LibvirtAnswer::Incompatible(Incompatible { missing, reason: String::new() })))
+    };
+    refused.map(refusal).into()
+}
+
+fn of_present(model: &str) -> GuestCpu {
+    GuestCpu { cpu: Cpu { model: model.to_owned(), ..Cpu::default() }, accelerator: Accelerator::Kvm }
+}
+
+/// What node-b's libvirt missed when it refused the present CPU counts at the next start as well, where it is of the
+/// named model or required, unless the guest disables it or libvirt itself lists the model as usable.
+#[rstest]
+#[case::of_the_model(&["avx512vnni"], LibvirtHost::default(), &[], Some("does not provide avx512vnni of Cascadelake-Server-noTSX"))]
+#[case::of_the_model_among_others(&["vaes", "avx512vnni", "ssbd"], LibvirtHost::default(), &[], Some("does not provide avx512vnni, ssbd of Cascadelake-Server-noTSX"))]
+#[case::required(&["gfni"], LibvirtHost::default(), &[], Some("does not provide gfni"))]
+#[case::both(&["avx512vnni", "gfni"], LibvirtHost::default(), &[], Some("does not provide avx512vnni of Cascadelake-Server-noTSX and does not provide gfni"))]
+#[case::of_the_present_cpu_alone(&["vaes"], LibvirtHost::default(), &[], None)]
+#[case::switched_off(&["avx512vnni"], LibvirtHost::default(), &["avx512vnni"], None)]
+#[case::switched_off_in_part(&["avx512vnni", "ssbd"], LibvirtHost::default(), &["avx512vnni"], Some("does not provide ssbd of Cascadelake-Server-noTSX"))]
+#[case::listed_as_usable(&["avx512vnni"], lists(&[(NEW, Usable::Yes)]), &[], None)]
+#[case::neither_usable_nor_not(&["avx512vnni"], lists(&[(NEW, Usable::Unknown)]), &[], Some("does not provide avx512vnni of Cascadelake-Server-noTSX"))]
+#[case::not_named(&[], LibvirtHost::default(), &[], None)]
+fn what_libvirt_missed_it_misses_at_the_next_start(
+    #[case] missing: &[&str],
+    #[case] host: LibvirtHost,
+    #[case] off: &[&str],
+    #[case] unmet: Option<&str>,
+) {
+    let mut subject = starts(NEW, &[feature("gfni")], hosts([("node-b", host)]));
+    subject.switched_off = off.iter().map(ToString::to_string).collect();
+    if let Some(asked) = &mut subject.asked {
+        asked.guest = Ok(of_present(NEW));
+        asked.nodes = Arc::new(refusals([("node-b", missing)]));
+    }
+    let with_gfni = |name| cascade_lake(name).tweak(|node| node.labels.extend([(feature("gfni"), "true".to_owned())]));
+    let (verdict, fitting) = judge(&subject, ["node-a", "node-b", "node-c", "node-d"].map(with_gfni).to_vec());
+    assert_eq!(fitting.contains(&"node-b".to_owned()), unmet.is_none(), "a start that fails there is promised");
+    let said = verdict.found(Check::LibvirtRefuses).map(crate::say::finding::message);
+    let expected =
+        unmet.map(|unmet| format!("it would fail at its start on node-b, which fits by labels: libvirt there {unmet}"));
+    assert_eq!(said, expected);
+}
+
 #[test]
 fn where_libvirt_can_run_it_nowhere_it_cannot_start() {
     let none = || lists(&[(NEW, blocked(&["vaes"])), (OLD, Usable::Yes)]);
@@ -169,12 +219,32 @@ fn a_start_judged_by_libvirt_equals_one_judged_by_true_labels() {
             );
         }
         let wanted = random.one(&[NEW, OLD]);
-        let subject = starts(wanted, &asks, known.clone());
+        let mut subject = starts(wanted, &asks, known.clone());
+        let mut missed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for name in names {
+            if !random.percent(30) {
+                continue;
+            }
+            let features = ["avx512vnni", "fpu", "gfni", "vaes"].into_iter().filter(|_| random.percent(20)).collect();
+            missed.insert((*name).to_owned(), features);
+        }
+        if let Some(asked) = &mut subject.asked {
+            asked.guest = Ok(of_present(NEW));
+            asked.nodes =
+                Arc::new(missed.iter().flat_map(|(node, missing)| refusals([(node.as_str(), missing)])).collect());
+        }
         let (verdict, fitting) = judge(&subject, nodes.clone());
         let targets = targets_of(&subject, nodes.clone());
         for node in &mut nodes {
-            let Some(host) = known.get(&node.name) else { continue };
             let mut untrue = Vec::new();
+            let host = known.get(&node.name).cloned().unwrap_or_default();
+            let is_usable = host.models.as_ref().is_some_and(|models| models[wanted] == Usable::Yes);
+            for name in missed.get(&node.name).into_iter().flatten() {
+                let of_model = models::features(wanted).is_some_and(|features| features.contains(name));
+                untrue.extend(Some(model(wanted)).filter(|_| of_model && !is_usable));
+                let has = host.model.as_ref().and_then(|own| own.has(name));
+                untrue.extend(Some(feature(name)).filter(|_| has != Some(true)));
+            }
             if host.models.as_ref().is_some_and(|models| matches!(models[wanted], Usable::No(_))) {
                 untrue.push(model(wanted));
             }

@@ -163,7 +163,26 @@ fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str)
     Ok(LibvirtAnswer::Superset)
 )]
 #[case::no_exit_code(1, "", "error: unknown procedure: 385\n", Err(Silence::Failed("unknown procedure: 385".to_owned())))]
-#[case::unknown_model(1, "", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: internal error: Unknown CPU model Nosuch\n", Err(Silence::Failed("internal error: Unknown CPU model Nosuch".to_owned())))]
+#[case::unknown_model(
+    1,
+    "",
+    "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: internal error: Unknown CPU model EPYC-v2\n",
+    Ok(reason("libvirt there does not know CPU model EPYC-v2"))
+)]
+#[case::unknown_feature(
+    1,
+    "",
+    "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: internal error: Unknown CPU feature avx10.1\n",
+    Ok(reason("libvirt there does not know CPU feature avx10.1"))
+)]
+#[case::unknown_model_and_well(0, "", "error: internal error: Unknown CPU model EPYC-v2\n", Err(Silence::Unreadable("nothing".to_owned())))]
+#[case::unknown_and_no_name(1, "", "error: internal error: Unknown CPU model <x>\n", Err(Silence::Failed("internal error: Unknown CPU model <x>".to_owned())))]
+#[case::unknown_host(
+    1,
+    "",
+    "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: the CPU is incompatible with host CPU: unknown host CPU\n",
+    Err(Silence::Failed("unknown host CPU".to_owned()))
+)]
 #[case::no_kvm(1, "", "error: invalid argument: the accel 'kvm' is not supported by '/usr/libexec/qemu-kvm' on this host\n", Err(Silence::Failed("invalid argument: the accel 'kvm' is not supported by '/usr/libexec/qemu-kvm' on this host".to_owned())))]
 #[case::no_socket(1, "", "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/virtqemud-sock': No such file or directory\n", Err(Silence::Failed("Failed to connect socket to '/var/run/libvirt/virtqemud-sock': No such file or directory".to_owned())))]
 #[case::silent(1, "", "", Err(Silence::Failed("exit code 1 without a word".to_owned())))]

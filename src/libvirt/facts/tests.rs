@@ -210,3 +210,16 @@ fn the_fleet_may_change_between_two_questions() {
     add(&mut facts, &machine("Icelake"), Ok(LibvirtAnswer::Superset), file("a", EARLY)).unwrap();
     assert_eq!(said(&mut facts, "Icelake"), Some(Ok(LibvirtAnswer::Superset)));
 }
+
+/// The features that a guest would lose: what is saved is libvirt's answer; what is judged by leaves out those that QEMU
+/// gives to a guest with the model, and repetitions.
+#[test]
+fn a_saved_loss_that_qemu_makes_good_is_none() {
+    let lost = ["arat", "vme", "pclmuldq", "vme"].map(str::to_owned).to_vec();
+    let losses = BTreeMap::from([("Westmere".to_owned(), Sourced::new(Ok(lost), file("guest", EARLY)))]);
+    let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("guest", EARLY)), losses };
+    let mut facts = LibvirtFacts::default();
+    facts.add_guest(("shop".to_owned(), "db".to_owned()), "1".to_owned(), guest).unwrap();
+    let answers = facts.of("shop", "db", "1", &labelled("EPYC")).unwrap();
+    assert_eq!(answers.losses["Westmere"], ["vme"]);
+}

@@ -109,6 +109,17 @@ async fn guests_of_a_silent_node_are_waited_for_once() {
 #[case::refused_everywhere(&["shop/forbidden", "bank/forbidden"], 3, &["shop", "bank"], 0, Some("forbidden"))]
 #[case::gone_everywhere(&["shop/gone", "bank/gone"], 1, &["shop", "bank"], 0, Some("not-run"))]
 // A launcher that was late once is queried again if there is no other.
+// During an upgrade, a node has launchers of two releases.
+#[case::old_and_new(&["shop/old", "bank/well"], 2, &["shop", "bank", "bank"], 2, None)]
+#[case::old_alone(&["shop/old"], 2, &["shop"], 0, Some("no-verb"))]
+#[case::broken_and_well(&["shop/broken", "bank/well"], 2, &["shop", "bank", "bank"], 2, None)]
+#[case::rubbish_and_well(&["shop/rubbish", "bank/well"], 2, &["shop", "bank", "bank"], 2, None)]
+#[case::endless_and_well(&["shop/endless", "bank/well"], 2, &["shop", "bank", "bank"], 2, None)]
+#[case::broken_rubbish_and_well(&["shop/broken", "lab/rubbish", "bank/well"], 1, &["shop", "lab", "bank"], 1, None)]
+#[case::well_and_broken(&["shop/well", "bank/broken"], 2, &["shop", "shop"], 2, None)]
+#[case::broken_alone(&["shop/broken"], 2, &["shop", "shop"], 0, None)]
+#[case::broken_everywhere(&["shop/broken", "bank/rubbish"], 1, &["shop", "bank"], 0, None)]
+#[case::broken_and_forbidden(&["shop/broken", "bank/forbidden"], 1, &["shop", "bank"], 0, None)]
 #[case::late_once_and_refused(&["shop/late", "bank/forbidden"], 3, &["shop", "bank", "shop", "shop", "shop"], 3, None)]
 #[case::late_once_and_gone(&["shop/late", "bank/gone"], 1, &["shop", "bank", "shop"], 1, None)]
 #[case::none(&[], 2, &[], 0, Some("no-launcher"))]
@@ -121,6 +132,7 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
     #[case] silence: Option<&str>,
 ) {
     let asked = RefCell::new(Vec::new());
+    let failed = |words: &str| CommandOutput { code: Some(1), stderr: words.to_owned(), ..CommandOutput::default() };
     let script = |pod: &PodName, command: &[String]| {
         if !command[2].contains("hypervisor-cpu-compare") {
             return Err(Silence::NoVirsh);
@@ -132,6 +144,12 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
             "gone" => Err(Silence::NotRun("container not found (\"compute\")".to_owned())),
             "ended" => Err(Silence::NotRunning("OOMKilled".to_owned())),
             "bare" => Err(Silence::NoShell),
+            "endless" => Err(Silence::TooLong(1024)),
+            "old" => Ok(failed("error: unknown command: 'hypervisor-cpu-compare'")),
+            "broken" => Ok(failed("error: Failed to connect socket: Connection refused")),
+            "rubbish" => {
+                Ok(CommandOutput { code: Some(0), stdout: "all is well".to_owned(), ..CommandOutput::default() })
+            }
             "late" if is_first => Err(Silence::TooSlow(10)),
             _ => {
                 let stdout =

@@ -171,8 +171,8 @@ fn every_node_has_an_answer_or_a_reason() {
         line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).skip(1).map(str::to_owned).collect::<Vec<_>>()
     };
     let expected = [
-        ("node-b", "fits", "identical: the guest can run there"),
-        ("node-c", "lacks cpu-feature fpu", "superset: the guest can run there"),
+        ("node-b", "fits", "identical: libvirt there has exactly its features"),
+        ("node-c", "lacks cpu-feature fpu", "superset: libvirt there has all its features"),
         ("node-d", "fits", "incompatible: missing feature ss"),
         ("node-e", "fits", "no saved answer"),
         ("node-f", "fits", "not asked: no launcher is known there"),

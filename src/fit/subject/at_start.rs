@@ -1,0 +1,124 @@
+//! The requirements of a start that nodes do not meet according to their libvirt.
+
+use std::collections::BTreeSet;
+
+use super::Subject;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::Fleet;
+use crate::fit::label::{self, Family};
+use crate::fit::libvirt::{Answers, Provided};
+use crate::fit::models;
+use crate::fit::placement::Placement;
+
+/// A requirement of a start that a node does not meet according to its libvirt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnmetAtStart {
+    /// Libvirt does not list the named model as usable.
+    Model {
+        /// The model.
+        model: String,
+        /// The features that make it unusable, if libvirt names them.
+        blockers: Vec<String>,
+    },
+    /// Libvirt missed features of the named model when it refused the guest's CPU.
+    FeaturesOfModel {
+        /// The model.
+        model: String,
+        /// The features.
+        missing: Vec<String>,
+    },
+    /// Libvirt does not provide this feature, which the guest requires.
+    Feature(String),
+}
+
+/// A CPU entry of a start's selector.
+enum Demand<'p> {
+    /// A named model, with its features.
+    Model(&'p str, BTreeSet<&'static str>),
+    /// A feature: the key of its label.
+    Feature(&'p str),
+}
+
+impl Subject<'_> {
+    /// Returns the nodes on which a start with this placement would fail according to their libvirt; `None` if
+    /// libvirt was not asked.
+    pub(crate) fn failing(&self, placement: &Placement<'_>, fleet: &Fleet) -> Option<Bits> {
+        let asked = self.asked.as_ref()?;
+        let demands = demands(placement);
+        let mut out = Bits::none(fleet.len());
+        let unlisted = |node: &&String| !asked.hosts.contains_key(*node);
+        for name in asked.hosts.keys().chain(asked.nodes.keys().filter(unlisted)) {
+            let Some(node) = fleet.find(name) else { continue };
+            if demands.iter().any(|demand| self.unmet(asked, name, demand).is_some()) {
+                out.insert(node);
+            }
+        }
+        Some(out)
+    }
+
+    /// Returns the CPU entries of this placement, models and features, that a node does not provide according
+    /// to its libvirt.
+    pub(crate) fn unmet_at_start(&self, placement: &Placement<'_>, node: &str) -> Vec<UnmetAtStart> {
+        let Some(asked) = &self.asked else { return Vec::new() };
+        demands(placement).iter().filter_map(|demand| self.unmet(asked, node, demand)).collect()
+    }
+
+    fn unmet(&self, asked: &Answers, node: &str, demand: &Demand<'_>) -> Option<UnmetAtStart> {
+        let host = asked.hosts.get(node);
+        match demand {
+            Demand::Model(model, features) => {
+                if let Some((host, blockers)) = host.and_then(|host| Some((host, host.unusable(model)?))) {
+                    // Some libvirts do not report which features prevent the use of a model. A model that a libvirt does
+                    // not list at all starts there with no set of features.
+                    let is_off = blockers.iter().all(|name| self.switches_off(name)) && !self.switched_off.is_empty();
+                    let may_start = is_off && host.lists(model) != Some(false);
+                    let (model, blockers) = ((*model).to_owned(), blockers.to_vec());
+                    return (!may_start).then_some(UnmetAtStart::Model { model, blockers });
+                }
+                let missing = self.missed_of_model(asked, node, model, features);
+                (!missing.is_empty()).then(|| UnmetAtStart::FeaturesOfModel { model: (*model).to_owned(), missing })
+            }
+            Demand::Feature(key) => {
+                let provided = host.map_or(Provided::Unknown, |host| host.provides(key));
+                let name = label::name(key);
+                let is_missed =
+                    || asked.refusal(node).is_some_and(|why| why.missing.iter().any(|missed| missed == name));
+                let is_unmet = provided == Provided::No || provided == Provided::Unknown && is_missed();
+                is_unmet.then(|| UnmetAtStart::Feature(name.to_owned()))
+            }
+        }
+    }
+
+    /// Returns the features of a named model that a node's libvirt missed when it refused the guest's CPU; none of a
+    /// model that it lists as usable, nor those that the guest disables.
+    pub(crate) fn missed_of_model(
+        &self,
+        asked: &Answers,
+        node: &str,
+        model: &str,
+        features: &BTreeSet<&'static str>,
+    ) -> Vec<String> {
+        if asked.hosts.get(node).is_some_and(|host| host.is_usable(model)) {
+            return Vec::new();
+        }
+        let missed = asked.refusal(node).into_iter().flat_map(|why| &why.missing);
+        missed.filter(|name| features.contains(name.as_str()) && !self.switches_off(name)).cloned().collect()
+    }
+
+    /// Whether the guest's specification disables or forbids a feature.
+    fn switches_off(&self, feature: &str) -> bool {
+        self.switched_off.iter().any(|off| off == feature)
+    }
+}
+
+fn demands<'p>(placement: &'p Placement<'_>) -> Vec<Demand<'p>> {
+    let demand = |key: &'p str| match Family::of(key) {
+        Family::CpuModel => {
+            let model = label::name(key);
+            Some(Demand::Model(model, models::features(model).unwrap_or_default()))
+        }
+        Family::CpuFeature => Some(Demand::Feature(key)),
+        _ => None,
+    };
+    placement.selector.iter().filter_map(|(key, _)| demand(key)).collect()
+}

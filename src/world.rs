@@ -11,6 +11,7 @@ use crate::kubevirt::cluster::{Cluster, ClusterObject};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::room::Room;
 use crate::kubevirt::wire::Meta;
+use crate::libvirt::saved::Rejected;
 use crate::libvirt::{LibvirtFacts, saved};
 use crate::policy::{Policy, PolicySubject, Unread, UserName};
 use crate::snapshot::{self, DumpPlace, DumpSource, Item};
@@ -78,6 +79,9 @@ pub enum WorldError {
         /// The problem.
         problem: String,
     },
+    /// Saved answers contradict others.
+    #[error("saved answers of libvirt contradict each other: {0}")]
+    LibvirtContradiction(String),
     /// `--libvirt-facts` names a file with another object.
     #[error("{place}: a {kind} is not an answer of libvirt; --save-libvirt-facts writes such files")]
     NoLibvirtFacts {
@@ -300,7 +304,10 @@ pub(crate) fn read_libvirt_facts(
 
 fn take_in(facts: &mut LibvirtFacts, item: &Item) -> Result<(), WorldError> {
     let taken = saved::take_in(facts, &item.kind, item.json.get(), &item.place.to_string());
-    taken.map_err(|problem| WorldError::LibvirtFacts { place: item.place.to_string(), problem })
+    taken.map_err(|rejected| match rejected {
+        Rejected::Form(problem) => WorldError::LibvirtFacts { place: item.place.to_string(), problem },
+        Rejected::Contradiction(contradiction) => WorldError::LibvirtContradiction(contradiction.to_string()),
+    })
 }
 
 /// Whether an object is a `CPUPolicy`.

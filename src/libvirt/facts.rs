@@ -101,11 +101,11 @@ impl Machine {
         Self { vendor: names(Family::CpuVendor), host_model: names(Family::HostModelCpu) }
     }
 
-    /// Describes the labels that differ from those of another machine.
+    /// Describes the labels that differ from those of another machine, where both are known.
     fn unlike(&self, other: &Self) -> String {
         let labels =
             [("cpu-vendor", &self.vendor, &other.vendor), ("host-model-cpu", &self.host_model, &other.host_model)];
-        let unlike = labels.iter().filter(|(_, name, other)| !name.is_empty() && name != other);
+        let unlike = labels.iter().filter(|(_, name, other)| !name.is_empty() && !other.is_empty() && name != other);
         unlike.map(|(label, name, _)| format!("{label} {name}")).collect::<Vec<_>>().join(", ")
     }
 
@@ -154,7 +154,10 @@ impl LibvirtFacts {
     fn is_saved(&self) -> bool {
         let guests = self.guests.values().flat_map(BTreeMap::values).map(|guest| &guest.cpu.origin);
         let nodes = self.nodes.values().flat_map(BTreeMap::values);
-        let answers = |node: &NodeFacts| node.answers.values().any(|answer| answer.origin.place.is_some());
+        let answers = |node: &NodeFacts| {
+            node.answers.values().any(|answer| answer.origin.place.is_some())
+                || node.hosts.values().any(|host| host.origin.place.is_some())
+        };
         guests.into_iter().any(|origin| origin.place.is_some())
             || nodes
                 .into_iter()

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{HOST_UNKNOWN, name, words};
-use super::facts::{AnswerOrigin, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
+use super::facts::{AnswerOrigin, Contradiction, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
 use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence, Usable};
 use crate::fnv::fnv1a;
 use crate::policy::API_VERSION;
@@ -145,6 +145,9 @@ impl SavedCpu {
         let names = self.require.iter().chain(&self.disable).chain(&self.vendor).chain([&self.model]);
         names.map(|text| checked(text)).collect::<Result<Vec<_>, _>>()?;
         let Self { model, vendor, require, disable } = self;
+        if let Some(feature) = require.intersection(&disable).next() {
+            return Err(format!("feature {feature} stands in require and in disable; leave it in one"));
+        }
         Ok(Cpu { model, vendor, require, disable })
     }
 
@@ -169,9 +172,9 @@ impl SavedSilence {
     /// Returns the reason; `None` if the file states none.
     fn read(self) -> Option<Silence> {
         let Self { unanswered, unanswered_code: code, unanswered_detail: detail } = self;
-        let known = code.and_then(|code| Silence::of_code(&code, &words(&detail.unwrap_or_default())));
+        let known = code.as_ref().and_then(|code| Silence::of_code(code, &words(&detail.unwrap_or_default())));
         known.or_else(|| {
-            let sentence = unanswered?;
+            let Some(sentence) = unanswered else { return code.map(|_| no_answer()) };
             // Older files have only the sentence.
             let is_of_old = |silence: &Silence| silence.to_string() == sentence;
             let known = [Silence::NoLauncher, Silence::NoShell].into_iter().find(is_of_old);
@@ -373,19 +376,57 @@ pub(crate) fn is_kind(api_version: &str, kind: &str) -> bool {
     api_version == API_VERSION && matches!(kind, GUEST | NODE)
 }
 
+/// The reason why saved answers cannot be added to the known ones.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Rejected {
+    /// The object does not have the form that [`files`] writes.
+    #[error("{0}")]
+    Form(String),
+    /// The object contradicts known answers.
+    #[error("{0}")]
+    Contradiction(#[from] Contradiction),
+}
+
+impl From<String> for Rejected {
+    fn from(problem: String) -> Self {
+        Self::Form(problem)
+    }
+}
+
+/// Returns the objects of a dump's object with answers, of the fields that are read.
+///
+/// # Errors
+///
+/// The object does not have the form that [`files`] writes; the error says why.
+pub(crate) fn read_fields(kind: &str, json: &str) -> Result<Vec<Value>, Rejected> {
+    let mut facts = LibvirtFacts::default();
+    take_in(&mut facts, kind, json, "")?;
+    let of_file = |(_, content): (String, Value)| match content {
+        Value::Object(mut list) if list.get("kind").is_some_and(|kind| kind == "List") => match list.remove("items") {
+            Some(Value::Array(items)) => items,
+            _ => Vec::new(),
+        },
+        object => vec![object],
+    };
+    Ok(files(&facts).into_iter().flat_map(of_file).collect())
+}
+
 /// Adds the answers of an object to the known ones; `place` names the object's place.
 ///
 /// # Errors
 ///
 /// The object does not have the form that [`files`] writes, or contradicts known answers; the error says why.
-pub(crate) fn take_in(facts: &mut LibvirtFacts, kind: &str, json: &str, place: &str) -> Result<(), String> {
+pub(crate) fn take_in(facts: &mut LibvirtFacts, kind: &str, json: &str, place: &str) -> Result<(), Rejected> {
     if json.len() > MAX_OBJECT_BYTES {
-        return Err(format!("{} bytes; at most {MAX_OBJECT_BYTES} of one object are read", json.len()));
+        return Err(format!("{} bytes; at most {MAX_OBJECT_BYTES} of one object are read", json.len()).into());
     }
     let place: Arc<str> = place.into();
     let added = if kind == GUEST {
         let saved: SavedGuest = parse(json)?;
         saved.metadata.is_named()?;
+        if saved.metadata.namespace.is_empty() {
+            return Err("metadata.namespace is missing".to_owned().into());
+        }
         let (key, uid, guest) = saved.read(&place)?;
         facts.add_guest(key, uid, guest)
     } else {
@@ -395,7 +436,7 @@ pub(crate) fn take_in(facts: &mut LibvirtFacts, kind: &str, json: &str, place: &
         let SavedNodeRead { machine, hosts, answers, silence } = saved.read(&place)?;
         facts.add_node(&name, &machine, hosts, answers, silence)
     };
-    added.map_err(|contradiction| contradiction.to_string())
+    Ok(added?)
 }
 
 fn parse<'j, T: Deserialize<'j>>(json: &'j str) -> Result<T, String> {
@@ -413,7 +454,8 @@ impl SavedGuest {
         let cpu = Sourced::new(value, origin_of(asked_at.as_deref())?);
         let loss = |(model, features): (String, Vec<String>)| {
             let at = losses_asked_at.get(&model).or(asked_at.as_ref());
-            let lost = Sourced::new(Ok(checked_all(&features)?), origin_of(at.map(String::as_str))?);
+            let features: BTreeSet<String> = checked_all(&features)?.into_iter().collect();
+            let lost = Sourced::new(Ok(features.into_iter().collect()), origin_of(at.map(String::as_str))?);
             Ok((checked(&model)?, lost))
         };
         let losses = losses.into_iter().map(loss).collect::<Result<_, String>>()?;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::plural::{and_names, fold_names};
+use super::plural::{and_names, fold_names, number};
 use crate::fit::models;
 use crate::fit::remedy::{NotUsable, UseModel};
 
-/// Returns `EPYC-Rome runs on 3 nodes: a, b, c (so does EPYC-Rome-v2).`
+/// Returns `EPYC-Rome runs on 3 nodes: a, b, c (so does EPYC-Rome-v2).`, and the nodes without their vendor's label that
+/// may take the guest as well.
 pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
-    let UseModel { model, nodes, also, .. } = offer;
+    let UseModel { model, nodes, elsewhere, also, .. } = offer;
     // A model that is not offered first is named with its drawbacks.
     let named = |model: &String| {
         let drawbacks = models::drawbacks(model).iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
@@ -16,7 +17,17 @@ pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
     };
     let also: Vec<String> = also.iter().map(named).collect();
     let also = if also.is_empty() { String::new() } else { format!(" (so does {})", fold_names(&also, 3)) };
-    format!("{model} runs on {all}: {}{also}.", fold_names(nodes, 6))
+    let others = match elsewhere.as_slice() {
+        [] => String::new(),
+        others => {
+            let (have, count) = (number(others.len(), "has", "have"), number(others.len(), "counts", "count"));
+            format!(
+                " {} {have} its label too, without that of their vendor, and {count} as well.",
+                fold_names(others, 6)
+            )
+        }
+    };
+    format!("{model} runs on {all}: {}{also}.{others}", fold_names(nodes, 6))
 }
 
 /// Returns libvirt's answer about it, if it was asked, and the model that is not offered because of such an answer.

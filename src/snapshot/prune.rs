@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_ignored::Path;
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, unready_pod};
 use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, RESTART_REQUIRED, Reader};
+use crate::libvirt::saved;
 use crate::well_known::is_read_annotation;
 
 /// The objects of a snapshot, while they are collected from a cluster or from dumps.
@@ -35,6 +37,10 @@ impl SnapshotObjects {
     ///
     /// A field does not have the type that the kind requires.
     pub(crate) fn take(&mut self, api_version: &str, kind: &str, text: &str) -> Result<(), serde_json::Error> {
+        if saved::is_kind(api_version, kind) {
+            self.objects.extend(saved::read_fields(kind, text).map_err(serde_json::Error::custom)?);
+            return Ok(());
+        }
         self.objects.extend(prune(api_version, kind, text, &mut self.room)?);
         Ok(())
     }
@@ -70,7 +76,11 @@ impl SnapshotObjects {
 
 /// Whether an object affects the guests of a namespace.
 fn is_of(object: &Value, namespace: &str) -> bool {
-    let (kind, group) = (text_at(object, "/kind"), group(text_at(object, "/apiVersion")));
+    let (kind, api_version) = (text_at(object, "/kind"), text_at(object, "/apiVersion"));
+    if saved::is_kind(api_version, kind) {
+        return kind == saved::NODE || text_at(object, "/metadata/namespace") == namespace;
+    }
+    let group = group(api_version);
     match Resource::of(group, kind) {
         Some(Resource::Namespaces) => text_at(object, "/metadata/name") == namespace,
         Some(resource) => !resource.is_of_guests() || text_at(object, "/metadata/namespace") == namespace,

@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::{Map, Value};
 
 use crate::fit::label::{self, Family};
+use crate::fit::models;
 use crate::fit::subject::libvirt_refusal;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{COMPLETE, OTHER_PODS, POD_REQUESTS};
+use crate::libvirt::saved;
 use crate::well_known::{self, ValueReading};
 
 /// The kind of thing that a text names.
@@ -52,22 +54,36 @@ impl Class {
     /// Returns the class of the names of a kind's objects; `None` for names that are equal in every cluster.
     fn of_kind(kind: &str) -> Option<Self> {
         Some(match kind {
-            "Node" | POD_REQUESTS => Self::Node,
+            "Node" | POD_REQUESTS | saved::NODE => Self::Node,
             "Namespace" => Self::Namespace,
             "Pod" => Self::Pod,
             "CPUPolicy" => Self::Policy,
             COMPLETE => return None,
-            "VirtualMachine" | "VirtualMachineInstance" | "VirtualMachineInstanceReplicaSet" | "VirtualMachinePool" => {
-                Self::Guest
-            }
+            "VirtualMachine"
+            | "VirtualMachineInstance"
+            | "VirtualMachineInstanceReplicaSet"
+            | "VirtualMachinePool"
+            | saved::GUEST => Self::Guest,
             _ => Self::Object,
         })
     }
 }
 
 /// Kinds of Kubernetes, KubeVirt and this program, in addition to those of [`Resource`].
-const KINDS: [&str; 7] =
-    [Resource::Budgets.kind(), POD_REQUESTS, OTHER_PODS, COMPLETE, "HyperConverged", "ReplicaSet", "DataImportCron"];
+const KINDS: [&str; 9] = [
+    Resource::Budgets.kind(),
+    POD_REQUESTS,
+    OTHER_PODS,
+    COMPLETE,
+    saved::GUEST,
+    saved::NODE,
+    "HyperConverged",
+    "ReplicaSet",
+    "DataImportCron",
+];
+
+/// Words of libvirt and of this program about libvirt's answers, which look like names.
+const KEPT_WORDS: [&str; 3] = ["host-model", "host-passthrough", "hypervisor-cpu-compare"];
 
 /// Whether the text is a kind of Kubernetes, KubeVirt or this program.
 fn is_kind(text: &str) -> bool {
@@ -181,8 +197,10 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
         (_, "users") => TextUse::User,
         (_, "kind") => TextUse::Kind,
         (_, "reason") => TextUse::Reason,
-        (_, "message") => TextUse::Sentence,
+        (_, "message" | "unanswered" | "unansweredDetail") => TextUse::Sentence,
         (_, "failureReason") => TextUse::Refusal,
+        // Names of CPU models and features, times, and words of this program.
+        _ if matches!(kind, saved::GUEST | saved::NODE) => TextUse::Known,
         _ => TextUse::Name(Class::Object),
     }
 }
@@ -450,6 +468,9 @@ impl NewNames {
         let classes = [Class::Node, Class::Guest, Class::Object, Class::Namespace, Class::Pod];
         if let Some(new) = classes.into_iter().find_map(|class| self.known(class, word)) {
             return new;
+        }
+        if KEPT_WORDS.contains(&word) || models::features(word).is_some() {
+            return word.to_owned();
         }
         let is_plain =
             word.bytes().all(|byte| byte.is_ascii_alphabetic()) || word.bytes().all(|byte| byte.is_ascii_digit());

@@ -8,6 +8,7 @@ mod restarts;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -102,7 +103,14 @@ impl Diff {
 /// `progress` is called with the number of guests compared so far and the total.
 #[must_use]
 pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progress: &dyn Fn(usize, usize)) -> Diff {
+    let by_labels = [old, new].map(without_libvirt);
+    let has_answers = by_labels.iter().any(Option::is_some);
+    let [without_old, without_new] = &by_labels;
+    let (old, new) = (without_old.as_ref().unwrap_or(old), without_new.as_ref().unwrap_or(new));
     let (are_guests_compared, mut not_known) = comparable(&old.cluster, &new.cluster);
+    if has_answers {
+        not_known.push(NOT_BY_LIBVIRT.to_owned());
+    }
     not_known.extend(kubevirt::not_known(&old.cluster, &new.cluster));
     let kubevirt = kubevirt::changes(&old.cluster, &new.cluster);
     let as_before = (!kubevirt.is_empty()).then(|| kubevirt::as_before(old, new));
@@ -144,6 +152,19 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
     out.restarts = restarts::proved(new, &stranded);
     (out.worse, out.better) = (out.turned(Direction::Worse).len(), out.turned(Direction::Better).len());
     out
+}
+
+/// The message for dumps with answers of libvirt.
+const NOT_BY_LIBVIRT: &str =
+    "the answers of libvirt in the dumps: guests are compared by labels alone (`explain` and `audit` use them)";
+
+/// Returns the world without answers of libvirt; `None` if it has none.
+fn without_libvirt(world: &World) -> Option<World> {
+    (!world.cluster.libvirt.is_empty()).then(|| {
+        let mut out = world.clone();
+        out.cluster.libvirt = Arc::default();
+        out
+    })
 }
 
 /// Whether guests can be compared, and the parts that cannot. A dump that holds no objects of a kind proves nothing

@@ -295,6 +295,7 @@ fn actions(
             Action::from(UseModel {
                 model: text(value),
                 nodes: vec![text(node)],
+                elsewhere: vec![text(node)],
                 also: vec![text(key)],
                 listed: Vec::new(),
                 instead_of: None,

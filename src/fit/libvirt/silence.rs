@@ -153,7 +153,8 @@ impl Silence {
         let seconds =
             detail.parse().ok().into_iter().flat_map(|seconds| [Self::GivenUp(seconds), Self::TooSlow(seconds)]);
         let bytes = detail.parse().ok().map(Self::TooLong);
-        let with_words = with_words.into_iter().map(|silence| silence(detail.to_owned()));
+        let with_words =
+            with_words.into_iter().filter(|_| !detail.is_empty()).map(|silence| silence(detail.to_owned()));
         alone.into_iter().chain(with_words).chain(seconds).chain(bytes).find(|silence| silence.code() == code)
     }
 }
@@ -309,6 +310,9 @@ mod tests {
         }
         assert_eq!(Silence::of_code("too-slow", "soon"), None);
         assert_eq!(Silence::of_code("rain", ""), None);
+        for silence in all().iter().filter(|silence| !silence.detail().is_empty()) {
+            assert_eq!(Silence::of_code(silence.code(), ""), None, "a sentence without its end: {silence}");
+        }
     }
 
     /// The reasons that do not depend on CPU labels, a cordon, taints or virt-handler.

@@ -29,8 +29,10 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
 pub struct UseModel {
     /// The model.
     pub model: String,
-    /// The nodes on which it is usable and the guest may run, ignoring cordons and taints.
+    /// The nodes of one vendor on which it is usable and the guest may run, ignoring cordons and taints.
     pub nodes: Vec<String>,
+    /// The nodes without the label of that vendor, by name, that have the model's label and on which the guest may run.
+    pub elsewhere: Vec<String>,
     /// Other models of its family that are usable on all of them.
     pub also: Vec<String>,
     /// The nodes whose libvirt lists the model as usable. The libvirt of the other nodes was not asked.
@@ -146,12 +148,14 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     }
     let prospect = helps(&start.with_model(&model))?;
     let also = usable_as_well(judgement, start, &model, &nodes);
-    let nodes = judgement.names(&nodes);
+    let mut elsewhere = usable(judgement, start, &model);
+    elsewhere.subtract(&nodes);
+    let (nodes, elsewhere) = (judgement.names(&nodes), judgement.names(&elsewhere));
     let is_listed = |node: &&String| judgement.subject.host(node).is_some_and(|host| host.is_usable(&model));
     let listed = nodes.iter().filter(is_listed).cloned().collect();
     let is_other = |other: &NotUsable| other.model != model && start.mode != CpuMode::Named(other.model.clone());
     let instead_of = not_usable(judgement, start).filter(is_other);
-    Some(Remedy::new(UseModel { model, nodes, also, listed, instead_of }, prospect))
+    Some(Remedy::new(UseModel { model, nodes, elsewhere, also, listed, instead_of }, prospect))
 }
 
 /// Returns the best model by labels alone, and the nodes where a guest with it may start.

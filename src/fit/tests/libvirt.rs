@@ -372,6 +372,23 @@ fn a_model_is_offered_where_libvirt_lists_it_as_usable() {
     assert_eq!(offered(&verdict).map(|model| model.model.as_str()), Some(NEW), "no answer of libvirt rules it out");
 }
 
+/// The nodes that are named account for the number of targets afterwards.
+#[test]
+fn nodes_of_another_vendor_with_the_model_are_named_apart() {
+    let hygon = rome("node-h").tweak(|node| {
+        take(node, &[vendor("AMD")]);
+        node.labels.insert(vendor("Hygon"), "true".to_owned());
+    });
+    let answers = [("node-b", refusal()), ("node-h", refusal())];
+    let subject = guest(&[feature("fpu")], said(cpu("Unheard-of", &[], &[]), answers, []));
+    let verdict = judge(&subject, vec![rome("node-a"), rome("node-b"), hygon]);
+    let offer = offered(&verdict).expect("a model");
+    assert_eq!((offer.nodes.join(" "), offer.elsewhere.join(" ")), ("node-a node-b".to_owned(), "node-h".to_owned()));
+    let said = crate::say::model::runs_on(offer, "2 nodes");
+    let expected = "node-a, node-b. node-h has its label too, without that of their vendor, and counts as well.";
+    assert!(said.ends_with(expected), "{said}");
+}
+
 /// A guest that is to start is only offered models that libvirt lists as usable.
 #[test]
 fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {

@@ -223,3 +223,35 @@ fn a_saved_loss_that_qemu_makes_good_is_none() {
     let answers = facts.of("shop", "db", "1", &labelled("EPYC")).unwrap();
     assert_eq!(answers.losses["Westmere"], ["vme"]);
 }
+
+/// The labels that are said to have changed: those that were known before and are known now.
+#[rstest]
+#[case::both(("Intel", "Broadwell"), ("AMD", "EPYC"), "cpu-vendor Intel, host-model-cpu Broadwell")]
+#[case::no_vendor_then(("", "Broadwell"), ("AMD", "EPYC"), "host-model-cpu Broadwell")]
+#[case::no_vendor_now(("Intel", "Broadwell"), ("", "EPYC"), "host-model-cpu Broadwell")]
+#[case::the_vendor_alone(("Intel", "Broadwell"), ("AMD", "Broadwell"), "cpu-vendor Intel")]
+fn a_label_that_was_not_known_is_not_said_to_have_changed(
+    #[case] saved: (&str, &str),
+    #[case] now: (&str, &str),
+    #[case] expected: &str,
+) {
+    let of =
+        |(vendor, host_model): (&str, &str)| Machine { vendor: vendor.to_owned(), host_model: host_model.to_owned() };
+    assert_eq!(of(saved).unlike(&of(now)), expected);
+    assert!(!of(saved).may_be(&of(now)));
+}
+
+/// Each kind of saved answer alone: people are shown the command that asks.
+#[test]
+fn any_saved_answer_counts_as_saved() {
+    let host = LibvirtHost { model: Some(cpu("EPYC").cpu), models: None };
+    let hosts = [(Accelerator::Kvm, Sourced::new(Ok(host), file("node", EARLY)))];
+    let answers = [(cpu("EPYC"), Sourced::new(Ok(no()), file("node", EARLY)))];
+    let silence = Sourced::new(Silence::NoLauncher, file("node", EARLY));
+    let mut all = [(); 3].map(|()| LibvirtFacts::default());
+    all[0].add_node("node-b", &Machine::default(), hosts, [], None).unwrap();
+    all[1].add_node("node-b", &Machine::default(), [], answers, None).unwrap();
+    all[2].add_node("node-b", &Machine::default(), [], [], Some(silence)).unwrap();
+    assert!(all.iter().all(LibvirtFacts::is_saved), "{all:?}");
+    assert!(!LibvirtFacts::default().is_saved());
+}

@@ -49,7 +49,7 @@ fn facts() -> LibvirtFacts {
     facts
 }
 
-fn read_back(files: &[(String, Value)]) -> Result<LibvirtFacts, String> {
+fn read_back(files: &[(String, Value)]) -> Result<LibvirtFacts, Rejected> {
     let mut read = LibvirtFacts::default();
     for (_, content) in files {
         let items = content["items"].as_array().cloned().unwrap_or_else(|| vec![content.clone()]);
@@ -161,19 +161,33 @@ fn files_of_old_are_read() {
 #[rstest]
 #[case::shell(
     GUEST,
-    r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{"model":"$(reboot)"}}"#,
+    r#"{"metadata":{"namespace":"shop","name":"db"},"accelerator":"kvm","cpu":{"model":"$(reboot)"}}"#,
     "not the name of a CPU model"
 )]
 #[case::accelerator(
     GUEST,
-    r#"{"metadata":{"name":"db"},"accelerator":"hvf","cpu":{"model":"EPYC"}}"#,
+    r#"{"metadata":{"namespace":"shop","name":"db"},"accelerator":"hvf","cpu":{"model":"EPYC"}}"#,
     "accelerator: expected kvm or qemu"
 )]
 #[case::no_name(GUEST, r#"{"metadata":{},"accelerator":"kvm","cpu":{"model":"EPYC"}}"#, "metadata.name is missing")]
-#[case::no_model(GUEST, r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{}}"#, "not the name of a CPU model")]
+#[case::no_namespace(
+    GUEST,
+    r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{"model":"EPYC"}}"#,
+    "metadata.namespace is missing"
+)]
+#[case::a_feature_that_it_has_and_has_not(
+    GUEST,
+    r#"{"metadata":{"namespace":"shop","name":"db"},"accelerator":"kvm","cpu":{"model":"EPYC","require":["hle","ss"],"disable":["hle"]}}"#,
+    "feature hle stands in require and in disable"
+)]
+#[case::no_model(
+    GUEST,
+    r#"{"metadata":{"namespace":"shop","name":"db"},"accelerator":"kvm","cpu":{}}"#,
+    "not the name of a CPU model"
+)]
 #[case::other_time(
     GUEST,
-    r#"{"metadata":{"name":"db"},"askedAt":"yesterday"}"#,
+    r#"{"metadata":{"namespace":"shop","name":"db"},"askedAt":"yesterday"}"#,
     "askedAt: expected a time in RFC 3339"
 )]
 #[case::no_object(GUEST, "[1]", "invalid type")]
@@ -200,7 +214,8 @@ fn files_of_old_are_read() {
     "it is not known which answer is newer"
 )]
 fn saved_answers_are_validated(#[case] kind: &str, #[case] text: &str, #[case] expected: &str) {
-    let problem = take_in(&mut LibvirtFacts::default(), kind, text, "file").expect_err("it is not what is written");
+    let problem =
+        take_in(&mut LibvirtFacts::default(), kind, text, "file").expect_err("it is not what is written").to_string();
     assert!(problem.contains(expected), "{problem}");
     assert!(problem.chars().count() < 600 && !problem.contains('\u{1b}'), "{problem}");
 }
@@ -208,7 +223,7 @@ fn saved_answers_are_validated(#[case] kind: &str, #[case] text: &str, #[case] e
 #[test]
 fn what_is_too_large_is_not_read() {
     let text = format!(r#"{{"metadata":{{"name":"n"}},"more":"{}"}}"#, "x".repeat(MAX_OBJECT_BYTES));
-    let problem = take_in(&mut LibvirtFacts::default(), NODE, &text, "file").expect_err("it is too large");
+    let problem = take_in(&mut LibvirtFacts::default(), NODE, &text, "file").expect_err("it is too large").to_string();
     assert!(problem.contains("at most 4194304 of one object are read"), "{problem}");
 }
 

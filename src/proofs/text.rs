@@ -192,7 +192,7 @@ fn verbs_agree(words: &[&str]) -> bool {
 
 /// Whether a part exceeds its whole, or a range is reversed: `2 of 1`, `3 to 2`.
 fn exceeds(words: &[&str]) -> bool {
-    let number = |at: usize| words.get(at)?.trim_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().ok();
+    let number = |at: usize| words.get(at)?.trim_matches(|c: char| c.is_ascii_punctuation()).parse::<usize>().ok();
     let pairs = (0..words.len()).filter(|at| matches!(words.get(at + 1), Some(&("of" | "to"))));
     let spelled = pairs.filter_map(|at| Some((number(at)?, number(at + 2)?))).any(|(part, whole)| part > whole);
     let cells = words.iter().filter_map(|word| word.split_once('/')).any(|(part, whole)| {

@@ -151,7 +151,7 @@ fn explain_and_audit_count_the_same_entries() {
 #[case::two_vendors(
     of(runs("i1", &[feature("avx512vnni"), vendor("Intel")]), vec![cascade_lake("i1"), cascade_lake("i2"), rome("a1")]),
     &["restart with a common model: with any named CPU model at most 1 node is left to migrate to",
-        "Uses host-model: started on a1 it could never leave; on i1, i2 it could go to 1 node only."],
+        "Uses host-model: if it starts on a1 it can never migrate; from i1 or i2 only to 1 node."],
     &["lacks a label"]
 )]
 #[case::two_architectures(

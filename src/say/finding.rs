@@ -226,8 +226,7 @@ fn drain_waits(found: &DrainWaits) -> String {
     )
 }
 
-/// Returns `where it starts decides: started on a, b or c it could go to 2 nodes and never to d; started on d it could
-/// go to 3 nodes`.
+/// Returns `where it starts decides where it can go: from a, b or c to 2 nodes and never to d; from d to 3 nodes`.
 fn start_outlook(found: &StartOutlook) -> String {
     let from = |from: &FromStart| {
         let FromStart { nodes: names, targets, never, .. } = from;
@@ -235,7 +234,7 @@ fn start_outlook(found: &StartOutlook) -> String {
             [] => String::new(),
             never => format!(" and never to {}", or_names(never, 3)),
         };
-        format!("started on {} it could go to {}{never}", or_names(names, 3), nodes(*targets))
+        format!("from {} to {}{never}", or_names(names, 3), nodes(*targets))
     };
     let hidden = found.starts.len().saturating_sub(MAX_STARTS);
     let shown: Vec<String> = found.starts.iter().take(MAX_STARTS).map(from).collect();
@@ -605,23 +604,20 @@ fn other_architectures(found: &OtherArchitectures) -> String {
     }
 }
 
-/// Returns `started on node-e it could never leave; on node-b it could go to 4 nodes`.
+/// Returns `if it starts on node-e it can never migrate; from node-b to 4 nodes`.
 fn by_start(targets: &[(usize, Vec<String>)]) -> String {
-    let parts: Vec<String> = targets
-        .iter()
-        .take(4)
-        .enumerate()
-        .map(|(at, (count, names))| {
-            let start = if at == 0 || *count == 0 { "started on" } else { "on" };
-            let names = fold_names(names, 3);
-            match count {
-                0 => format!("{start} {names} it could never leave"),
-                1 => format!("{start} {names} it could go to 1 node only"),
-                many => format!("{start} {names} it could go to {many} nodes"),
-            }
-        })
-        .collect();
-    parts.join("; ")
+    let from = |at: usize, count: usize, names: &[String]| {
+        let names = or_names(names, 3);
+        match (at, count) {
+            (_, 0) => format!("if it starts on {names} it can never migrate"),
+            (0, 1) => format!("if it starts on {names} it can migrate to 1 node only"),
+            (0, many) => format!("if it starts on {names} it can migrate to {many} nodes"),
+            (_, 1) => format!("from {names} only to 1 node"),
+            (_, many) => format!("from {names} to {many} nodes"),
+        }
+    };
+    let parts = targets.iter().take(4).enumerate().map(|(at, (count, names))| from(at, *count, names));
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 /// Returns `can start on node-e alone, and could never leave it`: its few targets are not due to its CPU mode.

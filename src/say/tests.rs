@@ -86,7 +86,7 @@ fn a_denial() {
 fn a_vm_whose_start_node_decides() {
     let decision = answer_to(&world(mixed(), Vec::new()), &vm("report", ""));
     assert_snapshot!(decision.warnings().join("\n"), @r"
-    cpufit: shop/report uses host-model: started on node-e it could never leave; on amd-1, amd-2, amd-3 and 3 more it could go to 2 nodes; on node-b it could go to 4 nodes
+    cpufit: shop/report uses host-model: if it starts on node-e it can never migrate; from amd-1, amd-2, amd-3 and 3 more to 2 nodes; from node-b to 4 nodes
     cpufit: shop/report: with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere
     ");
 }

@@ -160,7 +160,7 @@ const IDEAS: &[(&str, &[Idea])] = &[
         &[
             &["EPYC-Rome"],
             &["runs on 1 of 4 nodes (genoa-a)"],
-            &["could never leave", "could never migrate"],
+            &["can never migrate", "could never leave", "could never migrate"],
             &["host model of rome-a, rome-b and rome-c but not usable there by name"],
             &["EPYC-IBPB runs on 4 nodes"],
         ],
@@ -168,9 +168,9 @@ const IDEAS: &[(&str, &[Idea])] = &[
     (
         "11-lottery-among-milan-and-epyc",
         &[
-            &["started on ctrl-01, ctrl-02 or ctrl-03"],
+            &["from ctrl-01, ctrl-02 or ctrl-03"],
             &["never to work-01"],
-            &["started on work-01 it could go to 3 nodes"],
+            &["from work-01 to 3 nodes"],
             &["EPYC-IBPB runs on 4 nodes"],
             &["EPYC-Milan by name would lose no node against host-model on ctrl-01, ctrl-02 and ctrl-03"],
         ],
@@ -248,7 +248,7 @@ const IDEAS: &[(&str, &[Idea])] = &[
         &[
             &["kubernetes.io/arch=arm64 is asked for by DataSource"],
             &["the only node of its architecture arm64 is arm-1"],
-            &["could never leave"],
+            &["could never leave", "can never migrate"],
         ],
     ),
     (

@@ -38,6 +38,8 @@ pub(crate) const SPREADS: usize = 64;
 pub(crate) const FEATURES: usize = 512;
 /// Maximum `volumes` of a guest, and `dataVolumeTemplates` of a VirtualMachine: one for each disk.
 pub(crate) const VOLUMES: usize = 512;
+/// Maximum `gpus` and `hostDevices` of a guest: one for each device of the machine.
+pub(crate) const DEVICES: usize = 256;
 /// Maximum conditions of an object: KubeVirt writes about 15, kubelets about 10.
 pub(crate) const CONDITIONS: usize = 128;
 /// Maximum feature gates: KubeVirt has about 80.
@@ -84,6 +86,8 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("preferredCPUFeatures", FEATURES),
     ("dataVolumeTemplates", VOLUMES),
     ("volumes", VOLUMES),
+    ("gpus", DEVICES),
+    ("hostDevices", DEVICES),
     ("conditions", CONDITIONS),
     ("featureGates", GATES),
     ("disabledFeatureGates", GATES),

@@ -132,7 +132,20 @@ fn beyond(kind: Kind) -> impl Iterator<Item = (String, serde_json::Value)> {
 /// Whether only a part of a field, or its presence, is kept, so that it cannot be too large.
 fn is_not_kept(name: &str) -> bool {
     const CUT: [&str; 3] = ["annotations{}", "message", "failureReason"];
-    const PRESENCE: [&str; 7] = ["hostDisk", "numa", "realtime", "snp", "tdx", "receive", "sendTo"];
+    const PRESENCE: [&str; 12] = [
+        "hostDisk",
+        "numa",
+        "guestMappingPassthrough",
+        "realtime",
+        "snp",
+        "tdx",
+        "gpus[]",
+        "hostDevices[]",
+        "receive",
+        "sendTo",
+        "targetState",
+        "liveUpdateFeatures.affinity",
+    ];
     let path = name.split(" (").next().unwrap_or_default();
     CUT.iter().any(|field| path.contains(field)) || PRESENCE.iter().any(|field| path.ends_with(&format!(".{field}")))
 }

@@ -16,6 +16,9 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 /// Longer names are no misspelled features, and comparing them takes time.
 const MAX_NAME: usize = 64;
 
+/// Maximum number of required features that are compared with those that nodes offer: people misspell a few.
+const MAX_COMPARED: usize = 8;
+
 /// A required feature that no node offers, and the most similar one that nodes offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimilarFeature {
@@ -36,8 +39,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let fleet = judgement.fleet;
     let selector = &judgement.subject.placement.selector;
     let required = selector.iter().filter(|(key, value)| Family::of(key) == Family::CpuFeature && *value == "true");
-    let unoffered: Vec<&str> =
-        required.filter(|(key, _)| fleet.bearing(key, "true").is_empty()).map(|(key, _)| &**key).collect();
+    let unoffered = required.filter(|(key, _)| fleet.bearing(key, "true").is_empty()).map(|(key, _)| &**key);
+    let unoffered: Vec<&str> = unoffered.take(MAX_COMPARED).collect();
     if unoffered.is_empty() {
         return Vec::new();
     }

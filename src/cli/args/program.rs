@@ -176,16 +176,20 @@ pub fn parse() -> Result<Args, clap::Error> {
     parse_from(&std::env::args_os().collect::<Vec<_>>())
 }
 
+/// Whether a word is the spelling of an option: `--no-headers`, `-A`.
+fn is_spelled(arg: &Arg, word: &str) -> bool {
+    match word.strip_prefix("--") {
+        Some(long) => arg.get_long() == Some(long),
+        None => arg.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.to_string().as_str())),
+    }
+}
+
 /// Replaces `--no-headers=true` by `--no-headers`, and removes `--no-headers=false`, as kubectl reads such options.
 /// Mirrors Go's `strconv.ParseBool`, which pflag uses. Words after `--` stay.
 fn without_booleans(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
     let is_flag = |option: &str| {
-        let is_it = |arg: &Arg| match option.strip_prefix("--") {
-            Some(long) => arg.get_long() == Some(long),
-            None => arg.get_short().is_some_and(|short| option.strip_prefix('-') == Some(short.to_string().as_str())),
-        };
         let mut args = grammar.get_subcommands().flat_map(Command::get_arguments);
-        args.any(|arg| is_it(arg) && matches!(arg.get_action(), ArgAction::SetTrue))
+        args.any(|arg| is_spelled(arg, option) && matches!(arg.get_action(), ArgAction::SetTrue))
     };
     let (options, rest) = words.split_at(words.iter().position(|word| word == "--").unwrap_or(words.len()));
     let read = |word: &OsString| {
@@ -205,12 +209,9 @@ fn without_booleans(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
 pub(in crate::cli) fn verb_first(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
     // Returns, for the spelling of an option, whether the next word is its value; `None` if it is no option.
     let takes_a_value = |word: &str| {
-        let is_it = |arg: &&Arg| match word.strip_prefix("--") {
-            Some(long) => arg.get_long() == Some(long),
-            None => arg.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.to_string().as_str())),
-        };
         let mut args = grammar.get_arguments().chain(grammar.get_subcommands().flat_map(Command::get_arguments));
-        args.find(is_it).map(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set())
+        args.find(|arg| is_spelled(arg, word))
+            .map(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set())
     };
     let mut at = 1;
     while let Some(word) = words.get(at).and_then(|word| word.to_str()) {

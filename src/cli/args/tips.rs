@@ -65,7 +65,6 @@ impl Habit {
                 "this verb judges the guests of a cluster; use check -f or explain -f for manifests, and --snapshot for a dump"
             }
             (Self::Drain, "drain") => "this verb evicts nothing: it predicts what kubectl drain would do",
-            (Self::Drain, _) => "verbs change nothing in the cluster",
             (Self::Manifests | Self::Dump, "diff") => "the dumps are the arguments: diff OLD, or diff OLD NEW",
             (Self::Manifests, "snapshot") => "use --snapshot to read a dump",
             (Self::Name, "recommend") => {

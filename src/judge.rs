@@ -8,6 +8,7 @@ use crate::enforce;
 use crate::enforce::forecast::ModelForecast;
 use crate::enforce::model::Common;
 use crate::fit::judgement::{Depth, Effort};
+use crate::fit::subject::Origin;
 use crate::fit::verdict::{Outcome, Unknown, Verdict};
 use crate::kubevirt::subject::Prepared;
 use crate::policy::{Announce, Exemption, Grounds, Policy, Ruling, UserName};
@@ -57,7 +58,20 @@ pub(crate) fn judge_change<'a>(
     user: &UserName,
     effort: Effort<'_>,
 ) -> Option<Evaluation<'a>> {
-    let case = judge(world, manifest, user, effort)?;
+    let origin = |judged: &mut Prepared<'_>| match (before, manifest) {
+        (Some(_), _) => judged.subject.origin = Origin::Stored,
+        // The object itself is created; its owner, if it has one, exists.
+        (None, Manifest::VirtualMachine(_) | Manifest::Replicas(_)) if judged.subject.template_name.is_none() => {
+            judged.subject.origin = Origin::Submitted;
+        }
+        (None, _) => {}
+    };
+    let judge = || {
+        let mut judged = manifest.subject(world)?;
+        origin(&mut judged);
+        Some(judge_subject(world, manifest, user, judged, effort))
+    };
+    let case = judge()?;
     let Some(before) = before.filter(|_| case.ruling.denies()) else { return Some(case) };
     let was = Governed::of(world, before, user, effort)?;
     let assessment = was.judged.assess_within(&world.cluster, effort);
@@ -65,12 +79,13 @@ pub(crate) fn judge_change<'a>(
         // The deadline passed before old and new could be compared. Judge the new object again: checks that
         // need time are skipped and deny nothing. A guest that no node takes is still recognized, and the old
         // one had nodes.
-        return judge(world, manifest, user, effort);
+        return judge();
     }
     let is_worse = enforce::model::is_worse(&assessment, &case.verdict.assessment)
         || (case.messages.unmet.is_some() && !was.is_unmet());
     if was.ruling(&assessment).denies() && !is_worse {
-        let ready = Governed::of(world, manifest, user, effort)?.exempted_by(Exemption::NotWorse);
+        let mut ready = Governed::of(world, manifest, user, effort)?.exempted_by(Exemption::NotWorse);
+        origin(&mut ready.judged);
         return Some(case_of(world, manifest, ready, effort));
     }
     Some(case)

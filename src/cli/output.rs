@@ -15,7 +15,7 @@ use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
 use crate::fit::fleet::Fleet;
 use crate::fit::placement::AffinityRule;
-use crate::fit::remedy::Remedy;
+use crate::fit::remedy::{Counted, Remedy};
 use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, Verdict};
 use crate::judge::Evaluation;
@@ -179,7 +179,7 @@ pub struct RemedyRow {
     pub outage: &'static str,
     /// The risk.
     pub risk: &'static str,
-    /// Number of nodes that fit afterwards.
+    /// Number of start nodes or targets afterwards.
     pub then_fits: ThenFits,
     /// The commands, in order.
     pub commands: Vec<String>,
@@ -187,9 +187,11 @@ pub struct RemedyRow {
     pub undo: Option<String>,
 }
 
-/// Number of nodes that fit afterwards.
+/// Number of start nodes or targets afterwards.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ThenFits {
+    /// The counted nodes: `start-nodes` or `targets`.
+    pub of: &'static str,
     /// The minimum.
     pub min: usize,
     /// The maximum.
@@ -328,7 +330,8 @@ impl ResultRow {
         let assessment = &verdict.assessment;
         let cluster = &survey.world.cluster;
         let (fleet, subject) = (&cluster.fleet, &judged.subject);
-        let findings: Vec<FindingRow> = verdict.findings.iter().map(|f| finding_row(f, subject)).collect();
+        let counted = Counted::of(subject, assessment);
+        let findings: Vec<FindingRow> = verdict.findings.iter().map(|f| finding_row(f, subject, counted)).collect();
         let (denial, patch) = match decision {
             Decision::Admit { patch, .. } => (None, serde_json::to_value(patch).unwrap_or(Value::Null)),
             Decision::Deny { denial, .. } => {
@@ -355,7 +358,7 @@ impl ResultRow {
                 .iter()
                 .filter_map(|remedy| {
                     let why = say::remedy::depends(remedy.luck.as_ref()?, subject);
-                    Some(ByLuckRow { why, remedy: remedy_row(remedy, subject) })
+                    Some(ByLuckRow { why, remedy: remedy_row(remedy, subject, counted) })
                 })
                 .collect(),
             warnings: decision.warnings_in(&cluster.domain),
@@ -449,29 +452,25 @@ fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<B
     Some(out)
 }
 
-fn finding_row(finding: &Finding, subject: &Subject<'_>) -> FindingRow {
+fn finding_row(finding: &Finding, subject: &Subject<'_>, counted: Counted) -> FindingRow {
     FindingRow {
         check: finding.check.as_str(),
         impact: finding.impact.map(Impact::as_str),
         field: finding.field.clone(),
         message: say::finding::message(finding),
-        remedies: finding.remedies.iter().map(|remedy| remedy_row(remedy, subject)).collect(),
+        remedies: finding.remedies.iter().map(|remedy| remedy_row(remedy, subject, counted)).collect(),
     }
 }
 
-fn remedy_row(remedy: &Remedy, subject: &Subject<'_>) -> RemedyRow {
-    let Remedy { action, then_fits: fits, luck: _ } = remedy;
+fn remedy_row(remedy: &Remedy, subject: &Subject<'_>, counted: Counted) -> RemedyRow {
+    let Remedy { action, then_fits: (min, max), luck: _ } = remedy;
     RemedyRow {
         id: action.id().as_str(),
         summary: say::remedy::summary(action, subject),
         outage: action.outage(subject).as_str(),
         risk: action.risk(subject),
-        then_fits: then_fits(*fits),
+        then_fits: ThenFits { of: counted.as_str(), min: *min, max: *max },
         commands: action.commands(subject).lines(),
         undo: action.undo().map(|command| command.to_string()),
     }
-}
-
-fn then_fits((min, max): (usize, usize)) -> ThenFits {
-    ThenFits { min, max }
 }

@@ -109,6 +109,12 @@ impl CommandWord {
         Self(Cow::Owned(format!("{start}{}", rest.into().0)))
     }
 
+    /// Formats the path of a field, of these parts: `spec.domain.cpu.model`.
+    #[must_use]
+    pub fn field(parts: &[&[&'static str]]) -> Self {
+        Self(Cow::Owned(parts.concat().join(".")))
+    }
+
     /// Formats a JSON pointer to an element of a list, or to the value `below` it: `/spec/list/0/name`.
     #[must_use]
     pub fn pointer(list: &[&'static str], at: usize, below: &[&'static str]) -> Self {

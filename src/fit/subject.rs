@@ -263,7 +263,17 @@ pub struct LibvirtRefusal {
     pub extra: Vec<String>,
 }
 
-/// The kind of object that has the guest's name and holds its template.
+/// Whether the object that holds the guest's specification is in the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// It is, so that a command can change it.
+    #[default]
+    Stored,
+    /// It is in a manifest, or in the request that creates it: no command can change it.
+    Submitted,
+}
+
+/// The kind of object that holds the guest's template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
     /// A VirtualMachine, which a restart keeps.
@@ -371,9 +381,12 @@ pub struct Subject<'a> {
     pub live_migrate: Option<Author>,
     /// Whether its QEMU is older than that of a target (`kubevirt.io/outdatedLauncherImage`).
     pub outdated_launcher: bool,
-    /// The kind of object that creates it; `None` for a VMI that nothing recreates, or whose creator has
-    /// another name.
+    /// The kind of object that creates it; `None` for a VMI that nothing recreates.
     pub template: Option<Template>,
+    /// The name of that object, if it is not the guest's.
+    pub template_name: Option<String>,
+    /// Whether the object with its specification is in the cluster: that of its template, else its VMI.
+    pub origin: Origin,
     /// The guest's own `spec.nodeSelector`, which a person wrote, sorted by key.
     pub own_selector: Vec<(String, String)>,
     /// The entries that remain for keys of `own_selector` if those are removed: added by KubeVirt to every
@@ -422,6 +435,8 @@ impl<'a> Subject<'a> {
             live_migrate: None,
             outdated_launcher: false,
             template: None,
+            template_name: None,
+            origin: Origin::Stored,
             own_selector: Vec::new(),
             under_own: Vec::new(),
             field_root: String::new(),

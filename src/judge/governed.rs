@@ -56,7 +56,9 @@ impl<'a> Governed<'a> {
         }
         let mut forecast = mutate::outlook(world, manifest, &rules.policy, effort);
         if let Some(replacement) = forecast.as_mut().and_then(|forecast| forecast.replacement.take()) {
+            let origin = judged.subject.origin;
             judged = replacement;
+            judged.subject.origin = origin;
             judged.notes.extend(of_namespace);
         }
         judged.notes.extend(forecast.as_ref().and_then(mutate::finding));

@@ -26,6 +26,7 @@ use crate::well_known;
 mod enforcing;
 mod forged;
 mod guesses;
+mod origin;
 mod replicas;
 mod wording;
 

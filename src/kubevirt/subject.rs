@@ -3,6 +3,7 @@
 mod changes;
 mod decentralized;
 mod either_mode;
+mod origin;
 mod pod;
 mod refused;
 mod replicas;
@@ -20,6 +21,7 @@ use super::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use super::not_migratable::{foresee, is_decided};
 use super::obsolete;
 use super::placement;
+use super::replicas::ReplicasKind;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
 use super::topology;
@@ -31,8 +33,8 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
-    AfterStart, BoundVolume, CpuMode, HostModelRule, Migration, NotMigratable, RestartRequest, Running, Stage, Start,
-    Subject, Template, libvirt_refusal,
+    AfterStart, BoundVolume, CpuMode, HostModelRule, Migration, NotMigratable, Origin, RestartRequest, Running, Stage,
+    Start, Subject, Template, libvirt_refusal,
 };
 use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
@@ -132,6 +134,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     describe(&mut out.subject, vmi, cluster);
     // The stage is the start itself, so it is also the start after a restart.
     out.subject.restart = restart;
+    origin::of_vmi(&mut out.subject, vmi, cluster);
     if is_being_deleted(&vmi.metadata) {
         out.not_judged = Some(finding(Check::NoPod, "", NoPod::BeingDeleted.to_string()));
     } else {
@@ -159,7 +162,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         out = unknown(out.subject, missing);
     }
     "spec.template.spec".clone_into(&mut out.subject.field_root);
-    out.subject.template = Some(Template::VirtualMachine);
+    origin::of_vm(&mut out.subject, vm, cluster);
     changes.into_subject(&mut out.subject);
     out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
     out.notes.extend(notes);
@@ -170,7 +173,8 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         let written = Written { own, whole: &spec, root: "spec.template.spec", has_type };
         out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
     }
-    if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
+    let is_stored = out.subject.origin == Origin::Stored;
+    if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).filter(|_| is_stored) {
         // The condition of the guest that runs says it.
         let said = not_migratable(vmi).map(|refused| refused.reason);
         out.subject.foreseen = out.subject.foreseen.filter(|foreseen| said.as_ref() != Some(&foreseen.refused.reason));
@@ -302,7 +306,11 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     // A dump may lack owner references.
     let is_of_vm = || owners.is_empty() && cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
     let has_vm = owners.iter().any(|owner| owner.kind.ends_with("VirtualMachine")) || is_of_vm();
-    subject.template = has_vm.then_some(Template::VirtualMachine);
+    let set = owners.iter().find(|owner| owner.kind == ReplicasKind::ReplicaSet.kind());
+    (subject.template, subject.template_name) = match set.filter(|_| !has_vm) {
+        Some(set) => (Some(Template::ReplicaSet), Some(set.name.clone())),
+        None => (has_vm.then_some(Template::VirtualMachine), None),
+    };
     let vm = vm_of(vmi, cluster);
     if has_vm {
         describe_edits(subject, vm, cluster);

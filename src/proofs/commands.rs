@@ -132,7 +132,7 @@ fn of_line(line: &str, answered: &Answered, seen: &Seen, is_undo: bool) -> Optio
         }
         ["kubectl", "patch", kind, name, "--type", "merge", "-p", patch, rest @ ..]
         | ["kubectl", "patch", kind, name, "-n", NAMESPACE, "--type", "merge", "-p", patch, rest @ ..] => {
-            (rest.is_empty() || rest == ["-n", NAMESPACE]) && is_patch(answered, seen, kind, name, patch)
+            (rest.is_empty() || rest == ["-n", NAMESPACE]) && is_patch(seen, kind, name, patch)
         }
         ["kubectl", "patch", kind, name, rest @ .., "--type", "json", "-p", patch] => {
             (rest.is_empty() || rest == ["-n", NAMESPACE]) && is_json_patch(answered, seen, kind, name, patch)
@@ -141,18 +141,43 @@ fn of_line(line: &str, answered: &Answered, seen: &Seen, is_undo: bool) -> Optio
             seen.situation.find("KubeVirt", name).is_some_and(|kubevirt| changes_list(kubevirt, patch))
         }
         ["virtctl", "migrate", guest, "-n", NAMESPACE] => runs(seen, guest),
-        ["virtctl", "restart", guest, "-n", NAMESPACE] => {
-            runs(seen, guest)
-                && (seen.situation.find("VirtualMachine", guest).is_some()
-                    || is_asked(answered, "VirtualMachine", guest))
-        }
+        ["virtctl", "restart", guest, "-n", NAMESPACE] => runs(seen, guest) && exists(seen, "vm", guest),
         _ => return fault("a command is not known"),
     };
     if known { None } else { fault("a command is for what is not there") }
 }
 
-fn is_asked(answered: &Answered, kind: &str, name: &str) -> bool {
-    answered.object["kind"] == kind && answered.object["metadata"]["name"] == name
+/// Returns the kind of an object by kubectl's short name.
+fn kind_of(short: &str) -> Option<&'static str> {
+    Some(match short {
+        "vm" => "VirtualMachine",
+        "vmi" => "VirtualMachineInstance",
+        "vmirs" => "VirtualMachineInstanceReplicaSet",
+        "vmpool" => "VirtualMachinePool",
+        _ => return None,
+    })
+}
+
+/// Whether the cluster has an object, by kubectl's short name of its kind. A guest's VM exists if the guest names it.
+fn exists(seen: &Seen, short: &str, name: &str) -> bool {
+    let owners = seen.situation.find("VirtualMachineInstance", name).map(|vmi| &vmi["metadata"]["ownerReferences"]);
+    let is_owner = |owner: &Value| owner["kind"] == "VirtualMachine" && owner["name"] == name;
+    kind_of(short).is_some_and(|kind| seen.situation.find(kind, name).is_some())
+        || short == "vm" && owners.and_then(Value::as_array).is_some_and(|owners| owners.iter().any(is_owner))
+}
+
+/// Whether a sentence names an object in a command, as in `cheapest remedy: kubectl patch vm db -n bank …`, that does not
+/// exist.
+pub(super) fn names_what_is_not_there(line: &str, seen: &Seen) -> bool {
+    let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_end_matches([',', ';', '.'])).collect();
+    words.windows(4).any(|words| match *words {
+        ["kubectl", "patch" | "delete", kind, name] if kind_of(kind).is_some() => !exists(seen, kind, name),
+        ["kubectl", "cpufit", "explain", named] => {
+            named.split_once('/').is_some_and(|(kind, name)| kind_of(kind).is_some() && !exists(seen, kind, name))
+        }
+        ["virtctl", "restart" | "stop", name, _] => !exists(seen, "vm", name) && !exists(seen, "vmi", name),
+        _ => false,
+    })
 }
 
 fn is_cordoned(seen: &Seen, node: &str) -> Option<bool> {
@@ -181,15 +206,12 @@ fn changes_label(labels: &Value, change: &str) -> bool {
         }
 }
 
-/// Returns the object that kubectl's arguments name: from the dump, or the one that was judged.
+/// Returns the object that kubectl's arguments name, as the judged update leaves it.
 fn template_of<'v>(answered: &'v Answered, seen: &'v Seen, kind: &str, name: &str) -> Option<&'v Value> {
-    let kind = match kind {
-        "vm" => "VirtualMachine",
-        "vmirs" => "VirtualMachineInstanceReplicaSet",
-        "vmpool" => "VirtualMachinePool",
-        _ => return None,
-    };
-    if is_asked(answered, kind, name) { Some(&answered.object) } else { seen.situation.find(kind, name) }
+    let kind = kind_of(kind)?;
+    let stored = seen.situation.find(kind, name)?;
+    let is_asked = answered.object["kind"] == kind && answered.object["metadata"]["name"] == name;
+    Some(if is_asked { &answered.object } else { stored })
 }
 
 /// Whether each operation of a JSON patch applies: its tests hold, and its target exists.
@@ -222,16 +244,14 @@ fn changes_list(kubevirt: &Value, patch: &str) -> bool {
     })
 }
 
-fn is_patch(answered: &Answered, seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {
+fn is_patch(seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {
     let Ok(patch) = serde_json::from_str::<Value>(patch) else { return false };
-    let (kind, spec) = match kind {
-        "vm" => ("VirtualMachine", &patch["spec"]["template"]["spec"]),
-        "vmirs" => ("VirtualMachineInstanceReplicaSet", &patch["spec"]["template"]["spec"]),
-        "vmpool" => ("VirtualMachinePool", &patch["spec"]["virtualMachineTemplate"]["spec"]["template"]["spec"]),
+    let spec = match kind {
+        "vm" | "vmirs" => &patch["spec"]["template"]["spec"],
+        "vmpool" => &patch["spec"]["virtualMachineTemplate"]["spec"]["template"]["spec"],
         _ => return false,
     };
-    let is_there = seen.situation.find(kind, name).is_some() || is_asked(answered, kind, name);
-    is_there && spec.as_object().is_some_and(|spec| !spec.is_empty())
+    exists(seen, kind, name) && spec.as_object().is_some_and(|spec| !spec.is_empty())
 }
 
 fn runs(seen: &Seen, guest: &str) -> bool {

@@ -58,7 +58,9 @@ fn faults(seen: &Seen) -> Vec<Fault> {
         for said in &answered.said {
             let answers =
                 text::speaks_for_libvirt(&said.line, refused).then_some("libvirt is said to answer, and was not asked");
-            let wrong = text::faults(said).into_iter().chain(names::faults(said, seen)).chain(answers);
+            let is_gone = commands::names_what_is_not_there(&said.line, seen);
+            let gone = is_gone.then_some("a command in a sentence is for what is not there");
+            let wrong = text::faults(said).into_iter().chain(names::faults(said, seen)).chain(answers).chain(gone);
             out.extend(
                 wrong.map(|rule| Fault::new(rule, format!("{}: {:?}: {}", answered.asked, said.channel, said.line))),
             );

@@ -272,6 +272,10 @@ impl Judged<'_> {
             |node: &str, key: &str| self.find(node).is_some_and(|node| node.missing(&self.demand).contains_key(key));
         match why {
             WhyNot::NotMigratable(_) => subject.not_migratable.is_some(),
+            WhyNot::WillNotMigrate(reason) => {
+                subject.foreseen.as_ref().is_some_and(|foreseen| foreseen.refused.reason == *reason)
+                    && self.case.verdict.findings.iter().all(|finding| finding.remedies.is_empty())
+            }
             WhyNot::LibvirtRefused => subject.refused.is_some() && self.case.verdict.assessment.fitting.count() > 0,
             // Among candidate nodes; a cordon that the guest tolerates does not count.
             WhyNot::Uncordon(NoUncordon::NoneCordoned) => !self.all.iter().any(|node| node.is_cordoned()),

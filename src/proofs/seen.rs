@@ -253,7 +253,11 @@ fn reviewed(world: &World, review: &Value) -> Vec<Answered> {
 fn is_guest(kind: &str) -> bool {
     matches!(
         kind,
-        "VirtualMachine" | "VirtualMachineInstance" | "VirtualMachineInstanceMigration" | "VirtualMachinePool"
+        "VirtualMachine"
+            | "VirtualMachineInstance"
+            | "VirtualMachineInstanceMigration"
+            | "VirtualMachineInstanceReplicaSet"
+            | "VirtualMachinePool"
     )
 }
 

@@ -64,6 +64,7 @@ named! { detail, DETAILS, Detail,
 
 named! { why_not, REASONS, WhyNot,
     WhyNot::NotMigratable(_) => "KubeVirt refuses to migrate",
+    WhyNot::WillNotMigrate(_) => "KubeVirt will refuse to migrate",
     WhyNot::LibvirtRefused => "libvirt refused to migrate",
     WhyNot::Uncordon(NoUncordon::NoneCordoned) => "uncordon: none cordoned",
     WhyNot::Uncordon(NoUncordon::NotTheCause(_)) => "uncordon: not the cause",

@@ -16,7 +16,7 @@ use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::remedy::{Action, Remedy};
 use crate::fit::shown::{Shown, TITLE_CHARS};
-use crate::fit::subject::{Stage, Template};
+use crate::fit::subject::{Origin, Stage, Template};
 use crate::fit::verdict::{Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::Prepared;
@@ -320,8 +320,12 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     })
 }
 
-/// Returns `kubectl cpufit explain vmi/db -n shop`; `None` if the guest has no valid name yet.
+/// Returns `kubectl cpufit explain vmi/db -n shop`, with `-f FILE` for an object that is not stored; `None` if the guest has
+/// no valid name yet.
 pub(crate) fn explain(judged: &Prepared<'_>) -> Option<Command> {
+    if judged.subject.origin == Origin::Submitted {
+        return explain_file(judged);
+    }
     let kind = judged.subject.judged_template().map_or("vmi", Template::resource);
     let guest = Name::new(&judged.subject.name).ok()?.of(kind);
     let namespace = Namespace::new(&judged.subject.namespace).ok()?;
@@ -339,9 +343,14 @@ fn explain_denied(judged: &Prepared<'_>) -> Option<String> {
     if is_stored {
         return explain(judged).map(|command| format!("what helps: {command}"));
     }
-    let namespace = Namespace::new(&judged.subject.namespace).ok()?;
-    let command = Command::kubectl(["cpufit", "explain"]).namespace(namespace).args(["-f", "FILE"]);
+    let command = explain_file(judged)?;
     Some(format!("what helps: {command} (the manifest that was denied)"))
+}
+
+/// Returns `kubectl cpufit explain -n shop -f FILE`, for the object's manifest.
+fn explain_file(judged: &Prepared<'_>) -> Option<Command> {
+    let namespace = Namespace::new(&judged.subject.namespace).ok()?;
+    Some(Command::kubectl(["cpufit", "explain"]).namespace(namespace).args(["-f", "FILE"]))
 }
 
 /// Returns the state as one word for tables.

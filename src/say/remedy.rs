@@ -6,7 +6,7 @@ use crate::fit::remedy::{
     Action, ChangeTogether, Cordoned, DropSetting, Luck, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart,
     NoUncordon, NotToAdd, Outage, RemedyId, WhyNot, setting_of,
 };
-use crate::fit::subject::{Setting, Subject};
+use crate::fit::subject::{Origin, Setting, Subject};
 
 /// Returns why no change of nodes helps.
 fn no_node(none: NoNode) -> String {
@@ -141,9 +141,13 @@ fn together(both: &ChangeTogether, subject: &Subject<'_>, with: &str, restart: &
     }
 }
 
-/// Returns a remedy in the shortest form: its command if there is only one, else its summary.
+/// Returns a remedy in the shortest form: its command if there is only one, or the edit of a manifest that is not stored,
+/// else its summary.
 pub(crate) fn step(action: &Action, subject: &Subject<'_>) -> String {
-    action.commands(subject).single().map_or_else(|| summary(action, subject), ToString::to_string)
+    let commands = action.commands(subject);
+    let edit = || commands.by_hand().filter(|_| subject.origin == Origin::Submitted && commands.commands().is_empty());
+    let command = commands.single().map(ToString::to_string);
+    command.or_else(edit).unwrap_or_else(|| summary(action, subject))
 }
 
 /// Returns a remedy's display name for a guest.
@@ -167,6 +171,7 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
             "KubeVirt refuses to migrate it for another reason".to_owned()
         }
         WhyNot::NotMigratable(reason) => format!("KubeVirt refuses to migrate it for another reason ({reason})"),
+        WhyNot::WillNotMigrate(reason) => format!("KubeVirt will refuse to migrate it for another reason ({reason})"),
         WhyNot::LibvirtRefused => "labels and cordons are not the cause: nodes fit, libvirt refused".to_owned(),
         WhyNot::Uncordon(why) => no_uncordon(why),
         WhyNot::Restart(NoRestart::StartsNowhere) => "it could start nowhere: stop it and it stays down".to_owned(),

@@ -123,7 +123,8 @@ impl Acts<'_> {
                 }
             }
         }
-        let has_pod_of_its_own = matches!(judged.subject.template, None | Some(Template::VirtualMachine));
+        let Subject { template, template_name, .. } = &judged.subject;
+        let has_pod_of_its_own = template_name.is_some() || matches!(template, None | Some(Template::VirtualMachine));
         if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &candidates) {
             self.of_guest(evicted, key, Restart.into());
         }

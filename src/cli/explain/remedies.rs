@@ -1,7 +1,7 @@
 //! The remedies of one guest, with their commands, and the remedies that would not help.
 
 use super::Explained;
-use crate::fit::remedy::Remedy;
+use crate::fit::remedy::{Counted, Remedy};
 use crate::fit::verdict::Verdict;
 use crate::page::Page;
 use crate::say::{self, plural};
@@ -11,26 +11,31 @@ impl Explained<'_, '_> {
         let subject = &self.case.judged.subject;
         let list: Vec<&Remedy> = self.remedy_list().collect();
         let Verdict { not_helping, by_luck, .. } = &self.case.verdict;
-        let mut rows = self.head(&["#", "REMEDY", "OUTAGE", "THEN FITS", "RISK"]);
-        for (number, remedy) in list.iter().enumerate() {
+        let counted = Counted::of(subject, &self.case.verdict.assessment);
+        let number = |remedy: &Remedy| {
+            let total = remedy.action.nodes_judged_after(subject, self.fleet(), counted);
+            format!("{} of {total}", plural::range(remedy.then_fits))
+        };
+        let then = match counted {
+            Counted::StartNodes => "THEN STARTS ON",
+            Counted::Targets => "THEN TARGETS",
+        };
+        let mut rows = self.head(&["#", "REMEDY", "OUTAGE", then, "RISK"]);
+        for (at, remedy) in list.iter().enumerate() {
             rows.push(vec![
-                (number + 1).to_string(),
+                (at + 1).to_string(),
                 say::remedy::summary(&remedy.action, subject),
                 remedy.action.outage(subject).as_str().to_owned(),
-                format!(
-                    "{} of {}",
-                    plural::range(remedy.then_fits),
-                    remedy.action.nodes_judged_after(subject, self.fleet())
-                ),
+                number(remedy),
                 remedy.action.risk(subject).to_owned(),
             ]);
         }
         if !list.is_empty() {
             page.table(&rows);
         }
-        for (number, remedy) in list.iter().enumerate() {
+        for (place, remedy) in list.iter().enumerate() {
             for (at, command) in remedy.action.commands(subject).lines().into_iter().enumerate() {
-                let head = if at == 0 { (number + 1).to_string() } else { String::new() };
+                let head = if at == 0 { (place + 1).to_string() } else { String::new() };
                 page.line(format_args!("{head:<2} {command}"));
             }
             if let Some(undo) = remedy.action.undo() {
@@ -56,9 +61,7 @@ impl Explained<'_, '_> {
             page.line("May help; it depends on the node that the scheduler chooses:");
             for (remedy, luck) in by_luck.iter().filter_map(|remedy| Some((remedy, remedy.luck.as_ref()?))) {
                 let (what, why) = (say::remedy::summary(&remedy.action, subject), say::remedy::luck(luck, subject));
-                let fits = plural::range(remedy.then_fits);
-                let total = remedy.action.nodes_judged_after(subject, self.fleet());
-                page.line(format_args!("-  {what}: {why} (then fits {fits} of {total})"));
+                page.line(format_args!("-  {what}: {why} (then {} targets)", number(remedy)));
                 page.line(format_args!("   # risk: {}", remedy.action.risk(subject)));
                 for command in remedy.action.commands(subject).lines() {
                     page.line(format_args!("   {command}"));

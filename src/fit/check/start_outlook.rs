@@ -41,7 +41,8 @@ pub struct FromStart {
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
     let Stage::Start(after_start) = subject.stage else { return Vec::new() };
-    if judgement.assessment.outcome != Outcome::Fits {
+    // A guest that KubeVirt will not migrate has no targets.
+    if judgement.assessment.outcome != Outcome::Fits || subject.foreseen.is_some() {
         return Vec::new();
     }
     let (fleet, fitting) = (judgement.fleet, &judgement.passes.fitting);

@@ -11,7 +11,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
-use crate::fit::subject::{Stage, Subject};
+use crate::fit::subject::{Stage, Subject, Template};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::ChangeAffinity,
@@ -39,7 +39,7 @@ pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
         return None;
     };
     // An affinity that the template no longer has cannot be removed from it.
-    let is_gone = *of == Holder::VirtualMachineInstance && subject.template.is_some();
+    let is_gone = *of == Holder::VirtualMachineInstance && subject.template == Some(Template::VirtualMachine);
     (!is_gone && has_own(subject)).then(|| ChangeAffinity.into())
 }
 
@@ -59,8 +59,8 @@ fn left(subject: &Subject<'_>) -> Option<Affinity> {
 
 impl Act for ChangeAffinity {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
-        let by_hand = vec!["take spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution out".into()];
-        change_template(subject, &PATH, Json::Null, Action::from(*self).outage(subject), by_hand)
+        let edit = |field| vec!["take".into(), field, "out".into()];
+        change_template(subject, &PATH, Json::Null, Action::from(*self).outage(subject), edit)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

@@ -87,8 +87,8 @@ fn another<'n>(offered: &[&'n str], from: &str, nodes_with: impl Fn(&str) -> usi
 impl Act for ChangeMachineType {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let to = MachineType::new(&self.to)?;
-        let by_hand = vec![CommandWord::joined("set spec.domain.machine.type to ", to.clone())];
-        change_template(subject, &["domain", "machine", "type"], Json::Text(to.into()), SPEC.outage, by_hand)
+        let edit = |field| vec!["set".into(), field, "to".into(), CommandWord::from(to.clone())];
+        change_template(subject, &["domain", "machine", "type"], Json::Text(to.clone().into()), SPEC.outage, edit)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

@@ -1,7 +1,7 @@
 //! Remedy: change entries of the guest's own `spec.nodeSelector`.
 
 use super::restart::restarted;
-use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys};
+use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys, listed};
 use crate::fit::command::{CommandWord, Json, LabelKey};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -50,11 +50,12 @@ pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
 impl Act for ChangeSelector {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let keys = self.keys.iter().map(|key| LabelKey::new(key)).collect::<Result<Vec<_>, _>>()?;
-        let by_hand = keys.iter().map(|key| CommandWord::joined("take spec.nodeSelector ", key.clone()));
-        let by_hand = by_hand.chain(["out".into()]).collect();
-        let nulls = keys.into_iter().map(|key| (key.into(), Json::Null)).collect();
+        let nulls = keys.iter().map(|key| (key.clone().into(), Json::Null)).collect();
         let outage = Action::from(self.clone()).outage(subject);
-        change_template(subject, &["nodeSelector"], Json::Object(nulls), outage, by_hand)
+        change_template(subject, &["nodeSelector"], Json::Object(nulls), outage, |field| {
+            let keys = listed(keys.into_iter().map(CommandWord::from));
+            [vec!["take".into()], keys, vec!["out of".into(), field]].concat()
+        })
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

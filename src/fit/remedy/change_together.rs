@@ -6,7 +6,7 @@
 use super::restart::{labels_tell_after_restart, restarted};
 use super::{
     Act, Action, Commands, DisableFeature, DropSetting, Outage, Remedy, RemedyId, RemedySpec, change_affinity,
-    change_machine_type, change_selector, name_another_than, restart_commands, use_model,
+    change_machine_type, change_selector, name_another, restart_commands, use_model,
 };
 use crate::fit::author::TypeReference;
 use crate::fit::fleet::Fleet;
@@ -140,7 +140,7 @@ impl Act for ChangeTogether {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let types = self.parts.iter().filter_map(|part| setting_of(part).and_then(|(_, by)| by));
         if self.of_one_type().is_some() {
-            return name_another_than(&types.collect::<Vec<_>>());
+            return name_another(subject, &types.collect::<Vec<_>>());
         }
         let (restart, mut out) = (restart_commands(subject)?, Vec::new());
         let mut restarts = false;

@@ -40,7 +40,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 impl Act for DisableFeature {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         match &self.set_by {
-            Some(named) => name_another(named),
+            Some(named) => name_another(subject, &[named]),
             None => change_features(subject, &self.features, Some("disable")),
         }
     }

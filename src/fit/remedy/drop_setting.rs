@@ -7,7 +7,7 @@ use super::{
     Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, change_template, name_another,
 };
 use crate::fit::author::TypeReference;
-use crate::fit::command::{CommandWord, Json};
+use crate::fit::command::Json;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -54,21 +54,21 @@ pub(super) fn changed(subject: &mut Subject<'_>, setting: &Setting, set_by: Opti
 impl Act for DropSetting {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         if let Some(named) = &self.set_by {
-            return name_another(named);
+            return name_another(subject, &[named]);
         }
         match &self.setting {
             Setting::Features(features) => change_features(subject, features, None),
             Setting::HyperV(name) => {
-                let by_hand = vec![CommandWord::joined("take spec.domain.features.hyperv.", *name), "out".into()];
-                change_template(subject, &["domain", "features", "hyperv", name], Json::Null, SPEC.outage, by_hand)
+                let edit = |field| vec!["take".into(), field, "out".into()];
+                change_template(subject, &["domain", "features", "hyperv", name], Json::Null, SPEC.outage, edit)
             }
             Setting::DedicatedCpus => {
                 // KubeVirt refuses fields that depend on it without it; removing absent fields changes
                 // nothing.
                 let with_it = ["dedicatedCpuPlacement", "isolateEmulatorThread", "numa", "realtime"];
                 let nulls = with_it.map(|field| (field.into(), Json::Null)).to_vec();
-                let by_hand = vec!["take spec.domain.cpu.dedicatedCpuPlacement out, and what depends on it".into()];
-                change_template(subject, &["domain", "cpu"], Json::Object(nulls), SPEC.outage, by_hand)
+                let edit = |field| vec!["take dedicatedCpuPlacement, and what depends on it, out of".into(), field];
+                change_template(subject, &["domain", "cpu"], Json::Object(nulls), SPEC.outage, edit)
             }
             // Other remedies change these in the guest's own specification.
             Setting::Model(_) | Setting::MachineType(_) | Setting::NodeSelector | Setting::Forbidden(_) => {

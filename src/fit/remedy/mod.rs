@@ -23,6 +23,7 @@ mod remove_skip_node;
 mod remove_tsc_label;
 mod remove_vendor_label;
 mod restart;
+mod specification;
 mod trial;
 mod uncordon;
 mod upgrade_kubevirt;
@@ -53,20 +54,20 @@ pub(crate) use uncordon::{Cordoned, NoUncordon, Uncordon};
 pub(crate) use upgrade_kubevirt::UpgradeKubeVirt;
 pub(crate) use use_model::{NoModel, NotUsable, UseModel};
 
+use specification::{change_features, change_template, listed, name_another, of_guest, restart_commands};
 use trial::Prospect;
 
 use std::collections::BTreeSet;
 
-use super::author::TypeReference;
-use super::command::{Command, CommandWord, CpuFeature, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script};
+use super::command::{Command, Invalid, LabelKey, LabelValue, Name, Script};
 use super::effort::Depth;
 use super::fleet::Fleet;
 use super::judgement::{Judgement, neighbours};
 use super::label::{self, Family};
 use super::node::Node;
-use super::outcome::Outcome;
+use super::outcome::{Assessment, Outcome};
 use super::placement::Placement;
-use super::subject::{ListedFeature, NotMigratable, RestartRequest, Stage, Subject, Template};
+use super::subject::{NotMigratable, Stage, Subject};
 use super::word::words;
 
 words! {
@@ -76,6 +77,25 @@ words! {
         None = "none",
         /// A restart of the guest.
         Restart = "restart",
+    }
+}
+
+words! {
+    /// The nodes that the numbers of a guest's remedies count. All remedies of one guest count the same.
+    Counted {
+        /// The nodes on which it can start: the numbers of a guest that no node takes at its start.
+        StartNodes = "start-nodes",
+        /// The nodes to which it can migrate: if it starts first, from where it starts.
+        Targets = "targets",
+    }
+}
+
+impl Counted {
+    /// Returns those of a guest.
+    #[must_use]
+    pub fn of(subject: &Subject<'_>, assessment: &Assessment) -> Self {
+        let starts_nowhere = matches!(subject.stage, Stage::Start(_)) && assessment.fitting.is_empty();
+        if starts_nowhere { Self::StartNodes } else { Self::Targets }
     }
 }
 
@@ -224,7 +244,7 @@ impl RemedyId {
 pub struct Remedy {
     /// The change.
     pub action: Action,
-    /// The smallest and the largest number of nodes that fit afterwards, over all start nodes.
+    /// The smallest and the largest number of nodes afterwards, over all start nodes: [`Counted`] says of which.
     pub then_fits: (usize, usize),
     /// The start nodes on which it does not help; `None` if it is certain to help.
     pub luck: Option<Luck>,
@@ -291,13 +311,13 @@ impl Action {
 }
 
 impl Action {
-    /// Returns the number of candidate nodes after the change, of which [`Remedy::then_fits`] counts those
-    /// that fit: another selector may select another architecture, and a node may be added.
-    pub(crate) fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet) -> usize {
+    /// Returns the number of candidate nodes after the change, of which [`Remedy::then_fits`] counts some:
+    /// another selector may select another architecture, and a node may be added.
+    pub(crate) fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet, counted: Counted) -> usize {
         let (after, changed) = self.apply(subject, fleet);
         let added = changed.iter().filter(|node| fleet.find(&node.name).is_none()).count();
         // The node on which it starts is no target.
-        let starts = matches!((&subject.stage, &after.stage), (Stage::Migration(_), Stage::Start(_)));
+        let starts = counted == Counted::Targets && matches!(after.stage, Stage::Start(_));
         (neighbours(&after, fleet).count() + added).saturating_sub(usize::from(starts))
     }
 }
@@ -307,6 +327,8 @@ impl Action {
 pub enum WhyNot {
     /// KubeVirt refuses to migrate the guest, for this reason.
     NotMigratable(String),
+    /// KubeVirt will refuse to migrate the guest, for this reason.
+    WillNotMigrate(String),
     /// Nodes fit, but libvirt refused: neither labels nor cordons are the cause.
     LibvirtRefused,
     /// The reason why [`Uncordon`] does not help.
@@ -356,7 +378,7 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     match judgement.effort.depth {
         Depth::Brief => Vec::new(),
         // Nodes would fit, but KubeVirt would start no migration.
-        Depth::Full if judgement.subject.not_migratable.is_some() => Vec::new(),
+        Depth::Full if never_migrates(judgement).is_some() => Vec::new(),
         Depth::Full => {
             let mut found: Vec<Remedy> = Vec::new();
             for spec in ALL {
@@ -374,7 +396,7 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 /// Returns the remedy for libvirt's refusal, if it leaves the guest a target.
 pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     // A guest that KubeVirt refuses to migrate cannot migrate after a restart either.
-    let is_migratable = judgement.subject.not_migratable.is_none();
+    let is_migratable = never_migrates(judgement).is_none();
     let Some(refused) = judgement.subject.refused.as_ref().filter(|_| is_migratable) else { return Vec::new() };
     // A guest with extra features gets those of its new QEMU. A target that lacked features still lacks them.
     let found = judgement.within(|| {
@@ -386,15 +408,17 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 /// Returns the remedy with which libvirt accepts the guest on every fitting node, at least on as many as now.
 pub(super) fn against_doubt(judgement: &Judgement<'_, '_>, sound: usize) -> Vec<Remedy> {
     match judgement.effort.depth {
-        Depth::Brief => Vec::new(),
-        Depth::Full => judgement.within(|| use_model::cures(judgement, sound.max(1))).into_iter().collect(),
+        Depth::Full if never_migrates(judgement).is_none() => {
+            judgement.within(|| use_model::cures(judgement, sound.max(1))).into_iter().collect()
+        }
+        Depth::Brief | Depth::Full => Vec::new(),
     }
 }
 
 /// Returns the remedy that leaves more targets from every start node.
 pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
-    let is_full = judgement.effort.depth == Depth::Full;
-    let Some(start) = judgement.subject.restart.as_ref().filter(|_| is_full) else { return Vec::new() };
+    let is_tried = judgement.effort.depth == Depth::Full && never_migrates(judgement).is_none();
+    let Some(start) = judgement.subject.restart.as_ref().filter(|_| is_tried) else { return Vec::new() };
     let found = judgement.within(|| {
         let ((fewest, _), _) = judgement.outlook(start);
         use_model::cures(judgement, fewest + 1)
@@ -404,8 +428,12 @@ pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 
 /// Returns the well-known remedies that are known not to help, without those whose word is in `may_help`.
 pub(super) fn not_helping(judgement: &Judgement<'_, '_>, may_help: &BTreeSet<&str>) -> Vec<NotHelping> {
-    if let Some(refused) = &judgement.subject.not_migratable {
+    let subject = judgement.subject;
+    if let Some(refused) = &subject.not_migratable {
         return useless_where_refused(refused);
+    }
+    if let Some(refused) = never_migrates(judgement).filter(|_| judgement.assessment.outcome.impact().is_some()) {
+        return useless_where_foreseen(refused, subject);
     }
     match judgement.assessment.outcome {
         Outcome::Fits if judgement.subject.refused.is_some() => {
@@ -434,6 +462,27 @@ fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
         _ => &[AddLabels, RemoveLabels, DropStale, Uncordon],
     };
     ids.iter().map(|&id| NotHelping { id, why: WhyNot::NotMigratable(refused.reason.clone()) }).collect()
+}
+
+/// Returns the remedies that do not help a guest that KubeVirt will refuse to migrate for what its specification has,
+/// whatever its CPU is and wherever it starts.
+fn useless_where_foreseen(refused: &NotMigratable, subject: &Subject<'_>) -> Vec<NotHelping> {
+    use RemedyId::{AddLabels, DropStale, RemoveLabels, Restart, Uncordon, UseModel};
+    let ids: &[RemedyId] = if subject.is_running() {
+        &[Restart, UseModel, AddLabels, RemoveLabels, DropStale, Uncordon]
+    } else {
+        &[UseModel, AddLabels, Uncordon]
+    };
+    ids.iter().map(|&id| NotHelping { id, why: WhyNot::WillNotMigrate(refused.reason.clone()) }).collect()
+}
+
+/// Returns why KubeVirt refuses, or will refuse, to migrate the guest, so that no remedy gains it a target; `None` for
+/// a guest that cannot start yet, which remedies give a start node.
+fn never_migrates<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j NotMigratable> {
+    let subject = judgement.subject;
+    let foreseen = subject.foreseen.as_ref().map(|foreseen| &foreseen.refused);
+    let gains_targets = Counted::of(subject, &judgement.assessment) == Counted::Targets;
+    subject.not_migratable.as_ref().or(foreseen).filter(|_| gains_targets)
 }
 
 /// Takes what depends on luck out of what is offered. Where it is not known where the guest starts, nothing is said of luck.
@@ -538,136 +587,6 @@ fn frozen<const N: usize>(node: &str, is_frozen: bool, change: [Command; N]) -> 
 fn end_skip_node(node: &str) -> Result<Command, Invalid> {
     let annotate = Command::kubectl(["annotate", "node"]).arg(Name::new(node)?);
     Ok(annotate.arg(LabelKey::new(label::SKIP_NODE)?.removed()))
-}
-
-/// Adds the guest's name and namespace to a command.
-fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid> {
-    Ok(command.arg(Name::new(&subject.name)?).namespace(Namespace::new(&subject.namespace)?))
-}
-
-/// Returns the commands that restart a guest.
-fn restart_commands(subject: &Subject<'_>) -> Commands {
-    Ok(vec![match subject.template {
-        Some(Template::VirtualMachine)
-            if subject.is_running() && subject.restart_request == RestartRequest::Restart =>
-        {
-            let restart = of_guest(Command::virtctl(["restart"]), subject)?;
-            restart.comment("a reboot inside the guest is not enough")
-        }
-        Some(Template::VirtualMachine) if subject.is_running() && subject.restart_request == RestartRequest::Once => {
-            let stop = of_guest(Command::virtctl(["stop"]), subject)?;
-            let stop = stop.comment("its runStrategy is Once: KubeVirt refuses a restart");
-            let gone = Command::kubectl(["wait", "--for=delete"]).arg(Name::new(&subject.name)?.of("vmi"));
-            let gone = gone.namespace(Namespace::new(&subject.namespace)?).args(["--timeout=10m"]);
-            let once = Json::Text("Once".into()).below(&["spec", "runStrategy"]);
-            let start = of_guest(Command::kubectl(["patch", "vm"]), subject)?;
-            return Ok(vec![stop, gone, start.args(["--type", "merge", "-p"]).arg(once)]);
-        }
-        Some(Template::VirtualMachine) => Command::remark(["it counts from its next start on".into()]),
-        // A dump may have been stripped of owners, and contain no VM.
-        None => {
-            let (name, namespace) = (Name::new(&subject.name)?, Namespace::new(&subject.namespace)?);
-            let of = [name.into(), "-n".into(), namespace.into()].into_iter();
-            let of = of.take(if subject.namespace.is_empty() { 1 } else { 3 });
-            let otherwise = "if a VM makes it, else delete its VMI and create it again; a reboot inside is not enough";
-            Command::remark(["virtctl restart".into()].into_iter().chain(of).chain([otherwise.into()]))
-        }
-        Some(Template::ReplicaSet | Template::Pool) => {
-            Command::remark(["create its guests again: a reboot inside is not enough".into()])
-        }
-    }])
-}
-
-/// Returns the commands that change the template of a guest, below its spec, and restart a VM's guest if the
-/// change requires it; without a template, the `by_hand` remark.
-fn change_template(
-    subject: &Subject<'_>,
-    below: &[&'static str],
-    value: Json,
-    outage: Outage,
-    by_hand: Vec<CommandWord>,
-) -> Commands {
-    let Some(template) = subject.template else {
-        let steps = by_hand.into_iter().chain(["and create the guest again".into()]);
-        return Ok(vec![Command::remark(steps)]);
-    };
-    let patch = of_guest(Command::kubectl(["patch"]).arg(template.resource()), subject)?;
-    let patch = patch.args(["--type", "merge", "-p"]).arg(value.below(below).below(template.path()));
-    and_restart(patch, template, outage, subject)
-}
-
-/// Adds to a change of a template the commands that apply it to the existing guests.
-fn and_restart(patch: Command, template: Template, outage: Outage, subject: &Subject<'_>) -> Commands {
-    Ok(match template {
-        Template::VirtualMachine if outage == Outage::Restart && subject.is_running() => {
-            [vec![patch], restart_commands(subject)?].concat()
-        }
-        Template::VirtualMachine | Template::Pool => vec![patch],
-        Template::ReplicaSet => vec![patch.comment("VMIs that it has already stay as they are until they are deleted")],
-    })
-}
-
-/// Returns the commands that remove CPU features from the template of a guest, or set another policy for them.
-/// They fail without effect if the list was changed meanwhile.
-fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Option<&'static str>) -> Commands {
-    const LIST: [&str; 3] = ["domain", "cpu", "features"];
-    let names = features
-        .iter()
-        .map(|feature| CpuFeature::new(&feature.name).map(CommandWord::from))
-        .collect::<Result<Vec<_>, _>>()?;
-    let Some(template) = subject.template else {
-        let what = match policy {
-            Some(_) => "give policy disable in spec.domain.cpu.features to",
-            None => "take out of spec.domain.cpu.features",
-        };
-        let line = [what.into()].into_iter().chain(names).chain(["and create the guest again".into()]);
-        return Ok(vec![Command::remark(line)]);
-    };
-    let list = [template.path(), &LIST].concat();
-    let operation = |op: &'static str, at: usize, below: &[&'static str], value: Option<CommandWord>| {
-        let place = Json::Text(CommandWord::pointer(&list, at, below));
-        let mut fields = vec![("op".into(), Json::Text(op.into())), ("path".into(), place)];
-        fields.extend(value.map(|value| ("value".into(), Json::Text(value))));
-        Json::Object(fields)
-    };
-    let mut operations: Vec<Json> = Vec::new();
-    // Last first, so that each feature is still at its index.
-    for (feature, name) in features.iter().zip(names).rev() {
-        operations.push(operation("test", feature.at, &["name"], Some(name)));
-        operations.push(match policy {
-            Some(policy) => operation("replace", feature.at, &["policy"], Some(policy.into())),
-            None => operation("remove", feature.at, &[], None),
-        });
-    }
-    let patch = of_guest(Command::kubectl(["patch"]).arg(template.resource()), subject)?;
-    let patch = patch.args(["--type", "json", "-p"]).arg(Json::Array(operations));
-    and_restart(patch, template, Outage::Restart, subject)
-}
-
-/// Returns the remark for a setting that an instancetype or a preference has.
-fn name_another(named: &TypeReference) -> Commands {
-    name_another_than(&[named])
-}
-
-/// Returns the remark for several settings of one type.
-fn name_another_than(named: &[&TypeReference]) -> Commands {
-    let Some(first) = named.first() else { return Ok(Vec::new()) };
-    let kind = match first.what() {
-        "preference" => "name another preference in spec.preference of the VM:",
-        _ => "name another instancetype in spec.instancetype of the VM:",
-    };
-    let mut fields: Vec<&'static str> = Vec::new();
-    for named in named {
-        if !fields.contains(&named.field) {
-            fields.push(named.field);
-        }
-    }
-    let fields = fields
-        .into_iter()
-        .enumerate()
-        .map(|(at, field)| CommandWord::joined(if at == 0 { "sets spec." } else { "and spec." }, field));
-    let words = [kind.into(), Name::new(&first.name)?.into()].into_iter().chain(fields);
-    Ok(vec![Command::remark(words)])
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The trial of a remedy before it is offered: on the nodes that it changes, with all others unchanged.
 
-use super::{Action, Luck, Outage, Remedy, labels_tell_after_restart};
+use super::{Action, Counted, Luck, Outage, Remedy, labels_tell_after_restart};
 use crate::fit::assess::{self, StartGroup, start_groups};
 use crate::fit::bits::Bits;
 use crate::fit::effort::Depth;
@@ -11,7 +11,7 @@ use crate::fit::outcome::{Impact, Outcome};
 use crate::fit::placement::Placement;
 use crate::fit::subject::{Stage, Start, Subject};
 
-/// The targets after a change.
+/// The start nodes or the targets after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Prospect {
     /// As [`Remedy::then_fits`].
@@ -51,6 +51,11 @@ impl Judgement<'_, '_> {
     /// for a guest that can start but has too few migration targets.
     pub(in crate::fit) fn needs_a_node(&self) -> bool {
         self.is_migration() || self.passes.fitting.is_empty()
+    }
+
+    /// Returns what the numbers of its remedies count.
+    fn counted(&self) -> Counted {
+        Counted::of(self.subject, &self.assessment)
     }
 
     /// Returns the number of targets that counts as an improvement: 2 for a fragile guest, else 1.
@@ -148,7 +153,7 @@ impl Judgement<'_, '_> {
         let Stage::Start(after_start) = after.stage else {
             return is_better.then(|| Remedy::new(action, Prospect::exactly(now.fitting.count())));
         };
-        if is_better && !self.is_migration() {
+        if is_better && self.counted() == Counted::StartNodes {
             return Some(Remedy::new(action, Prospect::exactly(now.fitting.count())));
         }
         let groups = start_groups(&after, &after.placement, after_start, &now.fitting, fleet, self.effort)?;

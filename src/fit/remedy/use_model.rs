@@ -223,9 +223,10 @@ fn refusing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<(St
 }
 
 /// Returns the nodes of `nodes` whose libvirt misses a feature of a guest with this model: one of a model that
-/// is not listed as usable, or one that the guest requires in addition. By name, each with these features.
+/// is not listed as usable, or one that the guest requires in addition. By name, each with these features. What a
+/// libvirt missed of the present CPU it misses at the next start too.
 fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<(String, Vec<String>)> {
-    let Some(asked) = judgement.subject.asked() else { return Vec::new() };
+    let Some(asked) = &judgement.subject.asked else { return Vec::new() };
     let of_model = models::features(model).unwrap_or_default();
     let selector = start.placement.selector.iter();
     let asks = selector.filter(|(key, _)| Family::of(key) == Family::CpuFeature).map(|(key, _)| label::name(key));
@@ -346,8 +347,8 @@ fn vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
 impl Act for UseModel {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let model = CpuModel::new(&self.model)?;
-        let by_hand = vec![CommandWord::joined("set spec.domain.cpu.model to ", model.clone())];
-        change_template(subject, &["domain", "cpu", "model"], Json::Text(model.into()), SPEC.outage, by_hand)
+        let edit = |field| vec!["set".into(), field, "to".into(), CommandWord::from(model.clone())];
+        change_template(subject, &["domain", "cpu", "model"], Json::Text(model.clone().into()), SPEC.outage, edit)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

@@ -15,7 +15,7 @@ use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{Action, NoModel, WhyNot};
-use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Stage, Start, Subject, UnmetAtStart};
+use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Migration, Stage, Start, Subject, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Impact, Outcome, Verdict};
 use crate::testing::fleet::{cascade_lake, feature, ice_lake, model, rome, skylake, take};
 use crate::testing::random::Random;
@@ -261,6 +261,57 @@ fn a_start_judged_by_libvirt_equals_one_judged_by_true_labels() {
         seen[usize::from(!failing(&verdict).is_empty())] += 1;
     }
     assert!(seen.iter().all(|count| *count >= at_least(100)), "{seen:?}");
+}
+
+/// Running and at its next start: a model that libvirt misses on a node where the guest may start is not called the
+/// best one.
+#[test]
+fn a_model_that_libvirt_misses_is_not_said_to_run_on_the_most_nodes() {
+    let mut doubted = [0; 2];
+    for seed in (0..1_500).step_by(one_in()) {
+        let random = &mut Random::new(seed);
+        let kinds: [fn(&str) -> Node; 4] = [cascade_lake, cascade_lake, skylake, ice_lake];
+        let names = &["node-a", "node-b", "node-c", "node-d", "node-e"][..2 + random.below(4)];
+        let nodes: Vec<Node> = names.iter().map(|name| random.one(&kinds)(name)).collect();
+        let wanted = random.one(&[NEW, OLD]);
+        let mut missed = NodeAnswers::new();
+        for name in names {
+            if random.percent(40) {
+                continue;
+            }
+            let features: Vec<&str> =
+                ["avx512vnni", "fpu", "gfni"].into_iter().filter(|_| random.percent(40)).collect();
+            missed.extend(refusals([(*name, &features)]));
+        }
+        let mut next = starts(wanted, &[], BTreeMap::new());
+        if let Some(asked) = &mut next.asked {
+            asked.guest = Ok(of_present(wanted));
+            asked.nodes = Arc::new(missed);
+        }
+        let source = Some(names[0].to_owned());
+        let now = Subject {
+            stage: Stage::Migration(Migration { source: source.clone(), ..Migration::default() }),
+            ..next.clone()
+        };
+        for (stand, subject) in [now, next].into_iter().enumerate() {
+            let (verdict, _) = judge(&subject, nodes.clone());
+            for not in &verdict.not_helping {
+                match &not.why {
+                    WhyNot::Model(NoModel::HasIt { model: best }) => {
+                        let may_start = |node: &&Node| node.labels.contains_key(&model(best));
+                        let fails = |node: &Node| !subject.unmet_at_start(&subject.placement, &node.name).is_empty();
+                        assert!(
+                            !nodes.iter().filter(may_start).any(fails),
+                            "{seed}, {stand}: where it fails to start, it is said to run"
+                        );
+                    }
+                    WhyNot::Model(NoModel::NotProvided(_) | NoModel::HasRefused { .. }) => doubted[stand] += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+    assert!(doubted.iter().all(|count| *count >= at_least(50)), "{doubted:?}");
 }
 
 /// A guest with its node's CPU selects no model, so libvirt's list does not exclude nodes.

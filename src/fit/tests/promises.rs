@@ -561,10 +561,10 @@ fn verify_remedy(
     if !is_gone && !gets_away {
         return Err(format!("people act and the guest is no better off: {described}"));
     }
-    // A guest that cannot start gets start nodes; another one gets targets.
-    let starts = !before.fitting.is_empty() && matches!(action, Action::UseModel(_));
-    let counts: Vec<usize> = match (&after.stage, &subject.stage) {
-        (Stage::Start(after_start), stage) if starts || matches!(stage, Stage::Migration(_)) => {
+    // A guest that cannot start gets start nodes; another one gets targets, whichever remedy it is.
+    let starts = matches!(subject.stage, Stage::Migration(_)) || !before.fitting.is_empty();
+    let counts: Vec<usize> = match &after.stage {
+        Stage::Start(after_start) if starts => {
             targets_by_start(&after, &after.placement, *after_start, &verdict.fitting, &now).into_keys().collect()
         }
         _ => vec![verdict.fitting.count()],

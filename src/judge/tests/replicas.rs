@@ -146,7 +146,8 @@ mod reviewed {
         ];
         let mut patches = 0;
         for tweak in tweaks {
-            let asked = review(&holder.of(&vm("web", "").tweak(|vm| tweak(&mut vm["spec"]["template"]["spec"]))));
+            let old = holder.of(&vm("web", ""));
+            let asked = update(&old, &holder.of(&vm("web", "").tweak(|vm| tweak(&mut vm["spec"]["template"]["spec"]))));
             let bytes = asked.to_string();
             let request = review::decode(bytes.as_bytes()).expect("a review");
             let case = case(&world(mixed(), Vec::new(), None), &request).expect("an answer").expect("our concern");

@@ -2,7 +2,7 @@
 
 use super::{Prepared, of_guest};
 use crate::fit::author::Holder;
-use crate::fit::subject::Template;
+use crate::fit::subject::{Origin, Template};
 use crate::fit::verdict::{Detail, Finding};
 use crate::kubevirt::authors::seen_from_replicas;
 use crate::kubevirt::cluster::Cluster;
@@ -24,7 +24,10 @@ impl Replicas {
             ReplicasKind::ReplicaSet => Template::ReplicaSet,
             ReplicasKind::Pool => Template::Pool,
         });
-        out.subject.running = None;
+        (out.subject.template_name, out.subject.running) = (None, None);
+        let meta = &self.vm.metadata;
+        let is_stored = cluster.replicas(self.kind, &meta.namespace, &meta.name).is_some();
+        out.subject.origin = if is_stored { Origin::Stored } else { Origin::Submitted };
         out.subject.field_root = self.kind.field(&out.subject.field_root);
         let holder = match self.kind {
             ReplicasKind::ReplicaSet => Holder::ReplicaSet,

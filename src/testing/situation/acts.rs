@@ -40,7 +40,9 @@ pub(super) fn reviews(random: &mut Random, situation: &Situation) -> Vec<Value> 
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         match object["kind"].as_str().unwrap_or_default() {
             "VirtualMachine" if random.percent(50) => out.push(of_vm(random, object)),
-            "VirtualMachineInstanceReplicaSet" | "VirtualMachinePool" => out.push(create(object, PERSON)),
+            "VirtualMachineInstanceReplicaSet" | "VirtualMachinePool" => {
+                out.push(create(&renamed(object, random), PERSON));
+            }
             "VirtualMachineInstance" => of_guest(random, &world, object, &mut out),
             "Pod" if random.percent(40) => out.push(eviction(random, name)),
             "CPUPolicy" if random.percent(40) => out.push(create(object, PERSON)),
@@ -64,12 +66,25 @@ pub(super) fn reviews(random: &mut Random, situation: &Situation) -> Vec<Value> 
     out
 }
 
+/// Returns an object, or one like it that does not exist yet.
+fn renamed(object: &Value, random: &mut Random) -> Value {
+    let mut out = object.clone();
+    if random.percent(60) {
+        let name = format!("{}-new", object["metadata"]["name"].as_str().unwrap_or_default());
+        if let Some(owner) = out["metadata"]["ownerReferences"].get_mut(0) {
+            owner["name"] = json!(name);
+        }
+        out["metadata"]["name"] = json!(name);
+    }
+    out
+}
+
 fn of_guest(random: &mut Random, world: &World, object: &Value, out: &mut Vec<Value>) {
     let guest: Vmi = read(object.clone());
     let runs = guest.status.phase == "Running";
     if !runs && random.percent(60) {
         let user = random.one(&[PERSON, CONTROLLER]);
-        out.push(create(object, user));
+        out.push(create(&renamed(object, random), user));
         if let Some(rendered) = subject::of_vmi(&guest, &world.cluster).predicted {
             let mut fresh = guest.clone();
             fresh.status.node_name.clear();
@@ -94,7 +109,7 @@ fn of_guest(random: &mut Random, world: &World, object: &Value, out: &mut Vec<Va
 
 fn of_vm(random: &mut Random, object: &Value) -> Value {
     if random.percent(70) {
-        return create(object, random.one(&[PERSON, PERSON, CONTROLLER]));
+        return create(&renamed(object, random), random.one(&[PERSON, PERSON, CONTROLLER]));
     }
     let mut after = object.clone();
     after["spec"]["template"]["spec"]["domain"]["cpu"]["model"] = json!(random.one(&MODELS));

@@ -667,7 +667,9 @@ spec: {runStrategy: Always, template: {spec: {domain: {cpu: {model: Penryn}, dev
 ";
     let scratch = Scratch::new();
     let labelled = NODES.replace("arch: amd64", "arch: amd64, cpu-vendor.node.kubevirt.io/Intel: 'true'");
-    let (nodes, file) = (scratch.write("nodes.yaml", labelled), scratch.write("guest.yaml", STUCK));
+    let stored = |namespace: &str| STUCK.replace("name: web", &format!("name: web, namespace: {namespace}"));
+    let dump = [labelled, stored("default"), stored("shop")].join("---\n");
+    let (nodes, file) = (scratch.write("nodes.yaml", dump), scratch.write("guest.yaml", STUCK));
     let without_machine_types = ["--kubevirt-version", "v1.5.0"];
     let output = |verb: &str, more: &[&str]| {
         let more: Vec<&OsStr> = more.iter().chain(&without_machine_types).map(OsStr::new).collect();
@@ -688,6 +690,9 @@ spec: {runStrategy: Always, template: {spec: {domain: {cpu: {model: Penryn}, dev
         let explained = output("explain", more);
         assert!(explained.stdout.contains(&format!("-n {expected} ")), "{}", explained.stdout);
     }
+    let (_, commands) = commands(&["-n", "elsewhere"]);
+    let edit = "# in the manifest set spec.template.spec.domain.cpu.model to ";
+    assert!(commands.iter().any(|line| line.starts_with(edit)), "it is stored in no such namespace: {commands:?}");
     let mutated = output("check", &["-o", "yaml", "--mutated"]);
     assert!(!mutated.stdout.contains("namespace"), "applied elsewhere, it would be refused: {}", mutated.stdout);
 }

@@ -50,6 +50,10 @@ fn guest(domain: Value) -> Value {
     vm("db", "host-model").tweak(|vm| vm["spec"]["template"]["spec"]["domain"] = domain)
 }
 
+fn stored(vm: &Value) -> ClusterObject {
+    ClusterObject::VirtualMachine(Box::new(read(vm.clone())))
+}
+
 fn three() -> Vec<Node> {
     ["node-a", "node-b", "node-c"].map(cascade_lake).into()
 }
@@ -85,7 +89,7 @@ const PATCH: &str = "kubectl patch vm db -n shop --type";
     three(), guest(json!({"cpu": {"features": [{"name": "gfni"}]}, "machine": {"type": "pc-q35-4.2"}})), None
 )]
 fn what_asks_is_dropped(#[case] nodes: Vec<Node>, #[case] guest: Value, #[case] expected: Option<(&str, String)>) {
-    let cluster = cluster(nodes, []);
+    let cluster = cluster(nodes, [stored(&guest)]);
     let judged = of_vm(&read(guest), &cluster);
     let expected = expected.map(|(summary, command)| (summary.to_owned(), vec![command]));
     assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), expected);
@@ -104,9 +108,9 @@ fn a_guest_that_runs_is_restarted_and_one_of_a_pool_is_changed_there() {
     assert_eq!(commands.len(), 2, "{commands:?}");
     assert!(commands[1].starts_with("virtctl restart db -n shop"), "{commands:?}");
 
-    let empty = cluster(three(), []);
     let pool: Replicas = read::<crate::kubevirt::wire::Pool>(vm_pool(&vm_json)).into();
-    let (_, commands) = offered(RemedyId::DropSetting, &pool.judged(&empty), &empty).expect("svm is on no node");
+    let stored = cluster(three(), [ClusterObject::Replicas(Box::new(pool.clone()))]);
+    let (_, commands) = offered(RemedyId::DropSetting, &pool.judged(&stored), &stored).expect("svm is on no node");
     let place = "/spec/virtualMachineTemplate/spec/template/spec/domain/cpu/features/0";
     assert!(
         commands[0].starts_with("kubectl patch vmpool db -n shop --type json") && commands[0].contains(place),
@@ -120,7 +124,7 @@ fn a_guest_that_runs_is_restarted_and_one_of_a_pool_is_changed_there() {
     let alone = cluster(three(), [alone]);
     let (_, commands) = offered(RemedyId::DropSetting, &of_migration(&read(request("alone")), &alone), &alone)
         .expect("svm is on no node");
-    assert_eq!(commands, ["# take out of spec.domain.cpu.features svm and create the guest again"]);
+    assert_eq!(commands, ["# take svm out of spec.domain.cpu.features and create the guest again"]);
 }
 
 /// A guest that its node selector binds to node-a, and its migration to a host.
@@ -210,8 +214,8 @@ fn what_an_instancetype_sets_is_changed_there(
     #[case] summary: &str,
     #[case] command: &str,
 ) {
-    let cluster = cluster(with_managers(three(), ["false", "false", "false"]), [found]);
     let guest = vm("db", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "large"}));
+    let cluster = cluster(with_managers(three(), ["false", "false", "false"]), [found, stored(&guest)]);
     let judged = of_vm(&read(guest), &cluster);
     let expected = Some((summary.to_owned(), vec![command.to_owned()]));
     assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), expected);
@@ -224,9 +228,9 @@ fn what_a_preference_sets_comes_back_and_is_changed_there() {
     let preference = ClusterObject::Preference(read(
         json!({"metadata": {"name": "fast"}, "spec": {"cpu": {"preferredCPUFeatures": features}}}),
     ));
-    let cluster = cluster(three(), [preference]);
     let guest =
         guest(json!({"cpu": {"features": features}})).tweak(|vm| vm["spec"]["preference"] = json!({"name": "fast"}));
+    let cluster = cluster(three(), [preference, stored(&guest)]);
     let both = of_vm(&read(guest.clone()), &cluster);
     assert_eq!(
         offered(RemedyId::DropSetting, &both, &cluster),
@@ -247,8 +251,9 @@ fn what_a_preference_sets_comes_back_and_is_changed_there() {
 #[case::on_no_node(&["gfni"], None)]
 fn a_forbidden_feature_is_disabled(#[case] names: &[&str], #[case] expected: Option<(&str, String)>) {
     let features: Vec<Value> = names.iter().map(|name| json!({"name": name, "policy": "forbid"})).collect();
-    let cluster = cluster(three(), []);
-    let judged = of_vm(&read(guest(json!({"cpu": {"features": features}}))), &cluster);
+    let guest = guest(json!({"cpu": {"features": features}}));
+    let cluster = cluster(three(), [stored(&guest)]);
+    let judged = of_vm(&read(guest), &cluster);
     let expected = expected.map(|(summary, command)| (summary.to_owned(), vec![command]));
     assert_eq!(offered(RemedyId::DisableFeature, &judged, &cluster), expected);
     assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), None, "it is hidden from the guest for a reason");

@@ -118,8 +118,9 @@ fn summaries(verdict: &Verdict, subject: &Subject<'_>) -> Vec<String> {
 fn two_causes_in_a_vm_are_changed_together(#[case] domain: Value, #[case] expected: &str) {
     // EVMCS asks for vmx, which no node here has.
     let lacks_vmx = |node: Node| node.tweak(|node| node.labels.retain(|key, _| !key.ends_with("/vmx")));
-    let cluster = cluster(nodes().into_iter().map(lacks_vmx).collect(), Vec::new());
     let vm = guest(domain);
+    let stored = ClusterObject::VirtualMachine(Box::new(read(vm.clone())));
+    let cluster = cluster(nodes().into_iter().map(lacks_vmx).collect(), vec![stored]);
     let judged = of_vm(&read(vm.clone()), &cluster);
     let verdict = judged.judge(&cluster, Depth::Full);
     assert_eq!(summaries(&verdict, &judged.subject), [expected], "the user changes too much, or knows no way out");
@@ -177,11 +178,11 @@ fn two_causes_in_one_type_take_another_type(
     #[case] command: &str,
 ) {
     let kind = if matches!(found, ClusterObject::Preference(_)) { "preference" } else { "instancetype" };
-    let cluster = cluster(nodes(), vec![found]);
     let named = vm("db", "").tweak(|vm| {
         vm["spec"]["template"]["spec"]["domain"] = json!({});
         vm["spec"][kind] = json!({"name": if kind == "preference" { "fast" } else { "large" }});
     });
+    let cluster = cluster(nodes(), vec![found, ClusterObject::VirtualMachine(Box::new(read(named.clone())))]);
     let judged = of_vm(&read(named.clone()), &cluster);
     let verdict = judged.judge(&cluster, Depth::Full);
     assert_eq!(summaries(&verdict, &judged.subject), [expected], "the user knows no way out");

@@ -1,0 +1,185 @@
+//! Commands that change a guest's specification: in the stored object that holds it, else in words, in its manifest.
+
+use super::{Commands, Outage};
+use crate::fit::author::TypeReference;
+use crate::fit::command::{Command, CommandWord, CpuFeature, Invalid, Json, Name, Namespace};
+use crate::fit::subject::{ListedFeature, Origin, RestartRequest, Subject, Template};
+
+/// Adds the guest's name and namespace to a command.
+pub(super) fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid> {
+    Ok(command.arg(Name::new(&subject.name)?).namespace(Namespace::new(&subject.namespace)?))
+}
+
+/// Starts a patch of the object that holds the guest's template.
+fn patch(template: Template, subject: &Subject<'_>) -> Result<Command, Invalid> {
+    let name = Name::new(subject.template_name.as_deref().unwrap_or(&subject.name))?;
+    let patch = Command::kubectl(["patch"]).arg(template.resource()).arg(name);
+    Ok(patch.namespace(Namespace::new(&subject.namespace)?))
+}
+
+/// Returns the template if the object that holds it is stored, so that a command can change it.
+fn stored_template(subject: &Subject<'_>) -> Option<Template> {
+    subject.template.filter(|_| subject.origin == Origin::Stored)
+}
+
+/// Returns the path of a field below the guest's spec, in the object that a person edits.
+fn field(subject: &Subject<'_>, below: &[&'static str]) -> CommandWord {
+    let template = subject.template.filter(|_| subject.origin == Origin::Submitted);
+    let root: &[&'static str] = template.map_or(&["spec"], Template::path);
+    CommandWord::field(&[root, below])
+}
+
+/// Returns the remark for an edit that no command makes: of the manifest, or of a guest that nothing makes again.
+fn by_hand(subject: &Subject<'_>, edit: Vec<CommandWord>) -> Vec<Command> {
+    let words: Vec<CommandWord> = match subject.origin {
+        Origin::Submitted => ["in the manifest".into()].into_iter().chain(edit).collect(),
+        Origin::Stored => edit.into_iter().chain(["and create the guest again".into()]).collect(),
+    };
+    vec![Command::remark(words)]
+}
+
+/// Returns `a`, `a and b`, `a and b and c`.
+pub(super) fn listed(words: impl IntoIterator<Item = CommandWord>) -> Vec<CommandWord> {
+    let each = words.into_iter().enumerate();
+    each.flat_map(|(at, word)| (at > 0).then(|| "and".into()).into_iter().chain([word])).collect()
+}
+
+/// Returns the commands that restart a guest; none for a guest whose manifest is not stored.
+pub(super) fn restart_commands(subject: &Subject<'_>) -> Commands {
+    if subject.origin == Origin::Submitted {
+        return Ok(Vec::new());
+    }
+    Ok(vec![match subject.template {
+        Some(Template::VirtualMachine)
+            if subject.is_running() && subject.restart_request == RestartRequest::Restart =>
+        {
+            let restart = of_guest(Command::virtctl(["restart"]), subject)?;
+            restart.comment("a reboot inside the guest is not enough")
+        }
+        Some(Template::VirtualMachine) if subject.is_running() && subject.restart_request == RestartRequest::Once => {
+            let stop = of_guest(Command::virtctl(["stop"]), subject)?;
+            let stop = stop.comment("its runStrategy is Once: KubeVirt refuses a restart");
+            let gone = Command::kubectl(["wait", "--for=delete"]).arg(Name::new(&subject.name)?.of("vmi"));
+            let gone = gone.namespace(Namespace::new(&subject.namespace)?).args(["--timeout=10m"]);
+            let once = Json::Text("Once".into()).below(&["spec", "runStrategy"]);
+            let start = of_guest(Command::kubectl(["patch", "vm"]), subject)?;
+            return Ok(vec![stop, gone, start.args(["--type", "merge", "-p"]).arg(once)]);
+        }
+        Some(Template::VirtualMachine) => Command::remark(["it counts from its next start on".into()]),
+        Some(Template::ReplicaSet) if subject.template_name.is_some() && subject.is_running() => {
+            let delete = of_guest(Command::kubectl(["delete", "vmi"]), subject)?;
+            delete.comment("its replica set makes another guest")
+        }
+        Some(Template::ReplicaSet | Template::Pool) => {
+            Command::remark(["create its guests again: a reboot inside is not enough".into()])
+        }
+        // A dump may have been stripped of owners, and contain no VM.
+        None => {
+            let (name, namespace) = (Name::new(&subject.name)?, Namespace::new(&subject.namespace)?);
+            let of = [name.into(), "-n".into(), namespace.into()].into_iter();
+            let of = of.take(if subject.namespace.is_empty() { 1 } else { 3 });
+            let otherwise = "if a VM makes it, else delete its VMI and create it again; a reboot inside is not enough";
+            Command::remark(["virtctl restart".into()].into_iter().chain(of).chain([otherwise.into()]))
+        }
+    }])
+}
+
+/// Returns the commands that set a field of a guest's template, below its spec, and restart a guest if the change
+/// requires it. Without a stored template: the edit in words, which `edit` writes for the path of the field.
+pub(super) fn change_template(
+    subject: &Subject<'_>,
+    below: &[&'static str],
+    value: Json,
+    outage: Outage,
+    edit: impl FnOnce(CommandWord) -> Vec<CommandWord>,
+) -> Commands {
+    let Some(template) = stored_template(subject) else { return Ok(by_hand(subject, edit(field(subject, below)))) };
+    let patch = patch(template, subject)?.args(["--type", "merge", "-p"]);
+    and_restart(patch.arg(value.below(below).below(template.path())), template, outage, subject)
+}
+
+/// Adds to a change of a template the commands that apply it to the existing guests.
+fn and_restart(patch: Command, template: Template, outage: Outage, subject: &Subject<'_>) -> Commands {
+    let restarts = outage == Outage::Restart && subject.is_running();
+    Ok(match template {
+        Template::VirtualMachine if restarts => [vec![patch], restart_commands(subject)?].concat(),
+        Template::ReplicaSet if restarts && subject.template_name.is_some() => {
+            [vec![patch], restart_commands(subject)?].concat()
+        }
+        Template::VirtualMachine | Template::Pool => vec![patch],
+        Template::ReplicaSet => vec![patch.comment("VMIs that it has already stay as they are until they are deleted")],
+    })
+}
+
+/// Returns the commands that remove CPU features from the template of a guest, or disable them. They fail without
+/// effect if the list was changed meanwhile.
+pub(super) fn change_features(
+    subject: &Subject<'_>,
+    features: &[ListedFeature],
+    policy: Option<&'static str>,
+) -> Commands {
+    const LIST: [&str; 3] = ["domain", "cpu", "features"];
+    let names = features
+        .iter()
+        .map(|feature| CpuFeature::new(&feature.name).map(CommandWord::from))
+        .collect::<Result<Vec<_>, _>>()?;
+    let Some(template) = stored_template(subject) else {
+        let (names, field) = (listed(names), field(subject, &LIST));
+        let words = match policy {
+            Some(policy) => [vec!["set policy".into(), policy.into(), "for".into()], names, vec!["in".into(), field]],
+            None => [vec!["take".into()], names, vec!["out of".into(), field]],
+        };
+        return Ok(by_hand(subject, words.concat()));
+    };
+    let list = [template.path(), &LIST].concat();
+    let operation = |op: &'static str, at: usize, below: &[&'static str], value: Option<CommandWord>| {
+        let place = Json::Text(CommandWord::pointer(&list, at, below));
+        let mut fields = vec![("op".into(), Json::Text(op.into())), ("path".into(), place)];
+        fields.extend(value.map(|value| ("value".into(), Json::Text(value))));
+        Json::Object(fields)
+    };
+    let mut operations: Vec<Json> = Vec::new();
+    // Last first, so that each feature is still at its index.
+    for (feature, name) in features.iter().zip(names).rev() {
+        operations.push(operation("test", feature.at, &["name"], Some(name)));
+        operations.push(match policy {
+            Some(policy) => operation("replace", feature.at, &["policy"], Some(policy.into())),
+            None => operation("remove", feature.at, &[], None),
+        });
+    }
+    let patch = patch(template, subject)?.args(["--type", "json", "-p"]).arg(Json::Array(operations));
+    and_restart(patch, template, Outage::Restart, subject)
+}
+
+/// Returns the remark for settings of one instancetype or preference, and the restart of a running guest.
+pub(super) fn name_another(subject: &Subject<'_>, named: &[&TypeReference]) -> Commands {
+    let Some(first) = named.first() else { return Ok(Vec::new()) };
+    let of_pool = subject.template == Some(Template::Pool);
+    let (kind, field) = match (first.what(), of_pool) {
+        ("preference", false) => ("name another preference in", "spec.preference"),
+        ("preference", true) => ("name another preference in", "spec.virtualMachineTemplate.spec.preference"),
+        (_, false) => ("name another instancetype in", "spec.instancetype"),
+        (_, true) => ("name another instancetype in", "spec.virtualMachineTemplate.spec.instancetype"),
+    };
+    let place: Vec<CommandWord> = match (subject.origin, of_pool) {
+        (Origin::Submitted, _) => vec!["in the manifest".into(), kind.into(), CommandWord::joined(field, ":")],
+        (Origin::Stored, true) => vec![kind.into(), field.into(), "of the pool:".into()],
+        (Origin::Stored, false) => vec![kind.into(), field.into(), "of the VM:".into()],
+    };
+    let mut fields: Vec<&'static str> = Vec::new();
+    for named in named {
+        if !fields.contains(&named.field) {
+            fields.push(named.field);
+        }
+    }
+    let sets = fields
+        .into_iter()
+        .enumerate()
+        .map(|(at, field)| CommandWord::joined(if at == 0 { "sets spec." } else { "and spec." }, field));
+    let words = place.into_iter().chain([Name::new(&first.name)?.into()]).chain(sets);
+    let mut out = vec![Command::remark(words)];
+    if subject.is_running() {
+        out.extend(restart_commands(subject)?);
+    }
+    Ok(out)
+}

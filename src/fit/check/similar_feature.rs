@@ -63,13 +63,16 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 
 /// Returns the offered feature whose name differs least; `None` if none is similar, or the name is that of a feature.
 fn most_similar<'o, T>(name: &str, offered: impl Iterator<Item = (&'o str, T)>) -> Option<(&'o str, T)> {
-    if name.len() > MAX_NAME || !models::holding(name).is_empty() {
+    if name.len() > MAX_NAME || models::is_feature(name) {
         return None;
     }
     let most = if name.len() < 6 { 1 } else { 2 };
     let name = name.to_ascii_lowercase();
+    // The difference of two lengths in bytes is at most four for each character that one name has more.
+    let may_be_similar = |other: &str| other.len().abs_diff(name.len()) <= 4 * most;
     let distance = |(other, of): (&'o str, T)| (edits(&name, &other.to_ascii_lowercase()), other, of);
-    let nearest = offered.map(distance).filter(|(edits, ..)| *edits <= most).min_by_key(|(edits, ..)| *edits)?;
+    let similar = offered.filter(|(other, _)| may_be_similar(other)).map(distance);
+    let nearest = similar.filter(|(edits, ..)| *edits <= most).min_by_key(|(edits, ..)| *edits)?;
     Some((nearest.1, nearest.2))
 }
 

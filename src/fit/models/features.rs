@@ -5,7 +5,8 @@
 //! both. VMX bits are omitted, because a guest has them only with nested virtualization. A model is written as
 //! its differences from another model.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use super::KnownModel;
 
@@ -20,24 +21,40 @@ struct ModelFeatures {
 
 /// Returns the features of a guest with this model, in libvirt's names; `None` if they are not known.
 pub(crate) fn features(model: &str) -> Option<BTreeSet<&'static str>> {
+    held(model).cloned()
+}
+
+fn held(model: &str) -> Option<&'static BTreeSet<&'static str>> {
     let other = KnownModel::of(model).and_then(|known| known.other_spelling());
-    listed(other.as_deref().unwrap_or(model))
+    LISTED.get(other.as_deref().unwrap_or(model))
 }
 
-/// Iterates over all models with known features.
-pub(super) fn with_known_features() -> impl Iterator<Item = &'static str> {
-    FEATURES.iter().map(|known| known.model)
+/// Iterates over the models with known features that have this one.
+pub(super) fn holding(feature: &str) -> impl Iterator<Item = &'static str> {
+    FEATURES.iter().map(|known| known.model).filter(move |model| held(model).is_some_and(|held| held.contains(feature)))
 }
 
-fn listed(model: &str) -> Option<BTreeSet<&'static str>> {
-    let ModelFeatures { like, plus, minus, .. } = FEATURES.iter().find(|known| known.model == model)?;
-    let mut out = if like.is_empty() { BTreeSet::new() } else { listed(like)? };
-    out.extend(plus.split_whitespace());
-    minus.split_whitespace().for_each(|feature| {
-        out.remove(feature);
-    });
-    Some(out)
+/// Whether a model has a feature of this name.
+pub(crate) fn is_feature(name: &str) -> bool {
+    NAMES.contains(name)
 }
+
+/// The features of the listed models.
+static LISTED: LazyLock<BTreeMap<&'static str, BTreeSet<&'static str>>> = LazyLock::new(|| {
+    let mut out: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for ModelFeatures { model, like, plus, minus } in FEATURES {
+        let mut held = out.get(like).cloned().unwrap_or_default();
+        held.extend(plus.split_whitespace());
+        minus.split_whitespace().for_each(|feature| {
+            held.remove(feature);
+        });
+        out.insert(model, held);
+    }
+    out
+});
+
+/// The names of all features of the listed models.
+static NAMES: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| LISTED.values().flatten().copied().collect());
 
 #[rustfmt::skip]
 const FEATURES: &[ModelFeatures] = &[

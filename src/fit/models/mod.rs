@@ -17,7 +17,7 @@ use super::fleet::Fleet;
 use super::label;
 use facts::{FAMILIES, Family, Model, OBSOLETE};
 
-pub(crate) use features::features;
+pub(crate) use features::{features, is_feature};
 pub(crate) use recommend::{Candidate, NotCounted, Offer, Recommendation, WhyNone, offers, recommend, takes_part};
 
 /// The known properties of a model, found by its name.
@@ -153,7 +153,7 @@ pub(crate) fn first_spelling(model: &str) -> String {
 
 /// Returns the models that have a feature.
 pub(crate) fn holding(feature: &str) -> Vec<&'static str> {
-    features::with_known_features().filter(|model| features(model).is_some_and(|held| held.contains(feature))).collect()
+    features::holding(feature).collect()
 }
 
 /// Returns the models suitable for guests on hosts of a vendor (in libvirt's spelling), best first, without

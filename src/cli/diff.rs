@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use crate::answers::diff::{
     Diff, Direction, Frozen, GuestChange, NodeChange, PolicyChange, ProvedRestart, RunChange, SettingChange, Unlike,
-    What, diff,
+    What, try_diff,
 };
 use crate::cli::args::{DiffArgs, DiffOutput};
 use crate::cli::resource::ObjectKind;
@@ -41,7 +41,8 @@ pub(crate) enum DiffResult {
 ///
 /// # Errors
 ///
-/// Returns an error if writing JSON or YAML fails, or if the new side holds no node: no guest would seem worse off.
+/// Returns an error if writing JSON or YAML fails, if the new side holds no node (no guest would seem worse off), or if
+/// the names of redacted snapshots stand for different objects.
 pub(crate) fn run(
     args: &DiffArgs,
     scope: &TargetScope<'_>,
@@ -55,7 +56,7 @@ pub(crate) fn run(
         let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
         scope.holds(new, namespace, name) || scope.holds(old, namespace, name)
     };
-    let found = diff(old, new, &is_asked_for, &|done, of| compared.at(done, of));
+    let found = try_diff(old, new, &is_asked_for, &|done, of| compared.at(done, of))?;
     match args.output {
         DiffOutput::Table => people(&found, new, MAX_LABELS, page),
         DiffOutput::Wide => people(&found, new, usize::MAX, page),

@@ -129,10 +129,14 @@ pub(crate) fn comparison(question: &Question, output: &CommandOutput) -> Result<
 /// Returns the reason if libvirt does not know the model or a feature of the compared CPU, so that it cannot start a
 /// guest with it. Mirrors `x86ModelFromCPU` of `src/cpu/cpu_x86.c`.
 fn unknown_name(output: &CommandOutput) -> Option<String> {
+    Some(output.stderr.as_str()).filter(|_| output.code == Some(1)).and_then(unknown_in)
+}
+
+/// Returns the reason if virsh says that libvirt does not know a model or a feature of the CPU.
+pub(super) fn unknown_in(complaint: &str) -> Option<String> {
     const KINDS: [&str; 2] = ["CPU model", "CPU feature"];
-    let lines = || output.stderr.lines().filter(|_| output.code == Some(1));
     KINDS.iter().find_map(|kind| {
-        let rest = lines().find_map(|line| line.split_once(&format!("Unknown {kind} ")))?.1;
+        let rest = complaint.lines().find_map(|line| line.split_once(&format!("Unknown {kind} ")))?.1;
         let name = name(rest.trim()).ok()?;
         Some(format!("libvirt there does not know {kind} {name}"))
     })

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{HOST_UNKNOWN, name, words};
+use super::answer::{HOST_UNKNOWN, name, unknown_in, words};
 use super::facts::{AnswerOrigin, Contradiction, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
 use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence, Usable};
 use crate::fnv::fnv1a;
@@ -562,7 +562,14 @@ impl SavedAnswer {
                     missing.join(", ")
                 ));
             }
-            None => Err(self.silence.read().unwrap_or_else(no_answer)),
+            None => match self.silence.read().unwrap_or_else(no_answer) {
+                // Older files list a libvirt that does not know the CPU's model or one of its features as failed.
+                silence @ (Silence::Failed(_) | Silence::Recorded(_)) => match unknown_in(&silence.detail()) {
+                    Some(reason) => Ok(LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason })),
+                    None => Err(silence),
+                },
+                silence => Err(silence),
+            },
             Some("identical") => Ok(LibvirtAnswer::Identical),
             Some("superset") => Ok(LibvirtAnswer::Superset),
             Some("incompatible") if missing.is_empty() && self.reason == HOST_UNKNOWN => {

@@ -222,7 +222,7 @@ fn lacks_line(near: &Nearest, most: usize) -> String {
 fn libvirts(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::LibvirtAgrees => " (libvirt there has its features: the labels are wrong)",
-        Evidence::LibvirtTakesCpu => " (libvirt there takes its CPU)",
+        Evidence::LibvirtTakesCpu => " (libvirt there has all features of its CPU)",
         Evidence::LibvirtLacks => " (libvirt there confirms it)",
         Evidence::LibvirtRefuses => " (libvirt there refuses)",
         Evidence::SourceLacksToo | Evidence::Drifted | Evidence::OtherHardware | Evidence::None => "",

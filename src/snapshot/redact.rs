@@ -4,6 +4,10 @@
 //! models and features, machine types, operators, phases): [`place`] lists those fields, and texts in other fields are
 //! renamed. Equal texts stay equal, and texts of one class keep their order, so that selectors select the same objects
 //! and every verb gives the same results with the new names.
+//!
+//! The new names are numbers of one snapshot. A UID becomes its hash, which is the same in every snapshot: `diff` needs
+//! to know whether an object was created again. A UID is random, so nobody finds it from the hash; but who knows the UID
+//! can recognize the object.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,6 +16,7 @@ use serde_json::{Map, Value};
 use crate::fit::label::{self, Family};
 use crate::fit::models;
 use crate::fit::subject::libvirt_refusal;
+use crate::fnv::fnv1a;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{COMPLETE, OTHER_PODS, POD_REQUESTS};
 use crate::libvirt::saved;
@@ -82,6 +87,9 @@ const KINDS: [&str; 9] = [
     "DataImportCron",
 ];
 
+/// The prefix of the hash of a UID.
+const REDACTED_UID: &str = "uid-";
+
 /// Words of libvirt and of this program about libvirt's answers, which look like names.
 const KEPT_WORDS: [&str; 3] = ["host-model", "host-passthrough", "hypervisor-cpu-compare"];
 
@@ -92,12 +100,6 @@ fn is_kind(text: &str) -> bool {
 
 /// Returns the objects with new names.
 pub(crate) fn redact(mut objects: Vec<Value>) -> Vec<Value> {
-    // Nothing refers to the UID of a node, and a new one would make the node another one in each snapshot.
-    for node in objects.iter_mut().filter(|object| object["kind"] == Resource::Nodes.kind()) {
-        if let Some(uid) = node.pointer_mut("/metadata/uid") {
-            *uid = "".into();
-        }
-    }
     let mut names = NewNames::default();
     for phase in [Phase::Compare, Phase::Collect, Phase::Rename] {
         names.begin(phase);
@@ -256,6 +258,31 @@ fn is_public(key: &str) -> bool {
             && (name.is_some() || domain == "kubevirt.io"))
 }
 
+/// Whether a UID has the form of a random one (RFC 9562): one that a person chose could be guessed from its hash.
+fn is_random(uid: &str) -> bool {
+    let groups: Vec<&str> = uid.split('-').collect();
+    let is_hex = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(is_hex)
+}
+
+fn hashed(uid: &str) -> String {
+    format!("{REDACTED_UID}{:016x}", fnv1a(uid))
+}
+
+/// Whether a UID is the hash of one: its object is of a redacted snapshot, which numbers names by itself.
+pub(crate) fn is_redacted(uid: &str) -> bool {
+    let is_hex = |hash: &str| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    uid.strip_prefix(REDACTED_UID).is_some_and(is_hex)
+}
+
+/// Returns a UID that can be compared with that of another dump; `None` if it is empty, or a number that a redacted
+/// snapshot gave it.
+pub(crate) fn comparable(uid: &str) -> Option<&str> {
+    let is_number = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit());
+    let is_numbered = !is_redacted(uid) && uid.strip_prefix(REDACTED_UID).is_some_and(is_number);
+    (!uid.is_empty() && !is_numbered).then_some(uid)
+}
+
 impl NewNames {
     fn begin(&mut self, phase: Phase) {
         self.phase = phase;
@@ -263,7 +290,10 @@ impl NewNames {
             for (class, texts) in &self.found {
                 let width = texts.len().to_string().len();
                 for (at, text) in texts.iter().enumerate() {
-                    let new = format!("{}-{:0width$}", class.word(), at + 1);
+                    let new = match class {
+                        Class::Uid if is_random(text) => hashed(text),
+                        class => format!("{}-{:0width$}", class.word(), at + 1),
+                    };
                     self.new.insert((*class, text.clone()), new);
                 }
             }

@@ -257,6 +257,15 @@ impl ControlPlane {
         succeed(args, run.run())
     }
 
+    /// Runs a printed command line in bash, as the administrator, and returns its standard output; it must succeed.
+    #[track_caller]
+    pub fn shell(&self, line: &str) -> String {
+        let mut command = Command::new("bash");
+        let path = format!("{}:{}", self.assets.display(), std::env::var("PATH").unwrap_or_default());
+        command.args(["-c", line]).env("PATH", path).env("KUBECONFIG", &self.admin).env("HOME", self.workplace.path());
+        succeed(&[line], common::program(command).run())
+    }
+
     /// Returns kubectl's answer as JSON.
     #[track_caller]
     pub fn get(&self, args: &[&str]) -> Value {

@@ -416,6 +416,8 @@ fn libvirt_is_asked_through_launchers() {
     both_verdicts_decide_who_can_leave(&scene);
     models_are_compared(&scene);
     an_older_cpu_is_a_subset(&scene);
+    a_launcher_is_brought_by_the_printed_commands(&scene);
+    progress_is_shown_on_a_terminal(&scene);
     answers_are_kept(&scene);
 }
 
@@ -612,6 +614,48 @@ fn an_older_cpu_is_a_subset(scene: &Scene<'_>) {
     for node in ["equal", "poor"] {
         assert_eq!(result["libvirt"]["nodes"][node]["answer"], "superset", "{result:#}");
     }
+}
+
+/// On a node without a launcher: kubectl and the API server accept the commands as they are printed.
+fn a_launcher_is_brought_by_the_printed_commands(scene: &Scene<'_>) {
+    let printed = scene.run(&["explain", "vmi/db", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3"]).stdout;
+    let line = |verb: &str| {
+        let line = printed.lines().map(str::trim).find(|line| line.contains(verb));
+        line.unwrap_or_else(|| panic!("{verb} is not printed: {printed}")).to_owned()
+    };
+    let create = line("kubectl create ");
+    for dry_run in ["client", "server"] {
+        let created = scene.cluster.shell(&format!("{create} --dry-run={dry_run} -o json"));
+        let created: Value = serde_json::from_str(&created).expect("the guest");
+        assert_eq!(created["spec"]["nodeSelector"], json!({"kubernetes.io/hostname": "bare"}), "{created:#}");
+        assert_eq!(created["metadata"]["namespace"], "shop", "{created:#}");
+    }
+    let guests = || scene.cluster.kubectl(&["get", "vmi", "-n", "shop", "-o", "name"]).contains("cpufit-probe");
+    scene.cluster.shell(&create);
+    assert!(guests(), "{create}");
+    scene.cluster.shell(&line("kubectl delete vmi "));
+    assert!(!guests(), "the guest stays, and uses the node's memory");
+}
+
+/// On a terminal the number of questions is shown while they are asked, and nothing of it is left at the end.
+fn progress_is_shown_on_a_terminal(scene: &Scene<'_>) {
+    if find("script").is_none() {
+        println!("LEFT OUT: this part needs script (Debian: bsdutils)");
+        return;
+    }
+    let kubeconfig = scene.kubeconfig.display();
+    let line =
+        format!("{} explain vmi/db -n shop --ask-libvirt --ask-timeout 3 --kubeconfig {kubeconfig}", common::BIN);
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]);
+    let shown = program(command).run().stdout;
+    let last = shown.rsplit("libvirt was asked: ").next().expect("a part");
+    assert_ne!(last, shown, "a person who waits sees nothing: {shown}");
+    let (count, rest) =
+        last.split_once("\r\u{1b}[K").unwrap_or_else(|| panic!("progress stays on the screen: {shown}"));
+    let (done, of) = count.split_once(" of ").expect("a number of a number");
+    assert!(done.parse::<usize>().expect("a number") <= of.parse().expect("a number"), "{count}");
+    assert!(rest.contains("BY LIBVIRT"), "{rest}");
 }
 
 /// Saved answers give the same result, with the cluster and with a dump that holds them.

@@ -19,6 +19,7 @@ use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{migration, subject};
 use crate::say;
+use crate::snapshot::redact::comparable;
 use crate::world::World;
 
 /// A guest with another verdict than before.
@@ -192,7 +193,7 @@ fn vm_uid<'w>(guest: GuestOf<'w>, cluster: &'w Cluster) -> Option<&'w str> {
     };
     let owner = || vmi?.metadata.owner_references.iter().find(|owner| owner.kind == Resource::VirtualMachines.kind());
     let uid = vm.map(|vm| &vm.metadata.uid).or_else(|| owner().map(|owner| &owner.uid));
-    uid.map(String::as_str).filter(|uid| !uid.is_empty())
+    comparable(uid?)
 }
 
 /// Returns what happened to the VMI of a guest; `None` if it is the same on the same node, or there is none.
@@ -202,7 +203,8 @@ fn run_change(was: GuestOf<'_>, is: GuestOf<'_>) -> Option<&'static str> {
         (GuestOf::Vmi(_), GuestOf::Vm(_)) => Some("stopped"),
         (GuestOf::Vmi(was), GuestOf::Vmi(is)) => {
             let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
-            if differ(&was.metadata.uid, &is.metadata.uid) {
+            let uids = comparable(&was.metadata.uid).zip(comparable(&is.metadata.uid));
+            if uids.is_some_and(|(was, is)| was != is) {
                 Some("restarted")
             } else {
                 differ(&was.status.node_name, &is.status.node_name).then_some("migrated")

@@ -4,6 +4,7 @@
 mod guests;
 mod kubevirt;
 mod nodes;
+mod redacted;
 mod restarts;
 mod verdicts;
 
@@ -22,6 +23,7 @@ pub use guests::{Direction, GuestChange, NodeCause, RunChange};
 pub use kubevirt::SettingChange;
 pub(crate) use kubevirt::of_developers;
 pub use nodes::{Frozen, NodeChange, Unlike, What};
+pub(crate) use redacted::OtherNames;
 pub use restarts::ProvedRestart;
 
 /// The differences. Also the JSON of `cpufit diff`: fields are only ever added.
@@ -101,6 +103,29 @@ impl Diff {
 /// Compares only guests for which `is_asked_for` returns true for `namespace/name`.
 ///
 /// `progress` is called with the number of guests compared so far and the total.
+///
+/// # Errors
+///
+/// The names of the sides stand for different objects: redacted snapshots.
+pub(crate) fn try_diff(
+    old: &World,
+    new: &World,
+    is_asked_for: &dyn Fn(&str) -> bool,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Diff, OtherNames> {
+    let are_redacted = redacted::redacted(old, new)?;
+    let mut out = diff(old, new, is_asked_for, progress);
+    if are_redacted && !out.is_empty() {
+        out.not_known.push(NUMBERED.to_owned());
+    }
+    Ok(out)
+}
+
+/// The message for two redacted snapshots.
+const NUMBERED: &str = "whether label keys, label values and names without a UID stand for the same thing on both sides: each redacted \
+                        snapshot numbers them by itself";
+
+/// Compares two clusters whose names stand for the same objects.
 #[must_use]
 pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progress: &dyn Fn(usize, usize)) -> Diff {
     let by_labels = [old, new].map(without_libvirt);

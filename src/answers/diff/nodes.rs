@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
+use crate::snapshot::redact::comparable;
 
 /// A node that was added, removed or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -150,7 +151,8 @@ fn has_other_cpu(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> boo
 
 /// Whether another node has the name now: both UIDs are known, and they differ.
 fn is_replaced(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> bool {
-    old.uid(was).zip(new.uid(is)).is_some_and(|(before, after)| before != after)
+    let uids = old.uid(was).and_then(comparable).zip(new.uid(is).and_then(comparable));
+    uids.is_some_and(|(before, after)| before != after)
 }
 
 fn shown((key, value): LabelPair<'_>) -> String {

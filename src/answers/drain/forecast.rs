@@ -2,11 +2,16 @@
 //!
 //! The order in which KubeVirt starts the migrations is not known, and the scheduler chooses among the nodes that fit.
 //! Guests that leave for certain are distinguished from guests that may lose their place to another one; if not all
-//! guests find a place, the number counted as stuck is that of the best case.
+//! guests find a place, the number counted as stuck is that of the best case. For a group of guests that share places,
+//! all orders and choices are enumerated ([`race`]). If there are too many, bounds decide, and a guest without rivals
+//! leaves for certain all the same, but one with rivals may do so too.
+
+use std::collections::BTreeSet;
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::outcome::{GuestOutcome, Rivals};
+use super::race::{self, RaceEnds};
 use super::space::SizeIndex;
 use super::work;
 use crate::fit::bits::Bits;
@@ -45,10 +50,12 @@ pub(super) struct Trouble<'t, 'w> {
 pub(super) fn of(residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>]) -> Forecast {
     let fitting: Vec<Bits> = evicted_guests.iter().map(|evicted| evicted.fitting.clone()).collect();
     let evicted_guests: Vec<&EvictedGuest<'_>> = evicted_guests.iter().collect();
-    let (mut forecast, groups) = settled(residents, &evicted_guests, &fitting);
+    let (mut forecast, groups) = settled(residents, &evicted_guests, &fitting, true);
     for group in &groups {
-        let rivals = |&at: &usize| Some((at, rivals(residents, &evicted_guests, &forecast.outcomes, group, at)?));
-        let found: Vec<(usize, Rivals)> = group.iter().filter_map(rivals).collect();
+        let found = match &group.ends {
+            Some(ends) => race_rivals(&evicted_guests, &forecast.outcomes, &group.guests, ends),
+            None => bounded_rivals(residents, &evicted_guests, &forecast.outcomes, &group.guests),
+        };
         for (at, rivals) in found {
             forecast.outcomes[at].rivals = Some(rivals);
         }
@@ -58,15 +65,23 @@ pub(super) fn of(residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>])
 
 /// Returns the forecast with other nodes than their `fitting`, without the rivals.
 pub(super) fn with(residents: &Residents<'_>, evicted_guests: &[&EvictedGuest<'_>], fitting: &[Bits]) -> Forecast {
-    settled(residents, evicted_guests, fitting).0
+    settled(residents, evicted_guests, fitting, false).0
 }
 
-/// Returns the forecast without the rivals, and the groups of guests that share places.
+/// Guests that share places, by index, and the results of all orders of their migrations, if they were enumerated.
+struct Group {
+    guests: Vec<usize>,
+    ends: Option<RaceEnds>,
+}
+
+/// Returns the forecast without the rivals, and the groups of guests that share places. `for_rivals`: whether the
+/// results of all orders are needed even if the order does not affect how many guests find a place.
 fn settled(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
     fitting: &[Bits],
-) -> (Forecast, Vec<Vec<usize>>) {
+    for_rivals: bool,
+) -> (Forecast, Vec<Group>) {
     // A guest that is shut down is gone at once; a migrated one, once it has a place. Each may make room for others.
     let mut gone: Vec<&Vmi> =
         evicted_guests.iter().filter(|evicted| evicted.is_shut_down()).map(|evicted| evicted.vmi).collect();
@@ -86,18 +101,45 @@ fn settled(
     }
     // Places depend on the targets only: they are searched when these are final.
     let groups = if residents.is_free() { Vec::new() } else { groups(residents, evicted_guests, &found) };
-    for group in &groups {
-        settle(residents, evicted_guests, &mut found, group);
+    let group = |guests: Vec<usize>| {
+        let is_raced = for_rivals || race::depends_on_order(residents, evicted_guests, &found, &guests);
+        let ends = is_raced.then(|| race::ends(residents, evicted_guests, &found, &guests)).flatten();
+        Group { guests, ends }
+    };
+    let groups: Vec<Group> = groups.into_iter().map(group).collect();
+    for Group { guests, ends } in &groups {
+        match ends {
+            Some(ends) => {
+                for ((&at, place), reached) in guests.iter().zip(&ends.best).zip(&ends.reached) {
+                    let outcome = &mut found[at];
+                    outcome.place = *place;
+                    // No order opens the other ones.
+                    let mut never = std::mem::replace(&mut outcome.targets, reached.clone());
+                    never.subtract(reached);
+                    outcome.kept_off.union(&never);
+                }
+            }
+            None => settle(residents, evicted_guests, &mut found, guests),
+        }
     }
     for (at, outcome) in found.iter_mut().enumerate().filter(|(at, _)| at_first[*at]) {
-        if outcome.place.is_some() {
+        let raced = groups.iter().find_map(|Group { guests, ends }| {
+            let own = guests.iter().position(|guest| *guest == at)?;
+            Some(ends.as_ref()?.after[own].iter().map(|&other| guests[other]).collect::<Vec<usize>>())
+        });
+        let others = raced.unwrap_or_else(|| {
+            if outcome.place.is_none() {
+                return Vec::new();
+            }
             let own = evicted_guests[at].vmi;
-            let opens = |other: &&&EvictedGuest<'_>| {
+            let opens = |other: &usize| {
+                let other = evicted_guests[*other];
                 let is_gone = gone.iter().any(|gone| std::ptr::eq(*gone, other.vmi));
                 is_gone && !std::ptr::eq(other.vmi, own) && other.must_move() && residents.are_apart(own, other.vmi)
             };
-            outcome.after = evicted_guests.iter().filter(opens).map(|other| other.title.clone()).collect();
-        }
+            (0..evicted_guests.len()).filter(opens).collect()
+        });
+        outcome.after = others.into_iter().map(|other| evicted_guests[other].title.clone()).collect();
     }
     let is_stuck =
         |(evicted, outcome): (&&EvictedGuest<'_>, &GuestOutcome)| evicted.must_move() && outcome.place.is_none();
@@ -300,63 +342,131 @@ impl PlaceSearch<'_, '_> {
     }
 }
 
-/// Returns the guests that may take all places of this one first, if each of its places can be closed by another guest.
+/// Returns the guests that stay with some orders or choices only, each with the guests that take its places then. A guest
+/// that only waits for another one to leave has no rivals of its own.
+fn race_rivals(
+    evicted_guests: &[&EvictedGuest<'_>],
+    outcomes: &[GuestOutcome],
+    group: &[usize],
+    ends: &RaceEnds,
+) -> Vec<(usize, Rivals)> {
+    let rivals = |own: usize| {
+        let places = &ends.reached[own];
+        let waits = ends.takers[own].is_empty() && ends.after[own].iter().any(|&other| ends.may_stay[other]);
+        if !ends.may_stay[own] || places.is_empty() || waits {
+            return None;
+        }
+        let others: BTreeSet<usize> = match ends.takers[own].is_empty() {
+            false => ends.takers[own].clone(),
+            true => (0..group.len()).filter(|&other| other != own && !ends.reached[other].is_empty()).collect(),
+        };
+        let names = others.into_iter().map(|other| evicted_guests[group[other]].title.clone()).collect();
+        Some((group[own], Rivals { names, places: outcomes[group[own]].targets.clone() }))
+    };
+    (0..group.len()).filter_map(rivals).collect()
+}
+
+/// Returns the guests of a group that may stay, each with the guests that may take all its places first.
+fn bounded_rivals(
+    residents: &Residents<'_>,
+    evicted_guests: &[&EvictedGuest<'_>],
+    outcomes: &[GuestOutcome],
+    group: &[usize],
+) -> Vec<(usize, Rivals)> {
+    let mut uncertain: Vec<usize> = group.to_vec();
+    loop {
+        let mut found: Vec<(usize, Rivals)> = Vec::new();
+        for &at in &uncertain {
+            // A guest that may stay keeps closing what it closes now.
+            let mut places = outcomes[at].targets.clone();
+            for &other in uncertain.iter().filter(|&&other| other != at && residents.keep_apart()) {
+                let (own, other) = (evicted_guests[at], evicted_guests[other]);
+                places.subtract(&residents.closes(own.vmi, other.vmi, other.source));
+            }
+            found.extend(rivals(residents, evicted_guests, outcomes, group, at, &places).map(|rivals| (at, rivals)));
+        }
+        if found.len() == uncertain.len() {
+            return found;
+        }
+        uncertain = found.into_iter().map(|(at, _)| at).collect();
+    }
+}
+
+/// Returns the guests that may take all of these places of a guest first, if each can be closed by another guest.
 fn rivals(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
     outcomes: &[GuestOutcome],
     group: &[usize],
     at: usize,
+    places: &Bits,
 ) -> Option<Rivals> {
     let own = evicted_guests[at].vmi;
-    let places: Vec<NodeIndex> = outcomes[at].targets.iter().collect();
-    // By guest, the places that it closes to this one from anywhere it can go.
-    let others: Vec<(usize, Bits)> = group
-        .iter()
-        .filter(|&&other| other != at && residents.are_apart(own, evicted_guests[other].vmi))
-        .map(|&other| {
-            let mut closed = Bits::none(outcomes[at].targets.len());
-            outcomes[other]
-                .targets
-                .iter()
-                .for_each(|node| closed.union(&residents.closes(own, evicted_guests[other].vmi, node)));
-            closed.intersect(&outcomes[at].targets);
-            (other, closed)
-        })
-        .filter(|(_, closed)| !closed.is_empty())
-        .collect();
-    // For room, the largest guests come first.
+    let is_near = |other: &&usize| **other != at && residents.are_apart(own, evicted_guests[**other].vmi);
+    let closers: Vec<Closer> =
+        group.iter().filter(is_near).map(|&other| Closer::of(residents, evicted_guests, outcomes, at, other)).collect();
     let beside: Vec<usize> = group.iter().copied().filter(|&other| other != at).collect();
-    let mut by_room = 0;
-    // One guest closes one place; if a place is a whole zone it may close more.
-    let mut taken: Vec<Option<NodeIndex>> = vec![None; others.len()];
-    for &place in &places {
-        let by_zone = others.iter().zip(&taken).any(|((_, closed), taken)| {
-            taken.is_some_and(|taken| {
-                taken != place
-                    && closed.contains(place)
-                    && closes_both(residents, own, evicted_guests, outcomes, &others, taken, place)
-            })
-        });
-        if by_zone || augment(&others, &mut taken, place, &mut vec![false; others.len()]) {
+    // Places that only one guest each can close, and the number of guests that the others take at least. A guest that
+    // closes several places, such as those of a zone, is not counted.
+    let (mut alone, mut by_room) = (Vec::new(), 0);
+    for place in places.iter() {
+        if closers.iter().any(|closer| closer.closes_several && closer.closed.contains(place)) {
             continue;
         }
-        by_room += fills(residents, evicted_guests, outcomes, &beside, at, place)?;
-        if by_room > beside.len() {
+        let is_closed = closers.iter().any(|closer| closer.closed.contains(place));
+        match fills(residents, evicted_guests, outcomes, &beside, at, place) {
+            Some(_) if is_closed => by_room += 1,
+            Some(guests) => by_room += guests,
+            None => alone.push(place),
+        }
+        if alone.len() + by_room > beside.len() {
             return None;
         }
     }
-    let enough = taken.iter().flatten().count() + by_room <= beside.len();
+    let mut taken: Vec<Option<NodeIndex>> = vec![None; closers.len()];
+    if !alone.iter().all(|&place| augment(&closers, &mut taken, place, &mut vec![false; closers.len()])) {
+        return None;
+    }
     let meets = |other: &usize| {
-        outcomes[*other].targets.meets(&outcomes[at].targets) || others.iter().any(|(it, _)| it == other)
+        let is_closer = |closer: &Closer| closer.guest == *other && !closer.closed.is_empty();
+        outcomes[*other].targets.meets(&outcomes[at].targets) || closers.iter().any(is_closer)
     };
-    enough.then(|| Rivals {
+    Some(Rivals {
         names: beside.iter().filter(|other| meets(other)).map(|other| evicted_guests[*other].title.clone()).collect(),
         places: outcomes[at].targets.clone(),
     })
 }
 
-/// Returns the lowest number of these guests that fill a place; `None` if they cannot fill it.
+/// A guest that excludes another one from places.
+struct Closer {
+    guest: usize,
+    /// The places that it closes from anywhere it can go.
+    closed: Bits,
+    /// Whether it closes several of them from one place.
+    closes_several: bool,
+}
+
+impl Closer {
+    fn of(
+        residents: &Residents<'_>,
+        evicted_guests: &[&EvictedGuest<'_>],
+        outcomes: &[GuestOutcome],
+        own: usize,
+        guest: usize,
+    ) -> Self {
+        let targets = &outcomes[own].targets;
+        let mut out = Self { guest, closed: Bits::none(targets.len()), closes_several: false };
+        for node in outcomes[guest].targets.iter() {
+            let mut closed = residents.closes(evicted_guests[own].vmi, evicted_guests[guest].vmi, node);
+            closed.intersect(targets);
+            out.closes_several |= closed.count() > 1;
+            out.closed.union(&closed);
+        }
+        out
+    }
+}
+
+/// Returns a lower bound for the number of these guests that fill a place; `None` if they cannot fill it.
 fn fills(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
@@ -368,40 +478,26 @@ fn fills(
     let own = residents.size(evicted_guests[at].vmi)?;
     let space = residents.space();
     let others = beside.iter().filter(|&&other| outcomes[other].targets.contains(place));
-    let mut others: Vec<Vec<i64>> = others.map(|&other| space.sum(residents.size(evicted_guests[other].vmi))).collect();
-    work::count(others.len());
-    // The largest come first: processors, then memory.
-    others.sort_by_key(|asked| std::cmp::Reverse(space.rank(asked)));
-    let mut sum = space.sum([]);
-    let mut is_filled_by = |asked: &Vec<i64>| {
-        sum.iter_mut().zip(asked).for_each(|(sum, asked)| *sum = sum.saturating_add(*asked));
-        space.lacks(own, place, &sum)
+    let others: Vec<Vec<i64>> = others.map(|&other| space.sum(residents.size(evicted_guests[other].vmi))).collect();
+    let of_resource = |resource: usize| {
+        work::count(others.len());
+        // The largest come first.
+        let mut asked: Vec<i64> = others.iter().map(|asked| asked[resource]).collect();
+        asked.sort_by_key(|asked| std::cmp::Reverse(*asked));
+        let mut sum = space.sum([]);
+        let mut is_filled_by = |asked: &i64| {
+            sum[resource] = sum[resource].saturating_add(*asked);
+            space.lacks(own, place, &sum)
+        };
+        asked.iter().position(&mut is_filled_by).map(|position| position + 1)
     };
-    others.iter().position(&mut is_filled_by).map(|position| position + 1)
-}
-
-/// Whether one guest in one place closes two.
-fn closes_both(
-    residents: &Residents<'_>,
-    own: &Vmi,
-    evicted_guests: &[&EvictedGuest<'_>],
-    outcomes: &[GuestOutcome],
-    others: &[(usize, Bits)],
-    one: NodeIndex,
-    two: NodeIndex,
-) -> bool {
-    others.iter().any(|(other, _)| {
-        outcomes[*other].targets.iter().any(|node| {
-            let closed = residents.closes(own, evicted_guests[*other].vmi, node);
-            closed.contains(one) && closed.contains(two)
-        })
-    })
+    (0..space.width()).filter_map(of_resource).min()
 }
 
 /// Finds a guest that closes this place while the others keep theirs: a step of bipartite matching.
-fn augment(others: &[(usize, Bits)], taken: &mut [Option<NodeIndex>], place: NodeIndex, seen: &mut [bool]) -> bool {
+fn augment(others: &[Closer], taken: &mut [Option<NodeIndex>], place: NodeIndex, seen: &mut [bool]) -> bool {
     for at in 0..others.len() {
-        if seen[at] || !others[at].1.contains(place) {
+        if seen[at] || !others[at].closed.contains(place) {
             continue;
         }
         seen[at] = true;

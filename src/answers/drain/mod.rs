@@ -14,6 +14,7 @@ mod forecast;
 mod least;
 mod order;
 mod outcome;
+mod race;
 mod space;
 mod work;
 

@@ -80,12 +80,6 @@ impl<'w> Space<'w> {
         sum
     }
 
-    /// Returns the sort key of a size, the largest last: processors, then memory.
-    pub(super) fn rank(&self, asked: &[i64]) -> (i64, i64) {
-        let of = |name: &str| self.resources.iter().position(|it| *it == name).map_or(0, |at| asked[at]);
-        (of("cpu"), of("memory"))
-    }
-
     /// Returns the number of resources.
     pub(super) fn width(&self) -> usize {
         self.resources.len()

@@ -544,3 +544,4 @@ mod ends;
 mod flights;
 mod orders;
 mod promises;
+mod races;

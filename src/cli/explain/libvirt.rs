@@ -170,23 +170,23 @@ impl<'s> LibvirtWords<'s> {
         Some(loses_by(model, "", &without_required(self.subject, lost.features()), lost.source()))
     }
 
-    /// Returns the losses with the models that are not offered: its own policy's first, then those of other policies,
-    /// recommended ones, and others it was compared with.
+    /// Returns the losses with the models that are not offered: its own policy's first, then those of other policies and
+    /// the recommended one. Saved answers may be about others, such as that of another pool, which it does not get.
     pub(super) fn other_losses(&self, offered: Option<&str>, own: Option<&str>, survey: &Survey<'_>) -> Vec<String> {
         const MAX_FEATURES: usize = 8;
         let compared = compared(self.asked, self.subject, survey);
         let mut others: Vec<(String, ComparedRow)> =
             compared.into_iter().filter(|(model, _)| Some(model.as_str()) != offered).collect();
+        others.retain(|(_, row)| row.recommended || !row.policies.is_empty());
         others.sort_by_key(|(_, row)| {
             let is_own = row.policies.iter().any(|policy| Some(policy.as_str()) == own);
             (!is_own, row.policies.is_empty(), !row.recommended)
         });
         let line = |(model, row): (String, ComparedRow)| {
             let policies = plural::fold_names(&row.policies, 3);
-            let whose = match (row.policies.len(), row.recommended) {
-                (0, false) => String::new(),
-                (0, true) => ", which `recommend` names by labels,".to_owned(),
-                (1, _) => format!(", the common model of CPUPolicy {policies},"),
+            let whose = match row.policies.len() {
+                0 => ", which `recommend` names by labels,".to_owned(),
+                1 => format!(", the common model of CPUPolicy {policies},"),
                 _ => format!(", the common model of CPUPolicies {policies},"),
             };
             match (row.lost, row.by) {

@@ -131,7 +131,7 @@ impl Explained<'_, '_> {
             }
             Evidence::OtherHardware => "other hardware, which no label changes: libvirt may refuse",
             Evidence::LibvirtAgrees => "libvirt there agrees: labels are at fault",
-            Evidence::LibvirtTakesCpu => "libvirt there takes its CPU",
+            Evidence::LibvirtTakesCpu => "libvirt there has all features of its CPU",
             Evidence::LibvirtLacks => "rightly, as libvirt there says",
             Evidence::LibvirtRefuses => "libvirt there refuses",
             Evidence::None => "",

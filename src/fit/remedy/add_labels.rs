@@ -184,7 +184,9 @@ impl Act for AddLabels {
     fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
         match self.backing {
             Backing::Labels => None,
-            Backing::TakesCpu => Some("libvirt there takes its CPU; whether the hardware has them is not known"),
+            Backing::TakesCpu => {
+                Some("libvirt there has all features of its CPU, and does not confirm each of these labels")
+            }
             Backing::Provided => Some("libvirt there agrees"),
         }
     }

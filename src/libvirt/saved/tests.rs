@@ -158,6 +158,55 @@ fn files_of_old_are_read() {
     assert_eq!(silence.map(|kept| &kept.value), Some(&Silence::NoLauncher), "a sentence of old means the same");
 }
 
+/// Files of older releases: a libvirt that does not know the CPU refuses it, and one that knows nothing of its own host
+/// has compared nothing.
+#[rstest]
+#[case::model(
+    r#""unansweredCode":"failed","unansweredDetail":"internal error: Unknown CPU model EPYC-v2""#,
+    Ok("libvirt there does not know CPU model EPYC-v2")
+)]
+#[case::feature(
+    r#""unanswered":"-","unansweredCode":"failed","unansweredDetail":"internal error: Unknown CPU feature avx10.1""#,
+    Ok("libvirt there does not know CPU feature avx10.1")
+)]
+#[case::sentence_alone(
+    r#""unanswered":"virsh failed: internal error: Unknown CPU model EPYC-v2""#,
+    Ok("libvirt there does not know CPU model EPYC-v2")
+)]
+#[case::no_name(
+    r#""unansweredCode":"failed","unansweredDetail":"internal error: Unknown CPU model <x>""#,
+    Err(Silence::Failed("internal error: Unknown CPU model <x>".to_owned()))
+)]
+#[case::another_failure(
+    r#""unansweredCode":"failed","unansweredDetail":"out of memory""#,
+    Err(Silence::Failed("out of memory".to_owned()))
+)]
+#[case::another_silence(
+    r#""unansweredCode":"forbidden","unansweredDetail":"Unknown CPU model EPYC-v2""#,
+    Err(Silence::Forbidden("Unknown CPU model EPYC-v2".to_owned()))
+)]
+#[case::unknown_host(
+    r#""answer":"incompatible","reason":"unknown host CPU""#,
+    Err(Silence::Failed("unknown host CPU".to_owned()))
+)]
+#[case::incompatible_with_other_words(r#""answer":"incompatible","reason":"vendor""#, Ok("vendor"))]
+fn what_a_libvirt_does_not_know_is_read_as_it_is_now(#[case] fields: &str, #[case] expected: Result<&str, Silence>) {
+    let text = format!(
+        r#"{{"metadata":{{"name":"node-b"}},"answers":[{{"accelerator":"kvm","cpu":{{"model":"EPYC-v2","require":["avx10.1"]}},{fields}}}]}}"#
+    );
+    let mut facts = LibvirtFacts::default();
+    assert_eq!(take_in(&mut facts, NODE, &text, "file"), Ok(()));
+    let kept = facts.nodes["node-b"][&Machine::default()].answers.values().next().map(|kept| kept.value.clone());
+    let refused =
+        |reason: &str| LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason: reason.to_owned() });
+    assert_eq!(kept, Some(expected.map(refused)), "a node is said to be silent, or to refuse, and does neither");
+    assert_eq!(
+        read_back(&files(&facts)).map(|facts| facts.nodes),
+        Ok(facts.nodes),
+        "it changes when it is saved again"
+    );
+}
+
 #[rstest]
 #[case::shell(
     GUEST,

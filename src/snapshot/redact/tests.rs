@@ -95,3 +95,26 @@ fn users_are_renamed_but_those_of_kubernetes(#[case] user: &str, #[case] expecte
 fn keys_of_kubernetes_and_kubevirt_keep_their_names(#[case] key: &str, #[case] expected: bool) {
     assert_eq!(is_public(key), expected);
 }
+
+/// A UID of a cluster has the same new one in every snapshot; one that a person could guess is numbered, and numbers of
+/// two snapshots are not compared.
+#[rstest]
+#[case::random("0b9e5c3a-7d41-4f6e-9a2b-001122334455", true)]
+#[case::random_in_capitals("0B9E5C3A-7D41-4F6E-9A2B-001122334455", true)]
+#[case::the_name_of_a_node("node-a", false)]
+#[case::a_hash_of_a_static_pod("3f0c1b9a7e5d4c2b1a09f8e7d6c5b4a3", false)]
+#[case::other_groups("0b9e5c3a-7d41-4f6e-9a2b0-01122334455", false)]
+#[case::no_hex("0b9e5c3a-7d41-4f6e-9a2b-00112233445x", false)]
+fn a_random_uid_is_the_same_in_every_snapshot(#[case] uid: &str, #[case] is_random: bool) {
+    let alone = guest("shop", "a", json!({})).tweak(|guest| guest["metadata"]["uid"] = json!(uid));
+    let before = guest("lab", "a", json!({}))
+        .tweak(|guest| guest["metadata"]["uid"] = json!("00000000-0000-4000-8000-000000000000"));
+    let new = |objects: Vec<Value>| -> String {
+        let out = redact(objects);
+        out.last().and_then(|guest| guest["metadata"]["uid"].as_str()).unwrap().to_owned()
+    };
+    let (one, two) = (new(vec![alone.clone()]), new(vec![before, alone]));
+    assert!(!one.contains(uid) && !two.contains(uid), "the UID is disclosed: {one}, {two}");
+    assert_eq!((is_redacted(&one), comparable(&one).is_some()), (is_random, is_random), "{one}");
+    assert!(!is_random || one == two, "diff would say that the guest was created again: {one}, {two}");
+}

@@ -136,10 +136,10 @@ type Edit = fn(&mut Side, &mut Side);
 )]
 #[case::restarted(
     |_: &mut Side, new: &mut Side| {
-        new.of("VirtualMachineInstance", "web")["metadata"]["uid"] = json!("uid-2");
+        new.of("VirtualMachineInstance", "web")["metadata"]["uid"] = json!("uid-again");
         let pod = new.of("Pod", "virt-launcher-web-x");
-        pod["metadata"]["labels"]["kubevirt.io/created-by"] = json!("uid-2");
-        pod["metadata"]["ownerReferences"][0]["uid"] = json!("uid-2");
+        pod["metadata"]["labels"]["kubevirt.io/created-by"] = json!("uid-again");
+        pod["metadata"]["ownerReferences"][0]["uid"] = json!("uid-again");
     },
     &["1 guest restarted: shop/web"],
     &["nothing changed"],
@@ -227,4 +227,110 @@ fn recommend_names_the_models_that_the_cluster_withholds() {
     assert!(best.contains(SKYLAKE), "a model is recommended that no guest may have: {}", ran.stdout);
     let rows = cpufit(["recommend", "--no-headers", "--snapshot"]).args([&dump]).run().stdout;
     assert!(!rows.is_empty() && rows.lines().all(|row| row.starts_with("Intel")), "a script reads rows: {rows}");
+}
+
+/// Returns a random-looking UID for a number.
+fn uid(number: usize) -> String {
+    format!("0b9e5c3a-7d41-4f6e-9a2b-{number:012x}")
+}
+
+/// Gives an object, and the owner references to it, another UID.
+fn created_again(side: &mut Side, kind: &str, name: &str, to: &str) {
+    let before = side.of(kind, name)["metadata"]["uid"].as_str().expect("a UID").to_owned();
+    for item in &mut side.0 {
+        *item = serde_json::from_str(&item.to_string().replace(&before, to)).expect("JSON");
+    }
+}
+
+/// Two redacted snapshots compare as the dumps that they were made of: each gives the same UID the same new one.
+#[rstest]
+#[case::nothing(|_: &mut Side| {}, &[])]
+#[case::restarted(|new: &mut Side| created_again(new, "VirtualMachineInstance", "db", &uid(100)), &["restarted"])]
+#[case::its_vm_created_again(|new: &mut Side| {
+    created_again(new, "VirtualMachine", "web", &uid(100));
+    created_again(new, "VirtualMachineInstance", "web", &uid(101));
+}, &["recreated"])]
+#[case::migrated(
+    |new: &mut Side| new.of("VirtualMachineInstance", "db")["status"]["nodeName"] = json!("node-c"),
+    &["migrated"]
+)]
+#[case::both(|new: &mut Side| {
+    created_again(new, "VirtualMachineInstance", "db", "ffffffff-7d41-4f6e-9a2b-000000000000");
+    created_again(new, "VirtualMachineInstance", "web", "00000000-7d41-4f6e-9a2b-000000000000");
+}, &["restarted", "restarted"])]
+#[case::a_node_replaced(|new: &mut Side| created_again(new, "Node", "node-d", &uid(100)), &[])]
+#[case::labels_lost(|new: &mut Side| new.lose(&["node-b", "node-c", "node-d"], &["fpu"]), &[])]
+fn redacted_snapshots_compare_as_what_they_were_made_of(#[case] edit: fn(&mut Side), #[case] running: &[&str]) {
+    let scratch = Scratch::new();
+    let [old, mut new] = [with_uids(), with_uids()];
+    edit(&mut new);
+    let plain = compared(&scratch, &old, &new, &[]).json();
+    let redacted = compared(&scratch, &old, &new, &["--redact"]).json();
+    let changes: Vec<&str> =
+        plain["running"].as_array().into_iter().flatten().filter_map(|row| row["change"].as_str()).collect();
+    assert_eq!(changes, running, "{plain:#}");
+    let mut renamed = plain.to_string();
+    for (from, to) in [("shop/db", "ns-2/guest-1"), ("shop/web", "ns-2/guest-2")] {
+        renamed = renamed.replace(from, to);
+    }
+    for (number, letter) in ["a", "b", "c", "d"].iter().enumerate() {
+        renamed = renamed.replace(&format!("node-{letter}"), &format!("node-{}", number + 1));
+    }
+    let mut renamed: Value = serde_json::from_str(&renamed).expect("JSON");
+    renamed["notKnown"] = redacted["notKnown"].clone();
+    assert_eq!(redacted, renamed, "a person who gets redacted snapshots reads of changes that were none");
+}
+
+/// Where an object has another number in each, or one side is not redacted, nothing is compared.
+#[test]
+fn redacted_snapshots_with_other_numbers_are_not_compared() {
+    let scratch = Scratch::new();
+    let [old, mut new] = [with_uids(), with_uids()];
+    new.0.extend(migrated("aa", "node-a"));
+    let ran = compared(&scratch, &old, &new, &["--redact"]);
+    assert_eq!((ran.code(), ran.stdout.as_str()), (2, ""), "guest-1 would be compared with another guest");
+    let expected = "VirtualMachine ns-2/guest-2 of the old side is VirtualMachine ns-2/guest-3 of the new one";
+    assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    scratch.write_json("old.json", &list(old.0));
+    let [old, new] = ["old.json", "new.yaml"].map(|name| scratch.path().join(name));
+    let ran = cpufit(["diff"]).args([old, new]).run();
+    assert_eq!(ran.code(), 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the new side is a redacted snapshot and the other one is not"), "{}", ran.stderr);
+}
+
+/// Returns a side whose nodes and guests have UIDs, as a cluster's have; shop/web has a VM.
+fn with_uids() -> Side {
+    let mut side = Side::new();
+    let web = side.of("VirtualMachineInstance", "web").clone();
+    side.0.push(json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"namespace": "shop", "name": "web"},
+        "spec": {"runStrategy": "Always", "template": {"metadata": {}, "spec": web["spec"]}},
+    }));
+    let mut pairs = Vec::new();
+    for (number, item) in side.0.iter_mut().enumerate() {
+        let before = item["metadata"]["uid"].as_str().map(str::to_owned);
+        item["metadata"]["uid"] = json!(uid(number));
+        pairs.extend(before.map(|before| (before, uid(number))));
+    }
+    let vm = side.of("VirtualMachine", "web")["metadata"]["uid"].clone();
+    side.of("VirtualMachineInstance", "web")["metadata"]["ownerReferences"] = json!([{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "web", "uid": vm, "controller": true}]);
+    for item in &mut side.0 {
+        let text = pairs
+            .iter()
+            .fold(item.to_string(), |text, (from, to)| text.replace(&format!("\"{from}\""), &format!("\"{to}\"")));
+        *item = serde_json::from_str(&text).expect("JSON");
+    }
+    side
+}
+
+/// Compares the snapshots of two sides.
+fn compared(scratch: &Scratch, old: &Side, new: &Side, snapshot: &[&str]) -> crate::common::Ran {
+    for (name, side) in [("old", old), ("new", new)] {
+        let dump = scratch.write_json(&format!("{name}.json"), &list(side.0.iter().cloned()));
+        let taken = cpufit(["snapshot", "--snapshot"]).args([&dump]).args(snapshot).run();
+        assert_eq!(taken.code(), 0, "{}", taken.stderr);
+        scratch.write(&format!("{name}.yaml"), &taken.stdout);
+    }
+    let [old, new] = ["old.yaml", "new.yaml"].map(|name| scratch.path().join(name));
+    cpufit(["diff"]).args([old, new]).args(["-o", "json"]).run()
 }

@@ -515,6 +515,98 @@ fn models_are_compared_offline() {
     );
 }
 
+/// Older files compare a guest with the recommended models of all pools: only that of its own pool is printed for it.
+#[test]
+fn a_model_of_another_pool_is_not_listed() {
+    const OTHERS: [&str; 2] = ["node-x", "node-y"];
+    let scene = Scene::new();
+    let mut cluster = cluster();
+    let items = cluster["items"].as_array_mut().unwrap();
+    items.extend(OTHERS.map(|name| {
+        let text = host(name).to_string().replace("Intel", "AMD").replace("Cascadelake-Server", "EPYC");
+        serde_json::from_str(&text).unwrap()
+    }));
+    items.extend(guest("amd", OTHERS[0]));
+    scene.scratch.write_json("cluster.json", &cluster);
+    let losses = json!({"Cascadelake-Server": ["vaes"], "EPYC": ["vaes"], "Nehalem": ["avx512f"]});
+    for (number, name) in ["db", "amd"].iter().enumerate() {
+        let mut facts = guest_facts(name, &format!("uid-{name}"));
+        facts["losses"] = losses.clone();
+        scene.scratch.write_json(&format!("old/{number}.json"), &facts);
+    }
+    for (name, own, other) in [("db", "Cascadelake-Server", "EPYC"), ("amd", "EPYC", "Cascadelake-Server")] {
+        let args = ["explain", &format!("vmi/{name}"), "-n", "shop"];
+        let text = scene.run(&args, &["old"]).stdout;
+        let listed = |model: &str| text.lines().any(|line| line.starts_with(&format!("With {model}")));
+        assert!(listed(own), "{name} learns nothing of the model of its own pool: {text}");
+        assert!(!listed(other) && !listed("Nehalem"), "{name} may not get it, or it does not run there: {text}");
+        let json = scene.run(&[&args[..], &["-o", "json"]].concat(), &["old"]).json();
+        assert_eq!(json["results"][0]["libvirt"]["losses"], losses, "an answer is kept from a script");
+    }
+}
+
+/// A guest that was started again after the question has another CPU: the answer of its earlier start does not count,
+/// until it is asked again; then the file has both.
+#[test]
+fn a_guest_that_starts_after_an_answer_is_not_judged_by_it() {
+    let scene = Scene::new();
+    let asked = by_node(&scene.explained("db"));
+    assert_eq!((asked["node-b"].as_str(), asked["node-d"].as_str()), ("identical", "incompatible"));
+    let text = cluster().to_string().replace("uid-db", "of-its-next-start");
+    scene.scratch.write("cluster.json", &text);
+    let again = scene.explained("db");
+    assert_eq!(again["libvirt"]["unansweredCode"], "started-anew", "{again:#}");
+    assert_eq!((&again["libvirt"]["nodes"], &again["libvirt"]["losses"]), (&json!({}), &json!({})));
+    let fitting = again["nodes"]["fitting"].as_array().unwrap();
+    assert!(fitting.contains(&json!("node-d")), "labels decide, as for a guest that was never asked: {again:#}");
+    let text = scene.run(&["explain", "vmi/db", "-n", "shop"], &["facts"]).stdout;
+    assert!(text.contains("this asks it, and adds the answers to FOLDER"), "{text}");
+    let drained = scene.json(&["drain", "node-a"]);
+    let guests = drained["nodes"][0]["guests"].as_array().unwrap();
+    let db = guests.iter().find(|row| row["guest"] == "shop/db").unwrap();
+    assert!(db["targets"].as_array().unwrap().contains(&json!("node-d")), "{db:#}");
+
+    scene
+        .scratch
+        .write_json("facts/0.json", &list([guest_facts("db", "uid-db"), guest_facts("db", "of-its-next-start")]));
+    assert_eq!(by_node(&scene.explained("db")), asked, "the answer of its present start is not found");
+}
+
+/// A refusal without a feature excludes no node from the next start; the output names such nodes.
+#[test]
+fn a_refusal_that_names_no_feature_is_a_doubt_about_the_next_start() {
+    const MODEL: &str = "Cascadelake-Server";
+    let scene = Scene::new();
+    let [mut vmi, pod] = guest("db", "node-a");
+    vmi["spec"]["domain"]["cpu"]["model"] = json!(MODEL);
+    let vm = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"namespace": "shop", "name": "db"},
+        "spec": {"runStrategy": "Always", "template": {"metadata": {}, "spec": vmi["spec"]}},
+    });
+    let nodes = ["node-a", "node-b", "node-c"].map(host);
+    scene.scratch.write_json("cluster.json", &list(nodes.into_iter().chain([vm, vmi, pod, kubevirt(&json!({}))])));
+    let doubt = " Libvirt on node-b refuses its present CPU of this model without naming features: it may fail there.";
+    let unlisted = "Its start is judged by labels: whether libvirt lists Cascadelake-Server as usable is not known of these nodes.";
+    let listed = "At its start, libvirt lists Cascadelake-Server as usable on node-c; of the other nodes where it may start only their labels say so.";
+    let answer = json!({"answer": "incompatible", "reason": "the vendor differs"});
+    let silent = json!({"answer": "incompatible", "missing": ["ss"]});
+    for (answer, lists, expected) in [
+        (&answer, false, format!("{unlisted}{doubt}")),
+        (&answer, true, format!("{listed}{doubt}")),
+        (&silent, false, unlisted.to_owned()),
+    ] {
+        let mut refuses = node_facts("node-b", MODEL, answer);
+        (refuses["hostModel"], refuses["usableModels"]) = (Value::Null, Value::Null);
+        let mut other = node_facts("node-c", MODEL, &json!({"answer": "superset"}));
+        if !lists {
+            (other["hostModel"], other["usableModels"]) = (Value::Null, Value::Null);
+        }
+        scene.scratch.write_json("doubt.json", &list([guest_facts("db", "uid-db"), refuses, other]));
+        let text = scene.run(&["explain", "vm/db", "-n", "shop"], &["doubt.json"]).stdout;
+        assert!(text.lines().any(|line| line == expected), "{expected}: {text}");
+    }
+}
+
 /// If libvirt refuses the guest on every node that fits by labels, `drain` uses the restart that `explain` offers: with
 /// a common model, not an unchanged one.
 #[test]

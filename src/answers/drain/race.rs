@@ -1,0 +1,212 @@
+//! A group of guests that share places: every order of their migrations and every choice of the scheduler, enumerated.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::anti_affinity::Residents;
+use super::evicted::EvictedGuest;
+use super::outcome::GuestOutcome;
+use super::space::SizeIndex;
+use super::work;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
+
+/// Number of placements of one group that are followed.
+const MAX_PLACEMENTS: usize = 4_000;
+/// Number of placements of one group that would be possible if its guests did not exclude each other, from which on none
+/// is followed.
+const MAX_POSSIBLE: usize = 1_000_000;
+
+/// Returns [`MAX_PLACEMENTS`], or less in a test of what holds beyond it.
+fn max_placements() -> usize {
+    #[cfg(test)]
+    return MOST.with(std::cell::Cell::get);
+    #[cfg(not(test))]
+    MAX_PLACEMENTS
+}
+
+#[cfg(test)]
+thread_local! {
+    pub(super) static MOST: std::cell::Cell<usize> = const { std::cell::Cell::new(MAX_PLACEMENTS) };
+}
+
+/// The places of a group's guests; `None` for one that has not left.
+type Placement = Vec<Option<NodeIndex>>;
+
+/// The results of all orders and choices, for the guests of a group in their order.
+#[derive(Clone, Debug)]
+pub(super) struct RaceEnds {
+    /// The places that a guest gets in one of them.
+    pub reached: Vec<Bits>,
+    /// Whether a guest stays in one of them.
+    pub may_stay: Vec<bool>,
+    /// The guests that leave before a guest can, in all of them.
+    pub after: Vec<BTreeSet<usize>>,
+    /// The guests that close a place of a guest in one of them in which that guest stays.
+    pub takers: Vec<BTreeSet<usize>>,
+    /// The result with the fewest guests that stay.
+    pub best: Placement,
+}
+
+/// A group and all that decides about its places.
+struct Race<'r, 'w> {
+    residents: &'r Residents<'w>,
+    targets: Vec<&'r Bits>,
+    sizes: Vec<Option<SizeIndex>>,
+    /// The nodes that one guest closes to another one, by both and the closing one's place, if there are any.
+    closed: HashMap<(usize, usize, Option<NodeIndex>), Bits>,
+}
+
+/// Returns the results for a group; `None` if there are too many placements. `group` holds indices of `outcomes`.
+pub(super) fn ends(
+    residents: &Residents<'_>,
+    evicted_guests: &[&EvictedGuest<'_>],
+    outcomes: &[GuestOutcome],
+    group: &[usize],
+) -> Option<RaceEnds> {
+    let possible = group.iter().fold(1_usize, |all, &at| all.saturating_mul(outcomes[at].targets.count() + 1));
+    if possible > MAX_POSSIBLE {
+        return None;
+    }
+    Race::of(residents, evicted_guests, outcomes, group).ends()
+}
+
+/// Whether a guest of the group closes a place of another one as long as it has not left.
+pub(super) fn depends_on_order(
+    residents: &Residents<'_>,
+    evicted_guests: &[&EvictedGuest<'_>],
+    outcomes: &[GuestOutcome],
+    group: &[usize],
+) -> bool {
+    let guest = |at: usize| evicted_guests[at];
+    residents.keep_apart()
+        && group.iter().any(|&one| {
+            let closes = |&&other: &&usize| {
+                other != one
+                    && residents
+                        .closes(guest(one).vmi, guest(other).vmi, guest(other).source)
+                        .meets(&outcomes[one].targets)
+            };
+            group.iter().find(closes).is_some()
+        })
+}
+
+impl<'r, 'w> Race<'r, 'w> {
+    fn of(
+        residents: &'r Residents<'w>,
+        evicted_guests: &[&EvictedGuest<'_>],
+        outcomes: &'r [GuestOutcome],
+        group: &[usize],
+    ) -> Self {
+        let guests: Vec<&EvictedGuest<'_>> = group.iter().map(|&at| evicted_guests[at]).collect();
+        let targets: Vec<&Bits> = group.iter().map(|&at| &outcomes[at].targets).collect();
+        let mut closed = HashMap::new();
+        for (own, other) in (0..guests.len()).flat_map(|own| (0..guests.len()).map(move |other| (own, other))) {
+            if own == other || !residents.are_apart(guests[own].vmi, guests[other].vmi) {
+                continue;
+            }
+            for place in targets[other].iter().map(Some).chain([None]) {
+                let node = place.unwrap_or(guests[other].source);
+                let mut nodes = residents.closes(guests[own].vmi, guests[other].vmi, node);
+                nodes.intersect(targets[own]);
+                if !nodes.is_empty() {
+                    closed.insert((own, other, place), nodes);
+                }
+            }
+        }
+        let sizes = guests.iter().map(|guest| residents.size(guest.vmi)).collect();
+        Self { residents, targets, sizes, closed }
+    }
+
+    fn ends(&self) -> Option<RaceEnds> {
+        let count = self.targets.len();
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by_key(|&at| self.targets[at].count());
+        let nowhere = || self.targets.iter().map(|targets| Bits::none(targets.len())).collect();
+        let none = || vec![BTreeSet::new(); count];
+        let mut out = RaceEnds {
+            reached: nowhere(),
+            may_stay: vec![false; count],
+            after: none(),
+            takers: none(),
+            best: Vec::new(),
+        };
+        let mut after: Vec<Option<BTreeSet<usize>>> = vec![None; count];
+        let start: Placement = vec![None; count];
+        let mut seen: HashSet<Placement> = [start.clone()].into();
+        let mut todo = vec![start];
+        while let Some(places) = todo.pop() {
+            work::count(count);
+            let left: BTreeSet<usize> = (0..count).filter(|&at| places[at].is_some()).collect();
+            let mut is_end = true;
+            for at in (0..count).filter(|at| !left.contains(at)) {
+                let open = self.open(&places, at);
+                if open.is_empty() {
+                    continue;
+                }
+                is_end = false;
+                match &mut after[at] {
+                    Some(before) => before.retain(|other| left.contains(other)),
+                    unknown => *unknown = Some(left.clone()),
+                }
+                out.reached[at].union(&open);
+                for node in open.iter() {
+                    let mut next = places.clone();
+                    next[at] = Some(node);
+                    if seen.insert(next.clone()) {
+                        todo.push(next);
+                    }
+                }
+            }
+            if seen.len() > max_placements() {
+                return None;
+            }
+            if is_end {
+                for at in (0..count).filter(|at| !left.contains(at)) {
+                    out.may_stay[at] = true;
+                    out.takers[at].extend(left.iter().filter(|&&other| self.takes(&places, at, other)));
+                }
+                // The guests with the fewest places have them, as far as that is possible.
+                let rank = |places: &Placement| -> (usize, Vec<(bool, Option<NodeIndex>)>) {
+                    let of_order = order.iter().map(|&at| (places[at].is_none(), places[at])).collect();
+                    (places.iter().filter(|place| place.is_none()).count(), of_order)
+                };
+                if out.best.is_empty() || rank(&places) < rank(&out.best) {
+                    out.best = places;
+                }
+            }
+        }
+        out.after = after.into_iter().map(Option::unwrap_or_default).collect();
+        Some(out)
+    }
+
+    /// Returns the places of a guest that are open while the others are at theirs.
+    fn open(&self, places: &Placement, at: usize) -> Bits {
+        let mut out = self.targets[at].clone();
+        for (other, place) in places.iter().enumerate() {
+            self.closed.get(&(at, other, *place)).into_iter().for_each(|nodes| out.subtract(nodes));
+        }
+        let taken: BTreeSet<NodeIndex> = places.iter().flatten().copied().filter(|node| out.contains(*node)).collect();
+        for node in taken {
+            if self.is_full(places, at, node) {
+                out.remove(node);
+            }
+        }
+        out
+    }
+
+    /// Whether the guests on a node leave no room for this one.
+    fn is_full(&self, places: &Placement, at: usize, node: NodeIndex) -> bool {
+        let Some(size) = self.sizes[at] else { return false };
+        let there = places.iter().zip(&self.sizes).filter(|(place, _)| **place == Some(node));
+        let space = self.residents.space();
+        space.lacks(size, node, &space.sum(there.filter_map(|(_, size)| *size)))
+    }
+
+    /// Whether `other` closes a place of this guest, or has a part in filling it.
+    fn takes(&self, places: &Placement, at: usize, other: usize) -> bool {
+        let fills = |node: NodeIndex| {
+            self.sizes[other].is_some() && self.targets[at].contains(node) && self.is_full(places, at, node)
+        };
+        self.closed.contains_key(&(at, other, places[other])) || places[other].is_some_and(fills)
+    }
+}

@@ -1,0 +1,248 @@
+//! Guests that compete for places: the forecast is compared with every order of migrations and every choice of the
+//! scheduler, enumerated by a simulation that shares no code with the forecast.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::race;
+use super::promises::Random;
+use super::*;
+use crate::fit::label;
+use crate::kubevirt::subject;
+use crate::testing::fleet::{cascade_lake, ice_lake, skylake};
+
+/// The node that is drained.
+const SOURCE: usize = 0;
+
+/// A guest as the simulation knows it.
+#[derive(Debug)]
+struct Racer {
+    name: String,
+    node: usize,
+    /// Whether the terms of others select it.
+    is_db: bool,
+    /// The topology key of its own term, which selects every guest with `is_db`.
+    term: Option<&'static str>,
+    cores: usize,
+    /// The nodes that take it by labels.
+    fitting: BTreeSet<usize>,
+}
+
+/// A fleet with competing guests.
+struct Race {
+    zones: Vec<usize>,
+    /// Cores by node; empty if room is not known.
+    cores: Vec<usize>,
+    guests: Vec<Racer>,
+    world: World,
+}
+
+impl Race {
+    fn random(random: &mut Random) -> Self {
+        let kinds = [cascade_lake, cascade_lake, skylake, ice_lake];
+        let count = 3 + random.below(3);
+        let mut nodes: Vec<Node> = (0..count).map(|at| kinds[random.below(4)](&format!("node-{at}"))).collect();
+        let zones: Vec<usize> = nodes.iter().map(|_| random.below(3)).collect();
+        for (node, zone) in nodes.iter_mut().zip(&zones) {
+            node.labels.insert("zone".to_owned(), format!("zone-{zone}"));
+            if random.percent(15) {
+                cordon(node);
+            }
+        }
+        let cores: Vec<usize> =
+            if random.percent(60) { nodes.iter().map(|_| 1 + random.below(7)).collect() } else { Vec::new() };
+        let mut guests = Vec::new();
+        let mut objects = Vec::new();
+        for at in 0..2 + random.below(5) {
+            let name = format!("guest-{at}");
+            let node = if at < 2 || random.percent(60) { SOURCE } else { random.below(count) };
+            let model = [
+                "Skylake-Server-noTSX-IBRS",
+                "Skylake-Server-noTSX-IBRS",
+                "Cascadelake-Server",
+                "Icelake-Server-noTSX",
+            ][random.below(4)];
+            let is_db = random.percent(60);
+            let term = random.percent(50).then(|| if random.percent(70) { label::HOSTNAME } else { "zone" });
+            let guest = live(running(&name, &format!("node-{node}"), model)).tweak(|guest| {
+                if is_db {
+                    guest["metadata"]["labels"] = json!({"app": "db"});
+                }
+                if let Some(key) = term {
+                    guest["spec"]["affinity"] = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+                        {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": key}]}});
+                }
+            });
+            objects.push(vmi(guest));
+            guests.push(Racer { name, node, is_db, term, cores: 1 + random.below(3), fitting: BTreeSet::new() });
+        }
+        let mut world = world(nodes, objects);
+        let fleet = world.cluster.fleet.clone();
+        for guest in &mut guests {
+            let vmi = world.cluster.vmi("shop", &guest.name).expect("it runs");
+            let judged = subject::of_running(vmi, &world.cluster).expect("it runs");
+            let fitting = judged.assess(&world.cluster).fitting;
+            let number = |name: &str| name.trim_start_matches("node-").parse::<usize>().expect("a number");
+            guest.fitting = fleet.names(&fitting).into_iter().map(number).collect();
+        }
+        if !cores.is_empty() {
+            let of_nodes: Vec<(String, String)> =
+                cores.iter().enumerate().map(|(at, cores)| (format!("node-{at}"), cores.to_string())).collect();
+            let of_nodes: Vec<(&str, &str)> =
+                of_nodes.iter().map(|(node, cores)| (node.as_str(), cores.as_str())).collect();
+            let pods: Vec<(String, String)> =
+                guests.iter().map(|guest| (format!("node-{}", guest.node), guest.cores.to_string())).collect();
+            let pods: Vec<(&str, Option<&str>, &str)> = guests
+                .iter()
+                .zip(&pods)
+                .map(|(guest, (node, cores))| (node.as_str(), Some(guest.name.as_str()), cores.as_str()))
+                .collect();
+            world = with_room(world, &of_nodes, &pods);
+        }
+        Self { zones, cores, guests, world }
+    }
+
+    /// Whether a term with this key keeps pods on these nodes apart.
+    fn same_domain(&self, key: &str, one: usize, two: usize) -> bool {
+        if key == label::HOSTNAME { one == two } else { self.zones[one] == self.zones[two] }
+    }
+
+    /// Whether a node takes a guest while the guests are at these places.
+    fn takes(&self, places: &[usize], at: usize, node: usize) -> bool {
+        let own = &self.guests[at];
+        if node == SOURCE || !own.fitting.contains(&node) {
+            return false;
+        }
+        let excludes = |(other, there): (&Racer, &usize)| {
+            let mine = own.term.filter(|_| other.is_db);
+            let its = other.term.filter(|_| own.is_db);
+            mine.into_iter().chain(its).any(|key| self.same_domain(key, *there, node))
+        };
+        let others = || self.guests.iter().zip(places);
+        let has_room = self.cores.get(node).is_none_or(|cores| {
+            let used: usize = others().filter(|(_, there)| **there == node).map(|(other, _)| other.cores).sum();
+            used + own.cores <= *cores
+        });
+        has_room && !others().any(excludes)
+    }
+
+    /// Returns the places of all guests after the drain, for each order and choice.
+    fn ends(&self) -> BTreeSet<Vec<usize>> {
+        let mut seen = BTreeSet::new();
+        let mut out = BTreeSet::new();
+        let mut todo = vec![self.guests.iter().map(|guest| guest.node).collect::<Vec<_>>()];
+        while let Some(places) = todo.pop() {
+            if !seen.insert(places.clone()) {
+                continue;
+            }
+            let mut is_end = true;
+            for at in (0..self.guests.len()).filter(|&at| places[at] == SOURCE) {
+                for node in (0..self.zones.len()).filter(|&node| self.takes(&places, at, node)) {
+                    is_end = false;
+                    let mut next = places.clone();
+                    next[at] = node;
+                    todo.push(next);
+                }
+            }
+            if is_end {
+                out.insert(places);
+            }
+        }
+        out
+    }
+}
+
+/// Whether some order or choice decides about a guest: it has rivals, or it waits for a guest that may stay.
+fn depends(rows: &[GuestRow], row: &GuestRow) -> bool {
+    let of = |name: &String| rows.iter().find(|row| row.guest == *name).expect("a row");
+    !row.rivals.is_empty() || row.after.iter().map(of).any(|other| other.state == State::Stuck || depends(rows, other))
+}
+
+#[test]
+fn a_forecast_holds_for_every_order_and_says_where_the_order_decides() {
+    let mut random = Random(89);
+    let (mut counts, mut waits): (BTreeMap<&str, usize>, usize) = (BTreeMap::new(), 0);
+    for number in (0..4000).step_by(one_in()) {
+        let race = Race::random(&mut random);
+        let ends = race.ends();
+        let found = drained(&race.world, "node-0");
+        let rows = &found.nodes[0].guests;
+        let show = || {
+            let Race { zones, cores, guests, .. } = &race;
+            format!("fleet {number}: zones {zones:?}, cores {cores:?}, {guests:#?}\n{rows:#?}\nends {ends:?}")
+        };
+        let moving: Vec<usize> = (0..race.guests.len()).filter(|&at| race.guests[at].node == SOURCE).collect();
+        let stay = |end: &Vec<usize>| moving.iter().filter(|&&at| end[at] == SOURCE).count();
+        let fewest = ends.iter().map(stay).min().expect("an end");
+        assert_eq!(
+            found.nodes[0].count(State::Stuck),
+            fewest,
+            "the drain ends, or waits, and it was said not to: {}",
+            show()
+        );
+        for &at in &moving {
+            let Racer { name, .. } = &race.guests[at];
+            let row = rows.iter().find(|row| row.guest == format!("shop/{name}")).expect("a row");
+            let outcome = match ends.iter().filter(|end| end[at] == SOURCE).count() {
+                0 => "leaves",
+                all if all == ends.len() => "stays",
+                _ => "depends",
+            };
+            let foretold = match row.state {
+                _ if depends(rows, row) => "depends",
+                State::Stuck => "stays",
+                _ => "leaves",
+            };
+            assert_eq!(foretold, outcome, "{name}: what is said for certain is not: {}", show());
+            let reached = ends.iter().map(|end| end[at]).filter(|node| *node != SOURCE);
+            let reached: BTreeSet<String> = reached.map(|node| format!("node-{node}")).collect();
+            let targets: BTreeSet<String> = row.targets.names().into_iter().map(str::to_owned).collect();
+            assert_eq!(targets, reached, "{name}: {}", show());
+            *counts.entry(outcome).or_default() += 1;
+            waits += usize::from(!row.after.is_empty());
+        }
+    }
+    let least = counts.values().min().copied().unwrap_or_default();
+    assert!(
+        counts.len() == 3 && least >= at_least(3000) && waits >= at_least(30),
+        "too few show it: {counts:?}, {waits} wait"
+    );
+}
+
+/// Beyond the number of placements that are followed, bounds decide: what is said to leave leaves in every order, and at
+/// least as many stay as are said to.
+#[test]
+fn what_bounds_promise_holds_for_every_order() {
+    let mut random = Random(90);
+    let (mut leaving, mut unsure) = (0, 0);
+    for number in (0..2000).step_by(one_in()) {
+        let race = Race::random(&mut random);
+        let ends = race.ends();
+        race::MOST.set(0);
+        let found = drained(&race.world, "node-0");
+        let rows = &found.nodes[0].guests;
+        let show = || {
+            let Race { zones, cores, guests, .. } = &race;
+            format!("fleet {number}: zones {zones:?}, cores {cores:?}, {guests:#?}\n{rows:#?}\nends {ends:?}")
+        };
+        let moving: Vec<usize> = (0..race.guests.len()).filter(|&at| race.guests[at].node == SOURCE).collect();
+        let stay = |end: &Vec<usize>| moving.iter().filter(|&&at| end[at] == SOURCE).count();
+        let fewest = ends.iter().map(stay).min().expect("an end");
+        assert!(found.nodes[0].count(State::Stuck) <= fewest, "more are said to stay than do: {}", show());
+        for &at in &moving {
+            let Racer { name, .. } = &race.guests[at];
+            let row = rows.iter().find(|row| row.guest == format!("shop/{name}")).expect("a row");
+            let is_sure = row.state != State::Stuck && !depends(rows, row);
+            leaving += usize::from(is_sure);
+            unsure += usize::from(!is_sure);
+            assert!(
+                !is_sure || ends.iter().all(|end| end[at] != SOURCE),
+                "{name} is said to leave, and may stay: {}",
+                show()
+            );
+        }
+    }
+    assert!(
+        leaving >= at_least(1000) && unsure >= at_least(1000),
+        "too few show it: {leaving} leave, {unsure} may stay"
+    );
+}

@@ -356,10 +356,10 @@ fn race_rivals(
         if !ends.may_stay[own] || places.is_empty() || waits {
             return None;
         }
-        let others: BTreeSet<usize> = match ends.takers[own].is_empty() {
-            false => ends.takers[own].clone(),
-            true => (0..group.len()).filter(|&other| other != own && !ends.reached[other].is_empty()).collect(),
-        };
+        let mut others: BTreeSet<usize> = ends.takers[own].clone();
+        if others.is_empty() {
+            others.extend((0..group.len()).filter(|&other| other != own && !ends.reached[other].is_empty()));
+        }
         let names = others.into_iter().map(|other| evicted_guests[group[other]].title.clone()).collect();
         Some((group[own], Rivals { names, places: outcomes[group[own]].targets.clone() }))
     };

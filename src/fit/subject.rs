@@ -14,7 +14,7 @@ use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
 pub(crate) use at_start::UnmetAtStart;
-pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingPair};
+pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
 
 /// The entries that a later migration adds to the pod's selector at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,8 +356,8 @@ pub struct Subject<'a> {
     pub restart_request: RestartRequest,
     /// The settings of its specification that a user could change and that nodes support differently.
     pub changes: Vec<SettingChange<'a>>,
-    /// Pairs of these changes.
-    pub pairs: Vec<SettingPair<'a>>,
+    /// Sets of two and of three of these changes.
+    pub combined: Vec<SettingSet<'a>>,
     /// KubeVirt's list of obsolete CPU models, if it affects the guest.
     pub obsolete: Option<ObsoleteModels>,
     /// The models that the list withholds: none of them is proposed for the guest.
@@ -423,7 +423,7 @@ impl<'a> Subject<'a> {
             unplaced: Vec::new(),
             restart_request: RestartRequest::Restart,
             changes: Vec::new(),
-            pairs: Vec::new(),
+            combined: Vec::new(),
             obsolete: None,
             withheld: Arc::default(),
             list: ListKnown::Unknown,

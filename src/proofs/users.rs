@@ -189,6 +189,16 @@ fn explain_and_audit_count_the_same_entries() {
     &["Can start on n1 alone, and could never leave it.", "1  take its own required node affinity out  none    2 of 2"],
     &[]
 )]
+#[case::start_on_one_and_will_not_migrate(
+    start(json!({"domain": {"devices": {"hostDevices": [{"deviceName": "x"}]}}, "nodeSelector": {"zone": "a"}}), vec![labelled("n1", "zone", "a"), rome("n2"), rome("n3")]),
+    &["KubeVirt will refuse to migrate it for another reason (HostDeviceNotLiveMigratable)"],
+    &["THEN TARGETS", "change nodeSelector", "cheapest remedy"]
+)]
+#[case::start_on_none_and_will_not_migrate(
+    start(json!({"domain": {"devices": {"hostDevices": [{"deviceName": "x"}]}}, "nodeSelector": {"zone": "b"}}), vec![labelled("n1", "zone", "a"), rome("n2"), rome("n3")]),
+    &["THEN STARTS ON", "1  change nodeSelector zone  none    3 of 3"],
+    &["KubeVirt will refuse to migrate it for another reason"]
+)]
 #[case::start_on_one_by_its_own_selector(
     start(json!({"domain": {}, "nodeSelector": {"zone": "a"}}), vec![labelled("n1", "zone", "a"), rome("n2"), rome("n3")]),
     &["1  change nodeSelector zone  none    2 of 2"],

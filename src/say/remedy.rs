@@ -1,10 +1,11 @@
 //! Remedies in words: the action in one line, and why a well-known one does not help.
 
-use super::plural::{fold_entries, fold_lack, fold_names, number, or_names};
+use super::plural::{and_names, fold_entries, fold_lack, fold_names, number, or_names};
+use crate::fit::author::TypeReference;
 use crate::fit::label;
 use crate::fit::remedy::{
     Action, ChangeTogether, Cordoned, DropSetting, Luck, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart,
-    NoUncordon, NotToAdd, Outage, RemedyId, WhyNot, setting_of,
+    NoUncordon, NotToAdd, Outage, RemedyId, WhyNot, is_one, setting_of,
 };
 use crate::fit::subject::{Origin, Setting, Subject};
 
@@ -83,7 +84,7 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
                 many => format!("any of {}", fold_names(many, 3)),
             }
         ),
-        Action::ChangeTogether(both) => together(both, subject, with, restart),
+        Action::ChangeTogether(changes) => together(changes, subject, with, restart),
         Action::AddNode(add) => format!("add a node like {}", add.like),
     }
 }
@@ -110,30 +111,35 @@ fn what(setting: &Setting) -> String {
 
 /// `drop dedicatedCpuPlacement, start with machine type q35`; `another instancetype than large, which sets CPU model X and
 /// dedicatedCpuPlacement`.
-fn together(both: &ChangeTogether, subject: &Subject<'_>, with: &str, restart: &str) -> String {
-    if let Some(named) = both.of_one_type() {
-        let settings: Vec<Setting> = both.parts.iter().filter_map(setting_of).map(|(setting, _)| setting).collect();
-        let whats: Vec<String> = settings
-            .iter()
-            .map(|setting| match setting {
-                Setting::Forbidden(_) => format!("a policy forbid of {}", what(setting)),
-                setting => what(setting),
-            })
-            .collect();
-        return format!("another {} than {}, which sets {}", named.what(), named.name, whats.join(" and "));
-    }
-    let (mut first, mut given) = (Vec::new(), Vec::new());
-    for part in &both.parts {
-        match part {
-            Action::UseModel(model) => given.push(model.model.clone()),
-            Action::ChangeMachineType(change) => given.push(format!("machine type {}", change.to)),
-            part => {
+fn together(changes: &ChangeTogether, subject: &Subject<'_>, with: &str, restart: &str) -> String {
+    let (mut types, mut own, mut given) = (Vec::<(&TypeReference, Vec<String>)>::new(), Vec::new(), Vec::new());
+    for part in &changes.parts {
+        match (part, setting_of(part)) {
+            (_, Some((setting, Some(by)))) => {
+                let what = match setting {
+                    Setting::Forbidden(_) => format!("a policy forbid of {}", what(&setting)),
+                    setting => what(&setting),
+                };
+                match types.iter_mut().find(|(known, _)| is_one(known, by)) {
+                    Some((_, whats)) => whats.push(what),
+                    None => types.push((by, vec![what])),
+                }
+            }
+            (Action::UseModel(model), _) => given.push(model.model.clone()),
+            (Action::ChangeMachineType(change), _) => given.push(format!("machine type {}", change.to)),
+            (part, _) => {
                 let text = summary(part, subject);
-                first.push(text.strip_suffix(", restart").map_or(text.clone(), str::to_owned));
+                own.push(text.strip_suffix(", restart").map_or(text.clone(), str::to_owned));
             }
         }
     }
-    let first = first.join(" and ");
+    let types = types
+        .into_iter()
+        .map(|(by, whats)| format!("another {} than {}, which sets {}", by.what(), by.name, and_names(&whats, 3)));
+    let types: Vec<String> = types.collect();
+    let restart = if own.is_empty() && given.is_empty() { "" } else { restart };
+    let own = and_names(&own, 3);
+    let first = types.into_iter().chain(Some(own).filter(|own| !own.is_empty())).collect::<Vec<_>>().join(", and ");
     match (first.is_empty(), given.is_empty()) {
         (_, true) => format!("{first}{restart}"),
         (true, false) => format!("{with} {}", given.join(" and ")),

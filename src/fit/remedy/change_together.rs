@@ -1,14 +1,15 @@
-//! Remedy: two changes of the guest, if neither helps alone.
+//! Remedy: two or three changes of the guest, if fewer do not help.
 //!
-//! Two settings of one specification are rendered together beforehand ([`Subject::pairs`]): what one of them asks for the other may
-//! ask for as well. Other changes are carried out one after the other, and the second is chosen for what the first leaves.
+//! Settings of one specification are rendered together beforehand ([`Subject::combined`]): what one of them asks for the other
+//! may ask for as well. Other changes are carried out one after the other, and the last is chosen for what the others leave.
 
 use super::restart::{labels_tell_after_restart, restarted};
 use super::{
-    Act, Action, Commands, DisableFeature, DropSetting, Outage, Remedy, RemedyId, RemedySpec, change_affinity,
+    Act, Action, Commands, Counted, DisableFeature, DropSetting, Outage, Remedy, RemedyId, RemedySpec, change_affinity,
     change_machine_type, change_selector, name_another, restart_commands, use_model,
 };
 use crate::fit::author::TypeReference;
+use crate::fit::effort::Effort;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::Family;
@@ -24,7 +25,10 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Two changes, in this order.
+/// Maximum number of sets of changes for which a last change is sought, by the number of settings among them.
+const MAX_SETS_TRIED: usize = 16;
+
+/// Two or three changes, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeTogether {
     /// The changes.
@@ -32,15 +36,19 @@ pub struct ChangeTogether {
 }
 
 impl ChangeTogether {
-    /// Returns the instancetype or preference that both parts replace; `None` if they are not about one.
-    pub(crate) fn of_one_type(&self) -> Option<&TypeReference> {
-        let mut named = self.parts.iter().map(|part| setting_of(part).and_then(|(_, by)| by));
-        let first = named.next()??;
-        named.all(|other| other.is_some_and(|other| is_one(first, other))).then_some(first)
+    /// Returns the actions of fewer of these changes: each alone, and of three changes each two.
+    pub(crate) fn fewer(&self) -> Vec<Action> {
+        let without = |at: usize| {
+            let kept = self.parts.iter().enumerate().filter(|(other, _)| *other != at);
+            Self { parts: kept.map(|(_, part)| part.clone()).collect() }.into()
+        };
+        let two = (0..self.parts.len()).filter(|_| self.parts.len() > 2).map(without);
+        self.parts.iter().cloned().chain(two).collect()
     }
 }
 
-fn is_one(one: &TypeReference, other: &TypeReference) -> bool {
+/// Whether both are the same instancetype or preference.
+pub(crate) fn is_one(one: &TypeReference, other: &TypeReference) -> bool {
     one.name == other.name && one.what() == other.what()
 }
 
@@ -74,80 +82,170 @@ fn order(action: &Action) -> (bool, bool) {
 
 type Offer = fn(&Judgement<'_, '_>) -> Option<Remedy>;
 
-/// The second changes, each with its rank: it follows changes of a lower rank.
-const SECOND: [(usize, Offer); 4] =
+/// The last changes, each with its rank: it follows changes of a lower rank. Settings have rank 0.
+const LAST: [(usize, Offer); 4] =
     [(1, change_selector::offer), (2, change_affinity::offer), (3, change_machine_type::offer), (4, use_model::offer)];
 
+/// Changes that were carried out, and that do not help yet.
+struct Begun<'a> {
+    parts: Vec<Action>,
+    /// The rank of the last one.
+    rank: usize,
+    after: Subject<'a>,
+}
+
+impl<'a> Begun<'a> {
+    fn of(parts: Vec<Action>, rank: usize, subject: &Subject<'a>, fleet: &Fleet) -> Self {
+        let after = match parts.as_slice() {
+            [] => subject.clone(),
+            [one] => one.apply(subject, fleet).0,
+            _ => Action::from(ChangeTogether { parts: parts.clone() }).apply(subject, fleet).0,
+        };
+        Self { parts, rank, after }
+    }
+
+    fn and(&self, rank: usize, part: Action) -> Vec<Action> {
+        debug_assert!(rank > self.rank, "a later change would undo it");
+        self.parts.iter().cloned().chain([part]).collect()
+    }
+
+    /// Returns the sets with one change more that is not a setting.
+    fn with_another(&self, judgement: &Judgement<'_, '_>) -> Vec<Self> {
+        let machine = || judgement.within(|| with_any_model(&self.after, judgement.fleet, judgement.effort));
+        let others = [
+            (1, change_selector::candidate(&self.after)),
+            (2, change_affinity::candidate(&self.after)),
+            (3, if self.rank < 3 { machine() } else { None }),
+        ];
+        let later = others.into_iter().filter(|(rank, _)| *rank > self.rank);
+        let begun = |(rank, part): (usize, Option<Action>)| {
+            let part = part?;
+            let (after, _) = part.apply(&self.after, judgement.fleet);
+            Some(Self { parts: self.and(rank, part), rank, after })
+        };
+        later.filter_map(begun).collect()
+    }
+}
+
+/// Returns the sets of `count` settings that are known.
+fn settings(subject: &Subject<'_>, count: usize) -> Vec<Vec<Action>> {
+    let each = |of: &[usize]| -> Vec<Action> {
+        let mut parts: Vec<Action> = of.iter().filter_map(|at| subject.changes.get(*at)).map(action_of).collect();
+        parts.sort_by_key(order);
+        parts
+    };
+    match count {
+        0 => vec![Vec::new()],
+        1 => (0..subject.changes.len()).map(|at| each(&[at])).collect(),
+        _ => subject.combined.iter().filter(|set| set.of.len() == count).map(|set| each(&set.of)).collect(),
+    }
+}
+
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    let subject = judgement.subject;
     // A restart with the CPU that it has leaves what libvirt refuses.
-    if judgement.is_migration() && !labels_tell_after_restart(judgement) {
+    if judgement.is_migration() && !labels_tell_after_restart(judgement) || !may_help(judgement) {
         return None;
     }
-    let pairs = subject.pairs.iter().filter_map(|pair| {
-        let [one, other] = pair.of.map(|at| subject.changes.get(at));
-        let mut parts = vec![action_of(one?), action_of(other?)];
-        parts.sort_by_key(order);
-        Some(ChangeTogether { parts }.into())
-    });
-    let found = judgement.first_that_helps(pairs);
-    let certain = |remedy: &Remedy| remedy.luck.is_none();
-    if found.as_ref().is_some_and(certain) {
-        return found.filter(|remedy| takes_both(judgement, remedy));
+    let mut lucky = None;
+    for size in [2, 3] {
+        for parts in sets(judgement, size) {
+            let action = Action::from(ChangeTogether { parts });
+            let Some(remedy) = judgement.within(|| judgement.tried(action)) else { continue };
+            if !is_smallest(judgement, &remedy) {
+                continue;
+            }
+            if remedy.luck.is_none() {
+                return Some(remedy);
+            }
+            lucky = lucky.or(Some(remedy));
+        }
     }
-    let settings = subject.changes.iter().map(|change| (0, action_of(change)));
-    let others = [
-        (1, change_selector::candidate(subject)),
-        (2, change_affinity::candidate(subject)),
-        (3, judgement.within(|| with_any_model(judgement))),
-    ];
-    let firsts = settings.chain(others.into_iter().filter_map(|(rank, action)| Some((rank, action?))));
-    let both = firsts.flat_map(|(rank, first)| {
-        let (after, _) = first.apply(subject, judgement.fleet);
-        let judged = judgement.within(|| Some(Judgement::new(&after, judgement.fleet, judgement.effort)));
-        let second = |offer: Offer| judgement.within(|| offer(judged.as_ref()?));
-        let seconds: Vec<Action> = SECOND
-            .into_iter()
-            .filter(|(follows, _)| rank < *follows)
-            .filter_map(|(_, offer)| Some(second(offer)?.action))
-            .collect();
-        seconds.into_iter().map(move |second| ChangeTogether { parts: vec![first.clone(), second] }.into())
+    lucky
+}
+
+/// Iterates over the sets of so many changes: settings alone, then others, the last of which helps once the rest is done.
+fn sets<'j>(judgement: &'j Judgement<'_, '_>, size: usize) -> impl Iterator<Item = Vec<Action>> + 'j {
+    let (subject, fleet) = (judgement.subject, judgement.fleet);
+    let begun = move |count: usize| {
+        let mut begun: Vec<Begun<'_>> =
+            settings(subject, count).into_iter().map(|parts| Begun::of(parts, 0, subject, fleet)).collect();
+        for _ in count..size - 1 {
+            begun = begun.iter().flat_map(|begun| begun.with_another(judgement)).collect();
+        }
+        begun.truncate(MAX_SETS_TRIED);
+        begun
+    };
+    let mixed = (0..size).rev().flat_map(begun).flat_map(move |begun| {
+        let judged = judgement.within(|| Some(Judgement::new(&begun.after, fleet, judgement.effort)));
+        let last = |offer: Offer| judgement.within(|| offer(judged.as_ref()?));
+        let later = LAST.into_iter().filter(|(rank, _)| *rank > begun.rank);
+        later.filter_map(|(rank, offer)| Some(begun.and(rank, last(offer)?.action))).collect::<Vec<_>>()
     });
-    let by_turns = judgement.first_that_helps(both);
-    let found = by_turns.filter(certain).or(found);
-    found.filter(|remedy| takes_both(judgement, remedy))
+    settings(subject, size).into_iter().chain(mixed)
+}
+
+/// Whether changes of the guest could help at all: with everything changed at once, some node takes it. True if its
+/// start is not known.
+fn may_help(judgement: &Judgement<'_, '_>) -> bool {
+    let subject = judgement.subject;
+    let Some(own) = &subject.restart else { return true };
+    let mut free = own.with_model("any");
+    let mut affinities = vec![change_affinity::candidate(subject).is_some()];
+    let changed = subject.changes.iter().map(|change| &change.start);
+    for start in changed.chain(subject.combined.iter().map(|set| &set.start)) {
+        free.placement.selector.retain(|(key, value)| start.placement.get(key) == Some(value));
+        affinities.push(start.placement.affinity != own.placement.affinity);
+    }
+    if affinities.contains(&true) {
+        free.placement.affinity = None;
+    }
+    let is_changed =
+        |key: &str| matches!(Family::of(key), Family::CpuModel | Family::MachineType) || subject.is_own(key);
+    free.placement.selector.retain(|(key, _)| !is_changed(key));
+    let mut fitting = judgement.fleet.look_up(&free.placement).passes().fitting;
+    if let Some(source) = judgement.source {
+        fitting.remove(source);
+    }
+    let starts = !judgement.is_migration() && Counted::of(subject, &judgement.assessment) == Counted::Targets;
+    let needed = if starts { 2 } else { 1 };
+    fitting.count_to(needed) == needed
 }
 
 /// Returns the machine type that helps if the CPU model changes as well.
-fn with_any_model(judgement: &Judgement<'_, '_>) -> Option<Action> {
-    let mut free = judgement.subject.clone();
+fn with_any_model(subject: &Subject<'_>, fleet: &Fleet, effort: Effort<'_>) -> Option<Action> {
+    let mut free = subject.clone();
     let start = free.restart.as_mut()?;
     *start = start.with_model("any");
     start.placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
     restarted(&mut free);
-    let judged = Judgement::new(&free, judgement.fleet, judgement.effort);
+    let judged = Judgement::new(&free, fleet, effort);
     Some(change_machine_type::offer(&judged)?.action)
 }
 
-/// Whether no part alone is certain to help.
-fn takes_both(judgement: &Judgement<'_, '_>, remedy: &Remedy) -> bool {
-    let Action::ChangeTogether(both) = &remedy.action else { return false };
-    let alone = |part: &Action| judgement.tried(part.clone()).is_some_and(|alone| alone.luck.is_none());
-    !both.parts.iter().any(alone)
+/// Whether fewer of its changes are not certain to help.
+fn is_smallest(judgement: &Judgement<'_, '_>, remedy: &Remedy) -> bool {
+    let Action::ChangeTogether(together) = &remedy.action else { return false };
+    let is_enough = |less: Action| judgement.tried(less).is_some_and(|less| less.luck.is_none());
+    !together.fewer().into_iter().any(is_enough)
 }
 
 impl Act for ChangeTogether {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
-        let types = self.parts.iter().filter_map(|part| setting_of(part).and_then(|(_, by)| by));
-        if self.of_one_type().is_some() {
-            return name_another(subject, &types.collect::<Vec<_>>());
-        }
         let (restart, mut out) = (restart_commands(subject)?, Vec::new());
         let mut restarts = false;
+        let mut named: Vec<&TypeReference> = Vec::new();
         for part in &self.parts {
-            let mut commands = part.act().commands(subject)?;
+            let mut commands = match setting_of(part).and_then(|(_, by)| by) {
+                Some(by) if named.iter().any(|known| is_one(known, by)) => continue,
+                Some(by) => {
+                    named.push(by);
+                    let types = self.parts.iter().filter_map(|part| setting_of(part).and_then(|(_, by)| by));
+                    name_another(subject, &types.filter(|other| is_one(by, other)).collect::<Vec<_>>())?
+                }
+                None => part.act().commands(subject)?,
+            };
             // All begin to count with one restart.
-            if commands.ends_with(&restart) {
+            if !restart.is_empty() && commands.ends_with(&restart) {
                 commands.truncate(commands.len() - restart.len());
                 restarts = true;
             }
@@ -157,21 +255,28 @@ impl Act for ChangeTogether {
         Ok(out)
     }
 
+    fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
+        (self.parts.len() > 2).then_some("the guest is changed in three ways")
+    }
+
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
-        let settings: Vec<_> = self.parts.iter().filter_map(setting_of).collect();
-        if settings.len() == self.parts.len() {
+        let (settings, others): (Vec<&Action>, Vec<&Action>) =
+            self.parts.iter().partition(|part| setting_of(part).is_some());
+        if let [_, _, ..] = settings.as_slice() {
+            let settings: Vec<_> = settings.into_iter().filter_map(setting_of).collect();
             let is = |at: usize| {
                 subject.changes.get(at).is_some_and(|change| {
                     settings.iter().any(|(setting, by)| change.setting == *setting && change.set_by.as_ref() == *by)
                 })
             };
-            let found = subject.pairs.iter().find(|pair| pair.of.iter().all(|at| is(*at)));
-            if let Some(start) = found.map(|pair| pair.start.clone()) {
+            let mut sets = subject.combined.iter().filter(|set| set.of.len() == settings.len());
+            if let Some(start) = sets.find(|set| set.of.iter().all(|at| is(*at))).map(|set| set.start.clone()) {
                 subject.restart = Some(start);
                 restarted(subject);
             }
-            return Vec::new();
+        } else {
+            settings.into_iter().for_each(|part| drop(part.act().apply(subject, fleet)));
         }
-        self.parts.iter().flat_map(|part| part.act().apply(subject, fleet)).collect()
+        others.into_iter().flat_map(|part| part.act().apply(subject, fleet)).collect()
     }
 }

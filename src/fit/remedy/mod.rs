@@ -36,7 +36,7 @@ pub(crate) use add_node::AddNode;
 pub(crate) use change_affinity::ChangeAffinity;
 pub(crate) use change_machine_type::ChangeMachineType;
 pub(crate) use change_selector::ChangeSelector;
-pub(crate) use change_together::{ChangeTogether, setting_of};
+pub(crate) use change_together::{ChangeTogether, is_one, setting_of};
 pub(crate) use disable_feature::DisableFeature;
 pub(crate) use drop_added_selector::DropAddedSelector;
 pub(super) use drop_added_selector::leaves_at_drain;
@@ -217,7 +217,7 @@ remedies! {
     ChangeMachineType = change_machine_type,
     /// Exclude the TSC frequency of a node that takes no guests, under `skip-node`, and restart.
     RemoveTscLabel = remove_tsc_label,
-    /// Change two things of the guest, where neither change helps alone.
+    /// Change two or three things of the guest, where fewer changes do not help.
     ChangeTogether = change_together,
     /// Add a node with the hardware of this one.
     AddNode = add_node,
@@ -382,7 +382,7 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
         Depth::Full => {
             let mut found: Vec<Remedy> = Vec::new();
             for spec in ALL {
-                // Two changes are not tried if one is enough.
+                // Several changes are not tried if one is enough.
                 let is_helped = spec.id == RemedyId::ChangeTogether && found.iter().any(|remedy| remedy.luck.is_none());
                 if !is_helped {
                     found.extend(judgement.within(|| (spec.offer)(judgement)));

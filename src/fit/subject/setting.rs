@@ -14,12 +14,12 @@ pub struct SettingChange<'a> {
     pub start: Start<'a>,
 }
 
-/// Two changes of the guest's settings, and the start that results.
+/// Two or three changes of the guest's settings, and the start that results.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingPair<'a> {
+pub struct SettingSet<'a> {
     /// Their indices in [`Subject::changes`](super::Subject::changes).
-    pub of: [usize; 2],
-    /// The start after both changes.
+    pub of: Vec<usize>,
+    /// The start after all of them.
     pub start: Start<'a>,
 }
 

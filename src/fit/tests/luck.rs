@@ -1,4 +1,4 @@
-//! Remedies that depend on the start node, and those of two changes: each claim holds on each start node.
+//! Remedies that depend on the start node, and those of several changes: each claim holds on each start node.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,22 +63,22 @@ fn verify_luck(remedy: &Remedy, subject: &Subject<'_>, fleet: &Fleet, verdict: &
     Ok(())
 }
 
-/// No part of it is enough, by the outcome that is judged once it is done alone.
-fn verify_both(action: &Action, subject: &Subject<'_>, fleet: &Fleet, verdict: &Verdict) -> Result<(), String> {
+/// No part of it, and no two of three, are enough, by the outcome that is judged once it is done alone.
+fn verify_together(action: &Action, subject: &Subject<'_>, fleet: &Fleet, verdict: &Verdict) -> Result<(), String> {
     let Action::ChangeTogether(both) = action else { return Ok(()) };
     let badness = |outcome: &Outcome| outcome.impact().map_or(0, |impact| 1 + impact as usize);
-    for part in &both.parts {
-        let (after, changed) = part.apply(subject, fleet);
+    for less in both.fewer() {
+        let (after, changed) = less.apply(subject, fleet);
         let alone = assess(&after, &fleet.with(changed)).outcome;
         if badness(&alone) < badness(&verdict.assessment.outcome) {
-            return Err(format!("more is changed than it takes: {part:?} of {action:?}"));
+            return Err(format!("more is changed than it takes: {less:?} of {action:?}"));
         }
     }
     Ok(())
 }
 
 #[test]
-fn what_depends_on_the_node_and_what_takes_two_changes() {
+fn what_depends_on_the_node_and_what_takes_several_changes() {
     let config = Config { cases: 6_000 / one_in() as u32, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let times = RefCell::new(BTreeMap::<RemedyId, usize>::new());
@@ -101,7 +101,7 @@ fn what_depends_on_the_node_and_what_takes_two_changes() {
             verify_luck(remedy, &subject, &fleet, &verdict).map_err(TestCaseError::fail)?;
         }
         for remedy in verdict.findings.iter().flat_map(|finding| &finding.remedies) {
-            verify_both(&remedy.action, &subject, &fleet, &verdict).map_err(TestCaseError::fail)?;
+            verify_together(&remedy.action, &subject, &fleet, &verdict).map_err(TestCaseError::fail)?;
         }
         Ok(())
     });

@@ -19,7 +19,7 @@ use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term}
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
     AfterStart, CpuMode, HostModelRule, LibvirtRefusal, ListOwner, ListedFeature, Migration, ObsoleteModels, Running,
-    Setting, SettingChange, SettingPair, Stage, Start, Subject, Template,
+    Setting, SettingChange, SettingSet, Stage, Start, Subject, Template,
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::fleet::{
@@ -349,8 +349,8 @@ fn without(start: &Start<'static>, guest: &Guest, keys: &[String]) -> Start<'sta
     out
 }
 
-/// Returns the settings that a user could change in the guest, and pairs of them.
-fn changes(start: &Start<'static>, guest: &Guest) -> (Vec<SettingChange<'static>>, Vec<SettingPair<'static>>) {
+/// Returns the settings that a user could change in the guest, and sets of them.
+fn changes(start: &Start<'static>, guest: &Guest) -> (Vec<SettingChange<'static>>, Vec<SettingSet<'static>>) {
     type Change<'g> = Box<dyn Fn(&Start<'static>) -> Start<'static> + 'g>;
     let listed = |names: &[&str]| -> Vec<ListedFeature> {
         names.iter().enumerate().map(|(at, name)| ListedFeature { at, name: (*name).to_owned() }).collect()
@@ -371,12 +371,13 @@ fn changes(start: &Start<'static>, guest: &Guest) -> (Vec<SettingChange<'static>
         let keys = [label::CPU_MANAGER.to_owned()];
         all.push((Setting::DedicatedCpus, Box::new(move |start| without(start, guest, &keys))));
     }
-    let of = (0..all.len()).flat_map(|one| (one + 1..all.len()).map(move |other| [one, other]));
-    let pairs = of.map(|of| SettingPair { of, start: of.iter().fold(start.clone(), |start, at| all[*at].1(&start)) });
-    let pairs = pairs.collect();
+    let of = (0..all.len()).flat_map(|one| (one + 1..all.len()).map(move |other| vec![one, other]));
+    let of = of.chain((all.len() == 3).then(|| vec![0, 1, 2]));
+    let all_of = |of: &[usize]| of.iter().fold(start.clone(), |start, at| all[*at].1(&start));
+    let sets = of.map(|of| SettingSet { start: all_of(&of), of }).collect();
     let change =
         |(setting, change): (Setting, Change<'_>)| SettingChange { setting, set_by: None, start: change(start) };
-    (all.into_iter().map(change).collect(), pairs)
+    (all.into_iter().map(change).collect(), sets)
 }
 
 fn entry(key: impl Into<String>, value: impl Into<String>) -> (Cow<'static, str>, Cow<'static, str>) {
@@ -488,7 +489,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         "spec".clone_into(&mut subject.field_root);
     }
     subject.authors = authors(guest, mode == CpuMode::HostModel);
-    (subject.changes, subject.pairs) = changes(&start, guest);
+    (subject.changes, subject.combined) = changes(&start, guest);
     subject.obsolete = guest.obsolete.then(|| ObsoleteModels {
         models: listed(guest.mode),
         edits: listed(guest.mode).into_iter().map(|model| (model, false)).collect(),

@@ -6,7 +6,7 @@
 use super::start_of;
 use crate::fit::author::{Author, TypeReference};
 use crate::fit::label::{self, Family};
-use crate::fit::subject::{ListedFeature, Setting, SettingChange, SettingPair, Stage, Start, Subject};
+use crate::fit::subject::{ListedFeature, Setting, SettingChange, SettingSet, Stage, Start, Subject};
 use crate::kubevirt::authors::Source;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::defaults::is_on;
@@ -16,19 +16,19 @@ use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiS
 
 /// Maximum number of features that are tried one by one.
 const MAX_FEATURES_TRIED: usize = 4;
-/// Maximum number of pairs of changes that are tried.
-const MAX_PAIRS_TRIED: usize = 16;
+/// Maximum number of sets of changes that are tried, of each size.
+const MAX_SETS_TRIED: usize = 16;
 
-/// The changes of a guest, and pairs of them.
+/// The changes of a guest, and sets of them.
 #[derive(Default)]
 pub(super) struct Changes {
     pub changes: Vec<SettingChange<'static>>,
-    pub pairs: Vec<SettingPair<'static>>,
+    pub combined: Vec<SettingSet<'static>>,
 }
 
 impl Changes {
     pub(super) fn into_subject(self, subject: &mut Subject<'_>) {
-        (subject.changes, subject.pairs) = (self.changes, self.pairs);
+        (subject.changes, subject.combined) = (self.changes, self.combined);
     }
 }
 
@@ -62,8 +62,8 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ch
             Some(SettingChange { setting, set_by, start })
         })
         .collect();
-    let pairs = pairs(vm, guest, &changes, cluster);
-    Changes { changes, pairs }
+    let combined = combined(vm, guest, &changes, cluster);
+    Changes { changes, combined }
 }
 
 /// Returns the start of the guest with these changes, each with whether a type has the setting.
@@ -106,21 +106,31 @@ fn placed(setting: &Setting, spec: &VmiSpec) -> Setting {
     }
 }
 
-/// Pairs of changes. Features of one list are dropped by one change.
-fn pairs(
+/// Sets of two and of three changes. Features of one list are dropped by one change.
+fn combined(
     vm: &VirtualMachine,
     guest: &Guest,
     changes: &[SettingChange<'static>],
     cluster: &Cluster,
-) -> Vec<SettingPair<'static>> {
-    let is_of_list =
-        |change: &SettingChange<'_>| change.set_by.is_none() && matches!(change.setting, Setting::Features(_));
-    let all = (0..changes.len()).flat_map(|one| (one + 1..changes.len()).map(move |other| [one, other]));
-    all.filter(|of| !of.iter().all(|at| is_of_list(&changes[*at])))
-        .take(MAX_PAIRS_TRIED)
+) -> Vec<SettingSet<'static>> {
+    let is_of_list = |at: &usize| changes[*at].set_by.is_none() && matches!(changes[*at].setting, Setting::Features(_));
+    let has_one_list = |of: &Vec<usize>| of.iter().filter(|at| is_of_list(at)).count() < 2;
+    // Three settings of different kinds, or of one type, which is replaced as a whole.
+    let is_likely = |of: &Vec<usize>| {
+        let kind = |at: &usize| std::mem::discriminant(&changes[*at].setting);
+        let is_of_type = of.iter().all(|at| changes[*at].set_by.is_some());
+        is_of_type || of.iter().enumerate().all(|(place, at)| !of[..place].iter().any(|other| kind(other) == kind(at)))
+    };
+    let count = changes.len();
+    let pairs = move || (0..count).flat_map(move |one| (one + 1..count).map(move |two| (one, two)));
+    let twos = pairs().map(|(one, two)| vec![one, two]);
+    let threes = pairs().flat_map(move |(one, two)| (two + 1..count).map(move |three| vec![one, two, three]));
+    let twos = twos.filter(has_one_list).take(MAX_SETS_TRIED);
+    let threes = threes.filter(has_one_list).filter(is_likely).take(MAX_SETS_TRIED);
+    twos.chain(threes)
         .filter_map(|of| {
-            let settings = of.map(|at| (&changes[at].setting, changes[at].set_by.is_some()));
-            Some(SettingPair { of, start: changed(vm, guest, &settings, cluster)? })
+            let settings: Vec<_> = of.iter().map(|at| (&changes[*at].setting, changes[*at].set_by.is_some())).collect();
+            Some(SettingSet { start: changed(vm, guest, &settings, cluster)?, of })
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
 
 mod hints;
+mod three_changes;
 mod two_changes;
 
 use rstest::rstest;

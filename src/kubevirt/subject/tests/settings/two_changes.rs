@@ -16,21 +16,21 @@ use crate::testing::Tweak;
 use crate::testing::cluster::{cluster as cluster_of, migration as request, read, running, vm, vmi};
 use crate::testing::fleet::{cascade_lake, ice_lake, rome, set};
 
-fn nodes() -> Vec<Node> {
+pub(super) fn nodes() -> Vec<Node> {
     let manager = |name: &str| cascade_lake(name).tweak(|node| set(node, label::CPU_MANAGER, "false"));
     ["n1", "n2", "n3"].map(manager).into()
 }
 
-fn cluster(nodes: Vec<Node>, objects: Vec<ClusterObject>) -> Cluster {
+pub(super) fn cluster(nodes: Vec<Node>, objects: Vec<ClusterObject>) -> Cluster {
     cluster_of("1.9.0", nodes, objects)
 }
 
-fn guest(domain: Value) -> Value {
+pub(super) fn guest(domain: Value) -> Value {
     vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"] = domain)
 }
 
 /// The merge patches and JSON patches of a remedy's commands, carried out.
-fn patched(mut vm: Value, commands: &[String]) -> Value {
+pub(super) fn patched(mut vm: Value, commands: &[String]) -> Value {
     for command in commands.iter().filter(|command| command.starts_with("kubectl patch vm db -n shop")) {
         let (kind, patch) =
             command.split_once(" --type ").and_then(|(_, rest)| rest.split_once(" -p ")).expect("a patch");
@@ -78,11 +78,11 @@ fn json_patch(target: &mut Value, patch: &Value) {
     }
 }
 
-fn remedies(verdict: &Verdict) -> Vec<&Remedy> {
+pub(super) fn remedies(verdict: &Verdict) -> Vec<&Remedy> {
     verdict.findings.iter().flat_map(|finding| &finding.remedies).collect()
 }
 
-fn summaries(verdict: &Verdict, subject: &Subject<'_>) -> Vec<String> {
+pub(super) fn summaries(verdict: &Verdict, subject: &Subject<'_>) -> Vec<String> {
     remedies(verdict).into_iter().map(|remedy| say::remedy::summary(&remedy.action, subject)).collect()
 }
 
@@ -141,7 +141,7 @@ fn two_causes_in_a_vm_are_changed_together(#[case] domain: Value, #[case] expect
     }
 }
 
-fn instancetype(spec: Value) -> ClusterObject {
+pub(super) fn instancetype(spec: Value) -> ClusterObject {
     ClusterObject::Instancetype(read(json!({"metadata": {"name": "large"}, "spec": spec})))
 }
 

@@ -14,7 +14,7 @@ pub(crate) mod room;
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
-use crate::fit::remedy::{Action, Remedy};
+use crate::fit::remedy::{Action, Remedy, UseModel};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Origin, Stage, Template};
 use crate::fit::verdict::{Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
@@ -103,7 +103,7 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster)
                 out.headline.clone_from(&message);
                 let nearest = first_with_room(&out.title, nearest_lines(verdict));
                 out.lines.extend(nearest.filter(|_| is_warned(judged, finding, verdict)));
-                out.lines.extend(with_model_line(judged, finding, cluster));
+                out.lines.extend(model_line(judged, finding, cluster));
                 out.lines.extend(next_step(judged, finding).or_else(|| may_help(judged, finding, verdict)));
             }
             // Printed first on its own line, or only on request.
@@ -231,19 +231,38 @@ fn libvirts(evidence: Evidence) -> &'static str {
 
 /// Returns `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
 fn with_model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
+    let (model, fewest) = offered_model(judged, finding, cluster)?;
+    Some(format!("with model {} it could go to {} from anywhere", model.model, nodes(fewest)))
+}
+
+/// Returns the same for the sender, with the field of an object that is not stored: `in the manifest set
+/// spec.template.spec.domain.cpu.model to EPYC, and it could go to 4 nodes from anywhere`.
+fn model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
+    let short = with_model_line(judged, finding, cluster);
+    if judged.subject.origin == Origin::Stored {
+        return short;
+    }
+    let (model, fewest) = offered_model(judged, finding, cluster)?;
+    let edit = remedy::step(&model.clone().into(), &judged.subject);
+    let line = format!("{edit}, and it could go to {} from anywhere", nodes(fewest));
+    first_with_room(&judged.subject.title(), [line].into_iter().chain(short))
+}
+
+/// Returns the common model that is offered to a guest which is to start, and the smallest number of its targets then.
+fn offered_model<'f>(judged: &Prepared<'_>, finding: &'f Finding, cluster: &Cluster) -> Option<(&'f UseModel, usize)> {
     let (Stage::Start(_), Some(start)) = (&judged.subject.stage, &judged.subject.restart) else { return None };
     let model = finding.remedies.iter().find_map(|remedy| match &remedy.action {
-        Action::UseModel(model) => Some(&model.model),
+        Action::UseModel(model) => Some(model),
         _ => None,
     })?;
-    let start = start.with_model(model);
+    let start = start.with_model(&model.model);
     let mut fitting = cluster.fleet.look_up(&start.placement).passes().fitting;
     if let Some(failing) = judged.subject.failing(&start.placement, &cluster.fleet) {
         fitting.subtract(&failing);
     }
     let outlook = targets_by_start(&judged.subject, &start.placement, start.after_start, &fitting, &cluster.fleet);
     let fewest = *outlook.keys().next()?;
-    Some(format!("with model {model} it could go to {} from anywhere", nodes(fewest)))
+    Some((model, fewest))
 }
 
 /// Returns the least harmful remedy of a guest that is to start: the effect of another model, or `cheapest remedy: change

@@ -87,7 +87,7 @@ fn a_vm_whose_start_node_decides() {
     let decision = answer_to(&world(mixed(), Vec::new()), &vm("report", ""));
     assert_snapshot!(decision.warnings().join("\n"), @r"
     cpufit: shop/report uses host-model: if it starts on node-e it can never migrate; from amd-1, amd-2, amd-3 and 3 more to 2 nodes; from node-b to 4 nodes
-    cpufit: shop/report: with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere
+    cpufit: shop/report: in the manifest set spec.template.spec.domain.cpu.model to Skylake-Server-noTSX-IBRS, and it could go to 4 nodes from anywhere
     ");
 }
 
@@ -98,7 +98,7 @@ fn a_vm_and_the_model_that_frees_it() {
     assert_snapshot!(decision.warnings().join("\n"), @r"
     cpufit: shop/web can start on node-e alone, and could never leave it
     cpufit: shop/web: nearest is amd-1, which lacks cpu-model Icelake-Server-noTSX
-    cpufit: shop/web: with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere
+    cpufit: shop/web: in the manifest set spec.template.spec.domain.cpu.model to Skylake-Server-noTSX-IBRS, and it could go to 4 nodes from anywhere
     ");
 }
 

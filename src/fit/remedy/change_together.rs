@@ -25,8 +25,10 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
+/// Maximum number of sets of settings to which other changes are added, by their number.
+const MAX_SETTINGS_TRIED: usize = 16;
 /// Maximum number of sets of changes for which a last change is sought, by the number of settings among them.
-const MAX_SETS_TRIED: usize = 16;
+const MAX_SETS_TRIED: usize = 32;
 
 /// Two or three changes, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,13 +97,14 @@ struct Begun<'a> {
 }
 
 impl<'a> Begun<'a> {
-    fn of(parts: Vec<Action>, rank: usize, subject: &Subject<'a>, fleet: &Fleet) -> Self {
+    /// Carries out changes of settings.
+    fn of(parts: Vec<Action>, subject: &Subject<'a>, fleet: &Fleet) -> Self {
         let after = match parts.as_slice() {
             [] => subject.clone(),
             [one] => one.apply(subject, fleet).0,
             _ => Action::from(ChangeTogether { parts: parts.clone() }).apply(subject, fleet).0,
         };
-        Self { parts, rank, after }
+        Self { parts, rank: 0, after }
     }
 
     fn and(&self, rank: usize, part: Action) -> Vec<Action> {
@@ -163,12 +166,12 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     lucky
 }
 
-/// Iterates over the sets of so many changes: settings alone, then others, the last of which helps once the rest is done.
+/// Iterates over the sets of `size` changes: settings alone, then others, the last of which helps once the rest is done.
 fn sets<'j>(judgement: &'j Judgement<'_, '_>, size: usize) -> impl Iterator<Item = Vec<Action>> + 'j {
     let (subject, fleet) = (judgement.subject, judgement.fleet);
     let begun = move |count: usize| {
-        let mut begun: Vec<Begun<'_>> =
-            settings(subject, count).into_iter().map(|parts| Begun::of(parts, 0, subject, fleet)).collect();
+        let settings = settings(subject, count).into_iter().take(MAX_SETTINGS_TRIED);
+        let mut begun: Vec<Begun<'_>> = settings.map(|parts| Begun::of(parts, subject, fleet)).collect();
         for _ in count..size - 1 {
             begun = begun.iter().flat_map(|begun| begun.with_another(judgement)).collect();
         }

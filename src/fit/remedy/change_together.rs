@@ -265,7 +265,8 @@ impl Act for ChangeTogether {
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
         let (settings, others): (Vec<&Action>, Vec<&Action>) =
             self.parts.iter().partition(|part| setting_of(part).is_some());
-        if let [_, _, ..] = settings.as_slice() {
+        let mut left: Vec<&Action> = self.parts.iter().collect();
+        if settings.len() > 1 {
             let settings: Vec<_> = settings.into_iter().filter_map(setting_of).collect();
             let is = |at: usize| {
                 subject.changes.get(at).is_some_and(|change| {
@@ -277,9 +278,8 @@ impl Act for ChangeTogether {
                 subject.restart = Some(start);
                 restarted(subject);
             }
-        } else {
-            settings.into_iter().for_each(|part| drop(part.act().apply(subject, fleet)));
+            left = others;
         }
-        others.into_iter().flat_map(|part| part.act().apply(subject, fleet)).collect()
+        left.into_iter().flat_map(|part| part.act().apply(subject, fleet)).collect()
     }
 }

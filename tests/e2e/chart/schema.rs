@@ -64,6 +64,20 @@ fn chart_is_in_order_and_refuses_what_no_cluster_takes() {
         ("policies[0].name=cluster,policies[0].spec.commonModel.name=a b", "commonModel/name"),
         ("policies[0].name=cluster,policies[0].spec.commonModel.otherwise=Deny", "commonModel"),
         ("policies[0].name=cluster,policies[0].spec.nodeSelector.matchLabels.a=b c", "nodeSelector"),
+        ("policies[0].name=cluster,policies[0].spec.nodeSelector.matchLabels.a b=c", "nodeSelector"),
+        ("policies[0].name=cluster,policies[0].spec.commonModel.name=host-model", "commonModel/name"),
+        ("policies[0].name=cluster,policies[0].spec.launcherSelectors=Common", "commonModel"),
+        (
+            "policies[0].name=cluster,policies[0].spec.nodeSelector.matchExpressions[0].key=a,\
+             policies[0].spec.nodeSelector.matchExpressions[0].operator=In",
+            "values",
+        ),
+        (
+            "policies[0].name=cluster,policies[0].spec.nodeSelector.matchExpressions[0].key=a,\
+             policies[0].spec.nodeSelector.matchExpressions[0].operator=Exists,\
+             policies[0].spec.nodeSelector.matchExpressions[0].values[0]=b",
+            "values",
+        ),
         ("podDisruptionBudget.maxUnavailable=120%", "maxUnavailable"),
         ("podDisruptionBudget.minAvailable=101%", "minAvailable"),
         ("podDisruptionBudget.minAvailable=half", "minAvailable"),

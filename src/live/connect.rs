@@ -1,5 +1,7 @@
 //! Connection to a cluster as in kubectl: kubeconfig, context, in-cluster service account.
 
+use std::error::Error as StdError;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +13,10 @@ use super::freshness::Freshness;
 use super::kubeconfig;
 use super::middleware::MiddlewareLayer;
 use super::proxy::Environment;
+use super::tls;
 use crate::domain::Domain;
 
+use super::options::namespace_fault;
 pub(crate) use super::options::{ClusterArgs, ConnectError};
 
 impl ClusterArgs {
@@ -62,6 +66,9 @@ impl ClusterArgs {
     pub fn config(&self) -> Result<Config, ConnectError> {
         if self.as_user.is_none() && !(self.as_group.is_empty() && self.as_uid.is_none()) {
             return Err(ConnectError::Options("--as-group and --as-uid go with --as".to_owned()));
+        }
+        if let Some(fault) = self.namespace().and_then(namespace_fault) {
+            return Err(ConnectError::Options(fault));
         }
         let environment = Environment::read();
         let of = |kubeconfig| kubeconfig::config(kubeconfig, self, &environment);
@@ -158,17 +165,31 @@ pub(crate) fn words(error: &kube::Error) -> String {
     }
 }
 
+/// Returns the cause of an error. The source of an I/O error is the source of the error that it wraps, not that error.
+fn cause<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 'static)> {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| error.source())
+}
+
 /// Returns the last cause of an error: `Connection refused (os error 111)` without the errors that wrap it.
-fn root(error: &dyn std::error::Error) -> String {
+fn root(error: &(dyn StdError + 'static)) -> String {
     let mut last = error;
-    while let Some(cause) = last.source() {
+    while let Some(cause) = cause(last) {
         last = cause;
+    }
+    if let Some(tls) = last.downcast_ref() {
+        return tls::words(tls);
+    }
+    // The limits of this program; those of the operating system have a number.
+    let is_over = |io: &io::Error| io.kind() == ErrorKind::TimedOut && io.raw_os_error().is_none();
+    if last.is::<tokio::time::error::Elapsed>() || last.downcast_ref().is_some_and(is_over) {
+        return "no answer within the time limit".to_owned();
     }
     last.to_string()
 }
 
 /// Returns an error and its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut out = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -184,7 +184,7 @@ async fn everything<T>(
 pub(crate) async fn objects(
     client: &Client,
     reach: Reach<'_>,
-) -> Result<(Vec<serde_json::Value>, Vec<FetchError>), FetchError> {
+) -> Result<(SnapshotObjects, Vec<FetchError>), FetchError> {
     let taken = RefCell::new(SnapshotObjects::default());
     let take = |api: &ApiResource, seen: &ProjectedObject| {
         taken.borrow_mut().take(&api.api_version, &api.kind, seen.json()).map_err(|source| {
@@ -208,7 +208,7 @@ pub(crate) async fn objects(
             Err(error) => left_out.push(error),
         }
     }
-    Ok((taken.into_inner().finish(only), left_out))
+    Ok((taken.into_inner(), left_out))
 }
 
 /// Reads the current cluster and its policies, and the resources that were left out for lack of permission.

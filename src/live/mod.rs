@@ -26,6 +26,7 @@ pub(crate) mod proxy;
 mod rate;
 mod renaming;
 pub(crate) mod status;
+mod tls;
 pub mod watch;
 
 use std::sync::Arc;

@@ -91,6 +91,18 @@ impl ClusterArgs {
     }
 }
 
+/// Returns why a namespace cannot be part of a request's path; `None` if it can. Mirrors apimachinery's
+/// `pkg/api/validation/path` (`IsValidPathSegmentName`): a name that no namespace can have is accepted, and none is found.
+pub(super) fn namespace_fault(name: &str) -> Option<String> {
+    match name {
+        "." | ".." => Some(format!("--namespace: a namespace may not be {name}")),
+        _ => name
+            .chars()
+            .find(|c| ['/', '%'].contains(c))
+            .map(|c| format!("--namespace: a namespace may not contain {c}")),
+    }
+}
+
 /// Parses a duration as Go's `time.ParseDuration` does, and seconds without a unit, as in kubectl.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected seconds, or a duration such as 30s, 500ms or 1m30s".to_owned();
@@ -153,7 +165,14 @@ impl ConnectError {
 
 impl From<KubeconfigError> for ConnectError {
     fn from(error: KubeconfigError) -> Self {
-        Self::Kubeconfig(error.to_string())
+        let first = |text: String| text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Self::Kubeconfig(match error {
+            KubeconfigError::ReadConfig(error, path) => format!("cannot read {}: {error}", path.display()),
+            // The lines after the first show the place in the text.
+            KubeconfigError::Parse(error) => format!("a kubeconfig is not YAML: {}", first(error.to_string())),
+            KubeconfigError::CurrentContextNotSet => "the kubeconfig names no current context".to_owned(),
+            other => first(other.to_string()),
+        })
     }
 }
 

@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
-use serde_json::Value;
 
 use crate::cli::args::program;
 use crate::cli::args::{Args, AuditArgs, DiffArgs, ServeArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
@@ -33,6 +32,7 @@ use crate::live::fetch::{self, Reach};
 use crate::live::leader::{self, Leader};
 use crate::page::Page;
 use crate::policy::PolicyError;
+use crate::snapshot::prune::SnapshotObjects;
 use crate::snapshot::{DumpSource, domain_of};
 use crate::telemetry::{self, LogFormat};
 use crate::world::{self, World};
@@ -164,8 +164,11 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         }
         Verb::Snapshot(args) => {
             let only = cluster.namespace().filter(|_| !args.all_namespaces);
-            let objects = objects(&cluster, &args, only, domain, stdin)?;
-            snapshot::print(&args, objects, &mut page)?;
+            let taken = objects(&cluster, &args, only, domain, stdin)?;
+            if let Some(why) = only.and_then(|name| snapshot::nobody(&taken, name)) {
+                console::note(domain, why);
+            }
+            snapshot::print(&args, taken.finish(only), &mut page)?;
         }
         Verb::Certs(args) => certs::run(&args, &mut page)?,
         Verb::Manifests(args) => manifests::run(&args, cluster.namespace(), &mut page)?,
@@ -334,19 +337,19 @@ fn failure(error: &anyhow::Error, domain: &Domain) -> Page {
     lines(domain, std::iter::once(first).chain(below))
 }
 
-/// Returns the objects that judgements depend on, from dumps or a live cluster.
+/// Reads the objects that judgements depend on, from dumps or a live cluster.
 fn objects(
     cluster: &ClusterArgs,
     args: &SnapshotArgs,
     only: Option<&str>,
     domain: &Domain,
     stdin: impl Read,
-) -> anyhow::Result<Vec<Value>> {
+) -> anyhow::Result<SnapshotObjects> {
     if !args.snapshot.is_empty() {
         refuse_cluster(cluster)?;
-        let (objects, skipped) = snapshot::of_dumps(args, only, domain, stdin)?;
+        let (objects, skipped) = snapshot::of_dumps(args, domain, stdin)?;
         if let Some(line) = skipped.line() {
-            note(domain, line);
+            console::note(domain, line);
         }
         return Ok(objects);
     }
@@ -358,14 +361,10 @@ fn objects(
         let read = fetch::objects(&client, only.map_or(Reach::Cluster, Reach::Namespace)).await;
         let (objects, left_out) = read.map_err(|error| Unreadable::of(&error, &url, only, None))?;
         for error in left_out {
-            note(domain, format_args!("left out: {error}"));
+            console::note(domain, format_args!("left out: {error}"));
         }
         Ok(objects)
     })
-}
-
-fn note(domain: &Domain, text: impl Display) {
-    console::tell(&lines(domain, [format_args!("note: {text}")]));
 }
 
 /// Returns a page of lines about a cluster with this domain.
@@ -426,7 +425,7 @@ fn scene(
         let load = if room == RoomRead::Known { world::load_with_room } else { world::load };
         let (world, notes) = load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, domain, stdin)?;
         for note in notes {
-            self::note(domain, note);
+            console::note(domain, note);
         }
         return Ok(Scene { world, namespace });
     }
@@ -452,7 +451,7 @@ fn scene(
             left_out.extend(missing);
         }
         for error in left_out {
-            note(domain, format_args!("judged without: {:#}", anyhow::Error::from(error)));
+            console::note(domain, format_args!("judged without: {:#}", anyhow::Error::from(error)));
         }
         anyhow::Ok((world, namespace))
     })?;

@@ -4,9 +4,11 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that writes to them")]
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use crate::domain::Domain;
 use crate::page::Page;
 
 /// Prints a page on standard output.
@@ -24,6 +26,13 @@ pub fn print(page: &Page) -> io::Result<()> {
 pub fn tell(page: &Page) {
     // A failure cannot be reported anywhere.
     let _ = io::stderr().lock().write_all(page.as_str().as_bytes());
+}
+
+/// Prints a note about a cluster with this domain on standard error.
+pub(crate) fn note(domain: &Domain, text: impl Display) {
+    let mut page = Page::in_domain(domain);
+    page.line(format_args!("note: {text}"));
+    tell(&page);
 }
 
 /// Whether standard output is a terminal.

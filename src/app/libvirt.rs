@@ -15,7 +15,6 @@ use crate::kubevirt::wire::Vmi;
 use crate::libvirt::{LibvirtFacts, saved};
 use crate::live::connect::{self, ClusterArgs};
 use crate::live::libvirt::Asker;
-use crate::page::Page;
 use crate::snapshot::DumpSource;
 use crate::world::{self, World};
 
@@ -28,7 +27,8 @@ pub(super) fn learn(
     stdin: impl Read,
 ) -> anyhow::Result<()> {
     if !args.libvirt_facts.is_empty() {
-        note(&world.add_libvirt_facts(&args.libvirt_facts, stdin)?);
+        let lines = world.add_libvirt_facts(&args.libvirt_facts, stdin)?;
+        note(&world.cluster.domain, &lines);
     }
     if !args.ask_libvirt {
         return Ok(());
@@ -39,12 +39,13 @@ pub(super) fn learn(
     let guests = guests(world);
     let plan = libvirt_plan::plan(world, &guests);
     if plan.guests.is_empty() {
-        console::tell(&Page::of("note: libvirt is not asked: no guest that runs, with its launcher, is among them"));
+        let why = "libvirt is not asked: no guest that runs, with its launcher, is among them";
+        console::note(&world.cluster.domain, why);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(ask(args, cluster, world, &plan))?;
     if let Some(folder) = folder {
-        note(&folder.add(&world.cluster.libvirt, &world.cluster.domain)?);
+        note(&world.cluster.domain, &folder.add(&world.cluster.libvirt, &world.cluster.domain)?);
     }
     Ok(())
 }
@@ -59,10 +60,8 @@ pub(super) fn check(args: &LibvirtArgs) -> anyhow::Result<()> {
     }
 }
 
-fn note(lines: &[String]) {
-    for line in lines {
-        console::tell(&Page::of(format_args!("note: {line}")));
-    }
+fn note(domain: &Domain, lines: &[String]) {
+    lines.iter().for_each(|line| console::note(domain, line));
 }
 
 async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan: &Plan) -> anyhow::Result<()> {

@@ -203,7 +203,7 @@ pub struct CheckArgs {
     /// An input without objects that are judged then ends with exit code 2.
     #[arg(long, value_name = "STATE", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<CheckFailOn>,
-    /// Output format: table, json, yaml, name, junit, sarif, or review (the AdmissionReview response)
+    /// Output format: table, wide, json, yaml, name, junit, sarif, or review (the AdmissionReview response)
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Table)]
     pub output: CheckOutput,
     /// Add the selector, affinity and tolerations of the pod that KubeVirt would create
@@ -223,15 +223,30 @@ pub struct TestArgs {
     /// Omit the header row of tables
     #[arg(long)]
     pub no_headers: bool,
-    /// Output format: table, json or yaml
-    #[arg(short, long, value_enum, default_value_t = PlainOutput::Table)]
-    pub output: PlainOutput,
+    /// Output format: table, json, yaml or junit
+    #[arg(short, long, value_enum, default_value_t = TestOutput::Table)]
+    pub output: TestOutput,
+}
+
+/// How `test` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TestOutput {
+    /// For people; there is no wider one.
+    #[value(alias = "wide")]
+    Table,
+    /// For programs.
+    Json,
+    /// For programs.
+    Yaml,
+    /// JUnit XML, for programs of continuous integration.
+    Junit,
 }
 
 /// How a verb prints that has one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PlainOutput {
-    /// For people.
+    /// For people; there is no wider one.
+    #[value(alias = "wide")]
     Table,
     /// For programs.
     Json,
@@ -424,11 +439,11 @@ pub enum AuditOutput {
 /// From which state on `audit` fails, mildest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
-    /// One node is left to migrate to.
+    /// One node is left to migrate to, or worse.
     Fragile,
-    /// It can migrate nowhere, or not from every node that it may start on.
+    /// It can migrate nowhere, or not from every node that it may start on, or worse.
     Pinned,
-    /// It cannot start.
+    /// It cannot start, or worse.
     Unschedulable,
     /// A restart of the kubelet would fail the running guest.
     OwnNode,
@@ -588,6 +603,8 @@ pub struct VersionArgs {
 pub enum CheckOutput {
     /// For people.
     Table,
+    /// For people, with the nodes that fit and the place in the file.
+    Wide,
     /// For programs.
     Json,
     /// For programs and people.
@@ -605,7 +622,8 @@ pub enum CheckOutput {
 /// How `explain` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExplainOutput {
-    /// For people.
+    /// For people; it has every node already, so that there is nothing to add for `wide`.
+    #[value(alias = "wide")]
     Table,
     /// For programs.
     Json,

@@ -10,9 +10,8 @@ use crate::answers::audit::{AuditRow, LifeStage, Severity, Span, StandRow, audit
 use crate::answers::guest_state::{PolicyAnswer, Tally};
 use crate::answers::status::PolicyNodes;
 use crate::answers::unanswered::Unanswered;
-use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
-use crate::cli::targets::{FoundTarget, TargetScope, absent, find, note_namespaces};
+use crate::cli::targets::{FoundTarget, TargetScope, absent, find, no_guest, note_namespaces};
 use crate::console::tell;
 use crate::kubevirt::resource::Resource;
 use crate::page::Page;
@@ -115,7 +114,7 @@ impl<'a> WantedGuests<'a> {
                     guests.insert((namespace, name));
                 }
                 Ok(FoundTarget { kind, namespace, name }) => {
-                    out.missing.push(absent(kind, &namespace, &name, world.cluster.is_live));
+                    out.missing.push(absent(world, kind, &namespace, &name));
                 }
                 Err(line) => out.missing.push(line),
             }
@@ -168,7 +167,7 @@ pub(crate) fn run(
     let mut rows = audit(world, &|| false);
     rows.retain(|row| wanted.holds(world, &row.namespace, &row.name));
     if rows.is_empty() && wanted.missing.is_empty() && args.fail_on.is_some() {
-        bail!("{}: --fail-on would pass whatever the guests are", nobody(world, only, args.list.selector.is_some()));
+        bail!("{}: --fail-on would pass whatever the guests are", no_guest(world, &wanted.scope));
     }
     let summary = Summary::of(&rows);
     let running = rows.iter().filter(|row| row.stand == LifeStage::Running);
@@ -179,7 +178,7 @@ pub(crate) fn run(
         AuditOutput::Table | AuditOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
         AuditOutput::Table | AuditOutput::Wide => {
             if rows.is_empty() {
-                let nobody = nobody_in_dump(world, only, args.list.selector.is_some());
+                let nobody = nobody_in_dump(world, &wanted.scope);
                 if args.list.no_headers {
                     let mut said = Page::in_domain(page.domain());
                     said.line(nobody);
@@ -221,19 +220,9 @@ pub(crate) fn run(
     Ok(if failed { Audited::Failed } else { Audited::Passed })
 }
 
-/// Returns why there is no guest.
-fn nobody(world: &World, only: Option<&str>, is_selected: bool) -> String {
-    let nowhere = || only.and_then(|name| gate::no_namespace(world, name));
-    let none = || {
-        let place = only.map(|name| format!(" in namespace {name}")).unwrap_or_default();
-        format!("there is no guest{place}{}", if is_selected { " with such labels" } else { "" })
-    };
-    gate::without_kubevirt(world).map(str::to_owned).or_else(nowhere).unwrap_or_else(none)
-}
-
 /// Returns why there is no guest; for a dump without any guest, checks whether it is complete.
-fn nobody_in_dump(world: &World, only: Option<&str>, is_selected: bool) -> String {
-    let nobody = nobody(world, only, is_selected);
+fn nobody_in_dump(world: &World, scope: &TargetScope<'_>) -> String {
+    let nobody = no_guest(world, scope);
     let cluster = &world.cluster;
     if cluster.is_live
         || [Resource::VirtualMachines, Resource::Vmis].into_iter().any(|kind| !cluster.names(kind).is_empty())

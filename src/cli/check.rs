@@ -34,6 +34,8 @@ use crate::world::{World, is_policy};
 
 /// The message about an object of another kind.
 const NOT_JUDGED: &str = "not a kind that is judged";
+/// Maximum number of nodes in a cell of `-o wide`.
+const MAX_NODES: usize = 8;
 const NO_LAUNCHER: &str = "not a virt-launcher pod";
 
 /// The result, as the exit code.
@@ -140,9 +142,9 @@ pub fn run(
         if !args.fail_on.is_empty() {
             bail!("{text}: {would_pass}");
         }
-        console::tell(&Page::of(format_args!("note: {text}")));
+        console::note(&world.cluster.domain, text);
     }
-    if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+    if ci::is_github() {
         let mut annotated = Page::in_domain(&world.cluster.domain);
         ci::annotations(&rows, gate, &mut annotated);
         console::tell(&annotated);
@@ -157,9 +159,9 @@ pub fn run(
         CheckOutput::Json => page.json(&CheckResults { results: rows })?,
         CheckOutput::Yaml => page.yaml(&CheckResults { results: rows })?,
         CheckOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
-        CheckOutput::Junit => ci::junit(&rows, gate, page),
+        CheckOutput::Junit => ci::junit("cpufit check", &ci::suites(&rows, gate), page),
         CheckOutput::Sarif => page.json(&ci::sarif(&rows, gate))?,
-        CheckOutput::Table | CheckOutput::Review => people(&rows, args.no_headers, page),
+        CheckOutput::Table | CheckOutput::Wide | CheckOutput::Review => people(&rows, args, page),
     }
     Ok(checked)
 }
@@ -378,10 +380,13 @@ fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
     Ok((render(Webhook::Validate, &request.uid, &decision, &world.cluster.domain)?, denied))
 }
 
-fn people(rows: &[ResultRow], no_headers: bool, page: &mut Page) {
+fn people(rows: &[ResultRow], args: &CheckArgs, page: &mut Page) {
+    let is_wide = args.output == CheckOutput::Wide;
     let mut cells = Vec::new();
-    if !no_headers {
-        cells.push(["KIND", "OBJECT", "VERDICT", "ALLOWED", "FITS", "NEAREST"].map(str::to_owned).to_vec());
+    if !args.no_headers {
+        let more: &[&str] = if is_wide { &["NODES", "FILE"] } else { &[] };
+        let head = ["KIND", "OBJECT", "VERDICT", "ALLOWED", "FITS", "NEAREST"];
+        cells.push(head.iter().chain(more).map(ToString::to_string).collect());
     }
     for row in rows {
         let title = if row.namespace.is_empty() { row.name.clone() } else { format!("{}/{}", row.namespace, row.name) };
@@ -400,7 +405,14 @@ fn people(rows: &[ResultRow], no_headers: bool, page: &mut Page) {
         });
         let nearest = nearest.unwrap_or_else(|| "-".to_owned());
         let allowed = if row.allowed { "yes" } else { "NO" };
-        cells.push(vec![row.kind.clone(), title, verdict.to_owned(), allowed.to_owned(), fits, nearest]);
+        let mut line = vec![row.kind.clone(), title, verdict.to_owned(), allowed.to_owned(), fits, nearest];
+        if is_wide {
+            let nodes = plural::fold_names(&row.nodes.fitting, MAX_NODES);
+            let at = row.line.map(|line| format!(":{line}")).unwrap_or_default();
+            line.push(if nodes.is_empty() { "-".to_owned() } else { nodes });
+            line.push(format!("{}{at}", row.file));
+        }
+        cells.push(line);
     }
     page.listing(&cells);
     for row in rows {

@@ -10,54 +10,97 @@ use super::output::ResultRow;
 use crate::page::Page;
 use crate::snapshot::STDIN;
 
-/// Prints JUnit XML as Jenkins, GitLab and others read it: a suite for each file, a case for each object.
-pub(crate) fn junit(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
-    page.line(r#"<?xml version="1.0" encoding="UTF-8"?>"#);
-    let counts = |rows: &[&ResultRow]| {
-        let failures = rows.iter().filter(|row| gate.failure(row).is_some()).count();
-        let skipped = rows.iter().filter(|row| row.skipped.is_some()).count();
-        format!(r#"tests="{}" failures="{failures}" errors="0" skipped="{skipped}""#, rows.len())
+/// A case of JUnit XML.
+pub(crate) struct Case {
+    /// The class.
+    pub class: String,
+    /// The name, unique in its suite.
+    pub name: String,
+    /// The result.
+    pub result: CaseResult,
+}
+
+/// The result of a case.
+pub(crate) enum CaseResult {
+    /// Passed, with lines to read.
+    Passed(String),
+    /// Failed.
+    Failed {
+        /// The word of the failure.
+        kind: String,
+        /// The reason.
+        why: String,
+    },
+    /// Not judged, with the reason.
+    Skipped(String),
+}
+
+/// Prints JUnit XML as Jenkins, GitLab and others read it: suites with their cases.
+pub(crate) fn junit(name: &str, suites: &[(String, Vec<Case>)], page: &mut Page) {
+    let counts = |cases: &[&Case]| {
+        let failures = cases.iter().filter(|case| matches!(case.result, CaseResult::Failed { .. })).count();
+        format!(r#"tests="{}" failures="{failures}" errors="0""#, cases.len())
     };
-    let all: Vec<&ResultRow> = rows.iter().collect();
-    let failures = all.iter().filter(|row| gate.failure(row).is_some()).count();
-    page.line(format_args!(
-        r#"<testsuites name="cpufit check" tests="{}" failures="{failures}" errors="0">"#,
-        all.len()
-    ));
-    let mut files: Vec<(&str, Vec<&ResultRow>)> = Vec::new();
-    for row in rows {
-        match files.iter_mut().find(|(file, _)| *file == row.file) {
-            Some((_, rows)) => rows.push(row),
-            None => files.push((&row.file, vec![row])),
-        }
-    }
-    for (file, rows) in files {
-        let name = if file == STDIN { "standard input" } else { file };
-        page.line(format_args!(r#"  <testsuite name="{}" {}>"#, xml(name), counts(&rows)));
-        for row in rows {
-            let head = format!(r#"<testcase classname="{}" name="{}""#, xml(&row.kind), xml(&object(row)));
-            if let Some(why) = gate.failure(row) {
-                let kind = if row.allowed { row.verdict } else { "denied" };
-                let first = why.lines().next().unwrap_or_default();
-                page.line(format_args!("    {head}>"));
-                page.line(format_args!(
-                    r#"      <failure type="{kind}" message="{}">{}</failure>"#,
-                    xml(first),
-                    xml(&why)
-                ));
-                page.line("    </testcase>");
-            } else if let Some(why) = &row.skipped {
-                page.line(format_args!(r#"    {head}><skipped message="{}"/></testcase>"#, xml(why)));
-            } else if row.warnings.is_empty() {
-                page.line(format_args!("    {head}/>"));
-            } else {
-                let text = row.warnings.join("\n");
-                page.line(format_args!("    {head}><system-out>{}</system-out></testcase>", xml(&text)));
+    let all: Vec<&Case> = suites.iter().flat_map(|(_, cases)| cases).collect();
+    page.line(r#"<?xml version="1.0" encoding="UTF-8"?>"#);
+    page.line(format_args!(r#"<testsuites name="{}" {}>"#, xml(name), counts(&all)));
+    for (name, cases) in suites {
+        let skipped = cases.iter().filter(|case| matches!(case.result, CaseResult::Skipped(_))).count();
+        let counts = counts(&cases.iter().collect::<Vec<_>>());
+        page.line(format_args!(r#"  <testsuite name="{}" {counts} skipped="{skipped}">"#, xml(name)));
+        for Case { class, name, result } in cases {
+            let head = format!(r#"<testcase classname="{}" name="{}""#, xml(class), xml(name));
+            match result {
+                CaseResult::Failed { kind, why } => {
+                    let first = xml(why.lines().next().unwrap_or_default());
+                    page.line(format_args!("    {head}>"));
+                    page.line(format_args!(
+                        r#"      <failure type="{}" message="{first}">{}</failure>"#,
+                        xml(kind),
+                        xml(why)
+                    ));
+                    page.line("    </testcase>");
+                }
+                CaseResult::Skipped(why) => {
+                    page.line(format_args!(r#"    {head}><skipped message="{}"/></testcase>"#, xml(why)));
+                }
+                CaseResult::Passed(said) if said.is_empty() => page.line(format_args!("    {head}/>")),
+                CaseResult::Passed(said) => {
+                    page.line(format_args!("    {head}><system-out>{}</system-out></testcase>", xml(said)));
+                }
             }
         }
         page.line("  </testsuite>");
     }
     page.line("</testsuites>");
+}
+
+/// Returns a suite for each file, in the order of the files, and a case for each object.
+pub(crate) fn suites(rows: &[ResultRow], gate: Gate<'_>) -> Vec<(String, Vec<Case>)> {
+    grouped(rows.iter().map(|row| case(row, gate)))
+}
+
+/// Returns the file of an object, and its case.
+fn case<'r>(row: &'r ResultRow, gate: Gate<'_>) -> (&'r str, Case) {
+    let result = match (gate.failure(row), &row.skipped) {
+        (Some(why), _) => CaseResult::Failed { kind: if row.allowed { row.verdict } else { "denied" }.to_owned(), why },
+        (None, Some(why)) => CaseResult::Skipped(why.clone()),
+        (None, None) => CaseResult::Passed(row.warnings.join("\n")),
+    };
+    let file = if row.file == STDIN { "standard input" } else { &row.file };
+    (file, Case { class: row.kind.clone(), name: object(row), result })
+}
+
+/// Groups cases by their file, in the order of the files.
+pub(crate) fn grouped<'f>(cases: impl Iterator<Item = (&'f str, Case)>) -> Vec<(String, Vec<Case>)> {
+    let mut suites: Vec<(String, Vec<Case>)> = Vec::new();
+    for (file, case) in cases {
+        match suites.iter_mut().find(|(name, _)| name == file) {
+            Some((_, cases)) => cases.push(case),
+            None => suites.push((file.to_owned(), vec![case])),
+        }
+    }
+    suites
 }
 
 /// Returns `shop/db #3`: the name, and the object's index in the file.
@@ -160,11 +203,24 @@ pub(crate) fn annotations(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
             None if row.warnings.is_empty() => continue,
             None => ("warning", row.warnings.join("\n")),
         };
-        let line = row.line.map(|line| format!("line={line},")).unwrap_or_default();
-        let file = if row.file == STDIN { String::new() } else { format!("file={},{line}", property(&row.file)) };
-        let title = property(&format!("{} {}", row.kind, object(row)));
-        page.workflow_command(format_args!("::{level} {file}title={title}::{}", data(&text)));
+        let file = Some(row.file.as_str()).filter(|file| *file != STDIN);
+        annotate(level, file.map(|file| (file, row.line)), &format!("{} {}", row.kind, object(row)), &text, page);
     }
+}
+
+/// Prints a workflow command of GitHub Actions about a line of a file, or about no file.
+pub(crate) fn annotate(level: &str, file: Option<(&str, Option<usize>)>, title: &str, text: &str, page: &mut Page) {
+    let place = file.map(|(file, line)| {
+        let line = line.map(|line| format!("line={line},")).unwrap_or_default();
+        format!("file={},{line}", property(file))
+    });
+    let place = place.unwrap_or_default();
+    page.workflow_command(format_args!("::{level} {place}title={}::{}", property(title), data(text)));
+}
+
+/// Whether this is a job of GitHub Actions.
+pub(crate) fn is_github() -> bool {
+    std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
 }
 
 /// Mirrors `@actions/core` (`escapeData`).

@@ -25,6 +25,9 @@ use crate::snapshot::DumpSource;
 pub(crate) const VARIABLE: &str = "COMPLETE";
 /// The variable with the index of the completed word; shells that do not set it complete the last word.
 const INDEX: &str = "_CLAP_COMPLETE_INDEX";
+/// The variable with bash's separator of candidates.
+const SEPARATOR: &str = "_CLAP_IFS";
+const BASH: &str = "bash";
 /// Directives of cobra: no blank after the word; no file names in addition to the candidates.
 const NO_SPACE: u8 = 2;
 const NO_FILES: u8 = 4;
@@ -93,8 +96,7 @@ impl Given {
                 .filter(|word| !self.named.contains(word))
                 .collect();
         }
-        let short = |kind: &ObjectKind| kind.short_names().first().copied();
-        let with_slash = || kinds.iter().filter_map(short).map(|word| format!("{word}/")).collect();
+        let with_slash = || kinds.iter().map(|kind| format!("{}/", kind.short_name())).collect();
         match self.named.first() {
             Some(first) if first.contains('/') => with_slash(),
             Some(first) => {
@@ -102,7 +104,7 @@ impl Given {
             }
             None if kinds.len() == 1 => kinds.iter().flat_map(|kind| names(*kind)).collect(),
             None => {
-                let types = kinds.iter().filter_map(short).map(str::to_owned);
+                let types = kinds.iter().map(|kind| kind.short_name().to_owned());
                 types.chain(kinds.first().into_iter().flat_map(|kind| names(*kind))).collect()
             }
         }
@@ -160,6 +162,33 @@ fn in_order(line: Vec<OsString>, index: usize) -> Vec<OsString> {
     [&program::verb_first(&program::command(None), before), rest].concat()
 }
 
+/// Undoes bash's splitting of words at `=` and `:` (`COMP_WORDBREAKS`): `--output = wi` is `--output wi`, because bash
+/// replaces only the part after the break, and `app = db` is `app=db`. The index of the completed word is returned with
+/// them.
+fn without_breaks(words: Vec<OsString>, index: usize) -> (Vec<OsString>, usize) {
+    let (mut out, mut at): (Vec<OsString>, usize) = (Vec::new(), index);
+    let mut is_joined = false;
+    for (place, word) in words.into_iter().enumerate() {
+        let is_break = word == "=" || word == ":";
+        let opens_value = word == "=" && out.last().is_some_and(|last| last.as_encoded_bytes().starts_with(b"--"));
+        if opens_value {
+            // The break itself is completed: its value is still empty.
+            if place == index {
+                out.push(OsString::new());
+            }
+        } else if let Some(last) = out.last_mut().filter(|_| is_joined || is_break) {
+            last.push(&word);
+            is_joined = is_break;
+        } else {
+            out.push(word);
+        }
+        if place == index {
+            at = out.len().saturating_sub(1);
+        }
+    }
+    (out, at)
+}
+
 /// Answers a shell's script, which passes the words after `--`; without words, prints the script itself. Returns `None`
 /// for an unknown shell.
 ///
@@ -180,10 +209,18 @@ pub(crate) fn answer(
             words.drain(..=at);
             let index = std::env::var(INDEX).ok().and_then(|index| index.parse().ok());
             let index: usize = index.unwrap_or(words.len().saturating_sub(1));
+            let (words, index) = if shell == BASH { without_breaks(words, index) } else { (words, index) };
             let words = in_order(words, index);
-            let before = words.get(..index).unwrap_or(&words);
+            let mut grammar = command(words.get(..index).unwrap_or(&words), list);
             let here = std::env::current_dir().ok();
-            completer.write_complete(&mut command(before, list), words.clone(), here.as_deref(), &mut out)?;
+            if shell == BASH {
+                // As the engine writes them, which would take the index from the environment.
+                let found = complete(&mut grammar, words, index, here.as_deref())?;
+                let values: Vec<_> = found.iter().map(|found| found.get_value().to_string_lossy()).collect();
+                out = values.join(&std::env::var(SEPARATOR).unwrap_or_else(|_| "\n".to_owned())).into_bytes();
+            } else {
+                completer.write_complete(&mut grammar, words, here.as_deref(), &mut out)?;
+            }
         }
         None => completer.write_registration(VARIABLE, "cpufit", "cpufit", "cpufit", &mut out)?,
     }

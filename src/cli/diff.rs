@@ -9,9 +9,10 @@ use crate::answers::diff::{
     What, try_diff,
 };
 use crate::cli::args::{DiffArgs, DiffOutput};
+use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
-use crate::cli::targets::{TargetScope, note_namespaces};
-use crate::console::Progress;
+use crate::cli::targets::{TargetScope, no_guest, note_namespaces};
+use crate::console::{self, Progress};
 use crate::fit::command::{Command, CommandWord, LabelKey, Name, Namespace, Script};
 use crate::fit::label::{self, Family};
 use crate::fit::remedy::{Action, Restart};
@@ -56,6 +57,9 @@ pub(crate) fn run(
         let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
         scope.holds(new, namespace, name) || scope.holds(old, namespace, name)
     };
+    if let Some(why) = nobody(scope, old, new) {
+        console::note(page.domain(), why);
+    }
     let found = try_diff(old, new, &is_asked_for, &|done, of| compared.at(done, of))?;
     match args.output {
         DiffOutput::Table => people(&found, new, MAX_LABELS, page),
@@ -78,6 +82,24 @@ pub(crate) fn run(
         false if had_guests => DiffResult::NotCompared,
         true | false => DiffResult::Well,
     })
+}
+
+/// Returns why neither side has a guest in a scope that the user narrowed; `None` if one has, or if all are compared.
+fn nobody(scope: &TargetScope<'_>, old: &World, new: &World) -> Option<String> {
+    let holds_any = |world: &World| {
+        let running = world.cluster.vmis().map(|vmi| &vmi.metadata);
+        let mut all = running.chain(world.cluster.vms().map(|vm| &vm.metadata));
+        all.any(|guest| scope.holds(world, &guest.namespace, &guest.name))
+    };
+    let is_narrowed =
+        scope.namespace.is_some() || scope.selector.is_some_and(|selector| selector.keys().next().is_some());
+    if !is_narrowed || holds_any(old) || holds_any(new) {
+        return None;
+    }
+    // A namespace that one side has exists for the comparison.
+    let is_gone = |name: &str| gate::no_namespace(new, name).is_some() && gate::no_namespace(old, name).is_none();
+    let side = if scope.namespace.is_some_and(is_gone) { old } else { new };
+    Some(no_guest(side, scope))
 }
 
 fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {

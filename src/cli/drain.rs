@@ -38,9 +38,7 @@ pub(crate) enum DrainResult {
 pub(crate) fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeIndex>> {
     let fleet = &world.cluster.fleet;
     let find = |name: &String| {
-        fleet
-            .find(name)
-            .with_context(|| format!("node {name} is not known: the names are those of `kubectl get nodes`"))
+        fleet.find(name).with_context(|| format!("node/{name} not found: the names are those of `kubectl get nodes`"))
     };
     let mut nodes: Vec<NodeIndex> = Vec::new();
     for node in super::targets::nodes(&args.nodes)?.iter().map(find) {

@@ -20,7 +20,7 @@ use super::check::{is_selected, judged, mutation, origin, patched};
 use super::output::{Numbering, ResultOrigin, ResultRow};
 use super::resource::ObjectKind;
 use super::scheduler::{self, PastedPod};
-use super::targets::{FoundTarget, TargetScope, absent, find};
+use super::targets::{FoundTarget, TargetScope, absent, find, nothing};
 use crate::admission::review::decode;
 use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
@@ -99,14 +99,13 @@ pub(crate) fn run(
         };
         let wanted = find(world, &args.objects, &ObjectKind::EXPLAINED, &scope, &namespace.name)?;
         if wanted.is_empty() {
-            let place = scope.namespace.map_or_else(|| "any namespace".to_owned(), |name| format!("namespace {name}"));
-            console::tell(&Page::of(format_args!("note: nothing that is asked for is in {place}")));
+            console::note(&world.cluster.domain, nothing(world, scope.namespace));
         }
         for found in wanted {
             match found {
                 Ok(FoundTarget { kind, namespace, name }) => {
                     let Some(case) = case_of(world, kind, &namespace, &name) else {
-                        missing.push(absent(kind, &namespace, &name, world.cluster.is_live));
+                        missing.push(absent(world, kind, &namespace, &name));
                         continue;
                     };
                     let next = next_start(world, kind, &namespace, &name);

@@ -39,7 +39,12 @@ pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
 /// Returns a message that the namespace does not exist; `None` if it does, or if no namespace is known.
 pub(crate) fn no_namespace(world: &World, name: &str) -> Option<String> {
     let is_known = !world.cluster.names(Resource::Namespaces).is_empty();
-    (is_known && world.cluster.namespace(name).is_none()).then(|| format!("there is no namespace {name}"))
+    (is_known && world.cluster.namespace(name).is_none()).then(|| absent_namespace(name))
+}
+
+/// Returns the message that a namespace does not exist.
+pub(crate) fn absent_namespace(name: &str) -> String {
+    format!("there is no namespace {name}")
 }
 
 /// The conditions that fail an object: a denial, and the given states.

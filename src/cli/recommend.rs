@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use anyhow::ensure;
 use serde::Serialize;
 
 use crate::answers::recommend::policy::{AdoptedPolicy, Adoption, adoptions, proposals};
@@ -36,17 +37,18 @@ struct Printed<'r> {
 ///
 /// # Errors
 ///
-/// Returns an error if a node of `--with-node` cannot be read, a change cannot be made, or writing JSON or YAML fails.
+/// Returns an error if no node has the labels asked for, a node of `--with-node` cannot be read, a change cannot be made, or writing JSON or YAML fails.
 pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
     let edits = edits(args, &world.cluster.domain, stdin)?;
-    let none = match (world.cluster.fleet.is_empty(), args.node_selector.is_empty()) {
-        (true, _) => no_nodes(&world.cluster),
-        (false, true) => "no node is left: --without-node takes out all of them",
-        (false, false) => "no node has such labels",
+    let none = match world.cluster.fleet.is_empty() {
+        true => no_nodes(&world.cluster),
+        false => "no node is left: --without-node takes out all of them",
     };
     let (now, (world, what_if)) = (world, what_if(world, &args.node_selector, &edits)?);
     let looked_at = Progress::of("guests looked at");
     let report = recommend_after(now, &world, &args.node_selector, &|done, of| looked_at.at(done, of));
+    let is_any = !(report.pools.is_empty() && report.not_counted.is_empty());
+    ensure!(is_any || args.node_selector.is_empty() || world.cluster.fleet.is_empty(), "no node has such labels");
     match args.output {
         RecommendOutput::Table | RecommendOutput::Wide => {
             people(&report, &what_if, args, none, page);

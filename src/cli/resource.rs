@@ -76,6 +76,11 @@ impl ObjectKind {
         self.resource().names().short
     }
 
+    /// Returns the short name used in messages: `vm`.
+    pub(crate) fn short_name(self) -> &'static str {
+        self.short_names().first().copied().unwrap_or_default()
+    }
+
     /// Returns its name as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
     pub(crate) fn title(self, name: &str) -> String {
         self.resource().title(name)
@@ -125,8 +130,13 @@ pub(crate) enum ResourceError {
         takes: String,
     },
     /// A wrong form: `vm/`, `/db` or `vm/a/b`.
-    #[error("{0:?}: use TYPE/NAME with one type and one name, for example vm/db")]
-    Form(String),
+    #[error("{argument:?}: use {form}")]
+    Form {
+        /// The argument.
+        argument: String,
+        /// The form that the verb takes.
+        form: &'static str,
+    },
     /// Mixed forms: `vm vm/db` or `vm/db web`.
     #[error("{0:?} stands beside arguments of the form TYPE/NAME: use TYPE/NAME for each, or TYPE NAME NAME …")]
     Mixed(String),
@@ -138,6 +148,17 @@ pub(crate) enum ResourceError {
         /// The rule it breaks.
         rule: &'static str,
     },
+}
+
+impl ResourceError {
+    /// Returns the error of a wrong form in a verb that takes these kinds.
+    pub(crate) fn form(argument: &str, takes: &[ObjectKind]) -> Self {
+        let form = match takes {
+            [ObjectKind::Node] => "NAME, node NAME or node/NAME",
+            _ => "TYPE/NAME with one type and one name, for example vm/db",
+        };
+        Self::Form { argument: argument.to_owned(), form }
+    }
 }
 
 /// Parses the arguments that name objects of these kinds.
@@ -173,17 +194,19 @@ pub(crate) fn parse(arguments: &[String], takes: &[ObjectKind]) -> Result<Vec<Ar
 fn slashed(argument: &str, takes: &[ObjectKind]) -> Result<Argument, ResourceError> {
     let Some((word, name)) = argument.split_once('/') else { return Err(ResourceError::Mixed(argument.to_owned())) };
     if word.is_empty() || name.is_empty() || name.contains('/') || word.contains(',') {
-        return Err(ResourceError::Form(argument.to_owned()));
+        return Err(ResourceError::form(argument, takes));
     }
     Ok(Argument::Named(typed(word, takes)?, named(name)?))
 }
 
 fn typed(word: &str, takes: &[ObjectKind]) -> Result<ObjectKind, ResourceError> {
-    let wrong = || {
-        let takes: Vec<&str> = takes.iter().filter_map(|kind| kind.short_names().first().copied()).collect();
-        ResourceError::Type { word: word.to_owned(), takes: takes.join(", ") }
-    };
+    let wrong = || ResourceError::Type { word: word.to_owned(), takes: types(takes) };
     ObjectKind::of_word(word).filter(|kind| takes.contains(kind)).ok_or_else(wrong)
+}
+
+/// Returns the words of kinds, as messages list them: `vm, vmi`.
+pub(crate) fn types(kinds: &[ObjectKind]) -> String {
+    kinds.iter().map(|kind| kind.short_name()).collect::<Vec<_>>().join(", ")
 }
 
 fn named(name: &str) -> Result<String, ResourceError> {

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::args::{SnapshotArgs, SnapshotOutput};
+use super::gate;
 use crate::domain::Domain;
 use crate::page::{Page, PageError};
 use crate::policy::API_VERSION;
@@ -14,22 +15,30 @@ use crate::snapshot::prune::SnapshotObjects;
 use crate::snapshot::redact::redact;
 use crate::snapshot::{Skipped, read_dumps};
 
-/// Returns the judged parts of objects in dumps: all, or those that affect the guests of one namespace.
+/// Returns the judged parts of objects in dumps.
 ///
 /// # Errors
 ///
 /// Returns an error if an input cannot be read, or holds something malformed.
 pub(crate) fn of_dumps(
     args: &SnapshotArgs,
-    only: Option<&str>,
     domain: &Domain,
     stdin: impl Read,
-) -> anyhow::Result<(Vec<Value>, Skipped)> {
+) -> anyhow::Result<(SnapshotObjects, Skipped)> {
     let mut taken = SnapshotObjects::default();
     let skipped = read_dumps(&args.snapshot, domain, stdin, |item| {
         taken.take(&item.api_version, &item.kind, item.json.get()).with_context(|| item.place.to_string())
     })?;
-    Ok((taken.finish(only), skipped))
+    Ok((taken, skipped))
+}
+
+/// Returns why there is no guest of this namespace among the objects; `None` if there is one.
+pub(crate) fn nobody(taken: &SnapshotObjects, namespace: &str) -> Option<String> {
+    if taken.has_guests_of(namespace) {
+        return None;
+    }
+    let none = || format!("there is no guest in namespace {namespace}");
+    Some(if taken.lacks_namespace(namespace) { gate::absent_namespace(namespace) } else { none() })
 }
 
 /// Prints them as a List, by kind, namespace and name, so that two snapshots can be compared line by line.

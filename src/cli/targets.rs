@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use super::gate;
 use super::resource::{self, Argument, ObjectKind, ResourceError};
 use crate::console;
 use crate::domain::Domain;
 use crate::kubevirt::cluster::Cluster;
-use crate::page::Page;
 use crate::policy::LabelSelector;
 use crate::world::World;
 
@@ -86,8 +86,15 @@ pub(crate) fn find(
             Argument::Bare(name) if cluster.vmi(home, &name).is_some() => out.push(Ok(named(ObjectKind::Vmi, name))),
             Argument::Bare(name) => {
                 let is_file = name.contains('.') && Path::new(&name).exists();
-                let cure = if is_file { format!("; the file of that name: -f {name}") } else { String::new() };
-                out.push(Err(format!("there is no vm and no vmi {name} in namespace {home}{cure}")));
+                let cure = match () {
+                    () if is_file => format!("; the file of that name: -f {name}"),
+                    () => format!("; nor is it a type, which are {}", resource::types(kinds)),
+                };
+                let missing = format!("vm/{name} and vmi/{name} not found");
+                out.push(Err(match gate::no_namespace(world, home) {
+                    Some(why) => format!("{missing}: {why}"),
+                    None => format!("{missing} in namespace {home}{cure}"),
+                }));
             }
         }
     }
@@ -131,15 +138,19 @@ pub(crate) fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> 
     let targets = resource::parse(arguments, &[ObjectKind::Node])?;
     let name = |target| match target {
         Argument::Named(_, name) | Argument::Bare(name) => Ok(name),
-        Argument::All(_) => Err(ResourceError::Form(arguments.join(" "))),
+        Argument::All(_) => Err(ResourceError::form(&arguments.join(" "), &[ObjectKind::Node])),
     };
     targets.into_iter().map(name).collect()
 }
 
 /// Returns the message about a named object that does not exist.
-pub(crate) fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: bool) -> String {
-    let absent = format!("{name} is not in namespace {namespace}; is it the right namespace (-n)?");
-    if is_live {
+pub(crate) fn absent(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> String {
+    let missing = format!("{}/{name} not found", kind.short_name());
+    if let Some(why) = gate::no_namespace(world, namespace) {
+        return format!("{missing}: {why}");
+    }
+    let absent = format!("{missing} in namespace {namespace}; is it the right namespace (-n)?");
+    if world.cluster.is_live {
         return absent;
     }
     let needed = match kind {
@@ -147,6 +158,25 @@ pub(crate) fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: boo
         _ => String::new(),
     };
     format!("{absent} A snapshot must hold what `{}` prints{needed}", crate::dump_command!())
+}
+
+/// Returns why there is no guest in a scope without any.
+pub(crate) fn no_guest(world: &World, scope: &TargetScope<'_>) -> String {
+    let nowhere = || scope.namespace.and_then(|name| gate::no_namespace(world, name));
+    let none = || {
+        let place = scope.namespace.map(|name| format!(" in namespace {name}")).unwrap_or_default();
+        format!("there is no guest{place}{}", if scope.selector.is_some() { " with such labels" } else { "" })
+    };
+    gate::without_kubevirt(world).map(str::to_owned).or_else(nowhere).unwrap_or_else(none)
+}
+
+/// Returns the note that no requested object exists in the namespace, or in any.
+pub(crate) fn nothing(world: &World, namespace: Option<&str>) -> String {
+    let none = |place: &str| format!("nothing that is asked for is in {place}");
+    match namespace {
+        None => none("any namespace"),
+        Some(name) => gate::no_namespace(world, name).unwrap_or_else(|| none(&format!("namespace {name}"))),
+    }
 }
 
 /// Returns all objects of a kind, by namespace and name.
@@ -167,11 +197,12 @@ pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &TargetScope<'_>) 
 pub(crate) fn note_namespaces<'a>(namespaces: impl IntoIterator<Item = &'a str>, domain: &Domain) {
     let many = namespaces.into_iter().collect::<BTreeSet<_>>().len();
     if many > 1 {
-        let mut page = Page::in_domain(domain);
-        page.line(format_args!(
-            "note: the names are of {many} namespaces, which -o name leaves out, as kubectl does: -o json has both"
-        ));
-        console::tell(&page);
+        console::note(
+            domain,
+            format_args!(
+                "the names are of {many} namespaces, which -o name leaves out, as kubectl does: -o json has both"
+            ),
+        );
     }
 }
 

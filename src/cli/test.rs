@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::args::{PlainOutput, TestArgs};
+use super::args::{TestArgs, TestOutput};
 use super::output::ResultRow;
 use super::resource::{self, Argument, ObjectKind};
-use super::{Namespace, check};
+use super::{Namespace, check, ci};
+use crate::console;
 use crate::domain::Domain;
 use crate::kubevirt::release::Release;
 use crate::page::Page;
@@ -90,6 +91,24 @@ struct TestResult {
     passed: bool,
     /// The differences, a line each.
     why: Vec<String>,
+    /// The line at which the test begins, from 1.
+    #[serde(skip)]
+    line: Option<usize>,
+    /// Its index in the test, from 0.
+    #[serde(skip)]
+    index: usize,
+}
+
+impl TestResult {
+    /// Returns it as a case of JUnit XML.
+    fn case(&self) -> ci::Case {
+        let result = if self.passed {
+            ci::CaseResult::Passed(String::new())
+        } else {
+            ci::CaseResult::Failed { kind: "unexpected".to_owned(), why: self.why.join("\n") }
+        };
+        ci::Case { class: self.test.clone(), name: format!("{} #{}", self.object, self.index), result }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -122,8 +141,17 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
     }
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     let passed = outcomes.len() - failed;
+    if ci::is_github() {
+        let mut annotated = Page::in_domain(page.domain());
+        for outcome in outcomes.iter().filter(|outcome| !outcome.passed) {
+            let title = format!("{} {}", outcome.test, outcome.object);
+            let place = Some((outcome.file.as_str(), outcome.line));
+            ci::annotate("error", place, &title, &outcome.why.join("\n"), &mut annotated);
+        }
+        console::tell(&annotated);
+    }
     match args.output {
-        PlainOutput::Table => {
+        TestOutput::Table => {
             let mut rows = Vec::new();
             if !args.no_headers {
                 rows.push(["TEST", "OBJECT", "RESULT", "WHY"].map(str::to_owned).to_vec());
@@ -140,8 +168,12 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
                 ));
             }
         }
-        PlainOutput::Json => page.json(&Outcomes { results: &outcomes, passed, failed })?,
-        PlainOutput::Yaml => page.yaml(&Outcomes { results: &outcomes, passed, failed })?,
+        TestOutput::Json => page.json(&Outcomes { results: &outcomes, passed, failed })?,
+        TestOutput::Yaml => page.yaml(&Outcomes { results: &outcomes, passed, failed })?,
+        TestOutput::Junit => {
+            let cases = outcomes.iter().map(|outcome| (outcome.file.as_str(), outcome.case()));
+            ci::junit("cpufit test", &ci::grouped(cases), page);
+        }
     }
     Ok(if failed == 0 { Tested::Passed } else { Tested::Failed })
 }
@@ -198,6 +230,8 @@ fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Resu
             object: expected.object.clone(),
             passed: why.is_empty(),
             why,
+            line: item.place.line,
+            index: at,
         });
     }
     Ok(out)

@@ -9,6 +9,12 @@ use super::error::Error;
 /// The programs that can build, in the order of preference.
 const PROGRAMS: [(&str, &str); 2] = [("kustomize", "build"), ("kubectl", "kustomize")];
 
+/// Returns the error of a line in klog's format, as kubectl writes it: `E1127 11:28:00 … err="must build at directory"`.
+fn logged(line: &str) -> Option<String> {
+    let value = line.strip_prefix('E')?.split_once(" err=")?.1;
+    serde_json::from_str(value).ok()
+}
+
 /// Returns the manifests, as YAML.
 ///
 /// # Errors
@@ -24,7 +30,7 @@ pub(super) fn build(folder: &Path) -> Result<Vec<u8>, Error> {
                 let said = String::from_utf8_lossy(&output.stderr);
                 let line = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");
                 let line = line.strip_prefix("error: ").or(line.strip_prefix("Error: ")).unwrap_or(line);
-                return Err(failed(format!("{program} {verb}: {line}")));
+                return Err(failed(format!("{program} {verb}: {}", logged(line).unwrap_or_else(|| line.to_owned()))));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(failed(format!("{program} cannot be run: {error}"))),

@@ -55,6 +55,21 @@ impl SnapshotObjects {
         self.room.mark_budgets_read();
     }
 
+    /// Whether objects of guests in this namespace have been taken.
+    pub(crate) fn has_guests_of(&self, namespace: &str) -> bool {
+        self.objects.iter().any(|object| {
+            resource(object).is_some_and(Resource::is_of_guests) && text_at(object, "/metadata/namespace") == namespace
+        })
+    }
+
+    /// Whether namespaces have been taken, but not this one.
+    pub(crate) fn lacks_namespace(&self, name: &str) -> bool {
+        let is_namespace = |object: &&Value| resource(object) == Some(Resource::Namespaces);
+        let mut names = self.objects.iter().filter(is_namespace).map(|object| text_at(object, "/metadata/name"));
+        let is_named = names.clone().any(|other| other == name);
+        names.next().is_some() && !is_named
+    }
+
     /// Returns all objects, or those that affect the guests of one namespace. In the latter case room is left out,
     /// because it depends on pods of all namespaces.
     pub(crate) fn finish(self, only: Option<&str>) -> Vec<Value> {
@@ -80,12 +95,15 @@ fn is_of(object: &Value, namespace: &str) -> bool {
     if saved::is_kind(api_version, kind) {
         return kind == saved::NODE || text_at(object, "/metadata/namespace") == namespace;
     }
-    let group = group(api_version);
-    match Resource::of(group, kind) {
+    match resource(object) {
         Some(Resource::Namespaces) => text_at(object, "/metadata/name") == namespace,
         Some(resource) => !resource.is_of_guests() || text_at(object, "/metadata/namespace") == namespace,
         None => false,
     }
+}
+
+fn resource(object: &Value) -> Option<Resource> {
+    Resource::of(group(text_at(object, "/apiVersion")), text_at(object, "/kind"))
 }
 
 fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {

@@ -1,6 +1,8 @@
 //! Command lines on a real cluster, compared with kubectl; completion as kubectl requests it; a snapshot of the
 //! cluster, with which every verb prints the same as with the cluster.
 
+mod beside;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::Path;

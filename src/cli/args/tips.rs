@@ -1,8 +1,10 @@
 //! Tips for options that users know from kubectl, in a verb that does not take them.
 
+use clap::CommandFactory as _;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::Args;
 use crate::word::nearest;
 
 /// The purpose of an option of kubectl.
@@ -91,6 +93,11 @@ impl Habit {
 /// Adds a tip to an error about an unknown argument, if the argument is known from kubectl.
 pub(super) fn add(mut error: clap::Error, verb: Option<&str>) -> clap::Error {
     drop_unlike(&mut error);
+    if let Some(ContextValue::Strings(verbs)) = error.get(ContextKind::ValidSubcommand) {
+        let is_shown = |verb: &&String| is_shown(verb);
+        let verbs = verbs.iter().filter(is_shown).cloned().collect();
+        error.insert(ContextKind::ValidSubcommand, ContextValue::Strings(verbs));
+    }
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -100,6 +107,11 @@ pub(super) fn add(mut error: clap::Error, verb: Option<&str>) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }
     error
+}
+
+/// Whether help lists the verb of this name: neither hidden verbs nor other names of a verb.
+fn is_shown(name: &str) -> bool {
+    Args::command().get_subcommands().any(|verb| verb.get_name() == name && !verb.is_hide_set()) || name == "help"
 }
 
 /// Removes clap's suggestions that are another word than the given one, not its misspelling, and its advice to pass an

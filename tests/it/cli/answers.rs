@@ -202,8 +202,11 @@ fn sentences_about_pools_of_one_two_and_no_nodes_are_true() {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     assert!(!said.contains("all 1") && !said.contains("all 2") && !said.contains("usable on one CPU"), "{said}");
-    let unlabelled = recommend(&dump, &["--node-selector", "pool=none"]).stdout;
-    assert_eq!(unlabelled, "no node has such labels\n");
+    for more in [&["--node-selector", "pool=none"][..], &["-l", "pool=none", "-o", "json"]] {
+        let unlabelled = cpufit(["recommend", "--snapshot", dump.to_str().unwrap()]).args(more).run();
+        assert_eq!((unlabelled.code(), unlabelled.stdout.as_str()), (2, ""), "{more:?}");
+        assert_eq!(unlabelled.stderr, "error: no node has such labels\n", "a misspelled label looks like an answer");
+    }
     let all = nodes.iter().flat_map(|node| ["--without-node", node["metadata"]["name"].as_str().unwrap()]);
     let left = recommend(&dump, &all.collect::<Vec<_>>()).stdout;
     assert!(left.starts_with("no node is left: --without-node takes out all of them"), "{left}");

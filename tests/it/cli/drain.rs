@@ -190,5 +190,5 @@ fn its_json_is_an_interface() {
 fn a_node_that_is_not_known_is_an_error() {
     let ran = drain(&["node-x"], &cluster());
     assert_eq!(ran.code(), 2, "no verdict was given");
-    assert!(ran.stderr.contains("node node-x is not known"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("node/node-x not found"), "{}", ran.stderr);
 }

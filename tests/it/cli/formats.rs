@@ -142,7 +142,8 @@ fn sarif_is_as_its_schema_says_and_names_lines() {
     assert_eq!(faults(&broken, &sarif_schema(), "").len(), 5);
 }
 
-/// Elements with their attributes (required ones, `|`, optional ones) and child elements.
+/// Elements with their attributes (required ones, `|`, optional ones) and child elements, by the schema `junit-10.xsd`
+/// of <https://github.com/jenkinsci/xunit-plugin>, which its licence keeps out of this repository.
 const JUNIT: &[(&str, &str, &str)] = &[
     ("testsuites", "name tests failures errors |", "testsuite"),
     ("testsuite", "name tests failures errors skipped |", "testcase"),
@@ -195,6 +196,32 @@ fn junit_is_as_its_schema_says() {
 }
 
 #[test]
+fn a_test_reports_to_continuous_integration_as_check_does() {
+    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/verdicts");
+    let (text, made) = (std::fs::read_to_string(shipped.join("cpufit-test.yaml")).unwrap(), Scratch::new());
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/cluster.yaml");
+    for name in ["manifests.yaml", "policy.yaml"] {
+        std::fs::copy(shipped.join(name), made.path().join(name)).unwrap();
+    }
+    let text = text.replace("../../../demo/cluster.yaml", demo).replacen("verdict: pinned", "verdict: fits", 1);
+    let file = made.write("cpufit-test.yaml", text);
+    let run = |ci: &str| cpufit(["test", made.path().to_str().unwrap(), "-o", "junit"]).env("GITHUB_ACTIONS", ci).run();
+    let ran = run("true");
+    let document = Document::parse(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stdout));
+    let mut wrong = Vec::new();
+    junit_faults(document.root_element(), &mut wrong);
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), ran.stdout);
+    assert_eq!(document.descendants().filter(|node| node.has_tag_name("testcase")).count(), 5, "{}", ran.stdout);
+    let failure = document.descendants().find(|node| node.has_tag_name("failure")).expect("a failure");
+    assert_eq!(failure.attribute("message"), Some("expected verdict fits, found pinned"));
+    assert_eq!(ran.code(), 1, "a pipeline would go on");
+    let begin = format!("::error file={},line=", file.display());
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.starts_with(&begin) && ran.stderr.contains("::expected verdict fits"), "{}", ran.stderr);
+    assert_eq!(run("").stderr, "", "annotations elsewhere are noise");
+}
+
+#[test]
 fn the_version_of_this_program_needs_no_cluster() {
     let version = format!("v{}", env!("CARGO_PKG_VERSION"));
     let ran = cpufit(["version", "--client"]).run();
@@ -229,6 +256,20 @@ fn bash_completes_verbs_options_and_names() {
     };
     assert_eq!(complete(&["expl"]), ["explain"]);
     assert_eq!(complete(&["audit", "--fail-on", "pin"]), ["pinned"]);
+    // bash splits words at `=` and `:`, and replaces only the part after the break.
+    for (line, expected) in [
+        (&["audit", "--fail-on", "=", "pin"][..], &["pinned"][..]),
+        (&["audit", "--output", "="], &["table", "wide", "json", "yaml", "name"]),
+        (&["audit", "--output", "=", "wi"], &["wide"]),
+        (&["audit", "--output=wi"], &["--output=wide"]),
+        (&["explain", "--snapshot", "=", demo, "--namespace", "=", "sh"], &["shop"]),
+        (&["explain", "-l", "app", "=", "db", "--snapshot", demo, "-n", "sh"], &["shop"]),
+        (&["-l", "app", "=", "db", "audit", "--fail-on", "=", "pin"], &["pinned"]),
+        (&["audit", "--server", "https", ":", "//a", ":", "6443", "--fail-on", "pin"], &["pinned"]),
+        (&["audit", "-l", "app", "=", "d"], &[]),
+    ] {
+        assert_eq!(complete(line), expected, "{line:?}: the Tab key offers another thing");
+    }
     assert_eq!(complete(&["explain", "--snapshot", demo, "-n", "shop", "vm/"]), ["vm/db", "vm/ledger", "vm/web"]);
     assert_eq!(complete(&["drain", "--snapshot", demo, "node-a", "node-"]).len(), 4, "the fifth is named already");
     assert_eq!(complete(&["explain", "--snapshot", demo, "-n", "sh"]), ["shop"]);

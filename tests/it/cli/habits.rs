@@ -1,5 +1,7 @@
 //! More command lines, compared with kubectl's behaviour: unusual orders, repeated options, invalid files.
 
+use crate::common::cpufit;
+
 use super::lines::{Row, assert_rows_of, made};
 
 fn assert_rows(rows: &[Row]) {
@@ -30,7 +32,7 @@ fn options_given_again_and_in_other_places() {
     const NAMES: &[&str] = &["=virtualmachineinstance.kubevirt.io/db"];
     assert_rows(&[
         ("explain vm/db -n lab -n shop --snapshot $DUMP", 0, DB, &[]),
-        ("explain vm/db -n shop -n lab --snapshot $DUMP", 2, &[], &["db is not in namespace lab"]),
+        ("explain vm/db -n shop -n lab --snapshot $DUMP", 2, &[], &["vm/db not found in namespace lab"]),
         ("audit -o json -o name -l app=db --snapshot $DUMP", 0, NAMES, &[]),
         ("audit -l app=web -l app=db -o name --snapshot $DUMP", 0, NAMES, &[]),
         ("audit -A -A -l app=db -o name --snapshot $DUMP", 0, NAMES, &[]),
@@ -38,7 +40,7 @@ fn options_given_again_and_in_other_places() {
         ("-l app=db audit -o name --snapshot $DUMP", 0, NAMES, &[]),
         ("-o name --snapshot $DUMP -l app=db audit", 0, NAMES, &[]),
         ("-n shop --snapshot $DUMP explain vm/db", 0, DB, &[]),
-        ("-n audit explain vm/db --snapshot $DUMP", 2, &[], &["db is not in namespace audit"]),
+        ("-n audit explain vm/db --snapshot $DUMP", 2, &[], &["vm/db not found: there is no namespace audit"]),
         ("-A -n lab audit -l app=db -o name --snapshot $DUMP", 0, NAMES, &[]),
         ("--no-headers audit -l app=db --snapshot $DUMP", 0, &["shop/db"], &[]),
         ("explain --snapshot $DUMP -n shop -- vm/db", 0, DB, &[]),
@@ -70,10 +72,10 @@ fn an_audit_takes_names() {
             "audit vm/db vm/nowhere -n shop -o name --snapshot $DUMP",
             2,
             DB,
-            &["error: nowhere is not in namespace shop"],
+            &["error: vm/nowhere not found in namespace shop"],
         ),
-        ("audit vm/nowhere -n shop --snapshot $DUMP", 2, &[], &["error: nowhere is not in namespace shop"]),
-        ("audit vm/db --snapshot $DUMP", 2, &[], &["db is not in namespace default"]),
+        ("audit vm/nowhere -n shop --snapshot $DUMP", 2, &[], &["error: vm/nowhere not found in namespace shop"]),
+        ("audit vm/db --snapshot $DUMP", 2, &[], &["vm/db not found in namespace default"]),
         ("audit vm/db -A --snapshot $DUMP", 2, &[], &["by name across all namespaces"]),
         ("audit vm/db -l app=db -n shop --snapshot $DUMP", 2, &[], &["names and -l do not go together"]),
         ("audit node/node-a --snapshot $DUMP", 2, &[], &["\"node\" is not a type that this verb takes", "vm, vmi"]),
@@ -90,7 +92,7 @@ fn a_diff_can_be_narrowed_and_names_its_guests() {
         ("diff $DUMP $DUMP -A -n lab --no-headers", 0, &["nothing changed"], &[]),
         ("diff $MADE/before.json $DUMP -o name", 1, &["=virtualmachineinstance.kubevirt.io/ledger"], &[]),
         ("diff $MADE/before.json $DUMP -n shop -o name", 1, &["=virtualmachineinstance.kubevirt.io/ledger"], &[]),
-        ("diff $MADE/before.json $DUMP -n lab -o name", 0, &[], &[]),
+        ("diff $MADE/before.json $DUMP -n lab -o name", 0, &[], &["note: there is no guest in namespace lab"]),
         ("diff $MADE/before.json $DUMP -l app=db -o name", 0, &[], &[]),
         (
             "diff $MADE/before.json $DUMP -l app=ledger -A -o name",
@@ -149,4 +151,13 @@ fn files_of_odd_encodings_and_without_objects() {
         ("check --snapshot $DUMP -f https://example.org/vm.yaml", 2, &[], &["URLs are not supported"]),
         ("check --snapshot $DUMP -f $MADE/c.yaml -f $MADE/c.yaml -o name", 0, &["virtualmachine.kubevirt.io/c"], &[]),
     ]);
+}
+
+#[test]
+fn only_verbs_of_the_help_are_offered() {
+    let ran = cpufit(["-n", "shop"]).run();
+    assert_eq!(ran.code(), 2, "{}", ran.stderr);
+    for hidden in ["__complete", "probe", "completions"] {
+        assert!(!ran.stderr.contains(hidden), "{hidden} is no verb for people: {}", ran.stderr);
+    }
 }

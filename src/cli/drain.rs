@@ -238,14 +238,18 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     if down > 0 {
         steps.push(format!("{} at once", counted(down, "guest is shut down", "guests are shut down")));
     }
+    // Guests that take each other's places: the order decides how many find one.
+    let (at_most, at_least) = if node.is_count_sure { ("", "") } else { ("at most ", "at least ") };
     if moving > at_once {
-        steps.push(format!("{moving} migrate, {at_once} at a time, in no order that is known before"));
+        steps.push(format!("{at_most}{moving} migrate, {at_once} at a time, in no order that is known before"));
     } else if moving > 0 {
-        steps.push(counted(moving, "migrates", "migrate at the same time"));
+        steps.push(format!("{at_most}{}", counted(moving, "migrates", "migrate at the same time")));
     }
     let waits = node.count(State::Stuck) + node.count(State::Stays) + node.count(State::Ends);
     if waits > 0 {
-        steps.push(format!("the drain waits for {}", counted(waits, "guest", "guests")));
+        steps.push(format!("the drain waits for {at_least}{}", counted(waits, "guest", "guests")));
+    } else if !node.is_count_sure {
+        steps.push("with some orders a guest finds no place, and the drain waits for it".to_owned());
     }
     let tried = node.guests.iter().filter(|guest| guest.state == State::Stuck && guest.is_tried).count();
     if tried > 0 && moving > 0 && tried + moving > at_once {

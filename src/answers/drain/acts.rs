@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::rc::Rc;
 
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use super::forecast::Trouble;
 use super::work;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
+use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::remedy::{
     Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, labels_tell_after_restart,
@@ -18,6 +20,7 @@ use crate::fit::remedy::{
 use crate::fit::subject::{Subject, Template};
 use crate::fit::verdict::Notes;
 use crate::kubevirt::eviction::Parallel;
+use crate::kubevirt::subject::Prepared;
 use crate::world::World;
 
 /// An act. Also the JSON of `leastToDo`: fields are only ever added.
@@ -92,8 +95,8 @@ pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
 struct Acts<'f> {
     world: &'f World,
     fleet: &'f Fleet,
-    /// The nodes without their cordons; computed at first use.
-    opened: OnceCell<Fleet>,
+    /// The nodes without their cordons, and with virt-handler ready; computed at first use.
+    opened: OnceCell<Rc<Fleet>>,
     all: Vec<Act>,
     /// The nodes that one of the acts uncordons.
     uncordoned: HashSet<NodeIndex>,
@@ -111,22 +114,43 @@ impl Acts<'_> {
             for action in &candidates {
                 self.remedy(evicted, key, action);
             }
-            // A node may be cordoned and lack labels too: then it takes two acts.
+            // A node may be cordoned, and lack labels too or not be one that the guest may use: then it takes several acts.
             if evicted.fitting.is_empty() && !candidates.iter().any(is_of_nodes) {
-                let opened = self.opened.get_or_init(|| opened(self.fleet));
-                let candidates = Judgement::new(&judged.subject, opened, Depth::Full).candidates(Notes::default());
-                for action in candidates.iter().filter(|action| is_of_nodes(action)) {
-                    self.remedy(evicted, key, action);
-                    let (_, nodes) = action.apply(&judged.subject, self.fleet);
-                    let cordoned = nodes.iter().filter(|node| node.cordoned);
-                    cordoned.filter_map(|node| self.fleet.find(&node.name)).for_each(|node| self.uncordon(node));
-                }
+                self.on_open_nodes(evicted, key, judged, &candidates);
             }
         }
         let Subject { template, template_name, .. } = &judged.subject;
         let has_pod_of_its_own = template_name.is_some() || matches!(template, None | Some(Template::VirtualMachine));
         if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &candidates) {
             self.of_guest(evicted, key, Restart.into());
+        }
+    }
+
+    /// Adds the acts, other than `known`, that would be offered if no node were cordoned and virt-handler were ready on
+    /// all, each with what opens the nodes that it is for.
+    fn on_open_nodes(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, judged: &Prepared<'_>, known: &[Action]) {
+        let fleet = self.fleet;
+        let opened = Rc::clone(self.opened.get_or_init(|| Rc::new(opened(fleet))));
+        let candidates = Judgement::new(&judged.subject, &opened, Depth::Full).candidates(Notes::default());
+        for action in candidates.iter().filter(|action| !known.contains(action)) {
+            self.remedy(evicted, key, action);
+            let (subject, changed) = action.apply(&judged.subject, &opened);
+            let nodes: Vec<NodeIndex> = match changed.as_slice() {
+                [] => subject.fitting(&opened).iter().filter(|node| *node != evicted.source).collect(),
+                changed => changed.iter().filter_map(|node| fleet.find(&node.name)).collect(),
+            };
+            let is_shut = |node: &NodeIndex| fleet.is_cordoned(*node) || is_unwell(fleet, *node);
+            // Where another node is open already, a restart or a migration goes there.
+            if nodes.iter().all(is_shut) {
+                for node in nodes.into_iter().take(MAX_OPENED) {
+                    if fleet.is_cordoned(node) {
+                        self.uncordon(node);
+                    }
+                    if is_unwell(fleet, node) {
+                        self.of_node(evicted, FixVirtHandler { nodes: vec![fleet.name(node).to_owned()] }.into());
+                    }
+                }
+            }
         }
     }
 
@@ -258,10 +282,23 @@ fn is_of_nodes(action: &Action) -> bool {
     )
 }
 
-/// Returns all nodes without their cordons.
+/// Number of closed nodes that are opened for one act.
+const MAX_OPENED: usize = 8;
+
+/// Returns all nodes without their cordons, and with virt-handler ready.
 fn opened(fleet: &Fleet) -> Fleet {
-    let cordoned = (0..fleet.len()).filter(|&node| fleet.is_cordoned(node));
-    fleet.with(cordoned.map(|node| uncordoned(fleet, node)).collect())
+    let shut = (0..fleet.len()).filter(|&node| fleet.is_cordoned(node) || is_unwell(fleet, node));
+    let open = |node| {
+        let mut open = uncordoned(fleet, node);
+        open.labels.entry(label::SCHEDULABLE.to_owned()).and_modify(|value| "true".clone_into(value));
+        open
+    };
+    fleet.with(shut.map(open).collect())
+}
+
+/// Whether virt-handler is not ready on a node where it runs.
+fn is_unwell(fleet: &Fleet, node: NodeIndex) -> bool {
+    fleet.label(node, label::SCHEDULABLE).is_some_and(|value| value != "true")
 }
 
 pub(super) fn uncordoned(fleet: &Fleet, node: NodeIndex) -> Node {

@@ -27,6 +27,8 @@ pub(super) struct Forecast {
     pub outcomes: Vec<GuestOutcome>,
     /// By guest, whether it has to be migrated and finds no place.
     stuck: Vec<bool>,
+    /// Whether as many guests find a place with every order and every choice of the scheduler.
+    pub is_count_sure: bool,
 }
 
 impl Forecast {
@@ -56,6 +58,7 @@ pub(super) fn of(residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>])
             Some(ends) => race_rivals(&evicted_guests, &forecast.outcomes, &group.guests, ends),
             None => bounded_rivals(residents, &evicted_guests, &forecast.outcomes, &group.guests),
         };
+        forecast.is_count_sure &= group.ends.as_ref().map_or(found.is_empty(), RaceEnds::is_count_sure);
         for (at, rivals) in found {
             forecast.outcomes[at].rivals = Some(rivals);
         }
@@ -144,7 +147,7 @@ fn settled(
     let is_stuck =
         |(evicted, outcome): (&&EvictedGuest<'_>, &GuestOutcome)| evicted.must_move() && outcome.place.is_none();
     let stuck = evicted_guests.iter().zip(&found).map(is_stuck).collect();
-    (Forecast { outcomes: found, stuck }, groups)
+    (Forecast { outcomes: found, stuck, is_count_sure: true }, groups)
 }
 
 /// Returns the outcomes of these guests once some of them are gone from their node.

@@ -164,6 +164,9 @@ pub struct DrainedNode {
     pub node: String,
     /// Its guests, by state and name.
     pub guests: Vec<GuestRow>,
+    /// Whether as many guests find a place with every order of the migrations and every choice of the scheduler.
+    #[serde(skip)]
+    pub is_count_sure: bool,
 }
 
 impl DrainedNode {
@@ -271,7 +274,8 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         guests.sort_by(|one, other| {
             (one.state, one.targets.len(), &one.guest).cmp(&(other.state, other.targets.len(), &other.guest))
         });
-        rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests });
+        let is_count_sure = forecast.is_count_sure;
+        rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests, is_count_sure });
         if forecast.has_stuck() {
             trouble.push(Trouble { evicted_guests, forecast });
         }

@@ -45,6 +45,15 @@ pub(super) struct RaceEnds {
     pub takers: Vec<BTreeSet<usize>>,
     /// The result with the fewest guests that stay.
     pub best: Placement,
+    /// The most guests that stay in one of them.
+    pub most_stay: usize,
+}
+
+impl RaceEnds {
+    /// Whether as many guests stay in all of them.
+    pub(super) fn is_count_sure(&self) -> bool {
+        self.best.iter().filter(|place| place.is_none()).count() == self.most_stay
+    }
 }
 
 /// A group and all that decides about its places.
@@ -129,6 +138,7 @@ impl<'r, 'w> Race<'r, 'w> {
             after: none(),
             takers: none(),
             best: Vec::new(),
+            most_stay: 0,
         };
         let mut after: Vec<Option<BTreeSet<usize>>> = vec![None; count];
         let start: Placement = vec![None; count];
@@ -161,6 +171,7 @@ impl<'r, 'w> Race<'r, 'w> {
                 return None;
             }
             if is_end {
+                out.most_stay = out.most_stay.max(count - left.len());
                 for at in (0..count).filter(|at| !left.contains(at)) {
                     out.may_stay[at] = true;
                     out.takers[at].extend(left.iter().filter(|&&other| self.takes(&places, at, other)));

@@ -539,6 +539,7 @@ fn two_guests_share_room_for_one() {
 }
 
 mod budgets;
+mod causes;
 mod cost;
 mod ends;
 mod flights;

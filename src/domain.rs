@@ -245,8 +245,6 @@ impl DomainEvidence {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::expect_used)]
-
     use proptest::prelude::*;
 
     use super::*;

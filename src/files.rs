@@ -107,7 +107,6 @@ pub(crate) fn check(path: &Path) -> Result<(), FileFault> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;

@@ -369,8 +369,6 @@ impl WellKnown {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
     use std::path::Path;
 
     use rstest::rstest;

@@ -341,8 +341,6 @@ fn unmistakable(text: Cow<'_, str>) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-
     use serde_json::{Value, json};
 
     use super::*;

@@ -481,8 +481,6 @@ fn clip(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-
     use std::borrow::Cow;
 
     use rstest::rstest;

@@ -152,7 +152,6 @@ mod tests {
 
     /// Leftovers at the temporary path: the answers are saved, and nothing else is written to.
     #[test]
-    #[allow(clippy::unwrap_used, reason = "a failed expectation in a test is the test's answer")]
     fn what_was_left_in_the_folder_is_not_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);

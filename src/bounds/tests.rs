@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test that cannot read its input has failed")]
-
 use std::collections::BTreeMap;
 
 use rstest::rstest;

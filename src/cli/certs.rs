@@ -199,7 +199,6 @@ fn day(instant: SystemTime) -> time::Date {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
     use clap::{Args, FromArgMatches};

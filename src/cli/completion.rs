@@ -276,7 +276,6 @@ pub(crate) fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page)
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -215,7 +215,6 @@ fn named(name: &str) -> Result<String, ResourceError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::ObjectKind::{Migration, Node, Pod, Replicas, VirtualMachine, Vmi};
     use super::*;

@@ -122,8 +122,6 @@ fn pointer(path: &[&str]) -> PointerBuf {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
     use super::*;
     use rstest::rstest;
     use serde_json::json;

@@ -1,7 +1,5 @@
 //! Tests of the webhook's changes, case by case: the common model, and trimmed selectors.
 
-#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
 mod model;
 mod promises;
 mod trim;

@@ -1,8 +1,6 @@
 //! Tests of requests through the whole pipeline: which are judged, how malformed ones are answered, which are
 //! exempt.
 
-#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
 use rstest::rstest;
 use serde_json::{Value, json};
 

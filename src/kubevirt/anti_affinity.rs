@@ -164,8 +164,6 @@ fn hostname(vmi: &Vmi) -> &str {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
     use rstest::rstest;
     use serde_json::json;
 

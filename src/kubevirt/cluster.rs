@@ -1,5 +1,7 @@
 //! The known objects of a cluster: nodes, guests, their launchers, namespaces, configuration.
 
+mod objects;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use super::resource::Resource;
 use super::revision::Revision;
 use super::room::Room;
 use super::wire::{
-    self, Claim, DataSource, DataVolume, Instancetype, KubeVirt, MetaOnly, PersistentVolume, Pod, Preference, Reader,
+    self, Claim, DataSource, DataVolume, Instancetype, KubeVirt, MetaOnly, PersistentVolume, Pod, Preference,
     VirtualMachine, Vmi, Vmim,
 };
 use super::withheld::Withheld;
@@ -24,6 +26,8 @@ use crate::fit::subject::ListOwner;
 use crate::libvirt::LibvirtFacts;
 use crate::well_known;
 use crate::word::Word as _;
+pub use objects::{ClusterObject, ObjectName};
+use objects::{Kept, Objects, get, key};
 
 /// A cluster at one instant, with the objects that judgements depend on.
 ///
@@ -54,30 +58,12 @@ pub struct Cluster {
     /// The release that the user named.
     release_override: Option<Release>,
     kubevirts: Vec<KubeVirt>,
-    vmis: Objects<Vmi>,
-    vms: Objects<VirtualMachine>,
-    replica_sets: Objects<Replicas>,
-    pools: Objects<Replicas>,
-    migrations: Objects<Vmim>,
     launchers: Objects<Launcher>,
     /// The launchers by the UID of the VMI that owns them; launchers that name no UID are under the empty UID.
     launchers_of: Arc<HashMap<String, Vec<Arc<Launcher>>>>,
-    namespaces: Objects<MetaOnly>,
-    instancetypes: Objects<Instancetype>,
-    preferences: Objects<Preference>,
-    revisions: Objects<Revision>,
-    data_sources: Objects<DataSource>,
-    claims: Objects<Claim>,
-    volumes: Objects<PersistentVolume>,
-    data_volumes: Objects<DataVolume>,
-    volume_snapshots: Objects<MetaOnly>,
+    /// The objects of all other kinds.
+    kept: Kept,
 }
-
-/// Namespace (empty for cluster-wide kinds) and name.
-pub type ObjectName = (String, String);
-
-/// The objects of a kind.
-type Objects<T> = Arc<BTreeMap<ObjectName, Arc<T>>>;
 
 /// A launcher pod that exists.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,75 +96,6 @@ impl Launcher {
     }
 }
 
-/// An object that judgements depend on.
-#[derive(Clone, Debug)]
-pub enum ClusterObject {
-    /// A Node.
-    Node(Node),
-    /// A launcher pod.
-    Launcher(Launcher),
-    /// A VirtualMachine.
-    VirtualMachine(Box<VirtualMachine>),
-    /// A replica set or a pool.
-    Replicas(Box<Replicas>),
-    /// A VirtualMachineInstance.
-    Vmi(Box<Vmi>),
-    /// A VirtualMachineInstanceMigration.
-    Migration(Box<Vmim>),
-    /// The KubeVirt custom resource.
-    KubeVirt(Box<KubeVirt>),
-    /// A Namespace.
-    Namespace(MetaOnly),
-    /// An instancetype.
-    Instancetype(Instancetype),
-    /// A preference.
-    Preference(Preference),
-    /// A ControllerRevision that holds an instancetype or a preference.
-    Revision(Revision),
-    /// A DataSource.
-    DataSource(DataSource),
-    /// A PersistentVolumeClaim.
-    Claim(Claim),
-    /// A PersistentVolume.
-    Volume(PersistentVolume),
-    /// A DataVolume.
-    DataVolume(DataVolume),
-    /// A `VolumeSnapshot`.
-    VolumeSnapshot(MetaOnly),
-}
-
-impl ClusterObject {
-    /// Reads an object of a kind that judgements depend on; `None` for all other kinds.
-    ///
-    /// # Errors
-    ///
-    /// An error of `reader`: the object is malformed or too large.
-    pub fn read<'a, R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
-        let Some(resource) = Resource::of(group, kind) else { return Ok(None) };
-        Ok(Some(match resource {
-            Resource::Nodes => Self::Node(reader.read::<wire::Node>()?.into()),
-            Resource::Pods => return Ok(launcher(&reader.read()?).map(Self::Launcher)),
-            Resource::Namespaces => Self::Namespace(reader.read()?),
-            Resource::VirtualMachines => Self::VirtualMachine(Box::new(reader.read()?)),
-            Resource::ReplicaSets => Self::Replicas(Box::new(Replicas::read(ReplicasKind::ReplicaSet, reader)?)),
-            Resource::Pools => Self::Replicas(Box::new(Replicas::read(ReplicasKind::Pool, reader)?)),
-            Resource::Vmis => Self::Vmi(Box::new(reader.read()?)),
-            Resource::Migrations => Self::Migration(Box::new(reader.read()?)),
-            Resource::KubeVirts => Self::KubeVirt(Box::new(reader.read()?)),
-            Resource::Instancetypes | Resource::ClusterInstancetypes => Self::Instancetype(reader.read()?),
-            Resource::Preferences | Resource::ClusterPreferences => Self::Preference(reader.read()?),
-            Resource::Revisions => return Ok(Revision::read(reader.read()?).map(Self::Revision)),
-            Resource::DataSources => Self::DataSource(reader.read()?),
-            Resource::Claims => Self::Claim(reader.read()?),
-            Resource::Volumes => Self::Volume(reader.read()?),
-            Resource::DataVolumes => Self::DataVolume(reader.read()?),
-            Resource::VolumeSnapshots => Self::VolumeSnapshot(reader.read()?),
-            // Policies are kept elsewhere, budgets in `room`.
-            Resource::Policies | Resource::Budgets => return Ok(None),
-        }))
-    }
-}
-
 impl Cluster {
     /// Builds a cluster from its objects. `release` overrides the release in the KubeVirt custom resource.
     #[must_use]
@@ -205,91 +122,33 @@ impl Cluster {
     /// only [`set_fleet`](Self::set_fleet) changes them.
     pub fn put(&mut self, object: ClusterObject) -> bool {
         match object {
-            ClusterObject::Node(_) => false,
             ClusterObject::Launcher(launcher) => self.put_launcher(launcher),
-            ClusterObject::VirtualMachine(vm) => put(&mut self.vms, key(&vm.metadata), *vm),
-            ClusterObject::Replicas(replicas) => put(self.kept(replicas.kind), key(&replicas.vm.metadata), *replicas),
-            ClusterObject::Vmi(vmi) => put(&mut self.vmis, key(&vmi.metadata), *vmi),
-            ClusterObject::Migration(vmim) => put(&mut self.migrations, key(&vmim.metadata), *vmim),
-            ClusterObject::KubeVirt(kubevirt) => {
-                let known = self.kubevirts.iter_mut().find(|known| key(&known.metadata) == key(&kubevirt.metadata));
-                match known {
-                    // A dump may hold a manifest beside the object read from the cluster, under the same name.
-                    Some(known) if *known == *kubevirt || (is_observed(known) && !is_observed(&kubevirt)) => {
-                        return false;
-                    }
-                    Some(known) => *known = *kubevirt,
-                    None => self.kubevirts.push(*kubevirt),
-                }
-                self.settle();
-                true
-            }
-            ClusterObject::Namespace(namespace) => put(&mut self.namespaces, key(&namespace.metadata), namespace),
-            ClusterObject::Instancetype(found) => put(&mut self.instancetypes, key(&found.metadata), found),
-            ClusterObject::Preference(found) => put(&mut self.preferences, key(&found.metadata), found),
-            ClusterObject::Revision(found) => put(&mut self.revisions, key(&found.metadata), found),
-            ClusterObject::DataSource(found) => put(&mut self.data_sources, key(&found.metadata), found),
-            ClusterObject::Claim(found) => put(&mut self.claims, key(&found.metadata), found),
-            ClusterObject::Volume(found) => put(&mut self.volumes, key(&found.metadata), found),
-            ClusterObject::DataVolume(found) => put(&mut self.data_volumes, key(&found.metadata), found),
-            ClusterObject::VolumeSnapshot(found) => put(&mut self.volume_snapshots, key(&found.metadata), found),
+            ClusterObject::KubeVirt(kubevirt) => self.put_kubevirt(*kubevirt),
+            other => self.kept.put(other),
         }
     }
 
     /// Removes an object. Returns whether it existed. Nodes, policies and budgets are kept elsewhere.
     pub fn remove(&mut self, resource: Resource, name: &ObjectName) -> bool {
         match resource {
-            Resource::Nodes | Resource::Policies | Resource::Budgets => false,
             Resource::Pods => self.remove_launcher(name),
-            Resource::VirtualMachines => remove(&mut self.vms, name),
-            Resource::ReplicaSets => remove(&mut self.replica_sets, name),
-            Resource::Pools => remove(&mut self.pools, name),
-            Resource::Vmis => remove(&mut self.vmis, name),
-            Resource::Migrations => remove(&mut self.migrations, name),
             Resource::KubeVirts => {
                 let before = self.kubevirts.len();
                 self.kubevirts.retain(|known| key(&known.metadata) != *name);
                 self.settle();
                 self.kubevirts.len() != before
             }
-            Resource::Namespaces => remove(&mut self.namespaces, name),
-            Resource::Instancetypes | Resource::ClusterInstancetypes => remove(&mut self.instancetypes, name),
-            Resource::Preferences | Resource::ClusterPreferences => remove(&mut self.preferences, name),
-            Resource::Revisions => remove(&mut self.revisions, name),
-            Resource::DataSources => remove(&mut self.data_sources, name),
-            Resource::Claims => remove(&mut self.claims, name),
-            Resource::Volumes => remove(&mut self.volumes, name),
-            Resource::DataVolumes => remove(&mut self.data_volumes, name),
-            Resource::VolumeSnapshots => remove(&mut self.volume_snapshots, name),
+            other => self.kept.remove(other, name),
         }
     }
 
     /// Returns the names of a resource's objects. Nodes, policies and budgets are kept elsewhere.
     #[must_use]
     pub fn names(&self, resource: Resource) -> Vec<ObjectName> {
-        // Namespaced and cluster-wide objects are kept together.
-        let is_namespaced = |(namespace, _): &&ObjectName| !namespace.is_empty();
-        let is_cluster_wide = |(namespace, _): &&ObjectName| namespace.is_empty();
         match resource {
-            Resource::Nodes | Resource::Policies | Resource::Budgets => Vec::new(),
             Resource::Pods => self.launchers.keys().cloned().collect(),
-            Resource::VirtualMachines => self.vms.keys().cloned().collect(),
-            Resource::ReplicaSets => self.replica_sets.keys().cloned().collect(),
-            Resource::Pools => self.pools.keys().cloned().collect(),
-            Resource::Vmis => self.vmis.keys().cloned().collect(),
-            Resource::Migrations => self.migrations.keys().cloned().collect(),
             Resource::KubeVirts => self.kubevirts.iter().map(|kubevirt| key(&kubevirt.metadata)).collect(),
-            Resource::Namespaces => self.namespaces.keys().cloned().collect(),
-            Resource::Instancetypes => self.instancetypes.keys().filter(is_namespaced).cloned().collect(),
-            Resource::ClusterInstancetypes => self.instancetypes.keys().filter(is_cluster_wide).cloned().collect(),
-            Resource::Preferences => self.preferences.keys().filter(is_namespaced).cloned().collect(),
-            Resource::ClusterPreferences => self.preferences.keys().filter(is_cluster_wide).cloned().collect(),
-            Resource::Revisions => self.revisions.keys().cloned().collect(),
-            Resource::DataSources => self.data_sources.keys().cloned().collect(),
-            Resource::Claims => self.claims.keys().cloned().collect(),
-            Resource::Volumes => self.volumes.keys().cloned().collect(),
-            Resource::DataVolumes => self.data_volumes.keys().cloned().collect(),
-            Resource::VolumeSnapshots => self.volume_snapshots.keys().cloned().collect(),
+            other => self.kept.names(other),
         }
     }
 
@@ -308,6 +167,17 @@ impl Cluster {
             None if self.fleet.is_labelled_without_machine_types() => ReleaseKnown::WithoutMachineTypes,
             None => ReleaseKnown::Newest,
         };
+    }
+
+    fn put_kubevirt(&mut self, kubevirt: KubeVirt) -> bool {
+        match self.kubevirts.iter_mut().find(|known| key(&known.metadata) == key(&kubevirt.metadata)) {
+            // A dump may hold a manifest beside the object read from the cluster, under the same name.
+            Some(known) if *known == kubevirt || (is_observed(known) && !is_observed(&kubevirt)) => return false,
+            Some(known) => *known = kubevirt,
+            None => self.kubevirts.push(kubevirt),
+        }
+        self.settle();
+        true
     }
 
     fn put_launcher(&mut self, launcher: Launcher) -> bool {
@@ -353,46 +223,39 @@ impl Cluster {
     /// Returns a VMI; `None` if it is not known, as in the lookups below.
     #[must_use]
     pub fn vmi(&self, namespace: &str, name: &str) -> Option<&Vmi> {
-        get(&self.vmis, namespace, name)
+        get(&self.kept.vmis, namespace, name)
     }
 
     /// Returns all VMIs.
     pub fn vmis(&self) -> impl Iterator<Item = &Vmi> {
-        self.vmis.values().map(AsRef::as_ref)
+        self.kept.vmis.values().map(AsRef::as_ref)
     }
 
     /// Returns a VirtualMachine.
     #[must_use]
     pub fn vm(&self, namespace: &str, name: &str) -> Option<&VirtualMachine> {
-        get(&self.vms, namespace, name)
+        get(&self.kept.vms, namespace, name)
     }
 
     /// Returns all `VirtualMachine`s.
     pub fn vms(&self) -> impl Iterator<Item = &VirtualMachine> {
-        self.vms.values().map(AsRef::as_ref)
+        self.kept.vms.values().map(AsRef::as_ref)
     }
 
     /// Returns a replica set or a pool.
     #[must_use]
     pub fn replicas(&self, kind: ReplicasKind, namespace: &str, name: &str) -> Option<&Replicas> {
         let kept = match kind {
-            ReplicasKind::ReplicaSet => &self.replica_sets,
-            ReplicasKind::Pool => &self.pools,
+            ReplicasKind::ReplicaSet => &self.kept.replica_sets,
+            ReplicasKind::Pool => &self.kept.pools,
         };
         get(kept, namespace, name)
-    }
-
-    fn kept(&mut self, kind: ReplicasKind) -> &mut Objects<Replicas> {
-        match kind {
-            ReplicasKind::ReplicaSet => &mut self.replica_sets,
-            ReplicasKind::Pool => &mut self.pools,
-        }
     }
 
     /// Returns a migration.
     #[must_use]
     pub fn migration(&self, namespace: &str, name: &str) -> Option<&Vmim> {
-        get(&self.migrations, namespace, name)
+        get(&self.kept.migrations, namespace, name)
     }
 
     /// Returns the guest of a launcher pod, by the pod's name.
@@ -419,85 +282,65 @@ impl Cluster {
     /// Returns the known migrations of a guest, including ended ones.
     pub(crate) fn migrations_of(&self, vmi: &Vmi) -> impl Iterator<Item = &Vmim> {
         let namespace = &vmi.metadata.namespace;
-        let migrations = self.migrations.values().map(AsRef::as_ref);
+        let migrations = self.kept.migrations.values().map(AsRef::as_ref);
         migrations.filter(move |it| it.metadata.namespace == *namespace && it.spec.vmi_name == vmi.metadata.name)
     }
 
     /// Returns the labels of a namespace; `None` if it is not known.
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<&BTreeMap<String, String>> {
-        get(&self.namespaces, "", name).map(|namespace| &namespace.metadata.labels)
+        get(&self.kept.namespaces, "", name).map(|namespace| &namespace.metadata.labels)
     }
 
     /// Returns why the labels of a namespace were not all read; `None` if they were.
     pub(crate) fn namespace_excess(&self, name: &str) -> Option<&Excess> {
-        get(&self.namespaces, "", name)?.metadata.excess.as_ref()
+        get(&self.kept.namespaces, "", name)?.metadata.excess.as_ref()
     }
 
     /// Returns an instancetype; cluster-wide ones have an empty namespace.
     #[must_use]
     pub fn instancetype(&self, namespace: &str, name: &str) -> Option<&Instancetype> {
-        get(&self.instancetypes, namespace, name)
+        get(&self.kept.instancetypes, namespace, name)
     }
 
     /// Returns a preference; cluster-wide ones have an empty namespace.
     #[must_use]
     pub fn preference(&self, namespace: &str, name: &str) -> Option<&Preference> {
-        get(&self.preferences, namespace, name)
+        get(&self.kept.preferences, namespace, name)
     }
 
     /// Returns a ControllerRevision that holds an instancetype or a preference.
     #[must_use]
     pub fn revision(&self, namespace: &str, name: &str) -> Option<&Revision> {
-        get(&self.revisions, namespace, name)
+        get(&self.kept.revisions, namespace, name)
     }
 
     /// Returns a DataSource.
     pub(crate) fn data_source(&self, namespace: &str, name: &str) -> Option<&DataSource> {
-        get(&self.data_sources, namespace, name)
+        get(&self.kept.data_sources, namespace, name)
     }
 
     /// Returns a PersistentVolumeClaim.
     #[must_use]
     pub fn claim(&self, namespace: &str, name: &str) -> Option<&Claim> {
-        get(&self.claims, namespace, name)
+        get(&self.kept.claims, namespace, name)
     }
 
     /// Returns a DataVolume.
     pub(crate) fn data_volume(&self, namespace: &str, name: &str) -> Option<&DataVolume> {
-        get(&self.data_volumes, namespace, name)
+        get(&self.kept.data_volumes, namespace, name)
     }
 
     /// Returns a `VolumeSnapshot`.
     pub(crate) fn volume_snapshot(&self, namespace: &str, name: &str) -> Option<&MetaOnly> {
-        get(&self.volume_snapshots, namespace, name)
+        get(&self.kept.volume_snapshots, namespace, name)
     }
 
     /// Returns a PersistentVolume.
     #[must_use]
     pub fn volume(&self, name: &str) -> Option<&PersistentVolume> {
-        get(&self.volumes, "", name)
+        get(&self.kept.volumes, "", name)
     }
-}
-
-fn key(meta: &wire::Meta) -> ObjectName {
-    (meta.namespace.clone(), meta.name.clone())
-}
-
-fn get<'k, T>(kept: &'k Objects<T>, namespace: &str, name: &str) -> Option<&'k T> {
-    kept.get(&(namespace.to_owned(), name.to_owned())).map(AsRef::as_ref)
-}
-
-fn put<T: PartialEq>(kept: &mut Objects<T>, name: ObjectName, object: T) -> bool {
-    if kept.get(&name).is_some_and(|known| **known == object) {
-        return false;
-    }
-    Arc::make_mut(kept).insert(name, Arc::new(object));
-    true
-}
-
-fn remove<T>(kept: &mut Objects<T>, name: &ObjectName) -> bool {
-    kept.contains_key(name) && Arc::make_mut(kept).remove(name).is_some()
 }
 
 /// Returns the owner of the configuration: the KubeVirt resource, or the HyperConverged resource from which an operator

@@ -271,8 +271,6 @@ impl ReleaseKnown {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
     use super::*;
     use rstest::rstest;
 

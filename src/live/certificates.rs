@@ -284,7 +284,6 @@ fn disowning(metadata: &ObjectMeta) -> Option<Value> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

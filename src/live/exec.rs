@@ -140,7 +140,6 @@ fn shown(words: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};

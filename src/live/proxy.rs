@@ -183,7 +183,6 @@ fn is_in(address: IpAddr, network: IpAddr, length: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use rstest::rstest;
 
     use super::*;

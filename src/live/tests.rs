@@ -1,6 +1,4 @@
 //! Look-ups while a review waits.
-#![allow(clippy::expect_used)]
-
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Mutex;

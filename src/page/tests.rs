@@ -1,7 +1,5 @@
 //! A page has the lines and cells that were added, regardless of the names of objects.
 
-#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};

@@ -1,7 +1,5 @@
 //! Shared parts of these tests: the recorded cluster and its reviews.
 
-#![allow(clippy::expect_used)]
-
 use std::path::PathBuf;
 
 use rstest::rstest;

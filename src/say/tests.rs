@@ -1,7 +1,5 @@
 //! The texts of the user stories: short, exact, each line with the name of its object and no line truncated.
 
-#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
 use insta::assert_snapshot;
 use serde_json::Value;
 

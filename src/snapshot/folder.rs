@@ -236,7 +236,6 @@ fn not_empty(found: Vec<PathBuf>, folder: &Path) -> Result<Vec<PathBuf>, Error> 
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use rstest::rstest;

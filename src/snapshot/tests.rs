@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 use std::cell::Cell;
 use std::fs;
 use std::io::{self, Read};

@@ -133,8 +133,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-
     use std::io;
     use std::sync::{Arc, Mutex};
 

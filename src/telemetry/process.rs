@@ -74,8 +74,6 @@ mod linux {
 
     #[cfg(test)]
     mod tests {
-        #![allow(clippy::unwrap_used, clippy::expect_used)]
-
         use std::collections::BTreeMap;
         use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,8 +1,6 @@
 //! Shared parts of the unit tests: a small fleet of mixed hardware, and minimal objects to be modified.
 
 // Expectations fail only if the test's own input is wrong.
-#![allow(clippy::expect_used)]
-
 pub(crate) mod cluster;
 pub(crate) mod fleet;
 pub(crate) mod objects;

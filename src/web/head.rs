@@ -32,8 +32,6 @@ pub(super) fn fault<B>(request: &Request<B>) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use rstest::rstest;
 
     use super::*;

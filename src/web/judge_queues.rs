@@ -318,7 +318,6 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used)]
 mod tests {
     use std::net::Ipv4Addr;
 

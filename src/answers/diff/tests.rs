@@ -1,5 +1,3 @@
-#![allow(clippy::expect_used)]
-
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 

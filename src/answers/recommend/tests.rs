@@ -1,5 +1,3 @@
-#![allow(clippy::expect_used)]
-
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rstest::rstest;

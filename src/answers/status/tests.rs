@@ -1,5 +1,3 @@
-#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
 use rstest::rstest;
 use serde_json::{Value, json};
 

@@ -261,7 +261,6 @@ pub(crate) fn asks_for_json_log<S: AsRef<OsStr>>(words: impl IntoIterator<Item =
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -113,8 +113,6 @@ fn still_there(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
     use rstest::rstest;
     use serde_json::{Value, json};
 

@@ -1,7 +1,5 @@
 //! Tests that a shell runs exactly the intended commands, regardless of the names of objects.
 
-#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
 use std::io::Write as _;
 use std::process::{Command as Process, Output, Stdio};
 

@@ -1,7 +1,5 @@
 //! Authors are correct: without the author's setting, the requirement is gone, or it has another author.
 
-#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,7 +1,5 @@
 //! Values that a VirtualMachine takes from other objects, in KubeVirt's order and by the rules of its release.
 
-#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
 use rstest::rstest;
 use serde_json::{Value, json};
 

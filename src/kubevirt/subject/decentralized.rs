@@ -71,8 +71,6 @@ fn not_supported(cluster: &Cluster) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
     use rstest::rstest;
     use serde_json::{Value, json};
 

@@ -1,7 +1,5 @@
 //! Conversion of objects to subjects: the right stage, the right requirements, the right release's rules.
 
-#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
-
 mod doubts;
 mod settings;
 

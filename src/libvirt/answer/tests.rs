@@ -1,5 +1,3 @@
-#![allow(clippy::expect_used, reason = "a test that cannot make its data has nothing to say")]
-
 use proptest::prelude::*;
 use rstest::rstest;
 

@@ -1,5 +1,3 @@
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot make its data has nothing to say")]
-
 use rstest::rstest;
 
 use super::*;

@@ -1,6 +1,4 @@
 //! Streams of changes in, snapshots out.
-#![allow(clippy::expect_used)]
-
 use rstest::rstest;
 use serde_json::{Value, json};
 

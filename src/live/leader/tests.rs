@@ -1,6 +1,4 @@
 //! The decision in a table; then replicas with one Lease on a minimal API server, in simulated time.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;

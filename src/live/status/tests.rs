@@ -1,6 +1,4 @@
 //! A policy and its counts in, the patch of its status out.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use rstest::rstest;
 
 use super::*;

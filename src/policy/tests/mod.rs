@@ -1,6 +1,4 @@
 // A failed expectation is the result of a test.
-#![allow(clippy::expect_used)]
-
 use super::*;
 use crate::fit::bits::Bits;
 use crate::fit::verdict::{Assessment, Cause, Outcome, Unknown};

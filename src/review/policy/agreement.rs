@@ -1,7 +1,5 @@
 //! The audit, the status of a policy, the warnings about its change, and `check` of the same objects agree.
 
-#![allow(clippy::expect_used)]
-
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};

@@ -1,5 +1,3 @@
-#![allow(clippy::expect_used)]
-
 use rstest::rstest;
 use serde_json::{Value, json};
 

@@ -1,5 +1,3 @@
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation in a test is the test's answer")]
-
 use std::collections::BTreeSet;
 
 use super::*;

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "a test is easier to read so")]
+#![allow(clippy::needless_pass_by_value, reason = "a test is easier to read so")]
 
 use rstest::rstest;
 use serde_json::json;

@@ -144,8 +144,6 @@ impl ClientCertVerifier for Clients {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use std::fs;
     use std::time::SystemTime;
 

@@ -177,8 +177,6 @@ fn pair(watched: &Watched, contents: &[Vec<u8>]) -> Result<CertifiedKeyPair, Tls
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::Path;

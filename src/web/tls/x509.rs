@@ -172,8 +172,6 @@ fn time_of(tag: u8, text: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
     use super::*;

@@ -1,5 +1,3 @@
-#![allow(clippy::expect_used)]
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

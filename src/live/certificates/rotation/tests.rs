@@ -1,6 +1,4 @@
 //! Single steps in a table, then simulated rotations: replicas and API servers that lag, leaders that are replaced.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use rstest::rstest;
 use rustls_pki_types::DnsName;
 

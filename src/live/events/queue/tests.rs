@@ -1,6 +1,4 @@
 //! Reports in, due Events out.
-#![allow(clippy::expect_used)]
-
 use proptest::prelude::*;
 
 use super::*;

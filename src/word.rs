@@ -82,7 +82,7 @@ mod tests {
     #[case::one_wrong("awdit", Some("audit"))]
     #[case::far("replicas", None)]
     #[case::empty("", None)]
-    fn the_nearest_word(#[case] given: &str, #[case] expected: Option<&str>) {
+    fn an_unknown_word_is_answered_with_the_most_similar_one(#[case] given: &str, #[case] expected: Option<&str>) {
         let found = nearest(given, ["enforce", "warn", "audit"].into_iter());
         assert_eq!(found, expected, "{given}: the person is sent to the wrong field, or to none");
     }

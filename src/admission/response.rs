@@ -402,12 +402,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_say() {
+    fn an_admission_without_warnings_has_no_empty_fields() {
         insta::assert_snapshot!(line(Webhook::Validate, &Decision::admit()), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":true}}"#);
     }
 
     #[test]
-    fn warnings_and_audit_annotations() {
+    fn a_response_has_the_warnings_and_the_audit_annotations() {
         let decision = Decision::Admit {
             warnings: vec!["shop/db cannot migrate now".to_owned(), "node-d fits but is cordoned".to_owned()].into(),
             audit: BTreeMap::from([("verdict".to_owned(), "pinned".to_owned())]),
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_of_fields() {
+    fn a_denial_lists_the_cause_of_each_field() {
         let field = "spec.template.spec.domain.cpu.model";
         let decision = deny(denial(DenialKind::Invalid, &[(field, "X runs on 1 of 5 nodes")]));
         insta::assert_snapshot!(pretty(Webhook::Validate, &decision), @r#"

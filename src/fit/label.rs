@@ -257,7 +257,7 @@ mod tests {
     #[case::schedulable("kubevirt.io/schedulable", Family::Schedulable, "schedulable")]
     #[case::nobody("example.com/rack", Family::Other, "rack")]
     #[case::no_domain("cpumanager", Family::Other, "cpumanager")]
-    fn families(#[case] key: &str, #[case] family: Family, #[case] short_name: &str) {
+    fn a_label_has_its_family_and_short_name(#[case] key: &str, #[case] family: Family, #[case] short_name: &str) {
         assert_eq!(Family::of(key), family, "{key}: a wrong family files the cause under the wrong heading");
         assert_eq!(name(key), short_name);
     }

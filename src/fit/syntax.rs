@@ -102,7 +102,7 @@ mod tests {
     #[case::underscore_first("_app", false)]
     #[case::space("my app", false)]
     #[case::multibyte("größe", false)]
-    fn label_keys(#[case] text: &str, #[case] valid: bool) {
+    fn label_keys_are_valid_as_for_the_api_server(#[case] text: &str, #[case] valid: bool) {
         assert_eq!(
             qualified(text).is_ok(),
             valid,
@@ -113,7 +113,7 @@ mod tests {
     #[rstest]
     #[case::longest(63, true)]
     #[case::too_long(64, false)]
-    fn lengths(#[case] length: usize, #[case] valid: bool) {
+    fn the_longest_names_are_those_that_the_api_server_takes(#[case] length: usize, #[case] valid: bool) {
         let text = "a".repeat(length);
         assert_eq!(qualified(&text).is_ok(), valid, "a key of {length} characters: the API server says otherwise");
         assert_eq!(label_value(&text).is_ok(), valid, "a value of {length} characters: the API server says otherwise");
@@ -131,7 +131,7 @@ mod tests {
     #[case::dash_last("shop-", false, false)]
     #[case::two_dots("a..b", false, false)]
     #[case::empty("", false, false)]
-    fn dns_names(#[case] text: &str, #[case] label: bool, #[case] whole: bool) {
+    fn names_are_valid_as_for_the_api_server(#[case] text: &str, #[case] label: bool, #[case] whole: bool) {
         assert_eq!(dns_label(text).is_ok(), label, "{text} as a namespace: the API server says otherwise");
         assert_eq!(subdomain(text).is_ok(), whole, "{text} as a policy's name: the API server says otherwise");
     }

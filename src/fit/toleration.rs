@@ -130,7 +130,10 @@ mod tests {
     #[case::other_effect(toleration("k", TolerationOperator::Exists, "", Some(Effect::NoExecute)), false)]
     #[case::other_key(toleration("x", TolerationOperator::Exists, "", None), false)]
     #[case::unknown_operator(toleration("k", TolerationOperator::Unknown, "v", None), false)]
-    fn tolerations(#[case] toleration: Toleration, #[case] expected: bool) {
+    fn a_toleration_tolerates_the_taints_that_the_scheduler_lets_it(
+        #[case] toleration: Toleration,
+        #[case] expected: bool,
+    ) {
         let taint = Taint { key: "k".into(), value: "v".into(), effect: Effect::NoSchedule };
         let others = ["a", "j", "l", "z"].map(|key| self::toleration(key, TolerationOperator::Equal, "v", None));
         let all: Tolerations = others.into_iter().chain([toleration]).collect();

@@ -255,7 +255,7 @@ mod malformed {
     #[case::object_for_features(vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"features": {}})), "request.object.spec.template.spec.domain.cpu.features")]
     #[case::bool_for_a_name(migration("db").tweak(|vmim| vmim["spec"]["vmiName"] = json!(true)), "request.object.spec.vmiName")]
     #[case::number_in_labels(migration("db").tweak(|vmim| vmim["metadata"]["labels"] = json!({"a": 1})), "request.object.metadata.labels")]
-    fn the_field_is_named(#[case] object: Value, #[case] path: &str) {
+    fn a_field_of_the_wrong_type_is_named(#[case] object: Value, #[case] path: &str) {
         let error = ask(&stuck(intel()), &review(&object)).expect_err("a wrong verdict instead of a reason");
         assert!(error.contains(path), "people search 300 lines of YAML for it: {error}");
         assert!(!error.contains('\n'), "{error}");
@@ -372,7 +372,7 @@ mod enforcement {
     #[case::kubevirts_controller(CONTROLLER, false)]
     #[case::a_listed_user("backup", false)]
     #[case::another_user("backups", true)]
-    fn requests_that_are_denied(#[case] user: &str, #[case] expected: bool) {
+    fn users_are_denied_but_not_controllers_and_listed_users(#[case] user: &str, #[case] expected: bool) {
         let denial = denied(&stuck(intel()), &by(review(&migration("db")), user));
         assert_eq!(denial.is_some(), expected, "a drain would hang, or a person would be waved through");
     }

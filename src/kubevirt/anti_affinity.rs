@@ -190,7 +190,7 @@ mod tests {
     #[case::sidecar_before(SIDECAR, "1.6.6", json!({"metadata": {"annotations": {SIDECAR: "true"}}}), None)]
     #[case::sidecar(SIDECAR, "1.7.0", json!({"metadata": {"annotations": {SIDECAR: "false"}, "labels": {SIDECAR: "true"}}}), Some("false"))]
     #[case::sidecar_as_a_label(SIDECAR, "1.7.0", json!({"metadata": {"labels": {SIDECAR: "true"}}}), Some("true"))]
-    fn labels_of_launchers(
+    fn anti_affinity_counts_the_labels_that_kubevirt_gives_launchers(
         #[case] key: &str,
         #[case] release: &str,
         #[case] change: Value,

@@ -238,7 +238,7 @@ mod tests {
     #[case::own_model("", "Haswell", "EPYC", "amd64", "q35", "EPYC")]
     #[case::arm("arm64", "Haswell", "", "arm64", "virt", "host-passthrough")]
     #[case::s390x("s390x", "Haswell", "", "s390x", "s390-ccw-virtio", "Haswell")]
-    fn models_and_machines(
+    fn a_guest_gets_the_default_model_and_machine_type(
         #[case] architecture: &str,
         #[case] cluster: &str,
         #[case] own: &str,

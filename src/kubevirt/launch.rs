@@ -346,7 +346,7 @@ mod tests {
     #[case::tdx(json!({"tdx": {}}), "amd64", "1.7.0", &[label::TDX])]
     #[case::secure_execution_before(json!({}), "s390x", "1.5.3", &[])]
     #[case::secure_execution(json!({}), "s390x", "1.6.0", &[label::S390_PV])]
-    fn launch_security_asks_for(
+    fn launch_security_asks_for_the_capability_of_its_release(
         #[case] security: Value,
         #[case] architecture: &str,
         #[case] release: &str,

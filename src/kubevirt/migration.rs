@@ -401,7 +401,7 @@ mod tests {
             "node": "far", "pod": "p", "migrationUID": "u", "nodeSelectors": {"a": "b"}}, "targetState": {}}}),
         Some("status.migrationState.sourceState.selinuxContext of the VMI is not set: KubeVirt creates no target pod until the report of its source sets it")
     )]
-    fn migrations_that_get_no_target_pod(
+    fn a_migration_without_a_target_pod_has_the_reason(
         #[case] spec: Value,
         #[case] mut status: Value,
         #[case] expected: Option<&str>,

@@ -295,7 +295,7 @@ mod tests {
     #[case("1.7.0", true, false)]
     #[case("1.7.1", true, true)]
     #[case("1.9.0", true, true)]
-    fn machine_type_and_vendor(#[case] text: &str, #[case] machine: bool, #[case] vendor: bool) {
+    fn the_release_decides_on_machine_type_and_vendor(#[case] text: &str, #[case] machine: bool, #[case] vendor: bool) {
         let release = Release::parse(text).unwrap_or(Release::NEWEST);
         assert_eq!((release.selects_machine_type(), release.selects_vendor()), (machine, vendor));
     }

@@ -266,7 +266,7 @@ mod tests {
     #[case("ftp://proxy", None)]
     #[case("http://", None)]
     #[case("a b", None)]
-    fn addresses_of_proxies(#[case] value: &str, #[case] uri: Option<&str>) {
+    fn an_address_of_a_proxy_is_read_as_go_reads_it(#[case] value: &str, #[case] uri: Option<&str>) {
         let parsed = parse("HTTPS_PROXY", value).map(|uri| uri.to_string());
         assert_eq!(parsed, uri.map(str::to_owned).ok_or(ProxyError { origin: "HTTPS_PROXY" }), "{value}");
     }

@@ -145,7 +145,7 @@ mod tests {
     #[case::exists_absent(condition("zone", Operator::Exists, &[]), false)]
     #[case::does_not_exist(condition("zone", Operator::DoesNotExist, &[]), true)]
     #[case::does_not_exist_there(condition("empty", Operator::DoesNotExist, &[]), false)]
-    fn selection(#[case] selector: LabelSelector, #[case] expected: bool) {
+    fn a_selector_matches_labels_as_the_api_server_does(#[case] selector: LabelSelector, #[case] expected: bool) {
         let given = labels("env=prod empty=");
         assert_eq!(selector.matches(&given), expected, "{selector:?}: a guest would be governed by the wrong policy");
     }

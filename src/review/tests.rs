@@ -57,7 +57,7 @@ fn a_node_is_looked_at_for_users_who_see_warnings(#[case] user: &str, #[case] ex
 }
 
 #[test]
-fn the_rest_is_none_of_these_acts() {
+fn guests_and_migrations_are_left_to_the_judgement() {
     let world = World::default();
     for name in ["vm-create.json", "pod-start.json", "vmim-create-stuck.json"] {
         let bytes = recording(name).to_string();
@@ -123,7 +123,7 @@ fn patch_of(decision: &Decision) -> usize {
 #[case::a_migration("vmim-create-stuck.json", Webhook::Validate)]
 #[case::a_node("node-update-labels.json", Webhook::Validate)]
 #[case::the_default("kubevirt-update-cpumodel.json", Webhook::Validate)]
-fn a_review_that_is_broken_off(#[case] name: &str, #[case] webhook: Webhook) {
+fn a_review_ends_soon_after_its_deadline(#[case] name: &str, #[case] webhook: Webhook) {
     /// Maximum number of deadline checks after it passed: each check and each remedy makes at most one more.
     const AFTER: usize = 64;
     let policy = crate::testing::cluster::read_policy(

@@ -63,7 +63,7 @@ fn a_migration_that_a_cordon_stops() {
 
 /// Story 3: an enforced policy with a readable denial.
 #[test]
-fn a_denial() {
+fn a_denial_names_the_guest_the_node_and_the_label() {
     let policy = Policy { name: "intel-pool".to_owned(), enforce: Dial::From(Impact::Pinned), ..Policy::builtin() };
     let world = World { policies: vec![policy], ..world(intel(), migrated("ledger", &["amd-stibp"])) };
     let Decision::Deny { denial, .. } = answer_to(&world, &migration("ledger")) else { panic!("admitted") };

@@ -248,7 +248,7 @@ mod tests {
     #[case::entries(WalkBounds { entries: 4, ..NONE }, Some("more than 4 files"))]
     #[case::depth(WalkBounds { depth: 1, ..NONE }, Some("deeper than 1"))]
     #[case::time(WalkBounds { time: Duration::ZERO, ..NONE }, Some("longer than 0 s"))]
-    fn a_walk_ends(#[case] bounds: WalkBounds, #[case] expected: Option<&str>) {
+    fn a_walk_of_a_folder_ends_at_each_bound(#[case] bounds: WalkBounds, #[case] expected: Option<&str>) {
         let scratch = tempfile::tempdir().expect("a folder");
         let inner = scratch.path().join("deep/a/b");
         fs::create_dir_all(&inner).expect("a folder");

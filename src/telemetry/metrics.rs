@@ -252,7 +252,7 @@ mod tests {
 
     /// Dashboards and alerts depend on this text.
     #[test]
-    fn the_metrics_text() {
+    fn every_metric_has_its_name_help_and_labels() {
         let metrics = Metrics::default();
         metrics.request(Webhook::Validate, ObjectKind::Pod, RequestOutcome::Warned, Duration::from_micros(60));
         metrics.decode_error(DecodeReason::WrongVersion);

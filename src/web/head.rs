@@ -52,7 +52,12 @@ mod tests {
     #[case::both_alike(Version::HTTP_2, "https://a.svc/validate", &[("host", "A.svc")], true)]
     #[case::both_unlike(Version::HTTP_2, "https://a.svc/validate", &[("host", "b.svc")], false)]
     #[case::two_hosts_over_http_2(Version::HTTP_2, "https://a/validate", &[("host", "a"), ("host", "a")], false)]
-    fn heads(#[case] version: Version, #[case] uri: &str, #[case] headers: &[(&str, &str)], #[case] good: bool) {
+    fn a_request_with_two_hosts_or_none_is_refused(
+        #[case] version: Version,
+        #[case] uri: &str,
+        #[case] headers: &[(&str, &str)],
+        #[case] good: bool,
+    ) {
         let mut request = Request::builder().version(version).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -25,7 +25,7 @@ const VICTIM: &str = "E2E_VICTIM";
 /// Holds a control plane until it is killed. Without the variable it does nothing.
 #[test]
 #[ignore = "run by a_killed_test_leaves_nothing_behind"]
-fn victim() {
+fn holds_a_control_plane_until_it_is_killed() {
     if std::env::var_os(VICTIM).is_none() {
         return;
     }
@@ -40,7 +40,7 @@ fn victim() {
 fn a_killed_test_leaves_nothing_behind() {
     for signal in ["INT", "KILL"] {
         let mut victim = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--ignored", "--nocapture", "--exact", "guard::victim"])
+            .args(["--ignored", "--nocapture", "--exact", "guard::holds_a_control_plane_until_it_is_killed"])
             .env(VICTIM, "1")
             .process_group(0)
             .stdin(Stdio::null())

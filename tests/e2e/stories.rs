@@ -86,7 +86,7 @@ fn edits_are_answered() {
 /// upgrade, the recommended model, and what-if. The output of `recommend` can be applied, warns, and denies nothing.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn answers_before_the_question() {
+fn the_verbs_answer_before_a_drain_and_an_upgrade() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     let replica = scene.serve();

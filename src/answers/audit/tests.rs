@@ -68,7 +68,7 @@ fn a_guest_is_judged_by_what_is_left_of_its_selector() {
 }
 
 #[test]
-fn each_says_why() {
+fn each_row_of_an_audit_has_its_reason() {
     let rows = audit(&world(&[]), NEVER);
     let rows_of: Vec<String> = rows.iter().map(|row| format!("{}: {}", row.guest, row.why)).collect();
     insta::assert_snapshot!(rows_of.join("\n"), @r"
@@ -114,7 +114,7 @@ fn a_policy_is_tried_before_it_is_enforced(#[case] spec: Option<Value>, #[case] 
 
 /// A dry run of a common model: the guests that get another CPU at the next start.
 #[test]
-fn what_a_policy_would_change() {
+fn the_guests_whose_model_a_policy_would_change_are_counted() {
     let world = |spec: Value| {
         let mut world = world(&[spec]);
         let (template, web) = (vm("web", ""), running("web", "node-a", "host-model"));

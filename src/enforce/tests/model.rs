@@ -219,7 +219,7 @@ mod not_written {
     #[rstest]
     #[case::nobody_has_it("EPYC-Turin", Reason::NoNode { nodes: 5, known: 0 })]
     #[case::known_everywhere("EPYC-Rome", Reason::NoNode { nodes: 5, known: 5 })]
-    fn a_model_usable_nowhere(#[case] name: &str, #[case] expected: Reason) {
+    fn a_model_that_no_node_can_run_is_not_written(#[case] name: &str, #[case] expected: Reason) {
         let world = world(intel(), Vec::new(), vec![with_model(name, &ALL, "Warn")]);
         assert_eq!(reason(&world, &sent(&json!({}))), Some(expected), "no guest would start any more");
     }
@@ -237,7 +237,7 @@ mod not_written {
     #[case::affinity(json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
         {"nodeSelectorTerms": [{"matchExpressions": [
             {"key": "cpu-vendor.node.kubevirt.io/Intel", "operator": "DoesNotExist"}]}]}}}}))]
-    fn a_guest_bound_to_other_nodes(#[case] placement: Value) {
+    fn a_guest_bound_to_other_nodes_gets_no_model(#[case] placement: Value) {
         let world = world(mixed(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
         let object = sent(&json!({})).tweak(|vmi| {
             for (field, value) in placement.as_object().expect("fields") {
@@ -248,7 +248,7 @@ mod not_written {
     }
 
     #[test]
-    fn a_feature_that_the_models_nodes_lack() {
+    fn a_guest_gets_no_model_whose_nodes_lack_its_feature() {
         let nodes = vec![cascade_lake("n1"), cascade_lake("n2"), rome("n3")];
         let world = world(nodes, Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
         let cpu = json!({"features": [{"name": "fpu"}, {"name": "clzero", "policy": "require"}, {"name": "gfni", "policy": "optional"}]});
@@ -271,7 +271,7 @@ mod not_written {
     #[rstest]
     #[case::free(json!({}), None)]
     #[case::says_where(json!({"cpu-vendor.node.kubevirt.io/Intel": "true"}), Some(SKYLAKE))]
-    fn a_guest_between_two_pools(#[case] selector: Value, #[case] written: Option<&str>) {
+    fn a_guest_that_fits_two_pools_gets_no_model(#[case] selector: Value, #[case] written: Option<&str>) {
         let pool = |name: &str, vendor: &str, model: &str| {
             let selector = json!({"matchLabels": {format!("cpu-vendor.node.kubevirt.io/{vendor}"): "true"}});
             read_policy(name, &json!({"nodeSelector": selector, "commonModel": {"name": model}}))
@@ -313,7 +313,7 @@ mod not_written {
     #[rstest]
     #[case::only_one_node(vec![skylake("n1"), skylake("n2"), ice_lake("n3")], "Icelake-Server-noTSX", None, Some(Impact::Pinned))]
     #[case::two_nodes(vec![skylake("n1"), skylake("n2"), skylake("n3"), ice_lake("n4"), ice_lake("n5")], "Icelake-Server-noTSX", None, Some(Impact::Fragile))]
-    fn a_guest_that_would_be_worse_off(
+    fn a_guest_that_would_be_worse_off_gets_no_model(
         #[case] nodes: Vec<Node>,
         #[case] name: &str,
         #[case] is: Option<Impact>,

@@ -192,7 +192,7 @@ mod common {
     #[case::another_model(json!({"model": "Cascadelake-Server"}), vec![model("Cascadelake-Server")])]
     #[case::passthrough(json!({"model": "host-passthrough"}), vec![])]
     #[case::its_pod_says_otherwise(json!({"model": SKYLAKE}), vec![])]
-    fn other_guests_keep_all(#[case] cpu: Value, #[case] more: Vec<String>) {
+    fn a_guest_without_the_common_model_keeps_all_keys(#[case] cpu: Value, #[case] more: Vec<String>) {
         let world = world(nodes(), vec![db(&cpu), job(|_| {})], vec![mode("Common")]);
         assert_eq!(dropped(&world, &target(&[keys(&["amd-stibp", "hle"]), more].concat())), Vec::<String>::new());
     }

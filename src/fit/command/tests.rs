@@ -358,7 +358,7 @@ fn is_key(text: &str) -> bool {
 #[case::underscore("a_b", false)]
 #[case::option("-h", false)]
 #[case::newline_at_the_end("a\n", false)]
-fn names(#[case] text: &str, #[case] valid: bool) {
+fn a_command_takes_only_names_that_kubernetes_allows(#[case] text: &str, #[case] valid: bool) {
     assert_eq!(Name::new(text).is_ok(), valid);
 }
 
@@ -367,7 +367,7 @@ fn names(#[case] text: &str, #[case] valid: bool) {
 #[case::unknown("", true)]
 #[case::dot("a.b", false)]
 #[case::too_long(&"a".repeat(64), false)]
-fn namespaces(#[case] text: &str, #[case] valid: bool) {
+fn a_command_takes_only_namespaces_that_kubernetes_allows(#[case] text: &str, #[case] valid: bool) {
     assert_eq!(Namespace::new(text).is_ok(), valid);
 }
 
@@ -381,7 +381,7 @@ fn namespaces(#[case] text: &str, #[case] valid: bool) {
 #[case::two_slashes("a/b/c", false)]
 #[case::nothing("", false)]
 #[case::shell("zone'; touch x; echo '", false)]
-fn label_keys(#[case] text: &str, #[case] valid: bool) {
+fn a_command_takes_only_label_keys_that_kubernetes_allows(#[case] text: &str, #[case] valid: bool) {
     assert_eq!(LabelKey::new(text).is_ok(), valid);
 }
 
@@ -392,7 +392,7 @@ fn label_keys(#[case] text: &str, #[case] valid: bool) {
 #[case::too_long(&"a".repeat(64), false)]
 #[case::blank("a b", false)]
 #[case::ends_in_a_dot("a.", false)]
-fn label_values(#[case] text: &str, #[case] valid: bool) {
+fn a_command_takes_only_label_values_that_kubernetes_allows(#[case] text: &str, #[case] valid: bool) {
     assert_eq!(LabelValue::new(text).is_ok(), valid);
 }
 

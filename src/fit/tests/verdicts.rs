@@ -204,7 +204,7 @@ mod outcomes {
     #[case::model_on_three(starting("EPYC-Rome"), mixed(), "fits", None)]
     #[case::worst_start_decides(starting("host-model"), mixed(), "pinned", Some(Cause::Structural))]
     #[case::any_start_will_do(starting("host-model"), vec![rome("amd-1"), rome("amd-2"), rome("amd-3")], "fits", None)]
-    fn impact_and_cause(
+    fn a_verdict_has_the_impact_and_cause_of_what_keeps_the_guest(
         #[case] subject: Subject<'static>,
         #[case] nodes: Vec<Node>,
         #[case] expected: &str,
@@ -296,7 +296,10 @@ mod outcomes {
     #[rstest]
     #[case::since_1_6(HostModelRule::Copied, "fits")]
     #[case::before(HostModelRule::CopiedOrRefused, "pinned")]
-    fn without_a_host_model_label(#[case] host_model: HostModelRule, #[case] expected: &str) {
+    fn a_start_node_without_a_host_model_label_is_judged_by_the_release(
+        #[case] host_model: HostModelRule,
+        #[case] expected: &str,
+    ) {
         let bare =
             |name: &str| rome(name).tweak(|node| node.labels.retain(|key, _| !key.starts_with(label::HOST_MODEL_CPU)));
         let subject = starting("host-model").tweak(|s| s.stage = Stage::Start(AfterStart { host_model, vendor: true }));
@@ -494,7 +497,7 @@ mod findings {
     #[case::virt_handler_down(|node: &mut Node| set(node, label::SCHEDULABLE, "false"), true)]
     #[case::cordoned(cordon, false)]
     #[case::declared_obsolete(|node: &mut Node| give(node, [label::OBSOLETE_HOST_MODEL.to_owned()]), true)]
-    fn own_node(#[case] change: fn(&mut Node), #[case] expected: bool) {
+    fn a_node_that_no_longer_meets_its_guests_pod_is_reported(#[case] change: fn(&mut Node), #[case] expected: bool) {
         let nodes = pool().tweak(|nodes| change(of(nodes, "node-a")));
         let verdict = judge(&db(), nodes);
         let finding = found(&verdict, Check::OwnNode);
@@ -523,7 +526,11 @@ mod findings {
     #[case::both(true, true, true)]
     #[case::required_alone(true, false, false)]
     #[case::forbidden_alone(false, true, false)]
-    fn contradiction(#[case] requires: bool, #[case] forbids: bool, #[case] expected: bool) {
+    fn a_feature_both_required_and_forbidden_is_reported(
+        #[case] requires: bool,
+        #[case] forbids: bool,
+        #[case] expected: bool,
+    ) {
         let subject = starting("host-model").tweak(|s| {
             if requires {
                 ask(s, &feature("hle"), "true");

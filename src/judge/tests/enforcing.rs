@@ -100,7 +100,7 @@ fn a_vm_is_judged_with_the_model() {
 #[case::another_model(json!({"model": "Cascadelake-Server-noTSX"}), "spec.template.spec.domain.cpu.model")]
 #[case::passthrough(json!({"model": "host-passthrough"}), "spec.template.spec.domain.cpu.model")]
 #[case::a_feature(json!({"features": [{"name": "fpu"}, {"name": "clzero", "policy": "require"}]}), "spec.template.spec.domain.cpu.features[1].name")]
-fn a_guest_that_does_not_use_it(#[case] cpu: Value, #[case] field: &str) {
+fn a_guest_without_the_common_model_is_warned_about_or_denied(#[case] cpu: Value, #[case] field: &str) {
     let asked = |user| {
         by(review(&vm("web", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = cpu.clone())), user)
     };

@@ -92,7 +92,11 @@ fn without_fields_the_message_must_show(#[case] causes: Vec<FieldCause>, #[case]
 #[rstest]
 #[case::the_model_alone(None, &["spec.domain.cpu.model"], "shop/web asks for EPYC (policy intel-pool)")]
 #[case::and_its_impact(Some(Impact::Pinned), &["spec.x", "spec.domain.cpu.model"], "shop/ledger cannot migrate (policy intel-pool)")]
-fn a_guest_without_the_common_model(#[case] impact: Option<Impact>, #[case] fields: &[&str], #[case] first: &str) {
+fn a_denial_names_the_field_of_the_model_that_the_policy_wants(
+    #[case] impact: Option<Impact>,
+    #[case] fields: &[&str],
+    #[case] first: &str,
+) {
     let messages = Messages { unmet: Some(unmet()), ..messages() };
     let judged = verdict(impact.map_or(Outcome::Fits, Outcome::Impaired), impact.map(|_| Cause::Structural), &[]);
     let (denial, _) = refused(&starting(), &judged, &messages);
@@ -134,7 +138,11 @@ const NOTE: &str = "cpufit: shop/ledger: its own node lacks fpu";
 #[case::assumed(Outcome::Fits, &[Check::Assumed], &[NOTE])]
 #[case::unknown(Outcome::Unknown(Unknown::NoLabels), &[Check::Unknown], &[NOTE])]
 #[case::no_matter(Outcome::Fits, &[Check::OutdatedLauncher, Check::NotReady], &[])]
-fn what_is_said(#[case] outcome: Outcome, #[case] checks: &[Check], #[case] expected: &[&str]) {
+fn only_findings_that_need_an_answer_become_warnings(
+    #[case] outcome: Outcome,
+    #[case] checks: &[Check],
+    #[case] expected: &[&str],
+) {
     let decision = put(&Policy::builtin(), &migrating(), &verdict(outcome, None, checks), &messages());
     assert_eq!(decision.warnings(), expected, "people would not be warned, or be warned for nothing");
 }

@@ -95,7 +95,7 @@ fn without_the_author_the_requirement_is_gone_or_anothers() {
 }
 
 #[test]
-fn of_a_migration() {
+fn a_migrations_entries_have_their_authors() {
     let guest = running("db", "node-a", "host-model")
         .tweak(|db| db["spec"]["domain"]["cpu"]["features"] = json!([{"name": "aes", "policy": "require"}]));
     let asked = migration("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = json!({"rack": "r1"}));

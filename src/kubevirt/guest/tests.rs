@@ -91,7 +91,7 @@ fn hyperv_is_filled_in_setting_by_setting() {
 #[case::filled_in("1.7.0", json!({}), "arm64")]
 #[case::its_own(  "1.7.0", json!({"architecture": "s390x"}), "s390x")]
 #[case::before(   "1.6.6", json!({}), "")]
-fn a_preferred_architecture(#[case] release: &str, #[case] template: Value, #[case] expected: &str) {
+fn a_preference_fills_in_the_architecture(#[case] release: &str, #[case] template: Value, #[case] expected: &str) {
     let vm = machine(&json!({}))
         .tweak(|vm| vm["spec"]["template"]["spec"]["architecture"] = template["architecture"].clone());
     let guest = of(release, vm, vec![preference(&json!({"preferredArchitecture": "arm64"}))]);
@@ -104,7 +104,7 @@ fn a_preferred_architecture(#[case] release: &str, #[case] template: Value, #[ca
 #[case::of_the_instancetype("1.9.0", json!({"cpu": {}, "launchSecurity": {"snp": {}}}),
     json!({"preferredLaunchSecurity": {"tdx": {}}}), json!({}), Some("snp"))]
 #[case::its_own("1.9.0", json!({}), json!({"preferredLaunchSecurity": {"tdx": {}}}), json!({"launchSecurity": {"sev": {}}}), Some("sev"))]
-fn launch_security(
+fn launch_security_comes_from_the_guest_its_instancetype_or_its_preference(
     #[case] release: &str,
     #[case] of_instancetype: Value,
     #[case] of_preference: Value,
@@ -186,7 +186,11 @@ mod data_sources {
     )]
     #[case::at_first("1.6.4", vec![json!({"kind": "DataSource", "name": "arm"})], "arm64")]
     #[case::before("1.6.3", vec![json!({"kind": "DataSource", "name": "arm"})], "")]
-    fn an_architecture(#[case] release: &str, #[case] refs: Vec<Value>, #[case] expected: &str) {
+    fn the_architecture_is_that_of_the_data_source_the_guest_boots_from(
+        #[case] release: &str,
+        #[case] refs: Vec<Value>,
+        #[case] expected: &str,
+    ) {
         let stands_for = |name: &str| json!({"spec": {"source": {"dataSource": {"namespace": "shop", "name": name}}}});
         let objects = vec![
             data_source("arm", &labelled("arm64")),
@@ -204,7 +208,7 @@ mod data_sources {
     #[case::among_one("1.9.0", intel(), false)]
     #[case::at_first("1.6.4", mixed(), true)]
     #[case::before("1.6.3", mixed(), false)]
-    fn one_that_is_not_known_is_said(#[case] release: &str, #[case] nodes: Vec<Node>, #[case] said: bool) {
+    fn a_data_source_that_is_not_known_is_noted(#[case] release: &str, #[case] nodes: Vec<Node>, #[case] said: bool) {
         let vm = booting_from(vec![json!({"kind": "DataSource", "name": "gone"})]);
         let guest = guest_of(&read(vm), &cluster(release, nodes, []));
         let words: Vec<String> = guest.notes.iter().map(message).collect();
@@ -213,7 +217,7 @@ mod data_sources {
     }
 
     #[test]
-    fn a_preference_goes_before_it() {
+    fn a_preferred_architecture_takes_precedence_over_the_data_sources() {
         let vm = booting_from(vec![json!({"kind": "DataSource", "name": "arm"})])
             .tweak(|vm| vm["spec"]["preference"] = json!({"name": "p"}));
         let objects =
@@ -296,7 +300,10 @@ mod revisions {
     #[case::edited_since(json!({"uid": UID, "generation": 2}), None)]
     #[case::made_again(json!({"uid": "another", "generation": 1}), None)]
     #[case::cleaned(json!({}), Some(false))]
-    fn a_copy_that_is_not_known(#[case] meta: Value, #[case] known: Option<bool>) {
+    fn an_unknown_revision_stands_for_todays_instancetype_only_if_that_is_unchanged(
+        #[case] meta: Value,
+        #[case] known: Option<bool>,
+    ) {
         let name = format!("db-i-v1beta1-{UID}-1");
         let vm = pinned(&json!({}), &json!({"name": "i", "controllerRevisionRef": {"name": name}}));
         let guest = of("1.9.0", vm, vec![today(&meta)]);
@@ -322,7 +329,7 @@ mod revisions {
     }
 
     #[test]
-    fn a_kind_that_kubevirt_does_not_know() {
+    fn a_matcher_of_an_unknown_kind_is_no_verdict() {
         let guest = of("1.9.0", pinned(&json!({"kind": "Flavor"}), &json!(null)), vec![today(&json!({}))]);
         assert!(model(&guest).is_err_and(|why| why.contains("Flavor")));
     }

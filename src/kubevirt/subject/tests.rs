@@ -83,7 +83,11 @@ mod pods {
     #[case::by_the_label(json!({"kubevirt.io/nodeName": "node-b"}), None, Some("node-b"))]
     #[case::renamed_domain(json!({"kubevirt.internal.virtualization.example.io/nodeName": "node-b"}), None, Some("node-b"))]
     #[case::unknown(json!({}), None, None)]
-    fn a_targets_source(#[case] more: Value, #[case] runs_on: Option<&str>, #[case] expected: Option<&str>) {
+    fn the_source_of_a_target_pod_is_found(
+        #[case] more: Value,
+        #[case] runs_on: Option<&str>,
+        #[case] expected: Option<&str>,
+    ) {
         let mut labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
         let more = more.as_object().cloned().unwrap_or_default();
         labels.as_object_mut().into_iter().for_each(|labels| labels.extend(more.clone()));
@@ -211,7 +215,7 @@ mod migrations {
 
     /// The first migration requires the model and features of the node it runs on.
     #[test]
-    fn the_first_one_asks_for_the_hosts_model() {
+    fn the_first_migration_asks_for_the_hosts_model() {
         let guest = running("db", "node-a", "host-model");
         let (judged, cluster) = judged(vec![vmi(guest.clone()), launcher(&guest, [machine("q35")])], mixed());
         let keys = keys(&judged);
@@ -231,7 +235,7 @@ mod migrations {
 
     /// Later migrations require the launcher's entries, regardless of the node's current labels.
     #[test]
-    fn a_later_one_inherits() {
+    fn a_later_migration_inherits_the_selector_of_the_launcher() {
         let guest = running("db", "node-a", "host-model");
         let has = [feature("amd-stibp"), feature("fpu"), known("Skylake-Server-IBRS")];
         let (judged, _) = judged(vec![vmi(guest.clone()), launcher(&guest, has)], mixed());
@@ -294,7 +298,10 @@ mod migrations {
     #[case::overruled(json!({"kubernetes.io/arch": "arm64"}), &[])]
     #[case::its_own_vendor(json!({"cpu-vendor.node.kubevirt.io/Intel": "true"}), &[])]
     #[case::a_host_models_feature(json!({"cpu-feature.node.kubevirt.io/fpu": "true"}), &[])]
-    fn adds(#[case] added: Value, #[case] expected: &[&str]) {
+    fn only_selector_entries_that_the_target_would_not_have_anyway_are_added(
+        #[case] added: Value,
+        #[case] expected: &[&str],
+    ) {
         let guest = running("db", "node-a", "host-model");
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
         let judged = of_migration(&read(request("db").tweak(|r| r["spec"]["addedNodeSelector"] = added)), &cluster);
@@ -416,7 +423,7 @@ mod machines {
     }
 
     #[test]
-    fn it_meets_kubevirts_defaults_first() {
+    fn a_vm_is_judged_with_kubevirts_defaults() {
         let judged = of(|_| {}, Vec::new());
         let expected = [label::ARCH, label::SCHEDULABLE, &machine("q35")].map(ToOwned::to_owned);
         assert_eq!(keys(&judged).into_keys().collect::<Vec<_>>(), expected);
@@ -561,7 +568,11 @@ mod releases {
     #[case("1.7.0", true, false)]
     #[case("1.7.1", true, true)]
     #[case("1.9.0", true, true)]
-    fn machine_type_and_vendor(#[case] release: &str, #[case] with_machine: bool, #[case] with_vendor: bool) {
+    fn machine_type_and_vendor_are_asked_for_from_their_releases_on(
+        #[case] release: &str,
+        #[case] with_machine: bool,
+        #[case] with_vendor: bool,
+    ) {
         let cluster = cluster(release, mixed(), [vmi(running("db", "node-a", "host-model"))]);
         let keys = keys(&of_migration(&read(request("db")), &cluster));
         assert_eq!(
@@ -574,7 +585,7 @@ mod releases {
     #[rstest]
     #[case("1.7.0", "cpumanager")]
     #[case("1.8.0", "kubevirt.io/cpumanager")]
-    fn dedicated_cpus(#[case] release: &str, #[case] expected: &str) {
+    fn dedicated_cpus_have_the_label_of_the_release(#[case] release: &str, #[case] expected: &str) {
         let vm = vm("db", "")
             .tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"dedicatedCpuPlacement": true}));
         let keys = keys(&of_vm(&read(vm), &cluster(release, mixed(), [])));
@@ -585,7 +596,7 @@ mod releases {
     #[rstest]
     #[case("1.4.1", "")]
     #[case("1.5.0", "true")]
-    fn realtime(#[case] release: &str, #[case] expected: &str) {
+    fn realtime_has_the_label_value_of_the_release(#[case] release: &str, #[case] expected: &str) {
         let vm = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"realtime": {}}));
         let keys = keys(&of_vm(&read(vm), &cluster(release, mixed(), [])));
         assert_eq!(keys.get(label::REALTIME).map(String::as_str), Some(expected), "an empty value is a value");
@@ -647,7 +658,7 @@ mod promises {
     #[rstest]
     #[case::arch_stays(json!({label::ARCH: "amd64", ZONE: "z9"}))]
     #[case::the_sources_vendor_comes_back(json!({"cpu-vendor.node.kubevirt.io/AMD": "true"}))]
-    fn without_the_added_selector(#[case] added: Value) {
+    fn the_remedy_that_drops_the_added_selector_helps(#[case] added: Value) {
         let objects = || vec![vmi(running("db", "node-a", "host-passthrough"))];
         let asked = request("db").tweak(|r| r["spec"]["addedNodeSelector"] = added);
         let nodes = mixed().tweak(|nodes| {

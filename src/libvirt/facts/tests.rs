@@ -68,7 +68,7 @@ fn said(facts: &mut LibvirtFacts, host_model: &str) -> Option<Result<LibvirtAnsw
 #[case::silent_since(Ok(no()), file("a", EARLY), Err(Silence::TooSlow(3)), file("b", LATE), Some((Ok(no()), 0)))]
 #[case::silent_now(Ok(no()), file("a", EARLY), Err(Silence::TooSlow(3)), asked_now(), Some((Ok(no()), 0)))]
 #[case::silent_twice(Err(Silence::NoShell), file("a", EARLY), Err(Silence::TooSlow(3)), file("b", LATE), Some((Err(Silence::TooSlow(3)), 0)))]
-fn answers_of_two_files(
+fn answers_of_two_files_are_put_together(
     #[case] one: Result<LibvirtAnswer, Silence>,
     #[case] of_one: AnswerOrigin,
     #[case] two: Result<LibvirtAnswer, Silence>,

@@ -28,7 +28,11 @@ fn lease(holder: &str, seconds: Option<i32>) -> LeaseSpec {
 #[case::without_measure(Some(lease("you", None)), 15, LeaseStep::Follow)]
 #[case::without_measure_and_silent(Some(lease("you", None)), 16, LeaseStep::Take)]
 #[case::of_nonsense(Some(lease("you", Some(-1))), 15, LeaseStep::Follow)]
-fn when_a_replica_may_lead(#[case] lease: Option<LeaseSpec>, #[case] unchanged: u64, #[case] expected: LeaseStep) {
+fn a_replica_takes_a_lease_only_after_it_expired(
+    #[case] lease: Option<LeaseSpec>,
+    #[case] unchanged: u64,
+    #[case] expected: LeaseStep,
+) {
     assert_eq!(step(lease.as_ref(), Duration::from_secs(unchanged), "me"), expected);
 }
 

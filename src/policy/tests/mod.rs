@@ -59,7 +59,7 @@ mod spelling {
     #[case::launcher_selectors(spells_all::<LauncherSelectors>, "Keep DropStale Common")]
     #[case::operator(spells_all::<Operator>, "In NotIn Exists DoesNotExist")]
     #[case::exemption(spells_all::<Exemption>, "labelled-namespace namespace user controller not-worse")]
-    fn of_every_word(#[case] check: fn(&str), #[case] words: &str) {
+    fn every_word_of_a_policy_is_read_and_printed_alike(#[case] check: fn(&str), #[case] words: &str) {
         check(words);
     }
 
@@ -190,7 +190,7 @@ mod exemption {
     #[case::person("kubevirt-controller", false)]
     #[case::no_namespace("system:serviceaccount::kubevirt-controller", false)]
     #[case::longer("system:serviceaccount:kubevirt:x:kubevirt-controller", false)]
-    fn whose_denial_hangs(#[case] user: &str, #[case] expected: bool) {
+    fn only_the_service_accounts_of_kubevirts_controllers_are_controllers(#[case] user: &str, #[case] expected: bool) {
         let found = UserName::from(user).is_kubevirt_controller(None);
         assert_eq!(found, expected, "{user}: a drain would hang, or a person pass unjudged");
     }
@@ -212,7 +212,7 @@ mod exemption {
     #[case::listed_user("", "shop", "root", Some(Exemption::User))]
     #[case::controller("", "shop", "system:serviceaccount:kubevirt:kubevirt-controller", Some(Exemption::Controller))]
     #[case::nobody("", "shop", "bob", None)]
-    fn reasons(
+    fn an_exemption_has_its_reason(
         #[case] namespace_labels: &str,
         #[case] namespace: &str,
         #[case] user: &str,
@@ -297,7 +297,7 @@ mod reference {
     }
 
     #[test]
-    fn it_names_every_word() {
+    fn the_reference_names_every_word() {
         fn all<T: Word>() -> Vec<&'static str> {
             T::ALL.iter().map(|word| word.as_str()).collect()
         }

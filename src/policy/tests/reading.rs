@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn every_field() {
+fn every_field_of_a_policy_is_read() {
     let policy = read_spec(json!({
         "namespaceSelector": {"matchLabels": {"env": "prod"}},
         "virtualMachineSelector": {

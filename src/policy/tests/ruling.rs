@@ -25,7 +25,12 @@ fn enforcing(enforce: Dial) -> Policy {
 #[case::below(Dial::From(Impact::Unschedulable), Impact::Pinned, Cause::Structural, false)]
 #[case::placement(Dial::From(Impact::Fragile), Impact::Unschedulable, Cause::Placement, false)]
 #[case::temporary(Dial::From(Impact::Fragile), Impact::Unschedulable, Cause::Temporary, false)]
-fn what_is_denied(#[case] dial: Dial, #[case] impact: Impact, #[case] cause: Cause, #[case] denied: bool) {
+fn only_a_structural_impact_at_or_above_the_dial_is_denied(
+    #[case] dial: Dial,
+    #[case] impact: Impact,
+    #[case] cause: Cause,
+    #[case] denied: bool,
+) {
     let ruling = rule(&enforcing(dial), person(RequestKind::Migration), &impaired(impact, cause), false);
     assert_eq!(ruling.denies(), denied, "a guest is refused that may pass, or the reverse: {ruling:?}");
 }
@@ -37,7 +42,7 @@ fn what_is_denied(#[case] dial: Dial, #[case] impact: Impact, #[case] cause: Cau
 #[case::launcher(RequestKind::LauncherPod, true)]
 #[case::target(RequestKind::TargetPod, false)]
 #[case::other(RequestKind::Other, false)]
-fn requests_that_are_denied(#[case] kind: RequestKind, #[case] denied: bool) {
+fn target_pods_and_other_objects_are_never_denied(#[case] kind: RequestKind, #[case] denied: bool) {
     let worst = impaired(Impact::Unschedulable, Cause::Structural);
     for unmet in [false, true] {
         let ruling = rule(&enforcing(Dial::From(Impact::Fragile)), person(kind), &worst, unmet);
@@ -49,7 +54,7 @@ fn requests_that_are_denied(#[case] kind: RequestKind, #[case] denied: bool) {
 #[case::reached(Dial::From(Impact::Pinned), Impact::Pinned, true)]
 #[case::below(Dial::From(Impact::Pinned), Impact::Fragile, false)]
 #[case::off(Dial::Off, Impact::Unschedulable, false)]
-fn what_is_warned_about_and_recorded(#[case] dial: Dial, #[case] impact: Impact, #[case] expected: bool) {
+fn each_dial_warns_or_records_from_its_impact_on(#[case] dial: Dial, #[case] impact: Impact, #[case] expected: bool) {
     let assessment = impaired(impact, Cause::Structural);
     for (policy, is_as_expected) in [
         (Policy { warn: dial, audit: Dial::Off, ..Policy::builtin() }, (expected, false)),

@@ -136,7 +136,12 @@ fn the_pod_it_left_behind_is_not_the_guest() {
     "",
     "shop/db will be shut down: it has no condition LiveMigratable yet"
 )]
-fn what_becomes_of_it(#[case] own: &str, #[case] default: &str, #[case] status: &str, #[case] expected: &str) {
+fn an_eviction_says_what_happens_to_the_guest(
+    #[case] own: &str,
+    #[case] default: &str,
+    #[case] status: &str,
+    #[case] expected: &str,
+) {
     let guest = db().tweak(|db| {
         db["spec"]["evictionStrategy"] = json!(own);
         let kind = if status.is_empty() { "Ready" } else { "LiveMigratable" };

@@ -65,7 +65,7 @@ fn an_edit_belongs_into_the_hyperconverged_that_owns_the_resource() {
 }
 
 #[test]
-fn known_is_not_usable() {
+fn a_default_model_that_nodes_know_and_cannot_run_is_warned_about() {
     insta::assert_snapshot!(changed("", "EPYC-Genoa"), @r"
     cpufit: KubeVirt kubevirt: cpuModel EPYC-Genoa is known on 0 of 8 nodes, usable on none
     cpufit: KubeVirt kubevirt: at their next start 2 guests without a model of their own could start nowhere: shop/db, shop/erp

@@ -162,7 +162,7 @@ fn a_count_that_was_broken_off_says_so() {
 #[case::labels("node-update-labels.json")]
 #[case::cordon("node-update-cordon.json")]
 #[case::annotation("node-update-annotation.json")]
-fn recorded_edits(#[case] name: &str) {
+fn recorded_edits_of_a_node_name_the_guests_that_they_affect(#[case] name: &str) {
     let lines = said(&recorded(), &recording(name));
     insta::with_settings!({snapshot_suffix => name.trim_end_matches(".json")}, {
         insta::assert_snapshot!(lines.join("\n"));

@@ -214,7 +214,7 @@ mod tests {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     }, false)]
     #[case::expired(&[], |params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 1), false)]
-    fn clients_that_are_answered(
+    fn only_clients_with_a_valid_certificate_are_answered(
         #[case] names: &[&str],
         #[case] change: impl FnOnce(&mut CertificateParams),
         #[case] expected: bool,

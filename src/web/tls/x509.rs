@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_served_and_what_is_not() {
+    fn keys_that_clients_refuse_are_not_served() {
         let p256 = &b"\x2a\x86\x48\xce\x3d\x03\x01\x07"[..];
         let (ed25519, ed448) = (oid(b"\x2b\x65\x70"), oid(b"\x2b\x65\x71"));
         let lines: Vec<String> = [

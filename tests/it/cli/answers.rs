@@ -222,7 +222,7 @@ fn which_model_for_each_kind_of_hardware() {
 }
 
 #[test]
-fn what_if_a_node_came_or_went() {
+fn recommend_shows_what_an_added_or_removed_node_changes() {
     let scratch = Scratch::new();
     let file = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml")).unwrap();
     let documents: Vec<Value> = serde_saphyr::from_multiple(&file).unwrap();

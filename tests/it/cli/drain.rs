@@ -62,7 +62,7 @@ fn drain(args: &[&str], cluster: &Value) -> Ran {
 }
 
 #[test]
-fn the_whole_node_and_the_least_to_do() {
+fn a_drain_prints_every_guest_and_the_least_to_do() {
     let ran = drain(&["node-a"], &cluster());
     assert_eq!(ran.code(), 1, "a script would drain and wait without end: {}", ran.stderr);
     insta::assert_snapshot!("drain_of_a_node", ran.stdout.trim_end());
@@ -71,7 +71,7 @@ fn the_whole_node_and_the_least_to_do() {
 /// One guest cannot be migrated, and may be restarted on the same node because it tolerates the cordon: the others are
 /// freed.
 #[test]
-fn the_least_to_do_for_the_others() {
+fn a_drain_names_the_least_to_do_for_guests_that_can_be_freed() {
     let mut cluster = cluster();
     let mut bound = guest("gpu", "Skylake-Server-noTSX-IBRS", &json!({}));
     bound["spec"]["tolerations"] = json!([{"operator": "Exists"}]);

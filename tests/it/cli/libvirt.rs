@@ -301,7 +301,7 @@ fn what_the_scheduler_may_choose_is_said(#[case] nodes: &[&str], #[case] state: 
 
 /// Answers in a dump have the same effect as those in named files.
 #[test]
-fn a_dump_carries_them() {
+fn a_dump_carries_libvirts_answers() {
     let scene = Scene::new();
     let named = scene.explained("db");
     let folder = scene.scratch.path();
@@ -327,7 +327,7 @@ fn a_dump_carries_them() {
 #[case::plain(&[])]
 #[case::redacted(&["--redact"])]
 #[case::of_one_namespace(&["-n", "shop"])]
-fn a_snapshot_keeps_them(#[case] more: &[&str]) {
+fn a_snapshot_keeps_libvirts_answers(#[case] more: &[&str]) {
     let scene = Scene::new();
     let path = |name: &str| scene.scratch.path().join(name).to_str().unwrap().to_owned();
     let mut args: Vec<String> = ["snapshot".to_owned(), "--snapshot".to_owned(), path("cluster.json")].into();

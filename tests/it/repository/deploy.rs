@@ -99,7 +99,7 @@ const CONTAINER_IMAGE: &str = "/spec/template/spec/containers/0/image";
     &["--kubevirt-namespace=a", "--kubevirt-namespace=kube-system", "--kubevirt-namespace=a"],
     unwatched(&["kube-system", "a"])
 )]
-fn manifests_with_options(#[case] options: &[&str], #[case] expected: Vec<Value>) {
+fn manifests_prints_the_base_with_the_values_of_its_options(#[case] options: &[&str], #[case] expected: Vec<Value>) {
     let yaml = cpufit(["manifests"]).args(options).run();
     assert_eq!(yaml.code(), 0, "{}", yaml.stderr);
     let printed: Vec<Value> = serde_saphyr::from_multiple(&yaml.stdout).expect("YAML documents");
@@ -133,7 +133,7 @@ fn every_file_of_the_base_is_installed() {
 }
 
 #[test]
-fn the_definition_alone() {
+fn manifests_prints_the_definition_alone() {
     let ran = cpufit(["manifests", "--crd"]).run();
     assert_eq!(ran.stdout.as_bytes(), read(&base("crd.yaml")), "the schema of policies could not be had alone");
 }

@@ -54,7 +54,7 @@ fn later(name: &str) -> Node {
         take(of(nodes, name), &[format!("{}Skylake-Server-noTSX-IBRS", label::HOST_MODEL_CPU)]);
     }
 }), &[])]
-fn a_start_with_its_hosts_own_cpu(#[case] nodes: Vec<Node>, #[case] expected: &[&str]) {
+fn a_passthrough_start_among_unlike_hosts_is_reported(#[case] nodes: Vec<Node>, #[case] expected: &[&str]) {
     let verdict = starting(vm("db", "host-passthrough"), nodes);
     let state = if expected.is_empty() { say::state(&verdict) } else { "FITS-BY-LABELS" };
     let expected = expected.iter().map(|line| (*line).to_owned()).collect();
@@ -74,7 +74,7 @@ fn a_start_with_its_hosts_own_cpu(#[case] nodes: Vec<Node>, #[case] expected: &[
     (Cascadelake-Server with amx-bf16, amx-tile on node-b), and it may fail there"])]
 #[case::another_vendor_does_not_fit(vec![cascade_lake("node-a"), rome("amd-1"), cascade_lake("node-c")], &[])]
 #[case::its_own_is_not_known(two_kinds().tweak(|nodes| take(of(nodes, "node-a"), &[format!("{}Cascadelake-Server", label::HOST_MODEL_CPU)])), &[])]
-fn a_migration_with_its_hosts_own_cpu(#[case] nodes: Vec<Node>, #[case] expected: &[&str]) {
+fn a_passthrough_migration_to_unlike_hosts_is_reported(#[case] nodes: Vec<Node>, #[case] expected: &[&str]) {
     let verdict = leaving(running("db", "node-a", "host-passthrough"), nodes);
     let (lines, state) = said(Check::UnlikeHosts, &verdict);
     assert_eq!(lines, expected);
@@ -114,7 +114,7 @@ fn label_of_model(name: &str) -> String {
 #[case::not_asked_for("1.7.0", "Westmere", &["its pod asks for no CPU vendor, so that nodes of another one fit by labels (AMD on amd-1 \
     and amd-2; node-a is Intel): moved there it may crash"])]
 #[case::host_model("1.6.3", "host-model", &[])]
-fn a_migration_to_another_vendor(#[case] release: &str, #[case] model: &str, #[case] expected: &[&str]) {
+fn a_migration_to_another_vendor_is_reported(#[case] release: &str, #[case] model: &str, #[case] expected: &[&str]) {
     let cluster = cluster(release, both_vendors(), [vmi(running("db", "node-a", model))]);
     let verdict = of_migration(&read(request("db")), &cluster).judge(&cluster, Depth::Full);
     let (lines, state) = said(Check::UnlikeHosts, &verdict);
@@ -126,7 +126,7 @@ fn a_migration_to_another_vendor(#[case] release: &str, #[case] model: &str, #[c
 #[case::named("1.6.3", &["its pod asks for no CPU vendor, and nor will its migrations: nodes of several fit by labels (AMD on amd-1 and \
     amd-2; Intel on node-a and node-b), and moved between them it may crash"])]
 #[case::asked_for("1.6.4", &[])]
-fn a_start_on_either_vendor(#[case] release: &str, #[case] expected: &[&str]) {
+fn a_start_on_nodes_of_two_vendors_is_reported(#[case] release: &str, #[case] expected: &[&str]) {
     let cluster = cluster(release, both_vendors(), []);
     let verdict = of_vm(&read(vm("db", "Westmere")), &cluster).judge(&cluster, Depth::Full);
     assert_eq!(said(Check::UnlikeHosts, &verdict).0, expected);
@@ -152,7 +152,11 @@ fn apart() -> Value {
 #[case::empty(json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}}), "", &[])]
 #[case::soft_spread(json!({"topologySpreadConstraints": [{"whenUnsatisfiable": "ScheduleAnyway"}]}), "", &[])]
 #[case::null(json!({"affinity": null, "topologySpreadConstraints": null}), "", &[])]
-fn rules_about_other_pods(#[case] more: Value, #[case] field: &str, #[case] expected: &[&str]) {
+fn rules_about_other_pods_are_reported_for_guests_that_fit(
+    #[case] more: Value,
+    #[case] field: &str,
+    #[case] expected: &[&str],
+) {
     let nodes = || vec![cascade_lake("node-a"), cascade_lake("node-b"), cascade_lake("node-c")];
     let with = |spec: &mut Value| {
         let more = more.as_object().cloned().unwrap_or_default();
@@ -234,7 +238,12 @@ fn by(kind: &str) -> Value {
 #[case::not_bound_yet("unbound", on(&["node-a"]), json!(null), &[])]
 #[case::not_in_the_dump("unknown", on(&["node-a"]), json!(null), &[])]
 #[case::no_claim("other", on(&["node-a"]), json!(null), &[])]
-fn volumes_that_bind(#[case] kind: &str, #[case] root: Value, #[case] data: Value, #[case] expected: &[&str]) {
+fn volumes_that_only_some_fitting_nodes_can_use_are_reported(
+    #[case] kind: &str,
+    #[case] root: Value,
+    #[case] data: Value,
+    #[case] expected: &[&str],
+) {
     let nodes = || vec![cascade_lake("node-a"), cascade_lake("node-b"), cascade_lake("node-c")];
     let with = |spec: &mut Value| spec["volumes"] = by(kind);
     let state = if expected.is_empty() { "FITS" } else { "FITS-BY-LABELS" };

@@ -89,7 +89,11 @@ const PATCH: &str = "kubectl patch vm db -n shop --type";
 #[case::another_thing_is_lacking_too(
     three(), guest(json!({"cpu": {"features": [{"name": "gfni"}]}, "machine": {"type": "pc-q35-4.2"}})), None
 )]
-fn what_asks_is_dropped(#[case] nodes: Vec<Node>, #[case] guest: Value, #[case] expected: Option<(&str, String)>) {
+fn a_setting_that_keeps_the_guest_off_nodes_is_offered_to_be_dropped(
+    #[case] nodes: Vec<Node>,
+    #[case] guest: Value,
+    #[case] expected: Option<(&str, String)>,
+) {
     let cluster = cluster(nodes, [stored(&guest)]);
     let judged = of_vm(&read(guest), &cluster);
     let expected = expected.map(|(summary, command)| (summary.to_owned(), vec![command]));

@@ -42,7 +42,11 @@ fn reread(stored: &Stored) -> Stored {
     90,
     RotationStep::Prune
 )]
-fn what_is_done_when(#[case] stored: Stored, #[case] seconds: u64, #[case] expected: RotationStep) {
+fn each_state_of_the_certificates_leads_to_its_step(
+    #[case] stored: Stored,
+    #[case] seconds: u64,
+    #[case] expected: RotationStep,
+) {
     assert_eq!(stored.step(VALIDITY, false, at(seconds)), expected);
     assert_eq!(reread(&stored).step(VALIDITY, false, at(seconds)), expected, "by another leader, from the Secret");
 }

@@ -157,7 +157,7 @@ async fn where_places_are_short_answers_say_that_their_connection_closes() {
 #[case::a_head("POST /validate HTTP/1.1\r\nhost: a\r\n")]
 #[case::a_body("POST /validate HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{")]
 #[tokio::test]
-async fn one_that_is_waited_for_gives_way(#[case] sent: &str) {
+async fn a_slow_request_gives_way_when_connections_are_short(#[case] sent: &str) {
     let port = Port::open(places(1)).await;
     let mut slow = port.silent().await;
     slow.write_all(sent.as_bytes()).await.unwrap();

@@ -261,7 +261,7 @@ async fn only_json_is_read(#[case] headers: &[(&str, &str)], #[case] status: u16
 #[case::trailing_slash("POST", "/validate/", 404)]
 #[case::no_null_route("POST", "/null", 404)]
 #[tokio::test]
-async fn other_methods_and_paths(#[case] method: &str, #[case] path: &str, #[case] status: u16) {
+async fn other_methods_and_paths_are_refused(#[case] method: &str, #[case] path: &str, #[case] status: u16) {
     let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
     assert_eq!(send(&router(edge(Limits::default()).0), request).await.0.as_u16(), status);
 }

@@ -245,7 +245,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     let is_in_danger = own_node.is_some();
     let why = why(&judged, &verdict, cluster);
     let now = (stand != LifeStage::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
-    let doubts: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.check.doubts_labels()).collect();
+    let doubts: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.check.doubt().is_some()).collect();
     let doubt = doubts.first().map(|finding| say::finding::message(finding)).unwrap_or_default();
     let exposed = if stand == LifeStage::Running { exposed(&judged, &vmi) } else { Vec::new() };
     let stale = if stand == LifeStage::Running { stale(&vmi, cluster) } else { Vec::new() };

@@ -143,7 +143,7 @@ impl Verdict {
 
     /// Whether a finding may exclude nodes that fit by labels.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.findings.iter().any(|finding| finding.check.doubts_labels())
+        self.findings.iter().any(|finding| finding.check.doubt().is_some())
     }
 
     /// Whether there is a finding that is reported regardless of the policy's `warn`.

@@ -210,7 +210,10 @@ fn a_kustomizations_own_namespace_is_everywhere() {
         assert!(!own.contains("cpufit-system"), "{resource} with {components:?} names the old namespace");
         assert!(!own.contains("$(CPUFIT"), "{resource} with {components:?} names no namespace");
         let made = objects(&own);
-        assert!(made.contains_key("Deployment virt-tools/cpufit"));
+        assert!(
+            made.contains_key("Deployment virt-tools/cpufit"),
+            "the release is not installed in the namespace that was asked for"
+        );
         if resource.ends_with("cert-manager") {
             let certificate = &made["Certificate virt-tools/cpufit"];
             assert_eq!(

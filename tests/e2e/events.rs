@@ -41,7 +41,11 @@ fn a_storm_of_retries_is_one_event() {
         let now = events(&cluster, "ledger", "CPUNoTarget");
         assert_eq!(now.len(), 1, "{now:#?}");
         if now[0]["count"] == 6 {
-            assert_eq!(now[0]["message"], message.as_str());
+            assert_eq!(
+                now[0]["message"],
+                message.as_str(),
+                "the Event of a repeated finding was replaced, not counted"
+            );
             break;
         }
         assert!(Instant::now() < deadline, "{now:#?}");

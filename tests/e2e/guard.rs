@@ -257,5 +257,9 @@ fn kubevirt_is_played() {
         assert!(drained.ends_with("[stopped after 3 s]\n"), "{drained}");
     }
     let eviction = cluster.audit_log().into_iter().find(|event| event["objectRef"]["subresource"] == "eviction");
-    assert_eq!(eviction.expect("recorded")["responseStatus"]["code"], 429);
+    assert_eq!(
+        eviction.expect("recorded")["responseStatus"]["code"],
+        429,
+        "KubeVirt's refusal of the eviction is not played"
+    );
 }

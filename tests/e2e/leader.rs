@@ -40,14 +40,14 @@ fn one_replica_leads_and_another_one_when_it_is_gone() {
     let second = start("cpufit-b");
     second.until("ready", is_ready);
     assert_eq!(lease(&cluster)["holderIdentity"], "cpufit-a");
-    assert_eq!(lease(&cluster)["leaseTransitions"], 0);
+    assert_eq!(lease(&cluster)["leaseTransitions"], 0, "the first leader counts as a change of leaders");
 
     // The effect of kill -9.
     drop(first);
     let took = until_held_by(&cluster, "cpufit-b");
     println!("after SIGKILL: {took:?}");
     assert!(took > Duration::from_secs(8), "a leader that is only slow must not be replaced: {took:?}");
-    assert_eq!(lease(&cluster)["leaseTransitions"], 1);
+    assert_eq!(lease(&cluster)["leaseTransitions"], 1, "a change of leaders is not recorded");
 
     let third = start("cpufit-c");
     third.until("ready", is_ready);
@@ -55,7 +55,7 @@ fn one_replica_leads_and_another_one_when_it_is_gone() {
     let took = until_held_by(&cluster, "cpufit-c");
     println!("after SIGTERM: {took:?}");
     assert!(took < Duration::from_secs(8), "a rolling update would wait for a Lease to run out: {took:?}");
-    assert_eq!(lease(&cluster)["leaseTransitions"], 2);
+    assert_eq!(lease(&cluster)["leaseTransitions"], 2, "a change of leaders is not recorded");
     third.until("leads", |replica| replica.server.log().contains("became leader"));
 
     // The last replica releases the Lease too.

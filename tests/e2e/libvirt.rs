@@ -533,7 +533,10 @@ fn both_verdicts_decide_who_can_leave(scene: &Scene<'_>) {
     assert_eq!(db["state"], "can-leave", "{db:#}");
     let targets = db["targets"].as_array().expect("targets");
     assert!(targets.contains(&json!("equal")) && !targets.contains(&json!("poor")), "{db:#}");
-    assert!(guest(&without, "shop/db")["targets"].as_array().expect("targets").contains(&json!("poor")));
+    assert!(
+        guest(&without, "shop/db")["targets"].as_array().expect("targets").contains(&json!("poor")),
+        "labels exclude it already, so the answer of libvirt shows nothing"
+    );
     assert_eq!(guest(&both, "shop/old")["state"], "can-leave");
     let drift = guest(&both, "shop/drift");
     assert_eq!(drift["state"], "stuck", "its labels keep it: {drift:#}");
@@ -580,7 +583,11 @@ fn where_libvirt_refuses_no_label_helps(scene: &Scene<'_>) {
     assert_eq!(without["results"][0]["nodes"]["fitting"], json!(["poor"]), "it fits by labels");
     let result = scene.explain("stuck");
     assert_eq!(result["verdict"], "pinned", "{result:#}");
-    assert_eq!(result["nodes"]["fitting"], json!([]));
+    assert_eq!(
+        result["nodes"]["fitting"],
+        json!([]),
+        "a node is called fitting although libvirt refuses the guest there"
+    );
     let found: Vec<&str> =
         result["findings"].as_array().expect("findings").iter().filter_map(|found| found["check"].as_str()).collect();
     assert!(found.contains(&"libvirt-refuses"), "{found:?}");
@@ -665,7 +672,7 @@ fn answers_are_kept(scene: &Scene<'_>) {
     let args = ["explain", "vmi/stuck", "-n", "shop", "-o", "json"];
     let asked = scene.run(&[&args[..], &["--ask-libvirt", "--save-libvirt-facts", path]].concat()).json();
     let read = scene.run(&[&args[..], &["--libvirt-facts", path]].concat()).json();
-    assert_eq!(asked, read);
+    assert_eq!(asked, read, "saved answers give another result than libvirt itself");
     let dump = scene.cluster.kubectl(&["get", "nodes,pods,vmi,ns", "-A", "-o", "yaml"]);
     std::fs::write(folder.join("cluster.yaml"), dump).expect("a dump");
     let offline = cpufit([&args[..], &["--snapshot", path]].concat()).run();

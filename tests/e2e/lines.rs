@@ -143,11 +143,14 @@ fn kubectl_completes_the_plugin() {
         let words = ran.stdout.lines().filter(|line| !line.starts_with(':'));
         words.map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(complete("expl"), ["explain"]);
+    assert_eq!(complete("expl"), ["explain"], "the shell does not complete a verb");
     assert_eq!(complete("explain -n shop vm/"), ["vm/db", "vm/ledger", "vm/web"]);
-    assert_eq!(complete("audit --fail-on pin"), ["pinned"]);
-    assert!(complete("audit -n sh").contains(&"shop".to_owned()));
-    assert_eq!(complete("drain node-").len(), 5);
+    assert_eq!(complete("audit --fail-on pin"), ["pinned"], "the shell does not complete a value");
+    assert!(
+        complete("audit -n sh").contains(&"shop".to_owned()),
+        "the shell does not complete a namespace of the cluster"
+    );
+    assert_eq!(complete("drain node-").len(), 5, "the shell does not complete the nodes of the cluster");
 }
 
 #[test]

@@ -133,5 +133,5 @@ fn the_owner_of_a_namespace_is_answered() {
     assert_eq!((explained.code(), explained.stdout.trim()), (0, names.trim()), "{}", explained.stderr);
     let back: Vec<&str> = explained.stdout.split_whitespace().collect();
     let again = cluster.kubectl(&[&["get", "--namespace=shop", "-o", "name"][..], &back].concat());
-    assert_eq!(again.trim(), names.trim());
+    assert_eq!(again.trim(), names.trim(), "kubectl finds other objects by the printed names");
 }

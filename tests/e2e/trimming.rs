@@ -72,7 +72,7 @@ fn trimmed(scene: &Scene<'_>, pod: &Value, wanted: &[&str]) -> String {
     // The policy is in force a moment after it was changed.
     until(name, ask, |output| output.contains("need not have"));
     let output = scene.controller.output("create -f target.json");
-    assert_eq!(taken(scene.cluster, pod), wanted);
+    assert_eq!(taken(scene.cluster, pod), wanted, "other keys were dropped than the policy asked for");
     let annotation = until("audited", || audited(scene.cluster, name), Option::is_some);
     assert_eq!(annotation, Some(wanted.join(",")));
     output
@@ -117,7 +117,7 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     let pod = target(&cluster, "virt-launcher-db-plain", "db", "plain", &selector_of(&cluster, "db"));
     cluster.workplace().write("target.json", pod.to_string());
     scene.controller.output("create -f target.json");
-    assert_eq!(taken(&cluster, &pod), [""; 0]);
+    assert_eq!(taken(&cluster, &pod), [""; 0], "keys were dropped without the right to do so");
 
     cluster.workplace().write("relax.yaml", migration("relaxed", "db", true).to_string());
     let jane = &scene.jane;

@@ -11,6 +11,7 @@ use super::outcome::GuestOutcome;
 use super::{GuestRow, NodeList, State};
 use crate::answers::policy_of;
 use crate::fit::bits::Bits;
+use crate::fit::check::Doubt;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
@@ -291,11 +292,8 @@ impl<'w> EvictedGuest<'w> {
     fn find_doubts(&self, world: &World) -> Vec<String> {
         let Some(judged) = self.judged(world) else { return Vec::new() };
         let verdict = judged.judge(&world.cluster, Depth::Brief);
-        let is_of_libvirt = |check: Check| {
-            check.doubts_labels() && !matches!(check, Check::PodRules | Check::BoundVolumes | Check::ModelWithheld)
-        };
-        let findings = verdict.findings.iter().filter(|finding| is_of_libvirt(finding.check));
-        findings.map(say::finding::message).collect()
+        let of_libvirt = verdict.findings.iter().filter(|finding| finding.check.doubt() == Some(Doubt::Libvirt));
+        of_libvirt.map(say::finding::message).collect()
     }
 
     /// Sets `comes_from` if the guest is still on its way to its node.

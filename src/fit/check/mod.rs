@@ -84,6 +84,15 @@ pub struct CheckSpec {
     pub find: fn(&Judgement<'_, '_>) -> Vec<Finding>,
 }
 
+/// The program that may keep a guest off nodes that fit by labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Libvirt, because of the node's CPU.
+    Libvirt,
+    /// kube-scheduler or KubeVirt, because of other pods, volumes or KubeVirt's configuration.
+    Kubernetes,
+}
+
 /// Declares the checks in the order in which their findings are reported.
 macro_rules! checks {
     ($($(#[$doc:meta])* $id:ident = $file:ident,)*) => {
@@ -188,19 +197,16 @@ impl Check {
         self != Self::ModelWithheld || outcome.impact().is_some()
     }
 
-    /// Whether it finds reasons that may keep the guest off nodes that fit by labels, so that "fits" alone
-    /// would mislead.
-    pub(crate) fn doubts_labels(self) -> bool {
-        matches!(
-            self,
-            Self::LibvirtRefused
-                | Self::HostModelUnasked
-                | Self::SourceLabels
-                | Self::UnlikeHosts
-                | Self::PodRules
-                | Self::BoundVolumes
-                | Self::ModelWithheld
-        )
+    /// Returns who may keep the guest off nodes that fit by labels, so that "fits" alone would mislead; `None` for a
+    /// check that finds no such reasons.
+    pub(crate) fn doubt(self) -> Option<Doubt> {
+        match self {
+            Self::LibvirtRefused | Self::HostModelUnasked | Self::SourceLabels | Self::UnlikeHosts => {
+                Some(Doubt::Libvirt)
+            }
+            Self::PodRules | Self::BoundVolumes | Self::ModelWithheld => Some(Doubt::Kubernetes),
+            _ => None,
+        }
     }
 }
 

@@ -166,7 +166,7 @@ fn each_kind_of_hardware_has_its_pool_and_other_nodes_are_named() {
     assert!(report["notCounted"][0]["why"].as_str().unwrap().contains("host-passthrough"), "{}", report["notCounted"]);
     assert_eq!(report["unknownModels"], json!([{"model": "FutureLake", "nodes": ["i-1"]}]));
     let lacks = &pools(&report)[1]["candidates"][0]["lacks"];
-    assert_eq!(lacks[0]["nodes"], json!(["i-2"]));
+    assert_eq!(lacks[0]["nodes"], json!(["i-2"]), "the node to leave out, or to relabel, is not named");
     assert!(texts(&lacks[0]["features"]).contains(&"avx512f".to_owned()), "{lacks}");
 
     let only_z = scratch.write_json("z.json", &list(nodes[3..5].to_vec()));
@@ -300,18 +300,30 @@ fn diff_names_the_guests_that_an_upgrade_stranded_and_the_label() {
     assert_eq!(ran.code(), 1, "a guest is worse off: {}", head(&ran.stderr));
     insta::assert_snapshot!("diff_of_an_upgrade", ran.stdout);
     let json = diff(&before, &after, &["-o", "json"]).json();
-    assert_eq!(json["nodes"][0]["lost"], json!(["cpu-feature.node.kubevirt.io/amd-stibp"]));
+    assert_eq!(
+        json["nodes"][0]["lost"],
+        json!(["cpu-feature.node.kubevirt.io/amd-stibp"]),
+        "a script does not see what the upgrade removed"
+    );
     assert_eq!(json["nodes"][0]["change"], "changed");
     let ledger =
         json["guests"].as_array().unwrap().iter().find(|row| row["guest"] == "shop/ledger").expect("the guest");
     assert_eq!(ledger["after"], "pinned");
-    assert_eq!(ledger["because"], json!(["cpu-feature.node.kubevirt.io/amd-stibp"]));
-    assert_eq!(json["worse"], 1);
+    assert_eq!(
+        ledger["because"],
+        json!(["cpu-feature.node.kubevirt.io/amd-stibp"]),
+        "the guest is listed without its cause"
+    );
+    assert_eq!(json["worse"], 1, "a gate passes although a guest is worse off");
 
     let back = diff(&after, &before, &[]);
     assert_eq!(back.code(), 0, "no guest is worse off: {}", back.stdout);
     let same = diff(&after, &after, &["-o", "json"]);
-    assert_eq!((same.code(), &same.json()["nodes"], &same.json()["guests"]), (0, &json!([]), &json!([])));
+    assert_eq!(
+        (same.code(), &same.json()["nodes"], &same.json()["guests"]),
+        (0, &json!([]), &json!([])),
+        "equal dumps differ"
+    );
     // A dump without guests says nothing about guests, so a gate on the exit code must not pass.
     let mut nodes = before_the_upgrade();
     let items = nodes["items"].as_array_mut().unwrap();

@@ -235,7 +235,7 @@ fn the_kubeconfigs_proxy_goes_first() {
     let variables = [("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", "*")];
     judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables));
     assert_eq!(proxy.asked()[0], format!("CONNECT {}", api.address));
-    assert!(proxy.received() > 1000);
+    assert!(proxy.received() > 1000, "the cluster was read past the proxy");
 }
 
 #[test]

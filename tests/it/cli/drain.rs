@@ -82,9 +82,21 @@ fn a_drain_names_the_least_to_do_for_guests_that_can_be_freed() {
     assert_eq!(ran.code(), 1, "{}", ran.stderr);
     insta::assert_snapshot!("drain_for_the_others", ran.stdout.trim_end());
     let json = drain(&["node-a", "-o", "json"], &cluster).json();
-    assert_eq!((&json["leastToDo"], &json["notFreed"]), (&Value::Null, &json!(["shop/gpu"])));
-    assert_eq!(json["leastForOthers"]["acts"][0]["commands"], json!(["kubectl uncordon node-d"]));
-    assert_eq!(json["leastForOthers"]["stuck"], json!(["shop/gpu"]));
+    assert_eq!(
+        (&json["leastToDo"], &json["notFreed"]),
+        (&Value::Null, &json!(["shop/gpu"])),
+        "a guest that no change frees is promised to be freed"
+    );
+    assert_eq!(
+        json["leastForOthers"]["acts"][0]["commands"],
+        json!(["kubectl uncordon node-d"]),
+        "the guests that can be freed are left without the change that frees them"
+    );
+    assert_eq!(
+        json["leastForOthers"]["stuck"],
+        json!(["shop/gpu"]),
+        "the drain would wait for a guest that is not named"
+    );
 }
 
 /// Scripts read rows: what is said beside them is left out.
@@ -152,7 +164,11 @@ fn an_order_names_guests_that_the_scheduler_may_strand() {
     let ran = drain(&["--all"], &tight(4));
     assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
     let json = drain(&["--all", "-o", "json"], &tight(4)).json();
-    assert_eq!((json["order"].as_array().map(Vec::len), &json["orderMayStrand"]), (Some(3), &json!(["shop/large"])));
+    assert_eq!(
+        (json["order"].as_array().map(Vec::len), &json["orderMayStrand"]),
+        (Some(3), &json!(["shop/large"])),
+        "a guest that may be stuck is not named"
+    );
     let said =
         ["Order in which each guest can find a place, ", "Not sure: whether shop/large can leave in this order "];
     assert!(said.iter().all(|said| ran.stdout.contains(said)), "{}", ran.stdout);
@@ -181,7 +197,11 @@ fn its_json_is_an_interface() {
     let db = &one["nodes"][0]["guests"][0];
     assert_eq!((&db["guest"], &db["state"], &db["targets"]), (&json!("shop/db"), &json!("stuck"), &json!([])));
     assert_eq!(one["leastToDo"][0]["id"], "uncordon");
-    assert_eq!(one["leastToDo"][0]["commands"], json!(["kubectl uncordon node-d"]));
+    assert_eq!(
+        one["leastToDo"][0]["commands"],
+        json!(["kubectl uncordon node-d"]),
+        "a script does not find the change that frees all"
+    );
     let two = drain(&["node-a", "node-d", "-o", "json"], &cluster).json();
     assert_eq!(two["order"], json!(["node-d", "node-a"]), "node-d is a target once it was drained and returned");
 }

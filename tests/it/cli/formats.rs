@@ -183,7 +183,7 @@ fn junit_is_as_its_schema_says() {
     let text = check("junit");
     let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let mut wrong = Vec::new();
-    assert!(document.root_element().has_tag_name("testsuites"));
+    assert!(document.root_element().has_tag_name("testsuites"), "programs of continuous integration read no report");
     junit_faults(document.root_element(), &mut wrong);
     assert!(wrong.is_empty(), "{}\n{text}", wrong.join("\n"));
     let cases: Vec<&str> = document
@@ -254,7 +254,7 @@ fn bash_completes_verbs_options_and_names() {
         assert_eq!(ran.code(), 0, "{}", ran.stderr);
         ran.stdout.lines().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect::<Vec<_>>()
     };
-    assert_eq!(complete(&["expl"]), ["explain"]);
+    assert_eq!(complete(&["expl"]), ["explain"], "the shell does not complete a verb");
     assert_eq!(complete(&["audit", "--fail-on", "pin"]), ["pinned"]);
     // bash splits words at `=` and `:`, and replaces only the part after the break.
     for (line, expected) in [

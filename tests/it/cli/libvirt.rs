@@ -185,7 +185,7 @@ fn every_node_has_an_answer_or_a_reason() {
     }
     let replaced = "no saved answer of the node as it is: it was labelled host-model-cpu Cascadelake-Server then, and is labelled \
                     host-model-cpu Icelake-Server now";
-    assert_eq!(row("node-j")[1], replaced);
+    assert_eq!(row("node-j")[1], replaced, "an answer about the hardware that was replaced is believed");
 }
 
 /// The output names the command to query a node without an answer, even if only a dump is read.
@@ -227,7 +227,7 @@ fn unanswered_questions_are_those_of_explain(#[case] verb: &[&str]) {
     let found: BTreeMap<String, String> = nodes.iter().map(|row| (field(row, "node"), field(row, "code"))).collect();
     let mut expected = by_node(&explained);
     expected.retain(|_, word| !["identical", "superset", "incompatible", "kept-off"].contains(&word.as_str()));
-    assert_eq!(found, expected);
+    assert_eq!(found, expected, "a guest has neither an answer nor a reason");
     for row in nodes {
         assert_eq!(row["reason"], explained["libvirt"]["nodes"][field(row, "node")]["unanswered"]);
         assert_eq!(row["guests"], 1);
@@ -319,7 +319,7 @@ fn a_dump_carries_libvirts_answers() {
     ])
     .run();
     assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
-    assert_eq!(ran.json()["results"][0], named);
+    assert_eq!(ran.json()["results"][0], named, "the dump gives another answer than the folder");
 }
 
 /// A snapshot of a dump with answers gives the same results, also under new names.
@@ -496,12 +496,16 @@ fn models_are_compared_offline() {
     let compared = scene.json(&args)["results"][0]["libvirt"]["compared"].clone();
     assert_eq!(compared["Nehalem"]["lost"], json!(["avx512f"]), "{compared:#}");
     assert_eq!(compared["Nehalem"]["by"], "libvirt");
-    assert_eq!(compared["Nehalem"]["policies"], json!(["old"]));
+    assert_eq!(compared["Nehalem"]["policies"], json!(["old"]), "the policy with this model is not named");
     let westmere = compared["Westmere"]["lost"].as_array().unwrap();
     assert!(westmere.contains(&json!("avx2")) && westmere.contains(&json!("ss")), "{compared:#}");
     assert!(!westmere.contains(&json!("hle")), "the guest does not have it: {compared:#}");
     assert_eq!(compared["Westmere"]["by"], "models");
-    assert_eq!((&compared["Nosuch"]["lost"], &compared["Nosuch"]["by"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&compared["Nosuch"]["lost"], &compared["Nosuch"]["by"]),
+        (&Value::Null, &Value::Null),
+        "something is claimed about a model that is not known"
+    );
     let recommended = compared["Cascadelake-Server"].clone();
     assert_eq!(recommended["recommended"], true, "{compared:#}");
     let text = scene.run(&args, &["facts"]).stdout;

@@ -355,9 +355,15 @@ fn as_a_plugin_it_says_kubectl_cpufit() {
         assert!(ran.stdout.contains("Usage: kubectl cpufit"), "{arguments:?}: {}", head(&ran.stdout));
     }
     assert!(run(&["explain", "--help"]).stdout.contains("\n  kubectl cpufit explain vm/db -n shop\n"));
-    assert!(run(&["explain"]).stderr.contains("Usage: kubectl cpufit explain"));
+    assert!(
+        run(&["explain"]).stderr.contains("Usage: kubectl cpufit explain"),
+        "the plugin's help names a command that kubectl does not know"
+    );
     let itself = cpufit(["explain", "--help"]).run();
-    assert!(itself.stdout.contains("Usage: cpufit explain") && itself.stdout.contains("\n  cpufit explain vm/db"));
+    assert!(
+        itself.stdout.contains("Usage: cpufit explain") && itself.stdout.contains("\n  cpufit explain vm/db"),
+        "the program's help names the plugin"
+    );
 }
 
 #[test]
@@ -542,8 +548,8 @@ fn programs_of_continuous_integration_are_answered_in_their_formats() {
     ] {
         assert!(junit.stdout.contains(words), "{words} is missing: {}", junit.stdout);
     }
-    assert_eq!(junit.stdout.matches("<testcase").count(), 2);
-    assert!(junit.stdout.ends_with("</testsuites>\n"));
+    assert_eq!(junit.stdout.matches("<testcase").count(), 2, "a test case of a manifest is missing or there twice");
+    assert!(junit.stdout.ends_with("</testsuites>\n"), "the report is cut off");
 
     let sarif = run("-o sarif", "");
     assert_eq!(sarif.code(), 1, "{}", sarif.stderr);

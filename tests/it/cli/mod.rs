@@ -1,6 +1,7 @@
 //! The verbs, run as people and scripts run them.
 
 mod answers;
+mod audits;
 mod certificates;
 mod compared;
 mod connect;

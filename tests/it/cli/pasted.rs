@@ -142,12 +142,12 @@ fn it_may_be_broken_cut_off_and_repeated() {
     let expected = explain(DESCRIBED).stdout;
     let broken = DESCRIBED.replace("taint {gpu: only}, 1 node(s) were", "taint {gpu: only}, 1 node(s)\nwere");
     assert_ne!(broken, DESCRIBED);
-    assert_eq!(explain(&broken).stdout, expected);
+    assert_eq!(explain(&broken).stdout, expected, "a description that a mailer wrapped gives another answer");
     let older = "  Warning  FailedScheduling  5m (x3 over 9m)  default-scheduler  0/9 nodes are available: 9 Insufficient cpu.\n";
     let repeated =
         DESCRIBED.replace("  Warning  FailedScheduling  12s", &format!("{older}  Warning  FailedScheduling  12s"));
     assert_ne!(repeated, DESCRIBED);
-    assert_eq!(explain(&repeated).stdout, expected);
+    assert_eq!(explain(&repeated).stdout, expected, "a description that was repeated gives another answer");
     let (whole, _) = DESCRIBED.split_once("tch Pod's node affinity/selector").expect("the last group");
     let cut = explain(&format!("{whole}...\n"));
     assert!(cut.stdout.contains("- 1 for a reason that is cut off (node(s) didn't ma...)"), "{}", cut.stdout);

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::common::{self, Ran, Scratch, check, cpufit, fitting, head, list, results, shipped, texts};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const NODES: &str = "\
 apiVersion: v1
@@ -40,7 +40,7 @@ fn run(verb: &str, snapshot: &Path, file: &Path, more: &[&OsStr]) -> Ran {
 
 /// Checks for exit 2, an empty standard output, and an error that contains each of these texts.
 #[track_caller]
-fn assert_cannot_judge(ran: &Ran, names: &[&str]) {
+pub(super) fn assert_cannot_judge(ran: &Ran, names: &[&str]) {
     assert_eq!(ran.code(), 2, "a script cannot tell this from a verdict: {}\n{}", head(&ran.stdout), head(&ran.stderr));
     assert!(ran.stdout.trim().is_empty(), "half an answer on standard output would be parsed: {}", head(&ran.stdout));
     for name in names {
@@ -62,7 +62,7 @@ fn exit_codes_tell_admitted_denied_and_could_not_judge() {
 
     let admitted = run("check", &snapshot, &input, &json);
     assert_eq!(admitted.code(), 0, "the default policy only warns: {}", head(&admitted.stderr));
-    assert_eq!(results(&admitted.json())[0]["allowed"], true);
+    assert_eq!(results(&admitted.json())[0]["allowed"], true, "a pipeline stops although everything was admitted");
 
     let denied = run("check", &snapshot, &input, &[&json[..], &[OsStr::new("--policy"), enforce.as_os_str()]].concat());
     assert_eq!(denied.code(), 1, "a gate in a pipeline would let it through: {}", head(&denied.stderr));
@@ -287,7 +287,7 @@ fn flags_may_be_repeated_and_results_keep_their_order() {
         assert_eq!(result["nodes"]["judged"], 2, "a snapshot in two files is one cluster: {}", result["nodes"]);
         assert_eq!((&result["kind"], &result["namespace"]), (&"Pod".into(), &"shop".into()));
     }
-    assert_eq!(fitting(&results[0]), Vec::<String>::new());
+    assert_eq!(fitting(&results[0]), Vec::<String>::new(), "a node is named that the pod cannot run on");
     assert_eq!(fitting(&results[1]), ["node-1", "node-2"]);
 }
 
@@ -320,7 +320,11 @@ fn every_promised_field_is_in_the_json() {
             result.keys()
         );
     }
-    assert_eq!((&result["verdict"], &result["cause"]), (&"unschedulable".into(), &"structural".into()));
+    assert_eq!(
+        (&result["verdict"], &result["cause"]),
+        (&"unschedulable".into(), &"structural".into()),
+        "a script reads another severity than people do"
+    );
     let finding = &result["findings"][0];
     for field in ["check", "impact", "field", "message", "remedies"] {
         assert!(finding.get(field).is_some(), "scripts read {field} of a finding: {finding}");
@@ -392,8 +396,11 @@ fn replica_sets_and_pools_are_judged_and_explained() {
         ("VirtualMachinePool", IN_POOL),
         ("VirtualMachinePool", IN_POOL),
     ];
-    assert_eq!(found, expected);
-    assert!(rows.iter().all(|row| row["allowed"] == false));
+    assert_eq!(found, expected, "the field is not one of the replica set or pool");
+    assert!(
+        rows.iter().all(|row| row["allowed"] == false),
+        "a replica set or pool passes a policy that its guests do not"
+    );
 
     let explain = |what: &str| cpufit(["explain", what, "-n", "shop", "--snapshot"]).args([snapshot.as_os_str()]).run();
     let explained = explain("vmpool/web");
@@ -512,107 +519,6 @@ fn explain_numbers_objects_as_check_does() {
     }
 }
 
-fn audit(args: &[&str]) -> Ran {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
-    let (snapshot, policy) = (demo.join("cluster.yaml"), demo.join("policy.yaml"));
-    let args: Vec<&OsStr> =
-        args.iter().map(|arg| if *arg == "POLICY" { policy.as_os_str() } else { OsStr::new(arg) }).collect();
-    cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), snapshot.as_os_str()]).args(args).run()
-}
-
-#[test]
-fn an_audit_lists_the_worst_first() {
-    let ran = audit(&[]);
-    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
-    insta::assert_snapshot!(ran.stdout);
-    let wide = audit(&["-o", "wide", "--policy", "POLICY"]);
-    insta::assert_snapshot!("an_audit_with_all_columns", wide.stdout);
-}
-
-#[test]
-fn an_audit_can_be_scripted() {
-    let ran = audit(&["-A", "-o", "json", "--policy", "POLICY"]);
-    let report = ran.json();
-    let items = report["items"].as_array().expect("items");
-    let pinned = items.iter().filter(|item| item["impact"] == "Pinned").map(|item| item["guest"].as_str());
-    assert_eq!(
-        pinned.collect::<Vec<_>>(),
-        [Some("shop/ledger"), Some("shop/db")],
-        "story and scripts go by these words"
-    );
-    assert_eq!(items[0]["ownNode"], true, "a guest in danger stands first");
-    assert_eq!((&report["summary"]["guests"], &report["summary"]["denied"]), (&3.into(), &1.into()));
-    let policy = &report["policies"][0];
-    assert_eq!(
-        (&policy["policy"], &policy["nodes"], &policy["commonModel"]),
-        (&"intel-pool".into(), &5.into(), &Value::Null)
-    );
-    assert_eq!(policy["recommendedModel"], "Skylake-Server-noTSX-IBRS");
-    assert_eq!(audit(&["-o", "json"]).json()["policies"], Value::Array(Vec::new()), "there is no policy");
-    assert!(audit(&["-o", "yaml"]).stdout.starts_with("items:"), "YAML was asked for");
-    assert_eq!(audit(&["-n", "lab", "-o", "json"]).json()["summary"]["guests"], 0, "another namespace's guests");
-}
-
-#[test]
-fn an_audit_fails_a_pipeline_from_the_state_it_is_given() {
-    for state in ["fragile", "pinned", "unschedulable", "own-node"] {
-        assert_eq!(audit(&["--fail-on", state]).code(), 1, "{state}: shop/ledger is in danger on its own node");
-    }
-    let reviews = shipped("reviews").join("cluster.yaml");
-    let ran = cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), reviews.as_os_str()])
-        .args(["-n", "lab", "--fail-on", "fragile"])
-        .run();
-    assert_cannot_judge(&ran, &["there is no namespace lab", "--fail-on would pass"]);
-    assert_eq!(audit(&["--fail-on", "never"]).code(), 2, "a word that is not one must not pass");
-}
-
-/// The policy acts as after `kubectl apply`: it replaces the one with its name, and the other policies stay.
-#[test]
-fn a_policy_takes_the_place_of_one_of_its_name() {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
-    let scratch = Scratch::new();
-    let policy = |name: &str, model: &str| {
-        format!(
-            "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {{name: {name}}}\nspec: {{commonModel: {{name: {model}}}}}\n---\n"
-        )
-    };
-    let cluster = std::fs::read_to_string(demo.join("cluster.yaml")).unwrap();
-    let is_there = policy("pool", "Skylake-Server-noTSX-IBRS") + &policy("zebra", "Icelake-Server-noTSX");
-    let dump = scratch.write("dump.yaml", format!("{cluster}\n---\n{is_there}"));
-    let new = scratch.write("new.yaml", policy("pool", "Cascadelake-Server-noTSX"));
-    let run = |args: &[&OsStr]| {
-        let args = [args, &[OsStr::new("-o"), OsStr::new("json"), OsStr::new("--policy"), new.as_os_str()]].concat();
-        let ran = cpufit(args).run();
-        assert!(ran.code() < 2, "{}", head(&ran.stderr));
-        ran.json()
-    };
-    let as_it_is = cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str()]).run().stdout;
-    let higher = "# CPUPolicy pool: Skylake-Server-noTSX-IBRS runs on 5 of 5 nodes; Cascadelake-Server-noTSX, the next higher model, would \
-                  leave out node-b";
-    assert!(as_it_is.lines().any(|line| line == higher), "{as_it_is}");
-    let audited = run(&[OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str()]);
-    let policies = audited["policies"].as_array().expect("policies");
-    let models: Vec<_> = policies.iter().map(|policy| [&policy["policy"], &policy["commonModel"]]).collect();
-    assert_eq!(json!(models), json!([["zebra", "Icelake-Server-noTSX"], ["pool", "Cascadelake-Server-noTSX"]]));
-    for verb in ["drain", "recommend", "explain", "check"] {
-        let target = match verb {
-            "drain" => "node-a",
-            "explain" => "vmi/db",
-            _ => "",
-        };
-        let mut args: Vec<&OsStr> = vec![OsStr::new(verb), OsStr::new("--snapshot"), dump.as_os_str()];
-        args.extend(Some(OsStr::new(target)).filter(|target| !target.is_empty()));
-        args.extend(["-n", "shop"].map(OsStr::new).into_iter().filter(|_| verb == "explain"));
-        args.extend([OsStr::new("-f"), dump.as_os_str()].into_iter().filter(|_| verb == "check"));
-        run(&args);
-    }
-    run(&[OsStr::new("diff"), dump.as_os_str(), dump.as_os_str()]);
-    let twice = scratch.write("twice.yaml", policy("pool", "Haswell") + &policy("pool", "Haswell"));
-    let args =
-        [OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str(), OsStr::new("--policy"), twice.as_os_str()];
-    assert_cannot_judge(&cpufit(args).run(), &["twice.yaml, document 2", "there is a CPUPolicy named pool already"]);
-}
-
 /// Returns the objects of a file without this namespace.
 fn without_namespace(file: &Path, namespace: &str) -> Vec<Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(file).unwrap()).unwrap();
@@ -684,7 +590,7 @@ spec: {runStrategy: Always, template: {spec: {domain: {cpu: {model: Penryn}, dev
     };
     for (more, expected) in [(&[][..], "default"), (&["-n", "shop"], "shop")] {
         let (namespace, commands) = commands(more);
-        assert_eq!(namespace, expected);
+        assert_eq!(namespace, expected, "the object is judged in another namespace than it is applied to");
         let patch = commands.iter().find(|command| command.contains("patch")).expect("a command that changes the VM");
         assert!(patch.contains(&format!(" -n {expected} ")), "{patch}");
         let explained = output("explain", more);

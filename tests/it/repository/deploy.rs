@@ -516,9 +516,17 @@ fn patch_files_hold_one_document_each() {
 #[test]
 fn the_addon_of_harvester_sets_values_that_the_chart_has() {
     let addon: Value = serde_saphyr::from_slice(&read(&base("../harvester/addon.yaml"))).expect("YAML");
-    assert_eq!((&addon["apiVersion"], &addon["kind"]), (&json!("harvesterhci.io/v1beta1"), &json!("Addon")));
+    assert_eq!(
+        (&addon["apiVersion"], &addon["kind"]),
+        (&json!("harvesterhci.io/v1beta1"), &json!("Addon")),
+        "Harvester does not install it as an add-on"
+    );
     let chart: Value = serde_saphyr::from_slice(&read(&base("../helm/cpufit/Chart.yaml"))).expect("YAML");
-    assert_eq!((&addon["spec"]["chart"], &addon["spec"]["version"]), (&chart["name"], &chart["version"]));
+    assert_eq!(
+        (&addon["spec"]["chart"], &addon["spec"]["version"]),
+        (&chart["name"], &chart["version"]),
+        "Harvester looks for a chart that does not exist"
+    );
     assert!(addon["spec"]["enabled"].is_boolean() && addon["spec"]["repo"].is_string(), "fields that are required");
     let values = addon["spec"]["valuesContent"].as_str().expect("text");
     let values: Value = serde_saphyr::from_str(values).expect("YAML");
@@ -529,7 +537,11 @@ fn the_addon_of_harvester_sets_values_that_the_chart_has() {
         let pointer: String = path.split('.').flat_map(|step| ["/", step]).collect();
         assert!(defaults.pointer(&pointer).is_some(), "{path}: the chart has no such value");
     }
-    assert_eq!(values["webhooks"]["kubevirtNamespaces"], json!(["harvester-system"]));
+    assert_eq!(
+        values["webhooks"]["kubevirtNamespaces"],
+        json!(["harvester-system"]),
+        "KubeVirt's own namespace would be reviewed"
+    );
 }
 
 /// Artifact Hub parses some annotations as YAML.
@@ -537,7 +549,11 @@ fn the_addon_of_harvester_sets_values_that_the_chart_has() {
 fn the_chart_says_what_it_installs() {
     let chart: Value = serde_saphyr::from_slice(&read(&base("../helm/cpufit/Chart.yaml"))).expect("YAML");
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(format!("v{version}"))));
+    assert_eq!(
+        (&chart["version"], &chart["appVersion"]),
+        (&json!(version), &json!(format!("v{version}"))),
+        "the chart names an image of another release"
+    );
     let parsed = |name: &str| -> Value {
         let text = chart["annotations"][format!("artifacthub.io/{name}")].as_str().expect(name);
         serde_saphyr::from_str(text).expect(name)
@@ -551,7 +567,10 @@ fn the_chart_says_what_it_installs() {
     let image = object(&deployment, "Deployment", "cpufit").pointer(CONTAINER_IMAGE).expect("an image");
     assert_eq!(&parsed("images")[0]["image"], image, "another image would be scanned than is run");
     assert!(image.as_str().expect("text").ends_with(&format!(":v{version}")), "the release would run another one");
-    assert!(parsed("links")[0]["url"].as_str().is_some_and(|url| url.starts_with("https://")));
+    assert!(
+        parsed("links")[0]["url"].as_str().is_some_and(|url| url.starts_with("https://")),
+        "Artifact Hub shows a link that leads nowhere"
+    );
 }
 
 /// Returns the pairs of group and resource that a `ClusterRole` permits to list.
@@ -615,7 +634,7 @@ fn the_rules_of_the_webhooks_are_those_of_the_table_of_resources() {
         Resource::Revisions,
         Resource::DataSources,
     ];
-    assert_eq!(never, read_alone);
+    assert_eq!(never, read_alone, "a kind is reviewed that the page calls read only, or the reverse");
 }
 
 /// The dump command names every resource by a name that kubectl accepts, on every page that shows it.

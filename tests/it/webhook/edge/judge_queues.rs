@@ -81,7 +81,7 @@ async fn a_review_whose_turn_does_not_come_in_time_is_admitted_with_a_warning() 
         "operators see it"
     );
     release.notify_one();
-    assert_eq!(first.await.unwrap().0, StatusCode::OK);
+    assert_eq!(first.await.unwrap().0, StatusCode::OK, "a review under way was dropped");
     let (_, answer) = send(&router, posted("/validate", body("db"))).await;
     assert!(!answer.contains("warnings"), "the judge is free again: {answer}");
 }
@@ -94,7 +94,11 @@ async fn a_queue_that_is_full_turns_away() {
     let (status, answer) = send(&router, posted("/validate", body("web"))).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "API servers come again within their time: {answer}");
     release.notify_one();
-    assert_eq!((first.await.unwrap().0, second.await.unwrap().0), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(
+        (first.await.unwrap().0, second.await.unwrap().0),
+        (StatusCode::OK, StatusCode::OK),
+        "a review that was in the queue was turned away"
+    );
 }
 
 #[rstest]
@@ -111,9 +115,12 @@ async fn a_large_body_is_read_in_its_turn_or_late(#[case] domain: &str) {
     let first = begin(&router, "/validate", large("long")).await;
     let (status, answer) = send(&router, posted("/validate?timeout=2s", large("db"))).await;
     assert!(status == StatusCode::OK && answer.contains("shop/db was not judged"), "{answer}");
-    assert!(metrics.render(cpufit::telemetry::Exposition::Text).unwrap().contains("outcome=\"late\"} 1"));
+    assert!(
+        metrics.render(cpufit::telemetry::Exposition::Text).unwrap().contains("outcome=\"late\"} 1"),
+        "operators do not see it"
+    );
     let (status, answer) = send(&router, posted("/validate", body("db"))).await;
     assert!(status == StatusCode::OK && !answer.contains("not judged"), "a small one does not wait for it: {answer}");
     release.notify_one();
-    assert_eq!(first.await.unwrap().0, StatusCode::OK);
+    assert_eq!(first.await.unwrap().0, StatusCode::OK, "a review under way was dropped");
 }

@@ -63,7 +63,7 @@ async fn where_memory_is_short_the_slowest_body_ends() {
     assert_eq!(good(&router).await, StatusCode::OK, "the newest would pay for the slowest");
     assert!(started.elapsed() < Duration::from_millis(10), "nor does it wait");
     let slowest = held.remove(0).await.unwrap();
-    assert_eq!(slowest.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(slowest.status(), StatusCode::TOO_MANY_REQUESTS, "the slowest body keeps memory that a review needs");
     assert_eq!(slowest.headers()["retry-after"], "1", "API servers try again after it");
     assert!(held.iter().all(|held| !held.is_finished()), "one was enough");
     for held in held {
@@ -82,7 +82,7 @@ async fn a_length_that_is_only_declared_is_not_charged() {
         declared.push(tokio::spawn(router.clone().oneshot(request)));
     }
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(good(&router).await, StatusCode::OK);
+    assert_eq!(good(&router).await, StatusCode::OK, "declared lengths alone refuse a review");
     for declared in declared {
         assert_eq!(
             declared.await.unwrap().unwrap().status(),
@@ -99,14 +99,18 @@ async fn streams_with_a_byte_each_end_oldest_first() {
     for _ in 0..2_000 {
         held.push(begin(&router, slow(1, Duration::from_secs(9))).await);
         if held.len() % 100 == 0 {
-            assert_eq!(good(&router).await, StatusCode::OK);
+            assert_eq!(good(&router).await, StatusCode::OK, "slow streams refuse a whole review");
         }
     }
     let (over, open): (Vec<_>, Vec<_>) = held.into_iter().partition(JoinHandle::is_finished);
     // 3 MiB hold that many requests of 9 KiB.
     assert!((300..=341).contains(&open.len()), "{} are open", open.len());
     for over in over {
-        assert_eq!(over.await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(
+            over.await.unwrap().status(),
+            StatusCode::TOO_MANY_REQUESTS,
+            "a stream ended without a status that API servers retry"
+        );
     }
 }
 
@@ -114,11 +118,11 @@ async fn streams_with_a_byte_each_end_oldest_first() {
 async fn large_bodies_leave_room_for_small_ones() {
     let router = router(edge(FIVE).0);
     let large = begin(&router, slow(4 << 20, Duration::from_secs(5))).await;
-    assert_eq!(good(&router).await, StatusCode::OK);
+    assert_eq!(good(&router).await, StatusCode::OK, "a large body takes the memory of small ones");
     assert!(!large.is_finished(), "and nothing ends for it");
     let second = begin(&router, slow(4 << 20, Duration::from_secs(5))).await;
     assert_eq!(large.await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS, "a second large one takes its place");
-    assert_eq!(second.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(second.await.unwrap().status(), StatusCode::OK, "the newer large body was not given the memory");
     let (status, _) = send(&router, posted("/validate", padded(6 << 20))).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "what is larger than all memory is refused");
 }
@@ -132,11 +136,11 @@ async fn what_is_whole_is_judged_whatever_comes_after_it() {
     held.begun.notified().await;
     let started = Instant::now();
     let second = begin(&router, padded_of("hold", 4 << 20)).await;
-    assert_eq!(second.await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(second.await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS, "two large bodies are held at once");
     assert_eq!(started.elapsed().as_secs(), 1, "it waits for the answer to the first, and no longer");
     let third = begin(&router, padded_of("hold", 4 << 20)).await;
     held.release.notify_one();
-    assert_eq!(whole.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(whole.await.unwrap().status(), StatusCode::OK, "a whole review was dropped for a later one");
     held.begun.notified().await;
     held.release.notify_one();
     assert_eq!(third.await.unwrap().status(), StatusCode::OK, "memory that is given back goes to who waits");
@@ -158,7 +162,11 @@ async fn memory_is_given_back_however_a_request_ends() {
             _ => Box::new(send(&router, posted("/validate", padded(3 << 20))).map(|(status, _)| status).boxed()),
         };
         let expected = [StatusCode::OK, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::BAD_REQUEST, StatusCode::OK];
-        assert_eq!(broken.await, expected[round % 4]);
+        assert_eq!(
+            broken.await,
+            expected[round % 4],
+            "round {round}: the request did not end in the way whose memory is tested"
+        );
     }
     assert_eq!(send(&router, posted("/validate", padded(4 << 20))).await.0, StatusCode::OK, "all of it is free");
     let mut held = Vec::new();
@@ -189,7 +197,7 @@ async fn a_translation_is_charged() {
     let theirs = "internal.virtualization.example.io";
     let router = renamed(theirs, FIVE);
     let sent = async |body: Vec<u8>| send(&router, posted("/validate", body)).await.0;
-    assert_eq!(sent(padded(2 << 20)).await, StatusCode::OK);
+    assert_eq!(sent(padded(2 << 20)).await, StatusCode::OK, "a body that fits twice is refused");
     assert_eq!(sent(padded(3 << 20)).await, StatusCode::TOO_MANY_REQUESTS, "twice that is more than 5 MiB");
     assert_eq!(sent(full_of(theirs, 2 << 20)).await, StatusCode::OK, "it becomes shorter");
     assert_eq!(sent(full_of("kubevirt.io", 1 << 20)).await, StatusCode::OK, "it becomes 2.9 MiB");
@@ -198,9 +206,9 @@ async fn a_translation_is_charged() {
 
     let router = renamed(&format!("{}.io", "x".repeat(60)), Limits::default());
     let (status, answer) = send(&router, posted("/validate", full_of("kubevirt.io", BODY_BYTES - (1 << 10)))).await;
-    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "a body that is too large once translated is judged");
     assert!(answer.contains("with KubeVirt's own names, is larger than 29360128 bytes"), "{answer}");
     // The largest body from an API server: an object of 3 MiB with the stored one.
     let (status, _) = send(&router, posted("/validate", full_of("kubevirt.io", 9 << 19))).await;
-    assert_eq!(status, StatusCode::OK);
+    assert_eq!(status, StatusCode::OK, "the largest body of an API server is refused");
 }

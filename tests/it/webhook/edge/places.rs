@@ -103,9 +103,9 @@ async fn the_longest_idle_connection_gives_way() {
     assert!(!is_ended(&mut first).await, "three fit");
     let mut fourth = port.client().await;
     assert_eq!(fourth.review("db").await.unwrap(), StatusCode::OK, "idle connections delay a review");
-    assert!(is_ended(&mut first).await);
+    assert!(is_ended(&mut first).await, "the longest idle connection keeps a place that a review needs");
     assert!(!is_ended(&mut second).await, "one was enough");
-    assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK);
+    assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK, "a connection that was of use was closed instead");
 }
 
 #[tokio::test]
@@ -130,7 +130,11 @@ async fn those_who_were_of_use_leave_half_to_new_connections() {
     }
     let (mut first, mut second) = (port.silent().await, port.silent().await);
     assert!(!is_ended(&mut first).await && !is_ended(&mut second).await, "two who are about to send something");
-    assert_eq!(of_use[3].review("db").await.unwrap(), StatusCode::OK);
+    assert_eq!(
+        of_use[3].review("db").await.unwrap(),
+        StatusCode::OK,
+        "an API server loses its connection to clients that sent nothing yet"
+    );
     of_use[0].review("db").await.unwrap_err();
 }
 
@@ -147,9 +151,17 @@ async fn where_places_are_short_answers_say_that_their_connection_closes() {
     }
     let mut elsewhere = Client::over(from(2, port.address).await).await;
     let mut new_client = port.client().await;
-    assert_eq!(new_client.answer("db").await.unwrap(), (StatusCode::OK, true));
+    assert_eq!(
+        new_client.answer("db").await.unwrap(),
+        (StatusCode::OK, true),
+        "the client sends its next review into a closing connection"
+    );
     new_client.review("db").await.unwrap_err();
-    assert_eq!(clients[2].answer("db").await.unwrap(), (StatusCode::OK, true));
+    assert_eq!(
+        clients[2].answer("db").await.unwrap(),
+        (StatusCode::OK, true),
+        "the client sends its next review into a closing connection"
+    );
     assert_eq!(elsewhere.answer("db").await.unwrap(), (StatusCode::OK, false), "its address has its share");
 }
 
@@ -162,8 +174,12 @@ async fn a_slow_request_gives_way_when_connections_are_short(#[case] sent: &str)
     let mut slow = port.silent().await;
     slow.write_all(sent.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(port.client().await.review("db").await.unwrap(), StatusCode::OK);
-    assert!(is_ended(&mut slow).await);
+    assert_eq!(
+        port.client().await.review("db").await.unwrap(),
+        StatusCode::OK,
+        "a client that sends a byte at a time keeps API servers out"
+    );
+    assert!(is_ended(&mut slow).await, "it keeps its place without end");
 }
 
 #[tokio::test]
@@ -184,8 +200,16 @@ async fn one_that_waits_for_its_answer_does_not_give_way() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!first.is_finished() && !second.is_finished(), "there is one place, and it is in use");
     port.held.release.notify_one();
-    assert_eq!(timeout(PATIENCE, first).await.unwrap().unwrap().unwrap(), StatusCode::OK);
-    assert_eq!(timeout(PATIENCE, second).await.unwrap().unwrap().unwrap(), StatusCode::OK);
+    assert_eq!(
+        timeout(PATIENCE, first).await.unwrap().unwrap().unwrap(),
+        StatusCode::OK,
+        "its place was given away while it waited for its answer"
+    );
+    assert_eq!(
+        timeout(PATIENCE, second).await.unwrap().unwrap().unwrap(),
+        StatusCode::OK,
+        "it waited for a place and was turned away"
+    );
 }
 
 /// Opens a connection from another loopback address.
@@ -208,10 +232,14 @@ async fn the_address_with_most_connections_loses_one() {
         of_many.push(from(3, port.address).await);
     }
     let mut new_client = Client::over(from(4, port.address).await).await;
-    assert_eq!(new_client.review("db").await.unwrap(), StatusCode::OK);
+    assert_eq!(
+        new_client.review("db").await.unwrap(),
+        StatusCode::OK,
+        "an address with many connections keeps others out"
+    );
     assert!(!is_ended(&mut of_one).await, "it is the longest idle, but its address has no more than one");
-    assert!(is_ended(&mut of_many[0]).await);
-    assert!(!is_ended(&mut of_many[1]).await);
+    assert!(is_ended(&mut of_many[0]).await, "the address with most connections does not make room");
+    assert!(!is_ended(&mut of_many[1]).await, "one was enough");
 }
 
 #[cfg(target_os = "linux")]
@@ -227,11 +255,15 @@ async fn one_address_has_its_share_and_no_more() {
     let mut fourth = port.client().await;
     let fourth = tokio::spawn(async move { fourth.review("hold").await });
     timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
-    assert!(is_ended(&mut third).await);
+    assert!(is_ended(&mut third).await, "the address has more than its share");
     let mut fifth = port.client().await;
     let mut fifth = tokio::spawn(async move { fifth.review("db").await });
     assert!(!is_ended(&mut elsewhere).await, "no other address pays for it");
-    assert_eq!(Client::over(from(5, port.address).await).await.review("db").await.unwrap(), StatusCode::OK);
+    assert_eq!(
+        Client::over(from(5, port.address).await).await.review("db").await.unwrap(),
+        StatusCode::OK,
+        "another address waits for this one's reviews"
+    );
     assert!(
         timeout(Duration::from_millis(50), &mut fifth).await.is_err(),
         "while both wait for their answers a further one waits"
@@ -240,8 +272,16 @@ async fn one_address_has_its_share_and_no_more() {
     port.held.release.notify_one();
     tokio::task::yield_now().await;
     port.held.release.notify_one();
-    assert_eq!(timeout(PATIENCE, first).await.unwrap().unwrap().unwrap(), StatusCode::OK);
-    assert_eq!(timeout(PATIENCE, fourth).await.unwrap().unwrap().unwrap(), StatusCode::OK);
+    assert_eq!(
+        timeout(PATIENCE, first).await.unwrap().unwrap().unwrap(),
+        StatusCode::OK,
+        "its place was given away while it waited for its answer"
+    );
+    assert_eq!(
+        timeout(PATIENCE, fourth).await.unwrap().unwrap().unwrap(),
+        StatusCode::OK,
+        "its place was given away while it waited for its answer"
+    );
     assert_eq!(timeout(PATIENCE, fifth).await.unwrap().unwrap().unwrap(), StatusCode::OK, "it was not turned away");
 }
 
@@ -258,10 +298,10 @@ async fn waiting_connections_are_bounded_and_the_address_with_most_makes_room() 
         of_many.push(from(3, port.address).await);
     }
     assert!(is_ended(&mut of_many[2]).await, "two wait");
-    assert!(!is_ended(&mut of_many[1]).await);
+    assert!(!is_ended(&mut of_many[1]).await, "fewer wait than may");
     let mut of_one = from(4, port.address).await;
     assert!(is_ended(&mut of_many[1]).await, "it makes room");
-    assert!(!is_ended(&mut of_one).await);
+    assert!(!is_ended(&mut of_one).await, "an address with one connection pays for one with many");
     let ended = timeout(PATIENCE, of_many[0].read(&mut [0; 1])).await.expect("a connection would wait without end");
     assert_eq!(ended.unwrap_or(0), 0);
     port.held.release.notify_one();
@@ -291,7 +331,7 @@ async fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
     let busy = tokio::spawn(async move { busy.review("hold").await });
     timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
     let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a place without end");
-    assert_eq!(read.unwrap_or(0), 0);
+    assert_eq!(read.unwrap_or(0), 0, "an idle connection was answered, not closed");
     tokio::time::sleep(2 * idle).await;
     port.held.release.notify_one();
     assert_eq!(timeout(PATIENCE, busy).await.unwrap().unwrap().unwrap(), StatusCode::OK, "it waited for us");

@@ -45,7 +45,11 @@ async fn validate(body: impl Into<Body>) -> (StatusCode, String) {
 /// Returns the response in a review's answer.
 fn response_of(text: &str) -> Value {
     let mut review: Value = serde_json::from_str(text).unwrap();
-    assert_eq!((&review["kind"], &review["apiVersion"]), (&"AdmissionReview".into(), &"admission.k8s.io/v1".into()));
+    assert_eq!(
+        (&review["kind"], &review["apiVersion"]),
+        (&"AdmissionReview".into(), &"admission.k8s.io/v1".into()),
+        "API servers refuse a response of another type"
+    );
     assert_eq!(review["response"]["uid"], "u-1", "the API server discards an answer to another question");
     review["response"].take()
 }
@@ -229,7 +233,7 @@ async fn decode_errors_are_counted_by_reason() {
 async fn odd_reviews_are_reviews(#[case] body: Vec<u8>) {
     let (status, text) = validate(body).await;
     assert_eq!(status, StatusCode::OK, "{text}");
-    assert_eq!(response_of(&text)["allowed"], true);
+    assert_eq!(response_of(&text)["allowed"], true, "an odd review denies a user's request: {text}");
 }
 
 #[rstest]
@@ -346,7 +350,11 @@ async fn a_body_in_many_frames_is_put_together(#[case] size: usize) {
     let text = review("warn").to_string();
     let (status, text) = validate(Frames::at_once(text.as_bytes().chunks(size).map(<[u8]>::to_vec))).await;
     assert_eq!(status, StatusCode::OK, "{text}");
-    assert_eq!(response_of(&text)["warnings"], json!(["cpufit: shop/warn: as asked"]));
+    assert_eq!(
+        response_of(&text)["warnings"],
+        json!(["cpufit: shop/warn: as asked"]),
+        "the frames were not put together: {text}"
+    );
 }
 
 /// Returns a review of exactly `length` bytes.
@@ -381,7 +389,11 @@ async fn a_declared_length_is_refused_before_the_body_is_read() {
     let never = Frames::body([(Duration::from_secs(3600), Vec::new())]);
     let request = Request::post("/validate").header("content-type", "application/json");
     let request = request.header("content-length", "8388609").body(never).unwrap();
-    assert_eq!(send(&router(edge(Limits::default()).0), request).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(
+        send(&router(edge(Limits::default()).0), request).await.0,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "8 MiB are waited for and held"
+    );
 }
 
 #[tokio::test]
@@ -400,7 +412,7 @@ async fn nothing_is_judged_before_there_is_something_to_judge_by() {
     assert_eq!(ask().await.0, StatusCode::SERVICE_UNAVAILABLE, "an empty fleet would call every guest unschedulable");
     readiness.meet(Condition::Synced);
     readiness.meet(Condition::Fresh);
-    assert_eq!(ask().await.0, StatusCode::OK);
+    assert_eq!(ask().await.0, StatusCode::OK, "a ready replica answers nothing");
     readiness.lose(Condition::Serving);
     assert_eq!(ask().await.0, StatusCode::OK, "while draining, what still comes is judged");
     let text = metrics.render(cpufit::telemetry::Exposition::Text).unwrap();
@@ -446,11 +458,19 @@ async fn a_body_that_never_ends_is_not_waited_for() {
     let hour = Duration::from_secs(3600);
     let started = tokio::time::Instant::now();
     let (status, _) = with_pause("?timeout=2s", hour, Limits::default()).await;
-    assert_eq!((status, started.elapsed().as_secs()), (StatusCode::REQUEST_TIMEOUT, 2));
+    assert_eq!(
+        (status, started.elapsed().as_secs()),
+        (StatusCode::REQUEST_TIMEOUT, 2),
+        "it takes longer than the API server waits"
+    );
     let limits = Limits { body: Duration::from_secs(3), ..Limits::default() };
     let started = tokio::time::Instant::now();
     let (status, _) = with_pause("?timeout=30s", hour, limits).await;
-    assert_eq!((status, started.elapsed().as_secs()), (StatusCode::REQUEST_TIMEOUT, 3));
+    assert_eq!(
+        (status, started.elapsed().as_secs()),
+        (StatusCode::REQUEST_TIMEOUT, 3),
+        "it takes longer than the limit for bodies"
+    );
 }
 
 #[tokio::test]
@@ -458,7 +478,7 @@ async fn the_admin_port_tells_what_is_missing() {
     let readiness = Arc::new(Readiness::new());
     let router = admin::router(Arc::clone(&readiness), Arc::default(), Arc::new(Page::default), Arc::default());
     let get = async |path: &str| send(&router, Request::get(path).body(Body::empty()).unwrap()).await;
-    assert_eq!(get("/livez").await, (StatusCode::OK, "ok\n".to_owned()));
+    assert_eq!(get("/livez").await, (StatusCode::OK, "ok\n".to_owned()), "the kubelet would restart a healthy replica");
     readiness.meet(Condition::Serving);
     assert_eq!(
         get("/readyz").await,
@@ -466,13 +486,13 @@ async fn the_admin_port_tells_what_is_missing() {
     );
     readiness.meet(Condition::Synced);
     readiness.meet(Condition::Fresh);
-    assert_eq!(get("/readyz").await, (StatusCode::OK, "ok\n".to_owned()));
+    assert_eq!(get("/readyz").await, (StatusCode::OK, "ok\n".to_owned()), "a ready replica would get no reviews");
     assert_eq!(
         get("/readyz?verbose").await,
         (StatusCode::OK, "[+]synced ok\n[+]fresh ok\n[+]serving ok\nok\n".to_owned())
     );
-    assert!(get("/").await.1.contains("/metrics"));
-    assert_eq!(get("/debug").await.0, StatusCode::NOT_FOUND);
+    assert!(get("/").await.1.contains("/metrics"), "the page does not lead to the metrics");
+    assert_eq!(get("/debug").await.0, StatusCode::NOT_FOUND, "an unknown page is answered");
 }
 
 #[tokio::test]

@@ -179,7 +179,7 @@ async fn reviews_are_answered_over_every_tls_and_http(
 ) {
     let running = Running::start(ConnectionLimits::default()).await;
     let mut client = running.connect(&[tls], http).await;
-    assert_eq!(client.tls, tls.version);
+    assert_eq!(client.tls, tls.version, "the client got another version of TLS than it asked for");
     // Two requests on one connection; the second one needs several frames and TLS records.
     for padding in [0, 300_000] {
         let response =
@@ -209,7 +209,10 @@ async fn many_reviews_share_one_http2_connection() {
         let request = request.body(Full::new(Bytes::from(review("db").to_string()))).unwrap();
         answers.spawn(async move { sender.send_request(request).await.unwrap().status() });
     }
-    assert!(answers.join_all().await.into_iter().all(|status| status == StatusCode::OK));
+    assert!(
+        answers.join_all().await.into_iter().all(|status| status == StatusCode::OK),
+        "a review of many on one connection was lost"
+    );
 }
 
 #[tokio::test]
@@ -219,7 +222,10 @@ async fn a_new_certificate_serves_new_handshakes_and_breaks_no_connection() {
     let (chain, pair) = issue();
     running.resolver.replace(&pair);
     let mut new = Client::connect(running.address, &chain, &[&TLS13], Version::HTTP_11).await.unwrap();
-    assert_ne!(old.certificate, new.certificate);
+    assert_ne!(
+        old.certificate, new.certificate,
+        "a rotated certificate is not served: clients fail when the old one expires"
+    );
     for client in [&mut old, &mut new] {
         assert_eq!(client.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
     }
@@ -261,7 +267,11 @@ async fn draining_is_bounded() {
     let answer = tokio::spawn(async move { client.post("/hold", "").await.map(|_| ()) });
     timeout(PATIENCE, running.arrived.notified()).await.unwrap();
     running.stop.send(()).unwrap();
-    assert_eq!(timeout(PATIENCE, running.serving).await.unwrap().unwrap(), ServeEnd::Cut(1));
+    assert_eq!(
+        timeout(PATIENCE, running.serving).await.unwrap().unwrap(),
+        ServeEnd::Cut(1),
+        "a request without end keeps a replica from ending"
+    );
     timeout(PATIENCE, answer).await.unwrap().unwrap().unwrap_err();
 }
 
@@ -271,7 +281,7 @@ async fn a_client_that_never_shakes_hands_is_disconnected() {
         Running::start(ConnectionLimits { handshake: Duration::from_millis(50), ..ConnectionLimits::default() }).await;
     let mut silent = TcpStream::connect(running.address).await.unwrap();
     let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a connection without end");
-    assert_eq!(read.unwrap_or(0), 0);
+    assert_eq!(read.unwrap_or(0), 0, "it was answered, not disconnected");
     let text = running.metrics.render(cpufit::telemetry::Exposition::Text).unwrap();
     assert!(text.contains(r#"cpufit_tls_handshake_failures_total{reason="slow"} 1"#), "{text}");
 }
@@ -280,7 +290,10 @@ async fn a_client_that_never_shakes_hands_is_disconnected() {
 async fn a_client_that_does_not_trust_the_certificate_is_counted() {
     let running = Running::start(ConnectionLimits::default()).await;
     let (stranger, _) = issue();
-    assert!(handshake(running.address, &stranger, &[&TLS13], b"h2").await.is_err());
+    assert!(
+        handshake(running.address, &stranger, &[&TLS13], b"h2").await.is_err(),
+        "a client accepts a certificate that its authority did not sign"
+    );
     let counted = async {
         while !running
             .metrics

@@ -1,0 +1,114 @@
+//! `audit`: its table, its JSON, its exit codes, and policies from a file.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::scripts::assert_cannot_judge;
+use crate::common::{Ran, Scratch, cpufit, head, shipped};
+
+fn audit(args: &[&str]) -> Ran {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
+    let (snapshot, policy) = (demo.join("cluster.yaml"), demo.join("policy.yaml"));
+    let args: Vec<&OsStr> =
+        args.iter().map(|arg| if *arg == "POLICY" { policy.as_os_str() } else { OsStr::new(arg) }).collect();
+    cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), snapshot.as_os_str()]).args(args).run()
+}
+
+#[test]
+fn an_audit_lists_the_worst_first() {
+    let ran = audit(&[]);
+    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+    insta::assert_snapshot!(ran.stdout);
+    let wide = audit(&["-o", "wide", "--policy", "POLICY"]);
+    insta::assert_snapshot!("an_audit_with_all_columns", wide.stdout);
+}
+
+#[test]
+fn an_audit_can_be_scripted() {
+    let ran = audit(&["-A", "-o", "json", "--policy", "POLICY"]);
+    let report = ran.json();
+    let items = report["items"].as_array().expect("items");
+    let pinned = items.iter().filter(|item| item["impact"] == "Pinned").map(|item| item["guest"].as_str());
+    assert_eq!(
+        pinned.collect::<Vec<_>>(),
+        [Some("shop/ledger"), Some("shop/db")],
+        "story and scripts go by these words"
+    );
+    assert_eq!(items[0]["ownNode"], true, "a guest in danger stands first");
+    assert_eq!(
+        (&report["summary"]["guests"], &report["summary"]["denied"]),
+        (&3.into(), &1.into()),
+        "the summary counts other guests than the list has"
+    );
+    let policy = &report["policies"][0];
+    assert_eq!(
+        (&policy["policy"], &policy["nodes"], &policy["commonModel"]),
+        (&"intel-pool".into(), &5.into(), &Value::Null)
+    );
+    assert_eq!(policy["recommendedModel"], "Skylake-Server-noTSX-IBRS");
+    assert_eq!(audit(&["-o", "json"]).json()["policies"], Value::Array(Vec::new()), "there is no policy");
+    assert!(audit(&["-o", "yaml"]).stdout.starts_with("items:"), "YAML was asked for");
+    assert_eq!(audit(&["-n", "lab", "-o", "json"]).json()["summary"]["guests"], 0, "another namespace's guests");
+}
+
+#[test]
+fn an_audit_fails_a_pipeline_from_the_state_it_is_given() {
+    for state in ["fragile", "pinned", "unschedulable", "own-node"] {
+        assert_eq!(audit(&["--fail-on", state]).code(), 1, "{state}: shop/ledger is in danger on its own node");
+    }
+    let reviews = shipped("reviews").join("cluster.yaml");
+    let ran = cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), reviews.as_os_str()])
+        .args(["-n", "lab", "--fail-on", "fragile"])
+        .run();
+    assert_cannot_judge(&ran, &["there is no namespace lab", "--fail-on would pass"]);
+    assert_eq!(audit(&["--fail-on", "never"]).code(), 2, "a word that is not one must not pass");
+}
+
+/// The policy acts as after `kubectl apply`: it replaces the one with its name, and the other policies stay.
+#[test]
+fn a_policy_takes_the_place_of_one_of_its_name() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
+    let scratch = Scratch::new();
+    let policy = |name: &str, model: &str| {
+        format!(
+            "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {{name: {name}}}\nspec: {{commonModel: {{name: {model}}}}}\n---\n"
+        )
+    };
+    let cluster = std::fs::read_to_string(demo.join("cluster.yaml")).unwrap();
+    let is_there = policy("pool", "Skylake-Server-noTSX-IBRS") + &policy("zebra", "Icelake-Server-noTSX");
+    let dump = scratch.write("dump.yaml", format!("{cluster}\n---\n{is_there}"));
+    let new = scratch.write("new.yaml", policy("pool", "Cascadelake-Server-noTSX"));
+    let run = |args: &[&OsStr]| {
+        let args = [args, &[OsStr::new("-o"), OsStr::new("json"), OsStr::new("--policy"), new.as_os_str()]].concat();
+        let ran = cpufit(args).run();
+        assert!(ran.code() < 2, "{}", head(&ran.stderr));
+        ran.json()
+    };
+    let as_it_is = cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str()]).run().stdout;
+    let higher = "# CPUPolicy pool: Skylake-Server-noTSX-IBRS runs on 5 of 5 nodes; Cascadelake-Server-noTSX, the next higher model, would \
+                  leave out node-b";
+    assert!(as_it_is.lines().any(|line| line == higher), "{as_it_is}");
+    let audited = run(&[OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str()]);
+    let policies = audited["policies"].as_array().expect("policies");
+    let models: Vec<_> = policies.iter().map(|policy| [&policy["policy"], &policy["commonModel"]]).collect();
+    assert_eq!(json!(models), json!([["zebra", "Icelake-Server-noTSX"], ["pool", "Cascadelake-Server-noTSX"]]));
+    for verb in ["drain", "recommend", "explain", "check"] {
+        let target = match verb {
+            "drain" => "node-a",
+            "explain" => "vmi/db",
+            _ => "",
+        };
+        let mut args: Vec<&OsStr> = vec![OsStr::new(verb), OsStr::new("--snapshot"), dump.as_os_str()];
+        args.extend(Some(OsStr::new(target)).filter(|target| !target.is_empty()));
+        args.extend(["-n", "shop"].map(OsStr::new).into_iter().filter(|_| verb == "explain"));
+        args.extend([OsStr::new("-f"), dump.as_os_str()].into_iter().filter(|_| verb == "check"));
+        run(&args);
+    }
+    run(&[OsStr::new("diff"), dump.as_os_str(), dump.as_os_str()]);
+    let twice = scratch.write("twice.yaml", policy("pool", "Haswell") + &policy("pool", "Haswell"));
+    let args =
+        [OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str(), OsStr::new("--policy"), twice.as_os_str()];
+    assert_cannot_judge(&cpufit(args).run(), &["twice.yaml, document 2", "there is a CPUPolicy named pool already"]);
+}

@@ -64,8 +64,10 @@ macro_rules! wire {
 }
 
 mod instancetype;
+mod kubevirt;
 mod meta;
 mod migration;
+mod pod;
 mod replicas;
 mod storage;
 
@@ -74,8 +76,13 @@ pub use instancetype::{
     Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource, Preference, PreferenceCpu,
     PreferenceFeatures, PreferenceMachine, PreferenceSpec, RevisionRef, StatusRef, VmStatus,
 };
+pub use kubevirt::{
+    Architecture, Architectures, Configuration, DeveloperConfiguration, KubeVirt, KubeVirtSpec, KubeVirtStatus,
+    MigrationConfiguration, NodePlacement, Workloads,
+};
 pub use meta::Meta;
 pub use migration::{MigrationState, SourceState, Vmim, VmimSpec};
+pub use pod::{Pod, PodMeta, PodSpec};
 pub use replicas::{Pool, PoolSpec, ReplicaSet, ReplicaSetSpec, VmTemplate};
 pub use storage::{
     Claim, ClaimSpec, ClaimVolume, DataVolumeVolume, Devices, EphemeralVolume, HostDisk, PersistentVolume,
@@ -87,81 +94,6 @@ pub use storage::{
 pub(crate) fn is_final(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }
-
-/// A launcher pod.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default, remote = "Self")]
-pub struct Pod<'a> {
-    /// `metadata`.
-    #[serde(borrow, deserialize_with = "nullable")]
-    pub metadata: PodMeta<'a>,
-    /// `spec`.
-    #[serde(borrow, deserialize_with = "nullable")]
-    pub spec: PodSpec<'a>,
-    /// `status`.
-    #[serde(deserialize_with = "nullable")]
-    pub status: PhaseOnly,
-}
-
-/// `metadata` of a pod.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default, remote = "Self")]
-pub struct PodMeta<'a> {
-    /// `name`; empty at admission if `generateName` is used.
-    #[serde(borrow)]
-    pub name: Option<Text<'a>>,
-    /// `generateName`.
-    #[serde(borrow)]
-    pub generate_name: Option<Text<'a>>,
-    /// `namespace`.
-    #[serde(borrow)]
-    pub namespace: Option<Text<'a>>,
-    /// `labels`.
-    #[serde(borrow)]
-    pub labels: Texts<'a>,
-    /// `annotations`.
-    #[serde(borrow)]
-    pub annotations: Texts<'a>,
-    /// `ownerReferences`.
-    #[serde(deserialize_with = "nullable")]
-    pub owner_references: Vec<OwnerReference>,
-    /// `creationTimestamp`.
-    pub creation_timestamp: Option<String>,
-    /// `deletionTimestamp`; set while the pod is terminating.
-    pub deletion_timestamp: Option<String>,
-    /// The reason why the whole pod is too large to judge, because fields beyond a bound were not read; `None` if it is
-    /// not.
-    #[serde(skip)]
-    pub excess: Option<Excess>,
-}
-
-/// `spec` of a pod.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default, remote = "Self")]
-pub struct PodSpec<'a> {
-    /// `nodeName`.
-    #[serde(borrow)]
-    pub node_name: Option<Text<'a>>,
-    /// `nodeSelector`.
-    #[serde(borrow)]
-    pub node_selector: Texts<'a>,
-    /// `affinity`; only its required node affinity is read.
-    #[serde(deserialize_with = "nullable")]
-    pub affinity: Affinity,
-    /// `tolerations`.
-    #[serde(deserialize_with = "nullable")]
-    pub tolerations: Vec<Toleration>,
-}
-
-object_only!(Pod<'a>);
-object_only!(PodMeta<'a>);
-object_only!(PodSpec<'a>);
-each_text!(Pod<'_> { metadata, spec, status, });
-each_text!(PodMeta<'_> {
-    name, generate_name, namespace, labels, annotations, owner_references, creation_timestamp,
-    deletion_timestamp, excess,
-});
-each_text!(PodSpec<'_> { node_name, node_selector, affinity, tolerations, });
 
 wire! {
     /// `status.phase`.
@@ -466,103 +398,6 @@ wire! {
     TopologyHints {
         /// `tscFrequency`, Hz.
         tsc_frequency: Option<i64>,
-    }
-    /// The KubeVirt custom resource.
-    KubeVirt {
-        /// `metadata`.
-        metadata: Meta,
-        /// `spec`.
-        spec: KubeVirtSpec,
-        /// `status`.
-        status: KubeVirtStatus,
-    }
-    /// `spec` of the KubeVirt custom resource.
-    KubeVirtSpec {
-        /// `configuration`.
-        configuration: Configuration,
-        /// `workloads`: virt-handler.
-        workloads: Option<Workloads>,
-    }
-    /// `spec.workloads` of the KubeVirt custom resource.
-    Workloads {
-        /// `nodePlacement`.
-        node_placement: Option<NodePlacement>,
-    }
-    /// `nodePlacement`, the part that selects nodes.
-    NodePlacement {
-        /// `nodeSelector`.
-        node_selector: BTreeMap<String, String>,
-        /// `affinity`.
-        affinity: Affinity,
-    }
-    /// `spec.configuration`.
-    Configuration {
-        /// `cpuModel`.
-        cpu_model: String,
-        /// `evictionStrategy`: the default for guests that state none.
-        eviction_strategy: String,
-        /// `vmRolloutStrategy`: `LiveUpdate` or `Stage`.
-        vm_rollout_strategy: String,
-        /// `migrations`.
-        migrations: MigrationConfiguration,
-        /// `machineType`: deprecated, for all architectures.
-        machine_type: String,
-        /// `architectureConfiguration`.
-        architecture_configuration: Architectures,
-        /// `developerConfiguration`.
-        developer_configuration: DeveloperConfiguration,
-        /// `obsoleteCPUModels`: a name withholds its model, regardless of its value.
-        #[serde(rename = "obsoleteCPUModels")]
-        obsolete_cpu_models: BTreeMap<String, Option<bool>>,
-        /// `minCPUModel`.
-        #[serde(rename = "minCPUModel")]
-        min_cpu_model: String,
-    }
-    /// `spec.configuration.migrations`.
-    MigrationConfiguration {
-        /// `matchSELinuxLevelOnMigration`; unset means true.
-        #[serde(rename = "matchSELinuxLevelOnMigration")]
-        match_selinux_level_on_migration: Option<bool>,
-        /// `parallelMigrationsPerCluster`.
-        parallel_migrations_per_cluster: Option<i64>,
-        /// `parallelOutboundMigrationsPerNode`.
-        parallel_outbound_migrations_per_node: Option<i64>,
-    }
-    /// `spec.configuration.architectureConfiguration`.
-    Architectures {
-        /// `defaultArchitecture`.
-        default_architecture: String,
-        /// `amd64`.
-        amd64: Architecture,
-        /// `arm64`.
-        arm64: Architecture,
-        /// `s390x`.
-        s390x: Architecture,
-    }
-    /// Configuration of an architecture.
-    Architecture {
-        /// `machineType`.
-        machine_type: String,
-    }
-    /// `spec.configuration.developerConfiguration`.
-    DeveloperConfiguration {
-        /// `featureGates`.
-        feature_gates: Vec<String>,
-        /// `disabledFeatureGates`.
-        disabled_feature_gates: Vec<String>,
-        /// `nodeSelectors`.
-        node_selectors: BTreeMap<String, String>,
-        /// `minimumClusterTSCFrequency`, Hz.
-        #[serde(rename = "minimumClusterTSCFrequency")]
-        minimum_cluster_tsc_frequency: Option<i64>,
-    }
-    /// `status` of the KubeVirt custom resource.
-    KubeVirtStatus {
-        /// `observedKubeVirtVersion`.
-        #[serde(rename = "observedKubeVirtVersion")]
-        observed_kubevirt_version: String,
-        /// `defaultArchitecture`.
-        default_architecture: String,
     }
 }
 

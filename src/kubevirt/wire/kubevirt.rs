@@ -1,0 +1,107 @@
+//! The KubeVirt custom resource.
+
+use std::collections::BTreeMap;
+
+use serde::de::{Deserialize, Deserializer};
+
+use super::{Affinity, EachText, Meta, nullable};
+
+wire! {
+    /// The KubeVirt custom resource.
+    KubeVirt {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: KubeVirtSpec,
+        /// `status`.
+        status: KubeVirtStatus,
+    }
+    /// `spec` of the KubeVirt custom resource.
+    KubeVirtSpec {
+        /// `configuration`.
+        configuration: Configuration,
+        /// `workloads`: virt-handler.
+        workloads: Option<Workloads>,
+    }
+    /// `spec.workloads` of the KubeVirt custom resource.
+    Workloads {
+        /// `nodePlacement`.
+        node_placement: Option<NodePlacement>,
+    }
+    /// `nodePlacement`, the part that selects nodes.
+    NodePlacement {
+        /// `nodeSelector`.
+        node_selector: BTreeMap<String, String>,
+        /// `affinity`.
+        affinity: Affinity,
+    }
+    /// `spec.configuration`.
+    Configuration {
+        /// `cpuModel`.
+        cpu_model: String,
+        /// `evictionStrategy`: the default for guests that state none.
+        eviction_strategy: String,
+        /// `vmRolloutStrategy`: `LiveUpdate` or `Stage`.
+        vm_rollout_strategy: String,
+        /// `migrations`.
+        migrations: MigrationConfiguration,
+        /// `machineType`: deprecated, for all architectures.
+        machine_type: String,
+        /// `architectureConfiguration`.
+        architecture_configuration: Architectures,
+        /// `developerConfiguration`.
+        developer_configuration: DeveloperConfiguration,
+        /// `obsoleteCPUModels`: a name withholds its model, regardless of its value.
+        #[serde(rename = "obsoleteCPUModels")]
+        obsolete_cpu_models: BTreeMap<String, Option<bool>>,
+        /// `minCPUModel`.
+        #[serde(rename = "minCPUModel")]
+        min_cpu_model: String,
+    }
+    /// `spec.configuration.migrations`.
+    MigrationConfiguration {
+        /// `matchSELinuxLevelOnMigration`; unset means true.
+        #[serde(rename = "matchSELinuxLevelOnMigration")]
+        match_selinux_level_on_migration: Option<bool>,
+        /// `parallelMigrationsPerCluster`.
+        parallel_migrations_per_cluster: Option<i64>,
+        /// `parallelOutboundMigrationsPerNode`.
+        parallel_outbound_migrations_per_node: Option<i64>,
+    }
+    /// `spec.configuration.architectureConfiguration`.
+    Architectures {
+        /// `defaultArchitecture`.
+        default_architecture: String,
+        /// `amd64`.
+        amd64: Architecture,
+        /// `arm64`.
+        arm64: Architecture,
+        /// `s390x`.
+        s390x: Architecture,
+    }
+    /// Configuration of an architecture.
+    Architecture {
+        /// `machineType`.
+        machine_type: String,
+    }
+    /// `spec.configuration.developerConfiguration`.
+    DeveloperConfiguration {
+        /// `featureGates`.
+        feature_gates: Vec<String>,
+        /// `disabledFeatureGates`.
+        disabled_feature_gates: Vec<String>,
+        /// `nodeSelectors`.
+        node_selectors: BTreeMap<String, String>,
+        /// `minimumClusterTSCFrequency`, Hz.
+        #[serde(rename = "minimumClusterTSCFrequency")]
+        minimum_cluster_tsc_frequency: Option<i64>,
+    }
+    /// `status` of the KubeVirt custom resource.
+    KubeVirtStatus {
+        /// `observedKubeVirtVersion`.
+        #[serde(rename = "observedKubeVirtVersion")]
+        observed_kubevirt_version: String,
+        /// `defaultArchitecture`.
+        default_architecture: String,
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use cpufit::kubevirt::resource::Resource;
+use cpufit::policy::Policy;
 use rstest::rstest;
 use serde_json::{Value, json};
 

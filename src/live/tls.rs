@@ -180,7 +180,6 @@ fn date(time: UnixTime) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used)]
 mod tests {
     use std::sync::Arc;
     use std::time::Duration;

@@ -1,4 +1,4 @@
-//! VirtualMachines: defaults, instancetypes, preferences, and the next start.
+//! Virtual machines: defaults, instancetypes, preferences, and the next start.
 
 use super::*;
 

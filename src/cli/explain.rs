@@ -478,8 +478,14 @@ impl Explained<'_, '_> {
         if let Some(node) = self.source() {
             others.remove(node);
         }
+        let nowhere: Vec<(&str, &str)> =
+            added.iter().copied().filter(|(key, value)| self.fleet().bearing(key, value).is_empty()).collect();
+        let nowhere = match nowhere.as_slice() {
+            [] => String::new(),
+            _ => format!(" No node has {}.", plural::fold(nowhere, 3)),
+        };
         Some(format!(
-            "Asked for {}: {} of {} can take it; without that, {} can.",
+            "Asked for {}: {} of {} can take it; without that, {} can.{nowhere}",
             plural::fold(added, 3),
             self.case.verdict.assessment.fitting.count(),
             plural::nodes(self.case.verdict.assessment.nodes_judged),

@@ -1,6 +1,7 @@
 //! The guest under judgement, regardless of the kind of object it was read from.
 
 mod at_start;
+mod refusal;
 mod setting;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,8 @@ use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
 pub(crate) use at_start::UnmetAtStart;
+pub use refusal::LibvirtRefusal;
+pub(crate) use refusal::libvirt_refusal;
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
 
 /// The entries that a later migration adds to the pod's selector at start.
@@ -47,6 +50,9 @@ pub struct Start<'a> {
     pub mode: CpuMode,
     /// The placement of the launcher.
     pub placement: Placement<'a>,
+    /// The `cpu-model` keys that a node selector requires, the guest's own or the cluster's: they stay with any CPU
+    /// model.
+    pub own_models: Vec<String>,
     /// The entries that its first migration adds.
     #[expect(clippy::struct_field_names, reason = "what comes after the start is part of how a guest would start")]
     pub after_start: AfterStart,
@@ -55,13 +61,24 @@ pub struct Start<'a> {
 impl<'a> Start<'a> {
     /// Returns the start with a named model: with the model's key, and without host-model conditions.
     pub(crate) fn with_model(&self, model: &str) -> Start<'a> {
+        let mut out = self.with_any_model();
+        out.mode = CpuMode::Named(model.to_owned());
+        out.placement.selector.insert(format!("{}{model}", label::CPU_MODEL), "true");
+        out
+    }
+
+    /// Returns the start with a named model that each node has: only the models that a node selector requires remain.
+    /// Mirrors `NewNodeSelectorRenderer` (`pkg/virt-controller/services/nodeselectorrenderer.go`), which copies the
+    /// node selectors of the cluster and of the guest.
+    pub(crate) fn with_any_model(&self) -> Start<'a> {
         let mut placement = self.placement.clone();
-        placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
-        placement.selector.insert(format!("{}{model}", label::CPU_MODEL), "true");
+        let stays = |key: &str| self.own_models.iter().any(|own| own == key);
+        placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel || stays(key));
         placement.affinity = placement.affinity.and_then(|affinity| affinity.without_obsolete_host_model());
         Start {
-            mode: CpuMode::Named(model.to_owned()),
+            mode: CpuMode::Named(String::new()),
             placement,
+            own_models: self.own_models.clone(),
             after_start: AfterStart { host_model: HostModelRule::NotAsked, ..self.after_start },
         }
     }
@@ -250,19 +267,6 @@ pub struct Foreseen {
     pub refused: NotMigratable,
 }
 
-/// Libvirt's last refusal to migrate the guest. Mirrors `status.migrationState`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LibvirtRefusal {
-    /// The node that was tried.
-    pub target: String,
-    /// The part of `failureReason` that libvirt wrote.
-    pub reason: String,
-    /// CPU features that are missing on the target.
-    pub missing: Vec<String>,
-    /// CPU features of the target's QEMU that the guest does not have.
-    pub extra: Vec<String>,
-}
-
 /// Whether the object that holds the guest's specification is in the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
@@ -274,6 +278,7 @@ pub enum Origin {
 }
 
 /// The kind of object that holds the guest's template.
+/// The kind of object that has the guest's name and holds its template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
     /// A VirtualMachine, which a restart keeps.
@@ -578,54 +583,5 @@ impl<'a> Subject<'a> {
     /// Whether the entry comes from the guest's own `spec.nodeSelector`.
     pub(crate) fn is_own(&self, key: &str) -> bool {
         has_key(&self.own_selector, key)
-    }
-}
-
-/// Parses libvirt's refusal from a failure reason; `None` if it is not about the CPU.
-pub(crate) fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
-    let words = reason.split_once("guest CPU doesn't match specification").map(|(_, rest)| rest)?;
-    let list = |head: &str| -> Vec<String> {
-        let Some((_, rest)) = words.split_once(head) else { return Vec::new() };
-        let end = rest.find([';', '\'', '"', ')', '\n']).unwrap_or(rest.len());
-        let end = rest.find("extra features").map_or(end, |other| other.min(end));
-        rest[..end].split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
-    };
-    let short = reason.find("guest CPU doesn't").map_or(reason, |at| &reason[at..]);
-    Some(LibvirtRefusal {
-        target: target.to_owned(),
-        reason: short.trim_end_matches(['\'', ')', '"']).to_owned(),
-        missing: list("missing features:"),
-        extra: list("extra features:"),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case::extra(
-        "Live migration failed … virError(Code=9, Domain=31, Message='operation failed: guest CPU doesn't match specification: extra features: ht')",
-        &[], &["ht"]
-    )]
-    #[case::missing("operation failed: guest CPU doesn't match specification: missing features: erms,vaes,vpclmulqdq,fsrm", &["erms", "vaes", "vpclmulqdq", "fsrm"], &[])]
-    #[case::both("guest CPU doesn't match specification: missing features: a, b; extra features: c", &["a", "b"], &["c"])]
-    fn refusals_of_libvirt_are_read(#[case] reason: &str, #[case] missing: &[&str], #[case] extra: &[&str]) {
-        let Some(found) = libvirt_refusal("n1", reason) else {
-            panic!("the only trace of the guest's real CPU is lost")
-        };
-        assert_eq!(
-            (found.missing.as_slice(), found.extra.as_slice()),
-            (
-                missing.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice(),
-                extra.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice(),
-            )
-        );
-    }
-
-    #[test]
-    fn other_failures_are_not_about_the_cpu() {
-        assert_eq!(libvirt_refusal("n1", "Live migration failed: timed out"), None);
     }
 }

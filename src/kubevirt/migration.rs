@@ -242,7 +242,7 @@ fn is_alive(vmi: &Vmi, from_elsewhere: bool) -> Result<(), NoPod> {
 /// target pod. Mirrors `IsMigrationSourceSynchronized` of `staging/src/kubevirt.io/api/core/v1/types.go`, which
 /// `processMigrationPhase` asks in phase `WaitingForSync`, the first of such a migration; later, `createTargetPod` reads
 /// node and labels only.
-fn is_synchronized(migration: &Vmim, vmi: &Vmi) -> Result<(), NoPod> {
+pub(super) fn is_synchronized(migration: &Vmim, vmi: &Vmi) -> Result<(), NoPod> {
     let state = vmi.status.migration_state.as_ref();
     let Some(source) = state.and_then(|state| state.source_state.as_ref()) else {
         return Err(NoPod::SourceNotReported);

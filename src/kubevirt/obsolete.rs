@@ -47,6 +47,13 @@ pub(crate) fn withheld(configuration: &Configuration, model: &str) -> Option<Obs
     BUILT_IN.contains(&model.strip_suffix("-v1").unwrap_or(model)).then_some(Obsolete::BuiltIn)
 }
 
+/// Whether the list would be empty without this model, and the built-in one holds it too: `omitempty` makes an empty
+/// list none.
+fn is_in_both(configuration: &Configuration, model: &str) -> bool {
+    configuration.obsolete_cpu_models.keys().all(|listed| listed == model)
+        && withheld(&Configuration::default(), model).is_some()
+}
+
 /// Returns the CPU models that a selector requires.
 fn asked<'p>(placement: &'p Placement<'_>) -> impl Iterator<Item = &'p str> {
     placement.selector.iter().map(|(key, _)| &**key).filter(|key| Family::of(key).is_model()).map(label::name)
@@ -57,6 +64,7 @@ pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Find
     let found = asked(placement).filter_map(|model| {
         let by = match withheld(&cluster.config.configuration, model)? {
             Obsolete::Configured if cluster.config.is_hyperconverged => Obsolete::HyperConverged,
+            Obsolete::Configured if is_in_both(&cluster.config.configuration, model) => Obsolete::Both,
             by => by,
         };
         let model = model.to_owned();

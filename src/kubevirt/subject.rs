@@ -117,6 +117,9 @@ fn assumed(cluster: &Cluster) -> Vec<Finding> {
 
 /// Prepares a VMI that is about to start.
 pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
+    if let Some(vmim) = decentralized::receiving(vmi, cluster) {
+        return of_migration(vmim, cluster);
+    }
     let mut out = of_spec(
         &vmi.metadata.namespace,
         &name_of(&vmi.metadata),
@@ -266,7 +269,10 @@ fn start(spec: &VmiSpec, rendered: &Rendered, cluster: &Cluster) -> Start<'stati
     let placement = rendered.placement();
     let mode = mode(spec);
     let after_start = after_start(&placement, &mode, cluster);
-    Start { mode, placement, after_start }
+    let selectors = [&spec.node_selector, &cluster.config.configuration.developer_configuration.node_selectors];
+    let keys = selectors.into_iter().flat_map(BTreeMap::keys);
+    let own_models = keys.filter(|key| Family::of(key) == Family::CpuModel).cloned().collect();
+    Start { mode, placement, own_models, after_start }
 }
 
 /// Returns the requirements of the guest's first migration.

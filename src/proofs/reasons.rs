@@ -265,6 +265,16 @@ impl Judged<'_> {
             && all(other_architecture, &|node| !node.is_neighbour(&self.demand))
     }
 
+    /// Whether the added entries alone keep the guest off a node.
+    fn is_added(&self) -> bool {
+        let Stage::Migration(migration) = &self.case.judged.subject.stage else { return false };
+        self.others().any(|node| {
+            let mut missing = node.missing(&self.demand);
+            missing.retain(|key, _| !migration.adds(key));
+            missing.is_empty()
+        })
+    }
+
     /// Whether a reason is true of the nodes.
     fn holds(&self, why: &WhyNot) -> bool {
         let subject = &self.case.judged.subject;
@@ -288,6 +298,7 @@ impl Judged<'_> {
                     // The dependence on the start node only removes nodes: there are at least this many others.
                     NoRestart::NoMore { most } => *most < starts.count().max(1),
                     NoRestart::LibvirtRefuses { .. } => subject.asked.is_some(),
+                    NoRestart::Added => self.is_added(),
                 }
             }),
             WhyNot::Model(NoModel::StillLacks { node, missing, .. }) => missing.iter().all(|(key, value)| {
@@ -296,13 +307,13 @@ impl Judged<'_> {
             }),
             WhyNot::Model(NoModel::NoNode(none)) | WhyNot::Labels(NoLabels::NoNode(none)) => self.has_no_node(*none),
             WhyNot::Model(NoModel::NoMore { most }) => subject.restart.as_ref().is_some_and(|start| {
-                let named = start.with_model("any");
-                let mut demand = Demand::new(&named.placement, self.tolerations);
-                demand.selector.retain(|key, _| !key.starts_with("cpu-model."));
+                let named = start.with_any_model();
+                let demand = Demand::new(&named.placement, self.tolerations);
                 let starts = self.all.iter().filter(|node| node.takes(&demand)).count();
                 let holds = most.map_or(starts == 0, |most| most < starts);
                 holds && self.others().next().is_some() && self.others().all(|node| node.missing(&demand).is_empty())
             }),
+            WhyNot::Model(NoModel::Added) => self.is_added(),
             WhyNot::Model(NoModel::HasIt { model }) => {
                 subject.restart.as_ref().is_some_and(|start| start.mode == CpuMode::Named(model.clone()))
             }

@@ -51,8 +51,11 @@ fn detail(found: &Detail) -> String {
         Detail::AskedBy(asked) => super::author::asked_by(asked),
         Detail::NotMigratable(refused) => not_migratable(refused),
         Detail::WillNotMigrate(refused) => format!("KubeVirt will not migrate it: {}", condition(refused)),
-        Detail::LibvirtRefused(LibvirtRefused { target, reason, unlabelled }) => {
+        Detail::LibvirtRefused(LibvirtRefused { target, reason, is_of_cpu, unlabelled }) => {
             let to = if target.is_empty() { String::new() } else { format!(", to {target},") };
+            if !is_of_cpu {
+                return format!("the last try{to} failed, which labels do not tell: {reason}");
+            }
             let labels = if *unlabelled { " (no node has a label for that)" } else { ", whatever the labels say" };
             format!("the last try{to} failed in libvirt{labels}: {reason}")
         }
@@ -117,6 +120,11 @@ fn withheld(found: &WithheldModel) -> String {
         WithheldModel::Model { model, by: Obsolete::Configured } => format!(
             "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels: off that \
              list, they return within 3 minutes on each node that can run it, without an outage"
+        ),
+        WithheldModel::Model { model, by: Obsolete::Both } => format!(
+            "CPU model {model} is the only one in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its \
+             labels. An empty list counts as none, and KubeVirt's built-in list holds {model} too: with another model in its \
+             place, they return within 3 minutes on each node that can run it, without an outage"
         ),
         WithheldModel::Model { model, by: Obsolete::HyperConverged } => format!(
             "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels. \

@@ -186,6 +186,9 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
             fold_names(nodes, 3),
             number(nodes.len(), "fits", "fit")
         ),
+        WhyNot::Restart(NoRestart::Added) => {
+            "the guest is not in the way: spec.addedNodeSelector of the migration is".to_owned()
+        }
         WhyNot::Restart(NoRestart::NoMore { most }) => format!("wherever it starts, {}", left(*most)),
         WhyNot::Model(why) => no_model(why),
         WhyNot::Labels(why) => no_labels(why),
@@ -241,15 +244,14 @@ fn no_model(why: &NoModel) -> String {
         NoModel::StillLacks { node, missing, has } => {
             format!("not a matter of CPU models alone: {node} would still lack {}", fold_lack(missing, has, 4))
         }
+        NoModel::Added => "the guest is not in the way: spec.addedNodeSelector of the migration is".to_owned(),
         NoModel::NoNode(none) => no_node(*none),
         NoModel::NoMore { most: None } => "with any named CPU model no node can take it now".to_owned(),
         NoModel::NoMore { most: Some(most) } => format!("with any named CPU model {}", left(*most)),
         NoModel::NoneShared { at_least: 1 } => {
             "no current CPU model is usable on any of the nodes it may run on".to_owned()
         }
-        NoModel::NoneShared { .. } => {
-            "no current CPU model of its vendor is usable on two of the nodes it may run on".to_owned()
-        }
+        NoModel::NoneShared { .. } => "no current CPU model is usable on two of the nodes it may run on".to_owned(),
         NoModel::NotUsable(found) => format!("by labels {}", super::model::not_usable(found)),
         NoModel::NotProvided(found) => super::model::not_provided(found),
         NoModel::HasNotUsable(found) => super::model::has_not_usable(found),

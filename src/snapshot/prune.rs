@@ -208,7 +208,7 @@ fn retain_conditions(object: &mut Value, kind: &str) {
     }
 }
 
-/// Keeps the reason of a failed migration only if libvirt refused it for the CPU.
+/// Keeps the reason of a failed migration as it is shown.
 fn retain_refusal(vmi: &mut Value) {
     let Some(state) = vmi.pointer_mut("/status/migrationState").and_then(Value::as_object_mut) else { return };
     let reason = state.remove("failureReason").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Libvirt refused the last migration: the only trace of the guest's real CPU, and better evidence than any
-//! label.
+//! The last migration failed: where libvirt refused the guest's CPU, the only trace of that CPU, and better evidence
+//! than any label; any other failure is repeated as it is.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -21,6 +21,8 @@ pub struct LibvirtRefused {
     pub target: String,
     /// The message of libvirt.
     pub reason: String,
+    /// Whether libvirt refused the CPU.
+    pub is_of_cpu: bool,
     /// Whether the message names missing features and no node has a label for any of them.
     pub unlabelled: bool,
 }
@@ -31,6 +33,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let detail = LibvirtRefused {
         target: refused.target.clone(),
         reason: refused.reason.clone(),
+        is_of_cpu: refused.is_of_cpu,
         unlabelled: !refused.missing.is_empty() && !refused.missing.iter().any(has_label),
     };
     vec![Finding {

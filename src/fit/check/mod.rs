@@ -147,7 +147,7 @@ checks! {
     DrainWaits = drain_waits,
     /// A running guest's own node no longer meets its pod's selector or affinity.
     OwnNode = own_node,
-    /// Libvirt refused the last migration, regardless of the labels.
+    /// The last migration failed: libvirt refused it regardless of the labels, or for another reason.
     LibvirtRefused = libvirt_refused,
     /// Libvirt refuses the guest on nodes that fit by labels.
     LibvirtRefuses = libvirt_refuses,
@@ -290,7 +290,7 @@ pub enum Detail {
     NotMigratable(NotMigratable),
     /// KubeVirt will refuse to migrate the guest, by its specification.
     WillNotMigrate(NotMigratable),
-    /// Libvirt refused the last migration.
+    /// The last migration failed.
     LibvirtRefused(LibvirtRefused),
     /// Libvirt refuses the guest on these nodes, which fit by labels.
     LibvirtRefuses(Vec<(String, Incompatible)>),

@@ -57,6 +57,9 @@ pub enum Obsolete {
     Configured,
     /// The list of the KubeVirt custom resource, which a HyperConverged resource manages.
     HyperConverged,
+    /// The list of the KubeVirt custom resource, which holds only this model, and the list that is built into KubeVirt
+    /// and counts if the former is empty.
+    Both,
     /// The list built into KubeVirt.
     BuiltIn,
 }

@@ -64,6 +64,7 @@ impl Act for ChangeSelector {
         let is_dropped = |key: &str| self.keys.iter().any(|dropped| dropped == key);
         if let Some(start) = &mut subject.restart {
             start.placement.selector.retain(|(key, _)| !is_dropped(key));
+            start.own_models.retain(|key| !is_dropped(key) || subject.under_own.iter().any(|(under, _)| under == key));
         }
         for (key, value) in subject.under_own.iter().filter(|(key, _)| is_dropped(key)) {
             let placements =

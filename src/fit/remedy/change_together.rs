@@ -12,7 +12,6 @@ use crate::fit::author::TypeReference;
 use crate::fit::effort::Effort;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
-use crate::fit::label::Family;
 use crate::fit::node::Node;
 use crate::fit::subject::{Setting, SettingChange, Subject};
 
@@ -218,8 +217,7 @@ fn may_help(judgement: &Judgement<'_, '_>) -> bool {
 fn with_any_model(subject: &Subject<'_>, fleet: &Fleet, effort: Effort<'_>) -> Option<Action> {
     let mut free = subject.clone();
     let start = free.restart.as_mut()?;
-    *start = start.with_model("any");
-    start.placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
+    *start = start.with_any_model();
     restarted(&mut free);
     let judged = Judgement::new(&free, fleet, effort);
     Some(change_machine_type::offer(&judged)?.action)

@@ -33,6 +33,13 @@ fn of_migration(subject: &Subject<'_>) -> Option<DropAddedSelector> {
     (!keys.is_empty()).then_some(DropAddedSelector { keys })
 }
 
+/// Whether nothing else is in the way: without the added entries the migration has the targets that it needs. A guest
+/// with another CPU would be bound by them as well.
+pub(super) fn is_enough(judgement: &Judgement<'_, '_>) -> bool {
+    let needed = judgement.targets_needed();
+    of_migration(judgement.subject).is_some_and(|drop| judgement.fitting_after(&drop.into()) >= needed)
+}
+
 /// Whether a drain of the guest's node finds a target, although this migration does not: the migrations of a
 /// drain only have a `vmiName`. Mirrors the evacuation controller
 /// (`pkg/virt-controller/watch/drain/evacuation/evacuation.go`).

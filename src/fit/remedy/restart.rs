@@ -1,6 +1,6 @@
 //! Remedy: restart without other changes. Selectors inherited from earlier migrations end with the VMI.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, restart_commands};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_added_selector, restart_commands};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -29,6 +29,8 @@ pub enum NoRestart {
         /// Largest number of targets that a start node leaves.
         most: usize,
     },
+    /// Without `spec.addedNodeSelector` the migration finds its targets: the guest is not in the way.
+    Added,
     /// Libvirt refuses the guest's CPU on these nodes, which fit by labels: labels do not predict the targets
     /// after a restart.
     LibvirtRefuses {
@@ -46,7 +48,7 @@ pub(crate) fn labels_tell_after_restart(judgement: &Judgement<'_, '_>) -> bool {
 /// Returns the start after a restart, if the guest runs and labels predict its targets then.
 fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
     let runs = judgement.is_migration() && judgement.subject.is_running() && labels_tell_after_restart(judgement);
-    judgement.subject.restart.as_ref().filter(|_| runs)
+    judgement.subject.restart.as_ref().filter(|_| runs && !drop_added_selector::is_enough(judgement))
 }
 
 /// Returns the restart if it may help: the start node may decide.
@@ -64,6 +66,9 @@ pub(super) fn cures(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     if judgement.is_migration() && !labels_tell_after_restart(judgement) {
         return Some(NoRestart::LibvirtRefuses { nodes: judgement.names(&judgement.refused_targets) });
+    }
+    if drop_added_selector::is_enough(judgement) {
+        return Some(NoRestart::Added);
     }
     let ((_, most), fitting) = judgement.outlook(start(judgement)?);
     if fitting.is_empty() {

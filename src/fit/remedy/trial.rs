@@ -217,7 +217,8 @@ impl Judgement<'_, '_> {
         }
         let (after, _) = action.apply(self.subject, self.fleet);
         let Stage::Start(after_start) = after.stage else { return None };
-        self.after_restart(&Start { mode: after.mode, placement: after.placement, after_start }, needed)
+        let own_models = Vec::new();
+        self.after_restart(&Start { mode: after.mode, placement: after.placement, own_models, after_start }, needed)
     }
 }
 

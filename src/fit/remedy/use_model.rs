@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::drop_added_selector;
 use super::restart::restarted;
 use super::{Act, Commands, NoNode, Outage, Prospect, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
@@ -90,6 +91,8 @@ pub enum NoModel {
         /// The nodes, by name.
         nodes: Vec<String>,
     },
+    /// Without `spec.addedNodeSelector` the migration finds its targets: the guest's CPU is not in the way.
+    Added,
     /// The guest has the model that runs on the most nodes.
     HasIt {
         /// The model.
@@ -98,6 +101,9 @@ pub enum NoModel {
 }
 
 pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    if drop_added_selector::is_enough(judgement) {
+        return None;
+    }
     offer_where(judgement, |start| {
         if !starts_nowhere(judgement) {
             return judgement.after_restart(start, judgement.targets_needed());
@@ -263,6 +269,9 @@ fn is_of_instancetype(subject: &Subject<'_>) -> bool {
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
     let start = judgement.subject.restart.as_ref()?;
+    if drop_added_selector::is_enough(judgement) {
+        return Some(NoModel::Added);
+    }
     if let Some(why) = not_the_model(judgement, start) {
         return Some(why);
     }
@@ -275,8 +284,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
 
 /// Returns a reason if the guest would be no better off without any CPU model.
 fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
-    let mut free = start.with_model("any");
-    free.placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
+    let free = start.with_any_model();
     let ((_, most), fitting) = judgement.outlook(&free);
     let is_better = if starts_nowhere(judgement) { !fitting.is_empty() } else { most >= judgement.targets_needed() };
     if is_better {
@@ -317,7 +325,10 @@ fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits
 /// Returns the best model that the most nodes can run, among the nodes that the guest may run on.
 fn common_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
     let usable = |model: &str| usable(judgement, start, model);
-    models::most_common(judgement.fleet, &vendors(judgement), at_least(judgement), usable)
+    let (own, least) = (vendors(judgement), at_least(judgement));
+    // A restart may give the guest a CPU of another vendor, where its own has no model for two nodes.
+    let others = || models::most_common(judgement.fleet, &all_vendors(judgement), least, usable);
+    models::most_common(judgement.fleet, &own, least, usable).or_else(others)
 }
 
 /// Returns other models of the family that run on all these nodes, best first.
@@ -335,6 +346,11 @@ fn vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
     if let Some(node) = judgement.source.or(running) {
         return fleet.names_under(node, Family::CpuVendor);
     }
+    all_vendors(judgement)
+}
+
+fn all_vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
+    let fleet = judgement.fleet;
     let mut out: Vec<&str> = Vec::new();
     for (class, _) in fleet.split_by_class(&Bits::all(fleet.len())) {
         out.extend(class.vendors.iter().map(|key| label::name(key)));

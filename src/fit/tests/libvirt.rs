@@ -73,7 +73,12 @@ fn guest(asks: &[String], asked: Answers) -> Subject<'static> {
     let stage = Stage::Migration(Migration { source: Some("node-a".to_owned()), ..Migration::default() });
     Subject::new("shop", "db", stage, placement).tweak(|subject| {
         let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: false };
-        subject.restart = Some(Start { mode: CpuMode::HostModel, placement: Placement::default(), after_start });
+        subject.restart = Some(Start {
+            mode: CpuMode::HostModel,
+            placement: Placement::default(),
+            own_models: Vec::new(),
+            after_start,
+        });
         subject.template = Some(Template::VirtualMachine);
         subject.asked = Some(asked);
     })

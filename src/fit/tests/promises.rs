@@ -440,7 +440,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         _ => HostModelRule::NotAsked,
     };
     let after_start = AfterStart { host_model, vendor: guest.vendor };
-    let start = Start { mode: mode.clone(), placement: placement.clone(), after_start };
+    let start = Start { mode: mode.clone(), placement: placement.clone(), own_models: Vec::new(), after_start };
 
     let mut subject = Subject::new("shop", "db", Stage::Start(after_start), placement.clone());
     if let Point::Migration { inherited, stale, added_zone, added_host, known } = point {
@@ -480,6 +480,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         subject.running = Some(Running { node: source_name, placement });
         let names = |is: bool, name: &str| if is { vec![name.to_owned()] } else { Vec::new() };
         subject.refused = guest.refused.then(|| LibvirtRefusal {
+            is_of_cpu: true,
             target: "n0".to_owned(),
             reason: "guest CPU doesn't match specification".to_owned(),
             missing: names(guest.strict, "vmx-exit-load-perf-global-ctrl"),

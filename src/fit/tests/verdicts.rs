@@ -47,7 +47,12 @@ fn start(cpu: &str) -> Start<'static> {
     let after_start =
         if is_host_model { AFTER_START } else { AfterStart { host_model: HostModelRule::NotAsked, ..AFTER_START } };
     let selector = selector.into_iter().collect();
-    Start { mode, placement: Placement { selector, affinity, ..Placement::default() }, after_start }
+    Start {
+        mode,
+        placement: Placement { selector, affinity, ..Placement::default() },
+        own_models: Vec::new(),
+        after_start,
+    }
 }
 
 /// Builds a guest that is to start.
@@ -565,7 +570,9 @@ mod findings {
     }
 
     fn refused() -> LibvirtRefusal {
+        is_of_cpu: true,
         LibvirtRefusal {
+            is_of_cpu: true,
             target: "node-c".to_owned(),
             reason: "guest CPU doesn't match specification: extra features: ht".to_owned(),
             missing: Vec::new(),

@@ -4,8 +4,8 @@
 use super::finding;
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::migration::NoPod;
-use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim};
+use crate::kubevirt::migration::{NoPod, is_synchronized};
+use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim, is_final};
 use crate::well_known;
 
 /// The feature gate of decentralized migration.
@@ -19,13 +19,33 @@ pub(crate) fn waits_as_receiver(vm: &VirtualMachine) -> bool {
     vm.spec.run_strategy == WAIT_AS_RECEIVER
 }
 
-/// Returns the reason why KubeVirt creates no pod yet for a VMI that is to start; `None` if it creates one. Mirrors `sync` of `pkg/virt-controller/watch/vmi/lifecycle.go`
-/// (`IsMigrationTarget() && !IsMigrationTargetNodeLabelSet()`).
-pub(super) fn waits(vmi: &Vmi) -> Option<Finding> {
+/// Whether a VMI is the target of a decentralized migration, so that it gets no pod as a start. Mirrors `sync` of
+/// `pkg/virt-controller/watch/vmi/lifecycle.go` (`IsMigrationTarget() && !IsMigrationTargetNodeLabelSet()`).
+fn is_target(vmi: &Vmi) -> bool {
     let is_target = well_known::MIGRATION_TARGET.is_set(&vmi.metadata.annotations);
-    let is_synced = well_known::MIGRATION_TARGET_NODE.is_set(&vmi.metadata.labels);
-    let field = "metadata.annotations";
-    (is_target && !is_synced).then(|| finding(Check::NoPod, field, NoPod::SourceNotReported.to_string()))
+    is_target && !well_known::MIGRATION_TARGET_NODE.is_set(&vmi.metadata.labels)
+}
+
+/// Returns the unfinished migration that creates the pod of such a VMI; `None` if none is known.
+pub(super) fn receiving<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Vmim> {
+    let is_known = is_target(vmi) && cluster.vmi(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
+    let receives = |vmim: &&Vmim| vmim.spec.receive.is_some() && !is_final(&vmim.status.phase);
+    cluster.migrations_of(vmi).filter(|_| is_known).find(receives)
+}
+
+/// Returns the reason why nothing is known of the pod of a VMI that is to start; `None` if it gets one as a start.
+pub(super) fn waits(vmi: &Vmi) -> Option<Finding> {
+    is_target(vmi).then(|| finding(Check::NoPod, "metadata.annotations", waits_for(vmi)))
+}
+
+/// Returns the report or the object that a target without a known migration waits for.
+fn waits_for(vmi: &Vmi) -> String {
+    match is_synchronized(&Vmim::default(), vmi) {
+        Err(why) => why.to_string(),
+        Ok(()) => "its source has reported, and the migration that receives it (spec.receive) is not known: what its \
+                   target pod will ask for is not known"
+            .to_owned(),
+    }
 }
 
 /// Returns the reason why a VirtualMachine that waits for a guest is not judged as a start; `None` for any other. Mirrors
@@ -38,7 +58,14 @@ pub(super) fn receives(vm: &VirtualMachine, cluster: &Cluster) -> Option<Finding
     }
     let words = match not_supported(cluster) {
         Some(why) => format!("KubeVirt refuses {FIELD} {WAIT_AS_RECEIVER}: {why}"),
-        None => NoPod::SourceNotReported.to_string(),
+        None => match cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).filter(|vmi| is_target(vmi)) {
+            Some(vmi) if receiving(vmi, cluster).is_some() && is_synchronized(&Vmim::default(), vmi).is_ok() => {
+                "it takes in a guest whose source has reported: its pod is the target of that migration, not a start"
+                    .to_owned()
+            }
+            Some(vmi) => waits_for(vmi),
+            None => NoPod::SourceNotReported.to_string(),
+        },
     };
     Some(finding(Check::NoPod, FIELD, words))
 }

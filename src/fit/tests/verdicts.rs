@@ -570,7 +570,6 @@ mod findings {
     }
 
     fn refused() -> LibvirtRefusal {
-        is_of_cpu: true,
         LibvirtRefusal {
             is_of_cpu: true,
             target: "node-c".to_owned(),

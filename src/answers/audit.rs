@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Deadline;
 use super::guest_state::{self, GuestOf, GuestStates, PolicyAnswer, asked_for, each, why};
 use super::model_use::{ModelUse, model_use};
+use super::room;
 use super::status::stale;
 use crate::enforce::forecast;
 use crate::enforce::model::{Common, model_of};
@@ -158,6 +159,9 @@ pub struct AuditRow {
     pub not_migratable: Option<String>,
     /// The checks that found something that may exclude nodes that fit by labels.
     pub doubts: Vec<&'static str>,
+    /// Whether no node that fits has room for it.
+    #[serde(skip)]
+    pub no_room: bool,
     #[serde(skip)]
     severity: Severity,
 }
@@ -191,6 +195,7 @@ impl AuditRow {
             Severity::OwnNode => "OWN-NODE",
             Severity::Unschedulable => "CANNOT-START",
             Severity::Pinned => "STUCK",
+            Severity::Fragile | Severity::None if self.no_room => "NO-ROOM",
             Severity::Fragile => "FRAGILE",
             Severity::None if self.verdict == "unknown" => "UNKNOWN",
             Severity::None if !self.doubts.is_empty() => "FITS-BY-LABELS",
@@ -227,6 +232,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     };
     let case = judge(world, &manifest, UserName::NOBODY, Depth::Brief)?;
     let numbers = guest_state::GuestState::of(&case, &cluster.fleet);
+    let no_room = room::nowhere(&case, cluster);
     let next = stands.at_next_start(guest);
     let Evaluation { judged, verdict, decision, ruling, policy, .. } = case;
     let assessment = &verdict.assessment;
@@ -247,6 +253,16 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     let now = (stand != LifeStage::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
     let doubts: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.check.doubt().is_some()).collect();
     let doubt = doubts.first().map(|finding| say::finding::message(finding)).unwrap_or_default();
+    // What labels do not decide stands beside every count of nodes.
+    let undecided = doubts.iter().filter(|finding| matches!(finding.check, Check::PodRules | Check::BoundVolumes));
+    let undecided = undecided.map(|finding| say::finding::message(finding)).chain(no_room.clone());
+    let said = own_node.clone().unwrap_or(if why.is_empty() { doubt } else { why.clone() });
+    let mut said = if said.is_empty() { Vec::new() } else { vec![said] };
+    for words in undecided.filter(|_| subject.not_migratable.is_none()) {
+        if !said.contains(&words) {
+            said.push(words);
+        }
+    }
     let exposed = if stand == LifeStage::Running { exposed(&judged, &vmi) } else { Vec::new() };
     let stale = if stand == LifeStage::Running { stale(&vmi, cluster) } else { Vec::new() };
     Some(AuditRow {
@@ -266,7 +282,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         impact: impact.map(Impact::as_str),
         cause: assessment.cause.map(Cause::as_str),
         own_node: is_in_danger,
-        why: own_node.unwrap_or(if why.is_empty() { doubt } else { why }),
+        why: said.join("; "),
         policy: policy.map(|policy| policy.name),
         on_common_model: common.filter(|stands| *stands != ModelUse::Apart).map(|stands| stands == ModelUse::On),
         change: change(&vmi, next.common.as_ref()),
@@ -279,6 +295,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         refused: subject.refused.as_ref().filter(|_| stand == LifeStage::Running).map(|refused| refused.reason.clone()),
         not_migratable: subject.not_migratable.as_ref().map(say::finding::condition),
         doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
+        no_room: no_room.is_some(),
         severity: match impact {
             _ if is_in_danger => Severity::OwnNode,
             Some(Impact::Unschedulable) => Severity::Unschedulable,

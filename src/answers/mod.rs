@@ -12,6 +12,7 @@ pub(crate) mod libvirt_plan;
 pub(crate) mod model_use;
 pub(crate) mod pool;
 pub mod recommend;
+pub(crate) mod room;
 pub(crate) mod scheduler;
 pub mod status;
 pub(crate) mod unanswered;

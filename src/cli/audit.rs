@@ -324,6 +324,7 @@ fn totals(rows: &[AuditRow]) -> String {
     let of = |row: &AuditRow| match (row.stand, row.severity()) {
         (LifeStage::Stopped, _) => "stopped",
         (_, Severity::OwnNode) => "at risk on the current node",
+        (_, Severity::Fragile | Severity::None) if row.no_room => NO_ROOM,
         (_, Severity::Unschedulable) => "cannot start",
         (LifeStage::Running, Severity::Pinned) => "can migrate nowhere",
         (LifeStage::Running, Severity::Fragile) => "with one node left",
@@ -337,6 +338,7 @@ fn totals(rows: &[AuditRow]) -> String {
         "cannot start",
         "can migrate nowhere",
         NO_TARGET,
+        NO_ROOM,
         "with one node left",
         ONE_TARGET,
         "unknown",
@@ -347,6 +349,9 @@ fn totals(rows: &[AuditRow]) -> String {
     let parts: Vec<(&usize, &str)> = counts.iter().map(|(count, what)| (count, *what)).collect();
     format!("{} now: {}", plural::counted(rows.len(), "guest", "guests"), counted(&parts))
 }
+
+/// The total of guests that fit by labels on nodes without room.
+const NO_ROOM: &str = "without room where it fits";
 
 /// The totals of guests that may start on a node from which they have few targets.
 const NO_TARGET: &str = "may start on a node without a migration target";

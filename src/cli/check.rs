@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::args::{CheckArgs, CheckOutput};
+use super::explain::room::FittingRoom;
 use super::gate::Gate;
 use super::output::{Near, Numbering, ResultOrigin, ResultRow};
 use super::{Namespace, ci, gate};
@@ -22,13 +23,15 @@ use crate::enforce::patch::apply;
 use crate::enforce::present_fields::PresentFields;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
+use crate::fit::verdict::Check;
 use crate::judge::{self, Evaluation, Manifest};
+use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::placement;
 use crate::kubevirt::wire::Pod;
 use crate::page::Page;
 use crate::policy::{LabelSelector, Policy, UserName};
 use crate::review::{self, ReviewContext};
-use crate::say::plural;
+use crate::say::{self, plural};
 use crate::snapshot::{self, DumpSource, Item};
 use crate::world::{World, is_policy};
 
@@ -266,7 +269,10 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
             let ResultRow { allowed, warnings, denial, .. } = ResultRow::new(origin, &sent, survey, false);
             ResultRow { allowed, warnings, denial, ..row }
         }
-        Some(case) => ResultRow::new(origin, &case, survey, predict),
+        Some(case) => {
+            let row = ResultRow::new(origin, &case, survey, predict);
+            with_remarks(row, &case, &world.cluster)
+        }
         None if is_pod(group(item), &item.kind) => stranger(origin, &item.parse()?, world),
         None if is_policy(item) => {
             Policy::from_json(item.json.get()).with_context(|| item.place.to_string())?;
@@ -274,6 +280,20 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
         }
         None => ResultRow::skipped(origin, NOT_JUDGED),
     })
+}
+
+/// Adds what the webhook does not know: the room of nodes, and the volumes and rules that no warning names.
+fn with_remarks(mut row: ResultRow, case: &Evaluation<'_>, cluster: &Cluster) -> ResultRow {
+    let room = FittingRoom::of(case, None, cluster);
+    row.nodes.no_room = room.no_room(cluster);
+    row.nodes.by_preemption = room.by_preemption(cluster);
+    let findings = &case.verdict.findings;
+    let undecided = findings.iter().filter(|found| matches!(found.check, Check::PodRules | Check::BoundVolumes));
+    let is_warned = |words: &String| row.warnings.iter().any(|warning| warning.contains(words.as_str()));
+    let undecided = undecided.map(say::finding::message).chain(room.remarks(cluster));
+    let title = case.judged.subject.title();
+    row.remarks = undecided.filter(|words| !is_warned(words)).map(|words| format!("{title}: {words}")).collect();
+    row
 }
 
 /// The answer of the mutating webhook.
@@ -417,6 +437,7 @@ fn people(rows: &[ResultRow], args: &CheckArgs, page: &mut Page) {
     page.listing(&cells);
     for row in rows {
         row.warnings.iter().for_each(|warning| page.line(format_args!("Warning: {warning}")));
+        row.remarks.iter().for_each(|remark| page.line(format_args!("Note: {remark}")));
         // Line feeds in the denial separate its lines.
         let denial = row.denial.as_deref().unwrap_or_default().lines().enumerate();
         denial.for_each(|(at, line)| page.line(format_args!("{}{line}", if at == 0 { "Denied: " } else { "" })));

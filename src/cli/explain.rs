@@ -35,7 +35,7 @@ use crate::fit::verdict::{Check, Nearest, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
-use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::wire::{Vmi, is_final};
 use crate::page::Page;
 use crate::policy::UserName;
 use crate::review;
@@ -226,7 +226,15 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
         ObjectKind::Pod => {
             let vmi = cluster.guest_of_launcher(namespace, name)?;
             let manifest = match running(&vmi.metadata.name) {
-                Some(vmi) => migration(&vmi.metadata.name),
+                Some(running) => {
+                    let waits = cluster.launchers_of(vmi).any(|pod| pod.name == name && pod.node.is_empty());
+                    // KubeVirt has one unfinished migration of a guest at a time: the waiting pod is its target.
+                    let mut open = cluster.migrations_of(vmi).filter(|vmim| waits && !is_final(&vmim.status.phase));
+                    match (open.next(), open.next()) {
+                        (Some(vmim), None) => Manifest::Migration(Box::new(vmim.clone())),
+                        _ => migration(&running.metadata.name),
+                    }
+                }
                 None => Manifest::Vmi(Box::new(vmi.clone())),
             };
             let judged = manifest.subject(world)?;
@@ -410,7 +418,8 @@ impl Explained<'_, '_> {
     fn nowhere(&self) -> Option<String> {
         let subject = &self.case.judged.subject;
         let lacking = |(key, value): &&(std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
-            Family::of(key).is_cpu() && !subject.is_chosen(key) && self.fleet().bearing(key, value).is_empty()
+            let is_cpu = Family::of(key).is_cpu() && Family::of(key) != Family::SchedulingTsc;
+            is_cpu && !subject.is_chosen(key) && self.fleet().bearing(key, value).is_empty()
         };
         let entries: Vec<(&str, &str)> =
             subject.placement.selector.iter().filter(lacking).map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
@@ -513,11 +522,36 @@ impl Explained<'_, '_> {
         } else {
             ""
         };
+        let hz = label::name(key).rsplit('-').next().and_then(label::frequency);
+        let coming: Vec<&str> = match (hz, &self.case.judged.subject.stage) {
+            // The frequency of a guest that exists is in use.
+            (Some(hz), Stage::Migration(_)) => {
+                let gets =
+                    |node: &NodeIndex| !self.fleet().bearing(key, value).contains(*node) && self.gets_tsc(*node, hz);
+                self.fleet().in_name_order().into_iter().filter(gets).map(|node| self.fleet().name(node)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let then = match coming.as_slice() {
+            [] => "waiting does not help, and virt-controller owns the label".to_owned(),
+            nodes => format!(
+                "while the guest exists, virt-controller labels the nodes that can scale to it, {}, every 30 seconds",
+                plural::and_names(nodes, 3)
+            ),
+        };
         Some(format!(
             "It asks for {}: {who}. The frequency{of} is written once, when the VMI is created, into status.topologyHints: \
-             waiting does not help, and virt-controller owns the label.",
+             {then}.",
             label::name(key)
         ))
+    }
+
+    /// Whether virt-controller gives a node the label of a frequency that a guest uses. Mirrors `CalculateTSCLabelDiff` of
+    /// `pkg/virt-controller/watch/topology/tsc.go`, without its tolerance of 250 parts per million.
+    fn gets_tsc(&self, node: NodeIndex, hz: i64) -> bool {
+        let own = self.fleet().label(node, label::TSC_FREQUENCY).and_then(label::frequency);
+        let is_scalable = self.fleet().label(node, label::TSC_SCALABLE) == Some("true");
+        own.is_some_and(|own| own == hz || is_scalable && hz <= own)
     }
 
     /// Returns lines about nodes among the nearest with `skip-node`: their labels are frozen.

@@ -67,6 +67,10 @@ pub struct ResultRow {
     pub by_luck: Vec<ByLuckRow>,
     /// The warnings to the sender.
     pub warnings: Vec<String>,
+    /// What is known of room, volumes and rules about pods, for the table; the findings and `nodes.noRoom` hold it in
+    /// JSON.
+    #[serde(skip)]
+    pub remarks: Vec<String>,
     /// The reason for a denial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denial: Option<String>,
@@ -315,6 +319,7 @@ impl ResultRow {
             not_helping: Vec::new(),
             by_luck: Vec::new(),
             warnings: Vec::new(),
+            remarks: Vec::new(),
             denial: None,
             patch: Value::Array(Vec::new()),
             predicted: None,

@@ -25,6 +25,8 @@ pub const HYPERV: &str = "hyperv.node.kubevirt.io/";
 pub(crate) const MACHINE_TYPE: &str = "machine-type.node.kubevirt.io/";
 /// `cpu-timer.node.kubevirt.io/tsc-frequency`: the host's TSC frequency in Hz.
 pub(crate) const TSC_FREQUENCY: &str = "cpu-timer.node.kubevirt.io/tsc-frequency";
+/// `cpu-timer.node.kubevirt.io/tsc-scalable`: whether the node can give a guest a lower TSC frequency.
+pub(crate) const TSC_SCALABLE: &str = "cpu-timer.node.kubevirt.io/tsc-scalable";
 /// `scheduling.node.kubevirt.io/tsc-frequency-`: the node can give a guest this TSC frequency (Hz).
 pub(crate) const SCHEDULING_TSC: &str = "scheduling.node.kubevirt.io/tsc-frequency-";
 /// `kubevirt.io/schedulable`: whether virt-handler is ready on the node.

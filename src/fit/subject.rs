@@ -191,6 +191,22 @@ impl BoundVolume {
     }
 }
 
+/// A device, or a size of huge pages, that the guest's launcher requests and some nodes do not offer. It is not judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The name of the resource.
+    pub resource: String,
+    /// The nodes that offer none, by name, sorted.
+    pub without: Vec<String>,
+}
+
+impl Device {
+    /// Whether a node offers the resource, as far as is known.
+    pub(crate) fn is_offered_by(&self, node: &str) -> bool {
+        self.without.binary_search_by(|name| name.as_str().cmp(node)).is_err()
+    }
+}
+
 /// The way in which a VM starts its guest again, by its `spec.runStrategy`. Mirrors `RestartVMRequestHandler`
 /// and `StopVMRequestHandler` (`pkg/virt-api/rest/lifecycle.go`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -277,7 +293,6 @@ pub enum Origin {
     Submitted,
 }
 
-/// The kind of object that holds the guest's template.
 /// The kind of object that has the guest's name and holds its template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
@@ -357,6 +372,8 @@ pub struct Subject<'a> {
     pub volumes: Vec<BoundVolume>,
     /// The names of its volumes for which the usable nodes are not known.
     pub unplaced: Vec<String>,
+    /// The devices that its launcher requests and some nodes do not offer.
+    pub devices: Vec<Device>,
     /// The way in which its VM starts it again.
     pub restart_request: RestartRequest,
     /// The settings of its specification that a user could change and that nodes support differently.
@@ -426,6 +443,7 @@ impl<'a> Subject<'a> {
             pod_rules: Vec::new(),
             volumes: Vec::new(),
             unplaced: Vec::new(),
+            devices: Vec::new(),
             restart_request: RestartRequest::Restart,
             changes: Vec::new(),
             combined: Vec::new(),
@@ -521,7 +539,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Returns the fitting nodes on which the guest is known to start after it was stopped: those where its
-    /// volumes can be used. `None` if that is not known, for example where other pods decide, unless its `own`
+    /// volumes can be used and that offer its devices. `None` if that is not known, for example where other pods decide, unless its `own`
     /// node is among the fitting ones: it starts there in any case.
     pub(crate) fn known_starts(&self, fitting: &Bits, own: Option<NodeIndex>, fleet: &Fleet) -> Option<Bits> {
         let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread);
@@ -532,6 +550,9 @@ impl<'a> Subject<'a> {
         let mut out = fitting.clone();
         if let Some(usable) = self.usable(fleet) {
             out.intersect(&usable);
+        }
+        for node in self.devices.iter().flat_map(|device| &device.without).filter_map(|name| fleet.find(name)) {
+            out.remove(node);
         }
         Some(out)
     }

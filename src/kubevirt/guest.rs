@@ -145,6 +145,10 @@ impl Guest {
             }
             spec.domain.launch_security.get_or_insert_with(|| security.clone());
         }
+        // Mirrors `applyMemory` of `pkg/instancetype/apply/memory.go`.
+        if let Some(pages) = &from.memory.hugepages {
+            spec.domain.memory.hugepages.get_or_insert_with(|| pages.clone());
+        }
         // Mirrors `applyGPUs` and `applyHostDevices` of `pkg/instancetype/apply`.
         let devices = &mut spec.domain.devices;
         for (path, own, given) in [

@@ -7,7 +7,7 @@
 mod quantity;
 mod shortage;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -27,6 +27,9 @@ pub(crate) type Amounts = BTreeMap<String, i64>;
 
 /// The resource that counts pods.
 const PODS: &str = "pods";
+
+/// KVM's device, which KubeVirt's device plugin offers.
+pub(crate) const KVM: &str = "devices.kubevirt.io/kvm";
 
 /// The `preemptionPolicy` `Never`.
 const NEVER: &str = "Never";
@@ -48,6 +51,8 @@ pub(crate) const OTHER_PODS: &str = "OtherPods";
 pub struct Room {
     /// `status.allocatable`, by node.
     allocatable: HashMap<String, Amounts>,
+    /// Whether a node lists KVM's device, and the nodes that offer none.
+    kvm: (bool, BTreeSet<String>),
     /// Requests of pods, by node and by the pods' priority.
     asked: HashMap<String, BTreeMap<i64, Amounts>>,
     /// Requests of a guest's launcher, by namespace, guest and node.
@@ -202,7 +207,12 @@ impl Room {
                 let node: NodeRoom = reader.read()?;
                 let allocatable = node.status.unwrap_or_default().allocatable.unwrap_or_default();
                 if !allocatable.is_empty() {
-                    self.allocatable.insert(node.metadata.unwrap_or_default().name, amounts(&allocatable));
+                    let (name, of) = (node.metadata.unwrap_or_default().name, amounts(&allocatable));
+                    self.kvm.0 |= of.contains_key(KVM);
+                    if of.get(KVM).is_none_or(|amount| *amount == 0) {
+                        self.kvm.1.insert(name.clone());
+                    }
+                    self.allocatable.insert(name, of);
                 }
             }
             ("", "Pod") => self.pod(reader.read()?),
@@ -340,6 +350,16 @@ impl Room {
     /// Records that all pods have been read, even if all are launchers.
     pub(crate) fn mark_pods_read(&mut self) {
         self.knows_others = true;
+    }
+
+    /// Returns the nodes that are known to offer none of a resource, by name. A dump in which no node lists KVM's device
+    /// may have been written by hand.
+    pub(crate) fn without(&self, resource: &str) -> BTreeSet<&str> {
+        if resource == KVM {
+            return self.kvm.1.iter().filter(|_| self.kvm.0).map(String::as_str).collect();
+        }
+        let offers_none = |of: &Amounts| of.get(resource).is_none_or(|amount| *amount == 0);
+        self.allocatable.iter().filter(|(_, of)| offers_none(of)).map(|(name, _)| name.as_str()).collect()
     }
 
     /// Whether no node's allocatable resources are known.

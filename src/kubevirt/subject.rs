@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::authors::{Source, overlay, seen_from_migration};
 use super::cluster::{Cluster, Launcher};
 use super::defaults;
+use super::devices;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod, NotEvacuated, is_being_deleted};
@@ -236,6 +237,7 @@ fn of_spec(
     subject.pod_rules = launch::pod_rules(&spec);
     subject.volumes = storage::bound_volumes(&spec, namespace, cluster);
     subject.unplaced = storage::unplaced(&spec, namespace, cluster);
+    subject.devices = devices::lacking(&spec, cluster);
     subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     subject.switched_off = switched_off(&spec);
     subject.foreseen = foresee(&spec, namespace, cluster);
@@ -462,7 +464,12 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     let Some(vmi) = cluster.vmi(namespace, &vmim.spec.vmi_name) else {
         let stage = Stage::Migration(Migration::default());
         let subject = Subject::new(namespace, &vmim.spec.vmi_name, stage, Placement::default());
-        let words = format!("VMI {} is not known, so its target pod cannot be predicted", subject.title());
+        let is_halted = |vm: &VirtualMachine| restart::request(vm) == RestartRequest::Halted;
+        let words = if cluster.vm(namespace, &vmim.spec.vmi_name).is_some_and(is_halted) {
+            "its VM is halted and has no VMI: KubeVirt refuses a migration of it".to_owned()
+        } else {
+            format!("VMI {} is not known, so its target pod cannot be predicted", subject.title())
+        };
         return Prepared {
             subject,
             predicted: None,
@@ -527,6 +534,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     subject.pod_rules = launch::pod_rules(&vmi.spec);
     subject.volumes = storage::bound_volumes(&vmi.spec, namespace, cluster);
     subject.unplaced = storage::unplaced(&vmi.spec, namespace, cluster);
+    subject.devices = devices::lacking(&vmi.spec, cluster);
     configured(&mut subject, cluster);
     describe(&mut subject, vmi, cluster);
     subject.under_own = under_own(vmi, cluster);

@@ -281,8 +281,20 @@ wire! {
         features: DomainFeatures,
         /// `launchSecurity`.
         launch_security: Option<LaunchSecurity>,
+        /// `memory`.
+        memory: GuestMemory,
         /// `devices`.
         devices: Devices,
+    }
+    /// `spec.domain.memory`.
+    GuestMemory {
+        /// `hugepages`.
+        hugepages: Option<HugePages>,
+    }
+    /// `spec.domain.memory.hugepages`.
+    HugePages {
+        /// `pageSize`.
+        page_size: String,
     }
     /// `spec.domain.cpu`.
     Cpu {

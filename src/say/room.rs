@@ -15,7 +15,16 @@ pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
 
 /// Returns `2 of 64 cores free (it asks for 8 cores)`.
 pub(crate) fn too_little(short: &Shortage) -> String {
-    format!("{} (it asks for {})", short.words(), short.wanted())
+    match short.asked {
+        0 => format!("{}, which it asks for", short.words()),
+        _ => format!("{} (it asks for {})", short.words(), short.wanted()),
+    }
+}
+
+/// Returns `no node that fits has room: node-d fits by CPU, no room: …`. `is_bound`: its volumes leave nodes out.
+pub(crate) fn nowhere(node: &str, short: &Shortage, more: usize, is_bound: bool) -> String {
+    let usable = if is_bound { " and on which its volumes can be used" } else { "" };
+    format!("no node that fits{usable} has room: {}", no_room(node, short, more))
 }
 
 /// Returns `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch may be

@@ -188,6 +188,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             | "otherwise"
             | "announce"
             | "launcherSelectors"
+            | "pageSize"
             | "inferFromVolumeFailurePolicy",
         ) => TextUse::Known,
         ("metadata", "name" | "generateName") => Class::of_kind(kind).map_or(TextUse::Known, TextUse::Name),
@@ -195,7 +196,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
         (_, "uid") => TextUse::Name(Class::Uid),
         (_, "nodeName" | "targetNode" | "nodes") | ("sourceState", "node") => TextUse::Name(Class::Node),
         (_, "vmiName" | "hostname") => TextUse::Name(Class::Guest),
-        (_, "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys") => TextUse::LabelKey,
+        (_, "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys" | "deviceName") => TextUse::LabelKey,
         (_, "users") => TextUse::User,
         (_, "kind") => TextUse::Kind,
         (_, "reason") => TextUse::Reason,

@@ -270,6 +270,7 @@ impl Changes {
             feature_gates,
             disabled_feature_gates,
             node_selectors,
+            use_emulation,
             minimum_cluster_tsc_frequency,
         } = old;
         for (setting, before, after) in [
@@ -288,6 +289,11 @@ impl Changes {
             new.node_selectors.iter().map(pair),
             |_, _| "all launchers and migration targets that are created from now on ask for these labels".to_owned(),
         );
+        let (before, after) = (use_emulation.then_some(true), new.use_emulation.then_some(true));
+        self.add("developerConfiguration.useEmulation", before.as_ref(), after.as_ref(), || {
+            let asks = if new.use_emulation { "do not ask" } else { "ask" };
+            format!("launchers that are created from now on {asks} for devices.kubevirt.io/kvm")
+        });
         self.add(
             "developerConfiguration.minimumClusterTSCFrequency",
             minimum_cluster_tsc_frequency.as_ref(),

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use crate::answers::room::RoomFor;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
-use crate::fit::subject::Stage;
 use crate::judge::Evaluation;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::room::{NodeRoomFor, NodeSpace, PodNeed, Shortage};
@@ -33,26 +33,13 @@ impl FittingRoom {
     /// Computes the room for the pod of a guest: that of its migration, or of its start. `pod`: the requests of a pod
     /// that was given.
     pub(crate) fn of(case: &Evaluation<'_>, pod: Option<&PodNeed>, cluster: &Cluster) -> Self {
-        let (subject, room) = (&case.judged.subject, &cluster.room);
-        let mut fitting: Bits = case.verdict.assessment.fitting.clone();
-        let usable = subject.usable(&cluster.fleet);
-        if let Some(usable) = &usable {
-            fitting.intersect(usable);
-        }
-        if case.judged.not_judged.is_some() || room.is_empty() {
-            return Self::default();
-        }
-        let vmi = cluster.vmi(&subject.namespace, &subject.name);
-        // The requests of a guest's current launcher do not apply to a start with another specification.
-        let waits = matches!(subject.stage, Stage::Migration(_)) || subject.running.is_none();
-        let known = vmi.filter(|_| waits).and_then(|vmi| room.need(vmi));
-        let Some(need) = pod.or(known) else {
-            let most_free = if waits { most_free(&fitting, cluster) } else { Vec::new() };
-            return Self { is_unknown: waits, fitting: fitting.count(), most_free, ..Self::default() };
-        };
-        let mut out = Self { fitting: fitting.count(), is_bound: usable.is_some(), ..Self::default() };
-        for node in fitting.iter() {
-            match room.for_pod(cluster.fleet.name(node), need, vmi) {
+        let Some(room) = RoomFor::of(case, pod, cluster) else { return Self::default() };
+        let is_unknown = room.waits && room.need.is_none();
+        let most_free = if is_unknown { most_free(&room.nodes, cluster) } else { Vec::new() };
+        let (fitting, is_bound) = (room.nodes.count(), room.is_bound);
+        let mut out = Self { fitting, is_bound, is_unknown, most_free, ..Self::default() };
+        for node in room.nodes.iter() {
+            match room.on(node) {
                 NodeRoomFor::Enough => {}
                 NodeRoomFor::ByPreemption => out.by_preemption.push(node),
                 NodeRoomFor::Short(short) => out.short.push((node, short)),
@@ -62,33 +49,37 @@ impl FittingRoom {
     }
 
     /// Whether nodes fit, and none of them has room.
-    pub(super) fn is_nowhere(&self) -> bool {
+    pub(crate) fn is_nowhere(&self) -> bool {
         self.fitting > 0 && self.short.len() == self.fitting
     }
 
     /// Returns the lines about room.
     pub(super) fn facts(&self, cluster: &Cluster) -> Vec<String> {
-        let fleet = &cluster.fleet;
-        let mut out = Vec::new();
-        if let Some((first, short)) = self.short.first() {
-            let words = say::room::no_room(fleet.name(*first), short, self.short.len() - 1);
-            let none = match (self.is_nowhere(), self.is_bound) {
-                (false, _) => "",
-                (true, false) => "No node that fits has room: ",
-                (true, true) => "No node that fits and on which its volumes can be used has room: ",
-            };
-            out.push(format!("{none}{words}."));
-        }
-        if !self.by_preemption.is_empty() {
-            let nodes: Vec<&str> = self.by_preemption.iter().map(|&node| fleet.name(node)).collect();
-            out.push(format!("{}.", say::room::by_preemption(&nodes, &[])));
-        }
-        if self.is_unknown && self.fitting > 0 {
+        let mut out: Vec<String> = self.remarks(cluster).iter().map(|words| format!("{}.", capital(words))).collect();
+        if self.is_unknown && self.fitting > 0 && !self.is_nowhere() {
             let most = match self.most_free.as_slice() {
                 [] => String::new(),
                 most => format!(" Most free where it fits: {}.", most.join(", ")),
             };
             out.push(format!("How much its launcher will ask for is not known: a node that fits may be full.{most}"));
+        }
+        out
+    }
+
+    /// Returns what is known of nodes without room.
+    pub(crate) fn remarks(&self, cluster: &Cluster) -> Vec<String> {
+        let fleet = &cluster.fleet;
+        let mut out = Vec::new();
+        if let Some((first, short)) = self.short.first() {
+            let (name, more) = (fleet.name(*first), self.short.len() - 1);
+            out.push(match self.is_nowhere() {
+                false => say::room::no_room(name, short, more),
+                true => say::room::nowhere(name, short, more, self.is_bound),
+            });
+        }
+        if !self.by_preemption.is_empty() {
+            let nodes: Vec<&str> = self.by_preemption.iter().map(|&node| fleet.name(node)).collect();
+            out.push(say::room::by_preemption(&nodes, &[]));
         }
         out
     }
@@ -112,6 +103,11 @@ impl FittingRoom {
     pub(crate) fn by_preemption(&self, cluster: &Cluster) -> Vec<String> {
         self.by_preemption.iter().map(|&node| cluster.fleet.name(node).to_owned()).collect()
     }
+}
+
+/// Returns a sentence with its first word as it stands at the beginning: names keep their spelling.
+fn capital(words: &str) -> String {
+    words.strip_prefix("no ").map_or_else(|| words.to_owned(), |rest| format!("No {rest}"))
 }
 
 /// Returns `2 of 64 cores free on node-a` and `3 of 256 GiB of memory free on node-b`: the most that is free on one of

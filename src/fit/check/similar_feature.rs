@@ -63,7 +63,9 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 
 /// Returns the offered feature whose name differs least; `None` if none is similar, or the name is that of a feature.
 fn most_similar<'o, T>(name: &str, offered: impl Iterator<Item = (&'o str, T)>) -> Option<(&'o str, T)> {
-    if name.len() > MAX_NAME || models::is_feature(name) {
+    // No table of models holds the features of nested virtualization.
+    let is_known = [label::VMX, label::SVM].contains(&name) || models::is_feature(name);
+    if name.len() > MAX_NAME || is_known {
         return None;
     }
     let most = if name.len() < 6 { 1 } else { 2 };

@@ -508,6 +508,7 @@ pub(super) fn take_lucky(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remed
 pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remedy>) {
     let Judgement { subject, fleet, .. } = judgement;
     let is_plain = subject.volumes.is_empty() && subject.unplaced.is_empty() && subject.pod_rules.is_empty();
+    let is_plain = is_plain && subject.devices.is_empty();
     if is_plain || !subject.is_running() {
         return;
     }

@@ -326,9 +326,12 @@ fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits
 fn common_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
     let usable = |model: &str| usable(judgement, start, model);
     let (own, least) = (vendors(judgement), at_least(judgement));
+    let found = models::most_common(judgement.fleet, &own, least, usable);
+    if found.is_some() || judgement.effort.is_over() {
+        return found;
+    }
     // A restart may give the guest a CPU of another vendor, where its own has no model for two nodes.
-    let others = || models::most_common(judgement.fleet, &all_vendors(judgement), least, usable);
-    models::most_common(judgement.fleet, &own, least, usable).or_else(others)
+    models::most_common(judgement.fleet, &all_vendors(judgement), least, usable)
 }
 
 /// Returns other models of the family that run on all these nodes, best first.

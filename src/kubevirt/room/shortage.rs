@@ -11,7 +11,7 @@ pub(crate) struct Shortage {
     pub free: i64,
     /// The allocatable amount of the node, in thousandths.
     pub of: i64,
-    /// The requested amount, in thousandths.
+    /// The requested amount, in thousandths; 0 if it is not known.
     pub asked: i64,
 }
 

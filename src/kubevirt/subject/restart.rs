@@ -53,3 +53,43 @@ pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     };
     start_of(spec, cluster)
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kubevirt::cluster::ClusterObject;
+    use crate::kubevirt::subject::of_vm;
+    use crate::testing::Tweak;
+    use crate::testing::cluster::{cluster, read, vm};
+    use crate::testing::fleet::{mixed, model};
+
+    /// KubeVirt copies node selectors to each launcher, whatever the CPU model.
+    #[rstest]
+    #[case::none(json!({}), json!({}), &["B"])]
+    #[case::of_the_guest(json!({model("A"): "true"}), json!({}), &["A", "B"])]
+    #[case::of_the_cluster(json!({}), json!({model("A"): "true"}), &["A", "B"])]
+    #[case::the_same_model(json!({model("Haswell"): "true"}), json!({}), &["B", "Haswell"])]
+    fn models_of_a_node_selector_stay_with_another_model(
+        #[case] own: Value,
+        #[case] of_cluster: Value,
+        #[case] expected: &[&str],
+    ) {
+        let spec = json!({"configuration": {"developerConfiguration": {"nodeSelectors": of_cluster}}});
+        let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": spec});
+        let known = cluster("1.8.4", mixed(), [ClusterObject::KubeVirt(Box::new(read(kubevirt)))]);
+        let guest = vm("db", "Haswell").tweak(|vm| vm["spec"]["template"]["spec"]["nodeSelector"] = own);
+        let start = of_vm(&read(guest), &known).subject.restart.map(|start| start.with_model("B"));
+        let selector = start.map(|start| start.placement.selector).unwrap_or_default();
+        let mut models: Vec<&str> = selector
+            .iter()
+            .map(|(key, _)| &**key)
+            .filter(|key| Family::of(key) == Family::CpuModel)
+            .map(label::name)
+            .collect();
+        models.sort_unstable();
+        assert_eq!(models, expected, "a restart is promised nodes that the guest's launcher does not ask for");
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Condition, CpuFeature, EachText, Hyperv, LaunchSecurity, Meta, Numa, Present, nullable};
+use super::{Condition, CpuFeature, EachText, GuestMemory, Hyperv, LaunchSecurity, Meta, Numa, Present, nullable};
 
 wire! {
     /// `spec.instancetype` and `spec.preference` of a VirtualMachine.
@@ -59,6 +59,8 @@ wire! {
         node_selector: Option<BTreeMap<String, String>>,
         /// `launchSecurity`.
         launch_security: Option<LaunchSecurity>,
+        /// `memory`.
+        memory: GuestMemory,
         /// `gpus`: only their number counts.
         gpus: Vec<Present>,
         /// `hostDevices`: only their number counts.

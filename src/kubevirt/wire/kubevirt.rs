@@ -92,6 +92,8 @@ wire! {
         disabled_feature_gates: Vec<String>,
         /// `nodeSelectors`.
         node_selectors: BTreeMap<String, String>,
+        /// `useEmulation`: whether a guest may run without KVM.
+        use_emulation: bool,
         /// `minimumClusterTSCFrequency`, Hz.
         #[serde(rename = "minimumClusterTSCFrequency")]
         minimum_cluster_tsc_frequency: Option<i64>,

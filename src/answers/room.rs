@@ -1,0 +1,75 @@
+//! The room of nodes that fit for the pod of a guest, for all verbs that tell of it.
+
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
+use crate::fit::subject::{Device, Stage, Subject};
+use crate::judge::Evaluation;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::room::{NodeRoomFor, PodNeed, Shortage};
+use crate::kubevirt::wire::Vmi;
+use crate::say;
+
+/// The requests of a judged pod, and the nodes whose room counts. The webhook reads no pods but launchers and no
+/// resources of nodes: it knows of no room.
+#[derive(Clone, Debug)]
+pub(crate) struct RoomFor<'w> {
+    cluster: &'w Cluster,
+    vmi: Option<&'w Vmi>,
+    /// The requests, if they are known.
+    pub(crate) need: Option<&'w PodNeed>,
+    devices: &'w [Device],
+    /// The nodes that fit, without those on which its volumes cannot be used.
+    pub(crate) nodes: Bits,
+    /// Whether volumes are bound to nodes.
+    pub(crate) is_bound: bool,
+    /// Whether the requests of its current launcher apply: a start may have another specification.
+    pub(crate) waits: bool,
+}
+
+impl<'w> RoomFor<'w> {
+    /// Returns the question for the pod of a guest: that of its migration, or of its start; `None` if nothing is judged
+    /// or the resources of the nodes are not known. `pod`: the requests of a pod that was given.
+    pub(crate) fn of(case: &'w Evaluation<'_>, pod: Option<&'w PodNeed>, cluster: &'w Cluster) -> Option<Self> {
+        let room = &cluster.room;
+        if case.judged.not_judged.is_some() || room.is_empty() {
+            return None;
+        }
+        let subject: &Subject<'_> = &case.judged.subject;
+        let mut nodes = case.verdict.assessment.fitting.clone();
+        let usable = subject.usable(&cluster.fleet);
+        usable.iter().for_each(|usable| nodes.intersect(usable));
+        let vmi = cluster.vmi(&subject.namespace, &subject.name);
+        let waits = matches!(subject.stage, Stage::Migration(_)) || subject.running.is_none();
+        let need = pod.or_else(|| room.need(vmi.filter(|_| waits)?));
+        Some(Self { cluster, vmi, need, devices: &subject.devices, nodes, is_bound: usable.is_some(), waits })
+    }
+
+    /// Returns whether a node has room.
+    pub(crate) fn on(&self, node: NodeIndex) -> NodeRoomFor {
+        let name = self.cluster.fleet.name(node);
+        let found = self.need.map(|need| self.cluster.room.for_pod(name, need, self.vmi));
+        match found {
+            Some(NodeRoomFor::Short(short)) => return NodeRoomFor::Short(short),
+            Some(NodeRoomFor::Enough | NodeRoomFor::ByPreemption) | None => {}
+        }
+        let lacks = |device: &&Device| !device.is_offered_by(name);
+        match self.devices.iter().find(lacks) {
+            Some(Device { resource, .. }) => {
+                NodeRoomFor::Short(Shortage { resource: resource.clone(), free: 0, of: 0, asked: 0 })
+            }
+            None => found.unwrap_or(NodeRoomFor::Enough),
+        }
+    }
+}
+
+/// Returns the reason why no node that fits has room; `None` if one has, or that is not known.
+pub(crate) fn nowhere(case: &Evaluation<'_>, cluster: &Cluster) -> Option<String> {
+    let room = RoomFor::of(case, None, cluster)?;
+    let mut first = None;
+    for node in room.nodes.iter() {
+        let NodeRoomFor::Short(short) = room.on(node) else { return None };
+        first.get_or_insert((node, short));
+    }
+    let (node, short) = first?;
+    Some(say::room::nowhere(cluster.fleet.name(node), &short, room.nodes.count() - 1, room.is_bound))
+}

@@ -51,21 +51,24 @@ mod tests {
     use std::sync::Arc;
 
     use rstest::rstest;
+    use serde::Deserialize;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::bounds::Measured;
     use crate::kubevirt::cluster::ClusterObject;
     use crate::kubevirt::room::Room;
+    use crate::kubevirt::wire::Reader;
     use crate::testing::cluster::{cluster, read};
     use crate::testing::fleet::skylake;
 
-    struct Whole(Value);
+    struct Json<'a>(&'a str);
 
-    impl crate::kubevirt::wire::Reader<'static> for Whole {
+    impl<'a> Reader<'a> for Json<'a> {
         type Error = serde_json::Error;
 
-        fn read<T: serde::Deserialize<'static>>(&self) -> Result<T, Self::Error> {
-            T::deserialize(self.0.clone())
+        fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error> {
+            serde_json::from_str(self.0)
         }
     }
 
@@ -97,7 +100,7 @@ mod tests {
         let mut room = Room::default();
         for (name, allocatable) in [("i1", one), ("i2", other)] {
             let node = json!({"metadata": {"name": name}, "status": {"allocatable": allocatable}});
-            let read = room.read("", "Node", &Whole(node));
+            let read = room.read("", "Node", &Json(&node.to_string()));
             assert!(read.is_ok(), "{read:?}");
         }
         cluster.room = Arc::new(room);

@@ -12,6 +12,7 @@ use crate::fit::author::TypeReference;
 use crate::fit::effort::Effort;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
+use crate::fit::label::Family;
 use crate::fit::node::Node;
 use crate::fit::subject::{Setting, SettingChange, Subject};
 

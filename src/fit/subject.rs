@@ -15,8 +15,7 @@ use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
 pub(crate) use at_start::UnmetAtStart;
-pub use refusal::LibvirtRefusal;
-pub(crate) use refusal::libvirt_refusal;
+pub(crate) use refusal::{LibvirtRefusal, libvirt_refusal};
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
 
 /// The entries that a later migration adds to the pod's selector at start.

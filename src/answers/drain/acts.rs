@@ -131,25 +131,33 @@ impl Acts<'_> {
     fn on_open_nodes(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, judged: &Prepared<'_>, known: &[Action]) {
         let fleet = self.fleet;
         let opened = Rc::clone(self.opened.get_or_init(|| Rc::new(opened(fleet))));
+        let fits =
+            |subject: &Subject<'_>| subject.fitting(&opened).iter().filter(|node| *node != evicted.source).collect();
+        self.open(evicted, fits(&judged.subject));
         let candidates = Judgement::new(&judged.subject, &opened, Depth::Full).candidates(Notes::default());
         for action in candidates.iter().filter(|action| !known.contains(action)) {
             self.remedy(evicted, key, action);
             let (subject, changed) = action.apply(&judged.subject, &opened);
             let nodes: Vec<NodeIndex> = match changed.as_slice() {
-                [] => subject.fitting(&opened).iter().filter(|node| *node != evicted.source).collect(),
+                [] => fits(&subject),
                 changed => changed.iter().filter_map(|node| fleet.find(&node.name)).collect(),
             };
-            let is_shut = |node: &NodeIndex| fleet.is_cordoned(*node) || is_unwell(fleet, *node);
-            // Where another node is open already, a restart or a migration goes there.
-            if nodes.iter().all(is_shut) {
-                for node in nodes.into_iter().take(MAX_OPENED) {
-                    if fleet.is_cordoned(node) {
-                        self.uncordon(node);
-                    }
-                    if is_unwell(fleet, node) {
-                        self.of_node(evicted, FixVirtHandler { nodes: vec![fleet.name(node).to_owned()] }.into());
-                    }
-                }
+            self.open(evicted, nodes);
+        }
+    }
+
+    /// Adds what opens nodes, if all of them are closed. Where one is open already, a restart or a migration goes there.
+    fn open(&mut self, evicted: &EvictedGuest<'_>, nodes: Vec<NodeIndex>) {
+        let fleet = self.fleet;
+        if !nodes.iter().all(|&node| fleet.is_cordoned(node) || is_unwell(fleet, node)) {
+            return;
+        }
+        for node in nodes.into_iter().take(MAX_OPENED) {
+            if fleet.is_cordoned(node) {
+                self.uncordon(node);
+            }
+            if is_unwell(fleet, node) {
+                self.of_node(evicted, FixVirtHandler { nodes: vec![fleet.name(node).to_owned()] }.into());
             }
         }
     }

@@ -47,6 +47,7 @@ fn by_name(model: &str) -> Value {
 #[case::cordoned_drifted_and_unwell(
     migrated("db", "node-a").0, unwell(drifted(cordoned(cascade_lake("node-b")))), None, &["mend-virt-handler"]
 )]
+#[case::cordoned_and_unwell(migrated("db", "node-a").0, unwell(cordoned(cascade_lake("node-b"))), None, &["mend-virt-handler"])]
 fn a_guest_that_several_causes_keep_is_freed_by_several_acts(
     #[case] guest: Value,
     #[case] other: Node,

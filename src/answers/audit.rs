@@ -162,6 +162,9 @@ pub struct AuditRow {
     /// Whether no node that fits has room for it.
     #[serde(skip)]
     pub no_room: bool,
+    /// Whether there are such findings about its next start.
+    #[serde(skip)]
+    pub next_in_doubt: bool,
     #[serde(skip)]
     severity: Severity,
 }
@@ -296,6 +299,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         not_migratable: subject.not_migratable.as_ref().map(say::finding::condition),
         doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
         no_room: no_room.is_some(),
+        next_in_doubt: next.is_in_doubt,
         severity: match impact {
             _ if is_in_danger => Severity::OwnNode,
             Some(Impact::Unschedulable) => Severity::Unschedulable,

@@ -160,6 +160,8 @@ pub(crate) struct NextStart {
     pub why: String,
     /// The result of its policy's common model; `None` without one.
     pub common: Option<Common>,
+    /// Whether a finding may exclude nodes that fit by labels.
+    pub is_in_doubt: bool,
 }
 
 impl NextStart {
@@ -182,7 +184,13 @@ impl NextStart {
             Ruling::Admit { warned, .. } if warned || has_message => PolicyAnswer::Warn,
             Ruling::Admit { .. } | Ruling::LeftAlone => PolicyAnswer::Admit,
         };
-        Self { stand: GuestState::of(case, &cluster.fleet), answer, why, common: case.common.clone() }
+        Self {
+            stand: GuestState::of(case, &cluster.fleet),
+            answer,
+            why,
+            common: case.common.clone(),
+            is_in_doubt: case.verdict.is_in_doubt(),
+        }
     }
 }
 

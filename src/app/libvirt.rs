@@ -61,7 +61,9 @@ pub(super) fn check(args: &LibvirtArgs) -> anyhow::Result<()> {
 }
 
 fn note(domain: &Domain, lines: &[String]) {
-    lines.iter().for_each(|line| console::note(domain, line));
+    for line in lines {
+        console::note(domain, line);
+    }
 }
 
 async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan: &Plan) -> anyhow::Result<()> {

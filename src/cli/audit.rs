@@ -331,6 +331,7 @@ fn totals(rows: &[AuditRow]) -> String {
         (LifeStage::Starting, Severity::Pinned) => NO_TARGET,
         (LifeStage::Starting, Severity::Fragile) => ONE_TARGET,
         (_, Severity::None) if row.verdict == "unknown" => "unknown",
+        (_, Severity::None) if !row.doubts.is_empty() => BY_LABELS,
         (_, Severity::None) => "without a problem",
     };
     let order = [
@@ -341,6 +342,7 @@ fn totals(rows: &[AuditRow]) -> String {
         NO_ROOM,
         "with one node left",
         ONE_TARGET,
+        BY_LABELS,
         "unknown",
         "stopped",
         "without a problem",
@@ -356,16 +358,20 @@ const NO_ROOM: &str = "without room where it fits";
 /// The totals of guests that may start on a node from which they have few targets.
 const NO_TARGET: &str = "may start on a node without a migration target";
 const ONE_TARGET: &str = "may start on a node with one migration target";
+/// The total of guests in the state `FITS-BY-LABELS`.
+const BY_LABELS: &str = "by labels alone";
 
 /// Returns `At next start: 1 could start nowhere, 2 may start on a node without a migration target, 3 well`.
 fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
     let Tally { fragile, pinned, unschedulable, .. } = summary.at_next_start;
     let unknown = rows.iter().filter(|row| row.at_next_start.verdict == "unknown").count();
-    let well = rows.len() - fragile - pinned - unschedulable - unknown;
+    let in_doubt = rows.iter().filter(|row| row.at_next_start.verdict == "fits" && row.next_in_doubt).count();
+    let well = rows.len() - fragile - pinned - unschedulable - unknown - in_doubt;
     let parts = [
         (&unschedulable, "could start nowhere"),
         (&pinned, NO_TARGET),
         (&fragile, ONE_TARGET),
+        (&in_doubt, BY_LABELS),
         (&unknown, "unknown"),
         (&well, "without a problem"),
     ];

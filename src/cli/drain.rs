@@ -245,6 +245,12 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     } else if moving > 0 {
         steps.push(format!("{at_most}{}", counted(moving, "migrates", "migrate at the same time")));
     }
+    let moves = |guest: &&GuestRow| matches!(guest.state, State::OneTarget | State::CanLeave);
+    let doubtful: Vec<&str> =
+        node.guests.iter().filter(moves).filter(|guest| guest.is_doubtful).map(|guest| guest.guest.as_str()).collect();
+    if let Some(last) = steps.last_mut().filter(|_| !doubtful.is_empty()) {
+        *last = format!("{last}, by labels; libvirt may refuse {}", fold_names(&doubtful, 3));
+    }
     let waits = node.count(State::Stuck) + node.count(State::Stays) + node.count(State::Ends);
     if waits > 0 {
         steps.push(format!("the drain waits for {at_least}{}", counted(waits, "guest", "guests")));

@@ -4,6 +4,7 @@ pub(super) mod libvirt;
 mod nodes;
 mod remedies;
 pub(crate) mod room;
+mod taints;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
-use crate::fit::verdict::{Check, Nearest, Outcome};
+use crate::fit::verdict::{Check, Evidence, Nearest, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
@@ -373,7 +374,7 @@ impl Explained<'_, '_> {
         out.extend(self.room.facts(self.cluster()));
         out.extend(self.tsc());
         out.extend(self.frozen());
-        out.extend(self.blocked_by_taint());
+        out.extend(taints::lines(self.case, self.fleet()));
         let cordoned: Vec<&str> =
             // A node that is also tainted would not fit without the cordon either.
             verdict
@@ -557,8 +558,11 @@ impl Explained<'_, '_> {
     /// Returns lines about nodes among the nearest with `skip-node`: their labels are frozen.
     fn frozen(&self) -> Vec<String> {
         let mut out = Vec::new();
-        for near in &self.case.verdict.nearest {
-            let Some(value) = self.fleet().find(&near.node).and_then(|node| self.fleet().skip_node(node)) else {
+        let nearest = &self.case.verdict.nearest;
+        let is_compared = nearest.iter().any(|near| near.evidence == Evidence::FrozenSource);
+        let source = self.case.judged.subject.source().filter(|_| is_compared);
+        for node in source.into_iter().chain(nearest.iter().map(|near| near.node.as_str())) {
+            let Some(value) = self.fleet().find(node).and_then(|node| self.fleet().skip_node(node)) else {
                 continue;
             };
             let presence = if value == "true" {
@@ -566,31 +570,9 @@ impl Explained<'_, '_> {
             } else {
                 " skip-node is still there: its value does not count, only its presence."
             };
-            out.push(format!("{} is under {}={value}: its labels are frozen.{presence}", near.node, label::SKIP_NODE));
+            out.push(format!("{node} is under {}={value}: its labels are frozen.{presence}", label::SKIP_NODE));
         }
         out
-    }
-
-    /// Returns lines about nodes with taints that are not tolerated.
-    fn blocked_by_taint(&self) -> Vec<String> {
-        let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
-        let mut by_taint: std::collections::BTreeMap<String, Vec<&str>> = std::collections::BTreeMap::new();
-        for node in self.fleet().in_name_order() {
-            for taint in lookup.untolerated(node) {
-                by_taint.entry(taint.to_string()).or_default().push(self.fleet().name(node));
-            }
-        }
-        by_taint
-            .into_iter()
-            .map(|(taint, nodes)| {
-                let (noun, verb) = if nodes.len() == 1 { ("node is", "takes") } else { ("nodes are", "take") };
-                format!(
-                    "{} {noun} tainted {taint} and {verb} no guests without a toleration: {}.",
-                    nodes.len(),
-                    plural::fold_names(&nodes, 6)
-                )
-            })
-            .collect()
     }
 
     fn offered(&self) -> Option<&UseModel> {
@@ -608,7 +590,9 @@ impl Explained<'_, '_> {
         };
         let listed = self.case.judged.subject.asked.is_some().then(|| say::model::listed(offer));
         let lost = self.said().and_then(|said| said.loss(&offer.model));
-        Some(Some(say::model::runs_on(offer, &all)).into_iter().chain(listed).chain(lost).collect::<Vec<_>>().join(" "))
+        let default = say::model::of_the_default(&self.case.judged.subject, &offer.model, self.fleet());
+        let first = Some(say::model::runs_on(offer, &all));
+        Some(first.into_iter().chain(listed).chain(lost).chain(default).collect::<Vec<_>>().join(" "))
     }
 
     fn remedy_list(&self) -> impl Iterator<Item = &Remedy> {

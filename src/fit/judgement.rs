@@ -9,7 +9,6 @@ use super::author::{AskedAt, Authors};
 use super::bits::Bits;
 use super::fleet::{FilterResult, Fleet, Lookup, NodeIndex};
 use super::label::{self, Family};
-use super::libvirt::{LibvirtAnswer, Provided};
 use super::node::Taint;
 use super::outcome::{Assessment, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown};
 use super::placement::{AffinityRule, Placement};
@@ -247,6 +246,18 @@ impl<'s, 'f> Judgement<'s, 'f> {
         out
     }
 
+    /// Returns the nodes that take the guest once they are ready again, by name: kept out by the taints of a node that is not
+    /// ready and by its virt-handler alone.
+    pub(crate) fn fits_once_ready(&self) -> Vec<&'f str> {
+        let of_lifecycle = |taint: &Taint| {
+            matches!(taint.key.as_str(), "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
+        };
+        let is_down =
+            |kept: &KeptOutNode| !kept.cordoned && !kept.taints.is_empty() && kept.taints.iter().all(of_lifecycle);
+        let kept_out = if self.is_judged() { self.kept_out() } else { Vec::new() };
+        kept_out.iter().filter(|kept| is_down(kept)).map(|kept| self.fleet.name(kept.node)).collect()
+    }
+
     /// Returns the nodes that are excluded only by temporary causes: a cordon, taints, a virt-handler that is
     /// not ready.
     pub(super) fn kept_out(&self) -> Vec<KeptOutNode> {
@@ -262,68 +273,6 @@ impl<'s, 'f> Judgement<'s, 'f> {
                 unwell: well.is_some_and(|(key, value)| self.fleet.label(node, key) != Some(value)),
             })
             .collect()
-    }
-
-    /// Returns the evidence that these missing entries give about the node's hardware, or libvirt's answer if
-    /// it was asked.
-    #[must_use]
-    pub fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
-        let name = self.fleet.name(node);
-        let answer = self.subject.asked().and_then(|asked| asked.answer(name));
-        if answer.is_some_and(|answer| !answer.agrees()) {
-            return Evidence::LibvirtRefuses;
-        }
-        let takes_cpu = answer.is_some_and(LibvirtAnswer::agrees);
-        let provided = self.subject.of_cpu(missing).map(|(key, _)| self.subject.provides(name, key)).min();
-        match (provided, takes_cpu) {
-            (None, _) => Evidence::None,
-            (Some(Provided::No), _) => Evidence::LibvirtLacks,
-            (Some(Provided::Yes), true) => Evidence::LibvirtAgrees,
-            (Some(Provided::Unknown), true) => match self.evidence_of_labels(node, missing) {
-                likely @ (Evidence::Drifted | Evidence::SourceLacksToo) => likely,
-                _ => Evidence::LibvirtTakesCpu,
-            },
-            (Some(_), false) => self.evidence_of_labels(node, missing),
-        }
-    }
-
-    /// Returns the evidence that labels alone give.
-    pub(super) fn evidence_of_labels(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
-        // If the source has several vendor labels, KubeVirt selects an arbitrary one: a node without that
-        // vendor label proves nothing.
-        let by_chance = matches!(&self.subject.stage, Stage::Migration(migration) if migration.vendors.len() > 1);
-        let is_of_cpu = |key: &str| {
-            let family = Family::of(key);
-            family.is_profile() && !(by_chance && family == Family::CpuVendor) && !self.subject.is_chosen(key)
-        };
-        let lacks: Vec<&(String, String)> = missing.iter().filter(|(key, _)| is_of_cpu(key)).collect();
-        if lacks.is_empty() {
-            return Evidence::None;
-        }
-        let source_lacks = |(key, value): &(String, String)| {
-            self.source.is_some_and(|source| self.fleet.label(source, key) != Some(value))
-        };
-        if lacks.iter().all(|entry| source_lacks(entry)) {
-            return Evidence::SourceLacksToo;
-        }
-        let Some(source) = self.source else { return Evidence::None };
-        let host_model = |node| self.fleet.names_under(node, Family::HostModelCpu);
-        // The labeller wrote no labels on the node, or only those of another release.
-        if host_model(node).is_empty() || host_model(source).is_empty() {
-            return Evidence::None;
-        }
-        let alike = host_model(node) == host_model(source);
-        let frozen = self.fleet.skip_node(node).is_some();
-        let own_host_model_has = |key: &str| {
-            let family = match Family::of(key) {
-                Family::CpuFeature => label::HOST_MODEL_REQUIRED,
-                Family::CpuModelMigration => label::HOST_MODEL_CPU,
-                _ => return false,
-            };
-            self.fleet.label(node, &label::same_name_in(key, family)).is_some()
-        };
-        let drifted = alike && lacks.iter().all(|entry| source_lacks(entry) || frozen || own_host_model_has(&entry.0));
-        if drifted { Evidence::Drifted } else { Evidence::OtherHardware }
     }
 
     /// Whether there are nodes of an architecture other than the guest's.

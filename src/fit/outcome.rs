@@ -144,9 +144,21 @@ pub enum Evidence {
     /// The node's own host model still names the features that its labels lack, or its labels are frozen by
     /// `skip-node` while nodes of its class have more: probably drifted labels.
     Drifted,
-    /// The labels describe another host model, or one with fewer features: no label changes that, and libvirt
-    /// may refuse.
+    /// The labels describe another host model, or lack instructions that no setting hides: no label changes that, and
+    /// libvirt may refuse.
     OtherHardware,
+    /// The entries were copied from the guest's own node, whose labels are frozen by `skip-node`: they may be out of
+    /// date.
+    FrozenSource,
+    /// The same host model, labelled by a KubeVirt before 1.8.4, and the guest's own node by a later one.
+    OlderLabels,
+    /// Only features of nested virtualization: probably it is off in the node's KVM.
+    NestedOff,
+    /// The same host model without bits that microcode adds: probably its microcode is older.
+    Microcode,
+    /// Only Hyper-V labels, which the labeller takes from the KVM of the node's kernel. Mirrors `getCapLabels` of
+    /// `pkg/virt-handler/node-labeller/kvm-caps-info-plugin_amd64.go`.
+    HypervOfKernel,
     /// Libvirt there provides the guest's CPU and reports that the node has what its CPU labels lack: the
     /// labels are wrong.
     LibvirtAgrees,

@@ -21,6 +21,16 @@ pub struct Toleration {
     pub effect: Option<Effect>,
 }
 
+impl std::fmt::Display for Toleration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.key)?;
+        if self.operator == TolerationOperator::Equal {
+            write!(f, "={}", self.value)?;
+        }
+        self.effect.map_or(Ok(()), |effect| write!(f, ":{}", effect.as_str()))
+    }
+}
+
 /// The comparison of a toleration with a taint's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TolerationOperator {
@@ -73,6 +83,11 @@ impl Tolerations {
                     || has(key, TolerationOperator::Equal, &taint.value, effect)
             })
         })
+    }
+
+    /// Iterates over the tolerations of a taint's key, which may be of another value or effect.
+    pub(crate) fn of_key<'t>(&'t self, key: &'t str) -> impl Iterator<Item = &'t Toleration> {
+        self.0.sorted.iter().filter(move |toleration| toleration.key == key)
     }
 
     /// Returns the nodes of a fleet whose taints keep the pod out, computed once per fleet.

@@ -132,13 +132,15 @@ impl Verdict {
         self.findings.iter().find(|finding| finding.check == check)
     }
 
-    /// Returns the fitting nodes that lack entries of the host model of the guest's own node, by name, with
-    /// those entries: libvirt may refuse there.
+    /// Returns the fitting nodes that lack entries of the running guest's host model, by name, with those entries:
+    /// libvirt may refuse there.
     pub(crate) fn doubtful(&self) -> &[(String, Vec<(String, String)>)] {
-        match self.found(Check::HostModelUnasked).map(|finding| &finding.detail) {
-            Some(Detail::HostModelUnasked(found)) if found.runs => &found.doubtful,
-            _ => &[],
-        }
+        let doubtful = self.findings.iter().find_map(|finding| match &finding.detail {
+            Detail::HostModelUnasked(found) if found.runs => Some(&found.doubtful),
+            Detail::HostModelKnown(found) if found.runs => Some(&found.doubtful),
+            _ => None,
+        });
+        doubtful.map_or(&[], Vec::as_slice)
     }
 
     /// Whether a finding may exclude nodes that fit by labels.

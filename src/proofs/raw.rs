@@ -63,6 +63,12 @@ impl<'s> RawNode<'s> {
         self.0["metadata"]["labels"][key].as_str()
     }
 
+    /// Whether a label's key begins with this text.
+    pub(super) fn has_key_with(self, prefix: &str) -> bool {
+        let labels = self.0["metadata"]["labels"].as_object();
+        labels.is_some_and(|labels| labels.keys().any(|key| key.starts_with(prefix)))
+    }
+
     /// Returns the host models in its labels.
     pub(super) fn host_models(self) -> Vec<&'s str> {
         let labels = self.0["metadata"]["labels"].as_object();

@@ -15,6 +15,8 @@ use crate::fit::verdict::{Detail, Impact, Outcome};
 use crate::judge::Evaluation;
 
 const FEATURE: &str = "cpu-feature.node.kubevirt.io/";
+/// The prefix of labels that state that a node can run a model.
+const MODEL: &str = "cpu-model.node.kubevirt.io/";
 
 /// Returns the false statements in an answer.
 pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
@@ -67,6 +69,12 @@ impl Judged<'_> {
     fn others(&self) -> impl Iterator<Item = RawNode<'_>> {
         let source = self.source();
         self.all.iter().copied().filter(move |node| Some(node.name()) != source && node.is_neighbour(&self.demand))
+    }
+
+    /// Iterates over the nodes of the guest's architecture, with its own node.
+    fn of_its_architecture(&self) -> impl Iterator<Item = RawNode<'_>> {
+        let source = self.source();
+        self.all.iter().copied().filter(move |node| Some(node.name()) == source || node.is_neighbour(&self.demand))
     }
 
     /// Compares the nodes that fit, the verdict, and the nearest nodes.
@@ -124,20 +132,38 @@ impl Judged<'_> {
             Detail::KnownNotUsable(found) => {
                 let has = |prefix: &str| {
                     let key = format!("{prefix}{}", found.model);
-                    self.all.iter().filter(|node| node.label(&key) == Some("true")).count()
+                    self.of_its_architecture().filter(|node| node.label(&key) == Some("true")).count()
                 };
-                has("cpu-model.node.kubevirt.io/") == 0
+                has(MODEL) == 0
                     && has("cpu-model-migration.node.kubevirt.io/") == found.known
-                    && found.total == self.all.len()
+                    && found.total == self.of_its_architecture().count()
             }
             Detail::SimilarFeature(found) => {
+                let family = if found.is_model { MODEL } else { FEATURE };
                 let offering = |name: &str| {
-                    self.all.iter().filter(|node| node.label(&format!("{FEATURE}{name}")) == Some("true")).count()
+                    let key = format!("{family}{name}");
+                    self.of_its_architecture().filter(|node| node.label(&key) == Some("true")).count()
                 };
-                self.demand.selector.contains_key(format!("{FEATURE}{}", found.required).as_str())
+                self.demand.selector.contains_key(format!("{family}{}", found.required).as_str())
                     && offering(&found.required) == 0
                     && offering(&found.similar) == found.offering
-                    && found.total == self.all.len()
+                    && found.total == self.of_its_architecture().count()
+            }
+            Detail::HostModelKnown(found) => {
+                let usable = format!("{MODEL}{}", found.model);
+                let known = format!("cpu-model-migration.node.kubevirt.io/{}", found.model);
+                let own = self.find(&found.node);
+                let lacks = |node: RawNode<'_>, key: &str| {
+                    node.label(key) != Some("true") && own.is_some_and(|own| own.label(key) == Some("true"))
+                };
+                found.doubtful.iter().all(|(name, entries)| {
+                    self.find(name).is_some_and(|node| {
+                        node.label(&usable) != Some("true")
+                            && node.label(&known) == Some("true")
+                            && !entries.is_empty()
+                            && entries.iter().all(|(key, _)| lacks(node, key))
+                    })
+                })
             }
             Detail::EmptyLabel(found) => {
                 found.nodes.iter().all(|node| self.find(node).is_some_and(|node| node.label(&found.key) == Some("")))
@@ -150,6 +176,12 @@ impl Judged<'_> {
                 .nodes
                 .iter()
                 .all(|node| self.find(node).is_some_and(|node| node.label(label::SCHEDULABLE).is_none())),
+            Detail::NoCpuLabels(found) => found.nodes.iter().chain(&found.skipped).all(|name| {
+                self.find(name).is_some_and(|node| {
+                    ["cpu-", "host-model-", "hyperv."].iter().all(|family| !node.has_key_with(family))
+                        && node.label(label::SCHEDULABLE).is_some()
+                })
+            }),
             Detail::OtherArchitectures(found) => found.counts.iter().all(|(name, count)| {
                 *name != found.wanted
                     && self.all.iter().filter(|node| node.label("kubernetes.io/arch") == Some(name.as_str())).count()

@@ -103,8 +103,15 @@ pub(super) fn faults(said: &Said) -> Vec<&'static str> {
 }
 
 /// Text after `libvirt` if it was not asked: what it may do, what only it decides, and the commands that ask it.
-const UNASKED: [&str; 6] =
-    [" may ", " there may ", " alone, which checks again", " decides", " has the last word", " checks next to nothing"];
+const UNASKED: [&str; 7] = [
+    " may ",
+    " will likely ",
+    " there may ",
+    " alone, which checks again",
+    " decides",
+    " has the last word",
+    " checks next to nothing",
+];
 /// Text after `libvirt` if a guest's status holds its message about a failed migration.
 const REFUSED: [&str; 3] = [" refused", ", whatever the labels say: ", " (no node has a label for that): "];
 

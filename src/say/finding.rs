@@ -1,11 +1,12 @@
 //! A finding of a check as one sentence without its end: it follows the name of the guest, or stands alone.
 
+use super::host_model;
 use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
-    AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, KeptOff, KnownNotUsable,
-    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, NoVirtHandler, Obsolete, OtherArchitectures, OwnHostModel,
-    OwnNode, PodRules, SimilarFeature, SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn,
-    WithheldModel,
+    AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelKnown, KeptOff, KnownNotUsable,
+    LibvirtRefused, ModelCoverage, NoCpuLabels, NoStartNode, NoTarget, NoVirtHandler, Obsolete, OtherArchitectures,
+    OwnHostModel, OwnNode, PodRules, SimilarFeature, SourceLabels, StaleModel, StartOutlook, UnlikeHosts,
+    UnlikeVendors, UsableOn, WithheldModel,
 };
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
@@ -32,7 +33,8 @@ fn detail(found: &Detail) -> String {
         Detail::DrainWaits(found) => drain_waits(found),
         Detail::StartOutlook(found) => start_outlook(found),
         Detail::OwnHostModel(found) => own_host_model(found, 3),
-        Detail::HostModelUnasked(found) => host_model_unasked(found, 4),
+        Detail::HostModelUnasked(found) => host_model::unasked(found, 4),
+        Detail::HostModelKnown(found) => host_model::known(found, 4),
         Detail::SourceLabels(found) => source_labels(found, 4),
         Detail::UnlikeHosts(found) => unlike_hosts(found, 4),
         Detail::UnlikeVendors(found) => unlike_vendors(found, 4),
@@ -43,8 +45,9 @@ fn detail(found: &Detail) -> String {
              runs, any more: the host model of {node} is {now} now"
         ),
         Detail::UnknownHost(host) => format!("no node has the label {}={host}", label::HOSTNAME),
-        Detail::SimilarFeature(SimilarFeature { required, similar, offering, total }) => format!(
-            "no node offers CPU feature {required}; {offering} of {} {} the similar {similar}",
+        Detail::SimilarFeature(SimilarFeature { is_model, required, similar, offering, total }) => format!(
+            "no node offers CPU {} {required}; {offering} of {} {} the similar {similar}",
+            if *is_model { "model" } else { "feature" },
             nodes(*total),
             number(*offering, "offers", "offer")
         ),
@@ -88,6 +91,7 @@ fn detail(found: &Detail) -> String {
             if *by_hyperconverged { "HyperConverged" } else { "KubeVirt" },
             number(nodes.len(), "it", "them"),
         ),
+        Detail::NoCpuLabels(found) => no_cpu_labels(found),
         Detail::OtherArchitectures(found) => other_architectures(found),
         Detail::NotReady(names) => {
             let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
@@ -207,11 +211,13 @@ fn begins_with_a_name(detail: &Detail) -> bool {
     matches!(
         detail,
         Detail::NotReady(_)
+            | Detail::NoCpuLabels(_)
             | Detail::Withheld(WithheldModel::OnlyLabelled { .. })
             | Detail::EmptyLabel(_)
             | Detail::AskedBy(_)
             | Detail::OwnHostModel(_)
             | Detail::HostModelUnasked(_)
+            | Detail::HostModelKnown(HostModelKnown { runs: true, .. })
             | Detail::SourceLabels(_)
     )
 }
@@ -275,46 +281,15 @@ fn own_host_model(found: &OwnHostModel, most: usize) -> String {
     )
 }
 
-/// Names at most `most` entries; below four, leaves out the nodes in `sound`.
-fn host_model_unasked(found: &HostModelUnasked, most: usize) -> String {
-    let HostModelUnasked { node, runs, asked, doubtful, sound, .. } = found;
-    let Some((_, first)) = doubtful.first() else { return "KubeVirt does not ask for the host model".to_owned() };
-    let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
-    let asks = format!(
-        "KubeVirt will ask for the guest's own {} alone, as if it had migrated before",
-        fold_entries(asked, most.min(2))
-    );
-    let start = if *runs { String::new() } else { format!("started on {node}, ") };
-    let lacks = number(alike.len(), "lacks", "lack");
-    if most == 1 {
-        let names = fold_names(&alike, 1);
-        return format!("{asks}: {start}{names} may be chosen and {lacks} some of its host model");
-    }
-    let others = match doubtful.len() - alike.len() {
-        0 => String::new(),
-        count => format!("; {} more like that", nodes(count)),
-    };
-    let sound = match sound.as_slice() {
-        names if !names.is_empty() && most >= 3 => {
-            format!("; {} {} all of it", and_names(names, 2), number(names.len(), "has", "have"))
-        }
-        _ => String::new(),
-    };
-    format!(
-        "{asks}: {start}{} may be chosen and {lacks} {} of the host model of {node}: libvirt may refuse{others}{sound}",
-        and_names(&alike, 2),
-        fold_entries(first, most),
-    )
-}
-
 /// Returns `n1, where it runs, has no host-model-cpu label: …`. Below four without the next step, below two without the
 /// consequence.
 fn source_labels(found: &SourceLabels, most: usize) -> String {
     match found {
         SourceLabels::NoHostModel { node } => {
             let so = if most > 1 { ", so labels do not tell which nodes can run its CPU" } else { "" };
+            let cure = if most > 3 { "; virt-handler there writes it: look at its log, or restart it" } else { "" };
             format!(
-                "{node}, where it runs, has no host-model-cpu label: its migration asks for no CPU model and for no feature{so}"
+                "{node}, where it runs, has no host-model-cpu label: its migration asks for no CPU model and for no feature{so}{cure}"
             )
         }
         SourceLabels::Vendors { node, fit } => {
@@ -343,11 +318,18 @@ fn source_labels(found: &SourceLabels, most: usize) -> String {
 /// Returns `host-passthrough keeps the CPU of n1 (EPYC-Rome): 1 node fits by labels and is unlike it (EPYC-Milan on
 /// n2), and it may fail there`. With at most `most` names in each place; with one, no kinds.
 fn unlike_hosts(found: &UnlikeHosts, most: usize) -> String {
-    let UnlikeHosts { runs_on, hosts } = found;
-    let model = |of: &AlikeHosts| match of.with.as_slice() {
-        [] => of.model.clone(),
-        with => format!("{} with {}", of.model, fold_names(with, most)),
+    let UnlikeHosts { runs_on, hosts, cordoned } = found;
+    let first = hosts.first().and_then(|of| of.vendor.as_ref());
+    let differ = hosts.iter().any(|of| of.vendor.is_some() && of.vendor.as_ref() != first);
+    let model = |of: &AlikeHosts| {
+        let vendor = of.vendor.as_ref().filter(|_| differ).map(|vendor| format!(" of {vendor}")).unwrap_or_default();
+        match of.with.as_slice() {
+            [] => format!("{}{vendor}", of.model),
+            with => format!("{}{vendor} with {}", of.model, fold_names(with, most)),
+        }
     };
+    // Between vendors, a guest that was moved finds instructions missing that it uses.
+    let may = if differ && first.is_some() { "crash" } else { "fail" };
     let kinds = |hosts: &[AlikeHosts]| {
         let more = hosts.len().saturating_sub(most);
         let place = |of: &AlikeHosts| format!("{} on {}", model(of), and_names(&of.nodes, most));
@@ -360,15 +342,22 @@ fn unlike_hosts(found: &UnlikeHosts, most: usize) -> String {
             let count: usize = others.iter().map(|of| of.nodes.len()).sum();
             let (fits, is) = (number(count, "fits", "fit"), number(count, "is", "are"));
             let own = if most > 1 { format!(" ({})", model(own)) } else { String::new() };
+            let are = number(cordoned.len(), "is", "are");
+            let like = match cordoned.as_slice() {
+                names if !names.is_empty() && most > 1 => {
+                    format!("; {} {are} like it, but cordoned", and_names(names, most))
+                }
+                _ => String::new(),
+            };
             format!(
-                "host-passthrough keeps the CPU of {node}{own}: {} {fits} by labels and {is} unlike it{}, and it may fail there",
+                "host-passthrough keeps the CPU of {node}{own}: {} {fits} by labels and {is} unlike it{}, and it may {may} there{like}",
                 nodes(count),
                 kinds(others),
             )
         }
         (_, hosts) => format!(
             "host-passthrough keeps the CPU of the node it starts on: the nodes that fit are unlike each other{}, and moved \
-             between them it may fail",
+             between them it may {may}",
             kinds(hosts)
         ),
     }
@@ -599,6 +588,20 @@ pub(crate) fn incompatible(why: &Incompatible) -> String {
     }
 }
 
+/// Returns `n1 and n2 have no CPU labels: look at virt-handler there, or restart it`.
+fn no_cpu_labels(found: &NoCpuLabels) -> String {
+    let none =
+        |names: &[String]| format!("{} {} no CPU labels", and_names(names, 3), number(names.len(), "has", "have"));
+    let unwritten = (!found.nodes.is_empty()).then(|| {
+        format!("{}: look at the log of virt-handler there, which writes them, or restart it", none(&found.nodes))
+    });
+    let skipped = (!found.skipped.is_empty()).then(|| {
+        let is = number(found.skipped.len(), "it is", "they are");
+        format!("{}: {is} under skip-node, so virt-handler writes none", none(&found.skipped))
+    });
+    unwritten.into_iter().chain(skipped).collect::<Vec<_>>().join("; ")
+}
+
 /// Returns `no node is of its architecture amd64: 2 are arm64, 2 are s390x`.
 fn other_architectures(found: &OtherArchitectures) -> String {
     let OtherArchitectures { wanted, none_wanted, only, counts } = found;
@@ -659,7 +662,8 @@ pub(crate) fn asks_why(finding: &Finding) -> bool {
 pub(crate) fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
     let less = [3, 2, 1].into_iter().filter_map(|most| match &finding.detail {
         Detail::OwnNode(found) => Some(own_node(found, most)),
-        Detail::HostModelUnasked(found) => Some(host_model_unasked(found, most)),
+        Detail::HostModelUnasked(found) => Some(host_model::unasked(found, most)),
+        Detail::HostModelKnown(found) => Some(host_model::known(found, most)),
         Detail::OwnHostModel(found) => Some(own_host_model(found, most)),
         Detail::SourceLabels(found) => Some(source_labels(found, most)),
         Detail::UnlikeHosts(found) => Some(unlike_hosts(found, most)),

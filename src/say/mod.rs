@@ -5,7 +5,9 @@
 
 pub(crate) mod alike;
 pub(crate) mod author;
+pub(crate) mod evidence;
 pub(crate) mod finding;
+pub(crate) mod host_model;
 pub(crate) mod model;
 pub(crate) mod plural;
 pub(crate) mod remedy;
@@ -208,25 +210,8 @@ fn excluded_line(excluded: &[Excluded]) -> Option<String> {
 /// Returns `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)`.
 fn lacks_line(near: &Nearest, most: usize) -> String {
     let lacks = fold_lack(&near.missing, &near.has, most);
-    let evidence = match near.evidence {
-        Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
-        Evidence::Drifted => " (drifted labels, probably)",
-        Evidence::OtherHardware => " (other hardware)",
-        Evidence::None if near.is_unwell() => " (virt-handler is not ready there)",
-        evidence => libvirts(evidence),
-    };
+    let evidence = evidence::suffix(near);
     format!("{}, which lacks {lacks}{evidence}", near.node)
-}
-
-/// Returns a suffix with libvirt's answer about the labels that a node lacks.
-fn libvirts(evidence: Evidence) -> &'static str {
-    match evidence {
-        Evidence::LibvirtAgrees => " (libvirt there has its features: the labels are wrong)",
-        Evidence::LibvirtTakesCpu => " (libvirt there has all features of its CPU)",
-        Evidence::LibvirtLacks => " (libvirt there confirms it)",
-        Evidence::LibvirtRefuses => " (libvirt there refuses)",
-        Evidence::SourceLacksToo | Evidence::Drifted | Evidence::OtherHardware | Evidence::None => "",
-    }
 }
 
 /// Returns `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
@@ -315,11 +300,7 @@ pub(crate) fn obstacles(verdict: &Verdict) -> String {
 pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let lacks = |near: &Nearest| {
         let lacks = fold_lack(&near.missing, &near.has, most);
-        let other = match near.evidence {
-            Evidence::OtherHardware => " (other hardware)",
-            Evidence::None if near.is_unwell() => " (virt-handler is not ready there)",
-            evidence => libvirts(evidence),
-        };
+        let other = evidence::short_suffix(near);
         format!("{} lacks {lacks}{other}", near.node)
     };
     let first = named(verdict).next();

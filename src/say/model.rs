@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::plural::{and_names, fold_names, number};
+use crate::fit::author::Author;
+use crate::fit::fleet::Fleet;
+use crate::fit::label::{self, Family};
 use crate::fit::models;
 use crate::fit::remedy::{NotUsable, UseModel};
+use crate::fit::subject::Subject;
 
 /// Returns `EPYC-Rome runs on 3 nodes: a, b, c (so does EPYC-Rome-v2).`, and the nodes without their vendor's label that
 /// may take the guest as well.
@@ -28,6 +32,26 @@ pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
         }
     };
     format!("{model} runs on {all}: {}{also}.{others}", fold_names(nodes, 6))
+}
+
+/// Returns how to mend the cluster's default model, if the guest has it, and not this guest alone: the default is one for
+/// amd64 and s390x (`setDefaultCPUModel` of KubeVirt's `pkg/defaults/defaults.go`).
+pub(crate) fn of_the_default(subject: &Subject<'_>, model: &str, fleet: &Fleet) -> Option<String> {
+    let (key, _) = subject.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel)?;
+    let author = &subject.authors.of_entry(key)?.author;
+    if !matches!(author, Author::Configuration("cpuModel") | Author::HyperConverged("cpuModel")) {
+        return None;
+    }
+    let architectures = fleet.values(label::ARCH).filter(|name| *name != "arm64").count();
+    let who = super::author::who(author);
+    Some(match architectures {
+        0 | 1 => {
+            format!("Its model is {who}: {model} there is for every guest that names no model, from its next start on.")
+        }
+        _ => format!(
+            "Its model is {who}, which is one for amd64 and s390x: a guest of the other one has to name its own."
+        ),
+    })
 }
 
 /// Returns libvirt's answer about it, if it was asked, and the model that is not offered because of such an answer.

@@ -15,9 +15,9 @@ use crate::fit::check::Doubt;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
-use crate::fit::label::Family;
+use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Answers;
-use crate::fit::subject::{BoundVolume, PodRule, Stage, Subject, libvirt_refusal};
+use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, libvirt_refusal};
 use crate::fit::verdict::{self, Check};
 use crate::judge::apply_expected_trim;
 use crate::kubevirt::anti_affinity::launcher_label;
@@ -278,7 +278,8 @@ impl<'w> EvictedGuest<'w> {
     /// all guests of a class on one node, except for a guest that libvirt refused.
     fn doubts(&self, world: &World) -> Vec<String> {
         let asks_vendor = |subject: &Subject<'_>| subject.placement.selector.iter().any(|(key, _)| is_vendor(key));
-        if !self.is_doubtful(&world.cluster.fleet) && self.asks().is_none_or(asks_vendor) {
+        let fleet = &world.cluster.fleet;
+        if !self.is_doubtful(fleet) && !self.is_known_by_name(fleet) && self.asks().is_none_or(asks_vendor) {
             return Vec::new();
         }
         match self.kind.as_ref().filter(|_| !self.was_refused()) {
@@ -287,6 +288,18 @@ impl<'w> EvictedGuest<'w> {
             }
             None => self.find_doubts(world),
         }
+    }
+
+    /// Whether it asks for the name of a host model that is not usable by that name on a node that fits.
+    fn is_known_by_name(&self, fleet: &Fleet) -> bool {
+        let of_host_model = self.asks().filter(|subject| subject.mode == CpuMode::HostModel);
+        let entries = of_host_model.into_iter().flat_map(|subject| subject.placement.selector.iter());
+        let mut models = entries.map(|(key, _)| key).filter(|key| Family::of(key) == Family::CpuModelMigration);
+        models.any(|key| {
+            let mut unusable = self.fitting.clone();
+            unusable.subtract(&fleet.bearing(&label::same_name_in(key, label::CPU_MODEL), "true"));
+            !unusable.is_empty()
+        })
     }
 
     fn find_doubts(&self, world: &World) -> Vec<String> {
@@ -364,7 +377,11 @@ impl<'w> EvictedGuest<'w> {
             libvirt_refuses: self.refused.as_ref().map(nodes),
             is_tried: self.effect == EvictionEffect::Moves,
             is_held: matches!(self.effect, EvictionEffect::Held(_)),
-            is_doubtful: self.effect == EvictionEffect::Moves && self.is_doubtful(fleet),
+            is_doubtful: self.effect == EvictionEffect::Moves
+                && match state {
+                    State::OneTarget | State::CanLeave => self.was_refused() || !self.doubts(world).is_empty(),
+                    _ => self.is_doubtful(fleet),
+                },
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
             preempts: outcome.victims.clone(),

@@ -1,5 +1,7 @@
 //! The table of nodes: the part of the demand that each meets, the labels it lacks, and the meaning of that.
 
+use std::collections::BTreeSet;
+
 use super::Explained;
 use super::libvirt::LibvirtWords;
 use crate::fit::fleet::NodeIndex;
@@ -58,7 +60,8 @@ impl Explained<'_, '_> {
             if refusal.cordoned {
                 rest.push("cordoned".to_owned());
             }
-            rest.extend(refusal.taints.iter().map(|taint| format!("tainted {}", taint.key)));
+            let keys: BTreeSet<&str> = refusal.taints.iter().map(|taint| taint.key.as_str()).collect();
+            rest.extend(keys.into_iter().map(|key| format!("tainted {key}")));
             if !refusal.affinity.is_empty() {
                 let conditions: Vec<String> = refusal.affinity.iter().map(ToString::to_string).collect();
                 rest.push(format!("affinity: {}", plural::fold_names(&conditions, 2)));
@@ -130,6 +133,11 @@ impl Explained<'_, '_> {
                 "a CPU of another vendor: moved there it may crash"
             }
             Evidence::OtherHardware => "other hardware, which no label changes: libvirt may refuse",
+            Evidence::FrozenSource => "compared with frozen labels (skip-node on its own node), perhaps out of date",
+            Evidence::OlderLabels => "same host model, labelled by an older KubeVirt: wait for virt-handler there",
+            Evidence::NestedOff => say::evidence::nested_off(missing),
+            Evidence::Microcode => "same host model: older microcode or BIOS there, likely",
+            Evidence::HypervOfKernel => "hyperv labels come from KVM: its kernel offers less",
             Evidence::LibvirtAgrees => "libvirt there agrees: labels are at fault",
             Evidence::LibvirtTakesCpu => "libvirt there has all features of its CPU",
             Evidence::LibvirtLacks => "rightly, as libvirt there says",

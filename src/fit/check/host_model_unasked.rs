@@ -5,10 +5,12 @@
 //! `cpu-feature` key of the launcher is taken for the trace of an earlier migration, and then nothing is copied from
 //! the node. Libvirt still compares the guest's whole CPU.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use std::collections::BTreeMap;
+
+use super::{Check, CheckSpec, Detail, Finding, host_model_known};
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
-use crate::fit::label;
+use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::remedy;
 use crate::fit::subject::{CpuMode, HostModelRule, Stage};
@@ -84,7 +86,14 @@ fn of(
     let mut sound: Bits = judgement.passes.fitting.clone();
     sound.remove(node);
     let mut doubtful = sound.clone();
+    // The features that the model has by its name are not selected either.
+    let models = host_model.iter().map(|(key, _)| key).filter(|key| Family::of(key).is_model());
+    let by_name: BTreeMap<String, Vec<(String, String)>> =
+        models.flat_map(|key| host_model_known::doubtful(judgement, node, label::name(key), &sound)).collect();
     sound.intersect(&lookup.passes().cpu);
+    for node in by_name.keys().filter_map(|name| fleet.find(name)) {
+        sound.remove(node);
+    }
     doubtful.subtract(&sound);
     let asked = judgement.subject.asked();
     let taken: Vec<usize> =
@@ -96,7 +105,10 @@ fn of(
         return None;
     }
     let lacks = |name: String| {
-        let missing = fleet.find(&name).map(|node| lookup.missing(node)).unwrap_or_default();
+        let mut missing = fleet.find(&name).map(|node| lookup.missing(node)).unwrap_or_default();
+        if missing.is_empty() {
+            missing.extend(by_name.get(&name).into_iter().flatten().cloned());
+        }
         (name, missing)
     };
     let asked = judgement.subject.placement.selector.iter().filter(|(key, _)| label::is_inherited(key));

@@ -11,6 +11,7 @@ mod common_model;
 mod contradiction;
 mod drain_waits;
 mod empty_label;
+mod host_model_known;
 mod host_model_unasked;
 mod libvirt_refused;
 mod libvirt_refuses;
@@ -18,6 +19,7 @@ mod migration_target;
 mod model_coverage;
 mod model_not_usable;
 mod model_withheld;
+mod no_cpu_labels;
 mod no_pod;
 mod no_virt_handler;
 mod not_migratable;
@@ -43,12 +45,14 @@ pub(crate) use bound_volumes::{BoundVolumes, UsableOn};
 pub(crate) use contradiction::Contradiction;
 pub(crate) use drain_waits::DrainWaits;
 pub(crate) use empty_label::EmptyLabel;
+pub(crate) use host_model_known::HostModelKnown;
 pub(crate) use host_model_unasked::HostModelUnasked;
 pub(crate) use libvirt_refused::LibvirtRefused;
 pub(crate) use migration_target::NoTarget;
 pub(crate) use model_coverage::ModelCoverage;
 pub(crate) use model_not_usable::KnownNotUsable;
 pub(crate) use model_withheld::{Obsolete, WithheldModel};
+pub(crate) use no_cpu_labels::NoCpuLabels;
 pub(crate) use no_virt_handler::NoVirtHandler;
 pub(crate) use other_architecture::OtherArchitectures;
 pub(crate) use own_host_model::OwnHostModel;
@@ -126,12 +130,14 @@ checks! {
     AskedBy = asked_by,
     /// The selector names a host that no node has.
     UnknownHost = unknown_host,
-    /// A required CPU feature that no node offers has a name like one that nodes offer.
+    /// A required CPU feature or model that no node offers has a name like one that nodes offer.
     SimilarFeature = similar_feature,
     /// The host model of a node is not usable there by name.
     OwnHostModel = own_host_model,
     /// The guest's own feature hides its node's host model from its migration.
     HostModelUnasked = host_model_unasked,
+    /// Nodes that fit know the guest's host model by name, and lack features of it.
+    HostModelKnown = host_model_known,
     /// The labels of the guest's own node add no CPU requirement to its migration, or an ambiguous one.
     SourceLabels = source_labels,
     /// The guest uses its node's own CPU, or selects no CPU vendor, and the hardware of the fitting nodes
@@ -167,6 +173,8 @@ checks! {
     EmptyLabel = empty_label,
     /// No virt-handler runs on nodes, so that nothing labels them.
     NoVirtHandler = no_virt_handler,
+    /// Nodes have no CPU labels, although virt-handler runs there.
+    NoCpuLabels = no_cpu_labels,
     /// Nodes of another architecture are not judged.
     OtherArchitecture = other_architecture,
     /// A node fits, although its `Ready` condition is not `True`.
@@ -201,9 +209,11 @@ impl Check {
     /// check that finds no such reasons.
     pub(crate) fn doubt(self) -> Option<Doubt> {
         match self {
-            Self::LibvirtRefused | Self::HostModelUnasked | Self::SourceLabels | Self::UnlikeHosts => {
-                Some(Doubt::Libvirt)
-            }
+            Self::LibvirtRefused
+            | Self::HostModelUnasked
+            | Self::HostModelKnown
+            | Self::SourceLabels
+            | Self::UnlikeHosts => Some(Doubt::Libvirt),
             Self::PodRules | Self::BoundVolumes | Self::ModelWithheld => Some(Doubt::Kubernetes),
             _ => None,
         }
@@ -270,6 +280,8 @@ pub enum Detail {
     OwnHostModel(OwnHostModel),
     /// Fitting nodes that lack entries of a host model that is not selected.
     HostModelUnasked(HostModelUnasked),
+    /// Fitting nodes that lack features of a host model that they know by name.
+    HostModelKnown(HostModelKnown),
     /// The unusual labels of the node that the guest leaves.
     SourceLabels(SourceLabels),
     /// Fitting nodes with different hardware, for a guest that uses its node's own CPU.
@@ -312,6 +324,8 @@ pub enum Detail {
     EmptyLabel(EmptyLabel),
     /// Nodes without virt-handler.
     NoVirtHandler(NoVirtHandler),
+    /// Nodes without CPU labels.
+    NoCpuLabels(NoCpuLabels),
     /// Nodes of another architecture.
     OtherArchitectures(OtherArchitectures),
     /// Fitting nodes that are not ready.

@@ -17,9 +17,9 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 pub struct KnownNotUsable {
     /// The model.
     pub model: String,
-    /// Number of nodes that list it.
+    /// Number of nodes of the guest's architecture that list it.
     pub known: usize,
-    /// Number of all nodes.
+    /// Number of nodes of that architecture.
     pub total: usize,
 }
 
@@ -30,11 +30,14 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     };
     let fleet = judgement.fleet;
     let model = label::name(key);
-    let known = fleet.bearing(&format!("{}{model}", label::CPU_MODEL_MIGRATION), "true").count();
-    if known == 0 || !fleet.bearing(key, "true").is_empty() {
+    // Nodes of another architecture do not count; the node that the guest runs on does.
+    let mut nodes = judgement.neighbours.clone();
+    judgement.source.iter().for_each(|&source| nodes.insert(source));
+    let known = nodes.count_common(&fleet.bearing(&format!("{}{model}", label::CPU_MODEL_MIGRATION), "true"));
+    if known == 0 || nodes.meets(&fleet.bearing(key, "true")) {
         return Vec::new();
     }
-    let detail = KnownNotUsable { model: model.to_owned(), known, total: fleet.len() };
+    let detail = KnownNotUsable { model: model.to_owned(), known, total: nodes.count() };
     let asked = judgement.subject.authors.of_entry(key);
     let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
     vec![Finding::note(Check::ModelKnownNotUsable, field, Detail::KnownNotUsable(detail))]

@@ -1,6 +1,7 @@
-//! A CPU feature that no node offers, with a name like that of one that nodes offer: it may be misspelled.
+//! A CPU feature or CPU model that no node offers, with a name like that of one that nodes offer: it may be misspelled.
 
 use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::models;
@@ -19,16 +20,19 @@ const MAX_NAME: usize = 64;
 /// Maximum number of required features that are compared with those that nodes offer: people misspell a few.
 const MAX_COMPARED: usize = 8;
 
-/// A required feature that no node offers, and the most similar one that nodes offer.
+/// A required feature or model that no node of the guest's architecture offers, and the most similar one that such nodes
+/// offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimilarFeature {
+    /// Whether it is a CPU model.
+    pub is_model: bool,
     /// The required name.
     pub required: String,
     /// The similar name.
     pub similar: String,
     /// The number of nodes that offer the similar one.
     pub offering: usize,
-    /// The number of all nodes.
+    /// The number of nodes of the guest's architecture.
     pub total: usize,
 }
 
@@ -36,23 +40,36 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if judgement.assessment.outcome.impact().is_none() || !judgement.is_judged() {
         return Vec::new();
     }
+    let mut nodes = judgement.neighbours.clone();
+    judgement.source.iter().for_each(|&source| nodes.insert(source));
+    [Family::CpuModel, Family::CpuFeature].into_iter().flat_map(|family| of_family(judgement, family, &nodes)).collect()
+}
+
+/// Returns a finding for each misspelled name of a family, by these nodes.
+fn of_family(judgement: &Judgement<'_, '_>, family: Family, nodes: &Bits) -> Vec<Finding> {
     let fleet = judgement.fleet;
     let selector = &judgement.subject.placement.selector;
-    let required = selector.iter().filter(|(key, value)| Family::of(key) == Family::CpuFeature && *value == "true");
-    let unoffered = required.filter(|(key, _)| fleet.bearing(key, "true").is_empty()).map(|(key, _)| &**key);
+    let required = selector.iter().filter(|(key, value)| Family::of(key) == family && *value == "true");
+    let unoffered = required.filter(|(key, _)| !fleet.bearing(key, "true").meets(nodes)).map(|(key, _)| &**key);
     let unoffered: Vec<&str> = unoffered.take(MAX_COMPARED).collect();
     if unoffered.is_empty() {
         return Vec::new();
     }
-    let offered = fleet.bearers(Family::CpuFeature);
+    let offered = fleet.bearers(family).into_iter().map(|(name, bearers)| (name, bearers.count_common(nodes)));
+    let offered: Vec<(&str, usize)> = offered.filter(|(_, count)| *count > 0).collect();
+    let is_name = |name: &str| match family {
+        Family::CpuModel => models::is_known(name),
+        _ => is_feature(name),
+    };
     let finding = |key: &str| {
         let name = label::name(key);
-        let (similar, nodes) = most_similar(name, offered.iter().map(|(name, nodes)| (*name, nodes)))?;
+        let (similar, offering) = most_similar(name, is_name, offered.iter().copied())?;
         let detail = SimilarFeature {
+            is_model: family == Family::CpuModel,
             required: name.to_owned(),
             similar: similar.to_owned(),
-            offering: nodes.count(),
-            total: fleet.len(),
+            offering,
+            total: nodes.count(),
         };
         let asked = judgement.subject.authors.of_entry(key);
         let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
@@ -61,11 +78,20 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     unoffered.into_iter().filter_map(finding).collect()
 }
 
-/// Returns the offered feature whose name differs least; `None` if none is similar, or the name is that of a feature.
-fn most_similar<'o, T>(name: &str, offered: impl Iterator<Item = (&'o str, T)>) -> Option<(&'o str, T)> {
+/// Whether it is the name of a CPU feature.
+fn is_feature(name: &str) -> bool {
     // No table of models holds the features of nested virtualization.
-    let is_known = [label::VMX, label::SVM].contains(&name) || models::is_feature(name);
-    if name.len() > MAX_NAME || is_known {
+    [label::VMX, label::SVM].contains(&name) || models::is_feature(name)
+}
+
+/// Returns the offered name that differs least; `None` if none is similar, or the name is itself the name of a feature or
+/// model.
+fn most_similar<'o, T>(
+    name: &str,
+    is_name: impl Fn(&str) -> bool,
+    offered: impl Iterator<Item = (&'o str, T)>,
+) -> Option<(&'o str, T)> {
+    if name.len() > MAX_NAME || is_name(name) {
         return None;
     }
     let most = if name.len() < 6 { 1 } else { 2 };
@@ -124,7 +150,19 @@ mod tests {
     #[case::nothing_like_it("nested-virtualization", None)]
     fn a_misspelled_feature_is_recognized(#[case] name: &str, #[case] expected: Option<&str>) {
         let offered = ["avx512vnni", "avx512vl", "gfni", "vmx", "smx"].map(|name| (name, ()));
-        let found = most_similar(name, offered.into_iter()).map(|(name, ())| name);
+        let found = most_similar(name, is_feature, offered.into_iter()).map(|(name, ())| name);
         assert_eq!(found, expected, "the user is sent to another feature, or not to the one that was meant");
+    }
+
+    #[rstest]
+    #[case::capitals("Skylake-server-noTSX-IBRS", Some("Skylake-Server-noTSX-IBRS"))]
+    #[case::a_letter("Skylake-Server-noTSX-IBR", Some("Skylake-Server-noTSX-IBRS"))]
+    #[case::a_model_of_its_own("Skylake-Server", None)]
+    #[case::another_generation("Cascadelake-Server", None)]
+    #[case::nothing_like_it("my-model", None)]
+    fn a_misspelled_model_is_recognized(#[case] name: &str, #[case] expected: Option<&str>) {
+        let offered = ["Haswell", "Skylake-Server-IBRS", "Skylake-Server-noTSX-IBRS"].map(|name| (name, ()));
+        let found = most_similar(name, models::is_known, offered.into_iter()).map(|(name, ())| name);
+        assert_eq!(found, expected, "the user is sent to another model, or not to the one that was meant");
     }
 }

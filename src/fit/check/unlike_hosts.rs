@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::bits::Bits;
-use crate::fit::fleet::HostModelClass;
+use crate::fit::fleet::{HostModelClass, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::subject::{CpuMode, Stage};
@@ -30,6 +30,8 @@ pub struct UnlikeHosts {
     pub runs_on: Option<String>,
     /// The nodes by hardware: first that of the guest's node, then by model.
     pub hosts: Vec<AlikeHosts>,
+    /// The nodes with the hardware of the guest's node that only a cordon keeps it off, by name.
+    pub cordoned: Vec<String>,
 }
 
 /// Nodes of one class of hardware.
@@ -37,6 +39,8 @@ pub struct UnlikeHosts {
 pub struct AlikeHosts {
     /// The host model.
     pub model: String,
+    /// The CPU vendor; `None` if it is not known.
+    pub vendor: Option<String>,
     /// The features that the host model requires and that are not common to all classes with this model name.
     pub with: Vec<String>,
     /// The fitting nodes, by name, including the node that the guest runs on.
@@ -93,7 +97,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         let beyond = kind.required.iter().filter(|name| !alike.iter().all(|other| other.contains(**name)));
         let with = beyond.map(|name| (*name).to_owned()).collect();
         let is_first = runs_on.is_some_and(|node| kind.nodes.contains(node));
-        (!is_first, AlikeHosts { model: kind.model.clone(), with, nodes: judgement.names(kind.nodes) })
+        let vendor = kind.vendor.map(|vendor| label::name(vendor).to_owned());
+        (!is_first, AlikeHosts { model: kind.model.clone(), vendor, with, nodes: judgement.names(kind.nodes) })
     });
     let mut hosts: Vec<(bool, AlikeHosts)> = hosts.collect();
     hosts.sort_by(|(one, left), (other, right)| {
@@ -107,9 +112,21 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let detail = UnlikeHosts {
         runs_on: runs_on.map(|node| fleet.name(node).to_owned()),
         hosts: hosts.into_iter().map(|(_, hosts)| hosts).collect(),
+        cordoned: runs_on.map(|node| cordoned_like(judgement, node)).unwrap_or_default(),
     };
     let field = subject.authors.mode.as_ref().map(|asked| asked.field.clone()).unwrap_or_default();
     vec![Finding::note(Check::UnlikeHosts, field, Detail::UnlikeHosts(detail))]
+}
+
+/// Returns the nodes of a node's class that take the guest once they are uncordoned.
+fn cordoned_like(judgement: &Judgement<'_, '_>, node: NodeIndex) -> Vec<String> {
+    let fleet = judgement.fleet;
+    let like = fleet.host_model_class(node);
+    let mut nodes = Bits::none(fleet.len());
+    for other in judgement.opened_by_uncordon().iter().filter(|other| fleet.host_model_class(*other) == like) {
+        nodes.insert(other);
+    }
+    judgement.names(&nodes)
 }
 
 fn unlike_vendors(judgement: &Judgement<'_, '_>) -> Option<UnlikeVendors> {
@@ -156,6 +173,8 @@ impl<'c> Kind<'c> {
             |family| entries.iter().filter(move |(key, _)| Family::of(key) == family).map(|(key, _)| label::name(key));
         let models: Vec<&str> = of(Family::CpuModelMigration).collect();
         let (model, required) = (models.join(" and "), of(Family::CpuFeature).collect());
-        Some(Self { vendor: class.vendors.first(), model, required, nodes })
+        // The vendor of a node with several vendor labels is not known.
+        let vendor = class.vendors.first().filter(|_| class.vendors.len() == 1);
+        Some(Self { vendor, model, required, nodes })
     }
 }

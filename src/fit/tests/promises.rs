@@ -554,7 +554,7 @@ fn verify_remedy(
         // The guest could start everywhere and had a target; now every start node leaves more targets.
         Check::StartOutlook => fewest_targets(&after, &now) > fewest_targets(subject, fleet),
         // No node is in doubt any more, and every start node leaves a target.
-        Check::HostModelUnasked => {
+        Check::HostModelUnasked | Check::HostModelKnown => {
             let verdict = Judgement::new(&after, &now, Depth::Full).verdict();
             verdict.found(check).is_none() && fewest_targets(&after, &now) > 0
         }

@@ -313,62 +313,8 @@ mod outcomes {
     }
 }
 
-mod evidence {
-    use super::*;
-
-    fn of_node_c(change: impl Fn(&mut Node), subject: &Subject<'static>, source: impl Fn(&mut Node)) -> Evidence {
-        let nodes = vec![cascade_lake("node-a").tweak(source), cascade_lake("node-c").tweak(change)];
-        let verdict = judge(subject, nodes);
-        let near = verdict.nearest.iter().find(|near| near.node == "node-c").expect("node-c lacks something");
-        near.evidence
-    }
-
-    fn lost_everywhere(node: &mut Node) {
-        take(node, &[feature("fpu"), required("fpu")]);
-    }
-
-    #[rstest]
-    #[case::source_lacks_it_too(lost_everywhere, lost_everywhere, Evidence::SourceLacksToo)]
-    #[case::host_model_still_names_it(drifted, |_: &mut Node| {}, Evidence::Drifted)]
-    #[case::frozen_by_skip_node(
-        |node: &mut Node| {
-            lost_everywhere(node);
-            node.skip_node = Some("false".to_owned());
-        },
-        |_: &mut Node| {},
-        Evidence::Drifted
-    )]
-    #[case::alike_but_truly_without(lost_everywhere, |_: &mut Node| {}, Evidence::OtherHardware)]
-    #[case::other_generation(|node: &mut Node| *node = ice_lake("node-c"), |_: &mut Node| {}, Evidence::OtherHardware)]
-    #[case::other_vendor(|node: &mut Node| *node = rome("node-c"), |_: &mut Node| {}, Evidence::OtherHardware)]
-    #[case::only_a_zone(
-        |node: &mut Node| set(node, ZONE, "z2"),
-        |node: &mut Node| set(node, ZONE, "z1"),
-        Evidence::None
-    )]
-    fn says_whether_labels_or_machines_differ(
-        #[case] change: fn(&mut Node),
-        #[case] source: fn(&mut Node),
-        #[case] expected: Evidence,
-    ) {
-        let subject = db().tweak(|s| {
-            if expected == Evidence::None {
-                ask(s, ZONE, "z1");
-            }
-        });
-        assert_eq!(
-            of_node_c(change, &subject, source),
-            expected,
-            "people would label machines that libvirt refuses, or leave alone what a label cures"
-        );
-    }
-
-    #[test]
-    fn without_a_source_nothing_is_claimed() {
-        let subject = db().tweak(|s| s.stage = Stage::Migration(Migration::default()));
-        assert_eq!(of_node_c(drifted, &subject, |_| {}), Evidence::None, "drift was claimed without a comparison");
-    }
-}
+mod evidence;
+mod known_by_name;
 
 mod founding {
     use super::*;

@@ -1,0 +1,130 @@
+//! A migration asks for the name of the guest's host model, and nodes that fit by that name lack features of the model.
+//!
+//! Mirrors `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`, which copies
+//! `cpu-model-migration` and required features: see [`NamedPart`] for the features that neither of them promises. Libvirt
+//! compares the guest's whole CPU.
+
+use std::collections::HashMap;
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+use crate::fit::named_part::NamedPart;
+use crate::fit::remedy;
+use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Stage};
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::HostModelKnown,
+    word: "host-model-known",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// Fitting nodes that know the host model by name and lack features of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostModelKnown {
+    /// The model that the migration asks for.
+    pub model: String,
+    /// The node where the guest runs, or where it may start.
+    pub node: String,
+    /// Whether the guest runs there.
+    pub runs: bool,
+    /// The fitting nodes that lack features of the model, by name, with those features; without nodes whose libvirt
+    /// provides the guest's CPU.
+    pub doubtful: Vec<(String, Vec<(String, String)>)>,
+    /// Number of fitting nodes that are not doubtful.
+    pub certain: usize,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let subject = judgement.subject;
+    if !judgement.is_judged() || subject.mode != CpuMode::HostModel {
+        return Vec::new();
+    }
+    let found = match &subject.stage {
+        Stage::Migration(migration) if migration.unasked.is_none() => migrates(judgement),
+        Stage::Start(after_start) if asks_for_name(*after_start) => starts(judgement, *after_start),
+        Stage::Migration(_) | Stage::Start(_) => None,
+    };
+    let finding = |found: HostModelKnown| {
+        let field = subject.authors.mode.as_ref().map(|asked| asked.field.clone()).unwrap_or_default();
+        let remedies = remedy::against_doubt(judgement, found.certain);
+        Finding { remedies, ..Finding::note(Check::HostModelKnown, field, Detail::HostModelKnown(found)) }
+    };
+    found.map(finding).into_iter().collect()
+}
+
+/// Whether the first migration selects `cpu-model-migration`; `host-model-cpu` names the same host model.
+fn asks_for_name(after_start: AfterStart) -> bool {
+    matches!(after_start.host_model, HostModelRule::Copied | HostModelRule::CopiedOrRefused)
+}
+
+fn migrates(judgement: &Judgement<'_, '_>) -> Option<HostModelKnown> {
+    let selector = &judgement.subject.placement.selector;
+    let (key, _) = selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModelMigration)?;
+    of(judgement, judgement.source?, label::name(key), &judgement.passes.fitting, true)
+}
+
+/// Returns the finding for the start node with the most doubtful nodes.
+fn starts(judgement: &Judgement<'_, '_>, after_start: AfterStart) -> Option<HostModelKnown> {
+    let (fleet, placement) = (judgement.fleet, &judgement.subject.placement);
+    let groups = judgement.start_groups(placement, after_start, &judgement.passes.fitting)?;
+    let found = groups.iter().flat_map(|group| {
+        let classes = fleet.split_by_class(&group.nodes).into_iter();
+        classes.filter_map(|(class, nodes)| {
+            let node = nodes.iter().min_by_key(|&node| fleet.name(node))?;
+            let mut keys = class.model.as_deref()?.iter().map(|(key, _)| key);
+            let key = keys.find(|key| Family::of(key) == Family::CpuModelMigration)?;
+            of(judgement, node, label::name(key), &group.targets, false)
+        })
+    });
+    found.min_by(|one, other| (other.doubtful.len(), &one.node).cmp(&(one.doubtful.len(), &other.node)))
+}
+
+fn of(
+    judgement: &Judgement<'_, '_>,
+    node: NodeIndex,
+    model: &str,
+    targets: &Bits,
+    runs: bool,
+) -> Option<HostModelKnown> {
+    let mut targets = targets.clone();
+    targets.remove(node);
+    let doubtful = doubtful(judgement, node, model, &targets);
+    (!doubtful.is_empty()).then(|| HostModelKnown {
+        model: model.to_owned(),
+        node: judgement.fleet.name(node).to_owned(),
+        runs,
+        certain: targets.count() - doubtful.len(),
+        doubtful,
+    })
+}
+
+/// Returns those of `targets` that lack features of the host model of `node`, by name, with those entries.
+pub(super) fn doubtful(
+    judgement: &Judgement<'_, '_>,
+    node: NodeIndex,
+    model: &str,
+    targets: &Bits,
+) -> Vec<(String, Vec<(String, String)>)> {
+    let (fleet, subject) = (judgement.fleet, judgement.subject);
+    let suspects = NamedPart::not_usable(fleet, model, targets);
+    if suspects.is_empty() {
+        return Vec::new();
+    }
+    let named = NamedPart::of(fleet, node, model, &subject.switched_off);
+    let mut by_profile: HashMap<NodeIndex, Vec<(String, String)>> = HashMap::new();
+    let mut out = Vec::new();
+    for node in suspects.iter() {
+        let name = fleet.name(node);
+        let lacked = by_profile.entry(fleet.first_of_profile(node)).or_insert_with(|| named.lacked_by(node));
+        if !lacked.is_empty() && !subject.asked().is_some_and(|asked| asked.agrees(name)) {
+            out.push((name.to_owned(), lacked.clone()));
+        }
+    }
+    out.sort_unstable();
+    out
+}

@@ -1,0 +1,50 @@
+//! The features that a host-model guest has by the name of its host model.
+//!
+//! A target's selector holds the model's name and the features that the host model requires in addition. Up to KubeVirt
+//! 1.8.3 it holds none of the model's own features, and since 1.6.4 a `cpu-model-migration` label says that libvirt knows
+//! the model, usable or not: mirrors `getKnownCpuModels` of `pkg/virt-handler/node-labeller/cpu_plugin.go`. Before, the
+//! label was given to usable models and to the node's own host model, which may lack some of its own name.
+
+use super::bits::Bits;
+use super::fleet::{Fleet, NodeIndex};
+use super::label;
+use super::models;
+
+/// The features of a model's own definition that its guest has, as node labels tell them.
+pub(super) struct NamedPart<'f> {
+    fleet: &'f Fleet,
+    usable: String,
+    features: Vec<String>,
+    /// Whether the node that the guest leaves can run the whole model.
+    is_whole: bool,
+}
+
+impl<'f> NamedPart<'f> {
+    /// Returns the features of `model` that the guest on `source` has: those that the node's labels name, without those
+    /// that the guest switches off. Nodes on which the model is usable by name are not looked at any further.
+    pub(super) fn of(fleet: &'f Fleet, source: NodeIndex, model: &str, switched_off: &[String]) -> Self {
+        let usable = format!("{}{model}", label::CPU_MODEL);
+        let of_model = models::features(model).unwrap_or_default();
+        let on = of_model.into_iter().filter(|name| !switched_off.iter().any(|off| off == name));
+        let keys = on.map(|name| format!("{}{name}", label::CPU_FEATURE));
+        let features = keys.filter(|key| fleet.label(source, key) == Some("true")).collect();
+        let is_whole = switched_off.is_empty() && fleet.label(source, &usable) == Some("true");
+        Self { fleet, usable, features, is_whole }
+    }
+
+    /// Returns those of the nodes on which the model is not usable by name.
+    pub(super) fn not_usable(fleet: &Fleet, model: &str, nodes: &Bits) -> Bits {
+        let mut out = nodes.clone();
+        out.subtract(&fleet.bearing(&format!("{}{model}", label::CPU_MODEL), "true"));
+        out
+    }
+
+    /// Returns the entries that a node lacks on which the model is not usable: features, or else the model itself if the
+    /// guest's own node can run it.
+    pub(super) fn lacked_by(&self, node: NodeIndex) -> Vec<(String, String)> {
+        let lacks = |key: &&String| self.fleet.label(node, key) != Some("true");
+        let entry = |key: &String| (key.clone(), "true".to_owned());
+        let features: Vec<_> = self.features.iter().filter(lacks).map(entry).collect();
+        if features.is_empty() && self.is_whole { vec![entry(&self.usable)] } else { features }
+    }
+}

@@ -1,0 +1,42 @@
+//! The evidence that a node's missing labels give, as a suffix.
+
+use crate::fit::label;
+use crate::fit::verdict::{Evidence, Nearest};
+
+/// Returns ` (drifted labels, probably)` for the missing labels of a node; empty without evidence.
+pub(crate) fn suffix(near: &Nearest) -> &'static str {
+    match near.evidence {
+        Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
+        Evidence::Drifted => " (drifted labels, probably)",
+        _ => short_suffix(near),
+    }
+}
+
+/// Returns [`suffix`] where the node is named only because something else must change: without evidence for labels that a
+/// remedy adds.
+pub(crate) fn short_suffix(near: &Nearest) -> &'static str {
+    match near.evidence {
+        Evidence::SourceLacksToo | Evidence::Drifted => "",
+        Evidence::OtherHardware => " (other hardware)",
+        Evidence::FrozenSource => " (labels of its own node, which are frozen)",
+        Evidence::OlderLabels => " (labels of an older KubeVirt)",
+        Evidence::NestedOff => " (nested virtualization is off there, likely)",
+        Evidence::Microcode => " (older microcode or BIOS, likely)",
+        Evidence::HypervOfKernel => " (its kernel's KVM offers less)",
+        Evidence::LibvirtAgrees => " (libvirt there has its features: the labels are wrong)",
+        Evidence::LibvirtTakesCpu => " (libvirt there has all features of its CPU)",
+        Evidence::LibvirtLacks => " (libvirt there confirms it)",
+        Evidence::LibvirtRefuses => " (libvirt there refuses)",
+        Evidence::None if near.is_unwell() => " (virt-handler is not ready there)",
+        Evidence::None => "",
+    }
+}
+
+/// Returns what turns nested virtualization on, by the missing feature.
+pub(crate) fn nested_off(missing: &[(String, String)]) -> &'static str {
+    if missing.iter().any(|(key, _)| label::name(key) == label::SVM) {
+        "nested virtualization is off there, likely: kvm_amd nested=1, then restart virt-handler"
+    } else {
+        "nested virtualization is off there, likely: kvm_intel nested=1, then restart virt-handler"
+    }
+}

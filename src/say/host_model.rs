@@ -1,0 +1,67 @@
+//! Nodes that fit by labels and may lack a part of a guest's host model.
+
+use super::plural::{and_names, fold_entries, fold_names, nodes, number};
+use crate::fit::check::{HostModelKnown, HostModelUnasked};
+use crate::fit::label::Family;
+
+/// Names at most `most` entries; below four, leaves out the nodes in `sound`.
+pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
+    let HostModelUnasked { node, runs, asked, doubtful, sound, .. } = found;
+    let Some((_, first)) = doubtful.first() else { return "KubeVirt does not ask for the host model".to_owned() };
+    let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
+    let asks = format!(
+        "KubeVirt will ask for the guest's own {} alone, as if it had migrated before",
+        fold_entries(asked, most.min(2))
+    );
+    let start = if *runs { String::new() } else { format!("started on {node}, ") };
+    let lacks = number(alike.len(), "lacks", "lack");
+    if most == 1 {
+        let names = fold_names(&alike, 1);
+        return format!("{asks}: {start}{names} may be chosen and {lacks} some of its host model");
+    }
+    let others = match doubtful.len() - alike.len() {
+        0 => String::new(),
+        count => format!("; {} more like that", nodes(count)),
+    };
+    let sound = match sound.as_slice() {
+        names if !names.is_empty() && most >= 3 => {
+            format!("; {} {} all of it", and_names(names, 2), number(names.len(), "has", "have"))
+        }
+        _ => String::new(),
+    };
+    format!(
+        "{asks}: {start}{} may be chosen and {lacks} {} of the host model of {node}: libvirt may refuse{others}{sound}",
+        and_names(&alike, 2),
+        fold_entries(first, most),
+    )
+}
+
+/// Returns `sky-1 and sky-2 know Icelake-Server-noTSX and lack cpu-feature avx512vbmi, gfni and 7 more of it, which ice-1
+/// has: the scheduler may choose them, libvirt will likely refuse`. Names at most `most` entries.
+pub(super) fn known(found: &HostModelKnown, most: usize) -> String {
+    let HostModelKnown { model, node, runs, doubtful, .. } = found;
+    let Some((_, first)) = doubtful.first() else { return format!("nodes know {model} by name") };
+    let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
+    let others = match doubtful.len() - alike.len() {
+        0 => String::new(),
+        count => format!("; {} more like that", nodes(count)),
+    };
+    let many = alike.len();
+    let names = and_names(&alike, most.min(2));
+    let (knows, lacks) = (number(many, "knows", "know"), number(many, "lacks", "lack"));
+    let what = match first.as_slice() {
+        [(key, _)] if Family::of(key) == Family::CpuModel => {
+            format!("cannot run it by {} labels", number(many, "its", "their"))
+        }
+        entries => format!("{lacks} {} of it", fold_entries(entries, most)),
+    };
+    if *runs {
+        let them = number(many, "it", "them");
+        return format!(
+            "{names} {knows} {model} and {what}, unlike {node}: the scheduler may choose {them}, libvirt will likely refuse{others}"
+        );
+    }
+    format!(
+        "started on {node}, it could be sent to {names}, which {knows} {model} and {what}: libvirt will likely refuse{others}"
+    )
+}

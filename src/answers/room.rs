@@ -37,7 +37,9 @@ impl<'w> RoomFor<'w> {
         let subject: &Subject<'_> = &case.judged.subject;
         let mut nodes = case.verdict.assessment.fitting.clone();
         let usable = subject.usable(&cluster.fleet);
-        usable.iter().for_each(|usable| nodes.intersect(usable));
+        if let Some(usable) = &usable {
+            nodes.intersect(usable);
+        }
         let vmi = cluster.vmi(&subject.namespace, &subject.name);
         let waits = matches!(subject.stage, Stage::Migration(_)) || subject.running.is_none();
         let need = pod.or_else(|| room.need(vmi.filter(|_| waits)?));

@@ -40,9 +40,10 @@ struct Printed<'r> {
 /// Returns an error if no node has the labels asked for, a node of `--with-node` cannot be read, a change cannot be made, or writing JSON or YAML fails.
 pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
     let edits = edits(args, &world.cluster.domain, stdin)?;
-    let none = match world.cluster.fleet.is_empty() {
-        true => no_nodes(&world.cluster),
-        false => "no node is left: --without-node takes out all of them",
+    let none = if world.cluster.fleet.is_empty() {
+        no_nodes(&world.cluster)
+    } else {
+        "no node is left: --without-node takes out all of them"
     };
     let (now, (world, what_if)) = (world, what_if(world, &args.node_selector, &edits)?);
     let looked_at = Progress::of("guests looked at");

@@ -86,9 +86,10 @@ pub(crate) fn find(
             Argument::Bare(name) if cluster.vmi(home, &name).is_some() => out.push(Ok(named(ObjectKind::Vmi, name))),
             Argument::Bare(name) => {
                 let is_file = name.contains('.') && Path::new(&name).exists();
-                let cure = match () {
-                    () if is_file => format!("; the file of that name: -f {name}"),
-                    () => format!("; nor is it a type, which are {}", resource::types(kinds)),
+                let cure = if is_file {
+                    format!("; the file of that name: -f {name}")
+                } else {
+                    format!("; nor is it a type, which are {}", resource::types(kinds))
                 };
                 let missing = format!("vm/{name} and vmi/{name} not found");
                 out.push(Err(match gate::no_namespace(world, home) {

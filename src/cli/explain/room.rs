@@ -72,9 +72,10 @@ impl FittingRoom {
         let mut out = Vec::new();
         if let Some((first, short)) = self.short.first() {
             let (name, more) = (fleet.name(*first), self.short.len() - 1);
-            out.push(match self.is_nowhere() {
-                false => say::room::no_room(name, short, more),
-                true => say::room::nowhere(name, short, more, self.is_bound),
+            out.push(if self.is_nowhere() {
+                say::room::nowhere(name, short, more, self.is_bound)
+            } else {
+                say::room::no_room(name, short, more)
             });
         }
         if !self.by_preemption.is_empty() {

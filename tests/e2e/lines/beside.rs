@@ -375,10 +375,8 @@ fn what_is_wrong_is_said_as_by_kubectl() {
             let mine = run(BIN.as_ref(), format!("{verb} {arguments}"));
             let (of_kubectl, of_cpufit) = outcome.words();
             let says = |ran: &Ran, words: &[&str]| words.iter().any(|word| ran.stderr.contains(word));
-            let is_well = match outcome.is_success() {
-                true => theirs.code() == 0 && mine.code() == 0,
-                false => theirs.code() == 1 && mine.code() == 2,
-            };
+            let expected = if outcome.is_success() { (0, 0) } else { (1, 2) };
+            let is_well = (theirs.code(), mine.code()) == expected;
             (!is_well || !says(&theirs, of_kubectl) || !says(&mine, of_cpufit)).then(|| {
                 format!(
                     "{verb} {arguments}: {outcome:?}\n  kubectl exits {}: {}\n  cpufit exits {}: {}",

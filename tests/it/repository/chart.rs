@@ -20,8 +20,7 @@ fn plain(schema: &Value, definitions: &Value) -> Value {
     let mut out = Map::new();
     for (key, value) in fields {
         match key.as_str() {
-            "description" | "default" | "nullable" => {}
-            "if" | "then" | "else" | "not" | "propertyNames" => {}
+            "description" | "default" | "nullable" | "if" | "then" | "else" | "not" | "propertyNames" => {}
             "x-kubernetes-validations" => {
                 let mut rules = value.as_array().expect("rules").iter().filter_map(|rule| rule["rule"].as_str());
                 let pattern = rules.find_map(|rule| rule.strip_prefix("self.matches('")?.split('\'').next());

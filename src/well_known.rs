@@ -269,8 +269,16 @@ pub(crate) const SENT_MODEL: WellKnown = annotation(
 pub(crate) const DROPPED_SELECTORS: WellKnown =
     annotation("cpufit.io/dropped-selectors", "Pod", ValueReading::Text, "cpufit: enforce::trim");
 
+/// A guest with a bridge on the pod network that is migrated nevertheless.
+pub(crate) const MIGRATES_BRIDGE: WellKnown = annotation(
+    "kubevirt.io/allow-pod-bridge-network-live-migration",
+    "VirtualMachine, VirtualMachineInstance",
+    ValueReading::Presence,
+    "pkg/network/vmispec/interface.go: VerifyVMIMigratable (`_, isLiveMigrationAllowed :=`)",
+);
+
 /// All labels and annotations with a meaning.
-pub(crate) const ALL: [&WellKnown; 29] = [
+pub(crate) const ALL: [&WellKnown; 30] = [
     &SKIP_NODE,
     &SCHEDULABLE,
     &HAS_VIRT_HANDLER,
@@ -285,6 +293,7 @@ pub(crate) const ALL: [&WellKnown; 29] = [
     &INJECT_SIDECAR,
     &OUTDATED_LAUNCHER,
     &MIGRATION_TARGET,
+    &MIGRATES_BRIDGE,
     &MIGRATION_TARGET_NODE,
     &DESCRIBED,
     &REVISION_OF,
@@ -397,6 +406,7 @@ mod tests {
         (INJECT_SIDECAR, PRESENCE, None),
         (OUTDATED_LAUNCHER, PRESENCE, None),
         (MIGRATION_TARGET, TRUE_ALONE, None),
+        (MIGRATES_BRIDGE, PRESENCE, None),
         (MIGRATION_TARGET_NODE, PRESENCE, None),
         (DESCRIBED, TRUE_ALONE, None),
         (REVISION_OF, ANY_TEXT, None),

@@ -26,9 +26,9 @@ use crate::judge::{Evaluation, Governed, Manifest, judge_subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
-use crate::kubevirt::not_migratable::not_shared;
+use crate::kubevirt::not_migratable::{Foresight, is_decided};
 use crate::kubevirt::subject::{self, Prepared};
-use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use crate::kubevirt::wire::{Devices, Domain, Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::libvirt::{Accelerator, GuestCpu};
 use crate::policy::{Grounds, Ruling, UserName, lives_on};
 use crate::say;
@@ -275,8 +275,16 @@ struct StartLikeness<'w> {
     /// The accelerator that would run the guest, and the CPU it has, if libvirt was asked: the answers about nodes
     /// depend on them.
     asked_with: Option<(Accelerator, Option<GuestCpu>)>,
-    /// The volumes that keep KubeVirt from migrating the guest, in words, if that is certain.
-    not_shared: Option<String>,
+    foresight: ForesightLikeness,
+}
+
+/// What is foreseen about the guest's migrations, as far as it follows from devices, networks and volumes.
+#[derive(Debug, PartialEq)]
+struct ForesightLikeness {
+    /// The reason why KubeVirt will not migrate it.
+    reason: Option<String>,
+    /// The reason in the condition of the VMI that runs.
+    said: Option<String>,
 }
 
 /// The object that a start is judged by.
@@ -298,7 +306,7 @@ enum MadeOf {
 impl Like for StartLikeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { namespace, vmi, policies, home, made_of, asked_with: _, not_shared: _ } = self;
+        let Self { namespace, vmi, policies, home, made_of, asked_with: _, foresight: _ } = self;
         (namespace, policies, home, made_of).hash(&mut hasher);
         vmi.spec.node_selector.hash(&mut hasher);
         vmi.spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
@@ -386,7 +394,11 @@ impl<'w> GuestStates<'w> {
         let made_of = MadeOf::Vm { is_unknown: guest.missing.is_some(), is_cut: vm.metadata.excess.is_some() };
         let live = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name);
         let node = live.and_then(|vmi| subject::runs_on(vmi, cluster)).and_then(|node| cluster.fleet.find(node));
-        let key = self.likeness(&forecast::vmi_of(vm, &guest), &vm.metadata.namespace, node, made_of);
+        let foresight = ForesightLikeness {
+            reason: Foresight::of_guest(vm, &guest).reason(cluster).map(|found| found.refused.reason),
+            said: live.and_then(subject::not_migratable).map(|refused| refused.reason),
+        };
+        let key = self.likeness(&forecast::vmi_of(vm, &guest), &vm.metadata.namespace, node, made_of, foresight);
         alike(&mut self.starts, key, || {
             let manifest = Manifest::VirtualMachine(Box::new(vm.clone()));
             NextStart::of(&judge_start(world, &manifest, subject::of_vm(vm, cluster)), cluster)
@@ -397,7 +409,9 @@ impl<'w> GuestStates<'w> {
     fn start(&mut self, vmi: &Vmi, metadata: &'w Meta, made_of: MadeOf) -> Rc<NextStart> {
         let (world, cluster) = (self.world, &self.world.cluster);
         let node = subject::runs_on(vmi, cluster).and_then(|node| cluster.fleet.find(node));
-        let key = self.likeness(vmi, &metadata.namespace, node, made_of);
+        let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
+        let foresight = ForesightLikeness { reason: foreseen.map(|found| found.refused.reason), said: None };
+        let key = self.likeness(vmi, &metadata.namespace, node, made_of, foresight);
         alike(&mut self.starts, key, || {
             let judge = |vmi: Vmi| {
                 let judged = subject::of_vmi(&vmi, cluster);
@@ -421,6 +435,7 @@ impl<'w> GuestStates<'w> {
         namespace: &'w str,
         runs_on: Option<NodeIndex>,
         made_of: MadeOf,
+        foresight: ForesightLikeness,
     ) -> StartLikeness<'w> {
         let read =
             [&well_known::SENT_MODEL, &well_known::MIGRATION_TARGET, &well_known::REPLACED_MODEL, &well_known::POLICY];
@@ -447,12 +462,18 @@ impl<'w> GuestStates<'w> {
             namespace,
             policies: policies().map(|policy| policy.selects(&guest)).collect(),
             home: runs_on.map(at_home),
-            // Each guest has its own host name and volumes, which are not judged.
-            not_shared: not_shared(&vmi.spec, namespace, &self.world.cluster),
+            foresight,
             asked_with: self.world.cluster.libvirt.asked_with(namespace, &vmi.metadata.name),
             vmi: Vmi {
                 metadata,
-                spec: VmiSpec { hostname: String::new(), volumes: Vec::new(), ..vmi.spec.clone() },
+                // Each guest has its own host name, volumes, devices and networks.
+                spec: VmiSpec {
+                    hostname: String::new(),
+                    volumes: Vec::new(),
+                    networks: Vec::new(),
+                    domain: Domain { devices: Devices::default(), ..vmi.spec.domain.clone() },
+                    ..vmi.spec.clone()
+                },
                 status,
             },
             made_of,

@@ -15,7 +15,7 @@ use crate::fit::verdict::Assessment;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration::{self, NoPod, SourceLabels};
 use crate::kubevirt::subject;
-use crate::kubevirt::wire::{Vmi, VmiSpec, Vmim};
+use crate::kubevirt::wire::{Domain, Vmi, VmiSpec, Vmim};
 
 /// The demand of the migration of equal guests, and the nodes that meet it.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(super) trait Like: PartialEq {
     fn hash(&self) -> u64;
 }
 
-/// A specification as far as the prediction of a pod reads it: host name and volumes differ by guest and are not judged.
+/// A specification as far as the prediction of a pod reads it: host name, volumes, devices and networks differ by guest.
 #[derive(Debug)]
 struct Asks<'w>(&'w VmiSpec);
 
@@ -76,10 +76,16 @@ impl PartialEq for Asks<'_> {
             topology_spread_constraints,
             hostname: _,
             volumes: _,
+            networks: _,
         } = self.0;
+        let Domain { cpu, machine, memory, features, launch_security, devices: _ } = domain;
         let Self(other) = other;
         *architecture == other.architecture
-            && *domain == other.domain
+            && *cpu == other.domain.cpu
+            && *machine == other.domain.machine
+            && *memory == other.domain.memory
+            && *features == other.domain.features
+            && *launch_security == other.domain.launch_security
             && *node_selector == other.node_selector
             && *affinity == other.affinity
             && *tolerations == other.tolerations

@@ -36,9 +36,9 @@ pub(crate) const TAINTS: usize = 128;
 pub(crate) const SPREADS: usize = 64;
 /// Maximum CPU features of a guest: libvirt has about 300.
 pub(crate) const FEATURES: usize = 512;
-/// Maximum `volumes` of a guest, and `dataVolumeTemplates` of a VirtualMachine: one for each disk.
+/// Maximum `volumes`, `disks` and `filesystems` of a guest, and `dataVolumeTemplates` of a VirtualMachine: one for each disk.
 pub(crate) const VOLUMES: usize = 512;
-/// Maximum `gpus` and `hostDevices` of a guest: one for each device of the machine.
+/// Maximum devices of a guest (`gpus`, `hostDevices`, `interfaces` and their `networks`), and kinds of mediated device.
 pub(crate) const DEVICES: usize = 256;
 /// Maximum conditions of an object: KubeVirt writes about 15, kubelets about 10.
 pub(crate) const CONDITIONS: usize = 128;
@@ -86,8 +86,13 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("preferredCPUFeatures", FEATURES),
     ("dataVolumeTemplates", VOLUMES),
     ("volumes", VOLUMES),
+    ("disks", VOLUMES),
+    ("filesystems", VOLUMES),
     ("gpus", DEVICES),
     ("hostDevices", DEVICES),
+    ("interfaces", DEVICES),
+    ("networks", DEVICES),
+    ("mediatedDevices", DEVICES),
     ("conditions", CONDITIONS),
     ("featureGates", GATES),
     ("disabledFeatureGates", GATES),

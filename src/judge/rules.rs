@@ -31,7 +31,9 @@ impl Rules {
         let is_builtin = found.is_none();
         let policy = found.unwrap_or_else(Policy::builtin);
         let kind = manifest.request_kind();
-        let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind), is_guess: judged.is_guess };
+        // Labels that were not read may make another policy the guest's, or exempt its namespace.
+        let is_guess = judged.is_guess || world.cluster.namespace_excess(&judged.subject.namespace).is_some();
+        let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind), is_guess };
         Self { policy, is_builtin, facts }
     }
 }

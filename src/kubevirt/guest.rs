@@ -36,6 +36,8 @@ pub(crate) struct Guest {
     pub missing: Option<Finding>,
     /// Whether an object that KubeVirt takes values from is not known, so that the specification is a guess.
     pub is_guess: bool,
+    /// Whether the guest is annotated to be migrated with a bridge on the pod network.
+    pub migrates_bridge: bool,
     /// The reason why the VirtualMachine, or an object it takes values from, is too large to judge; `None` if none is.
     pub excess: Option<Excess>,
 }
@@ -52,6 +54,13 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
         guest.preference = Some(matcher);
         spec
     });
+    // Mirrors `pkg/instancetype/apply/annotations.go` and `pkg/instancetype/preference/apply/annotations.go`.
+    let annotations = [
+        Some(&vm.spec.template.metadata.annotations),
+        instancetype.map(|found| &found.annotations),
+        preference.map(|found| &found.annotations),
+    ];
+    guest.migrates_bridge = annotations.into_iter().flatten().any(|given| well_known::MIGRATES_BRIDGE.is_set(given));
     let release = cluster.release.release();
     if let Some(preference) = preference {
         if guest.spec.architecture.is_empty()
@@ -151,14 +160,13 @@ impl Guest {
         }
         // Mirrors `applyGPUs` and `applyHostDevices` of `pkg/instancetype/apply`.
         let devices = &mut spec.domain.devices;
-        for (path, own, given) in [
-            ("domain.devices.gpus", &mut devices.gpus, &from.gpus),
-            ("domain.devices.hostDevices", &mut devices.host_devices, &from.host_devices),
-        ] {
-            take(path, !given.is_empty() && !own.is_empty());
-            if own.is_empty() {
-                own.clone_from(given);
-            }
+        take("domain.devices.gpus", !from.gpus.is_empty() && !devices.gpus.is_empty());
+        if devices.gpus.is_empty() {
+            devices.gpus.clone_from(&from.gpus);
+        }
+        take("domain.devices.hostDevices", !from.host_devices.is_empty() && !devices.host_devices.is_empty());
+        if devices.host_devices.is_empty() {
+            devices.host_devices.clone_from(&from.host_devices);
         }
         let name = self.instancetype.as_ref().map_or("", |matcher| &matcher.name);
         self.notes.extend(conflicts.into_iter().map(|path| {
@@ -190,6 +198,16 @@ impl Guest {
         for feature in preference.cpu.preferred_cpu_features.iter().filter(|feature| !own.contains(&feature.name)) {
             cpu.features.push(feature.clone());
             self.origins.push((Setting::Feature(feature.name.clone()), SettingOrigin::Preference));
+        }
+        // Mirrors `ApplyAutoAttachPreferences` (`device.go`) and `applyInterfacePreferences` (`interface.go`).
+        let devices = &mut self.spec.domain.devices;
+        devices.autoattach_pod_interface =
+            devices.autoattach_pod_interface.or(preference.devices.preferred_autoattach_pod_interface);
+        let pod_network = self.spec.networks.iter().find(|network| network.pod.is_some());
+        for interface in &mut devices.interfaces {
+            if interface.is_unbound() && pod_network.is_some_and(|network| network.name == interface.name) {
+                interface.masquerade = preference.devices.preferred_interface_masquerade;
+            }
         }
         if let Some(preferred) = &preference.features.preferred_hyperv {
             let hyperv = self.spec.domain.features.hyperv.get_or_insert_default();

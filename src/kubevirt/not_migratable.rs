@@ -2,41 +2,140 @@
 //! set the condition `LiveMigratable` of its VMI.
 //!
 //! Mirrors `calculateLiveMigrationCondition`, `vmiContainsNonMigratablePCIHostDevices` and `checkVolumesForMigration` of
-//! `pkg/virt-handler/vm.go`, `IsSEVVMI` and `IsTDXVMI` of `pkg/util/amd64.go`, `IsSecureExecutionVMI` of
-//! `pkg/util/s390x.go`, and `HasSharedAccessMode` of `pkg/storage/types/pvc.go`. Reasons that depend on the node, on
-//! network plugins or on objects that are not known are not foreseen.
+//! `pkg/virt-handler/vm.go`, `VerifyVMIMigratable` of `pkg/network/vmispec/interface.go`, `SetDefaultNetworkInterface` of
+//! `pkg/network/vmispec/defaults.go`, `HasVMISpecPersistentReservation` of `pkg/storage/reservation/pr.go`, `IsSEVVMI` and
+//! `IsTDXVMI` of `pkg/util/amd64.go`, `IsSecureExecutionVMI` of `pkg/util/s390x.go`, and `HasSharedAccessMode` of
+//! `pkg/storage/types/pvc.go`. Reasons that depend on the libvirt of a node, or on objects that are not known, are not
+//! foreseen.
 
 use super::cluster::Cluster;
+use super::guest::Guest;
 use super::release::Release;
-use super::wire::{LIVE_MIGRATABLE, LaunchSecurity, Vmi, VmiSpec, Volume};
+use super::wire::{DataVolume, Interface, LIVE_MIGRATABLE, LaunchSecurity, VirtualMachine, Vmi, VmiSpec, Volume};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Foreseen, NotMigratable};
+use crate::well_known;
 
 /// The feature gate of the migration of a guest with one virtual GPU.
 const VGPU_MIGRATION: &str = "VGPULiveMigration";
 
-/// Returns the reason that KubeVirt will give; `None` if none is certain. [`defaults::apply`](super::defaults::apply)
-/// must have been applied to the spec.
-pub(super) fn foresee(spec: &VmiSpec, namespace: &str, cluster: &Cluster) -> Option<Foreseen> {
-    let release = cluster.release.release();
-    let volumes = || {
-        let message = not_shared(spec, namespace, cluster)?;
-        Some(foreseen("volumes", "DisksNotLiveMigratable", &message))
-    };
-    let devices = || host_devices(spec, cluster, release);
-    let security = || launch_security(spec, release);
-    let hyperv = || {
-        let is_on = spec.domain.features.hyperv_passthrough.as_ref().is_some_and(|state| state.enabled == Some(true));
-        let message = "VMI uses hyperv passthrough";
-        (is_on && release.refuses_hyperv_passthrough())
-            .then(|| foreseen("domain.features.hypervPassthrough", "HypervPassthroughNotLiveMigratable", message))
-    };
-    let rest = || devices().or_else(security).or_else(hyperv);
-    if release.checks_volumes_first() { volumes().or_else(rest) } else { rest().or_else(volumes) }
+/// The reason of a guest whose binding on the pod network is not migrated.
+const INTERFACE: &str = "InterfaceNotLiveMigratable";
+
+/// A guest, as virt-handler will see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Foresight<'f> {
+    /// The specification, to which [`defaults::apply`](super::defaults::apply) must have been applied.
+    pub spec: &'f VmiSpec,
+    /// The namespace.
+    pub namespace: &'f str,
+    /// The `dataVolumeTemplates` of its VirtualMachine.
+    pub templates: &'f [DataVolume],
+    /// Whether the guest is annotated to be migrated with a bridge on the pod network.
+    pub migrates_bridge: bool,
+    /// Whether KubeVirt has yet to create the guest: it gives a network to one that names none, and a TSC frequency.
+    pub is_new: bool,
+    /// Whether no node gives a new guest the TSC frequency that its migration needs.
+    pub lacks_frequency: bool,
+}
+
+impl<'f> Foresight<'f> {
+    /// Returns the foresight for a VMI that exists or is being created.
+    pub(crate) fn of_vmi(vmi: &'f Vmi) -> Self {
+        Self {
+            spec: &vmi.spec,
+            namespace: &vmi.metadata.namespace,
+            templates: &[],
+            migrates_bridge: well_known::MIGRATES_BRIDGE.is_set(&vmi.metadata.annotations),
+            is_new: vmi.status.phase.is_empty(),
+            lacks_frequency: false,
+        }
+    }
+
+    /// Returns the foresight for the guest made from a VirtualMachine.
+    pub(crate) fn of_guest(vm: &'f VirtualMachine, guest: &'f Guest) -> Self {
+        Self {
+            spec: &guest.spec,
+            namespace: &vm.metadata.namespace,
+            templates: &vm.spec.data_volume_templates,
+            migrates_bridge: guest.migrates_bridge,
+            is_new: true,
+            lacks_frequency: false,
+        }
+    }
+
+    /// Returns the reason that KubeVirt will give; `None` if none is certain.
+    pub(crate) fn reason(&self, cluster: &Cluster) -> Option<Foreseen> {
+        let release = cluster.release.release();
+        let volumes = || {
+            let message = not_shared(self.spec, self.namespace, self.templates, cluster)?;
+            Some(foreseen("volumes", "DisksNotLiveMigratable", &message))
+        };
+        let rest = || {
+            self.network(cluster, release)
+                .or_else(|| virtiofs(self.spec, release))
+                .or_else(|| host_devices(self.spec, cluster, release))
+                .or_else(|| launch_security(self.spec, release))
+                .or_else(|| reservation(self.spec, release))
+                .or_else(|| self.frequency())
+                .or_else(|| hyperv_passthrough(self.spec, release))
+        };
+        if release.checks_volumes_first() { volumes().or_else(rest) } else { rest().or_else(volumes) }
+    }
+
+    /// Mirrors `VerifyVMIMigratable`: only the interface on the pod network counts.
+    fn network(&self, cluster: &Cluster, release: Release) -> Option<Foreseen> {
+        const FIELD: &str = "domain.devices.interfaces";
+        let devices = &self.spec.domain.devices;
+        if !release.checks_interfaces() {
+            return None;
+        }
+        if self.spec.networks.is_empty() && devices.interfaces.is_empty() {
+            let default = cluster.config.configuration.network.default_network_interface.as_str();
+            let is_bridge = cluster.config.is_known && matches!(default, "" | "bridge");
+            // A dump may lack the networks.
+            let is_attached = cluster.is_live && self.is_new && devices.autoattach_pod_interface != Some(false);
+            let message = "VMI names no network interface, so KubeVirt gives it a bridge on the pod network";
+            return (is_attached && is_bridge && !self.migrates_bridge).then(|| foreseen("domain", INTERFACE, message));
+        }
+        let pod = self.spec.networks.iter().find(|network| network.pod.is_some())?;
+        let Some(interface) = devices.interfaces.iter().find(|interface| interface.name == pod.name) else {
+            let message = "VMI has no interface on its pod network";
+            let is_refused = release.asks_for_a_pod_interface() && !devices.interfaces.is_empty();
+            return is_refused.then(|| foreseen(FIELD, INTERFACE, message));
+        };
+        let is_migrated = match interface {
+            Interface { masquerade: Some(_), .. } => true,
+            Interface { passt_binding: Some(_), .. } if release.asks_for_a_pod_interface() => true,
+            Interface { bridge: Some(_), .. } => self.migrates_bridge,
+            Interface { binding: Some(_), .. } if !release.may_migrate_plugins() => false,
+            // KubeVirt refuses a plugin that is not registered; the configuration may not be known.
+            Interface { binding: Some(plugin), .. } => {
+                let plugin = cluster.config.configuration.network.binding.get(&plugin.name);
+                plugin.is_none_or(|plugin| plugin.migration.is_some())
+            }
+            // KubeVirt refuses an interface without a binding; its preference may not be known.
+            unbound if unbound.is_unbound() => true,
+            _ => false,
+        };
+        let binding = match interface {
+            Interface { bridge: Some(_), .. } => "a bridge",
+            Interface { binding: Some(_), .. } => "a network binding plugin that is not migrated",
+            _ => "a binding other than masquerade",
+        };
+        let message = format!("VMI uses {binding} on the pod network");
+        (!is_migrated).then(|| foreseen(FIELD, INTERFACE, &message))
+    }
+
+    fn frequency(&self) -> Option<Foreseen> {
+        let message = "VMI uses reenlightenment, and no node has a TSC frequency";
+        let field = "domain.features.hyperv.reenlightenment";
+        (self.is_new && self.lacks_frequency).then(|| foreseen(field, "NoTSCFrequencyNotLiveMigratable", message))
+    }
 }
 
 /// Whether virt-handler has set the condition of a guest.
-pub(super) fn is_decided(vmi: &Vmi) -> bool {
+pub(crate) fn is_decided(vmi: &Vmi) -> bool {
     vmi.status.conditions.iter().any(|condition| condition.kind == LIVE_MIGRATABLE)
 }
 
@@ -50,8 +149,14 @@ fn host_devices(spec: &VmiSpec, cluster: &Cluster, release: Release) -> Option<F
         (0, 0) => return None,
         (0, _) if !release.may_migrate_gpus() => ("domain.devices.gpus", "VMI uses a PCI host devices"),
         (_, _) if !release.may_migrate_gpus() => ("domain.devices.hostDevices", "VMI uses a PCI host devices"),
-        // A device of an instance type that is mediated migrates; which is, KubeVirt's `permittedHostDevices` says.
-        (0, 1) if cluster.config.gate(VGPU_MIGRATION) || !cluster.config.is_known => return None,
+        (0, 1) if !cluster.config.is_known => return None,
+        (0, 1) if cluster.config.gate(VGPU_MIGRATION) => {
+            let mediated = &cluster.config.configuration.permitted_host_devices.mediated_devices;
+            if devices.gpus.iter().any(|gpu| mediated.iter().any(|known| known.resource_name == gpu.device_name)) {
+                return None;
+            }
+            ("domain.devices.gpus", "VMI specifies non-migratable GPU device")
+        }
         (0, 1) => ("domain.devices.gpus", "VMI specifies a GPU but feature gate VGPULiveMigration is not enabled"),
         (0, _) => ("domain.devices.gpus", "VMI specifies too many GPUs"),
         _ => ("domain.devices.hostDevices", "VMI specifies non-migratable generic PCI host device"),
@@ -73,16 +178,42 @@ fn launch_security(spec: &VmiSpec, release: Release) -> Option<Foreseen> {
     Some(foreseen("domain.launchSecurity", reason, message))
 }
 
-/// Returns why the guest's volumes cannot be shared by two nodes; `None` if that is not certain: a claim that is not known
-/// may be shared.
-pub(crate) fn not_shared(spec: &VmiSpec, namespace: &str, cluster: &Cluster) -> Option<String> {
+fn virtiofs(spec: &VmiSpec, release: Release) -> Option<Foreseen> {
+    let is_used = spec.domain.devices.filesystems.iter().any(|filesystem| filesystem.virtiofs.is_some());
+    let refused = || foreseen("domain.devices.filesystems", "VirtIOFSNotLiveMigratable", "VMI uses virtiofs");
+    (is_used && release.refuses_virtiofs()).then(refused)
+}
+
+fn reservation(spec: &VmiSpec, release: Release) -> Option<Foreseen> {
+    let mut luns = spec.domain.devices.disks.iter().filter_map(|disk| disk.lun.as_ref());
+    let (reason, message) = ("PersistentReservationNotLiveMigratable", "VMI uses SCSI persistent reservation");
+    (luns.any(|lun| lun.reservation) && release.refuses_persistent_reservation())
+        .then(|| foreseen("domain.devices.disks", reason, message))
+}
+
+fn hyperv_passthrough(spec: &VmiSpec, release: Release) -> Option<Foreseen> {
+    let is_on = spec.domain.features.hyperv_passthrough.as_ref().is_some_and(|state| state.enabled == Some(true));
+    let (reason, message) = ("HypervPassthroughNotLiveMigratable", "VMI uses hyperv passthrough");
+    (is_on && release.refuses_hyperv_passthrough())
+        .then(|| foreseen("domain.features.hypervPassthrough", reason, message))
+}
+
+/// Returns why the guest's volumes cannot be shared by two nodes; `None` if that is not certain: a claim that is neither
+/// known nor described by a template may be shared.
+fn not_shared(spec: &VmiSpec, namespace: &str, templates: &[DataVolume], cluster: &Cluster) -> Option<String> {
+    let requested = |claim: &str| {
+        let template = templates.iter().find(|template| template.metadata.name == claim)?;
+        let requested = template.spec.pvc.as_ref().or(template.spec.storage.as_ref())?;
+        Some(&requested.access_modes)
+    };
     let of_volume = |volume: &Volume| {
         if let Some(disk) = &volume.host_disk {
             return (disk.shared != Some(true)).then(|| "VMI has a non-shared HostDisk".to_owned());
         }
         // Changes of an ephemeral volume stay on the node, and are copied.
         let claim = volume.claim().filter(|_| volume.ephemeral.is_none())?;
-        let modes = &cluster.claim(namespace, claim)?.spec.access_modes;
+        let known = cluster.claim(namespace, claim).map(|claim| &claim.spec.access_modes);
+        let modes = known.or_else(|| requested(claim))?;
         let is_of_one = |mode: &String| matches!(mode.as_str(), "ReadWriteOnce" | "ReadWriteOncePod" | "ReadOnlyMany");
         let claim = Shown::within(claim, TITLE_CHARS);
         (!modes.is_empty() && modes.iter().all(is_of_one))
@@ -92,93 +223,4 @@ pub(crate) fn not_shared(spec: &VmiSpec, namespace: &str, cluster: &Cluster) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::kubevirt::cluster::ClusterObject;
-    use crate::testing::cluster::{cluster, read};
-
-    fn claim(name: &str, modes: &Value) -> ClusterObject {
-        let claim = json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"accessModes": modes}});
-        ClusterObject::Claim(read(claim))
-    }
-
-    fn world(release: &str, gates: &Value) -> Cluster {
-        let configuration = json!({"developerConfiguration": {"featureGates": gates}});
-        let kubevirt = json!({"metadata": {"name": "kubevirt"}, "spec": {"configuration": configuration}});
-        let claims =
-            [claim("shared", &json!(["ReadWriteOnce", "ReadWriteMany"])), claim("own", &json!(["ReadWriteOnce"]))];
-        let reduced = claim("reduced", &json!(null));
-        let objects = claims.into_iter().chain([reduced, ClusterObject::KubeVirt(Box::new(read(kubevirt)))]);
-        cluster(release, Vec::new(), objects)
-    }
-
-    fn devices(devices: &Value) -> Value {
-        json!({"architecture": "amd64", "domain": {"devices": devices}})
-    }
-
-    fn secured(architecture: &str, security: &Value) -> Value {
-        json!({"architecture": architecture, "domain": {"launchSecurity": security}})
-    }
-
-    fn volumes(volumes: &Value) -> Value {
-        json!({"architecture": "amd64", "domain": {}, "volumes": volumes})
-    }
-
-    const HOST_DEVICE: &str = "HostDeviceNotLiveMigratable";
-    const DISKS: &str = "DisksNotLiveMigratable";
-
-    #[rstest]
-    #[case::nothing("1.9.0", json!([]), json!({"architecture": "amd64", "domain": {}}), None)]
-    #[case::a_host_device("1.9.0", json!([]), devices(&json!({"hostDevices": [{"deviceName": "x"}]})), Some(HOST_DEVICE))]
-    #[case::and_before("1.3.1", json!([]), devices(&json!({"hostDevices": [{}]})), Some(HOST_DEVICE))]
-    #[case::one_gpu("1.9.0", json!([]), devices(&json!({"gpus": [{}]})), Some(HOST_DEVICE))]
-    #[case::one_gpu_with_the_gate("1.9.0", json!([VGPU_MIGRATION]), devices(&json!({"gpus": [{}]})), None)]
-    #[case::the_gate_before_1_9("1.8.4", json!([VGPU_MIGRATION]), devices(&json!({"gpus": [{}]})), Some(HOST_DEVICE))]
-    #[case::two_gpus_with_the_gate("1.9.0", json!([VGPU_MIGRATION]), devices(&json!({"gpus": [{}, {}]})), Some(HOST_DEVICE))]
-    #[case::no_devices("1.9.0", json!([]), devices(&json!({"gpus": [], "hostDevices": null})), None)]
-    #[case::sev("1.0.0", json!([]), secured("amd64", &json!({"sev": {}})), Some("SEVNotLiveMigratable"))]
-    #[case::snp("1.7.0", json!([]), secured("amd64", &json!({"snp": {}})), Some("SEVNotLiveMigratable"))]
-    #[case::snp_is_not_known("1.6.0", json!([]), secured("amd64", &json!({"snp": {}})), None)]
-    #[case::tdx("1.7.0", json!([]), secured("amd64", &json!({"tdx": {}})), Some("TDXNotLiveMigratable"))]
-    #[case::secure_execution("1.6.0", json!([]), secured("s390x", &json!({})), Some("SecureExecutionNotLiveMigratable"))]
-    #[case::on_x86_it_is_none("1.6.0", json!([]), secured("amd64", &json!({})), None)]
-    #[case::before_1_6("1.5.3", json!([]), secured("s390x", &json!({})), None)]
-    #[case::hyperv_passthrough("1.3.0", json!([]),
-        json!({"domain": {"features": {"hypervPassthrough": {"enabled": true}}}}), Some("HypervPassthroughNotLiveMigratable"))]
-    #[case::switched_off("1.9.0", json!([]), json!({"domain": {"features": {"hypervPassthrough": {"enabled": false}}}}), None)]
-    #[case::before_1_3("1.2.0", json!([]), json!({"domain": {"features": {"hypervPassthrough": {"enabled": true}}}}), None)]
-    #[case::a_claim_of_its_own("1.9.0", json!([]),
-        volumes(&json!([{"name": "a", "persistentVolumeClaim": {"claimName": "own"}}])), Some(DISKS))]
-    #[case::of_a_data_volume("1.9.0", json!([]), volumes(&json!([{"name": "a", "dataVolume": {"name": "own"}}])), Some(DISKS))]
-    #[case::shared("1.9.0", json!([]), volumes(&json!([{"name": "a", "dataVolume": {"name": "shared"}}])), None)]
-    #[case::not_known("1.9.0", json!([]), volumes(&json!([{"name": "a", "dataVolume": {"name": "none"}}])), None)]
-    #[case::of_a_reduced_dump("1.9.0", json!([]), volumes(&json!([{"name": "a", "dataVolume": {"name": "reduced"}}])), None)]
-    #[case::ephemeral("1.9.0", json!([]),
-        volumes(&json!([{"name": "a", "ephemeral": {"persistentVolumeClaim": {"claimName": "own"}}}])), None)]
-    #[case::a_file("1.9.0", json!([]), volumes(&json!([{"name": "a", "hostDisk": {"path": "/d", "type": "Disk"}}])), Some(DISKS))]
-    #[case::a_shared_file("1.9.0", json!([]), volumes(&json!([{"name": "a", "hostDisk": {"shared": true}}])), None)]
-    fn the_reason_of_virt_handler(
-        #[case] release: &str,
-        #[case] gates: Value,
-        #[case] spec: Value,
-        #[case] expected: Option<&str>,
-    ) {
-        let found = foresee(&read(spec), "shop", &world(release, &gates));
-        let reason = found.as_ref().map(|found| found.refused.reason.as_str());
-        assert_eq!(reason, expected, "a person counts on a migration that KubeVirt refuses, or gives one up in vain");
-    }
-
-    /// virt-handler reports one reason only: up to 1.5 that of the volumes first, since then last.
-    #[rstest]
-    #[case("1.5.3", DISKS)]
-    #[case("1.6.0", HOST_DEVICE)]
-    fn the_first_reason_is_said(#[case] release: &str, #[case] expected: &str) {
-        let mut spec = volumes(&json!([{"name": "a", "dataVolume": {"name": "own"}}]));
-        spec["domain"] = json!({"devices": {"gpus": [{}]}, "launchSecurity": {"sev": {}}});
-        let found = foresee(&read(spec), "shop", &world(release, &json!([])));
-        assert_eq!(found.map(|found| found.refused.reason).as_deref(), Some(expected));
-    }
-}
+mod tests;

@@ -207,6 +207,41 @@ impl Release {
         self >= Self(1, 3, 0)
     }
 
+    /// Whether guests with virtiofs are not migrated.
+    ///
+    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: until 1.4.
+    pub(crate) fn refuses_virtiofs(self) -> bool {
+        Self(1, 0, 0) <= self && self < Self(1, 5, 0)
+    }
+
+    /// Whether guests with a SCSI persistent reservation are not migrated.
+    ///
+    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: until 1.8.
+    pub(crate) fn refuses_persistent_reservation(self) -> bool {
+        Self(1, 0, 0) <= self && self < Self(1, 9, 0)
+    }
+
+    /// Whether it is known which bindings on the pod network keep a guest from migrating.
+    ///
+    /// Mirrors `checkNetworkInterfacesForMigration` of `pkg/virt-handler/vm.go`: since 1.0.0.
+    pub(crate) fn checks_interfaces(self) -> bool {
+        self >= Self(1, 0, 0)
+    }
+
+    /// Whether guests with a network binding plugin may migrate.
+    ///
+    /// Mirrors `VerifyVMIMigratable` of `pkg/network/vmispec/interface.go`, since 1.2.0.
+    pub(crate) fn may_migrate_plugins(self) -> bool {
+        self >= Self(1, 2, 0)
+    }
+
+    /// Whether guests with `passtBinding` migrate, and those without an interface on their pod network do not.
+    ///
+    /// Mirrors `VerifyVMIMigratable` of `pkg/network/vmispec/interface.go`, since 1.8.0.
+    pub(crate) fn asks_for_a_pod_interface(self) -> bool {
+        self >= Self(1, 8, 0)
+    }
+
     /// Whether `preferredLaunchSecurity` of a preference is honoured.
     ///
     /// Mirrors `PreferredLaunchSecurity` in `pkg/instancetype/preference/apply/launchsecurity.go`, since 1.9.0.

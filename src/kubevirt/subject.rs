@@ -19,7 +19,7 @@ use super::devices;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod, NotEvacuated, is_being_deleted};
-use super::not_migratable::{foresee, is_decided};
+use super::not_migratable::{Foresight, is_decided};
 use super::obsolete;
 use super::placement;
 use super::replicas::ReplicasKind;
@@ -121,14 +121,8 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     if let Some(vmim) = decentralized::receiving(vmi, cluster) {
         return of_migration(vmim, cluster);
     }
-    let mut out = of_spec(
-        &vmi.metadata.namespace,
-        &name_of(&vmi.metadata),
-        &vmi.spec,
-        &vmi.status,
-        cluster,
-        |rendered, filled| authors_of_vmi(vmi, rendered, &filled, cluster),
-    );
+    let authors = |rendered: &Rendered, filled: Origins| authors_of_vmi(vmi, rendered, &filled, cluster);
+    let mut out = of_spec(&name_of(&vmi.metadata), Foresight::of_vmi(vmi), &vmi.status, cluster, authors);
     "spec".clone_into(&mut out.subject.field_root);
     out.subject.foreseen = out.subject.foreseen.filter(|_| !is_decided(vmi));
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
@@ -155,13 +149,13 @@ pub(crate) fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Prepared<'static>
 /// Prepares a VM with a given guest, which may differ from the result of [`guest_of`].
 pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Prepared<'static> {
     let changes = changes::of_vm(vm, &guest, cluster);
-    let Guest { spec, notes, missing, is_guess, origins, excess, instancetype, preference } = guest;
     let name = name_of(&vm.metadata);
     let authors = |rendered: &Rendered, filled: Origins| {
-        let origins: Origins = origins.into_iter().chain(filled).collect();
-        Source::vm(vm, &origins, [instancetype.as_ref(), preference.as_ref()]).authors(rendered)
+        let origins: Origins = guest.origins.iter().cloned().chain(filled).collect();
+        Source::vm(vm, &origins, [guest.instancetype.as_ref(), guest.preference.as_ref()]).authors(rendered)
     };
-    let mut out = of_spec(&vm.metadata.namespace, &name, &spec, &VmiStatus::default(), cluster, authors);
+    let mut out = of_spec(&name, Foresight::of_guest(vm, &guest), &VmiStatus::default(), cluster, authors);
+    let Guest { spec, notes, missing, is_guess, excess, instancetype, .. } = guest;
     if missing.is_some() {
         out = unknown(out.subject, missing);
     }
@@ -215,15 +209,15 @@ fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Prepared<'_> {
     Prepared { subject, predicted: None, not_judged: why, notes: Vec::new(), is_guess: false }
 }
 
+/// `of`: the guest, without KubeVirt's defaults.
 fn of_spec(
-    namespace: &str,
     name: &str,
-    spec: &VmiSpec,
+    of: Foresight<'_>,
     status: &VmiStatus,
     cluster: &Cluster,
     authors: impl FnOnce(&Rendered, Origins) -> Authors,
 ) -> Prepared<'static> {
-    let (mut spec, mut status) = (spec.clone(), status.clone());
+    let (namespace, mut spec, mut status) = (of.namespace, of.spec.clone(), status.clone());
     let filled = defaults::apply(&mut spec, &cluster.config);
     let no_frequency = topology::hint(&spec, &mut status, cluster).err();
     let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
@@ -240,7 +234,8 @@ fn of_spec(
     subject.devices = devices::lacking(&spec, cluster);
     subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     subject.switched_off = switched_off(&spec);
-    subject.foreseen = foresee(&spec, namespace, cluster);
+    let lacks_frequency = topology::lacks_frequency(&spec, &status, cluster);
+    subject.foreseen = Foresight { spec: &spec, lacks_frequency, ..of }.reason(cluster);
     if let Some(configured) = no_frequency {
         let words = NoPod::NoTscFrequency { configured }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
@@ -556,7 +551,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     }
     // Decentralized migration does not need shared disks.
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
-    let foreseen = if is_decided(vmi) { None } else { foresee(&vmi.spec, namespace, cluster) };
+    let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
     subject.foreseen =
         foreseen.filter(|foreseen| !(is_decentralized && foreseen.refused.reason == "DisksNotLiveMigratable"));
     let is_exempted = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";

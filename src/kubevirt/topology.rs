@@ -6,7 +6,7 @@ use super::cluster::Cluster;
 use super::defaults::is_on;
 use super::setting::Setting;
 use super::wire::{VmiSpec, VmiStatus};
-use crate::fit::label;
+use crate::fit::label::{self, Family};
 
 /// Returns the setting that binds the guest to a TSC frequency; `None` if none does. Mirrors
 /// `GetTscFrequencyRequirement`.
@@ -20,6 +20,15 @@ pub(crate) fn asks_for_tsc(spec: &VmiSpec) -> Option<Setting> {
     }
     let hyperv = spec.domain.features.hyperv.as_ref()?;
     is_on(hyperv.reenlightenment.as_ref()).then_some(Setting::HyperV("reenlightenment"))
+}
+
+/// Whether no node gives a starting guest the TSC frequency that its migration needs, though nodes have labels of
+/// Hyper-V. [`hint`] must have been applied to the status.
+pub(crate) fn lacks_frequency(spec: &VmiSpec, status: &VmiStatus, cluster: &Cluster) -> bool {
+    let is_labelled = || !cluster.fleet.bearers(Family::Hyperv).is_empty();
+    status.topology_hints.tsc_frequency == Some(0)
+        && matches!(asks_for_tsc(spec), Some(Setting::HyperV(_)))
+        && is_labelled()
 }
 
 /// Sets the TSC frequency of a starting guest that needs one and has none yet. Mirrors `TopologyHintsForVMI`.

@@ -63,6 +63,7 @@ macro_rules! wire {
     )*};
 }
 
+mod devices;
 mod instancetype;
 mod kubevirt;
 mod meta;
@@ -71,22 +72,25 @@ mod pod;
 mod replicas;
 mod storage;
 
+pub use devices::{Devices, Disk, Filesystem, Gpu, Interface, Lun, Network, PluggedBinding};
 pub use instancetype::{
     ControllerRevision, DataSource, DataSourceRef, DataSourceSpec, DataVolume, DataVolumeSourceRef, DataVolumeSpec,
     Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource, Preference, PreferenceCpu,
-    PreferenceFeatures, PreferenceMachine, PreferenceSpec, RevisionRef, StatusRef, VmStatus,
+    PreferenceDevices, PreferenceFeatures, PreferenceMachine, PreferenceSpec, RequestedClaim, RevisionRef, StatusRef,
+    VmStatus,
 };
 pub use kubevirt::{
-    Architecture, Architectures, Configuration, DeveloperConfiguration, KubeVirt, KubeVirtSpec, KubeVirtStatus,
-    MigrationConfiguration, NodePlacement, Workloads,
+    Architecture, Architectures, BindingPlugin, Configuration, DeveloperConfiguration, KubeVirt, KubeVirtSpec,
+    KubeVirtStatus, MediatedDevice, MigrationConfiguration, NetworkConfiguration, NodePlacement, PermittedHostDevices,
+    Workloads,
 };
 pub use meta::Meta;
 pub use migration::{MigrationState, SourceState, Vmim, VmimSpec};
 pub use pod::{Pod, PodMeta, PodSpec};
 pub use replicas::{Pool, PoolSpec, ReplicaSet, ReplicaSetSpec, VmTemplate};
 pub use storage::{
-    Claim, ClaimSpec, ClaimVolume, DataVolumeVolume, Devices, EphemeralVolume, HostDisk, PersistentVolume,
-    PersistentVolumeSpec, Volume, VolumeNodeAffinity,
+    Claim, ClaimSpec, ClaimVolume, DataVolumeVolume, EphemeralVolume, HostDisk, PersistentVolume, PersistentVolumeSpec,
+    Volume, VolumeNodeAffinity,
 };
 
 /// Whether a pod, a VMI or a migration of this `status.phase` has ended. Mirrors `IsFinal` of
@@ -265,6 +269,8 @@ wire! {
         topology_spread_constraints: Vec<SpreadConstraint>,
         /// `volumes`.
         volumes: Vec<Volume>,
+        /// `networks`.
+        networks: Vec<Network>,
     }
     /// `spec.topologySpreadConstraints[]`.
     SpreadConstraint {

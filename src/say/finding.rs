@@ -429,13 +429,18 @@ fn bound_volumes(found: &BoundVolumes, most: usize) -> String {
 
 /// Returns `conf-1 and conf-2 carry kubevirt.io/sev with an empty value, and true is asked for: …`.
 fn empty_label(found: &EmptyLabel) -> String {
-    let EmptyLabel { key, nodes, without } = found;
+    let EmptyLabel { key, nodes, without, is_written_so } = found;
+    let by = if *is_written_so {
+        "KubeVirt 1.5.0 to 1.5.2 writes it so, 1.5.3 writes true"
+    } else {
+        "KubeVirt writes true since 1.5.3, and wrote it so before"
+    };
     let without = match without.as_slice() {
         [] => String::new(),
         names => format!("; {} {} no such label at all", and_names(names, 3), number(names.len(), "has", "have")),
     };
     format!(
-        "{} {} {key} with an empty value, and true is asked for: KubeVirt 1.5.0 to 1.5.2 writes it so, 1.5.3 writes true{without}",
+        "{} {} {key} with an empty value, and true is asked for: {by}{without}",
         and_names(nodes, 3),
         number(nodes.len(), "carries", "carry"),
     )

@@ -170,6 +170,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             | "minCPUModel"
             | "machineType"
             | "defaultArchitecture"
+            | "defaultNetworkInterface"
             | "preferredArchitecture"
             | "preferredMachineType"
             | "vmRolloutStrategy"

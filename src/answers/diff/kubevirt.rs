@@ -1,6 +1,6 @@
 //! Changes of KubeVirt's release and configuration, and their effect on guests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -8,7 +8,10 @@ use serde::Serialize;
 
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::release::{Release, ReleaseKnown};
-use crate::kubevirt::wire::{Architectures, Configuration, DeveloperConfiguration, MigrationConfiguration};
+use crate::kubevirt::wire::{
+    Architectures, BindingPlugin, Configuration, DeveloperConfiguration, MigrationConfiguration, NetworkConfiguration,
+    PermittedHostDevices,
+};
 use crate::say::plural;
 use crate::world::World;
 
@@ -166,6 +169,8 @@ impl Changes {
             developer_configuration,
             obsolete_cpu_models,
             min_cpu_model,
+            network,
+            permitted_host_devices,
         } = old;
         self.text("cpuModel", cpu_model, &new.cpu_model, AT_NEXT_START);
         self.text(
@@ -217,6 +222,35 @@ impl Changes {
             }
         });
         self.text("minCPUModel", min_cpu_model, &new.min_cpu_model, "no node-labeller reads it since 0.56");
+        self.network(network, &new.network);
+        let mediated = |of: &PermittedHostDevices| -> Vec<String> {
+            of.mediated_devices.iter().map(|device| device.resource_name.clone()).collect()
+        };
+        self.names(
+            "permittedHostDevices.mediatedDevices",
+            mediated(permitted_host_devices),
+            mediated(&new.permitted_host_devices),
+            |_, _| {
+                "guests with one such GPU may be migrated, since 1.9 and with the feature gate VGPULiveMigration"
+                    .to_owned()
+            },
+        );
+    }
+
+    fn network(&mut self, old: &NetworkConfiguration, new: &NetworkConfiguration) {
+        let NetworkConfiguration { default_network_interface, binding } = old;
+        self.text(
+            "network.defaultNetworkInterface",
+            default_network_interface,
+            &new.default_network_interface,
+            "guests that name no network get it at their next start; KubeVirt does not migrate those that get a bridge",
+        );
+        let migrated = |of: &BTreeMap<String, BindingPlugin>| -> Vec<String> {
+            of.iter().filter(|(_, plugin)| plugin.migration.is_some()).map(|(name, _)| name.clone()).collect()
+        };
+        self.names("network.binding", migrated(binding), migrated(&new.binding), |_, _| {
+            "guests with these plugins on the pod network are migrated".to_owned()
+        });
     }
 
     fn migrations(&mut self, old: &MigrationConfiguration, new: &MigrationConfiguration) {

@@ -25,6 +25,8 @@ pub struct EmptyLabel {
     pub nodes: Vec<String>,
     /// The nodes that lack the label, by name.
     pub without: Vec<String>,
+    /// Whether the release of KubeVirt that runs writes the empty value and asks for another one.
+    pub is_written_so: bool,
 }
 
 fn finding(judgement: &Judgement<'_, '_>, found: EmptyLabel) -> Finding {
@@ -46,7 +48,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         let mut without = judgement.fleet.without(key);
         without.intersect(&judgement.neighbours);
         let without = judgement.names(&without);
-        (!nodes.is_empty()).then(|| EmptyLabel { key: key.to_string(), nodes, without })
+        let is_written_so = judgement.subject.mended_in.is_some();
+        (!nodes.is_empty()).then(|| EmptyLabel { key: key.to_string(), nodes, without, is_written_so })
     });
     found.map(|found| finding(judgement, found)).collect()
 }

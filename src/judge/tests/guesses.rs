@@ -1,7 +1,9 @@
 //! Guests that are judged by an object which is not known: a policy never denies them for that.
 
 use super::*;
+use crate::bounds::Bounded;
 use crate::kubevirt::revision::Revision;
+use crate::kubevirt::wire::MetaOnly;
 
 const NONE_HAS: &str = "EPYC-Turin";
 const ALL_HAVE: &str = "Skylake-Server-noTSX-IBRS";
@@ -93,4 +95,24 @@ fn a_migration_is_denied_only_if_its_launcher_is_known() {
     assert!(denied(&with(vec![vmi(db.clone()), launcher(&db, [feature("hle")])]), &asked).is_some());
     let warnings = admitted(&with(vec![vmi(db)]), &asked);
     assert!(warnings.iter().any(|line| line.contains("launcher pod is not known")), "{warnings:?}");
+}
+
+/// Labels of the namespace that were not read may make another policy the guest's, or exempt the namespace.
+#[rstest]
+#[case::few(3, true)]
+#[case::more_than_are_read(crate::bounds::LABELS + 1, false)]
+fn a_guest_of_a_namespace_that_is_too_large_is_not_denied(#[case] labels: usize, #[case] expected: bool) {
+    let labels: serde_json::Map<String, Value> = (0..labels).map(|at| (format!("key-{at}"), json!("x"))).collect();
+    let json = json!({"metadata": {"name": "shop", "labels": labels}}).to_string();
+    let Bounded(namespace): Bounded<MetaOnly> = serde_json::from_str(&json).expect("a namespace");
+    let world = World {
+        policies: vec![strict(None)],
+        ..super::world(intel(), vec![ClusterObject::Namespace(namespace)], None)
+    };
+    for asked in [review(&vm("db", NONE_HAS)), review(&vm_pool(&vm("db", NONE_HAS)))] {
+        assert_eq!(denied(&world, &asked).is_some(), expected, "another policy may govern the guest");
+        if !expected {
+            assert!(admitted(&world, &asked).len() > 1, "the verdict itself is no longer said");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Condition, CpuFeature, EachText, GuestMemory, Hyperv, LaunchSecurity, Meta, Numa, Present, nullable};
+use super::{Condition, CpuFeature, EachText, Gpu, GuestMemory, Hyperv, LaunchSecurity, Meta, Numa, Present, nullable};
 
 wire! {
     /// `spec.instancetype` and `spec.preference` of a VirtualMachine.
@@ -61,10 +61,12 @@ wire! {
         launch_security: Option<LaunchSecurity>,
         /// `memory`.
         memory: GuestMemory,
-        /// `gpus`: only their number counts.
-        gpus: Vec<Present>,
+        /// `gpus`.
+        gpus: Vec<Gpu>,
         /// `hostDevices`: only their number counts.
         host_devices: Vec<Present>,
+        /// `annotations` of the guests.
+        annotations: BTreeMap<String, String>,
     }
     /// `spec.cpu` of an instancetype.
     InstancetypeCpu {
@@ -97,6 +99,17 @@ wire! {
         preferred_architecture: String,
         /// `preferredLaunchSecurity` (KubeVirt 1.9 and later).
         preferred_launch_security: Option<LaunchSecurity>,
+        /// `devices`.
+        devices: PreferenceDevices,
+        /// `annotations` of the guests.
+        annotations: BTreeMap<String, String>,
+    }
+    /// `spec.devices` of a preference.
+    PreferenceDevices {
+        /// `preferredAutoattachPodInterface`.
+        preferred_autoattach_pod_interface: Option<bool>,
+        /// `preferredInterfaceMasquerade`.
+        preferred_interface_masquerade: Option<Present>,
     }
     /// `spec.cpu` of a preference.
     PreferenceCpu {
@@ -130,10 +143,19 @@ wire! {
     }
     /// `spec` of a DataVolume template.
     DataVolumeSpec {
+        /// `pvc`: the claim that is made.
+        pvc: Option<RequestedClaim>,
+        /// `storage`: the claim that is made, completed by the storage class.
+        storage: Option<RequestedClaim>,
         /// `source`.
         source: Option<ObjectSource>,
         /// `sourceRef`.
         source_ref: Option<DataVolumeSourceRef>,
+    }
+    /// `spec.pvc` and `spec.storage` of a DataVolume.
+    RequestedClaim {
+        /// `accessModes`.
+        access_modes: Vec<String>,
     }
     /// `source` of a DataVolume or a DataSource, if it names an object.
     ObjectSource {

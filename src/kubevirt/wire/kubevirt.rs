@@ -1,10 +1,10 @@
-//! The KubeVirt custom resource.
+//! The KubeVirt custom resource, the part that affects placement and migrations.
 
 use std::collections::BTreeMap;
 
 use serde::de::{Deserialize, Deserializer};
 
-use super::{Affinity, EachText, Meta, nullable};
+use super::{Affinity, EachText, Meta, Present, nullable};
 
 wire! {
     /// The KubeVirt custom resource.
@@ -51,6 +51,10 @@ wire! {
         architecture_configuration: Architectures,
         /// `developerConfiguration`.
         developer_configuration: DeveloperConfiguration,
+        /// `network`.
+        network: NetworkConfiguration,
+        /// `permittedHostDevices`.
+        permitted_host_devices: PermittedHostDevices,
         /// `obsoleteCPUModels`: a name withholds its model, regardless of its value.
         #[serde(rename = "obsoleteCPUModels")]
         obsolete_cpu_models: BTreeMap<String, Option<bool>>,
@@ -67,6 +71,28 @@ wire! {
         parallel_migrations_per_cluster: Option<i64>,
         /// `parallelOutboundMigrationsPerNode`.
         parallel_outbound_migrations_per_node: Option<i64>,
+    }
+    /// `spec.configuration.network`.
+    NetworkConfiguration {
+        /// `defaultNetworkInterface`: the binding of guests that name no network; empty means `bridge`.
+        default_network_interface: String,
+        /// `binding`: the network binding plugins, by name.
+        binding: BTreeMap<String, BindingPlugin>,
+    }
+    /// `spec.configuration.network.binding`, one plugin.
+    BindingPlugin {
+        /// `migration`: guests with the plugin can be migrated.
+        migration: Option<Present>,
+    }
+    /// `spec.configuration.permittedHostDevices`.
+    PermittedHostDevices {
+        /// `mediatedDevices`.
+        mediated_devices: Vec<MediatedDevice>,
+    }
+    /// `spec.configuration.permittedHostDevices.mediatedDevices[]`.
+    MediatedDevice {
+        /// `resourceName`.
+        resource_name: String,
     }
     /// `spec.configuration.architectureConfiguration`.
     Architectures {

@@ -1,8 +1,8 @@
-//! Volumes and devices of guests, the claims of volumes, and `PersistentVolumes`.
+//! Volumes of guests, the claims of volumes, and `PersistentVolumes`.
 
 use serde::de::{Deserialize, Deserializer};
 
-use super::{EachText, Meta, NodeSelector, Present, nullable};
+use super::{EachText, Meta, NodeSelector, nullable};
 
 wire! {
     /// `spec.volumes[]` of a guest, the part that names a claim or a file of the node.
@@ -22,13 +22,6 @@ wire! {
     HostDisk {
         /// `shared`: whether all nodes have the file.
         shared: Option<bool>,
-    }
-    /// `spec.domain.devices` of a guest, the part that is bound to the hardware of a node.
-    Devices {
-        /// `gpus`: only their number counts.
-        gpus: Vec<Present>,
-        /// `hostDevices`: only their number counts.
-        host_devices: Vec<Present>,
     }
     /// `persistentVolumeClaim` of a volume.
     ClaimVolume {

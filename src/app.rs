@@ -106,7 +106,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
             args.world.stdin_once(&files)?;
-            let scene = scene(&cluster, &args.world, &GuestsRead::Files, RoomRead::Unknown, domain, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &GuestsRead::Files, RoomRead::Dumped, domain, &mut stdin)?;
             if check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)? == Checked::Denied {
                 code = ExitCode::from(1);
             }
@@ -201,7 +201,7 @@ fn audit_all(
     } else {
         GuestsRead::Namespace { guest: targets::first_guest(&args.objects)? }
     };
-    let mut scene = scene(cluster, &args.world, &asked, RoomRead::Unknown, domain, &mut stdin)?;
+    let mut scene = scene(cluster, &args.world, &asked, RoomRead::Dumped, domain, &mut stdin)?;
     let home = scene.namespace.name.as_str();
     let only = only.or_else(|| Some(home).filter(|_| is_named && !args.list.all_namespaces));
     let wanted = audit::WantedGuests::of(args, only, home, &scene.world)?;
@@ -404,6 +404,8 @@ enum GuestsRead {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RoomRead {
     Known,
+    /// From a dump; no pods are read from a live cluster.
+    Dumped,
     Unknown,
 }
 
@@ -422,7 +424,7 @@ fn scene(
     if !args.snapshot.is_empty() {
         refuse_cluster(cluster)?;
         let namespace = namespace("default");
-        let load = if room == RoomRead::Known { world::load_with_room } else { world::load };
+        let load = if room == RoomRead::Unknown { world::load } else { world::load_with_room };
         let (world, notes) = load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, domain, stdin)?;
         for note in notes {
             console::note(domain, note);

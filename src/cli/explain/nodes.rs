@@ -114,8 +114,8 @@ impl Explained<'_, '_> {
 
     fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
         let name = self.fleet().name(node);
-        if self.case.judged.subject.refused.as_ref().is_some_and(|refused| refused.target == name) {
-            return "tried last: libvirt refused";
+        if let Some(refused) = self.case.judged.subject.refused.as_ref().filter(|refused| refused.target == name) {
+            return if refused.is_of_cpu { "tried last: libvirt refused" } else { "tried last: the migration failed" };
         }
         if missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable)
             && self.fleet().label(node, label::SCHEDULABLE).is_some()

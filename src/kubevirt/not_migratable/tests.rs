@@ -28,7 +28,7 @@ fn world(release: &str, gates: &Value) -> Cluster {
 }
 
 /// Returns a guest of the namespace `shop` that waits for a node.
-fn stored(spec: Value) -> Vmi {
+fn stored(spec: &Value) -> Vmi {
     read(json!({"metadata": {"namespace": "shop"}, "spec": spec, "status": {"phase": "Scheduling"}}))
 }
 
@@ -84,7 +84,7 @@ fn the_reason_of_virt_handler(
     #[case] spec: Value,
     #[case] expected: Option<&str>,
 ) {
-    let found = Foresight::of_vmi(&stored(spec)).reason(&world(release, &gates));
+    let found = Foresight::of_vmi(&stored(&spec)).reason(&world(release, &gates));
     let reason = found.as_ref().map(|found| found.refused.reason.as_str());
     assert_eq!(reason, expected, "a person counts on a migration that KubeVirt refuses, or gives one up in vain");
 }
@@ -96,7 +96,7 @@ fn the_reason_of_virt_handler(
 fn the_first_reason_is_said(#[case] release: &str, #[case] expected: &str) {
     let mut spec = volumes(&json!([{"name": "a", "dataVolume": {"name": "own"}}]));
     spec["domain"] = json!({"devices": {"gpus": [{}]}, "launchSecurity": {"sev": {}}});
-    let found = Foresight::of_vmi(&stored(spec)).reason(&world(release, &json!([])));
+    let found = Foresight::of_vmi(&stored(&spec)).reason(&world(release, &json!([])));
     assert_eq!(found.map(|found| found.refused.reason).as_deref(), Some(expected));
 }
 
@@ -150,7 +150,7 @@ fn each_reason_holds_in_its_releases(
     #[case] to: usize,
 ) {
     for (at, release) in RELEASES.into_iter().enumerate() {
-        let found = Foresight::of_vmi(&stored(spec.clone())).reason(&world(release, &json!([])));
+        let found = Foresight::of_vmi(&stored(&spec)).reason(&world(release, &json!([])));
         let found = found.as_ref().map(|found| found.refused.reason.as_str());
         let expected = (from..=to).contains(&(at + 1)).then_some(reason);
         assert_eq!(found, expected, "{release}: a guest that migrates is given up, or one that does not is counted on");

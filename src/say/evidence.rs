@@ -16,7 +16,6 @@ pub(crate) fn suffix(near: &Nearest) -> &'static str {
 /// remedy adds.
 pub(crate) fn short_suffix(near: &Nearest) -> &'static str {
     match near.evidence {
-        Evidence::SourceLacksToo | Evidence::Drifted => "",
         Evidence::OtherHardware => " (other hardware)",
         Evidence::FrozenSource => " (labels of its own node, which are frozen)",
         Evidence::OlderLabels => " (labels of an older KubeVirt)",
@@ -28,7 +27,7 @@ pub(crate) fn short_suffix(near: &Nearest) -> &'static str {
         Evidence::LibvirtLacks => " (libvirt there confirms it)",
         Evidence::LibvirtRefuses => " (libvirt there refuses)",
         Evidence::None if near.is_unwell() => " (virt-handler is not ready there)",
-        Evidence::None => "",
+        Evidence::SourceLacksToo | Evidence::Drifted | Evidence::None => "",
     }
 }
 

@@ -18,7 +18,7 @@ use crate::fit::node::Node;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, Outage, Restart, UseModel, WhyNot};
 use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Migration, Stage, Start, Subject, Template};
-use crate::fit::verdict::{Check, Evidence, Outcome, Verdict};
+use crate::fit::verdict::{Check, Detail, Evidence, Verdict};
 use crate::testing::fleet::{cascade_lake, feature, ice_lake, known, model, rome, skylake, take, vendor};
 use crate::testing::random::Random;
 use crate::testing::thorough::one_in;
@@ -522,6 +522,12 @@ fn nothing_is_offered_that_libvirt_contradicts() {
     }
 }
 
+/// Returns the number of nodes that fit without doubt about the model's name; `None` without doubt.
+fn certain(verdict: &Verdict) -> Option<usize> {
+    let Detail::HostModelKnown(found) = &verdict.found(Check::HostModelKnown)?.detail else { return None };
+    Some(found.certain)
+}
+
 /// A remedy that is offered without libvirt's answers is offered with them too, unless they show that it does
 /// not help.
 #[test]
@@ -539,14 +545,14 @@ fn libvirts_answers_hide_no_remedy_that_helps() {
         let by_labels = Subject { asked: None, ..subject.clone() };
         let judge = |subject: &Subject<'_>| Judgement::new(subject, &fleet, Depth::Full).verdict();
         let (with, without) = (judge(&subject), judge(&by_labels));
-        // Where libvirt agrees, nothing is in doubt any more.
-        let is_settled = with.assessment.outcome == Outcome::Fits
-            && with.found(Check::HostModelKnown).is_none()
-            && without.found(Check::HostModelKnown).is_some();
+        // Where libvirt agrees, more nodes are certain: a model of fewer nodes is no remedy for a doubt about the others.
+        let is_surer =
+            certain(&without).is_some_and(|by_labels| certain(&with).is_none_or(|by_libvirt| by_libvirt > by_labels));
         let with: Vec<Action> = actions(&with).cloned().collect();
-        for action in actions(&without).cloned() {
+        for action in actions(&without) {
+            let is_settled = is_surer && matches!(action, Action::UseModel(_));
             let is_offered = with.iter().any(|other| other.id() == action.id());
-            if !is_offered && !is_settled && !is_of_no_use(&action, &subject, &fleet) {
+            if !is_offered && !is_settled && !is_of_no_use(action, &subject, &fleet) {
                 lost.push(format!("{seed}: {action:?} is not among {with:?}"));
             }
             *seen.entry((action.id().as_str(), is_offered)).or_default() += 1;

@@ -216,7 +216,7 @@ fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
 fn the_least_for_the_others_frees_all_but_those_it_names() {
     let mut random = Random(23);
     let (mut carried_out, mut hopeless, mut too_few_places, mut nothing_to_do) = (0, 0, 0, 0);
-    for _ in (0..2000).step_by(one_in()) {
+    for _ in (0..4000).step_by(one_in()) {
         let mut stage = Stage::random(&mut random, true);
         // Guests that nothing frees: no act changes an architecture, a disk or a label of the owner.
         let pinned: Vec<String> = stage.guests.keys().filter(|_| random.percent(20)).cloned().collect();
@@ -259,7 +259,7 @@ fn the_least_for_the_others_frees_all_but_those_it_names() {
     }
     assert!(
         carried_out >= at_least(30)
-            && hopeless >= at_least(20)
+            && hopeless >= at_least(12)
             && too_few_places >= at_least(5)
             && nothing_to_do >= at_least(20),
         "too few fleets show it: {carried_out}, {hopeless} with guests that nothing frees, {too_few_places} with too few places, {nothing_to_do} with nothing to do"

@@ -93,6 +93,8 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("interfaces", DEVICES),
     ("networks", DEVICES),
     ("mediatedDevices", DEVICES),
+    ("binding", OTHERS),
+    ("accessModes", OTHERS),
     ("conditions", CONDITIONS),
     ("featureGates", GATES),
     ("disabledFeatureGates", GATES),

@@ -138,12 +138,15 @@ pub fn large(places: &[Place], at: &Place, entries: Entries, bytes: usize) -> Op
             (0..many(&one, 1)).map(|number| numbered(&one, number)).collect()
         }
         (Shape::Map, Entries::Whole) => {
-            let is_scalar = inside(Step::Entry).is_some_and(|entry| entry.shape == Shape::Scalar);
-            let value = |at: usize| if is_scalar { json!(true) } else { json!(format!("v{at}")) };
+            let value = |at: usize| match inside(Step::Entry) {
+                Some(entry) if entry.shape == Shape::Scalar => json!(true),
+                Some(entry) if entry.shape == Shape::Struct => whole(places, entry, at),
+                _ => json!(format!("v{at}")),
+            };
             (0..bytes / 20).map(|at| (format!("k{at}"), value(at))).collect::<Map<_, _>>().into()
         }
         (Shape::Map, Entries::Features) => {
-            if inside(Step::Entry).is_some_and(|entry| entry.shape == Shape::Scalar) {
+            if inside(Step::Entry).is_some_and(|entry| matches!(entry.shape, Shape::Scalar | Shape::Struct)) {
                 return None;
             }
             let key = |at: usize| (format!("cpu-feature.node.kubevirt.io/f{at}"), json!("true"));

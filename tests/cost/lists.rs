@@ -30,7 +30,7 @@ const GUESTS: usize = 20_000;
 /// Bytes of a guest in addition to those that are read: managed fields, annotations of other programs.
 const BALLAST: usize = 6 << 10;
 /// Maximum bytes held in addition to the kept ones: a page of guests, read twice.
-const BEYOND: u64 = 4 << 20;
+const BEYOND: u64 = 5 << 20;
 /// Maximum bytes kept of each guest.
 const KEPT: u64 = 3 << 10;
 

@@ -33,7 +33,7 @@ pub(crate) struct Foresight<'f> {
     pub templates: &'f [DataVolume],
     /// Whether the guest is annotated to be migrated with a bridge on the pod network.
     pub migrates_bridge: bool,
-    /// Whether KubeVirt has yet to create the guest: it gives a network to one that names none, and a TSC frequency.
+    /// Whether KubeVirt has yet to create the guest: it gives a TSC frequency to one that needs it.
     pub is_new: bool,
     /// Whether no node gives a new guest the TSC frequency that its migration needs.
     pub lacks_frequency: bool,
@@ -83,20 +83,13 @@ impl<'f> Foresight<'f> {
         if release.checks_volumes_first() { volumes().or_else(rest) } else { rest().or_else(volumes) }
     }
 
-    /// Mirrors `VerifyVMIMigratable`: only the interface on the pod network counts.
+    /// Mirrors `VerifyVMIMigratable`: only the interface on the pod network counts. Which interface KubeVirt gives to a guest
+    /// that names no network is not foreseen.
     fn network(&self, cluster: &Cluster, release: Release) -> Option<Foreseen> {
         const FIELD: &str = "domain.devices.interfaces";
         let devices = &self.spec.domain.devices;
         if !release.checks_interfaces() {
             return None;
-        }
-        if self.spec.networks.is_empty() && devices.interfaces.is_empty() {
-            let default = cluster.config.configuration.network.default_network_interface.as_str();
-            let is_bridge = cluster.config.is_known && matches!(default, "" | "bridge");
-            // A dump may lack the networks.
-            let is_attached = cluster.is_live && self.is_new && devices.autoattach_pod_interface != Some(false);
-            let message = "VMI names no network interface, so KubeVirt gives it a bridge on the pod network";
-            return (is_attached && is_bridge && !self.migrates_bridge).then(|| foreseen("domain", INTERFACE, message));
         }
         let pod = self.spec.networks.iter().find(|network| network.pod.is_some())?;
         let Some(interface) = devices.interfaces.iter().find(|interface| interface.name == pod.name) else {

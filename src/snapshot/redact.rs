@@ -170,7 +170,6 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             | "minCPUModel"
             | "machineType"
             | "defaultArchitecture"
-            | "defaultNetworkInterface"
             | "preferredArchitecture"
             | "preferredMachineType"
             | "vmRolloutStrategy"

@@ -238,13 +238,7 @@ impl Changes {
     }
 
     fn network(&mut self, old: &NetworkConfiguration, new: &NetworkConfiguration) {
-        let NetworkConfiguration { default_network_interface, binding } = old;
-        self.text(
-            "network.defaultNetworkInterface",
-            default_network_interface,
-            &new.default_network_interface,
-            "guests that name no network get it at their next start; KubeVirt does not migrate those that get a bridge",
-        );
+        let NetworkConfiguration { binding } = old;
         let migrated = |of: &BTreeMap<String, BindingPlugin>| -> Vec<String> {
             of.iter().filter(|(_, plugin)| plugin.migration.is_some()).map(|(name, _)| name.clone()).collect()
         };

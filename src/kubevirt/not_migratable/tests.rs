@@ -177,28 +177,19 @@ fn configured(network: &Value, preference: Option<Value>) -> Cluster {
         let preference = json!({"metadata": {"name": "linux"}, "spec": spec});
         ClusterObject::Preference(read(preference))
     });
-    let mut world = cluster("1.9.0", Vec::new(), [Some(kubevirt), preference].into_iter().flatten());
-    world.is_live = true;
-    world
+    cluster("1.9.0", Vec::new(), [Some(kubevirt), preference].into_iter().flatten())
 }
 
 const ALLOWED: &str = "kubevirt.io/allow-pod-bridge-network-live-migration";
 
 #[rstest]
-#[case::bridge_by_default(json!({}), None, json!({}), json!({"domain": {}}), INTERFACE_STAYS)]
-#[case::masquerade_by_default(json!({"defaultNetworkInterface": "masquerade"}), None, json!({}), json!({"domain": {}}), None)]
-#[case::none_attached(json!({}), None, json!({}), json!({"domain": {"devices": {"autoattachPodInterface": false}}}), None)]
-#[case::none_preferred(json!({}), Some(json!({"devices": {"preferredAutoattachPodInterface": false}})), json!({}),
-    json!({"domain": {}}), None)]
-#[case::masquerade_is_preferred_too_late(json!({}), Some(json!({"devices": {"preferredInterfaceMasquerade": {}}})), json!({}),
-    json!({"domain": {}}), INTERFACE_STAYS)]
 #[case::masquerade_is_preferred(json!({}), Some(json!({"devices": {"preferredInterfaceMasquerade": {}}})), json!({}),
     on_pod_network(&json!({})), None)]
 #[case::but_not_over_a_binding(json!({}), Some(json!({"devices": {"preferredInterfaceMasquerade": {}}})), json!({}),
     on_pod_network(&json!({"bridge": {}})), INTERFACE_STAYS)]
 #[case::annotated(json!({}), None, json!({"annotations": {ALLOWED: ""}}), on_pod_network(&json!({"bridge": {}})), None)]
 #[case::annotated_by_its_preference(json!({}), Some(json!({"annotations": {ALLOWED: "true"}})), json!({}),
-    json!({"domain": {}}), None)]
+    on_pod_network(&json!({"bridge": {}})), None)]
 #[case::another_binding_is_not_annotated(json!({"binding": {"stays": {}}}), None, json!({"annotations": {ALLOWED: ""}}),
     on_pod_network(&json!({"binding": {"name": "stays"}})), INTERFACE_STAYS)]
 fn a_vm_gets_its_network_before_it_starts(
@@ -214,18 +205,11 @@ fn a_vm_gets_its_network_before_it_starts(
 
 #[test]
 fn no_network_is_presumed_where_it_may_be_left_out() {
-    let mut dump = configured(&json!({}), None);
-    dump.is_live = false;
-    assert_eq!(of_template(&dump, &json!({}), &json!({"domain": {}}), &json!([])), None, "a dump may lack networks");
-    let mut unknown = cluster("1.9.0", Vec::new(), []);
-    unknown.is_live = true;
-    for guest in [json!({"domain": {}}), on_pod_network(&json!({"binding": {"name": "any"}}))] {
-        assert_eq!(
-            of_template(&unknown, &json!({}), &guest, &json!([])),
-            None,
-            "{guest}: the configuration is not known"
-        );
-    }
+    let known = configured(&json!({}), None);
+    assert_eq!(of_template(&known, &json!({}), &json!({"domain": {}}), &json!([])), None, "a dump may lack networks");
+    let unknown = cluster("1.9.0", Vec::new(), []);
+    let guest = on_pod_network(&json!({"binding": {"name": "any"}}));
+    assert_eq!(of_template(&unknown, &json!({}), &guest, &json!([])), None, "the configuration is not known");
 }
 
 #[rstest]
@@ -234,10 +218,9 @@ fn no_network_is_presumed_where_it_may_be_left_out() {
 #[case::as_the_storage_class_says(json!({"storage": {}}), None)]
 #[case::a_claim(json!({"pvc": {"accessModes": ["ReadWriteOnce"]}}), Some(DISKS))]
 fn a_claim_that_a_template_asks_for_is_read(#[case] spec: Value, #[case] expected: Option<&str>) {
-    let masquerade = json!({"defaultNetworkInterface": "masquerade"});
     let guest = volumes(&json!([{"name": "a", "dataVolume": {"name": "root"}}]));
     let templates = json!([{"metadata": {"name": "root"}, "spec": spec}]);
-    let found = of_template(&configured(&masquerade, None), &json!({}), &guest, &templates);
+    let found = of_template(&configured(&json!({}), None), &json!({}), &guest, &templates);
     assert_eq!(found.as_deref(), expected, "a person counts on a migration that KubeVirt refuses, or gives one up");
 }
 

@@ -17,8 +17,6 @@ wire! {
         filesystems: Vec<Filesystem>,
         /// `interfaces`.
         interfaces: Vec<Interface>,
-        /// `autoattachPodInterface`: unset means true.
-        autoattach_pod_interface: Option<bool>,
     }
     /// `spec.domain.devices.gpus[]`.
     Gpu {

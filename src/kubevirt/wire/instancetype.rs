@@ -106,8 +106,6 @@ wire! {
     }
     /// `spec.devices` of a preference.
     PreferenceDevices {
-        /// `preferredAutoattachPodInterface`.
-        preferred_autoattach_pod_interface: Option<bool>,
         /// `preferredInterfaceMasquerade`.
         preferred_interface_masquerade: Option<Present>,
     }

@@ -74,8 +74,6 @@ wire! {
     }
     /// `spec.configuration.network`.
     NetworkConfiguration {
-        /// `defaultNetworkInterface`: the binding of guests that name no network; empty means `bridge`.
-        default_network_interface: String,
         /// `binding`: the network binding plugins, by name.
         binding: BTreeMap<String, BindingPlugin>,
     }

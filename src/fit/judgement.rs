@@ -114,6 +114,15 @@ impl<'s, 'f> Judgement<'s, 'f> {
         self.assessment
     }
 
+    /// Returns the neighbours, and the node that the guest runs on.
+    pub(super) fn neighbours_and_source(&self) -> Bits {
+        let mut out = self.neighbours.clone();
+        if let Some(source) = self.source {
+            out.insert(source);
+        }
+        out
+    }
+
     pub(super) fn is_migration(&self) -> bool {
         matches!(self.subject.stage, Stage::Migration(_))
     }

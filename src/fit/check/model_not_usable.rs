@@ -31,8 +31,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let fleet = judgement.fleet;
     let model = label::name(key);
     // Nodes of another architecture do not count; the node that the guest runs on does.
-    let mut nodes = judgement.neighbours.clone();
-    judgement.source.iter().for_each(|&source| nodes.insert(source));
+    let nodes = judgement.neighbours_and_source();
     let known = nodes.count_common(&fleet.bearing(&format!("{}{model}", label::CPU_MODEL_MIGRATION), "true"));
     if known == 0 || nodes.meets(&fleet.bearing(key, "true")) {
         return Vec::new();

@@ -38,10 +38,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     };
     let fleet = judgement.fleet;
-    let mut all = judgement.neighbours.clone();
-    if let Some(node) = judgement.source {
-        all.insert(node);
-    }
+    let all = judgement.neighbours_and_source();
     let mut usable = fleet.bearing(key, value);
     usable.intersect(&all);
     let mut unusable = fleet.bearing(&label::same_name_in(key, label::HOST_MODEL_CPU), "true");

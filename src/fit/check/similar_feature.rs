@@ -40,8 +40,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if judgement.assessment.outcome.impact().is_none() || !judgement.is_judged() {
         return Vec::new();
     }
-    let mut nodes = judgement.neighbours.clone();
-    judgement.source.iter().for_each(|&source| nodes.insert(source));
+    let nodes = judgement.neighbours_and_source();
     [Family::CpuModel, Family::CpuFeature].into_iter().flat_map(|family| of_family(judgement, family, &nodes)).collect()
 }
 

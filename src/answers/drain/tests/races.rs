@@ -101,6 +101,17 @@ impl Race {
         Self { zones, cores, guests, world }
     }
 
+    /// Returns what differs between races, for a failed test.
+    fn shown(&self) -> String {
+        let Self { zones, cores, guests, .. } = self;
+        format!("zones {zones:?}, cores {cores:?}, {guests:#?}")
+    }
+
+    /// Returns the guests that the drain moves.
+    fn moving(&self) -> Vec<usize> {
+        (0..self.guests.len()).filter(|&at| self.guests[at].node == SOURCE).collect()
+    }
+
     /// Whether a term with this key keeps pods on these nodes apart.
     fn same_domain(&self, key: &str, one: usize, two: usize) -> bool {
         if key == label::HOSTNAME { one == two } else { self.zones[one] == self.zones[two] }
@@ -151,6 +162,16 @@ impl Race {
     }
 }
 
+/// Returns the number of these guests that stay in the end with the fewest of them.
+fn fewest_that_stay(ends: &BTreeSet<Vec<usize>>, moving: &[usize]) -> usize {
+    let stay = |end: &Vec<usize>| moving.iter().filter(|&&at| end[at] == SOURCE).count();
+    ends.iter().map(stay).min().expect("an end")
+}
+
+fn row_of<'r>(rows: &'r [GuestRow], name: &str) -> &'r GuestRow {
+    rows.iter().find(|row| row.guest == format!("shop/{name}")).expect("a row")
+}
+
 /// Whether some order or choice decides about a guest: it has rivals, or it waits for a guest that may stay.
 fn depends(rows: &[GuestRow], row: &GuestRow) -> bool {
     let of = |name: &String| rows.iter().find(|row| row.guest == *name).expect("a row");
@@ -166,13 +187,9 @@ fn a_forecast_holds_for_every_order_and_says_where_the_order_decides() {
         let ends = race.ends();
         let found = drained(&race.world, "node-0");
         let rows = &found.nodes[0].guests;
-        let show = || {
-            let Race { zones, cores, guests, .. } = &race;
-            format!("fleet {number}: zones {zones:?}, cores {cores:?}, {guests:#?}\n{rows:#?}\nends {ends:?}")
-        };
-        let moving: Vec<usize> = (0..race.guests.len()).filter(|&at| race.guests[at].node == SOURCE).collect();
-        let stay = |end: &Vec<usize>| moving.iter().filter(|&&at| end[at] == SOURCE).count();
-        let fewest = ends.iter().map(stay).min().expect("an end");
+        let show = || format!("fleet {number}: {}\n{rows:#?}\nends {ends:?}", race.shown());
+        let moving = race.moving();
+        let fewest = fewest_that_stay(&ends, &moving);
         assert_eq!(
             found.nodes[0].count(State::Stuck),
             fewest,
@@ -180,8 +197,8 @@ fn a_forecast_holds_for_every_order_and_says_where_the_order_decides() {
             show()
         );
         for &at in &moving {
-            let Racer { name, .. } = &race.guests[at];
-            let row = rows.iter().find(|row| row.guest == format!("shop/{name}")).expect("a row");
+            let name = &race.guests[at].name;
+            let row = row_of(rows, name);
             let outcome = match ends.iter().filter(|end| end[at] == SOURCE).count() {
                 0 => "leaves",
                 all if all == ends.len() => "stays",
@@ -220,17 +237,13 @@ fn what_bounds_promise_holds_for_every_order() {
         race::MOST.set(0);
         let found = drained(&race.world, "node-0");
         let rows = &found.nodes[0].guests;
-        let show = || {
-            let Race { zones, cores, guests, .. } = &race;
-            format!("fleet {number}: zones {zones:?}, cores {cores:?}, {guests:#?}\n{rows:#?}\nends {ends:?}")
-        };
-        let moving: Vec<usize> = (0..race.guests.len()).filter(|&at| race.guests[at].node == SOURCE).collect();
-        let stay = |end: &Vec<usize>| moving.iter().filter(|&&at| end[at] == SOURCE).count();
-        let fewest = ends.iter().map(stay).min().expect("an end");
+        let show = || format!("fleet {number}: {}\n{rows:#?}\nends {ends:?}", race.shown());
+        let moving = race.moving();
+        let fewest = fewest_that_stay(&ends, &moving);
         assert!(found.nodes[0].count(State::Stuck) <= fewest, "more are said to stay than do: {}", show());
         for &at in &moving {
-            let Racer { name, .. } = &race.guests[at];
-            let row = rows.iter().find(|row| row.guest == format!("shop/{name}")).expect("a row");
+            let name = &race.guests[at].name;
+            let row = row_of(rows, name);
             let is_sure = row.state != State::Stuck && !depends(rows, row);
             leaving += usize::from(is_sure);
             unsure += usize::from(!is_sure);

@@ -296,7 +296,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         stale: stale.iter().map(|key| label::name(key).to_owned()).collect(),
         outdated_launcher: stand == LifeStage::Running && subject.outdated_launcher,
         exposed,
-        refused: subject.refused.as_ref().filter(|_| stand == LifeStage::Running).map(|refused| refused.reason.clone()),
+        refused: subject.failed.as_ref().filter(|_| stand == LifeStage::Running).map(|failed| failed.reason.clone()),
         not_migratable: subject.not_migratable.as_ref().map(say::finding::condition),
         doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
         no_room: no_room.is_some(),

@@ -1,7 +1,7 @@
 //! The guest under judgement, regardless of the kind of object it was read from.
 
 mod at_start;
-mod refusal;
+mod failed_migration;
 mod setting;
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
 pub(crate) use at_start::UnmetAtStart;
-pub(crate) use refusal::{LibvirtRefusal, libvirt_refusal};
+pub(crate) use failed_migration::{FailedMigration, failed_migration};
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
 
 /// The entries that a later migration adds to the pod's selector at start.
@@ -350,8 +350,8 @@ pub struct Subject<'a> {
     pub restart: Option<Start<'a>>,
     /// Its current node and pod, if it runs.
     pub running: Option<Running<'a>>,
-    /// Libvirt's last refusal.
-    pub refused: Option<LibvirtRefusal>,
+    /// The last migration, if it failed.
+    pub failed: Option<FailedMigration>,
     /// The answers of libvirt about its CPU and the nodes, if libvirt was asked.
     pub asked: Option<Answers>,
     /// The CPU features that its specification disables or forbids: they do not prevent the use of a named
@@ -433,7 +433,7 @@ impl<'a> Subject<'a> {
             mode: CpuMode::Unset,
             restart: None,
             running: None,
-            refused: None,
+            failed: None,
             asked: None,
             switched_off: Vec::new(),
             not_migratable: None,

@@ -35,7 +35,7 @@ use crate::fit::placement::Placement;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
     AfterStart, BoundVolume, CpuMode, HostModelRule, Migration, NotMigratable, Origin, RestartRequest, Running, Stage,
-    Start, Subject, Template, libvirt_refusal,
+    Start, Subject, Template, failed_migration,
 };
 use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
@@ -322,7 +322,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.dropped_from_vm = vmi.spec.node_selector.keys().filter(|key| !is_in_vm(key)).cloned().collect();
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     if let Some(state) = &vmi.status.migration_state {
-        subject.refused = libvirt_refusal(&state.target_node, &state.failure_reason);
+        subject.failed = failed_migration(&state.target_node, &state.failure_reason);
     }
     let meta = &vmi.metadata;
     subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, &meta.uid, &cluster.fleet);

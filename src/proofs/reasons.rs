@@ -318,7 +318,7 @@ impl Judged<'_> {
                 subject.foreseen.as_ref().is_some_and(|foreseen| foreseen.refused.reason == *reason)
                     && self.case.verdict.findings.iter().all(|finding| finding.remedies.is_empty())
             }
-            WhyNot::LibvirtRefused => subject.refused.is_some() && self.case.verdict.assessment.fitting.count() > 0,
+            WhyNot::LibvirtRefused => subject.failed.is_some() && self.case.verdict.assessment.fitting.count() > 0,
             // Among candidate nodes; a cordon that the guest tolerates does not count.
             WhyNot::Uncordon(NoUncordon::NoneCordoned) => !self.all.iter().any(|node| node.is_cordoned()),
             WhyNot::Uncordon(NoUncordon::NotTheCause(found)) => self.holds_of_cordons(found),

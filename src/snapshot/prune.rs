@@ -14,7 +14,7 @@ use serde_ignored::Path;
 use serde_json::{Value, json};
 
 use crate::bounds::{Bounded, Measured};
-use crate::fit::subject::libvirt_refusal;
+use crate::fit::subject::failed_migration;
 use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, unready_pod};
@@ -212,7 +212,7 @@ fn retain_conditions(object: &mut Value, kind: &str) {
 fn retain_refusal(vmi: &mut Value) {
     let Some(state) = vmi.pointer_mut("/status/migrationState").and_then(Value::as_object_mut) else { return };
     let reason = state.remove("failureReason").unwrap_or_default();
-    if let Some(refused) = reason.as_str().and_then(|reason| libvirt_refusal("", reason)) {
+    if let Some(refused) = reason.as_str().and_then(|reason| failed_migration("", reason)) {
         state.insert("failureReason".to_owned(), refused.reason.into());
     }
 }

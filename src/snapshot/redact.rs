@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::fit::label::{self, Family};
 use crate::fit::models;
-use crate::fit::subject::libvirt_refusal;
+use crate::fit::subject::failed_migration;
 use crate::fnv::fnv1a;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{COMPLETE, OTHER_PODS, POD_REQUESTS};
@@ -453,7 +453,7 @@ impl NewNames {
             TextUse::Reason if text.bytes().all(|byte| byte.is_ascii_alphabetic()) => text.to_owned(),
             TextUse::Reason | TextUse::Sentence => self.sentence(text, &[]),
             TextUse::Refusal => {
-                let refused = libvirt_refusal("", text);
+                let refused = failed_migration("", text);
                 let features = refused.map(|refused| [refused.missing, refused.extra].concat());
                 self.sentence(text, &features.unwrap_or_default())
             }

@@ -17,7 +17,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Answers;
-use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, libvirt_refusal};
+use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, failed_migration};
 use crate::fit::verdict::{self, Check};
 use crate::judge::apply_expected_trim;
 use crate::kubevirt::anti_affinity::launcher_label;
@@ -252,20 +252,20 @@ impl<'w> EvictedGuest<'w> {
         (!nodes.is_empty()).then(|| format!("{command} moves it without an eviction ({} {fit})", nodes.count()))
     }
 
-    fn was_refused(&self) -> bool {
+    fn has_failed(&self) -> bool {
         let state = self.vmi.status.migration_state.as_ref();
-        state.is_some_and(|state| libvirt_refusal("", &state.failure_reason).is_some())
+        state.is_some_and(|state| failed_migration("", &state.failure_reason).is_some())
     }
 
-    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU depends on its node, or libvirt refused its
-    /// last migration, and libvirt has not accepted it on every target.
+    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU depends on its node, or its last migration failed,
+    /// and libvirt has not accepted it on every target.
     fn is_doubtful(&self, fleet: &Fleet) -> bool {
         let asked = self.asks().and_then(Subject::asked);
         let agree = |asked: &Answers| fleet.names(&self.fitting).into_iter().all(|node| asked.agrees(node));
         if !self.fitting.is_empty() && asked.is_some_and(agree) {
             return false;
         }
-        self.was_refused()
+        self.has_failed()
             || self.asks().is_some_and(|subject| {
                 let Stage::Migration(migration) = &subject.stage else { return false };
                 let is_hidden = migration.unasked.as_ref().is_some_and(|unasked| !unasked.is_empty());
@@ -275,14 +275,14 @@ impl<'w> EvictedGuest<'w> {
     }
 
     /// Returns the findings of `explain` about libvirt that may exclude nodes that fit by labels. They are equal for
-    /// all guests of a class on one node, except for a guest that libvirt refused.
+    /// all guests of a class on one node, except for a guest whose last migration failed.
     fn doubts(&self, world: &World) -> Vec<String> {
         let asks_vendor = |subject: &Subject<'_>| subject.placement.selector.iter().any(|(key, _)| is_vendor(key));
         let fleet = &world.cluster.fleet;
         if !self.is_doubtful(fleet) && !self.is_known_by_name(fleet) && self.asks().is_none_or(asks_vendor) {
             return Vec::new();
         }
-        match self.kind.as_ref().filter(|_| !self.was_refused()) {
+        match self.kind.as_ref().filter(|_| !self.has_failed()) {
             Some(kind) => {
                 kind.doubts.borrow_mut().entry(self.source).or_insert_with(|| self.find_doubts(world)).clone()
             }
@@ -379,7 +379,7 @@ impl<'w> EvictedGuest<'w> {
             is_held: matches!(self.effect, EvictionEffect::Held(_)),
             is_doubtful: self.effect == EvictionEffect::Moves
                 && match state {
-                    State::OneTarget | State::CanLeave => self.was_refused() || !self.doubts(world).is_empty(),
+                    State::OneTarget | State::CanLeave => self.has_failed() || !self.doubts(world).is_empty(),
                     _ => self.is_doubtful(fleet),
                 },
             after: outcome.after.clone(),

@@ -114,7 +114,7 @@ impl Explained<'_, '_> {
 
     fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
         let name = self.fleet().name(node);
-        if let Some(refused) = self.case.judged.subject.refused.as_ref().filter(|refused| refused.target == name) {
+        if let Some(refused) = self.case.judged.subject.failed.as_ref().filter(|refused| refused.target == name) {
             return if refused.is_of_cpu { "tried last: libvirt refused" } else { "tried last: the migration failed" };
         }
         if missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable)

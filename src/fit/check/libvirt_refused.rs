@@ -28,7 +28,7 @@ pub struct LibvirtRefused {
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    let Some(refused) = &judgement.subject.refused else { return Vec::new() };
+    let Some(refused) = &judgement.subject.failed else { return Vec::new() };
     let has_label = |name: &String| judgement.fleet.values(&format!("{}{name}", label::CPU_FEATURE)).next().is_some();
     let detail = LibvirtRefused {
         target: refused.target.clone(),

@@ -304,7 +304,7 @@ impl Action {
     #[must_use]
     pub fn apply<'a>(&self, subject: &Subject<'a>, fleet: &Fleet) -> (Subject<'a>, Vec<Node>) {
         let mut after = subject.clone();
-        after.refused = None;
+        after.failed = None;
         let changed = self.act().apply(&mut after, fleet);
         (after, changed)
     }
@@ -397,7 +397,7 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     // A guest that KubeVirt refuses to migrate cannot migrate after a restart either.
     let is_migratable = never_migrates(judgement).is_none();
-    let refused = judgement.subject.refused.as_ref().filter(|refused| is_migratable && refused.is_of_cpu);
+    let refused = judgement.subject.failed.as_ref().filter(|refused| is_migratable && refused.is_of_cpu);
     let Some(refused) = refused else { return Vec::new() };
     // A guest with extra features gets those of its new QEMU. A target that lacked features still lacks them.
     let found = judgement.within(|| {
@@ -437,7 +437,7 @@ pub(super) fn not_helping(judgement: &Judgement<'_, '_>, may_help: &BTreeSet<&st
         return useless_where_foreseen(refused, subject);
     }
     match judgement.assessment.outcome {
-        Outcome::Fits if judgement.subject.refused.as_ref().is_some_and(|refused| refused.is_of_cpu) => {
+        Outcome::Fits if judgement.subject.failed.as_ref().is_some_and(|refused| refused.is_of_cpu) => {
             let ids = [RemedyId::AddLabels, RemedyId::RemoveLabels, RemedyId::Uncordon, RemedyId::DropStale];
             ids.into_iter().map(|id| NotHelping { id, why: WhyNot::LibvirtRefused }).collect()
         }

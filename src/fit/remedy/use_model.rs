@@ -251,7 +251,7 @@ fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes:
 /// Whether the model has a feature that libvirt missed when it refused the guest on one of these nodes, or on
 /// an unknown node.
 fn missed_last(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> bool {
-    let Some(refused) = judgement.subject.refused.as_ref().filter(|refused| !refused.missing.is_empty()) else {
+    let Some(refused) = judgement.subject.failed.as_ref().filter(|refused| !refused.missing.is_empty()) else {
         return false;
     };
     let is_elsewhere = judgement.fleet.find(&refused.target).is_some_and(|target| !nodes.contains(target));

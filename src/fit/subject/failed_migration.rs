@@ -2,7 +2,7 @@
 
 /// The last migration of the guest, which failed. Mirrors `status.migrationState`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LibvirtRefusal {
+pub struct FailedMigration {
     /// The node that was tried.
     pub target: String,
     /// The part of `failureReason` that libvirt wrote, shortened.
@@ -18,9 +18,9 @@ pub struct LibvirtRefusal {
 /// The most characters of a failure that is not understood.
 const FAILURE_CHARS: usize = 240;
 
-/// Parses libvirt's refusal from a failure reason; `None` if there is no reason. A sentence of
-/// libvirt that is not known as one about the CPU is repeated, up to a bound.
-pub(crate) fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
+/// Reads the failure reason of a migration; `None` if it is empty. A sentence that is not known as one of libvirt about the
+/// CPU is repeated, up to a bound.
+pub(crate) fn failed_migration(target: &str, reason: &str) -> Option<FailedMigration> {
     /// The beginnings of libvirt's sentences about a CPU.
     const OF_CPU: [&str; 5] = [
         "guest CPU doesn't match specification",
@@ -47,7 +47,7 @@ pub(crate) fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefus
         Some((end, _)) => format!("{} …", said[..end].trim_end()),
         None => said.to_owned(),
     };
-    Some(LibvirtRefusal {
+    Some(FailedMigration {
         target: target.to_owned(),
         reason: if begin.is_some() { said.to_owned() } else { shorten() },
         is_of_cpu: begin.is_some(),
@@ -69,7 +69,7 @@ mod tests {
     #[case::missing("operation failed: guest CPU doesn't match specification: missing features: erms,vaes,vpclmulqdq,fsrm", &["erms", "vaes", "vpclmulqdq", "fsrm"], &[])]
     #[case::both("guest CPU doesn't match specification: missing features: a, b; extra features: c", &["a", "b"], &["c"])]
     fn refusals_of_libvirt_are_read(#[case] reason: &str, #[case] missing: &[&str], #[case] extra: &[&str]) {
-        let Some(found) = libvirt_refusal("n1", reason) else {
+        let Some(found) = failed_migration("n1", reason) else {
             panic!("the only trace of the guest's real CPU is lost")
         };
         assert_eq!(
@@ -114,21 +114,21 @@ mod tests {
         #[case] missing: &[&str],
         #[case] is_of_cpu: bool,
     ) {
-        let Some(found) = libvirt_refusal("n1", &format!("{MIGRATE}{reason}")) else {
+        let Some(found) = failed_migration("n1", &format!("{MIGRATE}{reason}")) else {
             panic!("a guest that failed to migrate is said to fit")
         };
         let read: Vec<&str> = found.missing.iter().map(String::as_str).collect();
         assert_eq!((found.reason.as_str(), read.as_slice(), found.is_of_cpu), (said, missing, is_of_cpu));
-        assert_eq!(libvirt_refusal("n1", &found.reason), Some(found), "a snapshot says something else");
+        assert_eq!(failed_migration("n1", &found.reason), Some(found), "a snapshot says something else");
     }
 
     #[test]
     fn failures_that_libvirt_does_not_quote_are_repeated_up_to_a_bound() {
         let aborted = "Live migration aborted: operation failed: Cannot complete within the progress timeout 150";
-        let found = libvirt_refusal("n1", aborted);
+        let found = failed_migration("n1", aborted);
         assert_eq!(found.as_ref().map(|found| (found.reason.as_str(), found.is_of_cpu)), Some((aborted, false)));
-        let long = libvirt_refusal("n1", &"ä".repeat(10_000)).map(|found| found.reason.chars().count());
+        let long = failed_migration("n1", &"ä".repeat(10_000)).map(|found| found.reason.chars().count());
         assert_eq!(long, Some(FAILURE_CHARS + 2), "one guest fills the screen");
-        assert_eq!(libvirt_refusal("n1", ""), None);
+        assert_eq!(failed_migration("n1", ""), None);
     }
 }

@@ -18,7 +18,7 @@ use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
-    AfterStart, CpuMode, HostModelRule, LibvirtRefusal, ListOwner, ListedFeature, Migration, ObsoleteModels, Running,
+    AfterStart, CpuMode, FailedMigration, HostModelRule, ListOwner, ListedFeature, Migration, ObsoleteModels, Running,
     Setting, SettingChange, SettingSet, Stage, Start, Subject, Template,
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
@@ -479,7 +479,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
             Stage::Migration(Migration { source, inherited, added, unasked, vendors, ..Migration::default() });
         subject.running = Some(Running { node: source_name, placement });
         let names = |is: bool, name: &str| if is { vec![name.to_owned()] } else { Vec::new() };
-        subject.refused = guest.refused.then(|| LibvirtRefusal {
+        subject.failed = guest.refused.then(|| FailedMigration {
             is_of_cpu: true,
             target: "n0".to_owned(),
             reason: "guest CPU doesn't match specification".to_owned(),
@@ -550,7 +550,7 @@ fn verify_remedy(
         && source.and_then(|node| now.find(fleet.name(node))).is_none_or(|node| !verdict.fitting.contains(node));
     let is_gone = match check {
         // The labels always fitted; libvirt's refusal of the old guest is void after a restart.
-        Check::LibvirtRefused => after.refused.is_none() && badness(&verdict) <= 1,
+        Check::LibvirtRefused => after.failed.is_none() && badness(&verdict) <= 1,
         // The guest could start everywhere and had a target; now every start node leaves more targets.
         Check::StartOutlook => fewest_targets(&after, &now) > fewest_targets(subject, fleet),
         // No node is in doubt any more, and every start node leaves a target.

@@ -13,7 +13,7 @@ use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 use crate::fit::remedy::{Action, RemedyId};
 use crate::fit::subject::{
-    AfterStart, CpuMode, HostModelRule, LibvirtRefusal, Migration, Running, Stage, Start, Subject, Template,
+    AfterStart, CpuMode, FailedMigration, HostModelRule, Migration, Running, Stage, Start, Subject, Template,
 };
 use crate::fit::verdict::{Cause, Check, Detail, Evidence, Finding, Impact, Outcome, Verdict};
 use crate::testing::Tweak;
@@ -515,8 +515,8 @@ mod findings {
         assert!(found(&verdict, Check::ModelKnownNotUsable).is_none(), "it is usable on one");
     }
 
-    fn refused() -> LibvirtRefusal {
-        LibvirtRefusal {
+    fn refused() -> FailedMigration {
+        FailedMigration {
             is_of_cpu: true,
             target: "node-c".to_owned(),
             reason: "guest CPU doesn't match specification: extra features: ht".to_owned(),
@@ -527,7 +527,7 @@ mod findings {
 
     #[test]
     fn libvirts_refusal_is_reported_beside_labels_that_fit() {
-        let subject = db().tweak(|s| s.refused = Some(refused()));
+        let subject = db().tweak(|s| s.failed = Some(refused()));
         let verdict = judge(&subject, pool());
         assert_eq!(verdict.assessment.outcome, Outcome::Fits);
         let finding =
@@ -542,7 +542,7 @@ mod findings {
     #[test]
     fn no_restart_into_nowhere() {
         let subject = db().tweak(|s| {
-            s.refused = Some(refused());
+            s.failed = Some(refused());
             s.restart.iter_mut().for_each(|start| {
                 start.placement.selector.insert(ZONE, "gone");
             });
@@ -562,7 +562,7 @@ mod findings {
     #[test]
     fn findings_stand_in_the_order_of_the_checks() {
         let subject = db().tweak(|s| {
-            s.refused = Some(refused());
+            s.failed = Some(refused());
             s.outdated_launcher = true;
         });
         let nodes = pool().tweak(|nodes| {

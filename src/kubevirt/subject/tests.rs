@@ -406,7 +406,7 @@ mod migrations {
                 "operation failed: guest CPU doesn't match specification: missing features: vmx-foo"});
         });
         let (judged, _) = judged(vec![vmi(guest)], mixed());
-        let refused = judged.subject.refused.as_ref().expect("the only trace of the guest's real CPU");
+        let refused = judged.subject.failed.as_ref().expect("the only trace of the guest's real CPU");
         assert_eq!((refused.target.as_str(), refused.missing.as_slice()), ("node-c", &["vmx-foo".to_owned()][..]));
         assert!(judged.subject.outdated_launcher && judged.subject.template == Some(Template::VirtualMachine));
     }

@@ -101,7 +101,8 @@ pub(super) struct Likeness<'w> {
     tsc_frequency: Option<i64>,
     machine: Option<&'w str>,
     labelled: bool,
-    inherited: Vec<(&'w str, &'w str)>,
+    /// The entries that its launcher inherited; `None` if its launcher is not known, so that they are a guess.
+    inherited: Option<Vec<(&'w str, &'w str)>>,
     /// The class of the source node. Classes are interned: equal ones have one address.
     source: Option<*const HostModelClass>,
     /// Libvirt's answers about its CPU, if it was asked.
@@ -117,12 +118,14 @@ impl<'w> Likeness<'w> {
         let fleet: &'w Fleet = &cluster.fleet;
         let source = fleet.find(&vmi.status.node_name);
         let launcher = cluster.current_launcher(vmi);
-        let selector = launcher.map(|pod| &pod.placement.selector);
-        let inherited = selector.into_iter().flatten().filter(|(key, _)| label::is_inherited(key));
+        let inherited = launcher.map(|pod| {
+            let entries = pod.placement.selector.iter().filter(|(key, _)| label::is_inherited(key));
+            entries.map(|(key, value)| (key.as_ref(), value.as_ref())).collect()
+        });
         let alone = likeness(vmi);
         Self {
             too_large: alone.too_large || launcher.is_some_and(|pod| pod.excess.is_some()),
-            inherited: inherited.map(|(key, value)| (key.as_ref(), value.as_ref())).collect(),
+            inherited,
             asked: cluster.libvirt.of(&vmi.metadata.namespace, &vmi.metadata.name, &vmi.metadata.uid, fleet),
             source: source.map(|node| std::ptr::from_ref(fleet.host_model_class(node))),
             ..alone
@@ -202,7 +205,7 @@ fn likeness(vmi: &Vmi) -> Likeness<'_> {
         tsc_frequency: vmi.status.topology_hints.tsc_frequency,
         machine: vmi.status.machine.as_ref().map(|machine| machine.kind.as_str()),
         labelled: !vmi.status.selinux_context.is_empty(),
-        inherited: Vec::new(),
+        inherited: None,
         source: None,
         asked: None,
         too_large: vmi.metadata.excess.is_some(),

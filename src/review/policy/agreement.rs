@@ -228,6 +228,25 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>, policy: &str) -> Tally 
     out
 }
 
+/// A guest whose launcher is not known is never denied for what it may have inherited: it is counted apart from one like it.
+#[test]
+fn guests_with_and_without_a_launcher_are_counted_apart() {
+    let nodes = nodes(&[]);
+    let guest = |name: &str| {
+        let mut live = running(name, &nodes[1].name, "Icelake-Server-noTSX");
+        live["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False", "reason": "Disks"}]);
+        live
+    };
+    let (with, without) = (guest("g0"), guest("g1"));
+    let objects = [launcher(&with, Vec::new()), vmi(with), vmi(without)];
+    let policies = vec![read_policy("p0", &json!({"enforce": "Fragile", "warn": "None"}))];
+    let world = World { cluster: cluster("1.9.0", nodes, objects), policies };
+    let rows = audit(&world, NEVER);
+    let now = tally(rows.iter().filter_map(|row| row.now.as_ref()), "p0");
+    let statuses = statuses(&world, NEVER);
+    assert_eq!((now.denied, statuses[0].now), (1, now), "the status of a policy counts a denial that does not happen");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400 / one_in() as u32))]
 

@@ -59,10 +59,12 @@ pub(crate) fn judge_change<'a>(
     effort: Effort<'_>,
 ) -> Option<Evaluation<'a>> {
     let origin = |judged: &mut Prepared<'_>| match (before, manifest) {
-        (Some(_), _) => judged.subject.origin = Origin::Stored,
+        (Some(_), _) => judged.subject.definition.origin = Origin::Stored,
         // The object itself is created; its owner, if it has one, exists.
-        (None, Manifest::VirtualMachine(_) | Manifest::Replicas(_)) if judged.subject.template_name.is_none() => {
-            judged.subject.origin = Origin::Submitted;
+        (None, Manifest::VirtualMachine(_) | Manifest::Replicas(_))
+            if judged.subject.definition.template_name.is_none() =>
+        {
+            judged.subject.definition.origin = Origin::Submitted;
         }
         (None, _) => {}
     };

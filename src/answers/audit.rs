@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::Deadline;
-use super::guest_state::{self, GuestOf, GuestStates, PolicyAnswer, asked_for, each, why};
+use super::guest_state::{self, GuestOf, GuestStates, PolicyAnswer, each, why};
 use super::model_use::{ModelUse, model_use};
 use super::room;
 use super::status::stale;
@@ -19,7 +19,7 @@ use crate::fit::verdict::{Cause, Check, Finding, Impact};
 use crate::judge::{Evaluation, Manifest, judge};
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::Prepared;
+use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Ruling, UserName};
 use crate::say;
@@ -226,7 +226,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     let cluster = &world.cluster;
     let (manifest, stand, vmi) = match guest {
         GuestOf::Vmi(vmi) if migration::runs(vmi) => {
-            (Manifest::Migration(Box::new(asked_for(vmi))), LifeStage::Running, Cow::Borrowed(vmi))
+            (Manifest::Migration(Box::new(subject::asked_for(vmi))), LifeStage::Running, Cow::Borrowed(vmi))
         }
         GuestOf::Vmi(vmi) => (Manifest::Vmi(Box::new(vmi.clone())), LifeStage::Starting, Cow::Borrowed(vmi)),
         GuestOf::Vm(vm) => {
@@ -262,7 +262,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     let undecided = undecided.map(|finding| say::finding::message(finding)).chain(no_room.clone());
     let said = own_node.clone().unwrap_or(if why.is_empty() { doubt } else { why.clone() });
     let mut said = if said.is_empty() { Vec::new() } else { vec![said] };
-    for words in undecided.filter(|_| subject.not_migratable.is_none()) {
+    for words in undecided.filter(|_| subject.live_migratable.refused.is_none()) {
         if !said.contains(&words) {
             said.push(words);
         }
@@ -297,7 +297,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         outdated_launcher: stand == LifeStage::Running && subject.outdated_launcher,
         exposed,
         refused: subject.failed.as_ref().filter(|_| stand == LifeStage::Running).map(|failed| failed.reason.clone()),
-        not_migratable: subject.not_migratable.as_ref().map(say::finding::condition),
+        not_migratable: subject.live_migratable.refused.as_ref().map(say::finding::condition),
         doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
         no_room: no_room.is_some(),
         next_in_doubt: next.is_in_doubt,

@@ -28,7 +28,7 @@ use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::not_migratable::{Foresight, is_decided};
 use crate::kubevirt::subject::{self, Prepared};
-use crate::kubevirt::wire::{Devices, Domain, Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use crate::kubevirt::wire::{Devices, Domain, Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus};
 use crate::libvirt::{Accelerator, GuestCpu};
 use crate::policy::{Grounds, Ruling, UserName, lives_on};
 use crate::say;
@@ -107,7 +107,7 @@ impl GuestState {
         let subject = &judged.subject;
         let (start_nodes, targets) = match subject.stage {
             // KubeVirt refuses its migration, so no node is a target.
-            Stage::Migration(_) if subject.not_migratable.is_some() => (None, (0, 0)),
+            Stage::Migration(_) if subject.live_migratable.refused.is_some() => (None, (0, 0)),
             Stage::Migration(_) => (None, (assessment.fitting.count(), assessment.fitting.count())),
             Stage::Start(after_start) => {
                 let by_start = targets_by_start(subject, &subject.placement, after_start, &assessment.fitting, fleet);
@@ -119,7 +119,7 @@ impl GuestState {
         Self {
             outcome: assessment.outcome.clone(),
             cause: assessment.cause,
-            is_not_migratable: subject.not_migratable.is_some(),
+            is_not_migratable: subject.live_migratable.refused.is_some(),
             judged: assessment.nodes_judged,
             start_nodes,
             targets,
@@ -326,7 +326,7 @@ impl<'w> GuestStates<'w> {
         if !migration::runs(vmi) {
             return self.start(vmi, &vmi.metadata, MadeOf::VmiAsItIs).stand.clone();
         }
-        let asked = asked_for(vmi);
+        let asked = subject::asked_for(vmi);
         let like = alike(&mut self.moves, Likeness::of_running(vmi, cluster), || {
             let mut judged = subject::of_migration(&asked, cluster);
             (judged.predicted, judged.subject.authors) = (None, Authors::default());
@@ -335,7 +335,7 @@ impl<'w> GuestStates<'w> {
         let mut judged = Prepared::clone(&like);
         judged.subject.namespace.clone_from(&vmi.metadata.namespace);
         judged.subject.name.clone_from(&vmi.metadata.name);
-        judged.subject.not_migratable = subject::not_migratable(vmi);
+        judged.subject.live_migratable.refused = subject::not_migratable(vmi);
         judged.subject.running = None;
         if let Stage::Migration(migration) = &mut judged.subject.stage {
             migration.source = Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty());
@@ -483,12 +483,4 @@ impl<'w> GuestStates<'w> {
 
 fn judge_start(world: &World, manifest: &Manifest<'static>, judged: Prepared<'static>) -> Evaluation<'static> {
     judge_subject(world, manifest, UserName::NOBODY, judged, Depth::Brief.into())
-}
-
-/// Returns a migration of the guest as a user would request it.
-pub(super) fn asked_for(vmi: &Vmi) -> Vmim {
-    let mut vmim = Vmim::default();
-    vmim.metadata.namespace.clone_from(&vmi.metadata.namespace);
-    vmim.spec.vmi_name.clone_from(&vmi.metadata.name);
-    vmim
 }

@@ -203,7 +203,7 @@ impl NamedModels {
 /// offered with, its policy's common model, the one recommended for its node, and those of a few other policies.
 pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedModels) -> BTreeSet<String> {
     let manifest = migration_of(&guest.guest.namespace, &guest.guest.name);
-    let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) else { return BTreeSet::new() };
+    let Some(case) = judge::judge(world, &manifest, UserName::NOBODY, Depth::Full) else { return BTreeSet::new() };
     let node = world.cluster.fleet.find(&guest.node);
     let of_policy = case.policy.as_ref().and_then(|policy| policy.common_model.as_ref());
     let first = [

@@ -43,7 +43,7 @@ impl<'w> RoomFor<'w> {
         let vmi = cluster.vmi(&subject.namespace, &subject.name);
         let waits = matches!(subject.stage, Stage::Migration(_)) || subject.running.is_none();
         let need = pod.or_else(|| room.need(vmi.filter(|_| waits)?));
-        Some(Self { cluster, vmi, need, devices: &subject.devices, nodes, is_bound: usable.is_some(), waits })
+        Some(Self { cluster, vmi, need, devices: &subject.unjudged.devices, nodes, is_bound: usable.is_some(), waits })
     }
 
     /// Returns whether a node has room.

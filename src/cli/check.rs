@@ -323,7 +323,7 @@ pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Mutated> {
         match Manifest::read(group(item), &item.kind, &item)? {
             Some(manifest) => {
                 let outline = || item.parse::<PresentFields>();
-                let done = judge::mutation(world, &manifest, &UserName::from(""), Depth::Brief.into(), outline)?;
+                let done = judge::mutation(world, &manifest, UserName::NOBODY, Depth::Brief.into(), outline)?;
                 Mutated { patch: done.patch, warnings: done.warnings }
             }
             None => Mutated::default(),
@@ -380,7 +380,7 @@ pub fn judged<'a>(world: &World, item: &'a Item) -> Result<Option<Evaluation<'a>
 
 fn judged_with<'a>(world: &World, item: &'a Item, depth: Depth) -> Result<Option<Evaluation<'a>>, snapshot::Error> {
     let Some(manifest) = Manifest::read(group(item), &item.kind, &item)? else { return Ok(None) };
-    Ok(judge::judge(world, &manifest, &UserName::from(""), depth))
+    Ok(judge::judge(world, &manifest, UserName::NOBODY, depth))
 }
 
 /// Returns the response of the validating webhook to a review, and whether it denies. As in the API server, the object

@@ -199,17 +199,12 @@ pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -
 /// Judges a guest of the cluster: its migration if it runs, else its start; `None` if it does not exist.
 pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
-    let user = UserName::from("");
-    let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, &user, Depth::Full);
-    let running = |name: &str| cluster.vmi(namespace, name).filter(|vmi| subject::of_running(vmi, cluster).is_some());
-    let migration = |name: &str| {
-        let mut vmim = crate::kubevirt::wire::Vmim::default();
-        namespace.clone_into(&mut vmim.metadata.namespace);
-        name.clone_into(&mut vmim.spec.vmi_name);
-        Manifest::Migration(Box::new(vmim))
-    };
+    let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, UserName::NOBODY, Depth::Full);
+    let migration_of =
+        |vmi: &Vmi| subject::of_running(vmi, cluster).map(|_| Manifest::Migration(Box::new(subject::asked_for(vmi))));
+    let migration = cluster.vmi(namespace, name).and_then(migration_of);
     match kind {
-        ObjectKind::VirtualMachine | ObjectKind::Vmi if running(name).is_some() => judge(migration(name)),
+        ObjectKind::VirtualMachine | ObjectKind::Vmi if migration.is_some() => migration.and_then(judge),
         ObjectKind::VirtualMachine => {
             cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone()))))
         }
@@ -226,14 +221,14 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
         // A guest with a launcher that waits for a node has not started: its launcher is no migration target.
         ObjectKind::Pod => {
             let vmi = cluster.guest_of_launcher(namespace, name)?;
-            let manifest = match running(&vmi.metadata.name) {
-                Some(running) => {
+            let manifest = match migration_of(vmi) {
+                Some(migration) => {
                     let waits = cluster.launchers_of(vmi).any(|pod| pod.name == name && pod.node.is_empty());
                     // KubeVirt has one unfinished migration of a guest at a time: the waiting pod is its target.
                     let mut open = cluster.migrations_of(vmi).filter(|vmim| waits && !is_final(&vmim.status.phase));
                     match (open.next(), open.next()) {
                         (Some(vmim), None) => Manifest::Migration(Box::new(vmim.clone())),
-                        _ => migration(&running.metadata.name),
+                        _ => migration,
                     }
                 }
                 None => Manifest::Vmi(Box::new(vmi.clone())),
@@ -243,7 +238,7 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
                 Some(pod) => subject::waiting(judged, pod),
                 None => judged,
             };
-            Some(judge::judge_subject(world, &manifest, &user, judged, Depth::Full.into()))
+            Some(judge::judge_subject(world, &manifest, UserName::NOBODY, judged, Depth::Full.into()))
         }
         ObjectKind::Node => None,
     }
@@ -254,7 +249,7 @@ pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name:
     let cluster = &world.cluster;
     let vm = cluster.vm(namespace, name).filter(|_| kind == ObjectKind::VirtualMachine)?;
     subject::of_running(cluster.vmi(namespace, name)?, cluster)?;
-    judge::judge(world, &Manifest::VirtualMachine(Box::new(vm.clone())), &UserName::from(""), Depth::Full)
+    judge::judge(world, &Manifest::VirtualMachine(Box::new(vm.clone())), UserName::NOBODY, Depth::Full)
 }
 
 /// Prints the table of one guest, without the lines in `said`, which were printed before; returns the lines printed

@@ -383,7 +383,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         match found {
             Some(asked) => asked.field.clone(),
             // The guest that the pod belongs to is not known.
-            None if self.subject.field_root.is_empty() && *authors == Authors::default() => {
+            None if self.subject.definition.field_root.is_empty() && *authors == Authors::default() => {
                 "spec.nodeSelector".to_owned()
             }
             None => String::new(),

@@ -52,13 +52,13 @@ impl<'a> Governed<'a> {
         }
         if let Manifest::Pod(pod) = manifest {
             judged.subject.authors = subject::authors_of_pod(pod, cluster);
-            judged.subject.under_own = subject::under_own_of_pod(pod, cluster);
+            judged.subject.definition.under_own = subject::under_own_of_pod(pod, cluster);
         }
         let mut forecast = mutate::outlook(world, manifest, &rules.policy, effort);
         if let Some(replacement) = forecast.as_mut().and_then(|forecast| forecast.replacement.take()) {
-            let origin = judged.subject.origin;
+            let origin = judged.subject.definition.origin;
             judged = replacement;
-            judged.subject.origin = origin;
+            judged.subject.definition.origin = origin;
             judged.notes.extend(of_namespace);
         }
         judged.notes.extend(forecast.as_ref().and_then(mutate::finding));

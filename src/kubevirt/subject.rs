@@ -3,6 +3,7 @@
 mod changes;
 mod decentralized;
 mod either_mode;
+mod migrating;
 mod origin;
 mod pod;
 mod refused;
@@ -12,13 +13,13 @@ mod restart;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::authors::{Source, overlay, seen_from_migration};
+use super::authors::{Source, overlay};
 use super::cluster::{Cluster, Launcher};
 use super::defaults;
 use super::devices;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
-use super::migration::{self, NoPod, NotEvacuated, is_being_deleted};
+use super::migration::{self, NoPod, is_being_deleted};
 use super::not_migratable::{Foresight, is_decided};
 use super::obsolete;
 use super::placement;
@@ -26,20 +27,21 @@ use super::replicas::ReplicasKind;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
 use super::topology;
-use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim, is_final};
+use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus};
 use crate::bounds::Excess;
-use crate::fit::author::{AskedAt, Author, Authors, Holder};
+use crate::fit::author::{AskedAt, Author, Authors};
 use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
-    AfterStart, BoundVolume, CpuMode, HostModelRule, Migration, NotMigratable, Origin, RestartRequest, Running, Stage,
-    Start, Subject, Template, failed_migration,
+    AfterStart, BoundVolume, CpuMode, HostModelRule, NotMigratable, Origin, RestartRequest, Running, Stage, Start,
+    Subject, Template, Unjudged, failed_migration,
 };
 use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
 pub(crate) use decentralized::waits_as_receiver;
+pub(crate) use migrating::{asked_for, of_migration, of_running, source_selector};
 pub use pod::of_pod;
 pub(crate) use pod::{vmi_of_pod, waiting};
 use refused::Written;
@@ -123,8 +125,8 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     }
     let authors = |rendered: &Rendered, filled: Origins| authors_of_vmi(vmi, rendered, &filled, cluster);
     let mut out = of_spec(&name_of(&vmi.metadata), Foresight::of_vmi(vmi), &vmi.status, cluster, authors);
-    "spec".clone_into(&mut out.subject.field_root);
-    out.subject.foreseen = out.subject.foreseen.filter(|_| !is_decided(vmi));
+    "spec".clone_into(&mut out.subject.definition.field_root);
+    out.subject.live_migratable.foreseen = out.subject.live_migratable.foreseen.filter(|_| !is_decided(vmi));
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
     let written = Written { own: &vmi.spec, whole: &vmi.spec, root: "spec", has_type: false };
     out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
@@ -159,10 +161,10 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     if missing.is_some() {
         out = unknown(out.subject, missing);
     }
-    "spec.template.spec".clone_into(&mut out.subject.field_root);
+    "spec.template.spec".clone_into(&mut out.subject.definition.field_root);
     origin::of_vm(&mut out.subject, vm, cluster);
     changes.into_subject(&mut out.subject);
-    out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
+    out.subject.definition.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
     out.notes.extend(notes);
     // A guest that is too large must not avoid a policy by naming an unknown object.
     out.is_guess = is_guess && excess.is_none();
@@ -171,13 +173,14 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         let written = Written { own, whole: &spec, root: "spec.template.spec", has_type };
         out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
     }
-    let is_stored = out.subject.origin == Origin::Stored;
+    let is_stored = out.subject.definition.origin == Origin::Stored;
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).filter(|_| is_stored) {
         // The condition of the guest that runs says it.
         let said = not_migratable(vmi).map(|refused| refused.reason);
-        out.subject.foreseen = out.subject.foreseen.filter(|foreseen| said.as_ref() != Some(&foreseen.refused.reason));
+        out.subject.live_migratable.foreseen =
+            out.subject.live_migratable.foreseen.filter(|foreseen| said.as_ref() != Some(&foreseen.refused.reason));
         out.subject.running = running(vmi, cluster);
-        out.subject.restart_request = restart::request(vm);
+        out.subject.definition.restart_request = restart::request(vm);
         describe_edits(&mut out.subject, Some(vm), cluster);
     }
     out.unless_refused(decentralized::receives(vm, cluster)).unless_too_large(excess.as_ref())
@@ -225,17 +228,14 @@ fn of_spec(
     let mut subject = Subject::new(namespace, name, Stage::Start(start.after_start), start.placement.clone());
     subject.mode = start.mode.clone();
     subject.restart = Some(start);
-    subject.own_selector = spec.node_selector.clone().into_iter().collect();
-    subject.under_own = launch::under_own(&spec, &status, &cluster.config, cluster.release.release());
+    subject.definition.own_selector = spec.node_selector.clone().into_iter().collect();
+    subject.definition.under_own = launch::under_own(&spec, &status, &cluster.config, cluster.release.release());
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
-    subject.pod_rules = launch::pod_rules(&spec);
-    subject.volumes = storage::bound_volumes(&spec, namespace, cluster);
-    subject.unplaced = storage::unplaced(&spec, namespace, cluster);
-    subject.devices = devices::lacking(&spec, cluster);
+    subject.unjudged = unjudged(&spec, namespace, cluster);
     subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     subject.switched_off = switched_off(&spec);
     let lacks_frequency = topology::lacks_frequency(&spec, &status, cluster);
-    subject.foreseen = Foresight { spec: &spec, lacks_frequency, ..of }.reason(cluster);
+    subject.live_migratable.foreseen = Foresight { spec: &spec, lacks_frequency, ..of }.reason(cluster);
     if let Some(configured) = no_frequency {
         let words = NoPod::NoTscFrequency { configured }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
@@ -249,6 +249,16 @@ fn of_spec(
     notes.extend(obsolete::findings(&subject.placement, cluster));
     configured(&mut subject, cluster);
     Prepared { subject, predicted: Some(rendered), not_judged, notes, is_guess: false }
+}
+
+/// Returns the guest's requirements that are named and not judged.
+fn unjudged(spec: &VmiSpec, namespace: &str, cluster: &Cluster) -> Unjudged {
+    Unjudged {
+        pod_rules: launch::pod_rules(spec),
+        volumes: storage::bound_volumes(spec, namespace, cluster),
+        unplaced: storage::unplaced(spec, namespace, cluster),
+        devices: devices::lacking(spec, cluster),
+    }
 }
 
 /// Returns the CPU features that are disabled or forbidden.
@@ -288,29 +298,30 @@ fn after_start(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> 
 
 /// Sets the fields that depend on the cluster's configuration and release.
 fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
-    subject.obsolete = obsolete::list(&subject.placement, cluster);
-    subject.withheld = Arc::clone(&cluster.withheld.models);
-    subject.list = cluster.config.list();
-    subject.mended_in = cluster.mended_in();
-    subject.workloads = placement::of_workloads(&cluster.config);
+    subject.configured.obsolete = obsolete::list(&subject.placement, cluster);
+    subject.configured.withheld = Arc::clone(&cluster.withheld.models);
+    subject.configured.list = cluster.config.list();
+    subject.configured.mended_in = cluster.mended_in();
+    subject.configured.workloads = placement::of_workloads(&cluster.config);
 }
 
 /// Sets the effects of an edit of the VM on the running guest, as far as the VM is known.
 fn describe_edits(subject: &mut Subject<'_>, vm: Option<&VirtualMachine>, cluster: &Cluster) {
-    subject.restart_required = vm.is_some_and(migration::waits_for_restart);
+    subject.definition.restart_required = vm.is_some_and(migration::waits_for_restart);
     let opts_in = vm.and_then(|vm| vm.spec.live_update_features.as_ref()).is_some_and(|live| live.affinity.is_some());
-    subject.live_update = !subject.restart_required && cluster.release.release().updates_live(&cluster.config, opts_in);
+    subject.definition.live_update =
+        !subject.definition.restart_required && cluster.release.release().updates_live(&cluster.config, opts_in);
 }
 
 /// Sets the fields that describe a VMI beyond its requirements.
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
-    subject.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
+    subject.definition.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
     let owners = &vmi.metadata.owner_references;
     // A dump may lack owner references.
     let is_of_vm = || owners.is_empty() && cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
     let has_vm = owners.iter().any(|owner| owner.kind.ends_with("VirtualMachine")) || is_of_vm();
     let set = owners.iter().find(|owner| owner.kind == ReplicasKind::ReplicaSet.kind());
-    (subject.template, subject.template_name) = match set.filter(|_| !has_vm) {
+    (subject.definition.template, subject.definition.template_name) = match set.filter(|_| !has_vm) {
         Some(set) => (Some(Template::ReplicaSet), Some(set.name.clone())),
         None => (has_vm.then_some(Template::VirtualMachine), None),
     };
@@ -319,7 +330,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
         describe_edits(subject, vm, cluster);
     }
     let is_in_vm = |key: &String| vm.is_none_or(|vm| vm.spec.template.spec.node_selector.contains_key(key));
-    subject.dropped_from_vm = vmi.spec.node_selector.keys().filter(|key| !is_in_vm(key)).cloned().collect();
+    subject.definition.dropped_from_vm = vmi.spec.node_selector.keys().filter(|key| !is_in_vm(key)).cloned().collect();
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     if let Some(state) = &vmi.status.migration_state {
         subject.failed = failed_migration(&state.target_node, &state.failure_reason);
@@ -331,9 +342,9 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.running = running(vmi, cluster);
     subject.restart = restart::of_vmi(vmi, cluster);
     let name = &vmi.metadata.name;
-    subject.restart_request =
+    subject.definition.restart_request =
         cluster.vm(&vmi.metadata.namespace, name).filter(|_| has_vm).map(restart::request).unwrap_or_default();
-    if subject.restart_request == RestartRequest::Halted {
+    if subject.definition.restart_request == RestartRequest::Halted {
         subject.restart = None;
     }
 }
@@ -439,206 +450,9 @@ pub(super) fn start_of(mut spec: VmiSpec, cluster: &Cluster) -> Option<Start<'st
     rendered.excess.is_none().then(|| start(&spec, &rendered, cluster))
 }
 
-/// Returns the selector of the launcher that a guest runs in; empty if it is not known.
-///
-/// # Errors
-///
-/// The launcher is too large to be read.
-pub(crate) fn source_selector(vmi: &Vmi, cluster: &Cluster) -> Result<BTreeMap<String, String>, NoPod> {
-    match cluster.current_launcher(vmi) {
-        Some(Launcher { excess: Some(excess), .. }) => {
-            Err(NoPod::TooLarge { whose: "its launcher pod is", excess: excess.clone() })
-        }
-        pod => Ok(pod.map(Launcher::selector).unwrap_or_default()),
-    }
-}
-
-/// Prepares a migration: its target pod is predicted.
-pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
-    let namespace = &vmim.metadata.namespace;
-    let Some(vmi) = cluster.vmi(namespace, &vmim.spec.vmi_name) else {
-        let stage = Stage::Migration(Migration::default());
-        let subject = Subject::new(namespace, &vmim.spec.vmi_name, stage, Placement::default());
-        let is_halted = |vm: &VirtualMachine| restart::request(vm) == RestartRequest::Halted;
-        let words = if cluster.vm(namespace, &vmim.spec.vmi_name).is_some_and(is_halted) {
-            "its VM is halted and has no VMI: KubeVirt refuses a migration of it".to_owned()
-        } else {
-            format!("VMI {} is not known, so its target pod cannot be predicted", subject.title())
-        };
-        return Prepared {
-            subject,
-            predicted: None,
-            not_judged: Some(match &vmim.metadata.excess {
-                Some(excess) => too_large(excess),
-                None => finding(Check::Unknown, "spec.vmiName", words),
-            }),
-            notes: Vec::new(),
-            is_guess: false,
-        };
-    };
-    let fleet = &cluster.fleet;
-    let source = fleet.find(&vmi.status.node_name);
-    let labels = source.map(|node| fleet.node(node).labels);
-    let pod = cluster.current_launcher(vmi);
-    let release = cluster.release.release();
-    let mut notes = assumed(cluster);
-    let selector = source_selector(vmi, cluster);
-    let predict = |vmim: &Vmim| {
-        migration::predict(
-            vmim,
-            vmi,
-            selector.as_ref().map_err(Clone::clone)?,
-            labels.as_ref(),
-            &cluster.config,
-            release,
-        )
-    };
-    let target = predict(vmim);
-    let is_guess = pod.is_none() && vmim.spec.receive.is_none() && target.is_ok();
-    if is_guess {
-        notes.push(finding(
-            Check::Assumed,
-            "spec.vmiName",
-            "its running launcher pod is not known: judged as if it had never migrated".to_owned(),
-        ));
-    }
-    notes.extend(unfinished(vmi, vmim, cluster));
-    let mut migration = Migration {
-        source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
-        from_elsewhere: vmim.spec.receive.is_some(),
-        ..Migration::default()
-    };
-    let (placement, predicted, not_judged) = match target {
-        Ok(target) => {
-            migration.inherited = target.inherited;
-            migration.unasked.clone_from(&target.unasked);
-            migration.overlooked = target.overlooked;
-            migration.vendors.clone_from(&target.vendors);
-            migration.added = added(vmim, &target, predict);
-            (target.pod.placement(), Some(target.pod), None)
-        }
-        Err(why) => (Placement::default(), None, Some(no_target(&why, vmim))),
-    };
-    let from_elsewhere = migration.from_elsewhere;
-    if from_elsewhere {
-        migration.source = None;
-    }
-    notes.extend(obsolete::findings(&placement, cluster));
-    let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
-    subject.mode = mode(&vmi.spec);
-    subject.pod_rules = launch::pod_rules(&vmi.spec);
-    subject.volumes = storage::bound_volumes(&vmi.spec, namespace, cluster);
-    subject.unplaced = storage::unplaced(&vmi.spec, namespace, cluster);
-    subject.devices = devices::lacking(&vmi.spec, cluster);
-    configured(&mut subject, cluster);
-    describe(&mut subject, vmi, cluster);
-    subject.under_own = under_own(vmi, cluster);
-    changes::override_added(&mut subject, vmim, cluster);
-    if let Some(rendered) = &predicted {
-        subject.authors = authors_of_vmi(vmi, rendered, &[], cluster);
-        seen_from_migration(&mut subject.authors);
-    }
-    if from_elsewhere {
-        // The guest has not started in this cluster, so it cannot be restarted.
-        subject.restart = None;
-    } else {
-        changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut subject);
-        subject.live_migrate = live_migrate(vmi, cluster);
-        subject.undecided = match migration::not_evacuated(vmi) {
-            Some(NotEvacuated::Undecided(status)) => Some(status.to_owned()),
-            Some(NotEvacuated::Refused(_)) | None => None,
-        };
-    }
-    // Decentralized migration does not need shared disks.
-    let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
-    let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
-    subject.foreseen =
-        foreseen.filter(|foreseen| !(is_decentralized && foreseen.refused.reason == "DisksNotLiveMigratable"));
-    let is_exempted = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
-    subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_exempted(condition)).map(refusal);
-    Prepared { subject, predicted, not_judged, notes, is_guess }.unless_refused(decentralized::refused(vmim, cluster))
-}
-
-/// Returns the finding for a missing target pod.
-fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
-    let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
-    let field = match why {
-        NoPod::TooLarge { excess, .. } if vmim.metadata.excess.is_some() => excess.field(),
-        NoPod::NotSet { field, .. } => field,
-        NoPod::SentElsewhere => "spec.sendTo",
-        NoPod::SourceNotReported => "spec.receive",
-        NoPod::NotRunning { .. }
-        | NoPod::BeingDeleted
-        | NoPod::SourceNodeGone { .. }
-        | NoPod::NoHostModel { .. }
-        | NoPod::NoTscFrequency { .. }
-        | NoPod::TooLarge { .. } => "spec.vmiName",
-    };
-    finding(check, field, why.to_string())
-}
-
-/// Returns a note about another unfinished migration of the guest. Mirrors `ensureNoMigrationConflict`
-/// (`pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`).
-fn unfinished(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
-    let is_other = |other: &&Vmim| other.metadata.name != vmim.metadata.name && !is_final(&other.status.phase);
-    let other = cluster.migrations_of(vmi).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata))?;
-    let phase = if other.status.phase.is_empty() { "Pending" } else { &other.status.phase };
-    let name = Shown::within(&other.metadata.name, TITLE_CHARS);
-    let words = format!(
-        "its migration {name} is unfinished ({phase}): until it has ended KubeVirt refuses another one, which is judged here"
-    );
-    Some(finding(Check::Assumed, "spec.vmiName", words))
-}
-
-/// Returns the author of a guest's eviction strategy `LiveMigrate`; `None` for any other strategy.
-fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<Author> {
-    const LIVE_MIGRATE: &str = "LiveMigrate";
-    let default = &cluster.config.configuration.eviction_strategy;
-    match vmi.spec.eviction_strategy.as_str() {
-        LIVE_MIGRATE => {
-            Some(Author::Field { of: Holder::VirtualMachineInstance, path: "spec.evictionStrategy".to_owned() })
-        }
-        "" if default == LIVE_MIGRATE && cluster.config.is_hyperconverged => {
-            Some(Author::HyperConverged("evictionStrategy"))
-        }
-        "" if default == LIVE_MIGRATE => Some(Author::Configuration("evictionStrategy")),
-        _ => None,
-    }
-}
-
-/// Returns the entries that only `addedNodeSelector` requires: KubeVirt's own entries take precedence and stay without
-/// it.
-fn added(
-    vmim: &Vmim,
-    target: &migration::PredictedTarget,
-    predict: impl FnOnce(&Vmim) -> Result<migration::PredictedTarget, NoPod>,
-) -> Vec<(String, String)> {
-    let added = &vmim.spec.added_node_selector;
-    if added.is_empty() {
-        return Vec::new();
-    }
-    let mut plain = vmim.clone();
-    plain.spec.added_node_selector.clear();
-    let without = predict(&plain).map(|target| target.pod.node_selector).unwrap_or_default();
-    let selector = &target.pod.node_selector;
-    let alone = |(key, _): &(&String, &String)| selector.contains_key(*key) && !without.contains_key(*key);
-    added.iter().filter(alone).map(|(key, value)| (key.clone(), value.clone())).collect()
-}
-
 /// Returns the volumes of a guest that are bound to nodes.
 pub(crate) fn bound_volumes(vmi: &Vmi, cluster: &Cluster) -> Vec<BoundVolume> {
     storage::bound_volumes(&vmi.spec, &vmi.metadata.namespace, cluster)
-}
-
-/// Prepares a running guest as if a user requested its migration now; `None` if it does not run.
-pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'static>> {
-    if !migration::runs(vmi) {
-        return None;
-    }
-    let mut vmim = Vmim::default();
-    vmim.metadata.namespace.clone_from(&vmi.metadata.namespace);
-    vmim.spec.vmi_name.clone_from(&vmi.metadata.name);
-    Some(of_migration(&vmim, cluster))
 }
 
 /// Whether an update of a VM affects the judgement.

@@ -242,7 +242,7 @@ impl Judged<'_> {
         let subject = &self.case.judged.subject;
         let is_chosen = |key: &str| {
             let is_added = matches!(&subject.stage, Stage::Migration(migration) if migration.adds(key));
-            is_added || subject.own_selector.iter().any(|(own, _)| own == key)
+            is_added || subject.definition.own_selector.iter().any(|(own, _)| own == key)
         };
         let missing = node.missing(&self.demand);
         let of_cpu = |key: &&String| {
@@ -313,9 +313,9 @@ impl Judged<'_> {
         let lacks =
             |node: &str, key: &str| self.find(node).is_some_and(|node| node.missing(&self.demand).contains_key(key));
         match why {
-            WhyNot::NotMigratable(_) => subject.not_migratable.is_some(),
+            WhyNot::NotMigratable(_) => subject.live_migratable.refused.is_some(),
             WhyNot::WillNotMigrate(reason) => {
-                subject.foreseen.as_ref().is_some_and(|foreseen| foreseen.refused.reason == *reason)
+                subject.live_migratable.foreseen.as_ref().is_some_and(|foreseen| foreseen.refused.reason == *reason)
                     && self.case.verdict.findings.iter().all(|finding| finding.remedies.is_empty())
             }
             WhyNot::LibvirtRefused => subject.failed.is_some() && self.case.verdict.assessment.fitting.count() > 0,
@@ -386,7 +386,7 @@ impl Judged<'_> {
     fn holds_of_drop(&self, why: &NoDrop) -> bool {
         let subject = &self.case.judged.subject;
         let offered = |key: &str| self.all.iter().any(|node| node.label(key) == self.demand.selector.get(key).copied());
-        let own = |key: &str| subject.own_selector.iter().any(|(own, _)| own == key);
+        let own = |key: &str| subject.definition.own_selector.iter().any(|(own, _)| own == key);
         let inherits = matches!(&subject.stage, Stage::Migration(migration) if migration.inherited);
         let mut features = self.demand.selector.keys().filter(|key| key.starts_with(FEATURE) && !own(key));
         match why {

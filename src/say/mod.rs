@@ -224,7 +224,7 @@ fn with_model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) 
 /// spec.template.spec.domain.cpu.model to EPYC, and it could go to 4 nodes from anywhere`.
 fn model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
     let short = with_model_line(judged, finding, cluster);
-    if judged.subject.origin == Origin::Stored {
+    if judged.subject.definition.origin == Origin::Stored {
         return short;
     }
     let (model, fewest) = offered_model(judged, finding, cluster)?;
@@ -323,7 +323,7 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
 /// Returns `kubectl cpufit explain vmi/db -n shop`, with `-f FILE` for an object that is not stored; `None` if the guest has
 /// no valid name yet.
 pub(crate) fn explain(judged: &Prepared<'_>) -> Option<Command> {
-    if judged.subject.origin == Origin::Submitted {
+    if judged.subject.definition.origin == Origin::Submitted {
         return explain_file(judged);
     }
     let kind = judged.subject.judged_template().map_or("vmi", Template::resource);
@@ -338,7 +338,7 @@ fn explain_denied(judged: &Prepared<'_>) -> Option<String> {
     let is_stored = match &judged.subject.stage {
         Stage::Migration(migration) => migration.added.is_empty() && !migration.from_elsewhere,
         // The guest of a launcher pod is stored.
-        Stage::Start(_) => judged.subject.field_root.is_empty(),
+        Stage::Start(_) => judged.subject.definition.field_root.is_empty(),
     };
     if is_stored {
         return explain(judged).map(|command| format!("what helps: {command}"));

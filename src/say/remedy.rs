@@ -151,7 +151,9 @@ fn together(changes: &ChangeTogether, subject: &Subject<'_>, with: &str, restart
 /// else its summary.
 pub(crate) fn step(action: &Action, subject: &Subject<'_>) -> String {
     let commands = action.commands(subject);
-    let edit = || commands.by_hand().filter(|_| subject.origin == Origin::Submitted && commands.commands().is_empty());
+    let edit = || {
+        commands.by_hand().filter(|_| subject.definition.origin == Origin::Submitted && commands.commands().is_empty())
+    };
     let command = commands.single().map(ToString::to_string);
     command.or_else(edit).unwrap_or_else(|| summary(action, subject))
 }

@@ -17,7 +17,7 @@ use crate::fit::node::Node;
 use crate::fit::remedy::{
     Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, labels_tell_after_restart,
 };
-use crate::fit::subject::{Subject, Template};
+use crate::fit::subject::{Definition, Subject, Template};
 use crate::fit::verdict::Notes;
 use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::subject::Prepared;
@@ -119,7 +119,7 @@ impl Acts<'_> {
                 self.on_open_nodes(evicted, key, judged, &candidates);
             }
         }
-        let Subject { template, template_name, .. } = &judged.subject;
+        let Definition { template, template_name, .. } = &judged.subject.definition;
         let has_pod_of_its_own = template_name.is_some() || matches!(template, None | Some(Template::VirtualMachine));
         if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &candidates) {
             self.of_guest(evicted, key, Restart.into());

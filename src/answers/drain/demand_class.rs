@@ -59,7 +59,7 @@ impl<'w> DemandClasses<'w> {
 impl DemandClass {
     fn of(world: &World, vmi: &Vmi) -> Self {
         let (cluster, fleet) = (&world.cluster, &world.cluster.fleet);
-        let judged = subject::of_migration(&crate::answers::guest_state::asked_for(vmi), cluster);
+        let judged = subject::of_migration(&subject::asked_for(vmi), cluster);
         let is_known = !matches!(judged.assess(cluster).outcome, Outcome::Unknown(_));
         let architecture = judged.subject.placement.get(label::ARCH);
         let strange = architecture.map(|architecture| fleet.bearing_another(label::ARCH, architecture));

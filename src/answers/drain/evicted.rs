@@ -392,7 +392,7 @@ impl<'w> EvictedGuest<'w> {
 
     /// Returns `its required pod affinity is not judged: …`. Required anti-affinity is judged, against the known pods.
     fn unjudged(&self, residents: &Residents<'_>) -> Option<String> {
-        let rules = &self.asks()?.pod_rules;
+        let rules = &self.asks()?.unjudged.pod_rules;
         let (apart, rules): (Vec<PodRule>, Vec<PodRule>) =
             rules.iter().partition(|rule| **rule == PodRule::AntiAffinity);
         let among_guests = !apart.is_empty() && !residents.knows_others();

@@ -391,7 +391,7 @@ fn not_known(
         .collect();
     let is_unplaced = |evicted: &&EvictedGuest<'_>| {
         let subject = evicted.judged(world).map(|judged| &judged.subject);
-        subject.is_some_and(|subject| subject.restart.is_some() && !subject.unplaced.is_empty())
+        subject.is_some_and(|subject| subject.restart.is_some() && !subject.unjudged.unplaced.is_empty())
     };
     let evicted_guests = turns
         .iter()

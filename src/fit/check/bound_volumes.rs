@@ -42,7 +42,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if !judgement.is_judged() || fitting.is_empty() {
         return Vec::new();
     }
-    let volumes = judgement.subject.volumes.iter().filter_map(|bound| {
+    let volumes = judgement.subject.unjudged.volumes.iter().filter_map(|bound| {
         let mut usable = bound.usable(judgement.fleet);
         usable.intersect(fitting);
         (usable.count() < fitting.count()).then(|| UsableOn {

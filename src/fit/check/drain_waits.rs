@@ -34,7 +34,7 @@ pub struct DrainWaits {
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
     let pinned = judgement.assessment.outcome.impact() == Some(Impact::Pinned) && !remedy::leaves_at_drain(judgement);
-    let waits = pinned || subject.undecided.is_some() || subject.not_migratable.is_some();
+    let waits = pinned || subject.live_migratable.undecided.is_some() || subject.live_migratable.refused.is_some();
     let (Some(author), Some(source), true) = (&subject.live_migrate, judgement.source, waits) else {
         return Vec::new();
     };
@@ -42,7 +42,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         node: judgement.fleet.name(source).to_owned(),
         author: author.clone(),
         single_node: judgement.fleet.len() == 1,
-        undecided: subject.undecided.clone().filter(|_| !pinned),
+        undecided: subject.live_migratable.undecided.clone().filter(|_| !pinned),
     };
     vec![Finding::note(Check::DrainWaits, "spec.vmiName", Detail::DrainWaits(found))]
 }

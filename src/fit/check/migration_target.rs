@@ -89,7 +89,7 @@ fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) 
     }
     if impact == Impact::Fragile {
         let node = judgement.names(&assessment.fitting).join(", ");
-        return NoTarget::One { node, is_refused: judgement.subject.not_migratable.is_some() };
+        return NoTarget::One { node, is_refused: judgement.subject.live_migratable.refused.is_some() };
     }
     if !judgement.refused_targets.is_empty() {
         return NoTarget::LibvirtRefuses(judgement.names(&judgement.refused_targets));

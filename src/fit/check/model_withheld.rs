@@ -97,19 +97,19 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 /// `pkg/virt-handler/node-labeller/node_labeller.go`).
 fn is_listed(judgement: &Judgement<'_, '_>, node: NodeIndex) -> Option<bool> {
     let models = judgement.fleet.names_under(node, Family::HostModelCpu);
-    let is_known = judgement.subject.list == ListKnown::Known && !models.is_empty();
-    is_known.then(|| models.iter().any(|model| judgement.subject.withheld.contains(*model)))
+    let is_known = judgement.subject.configured.list == ListKnown::Known && !models.is_empty();
+    is_known.then(|| models.iter().any(|model| judgement.subject.configured.withheld.contains(*model)))
 }
 
 /// Finds withheld models that nodes still have labels for: the list was edited a moment ago, or the labels are
 /// frozen.
 fn still_there(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    if subject.withheld.is_empty() {
+    if subject.configured.withheld.is_empty() {
         return Vec::new();
     }
     let asked = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_model());
-    let withheld = asked.map(|(key, _)| label::name(key)).filter(|model| subject.withheld.contains(*model));
+    let withheld = asked.map(|(key, _)| label::name(key)).filter(|model| subject.configured.withheld.contains(*model));
     let detail = |model: &str| Detail::Withheld(WithheldModel::Still { model: model.to_owned() });
     withheld.map(|model| Finding::note(Check::ModelWithheld, "", detail(model))).collect()
 }

@@ -25,7 +25,7 @@ pub struct NoVirtHandler {
 /// Virt-handler's heartbeat labels its node at once and never removes that label, so a node without it has no
 /// virt-handler.
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    let Some(workloads) = &judgement.subject.workloads else { return Vec::new() };
+    let Some(workloads) = &judgement.subject.configured.workloads else { return Vec::new() };
     if judgement.assessment.outcome.impact().is_none() || !judgement.is_judged() {
         return Vec::new();
     }

@@ -16,7 +16,7 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 };
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    let Some(refused) = &judgement.subject.not_migratable else { return Vec::new() };
+    let Some(refused) = &judgement.subject.live_migratable.refused else { return Vec::new() };
     vec![Finding {
         impact: Some(Impact::Pinned),
         ..Finding::note(Check::NotMigratable, "spec.vmiName", Detail::NotMigratable(refused.clone()))

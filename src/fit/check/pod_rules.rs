@@ -21,7 +21,7 @@ pub struct PodRules {
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    let rules = &judgement.subject.pod_rules;
+    let rules = &judgement.subject.unjudged.pod_rules;
     let Some(first) = rules.first().filter(|_| judgement.is_judged()) else { return Vec::new() };
     let fitting = judgement.names(&judgement.passes.fitting);
     if fitting.is_empty() {

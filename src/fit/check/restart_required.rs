@@ -14,7 +14,7 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     // A guest that can migrate needs no edit of its VM.
     let matters = judgement.is_migration() && judgement.assessment.outcome.impact().is_some();
-    if judgement.subject.restart_required && matters {
+    if judgement.subject.definition.restart_required && matters {
         vec![Finding::note(Check::RestartRequired, "", Detail::RestartRequired)]
     } else {
         Vec::new()

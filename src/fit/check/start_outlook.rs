@@ -42,7 +42,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
     let Stage::Start(after_start) = subject.stage else { return Vec::new() };
     // A guest that KubeVirt will not migrate has no targets.
-    if judgement.assessment.outcome != Outcome::Fits || subject.foreseen.is_some() {
+    if judgement.assessment.outcome != Outcome::Fits || subject.live_migratable.foreseen.is_some() {
         return Vec::new();
     }
     let (fleet, fitting) = (judgement.fleet, &judgement.passes.fitting);

@@ -17,7 +17,9 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
     // The condition itself says it.
-    let Some(foreseen) = subject.foreseen.as_ref().filter(|_| subject.not_migratable.is_none()) else {
+    let Some(foreseen) =
+        subject.live_migratable.foreseen.as_ref().filter(|_| subject.live_migratable.refused.is_none())
+    else {
         return Vec::new();
     };
     let field = judgement.field_of_guest(foreseen.field);

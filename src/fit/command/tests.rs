@@ -145,8 +145,8 @@ proptest! {
         live in any::<bool>(),
     ) {
         let mut subject = Subject::new(&namespace, &guest, Stage::Migration(Migration::default()), Placement::default());
-        subject.template = template;
-        subject.live_update = live;
+        subject.definition.template = template;
+        subject.definition.live_update = live;
         let actions = actions(&guest, &namespace, &node, &key, &value, (template, live));
         let mut scripts: Vec<Vec<String>> = actions.iter().map(|(action, ..)| action.commands(&subject).lines()).collect();
         scripts.extend(actions.iter().map(|(action, ..)| action.undo().iter().map(Command::line).collect()));

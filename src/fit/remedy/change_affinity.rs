@@ -39,7 +39,8 @@ pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
         return None;
     };
     // An affinity that the template no longer has cannot be removed from it.
-    let is_gone = *of == Holder::VirtualMachineInstance && subject.template == Some(Template::VirtualMachine);
+    let is_gone =
+        *of == Holder::VirtualMachineInstance && subject.definition.template == Some(Template::VirtualMachine);
     (!is_gone && has_own(subject)).then(|| ChangeAffinity.into())
 }
 

@@ -38,11 +38,12 @@ pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
     let copies = matches!(subject.stage, Stage::Migration(_)) && subject.mode == CpuMode::HostModel;
     let is_inherited = |key: &str| copies && label::is_inherited(key);
     let keys: Vec<String> = subject
+        .definition
         .own_selector
         .iter()
         .map(|(key, _)| key.clone())
         .filter(|key| subject.placement.get(key).is_some_and(|value| subject.value_without_own(key) != Some(value)))
-        .filter(|key| !is_inherited(key) && !subject.dropped_from_vm.contains(key))
+        .filter(|key| !is_inherited(key) && !subject.definition.dropped_from_vm.contains(key))
         .collect();
     (!keys.is_empty()).then(|| ChangeSelector { keys }.into())
 }
@@ -64,9 +65,11 @@ impl Act for ChangeSelector {
         let is_dropped = |key: &str| self.keys.iter().any(|dropped| dropped == key);
         if let Some(start) = &mut subject.restart {
             start.placement.selector.retain(|(key, _)| !is_dropped(key));
-            start.own_models.retain(|key| !is_dropped(key) || subject.under_own.iter().any(|(under, _)| under == key));
+            start
+                .own_models
+                .retain(|key| !is_dropped(key) || subject.definition.under_own.iter().any(|(under, _)| under == key));
         }
-        for (key, value) in subject.under_own.iter().filter(|(key, _)| is_dropped(key)) {
+        for (key, value) in subject.definition.under_own.iter().filter(|(key, _)| is_dropped(key)) {
             let placements =
                 subject.restart.iter_mut().map(|start| &mut start.placement).chain([&mut subject.placement]);
             placements.for_each(|placement| placement.selector.insert(key.clone(), value.clone()));

@@ -33,7 +33,7 @@ pub struct EditObsoleteModels {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    let list = judgement.subject.obsolete.clone()?;
+    let list = judgement.subject.configured.obsolete.clone()?;
     judgement.tried(EditObsoleteModels { list })
 }
 

@@ -276,7 +276,7 @@ impl Action {
                 let restarts = both.parts.iter().any(|part| part.outage(subject) == Outage::Restart);
                 if restarts { Outage::Restart } else { Outage::None }
             }
-            Self::ChangeSelector(_) | Self::ChangeAffinity(_) if !subject.live_update => Outage::Restart,
+            Self::ChangeSelector(_) | Self::ChangeAffinity(_) if !subject.definition.live_update => Outage::Restart,
             _ => self.id().spec().outage,
         }
     }
@@ -430,7 +430,7 @@ pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 /// Returns the well-known remedies that are known not to help, without those whose word is in `may_help`.
 pub(super) fn not_helping(judgement: &Judgement<'_, '_>, may_help: &BTreeSet<&str>) -> Vec<NotHelping> {
     let subject = judgement.subject;
-    if let Some(refused) = &subject.not_migratable {
+    if let Some(refused) = &subject.live_migratable.refused {
         return useless_where_refused(refused);
     }
     if let Some(refused) = never_migrates(judgement).filter(|_| judgement.assessment.outcome.impact().is_some()) {
@@ -481,9 +481,9 @@ fn useless_where_foreseen(refused: &NotMigratable, subject: &Subject<'_>) -> Vec
 /// a guest that cannot start yet, which remedies give a start node.
 fn never_migrates<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j NotMigratable> {
     let subject = judgement.subject;
-    let foreseen = subject.foreseen.as_ref().map(|foreseen| &foreseen.refused);
+    let foreseen = subject.live_migratable.foreseen.as_ref().map(|foreseen| &foreseen.refused);
     let gains_targets = Counted::of(subject, &judgement.assessment) == Counted::Targets;
-    subject.not_migratable.as_ref().or(foreseen).filter(|_| gains_targets)
+    subject.live_migratable.refused.as_ref().or(foreseen).filter(|_| gains_targets)
 }
 
 /// Takes what depends on luck out of what is offered. Where it is not known where the guest starts, nothing is said of luck.
@@ -507,8 +507,10 @@ pub(super) fn take_lucky(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remed
 /// that its volumes leave.
 pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remedy>) {
     let Judgement { subject, fleet, .. } = judgement;
-    let is_plain = subject.volumes.is_empty() && subject.unplaced.is_empty() && subject.pod_rules.is_empty();
-    let is_plain = is_plain && subject.devices.is_empty();
+    let is_plain = subject.unjudged.volumes.is_empty()
+        && subject.unjudged.unplaced.is_empty()
+        && subject.unjudged.pod_rules.is_empty();
+    let is_plain = is_plain && subject.unjudged.devices.is_empty();
     if is_plain || !subject.is_running() {
         return;
     }

@@ -12,26 +12,26 @@ pub(super) fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Comman
 
 /// Starts a patch of the object that holds the guest's template.
 fn patch(template: Template, subject: &Subject<'_>) -> Result<Command, Invalid> {
-    let name = Name::new(subject.template_name.as_deref().unwrap_or(&subject.name))?;
+    let name = Name::new(subject.definition.template_name.as_deref().unwrap_or(&subject.name))?;
     let patch = Command::kubectl(["patch"]).arg(template.resource()).arg(name);
     Ok(patch.namespace(Namespace::new(&subject.namespace)?))
 }
 
 /// Returns the template if the object that holds it is stored, so that a command can change it.
 fn stored_template(subject: &Subject<'_>) -> Option<Template> {
-    subject.template.filter(|_| subject.origin == Origin::Stored)
+    subject.definition.template.filter(|_| subject.definition.origin == Origin::Stored)
 }
 
 /// Returns the path of a field below the guest's spec, in the object that a person edits.
 fn field(subject: &Subject<'_>, below: &[&'static str]) -> CommandWord {
-    let template = subject.template.filter(|_| subject.origin == Origin::Submitted);
+    let template = subject.definition.template.filter(|_| subject.definition.origin == Origin::Submitted);
     let root: &[&'static str] = template.map_or(&["spec"], Template::path);
     CommandWord::field(&[root, below])
 }
 
 /// Returns the remark for an edit that no command makes: of the manifest, or of a guest that nothing makes again.
 fn by_hand(subject: &Subject<'_>, edit: Vec<CommandWord>) -> Vec<Command> {
-    let words: Vec<CommandWord> = match subject.origin {
+    let words: Vec<CommandWord> = match subject.definition.origin {
         Origin::Submitted => ["in the manifest".into()].into_iter().chain(edit).collect(),
         Origin::Stored => edit.into_iter().chain(["and create the guest again".into()]).collect(),
     };
@@ -46,17 +46,19 @@ pub(super) fn listed(words: impl IntoIterator<Item = CommandWord>) -> Vec<Comman
 
 /// Returns the commands that restart a guest; none for a guest whose manifest is not stored.
 pub(super) fn restart_commands(subject: &Subject<'_>) -> Commands {
-    if subject.origin == Origin::Submitted {
+    if subject.definition.origin == Origin::Submitted {
         return Ok(Vec::new());
     }
-    Ok(vec![match subject.template {
+    Ok(vec![match subject.definition.template {
         Some(Template::VirtualMachine)
-            if subject.is_running() && subject.restart_request == RestartRequest::Restart =>
+            if subject.is_running() && subject.definition.restart_request == RestartRequest::Restart =>
         {
             let restart = of_guest(Command::virtctl(["restart"]), subject)?;
             restart.comment("a reboot inside the guest is not enough")
         }
-        Some(Template::VirtualMachine) if subject.is_running() && subject.restart_request == RestartRequest::Once => {
+        Some(Template::VirtualMachine)
+            if subject.is_running() && subject.definition.restart_request == RestartRequest::Once =>
+        {
             let stop = of_guest(Command::virtctl(["stop"]), subject)?;
             let stop = stop.comment("its runStrategy is Once: KubeVirt refuses a restart");
             let gone = Command::kubectl(["wait", "--for=delete"]).arg(Name::new(&subject.name)?.of("vmi"));
@@ -66,7 +68,7 @@ pub(super) fn restart_commands(subject: &Subject<'_>) -> Commands {
             return Ok(vec![stop, gone, start.args(["--type", "merge", "-p"]).arg(once)]);
         }
         Some(Template::VirtualMachine) => Command::remark(["it counts from its next start on".into()]),
-        Some(Template::ReplicaSet) if subject.template_name.is_some() && subject.is_running() => {
+        Some(Template::ReplicaSet) if subject.definition.template_name.is_some() && subject.is_running() => {
             let delete = of_guest(Command::kubectl(["delete", "vmi"]), subject)?;
             delete.comment("its replica set makes another guest")
         }
@@ -103,7 +105,7 @@ fn and_restart(patch: Command, template: Template, outage: Outage, subject: &Sub
     let restarts = outage == Outage::Restart && subject.is_running();
     Ok(match template {
         Template::VirtualMachine if restarts => [vec![patch], restart_commands(subject)?].concat(),
-        Template::ReplicaSet if restarts && subject.template_name.is_some() => {
+        Template::ReplicaSet if restarts && subject.definition.template_name.is_some() => {
             [vec![patch], restart_commands(subject)?].concat()
         }
         Template::VirtualMachine | Template::Pool => vec![patch],
@@ -154,14 +156,14 @@ pub(super) fn change_features(
 /// Returns the remark for settings of one instancetype or preference, and the restart of a running guest.
 pub(super) fn name_another(subject: &Subject<'_>, named: &[&TypeReference]) -> Commands {
     let Some(first) = named.first() else { return Ok(Vec::new()) };
-    let of_pool = subject.template == Some(Template::Pool);
+    let of_pool = subject.definition.template == Some(Template::Pool);
     let (kind, field) = match (first.what(), of_pool) {
         ("preference", false) => ("name another preference in", "spec.preference"),
         ("preference", true) => ("name another preference in", "spec.virtualMachineTemplate.spec.preference"),
         (_, false) => ("name another instancetype in", "spec.instancetype"),
         (_, true) => ("name another instancetype in", "spec.virtualMachineTemplate.spec.instancetype"),
     };
-    let place: Vec<CommandWord> = match (subject.origin, of_pool) {
+    let place: Vec<CommandWord> = match (subject.definition.origin, of_pool) {
         (Origin::Submitted, _) => vec!["in the manifest".into(), kind.into(), CommandWord::joined(field, ":")],
         (Origin::Stored, true) => vec![kind.into(), field.into(), "of the pool:".into()],
         (Origin::Stored, false) => vec![kind.into(), field.into(), "of the VM:".into()],

@@ -305,7 +305,7 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
 /// withholds the model, whose labels will disappear.
 fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     // The result is not used after the deadline.
-    if judgement.effort.is_over() || judgement.subject.withheld.contains(model) {
+    if judgement.effort.is_over() || judgement.subject.configured.withheld.contains(model) {
         return Bits::none(judgement.fleet.len());
     }
     judgement.fleet.look_up(&start.with_model(model).placement).passes().placement

@@ -79,7 +79,7 @@ fn guest(asks: &[String], asked: Answers) -> Subject<'static> {
             own_models: Vec::new(),
             after_start,
         });
-        subject.template = Some(Template::VirtualMachine);
+        subject.definition.template = Some(Template::VirtualMachine);
         subject.asked = Some(asked);
     })
 }

@@ -487,23 +487,23 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
             extra: names(!guest.strict, "ht"),
         });
     } else {
-        "spec".clone_into(&mut subject.field_root);
+        "spec".clone_into(&mut subject.definition.field_root);
     }
     subject.authors = authors(guest, mode == CpuMode::HostModel);
     (subject.changes, subject.combined) = changes(&start, guest);
-    subject.obsolete = guest.obsolete.then(|| ObsoleteModels {
+    subject.configured.obsolete = guest.obsolete.then(|| ObsoleteModels {
         models: listed(guest.mode),
         edits: listed(guest.mode).into_iter().map(|model| (model, false)).collect(),
         rest: Vec::new(),
         owner: ListOwner::KubeVirt { namespace: "kubevirt".to_owned(), name: "kubevirt".to_owned() },
     });
-    subject.mended_in = Some("1.5.3");
-    subject.live_update = guest.live_update;
+    subject.configured.mended_in = Some("1.5.3");
+    subject.definition.live_update = guest.live_update;
     subject.mode = mode;
     own.sort_unstable();
-    subject.own_selector = own;
+    subject.definition.own_selector = own;
     subject.machine_type = Some(guest.machine.to_owned());
-    subject.template = Some(Template::VirtualMachine);
+    subject.definition.template = Some(Template::VirtualMachine);
     subject.restart = guest.knows_start.then_some(start);
     subject
 }

@@ -61,8 +61,8 @@ fn starting(cpu: &str) -> Subject<'static> {
     Subject::new("shop", "db", Stage::Start(start.after_start), start.placement.clone()).tweak(|subject| {
         subject.mode = start.mode.clone();
         subject.restart = Some(start);
-        subject.template = Some(Template::VirtualMachine);
-        "spec".clone_into(&mut subject.field_root);
+        subject.definition.template = Some(Template::VirtualMachine);
+        "spec".clone_into(&mut subject.definition.field_root);
     })
 }
 
@@ -84,7 +84,7 @@ fn leaving(source: &Node, cpu: &str, inherited: bool) -> Subject<'static> {
         subject.running.iter_mut().for_each(|running| running.placement = subject.placement.clone());
     }
     subject.stage = Stage::Migration(migration);
-    subject.field_root.clear();
+    subject.definition.field_root.clear();
     subject
 }
 

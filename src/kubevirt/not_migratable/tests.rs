@@ -167,7 +167,7 @@ fn of_template(world: &Cluster, metadata: &Value, guest: &Value, templates: &Val
     }
     let vm = json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": spec});
     let prepared = of_vm(&read(vm), world);
-    prepared.subject.foreseen.map(|found| found.refused.reason)
+    prepared.subject.live_migratable.foreseen.map(|found| found.refused.reason)
 }
 
 fn configured(network: &Value, preference: Option<Value>) -> Cluster {

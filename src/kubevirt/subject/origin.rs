@@ -13,26 +13,28 @@ pub(super) fn of_vm(subject: &mut Subject<'_>, vm: &VirtualMachine, cluster: &Cl
         let owners = cluster.vmi(namespace, name).map(|vmi| &vmi.metadata.owner_references);
         owners.into_iter().flatten().any(|owner| owner.kind.ends_with("VirtualMachine"))
     };
-    subject.template = Some(Template::VirtualMachine);
-    subject.origin =
+    subject.definition.template = Some(Template::VirtualMachine);
+    subject.definition.origin =
         if cluster.vm(namespace, name).is_some() || has_guest() { Origin::Stored } else { Origin::Submitted };
     let pool = vm.metadata.owner_references.iter().find(|owner| owner.kind == ReplicasKind::Pool.kind());
     let is_known = |name: &str| cluster.replicas(ReplicasKind::Pool, namespace, name).is_some();
-    if let Some(pool) = pool.filter(|pool| subject.origin == Origin::Submitted && is_known(&pool.name)) {
-        (subject.template, subject.template_name) = (Some(Template::Pool), Some(pool.name.clone()));
-        subject.origin = Origin::Stored;
+    if let Some(pool) = pool.filter(|pool| subject.definition.origin == Origin::Submitted && is_known(&pool.name)) {
+        (subject.definition.template, subject.definition.template_name) =
+            (Some(Template::Pool), Some(pool.name.clone()));
+        subject.definition.origin = Origin::Stored;
     }
 }
 
 /// Sets whether a VMI, or the object that makes it, is stored. A manifest of a VMI is edited itself.
 pub(super) fn of_vmi(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     let (namespace, name) = (&vmi.metadata.namespace, &vmi.metadata.name);
-    let is_made = match (subject.template, &subject.template_name) {
+    let is_made = match (subject.definition.template, &subject.definition.template_name) {
         (Some(Template::ReplicaSet), Some(set)) => cluster.replicas(ReplicasKind::ReplicaSet, namespace, set).is_some(),
         (Some(_), _) => cluster.vm(namespace, name).is_some(),
         (None, _) => false,
     };
     if !is_made && cluster.vmi(namespace, name).is_none() {
-        (subject.template, subject.template_name, subject.origin) = (None, None, Origin::Submitted);
+        (subject.definition.template, subject.definition.template_name, subject.definition.origin) =
+            (None, None, Origin::Submitted);
     }
 }

@@ -43,8 +43,8 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
         Stage::Start(after_start(&placement, &mode, cluster))
     };
     let mut subject = Subject::new(namespace, name, stage, placement);
-    subject.withheld = Arc::clone(&cluster.withheld.models);
-    subject.list = cluster.config.list();
+    subject.configured.withheld = Arc::clone(&cluster.withheld.models);
+    subject.configured.list = cluster.config.list();
     subject.mode = mode;
     if let Some(vmi) = vmi {
         describe(&mut subject, vmi, cluster);

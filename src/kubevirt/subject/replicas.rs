@@ -20,15 +20,15 @@ impl Replicas {
     pub(crate) fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Prepared<'static> {
         let mut out = of_guest(&self.vm, guest, cluster);
         // A VM or VMI with the object's name is not one of its guests.
-        out.subject.template = Some(match self.kind {
+        out.subject.definition.template = Some(match self.kind {
             ReplicasKind::ReplicaSet => Template::ReplicaSet,
             ReplicasKind::Pool => Template::Pool,
         });
-        (out.subject.template_name, out.subject.running) = (None, None);
+        (out.subject.definition.template_name, out.subject.running) = (None, None);
         let meta = &self.vm.metadata;
         let is_stored = cluster.replicas(self.kind, &meta.namespace, &meta.name).is_some();
-        out.subject.origin = if is_stored { Origin::Stored } else { Origin::Submitted };
-        out.subject.field_root = self.kind.field(&out.subject.field_root);
+        out.subject.definition.origin = if is_stored { Origin::Stored } else { Origin::Submitted };
+        out.subject.definition.field_root = self.kind.field(&out.subject.definition.field_root);
         let holder = match self.kind {
             ReplicasKind::ReplicaSet => Holder::ReplicaSet,
             ReplicasKind::Pool => Holder::Pool,

@@ -408,7 +408,9 @@ mod migrations {
         let (judged, _) = judged(vec![vmi(guest)], mixed());
         let refused = judged.subject.failed.as_ref().expect("the only trace of the guest's real CPU");
         assert_eq!((refused.target.as_str(), refused.missing.as_slice()), ("node-c", &["vmx-foo".to_owned()][..]));
-        assert!(judged.subject.outdated_launcher && judged.subject.template == Some(Template::VirtualMachine));
+        assert!(
+            judged.subject.outdated_launcher && judged.subject.definition.template == Some(Template::VirtualMachine)
+        );
     }
 }
 

@@ -199,7 +199,7 @@ fn answered_by_check(case: &Evaluation<'_>, world: &World) -> Answered {
     let fits = assessment.fitting.count();
     let (start_nodes, targets) = match case.judged.subject.stage {
         // KubeVirt refuses its migration, so no node is a target.
-        Stage::Migration(_) if case.judged.subject.not_migratable.is_some() => (None, (0, 0)),
+        Stage::Migration(_) if case.judged.subject.live_migratable.refused.is_some() => (None, (0, 0)),
         Stage::Migration(_) => (None, (fits, fits)),
         Stage::Start(after_start) => {
             let placement = &case.judged.subject.placement;

@@ -120,7 +120,7 @@ fn a_restart_follows_the_template() {
 fn a_guest_without_a_vm_starts_as_it_is() {
     let guest = running("db", "node-a", "EPYC").tweak(|db| db["metadata"]["ownerReferences"] = json!([]));
     let judged = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), [vmi(guest)]));
-    assert!(judged.subject.template.is_none(), "a virtctl restart of a VM that is not there");
+    assert!(judged.subject.definition.template.is_none(), "a virtctl restart of a VM that is not there");
     assert_eq!(judged.subject.restart.as_ref().map(|start| start.mode.to_string()).as_deref(), Some("EPYC"));
 }
 

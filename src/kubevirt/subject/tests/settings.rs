@@ -320,7 +320,7 @@ fn the_built_in_list_is_replaced_by_one_without_the_model() {
         let kubevirt = kubevirt("v1.9.0", json!({"obsoleteCPUModels": list}), json!({}));
         let cluster = cluster(nodes.clone(), [kubevirt]);
         let judged = of_vm(&read(vm("db", "Opteron_G2")), &cluster);
-        let found = judged.subject.obsolete.expect("it is withheld");
+        let found = judged.subject.configured.obsolete.expect("it is withheld");
         assert_eq!(found.models, ["Opteron_G2"]);
         let added: Vec<&str> = found.edits.iter().filter(|(_, is_in)| *is_in).map(|(name, _)| name.as_str()).collect();
         assert_eq!(added.len(), 33, "17 names in two versions, less one: {added:?}");

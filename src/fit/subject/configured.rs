@@ -1,0 +1,77 @@
+//! KubeVirt's configuration, as far as it affects a guest.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::fit::placement::Placement;
+
+/// KubeVirt's configuration and release, as far as they affect the guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configured {
+    /// The list of obsolete CPU models, if it affects the guest.
+    pub obsolete: Option<ObsoleteModels>,
+    /// The models that the list withholds: none of them is proposed for the guest.
+    pub withheld: Arc<BTreeSet<String>>,
+    /// Whether the list is known, so that a model which is not in `withheld` is not in the list.
+    pub list: ListKnown,
+    /// The placement of virt-handler, if it selects nodes.
+    pub workloads: Option<Workloads>,
+    /// The first release whose labeller gives capability labels the value that the cluster's KubeVirt selects;
+    /// `None` if the cluster's does so already, or the release is not known.
+    pub mended_in: Option<&'static str>,
+}
+
+/// The part of KubeVirt's list of obsolete CPU models that keeps the guest off nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObsoleteModels {
+    /// The listed models that the guest requires, or that are the host model of nodes which it avoids, by
+    /// name.
+    pub models: Vec<String>,
+    /// The edits that make the list exclude them, by name: true to add the name, false to remove it.
+    pub edits: Vec<(String, bool)>,
+    /// The other models that people listed, which a HyperConverged resource has to list after the edits.
+    pub rest: Vec<String>,
+    /// The object that holds the list.
+    pub owner: ListOwner,
+}
+
+/// The object that holds KubeVirt's configuration, including its list of obsolete CPU models.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ListOwner {
+    /// The KubeVirt custom resource.
+    KubeVirt {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A HyperConverged resource, whose operator writes the KubeVirt resource and reverts other edits of it.
+    HyperConverged {
+        /// Its namespace, which is KubeVirt's.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The owner is not known.
+    #[default]
+    Unknown,
+}
+
+/// Whether the configured list of obsolete CPU models is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListKnown {
+    /// The KubeVirt resource is known, with a list or without one.
+    Known,
+    /// No KubeVirt resource is known.
+    #[default]
+    Unknown,
+}
+
+/// The placement of virt-handler: `spec.workloads.nodePlacement` of the KubeVirt custom resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workloads {
+    /// Its node selector and required node affinity.
+    pub placement: Placement<'static>,
+    /// Whether an operator writes it from a HyperConverged resource.
+    pub by_hyperconverged: bool,
+}

@@ -1,0 +1,32 @@
+//! The condition `LiveMigratable` of a guest.
+
+/// What the condition `LiveMigratable` says of the guest, or will say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveMigratable {
+    /// The reason why KubeVirt refuses to migrate it, if it does: the condition is `False`.
+    pub refused: Option<NotMigratable>,
+    /// The reason why KubeVirt will refuse to migrate it, if that follows from its specification and it has no
+    /// condition yet.
+    pub foreseen: Option<Foreseen>,
+    /// The status of the condition if that is neither `True` nor `False`, empty if there is none: no eviction
+    /// migrates the guest. `None` otherwise.
+    pub undecided: Option<String>,
+}
+
+/// The reason why KubeVirt refuses to migrate the guest: its condition `LiveMigratable`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotMigratable {
+    /// `reason`.
+    pub reason: String,
+    /// `message`.
+    pub message: String,
+}
+
+/// The reason for which KubeVirt will refuse to migrate the guest, foreseen from its specification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// The path of the field below the guest's spec.
+    pub field: &'static str,
+    /// `reason` and `message` of the condition `LiveMigratable` that virt-handler will set.
+    pub refused: NotMigratable,
+}

@@ -1,0 +1,86 @@
+//! The requirements of a guest that are named and not judged: kube-scheduler considers more for them than a node's
+//! labels, taints and name.
+
+use crate::fit::bits::Bits;
+use crate::fit::fleet::Fleet;
+use crate::fit::placement::{Affinity, Placement};
+
+/// What kube-scheduler considers for the guest besides the labels, taints and names of nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unjudged {
+    /// The rules by which the pods on the nodes decide.
+    pub pod_rules: Vec<PodRule>,
+    /// Its volumes that are bound to nodes.
+    pub volumes: Vec<BoundVolume>,
+    /// The names of its volumes for which the usable nodes are not known.
+    pub unplaced: Vec<String>,
+    /// The devices that its launcher requests and some nodes do not offer.
+    pub devices: Vec<Device>,
+}
+
+/// A rule of the guest that kube-scheduler decides by the pods on the nodes. KubeVirt copies it to the
+/// launcher; it is not judged here. Mirrors `spec.affinity` and `spec.topologySpreadConstraints`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodRule {
+    /// A required pod affinity.
+    Affinity,
+    /// A required pod anti-affinity.
+    AntiAffinity,
+    /// A topology spread constraint with `DoNotSchedule`.
+    Spread,
+}
+
+impl PodRule {
+    /// Returns its field below the guest's spec.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Affinity => "affinity.podAffinity",
+            Self::AntiAffinity => "affinity.podAntiAffinity",
+            Self::Spread => "topologySpreadConstraints",
+        }
+    }
+}
+
+/// A volume of the guest that only some nodes can use. It is not judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundVolume {
+    /// Its name in the guest's specification.
+    pub volume: String,
+    /// The PersistentVolume behind it.
+    pub persistent_volume: String,
+    /// `spec.nodeAffinity.required` of the PersistentVolume.
+    pub nodes: Affinity,
+}
+
+impl BoundVolume {
+    /// Returns the nodes on which the volume can be used.
+    pub(crate) fn usable(&self, fleet: &Fleet) -> Bits {
+        let place = Placement { affinity: Some(self.nodes.clone()), ..Placement::default() };
+        fleet.look_up(&place).passes().placement
+    }
+
+    /// Returns the nodes on which all these volumes can be used; `None` if there are none.
+    pub(crate) fn all_usable(volumes: &[Self], fleet: &Fleet) -> Option<Bits> {
+        volumes.iter().map(|volume| volume.usable(fleet)).reduce(|mut all, nodes| {
+            all.intersect(&nodes);
+            all
+        })
+    }
+}
+
+/// A device, or a size of huge pages, that the guest's launcher requests and some nodes do not offer. It is not judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The name of the resource.
+    pub resource: String,
+    /// The nodes that offer none, by name, sorted.
+    pub without: Vec<String>,
+}
+
+impl Device {
+    /// Whether a node offers the resource, as far as is known.
+    pub(crate) fn is_offered_by(&self, node: &str) -> bool {
+        self.without.binary_search_by(|name| name.as_str().cmp(node)).is_err()
+    }
+}

@@ -1,0 +1,223 @@
+//! Conversion of a migration: the guest with the target pod that KubeVirt would create for it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Prepared, assumed, authors_of_vmi, changes, configured, decentralized, describe, finding, mode, not_migratable,
+    restart, too_large, under_own, unjudged, vm_of,
+};
+use crate::fit::author::{Author, Holder};
+use crate::fit::placement::Placement;
+use crate::fit::shown::{Shown, TITLE_CHARS};
+use crate::fit::subject::{LiveMigratable, Migration, RestartRequest, Stage, Subject};
+use crate::fit::verdict::{Check, Finding};
+use crate::kubevirt::authors::seen_from_migration;
+use crate::kubevirt::cluster::{Cluster, Launcher};
+use crate::kubevirt::migration::{self, NoPod, NotEvacuated, is_being_deleted};
+use crate::kubevirt::not_migratable::{Foresight, is_decided};
+use crate::kubevirt::obsolete;
+use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim, is_final};
+
+/// Prepares a running guest as if a user requested its migration now; `None` if it does not run.
+pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'static>> {
+    if !migration::runs(vmi) {
+        return None;
+    }
+    Some(of_migration(&asked_for(vmi), cluster))
+}
+
+/// Returns a migration of the guest as a user would request it.
+pub(crate) fn asked_for(vmi: &Vmi) -> Vmim {
+    let mut vmim = Vmim::default();
+    vmim.metadata.namespace.clone_from(&vmi.metadata.namespace);
+    vmim.spec.vmi_name.clone_from(&vmi.metadata.name);
+    vmim
+}
+
+/// Prepares a migration: its target pod is predicted.
+pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
+    let namespace = &vmim.metadata.namespace;
+    let Some(vmi) = cluster.vmi(namespace, &vmim.spec.vmi_name) else { return of_unknown_guest(vmim, cluster) };
+    let fleet = &cluster.fleet;
+    let source = fleet.find(&vmi.status.node_name);
+    let labels = source.map(|node| fleet.node(node).labels);
+    let pod = cluster.current_launcher(vmi);
+    let release = cluster.release.release();
+    let mut notes = assumed(cluster);
+    let selector = source_selector(vmi, cluster);
+    let predict = |vmim: &Vmim| {
+        migration::predict(
+            vmim,
+            vmi,
+            selector.as_ref().map_err(Clone::clone)?,
+            labels.as_ref(),
+            &cluster.config,
+            release,
+        )
+    };
+    let target = predict(vmim);
+    let is_guess = pod.is_none() && vmim.spec.receive.is_none() && target.is_ok();
+    if is_guess {
+        notes.push(finding(
+            Check::Assumed,
+            "spec.vmiName",
+            "its running launcher pod is not known: judged as if it had never migrated".to_owned(),
+        ));
+    }
+    notes.extend(unfinished(vmi, vmim, cluster));
+    let mut migration = Migration {
+        source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
+        from_elsewhere: vmim.spec.receive.is_some(),
+        ..Migration::default()
+    };
+    let (placement, predicted, not_judged) = match target {
+        Ok(target) => {
+            migration.inherited = target.inherited;
+            migration.unasked.clone_from(&target.unasked);
+            migration.overlooked = target.overlooked;
+            migration.vendors.clone_from(&target.vendors);
+            migration.added = added(vmim, &target, predict);
+            (target.pod.placement(), Some(target.pod), None)
+        }
+        Err(why) => (Placement::default(), None, Some(no_target(&why, vmim))),
+    };
+    let from_elsewhere = migration.from_elsewhere;
+    if from_elsewhere {
+        migration.source = None;
+    }
+    notes.extend(obsolete::findings(&placement, cluster));
+    let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
+    subject.mode = mode(&vmi.spec);
+    subject.unjudged = unjudged(&vmi.spec, namespace, cluster);
+    configured(&mut subject, cluster);
+    describe(&mut subject, vmi, cluster);
+    subject.definition.under_own = under_own(vmi, cluster);
+    changes::override_added(&mut subject, vmim, cluster);
+    if let Some(rendered) = &predicted {
+        subject.authors = authors_of_vmi(vmi, rendered, &[], cluster);
+        seen_from_migration(&mut subject.authors);
+    }
+    if from_elsewhere {
+        // The guest has not started in this cluster, so it cannot be restarted.
+        subject.restart = None;
+    } else {
+        changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut subject);
+        subject.live_migrate = live_migrate(vmi, cluster);
+    }
+    subject.live_migratable = live_migratable(vmi, vmim, cluster);
+    Prepared { subject, predicted, not_judged, notes, is_guess }.unless_refused(decentralized::refused(vmim, cluster))
+}
+
+/// Prepares a migration of a guest that is not known.
+fn of_unknown_guest(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
+    let (namespace, name) = (&vmim.metadata.namespace, &vmim.spec.vmi_name);
+    let subject = Subject::new(namespace, name, Stage::Migration(Migration::default()), Placement::default());
+    let is_halted = |vm: &VirtualMachine| restart::request(vm) == RestartRequest::Halted;
+    let words = if cluster.vm(namespace, name).is_some_and(is_halted) {
+        "its VM is halted and has no VMI: KubeVirt refuses a migration of it".to_owned()
+    } else {
+        format!("VMI {name} is not known, so its target pod cannot be predicted")
+    };
+    let why = match &vmim.metadata.excess {
+        Some(excess) => too_large(excess),
+        None => finding(Check::Unknown, "spec.vmiName", words),
+    };
+    Prepared { subject, predicted: None, not_judged: Some(why), notes: Vec::new(), is_guess: false }
+}
+
+/// Returns what the condition `LiveMigratable` says of a running guest and its migration, or will say.
+fn live_migratable(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> LiveMigratable {
+    let from_elsewhere = vmim.spec.receive.is_some();
+    // Decentralized migration does not need shared disks.
+    let is_exempted =
+        |reason: &str| (from_elsewhere || vmim.spec.send_to.is_some()) && reason == "DisksNotLiveMigratable";
+    let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
+    LiveMigratable {
+        refused: not_migratable(vmi).filter(|refused| !is_exempted(&refused.reason)),
+        foreseen: foreseen.filter(|foreseen| !is_exempted(&foreseen.refused.reason)),
+        undecided: match migration::not_evacuated(vmi) {
+            Some(NotEvacuated::Undecided(status)) if !from_elsewhere => Some(status.to_owned()),
+            _ => None,
+        },
+    }
+}
+
+/// Returns the finding for a missing target pod.
+fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
+    let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
+    let field = match why {
+        NoPod::TooLarge { excess, .. } if vmim.metadata.excess.is_some() => excess.field(),
+        NoPod::NotSet { field, .. } => field,
+        NoPod::SentElsewhere => "spec.sendTo",
+        NoPod::SourceNotReported => "spec.receive",
+        NoPod::NotRunning { .. }
+        | NoPod::BeingDeleted
+        | NoPod::SourceNodeGone { .. }
+        | NoPod::NoHostModel { .. }
+        | NoPod::NoTscFrequency { .. }
+        | NoPod::TooLarge { .. } => "spec.vmiName",
+    };
+    finding(check, field, why.to_string())
+}
+
+/// Returns a note about another unfinished migration of the guest. Mirrors `ensureNoMigrationConflict`
+/// (`pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`).
+fn unfinished(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
+    let is_other = |other: &&Vmim| other.metadata.name != vmim.metadata.name && !is_final(&other.status.phase);
+    let other = cluster.migrations_of(vmi).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata))?;
+    let phase = if other.status.phase.is_empty() { "Pending" } else { &other.status.phase };
+    let name = Shown::within(&other.metadata.name, TITLE_CHARS);
+    let words = format!(
+        "its migration {name} is unfinished ({phase}): until it has ended KubeVirt refuses another one, which is judged here"
+    );
+    Some(finding(Check::Assumed, "spec.vmiName", words))
+}
+
+/// Returns the author of a guest's eviction strategy `LiveMigrate`; `None` for any other strategy.
+fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<Author> {
+    const LIVE_MIGRATE: &str = "LiveMigrate";
+    let default = &cluster.config.configuration.eviction_strategy;
+    match vmi.spec.eviction_strategy.as_str() {
+        LIVE_MIGRATE => {
+            Some(Author::Field { of: Holder::VirtualMachineInstance, path: "spec.evictionStrategy".to_owned() })
+        }
+        "" if default == LIVE_MIGRATE && cluster.config.is_hyperconverged => {
+            Some(Author::HyperConverged("evictionStrategy"))
+        }
+        "" if default == LIVE_MIGRATE => Some(Author::Configuration("evictionStrategy")),
+        _ => None,
+    }
+}
+
+/// Returns the entries that only `addedNodeSelector` requires: KubeVirt's own entries take precedence and stay without
+/// it.
+fn added(
+    vmim: &Vmim,
+    target: &migration::PredictedTarget,
+    predict: impl FnOnce(&Vmim) -> Result<migration::PredictedTarget, NoPod>,
+) -> Vec<(String, String)> {
+    let added = &vmim.spec.added_node_selector;
+    if added.is_empty() {
+        return Vec::new();
+    }
+    let mut plain = vmim.clone();
+    plain.spec.added_node_selector.clear();
+    let without = predict(&plain).map(|target| target.pod.node_selector).unwrap_or_default();
+    let selector = &target.pod.node_selector;
+    let alone = |(key, _): &(&String, &String)| selector.contains_key(*key) && !without.contains_key(*key);
+    added.iter().filter(alone).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// Returns the selector of the launcher that a guest runs in; empty if it is not known.
+///
+/// # Errors
+///
+/// The launcher is too large to be read.
+pub(crate) fn source_selector(vmi: &Vmi, cluster: &Cluster) -> Result<BTreeMap<String, String>, NoPod> {
+    match cluster.current_launcher(vmi) {
+        Some(Launcher { excess: Some(excess), .. }) => {
+            Err(NoPod::TooLarge { whose: "its launcher pod is", excess: excess.clone() })
+        }
+        pod => Ok(pod.map(Launcher::selector).unwrap_or_default()),
+    }
+}

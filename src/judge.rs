@@ -1,6 +1,11 @@
 //! One object through the whole pipeline in the crate's documentation: prepare, assess, govern, adjust,
 //! verdict, say, decide.
 
+mod governed;
+mod manifest;
+mod mutate;
+mod rules;
+
 use std::collections::BTreeMap;
 
 use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
@@ -14,6 +19,10 @@ use crate::kubevirt::subject::Prepared;
 use crate::policy::{Announce, Exemption, Grounds, Policy, Ruling, UserName};
 use crate::say::{self, Messages};
 use crate::world::World;
+pub(crate) use governed::Governed;
+pub(crate) use manifest::Manifest;
+pub(crate) use mutate::{Mutation, apply_expected_trim, mutation};
+use rules::Rules;
 
 /// An object with all results of its evaluation.
 #[derive(Debug)]
@@ -209,17 +218,6 @@ fn audit_annotations(policy: &Policy, verdict: &Verdict, messages: &Messages) ->
         ("reason".to_owned(), reason.clone()),
     ])
 }
-
-mod governed;
-mod manifest;
-mod mutate;
-mod rules;
-
-pub(crate) use governed::Governed;
-pub(crate) use manifest::Manifest;
-pub(crate) use mutate::apply_expected_trim;
-pub(crate) use mutate::{Mutation, mutation};
-use rules::Rules;
 
 #[cfg(test)]
 mod tests;

@@ -122,7 +122,8 @@ pub struct AuditRow {
     pub judged: usize,
     /// Number of nodes it may start on; `None` for a running guest.
     pub start_nodes: Option<usize>,
-    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`; `pinned` at least if KubeVirt refuses to migrate it.
+    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`; `pinned` at least if KubeVirt refuses to
+    /// migrate it.
     #[serde(rename = "verdict")]
     pub stated_verdict: &'static str,
     /// The verdict by its selector and the nodes alone, also if KubeVirt refuses to migrate it.

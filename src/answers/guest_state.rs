@@ -363,8 +363,8 @@ impl<'w> GuestStates<'w> {
         }
     }
 
-    /// Returns the architecture of a guest that takes the cluster's default CPU model at its next start; `None` if its VM,
-    /// its instancetype or a policy sets a model, or if that is not known.
+    /// Returns the architecture of a guest that takes the cluster's default CPU model at its next start; `None` if its
+    /// VM, its instancetype or a policy sets a model, or if that is not known.
     pub(crate) fn takes_default(&mut self, guest: GuestOf<'w>) -> Option<String> {
         let (world, cluster) = (self.world, &self.world.cluster);
         let vm = match guest {

@@ -60,7 +60,8 @@ pub(super) trait Like: PartialEq {
     fn hash(&self) -> u64;
 }
 
-/// A specification as far as the prediction of a pod reads it: host name, volumes, devices and networks differ by guest.
+/// A specification as far as the prediction of a pod reads it: host name, volumes, devices and networks differ by
+/// guest.
 #[derive(Debug)]
 struct Asks<'w>(&'w VmiSpec);
 

@@ -19,10 +19,10 @@ pub(crate) mod unanswered;
 
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
+use crate::fit::plural;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, governing, is_left_alone, lives_on};
-use crate::say::plural;
 use crate::world::World;
 
 use guest_state::{GuestOf, each};

@@ -10,9 +10,9 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::models::{self, NotCounted};
+use crate::fit::plural::{self, fold_names};
 use crate::kubevirt::cluster::Cluster;
 use crate::policy::Policy;
-use crate::say::plural::{self, fold_names};
 use crate::well_known::{self, WellKnown};
 
 /// Whether the configuration withholds a model.
@@ -122,8 +122,8 @@ fn features<'n>(names: impl Iterator<Item = &'n str>) -> String {
     plural::fold(keys.iter().map(|key| (key.as_str(), "true")), 2)
 }
 
-/// Returns the nodes that run guests of an architecture: those with a virt-handler, ready or not. A node without a label
-/// of its architecture counts as x86.
+/// Returns the nodes that run guests of an architecture: those with a virt-handler, ready or not. A node without a
+/// label of its architecture counts as x86.
 pub(crate) fn guest_nodes(fleet: &Fleet, architecture: &str) -> Bits {
     let mut nodes = bearing(fleet, &well_known::HAS_VIRT_HANDLER);
     if architecture == "amd64" {

@@ -62,7 +62,8 @@ impl RefusalGroup {
         self.reason.ends_with("...") || self.reason.ends_with('…')
     }
 
-    /// Whether the pod's own required anti-affinity is the reason: `ErrReasonAntiAffinityRulesNotMatch` of the filter `InterPodAffinity`.
+    /// Whether the pod's own required anti-affinity is the reason: `ErrReasonAntiAffinityRulesNotMatch` of the filter
+    /// `InterPodAffinity`.
     pub(crate) fn is_anti_affinity(&self) -> bool {
         self.reason.contains("didn't match pod anti-affinity rules")
     }

@@ -9,11 +9,11 @@ use super::recommend::NotCountedRow;
 use super::{CountProgress, Deadline};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::Family;
+use crate::fit::plural;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LabelSelector, Policy};
-use crate::say::plural;
 use crate::world::World;
 
 /// The nodes of a policy, and the models that they can run. Also the JSON of `policies` of an audit: fields are only
@@ -150,7 +150,8 @@ pub struct PolicyStatus {
 }
 
 impl PolicyStatus {
-    /// Returns `5/6`: the nodes that can run the common model, of those of amd64; without a common model, the number of nodes.
+    /// Returns `5/6`: the nodes that can run the common model, of those of amd64; without a common model, the number of
+    /// nodes.
     #[must_use]
     pub fn coverage(&self) -> String {
         match self.usable_nodes {
@@ -161,7 +162,7 @@ impl PolicyStatus {
 
     /// Returns `it governs 12 guests, 1 of which is too large to judge`.
     fn governs(&self) -> String {
-        let guests = if self.guests == 1 { "guest" } else { "guests" };
+        let guests = plural::number(self.guests, "guest", "guests");
         let too_large = match (self.guests, self.too_large) {
             (_, 0) => String::new(),
             (1, 1) => ", which is too large to judge".to_owned(),

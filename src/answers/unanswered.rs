@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::fit::libvirt::Silence;
+use crate::fit::plural::{counted, fold_names};
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
 use crate::say::alike;
-use crate::say::plural::{counted, fold_names};
 use crate::world::World;
 
 /// Number of names in a line.

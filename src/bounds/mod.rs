@@ -36,7 +36,8 @@ pub(crate) const TAINTS: usize = 128;
 pub(crate) const SPREADS: usize = 64;
 /// Maximum CPU features of a guest: libvirt has about 300.
 pub(crate) const FEATURES: usize = 512;
-/// Maximum `volumes`, `disks` and `filesystems` of a guest, and `dataVolumeTemplates` of a VirtualMachine: one for each disk.
+/// Maximum `volumes`, `disks` and `filesystems` of a guest, and `dataVolumeTemplates` of a VirtualMachine: one for each
+/// disk.
 pub(crate) const VOLUMES: usize = 512;
 /// Maximum devices of a guest (`gpus`, `hostDevices`, `interfaces` and their `networks`), and kinds of mediated device.
 pub(crate) const DEVICES: usize = 256;
@@ -46,9 +47,9 @@ pub(crate) const CONDITIONS: usize = 128;
 pub(crate) const GATES: usize = 512;
 /// Maximum CPU models in the KubeVirt resource's list of obsolete models: libvirt has about 150.
 pub(crate) const MODELS: usize = 512;
-/// Maximum users and namespaces that a policy exempts.
+/// Maximum users and namespaces that a policy exempts: one for each team of a large cluster.
 pub(crate) const EXEMPTED: usize = 1024;
-/// Maximum entries of any list or map that is not named here.
+/// Maximum entries of any list or map that is not named here: such lists have a few entries.
 pub(crate) const OTHERS: usize = 256;
 
 /// Maximum entries of all lists and maps of one object together: twice the longest bound. Lists are nested, so their

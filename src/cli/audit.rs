@@ -13,9 +13,9 @@ use crate::answers::unanswered::Unanswered;
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{FoundTarget, TargetScope, absent, find, no_guest, note_namespaces};
 use crate::console::tell;
+use crate::fit::plural;
 use crate::kubevirt::resource::Resource;
 use crate::page::Page;
-use crate::say::plural;
 use crate::world::World;
 
 /// The result of `--fail-on`, as the exit code.

@@ -421,7 +421,7 @@ fn people(rows: &[ResultRow], args: &CheckArgs, page: &mut Page) {
         let nearest = row.nearest.first().filter(|near| !is_foreign(near)).map(|near| {
             let missing: Vec<_> = near.missing.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
             let has = near.missing.iter().filter_map(|entry| Some((entry.key.clone(), entry.has.clone()?))).collect();
-            format!("{} lacks {}", near.node, crate::say::plural::fold_lack(&missing, &has, 3))
+            format!("{} lacks {}", near.node, crate::fit::plural::fold_lack(&missing, &has, 3))
         });
         let nearest = nearest.unwrap_or_else(|| "-".to_owned());
         let allowed = if row.allowed { "yes" } else { "NO" };

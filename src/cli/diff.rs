@@ -15,11 +15,11 @@ use crate::cli::targets::{TargetScope, no_guest, note_namespaces};
 use crate::console::{self, Progress};
 use crate::fit::command::{Command, CommandWord, LabelKey, Name, Namespace, Script};
 use crate::fit::label::{self, Family};
+use crate::fit::plural;
 use crate::fit::remedy::{Action, Restart};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::page::Page;
-use crate::say::plural;
 use crate::world::{World, no_nodes};
 
 /// Number of names in a folded line.

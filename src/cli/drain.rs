@@ -13,11 +13,11 @@ use crate::enforce::model::pool;
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Name, Namespace, Script};
 use crate::fit::fleet::NodeIndex;
+use crate::fit::plural::{counted, fold_names, number, or_names};
 use crate::fit::remedy::Outage;
 use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
 use crate::policy::LabelSelector;
-use crate::say::plural::{counted, fold_names, number, or_names};
 use crate::word::Word as _;
 use crate::world::World;
 
@@ -115,7 +115,7 @@ fn people(drained: &DrainReport, args: &DrainArgs, page: &mut Page) {
             _ => folded(node),
         }
     };
-    // Who asks for no headers reads rows.
+    // Without headers, only the rows are printed.
     if args.no_headers {
         return page.table(&drained.nodes.iter().flat_map(rows).collect::<Vec<_>>());
     }
@@ -241,7 +241,7 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     // Guests that take each other's places: the order decides how many find one.
     let (at_most, at_least) = if node.is_count_sure { ("", "") } else { ("at most ", "at least ") };
     if moving > at_once {
-        steps.push(format!("{at_most}{moving} migrate, {at_once} at a time, in no order that is known before"));
+        steps.push(format!("{at_most}{moving} migrate, {at_once} at a time, in an order that KubeVirt decides"));
     } else if moving > 0 {
         steps.push(format!("{at_most}{}", counted(moving, "migrates", "migrate at the same time")));
     }
@@ -284,7 +284,7 @@ fn refused(node: &DrainedNode, page: &mut Page) {
     if guests > 0 {
         let nodes: Vec<&str> = nodes.into_iter().collect();
         page.line(format_args!(
-            "May fail and be tried again: {}; kube-scheduler goes by labels and may choose {}, where libvirt refuses {}",
+            "May fail, and KubeVirt then tries again: {}; kube-scheduler goes by labels and may choose {}, where libvirt refuses {}",
             counted(guests, "migration", "migrations"),
             or_names(&nodes, 5),
             number(guests, "the guest", "some or all of these guests"),

@@ -542,8 +542,8 @@ impl Explained<'_, '_> {
         ))
     }
 
-    /// Whether virt-controller gives a node the label of a frequency that a guest uses. Mirrors `CalculateTSCLabelDiff` of
-    /// `pkg/virt-controller/watch/topology/tsc.go`, without its tolerance of 250 parts per million.
+    /// Whether virt-controller gives a node the label of a frequency that a guest uses. Mirrors `CalculateTSCLabelDiff`
+    /// of `pkg/virt-controller/watch/topology/tsc.go`, without its tolerance of 250 parts per million.
     fn gets_tsc(&self, node: NodeIndex, hz: i64) -> bool {
         let own = self.fleet().label(node, label::TSC_FREQUENCY).and_then(label::frequency);
         let is_scalable = self.fleet().label(node, label::TSC_SCALABLE) == Some("true");

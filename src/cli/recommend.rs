@@ -15,10 +15,10 @@ use crate::console::{Progress, tell};
 use crate::domain::Domain;
 use crate::fit::command::Script;
 use crate::fit::node::Node;
+use crate::fit::plural;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire;
 use crate::page::Page;
-use crate::say::plural;
 use crate::snapshot::{self, Item};
 use crate::world::{World, no_nodes};
 
@@ -37,7 +37,8 @@ struct Printed<'r> {
 ///
 /// # Errors
 ///
-/// Returns an error if no node has the labels asked for, a node of `--with-node` cannot be read, a change cannot be made, or writing JSON or YAML fails.
+/// Returns an error if no node has the labels asked for, a node of `--with-node` cannot be read, a change cannot be
+/// made, or writing JSON or YAML fails.
 pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
     let edits = edits(args, &world.cluster.domain, stdin)?;
     let none = if world.cluster.fleet.is_empty() {

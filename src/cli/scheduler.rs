@@ -4,10 +4,10 @@ use serde::Deserialize;
 
 use crate::answers::scheduler::{Filter, RefusalGroup, RefusedNode, Sentence, refused};
 use crate::fit::fleet::Fleet;
+use crate::fit::plural::{fold_names, nodes};
 use crate::fit::subject::Subject;
 use crate::kubevirt::room::PodNeed;
 use crate::page::Page;
-use crate::say::plural::{fold_names, nodes};
 
 /// The data of a given pod other than its labels and node requirements.
 pub(super) struct PastedPod {
@@ -93,8 +93,8 @@ pub(super) fn print(sentence: &Sentence, subject: &Subject<'_>, fleet: &Fleet, p
     }
 }
 
-/// Says whose anti-affinity it is, if KubeVirt's is a part of it: the rule that keeps the target of a migration off its source's node.
-/// Mirrors `createMigrationPodAntiAffinityRule` of `pkg/virt-controller/watch/migration/migration.go`.
+/// Says whose anti-affinity it is, if KubeVirt's is a part of it: the rule that keeps the target of a migration off its
+/// source's node. Mirrors `createMigrationPodAntiAffinityRule` of `pkg/virt-controller/watch/migration/migration.go`.
 fn not_back(group: &RefusalGroup, subject: &Subject<'_>, refused: &[RefusedNode], fleet: &Fleet) -> String {
     let source = subject.source().and_then(|name| Some((name, fleet.find(name)?)));
     // A node is counted under the first filter that refuses it.

@@ -15,10 +15,10 @@ use super::resource::{self, Argument, ObjectKind};
 use super::{Namespace, check, ci};
 use crate::console;
 use crate::domain::Domain;
+use crate::fit::plural;
 use crate::kubevirt::release::Release;
 use crate::page::Page;
 use crate::policy::API_VERSION;
-use crate::say::plural;
 use crate::snapshot::{self, DumpSource, Error, Item};
 use crate::world;
 

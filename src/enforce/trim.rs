@@ -22,13 +22,13 @@ use super::patch;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
+use crate::fit::plural;
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::{self, Cluster, is_launcher};
 use crate::kubevirt::placement;
 use crate::kubevirt::subject::vmi_of_pod;
 use crate::kubevirt::wire::{Pod, Texts, Vmi, Vmim};
 use crate::policy::{self, LauncherSelectors, Policy};
-use crate::say::plural;
 use crate::well_known;
 use crate::world::World;
 

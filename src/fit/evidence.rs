@@ -8,8 +8,8 @@ use super::models;
 use super::outcome::Evidence;
 use super::subject::{CpuMode, Stage};
 
-/// The features that KVM offers only with nested virtualization: mirrors `kvm_set_cpu_caps` and `svm_set_cpu_caps` of Linux
-/// (`arch/x86/kvm`), which clear them if the parameter `nested` of `kvm_intel` or `kvm_amd` is off.
+/// The features that KVM offers only with nested virtualization: mirrors `kvm_set_cpu_caps` and `svm_set_cpu_caps` of
+/// Linux (`arch/x86/kvm`), which clear them if the parameter `nested` of `kvm_intel` or `kvm_amd` is off.
 const NESTED_AMD: &[&str] = &[
     "flushbyasid",
     "lbrv",
@@ -191,7 +191,8 @@ impl Judgement<'_, '_> {
         is_first && is_label && self.subject.mode == CpuMode::HostModel
     }
 
-    /// Whether KVM on a node offers no nested virtualization, likely: its vendor's CPUs have it, and nothing else is missing.
+    /// Whether KVM on a node offers no nested virtualization, likely: its vendor's CPUs have it, and nothing else is
+    /// missing.
     fn is_without_nested(&self, node: NodeIndex, keys: &[&str]) -> bool {
         let [vendor] = self.fleet.host_model_class(node).vendors.as_slice() else { return false };
         let all_features = keys.iter().all(|key| Family::of(key) == Family::CpuFeature);
@@ -205,9 +206,9 @@ impl Judgement<'_, '_> {
             }
     }
 
-    /// Whether a node's labels are those of an older KubeVirt than the source's: since 1.8.4 the features of the model itself
-    /// are among the required ones, before only a few that libvirt leaves out of the model. Mirrors `cmd/virt-launcher/node-labeller/node-labeller.sh`, which asks libvirt to expand
-    /// the host model.
+    /// Whether a node's labels are those of an older KubeVirt than the source's: since 1.8.4 the features of the model
+    /// itself are among the required ones, before only a few that libvirt leaves out of the model. Mirrors
+    /// `cmd/virt-launcher/node-labeller/node-labeller.sh`, which asks libvirt to expand the host model.
     fn is_of_older_release(&self, source: NodeIndex, node: NodeIndex) -> bool {
         let models = self.fleet.names_under(source, Family::HostModelCpu);
         let [model] = models.as_slice() else { return false };

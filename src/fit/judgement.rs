@@ -255,8 +255,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         out
     }
 
-    /// Returns the nodes that take the guest once they are ready again, by name: kept out by the taints of a node that is not
-    /// ready and by its virt-handler alone.
+    /// Returns the nodes that take the guest once they are ready again, by name: kept out by the taints of a node that
+    /// is not ready and by its virt-handler alone.
     pub(crate) fn fits_once_ready(&self) -> Vec<&'f str> {
         let of_lifecycle = |taint: &Taint| {
             matches!(taint.key.as_str(), "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")

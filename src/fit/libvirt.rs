@@ -13,6 +13,7 @@ use super::fleet::{Fleet, NodeIndex};
 use super::label::{self, Family};
 use super::models;
 use super::placement::Placement;
+use super::plural::counted;
 use super::word::words;
 
 mod compared;
@@ -56,12 +57,12 @@ impl fmt::Display for Cpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
         let (more, less) = (self.require.len(), self.disable.len());
-        let noun = |count: usize| if count == 1 { "feature" } else { "features" };
+        let features = |count: usize| counted(count, "feature", "features");
         match (more, less) {
             (0, 0) => Ok(()),
-            (more, 0) => write!(f, " with {more} {} more", noun(more)),
-            (0, less) => write!(f, " with {less} {} less", noun(less)),
-            (more, less) => write!(f, " with {more} {} more and {less} less", noun(more)),
+            (more, 0) => write!(f, " with {} more", features(more)),
+            (0, less) => write!(f, " with {} less", features(less)),
+            (more, less) => write!(f, " with {} more and {less} less", features(more)),
         }
     }
 }

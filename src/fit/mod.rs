@@ -20,6 +20,7 @@ mod named_part;
 pub mod node;
 pub(crate) mod outcome;
 pub(crate) mod placement;
+pub(crate) mod plural;
 pub(crate) mod remedy;
 mod selector;
 pub(crate) mod shown;

@@ -1,9 +1,9 @@
 //! The features that a host-model guest has by the name of its host model.
 //!
 //! A target's selector holds the model's name and the features that the host model requires in addition. Up to KubeVirt
-//! 1.8.3 it holds none of the model's own features, and since 1.6.4 a `cpu-model-migration` label says that libvirt knows
-//! the model, usable or not: mirrors `getKnownCpuModels` of `pkg/virt-handler/node-labeller/cpu_plugin.go`. Before, the
-//! label was given to usable models and to the node's own host model, which may lack some of its own name.
+//! 1.8.3 it holds none of the model's own features, and since 1.6.4 a `cpu-model-migration` label says that libvirt
+//! knows the model, usable or not: mirrors `getKnownCpuModels` of `pkg/virt-handler/node-labeller/cpu_plugin.go`.
+//! Before, the label was given to usable models and to the node's own host model, which may lack some of its own name.
 
 use super::bits::Bits;
 use super::fleet::{Fleet, NodeIndex};
@@ -39,8 +39,8 @@ impl<'f> NamedPart<'f> {
         out
     }
 
-    /// Returns the entries that a node lacks on which the model is not usable: features, or else the model itself if the
-    /// guest's own node can run it.
+    /// Returns the entries that a node lacks on which the model is not usable: features, or else the model itself if
+    /// the guest's own node can run it.
     pub(super) fn lacked_by(&self, node: NodeIndex) -> Vec<(String, String)> {
         let lacks = |key: &&String| self.fleet.label(node, key) != Some("true");
         let entry = |key: &String| (key.clone(), "true".to_owned());

@@ -175,8 +175,8 @@ impl<'a> Subject<'a> {
     }
 
     /// Returns the fitting nodes on which the guest is known to start after it was stopped: those where its
-    /// volumes can be used and that offer its devices. `None` if that is not known, for example where other pods decide, unless its `own`
-    /// node is among the fitting ones: it starts there in any case.
+    /// volumes can be used and that offer its devices. `None` if that is not known, for example where other pods
+    /// decide, unless its `own` node is among the fitting ones: it starts there in any case.
     pub(crate) fn known_starts(&self, fitting: &Bits, own: Option<NodeIndex>, fleet: &Fleet) -> Option<Bits> {
         let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread);
         let is_unknown = !self.unjudged.unplaced.is_empty() || self.unjudged.pod_rules.iter().any(decides);

@@ -135,8 +135,8 @@ pub(crate) const SET_ON_LAUNCHERS: [&str; 5] = [
 const MAX_LABEL: usize = 63;
 
 /// Returns the value of a label of a guest's launcher: a label of the guest, or one that virt-controller sets. Mirrors
-/// `podLabels` of `pkg/virt-controller/services/template.go`. The shortened name in `vmi.kubevirt.io/id` of a guest whose
-/// name has more than 63 characters is not known here.
+/// `podLabels` of `pkg/virt-controller/services/template.go`. The shortened name in `vmi.kubevirt.io/id` of a guest
+/// whose name has more than 63 characters is not known here.
 pub(crate) fn launcher_label<'v>(vmi: &'v Vmi, key: &str, release: Release) -> Option<&'v str> {
     let name = &vmi.metadata.name;
     let own = || vmi.metadata.labels.get(key).map(String::as_str);

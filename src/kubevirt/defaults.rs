@@ -44,8 +44,8 @@ pub(crate) fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
 
 impl DeveloperConfiguration {
     /// Whether a feature gate that is off by default (alpha) is on. Mirrors `isFeatureGateEnabled` of
-    /// `pkg/virt-config/feature-gates.go`: `featureGates` takes precedence over `disabledFeatureGates`, which exist since
-    /// 1.8.0 and affect gates that are on by default (beta, since 1.9.0) only.
+    /// `pkg/virt-config/feature-gates.go`: `featureGates` takes precedence over `disabledFeatureGates`, which exist
+    /// since 1.8.0 and affect gates that are on by default (beta, since 1.9.0) only.
     pub(crate) fn gate(&self, name: &str) -> bool {
         self.feature_gates.iter().any(|gate| gate == name)
     }

@@ -13,8 +13,8 @@ use crate::fit::subject::Device;
 /// The device of AMD SEV.
 const SEV: &str = "devices.kubevirt.io/sev";
 
-/// Returns the devices that some node does not offer. [`defaults::apply`](super::defaults::apply) must have been applied
-/// to the spec.
+/// Returns the devices that some node does not offer. [`defaults::apply`](super::defaults::apply) must have been
+/// applied to the spec.
 pub(super) fn lacking(spec: &VmiSpec, cluster: &Cluster) -> Vec<Device> {
     if cluster.room.is_empty() {
         return Vec::new();

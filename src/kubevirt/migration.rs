@@ -240,8 +240,8 @@ fn is_alive(vmi: &Vmi, from_elsewhere: bool) -> Result<(), NoPod> {
 
 /// Checks that the source in another cluster or namespace has reported what KubeVirt waits for before it creates the
 /// target pod. Mirrors `IsMigrationSourceSynchronized` of `staging/src/kubevirt.io/api/core/v1/types.go`, which
-/// `processMigrationPhase` asks in phase `WaitingForSync`, the first of such a migration; later, `createTargetPod` reads
-/// node and labels only.
+/// `processMigrationPhase` asks in phase `WaitingForSync`, the first of such a migration; later, `createTargetPod`
+/// reads node and labels only.
 pub(super) fn is_synchronized(migration: &Vmim, vmi: &Vmi) -> Result<(), NoPod> {
     let state = vmi.status.migration_state.as_ref();
     let Some(source) = state.and_then(|state| state.source_state.as_ref()) else {
@@ -266,8 +266,8 @@ pub(super) fn is_synchronized(migration: &Vmim, vmi: &Vmi) -> Result<(), NoPod> 
 /// The component that sets the fields of `status.migrationState.sourceState`.
 const SOURCE_REPORT: &str = "the report of its source";
 
-/// Checks that the `SELinux` context that the target must match is known: that of the source, here or as another cluster
-/// reports it. Mirrors `setTargetPodSELinuxLevel`, and what `createTargetPod` gives it.
+/// Checks that the `SELinux` context that the target must match is known: that of the source, here or as another
+/// cluster reports it. Mirrors `setTargetPodSELinuxLevel`, and what `createTargetPod` gives it.
 fn has_selinux_context(vmi: &Vmi, elsewhere: Option<&SourceState>, config: &ClusterConfig) -> Result<(), NoPod> {
     let (context, field, by) = match elsewhere {
         Some(source) => (&source.selinux_context, "status.migrationState.sourceState.selinuxContext", SOURCE_REPORT),

@@ -1,12 +1,12 @@
 //! The reason for which KubeVirt will not live-migrate a guest, foreseen from its specification before virt-handler has
 //! set the condition `LiveMigratable` of its VMI.
 //!
-//! Mirrors `calculateLiveMigrationCondition`, `vmiContainsNonMigratablePCIHostDevices` and `checkVolumesForMigration` of
-//! `pkg/virt-handler/vm.go`, `VerifyVMIMigratable` of `pkg/network/vmispec/interface.go`, `SetDefaultNetworkInterface` of
-//! `pkg/network/vmispec/defaults.go`, `HasVMISpecPersistentReservation` of `pkg/storage/reservation/pr.go`, `IsSEVVMI` and
-//! `IsTDXVMI` of `pkg/util/amd64.go`, `IsSecureExecutionVMI` of `pkg/util/s390x.go`, and `HasSharedAccessMode` of
-//! `pkg/storage/types/pvc.go`. Reasons that depend on the libvirt of a node, or on objects that are not known, are not
-//! foreseen.
+//! Mirrors `calculateLiveMigrationCondition`, `vmiContainsNonMigratablePCIHostDevices` and `checkVolumesForMigration`
+//! of `pkg/virt-handler/vm.go`, `VerifyVMIMigratable` of `pkg/network/vmispec/interface.go`,
+//! `SetDefaultNetworkInterface` of `pkg/network/vmispec/defaults.go`, `HasVMISpecPersistentReservation` of
+//! `pkg/storage/reservation/pr.go`, `IsSEVVMI` and `IsTDXVMI` of `pkg/util/amd64.go`, `IsSecureExecutionVMI` of
+//! `pkg/util/s390x.go`, and `HasSharedAccessMode` of `pkg/storage/types/pvc.go`. Reasons that depend on the libvirt of
+//! a node, or on objects that are not known, are not foreseen.
 
 use super::cluster::Cluster;
 use super::guest::Guest;
@@ -83,8 +83,8 @@ impl<'f> Foresight<'f> {
         if release.checks_volumes_first() { volumes().or_else(rest) } else { rest().or_else(volumes) }
     }
 
-    /// Mirrors `VerifyVMIMigratable`: only the interface on the pod network counts. Which interface KubeVirt gives to a guest
-    /// that names no network is not foreseen.
+    /// Mirrors `VerifyVMIMigratable`: only the interface on the pod network counts. Which interface KubeVirt gives to a
+    /// guest that names no network is not foreseen.
     fn network(&self, cluster: &Cluster, release: Release) -> Option<Foreseen> {
         const FIELD: &str = "domain.devices.interfaces";
         let devices = &self.spec.domain.devices;
@@ -191,8 +191,8 @@ fn hyperv_passthrough(spec: &VmiSpec, release: Release) -> Option<Foreseen> {
         .then(|| foreseen("domain.features.hypervPassthrough", reason, message))
 }
 
-/// Returns why the guest's volumes cannot be shared by two nodes; `None` if that is not certain: a claim that is neither
-/// known nor described by a template may be shared.
+/// Returns why the guest's volumes cannot be shared by two nodes; `None` if that is not certain: a claim that is
+/// neither known nor described by a template may be shared.
 fn not_shared(spec: &VmiSpec, namespace: &str, templates: &[DataVolume], cluster: &Cluster) -> Option<String> {
     let requested = |claim: &str| {
         let template = templates.iter().find(|template| template.metadata.name == claim)?;

@@ -20,9 +20,9 @@ pub(crate) fn of_pod<'a>(pod: &Pod<'a>) -> Placement<'a> {
     }
 }
 
-/// Returns the placement of virt-handler; `None` if it is not known to exclude nodes. Mirrors `InjectPlacementMetadata` of
-/// `pkg/virt-operator/resource/placement/placement.go` (`resource/apply/reconcile.go` in earlier releases), called with
-/// `spec.workloads`. Tolerations are not read.
+/// Returns the placement of virt-handler; `None` if it is not known to exclude nodes. Mirrors `InjectPlacementMetadata`
+/// of `pkg/virt-operator/resource/placement/placement.go` (`resource/apply/reconcile.go` in earlier releases), called
+/// with `spec.workloads`. Tolerations are not read.
 pub(crate) fn of_workloads(config: &ClusterConfig) -> Option<Workloads> {
     let NodePlacement { node_selector: own, affinity } = config.workloads.as_ref()?;
     let required = affinity.node_affinity.required_during_scheduling_ignored_during_execution.clone();

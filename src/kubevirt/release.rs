@@ -64,10 +64,11 @@ impl Release {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
 
-    /// Whether `launchSecurity` has `snp` and `tdx`: launchers select their labels, and guests with them are not migrated.
+    /// Whether `launchSecurity` has `snp` and `tdx`: launchers select their labels, and guests with them are not
+    /// migrated.
     ///
-    /// Mirrors `WithSEVSNPSelector` and `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, and
-    /// `IsSEVVMI` and `IsTDXVMI` of `pkg/util/amd64.go`, since 1.7.0.
+    /// Mirrors `WithSEVSNPSelector` and `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`,
+    /// and `IsSEVVMI` and `IsTDXVMI` of `pkg/util/amd64.go`, since 1.7.0.
     pub(crate) fn knows_snp_and_tdx(self) -> bool {
         self >= Self(1, 7, 0)
     }
@@ -83,16 +84,16 @@ impl Release {
         }
     }
 
-    /// Whether launchers have the label `vmi.kubevirt.io/id`, and `sidecar.istio.io/inject` if the guest is annotated with
-    /// it.
+    /// Whether launchers have the label `vmi.kubevirt.io/id`, and `sidecar.istio.io/inject` if the guest is annotated
+    /// with it.
     ///
     /// Mirrors `podLabels` of `pkg/virt-controller/services/template.go`, since 1.7.0.
     pub(crate) fn labels_launchers_by_id(self) -> bool {
         self >= Self(1, 7, 0)
     }
 
-    /// Whether s390x guests with `launchSecurity` use Secure Execution: their launchers select `kubevirt.io/s390-pv`, and they
-    /// are not migrated.
+    /// Whether s390x guests with `launchSecurity` use Secure Execution: their launchers select `kubevirt.io/s390-pv`,
+    /// and they are not migrated.
     ///
     /// Mirrors `WithSecureExecutionSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, and
     /// `IsSecureExecutionVMI` of `pkg/util/s390x.go`, since 1.6.0.
@@ -161,8 +162,8 @@ impl Release {
 
     /// Whether a change of a VM's node selector or node affinity reaches its running guest.
     ///
-    /// Mirrors `handleAffinityChangeRequest` of `pkg/virt-controller/watch/vm/vm.go` (`watch/vm.go` until 1.3). 1.1 asks
-    /// for `spec.liveUpdateFeatures.affinity` of the VM (`opts_in`). Since 1.2.0, `sync` asks
+    /// Mirrors `handleAffinityChangeRequest` of `pkg/virt-controller/watch/vm/vm.go` (`watch/vm.go` until 1.3). 1.1
+    /// asks for `spec.liveUpdateFeatures.affinity` of the VM (`opts_in`). Since 1.2.0, `sync` asks
     /// `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, which requires the feature gate
     /// `VMLiveUpdateFeatures` until 1.4 and permits an unset strategy since 1.6.0.
     pub(crate) fn updates_live(self, config: &ClusterConfig, opts_in: bool) -> bool {
@@ -176,12 +177,14 @@ impl Release {
         }
     }
 
-    /// Whether guests can be migrated between clusters and namespaces: `spec.receive` and `spec.sendTo` of a migration, `WaitAsReceiver`.
+    /// Whether guests can be migrated between clusters and namespaces: `spec.receive` and `spec.sendTo` of a migration,
+    /// `WaitAsReceiver`.
     pub(crate) fn has_decentralized_migration(self) -> bool {
         self >= Self(1, 6, 0)
     }
 
-    /// Whether the feature gate of decentralized migration is off by default (`pkg/virt-config/featuregate/active.go`: Alpha).
+    /// Whether the feature gate of decentralized migration is off by default (`pkg/virt-config/featuregate/active.go`:
+    /// Alpha).
     pub(crate) fn gates_decentralized_migration(self) -> bool {
         self <= Self(1, 9, u16::MAX)
     }

@@ -352,8 +352,8 @@ impl Room {
         self.knows_others = true;
     }
 
-    /// Returns the nodes that are known to offer none of a resource, by name. A dump in which no node lists KVM's device
-    /// may have been written by hand.
+    /// Returns the nodes that are known to offer none of a resource, by name. A dump in which no node lists KVM's
+    /// device may have been written by hand.
     pub(crate) fn without(&self, resource: &str) -> BTreeSet<&str> {
         if resource == KVM {
             return self.kvm.1.iter().filter(|_| self.kvm.0).map(String::as_str).collect();

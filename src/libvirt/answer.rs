@@ -15,11 +15,11 @@ pub(crate) const OUTPUT: usize = 1 << 20;
 pub(crate) const ERRORS: usize = 64 << 10;
 /// Maximum elements, texts and attributes of one answer.
 const MAX_XML_NODES: u32 = 1 << 16;
-/// Maximum features of one CPU, twice the number of x86 features in libvirt.
+/// Maximum features of one CPU: libvirt knows some hundred of an architecture.
 const MAX_FEATURES: usize = 2048;
-/// Maximum characters of a model's or a feature's name.
+/// Maximum bytes of a model's or a feature's name.
 const MAX_NAME_BYTES: usize = 64;
-/// Maximum characters of libvirt's messages that are repeated.
+/// Maximum bytes of libvirt's messages that are repeated.
 const MAX_MESSAGE_BYTES: usize = 240;
 
 fn unreadable(why: impl std::fmt::Display) -> Silence {

@@ -177,8 +177,8 @@ impl LibvirtFacts {
         listing.filter(|(name, _)| fleet.find(name).is_some()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns the accelerator and the CPU of a guest, given no UID of its VMI; `None` if nothing is known of any guest or
-    /// node.
+    /// Returns the accelerator and the CPU of a guest, given no UID of its VMI; `None` if nothing is known of any guest
+    /// or node.
     pub(crate) fn asked_with(&self, namespace: &str, name: &str) -> Option<(Accelerator, Option<GuestCpu>)> {
         if self.is_empty() {
             return None;

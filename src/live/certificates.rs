@@ -32,7 +32,7 @@ pub(crate) const SECRET: &str = "cpufit-certificates";
 /// Name of the Service that the API server connects to, and of the webhook configurations.
 const NAME: &str = "cpufit";
 /// Maximum time of one round of requests.
-const RECONCILE_INTERVAL: Duration = Duration::from_secs(15);
+const ROUND_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The namespace of the certificates, and their validity.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ enum RoundError {
     Api { what: &'static str, source: kube::Error },
     #[error("a certificate cannot be made: {0}")]
     Making(#[from] PkiError),
-    #[error("no answer in {RECONCILE_INTERVAL:?}")]
+    #[error("no answer in {ROUND_TIMEOUT:?}")]
     Slow,
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn run(
     let mut trouble = None;
     loop {
         let is_leader = *leads.borrow_and_update();
-        let outcome = timeout(RECONCILE_INTERVAL, keeper.round(is_leader)).await.unwrap_or(Err(RoundError::Slow));
+        let outcome = timeout(ROUND_TIMEOUT, keeper.round(is_leader)).await.unwrap_or(Err(RoundError::Slow));
         match outcome.map_err(|error| error.to_string()) {
             Ok(()) => trouble = None,
             Err(error) if trouble.as_ref() == Some(&error) => debug!(error, "certificates cannot be reconciled"),

@@ -127,7 +127,7 @@ impl Writer {
                 let is_passing = status.code == 429 || status.code >= 500;
                 self.reports.queue().failed(due, is_passing, now.tick);
                 // A namespace that is being deleted, or is gone, accepts no Events.
-                if status.code == 404 || status.has_cause("NamespaceTerminating") {
+                if status.code == 404 || has_cause(&status, "NamespaceTerminating") {
                     debug!(namespace = due.0.namespace(), error = status.message, "no Event: the namespace is gone");
                     metrics.event(EventResult::Failed);
                     return;
@@ -153,14 +153,9 @@ impl Writer {
     }
 }
 
-trait HasCause {
-    fn has_cause(&self, reason: &str) -> bool;
-}
-
-impl HasCause for kube::core::Status {
-    fn has_cause(&self, reason: &str) -> bool {
-        self.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason))
-    }
+/// Whether the API server names this reason among the causes of an error.
+fn has_cause(status: &kube::core::Status, reason: &str) -> bool {
+    status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason))
 }
 
 /// Creates or updates an Event.

@@ -64,8 +64,8 @@ pub(crate) async fn exec(
     tokio::time::timeout(limit, run).await.unwrap_or(Err(Silence::TooSlow(limit.as_secs())))
 }
 
-/// Returns why the launcher's container does not run: the kubelet's reason, else its state. `None` if it runs, or if the pod's status
-/// does not say.
+/// Returns why the launcher's container does not run: the kubelet's reason, else its state. `None` if it runs, or if
+/// the pod's status does not say.
 ///
 /// Readiness does not count: the readiness probe of a guest is that of the container (Mirrors `WithReadinessProbe` in
 /// `pkg/virt-controller/services/rendercontainer.go`), and libvirt answers before the guest's application does.

@@ -12,8 +12,8 @@ use crate::domain::Domain;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Options of all verbs")]
 pub struct ClusterArgs {
-    /// The namespace; without it, audit, diff and snapshot read all namespaces, and other verbs that of the kubeconfig's
-    /// context, or default (for a dump always default)
+    /// The namespace; without it, audit, diff and snapshot read all namespaces, and other verbs that of the
+    /// kubeconfig's context, or default (for a dump always default)
     #[arg(short, long, value_name = "NAME", global = true)]
     pub namespace: Option<String>,
     /// The kubeconfig file of a live cluster; else $KUBECONFIG, ~/.kube/config or, in a pod, its service account
@@ -58,8 +58,8 @@ pub struct ClusterArgs {
     /// How long to wait for the API server: seconds, or 500ms, 1m, 1m30s; 0 means no limit
     #[arg(long, value_name = "DURATION", global = true, hide_short_help = true, value_parser = duration)]
     pub request_timeout: Option<Duration>,
-    /// The domain of KubeVirt's labels, annotations and API groups, if a distribution renames kubevirt.io; a dump that uses one other
-    /// domain throughout is recognised without it
+    /// The domain of KubeVirt's labels, annotations and API groups, if a distribution renames kubevirt.io; a dump that
+    /// uses one other domain throughout is recognised without it
     #[arg(long, value_name = "DOMAIN", global = true, hide_short_help = true, env = "KUBEVIRT_DOMAIN")]
     pub kubevirt_domain: Option<Domain>,
     /// The level of log lines on standard error, as for kubectl: requests from 6 on, all lines from 8 on
@@ -68,8 +68,8 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// Removes empty options: as for kubectl, they count as not given. Mirrors client-go's `tools/clientcmd` (`ConfigOverrides`), where
-    /// an empty text overrides nothing.
+    /// Removes empty options: as for kubectl, they count as not given. Mirrors client-go's `tools/clientcmd`
+    /// (`ConfigOverrides`), where an empty text overrides nothing.
     pub(crate) fn without_empty(mut self) -> Self {
         let options = [
             &mut self.namespace,
@@ -92,7 +92,8 @@ impl ClusterArgs {
 }
 
 /// Returns why a namespace cannot be part of a request's path; `None` if it can. Mirrors apimachinery's
-/// `pkg/api/validation/path` (`IsValidPathSegmentName`): a name that no namespace can have is accepted, and none is found.
+/// `pkg/api/validation/path` (`IsValidPathSegmentName`): a name that no namespace can have is accepted, and none is
+/// found.
 pub(super) fn namespace_fault(name: &str) -> Option<String> {
     match name {
         "." | ".." => Some(format!("--namespace: a namespace may not be {name}")),

@@ -166,8 +166,8 @@ fn exists(seen: &Seen, short: &str, name: &str) -> bool {
         || short == "vm" && owners.and_then(Value::as_array).is_some_and(|owners| owners.iter().any(is_owner))
 }
 
-/// Whether a sentence names an object in a command, as in `cheapest remedy: kubectl patch vm db -n bank …`, that does not
-/// exist.
+/// Whether a sentence names an object in a command, as in `cheapest remedy: kubectl patch vm db -n bank …`, that does
+/// not exist.
 pub(super) fn names_what_is_not_there(line: &str, seen: &Seen) -> bool {
     let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_end_matches([',', ';', '.'])).collect();
     words.windows(4).any(|words| match *words {

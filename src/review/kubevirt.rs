@@ -14,11 +14,11 @@ use crate::fit::bits::Bits;
 use crate::fit::command::{Command, CpuModel, HYPERCONVERGED, Json, Name, Namespace, Script};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
+use crate::fit::plural;
 use crate::fit::shown::Shown;
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::defaults::hyperconverged;
 use crate::kubevirt::wire::KubeVirt;
-use crate::say::plural;
 use crate::well_known;
 use crate::world::World;
 

@@ -15,12 +15,12 @@ use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
+use crate::fit::plural;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::title;
 use crate::kubevirt::wire::Vmi;
 use crate::say;
-use crate::say::plural;
 use crate::world::World;
 
 /// The effect of an edit of a node on running guests.

@@ -10,8 +10,8 @@ use crate::answers::model_use::{ModelUse, kept_by, model_use};
 use crate::answers::pool::Pool;
 use crate::answers::status::no_nodes;
 use crate::answers::{CountProgress, Deadline, NAMED, NamedGuests};
+use crate::fit::plural;
 use crate::policy::{LabelSelector, Policy, PolicyError};
-use crate::say::plural;
 use crate::world::World;
 
 /// Warns a user who creates or changes a policy about guests and nodes that do not meet it now.
@@ -147,7 +147,8 @@ fn denied(now: &NamedGuests, at_next_start: &NamedGuests, looked: CountProgress)
     Some(format!("it would deny {both}; each and why: kubectl cpufit audit"))
 }
 
-/// Returns `2 guests from policy gold (shop/db, shop/erp), and 1 guest from policy vip (shop/web)`, the most guests first.
+/// Returns `2 guests from policy gold (shop/db, shop/erp), and 1 guest from policy vip (shop/web)`, the most guests
+/// first.
 fn changed_hands(mut of: Vec<(String, &NamedGuests)>, looked: CountProgress) -> Option<String> {
     of.sort_by_key(|(_, guests)| Reverse(guests.count));
     let rest = of.split_off(of.len().min(NAMED));

@@ -1,10 +1,10 @@
 //! The author of the requirements that nodes lack, in words.
 
-use super::plural::{and_names, fold, number};
 use crate::fit::author::{Author, Holder};
 use crate::fit::check::AskedBy;
 use crate::fit::label;
 use crate::fit::placement::{AffinityRule, Expression};
+use crate::fit::plural::{and_names, fold, number};
 
 /// Number of entries or conditions named for one author.
 const MAX_NAMES: usize = 4;
@@ -81,7 +81,7 @@ pub(crate) fn asked_by(asked: &AskedBy) -> String {
     let are = number(asked.entries.len() + asked.rules.len(), "is", "are");
     let mut out = format!("{what} {are} asked for by {}", by(asked));
     if matches!(asked.author, Author::Preference(_)) && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
-        out.push_str(": take the preference of the architecture that is wanted");
+        out.push_str(": use the preference for the architecture that you want");
     }
     if !asked.lacking.is_empty() {
         let (lack, it) =
@@ -167,7 +167,7 @@ mod tests {
         .map(|asked| asked_by(&asked));
         insta::assert_snapshot!(said.join("\n"), @r"
         cpumanager=true is asked for by spec.template.spec.domain.cpu.dedicatedCpuPlacement of the VM
-        kubernetes.io/arch=amd64 is asked for by VirtualMachineClusterPreference rhel.10 (spec.preferredArchitecture): take the preference of the architecture that is wanted
+        kubernetes.io/arch=amd64 is asked for by VirtualMachineClusterPreference rhel.10 (spec.preferredArchitecture): use the preference for the architecture that you want
         cpu-feature vmx; cpu-vendor Intel are asked for by the Hyper-V setting evmcs, which takes vmx and an Intel CPU (spec.template.spec.domain.features.hyperv.evmcs of the VM)
         cpu-model Haswell is asked for by the cluster's default (spec.configuration.cpuModel of KubeVirt)
         cpu-feature.node.kubevirt.io/rtm does not exist is asked for by the policy forbid of a CPU feature (spec.template.spec.domain.cpu.features[0].name of the VM)

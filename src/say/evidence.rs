@@ -12,8 +12,8 @@ pub(crate) fn suffix(near: &Nearest) -> &'static str {
     }
 }
 
-/// Returns [`suffix`] where the node is named only because something else must change: without evidence for labels that a
-/// remedy adds.
+/// Returns [`suffix`] where the node is named only because something else must change: without evidence for labels that
+/// a remedy adds.
 pub(crate) fn short_suffix(near: &Nearest) -> &'static str {
     match near.evidence {
         Evidence::OtherHardware => " (other hardware)",

@@ -1,7 +1,6 @@
 //! A finding of a check as one sentence without its end: it follows the name of the guest, or stands alone.
 
 use super::host_model;
-use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
     AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelKnown, KeptOff, KnownNotUsable,
     LibvirtRefused, ModelCoverage, NoCpuLabels, NoStartNode, NoTarget, NoVirtHandler, Obsolete, OtherArchitectures,
@@ -10,6 +9,7 @@ use crate::fit::check::{
 };
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
+use crate::fit::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::subject::{NotMigratable, PodRule, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
@@ -57,7 +57,7 @@ fn detail(found: &Detail) -> String {
         Detail::LibvirtRefused(LibvirtRefused { target, reason, is_of_cpu, unlabelled }) => {
             let to = if target.is_empty() { String::new() } else { format!(", to {target},") };
             if !is_of_cpu {
-                return format!("the last try{to} failed, which labels do not tell: {reason}");
+                return format!("the last try{to} failed, which is not due to labels: {reason}");
             }
             let labels = if *unlabelled { " (no node has a label for that)" } else { ", whatever the labels say" };
             format!("the last try{to} failed in libvirt{labels}: {reason}")
@@ -537,7 +537,7 @@ pub(crate) fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
 }
 
 /// Returns `it would fail at its start on node-c, which fits by labels: libvirt there does not list EPYC-Milan as
-/// usable (in the way: vaes)`.
+/// usable (missing: vaes)`.
 fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
     let by_reason = super::alike::fold(nodes.iter().map(|(node, unmet)| (unmet, unmet_at_start(unmet), node.clone())));
     let part = |(why, nodes): &(String, Vec<String>)| {
@@ -557,7 +557,7 @@ fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
 }
 
 /// Returns the requirements of a start that a node lacks according to its libvirt: `does not list EPYC-Milan as usable
-/// (in the way: vaes)`.
+/// (missing: vaes)`.
 pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
     let mut parts = Vec::new();
     let mut features: Vec<&str> = Vec::new();

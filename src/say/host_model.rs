@@ -1,8 +1,8 @@
 //! Nodes that fit by labels and may lack a part of a guest's host model.
 
-use super::plural::{and_names, fold_entries, fold_names, nodes, number};
 use crate::fit::check::{HostModelKnown, HostModelUnasked};
 use crate::fit::label::Family;
+use crate::fit::plural::{and_names, fold_entries, fold_names, nodes, number};
 
 /// Names at most `most` entries; below four, leaves out the nodes in `sound`.
 pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
@@ -36,8 +36,8 @@ pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
     )
 }
 
-/// Returns `sky-1 and sky-2 know Icelake-Server-noTSX and lack cpu-feature avx512vbmi, gfni and 7 more of it, which ice-1
-/// has: the scheduler may choose them, libvirt will likely refuse`. Names at most `most` entries.
+/// Returns `sky-1 and sky-2 know Icelake-Server-noTSX and lack cpu-feature avx512vbmi, gfni and 7 more of it, which
+/// ice-1 has: the scheduler may choose them, libvirt will likely refuse`. Names at most `most` entries.
 pub(super) fn known(found: &HostModelKnown, most: usize) -> String {
     let HostModelKnown { model, node, runs, doubtful, .. } = found;
     let Some((_, first)) = doubtful.first() else { return format!("nodes know {model} by name") };

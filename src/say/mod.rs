@@ -1,7 +1,8 @@
 //! The texts for users: a verdict in a few short lines, for warnings, denials and Events.
 //!
 //! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once. Findings and
-//! remedies are data: [`finding`] and [`remedy`] turn them into sentences, [`plural`] counts and folds.
+//! remedies are data: [`finding`] and [`remedy`] turn them into sentences, with the numbers and lists of
+//! [`plural`](crate::fit::plural).
 
 pub(crate) mod alike;
 pub(crate) mod author;
@@ -9,20 +10,20 @@ pub(crate) mod evidence;
 pub(crate) mod finding;
 pub(crate) mod host_model;
 pub(crate) mod model;
-pub(crate) mod plural;
 pub(crate) mod remedy;
 pub(crate) mod room;
 
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
+pub(crate) use crate::fit::plural;
+use crate::fit::plural::{fold_lack, fold_names, nodes};
 use crate::fit::remedy::{Action, Remedy, UseModel};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Origin, Stage, Template};
 use crate::fit::verdict::{Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::Prepared;
-use plural::{fold_lack, fold_names, nodes};
 
 /// Number of missing labels named in a warning.
 const LABELS: usize = 4;
@@ -250,8 +251,8 @@ fn offered_model<'f>(judged: &Prepared<'_>, finding: &'f Finding, cluster: &Clus
     Some((model, fewest))
 }
 
-/// Returns the least harmful remedy of a guest that is to start: the effect of another model, or `cheapest remedy: change
-/// nodeSelector zone`. The guest that a policy denies is not stored, so no command can change it.
+/// Returns the least harmful remedy of a guest that is to start: the effect of another model, or `cheapest remedy:
+/// change nodeSelector zone`. The guest that a policy denies is not stored, so no command can change it.
 fn best_remedy(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
     let remedy = finding.remedies.first().filter(|_| matches!(judged.subject.stage, Stage::Start(_)))?;
     match &remedy.action {
@@ -320,8 +321,8 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     })
 }
 
-/// Returns `kubectl cpufit explain vmi/db -n shop`, with `-f FILE` for an object that is not stored; `None` if the guest has
-/// no valid name yet.
+/// Returns `kubectl cpufit explain vmi/db -n shop`, with `-f FILE` for an object that is not stored; `None` if the
+/// guest has no valid name yet.
 pub(crate) fn explain(judged: &Prepared<'_>) -> Option<Command> {
     if judged.subject.definition.origin == Origin::Submitted {
         return explain_file(judged);

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::plural::{and_names, fold_names, number};
 use crate::fit::author::Author;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::models;
+use crate::fit::plural::{and_names, fold_names, number};
 use crate::fit::remedy::{NotUsable, UseModel};
 use crate::fit::subject::Subject;
 
-/// Returns `EPYC-Rome runs on 3 nodes: a, b, c (so does EPYC-Rome-v2).`, and the nodes without their vendor's label that
-/// may take the guest as well.
+/// Returns `EPYC-Rome runs on 3 nodes: a, b, c (so does EPYC-Rome-v2).`, and the nodes without their vendor's label
+/// that may take the guest as well.
 pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
     let UseModel { model, nodes, elsewhere, also, .. } = offer;
     // A model that is not offered first is named with its drawbacks.
@@ -34,8 +34,8 @@ pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
     format!("{model} runs on {all}: {}{also}.{others}", fold_names(nodes, 6))
 }
 
-/// Returns how to mend the cluster's default model, if the guest has it, and not this guest alone: the default is one for
-/// amd64 and s390x (`setDefaultCPUModel` of KubeVirt's `pkg/defaults/defaults.go`).
+/// Returns how to mend the cluster's default model, if the guest has it, and not this guest alone: the default is one
+/// for amd64 and s390x (`setDefaultCPUModel` of KubeVirt's `pkg/defaults/defaults.go`).
 pub(crate) fn of_the_default(subject: &Subject<'_>, model: &str, fleet: &Fleet) -> Option<String> {
     let (key, _) = subject.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel)?;
     let author = &subject.authors.of_entry(key)?.author;
@@ -66,14 +66,14 @@ pub(crate) fn listed(offer: &UseModel) -> String {
     Some(said).into_iter().chain(other).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns `EPYC-Milan would do, and libvirt on b does not list it as usable (in the way: vaes)`.
+/// Returns `EPYC-Milan would do, and libvirt on b does not list it as usable (missing: vaes)`.
 pub(crate) fn not_usable(found: &NotUsable) -> String {
     let (nodes, blockers) = named(found);
     let why = if blockers.is_empty() { String::new() } else { format!(" (missing: {blockers})") };
     format!("{} would do, and libvirt on {nodes} does not list it as usable{why}", found.model)
 }
 
-/// Returns `it asks for EPYC-Milan already, which libvirt on b does not list as usable (in the way: vaes)`.
+/// Returns `it asks for EPYC-Milan already, which libvirt on b does not list as usable (missing: vaes)`.
 pub(crate) fn has_not_usable(found: &NotUsable) -> String {
     let (nodes, blockers) = named(found);
     let why = if blockers.is_empty() { String::new() } else { format!(" (missing: {blockers})") };

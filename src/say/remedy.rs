@@ -1,8 +1,8 @@
 //! Remedies in words: the action in one line, and why a well-known one does not help.
 
-use super::plural::{and_names, fold_entries, fold_lack, fold_names, number, or_names};
 use crate::fit::author::TypeReference;
 use crate::fit::label;
+use crate::fit::plural::{and_names, fold_entries, fold_lack, fold_names, number, or_names};
 use crate::fit::remedy::{
     Action, ChangeTogether, Cordoned, DropSetting, Luck, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart,
     NoUncordon, NotToAdd, Outage, RemedyId, WhyNot, is_one, setting_of,
@@ -109,8 +109,8 @@ fn what(setting: &Setting) -> String {
     }
 }
 
-/// `drop dedicatedCpuPlacement, start with machine type q35`; `another instancetype than large, which sets CPU model X and
-/// dedicatedCpuPlacement`.
+/// `drop dedicatedCpuPlacement, start with machine type q35`; `another instancetype than large, which sets CPU model X
+/// and dedicatedCpuPlacement`.
 fn together(changes: &ChangeTogether, subject: &Subject<'_>, with: &str, restart: &str) -> String {
     let (mut types, mut own, mut given) = (Vec::<(&TypeReference, Vec<String>)>::new(), Vec::new(), Vec::new());
     for part in &changes.parts {
@@ -147,8 +147,8 @@ fn together(changes: &ChangeTogether, subject: &Subject<'_>, with: &str, restart
     }
 }
 
-/// Returns a remedy in the shortest form: its command if there is only one, or the edit of a manifest that is not stored,
-/// else its summary.
+/// Returns a remedy in the shortest form: its command if there is only one, or the edit of a manifest that is not
+/// stored, else its summary.
 pub(crate) fn step(action: &Action, subject: &Subject<'_>) -> String {
     let commands = action.commands(subject);
     let edit = || {

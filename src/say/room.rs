@@ -1,6 +1,6 @@
 //! Nodes that fit and have no room, in words.
 
-use super::plural::{fold_names, number};
+use crate::fit::plural::{fold_names, number};
 use crate::kubevirt::room::Shortage;
 
 /// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores), and 2 more nodes have none`.

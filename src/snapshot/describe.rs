@@ -19,7 +19,8 @@ pub(super) fn is_opening(line: &str) -> bool {
     field("Name:") || line.starts_with("```") || is_command(line)
 }
 
-/// Whether a line is the command that describes something, behind whatever prompt: `root@host:~# kubectl describe pods db`.
+/// Whether a line is the command that describes something, behind whatever prompt: `root@host:~# kubectl describe pods
+/// db`.
 fn is_command(line: &str) -> bool {
     let mut words = line.split_whitespace();
     let runs = |word: &str| word.rsplit(['/', '\\']).next().is_some_and(|name| ["kubectl", "oc", "k"].contains(&name));

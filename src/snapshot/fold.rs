@@ -35,8 +35,8 @@ const FEW_VALUES: usize = 10;
 const FEW_FORMS: usize = 8;
 const OBJECTS_OF_A_FORM: usize = 64;
 
-/// Returns the objects in their order; at least [`MIN_OBJECTS`] similar ones of a kind are replaced by one object in the
-/// place of the first.
+/// Returns the objects in their order; at least [`MIN_OBJECTS`] similar ones of a kind are replaced by one object in
+/// the place of the first.
 pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
     let mut groups: Vec<AlikeObjects> = Vec::new();
     // The forms of the current kind, latest first.

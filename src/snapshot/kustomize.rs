@@ -9,7 +9,8 @@ use super::error::Error;
 /// The programs that can build, in the order of preference.
 const PROGRAMS: [(&str, &str); 2] = [("kustomize", "build"), ("kubectl", "kustomize")];
 
-/// Returns the error of a line in klog's format, as kubectl writes it: `E1127 11:28:00 … err="must build at directory"`.
+/// Returns the error of a line in klog's format, as kubectl writes it: `E1127 11:28:00 … err="must build at
+/// directory"`.
 fn logged(line: &str) -> Option<String> {
     let value = line.strip_prefix('E')?.split_once(" err=")?.1;
     serde_json::from_str(value).ok()

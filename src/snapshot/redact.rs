@@ -6,8 +6,8 @@
 //! and every verb gives the same results with the new names.
 //!
 //! The new names are numbers of one snapshot. A UID becomes its hash, which is the same in every snapshot: `diff` needs
-//! to know whether an object was created again. A UID is random, so nobody finds it from the hash; but who knows the UID
-//! can recognize the object.
+//! to know whether an object was created again. A UID is random, so nobody finds it from the hash; but who knows the
+//! UID can recognize the object.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

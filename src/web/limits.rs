@@ -83,8 +83,8 @@ impl ConnectionLimits {
     #[must_use]
     pub fn admin() -> Self {
         Self {
-            // Each connection ends quickly: a large number is open only if clients hold them. With this limit, five thousand
-            // are accepted a second although each gets its `patience`.
+            // Each connection ends quickly: a large number is open only if clients hold them. With this limit, five
+            // thousand are accepted a second although each gets its `patience`.
             connections: PROBES,
             // The kubelet and all pods in the host's network share the node's address.
             per_peer: 128,

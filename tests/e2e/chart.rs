@@ -172,8 +172,8 @@ fn overlay_for_development_runs_one_replica_of_a_local_image() {
     );
 }
 
-/// In each overlay and with each component, `namespace:` alone changes every field with cpufit's namespace, however many
-/// kustomizations are between.
+/// In each overlay and with each component, `namespace:` alone changes every field with cpufit's namespace, however
+/// many kustomizations are between.
 #[test]
 #[ignore = "needs kubectl: make e2e"]
 fn a_kustomizations_own_namespace_is_everywhere() {

@@ -23,7 +23,8 @@ const PROGRAMS: [&str; 4] = ["virsh", "libvirtd", "qemu-system-x86_64", "setpriv
 const SOON: Duration = Duration::from_secs(60);
 /// The user of libvirt: as root it would use the folders of the machine's own libvirt.
 const NOBODY: u32 = 65534;
-/// Guests of one node: the container of the first has ended, the launcher of the second runs as root, that of the third does not.
+/// Guests of one node: the container of the first has ended, the launcher of the second runs as root, that of the third
+/// does not.
 const SHARED: [&str; 3] = ["a-ended", "b-of-root", "c-of-user"];
 /// Number of features of the emulated CPU, beyond the named model, that labels list.
 const LABELLED: usize = 4;
@@ -475,7 +476,8 @@ fn everything_is_said_by_node(scene: &Scene<'_>) {
     assert_eq!(output.stderr, "", "output is not a terminal, so no progress is shown");
 }
 
-/// Launchers of root and of another user reach one libvirt by different sockets; one whose container has ended is passed over.
+/// Launchers of root and of another user reach one libvirt by different sockets; one whose container has ended is
+/// passed over.
 fn launchers_of_two_users_share_a_node(scene: &Scene<'_>) {
     let asked = scene.explain("db");
     assert_eq!(asked["libvirt"]["nodes"]["shared"]["answer"], "identical", "{:#}", asked["libvirt"]);

@@ -63,7 +63,8 @@ pub struct GuestChange {
 pub struct RunChange {
     /// The guest as `namespace/name`.
     pub guest: String,
-    /// `recreated` (its VM has another UID: it was deleted, and another VM has its name), `started`, `stopped`, `restarted` (its VMI has another UID) or `migrated` (the same VMI runs on another node).
+    /// `recreated` (its VM has another UID: it was deleted, and another VM has its name), `started`, `stopped`,
+    /// `restarted` (its VMI has another UID) or `migrated` (the same VMI runs on another node).
     pub change: &'static str,
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::fit::plural;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::release::{Release, ReleaseKnown};
 use crate::kubevirt::wire::{
     Architectures, BindingPlugin, Configuration, DeveloperConfiguration, MigrationConfiguration, NetworkConfiguration,
     PermittedHostDevices,
 };
-use crate::say::plural;
 use crate::world::World;
 
 /// A changed setting.
@@ -55,7 +55,8 @@ pub(super) fn not_known(old: &Cluster, new: &Cluster) -> Option<String> {
     ))
 }
 
-/// Returns the changes of the developer configuration that affect where guests run, of an edit of the KubeVirt resource.
+/// Returns the changes of the developer configuration that affect where guests run, of an edit of the KubeVirt
+/// resource.
 pub(crate) fn of_developers(old: &Configuration, new: &Configuration) -> Vec<SettingChange> {
     let mut out = Changes::default();
     out.developer(&old.developer_configuration, &new.developer_configuration);

@@ -69,8 +69,8 @@ pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestar
     out
 }
 
-/// Returns the number of nodes on which a guest is known to start again, by the rule that `explain` and `drain` propose a
-/// restart by; `None` if that is not known, or no restart of it is possible.
+/// Returns the number of nodes on which a guest is known to start again, by the rule that `explain` and `drain` propose
+/// a restart by; `None` if that is not known, or no restart of it is possible.
 fn starts_again(subject: &Subject<'_>, runs_on: &str, fleet: &Fleet) -> Option<usize> {
     subject.restart.as_ref()?;
     let starts = Action::from(Restart).apply(subject, fleet).0.fitting(fleet);

@@ -1,5 +1,5 @@
-//! The acts that may free stuck guests: the remedies offered for them, also those that help depending on the start node,
-//! and a restart, which on a cordoned node starts a guest elsewhere. The search proves each by judging again.
+//! The acts that may free stuck guests: the remedies offered for them, also those that help depending on the start
+//! node, and a restart, which on a cordoned node starts a guest elsewhere. The search proves each by judging again.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -114,7 +114,8 @@ impl Acts<'_> {
             for action in &candidates {
                 self.remedy(evicted, key, action);
             }
-            // A node may be cordoned, and lack labels too or not be one that the guest may use: then it takes several acts.
+            // A node may be cordoned, and lack labels too or not be one that the guest may use: then it takes several
+            // acts.
             if evicted.fitting.is_empty() && !candidates.iter().any(is_of_nodes) {
                 self.on_open_nodes(evicted, key, judged, &candidates);
             }
@@ -146,7 +147,8 @@ impl Acts<'_> {
         }
     }
 
-    /// Adds what opens nodes, if all of them are closed. Where one is open already, a restart or a migration goes there.
+    /// Adds what opens nodes, if all of them are closed. Where one is open already, a restart or a migration goes
+    /// there.
     fn open(&mut self, evicted: &EvictedGuest<'_>, nodes: Vec<NodeIndex>) {
         let fleet = self.fleet;
         if !nodes.iter().all(|&node| fleet.is_cordoned(node) || is_unwell(fleet, node)) {

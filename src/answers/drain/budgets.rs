@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect, protection};
+use crate::fit::plural::{fold_names, number};
 use crate::fit::remedy::{Action, Restart};
 use crate::kubevirt::room::DisruptionBudget;
-use crate::say::plural::{fold_names, number};
 use crate::world::World;
 
 /// Marks the guests that a drain would shut down but that wait because others use up their budget. The order is not

@@ -17,6 +17,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Answers;
+use crate::fit::plural::{and_names, fold_names, number};
 use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, failed_migration};
 use crate::fit::verdict::{self, Check};
 use crate::judge::apply_expected_trim;
@@ -28,7 +29,6 @@ use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LauncherSelectors, Policy};
 use crate::say;
-use crate::say::plural::{and_names, fold_names, number};
 use crate::world::World;
 
 /// The effect of the eviction of a guest's launcher. The texts are reasons.
@@ -257,8 +257,8 @@ impl<'w> EvictedGuest<'w> {
         state.is_some_and(|state| failed_migration("", &state.failure_reason).is_some())
     }
 
-    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU depends on its node, or its last migration failed,
-    /// and libvirt has not accepted it on every target.
+    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU depends on its node, or its last migration
+    /// failed, and libvirt has not accepted it on every target.
     fn is_doubtful(&self, fleet: &Fleet) -> bool {
         let asked = self.asks().and_then(Subject::asked);
         let agree = |asked: &Answers| fleet.names(&self.fitting).into_iter().all(|node| asked.agrees(node));

@@ -345,8 +345,8 @@ impl PlaceSearch<'_, '_> {
     }
 }
 
-/// Returns the guests that stay with some orders or choices only, each with the guests that take its places then. A guest
-/// that only waits for another one to leave has no rivals of its own.
+/// Returns the guests that stay with some orders or choices only, each with the guests that take its places then. A
+/// guest that only waits for another one to leave has no rivals of its own.
 fn race_rivals(
     evicted_guests: &[&EvictedGuest<'_>],
     outcomes: &[GuestOutcome],

@@ -26,10 +26,10 @@ use serde::Serialize;
 use super::unanswered::Unanswered;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::plural::{fold_names, number};
 use crate::kubevirt::eviction::{Parallel, strategy};
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{active_migration, migration};
-use crate::say::plural::{fold_names, number};
 use crate::word::words;
 use crate::world::World;
 

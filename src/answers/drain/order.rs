@@ -24,7 +24,7 @@ use super::evicted::{EvictedGuest, EvictionEffect};
 use super::space::SizeIndex;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
-use crate::say::plural::{fold_names, number};
+use crate::fit::plural::{fold_names, number};
 use crate::world::World;
 
 use effort::TriesLeft;

@@ -3,9 +3,9 @@
 use super::State;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::plural::{fold_names, number};
 use crate::kubevirt::room::Shortage;
 use crate::say;
-use crate::say::plural::{fold_names, number};
 
 /// The outcome for one guest.
 #[derive(Clone, Debug)]

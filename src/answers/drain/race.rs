@@ -12,8 +12,8 @@ use crate::fit::fleet::NodeIndex;
 
 /// Number of placements of one group that are followed.
 const MAX_PLACEMENTS: usize = 4_000;
-/// Number of placements of one group that would be possible if its guests did not exclude each other, from which on none
-/// is followed.
+/// Number of placements of one group that would be possible if its guests did not exclude each other, from which on
+/// none is followed.
 const MAX_POSSIBLE: usize = 1_000_000;
 
 /// Returns [`MAX_PLACEMENTS`], or less in a test of what holds beyond it.

@@ -154,8 +154,9 @@ pub(crate) fn lacked(fleet: &Fleet, node: NodeIndex, model: &str) -> Option<Vec<
     Some(known.lacks(fleet, model, &one).into_iter().flat_map(|row| row.features).collect())
 }
 
-/// Whether a feature matters when guests are compared: host-model leaves out those that keep a guest from migrating; QEMU gives `hypervisor` and `x2apic` to every guest, and the
-/// features of nested virtualization on AMD are in the definitions of models but not enabled by them.
+/// Whether a feature matters when guests are compared: host-model leaves out those that keep a guest from migrating;
+/// QEMU gives `hypervisor` and `x2apic` to every guest, and the features of nested virtualization on AMD are in the
+/// definitions of models but not enabled by them.
 fn is_compared(feature: &str) -> bool {
     const NESTED: [&str; 13] = [
         "svm",

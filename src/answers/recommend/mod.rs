@@ -18,8 +18,8 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
 use crate::fit::models::{self, Drawback, NotCounted, WhyNone};
+use crate::fit::plural;
 use crate::policy::{LabelSelector, Policy};
-use crate::say::plural;
 use crate::world::World;
 
 use features::KnownFeatures;

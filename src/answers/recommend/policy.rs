@@ -10,12 +10,12 @@ use crate::enforce::model::{Common, pool as nodes_of};
 use crate::fit::command::{Command, CommandWord, CpuModel, Invalid, Json, Name, Script};
 use crate::fit::label;
 use crate::fit::models;
+use crate::fit::plural;
 use crate::fit::syntax;
 use crate::fnv::fnv1a;
 use crate::policy::{
     Announce, CommonModel, Dial, LabelCondition, LabelSelector, LauncherSelectors, Operator, Otherwise, Policy,
 };
-use crate::say::plural;
 use crate::world::World;
 
 /// The adoption of the recommendation for a pool.

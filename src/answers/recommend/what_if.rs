@@ -15,9 +15,9 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::models;
 use crate::fit::node::Node;
+use crate::fit::plural;
 use crate::kubevirt::migration::{self, NoPod};
 use crate::policy::LabelSelector;
-use crate::say::plural;
 use crate::world::World;
 
 /// A change of the nodes.

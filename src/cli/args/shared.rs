@@ -14,7 +14,8 @@ pub struct ListArgs {
     /// Objects of all namespaces; overrides -n
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Only objects with these labels: KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B), KEY, !KEY, joined by commas
+    /// Only objects with these labels: KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B), KEY, !KEY, joined by
+    /// commas
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector::parse)]
     pub selector: Option<LabelSelector>,
     /// Omit the header row of tables

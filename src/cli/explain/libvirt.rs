@@ -170,10 +170,10 @@ impl<'s> LibvirtWords<'s> {
         Some(loses_by(model, "", &without_required(self.subject, lost.features()), lost.source()))
     }
 
-    /// Returns the losses with the models that are not offered: its own policy's first, then those of other policies and
-    /// the recommended one. Saved answers may be about others, such as that of another pool, which it does not get.
+    /// Returns the losses with the models that are not offered: its own policy's first, then those of other policies
+    /// and the recommended one. Saved answers may be about others, such as that of another pool, which it does not get.
     pub(super) fn other_losses(&self, offered: Option<&str>, own: Option<&str>, survey: &Survey<'_>) -> Vec<String> {
-        const MAX_FEATURES: usize = 8;
+        const MAX_MODELS: usize = 8;
         let compared = compared(self.asked, self.subject, survey);
         let mut others: Vec<(String, ComparedRow)> =
             compared.into_iter().filter(|(model, _)| Some(model.as_str()) != offered).collect();
@@ -195,8 +195,8 @@ impl<'s> LibvirtWords<'s> {
             }
         };
         let mut out: Vec<String> = others.into_iter().map(line).collect();
-        let more = out.len().saturating_sub(MAX_FEATURES);
-        out.truncate(MAX_FEATURES);
+        let more = out.len().saturating_sub(MAX_MODELS);
+        out.truncate(MAX_MODELS);
         if more > 0 {
             out.push(format!("It is compared with {more} more models (-o json lists them)."));
         }
@@ -479,7 +479,8 @@ pub struct LibvirtRow {
     pub unlabelled: Vec<String>,
     /// By named model, the features that the guest would lose with it, according to libvirt.
     pub losses: BTreeMap<String, Vec<String>>,
-    /// By named model (of all policies, of `recommend` for the guest's node, and of `losses`), the comparison with the guest.
+    /// By named model (of all policies, of `recommend` for the guest's node, and of `losses`), the comparison with the
+    /// guest.
     pub compared: BTreeMap<String, ComparedRow>,
 }
 

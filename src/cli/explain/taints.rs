@@ -1,7 +1,7 @@
 //! Lines about nodes with taints that the guest does not tolerate: who set them, and what takes them off.
 //!
-//! Mirrors `TaintNodeNotReady` and its neighbours of `k8s.io/api/core/v1/well_known_taints.go`, which the node lifecycle
-//! controller sets and takes off by the conditions of the node, and `nodeDrainTaintKey` of KubeVirt
+//! Mirrors `TaintNodeNotReady` and its neighbours of `k8s.io/api/core/v1/well_known_taints.go`, which the node
+//! lifecycle controller sets and takes off by the conditions of the node, and `nodeDrainTaintKey` of KubeVirt
 //! (`pkg/virt-config/virt-config.go`), which a person sets.
 
 use std::collections::BTreeMap;
@@ -10,8 +10,8 @@ use crate::fit::command::{Command, LabelKey, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::node::{Effect, Taint};
+use crate::fit::plural::{and_names, fold_names, number};
 use crate::judge::Evaluation;
-use crate::say::plural::{and_names, fold_names, number};
 
 /// KubeVirt's taint for a drain.
 const DRAIN: &str = "kubevirt.io/drain";

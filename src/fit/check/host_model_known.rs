@@ -1,8 +1,8 @@
 //! A migration asks for the name of the guest's host model, and nodes that fit by that name lack features of the model.
 //!
 //! Mirrors `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`, which copies
-//! `cpu-model-migration` and required features: see [`NamedPart`] for the features that neither of them promises. Libvirt
-//! compares the guest's whole CPU.
+//! `cpu-model-migration` and required features: see [`NamedPart`] for the features that neither of them promises.
+//! Libvirt compares the guest's whole CPU.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
 //! Nodes that virt-handler reports on and that have no CPU label at all.
 //!
-//! Mirrors `run` of `pkg/virt-handler/node-labeller/node_labeller.go`: the labeller writes all of its labels at once, and none
-//! if it cannot read libvirt's capabilities, which it does once, at the start of virt-handler, or where `skip-node` is set.
+//! Mirrors `run` of `pkg/virt-handler/node-labeller/node_labeller.go`: the labeller writes all of its labels at once,
+//! and none if it cannot read libvirt's capabilities, which it does once, at the start of virt-handler, or where
+//! `skip-node` is set.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::bits::Bits;

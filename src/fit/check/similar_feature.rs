@@ -20,8 +20,8 @@ const MAX_NAME: usize = 64;
 /// Maximum number of required features that are compared with those that nodes offer: people misspell a few.
 const MAX_COMPARED: usize = 8;
 
-/// A required feature or model that no node of the guest's architecture offers, and the most similar one that such nodes
-/// offer.
+/// A required feature or model that no node of the guest's architecture offers, and the most similar one that such
+/// nodes offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimilarFeature {
     /// Whether it is a CPU model.
@@ -83,8 +83,8 @@ fn is_feature(name: &str) -> bool {
     [label::VMX, label::SVM].contains(&name) || models::is_feature(name)
 }
 
-/// Returns the offered name that differs least; `None` if none is similar, or the name is itself the name of a feature or
-/// model.
+/// Returns the offered name that differs least; `None` if none is similar, or the name is itself the name of a feature
+/// or model.
 fn most_similar<'o, T>(
     name: &str,
     is_name: impl Fn(&str) -> bool,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::fit::fleet::{Lookup, NodeIndex};
 use crate::fit::label::{self, Family};
+use crate::fit::plural::number;
 
 /// The reason why there is no answer: of a guest about its own CPU, or of a node about that CPU.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -206,7 +207,7 @@ impl fmt::Display for NotAskedBecause {
                     0 => Ok(()),
                     more => write!(f, " and {more} more"),
                 }?;
-                let are = if lacking.len() == 1 { "is no label" } else { "are no labels" };
+                let are = number(lacking.len(), "is no label", "are no labels");
                 write!(f, ", which {are} of the CPU")
             }
             Self::Affinity => f.write_str("it does not meet the node affinity"),

@@ -1,7 +1,8 @@
 //! Remedy: two or three changes of the guest, if fewer do not help.
 //!
-//! Settings of one specification are rendered together beforehand ([`Subject::combined`]): what one of them asks for the other
-//! may ask for as well. Other changes are carried out one after the other, and the last is chosen for what the others leave.
+//! Settings of one specification are rendered together beforehand ([`Subject::combined`]): what one of them asks for
+//! the other may ask for as well. Other changes are carried out one after the other, and the last is chosen for what
+//! the others leave.
 
 use super::restart::{labels_tell_after_restart, restarted};
 use super::{
@@ -166,7 +167,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     lucky
 }
 
-/// Iterates over the sets of `size` changes: settings alone, then others, the last of which helps once the rest is done.
+/// Iterates over the sets of `size` changes: settings alone, then others, the last of which helps once the rest is
+/// done.
 fn sets<'j>(judgement: &'j Judgement<'_, '_>, size: usize) -> impl Iterator<Item = Vec<Action>> + 'j {
     let (subject, fleet) = (judgement.subject, judgement.fleet);
     let begun = move |count: usize| {

@@ -38,7 +38,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let takes_then = |node: &usize| {
         let refusal = judgement.lookup.refusal(*node);
         let lacks_alone = matches!(refusal.missing.as_slice(), [(lacked, _)] if lacked == key);
-        // An older virt-handler writes the old key alone: the CPU manager is on (`pkg/virt-handler/heartbeat/heartbeat.go`).
+        // An older virt-handler writes the old key alone: the CPU manager is on
+        // (`pkg/virt-handler/heartbeat/heartbeat.go`).
         let is_on =
             [label::CPU_MANAGER, label::CPU_MANAGER_OLD].iter().any(|key| fleet.label(*node, key) == Some("true"));
         lacks_alone

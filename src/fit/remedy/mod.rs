@@ -486,7 +486,8 @@ fn never_migrates<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j NotMigrata
     subject.live_migratable.refused.as_ref().or(foreseen).filter(|_| gains_targets)
 }
 
-/// Takes what depends on luck out of what is offered. Where it is not known where the guest starts, nothing is said of luck.
+/// Takes what depends on luck out of what is offered. Where it is not known where the guest starts, nothing is said of
+/// luck.
 pub(super) fn take_lucky(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remedy>) -> Vec<Remedy> {
     let (lucky, certain): (Vec<Remedy>, Vec<Remedy>) =
         std::mem::take(remedies).into_iter().partition(|remedy| remedy.luck.is_some());

@@ -52,7 +52,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     })
 }
 
-/// Returns the vendor of a node's CPU: as its libvirt reports it, else that of its host model; `None` if neither is known.
+/// Returns the vendor of a node's CPU: as its libvirt reports it, else that of its host model; `None` if neither is
+/// known.
 fn vendor_of(judgement: &Judgement<'_, '_>, node: NodeIndex) -> Option<String> {
     let fleet = judgement.fleet;
     let reported = judgement.subject.host(fleet.name(node)).and_then(|host| host.model.as_ref()?.vendor.clone());

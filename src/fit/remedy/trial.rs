@@ -73,8 +73,9 @@ impl Judgement<'_, '_> {
         (range(&groups).unwrap_or_default(), fitting)
     }
 
-    /// Returns the targets after a restart, if it may help. It is certain to help if every start leaves `needed` targets, or
-    /// the guest leaves a cordoned source. If only some starts do, the node that the scheduler chooses decides.
+    /// Returns the targets after a restart, if it may help. It is certain to help if every start leaves `needed`
+    /// targets, or the guest leaves a cordoned source. If only some starts do, the node that the scheduler chooses
+    /// decides.
     pub(super) fn after_restart(&self, start: &Start<'_>, needed: usize) -> Option<Prospect> {
         let (range, fitting) = self.outlook(start);
         if fitting.is_empty() {
@@ -131,8 +132,8 @@ impl Judgement<'_, '_> {
         (count > self.passes.fitting.count()).then(|| Remedy::new(action, Prospect::exactly(count)))
     }
 
-    /// Returns the remedy of a change of the guest's own template: by its targets after the restart where a running guest
-    /// has to restart for it, else if more nodes fit.
+    /// Returns the remedy of a change of the guest's own template: by its targets after the restart where a running
+    /// guest has to restart for it, else if more nodes fit.
     pub(super) fn by_template(&self, action: Action) -> Option<Remedy> {
         if action.outage(self.subject) == Outage::Restart && self.is_migration() {
             let prospect = self.after_change(&action, 0, self.targets_needed())?;
@@ -191,8 +192,8 @@ impl Judgement<'_, '_> {
         Fleet::new(nodes.iter().map(|node| self.fleet.node(node)).chain(changed).collect())
     }
 
-    /// The nodes of `nodes` on which the change leaves the guest better off, for a guest that can start already. Where it does so on none
-    /// for certain, those on which it does by luck.
+    /// The nodes of `nodes` on which the change leaves the guest better off, for a guest that can start already. Where
+    /// it does so on none for certain, those on which it does by luck.
     pub(super) fn where_it_helps(&self, nodes: Vec<String>, done_to: impl Fn(String) -> Action) -> Vec<String> {
         const MAX_STARTS_TRIED: usize = 8;
         if self.needs_a_node() {

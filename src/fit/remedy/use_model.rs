@@ -123,7 +123,7 @@ fn at_least(judgement: &Judgement<'_, '_>) -> usize {
     if starts_nowhere(judgement) { 1 } else { 2 }
 }
 
-/// Returns a common model that leaves at least `enough` targets from every start node.
+/// Returns a common model that leaves at least `needed` targets from every start node.
 pub(super) fn cures(judgement: &Judgement<'_, '_>, needed: usize) -> Option<Remedy> {
     offer_where(judgement, |start| {
         let (range, _) = judgement.outlook(start);

@@ -68,8 +68,8 @@ impl Subject<'_> {
         match demand {
             Demand::Model(model, features) => {
                 if let Some((host, blockers)) = host.and_then(|host| Some((host, host.unusable(model)?))) {
-                    // Some libvirts do not report which features prevent the use of a model. A model that a libvirt does
-                    // not list at all starts there with no set of features.
+                    // Some libvirts do not report which features prevent the use of a model. A model that a libvirt
+                    // does not list at all starts there with no set of features.
                     let is_off = blockers.iter().all(|name| self.switches_off(name)) && !self.switched_off.is_empty();
                     let may_start = is_off && host.lists(model) != Some(false);
                     let (model, blockers) = ((*model).to_owned(), blockers.to_vec());

@@ -18,8 +18,8 @@ pub struct FailedMigration {
 /// The most characters of a failure that is not understood.
 const FAILURE_CHARS: usize = 240;
 
-/// Reads the failure reason of a migration; `None` if it is empty. A sentence that is not known as one of libvirt about the
-/// CPU is repeated, up to a bound.
+/// Reads the failure reason of a migration; `None` if it is empty. A sentence that is not known as one of libvirt about
+/// the CPU is repeated, up to a bound.
 pub(crate) fn failed_migration(target: &str, reason: &str) -> Option<FailedMigration> {
     /// The beginnings of libvirt's sentences about a CPU.
     const OF_CPU: [&str; 5] = [

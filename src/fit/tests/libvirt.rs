@@ -545,7 +545,8 @@ fn libvirts_answers_hide_no_remedy_that_helps() {
         let by_labels = Subject { asked: None, ..subject.clone() };
         let judge = |subject: &Subject<'_>| Judgement::new(subject, &fleet, Depth::Full).verdict();
         let (with, without) = (judge(&subject), judge(&by_labels));
-        // Where libvirt agrees, more nodes are certain: a model of fewer nodes is no remedy for a doubt about the others.
+        // Where libvirt agrees, more nodes are certain: a model of fewer nodes is no remedy for a doubt about the
+        // others.
         let is_surer =
             certain(&without).is_some_and(|by_labels| certain(&with).is_none_or(|by_libvirt| by_libvirt > by_labels));
         let with: Vec<Action> = actions(&with).cloned().collect();

@@ -169,7 +169,8 @@ fn own_affinity() -> Value {
     json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}})
 }
 
-/// A denial names the nodes that only the affinity keeps off, and recommends the remedy that comes first everywhere else.
+/// A denial names the nodes that only the affinity keeps off, and recommends the remedy that comes first everywhere
+/// else.
 #[rstest]
 #[case::forbidden(json!({"features": [{"name": "fpu", "policy": "forbid"}]}), json!({}), true)]
 #[case::forbidden_on_some(json!({"features": [{"name": "hle", "policy": "forbid"}, {"name": "gone"}]}), json!({}), false)]

@@ -20,8 +20,8 @@ pub type ObjectName = (String, String);
 /// The objects of a kind.
 pub(super) type Objects<T> = Arc<BTreeMap<ObjectName, Arc<T>>>;
 
-/// Defines [`ClusterObject`] and [`Kept`]. A row is a variant with its content, the field that keeps it, the type of the
-/// field's objects, and their resources.
+/// Defines [`ClusterObject`] and [`Kept`]. A row is a variant with its content, the field that keeps it, the type of
+/// the field's objects, and their resources.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident($content:ty), $field:ident: $object:ty, $($resource:ident)|+;)+) => {
         /// An object that judgements depend on.
@@ -74,8 +74,8 @@ macro_rules! kinds {
         }
 
         impl Kept {
-            /// Adds an object, or replaces the one with its name. Returns whether that changes anything; it does not for
-            /// the objects that [`Cluster`](super::Cluster) keeps in another way.
+            /// Adds an object, or replaces the one with its name. Returns whether that changes anything; it does not
+            /// for the objects that [`Cluster`](super::Cluster) keeps in another way.
             pub(super) fn put(&mut self, object: ClusterObject) -> bool {
                 match object {
                     ClusterObject::Node(_) | ClusterObject::Launcher(_) | ClusterObject::KubeVirt(_) => false,

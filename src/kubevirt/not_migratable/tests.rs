@@ -157,8 +157,8 @@ fn each_reason_holds_in_its_releases(
     }
 }
 
-/// Returns the reason that is foreseen for a VM of the namespace `shop` with this guest, and with the preference `linux`
-/// if that exists.
+/// Returns the reason that is foreseen for a VM of the namespace `shop` with this guest, and with the preference
+/// `linux` if that exists.
 fn of_template(world: &Cluster, metadata: &Value, guest: &Value, templates: &Value) -> Option<String> {
     let template = json!({"metadata": metadata, "spec": guest});
     let mut spec = json!({"template": template, "dataVolumeTemplates": templates});

@@ -1,5 +1,5 @@
-//! Decentralized migrations, between clusters or namespaces: a guest that waits for its source gets no pod, and without the feature
-//! gate KubeVirt refuses the run strategy and the migration.
+//! Decentralized migrations, between clusters or namespaces: a guest that waits for its source gets no pod, and without
+//! the feature gate KubeVirt refuses the run strategy and the migration.
 
 use super::finding;
 use crate::fit::verdict::{Check, Finding};
@@ -48,9 +48,9 @@ fn waits_for(vmi: &Vmi) -> String {
     }
 }
 
-/// Returns the reason why a VirtualMachine that waits for a guest is not judged as a start; `None` for any other. Mirrors
-/// `validateRunStrategy` of `pkg/virt-api/webhooks/validating-webhook/admitters/vms-admitter.go`, which refuses the run strategy if the
-/// feature gate is off.
+/// Returns the reason why a VirtualMachine that waits for a guest is not judged as a start; `None` for any other.
+/// Mirrors `validateRunStrategy` of `pkg/virt-api/webhooks/validating-webhook/admitters/vms-admitter.go`, which refuses
+/// the run strategy if the feature gate is off.
 pub(super) fn receives(vm: &VirtualMachine, cluster: &Cluster) -> Option<Finding> {
     const FIELD: &str = "spec.runStrategy";
     if !waits_as_receiver(vm) {
@@ -70,8 +70,8 @@ pub(super) fn receives(vm: &VirtualMachine, cluster: &Cluster) -> Option<Finding
     Some(finding(Check::NoPod, FIELD, words))
 }
 
-/// Returns the reason why KubeVirt refuses a new migration from or to another cluster or namespace; `None` if it does not.
-/// Mirrors `Admit` of `pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`.
+/// Returns the reason why KubeVirt refuses a new migration from or to another cluster or namespace; `None` if it does
+/// not. Mirrors `Admit` of `pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`.
 pub(super) fn refused(vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
     let field = match (&vmim.spec.receive, &vmim.spec.send_to) {
         (Some(_), _) => "spec.receive",
@@ -85,7 +85,8 @@ pub(super) fn refused(vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
     Some(finding(Check::NoPod, field, format!("KubeVirt refuses a migration with {field}: {why}")))
 }
 
-/// Returns the reason why KubeVirt does no decentralized migration; `None` if it does, or if the configuration is not known.
+/// Returns the reason why KubeVirt does no decentralized migration; `None` if it does, or if the configuration is not
+/// known.
 fn not_supported(cluster: &Cluster) -> Option<String> {
     let release = cluster.release.release();
     if !release.has_decentralized_migration() {

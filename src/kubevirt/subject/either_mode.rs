@@ -1,12 +1,13 @@
-//! Launcher pods that do not tell whether the guest uses host-model or host-passthrough: a description shows no affinity, and
-//! with both modes the pod asks for nothing of the CPU at a start.
+//! Launcher pods that do not tell whether the guest uses host-model or host-passthrough: a description shows no
+//! affinity, and with both modes the pod asks for nothing of the CPU at a start.
 //!
-//! Mirrors `setNodeAffinityForHostModelCpuModel` of `pkg/virt-controller/services/template.go`: the affinity is the only difference
-//! between the launchers, from KubeVirt 0.59 on; before, there is no difference.
+//! Mirrors `setNodeAffinityForHostModelCpuModel` of `pkg/virt-controller/services/template.go`: the affinity is the
+//! only difference between the launchers, from KubeVirt 0.59 on; before, there is no difference.
 
 use super::{after_start, finding};
 use crate::fit::assess::targets_by_start;
 use crate::fit::label::{self, fold_names};
+use crate::fit::plural::number;
 use crate::fit::subject::{CpuMode, Stage, Subject};
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::Cluster;
@@ -19,7 +20,8 @@ pub(super) fn shows_mode(pod: &Pod<'_>, cluster: &Cluster) -> bool {
     !is_described && cluster.release.release().avoids_obsolete_host_models()
 }
 
-/// Returns a note that the CPU mode is not known, with the effects of host-model, as the guest is judged as host-passthrough.
+/// Returns a note that the CPU mode is not known, with the effects of host-model, as the guest is judged as
+/// host-passthrough.
 pub(super) fn note(subject: &Subject<'_>, cluster: &Cluster) -> Option<Finding> {
     let Stage::Start(_) = subject.stage else { return None };
     if subject.mode != CpuMode::HostModelOrPassthrough || subject.running.is_some() {
@@ -36,7 +38,7 @@ pub(super) fn note(subject: &Subject<'_>, cluster: &Cluster) -> Option<Finding> 
         fitting.subtract(&avoided);
         let names = fleet.names(&avoided);
         if !names.is_empty() {
-            let have = if names.len() == 1 { "has" } else { "have" };
+            let have = number(names.len(), "has", "have");
             let names = fold_names(&names, 3);
             parts.push(format!("it would not start on {names}, which {have} the label of an obsolete host model"));
         }

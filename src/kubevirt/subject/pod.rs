@@ -61,8 +61,8 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     Some(Prepared { subject, predicted: None, not_judged, notes, is_guess })
 }
 
-/// Returns a predicted guest with the requirements of its launcher that waits for a node: kube-scheduler reads the pod, and
-/// the guest, the configuration or the source's labels may have changed since.
+/// Returns a predicted guest with the requirements of its launcher that waits for a node: kube-scheduler reads the pod,
+/// and the guest, the configuration or the source's labels may have changed since.
 pub(crate) fn waiting(mut judged: Prepared<'static>, pod: &Launcher) -> Prepared<'static> {
     if !pod.node.is_empty() || judged.not_judged.is_some() {
         return judged;
@@ -105,8 +105,8 @@ fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) ->
     }
 }
 
-/// Derives the CPU mode of a pod whose VMI is not known from its requirements. `is_shown`: whether the affinity would show
-/// host-model.
+/// Derives the CPU mode of a pod whose VMI is not known from its requirements. `is_shown`: whether the affinity would
+/// show host-model.
 fn mode_of(placement: &Placement<'_>, is_shown: bool) -> CpuMode {
     let named = placement.selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel);
     if let Some((key, _)) = named {

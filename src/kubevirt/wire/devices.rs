@@ -74,7 +74,8 @@ wire! {
 }
 
 impl Interface {
-    /// Whether no binding is chosen. Mirrors `isInterfaceBindingUnset` of `pkg/instancetype/preference/apply/interface.go`.
+    /// Whether no binding is chosen. Mirrors `isInterfaceBindingUnset` of
+    /// `pkg/instancetype/preference/apply/interface.go`.
     pub(crate) fn is_unbound(&self) -> bool {
         let Self { name: _, bridge, masquerade, sriov, slirp, macvtap, passt, passt_binding, binding } = self;
         let chosen = [bridge, masquerade, sriov, slirp, macvtap, passt, passt_binding];

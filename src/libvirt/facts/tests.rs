@@ -209,8 +209,8 @@ fn the_fleet_may_change_between_two_questions() {
     assert_eq!(said(&mut facts, "Icelake"), Some(Ok(LibvirtAnswer::Superset)));
 }
 
-/// The features that a guest would lose: what is saved is libvirt's answer; what is judged by leaves out those that QEMU
-/// gives to a guest with the model, and repetitions.
+/// The features that a guest would lose: what is saved is libvirt's answer; what is judged by leaves out those that
+/// QEMU gives to a guest with the model, and repetitions.
 #[test]
 fn a_saved_loss_that_qemu_makes_good_is_none() {
     let lost = ["arat", "vme", "pclmuldq", "vme"].map(str::to_owned).to_vec();

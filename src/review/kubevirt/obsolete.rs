@@ -8,15 +8,15 @@ use crate::answers::{CountProgress, Deadline, NamedGuests};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
+use crate::fit::plural;
 use crate::fit::verdict::Impact;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::obsolete::relabelled;
 use crate::kubevirt::wire::{KubeVirt, Vmi};
-use crate::say::plural;
 use crate::world::World;
 
-/// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`, and those about the developer configuration
-/// with its effect on guests; empty if nothing of it changes.
+/// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`, and those about the developer
+/// configuration with its effect on guests; empty if nothing of it changes.
 pub(super) fn lines(
     world: &World,
     before: &KubeVirt,

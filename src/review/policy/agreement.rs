@@ -228,7 +228,8 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>, policy: &str) -> Tally 
     out
 }
 
-/// A guest whose launcher is not known is never denied for what it may have inherited: it is counted apart from one like it.
+/// A guest whose launcher is not known is never denied for what it may have inherited: it is counted apart from one
+/// like it.
 #[test]
 fn guests_with_and_without_a_launcher_are_counted_apart() {
     let nodes = nodes(&[]);

@@ -1,4 +1,5 @@
-//! Pairs of dumps that differ in one thing, and the sentences that `diff` prints about it; and what `recommend` says of obsolete models.
+//! Pairs of dumps that differ in one thing, and the sentences that `diff` prints about it; and what `recommend` says of
+//! obsolete models.
 
 use rstest::rstest;
 use serde_json::{Value, json};

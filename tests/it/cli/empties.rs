@@ -1,4 +1,5 @@
-//! Every option, given an empty value, as a script gives one whose variable is not set: an error that names it, or the output without it.
+//! Every option, given an empty value, as a script gives one whose variable is not set: an error that names it, or the
+//! output without it.
 
 use std::collections::BTreeSet;
 

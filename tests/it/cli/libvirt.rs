@@ -286,7 +286,7 @@ fn what_the_scheduler_may_choose_is_said(#[case] nodes: &[&str], #[case] state: 
     assert_eq!((&row["state"], &row["why"]), (&json!(state), &json!(why)), "{row:#}");
     let refuses = nodes.contains(&"node-d");
     assert_eq!(row["libvirtRefuses"], if refuses { json!(["node-d"]) } else { json!([]) }, "{row:#}");
-    let may_fail = "May fail and be tried again: 1 migration; kube-scheduler goes by labels and may choose node-d, where libvirt \
+    let may_fail = "May fail, and KubeVirt then tries again: 1 migration; kube-scheduler goes by labels and may choose node-d, where libvirt \
                     refuses the guest";
     let may_choose = "kube-scheduler goes by labels and may choose node-d: that migration fails, and the guest stays where it is; one \
                       that a drain brought about is tried again, later each time.";

@@ -222,7 +222,7 @@ const IDEAS: &[(&str, &[Idea])] = &[
         &[
             &["kubernetes.io/arch=amd64 is asked for by VirtualMachineClusterPreference rhel.10"],
             &["no node is of its architecture amd64: 2 are arm64, 2 are s390x"],
-            &["take the preference of the architecture that is wanted"],
+            &["use the preference for the architecture that you want"],
         ],
     ),
     (

@@ -42,8 +42,8 @@ fn plain(schema: &Value, definitions: &Value) -> Value {
     Value::Object(out)
 }
 
-/// Rules of the definition that match no pattern, by their beginning, and what says the same in the chart: a path in the
-/// definitions of its schema. The last words of a rule may differ from place to place.
+/// Rules of the definition that match no pattern, by their beginning, and what says the same in the chart: a path in
+/// the definitions of its schema. The last words of a rule may differ from place to place.
 const RULES: [(&str, &str); 6] = [
     ("self.all(key, type(self[key]) == string)", "/policySelector/properties/matchLabels/additionalProperties/type"),
     ("self.all(key, key.matches('", "/policySelector/properties/matchLabels/propertyNames/pattern"),

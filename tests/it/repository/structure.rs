@@ -1,4 +1,5 @@
-//! Structure of the source: no cycle among the modules or among the files, a pure judgement, and no file that is too long.
+//! Structure of the source: no cycle among the modules or among the files, a pure judgement, and no file that is too
+//! long.
 //!
 //! ARCHITECTURE.md promises this. The test reads the paths in the source text, outside comments and unit tests.
 
@@ -365,28 +366,47 @@ fn one_module_opens_files_to_read() {
     assert_eq!(found, BTreeSet::from(known));
 }
 
-/// Returns the Rust files below a folder, with their number of lines.
-fn lengths(folder: &Path) -> Vec<(PathBuf, usize)> {
+/// Returns the Rust files below a folder with their texts.
+fn texts(folder: &Path) -> Vec<(PathBuf, String)> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries
         .flat_map(|path| match path.extension() {
-            _ if path.is_dir() => lengths(&path),
+            _ if path.is_dir() => texts(&path),
             Some(extension) if extension == "rs" => {
-                let lines = fs::read_to_string(&path).unwrap().lines().count();
-                vec![(path, lines)]
+                let text = fs::read_to_string(&path).unwrap();
+                vec![(path, text)]
             }
             _ => Vec::new(),
         })
         .collect()
 }
 
+/// Returns all Rust files of the repository with their texts.
+fn all_texts() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files: Vec<_> = ["src", "tests", "benches"].iter().flat_map(|name| texts(&root.join(name))).collect();
+    assert!(files.len() > 300, "the files were not read");
+    files
+}
+
 #[test]
 fn no_source_file_is_longer_than_its_limit() {
     const MAX_LINES: usize = 700;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files: Vec<_> =
-        ["src", "tests", "benches", "examples"].iter().flat_map(|name| lengths(&root.join(name))).collect();
-    assert!(files.len() > 300, "the files were not read");
-    let long: Vec<_> = files.iter().filter(|(_, lines)| *lines > MAX_LINES).collect();
+    let lengths = all_texts().into_iter().map(|(path, text)| (path, text.lines().count()));
+    let long: Vec<_> = lengths.filter(|(_, lines)| *lines > MAX_LINES).collect();
     assert!(long.is_empty(), "such a file is hard to find one's way in: split it by its ideas: {long:?}");
+}
+
+#[test]
+fn no_comment_is_wider_than_the_code() {
+    // `max_width` of rustfmt.toml, which leaves comments as they are.
+    const MAX_WIDTH: usize = 120;
+    let is_wide = |line: &str| {
+        let words = line.trim_start();
+        line.chars().count() > MAX_WIDTH && words.starts_with("//") && words.split(' ').count() > 2
+    };
+    for (path, text) in all_texts() {
+        let wide: Vec<&str> = text.lines().filter(|line| is_wide(line)).collect();
+        assert!(wide.is_empty(), "a reader has to scroll sideways in {}: {wide:#?}", path.display());
+    }
 }

@@ -172,8 +172,8 @@ fn guests_that_share_a_budget_are_shut_down_as_it_allows() {
     );
 }
 
-/// Each case: the state of a launcher, the policy and the healthy pods of a budget that allows no disruption, and whether the API
-/// server evicts the launcher.
+/// Each case: the state of a launcher, the policy and the healthy pods of a budget that allows no disruption, and
+/// whether the API server evicts the launcher.
 #[rstest]
 #[case::ready(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}), "AlwaysAllow", 3, false)]
 #[case::not_known(json!({"phase": "Running"}), "AlwaysAllow", 3, false)]

@@ -4,8 +4,9 @@ use super::*;
 use crate::answers::drain::work::counted;
 use crate::testing::fleet::{cascade_lake, skylake};
 
-/// Makes a cluster of `count` racks. In each rack two nodes are alike and one of them is cordoned, the third has a feature of its
-/// own that a guest there asks for, another guest there is being deleted, and three guests of two sizes can leave.
+/// Makes a cluster of `count` racks. In each rack two nodes are alike and one of them is cordoned, the third has a
+/// feature of its own that a guest there asks for, another guest there is being deleted, and three guests of two sizes
+/// can leave.
 fn racks(count: usize, volumes: bool) -> World {
     let (mut nodes, mut guests) = (Vec::new(), Vec::new());
     for rack in 0..count {

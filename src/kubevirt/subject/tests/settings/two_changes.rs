@@ -1,5 +1,5 @@
-//! Remedies of two changes, and those that depend on the start node: the commands are carried out on the VirtualMachine,
-//! and it is judged again.
+//! Remedies of two changes, and those that depend on the start node: the commands are carried out on the
+//! VirtualMachine, and it is judged again.
 
 #![allow(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-pub(crate) use crate::fit::label::fold_names;
-use crate::fit::label::{Family, name, short};
+pub(crate) use super::label::fold_names;
+use super::label::{Family, name, short};
 
 /// Returns `1 node`, `7 nodes`.
 pub(crate) fn nodes(count: usize) -> String {

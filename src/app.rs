@@ -145,9 +145,11 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             let nodes = drain::nodes(&args, &scene.world)?;
             let guests = |world: &World| drain::guests(&nodes, world);
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
-            if drain::run(&args, &scene.world, &nodes, &mut page)? == drain::DrainResult::Trouble {
-                code = ExitCode::from(1);
-            }
+            code = ExitCode::from(match drain::run(&args, &scene.world, &nodes, &mut page)? {
+                drain::DrainResult::Clear => 0,
+                drain::DrainResult::Trouble => 1,
+                drain::DrainResult::NotKnown => TROUBLE,
+            });
         }
         Verb::Diff(args) => {
             code = ExitCode::from(match compare(&args, &cluster, domain, &mut stdin, &mut page)? {

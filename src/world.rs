@@ -1,7 +1,7 @@
 //! The input of all reviews: the cluster and the policies.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::bounds::Excess;
 use crate::domain::Domain;
 use crate::kubevirt::cluster::{Cluster, ClusterObject};
 use crate::kubevirt::release::Release;
-use crate::kubevirt::room::Room;
+use crate::kubevirt::room::{Room, only_namespace};
 use crate::kubevirt::wire::Meta;
 use crate::libvirt::saved::Rejected;
 use crate::libvirt::{LibvirtFacts, saved};
@@ -231,6 +231,7 @@ fn read(
     let mut places: HashMap<String, (usize, DumpPlace)> = HashMap::new();
     let mut twice: Vec<String> = Vec::new();
     let mut facts = LibvirtFacts::default();
+    let mut only_namespaces = BTreeSet::new();
     let skipped = snapshot::read_dumps(snapshots, domain, &mut stdin, |item| {
         if is_policy(&item) {
             return add(&mut world.policies, policy(&item)?, &item);
@@ -239,6 +240,7 @@ fn read(
             return take_in(&mut facts, &item);
         }
         let item = item.in_namespace(namespace);
+        only_namespaces.extend(only_namespace(group(&item), &item.kind, &&item)?);
         if let Some(room) = &mut room {
             room.read(group(&item), &item.kind, &&item)?;
         }
@@ -264,6 +266,7 @@ fn read(
     })?;
     world.apply_policies(policies, &mut stdin)?;
     world.cluster = Cluster::new(objects, release);
+    world.cluster.only_namespaces = only_namespaces;
     world.cluster.domain = domain.clone();
     let mut notes: Vec<String> = skipped.line().into_iter().collect();
     notes.extend(facts.take_notes());

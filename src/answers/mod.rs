@@ -9,6 +9,7 @@ pub mod drain;
 pub(crate) mod guest_state;
 mod guests;
 pub(crate) mod libvirt_plan;
+pub(crate) mod missing_guests;
 pub(crate) mod model_use;
 pub(crate) mod pool;
 pub mod recommend;

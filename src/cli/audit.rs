@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::args::{AuditArgs, AuditOutput, FailOn};
 use crate::answers::audit::{AuditRow, LifeStage, Severity, Span, StandRow, audit};
 use crate::answers::guest_state::{PolicyAnswer, Tally};
+use crate::answers::missing_guests::MissingGuests;
 use crate::answers::status::PolicyNodes;
 use crate::answers::unanswered::Unanswered;
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{FoundTarget, TargetScope, absent, find, no_guest, note_namespaces};
-use crate::console::tell;
+use crate::console::{self, tell};
 use crate::fit::plural;
 use crate::kubevirt::resource::Resource;
 use crate::page::Page;
@@ -169,11 +170,17 @@ pub(crate) fn run(
     if rows.is_empty() && wanted.missing.is_empty() && args.fail_on.is_some() {
         bail!("{}: --fail-on would pass whatever the guests are", no_guest(world, &wanted.scope));
     }
+    let missing = MissingGuests::of(&world.cluster, &|namespace, name| wanted.holds(world, namespace, name));
+    if let Some(why) = missing.without_vmi().filter(|_| args.fail_on.is_some() && missing.are_all_missing()) {
+        bail!("{why} --fail-on would pass whatever the guests are");
+    }
+    let missing = if rows.is_empty() { Vec::new() } else { missing.lines() };
     let summary = Summary::of(&rows);
     let running = rows.iter().filter(|row| row.stand == LifeStage::Running);
     let policies: Vec<PolicyNodes> =
         world.policies.iter().map(|policy| PolicyNodes::of(&world.cluster, policy)).collect();
     let libvirt = Unanswered::of(world, running.filter_map(|row| world.cluster.vmi(&row.namespace, &row.name)));
+    let rows_alone = args.list.no_headers || !matches!(args.output, AuditOutput::Table | AuditOutput::Wide);
     match args.output {
         AuditOutput::Table | AuditOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
         AuditOutput::Table | AuditOutput::Wide => {
@@ -193,7 +200,9 @@ pub(crate) fn run(
                         page.remark(line);
                     }
                     let lines = libvirt.iter().flat_map(Unanswered::lines);
-                    lines.for_each(|line| page.remark(format_args!("Not known: {line}")));
+                    lines
+                        .chain(missing.iter().cloned())
+                        .for_each(|line| page.remark(format_args!("Not known: {line}")));
                 }
             }
         }
@@ -209,6 +218,11 @@ pub(crate) fn run(
         }
         AuditOutput::Json => page.json(&AuditPage { items: &rows, summary, policies, libvirt })?,
         AuditOutput::Yaml => page.yaml(&AuditPage { items: &rows, summary, policies, libvirt })?,
+    }
+    if rows_alone {
+        for line in &missing {
+            console::note(page.domain(), line);
+        }
     }
     let limit = args.fail_on.map(|state| match state {
         FailOn::Fragile => Severity::Fragile,

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use super::args::{DrainArgs, DrainOutput};
 use super::resource::ObjectKind;
 use super::targets::note_namespaces;
-use crate::answers::drain::{DrainReport, DrainedNode, GuestRow, LeastAct, State, drain, guests_of};
+use crate::answers::drain::{DrainReport, DrainedNode, GuestRow, LeastAct, State, drain, guests_of, missing};
 use crate::console::Progress;
 use crate::enforce::model::pool;
 use crate::fit::bits::Bits;
@@ -28,6 +28,8 @@ pub(crate) enum DrainResult {
     Clear,
     /// A guest is stuck, or would be shut down.
     Trouble,
+    /// The known guests leave, and the dump lacks others that may run there.
+    NotKnown,
 }
 
 /// Returns the nodes to drain.
@@ -70,13 +72,17 @@ pub(crate) fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
 ///
 /// # Errors
 ///
-/// Returns an error if writing JSON or YAML fails.
+/// Returns an error if writing JSON or YAML fails, or if a dump does not hold the guests.
 pub(crate) fn run(
     args: &DrainArgs,
     world: &World,
     nodes: &[NodeIndex],
     page: &mut Page,
 ) -> anyhow::Result<DrainResult> {
+    let missing = missing(world, nodes);
+    if missing.are_all_missing() {
+        bail!("which guests run there is not known: {}", missing.without_vmi().unwrap_or_default());
+    }
     let judged = Progress::of("nodes judged");
     let drained = drain(world, nodes, args.all || nodes.len() > 1, &|done, of| judged.at(done, of));
     match args.output {
@@ -85,7 +91,13 @@ pub(crate) fn run(
         DrainOutput::Json => page.json(&drained)?,
         DrainOutput::Yaml => page.yaml(&drained)?,
     }
-    Ok(if drained.has_failed() { DrainResult::Trouble } else { DrainResult::Clear })
+    Ok(if drained.has_failed() {
+        DrainResult::Trouble
+    } else if drained.misses_guests {
+        DrainResult::NotKnown
+    } else {
+        DrainResult::Clear
+    })
 }
 
 /// Returns the nodes with these labels, by name.
@@ -331,7 +343,7 @@ fn least(drained: &DrainReport, page: &mut Page) {
     acts("Least to do for the others", &others.acts, &then, page);
     for step in &drained.to_look_at {
         page.line(format_args!("To look at, no change yet: {}", step.summary));
-        commands(step, page);
+        print_steps(step, page);
     }
 }
 
@@ -358,24 +370,28 @@ fn by_labels(drained: &DrainReport) -> String {
 fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
     match steps {
         [] => {}
-        [step] if step.commands.len() == 1 && step.by_hand.is_none() && step.outage == Outage::None.as_str() => {
-            page.line(format_args!("{title}: {} (then {then})", step.commands[0]));
+        [step] if step.steps == step.commands && step.steps.len() == 1 && step.outage == Outage::None.as_str() => {
+            page.line(format_args!("{title}: {} (then {then})", step.steps[0]));
         }
         steps => {
             page.line(format_args!("{title} ({}; then {then}):", counted(steps.len(), "change", "changes")));
             for (at, step) in steps.iter().enumerate() {
                 let number = at + 1;
                 page.line(format_args!("{number:<2} # {}; outage: {}; risk: {}", step.summary, step.outage, step.risk));
-                commands(step, page);
+                print_steps(step, page);
             }
         }
     }
 }
 
-/// Prints the commands of a change, and what is done by hand, as a comment.
-fn commands(step: &LeastAct, page: &mut Page) {
-    step.commands.iter().for_each(|command| page.line(format_args!("   {command}")));
-    step.by_hand.iter().for_each(|words| page.line(format_args!("   # by hand: {words}")));
+/// Prints the steps of a change in their order, with edits by hand as comments.
+fn print_steps(step: &LeastAct, page: &mut Page) {
+    for step in &step.steps {
+        match step.strip_prefix("# ") {
+            Some(words) => page.line(format_args!("   # by hand: {words}")),
+            None => page.line(format_args!("   {step}")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -394,6 +410,7 @@ mod tests {
     fn what_an_act_costs_is_said(#[case] outage: Outage, #[case] expected: &str) {
         let step = LeastAct {
             id: "restart",
+            steps: vec!["kubectl act".to_owned()],
             commands: vec!["kubectl act".to_owned()],
             by_hand: None,
             summary: "restart as it is".to_owned(),

@@ -5,13 +5,14 @@ use std::io::Read;
 use anyhow::ensure;
 use serde::Serialize;
 
+use crate::answers::missing_guests::MissingGuests;
 use crate::answers::recommend::policy::{AdoptedPolicy, Adoption, adoptions, proposals};
 use crate::answers::recommend::what_if::{NodeChange, WhatIf, what_if};
 use crate::answers::recommend::{
     CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend_after,
 };
 use crate::cli::args::{RecommendArgs, RecommendOutput};
-use crate::console::{Progress, tell};
+use crate::console::{self, Progress, tell};
 use crate::domain::Domain;
 use crate::fit::command::Script;
 use crate::fit::node::Node;
@@ -51,6 +52,10 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
     let report = recommend_after(now, &world, &args.node_selector, &|done, of| looked_at.at(done, of));
     let is_any = !(report.pools.is_empty() && report.not_counted.is_empty());
     ensure!(is_any || args.node_selector.is_empty() || world.cluster.fleet.is_empty(), "no node has such labels");
+    let missing = MissingGuests::of(&now.cluster, &|_, _| true);
+    for line in missing.lines() {
+        console::note(page.domain(), line);
+    }
     match args.output {
         RecommendOutput::Table | RecommendOutput::Wide => {
             people(&report, &what_if, args, none, page);

@@ -314,17 +314,34 @@ impl Script {
         }
     }
 
-    /// Returns the commands, without remarks.
-    pub(crate) fn commands(&self) -> Vec<String> {
-        let commands = self.0.iter().flatten();
-        commands.filter(|command| !command.is_remark()).map(Command::line).collect()
+    /// Puts a command before all others.
+    #[must_use]
+    pub(crate) fn preceded_by(self, first: Result<Command, Invalid>) -> Self {
+        let or_remark = |invalid: Invalid| Command::remark([CommandWord(format!("no command: {invalid}").into())]);
+        let first = first.unwrap_or_else(or_remark);
+        let rest = self.0.unwrap_or_else(|invalid| vec![or_remark(invalid)]);
+        Self(Ok([vec![first], rest].concat()))
     }
 
-    /// Returns what no command does, in words; `None` if the commands do everything.
+    /// Returns the commands before the first edit by hand: the ones that a program may run on its own.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        let commands = self.0.iter().flatten();
+        commands.take_while(|command| !command.is_remark()).map(Command::line).collect()
+    }
+
+    /// Returns in words what is left to do after [`commands`](Self::commands): the first edit by hand, and all after
+    /// it, in order; `None` if the commands do everything.
     pub(crate) fn by_hand(&self) -> Option<String> {
-        let lines = self.lines().into_iter();
-        let lines: Vec<String> = lines.filter_map(|line| line.strip_prefix("# ").map(str::to_owned)).collect();
-        (!lines.is_empty()).then(|| lines.join("; "))
+        let commands = match &self.0 {
+            Ok(commands) => commands,
+            Err(invalid) => return Some(format!("no command: {invalid}")),
+        };
+        let rest = commands.iter().skip_while(|command| !command.is_remark());
+        let words = rest.map(|step| {
+            if step.is_remark() { step.line().trim_start_matches("# ").to_owned() } else { format!("then {step}") }
+        });
+        let words: Vec<String> = words.collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// Whether all its commands change nothing, so that running them is not enough.

@@ -2,7 +2,7 @@
 
 mod objects;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::defaults::{ClusterConfig, hyperconverged};
@@ -55,6 +55,8 @@ pub struct Cluster {
     pub libvirt: Arc<LibvirtFacts>,
     /// Whether the cluster was read from an API server. A dump may be incomplete.
     pub is_live: bool,
+    /// The namespaces of which the dump holds a snapshot; empty if it is of all namespaces.
+    pub only_namespaces: BTreeSet<String>,
     /// The release that the user named.
     release_override: Option<Release>,
     kubevirts: Vec<KubeVirt>,
@@ -256,6 +258,11 @@ impl Cluster {
     #[must_use]
     pub fn migration(&self, namespace: &str, name: &str) -> Option<&Vmim> {
         get(&self.kept.migrations, namespace, name)
+    }
+
+    /// Returns all launchers.
+    pub(crate) fn launchers(&self) -> impl Iterator<Item = &Launcher> {
+        self.launchers.values().map(AsRef::as_ref)
     }
 
     /// Returns the guest of a launcher pod, by the pod's name.

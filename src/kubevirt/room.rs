@@ -174,7 +174,7 @@ read_only! {
     Resources { requests: BTreeMap<String, Value>, }
     PodRequests { metadata: Meta, requests: Vec<Requests>, }
     Requests { priority: i64, requests: BTreeMap<String, Value>, }
-    Complete { metadata: Meta, budgets: bool, pods: bool, }
+    Complete { metadata: Meta, budgets: bool, pods: bool, namespace: String, }
     OtherPods { metadata: Meta, nodes: Vec<String>, apart_from: Value, }
     BudgetObject { metadata: Meta, spec: BudgetSpec, status: BudgetStatus, }
     BudgetSpec { selector: Selector, unhealthy_pod_eviction_policy: String, }
@@ -194,6 +194,27 @@ macro_rules! measured {
 }
 
 measured!(NodeRoom PodRoom PodRequests Complete OtherPods BudgetObject);
+
+/// Reads the namespace that a snapshot is of, if the object says so: it holds the guests of no other one.
+///
+/// # Errors
+///
+/// An error of `reader`: the object is malformed or too large.
+pub(crate) fn only_namespace<'a, R: Reader<'a>>(
+    group: &str,
+    kind: &str,
+    reader: &R,
+) -> Result<Option<String>, R::Error> {
+    if (group, kind) != ("cpufit.io", COMPLETE) {
+        return Ok(None);
+    }
+    Ok(reader.read::<Complete>()?.namespace.filter(|namespace| !namespace.is_empty()))
+}
+
+/// Returns the snapshot object that says that the snapshot is of this namespace alone.
+pub(crate) fn of_namespace(namespace: &str) -> Value {
+    json!({"apiVersion": API_VERSION, "kind": COMPLETE, "metadata": {"name": "snapshot"}, "namespace": namespace})
+}
 
 impl Room {
     /// Adds an object's data to the room, if its kind has any.

@@ -129,6 +129,8 @@ fn slim(mut object: ClusterObject) -> ClusterObject {
             }
             own(&mut vm.metadata);
             own(&mut vm.spec.template.metadata);
+            // Read from dumps only: here every VMI is known.
+            vm.status.printable_status.clear();
             vm.status.conditions.retain(|condition| condition.kind == RESTART_REQUIRED);
         }
         ClusterObject::Replicas(replicas) => {

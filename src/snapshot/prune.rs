@@ -17,7 +17,7 @@ use crate::bounds::{Bounded, Measured};
 use crate::fit::subject::failed_migration;
 use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
 use crate::kubevirt::resource::Resource;
-use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, unready_pod};
+use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, of_namespace, only_namespace, unready_pod};
 use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, RESTART_REQUIRED, Reader};
 use crate::libvirt::saved;
 use crate::well_known::is_read_annotation;
@@ -28,6 +28,8 @@ pub(crate) struct SnapshotObjects {
     objects: Vec<Value>,
     /// The requests of pods that are not kept themselves.
     room: Room,
+    /// The namespaces that the dumps are snapshots of.
+    only: BTreeSet<String>,
 }
 
 impl SnapshotObjects {
@@ -41,6 +43,7 @@ impl SnapshotObjects {
             self.objects.extend(saved::read_fields(kind, text).map_err(serde_json::Error::custom)?);
             return Ok(());
         }
+        self.only.extend(only_namespace(group(api_version), kind, &Plain(text))?);
         self.objects.extend(prune(api_version, kind, text, &mut self.room)?);
         Ok(())
     }
@@ -73,7 +76,7 @@ impl SnapshotObjects {
     /// Returns all objects, or those that affect the guests of one namespace. In the latter case room is left out,
     /// because it depends on pods of all namespaces.
     pub(crate) fn finish(self, only: Option<&str>) -> Vec<Value> {
-        let Self { mut objects, room } = self;
+        let Self { mut objects, room, only: namespaces } = self;
         objects.extend(others::others(room.others(), &objects));
         objects.extend(room.objects());
         if let Some(only) = only {
@@ -81,6 +84,9 @@ impl SnapshotObjects {
             for object in &mut objects {
                 remove(object, &["status", "allocatable"].map(|key| PathStep::Key(key.to_owned())));
             }
+            objects.push(of_namespace(only));
+        } else {
+            objects.extend(namespaces.iter().map(|namespace| of_namespace(namespace)));
         }
         objects.sort_by_cached_key(|object| {
             ["/kind", "/metadata/namespace", "/metadata/name"].map(|pointer| text_at(object, pointer).to_owned())

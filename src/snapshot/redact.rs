@@ -158,6 +158,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             | "deletionTimestamp"
             | "preemptionPolicy"
             | "phase"
+            | "printableStatus"
             | "architecture"
             | "evictionStrategy"
             | "unhealthyPodEvictionPolicy"

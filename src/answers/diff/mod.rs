@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::missing_guests::only;
 use crate::fit::fleet::Fleet;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
@@ -147,6 +148,11 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
         running.clear();
     }
     let fleet = &new.cluster.fleet;
+    let sides = [("old", &old.cluster), ("new", &new.cluster)];
+    not_known.extend(sides.into_iter().filter_map(|(side, cluster)| {
+        let only = only(cluster)?;
+        Some(format!("the {side} dump {only}: nothing can be said of guests of other namespaces"))
+    }));
     let mut out = Diff {
         nodes: nodes::changes(&old.cluster.fleet, fleet),
         guests,

@@ -28,9 +28,11 @@ use crate::world::World;
 pub struct LeastAct {
     /// The remedy: `uncordon`, `add-labels`, `restart`, ….
     pub id: &'static str,
-    /// The commands, in order; empty if the act is done by hand only.
+    /// All steps, in order: commands, and edits by hand, which start with `#`.
+    pub steps: Vec<String>,
+    /// The commands before the first edit by hand, in order; empty if the act starts with one.
     pub commands: Vec<String>,
-    /// The part that is done by hand, after the commands; left out if there is no such part.
+    /// The rest in words: the first edit by hand and all that follows it; left out if the commands do everything.
     #[serde(rename = "byHand", skip_serializing_if = "Option::is_none")]
     pub by_hand: Option<String>,
     /// The act in one line.

@@ -368,15 +368,14 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             (_, _, Some(judged)) => Some(act.action.commands(&judged.subject)),
             _ => None,
         };
-        let mut commands: Vec<String> = script.iter().flat_map(Script::commands).collect();
-        let by_hand = script.as_ref().and_then(Script::by_hand);
+        let mut script = script.unwrap_or_else(|| Script::from(Ok(Vec::new())));
         let base = &self.world.cluster.fleet;
         if let Some(evicted) =
             first.filter(|evicted| act.outage == Outage::Restart && !base.is_cordoned(evicted.source))
         {
             let cordon = Name::new(base.name(evicted.source))
-                .map(|node| vec![Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again")]);
-            commands.splice(0..0, Script::from(cordon).commands());
+                .map(|node| Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again"));
+            script = script.preceded_by(cordon);
         }
         let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
         let names: Vec<&str> = act.guests.iter().map(|&key| self.evicted(key).title.as_str()).collect();
@@ -384,7 +383,15 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         // The risk of uncordoning a node differs by guest: only the general one is shown.
         let of_guest = subject.filter(|_| !matches!(act.action, Action::Uncordon(_)));
         let risk = of_guest.map_or(act.action.id().spec().risk, |judged| act.action.risk(&judged.subject));
-        LeastAct { id: act.action.id().as_str(), commands, by_hand, summary, outage: act.outage.as_str(), risk }
+        LeastAct {
+            id: act.action.id().as_str(),
+            steps: script.lines(),
+            commands: script.commands(),
+            by_hand: script.by_hand(),
+            summary,
+            outage: act.outage.as_str(),
+            risk,
+        }
     }
 }
 

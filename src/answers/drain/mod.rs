@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::missing_guests::MissingGuests;
 use super::unanswered::Unanswered;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -224,6 +225,9 @@ pub struct DrainReport {
     /// Number of migrations that run at a time.
     #[serde(skip)]
     pub parallel: Parallel,
+    /// Whether the dump shows that it may hold not all guests of these nodes.
+    #[serde(skip)]
+    pub misses_guests: bool,
 }
 
 impl DrainReport {
@@ -288,6 +292,9 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let libvirt = Unanswered::of(world, moving.map(|evicted| evicted.vmi));
     let mut not_known = not_known(world, &residents, &turns, &rows);
     not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
+    let missing = missing(now, nodes).lines();
+    let misses_guests = !missing.is_empty();
+    not_known.extend(missing);
     let Least { steps, stuck, not_freed, tried, looks: to_look_at } = least::least(world, &residents, &trouble);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
@@ -308,6 +315,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         not_known,
         libvirt,
         parallel,
+        misses_guests,
     };
     match order {
         None => {}
@@ -318,6 +326,18 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         Some(Order::Stranded { guests, tries }) => (drained.stranded, drained.order_tries) = (guests, tries),
     }
     drained
+}
+
+/// Returns the guests that a dump lacks and that may run on these nodes.
+pub(crate) fn missing(world: &World, nodes: &[NodeIndex]) -> MissingGuests {
+    let (cluster, drained) = (&world.cluster, nodes.iter().copied().collect::<BTreeSet<NodeIndex>>());
+    // By guest, whether one of its launchers is on these nodes.
+    let mut here: HashMap<(&str, &str), bool> = HashMap::new();
+    for pod in cluster.launchers() {
+        let is_here = cluster.fleet.find(&pod.node).is_some_and(|node| drained.contains(&node));
+        *here.entry((&pod.namespace, &pod.guest)).or_default() |= is_here;
+    }
+    MissingGuests::of(cluster, &|namespace, name| *here.get(&(namespace, name)).unwrap_or(&true))
 }
 
 /// Returns the world once all active migrations have ended; `None` if there are none.

@@ -455,3 +455,36 @@ fn no_command_is_put_together_elsewhere() {
         }
     }
 }
+
+/// A program that runs `commands` alone never runs one whose edit by hand was not made.
+#[test]
+fn no_command_is_run_before_the_edit_by_hand_that_it_needs() {
+    let step = |at: u32, by_hand: bool| {
+        if by_hand {
+            Command::remark([CommandWord(format!("edit {at}").into())])
+        } else {
+            Command::kubectl(["act"]).arg(CommandWord(at.to_string().into()))
+        }
+    };
+    for length in 0..=4_u32 {
+        for hands in 0..1_u32 << length {
+            let steps: Vec<Command> = (0..length).map(|at| step(at, (hands >> at) & 1 == 1)).collect();
+            let script = Script::from(Ok(steps.clone()));
+            let (commands, by_hand) = (script.commands(), script.by_hand().unwrap_or_default());
+            let all: Vec<String> = steps.iter().map(Command::line).collect();
+            assert!(all.starts_with(&commands), "a program would run the commands in another order: {all:?}");
+            let prefix = steps.iter().take_while(|step| !step.is_remark()).count();
+            assert_eq!(commands.len(), prefix, "a command is lost, or run without an edit: {all:?}");
+            let words = |line: &String| line.trim_start_matches("# ").to_owned();
+            let rest: Vec<String> = all.iter().skip(prefix).map(words).collect();
+            let said: Vec<&str> = by_hand.split("; ").filter(|said| !said.is_empty()).collect();
+            let said: Vec<String> = said.into_iter().map(|said| said.trim_start_matches("then ").to_owned()).collect();
+            assert_eq!(said, rest, "a step is left out, or said in another order");
+            let first = script.preceded_by(Ok(Command::kubectl(["cordon"])));
+            assert_eq!(first.commands(), [vec!["kubectl cordon".to_owned()], commands].concat(), "{all:?}");
+        }
+    }
+    let invalid = || Name::new("a b").map(|name| Command::kubectl(["cordon"]).arg(name));
+    let script = Script::from(Ok(vec![step(0, false)])).preceded_by(invalid());
+    assert!(script.commands().is_empty(), "the guest would be restarted on a node that is not cordoned: {script:?}");
+}

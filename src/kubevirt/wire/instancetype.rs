@@ -23,6 +23,8 @@ wire! {
     }
     /// `status` of a VirtualMachine.
     VmStatus {
+        /// `printableStatus`: `Running`, `Stopped` and others.
+        printable_status: String,
         /// `instancetypeRef` (KubeVirt 1.5 and later).
         instancetype_ref: Option<StatusRef>,
         /// `preferenceRef` (KubeVirt 1.5 and later).

@@ -131,6 +131,105 @@ fn what_no_command_does_is_said_in_words() {
     assert!(table.contains("   # by hand: virtctl restart"), "{table}");
 }
 
+/// A CPU model of an instancetype is changed by naming another one, which no command does; the restart comes after it.
+#[test]
+fn a_restart_comes_after_the_edit_by_hand_that_it_needs() {
+    let mut it = running("it", "node-a", "Icelake-Server-noTSX");
+    it["metadata"]["ownerReferences"] = json!([{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "it", "uid": "u", "controller": true}]);
+    let vm = json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+        "metadata": {"name": "it", "namespace": "shop", "uid": "u"},
+        "spec": {"runStrategy": "Always", "instancetype": {"name": "u1", "kind": "VirtualMachineClusterInstancetype"},
+                 "template": {"spec": {"domain": {}}}}});
+    let instancetype = json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterInstancetype",
+        "metadata": {"name": "u1"}, "spec": {"cpu": {"guest": 1, "model": "Icelake-Server-noTSX"}, "memory": {"guest": "1Gi"}}});
+    let mut nodes = ["node-a", "node-f", "node-g"].map(host);
+    nodes[0]["metadata"]["labels"]["cpu-model.node.kubevirt.io/Icelake-Server-noTSX"] = json!("true");
+    let config = kubevirt(&json!({"evictionStrategy": "LiveMigrate"}));
+    let cluster = list(nodes.into_iter().chain([config, it, vm, instancetype]));
+    let json = drain(&["node-a", "-o", "json"], &cluster).json();
+    let act = &json["leastToDo"][0];
+    let steps: Vec<&str> =
+        act["steps"].as_array().unwrap_or_else(|| panic!("{json:#}")).iter().filter_map(Value::as_str).collect();
+    let at = |of: &str| steps.iter().position(|step| step.contains(of)).unwrap_or_else(|| panic!("no {of}: {json:#}"));
+    assert!(
+        at("kubectl cordon") < at("# name another instancetype") && at("# name another") < at("virtctl restart"),
+        "the guest restarts with the old instancetype: {steps:?}"
+    );
+    assert_eq!(act["commands"].as_array().map(Vec::len), Some(1), "a script restarts it before the edit: {act}");
+    let by_hand = act["byHand"].as_str().unwrap_or_default();
+    assert!(by_hand.ends_with("; then virtctl restart it -n shop"), "a script's user does not restart it: {act}");
+    let table = drain(&["node-a"], &cluster).stdout;
+    let place = |of: &str| table.find(of).unwrap_or_else(|| panic!("no {of}: {table}"));
+    assert!(place("# by hand: name another") < place("virtctl restart"), "it restarts before the edit: {table}");
+}
+
+fn vm(name: &str, status: &str) -> Value {
+    json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"name": name, "namespace": "shop"},
+           "spec": {"runStrategy": "Always", "template": {"spec": {"domain": {}}}},
+           "status": {"printableStatus": status}})
+}
+
+/// A dump may lack guests, as one without `vmi` does: no verb says of it that all is well.
+#[test]
+fn no_verb_gives_an_all_clear_by_a_dump_that_lacks_guests() {
+    let web = running("web", "node-b", "Skylake-Server-noTSX-IBRS");
+    let pod = |guest: &Value| launcher_pod(guest, "x", &json!({"kubernetes.io/arch": "amd64"}));
+    let db = running("db", "node-a", "Skylake-Server-noTSX-IBRS");
+    let (known, lost) = (vec![web.clone(), pod(&web)], pod(&db));
+    let cases: [(&str, Vec<Value>, i32, &str); 8] = [
+        ("nodes alone", vec![], 2, "the dump holds no guest"),
+        ("a launcher without its VMI", vec![lost.clone()], 2, "shop/db run"),
+        ("a VM that runs", vec![vm("db", "Running")], 2, "shop/db run"),
+        ("a VM that migrates", vec![vm("db", "Migrating")], 2, "shop/db run"),
+        ("a stopped VM", vec![vm("db", "Stopped")], 0, ""),
+        ("a VM of a dump without its status", vec![vm("db", "")], 0, ""),
+        ("another guest's VMI", [known.clone(), vec![lost]].concat(), 2, "no VirtualMachineInstance of it"),
+        ("all VMIs", known, 0, ""),
+    ];
+    for (what, guests, code, said) in cases {
+        let nodes = ["node-a", "node-b", "node-e"].map(host);
+        let config = kubevirt(&json!({"evictionStrategy": "LiveMigrate"}));
+        let dump = list(nodes.into_iter().chain([config]).chain(guests));
+        let ran = drain(&["node-a"], &dump);
+        assert_eq!(ran.code(), code, "{what}: a person would drain by this: {}{}", ran.stdout, ran.stderr);
+        assert!(format!("{}{}", ran.stdout, ran.stderr).contains(said), "{what}: {}{}", ran.stdout, ran.stderr);
+        let scratch = Scratch::new();
+        let path = scratch.write_json("cluster.json", &dump);
+        for verb in ["audit", "recommend"] {
+            let ran = cpufit([verb]).args([std::ffi::OsStr::new("--snapshot"), path.as_os_str()]).run();
+            let all = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(all.contains(said) || all.contains("there is no guest"), "{verb}, {what}: {all}");
+            assert!(!said.is_empty() || !all.contains("VirtualMachineInstance"), "{verb}, {what}: {all}");
+        }
+    }
+}
+
+/// A snapshot of one namespace says so: a drain ends guests of all.
+#[test]
+fn a_snapshot_of_one_namespace_is_not_taken_for_the_cluster() {
+    let scratch = Scratch::new();
+    let whole = scratch.write_json("cluster.json", &cluster());
+    let of = std::ffi::OsStr::new("--snapshot");
+    let one = cpufit(["snapshot", "-n", "shop"]).args([of, whole.as_os_str()]).run().stdout;
+    let one = scratch.write("shop.yaml", &one);
+    for (how, args) in [("as it is", &[][..]), ("redacted", &["--redact"])] {
+        let again = cpufit(["snapshot"]).args(args).args([of, one.as_os_str()]).run().stdout;
+        let again = scratch.write("again.yaml", &again);
+        let ran = cpufit(["drain", "--all"]).args([of, again.as_os_str()]).run();
+        assert!(ran.stdout.contains("is a snapshot of namespace "), "{how}: {}", ran.stdout);
+        let json = cpufit(["drain", "--all", "-o", "json"]).args([of, again.as_os_str()]).run().json();
+        let not_known = json["notKnown"].as_array().expect("a list");
+        let says = |line: &Value| line.as_str().is_some_and(|line| line.contains("alone: guests of other namespaces"));
+        assert!(not_known.iter().any(says), "{how}: a script takes it for the cluster: {json:#}");
+    }
+    let empty = cpufit(["drain", "node-b"]).args([of, one.as_os_str()]).run();
+    assert_eq!(empty.code(), 2, "guests of other namespaces may be there: {}{}", empty.stdout, empty.stderr);
+    let diff = cpufit(["diff"]).args([&one, &one]).run().stdout;
+    assert!(diff.contains("the new dump is a snapshot of namespace shop alone"), "{diff}");
+    let both = cpufit(["drain", "--all"]).args([of, one.as_os_str(), of, whole.as_os_str()]).run();
+    assert!(both.code() <= 2, "{}", both.stderr);
+}
+
 #[test]
 fn a_rolling_upgrade_has_an_order() {
     let ran = drain(&["--all"], &cluster());

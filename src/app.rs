@@ -56,7 +56,7 @@ pub struct Failure {
 /// The verb failed; `main` prints the error and exits with 2.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     crypto::install();
-    let found = domain_of(args.cluster.kubevirt_domain.as_ref(), &args.verb.dumps(), io::stdin().lock());
+    let found = domain_of(args.cluster.given_domain(), &args.verb.dumps(), io::stdin().lock());
     match (found, &args.verb) {
         (Ok((domain, stdin)), _) => {
             execute(args, &domain, stdin).map_err(|error| Failure { page: failure(&error, &domain), error })
@@ -112,7 +112,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             }
         }
         Verb::Test(args) => {
-            if cli::test::run(&args, cluster.kubevirt_domain.as_ref(), &mut page)? == cli::test::Tested::Failed {
+            if cli::test::run(&args, cluster.given_domain(), &mut page)? == cli::test::Tested::Failed {
                 code = ExitCode::from(1);
             }
         }

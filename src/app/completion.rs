@@ -70,7 +70,7 @@ fn of_kubeconfig(given: &Given, listed: Listed) -> Option<Vec<String>> {
 }
 
 fn of_dump(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
-    let domain = domain_of(given.cluster.kubevirt_domain.as_ref(), &given.snapshot, io::empty()).ok()?.0;
+    let domain = domain_of(given.cluster.given_domain(), &given.snapshot, io::empty()).ok()?.0;
     let (world, _) = world::load(&given.snapshot, &[], None, "default", &domain, io::empty()).ok()?;
     let cluster = &world.cluster;
     Some(match kind {

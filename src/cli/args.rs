@@ -60,7 +60,7 @@ pub enum Verb {
     Snapshot(SnapshotArgs),
     /// Make development certificates
     Certs(CertsArgs),
-    /// Print the manifests to install: cpufit manifests | kubectl apply --server-side -f -
+    /// Print the manifests to install, for kubectl apply --server-side -f -
     Manifests(ManifestsArgs),
     /// Request a URL of a replica's admin port: exit 0 if it answers with 2xx, else 2
     #[command(hide = true)]
@@ -271,9 +271,11 @@ pub struct AuditArgs {
     /// Output format: table, wide, json, yaml or name
     #[arg(short, long, value_enum, default_value_t = AuditOutput::Table)]
     pub output: AuditOutput,
-    /// Exit with 1 if a guest is in this state or a worse one
-    #[arg(long, value_name = "STATE", value_enum)]
-    pub fail_on: Option<FailOn>,
+    /// Exit with 1 if a guest is in this state or a worse one; several separated by commas
+    ///
+    /// Where nothing can be judged, the exit code is then 2.
+    #[arg(long, value_name = "STATE", value_enum, value_delimiter = ',')]
+    pub fail_on: Vec<AuditFailOn>,
     /// The options about answers of libvirt.
     #[command(flatten)]
     pub libvirt: LibvirtArgs,
@@ -436,9 +438,9 @@ pub enum AuditOutput {
     Name,
 }
 
-/// From which state on `audit` fails, mildest first.
+/// From which state on `audit` fails, mildest first; `unknown` stands beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FailOn {
+pub enum AuditFailOn {
     /// One node is left to migrate to, or worse.
     Fragile,
     /// It can migrate nowhere, or not from every node that it may start on, or worse.
@@ -447,6 +449,8 @@ pub enum FailOn {
     Unschedulable,
     /// A restart of the kubelet would fail the running guest.
     OwnNode,
+    /// It could not be judged.
+    Unknown,
 }
 
 /// `cpufit explain`.

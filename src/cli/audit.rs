@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::bail;
 use serde::Serialize;
 
-use super::args::{AuditArgs, AuditOutput, FailOn};
+use super::args::{AuditArgs, AuditFailOn, AuditOutput};
+use super::gate;
 use crate::answers::audit::{AuditRow, LifeStage, Severity, Span, StandRow, audit};
 use crate::answers::guest_state::{PolicyAnswer, Tally};
 use crate::answers::missing_guests::MissingGuests;
@@ -65,7 +66,7 @@ impl Summary {
     fn of(rows: &[AuditRow]) -> Self {
         let count = |is: &dyn Fn(&AuditRow) -> bool| rows.iter().filter(|row| is(row)).count();
         let severity = |wanted: Severity| count(&|row| row.severity() == wanted);
-        let unknown = count(&|row| row.severity() == Severity::None && row.verdict == "unknown");
+        let unknown = count(&is_unknown);
         Self {
             guests: rows.len(),
             own_node: severity(Severity::OwnNode),
@@ -83,6 +84,22 @@ impl Summary {
             now: tally(rows.iter().filter_map(|row| row.now.as_ref())),
             at_next_start: tally(rows.iter().map(|row| &row.at_next_start)),
         }
+    }
+}
+
+/// Whether a guest could not be judged.
+fn is_unknown(row: &AuditRow) -> bool {
+    row.severity() == Severity::None && row.verdict == "unknown"
+}
+
+/// Whether a guest is in a state of `--fail-on`, or in a worse one.
+fn fails(row: &AuditRow, state: AuditFailOn) -> bool {
+    match state {
+        AuditFailOn::Fragile => row.severity() >= Severity::Fragile,
+        AuditFailOn::Pinned => row.severity() >= Severity::Pinned,
+        AuditFailOn::Unschedulable => row.severity() >= Severity::Unschedulable,
+        AuditFailOn::OwnNode => row.severity() >= Severity::OwnNode,
+        AuditFailOn::Unknown => is_unknown(row),
     }
 }
 
@@ -167,11 +184,14 @@ pub(crate) fn run(
     let only = wanted.scope.namespace;
     let mut rows = audit(world, &|| false);
     rows.retain(|row| wanted.holds(world, &row.namespace, &row.name));
-    if rows.is_empty() && wanted.missing.is_empty() && args.fail_on.is_some() {
-        bail!("{}: --fail-on would pass whatever the guests are", no_guest(world, &wanted.scope));
+    if !args.fail_on.is_empty() {
+        let nobody = || (rows.is_empty() && wanted.missing.is_empty()).then(|| no_guest(world, &wanted.scope));
+        if let Some(why) = nobody().or_else(|| gate::blind(world)) {
+            bail!("{why}: --fail-on would pass whatever the guests are");
+        }
     }
     let missing = MissingGuests::of(&world.cluster, &|namespace, name| wanted.holds(world, namespace, name));
-    if let Some(why) = missing.without_vmi().filter(|_| args.fail_on.is_some() && missing.are_all_missing()) {
+    if let Some(why) = missing.without_vmi().filter(|_| !args.fail_on.is_empty() && missing.are_all_missing()) {
         bail!("{why} --fail-on would pass whatever the guests are");
     }
     let missing = if rows.is_empty() { Vec::new() } else { missing.lines() };
@@ -185,16 +205,11 @@ pub(crate) fn run(
         AuditOutput::Table | AuditOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
         AuditOutput::Table | AuditOutput::Wide => {
             if rows.is_empty() {
-                let nobody = nobody_in_dump(world, &wanted.scope);
-                if args.list.no_headers {
-                    let mut said = Page::in_domain(page.domain());
-                    said.line(nobody);
-                    tell(&said);
-                } else {
-                    page.remark(nobody);
-                }
+                let mut said = Page::in_domain(page.domain());
+                said.line(nobody_in_dump(world, &wanted.scope));
+                tell(&said);
             } else {
-                people(&rows, &summary, args, &policies, page);
+                people(&rows, &summary, args, world, &policies, page);
                 if !args.list.no_headers {
                     if let Some(line) = next_by_libvirt(world) {
                         page.remark(line);
@@ -224,13 +239,7 @@ pub(crate) fn run(
             console::note(page.domain(), line);
         }
     }
-    let limit = args.fail_on.map(|state| match state {
-        FailOn::Fragile => Severity::Fragile,
-        FailOn::Pinned => Severity::Pinned,
-        FailOn::Unschedulable => Severity::Unschedulable,
-        FailOn::OwnNode => Severity::OwnNode,
-    });
-    let failed = limit.is_some_and(|limit| rows.iter().any(|row| row.severity() >= limit));
+    let failed = rows.iter().any(|row| args.fail_on.iter().any(|state| fails(row, *state)));
     Ok(if failed { Audited::Failed } else { Audited::Passed })
 }
 
@@ -246,7 +255,14 @@ fn nobody_in_dump(world: &World, scope: &TargetScope<'_>) -> String {
     format!("{nobody}: does the dump hold what `{}` prints?", crate::dump_command!())
 }
 
-fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: &[PolicyNodes], page: &mut Page) {
+fn people(
+    rows: &[AuditRow],
+    summary: &Summary,
+    args: &AuditArgs,
+    world: &World,
+    policies: &[PolicyNodes],
+    page: &mut Page,
+) {
     let wide = args.output == AuditOutput::Wide;
     let mut cells = if args.list.no_headers { Vec::new() } else { vec![head(wide)] };
     cells.extend(rows.iter().map(|row| line(row, wide)));
@@ -257,7 +273,9 @@ fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: &[Po
     }
     page.remark(totals(rows));
     page.remark(next_totals(rows, summary));
-    if !policies.is_empty() {
+    if let Some(why) = gate::ungoverned(world) {
+        page.remark(format_args!("Not known: {why}"));
+    } else if !policies.is_empty() {
         for line in ruled(rows, summary).into_iter().chain(policies.iter().map(PolicyNodes::line)) {
             page.remark(line);
         }
@@ -289,7 +307,7 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
         out.push(starts.unwrap_or_else(dash));
         out.push(row.cause.map_or_else(dash, str::to_owned));
         out.push(row.inherited.to_string());
-        out.push(stale(&row.stale));
+        out.push(plural::compact(&row.stale, MAX_STALE));
         out.push(if row.exposed.is_empty() { dash() } else { row.exposed.join(",") });
         out.push(row.policy.clone().unwrap_or_else(dash));
         out.push(row.on_common_model.map_or_else(dash, |on| if on { "yes" } else { "no" }.to_owned()));
@@ -325,14 +343,6 @@ fn places(stand: &StandRow) -> String {
     }
 }
 
-/// Returns a cell without blanks, `fpu,vme,+3`; `-` for none.
-fn stale(features: &[String]) -> String {
-    const MAX_ENTRIES: usize = 3;
-    let more = features.len().checked_sub(MAX_ENTRIES).filter(|more| *more > 0).map(|more| format!("+{more}"));
-    let cell = features.iter().take(MAX_ENTRIES).cloned().chain(more).collect::<Vec<_>>().join(",");
-    if cell.is_empty() { "-".to_owned() } else { cell }
-}
-
 /// Returns `6 guests now: 1 at risk on the current node, 2 can migrate nowhere, 1 stopped, 2 without a problem`.
 fn totals(rows: &[AuditRow]) -> String {
     let of = |row: &AuditRow| match (row.stand, row.severity()) {
@@ -366,6 +376,8 @@ fn totals(rows: &[AuditRow]) -> String {
     format!("{} now: {}", plural::counted(rows.len(), "guest", "guests"), counted(&parts))
 }
 
+/// Maximum number of features in the column of stale ones.
+const MAX_STALE: usize = 3;
 /// The total of guests that fit by labels on nodes without room.
 const NO_ROOM: &str = "without room where it fits";
 

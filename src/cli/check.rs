@@ -95,7 +95,7 @@ pub fn run(
         bail!("--mutated prints objects: use -o yaml with it");
     }
     let would_pass = "--fail-on would pass whatever the guests are";
-    if let Some(why) = gate::without_kubevirt(world).filter(|_| !args.fail_on.is_empty()) {
+    if let Some(why) = Some(&args.fail_on).filter(|states| !states.is_empty()).and_then(|_| gate::blind(world)) {
         bail!("{why}: {would_pass}");
     }
     let survey = Survey::of(world);
@@ -405,8 +405,8 @@ fn people(rows: &[ResultRow], args: &CheckArgs, page: &mut Page) {
     let mut cells = Vec::new();
     if !args.no_headers {
         let more: &[&str] = if is_wide { &["NODES", "FILE"] } else { &[] };
-        let head = ["KIND", "OBJECT", "VERDICT", "ALLOWED", "FITS", "NEAREST"];
-        cells.push(head.iter().chain(more).map(ToString::to_string).collect());
+        let head = ["KIND", "OBJECT", "VERDICT", "ALLOWED", "FITS"];
+        cells.push(head.iter().chain(more).chain(&["NEAREST"]).map(ToString::to_string).collect());
     }
     for row in rows {
         let title = if row.namespace.is_empty() { row.name.clone() } else { format!("{}/{}", row.namespace, row.name) };
@@ -425,13 +425,13 @@ fn people(rows: &[ResultRow], args: &CheckArgs, page: &mut Page) {
         });
         let nearest = nearest.unwrap_or_else(|| "-".to_owned());
         let allowed = if row.allowed { "yes" } else { "NO" };
-        let mut line = vec![row.kind.clone(), title, verdict.to_owned(), allowed.to_owned(), fits, nearest];
+        let mut line = vec![row.kind.clone(), title, verdict.to_owned(), allowed.to_owned(), fits];
         if is_wide {
-            let nodes = plural::fold_names(&row.nodes.fitting, MAX_NODES);
             let at = row.line.map(|line| format!(":{line}")).unwrap_or_default();
-            line.push(if nodes.is_empty() { "-".to_owned() } else { nodes });
+            line.push(plural::compact(&row.nodes.fitting, MAX_NODES));
             line.push(format!("{}{at}", row.file));
         }
+        line.push(nearest);
         cells.push(line);
     }
     page.listing(&cells);

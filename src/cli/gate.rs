@@ -1,12 +1,14 @@
-//! `check --fail-on`: the results that fail a pipeline.
+//! `--fail-on`: the results that fail a pipeline, and the reasons for which no result could.
 
 use clap::ValueEnum;
 
 use super::output::ResultRow;
 use crate::fit::bits::Bits;
 use crate::fit::label::{self, Family};
+use crate::kubevirt::cluster::WhyUnread;
 use crate::kubevirt::resource::Resource;
-use crate::world::World;
+use crate::policy::LabelSelector;
+use crate::world::{World, no_nodes};
 
 /// From which state on an object fails, mildest first; `denied` and `unknown` stand beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,9 +25,31 @@ pub enum CheckFailOn {
     Unknown,
 }
 
+/// Returns why a gate would pass whatever the guests are; `None` if it can fail.
+pub(crate) fn blind(world: &World) -> Option<String> {
+    let nodeless = || world.cluster.fleet.is_empty().then(|| no_nodes(&world.cluster));
+    without_kubevirt(world).or_else(nodeless).or_else(|| ungoverned(world)).map(str::to_owned)
+}
+
+/// Returns why it is not known which policies govern a guest; `None` if it is known.
+pub(crate) fn ungoverned(world: &World) -> Option<&'static str> {
+    let is_forbidden = |resource| world.cluster.unread.contains(&(resource, WhyUnread::Forbidden));
+    let mut selectors = world.policies.iter().map(|policy| &policy.namespace_selector);
+    if is_forbidden(Resource::Policies) {
+        Some("cpupolicies cannot be read, so whether a guest would be denied is not known")
+    } else if is_forbidden(Resource::Namespaces) && selectors.any(|selector| *selector != LabelSelector::default()) {
+        Some("namespaces cannot be read, so which policies govern a guest is not known")
+    } else {
+        None
+    }
+}
+
 /// Returns why nothing can be judged by a world without KubeVirt; `None` if there is a KubeVirt.
 pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
     let cluster = &world.cluster;
+    if cluster.unread.contains(&(Resource::Vmis, WhyUnread::NotInstalled)) {
+        return Some("there is no KubeVirt: the API server has no VirtualMachineInstances");
+    }
     let kinds = [Resource::KubeVirts, Resource::VirtualMachines, Resource::Vmis];
     let labelled = || {
         let nodes = Bits::all(cluster.fleet.len());
@@ -77,5 +101,56 @@ impl Gate<'_> {
             Some(why) => format!("{}: {why}", row.verdict),
             None => row.verdict.to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::cluster::{cluster, read_policy};
+    use crate::testing::fleet::node;
+
+    /// A gate that passes because its policies were not read lets through what the cluster denies.
+    #[rstest]
+    #[case::all_was_read(&[], json!({}), None)]
+    #[case::no_policy_was_read(&[(Resource::Policies, WhyUnread::Forbidden)], json!({}), Some("cpupolicies cannot be read"))]
+    #[case::policies_are_not_installed(&[(Resource::Policies, WhyUnread::NotInstalled)], json!({}), None)]
+    #[case::namespaces_choose(
+        &[(Resource::Namespaces, WhyUnread::Forbidden)],
+        json!({"namespaceSelector": {"matchLabels": {"team": "a"}}}),
+        Some("namespaces cannot be read")
+    )]
+    #[case::namespaces_do_not_choose(&[(Resource::Namespaces, WhyUnread::Forbidden)], json!({}), None)]
+    #[case::no_kubevirt(&[(Resource::Vmis, WhyUnread::NotInstalled)], json!({}), Some("there is no KubeVirt"))]
+    fn a_gate_that_cannot_fail_says_why(
+        #[case] unread: &[(Resource, WhyUnread)],
+        #[case] policy: serde_json::Value,
+        #[case] expected: Option<&str>,
+    ) {
+        let mut labelled = node("node-a");
+        crate::testing::fleet::set(&mut labelled, label::SCHEDULABLE, "true");
+        let mut cluster = cluster("v1.6.3", vec![labelled], []);
+        cluster.unread = unread.to_vec();
+        let mut spec = json!({"enforce": "Pinned"});
+        spec.as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
+        let world = World { cluster, policies: vec![read_policy("strict", &spec)] };
+        let found = blind(&world);
+        assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
+        assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "the reason is another one");
+    }
+
+    #[test]
+    fn nothing_is_judged_without_nodes() {
+        let mut cluster = cluster(
+            "v1.6.3",
+            Vec::new(),
+            [crate::testing::cluster::vmi(crate::testing::cluster::running("db", "node-a", ""))],
+        );
+        cluster.is_live = true;
+        let found = blind(&World { cluster, policies: Vec::new() });
+        assert_eq!(found.as_deref(), Some("the cluster has no node, so nothing can be judged"));
     }
 }

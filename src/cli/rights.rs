@@ -22,15 +22,21 @@ impl Unreadable {
                  choose others by --context, --user or --token."
                     .to_owned(),
             );
+        } else if error.is_of_anonymous() {
+            cures.push(
+                "The API server knows no user: the kubeconfig has no credentials for it. Log in, or choose a user by --context, --user or \
+                 --token."
+                    .to_owned(),
+            );
         } else if error.is_nodes_forbidden() {
-            cures.push(
-                "Every verb needs to list nodes. The ClusterRole cpufit-reader gives that right; a user who may bind it runs:"
-                    .to_owned(),
-            );
-            cures.push(
-                "  kubectl create clusterrolebinding cpufit-reader-NAME --clusterrole=cpufit-reader --user=NAME"
-                    .to_owned(),
-            );
+            let (role, why) = match namespace {
+                None => ("cpufit-auditor", "to list nodes and to read all guests"),
+                Some(_) => ("cpufit-reader", "to list nodes"),
+            };
+            cures.push(format!(
+                "This needs the right {why}. The ClusterRole {role} gives it; a user who may bind it runs:"
+            ));
+            cures.push(format!("  kubectl create clusterrolebinding {role}-NAME --clusterrole={role} --user=NAME"));
             if let (Some(namespace), Some(guest)) = (namespace, guest) {
                 cures.push(
                     "Without it, the webhook answers, with its own rights: while the guest runs, by a migration that is not created. That needs \

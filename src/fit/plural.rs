@@ -20,6 +20,13 @@ pub(crate) fn number<'w>(count: usize, one: &'w str, many: &'w str) -> &'w str {
     if count == 1 { one } else { many }
 }
 
+/// Returns a cell of a table, without blanks: `fpu,vme,+3`; `-` for none.
+pub(crate) fn compact(names: &[String], most: usize) -> String {
+    let more = names.len().checked_sub(most).filter(|more| *more > 0).map(|more| format!("+{more}"));
+    let cell = names.iter().take(most).cloned().chain(more).collect::<Vec<_>>().join(",");
+    if cell.is_empty() { "-".to_owned() } else { cell }
+}
+
 /// Returns `3`, or `1 to 3`.
 pub(crate) fn range((least, most): (usize, usize)) -> String {
     if least == most { least.to_string() } else { format!("{least} to {most}") }

@@ -57,6 +57,8 @@ pub struct Cluster {
     pub is_live: bool,
     /// The namespaces of which the dump holds a snapshot; empty if it is of all namespaces.
     pub only_namespaces: BTreeSet<String>,
+    /// The resources that the API server did not list, with the reason.
+    pub unread: Vec<(Resource, WhyUnread)>,
     /// The release that the user named.
     release_override: Option<Release>,
     kubevirts: Vec<KubeVirt>,
@@ -65,6 +67,15 @@ pub struct Cluster {
     launchers_of: Arc<HashMap<String, Vec<Arc<Launcher>>>>,
     /// The objects of all other kinds.
     kept: Kept,
+}
+
+/// The reason why the API server did not list a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyUnread {
+    /// The user lacks the permission.
+    Forbidden,
+    /// The API server does not have the resource.
+    NotInstalled,
 }
 
 /// A launcher pod that exists.

@@ -12,6 +12,7 @@ use kube::{Client, Config};
 use super::freshness::Freshness;
 use super::kubeconfig;
 use super::middleware::MiddlewareLayer;
+use super::plugin::{self, Plugin};
 use super::proxy::Environment;
 use super::tls;
 use crate::domain::Domain;
@@ -37,7 +38,12 @@ impl ClusterArgs {
     /// Returns the given domain of KubeVirt's names, or KubeVirt's own.
     #[must_use]
     pub fn domain(&self) -> Domain {
-        self.kubevirt_domain.clone().unwrap_or_default()
+        self.given_domain().cloned().unwrap_or_default()
+    }
+
+    /// Returns the given domain of KubeVirt's names.
+    pub(crate) fn given_domain(&self) -> Option<&Domain> {
+        self.kubevirt_domain.as_ref()?.0.as_ref()
     }
 
     /// Returns the given namespace.
@@ -95,7 +101,7 @@ impl ClusterArgs {
         };
         let mut config = config?;
         config.connect_timeout = Some(Duration::from_secs(5));
-        if let Some(limit) = self.request_timeout {
+        if let Some(limit) = self.request_timeout.as_ref().and_then(|given| given.0) {
             let limit = Some(limit).filter(|limit| !limit.is_zero());
             config.connect_timeout = limit;
             config.read_timeout = limit;
@@ -111,7 +117,7 @@ impl ClusterArgs {
 ///
 /// The configuration cannot be used.
 pub(crate) fn client(config: Config, domain: &Domain) -> Result<Client, ConnectError> {
-    let plugin = plugin(&config);
+    let plugin = Plugin::of(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
     Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).build())
 }
@@ -126,7 +132,7 @@ pub(crate) fn client_noted(
     domain: &Domain,
     freshness: &Arc<Freshness>,
 ) -> Result<Client, ConnectError> {
-    let plugin = plugin(&config);
+    let plugin = Plugin::of(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
     Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).with_layer(&MiddlewareLayer(Arc::clone(freshness))).build())
 }
@@ -141,15 +147,23 @@ pub(crate) fn server_address(config: &Config) -> String {
     format!("{url} (through the proxy {scheme}://{host})")
 }
 
-/// Returns the credential plugin that the kubeconfig names; `None` if it names none.
-fn plugin(config: &Config) -> Option<String> {
-    config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone())
-}
-
 impl ConnectError {
-    fn of(plugin: Option<String>, error: kube::Error) -> Self {
+    fn of(plugin: Option<Plugin>, error: kube::Error) -> Self {
         match (plugin, error) {
-            (Some(command), source @ kube::Error::Auth(_)) => Self::Plugin { command, source },
+            (Some(plugin), kube::Error::Auth(error)) => {
+                Self::Plugin { fault: plugin.fault(&error), command: plugin.command }
+            }
+            (None, kube::Error::Auth(_)) => Self::Options(
+                "the kubeconfig's user has an auth-provider, which kubectl no longer supports either: use a credential plugin (exec)"
+                    .to_owned(),
+            ),
+            // rustls, unlike OpenSSL, accepts X.509 version 3 alone; `openssl x509 -req` of OpenSSL 3.0 makes version
+            // 1.
+            (_, error) if chain(&error).contains("UnsupportedCertVersion") => Self::Options(
+                "the client certificate of the kubeconfig is X.509 version 1, and only version 3 is supported: issue a new one \
+                 with extensions (openssl x509 -req -extfile FILE)"
+                    .to_owned(),
+            ),
             (_, error) => Self::Client(error),
         }
     }
@@ -179,6 +193,9 @@ fn root(error: &(dyn StdError + 'static)) -> String {
     }
     if let Some(tls) = last.downcast_ref() {
         return tls::words(tls);
+    }
+    if let Some(error) = last.downcast_ref() {
+        return format!("the kubeconfig's credential plugin {}", plugin::fault(error));
     }
     // The limits of this program; those of the operating system have a number.
     let is_over = |io: &io::Error| io.kind() == ErrorKind::TimedOut && io.raw_os_error().is_none();

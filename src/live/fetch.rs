@@ -12,7 +12,7 @@ use super::connect::words;
 use super::kinds::{Projected, ProjectedObject, project};
 use super::watch::PAGE;
 use crate::fit::syntax;
-use crate::kubevirt::cluster::{Cluster, ClusterObject};
+use crate::kubevirt::cluster::{Cluster, ClusterObject, WhyUnread};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::Room;
@@ -95,7 +95,8 @@ async fn reached<T>(
                 }
             }
             Err(error) if error.is_forbidden() && resource.is_of_guests() => {
-                all(Some(namespace)).await.map_err(|_| error)
+                // Permissions are checked before the resource is looked for.
+                all(Some(namespace)).await.map_err(|own| if own.has_code(404) { own } else { error })
             }
             outcome => outcome,
         },
@@ -103,8 +104,7 @@ async fn reached<T>(
     }
 }
 
-/// Lists all objects of a resource, in one namespace or all, page by page; returns none if the resource is not
-/// installed.
+/// Lists all objects of a resource, in one namespace or all, page by page.
 async fn all<T>(
     client: &Client,
     resource: Resource,
@@ -125,10 +125,8 @@ async fn all<T>(
         out.push(of(resource, seen)?);
         Ok(())
     };
-    match pages(&api, params, read, |error| FetchError::Read { resource, error }).await {
-        Err(FetchError::Read { error: kube::Error::Api(status), .. }) if status.code == 404 => Ok(out),
-        outcome => outcome.map(|()| out),
-    }
+    pages(&api, params, read, |error| FetchError::Read { resource, error }).await?;
+    Ok(out)
 }
 
 /// Reads objects page by page.
@@ -149,8 +147,17 @@ async fn pages(
     }
 }
 
-/// Reads all objects within reach, each converted by `of`. Returns the resources that were left out for lack of
-/// permission as well.
+/// A resource that was not read, with the reason and the error.
+type LeftOut = (Resource, WhyUnread, FetchError);
+
+/// Returns the errors to report: of resources that are not installed there is nothing to read, and of some the verdicts
+/// that depend on them report the missing permission.
+fn to_report(left_out: Vec<LeftOut>) -> Vec<FetchError> {
+    let is_said = |(resource, why, _): &LeftOut| *why == WhyUnread::Forbidden && resource.is_missed_unsaid();
+    left_out.into_iter().filter(is_said).map(|(_, _, error)| error).collect()
+}
+
+/// Reads all objects within reach, each converted by `of`. Returns the resources that were left out as well.
 ///
 /// # Errors
 ///
@@ -160,14 +167,15 @@ async fn everything<T>(
     reach: Reach<'_>,
     selector: &impl Fn(Resource) -> Option<&'static str>,
     of: &impl Fn(Resource, &ProjectedObject) -> Result<T, FetchError>,
-) -> Result<(Vec<T>, Vec<FetchError>), FetchError> {
+) -> Result<(Vec<T>, Vec<LeftOut>), FetchError> {
     let (mut out, mut left_out) = (Vec::new(), Vec::new());
     let read = join_all(Resource::ALL.map(|one| reached(client, one, reach, selector(one), of))).await;
     for (resource, list) in Resource::ALL.into_iter().zip(read) {
         match list {
             Ok(list) => out.extend(list),
+            Err(error) if error.has_code(404) => left_out.push((resource, WhyUnread::NotInstalled, error)),
             Err(error) if resource.is_dispensable() && error.is_forbidden() => {
-                left_out.extend(resource.is_missed_unsaid().then_some(error));
+                left_out.push((resource, WhyUnread::Forbidden, error));
             }
             Err(error) => return Err(error),
         }
@@ -199,7 +207,8 @@ pub(crate) async fn objects(
     let of = |resource: Resource, seen: &ProjectedObject| take(&resource.api(), seen);
     // Pods of all kinds use room, not only launchers.
     let selector = |resource: Resource| resource.selector().filter(|_| only.is_some() || resource != Resource::Pods);
-    let (_, mut left_out) = everything(client, reach, &selector, &of).await?;
+    let (_, left_out) = everything(client, reach, &selector, &of).await?;
+    let mut left_out = to_report(left_out);
     if only.is_none() {
         taken.borrow_mut().mark_pods_read();
         let budgets = Resource::Budgets.api();
@@ -231,7 +240,9 @@ pub(crate) async fn world(
             Projected::Nothing => {}
         }
     }
-    Ok((World { cluster: Cluster::new(objects, release), policies }, left_out))
+    let mut cluster = Cluster::new(objects, release);
+    cluster.unread = left_out.iter().map(|(resource, why, _)| (*resource, *why)).collect();
+    Ok((World { cluster, policies }, to_report(left_out)))
 }
 
 /// Reads the nodes' allocatable resources and all pods' requests, and what could not be read. If nodes or pods are
@@ -279,14 +290,25 @@ async fn each(
 }
 
 impl FetchError {
+    /// Whether the API server answered with this status code.
+    fn has_code(&self, code: u16) -> bool {
+        matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == code)
+    }
+
     /// Whether the user lacks the permission.
     pub(crate) fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 403)
+        self.has_code(403)
     }
 
     /// Whether the API server rejects the user's credentials.
     pub(crate) fn is_unauthorized(&self) -> bool {
-        matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 401)
+        self.has_code(401)
+    }
+
+    /// Whether the API server refuses because it got no credentials that it knows.
+    pub(crate) fn is_of_anonymous(&self) -> bool {
+        let names = |message: &str| message.contains("\"system:anonymous\"");
+        matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 403 && names(&status.message))
     }
 
     /// Whether the user lacks the permission to read nodes, without which nothing can be judged.

@@ -1,8 +1,10 @@
 //! kubectl's options for the cluster and the user, and connection errors.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use kube::config::KubeconfigError;
 
 use super::proxy::ProxyError;
@@ -17,7 +19,7 @@ pub struct ClusterArgs {
     #[arg(short, long, value_name = "NAME", global = true)]
     pub namespace: Option<String>,
     /// The kubeconfig file of a live cluster; else $KUBECONFIG, ~/.kube/config or, in a pod, its service account
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig
     #[arg(long, value_name = "NAME", global = true)]
@@ -56,15 +58,27 @@ pub struct ClusterArgs {
     )]
     pub insecure_skip_tls_verify: Option<bool>,
     /// How long to wait for the API server: seconds, or 500ms, 1m, 1m30s; 0 means no limit
-    #[arg(long, value_name = "DURATION", global = true, hide_short_help = true, value_parser = duration)]
-    pub request_timeout: Option<Duration>,
+    #[arg(long, value_name = "DURATION", global = true, hide_short_help = true, value_parser = timeout)]
+    pub request_timeout: Option<Given<Duration>>,
     /// The domain of KubeVirt's labels, annotations and API groups, if a distribution renames kubevirt.io; a dump that
     /// uses one other domain throughout is recognised without it
     #[arg(long, value_name = "DOMAIN", global = true, hide_short_help = true, env = "KUBEVIRT_DOMAIN")]
-    pub kubevirt_domain: Option<Domain>,
+    pub kubevirt_domain: Option<Given<Domain>>,
     /// The level of log lines on standard error, as for kubectl: requests from 6 on, all lines from 8 on
     #[arg(short, long = "v", value_name = "LEVEL", global = true, hide_short_help = true, default_value_t = 0)]
     pub verbosity: u8,
+}
+
+/// The value of an option; an empty text counts as not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given<T>(pub Option<T>);
+
+impl<T: FromStr> FromStr for Given<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|value| Self(Some(value))) }
+    }
 }
 
 impl ClusterArgs {
@@ -87,6 +101,7 @@ impl ClusterArgs {
             *option = option.take().filter(|value| !value.is_empty());
         }
         self.as_group.retain(|group| !group.is_empty());
+        self.kubeconfig = self.kubeconfig.take().filter(|path| !path.as_os_str().is_empty());
         self
     }
 }
@@ -102,6 +117,11 @@ pub(super) fn namespace_fault(name: &str) -> Option<String> {
             .find(|c| ['/', '%'].contains(c))
             .map(|c| format!("--namespace: a namespace may not contain {c}")),
     }
+}
+
+/// Parses a time limit.
+fn timeout(text: &str) -> Result<Given<Duration>, String> {
+    if text.is_empty() { Ok(Given(None)) } else { duration(text).map(|limit| Given(Some(limit))) }
 }
 
 /// Parses a duration as Go's `time.ParseDuration` does, and seconds without a unit, as in kubectl.
@@ -145,12 +165,12 @@ pub enum ConnectError {
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     /// The kubeconfig's credential plugin fails.
-    #[error("the kubeconfig's credential plugin {command} fails")]
+    #[error("the kubeconfig's credential plugin {command} {fault}")]
     Plugin {
         /// The plugin.
         command: String,
-        /// The error.
-        source: kube::Error,
+        /// What is wrong with it.
+        fault: String,
     },
     /// The client cannot be built, for example because a certificate is unreadable.
     #[error("the cluster's configuration cannot be used")]
@@ -170,7 +190,7 @@ impl From<KubeconfigError> for ConnectError {
         Self::Kubeconfig(match error {
             KubeconfigError::ReadConfig(error, path) => format!("cannot read {}: {error}", path.display()),
             // The lines after the first show the place in the text.
-            KubeconfigError::Parse(error) => format!("a kubeconfig is not YAML: {}", first(error.to_string())),
+            KubeconfigError::Parse(error) => format!("a file is no kubeconfig: {}", first(error.to_string())),
             KubeconfigError::CurrentContextNotSet => "the kubeconfig names no current context".to_owned(),
             other => first(other.to_string()),
         })

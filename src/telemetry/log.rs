@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use thiserror::Error;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
@@ -40,6 +41,16 @@ pub enum TelemetryError {
         filter: String,
         /// The parse error.
         source: tracing_subscriber::filter::ParseError,
+    },
+    /// A part of the filter is a mistyped level, which would be taken for the name of a module and log nothing.
+    #[error(
+        "log filter {filter:?}: {part:?} is no level (error, warn, info, debug, trace, off), and no module with a level, such as cpufit=debug"
+    )]
+    NoLevel {
+        /// The filter as given.
+        filter: String,
+        /// The part.
+        part: String,
     },
     /// Logging was already set up.
     #[error("logging is set up already")]
@@ -81,6 +92,17 @@ impl<W: io::Write> io::Write for Renamed<W> {
     }
 }
 
+/// Returns the first part of a filter that is a mistyped level: `EnvFilter` takes a word alone for a module, and logs
+/// nothing of others. A part with a span (`[…]`) may hold any words.
+fn mistyped(filter: &str) -> Option<&str> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let is_mistyped = |part: &&str| match part.split_once('=') {
+        Some((module, _)) => is_level(module),
+        None => !part.is_empty() && !is_level(part) && !part.contains("::") && *part != env!("CARGO_CRATE_NAME"),
+    };
+    if filter.contains('[') { None } else { filter.split(',').map(str::trim).find(is_mistyped) }
+}
+
 /// Returns the subscriber that [`init`] sets up, with this writer.
 ///
 /// # Errors
@@ -97,8 +119,11 @@ where
     // connection.
     let quiet = if filter.contains("h2") { filter.to_owned() } else { format!("{filter},h2=error") };
     let parsed = EnvFilter::try_new(quiet);
-    let filter = parsed.map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let parsed = parsed.map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    if let Some(part) = mistyped(filter) {
+        return Err(TelemetryError::NoLevel { filter: filter.to_owned(), part: part.to_owned() });
+    }
+    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(writer);
     Ok(match format {
         LogFormat::Text => {
             let lines = ShownLines { plain: Format::default(), is_coloured: console::is_log_read() };
@@ -200,6 +225,27 @@ mod tests {
         assert_eq!(text.lines().count(), 3, "{text}");
         for line in text.lines() {
             assert_eq!(Shown::new(line).as_str(), line);
+        }
+    }
+
+    /// A crash loop without a line in the log could not be explained.
+    #[test]
+    fn a_mistyped_level_is_no_silence() {
+        for (filter, part) in [
+            ("warning", "warning"),
+            ("verbose", "verbose"),
+            ("info,fatal", "fatal"),
+            ("critical,h2=error", "critical"),
+            ("trace=1", "trace=1"),
+        ] {
+            let error = subscriber(LogFormat::Json, filter, io::sink).err().map(|error| error.to_string());
+            let names = error.as_ref().is_some_and(|error| error.contains(&format!("{part:?} is no level")));
+            assert!(names, "{filter:?} logs nothing, and nothing says so: {error:?}");
+        }
+        for filter in
+            ["info", "WARN", "off", "cpufit=debug", "cpufit", "warn,cpufit::web::tls=debug", "cpufit::web", "", "3"]
+        {
+            assert!(subscriber(LogFormat::Json, filter, io::sink).is_ok(), "{filter:?} is a filter");
         }
     }
 

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, ValueHint};
 
 use super::{Args, tips};
@@ -240,6 +241,11 @@ fn parse_from(words: &[OsString]) -> Result<Args, clap::Error> {
         Ok(matches) => {
             let parsed = Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command));
             parsed.map(|args| Args { cluster: args.cluster.without_empty(), ..args })
+        }
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
+            let is_other = |word: &&OsString| word.to_str().is_none();
+            let words = words.iter().find(is_other).map(|word| word.to_string_lossy()).unwrap_or_default();
+            Err(command.error(ErrorKind::InvalidUtf8, format!("the argument {words} is not UTF-8")))
         }
         Err(error) => {
             let matches = grammar().ignore_errors(true).try_get_matches_from(&words).ok();

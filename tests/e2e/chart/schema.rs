@@ -95,7 +95,21 @@ fn chart_is_in_order_and_refuses_what_no_cluster_takes() {
         ("dnsPolicy=None", "dnsPolicy"),
         ("extraEnv[0].name=POD_NAME", "extraEnv"),
         ("extraEnv[0].name=A=B", "extraEnv"),
+        ("extraEnv[0].name=A,extraEnv[0].value=4", "extraEnv"),
+        ("extraEnv[0].name=A,extraEnv[0].value=b,extraEnv[0].valueFrom.fieldRef.fieldPath=c", "extraEnv"),
         ("extraVolumes[0].name=a_b", "extraVolumes"),
+        ("logLevel=warning", "logLevel"),
+        ("replicaCount=3000000000", "replicaCount"),
+        ("livenessProbe.periodSeconds=0", "periodSeconds"),
+        ("livenessProbe.successThreshold=2", "successThreshold"),
+        ("readinessProbe.failureThreshold=0", "failureThreshold"),
+        ("podSecurityContext.runAsUser=-1", "runAsUser"),
+        ("podSecurityContext.seccompProfile.type=Own", "seccompProfile"),
+        ("securityContext.privileged=true", "securityContext"),
+        (
+            "policies[0].name=cluster,policies[0].spec.enforce=Pinned,policies[1].name=cluster,policies[1].spec.enforce=Pinned",
+            "cluster",
+        ),
     ] {
         let (code, _, errors) = try_template(&helm, &["--set", wrong]);
         assert_ne!(code, 0, "--set {wrong} was taken, and fails at the installation or does nothing");

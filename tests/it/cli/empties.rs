@@ -31,6 +31,9 @@ const LINES: &[(&str, &str)] = &[
 /// Options whose empty value counts as none: kubectl's own, as with kubectl, selectors, and the filter of the log.
 const AS_IF_NOT_GIVEN: &[&str] = &[
     "--namespace",
+    "--kubeconfig",
+    "--request-timeout",
+    "--kubevirt-domain",
     "--context",
     "--cluster",
     "--user",

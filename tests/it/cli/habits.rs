@@ -67,7 +67,7 @@ fn an_audit_takes_names() {
         ("audit virtualmachineinstance.kubevirt.io/db -n shop -o name --snapshot $DUMP", 0, DB, &[]),
         ("audit vm/db vmi/db -n shop -o name --snapshot $DUMP", 0, DB, &[]),
         ("audit vmi -l app=db -A -o name --snapshot $DUMP", 0, DB, &[]),
-        ("audit vm -n lab --snapshot $DUMP", 0, &["there is no guest in namespace lab"], &[]),
+        ("audit vm -n lab --snapshot $DUMP", 0, &[], &["there is no guest in namespace lab"]),
         (
             "audit vm/db vm/nowhere -n shop -o name --snapshot $DUMP",
             2,

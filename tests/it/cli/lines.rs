@@ -164,7 +164,7 @@ fn guests_are_named_as_for_kubectl() {
         ("explain vm -n nowhere --snapshot $DUMP", 0, &[], &["note: there is no namespace nowhere"]),
         ("explain vm -n a/b --server http://127.0.0.1:9", 2, &[], &["--namespace: a namespace may not contain /"]),
         ("explain vm -n .. --server http://127.0.0.1:9", 2, &[], &["--namespace: a namespace may not be .."]),
-        ("audit -n nowhere --snapshot $DUMP", 0, &["there is no namespace nowhere"], &[]),
+        ("audit -n nowhere --snapshot $DUMP", 0, &[], &["there is no namespace nowhere"]),
         ("diff $DUMP $DUMP -n nowhere", 0, &["nothing changed"], &["note: there is no namespace nowhere"]),
         ("diff $DUMP $DUMP -n lab", 0, &["nothing changed"], &["note: there is no guest in namespace lab"]),
         ("diff $DUMP $DUMP -l app=none", 0, &["nothing changed"], &["note: there is no guest with such labels"]),
@@ -245,7 +245,7 @@ fn an_audit_is_narrowed_as_kubectl_get_is() {
         ("audit --snapshot $DUMP", 0, ALL, &[]),
         ("audit -n shop --snapshot $DUMP", 0, ALL, &[]),
         ("audit -A -n lab --snapshot $DUMP", 0, ALL, &[]),
-        ("audit -n lab --snapshot $DUMP", 0, &["there is no guest in namespace lab"], &[]),
+        ("audit -n lab --snapshot $DUMP", 0, &[], &["there is no guest in namespace lab"]),
         ("audit -l app=db --snapshot $DUMP -o name", 0, &["=virtualmachineinstance.kubevirt.io/db"], &[]),
         (
             "audit -l 'app in (db, ledger)' --snapshot $DUMP -o name",
@@ -507,9 +507,31 @@ fn a_pipeline_fails_on_the_state_that_is_asked_for() {
         ("check --snapshot $DUMP -f $MADE/strict.yaml", 0, &["CPUPolicy", "strict"], &[]),
         ("check --snapshot $DUMP -f $MADE/strict.yaml --fail-on denied", 0, &["CPUPolicy"], &[]),
         ("check --snapshot $DUMP -f $MADE/broken.yaml", 2, &[], &["broken.yaml, document 1", "enforce", "Sometimes"]),
-        // Gates on a cluster.
+    ];
+    let run = |row: &Row| assert_row(row, &cpufit(words(row.0, &made)).env("GITHUB_ACTIONS", "").run());
+    let faults: Vec<String> = rows.iter().flat_map(run).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_gate_on_a_cluster_fails_where_nothing_can_be_judged() {
+    let made = made();
+    made.write("gated.yaml", GATED);
+    made.write("config.yaml", GATED.split_once("---\n").unwrap().1);
+    made.write("nodeless.yaml", VM.replace("NAME", "alone"));
+    let rows: &[Row] = &[
         ("audit --snapshot $DUMP --fail-on own-node", 1, &["shop/ledger"], &[]),
         ("audit --snapshot $DUMP -l app=web --fail-on fragile", 0, &["shop/web"], &[]),
+        ("audit --snapshot $DUMP -l app=web --fail-on own-node,unknown", 0, &["shop/web"], &[]),
+        ("audit --snapshot $DUMP --fail-on unknown,own-node", 1, &["shop/ledger"], &[]),
+        ("audit --snapshot $MADE/nodeless.yaml", 0, &["UNKNOWN"], &["holds no node"]),
+        ("audit --snapshot $MADE/nodeless.yaml --fail-on unknown", 2, &[], &["holds no node", "--fail-on would pass"]),
+        (
+            "check --snapshot $MADE/nodeless.yaml -f $MADE/gated.yaml --fail-on denied",
+            2,
+            &[],
+            &["holds no node", "--fail-on would pass"],
+        ),
         (
             "audit --snapshot $DUMP -n nowhere --fail-on pinned",
             2,

@@ -86,7 +86,7 @@ const CONTAINER_IMAGE: &str = "/spec/template/spec/containers/0/image";
 
 #[rstest]
 #[case::image(&["--image=registry.example:5000/a/cpufit:v9"], base_with(&[("Deployment", CONTAINER_IMAGE, json!("registry.example:5000/a/cpufit:v9"))]))]
-#[case::digest(&["--image", "cpufit@sha256:00ff"], base_with(&[("Deployment", CONTAINER_IMAGE, json!("cpufit@sha256:00ff"))]))]
+#[case::digest(&["--image", "cpufit@sha256:00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff"], base_with(&[("Deployment", CONTAINER_IMAGE, json!("cpufit@sha256:00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff"))]))]
 #[case::one(&["--replicas=1"], base_with(&[("Deployment", "/spec/replicas", json!(1))]))]
 #[case::none(&["--replicas", "0"], base_with(&[("Deployment", "/spec/replicas", json!(0))]))]
 #[case::namespace(&["--namespace=virt-tools"], base_in("virt-tools"))]

@@ -9,6 +9,7 @@ use super::Deadline;
 use super::guest_state::{self, GuestOf, GuestStates, PolicyAnswer, each, why};
 use super::model_use::{ModelUse, model_use};
 use super::room;
+use super::scheduler::UnplacedLauncher;
 use super::status::stale;
 use crate::enforce::forecast;
 use crate::enforce::model::{Common, model_of};
@@ -164,9 +165,15 @@ pub struct AuditRow {
     /// Whether no node that fits has room for it.
     #[serde(skip)]
     pub no_room: bool,
+    /// Whether it waits for its start, and the scheduler placed its launcher nowhere.
+    #[serde(skip)]
+    pub is_unplaced: bool,
     /// Whether there are such findings about its next start.
     #[serde(skip)]
     pub next_in_doubt: bool,
+    /// Whether no node that fits has room for its next start.
+    #[serde(skip)]
+    pub next_no_room: bool,
     #[serde(skip)]
     severity: Severity,
 }
@@ -193,14 +200,20 @@ impl AuditRow {
         self.severity
     }
 
+    /// Whether nodes fit, and none of them has room for it. KubeVirt's refusal to migrate a running guest goes first.
+    pub(crate) fn has_no_room(&self) -> bool {
+        self.no_room && !(self.stand == LifeStage::Running && self.severity == Severity::Pinned)
+    }
+
     /// Returns the state as one word for tables.
     #[must_use]
     pub fn state(&self) -> &'static str {
         match self.severity {
             Severity::OwnNode => "OWN-NODE",
             Severity::Unschedulable => "CANNOT-START",
+            _ if self.is_unplaced => "PENDING",
+            Severity::Pinned | Severity::Fragile | Severity::None if self.has_no_room() => "NO-ROOM",
             Severity::Pinned => "STUCK",
-            Severity::Fragile | Severity::None if self.no_room => "NO-ROOM",
             Severity::Fragile => "FRAGILE",
             Severity::None if self.verdict == "unknown" => "UNKNOWN",
             Severity::None if !self.doubts.is_empty() => "FITS-BY-LABELS",
@@ -268,6 +281,13 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
             said.push(words);
         }
     }
+    let next_why = Some(next.why.clone()).filter(|why| !why.is_empty());
+    let at_next_start = next_why.into_iter().chain(next.no_room.clone()).collect::<Vec<_>>().join("; ");
+    let unplaced = match guest {
+        GuestOf::Vmi(vmi) => UnplacedLauncher::of(cluster, &vmi.metadata.namespace, &vmi.metadata.name),
+        GuestOf::Vm(_) => None,
+    };
+    said.extend(unplaced.as_ref().map(UnplacedLauncher::sentence));
     let exposed = if stand == LifeStage::Running { exposed(&judged, &vmi) } else { Vec::new() };
     let stale = if stand == LifeStage::Running { stale(&vmi, cluster) } else { Vec::new() };
     Some(AuditRow {
@@ -293,7 +313,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         change: change(&vmi, next.common.as_ref()),
         answer,
         now,
-        at_next_start: StandRow::new(&next.stand, next.answer, next.why.clone()),
+        at_next_start: StandRow::new(&next.stand, next.answer, at_next_start),
         stale: stale.iter().map(|key| label::name(key).to_owned()).collect(),
         outdated_launcher: stand == LifeStage::Running && subject.outdated_launcher,
         exposed,
@@ -301,7 +321,9 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         not_migratable: subject.live_migratable.refused.as_ref().map(say::finding::condition),
         doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
         no_room: no_room.is_some(),
+        is_unplaced: unplaced.is_some() && stand == LifeStage::Starting,
         next_in_doubt: next.is_in_doubt,
+        next_no_room: next.no_room.is_some(),
         severity: match impact {
             _ if is_in_danger => Severity::OwnNode,
             Some(Impact::Unschedulable) => Severity::Unschedulable,

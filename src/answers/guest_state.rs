@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::guests::{Like, Likeness, MemoKey, alike};
 use super::model_use::kept_by;
+use super::room;
 use crate::enforce::forecast;
 use crate::enforce::model::Common;
 use crate::fit::assess::targets_by_start;
@@ -20,10 +21,11 @@ use crate::fit::author::Authors;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
-use crate::fit::subject::Stage;
+use crate::fit::subject::{BoundVolume, Device, Foreseen, Stage};
 use crate::fit::verdict::{Assessment, Cause, Check, Impact, Outcome, Verdict};
 use crate::judge::{Evaluation, Governed, Manifest, judge_subject};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::devices;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::not_migratable::{Foresight, is_decided};
@@ -162,6 +164,8 @@ pub(crate) struct NextStart {
     pub common: Option<Common>,
     /// Whether a finding may exclude nodes that fit by labels.
     pub is_in_doubt: bool,
+    /// The reason why no node that fits has room; `None` if one has, or that is not known.
+    pub no_room: Option<String>,
 }
 
 impl NextStart {
@@ -190,6 +194,7 @@ impl NextStart {
             why,
             common: case.common.clone(),
             is_in_doubt: case.verdict.is_in_doubt(),
+            no_room: room::nowhere(case, cluster),
         }
     }
 }
@@ -285,6 +290,19 @@ struct ForesightLikeness {
     reason: Option<String>,
     /// The reason in the condition of the VMI that runs.
     said: Option<String>,
+    /// The devices of which some nodes have too little.
+    devices: Vec<Device>,
+    /// The nodes on which its volumes can be used, if such devices leave out nodes.
+    usable: Option<Bits>,
+}
+
+impl ForesightLikeness {
+    fn of(foreseen: Option<Foreseen>, said: Option<String>, vmi: &Vmi, live: Option<&Vmi>, cluster: &Cluster) -> Self {
+        let devices = devices::lacking(&vmi.spec, live, cluster);
+        let volumes = || subject::bound_volumes(vmi, cluster);
+        let usable = if devices.is_empty() { None } else { BoundVolume::all_usable(&volumes(), &cluster.fleet) };
+        Self { reason: foreseen.map(|found| found.refused.reason), said, devices, usable }
+    }
 }
 
 /// The object that a start is judged by.
@@ -394,11 +412,11 @@ impl<'w> GuestStates<'w> {
         let made_of = MadeOf::Vm { is_unknown: guest.missing.is_some(), is_cut: vm.metadata.excess.is_some() };
         let live = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name);
         let node = live.and_then(|vmi| subject::runs_on(vmi, cluster)).and_then(|node| cluster.fleet.find(node));
-        let foresight = ForesightLikeness {
-            reason: Foresight::of_guest(vm, &guest).reason(cluster).map(|found| found.refused.reason),
-            said: live.and_then(subject::not_migratable).map(|refused| refused.reason),
-        };
-        let key = self.likeness(&forecast::vmi_of(vm, &guest), &vm.metadata.namespace, node, made_of, foresight);
+        let made = forecast::vmi_of(vm, &guest);
+        let said = live.and_then(subject::not_migratable).map(|refused| refused.reason);
+        let foreseen = Foresight::of_guest(vm, &guest).reason(cluster);
+        let foresight = ForesightLikeness::of(foreseen, said, &made, live, cluster);
+        let key = self.likeness(&made, &vm.metadata.namespace, node, made_of, foresight);
         alike(&mut self.starts, key, || {
             let manifest = Manifest::VirtualMachine(Box::new(vm.clone()));
             NextStart::of(&judge_start(world, &manifest, subject::of_vm(vm, cluster)), cluster)
@@ -410,7 +428,8 @@ impl<'w> GuestStates<'w> {
         let (world, cluster) = (self.world, &self.world.cluster);
         let node = subject::runs_on(vmi, cluster).and_then(|node| cluster.fleet.find(node));
         let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
-        let foresight = ForesightLikeness { reason: foreseen.map(|found| found.refused.reason), said: None };
+        let live = cluster.vmi(&metadata.namespace, &metadata.name);
+        let foresight = ForesightLikeness::of(foreseen, None, vmi, live, cluster);
         let key = self.likeness(vmi, &metadata.namespace, node, made_of, foresight);
         alike(&mut self.starts, key, || {
             let judge = |vmi: Vmi| {

@@ -78,6 +78,8 @@ impl PartialEq for Asks<'_> {
             hostname: _,
             volumes: _,
             networks: _,
+            resource_claims,
+            priority_class_name: _,
         } = self.0;
         let Domain { cpu, machine, memory, features, launch_security, devices: _ } = domain;
         let Self(other) = other;
@@ -92,6 +94,7 @@ impl PartialEq for Asks<'_> {
             && *tolerations == other.tolerations
             && *eviction_strategy == other.eviction_strategy
             && *topology_spread_constraints == other.topology_spread_constraints
+            && *resource_claims == other.resource_claims
     }
 }
 

@@ -54,13 +54,11 @@ impl<'w> RoomFor<'w> {
             Some(NodeRoomFor::Short(short)) => return NodeRoomFor::Short(short),
             Some(NodeRoomFor::Enough | NodeRoomFor::ByPreemption) | None => {}
         }
-        let lacks = |device: &&Device| !device.is_offered_by(name);
-        match self.devices.iter().find(lacks) {
-            Some(Device { resource, .. }) => {
-                NodeRoomFor::Short(Shortage { resource: resource.clone(), free: 0, of: 0, asked: 0 })
-            }
-            None => found.unwrap_or(NodeRoomFor::Enough),
-        }
+        let short = |device: &Device| {
+            let &(free, of) = device.without.get(name)?;
+            Some(NodeRoomFor::Short(Shortage { resource: device.resource.clone(), free, of, asked: device.asked }))
+        };
+        self.devices.iter().find_map(short).or(found).unwrap_or(NodeRoomFor::Enough)
     }
 }
 

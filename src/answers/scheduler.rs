@@ -7,6 +7,38 @@
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::node::Taint;
 use crate::fit::placement::Placement;
+use crate::fit::plural::nodes;
+use crate::fit::shown::{Shown, TITLE_CHARS};
+use crate::kubevirt::cluster::Cluster;
+
+/// A launcher that the scheduler placed nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnplacedLauncher<'w> {
+    /// The pod's name.
+    pub pod: &'w str,
+    /// The scheduler's message.
+    pub said: Sentence,
+}
+
+impl<'w> UnplacedLauncher<'w> {
+    /// Returns the waiting launcher of a guest; `None` if none is known, or the scheduler's message is of another kind.
+    pub(crate) fn of(cluster: &'w Cluster, namespace: &str, guest: &str) -> Option<Self> {
+        let (pod, message) = cluster.room.unplaced(namespace, guest)?;
+        Some(Self { pod, said: Sentence::parse(message)? })
+    }
+
+    /// Returns `the scheduler found no place for pod virt-launcher-web-x among 3 nodes: 2 Insufficient cpu, …`.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { pod, said } = self;
+        let words = said.words();
+        let words = if words.is_empty() { words } else { format!(": {words}") };
+        format!(
+            "the scheduler found no place for pod {} among {}{words}",
+            Shown::within(pod, TITLE_CHARS),
+            nodes(said.total)
+        )
+    }
+}
 
 /// A parsed message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +156,16 @@ impl Sentence {
             }
         }
         Some(Self { total, groups, rest: rest.join(", ") })
+    }
+
+    /// Returns the groups in the scheduler's words: `2 Insufficient cpu, 1 node(s) were unschedulable`.
+    pub(crate) fn words(&self) -> String {
+        /// Maximum characters.
+        const MAX_CHARS: usize = 400;
+        let groups = self.groups.iter().map(|group| format!("{} {}", group.count, group.reason));
+        let rest = Some(self.rest.clone()).filter(|rest| !rest.is_empty());
+        let words = groups.chain(rest).collect::<Vec<_>>().join(", ");
+        Shown::within(&words, MAX_CHARS).to_string()
     }
 
     /// Returns the total of all groups.

@@ -312,7 +312,7 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
         out.push(row.policy.clone().unwrap_or_else(dash));
         out.push(row.on_common_model.map_or_else(dash, |on| if on { "yes" } else { "no" }.to_owned()));
     }
-    let next = Some(row.at_next_start.why.as_str()).filter(|why| !why.is_empty() && row.why != **why);
+    let next = Some(row.at_next_start.why.as_str()).filter(|why| !why.is_empty() && !row.why.contains(*why));
     let next = next.map(|why| format!("at next start: {}", unless_said(why, &row.why)));
     let is_stopped = row.stand == LifeStage::Stopped;
     let why = Some(row.why.as_str()).filter(|why| !why.is_empty());
@@ -348,8 +348,9 @@ fn totals(rows: &[AuditRow]) -> String {
     let of = |row: &AuditRow| match (row.stand, row.severity()) {
         (LifeStage::Stopped, _) => "stopped",
         (_, Severity::OwnNode) => "at risk on the current node",
-        (_, Severity::Fragile | Severity::None) if row.no_room => NO_ROOM,
         (_, Severity::Unschedulable) => "cannot start",
+        (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.is_unplaced => UNPLACED,
+        (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.has_no_room() => NO_ROOM,
         (LifeStage::Running, Severity::Pinned) => "can migrate nowhere",
         (LifeStage::Running, Severity::Fragile) => "with one node left",
         (LifeStage::Starting, Severity::Pinned) => NO_TARGET,
@@ -361,6 +362,7 @@ fn totals(rows: &[AuditRow]) -> String {
     let order = [
         "at risk on the current node",
         "cannot start",
+        UNPLACED,
         "can migrate nowhere",
         NO_TARGET,
         NO_ROOM,
@@ -378,6 +380,10 @@ fn totals(rows: &[AuditRow]) -> String {
 
 /// Maximum number of features in the column of stale ones.
 const MAX_STALE: usize = 3;
+
+/// The total of guests that wait for their start, and the scheduler placed their launcher nowhere.
+const UNPLACED: &str = "placed nowhere by the scheduler";
+
 /// The total of guests that fit by labels on nodes without room.
 const NO_ROOM: &str = "without room where it fits";
 
@@ -389,13 +395,17 @@ const BY_LABELS: &str = "by labels alone";
 
 /// Returns `At next start: 1 could start nowhere, 2 may start on a node without a migration target, 3 well`.
 fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
-    let Tally { fragile, pinned, unschedulable, .. } = summary.at_next_start;
-    let unknown = rows.iter().filter(|row| row.at_next_start.verdict == "unknown").count();
-    let in_doubt = rows.iter().filter(|row| row.at_next_start.verdict == "fits" && row.next_in_doubt).count();
-    let well = rows.len() - fragile - pinned - unschedulable - unknown - in_doubt;
+    let Tally { unschedulable, .. } = summary.at_next_start;
+    let count = |is: &dyn Fn(&AuditRow) -> bool| rows.iter().filter(|row| is(row)).count();
+    let no_room = count(&|row| row.next_no_room);
+    let with_room = |verdict: &str| count(&|row| row.at_next_start.verdict == verdict && !row.next_no_room);
+    let (pinned, fragile, unknown) = (with_room("pinned"), with_room("fragile"), with_room("unknown"));
+    let in_doubt = count(&|row| row.at_next_start.verdict == "fits" && row.next_in_doubt && !row.next_no_room);
+    let well = rows.len() - fragile - pinned - unschedulable - unknown - in_doubt - no_room;
     let parts = [
         (&unschedulable, "could start nowhere"),
         (&pinned, NO_TARGET),
+        (&no_room, NO_ROOM),
         (&fragile, ONE_TARGET),
         (&in_doubt, BY_LABELS),
         (&unknown, "unknown"),

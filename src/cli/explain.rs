@@ -25,13 +25,14 @@ use super::targets::{FoundTarget, TargetScope, absent, find, nothing};
 use crate::admission::review::decode;
 use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
+use crate::answers::scheduler::UnplacedLauncher;
 use crate::console;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
-use crate::fit::subject::Stage;
+use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Check, Evidence, Nearest, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
@@ -66,14 +67,21 @@ pub(crate) fn run(
     let mut explain =
         |origin: ResultOrigin, case: &Evaluation<'_>, next: Option<&Evaluation<'_>>, pod: Option<&PastedPod>| {
             let room = FittingRoom::of(case, pod.and_then(|pod| pod.need.as_ref()), &world.cluster);
+            let Subject { namespace, name, .. } = &case.judged.subject;
+            // The objects of a file are not those of the cluster.
+            let unplaced =
+                origin.file.is_empty().then(|| UnplacedLauncher::of(&world.cluster, namespace, name)).flatten();
             if args.output == ExplainOutput::Table {
                 if !page.is_empty() {
                     page.line("");
                 }
                 let no_headers = args.list.no_headers;
                 let facts = Explained { case, survey: &survey, no_headers, room }.print(&[], page);
-                if let Some(said) = pod.and_then(|pod| pod.said.as_ref()) {
-                    scheduler::print(said, &case.judged.subject, &world.cluster.fleet, page);
+                let (subject, fleet) = (&case.judged.subject, &world.cluster.fleet);
+                match (pod.and_then(|pod| pod.said.as_ref()), &unplaced) {
+                    (Some(said), _) => scheduler::print(said, None, subject, fleet, page),
+                    (None, Some(found)) => scheduler::print(&found.said, Some(found.pod), subject, fleet, page),
+                    (None, None) => {}
                 }
                 if let Some(next) = next {
                     page.line("");
@@ -88,7 +96,9 @@ pub(crate) fn run(
                     row
                 };
                 let at_next_start = next.map(|next| Box::new(row(next, &FittingRoom::of(next, None, &world.cluster))));
-                rows.push(ResultRow { at_next_start, ..row(case, &room) });
+                let said = unplaced.map(|found| found.said).or_else(|| pod.and_then(|pod| pod.said.clone()));
+                let scheduler = said.map(|said| said.words());
+                rows.push(ResultRow { at_next_start, scheduler, ..row(case, &room) });
             }
         };
     let files = args.files.sources();
@@ -334,7 +344,9 @@ impl Explained<'_, '_> {
 
     /// Returns the state as one word.
     fn state(&self) -> &'static str {
-        if self.room.is_nowhere() { "NO-ROOM" } else { say::state(&self.case.verdict) }
+        let subject = &self.case.judged.subject;
+        let is_refused = matches!(subject.stage, Stage::Migration(_)) && subject.live_migratable.refused.is_some();
+        if self.room.is_nowhere() && !is_refused { "NO-ROOM" } else { say::state(&self.case.verdict) }
     }
 
     fn facts(&self) -> Vec<String> {

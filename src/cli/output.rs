@@ -85,6 +85,9 @@ pub struct ResultRow {
     /// The result for the next start, if a VM is explained while its guest runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_next_start: Option<Box<ResultRow>>,
+    /// The reasons for which the scheduler placed the pod, or a launcher of the guest, nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<String>,
     /// The reason why cpufit does not judge the object; omitted if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
@@ -325,6 +328,7 @@ impl ResultRow {
             predicted: None,
             libvirt: None,
             at_next_start: None,
+            scheduler: None,
             skipped: Some(why.to_owned()),
         }
     }

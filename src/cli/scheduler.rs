@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::answers::scheduler::{Filter, RefusalGroup, RefusedNode, Sentence, refused};
 use crate::fit::fleet::Fleet;
 use crate::fit::plural::{fold_names, nodes};
+use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::Subject;
 use crate::kubevirt::room::PodNeed;
 use crate::page::Page;
@@ -51,10 +52,11 @@ fn said(pod: &str) -> Option<Sentence> {
     Sentence::parse(conditions.iter().find(is_meant)?.message.as_deref()?)
 }
 
-/// Prints the message, group by group.
-pub(super) fn print(sentence: &Sentence, subject: &Subject<'_>, fleet: &Fleet, page: &mut Page) {
+/// Prints the message, group by group. `pod`: the pod, if it is not the object that is explained.
+pub(super) fn print(sentence: &Sentence, pod: Option<&str>, subject: &Subject<'_>, fleet: &Fleet, page: &mut Page) {
     let Sentence { total, groups, rest } = sentence;
-    page.line(format_args!("The scheduler found no place among {}:", nodes(*total)));
+    let pod = pod.map(|name| format!(" for pod {}", Shown::within(name, TITLE_CHARS))).unwrap_or_default();
+    page.line(format_args!("The scheduler found no place{pod} among {}:", nodes(*total)));
     let refused = refused(&subject.placement, fleet);
     for group in groups {
         let here = group.nodes(&refused);

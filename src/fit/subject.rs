@@ -175,10 +175,10 @@ impl<'a> Subject<'a> {
     }
 
     /// Returns the fitting nodes on which the guest is known to start after it was stopped: those where its
-    /// volumes can be used and that offer its devices. `None` if that is not known, for example where other pods
+    /// volumes can be used and that have its devices. `None` if that is not known, for example where other pods
     /// decide, unless its `own` node is among the fitting ones: it starts there in any case.
     pub(crate) fn known_starts(&self, fitting: &Bits, own: Option<NodeIndex>, fleet: &Fleet) -> Option<Bits> {
-        let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread);
+        let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread | PodRule::Claims);
         let is_unknown = !self.unjudged.unplaced.is_empty() || self.unjudged.pod_rules.iter().any(decides);
         if is_unknown && !own.is_some_and(|node| fitting.contains(node)) {
             return None;
@@ -187,7 +187,8 @@ impl<'a> Subject<'a> {
         if let Some(usable) = self.usable(fleet) {
             out.intersect(&usable);
         }
-        for node in self.unjudged.devices.iter().flat_map(|device| &device.without).filter_map(|name| fleet.find(name))
+        for node in
+            self.unjudged.devices.iter().flat_map(|device| device.without.keys()).filter_map(|name| fleet.find(name))
         {
             out.remove(node);
         }

@@ -199,10 +199,15 @@ impl Guest {
             cpu.features.push(feature.clone());
             self.origins.push((Setting::Feature(feature.name.clone()), SettingOrigin::Preference));
         }
-        // Mirrors `applyInterfacePreferences` (`interface.go`).
+        // Mirrors `applyInterfacePreferences` (`interface.go`) and `applyDevicePreferences` (`device.go`).
         let devices = &mut self.spec.domain.devices;
+        devices.autoattach_pod_interface =
+            devices.autoattach_pod_interface.or(preference.devices.preferred_autoattach_pod_interface);
         let pod_network = self.spec.networks.iter().find(|network| network.pod.is_some());
         for interface in &mut devices.interfaces {
+            if interface.model.is_empty() {
+                interface.model.clone_from(&preference.devices.preferred_interface_model);
+            }
             if interface.is_unbound() && pod_network.is_some_and(|network| network.name == interface.name) {
                 interface.masquerade = preference.devices.preferred_interface_masquerade;
             }

@@ -297,9 +297,9 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
     append(pods, "requiredDuringSchedulingIgnoredDuringExecution", term);
 }
 
-/// Returns the pod's rules that kube-scheduler evaluates against the pods on nodes. KubeVirt copies affinity and
-/// topology spread constraints to the launcher.
-pub(crate) fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
+/// Returns the pod's rules that kube-scheduler evaluates against the pods and devices on nodes. KubeVirt copies affinity,
+/// topology spread constraints and, since 1.6, resource claims to the launcher.
+pub(crate) fn pod_rules(spec: &VmiSpec, release: Release) -> Vec<PodRule> {
     let requires = |kind: &str| {
         let affinity = spec.affinity.as_ref().map(|affinity| &affinity.0[kind]);
         let terms = affinity.and_then(|of| of["requiredDuringSchedulingIgnoredDuringExecution"].as_array());
@@ -310,6 +310,7 @@ pub(crate) fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
         (PodRule::Affinity, requires("podAffinity")),
         (PodRule::AntiAffinity, requires("podAntiAffinity")),
         (PodRule::Spread, spec.topology_spread_constraints.iter().any(is_strict)),
+        (PodRule::Claims, !spec.resource_claims.is_empty() && release.has_resource_claims()),
     ];
     rules.into_iter().filter(|(_, is_there)| *is_there).map(|(rule, _)| rule).collect()
 }

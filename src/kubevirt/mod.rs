@@ -5,7 +5,7 @@ pub(crate) mod anti_affinity;
 pub(crate) mod authors;
 pub mod cluster;
 pub mod defaults;
-mod devices;
+pub(crate) mod devices;
 pub(crate) mod eviction;
 pub(crate) mod guest;
 pub mod launch;

@@ -64,6 +64,28 @@ impl Release {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
 
+    /// Whether a launcher requests a device for SCSI persistent reservation.
+    ///
+    /// Mirrors `WithPersistentReservation` of `pkg/virt-controller/services/renderresources.go`, since 1.0.0.
+    pub(crate) fn requests_reservation_device(self) -> bool {
+        self >= Self(1, 0, 0)
+    }
+
+    /// Whether devices may be from resource claims, so that only those without a claim are requested by name.
+    ///
+    /// Mirrors `WithGPUsDevicePlugins` and `WithHostDevicesDevicePlugins` of
+    /// `pkg/virt-controller/services/renderresources.go`, since 1.6.0.
+    pub(crate) fn has_resource_claims(self) -> bool {
+        self >= Self(1, 6, 0)
+    }
+
+    /// Whether a launcher requests a device for Intel TDX, and one for IOMMUFD with its feature gate.
+    ///
+    /// Mirrors `WithTDX` and `WithIOMMUFD` of `pkg/virt-controller/services/renderresources.go`, since 1.9.0.
+    pub(crate) fn requests_tdx_and_iommufd(self) -> bool {
+        self >= Self(1, 9, 0)
+    }
+
     /// Whether `launchSecurity` has `snp` and `tdx`: launchers select their labels, and guests with them are not
     /// migrated.
     ///
@@ -349,6 +371,9 @@ mod tests {
     #[case::obsolete_host_models(Release::avoids_obsolete_host_models, "0.59.0")]
     #[case::architectures(Release::selects_arch, "1.0.0")]
     #[case::names_of_revisions(Release::compares_revision_name, "1.5.2")]
+    #[case::reservation_devices(Release::requests_reservation_device, "1.0.0")]
+    #[case::resource_claims(Release::has_resource_claims, "1.6.0")]
+    #[case::tdx_and_iommufd(Release::requests_tdx_and_iommufd, "1.9.0")]
     #[case::secure_execution(Release::knows_secure_execution, "1.6.0")]
     #[case::added_node_selectors(Release::has_added_node_selector, "1.6.0")]
     #[case::decentralized_migration(Release::has_decentralized_migration, "1.6.0")]

@@ -4,6 +4,7 @@
 //! `PodRequests` (`k8s.io/component-helpers/resource/helpers.go`). Room is read from dumps and on demand, for the CLI
 //! verbs that report it; the webhook holds no pods but launchers.
 
+mod conditions;
 mod quantity;
 mod shortage;
 
@@ -17,8 +18,10 @@ use super::wire::{Meta, Reader, Vmi, is_final};
 use crate::bounds::{Bounded, Excess, Measured};
 use crate::policy::{API_VERSION, LabelCondition, LabelSelector};
 
+use conditions::{launcher_state, unplaced};
 use quantity::{amounts, quantities};
 
+pub(crate) use conditions::read_conditions;
 pub(crate) use quantity::is_quantity;
 pub(crate) use shortage::Shortage;
 
@@ -28,8 +31,17 @@ pub(crate) type Amounts = BTreeMap<String, i64>;
 /// The resource that counts pods.
 const PODS: &str = "pods";
 
-/// KVM's device, which KubeVirt's device plugin offers.
+/// The devices of KubeVirt's own device plugins. Mirrors `KvmDevice` and the constants beside it of
+/// `pkg/virt-controller/services/template.go`.
 pub(crate) const KVM: &str = "devices.kubevirt.io/kvm";
+pub(crate) const TUN: &str = "devices.kubevirt.io/tun";
+pub(crate) const VHOST_NET: &str = "devices.kubevirt.io/vhost-net";
+pub(crate) const VSOCK: &str = "devices.kubevirt.io/vhost-vsock";
+pub(crate) const RESERVATION: &str = "devices.kubevirt.io/pr-helper";
+pub(crate) const SEV: &str = "devices.kubevirt.io/sev";
+pub(crate) const TDX: &str = "devices.kubevirt.io/tdx";
+pub(crate) const IOMMUFD: &str = "devices.kubevirt.io/iommufd";
+const OWN_DEVICES: [&str; 8] = [KVM, TUN, VHOST_NET, VSOCK, RESERVATION, SEV, TDX, IOMMUFD];
 
 /// The `preemptionPolicy` `Never`.
 const NEVER: &str = "Never";
@@ -51,14 +63,16 @@ pub(crate) const OTHER_PODS: &str = "OtherPods";
 pub struct Room {
     /// `status.allocatable`, by node.
     allocatable: HashMap<String, Amounts>,
-    /// Whether a node lists KVM's device, and the nodes that offer none.
-    kvm: (bool, BTreeSet<String>),
+    /// By device of KubeVirt, whether a node lists it, and the nodes that offer none.
+    without: BTreeMap<&'static str, (bool, BTreeSet<String>)>,
     /// Requests of pods, by node and by the pods' priority.
     asked: HashMap<String, BTreeMap<i64, Amounts>>,
     /// Requests of a guest's launcher, by namespace, guest and node.
     launchers: HashMap<(String, String, String), PodNeed>,
     /// State of each launcher that is known not to be ready, by namespace, guest and node.
     states: HashMap<(String, String, String), LauncherState>,
+    /// Name of the launcher that the scheduler placed nowhere, and its message, by namespace and guest.
+    unplaced: HashMap<(String, String), (String, String)>,
     /// Pods, other than launchers, on nodes; in a snapshot, only those that affect a guest.
     others: Vec<OtherPod>,
     /// Whether these pods were read.
@@ -162,7 +176,7 @@ read_only! {
     NodeRoomStatus { allocatable: BTreeMap<String, Value>, }
     PodRoom { metadata: Meta, spec: PodRoomSpec, status: PodRoomStatus, }
     PodRoomStatus { phase: String, conditions: Vec<PodCondition>, }
-    PodCondition { r#type: String, status: String, }
+    PodCondition { r#type: String, status: String, message: String, }
     PodRoomSpec {
         node_name: String, containers: Vec<Container>, init_containers: Vec<Container>,
         overhead: BTreeMap<String, Value>, resources: Resources, priority: i64, preemption_policy: String,
@@ -229,9 +243,12 @@ impl Room {
                 let allocatable = node.status.unwrap_or_default().allocatable.unwrap_or_default();
                 if !allocatable.is_empty() {
                     let (name, of) = (node.metadata.unwrap_or_default().name, amounts(&allocatable));
-                    self.kvm.0 |= of.contains_key(KVM);
-                    if of.get(KVM).is_none_or(|amount| *amount == 0) {
-                        self.kvm.1.insert(name.clone());
+                    for device in OWN_DEVICES {
+                        let (is_listed, without) = self.without.entry(device).or_default();
+                        *is_listed |= of.contains_key(device);
+                        if of.get(device).is_none_or(|amount| *amount == 0) {
+                            without.insert(name.clone());
+                        }
                     }
                     self.allocatable.insert(name, of);
                 }
@@ -253,7 +270,7 @@ impl Room {
     fn pod(&mut self, pod: PodRoom) {
         let (metadata, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
         let status = pod.status.unwrap_or_default();
-        let state = launcher_state(&metadata, &status);
+        let (state, unplaced) = (launcher_state(&metadata, &status), unplaced(&status).map(str::to_owned));
         let phase = status.phase.unwrap_or_default();
         let node = spec.node_name.clone().unwrap_or_default();
         if is_final(&phase) || !self.seen.insert(("pod", metadata.namespace.clone(), metadata.name.clone())) {
@@ -270,6 +287,10 @@ impl Room {
             add(self.asked.entry(node.clone()).or_default().entry(need.priority).or_default(), &need.amounts);
         }
         if let Some(owner) = guest {
+            if let Some(message) = unplaced.filter(|_| node.is_empty() && metadata.deletion_timestamp.is_empty()) {
+                let key = (metadata.namespace.clone(), owner.name.clone());
+                self.unplaced.insert(key, (metadata.name.clone(), message));
+            }
             if let Some(state) = state {
                 self.states.insert((metadata.namespace.clone(), owner.name.clone(), node.clone()), state);
             }
@@ -373,14 +394,40 @@ impl Room {
         self.knows_others = true;
     }
 
-    /// Returns the nodes that are known to offer none of a resource, by name. A dump in which no node lists KVM's
-    /// device may have been written by hand.
-    pub(crate) fn without(&self, resource: &str) -> BTreeSet<&str> {
-        if resource == KVM {
-            return self.kvm.1.iter().filter(|_| self.kvm.0).map(String::as_str).collect();
+    /// Returns the nodes that have too little of a resource for the launcher of a guest, with the free and the allocatable
+    /// amount in thousandths, by name. Pods with at least this priority keep their room, but for the guest's own launcher.
+    ///
+    /// For a device of KubeVirt only nodes that offer none are returned, as each offers more than pods run there, and only
+    /// if some node lists it: a dump in which no node does may have been written by hand.
+    pub(crate) fn short_of(
+        &self,
+        resource: &str,
+        asked: i64,
+        priority: i64,
+        guest: Option<&Vmi>,
+    ) -> BTreeMap<String, (i64, i64)> {
+        if let Some((is_listed, without)) = self.without.get(resource) {
+            return without.iter().filter(|_| *is_listed).map(|node| (node.clone(), (0, 0))).collect();
         }
-        let offers_none = |of: &Amounts| of.get(resource).is_none_or(|amount| *amount == 0);
-        self.allocatable.iter().filter(|(_, of)| offers_none(of)).map(|(name, _)| name.as_str()).collect()
+        let of_pod = |amounts: &Amounts| amounts.get(resource).copied().unwrap_or(0);
+        let mut out = BTreeMap::new();
+        for (node, all) in &self.allocatable {
+            let of = of_pod(all);
+            let mut free = of;
+            if of > 0 {
+                let pods = self.asked.get(node).into_iter().flat_map(|by| by.range(priority..));
+                free = pods.fold(free, |free, (_, pods)| free.saturating_sub(of_pod(pods)));
+                if free < asked {
+                    let own = guest.and_then(|vmi| self.launchers.get(&key(vmi, node)));
+                    let own = own.filter(|own| own.priority >= priority);
+                    free = free.saturating_add(own.map_or(0, |own| of_pod(&own.amounts)));
+                }
+            }
+            if free < asked {
+                out.insert(node.clone(), (free.max(0), of));
+            }
+        }
+        out
     }
 
     /// Whether no node's allocatable resources are known.
@@ -403,6 +450,12 @@ impl Room {
     /// Returns the state of the launcher that a guest runs in; `None` if it is ready or its state is not known.
     pub(crate) fn launcher_state(&self, vmi: &Vmi) -> Option<LauncherState> {
         self.states.get(&key(vmi, &vmi.status.node_name)).copied()
+    }
+
+    /// Returns the launcher of a guest that the scheduler placed nowhere, by name, with the scheduler's message.
+    pub(crate) fn unplaced(&self, namespace: &str, guest: &str) -> Option<(&str, &str)> {
+        let key = (namespace.to_owned(), guest.to_owned());
+        self.unplaced.get(&key).map(|(pod, message)| (pod.as_str(), message.as_str()))
     }
 
     /// Whether the pods other than launchers are known: a dump without such pods may have left them out.
@@ -570,27 +623,6 @@ pub(crate) fn asked_by_pod<'a, R: Reader<'a>>(reader: &R) -> Result<Map<String, 
         out.insert("preemptionPolicy".to_owned(), policy.into());
     }
     Ok(out)
-}
-
-fn launcher_state(metadata: &Meta, status: &PodRoomStatus) -> Option<LauncherState> {
-    if status.phase.as_deref() == Some("Pending") || !metadata.deletion_timestamp.is_empty() {
-        return Some(LauncherState::Unprotected);
-    }
-    let mut conditions = status.conditions.iter().flatten();
-    // A dump may have been cut down: without the condition nothing is known.
-    let ready = conditions.find(|condition| condition.r#type.as_deref() == Some("Ready"))?;
-    (ready.status.as_deref() != Some("True")).then_some(LauncherState::Unready)
-}
-
-/// Returns the `status.conditions` of a running pod that is not ready; `None` for any other pod.
-///
-/// # Errors
-///
-/// Whatever `reader` says.
-pub(crate) fn unready_pod<'a, R: Reader<'a>>(reader: &R) -> Result<Option<Value>, R::Error> {
-    let pod = reader.read::<PodRoom>()?;
-    let state = launcher_state(&pod.metadata.unwrap_or_default(), &pod.status.unwrap_or_default());
-    Ok((state == Some(LauncherState::Unready)).then(|| json!([{"type": "Ready", "status": "False"}])))
 }
 
 /// Returns the requests of a pod. Mirrors `PodRequests`.

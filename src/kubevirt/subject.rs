@@ -231,7 +231,7 @@ fn of_spec(
     subject.definition.own_selector = spec.node_selector.clone().into_iter().collect();
     subject.definition.under_own = launch::under_own(&spec, &status, &cluster.config, cluster.release.release());
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
-    subject.unjudged = unjudged(&spec, namespace, cluster);
+    subject.unjudged = unjudged(&spec, namespace, name, cluster);
     subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     subject.switched_off = switched_off(&spec);
     let lacks_frequency = topology::lacks_frequency(&spec, &status, cluster);
@@ -251,13 +251,13 @@ fn of_spec(
     Prepared { subject, predicted: Some(rendered), not_judged, notes, is_guess: false }
 }
 
-/// Returns the guest's requirements that are named and not judged.
-fn unjudged(spec: &VmiSpec, namespace: &str, cluster: &Cluster) -> Unjudged {
+/// Returns the requirements of a guest with this name that are named and not judged.
+fn unjudged(spec: &VmiSpec, namespace: &str, name: &str, cluster: &Cluster) -> Unjudged {
     Unjudged {
-        pod_rules: launch::pod_rules(spec),
+        pod_rules: launch::pod_rules(spec, cluster.release.release()),
         volumes: storage::bound_volumes(spec, namespace, cluster),
         unplaced: storage::unplaced(spec, namespace, cluster),
-        devices: devices::lacking(spec, cluster),
+        devices: devices::lacking(spec, cluster.vmi(namespace, name), cluster),
     }
 }
 

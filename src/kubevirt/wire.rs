@@ -72,7 +72,7 @@ mod pod;
 mod replicas;
 mod storage;
 
-pub use devices::{Devices, Disk, Filesystem, Gpu, Interface, Lun, Network, PluggedBinding};
+pub use devices::{Devices, Disk, Filesystem, HostDevice, Interface, Lun, Network, PluggedBinding};
 pub use instancetype::{
     ControllerRevision, DataSource, DataSourceRef, DataSourceSpec, DataVolume, DataVolumeSourceRef, DataVolumeSpec,
     Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource, Preference, PreferenceCpu,
@@ -271,6 +271,10 @@ wire! {
         volumes: Vec<Volume>,
         /// `networks`.
         networks: Vec<Network>,
+        /// `resourceClaims`, since 1.6: only their number counts.
+        resource_claims: Vec<Present>,
+        /// `priorityClassName`.
+        priority_class_name: String,
     }
     /// `spec.topologySpreadConstraints[]`.
     SpreadConstraint {

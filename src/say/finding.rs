@@ -4,13 +4,13 @@ use super::host_model;
 use crate::fit::check::{
     AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelKnown, KeptOff, KnownNotUsable,
     LibvirtRefused, ModelCoverage, NoCpuLabels, NoStartNode, NoTarget, NoVirtHandler, Obsolete, OtherArchitectures,
-    OwnHostModel, OwnNode, PodRules, SimilarFeature, SourceLabels, StaleModel, StartOutlook, UnlikeHosts,
-    UnlikeVendors, UsableOn, WithheldModel,
+    OwnHostModel, OwnNode, SimilarFeature, SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors,
+    UsableOn, WithheldModel,
 };
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
 use crate::fit::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
-use crate::fit::subject::{NotMigratable, PodRule, UnmetAtStart};
+use crate::fit::subject::{NotMigratable, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
 /// Number of kinds of start listed.
@@ -38,7 +38,7 @@ fn detail(found: &Detail) -> String {
         Detail::SourceLabels(found) => source_labels(found, 4),
         Detail::UnlikeHosts(found) => unlike_hosts(found, 4),
         Detail::UnlikeVendors(found) => unlike_vendors(found, 4),
-        Detail::PodRules(found) => pod_rules(found),
+        Detail::PodRules(found) => super::pod_rules::found(found),
         Detail::BoundVolumes(found) => bound_volumes(found, 3),
         Detail::StaleModel(StaleModel { model, node, now }) => format!(
             "its selector asks for cpu-model-migration {model}, which came with an earlier migration and is not on {node}, where it \
@@ -379,33 +379,6 @@ fn unlike_vendors(found: &UnlikeVendors, most: usize) -> String {
              them it may crash"
         ),
     }
-}
-
-/// Returns `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the
-/// 3 nodes that fit`.
-fn pod_rules(found: &PodRules) -> String {
-    let fitting = match found.fitting.as_slice() {
-        [one] => format!("{one}, the only node that fits"),
-        many => format!("any of the {} nodes that fit", many.len()),
-    };
-    format!("{} {fitting}", not_judged(&found.rules))
-}
-
-/// Returns `its required pod affinity is not judged: by the pods on the nodes kube-scheduler may keep it off nodes that
-/// fit`.
-pub(crate) fn rules_not_judged(rules: &[PodRule]) -> String {
-    format!("{} nodes that fit", not_judged(rules))
-}
-
-fn not_judged(rules: &[PodRule]) -> String {
-    let word = |rule: &PodRule| match rule {
-        PodRule::Affinity => "required pod affinity",
-        PodRule::AntiAffinity => "required pod anti-affinity",
-        PodRule::Spread => "topology spread (DoNotSchedule)",
-    };
-    let words: Vec<&str> = rules.iter().map(word).collect();
-    let are = number(words.len(), "is", "are");
-    format!("its {} {are} not judged: by the pods on the nodes kube-scheduler may keep it off", and_names(&words, 3))
 }
 
 /// Returns `volumes are not judged: of 3 nodes that fit, root (PersistentVolume pv-1) can be used on n1 alone, data

@@ -10,6 +10,7 @@ pub(crate) mod evidence;
 pub(crate) mod finding;
 pub(crate) mod host_model;
 pub(crate) mod model;
+pub(crate) mod pod_rules;
 pub(crate) mod remedy;
 pub(crate) mod room;
 

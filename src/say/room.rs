@@ -16,7 +16,8 @@ pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
 /// Returns `2 of 64 cores free (it asks for 8 cores)`.
 pub(crate) fn too_little(short: &Shortage) -> String {
     match short.asked {
-        0 => format!("{}, which it asks for", short.words()),
+        0 if short.of == 0 => format!("{}, which it asks for", short.words()),
+        0 => format!("{}, and it asks for some", short.words()),
         _ => format!("{} (it asks for {})", short.words(), short.wanted()),
     }
 }

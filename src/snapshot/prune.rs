@@ -17,7 +17,7 @@ use crate::bounds::{Bounded, Measured};
 use crate::fit::subject::failed_migration;
 use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
 use crate::kubevirt::resource::Resource;
-use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, of_namespace, only_namespace, unready_pod};
+use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, of_namespace, only_namespace, read_conditions};
 use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, RESTART_REQUIRED, Reader};
 use crate::libvirt::saved;
 use crate::well_known::is_read_annotation;
@@ -157,7 +157,7 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
             if let Some(spec) = whole.get_mut("spec").and_then(Value::as_object_mut) {
                 spec.extend(asked);
             }
-            if let Some(conditions) = unready_pod(&Plain(text))? {
+            if let Some(conditions) = read_conditions(&Plain(text))? {
                 whole["status"]["conditions"] = conditions;
             }
         }

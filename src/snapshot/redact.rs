@@ -173,6 +173,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             | "defaultArchitecture"
             | "preferredArchitecture"
             | "preferredMachineType"
+            | "preferredInterfaceModel"
             | "vmRolloutStrategy"
             | "observedKubeVirtVersion"
             | "selinuxContext"

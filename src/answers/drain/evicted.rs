@@ -397,7 +397,7 @@ impl<'w> EvictedGuest<'w> {
             rules.iter().partition(|rule| **rule == PodRule::AntiAffinity);
         let among_guests = !apart.is_empty() && !residents.knows_others();
         let parts = [
-            (!rules.is_empty()).then(|| say::finding::rules_not_judged(&rules)),
+            (!rules.is_empty()).then(|| say::pod_rules::rules_not_judged(&rules)),
             among_guests
                 .then(|| "its required pod anti-affinity is judged among guests: other pods are not known".to_owned()),
         ];

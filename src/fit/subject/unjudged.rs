@@ -1,6 +1,8 @@
 //! The requirements of a guest that are named and not judged: kube-scheduler considers more for them than a node's
 //! labels, taints and name.
 
+use std::collections::BTreeMap;
+
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::placement::{Affinity, Placement};
@@ -8,18 +10,19 @@ use crate::fit::placement::{Affinity, Placement};
 /// What kube-scheduler considers for the guest besides the labels, taints and names of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unjudged {
-    /// The rules by which the pods on the nodes decide.
+    /// The rules by which the pods or the devices on the nodes decide.
     pub pod_rules: Vec<PodRule>,
     /// Its volumes that are bound to nodes.
     pub volumes: Vec<BoundVolume>,
     /// The names of its volumes for which the usable nodes are not known.
     pub unplaced: Vec<String>,
-    /// The devices that its launcher requests and some nodes do not offer.
+    /// The devices that its launcher requests and of which some nodes have too little.
     pub devices: Vec<Device>,
 }
 
-/// A rule of the guest that kube-scheduler decides by the pods on the nodes. KubeVirt copies it to the
-/// launcher; it is not judged here. Mirrors `spec.affinity` and `spec.topologySpreadConstraints`.
+/// A rule of the guest that kube-scheduler decides by the pods or the devices on the nodes. KubeVirt copies it to the
+/// launcher; it is not judged here. Mirrors `spec.affinity`, `spec.topologySpreadConstraints` and
+/// `spec.resourceClaims`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodRule {
     /// A required pod affinity.
@@ -28,6 +31,8 @@ pub enum PodRule {
     AntiAffinity,
     /// A topology spread constraint with `DoNotSchedule`.
     Spread,
+    /// Resource claims: devices by dynamic resource allocation.
+    Claims,
 }
 
 impl PodRule {
@@ -38,6 +43,7 @@ impl PodRule {
             Self::Affinity => "affinity.podAffinity",
             Self::AntiAffinity => "affinity.podAntiAffinity",
             Self::Spread => "topologySpreadConstraints",
+            Self::Claims => "resourceClaims",
         }
     }
 }
@@ -69,18 +75,14 @@ impl BoundVolume {
     }
 }
 
-/// A device, or a size of huge pages, that the guest's launcher requests and some nodes do not offer. It is not judged.
+/// A device, or a size of huge pages, that the guest's launcher requests and of which some nodes have too little. It is
+/// not judged. Amounts are in thousandths (of a piece, of a byte).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// The name of the resource.
     pub resource: String,
-    /// The nodes that offer none, by name, sorted.
-    pub without: Vec<String>,
-}
-
-impl Device {
-    /// Whether a node offers the resource, as far as is known.
-    pub(crate) fn is_offered_by(&self, node: &str) -> bool {
-        self.without.binary_search_by(|name| name.as_str().cmp(node)).is_err()
-    }
+    /// The requested amount; 0 if only that some is requested is known.
+    pub asked: i64,
+    /// The free and the allocatable amount of the nodes that have too little, by name.
+    pub without: BTreeMap<String, (i64, i64)>,
 }

@@ -88,7 +88,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     notes.extend(obsolete::findings(&placement, cluster));
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
-    subject.unjudged = unjudged(&vmi.spec, namespace, cluster);
+    subject.unjudged = unjudged(&vmi.spec, namespace, &vmi.metadata.name, cluster);
     configured(&mut subject, cluster);
     describe(&mut subject, vmi, cluster);
     subject.definition.under_own = under_own(vmi, cluster);

@@ -1,4 +1,4 @@
-//! Devices and networks of guests, the part that decides whether KubeVirt migrates the guest.
+//! Devices and networks of guests, the part that decides what the launcher requests and whether KubeVirt migrates the guest.
 
 use serde::de::{Deserialize, Deserializer};
 
@@ -8,20 +8,29 @@ wire! {
     /// `spec.domain.devices` of a guest.
     Devices {
         /// `gpus`.
-        gpus: Vec<Gpu>,
-        /// `hostDevices`: only their number counts.
-        host_devices: Vec<Present>,
+        gpus: Vec<HostDevice>,
+        /// `hostDevices`.
+        host_devices: Vec<HostDevice>,
         /// `disks`.
         disks: Vec<Disk>,
         /// `filesystems`.
         filesystems: Vec<Filesystem>,
         /// `interfaces`.
         interfaces: Vec<Interface>,
+        /// `autoattachPodInterface`: unset is true.
+        autoattach_pod_interface: Option<bool>,
+        /// `autoattachVSOCK`.
+        #[serde(rename = "autoattachVSOCK")]
+        autoattach_vsock: Option<bool>,
     }
-    /// `spec.domain.devices.gpus[]`.
-    Gpu {
+    /// `spec.domain.devices.gpus[]` and `spec.domain.devices.hostDevices[]`.
+    HostDevice {
         /// `deviceName`: the resource that the device is one of.
         device_name: String,
+        /// `claimName`: the resource claim that the device is from, since 1.6.
+        claim_name: Option<Present>,
+        /// `requestName`: the request of that claim.
+        request_name: Option<Present>,
     }
     /// `spec.domain.devices.disks[]`.
     Disk {
@@ -42,6 +51,8 @@ wire! {
     Interface {
         /// `name`: the network of the same name.
         name: String,
+        /// `model`: empty is virtio.
+        model: String,
         /// `bridge`.
         bridge: Option<Present>,
         /// `masquerade`.
@@ -77,7 +88,7 @@ impl Interface {
     /// Whether no binding is chosen. Mirrors `isInterfaceBindingUnset` of
     /// `pkg/instancetype/preference/apply/interface.go`.
     pub(crate) fn is_unbound(&self) -> bool {
-        let Self { name: _, bridge, masquerade, sriov, slirp, macvtap, passt, passt_binding, binding } = self;
+        let Self { name: _, model: _, bridge, masquerade, sriov, slirp, macvtap, passt, passt_binding, binding } = self;
         let chosen = [bridge, masquerade, sriov, slirp, macvtap, passt, passt_binding];
         binding.is_none() && chosen.iter().all(|binding| binding.is_none())
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Condition, CpuFeature, EachText, Gpu, GuestMemory, Hyperv, LaunchSecurity, Meta, Numa, Present, nullable};
+use super::{
+    Condition, CpuFeature, EachText, GuestMemory, HostDevice, Hyperv, LaunchSecurity, Meta, Numa, Present, nullable,
+};
 
 wire! {
     /// `spec.instancetype` and `spec.preference` of a VirtualMachine.
@@ -64,9 +66,9 @@ wire! {
         /// `memory`.
         memory: GuestMemory,
         /// `gpus`.
-        gpus: Vec<Gpu>,
-        /// `hostDevices`: only their number counts.
-        host_devices: Vec<Present>,
+        gpus: Vec<HostDevice>,
+        /// `hostDevices`.
+        host_devices: Vec<HostDevice>,
         /// `annotations` of the guests.
         annotations: BTreeMap<String, String>,
     }
@@ -110,6 +112,10 @@ wire! {
     PreferenceDevices {
         /// `preferredInterfaceMasquerade`.
         preferred_interface_masquerade: Option<Present>,
+        /// `preferredInterfaceModel`.
+        preferred_interface_model: String,
+        /// `preferredAutoattachPodInterface`.
+        preferred_autoattach_pod_interface: Option<bool>,
     }
     /// `spec.cpu` of a preference.
     PreferenceCpu {

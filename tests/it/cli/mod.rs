@@ -5,6 +5,7 @@ mod audits;
 mod certificates;
 mod compared;
 mod connect;
+mod devices;
 mod drain;
 mod empties;
 mod explained;

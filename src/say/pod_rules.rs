@@ -1,0 +1,39 @@
+//! Rules that kube-scheduler decides by the pods and devices on the nodes, in words.
+
+use crate::fit::check::PodRules;
+use crate::fit::plural::{and_names, number};
+use crate::fit::subject::PodRule;
+
+/// Returns `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the
+/// 3 nodes that fit`.
+pub(super) fn found(found: &PodRules) -> String {
+    let fitting = match found.fitting.as_slice() {
+        [one] => format!("{one}, the only node that fits"),
+        many => format!("any of the {} nodes that fit", many.len()),
+    };
+    format!("{} {fitting}", not_judged(&found.rules))
+}
+
+/// Returns `its required pod affinity is not judged: by the pods on the nodes kube-scheduler may keep it off nodes that
+/// fit`.
+pub(crate) fn rules_not_judged(rules: &[PodRule]) -> String {
+    format!("{} nodes that fit", not_judged(rules))
+}
+
+fn not_judged(rules: &[PodRule]) -> String {
+    let word = |rule: &PodRule| match rule {
+        PodRule::Affinity => "required pod affinity",
+        PodRule::AntiAffinity => "required pod anti-affinity",
+        PodRule::Spread => "topology spread (DoNotSchedule)",
+        PodRule::Claims => "resource claims",
+    };
+    let words: Vec<&str> = rules.iter().map(word).collect();
+    let are = if rules == [PodRule::Claims] { "are" } else { number(words.len(), "is", "are") };
+    let has_claims = rules.contains(&PodRule::Claims);
+    let by = match (has_claims, rules.len()) {
+        (true, 1) => "devices",
+        (true, _) => "pods and devices",
+        (false, _) => "pods",
+    };
+    format!("its {} {are} not judged: by the {by} on the nodes kube-scheduler may keep it off", and_names(&words, 4))
+}

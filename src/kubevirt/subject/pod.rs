@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Prepared, after_start, describe, either_mode, mode, restart, too_large};
+use super::{Prepared, after_start, describe, either_mode, mode, of_running, restart, too_large};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::{CpuMode, Migration, Running, Stage, Subject};
@@ -13,7 +13,8 @@ use crate::kubevirt::placement;
 use crate::kubevirt::wire::{Pod, Vmi};
 use crate::well_known;
 
-/// Prepares a launcher pod; `None` for any other pod.
+/// Prepares a launcher pod; `None` for any other pod. For the launcher that its guest runs in, as a dump or a
+/// description shows it, the guest's migration is prepared: it has started already.
 #[must_use]
 pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     if !cluster::is_launcher(pod) {
@@ -27,6 +28,10 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
 
     let placement = placement::of_pod(pod);
     let running_on = placement.node_name.as_deref().filter(|node| !node.is_empty()).map(str::to_owned);
+    let runs_here = |vmi: &&Vmi| running_on.as_ref() == Some(&vmi.status.node_name);
+    if let Some(running) = vmi.filter(runs_here).and_then(|vmi| of_running(vmi, cluster)) {
+        return Some(running);
+    }
     let mode = vmi.map_or_else(|| mode_of(&placement, either_mode::shows_mode(pod, cluster)), |vmi| mode(&vmi.spec));
     let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);
     let stage = if is_target && running_on.is_none() {

@@ -195,6 +195,23 @@ mod pods {
         assert!(authors.entries.values().all(|asked| asked.field == "spec.nodeSelector"));
     }
 
+    /// A dump or a description of the pod is answered as the pod's name is: the guest can only migrate from here.
+    #[rstest]
+    #[case::its_launcher("node-a", true)]
+    #[case::another_node("node-c", false)]
+    fn the_launcher_that_a_guest_runs_in_is_judged_as_its_migration(#[case] node: &str, #[case] migrates: bool) {
+        let guest = running("db", "node-a", "host-model");
+        let objects = vec![vmi(guest.clone()), launcher(&guest, [feature("fpu")])];
+        let cluster = cluster("1.9.0", mixed(), objects);
+        let spec = json!({"nodeName": node, "nodeSelector": {feature("fpu"): "true"}});
+        let judged = of_pod(&pod(&json!({"kubevirt.io": "virt-launcher"}), &spec), &cluster).expect("a launcher");
+        assert_eq!(source(&judged).is_some(), migrates, "a guest that runs is shown how it could have started");
+        if migrates {
+            let asked = of_running(cluster.vmi("shop", "db").expect("it"), &cluster).expect("it runs");
+            assert_eq!(judged.subject, asked.subject, "the same pod gets two answers");
+        }
+    }
+
     #[test]
     fn a_pod_that_runs_is_judged_where_it_is() {
         let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});

@@ -274,7 +274,10 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     // What labels do not decide stands beside every count of nodes.
     let undecided = doubts.iter().filter(|finding| matches!(finding.check, Check::PodRules | Check::BoundVolumes));
     let undecided = undecided.map(|finding| say::finding::message(finding)).chain(no_room.clone());
-    let said = own_node.clone().unwrap_or(if why.is_empty() { doubt } else { why.clone() });
+    let is_refused = subject.live_migratable.refused.is_some();
+    let by_labels =
+        |why: &str| if no_room.is_some() && !is_refused { format!("by labels: {why}") } else { why.to_owned() };
+    let said = own_node.clone().unwrap_or(if why.is_empty() { doubt } else { by_labels(&why) });
     let mut said = if said.is_empty() { Vec::new() } else { vec![said] };
     for words in undecided.filter(|_| subject.live_migratable.refused.is_none()) {
         if !said.contains(&words) {

@@ -283,16 +283,20 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
 }
 
 /// Adds what the webhook does not know: the room of nodes, and the volumes and rules that no warning names.
-fn with_remarks(mut row: ResultRow, case: &Evaluation<'_>, cluster: &Cluster) -> ResultRow {
+fn with_remarks(row: ResultRow, case: &Evaluation<'_>, cluster: &Cluster) -> ResultRow {
     let room = FittingRoom::of(case, None, cluster);
-    row.nodes.no_room = room.no_room(cluster);
-    row.nodes.by_preemption = room.by_preemption(cluster);
+    let mut row = row.with_room(case, &room, cluster);
     let findings = &case.verdict.findings;
     let undecided = findings.iter().filter(|found| matches!(found.check, Check::PodRules | Check::BoundVolumes));
     let is_warned = |words: &String| row.warnings.iter().any(|warning| warning.contains(words.as_str()));
-    let undecided = undecided.map(say::finding::message).chain(room.remarks(cluster));
+    let undecided = undecided.map(say::finding::message);
     let title = case.judged.subject.title();
-    row.remarks = undecided.filter(|words| !is_warned(words)).map(|words| format!("{title}: {words}")).collect();
+    // The webhook counts nodes by labels.
+    let is_counted = findings.iter().any(|found| matches!(found.check, Check::StartNode | Check::MigrationTarget));
+    let by_labels = if is_counted && room.is_nowhere() { "that is by labels alone: " } else { "" };
+    let of_room = room.remarks(cluster).into_iter().map(|words| format!("{by_labels}{words}"));
+    let remarks = undecided.chain(of_room).filter(|words| !is_warned(words));
+    row.remarks = remarks.map(|words| format!("{title}: {words}")).collect();
     row
 }
 

@@ -258,10 +258,10 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
         steps.push(format!("{at_most}{}", counted(moving, "migrates", "migrate at the same time")));
     }
     let moves = |guest: &&GuestRow| matches!(guest.state, State::OneTarget | State::CanLeave);
-    let doubtful: Vec<&str> =
-        node.guests.iter().filter(moves).filter(|guest| guest.is_doubtful).map(|guest| guest.guest.as_str()).collect();
-    if let Some(last) = steps.last_mut().filter(|_| !doubtful.is_empty()) {
-        *last = format!("{last}, by labels; libvirt may refuse {}", fold_names(&doubtful, 3));
+    if let Some(last) = steps.last_mut()
+        && let Some(doubts) = doubts(&node.guests.iter().filter(moves).collect::<Vec<_>>())
+    {
+        *last = format!("{last}, {doubts}");
     }
     let waits = node.count(State::Stuck) + node.count(State::Stays) + node.count(State::Ends);
     if waits > 0 {
@@ -357,12 +357,25 @@ fn why_not(guest: &str) -> Script {
     command().into()
 }
 
-/// Returns ` by labels; libvirt may refuse shop/db`, for the guests of nodes with a stuck guest; else an empty text.
+/// Returns what may hold up guests that leave by labels: `by labels; libvirt may refuse shop/db; the last migration of
+/// shop/web failed and may fail again`; `None` without such a guest.
+fn doubts(guests: &[&GuestRow]) -> Option<String> {
+    let names = |is: fn(&GuestRow) -> bool| -> Vec<&str> {
+        guests.iter().filter(|guest| is(guest)).map(|guest| guest.guest.as_str()).collect()
+    };
+    let (doubtful, failed) = (names(|guest| guest.is_doubtful), names(|guest| guest.has_failed));
+    let refused = (!doubtful.is_empty()).then(|| format!("libvirt may refuse {}", fold_names(&doubtful, 3)));
+    let failed = (!failed.is_empty())
+        .then(|| format!("the last migration of {} failed and may fail again", fold_names(&failed, 3)));
+    let said: Vec<String> = refused.into_iter().chain(failed).collect();
+    (!said.is_empty()).then(|| format!("by labels; {}", said.join("; ")))
+}
+
+/// Returns the same with a blank before it, for the guests of nodes with a stuck guest; else an empty text.
 fn by_labels(drained: &DrainReport) -> String {
     let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
-    let guests = nodes.flat_map(|node| &node.guests).filter(|guest| guest.is_doubtful);
-    let names: Vec<&str> = guests.map(|guest| guest.guest.as_str()).collect();
-    if names.is_empty() { String::new() } else { format!(" by labels; libvirt may refuse {}", fold_names(&names, 3)) }
+    let guests: Vec<&GuestRow> = nodes.flat_map(|node| &node.guests).collect();
+    doubts(&guests).map(|doubts| format!(" {doubts}")).unwrap_or_default()
 }
 
 /// Prints `Least to do: kubectl uncordon node-d (then all 12 can leave)`; for several commands or an outage, a list

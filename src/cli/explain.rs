@@ -2,7 +2,7 @@
 
 pub(super) mod libvirt;
 mod nodes;
-mod remedies;
+pub(crate) mod remedies;
 pub(crate) mod room;
 mod taints;
 
@@ -33,7 +33,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::{Stage, Subject};
-use crate::fit::verdict::{Check, Evidence, Nearest, Outcome};
+use crate::fit::verdict::{Check, Evidence, Finding, Nearest, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
@@ -90,10 +90,7 @@ pub(crate) fn run(
                 }
             } else {
                 let row = |case: &Evaluation<'_>, room: &FittingRoom| {
-                    let mut row = ResultRow::new(origin.clone(), case, &survey, true);
-                    row.nodes.no_room = room.no_room(&world.cluster);
-                    row.nodes.by_preemption = room.by_preemption(&world.cluster);
-                    row
+                    ResultRow::new(origin.clone(), case, &survey, true).with_room(case, room, &world.cluster)
                 };
                 let at_next_start = next.map(|next| Box::new(row(next, &FittingRoom::of(next, None, &world.cluster))));
                 let said = unplaced.map(|found| found.said).or_else(|| pod.and_then(|pod| pod.said.clone()));
@@ -344,16 +341,28 @@ impl Explained<'_, '_> {
 
     /// Returns the state as one word.
     fn state(&self) -> &'static str {
-        let subject = &self.case.judged.subject;
-        let is_refused = matches!(subject.stage, Stage::Migration(_)) && subject.live_migratable.refused.is_some();
-        if self.room.is_nowhere() && !is_refused { "NO-ROOM" } else { say::state(&self.case.verdict) }
+        let Evaluation { verdict, .. } = self.case;
+        // Room does not help a guest that KubeVirt refuses.
+        let is_refused = verdict.refused().is_some() || verdict.found(Check::NotMigratable).is_some();
+        if self.room.is_nowhere() && !is_refused { "NO-ROOM" } else { say::state(verdict) }
     }
 
     fn facts(&self) -> Vec<String> {
         let Evaluation { judged, verdict, .. } = self.case;
         let mut out = Vec::new();
+        // Without room the number of nodes by labels is no number of nodes.
+        let nowhere = self.room.headline(&judged.subject.stage, self.cluster());
+        let nowhere = nowhere.filter(|_| verdict.found(Check::NotMigratable).is_none());
+        let is_by_labels = |finding: &&Finding| matches!(finding.check, Check::StartNode | Check::MigrationTarget);
+        let refused = verdict.refused();
+        let is_replaced = |finding: &&Finding| {
+            refused.is_some_and(|refused| std::ptr::eq(refused, *finding))
+                || (nowhere.is_some() || refused.is_some()) && is_by_labels(finding)
+        };
         let findings = verdict.findings.iter().filter(|finding| !say::finding::is_said_by_another(finding, verdict));
-        out.extend(findings.map(say::finding::sentence));
+        out.extend(refused.map(say::finding::sentence));
+        out.extend(nowhere.clone());
+        out.extend(findings.filter(|finding| !is_replaced(finding)).map(say::finding::sentence));
         let is_known = !matches!(verdict.assessment.outcome, Outcome::Unknown(_));
         if matches!(judged.subject.stage, Stage::Migration(_)) && judged.not_judged.is_none() {
             out.extend(self.fitting_by_labels());
@@ -378,7 +387,7 @@ impl Explained<'_, '_> {
             }
             out.extend(libvirt::at_start(&judged.subject, &self.fleet().names(&verdict.assessment.fitting)));
         }
-        out.extend(self.room.facts(self.cluster()));
+        out.extend(self.room.facts(self.cluster()).into_iter().skip(usize::from(nowhere.is_some())));
         out.extend(self.tsc());
         out.extend(self.frozen());
         out.extend(taints::lines(self.case, self.fleet()));
@@ -456,7 +465,13 @@ impl Explained<'_, '_> {
             .map(|near| near.node.as_str())
             .collect();
         let verb = plural::number(same.len(), "lacks", "lack");
-        let only = if self.case.verdict.assessment.fitting.is_empty() { " only" } else { "" };
+        let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
+        let lacks_no_more = |name: &&str| {
+            let refusal = self.fleet().find(name).map(|node| lookup.refusal(node));
+            refusal.is_some_and(|refusal| refusal.affinity.is_empty() && refusal.taints.is_empty() && !refusal.cordoned)
+        };
+        let fits_nowhere = self.case.verdict.assessment.fitting.is_empty();
+        let only = if fits_nowhere && same.iter().all(lacks_no_more) { " only" } else { "" };
         let (names, lack) = (plural::fold_names(&same, 3), plural::fold_lack(&least.missing, &least.has, 12));
         Some(format!("Nearest: {names} {verb}{only} {lack}."))
     }
@@ -603,6 +618,7 @@ impl Explained<'_, '_> {
     }
 
     fn remedy_list(&self) -> impl Iterator<Item = &Remedy> {
-        self.case.verdict.findings.iter().flat_map(|finding| &finding.remedies)
+        let all = self.case.verdict.findings.iter().flat_map(|finding| &finding.remedies);
+        all.filter(|remedy| self.room.may_help(&remedy.action))
     }
 }

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::explain::libvirt::LibvirtRow;
+use super::explain::remedies::useless;
+use super::explain::room::FittingRoom;
 use super::resource::ObjectKind;
 use crate::admission::response::{Decision, lines};
 use crate::admission::review::Request;
@@ -19,6 +21,7 @@ use crate::fit::remedy::{Counted, Remedy};
 use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, Verdict};
 use crate::judge::Evaluation;
+use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::launch::Rendered;
 use crate::kubevirt::subject::Prepared;
 use crate::say;
@@ -362,14 +365,7 @@ impl ResultRow {
                 .iter()
                 .map(|not| NotHelpingRow { id: not.id.as_str(), why: say::remedy::why_not(&not.why) })
                 .collect(),
-            by_luck: verdict
-                .by_luck
-                .iter()
-                .filter_map(|remedy| {
-                    let why = say::remedy::depends(remedy.luck.as_ref()?, subject);
-                    Some(ByLuckRow { why, remedy: remedy_row(remedy, subject, counted) })
-                })
-                .collect(),
+            by_luck: by_luck(&verdict.by_luck, judged, counted),
             warnings: decision.warnings_in(&cluster.domain),
             denial,
             patch,
@@ -379,6 +375,24 @@ impl ResultRow {
             ..Self::skipped(origin, "")
         }
         .judged()
+    }
+
+    /// Adds what the webhook does not know: the room of nodes. Takes out remedies that help by labels alone if no node
+    /// has room.
+    pub(crate) fn with_room(mut self, case: &Evaluation<'_>, room: &FittingRoom, cluster: &Cluster) -> Self {
+        let Evaluation { judged, verdict, .. } = case;
+        self.nodes.no_room = room.no_room(cluster);
+        self.nodes.by_preemption = room.by_preemption(cluster);
+        let counted = Counted::of(&judged.subject, &verdict.assessment);
+        for (row, finding) in self.findings.iter_mut().zip(&verdict.findings) {
+            let left = finding.remedies.iter().filter(|remedy| room.may_help(&remedy.action));
+            row.remedies = left.map(|remedy| remedy_row(remedy, &judged.subject, counted)).collect();
+        }
+        self.remedies = self.findings.iter().flat_map(|finding| finding.remedies.clone()).collect();
+        self.by_luck = by_luck(verdict.by_luck.iter().filter(|remedy| room.may_help(&remedy.action)), judged, counted);
+        let useless = useless(case, room).into_iter();
+        self.not_helping = useless.map(|(id, why)| NotHelpingRow { id: id.as_str(), why }).collect();
+        self
     }
 
     fn judged(mut self) -> Self {
@@ -474,6 +488,18 @@ fn finding_row(finding: &Finding, subject: &Subject<'_>, counted: Counted) -> Fi
         message: say::finding::message(finding),
         remedies: finding.remedies.iter().map(|remedy| remedy_row(remedy, subject, counted)).collect(),
     }
+}
+
+fn by_luck<'r>(
+    remedies: impl IntoIterator<Item = &'r Remedy>,
+    judged: &Prepared<'_>,
+    counted: Counted,
+) -> Vec<ByLuckRow> {
+    let row = |remedy: &Remedy| {
+        let why = say::remedy::depends(remedy.luck.as_ref()?, &judged.subject);
+        Some(ByLuckRow { why, remedy: remedy_row(remedy, &judged.subject, counted) })
+    };
+    remedies.into_iter().filter_map(row).collect()
 }
 
 fn remedy_row(remedy: &Remedy, subject: &Subject<'_>, counted: Counted) -> RemedyRow {

@@ -45,6 +45,8 @@ pub enum Author {
     HyperConverged(&'static str),
     /// KubeVirt's own default, and the field below `spec.configuration` that overrides it, if there is one.
     BuiltIn(Option<&'static str>),
+    /// A field of the `status` of the KubeVirt custom resource.
+    Status(&'static str),
     /// A Hyper-V setting that implies further requirements, and the author of that setting.
     HyperV {
         /// The setting, such as `evmcs`.

@@ -115,6 +115,12 @@ impl CommandWord {
         Self(Cow::Owned(parts.concat().join(".")))
     }
 
+    /// Formats a JSON pointer to the end of a list, where a patch adds: `/spec/list/-`.
+    #[must_use]
+    pub fn end_of(parts: &[&[&'static str]]) -> Self {
+        Self(Cow::Owned(parts.concat().into_iter().chain(["-"]).flat_map(|step| ["/", step]).collect()))
+    }
+
     /// Formats a JSON pointer to an element of a list, or to the value `below` it: `/spec/list/0/name`.
     #[must_use]
     pub fn pointer(list: &[&'static str], at: usize, below: &[&'static str]) -> Self {

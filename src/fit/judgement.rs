@@ -48,7 +48,7 @@ pub struct Judgement<'s, 'f> {
 }
 
 /// Returns the candidate nodes: those of the guest's architecture, without the node that it leaves.
-pub(super) fn neighbours(subject: &Subject<'_>, fleet: &Fleet) -> Bits {
+pub(crate) fn neighbours(subject: &Subject<'_>, fleet: &Fleet) -> Bits {
     let mut out = Bits::all(fleet.len());
     if let Some(architecture) = subject.placement.get(label::ARCH) {
         out.subtract(&fleet.bearing_another(label::ARCH, architecture));
@@ -232,11 +232,13 @@ impl<'s, 'f> Judgement<'s, 'f> {
         if !self.is_judged() {
             return Vec::new();
         }
+        let tolerations = &self.subject.placement.tolerations;
         let kept_out = self.kept_out().into_iter().filter(|kept| !kept.unwell);
         let mut out: Vec<Blocked> = kept_out
             .map(|kept| Blocked {
                 node: self.fleet.name(kept.node).to_owned(),
                 cordoned: kept.cordoned,
+                near: kept.taints.iter().filter_map(|taint| tolerations.near(taint)).collect(),
                 taints: kept.taints,
             })
             .collect();

@@ -59,6 +59,8 @@ pub(crate) const VM_ARCH: &str = "kubevirt.io/vm-arch-";
 pub(crate) const ARCH: &str = "kubernetes.io/arch";
 /// `kubernetes.io/hostname`: the node's host name.
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
+/// KubeVirt's taint for a drain. Mirrors `nodeDrainTaintDefaultKey` of `pkg/virt-config/virt-config.go`.
+pub(crate) const TAINT_DRAIN: &str = "kubevirt.io/drain";
 /// The taint that the node controller adds to a cordoned node.
 pub(crate) const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 

@@ -36,6 +36,14 @@ pub struct Taint {
     pub effect: Effect,
 }
 
+impl Taint {
+    /// Whether a person set it, so that a guest may be meant to tolerate it: Kubernetes' own follow the state of the
+    /// node, and KubeVirt's is for a drain.
+    pub(crate) fn is_for_choice(&self) -> bool {
+        !self.key.starts_with("node.kubernetes.io/") && self.key != label::TAINT_DRAIN
+    }
+}
+
 impl std::fmt::Display for Taint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.key)?;

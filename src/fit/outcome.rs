@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bits::Bits;
 use super::label;
 use super::node::Taint;
-use super::placement::AffinityRule;
+use super::placement::{AffinityRule, NearMiss};
 use super::word::words;
 
 words! {
@@ -181,6 +181,8 @@ pub struct Blocked {
     pub cordoned: bool,
     /// The taints that the pod does not tolerate, without that of a cordon.
     pub taints: Vec<Taint>,
+    /// The pod's tolerations that nearly match one of them.
+    pub near: Vec<NearMiss>,
 }
 
 impl Blocked {

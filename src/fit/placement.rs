@@ -7,7 +7,7 @@ use super::node::{Effect, Taint};
 
 pub(crate) use super::affinity::{Affinity, AffinityRule, Expression, NameRule, NodeSelector, Term};
 pub(crate) use super::selector::Selector;
-pub(crate) use super::toleration::{Toleration, TolerationOperator, Tolerations};
+pub(crate) use super::toleration::{NearMiss, Toleration, TolerationOperator, Tolerations};
 
 /// The node requirements of a pod, as the scheduler's node filters read them.
 ///

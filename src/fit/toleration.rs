@@ -31,6 +31,39 @@ impl std::fmt::Display for Toleration {
     }
 }
 
+/// A toleration that nearly matches a taint, and in what it differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NearMiss {
+    /// The toleration.
+    pub toleration: Toleration,
+    key: bool,
+    value: bool,
+    effect: bool,
+}
+
+impl NearMiss {
+    /// Returns the fields that differ.
+    pub(crate) fn differs_in(&self) -> &'static str {
+        match (self.key, self.value, self.effect) {
+            (true, true, true) => "key, value and effect",
+            (true, true, false) => "key and value",
+            (true, false, true) => "key and effect",
+            (true, false, false) => "key",
+            (false, true, true) => "value and effect",
+            (false, true, false) => "value",
+            (false, false, _) => "effect",
+        }
+    }
+
+    /// Returns the toleration as it matches the taint.
+    pub(crate) fn corrected(&self, taint: &Taint) -> Toleration {
+        let own = &self.toleration;
+        let value = if own.operator == TolerationOperator::Exists { String::new() } else { taint.value.clone() };
+        let effect = own.effect.map(|_| taint.effect);
+        Toleration { key: taint.key.clone(), operator: own.operator, value, effect }
+    }
+}
+
 /// The comparison of a toleration with a taint's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TolerationOperator {
@@ -85,9 +118,23 @@ impl Tolerations {
         })
     }
 
-    /// Iterates over the tolerations of a taint's key, which may be of another value or effect.
-    pub(crate) fn of_key<'t>(&'t self, key: &'t str) -> impl Iterator<Item = &'t Toleration> {
-        self.0.sorted.iter().filter(move |toleration| toleration.key == key)
+    /// Returns the toleration that nearly matches a taint which it does not tolerate: of the same key, but for upper
+    /// and lower case, and of the fewest differences.
+    pub(crate) fn near(&self, taint: &Taint) -> Option<NearMiss> {
+        let of_key = self.0.sorted.iter().filter(|own| own.key.eq_ignore_ascii_case(&taint.key));
+        let misses = of_key.map(|own| NearMiss {
+            key: own.key != taint.key,
+            value: own.operator == TolerationOperator::Equal && own.value != taint.value,
+            effect: own.effect.is_some_and(|effect| effect != taint.effect),
+            toleration: own.clone(),
+        });
+        let count = |miss: &NearMiss| usize::from(miss.key) + usize::from(miss.value) + usize::from(miss.effect);
+        misses.filter(|miss| count(miss) > 0).min_by_key(count)
+    }
+
+    /// Returns these tolerations and others.
+    pub(crate) fn with(&self, others: &[Toleration]) -> Self {
+        self.0.sorted.iter().chain(others).cloned().collect()
     }
 
     /// Returns the nodes of a fleet whose taints keep the pod out, computed once per fleet.

@@ -132,6 +132,11 @@ impl Verdict {
         self.findings.iter().find(|finding| finding.check == check)
     }
 
+    /// Returns the first finding that says why KubeVirt refuses the guest's specification.
+    pub(crate) fn refused(&self) -> Option<&Finding> {
+        self.findings.iter().find(|finding| matches!(finding.detail, Detail::Refused(_)))
+    }
+
     /// Returns the fitting nodes that lack entries of the running guest's host model, by name, with those entries:
     /// libvirt may refuse there.
     pub(crate) fn doubtful(&self) -> &[(String, Vec<(String, String)>)] {

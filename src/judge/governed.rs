@@ -10,8 +10,9 @@ use crate::enforce::forecast::ModelForecast;
 use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Assessment, Check, Finding};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::release::{Release, ReleaseKnown};
 use crate::kubevirt::subject::{self, Prepared};
-use crate::policy::{self, Exemption, Ruling, UserName};
+use crate::policy::{self, Dial, Exemption, RequestFacts, Ruling, UserName};
 use crate::world::World;
 
 /// An object that is ready for judgement.
@@ -62,7 +63,39 @@ impl<'a> Governed<'a> {
             judged.notes.extend(of_namespace);
         }
         judged.notes.extend(forecast.as_ref().and_then(mutate::finding));
-        Self { judged, rules, forecast }
+        let mut ready = Self { judged, rules, forecast };
+        if !ready.rules.facts.is_guess {
+            ready.rules.facts.is_guess = ready.hinges_on_release(world, manifest, user, effort);
+        }
+        ready
+    }
+
+    /// Whether its policy denies it by the rules of an assumed release, and would not by those of another release that
+    /// the cluster may have.
+    fn hinges_on_release(&self, world: &World, manifest: &Manifest<'a>, user: &UserName, effort: Effort<'_>) -> bool {
+        let possible = world.cluster.release.possible();
+        if possible.is_empty() || !self.may_deny() || !self.denies(world, effort) {
+            return false;
+        }
+        let denies_by = |release: &Release| {
+            let mut other = world.clone();
+            other.cluster.release = ReleaseKnown::Observed(*release);
+            Self::of(&other, manifest, user, effort).is_none_or(|ready| ready.denies(&other, effort))
+        };
+        let current = world.cluster.release.release();
+        !possible.iter().filter(|release| **release != current).all(denies_by)
+    }
+
+    /// Whether its policy can deny requests of this kind.
+    fn may_deny(&self) -> bool {
+        self.rules.facts.kind.is_deniable() && (self.rules.policy.enforce != Dial::Off || self.is_unmet())
+    }
+
+    /// Whether its policy denies it, exemptions aside.
+    fn denies(&self, world: &World, effort: Effort<'_>) -> bool {
+        let facts = RequestFacts { exemption: None, ..self.rules.facts };
+        let assessment = self.judged.assess_within(&world.cluster, effort);
+        policy::rule(&self.rules.policy, facts, &assessment, self.is_unmet()).denies()
     }
 
     /// Sets this exemption, unless the request already has one.

@@ -17,7 +17,7 @@ use crate::testing::Tweak;
 use crate::testing::cluster::{
     cluster, launcher, migration, read, read_policy, replica_set, running, vm, vm_pool, vmi,
 };
-use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake, take};
+use crate::testing::fleet::{cascade_lake, cordon, feature, give, intel, mixed, skylake, take, vendor};
 use crate::testing::objects::create;
 use crate::well_known;
 

@@ -61,8 +61,9 @@ fn selector(wire: WireSelector) -> Option<LabelSelector> {
 
 impl AntiAffinityTerm {
     /// Returns the required terms of a guest; its launcher has the same ones, and since 1.9.0 one for each persistent
-    /// reservation (`setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go`), which is
-    /// not read here.
+    /// reservation (`setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go`), which
+    /// selects by UIDs of claims and is not read here:
+    /// [`PodRule::Reservation`](crate::fit::subject::PodRule::Reservation).
     pub(crate) fn all_of(vmi: &Vmi) -> Vec<Self> {
         let affinity = vmi.spec.affinity.as_ref().map(|affinity| &affinity.0["podAntiAffinity"]);
         let required = affinity.map(|anti| &anti["requiredDuringSchedulingIgnoredDuringExecution"]);

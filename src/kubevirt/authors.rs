@@ -128,6 +128,7 @@ impl<'s> Source<'s> {
             Some(SettingOrigin::Configuration(field)) => Author::Configuration(field),
             Some(SettingOrigin::HyperConverged(field)) => Author::HyperConverged(field),
             Some(SettingOrigin::BuiltIn(field)) => Author::BuiltIn(*field),
+            Some(SettingOrigin::Status(field)) => Author::Status(field),
             Some(SettingOrigin::HyperV(name)) => {
                 Author::HyperV { setting: name, author: Box::new(self.author(&Setting::HyperV(name))) }
             }
@@ -154,7 +155,11 @@ impl<'s> Source<'s> {
             Author::Preference(_) => "spec.preference".to_owned(),
             Author::DataSource { .. } => "spec.dataVolumeTemplates".to_owned(),
             Author::HyperV { author, .. } => self.field(author),
-            Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::Policy(_) => {
+            Author::Configuration(_)
+            | Author::HyperConverged(_)
+            | Author::BuiltIn(_)
+            | Author::Status(_)
+            | Author::Policy(_) => {
                 format!("{}.domain", self.root())
             }
             Author::KubeVirt | Author::AddedNodeSelector | Author::SourceNode(_) | Author::Inherited => String::new(),

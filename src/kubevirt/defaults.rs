@@ -95,6 +95,15 @@ impl ClusterConfig {
             .unwrap_or("amd64")
     }
 
+    /// Returns the origin of that architecture. Mirrors `SetDefaultArchitecture` of `pkg/virt-operator/util/config.go`.
+    fn architecture_origin(&self) -> SettingOrigin {
+        let configured = &self.configuration.architecture_configuration.default_architecture;
+        if configured.is_empty() && !self.default_architecture.is_empty() {
+            return SettingOrigin::Status("defaultArchitecture");
+        }
+        self.origin("architectureConfiguration.defaultArchitecture", configured)
+    }
+
     /// Returns the machine type of guests that name none. Mirrors `GetMachineType`.
     pub(crate) fn machine_type(&self, architecture: &str) -> &str {
         if !self.configuration.machine_type.is_empty() {
@@ -136,9 +145,7 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
     let mut filled = Origins::new();
     if spec.architecture.is_empty() {
         config.default_architecture().clone_into(&mut spec.architecture);
-        let configured = &config.configuration.architecture_configuration.default_architecture;
-        filled
-            .push((Setting::Architecture, config.origin("architectureConfiguration.defaultArchitecture", configured)));
+        filled.push((Setting::Architecture, config.architecture_origin()));
     }
     let machine = spec.domain.machine.get_or_insert_with(Machine::default);
     if machine.kind.is_empty() {

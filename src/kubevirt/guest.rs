@@ -16,7 +16,7 @@ use super::setting::{Origins, Setting, SettingOrigin};
 use super::wire::{DataSource, InstancetypeSpec, Matcher, Meta, PreferenceSpec, VirtualMachine, VmiSpec};
 use crate::bounds::Excess;
 use crate::fit::label;
-use crate::fit::verdict::{Check, Finding};
+use crate::fit::verdict::{Check, Detail, Finding};
 use crate::well_known;
 
 /// The guest made from a VirtualMachine.
@@ -171,9 +171,8 @@ impl Guest {
         let name = self.instancetype.as_ref().map_or("", |matcher| &matcher.name);
         self.notes.extend(conflicts.into_iter().map(|path| {
             let field = format!("spec.template.spec.{path}");
-            let words =
-                format!("{field} conflicts with instancetype {name}, which sets it too: KubeVirt refuses the VM");
-            Finding::noted(Check::Contradiction, field, words)
+            let why = format!("{field} conflicts with instancetype {name}, which sets it too");
+            Finding::note(Check::Contradiction, field, Detail::Refused(why))
         }));
     }
 

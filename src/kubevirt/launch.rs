@@ -13,7 +13,7 @@ use super::placement::{node_selector, toleration};
 use super::release::Release;
 use super::setting::Setting;
 use super::topology;
-use super::wire::{self, SpreadConstraint, Toleration, VmiSpec, VmiStatus};
+use super::wire::{self, Disk, SpreadConstraint, Toleration, VmiSpec, VmiStatus};
 use crate::bounds::{ADDED_CONDITIONS, Excess};
 use crate::fit::label;
 use crate::fit::placement::{self, Expression, Placement};
@@ -299,18 +299,22 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
 
 /// Returns the pod's rules that kube-scheduler evaluates against the pods and devices on nodes. KubeVirt copies affinity,
 /// topology spread constraints and, since 1.6, resource claims to the launcher.
+/// Mirrors `setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go` too, which selects by
+/// the UID of the claim.
 pub(crate) fn pod_rules(spec: &VmiSpec, release: Release) -> Vec<PodRule> {
     let requires = |kind: &str| {
         let affinity = spec.affinity.as_ref().map(|affinity| &affinity.0[kind]);
         let terms = affinity.and_then(|of| of["requiredDuringSchedulingIgnoredDuringExecution"].as_array());
         terms.is_some_and(|terms| !terms.is_empty())
     };
+    let reserves = |disk: &Disk| disk.lun.as_ref().is_some_and(|lun| lun.reservation);
     let is_strict = |constraint: &SpreadConstraint| constraint.when_unsatisfiable == "DoNotSchedule";
     let rules = [
         (PodRule::Affinity, requires("podAffinity")),
         (PodRule::AntiAffinity, requires("podAntiAffinity")),
         (PodRule::Spread, spec.topology_spread_constraints.iter().any(is_strict)),
         (PodRule::Claims, !spec.resource_claims.is_empty() && release.has_resource_claims()),
+        (PodRule::Reservation, release.spreads_reservations() && spec.domain.devices.disks.iter().any(reserves)),
     ];
     rules.into_iter().filter(|(_, is_there)| *is_there).map(|(rule, _)| rule).collect()
 }

@@ -20,18 +20,20 @@ pub(crate) fn of_pod<'a>(pod: &Pod<'a>) -> Placement<'a> {
     }
 }
 
-/// Returns the placement of virt-handler; `None` if it is not known to exclude nodes. Mirrors `InjectPlacementMetadata`
-/// of `pkg/virt-operator/resource/placement/placement.go` (`resource/apply/reconcile.go` in earlier releases), called
-/// with `spec.workloads`. Tolerations are not read.
+/// Returns the placement of virt-handler; `None` if it is not known. Mirrors `InjectPlacementMetadata` of
+/// `pkg/virt-operator/resource/placement/placement.go` (`resource/apply/reconcile.go` in earlier releases), called with
+/// `spec.workloads`. `NewHandlerDaemonSet` of `generate/components/daemonsets.go` has no tolerations of its own.
 pub(crate) fn of_workloads(config: &ClusterConfig) -> Option<Workloads> {
-    let NodePlacement { node_selector: own, affinity } = config.workloads.as_ref()?;
-    let required = affinity.node_affinity.required_during_scheduling_ignored_during_execution.clone();
-    if config.excess.is_some() || (own.is_empty() && required.is_none()) {
+    if config.excess.is_some() || !config.is_known {
         return None;
     }
+    let unset = NodePlacement::default();
+    let NodePlacement { node_selector: own, affinity, tolerations } = config.workloads.as_ref().unwrap_or(&unset);
+    let required = affinity.node_affinity.required_during_scheduling_ignored_during_execution.clone();
     let placement = Placement {
         selector: own.iter().map(|(key, value)| (Cow::Owned(key.clone()), Cow::Owned(value.clone()))).collect(),
         affinity: required.map(|required| node_selector(required).into()),
+        tolerations: tolerations.iter().map(toleration).collect(),
         ..Placement::default()
     };
     Some(Workloads { placement, by_hyperconverged: config.is_hyperconverged })

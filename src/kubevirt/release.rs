@@ -199,6 +199,12 @@ impl Release {
         }
     }
 
+    /// Whether a change of a VM's tolerations reaches its running guest. Mirrors `handleTolerationsChangeRequest` of
+    /// `pkg/virt-controller/watch/vm/vm.go`.
+    pub(crate) fn updates_tolerations_live(self, config: &ClusterConfig) -> bool {
+        self >= Self(1, 4, 0) && self.updates_live(config, false)
+    }
+
     /// Whether guests can be migrated between clusters and namespaces: `spec.receive` and `spec.sendTo` of a migration,
     /// `WaitAsReceiver`.
     pub(crate) fn has_decentralized_migration(self) -> bool {
@@ -244,6 +250,13 @@ impl Release {
     /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: until 1.8.
     pub(crate) fn refuses_persistent_reservation(self) -> bool {
         Self(1, 0, 0) <= self && self < Self(1, 9, 0)
+    }
+
+    /// Whether launchers keep away from those that reserve the same claim.
+    ///
+    /// Mirrors `setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go`, since 1.9.0.
+    pub(crate) fn spreads_reservations(self) -> bool {
+        self >= Self(1, 9, 0)
     }
 
     /// Whether it is known which bindings on the pod network keep a guest from migrating.
@@ -310,6 +323,16 @@ impl ReleaseKnown {
             Self::Observed(release) => *release,
             Self::Newest => Release::NEWEST,
             Self::WithoutMachineTypes => Release::BEFORE_MACHINE_TYPES,
+        }
+    }
+
+    /// Returns the oldest and the newest release that the cluster may have, if one is assumed; else nothing. Nodes have
+    /// machine-type labels since 1.5.1.
+    pub(crate) fn possible(&self) -> &'static [Release] {
+        match self {
+            Self::Observed(_) => &[],
+            Self::Newest => &[Release(1, 5, 1), Release::NEWEST],
+            Self::WithoutMachineTypes => &[Release(1, 0, 0), Release::BEFORE_MACHINE_TYPES],
         }
     }
 

@@ -53,6 +53,8 @@ pub enum SettingOrigin {
     HyperConverged(&'static str),
     /// KubeVirt's built-in default, with the field that overrides it.
     BuiltIn(Option<&'static str>),
+    /// A field of its `status`, which virt-operator sets.
+    Status(&'static str),
     /// A Hyper-V setting that depends on this one.
     HyperV(&'static str),
     /// The common model of a policy.

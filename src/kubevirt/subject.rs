@@ -309,8 +309,9 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
 fn describe_edits(subject: &mut Subject<'_>, vm: Option<&VirtualMachine>, cluster: &Cluster) {
     subject.definition.restart_required = vm.is_some_and(migration::waits_for_restart);
     let opts_in = vm.and_then(|vm| vm.spec.live_update_features.as_ref()).is_some_and(|live| live.affinity.is_some());
-    subject.definition.live_update =
-        !subject.definition.restart_required && cluster.release.release().updates_live(&cluster.config, opts_in);
+    let (release, is_applied) = (cluster.release.release(), !subject.definition.restart_required);
+    subject.definition.live_update = is_applied && release.updates_live(&cluster.config, opts_in);
+    subject.definition.live_tolerations = is_applied && release.updates_tolerations_live(&cluster.config);
 }
 
 /// Sets the fields that describe a VMI beyond its requirements.

@@ -227,6 +227,11 @@ fn is_json_patch(answered: &Answered, seen: &Seen, kind: &str, name: &str, patch
             Some("test") => found == Some(&operation["value"]),
             Some("replace") => found.is_some_and(|found| *found != operation["value"]),
             Some("remove") => found.is_some(),
+            // An element is added at the end of a list that is there.
+            Some("add") => {
+                let list = operation["path"].as_str().and_then(|path| object.pointer(path.strip_suffix("/-")?));
+                list.is_some_and(|list| list.as_array().is_some_and(|list| !list.contains(&operation["value"])))
+            }
             _ => false,
         }
     };

@@ -175,7 +175,7 @@ fn explain_and_audit_count_the_same_entries() {
 #[case::sev_on_two(
     start(json!({"domain": {"launchSecurity": {"sev": {}}}}),
         vec![labelled("n1", label::SEV, "true"), labelled("n2", label::SEV, "true"), labelled("n3", label::SEV, "")]),
-    &["Can start on n1 and n2 alone: from each it could go to 1 node only.", "n3 lacks kubevirt.io/sev (has an empty value, needs true)"],
+    &["Can start on n1 and n2 alone, and would not migrate between them.", "n3 lacks kubevirt.io/sev (has an empty value, needs true)"],
     &["uses host-model"]
 )]
 #[case::start_on_one_and_others_cordoned(

@@ -22,6 +22,7 @@ named! { detail, DETAILS, Detail,
     // No situation here asks libvirt: `fit::libvirt` has its own tests.
     Detail::LibvirtRefuses(_) | Detail::FailsAtStart(_) | Detail::NoTarget(NoTarget::LibvirtRefuses(_)) => "",
     Detail::Noted(_) => "noted",
+    Detail::Refused(_) => "",
     Detail::NoStartNode(_) => "no start node",
     Detail::NoTarget(NoTarget::Nowhere(_)) => "no target: nowhere",
     Detail::NoTarget(NoTarget::NoOtherNode { .. }) => "no target: no other node",

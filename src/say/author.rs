@@ -36,6 +36,9 @@ pub(crate) fn who(author: &Author) -> String {
         },
         Author::BuiltIn(Some(field)) => format!("KubeVirt's own default (no spec.configuration.{field} is known)"),
         Author::BuiltIn(None) => "KubeVirt's own default".to_owned(),
+        Author::Status(field) => format!(
+            "the cluster's default (status.{field} of KubeVirt, which spec.configuration.architectureConfiguration.{field} sets)"
+        ),
         Author::HyperV { setting: "evmcs", author } => {
             format!("the Hyper-V setting evmcs, which takes vmx and an Intel CPU ({})", who(author))
         }
@@ -82,6 +85,10 @@ pub(crate) fn asked_by(asked: &AskedBy) -> String {
     let mut out = format!("{what} {are} asked for by {}", by(asked));
     if matches!(asked.author, Author::Preference(_)) && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
         out.push_str(": use the preference for the architecture that you want");
+    }
+    if asked.is_gone {
+        let it = number(asked.entries.len(), "it", "them");
+        out = format!("{out}; its VM does not ask for {it}: a restart takes {it} away");
     }
     if !asked.lacking.is_empty() {
         let (lack, it) =
@@ -135,7 +142,7 @@ mod tests {
 
     fn asked(author: Author, entries: &[(&str, &str)], rules: &[AffinityRule]) -> AskedBy {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        AskedBy { author, entries, rules: rules.to_vec(), in_sight: false, lacking: Vec::new() }
+        AskedBy { author, entries, rules: rules.to_vec(), in_sight: false, lacking: Vec::new(), is_gone: false }
     }
 
     #[test]

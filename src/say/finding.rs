@@ -3,9 +3,8 @@
 use super::host_model;
 use crate::fit::check::{
     AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelKnown, KeptOff, KnownNotUsable,
-    LibvirtRefused, ModelCoverage, NoCpuLabels, NoStartNode, NoTarget, NoVirtHandler, Obsolete, OtherArchitectures,
-    OwnHostModel, OwnNode, SimilarFeature, SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors,
-    UsableOn, WithheldModel,
+    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, Obsolete, OwnHostModel, OwnNode, SimilarFeature,
+    SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn, WithheldModel,
 };
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
@@ -27,6 +26,7 @@ fn detail(found: &Detail) -> String {
     match found {
         Detail::Unknown(why) => unknown(why),
         Detail::Noted(words) => words.clone(),
+        Detail::Refused(why) => format!("KubeVirt refuses the guest: {why}"),
         Detail::NoStartNode(found) => no_start_node(found),
         Detail::NoTarget(found) => no_target(found),
         Detail::OwnNode(found) => own_node(found, 5),
@@ -84,15 +84,9 @@ fn detail(found: &Detail) -> String {
             format!("requires and forbids {entry}: no node can ever meet both")
         }
         Detail::EmptyLabel(found) => empty_label(found),
-        Detail::NoVirtHandler(NoVirtHandler { nodes, by_hyperconverged }) => format!(
-            "no virt-handler runs on {}, so that nothing labels {}: spec.workloads.nodePlacement of the {} resource excludes {}",
-            fold_names(nodes, 3),
-            number(nodes.len(), "it", "them"),
-            if *by_hyperconverged { "HyperConverged" } else { "KubeVirt" },
-            number(nodes.len(), "it", "them"),
-        ),
-        Detail::NoCpuLabels(found) => no_cpu_labels(found),
-        Detail::OtherArchitectures(found) => other_architectures(found),
+        Detail::NoVirtHandler(found) => super::nodes::no_virt_handler(found),
+        Detail::NoCpuLabels(found) => super::nodes::no_cpu_labels(found),
+        Detail::OtherArchitectures(found) => super::nodes::other_architectures(found, 3),
         Detail::NotReady(names) => {
             let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
             format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
@@ -486,7 +480,11 @@ fn no_target(found: &NoTarget) -> String {
         ),
         NoTarget::One { node, is_refused: false } => format!("can migrate to one node only: {node}"),
         NoTarget::One { node, is_refused: true } => format!("by its labels one node only would take it: {node}"),
-        NoTarget::ByStart { mode, targets, mode_decides: true } => format!("uses {mode}: {}", by_start(targets)),
+        NoTarget::ByStart { targets, will_migrate: false, .. } => match start_names(targets).as_slice() {
+            [_] => few_starts(targets),
+            names => format!("can start on {} alone, and would not migrate between them", and_names(names, 3)),
+        },
+        NoTarget::ByStart { mode, targets, mode_decides: true, .. } => format!("uses {mode}: {}", by_start(targets)),
         NoTarget::ByStart { targets, .. } => few_starts(targets),
     }
 }
@@ -566,33 +564,6 @@ pub(crate) fn incompatible(why: &Incompatible) -> String {
     }
 }
 
-/// Returns `n1 and n2 have no CPU labels: look at virt-handler there, or restart it`.
-fn no_cpu_labels(found: &NoCpuLabels) -> String {
-    let none =
-        |names: &[String]| format!("{} {} no CPU labels", and_names(names, 3), number(names.len(), "has", "have"));
-    let unwritten = (!found.nodes.is_empty()).then(|| {
-        format!("{}: look at the log of virt-handler there, which writes them, or restart it", none(&found.nodes))
-    });
-    let skipped = (!found.skipped.is_empty()).then(|| {
-        let is = number(found.skipped.len(), "it is", "they are");
-        format!("{}: {is} under skip-node, so virt-handler writes none", none(&found.skipped))
-    });
-    unwritten.into_iter().chain(skipped).collect::<Vec<_>>().join("; ")
-}
-
-/// Returns `no node is of its architecture amd64: 2 are arm64, 2 are s390x`.
-fn other_architectures(found: &OtherArchitectures) -> String {
-    let OtherArchitectures { wanted, none_wanted, only, counts } = found;
-    let counts: Vec<String> =
-        counts.iter().map(|(name, count)| format!("{count} {} {name}", number(*count, "is", "are"))).collect();
-    let counts = counts.join(", ");
-    match (none_wanted, only) {
-        (true, _) => format!("no node is of its architecture {wanted}: {counts}"),
-        (false, Some(only)) => format!("the only node of its architecture {wanted} is {only}: {counts}, not counted"),
-        (false, None) => format!("nodes of another architecture than {wanted} are not counted: {counts}"),
-    }
-}
-
 /// Returns `if it starts on node-e it can never migrate; from node-b to 4 nodes`.
 fn by_start(targets: &[(usize, Vec<String>)]) -> String {
     let from = |at: usize, count: usize, names: &[String]| {
@@ -609,10 +580,13 @@ fn by_start(targets: &[(usize, Vec<String>)]) -> String {
     parts.collect::<Vec<_>>().join("; ")
 }
 
+fn start_names(targets: &[(usize, Vec<String>)]) -> Vec<&str> {
+    targets.iter().flat_map(|(_, names)| names).map(String::as_str).collect()
+}
+
 /// Returns `can start on node-e alone, and could never leave it`: its few targets are not due to its CPU mode.
 fn few_starts(targets: &[(usize, Vec<String>)]) -> String {
-    let names: Vec<&str> = targets.iter().flat_map(|(_, names)| names).map(String::as_str).collect();
-    match names.as_slice() {
+    match start_names(targets).as_slice() {
         [one] => format!("can start on {one} alone, and could never leave it"),
         names => format!("can start on {} alone: from each it could go to 1 node only", and_names(names, 3)),
     }
@@ -648,6 +622,7 @@ pub(crate) fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
         Detail::UnlikeVendors(found) => Some(unlike_vendors(found, most)),
         Detail::BoundVolumes(found) => Some(bound_volumes(found, most)),
         Detail::ModelCoverage(found) => Some(model_coverage(found, most)),
+        Detail::OtherArchitectures(found) => Some(super::nodes::other_architectures(found, most)),
         _ => None,
     });
     std::iter::once(message(finding)).chain(less)

@@ -10,6 +10,7 @@ pub(crate) mod evidence;
 pub(crate) mod finding;
 pub(crate) mod host_model;
 pub(crate) mod model;
+mod nodes;
 pub(crate) mod pod_rules;
 pub(crate) mod remedy;
 pub(crate) mod room;
@@ -17,6 +18,7 @@ pub(crate) mod room;
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
+use crate::fit::placement::NearMiss;
 pub(crate) use crate::fit::plural;
 use crate::fit::plural::{fold_lack, fold_names, nodes};
 use crate::fit::remedy::{Action, Remedy, UseModel};
@@ -96,10 +98,17 @@ impl Messages {
 pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
     let title = Shown::within(&judged.subject.title(), TITLE_CHARS).to_string();
     let mut out = Messages { title, details: details(verdict), help: explain_denied(judged), ..Messages::default() };
+    let refused = verdict.refused().filter(|_| verdict.assessment.outcome.impact().is_some());
+    if let Some(Detail::Refused(why)) = refused.map(|refused| &refused.detail) {
+        out.headline = format!("is refused by KubeVirt: {why}");
+    }
     for finding in &verdict.findings {
         let message = finding::message(finding);
         let short = || first_with_room(&out.title, finding::shorter(finding));
         match finding.check {
+            // It is the headline; a guest that KubeVirt refuses has no nodes.
+            Check::Contradiction if refused == Some(finding) => continue,
+            Check::StartNode | Check::MigrationTarget if refused.is_some() => {}
             Check::NotMigratable if verdict.assessment.outcome.impact().is_some() => {
                 out.headline.clone_from(&message);
             }
@@ -182,20 +191,39 @@ pub(crate) fn nearest(verdict: &Verdict) -> Option<String> {
     nearest_line(verdict, 2, true)
 }
 
-/// Returns `9 nodes fit but are cordoned (worker-02, worker-03 and 7 more)`.
+/// Returns `9 nodes fit but are cordoned (worker-02, worker-03 and 7 more)`, for the state of the first of them.
 fn blocked_line(blocked: &[Blocked]) -> Option<String> {
-    let first = blocked.first()?;
-    let is_like = |other: &&Blocked| other.cordoned == first.cordoned && other.taints == first.taints;
-    let same: Vec<&str> = blocked.iter().filter(is_like).map(|other| other.node.as_str()).collect();
-    let state = |is: &str| {
-        let cordoned = first.cordoned.then(|| "cordoned".to_owned());
-        let taints = first.taints.iter().map(|taint| format!("tainted {taint}"));
-        format!("{is} {}", cordoned.into_iter().chain(taints).collect::<Vec<_>>().join(" and "))
-    };
-    Some(match same.len() {
-        1 => format!("{} fits but {}", first.node, state("is")),
-        many => format!("{many} nodes fit but {} ({})", state("are"), fold_names(&same, 2)),
+    blocked_lines(blocked).next()
+}
+
+/// Iterates over the same for each state of blocked nodes.
+fn blocked_lines(blocked: &[Blocked]) -> impl Iterator<Item = String> + '_ {
+    let is_like = |one: &Blocked, other: &Blocked| other.cordoned == one.cordoned && other.taints == one.taints;
+    let firsts =
+        blocked.iter().enumerate().filter(move |(at, one)| !blocked[..*at].iter().any(|other| is_like(one, other)));
+    firsts.map(move |(_, first)| {
+        let same = blocked.iter().filter(|other| is_like(first, other));
+        let same: Vec<&str> = same.map(|other| other.node.as_str()).collect();
+        let state = |is: &str| {
+            let cordoned = first.cordoned.then(|| "cordoned".to_owned());
+            let taints = first.taints.iter().map(|taint| format!("tainted {taint}"));
+            format!("{is} {}", cordoned.into_iter().chain(taints).collect::<Vec<_>>().join(" and "))
+        };
+        let near = first.near.first().map(near_miss);
+        match (same.len(), near) {
+            (1, None) => format!("{} fits but {}", first.node, state("is")),
+            (1, Some(near)) => format!("{} fits but {} ({near})", first.node, state("is")),
+            (many, near) => {
+                let near = near.map(|near| format!("; {near}")).unwrap_or_default();
+                format!("{many} nodes fit but {} ({}{near})", state("are"), fold_names(&same, 2))
+            }
+        }
     })
+}
+
+/// Returns `its toleration dedicated=vms:NoSchedule differs in value`.
+pub(crate) fn near_miss(near: &NearMiss) -> String {
+    format!("its toleration {} differs in {}", near.toleration, near.differs_in())
 }
 
 /// Returns `hv-2 meets its selector, not its node affinity (rack > 3)`.
@@ -309,9 +337,11 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let better = first.filter(|first| first.evidence == Evidence::OtherHardware);
     let better = better.and_then(|_| named(verdict).find(|near| near.is_curable()));
     let near = first.into_iter().chain(better).map(lacks);
-    let kept_out = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
+    let blocked = blocked_lines(&verdict.blocked).take(2);
+    let excluded = excluded_line(&verdict.excluded).filter(|_| verdict.blocked.is_empty());
     let refused = verdict.found(Check::LibvirtRefuses).map(finding::message);
-    let found = refused.into_iter().chain(kept_out).chain(near).reduce(|one, other| format!("{one}, {other}"));
+    let found =
+        refused.into_iter().chain(blocked).chain(excluded).chain(near).reduce(|one, other| format!("{one}, {other}"));
     found.unwrap_or_else(|| match verdict.assessment.nodes_judged {
         0 if verdict.found(Check::OtherArchitecture).is_some() => {
             "there is no other node of its architecture".to_owned()
@@ -361,6 +391,7 @@ pub(crate) fn state(verdict: &Verdict) -> &'static str {
         return "STUCK";
     }
     match verdict.assessment.outcome.impact() {
+        _ if verdict.refused().is_some() => "CANNOT-START",
         Some(Impact::Unschedulable) => "CANNOT-START",
         Some(Impact::Pinned) => "STUCK",
         Some(Impact::Fragile) => "FRAGILE",
@@ -373,7 +404,7 @@ pub(crate) fn state(verdict: &Verdict) -> &'static str {
 /// Returns further lines of a denial: the blocked nodes, those that only the node affinity keeps off, and the nearest
 /// nodes.
 fn details(verdict: &Verdict) -> Vec<String> {
-    let mut out: Vec<String> = blocked_line(&verdict.blocked).into_iter().collect();
+    let mut out: Vec<String> = blocked_lines(&verdict.blocked).take(2).collect();
     out.extend(excluded_line(&verdict.excluded));
     out.extend(named(verdict).map(|near| {
         let lacks = fold_lack(&near.missing, &near.has, 6);

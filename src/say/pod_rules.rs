@@ -26,6 +26,7 @@ fn not_judged(rules: &[PodRule]) -> String {
         PodRule::AntiAffinity => "required pod anti-affinity",
         PodRule::Spread => "topology spread (DoNotSchedule)",
         PodRule::Claims => "resource claims",
+        PodRule::Reservation => "anti-affinity to guests that reserve the same claim",
     };
     let words: Vec<&str> = rules.iter().map(word).collect();
     let are = if rules == [PodRule::Claims] { "are" } else { number(words.len(), "is", "are") };

@@ -2,6 +2,7 @@
 
 use crate::fit::author::TypeReference;
 use crate::fit::label;
+use crate::fit::placement::Toleration;
 use crate::fit::plural::{and_names, fold_entries, fold_lack, fold_names, number, or_names};
 use crate::fit::remedy::{
     Action, ChangeTogether, Cordoned, DropSetting, Luck, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart,
@@ -72,6 +73,11 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
         Action::UseModel(model) => format!("{with} {}", model.model),
         Action::ChangeSelector(change) => format!("change nodeSelector {}{restart}", fold_names(&change.keys, 2)),
         Action::ChangeAffinity(_) => format!("take its own required node affinity out{restart}"),
+        Action::ChangeTolerations(change) => {
+            let words = |all: &[Toleration]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let (add, near) = (words(&change.add), words(&change.near));
+            format!("tolerate {} as well as {}{restart}", and_names(&add, 2), and_names(&near, 2))
+        }
         Action::EnableCpuManager(enable) => match enable.nodes.as_slice() {
             [node] => format!("turn on the CPU manager on {node}"),
             many => format!("turn on the CPU manager on any of {}", fold_names(many, 3)),

@@ -28,6 +28,11 @@ pub(crate) fn nowhere(node: &str, short: &Shortage, more: usize, is_bound: bool)
     format!("no node that fits{usable} has room: {}", no_room(node, short, more))
 }
 
+/// Returns why changes of labels, cordons or the CPU model help no guest for which no node has room.
+pub(crate) fn useless(runs: bool) -> &'static str {
+    if runs { "what is short is room, on every other node" } else { "what is short is room, on every node" }
+}
+
 /// Returns `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch may be
 /// among them`, with the known guests among those pods.
 pub(crate) fn by_preemption(nodes: &[&str], victims: &[String]) -> String {

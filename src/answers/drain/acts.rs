@@ -177,6 +177,8 @@ impl Acts<'_> {
 
     fn remedy(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: &Action) {
         match action {
+            // A drain puts acts together itself.
+            Action::ChangeTogether(together) if together.parts.iter().any(is_of_nodes) => {}
             Action::Uncordon(uncordon) => {
                 let nodes = uncordon.nodes.iter().filter_map(|node| self.fleet.find(node));
                 nodes.for_each(|node| self.uncordon(node));
@@ -198,6 +200,7 @@ impl Acts<'_> {
             | Action::RemoveVendorLabel(_)
             | Action::ChangeSelector(_)
             | Action::ChangeAffinity(_)
+            | Action::ChangeTolerations(_)
             | Action::UseModel(_)
             | Action::DisableFeature(_)
             | Action::DropSetting(_)

@@ -14,6 +14,10 @@ use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::world::World;
 
+/// Whether libvirt refused, or may refuse, the guest's CPU; else a migration failed for another reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IsOfCpu(pub(super) bool);
+
 /// The demand classes of a world, each computed for its first guest.
 pub(super) struct DemandClasses<'w> {
     pub world: &'w World,
@@ -34,7 +38,7 @@ pub(super) struct DemandClass {
     /// Whether the nodes that fit determine the result alone.
     is_plain: bool,
     /// By node, findings about such a guest there that may exclude nodes that fit.
-    pub doubts: RefCell<HashMap<NodeIndex, Vec<String>>>,
+    pub doubts: RefCell<HashMap<NodeIndex, Vec<(String, IsOfCpu)>>>,
 }
 
 impl<'w> DemandClasses<'w> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::anti_affinity::Residents;
-use super::demand_class::{DemandClass, DemandClasses};
+use super::demand_class::{DemandClass, DemandClasses, IsOfCpu};
 use super::outcome::GuestOutcome;
 use super::{GuestRow, NodeList, State};
 use crate::answers::policy_of;
@@ -19,7 +19,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Answers;
 use crate::fit::plural::{and_names, fold_names, number};
 use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, failed_migration};
-use crate::fit::verdict::{self, Check};
+use crate::fit::verdict::{self, Check, Detail, Finding};
 use crate::judge::apply_expected_trim;
 use crate::kubevirt::anti_affinity::launcher_label;
 use crate::kubevirt::eviction::{Parallel, Strategy, strategy};
@@ -114,6 +114,7 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
             is_tried: true,
             is_held: false,
             is_doubtful: false,
+            has_failed: false,
         });
     }
     out
@@ -252,20 +253,21 @@ impl<'w> EvictedGuest<'w> {
         (!nodes.is_empty()).then(|| format!("{command} moves it without an eviction ({} {fit})", nodes.count()))
     }
 
-    fn has_failed(&self) -> bool {
-        let state = self.vmi.status.migration_state.as_ref();
-        state.is_some_and(|state| failed_migration("", &state.failure_reason).is_some())
+    /// Returns whether libvirt refused its CPU at its last migration; `None` if that did not fail.
+    fn has_failed(&self) -> Option<IsOfCpu> {
+        let state = self.vmi.status.migration_state.as_ref()?;
+        failed_migration("", &state.failure_reason).map(|failed| IsOfCpu(failed.is_of_cpu))
     }
 
-    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU depends on its node, or its last migration
-    /// failed, and libvirt has not accepted it on every target.
+    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU depends on its node, or libvirt refused that
+    /// at its last migration, and libvirt has not accepted it on every target.
     fn is_doubtful(&self, fleet: &Fleet) -> bool {
         let asked = self.asks().and_then(Subject::asked);
         let agree = |asked: &Answers| fleet.names(&self.fitting).into_iter().all(|node| asked.agrees(node));
         if !self.fitting.is_empty() && asked.is_some_and(agree) {
             return false;
         }
-        self.has_failed()
+        self.has_failed() == Some(IsOfCpu(true))
             || self.asks().is_some_and(|subject| {
                 let Stage::Migration(migration) = &subject.stage else { return false };
                 let is_hidden = migration.unasked.as_ref().is_some_and(|unasked| !unasked.is_empty());
@@ -274,15 +276,17 @@ impl<'w> EvictedGuest<'w> {
             })
     }
 
-    /// Returns the findings of `explain` about libvirt that may exclude nodes that fit by labels. They are equal for
-    /// all guests of a class on one node, except for a guest whose last migration failed.
-    fn doubts(&self, world: &World) -> Vec<String> {
+    /// Returns the findings of `explain` that may exclude nodes that fit by labels, each with whether it is about the
+    /// CPU. They are equal for all guests of a class on one node, except for a guest whose last migration failed.
+    fn doubts(&self, world: &World) -> Vec<(String, IsOfCpu)> {
         let asks_vendor = |subject: &Subject<'_>| subject.placement.selector.iter().any(|(key, _)| is_vendor(key));
         let fleet = &world.cluster.fleet;
-        if !self.is_doubtful(fleet) && !self.is_known_by_name(fleet) && self.asks().is_none_or(asks_vendor) {
+        let has_failed = self.has_failed().is_some();
+        let is_doubtful = has_failed || self.is_doubtful(fleet) || self.is_known_by_name(fleet);
+        if !is_doubtful && self.asks().is_none_or(asks_vendor) {
             return Vec::new();
         }
-        match self.kind.as_ref().filter(|_| !self.has_failed()) {
+        match self.kind.as_ref().filter(|_| !has_failed) {
             Some(kind) => {
                 kind.doubts.borrow_mut().entry(self.source).or_insert_with(|| self.find_doubts(world)).clone()
             }
@@ -302,11 +306,12 @@ impl<'w> EvictedGuest<'w> {
         })
     }
 
-    fn find_doubts(&self, world: &World) -> Vec<String> {
+    fn find_doubts(&self, world: &World) -> Vec<(String, IsOfCpu)> {
         let Some(judged) = self.judged(world) else { return Vec::new() };
         let verdict = judged.judge(&world.cluster, Depth::Brief);
         let of_libvirt = verdict.findings.iter().filter(|finding| finding.check.doubt() == Some(Doubt::Libvirt));
-        of_libvirt.map(say::finding::message).collect()
+        let is_of_cpu = |finding: &Finding| !matches!(&finding.detail, Detail::LibvirtRefused(last) if !last.is_of_cpu);
+        of_libvirt.map(|finding| (say::finding::message(finding), IsOfCpu(is_of_cpu(finding)))).collect()
     }
 
     /// Sets `comes_from` if the guest is still on its way to its node.
@@ -379,9 +384,10 @@ impl<'w> EvictedGuest<'w> {
             is_held: matches!(self.effect, EvictionEffect::Held(_)),
             is_doubtful: self.effect == EvictionEffect::Moves
                 && match state {
-                    State::OneTarget | State::CanLeave => self.has_failed() || !self.doubts(world).is_empty(),
+                    State::OneTarget | State::CanLeave => self.doubts(world).iter().any(|(_, of)| *of == IsOfCpu(true)),
                     _ => self.is_doubtful(fleet),
                 },
+            has_failed: self.effect == EvictionEffect::Moves && self.has_failed() == Some(IsOfCpu(false)),
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
             preempts: outcome.victims.clone(),
@@ -436,7 +442,7 @@ impl<'w> EvictedGuest<'w> {
             outcome.room_to_come(),
             outcome.preempts(fleet),
             (!self.off_by_volumes.is_empty()).then(|| self.by_volumes(world)).flatten(),
-            (state != State::Stuck).then(|| self.doubts(world)).filter(|all| !all.is_empty()).map(|all| all.join("; ")),
+            (state != State::Stuck).then(|| self.doubts(world)).and_then(|all| joined_all(&all)),
             (state != State::Stuck).then(|| self.unjudged(residents)).flatten(),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
@@ -498,6 +504,12 @@ pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
 
 fn is_vendor(key: &str) -> bool {
     Family::of(key) == Family::CpuVendor
+}
+
+/// Joins the words of doubts; `None` without any.
+fn joined_all(doubts: &[(String, IsOfCpu)]) -> Option<String> {
+    let words: Vec<&str> = doubts.iter().map(|(words, _)| words.as_str()).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 /// Joins two texts.

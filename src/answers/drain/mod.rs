@@ -118,6 +118,7 @@ impl PartialEq for NodeList {
 /// A guest of a node that is to be drained. Also the JSON of `cpufit drain`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct GuestRow {
     /// The guest as `namespace/name`.
     pub guest: String,
@@ -153,9 +154,12 @@ pub struct GuestRow {
     /// Whether a budget delays its shutdown.
     #[serde(skip)]
     pub is_held: bool,
-    /// Whether libvirt may refuse it on nodes that take it by labels.
+    /// Whether libvirt may refuse its CPU on nodes that take it by labels.
     #[serde(skip)]
     pub is_doubtful: bool,
+    /// Whether its last migration failed for another reason than its CPU.
+    #[serde(skip)]
+    pub has_failed: bool,
 }
 
 /// A node that is to be drained.

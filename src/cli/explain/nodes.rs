@@ -1,7 +1,5 @@
 //! The table of nodes: the part of the demand that each meets, the labels it lacks, and the meaning of that.
 
-use std::collections::BTreeSet;
-
 use super::Explained;
 use super::libvirt::LibvirtWords;
 use crate::fit::fleet::NodeIndex;
@@ -60,8 +58,7 @@ impl Explained<'_, '_> {
             if refusal.cordoned {
                 rest.push("cordoned".to_owned());
             }
-            let keys: BTreeSet<&str> = refusal.taints.iter().map(|taint| taint.key.as_str()).collect();
-            rest.extend(keys.into_iter().map(|key| format!("tainted {key}")));
+            rest.extend(refusal.taints.iter().map(|taint| format!("tainted {taint}")));
             if !refusal.affinity.is_empty() {
                 let conditions: Vec<String> = refusal.affinity.iter().map(ToString::to_string).collect();
                 rest.push(format!("affinity: {}", plural::fold_names(&conditions, 2)));

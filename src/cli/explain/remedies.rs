@@ -1,16 +1,27 @@
 //! The remedies of one guest, with their commands, and the remedies that would not help.
 
 use super::Explained;
-use crate::fit::remedy::{Counted, Remedy};
-use crate::fit::verdict::Verdict;
+use super::room::FittingRoom;
+use crate::fit::remedy::{Counted, Remedy, RemedyId};
+use crate::judge::Evaluation;
 use crate::page::Page;
 use crate::say::{self, plural};
+
+/// Returns the remedies that are known not to help, and why: because no node has room, else by labels.
+pub(crate) fn useless(case: &Evaluation<'_>, room: &FittingRoom) -> Vec<(RemedyId, String)> {
+    let of_room = room.useless(&case.judged.subject);
+    let is_of_room = |id: RemedyId| of_room.iter().any(|(known, _)| known.as_str() == id.as_str());
+    let by_labels = case.verdict.not_helping.iter().filter(|not| !is_of_room(not.id));
+    let by_labels: Vec<_> = by_labels.map(|not| (not.id, say::remedy::why_not(&not.why))).collect();
+    of_room.into_iter().map(|(id, why)| (id, why.to_owned())).chain(by_labels).collect()
+}
 
 impl Explained<'_, '_> {
     pub(super) fn remedies(&self, page: &mut Page) {
         let subject = &self.case.judged.subject;
         let list: Vec<&Remedy> = self.remedy_list().collect();
-        let Verdict { not_helping, by_luck, .. } = &self.case.verdict;
+        let by_luck = self.case.verdict.by_luck.iter().filter(|remedy| self.room.may_help(&remedy.action));
+        let by_luck: Vec<&Remedy> = by_luck.collect();
         let counted = Counted::of(subject, &self.case.verdict.assessment);
         let number = |remedy: &Remedy| {
             let total = remedy.action.nodes_judged_after(subject, self.fleet(), counted);
@@ -42,12 +53,13 @@ impl Explained<'_, '_> {
                 page.line(format_args!("   # undo: {undo}"));
             }
         }
-        if !not_helping.is_empty() {
+        let useless = useless(self.case, &self.room);
+        if !useless.is_empty() {
             page.line("Would not help here:");
             // Remedies with the same reason share a line.
             let mut by_reason: Vec<(String, Vec<&str>)> = Vec::new();
-            for not in not_helping {
-                let (title, why) = (say::remedy::title(not.id, subject), say::remedy::why_not(&not.why));
+            for (id, why) in useless {
+                let title = say::remedy::title(id, subject);
                 match by_reason.iter_mut().find(|(known, _)| *known == why) {
                     Some((_, titles)) => titles.push(title),
                     None => by_reason.push((why, vec![title])),
@@ -59,7 +71,7 @@ impl Explained<'_, '_> {
         }
         if !by_luck.is_empty() {
             page.line("May help; it depends on the node that the scheduler chooses:");
-            for (remedy, luck) in by_luck.iter().filter_map(|remedy| Some((remedy, remedy.luck.as_ref()?))) {
+            for (remedy, luck) in by_luck.into_iter().filter_map(|remedy| Some((remedy, remedy.luck.as_ref()?))) {
                 let (what, why) = (say::remedy::summary(&remedy.action, subject), say::remedy::luck(luck, subject));
                 page.line(format_args!("-  {what}: {why} (then {} targets)", number(remedy)));
                 page.line(format_args!("   # risk: {}", remedy.action.risk(subject)));

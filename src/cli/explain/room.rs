@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use crate::answers::room::RoomFor;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
+use crate::fit::judgement::neighbours;
+use crate::fit::remedy::{Action, RemedyId};
+use crate::fit::subject::{Stage, Subject};
 use crate::judge::Evaluation;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::room::{NodeRoomFor, NodeSpace, PodNeed, Shortage};
@@ -22,6 +25,8 @@ pub(crate) struct FittingRoom {
     fitting: usize,
     /// Whether volumes are bound to nodes.
     is_bound: bool,
+    /// Whether no node that fits has room, and no other node that it could be moved to or start on either.
+    is_short_everywhere: bool,
     /// Whether the resources of the nodes are known, but not the requests of the pod.
     is_unknown: bool,
     /// If the requests are not known: the most CPU and the most memory that is free on one of the nodes, each with the
@@ -38,6 +43,8 @@ impl FittingRoom {
         let most_free = if is_unknown { most_free(&room.nodes, cluster) } else { Vec::new() };
         let (fitting, is_bound) = (room.nodes.count(), room.is_bound);
         let mut out = Self { fitting, is_bound, is_unknown, most_free, ..Self::default() };
+        let is_short = |node: NodeIndex| matches!(room.on(node), NodeRoomFor::Short(_));
+        out.is_short_everywhere = fitting > 0 && neighbours(&case.judged.subject, &cluster.fleet).iter().all(is_short);
         for node in room.nodes.iter() {
             match room.on(node) {
                 NodeRoomFor::Enough => {}
@@ -51,6 +58,42 @@ impl FittingRoom {
     /// Whether nodes fit, and none of them has room.
     pub(crate) fn is_nowhere(&self) -> bool {
         self.fitting > 0 && self.short.len() == self.fitting
+    }
+
+    /// Returns the remedies that are known not to help, because no node has room, and why; none if a node has.
+    pub(crate) fn useless(&self, subject: &Subject<'_>) -> Vec<(RemedyId, &'static str)> {
+        use RemedyId::{AddLabels, DropStale, RemoveLabels, Restart, Uncordon, UseModel};
+        let ids: &[RemedyId] = match subject.stage {
+            _ if !self.is_short_everywhere => &[],
+            // KubeVirt's refusal is the better reason.
+            _ if subject.live_migratable.refused.is_some() || subject.live_migratable.foreseen.is_some() => &[],
+            Stage::Start(_) => &[Uncordon, AddLabels, UseModel],
+            // Its VM may ask for less by now.
+            Stage::Migration(_) if subject.definition.restart_required => {
+                &[Uncordon, AddLabels, RemoveLabels, DropStale]
+            }
+            Stage::Migration(_) => &[Uncordon, AddLabels, RemoveLabels, DropStale, Restart, UseModel],
+        };
+        let why = say::room::useless(matches!(subject.stage, Stage::Migration(_)));
+        ids.iter().map(|id| (*id, why)).collect()
+    }
+
+    /// Whether a remedy that helps by labels may give the guest room as well: by another node, or by a smaller demand.
+    pub(crate) fn may_help(&self, action: &Action) -> bool {
+        let has_room = matches!(action, Action::AddNode(_) | Action::DropSetting(_) | Action::ChangeTogether(_));
+        !self.is_short_everywhere || has_room
+    }
+
+    /// Returns the sentence that stands in place of a verdict by labels: `Cannot start: no node that fits has room: …`;
+    /// `None` if a node has room.
+    pub(super) fn headline(&self, stage: &Stage, cluster: &Cluster) -> Option<String> {
+        let what = if matches!(stage, Stage::Migration(_)) { "migrate" } else { "start" };
+        self.nowhere(cluster).map(|words| format!("Cannot {what} now: {words}."))
+    }
+
+    fn nowhere(&self, cluster: &Cluster) -> Option<String> {
+        let (first, short) = self.short.first().filter(|_| self.is_nowhere())?;
+        Some(say::room::nowhere(cluster.fleet.name(*first), short, self.short.len() - 1, self.is_bound))
     }
 
     /// Returns the lines about room.
@@ -70,13 +113,10 @@ impl FittingRoom {
     pub(crate) fn remarks(&self, cluster: &Cluster) -> Vec<String> {
         let fleet = &cluster.fleet;
         let mut out = Vec::new();
-        if let Some((first, short)) = self.short.first() {
-            let (name, more) = (fleet.name(*first), self.short.len() - 1);
-            out.push(if self.is_nowhere() {
-                say::room::nowhere(name, short, more, self.is_bound)
-            } else {
-                say::room::no_room(name, short, more)
-            });
+        if let Some(nowhere) = self.nowhere(cluster) {
+            out.push(nowhere);
+        } else if let Some((first, short)) = self.short.first() {
+            out.push(say::room::no_room(fleet.name(*first), short, self.short.len() - 1));
         }
         if !self.by_preemption.is_empty() {
             let nodes: Vec<&str> = self.by_preemption.iter().map(|&node| fleet.name(node)).collect();

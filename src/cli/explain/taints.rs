@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use crate::fit::command::{Command, LabelKey, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Judgement};
+use crate::fit::label;
 use crate::fit::node::{Effect, Taint};
+use crate::fit::placement::NearMiss;
 use crate::fit::plural::{and_names, fold_names, number};
 use crate::judge::Evaluation;
-
-/// KubeVirt's taint for a drain.
-const DRAIN: &str = "kubevirt.io/drain";
+use crate::say;
 
 /// Returns the lines, one for each key and value, with the nodes by name.
 pub(super) fn lines(case: &Evaluation<'_>, fleet: &Fleet) -> Vec<String> {
@@ -33,7 +33,8 @@ pub(super) fn lines(case: &Evaluation<'_>, fleet: &Fleet) -> Vec<String> {
         names.sort_unstable();
         names.dedup();
         let taint = Taint { key, value, effect: effects.keys().next().copied().unwrap_or(Effect::NoSchedule) };
-        of_taint(&taint, &names, &fits_without(&judgement, &taint.key), &near_misses(case, &taint))
+        let near = placement.tolerations.near(&taint);
+        of_taint(&taint, &names, &fits_without(&judgement, &taint.key), near.as_ref())
     };
     by_taint.into_iter().map(line).collect()
 }
@@ -46,12 +47,7 @@ fn fits_without<'f>(judgement: &Judgement<'_, 'f>, key: &str) -> Vec<&'f str> {
     }
 }
 
-/// Returns the tolerations of the taint's key, which are of another value or effect.
-fn near_misses(case: &Evaluation<'_>, taint: &Taint) -> Vec<String> {
-    case.judged.subject.placement.tolerations.of_key(&taint.key).map(ToString::to_string).collect()
-}
-
-fn of_taint(taint: &Taint, names: &[&str], fit: &[&str], near: &[String]) -> String {
+fn of_taint(taint: &Taint, names: &[&str], fit: &[&str], near: Option<&NearMiss>) -> String {
     let many = names.len();
     let is = number(many, "is", "are");
     let nodes = fold_names(names, 6);
@@ -72,20 +68,17 @@ fn of_taint(taint: &Taint, names: &[&str], fit: &[&str], near: &[String]) -> Str
         | "node.kubernetes.io/pid-pressure" => {
             format!("{nodes} {is} tainted {taint}: Kubernetes takes it off once the kubelet reports no pressure.")
         }
-        DRAIN => {
+        label::TAINT_DRAIN => {
             let command = |name: &&str| {
                 let command = Command::kubectl(["taint", "node"]).arg(Name::new(name).ok()?);
-                Some(command.arg(LabelKey::new(DRAIN).ok()?.removed()).to_string())
+                Some(command.arg(LabelKey::new(label::TAINT_DRAIN).ok()?.removed()).to_string())
             };
             let first = names.first().and_then(command).map(|command| format!(": {command} takes it off"));
             format!("{nodes} {is} tainted {taint} for a drain{}.", first.unwrap_or_default())
         }
         _ => {
             let (noun, verb) = (number(many, "node is", "nodes are"), number(many, "takes", "take"));
-            let near = match near {
-                [] => String::new(),
-                near => format!(" (the guest tolerates {})", and_names(near, 2)),
-            };
+            let near = near.map(|near| format!(" ({})", say::near_miss(near))).unwrap_or_default();
             format!("{many} {noun} tainted {taint} and {verb} no guests without a toleration{near}: {nodes}.")
         }
     }
@@ -96,22 +89,33 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::fit::placement::{Toleration, Tolerations};
 
     #[rstest]
-    #[case::down_and_fits("node.kubernetes.io/unreachable", &["n2"], &[], "n2 is not Ready (tainted node.kubernetes.io/unreachable): once it is, Kubernetes takes the taint off, and the guest fits there.")]
-    #[case::down("node.kubernetes.io/not-ready", &[], &[], "n2 is not Ready (tainted node.kubernetes.io/not-ready): once it is, Kubernetes takes the taint off.")]
-    #[case::pressure("node.kubernetes.io/disk-pressure", &[], &[], "n2 is tainted node.kubernetes.io/disk-pressure=v:NoSchedule: Kubernetes takes it off once the kubelet reports no pressure.")]
-    #[case::drain(DRAIN, &[], &[], "n2 is tainted kubevirt.io/drain=v:NoSchedule for a drain: kubectl taint node n2 kubevirt.io/drain- takes it off.")]
-    #[case::a_persons("dedicated", &[], &[], "1 node is tainted dedicated=v:NoSchedule and takes no guests without a toleration: n2.")]
-    #[case::another_value("dedicated", &[], &["dedicated=vms:NoSchedule"], "1 node is tainted dedicated=v:NoSchedule and takes no guests without a toleration (the guest tolerates dedicated=vms:NoSchedule): n2.")]
+    #[case::down_and_fits("node.kubernetes.io/unreachable", &["n2"], None, "n2 is not Ready (tainted node.kubernetes.io/unreachable): once it is, Kubernetes takes the taint off, and the guest fits there.")]
+    #[case::down("node.kubernetes.io/not-ready", &[], None, "n2 is not Ready (tainted node.kubernetes.io/not-ready): once it is, Kubernetes takes the taint off.")]
+    #[case::pressure("node.kubernetes.io/disk-pressure", &[], None, "n2 is tainted node.kubernetes.io/disk-pressure=v:NoSchedule: Kubernetes takes it off once the kubelet reports no pressure.")]
+    #[case::drain(label::TAINT_DRAIN, &[], None, "n2 is tainted kubevirt.io/drain=v:NoSchedule for a drain: kubectl taint node n2 kubevirt.io/drain- takes it off.")]
+    #[case::a_persons("dedicated", &[], None, "1 node is tainted dedicated=v:NoSchedule and takes no guests without a toleration: n2.")]
+    #[case::another_value("dedicated", &[], Some("vms"), "1 node is tainted dedicated=v:NoSchedule and takes no guests without a toleration (its toleration dedicated=vms:NoSchedule differs in value): n2.")]
     fn a_taint_is_named_with_what_takes_it_off(
         #[case] key: &str,
         #[case] fit: &[&str],
-        #[case] near: &[&str],
+        #[case] near: Option<&str>,
         #[case] expected: &str,
     ) {
         let taint = Taint { key: key.to_owned(), value: "v".to_owned(), effect: Effect::NoSchedule };
-        let near: Vec<String> = near.iter().map(ToString::to_string).collect();
-        assert_eq!(of_taint(&taint, &["n2"], fit, &near), expected, "people add a node instead of waiting for one");
+        let own = |value: &str| Toleration {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            effect: Some(Effect::NoSchedule),
+            ..Toleration::default()
+        };
+        let near = near.and_then(|value| Tolerations::from_iter([own(value)]).near(&taint));
+        assert_eq!(
+            of_taint(&taint, &["n2"], fit, near.as_ref()),
+            expected,
+            "people add a node instead of waiting for one"
+        );
     }
 }

@@ -25,6 +25,8 @@ pub struct AskedBy {
     pub in_sight: bool,
     /// The candidate nodes that lack one of the entries, by name, if all guests require them.
     pub lacking: Vec<String>,
+    /// Whether the VM of the running guest has none of the entries any more: a restart takes them away.
+    pub is_gone: bool,
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -50,6 +52,11 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     for (_, by) in groups.iter_mut().filter(|(asked, _)| asked.author.is_of_all_guests()) {
         by.lacking = lacking(judgement, &by.entries);
     }
+    for (_, by) in &mut groups {
+        let gone = &judgement.subject.definition.dropped_from_vm;
+        by.is_gone =
+            !by.entries.is_empty() && by.rules.is_empty() && by.entries.iter().all(|(key, _)| gone.contains(key));
+    }
     groups.into_iter().map(|(asked, by)| Finding::note(Check::AskedBy, asked.field, Detail::AskedBy(by))).collect()
 }
 
@@ -69,7 +76,11 @@ fn lacking(judgement: &Judgement<'_, '_>, entries: &[(String, String)]) -> Vec<S
 fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &AskedAt) -> bool {
     let is_default = matches!(
         asked.author,
-        Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::KubeVirt
+        Author::Configuration(_)
+            | Author::HyperConverged(_)
+            | Author::BuiltIn(_)
+            | Author::Status(_)
+            | Author::KubeVirt
     );
     let is_of_interest = if key == label::ARCH { judgement.neighbours.is_empty() } else { judgement.needs_a_node() };
     is_of_interest || Family::of(key).is_cpu() || !is_default
@@ -90,6 +101,7 @@ fn group<'g>(groups: &'g mut Vec<(AskedAt, AskedBy)>, asked: &AskedAt) -> &'g mu
             rules: Vec::new(),
             in_sight,
             lacking: Vec::new(),
+            is_gone: false,
         };
         groups.push((asked.clone(), by));
     }

@@ -56,6 +56,8 @@ pub enum NoTarget {
         /// Whether the CPU mode contributes: from a start node the guest would have fewer targets than there
         /// are other start nodes.
         mode_decides: bool,
+        /// Whether KubeVirt will migrate the guest; false if it will refuse for what the specification has.
+        will_migrate: bool,
     },
 }
 
@@ -68,7 +70,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
             let by_targets = judgement.targets_by_start(&judgement.subject.placement, *after_start, fitting);
             let targets = by_targets.iter().map(|(count, nodes)| (*count, judgement.names(nodes))).collect();
             let mode_decides = by_targets.keys().any(|count| count + 1 < fitting.count());
-            NoTarget::ByStart { mode: judgement.subject.mode.clone(), targets, mode_decides }
+            let will_migrate = judgement.subject.live_migratable.foreseen.is_none();
+            NoTarget::ByStart { mode: judgement.subject.mode.clone(), targets, mode_decides, will_migrate }
         }
         Stage::Migration(migration) => running(judgement, impact, migration.from_elsewhere),
     };

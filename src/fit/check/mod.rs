@@ -264,6 +264,8 @@ pub enum Detail {
     Unknown(Unknown),
     /// A sentence about something that does not depend on the nodes.
     Noted(String),
+    /// Why KubeVirt refuses the guest's specification, so that there will be no guest.
+    Refused(String),
     /// No node takes the guest at its start.
     NoStartNode(NoStartNode),
     /// Too few nodes to migrate to.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::author::Author;
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
@@ -27,6 +28,9 @@ pub struct OtherArchitectures {
     pub only: Option<String>,
     /// Number of nodes of each other architecture.
     pub counts: BTreeMap<String, usize>,
+    /// The author of the architecture of a guest that is to start, if that is no field of the guest and no other
+    /// finding names it.
+    pub by: Option<Author>,
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -48,6 +52,15 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         1 => judgement.names(&of_wanted).pop(),
         _ => None,
     };
-    let detail = OtherArchitectures { wanted: wanted.to_owned(), none_wanted: of_wanted.is_empty(), only, counts };
+    let by = subject.authors.of_entry(label::ARCH).map(|asked| &asked.author);
+    // Without a candidate node the architecture is among the demands that nodes do not meet.
+    let is_default = |author: &&Author| {
+        matches!(author, Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::Status(_))
+    };
+    // With two nodes of its architecture, a default is not the cause.
+    let is_unsaid = !judgement.is_migration() && !judgement.neighbours.is_empty();
+    let by = by.filter(is_default).filter(|_| is_unsaid && only.is_some()).cloned();
+    let none_wanted = of_wanted.is_empty();
+    let detail = OtherArchitectures { wanted: wanted.to_owned(), none_wanted, only, counts, by };
     vec![Finding::note(Check::OtherArchitecture, "", Detail::OtherArchitectures(detail))]
 }

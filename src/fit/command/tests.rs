@@ -9,11 +9,12 @@ use rstest::rstest;
 
 use super::*;
 use crate::fit::label::SKIP_NODE;
-use crate::fit::placement::Placement;
+use crate::fit::node::Effect;
+use crate::fit::placement::{Placement, Toleration};
 use crate::fit::remedy::{
-    Action, AddLabels, AddNode, Backing, ChangeAffinity, ChangeMachineType, ChangeSelector, DropAddedSelector,
-    DropStale, EnableCpuManager, FixVirtHandler, RemoveLabels, RemoveSkipNode, RemoveTscLabel, Restart, Uncordon,
-    UseModel,
+    Action, AddLabels, AddNode, Backing, ChangeAffinity, ChangeMachineType, ChangeSelector, ChangeTolerations,
+    DropAddedSelector, DropStale, EnableCpuManager, FixVirtHandler, RemoveLabels, RemoveSkipNode, RemoveTscLabel,
+    Restart, Uncordon, UseModel,
 };
 use crate::fit::subject::{Migration, Stage, Subject, Template};
 
@@ -146,7 +147,7 @@ proptest! {
     ) {
         let mut subject = Subject::new(&namespace, &guest, Stage::Migration(Migration::default()), Placement::default());
         subject.definition.template = template;
-        subject.definition.live_update = live;
+        (subject.definition.live_update, subject.definition.live_tolerations) = (live, live);
         let actions = actions(&guest, &namespace, &node, &key, &value, (template, live));
         let mut scripts: Vec<Vec<String>> = actions.iter().map(|(action, ..)| action.commands(&subject).lines()).collect();
         scripts.extend(actions.iter().map(|(action, ..)| action.undo().iter().map(Command::line).collect()));
@@ -233,6 +234,18 @@ fn actions(
     let selector = change(is_key(key), serde_json::json!({"nodeSelector": {key: null}}), (!live).then(restart));
     let required = serde_json::json!({"requiredDuringSchedulingIgnoredDuringExecution": null});
     let affinity = change(true, serde_json::json!({"affinity": {"nodeAffinity": required}}), (!live).then(restart));
+    let is_toleration = is_key(key) && (value.is_empty() || is_part(value));
+    let mut tolerations = change(is_toleration, serde_json::Value::Null, (!live).then(restart));
+    if let (Some(template), Some(patch)) = (template, tolerations.1.first_mut()) {
+        let path = serde_json::json!(format!("/{}/tolerations/-", template.path().join("/")));
+        let (key, value) = (serde_json::json!(key), serde_json::json!(value));
+        let toleration = format!(r#"{{"key":{key},"value":{value},"effect":"NoSchedule"}}"#);
+        patch.truncate(patch.len() - 4);
+        let operation = format!(r#"[{{"op":"add","path":{path},"value":{toleration}}}]"#);
+        patch.extend(words(&["--type", "json", "-p", &operation]));
+    }
+    let toleration =
+        Toleration { key: text(key), value: text(value), effect: Some(Effect::NoSchedule), ..Toleration::default() };
     let machine = change(is_part(value), serde_json::json!({"domain": {"machine": {"type": value}}}), Some(restart()));
     vec![
         (
@@ -303,6 +316,7 @@ fn actions(
         ),
         (Action::from(ChangeSelector { keys: vec![text(key)] }), selector.0, selector.1),
         (Action::from(ChangeAffinity), affinity.0, affinity.1),
+        (Action::from(ChangeTolerations { add: vec![toleration], near: Vec::new() }), tolerations.0, tolerations.1),
         (Action::from(EnableCpuManager { key: text(key), nodes: vec![text(node)] }), vec![is_name(node)], Vec::new()),
         (Action::from(ChangeMachineType { from: text(key), to: text(value) }), machine.0, machine.1),
         (Action::from(FixVirtHandler { nodes: vec![text(node)] }), vec![is_name(node)], vec![virt_handler(node)]),

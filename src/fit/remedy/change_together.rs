@@ -1,4 +1,4 @@
-//! Remedy: two or three changes of the guest, if fewer do not help.
+//! Remedy: two or three changes of the guest, or one and the uncordon of a node, if fewer do not help.
 //!
 //! Settings of one specification are rendered together beforehand ([`Subject::combined`]): what one of them asks for
 //! the other may ask for as well. Other changes are carried out one after the other, and the last is chosen for what
@@ -7,7 +7,7 @@
 use super::restart::{labels_tell_after_restart, restarted};
 use super::{
     Act, Action, Commands, Counted, DisableFeature, DropSetting, Outage, Remedy, RemedyId, RemedySpec, change_affinity,
-    change_machine_type, change_selector, name_another, restart_commands, use_model,
+    change_machine_type, change_selector, name_another, restart_commands, uncordon, use_model,
 };
 use crate::fit::author::TypeReference;
 use crate::fit::effort::Effort;
@@ -86,8 +86,15 @@ fn order(action: &Action) -> (bool, bool) {
 type Offer = fn(&Judgement<'_, '_>) -> Option<Remedy>;
 
 /// The last changes, each with its rank: it follows changes of a lower rank. Settings have rank 0.
-const LAST: [(usize, Offer); 4] =
-    [(1, change_selector::offer), (2, change_affinity::offer), (3, change_machine_type::offer), (4, use_model::offer)];
+const LAST: [(usize, Offer); 5] = [
+    (1, change_selector::offer),
+    (2, change_affinity::offer),
+    (3, change_machine_type::offer),
+    (4, use_model::offer),
+    (NODE, uncordon::offer),
+];
+/// The rank of a change of a node, which follows one change of the guest.
+const NODE: usize = 5;
 
 /// Changes that were carried out, and that do not help yet.
 struct Begun<'a> {
@@ -183,7 +190,7 @@ fn sets<'j>(judgement: &'j Judgement<'_, '_>, size: usize) -> impl Iterator<Item
     let mixed = (0..size).rev().flat_map(begun).flat_map(move |begun| {
         let judged = judgement.within(|| Some(Judgement::new(&begun.after, fleet, judgement.effort)));
         let last = |offer: Offer| judgement.within(|| offer(judged.as_ref()?));
-        let later = LAST.into_iter().filter(|(rank, _)| *rank > begun.rank);
+        let later = LAST.into_iter().filter(|(rank, _)| *rank > begun.rank && (*rank < NODE || size == 2));
         later.filter_map(|(rank, offer)| Some(begun.and(rank, last(offer)?.action))).collect::<Vec<_>>()
     });
     settings(subject, size).into_iter().chain(mixed)
@@ -207,7 +214,8 @@ fn may_help(judgement: &Judgement<'_, '_>) -> bool {
     let is_changed =
         |key: &str| matches!(Family::of(key), Family::CpuModel | Family::MachineType) || subject.is_own(key);
     free.placement.selector.retain(|(key, _)| !is_changed(key));
-    let mut fitting = judgement.fleet.look_up(&free.placement).passes().fitting;
+    // A cordoned node may be opened.
+    let mut fitting = judgement.fleet.look_up(&free.placement).passes().placement;
     if let Some(source) = judgement.source {
         fitting.remove(source);
     }
@@ -260,6 +268,9 @@ impl Act for ChangeTogether {
     }
 
     fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
+        if self.parts.iter().any(|part| matches!(part, Action::Uncordon(_))) {
+            return Some("the guest is changed, and a node takes guests again");
+        }
         (self.parts.len() > 2).then_some("the guest is changed in three ways")
     }
 

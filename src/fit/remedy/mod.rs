@@ -11,6 +11,7 @@ mod change_affinity;
 mod change_machine_type;
 mod change_selector;
 mod change_together;
+mod change_tolerations;
 mod disable_feature;
 mod drop_added_selector;
 mod drop_setting;
@@ -37,6 +38,7 @@ pub(crate) use change_affinity::ChangeAffinity;
 pub(crate) use change_machine_type::ChangeMachineType;
 pub(crate) use change_selector::ChangeSelector;
 pub(crate) use change_together::{ChangeTogether, is_one, setting_of};
+pub(crate) use change_tolerations::ChangeTolerations;
 pub(crate) use disable_feature::DisableFeature;
 pub(crate) use drop_added_selector::DropAddedSelector;
 pub(super) use drop_added_selector::leaves_at_drain;
@@ -54,7 +56,9 @@ pub(crate) use uncordon::{Cordoned, NoUncordon, Uncordon};
 pub(crate) use upgrade_kubevirt::UpgradeKubeVirt;
 pub(crate) use use_model::{NoModel, NotUsable, UseModel};
 
-use specification::{change_features, change_template, listed, name_another, of_guest, restart_commands};
+use specification::{
+    add_tolerations, change_features, change_template, listed, name_another, of_guest, restart_commands,
+};
 use trial::Prospect;
 
 use std::collections::BTreeSet;
@@ -199,6 +203,8 @@ remedies! {
     ChangeSelector = change_selector,
     /// Remove the guest's own required node affinity.
     ChangeAffinity = change_affinity,
+    /// Tolerate a taint that one of the guest's own tolerations nearly matches.
+    ChangeTolerations = change_tolerations,
     /// Remove models from KubeVirt's list of obsolete ones.
     EditObsoleteModels = edit_obsolete_models,
     /// Upgrade KubeVirt to the release that fixes the cause.
@@ -217,7 +223,7 @@ remedies! {
     ChangeMachineType = change_machine_type,
     /// Exclude the TSC frequency of a node that takes no guests, under `skip-node`, and restart.
     RemoveTscLabel = remove_tsc_label,
-    /// Change two or three things of the guest, where fewer changes do not help.
+    /// Change two or three things of the guest, or one and the cordon of a node, where fewer changes do not help.
     ChangeTogether = change_together,
     /// Add a node with the hardware of this one.
     AddNode = add_node,
@@ -277,6 +283,7 @@ impl Action {
                 if restarts { Outage::Restart } else { Outage::None }
             }
             Self::ChangeSelector(_) | Self::ChangeAffinity(_) if !subject.definition.live_update => Outage::Restart,
+            Self::ChangeTolerations(_) if !subject.definition.live_tolerations => Outage::Restart,
             _ => self.id().spec().outage,
         }
     }

@@ -2,7 +2,8 @@
 
 use super::{Commands, Outage};
 use crate::fit::author::TypeReference;
-use crate::fit::command::{Command, CommandWord, CpuFeature, Invalid, Json, Name, Namespace};
+use crate::fit::command::{Command, CommandWord, CpuFeature, Invalid, Json, LabelKey, LabelValue, Name, Namespace};
+use crate::fit::placement::{Toleration, TolerationOperator};
 use crate::fit::subject::{ListedFeature, Origin, RestartRequest, Subject, Template};
 
 /// Adds the guest's name and namespace to a command.
@@ -151,6 +152,35 @@ pub(super) fn change_features(
     }
     let patch = patch(template, subject)?.args(["--type", "json", "-p"]).arg(Json::Array(operations));
     and_restart(patch, template, Outage::Restart, subject)
+}
+
+/// Returns the commands that add tolerations to those of a guest's template.
+pub(super) fn add_tolerations(subject: &Subject<'_>, add: &[Toleration], outage: Outage) -> Commands {
+    const LIST: [&str; 1] = ["tolerations"];
+    let json = |toleration: &Toleration| {
+        let Toleration { key, operator, value, effect } = toleration;
+        let text = |key: &'static str, value: CommandWord| (key.into(), Json::Text(value));
+        let mut fields = vec![text("key", LabelKey::new(key)?.into())];
+        match operator {
+            TolerationOperator::Exists => fields.push(text("operator", "Exists".into())),
+            _ => fields.push(text("value", LabelValue::new(value)?.into())),
+        }
+        fields.extend(effect.map(|effect| text("effect", effect.as_str().into())));
+        Ok(Json::Object(fields))
+    };
+    let add = add.iter().map(json).collect::<Result<Vec<_>, Invalid>>()?;
+    let Some(template) = stored_template(subject) else {
+        let add = listed(add.into_iter().map(CommandWord::from));
+        return Ok(by_hand(subject, [vec!["add".into()], add, vec!["to".into(), field(subject, &LIST)]].concat()));
+    };
+    let end = CommandWord::end_of(&[template.path(), &LIST]);
+    let operation = |value: Json| {
+        let text = |key: &'static str, value: CommandWord| (key.into(), Json::Text(value));
+        Json::Object(vec![text("op", "add".into()), text("path", end.clone()), ("value".into(), value)])
+    };
+    let operations = add.into_iter().map(operation).collect();
+    let patch = patch(template, subject)?.args(["--type", "json", "-p"]).arg(Json::Array(operations));
+    and_restart(patch, template, outage, subject)
 }
 
 /// Returns the remark for settings of one instancetype or preference, and the restart of a running guest.

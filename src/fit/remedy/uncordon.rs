@@ -46,7 +46,7 @@ pub struct Cordoned {
     pub other_architecture: Vec<String>,
 }
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let only_cordoned = judgement.kept_out().into_iter().filter(|k| k.cordoned && !k.unwell && k.taints.is_empty());
     let mut nodes: Vec<String> = only_cordoned.map(|k| judgement.fleet.name(k.node).to_owned()).collect();
     nodes.sort_unstable();

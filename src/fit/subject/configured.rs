@@ -14,7 +14,7 @@ pub struct Configured {
     pub withheld: Arc<BTreeSet<String>>,
     /// Whether the list is known, so that a model which is not in `withheld` is not in the list.
     pub list: ListKnown,
-    /// The placement of virt-handler, if it selects nodes.
+    /// The placement of virt-handler, if it is known.
     pub workloads: Option<Workloads>,
     /// The first release whose labeller gives capability labels the value that the cluster's KubeVirt selects;
     /// `None` if the cluster's does so already, or the release is not known.
@@ -70,7 +70,7 @@ pub enum ListKnown {
 /// The placement of virt-handler: `spec.workloads.nodePlacement` of the KubeVirt custom resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workloads {
-    /// Its node selector and required node affinity.
+    /// Its node selector, required node affinity and tolerations.
     pub placement: Placement<'static>,
     /// Whether an operator writes it from a HyperConverged resource.
     pub by_hyperconverged: bool,

@@ -25,6 +25,8 @@ pub struct Definition {
     pub restart_required: bool,
     /// Whether KubeVirt applies a change of the VM's node selector or node affinity to the running guest.
     pub live_update: bool,
+    /// Whether it applies a change of the VM's tolerations.
+    pub live_tolerations: bool,
 }
 
 /// Whether the object that holds the guest's specification is in the cluster.

@@ -33,6 +33,9 @@ pub enum PodRule {
     Spread,
     /// Resource claims: devices by dynamic resource allocation.
     Claims,
+    /// The required pod anti-affinity that KubeVirt adds for SCSI persistent reservations: guests that reserve the same
+    /// claim run on different nodes.
+    Reservation,
 }
 
 impl PodRule {
@@ -44,6 +47,7 @@ impl PodRule {
             Self::AntiAffinity => "affinity.podAntiAffinity",
             Self::Spread => "topologySpreadConstraints",
             Self::Claims => "resourceClaims",
+            Self::Reservation => "domain.devices.disks",
         }
     }
 }

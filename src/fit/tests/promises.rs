@@ -15,7 +15,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Effort, Judgement, assess};
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
+use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term, Toleration};
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
     AfterStart, CpuMode, FailedMigration, HostModelRule, ListOwner, ListedFeature, Migration, ObsoleteModels, Running,
@@ -80,6 +80,8 @@ struct Guest {
     strict: bool,
     /// Its node has the label of another vendor as well.
     mislabelled: bool,
+    /// Its toleration of another value than that of the tainted nodes.
+    near: bool,
 }
 
 /// The stage at which it is judged.
@@ -180,6 +182,7 @@ fn guest() -> impl Strategy<Value = Guest> {
             vendor,
             strict,
             mislabelled: others.3,
+            near: false,
         },
     )
 }
@@ -254,6 +257,7 @@ impl Situation {
                 damage.lost.clear();
             }
             (RemedyId::ChangeAffinity, _) => guest.affinity = Some("z9"),
+            (RemedyId::ChangeTolerations, _) => (guest.near, damage.tainted) = (true, true),
             (RemedyId::DisableFeature, _) => {
                 guest.features.clear();
                 guest.forbidden = Some("vme");
@@ -432,7 +436,10 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         selector.push(entry(label::SEV, "true"));
     }
     let affinity = affinity(guest, mode == CpuMode::HostModel);
-    let placement = Placement { selector: selector.into_iter().collect(), affinity, ..Placement::default() };
+    let near = Toleration { key: "dedicated".to_owned(), value: "vms".to_owned(), ..Toleration::default() };
+    let tolerations = guest.near.then_some(near).into_iter().collect();
+    let placement =
+        Placement { selector: selector.into_iter().collect(), affinity, tolerations, ..Placement::default() };
     let host_model = match mode {
         CpuMode::HostModel if !guest.features.is_empty() => HostModelRule::NotAsked,
         CpuMode::HostModel if guest.strict => HostModelRule::CopiedOrRefused,
@@ -499,6 +506,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     });
     subject.configured.mended_in = Some("1.5.3");
     subject.definition.live_update = guest.live_update;
+    subject.definition.live_tolerations = guest.live_update;
     subject.mode = mode;
     own.sort_unstable();
     subject.definition.own_selector = own;

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::bounds::Bounded;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::release::Release;
 use crate::kubevirt::revision::Revision;
 use crate::kubevirt::wire::MetaOnly;
 
@@ -114,5 +116,33 @@ fn a_guest_of_a_namespace_that_is_too_large_is_not_denied(#[case] labels: usize,
         if !expected {
             assert!(admitted(&world, &asked).len() > 1, "the verdict itself is no longer said");
         }
+    }
+}
+
+/// Each row: the CPU model that the guest asks for, on two nodes of one vendor each, and whether the policy denies it
+/// by the rules of the oldest and of the newest release that the cluster may have.
+#[rstest]
+#[case::by_the_newest_alone(ALL_HAVE, (false, true))]
+#[case::by_both(NONE_HAS, (true, true))]
+fn what_hinges_on_an_assumed_release_is_not_denied(#[case] model: &str, #[case] denies: (bool, bool)) {
+    // Since 1.6.4, a migration keeps to the vendor of its source.
+    let amd = cascade_lake("amd-1").tweak(|node| {
+        take(node, &[vendor("Intel")]);
+        give(node, [vendor("AMD")]);
+    });
+    let nodes = [cascade_lake("intel-1"), amd];
+    let by = |release: &str| World {
+        cluster: Cluster::new(nodes.iter().cloned().map(ClusterObject::Node), Release::parse(release)),
+        policies: vec![read_policy("strict", &json!({"enforce": "Pinned", "warn": "None"}))],
+    };
+    let asked = review(&vm("db", model));
+    let is_denied = |world: &World| denied(world, &asked).is_some();
+    assert_eq!((is_denied(&by("1.5.1")), is_denied(&by("1.9.0"))), denies);
+    let assumed = by("");
+    let expected = denies == (true, true);
+    assert_eq!(is_denied(&assumed), expected, "a policy denies by a release that is only assumed");
+    if !expected {
+        let warnings = admitted(&assumed, &asked);
+        assert!(warnings.iter().any(|line| line.contains("no KubeVirt version is known")), "{warnings:?}");
     }
 }

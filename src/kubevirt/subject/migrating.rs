@@ -116,7 +116,7 @@ fn of_unknown_guest(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
     let words = if cluster.vm(namespace, name).is_some_and(is_halted) {
         "its VM is halted and has no VMI: KubeVirt refuses a migration of it".to_owned()
     } else {
-        format!("VMI {name} is not known, so its target pod cannot be predicted")
+        format!("VMI {} is not known, so its target pod cannot be predicted", subject.title())
     };
     let why = match &vmim.metadata.excess {
         Some(excess) => too_large(excess),

@@ -1,7 +1,6 @@
 //! Combinations of settings that virt-api refuses. Nodes are judged regardless: the labels would allow the guest.
 
-use super::finding;
-use crate::fit::verdict::{Check, Finding};
+use crate::fit::verdict::{Check, Detail, Finding};
 use crate::kubevirt::defaults::ClusterConfig;
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::VmiSpec;
@@ -39,7 +38,7 @@ impl Written<'_> {
         };
         let mut out = Vec::new();
         let mut refuse = |field: String, why: String| {
-            out.push(finding(Check::Contradiction, &field, format!("KubeVirt refuses the guest: {why}")));
+            out.push(Finding::note(Check::Contradiction, field, Detail::Refused(why)));
         };
         let has_unknown_security = |spec: &VmiSpec| {
             spec.domain

@@ -44,7 +44,7 @@ impl Replicas {
         if field == finding.field {
             return;
         }
-        if let Detail::Noted(words) = &mut finding.detail {
+        if let Detail::Noted(words) | Detail::Refused(words) = &mut finding.detail {
             *words = words.replace(&finding.field, &field);
         }
         finding.field = field;

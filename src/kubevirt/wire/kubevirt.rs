@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::{Deserialize, Deserializer};
 
-use super::{Affinity, EachText, Meta, Present, nullable};
+use super::{Affinity, EachText, Meta, Present, Toleration, nullable};
 
 wire! {
     /// The KubeVirt custom resource.
@@ -34,6 +34,8 @@ wire! {
         node_selector: BTreeMap<String, String>,
         /// `affinity`.
         affinity: Affinity,
+        /// `tolerations`.
+        tolerations: Vec<Toleration>,
     }
     /// `spec.configuration`.
     Configuration {

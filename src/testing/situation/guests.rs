@@ -118,8 +118,11 @@ fn place(random: &mut Random, spec: &mut Value) {
     }
     if random.percent(18) {
         spec["tolerations"] = json!(random.some(2, toleration));
-        if random.percent(40) {
-            spec["tolerations"] = json!([{"key": "example.com/dedicated", "operator": "Exists"}]);
+        match random.below(100) {
+            0..40 => spec["tolerations"] = json!([{"key": "example.com/dedicated", "operator": "Exists"}]),
+            // Nearly that of a node.
+            40..70 => spec["tolerations"] = json!([{"key": "example.com/dedicated", "value": "dbs"}]),
+            _ => {}
         }
     }
 }

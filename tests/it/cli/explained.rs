@@ -81,3 +81,57 @@ fn what_is_free_where_a_stopped_vm_could_start_is_said() {
     );
     assert!(!explain("vm/nowhere").contains("Most free"), "it fits on no node");
 }
+
+/// Each row: whether the guest runs, the nodes beside its own with huge pages or without, and whether room is short on
+/// all of them, so that labels, cordons and models are not the cause.
+#[test]
+fn where_only_room_is_short_the_verdict_and_the_remedies_are_of_room() {
+    let host = |name: &str, pages: &str, cordoned: bool| {
+        let mut node = host(name, &["Intel"]);
+        node["status"] =
+            json!({"allocatable": {"cpu": "64", "memory": "256Gi", "pods": "110", "hugepages-1Gi": pages}});
+        node["spec"] = json!({"unschedulable": cordoned});
+        node
+    };
+    let spec = json!({"domain": {"cpu": {"model": "Westmere"}, "machine": {"type": "q35"},
+        "memory": {"guest": "4Gi", "hugepages": {"pageSize": "1Gi"}}}});
+    let vm = json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"name": "db", "namespace": "shop"},
+        "spec": {"runStrategy": "Always", "template": {"spec": spec}}});
+    let vmi = json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"name": "db", "namespace": "shop", "uid": "db"}, "spec": spec,
+        "status": {"phase": "Running", "nodeName": "node-a", "selinuxContext": "none"}});
+    for (runs, others, is_short_everywhere) in [
+        (true, vec![host("node-b", "0", false), host("node-c", "0", false)], true),
+        (true, vec![host("node-b", "0", false)], true),
+        (true, vec![host("node-b", "0", false), host("node-c", "8Gi", true)], false),
+        (false, vec![host("node-b", "0", false)], true),
+        (false, vec![host("node-b", "0", false), host("node-c", "8Gi", true)], false),
+    ] {
+        let (own, guest) = if runs { ("8Gi", vmi.clone()) } else { ("0", vm.clone()) };
+        let objects = [host("node-a", own, false), kubevirt(&json!({})), guest].into_iter().chain(others);
+        let scratch = Scratch::new();
+        let dump = scratch.write_json("dump.json", &list(objects.collect::<Vec<_>>()));
+        let explain =
+            |more: &[&str]| cpufit(["explain", "-n", "shop", "vmi/db", "--snapshot"]).args([&dump]).args(more).run();
+        let said = explain(&[]).stdout;
+        let headline =
+            if runs { "Cannot migrate now: no node that fits" } else { "Cannot start now: no node that fits" };
+        assert!(said.lines().nth(1).is_some_and(|line| line.starts_with(headline)), "{said}");
+        assert!(!said.contains("Can start") && !said.contains("Can migrate"), "two verdicts contradict: {said}");
+        let reason =
+            if runs { "what is short is room, on every other node" } else { "what is short is room, on every node" };
+        assert_eq!(said.contains(reason), is_short_everywhere, "people edit labels where room is short: {said}");
+        let json = explain(&["-o", "json"]).json();
+        let ids = |list: &str| -> Vec<String> {
+            let rows = json["results"][0][list].as_array().cloned().unwrap_or_default();
+            rows.iter().filter_map(|row| row["id"].as_str().map(str::to_owned)).collect()
+        };
+        let (offered, useless) = (ids("remedies"), ids("notHelping"));
+        assert_eq!(
+            useless.contains(&"add-labels".to_owned()) && json.to_string().contains(reason),
+            is_short_everywhere,
+            "{json}"
+        );
+        assert!(offered.iter().all(|id| !useless.contains(id)), "offered and said not to help: {json}");
+    }
+}

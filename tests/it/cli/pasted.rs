@@ -198,7 +198,10 @@ fn the_room_that_it_asks_for_is_judged() {
     ] {
         let said = explain(&nodes, &[]).stdout;
         assert!(said.lines().next().is_some_and(|line| line.ends_with(" NO-ROOM")), "it would stay Pending: {said}");
-        assert!(said.contains(&format!("No node that fits has room: node-b fits by CPU, no room: {why}")), "{said}");
+        assert!(
+            said.contains(&format!("Cannot start now: no node that fits has room: node-b fits by CPU, no room: {why}")),
+            "{said}"
+        );
         let json = explain(&nodes, &["-o", "json"]).json();
         assert_eq!(json["results"][0]["nodes"]["noRoom"]["node-b"], why, "{json}");
     }

@@ -193,13 +193,26 @@ fn a_volume_keeps_a_migration_off_nodes() {
 
 /// The doubts of `explain` are the doubts of a drain, before the act and after it.
 #[rstest]
-#[case::its_nodes_own_cpu("host-passthrough", "", "host-passthrough keeps the CPU of node-a")]
+#[case::its_nodes_own_cpu("host-passthrough", "", "host-passthrough keeps the CPU of node-a", (true, false))]
 #[case::as_libvirt_said(
     SKY,
     "operation failed: guest CPU doesn't match specification: missing features: ht",
-    "the last try, to node-b, failed in libvirt"
+    "the last try, to node-b, failed in libvirt",
+    (true, false)
 )]
-fn what_libvirt_may_refuse_is_said(#[case] model: &str, #[case] reason: &str, #[case] why: &str) {
+#[case::another_reason(
+    SKY,
+    "internal error: process exited while connecting to monitor: unsupported machine type",
+    "the last try, to node-b, failed, which is not due to labels",
+    (false, true)
+)]
+#[case::both("host-passthrough", "operation aborted: migration job is stuck", "failed, which is not due to labels", (true, true))]
+fn what_may_hold_it_up_is_said(
+    #[case] model: &str,
+    #[case] reason: &str,
+    #[case] why: &str,
+    #[case] doubt_or_failure: (bool, bool),
+) {
     let guest = live(running("db", "node-a", model)).tweak(|guest| {
         if !reason.is_empty() {
             guest["status"]["migrationState"] =
@@ -208,7 +221,8 @@ fn what_libvirt_may_refuse_is_said(#[case] model: &str, #[case] reason: &str, #[
     });
     let found = drained(&world(two_nodes(), [vmi(guest)]), "node-a");
     let row = &found.nodes[0].guests[0];
-    assert_eq!((row.state, row.is_doubtful), (State::OneTarget, true), "{row:?}");
+    assert_eq!(row.state, State::OneTarget, "{row:?}");
+    assert_eq!((row.is_doubtful, row.has_failed), doubt_or_failure, "the summary blames libvirt for another failure");
     assert!(row.why.contains(why), "a drain may wait for ever: {}", row.why);
 }
 

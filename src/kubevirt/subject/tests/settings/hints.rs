@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::fit::node::{Effect, Taint};
 use crate::testing::cluster::launcher;
 use crate::testing::fleet::feature;
 
@@ -48,6 +49,52 @@ fn a_node_without_virt_handler_is_said_to_have_none(
         found(Check::NoVirtHandler, &judged, &cluster),
         expected,
         "labels are looked for where nothing writes them"
+    );
+}
+
+/// A taint for which virt-handler has no toleration is named, with key, value and effect.
+#[rstest]
+#[case::not_tolerated(json!({}), &[("gpu", "only", Effect::NoSchedule)], Some("its taint gpu=only:NoSchedule"))]
+#[case::another_value(
+    json!({"tolerations": [{"key": "gpu", "value": "some"}]}),
+    &[("gpu", "only", Effect::NoExecute)],
+    Some("its taint gpu=only:NoExecute")
+)]
+#[case::two(
+    json!(null),
+    &[("gpu", "only", Effect::NoSchedule), ("lab", "", Effect::NoSchedule)],
+    Some("its taints gpu=only:NoSchedule and lab:NoSchedule")
+)]
+#[case::tolerated(json!({"tolerations": [{"key": "gpu", "operator": "Exists"}]}), &[("gpu", "only", Effect::NoSchedule)], None)]
+#[case::preferred(json!({}), &[("gpu", "only", Effect::PreferNoSchedule)], None)]
+#[case::of_kubernetes(json!({}), &[("node.kubernetes.io/not-ready", "", Effect::NoSchedule)], None)]
+fn a_taint_that_keeps_virt_handler_off_is_named(
+    #[case] placement: Value,
+    #[case] taints: &[(&str, &str, Effect)],
+    #[case] expected: Option<&str>,
+) {
+    let taint = |(key, value, effect): &(&str, &str, Effect)| Taint {
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+        effect: *effect,
+    };
+    let odd = Node { name: "new-1".to_owned(), taints: taints.iter().map(taint).collect(), ..Node::default() };
+    let kubevirt = ClusterObject::KubeVirt(Box::new(read(json!({
+        "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+        "spec": {"workloads": {"nodePlacement": placement}}, "status": {"observedKubeVirtVersion": "v1.9.0"},
+    }))));
+    let cluster = cluster(three().into_iter().chain([odd]).collect(), [kubevirt]);
+    let judged = of_vm(&read(vm("db", "EPYC-Turin")), &cluster);
+    let expected = expected.map(|taints| {
+        format!(
+            "no virt-handler runs on new-1, so that nothing labels it: spec.workloads.nodePlacement of the KubeVirt resource \
+             has no toleration for {taints}"
+        )
+    });
+    assert_eq!(
+        found(Check::NoVirtHandler, &judged, &cluster),
+        expected,
+        "people look for a fault of virt-handler on a node that it is kept off"
     );
 }
 

@@ -412,7 +412,7 @@ wire! {
         /// `selinuxContext`.
         selinux_context: String,
         /// `migrationState`.
-        migration_state: Option<MigrationState>,
+        migration_state: Option<Box<MigrationState>>,
         /// `conditions`.
         conditions: Vec<Condition>,
     }

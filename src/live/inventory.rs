@@ -34,8 +34,8 @@ pub struct Inventory {
     fleet_builder: FleetBuilder,
     cluster: Cluster,
     policies: BTreeMap<String, Registered>,
-    /// The objects received since a resource began to be listed again.
-    relisted: HashMap<Resource, HashSet<ObjectName>>,
+    /// The known objects of a resource that is being listed, without those that the list has sent so far.
+    unlisted: HashMap<Resource, HashSet<ObjectName>>,
     synced: HashSet<Resource>,
     placements: HashSet<Arc<Placement<'static>>>,
     nodes_changed: bool,
@@ -55,23 +55,26 @@ impl Inventory {
     pub fn apply(&mut self, change: ResourceChange) {
         match change {
             ResourceChange::Relisting(resource) => {
-                self.relisted.insert(resource, HashSet::new());
+                self.unlisted.insert(resource, self.names(resource).into_iter().collect());
             }
             ResourceChange::Put(resource, name, projected) => {
-                if let Some(seen) = self.relisted.get_mut(&resource) {
-                    seen.insert(name);
+                if let Some(unlisted) = self.unlisted.get_mut(&resource) {
+                    unlisted.remove(&name);
                 }
                 self.put(projected);
             }
             ResourceChange::Gone(resource, name) => self.remove(resource, &name),
             ResourceChange::Listed(resource) => {
-                let seen = self.relisted.remove(&resource).unwrap_or_default();
-                self.keep_only(resource, &seen);
+                for name in self.unlisted.remove(&resource).unwrap_or_default() {
+                    self.remove(resource, &name);
+                }
                 self.sync(resource);
             }
             ResourceChange::Absent(resource) => {
-                self.relisted.remove(&resource);
-                self.keep_only(resource, &HashSet::new());
+                self.unlisted.remove(&resource);
+                for name in self.names(resource) {
+                    self.remove(resource, &name);
+                }
                 self.sync(resource);
             }
         }
@@ -130,15 +133,12 @@ impl Inventory {
         }
     }
 
-    /// Removes all objects of a resource except these.
-    fn keep_only(&mut self, resource: Resource, seen: &HashSet<ObjectName>) {
-        let known: Vec<ObjectName> = match resource {
+    /// Returns the names of a resource's objects.
+    fn names(&self, resource: Resource) -> Vec<ObjectName> {
+        match resource {
             Resource::Nodes => self.fleet_builder.names().map(|name| (String::new(), name.to_owned())).collect(),
             Resource::Policies => self.policies.keys().map(|name| (String::new(), name.clone())).collect(),
             other => self.cluster.names(other),
-        };
-        for name in known.iter().filter(|name| !seen.contains(*name)) {
-            self.remove(resource, name);
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod fleet;
 mod growth;
+mod kept;
 mod large;
 #[path = "../../src/testing/objects/launcher.rs"]
 mod launcher;

@@ -1,6 +1,7 @@
 //! The kinds of objects that a cluster holds by name, in one table: their type, and how they are read, put, removed and
 //! listed.
 
+use std::borrow::Borrow as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -84,11 +85,12 @@ macro_rules! kinds {
                             ReplicasKind::ReplicaSet => &mut self.replica_sets,
                             ReplicasKind::Pool => &mut self.pools,
                         };
-                        put(kept, key(&found.vm.metadata), Arc::from(found))
+                        put(kept, key(&found.vm.metadata), &*found)
                     }
-                    ClusterObject::Revision(found) => put(&mut self.revisions, key(&found.metadata), Arc::new(found)),
+                    ClusterObject::Revision(found) => put(&mut self.revisions, key(&found.metadata), &found),
                     $(ClusterObject::$variant(found) => {
-                        put(&mut self.$field, key(&found.metadata), Arc::<$object>::from(found))
+                        let found: &$object = found.borrow();
+                        put(&mut self.$field, key(&found.metadata), found)
                     })+
                 }
             }
@@ -164,11 +166,12 @@ pub(super) fn get<'k, T>(kept: &'k Objects<T>, namespace: &str, name: &str) -> O
     kept.get(&(namespace.to_owned(), name.to_owned())).map(AsRef::as_ref)
 }
 
-fn put<T: PartialEq>(kept: &mut Objects<T>, name: ObjectName, object: Arc<T>) -> bool {
-    if kept.get(&name).is_some_and(|known| *known == object) {
+fn put<T: Clone + PartialEq>(kept: &mut Objects<T>, name: ObjectName, object: &T) -> bool {
+    if kept.get(&name).is_some_and(|known| **known == *object) {
         return false;
     }
-    Arc::make_mut(kept).insert(name, object);
+    // Lists and maps that grew while they were read have spare room, often more than their content takes. A copy has none.
+    Arc::make_mut(kept).insert(name, Arc::new(object.clone()));
     true
 }
 

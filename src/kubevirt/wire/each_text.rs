@@ -53,6 +53,12 @@ impl<T: EachText> EachText for Option<T> {
     }
 }
 
+impl<T: EachText> EachText for Box<T> {
+    fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {
+        T::each_text(self, field, visit);
+    }
+}
+
 impl<T: EachText> EachText for Vec<T> {
     fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {
         for item in self {

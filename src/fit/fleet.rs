@@ -382,16 +382,35 @@ impl Fleet {
         out
     }
 
+    /// Whether any of these nodes has a label with this value.
+    pub(crate) fn is_borne(&self, key: &str, value: &str, among: &Bits) -> bool {
+        let Some((family, label)) = self.keys.get(key).and_then(|found| Some((found.family, found.label(value)?)))
+        else {
+            return false;
+        };
+        if !family.is_profile() {
+            return self.bearing(key, value).meets(among);
+        }
+        let mut profiles = Bits::none(self.profiles.len());
+        self.members(label).add_to(&mut profiles);
+        let has_one = |profile: usize| {
+            let Profile { start, end, .. } = self.profiles[profile];
+            among.iter_range(start, end).next().is_some()
+        };
+        profiles.iter().any(has_one)
+    }
+
+    /// Iterates over the keys of a family that nodes have, with any value.
+    pub(crate) fn keys_of(&self, family: Family) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(AsRef::as_ref).filter(move |key| Family::of(key) == family)
+    }
+
     /// Returns the names of a family (models, machine types) that any of these nodes has with the value
     /// `true`.
     #[must_use]
     pub fn offered(&self, family: Family, nodes: &Bits) -> Vec<&str> {
-        let mut out: Vec<&str> = self
-            .keys
-            .keys()
-            .filter(|key| Family::of(key) == family && self.bearing(key, "true").count_common(nodes) > 0)
-            .map(|key| label::name(key))
-            .collect();
+        let borne = self.keys_of(family).filter(|key| self.is_borne(key, "true", nodes));
+        let mut out: Vec<&str> = borne.map(label::name).collect();
         out.sort_unstable();
         out
     }
@@ -399,7 +418,7 @@ impl Fleet {
     /// Returns the names of a family, each with the nodes that have it with the value `true`.
     pub(crate) fn bearers(&self, family: Family) -> BTreeMap<&str, Bits> {
         let mut out: BTreeMap<&str, Bits> = BTreeMap::new();
-        for key in self.keys.keys().filter(|key| Family::of(key) == family) {
+        for key in self.keys_of(family) {
             let nodes = self.bearing(key, "true");
             // Distributions that rename KubeVirt's domain keep the name after the slash.
             out.entry(label::name(key)).and_modify(|known| known.union(&nodes)).or_insert(nodes);

@@ -347,16 +347,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// Returns the entries that no node meets, the source included.
     pub(super) fn nowhere(&self) -> Vec<(String, String)> {
-        let mut out: Vec<(String, String)> = self
-            .subject
-            .placement
-            .selector
-            .iter()
-            .filter(|(key, value)| self.fleet.bearing(key, value).is_empty())
-            .map(|(key, value)| (key.to_string(), value.to_string()))
-            .collect();
-        out.sort_unstable();
-        out
+        self.lookup.nowhere()
     }
 
     /// Returns the CPU entries that no node meets, if they are the reason why no node fits.

@@ -54,6 +54,7 @@ impl<'a> Governed<'a> {
         if let Manifest::Pod(pod) = manifest {
             judged.subject.authors = subject::authors_of_pod(pod, cluster);
             judged.subject.definition.under_own = subject::under_own_of_pod(pod, cluster);
+            subject::add_restart(&mut judged.subject, pod, cluster);
         }
         let mut forecast = mutate::outlook(world, manifest, &rules.policy, effort);
         if let Some(replacement) = forecast.as_mut().and_then(|forecast| forecast.replacement.take()) {

@@ -77,10 +77,11 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// Returns the subject; `None` if there is nothing to judge.
+    /// Returns the subject; `None` if there is nothing to judge. Only messages need the authors of a pod's requirements
+    /// and its guest's next start, which `Governed::new` adds.
     pub(crate) fn subject(&self, world: &World) -> Option<Prepared<'a>> {
         match self {
-            Self::Pod(pod) => subject::of_pod(pod, &world.cluster),
+            Self::Pod(pod) => subject::without_restart(pod, &world.cluster),
             Self::VirtualMachine(vm) => Some(subject::of_vm(vm, &world.cluster)),
             Self::Replicas(replicas) => Some(replicas.judged(&world.cluster)),
             Self::Vmi(vmi) => Some(subject::of_vmi(vmi, &world.cluster)),

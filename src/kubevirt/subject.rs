@@ -43,7 +43,7 @@ use crate::well_known;
 pub(crate) use decentralized::waits_as_receiver;
 pub(crate) use migrating::{asked_for, of_migration, of_running, source_selector};
 pub use pod::of_pod;
-pub(crate) use pod::{vmi_of_pod, waiting};
+pub(crate) use pod::{add_restart, vmi_of_pod, waiting, without_restart};
 use refused::Written;
 
 /// An object prepared for judgement.
@@ -130,10 +130,8 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
     let written = Written { own: &vmi.spec, whole: &vmi.spec, root: "spec", has_type: false };
     out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
-    let restart = out.subject.restart.clone();
-    describe(&mut out.subject, vmi, cluster);
     // The stage is the start itself, so it is also the start after a restart.
-    out.subject.restart = restart;
+    describe(&mut out.subject, vmi, cluster);
     origin::of_vmi(&mut out.subject, vmi, cluster);
     if is_being_deleted(&vmi.metadata) {
         out.not_judged = Some(finding(Check::NoPod, "", NoPod::BeingDeleted.to_string()));
@@ -314,7 +312,7 @@ fn describe_edits(subject: &mut Subject<'_>, vm: Option<&VirtualMachine>, cluste
     subject.definition.live_tolerations = is_applied && release.updates_tolerations_live(&cluster.config);
 }
 
-/// Sets the fields that describe a VMI beyond its requirements.
+/// Sets the fields that describe a VMI beyond its requirements, except its next start.
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.definition.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
     let owners = &vmi.metadata.owner_references;
@@ -341,13 +339,15 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.switched_off = switched_off(&vmi.spec);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
-    subject.restart = restart::of_vmi(vmi, cluster);
     let name = &vmi.metadata.name;
     subject.definition.restart_request =
         cluster.vm(&vmi.metadata.namespace, name).filter(|_| has_vm).map(restart::request).unwrap_or_default();
-    if subject.definition.restart_request == RestartRequest::Halted {
-        subject.restart = None;
-    }
+}
+
+/// Sets the next start of a described VMI. Costs a prediction.
+fn describe_restart(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
+    let is_halted = subject.definition.restart_request == RestartRequest::Halted;
+    subject.restart = if is_halted { None } else { restart::of_vmi(vmi, cluster) };
 }
 
 fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {

@@ -1,5 +1,7 @@
 //! A CPU feature or CPU model that no node offers, with a name like that of one that nodes offer: it may be misspelled.
 
+use std::collections::BTreeSet;
+
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
@@ -49,20 +51,26 @@ fn of_family(judgement: &Judgement<'_, '_>, family: Family, nodes: &Bits) -> Vec
     let fleet = judgement.fleet;
     let selector = &judgement.subject.placement.selector;
     let required = selector.iter().filter(|(key, value)| Family::of(key) == family && *value == "true");
-    let unoffered = required.filter(|(key, _)| !fleet.bearing(key, "true").meets(nodes)).map(|(key, _)| &**key);
+    let unoffered = required.filter(|(key, _)| !fleet.is_borne(key, "true", nodes)).map(|(key, _)| &**key);
     let unoffered: Vec<&str> = unoffered.take(MAX_COMPARED).collect();
     if unoffered.is_empty() {
         return Vec::new();
     }
-    let offered = fleet.bearers(family).into_iter().map(|(name, bearers)| (name, bearers.count_common(nodes)));
-    let offered: Vec<(&str, usize)> = offered.filter(|(_, count)| *count > 0).collect();
+    // Distributions that rename KubeVirt's domain keep the name after the slash.
+    let names: BTreeSet<&str> = fleet.keys_of(family).map(label::name).collect();
+    let offering = |name: &str| {
+        let mut out = Bits::none(fleet.len());
+        let keys = fleet.keys_of(family).filter(|key| label::name(key) == name);
+        keys.for_each(|key| out.union(&fleet.bearing(key, "true")));
+        out.count_common(nodes)
+    };
     let is_name = |name: &str| match family {
         Family::CpuModel => models::is_known(name),
         _ => is_feature(name),
     };
     let finding = |key: &str| {
         let name = label::name(key);
-        let (similar, offering) = most_similar(name, is_name, offered.iter().copied())?;
+        let (similar, offering) = most_similar(name, is_name, &names, offering)?;
         let detail = SimilarFeature {
             is_model: family == Family::CpuModel,
             required: name.to_owned(),
@@ -83,24 +91,27 @@ fn is_feature(name: &str) -> bool {
     [label::VMX, label::SVM].contains(&name) || models::is_feature(name)
 }
 
-/// Returns the offered name that differs least; `None` if none is similar, or the name is itself the name of a feature
-/// or model.
-fn most_similar<'o, T>(
+/// Returns the offered name that differs least, with the number of nodes that offer it; `None` if none is similar, or
+/// the name is itself the name of a feature or model. `offering` returns that number: 0 for a name that is not offered.
+fn most_similar<'o>(
     name: &str,
     is_name: impl Fn(&str) -> bool,
-    offered: impl Iterator<Item = (&'o str, T)>,
-) -> Option<(&'o str, T)> {
+    names: &BTreeSet<&'o str>,
+    offering: impl Fn(&str) -> usize,
+) -> Option<(&'o str, usize)> {
     if name.len() > MAX_NAME || is_name(name) {
         return None;
     }
     let most = if name.len() < 6 { 1 } else { 2 };
     let name = name.to_ascii_lowercase();
-    // The difference of two lengths in bytes is at most four for each character that one name has more.
-    let may_be_similar = |other: &str| other.len().abs_diff(name.len()) <= 4 * most;
-    let distance = |(other, of): (&'o str, T)| (edits(&name, &other.to_ascii_lowercase()), other, of);
-    let similar = offered.filter(|(other, _)| may_be_similar(other)).map(distance);
-    let nearest = similar.filter(|(edits, ..)| *edits <= most).min_by_key(|(edits, ..)| *edits)?;
-    Some((nearest.1, nearest.2))
+    // A character has up to four bytes.
+    let longest = |other: &str| if name.is_ascii() && other.is_ascii() { most } else { 4 * most };
+    let may_be_similar = |other: &&str| other.len().abs_diff(name.len()) <= longest(other);
+    let distance = |other: &&'o str| (edits(&name, &other.to_ascii_lowercase()), *other);
+    let mut similar: Vec<(usize, &str)> = names.iter().filter(|other| may_be_similar(other)).map(distance).collect();
+    similar.retain(|(edits, _)| *edits <= most);
+    similar.sort_unstable();
+    similar.into_iter().map(|(_, other)| (other, offering(other))).find(|(_, count)| *count > 0)
 }
 
 /// Returns the number of characters to insert, remove or replace between two names (Levenshtein distance).
@@ -125,6 +136,11 @@ mod tests {
 
     use super::*;
 
+    /// All names but one are offered.
+    fn offering(name: &str) -> usize {
+        usize::from(name != "avx512vnnj")
+    }
+
     #[rstest]
     #[case::equal("gfni", "gfni", 0)]
     #[case::one_too_many("avx512-vnni", "avx512vnni", 1)]
@@ -142,14 +158,15 @@ mod tests {
     #[case::capitals("AVX512VNNI", Some("avx512vnni"))]
     #[case::two_letters("avx512_vni", Some("avx512vnni"))]
     #[case::three_letters("avx512__vni", None)]
+    #[case::nearer_to_one_that_is_not_offered("avx512vnn_j", Some("avx512vnni"))]
     #[case::one_of_few("gfnii", Some("gfni"))]
     #[case::two_of_few("gfxx", None)]
     #[case::a_feature_of_its_own("svm", None)]
     #[case::another_feature("avx512bw", None)]
     #[case::nothing_like_it("nested-virtualization", None)]
     fn a_misspelled_feature_is_recognized(#[case] name: &str, #[case] expected: Option<&str>) {
-        let offered = ["avx512vnni", "avx512vl", "gfni", "vmx", "smx"].map(|name| (name, ()));
-        let found = most_similar(name, is_feature, offered.into_iter()).map(|(name, ())| name);
+        let names = ["avx512vnni", "avx512vnnj", "avx512vl", "gfni", "vmx", "smx"].into();
+        let found = most_similar(name, is_feature, &names, offering).map(|(name, _)| name);
         assert_eq!(found, expected, "the user is sent to another feature, or not to the one that was meant");
     }
 
@@ -160,8 +177,8 @@ mod tests {
     #[case::another_generation("Cascadelake-Server", None)]
     #[case::nothing_like_it("my-model", None)]
     fn a_misspelled_model_is_recognized(#[case] name: &str, #[case] expected: Option<&str>) {
-        let offered = ["Haswell", "Skylake-Server-IBRS", "Skylake-Server-noTSX-IBRS"].map(|name| (name, ()));
-        let found = most_similar(name, models::is_known, offered.into_iter()).map(|(name, ())| name);
+        let names = ["Haswell", "Skylake-Server-IBRS", "Skylake-Server-noTSX-IBRS"].into();
+        let found = most_similar(name, models::is_known, &names, offering).map(|(name, _)| name);
         assert_eq!(found, expected, "the user is sent to another model, or not to the one that was meant");
     }
 }

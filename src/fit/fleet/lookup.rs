@@ -277,6 +277,16 @@ impl<'f> Lookup<'f, '_> {
         out
     }
 
+    /// Returns the selector entries that no node meets, by key.
+    pub(in crate::fit) fn nowhere(&self) -> Vec<(String, String)> {
+        let entries = self.placement.selector.iter().zip(&self.entries);
+        let unknown = entries.filter(|(_, entry)| entry.label.is_none());
+        let mut out: Vec<(String, String)> =
+            unknown.map(|((key, value), _)| (key.to_string(), value.to_string())).collect();
+        out.sort_unstable();
+        out
+    }
+
     /// Returns, for the entries of `missing` whose key the node has, the node's value.
     #[must_use]
     pub fn values(&self, node: NodeIndex, missing: &[(String, String)]) -> BTreeMap<String, String> {

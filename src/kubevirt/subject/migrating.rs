@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Prepared, assumed, authors_of_vmi, changes, configured, decentralized, describe, finding, mode, not_migratable,
-    restart, too_large, under_own, unjudged, vm_of,
+    Prepared, assumed, authors_of_vmi, changes, configured, decentralized, describe, describe_restart, finding, mode,
+    not_migratable, restart, too_large, under_own, unjudged, vm_of,
 };
 use crate::fit::author::{Author, Holder};
 use crate::fit::placement::Placement;
@@ -91,6 +91,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     subject.unjudged = unjudged(&vmi.spec, namespace, &vmi.metadata.name, cluster);
     configured(&mut subject, cluster);
     describe(&mut subject, vmi, cluster);
+    describe_restart(&mut subject, vmi, cluster);
     subject.definition.under_own = under_own(vmi, cluster);
     changes::override_added(&mut subject, vmim, cluster);
     if let Some(rendered) = &predicted {

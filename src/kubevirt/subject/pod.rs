@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Prepared, after_start, describe, either_mode, mode, of_running, restart, too_large};
+use super::{
+    Prepared, after_start, describe, describe_restart, either_mode, mode, of_running, restart, too_large,
+};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::{CpuMode, Migration, Running, Stage, Subject};
@@ -17,6 +19,22 @@ use crate::well_known;
 /// description shows it, the guest's migration is prepared: it has started already.
 #[must_use]
 pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
+    let mut out = without_restart(pod, cluster)?;
+    add_restart(&mut out.subject, pod, cluster);
+    Some(out)
+}
+
+/// Sets the start after a restart of a launcher pod's guest. Costs a prediction, so callers use it only for requests
+/// that get messages.
+pub(crate) fn add_restart(subject: &mut Subject<'_>, pod: &Pod<'_>, cluster: &Cluster) {
+    match vmi_of_pod(pod, cluster) {
+        Some(vmi) => describe_restart(subject, vmi, cluster),
+        None => subject.restart = restart::of_stranger(subject, cluster),
+    }
+}
+
+/// Prepares a launcher pod without the start after a restart; `None` for any other pod.
+pub(crate) fn without_restart<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     if !cluster::is_launcher(pod) {
         return None;
     }
@@ -54,7 +72,6 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     if let Some(vmi) = vmi {
         describe(&mut subject, vmi, cluster);
     } else {
-        subject.restart = restart::of_stranger(&subject, cluster);
         subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     }
     if let Some(node) = running_on {

@@ -7,7 +7,7 @@ use cpufit::live::kinds::project;
 use cpufit::live::watch::ResourceChange;
 use serde_json::{Value, json};
 
-const GUESTS: usize = 500;
+const GUESTS: i64 = 500;
 
 fn recorded(name: &str) -> Value {
     let path = format!("{}/tests/data/reviews/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -16,7 +16,7 @@ fn recorded(name: &str) -> Value {
 }
 
 /// Returns the change that a watch reports for the object of this guest, with the names that the guest alone has.
-fn change(resource: Resource, mut object: Value, number: usize) -> ResourceChange {
+fn change(resource: Resource, mut object: Value, number: i64) -> ResourceChange {
     let guest = format!("guest-{number:05}");
     object["metadata"]["name"] = json!(guest);
     if resource == Resource::Pods {
@@ -40,7 +40,7 @@ fn kept(resource: Resource, object: &Value) -> i64 {
             inventory.apply(change(resource, object.clone(), number));
         }
     });
-    info.bytes_current / GUESTS as i64
+    info.bytes_current / GUESTS
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! A node that cannot take a guest for reasons other than its CPU is not asked and is not listed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -38,6 +38,9 @@ pub struct UnansweredNode {
     pub reason: String,
     /// Number of guests concerned.
     pub guests: usize,
+    /// These guests, as `namespace/name`.
+    #[serde(skip)]
+    titles: Vec<String>,
 }
 
 /// A guest with an unknown CPU.
@@ -59,7 +62,7 @@ impl Unanswered {
             return None;
         }
         let fleet = &cluster.fleet;
-        let mut nodes: BTreeMap<(String, Silence), usize> = BTreeMap::new();
+        let mut nodes: BTreeMap<(String, Silence), Vec<String>> = BTreeMap::new();
         let mut out = Self::default();
         for vmi in guests {
             let Some(judged) = subject::of_running(vmi, cluster).filter(|judged| judged.not_judged.is_none()) else {
@@ -77,15 +80,16 @@ impl Unanswered {
                 if let Err(silence) = said(node).map(drop)
                     && !matches!(silence, Silence::KeptOff(_))
                 {
-                    *nodes.entry((fleet.name(node).to_owned(), silence)).or_default() += 1;
+                    nodes.entry((fleet.name(node).to_owned(), silence)).or_default().push(judged.subject.title());
                 }
             }
         }
-        let of_node = |((node, silence), guests): ((String, Silence), usize)| UnansweredNode {
+        let of_node = |((node, silence), titles): ((String, Silence), Vec<String>)| UnansweredNode {
             node,
             code: silence.code(),
             reason: silence.to_string(),
-            guests,
+            guests: titles.len(),
+            titles,
         };
         out.nodes = nodes.into_iter().map(of_node).collect();
         out.guests.sort_by(|one, other| one.guest.cmp(&other.guest));
@@ -96,17 +100,23 @@ impl Unanswered {
     pub(crate) fn lines(&self) -> Vec<String> {
         let nodes = self.nodes.iter().map(|row| (row.code, row.reason.clone(), row.node.clone()));
         let guests = self.guests.iter().map(|row| (row.code, row.reason.clone(), row.guest.clone()));
-        let mut out = lines("on", nodes, ["more node", "more nodes"]);
-        out.extend(lines("of the CPU of", guests, ["more guest", "more guests"]));
+        let about = |nodes: &[String]| {
+            let asked = self.nodes.iter().filter(|row| nodes.contains(&row.node)).flat_map(|row| &row.titles);
+            let asked: BTreeSet<&str> = asked.map(String::as_str).collect();
+            format!(" about {}", fold_names(&asked.into_iter().collect::<Vec<_>>(), MAX_NAMES))
+        };
+        let mut out = lines("on", nodes, ["more node", "more nodes"], &about);
+        out.extend(lines("of the CPU of", guests, ["more guest", "more guests"], &|_| String::new()));
         out
     }
 }
 
-/// Formats the missing answers `of_what`, in lines.
+/// Formats the missing answers `of_what`, in lines; `about` says for names which guests they concern.
 fn lines(
     of_what: &str,
     said: impl Iterator<Item = (&'static str, String, String)>,
     [one, many]: [&str; 2],
+    about: &dyn Fn(&[String]) -> String,
 ) -> Vec<String> {
     let mut folded = alike::fold(said);
     for (_, names) in &mut folded {
@@ -115,7 +125,9 @@ fn lines(
     let hidden: usize = folded.iter().skip(MAX_REASONS).map(|(_, names)| names.len()).sum();
     let shown = folded.iter().take(MAX_REASONS);
     let mut out: Vec<String> = shown
-        .map(|(reason, names)| format!("what libvirt says {of_what} {}: {reason}", fold_names(names, MAX_NAMES)))
+        .map(|(reason, names)| {
+            format!("what libvirt says {of_what} {}{}: {reason}", fold_names(names, MAX_NAMES), about(names))
+        })
         .collect();
     if hidden > 0 {
         let more = counted(hidden, one, many);

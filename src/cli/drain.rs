@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail, ensure};
 use super::args::{DrainArgs, DrainOutput};
 use super::resource::ObjectKind;
 use super::targets::note_namespaces;
-use crate::answers::drain::{DrainReport, DrainedNode, GuestRow, LeastAct, State, drain, guests_of, missing};
+use crate::answers::drain::{
+    DrainReport, DrainedNode, GuestRow, LeastAct, State, StaysUntil, drain, guests_of, missing,
+};
 use crate::console::Progress;
 use crate::enforce::model::pool;
 use crate::fit::bits::Bits;
@@ -195,9 +197,7 @@ fn headline(node: &DrainedNode) -> String {
         let words = match state {
             State::ShutDown => "would be shut down",
             State::Stuck => "cannot leave",
-            State::Stays => {
-                number(count, "stays until another program or a user acts", "stay until another program or a user acts")
-            }
+            State::Stays => return stays(node),
             State::Ends => number(count, "ends by itself", "end by themselves"),
             State::OneTarget => number(count, "has one target left", "have one target left"),
             State::CanLeave => "can leave",
@@ -214,6 +214,29 @@ fn headline(node: &DrainedNode) -> String {
     } else {
         format!("{}: {guests}; {}", node.node, parts.join(", "))
     }
+}
+
+/// Returns `1 stays until it runs, 2 stay until another program or a user acts`; `None` if no guest stays.
+fn stays(node: &DrainedNode) -> Option<String> {
+    let all = || node.guests.iter().filter(|guest| guest.state == State::Stays);
+    let until = [
+        (Some(StaysUntil::Running), ["stays until it runs", "stay until they run"]),
+        (
+            Some(StaysUntil::Budget),
+            ["stays until a budget allows its eviction", "stay until a budget allows their eviction"],
+        ),
+        (
+            Some(StaysUntil::Others),
+            ["stays until another program or a user acts", "stay until another program or a user acts"],
+        ),
+        (None, ["may stay (whether it can leave is not known)", "may stay (whether they can leave is not known)"]),
+    ];
+    let parts = until.into_iter().filter_map(|(until, [one, many])| {
+        let count = all().filter(|guest| guest.stays_until == until).count();
+        (count > 0).then(|| format!("{count} {}", number(count, one, many)))
+    });
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn cells(guest: &GuestRow, more: usize) -> Vec<String> {
@@ -244,12 +267,16 @@ fn folded(node: &DrainedNode) -> Vec<Vec<String>> {
 
 /// Prints the steps of a drain, as far as KubeVirt defines their order.
 fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
+    let moves = |guest: &&GuestRow| matches!(guest.state, State::OneTarget | State::CanLeave);
     let at_once = drained.parallel.of_a_node() as usize;
-    let (down, moving) = (node.count(State::ShutDown), node.count(State::OneTarget) + node.count(State::CanLeave));
-    let mut steps = Vec::new();
-    if down > 0 {
-        steps.push(format!("{} at once", counted(down, "guest is shut down", "guests are shut down")));
+    let mut steps = shutdowns(node);
+    let under_way = node.guests.iter().filter(|guest| moves(guest) && guest.migrates_to.is_some()).count();
+    if under_way > 0 {
+        let them =
+            counted(under_way, "guest leaves by its migration that is", "guests leave by their migrations that are");
+        steps.push(format!("{them} under way"));
     }
+    let moving = node.guests.iter().filter(moves).count() - under_way;
     // Guests that take each other's places: the order decides how many find one.
     let (at_most, at_least) = if node.is_count_sure { ("", "") } else { ("at most ", "at least ") };
     if moving > at_once {
@@ -257,7 +284,6 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     } else if moving > 0 {
         steps.push(format!("{at_most}{}", counted(moving, "migrates", "migrate at the same time")));
     }
-    let moves = |guest: &&GuestRow| matches!(guest.state, State::OneTarget | State::CanLeave);
     if let Some(last) = steps.last_mut()
         && let Some(doubts) = doubts(&node.guests.iter().filter(moves).collect::<Vec<_>>())
     {
@@ -283,6 +309,31 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     }
 }
 
+/// Returns when the guests of a node are shut down: at once, as a budget allows, or only before a migration ends.
+fn shutdowns(node: &DrainedNode) -> Vec<String> {
+    let all: Vec<&GuestRow> = node.guests.iter().filter(|guest| guest.state == State::ShutDown).collect();
+    let leaving = all.iter().filter(|guest| guest.migrates_to.is_some()).count();
+    let coming = all.iter().filter(|guest| guest.comes_from.is_some()).count();
+    let is_here = |guest: &&&GuestRow| guest.migrates_to.is_none() && guest.comes_from.is_none();
+    let in_turn = all.iter().filter(is_here).filter(|guest| guest.goes_in_turn).count();
+    let at_once = all.len() - leaving - coming - in_turn;
+    let are = |count: usize| counted(count, "guest is shut down", "guests are shut down");
+    let mut out = Vec::new();
+    if at_once > 0 {
+        out.push(format!("{} at once", are(at_once)));
+    }
+    if in_turn > 0 {
+        out.push(format!("{} one after the other, as a PodDisruptionBudget allows", are(in_turn)));
+    }
+    for (count, when) in [(leaving, "before"), (coming, "after")] {
+        let (it, its) = (number(count, "it is", "they are"), number(count, "its migration", "their migrations"));
+        if count > 0 {
+            out.push(format!("{} if {it} evicted {when} the end of {its}", are(count)));
+        }
+    }
+    out
+}
+
 /// Prints the nodes that kube-scheduler may choose, because labels fit, and libvirt refuses. Such a migration fails,
 /// and that of a drain is retried (`handleMigrationBackoff` in virt-controller's `migration.go`).
 fn refused(node: &DrainedNode, page: &mut Page) {
@@ -305,13 +356,14 @@ fn refused(node: &DrainedNode, page: &mut Page) {
 }
 
 fn least(drained: &DrainReport, page: &mut Page) {
-    let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
-    let leave = [State::Stuck, State::OneTarget, State::CanLeave];
-    let leaving: usize = nodes.map(|node| leave.into_iter().map(|state| node.count(state)).sum::<usize>()).sum();
+    // A guest whose migration is under way has a row on both nodes.
+    let leave = |guest: &&GuestRow| matches!(guest.state, State::Stuck | State::OneTarget | State::CanLeave);
+    let rows = drained.nodes.iter().flat_map(|node| &node.guests);
+    let leaving = rows.filter(leave).map(|guest| guest.guest.as_str()).collect::<BTreeSet<&str>>().len();
     let is_needless = drained.nodes.len() > 1 && drained.order.is_some() && drained.order_may_strand.is_empty();
     if let Some(steps) = &drained.least_to_do {
         let then = if leaving == 1 { "it can leave".to_owned() } else { format!("all {leaving} can leave") };
-        let then = format!("{then}{}", by_labels(drained));
+        let then = format!("{then}{}", by_labels(drained, &[]));
         let title = if is_needless {
             "Least to do for each node by itself (none of it is needed in the order below)"
         } else {
@@ -339,7 +391,8 @@ fn least(drained: &DrainReport, page: &mut Page) {
         }
     }
     let stay = format!("{} {}", fold_names(&others.stuck, 3), number(others.stuck.len(), "stays", "stay"));
-    let then = format!("{} of {leaving} can leave{}, {stay}", leaving - others.stuck.len(), by_labels(drained));
+    let then =
+        format!("{} of {leaving} can leave{}, {stay}", leaving - others.stuck.len(), by_labels(drained, &others.stuck));
     acts("Least to do for the others", &others.acts, &then, page);
     for step in &drained.to_look_at {
         page.line(format_args!("To look at, no change yet: {}", step.summary));
@@ -361,7 +414,8 @@ fn why_not(guest: &str) -> Script {
 /// shop/web failed and may fail again`; `None` without such a guest.
 fn doubts(guests: &[&GuestRow]) -> Option<String> {
     let names = |is: fn(&GuestRow) -> bool| -> Vec<&str> {
-        guests.iter().filter(|guest| is(guest)).map(|guest| guest.guest.as_str()).collect()
+        let names: BTreeSet<&str> = guests.iter().filter(|guest| is(guest)).map(|guest| guest.guest.as_str()).collect();
+        names.into_iter().collect()
     };
     let (doubtful, failed) = (names(|guest| guest.is_doubtful), names(|guest| guest.has_failed));
     let refused = (!doubtful.is_empty()).then(|| format!("libvirt may refuse {}", fold_names(&doubtful, 3)));
@@ -371,10 +425,10 @@ fn doubts(guests: &[&GuestRow]) -> Option<String> {
     (!said.is_empty()).then(|| format!("by labels; {}", said.join("; ")))
 }
 
-/// Returns the same with a blank before it, for the guests of nodes with a stuck guest; else an empty text.
-fn by_labels(drained: &DrainReport) -> String {
-    let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
-    let guests: Vec<&GuestRow> = nodes.flat_map(|node| &node.guests).collect();
+/// Returns the same with a blank before it, for the guests other than those that `stay`; else an empty text.
+fn by_labels(drained: &DrainReport, stay: &[String]) -> String {
+    let guests = drained.nodes.iter().flat_map(|node| &node.guests);
+    let guests: Vec<&GuestRow> = guests.filter(|guest| !stay.contains(&guest.guest)).collect();
     doubts(&guests).map(|doubts| format!(" {doubts}")).unwrap_or_default()
 }
 

@@ -1,5 +1,6 @@
 //! The node requirements of a pod: selector, required affinity, tolerations, a node name.
 
+use crate::fit::label::Family;
 use std::borrow::Cow;
 
 use super::label;
@@ -26,6 +27,14 @@ pub struct Placement<'a> {
 }
 
 impl Placement<'_> {
+    /// Returns a copy that asks for this `cpu-vendor` key in place of any other.
+    pub(crate) fn with_vendor(&self, vendor: &str) -> Self {
+        let mut out = self.clone();
+        out.selector.retain(|(key, _)| Family::of(key) != Family::CpuVendor);
+        out.selector.insert(vendor.to_owned(), "true");
+        out
+    }
+
     /// Returns this placement with owned text.
     #[must_use]
     pub fn into_owned(self) -> Placement<'static> {

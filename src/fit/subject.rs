@@ -169,18 +169,36 @@ impl<'a> Subject<'a> {
         fitting
     }
 
+    /// Returns the nodes that fit with any of the vendors that its source is labelled with: KubeVirt chooses one of them
+    /// at random for each try of a migration.
+    pub(crate) fn fitting_with_any_vendor(&self, fleet: &Fleet) -> Bits {
+        let mut fitting = self.fitting(fleet);
+        let Stage::Migration(migration) = &self.stage else { return fitting };
+        for vendor in migration.vendors.iter().filter(|_| migration.vendors.len() > 1) {
+            fitting.union(&fleet.look_up(&self.placement.with_vendor(vendor)).passes().fitting);
+        }
+        if let Some(kept_out) = self.kept_out(fleet) {
+            fitting.subtract(&kept_out);
+        }
+        fitting
+    }
+
     /// Returns the nodes on which all its volumes can be used; `None` if no volume is bound to nodes.
     pub(crate) fn usable(&self, fleet: &Fleet) -> Option<Bits> {
         BoundVolume::all_usable(&self.unjudged.volumes, fleet)
+    }
+
+    /// Whether volumes or other pods, which are not known or not judged, decide where it starts.
+    pub(crate) fn is_start_unknown(&self) -> bool {
+        let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread | PodRule::Claims);
+        !self.unjudged.unplaced.is_empty() || self.unjudged.pod_rules.iter().any(decides)
     }
 
     /// Returns the fitting nodes on which the guest is known to start after it was stopped: those where its
     /// volumes can be used and that have its devices. `None` if that is not known, for example where other pods
     /// decide, unless its `own` node is among the fitting ones: it starts there in any case.
     pub(crate) fn known_starts(&self, fitting: &Bits, own: Option<NodeIndex>, fleet: &Fleet) -> Option<Bits> {
-        let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread | PodRule::Claims);
-        let is_unknown = !self.unjudged.unplaced.is_empty() || self.unjudged.pod_rules.iter().any(decides);
-        if is_unknown && !own.is_some_and(|node| fitting.contains(node)) {
+        if self.is_start_unknown() && !own.is_some_and(|node| fitting.contains(node)) {
             return None;
         }
         let mut out = fitting.clone();

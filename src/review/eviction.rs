@@ -1,8 +1,7 @@
 //! Evictions of launcher pods, `kubectl drain` above all: the reason why a guest cannot leave, and the next step.
 //!
 //! KubeVirt's own webhook answers 429 to the eviction of a guest that is to be migrated, and kubectl retries until the
-//! launcher is gone; kubectl prints these warnings with it. Mirrors
-//! `pkg/virt-api/webhooks/validating-webhook/admitters/pod-eviction-admitter.go` (`admitLauncherPod`).
+//! launcher is gone; kubectl prints these warnings with it.
 
 use serde::Deserialize;
 
@@ -17,8 +16,8 @@ use crate::fit::shown::Shown;
 use crate::fit::verdict::{Check, Impact, Outcome};
 use crate::judge::apply_expected_trim;
 use crate::kubevirt::active_migration;
-use crate::kubevirt::eviction::{Strategy, strategy};
-use crate::kubevirt::migration::{self, NotEvacuated};
+use crate::kubevirt::eviction::{self, Effect, ShutDown};
+use crate::kubevirt::migration::NotEvacuated;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, RequestFacts, RequestKind, Ruling, rule};
@@ -64,43 +63,59 @@ pub(crate) fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool,
 }
 
 fn lines(world: &World, vmi: &Vmi, dry_run: bool, is_over: Deadline<'_>) -> Option<Vec<String>> {
-    let strategy = strategy(vmi, &world.cluster)?;
+    let cluster = &world.cluster;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
+    // Without a known strategy nothing is announced on a guess.
+    eviction::strategy(vmi, cluster)?;
+    let effect = eviction::effect(vmi, cluster);
     // Its migration is active: the drain waits for that.
-    let leaves = !node.is_empty() && active_migration::target(vmi, &world.cluster).is_some();
-    if leaves && matches!(strategy, Strategy::LiveMigrate | Strategy::IfPossible) {
-        return Some(dry_run.then(|| dry_run_line(&name)).into_iter().collect());
-    }
-    if let Some(not_evacuated) = migration::not_evacuated(vmi) {
-        let (why, until) = match not_evacuated {
-            NotEvacuated::Refused(condition) => {
-                let reason = reason(&condition.reason, &condition.message);
-                (format!("it is not live-migratable{reason}"), "it is stopped")
-            }
-            NotEvacuated::Undecided(status) => (say::finding::undecided(status), "it is, or the guest is stopped"),
-        };
-        return match strategy {
-            Strategy::LiveMigrate => {
-                let mut out = vec![format!("{name} cannot leave {node}: {why}. The drain waits until {until}")];
-                let steps = [stop(vmi).map(|stop| format!("to go on: {stop}")), give_up(world, node)];
-                out.extend(sentences(&name, steps));
-                out.extend(dry_run.then(|| dry_run_line(&name)));
-                Some(out)
-            }
-            Strategy::IfPossible => Some(vec![format!("{name} {} shut down: {why}", will_be(dry_run))]),
-            Strategy::ShutDown => Some(vec![shut_down(&name, dry_run)]),
-            Strategy::External | Strategy::Unknown => None,
-        };
-    }
-    match strategy {
-        Strategy::ShutDown => Some(vec![shut_down(&name, dry_run)]),
-        Strategy::External | Strategy::Unknown => None,
-        Strategy::LiveMigrate | Strategy::IfPossible => {
-            let mut out = migration(world, vmi, is_over).unwrap_or_default();
-            out.extend(dry_run.then(|| dry_run_line(&name)));
-            Some(out)
+    let leaves = !node.is_empty() && active_migration::target(vmi, cluster).is_some();
+    let cannot = |why: &str, until: &str| format!("{name} cannot leave {node}: {why}. The drain waits until {until}");
+    let mut out = match effect {
+        Effect::Ends | Effect::External => return None,
+        Effect::ShutDown(why) => {
+            let will_be = if dry_run { "would be" } else { "will be" };
+            return Some(vec![match why {
+                ShutDown::NoStrategy => {
+                    format!("{name} {will_be} shut down, not migrated: it has no evictionStrategy LiveMigrate")
+                }
+                ShutDown::UnknownStrategy(stated) => {
+                    format!("{name} {will_be} shut down: {}", say::eviction::unknown_strategy(stated))
+                }
+                ShutDown::NotPossible(why) => format!("{name} {will_be} shut down: {}", not_migrated(why).0),
+            }]);
         }
+        Effect::Held(held) => return Some(vec![format!("{name} stays on {node}: {}", say::eviction::held(held))]),
+        Effect::Migrates | Effect::MigratesOnceItRuns | Effect::NotStarted(_) | Effect::NotMigrated(_) if leaves => {
+            Vec::new()
+        }
+        Effect::Migrates => migration(world, vmi, is_over).unwrap_or_default(),
+        Effect::MigratesOnceItRuns => {
+            vec![format!("{name} stays on {node}: {}", say::eviction::not_running(&vmi.status.phase))]
+        }
+        Effect::NotStarted(field) => {
+            let line = cannot(&say::eviction::not_started(field), "that changes");
+            [vec![line], sentences(&name, [give_up(world, node), None])].concat()
+        }
+        Effect::NotMigrated(why) => {
+            let (why, until) = not_migrated(why);
+            let steps = [stop(vmi).map(|stop| format!("to go on: {stop}")), give_up(world, node)];
+            [vec![cannot(&why, until)], sentences(&name, steps)].concat()
+        }
+    };
+    out.extend(dry_run.then(|| dry_run_line(&name)));
+    Some(out)
+}
+
+/// Returns why KubeVirt does not migrate a guest, and the event that the drain waits for.
+fn not_migrated(why: NotEvacuated<'_>) -> (String, &'static str) {
+    match why {
+        NotEvacuated::Refused(condition) => {
+            let reason = reason(&condition.reason, &condition.message);
+            (format!("it is not live-migratable{reason}"), "it is stopped")
+        }
+        NotEvacuated::Undecided(status) => (say::finding::undecided(status), "it is, or the guest is stopped"),
     }
 }
 
@@ -186,14 +201,6 @@ fn dry_run_line(name: &str) -> String {
         "{name}: a dry run moves nothing, and KubeVirt answers it as the real eviction: the drain never ends, \
          stop it with Ctrl-C"
     )
-}
-
-fn will_be(dry_run: bool) -> &'static str {
-    if dry_run { "would be" } else { "will be" }
-}
-
-fn shut_down(name: &str, dry_run: bool) -> String {
-    format!("{name} {} shut down, not migrated: it has no evictionStrategy LiveMigrate", will_be(dry_run))
 }
 
 /// Returns KubeVirt's reason, truncated so that the rest of the line fits.

@@ -6,6 +6,7 @@
 
 pub(crate) mod alike;
 pub(crate) mod author;
+pub(crate) mod eviction;
 pub(crate) mod evidence;
 pub(crate) mod finding;
 pub(crate) mod host_model;

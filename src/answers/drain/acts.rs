@@ -2,7 +2,7 @@
 //! node, and a restart, which on a cordoned node starts a guest elsewhere. The search proves each by judging again.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -60,6 +60,8 @@ pub(super) struct Act {
     pub nodes: Vec<Node>,
     /// Whether its commands only read and free no guest.
     pub only_looks: bool,
+    /// The guests that it is offered for.
+    pub offered_for: BTreeSet<GuestKey>,
 }
 
 impl Act {
@@ -80,7 +82,7 @@ pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
         fleet: &world.cluster.fleet,
         opened: OnceCell::new(),
         all: Vec::new(),
-        uncordoned: HashSet::new(),
+        uncordoned: HashMap::new(),
     };
     for (node, Trouble { evicted_guests, forecast }) in nodes.iter().enumerate() {
         for (at, (evicted, outcome)) in evicted_guests.iter().zip(&forecast.outcomes).enumerate() {
@@ -89,7 +91,12 @@ pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
             }
         }
     }
-    let mut all = out.all;
+    let Acts { mut all, uncordoned, fleet, .. } = out;
+    for act in &mut all {
+        let Action::Uncordon(uncordon) = &act.action else { continue };
+        let nodes = uncordon.nodes.iter().filter_map(|node| fleet.find(node));
+        act.offered_for = nodes.filter_map(|node| uncordoned.get(&node)).flatten().copied().collect();
+    }
     all.sort_by_key(Act::rank);
     all
 }
@@ -100,8 +107,8 @@ struct Acts<'f> {
     /// The nodes without their cordons, and with virt-handler ready; computed at first use.
     opened: OnceCell<Rc<Fleet>>,
     all: Vec<Act>,
-    /// The nodes that one of the acts uncordons.
-    uncordoned: HashSet<NodeIndex>,
+    /// The nodes that one of the acts uncordons, each with the guests that this is offered for.
+    uncordoned: HashMap<NodeIndex, BTreeSet<GuestKey>>,
 }
 
 impl Acts<'_> {
@@ -112,7 +119,7 @@ impl Acts<'_> {
         let judgement = judged.look_up(&world.cluster, Depth::Full);
         let candidates = judgement.candidates(judged.notes());
         if evicted.effect == EvictionEffect::Moves {
-            judgement.opened_by_uncordon().iter().for_each(|node| self.uncordon(node));
+            judgement.opened_by_uncordon().iter().for_each(|node| self.uncordon(key, node));
             for action in &candidates {
                 self.remedy(evicted, key, action);
             }
@@ -136,7 +143,7 @@ impl Acts<'_> {
         let opened = Rc::clone(self.opened.get_or_init(|| Rc::new(opened(fleet))));
         let fits =
             |subject: &Subject<'_>| subject.fitting(&opened).iter().filter(|node| *node != evicted.source).collect();
-        self.open(evicted, fits(&judged.subject));
+        self.open(evicted, key, fits(&judged.subject));
         let candidates = Judgement::new(&judged.subject, &opened, Depth::Full).candidates(Notes::default());
         for action in candidates.iter().filter(|action| !known.contains(action)) {
             self.remedy(evicted, key, action);
@@ -145,23 +152,23 @@ impl Acts<'_> {
                 [] => fits(&subject),
                 changed => changed.iter().filter_map(|node| fleet.find(&node.name)).collect(),
             };
-            self.open(evicted, nodes);
+            self.open(evicted, key, nodes);
         }
     }
 
     /// Adds what opens nodes, if all of them are closed. Where one is open already, a restart or a migration goes
     /// there.
-    fn open(&mut self, evicted: &EvictedGuest<'_>, nodes: Vec<NodeIndex>) {
+    fn open(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, nodes: Vec<NodeIndex>) {
         let fleet = self.fleet;
         if !nodes.iter().all(|&node| fleet.is_cordoned(node) || is_unwell(fleet, node)) {
             return;
         }
         for node in nodes.into_iter().take(MAX_OPENED) {
             if fleet.is_cordoned(node) {
-                self.uncordon(node);
+                self.uncordon(key, node);
             }
             if is_unwell(fleet, node) {
-                self.of_node(evicted, FixVirtHandler { nodes: vec![fleet.name(node).to_owned()] }.into());
+                self.of_node(evicted, key, FixVirtHandler { nodes: vec![fleet.name(node).to_owned()] }.into());
             }
         }
     }
@@ -181,17 +188,17 @@ impl Acts<'_> {
             Action::ChangeTogether(together) if together.parts.iter().any(is_of_nodes) => {}
             Action::Uncordon(uncordon) => {
                 let nodes = uncordon.nodes.iter().filter_map(|node| self.fleet.find(node));
-                nodes.for_each(|node| self.uncordon(node));
+                nodes.for_each(|node| self.uncordon(key, node));
             }
             Action::FixVirtHandler(fix) => {
                 for node in &fix.nodes {
-                    self.of_node(evicted, FixVirtHandler { nodes: vec![node.clone()] }.into());
+                    self.of_node(evicted, key, FixVirtHandler { nodes: vec![node.clone()] }.into());
                 }
             }
             Action::RemoveSkipNode(_) | Action::EnableCpuManager(_) | Action::EditObsoleteModels(_) => {
-                self.of_node(evicted, action.clone());
+                self.of_node(evicted, key, action.clone());
             }
-            Action::AddLabels(add) => self.add_labels(evicted, add),
+            Action::AddLabels(add) => self.add_labels(evicted, key, add),
             Action::DropStale(drop) => self.drop_stale(evicted, key, drop),
             // The drain has no `addedNodeSelector`; buying a node and upgrading KubeVirt are no immediate acts; a
             // restart is tried for every guest.
@@ -210,8 +217,10 @@ impl Acts<'_> {
         }
     }
 
-    fn uncordon(&mut self, node: NodeIndex) {
-        if !self.uncordoned.insert(node) {
+    fn uncordon(&mut self, key: GuestKey, node: NodeIndex) {
+        let known = self.uncordoned.entry(node).or_default();
+        known.insert(key);
+        if known.len() > 1 {
             return;
         }
         self.all.push(Act {
@@ -221,30 +230,36 @@ impl Acts<'_> {
             policy: None,
             nodes: vec![uncordoned(self.fleet, node)],
             only_looks: false,
+            offered_for: BTreeSet::new(),
         });
     }
 
-    fn of_node(&mut self, evicted: &EvictedGuest<'_>, action: Action) {
+    fn of_node(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: Action) {
         work::count(self.all.len());
-        if !self.all.iter().any(|act| act.action == action) {
-            self.add(evicted, BTreeSet::new(), action);
+        match self.all.iter_mut().find(|act| act.action == action) {
+            Some(known) => drop(known.offered_for.insert(key)),
+            None => self.add(evicted, key, BTreeSet::new(), action),
         }
     }
 
     fn of_guest(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: Action) {
-        self.add(evicted, [key].into(), action);
+        self.add(evicted, key, [key].into(), action);
     }
 
-    fn add(&mut self, evicted: &EvictedGuest<'_>, guests: BTreeSet<GuestKey>, action: Action) {
+    fn add(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, guests: BTreeSet<GuestKey>, action: Action) {
         let Some(judged) = evicted.judged(self.world) else { return };
-        let (_, nodes) = action.apply(&judged.subject, self.fleet);
+        let (after, nodes) = action.apply(&judged.subject, self.fleet);
         let outage = action.outage(&judged.subject);
+        // No node is known on which it starts again.
+        if outage == Outage::Restart && after.is_start_unknown() {
+            return;
+        }
         let only_looks = action.commands(&judged.subject).only_reads();
-        self.all.push(Act { action, outage, guests, policy: None, nodes, only_looks });
+        self.all.push(Act { action, outage, guests, policy: None, nodes, only_looks, offered_for: [key].into() });
     }
 
     /// Merges all labels for one node into one act, unless two guests need different values of a label.
-    fn add_labels(&mut self, evicted: &EvictedGuest<'_>, add: &AddLabels) {
+    fn add_labels(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, add: &AddLabels) {
         let mut labels: BTreeMap<String, String> = add.labels.iter().cloned().collect();
         let mut replaces = add.replaces;
         let mut backing = add.backing;
@@ -253,17 +268,16 @@ impl Acts<'_> {
         if let Some(Action::AddLabels(known)) = known.map(|at| &self.all[at].action) {
             let conflicts = |(key, value): &(String, String)| labels.get(key).is_some_and(|wanted| wanted != value);
             if known.labels.iter().any(conflicts) {
-                return self.of_node(evicted, add.clone().into());
+                return self.of_node(evicted, key, add.clone().into());
             }
             labels.extend(known.labels.iter().cloned());
             replaces |= known.replaces;
             backing = backing.min(known.backing);
         }
-        if let Some(at) = known {
-            self.all.remove(at);
-        }
+        let others = known.map(|at| self.all.remove(at).offered_for).unwrap_or_default();
         let add = AddLabels { labels: labels.into_iter().collect(), replaces, backing, ..add.clone() };
-        self.of_node(evicted, add.into());
+        self.of_node(evicted, key, add.into());
+        self.all.iter_mut().last().into_iter().for_each(|act| act.offered_for.extend(&others));
     }
 
     /// Merges per policy: it drops entries for all guests that it governs.
@@ -271,6 +285,7 @@ impl Acts<'_> {
         let same = |act: &&mut Act| matches!(act.action, Action::DropStale(_)) && act.policy == evicted.policy;
         if let Some(act) = self.all.iter_mut().find(same) {
             act.guests.insert(key);
+            act.offered_for.insert(key);
             if let Action::DropStale(known) = &mut act.action {
                 let keys: BTreeSet<String> = known.keys.iter().chain(&drop.keys).cloned().collect();
                 known.keys = keys.into_iter().collect();

@@ -10,9 +10,10 @@
 use std::collections::BTreeMap;
 
 use super::anti_affinity::Residents;
-use super::evicted::{EvictedGuest, EvictionEffect, protection};
+use super::evicted::{EvictedGuest, EvictionEffect};
 use crate::fit::plural::{fold_names, number};
 use crate::fit::remedy::{Action, Restart};
+use crate::kubevirt::eviction::protection;
 use crate::kubevirt::room::DisruptionBudget;
 use crate::world::World;
 
@@ -21,7 +22,7 @@ use crate::world::World;
 pub(super) fn share(world: &World, residents: &Residents<'_>, evicted_guests: &mut [EvictedGuest<'_>]) {
     let mut groups: BTreeMap<(&str, &str), (&DisruptionBudget, Vec<usize>)> = BTreeMap::new();
     for (at, evicted) in evicted_guests.iter().enumerate().filter(|(_, evicted)| evicted.is_shut_down()) {
-        if let Ok(Some(budget)) = protection(world, evicted.vmi) {
+        if let Ok(Some(budget)) = protection(evicted.vmi, &world.cluster) {
             groups.entry((&budget.namespace, &budget.name)).or_insert((budget, Vec::new())).1.push(at);
         }
     }
@@ -49,6 +50,7 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, evicted_guests: &m
             )
         };
         for (turn, &at) in group.iter().enumerate() {
+            evicted_guests[at].goes_in_turn = all_go;
             if let EvictionEffect::ShutDown(why) = &evicted_guests[at].effect {
                 let is_shut_down = all_go || turn < allowed;
                 evicted_guests[at].effect = if is_shut_down {

@@ -68,7 +68,7 @@ impl DemandClass {
         let architecture = judged.subject.placement.get(label::ARCH);
         let strange = architecture.map(|architecture| fleet.bearing_another(label::ARCH, architecture));
         Self {
-            fits: Rc::new(judged.subject.fitting(fleet)),
+            fits: Rc::new(judged.subject.fitting_with_any_vendor(fleet)),
             refused: judged.subject.refused_targets(fleet),
             strange: strange.unwrap_or_else(|| Bits::none(fleet.len())),
             is_plain: is_known && judged.not_judged.is_none(),

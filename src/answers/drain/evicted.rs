@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::anti_affinity::Residents;
 use super::demand_class::{DemandClass, DemandClasses, IsOfCpu};
 use super::outcome::GuestOutcome;
-use super::{GuestRow, NodeList, State};
+use super::{GuestRow, NodeList, State, StaysUntil};
 use crate::answers::policy_of;
 use crate::fit::bits::Bits;
 use crate::fit::check::Doubt;
@@ -21,10 +21,8 @@ use crate::fit::plural::{and_names, fold_names, number};
 use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, failed_migration};
 use crate::fit::verdict::{self, Check, Detail, Finding};
 use crate::judge::apply_expected_trim;
-use crate::kubevirt::anti_affinity::launcher_label;
-use crate::kubevirt::eviction::{Parallel, Strategy, strategy};
-use crate::kubevirt::migration::{self, NotEvacuated};
-use crate::kubevirt::room::{DisruptionBudget, LauncherState};
+use crate::kubevirt::eviction::{self, Effect, ShutDown};
+use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LauncherSelectors, Policy};
@@ -42,6 +40,10 @@ pub(crate) enum EvictionEffect {
     ShutDown(String),
     /// No effect: KubeVirt leaves the guest in place, and the drain waits.
     Stays(String),
+    /// No migration yet: KubeVirt begins it once the guest runs.
+    Starts(String),
+    /// Something about the guest that is not known, so that its effect is not.
+    NotKnown(String),
     /// A wait of the drain for a budget; the guest is shut down once the budget allows it.
     Held(String),
     /// An end of the guest that is already under way, regardless of the drain.
@@ -74,6 +76,8 @@ pub(super) struct EvictedGuest<'w> {
     nodes_judged: usize,
     /// The policy that governs it; `None` for the built-in one.
     pub policy: Option<String>,
+    /// Whether a budget that it shares with others lets its shutdown wait for theirs.
+    pub goes_in_turn: bool,
     /// The node it runs on until its active migration brings it to its new node; `None` without such a migration.
     pub comes_from: Option<&'w str>,
 }
@@ -112,7 +116,8 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
             migrates_to: Some(to.clone()),
             comes_from: None,
             is_tried: true,
-            is_held: false,
+            stays_until: None,
+            goes_in_turn: false,
             is_doubtful: false,
             has_failed: false,
         });
@@ -138,6 +143,7 @@ impl<'w> EvictedGuest<'w> {
             refused: None,
             nodes_judged: cluster.fleet.len().saturating_sub(1),
             policy: None,
+            goes_in_turn: false,
             comes_from: None,
         };
         if let EvictionEffect::Ends(_) = evicted.effect {
@@ -175,18 +181,20 @@ impl<'w> EvictedGuest<'w> {
             if let Some(why) = &judged.not_judged {
                 let words = say::finding::message(why);
                 evicted.effect = match why.check {
-                    Check::Unknown => EvictionEffect::Stays(format!("whether it can leave is not known: {words}")),
+                    Check::Unknown => EvictionEffect::NotKnown(format!("whether it can leave is not known: {words}")),
                     _ => EvictionEffect::Refused(words),
                 };
             } else if let verdict::Outcome::Unknown(why) = assessment.outcome {
-                evicted.effect = EvictionEffect::Stays(format!(
+                evicted.effect = EvictionEffect::NotKnown(format!(
                     "whether it can leave is not known: {}",
                     say::finding::unknown(&why)
                 ));
             }
         }
         if evicted.effect == EvictionEffect::Moves {
-            evicted.fits = Rc::new(judged.subject.fitting(&cluster.fleet));
+            evicted.fits = Rc::new(judged.subject.fitting_with_any_vendor(&cluster.fleet));
+            evicted.fitting.union(&evicted.fits);
+            evicted.fitting.remove(source);
             evicted.refused = judged.subject.refused_targets(&cluster.fleet);
         } else {
             evicted.fitting = none;
@@ -346,7 +354,9 @@ impl<'w> EvictedGuest<'w> {
         let nodes = |nodes: &Bits| NodeList { fleet: Arc::clone(fleet), nodes: nodes.clone() };
         let (state, why) = match &self.effect {
             EvictionEffect::ShutDown(why) => (State::ShutDown, joined(why, self.is_bound(world))),
-            EvictionEffect::Stays(why) => (State::Stays, why.clone()),
+            EvictionEffect::Stays(why) | EvictionEffect::Starts(why) | EvictionEffect::NotKnown(why) => {
+                (State::Stays, why.clone())
+            }
             EvictionEffect::Held(why) => (State::Stays, joined(why, self.by_hand(world, residents))),
             EvictionEffect::Ends(why) => (State::Ends, why.clone()),
             EvictionEffect::Refused(why) => (State::Stuck, joined(why, self.is_bound(world))),
@@ -381,7 +391,13 @@ impl<'w> EvictedGuest<'w> {
             no_room: nodes(&outcome.no_room),
             libvirt_refuses: self.refused.as_ref().map(nodes),
             is_tried: self.effect == EvictionEffect::Moves,
-            is_held: matches!(self.effect, EvictionEffect::Held(_)),
+            stays_until: match self.effect {
+                EvictionEffect::Held(_) => Some(StaysUntil::Budget),
+                EvictionEffect::Starts(_) => Some(StaysUntil::Running),
+                EvictionEffect::Stays(_) => Some(StaysUntil::Others),
+                _ => None,
+            },
+            goes_in_turn: self.goes_in_turn,
             is_doubtful: self.effect == EvictionEffect::Moves
                 && match state {
                     State::OneTarget | State::CanLeave => self.doubts(world).iter().any(|(_, of)| *of == IsOfCpu(true)),
@@ -449,55 +465,32 @@ impl<'w> EvictedGuest<'w> {
     }
 }
 
-/// Returns the effect of the eviction in KubeVirt, regardless of the nodes. Mirrors `admitLauncherPod` of
-/// `pkg/virt-api/webhooks/validating-webhook/admitters/pod-eviction-admitter.go`. If neither the guest nor the KubeVirt
-/// resource sets a strategy, the guest is judged as one that is to be migrated.
+/// Returns the effect of the eviction in KubeVirt, regardless of the nodes.
 pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
-    if migration::is_being_deleted(&vmi.metadata) {
-        // `filterRunningNonMigratingVMIs` of the evacuation controller ignores it.
-        let why = "it is being deleted (metadata.deletionTimestamp): it ends, whatever the drain does".to_owned();
-        return EvictionEffect::Ends(why);
-    }
-    let refused = migration::not_evacuated(vmi).map(|why| match why {
-        NotEvacuated::Refused(condition) => say::finding::condition(&subject::refusal(condition)),
-        NotEvacuated::Undecided(status) => say::finding::undecided(status),
-    });
-    let strategy = strategy(vmi, &world.cluster);
-    let is_evicted = matches!(strategy, Some(Strategy::ShutDown | Strategy::Unknown))
-        || (strategy == Some(Strategy::IfPossible) && refused.is_some());
-    if is_evicted && let Err(why) = protection(world, vmi) {
-        return EvictionEffect::Held(why);
-    }
-    match (strategy, refused) {
-        (Some(Strategy::ShutDown), _) => {
-            EvictionEffect::ShutDown("evictionStrategy None, or none at all: it is shut down, not migrated".to_owned())
+    match eviction::effect(vmi, &world.cluster) {
+        Effect::Migrates => EvictionEffect::Moves,
+        Effect::Ends => {
+            let why = "it is being deleted (metadata.deletionTimestamp): it ends, whatever the drain does";
+            EvictionEffect::Ends(why.to_owned())
         }
-        (Some(Strategy::Unknown), _) => {
-            let stated = say_strategy(world, vmi);
-            EvictionEffect::ShutDown(format!(
-                "evictionStrategy {stated} is not one that KubeVirt migrates for: it is shut down"
-            ))
+        Effect::MigratesOnceItRuns => EvictionEffect::Starts(say::eviction::not_running(&vmi.status.phase)),
+        Effect::NotStarted(field) => EvictionEffect::Refused(say::eviction::not_started(field)),
+        Effect::NotMigrated(why) => {
+            EvictionEffect::Refused(format!("it is not live-migratable: {}", say::eviction::not_evacuated(why)))
         }
-        (Some(Strategy::External), _) => {
-            EvictionEffect::Stays("evictionStrategy External: something else than KubeVirt has to move it".to_owned())
-        }
-        (Some(Strategy::IfPossible), Some(why)) => EvictionEffect::ShutDown(format!(
-            "it is not live-migratable ({why}), and is shut down: LiveMigrateIfPossible"
-        )),
-        // KubeVirt migrates it once it runs and has the condition.
-        (Some(Strategy::LiveMigrate) | None, _) | (Some(Strategy::IfPossible), None) if !migration::runs(vmi) => {
-            EvictionEffect::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
-        }
-        (Some(Strategy::LiveMigrate) | None, Some(why)) => {
-            EvictionEffect::Refused(format!("it is not live-migratable: {why}"))
-        }
-        (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => {
-            match Parallel::of(&world.cluster).is_off() {
-                Some(field) => {
-                    EvictionEffect::Refused(format!("KubeVirt starts no migration: {field} of its resource is 0"))
-                }
-                None => EvictionEffect::Moves,
+        Effect::ShutDown(why) => EvictionEffect::ShutDown(match why {
+            ShutDown::NoStrategy => "evictionStrategy None, or none at all: it is shut down, not migrated".to_owned(),
+            ShutDown::UnknownStrategy(stated) => {
+                format!("{}: it is shut down", say::eviction::unknown_strategy(stated))
             }
+            ShutDown::NotPossible(why) => format!(
+                "it is not live-migratable ({}), and is shut down: LiveMigrateIfPossible",
+                say::eviction::not_evacuated(why)
+            ),
+        }),
+        Effect::Held(held) => EvictionEffect::Held(say::eviction::held(held)),
+        Effect::External => {
+            EvictionEffect::Stays("evictionStrategy External: something else than KubeVirt has to move it".to_owned())
         }
     }
 }
@@ -515,40 +508,4 @@ fn joined_all(doubts: &[(String, IsOfCpu)]) -> Option<String> {
 /// Joins two texts.
 fn joined(why: &str, more: Option<String>) -> String {
     more.map_or_else(|| why.to_owned(), |more| format!("{why}; {more}"))
-}
-
-fn say_strategy<'w>(world: &'w World, vmi: &'w Vmi) -> &'w str {
-    let own = vmi.spec.eviction_strategy.as_str();
-    if own.is_empty() { world.cluster.config.configuration.eviction_strategy.as_str() } else { own }
-}
-
-/// Returns the budget that currently allows the eviction of a guest's launcher and counts it, if there is one. Mirrors
-/// `EvictionREST.Create`.
-///
-/// # Errors
-///
-/// Returns why the API server refuses the eviction.
-pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w DisruptionBudget>, String> {
-    let state = world.cluster.room.launcher_state(vmi);
-    if state == Some(LauncherState::Unprotected) {
-        return Ok(None);
-    }
-    let budgets = world.cluster.room.budgets().iter();
-    let release = world.cluster.release.release();
-    let label = |key: &str| launcher_label(vmi, key, release);
-    let own: Vec<&DisruptionBudget> =
-        budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, label)).collect();
-    match own.as_slice() {
-        [] => Ok(None),
-        [budget] if state == Some(LauncherState::Unready) && budget.frees_unready => Ok(None),
-        [budget] if budget.allowed > 0 => Ok(Some(budget)),
-        [budget] => Err(format!(
-            "PodDisruptionBudget {}/{} allows no disruption now: its eviction is refused until it does, and then it is shut down",
-            budget.namespace, budget.name
-        )),
-        [one, two, ..] => Err(format!(
-            "PodDisruptionBudgets {} and {} both protect it: the API server evicts no pod that two protect",
-            one.name, two.name
-        )),
-    }
 }

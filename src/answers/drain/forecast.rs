@@ -198,8 +198,8 @@ pub(super) fn name(residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>
         |(evicted, outcome): &(&EvictedGuest<'_>, &GuestOutcome)| !outcome.targets.is_empty() || evicted.is_shut_down();
     let leaving: Vec<&Vmi> =
         evicted_guests.iter().zip(&forecast.outcomes).filter(leave).map(|(evicted, _)| evicted.vmi).collect();
-    let moving = evicted_guests.iter().filter(|evicted| evicted.must_move()).count();
-    for (evicted, outcome) in evicted_guests.iter().zip(&mut forecast.outcomes) {
+    let reach: Vec<Bits> = forecast.outcomes.iter().map(|outcome| outcome.targets.clone()).collect();
+    for (at, (evicted, outcome)) in evicted_guests.iter().zip(&mut forecast.outcomes).enumerate() {
         if !outcome.kept_off.is_empty() {
             outcome.keepers = residents.keepers(evicted.vmi, &outcome.kept_off, &leaving);
         }
@@ -207,10 +207,16 @@ pub(super) fn name(residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>
         let Some(size) = residents.size(evicted.vmi) else { continue };
         let mut by_preemption = Bits::clone(&residents.space().by_preemption(size));
         by_preemption.intersect(&outcome.targets);
+        if by_preemption.is_empty() {
+            continue;
+        }
         // The scheduler preempts only if no node has room without it (`PostFilter` of
         // `pkg/scheduler/framework/plugins/defaultpreemption/default_preemption.go`): each of the other guests takes at
         // most one of these nodes.
-        if !by_preemption.is_empty() && outcome.targets.count() - by_preemption.count() < moving {
+        let mut free = outcome.targets.clone();
+        free.subtract(&by_preemption);
+        let others = reach.iter().enumerate().filter(|(other, targets)| *other != at && targets.meets(&free)).count();
+        if free.count() <= others {
             outcome.victims = residents.victims(size, &by_preemption);
             outcome.by_preemption = by_preemption;
         }
@@ -516,6 +522,18 @@ impl EvictedGuest<'_> {
     /// Whether KubeVirt has to migrate it.
     pub(super) fn must_move(&self) -> bool {
         matches!(self.effect, EvictionEffect::Moves | EvictionEffect::Refused(_))
+    }
+
+    /// Whether its eviction neither migrates nor ends it, as far as is known.
+    pub(super) fn never_leaves(&self) -> bool {
+        matches!(
+            self.effect,
+            EvictionEffect::Refused(_)
+                | EvictionEffect::Stays(_)
+                | EvictionEffect::Starts(_)
+                | EvictionEffect::NotKnown(_)
+                | EvictionEffect::Held(_)
+        )
     }
 
     /// Whether it is gone after the drain without a migration.

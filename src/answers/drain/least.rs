@@ -15,7 +15,7 @@ use super::forecast::{self, Trouble};
 use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, Name, Script};
-use crate::fit::fleet::Fleet;
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::node::Node;
 use crate::fit::remedy::{Action, Outage};
 use crate::fit::subject::{Stage, Subject};
@@ -39,6 +39,8 @@ pub(super) struct Least {
     pub not_freed: Vec<String>,
     /// The remedies that were tried for the guests of `not_freed`, by identifier.
     pub tried: Vec<&'static str>,
+    /// The guests of `stuck`, by key.
+    stuck_keys: BTreeSet<GuestKey>,
     /// If guests stay stuck, causes that a person can inspect and fix.
     pub looks: Vec<LeastAct>,
 }
@@ -51,7 +53,8 @@ pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'
     let (looks, acts): (Vec<Act>, Vec<Act>) = acts::of(world, nodes).into_iter().partition(|act| act.only_looks);
     let problem = LeastProblem::new(world, residents, nodes, acts);
     let found = problem.solve();
-    let looks = if found.stuck.is_empty() { Vec::new() } else { looks.iter().map(|act| problem.step(act)).collect() };
+    let looks = looks.iter().filter(|look| problem.may_free(look, &found.stuck_keys));
+    let looks = looks.map(|act| problem.step(act)).collect();
     Least { looks, ..found }
 }
 
@@ -124,21 +127,18 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             not_freed: self.titles(stuck.intersection(&hopeless)),
             tried: self.tried(stuck.intersection(&hopeless)),
             stuck: self.titles(&stuck),
+            stuck_keys: stuck,
             looks: Vec::new(),
         }
     }
 
-    /// Returns the identifiers of the acts that change these guests, or nodes if one of the guests would be migrated;
-    /// the least harmful first.
+    /// Returns the identifiers of the acts that are offered for these guests, the least harmful first.
     fn tried<'k>(&self, keys: impl Iterator<Item = &'k GuestKey>) -> Vec<&'static str> {
         let keys: BTreeSet<&GuestKey> = keys.collect();
         if keys.is_empty() {
             return Vec::new();
         }
-        let moves = keys.iter().any(|key| self.evicted(**key).effect == EvictionEffect::Moves);
-        let is_of = |act: &&Act| {
-            if act.guests.is_empty() { moves } else { act.guests.iter().any(|key| keys.contains(key)) }
-        };
+        let is_of = |act: &&Act| act.offered_for.iter().any(|key| keys.contains(key));
         let mut out: Vec<&'static str> = Vec::new();
         for id in self.acts.iter().filter(is_of).map(|act| act.action.id().as_str()) {
             if !out.contains(&id) {
@@ -295,9 +295,14 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
     }
 
     fn edit(&self, set: &[usize]) -> Edited {
+        self.edit_with(set, &[])
+    }
+
+    /// Returns the nodes after these acts and further changes.
+    fn edit_with(&self, set: &[usize], more: &[Node]) -> Edited {
         let base = &self.world.cluster.fleet;
         let mut nodes: BTreeMap<&str, Node> = BTreeMap::new();
-        for after in set.iter().flat_map(|&act| &self.acts[act].nodes) {
+        for after in set.iter().flat_map(|&act| &self.acts[act].nodes).chain(more) {
             match nodes.get_mut(after.name.as_str()) {
                 Some(node) => {
                     if let Some(before) = base.find(&after.name).map(|index| base.node(index)) {
@@ -357,6 +362,24 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             return fitting;
         }
         subject.known_starts(&fitting, None, base).unwrap_or(none)
+    }
+
+    /// Whether one of these guests could go to a node of `look` once its cause is fixed and all acts are done.
+    fn may_free(&self, look: &Act, stuck: &BTreeSet<GuestKey>) -> bool {
+        let of_nodes: Vec<usize> = (0..self.acts.len()).filter(|&act| self.acts[act].guests.is_empty()).collect();
+        let edited = self.edit_with(&of_nodes, &look.nodes);
+        let base = &self.world.cluster.fleet;
+        let nodes: Vec<NodeIndex> = look.nodes.iter().filter_map(|node| base.find(&node.name)).collect();
+        stuck.iter().any(|&key| {
+            let all: Vec<usize> = (0..self.acts.len()).collect();
+            [&of_nodes, &all].into_iter().any(|set| {
+                let mut fitting = self.fitting(key, set, &edited);
+                if let Some(full) = self.residents.full(self.evicted(key).vmi) {
+                    fitting.subtract(&full);
+                }
+                nodes.iter().any(|node| fitting.contains(*node))
+            })
+        })
     }
 
     fn step(&self, act: &Act) -> LeastAct {

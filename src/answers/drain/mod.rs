@@ -64,6 +64,17 @@ words! {
     }
 }
 
+/// The event after which a guest that stays goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaysUntil {
+    /// A budget allows its eviction, which shuts it down.
+    Budget,
+    /// It runs: KubeVirt migrates it then.
+    Running,
+    /// Another program or a user acts.
+    Others,
+}
+
 /// A set of nodes of a fleet. JSON and `Debug` write their names, sorted: with thousands of guests and targets, the
 /// names are built only when written.
 #[derive(Clone)]
@@ -151,9 +162,12 @@ pub struct GuestRow {
     /// Whether KubeVirt tries to migrate it: if it is stuck, its target pod stays pending.
     #[serde(skip)]
     pub is_tried: bool,
-    /// Whether a budget delays its shutdown.
+    /// If it stays, the event that the drain waits for; `None` if that is not known.
     #[serde(skip)]
-    pub is_held: bool,
+    pub stays_until: Option<StaysUntil>,
+    /// Whether a budget that it shares with others lets its shutdown wait for theirs.
+    #[serde(skip)]
+    pub goes_in_turn: bool,
     /// Whether libvirt may refuse its CPU on nodes that take it by labels.
     #[serde(skip)]
     pub is_doubtful: bool,
@@ -239,7 +253,9 @@ impl DrainReport {
     /// prevents every order.
     pub(crate) fn has_failed(&self) -> bool {
         let fails = |guest: &GuestRow| {
-            matches!(guest.state, State::Stuck | State::ShutDown) || guest.is_held || !guest.preempts.is_empty()
+            matches!(guest.state, State::Stuck | State::ShutDown)
+                || guest.stays_until == Some(StaysUntil::Budget)
+                || !guest.preempts.is_empty()
         };
         !self.stranded.is_empty() || self.nodes.iter().flat_map(|node| &node.guests).any(fails)
     }
@@ -299,7 +315,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let missing = missing(now, nodes).lines();
     let misses_guests = !missing.is_empty();
     not_known.extend(missing);
-    let Least { steps, stuck, not_freed, tried, looks: to_look_at } = least::least(world, &residents, &trouble);
+    let Least { steps, stuck, not_freed, tried, looks: to_look_at, .. } = least::least(world, &residents, &trouble);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
     let order = in_turn.then(|| order::of(world, &residents, &turns));

@@ -20,7 +20,7 @@ mod trial;
 use std::collections::BTreeSet;
 
 use super::anti_affinity::Residents;
-use super::evicted::{EvictedGuest, EvictionEffect};
+use super::evicted::EvictedGuest;
 use super::space::SizeIndex;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
@@ -64,13 +64,22 @@ pub(super) enum Order {
 /// Returns an order for these nodes, given with their guests.
 pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Order {
     let evicted_guests = || turns.iter().flat_map(|(_, evicted_guests)| evicted_guests);
-    let held = evicted_guests().filter(|evicted| {
-        matches!(evicted.effect, EvictionEffect::Refused(_) | EvictionEffect::Stays(_) | EvictionEffect::Held(_))
-    });
-    let guests = sorted(held.map(|evicted| evicted.title.clone()));
-    if !guests.is_empty() {
-        return Order::Stranded { guests, tries: None };
+    let held = evicted_guests().filter(|evicted| evicted.never_leaves());
+    let held: Vec<String> = held.map(|evicted| evicted.title.clone()).collect();
+    match of_moving(world, residents, turns) {
+        found if held.is_empty() => found,
+        // Guests that only a search that was given up names may have an order.
+        Order::Stranded { guests, tries: None } => {
+            Order::Stranded { guests: sorted(held.into_iter().chain(guests)), tries: None }
+        }
+        Order::Found { .. } | Order::Stranded { .. } => {
+            Order::Stranded { guests: sorted(held.into_iter()), tries: None }
+        }
     }
+}
+
+/// Returns an order for the guests that KubeVirt migrates; the others stay where they are, or end.
+fn of_moving(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Order {
     let fleet = &world.cluster.fleet;
     let places = places::of(fleet, turns);
     let board = Moves::of(residents, turns, &places, fleet);

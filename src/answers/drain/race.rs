@@ -16,6 +16,9 @@ const MAX_PLACEMENTS: usize = 4_000;
 /// none is followed.
 const MAX_POSSIBLE: usize = 1_000_000;
 
+/// Number of guests on one node whose subsets are tried; of more guests, each counts as one that fills the node.
+const MAX_BESIDE: usize = 6;
+
 /// Returns [`MAX_PLACEMENTS`], or less in a test of what holds beyond it.
 fn max_placements() -> usize {
     #[cfg(test)]
@@ -213,11 +216,28 @@ impl<'r, 'w> Race<'r, 'w> {
         space.lacks(size, node, &space.sum(there.filter_map(|(_, size)| *size)))
     }
 
+    /// Whether `other` has a part in filling its node for this guest: with some of the guests there, there is room
+    /// without it, and none with it.
+    fn has_part(&self, places: &Placement, at: usize, other: usize, node: NodeIndex) -> bool {
+        let (Some(size), Some(own)) = (self.sizes[at], self.sizes[other]) else { return false };
+        if !self.is_full(places, at, node) {
+            return false;
+        }
+        let beside = (0..places.len()).filter(|&one| one != other && places[one] == Some(node));
+        let beside: Vec<SizeIndex> = beside.filter_map(|one| self.sizes[one]).collect();
+        if beside.len() > MAX_BESIDE {
+            return true;
+        }
+        let space = self.residents.space();
+        (0..1_usize << beside.len()).any(|some| {
+            let some = || beside.iter().enumerate().filter(move |(bit, _)| some >> bit & 1 == 1).map(|(_, size)| *size);
+            !space.lacks(size, node, &space.sum(some())) && space.lacks(size, node, &space.sum(some().chain([own])))
+        })
+    }
+
     /// Whether `other` closes a place of this guest, or has a part in filling it.
     fn takes(&self, places: &Placement, at: usize, other: usize) -> bool {
-        let fills = |node: NodeIndex| {
-            self.sizes[other].is_some() && self.targets[at].contains(node) && self.is_full(places, at, node)
-        };
+        let fills = |node: NodeIndex| self.targets[at].contains(node) && self.has_part(places, at, other, node);
         self.closed.contains_key(&(at, other, places[other])) || places[other].is_some_and(fills)
     }
 }

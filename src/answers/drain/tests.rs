@@ -538,6 +538,7 @@ fn two_guests_share_room_for_one() {
 
 mod budgets;
 mod causes;
+mod claims;
 mod cost;
 mod ends;
 mod flights;

@@ -8,13 +8,13 @@ use serde::Serialize;
 use super::features::KnownFeatures;
 use super::pools::NodePool;
 use crate::answers::Guests;
-use crate::answers::drain::{EvictionEffect, eviction_effect};
 use crate::enforce::model::model_of;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::{Cluster, Launcher};
+use crate::kubevirt::eviction::{self, Effect};
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::{Condition, Vmi};
 use crate::world::World;
@@ -113,7 +113,7 @@ impl<'w> RunningGuests<'w> {
                 has: *has,
                 open: like.open_to_models(vmi),
                 is_refused: migration::not_migratable(vmi).is_some_and(|condition| !is_of_cpu(condition)),
-                is_evacuated: eviction_effect(now, vmi) == EvictionEffect::Moves,
+                is_evacuated: matches!(eviction::effect(vmi, &now.cluster), Effect::Migrates),
             });
         }
         progress(of_running.len(), of_running.len());

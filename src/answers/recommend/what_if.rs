@@ -247,7 +247,10 @@ fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
             out.must_leave += 1;
             match effect {
                 EvictionEffect::ShutDown(_) => out.shut_down += 1,
-                EvictionEffect::Stays(_) | EvictionEffect::Held(_) => out.stays += 1,
+                EvictionEffect::Stays(_)
+                | EvictionEffect::Starts(_)
+                | EvictionEffect::NotKnown(_)
+                | EvictionEffect::Held(_) => out.stays += 1,
                 EvictionEffect::Refused(_) => out.cannot_leave += 1,
                 EvictionEffect::Moves => out.cannot_leave += usize::from(fits.is_empty()),
                 EvictionEffect::Ends(_) => {}

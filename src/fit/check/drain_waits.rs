@@ -33,7 +33,11 @@ pub struct DrainWaits {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    let pinned = judgement.assessment.outcome.impact() == Some(Impact::Pinned) && !remedy::leaves_at_drain(judgement);
+    let mut at_some_try = subject.fitting_with_any_vendor(judgement.fleet);
+    at_some_try.intersect(&judgement.neighbours);
+    let pinned = judgement.assessment.outcome.impact() == Some(Impact::Pinned)
+        && !remedy::leaves_at_drain(judgement)
+        && at_some_try.is_empty();
     let waits = pinned || subject.live_migratable.undecided.is_some() || subject.live_migratable.refused.is_some();
     let (Some(author), Some(source), true) = (&subject.live_migrate, judgement.source, waits) else {
         return Vec::new();

@@ -6,7 +6,7 @@
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
-use crate::fit::label::{self, Family};
+use crate::fit::label;
 use crate::fit::subject::Stage;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
@@ -45,9 +45,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let no_host_model = migration.overlooked && !judgement.passes.fitting.is_empty();
     let no_host_model = no_host_model.then(|| SourceLabels::NoHostModel { node: node() });
     let fit = |vendor: &String| {
-        let mut with = judgement.subject.placement.clone();
-        with.selector.retain(|(key, _)| Family::of(key) != Family::CpuVendor);
-        with.selector.insert(vendor.clone(), "true");
+        let with = judgement.subject.placement.with_vendor(vendor);
         let mut fitting = judgement.fleet.look_up(&with).passes().fitting;
         fitting.intersect(&judgement.neighbours);
         (label::name(vendor).to_owned(), fitting.count())

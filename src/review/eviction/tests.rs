@@ -2,6 +2,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::answers::drain::{State, drain};
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::{recorded, recording, said};
@@ -156,6 +157,103 @@ fn an_eviction_says_what_happens_to_the_guest(
         assert_eq!(first, "", "the user is warned about what another program decides");
     } else {
         assert!(first.starts_with(expected), "{first}");
+    }
+}
+
+/// One effect of an eviction, worded by all that speak of it: the webhook, `drain` and `recommend` do not contradict each
+/// other. Each case changes the guest and KubeVirt's configuration; an empty text means that nothing is said.
+#[rstest]
+#[case::migrates(json!({}), json!({}), State::Stuck, "node-d fits but is cordoned", "cannot leave node-a: node-d fits")]
+#[case::is_being_deleted(
+    json!({"metadata": {"deletionTimestamp": "2026-01-02T00:00:00Z"}}), json!({}),
+    State::Ends, "it is being deleted", ""
+)]
+#[case::is_being_deleted_and_not_migratable(
+    json!({"metadata": {"deletionTimestamp": "2026-01-02T00:00:00Z"},
+           "status": {"conditions": [{"type": "LiveMigratable", "status": "False"}]}}), json!({}),
+    State::Ends, "it is being deleted", ""
+)]
+#[case::starts(
+    json!({"status": {"phase": "Scheduled", "conditions": []}}), json!({}),
+    State::Stays, "does not run yet (phase Scheduled); KubeVirt migrates it once", "does not run yet (phase Scheduled)"
+)]
+#[case::starts_without_the_condition(
+    json!({"status": {"phase": "Scheduling", "conditions": [{"type": "Ready", "status": "False"}]}}), json!({}),
+    State::Stays, "does not run yet (phase Scheduling)", "does not run yet (phase Scheduling)"
+)]
+#[case::lost_its_node(
+    json!({"status": {"phase": "Unknown"}}), json!({}),
+    State::Stays, "its phase is Unknown", "its phase is Unknown: its node does not report"
+)]
+#[case::no_migration_starts(
+    json!({}), json!({"migrations": {"parallelMigrationsPerCluster": 0}}),
+    State::Stuck, "KubeVirt starts no migration: parallelMigrationsPerCluster", "KubeVirt starts no migration"
+)]
+#[case::not_migratable(
+    json!({"status": {"conditions": [{"type": "LiveMigratable", "status": "False", "reason": "NotShared"}]}}), json!({}),
+    State::Stuck, "not live-migratable: NotShared", "not live-migratable (NotShared)"
+)]
+#[case::is_shut_down(
+    json!({"spec": {"evictionStrategy": "None"}}), json!({}), State::ShutDown, "shut down", "will be shut down"
+)]
+#[case::has_an_unknown_strategy(
+    json!({"spec": {"evictionStrategy": "Sometimes"}}), json!({}),
+    State::ShutDown, "evictionStrategy Sometimes is not one", "evictionStrategy Sometimes is not one"
+)]
+#[case::is_moved_by_others(json!({"spec": {"evictionStrategy": "External"}}), json!({}), State::Stays, "External", "")]
+fn the_webhook_and_drain_say_the_same_of_an_eviction(
+    #[case] guest: Value,
+    #[case] configuration: Value,
+    #[case] state: State,
+    #[case] drain_says: &str,
+    #[case] webhook_says: &str,
+) {
+    for is_held in [false, true] {
+        let db = db().tweak(|db| merge(db, &guest));
+        let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {"configuration": configuration}});
+        let mut world = world(drained(), &db, vec![ClusterObject::KubeVirt(Box::new(read(kubevirt)))]);
+        let budget = json!({"metadata": {"name": "one", "namespace": "shop"}, "spec": {"selector": {}},
+                            "status": {"disruptionsAllowed": i32::from(!is_held)}});
+        let room = std::sync::Arc::make_mut(&mut world.cluster.room);
+        room.read("policy", "PodDisruptionBudget", &Json(&budget.to_string())).expect("well-formed");
+        // A budget delays only a shutdown.
+        let is_held = is_held && state == State::ShutDown;
+        let budget = "PodDisruptionBudget shop/one allows no disruption now";
+        let (state, drain_says, webhook_says) =
+            if is_held { (State::Stays, budget, budget) } else { (state, drain_says, webhook_says) };
+        let node = world.cluster.fleet.find("node-a").expect("the node");
+        let row = drain(&world, &[node], false, &|_, _| {}).nodes[0].guests[0].clone();
+        assert_eq!(row.state, state, "drain foretells another end: {row:?}");
+        assert!(row.why.contains(drain_says), "{row:?}");
+        let warnings = evict(&world);
+        let said = warnings.first().map_or("", |line| line.as_str());
+        assert!(said.contains(webhook_says), "{warnings:?}");
+        assert_eq!(
+            said.is_empty(),
+            webhook_says.is_empty(),
+            "the webhook and drain contradict each other: {warnings:?}"
+        );
+        let vmi = world.cluster.vmi("shop", "db").expect("the guest");
+        let migrates = matches!(eviction::effect(vmi, &world.cluster), Effect::Migrates);
+        assert_eq!(migrates, drain_says.starts_with("node-d fits"), "recommend counts it as one that is migrated");
+    }
+}
+
+struct Json<'a>(&'a str);
+
+impl<'a> crate::kubevirt::wire::Reader<'a> for Json<'a> {
+    type Error = serde_json::Error;
+
+    fn read<T: serde::Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error> {
+        serde_json::from_str(self.0)
+    }
+}
+
+/// Merges an object into another one, as a merge patch does.
+fn merge(into: &mut Value, patch: &Value) {
+    match patch {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| merge(&mut into[key.as_str()], value)),
+        other => *into = other.clone(),
     }
 }
 

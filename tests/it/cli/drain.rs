@@ -230,6 +230,57 @@ fn a_snapshot_of_one_namespace_is_not_taken_for_the_cluster() {
     assert!(both.code() <= 2, "{}", both.stderr);
 }
 
+/// Each guest that is shut down or waits is counted by what decides it.
+#[test]
+fn guests_are_counted_by_what_they_wait_for() {
+    let guest = |name: &str, strategy: &str| {
+        let mut guest = running(name, "node-a", "Skylake-Server-noTSX-IBRS");
+        guest["metadata"]["labels"] = json!({"app": name});
+        guest["spec"]["evictionStrategy"] = json!(strategy);
+        guest
+    };
+    let starting = |name: &str, phase: &str| {
+        let mut guest = guest(name, "LiveMigrate");
+        guest["status"]["phase"] = json!(phase);
+        guest
+    };
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "pair", "namespace": "shop"},
+        "spec": {"selector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["one", "two"]}]}},
+        "status": {"disruptionsAllowed": 1}});
+    let pair = ["one", "two"].map(|name| guest(name, "None")).to_vec();
+    let vms = ["one", "two"].map(|name| {
+        let mut vm = vm(name, "Running");
+        vm["metadata"]["uid"] = json!(format!("vm-{name}"));
+        vm
+    });
+    let owned = |guest: Value| {
+        let mut guest = guest;
+        let name = guest["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        guest["metadata"]["ownerReferences"] = json!([{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+            "name": name, "uid": format!("vm-{name}"), "controller": true}]);
+        guest
+    };
+    let shared = pair.iter().cloned().map(owned).chain(vms).chain([budget]).collect();
+    let cases: [(Vec<Value>, &str); 6] = [
+        (pair, "What happens: 2 guests are shut down at once\n"),
+        (shared, "What happens: 2 guests are shut down one after the other, as a PodDisruptionBudget allows\n"),
+        (vec![starting("new", "Scheduled")], "1 guest; 1 stays until it runs\n"),
+        (vec![starting("lost", "Unknown"), starting("new", "Scheduled")], "2 guests; 2 stay until they run\n"),
+        (vec![guest("other", "External")], "1 guest; 1 stays until another program or a user acts\n"),
+        (
+            vec![guest("other", "External"), starting("new", "Scheduled")],
+            "1 stays until it runs, 1 stays until another program or a user acts\n",
+        ),
+    ];
+    for (guests, said) in cases {
+        let config = kubevirt(&json!({"evictionStrategy": "LiveMigrate"}));
+        let nodes = ["node-a", "node-b", "node-f"].map(host);
+        let ran = drain(&["node-a"], &list(nodes.into_iter().chain([config]).chain(guests)));
+        assert!(ran.stdout.contains(said), "no {said:?}: {}", ran.stdout);
+    }
+}
+
 #[test]
 fn a_rolling_upgrade_has_an_order() {
     let ran = drain(&["--all"], &cluster());

@@ -193,8 +193,10 @@ impl<'w> EvictedGuest<'w> {
         }
         if evicted.effect == EvictionEffect::Moves {
             evicted.fits = Rc::new(judged.subject.fitting_with_any_vendor(&cluster.fleet));
-            evicted.fitting.union(&evicted.fits);
-            evicted.fitting.remove(source);
+            if judged.subject.has_several_vendors() {
+                evicted.fitting.union(&evicted.fits);
+                evicted.fitting.remove(source);
+            }
             evicted.refused = judged.subject.refused_targets(&cluster.fleet);
         } else {
             evicted.fitting = none;

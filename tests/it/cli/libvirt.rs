@@ -239,10 +239,10 @@ fn unanswered_questions_are_those_of_explain(#[case] verb: &[&str]) {
     }
     let text = scene.run(verb, &["facts"]).stdout;
     for line in [
-        "Not known: what libvirt says on node-e: no saved answer",
-        "Not known: what libvirt says on node-f: not asked: no launcher is known there",
-        "Not known: what libvirt says on node-h: no answer within 3 s",
-        "Not known: what libvirt says on node-i: not asked: exec is refused (namespace shop: no)",
+        "Not known: what libvirt says on node-e about shop/db: no saved answer",
+        "Not known: what libvirt says on node-f about shop/db: not asked: no launcher is known there",
+        "Not known: what libvirt says on node-h about shop/db: no answer within 3 s",
+        "Not known: what libvirt says on node-i about shop/db: not asked: exec is refused (namespace shop: no)",
         "Not known: what libvirt says of the CPU of shop/old: no saved answer since it was started again",
     ] {
         // Such lines below rows are marked.
@@ -256,7 +256,7 @@ fn unanswered_questions_are_those_of_explain(#[case] verb: &[&str]) {
 fn drain_says_so_among_what_is_not_known() {
     let drained = Scene::new().json(&["drain", "node-a"]);
     let lines: Vec<&str> = drained["notKnown"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert!(lines.contains(&"what libvirt says on node-h: no answer within 3 s"), "{lines:?}");
+    assert!(lines.contains(&"what libvirt says on node-h about shop/db: no answer within 3 s"), "{lines:?}");
     let db = drained["nodes"][0]["guests"].as_array().unwrap().iter().find(|row| row["guest"] == "shop/db").unwrap();
     let targets = db["targets"].as_array().unwrap();
     assert!(targets.contains(&json!("node-b")) && !targets.contains(&json!("node-d")), "{db:#}");

@@ -169,13 +169,13 @@ impl<'a> Subject<'a> {
         fitting
     }
 
-    /// Whether its source is labelled with several vendors, of which KubeVirt chooses one for each try of a migration.
+    /// Whether its source is labelled with several vendors.
     pub(crate) fn has_several_vendors(&self) -> bool {
         matches!(&self.stage, Stage::Migration(migration) if migration.vendors.len() > 1)
     }
 
-    /// Returns the nodes that fit with any of the vendors that its source is labelled with: KubeVirt chooses one of them
-    /// at random for each try of a migration.
+    /// Returns the nodes that fit with any of the vendors of its source: KubeVirt chooses one of them at random for
+    /// each try of a migration.
     pub(crate) fn fitting_with_any_vendor(&self, fleet: &Fleet) -> Bits {
         let mut fitting = self.fitting(fleet);
         let Stage::Migration(migration) = &self.stage else { return fitting };

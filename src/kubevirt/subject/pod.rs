@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Prepared, after_start, describe, describe_restart, either_mode, mode, of_running, restart, too_large,
-};
+use super::{Prepared, after_start, describe, describe_restart, either_mode, mode, of_running, restart, too_large};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::{CpuMode, Migration, Running, Stage, Subject};

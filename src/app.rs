@@ -161,7 +161,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Recommend(args) => {
             of_all_namespaces(&cluster, "recommend")?;
             args.world.stdin_once(&args.with_node)?;
-            let scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::Unknown, domain, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::Dumped, domain, &mut stdin)?;
             recommend::run(&args, &scene.world, stdin, &mut page)?;
         }
         Verb::Snapshot(args) => {

@@ -146,7 +146,7 @@ fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effo
     let Governed { judged, rules: Rules { policy, is_builtin, facts }, forecast } = ready;
     let is_warned = !facts.exemption.is_some_and(Exemption::is_silent);
     let left = forecast.as_ref().filter(|_| is_warned).and_then(|forecast| forecast.left(&policy));
-    let mut messages = say::speak(&judged, &verdict, &world.cluster);
+    let mut messages = say::speak(&judged, &verdict);
     let is_silent = policy.common_model.as_ref().is_some_and(|common| common.announce == Announce::Event);
     let common = forecast.map(|ModelForecast { common, message, is_announcement, unmet, .. }| {
         (messages.model, messages.unmet) = (message.filter(|_| !(is_silent && is_announcement)), unmet);

@@ -4,6 +4,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::drain::anti_affinity::Residents;
 use super::recommend::best_by_node;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Depth;
@@ -147,16 +148,22 @@ pub(crate) struct Survey<'w> {
     pub world: &'w World,
     models: OnceCell<NamedModels>,
     reachable: OnceCell<BTreeSet<&'w str>>,
+    residents: OnceCell<Residents<'w>>,
 }
 
 impl<'w> Survey<'w> {
     pub(crate) fn of(world: &'w World) -> Self {
-        Self { world, models: OnceCell::new(), reachable: OnceCell::new() }
+        Self { world, models: OnceCell::new(), reachable: OnceCell::new(), residents: OnceCell::new() }
     }
 
     /// Returns the models that a guest on a node may get, with their origin.
     pub(crate) fn models(&self, node: Option<NodeIndex>) -> BTreeMap<String, NamedBy> {
         self.models.get_or_init(|| NamedModels::of(self.world)).on(node)
+    }
+
+    /// Returns the running guests and other pods, with their rules about each other.
+    pub(crate) fn residents(&self) -> &Residents<'w> {
+        self.residents.get_or_init(|| Residents::of(self.world))
     }
 
     /// Returns the nodes with a known launcher of a running guest: their libvirt can be queried.

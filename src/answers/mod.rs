@@ -11,6 +11,7 @@ mod guests;
 pub(crate) mod libvirt_plan;
 pub(crate) mod missing_guests;
 pub(crate) mod model_use;
+pub(crate) mod obstacles;
 pub(crate) mod pool;
 pub mod recommend;
 pub(crate) mod room;

@@ -30,20 +30,35 @@ impl<'w> RoomFor<'w> {
     /// Returns the question for the pod of a guest: that of its migration, or of its start; `None` if nothing is judged
     /// or the resources of the nodes are not known. `pod`: the requests of a pod that was given.
     pub(crate) fn of(case: &'w Evaluation<'_>, pod: Option<&'w PodNeed>, cluster: &'w Cluster) -> Option<Self> {
-        let room = &cluster.room;
-        if case.judged.not_judged.is_some() || room.is_empty() {
-            return None;
-        }
         let subject: &Subject<'_> = &case.judged.subject;
         let mut nodes = case.verdict.assessment.fitting.clone();
         let usable = subject.usable(&cluster.fleet);
         if let Some(usable) = &usable {
             nodes.intersect(usable);
         }
+        let of_subject = Self::of_subject(subject, pod, cluster).filter(|_| case.judged.not_judged.is_none())?;
+        Some(Self { nodes, is_bound: usable.is_some(), ..of_subject })
+    }
+
+    /// Returns the question without nodes; `None` if the resources of the nodes are not known.
+    pub(super) fn of_subject(subject: &'w Subject<'_>, pod: Option<&'w PodNeed>, cluster: &'w Cluster) -> Option<Self> {
+        let room = &cluster.room;
+        if room.is_empty() {
+            return None;
+        }
         let vmi = cluster.vmi(&subject.namespace, &subject.name);
         let waits = matches!(subject.stage, Stage::Migration(_)) || subject.running.is_none();
         let need = pod.or_else(|| room.need(vmi.filter(|_| waits)?));
-        Some(Self { cluster, vmi, need, devices: &subject.unjudged.devices, nodes, is_bound: usable.is_some(), waits })
+        let (nodes, devices) = (Bits::none(cluster.fleet.len()), subject.unjudged.devices.as_slice());
+        Some(Self { cluster, vmi, need, devices, nodes, is_bound: false, waits })
+    }
+
+    /// Returns whether a node has too little of a resource for the pod beside all pods there; `None` if that is not
+    /// known.
+    pub(super) fn lacks(&self, node: NodeIndex, resource: &str) -> Option<bool> {
+        let space = self.cluster.room.of_node(self.cluster.fleet.name(node), i64::MIN)?;
+        let asked = self.need?.amounts.get(resource).copied().unwrap_or(0);
+        Some(asked > 0 && asked > space.free(resource))
     }
 
     /// Returns whether a node has room.

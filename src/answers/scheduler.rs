@@ -4,12 +4,14 @@
 //! Mirrors `FitError.Error` (`pkg/scheduler/framework/types.go`): `0/9 nodes are available: 3 node(s) didn't match …, 2
 //! node(s) were unschedulable.` Each node is counted under the first filter that refuses it.
 
+use super::room::RoomFor;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::node::Taint;
 use crate::fit::placement::Placement;
 use crate::fit::plural::nodes;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::room::PODS;
 
 /// A launcher that the scheduler placed nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +100,31 @@ impl RefusalGroup {
     /// `InterPodAffinity`.
     pub(crate) fn is_anti_affinity(&self) -> bool {
         self.reason.contains("didn't match pod anti-affinity rules")
+    }
+
+    /// Returns the resource of which the nodes have too little: `Insufficient cpu`, `Too many pods`. Mirrors
+    /// `fitsRequest` of `pkg/scheduler/framework/plugins/noderesources/fit.go`.
+    pub(crate) fn resource(&self) -> Option<&str> {
+        match self.reason.strip_prefix("Insufficient ") {
+            _ if self.is_cut() => None,
+            Some(resource) => Some(resource),
+            None => (self.reason == "Too many pods").then_some(PODS),
+        }
+    }
+
+    /// Returns the known nodes that no earlier filter refuses and that have too little of its resource, by name; `None`
+    /// if it is about something else, or that is not known.
+    pub(crate) fn full(
+        &self,
+        room: Option<&RoomFor<'_>>,
+        refused: &[RefusedNode],
+        fleet: &Fleet,
+    ) -> Option<Vec<NodeIndex>> {
+        let (resource, room) = (self.resource()?, room?);
+        let others = fleet.in_name_order().into_iter().filter(|node| refused.iter().all(|other| other.node != *node));
+        let lacks: Vec<(NodeIndex, bool)> =
+            others.map(|node| Some((node, room.lacks(node, resource)?))).collect::<Option<_>>()?;
+        Some(lacks.into_iter().filter(|(_, lacks)| *lacks).map(|(node, _)| node).collect())
     }
 
     /// Returns the filter of its reason.
@@ -275,6 +302,17 @@ mod tests {
     )]
     fn each_reason_is_put_down_to_its_filter(#[case] reason: &str, #[case] expected: Option<Filter>) {
         assert_eq!(Filter::of(reason), expected);
+    }
+
+    #[rstest]
+    #[case::cpu("Insufficient cpu", Some("cpu"))]
+    #[case::a_device("Insufficient devices.kubevirt.io/kvm", Some("devices.kubevirt.io/kvm"))]
+    #[case::pods("Too many pods", Some("pods"))]
+    #[case::cut("Insufficient mem...", None)]
+    #[case::another_reason("node(s) were unschedulable", None)]
+    fn a_reason_of_room_names_its_resource(#[case] reason: &str, #[case] expected: Option<&str>) {
+        let group = RefusalGroup { count: 1, reason: reason.to_owned() };
+        assert_eq!(group.resource(), expected, "a node without room is not named, or another one is");
     }
 
     #[rstest]

@@ -385,6 +385,9 @@ fn least(drained: &DrainReport, page: &mut Page) {
     let (itself, needless) =
         if is_needless { (" for each node by itself", "; in the order below no guest is stuck") } else { ("", "") };
     page.line(format_args!("Least to do{itself}: {line}{needless}"));
+    for words in &drained.in_the_way {
+        page.line(format_args!("In the way after all of these: {words}"));
+    }
     if let Some(guest) = drained.not_freed.first() {
         for line in why_not(guest).lines() {
             page.line(format_args!("What is in its way: {line}"));

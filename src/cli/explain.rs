@@ -25,18 +25,22 @@ use super::targets::{FoundTarget, TargetScope, absent, find, nothing};
 use crate::admission::review::decode;
 use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
+use crate::answers::obstacles::Obstacles;
+use crate::answers::room::RoomFor;
 use crate::answers::scheduler::UnplacedLauncher;
 use crate::console;
 use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::fit::judgement::Depth;
+use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::AffinityRule;
-use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
+use crate::fit::remedy::{Action, Remedy, UseModel};
 use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Check, Evidence, Finding, Nearest, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::room::PodNeed;
 use crate::kubevirt::subject;
+use crate::kubevirt::topology::gets_label;
 use crate::kubevirt::wire::{Vmi, is_final};
 use crate::page::Page;
 use crate::policy::UserName;
@@ -64,40 +68,49 @@ pub(crate) fn run(
 ) -> anyhow::Result<Vec<String>> {
     let survey = Survey::of(world);
     let mut rows = Vec::new();
-    let mut explain =
-        |origin: ResultOrigin, case: &Evaluation<'_>, next: Option<&Evaluation<'_>>, pod: Option<&PastedPod>| {
-            let room = FittingRoom::of(case, pod.and_then(|pod| pod.need.as_ref()), &world.cluster);
-            let Subject { namespace, name, .. } = &case.judged.subject;
-            // The objects of a file are not those of the cluster.
-            let unplaced =
-                origin.file.is_empty().then(|| UnplacedLauncher::of(&world.cluster, namespace, name)).flatten();
-            if args.output == ExplainOutput::Table {
-                if !page.is_empty() {
-                    page.line("");
-                }
-                let no_headers = args.list.no_headers;
-                let facts = Explained { case, survey: &survey, no_headers, room }.print(&[], page);
-                let (subject, fleet) = (&case.judged.subject, &world.cluster.fleet);
-                match (pod.and_then(|pod| pod.said.as_ref()), &unplaced) {
-                    (Some(said), _) => scheduler::print(said, None, subject, fleet, page),
-                    (None, Some(found)) => scheduler::print(&found.said, Some(found.pod), subject, fleet, page),
-                    (None, None) => {}
-                }
-                if let Some(next) = next {
-                    page.line("");
-                    page.line("At next start:");
-                    print(next, &survey, no_headers, &facts, page);
-                }
-            } else {
-                let row = |case: &Evaluation<'_>, room: &FittingRoom| {
-                    ResultRow::new(origin.clone(), case, &survey, true).with_room(case, room, &world.cluster)
-                };
-                let at_next_start = next.map(|next| Box::new(row(next, &FittingRoom::of(next, None, &world.cluster))));
-                let said = unplaced.map(|found| found.said).or_else(|| pod.and_then(|pod| pod.said.clone()));
-                let scheduler = said.map(|said| said.words());
-                rows.push(ResultRow { at_next_start, scheduler, ..row(case, &room) });
+    let mut explain = |origin: ResultOrigin,
+                       case: &Evaluation<'_>,
+                       next: Option<&Evaluation<'_>>,
+                       pod: Option<&PastedPod>| {
+        let need = pod.and_then(|pod| pod.need.as_ref());
+        let Subject { namespace, name, .. } = &case.judged.subject;
+        // The objects of a file are not those of the cluster.
+        let unplaced = origin.file.is_empty().then(|| UnplacedLauncher::of(&world.cluster, namespace, name)).flatten();
+        if args.output == ExplainOutput::Table {
+            if !page.is_empty() {
+                page.line("");
             }
-        };
+            let no_headers = args.list.no_headers;
+            let facts = Explained::of(case, need, &survey, no_headers).print(&[], page);
+            let (subject, fleet) = (&case.judged.subject, &world.cluster.fleet);
+            let room = RoomFor::of(case, need, &world.cluster);
+            match (pod.and_then(|pod| pod.said.as_ref()), &unplaced) {
+                (Some(said), _) => scheduler::print(said, None, subject, room.as_ref(), fleet, page),
+                (None, Some(found)) => {
+                    scheduler::print(&found.said, Some(found.pod), subject, room.as_ref(), fleet, page);
+                }
+                (None, None) => {}
+            }
+            if let Some(next) = next {
+                page.line("");
+                page.line("At next start:");
+                print(next, &survey, no_headers, &facts, page);
+            }
+        } else {
+            let row = |case: &Evaluation<'_>, need: Option<&PodNeed>| {
+                let room = FittingRoom::of(case, need, &world.cluster);
+                let row = ResultRow::new(origin.clone(), case, &survey, true).with_room(case, &room, &world.cluster);
+                let obstacles = Obstacles::of(&case.judged.subject, need, world, survey.residents(), &[]);
+                let (mut weighed, by_luck) = remedies::weighed(case, &room, &obstacles, &world.cluster.fleet);
+                weighed.extend(by_luck);
+                row.with_obstacles(case, &weighed)
+            };
+            let at_next_start = next.map(|next| Box::new(row(next, None)));
+            let said = unplaced.map(|found| found.said).or_else(|| pod.and_then(|pod| pod.said.clone()));
+            let scheduler = said.map(|said| said.words());
+            rows.push(ResultRow { at_next_start, scheduler, ..row(case, need) });
+        }
+    };
     let files = args.files.sources();
     let mut missing = Vec::new();
     if files.is_empty() {
@@ -268,8 +281,7 @@ pub(crate) fn print(
     said: &[String],
     page: &mut Page,
 ) -> Vec<String> {
-    let room = FittingRoom::of(case, None, &survey.world.cluster);
-    Explained { case, survey, no_headers, room }.print(said, page)
+    Explained::of(case, None, survey, no_headers).print(said, page)
 }
 
 /// The data printed about one guest.
@@ -278,6 +290,16 @@ struct Explained<'c, 'w> {
     survey: &'c Survey<'w>,
     no_headers: bool,
     room: FittingRoom,
+    obstacles: Obstacles<'c>,
+}
+
+impl<'c, 'w> Explained<'c, 'w> {
+    /// Collects them. `pod`: the requests of a pod that was given.
+    fn of(case: &'c Evaluation<'c>, pod: Option<&'c PodNeed>, survey: &'c Survey<'w>, no_headers: bool) -> Self {
+        let room = FittingRoom::of(case, pod, &survey.world.cluster);
+        let obstacles = Obstacles::of(&case.judged.subject, pod, survey.world, survey.residents(), &[]);
+        Self { case, survey, no_headers, room, obstacles }
+    }
 }
 
 impl Explained<'_, '_> {
@@ -370,6 +392,9 @@ impl Explained<'_, '_> {
             out.extend(self.nearest());
             out.extend(self.excluded());
             out.extend(self.added());
+            if self.said().is_none() {
+                out.extend(self.not_compared());
+            }
             match self.said() {
                 Some(said) => out.extend(said.facts()),
                 None if is_known && verdict.found(Check::NotMigratable).is_none() => out.push(
@@ -431,15 +456,21 @@ impl Explained<'_, '_> {
             .filter(|_| self.case.verdict.blocked.is_empty() && self.case.verdict.assessment.nodes_judged > 0)
     }
 
+    /// Returns a line about the nodes that fit and are not known to have the CPU of a host-passthrough guest.
+    fn not_compared(&self) -> Option<String> {
+        let subject = &self.case.judged.subject;
+        let others = Judgement::new(subject, self.fleet(), Depth::Brief).hosts_not_compared();
+        let words = say::host_model::not_compared(subject.source()?, &others);
+        (!others.is_empty()).then(|| format!("{words}."))
+    }
+
     /// Returns a line about entries that no node has: labels are at fault, not machines.
     fn nowhere(&self) -> Option<String> {
         let subject = &self.case.judged.subject;
-        let lacking = |(key, value): &&(std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
-            let is_cpu = Family::of(key).is_cpu() && Family::of(key) != Family::SchedulingTsc;
-            is_cpu && !subject.is_chosen(key) && self.fleet().bearing(key, value).is_empty()
+        let lacks = |(key, _): &(String, String)| {
+            Family::of(key).is_cpu() && Family::of(key) != Family::SchedulingTsc && !subject.is_chosen(key)
         };
-        let entries: Vec<(&str, &str)> =
-            subject.placement.selector.iter().filter(lacking).map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
+        let entries: Vec<(String, String)> = subject.nowhere(self.fleet()).into_iter().filter(lacks).collect();
         if entries.is_empty() {
             return None;
         }
@@ -454,7 +485,10 @@ impl Explained<'_, '_> {
             None => (String::new(), ""),
         };
         let any_more = if matches!(&subject.stage, Stage::Migration(m) if m.inherited) { " any more" } else { "" };
-        Some(format!("It asks for {}: no node offers {them}{any_more}{source}.{whose}", plural::fold(entries, 8)))
+        Some(format!(
+            "It asks for {}: no node offers {them}{any_more}{source}.{whose}",
+            plural::fold_entries(&entries, 8)
+        ))
     }
 
     /// Returns a line with the nodes that lack the fewest entries.
@@ -503,13 +537,9 @@ impl Explained<'_, '_> {
         if migration.added.is_empty() {
             return None;
         }
-        let keys: Vec<String> = migration.added.iter().map(|(key, _)| key.clone()).collect();
+        let judgement = Judgement::new(subject, self.fleet(), Depth::Brief);
+        let others = judgement.targets_without_added().unwrap_or_default();
         let added: Vec<(&str, &str)> = migration.added.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let (after, _) = Action::from(DropAddedSelector { keys }).apply(subject, self.fleet());
-        let mut others = self.fleet().look_up(&after.placement).passes().fitting;
-        if let Some(node) = self.source() {
-            others.remove(node);
-        }
         let nowhere: Vec<(&str, &str)> =
             added.iter().copied().filter(|(key, value)| self.fleet().bearing(key, value).is_empty()).collect();
         let nowhere = match nowhere.as_slice() {
@@ -517,11 +547,10 @@ impl Explained<'_, '_> {
             _ => format!(" No node has {}.", plural::fold(nowhere, 3)),
         };
         Some(format!(
-            "Asked for {}: {} of {} can take it; without that, {} can.{nowhere}",
+            "Asked for {}: {} of {} can take it; without that, {others} can.{nowhere}",
             plural::fold(added, 3),
             self.case.verdict.assessment.fitting.count(),
             plural::nodes(self.case.verdict.assessment.nodes_judged),
-            others.count()
         ))
     }
 
@@ -549,8 +578,8 @@ impl Explained<'_, '_> {
         let coming: Vec<&str> = match (hz, &self.case.judged.subject.stage) {
             // The frequency of a guest that exists is in use.
             (Some(hz), Stage::Migration(_)) => {
-                let gets =
-                    |node: &NodeIndex| !self.fleet().bearing(key, value).contains(*node) && self.gets_tsc(*node, hz);
+                let bearing = self.fleet().bearing(key, value);
+                let gets = |node: &NodeIndex| !bearing.contains(*node) && gets_label(self.fleet(), *node, hz);
                 self.fleet().in_name_order().into_iter().filter(gets).map(|node| self.fleet().name(node)).collect()
             }
             _ => Vec::new(),
@@ -567,14 +596,6 @@ impl Explained<'_, '_> {
              {then}.",
             label::name(key)
         ))
-    }
-
-    /// Whether virt-controller gives a node the label of a frequency that a guest uses. Mirrors `CalculateTSCLabelDiff`
-    /// of `pkg/virt-controller/watch/topology/tsc.go`, without its tolerance of 250 parts per million.
-    fn gets_tsc(&self, node: NodeIndex, hz: i64) -> bool {
-        let own = self.fleet().label(node, label::TSC_FREQUENCY).and_then(label::frequency);
-        let is_scalable = self.fleet().label(node, label::TSC_SCALABLE) == Some("true");
-        own.is_some_and(|own| own == hz || is_scalable && hz <= own)
     }
 
     /// Returns lines about nodes among the nearest with `skip-node`: their labels are frozen.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::explain::libvirt::LibvirtRow;
-use super::explain::remedies::useless;
+use super::explain::remedies::{WeighedRemedy, useless};
 use super::explain::room::FittingRoom;
 use super::resource::ObjectKind;
 use crate::admission::response::{Decision, lines};
@@ -195,6 +195,12 @@ pub struct RemedyRow {
     pub commands: Vec<String>,
     /// The command that reverts it.
     pub undo: Option<String>,
+    /// The known obstacles on nodes that it opens: room, other pods, volumes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub in_the_way: Vec<String>,
+    /// Whether there is an obstacle on each of these nodes; left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_in_vain: bool,
 }
 
 /// Number of start nodes or targets afterwards.
@@ -386,12 +392,30 @@ impl ResultRow {
         let counted = Counted::of(&judged.subject, &verdict.assessment);
         for (row, finding) in self.findings.iter_mut().zip(&verdict.findings) {
             let left = finding.remedies.iter().filter(|remedy| room.may_help(&remedy.action));
-            row.remedies = left.map(|remedy| remedy_row(remedy, &judged.subject, counted)).collect();
+            row.remedies = left.map(|remedy| RemedyRow::of(remedy, &judged.subject, counted)).collect();
         }
         self.remedies = self.findings.iter().flat_map(|finding| finding.remedies.clone()).collect();
         self.by_luck = by_luck(verdict.by_luck.iter().filter(|remedy| room.may_help(&remedy.action)), judged, counted);
         let useless = useless(case, room).into_iter();
         self.not_helping = useless.map(|(id, why)| NotHelpingRow { id: id.as_str(), why }).collect();
+        self
+    }
+
+    /// Adds the obstacles to the remedies, those in vain last. `weighed`: the remedies of this guest.
+    pub(crate) fn with_obstacles(mut self, case: &Evaluation<'_>, weighed: &[WeighedRemedy]) -> Self {
+        let subject = &case.judged.subject;
+        let counted = Counted::of(subject, &case.verdict.assessment);
+        let complete = |row: &mut RemedyRow| {
+            if let Some(found) = weighed.iter().find(|found| found.offered == row.summary) {
+                *row = RemedyRow::of(&found.remedy, subject, counted);
+                row.in_the_way.clone_from(&found.after.in_the_way);
+                row.is_in_vain = found.after.is_in_vain;
+            }
+        };
+        self.findings.iter_mut().flat_map(|finding| &mut finding.remedies).for_each(complete);
+        self.remedies.iter_mut().for_each(complete);
+        self.remedies.sort_by_key(|remedy| remedy.is_in_vain);
+        self.by_luck.iter_mut().map(|luck| &mut luck.remedy).for_each(complete);
         self
     }
 
@@ -486,7 +510,7 @@ fn finding_row(finding: &Finding, subject: &Subject<'_>, counted: Counted) -> Fi
         impact: finding.impact.map(Impact::as_str),
         field: finding.field.clone(),
         message: say::finding::message(finding),
-        remedies: finding.remedies.iter().map(|remedy| remedy_row(remedy, subject, counted)).collect(),
+        remedies: finding.remedies.iter().map(|remedy| RemedyRow::of(remedy, subject, counted)).collect(),
     }
 }
 
@@ -497,20 +521,25 @@ fn by_luck<'r>(
 ) -> Vec<ByLuckRow> {
     let row = |remedy: &Remedy| {
         let why = say::remedy::depends(remedy.luck.as_ref()?, &judged.subject);
-        Some(ByLuckRow { why, remedy: remedy_row(remedy, &judged.subject, counted) })
+        Some(ByLuckRow { why, remedy: RemedyRow::of(remedy, &judged.subject, counted) })
     };
     remedies.into_iter().filter_map(row).collect()
 }
 
-fn remedy_row(remedy: &Remedy, subject: &Subject<'_>, counted: Counted) -> RemedyRow {
-    let Remedy { action, then_fits: (min, max), luck: _ } = remedy;
-    RemedyRow {
-        id: action.id().as_str(),
-        summary: say::remedy::summary(action, subject),
-        outage: action.outage(subject).as_str(),
-        risk: action.risk(subject),
-        then_fits: ThenFits { of: counted.as_str(), min: *min, max: *max },
-        commands: action.commands(subject).lines(),
-        undo: action.undo().map(|command| command.to_string()),
+impl RemedyRow {
+    /// Builds the row of a remedy, without obstacles.
+    pub(super) fn of(remedy: &Remedy, subject: &Subject<'_>, counted: Counted) -> Self {
+        let Remedy { action, then_fits: (min, max), luck: _ } = remedy;
+        Self {
+            id: action.id().as_str(),
+            summary: say::remedy::summary(action, subject),
+            outage: action.outage(subject).as_str(),
+            risk: action.risk(subject),
+            then_fits: ThenFits { of: counted.as_str(), min: *min, max: *max },
+            commands: action.commands(subject).lines(),
+            undo: action.undo().map(|command| command.to_string()),
+            in_the_way: Vec::new(),
+            is_in_vain: false,
+        }
     }
 }

@@ -192,6 +192,14 @@ fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, no
     for pool in &report.pools {
         guests_of(pool, page);
     }
+    if report
+        .pools
+        .iter()
+        .flat_map(|pool| &pool.candidates)
+        .any(|candidate| !candidate.coverage.guests_by_targets.is_empty())
+    {
+        page.remark("Targets are counted by labels; what room, volumes and other pods leave of them: cpufit drain");
+    }
     for line in what_if.iter().flat_map(WhatIf::lines) {
         page.remark(line);
     }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::answers::room::RoomFor;
 use crate::answers::scheduler::{Filter, RefusalGroup, RefusedNode, Sentence, refused};
 use crate::fit::fleet::Fleet;
 use crate::fit::plural::{fold_names, nodes};
@@ -53,13 +54,20 @@ fn said(pod: &str) -> Option<Sentence> {
 }
 
 /// Prints the message, group by group. `pod`: the pod, if it is not the object that is explained.
-pub(super) fn print(sentence: &Sentence, pod: Option<&str>, subject: &Subject<'_>, fleet: &Fleet, page: &mut Page) {
+pub(super) fn print(
+    sentence: &Sentence,
+    pod: Option<&str>,
+    subject: &Subject<'_>,
+    room: Option<&RoomFor<'_>>,
+    fleet: &Fleet,
+    page: &mut Page,
+) {
     let Sentence { total, groups, rest } = sentence;
     let pod = pod.map(|name| format!(" for pod {}", Shown::within(name, TITLE_CHARS))).unwrap_or_default();
     page.line(format_args!("The scheduler found no place{pod} among {}:", nodes(*total)));
     let refused = refused(&subject.placement, fleet);
     for group in groups {
-        let here = group.nodes(&refused);
+        let here = group.nodes(&refused).or_else(|| group.full(room, &refused, fleet));
         let names = |here: &[usize]| {
             let names: Vec<&str> = here.iter().map(|&node| fleet.name(node)).collect();
             fold_names(&names, 6)
@@ -70,6 +78,7 @@ pub(super) fn print(sentence: &Sentence, pod: Option<&str>, subject: &Subject<'_
             Some(Filter::Taint) => "tainted, and the pod does not tolerate it",
             Some(Filter::Selector) => "do not meet its selector or node affinity",
             None if group.is_anti_affinity() => "kept off by the pod's anti-affinity",
+            None if group.resource().is_some() => "without room for it",
             None => "for a reason that is not judged here",
         };
         let of_dump = match here.as_deref() {

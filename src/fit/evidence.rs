@@ -212,12 +212,11 @@ impl Judgement<'_, '_> {
     fn is_of_older_release(&self, source: NodeIndex, node: NodeIndex) -> bool {
         let models = self.fleet.names_under(source, Family::HostModelCpu);
         let [model] = models.as_slice() else { return false };
-        let own = models::features(model).unwrap_or_default();
-        let required = |node: NodeIndex| {
-            let is_required =
-                |name: &&&str| self.fleet.label(node, &format!("{}{name}", label::HOST_MODEL_REQUIRED)).is_some();
-            own.iter().filter(is_required).count()
+        let expanded = |node: NodeIndex| {
+            models::is_expanded(model, |name| {
+                self.fleet.label(node, &format!("{}{name}", label::HOST_MODEL_REQUIRED)).is_some()
+            })
         };
-        required(source) * 2 > own.len() && required(node) * 4 < own.len()
+        expanded(source) == Some(true) && expanded(node) == Some(false)
     }
 }

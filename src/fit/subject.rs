@@ -188,6 +188,11 @@ impl<'a> Subject<'a> {
         fitting
     }
 
+    /// Returns the selector entries that no node of a fleet meets, sorted.
+    pub(crate) fn nowhere(&self, fleet: &Fleet) -> Vec<(String, String)> {
+        fleet.look_up(&self.placement).nowhere()
+    }
+
     /// Returns the nodes on which all its volumes can be used; `None` if no volume is bound to nodes.
     pub(crate) fn usable(&self, fleet: &Fleet) -> Option<Bits> {
         BoundVolume::all_usable(&self.unjudged.volumes, fleet)

@@ -53,6 +53,10 @@ impl<'a> Governed<'a> {
         }
         if let Manifest::Pod(pod) = manifest {
             judged.subject.authors = subject::authors_of_pod(pod, cluster);
+            // The migration of a launcher that runs already has its own.
+            if judged.predicted.is_none() {
+                subject::set_added(&mut judged.subject);
+            }
             judged.subject.definition.under_own = subject::under_own_of_pod(pod, cluster);
             subject::add_restart(&mut judged.subject, pod, cluster);
         }

@@ -29,7 +29,7 @@ pub(crate) use shortage::Shortage;
 pub(crate) type Amounts = BTreeMap<String, i64>;
 
 /// The resource that counts pods.
-const PODS: &str = "pods";
+pub(crate) const PODS: &str = "pods";
 
 /// The devices of KubeVirt's own device plugins. Mirrors `KvmDevice` and the constants beside it of
 /// `pkg/virt-controller/services/template.go`.

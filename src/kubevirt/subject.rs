@@ -29,7 +29,7 @@ use super::storage;
 use super::topology;
 use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus};
 use crate::bounds::Excess;
-use crate::fit::author::{AskedAt, Author, Authors};
+use crate::fit::author::{AskedAt, Authors};
 use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
@@ -42,8 +42,9 @@ use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
 pub(crate) use decentralized::waits_as_receiver;
 pub(crate) use migrating::{asked_for, of_migration, of_running, source_selector};
+use pod::OfMigration;
 pub use pod::of_pod;
-pub(crate) use pod::{add_restart, vmi_of_pod, waiting, without_restart};
+pub(crate) use pod::{add_restart, set_added, vmi_of_pod, waiting, without_restart};
 use refused::Written;
 
 /// An object prepared for judgement.
@@ -412,19 +413,11 @@ pub(crate) fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
     let mut authors = authors_of_vmi(vmi, &rendered, &[], cluster);
     let source = cluster.current_launcher(vmi);
     let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);
-    // Entries that no start requires come from the migration: from the source launcher, from its node, or from
-    // `addedNodeSelector`.
-    let by_migration = |key: &str| match source {
-        Some(source) if label::is_inherited(key) && source.placement.get(key).is_some() => Author::Inherited,
-        _ if label::is_inherited(key) || Family::of(key) == Family::CpuVendor => {
-            Author::SourceNode(vmi.status.node_name.clone())
-        }
-        _ => Author::AddedNodeSelector,
-    };
+    let by_migration = OfMigration::of(pod, vmi, source, cluster);
     let mut entries = BTreeMap::new();
-    for (key, _) in &pod.spec.node_selector.0 {
+    for (key, value) in &pod.spec.node_selector.0 {
         let known = authors.entries.remove(&**key).map(|asked| asked.author);
-        if let Some(author) = known.or_else(|| is_target.then(|| by_migration(key))) {
+        if let Some(author) = known.or_else(|| is_target.then(|| by_migration.author(key, value))) {
             entries.insert(key.to_string(), AskedAt { author, field: "spec.nodeSelector".to_owned() });
         }
     }

@@ -6,6 +6,7 @@ use super::cluster::Cluster;
 use super::defaults::is_on;
 use super::setting::Setting;
 use super::wire::{VmiSpec, VmiStatus};
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 
 /// Returns the setting that binds the guest to a TSC frequency; `None` if none does. Mirrors
@@ -62,4 +63,12 @@ fn lowest_frequency(cluster: &Cluster) -> Result<i64, i64> {
         nodes.meets(&schedulable) || nodes.iter().any(|node| runs_a_guest(fleet.name(node)))
     };
     Ok(frequencies.into_iter().find(|(_, value)| is_offered(value)).map_or(0, |(hz, _)| hz))
+}
+
+/// Whether virt-controller gives a node the label of a frequency that a guest uses. Mirrors `CalculateTSCLabelDiff` of
+/// `tsc.go`, without its tolerance of 250 parts per million.
+pub(crate) fn gets_label(fleet: &Fleet, node: NodeIndex, hz: i64) -> bool {
+    let own = fleet.label(node, label::TSC_FREQUENCY).and_then(label::frequency);
+    let is_scalable = fleet.label(node, label::TSC_SCALABLE) == Some("true");
+    own.is_some_and(|own| own == hz || is_scalable && hz <= own)
 }

@@ -4,6 +4,12 @@ use crate::fit::check::{HostModelKnown, HostModelUnasked};
 use crate::fit::label::Family;
 use crate::fit::plural::{and_names, fold_entries, fold_names, nodes, number};
 
+/// Returns `host-passthrough keeps the CPU of arm-1: no label shows whether arm-2 has the same`.
+pub(crate) fn not_compared(node: &str, others: &[String]) -> String {
+    let has = number(others.len(), "has", "have");
+    format!("host-passthrough keeps the CPU of {node}: no label shows whether {} {has} the same", fold_names(others, 6))
+}
+
 /// Names at most `most` entries; below four, leaves out the nodes in `sound`.
 pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
     let HostModelUnasked { node, runs, asked, doubtful, sound, .. } = found;

@@ -17,7 +17,6 @@ pub(crate) mod remedy;
 pub(crate) mod room;
 
 use crate::admission::response::{FieldCause, WARNING_CHARS};
-use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::placement::NearMiss;
 pub(crate) use crate::fit::plural;
@@ -26,7 +25,6 @@ use crate::fit::remedy::{Action, Remedy, UseModel};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Origin, Stage, Template};
 use crate::fit::verdict::{Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
-use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::Prepared;
 
 /// Number of missing labels named in a warning.
@@ -96,7 +94,7 @@ impl Messages {
 }
 
 /// Puts a verdict into words.
-pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
+pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict) -> Messages {
     let title = Shown::within(&judged.subject.title(), TITLE_CHARS).to_string();
     let mut out = Messages { title, details: details(verdict), help: explain_denied(judged), ..Messages::default() };
     let refused = verdict.refused().filter(|_| verdict.assessment.outcome.impact().is_some());
@@ -117,7 +115,7 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster)
                 out.headline.clone_from(&message);
                 let nearest = first_with_room(&out.title, nearest_lines(verdict));
                 out.lines.extend(nearest.filter(|_| is_warned(judged, finding, verdict)));
-                out.lines.extend(model_line(judged, finding, cluster));
+                out.lines.extend(model_line(judged, finding));
                 out.lines.extend(next_step(judged, finding).or_else(|| may_help(judged, finding, verdict)));
             }
             // Printed first on its own line, or only on request.
@@ -137,7 +135,7 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster)
             }
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
-            let better = best_remedy(judged, finding, cluster).map(|line| format!("; {line}"));
+            let better = best_remedy(judged, finding).map(|line| format!("; {line}"));
             let message = message + &better.unwrap_or_default();
             out.causes.push(FieldCause { field: finding.field.clone(), message });
         }
@@ -246,47 +244,45 @@ fn lacks_line(near: &Nearest, most: usize) -> String {
 }
 
 /// Returns `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
-fn with_model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
-    let (model, fewest) = offered_model(judged, finding, cluster)?;
-    Some(format!("with model {} it could go to {} from anywhere", model.model, nodes(fewest)))
+fn with_model_line(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
+    let (model, then) = offered_model(judged, finding)?;
+    Some(format!("with model {} {then}", model.model))
 }
 
 /// Returns the same for the sender, with the field of an object that is not stored: `in the manifest set
 /// spec.template.spec.domain.cpu.model to EPYC, and it could go to 4 nodes from anywhere`.
-fn model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
-    let short = with_model_line(judged, finding, cluster);
+fn model_line(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
+    let short = with_model_line(judged, finding);
     if judged.subject.definition.origin == Origin::Stored {
         return short;
     }
-    let (model, fewest) = offered_model(judged, finding, cluster)?;
+    let (model, then) = offered_model(judged, finding)?;
     let edit = remedy::step(&model.clone().into(), &judged.subject);
-    let line = format!("{edit}, and it could go to {} from anywhere", nodes(fewest));
+    let line = format!("{edit}, and {then}");
     first_with_room(&judged.subject.title(), [line].into_iter().chain(short))
 }
 
-/// Returns the common model that is offered to a guest which is to start, and the smallest number of its targets then.
-fn offered_model<'f>(judged: &Prepared<'_>, finding: &'f Finding, cluster: &Cluster) -> Option<(&'f UseModel, usize)> {
-    let (Stage::Start(_), Some(start)) = (&judged.subject.stage, &judged.subject.restart) else { return None };
-    let model = finding.remedies.iter().find_map(|remedy| match &remedy.action {
-        Action::UseModel(model) => Some(model),
+/// Returns the common model that is offered to a guest which is to start, and the nodes that it has then.
+fn offered_model<'f>(judged: &Prepared<'_>, finding: &'f Finding) -> Option<(&'f UseModel, String)> {
+    let Stage::Start(_) = &judged.subject.stage else { return None };
+    let (model, (fewest, _)) = finding.remedies.iter().find_map(|remedy| match &remedy.action {
+        Action::UseModel(model) => Some((model, remedy.then_fits)),
         _ => None,
     })?;
-    let start = start.with_model(&model.model);
-    let mut fitting = cluster.fleet.look_up(&start.placement).passes().fitting;
-    if let Some(failing) = judged.subject.failing(&start.placement, &cluster.fleet) {
-        fitting.subtract(&failing);
-    }
-    let outlook = targets_by_start(&judged.subject, &start.placement, start.after_start, &fitting, &cluster.fleet);
-    let fewest = *outlook.keys().next()?;
-    Some((model, fewest))
+    let then = match finding.check {
+        // The remedies of a guest that no node takes count start nodes.
+        Check::StartNode => format!("it could start on {}", nodes(fewest)),
+        _ => format!("it could go to {} from anywhere", nodes(fewest)),
+    };
+    Some((model, then))
 }
 
 /// Returns the least harmful remedy of a guest that is to start: the effect of another model, or `cheapest remedy:
 /// change nodeSelector zone`. The guest that a policy denies is not stored, so no command can change it.
-fn best_remedy(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
+fn best_remedy(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
     let remedy = finding.remedies.first().filter(|_| matches!(judged.subject.stage, Stage::Start(_)))?;
     match &remedy.action {
-        Action::UseModel(_) => with_model_line(judged, finding, cluster),
+        Action::UseModel(_) => with_model_line(judged, finding),
         action => Some(format!("cheapest remedy: {}", remedy::summary(action, &judged.subject))),
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes that fit and have no room, in words.
 
-use crate::fit::plural::{fold_names, number};
+use crate::fit::plural::{and_names, fold_names, number};
 use crate::kubevirt::room::Shortage;
 
 /// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores), and 2 more nodes have none`.
@@ -11,6 +11,27 @@ pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
         more => format!(", and {more} more nodes have none"),
     };
     format!("{node} fits by CPU, no room: {}{more}", too_little(short))
+}
+
+/// Returns `node-d fits by labels, and required pod anti-affinity keeps it off (shop/db-2)`.
+pub(crate) fn kept_apart(nodes: &[&str], keepers: &[String]) -> String {
+    let fits = number(nodes.len(), "fits", "fit");
+    let whose = match keepers {
+        [] => String::new(),
+        keepers => format!(" ({})", fold_names(keepers, 3)),
+    };
+    format!("{} {fits} by labels, and required pod anti-affinity keeps it off{whose}", fold_names(nodes, 3))
+}
+
+/// Returns `node-d fits by labels, and its volume root (PersistentVolume pv-1) can be used on node-a alone`.
+pub(crate) fn off_by_volumes(nodes: &[&str], volumes: &str) -> String {
+    format!("{} {} by labels, and {volumes}", fold_names(nodes, 3), number(nodes.len(), "fits", "fit"))
+}
+
+/// Returns `its volume root (PersistentVolume pv-1) can be used on node-a alone`.
+pub(crate) fn usable_on(volume: &str, persistent_volume: &str, nodes: &[&str]) -> String {
+    let place = if nodes.is_empty() { "no node".to_owned() } else { format!("{} alone", and_names(nodes, 3)) };
+    format!("its volume {volume} (PersistentVolume {persistent_volume}) can be used on {place}")
 }
 
 /// Returns `2 of 64 cores free (it asks for 8 cores)`.

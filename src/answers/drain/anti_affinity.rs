@@ -22,6 +22,9 @@ use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
 use crate::world::World;
 
+/// The name of a guest's own launcher among the pods that keep it off nodes.
+pub(crate) const OWN_LAUNCHER: &str = "its own launcher";
+
 /// A pod on a node: its terms, and the namespace and labels by which the terms of others select it.
 #[derive(Clone, Copy, Debug)]
 struct Side<'s> {
@@ -85,7 +88,7 @@ impl Resident<'_> {
 
 /// All running guests, with their terms, and the other pods on the nodes.
 #[derive(Clone, Debug)]
-pub(super) struct Residents<'w> {
+pub(crate) struct Residents<'w> {
     cluster: &'w Cluster,
     all: Vec<Resident<'w>>,
     /// The pods that belong to no guest.
@@ -105,7 +108,7 @@ pub(super) struct Residents<'w> {
 }
 
 impl<'w> Residents<'w> {
-    pub(super) fn of(world: &'w World) -> Self {
+    pub(crate) fn of(world: &'w World) -> Self {
         let cluster = &world.cluster;
         let running = cluster.vmis().filter(|vmi| migration::runs(vmi));
         let resident = |vmi: &'w Vmi| Resident {
@@ -198,7 +201,7 @@ impl<'w> Residents<'w> {
 
     /// Returns the guests, by name, and other pods that exclude a guest from one of these nodes; the guests of
     /// `leaving` are ignored.
-    pub(super) fn keepers(&self, vmi: &Vmi, nodes: &Bits, leaving: &[&Vmi]) -> Vec<String> {
+    pub(crate) fn keepers(&self, vmi: &Vmi, nodes: &Bits, leaving: &[&Vmi]) -> Vec<String> {
         let Some(own) = self.number(vmi).filter(|_| !self.near.is_empty()) else { return Vec::new() };
         let leaving: HashSet<usize> = leaving.iter().filter_map(|vmi| self.number(vmi)).collect();
         let closes = |other: Side<'_>, at: NodeIndex| {
@@ -210,7 +213,7 @@ impl<'w> Residents<'w> {
                 None if near != own && leaving.contains(&near) => {}
                 None => {
                     let Resident { vmi, node, .. } = &self.all[near];
-                    let who = if near == own { "its own launcher".to_owned() } else { subject::title(vmi) };
+                    let who = if near == own { OWN_LAUNCHER.to_owned() } else { subject::title(vmi) };
                     out.extend(node.filter(|&node| closes(self.all[near].side(), node)).map(|_| who));
                 }
                 Some(other) => {
@@ -256,7 +259,7 @@ impl<'w> Residents<'w> {
 
     /// Returns the nodes from which other guests and pods exclude this one; the guests of `leaving` are ignored. Its
     /// own launcher counts too: it runs until its target does.
-    pub(super) fn kept_off(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
+    pub(crate) fn kept_off(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
         let Some(own) = self.number(vmi).filter(|_| !self.near.is_empty()) else {
             return Bits::none(self.cluster.fleet.len());
         };
@@ -282,7 +285,7 @@ impl<'w> Residents<'w> {
 
     /// Returns the nodes from which all other guests and pods exclude these guests, wherever these guests are; keyed by
     /// the index of each guest that is excluded from any node.
-    pub(super) fn kept_off_by_others(&self, guests: &[&Vmi]) -> HashMap<usize, Bits> {
+    pub(crate) fn kept_off_by_others(&self, guests: &[&Vmi]) -> HashMap<usize, Bits> {
         let mut out = HashMap::new();
         if self.near.is_empty() {
             return out;

@@ -9,7 +9,7 @@ use super::anti_affinity::Residents;
 use super::demand_class::{DemandClass, DemandClasses, IsOfCpu};
 use super::outcome::GuestOutcome;
 use super::{GuestRow, NodeList, State, StaysUntil};
-use crate::answers::policy_of;
+use crate::answers::{obstacles, policy_of};
 use crate::fit::bits::Bits;
 use crate::fit::check::Doubt;
 use crate::fit::command::{Command, Name, Namespace};
@@ -17,7 +17,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Answers;
-use crate::fit::plural::{and_names, fold_names, number};
+use crate::fit::plural::{fold_names, number};
 use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, failed_migration};
 use crate::fit::verdict::{self, Check, Detail, Finding};
 use crate::judge::apply_expected_trim;
@@ -226,12 +226,7 @@ impl<'w> EvictedGuest<'w> {
         let fleet = &world.cluster.fleet;
         let bound = subject::bound_volumes(self.vmi, &world.cluster);
         let place = |volume: &BoundVolume| {
-            let usable = volume.usable(fleet);
-            let named = fleet.names(&usable);
-            let place = if named.is_empty() { "no node".to_owned() } else { format!("{} alone", and_names(&named, 3)) };
-            let BoundVolume { volume, persistent_volume, .. } = volume;
-            (usable.count() < fleet.len())
-                .then(|| format!("its volume {volume} (PersistentVolume {persistent_volume}) can be used on {place}"))
+            (volume.usable(fleet).count() < fleet.len()).then(|| obstacles::usable_on(volume, fleet))
         };
         let places: Vec<String> = bound.iter().filter_map(place).collect();
         (!places.is_empty()).then(|| fold_names(&places, 2))
@@ -459,7 +454,9 @@ impl<'w> EvictedGuest<'w> {
             outcome.without_room(fleet),
             outcome.room_to_come(),
             outcome.preempts(fleet),
-            (!self.off_by_volumes.is_empty()).then(|| self.by_volumes(world)).flatten(),
+            (!self.off_by_volumes.is_empty() || (state == State::Stuck && self.fitting.is_empty()))
+                .then(|| self.by_volumes(world))
+                .flatten(),
             (state != State::Stuck).then(|| self.doubts(world)).and_then(|all| joined_all(&all)),
             (state != State::Stuck).then(|| self.unjudged(residents)).flatten(),
         ];

@@ -13,6 +13,7 @@ use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::{self, Trouble};
 use super::work;
+use crate::answers::obstacles::Obstacles;
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, Name, Script};
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -23,6 +24,8 @@ use crate::kubevirt::wire::Vmi;
 use crate::say::{self, plural};
 use crate::world::World;
 
+/// Number of guests whose obstacles are named.
+const MAX_EXPLAINED: usize = 3;
 /// Number of sets of acts that are tried.
 const MAX_SETS: usize = 4_000;
 /// Number of guests in need that the search for these sets looks at; each incomplete set looks at all.
@@ -37,6 +40,8 @@ pub(super) struct Least {
     pub stuck: Vec<String>,
     /// The guests of `stuck` that no act frees, by name; the others find too few places.
     pub not_freed: Vec<String>,
+    /// The obstacles on the nodes that the guests of `not_freed` would fit on after all acts, a line each.
+    pub in_the_way: Vec<String>,
     /// The remedies that were tried for the guests of `not_freed`, by identifier.
     pub tried: Vec<&'static str>,
     /// The guests of `stuck`, by key.
@@ -125,11 +130,29 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         Least {
             steps: set.into_iter().map(|act| self.step(&self.acts[act])).collect(),
             not_freed: self.titles(stuck.intersection(&hopeless)),
+            in_the_way: self.in_the_way(stuck.intersection(&hopeless)),
             tried: self.tried(stuck.intersection(&hopeless)),
             stuck: self.titles(&stuck),
             stuck_keys: stuck,
             looks: Vec::new(),
         }
+    }
+
+    /// Returns the obstacles on the nodes that the first of these guests would fit on after all acts, a line each.
+    fn in_the_way<'k>(&self, keys: impl Iterator<Item = &'k GuestKey>) -> Vec<String> {
+        let all: Vec<usize> = (0..self.acts.len()).collect();
+        let of_nodes: Vec<usize> = all.iter().copied().filter(|&act| self.acts[act].guests.is_empty()).collect();
+        let mut out = Vec::new();
+        for &key in keys.take(MAX_EXPLAINED) {
+            let evicted = self.evicted(key);
+            let Some(judged) = evicted.judged(self.world) else { continue };
+            let mut fitting = self.fitting(key, &of_nodes, &self.edit(&of_nodes));
+            fitting.union(&self.fitting(key, &all, &self.edit(&all)));
+            let here: Vec<&Vmi> = self.nodes[key.0].evicted_guests.iter().map(|evicted| evicted.vmi).collect();
+            let obstacles = Obstacles::of(&judged.subject, None, self.world, self.residents, &here);
+            out.extend(obstacles.words(&fitting).iter().map(|words| format!("{}: {words}", evicted.title)));
+        }
+        out
     }
 
     /// Returns the identifiers of the acts that are offered for these guests, the least harmful first.

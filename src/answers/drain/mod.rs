@@ -6,7 +6,7 @@
 //! without an `evictionStrategy` is shut down.
 
 mod acts;
-mod anti_affinity;
+pub(crate) mod anti_affinity;
 mod budgets;
 mod demand_class;
 mod evicted;
@@ -218,6 +218,8 @@ pub struct DrainReport {
     pub least_for_others: Option<ForOthers>,
     /// If nothing frees all guests, the guests that no act frees; empty if each could be freed, but not all together.
     pub not_freed: Vec<String>,
+    /// The obstacles on the nodes that these guests would fit on after all remedies, a line each.
+    pub in_the_way: Vec<String>,
     /// The remedies that were tried for these guests, and that free none of them even together, by identifier; empty if
     /// none is offered for them.
     pub tried: Vec<&'static str>,
@@ -315,7 +317,8 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let missing = missing(now, nodes).lines();
     let misses_guests = !missing.is_empty();
     not_known.extend(missing);
-    let Least { steps, stuck, not_freed, tried, looks: to_look_at, .. } = least::least(world, &residents, &trouble);
+    let Least { steps, stuck, not_freed, in_the_way, tried, looks: to_look_at, .. } =
+        least::least(world, &residents, &trouble);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
     let order = in_turn.then(|| order::of(world, &residents, &turns));
@@ -325,6 +328,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         least_to_do,
         least_for_others,
         not_freed,
+        in_the_way,
         tried,
         to_look_at,
         order: None,

@@ -78,13 +78,7 @@ impl GuestOutcome {
         if self.kept_off.is_empty() {
             return None;
         }
-        let names = fold_names(&fleet.names(&self.kept_off), 3);
-        let fits = number(self.kept_off.count(), "fits", "fit");
-        let whose = match self.keepers.as_slice() {
-            [] => String::new(),
-            keepers => format!(" ({})", fold_names(keepers, 3)),
-        };
-        Some(format!("{names} {fits} by labels, and required pod anti-affinity keeps it off{whose}"))
+        Some(say::room::kept_apart(&fleet.names(&self.kept_off), &self.keepers))
     }
 
     /// Returns `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch may be

@@ -1,5 +1,6 @@
 //! The effect of adding or removing a node or a CPU feature.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,15 +9,20 @@ use serde::Serialize;
 
 use super::pools::pools;
 use super::why_none;
+use crate::answers::drain::anti_affinity::Residents;
 use crate::answers::drain::{EvictionEffect, eviction_effect};
+use crate::answers::obstacles::Obstacles;
 use crate::answers::{Demand, Guests};
 use crate::fit::bits::Bits;
+use crate::fit::command::{Command, Name};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::plural;
 use crate::kubevirt::migration::{self, NoPod};
+use crate::kubevirt::subject;
+use crate::kubevirt::wire::Vmi;
 use crate::policy::LabelSelector;
 use crate::world::World;
 
@@ -52,6 +58,12 @@ pub(crate) struct WhatIf {
     pub pools: Vec<PoolChange>,
     /// The effect on running guests, before any of them starts again.
     pub guests: GuestCount,
+    /// The removed nodes.
+    #[serde(skip)]
+    removed: Vec<String>,
+    /// Whether the room of the nodes is known.
+    #[serde(skip)]
+    is_room_known: bool,
 }
 
 /// A pool with another model.
@@ -205,7 +217,17 @@ fn compared(
         (was != then).then(|| PoolChange { pool: pool.clone(), before: was, after: then, why })
     });
     let title = if edits.len() > 1 { "all of it".to_owned() } else { edits.iter().map(NodeChange::title).collect() };
-    WhatIf { change: title, pools: pools.collect(), guests: guests(world, changed, edits) }
+    let removed = edits.iter().filter_map(|edit| match edit {
+        NodeChange::Without(name) => Some(name.clone()),
+        NodeChange::With(_) | NodeChange::WithoutFeature(_) => None,
+    });
+    WhatIf {
+        change: title,
+        pools: pools.collect(),
+        guests: guests(world, changed, edits),
+        removed: removed.collect(),
+        is_room_known: !world.cluster.room.is_empty(),
+    }
 }
 
 /// Counts the guests that a change affects. A running guest keeps the CPU that the nodes as they are gave it: what its
@@ -230,6 +252,7 @@ fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
     let mut now = Guests::new(cluster);
     // The demands stay in `now`, so that their addresses are theirs alone.
     let mut fitting_later: HashMap<*const Demand, Rc<Bits>> = HashMap::new();
+    let residents = OnceCell::new();
     let mut out = GuestCount::default();
     for vmi in cluster.vmis().filter(|vmi| migration::runs(vmi)) {
         let Some(own) = fleet.find(&vmi.status.node_name) else { continue };
@@ -252,7 +275,10 @@ fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
                 | EvictionEffect::NotKnown(_)
                 | EvictionEffect::Held(_) => out.stays += 1,
                 EvictionEffect::Refused(_) => out.cannot_leave += 1,
-                EvictionEffect::Moves => out.cannot_leave += usize::from(fits.is_empty()),
+                EvictionEffect::Moves => {
+                    let residents = residents.get_or_init(|| Residents::of(world));
+                    out.cannot_leave += usize::from(!is_open(vmi, &fits, later, world, residents));
+                }
                 EvictionEffect::Ends(_) => {}
             }
             continue;
@@ -277,10 +303,25 @@ fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
     out
 }
 
+/// Whether one of these nodes, of the fleet after a change, is not known to be closed to a guest by room, other pods or
+/// its volumes. An added node is empty.
+fn is_open(vmi: &Vmi, fits: &Bits, later: &Fleet, world: &World, residents: &Residents<'_>) -> bool {
+    let fleet = &world.cluster.fleet;
+    let mut known = Bits::none(fleet.len());
+    for node in fits.iter() {
+        match fleet.find(later.name(node)) {
+            Some(node) => known.insert(node),
+            None => return true,
+        }
+    }
+    let Some(judged) = subject::of_running(vmi, &world.cluster) else { return !known.is_empty() };
+    Obstacles::of(&judged.subject, None, world, residents, &[]).is_open(&known)
+}
+
 impl WhatIf {
     /// Returns the effect in words, a line each.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Self { change, pools, guests } = self;
+        let Self { change, pools, guests, removed, is_room_known } = self;
         let mut out: Vec<String> = pools.iter().map(PoolChange::line).collect();
         if out.is_empty() {
             out.push("no pool's model would change".to_owned());
@@ -313,7 +354,7 @@ impl WhatIf {
         }
         if must_leave > 0 {
             let waits = "until another program or a user acts";
-            effects.push(match (must_leave, cannot_leave, shut_down, stays) {
+            let effect = match (must_leave, cannot_leave, shut_down, stays) {
                 (1, 1, ..) => "the one guest there could not leave it".to_owned(),
                 (1, _, 1, _) => "the one guest there would be shut down".to_owned(),
                 (1, _, _, 1) => format!("the one guest there would stay {waits}"),
@@ -324,10 +365,24 @@ impl WhatIf {
                     let rest: String = down.into_iter().chain(stay).collect();
                     format!("{some} of the {all} guests there could not leave it{rest}")
                 }
+            };
+            let leave = must_leave - cannot_leave - shut_down - stays;
+            let judged = match leave {
+                0 => None,
+                1 if *is_room_known => None,
+                _ if *is_room_known => Some("each by itself; together"),
+                _ => Some("by labels; room"),
+            };
+            let drain = Command::kubectl(["cpufit", "drain"]);
+            let names: Result<Vec<Name>, _> = removed.iter().map(|name| Name::new(name)).collect();
+            let drain = names.map(|names| names.into_iter().fold(drain, Command::arg)).ok();
+            effects.push(match judged.zip(drain) {
+                Some((judged, drain)) => format!("{effect} ({judged}: {drain})"),
+                None => effect,
             });
         }
         if one_left > 0 {
-            effects.push(format!("{} would have one target left", guests(one_left)));
+            effects.push(format!("{} would have one target left by labels", guests(one_left)));
         }
         if none_left > 0 {
             effects.push(format!("{} would have none left", guests(none_left)));

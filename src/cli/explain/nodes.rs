@@ -66,7 +66,10 @@ impl Explained<'_, '_> {
             if self.fleet().not_ready().contains(node) {
                 rest.push("not ready".to_owned());
             }
-            rest.extend(self.room.on(node));
+            let obstacles = self.obstacles.on(node);
+            let is_known = !obstacles.is_empty();
+            rest.extend(obstacles);
+            rest.extend(self.room.on(node).filter(|_| !is_known));
             let rest = if rest.is_empty() { "ok".to_owned() } else { rest.join(", ") };
             let lacks = if missing.is_empty() {
                 "-".to_owned()

@@ -2,7 +2,10 @@
 
 use super::Explained;
 use super::room::FittingRoom;
-use crate::fit::remedy::{Counted, Remedy, RemedyId};
+use crate::answers::obstacles::{AfterRemedy, Obstacles};
+use crate::fit::fleet::Fleet;
+use crate::fit::remedy::{Action, Counted, EnableCpuManager, Remedy, RemedyId, Uncordon};
+use crate::fit::verdict::Check;
 use crate::judge::Evaluation;
 use crate::page::Page;
 use crate::say::{self, plural};
@@ -16,12 +19,60 @@ pub(crate) fn useless(case: &Evaluation<'_>, room: &FittingRoom) -> Vec<(RemedyI
     of_room.into_iter().map(|(id, why)| (id, why.to_owned())).chain(by_labels).collect()
 }
 
+/// A remedy, with the obstacles on the nodes that it opens.
+#[derive(Debug)]
+pub(crate) struct WeighedRemedy {
+    pub remedy: Remedy,
+    /// Its summary in the verdict.
+    pub offered: String,
+    pub after: AfterRemedy,
+}
+
+/// Returns the remedies of a guest, those in vain last, and those that depend on luck. Of several nodes one of which is
+/// enough, those with an obstacle are left out, if there are others.
+pub(super) fn weighed(
+    case: &Evaluation<'_>,
+    room: &FittingRoom,
+    obstacles: &Obstacles<'_>,
+    fleet: &Fleet,
+) -> (Vec<WeighedRemedy>, Vec<WeighedRemedy>) {
+    let (verdict, subject) = (&case.verdict, &case.judged.subject);
+    let is_resized = verdict.found(Check::RestartRequired).is_some();
+    let is_open = |node: &String| fleet.find(node).is_some_and(|node| obstacles.on(node).is_empty());
+    let may_help = |remedy: &&Remedy| room.may_help(&remedy.action);
+    let weigh = |remedy: &Remedy| {
+        let mut weighed = remedy.clone();
+        if let Action::Uncordon(Uncordon { nodes }) | Action::EnableCpuManager(EnableCpuManager { nodes, .. }) =
+            &mut weighed.action
+            && nodes.iter().any(is_open)
+        {
+            nodes.retain(is_open);
+        }
+        WeighedRemedy {
+            offered: say::remedy::summary(&remedy.action, subject),
+            after: obstacles.after(&weighed.action, &verdict.assessment.fitting, is_resized),
+            remedy: weighed,
+        }
+    };
+    let mut certain: Vec<WeighedRemedy> =
+        verdict.findings.iter().flat_map(|finding| &finding.remedies).filter(may_help).map(weigh).collect();
+    certain.sort_by_key(|weighed| weighed.after.is_in_vain);
+    (certain, verdict.by_luck.iter().filter(may_help).map(weigh).collect())
+}
+
+impl WeighedRemedy {
+    /// Returns the obstacles as a comment beside the commands.
+    fn comment(&self) -> Option<String> {
+        let AfterRemedy { in_the_way, is_in_vain } = &self.after;
+        let does = if *is_in_vain { "does not help now: then" } else { "then" };
+        (!in_the_way.is_empty()).then(|| format!("   # {does} {}", in_the_way.join("; ")))
+    }
+}
+
 impl Explained<'_, '_> {
     pub(super) fn remedies(&self, page: &mut Page) {
         let subject = &self.case.judged.subject;
-        let list: Vec<&Remedy> = self.remedy_list().collect();
-        let by_luck = self.case.verdict.by_luck.iter().filter(|remedy| self.room.may_help(&remedy.action));
-        let by_luck: Vec<&Remedy> = by_luck.collect();
+        let (list, by_luck) = weighed(self.case, &self.room, &self.obstacles, self.fleet());
         let counted = Counted::of(subject, &self.case.verdict.assessment);
         let number = |remedy: &Remedy| {
             let total = remedy.action.nodes_judged_after(subject, self.fleet(), counted);
@@ -32,7 +83,7 @@ impl Explained<'_, '_> {
             Counted::Targets => "THEN TARGETS",
         };
         let mut rows = self.head(&["#", "REMEDY", "OUTAGE", then, "RISK"]);
-        for (at, remedy) in list.iter().enumerate() {
+        for (at, WeighedRemedy { remedy, .. }) in list.iter().enumerate() {
             rows.push(vec![
                 (at + 1).to_string(),
                 say::remedy::summary(&remedy.action, subject),
@@ -44,7 +95,8 @@ impl Explained<'_, '_> {
         if !list.is_empty() {
             page.table(&rows);
         }
-        for (place, remedy) in list.iter().enumerate() {
+        for (place, weighed) in list.iter().enumerate() {
+            let remedy = &weighed.remedy;
             for (at, command) in remedy.action.commands(subject).lines().into_iter().enumerate() {
                 let head = if at == 0 { (place + 1).to_string() } else { String::new() };
                 page.line(format_args!("{head:<2} {command}"));
@@ -52,6 +104,13 @@ impl Explained<'_, '_> {
             if let Some(undo) = remedy.action.undo() {
                 page.line(format_args!("   # undo: {undo}"));
             }
+            if let Some(comment) = weighed.comment() {
+                page.line(comment);
+            }
+        }
+        let rules = self.obstacles.rules_not_judged();
+        if !list.is_empty() && !rules.is_empty() && self.case.verdict.assessment.fitting.is_empty() {
+            page.line(format_args!("Where a remedy opens nodes, {}.", say::pod_rules::rules_not_judged(&rules)));
         }
         let useless = useless(self.case, &self.room);
         if !useless.is_empty() {
@@ -71,10 +130,15 @@ impl Explained<'_, '_> {
         }
         if !by_luck.is_empty() {
             page.line("May help; it depends on the node that the scheduler chooses:");
-            for (remedy, luck) in by_luck.into_iter().filter_map(|remedy| Some((remedy, remedy.luck.as_ref()?))) {
+            for weighed in &by_luck {
+                let remedy = &weighed.remedy;
+                let Some(luck) = &remedy.luck else { continue };
                 let (what, why) = (say::remedy::summary(&remedy.action, subject), say::remedy::luck(luck, subject));
                 page.line(format_args!("-  {what}: {why} (then {} targets)", number(remedy)));
                 page.line(format_args!("   # risk: {}", remedy.action.risk(subject)));
+                if let Some(comment) = weighed.comment() {
+                    page.line(comment);
+                }
                 for command in remedy.action.commands(subject).lines() {
                     page.line(format_args!("   {command}"));
                 }

@@ -13,6 +13,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{HostModelClass, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
+use crate::fit::models;
 use crate::fit::subject::{CpuMode, Stage};
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
@@ -87,6 +88,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         }
         Stage::Migration(_) | Stage::Start(_) => {}
     }
+    kinds = comparable(kinds, runs_on);
     // The required features of all host models with one name.
     let mut features: BTreeMap<&str, Vec<&BTreeSet<&str>>> = BTreeMap::new();
     for kind in &kinds {
@@ -116,6 +118,43 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     };
     let field = subject.authors.mode.as_ref().map(|asked| asked.field.clone()).unwrap_or_default();
     vec![Finding::note(Check::UnlikeHosts, field, Detail::UnlikeHosts(detail))]
+}
+
+/// Returns the kinds without those of which it is not known whether they differ, from the kind of the guest's node or
+/// from another one: labels of two KubeVirt releases do not show that.
+fn comparable(kinds: Vec<Kind<'_>>, runs_on: Option<NodeIndex>) -> Vec<Kind<'_>> {
+    let own = kinds.iter().position(|kind| runs_on.is_some_and(|node| kind.nodes.contains(node)));
+    let is_known = |kind: &Kind<'_>| match own {
+        Some(own) => kind.is_comparable(&kinds[own]),
+        None => kind.is_expanded != Some(false) || kinds.iter().all(|other| kind.is_comparable(other)),
+    };
+    let known: Vec<bool> = kinds.iter().map(is_known).collect();
+    kinds.into_iter().zip(known).filter(|(_, known)| *known).map(|(kind, _)| kind).collect()
+}
+
+impl Judgement<'_, '_> {
+    /// Returns the fitting nodes, by name, of which no label shows whether they have the CPU that a host-passthrough
+    /// guest keeps when it migrates: that of its node. Arm64 nodes have no labels of the CPU, and labels of two
+    /// KubeVirt releases may differ on equal nodes.
+    pub(crate) fn hosts_not_compared(&self) -> Vec<String> {
+        let Some(source) = self.source.filter(|_| self.subject.mode.may_pass_through() && self.is_judged()) else {
+            return Vec::new();
+        };
+        let mut alone = Bits::none(self.fleet.len());
+        alone.insert(source);
+        let own = Kind::of(self.fleet.host_model_class(source), &alone);
+        let mut out = Bits::none(self.fleet.len());
+        for (class, nodes) in self.fleet.split_by_class(&self.passes.fitting) {
+            let is_compared = match (&own, Kind::of(class, &nodes)) {
+                (Some(own), Some(kind)) => kind.is_comparable(own),
+                _ => false,
+            };
+            if !is_compared {
+                out.union(&nodes);
+            }
+        }
+        self.names(&out)
+    }
 }
 
 /// Returns the nodes of a node's class that take the guest once they are uncordoned.
@@ -163,6 +202,8 @@ struct Kind<'c> {
     model: String,
     /// The features that its host model requires.
     required: BTreeSet<&'c str>,
+    /// See [`models::is_expanded`].
+    is_expanded: Option<bool>,
     nodes: &'c Bits,
 }
 
@@ -172,9 +213,18 @@ impl<'c> Kind<'c> {
         let of =
             |family| entries.iter().filter(move |(key, _)| Family::of(key) == family).map(|(key, _)| label::name(key));
         let models: Vec<&str> = of(Family::CpuModelMigration).collect();
-        let (model, required) = (models.join(" and "), of(Family::CpuFeature).collect());
+        let (model, required): (String, BTreeSet<&str>) = (models.join(" and "), of(Family::CpuFeature).collect());
+        let is_expanded = models::is_expanded(&model, |name| required.contains(name));
         // The vendor of a node with several vendor labels is not known.
         let vendor = class.vendors.first().filter(|_| class.vendors.len() == 1);
-        Some(Self { vendor, model, required, nodes })
+        Some(Self { vendor, model, required, is_expanded, nodes })
+    }
+
+    /// Whether labels show that two kinds differ, or that they do not.
+    fn is_comparable(&self, other: &Kind<'_>) -> bool {
+        let differ = matches!((self.vendor, other.vendor), (Some(own), Some(other)) if own != other);
+        let is_of_two_releases =
+            matches!((self.is_expanded, other.is_expanded), (Some(one), Some(other)) if one != other);
+        differ || self.model != other.model || !is_of_two_releases
     }
 }

@@ -20,6 +20,15 @@ use facts::{FAMILIES, Family, Model, OBSOLETE};
 pub(crate) use features::{features, is_feature};
 pub(crate) use recommend::{Candidate, NotCounted, Offer, Recommendation, WhyNone, offers, recommend, takes_part};
 
+/// Whether the labels of a host model's required features name those of the model itself, as since KubeVirt 1.8.4, or
+/// only a few that libvirt leaves out of the model, as before; `None` if that is not clear. Mirrors
+/// `cmd/virt-launcher/node-labeller/node-labeller.sh`, which asks libvirt to expand the host model.
+pub(crate) fn is_expanded(model: &str, is_required: impl Fn(&str) -> bool) -> Option<bool> {
+    let own = features(model)?;
+    let required = own.iter().filter(|name| is_required(name)).count();
+    if required * 2 > own.len() { Some(true) } else { (required * 4 < own.len()).then_some(false) }
+}
+
 /// The known properties of a model, found by its name.
 #[derive(Clone, Copy, Debug)]
 struct KnownModel {

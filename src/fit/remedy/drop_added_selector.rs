@@ -33,18 +33,24 @@ fn of_migration(subject: &Subject<'_>) -> Option<DropAddedSelector> {
     (!keys.is_empty()).then_some(DropAddedSelector { keys })
 }
 
+impl Judgement<'_, '_> {
+    /// Returns the number of targets of a migration without `addedNodeSelector`; `None` if it has none.
+    pub(crate) fn targets_without_added(&self) -> Option<usize> {
+        Some(self.fitting_after(&of_migration(self.subject)?.into()))
+    }
+}
+
 /// Whether nothing else is in the way: without the added entries the migration has the targets that it needs. A guest
 /// with another CPU would be bound by them as well.
 pub(super) fn is_enough(judgement: &Judgement<'_, '_>) -> bool {
-    let needed = judgement.targets_needed();
-    of_migration(judgement.subject).is_some_and(|drop| judgement.fitting_after(&drop.into()) >= needed)
+    judgement.targets_without_added().is_some_and(|targets| targets >= judgement.targets_needed())
 }
 
 /// Whether a drain of the guest's node finds a target, although this migration does not: the migrations of a
 /// drain only have a `vmiName`. Mirrors the evacuation controller
 /// (`pkg/virt-controller/watch/drain/evacuation/evacuation.go`).
 pub(in crate::fit) fn leaves_at_drain(judgement: &Judgement<'_, '_>) -> bool {
-    of_migration(judgement.subject).is_some_and(|drop| judgement.fitting_after(&drop.into()) > 0)
+    judgement.targets_without_added().is_some_and(|targets| targets > 0)
 }
 
 impl Act for DropAddedSelector {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Prepared, after_start, describe, describe_restart, either_mode, mode, of_running, restart, too_large};
+use crate::fit::author::Author;
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::{CpuMode, Migration, Running, Stage, Subject};
@@ -10,7 +11,7 @@ use crate::fit::verdict::Finding;
 use crate::kubevirt::cluster::{self, Cluster, Launcher};
 use crate::kubevirt::launch;
 use crate::kubevirt::placement;
-use crate::kubevirt::wire::{Pod, Vmi};
+use crate::kubevirt::wire::{Pod, Vmi, Vmim};
 use crate::well_known;
 
 /// Prepares a launcher pod; `None` for any other pod. For the launcher that its guest runs in, as a dump or a
@@ -110,6 +111,80 @@ pub(crate) fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c 
     let owner = cluster::owner(pod)?;
     let vmi = cluster.vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name)?;
     (vmi.metadata.uid.is_empty() || owner.uid.is_empty() || vmi.metadata.uid == owner.uid).then_some(vmi)
+}
+
+/// The sources of the entries of a target pod that no start of its guest requires. Mirrors `createTargetPod` and
+/// `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`: for a host-model guest
+/// they are copied from its launcher, or, at its first migration, from the labels of its node; all others are those of
+/// `addedNodeSelector`, under what is copied.
+pub(super) struct OfMigration<'c> {
+    cluster: &'c Cluster,
+    node: &'c str,
+    launcher: Option<&'c Launcher>,
+    /// Its VirtualMachineInstanceMigration, if it is known.
+    migration: Option<&'c Vmim>,
+    /// Whether labels of its node may have been copied, as they were then.
+    copies_labels: bool,
+}
+
+impl<'c> OfMigration<'c> {
+    pub(super) fn of(pod: &Pod<'_>, vmi: &'c Vmi, launcher: Option<&'c Launcher>, cluster: &'c Cluster) -> Self {
+        let uid = well_known::MIGRATION_UID.value(&pod.metadata.labels).unwrap_or_default();
+        let name = well_known::MIGRATION_NAME.value(&pod.metadata.annotations);
+        let is_its = |vmim: &&Vmim| match vmim.metadata.uid.as_str() {
+            // A dump may lack UIDs.
+            "" => name == Some(vmim.metadata.name.as_str()),
+            known => known == uid,
+        };
+        let has_migrated = launcher
+            .is_some_and(|launcher| launcher.placement.selector.iter().any(|(key, _)| label::is_inherited(key)));
+        let is_host_model = !matches!(mode(&vmi.spec), CpuMode::Named(_) | CpuMode::HostPassthrough);
+        Self {
+            cluster,
+            node: &vmi.status.node_name,
+            launcher,
+            migration: cluster.migrations_of(vmi).find(is_its),
+            copies_labels: is_host_model && !has_migrated,
+        }
+    }
+
+    /// Returns the author of an entry.
+    pub(super) fn author(&self, key: &str, value: &str) -> Author {
+        let added = self.migration.and_then(|vmim| vmim.spec.added_node_selector.get(key));
+        let is_vendor = Family::of(key) == Family::CpuVendor;
+        if label::is_inherited(key) && self.launcher.is_some_and(|launcher| launcher.placement.get(key).is_some()) {
+            Author::Inherited
+        } else if label::is_inherited(key) && self.copies_labels && (self.is_label(key) || added.is_none())
+            || is_vendor && added.is_none_or(|added| added != value)
+        {
+            Author::SourceNode(self.node.to_owned())
+        } else {
+            Author::AddedNodeSelector
+        }
+    }
+
+    /// Whether a label of its node gives this entry.
+    fn is_label(&self, key: &str) -> bool {
+        let family = match Family::of(key) {
+            Family::CpuFeature => label::HOST_MODEL_REQUIRED,
+            Family::CpuModelMigration => label::HOST_MODEL_CPU,
+            _ => return false,
+        };
+        let fleet = &self.cluster.fleet;
+        fleet.find(self.node).is_some_and(|node| fleet.label(node, &label::same_name_in(key, family)).is_some())
+    }
+}
+
+/// Sets the entries of a target pod that `addedNodeSelector` of its migration asks for, by their authors.
+pub(crate) fn set_added(subject: &mut Subject<'_>) {
+    let is_added =
+        |key: &str| subject.authors.of_entry(key).is_some_and(|asked| asked.author == Author::AddedNodeSelector);
+    let entries = subject.placement.selector.iter().filter(|(key, _)| is_added(key));
+    let mut added: Vec<(String, String)> = entries.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    added.sort_unstable();
+    if let Stage::Migration(migration) = &mut subject.stage {
+        migration.added = added;
+    }
 }
 
 /// Whether entries of a target pod were inherited: the guest's current launcher has entries that the guest itself does

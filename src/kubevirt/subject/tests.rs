@@ -189,7 +189,7 @@ mod pods {
         let of = |key: &str| authors.of_entry(key).map(|asked| asked.author.clone());
         assert!(matches!(of(&feature("aes")), Some(Author::Field { path, .. }) if path.ends_with("features[0].name")));
         assert_eq!(of(&feature("fpu")), Some(Author::Inherited));
-        assert_eq!(of(&feature("hle")), Some(Author::SourceNode("node-a".to_owned())));
+        assert_eq!(of(&feature("hle")), Some(Author::AddedNodeSelector), "only its launcher's entries are copied");
         assert_eq!(of(&vendor("Intel")), Some(Author::SourceNode("node-a".to_owned())));
         assert_eq!(of("rack"), Some(Author::AddedNodeSelector));
         assert!(authors.entries.values().all(|asked| asked.field == "spec.nodeSelector"));
@@ -210,6 +210,49 @@ mod pods {
             let asked = of_running(cluster.vmi("shop", "db").expect("it"), &cluster).expect("it runs");
             assert_eq!(judged.subject, asked.subject, "the same pod gets two answers");
         }
+    }
+
+    /// KubeVirt copies from the launcher of a guest that has migrated, else from the labels of its node.
+    #[rstest]
+    #[case::of_its_launcher(&["fpu"], &[], &[], feature("fpu"), false)]
+    #[case::beside_its_launcher(&["fpu"], &["gfni"], &[], feature("gfni"), true)]
+    #[case::added_and_of_its_launcher(&["fpu"], &[], &[feature("fpu")], feature("fpu"), false)]
+    #[case::of_its_node(&[], &["gfni"], &[], feature("gfni"), false)]
+    #[case::added_and_of_its_node(&[], &["gfni"], &[feature("gfni")], feature("gfni"), false)]
+    #[case::added(&[], &[], &[feature("gfni")], feature("gfni"), true)]
+    #[case::a_label_that_is_gone(&[], &[], &[], feature("gfni"), false)]
+    #[case::vendor_of_its_node(&[], &[], &[], vendor("Intel"), false)]
+    #[case::an_added_vendor(&[], &[], &[vendor("AMD")], vendor("AMD"), true)]
+    #[case::a_model(&[], &[], &[], model("EPYC-Rome"), true)]
+    fn an_entry_that_only_the_migration_can_add_is_its_own(
+        #[case] launcher_has: &[&str],
+        #[case] node_requires: &[&str],
+        #[case] added: &[String],
+        #[case] key: String,
+        #[case] expected: bool,
+    ) {
+        let guest = running("db", "node-a", "host-model");
+        let mut nodes = mixed();
+        nodes[0].labels.retain(|label, _| Family::of(label) != Family::HostModelRequired);
+        give(&mut nodes[0], node_requires.iter().map(|name| required(name)));
+        let vmim = request("db").tweak(|vmim| {
+            vmim["metadata"]["uid"] = json!("job");
+            vmim["spec"]["addedNodeSelector"] = added.iter().map(|key| (key.clone(), json!("true"))).collect();
+        });
+        let keys = launcher_has.iter().map(|name| feature(name)).chain([machine("q35")]);
+        let objects = [vmi(guest.clone()), launcher(&guest, keys), ClusterObject::Migration(Box::new(read(vmim)))];
+        let cluster = cluster("1.9.0", nodes, objects);
+        let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
+        let pod = pod(&labels, &selector(std::slice::from_ref(&key)));
+        let mut judged = of_pod(&pod, &cluster).expect("a launcher");
+        judged.subject.authors = authors_of_pod(&pod, &cluster);
+        set_added(&mut judged.subject);
+        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        assert_eq!(
+            migration.adds(&key),
+            expected,
+            "{key}: labels would be added for what one migration asks for, or a migration blamed for its guest"
+        );
     }
 
     #[test]

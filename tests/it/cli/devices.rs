@@ -125,7 +125,7 @@ fn a_waiting_launcher_is_said_with_the_schedulers_reasons() {
             explain.contains("The scheduler found no place for pod virt-launcher-db-x among 2 nodes:"),
             "{explain}"
         );
-        assert!(explain.contains("- 1 for a reason that is not judged here (Insufficient memory)"), "{explain}");
+        assert!(explain.contains("- 1 without room for it (Insufficient memory)"), "{explain}");
     }
     let json: Value =
         serde_json::from_str(&run(&dump, &["explain", "vmi/db", "-n", "shop", "-o", "json"])).expect("JSON");

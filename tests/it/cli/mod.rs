@@ -15,6 +15,7 @@ mod habits;
 mod hostile;
 mod libvirt;
 mod lines;
+mod obstacles;
 mod pasted;
 mod pruned;
 mod scripts;

@@ -235,7 +235,42 @@ fn the_condition_of_a_pod_in_yaml_is_taken_apart_as_well() {
     let said = explain(&pod.to_string()).stdout;
     assert!(said.contains("- 2 do not meet its selector or node affinity"), "{said}");
     assert!(said.contains(": node-a, node-d"), "{said}");
-    assert!(said.contains("- 2 for a reason that is not judged here (Insufficient memory)"), "{said}");
+    assert!(said.contains("- 2 without room for it (Insufficient memory)"), "{said}");
+}
+
+/// The scheduler's `Insufficient cpu` and `Too many pods` name nodes, where their room is known.
+#[test]
+fn a_group_without_room_means_the_nodes_that_lack_that_resource() {
+    let mut nodes = nodes();
+    for (node, cpu, pods) in [(0, "1", "110"), (1, "1", "110"), (2, "8", "110"), (3, "8", "0")] {
+        let node = &mut nodes["items"][node];
+        node["status"] = json!({"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": pods}});
+        node["spec"] = json!({});
+        for feature in ["fpu", "vme"] {
+            node["metadata"]["labels"][format!("cpu-feature.node.kubevirt.io/{feature}")] = json!("true");
+        }
+    }
+    nodes["items"][1]["spec"] = json!({"unschedulable": true});
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "virt-launcher-db-x", "namespace": "shop", "labels": {"kubevirt.io": "virt-launcher"}},
+        "spec": {"nodeSelector": {"cpu-feature.node.kubevirt.io/vme": "true"},
+            "containers": [{"name": "compute", "resources": {"requests": {"cpu": "2", "memory": "1Gi"}}}]},
+        "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": "0/4 nodes are available: 1 node(s) were unschedulable, 1 Insufficient cpu, 1 Too many pods, 1 Insufficient memory."}]},
+    });
+    let scratch = Scratch::new();
+    let (dump, file) = (scratch.write_json("nodes.json", &nodes), scratch.write("pod.json", pod.to_string()));
+    let args = ["explain", "--snapshot"].map(OsStr::new);
+    let said = cpufit(args).args([dump.as_os_str(), OsStr::new("-f"), file.as_os_str()]).run().stdout;
+    for words in [
+        "- 1 cordoned (node(s) were unschedulable): node-b",
+        "- 1 without room for it (Insufficient cpu): node-a",
+        "- 1 without room for it (Too many pods): node-d",
+        "- 1 without room for it (Insufficient memory): none of the nodes known here",
+    ] {
+        assert!(said.contains(words), "the full nodes are not named: {words}\n{said}");
+    }
 }
 
 #[test]

@@ -91,6 +91,7 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("filesystems", VOLUMES),
     ("gpus", DEVICES),
     ("hostDevices", DEVICES),
+    ("resourceClaims", DEVICES),
     ("interfaces", DEVICES),
     ("networks", DEVICES),
     ("mediatedDevices", DEVICES),

@@ -68,49 +68,41 @@ pub(crate) fn run(
 ) -> anyhow::Result<Vec<String>> {
     let survey = Survey::of(world);
     let mut rows = Vec::new();
-    let mut explain = |origin: ResultOrigin,
-                       case: &Evaluation<'_>,
-                       next: Option<&Evaluation<'_>>,
-                       pod: Option<&PastedPod>| {
-        let need = pod.and_then(|pod| pod.need.as_ref());
-        let Subject { namespace, name, .. } = &case.judged.subject;
-        // The objects of a file are not those of the cluster.
-        let unplaced = origin.file.is_empty().then(|| UnplacedLauncher::of(&world.cluster, namespace, name)).flatten();
-        if args.output == ExplainOutput::Table {
-            if !page.is_empty() {
-                page.line("");
-            }
-            let no_headers = args.list.no_headers;
-            let facts = Explained::of(case, need, &survey, no_headers).print(&[], page);
-            let (subject, fleet) = (&case.judged.subject, &world.cluster.fleet);
-            let room = RoomFor::of(case, need, &world.cluster);
-            match (pod.and_then(|pod| pod.said.as_ref()), &unplaced) {
-                (Some(said), _) => scheduler::print(said, None, subject, room.as_ref(), fleet, page),
-                (None, Some(found)) => {
-                    scheduler::print(&found.said, Some(found.pod), subject, room.as_ref(), fleet, page);
+    let mut explain =
+        |origin: ResultOrigin, case: &Evaluation<'_>, next: Option<&Evaluation<'_>>, pod: Option<&PastedPod>| {
+            let need = pod.and_then(|pod| pod.need.as_ref());
+            let Subject { namespace, name, .. } = &case.judged.subject;
+            // The objects of a file are not those of the cluster.
+            let unplaced =
+                origin.file.is_empty().then(|| UnplacedLauncher::of(&world.cluster, namespace, name)).flatten();
+            if args.output == ExplainOutput::Table {
+                if !page.is_empty() {
+                    page.line("");
                 }
-                (None, None) => {}
+                let no_headers = args.list.no_headers;
+                let facts = Explained::of(case, need, &survey, no_headers).print(&[], page);
+                let (subject, fleet) = (&case.judged.subject, &world.cluster.fleet);
+                let room = RoomFor::of(case, need, &world.cluster);
+                match (pod.and_then(|pod| pod.said.as_ref()), &unplaced) {
+                    (Some(said), _) => scheduler::print(said, None, subject, room.as_ref(), fleet, page),
+                    (None, Some(found)) => {
+                        scheduler::print(&found.said, Some(found.pod), subject, room.as_ref(), fleet, page);
+                    }
+                    (None, None) => {}
+                }
+                if let Some(next) = next {
+                    page.line("");
+                    page.line("At next start:");
+                    print(next, &survey, no_headers, &facts, page);
+                }
+            } else {
+                let row = |case: &Evaluation<'_>, need: Option<&PodNeed>| result(origin.clone(), case, need, &survey);
+                let at_next_start = next.map(|next| Box::new(row(next, None)));
+                let said = unplaced.map(|found| found.said).or_else(|| pod.and_then(|pod| pod.said.clone()));
+                let scheduler = said.map(|said| said.words());
+                rows.push(ResultRow { at_next_start, scheduler, ..row(case, need) });
             }
-            if let Some(next) = next {
-                page.line("");
-                page.line("At next start:");
-                print(next, &survey, no_headers, &facts, page);
-            }
-        } else {
-            let row = |case: &Evaluation<'_>, need: Option<&PodNeed>| {
-                let room = FittingRoom::of(case, need, &world.cluster);
-                let row = ResultRow::new(origin.clone(), case, &survey, true).with_room(case, &room, &world.cluster);
-                let obstacles = Obstacles::of(&case.judged.subject, need, world, survey.residents(), &[]);
-                let (mut weighed, by_luck) = remedies::weighed(case, &room, &obstacles, &world.cluster.fleet);
-                weighed.extend(by_luck);
-                row.with_obstacles(case, &weighed)
-            };
-            let at_next_start = next.map(|next| Box::new(row(next, None)));
-            let said = unplaced.map(|found| found.said).or_else(|| pod.and_then(|pod| pod.said.clone()));
-            let scheduler = said.map(|said| said.words());
-            rows.push(ResultRow { at_next_start, scheduler, ..row(case, need) });
-        }
-    };
+        };
     let files = args.files.sources();
     let mut missing = Vec::new();
     if files.is_empty() {
@@ -169,6 +161,17 @@ pub(crate) fn run(
         ExplainOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
     }
     Ok(missing)
+}
+
+/// Returns the result of a guest for programs. `need`: what its pod requests, if a user pasted it.
+fn result(origin: ResultOrigin, case: &Evaluation<'_>, need: Option<&PodNeed>, survey: &Survey<'_>) -> ResultRow {
+    let world = survey.world;
+    let room = FittingRoom::of(case, need, &world.cluster);
+    let row = ResultRow::new(origin, case, survey, true).with_room(case, &room, &world.cluster);
+    let obstacles = Obstacles::of(&case.judged.subject, need, world, survey.residents(), &[]);
+    let (mut weighed, by_luck) = remedies::weighed(case, &room, &obstacles, &world.cluster.fleet);
+    weighed.extend(by_luck);
+    row.with_obstacles(case, &weighed)
 }
 
 fn explain_item(

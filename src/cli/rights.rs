@@ -29,14 +29,18 @@ impl Unreadable {
                     .to_owned(),
             );
         } else if error.is_nodes_forbidden() {
-            let (role, why) = match namespace {
-                None => ("cpufit-auditor", "to list nodes and to read all guests"),
-                Some(_) => ("cpufit-reader", "to list nodes"),
+            let (needs, bind) = match namespace {
+                None => (
+                    "This needs the right to list nodes and to read all guests. The ClusterRole cpufit-auditor gives it; a user who may bind it \
+                     runs:",
+                    "  kubectl create clusterrolebinding cpufit-auditor-NAME --clusterrole=cpufit-auditor --user=NAME",
+                ),
+                Some(_) => (
+                    "This needs the right to list nodes. The ClusterRole cpufit-reader gives it; a user who may bind it runs:",
+                    "  kubectl create clusterrolebinding cpufit-reader-NAME --clusterrole=cpufit-reader --user=NAME",
+                ),
             };
-            cures.push(format!(
-                "This needs the right {why}. The ClusterRole {role} gives it; a user who may bind it runs:"
-            ));
-            cures.push(format!("  kubectl create clusterrolebinding {role}-NAME --clusterrole={role} --user=NAME"));
+            cures.extend([needs, bind].map(str::to_owned));
             if let (Some(namespace), Some(guest)) = (namespace, guest) {
                 cures.push(
                     "Without it, the webhook answers, with its own rights: while the guest runs, by a migration that is not created. That needs \

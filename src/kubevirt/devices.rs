@@ -3,8 +3,8 @@
 //! Mirrors `getRequiredResources`, `WithHugePages`, `WithSEV`, `WithTDX`, `WithPersistentReservation`, `WithIOMMUFD`,
 //! `WithGPUsDevicePlugins` and `WithHostDevicesDevicePlugins` of `pkg/virt-controller/services/renderresources.go`,
 //! `RequiresTunDevice` and `RequiresVirtioNetDevice` of `pkg/network/vmispec/devices.go`, and `IsAutoAttachVSOCK` of
-//! `pkg/util/util.go` (KubeVirt). kube-scheduler puts the launcher on no node that has too little of one of them. CPU and
-//! memory are not devices; devices of networks are requested by objects that are not read.
+//! `pkg/util/util.go` (KubeVirt). kube-scheduler puts the launcher on no node that has too little of one of them. CPU
+//! and memory are not devices; devices of networks are requested by objects that are not read.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use crate::fit::subject::Device;
 /// Amounts of a resource are in thousandths.
 const ONE: i64 = 1000;
 
-/// Returns the devices of which some node has too little. `guest`: the guest as it runs, whose launcher frees its devices.
+/// Returns the devices of which some node has too little. `guest`: the guest as it runs, whose launcher frees its
+/// devices.
 pub(crate) fn lacking(spec: &VmiSpec, guest: Option<&Vmi>, cluster: &Cluster) -> Vec<Device> {
     if cluster.room.is_empty() {
         return Vec::new();

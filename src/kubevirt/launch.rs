@@ -297,10 +297,10 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
     append(pods, "requiredDuringSchedulingIgnoredDuringExecution", term);
 }
 
-/// Returns the pod's rules that kube-scheduler evaluates against the pods and devices on nodes. KubeVirt copies affinity,
-/// topology spread constraints and, since 1.6, resource claims to the launcher.
-/// Mirrors `setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go` too, which selects by
-/// the UID of the claim.
+/// Returns the pod's rules that kube-scheduler evaluates against the pods and devices on nodes. KubeVirt copies
+/// affinity, topology spread constraints and, since 1.6, resource claims to the launcher. Mirrors
+/// `setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go` too, which selects by the UID
+/// of the claim.
 pub(crate) fn pod_rules(spec: &VmiSpec, release: Release) -> Vec<PodRule> {
     let requires = |kind: &str| {
         let affinity = spec.affinity.as_ref().map(|affinity| &affinity.0[kind]);

@@ -394,11 +394,12 @@ impl Room {
         self.knows_others = true;
     }
 
-    /// Returns the nodes that have too little of a resource for the launcher of a guest, with the free and the allocatable
-    /// amount in thousandths, by name. Pods with at least this priority keep their room, but for the guest's own launcher.
+    /// Returns the nodes that have too little of a resource for the launcher of a guest, with the free and the
+    /// allocatable amount in thousandths, by name. Pods with at least this priority keep their room, but for the
+    /// guest's own launcher.
     ///
-    /// For a device of KubeVirt only nodes that offer none are returned, as each offers more than pods run there, and only
-    /// if some node lists it: a dump in which no node does may have been written by hand.
+    /// For a device of KubeVirt only nodes that offer none are returned, as each offers more than pods run there, and
+    /// only if some node lists it: a dump in which no node does may have been written by hand.
     pub(crate) fn short_of(
         &self,
         resource: &str,

@@ -1,4 +1,5 @@
-//! Devices and networks of guests, the part that decides what the launcher requests and whether KubeVirt migrates the guest.
+//! Devices and networks of guests, the part that decides what the launcher requests and whether KubeVirt migrates the
+//! guest.
 
 use serde::de::{Deserialize, Deserializer};
 

@@ -160,8 +160,8 @@ fn an_eviction_says_what_happens_to_the_guest(
     }
 }
 
-/// One effect of an eviction, worded by all that speak of it: the webhook, `drain` and `recommend` do not contradict each
-/// other. Each case changes the guest and KubeVirt's configuration; an empty text means that nothing is said.
+/// One effect of an eviction, worded by all that speak of it: the webhook, `drain` and `recommend` do not contradict
+/// each other. Each case changes the guest and KubeVirt's configuration; an empty text means that nothing is said.
 #[rstest]
 #[case::migrates(json!({}), json!({}), State::Stuck, "node-d fits but is cordoned", "cannot leave node-a: node-d fits")]
 #[case::is_being_deleted(

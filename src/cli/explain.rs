@@ -5,6 +5,7 @@ mod nodes;
 pub(crate) mod remedies;
 pub(crate) mod room;
 mod taints;
+mod tsc;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -35,12 +36,11 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, Remedy, UseModel};
 use crate::fit::subject::{Stage, Subject};
-use crate::fit::verdict::{Check, Evidence, Finding, Nearest, Outcome};
+use crate::fit::verdict::{Check, Evidence, Finding, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::room::PodNeed;
 use crate::kubevirt::subject;
-use crate::kubevirt::topology::gets_label;
 use crate::kubevirt::wire::{Vmi, is_final};
 use crate::page::Page;
 use crate::policy::UserName;
@@ -416,7 +416,7 @@ impl Explained<'_, '_> {
             out.extend(libvirt::at_start(&judged.subject, &self.fleet().names(&verdict.assessment.fitting)));
         }
         out.extend(self.room.facts(self.cluster()).into_iter().skip(usize::from(nowhere.is_some())));
-        out.extend(self.tsc());
+        out.extend(tsc::lines(self.case, self.cluster()));
         out.extend(self.frozen());
         out.extend(taints::lines(self.case, self.fleet()));
         let cordoned: Vec<&str> =
@@ -557,50 +557,6 @@ impl Explained<'_, '_> {
         ))
     }
 
-    fn tsc(&self) -> Option<String> {
-        let selector = &self.case.judged.subject.placement.selector;
-        let (key, value) = selector.iter().find(|(key, _)| Family::of(key) == Family::SchedulingTsc)?;
-        let lacks_it = |near: &Nearest| near.missing.iter().any(|(lacked, _)| lacked == key);
-        if !self.case.verdict.assessment.fitting.is_empty() || !self.case.verdict.nearest.iter().any(lacks_it) {
-            return None;
-        }
-        let offering = self.fleet().names(&self.fleet().bearing(key, value));
-        let who = match offering.as_slice() {
-            [] => "no node offers it".to_owned(),
-            [one] => format!("only {one} offers it"),
-            many => format!("{} offer it", plural::fold_names(many, 3)),
-        };
-        let developer = &self.survey.world.cluster.config.configuration.developer_configuration;
-        let configured = developer.minimum_cluster_tsc_frequency.map(|hz| format!("{}{hz}", label::SCHEDULING_TSC));
-        let of = if configured.is_some_and(|configured| *key == configured) {
-            " is minimumClusterTSCFrequency of the KubeVirt resource, and"
-        } else {
-            ""
-        };
-        let hz = label::name(key).rsplit('-').next().and_then(label::frequency);
-        let coming: Vec<&str> = match (hz, &self.case.judged.subject.stage) {
-            // The frequency of a guest that exists is in use.
-            (Some(hz), Stage::Migration(_)) => {
-                let bearing = self.fleet().bearing(key, value);
-                let gets = |node: &NodeIndex| !bearing.contains(*node) && gets_label(self.fleet(), *node, hz);
-                self.fleet().in_name_order().into_iter().filter(gets).map(|node| self.fleet().name(node)).collect()
-            }
-            _ => Vec::new(),
-        };
-        let then = match coming.as_slice() {
-            [] => "waiting does not help, and virt-controller owns the label".to_owned(),
-            nodes => format!(
-                "while the guest exists, virt-controller labels the nodes that can scale to it, {}, every 30 seconds",
-                plural::and_names(nodes, 3)
-            ),
-        };
-        Some(format!(
-            "It asks for {}: {who}. The frequency{of} is written once, when the VMI is created, into status.topologyHints: \
-             {then}.",
-            label::name(key)
-        ))
-    }
-
     /// Returns lines about nodes among the nearest with `skip-node`: their labels are frozen.
     fn frozen(&self) -> Vec<String> {
         let mut out = Vec::new();
@@ -638,7 +594,8 @@ impl Explained<'_, '_> {
         let lost = self.said().and_then(|said| said.loss(&offer.model));
         let default = say::model::of_the_default(&self.case.judged.subject, &offer.model, self.fleet());
         let first = Some(say::model::runs_on(offer, &all));
-        Some(first.into_iter().chain(listed).chain(lost).chain(default).collect::<Vec<_>>().join(" "))
+        let others = say::model::of_other_vendors(offer);
+        Some(first.into_iter().chain(others).chain(listed).chain(lost).chain(default).collect::<Vec<_>>().join(" "))
     }
 
     fn remedy_list(&self) -> impl Iterator<Item = &Remedy> {

@@ -408,7 +408,11 @@ impl Room {
         guest: Option<&Vmi>,
     ) -> BTreeMap<String, (i64, i64)> {
         if let Some((is_listed, without)) = self.without.get(resource) {
-            return without.iter().filter(|_| *is_listed).map(|node| (node.clone(), (0, 0))).collect();
+            // Where virt-handler offers the devices of every node, it offers KVM's as well, if there is one.
+            let beside =
+                [TUN, VHOST_NET].iter().any(|other| self.without.get(other).is_some_and(|(is_listed, _)| *is_listed));
+            let is_listed = *is_listed || resource == KVM && beside;
+            return without.iter().filter(|_| is_listed).map(|node| (node.clone(), (0, 0))).collect();
         }
         let of_pod = |amounts: &Amounts| amounts.get(resource).copied().unwrap_or(0);
         let mut out = BTreeMap::new();

@@ -66,9 +66,14 @@ fn lowest_frequency(cluster: &Cluster) -> Result<i64, i64> {
 }
 
 /// Whether virt-controller gives a node the label of a frequency that a guest uses. Mirrors `CalculateTSCLabelDiff` of
-/// `tsc.go`, without its tolerance of 250 parts per million.
+/// `tsc.go` and `ToleranceForFrequency` of `filter.go`.
 pub(crate) fn gets_label(fleet: &Fleet, node: NodeIndex, hz: i64) -> bool {
+    /// Parts in a million that QEMU tolerates.
+    const TOLERANCE: i64 = 250;
     let own = fleet.label(node, label::TSC_FREQUENCY).and_then(label::frequency);
     let is_scalable = fleet.label(node, label::TSC_SCALABLE) == Some("true");
-    own.is_some_and(|own| own == hz || is_scalable && hz <= own)
+    own.is_some_and(|own| {
+        let tolerated = own.saturating_mul(TOLERANCE) / 1_000_000;
+        (own - hz).abs() <= tolerated || is_scalable && hz <= own
+    })
 }

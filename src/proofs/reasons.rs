@@ -367,6 +367,14 @@ impl Judged<'_> {
             }
             WhyNot::Labels(NoLabels::NotToAdd { node, lacks: what }) => match what {
                 NotToAdd::TscFrequency(key) | NotToAdd::Heartbeat(key) => lacks(node, key),
+                NotToAdd::EarlierName { key, value } => {
+                    lacks(node, key)
+                        && self.all.iter().any(|known| {
+                            known.name() == node.as_str()
+                                && known.label(key).is_none()
+                                && known.label("cpumanager") == Some(value)
+                        })
+                }
                 NotToAdd::MachineType(name) => lacks(node, &format!("machine-type.node.kubevirt.io/{name}")),
             },
             WhyNot::Labels(NoLabels::OtherHardware { node }) | WhyNot::Removal(NoRemoval::OtherHardware { node }) => {

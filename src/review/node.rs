@@ -228,7 +228,7 @@ fn undo(before: &Node, after: &Node) -> Option<String> {
     };
     if changed.iter().all(is_undone) && after.skip_node.is_none() {
         return Some(format!(
-            "{node}: virt-handler's node-labeller undoes this within 3 minutes: the node has no skip-node"
+            "{node}: virt-handler's node-labeller undoes this within 7 minutes: the node has no skip-node"
         ));
     }
     let pair = |&(key, value): &(&str, Option<&str>)| {

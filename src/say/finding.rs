@@ -130,7 +130,8 @@ fn withheld(found: &WithheldModel) -> String {
         ),
         WithheldModel::Model { model, by: Obsolete::BuiltIn } => format!(
             "CPU model {model} is in KubeVirt's built-in list of obsolete models, so the labeller gives no node its labels: an \
-             obsoleteCPUModels without it takes that list's place, and they return within 3 minutes, without an outage"
+             obsoleteCPUModels without it takes that list's place, and they return within 3 minutes on each node that can run it, \
+             without an outage"
         ),
         WithheldModel::OnlyLabelled { nodes, is_unlisted } => {
             let many = nodes.len();
@@ -144,7 +145,7 @@ fn withheld(found: &WithheldModel) -> String {
                 return labelled;
             }
             format!(
-                "{labelled}, but {} not in obsoleteCPUModels: within 3 minutes the labeller takes the label off, unless skip-node is set",
+                "{labelled}, but {} not in obsoleteCPUModels: within 7 minutes the labeller takes the label off, unless skip-node is set",
                 number(many, "its host model is", "their host models are")
             )
         }

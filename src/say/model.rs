@@ -34,6 +34,20 @@ pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
     format!("{model} runs on {all}: {}{also}.{others}", fold_names(nodes, 6))
 }
 
+/// Returns `Nodes of another vendor have Skylake-Server (intel-a and intel-b): …`; `None` if there are none.
+pub(crate) fn of_other_vendors(offer: &UseModel) -> Option<String> {
+    let named = |(model, nodes): &(String, Vec<String>)| format!("{model} ({})", fold_names(nodes, 6));
+    let others: Vec<String> = offer.of_others.iter().map(named).collect();
+    if others.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "Nodes of another vendor have {} instead: no migration crosses vendors, so each guest needs the model of one vendor. \
+         `kubectl cpufit recommend -o yaml` prints a policy for each.",
+        and_names(&others, 3)
+    ))
+}
+
 /// Returns how to mend the cluster's default model, if the guest has it, and not this guest alone: the default is one
 /// for amd64 and s390x (`setDefaultCPUModel` of KubeVirt's `pkg/defaults/defaults.go`).
 pub(crate) fn of_the_default(subject: &Subject<'_>, model: &str, fleet: &Fleet) -> Option<String> {

@@ -27,7 +27,7 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
             [node] => format!("uncordon {node}"),
             many => format!("uncordon any of {}", fold_names(many, 3)),
         },
-        Action::RemoveSkipNode(remove) => format!("take skip-node off {}, wait 3 minutes", remove.node),
+        Action::RemoveSkipNode(remove) => format!("take skip-node off {}, wait 7 minutes", remove.node),
         Action::RemoveVendorLabel(remove) => {
             let names: Vec<&str> = remove.keys.iter().map(|key| label::name(key)).collect();
             format!(
@@ -292,7 +292,18 @@ fn no_labels(why: &NoLabels) -> String {
                 label::name(key)
             ),
             NotToAdd::Heartbeat(key) => {
-                format!("{node} lacks {key}: virt-handler's heartbeat would undo it within the minute")
+                format!("{node} lacks {key}: virt-handler's heartbeat would undo it within 3 minutes")
+            }
+            NotToAdd::EarlierName { key, value } => {
+                let then = if value == "true" {
+                    "the label comes with virt-handler's upgrade"
+                } else {
+                    "its CPU manager is off"
+                };
+                format!(
+                    "{node} lacks {key}, which virt-handler writes since 1.8: the one there is older and writes {}={value}, so {then}",
+                    label::CPU_MANAGER_OLD
+                )
             }
             NotToAdd::MachineType(name) => {
                 format!("{node} lacks machine-type {name}: a label does not make QEMU offer it")

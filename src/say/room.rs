@@ -1,7 +1,7 @@
 //! Nodes that fit and have no room, in words.
 
 use crate::fit::plural::{and_names, fold_names, number};
-use crate::kubevirt::room::Shortage;
+use crate::kubevirt::room::{KVM, Shortage};
 
 /// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores), and 2 more nodes have none`.
 pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
@@ -64,4 +64,14 @@ pub(crate) fn by_preemption(nodes: &[&str], victims: &[String]) -> String {
         victims => format!(": {} may be among them", fold_names(victims, 3)),
     };
     format!("{names} {has} room for it only once pods of a lower priority are shut down (preemption){guests}")
+}
+
+/// Returns `node-a and node-b offer no devices.kubevirt.io/kvm: …`.
+pub(crate) fn no_kvm(nodes: &[&str]) -> String {
+    let (names, offer) = (and_names(nodes, 3), number(nodes.len(), "offers", "offer"));
+    format!(
+        "{names} {offer} no {KVM}: virtualization is off in the firmware there, or in the hypervisor that runs the node, or \
+         virt-handler's device plugin does not work; guests start without it only where KubeVirt emulates \
+         (developerConfiguration.useEmulation)"
+    )
 }

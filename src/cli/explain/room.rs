@@ -11,7 +11,7 @@ use crate::fit::remedy::{Action, RemedyId};
 use crate::fit::subject::{Stage, Subject};
 use crate::judge::Evaluation;
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::room::{NodeRoomFor, NodeSpace, PodNeed, Shortage};
+use crate::kubevirt::room::{KVM, NodeRoomFor, NodeSpace, PodNeed, Shortage};
 use crate::say;
 
 /// The room of nodes that fit, as far as it is known.
@@ -117,6 +117,11 @@ impl FittingRoom {
             out.push(nowhere);
         } else if let Some((first, short)) = self.short.first() {
             out.push(say::room::no_room(fleet.name(*first), short, self.short.len() - 1));
+        }
+        let no_kvm = |(_, short): &&(NodeIndex, Shortage)| short.resource == KVM && short.of == 0;
+        let without: Vec<&str> = self.short.iter().filter(no_kvm).map(|(node, _)| fleet.name(*node)).collect();
+        if !without.is_empty() {
+            out.push(say::room::no_kvm(&without));
         }
         if !self.by_preemption.is_empty() {
             let nodes: Vec<&str> = self.by_preemption.iter().map(|&node| fleet.name(node)).collect();

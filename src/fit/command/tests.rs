@@ -308,6 +308,7 @@ fn actions(
                 nodes: vec![text(node)],
                 elsewhere: vec![text(node)],
                 also: vec![text(key)],
+                of_others: Vec::new(),
                 listed: Vec::new(),
                 instead_of: None,
             }),

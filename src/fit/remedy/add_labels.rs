@@ -93,6 +93,14 @@ pub enum NotToAdd {
     TscFrequency(String),
     /// A label written by virt-handler's heartbeat: `kubevirt.io/schedulable`, `cpumanager`.
     Heartbeat(String),
+    /// The label `kubevirt.io/cpumanager`, which the virt-handler of the node does not write yet, and the value that it
+    /// writes of the earlier name, `cpumanager`.
+    EarlierName {
+        /// The label's key.
+        key: String,
+        /// The value of the earlier name.
+        value: String,
+    },
     /// A machine type, which a label does not add to QEMU.
     MachineType(String),
 }
@@ -118,15 +126,21 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty(), is_frozen, backing })
 }
 
-/// Returns the first missing label that a person cannot add.
-fn not_to_add(missing: &[(String, String)]) -> Option<NotToAdd> {
+/// Returns the first missing label of a node that a person cannot add.
+///
+/// Mirrors `do` of `pkg/virt-handler/heartbeat/heartbeat.go`: since 1.8.0 it writes `kubevirt.io/cpumanager` beside
+/// `cpumanager`.
+fn not_to_add(fleet: &Fleet, node: NodeIndex, missing: &[(String, String)]) -> Option<NotToAdd> {
+    let earlier = fleet.label(node, label::CPU_MANAGER_OLD).filter(|_| fleet.label(node, label::CPU_MANAGER).is_none());
     missing.iter().find_map(|(key, _)| match Family::of(key) {
         Family::SchedulingTsc => Some(NotToAdd::TscFrequency(key.clone())),
         Family::Schedulable => Some(NotToAdd::Heartbeat(key.clone())),
         Family::MachineType => Some(NotToAdd::MachineType(label::name(key).to_owned())),
-        _ if matches!(key.as_str(), label::CPU_MANAGER | label::CPU_MANAGER_OLD) => {
-            Some(NotToAdd::Heartbeat(key.clone()))
-        }
+        _ if key == label::CPU_MANAGER => Some(match earlier {
+            Some(value) => NotToAdd::EarlierName { key: key.clone(), value: value.to_owned() },
+            None => NotToAdd::Heartbeat(key.clone()),
+        }),
+        _ if key == label::CPU_MANAGER_OLD => Some(NotToAdd::Heartbeat(key.clone())),
         _ => None,
     })
 }
@@ -156,7 +170,8 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     }
     let near = judgement.nearest().first()?;
     let node = near.node.clone();
-    Some(match not_to_add(&near.missing) {
+    let lacks = judgement.fleet.find(&node).and_then(|at| not_to_add(judgement.fleet, at, &near.missing));
+    Some(match lacks {
         Some(lacks) => NoLabels::NotToAdd { node, lacks },
         None if near.evidence == Evidence::LibvirtRefuses => NoLabels::LibvirtRefuses { node },
         None if !near.untrue.is_empty() => NoLabels::Untrue { node, lacks: near.untrue.clone() },
@@ -168,7 +183,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
 fn is_hopeless(judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> bool {
     let evidence = judgement.evidence(node, missing);
     let is_hopeless = matches!(evidence, Evidence::OtherHardware | Evidence::LibvirtLacks | Evidence::LibvirtRefuses);
-    is_hopeless || not_to_add(missing).is_some()
+    is_hopeless || not_to_add(judgement.fleet, node, missing).is_some()
 }
 
 impl Act for AddLabels {

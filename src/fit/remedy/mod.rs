@@ -589,7 +589,7 @@ fn frozen<const N: usize>(node: &str, is_frozen: bool, change: [Command; N]) -> 
     if !is_frozen {
         let skip = LabelKey::new(label::SKIP_NODE)?.set_to(&LabelValue::new("true")?);
         let annotate = Command::kubectl(["annotate", "node"]).arg(Name::new(node)?).arg(skip);
-        out.push(annotate.comment("first: the labeller would undo the rest in 3 minutes"));
+        out.push(annotate.comment("first: the labeller would undo the rest within 7 minutes"));
     }
     out.extend(change);
     Ok(out)

@@ -36,6 +36,9 @@ pub struct UseModel {
     pub elsewhere: Vec<String>,
     /// Other models of its family that are usable on all of them.
     pub also: Vec<String>,
+    /// For a guest that does not run, the best model of each other vendor, with its nodes: no migration crosses
+    /// vendors.
+    pub of_others: Vec<(String, Vec<String>)>,
     /// The nodes whose libvirt lists the model as usable. The libvirt of the other nodes was not asked.
     pub listed: Vec<String>,
     /// The model that runs on more nodes by labels, and that is not offered because libvirt contradicts them.
@@ -156,12 +159,13 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     let also = usable_as_well(judgement, start, &model, &nodes);
     let mut elsewhere = usable(judgement, start, &model);
     elsewhere.subtract(&nodes);
+    let of_others = of_other_vendors(judgement, start, &nodes);
     let (nodes, elsewhere) = (judgement.names(&nodes), judgement.names(&elsewhere));
     let is_listed = |node: &&String| judgement.subject.host(node).is_some_and(|host| host.is_usable(&model));
     let listed = nodes.iter().filter(is_listed).cloned().collect();
     let is_other = |other: &NotUsable| other.model != model && start.mode != CpuMode::Named(other.model.clone());
     let instead_of = not_usable(judgement, start).filter(is_other);
-    Some(Remedy::new(UseModel { model, nodes, elsewhere, also, listed, instead_of }, prospect))
+    Some(Remedy::new(UseModel { model, nodes, elsewhere, also, of_others, listed, instead_of }, prospect))
 }
 
 /// Returns the best model by labels alone, and the nodes where a guest with it may start.
@@ -332,6 +336,20 @@ fn common_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(Str
     }
     // A restart may give the guest a CPU of another vendor, where its own has no model for two nodes.
     models::most_common(judgement.fleet, &all_vendors(judgement), least, usable)
+}
+
+/// Returns the best model of each vendor that these nodes do not have, with the nodes that can run it, for a guest that
+/// may start on any of them.
+fn of_other_vendors(judgement: &Judgement<'_, '_>, start: &Start<'_>, nodes: &Bits) -> Vec<(String, Vec<String>)> {
+    let fleet = judgement.fleet;
+    if judgement.is_migration() || judgement.subject.running.is_some() {
+        return Vec::new();
+    }
+    let own: BTreeSet<&str> = nodes.iter().flat_map(|node| fleet.names_under(node, Family::CpuVendor)).collect();
+    let usable = |model: &str| usable(judgement, start, model);
+    let best = |vendor: &str| models::most_common(fleet, &[vendor], at_least(judgement), usable);
+    let others = all_vendors(judgement).into_iter().filter(|vendor| !own.contains(vendor));
+    others.filter_map(best).map(|(model, nodes)| (model, judgement.names(&nodes))).collect()
 }
 
 /// Returns other models of the family that run on all these nodes, best first.

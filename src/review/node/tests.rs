@@ -30,7 +30,7 @@ fn a_label_that_running_guests_ask_for_is_an_outage_in_waiting() {
     insta::assert_snapshot!(lines.join("\n"), @r"
     cpufit: 1 guest on node-a (shop/db) asks for cpu-feature fpu, vme, which it will no longer meet: a restart of the kubelet there would fail it
     cpufit: this edit of node-a leaves 1 guest one node to migrate to: shop/erp
-    cpufit: node-a: virt-handler's node-labeller undoes this within 3 minutes: the node has no skip-node
+    cpufit: node-a: virt-handler's node-labeller undoes this within 7 minutes: the node has no skip-node
     ");
 }
 
@@ -65,7 +65,7 @@ fn a_frozen_node_stays_as_it_is_edited() {
     "Intel",
     Some("true"),
     None,
-    "node-a: virt-handler's node-labeller undoes this within 3 minutes: the node has no skip-node"
+    "node-a: virt-handler's node-labeller undoes this within 7 minutes: the node has no skip-node"
 )]
 fn a_vendor_that_is_added_stays(
     #[case] vendor: &str,

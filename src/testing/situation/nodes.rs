@@ -63,9 +63,12 @@ fn equip(random: &mut Random, node: &mut Node) {
         set(node, key, random.one(&["true", "true", "", "false"]));
     }
     if random.percent(30) {
-        let value = random.one(&["true", "false"]);
-        set(node, label::CPU_MANAGER, value);
-        set(node, label::CPU_MANAGER_OLD, value);
+        let value = random.one(&["true", "false", "older"]);
+        // A virt-handler before 1.8 writes the earlier name alone.
+        if value != "older" {
+            set(node, label::CPU_MANAGER, value);
+        }
+        set(node, label::CPU_MANAGER_OLD, if value == "false" { "false" } else { "true" });
     }
     if is_x86 && random.percent(25) {
         give(node, [feature("vmx"), format!("{}evmcs", label::HYPERV)]);

@@ -137,3 +137,48 @@ fn a_waiting_launcher_is_said_with_the_schedulers_reasons() {
     let again = cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), taken.as_os_str()]).run().stdout;
     assert_eq!(again, all, "the snapshot lost the scheduler's message");
 }
+
+/// A node without KVM takes no guest, unless KubeVirt emulates.
+#[test]
+fn a_node_without_kvm_is_said_to_have_none() {
+    let kvm = "devices.kubevirt.io/kvm";
+    let nodes = vec![node("a", &json!({kvm: "0"})), node("b", &json!({kvm: "0"}))];
+    for (emulates, is_said) in [(false, true), (true, false)] {
+        let kubevirt = kubevirt(&json!({"developerConfiguration": {"useEmulation": emulates}}));
+        let vm = guest(&json!({}), None, "")[0].clone();
+        let explain = run(&dump(&[vec![kubevirt, vm], nodes.clone()]), &["explain", "vm/db", "-n", "shop"]);
+        assert_eq!(
+            explain.contains("a and b offer no devices.kubevirt.io/kvm: virtualization is off"),
+            is_said,
+            "{explain}"
+        );
+    }
+}
+
+/// A guest at its start asks for the lowest frequency of the nodes, unless KubeVirt is configured with another.
+#[test]
+fn another_tsc_frequency_is_named_where_more_nodes_give_it() {
+    let hyperv = json!({"features": {"hyperv": {"reenlightenment": {"enabled": true}}}});
+    let clock = |name: &str, hz: &str, scalable: &str| {
+        let mut node = node(name, &json!({}));
+        let labels = &mut node["metadata"]["labels"];
+        labels["cpu-timer.node.kubevirt.io/tsc-frequency"] = hz.into();
+        labels["cpu-timer.node.kubevirt.io/tsc-scalable"] = scalable.into();
+        labels[format!("scheduling.node.kubevirt.io/tsc-frequency-{hz}")] = "true".into();
+        node
+    };
+    let (slow, fast, faster) = ("2100000000", "2600000000", "2900000000");
+    let better = "With developerConfiguration.minimumClusterTSCFrequency 2600000000 in the KubeVirt resource it would ask for that frequency, which 2 nodes can give (b, c)";
+    let none = "No minimumClusterTSCFrequency of the KubeVirt resource helps: with each frequency of the nodes at most 1 node is left for it.";
+    for (clocks, said) in [
+        ([(slow, "false"), (fast, "false"), (fast, "false")], Some(better)),
+        ([(slow, "false"), (fast, "false"), (faster, "true")], Some(better)),
+        ([(slow, "false"), (fast, "false"), (faster, "false")], Some(none)),
+    ] {
+        let nodes = ["a", "b", "c"].into_iter().zip(clocks).map(|(name, (hz, scalable))| clock(name, hz, scalable));
+        let vm = guest(&hyperv, None, "")[0].clone();
+        let objects = vec![vec![kubevirt(&json!({})), vm], nodes.collect()];
+        let explain = run(&dump(&objects), &["explain", "vm/db", "-n", "shop"]);
+        assert!(said.is_some_and(|said| explain.contains(said)), "{clocks:?}: {explain}");
+    }
+}

@@ -190,7 +190,9 @@ impl From<KubeconfigError> for ConnectError {
         Self::Kubeconfig(match error {
             KubeconfigError::ReadConfig(error, path) => format!("cannot read {}: {error}", path.display()),
             // The lines after the first show the place in the text.
-            KubeconfigError::Parse(error) => format!("a file is no kubeconfig: {}", first(error.to_string())),
+            KubeconfigError::Parse(error) => {
+                format!("a kubeconfig is not YAML of the right form: {}", first(error.to_string()))
+            }
             KubeconfigError::CurrentContextNotSet => "the kubeconfig names no current context".to_owned(),
             other => first(other.to_string()),
         })

@@ -200,7 +200,7 @@ fn notes_name_the_pod_security_standard_that_the_pods_meet() {
         ("podSecurityContext.sysctls[0].name=a", None),
         ("securityContext.runAsNonRoot=false", None),
         ("securityContext.seccompProfile.type=Unconfined", None),
-        ("securityContext.privileged=true", None),
+        ("securityContext.privileged=true,securityContext.allowPrivilegeEscalation=true", None),
         ("securityContext.allowPrivilegeEscalation=true", None),
         ("securityContext.capabilities.add={NET_ADMIN}", None),
         ("securityContext.capabilities.drop={KILL}", None),

@@ -613,8 +613,9 @@ fn a_remedy_cures_what_it_is_offered_for() {
     let config = Config { cases: 9_000 / one_in() as u32, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let times = RefCell::new(BTreeMap::<RemedyId, usize>::new());
-    // A true vendor can be proved of few random nodes: more situations are made for that remedy.
-    let rare = [RemedyId::RemoveVendorLabel; 5];
+    // A true vendor can be proved of few random nodes, and few nodes have no other fault than their taint: more
+    // situations are made for these remedies.
+    let rare = [[RemedyId::RemoveVendorLabel; 5], [RemedyId::ChangeTolerations; 5]].concat();
     let ids: Vec<RemedyId> = remedy::ALL.iter().map(|spec| spec.id).chain(rare).collect();
     let outcome = runner.run(&select(ids).prop_flat_map(situation), |situation| {
         let (fleet, subject) = situation.build();

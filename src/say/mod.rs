@@ -1,8 +1,8 @@
 //! The texts for users: a verdict in a few short lines, for warnings, denials and Events.
 //!
 //! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once. Findings and
-//! remedies are data: [`finding`] and [`remedy`] turn them into sentences, with the numbers and lists of
-//! [`plural`](crate::fit::plural).
+//! remedies are data: [`finding`] and [`remedy`] turn them into sentences, with the numbers and lists
+//! of [`plural`].
 
 pub(crate) mod alike;
 pub(crate) mod author;

@@ -23,6 +23,7 @@ use crate::enforce::patch::apply;
 use crate::enforce::present_fields::PresentFields;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
+use crate::fit::plural;
 use crate::fit::verdict::Check;
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
@@ -31,7 +32,7 @@ use crate::kubevirt::wire::Pod;
 use crate::page::Page;
 use crate::policy::{LabelSelector, Policy, UserName};
 use crate::review::{self, ReviewContext};
-use crate::say::{self, plural};
+use crate::say;
 use crate::snapshot::{self, DumpSource, Item};
 use crate::world::{World, is_policy};
 

@@ -34,18 +34,20 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::AffinityRule;
+use crate::fit::plural;
 use crate::fit::remedy::{Action, Remedy, UseModel};
 use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Check, Evidence, Finding, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::migration;
 use crate::kubevirt::room::PodNeed;
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Vmi, is_final};
 use crate::page::Page;
 use crate::policy::UserName;
 use crate::review;
-use crate::say::{self, plural};
+use crate::say;
 use crate::snapshot::{self, Item};
 use crate::world::World;
 
@@ -223,8 +225,7 @@ pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -
 pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
     let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, UserName::NOBODY, Depth::Full);
-    let migration_of =
-        |vmi: &Vmi| subject::of_running(vmi, cluster).map(|_| Manifest::Migration(Box::new(subject::asked_for(vmi))));
+    let migration_of = |vmi: &Vmi| migration::runs(vmi).then(|| Manifest::Migration(Box::new(subject::asked_for(vmi))));
     let migration = cluster.vmi(namespace, name).and_then(migration_of);
     match kind {
         ObjectKind::VirtualMachine | ObjectKind::Vmi if migration.is_some() => migration.and_then(judge),

@@ -15,13 +15,14 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Effort;
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
+use crate::fit::plural;
 use crate::fit::subject::CpuMode;
 use crate::fit::verdict::{Assessment, Cause, Impact, Outcome, Unknown};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{self, LabelSelector, Policy, ReplacedMode};
-use crate::say::{self, plural};
+use crate::say;
 use crate::well_known;
 use crate::world::World;
 

@@ -77,7 +77,13 @@ impl<T: FromStr> FromStr for Given<T> {
     type Err = T::Err;
 
     fn from_str(text: &str) -> Result<Self, T::Err> {
-        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|value| Self(Some(value))) }
+        Self::parse(text, str::parse)
+    }
+}
+
+impl<T> Given<T> {
+    fn parse<E>(text: &str, value: impl FnOnce(&str) -> Result<T, E>) -> Result<Self, E> {
+        if text.is_empty() { Ok(Self(None)) } else { value(text).map(|value| Self(Some(value))) }
     }
 }
 
@@ -121,7 +127,7 @@ pub(super) fn namespace_fault(name: &str) -> Option<String> {
 
 /// Parses a time limit.
 fn timeout(text: &str) -> Result<Given<Duration>, String> {
-    if text.is_empty() { Ok(Given(None)) } else { duration(text).map(|limit| Given(Some(limit))) }
+    Given::parse(text, duration)
 }
 
 /// Parses a duration as Go's `time.ParseDuration` does, and seconds without a unit, as in kubectl.

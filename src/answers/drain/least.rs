@@ -18,10 +18,11 @@ use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, Name, Script};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::node::Node;
+use crate::fit::plural;
 use crate::fit::remedy::{Action, Outage};
 use crate::fit::subject::{Stage, Subject};
 use crate::kubevirt::wire::Vmi;
-use crate::say::{self, plural};
+use crate::say;
 use crate::world::World;
 
 /// Number of guests whose obstacles are named.
@@ -117,7 +118,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
 
     fn solve(&self) -> Least {
         let (mut needs, hopeless) = self.needs();
-        let all: Vec<usize> = (0..self.acts.len()).collect();
+        let all = self.all_acts();
         let set = self.fewest(&needs, &hopeless, all.clone()).or_else(|| {
             // The others have too few places, regardless of the acts.
             let most = self.most_freed(all);
@@ -138,16 +139,25 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         }
     }
 
+    fn all_acts(&self) -> Vec<usize> {
+        (0..self.acts.len()).collect()
+    }
+
+    /// Returns the acts that change nodes and no guest.
+    fn acts_of_nodes(&self) -> Vec<usize> {
+        (0..self.acts.len()).filter(|&act| self.acts[act].guests.is_empty()).collect()
+    }
+
     /// Returns the obstacles on the nodes that the first of these guests would fit on after all acts, a line each.
     fn in_the_way<'k>(&self, keys: impl Iterator<Item = &'k GuestKey>) -> Vec<String> {
-        let all: Vec<usize> = (0..self.acts.len()).collect();
-        let of_nodes: Vec<usize> = all.iter().copied().filter(|&act| self.acts[act].guests.is_empty()).collect();
+        let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
+        let (all_done, nodes_done) = (self.edit(&all), self.edit(&of_nodes));
         let mut out = Vec::new();
         for &key in keys.take(MAX_EXPLAINED) {
             let evicted = self.evicted(key);
             let Some(judged) = evicted.judged(self.world) else { continue };
-            let mut fitting = self.fitting(key, &of_nodes, &self.edit(&of_nodes));
-            fitting.union(&self.fitting(key, &all, &self.edit(&all)));
+            let mut fitting = self.fitting(key, &of_nodes, &nodes_done);
+            fitting.union(&self.fitting(key, &all, &all_done));
             let here: Vec<&Vmi> = self.nodes[key.0].evicted_guests.iter().map(|evicted| evicted.vmi).collect();
             let obstacles = Obstacles::of(&judged.subject, None, self.world, self.residents, &here);
             out.extend(obstacles.words(&fitting).iter().map(|words| format!("{}: {words}", evicted.title)));
@@ -220,8 +230,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
     /// guests that no act frees.
     fn needs(&self) -> (BTreeMap<GuestKey, Vec<usize>>, BTreeSet<GuestKey>) {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
-        let all: Vec<usize> = (0..self.acts.len()).collect();
-        let of_nodes: Vec<usize> = all.iter().copied().filter(|&act| self.acts[act].guests.is_empty()).collect();
+        let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
         let edited: Vec<Option<Edited>> =
             self.acts.iter().enumerate().map(|(at, act)| (!act.nodes.is_empty()).then(|| self.edit(&[at]))).collect();
         let (nothing, everything, every_node) = (self.edit(&[]), self.edit(&all), self.edit(&of_nodes));
@@ -389,12 +398,11 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
 
     /// Whether one of these guests could go to a node of `look` once its cause is fixed and all acts are done.
     fn may_free(&self, look: &Act, stuck: &BTreeSet<GuestKey>) -> bool {
-        let of_nodes: Vec<usize> = (0..self.acts.len()).filter(|&act| self.acts[act].guests.is_empty()).collect();
+        let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
         let edited = self.edit_with(&of_nodes, &look.nodes);
         let base = &self.world.cluster.fleet;
         let nodes: Vec<NodeIndex> = look.nodes.iter().filter_map(|node| base.find(&node.name)).collect();
         stuck.iter().any(|&key| {
-            let all: Vec<usize> = (0..self.acts.len()).collect();
             [&of_nodes, &all].into_iter().any(|set| {
                 let mut fitting = self.fitting(key, set, &edited);
                 if let Some(full) = self.residents.full(self.evicted(key).vmi) {

@@ -10,11 +10,12 @@ use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, S
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
+use crate::fit::plural;
 use crate::fit::subject::{CpuMode, Subject};
 use crate::kubevirt::subject::Prepared;
 use crate::page::Page;
+use crate::say;
 use crate::say::finding::incompatible;
-use crate::say::{self, plural};
 
 /// Number of kinds of nodes listed one by one.
 const MAX_GROUPS: usize = 4;

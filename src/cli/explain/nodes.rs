@@ -5,10 +5,11 @@ use super::libvirt::LibvirtWords;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
+use crate::fit::plural;
 use crate::fit::subject::Stage;
 use crate::fit::verdict::Evidence;
 use crate::page::Page;
-use crate::say::{self, plural};
+use crate::say;
 
 /// Number of nodes in a table before the rest is folded.
 const MAX_ROWS: usize = 40;

@@ -4,16 +4,17 @@ use super::Explained;
 use super::room::FittingRoom;
 use crate::answers::obstacles::{AfterRemedy, Obstacles};
 use crate::fit::fleet::Fleet;
+use crate::fit::plural;
 use crate::fit::remedy::{Action, Counted, EnableCpuManager, Remedy, RemedyId, Uncordon};
 use crate::fit::verdict::Check;
 use crate::judge::Evaluation;
 use crate::page::Page;
-use crate::say::{self, plural};
+use crate::say;
 
 /// Returns the remedies that are known not to help, and why: because no node has room, else by labels.
 pub(crate) fn useless(case: &Evaluation<'_>, room: &FittingRoom) -> Vec<(RemedyId, String)> {
     let of_room = room.useless(&case.judged.subject);
-    let is_of_room = |id: RemedyId| of_room.iter().any(|(known, _)| known.as_str() == id.as_str());
+    let is_of_room = |id: RemedyId| of_room.iter().any(|(known, _)| *known == id);
     let by_labels = case.verdict.not_helping.iter().filter(|not| !is_of_room(not.id));
     let by_labels: Vec<_> = by_labels.map(|not| (not.id, say::remedy::why_not(&not.why))).collect();
     of_room.into_iter().map(|(id, why)| (id, why.to_owned())).chain(by_labels).collect()

@@ -19,7 +19,6 @@ use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
 use crate::answers::libvirt_plan::Survey;
 use crate::console;
-use crate::enforce::patch::apply;
 use crate::enforce::present_fields::PresentFields;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
@@ -345,9 +344,10 @@ pub fn patched(item: Item, patch: &[PatchOperation]) -> anyhow::Result<Item> {
     if patch.is_empty() {
         return Ok(item);
     }
-    let root = if item.kind == "AdmissionReview" { &["request", "object"][..] } else { &[] };
-    let json = apply(item.json.get(), root, patch).with_context(|| item.place.to_string())?;
-    Ok(Item { json: RawValue::from_string(json)?, ..item })
+    let mut whole: Value = serde_json::from_str(item.json.get())?;
+    let object = if item.kind == "AdmissionReview" { &mut whole["request"]["object"] } else { &mut whole };
+    json_patch::patch(object, patch).with_context(|| item.place.to_string())?;
+    Ok(Item { json: serde_json::value::to_raw_value(&whole)?, ..item })
 }
 
 /// Returns the object; for a review, its object.

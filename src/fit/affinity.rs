@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::bits::Bits;
 use super::label;
 use super::memo::{FleetId, Memo};
+use super::syntax;
 
 /// A condition on a label. Mirrors `v1.NodeSelectorRequirement`; each variant holds what it needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,7 +73,7 @@ impl Expression {
     /// bound that is no integer make the condition, and so its term, match nothing.
     #[must_use]
     pub fn new(key: String, operator: &str, mut values: Vec<String>) -> Self {
-        if !values.iter().all(|value| is_label_value(value)) {
+        if !values.iter().all(|value| syntax::label_value(value).is_ok()) {
             return Self::Invalid(key);
         }
         if !values.is_sorted() {
@@ -94,15 +95,6 @@ impl Expression {
             _ => Self::Invalid(key),
         }
     }
-}
-
-/// Whether the text is a valid label value. Mirrors `IsValidLabelValue` of
-/// `k8s.io/apimachinery/pkg/util/validation/validation.go`.
-pub(crate) fn is_label_value(text: &str) -> bool {
-    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let at_an_end = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    bytes.len() <= 63 && bytes.iter().copied().all(inside) && at_an_end(bytes.first()) && at_an_end(bytes.last())
 }
 
 impl std::fmt::Display for Expression {

@@ -260,11 +260,9 @@ impl<'s, 'f> Judgement<'s, 'f> {
     /// Returns the nodes that take the guest once they are ready again, by name: kept out by the taints of a node that
     /// is not ready and by its virt-handler alone.
     pub(crate) fn fits_once_ready(&self) -> Vec<&'f str> {
-        let of_lifecycle = |taint: &Taint| {
-            matches!(taint.key.as_str(), "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
+        let is_down = |kept: &KeptOutNode| {
+            !kept.cordoned && !kept.taints.is_empty() && kept.taints.iter().all(Taint::is_of_down_node)
         };
-        let is_down =
-            |kept: &KeptOutNode| !kept.cordoned && !kept.taints.is_empty() && kept.taints.iter().all(of_lifecycle);
         let kept_out = if self.is_judged() { self.kept_out() } else { Vec::new() };
         kept_out.iter().filter(|kept| is_down(kept)).map(|kept| self.fleet.name(kept.node)).collect()
     }

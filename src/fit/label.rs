@@ -63,6 +63,10 @@ pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 pub(crate) const TAINT_DRAIN: &str = "kubevirt.io/drain";
 /// The taint that the node controller adds to a cordoned node.
 pub(crate) const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// The taint of a node whose condition `Ready` is false.
+pub(crate) const TAINT_NOT_READY: &str = "node.kubernetes.io/not-ready";
+/// The taint of a node whose condition `Ready` is unknown.
+pub(crate) const TAINT_UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
 /// The CPU feature of nested virtualization on Intel.
 pub(crate) const VMX: &str = "vmx";

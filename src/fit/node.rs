@@ -42,6 +42,12 @@ impl Taint {
     pub(crate) fn is_for_choice(&self) -> bool {
         !self.key.starts_with("node.kubernetes.io/") && self.key != label::TAINT_DRAIN
     }
+
+    /// Whether the node controller sets it on a node that is not ready, and takes it off once the node is. Mirrors
+    /// `nodeConditionToTaintKeyStatusMap` of `pkg/controller/nodelifecycle/node_lifecycle_controller.go` of kubernetes.
+    pub(crate) fn is_of_down_node(&self) -> bool {
+        matches!(self.key.as_str(), label::TAINT_NOT_READY | label::TAINT_UNREACHABLE)
+    }
 }
 
 impl std::fmt::Display for Taint {

@@ -13,6 +13,8 @@ pub(crate) mod policy;
 mod relax;
 mod workload;
 
+use serde_json::value::RawValue;
+
 use crate::admission::Webhook;
 use crate::admission::response::Decision;
 use crate::admission::review::{self, Operation, Request, ReviewError, ReviewedObject};
@@ -84,48 +86,68 @@ pub fn answer(
     }
 }
 
-/// Answers a review of an eviction, a node, KubeVirt's configuration or a policy; `None` for any other.
+/// A request that is answered with its effect on existing guests, with the objects that the answer compares.
+enum Act<'r> {
+    Eviction(&'r RawValue),
+    Node { old: &'r RawValue, new: &'r RawValue },
+    KubeVirt { old: &'r RawValue, new: &'r RawValue },
+    Policy { old: Option<&'r RawValue>, new: &'r RawValue },
+}
+
+impl<'r> Act<'r> {
+    /// Returns the act of a request; `None` if its effect is not counted: another object or operation, or an edit of a
+    /// node by a sender who shows no warnings.
+    fn of(request: &Request<'r>) -> Option<Self> {
+        let Some(ReviewedObject::Text(new)) = request.object else { return None };
+        let old = request.old_object;
+        let (group, kind) = (&*request.kind.group, &*request.kind.kind);
+        match (Resource::of(group, kind), &*request.sub_resource, request.operation) {
+            (None, "eviction", Operation::Create) if (group, kind) == ("policy", "Eviction") => {
+                Some(Self::Eviction(new))
+            }
+            (Some(Resource::Nodes), "", Operation::Update) if is_read(&request.user.username) => {
+                Some(Self::Node { old: old?, new })
+            }
+            (Some(Resource::KubeVirts), "", Operation::Update) => Some(Self::KubeVirt { old: old?, new }),
+            (Some(Resource::Policies), "", Operation::Create | Operation::Update) => Some(Self::Policy { old, new }),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a review of an act; `None` for any other.
 ///
 /// # Errors
 ///
 /// Returns the field of a malformed object.
 fn act(world: &World, request: &Request<'_>, is_over: Deadline<'_>) -> Result<Option<Decision>, ReviewError> {
-    let Some(ReviewedObject::Text(new)) = request.object else { return Ok(None) };
-    let old = request.old_object;
-    let (group, kind) = (&*request.kind.group, &*request.kind.kind);
-    Ok(match (Resource::of(group, kind), &*request.sub_resource, request.operation) {
-        (None, "eviction", Operation::Create) if (group, kind) == ("policy", "Eviction") => {
+    let Some(act) = Act::of(request) else { return Ok(None) };
+    Ok(Some(match act {
+        Act::Eviction(new) => {
             let asked: eviction::Eviction = review::object("request.object", new)?;
             let dry_run = request.dry_run || asked.is_dry_run();
-            Some(eviction::eviction(world, &request.namespace, &request.name, dry_run, is_over))
+            eviction::eviction(world, &request.namespace, &request.name, dry_run, is_over)
         }
-        (Some(Resource::Nodes), "", Operation::Update) if is_read(&request.user.username) => {
-            let Some(old) = old else { return Ok(None) };
+        Act::Node { old, new } => {
             let old: wire::Node = review::object("request.oldObject", old)?;
             let new: wire::Node = review::object("request.object", new)?;
-            Some(node::update(world, &Node::from(old), &Node::from(new), is_over))
+            node::update(world, &Node::from(old), &Node::from(new), is_over)
         }
-        (Some(Resource::KubeVirts), "", Operation::Update) => {
-            let Some(old) = old else { return Ok(None) };
+        Act::KubeVirt { old, new } => {
             let old: wire::KubeVirt = review::object("request.oldObject", old)?;
             let new: wire::KubeVirt = review::object("request.object", new)?;
-            Some(kubevirt::update(world, &old, &new, is_over))
+            kubevirt::update(world, &old, &new, is_over)
         }
-        (Some(Resource::Policies), "", Operation::Create | Operation::Update) => {
-            let old = old.map(serde_json::value::RawValue::get);
-            Some(policy::change(world, &request.name, new.get(), old, is_over))
-        }
-        _ => None,
-    })
+        Act::Policy { old, new } => policy::change(world, &request.name, new.get(), old.map(RawValue::get), is_over),
+    }))
 }
 
-/// Whether the answer depends on all guests.
+/// Whether the answer depends on all guests: such reviews have judges of their own, so that guests do not wait for
+/// them.
 #[must_use]
-pub fn counts(request: &Request<'_>) -> bool {
-    matches!(
-        Resource::of(&request.kind.group, &request.kind.kind),
-        Some(Resource::Nodes | Resource::KubeVirts | Resource::Policies)
-    )
+pub fn concerns_all_guests(webhook: Webhook, request: &Request<'_>) -> bool {
+    webhook == Webhook::Validate
+        && matches!(Act::of(request), Some(Act::Node { .. } | Act::KubeVirt { .. } | Act::Policy { .. }))
 }
 
 /// Whether the sender shows warnings about a node: kubelets and controllers edit nodes all day, and drop them.

@@ -56,6 +56,44 @@ fn a_node_is_looked_at_for_users_who_see_warnings(#[case] user: &str, #[case] ex
     assert_eq!(is_read(user), expected, "work for every heartbeat, or silence for a person");
 }
 
+/// A storm of taints by the node controller, and the status of every object, may not use up the judges on which the
+/// edits of people wait.
+#[rstest]
+#[case::a_person("node-update-cordon.json", Webhook::Validate, "admin", true)]
+#[case::node_controller(
+    "node-update-cordon.json",
+    Webhook::Validate,
+    "system:serviceaccount:kube-system:node-controller",
+    false
+)]
+#[case::kubelet("node-update-cordon.json", Webhook::Validate, "system:node:node-a", false)]
+#[case::the_default("kubevirt-update-cpumodel.json", Webhook::Validate, "admin", true)]
+#[case::a_guest("vm-create.json", Webhook::Validate, "admin", false)]
+#[case::a_model_written("vmi-create-mutate-by-controller.json", Webhook::Mutate, "admin", false)]
+fn only_edits_that_are_counted_wait_for_the_judges_of_all_guests(
+    #[case] name: &str,
+    #[case] webhook: Webhook,
+    #[case] user: &str,
+    #[case] expected: bool,
+) {
+    let mut review = recording(name);
+    review["request"]["userInfo"]["username"] = json!(user);
+    let text = review.to_string();
+    let request = decode(text.as_bytes()).expect("a review");
+    assert_eq!(
+        concerns_all_guests(webhook, &request),
+        expected,
+        "{user} keeps a person's edit waiting, or waits in vain"
+    );
+    let world = recorded();
+    let is_counted = webhook == Webhook::Validate && act(&world, &request, NEVER).expect("an answer").is_some();
+    assert_eq!(is_counted, expected, "the queue and the answer differ about {name} of {user}");
+    review["request"]["subResource"] = json!("status");
+    let text = review.to_string();
+    let request = decode(text.as_bytes()).expect("a review");
+    assert!(!concerns_all_guests(webhook, &request), "a write of the status keeps a person's edit waiting");
+}
+
 #[test]
 fn guests_and_migrations_are_left_to_the_judgement() {
     let world = World::default();

@@ -74,7 +74,8 @@ pub(crate) async fn by_world(
     request: &Request<'_>,
     slot: &mut JudgeSlot<'_>,
 ) -> Result<ReviewAnswer, Unjudged> {
-    let scope = if review::counts(request) { JudgeScope::AllGuests } else { JudgeScope::Object };
+    let all = review::concerns_all_guests(webhook, request);
+    let scope = if all { JudgeScope::AllGuests } else { JudgeScope::Object };
     let judged = slot.run(scope, |is_over| review::answer(&ReviewContext { world, is_over }, webhook, request)).await?;
     Ok(judged?)
 }

@@ -484,7 +484,7 @@ fn of_nodes(lookup: &Lookup<'_, '_>, nodes: &Bits, other: &Fleet, prefix: &str) 
         let was_ready = other.find(name).is_some_and(|node| !other.not_ready().contains(node));
         let is_not_ready = fleet.not_ready().contains(node) && was_ready;
         let (of_readiness, others): (Vec<&Taint>, Vec<&Taint>) =
-            refusal.taints.iter().partition(|taint| is_not_ready && is_of_readiness(taint));
+            refusal.taints.iter().partition(|taint| is_not_ready && taint.is_of_down_node());
         let mut changes: Vec<String> = others.iter().map(|taint| format!("{prefix}taint {taint}")).collect();
         changes.extend((!of_readiness.is_empty()).then(|| format!("{prefix}not ready")));
         changes.extend(refusal.cordoned.then(|| format!("{prefix}cordoned")));
@@ -492,10 +492,4 @@ fn of_nodes(lookup: &Lookup<'_, '_>, nodes: &Bits, other: &Fleet, prefix: &str) 
         OfNode { name: name.to_owned(), labels, changes, has_like }
     };
     shown.into_iter().map(of).collect()
-}
-
-/// Whether the node controller sets this taint on a node that is not ready (`nodeConditionToTaintKeyStatusMap` of
-/// `pkg/controller/nodelifecycle/node_lifecycle_controller.go` of kubernetes).
-fn is_of_readiness(taint: &Taint) -> bool {
-    matches!(taint.key.as_str(), "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
 }

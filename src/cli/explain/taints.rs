@@ -34,17 +34,10 @@ pub(super) fn lines(case: &Evaluation<'_>, fleet: &Fleet) -> Vec<String> {
         names.dedup();
         let taint = Taint { key, value, effect: effects.keys().next().copied().unwrap_or(Effect::NoSchedule) };
         let near = placement.tolerations.near(&taint);
-        of_taint(&taint, &names, &fits_without(&judgement, &taint.key), near.as_ref())
+        let fit = if taint.is_of_down_node() { judgement.fits_once_ready() } else { Vec::new() };
+        of_taint(&taint, &names, &fit, near.as_ref())
     };
     by_taint.into_iter().map(line).collect()
-}
-
-/// Returns the nodes that take the guest once they are ready and without these taints, by name.
-fn fits_without<'f>(judgement: &Judgement<'_, 'f>, key: &str) -> Vec<&'f str> {
-    match key {
-        "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable" => judgement.fits_once_ready(),
-        _ => Vec::new(),
-    }
 }
 
 fn of_taint(taint: &Taint, names: &[&str], fit: &[&str], near: Option<&NearMiss>) -> String {
@@ -52,7 +45,7 @@ fn of_taint(taint: &Taint, names: &[&str], fit: &[&str], near: Option<&NearMiss>
     let is = number(many, "is", "are");
     let nodes = fold_names(names, 6);
     match taint.key.as_str() {
-        "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable" => {
+        _ if taint.is_of_down_node() => {
             let fit: Vec<&str> = names.iter().filter(|name| fit.contains(name)).copied().collect();
             let then = match fit.as_slice() {
                 [] => String::new(),

@@ -8,7 +8,6 @@ use super::*;
 use crate::answers::audit::{AuditRow, StandRow, audit};
 use crate::answers::guest_state::{PolicyAnswer, Tally};
 use crate::answers::status::statuses;
-use crate::enforce::patch::apply;
 use crate::fit::assess::targets_by_start;
 use crate::fit::judgement::Depth;
 use crate::fit::node::Node;
@@ -174,14 +173,13 @@ fn checked(world: &World, object: &Value) -> Evaluation<'static> {
         Some("VirtualMachineInstance") => Manifest::Vmi(Box::new(read(object))),
         _ => Manifest::Migration(Box::new(read(object))),
     };
-    let text = object.to_string();
-    let outline = || serde_json::from_str(&text);
+    let outline = || serde_json::from_value(object.clone());
     let patch = judge::mutation(world, &manifest(object.clone()), &user, Depth::Brief.into(), outline)
         .expect("a mutation")
         .patch;
-    let patched = apply(&text, &[], &patch).expect("a patch of it");
-    let object = serde_json::from_str(&patched).expect("an object");
-    judge::judge(world, &manifest(object), &user, Depth::Full).expect("it is judged")
+    let mut patched = object.clone();
+    json_patch::patch(&mut patched, &patch).expect("a patch of it");
+    judge::judge(world, &manifest(patched), &user, Depth::Full).expect("it is judged")
 }
 
 /// The parts of a state that must equal those of `check`.

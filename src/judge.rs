@@ -51,7 +51,7 @@ impl Evaluation<'_> {
     pub fn exempted(&self) -> Option<Exemption> {
         match self.ruling {
             Ruling::Admit { exempted, .. } => exempted,
-            Ruling::LeftAlone | Ruling::Deny { .. } => None,
+            Ruling::Exempt | Ruling::Deny { .. } => None,
         }
     }
 }
@@ -144,7 +144,7 @@ fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effo
     let verdict = ready.judged.judge(&world.cluster, effort);
     let ruling = ready.ruling(&verdict.assessment);
     let Governed { judged, rules: Rules { policy, is_builtin, facts }, forecast } = ready;
-    let is_warned = !facts.exemption.is_some_and(Exemption::is_silent);
+    let is_warned = !facts.exemption.is_some_and(Exemption::is_entire);
     let left = forecast.as_ref().filter(|_| is_warned).and_then(|forecast| forecast.left(&policy));
     let mut messages = say::speak(&judged, &verdict);
     let is_silent = policy.common_model.as_ref().is_some_and(|common| common.announce == Announce::Event);
@@ -173,7 +173,7 @@ fn decide(
     let is_always_reported = verdict.is_always_reported();
     let notes = if is_always_reported { messages.named(&messages.notes) } else { Vec::new() };
     match ruling {
-        Ruling::LeftAlone => Decision::admit(),
+        Ruling::Exempt => Decision::admit(),
         Ruling::Admit { warned, .. } => {
             // A finding that is always reported and has no message of its own uses the headline.
             let headline = messages.sentence().filter(|_| warned || (is_always_reported && notes.is_empty()));

@@ -238,7 +238,7 @@ pub(crate) const MANAGED_BY_HCO: WellKnown = label(
 
 /// A namespace that is exempt from everything. The webhook configurations' `namespaceSelector` excludes it too.
 pub(crate) const EXEMPT: WellKnown =
-    label("cpufit.io/exempt", "Namespace", ValueReading::Exactly("true"), "cpufit: policy::is_left_alone");
+    label("cpufit.io/exempt", "Namespace", ValueReading::Exactly("true"), "cpufit: policy::is_exempt");
 
 /// A migration whose target may drop the inherited entries that exclude every node.
 pub(crate) const RELAX: WellKnown = annotation(

@@ -13,7 +13,7 @@ use crate::kubevirt::room::{Room, only_namespace};
 use crate::kubevirt::wire::Meta;
 use crate::libvirt::saved::Rejected;
 use crate::libvirt::{LibvirtFacts, saved};
-use crate::policy::{Policy, PolicySubject, Unread, UserName};
+use crate::policy::{self, Policy, PolicySubject, Unread, UserName};
 use crate::snapshot::{self, DumpPlace, DumpSource, Item};
 
 /// Returns the message about a world without a node.
@@ -127,6 +127,11 @@ impl World {
     /// Returns a guest of the cluster as policies see it, without a user.
     pub(crate) fn guest_of<'g>(&'g self, metadata: &'g Meta) -> PolicySubject<'g> {
         self.guest(&metadata.namespace, &metadata.labels, UserName::NOBODY).less(metadata.excess.as_ref())
+    }
+
+    /// Whether a namespace is exempt from everything.
+    pub(crate) fn exempts(&self, namespace: &str) -> bool {
+        self.cluster.namespace(namespace).is_some_and(policy::is_exempt)
     }
 
     /// Reads policies from files and adds them like `kubectl apply`: a policy of an existing name replaces the

@@ -12,7 +12,7 @@ use super::room;
 use super::scheduler::UnplacedLauncher;
 use super::status::stale;
 use crate::enforce::forecast;
-use crate::enforce::model::{Common, model_of};
+use crate::enforce::model::Common;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::{CpuMode, Stage};
@@ -252,20 +252,16 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     let numbers = guest_state::GuestState::of(&case, &cluster.fleet);
     let no_room = room::nowhere(&case, cluster);
     let next = stands.at_next_start(guest);
-    let Evaluation { judged, verdict, decision, ruling, policy, .. } = case;
+    let answer = PolicyAnswer::of(&case, None);
+    let Evaluation { judged, verdict, ruling, policy, .. } = case;
     let assessment = &verdict.assessment;
-    let policy = policy.filter(|_| ruling != Ruling::LeftAlone);
+    let policy = policy.filter(|_| ruling != Ruling::Exempt);
     let subject = &judged.subject;
     let own_node = verdict.found(Check::OwnNode).filter(|_| stand == LifeStage::Running).map(say::finding::message);
     let impact = numbers.impact();
     let common = policy.as_ref().and_then(|policy| policy.common_model.as_ref());
     // A stopped guest runs with no CPU yet.
     let common = common.filter(|_| stand != LifeStage::Stopped).map(|common| model_use(&vmi, cluster, common));
-    let answer = match ruling.denies() {
-        true => PolicyAnswer::Deny,
-        false if decision.warning_count() > 0 => PolicyAnswer::Warn,
-        false => PolicyAnswer::Admit,
-    };
     let is_in_danger = own_node.is_some();
     let why = why(&judged, &verdict, cluster);
     let now = (stand != LifeStage::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
@@ -340,7 +336,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
 /// Returns the change that a policy makes to the CPU model of a guest at its next start.
 fn change(vmi: &Vmi, common: Option<&Common>) -> Option<StartChange> {
     match common? {
-        Common::Written { model, replaced } if model_of(vmi) != model => {
+        Common::Written { model, replaced } if vmi.spec.cpu_model() != model => {
             Some(StartChange { model: model.clone(), replaces: replaced.as_str() })
         }
         Common::Written { .. } | Common::NotWritten(_) | Common::Untouched(_) => None,
@@ -353,7 +349,7 @@ fn change(vmi: &Vmi, common: Option<&Common>) -> Option<StartChange> {
 /// of an older release than its target would be. Libvirt with a newer QEMU has refused host-model guests with several
 /// vCPUs, for an extra feature `ht`.
 fn exposed(judged: &Prepared<'_>, vmi: &Vmi) -> Vec<&'static str> {
-    let cpu = vmi.spec.domain.cpu.as_ref().filter(|_| CpuMode::parse(model_of(vmi)) == CpuMode::HostModel);
+    let cpu = vmi.spec.domain.cpu.as_ref().filter(|_| CpuMode::parse(vmi.spec.cpu_model()) == CpuMode::HostModel);
     let vcpus = cpu.map_or(1, |cpu| {
         [cpu.sockets, cpu.cores, cpu.threads]
             .map(|count| u64::from(count.max(1)))

@@ -22,7 +22,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::subject::{BoundVolume, Device, Foreseen, Stage};
-use crate::fit::verdict::{Assessment, Cause, Check, Impact, Outcome, Verdict};
+use crate::fit::verdict::{Assessment, Cause, Check, Finding, Impact, Outcome, Verdict};
 use crate::judge::{Evaluation, Governed, Manifest, judge_subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::devices;
@@ -76,6 +76,24 @@ pub enum PolicyAnswer {
     Deny,
 }
 
+impl PolicyAnswer {
+    /// Returns the answer to a guest, apart from what one check found.
+    pub(super) fn of(case: &Evaluation<'_>, without: Option<Check>) -> Self {
+        match case.ruling {
+            Ruling::Deny { .. } => Self::Deny,
+            Ruling::Exempt => Self::Admit,
+            Ruling::Admit { warned, .. } => {
+                let is_reported = |found: &Finding| Some(found.check) != without && found.check.spec().always_reported;
+                let is_warned = warned
+                    || case.messages.model.is_some()
+                    || case.messages.unmet.is_some()
+                    || case.verdict.findings.iter().any(is_reported);
+                if is_warned { Self::Warn } else { Self::Admit }
+            }
+        }
+    }
+}
+
 /// The state of a guest in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestState {
@@ -126,7 +144,7 @@ impl GuestState {
             start_nodes,
             targets,
             ruling,
-            policy: policy.filter(|_| ruling != Ruling::LeftAlone).map(str::to_owned),
+            policy: policy.filter(|_| ruling != Ruling::Exempt).map(str::to_owned),
         }
     }
 
@@ -177,20 +195,10 @@ impl NextStart {
             }
             _ => why(&case.judged, &case.verdict, cluster),
         };
-        let is_always_reported = case
-            .verdict
-            .findings
-            .iter()
-            .any(|found| found.check != Check::OwnNode && found.check.spec().always_reported);
-        let has_message = case.messages.model.is_some() || case.messages.unmet.is_some() || is_always_reported;
-        let answer = match case.ruling {
-            Ruling::Deny { .. } => PolicyAnswer::Deny,
-            Ruling::Admit { warned, .. } if warned || has_message => PolicyAnswer::Warn,
-            Ruling::Admit { .. } | Ruling::LeftAlone => PolicyAnswer::Admit,
-        };
         Self {
             stand: GuestState::of(case, &cluster.fleet),
-            answer,
+            // The launcher that its own node no longer meets has ended by then.
+            answer: PolicyAnswer::of(case, Some(Check::OwnNode)),
             why,
             common: case.common.clone(),
             is_in_doubt: case.verdict.is_in_doubt(),
@@ -395,15 +403,14 @@ impl<'w> GuestStates<'w> {
         };
         let made = guest_of(vm, cluster);
         let is_known = made.missing.is_none() && !made.is_guess && made.excess.is_none();
-        if !is_known || made.spec.domain.cpu.is_some_and(|cpu| !cpu.model.is_empty()) {
+        if !is_known || !made.spec.cpu_model().is_empty() {
             return None;
         }
         let has_model = world.policies.iter().any(|policy| policy.common_model.is_some());
         if has_model && matches!(self.of_vm(vm).common, Some(Common::Written { .. })) {
             return None;
         }
-        let stated = Some(made.spec.architecture).filter(|stated| !stated.is_empty());
-        Some(stated.unwrap_or_else(|| cluster.config.default_architecture().to_owned()))
+        Some(cluster.config.architecture_of(&made.spec).to_owned())
     }
 
     fn of_vm(&mut self, vm: &'w VirtualMachine) -> Rc<NextStart> {

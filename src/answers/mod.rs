@@ -24,7 +24,7 @@ use crate::fit::fleet::NodeIndex;
 use crate::fit::plural;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{Policy, governing, is_left_alone, lives_on};
+use crate::policy::{Policy, governing, is_exempt, lives_on};
 use crate::world::World;
 
 use guest_state::{GuestOf, each};
@@ -147,14 +147,9 @@ pub(crate) fn policy_of<'p>(
     fitting: &Bits,
 ) -> Option<&'p Policy> {
     let guest = world.guest_of(&vmi.metadata);
-    if is_left_alone(guest.namespace_labels) {
+    if is_exempt(guest.namespace_labels) {
         return None;
     }
     let at_home = |policy: &&Policy| lives_on(&policy.node_selector, runs_on, fitting, &world.cluster.fleet);
     governing(policies.into_iter().filter(at_home), &guest)
-}
-
-/// Whether a namespace is entirely exempt.
-pub(crate) fn is_exempt(world: &World, namespace: &str) -> bool {
-    world.cluster.namespace(namespace).is_some_and(is_left_alone)
 }

@@ -1,6 +1,6 @@
 //! The relation between a guest and a policy's common model.
 
-use crate::enforce::model::{self, Common, Untouched};
+use crate::enforce::model::{Common, Untouched};
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::Vmi;
@@ -19,14 +19,10 @@ pub(crate) enum ModelUse {
 
 /// Returns the use of a common model by a guest.
 pub(crate) fn model_use(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> ModelUse {
-    let architecture = match vmi.spec.architecture.as_str() {
-        "" => cluster.config.default_architecture(),
-        named => named,
-    };
-    if architecture != "amd64" {
+    if cluster.config.architecture_of(&vmi.spec) != "amd64" {
         return ModelUse::Apart;
     }
-    let mode = CpuMode::parse(model::model_of(vmi));
+    let mode = CpuMode::parse(vmi.spec.cpu_model());
     if mode == CpuMode::Named(common.name.clone()) { ModelUse::On } else { ModelUse::Off }
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::NAMED;
 use super::recommend::features::lacked;
 use super::recommend::{why_none, why_not_counted};
-use crate::enforce::model;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
@@ -37,7 +36,7 @@ impl Pool {
         let with_handler = bearing(fleet, &well_known::HAS_VIRT_HANDLER);
         let none = || Bits::none(fleet.len());
         let mut out = Self { nodes: none(), amd64: none(), not_counted: Vec::new() };
-        for (node, part) in models::takes_part(fleet, &model::pool(&policy.node_selector, fleet)) {
+        for (node, part) in models::takes_part(fleet, &policy.node_selector.nodes(fleet)) {
             match part {
                 Ok(architecture) => {
                     out.nodes.insert(node);

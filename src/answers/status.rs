@@ -18,7 +18,7 @@ use crate::world::World;
 
 /// The nodes of a policy, and the models that they can run. Also the JSON of `policies` of an audit: fields are only
 /// ever added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyNodes {
     /// The policy.
@@ -43,10 +43,10 @@ pub struct PolicyNodes {
     pub not_counted: Vec<NotCountedRow>,
     /// Why no model is recommended; empty if one is.
     #[serde(skip)]
-    why_none: String,
+    pub(crate) why_none: String,
     /// Whether the policy has a `nodeSelector`.
     #[serde(skip)]
-    has_selector: bool,
+    pub(crate) has_selector: bool,
 }
 
 impl PolicyNodes {
@@ -83,10 +83,7 @@ impl PolicyNodes {
         let what = match (*nodes, &self.common_model, self.usable_nodes, recommended) {
             (0, ..) if self.has_selector => Some("its nodeSelector selects no node that runs guests".to_owned()),
             (0, ..) => Some("no node runs guests".to_owned()),
-            (nodes, Some(_), Some(_), _) if *amd64_nodes == 0 => {
-                let none = plural::number(nodes, "its node is not", "none of its nodes is");
-                Some(format!("a common model is for amd64 alone, and {none} of amd64"))
-            }
+            (nodes, Some(_), Some(_), _) if *amd64_nodes == 0 => Some(no_amd64(nodes)),
             // `of_model` names the nodes that it leaves out.
             (_, Some(model), Some(usable), _) => {
                 (*amd64_nodes == usable).then(|| format!("{model} runs on {usable} of {}", plural::nodes(*amd64_nodes)))
@@ -117,16 +114,8 @@ impl PolicyNodes {
 /// The content of a policy's status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyStatus {
-    /// The policy.
-    pub name: String,
-    /// Number of selected nodes that run guests.
-    pub nodes: usize,
-    /// Number of those of amd64, which a common model is for.
-    pub amd64_nodes: usize,
-    /// Whether the policy has a `nodeSelector`.
-    pub has_selector: bool,
-    /// Number of these nodes that can run the common model; `None` without one.
-    pub usable_nodes: Option<usize>,
+    /// Its nodes.
+    pub nodes: PolicyNodes,
     /// Number of guests it governs that run or wait to start.
     pub guests: usize,
     /// Number of these guests that do not use the common model.
@@ -137,12 +126,6 @@ pub struct PolicyStatus {
     pub at_next_start: Tally,
     /// Number of running guests that require a CPU feature that no node offers any more.
     pub stale: usize,
-    /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next
-    /// better one.
-    pub of_model: Option<String>,
-    /// The best model that all of its nodes can run, or else more than half of them; `None` if its nodes are of several
-    /// vendors.
-    pub recommended_model: Option<String>,
     /// Number of guests that are too large to judge: they count neither as pinned nor as unschedulable.
     pub too_large: usize,
     /// Number of guests looked at, of all in the cluster.
@@ -154,9 +137,10 @@ impl PolicyStatus {
     /// nodes.
     #[must_use]
     pub fn coverage(&self) -> String {
-        match self.usable_nodes {
-            Some(usable) => format!("{usable}/{}", self.amd64_nodes),
-            None => self.nodes.to_string(),
+        let PolicyNodes { nodes, amd64_nodes, usable_nodes, .. } = &self.nodes;
+        match usable_nodes {
+            Some(usable) => format!("{usable}/{amd64_nodes}"),
+            None => nodes.to_string(),
         }
     }
 
@@ -179,18 +163,16 @@ impl PolicyStatus {
     /// Returns its conditions, if it is valid.
     #[must_use]
     pub fn conditions(&self) -> [PolicyCondition; 3] {
-        let (ready, reason, message) = match (self.nodes, self.usable_nodes) {
-            (0, _) => (false, "NoNodes", no_nodes(self.has_selector).to_owned()),
-            (nodes, Some(0)) if self.amd64_nodes == 0 => {
-                let none = plural::number(nodes, "its node is not", "none of its nodes is");
-                (false, "ModelNotUsable", format!("a common model is for amd64 alone, and {none} of amd64"))
-            }
+        let PolicyNodes { nodes, amd64_nodes, usable_nodes, of_model, has_selector, .. } = &self.nodes;
+        let (ready, reason, message) = match (*nodes, usable_nodes) {
+            (0, _) => (false, "NoNodes", no_nodes(*has_selector).to_owned()),
+            (nodes, Some(0)) if *amd64_nodes == 0 => (false, "ModelNotUsable", no_amd64(nodes)),
             (_, Some(0)) => {
-                let of = plural::nodes(self.amd64_nodes);
+                let of = plural::nodes(*amd64_nodes);
                 (false, "ModelNotUsable", format!("the common model is usable on 0 of {of}"))
             }
             (_, _) => {
-                let of_model = self.of_model.iter().map(|line| format!("; {line}"));
+                let of_model = of_model.iter().map(|line| format!("; {line}"));
                 (true, "InForce", self.governs() + &of_model.collect::<String>())
             }
         };
@@ -209,6 +191,12 @@ fn has_selector(policy: &Policy) -> bool {
 /// Returns the message about a policy without a node.
 pub(crate) fn no_nodes(has_selector: bool) -> &'static str {
     if has_selector { "nodeSelector selects no node that runs guests" } else { "no node runs guests" }
+}
+
+/// Returns the message about a common model for nodes none of which is of amd64.
+fn no_amd64(nodes: usize) -> String {
+    let none = plural::number(nodes, "its node is not", "none of its nodes is");
+    format!("a common model is for amd64 alone, and {none} of amd64")
 }
 
 /// A condition of a policy's status.
@@ -255,21 +243,7 @@ pub fn statuses(world: &World, is_over: Deadline<'_>) -> Vec<PolicyStatus> {
     let mut out: Vec<PolicyStatus> = world
         .policies
         .iter()
-        .map(|policy| {
-            let PolicyNodes {
-                policy, nodes, amd64_nodes, usable_nodes, recommended_model, of_model, has_selector, ..
-            } = PolicyNodes::of(cluster, policy);
-            PolicyStatus {
-                name: policy,
-                nodes,
-                amd64_nodes,
-                has_selector,
-                usable_nodes,
-                of_model,
-                recommended_model,
-                ..PolicyStatus::default()
-            }
-        })
+        .map(|policy| PolicyStatus { nodes: PolicyNodes::of(cluster, policy), ..PolicyStatus::default() })
         .collect();
     let mut stands = GuestStates::new(world);
     let mut looked = CountProgress::none_of_all(cluster);

@@ -11,7 +11,6 @@ use crate::answers::drain::{
     DrainReport, DrainedNode, GuestRow, LeastAct, State, StaysUntil, drain, guests_of, missing,
 };
 use crate::console::Progress;
-use crate::enforce::model::pool;
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Name, Namespace, Script};
 use crate::fit::fleet::NodeIndex;
@@ -105,7 +104,7 @@ pub(crate) fn run(
 /// Returns the nodes with these labels, by name.
 fn selected(world: &World, selector: &LabelSelector) -> Vec<NodeIndex> {
     let fleet = &world.cluster.fleet;
-    let with_labels = pool(selector, fleet);
+    let with_labels = selector.nodes(fleet);
     fleet.in_name_order().into_iter().filter(|node| with_labels.contains(*node)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! The messages about the common model, and the denials of guests that do not use it.
 
-use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
+use super::model::{Common, Reason, Untouched, common_model, with_model};
 use crate::admission::response::FieldCause;
 use crate::fit::judgement::Effort;
 use crate::fit::subject::CpuMode;
@@ -128,8 +128,8 @@ fn field(root: &str, below: &str) -> String {
 }
 
 fn blamed(vm: &VirtualMachine, vmi: &Vmi) -> Blamed {
-    let of_template = vm.spec.template.spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str());
-    let found = vm.spec.instancetype.as_ref().filter(|_| of_template.is_empty() && !model_of(vmi).is_empty());
+    let of_template = vm.spec.template.spec.cpu_model();
+    let found = vm.spec.instancetype.as_ref().filter(|_| of_template.is_empty() && !vmi.spec.cpu_model().is_empty());
     Blamed { field: field("spec.template.spec", "domain.cpu"), instancetype: found.map(|matcher| matcher.name.clone()) }
 }
 
@@ -173,7 +173,7 @@ fn not_used(common: &Common, wanted: &CommonModel, vmi: &Vmi, blamed: &Blamed) -
         None => String::new(),
     };
     let keeps = |reason: &Reason| {
-        let mode = mode(model_of(vmi));
+        let mode = mode(vmi.spec.cpu_model());
         format!("keeps {mode}{own} instead of the common CPU model {model}: {reason}")
     };
     match common {
@@ -221,8 +221,8 @@ fn will_run(vmi: &Vmi, model: &str, replaced: ReplacedMode, policy: &Policy, clu
         ReplacedMode::HostModel => "its host's".to_owned(),
         ReplacedMode::HostPassthrough => "its host's own CPU".to_owned(),
         // Only the kind of a replaced model is known.
-        ReplacedMode::Named if model_of(vmi) == model => "the one it was sent with".to_owned(),
-        ReplacedMode::Named => model_of(vmi).to_owned(),
+        ReplacedMode::Named if vmi.spec.cpu_model() == model => "the one it was sent with".to_owned(),
+        ReplacedMode::Named => vmi.spec.cpu_model().to_owned(),
     };
     format!("{} will run with CPU model {model}, not {instead} (policy {})", title(vmi), policy.name)
 }
@@ -243,7 +243,7 @@ fn written(vmi: &Vmi, policy: &Policy, common: &Common, cluster: &Cluster) -> Op
             "{} is not on CPU model {} but on {}, which would be replaced at its start (policy {})",
             title(vmi),
             wanted.name,
-            mode(model_of(vmi)),
+            mode(vmi.spec.cpu_model()),
             policy.name
         )),
         _ => None,

@@ -21,7 +21,7 @@ use crate::fit::verdict::{Assessment, Cause, Impact, Outcome, Unknown};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{self, LabelSelector, Policy, ReplacedMode};
+use crate::policy::{LabelSelector, Policy, ReplacedMode};
 use crate::say;
 use crate::well_known;
 use crate::world::World;
@@ -49,7 +49,7 @@ pub enum Untouched {
     /// The policy has no common model.
     NoCommonModel,
     /// The guest's namespace is exempt from everything.
-    LeftAlone,
+    Exempt,
     /// The guest's architecture has no named models, or others.
     Architecture,
     /// The guest is the target of a migration from elsewhere and keeps the CPU that it has there.
@@ -165,17 +165,17 @@ fn consequence(impact: Option<Impact>) -> &'static str {
 pub(crate) fn common_model(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Common {
     let cluster = &world.cluster;
     let Some(common) = &policy.common_model else { return Common::Untouched(Untouched::NoCommonModel) };
-    if cluster.namespace(&vmi.metadata.namespace).is_some_and(policy::is_left_alone) {
-        return Common::Untouched(Untouched::LeftAlone);
+    if world.exempts(&vmi.metadata.namespace) {
+        return Common::Untouched(Untouched::Exempt);
     }
-    let architecture = architecture(vmi, cluster);
+    let architecture = cluster.config.architecture_of(&vmi.spec);
     if !architecture.eq_ignore_ascii_case("amd64") {
         return Common::Untouched(Untouched::Architecture);
     }
     if well_known::MIGRATION_TARGET.is_set(&vmi.metadata.annotations) {
         return Common::Untouched(Untouched::Received);
     }
-    let own = model_of(vmi);
+    let own = vmi.spec.cpu_model();
     let becomes = if own.is_empty() { cluster.config.cpu_model(architecture) } else { own };
     if becomes == common.name {
         return Common::Untouched(Untouched::UsesIt);
@@ -240,11 +240,6 @@ fn replaced(mode: &CpuMode) -> ReplacedMode {
     }
 }
 
-/// Returns `spec.domain.cpu.model`; empty if it is unset.
-pub(crate) fn model_of(vmi: &Vmi) -> &str {
-    vmi.spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str())
-}
-
 /// Returns a copy of the guest with another model.
 pub(crate) fn with_model(vmi: &Vmi, model: &str) -> Vmi {
     let mut out = vmi.clone();
@@ -252,17 +247,11 @@ pub(crate) fn with_model(vmi: &Vmi, model: &str) -> Vmi {
     out
 }
 
-fn architecture<'v>(vmi: &'v Vmi, cluster: &'v Cluster) -> &'v str {
-    Some(vmi.spec.architecture.as_str())
-        .filter(|own| !own.is_empty())
-        .unwrap_or_else(|| cluster.config.default_architecture())
-}
-
 /// Returns the mode that the guest was sent with, even if KubeVirt has added its default since.
 fn sent(vmi: &Vmi, cluster: &Cluster) -> ReplacedMode {
-    let own = model_of(vmi);
+    let own = vmi.spec.cpu_model();
     let was_unset = well_known::SENT_MODEL.is_set(&vmi.metadata.annotations)
-        && own == cluster.config.cpu_model(architecture(vmi, cluster));
+        && own == cluster.config.cpu_model(cluster.config.architecture_of(&vmi.spec));
     if was_unset { ReplacedMode::Unset } else { replaced(&CpuMode::parse(own)) }
 }
 
@@ -283,7 +272,7 @@ fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi, effort: Effor
         (Outcome::Unknown(why), _) | (_, Outcome::Unknown(why @ Unknown::NotInTime)) => return unknown(why),
         _ => {}
     }
-    let pool = pool(&policy.node_selector, fleet);
+    let pool = policy.node_selector.nodes(fleet);
     let on = |prefix: &str| both(fleet.bearing(&format!("{prefix}{model}"), "true"), &pool);
     let usable = on(label::CPU_MODEL);
     if usable.is_empty() {
@@ -304,18 +293,6 @@ fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi, effort: Effor
 pub(crate) fn is_worse(is: &Assessment, would_be: &Assessment) -> bool {
     let lasts = |verdict: &Assessment| verdict.cause == Some(Cause::Structural);
     would_be.outcome.impact() > is.outcome.impact() || (lasts(would_be) && !lasts(is))
-}
-
-/// Returns the nodes that a policy selects.
-pub(crate) fn pool(selector: &LabelSelector, fleet: &Fleet) -> Bits {
-    if *selector == LabelSelector::default() {
-        return Bits::all(fleet.len());
-    }
-    let mut out = Bits::none(fleet.len());
-    (0..fleet.len())
-        .filter(|&node| selector.matches_by(|key| fleet.label(node, key)))
-        .for_each(|node| out.insert(node));
-    out
 }
 
 fn both(mut one: Bits, other: &Bits) -> Bits {
@@ -365,7 +342,7 @@ fn rival(world: &World, policy: &Policy, model: &str, vmi: &Vmi, reach: &Bits) -
         .iter()
         .filter(|other| other.name != policy.name && other.specificity() == policy.specificity())
         .filter(|other| other.node_selector != everywhere || policy.node_selector != everywhere)
-        .filter(|other| other.selects(&guest) && pool(&other.node_selector, &world.cluster.fleet).meets(reach))
+        .filter(|other| other.selects(&guest) && other.node_selector.nodes(&world.cluster.fleet).meets(reach))
         .find_map(|other| {
             let theirs = other.common_model.as_ref().filter(|theirs| theirs.name != model)?;
             // A model that would not be written either is no rival.

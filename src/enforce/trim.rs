@@ -17,7 +17,6 @@ use std::fmt;
 use json_patch::PatchOperation;
 use serde_json::{Map, Value, json};
 
-use super::model::model_of;
 use super::patch;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
@@ -28,7 +27,7 @@ use crate::kubevirt::cluster::{self, Cluster, is_launcher};
 use crate::kubevirt::placement;
 use crate::kubevirt::subject::vmi_of_pod;
 use crate::kubevirt::wire::{Pod, Texts, Vmi, Vmim};
-use crate::policy::{self, LauncherSelectors, Policy};
+use crate::policy::{LauncherSelectors, Policy};
 use crate::well_known;
 use crate::world::World;
 
@@ -155,7 +154,7 @@ fn from_target(
     let cluster = &world.cluster;
     let relaxed = migration.filter(|migration| is_relaxed(migration));
     let is_asked = policy.launcher_selectors != LauncherSelectors::Keep || relaxed.is_some();
-    if !is_asked || cluster.namespace(namespace).is_some_and(policy::is_left_alone) {
+    if !is_asked || world.exempts(namespace) {
         return Trim::default();
     }
     let mut out = Trim { guest: format!("{namespace}/{name}"), ..Trim::default() };
@@ -164,7 +163,7 @@ fn from_target(
         && cluster.config.excess.is_none()
         && migration.is_none_or(|migration| migration.metadata.excess.is_none());
     let Some(placement) = placement.filter(|_| is_read) else { return out.refuse(KeptEntry::TooLarge) };
-    let mode = CpuMode::parse(model_of(vmi));
+    let mode = CpuMode::parse(vmi.spec.cpu_model());
     if mode == CpuMode::HostPassthrough {
         return if relaxed.is_some() { out.refuse(KeptEntry::HostPassthrough) } else { out };
     }

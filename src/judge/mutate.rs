@@ -53,7 +53,7 @@ pub(crate) fn mutation<E>(
     let Some(judged) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
     let assessment = judged.assess_within(&world.cluster, effort);
     let Rules { policy, facts, .. } = Rules::of(world, manifest, user, &judged, &assessment);
-    if facts.exemption.is_some_and(Exemption::is_silent) {
+    if facts.exemption.is_some_and(Exemption::is_entire) {
         return Ok(Mutation::default());
     }
     Ok(match manifest {

@@ -95,7 +95,15 @@ impl ClusterConfig {
             .unwrap_or("amd64")
     }
 
-    /// Returns the origin of that architecture. Mirrors `SetDefaultArchitecture` of `pkg/virt-operator/util/config.go`.
+    /// Returns the architecture of a guest: its own, or the default.
+    pub(crate) fn architecture_of<'a>(&'a self, spec: &'a VmiSpec) -> &'a str {
+        match spec.architecture.as_str() {
+            "" => self.default_architecture(),
+            own => own,
+        }
+    }
+
+    /// Returns the origin of the default architecture. Mirrors `SetDefaultArchitecture` of `pkg/virt-operator/util/config.go`.
     fn architecture_origin(&self) -> SettingOrigin {
         let configured = &self.configuration.architecture_configuration.default_architecture;
         if configured.is_empty() && !self.default_architecture.is_empty() {

@@ -68,7 +68,7 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
         reject_label(affinity, &key);
         rules.push((Expression::DoesNotExist(key), setting));
     };
-    let model = spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str());
+    let model = spec.cpu_model();
     if matches!(model, "" | "host-model") && release.avoids_obsolete_host_models() {
         reject(&mut affinity, label::OBSOLETE_HOST_MODEL.to_owned(), Setting::Model);
     }

@@ -268,7 +268,7 @@ fn switched_off(spec: &VmiSpec) -> Vec<String> {
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
-    CpuMode::parse(spec.domain.cpu.as_ref().map_or("", |cpu| &cpu.model))
+    CpuMode::parse(spec.cpu_model())
 }
 
 fn start(spec: &VmiSpec, rendered: &Rendered, cluster: &Cluster) -> Start<'static> {

@@ -434,6 +434,14 @@ macro_rules! settings {
     };
 }
 
+impl VmiSpec {
+    /// Returns `domain.cpu.model`; empty if it is not set.
+    #[must_use]
+    pub fn cpu_model(&self) -> &str {
+        self.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str())
+    }
+}
+
 impl Hyperv {
     /// Returns the enlightenments that KubeVirt supports and that affect placement, with their names.
     #[must_use]

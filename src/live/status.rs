@@ -94,7 +94,7 @@ impl StatusWriter {
         drop(waiting);
         let mut is_done = true;
         for (name, registered) in &*snapshot.policies {
-            let found = found.iter().find(|found| found.name == *name);
+            let found = found.iter().find(|found| found.nodes.policy == *name);
             if found.is_some_and(|found| !found.looked.is_complete()) {
                 debug!(policy = name, "too many guests to count: the status is not changed");
                 is_done = false;
@@ -176,8 +176,8 @@ fn status(registered: &Registered, found: Option<&PolicyStatus>, now: Timestamp)
     json!({
         "observedGeneration": generation,
         "ready": conditions.iter().find(|condition| condition.kind == "Ready").map(PolicyCondition::word),
-        "nodes": count(|found| found.nodes),
-        "usableNodes": count(|found| found.usable_nodes.unwrap_or(found.nodes)),
+        "nodes": count(|found| found.nodes.nodes),
+        "usableNodes": count(|found| found.nodes.usable_nodes.unwrap_or(found.nodes.nodes)),
         "coverage": found.map(PolicyStatus::coverage),
         "guests": count(|found| found.guests),
         "notCompliant": count(|found| found.not_compliant),
@@ -186,7 +186,7 @@ fn status(registered: &Registered, found: Option<&PolicyStatus>, now: Timestamp)
         "now": found.map(|found| found.now),
         "atNextStart": found.map(|found| found.at_next_start),
         "stale": count(|found| found.stale),
-        "recommendedModel": found.and_then(|found| found.recommended_model.as_ref()),
+        "recommendedModel": found.and_then(|found| found.nodes.recommended_model.as_ref()),
         "conditions": merged(&registered.status, &conditions, generation, now),
     })
 }

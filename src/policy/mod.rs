@@ -110,7 +110,7 @@ impl Policy {
     #[must_use]
     pub fn exempt(&self, guest: &PolicySubject<'_>, kind: RequestKind) -> Option<Exemption> {
         let Exemptions { users, namespaces, controllers } = &self.exemptions;
-        if is_left_alone(guest.namespace_labels) {
+        if is_exempt(guest.namespace_labels) {
             Some(Exemption::LabelledNamespace)
         } else if namespaces.iter().any(|namespace| namespace == guest.namespace) {
             Some(Exemption::Namespace)
@@ -127,7 +127,7 @@ impl Policy {
 }
 
 /// Whether a namespace with these labels is exempt from everything, regardless of the policies.
-pub(crate) fn is_left_alone(namespace_labels: &BTreeMap<String, String>) -> bool {
+pub(crate) fn is_exempt(namespace_labels: &BTreeMap<String, String>) -> bool {
     well_known::EXEMPT.is_set(namespace_labels)
 }
 
@@ -329,8 +329,8 @@ words! {
 }
 
 impl Exemption {
-    /// Whether there is neither a warning nor a record for the request.
-    pub(crate) fn is_silent(self) -> bool {
+    /// Whether the request is exempt from everything: there is neither a warning nor a record.
+    pub(crate) fn is_entire(self) -> bool {
         self == Self::LabelledNamespace
     }
 }

@@ -69,7 +69,7 @@ pub struct RequestFacts {
 #[must_use]
 pub enum Ruling {
     /// The request's namespace is exempt from everything: admitted without a warning or a record.
-    LeftAlone,
+    Exempt,
     /// The request is admitted.
     Admit {
         /// Whether there is a warning about the impact.
@@ -98,7 +98,7 @@ impl Ruling {
     /// Whether the request is recorded in audit annotations and Events.
     pub(crate) fn is_recorded(self) -> bool {
         match self {
-            Self::LeftAlone => false,
+            Self::Exempt => false,
             Self::Admit { recorded, .. } | Self::Deny { recorded, .. } => recorded,
         }
     }
@@ -121,8 +121,8 @@ pub enum Grounds {
 /// denies such guests.
 pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unmet: bool) -> Ruling {
     let RequestFacts { kind, exemption, is_guess } = request;
-    if exemption.is_some_and(Exemption::is_silent) {
-        return Ruling::LeftAlone;
+    if exemption.is_some_and(Exemption::is_entire) {
+        return Ruling::Exempt;
     }
     let impact = assessment.outcome.impact();
     let is_enforced = policy.enforce.reached(impact) && assessment.cause == Some(Cause::Structural);

@@ -1,8 +1,22 @@
-//! The nodes on which a guest lives, for the `nodeSelector` of a policy.
+//! The nodes that the `nodeSelector` of a policy selects, and whether a guest lives on them.
 
 use super::LabelSelector;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
+
+impl LabelSelector {
+    /// Returns the nodes that it selects.
+    pub(crate) fn nodes(&self, fleet: &Fleet) -> Bits {
+        if *self == Self::default() {
+            return Bits::all(fleet.len());
+        }
+        let mut out = Bits::none(fleet.len());
+        (0..fleet.len())
+            .filter(|&node| self.matches_by(|key| fleet.label(node, key)))
+            .for_each(|node| out.insert(node));
+        out
+    }
+}
 
 /// Whether a guest lives on nodes that a policy selects: the one it runs on, else any that it may start on; if
 /// it may start on none, any node at all.

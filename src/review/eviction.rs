@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::warned;
 use crate::admission::response::Decision;
-use crate::answers::{Deadline, is_exempt, policy_of};
+use crate::answers::{Deadline, policy_of};
 use crate::bounds::{Excess, Measured};
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::judgement::{Depth, Effort};
@@ -53,7 +53,7 @@ impl Eviction {
 /// guest can leave.
 pub(crate) fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, is_over: Deadline<'_>) -> Decision {
     let cluster = &world.cluster;
-    let Some(vmi) = cluster.guest_of_launcher(namespace, pod).filter(|_| !is_exempt(world, namespace)) else {
+    let Some(vmi) = cluster.guest_of_launcher(namespace, pod).filter(|_| !world.exempts(namespace)) else {
         return Decision::admit();
     };
     if cluster.current_launcher(vmi).is_none_or(|current| current.name != pod) {

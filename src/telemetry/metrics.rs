@@ -155,7 +155,7 @@ impl Metrics {
             drop(decode_errors.get_or_create(&DecodeLabel { reason: *reason }));
         }
         // An exemption by a namespace's label ends before a decision, so it is not counted.
-        for exemption in Exemption::ALL.iter().filter(|exemption| !exemption.is_silent()) {
+        for exemption in Exemption::ALL.iter().filter(|exemption| !exemption.is_entire()) {
             drop(exempted.get_or_create(&ExemptionLabel { exemption: *exemption }));
         }
         for result in ReloadResult::ALL {

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::features::KnownFeatures;
 use super::pools::NodePool;
 use crate::answers::Guests;
-use crate::enforce::model::model_of;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
@@ -103,7 +102,7 @@ impl<'w> RunningGuests<'w> {
                     out.sets.len() - 1
                 }))
             });
-            let cpu = match CpuMode::parse(model_of(vmi)) {
+            let cpu = match CpuMode::parse(vmi.spec.cpu_model()) {
                 CpuMode::Named(_) => CpuSource::Named,
                 _ => CpuSource::Host,
             };
@@ -258,7 +257,7 @@ enum FeatureKey<'w> {
 impl<'w> FeatureKey<'w> {
     fn of(vmi: &'w Vmi, node: NodeIndex, launcher: Option<&'w Launcher>) -> Self {
         let cpu = vmi.spec.domain.cpu.as_ref();
-        match cpu.map_or("", |cpu| cpu.model.as_str()) {
+        match vmi.spec.cpu_model() {
             "" | "host-passthrough" => Self::Host(node),
             "host-model" => {
                 let selector = launcher.into_iter().flat_map(|pod| pod.placement.selector.iter());

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::enforce::model;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
@@ -192,7 +191,7 @@ pub(crate) fn recommend_after(
             .collect(),
         unknown_models: unknown_models(fleet),
         withheld: world.cluster.withheld.models.iter().filter(|model| models::is_known(model)).cloned().collect(),
-        no_nodes: (0..selectors.len()).filter(|at| model::pool(&selectors[*at], fleet).is_empty()).collect(),
+        no_nodes: (0..selectors.len()).filter(|at| selectors[*at].nodes(fleet).is_empty()).collect(),
         without_pool,
     }
 }
@@ -201,7 +200,7 @@ pub(crate) fn recommend_after(
 fn without_pool(world: &World, pools: &[PoolReport]) -> Vec<PolicyWithoutPool> {
     let is_without = |policy: &&Policy| pools.iter().all(|pool| !pool.policies.contains(&policy.name));
     let why = |policy: &Policy| {
-        if model::pool(&policy.node_selector, &world.cluster.fleet).is_empty() {
+        if policy.node_selector.nodes(&world.cluster.fleet).is_empty() {
             "it selects no node"
         } else {
             "none of the nodes that it selects counts"

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{PoolReport, Recommendations};
 use crate::answers::guest_state::{GuestOf, GuestStates, each};
-use crate::enforce::model::{Common, pool as nodes_of};
+use crate::enforce::model::Common;
 use crate::fit::command::{Command, CommandWord, CpuModel, Invalid, Json, Name, Script};
 use crate::fit::label;
 use crate::fit::models;
@@ -335,14 +335,14 @@ fn opposite(selector: &LabelSelector) -> Option<LabelCondition> {
 /// Whether it selects all nodes of the pool.
 fn holds(world: &World, pool: &PoolReport, selector: &LabelSelector) -> bool {
     let mut left = pool.members.clone();
-    left.subtract(&nodes_of(selector, &world.cluster.fleet));
+    left.subtract(&selector.nodes(&world.cluster.fleet));
     left.is_empty()
 }
 
 /// Returns the nodes that a selector selects outside the pool, in one line; `None` if there are none.
 fn beyond(world: &World, pool: &PoolReport, selector: &LabelSelector) -> Option<String> {
     let fleet = &world.cluster.fleet;
-    let mut more = nodes_of(selector, fleet);
+    let mut more = selector.nodes(fleet);
     more.subtract(&pool.members);
     let names = fleet.names(&more);
     (!names.is_empty()).then(|| {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::enforce::model;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
@@ -100,7 +99,7 @@ fn parts(world: &World, selectors: &[LabelSelector]) -> Vec<NodePart> {
     let part = |selector: &LabelSelector, policies: Vec<String>| NodePart {
         policies,
         selector: selector.clone(),
-        nodes: model::pool(selector, fleet),
+        nodes: selector.nodes(fleet),
     };
     if !selectors.is_empty() {
         return selectors.iter().map(|selector| part(selector, Vec::new())).collect();

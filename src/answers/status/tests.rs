@@ -15,16 +15,16 @@ use crate::testing::{NEVER, Tweak};
 fn the_status_counts_what_the_columns_show() {
     let statuses = statuses(&world(nodes(), &[policy(&common(MODEL))]), NEVER);
     let [status] = statuses.as_slice() else { panic!("one status for each policy: {statuses:?}") };
-    let PolicyStatus { guests, not_compliant, now, stale, recommended_model, .. } = status;
+    let PolicyStatus { nodes, guests, not_compliant, now, stale, .. } = status;
     assert_eq!(
         (status.coverage().as_str(), *guests, *not_compliant, now.pinned, now.unschedulable, *stale),
         ("4/5", 5, 4, 2, 0, 1),
         "kubectl get cpupolicies would mislead"
     );
-    assert_eq!(recommended_model.as_deref(), Some("Skylake-Server-noTSX-IBRS"));
+    assert_eq!(nodes.recommended_model.as_deref(), Some("Skylake-Server-noTSX-IBRS"));
     assert!(status.looked.is_complete());
     // The text is equal to the warning about an edit of the policy.
-    let said = status.of_model.as_deref().expect("its model leaves one node out");
+    let said = nodes.of_model.as_deref().expect("its model leaves one node out");
     assert!(said.contains(MODEL), "{said}");
     assert_eq!(status.conditions()[1].message, format!("it governs 5 guests; {said}"));
     assert!(status.conditions()[..2].iter().all(|condition| condition.holds));
@@ -64,7 +64,11 @@ fn a_guest_that_waits_for_a_node_is_unschedulable() {
 
 #[test]
 fn one_guest_is_in_the_singular() {
-    let status = PolicyStatus { nodes: 2, guests: 1, ..PolicyStatus::default() };
+    let status = PolicyStatus {
+        nodes: PolicyNodes { nodes: 2, ..PolicyNodes::default() },
+        guests: 1,
+        ..PolicyStatus::default()
+    };
     assert_eq!(status.conditions()[1].message, "it governs 1 guest");
 }
 
@@ -101,7 +105,7 @@ fn a_policy_of_another_architecture_is_in_force() {
     let world = World { cluster: cluster("1.9.0", vec![arm("arm-1"), arm("arm-2")], []), policies };
     let statuses = statuses(&world, NEVER);
     let ready = &statuses[0].conditions()[1];
-    assert_eq!((statuses[0].nodes, ready.holds, ready.reason), (2, true, "InForce"));
+    assert_eq!((statuses[0].nodes.nodes, ready.holds, ready.reason), (2, true, "InForce"));
 }
 
 /// No feature is named that the model does not need, on any mixture of hosts.

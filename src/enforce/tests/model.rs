@@ -189,7 +189,7 @@ fn a_namespace_that_is_left_alone_is_left_alone() {
     let namespace =
         ClusterObject::Namespace(read(json!({"metadata": {"name": "shop", "labels": {"cpufit.io/exempt": "true"}}})));
     let world = world(intel(), vec![namespace], vec![with_model(SKYLAKE, &ALL, "Deny")]);
-    assert_eq!(decided(&world, &sent(&json!({}))).0, Common::Untouched(Untouched::LeftAlone));
+    assert_eq!(decided(&world, &sent(&json!({}))).0, Common::Untouched(Untouched::Exempt));
 }
 
 /// The cluster's default is the model of a guest without one.

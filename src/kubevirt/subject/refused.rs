@@ -32,10 +32,7 @@ impl Written<'_> {
     /// `pkg/virt-api/webhooks/arm64.go`, and `validateNUMA`, `validateCPURealtime` and `validateMemoryRealtime` of
     /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`.
     pub(super) fn refusals(&self, config: &ClusterConfig, release: Release) -> Vec<Finding> {
-        let architecture = match self.whole.architecture.as_str() {
-            "" => config.default_architecture(),
-            own => own,
-        };
+        let architecture = config.architecture_of(self.whole);
         let mut out = Vec::new();
         let mut refuse = |field: String, why: String| {
             out.push(Finding::note(Check::Contradiction, field, Detail::Refused(why)));
@@ -52,8 +49,7 @@ impl Written<'_> {
         }
         let Some(cpu) = &self.whole.domain.cpu else { return out };
         if architecture == "arm64" && release.refuses_on_arm(&cpu.model) {
-            let field = self
-                .place("domain.cpu.model", |spec| spec.domain.cpu.as_ref().is_some_and(|cpu| !cpu.model.is_empty()));
+            let field = self.place("domain.cpu.model", |spec| !spec.cpu_model().is_empty());
             refuse(field, format!("on arm64 a guest cannot have CPU model {}, only host-passthrough", cpu.model));
         }
         let maps_numa = |spec: &VmiSpec| {

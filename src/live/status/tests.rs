@@ -3,6 +3,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::answers::guest_state::Tally;
+use crate::answers::status::PolicyNodes;
 use crate::live::kinds::{Projected, project};
 use crate::testing::Tweak;
 use crate::testing::objects::policy;
@@ -24,10 +25,13 @@ fn registered(enforce: &str, status: &Value) -> Registered {
 
 fn counted() -> PolicyStatus {
     PolicyStatus {
-        name: "intel".to_owned(),
-        nodes: 6,
-        amd64_nodes: 6,
-        usable_nodes: Some(5),
+        nodes: PolicyNodes {
+            policy: "intel".to_owned(),
+            nodes: 6,
+            amd64_nodes: 6,
+            usable_nodes: Some(5),
+            ..PolicyNodes::default()
+        },
         guests: 14,
         not_compliant: 3,
         now: Tally { pinned: 1, ..Tally::default() },
@@ -77,7 +81,8 @@ fn a_status_that_is_right_is_not_written_again() {
 #[case::no_longer_usable(0, "2027-01-15T08:01:00Z")]
 fn the_time_is_that_of_the_last_transition(#[case] usable: usize, #[case] expected: &str) {
     let before = applied(&json!({}), &status(&registered("Pinned", &Value::Null), Some(&counted()), at(0)));
-    let found = PolicyStatus { usable_nodes: Some(usable), ..counted() };
+    let nodes = PolicyNodes { usable_nodes: Some(usable), ..counted().nodes };
+    let found = PolicyStatus { nodes, ..counted() };
     let after = status(&registered("Pinned", &before), Some(&found), at(60));
     let since = |kind| condition(&after, kind).expect(kind)["lastTransitionTime"].clone();
     assert_eq!(since("Ready"), expected);

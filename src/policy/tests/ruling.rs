@@ -118,7 +118,7 @@ fn a_labelled_namespace_is_left_alone() {
         RequestFacts { kind: RequestKind::Migration, exemption: Some(Exemption::LabelledNamespace), is_guess: false };
     let ruling =
         rule(&enforcing(Dial::From(Impact::Fragile)), facts, &impaired(Impact::Pinned, Cause::Structural), true);
-    assert_eq!(ruling, Ruling::LeftAlone, "a namespace that opted out would still get warnings");
+    assert_eq!(ruling, Ruling::Exempt, "a namespace that opted out would still get warnings");
 }
 
 #[rstest]
@@ -141,7 +141,7 @@ fn a_guest_without_the_common_model(
                 "the policy is not enforced, or its violations are not reported"
             );
         }
-        Ruling::LeftAlone => panic!("the guest did not ask to be left alone"),
+        Ruling::Exempt => panic!("the guest did not ask to be left alone"),
     }
 }
 
@@ -195,7 +195,7 @@ proptest! {
                 prop_assert!(is_warned, "a guest that would be denied if its revision were known is admitted in silence");
                 prop_assert_eq!(exempted, None, "the metric would count an exemption that nothing needed");
             }
-            (Ruling::LeftAlone, Ruling::LeftAlone) => {}
+            (Ruling::Exempt, Ruling::Exempt) => {}
             (Ruling::Admit { .. }, Ruling::Admit { exempted, .. }) => prop_assert_eq!(exempted, None),
             other => prop_assert!(false, "a guess denies: {other:?}"),
         }

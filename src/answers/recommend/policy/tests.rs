@@ -52,7 +52,7 @@ proptest! {
             for adoption in of_pool(&world, &report, pool) {
                 let Adoption::Apply(AdoptedPolicy { document, beyond, .. }) = adoption else { continue };
                 let policy = Policy::from_json(&document.to_string()).expect("a policy");
-                let selected = nodes_of(&policy.node_selector, fleet);
+                let selected = policy.node_selector.nodes(fleet);
                 let (mut more, mut fewer) = (selected.clone(), pool.members.clone());
                 more.subtract(&pool.members);
                 fewer.subtract(&selected);

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 /// Start-up and shutdown take well below a second; a machine under load is given its time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What must come of a review.
+/// The answer that a review must get.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
     /// Admitted without a word.
@@ -40,12 +40,12 @@ enum Expected {
 /// One review and its place in the story.
 struct Step {
     review: &'static str,
-    /// What is going on, for the person who watches.
+    /// The event, for the person who watches.
     story: &'static str,
     /// The command of a person at kubectl; controllers have none.
     command: Option<&'static str>,
     expected: Expected,
-    /// What warnings or denial must name.
+    /// Words that warnings or denial must contain.
     named: &'static [&'static str],
 }
 
@@ -336,7 +336,7 @@ async fn post(sender: &SendRequest<Full<Bytes>>, port: u16, review: &[u8]) -> an
     Answer::read(&sent["request"], &received["response"])
 }
 
-/// What an API server would pass on to the client.
+/// The answer that an API server would pass on to the client.
 struct Answer {
     kind: String,
     resource: String,

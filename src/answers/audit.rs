@@ -267,7 +267,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     let now = (stand != LifeStage::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
     let doubts: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.check.doubt().is_some()).collect();
     let doubt = doubts.first().map(|finding| say::finding::message(finding)).unwrap_or_default();
-    // What labels do not decide stands beside every count of nodes.
+    // Rules that labels do not decide are named beside every count of nodes.
     let undecided = doubts.iter().filter(|finding| matches!(finding.check, Check::PodRules | Check::BoundVolumes));
     let undecided = undecided.map(|finding| say::finding::message(finding)).chain(no_room.clone());
     let is_refused = subject.live_migratable.refused.is_some();

@@ -291,7 +291,7 @@ struct StartLikeness<'w> {
     foresight: ForesightLikeness,
 }
 
-/// What is foreseen about the guest's migrations, as far as it follows from devices, networks and volumes.
+/// The forecast of the guest's migrations, as far as it follows from devices, networks and volumes.
 #[derive(Debug, PartialEq)]
 struct ForesightLikeness {
     /// The reason why KubeVirt will not migrate it.

@@ -24,7 +24,7 @@ fn is_withheld(cluster: &Cluster, model: &str) -> bool {
 pub(crate) struct Pool {
     /// The selected nodes that run guests, of any architecture.
     pub(crate) nodes: Bits,
-    /// Those of amd64, which a common model is for.
+    /// The selected nodes of amd64, which a common model is for.
     pub(crate) amd64: Bits,
     /// The selected nodes with a virt-handler of which no CPU is known, by name, each with the reason.
     pub(crate) not_counted: Vec<(String, String)>,

@@ -70,7 +70,7 @@ pub struct ResultRow {
     pub by_luck: Vec<ByLuckRow>,
     /// The warnings to the sender.
     pub warnings: Vec<String>,
-    /// What is known of room, volumes and rules about pods, for the table; the findings and `nodes.noRoom` hold it in
+    /// Notes about room, volumes and rules about pods, for the table; the findings and `nodes.noRoom` hold it in
     /// JSON.
     #[serde(skip)]
     pub remarks: Vec<String>,

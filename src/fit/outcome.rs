@@ -150,11 +150,11 @@ pub enum Evidence {
     /// The entries were copied from the guest's own node, whose labels are frozen by `skip-node`: they may be out of
     /// date.
     FrozenSource,
-    /// The same host model, labelled by a KubeVirt before 1.8.4, and the guest's own node by a later one.
+    /// An equal host model, labelled by a KubeVirt before 1.8.4, and the guest's own node by a later one.
     OlderLabels,
     /// Only features of nested virtualization: probably it is off in the node's KVM.
     NestedOff,
-    /// The same host model without bits that microcode adds: probably its microcode is older.
+    /// An equal host model without bits that microcode adds: probably its microcode is older.
     Microcode,
     /// Only Hyper-V labels, which the labeller takes from the KVM of the node's kernel. Mirrors `getCapLabels` of
     /// `pkg/virt-handler/node-labeller/kvm-caps-info-plugin_amd64.go`.

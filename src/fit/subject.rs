@@ -58,7 +58,7 @@ pub struct Subject<'a> {
     pub running: Option<Running<'a>>,
     /// Whether its QEMU is older than that of a target (`kubevirt.io/outdatedLauncherImage`).
     pub outdated_launcher: bool,
-    /// What KubeVirt says of its migrations.
+    /// Its condition `LiveMigratable`.
     pub live_migratable: LiveMigratable,
     /// The author of its eviction strategy, if that is `LiveMigrate` and a migration is judged.
     pub live_migrate: Option<Author>,

@@ -175,7 +175,7 @@ pub enum ConnectError {
     Plugin {
         /// The plugin.
         command: String,
-        /// What is wrong with it.
+        /// The fault in it.
         fault: String,
     },
     /// The client cannot be built, for example because a certificate is unreadable.

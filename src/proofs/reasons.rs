@@ -216,7 +216,7 @@ impl Judged<'_> {
         let is_nowhere = |key: &str, value: &str| self.all.iter().all(|node| node.label(key) != Some(value));
         let by = match found.by {
             // Cordons, taints and virt-handler states may be temporary.
-            KeptOff::AsThingsStand => self.others().any(|node| {
+            KeptOff::Temporary => self.others().any(|node| {
                 let lacks = node.missing(&self.demand);
                 lacks.keys().all(|key| key == label::SCHEDULABLE) && node.meets_affinity(&self.demand)
             }),

@@ -431,7 +431,7 @@ fn no_start_node(found: &NoStartNode) -> String {
         return format!("cannot start: no node offers {}, which its selector requires", fold_entries(nowhere, 3));
     }
     let what = match by {
-        KeptOff::AsThingsStand | KeptOff::Libvirt => None,
+        KeptOff::Temporary | KeptOff::Libvirt => None,
         KeptOff::Selector => Some("its selector"),
         KeptOff::Affinity => Some("its node affinity"),
         KeptOff::Both => Some("its selector and its node affinity"),

@@ -21,7 +21,7 @@ pub(crate) enum OtherNames {
     Numbered {
         /// The object on the old side.
         old: String,
-        /// The same object on the new side.
+        /// Its counterpart on the new side.
         new: String,
     },
 }

@@ -382,7 +382,7 @@ fn forgotten_annotations_and_nodes_that_differ_from_their_like_are_said() {
     assert_eq!(found.nodes[0].also, ["annotation skip-node"]);
 }
 
-/// What the UIDs of the same names say of a node.
+/// Compares a node by the UIDs of the same name.
 #[rstest]
 #[case::another_node("n-1", "n-2", true)]
 #[case::the_same("n-1", "n-1", false)]
@@ -415,7 +415,7 @@ const fn uids(vm: &'static str, owner: &'static str, vmi: Option<&'static str>) 
     Uids { vm, owner, vmi }
 }
 
-/// What the UIDs of the same names say of a guest.
+/// Compares a guest by the UIDs of the same names.
 #[rstest]
 #[case::restarted(uids("v1", "v1", Some("i1")), uids("v1", "v1", Some("i2")), &["restarted"])]
 #[case::its_vm_is_another(uids("v1", "v1", Some("i1")), uids("v2", "v2", Some("i2")), &["recreated"])]

@@ -81,7 +81,7 @@ fn mark(text: &str) -> String {
     format!("{:06x}", fnv1a(text) & 0x00ff_ffff)
 }
 
-/// What the policies do about a guest, now and at its next start.
+/// The treatment of a guest by the policies, now and at its next start.
 #[derive(Debug, PartialEq, Eq)]
 struct Treatment {
     policies: [Option<String>; 2],

@@ -72,7 +72,7 @@ fn one_guest_is_in_the_singular() {
     assert_eq!(status.conditions()[1].message, "it governs 1 guest");
 }
 
-/// What is printed about the nodes of a policy, for each kind of nodes that it may select.
+/// Prints the nodes of a policy, for each kind of nodes that it may select.
 #[rstest]
 #[case::no_selector_and_no_node(vec![], json!({}), "no node runs guests")]
 #[case::no_node_selected(intel(), json!({"nodeSelector": {"matchLabels": {"zone": "mars"}}}), "its nodeSelector selects no node that runs guests")]

@@ -31,7 +31,7 @@ pub struct NoStartNode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeptOff {
     /// Only a temporary condition on one of them, or the condition is not known.
-    AsThingsStand,
+    Temporary,
     /// The guest's selector.
     Selector,
     /// The guest's node affinity.
@@ -45,11 +45,11 @@ pub enum KeptOff {
 fn kept_off(judgement: &Judgement<'_, '_>) -> KeptOff {
     match (judgement.lacks_somewhere(), !judgement.excluded_nodes().is_empty()) {
         _ if !judgement.refused_targets.is_empty() => KeptOff::Libvirt,
-        _ if judgement.assessment.cause == Some(Cause::Temporary) => KeptOff::AsThingsStand,
+        _ if judgement.assessment.cause == Some(Cause::Temporary) => KeptOff::Temporary,
         (true, false) => KeptOff::Selector,
         (false, true) => KeptOff::Affinity,
         (true, true) => KeptOff::Both,
-        (false, false) => KeptOff::AsThingsStand,
+        (false, false) => KeptOff::Temporary,
     }
 }
 

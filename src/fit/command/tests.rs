@@ -1,5 +1,6 @@
 //! Tests that a shell runs exactly the intended commands, regardless of the names of objects.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command as Process, Output, Stdio};
 
@@ -9,14 +10,12 @@ use rstest::rstest;
 
 use super::*;
 use crate::fit::label::SKIP_NODE;
-use crate::fit::node::Effect;
-use crate::fit::placement::{Placement, Toleration};
-use crate::fit::remedy::{
-    Action, AddLabels, AddNode, Backing, ChangeAffinity, ChangeMachineType, ChangeSelector, ChangeTolerations,
-    DropAddedSelector, DropStale, EnableCpuManager, FixVirtHandler, RemoveLabels, RemoveSkipNode, RemoveTscLabel,
-    Restart, Uncordon, UseModel,
-};
+use crate::fit::placement::Placement;
+use crate::fit::remedy::{self, Action, AddLabels, ChangeSelector, RemedyId, RemoveLabels, Uncordon};
 use crate::fit::subject::{Migration, Stage, Subject, Template};
+use actions::{Row, Texts};
+
+mod actions;
 
 /// A shell in which every command, known or not, prints its arguments, each between a colon and a NUL, and a
 /// final NUL.
@@ -148,23 +147,24 @@ proptest! {
         let mut subject = Subject::new(&namespace, &guest, Stage::Migration(Migration::default()), Placement::default());
         subject.definition.template = template;
         (subject.definition.live_update, subject.definition.live_tolerations) = (live, live);
-        let actions = actions(&guest, &namespace, &node, &key, &value, (template, live));
-        let mut scripts: Vec<Vec<String>> = actions.iter().map(|(action, ..)| action.commands(&subject).lines()).collect();
-        scripts.extend(actions.iter().map(|(action, ..)| action.undo().iter().map(Command::line).collect()));
+        let texts = Texts { guest: &guest, namespace: &namespace, node: &node, key: &key, value: &value, template, live };
+        let actions = texts.actions();
+        let mut scripts: Vec<Vec<String>> = actions.iter().map(|row| row.action.commands(&subject).lines()).collect();
+        scripts.extend(actions.iter().map(|row| row.action.undo().iter().map(Command::line).collect()));
         let mut ran = run_each(&scripts);
         let undone = ran.split_off(actions.len());
-        for (((action, valid, expected), ran), lines) in actions.iter().zip(ran).zip(&scripts) {
+        for ((Row { action, is_valid, runs }, ran), lines) in actions.iter().zip(ran).zip(&scripts) {
             for line in lines {
                 prop_assert_eq!(Shown::new(line.as_str()).to_string(), line.clone(), "{:?}", action);
             }
-            if valid.iter().all(|valid| *valid) {
-                prop_assert_eq!(&ran, expected, "{:?}", action);
+            if *is_valid {
+                prop_assert_eq!(&ran, runs, "{:?}", action);
             } else {
                 prop_assert!(ran.is_empty(), "{:?} runs {:?}", action, ran);
                 prop_assert!(matches!(lines.as_slice(), [line] if line.starts_with("# no command: ")), "{:?}", lines);
             }
         }
-        for ((action, ..), undone) in actions.iter().zip(undone) {
+        for (Row { action, .. }, undone) in actions.iter().zip(undone) {
             let expected = match action {
                 Action::Uncordon(_) => Some(words(&["kubectl", "cordon", &node])),
                 // The previous annotation stays.
@@ -183,153 +183,18 @@ proptest! {
     }
 }
 
-type Row = (Action, Vec<bool>, Vec<Vec<String>>);
-
-/// Returns every action with whether its object is valid, and the words that its commands then have.
-#[allow(clippy::too_many_lines)]
-fn actions(
-    guest: &str,
-    namespace: &str,
-    node: &str,
-    key: &str,
-    value: &str,
-    (template, live): (Option<Template>, bool),
-) -> Vec<Row> {
-    let text = |text: &str| text.to_owned();
-    let of_guest = || vec![is_name(guest), namespace.is_empty() || is_label(namespace)];
-    let with = |mut all: Vec<bool>, more: bool| {
-        all.push(more);
-        all
-    };
-    let named = |head: &[&str]| {
-        let mut all = words(head);
-        all.push(guest.to_owned());
-        if !namespace.is_empty() {
-            all.extend(words(&["-n", namespace]));
-        }
-        all
-    };
-    let has_vm = template == Some(Template::VirtualMachine);
-    // A change of the template and the following commands, for a valid value; a remark without a template.
-    let change = |is_valid: bool, patch: serde_json::Value, then: Option<Vec<String>>| {
-        let (resource, patch) = match template {
-            None => return (vec![is_valid], Vec::new()),
-            Some(Template::VirtualMachine) => ("vm", serde_json::json!({"spec": {"template": {"spec": patch}}})),
-            Some(Template::ReplicaSet) => ("vmirs", serde_json::json!({"spec": {"template": {"spec": patch}}})),
-            Some(Template::Pool) => {
-                let vm = serde_json::json!({"spec": {"template": {"spec": patch}}});
-                ("vmpool", serde_json::json!({"spec": {"virtualMachineTemplate": vm}}))
-            }
-        };
-        let patch = [named(&["kubectl", "patch", resource]), words(&["--type", "merge", "-p", &patch.to_string()])];
-        (with(of_guest(), is_valid), [patch.concat()].into_iter().chain(then.filter(|_| has_vm)).collect())
-    };
-    let skip = || words(&["kubectl", "annotate", "node", node, &format!("{SKIP_NODE}=true")]);
-    let restart = || named(&["virtctl", "restart"]);
-    let key_and_node = || vec![is_name(node), is_key(key)];
-    let backing = Backing::Labels;
-    let is_one = has_vm || template.is_none();
-    let conditions = |then: Vec<bool>| if is_one { [of_guest(), then].concat() } else { then };
-    let model = change(is_part(value), serde_json::json!({"domain": {"cpu": {"model": value}}}), Some(restart()));
-    let selector = change(is_key(key), serde_json::json!({"nodeSelector": {key: null}}), (!live).then(restart));
-    let required = serde_json::json!({"requiredDuringSchedulingIgnoredDuringExecution": null});
-    let affinity = change(true, serde_json::json!({"affinity": {"nodeAffinity": required}}), (!live).then(restart));
-    let is_toleration = is_key(key) && (value.is_empty() || is_part(value));
-    let mut tolerations = change(is_toleration, serde_json::Value::Null, (!live).then(restart));
-    if let (Some(template), Some(patch)) = (template, tolerations.1.first_mut()) {
-        let path = serde_json::json!(format!("/{}/tolerations/-", template.path().join("/")));
-        let (key, value) = (serde_json::json!(key), serde_json::json!(value));
-        let toleration = format!(r#"{{"key":{key},"value":{value},"effect":"NoSchedule"}}"#);
-        patch.truncate(patch.len() - 4);
-        let operation = format!(r#"[{{"op":"add","path":{path},"value":{toleration}}}]"#);
-        patch.extend(words(&["--type", "json", "-p", &operation]));
-    }
-    let toleration =
-        Toleration { key: text(key), value: text(value), effect: Some(Effect::NoSchedule), ..Toleration::default() };
-    let machine = change(is_part(value), serde_json::json!({"domain": {"machine": {"type": value}}}), Some(restart()));
-    vec![
-        (
-            Action::from(Uncordon { nodes: vec![text(node), text(key)] }),
-            vec![is_name(node)],
-            vec![words(&["kubectl", "uncordon", node])],
-        ),
-        (
-            Action::from(RemoveSkipNode { node: text(node), value: text(value), like: text(key) }),
-            vec![is_name(node)],
-            vec![words(&["kubectl", "annotate", "node", node, &format!("{SKIP_NODE}-")])],
-        ),
-        (
-            Action::from(AddLabels {
-                node: text(node),
-                labels: vec![(text(key), text(value))],
-                replaces: false,
-                is_frozen: false,
-                backing: Backing::Labels,
-            }),
-            with(key_and_node(), value.is_empty() || is_part(value)),
-            vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
-        ),
-        (
-            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)], is_frozen: false, backing }),
-            key_and_node(),
-            vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}-")])],
-        ),
-        // An existing annotation is not set again: kubectl would refuse another value.
-        (
-            Action::from(AddLabels {
-                node: text(node),
-                labels: vec![(text(key), text(value))],
-                replaces: false,
-                is_frozen: true,
-                backing: Backing::Labels,
-            }),
-            with(key_and_node(), value.is_empty() || is_part(value)),
-            vec![words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
-        ),
-        (
-            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)], is_frozen: true, backing }),
-            key_and_node(),
-            vec![words(&["kubectl", "label", "node", node, &format!("{key}-")])],
-        ),
-        (
-            Action::from(RemoveTscLabel { node: text(node), frequency: 2, is_frozen: false }),
-            conditions(vec![is_name(node)]),
-            [skip(), words(&["kubectl", "label", "node", node, "cpu-timer.node.kubevirt.io/tsc-frequency-"])]
-                .into_iter()
-                .chain(has_vm.then(restart))
-                .collect(),
-        ),
-        (Action::from(DropStale { keys: vec![text(key)] }), Vec::new(), Vec::new()),
-        (Action::from(DropAddedSelector { keys: vec![text(key)] }), of_guest(), vec![named(&["virtctl", "migrate"])]),
-        (Action::from(Restart), conditions(Vec::new()), has_vm.then(restart).into_iter().collect()),
-        (
-            Action::from(UseModel {
-                model: text(value),
-                nodes: vec![text(node)],
-                elsewhere: vec![text(node)],
-                also: vec![text(key)],
-                of_others: Vec::new(),
-                listed: Vec::new(),
-                instead_of: None,
-            }),
-            model.0,
-            model.1,
-        ),
-        (Action::from(ChangeSelector { keys: vec![text(key)] }), selector.0, selector.1),
-        (Action::from(ChangeAffinity), affinity.0, affinity.1),
-        (Action::from(ChangeTolerations { add: vec![toleration], near: Vec::new() }), tolerations.0, tolerations.1),
-        (Action::from(EnableCpuManager { key: text(key), nodes: vec![text(node)] }), vec![is_name(node)], Vec::new()),
-        (Action::from(ChangeMachineType { from: text(key), to: text(value) }), machine.0, machine.1),
-        (Action::from(FixVirtHandler { nodes: vec![text(node)] }), vec![is_name(node)], vec![virt_handler(node)]),
-        (Action::from(AddNode { like: text(node) }), Vec::new(), Vec::new()),
-    ]
+/// Names with hostile texts are tested for every remedy.
+#[test]
+fn the_commands_of_every_remedy_are_run() {
+    let ran: BTreeSet<RemedyId> = plain(None).actions().iter().map(|row| row.action.id()).collect();
+    let all: BTreeSet<RemedyId> = remedy::ALL.iter().map(|spec| spec.id).collect();
+    assert_eq!(ran, all, "a name could run a command on an administrator's machine");
 }
 
-/// Returns the words of the command that shows the virt-handler of a node.
-fn virt_handler(node: &str) -> Vec<String> {
-    let field = format!("spec.nodeName={node}");
-    let head = ["kubectl", "get", "pods", "-A", "-l", "kubevirt.io=virt-handler", "-o", "wide", "--field-selector"];
-    words(&[&head[..], &[&field]].concat())
+/// Returns texts that are valid.
+fn plain(template: Option<Template>) -> Texts<'static> {
+    let (guest, namespace, node, key, value) = ("db", "shop", "node-a", "kubernetes.io/os", "true");
+    Texts { guest, namespace, node, key, value, template, live: false }
 }
 
 // The rules of Kubernetes a second time, from its documentation, checked byte by byte.
@@ -424,7 +289,7 @@ fn a_comment_says_what_is_not_valid_and_why() {
 fn a_command_that_only_looks_is_not_all_there_is_to_do() {
     let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
     let mut looks = Vec::new();
-    for (action, ..) in actions("db", "shop", "node-a", "kubernetes.io/os", "true", (None, false)) {
+    for Row { action, .. } in plain(None).actions() {
         let script = action.commands(&subject);
         let reads = |line: &String| ["get", "describe", "logs"].contains(&line.split(' ').nth(1).unwrap_or_default());
         let lines = script.lines();

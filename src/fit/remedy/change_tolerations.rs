@@ -42,7 +42,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
             *sets.entry(set).or_default() += 1;
         }
     }
-    // Those that open the most nodes first.
+    // Sets that open the most nodes are tried first.
     let mut sets: Vec<_> = sets.into_iter().collect();
     sets.sort_by_key(|(_, nodes)| Reverse(*nodes));
     sets.into_iter().take(MAX_SETS_TRIED).find_map(|(set, _)| {

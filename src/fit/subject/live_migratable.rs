@@ -1,6 +1,6 @@
 //! The condition `LiveMigratable` of a guest.
 
-/// What the condition `LiveMigratable` says of the guest, or will say.
+/// The condition `LiveMigratable` of the guest, as it is or as it will be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveMigratable {
     /// The reason why KubeVirt refuses to migrate it, if it does: the condition is `False`.

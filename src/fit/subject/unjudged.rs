@@ -7,7 +7,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::placement::{Affinity, Placement};
 
-/// What kube-scheduler considers for the guest besides the labels, taints and names of nodes.
+/// The conditions that kube-scheduler considers for the guest besides the labels, taints and names of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unjudged {
     /// The rules by which the pods or the devices on the nodes decide.

@@ -75,7 +75,7 @@ fn an_empty_value_is_an_error_that_names_the_option_or_none() {
     for verb in verbs.chain([&command]) {
         let name = if verb.get_name() == command.get_name() { "" } else { verb.get_name() };
         let (_, line) = LINES.iter().find(|(of, _)| *of == name).unwrap_or_else(|| panic!("{name}: no line"));
-        // What a first run leaves, as `certs` does, a second one finds.
+        // A second run finds the files that a first one leaves, as `certs` does.
         run(line, &[]);
         let without = run(line, &[]);
         let own = verb.get_arguments().filter(|argument| argument.get_action().takes_values());

@@ -245,7 +245,7 @@ fn unanswered_questions_are_those_of_explain(#[case] verb: &[&str]) {
         "Not known: what libvirt says on node-i about shop/db: not asked: exec is refused (namespace shop: no)",
         "Not known: what libvirt says of the CPU of shop/old: no saved answer since it was started again",
     ] {
-        // Such lines below rows are marked.
+        // Lines of this kind are marked below rows.
         assert!(text.lines().any(|printed| printed.trim_start_matches("# ") == line), "{line}: {text}");
     }
     let without = scene.run(&[verb, &["-o", "json"]].concat(), &[]);

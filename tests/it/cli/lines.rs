@@ -393,7 +393,7 @@ kind: ConfigMap
 metadata: {name: 'a<b>&c', namespace: shop}
 ";
 
-/// What `-o name` prints can be given to kubectl.
+/// Names that `-o name` prints can be given to kubectl.
 #[test]
 fn names_have_the_group_of_the_object() {
     let made = made();

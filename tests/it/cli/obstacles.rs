@@ -1,4 +1,4 @@
-//! What keeps a guest off nodes that fit by labels, or would after a remedy: room, other pods, volumes. `explain`,
+//! Obstacles that keep a guest off nodes that fit by labels, or would after a remedy: room, other pods, volumes. `explain`,
 //! `drain` and `recommend --without-node` go by the same facts.
 
 use serde_json::{Value, json};

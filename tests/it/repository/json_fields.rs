@@ -294,7 +294,7 @@ fn the_page_lists_every_field_of_the_json() {
     for (name, text) in [("objects.yaml", OBJECTS), ("answers.json", ANSWERS), ("cpufit-test.yaml", TEST)] {
         scratch.write(name, text);
     }
-    // The same cluster without its first node, with another release of KubeVirt and a cordon.
+    // This cluster without its first node, with another release of KubeVirt and a cordon.
     let after = fs::read_to_string(scratch.path().join("after.yaml")).unwrap();
     let mut list: serde_json::Value = serde_saphyr::from_str(&after).unwrap();
     let items = list["items"].as_array_mut().unwrap();
@@ -311,7 +311,7 @@ fn the_page_lists_every_field_of_the_json() {
     }
     scratch.write("fewer.yaml", list.to_string());
 
-    // The same cluster with nodes that take no more pods.
+    // This cluster with nodes that take no more pods.
     let cluster = fs::read_to_string(scratch.path().join("cluster.yaml")).unwrap();
     let mut full: serde_json::Value = serde_saphyr::from_str(&cluster).unwrap();
     for item in full["items"].as_array_mut().unwrap().iter_mut().filter(|item| item["kind"] == "Node") {

@@ -47,10 +47,10 @@ const RETIRED: [(&str, &str); 31] = [
 /// Words that begin no comment: a function's begins with a verb, any other one with a noun.
 const NO_BEGINNING: [&str; 9] = ["Of", "What", "That", "Those", "Who", "Whose", "So", "Such", "The same"];
 
-/// The word that a documentation comment begins with and should not. `None` for every other line.
+/// Returns the word that a comment begins with and should not; `None` for every other line.
 fn begins_with_no_noun(line: &str) -> Option<&'static str> {
-    let text = line.trim_start();
-    let text = text.strip_prefix("/// ").or_else(|| text.strip_prefix("//! "))?;
+    let text = line.trim_start().strip_prefix("//")?;
+    let text = text.strip_prefix(['/', '!']).unwrap_or(text).strip_prefix(' ')?;
     NO_BEGINNING.into_iter().find(|word| text.strip_prefix(word).is_some_and(|rest| rest.starts_with(' ')))
 }
 
@@ -62,6 +62,20 @@ fn holds(text: &str, word: &str) -> bool {
         let after = text[at + word.len()..].trim_start_matches(['s', 'e', 'd']).chars().next().is_some_and(is_letter);
         !before && !after
     })
+}
+
+/// Returns a line in lower case, with the words of its names apart: `AsThingsStand` and `as_things_stand` are three.
+fn in_words(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut last = ' ';
+    for c in line.chars() {
+        if c.is_uppercase() && last.is_lowercase() {
+            out.push(' ');
+        }
+        out.extend(if c == '_' { ' ' } else { c }.to_lowercase());
+        last = c;
+    }
+    out
 }
 
 fn look(path: &Path, found: &mut Vec<String>) {
@@ -85,11 +99,10 @@ fn look(path: &Path, found: &mut Vec<String>) {
 
 fn read(file: &Path, found: &mut Vec<String>) {
     for (number, line) in fs::read_to_string(file).unwrap().lines().enumerate() {
-        // A comment must not begin with "Of".
-        if line.trim_start().trim_start_matches(['/', '!']).starts_with(" Of ") && line.trim_start().starts_with("//") {
-            found.push(format!("{}:{}: begins with \"Of\": {}", file.display(), number + 1, line.trim()));
+        if let Some(word) = begins_with_no_noun(line) {
+            found.push(format!("{}:{}: begins with {word:?}: {}", file.display(), number + 1, line.trim()));
         }
-        let lower = line.to_lowercase().replace('_', " ");
+        let lower = in_words(line);
         for (word, allowed) in RETIRED {
             let rest = allowed
                 .split(' ')
@@ -118,7 +131,14 @@ fn retired_words_stay_retired() {
         "nothing is found"
     );
     assert!(
-        begins_with_no_noun("    /// What it is.").is_some() && begins_with_no_noun("/// Whatever is left.").is_none(),
-        "comments are not read"
+        holds(&in_words("KeptOff::AsThingsStand"), "as things stand")
+            && holds(&in_words("as_things_stand"), "as things stand"),
+        "names of types are not read"
     );
+    for line in ["    /// What it is.", "//! Of nodes.", "// The same node."] {
+        assert!(begins_with_no_noun(line).is_some(), "comments are not read: {line}");
+    }
+    for line in ["/// Whatever is left.", "What it is.", "////What", "let what = 1; // what"] {
+        assert!(begins_with_no_noun(line).is_none(), "more than the beginnings of comments is read: {line}");
+    }
 }

@@ -90,7 +90,7 @@ fn a_guest_on_a_node_with_two_vendors_leaves_at_some_try() {
     }
 }
 
-/// What is tried, or is to be looked at, can help one of the guests that nothing frees.
+/// A change that is tried, or that a person is asked to look at, can help one of the guests that nothing frees.
 #[test]
 fn what_cannot_help_a_guest_is_neither_tried_nor_looked_at() {
     let mut nodes = vec![skylake("node-a"), skylake("node-b"), skylake("node-c")];

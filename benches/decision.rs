@@ -1,5 +1,5 @@
 //! The decision alone: a launcher pod is matched and assessed at four cluster sizes.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends with the panic")]
 
 #[path = "shared/launcher_review.rs"]
 mod launcher_review;

@@ -1,5 +1,5 @@
 //! A large live cluster in memory: its size, and the cost of a heartbeat and of a change.
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, reason = "a benchmark ends with the panic")]
 
 #[path = "../src/testing/objects/node.rs"]
 mod node;

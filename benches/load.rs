@@ -2,7 +2,8 @@
 //! compared with that of a route that only reads the body.
 //!
 //! With `LOAD_NODES` set, this program is that server; it ends when its standard input ends.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends with the panic")]
+#![expect(clippy::cast_precision_loss, reason = "sizes and times are far below 2^52")]
 
 #[path = "shared/launcher_review.rs"]
 mod launcher_review;

@@ -1,6 +1,6 @@
 //! Reviews through the real router, in process, compared with a route on the same router that reads the body and
 //! returns a constant.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends with the panic")]
 
 #[path = "shared/launcher_review.rs"]
 mod launcher_review;

@@ -14,8 +14,7 @@
 // Only `console` prints, and it prints only pages.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 #![cfg_attr(not(test), deny(unreachable_pub))]
-// The documentation is for developers of the crate and includes private items.
-#![allow(rustdoc::private_intra_doc_links)]
+#![allow(rustdoc::private_intra_doc_links, reason = "it is for developers of the crate, and includes private items")]
 
 pub mod admission;
 pub mod answers;

@@ -60,9 +60,9 @@ pub(crate) fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>
 
 /// Quotes a text: control characters are escaped, long ones cut.
 pub(crate) fn quoted(text: &str) -> String {
-    const MAX_WORD_BYTES: usize = 64;
-    if text.chars().count() > MAX_WORD_BYTES {
-        let start: String = text.chars().take(MAX_WORD_BYTES).collect();
+    const MAX_QUOTED_CHARS: usize = 64;
+    if text.chars().count() > MAX_QUOTED_CHARS {
+        let start: String = text.chars().take(MAX_QUOTED_CHARS).collect();
         format!("{start:?} and more")
     } else {
         format!("{text:?}")

@@ -245,9 +245,9 @@ fn read(
             return take_in(&mut facts, &item);
         }
         let item = item.in_namespace(namespace);
-        only_namespaces.extend(only_namespace(group(&item), &item.kind, &&item)?);
+        only_namespaces.extend(only_namespace(item.group(), &item.kind, &&item)?);
         if let Some(room) = &mut room {
-            room.read(group(&item), &item.kind, &&item)?;
+            room.read(item.group(), &item.kind, &&item)?;
         }
         let Some(object) = object(&item)? else { return Ok(()) };
         if let ClusterObject::Node(node) = &object {
@@ -330,9 +330,5 @@ fn policy(item: &Item) -> Result<Policy, WorldError> {
 
 /// Reads an object of a dump; `None` if its kind does not affect judgements.
 fn object(item: &Item) -> Result<Option<ClusterObject>, snapshot::Error> {
-    ClusterObject::read(group(item), &item.kind, &item)
-}
-
-fn group(item: &Item) -> &str {
-    item.api_version.split_once('/').map_or("", |(group, _)| group)
+    ClusterObject::read(item.group(), &item.kind, &item)
 }

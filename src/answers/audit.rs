@@ -99,7 +99,7 @@ pub struct StartChange {
 /// The verdict about one guest. Also the JSON of `cpufit audit`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(clippy::struct_excessive_bools, reason = "each is a field of the JSON")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the JSON")]
 pub struct AuditRow {
     /// The guest as `namespace/name`.
     pub guest: String,

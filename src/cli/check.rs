@@ -212,7 +212,7 @@ pub(super) fn origin(item: &Item, index: usize) -> ResultOrigin {
         file: item.place.file.clone(),
         index,
         line: item.place.line,
-        group: group(item).to_owned(),
+        group: item.group().to_owned(),
         kind: item.kind.clone(),
         namespace: namespace.unwrap_or_default(),
         name: name.filter(|name| !name.is_empty()).or(generate_name).unwrap_or_default(),
@@ -263,7 +263,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
     }
     Ok(match judged(world, item)? {
         // A controller creates launcher pods, and the webhook names it no remedies.
-        Some(case) if is_pod(group(item), &item.kind) => {
+        Some(case) if is_pod(item.group(), &item.kind) => {
             let row = ResultRow::new(origin.clone(), &case, survey, predict);
             let sent = judged_with(world, item, Depth::Brief)?.unwrap_or(case);
             let ResultRow { allowed, warnings, denial, .. } = ResultRow::new(origin, &sent, survey, false);
@@ -273,7 +273,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
             let row = ResultRow::new(origin, &case, survey, predict);
             with_remarks(row, &case, &world.cluster)
         }
-        None if is_pod(group(item), &item.kind) => stranger(origin, &item.parse()?, world),
+        None if is_pod(item.group(), &item.kind) => stranger(origin, &item.parse()?, world),
         None if is_policy(item) => {
             Policy::from_json(item.json.get()).with_context(|| item.place.to_string())?;
             ResultRow::skipped(origin, "a valid CPUPolicy; to judge by it: --policy")
@@ -324,7 +324,7 @@ pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Mutated> {
             Decision::Deny { .. } => Mutated::default(),
         }
     } else {
-        match Manifest::read(group(item), &item.kind, &item)? {
+        match Manifest::read(item.group(), &item.kind, &item)? {
             Some(manifest) => {
                 let outline = || item.parse::<PresentFields>();
                 let done = judge::mutation(world, &manifest, UserName::NOBODY, Depth::Brief.into(), outline)?;
@@ -360,10 +360,6 @@ fn is_pod(group: &str, kind: &str) -> bool {
     (group, kind) == ("", "Pod")
 }
 
-fn group(item: &Item) -> &str {
-    item.api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
 /// Returns the result for a pod that is no launcher: no findings, but the nodes that take it.
 fn stranger(origin: ResultOrigin, pod: &Pod<'_>, world: &World) -> ResultRow {
     let fleet = &world.cluster.fleet;
@@ -384,7 +380,7 @@ pub fn judged<'a>(world: &World, item: &'a Item) -> Result<Option<Evaluation<'a>
 }
 
 fn judged_with<'a>(world: &World, item: &'a Item, depth: Depth) -> Result<Option<Evaluation<'a>>, snapshot::Error> {
-    let Some(manifest) = Manifest::read(group(item), &item.kind, &item)? else { return Ok(None) };
+    let Some(manifest) = Manifest::read(item.group(), &item.kind, &item)? else { return Ok(None) };
     Ok(judge::judge(world, &manifest, UserName::NOBODY, depth))
 }
 

@@ -95,7 +95,7 @@ pub(crate) fn run(
                 if let Some(next) = next {
                     page.line("");
                     page.line("At next start:");
-                    print(next, &survey, no_headers, &facts, page);
+                    Explained::of(next, None, &survey, no_headers).print(&facts, page);
                 }
             } else {
                 let row = |case: &Evaluation<'_>, need: Option<&PodNeed>| result(origin.clone(), case, need, &survey);
@@ -276,20 +276,8 @@ pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name:
     judge::judge(world, &Manifest::VirtualMachine(Box::new(vm.clone())), UserName::NOBODY, Depth::Full)
 }
 
-/// Prints the table of one guest, without the lines in `said`, which were printed before; returns the lines printed
-/// now.
-pub(crate) fn print(
-    case: &Evaluation<'_>,
-    survey: &Survey<'_>,
-    no_headers: bool,
-    said: &[String],
-    page: &mut Page,
-) -> Vec<String> {
-    Explained::of(case, None, survey, no_headers).print(said, page)
-}
-
 /// The data printed about one guest.
-struct Explained<'c, 'w> {
+pub(crate) struct Explained<'c, 'w> {
     case: &'c Evaluation<'c>,
     survey: &'c Survey<'w>,
     no_headers: bool,
@@ -299,7 +287,12 @@ struct Explained<'c, 'w> {
 
 impl<'c, 'w> Explained<'c, 'w> {
     /// Collects them. `pod`: the requests of a pod that was given.
-    fn of(case: &'c Evaluation<'c>, pod: Option<&'c PodNeed>, survey: &'c Survey<'w>, no_headers: bool) -> Self {
+    pub(crate) fn of(
+        case: &'c Evaluation<'c>,
+        pod: Option<&'c PodNeed>,
+        survey: &'c Survey<'w>,
+        no_headers: bool,
+    ) -> Self {
         let room = FittingRoom::of(case, pod, &survey.world.cluster);
         let obstacles = Obstacles::of(&case.judged.subject, pod, survey.world, survey.residents(), &[]);
         Self { case, survey, no_headers, room, obstacles }
@@ -307,8 +300,9 @@ impl<'c, 'w> Explained<'c, 'w> {
 }
 
 impl Explained<'_, '_> {
-    /// Prints everything; `said` are lines already printed about the guest, which are not repeated.
-    fn print(&self, said: &[String], page: &mut Page) -> Vec<String> {
+    /// Prints everything but the lines in `said`, which are already printed about the guest; returns the lines that
+    /// hold facts.
+    pub(crate) fn print(&self, said: &[String], page: &mut Page) -> Vec<String> {
         page.line(self.title());
         let facts = self.facts();
         facts.iter().filter(|line| !said.contains(line)).for_each(|line| page.line(line));

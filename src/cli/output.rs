@@ -310,6 +310,11 @@ impl ResultRow {
     /// Builds the result for an object that is not judged and therefore admitted.
     #[must_use]
     pub fn skipped(origin: ResultOrigin, why: &str) -> Self {
+        Self { skipped: Some(why.to_owned()), ..Self::bare(origin) }
+    }
+
+    /// Builds the result for an admitted object of which nothing is known.
+    fn bare(origin: ResultOrigin) -> Self {
         let ResultOrigin { file, index, line, group, kind, namespace, name } = origin;
         Self {
             file,
@@ -338,7 +343,7 @@ impl ResultRow {
             libvirt: None,
             at_next_start: None,
             scheduler: None,
-            skipped: Some(why.to_owned()),
+            skipped: None,
         }
     }
 
@@ -378,9 +383,8 @@ impl ResultRow {
             // A pod that was given is not predicted.
             predicted: (predict && origin.kind != "Pod").then(|| Predicted::of(judged)),
             libvirt: LibvirtRow::of(subject, survey),
-            ..Self::skipped(origin, "")
+            ..Self::bare(origin)
         }
-        .judged()
     }
 
     /// Adds what the webhook does not know: the room of nodes. Takes out remedies that help by labels alone if no node
@@ -416,11 +420,6 @@ impl ResultRow {
         self.remedies.iter_mut().for_each(complete);
         self.remedies.sort_by_key(|remedy| remedy.is_in_vain);
         self.by_luck.iter_mut().map(|luck| &mut luck.remedy).for_each(complete);
-        self
-    }
-
-    fn judged(mut self) -> Self {
-        self.skipped = None;
         self
     }
 }

@@ -14,7 +14,7 @@ use super::shown::Shown;
 use super::syntax;
 
 /// Maximum length of an invalid text in a comment, in characters.
-const MAX_REPETITIONS: usize = 63;
+const MAX_INVALID_CHARS: usize = 63;
 
 /// The verbs of kubectl that change nothing.
 const READING_VERBS: [&str; 3] = ["get", "describe", "logs"];
@@ -377,7 +377,7 @@ fn quoted(word: &str) -> Cow<'_, str> {
 
 /// Quotes a text on one line: comments are pasted too, and not every shell treats them as comments.
 fn quoted_for_people(text: &str) -> String {
-    let cut: String = text.chars().take(MAX_REPETITIONS).collect();
+    let cut: String = text.chars().take(MAX_INVALID_CHARS).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
     let shown = format!("{}{more}", Shown::new(cut));
     format!("'{}'", shown.replace('\'', r"'\''"))

@@ -23,7 +23,7 @@ pub struct Effort<'e> {
 }
 
 impl<'e> Effort<'e> {
-    /// Limits the effort by a deadline in time or steps: `enough` returns true once it has passed.
+    /// Limits the effort by a deadline in time or steps: `is_over` returns true once it has passed.
     #[must_use]
     pub fn until(depth: Depth, is_over: &'e dyn Fn() -> bool) -> Self {
         Self { depth, is_over: Some(is_over) }

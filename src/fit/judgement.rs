@@ -294,11 +294,6 @@ impl<'s, 'f> Judgement<'s, 'f> {
         !self.lookup.nearest(&self.neighbours, 1).is_empty()
     }
 
-    /// Iterates over the candidate nodes.
-    pub(super) fn others(&self) -> impl Iterator<Item = NodeIndex> {
-        self.neighbours.iter()
-    }
-
     /// Returns the candidate nodes that meet every selector entry and fail the required node affinity, if the
     /// guest is impaired.
     pub(super) fn excluded_nodes(&self) -> Bits {

@@ -370,19 +370,6 @@ mod tests {
         assert_eq!(Release::parse(text), expected, "another release's rules would be applied");
     }
 
-    #[rstest]
-    #[case("1.5.0", false, false)]
-    #[case("1.5.1", true, false)]
-    #[case("1.6.3", true, false)]
-    #[case("1.6.4", true, true)]
-    #[case("1.7.0", true, false)]
-    #[case("1.7.1", true, true)]
-    #[case("1.9.0", true, true)]
-    fn the_release_decides_on_machine_type_and_vendor(#[case] text: &str, #[case] machine: bool, #[case] vendor: bool) {
-        let release = Release::parse(text).unwrap_or(Release::NEWEST);
-        assert_eq!((release.selects_machine_type(), release.selects_vendor()), (machine, vendor));
-    }
-
     /// The first and the last release of each minor version, and those between that changed a rule.
     const RELEASES: [&str; 25] = [
         "0.54.0", "0.58.0", "0.59.0", "1.0.0", "1.0.1", "1.1.0", "1.1.1", "1.2.0", "1.2.2", "1.3.0", "1.3.1", "1.4.0",

@@ -3,53 +3,6 @@
 
 use std::fmt;
 
-/// A resource that is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Resource {
-    /// Nodes.
-    Nodes,
-    /// Namespaces.
-    Namespaces,
-    /// Pods; launchers only.
-    Pods,
-    /// `VirtualMachine`s.
-    VirtualMachines,
-    /// `VirtualMachineInstanceReplicaSet`s.
-    ReplicaSets,
-    /// `VirtualMachinePool`s.
-    Pools,
-    /// `VirtualMachineInstance`s.
-    Vmis,
-    /// `VirtualMachineInstanceMigration`s.
-    Migrations,
-    /// The KubeVirt custom resource.
-    KubeVirts,
-    /// `CPUPolicy` objects.
-    Policies,
-    /// Instancetypes of a namespace.
-    Instancetypes,
-    /// Instancetypes of the cluster.
-    ClusterInstancetypes,
-    /// Preferences of a namespace.
-    Preferences,
-    /// Preferences of the cluster.
-    ClusterPreferences,
-    /// `ControllerRevision`s of instancetypes and preferences.
-    Revisions,
-    /// `DataSource`s of CDI.
-    DataSources,
-    /// `PersistentVolumeClaim`s.
-    Claims,
-    /// `PersistentVolume`s.
-    Volumes,
-    /// `DataVolume`s of CDI.
-    DataVolumes,
-    /// `VolumeSnapshot`s.
-    VolumeSnapshots,
-    /// `PodDisruptionBudget`s.
-    Budgets,
-}
-
 /// The names of a resource in the API and in kubectl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceNames {
@@ -89,116 +42,188 @@ pub enum Need {
     /// Like `OfVerbs`, and reported in the verdict of each guest that needs a missing object, not once for the whole
     /// run.
     Sought,
+    /// No judgement needs it; a drain reads it.
+    OfDrains,
 }
 
 const KUBEVIRT: &str = "kubevirt.io";
 const TYPES: &str = "instancetype.kubevirt.io";
 
+/// The properties of a resource.
+struct Row {
+    names: ResourceNames,
+    scope: Scope,
+    need: Need,
+    /// The purpose of reading it.
+    read_for: &'static str,
+}
+
+/// Declares the resources, each by one row: names, scope, need, and the purpose of reading it.
+macro_rules! resources {
+    ($(
+        $(#[$doc:meta])*
+        $id:ident: $group:expr, $versions:expr, $kind:literal, $plural:literal, $short:expr;
+        $scope:ident, $need:ident, $read_for:literal;
+    )*) => {
+        /// A resource that is read.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Resource {
+            $($(#[$doc])* $id,)*
+        }
+
+        impl Resource {
+            /// All resources, in their order.
+            pub const ALL: [Self; [$(Self::$id),*].len()] = [$(Self::$id),*];
+
+            /// Returns the row of the table.
+            const fn row(self) -> Row {
+                match self {
+                    $(Self::$id => Row {
+                        names: ResourceNames {
+                            group: $group, versions: &$versions, kind: $kind, plural: $plural, short: &$short,
+                        },
+                        scope: Scope::$scope,
+                        need: Need::$need,
+                        read_for: $read_for,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+resources! {
+    /// Nodes.
+    Nodes: "", ["v1"], "Node", "nodes", ["node", "no"];
+        Cluster, Required, "labels, taints, cordon";
+    /// Namespaces.
+    Namespaces: "", ["v1"], "Namespace", "namespaces", ["ns"];
+        Cluster, Dispensable, "labels by which policies select guests";
+    /// Pods; launchers only.
+    Pods: "", ["v1"], "Pod", "pods", ["pod", "po"];
+        Guests, Required, "launchers: where a guest runs, and what its pod asks of a node";
+    /// `VirtualMachine`s.
+    VirtualMachines: KUBEVIRT, ["v1"], "VirtualMachine", "virtualmachines", ["vm", "vms"];
+        Guests, Required, "guests that are stopped, and how those that run start again";
+    /// `VirtualMachineInstanceReplicaSet`s.
+    ReplicaSets: KUBEVIRT, ["v1"], "VirtualMachineInstanceReplicaSet", "virtualmachineinstancereplicasets",
+        ["vmirs", "vmirss"];
+        Guests, Dispensable, "templates of guests";
+    // The version served by every release with pools; 1.9 serves v1beta1 as well.
+    /// `VirtualMachinePool`s.
+    Pools: "pool.kubevirt.io", ["v1alpha1", "v1beta1"], "VirtualMachinePool", "virtualmachinepools",
+        ["vmpool", "vmpools"];
+        Guests, Dispensable, "templates of guests";
+    /// `VirtualMachineInstance`s.
+    Vmis: KUBEVIRT, ["v1"], "VirtualMachineInstance", "virtualmachineinstances", ["vmi", "vmis"];
+        Guests, Required, "guests that run";
+    /// `VirtualMachineInstanceMigration`s.
+    Migrations: KUBEVIRT, ["v1"], "VirtualMachineInstanceMigration", "virtualmachineinstancemigrations",
+        ["vmim", "vmims"];
+        Guests, Required, "labels that a migration adds, and whose target a pod is";
+    /// The KubeVirt custom resource.
+    KubeVirts: KUBEVIRT, ["v1"], "KubeVirt", "kubevirts", ["kv", "kvs"];
+        Namespace, Dispensable, "configuration and release";
+    /// `CPUPolicy` objects.
+    Policies: "cpufit.io", ["v1alpha1"], "CPUPolicy", "cpupolicies", ["cpupol"];
+        Cluster, Dispensable, "policies";
+    /// Instancetypes of a namespace.
+    Instancetypes: TYPES, ["v1beta1"], "VirtualMachineInstancetype", "virtualmachineinstancetypes",
+        ["vminstancetype", "vminstancetypes", "vmf", "vmfs"];
+        Guests, Dispensable, "CPU models of guests";
+    /// Instancetypes of the cluster.
+    ClusterInstancetypes: TYPES, ["v1beta1"], "VirtualMachineClusterInstancetype", "virtualmachineclusterinstancetypes",
+        ["vmclusterinstancetype", "vmclusterinstancetypes", "vmcf", "vmcfs"];
+        Cluster, Dispensable, "CPU models of guests";
+    /// Preferences of a namespace.
+    Preferences: TYPES, ["v1beta1"], "VirtualMachinePreference", "virtualmachinepreferences",
+        ["vmpref", "vmprefs", "vmp", "vmps"];
+        Guests, Dispensable, "CPU features and machine types of guests";
+    /// Preferences of the cluster.
+    ClusterPreferences: TYPES, ["v1beta1"], "VirtualMachineClusterPreference", "virtualmachineclusterpreferences",
+        ["vmcp", "vmcps"];
+        Cluster, Dispensable, "CPU features and machine types of guests";
+    /// `ControllerRevision`s of instancetypes and preferences.
+    Revisions: "apps", ["v1"], "ControllerRevision", "controllerrevisions", [];
+        Guests, Dispensable, "instancetypes and preferences as they were when a guest was made";
+    /// `DataSource`s of CDI.
+    DataSources: "cdi.kubevirt.io", ["v1beta1"], "DataSource", "datasources", ["das"];
+        Namespace, Dispensable, "the architecture of what guests boot from";
+    /// `PersistentVolumeClaim`s.
+    Claims: "", ["v1"], "PersistentVolumeClaim", "persistentvolumeclaims", ["pvc"];
+        Guests, OfVerbs, "which volumes guests have, and the instancetypes and preferences inferred from them";
+    /// `PersistentVolume`s.
+    Volumes: "", ["v1"], "PersistentVolume", "persistentvolumes", ["pv"];
+        Cluster, OfVerbs, "on which nodes a volume can be used";
+    /// `DataVolume`s of CDI.
+    DataVolumes: "cdi.kubevirt.io", ["v1beta1"], "DataVolume", "datavolumes", ["dv", "dvs"];
+        Guests, Sought, "instancetypes and preferences inferred from volumes";
+    /// `VolumeSnapshot`s.
+    VolumeSnapshots: "snapshot.storage.k8s.io", ["v1"], "VolumeSnapshot", "volumesnapshots", ["vs"];
+        Namespace, Sought, "instancetypes and preferences inferred from volumes";
+    /// `PodDisruptionBudget`s.
+    Budgets: "policy", ["v1"], "PodDisruptionBudget", "poddisruptionbudgets", ["pdb"];
+        Guests, OfDrains, "which evictions a drain is refused";
+}
+
+/// Returns the group of an `apiVersion`; empty for the core.
+#[must_use]
+pub(crate) fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
 impl Resource {
-    /// All resources that judgements depend on.
-    pub const ALL: [Self; 20] = [
-        Self::Nodes,
-        Self::Namespaces,
-        Self::Pods,
-        Self::VirtualMachines,
-        Self::ReplicaSets,
-        Self::Pools,
-        Self::Vmis,
-        Self::Migrations,
-        Self::KubeVirts,
-        Self::Policies,
-        Self::Instancetypes,
-        Self::ClusterInstancetypes,
-        Self::Preferences,
-        Self::ClusterPreferences,
-        Self::Revisions,
-        Self::DataSources,
-        Self::Claims,
-        Self::Volumes,
-        Self::DataVolumes,
-        Self::VolumeSnapshots,
-    ];
+    const WATCHED_FOR: &[Need] = &[Need::Required, Need::Dispensable];
+    const JUDGED_FOR: &[Need] = &[Need::Required, Need::Dispensable, Need::OfVerbs, Need::Sought];
+
+    /// The resources that judgements depend on.
+    pub const JUDGED: [Self; Self::count(Self::JUDGED_FOR)] = Self::chosen(Self::JUDGED_FOR);
+
+    /// The watched resources. CLI verbs list all.
+    pub const WATCHED: [Self; Self::count(Self::WATCHED_FOR)] = Self::chosen(Self::WATCHED_FOR);
 
     /// The resources of which a drain reads all objects: for free room, and for evictions that are refused.
     pub const OF_DRAINS: [Self; 3] = [Self::Nodes, Self::Pods, Self::Budgets];
 
-    /// The watched resources. CLI verbs list all.
-    pub const WATCHED: [Self; 16] = {
-        let mut watched = [Self::Nodes; 16];
+    const fn is_for(self, needs: &[Need]) -> bool {
+        let mut at = 0;
+        while at < needs.len() {
+            if self.row().need as u8 == needs[at] as u8 {
+                return true;
+            }
+            at += 1;
+        }
+        false
+    }
+
+    /// Returns the number of resources with one of these needs.
+    const fn count(needs: &[Need]) -> usize {
+        let (mut at, mut count) = (0, 0);
+        while at < Self::ALL.len() {
+            count += Self::ALL[at].is_for(needs) as usize;
+            at += 1;
+        }
+        count
+    }
+
+    /// Returns the resources with one of these needs.
+    const fn chosen<const N: usize>(needs: &[Need]) -> [Self; N] {
+        let mut chosen = [Self::Nodes; N];
         let (mut at, mut next) = (0, 0);
         while at < Self::ALL.len() {
-            if matches!(Self::ALL[at].row().2, Need::Required | Need::Dispensable) {
-                watched[next] = Self::ALL[at];
+            if Self::ALL[at].is_for(needs) {
+                chosen[next] = Self::ALL[at];
                 next += 1;
             }
             at += 1;
         }
-        watched
-    };
-
-    /// Returns the row of the table: names, scope, need, and the purpose of reading it.
-    #[rustfmt::skip]
-    const fn row(self) -> (ResourceNames, Scope, Need, &'static str) {
-        use Need::{Dispensable, OfVerbs, Required, Sought};
-        use Scope::{Cluster, Guests, Namespace};
-        const fn names(
-            group: &'static str, versions: &'static [&'static str], kind: &'static str, plural: &'static str,
-            short: &'static [&'static str],
-        ) -> ResourceNames {
-            ResourceNames { group, versions, kind, plural, short }
-        }
-        match self {
-            Self::Nodes => (names("", &["v1"], "Node", "nodes", &["node", "no"]), Cluster, Required,
-                "labels, taints, cordon"),
-            Self::Namespaces => (names("", &["v1"], "Namespace", "namespaces", &["ns"]), Cluster, Dispensable,
-                "labels by which policies select guests"),
-            Self::Pods => (names("", &["v1"], "Pod", "pods", &["pod", "po"]), Guests, Required,
-                "launchers: where a guest runs, and what its pod asks of a node"),
-            Self::VirtualMachines => (names(KUBEVIRT, &["v1"], "VirtualMachine", "virtualmachines", &["vm", "vms"]), Guests, Required,
-                "guests that are stopped, and how those that run start again"),
-            Self::ReplicaSets => (names(KUBEVIRT, &["v1"], "VirtualMachineInstanceReplicaSet", "virtualmachineinstancereplicasets",
-                &["vmirs", "vmirss"]), Guests, Dispensable, "templates of guests"),
-            // The version served by every release with pools; 1.9 serves v1beta1 as well.
-            Self::Pools => (names("pool.kubevirt.io", &["v1alpha1", "v1beta1"], "VirtualMachinePool", "virtualmachinepools",
-                &["vmpool", "vmpools"]), Guests, Dispensable, "templates of guests"),
-            Self::Vmis => (names(KUBEVIRT, &["v1"], "VirtualMachineInstance", "virtualmachineinstances", &["vmi", "vmis"]), Guests, Required,
-                "guests that run"),
-            Self::Migrations => (names(KUBEVIRT, &["v1"], "VirtualMachineInstanceMigration", "virtualmachineinstancemigrations",
-                &["vmim", "vmims"]), Guests, Required, "labels that a migration adds, and whose target a pod is"),
-            Self::KubeVirts => (names(KUBEVIRT, &["v1"], "KubeVirt", "kubevirts", &["kv", "kvs"]), Namespace, Dispensable,
-                "configuration and release"),
-            Self::Policies => (names("cpufit.io", &["v1alpha1"], "CPUPolicy", "cpupolicies", &["cpupol"]), Cluster, Dispensable,
-                "policies"),
-            Self::Instancetypes => (names(TYPES, &["v1beta1"], "VirtualMachineInstancetype", "virtualmachineinstancetypes",
-                &["vminstancetype", "vminstancetypes", "vmf", "vmfs"]), Guests, Dispensable, "CPU models of guests"),
-            Self::ClusterInstancetypes => (names(TYPES, &["v1beta1"], "VirtualMachineClusterInstancetype",
-                "virtualmachineclusterinstancetypes", &["vmclusterinstancetype", "vmclusterinstancetypes", "vmcf", "vmcfs"]),
-                Cluster, Dispensable, "CPU models of guests"),
-            Self::Preferences => (names(TYPES, &["v1beta1"], "VirtualMachinePreference", "virtualmachinepreferences",
-                &["vmpref", "vmprefs", "vmp", "vmps"]), Guests, Dispensable, "CPU features and machine types of guests"),
-            Self::ClusterPreferences => (names(TYPES, &["v1beta1"], "VirtualMachineClusterPreference",
-                "virtualmachineclusterpreferences", &["vmcp", "vmcps"]), Cluster, Dispensable, "CPU features and machine types of guests"),
-            Self::Revisions => (names("apps", &["v1"], "ControllerRevision", "controllerrevisions", &[]), Guests, Dispensable,
-                "instancetypes and preferences as they were when a guest was made"),
-            Self::DataSources => (names("cdi.kubevirt.io", &["v1beta1"], "DataSource", "datasources", &["das"]), Namespace, Dispensable,
-                "the architecture of what guests boot from"),
-            Self::Claims => (names("", &["v1"], "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"]), Guests, OfVerbs,
-                "which volumes guests have, and the instancetypes and preferences inferred from them"),
-            Self::Volumes => (names("", &["v1"], "PersistentVolume", "persistentvolumes", &["pv"]), Cluster, OfVerbs,
-                "on which nodes a volume can be used"),
-            Self::DataVolumes => (names("cdi.kubevirt.io", &["v1beta1"], "DataVolume", "datavolumes", &["dv", "dvs"]), Guests, Sought,
-                "instancetypes and preferences inferred from volumes"),
-            Self::VolumeSnapshots => (names("snapshot.storage.k8s.io", &["v1"], "VolumeSnapshot", "volumesnapshots", &["vs"]), Namespace, Sought,
-                "instancetypes and preferences inferred from volumes"),
-            Self::Budgets => (names("policy", &["v1"], "PodDisruptionBudget", "poddisruptionbudgets", &["pdb"]), Guests, OfVerbs,
-                "which evictions a drain is refused"),
-        }
+        chosen
     }
 
     /// Returns the names.
     #[must_use]
     pub const fn names(self) -> ResourceNames {
-        self.row().0
+        self.row().names
     }
 
     /// Returns the API group; empty for the core.
@@ -237,29 +262,29 @@ impl Resource {
     /// Returns the purpose of reading it.
     #[must_use]
     pub const fn read_for(self) -> &'static str {
-        self.row().3
+        self.row().read_for
     }
 
     /// Whether guests can be judged without it, less exactly.
     pub(crate) fn is_dispensable(self) -> bool {
-        self.row().2 != Need::Required
+        self.row().need != Need::Required
     }
 
     /// Whether a missing permission is noted once for the whole run, because the verdicts that depend on it do not
     /// report it.
     pub(crate) fn is_missed_unsaid(self) -> bool {
-        self.row().2 != Need::Sought
+        self.row().need != Need::Sought
     }
 
     /// Whether its objects are namespaced.
     #[must_use]
     pub fn is_namespaced(self) -> bool {
-        self.row().1 != Scope::Cluster
+        self.row().scope != Scope::Cluster
     }
 
     /// Whether the objects that affect a guest are in the guest's own namespace.
     pub(crate) fn is_of_guests(self) -> bool {
-        self.row().1 == Scope::Guests
+        self.row().scope == Scope::Guests
     }
 
     /// Whether objects of this group and kind, in any version, belong to this resource.
@@ -267,10 +292,10 @@ impl Resource {
         self.kind() == kind && self.group() == group
     }
 
-    /// Returns the resource of a group and a kind, in any version; `None` if it is not read.
+    /// Returns the resource of a group and a kind, in any version; `None` if no judgement depends on it.
     #[must_use]
     pub fn of(group: &str, kind: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|resource| resource.is(group, kind))
+        Self::JUDGED.into_iter().find(|resource| resource.is(group, kind))
     }
 
     /// Returns the resource with this path for its list or watch in all namespaces.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::bounds::{Excess, Measured};
+use crate::bounds::{Bounded, Excess, Measured};
 pub use each_text::EachText;
 pub use present::Present;
 pub use text::{Text, Texts};
@@ -501,6 +501,17 @@ pub trait Reader<'a> {
     ///
     /// The object does not have the expected shape.
     fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error>;
+}
+
+/// The JSON text of one object.
+pub(crate) struct JsonText<'a>(pub &'a str);
+
+impl<'a> Reader<'a> for JsonText<'a> {
+    type Error = serde_json::Error;
+
+    fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error> {
+        serde_json::from_str(self.0).map(|Bounded(object)| object)
+    }
 }
 
 /// An affinity that is kept whole; its node affinity is checked to be well-formed.

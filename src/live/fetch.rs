@@ -4,7 +4,6 @@ use std::cell::RefCell;
 
 use futures_util::future::join_all;
 use kube::api::ListParams;
-use kube::core::ApiResource;
 use kube::{Api, Client};
 use tracing::debug;
 
@@ -16,7 +15,7 @@ use crate::kubevirt::cluster::{Cluster, ClusterObject, WhyUnread};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::Room;
-use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::wire::{JsonText, Vmi};
 use crate::report;
 use crate::review::MissingInput;
 use crate::snapshot::prune::SnapshotObjects;
@@ -35,18 +34,18 @@ pub(crate) enum FetchError {
         error: kube::Error,
     },
     /// The free room of nodes is not known, because a resource cannot be read.
-    #[error("cannot read {plural}: how much room nodes have is not known")]
+    #[error("cannot read {resource}: how much room nodes have is not known")]
     Room {
         /// The resource.
-        plural: String,
+        resource: Resource,
         /// The error.
         source: kube::Error,
     },
     /// An object does not have the shape of its kind.
-    #[error("{plural}: {namespace}/{name} is malformed")]
+    #[error("{resource}: {namespace}/{name} is malformed")]
     Malformed {
         /// The resource.
-        plural: String,
+        resource: Resource,
         /// The object's namespace.
         namespace: String,
         /// The object's name.
@@ -57,10 +56,12 @@ pub(crate) enum FetchError {
 }
 
 fn projected(resource: Resource, seen: &ProjectedObject) -> Result<Projected, FetchError> {
-    project(resource, seen.json()).map_err(|source| {
-        let (namespace, name) = seen.name();
-        FetchError::Malformed { plural: resource.plural().to_owned(), namespace, name, source }
-    })
+    project(resource, seen.json()).map_err(|source| malformed(resource, seen, source))
+}
+
+fn malformed(resource: Resource, seen: &ProjectedObject, source: serde_json::Error) -> FetchError {
+    let (namespace, name) = seen.name();
+    FetchError::Malformed { resource, namespace, name, source }
 }
 
 /// The namespaces whose guests are read.
@@ -169,8 +170,8 @@ async fn everything<T>(
     of: &impl Fn(Resource, &ProjectedObject) -> Result<T, FetchError>,
 ) -> Result<(Vec<T>, Vec<LeftOut>), FetchError> {
     let (mut out, mut left_out) = (Vec::new(), Vec::new());
-    let read = join_all(Resource::ALL.map(|one| reached(client, one, reach, selector(one), of))).await;
-    for (resource, list) in Resource::ALL.into_iter().zip(read) {
+    let read = join_all(Resource::JUDGED.map(|one| reached(client, one, reach, selector(one), of))).await;
+    for (resource, list) in Resource::JUDGED.into_iter().zip(read) {
         match list {
             Ok(list) => out.extend(list),
             Err(error) if error.has_code(404) => left_out.push((resource, WhyUnread::NotInstalled, error)),
@@ -194,25 +195,21 @@ pub(crate) async fn objects(
     reach: Reach<'_>,
 ) -> Result<(SnapshotObjects, Vec<FetchError>), FetchError> {
     let taken = RefCell::new(SnapshotObjects::default());
-    let take = |api: &ApiResource, seen: &ProjectedObject| {
-        taken.borrow_mut().take(&api.api_version, &api.kind, seen.json()).map_err(|source| {
-            let (namespace, name) = seen.name();
-            FetchError::Malformed { plural: api.plural.clone(), namespace, name, source }
-        })
+    let take = |resource: Resource, seen: &ProjectedObject| {
+        let taken = taken.borrow_mut().take(&resource.api_version(), resource.kind(), seen.json());
+        taken.map_err(|source| malformed(resource, seen, source))
     };
     let only = match reach {
         Reach::Namespace(namespace) => Some(namespace),
         Reach::Cluster | Reach::Rather(_) => None,
     };
-    let of = |resource: Resource, seen: &ProjectedObject| take(&resource.api(), seen);
     // Pods of all kinds use room, not only launchers.
     let selector = |resource: Resource| resource.selector().filter(|_| only.is_some() || resource != Resource::Pods);
-    let (_, left_out) = everything(client, reach, &selector, &of).await?;
+    let (_, left_out) = everything(client, reach, &selector, &take).await?;
     let mut left_out = to_report(left_out);
     if only.is_none() {
         taken.borrow_mut().mark_pods_read();
-        let budgets = Resource::Budgets.api();
-        match each(client, &budgets, |seen| take(&budgets, seen)).await {
+        match each(client, Resource::Budgets, |seen| take(Resource::Budgets, seen)).await {
             Ok(()) => taken.borrow_mut().mark_budgets_read(),
             Err(error) => left_out.push(error),
         }
@@ -251,7 +248,7 @@ pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
     let mut room = Room::default();
     let mut missing = Vec::new();
     for resource in Resource::OF_DRAINS {
-        match read_room(client, &resource.api(), &mut room).await {
+        match read_room(client, resource, &mut room).await {
             Ok(()) if resource == Resource::Budgets => room.mark_budgets_read(),
             Ok(()) if resource == Resource::Pods => room.mark_pods_read(),
             Ok(()) => {}
@@ -268,12 +265,10 @@ pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
     (room, missing)
 }
 
-async fn read_room(client: &Client, resource: &ApiResource, room: &mut Room) -> Result<(), FetchError> {
+async fn read_room(client: &Client, resource: Resource, room: &mut Room) -> Result<(), FetchError> {
     let read = |seen: &ProjectedObject| {
-        room.read(&resource.group, &resource.kind, &super::kinds::Text(seen.json())).map_err(|source| {
-            let (namespace, name) = seen.name();
-            FetchError::Malformed { plural: resource.plural.clone(), namespace, name, source }
-        })
+        let read = room.read(resource.group(), resource.kind(), &JsonText(seen.json()));
+        read.map_err(|source| malformed(resource, seen, source))
     };
     each(client, resource, read).await
 }
@@ -281,11 +276,11 @@ async fn read_room(client: &Client, resource: &ApiResource, room: &mut Room) -> 
 /// Reads the objects of all namespaces.
 async fn each(
     client: &Client,
-    resource: &ApiResource,
+    resource: Resource,
     read: impl FnMut(&ProjectedObject) -> Result<(), FetchError>,
 ) -> Result<(), FetchError> {
-    let api: Api<ProjectedObject> = Api::all_with(client.clone(), resource);
-    let failed = |source| FetchError::Room { plural: resource.plural.clone(), source };
+    let api: Api<ProjectedObject> = Api::all_with(client.clone(), &resource.api());
+    let failed = |source| FetchError::Room { resource, source };
     pages(&api, ListParams::default(), read, failed).await
 }
 

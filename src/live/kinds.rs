@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::bounds::{Bounded, Excess, Measured};
 use crate::kubevirt::cluster::{ClusterObject, ObjectName};
 use crate::kubevirt::resource::Resource;
-use crate::kubevirt::wire::{Cpu, Domain, LIVE_MIGRATABLE, Meta, RESTART_REQUIRED, Reader, VmiSpec};
+use crate::kubevirt::wire::{Cpu, Domain, JsonText, LIVE_MIGRATABLE, Meta, RESTART_REQUIRED, VmiSpec};
 use crate::policy::Policy;
 use crate::well_known;
 
@@ -60,17 +60,6 @@ pub enum Projected {
     Nothing,
 }
 
-/// The JSON text of an object.
-pub(super) struct Text<'a>(pub &'a str);
-
-impl<'a> Reader<'a> for Text<'a> {
-    type Error = serde_json::Error;
-
-    fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error> {
-        serde_json::from_str(self.0).map(|Bounded(object)| object)
-    }
-}
-
 /// Reads the kept part of an object.
 ///
 /// # Errors
@@ -80,7 +69,7 @@ pub fn project(resource: Resource, json: &str) -> Result<Projected, serde_json::
     if resource == Resource::Policies {
         return registered(json).map(|registered| Projected::Policy(Box::new(registered)));
     }
-    let object = ClusterObject::read(resource.group(), resource.kind(), &Text(json))?;
+    let object = ClusterObject::read(resource.group(), resource.kind(), &JsonText(json))?;
     Ok(object.map_or(Projected::Nothing, |object| Projected::Object(Box::new(slim(object)))))
 }
 

@@ -136,14 +136,6 @@ impl Policy {
     }
 }
 
-impl std::str::FromStr for Policy {
-    type Err = PolicyError;
-
-    fn from_str(text: &str) -> Result<Self, PolicyError> {
-        Self::from_json(text)
-    }
-}
-
 fn policy(root: &mut FieldReader<'_, '_>) -> Policy {
     exactly(root, "apiVersion", API_VERSION);
     exactly(root, "kind", KIND);

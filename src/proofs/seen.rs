@@ -13,6 +13,7 @@ use crate::answers::libvirt_plan::Survey;
 use crate::answers::{audit, status};
 use crate::cli;
 use crate::cli::args::{Args, Verb};
+use crate::cli::explain::Explained;
 use crate::cli::output::{ResultOrigin, ResultRow};
 use crate::cli::resource::ObjectKind;
 use crate::fit::judgement::Depth;
@@ -141,7 +142,7 @@ impl Answered {
     /// Adds the output of `explain` about an evaluation, as a table and as JSON.
     fn explained(&mut self, world: &World, case: Evaluation<'static>) {
         let (survey, mut page) = (Survey::of(world), Page::default());
-        cli::explain::print(&case, &survey, false, &[], &mut page);
+        Explained::of(&case, None, &survey, false).print(&[], &mut page);
         self.page(&page);
         let row = ResultRow::new(ResultOrigin::default(), &case, &survey, false);
         self.row = serde_json::to_value(row).expect("JSON");

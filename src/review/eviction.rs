@@ -5,7 +5,6 @@
 
 use serde::Deserialize;
 
-use super::warned;
 use crate::admission::response::Decision;
 use crate::answers::{Deadline, policy_of};
 use crate::bounds::{Excess, Measured};
@@ -59,7 +58,7 @@ pub(crate) fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool,
     if cluster.current_launcher(vmi).is_none_or(|current| current.name != pod) {
         return Decision::admit();
     }
-    warned(lines(world, vmi, dry_run, is_over).unwrap_or_default())
+    Decision::admit_with(lines(world, vmi, dry_run, is_over).unwrap_or_default())
 }
 
 fn lines(world: &World, vmi: &Vmi, dry_run: bool, is_over: Deadline<'_>) -> Option<Vec<String>> {

@@ -4,7 +4,6 @@
 
 mod obsolete;
 
-use super::warned;
 use crate::admission::response::Decision;
 use crate::answers::diff::{SettingChange, of_developers};
 use crate::answers::guest_state::{GuestStates, each};
@@ -38,7 +37,7 @@ pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, is_over
         }
     }
     let name = &after.metadata.name;
-    warned(lines.into_iter().map(|line| format!("KubeVirt {name}: {line}")).collect())
+    Decision::admit_with(lines.into_iter().map(|line| format!("KubeVirt {name}: {line}")).collect::<Vec<_>>())
 }
 
 /// Returns the command that sets the default CPU model in the HyperConverged resource; empty if the value is no valid

@@ -157,10 +157,5 @@ fn is_read(user: &str) -> bool {
     !(is_system || user.is_kubevirt_controller(None) || user.as_str().starts_with("system:node:"))
 }
 
-/// Admits with these lines, each of which names its object.
-fn warned(lines: Vec<String>) -> Decision {
-    Decision::admit_with(lines)
-}
-
 #[cfg(test)]
 mod tests;

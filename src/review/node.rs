@@ -7,7 +7,6 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::warned;
 use crate::admission::response::Decision;
 use crate::answers::{CountProgress, Deadline, Demand, Guests, NamedGuests, predict};
 use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Name};
@@ -43,7 +42,7 @@ pub(crate) struct Consequences {
 /// Warns a user who edits a node about the effects on guests. No warnings if it affects none.
 pub(crate) fn update(world: &World, before: &Node, after: &Node, is_over: Deadline<'_>) -> Decision {
     let [before, after] = [before, after].map(settled);
-    warned(lines(&before, &after, &consequences(&world.cluster, &before, &after, is_over)))
+    Decision::admit_with(lines(&before, &after, &consequences(&world.cluster, &before, &after, is_over)))
 }
 
 /// Returns the node as it will be a moment later: the node controller sets the taint of cordoned nodes by the cordon.

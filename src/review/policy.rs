@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::warned;
 use crate::admission::response::Decision;
 use crate::answers::guest_state::{GuestOf, GuestState, GuestStates, each};
 use crate::answers::model_use::{ModelUse, kept_by, model_use};
@@ -20,10 +19,10 @@ use crate::world::World;
 /// field and problem.
 pub(crate) fn change(world: &World, name: &str, text: &str, before: Option<&str>, is_over: Deadline<'_>) -> Decision {
     match Policy::from_json(text) {
-        Err(error) => warned(invalid(name, &error)),
+        Err(error) => Decision::admit_with(invalid(name, &error)),
         Ok(policy) => match before.and_then(|before| Policy::from_json(before).ok()) {
             Some(before) if before == policy => Decision::admit(),
-            before => warned(lines(world, &policy, before.as_ref(), is_over)),
+            before => Decision::admit_with(lines(world, &policy, before.as_ref(), is_over)),
         },
     }
 }

@@ -206,7 +206,7 @@ mod tests {
         })
     }
 
-    #[allow(clippy::needless_pass_by_value, reason = "a test is easier to read so")]
+    #[expect(clippy::needless_pass_by_value, reason = "a test is easier to read so")]
     fn object(kind: &str, spec: Value) -> Value {
         json!({"apiVersion": "v1", "kind": kind, "spec": spec})
     }

@@ -47,7 +47,7 @@ use serde_json::value::RawValue;
 
 use crate::bounds::{Bounded, Measured};
 use crate::domain::{Domain, DomainEvidence};
-use crate::kubevirt::resource::Resource;
+use crate::kubevirt::resource::{Resource, group_of};
 use crate::kubevirt::wire::Reader;
 
 pub use error::Error;
@@ -138,6 +138,11 @@ impl fmt::Display for DumpPlace {
     }
 }
 
+/// Maximum bytes of one object: five times the API server's limit, so that endless input ends as an error.
+const MOST_HELD: usize = 16 * 1024 * 1024;
+/// A kind without namespace that holds an object which may have one.
+const REVIEW: &str = "AdmissionReview";
+
 /// An object of a dump.
 #[derive(Clone, Debug)]
 pub struct Item {
@@ -162,9 +167,7 @@ impl Item {
             Err(_) => Err(error::field::<Bounded<T>>(self.place.clone(), &self.kind, &self.json)),
         }
     }
-}
 
-impl Item {
     /// Reads the object as `T` without bounds, for kinds that only this program reads.
     ///
     /// # Errors
@@ -172,14 +175,13 @@ impl Item {
     pub(crate) fn parse_unbounded<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         serde_json::from_str(self.json.get()).map_err(|_| error::field::<T>(self.place.clone(), &self.kind, &self.json))
     }
-}
 
-/// Maximum bytes of one object: five times the API server's limit, so that endless input ends as an error.
-const MOST_HELD: usize = 16 * 1024 * 1024;
-/// A kind without namespace that holds an object which may have one.
-const REVIEW: &str = "AdmissionReview";
+    /// Returns the group of the object's `apiVersion`; empty for the core.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        group_of(&self.api_version)
+    }
 
-impl Item {
     /// Returns the namespace that the object names: its own, or that of a review; empty if it names none.
     #[must_use]
     pub fn namespace(&self) -> String {
@@ -221,9 +223,8 @@ impl Item {
     /// Returns the object with the namespace that kubectl would send it to: `namespace` if it names none and its kind
     /// is namespaced.
     pub(crate) fn in_namespace(mut self, namespace: &str) -> Self {
-        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
         // The scope of a kind that is not read does not matter.
-        let is_namespaced = Resource::of(group, &self.kind).is_none_or(Resource::is_namespaced);
+        let is_namespaced = Resource::of(self.group(), &self.kind).is_none_or(Resource::is_namespaced);
         if !is_namespaced || self.kind == REVIEW || !self.namespace().is_empty() {
             return self;
         }

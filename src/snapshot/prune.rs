@@ -13,12 +13,12 @@ use serde::de::Error as _;
 use serde_ignored::Path;
 use serde_json::{Value, json};
 
-use crate::bounds::{Bounded, Measured};
+use crate::bounds::Measured;
 use crate::fit::subject::failed_migration;
 use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
-use crate::kubevirt::resource::Resource;
+use crate::kubevirt::resource::{Resource, group_of};
 use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, of_namespace, only_namespace, read_conditions};
-use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, RESTART_REQUIRED, Reader};
+use crate::kubevirt::wire::{JsonText, LIVE_MIGRATABLE, Pod, RESTART_REQUIRED, Reader};
 use crate::libvirt::saved;
 use crate::well_known::is_read_annotation;
 
@@ -43,7 +43,7 @@ impl SnapshotObjects {
             self.objects.extend(saved::read_fields(kind, text).map_err(serde_json::Error::custom)?);
             return Ok(());
         }
-        self.only.extend(only_namespace(group(api_version), kind, &Plain(text))?);
+        self.only.extend(only_namespace(group_of(api_version), kind, &JsonText(text))?);
         self.objects.extend(prune(api_version, kind, text, &mut self.room)?);
         Ok(())
     }
@@ -109,20 +109,16 @@ fn is_of(object: &Value, namespace: &str) -> bool {
 }
 
 fn resource(object: &Value) -> Option<Resource> {
-    Resource::of(group(text_at(object, "/apiVersion")), text_at(object, "/kind"))
+    Resource::of(group_of(text_at(object, "/apiVersion")), text_at(object, "/kind"))
 }
 
 fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
 /// Returns the judged part of an object of this kind; `None` if it has no effect, or is counted in `room`.
 fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<Option<Value>, serde_json::Error> {
-    let group = group(api_version);
+    let group = group_of(api_version);
     let reading = PrunedReader { text, ignored: RefCell::default() };
     let is_judged = match (group, kind) {
         ("cpufit.io", "CPUPolicy") => return policy(api_version, kind, text).map(Some),
@@ -153,11 +149,11 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
     without_strangers_in_affinity(&mut whole);
     match (group, kind) {
         ("", "Pod") => {
-            let asked = asked_by_pod(&Plain(text))?;
+            let asked = asked_by_pod(&JsonText(text))?;
             if let Some(spec) = whole.get_mut("spec").and_then(Value::as_object_mut) {
                 spec.extend(asked);
             }
-            if let Some(conditions) = read_conditions(&Plain(text))? {
+            if let Some(conditions) = read_conditions(&JsonText(text))? {
                 whole["status"]["conditions"] = conditions;
             }
         }
@@ -269,17 +265,6 @@ impl<'a> Reader<'a> for PrunedReader<'a> {
             None => ignored,
         });
         Ok(object)
-    }
-}
-
-/// A reader of one object that records nothing.
-struct Plain<'a>(&'a str);
-
-impl<'a> Reader<'a> for Plain<'a> {
-    type Error = serde_json::Error;
-
-    fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error> {
-        serde_json::from_str(self.0).map(|Bounded(object)| object)
     }
 }
 

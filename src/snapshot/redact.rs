@@ -75,17 +75,8 @@ impl Class {
 }
 
 /// Kinds of Kubernetes, KubeVirt and this program, in addition to those of [`Resource`].
-const KINDS: [&str; 9] = [
-    Resource::Budgets.kind(),
-    POD_REQUESTS,
-    OTHER_PODS,
-    COMPLETE,
-    saved::GUEST,
-    saved::NODE,
-    "HyperConverged",
-    "ReplicaSet",
-    "DataImportCron",
-];
+const KINDS: [&str; 8] =
+    [POD_REQUESTS, OTHER_PODS, COMPLETE, saved::GUEST, saved::NODE, "HyperConverged", "ReplicaSet", "DataImportCron"];
 
 /// The prefix of the hash of a UID.
 const REDACTED_UID: &str = "uid-";

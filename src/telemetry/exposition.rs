@@ -55,7 +55,7 @@ impl Exposition {
 fn thousandths(text: &str) -> u16 {
     let weight = text.parse::<f64>().ok().filter(|weight| (0.0..=1.0).contains(weight));
     weight.map_or(0, |weight| {
-        #[allow(clippy::cast_sign_loss, reason = "from 0 to 1000")]
+        #[expect(clippy::cast_sign_loss, reason = "from 0 to 1000")]
         let weight = (weight * 1000.0).round() as u16;
         weight
     })

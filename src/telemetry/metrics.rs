@@ -212,7 +212,7 @@ impl Metrics {
     }
 
     /// Sets the serving certificate's expiry, in seconds since 1970.
-    #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits for 142 million years")]
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits for 142 million years")]
     pub(crate) fn certificate_expiry(&self, not_after: Option<i64>) {
         self.expiry.set(not_after.unwrap_or_default() as f64);
     }

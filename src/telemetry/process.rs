@@ -67,7 +67,7 @@ mod linux {
         count(ticks) / count(ticks_per_second())
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "neither memory nor times of a process come near 2^52")]
+    #[expect(clippy::cast_precision_loss, reason = "neither memory nor times of a process come near 2^52")]
     fn count(value: u64) -> f64 {
         value as f64
     }

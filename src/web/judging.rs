@@ -1,4 +1,4 @@
-//! Sources of judgements: the watched cluster, a snapshot, or in tests a plain function.
+//! Sources of judgements: the watched cluster, or a snapshot.
 
 use std::sync::Arc;
 
@@ -35,21 +35,6 @@ pub enum Unjudged {
     /// No judge became free in time.
     #[error(transparent)]
     Queue(#[from] QueueError),
-}
-
-/// A plain function of webhook and request.
-impl<F> Judging for F
-where
-    F: Fn(Webhook, &Request<'_>) -> Result<Decision, ReviewError> + Send + Sync,
-{
-    fn judge<'a>(
-        &'a self,
-        webhook: Webhook,
-        request: &'a Request<'_>,
-        slot: &'a mut JudgeSlot<'_>,
-    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
-        Box::pin(async move { Ok(slot.run(JudgeScope::Object, |_| self(webhook, request)).await??) })
-    }
 }
 
 /// A snapshot; no Events are written about its objects.

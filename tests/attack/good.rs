@@ -53,7 +53,7 @@ impl Count {
     pub fn quantile(&self, part: f64) -> u128 {
         let mut took = self.took.clone();
         took.sort_unstable();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        #[expect(clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a part of a small count")]
         let at = (took.len() as f64 * part) as usize;
         took.get(at.min(took.len().saturating_sub(1))).map_or(0, Duration::as_millis)
     }

@@ -4,7 +4,7 @@
 //! [`good`] clients send reviews as API servers do and probes as the kubelet does. A row is a function in [`rows`]; to
 //! add one, write it and list it in [`rows::ALL`]. An attack runs until it is dropped, so it need not end by itself.
 // A test that cannot create its data stops there; its functions are documented by their names.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test ends with the panic")]
 
 mod good;
 mod h2;

@@ -2,7 +2,7 @@
 //!
 //! `make e2e` builds the control plane and runs these tests; `make test` skips them and says so.
 // A test that cannot create its data stops; its functions are documented by their names.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test ends with the panic")]
 
 mod certificates;
 mod chart;

@@ -129,7 +129,7 @@ impl PartialEq for NodeList {
 /// A guest of a node that is to be drained. Also the JSON of `cpufit drain`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct GuestRow {
     /// The guest as `namespace/name`.
     pub guest: String,

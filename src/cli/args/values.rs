@@ -26,7 +26,7 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 pub(super) const LOG: &str = "info";
 
 /// Parses the filter of the log; an empty one, as an environment variable may be, means the default.
-#[allow(clippy::unnecessary_wraps, reason = "a value parser returns a result")]
+#[expect(clippy::unnecessary_wraps, reason = "a value parser returns a result")]
 pub(super) fn log(text: &str) -> Result<String, String> {
     Ok(if text.trim().is_empty() { LOG } else { text }.to_owned())
 }

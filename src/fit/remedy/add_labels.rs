@@ -151,7 +151,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     }
     // Nodes of one profile differ only in other labels: those that a person cannot add, and places.
     let mut lacking = false;
-    for node in judgement.others() {
+    for node in judgement.neighbours.iter() {
         if judgement.effort.is_over() {
             return None;
         }

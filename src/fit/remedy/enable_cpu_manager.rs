@@ -50,7 +50,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
             && !refusal.other_node
     };
     let mut nodes: Vec<String> =
-        judgement.others().filter(takes_then).map(|node| fleet.name(node).to_owned()).collect();
+        judgement.neighbours.iter().filter(takes_then).map(|node| fleet.name(node).to_owned()).collect();
     nodes.sort_unstable();
     let nodes =
         judgement.where_it_helps(nodes, |node| EnableCpuManager { key: key.to_string(), nodes: vec![node] }.into());

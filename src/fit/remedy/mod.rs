@@ -315,9 +315,7 @@ impl Action {
         let changed = self.act().apply(&mut after, fleet);
         (after, changed)
     }
-}
 
-impl Action {
     /// Returns the number of candidate nodes after the change, of which [`Remedy::then_fits`] counts some:
     /// another selector may select another architecture, and a node may be added.
     pub(crate) fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet, counted: Counted) -> usize {
@@ -515,11 +513,7 @@ pub(super) fn take_lucky(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remed
 /// that its volumes leave.
 pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remedy>) {
     let Judgement { subject, fleet, .. } = judgement;
-    let is_plain = subject.unjudged.volumes.is_empty()
-        && subject.unjudged.unplaced.is_empty()
-        && subject.unjudged.pod_rules.is_empty();
-    let is_plain = is_plain && subject.unjudged.devices.is_empty();
-    if is_plain || !subject.is_running() {
+    if subject.unjudged.is_empty() || !subject.is_running() {
         return;
     }
     let runs_on = subject.source().or(subject.running.as_ref().map(|running| running.node.as_str()));

@@ -80,7 +80,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let lacks = |node: NodeIndex| (node, judgement.lookup.missing(node));
     let mut nodes: Vec<(NodeIndex, Vec<(String, String)>)> = match judgement.subject.asked() {
         // With answers of libvirt, missing labels do not limit the nodes that may take the guest.
-        Some(_) => judgement.others().map(lacks).collect(),
+        Some(_) => judgement.neighbours.iter().map(lacks).collect(),
         None => judgement.curable().map(|(node, near)| (node, near.missing.clone())).collect(),
     };
     nodes.retain(|(node, missing)| {
@@ -143,7 +143,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
             };
             let near = judgement.nearest().first().filter(|_| !judgement.neighbours.is_empty())?;
             let node = near.node.clone();
-            judgement.others().all(hopeless).then_some(match near.evidence {
+            judgement.neighbours.iter().all(hopeless).then_some(match near.evidence {
                 Evidence::LibvirtRefuses => NoRemoval::LibvirtRefuses { node },
                 _ => NoRemoval::OtherHardware { node },
             })

@@ -20,6 +20,14 @@ pub struct Unjudged {
     pub devices: Vec<Device>,
 }
 
+impl Unjudged {
+    /// Whether there are no such conditions.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { pod_rules, volumes, unplaced, devices } = self;
+        pod_rules.is_empty() && volumes.is_empty() && unplaced.is_empty() && devices.is_empty()
+    }
+}
+
 /// A rule of the guest that kube-scheduler decides by the pods or the devices on the nodes. KubeVirt copies it to the
 /// launcher; it is not judged here. Mirrors `spec.affinity`, `spec.topologySpreadConstraints` and
 /// `spec.resourceClaims`.

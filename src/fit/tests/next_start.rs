@@ -130,8 +130,9 @@ fn of_present(model: &str) -> GuestCpu {
     GuestCpu { cpu: Cpu { model: model.to_owned(), ..Cpu::default() }, accelerator: Accelerator::Kvm }
 }
 
-/// Names a feature that node-b's libvirt missed when it refused the present CPU, if it counts at the next start as well:
-/// it is of the named model or required, the guest does not disable it, and libvirt does not list the model as usable.
+/// Names a feature that node-b's libvirt missed when it refused the present CPU, if it counts at the next start as
+/// well: it is of the named model or required, the guest does not disable it, and libvirt does not list the model as
+/// usable.
 #[rstest]
 #[case::of_the_model(&["avx512vnni"], LibvirtHost::default(), &[], Some("does not provide avx512vnni of Cascadelake-Server-noTSX"))]
 #[case::of_the_model_among_others(&["vaes", "avx512vnni", "ssbd"], LibvirtHost::default(), &[], Some("does not provide avx512vnni, ssbd of Cascadelake-Server-noTSX"))]

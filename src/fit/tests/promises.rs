@@ -37,7 +37,7 @@ const SLOW: i64 = 2_100_000_000;
 
 /// The faults of one node.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Damage {
     /// Feature labels that are missing.
     lost: Vec<&'static str>,
@@ -55,7 +55,7 @@ struct Damage {
 
 /// The demands of the guest.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Guest {
     mode: &'static str,
     features: Vec<&'static str>,

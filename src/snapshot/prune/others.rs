@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::{group, text_at};
+use super::text_at;
 use crate::bounds;
 use crate::kubevirt::anti_affinity::{AntiAffinityTerm, launcher_label};
 use crate::kubevirt::release::Release;
-use crate::kubevirt::resource::Resource;
+use crate::kubevirt::resource::{Resource, group_of};
 use crate::kubevirt::room::{OTHER_PODS, OtherPod};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::API_VERSION;
@@ -92,7 +92,7 @@ impl Guests {
         let mut out = Self { all: BTreeMap::new(), terms: Vec::new(), namespaces: HashMap::new() };
         let mut seen = BTreeSet::new();
         for object in objects {
-            match Resource::of(group(text_at(object, "/apiVersion")), text_at(object, "/kind")) {
+            match Resource::of(group_of(text_at(object, "/apiVersion")), text_at(object, "/kind")) {
                 Some(Resource::Namespaces) => {
                     let labels = Labels::deserialize(&object["metadata"]["labels"]).unwrap_or_default();
                     out.namespaces.insert(text_at(object, "/metadata/name").to_owned(), labels);

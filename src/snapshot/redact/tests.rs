@@ -1,5 +1,3 @@
-#![allow(clippy::needless_pass_by_value, reason = "a test is easier to read so")]
-
 use rstest::rstest;
 use serde_json::json;
 

@@ -474,7 +474,7 @@ fn the_rights_are_those_of_the_table_of_resources() {
     let expected = Resource::WATCHED.map(|one| (one.group().to_owned(), one.plural().to_owned()));
     assert_eq!(given, BTreeSet::from(expected), "a watch without its right, or a right that nothing needs");
     let page = String::from_utf8(read(&base("../../docs/install.md"))).expect("UTF-8");
-    for one in read_by_verbs() {
+    for one in Resource::ALL {
         let name = [one.plural(), one.group()].join(".");
         let row = format!("| `{}` | {} |", name.trim_end_matches('.'), one.read_for());
         assert!(page.contains(&row), "docs/install.md lacks {row}");
@@ -527,7 +527,7 @@ fn the_dump_command_names_what_the_table_of_resources_has() {
         word == one.plural() || word == one.kind().to_ascii_lowercase() || one.names().short.contains(&word)
     };
     for word in &listed {
-        let is_read = read_by_verbs().any(|one| is_named(&one, word));
+        let is_read = Resource::ALL.into_iter().any(|one| is_named(&one, word));
         assert!(is_read, "{word} is in the dump and is not read");
     }
     // Templates are not needed to judge existing guests.
@@ -552,17 +552,12 @@ fn rights_of(rule: &Value) -> Vec<(String, String)> {
     texts("apiGroups").into_iter().flat_map(pairs).collect()
 }
 
-/// Returns the resources that judgements and drains depend on.
-fn read_by_verbs() -> impl Iterator<Item = Resource> {
-    Resource::ALL.into_iter().chain(Resource::OF_DRAINS.into_iter().filter(|one| !Resource::ALL.contains(one)))
-}
-
 /// A resource that a verb reads and no role grants would cause a note in every output.
 #[test]
 fn an_auditor_may_read_what_the_verbs_read_and_a_reader_what_is_in_no_namespace() {
     let objects = objects();
     let of = |one: Resource| (one.group().to_owned(), one.plural().to_owned());
-    let all: BTreeSet<_> = read_by_verbs().map(of).collect();
+    let all: BTreeSet<_> = Resource::ALL.into_iter().map(of).collect();
     assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-auditor")), all);
     // Users who work in a namespace may read that namespace.
     let shared = Resource::ALL.into_iter().filter(|one| !one.is_namespaced() && *one != Resource::Namespaces);

@@ -1,7 +1,7 @@
 //! Settings that a user can change if nodes lack a requirement, with the command; nothing if KubeVirt would refuse the
 //! change, or it would not help.
 
-#![allow(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
+#![expect(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
 
 mod hints;
 mod three_changes;

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use cpufit::admission::Webhook;
-use cpufit::admission::review::Request as Review;
 use cpufit::web::{BODY_BYTES, Edge, Judge, JudgeLimits, Limits, router};
 use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
@@ -16,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
 
 use super::router::{Frames, padded, padded_of, posted, send};
-use super::{Held, by_name, edge, ready, review};
+use super::{ByName, Held, edge, ready, review};
 
 /// Room for five small requests with few received bytes, and for one large body of 7 MiB.
 const FIVE: Limits = Limits {
@@ -191,8 +189,7 @@ fn full_of(domain: &str, length: usize) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn a_translation_is_charged() {
     let renamed = |domain: &str, limits: Limits| {
-        let judge: Judge = Arc::new(|webhook: Webhook, request: &Review<'_>| Ok(by_name(webhook, request)));
-        router(Edge::in_domain(domain.parse().unwrap(), judge, ready(), Arc::default(), limits))
+        router(Edge::in_domain(domain.parse().unwrap(), Arc::new(ByName), ready(), Arc::default(), limits))
     };
     let theirs = "internal.virtualization.example.io";
     let router = renamed(theirs, FIVE);

@@ -14,7 +14,7 @@ use cpufit::admission::response::{Decision, Denial, DenialKind, Warnings};
 use cpufit::admission::review::Request;
 use cpufit::policy::Word as _;
 use cpufit::telemetry::Metrics;
-use cpufit::web::{Condition, Edge, Judge, JudgeSlot, Judging, Limits, Readiness, Unjudged};
+use cpufit::web::{Condition, Edge, JudgeScope, JudgeSlot, Judging, Limits, Readiness, Unjudged};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::common::create;
 
 /// Decides by the object's name: `deny`, `warn` and `panic` cause these results; every other name is admitted.
-fn by_name(_: Webhook, request: &Request<'_>) -> Decision {
+fn by_name(request: &Request<'_>) -> Decision {
     match &*request.name {
         "panic" => panic!("as the test asks"),
         "warn" => Decision::admit_with(vec!["shop/warn: as asked".to_owned()]),
@@ -49,6 +49,20 @@ fn by_name(_: Webhook, request: &Request<'_>) -> Decision {
     }
 }
 
+/// A judgement by name, when its turn comes.
+struct ByName;
+
+impl Judging for ByName {
+    fn judge<'a>(
+        &'a self,
+        _: Webhook,
+        review: &'a Request<'_>,
+        slot: &'a mut JudgeSlot<'_>,
+    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
+        async move { Ok(slot.run(JudgeScope::Object, |_| by_name(review)).await?) }.boxed()
+    }
+}
+
 /// A judgement by name; reviews of `hold` wait until they are released, one by one.
 #[derive(Default)]
 struct Held {
@@ -59,7 +73,7 @@ struct Held {
 impl Judging for Held {
     fn judge<'a>(
         &'a self,
-        webhook: Webhook,
+        _: Webhook,
         review: &'a Request<'_>,
         _: &'a mut JudgeSlot<'_>,
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
@@ -68,7 +82,7 @@ impl Judging for Held {
                 self.begun.notify_one();
                 self.release.notified().await;
             }
-            Ok(by_name(webhook, review))
+            Ok(by_name(review))
         }
         .boxed()
     }
@@ -84,8 +98,7 @@ fn ready() -> Arc<Readiness> {
 
 fn edge(limits: Limits) -> (Arc<Edge>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let judge: Judge = Arc::new(|webhook: Webhook, request: &Request<'_>| Ok(by_name(webhook, request)));
-    (Edge::new(judge, ready(), Arc::clone(&metrics), limits), metrics)
+    (Edge::new(Arc::new(ByName), ready(), Arc::clone(&metrics), limits), metrics)
 }
 
 /// Returns a review of a pod of this name.

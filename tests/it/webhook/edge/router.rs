@@ -10,10 +10,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::routing::post;
-use cpufit::admission::Webhook;
 use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
-use cpufit::web::{BODY_BYTES, Condition, Edge, Judge, Limits, Readiness, admin, router};
+use cpufit::web::{BODY_BYTES, Condition, Edge, Limits, Readiness, admin, router};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
@@ -22,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, sleep};
 use tower::ServiceExt as _;
 
-use super::{by_name, edge, ready, review};
+use super::{ByName, edge, ready, review};
 
 pub(crate) async fn send(router: &Router, request: Request<Body>) -> (StatusCode, String) {
     let response = router.clone().oneshot(request).await.unwrap();
@@ -325,10 +324,8 @@ async fn a_request_is_rejected_after_its_small_body(
     #[case] is_ready: bool,
     #[case] expected: StatusCode,
 ) {
-    let judge: Judge =
-        Arc::new(|webhook: Webhook, request: &cpufit::admission::review::Request<'_>| Ok(by_name(webhook, request)));
     let readiness = if is_ready { ready() } else { Arc::default() };
-    let router = router(Edge::new(judge, readiness, Arc::default(), Limits::default()));
+    let router = router(Edge::new(Arc::new(ByName), readiness, Arc::default(), Limits::default()));
     let sent = async |rest: Duration| {
         let body = Frames::body([(Duration::ZERO, b"{".to_vec()), (rest, b"}".to_vec())]);
         let request = Request::builder().method(method).uri(path).header("content-type", content_type);
@@ -400,12 +397,7 @@ async fn a_declared_length_is_refused_before_the_body_is_read() {
 async fn nothing_is_judged_before_there_is_something_to_judge_by() {
     let readiness = Arc::new(Readiness::new());
     let metrics = Arc::new(Metrics::default());
-    let edge = Edge::new(
-        Arc::new(|webhook: Webhook, request: &cpufit::admission::review::Request<'_>| Ok(by_name(webhook, request))),
-        Arc::clone(&readiness),
-        Arc::clone(&metrics),
-        Limits::default(),
-    );
+    let edge = Edge::new(Arc::new(ByName), Arc::clone(&readiness), Arc::clone(&metrics), Limits::default());
     let router = router(edge);
     let ask = async || send(&router, posted("/validate", review("db").to_string())).await;
     readiness.meet(Condition::Serving);

@@ -1,7 +1,7 @@
 //! Remedies of three changes: the commands are carried out on the VirtualMachine, and it is judged again; no part of
 //! them is enough.
 
-#![allow(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
+#![expect(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
 
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Remedies of two changes, and those that depend on the start node: the commands are carried out on the
 //! VirtualMachine, and it is judged again.
 
-#![allow(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
+#![expect(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
 
 use rstest::rstest;
 use serde_json::{Value, json};

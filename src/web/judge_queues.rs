@@ -1,8 +1,11 @@
-//! Queues of reviews for a bounded number of judges, so that judging never blocks a connection, a timer or a probe.
+//! Queues of reviews for a bounded number of judges, so that judging delays no connection, timer or probe for long.
 //!
 //! Reviews of one small object, which take a millisecond, have their own judges. Hence large objects and reviews about
 //! all guests delay them only by a share of the processor. Waiting reviews are served round-robin by address, and
 //! within an address by connection.
+//!
+//! A small object is judged on the thread that read it: to hand the thread's other tasks over costs as much as judging.
+//! Everything else hands them over first.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -106,9 +109,9 @@ impl JudgeSlot<'_> {
         scope: JudgeScope,
         work: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> T,
     ) -> Result<T, QueueError> {
+        let is_slow = self.is_large || scope == JudgeScope::AllGuests;
         if self.held.is_none() {
-            let queue =
-                if self.is_large || scope == JudgeScope::AllGuests { &self.queues.slow } else { &self.queues.quick };
+            let queue = if is_slow { &self.queues.slow } else { &self.queues.quick };
             self.held = Some(queue.take(self.client, self.end).await?);
         }
         let now = Instant::now();
@@ -117,7 +120,8 @@ impl JudgeSlot<'_> {
         }
         let half = (self.end - now) / 2;
         let until = now + if scope == JudgeScope::Object { half.min(MAX_JUDGEMENT) } else { half };
-        Ok(run_blocking(|| work(&|| Instant::now() >= until)))
+        let work = || work(&|| Instant::now() >= until);
+        Ok(if is_slow { run_blocking(work) } else { work() })
     }
 
     /// Whether this is the turn of a large review.
@@ -321,6 +325,7 @@ impl Drop for Permit {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use rstest::rstest;
     use tokio::task::yield_now;
 
     use super::*;
@@ -459,13 +464,16 @@ mod tests {
         );
     }
 
+    #[rstest]
+    #[case::a_large_object(true, JudgeScope::Object)]
+    #[case::a_count(false, JudgeScope::AllGuests)]
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_long_judgement_delays_no_other_review() {
+    async fn a_long_judgement_delays_no_other_review(#[case] is_large: bool, #[case] scope: JudgeScope) {
         let (queues, (send, receive)) = (queues(1, 1, 1), std::sync::mpsc::channel());
         let judging = tokio::spawn(async move {
             tokio::spawn(async move { send.send(()) });
             let work = move |_: &(dyn Fn() -> bool + Sync)| receive.recv_timeout(Duration::from_secs(10)).is_ok();
-            queues.slot(None, false, soon()).run(JudgeScope::Object, work).await
+            queues.slot(None, is_large, soon()).run(scope, work).await
         });
         assert_eq!(judging.await.expect("no panic"), Ok(true), "one review would stop all connections");
     }

@@ -110,8 +110,29 @@ fn chart_installs_policies_with_their_definition() {
         "without a policy for a moment, and its status gone"
     );
     run("upgrade", &["--reset-values"]);
-    let left = cluster.kubectl(&["get", "cpupolicies", "-o=name"]);
-    assert_eq!(left, "", "a policy that was taken out of the values stays in force");
+    let left = || cluster.kubectl(&["get", "cpupolicies", "-o=name"]);
+    assert_eq!(left(), "", "a policy that was taken out of the values stays in force");
+
+    // Without an upgrade in between, the release does not know the policy of its installation as its own.
+    let of_a_user = json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "of-a-user"}, "spec": {"enforce": "None"},
+    });
+    for (values, rest) in [
+        (&["--reset-values"][..], ""),
+        (&["--set=policies[0].name=new", "--set=policies[0].spec.enforce=Fragile"], "cpupolicy.cpufit.io/new\n"),
+    ] {
+        run("uninstall", &[]);
+        cluster.kubectl(&["delete", "crd", "cpupolicies.cpufit.io"]);
+        run("install", &named);
+        cluster.kubectl_with(&["create", "-f=-"], &of_a_user);
+        run("upgrade", values);
+        let rest = format!("{rest}cpupolicy.cpufit.io/of-a-user\n");
+        assert_eq!(
+            left(),
+            rest,
+            "the first upgrade leaves a policy in force that is not in its values, or deletes another"
+        );
+    }
 }
 
 /// A release adopts an installation by `kubectl apply -k`, and the webhooks keep answering.

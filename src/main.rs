@@ -12,6 +12,10 @@ use cpufit::cli::args::program;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The exit code if the reader of standard output closed the pipe: that of a program which SIGPIPE ends. Success would
+/// make a gate in a pipe pass, also under `pipefail`.
+const NOT_READ: u8 = 128 + 13;
+
 fn main() -> ExitCode {
     cpufit::app::report_panics();
     if cpufit::app::completion::of_shell() {
@@ -23,8 +27,8 @@ fn main() -> ExitCode {
     };
     match cpufit::app::run(args) {
         Ok(code) => code,
-        // The reader closed the pipe (`… | head`), which is not an error.
-        Err(failure) if is_broken_pipe(&failure.error) => ExitCode::SUCCESS,
+        // The reader closed the pipe (`… | head`), which needs no message.
+        Err(failure) if is_broken_pipe(&failure.error) => ExitCode::from(NOT_READ),
         Err(failure) => {
             cpufit::console::tell(&failure.page);
             ExitCode::from(TROUBLE)

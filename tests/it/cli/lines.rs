@@ -35,7 +35,7 @@ pub(super) fn made() -> Scratch {
 }
 
 /// Splits a line into words; quoted ones may contain blanks.
-fn words(line: &str, made: &Scratch) -> Vec<String> {
+pub(super) fn words(line: &str, made: &Scratch) -> Vec<String> {
     let dump = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml");
     let mut out = vec![];
     let mut rest = line.trim_start();

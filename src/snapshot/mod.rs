@@ -285,7 +285,7 @@ pub fn read<E: From<Error>>(
 }
 
 /// Reads all objects of all sources of a cluster with this domain, with KubeVirt's own names, in the given order. `-`
-/// is read from `stdin`; of a folder, the files in it are read.
+/// is read from `stdin`; of a folder, the files in it are read. As for kubectl, a file may be empty if another is not.
 ///
 /// # Errors
 /// Equal to those of [`read`]; also if a file or folder cannot be opened, or a folder holds no dump.
@@ -295,24 +295,52 @@ pub(crate) fn read_all<E: From<Error>>(
     mut stdin: impl Read,
     mut each: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut each = |item: Item| each(item.inward(domain));
+    let (mut empty, mut has_objects) = (None, false);
+    let mut read_one = |file: &str, reader: &mut dyn Read| {
+        let outcome = read(file, reader, |item| each(item.inward(domain)).map_err(Fault::Caller));
+        match outcome {
+            Ok(()) => has_objects = true,
+            Err(Fault::Dump(error @ Error::NoObject { .. })) => empty = empty.take().or(Some(error)),
+            Err(Fault::Dump(error)) => return Err(error.into()),
+            Err(Fault::Caller(error)) => return Err(error),
+        }
+        Ok(())
+    };
     for source in sources {
-        match source {
-            DumpSource::Stdin => read(STDIN, &mut stdin, &mut each)?,
-            DumpSource::Path(path) => read_files(&folder::flat(path)?, &mut each)?,
-            DumpSource::Tree(path) if folder::is_folder(path)? => read_files(&folder::deep(path)?, &mut each)?,
-            DumpSource::Tree(path) => read_files(&folder::flat(path)?, &mut each)?,
+        let files = match source {
+            DumpSource::Stdin => {
+                read_one(STDIN, &mut stdin)?;
+                continue;
+            }
             DumpSource::Kustomization(path) => {
                 let made = kustomize::build(path)?;
-                read(&path.display().to_string(), made.as_slice(), &mut each)?;
+                read_one(&path.display().to_string(), &mut made.as_slice())?;
+                continue;
             }
+            DumpSource::Tree(path) if folder::is_folder(path)? => folder::deep(path)?,
+            DumpSource::Tree(path) => folder::flat(path)?,
+            DumpSource::Path(path) => folder::flat(path)?,
+        };
+        for path in &files {
+            read_one(&path.display().to_string(), &mut folder::open(path)?)?;
         }
     }
-    Ok(())
+    match empty {
+        Some(error) if !has_objects => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
-fn read_files<E: From<Error>>(files: &[PathBuf], mut each: impl FnMut(Item) -> Result<(), E>) -> Result<(), E> {
-    files.iter().try_for_each(|path| read(&path.display().to_string(), folder::open(path)?, &mut each))
+/// The origin of an error while reading.
+enum Fault<E> {
+    Dump(Error),
+    Caller(E),
+}
+
+impl<E> From<Error> for Fault<E> {
+    fn from(error: Error) -> Self {
+        Self::Dump(error)
+    }
 }
 
 /// Reads all objects of dumps of a cluster with this domain, with KubeVirt's own names, in the given order. `-` is read
@@ -328,16 +356,6 @@ pub(crate) fn read_dumps<E: From<Error>>(
     mut stdin: impl Read,
     mut each: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<Skipped, E> {
-    /// The origin of an error.
-    enum Fault<E> {
-        Dump(Error),
-        Caller(E),
-    }
-    impl<E> From<Error> for Fault<E> {
-        fn from(error: Error) -> Self {
-            Self::Dump(error)
-        }
-    }
     let mut each = |item: Item| each(item.inward(domain));
     let mut skipped = Skipped::default();
     for source in sources {

@@ -16,7 +16,7 @@ use crate::cli::args::program;
 use crate::cli::args::{Args, AuditArgs, DiffArgs, ServeArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
 use crate::cli::check::Checked;
 use crate::cli::resource::ObjectKind;
-use crate::cli::rights::Unreadable;
+use crate::cli::rights::{AskedAbout, Unreadable};
 use crate::cli::targets::TargetScope;
 use crate::cli::version::Versions;
 use crate::cli::{
@@ -256,7 +256,8 @@ fn compare(
 fn version(args: &VersionArgs, cluster: &ClusterArgs, domain: &Domain, page: &mut Page) -> anyhow::Result<()> {
     let asked = if args.client { Ok(None) } else { leader(cluster, domain, &args.own_namespace) };
     let leader = asked.as_ref().ok().cloned().flatten();
-    Versions::with(leader).print(args.output, asked.is_ok() && !args.client, page)?;
+    let asked_in = (asked.is_ok() && !args.client).then_some(args.own_namespace.as_str());
+    Versions::with(leader).print(args.output, asked_in, page)?;
     if asked.is_err() {
         console::print(page)?;
     }
@@ -361,7 +362,7 @@ fn objects(
         let url = connect::server_address(&config);
         let client = connect::client(config, domain)?;
         let read = fetch::objects(&client, only.map_or(Reach::Cluster, Reach::Namespace)).await;
-        let (objects, left_out) = read.map_err(|error| Unreadable::of(&error, &url, only, None))?;
+        let (objects, left_out) = read.map_err(|error| Unreadable::of(&error, &url, only, AskedAbout::Others))?;
         for error in left_out {
             console::note(domain, format_args!("left out: {error}"));
         }
@@ -438,14 +439,16 @@ fn scene(
         let config = cluster.config()?;
         let (namespace, url) = (namespace(&config.default_namespace), connect::server_address(&config));
         let client = connect::client(config, domain)?;
-        let (reach, guest) = match needs {
-            GuestsRead::All => (Reach::Cluster, None),
-            GuestsRead::Namespace { guest } => (Reach::Namespace(&namespace.name), guest.as_deref()),
-            GuestsRead::Files => (Reach::Rather(&namespace.name), None),
+        let (reach, asked) = match needs {
+            GuestsRead::All => (Reach::Cluster, AskedAbout::Others),
+            GuestsRead::Namespace { guest } => {
+                (Reach::Namespace(&namespace.name), guest.as_deref().map_or(AskedAbout::Others, AskedAbout::Guest))
+            }
+            GuestsRead::Files => (Reach::Rather(&namespace.name), AskedAbout::Files),
         };
         let read = fetch::world(&client, args.kubevirt_version, reach).await;
         let home = Some(namespace.name.as_str()).filter(|_| reach != Reach::Cluster);
-        let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url, home, guest))?;
+        let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url, home, asked))?;
         world.cluster.domain = domain.clone();
         world.cluster.is_live = true;
         // A user who may read only one namespace may not read the pods of a node.

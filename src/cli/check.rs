@@ -24,12 +24,12 @@ use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::plural;
 use crate::fit::verdict::Check;
-use crate::judge::{self, Evaluation, Manifest};
+use crate::judge::{self, Evaluation, Manifest, judge_change};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::placement;
 use crate::kubevirt::wire::Pod;
 use crate::page::Page;
-use crate::policy::{LabelSelector, Policy, UserName};
+use crate::policy::{Exemption, LabelSelector, Policy, UserName};
 use crate::review::{self, ReviewContext};
 use crate::say;
 use crate::snapshot::{self, DumpSource, Item};
@@ -40,6 +40,8 @@ const NOT_JUDGED: &str = "not a kind that is judged";
 /// Maximum number of nodes in a cell of `-o wide`.
 const MAX_NODES: usize = 8;
 const NO_LAUNCHER: &str = "not a virt-launcher pod";
+const ADMITTED_AS_CHANGE: &str = "denied as a new object; the stored one would be denied too, so the webhook admits this change, which \
+                                  makes nothing worse";
 
 /// The result, as the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,7 +273,11 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
         }
         Some(case) => {
             let row = ResultRow::new(origin, &case, survey, predict);
-            with_remarks(row, &case, &world.cluster)
+            let mut row = with_remarks(row, &case, &world.cluster);
+            if !row.allowed && is_admitted_as_change(world, item)? {
+                row.remarks.push(format!("{}: {ADMITTED_AS_CHANGE}", case.judged.subject.title()));
+            }
+            row
         }
         None if is_pod(item.group(), &item.kind) => stranger(origin, &item.parse()?, world),
         None if is_policy(item) => {
@@ -280,6 +286,14 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
         }
         None => ResultRow::skipped(origin, NOT_JUDGED),
     })
+}
+
+/// Whether the webhook would admit a denied manifest as a change of the stored object, which it makes no worse.
+fn is_admitted_as_change(world: &World, item: &Item) -> Result<bool, snapshot::Error> {
+    let Some(manifest) = Manifest::read(group(item), &item.kind, &item)? else { return Ok(false) };
+    let Some(before) = manifest.stored(&world.cluster) else { return Ok(false) };
+    let case = judge_change(world, Some(&before), &manifest, UserName::NOBODY, Depth::Brief.into());
+    Ok(case.is_some_and(|case| case.exempted() == Some(Exemption::NotWorse)))
 }
 
 /// Adds what the webhook does not know: the room of nodes, and the volumes and rules that no warning names.

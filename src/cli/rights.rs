@@ -3,6 +3,17 @@
 use crate::fit::syntax;
 use crate::live::fetch::FetchError;
 
+/// The object that a user asked about, for the dry run that the webhook answers instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AskedAbout<'a> {
+    /// A guest by name.
+    Guest(&'a str),
+    /// Manifests.
+    Files,
+    /// Neither: several guests, or all.
+    Others,
+}
+
 /// A cluster that cannot be read, with advice.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
@@ -12,9 +23,8 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
-    /// Explains an error while reading the cluster at `url`: all of it, only the guests of `namespace`, or one guest in
-    /// it.
-    pub(crate) fn of(error: &FetchError, url: &str, namespace: Option<&str>, guest: Option<&str>) -> Self {
+    /// Explains an error while reading the cluster at `url`: all of it, or only the guests of `namespace`.
+    pub(crate) fn of(error: &FetchError, url: &str, namespace: Option<&str>, asked: AskedAbout<'_>) -> Self {
         let mut cures = Vec::new();
         if error.is_unauthorized() {
             cures.push(
@@ -31,25 +41,37 @@ impl Unreadable {
         } else if error.is_nodes_forbidden() {
             let (needs, bind) = match namespace {
                 None => (
-                    "This needs the right to list nodes and to read all guests. The ClusterRole cpufit-auditor gives it; a user who may bind it \
-                     runs:",
+                    "This needs the right to list nodes and to read all guests. The ClusterRole cpufit-auditor, which is installed with cpufit, gives it; a \
+                     user who may bind it runs:",
                     "  kubectl create clusterrolebinding cpufit-auditor-NAME --clusterrole=cpufit-auditor --user=NAME",
                 ),
                 Some(_) => (
-                    "This needs the right to list nodes. The ClusterRole cpufit-reader gives it; a user who may bind it runs:",
+                    "This needs the right to list nodes. The ClusterRole cpufit-reader, which is installed with cpufit, gives it; a user who may bind it runs:",
                     "  kubectl create clusterrolebinding cpufit-reader-NAME --clusterrole=cpufit-reader --user=NAME",
                 ),
             };
             cures.extend([needs, bind].map(str::to_owned));
-            if let (Some(namespace), Some(guest)) = (namespace, guest) {
-                cures.push(
-                    "Without it, the webhook answers, with its own rights: while the guest runs, by a migration that is not created. That needs \
-                     the right to create migrations."
-                        .to_owned(),
-                );
-                // Not indented: the shell ends the text at a line with only EOF.
-                cures.extend(dry_run(namespace, guest));
+            match (namespace, asked) {
+                (Some(namespace), AskedAbout::Guest(guest)) => {
+                    cures.push(
+                        "Without it, the webhook answers, with its own rights: while the guest runs, by a migration that is not created. That needs \
+                         the right to create migrations."
+                            .to_owned(),
+                    );
+                    // Not indented: the shell ends the text at a line with only EOF.
+                    cures.extend(dry_run(namespace, guest));
+                }
+                (_, AskedAbout::Files) => cures.extend(
+                    [
+                        "Without it, the webhook answers, with its own rights, when a manifest is submitted, also by a dry run:",
+                        "  kubectl apply --dry-run=server -f FILE",
+                    ]
+                    .map(str::to_owned),
+                ),
+                _ => {}
             }
+        } else if error.is_forbidden() && asked == AskedAbout::Files {
+            cures.push("With -n NAME, the guests and pods of that namespace are enough.".to_owned());
         } else if error.is_forbidden() && namespace.is_none() {
             cures.push(
                 "The ClusterRole cpufit-auditor gives the right to read all guests. With -n NAME, audit, diff, explain and snapshot \

@@ -32,12 +32,13 @@ impl Versions {
         Self { client_version: ClientVersion { version: THIS_VERSION, platform }, leader_version }
     }
 
-    /// Prints them. A table has no line for a leader if the cluster was not asked.
+    /// Prints them. `asked_in` is the namespace in which the leader was looked for; a table has no line for a leader if
+    /// the cluster was not asked.
     ///
     /// # Errors
     ///
     /// Returns an error if writing JSON or YAML fails.
-    pub(crate) fn print(&self, output: PlainOutput, is_asked: bool, page: &mut Page) -> Result<(), PageError> {
+    pub(crate) fn print(&self, output: PlainOutput, asked_in: Option<&str>, page: &mut Page) -> Result<(), PageError> {
         match output {
             PlainOutput::Json => page.json(self)?,
             PlainOutput::Yaml => page.yaml(self)?,
@@ -48,8 +49,11 @@ impl Versions {
                         let version = version.as_deref().unwrap_or("not known");
                         page.line(format_args!("Leader Version: {version} ({replica})"));
                     }
-                    None if is_asked => page.line("Leader Version: none, for no replica leads"),
-                    None => {}
+                    None => asked_in.into_iter().for_each(|namespace| {
+                        page.line(format_args!(
+                            "Leader Version: none, for no replica leads in namespace {namespace} (--own-namespace looks in another)"
+                        ));
+                    }),
                 }
             }
         }

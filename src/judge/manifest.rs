@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bounds::Excess;
-use crate::kubevirt::cluster::is_launcher;
+use crate::kubevirt::cluster::{Cluster, is_launcher};
 use crate::kubevirt::replicas::{Replicas, ReplicasKind};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::subject::{self, Prepared};
@@ -56,6 +56,18 @@ impl<'a> Manifest<'a> {
     pub(crate) fn is_mutable(group: &str, kind: &str) -> bool {
         let resource = Resource::of(group, kind);
         matches!(resource, Some(Resource::VirtualMachines | Resource::ReplicaSets | Resource::Pools))
+    }
+
+    /// Returns the object of this name that the cluster holds; `None` if there is none, or objects of the kind cannot
+    /// be changed.
+    pub(crate) fn stored(&self, cluster: &Cluster) -> Option<Self> {
+        let meta = self.metadata()?;
+        let (namespace, name) = (meta.namespace.as_str(), meta.name.as_str());
+        match self {
+            Self::VirtualMachine(_) => Some(Self::VirtualMachine(Box::new(cluster.vm(namespace, name)?.clone()))),
+            Self::Replicas(new) => Some(Self::Replicas(Box::new(cluster.replicas(new.kind, namespace, name)?.clone()))),
+            Self::Pod(_) | Self::Vmi(_) | Self::Migration(_) => None,
+        }
     }
 
     /// Sets the namespace of the request if the object does not have one.

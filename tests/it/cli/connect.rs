@@ -406,6 +406,12 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
         ("explain vm -n shop --token owner", "cpufit-reader", "vmiName"),
         ("audit -n shop --token owner", "cpufit-reader", "vmiName"),
         ("audit --token reader", "cpufit-auditor", "cpufit-reader"),
+        ("check deploy/base/service.yaml -n shop --token owner", "kubectl apply --dry-run=server -f FILE", "vmiName"),
+        (
+            "explain -f deploy/base/service.yaml -n shop --token owner",
+            "kubectl apply --dry-run=server -f FILE",
+            "vmiName",
+        ),
         ("audit --token expired", "login has expired", "forbidden"),
         ("audit --token expired", "cannot read nodes: Unauthorized\n", "cpufit-reader"),
     ] {

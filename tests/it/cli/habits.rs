@@ -2,7 +2,7 @@
 
 use crate::common::cpufit;
 
-use super::lines::{Row, assert_rows_of, made};
+use super::lines::{Row, assert_rows_of, made, words};
 
 fn assert_rows(rows: &[Row]) {
     let made = made();
@@ -10,6 +10,15 @@ fn assert_rows(rows: &[Row]) {
     made.write("crlf.yaml", vm.replace('\n', "\r\n"));
     made.write("bom.yaml", format!("\u{feff}{vm}"));
     made.write("empty.yaml", "");
+    made.write(
+        "stuck.yaml",
+        "{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: stuck, namespace: shop}, \
+          spec: {runStrategy: Always, template: {spec: {domain: {cpu: {model: EPYC-Genoa}, devices: {}}}}}}",
+    );
+    made.write(
+        "strict.yaml",
+        "{apiVersion: cpufit.io/v1alpha1, kind: CPUPolicy, metadata: {name: strict}, spec: {enforce: Fragile}}",
+    );
     made.write("comment.yaml", "# nothing\n---\n---\n");
     made.write("none.json", "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": []}");
     made.write("kindless.yaml", "{}");
@@ -17,9 +26,12 @@ fn assert_rows(rows: &[Row]) {
     std::fs::write(made.path().join("utf16.yaml"), b"\xff\xfea\0:\0").unwrap();
     std::fs::create_dir_all(made.path().join("mixed")).unwrap();
     std::fs::create_dir_all(made.path().join("nothing")).unwrap();
-    for (name, text) in
-        [("mixed/vm.yaml", vm.as_str()), ("mixed/README.md", "# no manifest"), ("mixed/run.sh", "exit 1")]
-    {
+    for (name, text) in [
+        ("mixed/vm.yaml", vm.as_str()),
+        ("mixed/empty.yaml", "# nothing\n"),
+        ("mixed/README.md", "# no manifest"),
+        ("mixed/run.sh", "exit 1"),
+    ] {
         made.write(name, text);
     }
     assert_rows_of(rows, &made);
@@ -54,6 +66,22 @@ fn options_given_again_and_in_other_places() {
         ("-A", 2, &[], &["Usage: cpufit"]),
         ("-n shop", 2, &[], &["Usage: cpufit"]),
     ]);
+}
+
+/// A program that writes into a closed pipe ends by SIGPIPE, which a shell reports as 141.
+#[test]
+fn a_closed_pipe_makes_no_gate_pass() {
+    let made = made();
+    for line in [
+        "audit --fail-on pinned --snapshot $DUMP",
+        "audit -o json --snapshot $DUMP",
+        "explain vm/db -n shop --snapshot $DUMP",
+        "drain node-a --snapshot $DUMP",
+        "check $MADE/c.yaml --snapshot $DUMP",
+    ] {
+        let code = cpufit(words(line, &made)).run_unread();
+        assert_eq!(code, Some(141), "{line} | head: under pipefail a gate passes that should not");
+    }
 }
 
 /// kubectl get with names prints these; `audit` without names prints all.
@@ -140,6 +168,33 @@ fn files_of_odd_encodings_and_without_objects() {
         ("check --snapshot $DUMP -f $MADE/nothing", 2, &[], &["no .yaml, .yml or .json file in folder"]),
         ("check --snapshot $DUMP -f $MADE/empty.yaml", 2, &[], &["no object in"]),
         ("check --snapshot $DUMP -f $MADE/comment.yaml", 2, &[], &["no object in"]),
+        // A gate over guests that are stored already: the policy denies no change that makes nothing worse.
+        (
+            "check --snapshot $DUMP --snapshot $MADE/stuck.yaml --policy $MADE/strict.yaml -f $MADE/stuck.yaml",
+            1,
+            &["Note: shop/stuck: denied as a new object; the stored one would be denied too"],
+            &[],
+        ),
+        (
+            "check --snapshot $DUMP --policy $MADE/strict.yaml -f $MADE/stuck.yaml",
+            1,
+            &["Denied: shop/stuck cannot start"],
+            &[],
+        ),
+        ("check --snapshot $DUMP -f $MADE/comment.yaml -f $MADE/empty.yaml", 2, &[], &["no object in", "comment.yaml"]),
+        // A template without output leaves such files.
+        (
+            "check --snapshot $DUMP -f $MADE/empty.yaml -f $MADE/c.yaml -n shop -o name",
+            0,
+            &["=virtualmachine.kubevirt.io/c"],
+            &[],
+        ),
+        (
+            "explain --snapshot $DUMP -f $MADE/comment.yaml,$MADE/c.yaml -n shop -o name",
+            0,
+            &["=virtualmachine.kubevirt.io/c"],
+            &[],
+        ),
         ("check --snapshot $DUMP -f $MADE/kindless.yaml", 2, &[], &["the object has no kind"]),
         ("check --snapshot $DUMP -o name -f $MADE/none.json", 0, &[], &["note: no object is there"]),
         ("check --snapshot $DUMP -f $MADE/none.json --fail-on pinned", 2, &[], &["no object is there"]),

@@ -559,8 +559,8 @@ fn an_auditor_may_read_what_the_verbs_read_and_a_reader_what_is_in_no_namespace(
     let of = |one: Resource| (one.group().to_owned(), one.plural().to_owned());
     let all: BTreeSet<_> = Resource::ALL.into_iter().map(of).collect();
     assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-auditor")), all);
-    // Users who work in a namespace may read that namespace.
+    // Users who work in a namespace may read that namespace. KubeVirt's and the boot sources are used by all.
     let shared = Resource::ALL.into_iter().filter(|one| !one.is_namespaced() && *one != Resource::Namespaces);
-    let shared: BTreeSet<_> = shared.chain([Resource::KubeVirts]).map(of).collect();
+    let shared: BTreeSet<_> = shared.chain([Resource::KubeVirts, Resource::DataSources]).map(of).collect();
     assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-reader")), shared);
 }

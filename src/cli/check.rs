@@ -290,7 +290,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
 
 /// Whether the webhook would admit a denied manifest as a change of the stored object, which it makes no worse.
 fn is_admitted_as_change(world: &World, item: &Item) -> Result<bool, snapshot::Error> {
-    let Some(manifest) = Manifest::read(group(item), &item.kind, &item)? else { return Ok(false) };
+    let Some(manifest) = Manifest::read(item.group(), &item.kind, &item)? else { return Ok(false) };
     let Some(before) = manifest.stored(&world.cluster) else { return Ok(false) };
     let case = judge_change(world, Some(&before), &manifest, UserName::NOBODY, Depth::Brief.into());
     Ok(case.is_some_and(|case| case.exempted() == Some(Exemption::NotWorse)))

@@ -156,6 +156,9 @@ pub(crate) fn run(
             unknown.join(", ")
         );
     }
+    if !files.is_empty() && args.list.selector.is_some() && rows.is_empty() && page.is_empty() && missing.is_empty() {
+        console::note(&world.cluster.domain, "no object is selected");
+    }
     match args.output {
         ExplainOutput::Table => {}
         ExplainOutput::Json => page.json(&Explanations { results: rows })?,

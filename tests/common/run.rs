@@ -107,15 +107,6 @@ impl Run {
         self
     }
 
-    /// Runs to the end with a reader of standard output that closed the pipe; returns the exit code.
-    #[track_caller]
-    pub fn run_unread(mut self) -> Option<i32> {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        drop(reader);
-        self.command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
-        self.command.status().expect("the program under test cannot be started").code()
-    }
-
     /// Runs to the end, or kills the program at the time limit and fails.
     #[track_caller]
     pub fn run(mut self) -> Ran {

@@ -1,5 +1,7 @@
 //! More command lines, compared with kubectl's behaviour: unusual orders, repeated options, invalid files.
 
+use std::process::{Command, Stdio};
+
 use crate::common::cpufit;
 
 use super::lines::{Row, assert_rows_of, made, words};
@@ -79,8 +81,12 @@ fn a_closed_pipe_makes_no_gate_pass() {
         "drain node-a --snapshot $DUMP",
         "check $MADE/c.yaml --snapshot $DUMP",
     ] {
-        let code = cpufit(words(line, &made)).run_unread();
-        assert_eq!(code, Some(141), "{line} | head: under pipefail a gate passes that should not");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cpufit"));
+        command.args(words(line, &made)).stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+        let status = command.status().expect("the program under test cannot be started");
+        assert_eq!(status.code(), Some(141), "{line} | head: under pipefail a gate passes that should not");
     }
 }
 
@@ -182,6 +188,7 @@ fn files_of_odd_encodings_and_without_objects() {
             &[],
         ),
         ("check --snapshot $DUMP -f $MADE/comment.yaml -f $MADE/empty.yaml", 2, &[], &["no object in", "comment.yaml"]),
+        ("explain --snapshot $DUMP -f $MADE/c.yaml -l app=nothing", 0, &[], &["note: no object is selected"]),
         // A template without output leaves such files.
         (
             "check --snapshot $DUMP -f $MADE/empty.yaml -f $MADE/c.yaml -n shop -o name",

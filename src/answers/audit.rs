@@ -17,7 +17,7 @@ use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Cause, Check, Finding, Impact};
-use crate::judge::{Evaluation, Manifest, judge};
+use crate::judge::{Evaluation, Manifest, judge, judge_subject};
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Prepared};
@@ -248,7 +248,12 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
             (Manifest::VirtualMachine(Box::new(vm.clone())), LifeStage::Stopped, Cow::Owned(made))
         }
     };
-    let case = judge(world, &manifest, UserName::NOBODY, Depth::Brief)?;
+    let case = match guest {
+        GuestOf::Vmi(vmi) if stand == LifeStage::Starting => {
+            judge_subject(world, &manifest, UserName::NOBODY, subject::of_waiting(vmi, cluster), Depth::Brief.into())
+        }
+        _ => judge(world, &manifest, UserName::NOBODY, Depth::Brief)?,
+    };
     let numbers = guest_state::GuestState::of(&case, &cluster.fleet);
     let no_room = room::nowhere(&case, cluster);
     let next = stands.at_next_start(guest);
@@ -286,6 +291,9 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         GuestOf::Vmi(vmi) => UnplacedLauncher::of(cluster, &vmi.metadata.namespace, &vmi.metadata.name),
         GuestOf::Vm(_) => None,
     };
+    if stand == LifeStage::Running {
+        said.extend(subject::stuck_migration(&vmi, cluster));
+    }
     said.extend(unplaced.as_ref().map(UnplacedLauncher::sentence));
     let exposed = if stand == LifeStage::Running { exposed(&judged, &vmi) } else { Vec::new() };
     let stale = if stand == LifeStage::Running { stale(&vmi, cluster) } else { Vec::new() };

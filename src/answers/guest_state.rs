@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -21,6 +22,7 @@ use crate::fit::author::Authors;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
+use crate::fit::placement::Placement;
 use crate::fit::subject::{BoundVolume, Device, Foreseen, Stage};
 use crate::fit::verdict::{Assessment, Cause, Check, Finding, Impact, Outcome, Verdict};
 use crate::judge::{Evaluation, Governed, Manifest, judge_subject};
@@ -289,6 +291,8 @@ struct StartLikeness<'w> {
     /// depend on them.
     asked_with: Option<(Accelerator, Option<GuestCpu>)>,
     foresight: ForesightLikeness,
+    /// The requirements of its launcher, if that waits for a node.
+    launcher: Option<Arc<Placement<'static>>>,
 }
 
 /// The forecast of the guest's migrations, as far as it follows from devices, networks and volumes.
@@ -332,7 +336,7 @@ enum MadeOf {
 impl Like for StartLikeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { namespace, vmi, policies, home, made_of, asked_with: _, foresight: _ } = self;
+        let Self { namespace, vmi, policies, home, made_of, asked_with: _, foresight: _, launcher: _ } = self;
         (namespace, policies, home, made_of).hash(&mut hasher);
         vmi.spec.node_selector.hash(&mut hasher);
         vmi.spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
@@ -438,9 +442,14 @@ impl<'w> GuestStates<'w> {
         let live = cluster.vmi(&metadata.namespace, &metadata.name);
         let foresight = ForesightLikeness::of(foreseen, None, vmi, live, cluster);
         let key = self.likeness(vmi, &metadata.namespace, node, made_of, foresight);
+        let launcher = subject::unplaced(vmi, cluster).filter(|_| made_of == MadeOf::VmiAsItIs);
+        let key = StartLikeness { launcher: launcher.map(|pod| Arc::clone(&pod.placement)), ..key };
         alike(&mut self.starts, key, || {
             let judge = |vmi: Vmi| {
-                let judged = subject::of_vmi(&vmi, cluster);
+                let judged = match made_of {
+                    MadeOf::VmiAsItIs => subject::of_waiting(&vmi, cluster),
+                    MadeOf::Vm { .. } | MadeOf::VmiAgain => subject::of_vmi(&vmi, cluster),
+                };
                 judge_start(world, &Manifest::Vmi(Box::new(vmi)), judged)
             };
             let case = judge(vmi.clone());
@@ -503,6 +512,7 @@ impl<'w> GuestStates<'w> {
                 status,
             },
             made_of,
+            launcher: None,
         }
     }
 }

@@ -230,8 +230,14 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
     let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, UserName::NOBODY, Depth::Full);
     let migration_of = |vmi: &Vmi| migration::runs(vmi).then(|| Manifest::Migration(Box::new(subject::asked_for(vmi))));
     let migration = cluster.vmi(namespace, name).and_then(migration_of);
+    let waits = cluster.vmi(namespace, name).filter(|vmi| subject::waits(vmi, cluster));
     match kind {
         ObjectKind::VirtualMachine | ObjectKind::Vmi if migration.is_some() => migration.and_then(judge),
+        ObjectKind::VirtualMachine | ObjectKind::Vmi if waits.is_some() => {
+            let vmi = waits?;
+            let (manifest, judged) = (Manifest::Vmi(Box::new(vmi.clone())), subject::of_waiting(vmi, cluster));
+            Some(judge::judge_subject(world, &manifest, UserName::NOBODY, judged, Depth::Full.into()))
+        }
         ObjectKind::VirtualMachine => {
             cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone()))))
         }
@@ -271,11 +277,19 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
     }
 }
 
-/// Judges the next start of a VM with a running guest; `None` if it does not run, or is no VM.
+/// Judges the next start of a VM with a guest that runs, or that waits to start with other requirements; `None` for any
+/// other, and if it is no VM.
 pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
     let vm = cluster.vm(namespace, name).filter(|_| kind == ObjectKind::VirtualMachine)?;
-    subject::of_running(cluster.vmi(namespace, name)?, cluster)?;
+    let vmi = cluster.vmi(namespace, name)?;
+    let differs = || {
+        let (now, next) = (subject::of_waiting(vmi, cluster), subject::of_vm(vm, cluster));
+        subject::waits(vmi, cluster) && now.subject.placement != next.subject.placement
+    };
+    if !migration::runs(vmi) && !differs() {
+        return None;
+    }
     judge::judge(world, &Manifest::VirtualMachine(Box::new(vm.clone())), UserName::NOBODY, Depth::Full)
 }
 

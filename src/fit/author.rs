@@ -64,6 +64,8 @@ pub enum Author {
     /// An earlier migration: the current launcher already had the requirement, and the guest's specification
     /// does not.
     Inherited,
+    /// The launcher pod that waits for a node: KubeVirt would not give it the requirement now.
+    LauncherPod,
     /// KubeVirt, which adds the requirement to every launcher, or to every launcher with this CPU mode.
     KubeVirt,
 }

@@ -238,10 +238,21 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Whether the guest runs.
+    /// Whether the guest runs, so that a change of its specification interrupts it. A manifest that is not applied
+    /// describes no guest that runs.
     pub(crate) fn is_running(&self) -> bool {
         let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
-        leaves || self.running.is_some()
+        leaves || self.running.is_some() && self.definition.origin == Origin::Stored
+    }
+
+    /// Whether a manifest that is not applied is judged, of a guest that runs: it counts at the guest's next start.
+    pub(crate) fn is_for_next_start(&self) -> bool {
+        self.running.is_some() && self.definition.origin == Origin::Submitted
+    }
+
+    /// Whether there is a VMI that a change of its template does not reach.
+    pub(crate) fn has_vmi(&self) -> bool {
+        self.is_running() || self.definition.waits
     }
 
     /// Returns the template if the judged object is the one that holds it.

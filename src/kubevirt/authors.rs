@@ -162,7 +162,11 @@ impl<'s> Source<'s> {
             | Author::Policy(_) => {
                 format!("{}.domain", self.root())
             }
-            Author::KubeVirt | Author::AddedNodeSelector | Author::SourceNode(_) | Author::Inherited => String::new(),
+            Author::KubeVirt
+            | Author::AddedNodeSelector
+            | Author::SourceNode(_)
+            | Author::Inherited
+            | Author::LauncherPod => String::new(),
         }
     }
 

@@ -41,10 +41,10 @@ use crate::fit::subject::{
 use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
 pub(crate) use decentralized::waits_as_receiver;
-pub(crate) use migrating::{asked_for, of_migration, of_running, source_selector};
+pub(crate) use migrating::{asked_for, of_migration, of_running, source_selector, stuck_migration};
 use pod::OfMigration;
 pub use pod::of_pod;
-pub(crate) use pod::{add_restart, set_added, vmi_of_pod, waiting, without_restart};
+pub(crate) use pod::{add_restart, of_waiting, set_added, unplaced, vmi_of_pod, waiting, without_restart};
 use refused::Written;
 
 /// An object prepared for judgement.
@@ -134,6 +134,9 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     // The stage is the start itself, so it is also the start after a restart.
     describe(&mut out.subject, vmi, cluster);
     origin::of_vmi(&mut out.subject, vmi, cluster);
+    if out.subject.definition.waits && out.subject.definition.restart_request != RestartRequest::Halted {
+        out.subject.restart = restart::of_vmi(vmi, cluster);
+    }
     if is_being_deleted(&vmi.metadata) {
         out.not_judged = Some(finding(Check::NoPod, "", NoPod::BeingDeleted.to_string()));
     } else {
@@ -172,8 +175,11 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         let written = Written { own, whole: &spec, root: "spec.template.spec", has_type };
         out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
     }
-    let is_stored = out.subject.definition.origin == Origin::Stored;
+    // A manifest of a stored VM describes the next start of its guest.
+    let is_stored = out.subject.definition.origin == Origin::Stored
+        || cluster.vm(&vm.metadata.namespace, &vm.metadata.name).is_some();
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).filter(|_| is_stored) {
+        out.subject.definition.waits = waits(vmi, cluster);
         // The condition of the guest that runs says it.
         let said = not_migratable(vmi).map(|refused| refused.reason);
         out.subject.live_migratable.foreseen =
@@ -341,8 +347,15 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
     let name = &vmi.metadata.name;
+    subject.definition.waits = waits(vmi, cluster);
     subject.definition.restart_request =
         cluster.vm(&vmi.metadata.namespace, name).filter(|_| has_vm).map(restart::request).unwrap_or_default();
+}
+
+/// Whether a VMI is stored and has not started.
+pub(crate) fn waits(vmi: &Vmi, cluster: &Cluster) -> bool {
+    let is_over = migration::runs(vmi) || migration::has_ended(vmi) || is_being_deleted(&vmi.metadata);
+    !is_over && cluster.vmi(&vmi.metadata.namespace, &vmi.metadata.name).is_some()
 }
 
 /// Sets the next start of a described VMI. Costs a prediction.

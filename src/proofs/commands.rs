@@ -141,7 +141,8 @@ fn of_line(line: &str, answered: &Answered, seen: &Seen, is_undo: bool) -> Optio
             seen.situation.find("KubeVirt", name).is_some_and(|kubevirt| changes_list(kubevirt, patch))
         }
         ["virtctl", "migrate", guest, "-n", NAMESPACE] => runs(seen, guest),
-        ["virtctl", "restart", guest, "-n", NAMESPACE] => runs(seen, guest) && exists(seen, "vm", guest),
+        ["virtctl", "migrate-cancel", guest, "-n", NAMESPACE] => runs(seen, guest) && migrates(seen, guest),
+        ["virtctl", "restart", guest, "-n", NAMESPACE] => has_vmi(seen, guest) && exists(seen, "vm", guest),
         _ => return fault("a command is not known"),
     };
     if known { None } else { fault("a command is for what is not there") }
@@ -257,6 +258,23 @@ fn is_patch(seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {
         _ => return false,
     };
     exists(seen, kind, name) && spec.as_object().is_some_and(|spec| !spec.is_empty())
+}
+
+/// Whether a migration of a guest is unfinished.
+fn migrates(seen: &Seen, guest: &str) -> bool {
+    let is_open = |object: &Value| {
+        object["kind"] == "VirtualMachineInstanceMigration"
+            && object["spec"]["vmiName"] == guest
+            && object["status"]["phase"] != "Succeeded"
+            && object["status"]["phase"] != "Failed"
+    };
+    seen.situation.objects.iter().any(is_open)
+}
+
+/// Whether a guest has a VMI that has not ended: a restart requires no more.
+fn has_vmi(seen: &Seen, guest: &str) -> bool {
+    let vmi = seen.situation.find("VirtualMachineInstance", guest);
+    vmi.is_some_and(|vmi| vmi["status"]["phase"] != "Succeeded" && vmi["status"]["phase"] != "Failed")
 }
 
 fn runs(seen: &Seen, guest: &str) -> bool {

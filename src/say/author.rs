@@ -48,6 +48,9 @@ pub(crate) fn who(author: &Author) -> String {
         Author::SourceNode(node) if node.is_empty() => "the node it comes from".to_owned(),
         Author::SourceNode(node) => format!("its migration, after the labels of {node}, where it runs"),
         Author::Inherited => "the launcher it runs in, which an earlier migration made".to_owned(),
+        Author::LauncherPod => {
+            "the launcher pod alone, which was created before: KubeVirt would not ask for it now".to_owned()
+        }
         Author::KubeVirt => "KubeVirt, of every launcher".to_owned(),
     }
 }

@@ -426,9 +426,10 @@ pub(crate) fn unknown(why: &Unknown) -> String {
 }
 
 fn no_start_node(found: &NoStartNode) -> String {
-    let NoStartNode { judged, has_others, nowhere, by } = found;
+    let NoStartNode { judged, has_others, nowhere, next_time, by } = found;
+    let cannot = if *next_time { "cannot start next time" } else { "cannot start" };
     if !nowhere.is_empty() {
-        return format!("cannot start: no node offers {}, which its selector requires", fold_entries(nowhere, 3));
+        return format!("{cannot}: no node offers {}, which its selector requires", fold_entries(nowhere, 3));
     }
     let what = match by {
         KeptOff::Temporary | KeptOff::Libvirt => None,
@@ -438,16 +439,16 @@ fn no_start_node(found: &NoStartNode) -> String {
     };
     let of = if *has_others { " of its architecture" } else { "" };
     if *by == KeptOff::Libvirt {
-        return "cannot start: on the nodes that fit by labels it would fail, as libvirt there says".to_owned();
+        return format!("{cannot}: on the nodes that fit by labels it would fail, as libvirt there says");
     }
     let none = match (judged, what) {
-        (0, _) => return "cannot start: no node is of its architecture".to_owned(),
+        (0, _) => return format!("{cannot}: no node is of its architecture"),
         (1, Some(what)) => format!("the only node{of} does not meet {what}"),
         (1, None) => format!("the only node{of} cannot take it now"),
         (many, Some(what)) => format!("none of {many} nodes{of} meets {what}"),
         (many, None) => format!("none of {many} nodes{of} can take it now"),
     };
-    format!("cannot start{}: {none}", if what.is_none() { " now" } else { "" })
+    format!("{cannot}{}: {none}", if what.is_none() { " now" } else { "" })
 }
 
 fn no_target(found: &NoTarget) -> String {

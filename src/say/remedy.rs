@@ -69,7 +69,8 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
         }
         Action::UpgradeKubeVirt(upgrade) => format!("upgrade KubeVirt to v{}", upgrade.to),
         Action::DropAddedSelector(_) => "migrate without addedNodeSelector".to_owned(),
-        Action::Restart(_) => "restart as it is".to_owned(),
+        Action::Restart(_) if subject.is_running() => "restart as it is".to_owned(),
+        Action::Restart(_) => "create it again as it is specified now".to_owned(),
         Action::UseModel(model) => format!("{with} {}", model.model),
         Action::ChangeSelector(change) => format!("change nodeSelector {}{restart}", fold_names(&change.keys, 2)),
         Action::ChangeAffinity(_) => format!("take its own required node affinity out{restart}"),

@@ -23,6 +23,8 @@ pub struct NoStartNode {
     pub has_others: bool,
     /// CPU entries of its selector that no node offers, if they are the cause.
     pub nowhere: Vec<(String, String)>,
+    /// Whether the guest runs, and this manifest of it counts at its next start.
+    pub next_time: bool,
     /// The condition that excludes these nodes.
     pub by: KeptOff,
 }
@@ -67,6 +69,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
             judged: assessment.nodes_judged,
             has_others: judgement.has_other_architectures(),
             nowhere: judgement.cpu_nowhere(),
+            next_time: judgement.subject.is_for_next_start(),
             by: kept_off(judgement),
         }),
         remedies: remedy::offers(judgement),

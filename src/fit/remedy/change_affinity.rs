@@ -3,7 +3,7 @@
 //! KubeVirt applies the change to a running guest if VMs are updated live: `handleAffinityChangeRequest` of
 //! `pkg/virt-controller/watch/vm/vm.go`.
 
-use super::restart::restarted;
+use super::restart::{is_made_again, restarted};
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template};
 use crate::fit::author::{Author, Holder};
 use crate::fit::command::Json;
@@ -11,7 +11,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
-use crate::fit::subject::{Stage, Subject, Template};
+use crate::fit::subject::{Subject, Template};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::ChangeAffinity,
@@ -70,7 +70,7 @@ impl Act for ChangeAffinity {
         let without = |placement: &mut Placement<'_>| placement.affinity.clone_from(&affinity);
         without(&mut subject.placement);
         subject.restart.iter_mut().for_each(|start| without(&mut start.placement));
-        if outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_)) {
+        if is_made_again(subject, outage) {
             restarted(subject);
         }
         Vec::new()

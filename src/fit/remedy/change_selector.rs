@@ -1,6 +1,6 @@
 //! Remedy: change entries of the guest's own `spec.nodeSelector`.
 
-use super::restart::restarted;
+use super::restart::{is_made_again, restarted};
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys, listed};
 use crate::fit::command::{CommandWord, Json, LabelKey};
 use crate::fit::fleet::Fleet;
@@ -84,7 +84,7 @@ impl Act for ChangeSelector {
             }
             migration.added.sort_unstable();
         }
-        if outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_)) {
+        if is_made_again(subject, outage) {
             restarted(subject);
         }
         Vec::new()

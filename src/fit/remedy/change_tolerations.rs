@@ -6,13 +6,13 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::restart::restarted;
+use super::restart::{is_made_again, restarted};
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, add_tolerations};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Judgement, KeptOutNode};
 use crate::fit::node::{Node, Taint};
 use crate::fit::placement::{Placement, Toleration};
-use crate::fit::subject::{Stage, Subject};
+use crate::fit::subject::Subject;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::ChangeTolerations,
@@ -74,7 +74,7 @@ impl Act for ChangeTolerations {
         let with = |placement: &mut Placement<'_>| placement.tolerations = placement.tolerations.with(&self.add);
         with(&mut subject.placement);
         subject.restart.iter_mut().for_each(|start| with(&mut start.placement));
-        if outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_)) {
+        if is_made_again(subject, outage) {
             restarted(subject);
         }
         Vec::new()

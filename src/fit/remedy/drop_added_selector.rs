@@ -1,7 +1,6 @@
 //! Remedy: migrate without `spec.addedNodeSelector`.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, drop_keys, of_guest};
-use crate::fit::command::Command;
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, again, drop_keys};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -55,7 +54,7 @@ pub(in crate::fit) fn leaves_at_drain(judgement: &Judgement<'_, '_>) -> bool {
 
 impl Act for DropAddedSelector {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
-        Ok(vec![of_guest(Command::virtctl(["migrate"]), subject)?])
+        again(subject, Vec::new())
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

@@ -56,9 +56,7 @@ pub(crate) use uncordon::{Cordoned, NoUncordon, Uncordon};
 pub(crate) use upgrade_kubevirt::UpgradeKubeVirt;
 pub(crate) use use_model::{NoModel, NotUsable, UseModel};
 
-use specification::{
-    add_tolerations, change_features, change_template, listed, name_another, of_guest, restart_commands,
-};
+use specification::{add_tolerations, again, change_features, change_template, listed, name_another, restart_commands};
 use trial::Prospect;
 
 use std::collections::BTreeSet;
@@ -242,6 +240,21 @@ impl RemedyId {
     pub fn as_str(self) -> &'static str {
         self.spec().word
     }
+
+    /// Whether it changes the guest's template.
+    fn changes_template(self) -> bool {
+        matches!(
+            self,
+            Self::ChangeSelector
+                | Self::ChangeAffinity
+                | Self::ChangeTolerations
+                | Self::UseModel
+                | Self::DisableFeature
+                | Self::DropSetting
+                | Self::ChangeMachineType
+                | Self::ChangeTogether
+        )
+    }
 }
 
 /// A change that remedies a finding.
@@ -386,10 +399,12 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
         Depth::Full if never_migrates(judgement).is_some() => Vec::new(),
         Depth::Full => {
             let mut found: Vec<Remedy> = Vec::new();
+            let is_mended = restart::starts_if_made_again(judgement).is_some();
             for spec in ALL {
                 // Several changes are not tried if one is enough.
                 let is_helped = spec.id == RemedyId::ChangeTogether && found.iter().any(|remedy| remedy.luck.is_none());
-                if !is_helped {
+                // The VM that was changed after the pod was created needs no further change.
+                if !(is_helped || is_mended && spec.id.changes_template()) {
                     found.extend(judgement.within(|| (spec.offer)(judgement)));
                 }
             }

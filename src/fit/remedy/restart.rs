@@ -51,8 +51,25 @@ fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
     judgement.subject.restart.as_ref().filter(|_| runs && !drop_added_selector::is_enough(judgement))
 }
 
+/// Returns the number of nodes on which a guest starts that waits for a node, and that no node takes, once it is
+/// created again: its VM may have changed since. Mirrors `handleAffinityChangeRequest` of
+/// `pkg/virt-controller/watch/vm/vm.go`, which changes the VMI, and no pod; nothing changes the CPU of a VMI.
+pub(super) fn starts_if_made_again(judgement: &Judgement<'_, '_>) -> Option<usize> {
+    let waits = judgement.subject.definition.waits && !judgement.is_migration() && judgement.passes.fitting.is_empty();
+    let start = judgement.subject.restart.as_ref().filter(|_| waits)?;
+    Some(judgement.outlook(start).1.count()).filter(|count| *count > 0)
+}
+
+/// Whether a change of the guest's template counts only once the guest is created again.
+pub(super) fn is_made_again(subject: &Subject<'_>, outage: Outage) -> bool {
+    subject.definition.waits || outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_))
+}
+
 /// Returns the restart if it may help: the start node may decide.
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    if let Some(nodes) = starts_if_made_again(judgement) {
+        return Some(Remedy { action: Restart.into(), then_fits: (nodes, nodes), luck: None });
+    }
     let prospect = judgement.after_restart(start(judgement)?, judgement.targets_needed())?;
     Some(Remedy::new(Restart, prospect))
 }
@@ -108,6 +125,9 @@ impl Act for Restart {
             let asked = subject.asked();
             asked.is_some_and(|asked| asked.nodes.keys().any(|node| asked.refusal(node).is_some()))
         };
+        if !subject.is_running() {
+            return Some("none");
+        }
         match subject.restart.as_ref()?.mode {
             CpuMode::HostModel => Some("it is bound again, to the host model of the node where it starts"),
             CpuMode::HostPassthrough | CpuMode::HostModelOrPassthrough => {

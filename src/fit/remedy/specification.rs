@@ -1,13 +1,13 @@
 //! Commands that change a guest's specification: in the stored object that holds it, else in words, in its manifest.
 
-use super::{Commands, Outage};
+use super::{Commands, Outage, Stage};
 use crate::fit::author::TypeReference;
 use crate::fit::command::{Command, CommandWord, CpuFeature, Invalid, Json, LabelKey, LabelValue, Name, Namespace};
 use crate::fit::placement::{Toleration, TolerationOperator};
 use crate::fit::subject::{ListedFeature, Origin, RestartRequest, Subject, Template};
 
 /// Adds the guest's name and namespace to a command.
-pub(super) fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid> {
+fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid> {
     Ok(command.arg(Name::new(&subject.name)?).namespace(Namespace::new(&subject.namespace)?))
 }
 
@@ -45,21 +45,23 @@ pub(super) fn listed(words: impl IntoIterator<Item = CommandWord>) -> Vec<Comman
     each.flat_map(|(at, word)| (at > 0).then(|| "and".into()).into_iter().chain([word])).collect()
 }
 
-/// Returns the commands that restart a guest; none for a guest whose manifest is not stored.
+/// Returns the commands that restart a guest; none for a guest whose manifest is not stored. A restart requires that
+/// the VMI exists, whether it has started or not: `RestartVMRequestHandler` of `pkg/virt-api/rest/lifecycle.go`.
 pub(super) fn restart_commands(subject: &Subject<'_>) -> Commands {
     if subject.definition.origin == Origin::Submitted {
         return Ok(Vec::new());
     }
+    let has_vmi = subject.has_vmi();
     Ok(vec![match subject.definition.template {
-        Some(Template::VirtualMachine)
-            if subject.is_running() && subject.definition.restart_request == RestartRequest::Restart =>
-        {
+        Some(Template::VirtualMachine) if has_vmi && subject.definition.restart_request == RestartRequest::Restart => {
             let restart = of_guest(Command::virtctl(["restart"]), subject)?;
-            restart.comment("a reboot inside the guest is not enough")
+            restart.comment(if subject.is_running() {
+                "a reboot inside the guest is not enough"
+            } else {
+                "its VMI and its pod exist already: nothing changes them"
+            })
         }
-        Some(Template::VirtualMachine)
-            if subject.is_running() && subject.definition.restart_request == RestartRequest::Once =>
-        {
+        Some(Template::VirtualMachine) if has_vmi && subject.definition.restart_request == RestartRequest::Once => {
             let stop = of_guest(Command::virtctl(["stop"]), subject)?;
             let stop = stop.comment("its runStrategy is Once: KubeVirt refuses a restart");
             let gone = Command::kubectl(["wait", "--for=delete"]).arg(Name::new(&subject.name)?.of("vmi"));
@@ -69,7 +71,7 @@ pub(super) fn restart_commands(subject: &Subject<'_>) -> Commands {
             return Ok(vec![stop, gone, start.args(["--type", "merge", "-p"]).arg(once)]);
         }
         Some(Template::VirtualMachine) => Command::remark(["it counts from its next start on".into()]),
-        Some(Template::ReplicaSet) if subject.definition.template_name.is_some() && subject.is_running() => {
+        Some(Template::ReplicaSet) if subject.definition.template_name.is_some() && has_vmi => {
             let delete = of_guest(Command::kubectl(["delete", "vmi"]), subject)?;
             delete.comment("its replica set makes another guest")
         }
@@ -101,14 +103,34 @@ pub(super) fn change_template(
     and_restart(patch.arg(value.below(below).below(template.path())), template, outage, subject)
 }
 
+/// Returns the commands of a migration that is requested again, after a change. One that is under way is cancelled
+/// first: KubeVirt accepts no second one (`ensureNoMigrationConflict` of
+/// `pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`), and changes the node selector of
+/// no guest that migrates (`handleAffinityChangeRequest` of `pkg/virt-controller/watch/vm/vm.go`).
+pub(super) fn again(subject: &Subject<'_>, change: Vec<Command>) -> Commands {
+    let mut out = Vec::new();
+    if is_under_way(subject) {
+        let cancel = of_guest(Command::virtctl(["migrate-cancel"]), subject)?;
+        out.push(cancel.comment("KubeVirt accepts no second migration"));
+    }
+    out.extend(change);
+    out.push(of_guest(Command::virtctl(["migrate"]), subject)?);
+    Ok(out)
+}
+
+fn is_under_way(subject: &Subject<'_>) -> bool {
+    matches!(&subject.stage, Stage::Migration(migration) if migration.is_under_way)
+}
+
 /// Adds to a change of a template the commands that apply it to the existing guests.
 fn and_restart(patch: Command, template: Template, outage: Outage, subject: &Subject<'_>) -> Commands {
-    let restarts = outage == Outage::Restart && subject.is_running();
+    let restarts = subject.definition.waits || outage == Outage::Restart && subject.is_running();
     Ok(match template {
         Template::VirtualMachine if restarts => [vec![patch], restart_commands(subject)?].concat(),
         Template::ReplicaSet if restarts && subject.definition.template_name.is_some() => {
             [vec![patch], restart_commands(subject)?].concat()
         }
+        Template::VirtualMachine if is_under_way(subject) => again(subject, vec![patch])?,
         Template::VirtualMachine | Template::Pool => vec![patch],
         Template::ReplicaSet => vec![patch.comment("VMIs that it has already stay as they are until they are deleted")],
     })
@@ -210,7 +232,7 @@ pub(super) fn name_another(subject: &Subject<'_>, named: &[&TypeReference]) -> C
         .map(|(at, field)| CommandWord::joined(if at == 0 { "sets spec." } else { "and spec." }, field));
     let words = place.into_iter().chain([Name::new(&first.name)?.into()]).chain(sets);
     let mut out = vec![Command::remark(words)];
-    if subject.is_running() {
+    if subject.has_vmi() {
         out.extend(restart_commands(subject)?);
     }
     Ok(out)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::drop_added_selector;
-use super::restart::restarted;
+use super::restart::{restarted, starts_if_made_again};
 use super::{Act, Commands, NoNode, Outage, Prospect, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
 use crate::fit::bits::Bits;
@@ -272,7 +272,7 @@ fn is_of_instancetype(subject: &Subject<'_>) -> bool {
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
-    let start = judgement.subject.restart.as_ref()?;
+    let start = judgement.subject.restart.as_ref().filter(|_| starts_if_made_again(judgement).is_none())?;
     if drop_added_selector::is_enough(judgement) {
         return Some(NoModel::Added);
     }

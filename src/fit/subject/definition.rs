@@ -2,6 +2,7 @@
 
 /// The object that holds the guest's specification: a VM, a replica set, a pool, or the VMI itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the object")]
 pub struct Definition {
     /// The kind of object that creates the guest; `None` for a VMI that nothing recreates.
     pub template: Option<Template>,
@@ -20,6 +21,9 @@ pub struct Definition {
     pub dropped_from_vm: Vec<String>,
     /// The way in which the VM starts the guest again.
     pub restart_request: RestartRequest,
+    /// Whether its VMI exists and has not started. KubeVirt changes neither the CPU of that VMI nor its launcher pod,
+    /// so a change of the VM counts once the guest is created again.
+    pub waits: bool,
     /// Whether the VM waits for a restart (condition `RestartRequired`), so that KubeVirt applies no change of
     /// it to the running guest.
     pub restart_required: bool,
@@ -35,7 +39,8 @@ pub enum Origin {
     /// It is, so that a command can change it.
     #[default]
     Stored,
-    /// It is in a manifest, or in the request that creates it: no command can change it.
+    /// It is in a manifest that the cluster's object does not equal, or in the request that creates it: no command can
+    /// change it.
     Submitted,
 }
 

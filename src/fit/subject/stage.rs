@@ -80,6 +80,7 @@ pub enum Stage {
 
 /// A migration under judgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the migration")]
 pub struct Migration {
     /// The node that the guest runs on, which is no target.
     pub source: Option<String>,
@@ -99,6 +100,9 @@ pub struct Migration {
     /// Whether no label of the source names the host model and KubeVirt ignores that: it selects no CPU model
     /// and no features.
     pub overlooked: bool,
+    /// Whether it is stored and has not ended. Its target pod, if it has one, stays as it is, and KubeVirt accepts no
+    /// other migration of the guest.
+    pub is_under_way: bool,
     /// The `cpu-vendor` keys of its source, sorted, if KubeVirt selects any one of them.
     pub vendors: Vec<String>,
 }

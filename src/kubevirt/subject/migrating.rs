@@ -68,6 +68,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     let mut migration = Migration {
         source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         from_elsewhere: vmim.spec.receive.is_some(),
+        is_under_way: stored(vmim, cluster).is_some_and(|stored| !is_final(&stored.status.phase)),
         ..Migration::default()
     };
     let (placement, predicted, not_judged) = match target {
@@ -161,17 +162,58 @@ fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
     finding(check, field, why.to_string())
 }
 
-/// Returns a note about another unfinished migration of the guest. Mirrors `ensureNoMigrationConflict`
+fn stored<'c>(vmim: &Vmim, cluster: &'c Cluster) -> Option<&'c Vmim> {
+    cluster.migration(&vmim.metadata.namespace, &vmim.metadata.name)
+}
+
+/// Returns a note about an unfinished migration of the guest: the judged one, or another. Mirrors
+/// `ensureNoMigrationConflict`
 /// (`pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`).
 fn unfinished(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
-    let is_other = |other: &&Vmim| other.metadata.name != vmim.metadata.name && !is_final(&other.status.phase);
-    let other = cluster.migrations_of(vmi).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata))?;
-    let phase = if other.status.phase.is_empty() { "Pending" } else { &other.status.phase };
-    let name = Shown::within(&other.metadata.name, TITLE_CHARS);
-    let words = format!(
-        "its migration {name} is unfinished ({phase}): until it has ended KubeVirt refuses another one, which is judged here"
-    );
+    let is_under_way = |other: &&Vmim| !is_final(&other.status.phase);
+    let own = stored(vmim, cluster).filter(is_under_way).filter(|own| own.spec.vmi_name == vmi.metadata.name);
+    let is_other = |other: &&Vmim| other.metadata.name != vmim.metadata.name && is_under_way(other);
+    let other = cluster.migrations_of(vmi).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata));
+    let words = match (own, other) {
+        (Some(own), _) => {
+            format!("this migration is unfinished ({}): until it has ended KubeVirt refuses another one", phase(own))
+        }
+        (None, Some(other)) => {
+            let stuck = stuck(vmi, cluster).map(|stuck| format!(", and {stuck}")).unwrap_or_default();
+            format!(
+                "its migration {} is unfinished ({}){stuck}: until it has ended KubeVirt refuses another one, which is judged here",
+                Shown::within(&other.metadata.name, TITLE_CHARS),
+                phase(other)
+            )
+        }
+        (None, None) => return None,
+    };
     Some(finding(Check::Assumed, "spec.vmiName", words))
+}
+
+fn phase(vmim: &Vmim) -> &str {
+    if vmim.status.phase.is_empty() { "Pending" } else { &vmim.status.phase }
+}
+
+/// Returns why the unfinished migration of a guest goes nowhere: `no node takes its target pod`. `None` if it has no
+/// pod that waits for a node, or a node would take it.
+fn stuck(vmi: &Vmi, cluster: &Cluster) -> Option<&'static str> {
+    let fleet = &cluster.fleet;
+    let waits = |pod: &&Launcher| pod.node.is_empty() && !pod.is_terminating && pod.excess.is_none();
+    let pod = cluster.launchers_of(vmi).find(waits)?;
+    let mut fitting = fleet.look_up(&pod.placement).passes().fitting;
+    if let Some(source) = fleet.find(&vmi.status.node_name) {
+        fitting.remove(source);
+    }
+    fitting.is_empty().then_some("no node takes its target pod")
+}
+
+/// Returns a line about the unfinished migration of a running guest that goes nowhere; `None` if there is none.
+pub(crate) fn stuck_migration(vmi: &Vmi, cluster: &Cluster) -> Option<String> {
+    let mut open = cluster.migrations_of(vmi).filter(|vmim| !is_final(&vmim.status.phase));
+    let (vmim, why) = (open.next()?, stuck(vmi, cluster)?);
+    let name = Shown::within(&vmim.metadata.name, TITLE_CHARS);
+    Some(format!("its migration {name} is unfinished ({}), and {why}", phase(vmim)))
 }
 
 /// Returns the author of a guest's eviction strategy `LiveMigrate`; `None` for any other strategy.

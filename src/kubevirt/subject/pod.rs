@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Prepared, after_start, describe, describe_restart, either_mode, mode, of_running, restart, too_large};
-use crate::fit::author::Author;
+use super::{
+    Prepared, after_start, describe, describe_restart, either_mode, mode, of_running, of_vmi, restart, too_large,
+};
+use crate::fit::author::{AskedAt, Author};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::{CpuMode, Migration, Running, Stage, Subject};
@@ -82,6 +84,21 @@ pub(crate) fn without_restart<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Pr
     Some(Prepared { subject, predicted: None, not_judged, notes, is_guess })
 }
 
+/// Prepares a VMI that has not started: by its launcher, if that waits for a node. virt-controller never compares a pod
+/// with the VMI, which may have changed since.
+pub(crate) fn of_waiting(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
+    let judged = of_vmi(vmi, cluster);
+    match unplaced(vmi, cluster).filter(|pod| *pod.placement != judged.subject.placement) {
+        Some(pod) => waiting(judged, pod),
+        None => judged,
+    }
+}
+
+/// Returns the launcher of a VMI that has not started, if it waits for a node.
+pub(crate) fn unplaced<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher> {
+    cluster.current_launcher(vmi).filter(|pod| pod.node.is_empty() && !pod.is_terminating)
+}
+
 /// Returns a predicted guest with the requirements of its launcher that waits for a node: kube-scheduler reads the pod,
 /// and the guest, the configuration or the source's labels may have changed since.
 pub(crate) fn waiting(mut judged: Prepared<'static>, pod: &Launcher) -> Prepared<'static> {
@@ -93,8 +110,13 @@ pub(crate) fn waiting(mut judged: Prepared<'static>, pod: &Launcher) -> Prepared
     }
     let subject = &mut judged.subject;
     let (asked, own) = (std::mem::replace(&mut subject.placement, (*pod.placement).clone()), &*pod.placement);
-    // The author of another requirement is not known.
+    // The author of another requirement is not known, but for a start it is the pod itself.
     subject.authors.entries.retain(|key, _| asked.get(key) == own.get(key));
+    if matches!(subject.stage, Stage::Start(_)) {
+        let others = own.selector.iter().filter(|(key, value)| asked.get(key) != Some(&**value));
+        let of_pod = AskedAt { author: Author::LauncherPod, field: String::new() };
+        subject.authors.entries.extend(others.map(|(key, _)| (key.to_string(), of_pod.clone())));
+    }
     if own.affinity.is_none() {
         // A description of a pod does not show its affinity.
         subject.placement.affinity = asked.affinity;

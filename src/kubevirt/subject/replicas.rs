@@ -1,5 +1,6 @@
 //! Preparation of the guests of a replica set or a pool.
 
+use super::origin::is_applied;
 use super::{Prepared, of_guest};
 use crate::fit::author::Holder;
 use crate::fit::subject::{Origin, Template};
@@ -25,8 +26,10 @@ impl Replicas {
             ReplicasKind::Pool => Template::Pool,
         });
         (out.subject.definition.template_name, out.subject.running) = (None, None);
+        out.subject.definition.waits = false;
         let meta = &self.vm.metadata;
-        let is_stored = cluster.replicas(self.kind, &meta.namespace, &meta.name).is_some();
+        let stored = cluster.replicas(self.kind, &meta.namespace, &meta.name);
+        let is_stored = stored.is_some_and(|stored| is_applied(&self.vm, &stored.vm));
         out.subject.definition.origin = if is_stored { Origin::Stored } else { Origin::Submitted };
         out.subject.definition.field_root = self.kind.field(&out.subject.definition.field_root);
         let holder = match self.kind {

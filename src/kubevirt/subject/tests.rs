@@ -4,6 +4,7 @@ mod doubts;
 mod machines;
 mod promises;
 mod settings;
+mod waiting;
 
 use std::collections::BTreeMap;
 

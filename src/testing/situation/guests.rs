@@ -333,6 +333,12 @@ fn launcher(random: &mut Random, vmi_json: &Value, cluster: &Cluster) -> Option<
             rendered.node_selector.insert(feature(STALE), "true".to_owned());
         }
     }
+    // Its VM or the configuration may have changed since the pod was created.
+    let waits = !matches!(guest.status.phase.as_str(), "Running" | "Succeeded" | "Failed");
+    if waits && random.percent(40) {
+        let (key, value) = (ZONE.to_owned(), random.one(&["z1", "z2", "z9"]).to_owned());
+        rendered.node_selector.insert(key, value);
+    }
     Some(pod(&guest, &rendered, "abcde"))
 }
 

@@ -243,6 +243,8 @@ fn what_a_preference_sets_comes_back_and_is_changed_there() {
         "dropped from the VM, it comes back with the preference"
     );
     let alone = guest.tweak(|vm| vm["spec"]["template"]["spec"]["domain"] = json!({}));
+    let mut cluster = cluster;
+    cluster.put(stored(&alone));
     let (_, commands) =
         offered(RemedyId::DropSetting, &of_vm(&read(alone), &cluster), &cluster).expect("gfni is on no node");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The composition root: wires a verb together, supervises its tasks, and drains on shutdown.
+//! Runs a verb: reads its input from files or a cluster, calls it, prints its page, and returns its exit code.
 
 pub mod completion;
 mod libvirt;
@@ -14,13 +14,12 @@ use anyhow::bail;
 
 use crate::cli::args::program;
 use crate::cli::args::{Args, AuditArgs, DiffArgs, ServeArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
-use crate::cli::check::Checked;
 use crate::cli::resource::ObjectKind;
 use crate::cli::rights::{AskedAbout, Unreadable};
 use crate::cli::targets::TargetScope;
 use crate::cli::version::Versions;
 use crate::cli::{
-    self, Namespace, audit, certs, check, diff, drain, explain, manifests, probe, recommend, snapshot, targets,
+    self, Exit, Namespace, audit, certs, check, diff, drain, explain, manifests, probe, recommend, snapshot, targets,
 };
 use crate::console;
 use crate::crypto;
@@ -36,9 +35,6 @@ use crate::snapshot::prune::SnapshotObjects;
 use crate::snapshot::{DumpSource, domain_of};
 use crate::telemetry::{self, LogFormat};
 use crate::world::{self, World};
-
-/// Exit code if the input could not be read or judged.
-pub const TROUBLE: u8 = 2;
 
 /// An error of a verb.
 #[derive(Debug)]
@@ -58,12 +54,12 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     crypto::install();
     let found = domain_of(args.cluster.given_domain(), &args.verb.dumps(), io::stdin().lock());
     match (found, &args.verb) {
-        (Ok((domain, stdin)), _) => {
-            execute(args, &domain, stdin).map_err(|error| Failure { page: failure(&error, &domain), error })
-        }
+        (Ok((domain, stdin)), _) => execute(args, &domain, stdin)
+            .map(ExitCode::from)
+            .map_err(|error| Failure { page: failure(&error, &domain), error }),
         (Err(error), Verb::Serve(serve)) if serve.log_format == LogFormat::Json => {
             stopped(&error.to_string(), &Domain::default());
-            Ok(ExitCode::from(TROUBLE))
+            Ok(Exit::Trouble.into())
         }
         (Err(error), _) => {
             let error = error.into();
@@ -78,13 +74,14 @@ pub fn not_a_command_line(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || !program::asks_for_json_log(std::env::args_os()) {
         // Output that cannot be printed is lost.
         let _ = error.print();
-        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(TROUBLE));
+        // Help and versions are no errors.
+        return if error.use_stderr() { Exit::Trouble } else { Exit::Success }.into();
     }
     let text = error.render().to_string();
     let lines =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).take_while(|line| !line.starts_with("Usage:"));
     stopped(lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: "), &Domain::default());
-    ExitCode::from(TROUBLE)
+    Exit::Trouble.into()
 }
 
 /// Writes the last line of a JSON log.
@@ -94,28 +91,22 @@ fn stopped(error: &str, domain: &Domain) {
     tracing::error!(error, "stopped");
 }
 
-fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<ExitCode> {
+fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<Exit> {
     let mut page = Page::in_domain(domain);
-    let mut code = ExitCode::SUCCESS;
+    let mut exit = Exit::Success;
     let Args { cluster, verb } = args;
     log(cluster.verbosity, &verb, domain)?;
     match verb.inward(domain) {
         Verb::Serve(args) => {
-            code = serve(&args, &cluster, domain, stdin)?;
+            exit = serve(&args, &cluster, domain, stdin)?;
         }
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
             args.world.stdin_once(&files)?;
             let scene = scene(&cluster, &args.world, &GuestsRead::Files, RoomRead::Dumped, domain, &mut stdin)?;
-            if check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)? == Checked::Denied {
-                code = ExitCode::from(1);
-            }
+            exit = check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)?;
         }
-        Verb::Test(args) => {
-            if cli::test::run(&args, cluster.given_domain(), &mut page)? == cli::test::Tested::Failed {
-                code = ExitCode::from(1);
-            }
-        }
+        Verb::Test(args) => exit = cli::test::run(&args, cluster.given_domain(), &mut page)?,
         Verb::Explain(args) => {
             args.world.stdin_once(&[args.files.sources().as_slice(), &args.libvirt.libvirt_facts].concat())?;
             libvirt::check(&args.libvirt)?;
@@ -133,10 +124,10 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
             if !missing.is_empty() {
                 absent(&missing, &mut page, domain)?;
-                code = ExitCode::from(TROUBLE);
+                exit = Exit::Trouble;
             }
         }
-        Verb::Audit(args) => code = audit_all(&args, &cluster, domain, &mut stdin, &mut page)?,
+        Verb::Audit(args) => exit = audit_all(&args, &cluster, domain, &mut stdin, &mut page)?,
         Verb::Drain(args) => {
             of_all_namespaces(&cluster, "drain")?;
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
@@ -145,19 +136,9 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             let nodes = drain::nodes(&args, &scene.world)?;
             let guests = |world: &World| drain::guests(&nodes, world);
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
-            code = ExitCode::from(match drain::run(&args, &scene.world, &nodes, &mut page)? {
-                drain::DrainResult::Clear => 0,
-                drain::DrainResult::Trouble => 1,
-                drain::DrainResult::NotKnown => TROUBLE,
-            });
+            exit = drain::run(&args, &scene.world, &nodes, &mut page)?;
         }
-        Verb::Diff(args) => {
-            code = ExitCode::from(match compare(&args, &cluster, domain, &mut stdin, &mut page)? {
-                diff::DiffResult::Well => 0,
-                diff::DiffResult::Worse => 1,
-                diff::DiffResult::NotCompared => 2,
-            });
-        }
+        Verb::Diff(args) => exit = compare(&args, &cluster, domain, &mut stdin, &mut page)?,
         Verb::Recommend(args) => {
             of_all_namespaces(&cluster, "recommend")?;
             args.world.stdin_once(&args.with_node)?;
@@ -180,7 +161,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Complete(args) => cli::completion::for_kubectl(&args.words, &completion::list(), &mut page)?,
     }
     console::print(&page)?;
-    Ok(code)
+    Ok(exit)
 }
 
 /// Audits the requested guests. Guests requested by name that do not exist are reported after the others.
@@ -190,8 +171,7 @@ fn audit_all(
     domain: &Domain,
     mut stdin: impl Read,
     page: &mut Page,
-) -> anyhow::Result<ExitCode> {
-    let mut code = ExitCode::SUCCESS;
+) -> anyhow::Result<Exit> {
     args.world.stdin_once(&args.libvirt.libvirt_facts)?;
     libvirt::check(&args.libvirt)?;
     let is_named = targets::name_any(&args.objects, &ObjectKind::GUESTS)?;
@@ -212,14 +192,12 @@ fn audit_all(
         world.cluster.vmis().filter(is_audited).cloned().collect()
     };
     libvirt::learn(&args.libvirt, cluster, &mut scene.world, guests, &mut stdin)?;
-    if audit::run(args, &wanted, &scene.world, page)? == audit::Audited::Failed {
-        code = ExitCode::from(1);
-    }
+    let mut exit = audit::run(args, &wanted, &scene.world, page)?;
     if !wanted.missing.is_empty() {
         absent(&wanted.missing, page, domain)?;
-        code = ExitCode::from(TROUBLE);
+        exit = Exit::Trouble;
     }
-    Ok(code)
+    Ok(exit)
 }
 
 /// Prints the page so far, and then the requested guests that do not exist.
@@ -236,7 +214,7 @@ fn compare(
     domain: &Domain,
     mut stdin: impl Read,
     page: &mut Page,
-) -> anyhow::Result<diff::DiffResult> {
+) -> anyhow::Result<Exit> {
     let [old, new] = args.worlds();
     old.stdin_once(&new.snapshot)?;
     anyhow::ensure!(!args.policy.contains(&DumpSource::Stdin), "--policy is read for both sides: give a file");
@@ -272,27 +250,26 @@ fn of_all_namespaces(cluster: &ClusterArgs, verb: &str) -> anyhow::Result<()> {
 
 /// Returns the leading replica of the cluster, and its version.
 fn leader(cluster: &ClusterArgs, domain: &Domain, namespace: &str) -> anyhow::Result<Option<Leader>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    connect::block_on(async {
         let config = cluster.config()?;
         let url = connect::server_address(&config);
         let client = connect::client(config, domain)?;
         let read = leader::version(client, namespace).await;
         read.map_err(|error| anyhow::anyhow!("reading the Lease of cpufit at {url}: {}", connect::words(&error)))
-    })
+    })?
 }
 
 /// Runs the webhook. If its log is JSON, a startup error is a line of the log.
-fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<ExitCode> {
+fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<Exit> {
     let served = args.world.stdin_once(&[]).and_then(|()| serve::serve(args, cluster, domain, stdin));
-    let Err(error) = served else { return Ok(ExitCode::SUCCESS) };
+    let Err(error) = served else { return Ok(Exit::Success) };
     if args.log_format == LogFormat::Text {
         return Err(error);
     }
     // The log translates the names itself.
     let page = failure(&error, &Domain::default());
     stopped(page.as_str().trim_start_matches("error: ").trim_end(), domain);
-    Ok(ExitCode::from(TROUBLE))
+    Ok(Exit::Trouble)
 }
 
 /// Sets up the log for `-v`, by kubectl's levels; the webhook sets up its own log.
@@ -310,9 +287,7 @@ fn log(verbosity: u8, verb: &Verb, domain: &Domain) -> anyhow::Result<()> {
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let payload = panic.payload();
-        let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-        let text = text.unwrap_or("no message");
+        let text = telemetry::panic_message(panic.payload());
         let backtrace = Backtrace::capture();
         let has_backtrace = backtrace.status() == BacktraceStatus::Captured;
         match telemetry::log_format() {
@@ -356,8 +331,7 @@ fn objects(
         }
         return Ok(objects);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    connect::block_on(async {
         let config = cluster.config()?;
         let url = connect::server_address(&config);
         let client = connect::client(config, domain)?;
@@ -367,7 +341,7 @@ fn objects(
             console::note(domain, format_args!("left out: {error}"));
         }
         Ok(objects)
-    })
+    })?
 }
 
 /// Returns a page of lines about a cluster with this domain.
@@ -434,8 +408,7 @@ fn scene(
         }
         return Ok(Scene { world, namespace });
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut world, namespace) = runtime.block_on(async {
+    let (mut world, namespace) = connect::block_on(async {
         let config = cluster.config()?;
         let (namespace, url) = (namespace(&config.default_namespace), connect::server_address(&config));
         let client = connect::client(config, domain)?;
@@ -461,7 +434,7 @@ fn scene(
             console::note(domain, format_args!("judged without: {:#}", anyhow::Error::from(error)));
         }
         anyhow::Ok((world, namespace))
-    })?;
+    })??;
     world.apply_policies(&args.policy, &mut stdin)?;
     Ok(Scene { world, namespace })
 }

@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use cpufit::app::TROUBLE;
+use cpufit::cli::Exit;
 use cpufit::cli::args::program;
 
 /// mimalloc, because musl's own allocator takes one lock for all threads.
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Err(failure) if is_broken_pipe(&failure.error) => ExitCode::from(NOT_READ),
         Err(failure) => {
             cpufit::console::tell(&failure.page);
-            ExitCode::from(TROUBLE)
+            Exit::Trouble.into()
         }
     }
 }

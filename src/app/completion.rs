@@ -90,14 +90,13 @@ fn of_dump(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
 
 fn of_cluster(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
     let resource = kind.map_or(Resource::Namespaces, ObjectKind::resource);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let asked = async {
         let config = given.cluster.config().ok()?;
         let namespace = given.cluster.namespace().unwrap_or(&config.default_namespace).to_owned();
         let client = connect::client(config, &given.cluster.domain()).ok()?;
         of_resource(client, resource, &namespace).await
     };
-    runtime.block_on(async { tokio::time::timeout(COMPLETION_TIMEOUT, asked).await.ok().flatten() })
+    connect::block_on(async { tokio::time::timeout(COMPLETION_TIMEOUT, asked).await.ok().flatten() }).ok().flatten()
 }
 
 async fn of_resource(client: Client, resource: Resource, namespace: &str) -> Option<Vec<String>> {

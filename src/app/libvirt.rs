@@ -42,8 +42,7 @@ pub(super) fn learn(
         let why = "libvirt is not asked: no guest that runs, with its launcher, is among them";
         console::note(&world.cluster.domain, why);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(ask(args, cluster, world, &plan))?;
+    connect::block_on(ask(args, cluster, world, &plan))??;
     if let Some(folder) = folder {
         note(&world.cluster.domain, &folder.add(&world.cluster.libvirt, &world.cluster.domain)?);
     }

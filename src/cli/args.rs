@@ -269,8 +269,8 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub list: ListArgs,
     /// Output format: table, wide, json, yaml or name
-    #[arg(short, long, value_enum, default_value_t = AuditOutput::Table)]
-    pub output: AuditOutput,
+    #[arg(short, long, value_enum, default_value_t = ListOutput::Table)]
+    pub output: ListOutput,
     /// Exit with 1 if a guest is in this state or a worse one; several separated by commas
     ///
     /// Where nothing can be judged, the exit code is then 2.
@@ -304,26 +304,11 @@ pub struct DrainArgs {
     pub no_headers: bool,
     /// How to print: table, wide (every guest), json, yaml, or name (guests that cannot leave, have one target left or
     /// are shut down)
-    #[arg(short, long, value_enum, default_value_t = DrainOutput::Table)]
-    pub output: DrainOutput,
+    #[arg(short, long, value_enum, default_value_t = ListOutput::Table)]
+    pub output: ListOutput,
     /// The options about answers of libvirt.
     #[command(flatten)]
     pub libvirt: LibvirtArgs,
-}
-
-/// How `drain` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DrainOutput {
-    /// For people: those that need looking at.
-    Table,
-    /// For people: every guest.
-    Wide,
-    /// For scripts.
-    Json,
-    /// For scripts.
-    Yaml,
-    /// TYPE/NAME of each guest that cannot leave, has one target left or is shut down, as kubectl takes it with -n.
-    Name,
 }
 
 /// `cpufit diff`.
@@ -346,8 +331,8 @@ pub struct DiffArgs {
     #[command(flatten)]
     pub list: ListArgs,
     /// Output format: table, wide (every node and guest), json, yaml, or name (the guests that are worse off)
-    #[arg(short, long, value_enum, default_value_t = DiffOutput::Table)]
-    pub output: DiffOutput,
+    #[arg(short, long, value_enum, default_value_t = ListOutput::Table)]
+    pub output: ListOutput,
 }
 
 impl DiffArgs {
@@ -360,21 +345,6 @@ impl DiffArgs {
             kubevirt_version: self.kubevirt_version,
         })
     }
-}
-
-/// How `diff` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DiffOutput {
-    /// For people, folded.
-    Table,
-    /// For people, with every node and guest.
-    Wide,
-    /// For scripts.
-    Json,
-    /// For scripts.
-    Yaml,
-    /// TYPE/NAME of each guest that is worse off, as kubectl takes it with -n.
-    Name,
 }
 
 /// `cpufit recommend`.
@@ -404,37 +374,22 @@ pub struct RecommendArgs {
     pub no_headers: bool,
     /// How to print: table, wide (every model), json, yaml (one CPUPolicy for each pool; it warns, and changes and
     /// denies nothing), or name (of these policies)
-    #[arg(short, long, value_enum, default_value_t = RecommendOutput::Table)]
-    pub output: RecommendOutput,
+    #[arg(short, long, value_enum, default_value_t = ListOutput::Table)]
+    pub output: ListOutput,
 }
 
-/// How `recommend` prints.
+/// How a verb prints whose table leaves something out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RecommendOutput {
-    /// For people: the models for which no better one runs on all of the nodes that they run on.
-    Table,
-    /// For people, with every model.
-    Wide,
-    /// For programs.
-    Json,
-    /// A policy for each pool.
-    Yaml,
-    /// TYPE/NAME of each of these policies.
-    Name,
-}
-
-/// How `audit` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AuditOutput {
+pub enum ListOutput {
     /// For people.
     Table,
-    /// For people, with all columns.
+    /// For people, with every object and column.
     Wide,
-    /// For scripts.
+    /// JSON, for programs.
     Json,
-    /// For scripts.
+    /// YAML.
     Yaml,
-    /// TYPE/NAME of each guest, as kubectl takes it with -n.
+    /// TYPE/NAME of each object, as kubectl takes it with -n.
     Name,
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::bail;
 use serde::Serialize;
 
-use super::args::{AuditArgs, AuditFailOn, AuditOutput};
+use super::Exit;
+use super::args::{AuditArgs, AuditFailOn, ListOutput};
 use super::gate;
 use crate::answers::audit::{AuditRow, LifeStage, Severity, Span, StandRow, audit};
 use crate::answers::guest_state::{PolicyAnswer, Tally};
@@ -19,15 +20,6 @@ use crate::fit::plural;
 use crate::kubevirt::resource::Resource;
 use crate::page::Page;
 use crate::world::World;
-
-/// The result of `--fail-on`, as the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Audited {
-    /// No guest is in that state or a worse one.
-    Passed,
-    /// At least one guest is.
-    Failed,
-}
 
 #[derive(Debug, Serialize)]
 struct AuditPage<'r> {
@@ -175,12 +167,7 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
 /// # Errors
 ///
 /// Returns an error if writing JSON or YAML fails, or if `--fail-on` is given and there is no guest that could fail.
-pub(crate) fn run(
-    args: &AuditArgs,
-    wanted: &WantedGuests<'_>,
-    world: &World,
-    page: &mut Page,
-) -> anyhow::Result<Audited> {
+pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, page: &mut Page) -> anyhow::Result<Exit> {
     let only = wanted.scope.namespace;
     let mut rows = audit(world, &|| false);
     rows.retain(|row| wanted.holds(world, &row.namespace, &row.name));
@@ -200,10 +187,10 @@ pub(crate) fn run(
     let policies: Vec<PolicyNodes> =
         world.policies.iter().map(|policy| PolicyNodes::of(&world.cluster, policy)).collect();
     let libvirt = Unanswered::of(world, running.filter_map(|row| world.cluster.vmi(&row.namespace, &row.name)));
-    let rows_alone = args.list.no_headers || !matches!(args.output, AuditOutput::Table | AuditOutput::Wide);
+    let rows_alone = args.list.no_headers || !matches!(args.output, ListOutput::Table | ListOutput::Wide);
     match args.output {
-        AuditOutput::Table | AuditOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
-        AuditOutput::Table | AuditOutput::Wide => {
+        ListOutput::Table | ListOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
+        ListOutput::Table | ListOutput::Wide => {
             if rows.is_empty() {
                 let mut said = Page::in_domain(page.domain());
                 said.line(nobody_in_dump(world, &wanted.scope));
@@ -221,7 +208,7 @@ pub(crate) fn run(
                 }
             }
         }
-        AuditOutput::Name => {
+        ListOutput::Name => {
             for row in &rows {
                 let is_running = world.cluster.vmi(&row.namespace, &row.name).is_some();
                 let kind = if is_running { ObjectKind::Vmi } else { ObjectKind::VirtualMachine };
@@ -231,8 +218,8 @@ pub(crate) fn run(
                 note_namespaces(rows.iter().map(|row| row.namespace.as_str()), page.domain());
             }
         }
-        AuditOutput::Json => page.json(&AuditPage { items: &rows, summary, policies, libvirt })?,
-        AuditOutput::Yaml => page.yaml(&AuditPage { items: &rows, summary, policies, libvirt })?,
+        ListOutput::Json => page.json(&AuditPage { items: &rows, summary, policies, libvirt })?,
+        ListOutput::Yaml => page.yaml(&AuditPage { items: &rows, summary, policies, libvirt })?,
     }
     if rows_alone {
         for line in &missing {
@@ -240,7 +227,7 @@ pub(crate) fn run(
         }
     }
     let failed = rows.iter().any(|row| args.fail_on.iter().any(|state| fails(row, *state)));
-    Ok(if failed { Audited::Failed } else { Audited::Passed })
+    Ok(Exit::failed_if(failed))
 }
 
 /// Returns why there is no guest; for a dump without any guest, checks whether it is complete.
@@ -263,7 +250,7 @@ fn people(
     policies: &[PolicyNodes],
     page: &mut Page,
 ) {
-    let wide = args.output == AuditOutput::Wide;
+    let wide = args.output == ListOutput::Wide;
     let mut cells = if args.list.no_headers { Vec::new() } else { vec![head(wide)] };
     cells.extend(rows.iter().map(|row| line(row, wide)));
     page.listing(&cells);

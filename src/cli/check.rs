@@ -13,7 +13,7 @@ use super::args::{CheckArgs, CheckOutput};
 use super::explain::room::FittingRoom;
 use super::gate::Gate;
 use super::output::{Near, Numbering, ResultOrigin, ResultRow};
-use super::{Namespace, ci, gate};
+use super::{Exit, Namespace, ci, gate};
 use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
@@ -42,15 +42,6 @@ const MAX_NODES: usize = 8;
 const NO_LAUNCHER: &str = "not a virt-launcher pod";
 const ADMITTED_AS_CHANGE: &str = "denied as a new object; the stored one would be denied too, so the webhook admits this change, which \
                                   makes nothing worse";
-
-/// The result, as the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// All would be admitted, and none is in a state of `--fail-on`.
-    Admitted,
-    /// At least one would be denied, or is in such a state.
-    Denied,
-}
 
 #[derive(Debug, Serialize)]
 struct CheckResults {
@@ -92,7 +83,7 @@ pub fn run(
     namespace: &Namespace,
     stdin: impl Read,
     page: &mut Page,
-) -> anyhow::Result<Checked> {
+) -> anyhow::Result<Exit> {
     if args.mutated && args.output != CheckOutput::Yaml {
         bail!("--mutated prints objects: use -o yaml with it");
     }
@@ -129,7 +120,7 @@ pub fn run(
             let json = world.cluster.domain.exchanged(&json);
             page.json_line(&serde_json::from_slice::<&RawValue>(&json)?)?;
         }
-        return Ok(if denied { Checked::Denied } else { Checked::Admitted });
+        return Ok(Exit::failed_if(denied));
     }
     if !args.fail_on.is_empty() {
         gone(world, &rows)?;
@@ -154,7 +145,6 @@ pub fn run(
         ci::annotations(&rows, gate, &mut annotated);
         console::tell(&annotated);
     }
-    let checked = if failed { Checked::Denied } else { Checked::Admitted };
     match args.output {
         CheckOutput::Yaml if args.mutated => {
             for object in &objects {
@@ -168,7 +158,7 @@ pub fn run(
         CheckOutput::Sarif => page.json(&ci::sarif(&rows, gate))?,
         CheckOutput::Table | CheckOutput::Wide | CheckOutput::Review => people(&rows, args, page),
     }
-    Ok(checked)
+    Ok(Exit::failed_if(failed))
 }
 
 /// Refuses guests of namespaces that do not exist and are not among the manifests: the policies that govern them are

@@ -8,7 +8,8 @@ use crate::answers::diff::{
     Diff, Direction, Frozen, GuestChange, NodeChange, PolicyChange, ProvedRestart, RunChange, SettingChange, Unlike,
     What, try_diff,
 };
-use crate::cli::args::{DiffArgs, DiffOutput};
+use crate::cli::Exit;
+use crate::cli::args::{DiffArgs, ListOutput};
 use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{TargetScope, no_guest, note_namespaces};
@@ -27,17 +28,6 @@ const MAX_LABELS: usize = 3;
 /// Number of nodes in a command.
 const MAX_NAMES: usize = 8;
 
-/// The result, as the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DiffResult {
-    /// No guest is worse off.
-    Well,
-    /// At least one guest is worse off.
-    Worse,
-    /// The new side is a dump without guests, and the old one has some: whether any is worse off is not known.
-    NotCompared,
-}
-
 /// Runs the verb.
 ///
 /// # Errors
@@ -50,7 +40,7 @@ pub(crate) fn run(
     old: &World,
     new: &World,
     page: &mut Page,
-) -> anyhow::Result<DiffResult> {
+) -> anyhow::Result<Exit> {
     ensure!(!new.cluster.fleet.is_empty(), "nothing can be compared: {}", no_nodes(&new.cluster));
     let compared = Progress::of("guests compared");
     let is_asked_for = |guest: &str| {
@@ -62,11 +52,11 @@ pub(crate) fn run(
     }
     let found = try_diff(old, new, &is_asked_for, &|done, of| compared.at(done, of))?;
     match args.output {
-        DiffOutput::Table => people(&found, new, MAX_LABELS, page),
-        DiffOutput::Wide => people(&found, new, usize::MAX, page),
-        DiffOutput::Json => page.json(&found)?,
-        DiffOutput::Yaml => page.yaml(&found)?,
-        DiffOutput::Name => {
+        ListOutput::Table => people(&found, new, MAX_LABELS, page),
+        ListOutput::Wide => people(&found, new, usize::MAX, page),
+        ListOutput::Json => page.json(&found)?,
+        ListOutput::Yaml => page.yaml(&found)?,
+        ListOutput::Name => {
             let worse = found.turned(Direction::Worse);
             for guest in &worse {
                 page.line(title(guest, new));
@@ -78,9 +68,10 @@ pub(crate) fn run(
     }
     let had_guests = old.cluster.vmis().next().is_some() || old.cluster.vms().next().is_some();
     Ok(match found.are_guests_compared {
-        true if found.worse > 0 => DiffResult::Worse,
-        false if had_guests => DiffResult::NotCompared,
-        true | false => DiffResult::Well,
+        true if found.worse > 0 => Exit::Failed,
+        // The new side is a dump without guests: whether any is worse off is not known.
+        false if had_guests => Exit::Trouble,
+        true | false => Exit::Success,
     })
 }
 

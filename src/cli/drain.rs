@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::args::{DrainArgs, DrainOutput};
+use super::Exit;
+use super::args::{DrainArgs, ListOutput};
 use super::resource::ObjectKind;
 use super::targets::note_namespaces;
 use crate::answers::drain::{
@@ -21,17 +22,6 @@ use crate::page::Page;
 use crate::policy::LabelSelector;
 use crate::word::Word as _;
 use crate::world::World;
-
-/// The result, as the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DrainResult {
-    /// All guests leave.
-    Clear,
-    /// A guest is stuck, or would be shut down.
-    Trouble,
-    /// The known guests leave, and the dump lacks others that may run there.
-    NotKnown,
-}
 
 /// Returns the nodes to drain.
 ///
@@ -74,12 +64,7 @@ pub(crate) fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
 /// # Errors
 ///
 /// Returns an error if writing JSON or YAML fails, or if a dump does not hold the guests.
-pub(crate) fn run(
-    args: &DrainArgs,
-    world: &World,
-    nodes: &[NodeIndex],
-    page: &mut Page,
-) -> anyhow::Result<DrainResult> {
+pub(crate) fn run(args: &DrainArgs, world: &World, nodes: &[NodeIndex], page: &mut Page) -> anyhow::Result<Exit> {
     let missing = missing(world, nodes);
     if missing.are_all_missing() {
         bail!("which guests run there is not known: {}", missing.without_vmi().unwrap_or_default());
@@ -87,17 +72,18 @@ pub(crate) fn run(
     let judged = Progress::of("nodes judged");
     let drained = drain(world, nodes, args.all || nodes.len() > 1, &|done, of| judged.at(done, of));
     match args.output {
-        DrainOutput::Table | DrainOutput::Wide => people(&drained, args, page),
-        DrainOutput::Name => names(&drained, page),
-        DrainOutput::Json => page.json(&drained)?,
-        DrainOutput::Yaml => page.yaml(&drained)?,
+        ListOutput::Table | ListOutput::Wide => people(&drained, args, page),
+        ListOutput::Name => names(&drained, page),
+        ListOutput::Json => page.json(&drained)?,
+        ListOutput::Yaml => page.yaml(&drained)?,
     }
     Ok(if drained.has_failed() {
-        DrainResult::Trouble
+        Exit::Failed
     } else if drained.misses_guests {
-        DrainResult::NotKnown
+        // The known guests leave; the dump lacks others that may run there.
+        Exit::Trouble
     } else {
-        DrainResult::Clear
+        Exit::Success
     })
 }
 
@@ -124,7 +110,7 @@ fn names(drained: &DrainReport, page: &mut Page) {
 fn people(drained: &DrainReport, args: &DrainArgs, page: &mut Page) {
     let rows = |node: &DrainedNode| -> Vec<Vec<String>> {
         match args.output {
-            DrainOutput::Wide => node.guests.iter().map(|guest| cells(guest, 0)).collect(),
+            ListOutput::Wide => node.guests.iter().map(|guest| cells(guest, 0)).collect(),
             _ => folded(node),
         }
     };

@@ -23,9 +23,40 @@ pub(crate) mod targets;
 pub(crate) mod test;
 pub(crate) mod version;
 
+use std::process::ExitCode;
+
 use serde_json::Value;
 
 use crate::snapshot::{Error, Item};
+
+/// The result of a verb, as its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The input was judged, and nothing has failed.
+    Success,
+    /// An object has failed: it would be denied, is in a state of `--fail-on`, is stuck, is worse off, or does not meet
+    /// an expectation.
+    Failed,
+    /// The input could not be read, or not be judged.
+    Trouble,
+}
+
+impl Exit {
+    /// Returns the exit code of a verb that judged its input.
+    pub(crate) fn failed_if(failed: bool) -> Self {
+        if failed { Self::Failed } else { Self::Success }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::Failed => 1,
+            Exit::Trouble => 2,
+        })
+    }
+}
 
 /// The namespace of objects that name none.
 #[derive(Clone, Debug)]

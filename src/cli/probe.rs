@@ -9,7 +9,7 @@ use kube::client::Body;
 use kube::{Client, Config};
 
 use super::args::ProbeArgs;
-use crate::live::connect::words;
+use crate::live::connect::{block_on, words};
 use crate::page::Page;
 
 /// Time limit of the connection, and of the answer.
@@ -26,7 +26,6 @@ pub(crate) fn run(args: &ProbeArgs, page: &mut Page) -> anyhow::Result<()> {
     let (Some("http"), Some(server), path) = (args.url.scheme_str(), args.url.authority(), args.url.path()) else {
         bail!("{}: expected an address such as http://cpufit.cpufit-system.svc:8080/readyz", args.url);
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut config = Config::new(format!("http://{server}").parse()?);
     // The address is complete: the environment's proxy is not used.
     config.proxy_url = None;
@@ -41,7 +40,7 @@ pub(crate) fn run(args: &ProbeArgs, page: &mut Page) -> anyhow::Result<()> {
         anyhow::Ok((head.status, String::from_utf8_lossy(&body).into_owned()))
     };
     let what = || format!("GET {}", args.url);
-    let answer = runtime.block_on(async { tokio::time::timeout(2 * PROBE_TIMEOUT, asked).await });
+    let answer = block_on(async { tokio::time::timeout(2 * PROBE_TIMEOUT, asked).await })?;
     let (status, text) =
         answer.with_context(|| format!("{}: no answer in {:?}", what(), 2 * PROBE_TIMEOUT))?.with_context(what)?;
     if !status.is_success() {

@@ -11,7 +11,7 @@ use crate::answers::recommend::what_if::{NodeChange, WhatIf, what_if};
 use crate::answers::recommend::{
     CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend_after,
 };
-use crate::cli::args::{RecommendArgs, RecommendOutput};
+use crate::cli::args::{ListOutput, RecommendArgs};
 use crate::console::{self, Progress, tell};
 use crate::domain::Domain;
 use crate::fit::command::Script;
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
         console::note(page.domain(), line);
     }
     match args.output {
-        RecommendOutput::Table | RecommendOutput::Wide => {
+        ListOutput::Table | ListOutput::Wide => {
             people(&report, &what_if, args, none, page);
             if !args.no_headers {
                 // Only `-o yaml` judges all guests again under the existing policies.
@@ -69,9 +69,9 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
                 }
             }
         }
-        RecommendOutput::Json => page.json(&Printed { report: &report, what_if: &what_if })?,
-        RecommendOutput::Yaml => policies(&world, &report, page)?,
-        RecommendOutput::Name => {
+        ListOutput::Json => page.json(&Printed { report: &report, what_if: &what_if })?,
+        ListOutput::Yaml => policies(&world, &report, page)?,
+        ListOutput::Name => {
             for adopted in applied(&adoptions(&world, &report)) {
                 page.line(Resource::Policies.title(adopted.name()));
             }
@@ -159,7 +159,7 @@ fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, no
         }
         return page.line(none);
     }
-    let is_shown = |candidate: &&CandidateReport| args.output == RecommendOutput::Wide || candidate.is_worth_a_look;
+    let is_shown = |candidate: &&CandidateReport| args.output == ListOutput::Wide || candidate.is_worth_a_look;
     let head = ["POOL", "MODEL", "RUNS ON", "LEAVES OUT", "TARGETS OF ITS GUESTS", "NOTE"];
     let mut rows = if args.no_headers { Vec::new() } else { vec![head.map(str::to_owned).to_vec()] };
     let heads = rows.len();

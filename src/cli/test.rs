@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{TestArgs, TestOutput};
 use super::output::ResultRow;
 use super::resource::{self, Argument, ObjectKind};
-use super::{Namespace, check, ci};
+use super::{Exit, Namespace, check, ci};
 use crate::console;
 use crate::domain::Domain;
 use crate::fit::plural;
@@ -29,15 +29,6 @@ const KIND: &str = "Test";
 /// Maximum depth of folders searched.
 const MAX_DEPTH: usize = 16;
 const VERDICTS: [&str; 5] = ["fits", "fragile", "pinned", "unschedulable", "unknown"];
-
-/// The result, as the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tested {
-    /// All expectations are met.
-    Passed,
-    /// At least one expectation is not met.
-    Failed,
-}
 
 /// A test: one document of a file.
 #[derive(Debug, Deserialize)]
@@ -123,7 +114,7 @@ struct Outcomes<'o> {
 /// # Errors
 ///
 /// Returns an error if no folder holds a test, a test is invalid, or one of its files cannot be read or judged.
-pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> anyhow::Result<Tested> {
+pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     for folder in &args.folders {
         let before = files.len();
@@ -175,7 +166,7 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
             ci::junit("cpufit test", &ci::grouped(cases), page);
         }
     }
-    Ok(if failed == 0 { Tested::Passed } else { Tested::Failed })
+    Ok(Exit::failed_if(failed > 0))
 }
 
 /// Finds the files of expectations in a folder and below it; a file given by path is used as is.

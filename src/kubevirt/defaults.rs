@@ -103,7 +103,8 @@ impl ClusterConfig {
         }
     }
 
-    /// Returns the origin of the default architecture. Mirrors `SetDefaultArchitecture` of `pkg/virt-operator/util/config.go`.
+    /// Returns the origin of the default architecture. Mirrors `SetDefaultArchitecture` of
+    /// `pkg/virt-operator/util/config.go`.
     fn architecture_origin(&self) -> SettingOrigin {
         let configured = &self.configuration.architecture_configuration.default_architecture;
         if configured.is_empty() && !self.default_architecture.is_empty() {

@@ -219,3 +219,12 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
     }
     out
 }
+
+/// Runs a future to its end, on this thread.
+///
+/// # Errors
+///
+/// The runtime cannot be made.
+pub(crate) fn block_on<F: Future>(future: F) -> std::io::Result<F::Output> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}

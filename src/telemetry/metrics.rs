@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use super::exposition::{self, Exposition};
 use super::labels::{DecodeReason, EventResult, HandshakeFailure, ObjectKind, ReloadResult, RequestOutcome};
@@ -82,6 +82,12 @@ pub struct Metrics {
     handshake_failures: Family<HandshakeLabel, Counter>,
 }
 
+/// Registers a metric, and returns it.
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new(|_| {})
@@ -94,57 +100,61 @@ impl Metrics {
         let mut all = Registry::default();
         process::register(all.sub_registry_with_prefix("process"));
         let registry = all.sub_registry_with_prefix("cpufit");
-        let requests = Family::default();
-        registry.register("requests", "Admission requests by webhook, kind of object and outcome", requests.clone());
-        let exempted = Family::default();
-        registry.register(
+        let latency: Family<_, _, fn() -> _> = Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
+        let requests = registered(
+            registry,
+            "requests",
+            "Admission requests by webhook, kind of object and outcome",
+            Family::default(),
+        );
+        let exempted = registered(
+            registry,
             "exempted",
             "Requests that a policy would have denied without an exemption",
-            exempted.clone(),
+            Family::default(),
         );
-        let latency: Family<_, _, fn() -> _> = Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
-        registry.register(
+        let latency = registered(
+            registry,
             "request_duration_seconds",
             "Seconds from the arrival of the request's head to its answer, including the arrival of the body",
-            latency.clone(),
+            latency,
         );
-        let decode_errors = Family::default();
-        registry.register(
+        let decode_errors = registered(
+            registry,
             "decode_errors",
             "Request bodies that were not an AdmissionReview, by reason",
-            decode_errors.clone(),
+            Family::default(),
         );
-        let judge_panics = Counter::default();
-        registry.register(
+        let judge_panics = registered(
+            registry,
             "judge_panics",
             "Judgements that panicked; each such request was admitted with a warning",
-            judge_panics.clone(),
+            Counter::default(),
         );
-        let reloads = Family::default();
-        registry.register(
+        let reloads = registered(
+            registry,
             "certificate_reloads",
             "Changes of the serving certificate: replaced, or kept the old pair because the new one was unusable",
-            reloads.clone(),
+            Family::default(),
         );
-        let expiry = Gauge::default();
-        registry.register(
+        let expiry = registered(
+            registry,
             "certificate_expiration_timestamp_seconds",
             "When the serving certificate expires, in seconds since 1970; 0 if unknown",
-            expiry.clone(),
+            Gauge::default(),
         );
-        let rotations = Counter::default();
-        registry.register(
+        let rotations = registered(
+            registry,
             "certificate_rotations",
             "Certificates issued by this replica as the leader",
-            rotations.clone(),
+            Counter::default(),
         );
-        let events = Family::default();
-        registry.register("events", "Reports for Events, by result", events.clone());
-        let handshake_failures = Family::default();
-        registry.register(
+        let events = registered(registry, "events", "Reports for Events, by result", Family::default());
+        let handshake_failures = registered(
+            registry,
             "tls_handshake_failures",
             "Connections that ended before a request; refused usually means that caBundle does not match the certificate",
-            handshake_failures.clone(),
+            Family::default(),
         );
         let build = Family::<BuildLabel, Gauge>::default();
         build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);

@@ -9,7 +9,6 @@
 //! An error response makes the API server apply the webhook's `failurePolicy`; a decision never does. Therefore every
 //! understood review gets a decision, and internal failures admit.
 
-use std::any::Any;
 use std::fmt;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -41,7 +40,7 @@ use crate::admission::response::{Decision, render};
 use crate::admission::review::{Request, decode};
 use crate::domain::Domain;
 use crate::page::Page;
-use crate::telemetry::{Metrics, ObjectKind, RequestOutcome};
+use crate::telemetry::{Metrics, ObjectKind, RequestOutcome, panic_message};
 use crate::word::Word as _;
 
 /// Limits of the requests of one client, or of all together.
@@ -296,12 +295,6 @@ fn subject(request: &Request<'_>) -> String {
         (namespace, "") => format!("a {} in {namespace}", &*request.kind.kind),
         (namespace, name) => format!("{namespace}/{name}"),
     }
-}
-
-/// Returns the message of a panic.
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
 }
 
 fn log(webhook: Webhook, request: &Request<'_>, decision: &Decision, outcome: RequestOutcome, took: Duration) {

@@ -1,5 +1,5 @@
-//! Obstacles that keep a guest off nodes that fit by labels, or would after a remedy: room, other pods, volumes. `explain`,
-//! `drain` and `recommend --without-node` go by the same facts.
+//! Obstacles that keep a guest off nodes that fit by labels, or would after a remedy: room, other pods, volumes.
+//! `explain`, `drain` and `recommend --without-node` go by the same facts.
 
 use serde_json::{Value, json};
 

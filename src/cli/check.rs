@@ -1,7 +1,7 @@
 //! `cpufit check`: judges manifests as the webhook would.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 
 use anyhow::{Context, bail};
 use json_patch::PatchOperation;
@@ -96,7 +96,7 @@ pub fn run(
     let mut responses = Vec::new();
     let mut objects = Vec::new();
     let mut numbering = Numbering::default();
-    snapshot::read_all(files, &world.cluster.domain, stdin, |item| {
+    let read = snapshot::read_all(files, &world.cluster.domain, stdin, |item| {
         let index = numbering.of(&item.place.file);
         if !is_selected(&item, args.selector.as_ref()) {
             return Ok(());
@@ -112,7 +112,12 @@ pub fn run(
             rows.push(mutated_row(&survey, judged, mutated, index, args.predict)?);
         }
         anyhow::Ok(())
-    })?;
+    });
+    let gate = Gate(&args.fail_on);
+    if let Err(error) = read {
+        report_unread(args, &rows, &error, page)?;
+        return Err(error);
+    }
     if args.output == CheckOutput::Review {
         let denied = responses.iter().any(|(_, denied)| *denied);
         for (json, _) in responses {
@@ -125,7 +130,6 @@ pub fn run(
     if !args.fail_on.is_empty() {
         gone(world, &rows)?;
     }
-    let gate = Gate(&args.fail_on);
     let failed = rows.iter().any(|row| gate.failure(row).is_some());
     let is_foreign =
         |row: &ResultRow| row.skipped.as_deref().is_some_and(|why| [NOT_JUDGED, NO_LAUNCHER].contains(&why));
@@ -159,6 +163,23 @@ pub fn run(
         CheckOutput::Table | CheckOutput::Wide | CheckOutput::Review => people(&rows, args, page),
     }
     Ok(Exit::failed_if(failed))
+}
+
+/// Reports an input that cannot be read to the end where a program reads the result: an empty report would pass.
+fn report_unread(args: &CheckArgs, rows: &[ResultRow], error: &anyhow::Error, page: &mut Page) -> io::Result<()> {
+    let domain = page.domain().clone();
+    if ci::is_github() {
+        let mut annotated = Page::in_domain(&domain);
+        ci::annotate("error", None, "input", &format!("{error:#}"), &mut annotated);
+        console::tell(&annotated);
+    }
+    if args.output != CheckOutput::Junit {
+        return Ok(());
+    }
+    let mut suites = ci::suites(rows, Gate(&args.fail_on));
+    ci::unread(&mut suites, format!("{error:#}"));
+    ci::junit("cpufit check", &suites, page);
+    console::print(&std::mem::replace(page, Page::in_domain(&domain)))
 }
 
 /// Refuses guests of namespaces that do not exist and are not among the manifests: the policies that govern them are

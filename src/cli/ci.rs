@@ -33,13 +33,16 @@ pub(crate) enum CaseResult {
     },
     /// Not judged, with the reason.
     Skipped(String),
+    /// Not read, with the reason, as are the objects after it.
+    Unread(String),
 }
 
 /// Prints JUnit XML as Jenkins, GitLab and others read it: suites with their cases.
 pub(crate) fn junit(name: &str, suites: &[(String, Vec<Case>)], page: &mut Page) {
     let counts = |cases: &[&Case]| {
         let failures = cases.iter().filter(|case| matches!(case.result, CaseResult::Failed { .. })).count();
-        format!(r#"tests="{}" failures="{failures}" errors="0""#, cases.len())
+        let errors = cases.iter().filter(|case| matches!(case.result, CaseResult::Unread(_))).count();
+        format!(r#"tests="{}" failures="{failures}" errors="{errors}""#, cases.len())
     };
     let all: Vec<&Case> = suites.iter().flat_map(|(_, cases)| cases).collect();
     page.line(r#"<?xml version="1.0" encoding="UTF-8"?>"#);
@@ -60,6 +63,9 @@ pub(crate) fn junit(name: &str, suites: &[(String, Vec<Case>)], page: &mut Page)
                         xml(why)
                     ));
                     page.line("    </testcase>");
+                }
+                CaseResult::Unread(why) => {
+                    page.line(format_args!(r#"    {head}><error type="unread" message="{}"/></testcase>"#, xml(why)));
                 }
                 CaseResult::Skipped(why) => {
                     page.line(format_args!(r#"    {head}><skipped message="{}"/></testcase>"#, xml(why)));
@@ -89,6 +95,12 @@ fn case<'r>(row: &'r ResultRow, gate: Gate<'_>) -> (&'r str, Case) {
     };
     let file = if row.file == STDIN { "standard input" } else { &row.file };
     (file, Case { class: row.kind.clone(), name: object(row), result })
+}
+
+/// Adds a suite with the error that ended the reading.
+pub(crate) fn unread(suites: &mut Vec<(String, Vec<Case>)>, why: String) {
+    let case = Case { class: "input".to_owned(), name: "unread".to_owned(), result: CaseResult::Unread(why) };
+    suites.push(("input".to_owned(), vec![case]));
 }
 
 /// Groups cases by their file, in the order of the files.

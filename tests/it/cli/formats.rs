@@ -147,7 +147,8 @@ fn sarif_is_as_its_schema_says_and_names_lines() {
 const JUNIT: &[(&str, &str, &str)] = &[
     ("testsuites", "name tests failures errors |", "testsuite"),
     ("testsuite", "name tests failures errors skipped |", "testcase"),
-    ("testcase", "classname name |", "failure skipped system-out"),
+    ("testcase", "classname name |", "error failure skipped system-out"),
+    ("error", "message type |", ""),
     ("failure", "message type |", ""),
     ("skipped", "message |", ""),
     ("system-out", "|", ""),
@@ -170,7 +171,8 @@ fn junit_faults(node: Node<'_, '_>, out: &mut Vec<String>) {
         }
         junit_faults(child, out);
     }
-    for (attribute, of) in [("tests", "testcase"), ("failures", "failure"), ("skipped", "skipped")] {
+    for (attribute, of) in [("tests", "testcase"), ("errors", "error"), ("failures", "failure"), ("skipped", "skipped")]
+    {
         let count = node.descendants().filter(|node| node.has_tag_name(of)).count();
         if node.attribute(attribute).is_some_and(|said| said != count.to_string()) {
             out.push(format!("<{name}> says {attribute} {:?}, and holds {count}", node.attribute(attribute)));
@@ -193,6 +195,24 @@ fn junit_is_as_its_schema_says() {
         .collect();
     assert_eq!(cases, ["shop/lost #0", "shop/a<b>&\"c #1", "shop/x #2"], "names come back as they are");
     assert_eq!(document.descendants().filter(|node| node.has_tag_name("failure")).count(), 1, "{text}");
+}
+
+/// A file that cannot be read to its end: the report must not be empty, and must not look like one that passed.
+#[test]
+fn junit_reports_an_input_that_cannot_be_read() {
+    let made = Scratch::new();
+    let file = made.write("half.yaml", format!("{MANIFESTS}---\nkind: VirtualMachine\nmetadata: {{name: cut}}\n"));
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/cluster.yaml");
+    let args = ["check", "--snapshot", demo, "-f", file.to_str().unwrap(), "-o", "junit"];
+    let ran = cpufit(args).env("GITHUB_ACTIONS", "true").run();
+    assert_eq!(ran.code(), 2, "{}", head(&ran.stderr));
+    assert!(ran.stderr.contains("::error title=input::"), "no annotation says why: {}", ran.stderr);
+    let document = Document::parse(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stdout));
+    let mut wrong = Vec::new();
+    junit_faults(document.root_element(), &mut wrong);
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), ran.stdout);
+    assert_eq!(document.root_element().attribute("errors"), Some("1"), "the report passes: {}", ran.stdout);
+    assert!(ran.stdout.contains("shop/lost #0"), "what was judged before is lost: {}", ran.stdout);
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn chart_installs_policies_with_their_definition() {
         (&["--reset-values"][..], ""),
         (&["--set=policies[0].name=new", "--set=policies[0].spec.enforce=Fragile"], "cpupolicy.cpufit.io/new\n"),
     ] {
-        run("uninstall", &[]);
+        output(&helm, &["uninstall", "cpufit", "-n=cpufit-system", "--wait=hookOnly", &admin]);
         cluster.kubectl(&["delete", "crd", "cpupolicies.cpufit.io"]);
         run("install", &named);
         cluster.kubectl_with(&["create", "-f=-"], &of_a_user);

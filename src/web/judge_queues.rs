@@ -99,8 +99,7 @@ pub struct JudgeSlot<'t> {
 }
 
 impl JudgeSlot<'_> {
-    /// Runs a piece of work when its turn comes. The deadline of the work is half of the remaining time, and for one
-    /// object at most a second.
+    /// Runs a piece of work when its turn comes, with its deadline.
     ///
     /// # Errors
     /// The turn does not come in time, or too many reviews wait.
@@ -118,8 +117,7 @@ impl JudgeSlot<'_> {
         if now >= self.end {
             return Err(QueueError::Late);
         }
-        let half = (self.end - now) / 2;
-        let until = now + if scope == JudgeScope::Object { half.min(MAX_JUDGEMENT) } else { half };
+        let until = work_deadline(now, self.end, scope);
         let work = || work(&|| Instant::now() >= until);
         Ok(if is_slow { run_blocking(work) } else { work() })
     }
@@ -146,6 +144,15 @@ impl JudgeSlot<'_> {
 impl fmt::Debug for JudgeSlot<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JudgeSlot").field("is_large", &self.is_large).field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+/// Returns the deadline of work that begins now: half of the time until `end`, for one object at most a second.
+fn work_deadline(now: Instant, end: Instant, scope: JudgeScope) -> Instant {
+    let half = end.saturating_duration_since(now) / 2;
+    now + match scope {
+        JudgeScope::Object => half.min(MAX_JUDGEMENT),
+        JudgeScope::AllGuests => half,
     }
 }
 
@@ -478,10 +485,22 @@ mod tests {
         assert_eq!(judging.await.expect("no panic"), Ok(true), "one review would stop all connections");
     }
 
+    #[rstest]
+    #[case::half_of_what_is_left(JudgeScope::Object, 200, 100)]
+    #[case::one_object(JudgeScope::Object, 60_000, 1_000)]
+    #[case::all_guests(JudgeScope::AllGuests, 4_000, 2_000)]
+    #[case::all_guests_and_much_time(JudgeScope::AllGuests, 60_000, 30_000)]
+    #[case::no_time(JudgeScope::Object, 0, 0)]
+    fn work_leaves_time_for_its_answer(#[case] scope: JudgeScope, #[case] left: u64, #[case] expected: u64) {
+        let now = Instant::now();
+        let took = work_deadline(now, now + Duration::from_millis(left), scope) - now;
+        assert_eq!(took, Duration::from_millis(expected), "the client is gone, or the work ends too early");
+    }
+
     #[tokio::test]
     async fn work_is_stopped_at_its_deadline() {
         let queues = queues(1, 1, 1);
-        let took = async |scope, left| {
+        let took = async |left| {
             let mut slot = queues.slot(None, false, Instant::now() + Duration::from_millis(left));
             let work = |is_over: &(dyn Fn() -> bool + Sync)| {
                 let begun = Instant::now();
@@ -490,17 +509,9 @@ mod tests {
                 }
                 begun.elapsed().as_millis()
             };
-            slot.run(scope, work).await
+            slot.run(JudgeScope::Object, work).await
         };
-        assert!(
-            took(JudgeScope::Object, 200).await.is_ok_and(|took| (90..900).contains(&took)),
-            "half of what is left"
-        );
-        assert!(
-            took(JudgeScope::Object, 60_000).await.is_ok_and(|took| (900..20_000).contains(&took)),
-            "for one object a second"
-        );
-        assert!(took(JudgeScope::AllGuests, 4_000).await.is_ok_and(|took| (1_500..20_000).contains(&took)));
-        assert_eq!(took(JudgeScope::Object, 0).await, Err(QueueError::Late), "its client is gone");
+        assert!(took(200).await.is_ok_and(|took| (90..900).contains(&took)), "half of what is left");
+        assert_eq!(took(0).await, Err(QueueError::Late), "its client is gone");
     }
 }

@@ -171,14 +171,24 @@ fn decide(
 ) -> Decision {
     let audit = if ruling.is_recorded() { audit_annotations(policy, verdict, messages) } else { BTreeMap::new() };
     let is_always_reported = verdict.is_always_reported();
-    let notes = if is_always_reported { messages.named(&messages.notes) } else { Vec::new() };
+    let is_warned = matches!(ruling, Ruling::Admit { warned: true, .. });
+    let reasons = messages.named(&messages.reasons);
+    let mut notes = if is_always_reported { messages.named(&messages.notes) } else { Vec::new() };
+    if is_always_reported && !is_warned {
+        notes.extend(reasons.clone());
+    }
     match ruling {
         Ruling::Exempt => Decision::admit(),
         Ruling::Admit { warned, .. } => {
             // A finding that is always reported and has no message of its own uses the headline.
             let headline = messages.sentence().filter(|_| warned || (is_always_reported && notes.is_empty()));
             let model = messages.model.clone().or_else(|| messages.unmet_line(&policy.name));
-            let advice = if warned { messages.named(&messages.lines) } else { Vec::new() };
+            let mut advice = Vec::new();
+            if warned {
+                advice.extend(messages.named(&messages.lines));
+                advice.extend(reasons);
+                advice.extend(messages.named(&messages.authors));
+            }
             let warnings = Warnings { first: model.into_iter().chain(headline).collect(), advice, notes };
             Decision::Admit { warnings, audit, patch: Vec::new() }
         }

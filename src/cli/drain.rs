@@ -407,9 +407,12 @@ fn doubts(guests: &[&GuestRow]) -> Option<String> {
     };
     let (doubtful, failed) = (names(|guest| guest.is_doubtful), names(|guest| guest.has_failed));
     let refused = (!doubtful.is_empty()).then(|| format!("libvirt may refuse {}", fold_names(&doubtful, 3)));
+    let drawing = names(|guest| guest.draws_vendor);
+    let drawn = (!drawing.is_empty())
+        .then(|| format!("KubeVirt may ask for a CPU vendor without a free node for {}", fold_names(&drawing, 3)));
     let failed = (!failed.is_empty())
         .then(|| format!("the last migration of {} failed and may fail again", fold_names(&failed, 3)));
-    let said: Vec<String> = refused.into_iter().chain(failed).collect();
+    let said: Vec<String> = refused.into_iter().chain(drawn).chain(failed).collect();
     (!said.is_empty()).then(|| format!("by labels; {}", said.join("; ")))
 }
 

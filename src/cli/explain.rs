@@ -51,6 +51,9 @@ use crate::say;
 use crate::snapshot::{self, Item};
 use crate::world::World;
 
+/// Number of missing labels up to which a node is said to lack only these.
+const LITTLE: usize = 4;
+
 #[derive(Debug, Serialize)]
 struct Explanations {
     results: Vec<ResultRow>,
@@ -510,19 +513,17 @@ impl Explained<'_, '_> {
     fn nearest(&self) -> Option<String> {
         let least = say::named(&self.case.verdict).next()?;
         let same: Vec<&str> = say::named(&self.case.verdict)
-            .filter(|near| near.missing == least.missing && near.has == least.has)
+            .filter(|near| near.missing == least.missing && near.has == least.has && near.besides == least.besides)
             .map(|near| near.node.as_str())
             .collect();
         let verb = plural::number(same.len(), "lacks", "lack");
-        let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
-        let lacks_no_more = |name: &&str| {
-            let refusal = self.fleet().find(name).map(|node| lookup.refusal(node));
-            refusal.is_some_and(|refusal| refusal.affinity.is_empty() && refusal.taints.is_empty() && !refusal.cordoned)
-        };
         let fits_nowhere = self.case.verdict.assessment.fitting.is_empty();
-        let only = if fits_nowhere && same.iter().all(lacks_no_more) { " only" } else { "" };
+        let is_little = least.missing.len() <= LITTLE && least.besides.is_none();
+        let only = if fits_nowhere && is_little { " only" } else { "" };
         let (names, lack) = (plural::fold_names(&same, 3), plural::fold_lack(&least.missing, &least.has, 12));
-        Some(format!("Nearest: {names} {verb}{only} {lack}."))
+        let it = plural::number(same.len(), "it", "each");
+        let besides = say::besides(&least.besides).into_iter().map(|besides| format!("; {it} {besides}"));
+        Some(format!("Nearest: {names} {verb}{only} {lack}{}.", besides.collect::<Vec<_>>().concat()))
     }
 
     /// Returns lines about the nodes that match every node selector entry and fail the node affinity.
@@ -532,13 +533,14 @@ impl Explained<'_, '_> {
         for excluded in &self.case.verdict.excluded {
             by_conditions.entry(&excluded.conditions).or_default().push(&excluded.node);
         }
+        let terms = say::nearest_of(self.case.verdict.excluded.first().map_or(0, |excluded| excluded.terms));
         let line = |(conditions, nodes): (&[Arc<AffinityRule>], Vec<&str>)| {
             let conditions: Vec<String> = conditions.iter().map(ToString::to_string).collect();
             let (meet, fail) =
                 (plural::number(nodes.len(), "meets", "meet"), plural::number(nodes.len(), "fails", "fail"));
             let names = plural::fold_names(&nodes, 6);
             format!(
-                "{names} {meet} every entry of its selector, of the CPU and others, and {fail} its node affinity: {}.",
+                "{names} {meet} every entry of its selector, of the CPU and others, and {fail} its node affinity: {}{terms}.",
                 plural::fold_names(&conditions, 6)
             )
         };
@@ -549,9 +551,20 @@ impl Explained<'_, '_> {
     fn added(&self) -> Option<String> {
         let subject = &self.case.judged.subject;
         let Stage::Migration(migration) = &subject.stage else { return None };
+        let lost: Vec<(&str, &str)> = migration.overridden.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let (them, do_not) =
+            (plural::number(lost.len(), "it", "them"), plural::number(lost.len(), "does not", "do not"));
+        let lost = match lost.as_slice() {
+            [] => String::new(),
+            _ => format!(
+                "{} of spec.addedNodeSelector {do_not} count: the guest's own node selector goes before {them}.",
+                plural::fold(lost, 3)
+            ),
+        };
         if migration.added.is_empty() {
-            return None;
+            return Some(lost).filter(|lost| !lost.is_empty());
         }
+        let lost = if lost.is_empty() { lost } else { format!(" {lost}") };
         let judgement = Judgement::new(subject, self.fleet(), Depth::Brief);
         let others = judgement.targets_without_added().unwrap_or_default();
         let added: Vec<(&str, &str)> = migration.added.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
@@ -562,7 +575,7 @@ impl Explained<'_, '_> {
             _ => format!(" No node has {}.", plural::fold(nowhere, 3)),
         };
         Some(format!(
-            "Asked for {}: {} of {} can take it; without that, {others} can.{nowhere}",
+            "Asked for {}: {} of {} can take it; without that, {others} can.{nowhere}{lost}",
             plural::fold(added, 3),
             self.case.verdict.assessment.fitting.count(),
             plural::nodes(self.case.verdict.assessment.nodes_judged),

@@ -10,7 +10,7 @@ use super::bits::Bits;
 use super::fleet::{FilterResult, Fleet, Lookup, NodeIndex};
 use super::label::{self, Family};
 use super::node::Taint;
-use super::outcome::{Assessment, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown};
+use super::outcome::{Assessment, Besides, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown};
 use super::placement::{AffinityRule, Placement};
 use super::subject::{AfterStart, Stage, Subject};
 
@@ -18,6 +18,9 @@ pub use super::effort::{Depth, Effort};
 
 /// Maximum number of nearest nodes.
 const NEAREST_NODES: usize = 3;
+
+/// Maximum number of nodes whose failing affinity a brief judgement names.
+const EXCLUDED_IN_BRIEF: usize = 64;
 
 /// A node that is excluded only by a temporary cause: a cordon, a taint, a virt-handler that is not ready.
 pub(super) struct KeptOutNode {
@@ -186,17 +189,34 @@ impl<'s, 'f> Judgement<'s, 'f> {
             nodes.splice(0..0, first);
             nodes.truncate(NEAREST_NODES);
         }
+        let affinity = self.failing_affinity(&nodes);
         nodes
             .into_iter()
-            .map(|node| {
+            .zip(affinity)
+            .map(|(node, affinity)| {
                 let missing = self.lookup.missing(node);
                 let evidence = self.evidence(node, &missing);
                 let has = self.lookup.values(node, &missing);
                 let name = self.fleet.name(node);
                 let untrue = self.subject.untrue(name, &missing);
-                Nearest { node: name.to_owned(), missing, has, evidence, untrue }
+                let besides = self.besides(node, affinity);
+                Nearest { node: name.to_owned(), missing, has, evidence, untrue, besides }
             })
             .collect()
+    }
+
+    /// Returns the conditions of the required node affinity that each of these nodes fails; none if the deadline passed
+    /// first.
+    fn failing_affinity(&self, nodes: &[NodeIndex]) -> Vec<Vec<Arc<AffinityRule>>> {
+        let found = self.within(|| self.lookup.failing_affinity(nodes, self.effort));
+        found.unwrap_or_else(|| vec![Vec::new(); nodes.len()])
+    }
+
+    fn besides(&self, node: NodeIndex, affinity: Vec<Arc<AffinityRule>>) -> Besides {
+        let untolerated = self.lookup.untolerated(node);
+        let (down, taints): (Vec<Taint>, Vec<Taint>) = untolerated.into_iter().partition(Taint::is_of_down_node);
+        let not_ready = !down.is_empty() || self.fleet.not_ready().contains(node);
+        Besides { not_ready, cordoned: self.lookup.is_kept_out_by_cordon(node), taints, affinity }
     }
 
     /// Returns the host that the pod's selector names, by the guest's own node selector or by the migration.
@@ -304,20 +324,28 @@ impl<'s, 'f> Judgement<'s, 'f> {
     }
 
     /// Returns the nodes of [`Self::excluded_nodes`] with the conditions they fail, by name: all of them in a
-    /// full judgement, the first three in a brief one.
+    /// full judgement, the first [`EXCLUDED_IN_BRIEF`] in a brief one.
     pub(super) fn excluded(&self) -> &[Excluded] {
         self.excluded.get_or_init(|| self.find_excluded())
     }
 
     fn find_excluded(&self) -> Vec<Excluded> {
         let nodes = self.excluded_nodes();
-        let most = if self.effort.depth == Depth::Full { usize::MAX } else { NEAREST_NODES };
+        let most = if self.effort.depth == Depth::Full { usize::MAX } else { EXCLUDED_IN_BRIEF };
         let mut nodes: Vec<NodeIndex> = nodes.iter().collect();
         nodes.sort_unstable_by_key(|&node| self.fleet.name(node));
         nodes.truncate(most);
         let found = self.within(|| self.lookup.failing_affinity(&nodes, self.effort)).unwrap_or_default();
+        let affinity = self.subject.placement.affinity.as_ref();
+        let terms = affinity.map_or(0, |affinity| affinity.terms.iter().filter(|term| !term.is_empty()).count());
         let names = nodes.into_iter().map(|node| self.fleet.name(node).to_owned());
-        names.zip(found).map(|(node, conditions)| Excluded { node, conditions }).collect()
+        names.zip(found).map(|(node, conditions)| Excluded { node, conditions, terms }).collect()
+    }
+
+    /// Returns the number of nodes of [`Self::excluded_nodes`] that [`Self::excluded`] does not name.
+    pub(super) fn excluded_unnamed(&self) -> usize {
+        let named = self.excluded().len();
+        if named == 0 { 0 } else { self.excluded_nodes().count() - named }
     }
 
     /// Returns the affinity conditions that excluded nodes fail, each once.

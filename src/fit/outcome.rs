@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bits::Bits;
-use super::label;
+use super::label::{self, Family};
 use super::node::Taint;
 use super::placement::{AffinityRule, NearMiss};
 use super::word::words;
@@ -101,6 +101,29 @@ pub struct Nearest {
     /// The missing entries that would be untrue on the node, because libvirt reports that the node does not
     /// have them.
     pub untrue: Vec<(String, String)>,
+    /// The other obstacles.
+    pub besides: Besides,
+}
+
+/// The obstacles of a node for a guest, besides the selector entries that it lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Besides {
+    /// Whether the node is not ready, or has a taint that says so.
+    pub not_ready: bool,
+    /// Whether a cordon keeps the guest out.
+    pub cordoned: bool,
+    /// The taints that the pod does not tolerate, without those of a cordon and of a node that is not ready.
+    pub taints: Vec<Taint>,
+    /// The conditions of the required node affinity that it fails, as those of [`Excluded`].
+    pub affinity: Vec<Arc<AffinityRule>>,
+}
+
+impl Besides {
+    /// Whether nothing else keeps the guest off.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A node that meets every selector entry and fails the required node affinity.
@@ -110,6 +133,8 @@ pub struct Excluded {
     pub node: String,
     /// The failing conditions of the term that has the fewest of them.
     pub conditions: Vec<Arc<AffinityRule>>,
+    /// Number of terms of the affinity that may match a node: one that does suffices.
+    pub terms: usize,
 }
 
 impl Nearest {
@@ -123,6 +148,12 @@ impl Nearest {
     pub(crate) fn to_blame(&self) -> impl Iterator<Item = &(String, String)> {
         let is_foreign = self.is_foreign();
         self.missing.iter().filter(move |(key, _)| !is_foreign || key == label::ARCH)
+    }
+
+    /// Whether the guest fits once the node and its virt-handler are ready again.
+    pub(crate) fn fits_once_ready(&self) -> bool {
+        let is_down = Besides { not_ready: true, ..Besides::default() };
+        self.besides == is_down && self.missing.iter().all(|(key, _)| Family::of(key) == Family::Schedulable)
     }
 
     /// Whether virt-handler marks the node as unable to run guests.

@@ -60,8 +60,8 @@ pub struct Subject<'a> {
     pub outdated_launcher: bool,
     /// Its condition `LiveMigratable`.
     pub live_migratable: LiveMigratable,
-    /// The author of its eviction strategy, if that is `LiveMigrate` and a migration is judged.
-    pub live_migrate: Option<Author>,
+    /// Its eviction strategy and the author, if a drain waits for it by that strategy and a migration is judged.
+    pub live_migrate: Option<(&'static str, Author)>,
     /// The last migration, if it failed.
     pub failed: Option<FailedMigration>,
     /// The answers of libvirt about its CPU and the nodes, if libvirt was asked.

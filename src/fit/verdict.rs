@@ -8,7 +8,7 @@ use super::judgement::Judgement;
 use super::remedy::{self, NotHelping, Remedy};
 
 pub use super::check::{Check, Detail, Finding};
-pub use super::outcome::{Assessment, Blocked, Cause, Evidence, Excluded, Impact, Nearest, Outcome, Unknown};
+pub use super::outcome::{Assessment, Besides, Blocked, Cause, Evidence, Excluded, Impact, Nearest, Outcome, Unknown};
 
 /// Findings about a guest that do not depend on the nodes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,8 +79,9 @@ impl Judgement<'_, '_> {
         let not_helping = if is_full { remedy::not_helping(&self, &may_help) } else { Vec::new() };
         let blocked = self.blocked();
         let nearest = self.nearest().to_vec();
-        let excluded = self.excluded().to_vec();
-        Verdict { assessment: self.assessment, nearest, excluded, findings, blocked, not_helping, by_luck }
+        let (excluded, excluded_unnamed) = (self.excluded().to_vec(), self.excluded_unnamed());
+        let assessment = self.assessment;
+        Verdict { assessment, nearest, excluded, excluded_unnamed, findings, blocked, not_helping, by_luck }
     }
 }
 
@@ -102,6 +103,8 @@ pub struct Verdict {
     pub nearest: Vec<Nearest>,
     /// The nodes that meet every selector entry and fail the required node affinity, by name.
     pub excluded: Vec<Excluded>,
+    /// Number of further nodes of that kind, which are not named.
+    pub excluded_unnamed: usize,
     /// The findings, in the order of the checks.
     pub findings: Vec<Finding>,
     /// The nodes that are excluded only by a cordon or taints, by name.
@@ -119,6 +122,7 @@ impl Verdict {
             assessment,
             nearest: Vec::new(),
             excluded: Vec::new(),
+            excluded_unnamed: 0,
             findings: Vec::new(),
             blocked: Vec::new(),
             not_helping: Vec::new(),

@@ -8,7 +8,7 @@ use super::seen::{Answered, Seen};
 use crate::fit::check::{KeptOff, NoStartNode};
 use crate::fit::label;
 use crate::fit::remedy::{
-    Cordoned, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot,
+    Cordoned, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon, NotToAdd, VirtHandler, WhyNot,
 };
 use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Detail, Impact, Outcome};
@@ -366,7 +366,15 @@ impl Judged<'_> {
                     && self.others().all(|node| node.missing(&self.demand).is_empty())
             }
             WhyNot::Labels(NoLabels::NotToAdd { node, lacks: what }) => match what {
-                NotToAdd::TscFrequency(key) | NotToAdd::Heartbeat(key) => lacks(node, key),
+                NotToAdd::TscFrequency(key) => lacks(node, key),
+                NotToAdd::Heartbeat { key, virt_handler } => {
+                    let is_so = |known: RawNode<'_>| match virt_handler {
+                        VirtHandler::MayRun => true,
+                        VirtHandler::NodeNotReady => !known.is_ready(),
+                        VirtHandler::Absent => known.label(label::SCHEDULABLE).is_none(),
+                    };
+                    lacks(node, key) && self.find(node).is_some_and(is_so)
+                }
                 NotToAdd::EarlierName { key, value } => {
                     lacks(node, key)
                         && self.all.iter().any(|known| {

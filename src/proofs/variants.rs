@@ -84,7 +84,7 @@ named! { why_not, REASONS, WhyNot,
     WhyNot::Labels(NoLabels::NoNode(_)) => "labels: no node",
     WhyNot::Labels(NoLabels::NothingMissing { .. }) => "labels: nothing missing",
     WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::TscFrequency(_), .. }) => "labels: TSC frequency",
-    WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::Heartbeat(_), .. }) => "labels: heartbeat",
+    WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::Heartbeat { .. }, .. }) => "labels: heartbeat",
     WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::EarlierName { .. }, .. }) => "labels: earlier name",
     WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::MachineType(_), .. }) => "labels: machine type",
     WhyNot::Labels(NoLabels::LibvirtRefuses { .. } | NoLabels::Untrue { .. })

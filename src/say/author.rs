@@ -77,8 +77,10 @@ fn holder(of: Holder) -> &'static str {
 /// Returns the entries that an author requires, with the author: `cpumanager=true is asked for by …`.
 pub(crate) fn asked_by(asked: &AskedBy) -> String {
     let entries = fold(asked.entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), MAX_NAMES);
-    let rules: Vec<String> = asked.rules.iter().map(ToString::to_string).collect();
-    let rules = label::fold_names(&rules, MAX_NAMES);
+    if !asked.alternatives.is_empty() {
+        return one_of(asked);
+    }
+    let rules = conditions(&asked.rules);
     let what = match (entries.is_empty(), rules.is_empty()) {
         (false, true) => entries,
         (true, _) => rules,
@@ -88,6 +90,13 @@ pub(crate) fn asked_by(asked: &AskedBy) -> String {
     let mut out = format!("{what} {are} asked for by {}", by(asked));
     if matches!(asked.author, Author::Preference(_)) && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
         out.push_str(": use the preference for the architecture that you want");
+    }
+    let is_default = matches!(
+        asked.author,
+        Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::Status(_)
+    );
+    if is_default && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
+        out.push_str("; an architecture in the guest's own specification goes before it");
     }
     if asked.is_gone {
         let it = number(asked.entries.len(), "it", "them");
@@ -99,6 +108,29 @@ pub(crate) fn asked_by(asked: &AskedBy) -> String {
         out = format!("{out}; {} {lack} {it}", and_names(&asked.lacking, 3));
     }
     out
+}
+
+fn conditions(rules: &[AffinityRule]) -> String {
+    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    label::fold_names(&rules, MAX_NAMES)
+}
+
+/// Returns the terms one of which suffices: `one of 2 terms is asked for by …: rack < 3, disk exists; or special
+/// exists`.
+fn one_of(asked: &AskedBy) -> String {
+    let terms: Vec<String> = asked.alternatives.iter().take(MAX_NAMES).map(|rules| conditions(rules)).collect();
+    let more = match asked.alternatives.len().saturating_sub(MAX_NAMES) {
+        0 => "",
+        _ => "; or another",
+    };
+    let entries = match asked.entries.as_slice() {
+        [] => String::new(),
+        entries => {
+            format!("{}, and ", fold(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), MAX_NAMES))
+        }
+    };
+    let (count, are) = (asked.alternatives.len(), number(asked.entries.len() + 1, "is", "are"));
+    format!("{entries}one of {count} terms {are} asked for by {}: {}{more}", by(asked), terms.join("; or "))
 }
 
 /// Returns the author; node affinity that KubeVirt derives from a setting is described as such.
@@ -145,7 +177,15 @@ mod tests {
 
     fn asked(author: Author, entries: &[(&str, &str)], rules: &[AffinityRule]) -> AskedBy {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        AskedBy { author, entries, rules: rules.to_vec(), in_sight: false, lacking: Vec::new(), is_gone: false }
+        AskedBy {
+            author,
+            entries,
+            rules: rules.to_vec(),
+            alternatives: Vec::new(),
+            in_sight: false,
+            lacking: Vec::new(),
+            is_gone: false,
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn detail(found: &Detail) -> String {
         ),
         Detail::UnknownHost(host) => format!("no node has the label {}={host}", label::HOSTNAME),
         Detail::SimilarFeature(SimilarFeature { is_model, required, similar, offering, total }) => format!(
-            "no node offers CPU {} {required}; {offering} of {} {} the similar {similar}",
+            "no node offers CPU {} {required}; {offering} of {} {} the similar {similar}: rename it, if that is meant",
             if *is_model { "model" } else { "feature" },
             nodes(*total),
             number(*offering, "offers", "offer")
@@ -220,17 +220,17 @@ fn begins_with_a_name(detail: &Detail) -> bool {
 /// Returns `a drain of n1 waits until it is shut down: evictionStrategy LiveMigrate (spec.evictionStrategy of the
 /// VMI)`.
 fn drain_waits(found: &DrainWaits) -> String {
-    let DrainWaits { node, author, single_node, undecided: status } = found;
+    let DrainWaits { node, strategy, author, single_node, undecided: status } = found;
     if let Some(status) = status {
         return format!(
-            "a drain of {node} waits for it: its evictionStrategy is LiveMigrate ({}), and {}",
+            "a drain of {node} waits for it: its evictionStrategy is {strategy} ({}), and {}",
             super::author::who(author),
             undecided(status)
         );
     }
     let none = if *single_node { "; on a single-node cluster the strategy None lets it go on" } else { "" };
     format!(
-        "a drain of {node} waits until it is shut down: its evictionStrategy is LiveMigrate, by {}{none}",
+        "a drain of {node} waits until it is shut down: its evictionStrategy is {strategy}, by {}{none}",
         super::author::who(author)
     )
 }
@@ -264,10 +264,14 @@ fn start_outlook(found: &StartOutlook) -> String {
 /// Returns `EPYC-Rome runs on 1 of 4 nodes (genoa-a); it is the host model of rome-a and rome-b but not usable there by
 /// name`.
 fn own_host_model(found: &OwnHostModel, most: usize) -> String {
-    let OwnHostModel { model, usable, total, unusable } = found;
+    let OwnHostModel { model, usable, total, unusable, is_withheld } = found;
     let names = if usable.is_empty() { String::new() } else { format!(" ({})", fold_names(usable, most)) };
     // The reason is added only if there is room.
-    let why = if most < 3 { "" } else { ": a host model may lack some of the model that it is named after" };
+    let why = match (is_withheld, most) {
+        (_, ..3) => "",
+        (true, _) => ": KubeVirt's list of obsolete models withholds its label",
+        (false, _) => ": a host model may lack some of the model that it is named after",
+    };
     format!(
         "{model} runs on {} of {}{names}; it is the host model of {} but not usable there by name{why}",
         usable.len(),
@@ -280,9 +284,13 @@ fn own_host_model(found: &OwnHostModel, most: usize) -> String {
 /// consequence.
 fn source_labels(found: &SourceLabels, most: usize) -> String {
     match found {
-        SourceLabels::NoHostModel { node } => {
+        SourceLabels::NoHostModel { node, is_frozen } => {
             let so = if most > 1 { ", so labels do not tell which nodes can run its CPU" } else { "" };
-            let cure = if most > 3 { "; virt-handler there writes it: look at its log, or restart it" } else { "" };
+            let cure = match (most > 3, is_frozen) {
+                (false, _) => String::new(),
+                (true, false) => "; virt-handler there writes it: look at its log, or restart it".to_owned(),
+                (true, true) => format!("; {node} is under skip-node: virt-handler writes it once that is taken off"),
+            };
             format!(
                 "{node}, where it runs, has no host-model-cpu label: its migration asks for no CPU model and for no feature{so}{cure}"
             )
@@ -401,7 +409,7 @@ fn empty_label(found: &EmptyLabel) -> String {
     let by = if *is_written_so {
         "KubeVirt 1.5.0 to 1.5.2 writes it so, 1.5.3 writes true"
     } else {
-        "KubeVirt writes true since 1.5.3, and wrote it so before"
+        "KubeVirt writes true since 1.5.3, and wrote it empty before"
     };
     let without = match without.as_slice() {
         [] => String::new(),
@@ -594,8 +602,14 @@ fn few_starts(targets: &[(usize, Vec<String>)]) -> String {
     }
 }
 
-/// Whether another sentence contains it: for a required model, its coverage if that names the author too.
+/// Whether another sentence contains it: for a required model, its coverage if that names the author too; for a host
+/// model that the list of obsolete models withholds, the sentence about the list.
 pub(crate) fn is_said_by_another(finding: &Finding, verdict: &Verdict) -> bool {
+    if let Detail::OwnHostModel(found) = &finding.detail {
+        return verdict.findings.iter().any(|other| {
+            matches!(&other.detail, Detail::Withheld(WithheldModel::Model { model, .. }) if *model == found.model)
+        });
+    }
     let Detail::AskedBy(asked) = &finding.detail else { return false };
     let coverage = verdict.found(Check::ModelCoverage).map(|finding| &finding.detail);
     asked.rules.is_empty()

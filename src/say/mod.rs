@@ -18,12 +18,14 @@ pub(crate) mod room;
 
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::fit::command::{Command, Name, Namespace};
+use crate::fit::label;
+use crate::fit::node::Taint;
 use crate::fit::placement::NearMiss;
 use crate::fit::plural::{self, fold_lack, fold_names, nodes};
-use crate::fit::remedy::{Action, Remedy, UseModel};
+use crate::fit::remedy::{Action, Outage, Remedy, UseModel};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Origin, Stage, Template};
-use crate::fit::verdict::{Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
+use crate::fit::verdict::{Besides, Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::subject::Prepared;
 
 /// Number of missing labels named in a warning.
@@ -38,8 +40,12 @@ pub struct Messages {
     pub headline: String,
     /// The lines after the headline: the nearest node, the next step.
     pub lines: Vec<String>,
-    /// Further findings.
+    /// Further findings that are reported regardless of the dials.
     pub notes: Vec<String>,
+    /// Other findings.
+    pub reasons: Vec<String>,
+    /// The authors of the requirements that nodes lack.
+    pub authors: Vec<String>,
     /// Further lines of a denial.
     pub details: Vec<String>,
     /// The last line of a denial: the command that explains it.
@@ -115,22 +121,26 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict) -> Messages {
                 let nearest = first_with_room(&out.title, nearest_lines(verdict));
                 out.lines.extend(nearest.filter(|_| is_warned(judged, finding, verdict)));
                 out.lines.extend(model_line(judged, finding));
-                out.lines.extend(next_step(judged, finding).or_else(|| may_help(judged, finding, verdict)));
+                out.reasons.extend(keeps_cpu(judged, finding, verdict));
+                out.lines.extend(next_step(judged, finding, verdict).or_else(|| may_help(judged, finding, verdict)));
             }
             // Printed first on its own line, or only on request.
             Check::CommonModel | Check::StartOutlook | Check::DrainWaits => continue,
+            Check::OwnHostModel if finding::is_said_by_another(finding, verdict) => continue,
             // The sender of an object sees its own requirements.
             Check::AskedBy => {
                 let is_warned = matches!(&finding.detail, Detail::AskedBy(asked) if !asked.in_sight);
                 let line = short().filter(|_| is_warned);
-                out.lines.extend(line);
+                out.authors.extend(line);
                 continue;
             }
             // The release's rules matter only if something is wrong; facts that were not found always matter.
             Check::Assumed if verdict.assessment.outcome.impact().is_none() && finding.field.is_empty() => continue,
+            Check::OtherArchitecture if !is_cause(&finding.detail) => continue,
             _ => {
                 let line = short().unwrap_or_else(|| message.clone());
-                out.notes.push(line);
+                let is_always = finding.check.spec().always_reported;
+                if is_always { out.notes.push(line) } else { out.reasons.push(line) }
             }
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
@@ -140,6 +150,12 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict) -> Messages {
         }
     }
     out
+}
+
+/// Whether nodes of another architecture are worth a line: the guest has at most one of its own, or a default decided.
+fn is_cause(detail: &Detail) -> bool {
+    let Detail::OtherArchitectures(found) = detail else { return false };
+    found.none_wanted || found.only.is_some() || found.by.is_some()
 }
 
 /// Whether the nearest node is worth a line: not if the guest starts and only its chosen placement excludes it from
@@ -155,14 +171,14 @@ fn is_warned(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> boo
 fn nearest_lines(verdict: &Verdict) -> impl Iterator<Item = String> + '_ {
     let all = (1..=LABELS).rev().filter_map(|most| nearest_line(verdict, most, true));
     let alone = [2, 1].into_iter().filter_map(|most| nearest_line(verdict, most, false));
-    let kept_out = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
+    let kept_out = blocked_line(&verdict.blocked).or_else(|| excluded_line(verdict));
     all.chain(alone).chain(kept_out)
 }
 
 /// Returns the line about the nearest node. `better`: whether a fixable node is named after one that lacks fewer
 /// labels.
 fn nearest_line(verdict: &Verdict, most: usize, better: bool) -> Option<String> {
-    let free = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
+    let free = blocked_line(&verdict.blocked).or_else(|| excluded_line(verdict));
     let near = named(verdict).next().map(|first| {
         // A fixable node is preferred to one that lacks fewer labels on other hardware.
         let curable = named(verdict).find(|near| near.is_curable());
@@ -194,12 +210,16 @@ fn blocked_line(blocked: &[Blocked]) -> Option<String> {
     blocked_lines(blocked).next()
 }
 
-/// Iterates over the same for each state of blocked nodes.
+/// Iterates over the same for each state of blocked nodes: first those with the fewest reasons, of which people set the
+/// fewest.
 fn blocked_lines(blocked: &[Blocked]) -> impl Iterator<Item = String> + '_ {
     let is_like = |one: &Blocked, other: &Blocked| other.cordoned == one.cordoned && other.taints == one.taints;
     let firsts =
         blocked.iter().enumerate().filter(move |(at, one)| !blocked[..*at].iter().any(|other| is_like(one, other)));
-    firsts.map(move |(_, first)| {
+    let mut firsts: Vec<&Blocked> = firsts.map(|(_, first)| first).collect();
+    let set_by_people = |one: &Blocked| one.taints.iter().filter(|taint| taint.is_for_choice()).count();
+    firsts.sort_by_key(|one| (usize::from(one.cordoned) + one.taints.len(), set_by_people(one)));
+    firsts.into_iter().map(move |first| {
         let same = blocked.iter().filter(|other| is_like(first, other));
         let same: Vec<&str> = same.map(|other| other.node.as_str()).collect();
         let state = |is: &str| {
@@ -224,22 +244,69 @@ pub(crate) fn near_miss(near: &NearMiss) -> String {
     format!("its toleration {} differs in {}", near.toleration, near.differs_in())
 }
 
-/// Returns `hv-2 meets its selector, not its node affinity (rack > 3)`.
-fn excluded_line(excluded: &[Excluded]) -> Option<String> {
-    let first = excluded.first()?;
-    let like: Vec<&str> =
-        excluded.iter().filter(|other| other.conditions == first.conditions).map(|other| other.node.as_str()).collect();
-    let meets = plural::number(like.len(), "meets", "meet");
-    let conditions: Vec<String> = first.conditions.iter().map(ToString::to_string).collect();
-    let conditions = fold_names(&conditions, 2);
-    Some(format!("{} {meets} its selector, not its node affinity ({conditions})", fold_names(&like, 2)))
+/// Returns `hv-2 meets its selector, not its node affinity (rack > 3)`, for the conditions of the first node.
+fn excluded_line(verdict: &Verdict) -> Option<String> {
+    excluded_lines(verdict).next()
 }
 
-/// Returns `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)`.
+/// Iterates over the same for all nodes with equal conditions; the last line counts those that are not named.
+fn excluded_lines(verdict: &Verdict) -> impl Iterator<Item = String> + '_ {
+    let all = &verdict.excluded;
+    let is_first = |(at, one): &(usize, &Excluded)| !all[..*at].iter().any(|other| other.conditions == one.conditions);
+    let line = |(_, first): (usize, &Excluded)| {
+        let like = all.iter().filter(|other| other.conditions == first.conditions);
+        let like: Vec<&str> = like.map(|other| other.node.as_str()).collect();
+        let conditions: Vec<String> = first.conditions.iter().map(ToString::to_string).collect();
+        format!("{} ({}{})", meets_selector(&like), fold_names(&conditions, 2), nearest_of(first.terms))
+    };
+    let unnamed = (verdict.excluded_unnamed > 0).then(|| {
+        let (count, meet) = (verdict.excluded_unnamed, plural::number(verdict.excluded_unnamed, "meets", "meet"));
+        let more = plural::counted(count, "more node", "more nodes");
+        format!("{more} {meet} its selector, not its node affinity")
+    });
+    all.iter().enumerate().filter(is_first).map(line).chain(unnamed)
+}
+
+fn meets_selector(names: &[&str]) -> String {
+    let meets = plural::number(names.len(), "meets", "meet");
+    format!("{} {meets} its selector, not its node affinity", fold_names(names, 2))
+}
+
+/// Returns the note that conditions are those of one of several terms, each of which suffices.
+pub(crate) fn nearest_of(terms: usize) -> String {
+    if terms > 1 { format!("; the nearest of {terms} terms, one of which suffices") } else { String::new() }
+}
+
+/// Returns `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably) and is cordoned`.
 fn lacks_line(near: &Nearest, most: usize) -> String {
-    let lacks = fold_lack(&near.missing, &near.has, most);
-    let evidence = evidence::suffix(near);
-    format!("{}, which lacks {lacks}{evidence}", near.node)
+    format!("{}, which {}", near.node, lacks(near, most, evidence::suffix(near)))
+}
+
+/// Returns everything that keeps the guest off a node: `lacks zone=a and is cordoned`.
+fn lacks(near: &Nearest, most: usize, evidence: &str) -> String {
+    if near.fits_once_ready() {
+        return "is not Ready, and fits once it is".to_owned();
+    }
+    let lacks = format!("lacks {}{evidence}", fold_lack(&near.missing, &near.has, most));
+    let all: Vec<String> = std::iter::once(lacks).chain(besides(&near.besides)).collect();
+    plural::and_names(&all, all.len())
+}
+
+/// Returns what keeps the guest off besides labels: `is cordoned`, `fails its node affinity (rack in (1))`.
+pub(crate) fn besides(found: &Besides) -> Vec<String> {
+    let Besides { not_ready, cordoned, taints, affinity } = found;
+    let mut out = Vec::new();
+    out.extend(not_ready.then(|| "is not Ready".to_owned()));
+    out.extend(cordoned.then(|| "is cordoned".to_owned()));
+    if !taints.is_empty() {
+        let taints: Vec<String> = taints.iter().map(ToString::to_string).collect();
+        out.push(format!("is tainted {}", fold_names(&taints, 2)));
+    }
+    if !affinity.is_empty() {
+        let rules: Vec<String> = affinity.iter().map(ToString::to_string).collect();
+        out.push(format!("fails its node affinity ({})", fold_names(&rules, 2)));
+    }
+    out
 }
 
 /// Returns `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
@@ -287,12 +354,37 @@ fn best_remedy(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
 }
 
 /// Returns `cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop`.
-fn next_step(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
+fn next_step(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
     let remedy = finding.remedies.first()?;
+    if matches!(remedy.action, Action::AddNode(_)) && opens_by_itself(verdict) {
+        return None;
+    }
     if matches!(remedy.action, Action::UseModel(_)) && matches!(judged.subject.stage, Stage::Start(_)) {
         return None;
     }
     step_line(judged, remedy, "cheapest remedy", "All remedies")
+}
+
+/// Returns the doubt about each other node for a host-passthrough guest that a remedy without a restart lets migrate,
+/// or that has one target, if no finding compares the nodes.
+fn keeps_cpu(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
+    let source = judged.subject.source().filter(|_| judged.subject.mode.may_pass_through())?;
+    let is_moved = |remedy: &Remedy| {
+        remedy.action.outage(&judged.subject) == Outage::None && !matches!(remedy.action, Action::AddNode(_))
+    };
+    let may_move = !verdict.assessment.fitting.is_empty() || finding.remedies.first().is_some_and(is_moved);
+    let is_said = verdict.found(Check::UnlikeHosts).is_some();
+    let words = format!("host-passthrough keeps the CPU of {source}: libvirt may refuse it where another one is");
+    (may_move && !is_said).then_some(words)
+}
+
+/// Whether a node takes the guest without a change: once it is ready, or its kubelet reports no pressure.
+fn opens_by_itself(verdict: &Verdict) -> bool {
+    let passes = |blocked: &Blocked| {
+        let is_state = |taint: &Taint| !taint.is_for_choice() && taint.key != label::TAINT_DRAIN;
+        !blocked.cordoned && blocked.taints.iter().all(is_state)
+    };
+    verdict.blocked.iter().any(passes) || verdict.nearest.iter().any(Nearest::fits_once_ready)
 }
 
 /// Where no remedy is certain to help: `may help, by the node that the scheduler chooses: kubectl patch …`.
@@ -324,17 +416,13 @@ pub(crate) fn obstacles(verdict: &Verdict) -> String {
 
 /// Returns [`obstacles`] with at most `most` missing labels of each node.
 pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
-    let lacks = |near: &Nearest| {
-        let lacks = fold_lack(&near.missing, &near.has, most);
-        let other = evidence::short_suffix(near);
-        format!("{} lacks {lacks}{other}", near.node)
-    };
+    let lacks = |near: &Nearest| format!("{} {}", near.node, lacks(near, most, evidence::short_suffix(near)));
     let first = named(verdict).next();
     let better = first.filter(|first| first.evidence == Evidence::OtherHardware);
     let better = better.and_then(|_| named(verdict).find(|near| near.is_curable()));
     let near = first.into_iter().chain(better).map(lacks);
     let blocked = blocked_lines(&verdict.blocked).take(2);
-    let excluded = excluded_line(&verdict.excluded).filter(|_| verdict.blocked.is_empty());
+    let excluded = excluded_lines(verdict).take(2).filter(|_| verdict.blocked.is_empty());
     let refused = verdict.found(Check::LibvirtRefuses).map(finding::message);
     let found =
         refused.into_iter().chain(blocked).chain(excluded).chain(near).reduce(|one, other| format!("{one}, {other}"));
@@ -401,10 +489,13 @@ pub(crate) fn state(verdict: &Verdict) -> &'static str {
 /// nodes.
 fn details(verdict: &Verdict) -> Vec<String> {
     let mut out: Vec<String> = blocked_lines(&verdict.blocked).take(2).collect();
-    out.extend(excluded_line(&verdict.excluded));
+    out.extend(excluded_lines(verdict).take(2));
     out.extend(named(verdict).map(|near| {
         let lacks = fold_lack(&near.missing, &near.has, 6);
-        format!("{} lacks {}: {lacks}", near.node, near.missing.len())
+        let besides: Vec<String> =
+            besides(&near.besides).into_iter().map(|besides| format!("; it {besides}")).collect();
+        let besides = besides.concat();
+        format!("{} lacks {}: {lacks}{besides}", near.node, near.missing.len())
     }));
     out
 }

@@ -6,7 +6,7 @@ use crate::fit::placement::Toleration;
 use crate::fit::plural::{and_names, fold_entries, fold_lack, fold_names, number, or_names};
 use crate::fit::remedy::{
     Action, ChangeTogether, Cordoned, DropSetting, Luck, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart,
-    NoUncordon, NotToAdd, Outage, RemedyId, WhyNot, is_one, setting_of,
+    NoUncordon, NotToAdd, Outage, RemedyId, VirtHandler, WhyNot, is_one, setting_of,
 };
 use crate::fit::subject::{Origin, Setting, Subject};
 
@@ -195,9 +195,7 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
             fold_names(nodes, 3),
             number(nodes.len(), "fits", "fit")
         ),
-        WhyNot::Restart(NoRestart::Added) => {
-            "the guest is not in the way: spec.addedNodeSelector of the migration is".to_owned()
-        }
+        WhyNot::Restart(NoRestart::Added) => added(),
         WhyNot::Restart(NoRestart::NoMore { most }) => format!("wherever it starts, {}", left(*most)),
         WhyNot::Model(why) => no_model(why),
         WhyNot::Labels(why) => no_labels(why),
@@ -248,12 +246,17 @@ fn no_uncordon(why: &NoUncordon) -> String {
     }
 }
 
+/// Returns why the guest itself need not change.
+fn added() -> String {
+    "without spec.addedNodeSelector of the migration it can migrate as it is".to_owned()
+}
+
 fn no_model(why: &NoModel) -> String {
     match why {
         NoModel::StillLacks { node, missing, has } => {
             format!("not a matter of CPU models alone: {node} would still lack {}", fold_lack(missing, has, 4))
         }
-        NoModel::Added => "the guest is not in the way: spec.addedNodeSelector of the migration is".to_owned(),
+        NoModel::Added => added(),
         NoModel::NoNode(none) => no_node(*none),
         NoModel::NoMore { most: None } => "with any named CPU model no node can take it now".to_owned(),
         NoModel::NoMore { most: Some(most) } => format!("with any named CPU model {}", left(*most)),
@@ -292,8 +295,13 @@ fn no_labels(why: &NoLabels) -> String {
                 "{node} lacks {}, which virt-controller owns: skip-node does not keep a hand-made one",
                 label::name(key)
             ),
-            NotToAdd::Heartbeat(key) => {
-                format!("{node} lacks {key}: virt-handler's heartbeat would undo it within 3 minutes")
+            NotToAdd::Heartbeat { key, virt_handler } => {
+                let why = match virt_handler {
+                    VirtHandler::MayRun => ": virt-handler's heartbeat would undo it within 3 minutes",
+                    VirtHandler::NodeNotReady => ": the node is not Ready, and KubeVirt would undo it",
+                    VirtHandler::Absent => ", which virt-handler writes, and none runs there",
+                };
+                format!("{node} lacks {key}{why}")
             }
             NotToAdd::EarlierName { key, value } => {
                 let then = if value == "true" {

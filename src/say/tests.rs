@@ -1,5 +1,7 @@
 //! The texts of the user stories: short, exact, each line with the name of its object and no line truncated.
 
+mod obstacles;
+
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -97,6 +99,7 @@ fn a_vm_and_the_model_that_frees_it() {
     cpufit: shop/web can start on node-e alone, and could never leave it
     cpufit: shop/web: nearest is amd-1, which lacks cpu-model Icelake-Server-noTSX
     cpufit: shop/web: in the manifest set spec.template.spec.domain.cpu.model to Skylake-Server-noTSX-IBRS, and it could go to 4 nodes from anywhere
+    cpufit: shop/web: CPU model Icelake-Server-noTSX leaves out 7 of 8 nodes that could take the guest (amd-1, amd-2, amd-3 and 4 more); it is asked for by spec.template.spec.domain.cpu.model of the VM
     ");
 }
 

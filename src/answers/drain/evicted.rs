@@ -11,7 +11,7 @@ use super::outcome::GuestOutcome;
 use super::{GuestRow, NodeList, State, StaysUntil};
 use crate::answers::{obstacles, policy_of};
 use crate::fit::bits::Bits;
-use crate::fit::check::Doubt;
+use crate::fit::check::{Doubt, SourceLabels};
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
@@ -119,6 +119,7 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
             stays_until: None,
             goes_in_turn: false,
             is_doubtful: false,
+            draws_vendor: false,
             has_failed: false,
         });
     }
@@ -275,10 +276,29 @@ impl<'w> EvictedGuest<'w> {
         self.has_failed() == Some(IsOfCpu(true))
             || self.asks().is_some_and(|subject| {
                 let Stage::Migration(migration) = &subject.stage else { return false };
-                let is_hidden = migration.unasked.as_ref().is_some_and(|unasked| !unasked.is_empty());
-                let is_unclear = is_hidden || migration.overlooked || migration.vendors.len() > 1;
-                subject.mode.may_pass_through() || is_unclear
+                let is_hidden =
+                    || migration.unasked.as_ref().is_some_and(|unasked| self.may_lack(subject, unasked, fleet));
+                subject.mode.may_pass_through() || migration.overlooked || is_hidden()
             })
+    }
+
+    /// Whether a node that fits lacks one of these entries; if none fits, a node whose CPU labels fit.
+    fn may_lack(&self, subject: &Subject<'_>, entries: &[(String, String)], fleet: &Fleet) -> bool {
+        let by_cpu = || fleet.look_up(&subject.placement).passes().cpu;
+        let mut nodes = if self.fitting.is_empty() { by_cpu() } else { self.fitting.clone() };
+        nodes.remove(self.source);
+        let lacks = |(key, value): &(String, String)| {
+            let mut lacking = nodes.clone();
+            lacking.subtract(&fleet.bearing(key, value));
+            !lacking.is_empty()
+        };
+        entries.iter().any(lacks)
+    }
+
+    /// Whether its migration asks for any one of several CPU vendors, some of which may have no node.
+    fn draws_vendor(&self) -> bool {
+        let stage = self.asks().map(|subject| &subject.stage);
+        matches!(stage, Some(Stage::Migration(migration)) if migration.vendors.len() > 1)
     }
 
     /// Returns the findings of `explain` that may exclude nodes that fit by labels, each with whether it is about the
@@ -287,7 +307,7 @@ impl<'w> EvictedGuest<'w> {
         let asks_vendor = |subject: &Subject<'_>| subject.placement.selector.iter().any(|(key, _)| is_vendor(key));
         let fleet = &world.cluster.fleet;
         let has_failed = self.has_failed().is_some();
-        let is_doubtful = has_failed || self.is_doubtful(fleet) || self.is_known_by_name(fleet);
+        let is_doubtful = has_failed || self.draws_vendor() || self.is_doubtful(fleet) || self.is_known_by_name(fleet);
         if !is_doubtful && self.asks().is_none_or(asks_vendor) {
             return Vec::new();
         }
@@ -315,7 +335,12 @@ impl<'w> EvictedGuest<'w> {
         let Some(judged) = self.judged(world) else { return Vec::new() };
         let verdict = judged.judge(&world.cluster, Depth::Brief);
         let of_libvirt = verdict.findings.iter().filter(|finding| finding.check.doubt() == Some(Doubt::Libvirt));
-        let is_of_cpu = |finding: &Finding| !matches!(&finding.detail, Detail::LibvirtRefused(last) if !last.is_of_cpu);
+        let is_of_cpu = |finding: &Finding| match &finding.detail {
+            Detail::LibvirtRefused(last) => last.is_of_cpu,
+            // kube-scheduler finds no node for the vendor that is drawn.
+            Detail::SourceLabels(SourceLabels::Vendors { .. }) => false,
+            _ => true,
+        };
         of_libvirt.map(|finding| (say::finding::message(finding), IsOfCpu(is_of_cpu(finding)))).collect()
     }
 
@@ -400,6 +425,9 @@ impl<'w> EvictedGuest<'w> {
                     State::OneTarget | State::CanLeave => self.doubts(world).iter().any(|(_, of)| *of == IsOfCpu(true)),
                     _ => self.is_doubtful(fleet),
                 },
+            draws_vendor: self.effect == EvictionEffect::Moves
+                && self.draws_vendor()
+                && matches!(state, State::OneTarget | State::CanLeave),
             has_failed: self.effect == EvictionEffect::Moves && self.has_failed() == Some(IsOfCpu(false)),
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),

@@ -171,6 +171,9 @@ pub struct GuestRow {
     /// Whether libvirt may refuse its CPU on nodes that take it by labels.
     #[serde(skip)]
     pub is_doubtful: bool,
+    /// Whether its migration asks for any one of several CPU vendors, some of which may have no node.
+    #[serde(skip)]
+    pub draws_vendor: bool,
     /// Whether its last migration failed for another reason than its CPU.
     #[serde(skip)]
     pub has_failed: bool,

@@ -11,8 +11,10 @@ use crate::fit::verdict::Evidence;
 use crate::page::Page;
 use crate::say;
 
-/// Number of nodes in a table before the rest is folded.
+/// Number of rows in a table before the rest is folded. In a longer one nodes with equal rows share one.
 const MAX_ROWS: usize = 40;
+/// Number of nodes named in a row that nodes share.
+const MAX_NAMES: usize = 3;
 
 impl Explained<'_, '_> {
     /// Prints every node: the part of the demand it meets, the labels it lacks, and the meaning of that.
@@ -31,27 +33,32 @@ impl Explained<'_, '_> {
         }
         let mut nodes: Vec<_> = others.into_iter().map(|node| (node, lookup.missing(node))).collect();
         nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
-        let hidden = nodes.len().saturating_sub(MAX_ROWS);
-        nodes.truncate(MAX_ROWS);
-        match self.said().filter(LibvirtWords::knows_cpu) {
-            Some(said) => said.nodes(&nodes, self.head(&["NODE", "BY LABELS", "BY LIBVIRT"]), page),
+        let hidden = match self.said().filter(LibvirtWords::knows_cpu) {
+            Some(said) => {
+                let hidden = nodes.len().saturating_sub(MAX_ROWS);
+                nodes.truncate(MAX_ROWS);
+                said.nodes(&nodes, self.head(&["NODE", "BY LABELS", "BY LIBVIRT"]), page);
+                hidden
+            }
             None => self.by_labels(nodes, page),
-        }
+        };
         if hidden > 0 {
             let more = plural::counted(hidden, "more node", "more nodes");
             page.line(format_args!("and {more} (-o json lists the nearest)"));
         }
     }
 
-    /// Prints the nodes by their labels and conditions.
-    fn by_labels(&self, nodes: Vec<(NodeIndex, Vec<(String, String)>)>, page: &mut Page) {
+    /// Prints the nodes by their labels and conditions. Returns the number of those that are not printed.
+    fn by_labels(&self, nodes: Vec<(NodeIndex, Vec<(String, String)>)>, page: &mut Page) -> usize {
         let selector = &self.case.judged.subject.placement.selector;
         let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
         let cpu_total = selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
-        let mut rows = self.head(&["NODE", "CPU", "REST", "LACKS", "MEANING"]);
         if nodes.is_empty() {
-            return;
+            return 0;
         }
+        let judgement = Judgement::new(&self.case.judged.subject, self.fleet(), Depth::Brief);
+        let mut rows: Vec<(Vec<&str>, [String; 4])> = Vec::new();
+        let is_long = nodes.len() > MAX_ROWS;
         for (node, missing) in nodes {
             let cpu_missing = missing.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
             let refusal = lookup.refusal(node);
@@ -77,18 +84,29 @@ impl Explained<'_, '_> {
             } else {
                 plural::fold_lack(&missing, &lookup.values(node, &missing), 8)
             };
-            rows.push(vec![
-                self.fleet().name(node).to_owned(),
+            let cells = [
                 format!("{}/{cpu_total}", cpu_total - cpu_missing),
                 rest,
                 lacks,
-                self.meaning(node, &missing),
-            ]);
+                self.meaning(&judgement, node, &missing),
+            ];
+            let name = self.fleet().name(node);
+            match rows.iter_mut().find(|(_, known)| is_long && *known == cells) {
+                Some((names, _)) => names.push(name),
+                None => rows.push((vec![name], cells)),
+            }
         }
+        let hidden = rows.iter().skip(MAX_ROWS).map(|(names, _)| names.len()).sum();
+        let row = |(names, cells): (Vec<&str>, [String; 4])| {
+            std::iter::once(plural::fold_names(&names, MAX_NAMES)).chain(cells).collect()
+        };
+        let head = self.head(&["NODE", "CPU", "REST", "LACKS", "MEANING"]);
+        let rows: Vec<Vec<String>> = head.into_iter().chain(rows.into_iter().take(MAX_ROWS).map(row)).collect();
         page.table(&rows);
+        hidden
     }
 
-    fn meaning(&self, node: NodeIndex, missing: &[(String, String)]) -> String {
+    fn meaning(&self, judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> String {
         let name = self.fleet().name(node);
         let doubtful = self.case.verdict.doubtful();
         if let Some((_, lacks)) = doubtful.iter().find(|(doubtful, _)| doubtful == name) {
@@ -102,7 +120,7 @@ impl Explained<'_, '_> {
                 return format!("libvirt there {}", say::finding::unmet_at_start(&unmet));
             }
         }
-        self.evidence(node, missing).to_owned()
+        self.evidence(judgement, node, missing).to_owned()
     }
 
     /// Whether a node lacks the vendor of the guest's own node, and has another one: each of them has the label of one
@@ -113,7 +131,7 @@ impl Explained<'_, '_> {
         lacks && is_known(node) && self.source().is_some_and(is_known)
     }
 
-    fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
+    fn evidence(&self, judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
         let name = self.fleet().name(node);
         if let Some(refused) = self.case.judged.subject.failed.as_ref().filter(|refused| refused.target == name) {
             return if refused.is_of_cpu { "tried last: libvirt refused" } else { "tried last: the migration failed" };
@@ -123,7 +141,6 @@ impl Explained<'_, '_> {
         {
             return "virt-handler is not ready there";
         }
-        let judgement = Judgement::new(&self.case.judged.subject, self.fleet(), Depth::Brief);
         match judgement.evidence(node, missing) {
             Evidence::SourceLacksToo => "its own node lacks it too: labels changed, not machines",
             Evidence::Drifted if self.fleet().skip_node(node).is_some() => {

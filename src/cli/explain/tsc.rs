@@ -122,10 +122,10 @@ impl AskedFrequency<'_> {
         let when = if subject.is_running() { "created again it" } else { "it" };
         Some(format!(
             "With developerConfiguration.{SETTING} {hz} in the KubeVirt resource{operator} {when} would ask for that frequency, which \
-             {} can give ({}), and not for that of {}; guests that run keep theirs.",
+             {} can give ({}), and not for one that leaves it {}; guests that run keep theirs.",
             nodes(best.count()),
             fold_names(&fleet.names(&best), 6),
-            nodes(now.count())
+            if now.is_empty() { "no node".to_owned() } else { nodes(now.count()) }
         ))
     }
 }

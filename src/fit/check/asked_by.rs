@@ -7,10 +7,13 @@ use crate::fit::author::{AskedAt, Author};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::outcome::Nearest;
-use crate::fit::placement::AffinityRule;
+use crate::fit::placement::{AffinityRule, Term};
 
 pub(super) const SPEC: CheckSpec =
     CheckSpec { id: Check::AskedBy, word: "asked-by", always_reported: false, applies_to_launcher_pods: false, find };
+
+/// Maximum number of terms of a node affinity that are compared.
+const MAX_TERMS: usize = 16;
 
 /// The demands of one author that nodes do not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +22,10 @@ pub struct AskedBy {
     pub author: Author,
     /// Selector entries that a nearest node lacks, by key.
     pub entries: Vec<(String, String)>,
-    /// Conditions of the required node affinity that a node fails which meets every selector entry.
+    /// Conditions of the required node affinity that a node fails which meets every selector entry, or a nearest node.
     pub rules: Vec<AffinityRule>,
+    /// The author's conditions in each term, if the terms differ: those of one term suffice. Else empty.
+    pub alternatives: Vec<Vec<AffinityRule>>,
     /// Whether the author is visible in the judged object to its sender.
     pub in_sight: bool,
     /// The candidate nodes that lack one of the entries, by name, if all guests require them.
@@ -35,7 +40,9 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let authors = &judgement.subject.authors;
     let mut groups: Vec<(AskedAt, AskedBy)> = Vec::new();
-    for rule in judgement.excluding_rules() {
+    let besides = judgement.nearest().iter().flat_map(|near| &near.besides.affinity).map(|rule| &**rule);
+    let rules: BTreeSet<&AffinityRule> = judgement.excluding_rules().into_iter().chain(besides).collect();
+    for rule in rules {
         if let Some(asked) = authors.of_rule(rule) {
             group(&mut groups, asked).rules.push(rule.clone());
         }
@@ -52,12 +59,35 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     for (_, by) in groups.iter_mut().filter(|(asked, _)| asked.author.is_of_all_guests()) {
         by.lacking = lacking(judgement, &by.entries);
     }
+    for (asked, by) in groups.iter_mut().filter(|(_, by)| !by.rules.is_empty()) {
+        by.alternatives = alternatives(judgement, asked);
+    }
     for (_, by) in &mut groups {
         let gone = &judgement.subject.definition.dropped_from_vm;
         by.is_gone =
             !by.entries.is_empty() && by.rules.is_empty() && by.entries.iter().all(|(key, _)| gone.contains(key));
     }
     groups.into_iter().map(|(asked, by)| Finding::note(Check::AskedBy, asked.field, Detail::AskedBy(by))).collect()
+}
+
+/// Returns an author's conditions in each of the first terms of the node affinity, if the terms differ.
+fn alternatives(judgement: &Judgement<'_, '_>, asked: &AskedAt) -> Vec<Vec<AffinityRule>> {
+    let authors = &judgement.subject.authors;
+    let of_term = |term: &Term| -> Vec<AffinityRule> {
+        let labels = term.expressions.iter().cloned().map(AffinityRule::Label);
+        let all = labels.chain(term.names.iter().cloned().map(AffinityRule::Name));
+        all.filter(|rule| authors.of_rule(rule) == Some(asked)).collect()
+    };
+    let affinity = judgement.subject.placement.affinity.iter();
+    let terms = affinity.flat_map(|affinity| &affinity.terms).filter(|term| !term.is_empty());
+    let mut out: Vec<Vec<AffinityRule>> = Vec::new();
+    for rules in terms.take(MAX_TERMS).map(of_term) {
+        if !out.contains(&rules) {
+            out.push(rules);
+        }
+    }
+    // A term without conditions of the author asks for nothing of it.
+    if out.len() < 2 || out.iter().any(Vec::is_empty) { Vec::new() } else { out }
 }
 
 /// Returns the candidate nodes that lack one of these entries, by name.
@@ -71,8 +101,8 @@ fn lacking(judgement: &Judgement<'_, '_>, entries: &[(String, String)]) -> Vec<S
     judgement.names(&lacking)
 }
 
-/// Whether an entry is related to the impact. An architecture from the cluster's defaults is not, if the guest
-/// only has too few migration targets.
+/// Whether an entry is related to the impact. An architecture from the cluster's defaults is not, if there are nodes of
+/// it.
 fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &AskedAt) -> bool {
     let is_default = matches!(
         asked.author,
@@ -82,8 +112,7 @@ fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &AskedAt) -> bool {
             | Author::Status(_)
             | Author::KubeVirt
     );
-    let is_of_interest = if key == label::ARCH { judgement.neighbours.is_empty() } else { judgement.needs_a_node() };
-    is_of_interest || Family::of(key).is_cpu() || !is_default
+    key != label::ARCH || !is_default || judgement.neighbours.is_empty()
 }
 
 /// Returns the group of an author, and adds it if it is new.
@@ -99,6 +128,7 @@ fn group<'g>(groups: &'g mut Vec<(AskedAt, AskedBy)>, asked: &AskedAt) -> &'g mu
             author: asked.author.clone(),
             entries: Vec::new(),
             rules: Vec::new(),
+            alternatives: Vec::new(),
             in_sight,
             lacking: Vec::new(),
             is_gone: false,

@@ -23,7 +23,9 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 pub struct DrainWaits {
     /// The node that it runs on.
     pub node: String,
-    /// The author of the strategy `LiveMigrate`.
+    /// Its eviction strategy.
+    pub strategy: &'static str,
+    /// The author of the strategy.
     pub author: Author,
     /// Whether the cluster has no other node.
     pub single_node: bool,
@@ -39,11 +41,12 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         && !remedy::leaves_at_drain(judgement)
         && at_some_try.is_empty();
     let waits = pinned || subject.live_migratable.undecided.is_some() || subject.live_migratable.refused.is_some();
-    let (Some(author), Some(source), true) = (&subject.live_migrate, judgement.source, waits) else {
+    let (Some((strategy, author)), Some(source), true) = (&subject.live_migrate, judgement.source, waits) else {
         return Vec::new();
     };
     let found = DrainWaits {
         node: judgement.fleet.name(source).to_owned(),
+        strategy,
         author: author.clone(),
         single_node: judgement.fleet.len() == 1,
         undecided: subject.live_migratable.undecided.clone().filter(|_| !pinned),

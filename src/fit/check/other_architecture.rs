@@ -57,9 +57,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let is_default = |author: &&Author| {
         matches!(author, Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::Status(_))
     };
-    // With two nodes of its architecture, a default is not the cause.
+    // A guest that starts on one of two nodes of its architecture is not impaired by a default.
     let is_unsaid = !judgement.is_migration() && !judgement.neighbours.is_empty();
-    let by = by.filter(is_default).filter(|_| is_unsaid && only.is_some()).cloned();
+    let matters = only.is_some() || judgement.needs_a_node();
+    let by = by.filter(is_default).filter(|_| is_unsaid && matters).cloned();
     let none_wanted = of_wanted.is_empty();
     let detail = OtherArchitectures { wanted: wanted.to_owned(), none_wanted, only, counts, by };
     vec![Finding::note(Check::OtherArchitecture, "", Detail::OtherArchitectures(detail))]

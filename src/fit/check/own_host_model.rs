@@ -27,6 +27,8 @@ pub struct OwnHostModel {
     pub total: usize,
     /// The nodes with this host model that cannot run it by name.
     pub unusable: Vec<String>,
+    /// Whether KubeVirt's list of obsolete models holds it.
+    pub is_withheld: bool,
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -47,8 +49,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if unusable.is_empty() {
         return Vec::new();
     }
+    let model = label::name(key);
     let found = OwnHostModel {
-        model: label::name(key).to_owned(),
+        model: model.to_owned(),
+        is_withheld: judgement.subject.configured.withheld.contains(model),
         usable: judgement.names(&usable),
         total: all.count(),
         unusable: judgement.names(&unusable),

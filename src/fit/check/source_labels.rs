@@ -24,6 +24,8 @@ pub enum SourceLabels {
     NoHostModel {
         /// The node.
         node: String,
+        /// Whether `skip-node` keeps the labeller from it.
+        is_frozen: bool,
     },
     /// Labels name several vendors: the migration selects an arbitrary one of them.
     Vendors {
@@ -42,8 +44,9 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     }
     let node = || judgement.fleet.name(source).to_owned();
+    let is_frozen = judgement.fleet.skip_node(source).is_some();
     let no_host_model = migration.overlooked && !judgement.passes.fitting.is_empty();
-    let no_host_model = no_host_model.then(|| SourceLabels::NoHostModel { node: node() });
+    let no_host_model = no_host_model.then(|| SourceLabels::NoHostModel { node: node(), is_frozen });
     let fit = |vendor: &String| {
         let with = judgement.subject.placement.with_vendor(vendor);
         let mut fitting = judgement.fleet.look_up(&with).passes().fitting;

@@ -92,7 +92,12 @@ pub enum NotToAdd {
     /// A label written by virt-controller: a TSC frequency.
     TscFrequency(String),
     /// A label written by virt-handler's heartbeat: `kubevirt.io/schedulable`, `cpumanager`.
-    Heartbeat(String),
+    Heartbeat {
+        /// The label's key.
+        key: String,
+        /// The state of virt-handler there.
+        virt_handler: VirtHandler,
+    },
     /// The label `kubevirt.io/cpumanager`, which the virt-handler of the node does not write yet, and the value that it
     /// writes of the earlier name, `cpumanager`.
     EarlierName {
@@ -105,7 +110,32 @@ pub enum NotToAdd {
     MachineType(String),
 }
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+/// The state of a node's virt-handler, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VirtHandler {
+    /// It may run.
+    MayRun,
+    /// The node is not ready.
+    NodeNotReady,
+    /// It has never run there: its heartbeat writes its label at once, and no one removes it.
+    Absent,
+}
+
+impl VirtHandler {
+    /// Returns the state of a node's. A dump may lack the label of the heartbeat alone.
+    fn of(fleet: &Fleet, node: NodeIndex) -> Self {
+        let is_labelled = || fleet.labels(node).any(|(key, _)| Family::of(key).is_labeller());
+        if fleet.label(node, label::SCHEDULABLE).is_none() && !is_labelled() {
+            Self::Absent
+        } else if fleet.not_ready().contains(node) {
+            Self::NodeNotReady
+        } else {
+            Self::MayRun
+        }
+    }
+}
+
+pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if !judgement.needs_a_node() {
         return None;
     }
@@ -129,18 +159,21 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 /// Returns the first missing label of a node that a person cannot add.
 ///
 /// Mirrors `do` of `pkg/virt-handler/heartbeat/heartbeat.go`: since 1.8.0 it writes `kubevirt.io/cpumanager` beside
-/// `cpumanager`.
+/// `cpumanager`. Mirrors `markNodeAsUnresponsive` of `pkg/virt-controller/watch/node/node.go`, which sets
+/// `kubevirt.io/schedulable` to `false` where the heartbeat is 5 minutes old.
 fn not_to_add(fleet: &Fleet, node: NodeIndex, missing: &[(String, String)]) -> Option<NotToAdd> {
     let earlier = fleet.label(node, label::CPU_MANAGER_OLD).filter(|_| fleet.label(node, label::CPU_MANAGER).is_none());
+    let heartbeat =
+        |key: &String| Some(NotToAdd::Heartbeat { key: key.clone(), virt_handler: VirtHandler::of(fleet, node) });
     missing.iter().find_map(|(key, _)| match Family::of(key) {
         Family::SchedulingTsc => Some(NotToAdd::TscFrequency(key.clone())),
-        Family::Schedulable => Some(NotToAdd::Heartbeat(key.clone())),
+        Family::Schedulable => heartbeat(key),
         Family::MachineType => Some(NotToAdd::MachineType(label::name(key).to_owned())),
-        _ if key == label::CPU_MANAGER => Some(match earlier {
-            Some(value) => NotToAdd::EarlierName { key: key.clone(), value: value.to_owned() },
-            None => NotToAdd::Heartbeat(key.clone()),
-        }),
-        _ if key == label::CPU_MANAGER_OLD => Some(NotToAdd::Heartbeat(key.clone())),
+        _ if key == label::CPU_MANAGER => match earlier {
+            Some(value) => Some(NotToAdd::EarlierName { key: key.clone(), value: value.to_owned() }),
+            None => heartbeat(key),
+        },
+        _ if key == label::CPU_MANAGER_OLD => heartbeat(key),
         _ => None,
     })
 }

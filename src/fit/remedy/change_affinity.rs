@@ -4,7 +4,7 @@
 //! `pkg/virt-controller/watch/vm/vm.go`.
 
 use super::restart::{is_made_again, restarted};
-use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template};
+use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, keeps_cpu};
 use crate::fit::author::{Author, Holder};
 use crate::fit::command::Json;
 use crate::fit::fleet::Fleet;
@@ -62,6 +62,11 @@ impl Act for ChangeAffinity {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let edit = |field| vec!["take".into(), field, "out".into()];
         change_template(subject, &PATH, Json::Null, Action::from(*self).outage(subject), edit)
+    }
+
+    fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
+        keeps_cpu(subject)
+            .then_some("it may run where it was not meant to, with the CPU of its node: libvirt may refuse it there")
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

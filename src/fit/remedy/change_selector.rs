@@ -1,7 +1,9 @@
 //! Remedy: change entries of the guest's own `spec.nodeSelector`.
 
 use super::restart::{is_made_again, restarted};
-use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys, listed};
+use super::{
+    Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys, keeps_cpu, listed,
+};
 use crate::fit::command::{CommandWord, Json, LabelKey};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -57,6 +59,11 @@ impl Act for ChangeSelector {
             let keys = listed(keys.into_iter().map(CommandWord::from));
             [vec!["take".into()], keys, vec!["out of".into(), field]].concat()
         })
+    }
+
+    fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
+        keeps_cpu(subject)
+            .then_some("it may run where it was not meant to, with the CPU of its node: libvirt may refuse it there")
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

@@ -1,4 +1,5 @@
-//! Remedy: two or three changes of the guest, or one and the uncordon of a node, if fewer do not help.
+//! Remedy: two or three changes of the guest, or one and a change of a node, or two changes of a node, if fewer do not
+//! help.
 //!
 //! Settings of one specification are rendered together beforehand ([`Subject::combined`]): what one of them asks for
 //! the other may ask for as well. Other changes are carried out one after the other, and the last is chosen for what
@@ -6,15 +7,17 @@
 
 use super::restart::{labels_tell_after_restart, restarted};
 use super::{
-    Act, Action, Commands, Counted, DisableFeature, DropSetting, Outage, Remedy, RemedyId, RemedySpec, change_affinity,
-    change_machine_type, change_selector, name_another, restart_commands, uncordon, use_model,
+    Act, Action, Commands, Counted, DisableFeature, DropSetting, FixVirtHandler, Outage, Remedy, RemedyId, RemedySpec,
+    Uncordon, add_labels, change_affinity, change_machine_type, change_selector, change_tolerations, fix_virt_handler,
+    name_another, remove_skip_node, restart_commands, uncordon, use_model,
 };
 use crate::fit::author::TypeReference;
 use crate::fit::effort::Effort;
-use crate::fit::fleet::Fleet;
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::Family;
 use crate::fit::node::Node;
+use crate::fit::outcome::Nearest;
 use crate::fit::subject::{Setting, SettingChange, Subject};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
@@ -28,6 +31,8 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
 
 /// Maximum number of sets of settings to which other changes are added, by their number.
 const MAX_SETTINGS_TRIED: usize = 16;
+/// Maximum number of nodes that are opened on trial.
+const MAX_OPENED: usize = 32;
 /// Maximum number of sets of changes for which a last change is sought, by the number of settings among them.
 const MAX_SETS_TRIED: usize = 32;
 
@@ -85,16 +90,30 @@ fn order(action: &Action) -> (bool, bool) {
 
 type Offer = fn(&Judgement<'_, '_>) -> Option<Remedy>;
 
-/// The last changes, each with its rank: it follows changes of a lower rank. Settings have rank 0.
-const LAST: [(usize, Offer); 5] = [
+/// The last changes, those without a restart first, each with its rank: it follows changes of a lower rank. Settings
+/// have rank 0.
+const LAST: [(usize, Offer); 8] = [
     (1, change_selector::offer),
     (2, change_affinity::offer),
+    (5, change_tolerations::offer),
+    (NODE, uncordon::offer),
+    (NODE, fix_virt_handler::offer),
+    (NODE, remove_skip_node::offer),
     (3, change_machine_type::offer),
     (4, use_model::offer),
-    (NODE, uncordon::offer),
 ];
 /// The rank of a change of a node, which follows one change of the guest.
-const NODE: usize = 5;
+const NODE: usize = 6;
+
+/// The changes that a node may need besides its uncordon, or besides its virt-handler.
+const SECOND_OF_NODE: [Offer; 4] =
+    [fix_virt_handler::offer, remove_skip_node::offer, add_labels::offer, change_tolerations::offer];
+
+/// Whether an action changes nodes.
+fn is_of_nodes(action: &Action) -> bool {
+    let is_other = matches!(action, Action::FixVirtHandler(_) | Action::RemoveSkipNode(_) | Action::AddLabels(_));
+    is_other || matches!(action, Action::Uncordon(_))
+}
 
 /// Changes that were carried out, and that do not help yet.
 struct Begun<'a> {
@@ -127,6 +146,7 @@ impl<'a> Begun<'a> {
             (1, change_selector::candidate(&self.after)),
             (2, change_affinity::candidate(&self.after)),
             (3, if self.rank < 3 { machine() } else { None }),
+            (5, change_tolerations::candidate(&Judgement::new(&self.after, judgement.fleet, judgement.effort))),
         ];
         let later = others.into_iter().filter(|(rank, _)| *rank > self.rank);
         let begun = |(rank, part): (usize, Option<Action>)| {
@@ -153,6 +173,10 @@ fn settings(subject: &Subject<'_>, count: usize) -> Vec<Vec<Action>> {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let of_node = of_one_node(judgement);
+    if of_node.is_some() {
+        return of_node;
+    }
     // A restart with the CPU that it has leaves what libvirt refuses.
     if judgement.is_migration() && !labels_tell_after_restart(judgement) || !may_help(judgement) {
         return None;
@@ -172,6 +196,58 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         }
     }
     lucky
+}
+
+/// Returns the changes of a node that is cordoned, or whose virt-handler is not ready, and needs more than that: a
+/// toleration, labels, or both.
+fn of_one_node(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    if !judgement.needs_a_node() {
+        return None;
+    }
+    let (near, kept) = (judgement.nearest(), judgement.kept_out());
+    let find = |near: &Nearest| judgement.fleet.find(&near.node);
+    let cordoned = near.iter().filter(|near| near.besides.cordoned).filter_map(find);
+    let cordoned = cordoned.chain(kept.iter().filter(|kept| kept.cordoned).map(|kept| kept.node));
+    let unwell = near.iter().filter(|near| near.is_unwell()).filter_map(find);
+    let unwell = unwell.chain(kept.iter().filter(|kept| kept.unwell).map(|kept| kept.node));
+    let uncordon = |node: String| Action::from(Uncordon { nodes: vec![node] });
+    let fix = |node: String| Action::from(FixVirtHandler { nodes: vec![node] });
+    let cordoned: Vec<NodeIndex> = cordoned.take(MAX_OPENED).collect();
+    let unwell: Vec<NodeIndex> = unwell.take(MAX_OPENED).collect();
+    opened(judgement, &cordoned, uncordon).or_else(|| opened(judgement, &unwell, fix))
+}
+
+/// Returns a change of one of these nodes by `open`, and the second one after which it takes the guest.
+fn opened(judgement: &Judgement<'_, '_>, nodes: &[NodeIndex], open: impl Fn(String) -> Action) -> Option<Remedy> {
+    let (subject, fleet) = (judgement.subject, judgement.fleet);
+    if nodes.is_empty() {
+        return None;
+    }
+    let own = judgement.source.map(|source| fleet.node(source));
+    let is_opened = nodes.iter().flat_map(|&node| open(fleet.name(node).to_owned()).apply(subject, fleet).1);
+    let opened = Fleet::new(own.into_iter().chain(is_opened).collect());
+    let after = Judgement::new(subject, &opened, judgement.effort);
+    let with = |part: Action| {
+        let node = match &part {
+            Action::FixVirtHandler(fix) => fix.nodes.first().cloned(),
+            Action::RemoveSkipNode(remove) => Some(remove.node.clone()),
+            Action::AddLabels(add) => Some(add.node.clone()),
+            _ => {
+                let (after, _) = part.apply(subject, &opened);
+                let fitting = after.fitting(&opened);
+                opened.names(&fitting).into_iter().find(|node| Some(*node) != subject.source()).map(str::to_owned)
+            }
+        };
+        let node = node.filter(|node| fleet.find(node).is_some_and(|node| nodes.contains(&node)))?;
+        let part = match part {
+            Action::FixVirtHandler(_) => FixVirtHandler { nodes: vec![node.clone()] }.into(),
+            part => part,
+        };
+        let parts = if is_of_nodes(&part) { vec![open(node), part] } else { vec![part, open(node)] };
+        judgement.within(|| judgement.tried(ChangeTogether { parts }))
+    };
+    let offers = SECOND_OF_NODE.into_iter().filter_map(|offer| judgement.within(|| offer(&after)));
+    offers.filter_map(|found| with(found.action)).find(|remedy| remedy.luck.is_none() && is_smallest(judgement, remedy))
 }
 
 /// Iterates over the sets of `size` changes: settings alone, then others, the last of which helps once the rest is
@@ -267,9 +343,20 @@ impl Act for ChangeTogether {
         Ok(out)
     }
 
-    fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
-        if self.parts.iter().any(|part| matches!(part, Action::Uncordon(_))) {
+    fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
+        let has = |is: fn(&Action) -> bool| self.parts.iter().any(is);
+        if !has(|part| !is_of_nodes(part)) {
+            let other = self.parts.iter().find(|part| !matches!(part, Action::Uncordon(_)))?;
+            return Some(other.risk(subject));
+        }
+        if has(|part| matches!(part, Action::Uncordon(_))) {
             return Some("the guest is changed, and a node takes guests again");
+        }
+        if has(|part| matches!(part, Action::RemoveSkipNode(_))) {
+            return Some("the guest is changed, and hand-made labels on the node are lost");
+        }
+        if has(is_of_nodes) {
+            return Some("the guest is changed");
         }
         (self.parts.len() > 2).then_some("the guest is changed in three ways")
     }
@@ -292,6 +379,19 @@ impl Act for ChangeTogether {
             }
             left = others;
         }
-        left.into_iter().flat_map(|part| part.act().apply(subject, fleet)).collect()
+        // A later part edits the node that an earlier one has left.
+        let mut changed: Vec<Node> = Vec::new();
+        let mut edited = None;
+        for part in left {
+            let nodes = part.act().apply(subject, edited.as_ref().unwrap_or(fleet));
+            if !nodes.is_empty() {
+                changed.retain(|known| nodes.iter().all(|node| node.name != known.name));
+                changed.extend(nodes);
+                let source = subject.source().and_then(|name| fleet.find(name));
+                let own = source.map(|source| fleet.node(source));
+                edited = Some(Fleet::new(own.into_iter().chain(changed.iter().cloned()).collect()));
+            }
+        }
+        changed
     }
 }

@@ -7,9 +7,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::restart::{is_made_again, restarted};
-use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, add_tolerations};
+use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, add_tolerations, keeps_cpu};
 use crate::fit::fleet::Fleet;
-use crate::fit::judgement::{Judgement, KeptOutNode};
+use crate::fit::judgement::Judgement;
 use crate::fit::node::{Node, Taint};
 use crate::fit::placement::{Placement, Toleration};
 use crate::fit::subject::Subject;
@@ -35,10 +35,10 @@ pub struct ChangeTolerations {
     pub near: Vec<Toleration>,
 }
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let mut sets: BTreeMap<Vec<(Toleration, Toleration)>, usize> = BTreeMap::new();
     for kept in judgement.kept_out().into_iter().filter(|kept| !kept.cordoned && !kept.unwell) {
-        if let Some(set) = set_for(&kept, judgement.subject) {
+        if let Some(set) = set_for(&kept.taints, judgement.subject) {
             *sets.entry(set).or_default() += 1;
         }
     }
@@ -51,14 +51,23 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     })
 }
 
+/// Returns the tolerations for a node that is kept off by more than its taints, whether they help or not.
+pub(super) fn candidate(judgement: &Judgement<'_, '_>) -> Option<Action> {
+    let kept = judgement.kept_out().into_iter().map(|kept| kept.taints);
+    let near = judgement.nearest().iter().map(|near| near.besides.taints.clone());
+    let set = kept.chain(near).find_map(|taints| set_for(&taints, judgement.subject))?;
+    let (add, near) = set.into_iter().unzip();
+    Some(ChangeTolerations { add, near }.into())
+}
+
 /// Returns the tolerations for all taints of a node, each with the guest's own that nearly matches; `None` if one of
 /// the taints has none, or is no person's.
-fn set_for(kept: &KeptOutNode, subject: &Subject<'_>) -> Option<Vec<(Toleration, Toleration)>> {
+fn set_for(taints: &[Taint], subject: &Subject<'_>) -> Option<Vec<(Toleration, Toleration)>> {
     let one = |taint: &Taint| {
         let near = subject.placement.tolerations.near(taint).filter(|_| taint.is_for_choice())?;
         Some((near.corrected(taint), near.toleration))
     };
-    let mut set: Vec<_> = kept.taints.iter().map(one).collect::<Option<_>>()?;
+    let mut set: Vec<_> = taints.iter().map(one).collect::<Option<_>>()?;
     set.sort_unstable();
     set.dedup();
     (!set.is_empty()).then_some(set)
@@ -67,6 +76,12 @@ fn set_for(kept: &KeptOutNode, subject: &Subject<'_>) -> Option<Vec<(Toleration,
 impl Act for ChangeTolerations {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         add_tolerations(subject, &self.add, Action::from(self.clone()).outage(subject))
+    }
+
+    fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
+        let risk =
+            "the taint may be meant to keep it off, and it keeps the CPU of its node: libvirt may refuse it there";
+        keeps_cpu(subject).then_some(risk)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

@@ -25,7 +25,7 @@ pub struct FixVirtHandler {
     pub nodes: Vec<String>,
 }
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let only_unwell = judgement.kept_out().into_iter().filter(|k| k.unwell && !k.cordoned && k.taints.is_empty());
     let mut nodes: Vec<String> = only_unwell.map(|k| judgement.fleet.name(k.node).to_owned()).collect();
     nodes.sort_unstable();

@@ -32,7 +32,7 @@ mod use_model;
 
 #[cfg(test)]
 pub(crate) use add_labels::Backing;
-pub(crate) use add_labels::{AddLabels, NoLabels, NotToAdd};
+pub(crate) use add_labels::{AddLabels, NoLabels, NotToAdd, VirtHandler};
 pub(crate) use add_node::AddNode;
 pub(crate) use change_affinity::ChangeAffinity;
 pub(crate) use change_machine_type::ChangeMachineType;
@@ -221,7 +221,8 @@ remedies! {
     ChangeMachineType = change_machine_type,
     /// Exclude the TSC frequency of a node that takes no guests, under `skip-node`, and restart.
     RemoveTscLabel = remove_tsc_label,
-    /// Change two or three things of the guest, or one and the cordon of a node, where fewer changes do not help.
+    /// Change two or three things of the guest, or one of it and one of a node, or a node in two ways, where fewer
+    /// changes do not help.
     ChangeTogether = change_together,
     /// Add a node with the hardware of this one.
     AddNode = add_node,
@@ -549,6 +550,11 @@ pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec
         let leaves = !known.is_empty() && own.is_some_and(|own| !known.contains(own));
         leaves || remedy.then_fits.1 > 0
     });
+}
+
+/// Whether it is a host-passthrough guest that runs: no label states whether another node has the CPU of its own.
+fn keeps_cpu(subject: &Subject<'_>) -> bool {
+    subject.mode.may_pass_through() && subject.source().is_some()
 }
 
 /// Returns the nodes with these names, edited.

@@ -34,7 +34,7 @@ pub struct RemoveSkipNode {
     pub like: String,
 }
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if !judgement.needs_a_node() {
         return None;
     }

@@ -1,6 +1,6 @@
 //! Remedy: uncordon a node that otherwise fits.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, keeps_cpu};
 use crate::fit::command::{Command, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -83,8 +83,7 @@ impl Act for Uncordon {
     /// Returns the risk for a host-passthrough guest: no label states whether a node has the CPU of its
     /// source.
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        let keeps_cpu = subject.mode.may_pass_through() && subject.source().is_some();
-        keeps_cpu.then_some("it keeps the CPU of its node: libvirt may refuse it there")
+        keeps_cpu(subject).then_some("it keeps the CPU of its node: libvirt may refuse it there")
     }
 
     fn commands(&self, _: &Subject<'_>) -> Commands {

@@ -115,11 +115,14 @@ fn combined(
 ) -> Vec<SettingSet<'static>> {
     let is_of_list = |at: &usize| changes[*at].set_by.is_none() && matches!(changes[*at].setting, Setting::Features(_));
     let has_one_list = |of: &Vec<usize>| of.iter().filter(|at| is_of_list(at)).count() < 2;
-    // Three settings of different kinds, or of one type, which is replaced as a whole.
+    // Three settings of different kinds, of one type, which is replaced as a whole, or of Hyper-V, where nodes with one
+    // kernel often lack several.
     let is_likely = |of: &Vec<usize>| {
         let kind = |at: &usize| std::mem::discriminant(&changes[*at].setting);
+        let is_hyperv = |at: &usize| matches!(changes[*at].setting, Setting::HyperV(_));
+        let is_twice = |other: &usize, at: &usize| kind(other) == kind(at) && !is_hyperv(at);
         let is_of_type = of.iter().all(|at| changes[*at].set_by.is_some());
-        is_of_type || of.iter().enumerate().all(|(place, at)| !of[..place].iter().any(|other| kind(other) == kind(at)))
+        is_of_type || of.iter().enumerate().all(|(place, at)| !of[..place].iter().any(|other| is_twice(other, at)))
     };
     let count = changes.len();
     let pairs = move || (0..count).flat_map(move |one| (one + 1..count).map(move |two| (one, two)));

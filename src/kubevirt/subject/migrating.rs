@@ -13,6 +13,7 @@ use crate::fit::subject::{LiveMigratable, Migration, RestartRequest, Stage, Subj
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::authors::seen_from_migration;
 use crate::kubevirt::cluster::{Cluster, Launcher};
+use crate::kubevirt::eviction::{self, Strategy};
 use crate::kubevirt::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use crate::kubevirt::not_migratable::{Foresight, is_decided};
 use crate::kubevirt::obsolete;
@@ -87,6 +88,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         migration.source = None;
     }
     notes.extend(obsolete::findings(&placement, cluster));
+    notes.extend(without_added(vmim, cluster));
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
     subject.unjudged = unjudged(&vmi.spec, namespace, &vmi.metadata.name, cluster);
@@ -216,20 +218,30 @@ pub(crate) fn stuck_migration(vmi: &Vmi, cluster: &Cluster) -> Option<String> {
     Some(format!("its migration {name} is unfinished ({}), and {why}", phase(vmim)))
 }
 
-/// Returns the author of a guest's eviction strategy `LiveMigrate`; `None` for any other strategy.
-fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<Author> {
-    const LIVE_MIGRATE: &str = "LiveMigrate";
-    let default = &cluster.config.configuration.eviction_strategy;
-    match vmi.spec.eviction_strategy.as_str() {
-        LIVE_MIGRATE => {
-            Some(Author::Field { of: Holder::VirtualMachineInstance, path: "spec.evictionStrategy".to_owned() })
-        }
-        "" if default == LIVE_MIGRATE && cluster.config.is_hyperconverged => {
-            Some(Author::HyperConverged("evictionStrategy"))
-        }
-        "" if default == LIVE_MIGRATE => Some(Author::Configuration("evictionStrategy")),
-        _ => None,
-    }
+/// Returns the eviction strategy with which a drain waits for a guest, and its author: `LiveMigrate`, or
+/// `LiveMigrateIfPossible` for a guest that is migratable (`admitLauncherPod` of
+/// `pkg/virt-api/webhooks/validating-webhook/admitters/pod-eviction-admitter.go`).
+fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<(&'static str, Author)> {
+    let strategy = match eviction::strategy(vmi, cluster)? {
+        Strategy::LiveMigrate => "LiveMigrate",
+        Strategy::IfPossible if migration::not_evacuated(vmi).is_none() => "LiveMigrateIfPossible",
+        Strategy::IfPossible | Strategy::ShutDown | Strategy::External | Strategy::Unknown => return None,
+    };
+    let author = match vmi.spec.eviction_strategy.as_str() {
+        "" if cluster.config.is_hyperconverged => Author::HyperConverged("evictionStrategy"),
+        "" => Author::Configuration("evictionStrategy"),
+        _ => Author::Field { of: Holder::VirtualMachineInstance, path: "spec.evictionStrategy".to_owned() },
+    };
+    Some((strategy, author))
+}
+
+/// Notes that the release has no `spec.addedNodeSelector`: its API server drops the field.
+fn without_added(vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
+    let release = cluster.release.release();
+    let is_dropped = !release.has_added_node_selector() && !vmim.spec.added_node_selector.is_empty();
+    let words =
+        format!("KubeVirt {release} has no spec.addedNodeSelector: it is dropped, and does not choose the node");
+    is_dropped.then(|| finding(Check::Assumed, "spec.addedNodeSelector", words))
 }
 
 /// Returns the entries that only `addedNodeSelector` requires: KubeVirt's own entries take precedence and stay without

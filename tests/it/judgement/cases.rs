@@ -238,7 +238,7 @@ const IDEAS: &[(&str, &[Idea])] = &[
         "35-affinity-left-from-the-last-move",
         &[
             &["n1, n4 meet every entry of its selector, of the CPU and others, and fail its node affinity"],
-            &["metadata.name in (n2) is asked for by spec.affinity of the VMI"],
+            &["is asked for by spec.affinity of the VMI: metadata.name in (n2); or example.com/rack > 3"],
             &["n3 lacks only cpu-feature pku"],
             &["take spec.affinity"],
         ],

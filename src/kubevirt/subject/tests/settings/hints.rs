@@ -101,7 +101,9 @@ fn a_taint_that_keeps_virt_handler_off_is_named(
 #[rstest]
 #[case::misspelled(
     "avx512-vnni",
-    Some("no node offers CPU feature avx512-vnni; 3 of 3 nodes offer the similar avx512vnni")
+    Some(
+        "no node offers CPU feature avx512-vnni; 3 of 3 nodes offer the similar avx512vnni: rename it, if that is meant"
+    )
 )]
 #[case::another_feature("svm", None)]
 #[case::offered("avx512vnni", None)]

@@ -153,8 +153,7 @@ fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effo
         common
     });
     if facts.exemption == Some(Exemption::NotWorse) {
-        let why = "admitted, for it was no better before; a new one would be denied";
-        messages.lines.insert(0, format!("{why} (policy {})", policy.name));
+        messages.lines.insert(0, say::not_worse(&policy.name));
     }
     let decision = decide(ruling, &policy, manifest, &verdict, &messages);
     let policy = (!is_builtin).then_some(policy);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::fit::outcome::{Cause, Evidence, Impact, OutcomeWord};
+use crate::fit::remedy::{Counted, Outage};
 pub use crate::fit::word::Word;
 pub(crate) use crate::fit::word::words;
 
@@ -43,6 +45,19 @@ macro_rules! readable {
 }
 
 pub(crate) use readable;
+
+/// Implements `Serialize` for [`Word`]s: `fit` itself knows no JSON.
+macro_rules! written {
+    ($($name:ty),* $(,)?) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    )*};
+}
+
+written!(Impact, Cause, OutcomeWord, Evidence, Outage, Counted);
 
 /// Returns the candidate most similar to the text; `None` if none is similar enough.
 pub(crate) fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {

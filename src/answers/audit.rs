@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::Deadline;
-use super::guest_state::{self, GuestOf, GuestStates, PolicyAnswer, each, why};
+use super::guest_state::{GuestOf, GuestState, GuestStates, PolicyAnswer, each, why};
 use super::model_use::{ModelUse, model_use};
 use super::room;
 use super::scheduler::UnplacedLauncher;
@@ -16,8 +16,9 @@ use crate::enforce::model::Common;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::{CpuMode, Stage};
-use crate::fit::verdict::{Cause, Check, Finding, Impact};
+use crate::fit::verdict::{Cause, Check, Finding, Impact, OutcomeWord};
 use crate::judge::{Evaluation, Manifest, judge, judge_subject};
+use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Prepared};
@@ -42,12 +43,12 @@ pub enum LifeStage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StandRow {
-    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
-    pub verdict: &'static str,
-    /// The impact: `Fragile`, `Pinned`, `Unschedulable`, or null.
-    pub impact: Option<&'static str>,
-    /// The cause: `structural`, `placement`, `temporary`, or null.
-    pub cause: Option<&'static str>,
+    /// The verdict.
+    pub verdict: OutcomeWord,
+    /// The impact; null if it has none.
+    pub impact: Option<Impact>,
+    /// The cause; null without an impact.
+    pub cause: Option<Cause>,
     /// Number of nodes judged; a running guest's own node is not counted.
     pub judged: usize,
     /// Number of nodes it may start on; null for a running guest.
@@ -72,11 +73,11 @@ pub struct Span {
 }
 
 impl StandRow {
-    fn new(stand: &guest_state::GuestState, answer: PolicyAnswer, why: String) -> Self {
+    fn new(stand: &GuestState, answer: PolicyAnswer, why: String) -> Self {
         Self {
             verdict: stand.verdict(),
-            impact: stand.impact().map(Impact::as_str),
-            cause: stand.cause.map(Cause::as_str),
+            impact: stand.impact(),
+            cause: stand.cause,
             judged: stand.judged,
             start_nodes: stand.start_nodes,
             targets: Span { min: stand.targets.0, max: stand.targets.1 },
@@ -123,17 +124,16 @@ pub struct AuditRow {
     pub judged: usize,
     /// Number of nodes it may start on; `None` for a running guest.
     pub start_nodes: Option<usize>,
-    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`; `pinned` at least if KubeVirt refuses to
-    /// migrate it.
+    /// The verdict; `pinned` at least if KubeVirt refuses to migrate it.
     #[serde(rename = "verdict")]
-    pub stated_verdict: &'static str,
+    pub stated_verdict: OutcomeWord,
     /// The verdict by its selector and the nodes alone, also if KubeVirt refuses to migrate it.
     #[serde(skip)]
-    pub verdict: &'static str,
-    /// The impact: `Fragile`, `Pinned`, `Unschedulable`, or null.
-    pub impact: Option<&'static str>,
-    /// The cause: `structural`, `placement`, `temporary`, or null.
-    pub cause: Option<&'static str>,
+    pub verdict: OutcomeWord,
+    /// The impact; null if it has none.
+    pub impact: Option<Impact>,
+    /// The cause; null without an impact.
+    pub cause: Option<Cause>,
     /// Whether its own node no longer matches its launcher: a restart of the kubelet there would fail the launcher.
     pub own_node: bool,
     /// The reason, in one line; empty if nothing is wrong.
@@ -194,6 +194,17 @@ pub enum Severity {
     OwnNode,
 }
 
+impl From<Option<Impact>> for Severity {
+    fn from(impact: Option<Impact>) -> Self {
+        match impact {
+            Some(Impact::Unschedulable) => Self::Unschedulable,
+            Some(Impact::Pinned) => Self::Pinned,
+            Some(Impact::Fragile) => Self::Fragile,
+            None => Self::None,
+        }
+    }
+}
+
 impl AuditRow {
     /// Returns the severity.
     pub(crate) fn severity(&self) -> Severity {
@@ -215,7 +226,7 @@ impl AuditRow {
             Severity::Pinned | Severity::Fragile | Severity::None if self.has_no_room() => "NO-ROOM",
             Severity::Pinned => "STUCK",
             Severity::Fragile => "FRAGILE",
-            Severity::None if self.verdict == "unknown" => "UNKNOWN",
+            Severity::None if self.verdict == OutcomeWord::Unknown => "UNKNOWN",
             Severity::None if !self.doubts.is_empty() => "FITS-BY-LABELS",
             Severity::None => "FITS",
         }
@@ -229,16 +240,15 @@ pub fn audit(world: &World, is_over: Deadline<'_>) -> Vec<AuditRow> {
     let guests = each(&world.cluster).take_while(|_| !is_over());
     let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut stands)).collect();
     out.sort_by(|one, other| {
-        let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != "unknown", row.targets);
+        let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != OutcomeWord::Unknown, row.targets);
         rank(one).cmp(&rank(other)).then_with(|| one.guest.cmp(&other.guest))
     });
     out
 }
 
-/// Judges a guest as the webhook judges a request by a person.
-fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -> Option<AuditRow> {
-    let cluster = &world.cluster;
-    let (manifest, stand, vmi) = match guest {
+/// Returns the object by which a guest is judged, the point of its life, and its VMI.
+fn judged_by<'w>(guest: GuestOf<'w>, cluster: &Cluster) -> (Manifest<'static>, LifeStage, Cow<'w, Vmi>) {
+    match guest {
         GuestOf::Vmi(vmi) if migration::runs(vmi) => {
             (Manifest::Migration(Box::new(subject::asked_for(vmi))), LifeStage::Running, Cow::Borrowed(vmi))
         }
@@ -247,56 +257,38 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
             let made = forecast::vmi_of(vm, &guest_of(vm, cluster));
             (Manifest::VirtualMachine(Box::new(vm.clone())), LifeStage::Stopped, Cow::Owned(made))
         }
-    };
+    }
+}
+
+/// Judges a guest as the webhook judges a request by a person.
+fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -> Option<AuditRow> {
+    let cluster = &world.cluster;
+    let (manifest, stand, vmi) = judged_by(guest, cluster);
     let case = match guest {
         GuestOf::Vmi(vmi) if stand == LifeStage::Starting => {
             judge_subject(world, &manifest, UserName::NOBODY, subject::of_waiting(vmi, cluster), Depth::Brief.into())
         }
         _ => judge(world, &manifest, UserName::NOBODY, Depth::Brief)?,
     };
-    let numbers = guest_state::GuestState::of(&case, &cluster.fleet);
-    let no_room = room::nowhere(&case, cluster);
+    let Evaluation { judged, verdict, .. } = &case;
+    let (subject, assessment) = (&judged.subject, &verdict.assessment);
+    let (is_running, is_stopped) = (stand == LifeStage::Running, stand == LifeStage::Stopped);
+    let numbers = GuestState::of(&case, &cluster.fleet);
     let next = stands.at_next_start(guest);
     let answer = PolicyAnswer::of(&case, None);
-    let Evaluation { judged, verdict, ruling, policy, .. } = case;
-    let assessment = &verdict.assessment;
-    let policy = policy.filter(|_| ruling != Ruling::Exempt);
-    let subject = &judged.subject;
-    let own_node = verdict.found(Check::OwnNode).filter(|_| stand == LifeStage::Running).map(say::finding::message);
-    let impact = numbers.impact();
-    let common = policy.as_ref().and_then(|policy| policy.common_model.as_ref());
-    // A stopped guest runs with no CPU yet.
-    let common = common.filter(|_| stand != LifeStage::Stopped).map(|common| model_use(&vmi, cluster, common));
-    let is_in_danger = own_node.is_some();
-    let why = why(&judged, &verdict, cluster);
-    let now = (stand != LifeStage::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
-    let doubts: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.check.doubt().is_some()).collect();
-    let doubt = doubts.first().map(|finding| say::finding::message(finding)).unwrap_or_default();
-    // Rules that labels do not decide are named beside every count of nodes.
-    let undecided = doubts.iter().filter(|finding| matches!(finding.check, Check::PodRules | Check::BoundVolumes));
-    let undecided = undecided.map(|finding| say::finding::message(finding)).chain(no_room.clone());
-    let is_refused = subject.live_migratable.refused.is_some();
-    let by_labels =
-        |why: &str| if no_room.is_some() && !is_refused { format!("by labels: {why}") } else { why.to_owned() };
-    let said = own_node.clone().unwrap_or(if why.is_empty() { doubt } else { by_labels(&why) });
-    let mut said = if said.is_empty() { Vec::new() } else { vec![said] };
-    for words in undecided.filter(|_| subject.live_migratable.refused.is_none()) {
-        if !said.contains(&words) {
-            said.push(words);
-        }
-    }
-    let next_why = Some(next.why.clone()).filter(|why| !why.is_empty());
-    let at_next_start = next_why.into_iter().chain(next.no_room.clone()).collect::<Vec<_>>().join("; ");
-    let unplaced = match guest {
-        GuestOf::Vmi(vmi) => UnplacedLauncher::of(cluster, &vmi.metadata.namespace, &vmi.metadata.name),
-        GuestOf::Vm(_) => None,
+    let reasons = Reasons {
+        own_node: verdict.found(Check::OwnNode).filter(|_| is_running),
+        state: why(judged, verdict, cluster),
+        doubts: verdict.findings.iter().filter(|finding| finding.check.doubt().is_some()).collect(),
+        no_room: room::nowhere(&case, cluster),
+        migration: if is_running { subject::stuck_migration(&vmi, cluster) } else { None },
+        unplaced: match guest {
+            GuestOf::Vmi(vmi) => UnplacedLauncher::of(cluster, &vmi.metadata.namespace, &vmi.metadata.name),
+            GuestOf::Vm(_) => None,
+        },
+        is_refused: subject.live_migratable.refused.is_some(),
     };
-    if stand == LifeStage::Running {
-        said.extend(subject::stuck_migration(&vmi, cluster));
-    }
-    said.extend(unplaced.as_ref().map(UnplacedLauncher::sentence));
-    let exposed = if stand == LifeStage::Running { exposed(&judged, &vmi) } else { Vec::new() };
-    let stale = if stand == LifeStage::Running { stale(&vmi, cluster) } else { Vec::new() };
+    let stale = if is_running { stale(&vmi, cluster) } else { Vec::new() };
     Some(AuditRow {
         guest: subject.title(),
         namespace: subject.namespace.clone(),
@@ -305,40 +297,98 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         node: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         cpu: subject.mode.to_string(),
         model: (subject.mode != CpuMode::Unset).then(|| subject.mode.to_string()),
-        inherited: inherited(&judged),
+        inherited: inherited(judged),
         targets: numbers.targets.0,
         judged: assessment.nodes_judged,
         start_nodes: numbers.start_nodes,
         stated_verdict: numbers.verdict(),
-        verdict: assessment.outcome.as_str(),
-        impact: impact.map(Impact::as_str),
-        cause: assessment.cause.map(Cause::as_str),
-        own_node: is_in_danger,
-        why: said.join("; "),
-        policy: policy.map(|policy| policy.name),
-        on_common_model: common.filter(|stands| *stands != ModelUse::Apart).map(|stands| stands == ModelUse::On),
+        verdict: assessment.outcome.word(),
+        impact: numbers.impact(),
+        cause: assessment.cause,
+        own_node: reasons.own_node.is_some(),
+        why: reasons.in_words(),
+        // A stopped guest runs with no CPU yet.
+        on_common_model: if is_stopped { None } else { on_common_model(&case, &vmi, cluster) },
         change: change(&vmi, next.common.as_ref()),
         answer,
-        now,
-        at_next_start: StandRow::new(&next.stand, next.answer, at_next_start),
+        now: (!is_stopped).then(|| StandRow::new(&numbers, answer, reasons.state.clone())),
+        at_next_start: StandRow::new(&next.stand, next.answer, next.reasons()),
         stale: stale.iter().map(|key| label::name(key).to_owned()).collect(),
-        outdated_launcher: stand == LifeStage::Running && subject.outdated_launcher,
-        exposed,
-        refused: subject.failed.as_ref().filter(|_| stand == LifeStage::Running).map(|failed| failed.reason.clone()),
+        outdated_launcher: is_running && subject.outdated_launcher,
+        exposed: if is_running { exposed(judged, &vmi) } else { Vec::new() },
+        refused: subject.failed.as_ref().filter(|_| is_running).map(|failed| failed.reason.clone()),
         not_migratable: subject.live_migratable.refused.as_ref().map(say::finding::condition),
-        doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
-        no_room: no_room.is_some(),
-        is_unplaced: unplaced.is_some() && stand == LifeStage::Starting,
+        doubts: reasons.doubts.iter().map(|finding| finding.check.as_str()).collect(),
+        no_room: reasons.no_room.is_some(),
+        is_unplaced: reasons.unplaced.is_some() && stand == LifeStage::Starting,
         next_in_doubt: next.is_in_doubt,
         next_no_room: next.no_room.is_some(),
-        severity: match impact {
-            _ if is_in_danger => Severity::OwnNode,
-            Some(Impact::Unschedulable) => Severity::Unschedulable,
-            Some(Impact::Pinned) => Severity::Pinned,
-            Some(Impact::Fragile) => Severity::Fragile,
-            None => Severity::None,
-        },
+        severity: if reasons.own_node.is_some() { Severity::OwnNode } else { numbers.impact().into() },
+        policy: numbers.policy,
     })
+}
+
+/// The reasons for the state of a guest.
+struct Reasons<'c> {
+    /// The finding about its own node, if it runs.
+    own_node: Option<&'c Finding>,
+    /// The reason for its verdict; empty if nothing is wrong.
+    state: String,
+    /// The findings that may exclude nodes that fit by labels.
+    doubts: Vec<&'c Finding>,
+    /// The reason why no node that fits has room.
+    no_room: Option<String>,
+    /// The migration under way that does not end.
+    migration: Option<String>,
+    /// Its launcher, if the scheduler placed it nowhere.
+    unplaced: Option<UnplacedLauncher<'c>>,
+    /// Whether KubeVirt refuses to migrate it.
+    is_refused: bool,
+}
+
+impl Reasons<'_> {
+    /// Returns them in one line; empty if nothing is wrong.
+    fn in_words(&self) -> String {
+        let mut out: Vec<String> = self.first().into_iter().collect();
+        for words in self.undecided() {
+            if !out.contains(&words) {
+                out.push(words);
+            }
+        }
+        out.extend(self.migration.clone());
+        out.extend(self.unplaced.as_ref().map(UnplacedLauncher::sentence));
+        out.join("; ")
+    }
+
+    /// Returns the most severe one.
+    fn first(&self) -> Option<String> {
+        let first = match (self.own_node, self.state.as_str()) {
+            (Some(own_node), _) => say::finding::message(own_node),
+            (None, "") => say::finding::message(self.doubts.first()?),
+            (None, why) if self.no_room.is_some() && !self.is_refused => format!("by labels: {why}"),
+            (None, why) => why.to_owned(),
+        };
+        (!first.is_empty()).then_some(first)
+    }
+
+    /// Returns the rules that labels do not decide, which are named beside every count of nodes.
+    fn undecided(&self) -> Vec<String> {
+        if self.is_refused {
+            return Vec::new();
+        }
+        let undecided = self.doubts.iter().filter(|doubt| matches!(doubt.check, Check::PodRules | Check::BoundVolumes));
+        undecided.map(|doubt| say::finding::message(doubt)).chain(self.no_room.clone()).collect()
+    }
+}
+
+/// Whether a guest uses the common model of its policy; `None` if the policy has none for it.
+fn on_common_model(case: &Evaluation<'_>, vmi: &Vmi, cluster: &Cluster) -> Option<bool> {
+    let policy = case.policy.as_ref().filter(|_| case.ruling != Ruling::Exempt)?;
+    match model_use(vmi, cluster, policy.common_model.as_ref()?) {
+        ModelUse::On => Some(true),
+        ModelUse::Off => Some(false),
+        ModelUse::Apart => None,
+    }
 }
 
 /// Returns the change that a policy makes to the CPU model of a guest at its next start.

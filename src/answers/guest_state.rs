@@ -24,7 +24,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::placement::Placement;
 use crate::fit::subject::{BoundVolume, Device, Foreseen, Stage};
-use crate::fit::verdict::{Assessment, Cause, Check, Finding, Impact, Outcome, Verdict};
+use crate::fit::verdict::{Assessment, Cause, Check, Finding, Impact, Outcome, OutcomeWord, Verdict};
 use crate::judge::{Evaluation, Governed, Manifest, judge_subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::devices;
@@ -48,13 +48,18 @@ pub(crate) enum GuestOf<'w> {
     Vm(&'w VirtualMachine),
 }
 
-impl GuestOf<'_> {
-    /// Returns `namespace/name`.
-    pub(crate) fn title(self) -> String {
+impl<'w> GuestOf<'w> {
+    /// Returns its metadata.
+    pub(crate) fn metadata(self) -> &'w Meta {
         match self {
-            Self::Vmi(vmi) => subject::title(vmi),
-            Self::Vm(vm) => format!("{}/{}", vm.metadata.namespace, subject::name_of(&vm.metadata)),
+            Self::Vmi(vmi) => &vmi.metadata,
+            Self::Vm(vm) => &vm.metadata,
         }
+    }
+
+    /// Returns `namespace/name`, shortened for messages.
+    pub(crate) fn title(self) -> String {
+        subject::title(self.metadata())
     }
 }
 
@@ -164,10 +169,10 @@ impl GuestState {
         if self.is_not_migratable { impact.max(Some(Impact::Pinned)) } else { impact }
     }
 
-    /// Returns `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    /// Returns the verdict: the outcome, or the worse one that follows from KubeVirt's refusal to migrate it.
     #[must_use]
-    pub fn verdict(&self) -> &'static str {
-        self.impact().map_or(self.outcome.as_str(), |impact| Outcome::Impaired(impact).as_str())
+    pub fn verdict(&self) -> OutcomeWord {
+        self.impact().map_or(self.outcome.word(), OutcomeWord::from)
     }
 }
 
@@ -206,6 +211,12 @@ impl NextStart {
             is_in_doubt: case.verdict.is_in_doubt(),
             no_room: room::nowhere(case, cluster),
         }
+    }
+
+    /// Returns the reasons for its state in one line; empty if nothing is wrong.
+    pub(super) fn reasons(&self) -> String {
+        let why = Some(self.why.as_str()).filter(|why| !why.is_empty());
+        why.into_iter().chain(self.no_room.as_deref()).collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -23,7 +23,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::plural;
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::wire::{Meta, Vmi};
 use crate::policy::{Policy, governing, is_exempt, lives_on};
 use crate::world::World;
 
@@ -96,18 +96,17 @@ impl CountProgress {
 
     /// Counts a guest.
     pub(crate) fn guest(&mut self, guest: GuestOf<'_>) {
-        let metadata = match guest {
-            GuestOf::Vmi(vmi) => &vmi.metadata,
-            GuestOf::Vm(vm) => &vm.metadata,
-        };
-        self.at += 1;
-        self.too_large += usize::from(metadata.excess.is_some());
+        self.step(guest.metadata());
     }
 
     /// Counts a guest that has a VMI.
     pub(crate) fn at(&mut self, vmi: &Vmi) {
+        self.step(&vmi.metadata);
+    }
+
+    fn step(&mut self, metadata: &Meta) {
         self.at += 1;
-        self.too_large += usize::from(vmi.metadata.excess.is_some());
+        self.too_large += usize::from(metadata.excess.is_some());
     }
 
     /// Whether all guests were looked at.

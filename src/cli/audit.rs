@@ -17,6 +17,7 @@ use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{FoundTarget, TargetScope, absent, find, no_guest, note_namespaces};
 use crate::console::{self, tell};
 use crate::fit::plural;
+use crate::fit::verdict::{Impact, OutcomeWord};
 use crate::kubevirt::resource::Resource;
 use crate::page::Page;
 use crate::world::World;
@@ -81,7 +82,7 @@ impl Summary {
 
 /// Whether a guest could not be judged.
 fn is_unknown(row: &AuditRow) -> bool {
-    row.severity() == Severity::None && row.verdict == "unknown"
+    row.severity() == Severity::None && row.verdict == OutcomeWord::Unknown
 }
 
 /// Whether a guest is in a state of `--fail-on`, or in a worse one.
@@ -152,9 +153,9 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
     let mut out = Tally::default();
     for stand in stands {
         match stand.impact {
-            Some("Fragile") => out.fragile += 1,
-            Some("Pinned") => out.pinned += 1,
-            Some(_) => out.unschedulable += 1,
+            Some(Impact::Fragile) => out.fragile += 1,
+            Some(Impact::Pinned) => out.pinned += 1,
+            Some(Impact::Unschedulable) => out.unschedulable += 1,
             None => {}
         }
         out.denied += usize::from(stand.answer == PolicyAnswer::Deny);
@@ -292,7 +293,7 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     if wide {
         let starts = row.at_next_start.start_nodes.map(|starts| format!("{starts}/{}", row.at_next_start.judged));
         out.push(starts.unwrap_or_else(dash));
-        out.push(row.cause.map_or_else(dash, str::to_owned));
+        out.push(row.cause.map_or_else(dash, |cause| cause.to_string()));
         out.push(row.inherited.to_string());
         out.push(plural::compact(&row.stale, MAX_STALE));
         out.push(if row.exposed.is_empty() { dash() } else { row.exposed.join(",") });
@@ -321,7 +322,7 @@ fn unless_said<'w>(next: &'w str, now: &str) -> &'w str {
 fn places(stand: &StandRow) -> String {
     let Span { min, max } = stand.targets;
     match stand.start_nodes {
-        _ if stand.verdict == "unknown" => "unknown".to_owned(),
+        _ if stand.verdict == OutcomeWord::Unknown => "unknown".to_owned(),
         None => format!("{min}/{}", stand.judged),
         Some(0) => "no-start".to_owned(),
         // One of the judged nodes is the start node.
@@ -342,7 +343,7 @@ fn totals(rows: &[AuditRow]) -> String {
         (LifeStage::Running, Severity::Fragile) => "with one node left",
         (LifeStage::Starting, Severity::Pinned) => NO_TARGET,
         (LifeStage::Starting, Severity::Fragile) => ONE_TARGET,
-        (_, Severity::None) if row.verdict == "unknown" => "unknown",
+        (_, Severity::None) if row.verdict == OutcomeWord::Unknown => "unknown",
         (_, Severity::None) if !row.doubts.is_empty() => BY_LABELS,
         (_, Severity::None) => "without a problem",
     };
@@ -385,9 +386,10 @@ fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
     let Tally { unschedulable, .. } = summary.at_next_start;
     let count = |is: &dyn Fn(&AuditRow) -> bool| rows.iter().filter(|row| is(row)).count();
     let no_room = count(&|row| row.next_no_room);
-    let with_room = |verdict: &str| count(&|row| row.at_next_start.verdict == verdict && !row.next_no_room);
-    let (pinned, fragile, unknown) = (with_room("pinned"), with_room("fragile"), with_room("unknown"));
-    let in_doubt = count(&|row| row.at_next_start.verdict == "fits" && row.next_in_doubt && !row.next_no_room);
+    let with_room = |verdict: OutcomeWord| count(&|row| row.at_next_start.verdict == verdict && !row.next_no_room);
+    let [pinned, fragile, unknown] = [OutcomeWord::Pinned, OutcomeWord::Fragile, OutcomeWord::Unknown].map(with_room);
+    let in_doubt =
+        count(&|row| row.at_next_start.verdict == OutcomeWord::Fits && row.next_in_doubt && !row.next_no_room);
     let well = rows.len() - fragile - pinned - unschedulable - unknown - in_doubt - no_room;
     let parts = [
         (&unschedulable, "could start nowhere"),

@@ -89,7 +89,9 @@ pub(crate) fn suites(rows: &[ResultRow], gate: Gate<'_>) -> Vec<(String, Vec<Cas
 /// Returns the file of an object, and its case.
 fn case<'r>(row: &'r ResultRow, gate: Gate<'_>) -> (&'r str, Case) {
     let result = match (gate.failure(row), &row.skipped) {
-        (Some(why), _) => CaseResult::Failed { kind: if row.allowed { row.verdict } else { "denied" }.to_owned(), why },
+        (Some(why), _) => {
+            CaseResult::Failed { kind: if row.allowed { row.verdict.as_str() } else { "denied" }.to_owned(), why }
+        }
         (None, Some(why)) => CaseResult::Skipped(why.clone()),
         (None, None) => CaseResult::Passed(row.warnings.join("\n")),
     };

@@ -18,6 +18,7 @@ use crate::fit::command::{Command, CommandWord, LabelKey, Name, Namespace, Scrip
 use crate::fit::label::{self, Family};
 use crate::fit::plural;
 use crate::fit::remedy::{Action, Restart};
+use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::page::Page;
@@ -238,12 +239,12 @@ fn now_on(change: &GuestChange) -> Option<&str> {
 }
 
 fn happened(change: &GuestChange, gone: &[String], most: usize) -> String {
-    let state = |verdict: &str| match verdict {
-        "fits" => "two targets or more",
-        "fragile" => "one target",
-        "pinned" => "no target",
-        "unschedulable" => "no node to start on",
-        _ => "not known",
+    let state = |verdict: OutcomeWord| match verdict {
+        OutcomeWord::Fits => "two targets or more",
+        OutcomeWord::Fragile => "one target",
+        OutcomeWord::Pinned => "no target",
+        OutcomeWord::Unschedulable => "no node to start on",
+        OutcomeWord::Unknown => "not known",
     };
     match (change.before, change.after) {
         (Some(before), Some(after)) => {

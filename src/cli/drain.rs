@@ -428,7 +428,7 @@ fn by_labels(drained: &DrainReport, stay: &[String]) -> String {
 fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
     match steps {
         [] => {}
-        [step] if step.steps == step.commands && step.steps.len() == 1 && step.outage == Outage::None.as_str() => {
+        [step] if step.steps == step.commands && step.steps.len() == 1 && step.outage == Outage::None => {
             page.line(format_args!("{title}: {} (then {then})", step.steps[0]));
         }
         steps => {
@@ -472,7 +472,7 @@ mod tests {
             commands: vec!["kubectl act".to_owned()],
             by_hand: None,
             summary: "restart as it is".to_owned(),
-            outage: outage.as_str(),
+            outage,
             risk: "it is bound again",
         };
         let mut page = Page::default();

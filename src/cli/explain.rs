@@ -71,46 +71,38 @@ pub(crate) fn run(
     stdin: impl Read,
     page: &mut Page,
 ) -> anyhow::Result<Vec<String>> {
-    let survey = Survey::of(world);
-    let mut rows = Vec::new();
-    let mut explain =
-        |origin: ResultOrigin, case: &Evaluation<'_>, next: Option<&Evaluation<'_>>, pod: Option<&PastedPod>| {
-            let need = pod.and_then(|pod| pod.need.as_ref());
-            let Subject { namespace, name, .. } = &case.judged.subject;
-            // The objects of a file are not those of the cluster.
-            let unplaced =
-                origin.file.is_empty().then(|| UnplacedLauncher::of(&world.cluster, namespace, name)).flatten();
-            if args.output == ExplainOutput::Table {
-                if !page.is_empty() {
-                    page.line("");
-                }
-                let no_headers = args.list.no_headers;
-                let facts = Explained::of(case, need, &survey, no_headers).print(&[], page);
-                let (subject, fleet) = (&case.judged.subject, &world.cluster.fleet);
-                let room = RoomFor::of(case, need, &world.cluster);
-                match (pod.and_then(|pod| pod.said.as_ref()), &unplaced) {
-                    (Some(said), _) => scheduler::print(said, None, subject, room.as_ref(), fleet, page),
-                    (None, Some(found)) => {
-                        scheduler::print(&found.said, Some(found.pod), subject, room.as_ref(), fleet, page);
-                    }
-                    (None, None) => {}
-                }
-                if let Some(next) = next {
-                    page.line("");
-                    page.line("At next start:");
-                    Explained::of(next, None, &survey, no_headers).print(&facts, page);
-                }
-            } else {
-                let row = |case: &Evaluation<'_>, need: Option<&PodNeed>| result(origin.clone(), case, need, &survey);
-                let at_next_start = next.map(|next| Box::new(row(next, None)));
-                let said = unplaced.map(|found| found.said).or_else(|| pod.and_then(|pod| pod.said.clone()));
-                let scheduler = said.map(|said| said.words());
-                rows.push(ResultRow { at_next_start, scheduler, ..row(case, need) });
-            }
-        };
-    let files = args.files.sources();
-    let mut missing = Vec::new();
-    if files.is_empty() {
+    let mut explained = Explanation { args, survey: Survey::of(world), rows: Vec::new(), page };
+    let missing = if args.files.sources().is_empty() { explained.named(namespace)? } else { Vec::new() };
+    explained.given(namespace, stdin)?;
+    explained.finish()?;
+    Ok(missing)
+}
+
+/// The explained objects: printed at once for people, collected for programs.
+struct Explanation<'e, 'w> {
+    args: &'e ExplainArgs,
+    survey: Survey<'w>,
+    rows: Vec<ResultRow>,
+    page: &'e mut Page,
+}
+
+/// What is known of an explained object beside its evaluation.
+#[derive(Clone, Copy, Default)]
+struct Beside<'a> {
+    /// The evaluation of its next start.
+    next: Option<&'a Evaluation<'a>>,
+    /// The pod that was given.
+    pod: Option<&'a PastedPod>,
+}
+
+impl<'w> Explanation<'_, 'w> {
+    fn world(&self) -> &'w World {
+        self.survey.world
+    }
+
+    /// Explains the objects of the cluster that the arguments name. Returns a line for each one that does not exist.
+    fn named(&mut self, namespace: &Namespace) -> anyhow::Result<Vec<String>> {
+        let (world, args) = (self.world(), self.args);
         let scope = TargetScope {
             namespace: Some(namespace.name.as_str()).filter(|_| !args.list.all_namespaces),
             selector: args.list.selector.as_ref(),
@@ -119,56 +111,126 @@ pub(crate) fn run(
         if wanted.is_empty() {
             console::note(&world.cluster.domain, nothing(world, scope.namespace));
         }
+        let mut missing = Vec::new();
         for found in wanted {
-            match found {
-                Ok(FoundTarget { kind, namespace, name }) => {
-                    let Some(case) = case_of(world, kind, &namespace, &name) else {
-                        missing.push(absent(world, kind, &namespace, &name));
-                        continue;
-                    };
-                    let next = next_start(world, kind, &namespace, &name);
-                    let kind = kind.kind().to_owned();
-                    explain(
-                        ResultOrigin { kind, namespace, name, ..ResultOrigin::default() },
-                        &case,
-                        next.as_ref(),
-                        None,
-                    );
+            let FoundTarget { kind, namespace, name } = match found {
+                Ok(found) => found,
+                Err(line) => {
+                    missing.push(line);
+                    continue;
                 }
-                Err(line) => missing.push(line),
+            };
+            let Some(case) = case_of(world, kind, &namespace, &name) else {
+                missing.push(absent(world, kind, &namespace, &name));
+                continue;
+            };
+            let next = next_start(world, kind, &namespace, &name);
+            let origin = ResultOrigin { kind: kind.kind().to_owned(), namespace, name, ..ResultOrigin::default() };
+            self.explain(&origin, &case, Beside { next: next.as_ref(), pod: None });
+        }
+        Ok(missing)
+    }
+
+    /// Explains the objects of the given files.
+    fn given(&mut self, namespace: &Namespace, stdin: impl Read) -> anyhow::Result<()> {
+        let (world, args) = (self.world(), self.args);
+        let mut unknown = Vec::new();
+        let mut numbering = Numbering::default();
+        snapshot::read_all(&args.files.sources(), &world.cluster.domain, stdin, |item| {
+            if !is_selected(&item, args.list.selector.as_ref()) {
+                return Ok(());
             }
+            let item = namespace.of(item)?;
+            let item = patched(item.clone(), &mutation(world, &item)?.patch)?;
+            if !self.item(&item, numbering.of(&item.place.file))? {
+                unknown.push(format!("{} ({})", item.place, item.kind));
+            }
+            anyhow::Ok(())
+        })?;
+        if !unknown.is_empty() && self.rows.is_empty() && self.page.is_empty() {
+            bail!(
+                "nothing to explain in {}: say VM, VMI, replica set, pool, migration or launcher pod",
+                unknown.join(", ")
+            );
+        }
+        let is_selective = !args.files.sources().is_empty() && args.list.selector.is_some();
+        if is_selective && self.rows.is_empty() && self.page.is_empty() {
+            console::note(&world.cluster.domain, "no object is selected");
+        }
+        Ok(())
+    }
+
+    /// Explains an object of a file; false if it is of another kind.
+    fn item(&mut self, item: &Item, index: usize) -> anyhow::Result<bool> {
+        let world = self.world();
+        let mut origin = origin(item, index);
+        if item.kind == "AdmissionReview" {
+            let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
+            origin.set_reviewed(&request);
+            let case = review::case(world, &request).with_context(|| item.place.to_string())?;
+            if let Some(case) = &case {
+                self.explain(&origin, case, Beside::default());
+            }
+            return Ok(case.is_some());
+        }
+        let case = judged(world, item)?;
+        if let Some(case) = &case {
+            let pod = (item.kind == "Pod").then(|| PastedPod::read(item.json.get()));
+            self.explain(&origin, case, Beside { next: None, pod: pod.as_ref() });
+        }
+        Ok(case.is_some())
+    }
+
+    fn explain(&mut self, origin: &ResultOrigin, case: &Evaluation<'_>, beside: Beside<'_>) {
+        let Subject { namespace, name, .. } = &case.judged.subject;
+        // The objects of a file are not those of the cluster.
+        let is_of_cluster = origin.file.is_empty();
+        let unplaced = is_of_cluster.then(|| UnplacedLauncher::of(&self.world().cluster, namespace, name)).flatten();
+        if self.args.output == ExplainOutput::Table {
+            self.print(case, beside, unplaced.as_ref());
+        } else {
+            let row = |case: &Evaluation<'_>, need: Option<&PodNeed>| result(origin.clone(), case, need, &self.survey);
+            let at_next_start = beside.next.map(|next| Box::new(row(next, None)));
+            let said = unplaced.map(|found| found.said).or_else(|| beside.pod.and_then(|pod| pod.said.clone()));
+            let scheduler = said.map(|said| said.words());
+            let need = beside.pod.and_then(|pod| pod.need.as_ref());
+            self.rows.push(ResultRow { at_next_start, scheduler, ..row(case, need) });
         }
     }
-    let mut unknown = Vec::new();
-    let mut numbering = Numbering::default();
-    snapshot::read_all(&files, &world.cluster.domain, stdin, |item| {
-        if !is_selected(&item, args.list.selector.as_ref()) {
-            return Ok(());
+
+    /// Prints the explanation for people.
+    fn print(&mut self, case: &Evaluation<'_>, beside: Beside<'_>, unplaced: Option<&UnplacedLauncher>) {
+        let (survey, page) = (&self.survey, &mut *self.page);
+        if !page.is_empty() {
+            page.line("");
         }
-        let item = namespace.of(item)?;
-        let item = patched(item.clone(), &mutation(world, &item)?.patch)?;
-        let known = explain_item(world, &item, numbering.of(&item.place.file), &mut explain)?;
-        if !known {
-            unknown.push(format!("{} ({})", item.place, item.kind));
+        let no_headers = self.args.list.no_headers;
+        let need = beside.pod.and_then(|pod| pod.need.as_ref());
+        let facts = Explained::of(case, need, survey, no_headers).print(&[], page);
+        let cluster = &survey.world.cluster;
+        let room = RoomFor::of(case, need, cluster);
+        let said = beside.pod.and_then(|pod| Some((pod.said.as_ref()?, None)));
+        if let Some((said, pod)) = said.or_else(|| unplaced.map(|found| (&found.said, Some(found.pod)))) {
+            scheduler::print(said, pod, &case.judged.subject, room.as_ref(), &cluster.fleet, page);
         }
-        anyhow::Ok(())
-    })?;
-    if !unknown.is_empty() && rows.is_empty() && page.is_empty() {
-        bail!(
-            "nothing to explain in {}: say VM, VMI, replica set, pool, migration or launcher pod",
-            unknown.join(", ")
-        );
+        if let Some(next) = beside.next {
+            page.line("");
+            page.line("At next start:");
+            Explained::of(next, None, survey, no_headers).print(&facts, page);
+        }
     }
-    if !files.is_empty() && args.list.selector.is_some() && rows.is_empty() && page.is_empty() && missing.is_empty() {
-        console::note(&world.cluster.domain, "no object is selected");
+
+    /// Prints the collected results for programs.
+    fn finish(self) -> anyhow::Result<()> {
+        let Self { args, rows, page, .. } = self;
+        match args.output {
+            ExplainOutput::Table => {}
+            ExplainOutput::Json => page.json(&Explanations { results: rows })?,
+            ExplainOutput::Yaml => page.yaml(&Explanations { results: rows })?,
+            ExplainOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
+        }
+        Ok(())
     }
-    match args.output {
-        ExplainOutput::Table => {}
-        ExplainOutput::Json => page.json(&Explanations { results: rows })?,
-        ExplainOutput::Yaml => page.yaml(&Explanations { results: rows })?,
-        ExplainOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
-    }
-    Ok(missing)
 }
 
 /// Returns the result of a guest for programs. `need`: what its pod requests, if a user pasted it.
@@ -180,30 +242,6 @@ fn result(origin: ResultOrigin, case: &Evaluation<'_>, need: Option<&PodNeed>, s
     let (mut weighed, by_luck) = remedies::weighed(case, &room, &obstacles, &world.cluster.fleet);
     weighed.extend(by_luck);
     row.with_obstacles(case, &weighed)
-}
-
-fn explain_item(
-    world: &World,
-    item: &Item,
-    index: usize,
-    explain: &mut impl FnMut(ResultOrigin, &Evaluation<'_>, Option<&Evaluation<'_>>, Option<&PastedPod>),
-) -> anyhow::Result<bool> {
-    let mut origin = origin(item, index);
-    if item.kind == "AdmissionReview" {
-        let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
-        origin.set_reviewed(&request);
-        let case = review::case(world, &request).with_context(|| item.place.to_string())?;
-        if let Some(case) = &case {
-            explain(origin, case, None, None);
-        }
-        return Ok(case.is_some());
-    }
-    let case = judged(world, item)?;
-    if let Some(case) = &case {
-        let pod = (item.kind == "Pod").then(|| PastedPod::read(item.json.get()));
-        explain(origin, case, None, pod.as_ref());
-    }
-    Ok(case.is_some())
 }
 
 /// Returns the VMIs among the explained objects.

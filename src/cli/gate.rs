@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use super::output::ResultRow;
 use crate::fit::bits::Bits;
 use crate::fit::label::{self, Family};
+use crate::fit::verdict::{Impact, OutcomeWord};
 use crate::kubevirt::cluster::WhyUnread;
 use crate::kubevirt::resource::Resource;
 use crate::policy::LabelSelector;
@@ -84,13 +85,12 @@ impl Gate<'_> {
         if row.skipped.is_some() {
             return None;
         }
-        let severity = ["fragile", "pinned", "unschedulable"].iter().position(|verdict| *verdict == row.verdict);
         let is_as_bad = |state: &CheckFailOn| match state {
-            CheckFailOn::Fragile => severity >= Some(0),
-            CheckFailOn::Pinned => severity >= Some(1),
-            CheckFailOn::Unschedulable => severity >= Some(2),
+            CheckFailOn::Fragile => row.impact >= Some(Impact::Fragile),
+            CheckFailOn::Pinned => row.impact >= Some(Impact::Pinned),
+            CheckFailOn::Unschedulable => row.impact >= Some(Impact::Unschedulable),
             CheckFailOn::Denied => false,
-            CheckFailOn::Unknown => row.verdict == "unknown",
+            CheckFailOn::Unknown => row.verdict == OutcomeWord::Unknown,
         };
         if !self.0.iter().any(is_as_bad) {
             return None;
@@ -99,7 +99,7 @@ impl Gate<'_> {
         let why = row.warnings.first().cloned().or(of_impact.map(|finding| finding.message.clone()));
         Some(match why {
             Some(why) => format!("{}: {why}", row.verdict),
-            None => row.verdict.to_owned(),
+            None => row.verdict.to_string(),
         })
     }
 }

@@ -17,9 +17,9 @@ use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
 use crate::fit::fleet::Fleet;
 use crate::fit::placement::AffinityRule;
-use crate::fit::remedy::{Counted, Remedy};
+use crate::fit::remedy::{Counted, Outage, Remedy};
 use crate::fit::subject::{Stage, Subject};
-use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, Verdict};
+use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, OutcomeWord, Verdict};
 use crate::judge::Evaluation;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::launch::Rendered;
@@ -47,12 +47,12 @@ pub struct ResultRow {
     pub name: String,
     /// Whether it would be admitted.
     pub allowed: bool,
-    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
-    pub verdict: &'static str,
-    /// The impact: `Fragile`, `Pinned`, `Unschedulable`, or null.
-    pub impact: Option<&'static str>,
-    /// The cause: `structural`, `placement`, `temporary`, or null.
-    pub cause: Option<&'static str>,
+    /// The verdict.
+    pub verdict: OutcomeWord,
+    /// The impact; null if it has none.
+    pub impact: Option<Impact>,
+    /// The cause; null without an impact.
+    pub cause: Option<Cause>,
     /// The nodes.
     pub nodes: ResultNodes,
     /// Up to three nodes that lack the fewest entries.
@@ -128,9 +128,8 @@ pub struct Near {
     pub node: String,
     /// The node selector entries it lacks.
     pub missing: Vec<SelectorEntry>,
-    /// The evidence: `source-lacks-too`, `drifted`, `other-hardware`, `libvirt-agrees`, `libvirt-takes-cpu`,
-    /// `libvirt-lacks`, `libvirt-refuses`, or null.
-    pub evidence: Option<&'static str>,
+    /// The evidence about the missing entries; null if nothing is known.
+    pub evidence: Option<Evidence>,
     /// The keys of entries that would be false there, according to its libvirt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub untrue: Vec<String>,
@@ -168,7 +167,7 @@ pub struct FindingRow {
     /// The check that found it.
     pub check: &'static str,
     /// The impact, or null for a note.
-    pub impact: Option<&'static str>,
+    pub impact: Option<Impact>,
     /// The field to blame.
     pub field: String,
     /// The finding in words.
@@ -185,8 +184,8 @@ pub struct RemedyRow {
     pub id: &'static str,
     /// The action in one line.
     pub summary: String,
-    /// The outage: `none` or `restart`.
-    pub outage: &'static str,
+    /// The outage of the guest.
+    pub outage: Outage,
     /// The risk.
     pub risk: &'static str,
     /// Number of start nodes or targets afterwards.
@@ -206,8 +205,8 @@ pub struct RemedyRow {
 /// Number of start nodes or targets afterwards.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ThenFits {
-    /// The counted nodes: `start-nodes` or `targets`.
-    pub of: &'static str,
+    /// The counted nodes.
+    pub of: Counted,
     /// The minimum.
     pub min: usize,
     /// The maximum.
@@ -325,7 +324,7 @@ impl ResultRow {
             namespace,
             name,
             allowed: true,
-            verdict: "fits",
+            verdict: OutcomeWord::Fits,
             impact: None,
             cause: None,
             nodes: ResultNodes::default(),
@@ -363,9 +362,9 @@ impl ResultRow {
         };
         Self {
             allowed: denial.is_none(),
-            verdict: assessment.outcome.as_str(),
-            impact: assessment.outcome.impact().map(Impact::as_str),
-            cause: assessment.cause.map(Cause::as_str),
+            verdict: assessment.outcome.word(),
+            impact: assessment.outcome.impact(),
+            cause: assessment.cause,
             nodes: nodes(verdict, subject, fleet),
             nearest: verdict.nearest.iter().map(|found| near(found, &subject.authors)).collect(),
             targets_by_start_node: by_start(subject, verdict, fleet),
@@ -475,21 +474,7 @@ fn near(near: &Nearest, authors: &Authors) -> Near {
             })
             .collect(),
         untrue: near.untrue.iter().map(|(key, _)| key.clone()).collect(),
-        evidence: match near.evidence {
-            Evidence::SourceLacksToo => Some("source-lacks-too"),
-            Evidence::Drifted => Some("drifted"),
-            Evidence::OtherHardware => Some("other-hardware"),
-            Evidence::FrozenSource => Some("frozen-source"),
-            Evidence::OlderLabels => Some("older-labels"),
-            Evidence::NestedOff => Some("nested-off"),
-            Evidence::Microcode => Some("microcode"),
-            Evidence::HypervOfKernel => Some("hyperv-of-kernel"),
-            Evidence::LibvirtAgrees => Some("libvirt-agrees"),
-            Evidence::LibvirtTakesCpu => Some("libvirt-takes-cpu"),
-            Evidence::LibvirtLacks => Some("libvirt-lacks"),
-            Evidence::LibvirtRefuses => Some("libvirt-refuses"),
-            Evidence::None => None,
-        },
+        evidence: Some(near.evidence).filter(|evidence| *evidence != Evidence::None),
     }
 }
 
@@ -506,7 +491,7 @@ fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<B
 fn finding_row(finding: &Finding, subject: &Subject<'_>, counted: Counted) -> FindingRow {
     FindingRow {
         check: finding.check.as_str(),
-        impact: finding.impact.map(Impact::as_str),
+        impact: finding.impact,
         field: finding.field.clone(),
         message: say::finding::message(finding),
         remedies: finding.remedies.iter().map(|remedy| RemedyRow::of(remedy, subject, counted)).collect(),
@@ -532,9 +517,9 @@ impl RemedyRow {
         Self {
             id: action.id().as_str(),
             summary: say::remedy::summary(action, subject),
-            outage: action.outage(subject).as_str(),
+            outage: action.outage(subject),
             risk: action.risk(subject),
-            then_fits: ThenFits { of: counted.as_str(), min: *min, max: *max },
+            then_fits: ThenFits { of: counted, min: *min, max: *max },
             commands: action.commands(subject).lines(),
             undo: action.undo().map(|command| command.to_string()),
             in_the_way: Vec::new(),

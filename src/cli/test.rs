@@ -16,10 +16,12 @@ use super::{Exit, Namespace, check, ci};
 use crate::console;
 use crate::domain::Domain;
 use crate::fit::plural;
+use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::release::Release;
 use crate::page::Page;
 use crate::policy::API_VERSION;
 use crate::snapshot::{self, DumpSource, Error, Item};
+use crate::word::Word;
 use crate::world;
 
 /// The name of the files with expectations.
@@ -28,7 +30,6 @@ const FILE_NAME: &str = "cpufit-test.yaml";
 const KIND: &str = "Test";
 /// Maximum depth of folders searched.
 const MAX_DEPTH: usize = 16;
-const VERDICTS: [&str; 5] = ["fits", "fragile", "pinned", "unschedulable", "unknown"];
 
 /// A test: one document of a file.
 #[derive(Debug, Deserialize)]
@@ -241,8 +242,9 @@ impl Expected {
         let Ok([Argument::Named(kind, name)]) = target.as_deref() else {
             return Err(wrong(".object", "expected TYPE/NAME, for example vm/db"));
         };
-        if let Some(verdict) = self.verdict.as_deref().filter(|verdict| !VERDICTS.contains(verdict)) {
-            return Err(wrong(".verdict", &format!("{verdict:?} is none of {}", VERDICTS.join(", "))));
+        if let Some(verdict) = self.verdict.as_deref().filter(|verdict| OutcomeWord::of(verdict).is_none()) {
+            let all: Vec<&str> = OutcomeWord::ALL.iter().map(|word| word.as_str()).collect();
+            return Err(wrong(".verdict", &format!("{verdict:?} is none of {}", all.join(", "))));
         }
         if matches!(self, Self { verdict: None, allowed: None, nodes: None, says: None, checks: None, .. }) {
             return Err(wrong("", "nothing is expected: say verdict, allowed, nodes, says or checks"));
@@ -263,7 +265,7 @@ impl Expected {
 
     fn compared(&self, row: &ResultRow) -> Vec<String> {
         let mut out = Vec::new();
-        if let Some(verdict) = self.verdict.as_deref().filter(|verdict| *verdict != row.verdict) {
+        if let Some(verdict) = self.verdict.as_deref().filter(|verdict| *verdict != row.verdict.as_str()) {
             out.push(format!("expected verdict {verdict}, found {}", row.verdict));
         }
         if let Some(allowed) = self.allowed.filter(|allowed| *allowed != row.allowed) {

@@ -11,6 +11,7 @@ use crate::kubevirt::setting::{Setting, SettingOrigin};
 use crate::kubevirt::subject::{self, Prepared, title};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
 use crate::policy::{CommonModel, Otherwise, Policy, ReplacedMode};
+use crate::say;
 use crate::say::finding::message;
 use crate::well_known;
 use crate::world::World;
@@ -139,7 +140,7 @@ impl ModelForecast {
         if self.is_announcement {
             return None;
         }
-        let unmet = || self.unmet.as_ref().map(|unmet| format!("{} (policy {})", unmet.message, policy.name));
+        let unmet = || self.unmet.as_ref().map(|unmet| say::by_policy(&unmet.message, &policy.name));
         self.message.clone().or_else(unmet)
     }
 
@@ -152,12 +153,12 @@ impl ModelForecast {
         if common.otherwise == Otherwise::Allow {
             return self;
         }
-        let title = title(vmi);
+        let title = title(&vmi.metadata);
         let Some((message, field)) = not_used(&self.common, common, vmi, blamed) else { return self };
         let line = format!("{title} {message}");
         match field.filter(|_| common.otherwise == Otherwise::Deny) {
             Some(field) => self.unmet = Some(FieldCause { field, message: line }),
-            None => self.message = Some(format!("{line} (policy {})", policy.name)),
+            None => self.message = Some(say::by_policy(&line, &policy.name)),
         }
         self
     }
@@ -224,7 +225,8 @@ fn will_run(vmi: &Vmi, model: &str, replaced: ReplacedMode, policy: &Policy, clu
         ReplacedMode::Named if vmi.spec.cpu_model() == model => "the one it was sent with".to_owned(),
         ReplacedMode::Named => vmi.spec.cpu_model().to_owned(),
     };
-    format!("{} will run with CPU model {model}, not {instead} (policy {})", title(vmi), policy.name)
+    let line = format!("{} will run with CPU model {model}, not {instead}", title(&vmi.metadata));
+    say::by_policy(&line, &policy.name)
 }
 
 /// Returns the message about a VMI that passed the mutating stage.
@@ -239,13 +241,15 @@ fn written(vmi: &Vmi, policy: &Policy, common: &Common, cluster: &Cluster) -> Op
         }
         // The guest was started before the policy existed, or the mutating webhook was too slow (failurePolicy
         // Ignore).
-        Common::Written { .. } if wanted.otherwise != Otherwise::Allow => Some(format!(
-            "{} is not on CPU model {} but on {}, which would be replaced at its start (policy {})",
-            title(vmi),
-            wanted.name,
-            mode(vmi.spec.cpu_model()),
-            policy.name
-        )),
+        Common::Written { .. } if wanted.otherwise != Otherwise::Allow => {
+            let line = format!(
+                "{} is not on CPU model {} but on {}, which would be replaced at its start",
+                title(&vmi.metadata),
+                wanted.name,
+                mode(vmi.spec.cpu_model()),
+            );
+            Some(say::by_policy(&line, &policy.name))
+        }
         _ => None,
     }
 }

@@ -28,6 +28,7 @@ use crate::kubevirt::placement;
 use crate::kubevirt::subject::vmi_of_pod;
 use crate::kubevirt::wire::{Pod, Texts, Vmi, Vmim};
 use crate::policy::{LauncherSelectors, Policy};
+use crate::say;
 use crate::well_known;
 use crate::world::World;
 
@@ -262,12 +263,13 @@ impl Trim {
             let entries = cut.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()));
             let keys = plural::fold(entries, 4);
             match &cut.by {
-                By::DropStale { policy } => format!(
-                    "{guest}: its target need not have {keys}, which no node offers any more (policy {policy}); libvirt \
-                     decides"
-                ),
+                By::DropStale { policy } => {
+                    let line = format!("{guest}: its target need not have {keys}, which no node offers any more");
+                    format!("{}; libvirt decides", say::by_policy(&line, policy))
+                }
                 By::Common { policy, model } => {
-                    format!("{guest}: its target need not have {keys}: it runs with model {model} (policy {policy})")
+                    let line = format!("{guest}: its target need not have {keys}: it runs with model {model}");
+                    say::by_policy(&line, policy)
                 }
                 By::Relax { migration, node } => format!(
                     "{guest}: its target need not have {keys}, so that {node} fits ({migration} is annotated {}); \

@@ -33,6 +33,32 @@ words! {
     }
 }
 
+words! {
+    /// The outcome of a judgement without its reason, best first.
+    OutcomeWord {
+        /// Two or more targets, or nothing to migrate.
+        Fits = "fits",
+        /// One node is left to migrate to.
+        Fragile = "fragile",
+        /// It can migrate nowhere.
+        Pinned = "pinned",
+        /// No node takes it.
+        Unschedulable = "unschedulable",
+        /// The outcome cannot be known.
+        Unknown = "unknown",
+    }
+}
+
+impl From<Impact> for OutcomeWord {
+    fn from(impact: Impact) -> Self {
+        match impact {
+            Impact::Fragile => Self::Fragile,
+            Impact::Pinned => Self::Pinned,
+            Impact::Unschedulable => Self::Unschedulable,
+        }
+    }
+}
+
 /// The result of a judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -65,16 +91,20 @@ pub enum Unknown {
 }
 
 impl Outcome {
+    /// Returns the outcome without its reason.
+    #[must_use]
+    pub fn word(&self) -> OutcomeWord {
+        match self {
+            Self::Fits => OutcomeWord::Fits,
+            Self::Impaired(impact) => (*impact).into(),
+            Self::Unknown(_) => OutcomeWord::Unknown,
+        }
+    }
+
     /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Fits => "fits",
-            Self::Impaired(Impact::Fragile) => "fragile",
-            Self::Impaired(Impact::Pinned) => "pinned",
-            Self::Impaired(Impact::Unschedulable) => "unschedulable",
-            Self::Unknown(_) => "unknown",
-        }
+        self.word().as_str()
     }
 
     /// Returns the impact; `None` if there is none.
@@ -167,40 +197,41 @@ impl Nearest {
     }
 }
 
-/// The evidence that missing CPU labels give about the node's hardware.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evidence {
-    /// The guest's own node lacks them too: the labels changed, not the machines.
-    SourceLacksToo,
-    /// The node's own host model still names the features that its labels lack, or its labels are frozen by
-    /// `skip-node` while nodes of its class have more: probably drifted labels.
-    Drifted,
-    /// The labels describe another host model, or lack instructions that no setting hides: no label changes that, and
-    /// libvirt may refuse.
-    OtherHardware,
-    /// The entries were copied from the guest's own node, whose labels are frozen by `skip-node`: they may be out of
-    /// date.
-    FrozenSource,
-    /// An equal host model, labelled by a KubeVirt before 1.8.4, and the guest's own node by a later one.
-    OlderLabels,
-    /// Only features of nested virtualization: probably it is off in the node's KVM.
-    NestedOff,
-    /// An equal host model without bits that microcode adds: probably its microcode is older.
-    Microcode,
-    /// Only Hyper-V labels, which the labeller takes from the KVM of the node's kernel. Mirrors `getCapLabels` of
-    /// `pkg/virt-handler/node-labeller/kvm-caps-info-plugin_amd64.go`.
-    HypervOfKernel,
-    /// Libvirt there provides the guest's CPU and reports that the node has what its CPU labels lack: the
-    /// labels are wrong.
-    LibvirtAgrees,
-    /// Libvirt there provides the guest's CPU. It is not known whether the node has what its CPU labels lack.
-    LibvirtTakesCpu,
-    /// Libvirt there reports that the node does not have all that its CPU labels lack: the labels are right.
-    LibvirtLacks,
-    /// Libvirt there does not provide the guest's CPU, regardless of the labels.
-    LibvirtRefuses,
-    /// No conclusion: there is no source to compare with, or the labels do not describe the CPU.
-    None,
+words! {
+    /// The evidence that missing CPU labels give about the node's hardware.
+    Evidence {
+        /// The guest's own node lacks them too: the labels changed, not the machines.
+        SourceLacksToo = "source-lacks-too",
+        /// The node's own host model still names the features that its labels lack, or its labels are frozen by
+        /// `skip-node` while nodes of its class have more: probably drifted labels.
+        Drifted = "drifted",
+        /// The labels describe another host model, or lack instructions that no setting hides: no label changes that,
+        /// and libvirt may refuse.
+        OtherHardware = "other-hardware",
+        /// The entries were copied from the guest's own node, whose labels are frozen by `skip-node`: they may be out
+        /// of date.
+        FrozenSource = "frozen-source",
+        /// An equal host model, labelled by a KubeVirt before 1.8.4, and the guest's own node by a later one.
+        OlderLabels = "older-labels",
+        /// Only features of nested virtualization: probably it is off in the node's KVM.
+        NestedOff = "nested-off",
+        /// An equal host model without bits that microcode adds: probably its microcode is older.
+        Microcode = "microcode",
+        /// Only Hyper-V labels, which the labeller takes from the KVM of the node's kernel. Mirrors `getCapLabels` of
+        /// `pkg/virt-handler/node-labeller/kvm-caps-info-plugin_amd64.go`.
+        HypervOfKernel = "hyperv-of-kernel",
+        /// Libvirt there provides the guest's CPU and reports that the node has what its CPU labels lack: the
+        /// labels are wrong.
+        LibvirtAgrees = "libvirt-agrees",
+        /// Libvirt there provides the guest's CPU. It is not known whether the node has what its CPU labels lack.
+        LibvirtTakesCpu = "libvirt-takes-cpu",
+        /// Libvirt there reports that the node does not have all that its CPU labels lack: the labels are right.
+        LibvirtLacks = "libvirt-lacks",
+        /// Libvirt there does not provide the guest's CPU, regardless of the labels.
+        LibvirtRefuses = "libvirt-refuses",
+        /// No conclusion: there is no source to compare with, or the labels do not describe the CPU.
+        None = "none",
+    }
 }
 
 /// A node that is excluded only by a cordon or taints.

@@ -8,7 +8,9 @@ use super::judgement::Judgement;
 use super::remedy::{self, NotHelping, Remedy};
 
 pub use super::check::{Check, Detail, Finding};
-pub use super::outcome::{Assessment, Besides, Blocked, Cause, Evidence, Excluded, Impact, Nearest, Outcome, Unknown};
+pub use super::outcome::{
+    Assessment, Besides, Blocked, Cause, Evidence, Excluded, Impact, Nearest, Outcome, OutcomeWord, Unknown,
+};
 
 /// Findings about a guest that do not depend on the nodes.
 #[derive(Clone, Copy, Debug, Default)]

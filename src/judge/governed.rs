@@ -13,6 +13,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::release::{Release, ReleaseKnown};
 use crate::kubevirt::subject::{self, Prepared};
 use crate::policy::{self, Dial, Exemption, RequestFacts, Ruling, UserName};
+use crate::say;
 use crate::world::World;
 
 /// An object that is ready for judgement.
@@ -123,6 +124,5 @@ impl<'a> Governed<'a> {
 /// Returns the note about a namespace whose labels were not all read.
 fn namespace_note(cluster: &Cluster, namespace: &str) -> Option<Finding> {
     let excess = cluster.namespace_excess(namespace)?;
-    let words = format!("the namespace is too large to be read whole ({excess}): another policy may govern it");
-    Some(Finding::noted(Check::Assumed, "metadata.namespace", words))
+    Some(Finding::noted(Check::Assumed, "metadata.namespace", say::unread_namespace(excess)))
 }

@@ -199,8 +199,8 @@ pub fn name_of(meta: &super::wire::Meta) -> String {
 
 /// Returns `namespace/name` of a guest, shortened for messages.
 #[must_use]
-pub fn title(vmi: &Vmi) -> String {
-    let (namespace, name) = (&vmi.metadata.namespace, name_of(&vmi.metadata));
+pub fn title(meta: &super::wire::Meta) -> String {
+    let (namespace, name) = (&meta.namespace, name_of(meta));
     let title = if namespace.is_empty() { name } else { format!("{namespace}/{name}") };
     if title.len() <= TITLE_CHARS { title } else { Shown::within(&title, TITLE_CHARS).to_string() }
 }

@@ -63,7 +63,7 @@ pub(crate) fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool,
 
 fn lines(world: &World, vmi: &Vmi, dry_run: bool, is_over: Deadline<'_>) -> Option<Vec<String>> {
     let cluster = &world.cluster;
-    let name = subject::title(vmi);
+    let name = subject::title(&vmi.metadata);
     let node = &vmi.status.node_name;
     // Without a known strategy nothing is announced on a guess.
     eviction::strategy(vmi, cluster)?;
@@ -124,7 +124,7 @@ fn migration(world: &World, vmi: &Vmi, is_over: Deadline<'_>) -> Option<Vec<Stri
     let cluster = &world.cluster;
     let mut judged = subject::of_running(vmi, cluster)?;
     let fitting = judged.assess_within(cluster, Effort::until(Depth::Brief, is_over)).fitting;
-    let name = subject::title(vmi);
+    let name = subject::title(&vmi.metadata);
     let node = &vmi.status.node_name;
     let source = cluster.fleet.find(node);
     let policy = policy_of(world, &world.policies, vmi, source, &fitting).cloned();

@@ -139,7 +139,7 @@ impl NodeEdit<'_> {
         if let Some(pod) = self.cluster.current_launcher(vmi) {
             let (had, has) = (self.before.lacks(&pod.placement), self.after.lacks(&pod.placement));
             if !has.is_subset(&had) {
-                out.own_node_unmet.add(title(vmi));
+                out.own_node_unmet.add(title(&vmi.metadata));
                 out.lost.extend(has.difference(&had).cloned());
             }
         }
@@ -161,9 +161,9 @@ impl NodeEdit<'_> {
 
 fn note(vmi: &Vmi, before: usize, after: usize, out: &mut Consequences) {
     match (before, after) {
-        (1.., 0) => out.stranded.add(title(vmi)),
-        (2.., 1) => out.fragile.add(title(vmi)),
-        (0, 1..) => out.freed.add(title(vmi)),
+        (1.., 0) => out.stranded.add(title(&vmi.metadata)),
+        (2.., 1) => out.fragile.add(title(&vmi.metadata)),
+        (0, 1..) => out.freed.add(title(&vmi.metadata)),
         _ => {}
     }
 }

@@ -499,42 +499,33 @@ fn no_target(found: &NoTarget) -> String {
     }
 }
 
-/// Returns `libvirt refuses its CPU on node-b, which fits by labels (missing features hle, rtm)`. Nodes with the same
-/// missing features are listed together.
+/// Returns `libvirt refuses its CPU on node-b, which fits by labels (missing features hle, rtm)`.
 pub(crate) fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
-    let by_reason =
-        super::alike::fold(refusals.iter().map(|(node, why)| (&why.missing, incompatible(why), node.clone())));
-    let part = |(why, nodes): &(String, Vec<String>)| {
-        let fit = number(nodes.len(), "fits", "fit");
-        format!("on {}, which {fit} by labels ({why})", fold_names(nodes, 3))
-    };
-    let shown: Vec<String> = by_reason.iter().take(MAX_REFUSALS).map(part).collect();
-    let hidden: usize = by_reason.iter().skip(MAX_REFUSALS).map(|(_, nodes)| nodes.len()).sum();
-    let more = match hidden {
-        0 => String::new(),
-        hidden => format!("; for other reasons on {}", counted(hidden, "more node", "more nodes")),
-    };
-    format!("libvirt refuses its CPU {}{more}", shown.join("; "))
+    let said = refusals.iter().map(|(node, why)| (&why.missing, incompatible(why), node.clone()));
+    format!("libvirt refuses its CPU {}", by_reason(said, |why| format!(" ({why})")))
 }
 
 /// Returns `it would fail at its start on node-c, which fits by labels: libvirt there does not list EPYC-Milan as
 /// usable (missing: vaes)`.
 fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
-    let by_reason = super::alike::fold(nodes.iter().map(|(node, unmet)| (unmet, unmet_at_start(unmet), node.clone())));
+    let said = nodes.iter().map(|(node, unmet)| (unmet, unmet_at_start(unmet), node.clone()));
+    format!("it would fail at its start {}", by_reason(said, |why| format!(": libvirt there {why}")))
+}
+
+/// Returns `on node-b and node-c, which fit by labels (…); for other reasons on 2 more nodes`. Nodes with alike reasons
+/// are listed together.
+fn by_reason<K: PartialEq>(said: impl Iterator<Item = (K, String, String)>, reason: impl Fn(&str) -> String) -> String {
+    let mut parts = super::alike::fold(said);
+    let hidden: usize = parts.drain(MAX_REFUSALS.min(parts.len())..).map(|(_, nodes)| nodes.len()).sum();
     let part = |(why, nodes): &(String, Vec<String>)| {
-        format!(
-            "on {}, which {} by labels: libvirt there {why}",
-            fold_names(nodes, 3),
-            number(nodes.len(), "fits", "fit")
-        )
+        let fit = number(nodes.len(), "fits", "fit");
+        format!("on {}, which {fit} by labels{}", fold_names(nodes, 3), reason(why))
     };
-    let shown: Vec<String> = by_reason.iter().take(MAX_REFUSALS).map(part).collect();
-    let hidden: usize = by_reason.iter().skip(MAX_REFUSALS).map(|(_, nodes)| nodes.len()).sum();
-    let more = match hidden {
-        0 => String::new(),
-        hidden => format!("; for other reasons on {}", counted(hidden, "more node", "more nodes")),
-    };
-    format!("it would fail at its start {}{more}", shown.join("; "))
+    let mut shown: Vec<String> = parts.iter().map(part).collect();
+    if hidden > 0 {
+        shown.push(format!("for other reasons on {}", counted(hidden, "more node", "more nodes")));
+    }
+    shown.join("; ")
 }
 
 /// Returns the requirements of a start that a node lacks according to its libvirt: `does not list EPYC-Milan as usable

@@ -17,6 +17,7 @@ pub(crate) mod remedy;
 pub(crate) mod room;
 
 use crate::admission::response::{FieldCause, WARNING_CHARS};
+use crate::bounds::Excess;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::label;
 use crate::fit::node::Taint;
@@ -73,14 +74,13 @@ impl Messages {
 
     /// Returns why a policy refuses a guest for its CPU model, as a warning for a guest that is admitted anyway.
     pub(crate) fn unmet_line(&self, policy: &str) -> Option<String> {
-        self.unmet.as_ref().map(|unmet| format!("{} (policy {policy})", unmet.message))
+        self.unmet.as_ref().map(|unmet| by_policy(&unmet.message, policy))
     }
 
     /// Returns a denial's message, as a complete sentence, and the fields to blame. `for_model`: only the guest's CPU
     /// model is to blame.
     #[must_use]
     pub fn denial(&self, policy: &str, for_model: bool) -> (String, Vec<FieldCause>) {
-        let by = format!(" (policy {policy})");
         let named = |cause: &FieldCause| FieldCause {
             field: cause.field.clone(),
             message: format!("{} {}", self.title, cause.message),
@@ -92,10 +92,25 @@ impl Messages {
             _ => self.sentence().unwrap_or_else(|| self.title.clone()),
         };
         if let Some(first) = causes.first_mut() {
-            first.message.push_str(&by);
+            first.message = by_policy(&first.message, policy);
         }
-        (format!("{headline}{by}"), causes)
+        (by_policy(&headline, policy), causes)
     }
+}
+
+/// Returns a sentence with the policy that is its reason: `… (policy intel-pool)`.
+pub(crate) fn by_policy(sentence: &str, policy: &str) -> String {
+    format!("{sentence} (policy {policy})")
+}
+
+/// Returns the line about an update that a policy denies only for new guests.
+pub(crate) fn not_worse(policy: &str) -> String {
+    by_policy("admitted, for it was no better before; a new one would be denied", policy)
+}
+
+/// Returns the note about a namespace whose labels were not all read.
+pub(crate) fn unread_namespace(excess: &Excess) -> String {
+    format!("the namespace is too large to be read whole ({excess}): another policy may govern it")
 }
 
 /// Puts a verdict into words.

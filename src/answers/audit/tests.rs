@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fit::node::Node;
+use crate::fit::verdict::{Cause, Impact, OutcomeWord};
 use crate::kubevirt::cluster::ClusterObject;
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, intel, of, take};
@@ -63,8 +64,8 @@ fn a_guest_is_judged_by_what_is_left_of_its_selector() {
         (row.verdict, row.targets, row.inherited == features().len() + 1, row.stale.clone())
     };
     let stale = vec!["gone".to_owned()];
-    assert_eq!(row("Keep"), ("pinned", 0, true, stale.clone()));
-    assert_eq!(row("DropStale"), ("fragile", 1, true, stale), "it would be counted as stuck and is not");
+    assert_eq!(row("Keep"), (OutcomeWord::Pinned, 0, true, stale.clone()));
+    assert_eq!(row("DropStale"), (OutcomeWord::Fragile, 1, true, stale), "it would be counted as stuck and is not");
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn a_row_tells_what_scripts_ask_for() {
     assert_eq!((ledger.targets, ledger.judged, ledger.inherited), (0, 4, 23));
     assert_eq!(
         (ledger.impact, ledger.cause, ledger.stale.as_slice()),
-        (Some("Pinned"), Some("structural"), ["gone".to_owned()].as_slice())
+        (Some(Impact::Pinned), Some(Cause::Structural), ["gone".to_owned()].as_slice())
     );
     assert_eq!((ledger.policy.as_deref(), ledger.on_common_model), (Some("pool"), Some(false)));
     assert_eq!(ledger.answer, PolicyAnswer::Deny);

@@ -12,7 +12,7 @@ use crate::answers::guest_state::GuestOf;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, Lookup, NodeIndex};
 use crate::fit::node::Taint;
-use crate::fit::outcome::Outcome;
+use crate::fit::outcome::{Outcome, OutcomeWord};
 use crate::fit::placement::{AffinityRule, Placement};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::resource::Resource;
@@ -29,9 +29,9 @@ pub struct GuestChange {
     /// The guest as `namespace/name`.
     pub guest: String,
     /// Its verdict before; null if it did not exist.
-    pub before: Option<&'static str>,
+    pub before: Option<OutcomeWord>,
     /// Its verdict now; null if it does not exist.
-    pub after: Option<&'static str>,
+    pub after: Option<OutcomeWord>,
     /// Keys of the labels that caused it: nodes lost or gained them, or the guest requires them now or no longer.
     pub because: Vec<String>,
     /// Other causes on nodes, sorted by change and node name; for many nodes only the first.
@@ -216,8 +216,8 @@ fn run_change(was: GuestOf<'_>, is: GuestOf<'_>) -> Option<&'static str> {
 }
 
 /// Returns why the verdict of a guest is not known; `None` if it is.
-fn unknown(guest: GuestOf<'_>, verdict: Option<&str>, world: &World) -> Option<String> {
-    if verdict != Some("unknown") {
+fn unknown(guest: GuestOf<'_>, verdict: Option<OutcomeWord>, world: &World) -> Option<String> {
+    if verdict != Some(OutcomeWord::Unknown) {
         return None;
     }
     let cluster = &world.cluster;
@@ -256,7 +256,7 @@ fn turn(stood: Option<GuestVerdict>, stands: Option<GuestVerdict>, node_gone: bo
     if stood == stands {
         return None;
     }
-    let is_known = |standing: &GuestVerdict| standing.verdict != "unknown";
+    let is_known = |standing: &GuestVerdict| standing.verdict != OutcomeWord::Unknown;
     let differs = stood.own_node != stands.own_node || stood.not_migratable != stands.not_migratable;
     if !(differs || is_known(&stood) && is_known(&stands)) {
         return Some(Direction::Unknown);
@@ -265,9 +265,9 @@ fn turn(stood: Option<GuestVerdict>, stands: Option<GuestVerdict>, node_gone: bo
     Some(if rank(&stands) > rank(&stood) { Direction::Worse } else { Direction::Better })
 }
 
-/// Returns the rank of a verdict, best first; `None` if it is unknown or there is no verdict.
-fn rank(verdict: Option<&str>) -> Option<usize> {
-    ["fits", "fragile", "pinned", "unschedulable"].iter().position(|word| Some(*word) == verdict)
+/// Returns a verdict that can be compared, best first; `None` if it is unknown or there is no verdict.
+fn rank(verdict: Option<OutcomeWord>) -> Option<OutcomeWord> {
+    verdict.filter(|verdict| *verdict != OutcomeWord::Unknown)
 }
 
 /// Number of nodes for which missing entries are computed one by one.
@@ -346,7 +346,7 @@ impl<'w> Sides<'w> {
         &mut self,
         was: GuestOf<'w>,
         is: GuestOf<'w>,
-        verdicts: Option<[Option<&str>; 2]>,
+        verdicts: Option<[Option<OutcomeWord>; 2]>,
         by_own_node: bool,
     ) -> Reasons {
         let mut out = Reasons::default();

@@ -10,6 +10,7 @@ use super::*;
 use crate::answers::audit::{AuditRow, LifeStage, audit};
 use crate::fit::label;
 use crate::fit::node::Node;
+use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::cluster::{Cluster, ClusterObject};
 use crate::testing::at_least;
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
@@ -169,7 +170,7 @@ fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is
             prop_assert!(!found.are_guests_compared && !found.not_known.is_empty() && found.changes().next().is_none());
             return Ok(());
         }
-        let changed: BTreeMap<&str, (Option<&str>, Option<&str>)> =
+        let changed: BTreeMap<&str, (Option<OutcomeWord>, Option<OutcomeWord>)> =
             found.guests.iter().map(|change| (change.guest.as_str(), (change.before, change.after))).collect();
         let [mut are_worse, mut are_better] = [BTreeSet::new(), BTreeSet::new()];
         for title in was.keys().chain(is.keys()) {
@@ -194,9 +195,9 @@ fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is
             add(own_node, usize::from(lists(&found.own_node)));
             add(refused, usize::from(lists(&found.not_migratable)));
             add(gone, usize::from(node_gone));
-            let is_known = before.verdict != "unknown" && row.verdict != "unknown";
+            let is_known = before.verdict != OutcomeWord::Unknown && row.verdict != OutcomeWord::Unknown;
             let rank = |row: &AuditRow| {
-                let bad = ["fits", "fragile", "pinned", "unschedulable"].iter().position(|word| *word == row.verdict);
+                let bad = Some(row.verdict).filter(|verdict| *verdict != OutcomeWord::Unknown);
                 (row.severity(), bad, row.not_migratable.is_some())
             };
             let is_comparable = is_known || before.own_node != row.own_node || refusals.0 != refusals.1;
@@ -211,7 +212,8 @@ fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is
         prop_assert_eq!((found.worse, found.better), (are_worse.len(), are_better.len()));
         add(worse, are_worse.len());
         for change in found.guests.iter().filter(|change| {
-            let is_known = |verdict: Option<&str>| verdict.is_some_and(|verdict| verdict != "unknown");
+            let is_known =
+                |verdict: Option<OutcomeWord>| verdict.is_some_and(|verdict| verdict != OutcomeWord::Unknown);
             are_the_same && is_known(change.before) && is_known(change.after)
         }) {
             let has_cause =
@@ -286,7 +288,7 @@ fn what_changed_of_kubevirt_is_named_with_what_it_means() {
     assert_eq!(settings, expected);
     assert!(found.kubevirt.iter().all(|change| !change.means.is_empty()), "{:?}", found.kubevirt);
     let change = &found.guests[0];
-    assert_eq!((change.after, change.because_kubevirt), (Some("unschedulable"), true), "{change:?}");
+    assert_eq!((change.after, change.because_kubevirt), (Some(OutcomeWord::Unschedulable), true), "{change:?}");
     let objects = objects(&[(0, "", false)], false);
     let nodes = mixed().into_iter().map(ClusterObject::Node);
     let without = World { cluster: Cluster::new(nodes.chain(objects), None), policies: Vec::new() };
@@ -351,7 +353,10 @@ fn the_label_that_did_it_is_named_and_what_no_node_has_any_more() {
     let lost: Vec<(usize, Edit)> = [0, 2, 3].map(|node| (node, Edit::Lose("hle"))).to_vec();
     let found = diff(&with(&[]), &with(&lost), &|_| true, &|_, _| {});
     let change = found.guests.iter().find(|change| change.guest == "shop/guest-2").expect("the guest that runs");
-    assert_eq!((change.before, change.after, change.turn), (Some("fits"), Some("pinned"), Direction::Worse));
+    assert_eq!(
+        (change.before, change.after, change.turn),
+        (Some(OutcomeWord::Fits), Some(OutcomeWord::Pinned), Direction::Worse)
+    );
     assert_eq!(change.because, [feature("hle")]);
     assert_eq!(found.gone, [feature("hle")]);
     assert!(found.own_node.iter().any(|change| change.guest == "shop/guest-2" && change.own_node_after));

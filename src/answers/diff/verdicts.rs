@@ -8,6 +8,7 @@ use crate::answers::guest_state::{self, GuestOf};
 use crate::answers::{Demand, Guests};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
+use crate::fit::outcome::OutcomeWord;
 use crate::fit::placement::{AffinityRule, Placement};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::Vmi;
@@ -18,8 +19,7 @@ use crate::world::World;
 /// The verdict about a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GuestVerdict {
-    /// The verdict: `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
-    pub(super) verdict: &'static str,
+    pub(super) verdict: OutcomeWord,
     pub(super) severity: Severity,
     /// Whether its own node no longer matches its launcher.
     pub(super) own_node: bool,
@@ -30,10 +30,7 @@ pub(super) struct GuestVerdict {
 /// Returns all guests of a world, by `namespace/name`, as an audit lists them.
 pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, GuestOf<'_>> {
     let title = |guest: GuestOf<'_>| {
-        let meta = match guest {
-            GuestOf::Vmi(vmi) => &vmi.metadata,
-            GuestOf::Vm(vm) => &vm.metadata,
-        };
+        let meta = guest.metadata();
         let name = subject::name_of(meta);
         if meta.namespace.is_empty() { name } else { format!("{}/{name}", meta.namespace) }
     };
@@ -75,12 +72,12 @@ impl<'w> Verdicts<'w> {
         Some(match guest {
             GuestOf::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
             GuestOf::Vmi(vmi) => {
-                let verdict = self.like.start(vmi).outcome.as_str();
+                let verdict = self.like.start(vmi).outcome.word();
                 // Whether it can be migrated is known only once it runs.
                 GuestVerdict::of(verdict, false, false)
             }
             GuestOf::Vm(vm) => {
-                GuestVerdict::of(subject::of_vm(vm, cluster).assess(cluster).outcome.as_str(), false, false)
+                GuestVerdict::of(subject::of_vm(vm, cluster).assess(cluster).outcome.word(), false, false)
             }
         })
     }
@@ -89,7 +86,7 @@ impl<'w> Verdicts<'w> {
         let fleet: &Fleet = &self.world.cluster.fleet;
         let own = fleet.find(&vmi.status.node_name);
         let demand = self.like.demand(vmi);
-        let verdict = demand.map_or("unknown", |demand| verdict(fleet, &demand, own));
+        let verdict = demand.map_or(OutcomeWord::Unknown, |demand| verdict(fleet, &demand, own));
         let is_stuck = migration::not_migratable(vmi).is_some();
         GuestVerdict::of(verdict, is_stuck, own_node(&self.world.cluster, vmi).is_some())
     }
@@ -110,30 +107,30 @@ impl<'w> Verdicts<'w> {
 }
 
 impl GuestVerdict {
-    fn of(verdict: &'static str, is_stuck: bool, own_node: bool) -> Self {
+    fn of(verdict: OutcomeWord, is_stuck: bool, own_node: bool) -> Self {
         let severity = match verdict {
             _ if own_node => Severity::OwnNode,
             _ if is_stuck => Severity::Pinned,
-            "unschedulable" => Severity::Unschedulable,
-            "pinned" => Severity::Pinned,
-            "fragile" => Severity::Fragile,
-            _ => Severity::None,
+            OutcomeWord::Unschedulable => Severity::Unschedulable,
+            OutcomeWord::Pinned => Severity::Pinned,
+            OutcomeWord::Fragile => Severity::Fragile,
+            OutcomeWord::Fits | OutcomeWord::Unknown => Severity::None,
         };
         Self { verdict, severity, own_node, not_migratable: is_stuck }
     }
 }
 
 /// Judges a migration as [`crate::fit::assess`] does.
-fn verdict(fleet: &Fleet, demand: &Demand, own: Option<NodeIndex>) -> &'static str {
-    let Ok(placement) = &demand.placement else { return "unknown" };
+fn verdict(fleet: &Fleet, demand: &Demand, own: Option<NodeIndex>) -> OutcomeWord {
+    let Ok(placement) = &demand.placement else { return OutcomeWord::Unknown };
     if fleet.is_empty() || !fleet.is_labelled(placement.get(label::ARCH)) {
-        return "unknown";
+        return OutcomeWord::Unknown;
     }
     match demand.targets(fleet, own) {
-        0 | 1 if fleet.unread().is_some() => "unknown",
-        0 => "pinned",
-        1 => "fragile",
-        _ => "fits",
+        0 | 1 if fleet.unread().is_some() => OutcomeWord::Unknown,
+        0 => OutcomeWord::Pinned,
+        1 => OutcomeWord::Fragile,
+        _ => OutcomeWord::Fits,
     }
 }
 

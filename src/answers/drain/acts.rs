@@ -37,8 +37,8 @@ pub struct LeastAct {
     pub by_hand: Option<String>,
     /// The act in one line.
     pub summary: String,
-    /// The outage: `none` or `restart`.
-    pub outage: &'static str,
+    /// The outage of its guests.
+    pub outage: Outage,
     /// The risk, in a few words.
     pub risk: &'static str,
 }

@@ -169,7 +169,7 @@ impl<'w> Residents<'w> {
     /// this size needs their room.
     pub(super) fn victims(&self, size: SizeIndex, nodes: &Bits) -> Vec<String> {
         let here = self.of_lower_priority(size).filter(|it| it.node.is_some_and(|node| nodes.contains(node)));
-        let mut out: Vec<String> = here.map(|resident| subject::title(resident.vmi)).collect();
+        let mut out: Vec<String> = here.map(|resident| subject::title(&resident.vmi.metadata)).collect();
         out.sort_unstable();
         out
     }
@@ -194,7 +194,7 @@ impl<'w> Residents<'w> {
         work::count(self.deleted.len());
         let deleted = self.deleted.iter().map(|&at| &self.all[at]);
         let here = deleted.filter(|it| it.node.is_some_and(|node| nodes.contains(node)));
-        let mut out: Vec<String> = here.map(|it| subject::title(it.vmi)).collect();
+        let mut out: Vec<String> = here.map(|it| subject::title(&it.vmi.metadata)).collect();
         out.sort_unstable();
         out
     }
@@ -213,7 +213,7 @@ impl<'w> Residents<'w> {
                 None if near != own && leaving.contains(&near) => {}
                 None => {
                     let Resident { vmi, node, .. } = &self.all[near];
-                    let who = if near == own { OWN_LAUNCHER.to_owned() } else { subject::title(vmi) };
+                    let who = if near == own { OWN_LAUNCHER.to_owned() } else { subject::title(&vmi.metadata) };
                     out.extend(node.filter(|&node| closes(self.all[near].side(), node)).map(|_| who));
                 }
                 Some(other) => {

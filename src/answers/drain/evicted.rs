@@ -103,7 +103,7 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
             (State::CanLeave, under_way)
         };
         out.entry(source).or_default().push(GuestRow {
-            guest: subject::title(vmi),
+            guest: subject::title(&vmi.metadata),
             state,
             targets: NodeList { fleet: Arc::clone(fleet), nodes: targets },
             why,
@@ -132,7 +132,7 @@ impl<'w> EvictedGuest<'w> {
         let none = Bits::none(cluster.fleet.len());
         let mut evicted = Self {
             vmi,
-            title: subject::title(vmi),
+            title: subject::title(&vmi.metadata),
             source,
             effect: eviction_effect(world, vmi),
             judged: OnceCell::new(),

@@ -443,7 +443,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             commands: script.commands(),
             by_hand: script.by_hand(),
             summary,
-            outage: act.outage.as_str(),
+            outage: act.outage,
             risk,
         }
     }

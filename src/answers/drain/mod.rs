@@ -12,6 +12,7 @@ mod demand_class;
 mod evicted;
 mod forecast;
 mod least;
+mod not_known;
 mod order;
 mod outcome;
 mod race;
@@ -27,8 +28,7 @@ use super::missing_guests::MissingGuests;
 use super::unanswered::Unanswered;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::fit::plural::{fold_names, number};
-use crate::kubevirt::eviction::{Parallel, strategy};
+use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{active_migration, migration};
 use crate::word::words;
@@ -39,6 +39,7 @@ use demand_class::DemandClasses;
 use evicted::EvictedGuest;
 use forecast::Trouble;
 use least::Least;
+use not_known::NotKnown;
 use order::Order;
 
 pub use acts::LeastAct;
@@ -315,7 +316,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         .flat_map(|(_, evicted_guests)| evicted_guests)
         .filter(|evicted| evicted.effect == EvictionEffect::Moves);
     let libvirt = Unanswered::of(world, moving.map(|evicted| evicted.vmi));
-    let mut not_known = not_known(world, &residents, &turns, &rows);
+    let mut not_known = NotKnown { world, residents: &residents, turns: &turns, rows: &rows }.lines();
     not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
     let missing = missing(now, nodes).lines();
     let misses_guests = !missing.is_empty();
@@ -381,84 +382,6 @@ pub(crate) fn guests_of<'w>(world: &'w World, nodes: &[NodeIndex]) -> impl Itera
         let node = active_migration::target(vmi, cluster).map_or(vmi.status.node_name.as_str(), |pod| &pod.node);
         cluster.fleet.find(node).is_some_and(|node| nodes.contains(&node))
     })
-}
-
-/// Returns the facts that could not be judged.
-fn not_known(
-    world: &World,
-    residents: &Residents<'_>,
-    turns: &[(NodeIndex, Vec<EvictedGuest<'_>>)],
-    rows: &[DrainedNode],
-) -> Vec<String> {
-    let room = &world.cluster.room;
-    let mut out = Vec::new();
-    let moving: Vec<&EvictedGuest<'_>> = turns
-        .iter()
-        .flat_map(|(_, evicted_guests)| evicted_guests)
-        .filter(|evicted| evicted.effect == EvictionEffect::Moves)
-        .collect();
-    if room.is_empty() && !moving.is_empty() {
-        out.push(
-            "how much room the nodes have (from status.allocatable and all pods): a node that fits may be full"
-                .to_owned(),
-        );
-    } else {
-        let small: Vec<&str> = moving
-            .iter()
-            .filter(|evicted| residents.size(evicted.vmi).is_none())
-            .map(|evicted| evicted.title.as_str())
-            .collect();
-        if !small.is_empty() {
-            let asks = number(small.len(), "asks", "ask");
-            let launcher = number(small.len(), "its launcher is", "their launchers are");
-            out.push(format!(
-                "how much {} {asks} for: {launcher} not known; a node that fits may be full",
-                fold_names(&small, 3)
-            ));
-        }
-    }
-    let evicted_guests = turns.iter().flat_map(|(_, evicted_guests)| evicted_guests);
-    let is_unstated = |evicted: &&EvictedGuest<'_>| {
-        let is_judged = !matches!(evicted.effect, EvictionEffect::Ends(_));
-        is_judged && strategy(evicted.vmi, &world.cluster).is_none()
-    };
-    let unstated: Vec<&str> = evicted_guests.filter(is_unstated).map(|evicted| evicted.title.as_str()).collect();
-    if !unstated.is_empty() {
-        out.push(format!(
-            "the evictionStrategy of {}: {} none, and the KubeVirt resource, which sets the default, is not known; judged as LiveMigrate",
-            fold_names(&unstated, 3),
-            number(unstated.len(), "it states", "they state"),
-        ));
-    }
-    let stuck: BTreeSet<&str> = rows
-        .iter()
-        .flat_map(|row| &row.guests)
-        .filter(|guest| guest.state == State::Stuck)
-        .map(|guest| guest.guest.as_str())
-        .collect();
-    let is_unplaced = |evicted: &&EvictedGuest<'_>| {
-        let subject = evicted.judged(world).map(|judged| &judged.subject);
-        subject.is_some_and(|subject| subject.restart.is_some() && !subject.unjudged.unplaced.is_empty())
-    };
-    let evicted_guests = turns
-        .iter()
-        .flat_map(|(_, evicted_guests)| evicted_guests)
-        .filter(|evicted| stuck.contains(evicted.title.as_str()));
-    let unplaced: Vec<&str> = evicted_guests.filter(is_unplaced).map(|evicted| evicted.title.as_str()).collect();
-    if !unplaced.is_empty() {
-        out.push(format!(
-            "on which nodes volumes of {} can be used (their PersistentVolumes are not known, or they are hostDisk): a restart, after \
-             which no node may be left to start on, is not among the changes",
-            fold_names(&unplaced, 3)
-        ));
-    }
-    if !room.knows_budgets() && rows.iter().any(|row| row.count(State::ShutDown) > 0) {
-        out.push(
-            "PodDisruptionBudgets: one that allows no disruption would hold up a guest that is to be shut down"
-                .to_owned(),
-        );
-    }
-    out
 }
 
 #[cfg(test)]

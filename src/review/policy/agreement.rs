@@ -183,7 +183,7 @@ fn checked(world: &World, object: &Value) -> Evaluation<'static> {
 }
 
 /// The parts of a state that must equal those of `check`.
-type Answered = (PolicyAnswer, Option<&'static str>, usize, Option<usize>, (usize, usize));
+type Answered = (PolicyAnswer, Option<Impact>, usize, Option<usize>, (usize, usize));
 
 fn answered(row: &StandRow) -> Answered {
     let targets = (row.targets.min, row.targets.max);
@@ -202,7 +202,7 @@ fn seen(decision: &Decision) -> PolicyAnswer {
 fn answered_by_check(case: &Evaluation<'_>, world: &World, answer: PolicyAnswer) -> Answered {
     let (fleet, assessment) = (&world.cluster.fleet, &case.verdict.assessment);
     let impact = case.verdict.found(Check::NotMigratable).and_then(|found| found.impact);
-    let impact = impact.max(assessment.outcome.impact()).map(Impact::as_str);
+    let impact = impact.max(assessment.outcome.impact());
     let fits = assessment.fitting.count();
     let (start_nodes, targets) = match case.judged.subject.stage {
         // KubeVirt refuses its migration, so no node is a target.
@@ -225,10 +225,10 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>, policy: &str) -> Tally 
     let mut out = Tally::default();
     for stand in stands.filter(|stand| stand.policy.as_deref() == Some(policy)) {
         match stand.impact {
-            Some("Fragile") => out.fragile += 1,
-            Some("Pinned") => out.pinned += 1,
-            Some("Unschedulable") => out.unschedulable += 1,
-            _ => {}
+            Some(Impact::Fragile) => out.fragile += 1,
+            Some(Impact::Pinned) => out.pinned += 1,
+            Some(Impact::Unschedulable) => out.unschedulable += 1,
+            None => {}
         }
         out.denied += usize::from(stand.answer == PolicyAnswer::Deny);
     }

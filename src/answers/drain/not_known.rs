@@ -1,0 +1,99 @@
+//! What a drain depends on and is not known: a sentence for each.
+
+use std::collections::BTreeSet;
+
+use super::anti_affinity::Residents;
+use super::evicted::{EvictedGuest, EvictionEffect};
+use super::{DrainedNode, State};
+use crate::fit::fleet::NodeIndex;
+use crate::fit::plural::{fold_names, number};
+use crate::kubevirt::eviction::strategy;
+use crate::world::World;
+
+/// The guests of a drain with their outcomes.
+pub(super) struct NotKnown<'n, 'w> {
+    pub(super) world: &'w World,
+    pub(super) residents: &'n Residents<'w>,
+    /// The guests of each node, in the order of the nodes.
+    pub(super) turns: &'n [(NodeIndex, Vec<EvictedGuest<'w>>)],
+    pub(super) rows: &'n [DrainedNode],
+}
+
+impl<'n, 'w> NotKnown<'n, 'w> {
+    /// Returns the sentences.
+    pub(super) fn lines(&self) -> Vec<String> {
+        [self.room(), self.strategies(), self.volumes(), self.budgets()].into_iter().flatten().collect()
+    }
+
+    fn evicted_guests(&self) -> impl Iterator<Item = &'n EvictedGuest<'w>> {
+        self.turns.iter().flat_map(|(_, evicted_guests)| evicted_guests)
+    }
+
+    /// Returns the guests for which this is so, by name.
+    fn named(&self, is_so: impl Fn(&EvictedGuest<'w>) -> bool) -> Vec<&'n str> {
+        self.evicted_guests().filter(|evicted| is_so(evicted)).map(|evicted| evicted.title.as_str()).collect()
+    }
+
+    /// The room of nodes, or the sizes of guests.
+    fn room(&self) -> Option<String> {
+        let moves = |evicted: &EvictedGuest<'_>| evicted.effect == EvictionEffect::Moves;
+        if self.world.cluster.room.is_empty() && self.evicted_guests().any(moves) {
+            return Some(
+                "how much room the nodes have (from status.allocatable and all pods): a node that fits may be full"
+                    .to_owned(),
+            );
+        }
+        let small = self.named(|evicted| moves(evicted) && self.residents.size(evicted.vmi).is_none());
+        if small.is_empty() {
+            return None;
+        }
+        let asks = number(small.len(), "asks", "ask");
+        let launcher = number(small.len(), "its launcher is", "their launchers are");
+        let names = fold_names(&small, 3);
+        Some(format!("how much {names} {asks} for: {launcher} not known; a node that fits may be full"))
+    }
+
+    /// The eviction strategies that guests take from a KubeVirt resource that is not known.
+    fn strategies(&self) -> Option<String> {
+        let unstated = self.named(|evicted| {
+            let is_judged = !matches!(evicted.effect, EvictionEffect::Ends(_));
+            is_judged && strategy(evicted.vmi, &self.world.cluster).is_none()
+        });
+        if unstated.is_empty() {
+            return None;
+        }
+        let names = fold_names(&unstated, 3);
+        let states = number(unstated.len(), "it states", "they state");
+        Some(format!(
+            "the evictionStrategy of {names}: {states} none, and the KubeVirt resource, which sets the default, is not known; \
+             judged as LiveMigrate"
+        ))
+    }
+
+    /// The nodes of the volumes of stuck guests.
+    fn volumes(&self) -> Option<String> {
+        let guests = self.rows.iter().flat_map(|row| &row.guests);
+        let stuck: BTreeSet<&str> =
+            guests.filter(|guest| guest.state == State::Stuck).map(|guest| guest.guest.as_str()).collect();
+        let unplaced = self.named(|evicted| {
+            let subject = evicted.judged(self.world).map(|judged| &judged.subject);
+            stuck.contains(evicted.title.as_str())
+                && subject.is_some_and(|subject| subject.restart.is_some() && !subject.unjudged.unplaced.is_empty())
+        });
+        if unplaced.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "on which nodes volumes of {} can be used (their PersistentVolumes are not known, or they are hostDisk): a restart, after \
+             which no node may be left to start on, is not among the changes",
+            fold_names(&unplaced, 3)
+        ))
+    }
+
+    /// The disruption budgets of guests that are shut down.
+    fn budgets(&self) -> Option<String> {
+        let is_shut_down = self.rows.iter().any(|row| row.count(State::ShutDown) > 0);
+        let line = "PodDisruptionBudgets: one that allows no disruption would hold up a guest that is to be shut down";
+        (is_shut_down && !self.world.cluster.room.knows_budgets()).then(|| line.to_owned())
+    }
+}

@@ -42,7 +42,7 @@ pub enum LifeStage {
 /// The verdict about a guest at one point of its life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct StandRow {
+pub struct StateRow {
     /// The verdict.
     pub verdict: OutcomeWord,
     /// The impact; null if it has none.
@@ -72,18 +72,18 @@ pub struct Span {
     pub max: usize,
 }
 
-impl StandRow {
-    fn new(stand: &GuestState, answer: PolicyAnswer, why: String) -> Self {
+impl StateRow {
+    fn new(state: &GuestState, answer: PolicyAnswer, why: String) -> Self {
         Self {
-            verdict: stand.verdict(),
-            impact: stand.impact(),
-            cause: stand.cause,
-            judged: stand.judged,
-            start_nodes: stand.start_nodes,
-            targets: Span { min: stand.targets.0, max: stand.targets.1 },
+            verdict: state.verdict(),
+            impact: state.impact(),
+            cause: state.cause,
+            judged: state.judged,
+            start_nodes: state.start_nodes,
+            targets: Span { min: state.targets.0, max: state.targets.1 },
             answer,
             why,
-            policy: stand.policy.clone(),
+            policy: state.policy.clone(),
         }
     }
 }
@@ -147,9 +147,9 @@ pub struct AuditRow {
     /// The answer of its policy if a person requested its migration, or its start, now.
     pub answer: PolicyAnswer,
     /// NOW: the migration of a running guest, or the start of a waiting one; null for a stopped guest.
-    pub now: Option<StandRow>,
+    pub now: Option<StateRow>,
     /// AT NEXT START: the verdict about its VM, or about its VMI created again.
-    pub at_next_start: StandRow,
+    pub at_next_start: StateRow,
     /// CPU features that its launcher requires and no node has any more.
     pub stale: Vec<String>,
     /// Whether its launcher is outdated.
@@ -236,9 +236,9 @@ impl AuditRow {
 /// Judges every guest and sorts them: own-node first, then by impact, targets left, and name. Stops at the deadline.
 #[must_use]
 pub fn audit(world: &World, is_over: Deadline<'_>) -> Vec<AuditRow> {
-    let mut stands = GuestStates::new(world);
+    let mut states = GuestStates::new(world);
     let guests = each(&world.cluster).take_while(|_| !is_over());
-    let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut stands)).collect();
+    let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut states)).collect();
     out.sort_by(|one, other| {
         let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != OutcomeWord::Unknown, row.targets);
         rank(one).cmp(&rank(other)).then_with(|| one.guest.cmp(&other.guest))
@@ -261,7 +261,7 @@ fn judged_by<'w>(guest: GuestOf<'w>, cluster: &Cluster) -> (Manifest<'static>, L
 }
 
 /// Judges a guest as the webhook judges a request by a person.
-fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -> Option<AuditRow> {
+fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -> Option<AuditRow> {
     let cluster = &world.cluster;
     let (manifest, stand, vmi) = judged_by(guest, cluster);
     let case = match guest {
@@ -274,9 +274,9 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     let (subject, assessment) = (&judged.subject, &verdict.assessment);
     let (is_running, is_stopped) = (stand == LifeStage::Running, stand == LifeStage::Stopped);
     let numbers = GuestState::of(&case, &cluster.fleet);
-    let next = stands.at_next_start(guest);
+    let next = states.at_next_start(guest);
     let answer = PolicyAnswer::of(&case, None);
-    let reasons = Reasons {
+    let reasons = StateReasons {
         own_node: verdict.found(Check::OwnNode).filter(|_| is_running),
         state: why(judged, verdict, cluster),
         doubts: verdict.findings.iter().filter(|finding| finding.check.doubt().is_some()).collect(),
@@ -311,8 +311,8 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
         on_common_model: if is_stopped { None } else { on_common_model(&case, &vmi, cluster) },
         change: change(&vmi, next.common.as_ref()),
         answer,
-        now: (!is_stopped).then(|| StandRow::new(&numbers, answer, reasons.state.clone())),
-        at_next_start: StandRow::new(&next.stand, next.answer, next.reasons()),
+        now: (!is_stopped).then(|| StateRow::new(&numbers, answer, reasons.state.clone())),
+        at_next_start: StateRow::new(&next.state, next.answer, next.reasons()),
         stale: stale.iter().map(|key| label::name(key).to_owned()).collect(),
         outdated_launcher: is_running && subject.outdated_launcher,
         exposed: if is_running { exposed(judged, &vmi) } else { Vec::new() },
@@ -329,7 +329,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
 }
 
 /// The reasons for the state of a guest.
-struct Reasons<'c> {
+struct StateReasons<'c> {
     /// The finding about its own node, if it runs.
     own_node: Option<&'c Finding>,
     /// The reason for its verdict; empty if nothing is wrong.
@@ -346,7 +346,7 @@ struct Reasons<'c> {
     is_refused: bool,
 }
 
-impl Reasons<'_> {
+impl StateReasons<'_> {
     /// Returns them in one line; empty if nothing is wrong.
     fn in_words(&self) -> String {
         let mut out: Vec<String> = self.first().into_iter().collect();

@@ -180,7 +180,7 @@ impl GuestState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NextStart {
     /// The state in numbers.
-    pub stand: GuestState,
+    pub state: GuestState,
     /// The answer of its policy.
     pub answer: PolicyAnswer,
     /// The reason, in one line without the guest's name; empty if nothing is wrong.
@@ -203,7 +203,7 @@ impl NextStart {
             _ => why(&case.judged, &case.verdict, cluster),
         };
         Self {
-            stand: GuestState::of(case, &cluster.fleet),
+            state: GuestState::of(case, &cluster.fleet),
             // The launcher that its own node no longer meets has ended by then.
             answer: PolicyAnswer::of(case, Some(Check::OwnNode)),
             why,
@@ -267,14 +267,14 @@ pub struct Tally {
 
 impl Tally {
     /// Adds a guest.
-    pub fn add(&mut self, stand: &GuestState) {
-        match stand.impact() {
+    pub fn add(&mut self, state: &GuestState) {
+        match state.impact() {
             Some(Impact::Fragile) => self.fragile += 1,
             Some(Impact::Pinned) => self.pinned += 1,
             Some(Impact::Unschedulable) => self.unschedulable += 1,
             None => {}
         }
-        self.denied += usize::from(stand.ruling.denies());
+        self.denied += usize::from(state.ruling.denies());
     }
 }
 
@@ -365,7 +365,7 @@ impl<'w> GuestStates<'w> {
     pub(crate) fn now(&mut self, vmi: &'w Vmi) -> GuestState {
         let (world, cluster) = (self.world, &self.world.cluster);
         if !migration::runs(vmi) {
-            return self.start(vmi, &vmi.metadata, MadeOf::VmiAsItIs).stand.clone();
+            return self.start(vmi, &vmi.metadata, MadeOf::VmiAsItIs).state.clone();
         }
         let asked = subject::asked_for(vmi);
         let like = alike(&mut self.moves, Likeness::of_running(vmi, cluster), || {

@@ -245,14 +245,14 @@ pub fn statuses(world: &World, is_over: Deadline<'_>) -> Vec<PolicyStatus> {
         .iter()
         .map(|policy| PolicyStatus { nodes: PolicyNodes::of(cluster, policy), ..PolicyStatus::default() })
         .collect();
-    let mut stands = GuestStates::new(world);
+    let mut judged = GuestStates::new(world);
     let mut looked = CountProgress::none_of_all(cluster);
     for guest in each(cluster) {
         if is_over() {
             break;
         }
         looked.guest(guest);
-        count(world, guest, &mut stands, &mut out);
+        count(world, guest, &mut judged, &mut out);
     }
     for status in &mut out {
         status.looked = looked;
@@ -260,14 +260,14 @@ pub fn statuses(world: &World, is_over: Deadline<'_>) -> Vec<PolicyStatus> {
     out
 }
 
-fn count<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>, statuses: &mut [PolicyStatus]) {
+fn count<'w>(world: &'w World, guest: GuestOf<'w>, judged: &mut GuestStates<'w>, statuses: &mut [PolicyStatus]) {
     let of = |policy: Option<&str>| world.policies.iter().position(|known| Some(known.name.as_str()) == policy);
-    let next = stands.at_next_start(guest);
-    if let Some(at) = of(next.stand.policy.as_deref()) {
-        statuses[at].at_next_start.add(&next.stand);
+    let next = judged.at_next_start(guest);
+    if let Some(at) = of(next.state.policy.as_deref()) {
+        statuses[at].at_next_start.add(&next.state);
     }
     let GuestOf::Vmi(vmi) = guest else { return };
-    let now = stands.now(vmi);
+    let now = judged.now(vmi);
     let Some(at) = of(now.policy.as_deref()) else { return };
     let (policy, status) = (&world.policies[at], &mut statuses[at]);
     status.now.add(&now);

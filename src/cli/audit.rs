@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Exit;
 use super::args::{AuditArgs, AuditFailOn, ListOutput};
 use super::gate;
-use crate::answers::audit::{AuditRow, LifeStage, Severity, Span, StandRow, audit};
+use crate::answers::audit::{AuditRow, LifeStage, Severity, Span, StateRow, audit};
 use crate::answers::guest_state::{PolicyAnswer, Tally};
 use crate::answers::missing_guests::MissingGuests;
 use crate::answers::status::PolicyNodes;
@@ -149,16 +149,16 @@ fn is_there(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> boo
     }
 }
 
-fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
+fn tally<'r>(states: impl Iterator<Item = &'r StateRow>) -> Tally {
     let mut out = Tally::default();
-    for stand in stands {
-        match stand.impact {
+    for state in states {
+        match state.impact {
             Some(Impact::Fragile) => out.fragile += 1,
             Some(Impact::Pinned) => out.pinned += 1,
             Some(Impact::Unschedulable) => out.unschedulable += 1,
             None => {}
         }
-        out.denied += usize::from(stand.answer == PolicyAnswer::Deny);
+        out.denied += usize::from(state.answer == PolicyAnswer::Deny);
     }
     out
 }
@@ -319,15 +319,15 @@ fn unless_said<'w>(next: &'w str, now: &str) -> &'w str {
 }
 
 /// Returns migration targets of judged nodes: `2/6`, or `0-2/6` over the start nodes; `no-start` if it could not start.
-fn places(stand: &StandRow) -> String {
-    let Span { min, max } = stand.targets;
-    match stand.start_nodes {
-        _ if stand.verdict == OutcomeWord::Unknown => "unknown".to_owned(),
-        None => format!("{min}/{}", stand.judged),
+fn places(state: &StateRow) -> String {
+    let Span { min, max } = state.targets;
+    match state.start_nodes {
+        _ if state.verdict == OutcomeWord::Unknown => "unknown".to_owned(),
+        None => format!("{min}/{}", state.judged),
         Some(0) => "no-start".to_owned(),
         // One of the judged nodes is the start node.
-        Some(_) if min == max => format!("{min}/{}", stand.judged.saturating_sub(1)),
-        Some(_) => format!("{min}-{max}/{}", stand.judged.saturating_sub(1)),
+        Some(_) if min == max => format!("{min}/{}", state.judged.saturating_sub(1)),
+        Some(_) => format!("{min}-{max}/{}", state.judged.saturating_sub(1)),
     }
 }
 
@@ -430,8 +430,8 @@ fn counted(parts: &[(&usize, &str)]) -> String {
 }
 
 /// Returns the answer of the policy that governs a guest; `None` for the built-in one.
-fn ruled_by_policy(stand: &StandRow) -> Option<PolicyAnswer> {
-    stand.policy.as_ref().map(|_| stand.answer)
+fn ruled_by_policy(state: &StateRow) -> Option<PolicyAnswer> {
+    state.policy.as_ref().map(|_| state.answer)
 }
 
 /// Returns the answers of the policies to a request for every guest, now and at its next start.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::ensure;
 
 use crate::answers::diff::{
-    Diff, Direction, Frozen, GuestChange, NodeChange, PolicyChange, ProvedRestart, RunChange, SettingChange, Unlike,
+    Diff, Direction, Frozen, GuestChange, KubeVirtChange, NodeChange, PolicyChange, ProvedRestart, RunChange, Unlike,
     What, try_diff,
 };
 use crate::cli::Exit;
@@ -120,8 +120,8 @@ fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
 }
 
 /// Returns `KubeVirt evictionStrategy: LiveMigrate before, None now: guests …`.
-fn setting(change: &SettingChange) -> String {
-    let SettingChange { setting, before, after, means } = change;
+fn setting(change: &KubeVirtChange) -> String {
+    let KubeVirtChange { setting, before, after, means } = change;
     let value = |value: &Option<String>| value.as_deref().unwrap_or("not set").to_owned();
     let means = if means.is_empty() { String::new() } else { format!(": {means}") };
     format!("KubeVirt {setting}: {} before, {} now{means}", value(before), value(after))

@@ -71,7 +71,7 @@ pub(crate) fn run(
     stdin: impl Read,
     page: &mut Page,
 ) -> anyhow::Result<Vec<String>> {
-    let mut explained = Explanation { args, survey: Survey::of(world), rows: Vec::new(), page };
+    let mut explained = Explainer { args, survey: Survey::of(world), rows: Vec::new(), page };
     let missing = if args.files.sources().is_empty() { explained.named(namespace)? } else { Vec::new() };
     explained.given(namespace, stdin)?;
     explained.finish()?;
@@ -79,7 +79,7 @@ pub(crate) fn run(
 }
 
 /// The explained objects: printed at once for people, collected for programs.
-struct Explanation<'e, 'w> {
+struct Explainer<'e, 'w> {
     args: &'e ExplainArgs,
     survey: Survey<'w>,
     rows: Vec<ResultRow>,
@@ -95,7 +95,7 @@ struct Beside<'a> {
     pod: Option<&'a PastedPod>,
 }
 
-impl<'w> Explanation<'_, 'w> {
+impl<'w> Explainer<'_, 'w> {
     fn world(&self) -> &'w World {
         self.survey.world
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::answers::missing_guests::MissingGuests;
 use crate::answers::recommend::policy::{AdoptedPolicy, Adoption, adoptions, proposals};
-use crate::answers::recommend::what_if::{NodeChange, WhatIf, what_if};
+use crate::answers::recommend::what_if::{AssumedChange, WhatIf, what_if};
 use crate::answers::recommend::{
     CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend_after,
 };
@@ -80,17 +80,17 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
     Ok(())
 }
 
-fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<Vec<NodeChange>> {
+fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<Vec<AssumedChange>> {
     let mut out = Vec::new();
     snapshot::read_all(&args.with_node, domain, stdin, |item: Item| {
         if item.kind != "Node" {
             return Err(item.wrong("kind", &format!("expected Node, found {}", item.kind)));
         }
-        out.push(NodeChange::With(Box::new(Node::from(item.parse::<wire::Node>()?))));
+        out.push(AssumedChange::With(Box::new(Node::from(item.parse::<wire::Node>()?))));
         Ok(())
     })?;
-    out.extend(args.without_node.iter().cloned().map(NodeChange::Without));
-    out.extend(args.without_model_feature.iter().cloned().map(NodeChange::WithoutFeature));
+    out.extend(args.without_node.iter().cloned().map(AssumedChange::Without));
+    out.extend(args.without_model_feature.iter().cloned().map(AssumedChange::WithoutFeature));
     Ok(out)
 }
 

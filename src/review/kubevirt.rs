@@ -5,7 +5,7 @@
 mod obsolete;
 
 use crate::admission::response::Decision;
-use crate::answers::diff::{SettingChange, of_developers};
+use crate::answers::diff::{KubeVirtChange, of_developers};
 use crate::answers::guest_state::{GuestStates, each};
 use crate::answers::pool::{bearing, guest_nodes, next_higher};
 use crate::answers::{CountProgress, Deadline, NamedGuests};
@@ -56,7 +56,7 @@ fn there(owner: &str, namespace: &str, model: &str) -> Script {
 fn developer_lines(before: &KubeVirt, after: &KubeVirt) -> Vec<String> {
     const VALUE_CHARS: usize = 60;
     let changes = of_developers(&before.spec.configuration, &after.spec.configuration);
-    let line = |SettingChange { setting, before, after, means }: SettingChange| {
+    let line = |KubeVirtChange { setting, before, after, means }: KubeVirtChange| {
         // The text of a gate names it: the whole list is long.
         if setting.ends_with("FeatureGates") || setting.ends_with("featureGates") {
             return format!("{setting}: {means}");

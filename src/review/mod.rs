@@ -87,14 +87,14 @@ pub fn answer(
 }
 
 /// A request that is answered with its effect on existing guests, with the objects that the answer compares.
-enum Act<'r> {
+enum ReviewedAct<'r> {
     Eviction(&'r RawValue),
     Node { old: &'r RawValue, new: &'r RawValue },
     KubeVirt { old: &'r RawValue, new: &'r RawValue },
     Policy { old: Option<&'r RawValue>, new: &'r RawValue },
 }
 
-impl<'r> Act<'r> {
+impl<'r> ReviewedAct<'r> {
     /// Returns the act of a request; `None` if its effect is not counted: another object or operation, or an edit of a
     /// node by a sender who shows no warnings.
     fn of(request: &Request<'r>) -> Option<Self> {
@@ -121,24 +121,26 @@ impl<'r> Act<'r> {
 ///
 /// Returns the field of a malformed object.
 fn act(world: &World, request: &Request<'_>, is_over: Deadline<'_>) -> Result<Option<Decision>, ReviewError> {
-    let Some(act) = Act::of(request) else { return Ok(None) };
+    let Some(act) = ReviewedAct::of(request) else { return Ok(None) };
     Ok(Some(match act {
-        Act::Eviction(new) => {
+        ReviewedAct::Eviction(new) => {
             let asked: eviction::Eviction = review::object("request.object", new)?;
             let dry_run = request.dry_run || asked.is_dry_run();
             eviction::eviction(world, &request.namespace, &request.name, dry_run, is_over)
         }
-        Act::Node { old, new } => {
+        ReviewedAct::Node { old, new } => {
             let old: wire::Node = review::object("request.oldObject", old)?;
             let new: wire::Node = review::object("request.object", new)?;
             node::update(world, &Node::from(old), &Node::from(new), is_over)
         }
-        Act::KubeVirt { old, new } => {
+        ReviewedAct::KubeVirt { old, new } => {
             let old: wire::KubeVirt = review::object("request.oldObject", old)?;
             let new: wire::KubeVirt = review::object("request.object", new)?;
             kubevirt::update(world, &old, &new, is_over)
         }
-        Act::Policy { old, new } => policy::change(world, &request.name, new.get(), old.map(RawValue::get), is_over),
+        ReviewedAct::Policy { old, new } => {
+            policy::change(world, &request.name, new.get(), old.map(RawValue::get), is_over)
+        }
     }))
 }
 
@@ -147,7 +149,10 @@ fn act(world: &World, request: &Request<'_>, is_over: Deadline<'_>) -> Result<Op
 #[must_use]
 pub fn concerns_all_guests(webhook: Webhook, request: &Request<'_>) -> bool {
     webhook == Webhook::Validate
-        && matches!(Act::of(request), Some(Act::Node { .. } | Act::KubeVirt { .. } | Act::Policy { .. }))
+        && matches!(
+            ReviewedAct::of(request),
+            Some(ReviewedAct::Node { .. } | ReviewedAct::KubeVirt { .. } | ReviewedAct::Policy { .. })
+        )
 }
 
 /// Whether the sender shows warnings about a node: kubelets and controllers edit nodes all day, and drop them.

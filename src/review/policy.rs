@@ -48,7 +48,7 @@ fn invalid(name: &str, error: &PolicyError) -> Vec<String> {
 
 /// The effect of a policy on today's guests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Governed {
+struct PolicyEffect {
     /// Guests that do not use the common model now, but will from their next start on.
     until_restart: NamedGuests,
     /// Guests that do not use the common model, now or from their next start on, by the reason.
@@ -65,7 +65,7 @@ struct Governed {
     looked: CountProgress,
 }
 
-impl Governed {
+impl PolicyEffect {
     /// Counts a guest under each policy that governs it in the place of this one, or the other way round. `pairs` are
     /// the policies without and with the change, now and at its next start; the outer `None` stands for no such time.
     fn change_hands(
@@ -90,7 +90,7 @@ fn lines(world: &World, policy: &Policy, before: Option<&Policy>, is_over: Deadl
     let name = &policy.name;
     let pool = Pool::of(&world.cluster.fleet, policy);
     let found = governed(world, policy, before, is_over);
-    let Governed { until_restart, kept, denied_now, denied_at_next_start, taken_over, given_up, looked } = &found;
+    let PolicyEffect { until_restart, kept, denied_now, denied_at_next_start, taken_over, given_up, looked } = &found;
     let mut out = Vec::new();
     if let Some(common) = &policy.common_model {
         let model = &common.name;
@@ -177,7 +177,7 @@ fn selects_otherwise(policy: &Policy, before: Option<&Policy>) -> bool {
 }
 
 /// Finds the guests that a policy would govern together with the other policies of the world.
-fn governed(world: &World, policy: &Policy, before: Option<&Policy>, is_over: Deadline<'_>) -> Governed {
+fn governed(world: &World, policy: &Policy, before: Option<&Policy>, is_over: Deadline<'_>) -> PolicyEffect {
     let with = |policy: Option<&Policy>, name: &str| {
         let others = world.policies.iter().filter(|other| other.name != name);
         World { cluster: world.cluster.clone(), policies: others.chain(policy).cloned().collect() }
@@ -185,28 +185,28 @@ fn governed(world: &World, policy: &Policy, before: Option<&Policy>, is_over: De
     let without = with(before, &policy.name);
     let world = with(Some(policy), &policy.name);
     let is_reselected = selects_otherwise(policy, before) && !without.policies.is_empty();
-    let mut stood = GuestStates::new(&without);
-    let is_ours = |stand: &GuestState| stand.policy.as_ref() == Some(&policy.name);
-    let mut out = Governed { looked: CountProgress::none_of_all(&world.cluster), ..Governed::default() };
-    let mut stands = GuestStates::new(&world);
+    let mut states_before = GuestStates::new(&without);
+    let is_ours = |state: &GuestState| state.policy.as_ref() == Some(&policy.name);
+    let mut out = PolicyEffect { looked: CountProgress::none_of_all(&world.cluster), ..PolicyEffect::default() };
+    let mut states = GuestStates::new(&world);
     for guest in each(&world.cluster) {
         if is_over() {
             break;
         }
         out.looked.guest(guest);
-        let next = stands.at_next_start(guest);
-        if is_ours(&next.stand) && next.stand.ruling.denies() {
+        let next = states.at_next_start(guest);
+        if is_ours(&next.state) && next.state.ruling.denies() {
             out.denied_at_next_start.add(guest.title());
         }
         let now = match guest {
-            GuestOf::Vmi(vmi) => Some((vmi, stands.now(vmi))),
+            GuestOf::Vmi(vmi) => Some((vmi, states.now(vmi))),
             GuestOf::Vm(_) => None,
         };
         if is_reselected {
-            let stood_now = now.as_ref().map(|(vmi, _)| stood.now(vmi).policy);
-            let stood = [stood_now, Some(stood.at_next_start(guest).stand.policy.clone())];
-            let stands = [now.as_ref().map(|(_, now)| now.policy.clone()), Some(next.stand.policy.clone())];
-            out.change_hands(&policy.name, &guest.title(), stood.into_iter().zip(stands));
+            let before_now = now.as_ref().map(|(vmi, _)| states_before.now(vmi).policy);
+            let before = [before_now, Some(states_before.at_next_start(guest).state.policy.clone())];
+            let after = [now.as_ref().map(|(_, now)| now.policy.clone()), Some(next.state.policy.clone())];
+            out.change_hands(&policy.name, &guest.title(), before.into_iter().zip(after));
         }
         let Some((vmi, now)) = now else { continue };
         if !is_ours(&now) {
@@ -217,7 +217,7 @@ fn governed(world: &World, policy: &Policy, before: Option<&Policy>, is_over: De
         }
         let is_off = |common| model_use(vmi, &world.cluster, common) == ModelUse::Off;
         if policy.common_model.as_ref().is_some_and(is_off) {
-            let kept = match next.common.as_ref().filter(|_| is_ours(&next.stand)) {
+            let kept = match next.common.as_ref().filter(|_| is_ours(&next.state)) {
                 Some(common) => kept_by(common),
                 None => Some("another policy governs its next start".to_owned()),
             };

@@ -125,60 +125,46 @@ pub(super) fn changes(
     let titles: BTreeSet<&String> = were.keys().chain(are.keys()).filter(|title| is_asked_for(title)).collect();
     for (at, title) in titles.iter().copied().enumerate() {
         progress(at, titles.len());
-        let (was, is) = (were.get(title).copied(), are.get(title).copied());
-        let run_change = was.zip(is).and_then(|(was, is)| {
-            let uids = vm_uid(was, &old.cluster).zip(vm_uid(is, &new.cluster));
-            if uids.is_some_and(|(was, is)| was != is) { Some("recreated") } else { run_change(was, is) }
-        });
+        let compared = sides.compared(title, were.get(title).copied(), are.get(title).copied());
+        let run_change = compared.run_change(old, new);
         out.running.extend(run_change.map(|change| RunChange { guest: title.clone(), change }));
-        let stood = was.and_then(|guest| sides.old.standing(title, guest));
-        let stands = is.and_then(|guest| sides.new.standing(title, guest));
-        let node_gone = is.and_then(|guest| sides.node_gone(guest));
-        let Some(turn) = turn(stood, stands, node_gone.is_some()) else { continue };
-        let differs = |of: fn(GuestVerdict) -> bool| {
-            // A guest on one side only has nothing to compare.
-            stood.zip(stands).is_some_and(|(stood, stands)| of(stood) != of(stands))
+        let Some(turn) = compared.turn() else { continue };
+        let Reasons { labels, nodes } = sides.reasons(&compared);
+        let Compared { before, after, .. } = &compared;
+        let is_other_outcome = compared.is_other_outcome();
+        let because_kubevirt = is_other_outcome && before.guest.is_some() && {
+            let then = under.as_mut().map(|(guests, verdicts)| {
+                let guest = guests.get(title).copied();
+                guest.and_then(|guest| verdicts.of(title, guest)).map(|verdict| verdict.outcome)
+            });
+            then.is_some_and(|then| then != after.outcome())
         };
-        let verdicts = (stood.map(|stood| stood.verdict), stands.map(|stands| stands.verdict));
-        let by_verdict = verdicts.0 != verdicts.1;
-        let by_own_node = differs(|standing| standing.own_node) && node_gone.is_none();
-        let own_node = |standing: Option<GuestVerdict>| standing.is_some_and(|standing| standing.own_node);
-        let Reasons { labels, nodes } = match (was, is) {
-            (Some(was), Some(is)) => {
-                sides.reasons(was, is, by_verdict.then_some([verdicts.0, verdicts.1]), by_own_node)
-            }
-            _ => Reasons::default(),
-        };
-        let by_kubevirt = under.as_mut().filter(|_| by_verdict && was.is_some()).is_some_and(|(guests, verdicts)| {
-            let standing = guests.get(title).copied().and_then(|guest| verdicts.standing(title, guest));
-            standing.map(|standing| standing.verdict) != stands.map(|stands| stands.verdict)
-        });
         let change = GuestChange {
             guest: title.clone(),
-            before: verdicts.0,
-            after: verdicts.1,
+            before: before.outcome(),
+            after: after.outcome(),
             because: labels.into_iter().collect(),
             because_nodes: nodes.into_iter().collect(),
-            because_kubevirt: by_kubevirt,
+            because_kubevirt,
             turn,
-            own_node_before: own_node(stood),
-            own_node_after: own_node(stands),
-            not_migratable_before: was.and_then(not_migratable),
-            not_migratable_after: is.and_then(not_migratable),
-            node_gone,
-            unknown_before: was.filter(|_| by_verdict).and_then(|guest| unknown(guest, verdicts.0, old)),
-            unknown_after: is.filter(|_| by_verdict).and_then(|guest| unknown(guest, verdicts.1, new)),
+            own_node_before: before.own_node(),
+            own_node_after: after.own_node(),
+            not_migratable_before: before.guest.and_then(not_migratable),
+            not_migratable_after: after.guest.and_then(not_migratable),
+            node_gone: compared.node_gone.clone(),
+            unknown_before: if is_other_outcome { before.unknown(old) } else { None },
+            unknown_after: if is_other_outcome { after.unknown(new) } else { None },
         };
         if change.node_gone.is_some() {
             out.node_gone.push(change.clone());
         }
-        if by_own_node {
+        if compared.is_other_own_node() {
             out.own_node.push(change.clone());
         }
-        if differs(|standing| standing.not_migratable) {
+        if compared.differs(|verdict| verdict.not_migratable) {
             out.not_migratable.push(change.clone());
         }
-        if by_verdict {
+        if is_other_outcome {
             out.guests.push(change);
         }
     }
@@ -215,20 +201,93 @@ fn run_change(was: GuestOf<'_>, is: GuestOf<'_>) -> Option<&'static str> {
     }
 }
 
-/// Returns why the verdict of a guest is not known; `None` if it is.
-fn unknown(guest: GuestOf<'_>, verdict: Option<OutcomeWord>, world: &World) -> Option<String> {
-    if verdict != Some(OutcomeWord::Unknown) {
-        return None;
+/// A guest on one side; without a guest and a verdict if it does not exist there.
+#[derive(Clone, Copy)]
+struct GuestSide<'w> {
+    guest: Option<GuestOf<'w>>,
+    verdict: Option<GuestVerdict>,
+}
+
+impl GuestSide<'_> {
+    fn outcome(&self) -> Option<OutcomeWord> {
+        self.verdict.map(|verdict| verdict.outcome)
     }
-    let cluster = &world.cluster;
-    let judged = match guest {
-        GuestOf::Vmi(vmi) => subject::of_running(vmi, cluster).unwrap_or_else(|| subject::of_vmi(vmi, cluster)),
-        GuestOf::Vm(vm) => subject::of_vm(vm, cluster),
-    };
-    match (&judged.not_judged, judged.assess(cluster).outcome) {
-        (Some(finding), _) => Some(say::finding::message(finding)),
-        (None, Outcome::Unknown(why)) => Some(say::finding::unknown(&why)),
-        (None, _) => None,
+
+    fn own_node(&self) -> bool {
+        self.verdict.is_some_and(|verdict| verdict.own_node)
+    }
+
+    /// Returns why its outcome is not known; `None` if it is.
+    fn unknown(&self, world: &World) -> Option<String> {
+        let guest = self.guest.filter(|_| self.outcome() == Some(OutcomeWord::Unknown))?;
+        let cluster = &world.cluster;
+        let judged = match guest {
+            GuestOf::Vmi(vmi) => subject::of_running(vmi, cluster).unwrap_or_else(|| subject::of_vmi(vmi, cluster)),
+            GuestOf::Vm(vm) => subject::of_vm(vm, cluster),
+        };
+        match (&judged.not_judged, judged.assess(cluster).outcome) {
+            (Some(finding), _) => Some(say::finding::message(finding)),
+            (None, Outcome::Unknown(why)) => Some(say::finding::unknown(&why)),
+            (None, _) => None,
+        }
+    }
+}
+
+/// A guest on both sides.
+struct Compared<'w> {
+    before: GuestSide<'w>,
+    after: GuestSide<'w>,
+    /// The node it runs on, if that existed before and does not now.
+    node_gone: Option<String>,
+}
+
+impl<'w> Compared<'w> {
+    /// Returns both guests; `None` if one side lacks it.
+    fn both(&self) -> Option<(GuestOf<'w>, GuestOf<'w>)> {
+        self.before.guest.zip(self.after.guest)
+    }
+
+    /// Whether a part of the verdict differs; a guest on one side only has nothing to compare.
+    fn differs(&self, of: fn(GuestVerdict) -> bool) -> bool {
+        self.before.verdict.zip(self.after.verdict).is_some_and(|(before, after)| of(before) != of(after))
+    }
+
+    fn is_other_outcome(&self) -> bool {
+        self.before.outcome() != self.after.outcome()
+    }
+
+    /// Whether it ceased to match its own node, or matches it again.
+    fn is_other_own_node(&self) -> bool {
+        self.differs(|verdict| verdict.own_node) && self.node_gone.is_none()
+    }
+
+    /// Returns what happened to its VM or VMI; `None` if both are the same, on the same node.
+    fn run_change(&self, old: &World, new: &World) -> Option<&'static str> {
+        let (was, is) = self.both()?;
+        let uids = vm_uid(was, &old.cluster).zip(vm_uid(is, &new.cluster));
+        if uids.is_some_and(|(was, is)| was != is) { Some("recreated") } else { run_change(was, is) }
+    }
+
+    /// Returns the direction of its change; `None` if nothing changed.
+    fn turn(&self) -> Option<Direction> {
+        let (before, after) = match (self.before.verdict, self.after.verdict) {
+            (Some(before), Some(after)) => (before, after),
+            (None, Some(_)) => return Some(Direction::Came),
+            (Some(_), None) => return Some(Direction::Went),
+            (None, None) => return None,
+        };
+        if self.node_gone.is_some() {
+            return Some(Direction::Worse);
+        }
+        if before == after {
+            return None;
+        }
+        let differs = before.own_node != after.own_node || before.not_migratable != after.not_migratable;
+        if !(differs || before.is_known() && after.is_known()) {
+            return Some(Direction::Unknown);
+        }
+        let rank = |verdict: GuestVerdict| (verdict.severity(), rank(Some(verdict.outcome)), verdict.not_migratable);
+        Some(if rank(after) > rank(before) { Direction::Worse } else { Direction::Better })
     }
 }
 
@@ -242,32 +301,9 @@ fn not_migratable(guest: GuestOf<'_>) -> Option<String> {
     }
 }
 
-/// Returns the direction of a guest's change; `None` if nothing changed.
-fn turn(stood: Option<GuestVerdict>, stands: Option<GuestVerdict>, node_gone: bool) -> Option<Direction> {
-    let (stood, stands) = match (stood, stands) {
-        (Some(stood), Some(stands)) => (stood, stands),
-        (None, Some(_)) => return Some(Direction::Came),
-        (Some(_), None) => return Some(Direction::Went),
-        (None, None) => return None,
-    };
-    if node_gone {
-        return Some(Direction::Worse);
-    }
-    if stood == stands {
-        return None;
-    }
-    let is_known = |standing: &GuestVerdict| standing.verdict != OutcomeWord::Unknown;
-    let differs = stood.own_node != stands.own_node || stood.not_migratable != stands.not_migratable;
-    if !(differs || is_known(&stood) && is_known(&stands)) {
-        return Some(Direction::Unknown);
-    }
-    let rank = |standing: &GuestVerdict| (standing.severity, rank(Some(standing.verdict)), standing.not_migratable);
-    Some(if rank(&stands) > rank(&stood) { Direction::Worse } else { Direction::Better })
-}
-
-/// Returns a verdict that can be compared, best first; `None` if it is unknown or there is no verdict.
-fn rank(verdict: Option<OutcomeWord>) -> Option<OutcomeWord> {
-    verdict.filter(|verdict| *verdict != OutcomeWord::Unknown)
+/// Returns an outcome that can be compared, best first; `None` if it is unknown or there is none.
+fn rank(outcome: Option<OutcomeWord>) -> Option<OutcomeWord> {
+    outcome.filter(|outcome| *outcome != OutcomeWord::Unknown)
 }
 
 /// Number of nodes for which missing entries are computed one by one.
@@ -341,19 +377,24 @@ impl<'w> Sides<'w> {
         (migration::runs(vmi) && is_gone).then(|| node.clone())
     }
 
-    /// Returns the causes of a guest's change.
-    fn reasons(
-        &mut self,
-        was: GuestOf<'w>,
-        is: GuestOf<'w>,
-        verdicts: Option<[Option<OutcomeWord>; 2]>,
-        by_own_node: bool,
-    ) -> Reasons {
+    /// Judges a guest on both sides.
+    fn compared(&mut self, title: &str, was: Option<GuestOf<'w>>, is: Option<GuestOf<'w>>) -> Compared<'w> {
+        Compared {
+            before: GuestSide { guest: was, verdict: was.and_then(|guest| self.old.of(title, guest)) },
+            after: GuestSide { guest: is, verdict: is.and_then(|guest| self.new.of(title, guest)) },
+            node_gone: is.and_then(|guest| self.node_gone(guest)),
+        }
+    }
+
+    /// Returns the causes of a guest's change; none for a guest on one side only.
+    fn reasons(&mut self, compared: &Compared<'w>) -> Reasons {
         let mut out = Reasons::default();
-        if let Some([before, after]) = verdicts {
-            let ranks = rank(before).zip(rank(after));
+        let Some((was, is)) = compared.both() else { return out };
+        let by_own_node = compared.is_other_own_node();
+        if compared.is_other_outcome() {
+            let ranks = rank(compared.before.outcome()).zip(rank(compared.after.outcome()));
             out = self.of_verdict(was, is, ranks.map(|(before, after)| after.cmp(&before)));
-            // No label makes a verdict unknown.
+            // No label makes an outcome unknown.
             if ranks.is_none() {
                 out.labels.clear();
             }

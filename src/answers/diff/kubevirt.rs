@@ -17,7 +17,7 @@ use crate::world::World;
 
 /// A changed setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SettingChange {
+pub struct KubeVirtChange {
     /// The setting: `observedKubeVirtVersion`, `defaultArchitecture`, or the field below `spec.configuration` of the
     /// KubeVirt resource.
     pub setting: String,
@@ -57,7 +57,7 @@ pub(super) fn not_known(old: &Cluster, new: &Cluster) -> Option<String> {
 
 /// Returns the changes of the developer configuration that affect where guests run, of an edit of the KubeVirt
 /// resource.
-pub(crate) fn of_developers(old: &Configuration, new: &Configuration) -> Vec<SettingChange> {
+pub(crate) fn of_developers(old: &Configuration, new: &Configuration) -> Vec<KubeVirtChange> {
     let mut out = Changes::default();
     out.developer(&old.developer_configuration, &new.developer_configuration);
     out.0.retain(|change| !change.means.is_empty());
@@ -65,7 +65,7 @@ pub(crate) fn of_developers(old: &Configuration, new: &Configuration) -> Vec<Set
 }
 
 /// Returns the changes, release first.
-pub(super) fn changes(old: &Cluster, new: &Cluster) -> Vec<SettingChange> {
+pub(super) fn changes(old: &Cluster, new: &Cluster) -> Vec<KubeVirtChange> {
     let mut out = Changes::default();
     if let (ReleaseKnown::Observed(before), ReleaseKnown::Observed(after)) = (&old.release, &new.release) {
         out.add("observedKubeVirtVersion", Some(before), Some(after), || of_release(*before, *after));
@@ -119,7 +119,7 @@ fn of_release(before: Release, after: Release) -> String {
 }
 
 #[derive(Default)]
-struct Changes(Vec<SettingChange>);
+struct Changes(Vec<KubeVirtChange>);
 
 impl Changes {
     fn add<T: Display + PartialEq>(
@@ -131,7 +131,7 @@ impl Changes {
     ) {
         if before != after {
             let [before, after] = [before, after].map(|value| value.map(|value| value.to_string()));
-            self.0.push(SettingChange { setting: setting.to_owned(), before, after, means: means() });
+            self.0.push(KubeVirtChange { setting: setting.to_owned(), before, after, means: means() });
         }
     }
 

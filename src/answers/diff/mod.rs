@@ -21,7 +21,7 @@ use crate::policy::Policy;
 use crate::world::World;
 
 pub use guests::{Direction, GuestChange, NodeCause, RunChange};
-pub use kubevirt::SettingChange;
+pub use kubevirt::KubeVirtChange;
 pub(crate) use kubevirt::of_developers;
 pub use nodes::{Frozen, NodeChange, Unlike, What};
 pub(crate) use redacted::OtherNames;
@@ -47,7 +47,7 @@ pub struct Diff {
     /// The guests on a node that does not exist any more, regardless of their verdict.
     pub node_gone: Vec<GuestChange>,
     /// Changes of KubeVirt: its release, and settings that affect guests.
-    pub kubevirt: Vec<SettingChange>,
+    pub kubevirt: Vec<KubeVirtChange>,
     /// Nodes of the new cluster with labels that the annotation `skip-node` freezes.
     pub frozen: Vec<Frozen>,
     /// Nodes of the new cluster with CPU labels other than those of most nodes with their host model.

@@ -51,9 +51,9 @@ pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestar
             continue;
         }
         let next = states.at_next_start(GuestOf::Vmi(vmi));
-        let is_denied = next.stand.ruling.denies();
-        let starts = next.stand.start_nodes.filter(|_| !matches!(next.stand.outcome, Outcome::Unknown(_)));
-        let (Some(start_nodes), (least_targets, most_targets)) = (starts, next.stand.targets) else { continue };
+        let is_denied = next.state.ruling.denies();
+        let starts = next.state.start_nodes.filter(|_| !matches!(next.state.outcome, Outcome::Unknown(_)));
+        let (Some(start_nodes), (least_targets, most_targets)) = (starts, next.state.targets) else { continue };
         let Some(judged) = subject::of_running(vmi, &world.cluster).filter(|_| !is_denied) else { continue };
         let Some(known) = starts_again(&judged.subject, &vmi.status.node_name, &world.cluster.fleet) else { continue };
         // The node that it starts on is no target.

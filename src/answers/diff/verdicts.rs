@@ -19,8 +19,7 @@ use crate::world::World;
 /// The verdict about a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GuestVerdict {
-    pub(super) verdict: OutcomeWord,
-    pub(super) severity: Severity,
+    pub(super) outcome: OutcomeWord,
     /// Whether its own node no longer matches its launcher.
     pub(super) own_node: bool,
     /// Whether KubeVirt refuses to migrate it.
@@ -52,33 +51,29 @@ impl<'w> Verdicts<'w> {
             .iter()
             .any(|policy| policy.common_model.is_some() || policy.launcher_selectors != LauncherSelectors::Keep);
         let row = |row: crate::answers::audit::AuditRow| {
-            let standing = GuestVerdict {
-                verdict: row.verdict,
-                severity: row.severity(),
+            let verdict = GuestVerdict {
+                outcome: row.verdict,
                 own_node: row.own_node,
                 not_migratable: row.not_migratable.is_some(),
             };
-            (row.guest, standing)
+            (row.guest, verdict)
         };
         let audited = changes.then(|| audit(world, &|| false).into_iter().map(row).collect());
         Self { world, like: Guests::new(&world.cluster), audited }
     }
 
-    pub(super) fn standing(&mut self, title: &str, guest: GuestOf<'w>) -> Option<GuestVerdict> {
+    /// Returns the verdict about a guest; `None` if there is no such guest.
+    pub(super) fn of(&mut self, title: &str, guest: GuestOf<'w>) -> Option<GuestVerdict> {
         if let Some(audited) = &self.audited {
             return audited.get(title).copied();
         }
         let cluster: &'w Cluster = &self.world.cluster;
+        // Whether it can be migrated is known only once it runs.
+        let of_start = |outcome| GuestVerdict { outcome, own_node: false, not_migratable: false };
         Some(match guest {
             GuestOf::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
-            GuestOf::Vmi(vmi) => {
-                let verdict = self.like.start(vmi).outcome.word();
-                // Whether it can be migrated is known only once it runs.
-                GuestVerdict::of(verdict, false, false)
-            }
-            GuestOf::Vm(vm) => {
-                GuestVerdict::of(subject::of_vm(vm, cluster).assess(cluster).outcome.word(), false, false)
-            }
+            GuestOf::Vmi(vmi) => of_start(self.like.start(vmi).outcome.word()),
+            GuestOf::Vm(vm) => of_start(subject::of_vm(vm, cluster).assess(cluster).outcome.word()),
         })
     }
 
@@ -86,9 +81,11 @@ impl<'w> Verdicts<'w> {
         let fleet: &Fleet = &self.world.cluster.fleet;
         let own = fleet.find(&vmi.status.node_name);
         let demand = self.like.demand(vmi);
-        let verdict = demand.map_or(OutcomeWord::Unknown, |demand| verdict(fleet, &demand, own));
-        let is_stuck = migration::not_migratable(vmi).is_some();
-        GuestVerdict::of(verdict, is_stuck, own_node(&self.world.cluster, vmi).is_some())
+        GuestVerdict {
+            outcome: demand.map_or(OutcomeWord::Unknown, |demand| outcome(fleet, &demand, own)),
+            own_node: own_node(&self.world.cluster, vmi).is_some(),
+            not_migratable: migration::not_migratable(vmi).is_some(),
+        }
     }
 
     /// Returns the demand of a guest's migration; `None` if it does not run.
@@ -107,21 +104,26 @@ impl<'w> Verdicts<'w> {
 }
 
 impl GuestVerdict {
-    fn of(verdict: OutcomeWord, is_stuck: bool, own_node: bool) -> Self {
-        let severity = match verdict {
-            _ if own_node => Severity::OwnNode,
-            _ if is_stuck => Severity::Pinned,
+    /// Returns the severity, as an audit does.
+    pub(super) fn severity(self) -> Severity {
+        match self.outcome {
+            _ if self.own_node => Severity::OwnNode,
             OutcomeWord::Unschedulable => Severity::Unschedulable,
             OutcomeWord::Pinned => Severity::Pinned,
+            _ if self.not_migratable => Severity::Pinned,
             OutcomeWord::Fragile => Severity::Fragile,
             OutcomeWord::Fits | OutcomeWord::Unknown => Severity::None,
-        };
-        Self { verdict, severity, own_node, not_migratable: is_stuck }
+        }
+    }
+
+    /// Whether the outcome is known.
+    pub(super) fn is_known(self) -> bool {
+        self.outcome != OutcomeWord::Unknown
     }
 }
 
 /// Judges a migration as [`crate::fit::assess`] does.
-fn verdict(fleet: &Fleet, demand: &Demand, own: Option<NodeIndex>) -> OutcomeWord {
+fn outcome(fleet: &Fleet, demand: &Demand, own: Option<NodeIndex>) -> OutcomeWord {
     let Ok(placement) = &demand.placement else { return OutcomeWord::Unknown };
     if fleet.is_empty() || !fleet.is_labelled(placement.get(label::ARCH)) {
         return OutcomeWord::Unknown;

@@ -48,7 +48,7 @@ pub(super) type GuestKey = (usize, usize);
 
 /// An act with everything it changes.
 #[derive(Clone, Debug)]
-pub(super) struct Act {
+pub(super) struct DrainAct {
     pub action: Action,
     /// The outage of its guests while it is done.
     pub outage: Outage,
@@ -64,7 +64,7 @@ pub(super) struct Act {
     pub offered_for: BTreeSet<GuestKey>,
 }
 
-impl Act {
+impl DrainAct {
     /// Returns the sort key: the least harm first.
     pub(super) fn rank(&self) -> (Outage, usize) {
         (self.outage, self.action.id() as usize)
@@ -72,7 +72,7 @@ impl Act {
 }
 
 /// Returns the acts that may free guests that are stuck or compete for places; the least harmful first.
-pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
+pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<DrainAct> {
     // Shutting guests down is no solution if KubeVirt is configured to start no migration.
     if Parallel::of(&world.cluster).is_off().is_some() {
         return Vec::new();
@@ -97,7 +97,7 @@ pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
         let nodes = uncordon.nodes.iter().filter_map(|node| fleet.find(node));
         act.offered_for = nodes.filter_map(|node| uncordoned.get(&node)).flatten().copied().collect();
     }
-    all.sort_by_key(Act::rank);
+    all.sort_by_key(DrainAct::rank);
     all
 }
 
@@ -106,7 +106,7 @@ struct Acts<'f> {
     fleet: &'f Fleet,
     /// The nodes without their cordons, and with virt-handler ready; computed at first use.
     opened: OnceCell<Rc<Fleet>>,
-    all: Vec<Act>,
+    all: Vec<DrainAct>,
     /// The nodes that one of the acts uncordons, each with the guests that this is offered for.
     uncordoned: HashMap<NodeIndex, BTreeSet<GuestKey>>,
 }
@@ -223,7 +223,7 @@ impl Acts<'_> {
         if known.len() > 1 {
             return;
         }
-        self.all.push(Act {
+        self.all.push(DrainAct {
             action: Uncordon { nodes: vec![self.fleet.name(node).to_owned()] }.into(),
             outage: Outage::None,
             guests: BTreeSet::new(),
@@ -255,7 +255,7 @@ impl Acts<'_> {
             return;
         }
         let only_looks = action.commands(&judged.subject).only_reads();
-        self.all.push(Act { action, outage, guests, policy: None, nodes, only_looks, offered_for: [key].into() });
+        self.all.push(DrainAct { action, outage, guests, policy: None, nodes, only_looks, offered_for: [key].into() });
     }
 
     /// Merges all labels for one node into one act, unless two guests need different values of a label.
@@ -263,7 +263,7 @@ impl Acts<'_> {
         let mut labels: BTreeMap<String, String> = add.labels.iter().cloned().collect();
         let mut replaces = add.replaces;
         let mut backing = add.backing;
-        let same_node = |act: &Act| matches!(&act.action, Action::AddLabels(known) if known.node == add.node);
+        let same_node = |act: &DrainAct| matches!(&act.action, Action::AddLabels(known) if known.node == add.node);
         let known = self.all.iter().position(same_node);
         if let Some(Action::AddLabels(known)) = known.map(|at| &self.all[at].action) {
             let conflicts = |(key, value): &(String, String)| labels.get(key).is_some_and(|wanted| wanted != value);
@@ -282,7 +282,7 @@ impl Acts<'_> {
 
     /// Merges per policy: it drops entries for all guests that it governs.
     fn drop_stale(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, drop: &DropStale) {
-        let same = |act: &&mut Act| matches!(act.action, Action::DropStale(_)) && act.policy == evicted.policy;
+        let same = |act: &&mut DrainAct| matches!(act.action, Action::DropStale(_)) && act.policy == evicted.policy;
         if let Some(act) = self.all.iter_mut().find(same) {
             act.guests.insert(key);
             act.offered_for.insert(key);

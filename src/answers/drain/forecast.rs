@@ -6,14 +6,12 @@
 //! all orders and choices are enumerated ([`race`]). If there are too many, bounds decide, and a guest without rivals
 //! leaves for certain all the same, but one with rivals may do so too.
 
-use std::collections::BTreeSet;
-
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
-use super::outcome::{GuestOutcome, Rivals};
+use super::outcome::GuestOutcome;
 use super::race::{self, RaceEnds};
+use super::rivals::Contest;
 use super::space::SizeIndex;
-use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::wire::Vmi;
@@ -54,9 +52,11 @@ pub(super) fn of(residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>])
     let evicted_guests: Vec<&EvictedGuest<'_>> = evicted_guests.iter().collect();
     let (mut forecast, groups) = settled(residents, &evicted_guests, &fitting, true);
     for group in &groups {
+        let contest =
+            Contest { residents, evicted_guests: &evicted_guests, outcomes: &forecast.outcomes, group: &group.guests };
         let found = match &group.ends {
-            Some(ends) => race_rivals(&evicted_guests, &forecast.outcomes, &group.guests, ends),
-            None => bounded_rivals(residents, &evicted_guests, &forecast.outcomes, &group.guests),
+            Some(ends) => contest.raced(ends),
+            None => contest.bounded(),
         };
         forecast.is_count_sure &= group.ends.as_ref().map_or(found.is_empty(), RaceEnds::is_count_sure);
         for (at, rivals) in found {
@@ -349,173 +349,6 @@ impl PlaceSearch<'_, '_> {
         let space = self.residents.space();
         !space.lacks(size, node, &space.sum(there)) && !self.placed.iter().any(closes)
     }
-}
-
-/// Returns the guests that stay with some orders or choices only, each with the guests that take its places then. A
-/// guest that only waits for another one to leave has no rivals of its own.
-fn race_rivals(
-    evicted_guests: &[&EvictedGuest<'_>],
-    outcomes: &[GuestOutcome],
-    group: &[usize],
-    ends: &RaceEnds,
-) -> Vec<(usize, Rivals)> {
-    let rivals = |own: usize| {
-        let places = &ends.reached[own];
-        let waits = ends.takers[own].is_empty() && ends.after[own].iter().any(|&other| ends.may_stay[other]);
-        if !ends.may_stay[own] || places.is_empty() || waits {
-            return None;
-        }
-        let mut others: BTreeSet<usize> = ends.takers[own].clone();
-        if others.is_empty() {
-            others.extend((0..group.len()).filter(|&other| other != own && !ends.reached[other].is_empty()));
-        }
-        let names = others.into_iter().map(|other| evicted_guests[group[other]].title.clone()).collect();
-        Some((group[own], Rivals { names, places: outcomes[group[own]].targets.clone() }))
-    };
-    (0..group.len()).filter_map(rivals).collect()
-}
-
-/// Returns the guests of a group that may stay, each with the guests that may take all its places first.
-fn bounded_rivals(
-    residents: &Residents<'_>,
-    evicted_guests: &[&EvictedGuest<'_>],
-    outcomes: &[GuestOutcome],
-    group: &[usize],
-) -> Vec<(usize, Rivals)> {
-    let mut uncertain: Vec<usize> = group.to_vec();
-    loop {
-        let mut found: Vec<(usize, Rivals)> = Vec::new();
-        for &at in &uncertain {
-            // A guest that may stay keeps closing what it closes now.
-            let mut places = outcomes[at].targets.clone();
-            for &other in uncertain.iter().filter(|&&other| other != at && residents.keep_apart()) {
-                let (own, other) = (evicted_guests[at], evicted_guests[other]);
-                places.subtract(&residents.closes(own.vmi, other.vmi, other.source));
-            }
-            found.extend(rivals(residents, evicted_guests, outcomes, group, at, &places).map(|rivals| (at, rivals)));
-        }
-        if found.len() == uncertain.len() {
-            return found;
-        }
-        uncertain = found.into_iter().map(|(at, _)| at).collect();
-    }
-}
-
-/// Returns the guests that may take all of these places of a guest first, if each can be closed by another guest.
-fn rivals(
-    residents: &Residents<'_>,
-    evicted_guests: &[&EvictedGuest<'_>],
-    outcomes: &[GuestOutcome],
-    group: &[usize],
-    at: usize,
-    places: &Bits,
-) -> Option<Rivals> {
-    let own = evicted_guests[at].vmi;
-    let is_near = |other: &&usize| **other != at && residents.are_apart(own, evicted_guests[**other].vmi);
-    let closers: Vec<Closer> =
-        group.iter().filter(is_near).map(|&other| Closer::of(residents, evicted_guests, outcomes, at, other)).collect();
-    let beside: Vec<usize> = group.iter().copied().filter(|&other| other != at).collect();
-    // Places that only one guest each can close, and the number of guests that the others take at least. A guest that
-    // closes several places, such as those of a zone, is not counted.
-    let (mut alone, mut by_room) = (Vec::new(), 0);
-    for place in places.iter() {
-        if closers.iter().any(|closer| closer.closes_several && closer.closed.contains(place)) {
-            continue;
-        }
-        let is_closed = closers.iter().any(|closer| closer.closed.contains(place));
-        match fills(residents, evicted_guests, outcomes, &beside, at, place) {
-            Some(_) if is_closed => by_room += 1,
-            Some(guests) => by_room += guests,
-            None => alone.push(place),
-        }
-        if alone.len() + by_room > beside.len() {
-            return None;
-        }
-    }
-    let mut taken: Vec<Option<NodeIndex>> = vec![None; closers.len()];
-    if !alone.iter().all(|&place| augment(&closers, &mut taken, place, &mut vec![false; closers.len()])) {
-        return None;
-    }
-    let meets = |other: &usize| {
-        let is_closer = |closer: &Closer| closer.guest == *other && !closer.closed.is_empty();
-        outcomes[*other].targets.meets(&outcomes[at].targets) || closers.iter().any(is_closer)
-    };
-    Some(Rivals {
-        names: beside.iter().filter(|other| meets(other)).map(|other| evicted_guests[*other].title.clone()).collect(),
-        places: outcomes[at].targets.clone(),
-    })
-}
-
-/// A guest that excludes another one from places.
-struct Closer {
-    guest: usize,
-    /// The places that it closes from anywhere it can go.
-    closed: Bits,
-    /// Whether it closes several of them from one place.
-    closes_several: bool,
-}
-
-impl Closer {
-    fn of(
-        residents: &Residents<'_>,
-        evicted_guests: &[&EvictedGuest<'_>],
-        outcomes: &[GuestOutcome],
-        own: usize,
-        guest: usize,
-    ) -> Self {
-        let targets = &outcomes[own].targets;
-        let mut out = Self { guest, closed: Bits::none(targets.len()), closes_several: false };
-        for node in outcomes[guest].targets.iter() {
-            let mut closed = residents.closes(evicted_guests[own].vmi, evicted_guests[guest].vmi, node);
-            closed.intersect(targets);
-            out.closes_several |= closed.count() > 1;
-            out.closed.union(&closed);
-        }
-        out
-    }
-}
-
-/// Returns a lower bound for the number of these guests that fill a place; `None` if they cannot fill it.
-fn fills(
-    residents: &Residents<'_>,
-    evicted_guests: &[&EvictedGuest<'_>],
-    outcomes: &[GuestOutcome],
-    beside: &[usize],
-    at: usize,
-    place: NodeIndex,
-) -> Option<usize> {
-    let own = residents.size(evicted_guests[at].vmi)?;
-    let space = residents.space();
-    let others = beside.iter().filter(|&&other| outcomes[other].targets.contains(place));
-    let others: Vec<Vec<i64>> = others.map(|&other| space.sum(residents.size(evicted_guests[other].vmi))).collect();
-    let of_resource = |resource: usize| {
-        work::count(others.len());
-        // The largest come first.
-        let mut asked: Vec<i64> = others.iter().map(|asked| asked[resource]).collect();
-        asked.sort_by_key(|asked| std::cmp::Reverse(*asked));
-        let mut sum = space.sum([]);
-        let mut is_filled_by = |asked: &i64| {
-            sum[resource] = sum[resource].saturating_add(*asked);
-            space.lacks(own, place, &sum)
-        };
-        asked.iter().position(&mut is_filled_by).map(|position| position + 1)
-    };
-    (0..space.width()).filter_map(of_resource).min()
-}
-
-/// Finds a guest that closes this place while the others keep theirs: a step of bipartite matching.
-fn augment(others: &[Closer], taken: &mut [Option<NodeIndex>], place: NodeIndex, seen: &mut [bool]) -> bool {
-    for at in 0..others.len() {
-        if seen[at] || !others[at].closed.contains(place) {
-            continue;
-        }
-        seen[at] = true;
-        if taken[at].is_none_or(|other| augment(others, taken, other, seen)) {
-            taken[at] = Some(place);
-            return true;
-        }
-    }
-    false
 }
 
 impl EvictedGuest<'_> {

@@ -8,7 +8,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::acts::{self, Act, GuestKey, LeastAct};
+use super::acts::{self, DrainAct, GuestKey, LeastAct};
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::{self, Trouble};
@@ -56,7 +56,8 @@ pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'
     if nodes.is_empty() {
         return Least::default();
     }
-    let (looks, acts): (Vec<Act>, Vec<Act>) = acts::of(world, nodes).into_iter().partition(|act| act.only_looks);
+    let (looks, acts): (Vec<DrainAct>, Vec<DrainAct>) =
+        acts::of(world, nodes).into_iter().partition(|act| act.only_looks);
     let problem = LeastProblem::new(world, residents, nodes, acts);
     let found = problem.solve();
     let looks = looks.iter().filter(|look| problem.may_free(look, &found.stuck_keys));
@@ -69,7 +70,7 @@ struct LeastProblem<'p, 'w> {
     world: &'p World,
     residents: &'p Residents<'w>,
     nodes: &'p [Trouble<'p, 'w>],
-    acts: Vec<Act>,
+    acts: Vec<DrainAct>,
     /// The acts that affect each node, in their order.
     mattering: Vec<Vec<usize>>,
     /// The stuck guests, by node and the acts done that affect it.
@@ -97,7 +98,7 @@ impl Edited {
 }
 
 impl<'p, 'w> LeastProblem<'p, 'w> {
-    fn new(world: &'p World, residents: &'p Residents<'w>, nodes: &'p [Trouble<'p, 'w>], acts: Vec<Act>) -> Self {
+    fn new(world: &'p World, residents: &'p Residents<'w>, nodes: &'p [Trouble<'p, 'w>], acts: Vec<DrainAct>) -> Self {
         let mut mattering = vec![Vec::new(); nodes.len()];
         for (at, act) in acts.iter().enumerate() {
             affected(act, nodes.len()).for_each(|node| mattering[node].push(at));
@@ -171,7 +172,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         if keys.is_empty() {
             return Vec::new();
         }
-        let is_of = |act: &&Act| act.offered_for.iter().any(|key| keys.contains(key));
+        let is_of = |act: &&DrainAct| act.offered_for.iter().any(|key| keys.contains(key));
         let mut out: Vec<&'static str> = Vec::new();
         for id in self.acts.iter().filter(is_of).map(|act| act.action.id().as_str()) {
             if !out.contains(&id) {
@@ -397,7 +398,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
     }
 
     /// Whether one of these guests could go to a node of `look` once its cause is fixed and all acts are done.
-    fn may_free(&self, look: &Act, stuck: &BTreeSet<GuestKey>) -> bool {
+    fn may_free(&self, look: &DrainAct, stuck: &BTreeSet<GuestKey>) -> bool {
         let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
         let edited = self.edit_with(&of_nodes, &look.nodes);
         let base = &self.world.cluster.fleet;
@@ -413,7 +414,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         })
     }
 
-    fn step(&self, act: &Act) -> LeastAct {
+    fn step(&self, act: &DrainAct) -> LeastAct {
         let first = act.guests.first().map(|&key| self.evicted(key));
         let subject =
             first.or_else(|| self.nodes.first()?.evicted_guests.first()).and_then(|evicted| evicted.judged(self.world));
@@ -470,7 +471,7 @@ fn merge(node: &mut Node, before: &Node, after: &Node) {
 }
 
 /// Returns the nodes, of `nodes` nodes, that an act affects.
-fn affected(act: &Act, nodes: usize) -> impl Iterator<Item = usize> {
+fn affected(act: &DrainAct, nodes: usize) -> impl Iterator<Item = usize> {
     let is_of_all = act.guests.is_empty() || !act.nodes.is_empty();
     let all = 0..if is_of_all { nodes } else { 0 };
     let own: BTreeSet<usize> =

@@ -16,6 +16,7 @@ mod not_known;
 mod order;
 mod outcome;
 mod race;
+mod rivals;
 mod space;
 mod work;
 

@@ -115,8 +115,8 @@ fn treatments(world: &World) -> Vec<(String, Treatment)> {
                 _ => None,
             };
             let treatment = Treatment {
-                policies: [now.as_ref().and_then(|now| now.policy.clone()), next.stand.policy.clone()],
-                denied: [now.is_some_and(|now| now.ruling.denies()), next.stand.ruling.denies()],
+                policies: [now.as_ref().and_then(|now| now.policy.clone()), next.state.policy.clone()],
+                denied: [now.is_some_and(|now| now.ruling.denies()), next.state.ruling.denies()],
                 written,
             };
             (guest.title(), treatment)

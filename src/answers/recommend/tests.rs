@@ -3,7 +3,7 @@ use proptest::sample::Index;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::what_if::{GuestCount, NodeChange, what_if};
+use super::what_if::{AssumedChange, GuestCount, what_if};
 use super::*;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
@@ -20,15 +20,15 @@ fn world(nodes: Vec<Node>, guests: impl IntoIterator<Item = Value>) -> World {
 }
 
 /// Returns the changed world, and the effect of the last change, or of all together.
-fn changed(world: &World, edits: &[NodeChange]) -> (World, GuestCount) {
+fn changed(world: &World, edits: &[AssumedChange]) -> (World, GuestCount) {
     let (then, mut effects) = what_if(world, &[], edits).expect("changes that can be made");
     (then, effects.pop().expect("an effect").guests)
 }
 
 /// Returns a change that replaces a node by another CPU under its name.
-fn replaced(name: &str, by: usize) -> NodeChange {
+fn replaced(name: &str, by: usize) -> AssumedChange {
     let hosts = [skylake, cascade_lake, ice_lake, rome, node];
-    NodeChange::With(Box::new(hosts[by % hosts.len()](name)))
+    AssumedChange::With(Box::new(hosts[by % hosts.len()](name)))
 }
 
 fn refused(guest: &mut Value, reason: &str) {
@@ -38,13 +38,13 @@ fn refused(guest: &mut Value, reason: &str) {
 /// A running guest has the CPU of its node as it was when it started.
 #[rstest]
 #[case::a_feature_that_its_host_model_has(
-    "host-model", NodeChange::WithoutFeature("hle".to_owned()), GuestCount { none_left: 1, ..GuestCount::default() }
+    "host-model", AssumedChange::WithoutFeature("hle".to_owned()), GuestCount { none_left: 1, ..GuestCount::default() }
 )]
 #[case::a_feature_that_its_model_lacks(
-    "Skylake-Server-noTSX-IBRS", NodeChange::WithoutFeature("hle".to_owned()), GuestCount::default()
+    "Skylake-Server-noTSX-IBRS", AssumedChange::WithoutFeature("hle".to_owned()), GuestCount::default()
 )]
 #[case::a_feature_of_its_model(
-    "Skylake-Server-noTSX-IBRS", NodeChange::WithoutFeature("avx512f".to_owned()),
+    "Skylake-Server-noTSX-IBRS", AssumedChange::WithoutFeature("avx512f".to_owned()),
     GuestCount { none_left: 1, ..GuestCount::default() }
 )]
 #[case::its_node_with_less("host-model", replaced("node-a", 0), GuestCount::default())]
@@ -57,7 +57,7 @@ fn refused(guest: &mut Value, reason: &str) {
 #[case::a_node_of_another_vendor_comes("host-model", replaced("new", 3), GuestCount::default())]
 fn a_running_guest_keeps_the_cpu_of_its_node_as_it_was(
     #[case] cpu: &str,
-    #[case] change: NodeChange,
+    #[case] change: AssumedChange,
     #[case] expected: GuestCount,
 ) {
     let (_, found) = changed(&world(intel(), [running("db", "node-a", cpu)]), &[change]);
@@ -102,7 +102,7 @@ fn guests_of_a_removed_node_leave_only_where_kubevirt_migrates_them(
         }
     });
     let world = world(intel(), [guest]);
-    let (_, effects) = what_if(&world, &[], &[NodeChange::Without("node-a".to_owned())]).expect("a node");
+    let (_, effects) = what_if(&world, &[], &[AssumedChange::Without("node-a".to_owned())]).expect("a node");
     assert_eq!(effects[0].guests, expected, "a guest that cannot leave would count as one that can");
     let lines = effects[0].lines().join("\n");
     assert!(lines.contains(&format!("the one guest there {says}")), "{lines}");
@@ -200,10 +200,10 @@ fn guests_that_no_drain_migrates_are_counted(#[case] strategy: &str, #[case] exp
 
 /// The features of a guest come from its node as it was, also where that is changed or gone.
 #[rstest]
-#[case::node_with_less(&[NodeChange::WithoutFeature("avx512vnni".to_owned())])]
-#[case::node_gone(&[NodeChange::Without("node-a".to_owned())])]
+#[case::node_with_less(&[AssumedChange::WithoutFeature("avx512vnni".to_owned())])]
+#[case::node_gone(&[AssumedChange::Without("node-a".to_owned())])]
 #[case::node_replaced(&[replaced("node-a", 0)])]
-fn what_a_guest_would_lose_is_compared_with_the_cpu_that_it_has(#[case] edits: &[NodeChange]) {
+fn what_a_guest_would_lose_is_compared_with_the_cpu_that_it_has(#[case] edits: &[AssumedChange]) {
     let now = world(intel(), [running("db", "node-a", "host-model")]);
     let (then, _) = changed(&now, edits);
     let found = recommend_after(&now, &then, &[], &|_, _| {});
@@ -240,12 +240,12 @@ proptest! {
             objects.push(vmi(guest));
         }
         let now = World { cluster: cluster("1.9.0", nodes.clone(), objects), policies: Vec::new() };
-        let edits: Vec<NodeChange> = edits
+        let edits: Vec<AssumedChange> = edits
             .iter()
             .map(|(kind, on, by)| match kind {
-                0 => NodeChange::Without(on.get(&nodes).name.clone()),
+                0 => AssumedChange::Without(on.get(&nodes).name.clone()),
                 1 => replaced(&on.get(&nodes).name, *by),
-                _ => NodeChange::WithoutFeature(["avx512f", "hle", "fpu"][by % 3].to_owned()),
+                _ => AssumedChange::WithoutFeature(["avx512f", "hle", "fpu"][by % 3].to_owned()),
             })
             .collect();
         prop_assume!(what_if(&now, &[], &edits).is_ok());

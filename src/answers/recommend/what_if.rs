@@ -28,7 +28,7 @@ use crate::world::World;
 
 /// A change of the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NodeChange {
+pub(crate) enum AssumedChange {
     /// An added node, which replaces one with its name.
     With(Box<Node>),
     /// The removal of the node with this name.
@@ -111,7 +111,7 @@ pub(crate) struct GuestCount {
 pub(crate) fn what_if(
     world: &World,
     selectors: &[LabelSelector],
-    edits: &[NodeChange],
+    edits: &[AssumedChange],
 ) -> Result<(World, Vec<WhatIf>), EditError> {
     let mut out = Vec::new();
     let mut all = world.clone();
@@ -129,7 +129,7 @@ pub(crate) fn what_if(
     Ok((all, out))
 }
 
-impl NodeChange {
+impl AssumedChange {
     /// Returns `without node-b`.
     fn title(&self) -> String {
         match self {
@@ -146,19 +146,19 @@ impl NodeChange {
     }
 }
 
-fn edited(world: &World, edits: &[NodeChange]) -> Result<World, EditError> {
+fn edited(world: &World, edits: &[AssumedChange]) -> Result<World, EditError> {
     let fleet: &Fleet = &world.cluster.fleet;
     let mut nodes: BTreeMap<String, Node> =
         (0..fleet.len()).map(|node| fleet.node(node)).map(|node| (node.name.clone(), node)).collect();
     for edit in edits {
         match edit {
-            NodeChange::With(node) => {
+            AssumedChange::With(node) => {
                 nodes.insert(node.name.clone(), Node::clone(node));
             }
-            NodeChange::Without(name) => {
+            AssumedChange::Without(name) => {
                 nodes.remove(name).ok_or_else(|| EditError::NoSuchNode(name.clone()))?;
             }
-            NodeChange::WithoutFeature(feature) => {
+            AssumedChange::WithoutFeature(feature) => {
                 let models = models::holding(feature);
                 let is_lost = |key: &str| match Family::of(key) {
                     Family::CpuFeature | Family::HostModelRequired => label::name(key) == feature,
@@ -202,7 +202,7 @@ fn compared(
     changed: &World,
     selectors: &[LabelSelector],
     before: &PoolModels,
-    edits: &[NodeChange],
+    edits: &[AssumedChange],
 ) -> WhatIf {
     let after = models_of(changed, selectors);
     let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
@@ -216,10 +216,10 @@ fn compared(
         };
         (was != then).then(|| PoolChange { pool: pool.clone(), before: was, after: then, why })
     });
-    let title = if edits.len() > 1 { "all of it".to_owned() } else { edits.iter().map(NodeChange::title).collect() };
+    let title = if edits.len() > 1 { "all of it".to_owned() } else { edits.iter().map(AssumedChange::title).collect() };
     let removed = edits.iter().filter_map(|edit| match edit {
-        NodeChange::Without(name) => Some(name.clone()),
-        NodeChange::With(_) | NodeChange::WithoutFeature(_) => None,
+        AssumedChange::Without(name) => Some(name.clone()),
+        AssumedChange::With(_) | AssumedChange::WithoutFeature(_) => None,
     });
     WhatIf {
         change: title,
@@ -232,13 +232,13 @@ fn compared(
 
 /// Counts the guests that a change affects. A running guest keeps the CPU that the nodes as they are gave it: what its
 /// migration asks for comes from `world`, the nodes that it can go to from `changed`.
-fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
+fn guests(world: &World, changed: &World, edits: &[AssumedChange]) -> GuestCount {
     let cluster = &world.cluster;
     let (fleet, later): (&Fleet, &Fleet) = (&cluster.fleet, &changed.cluster.fleet);
     let added: Vec<NodeIndex> = edits
         .iter()
         .filter_map(|edit| match edit {
-            NodeChange::With(node) => later.find(&node.name),
+            AssumedChange::With(node) => later.find(&node.name),
             _ => None,
         })
         .collect();

@@ -158,15 +158,15 @@ fn effects(world: &World, outcome: &World, is_over: Deadline<'_>) -> Vec<String>
 /// Compares the state of each guest before and after.
 fn worse(before: &World, after: &World, is_over: Deadline<'_>) -> Worse {
     let mut out = Worse { looked: CountProgress::none_of_all(&before.cluster), ..Worse::default() };
-    let mut stands = [GuestStates::new(before), GuestStates::new(after)];
+    let mut states = [GuestStates::new(before), GuestStates::new(after)];
     for guest in each(&before.cluster) {
         if is_over() {
             break;
         }
         out.looked.guest(guest);
-        let [was, is] = &mut stands;
+        let [was, is] = &mut states;
         let is_new = |was: Option<Impact>, is: Option<Impact>, what: Impact| is == Some(what) && was != Some(what);
-        let next = [was.at_next_start(guest), is.at_next_start(guest)].map(|next| next.stand.impact());
+        let next = [was.at_next_start(guest), is.at_next_start(guest)].map(|next| next.state.impact());
         if is_new(next[0], next[1], Impact::Unschedulable) {
             out.no_start.add(guest.title());
         }

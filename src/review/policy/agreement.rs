@@ -5,7 +5,7 @@ use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::answers::audit::{AuditRow, StandRow, audit};
+use crate::answers::audit::{AuditRow, StateRow, audit};
 use crate::answers::guest_state::{PolicyAnswer, Tally};
 use crate::answers::status::statuses;
 use crate::fit::assess::targets_by_start;
@@ -185,7 +185,7 @@ fn checked(world: &World, object: &Value) -> Evaluation<'static> {
 /// The parts of a state that must equal those of `check`.
 type Answered = (PolicyAnswer, Option<Impact>, usize, Option<usize>, (usize, usize));
 
-fn answered(row: &StandRow) -> Answered {
+fn answered(row: &StateRow) -> Answered {
     let targets = (row.targets.min, row.targets.max);
     (row.answer, row.impact, row.judged, row.start_nodes, targets)
 }
@@ -221,16 +221,16 @@ fn answered_by_check(case: &Evaluation<'_>, world: &World, answer: PolicyAnswer)
     (answer, impact, assessment.nodes_judged, start_nodes, targets)
 }
 
-fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>, policy: &str) -> Tally {
+fn tally<'r>(states: impl Iterator<Item = &'r StateRow>, policy: &str) -> Tally {
     let mut out = Tally::default();
-    for stand in stands.filter(|stand| stand.policy.as_deref() == Some(policy)) {
-        match stand.impact {
+    for state in states.filter(|state| state.policy.as_deref() == Some(policy)) {
+        match state.impact {
             Some(Impact::Fragile) => out.fragile += 1,
             Some(Impact::Pinned) => out.pinned += 1,
             Some(Impact::Unschedulable) => out.unschedulable += 1,
             None => {}
         }
-        out.denied += usize::from(stand.answer == PolicyAnswer::Deny);
+        out.denied += usize::from(state.answer == PolicyAnswer::Deny);
     }
     out
 }
@@ -318,11 +318,11 @@ proptest! {
                 let found = governed(&world, policy, before.as_ref(), NEVER);
                 let others = world.policies.iter().filter(|other| other.name != policy.name);
                 let policies = others.chain(&before).cloned().collect();
-                let stood = audit(&World { cluster: world.cluster.clone(), policies }, NEVER);
+                let before = audit(&World { cluster: world.cluster.clone(), policies }, NEVER);
                 let (mut over, mut up) = (BTreeMap::new(), BTreeMap::new());
                 for is in &rows {
-                    let was = stood.iter().find(|was| was.guest == is.guest).expect("the same guests");
-                    let of = |row: &AuditRow| [row.now.clone(), Some(row.at_next_start.clone())].map(|stand| stand.map(|stand| stand.policy));
+                    let was = before.iter().find(|was| was.guest == is.guest).expect("the same guests");
+                    let of = |row: &AuditRow| [row.now.clone(), Some(row.at_next_start.clone())].map(|state| state.map(|state| state.policy));
                     let pairs = of(was).into_iter().zip(of(is)).filter_map(|(was, is)| was.zip(is)).filter(|(was, is)| was != is);
                     let (mut from, mut to) = (BTreeSet::new(), BTreeSet::new());
                     for (was, is) in pairs {

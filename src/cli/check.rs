@@ -436,7 +436,7 @@ fn people(rows: &[ResultRow], args: &CheckArgs, page: &mut Page) {
     }
     for row in rows {
         let title = if row.namespace.is_empty() { row.name.clone() } else { format!("{}/{}", row.namespace, row.name) };
-        let verdict = if row.skipped.is_some() { "-" } else { row.verdict.as_str() };
+        let verdict = if row.skipped.is_some() { "-" } else { row.word() };
         let fits = if row.skipped.is_some() {
             "-".to_owned()
         } else {

@@ -439,6 +439,12 @@ impl Explained<'_, '_> {
         };
         let findings = verdict.findings.iter().filter(|finding| !say::finding::is_said_by_another(finding, verdict));
         out.extend(refused.map(say::finding::sentence));
+        if refused.is_some() {
+            // Nodes do not matter to a guest that KubeVirt refuses.
+            let others = findings.filter(|finding| !is_replaced(finding) && say::finding::is_of_refused(finding));
+            out.extend(others.map(say::finding::sentence));
+            return out;
+        }
         out.extend(nowhere.clone());
         out.extend(findings.filter(|finding| !is_replaced(finding)).map(say::finding::sentence));
         let is_known = !matches!(verdict.assessment.outcome, Outcome::Unknown(_));

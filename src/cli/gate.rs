@@ -85,10 +85,12 @@ impl Gate<'_> {
         if row.skipped.is_some() {
             return None;
         }
+        // KubeVirt creates no guest: no node takes it.
+        let impact = if row.is_refused { Some(Impact::Unschedulable) } else { row.impact };
         let is_as_bad = |state: &CheckFailOn| match state {
-            CheckFailOn::Fragile => row.impact >= Some(Impact::Fragile),
-            CheckFailOn::Pinned => row.impact >= Some(Impact::Pinned),
-            CheckFailOn::Unschedulable => row.impact >= Some(Impact::Unschedulable),
+            CheckFailOn::Fragile => impact >= Some(Impact::Fragile),
+            CheckFailOn::Pinned => impact >= Some(Impact::Pinned),
+            CheckFailOn::Unschedulable => impact >= Some(Impact::Unschedulable),
             CheckFailOn::Denied => false,
             CheckFailOn::Unknown => row.verdict == OutcomeWord::Unknown,
         };
@@ -97,9 +99,10 @@ impl Gate<'_> {
         }
         let of_impact = row.findings.iter().find(|finding| finding.impact.is_some()).or(row.findings.first());
         let why = row.warnings.first().cloned().or(of_impact.map(|finding| finding.message.clone()));
+        let word = row.word();
         Some(match why {
-            Some(why) => format!("{}: {why}", row.verdict),
-            None => row.verdict.to_string(),
+            Some(why) => format!("{word}: {why}"),
+            None => word.to_owned(),
         })
     }
 }
@@ -140,6 +143,20 @@ mod tests {
         let found = blind(&world);
         assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
         assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "the reason is another one");
+    }
+
+    /// KubeVirt creates no guest, even if labels allow it.
+    #[rstest]
+    #[case::refused(true, "unschedulable", true)]
+    #[case::refused_by_a_milder_gate(true, "pinned", true)]
+    #[case::accepted(false, "unschedulable", false)]
+    fn a_gate_stops_what_kubevirt_refuses(#[case] is_refused: bool, #[case] gate: &str, #[case] expected: bool) {
+        let state = if gate == "pinned" { CheckFailOn::Pinned } else { CheckFailOn::Unschedulable };
+        let origin = crate::cli::output::ResultOrigin::default();
+        let row =
+            ResultRow { impact: Some(Impact::Fragile), is_refused, skipped: None, ..ResultRow::skipped(origin, "") };
+        let found = Gate(&[state]).failure(&row);
+        assert_eq!(found.is_some(), expected, "{found:?}");
     }
 
     #[test]

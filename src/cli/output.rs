@@ -49,6 +49,9 @@ pub struct ResultRow {
     pub allowed: bool,
     /// The verdict.
     pub verdict: OutcomeWord,
+    /// Whether KubeVirt refuses the object, so that its nodes do not matter.
+    #[serde(skip)]
+    pub is_refused: bool,
     /// The impact; null if it has none.
     pub impact: Option<Impact>,
     /// The cause; null without an impact.
@@ -325,6 +328,7 @@ impl ResultRow {
             name,
             allowed: true,
             verdict: OutcomeWord::Fits,
+            is_refused: false,
             impact: None,
             cause: None,
             nodes: ResultNodes::default(),
@@ -363,6 +367,7 @@ impl ResultRow {
         Self {
             allowed: denial.is_none(),
             verdict: assessment.outcome.word(),
+            is_refused: verdict.refused().is_some(),
             impact: assessment.outcome.impact(),
             cause: assessment.cause,
             nodes: nodes(verdict, subject, fleet),
@@ -420,6 +425,11 @@ impl ResultRow {
         self.remedies.sort_by_key(|remedy| remedy.is_in_vain);
         self.by_luck.iter_mut().map(|luck| &mut luck.remedy).for_each(complete);
         self
+    }
+
+    /// Returns the verdict for a table: `refused` for an object that KubeVirt refuses.
+    pub(crate) fn word(&self) -> &'static str {
+        if self.is_refused { "refused" } else { self.verdict.as_str() }
     }
 }
 

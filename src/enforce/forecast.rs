@@ -3,7 +3,7 @@
 use super::model::{Common, Reason, Untouched, common_model, with_model};
 use crate::admission::response::FieldCause;
 use crate::fit::judgement::Effort;
-use crate::fit::subject::CpuMode;
+use crate::fit::subject::{CpuMode, Subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::replicas::Replicas;
@@ -45,6 +45,25 @@ pub(crate) fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas, e
         unmet.field = replicas.kind.field(&unmet.field);
     }
     forecast
+}
+
+/// Returns the result for the CPU model of the guest that a VirtualMachine will become.
+fn at_start(world: &World, policy: &Policy, vm: &VirtualMachine, effort: Effort<'_>) -> Common {
+    let guest = guest_of(vm, &world.cluster);
+    match (&guest.missing, &guest.excess) {
+        (Some(missing), None) => Common::NotWritten(Reason::Unknown(message(missing))),
+        _ => common_model(world, policy, &vmi_of(vm, &guest), effort),
+    }
+}
+
+/// Applies the policy's common model to the next start of a guest that runs, or that waits to start: its VMI is created
+/// again then.
+pub(crate) fn apply_at_restart(world: &World, policy: &Policy, subject: &mut Subject<'_>, effort: Effort<'_>) {
+    let is_given = subject.has_vmi() && subject.restart.is_some() && policy.common_model.is_some();
+    let vm = world.cluster.vm(&subject.namespace, &subject.name).filter(|_| is_given);
+    if let Some(Common::Written { model, .. }) = vm.map(|vm| at_start(world, policy, vm, effort)) {
+        subject.set_model_at_next_start(&model, &policy.name);
+    }
 }
 
 fn of_template(

@@ -304,6 +304,12 @@ impl Fleet {
         &self.not_ready
     }
 
+    /// Whether a node is not ready and its virt-handler has stopped: virt-controller sets `kubevirt.io/schedulable` to
+    /// `false` after five minutes without a heartbeat (`pkg/virt-controller/watch/node/node.go`).
+    pub(crate) fn is_down(&self, node: NodeIndex) -> bool {
+        self.not_ready.contains(node) && self.label(node, label::SCHEDULABLE) == Some("false")
+    }
+
     /// Returns the value of the node's `skip-node` annotation; `None` if it is absent.
     pub(crate) fn skip_node(&self, node: NodeIndex) -> Option<&str> {
         self.skip_node.get(&node).map(String::as_str)

@@ -13,7 +13,7 @@ use super::author::{Author, Authors};
 use super::bits::Bits;
 pub(crate) use super::cpu_mode::CpuMode;
 use super::fleet::{Fleet, NodeIndex};
-use super::label::Family;
+use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::Placement;
 pub(crate) use at_start::UnmetAtStart;
@@ -62,6 +62,8 @@ pub struct Subject<'a> {
     pub live_migratable: LiveMigratable,
     /// Its eviction strategy and the author, if a drain waits for it by that strategy and a migration is judged.
     pub live_migrate: Option<(&'static str, Author)>,
+    /// Whether KubeVirt refuses its specification, so that there will be no guest.
+    pub is_refused: bool,
     /// The last migration, if it failed.
     pub failed: Option<FailedMigration>,
     /// The answers of libvirt about its CPU and the nodes, if libvirt was asked.
@@ -95,6 +97,7 @@ impl<'a> Subject<'a> {
             outdated_launcher: false,
             live_migratable: LiveMigratable::default(),
             live_migrate: None,
+            is_refused: false,
             failed: None,
             asked: None,
             definition: Definition::default(),
@@ -250,6 +253,16 @@ impl<'a> Subject<'a> {
         self.running.is_some() && self.definition.origin == Origin::Submitted
     }
 
+    /// Gives its next start, with and without changes of its settings, the CPU model that a policy sets.
+    pub(crate) fn set_model_at_next_start(&mut self, model: &str, policy: &str) {
+        let give = |start: &mut Start<'a>| {
+            *start = Start { by_policy: Some(policy.to_owned()), ..start.with_model(model) };
+        };
+        self.restart.iter_mut().for_each(give);
+        self.changes.iter_mut().map(|change| &mut change.start).for_each(give);
+        self.combined.iter_mut().map(|set| &mut set.start).for_each(give);
+    }
+
     /// Whether there is a VMI that a change of its template does not reach.
     pub(crate) fn has_vmi(&self) -> bool {
         self.is_running() || self.definition.waits
@@ -280,6 +293,12 @@ impl<'a> Subject<'a> {
     /// Returns the value that remains for this key if the guest's own selector does not have it.
     pub(crate) fn value_without_own(&self, key: &str) -> Option<&str> {
         self.definition.under_own.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the architecture that the guest's own node selector asks for instead of the guest's own.
+    pub(crate) fn chosen_architecture(&self) -> Option<&str> {
+        let own = self.value_without_own(label::ARCH)?;
+        self.placement.get(label::ARCH).filter(|chosen| *chosen != own)
     }
 
     /// Whether the entry comes from the guest's own `spec.nodeSelector`.

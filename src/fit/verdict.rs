@@ -66,6 +66,17 @@ impl Judgement<'_, '_> {
             by_luck.extend(remedy::take_lucky(self, &mut finding.remedies));
             remedy::retain_startable(self, &mut finding.remedies);
         }
+        if self.subject.is_refused {
+            // Nodes do not matter to a guest that KubeVirt refuses.
+            by_luck.clear();
+            for finding in &mut findings {
+                finding.remedies.clear();
+            }
+            let refused = findings.iter_mut().find(|finding| matches!(finding.detail, Detail::Refused(_)));
+            if let Some(finding) = refused.filter(|_| self.effort.depth == Depth::Full) {
+                finding.remedies.extend(self.within(|| remedy::ends_refusal(self)));
+            }
+        }
         offer_once(&mut findings);
         (findings, by_luck)
     }

@@ -6,7 +6,7 @@
 
 use super::rules::Rules;
 use super::{Manifest, mutate};
-use crate::enforce::forecast::ModelForecast;
+use crate::enforce::forecast::{self, ModelForecast};
 use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Assessment, Check, Finding};
 use crate::kubevirt::cluster::Cluster;
@@ -61,6 +61,7 @@ impl<'a> Governed<'a> {
             judged.subject.definition.under_own = subject::under_own_of_pod(pod, cluster);
             subject::add_restart(&mut judged.subject, pod, cluster);
         }
+        forecast::apply_at_restart(world, &rules.policy, &mut judged.subject, effort);
         let mut forecast = mutate::outlook(world, manifest, &rules.policy, effort);
         if let Some(replacement) = forecast.as_mut().and_then(|forecast| forecast.replacement.take()) {
             let origin = judged.subject.definition.origin;

@@ -4,7 +4,7 @@
 //! and `nodeselectorrenderer.go` (`NewNodeSelectorRenderer`, `Render`) of KubeVirt.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -308,7 +308,6 @@ pub(crate) fn pod_rules(spec: &VmiSpec, release: Release) -> Vec<PodRule> {
         terms.is_some_and(|terms| !terms.is_empty())
     };
     let reserves = |disk: &Disk| disk.lun.as_ref().is_some_and(|lun| lun.reservation);
-    let is_strict = |constraint: &SpreadConstraint| constraint.when_unsatisfiable == "DoNotSchedule";
     let rules = [
         (PodRule::Affinity, requires("podAffinity")),
         (PodRule::AntiAffinity, requires("podAntiAffinity")),
@@ -317,6 +316,17 @@ pub(crate) fn pod_rules(spec: &VmiSpec, release: Release) -> Vec<PodRule> {
         (PodRule::Reservation, release.spreads_reservations() && spec.domain.devices.disks.iter().any(reserves)),
     ];
     rules.into_iter().filter(|(_, is_there)| *is_there).map(|(rule, _)| rule).collect()
+}
+
+fn is_strict(constraint: &SpreadConstraint) -> bool {
+    constraint.when_unsatisfiable == "DoNotSchedule"
+}
+
+/// Returns the keys of the topology spread constraints with `DoNotSchedule`, each once.
+pub(crate) fn spread_keys(spec: &VmiSpec) -> Vec<String> {
+    let strict = spec.topology_spread_constraints.iter().filter(|constraint| is_strict(constraint));
+    let keys = strict.map(|constraint| constraint.topology_key.clone()).filter(|key| !key.is_empty());
+    keys.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Returns the part of an affinity that filters nodes; `None` if there is none, or it is malformed.

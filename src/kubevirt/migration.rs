@@ -195,7 +195,9 @@ pub(crate) fn predict(
             match (!of_source.is_empty(), host_model(labels, release)) {
                 (true, hidden) => {
                     let hidden = hidden.into_iter().flatten().filter(|(key, _)| !of_source.contains_key(key));
-                    unasked = (!inherited).then(|| hidden.collect());
+                    // A migration copies the host model's name too: without it, some entries were dropped.
+                    let names_model = of_source.keys().any(|key| key.starts_with(label::CPU_MODEL_MIGRATION));
+                    unasked = (!inherited || !names_model).then(|| hidden.collect());
                     of_source
                 }
                 (false, Some(found)) => found,

@@ -144,8 +144,9 @@ fn host_devices(spec: &VmiSpec, cluster: &Cluster, release: Release) -> Option<F
         (_, _) if !release.may_migrate_gpus() => ("domain.devices.hostDevices", "VMI uses a PCI host devices"),
         (0, 1) if !cluster.config.is_known => return None,
         (0, 1) if cluster.config.gate(VGPU_MIGRATION) => {
-            let mediated = &cluster.config.configuration.permitted_host_devices.mediated_devices;
-            if devices.gpus.iter().any(|gpu| mediated.iter().any(|known| known.resource_name == gpu.device_name)) {
+            let permitted = cluster.config.configuration.permitted_host_devices.as_ref();
+            let mut mediated = permitted.into_iter().flat_map(|permitted| &permitted.mediated_devices);
+            if mediated.any(|known| devices.gpus.iter().any(|gpu| known.resource_name == gpu.device_name)) {
                 return None;
             }
             ("domain.devices.gpus", "VMI specifies non-migratable GPU device")

@@ -38,7 +38,7 @@ use crate::fit::subject::{
     AfterStart, BoundVolume, CpuMode, HostModelRule, NotMigratable, Origin, RestartRequest, Running, Stage, Start,
     Subject, Template, Unjudged, failed_migration,
 };
-use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
+use crate::fit::verdict::{Assessment, Check, Detail, Finding, Notes, Verdict};
 use crate::well_known;
 pub(crate) use decentralized::waits_as_receiver;
 pub(crate) use migrating::{asked_for, of_migration, of_running, source_selector, stuck_migration};
@@ -106,6 +106,11 @@ impl Prepared<'_> {
     }
 }
 
+/// Whether one of these notes says that KubeVirt refuses the specification.
+fn is_refused(notes: &[Finding]) -> bool {
+    notes.iter().any(|note| matches!(note.detail, Detail::Refused(_)))
+}
+
 fn finding(check: Check, field: &str, message: String) -> Finding {
     Finding::noted(check, field, message)
 }
@@ -131,6 +136,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
     let written = Written { own: &vmi.spec, whole: &vmi.spec, root: "spec", has_type: false };
     out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
+    out.subject.is_refused = is_refused(&out.notes);
     // The stage is the start itself, so it is also the start after a restart.
     describe(&mut out.subject, vmi, cluster);
     origin::of_vmi(&mut out.subject, vmi, cluster);
@@ -175,6 +181,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         let written = Written { own, whole: &spec, root: "spec.template.spec", has_type };
         out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
     }
+    out.subject.is_refused = is_refused(&out.notes);
     // A manifest of a stored VM describes the next start of its guest.
     let is_stored = out.subject.definition.origin == Origin::Stored
         || cluster.vm(&vm.metadata.namespace, &vm.metadata.name).is_some();
@@ -260,6 +267,7 @@ fn of_spec(
 fn unjudged(spec: &VmiSpec, namespace: &str, name: &str, cluster: &Cluster) -> Unjudged {
     Unjudged {
         pod_rules: launch::pod_rules(spec, cluster.release.release()),
+        spread_keys: launch::spread_keys(spec),
         volumes: storage::bound_volumes(spec, namespace, cluster),
         unplaced: storage::unplaced(spec, namespace, cluster),
         devices: devices::lacking(spec, cluster.vmi(namespace, name), cluster),
@@ -284,7 +292,7 @@ fn start(spec: &VmiSpec, rendered: &Rendered, cluster: &Cluster) -> Start<'stati
     let selectors = [&spec.node_selector, &cluster.config.configuration.developer_configuration.node_selectors];
     let keys = selectors.into_iter().flat_map(BTreeMap::keys);
     let own_models = keys.filter(|key| Family::of(key) == Family::CpuModel).cloned().collect();
-    Start { mode, placement, own_models, after_start }
+    Start { mode, placement, own_models, by_policy: None, after_start }
 }
 
 /// Returns the requirements of the guest's first migration.

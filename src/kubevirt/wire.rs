@@ -81,7 +81,7 @@ pub use instancetype::{
 };
 pub use kubevirt::{
     Architecture, Architectures, BindingPlugin, Configuration, DeveloperConfiguration, KubeVirt, KubeVirtSpec,
-    KubeVirtStatus, MediatedDevice, MigrationConfiguration, NetworkConfiguration, NodePlacement, PermittedHostDevices,
+    KubeVirtStatus, MigrationConfiguration, NetworkConfiguration, NodePlacement, PermittedDevice, PermittedHostDevices,
     Workloads,
 };
 pub use meta::Meta;
@@ -280,6 +280,8 @@ wire! {
     SpreadConstraint {
         /// `whenUnsatisfiable`: `DoNotSchedule` or `ScheduleAnyway`.
         when_unsatisfiable: String,
+        /// `topologyKey`.
+        topology_key: String,
     }
     /// `spec.domain`.
     Domain {

@@ -188,6 +188,10 @@ impl Judged<'_> {
                         == *count
             }),
             Detail::NoStartNode(found) => self.is_kept_off(found),
+            Detail::SourceNotReady(name) => {
+                let is_stopped = |node: RawNode<'_>| node.label(label::SCHEDULABLE) == Some("false");
+                self.source() == Some(name) && self.find(name).is_some_and(|node| !node.is_ready() && is_stopped(node))
+            }
             Detail::NotReady(names) => names
                 .iter()
                 .all(|name| self.find(name).is_some_and(|node| !node.is_ready() && node.takes(&self.demand))),

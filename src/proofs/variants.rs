@@ -62,6 +62,7 @@ named! { detail, DETAILS, Detail,
     Detail::BoundVolumes(_) => "bound volumes",
     Detail::StaleModel(_) => "stale model",
     Detail::DrainWaits(_) => "drain waits",
+    Detail::SourceNotReady(_) => "source not ready",
     Detail::NotReady(_) => "not ready",
 }
 

@@ -87,11 +87,19 @@ fn detail(found: &Detail) -> String {
         Detail::NoVirtHandler(found) => super::nodes::no_virt_handler(found),
         Detail::NoCpuLabels(found) => super::nodes::no_cpu_labels(found),
         Detail::OtherArchitectures(found) => super::nodes::other_architectures(found, 3),
+        Detail::SourceNotReady(node) => source_down(node),
         Detail::NotReady(names) => {
             let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
             format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
         }
     }
+}
+
+/// Returns `cannot leave n1 now, which is not Ready: …`, for a guest on a node that is down.
+pub(crate) fn source_down(node: &str) -> String {
+    format!(
+        "cannot leave {node} now, which is not Ready and whose virt-handler has stopped: virt-handler there migrates it, once it is back"
+    )
 }
 
 /// Returns `CPU model X leaves out 4 of 6 nodes that could take the guest (a, b and 2 more); it is asked for by the
@@ -201,8 +209,16 @@ pub(crate) fn sentence(finding: &Finding) -> String {
     out
 }
 
+/// Whether a finding matters to a guest that KubeVirt refuses: those about nodes do not.
+pub(crate) fn is_of_refused(finding: &Finding) -> bool {
+    matches!(finding.check, Check::Contradiction | Check::Assumed | Check::CommonModel | Check::Unknown | Check::NoPod)
+}
+
 /// Whether the text begins with the name of a node or a label.
 fn begins_with_a_name(detail: &Detail) -> bool {
+    if let Detail::PodRules(found) = detail {
+        return found.is_nowhere();
+    }
     matches!(
         detail,
         Detail::NotReady(_)

@@ -12,13 +12,15 @@ pub(crate) fn not_compared(node: &str, others: &[String]) -> String {
 
 /// Names at most `most` entries; below four, leaves out the nodes in `sound`.
 pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
-    let HostModelUnasked { node, runs, asked, doubtful, sound, .. } = found;
+    let HostModelUnasked { node, runs, is_dropped, asked, doubtful, sound, .. } = found;
     let Some((_, first)) = doubtful.first() else { return "KubeVirt does not ask for the host model".to_owned() };
     let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
-    let asks = format!(
-        "KubeVirt will ask for the guest's own {} alone, as if it had migrated before",
-        fold_entries(asked, most.min(2))
-    );
+    let entries = fold_entries(asked, most.min(2));
+    let asks = if *is_dropped {
+        format!("KubeVirt will ask for {entries} and for no host model: its launcher has lost the name")
+    } else {
+        format!("KubeVirt will ask for the guest's own {entries} alone, as if it had migrated before")
+    };
     let start = if *runs { String::new() } else { format!("started on {node}, ") };
     let lacks = number(alike.len(), "lacks", "lack");
     if most == 1 {

@@ -121,13 +121,16 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict) -> Messages {
     if let Some(Detail::Refused(why)) = refused.map(|refused| &refused.detail) {
         out.headline = format!("is refused by KubeVirt: {why}");
     }
+    if let Some(remedy) = verdict.refused().and_then(|refused| refused.remedies.first()) {
+        out.lines.extend(step_line(judged, remedy, "cheapest remedy", "More"));
+    }
     for finding in &verdict.findings {
         let message = finding::message(finding);
         let short = || first_with_room(&out.title, finding::shorter(finding));
         match finding.check {
             // It is the headline; a guest that KubeVirt refuses has no nodes.
             Check::Contradiction if refused == Some(finding) => continue,
-            Check::StartNode | Check::MigrationTarget if refused.is_some() => {}
+            _ if verdict.refused().is_some() && !finding::is_of_refused(finding) => {}
             Check::NotMigratable if verdict.assessment.outcome.impact().is_some() => {
                 out.headline.clone_from(&message);
             }

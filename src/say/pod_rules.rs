@@ -1,7 +1,7 @@
 //! Rules that kube-scheduler decides by the pods and devices on the nodes, in words.
 
 use crate::fit::check::PodRules;
-use crate::fit::plural::{and_names, number};
+use crate::fit::plural::{and_names, fold_names, number};
 use crate::fit::subject::PodRule;
 
 /// Returns `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the
@@ -11,7 +11,16 @@ pub(super) fn found(found: &PodRules) -> String {
         [one] => format!("{one}, the only node that fits"),
         many => format!("any of the {} nodes that fit", many.len()),
     };
-    format!("{} {fitting}", not_judged(&found.rules))
+    let without = found.without_key.iter().map(|(key, nodes)| {
+        let (lack, them) = (number(nodes.len(), "lacks", "lack"), number(nodes.len(), "it", "them"));
+        let names = fold_names(nodes, 3);
+        format!("; {names} {lack} the label {key} of its topology spread (DoNotSchedule): kube-scheduler never chooses {them}")
+    });
+    let without: String = without.collect();
+    match without.strip_prefix("; ").filter(|_| found.is_nowhere()) {
+        Some(without) => without.to_owned(),
+        None => format!("{} {fitting}{without}", not_judged(&found.rules)),
+    }
 }
 
 /// Returns `its required pod affinity is not judged: by the pods on the nodes kube-scheduler may keep it off nodes that

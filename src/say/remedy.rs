@@ -69,7 +69,12 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
         }
         Action::UpgradeKubeVirt(upgrade) => format!("upgrade KubeVirt to v{}", upgrade.to),
         Action::DropAddedSelector(_) => "migrate without addedNodeSelector".to_owned(),
-        Action::Restart(_) if subject.is_running() => "restart as it is".to_owned(),
+        Action::Restart(_) if subject.is_running() => {
+            match subject.restart.as_ref().map(|start| (&start.by_policy, &start.mode)) {
+                Some((Some(policy), mode)) => format!("restart as it is: policy {policy} gives it {mode}"),
+                _ => "restart as it is".to_owned(),
+            }
+        }
         Action::Restart(_) => "create it again as it is specified now".to_owned(),
         Action::UseModel(model) => format!("{with} {}", model.model),
         Action::ChangeSelector(change) => format!("change nodeSelector {}{restart}", fold_names(&change.keys, 2)),
@@ -112,7 +117,10 @@ fn what(setting: &Setting) -> String {
         Setting::MachineType(name) => format!("machine type {name}"),
         Setting::HyperV(name) => format!("Hyper-V setting {name}"),
         Setting::DedicatedCpus => "dedicatedCpuPlacement".to_owned(),
+        Setting::Numa => "cpu.numa".to_owned(),
+        Setting::Realtime => "cpu.realtime".to_owned(),
         Setting::NodeSelector => "its node selector".to_owned(),
+        Setting::NodeAffinity => "its required node affinity".to_owned(),
     }
 }
 

@@ -189,7 +189,8 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
         (_, "uid") => TextUse::Name(Class::Uid),
         (_, "nodeName" | "targetNode" | "nodes") | ("sourceState", "node") => TextUse::Name(Class::Node),
         (_, "vmiName" | "hostname") => TextUse::Name(Class::Guest),
-        (_, "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys" | "deviceName") => TextUse::LabelKey,
+        ("pciHostDevices" | "mediatedDevices" | "usb", "resourceName")
+        | (_, "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys" | "deviceName") => TextUse::LabelKey,
         (_, "users") => TextUse::User,
         (_, "kind") => TextUse::Kind,
         (_, "reason") => TextUse::Reason,

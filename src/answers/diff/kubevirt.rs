@@ -224,8 +224,8 @@ impl Changes {
         });
         self.text("minCPUModel", min_cpu_model, &new.min_cpu_model, "no node-labeller reads it since 0.56");
         self.network(network, &new.network);
-        let mediated = |of: &PermittedHostDevices| -> Vec<String> {
-            of.mediated_devices.iter().map(|device| device.resource_name.clone()).collect()
+        let mediated = |of: &Option<PermittedHostDevices>| -> Vec<String> {
+            of.iter().flat_map(|of| &of.mediated_devices).map(|device| device.resource_name.clone()).collect()
         };
         self.names(
             "permittedHostDevices.mediatedDevices",

@@ -114,8 +114,9 @@ struct Acts<'f> {
 impl Acts<'_> {
     /// Adds the acts that are offered for one guest.
     fn offered(&mut self, world: &World, evicted: &EvictedGuest<'_>, key: GuestKey) {
-        // No act helps a guest whose volumes can be used on no other node.
-        let Some(judged) = evicted.judged(world).filter(|_| evicted.has_elsewhere()) else { return };
+        // No act helps a guest whose volumes can be used on no other node, or whose node is down.
+        let can_move = evicted.has_elsewhere() && !self.fleet.is_down(evicted.source);
+        let Some(judged) = evicted.judged(world).filter(|_| can_move) else { return };
         let judgement = judged.look_up(&world.cluster, Depth::Full);
         let candidates = judgement.candidates(judged.notes());
         if evicted.effect == EvictionEffect::Moves {

@@ -358,7 +358,9 @@ impl<'w> EvictedGuest<'w> {
             let mut judged = subject::of_running(self.vmi, &world.cluster)?;
             // Its policy drops no node selector entry here; its findings are added.
             let named = world.policies.iter().find(|policy| Some(&policy.name) == self.policy.as_ref());
-            apply_expected_trim(world, &named.cloned().unwrap_or_else(Policy::builtin), &mut judged, None);
+            let policy = named.cloned().unwrap_or_else(Policy::builtin);
+            apply_expected_trim(world, &policy, &mut judged, None);
+            crate::enforce::forecast::apply_at_restart(world, &policy, &mut judged.subject, Depth::Brief.into());
             Some(judged)
         });
         judged.as_ref()
@@ -495,7 +497,10 @@ impl<'w> EvictedGuest<'w> {
 /// Returns the effect of the eviction in KubeVirt, regardless of the nodes.
 pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
     match eviction::effect(vmi, &world.cluster) {
-        Effect::Migrates => EvictionEffect::Moves,
+        Effect::Migrates => match source_down(vmi, &world.cluster) {
+            Some(node) => EvictionEffect::Refused(say::finding::source_down(node)),
+            None => EvictionEffect::Moves,
+        },
         Effect::Ends => {
             let why = "it is being deleted (metadata.deletionTimestamp): it ends, whatever the drain does";
             EvictionEffect::Ends(why.to_owned())
@@ -520,6 +525,12 @@ pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
             EvictionEffect::Stays("evictionStrategy External: something else than KubeVirt has to move it".to_owned())
         }
     }
+}
+
+/// Returns the node of a guest if it is down: nothing there migrates the guest.
+fn source_down<'w>(vmi: &Vmi, cluster: &'w crate::kubevirt::cluster::Cluster) -> Option<&'w str> {
+    let fleet = &cluster.fleet;
+    fleet.find(&vmi.status.node_name).filter(|node| fleet.is_down(*node)).map(|node| fleet.name(node))
 }
 
 fn is_vendor(key: &str) -> bool {

@@ -56,6 +56,13 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
             group(&mut groups, asked).entries.push(entry.clone());
         }
     }
+    // The nodes that lack another architecture than the guest's own are not among the nearest.
+    let chosen = judgement.subject.chosen_architecture().map(|chosen| (label::ARCH.to_owned(), chosen.to_owned()));
+    if let Some((entry, asked)) = chosen.and_then(|entry| Some((entry, authors.of_entry(label::ARCH)?)))
+        && !groups.iter().any(|(_, by)| by.entries.contains(&entry))
+    {
+        group(&mut groups, asked).entries.push(entry);
+    }
     for (_, by) in groups.iter_mut().filter(|(asked, _)| asked.author.is_of_all_guests()) {
         by.lacking = lacking(judgement, &by.entries);
     }

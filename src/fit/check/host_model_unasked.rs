@@ -30,7 +30,10 @@ pub struct HostModelUnasked {
     pub node: String,
     /// Whether the guest runs there.
     pub runs: bool,
-    /// The guest's own entries that look like those of an earlier migration.
+    /// Whether its launcher has entries that an earlier migration copied, without the host model's name, which every
+    /// migration copies too: it was dropped.
+    pub is_dropped: bool,
+    /// The guest's own entries that look like those of an earlier migration, or what is left of those.
     pub asked: Vec<(String, String)>,
     /// The fitting nodes that lack entries, by name, with those entries; without nodes whose libvirt provides
     /// the guest's CPU.
@@ -115,6 +118,7 @@ fn of(
     Some(HostModelUnasked {
         node: fleet.name(node).to_owned(),
         runs,
+        is_dropped: matches!(&judgement.subject.stage, Stage::Migration(migration) if migration.inherited),
         asked: asked.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         doubtful: judgement.names(&doubtful).into_iter().map(lacks).collect(),
         certain: sound.count() + taken.len(),

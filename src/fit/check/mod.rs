@@ -32,6 +32,7 @@ mod pod_rules;
 mod restart_required;
 mod similar_feature;
 mod source_labels;
+mod source_not_ready;
 mod stale_model;
 mod start_node;
 mod start_outlook;
@@ -177,6 +178,8 @@ checks! {
     NoCpuLabels = no_cpu_labels,
     /// Nodes of another architecture are not judged.
     OtherArchitecture = other_architecture,
+    /// The node that the guest leaves is down.
+    SourceNotReady = source_not_ready,
     /// A node fits, although its `Ready` condition is not `True`.
     NotReady = not_ready,
     /// An assumption of the judgement.
@@ -214,7 +217,7 @@ impl Check {
             | Self::HostModelKnown
             | Self::SourceLabels
             | Self::UnlikeHosts => Some(Doubt::Libvirt),
-            Self::PodRules | Self::BoundVolumes | Self::ModelWithheld => Some(Doubt::Kubernetes),
+            Self::PodRules | Self::BoundVolumes | Self::ModelWithheld | Self::SourceNotReady => Some(Doubt::Kubernetes),
             _ => None,
         }
     }
@@ -330,6 +333,8 @@ pub enum Detail {
     NoCpuLabels(NoCpuLabels),
     /// Nodes of another architecture.
     OtherArchitectures(OtherArchitectures),
+    /// The node that the guest leaves, by name, which is down.
+    SourceNotReady(String),
     /// Fitting nodes that are not ready.
     NotReady(Vec<String>),
 }

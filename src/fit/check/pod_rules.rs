@@ -2,7 +2,9 @@
 //! `DoNotSchedule` spread.
 //!
 //! Mirrors the scheduler's plugins `InterPodAffinity` and `PodTopologySpread`, whose results depend on the
-//! pods of the moment: the rules are reported, not judged.
+//! pods of the moment: the rules are reported, not judged. One thing is certain: `PodTopologySpread` takes no node
+//! without the label of a `DoNotSchedule` constraint (`Filter` of
+//! `pkg/scheduler/framework/plugins/podtopologyspread/filtering.go`).
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -18,6 +20,16 @@ pub struct PodRules {
     pub rules: Vec<PodRule>,
     /// The fitting nodes, by name.
     pub fitting: Vec<String>,
+    /// The keys of topology spread constraints that fitting nodes lack, each with those nodes, by name: kube-scheduler
+    /// takes none of them, regardless of pods.
+    pub without_key: Vec<(String, Vec<String>)>,
+}
+
+impl PodRules {
+    /// Whether all fitting nodes lack such a key, so that the other rules do not matter.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        self.without_key.iter().any(|(_, nodes)| nodes.len() == self.fitting.len())
+    }
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -27,6 +39,19 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if fitting.is_empty() {
         return Vec::new();
     }
+    let without = |key: &String| {
+        let lacks = |name: &&String| {
+            let node = judgement.fleet.find(name);
+            node.is_some_and(|node| judgement.fleet.label(node, key).is_none())
+        };
+        let nodes: Vec<String> = fitting.iter().filter(lacks).cloned().collect();
+        (!nodes.is_empty()).then(|| (key.clone(), nodes))
+    };
+    let without_key = judgement.subject.unjudged.spread_keys.iter().filter_map(without).collect();
     let field = judgement.field_of_guest(first.path());
-    vec![Finding::note(Check::PodRules, field, Detail::PodRules(PodRules { rules: rules.clone(), fitting }))]
+    vec![Finding::note(
+        Check::PodRules,
+        field,
+        Detail::PodRules(PodRules { rules: rules.clone(), fitting, without_key }),
+    )]
 }

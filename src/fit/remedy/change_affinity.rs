@@ -23,7 +23,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
 };
 
 /// The path below the guest's spec.
-const PATH: [&str; 3] = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
+pub(super) const PATH: [&str; 3] = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
 
 /// The removal of the required node affinity from the guest's own specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

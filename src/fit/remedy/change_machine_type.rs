@@ -29,7 +29,8 @@ pub struct ChangeMachineType {
 
 pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let fleet = judgement.fleet;
-    let start = judgement.subject.restart.as_ref()?;
+    // The machine types of another architecture start no disk of the guest's own.
+    let start = judgement.subject.restart.as_ref().filter(|_| judgement.subject.chosen_architecture().is_none())?;
     let (key, value) = start.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::MachineType)?;
     let from = label::name(key);
     let mut without = start.placement.clone();

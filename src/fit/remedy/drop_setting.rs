@@ -4,7 +4,8 @@
 
 use super::restart::restarted;
 use super::{
-    Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, change_template, name_another,
+    Act, Action, Commands, Outage, Prospect, Remedy, RemedyId, RemedySpec, change_affinity, change_features,
+    change_template, name_another,
 };
 use crate::fit::author::TypeReference;
 use crate::fit::command::Json;
@@ -42,13 +43,30 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     }))
 }
 
+/// Returns the change with which KubeVirt accepts the guest and some node takes it.
+pub(in crate::fit) fn ends_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let mut changes = judgement.subject.changes.iter().filter(|change| change.ends_refusal);
+    changes.find_map(|change| {
+        let nodes = judgement.outlook(&change.start).1.count();
+        let (setting, set_by) = (change.setting.clone(), change.set_by.clone());
+        (nodes > 0).then(|| Remedy::new(DropSetting { setting, set_by }, Prospect::exactly(nodes)))
+    })
+}
+
 /// Applies a change of settings to the guest and restarts it.
 pub(super) fn changed(subject: &mut Subject<'_>, setting: &Setting, set_by: Option<&TypeReference>) {
     let found = subject.changes.iter().find(|change| change.setting == *setting && change.set_by.as_ref() == set_by);
-    if let Some(start) = found.map(|change| change.start.clone()) {
+    if let Some((start, ends_refusal)) = found.map(|change| (change.start.clone(), change.ends_refusal)) {
+        subject.is_refused &= !ends_refusal;
         subject.restart = Some(start);
         restarted(subject);
     }
+}
+
+/// Returns the commands that take a field out of the guest's own specification.
+fn take_out(subject: &Subject<'_>, below: &[&'static str]) -> Commands {
+    let edit = |field| vec!["take".into(), field, "out".into()];
+    change_template(subject, below, Json::Null, SPEC.outage, edit)
 }
 
 impl Act for DropSetting {
@@ -58,10 +76,7 @@ impl Act for DropSetting {
         }
         match &self.setting {
             Setting::Features(features) => change_features(subject, features, None),
-            Setting::HyperV(name) => {
-                let edit = |field| vec!["take".into(), field, "out".into()];
-                change_template(subject, &["domain", "features", "hyperv", name], Json::Null, SPEC.outage, edit)
-            }
+            Setting::HyperV(name) => take_out(subject, &["domain", "features", "hyperv", name]),
             Setting::DedicatedCpus => {
                 // KubeVirt refuses fields that depend on it without it; removing absent fields changes
                 // nothing.
@@ -70,10 +85,13 @@ impl Act for DropSetting {
                 let edit = |field| vec!["take dedicatedCpuPlacement, and what depends on it, out of".into(), field];
                 change_template(subject, &["domain", "cpu"], Json::Object(nulls), SPEC.outage, edit)
             }
+            Setting::Model(_) => take_out(subject, &["domain", "cpu", "model"]),
+            Setting::Numa => take_out(subject, &["domain", "cpu", "numa"]),
+            Setting::Realtime => take_out(subject, &["domain", "cpu", "realtime"]),
+            Setting::NodeSelector => take_out(subject, &["nodeSelector"]),
+            Setting::NodeAffinity => take_out(subject, &change_affinity::PATH),
             // Other remedies change these in the guest's own specification.
-            Setting::Model(_) | Setting::MachineType(_) | Setting::NodeSelector | Setting::Forbidden(_) => {
-                Ok(Vec::new())
-            }
+            Setting::MachineType(_) | Setting::Forbidden(_) => Ok(Vec::new()),
         }
     }
 

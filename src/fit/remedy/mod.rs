@@ -43,6 +43,7 @@ pub(crate) use disable_feature::DisableFeature;
 pub(crate) use drop_added_selector::DropAddedSelector;
 pub(super) use drop_added_selector::leaves_at_drain;
 pub(crate) use drop_setting::DropSetting;
+pub(super) use drop_setting::ends_refusal;
 pub(crate) use drop_stale::{DropStale, NoDrop};
 pub(crate) use edit_obsolete_models::EditObsoleteModels;
 pub(crate) use enable_cpu_manager::EnableCpuManager;
@@ -85,7 +86,8 @@ words! {
 words! {
     /// The nodes that the numbers of a guest's remedies count. All remedies of one guest count the same.
     Counted {
-        /// The nodes on which it can start: the numbers of a guest that no node takes at its start.
+        /// The nodes on which it can start: the numbers of a guest that no node takes at its start, or that KubeVirt
+        /// refuses.
         StartNodes = "start-nodes",
         /// The nodes to which it can migrate: if it starts first, from where it starts.
         Targets = "targets",
@@ -96,8 +98,8 @@ impl Counted {
     /// Returns those of a guest.
     #[must_use]
     pub fn of(subject: &Subject<'_>, assessment: &Assessment) -> Self {
-        let starts_nowhere = matches!(subject.stage, Stage::Start(_)) && assessment.fitting.is_empty();
-        if starts_nowhere { Self::StartNodes } else { Self::Targets }
+        let is_down = assessment.fitting.is_empty() || subject.is_refused;
+        if is_down && matches!(subject.stage, Stage::Start(_)) { Self::StartNodes } else { Self::Targets }
     }
 }
 
@@ -431,7 +433,11 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 pub(super) fn against_doubt(judgement: &Judgement<'_, '_>, sound: usize) -> Vec<Remedy> {
     match judgement.effort.depth {
         Depth::Full if never_migrates(judgement).is_none() => {
-            judgement.within(|| use_model::cures(judgement, sound.max(1))).into_iter().collect()
+            let needed = sound.max(1);
+            judgement
+                .within(|| restart::gets_model(judgement, needed).or_else(|| use_model::cures(judgement, needed)))
+                .into_iter()
+                .collect()
         }
         Depth::Brief | Depth::Full => Vec::new(),
     }
@@ -451,6 +457,10 @@ pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 /// Returns the well-known remedies that are known not to help, without those whose word is in `may_help`.
 pub(super) fn not_helping(judgement: &Judgement<'_, '_>, may_help: &BTreeSet<&str>) -> Vec<NotHelping> {
     let subject = judgement.subject;
+    // No node helps a guest that KubeVirt refuses.
+    if subject.is_refused {
+        return Vec::new();
+    }
     if let Some(refused) = &subject.live_migratable.refused {
         return useless_where_refused(refused);
     }

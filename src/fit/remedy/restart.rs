@@ -80,6 +80,14 @@ pub(super) fn cures(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     prospect.luck.is_none().then(|| Remedy::new(Restart, prospect))
 }
 
+/// Returns the restart if a policy gives the guest a named model then, which leaves at least `needed` targets from
+/// every start node: libvirt accepts it on all of them.
+pub(super) fn gets_model(judgement: &Judgement<'_, '_>, needed: usize) -> Option<Remedy> {
+    let start = start(judgement).filter(|start| start.by_policy.is_some())?;
+    let (range, _) = judgement.outlook(start);
+    (range.0 >= needed).then(|| Remedy { action: Restart.into(), then_fits: range, luck: None })
+}
+
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     if judgement.is_migration() && !labels_tell_after_restart(judgement) {
         return Some(NoRestart::LibvirtRefuses { nodes: judgement.names(&judgement.refused_targets) });

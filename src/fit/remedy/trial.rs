@@ -219,7 +219,10 @@ impl Judgement<'_, '_> {
         let (after, _) = action.apply(self.subject, self.fleet);
         let Stage::Start(after_start) = after.stage else { return None };
         let own_models = Vec::new();
-        self.after_restart(&Start { mode: after.mode, placement: after.placement, own_models, after_start }, needed)
+        self.after_restart(
+            &Start { mode: after.mode, placement: after.placement, own_models, by_policy: None, after_start },
+            needed,
+        )
     }
 }
 

@@ -148,7 +148,9 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 /// Returns the common model of the most nodes if a start with it helps.
 fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Option<Prospect>) -> Option<Remedy> {
     let start = judgement.subject.restart.as_ref()?;
-    if is_of_instancetype(judgement.subject) {
+    // A policy sets the model at each start.
+    let is_given = start.by_policy.is_some() && helps(start).is_some_and(|prospect| prospect.luck.is_none());
+    if is_of_instancetype(judgement.subject) || is_given {
         return None;
     }
     let (model, nodes) = common_model(judgement, start)?;
@@ -272,7 +274,10 @@ fn is_of_instancetype(subject: &Subject<'_>) -> bool {
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
-    let start = judgement.subject.restart.as_ref().filter(|_| starts_if_made_again(judgement).is_none())?;
+    let start = judgement.subject.restart.as_ref()?;
+    if starts_if_made_again(judgement).is_some() || start.by_policy.is_some() {
+        return None;
+    }
     if drop_added_selector::is_enough(judgement) {
         return Some(NoModel::Added);
     }

@@ -12,6 +12,8 @@ pub struct SettingChange<'a> {
     pub set_by: Option<TypeReference>,
     /// The start after the change.
     pub start: Start<'a>,
+    /// Whether it ends a refusal of the specification by KubeVirt.
+    pub ends_refusal: bool,
 }
 
 /// Two or three changes of the guest's settings, and the start that results.
@@ -39,8 +41,14 @@ pub enum Setting {
     HyperV(&'static str),
     /// `dedicatedCpuPlacement`.
     DedicatedCpus,
+    /// `cpu.numa`.
+    Numa,
+    /// `cpu.realtime`.
+    Realtime,
     /// `nodeSelector`.
     NodeSelector,
+    /// The required node affinity.
+    NodeAffinity,
 }
 
 /// A CPU feature of a guest.

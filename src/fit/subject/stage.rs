@@ -38,6 +38,8 @@ pub struct Start<'a> {
     /// The `cpu-model` keys that a node selector requires, the guest's own or the cluster's: they stay with any CPU
     /// model.
     pub own_models: Vec<String>,
+    /// The CPUPolicy that sets its CPU model, by name.
+    pub by_policy: Option<String>,
     /// The entries that its first migration adds.
     #[expect(clippy::struct_field_names, reason = "what comes after the start is part of how a guest would start")]
     pub after_start: AfterStart,
@@ -64,6 +66,7 @@ impl<'a> Start<'a> {
             mode: CpuMode::Named(String::new()),
             placement,
             own_models: self.own_models.clone(),
+            by_policy: None,
             after_start: AfterStart { host_model: HostModelRule::NotAsked, ..self.after_start },
         }
     }
@@ -91,9 +94,9 @@ pub struct Migration {
     /// Whether it comes from another cluster, so that no node here is its source.
     pub from_elsewhere: bool,
     /// The entries of the source's host model that KubeVirt does not add to the selector, because it takes a
-    /// feature that the guest itself requires as the trace of an earlier migration: libvirt may refuse a node
-    /// that lacks one of them. `None` if the host model is selected or inherited, or is not the guest's CPU
-    /// mode.
+    /// feature that the guest itself requires as the trace of an earlier migration, or because the launcher lost
+    /// the model that a migration had copied: libvirt may refuse a node that lacks one of them. `None` if the host
+    /// model is selected or inherited, or is not the guest's CPU mode.
     pub unasked: Option<Vec<(String, String)>>,
     /// The entries of `spec.addedNodeSelector` that the guest's own node selector overrides, sorted by key.
     pub overridden: Vec<(String, String)>,

@@ -12,6 +12,8 @@ use crate::fit::placement::{Affinity, Placement};
 pub struct Unjudged {
     /// The rules by which the pods or the devices on the nodes decide.
     pub pod_rules: Vec<PodRule>,
+    /// The keys of its topology spread constraints with `DoNotSchedule`, each once.
+    pub spread_keys: Vec<String>,
     /// Its volumes that are bound to nodes.
     pub volumes: Vec<BoundVolume>,
     /// The names of its volumes for which the usable nodes are not known.
@@ -23,7 +25,7 @@ pub struct Unjudged {
 impl Unjudged {
     /// Whether there are no such conditions.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { pod_rules, volumes, unplaced, devices } = self;
+        let Self { pod_rules, spread_keys: _, volumes, unplaced, devices } = self;
         pod_rules.is_empty() && volumes.is_empty() && unplaced.is_empty() && devices.is_empty()
     }
 }

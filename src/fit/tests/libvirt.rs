@@ -73,12 +73,8 @@ fn guest(asks: &[String], asked: Answers) -> Subject<'static> {
     let stage = Stage::Migration(Migration { source: Some("node-a".to_owned()), ..Migration::default() });
     Subject::new("shop", "db", stage, placement).tweak(|subject| {
         let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: false };
-        subject.restart = Some(Start {
-            mode: CpuMode::HostModel,
-            placement: Placement::default(),
-            own_models: Vec::new(),
-            after_start,
-        });
+        let (mode, placement, own_models) = (CpuMode::HostModel, Placement::default(), Vec::new());
+        subject.restart = Some(Start { mode, placement, own_models, by_policy: None, after_start });
         subject.definition.template = Some(Template::VirtualMachine);
         subject.asked = Some(asked);
     })

@@ -46,7 +46,8 @@ fn starts(named: &str, asks: &[String], hosts: BTreeMap<String, LibvirtHost>) ->
     let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: false };
     Subject::new("shop", "db", Stage::Start(after_start), placement.clone()).tweak(|subject| {
         subject.mode = CpuMode::Named(named.to_owned());
-        subject.restart = Some(Start { mode: subject.mode.clone(), placement, own_models: Vec::new(), after_start });
+        subject.restart =
+            Some(Start { mode: subject.mode.clone(), placement, own_models: Vec::new(), by_policy: None, after_start });
         subject.asked = Some(Answers {
             guest: Err(Silence::NotSaved),
             nodes: Arc::default(),

@@ -379,8 +379,12 @@ fn changes(start: &Start<'static>, guest: &Guest) -> (Vec<SettingChange<'static>
     let of = of.chain((all.len() == 3).then(|| vec![0, 1, 2]));
     let all_of = |of: &[usize]| of.iter().fold(start.clone(), |start, at| all[*at].1(&start));
     let sets = of.map(|of| SettingSet { start: all_of(&of), of }).collect();
-    let change =
-        |(setting, change): (Setting, Change<'_>)| SettingChange { setting, set_by: None, start: change(start) };
+    let change = |(setting, change): (Setting, Change<'_>)| SettingChange {
+        setting,
+        set_by: None,
+        start: change(start),
+        ends_refusal: false,
+    };
     (all.into_iter().map(change).collect(), sets)
 }
 
@@ -447,7 +451,8 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         _ => HostModelRule::NotAsked,
     };
     let after_start = AfterStart { host_model, vendor: guest.vendor };
-    let start = Start { mode: mode.clone(), placement: placement.clone(), own_models: Vec::new(), after_start };
+    let (own_models, by_policy) = (Vec::new(), None);
+    let start = Start { mode: mode.clone(), placement: placement.clone(), own_models, by_policy, after_start };
 
     let mut subject = Subject::new("shop", "db", Stage::Start(after_start), placement.clone());
     if let Point::Migration { inherited, stale, added_zone, added_host, known } = point {

@@ -51,6 +51,7 @@ fn start(cpu: &str) -> Start<'static> {
         mode,
         placement: Placement { selector, affinity, ..Placement::default() },
         own_models: Vec::new(),
+        by_policy: None,
         after_start,
     }
 }

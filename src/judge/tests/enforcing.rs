@@ -280,3 +280,36 @@ fn a_migration_is_judged_by_what_is_left(
     let plain = migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({}));
     assert!(denied(&world("Keep"), &review(&plain)).is_some(), "else nothing is shown by this");
 }
+
+/// A policy sets the model at each start, also after a restart: a plain restart is enough, and is offered with its
+/// result.
+#[test]
+fn a_restart_gives_the_model_of_the_policy() {
+    let guest = running("web", "node-c", "host-model");
+    let world = World {
+        cluster: cluster(
+            "1.9.0",
+            intel().tweak(|nodes| {
+                give(
+                    crate::testing::fleet::of(nodes, "node-c"),
+                    [crate::testing::fleet::required("amx-bf16"), feature("amx-bf16")],
+                );
+            }),
+            [ClusterObject::VirtualMachine(Box::new(read(vm("web", "")))), vmi(guest)],
+        ),
+        ..common("Warn")
+    };
+    let summaries = |world: &World| -> Vec<String> {
+        let manifest = Manifest::Migration(Box::new(read(migration("web"))));
+        let case = judge(world, &manifest, UserName::NOBODY, Depth::Full).expect("it is judged");
+        let certain = case.verdict.findings.iter().flat_map(|finding| &finding.remedies);
+        certain
+            .filter(|remedy| matches!(remedy.action.id().as_str(), "restart" | "restart-with-common-model"))
+            .map(|remedy| say::remedy::summary(&remedy.action, &case.judged.subject))
+            .collect()
+    };
+    let with_policy = format!("restart as it is: policy intel-pool gives it {SKYLAKE}");
+    assert_eq!(summaries(&world), [with_policy], "an edit is asked for that the policy makes by itself");
+    let without = World { policies: Vec::new(), ..world };
+    assert_eq!(summaries(&without), [format!("restart with {SKYLAKE}")]);
+}

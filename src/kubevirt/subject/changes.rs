@@ -3,10 +3,13 @@
 //! Each change is applied to the VirtualMachine, and the resulting guest is rendered again: a preference may add a
 //! dropped feature again, and a Hyper-V setting affects others.
 
+use serde_json::Value;
+
+use super::refused::Written;
 use super::start_of;
 use crate::fit::author::{Author, TypeReference};
 use crate::fit::label::{self, Family};
-use crate::fit::subject::{ListedFeature, Setting, SettingChange, SettingSet, Stage, Start, Subject};
+use crate::fit::subject::{CpuMode, ListedFeature, Setting, SettingChange, SettingSet, Stage, Start, Subject};
 use crate::kubevirt::authors::Source;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::defaults::is_on;
@@ -48,22 +51,64 @@ pub(super) fn override_added(subject: &mut Subject<'_>, vmim: &Vmim, cluster: &C
 
 /// Returns the changes of a guest that its VirtualMachine can make.
 pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Changes {
-    // No changes are returned if settings are not known, or if a policy replaces the model at the start.
-    let is_of_policy = guest.origins.iter().any(|(_, origin)| matches!(origin, SettingOrigin::Policy(_)));
-    if guest.missing.is_some() || guest.excess.is_some() || cluster.config.excess.is_some() || is_of_policy {
+    // No changes are returned if settings are not known.
+    if guest.missing.is_some() || guest.excess.is_some() || cluster.config.excess.is_some() {
         return Changes::default();
     }
     let own = own_settings(&vm.spec.template.spec, cluster).into_iter().map(|setting| (setting, None));
     let others = set_elsewhere(vm, guest, cluster).into_iter().map(|(setting, named)| (setting, Some(named)));
+    let is_kept = |setting: &Setting| !(matches!(setting, Setting::Model(_)) && model_of_policy(guest).is_some());
     let changes: Vec<SettingChange<'static>> = own
         .chain(others)
+        .filter(|(setting, _)| is_kept(setting))
         .filter_map(|(setting, set_by)| {
             let start = changed(vm, guest, &[(&setting, set_by.is_some())], cluster)?;
-            Some(SettingChange { setting, set_by, start })
+            Some(SettingChange { setting, set_by, start, ends_refusal: false })
         })
         .collect();
     let combined = combined(vm, guest, &changes, cluster);
+    let changes = changes.into_iter().chain(ending_a_refusal(vm, guest, cluster)).collect();
     Changes { changes, combined }
+}
+
+/// Whether KubeVirt refuses this VM.
+fn is_refused(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> bool {
+    let has_type = guest.instancetype.is_some();
+    let written = Written { own: &vm.spec.template.spec, whole: &guest.spec, root: "", has_type };
+    super::is_refused(&guest.notes) || !written.refusals(&cluster.config, cluster.release.release()).is_empty()
+}
+
+/// Returns the changes of the VM's own specification each of which alone ends its refusal.
+fn ending_a_refusal(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<SettingChange<'static>> {
+    let own = &vm.spec.template.spec;
+    if model_of_policy(guest).is_some() || !is_refused(vm, guest, cluster) {
+        return Vec::new();
+    }
+    let cpu = own.domain.cpu.as_ref();
+    let model = cpu.map(|cpu| cpu.model.clone()).filter(|model| !model.is_empty());
+    let has = |is: fn(&Cpu) -> bool| cpu.is_some_and(is);
+    let candidates = [
+        model.map(Setting::Model),
+        has(|cpu| cpu.numa.is_some()).then_some(Setting::Numa),
+        has(|cpu| cpu.realtime.is_some()).then_some(Setting::Realtime),
+        (!own.node_selector.is_empty()).then_some(Setting::NodeSelector),
+        own.affinity.is_some().then_some(Setting::NodeAffinity),
+        has(|cpu| cpu.dedicated_cpu_placement).then_some(Setting::DedicatedCpus),
+    ];
+    let ends = |setting: Setting| {
+        let mut vm = vm.clone();
+        change(&mut vm.spec.template.spec, &setting);
+        let guest = guest_of(&vm, cluster);
+        let start = start_of(guest.spec.clone(), cluster).filter(|_| !is_refused(&vm, &guest, cluster))?;
+        Some(SettingChange { setting, set_by: None, start, ends_refusal: true })
+    };
+    candidates.into_iter().flatten().filter_map(ends).collect()
+}
+
+/// Returns the CPU model that a policy sets for the guest; `None` if none does.
+fn model_of_policy(guest: &Guest) -> Option<&str> {
+    let is_set = guest.origins.iter().any(|(_, origin)| matches!(origin, SettingOrigin::Policy(_)));
+    guest.spec.domain.cpu.as_ref().filter(|_| is_set).map(|cpu| cpu.model.as_str())
 }
 
 /// Returns the start of the guest with these changes, each with whether a type has the setting.
@@ -83,7 +128,12 @@ fn changed(
         for setting in own {
             change(&mut vm.spec.template.spec, setting);
         }
-        guest_of(&vm, cluster).spec
+        let mut spec = guest_of(&vm, cluster).spec;
+        // A policy sets its model again.
+        if let Some(model) = model_of_policy(guest) {
+            model.clone_into(&mut spec.domain.cpu.get_or_insert_default().model);
+        }
+        spec
     };
     for (setting, _) in settings.iter().filter(|(_, by_type)| *by_type) {
         let setting = placed(setting, &spec);
@@ -224,6 +274,13 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
         out.extend((!forbidden.is_empty()).then_some(Setting::Forbidden(forbidden)));
         let is_dedicated = cpu.dedicated_cpu_placement && is_scarce(cluster, cpu_manager(cluster));
         out.extend(is_dedicated.then_some(Setting::DedicatedCpus));
+        // No node of arm64 has the label of a model, so no other model helps.
+        let is_of_arm = match spec.architecture.as_str() {
+            "" => cluster.config.default_architecture() == "arm64",
+            own => own == "arm64",
+        };
+        let is_named = matches!(CpuMode::parse(&cpu.model), CpuMode::Named(_));
+        out.extend((is_of_arm && is_named).then(|| Setting::Model(cpu.model.clone())));
     }
     out
 }
@@ -303,6 +360,14 @@ fn change(spec: &mut VmiSpec, setting: &Setting) {
             let hyperv = spec.domain.features.hyperv.iter_mut().flat_map(Hyperv::settings_mut);
             hyperv.filter(|(known, _)| known == name).for_each(|(_, state)| *state = None);
         }
+        Setting::Numa => cpu.numa = None,
+        Setting::Realtime => cpu.realtime = None,
         Setting::NodeSelector => spec.node_selector.clear(),
+        Setting::NodeAffinity => {
+            let of_nodes = spec.affinity.as_mut().and_then(|affinity| affinity.0.get_mut("nodeAffinity"));
+            if let Some(of_nodes) = of_nodes.and_then(Value::as_object_mut) {
+                of_nodes.remove("requiredDuringSchedulingIgnoredDuringExecution");
+            }
+        }
     }
 }

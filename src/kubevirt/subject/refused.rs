@@ -1,9 +1,11 @@
 //! Combinations of settings that virt-api refuses. Nodes are judged regardless: the labels would allow the guest.
 
+use serde_json::Value;
+
 use crate::fit::verdict::{Check, Detail, Finding};
 use crate::kubevirt::defaults::ClusterConfig;
 use crate::kubevirt::release::Release;
-use crate::kubevirt::wire::VmiSpec;
+use crate::kubevirt::wire::{HostDevice, VmiSpec};
 
 /// A specification: as written in the object below `root`, and with what its instancetype and preference add.
 pub(super) struct Written<'s> {
@@ -27,10 +29,12 @@ impl Written<'_> {
         }
     }
 
-    /// Returns a note for each combination that virt-api refuses. Mirrors `ValidateSchema` of
-    /// `pkg/util/webhooks/webhooks.go` (an unknown field), `validateCPUModel` of
-    /// `pkg/virt-api/webhooks/arm64.go`, and `validateNUMA`, `validateCPURealtime` and `validateMemoryRealtime` of
-    /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`.
+    /// Returns a note for each setting that virt-api refuses, or that virt-controller creates no pod with. Mirrors
+    /// `ValidateSchema` of `pkg/util/webhooks/webhooks.go` (an unknown field), `validateCPUModel` of
+    /// `pkg/virt-api/webhooks/arm64.go`, `validateNUMA`, `validateCPURealtime` and `validateMemoryRealtime` of
+    /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`, `ValidateNodeSelector` of
+    /// `validate-k8s-utils.go` there, and `validatePermittedHostDevices` of
+    /// `pkg/virt-controller/services/renderresources.go`.
     pub(super) fn refusals(&self, config: &ClusterConfig, release: Release) -> Vec<Finding> {
         let architecture = config.architecture_of(self.whole);
         let mut out = Vec::new();
@@ -46,6 +50,23 @@ impl Written<'_> {
         if has_unknown_security(self.whole) && !release.knows_snp_and_tdx() {
             let field = self.place("domain.launchSecurity", has_unknown_security);
             refuse(field, format!("launchSecurity has snp and tdx from v1.7.0 on, and this is {release}"));
+        }
+        if has_no_term(self.whole) {
+            let field = self.place(REQUIRED_AFFINITY, has_no_term);
+            refuse(
+                field,
+                "its required node affinity must have at least one node selector term, and has none".to_owned(),
+            );
+        }
+        for (below, device) in self.not_permitted(config) {
+            let field = self.place(below, |spec| !devices_of(spec, below).is_empty());
+            let what = if below == GPUS { "GPU" } else { "host device" };
+            refuse(
+                field,
+                format!(
+                    "{what} {device} is not in permittedHostDevices of the KubeVirt resource, so virt-controller creates no pod"
+                ),
+            );
         }
         let Some(cpu) = &self.whole.domain.cpu else { return out };
         if architecture == "arm64" && release.refuses_on_arm(&cpu.model) {
@@ -76,19 +97,55 @@ impl Written<'_> {
     }
 }
 
+const GPUS: &str = "domain.devices.gpus";
+const HOST_DEVICES: &str = "domain.devices.hostDevices";
+/// The path of the required node affinity below a guest's spec.
+const REQUIRED_AFFINITY: &str = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution";
+
+fn devices_of<'s>(spec: &'s VmiSpec, below: &str) -> &'s [HostDevice] {
+    let devices = &spec.domain.devices;
+    if below == GPUS { &devices.gpus } else { &devices.host_devices }
+}
+
+/// Whether the required node affinity has no term.
+fn has_no_term(spec: &VmiSpec) -> bool {
+    let path = "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution";
+    let required = spec.affinity.as_ref().and_then(|affinity| affinity.0.pointer(path));
+    let has_term = |required: &Value| required["nodeSelectorTerms"].as_array().is_some_and(|terms| !terms.is_empty());
+    required.is_some_and(|required| !required.is_null() && !has_term(required))
+}
+
+impl Written<'_> {
+    /// Returns the devices, by the path of their list, that KubeVirt's configuration does not permit. Without a list in
+    /// the configuration all are.
+    fn not_permitted(&self, config: &ClusterConfig) -> Vec<(&'static str, &str)> {
+        let Some(permitted) = &config.configuration.permitted_host_devices else { return Vec::new() };
+        let known = [&permitted.pci_host_devices, &permitted.mediated_devices, &permitted.usb];
+        let is_known = |name: &str| known.into_iter().flatten().any(|known| known.resource_name == name);
+        let is_checked = |below: &&str| *below != GPUS || !config.gate("GPUsWithDRA");
+        let lists = [GPUS, HOST_DEVICES].into_iter().filter(is_checked);
+        let devices = lists
+            .flat_map(|below| devices_of(self.whole, below).iter().map(move |of| (below, of.device_name.as_str())));
+        // A device by a claim has no name.
+        devices.filter(|(_, name)| !name.is_empty() && !is_known(name)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::fit::judgement::Depth;
+    use crate::fit::label;
     use crate::kubevirt::cluster::ClusterObject;
     use crate::kubevirt::subject::{Prepared, of_vm, of_vmi};
     use crate::kubevirt::wire::VirtualMachine;
     use crate::say;
     use crate::testing::Tweak;
     use crate::testing::cluster::{cluster, read, vm};
-    use crate::testing::fleet::mixed;
+    use crate::testing::fleet::{arm, cascade_lake, mixed, set};
 
     /// Returns the refusals with their fields.
     fn refusals(judged: &Prepared<'_>) -> Vec<String> {
@@ -171,5 +228,87 @@ mod tests {
             refusals(&judged),
             [NUMA.replace("domain.cpu.numa.guestMappingPassthrough: ", "spec.instancetype: ")]
         );
+    }
+
+    const ONE_GPU: &str = r#"{"devices": {"gpus": [{"name": "a", "deviceName": "nvidia.com/A100"}]}}"#;
+    const ONE_DEVICE: &str = r#"{"devices": {"hostDevices": [{"name": "a", "deviceName": "nvidia.com/A100"}]}}"#;
+    const LISTED: &str = r#"{"mediatedDevices": [{"resourceName": "nvidia.com/A100"}]}"#;
+
+    /// Without a list all devices are permitted; with one, virt-controller creates no pod for another device.
+    #[rstest]
+    #[case::no_list(ONE_GPU, "null", &[], false)]
+    #[case::listed(ONE_GPU, LISTED, &[], false)]
+    #[case::usb(ONE_DEVICE, r#"{"usb": [{"resourceName": "nvidia.com/A100"}]}"#, &[], false)]
+    #[case::another_is_listed(ONE_GPU, r#"{"pciHostDevices": [{"resourceName": "nvidia.com/A10"}]}"#, &[], true)]
+    #[case::empty_list(ONE_DEVICE, "{}", &[], true)]
+    #[case::by_claims(ONE_GPU, "{}", &["GPUsWithDRA"], false)]
+    fn a_device_that_is_not_permitted_is_refused(
+        #[case] domain: &str,
+        #[case] permitted: &str,
+        #[case] gates: &[&str],
+        #[case] expected: bool,
+    ) {
+        let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+        let configuration =
+            json!({"permittedHostDevices": json(permitted), "developerConfiguration": {"featureGates": gates}});
+        let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {"configuration": configuration}});
+        let cluster = cluster("1.8.4", mixed(), [ClusterObject::KubeVirt(Box::new(read(kubevirt)))]);
+        let guest = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"] = json(domain));
+        let found = refusals(&of_vm(&read(guest), &cluster));
+        assert_eq!(!found.is_empty(), expected, "{found:?}");
+        assert!(found.iter().all(|line| line.contains("nvidia.com/A100 is not in permittedHostDevices")), "{found:?}");
+    }
+
+    /// A guest that KubeVirt refuses needs another specification: no node, and no cordon, is in the way.
+    #[rstest]
+    #[case::model_on_arm("1.8.4", json!({"architecture": "arm64", "domain": {"cpu": {"model": "host-model"}}}), "drop CPU model host-model", 2)]
+    #[case::named_on_arm("1.6.0", json!({"architecture": "arm64", "domain": {"cpu": {"model": "cortex-a57"}}}), "drop CPU model cortex-a57", 2)]
+    #[case::numa("1.8.4", json!({"domain": {"cpu": {"numa": {"guestMappingPassthrough": {}}}}}), "drop cpu.numa", 3)]
+    #[case::realtime("1.8.4", json!({"domain": {"cpu": {"dedicatedCpuPlacement": true, "realtime": {}}}}), "drop cpu.realtime", 3)]
+    #[case::no_term("1.8.4", json!({"domain": {}, "affinity": {"nodeAffinity":
+        {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}}), "drop its required node affinity", 3)]
+    fn a_refusal_is_ended_by_what_is_refused(
+        #[case] release: &str,
+        #[case] spec: Value,
+        #[case] wanted: &str,
+        #[case] starts: usize,
+    ) {
+        let mut nodes = vec![arm("a1"), arm("a2")];
+        nodes.extend(["n1", "n2", "n3"].map(|name| {
+            cascade_lake(name).tweak(|node| {
+                for key in [label::CPU_MANAGER, label::CPU_MANAGER_OLD, label::REALTIME] {
+                    set(node, key, "true");
+                }
+            })
+        }));
+        let spec = spec.tweak(|spec| {
+            if spec["architecture"].is_null() {
+                spec["architecture"] = json!("amd64");
+            }
+        });
+        let cluster = cluster(release, nodes, []);
+        let judged = of_vm(&read(vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"] = spec)), &cluster);
+        let verdict = judged.judge(&cluster, Depth::Full);
+        let found: Vec<(String, (usize, usize))> = verdict
+            .findings
+            .iter()
+            .flat_map(|finding| &finding.remedies)
+            .map(|remedy| (say::remedy::summary(&remedy.action, &judged.subject), remedy.then_fits))
+            .collect();
+        assert_eq!(found, [(wanted.to_owned(), (starts, starts))], "nothing says how the guest is accepted");
+        assert_eq!(verdict.not_helping, [], "nodes are discussed, and there is no guest");
+        assert_eq!(say::state(&verdict), "CANNOT-START");
+    }
+
+    /// Before 1.6 a named model on arm64 is not refused, and no node has its label.
+    #[test]
+    fn a_model_on_arm_that_no_node_offers_is_dropped() {
+        let cluster = cluster("1.5.3", vec![arm("a1"), arm("a2")], []);
+        let guest = vm("db", "cortex-a57").tweak(|vm| vm["spec"]["template"]["spec"]["architecture"] = json!("arm64"));
+        let judged = of_vm(&read(guest), &cluster);
+        let verdict = judged.judge(&cluster, Depth::Full);
+        let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+        let found: Vec<String> = remedies.map(|remedy| say::remedy::summary(&remedy.action, &judged.subject)).collect();
+        assert_eq!(found, ["drop CPU model cortex-a57"], "it starts with the default model");
     }
 }

@@ -22,7 +22,13 @@ pub(super) fn of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<St
     });
     let after_start = after_start(&placement, &subject.mode, cluster);
     let own_models = subject.restart.as_ref().map(|start| start.own_models.clone()).unwrap_or_default();
-    Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), own_models, after_start })
+    Some(Start {
+        mode: subject.mode.clone(),
+        placement: placement.into_owned(),
+        own_models,
+        by_policy: None,
+        after_start,
+    })
 }
 
 /// Returns how to start a VM's guest again. `running` is the older form of `Always` and `Halted`.

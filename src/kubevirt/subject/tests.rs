@@ -416,21 +416,23 @@ mod migrations {
 
     /// A feature that the guest itself requires is no trace of a migration, although KubeVirt treats it as one.
     #[rstest]
-    #[case::own_feature(vec!["svm"], vec!["svm"], false, Some(true))]
-    #[case::inherited_besides(vec!["svm"], vec!["svm", "fpu"], true, None)]
-    #[case::inherited(vec![], vec!["fpu"], true, None)]
-    #[case::first(vec![], vec![], false, None)]
+    #[case::own_feature(vec!["svm"], vec!["svm"], false, false, Some(true))]
+    #[case::inherited_besides(vec!["svm"], vec!["svm", "fpu"], true, true, None)]
+    #[case::inherited(vec![], vec!["fpu"], true, true, None)]
+    #[case::inherited_without_the_model(vec![], vec!["fpu"], false, true, Some(true))]
+    #[case::first(vec![], vec![], false, false, None)]
     fn own_features_are_not_inherited(
         #[case] asks: Vec<&str>,
         #[case] launcher_has: Vec<&str>,
+        #[case] has_model: bool,
         #[case] inherited: bool,
         #[case] hides: Option<bool>,
     ) {
         let features: Vec<Value> = asks.iter().map(|name| json!({"name": name, "policy": "require"})).collect();
         let guest =
             running("db", "node-a", "host-model").tweak(|db| db["spec"]["domain"]["cpu"]["features"] = json!(features));
-        let (judged, _) =
-            judged(vec![vmi(guest.clone()), launcher(&guest, launcher_has.into_iter().map(feature))], mixed());
+        let keys = launcher_has.into_iter().map(feature).chain(has_model.then(|| known("Cascadelake-Server")));
+        let (judged, _) = judged(vec![vmi(guest.clone()), launcher(&guest, keys)], mixed());
         let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
         assert_eq!(migration.inherited, inherited, "a guest that never migrated is called one that did");
         let hidden = migration.unasked.as_ref();

@@ -56,7 +56,7 @@ wire! {
         /// `network`.
         network: NetworkConfiguration,
         /// `permittedHostDevices`.
-        permitted_host_devices: PermittedHostDevices,
+        permitted_host_devices: Option<PermittedHostDevices>,
         /// `obsoleteCPUModels`: a name withholds its model, regardless of its value.
         #[serde(rename = "obsoleteCPUModels")]
         obsolete_cpu_models: BTreeMap<String, Option<bool>>,
@@ -86,11 +86,15 @@ wire! {
     }
     /// `spec.configuration.permittedHostDevices`.
     PermittedHostDevices {
+        /// `pciHostDevices`.
+        pci_host_devices: Vec<PermittedDevice>,
         /// `mediatedDevices`.
-        mediated_devices: Vec<MediatedDevice>,
+        mediated_devices: Vec<PermittedDevice>,
+        /// `usb`.
+        usb: Vec<PermittedDevice>,
     }
-    /// `spec.configuration.permittedHostDevices.mediatedDevices[]`.
-    MediatedDevice {
+    /// A device of `spec.configuration.permittedHostDevices`.
+    PermittedDevice {
         /// `resourceName`.
         resource_name: String,
     }

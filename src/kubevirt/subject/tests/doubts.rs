@@ -157,7 +157,8 @@ fn rules_about_other_pods_are_reported_for_guests_that_fit(
     #[case] field: &str,
     #[case] expected: &[&str],
 ) {
-    let nodes = || vec![cascade_lake("node-a"), cascade_lake("node-b"), cascade_lake("node-c")];
+    let in_zone = |name: &str| cascade_lake(name).tweak(|node| give(node, ["zone".to_owned()]));
+    let nodes = || ["node-a", "node-b", "node-c"].map(in_zone).to_vec();
     let with = |spec: &mut Value| {
         let more = more.as_object().cloned().unwrap_or_default();
         spec.as_object_mut().expect("a spec").extend(more);
@@ -345,4 +346,83 @@ fn an_unfinished_migration_is_named(#[case] name: &str, #[case] phase: &str, #[c
     let words: Vec<&str> = judged.notes.iter().filter_map(crate::fit::verdict::Finding::words).collect();
     let is_said = words.iter().any(|words| words.contains(&format!("its migration {name} is unfinished")));
     assert_eq!(is_said, expected, "KubeVirt refuses what is called possible: {words:?}");
+}
+
+/// A launcher with what a migration copied has the host model's name too; one without it has lost that, and the nodes
+/// that lack something of the host model are in doubt.
+#[rstest]
+#[case::the_name_was_dropped(&["aes"], false, true)]
+#[case::all_but_the_name_was_dropped(&["aes"], true, false)]
+fn a_launcher_that_lost_the_host_model_leaves_doubts(
+    #[case] features: &[&str],
+    #[case] has_name: bool,
+    #[case] expected: bool,
+) {
+    use crate::testing::cluster::launcher;
+    use crate::testing::fleet::{feature, known};
+    let own = "Icelake-Server-noTSX";
+    let guest = running("db", "node-i", "host-model");
+    let keys = features.iter().map(|name| feature(name)).chain(has_name.then(|| known(own)));
+    let launcher = launcher(&guest, keys.collect::<Vec<_>>());
+    let mut nodes = vec![crate::testing::fleet::ice_lake("node-i"), skylake("node-b"), skylake("node-d")];
+    for node in &mut nodes {
+        give(node, [feature("aes"), known(own)]);
+    }
+    let cluster = cluster("1.9.0", nodes, [launcher, vmi(guest)]);
+    let verdict = of_migration(&read(request("db")), &cluster).judge(&cluster, Depth::Full);
+    let (words, state) = said(Check::HostModelUnasked, &verdict);
+    assert_eq!(!words.is_empty(), expected, "{words:?}");
+    assert_eq!(state, "FITS-BY-LABELS", "it is said to fit, and libvirt will likely refuse: {:?}", verdict.findings);
+    if expected {
+        assert!(words[0].contains("for no host model: its launcher has lost the name"), "{words:?}");
+    }
+}
+
+/// kube-scheduler takes no node without the label of a `DoNotSchedule` constraint.
+#[rstest]
+#[case::on_no_node(&[], "node-a, node-c, node-d lack the label rack of its topology spread (DoNotSchedule): kube-scheduler never chooses them")]
+#[case::on_some(&["node-a", "node-c"], "its topology spread (DoNotSchedule) is not judged: by the pods on the nodes kube-scheduler may keep it off any of the 3 \
+    nodes that fit; node-d lacks the label rack of its topology spread (DoNotSchedule): kube-scheduler never chooses it")]
+#[case::on_all(&["node-a", "node-c", "node-d"], "its topology spread (DoNotSchedule) is not judged: by the pods on the nodes kube-scheduler may keep it off any of the 3 \
+    nodes that fit")]
+fn a_node_without_the_key_of_a_spread_is_named(#[case] with: &[&str], #[case] expected: &str) {
+    let mut nodes: Vec<Node> = ["node-a", "node-c", "node-d"].map(cascade_lake).into();
+    for name in with {
+        give(of(&mut nodes, name), ["rack".to_owned()]);
+    }
+    let guest = vm("db", "Cascadelake-Server").tweak(|vm| {
+        let spread = json!([{"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}]);
+        vm["spec"]["template"]["spec"]["topologySpreadConstraints"] = spread;
+    });
+    let verdict = starting(guest, nodes);
+    assert_eq!(said(Check::PodRules, &verdict).0, [expected], "the guest is said to start: {:?}", verdict.findings);
+}
+
+/// A node selector for another architecture than the guest's own is named, and no machine type of that architecture is
+/// offered.
+#[test]
+fn a_disk_is_not_started_on_another_architecture() {
+    let mut nodes = vec![arm("arm-1"), cascade_lake("node-a"), cascade_lake("node-c")];
+    give(of(&mut nodes, "arm-1"), [crate::testing::fleet::machine("virt")]);
+    nodes
+        .iter_mut()
+        .filter(|node| node.name != "arm-1")
+        .for_each(|node| give(node, [crate::testing::fleet::machine("q35")]));
+    let guest = vm("db", "host-model").tweak(|vm| {
+        let spec = &mut vm["spec"]["template"]["spec"];
+        spec["architecture"] = json!("amd64");
+        spec["nodeSelector"] = json!({label::ARCH: "arm64"});
+        spec["domain"]["machine"] = json!({"type": "q35"});
+    });
+    let verdict = starting(guest, nodes);
+    let (asked, _) = said(Check::AskedBy, &verdict);
+    let wanted = "kubernetes.io/arch=arm64 is asked for by spec.template.spec.nodeSelector of the VM";
+    assert!(asked.iter().any(|line| line == wanted), "nothing says why arm64: {asked:?}");
+    let remedies: Vec<&str> = verdict
+        .findings
+        .iter()
+        .flat_map(|finding| &finding.remedies)
+        .map(|remedy| remedy.action.id().as_str())
+        .collect();
+    assert_eq!(remedies, ["change-node-selector"], "an amd64 disk is put on arm64");
 }

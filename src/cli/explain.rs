@@ -86,7 +86,7 @@ struct Explainer<'e, 'w> {
     page: &'e mut Page,
 }
 
-/// What is known of an explained object beside its evaluation.
+/// Facts about an explained object beside its evaluation.
 #[derive(Clone, Copy, Default)]
 struct Beside<'a> {
     /// The evaluation of its next start.

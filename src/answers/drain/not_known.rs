@@ -1,4 +1,4 @@
-//! What a drain depends on and is not known: a sentence for each.
+//! Facts that a drain depends on and that are not known: a sentence for each.
 
 use std::collections::BTreeSet;
 

@@ -292,7 +292,7 @@ fn meets_selector(names: &[&str]) -> String {
 
 /// Returns the note that conditions are those of one of several terms, each of which suffices.
 pub(crate) fn nearest_of(terms: usize) -> String {
-    if terms > 1 { format!("; the nearest of {terms} terms, one of which suffices") } else { String::new() }
+    if terms > 1 { format!(", in the nearest of {terms} terms, one of which suffices") } else { String::new() }
 }
 
 /// Returns `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably) and is cordoned`.

@@ -39,7 +39,7 @@ pub(crate) const FEATURES: usize = 512;
 /// Maximum `volumes`, `disks` and `filesystems` of a guest, and `dataVolumeTemplates` of a VirtualMachine: one for each
 /// disk.
 pub(crate) const VOLUMES: usize = 512;
-/// Maximum devices of a guest (`gpus`, `hostDevices`, `interfaces` and their `networks`), and kinds of mediated device.
+/// Maximum devices of a guest (`gpus`, `hostDevices`, `interfaces` and their `networks`), and kinds of permitted device.
 pub(crate) const DEVICES: usize = 256;
 /// Maximum conditions of an object: KubeVirt writes about 15, kubelets about 10.
 pub(crate) const CONDITIONS: usize = 128;
@@ -95,6 +95,8 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("interfaces", DEVICES),
     ("networks", DEVICES),
     ("mediatedDevices", DEVICES),
+    ("pciHostDevices", DEVICES),
+    ("usb", DEVICES),
     ("binding", OTHERS),
     ("accessModes", OTHERS),
     ("conditions", CONDITIONS),

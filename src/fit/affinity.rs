@@ -148,6 +148,24 @@ pub enum AffinityRule {
     NoTerm,
 }
 
+/// A condition of a term, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RuleRef<'a> {
+    /// A condition on a label.
+    Label(&'a Expression),
+    /// A condition on the node's name.
+    Name(&'a NameRule),
+}
+
+impl From<RuleRef<'_>> for AffinityRule {
+    fn from(rule: RuleRef<'_>) -> Self {
+        match rule {
+            RuleRef::Label(expression) => Self::Label(expression.clone()),
+            RuleRef::Name(rule) => Self::Name(rule.clone()),
+        }
+    }
+}
+
 impl std::fmt::Display for AffinityRule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

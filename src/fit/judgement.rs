@@ -10,7 +10,7 @@ use super::bits::Bits;
 use super::fleet::{FilterResult, Fleet, Lookup, NodeIndex};
 use super::label::{self, Family};
 use super::node::Taint;
-use super::outcome::{Assessment, Besides, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown};
+use super::outcome::{Assessment, Besides, Blocked, Cause, Excluded, Nearest, Outcome, Unknown};
 use super::placement::{AffinityRule, Placement};
 use super::subject::{AfterStart, Stage, Subject};
 
@@ -233,13 +233,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         }
         let mut groups: [Bits; 4] = std::array::from_fn(|_| Bits::none(self.fleet.len()));
         for node in self.neighbours.iter() {
-            let group = match self.evidence(node, &self.lookup.missing(node)) {
-                Evidence::LibvirtAgrees => 0,
-                Evidence::LibvirtLacks => 2,
-                Evidence::LibvirtRefuses => 3,
-                _ => 1,
-            };
-            groups[group].insert(node);
+            groups[self.evidence(node, &self.lookup.missing(node)).rank()].insert(node);
         }
         let mut out = Vec::new();
         for group in &groups {

@@ -149,6 +149,11 @@ pub struct Besides {
 }
 
 impl Besides {
+    /// Counts the obstacles.
+    pub(crate) fn count(&self) -> usize {
+        usize::from(self.not_ready) + usize::from(self.cordoned) + self.taints.len() + self.affinity.len()
+    }
+
     /// Whether nothing else keeps the guest off.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -231,6 +236,18 @@ words! {
         LibvirtRefuses = "libvirt-refuses",
         /// No conclusion: there is no source to compare with, or the labels do not describe the CPU.
         None = "none",
+    }
+}
+
+impl Evidence {
+    /// Returns the rank of a node by what libvirt there said: 0 is the best.
+    pub(crate) fn rank(self) -> usize {
+        match self {
+            Self::LibvirtAgrees => 0,
+            Self::LibvirtLacks => 2,
+            Self::LibvirtRefuses => 3,
+            _ => 1,
+        }
     }
 }
 

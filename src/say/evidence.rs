@@ -26,7 +26,7 @@ pub(crate) fn short_suffix(near: &Nearest) -> &'static str {
         Evidence::LibvirtTakesCpu => " (libvirt there has all features of its CPU)",
         Evidence::LibvirtLacks => " (libvirt there confirms it)",
         Evidence::LibvirtRefuses => " (libvirt there refuses)",
-        Evidence::None if near.is_unwell() => " (virt-handler is not ready there)",
+        Evidence::None if near.is_unwell() && !near.besides.not_ready => " (virt-handler is not ready there)",
         Evidence::SourceLacksToo | Evidence::Drifted | Evidence::None => "",
     }
 }

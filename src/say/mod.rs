@@ -213,9 +213,17 @@ fn nearest_line(verdict: &Verdict, most: usize, better: bool) -> Option<String> 
     }
 }
 
-/// Returns the nearest nodes that are named: nodes of another architecture are counted on a separate line.
+/// Returns the nearest nodes that are named, of nodes that lack equally many entries those with the fewest other
+/// obstacles first. Nodes of another architecture are counted on a separate line.
 pub(crate) fn named(verdict: &Verdict) -> impl Iterator<Item = &Nearest> {
-    verdict.nearest.iter().filter(|near| !near.is_foreign())
+    let mut nearest: Vec<&Nearest> = verdict.nearest.iter().filter(|near| !near.is_foreign()).collect();
+    let is_as_near = |one: &&Nearest, other: &&Nearest| {
+        one.missing.len() == other.missing.len() && one.evidence.rank() == other.evidence.rank()
+    };
+    for equals in nearest.chunk_by_mut(is_as_near) {
+        equals.sort_by_key(|near| near.besides.count());
+    }
+    nearest.into_iter()
 }
 
 /// Returns the nearest node, or what excludes the guest from nodes that match its selector; `None` if all nodes fit.

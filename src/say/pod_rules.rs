@@ -7,9 +7,13 @@ use crate::fit::subject::PodRule;
 /// Returns `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the
 /// 3 nodes that fit`.
 pub(super) fn found(found: &PodRules) -> String {
-    let fitting = match found.fitting.as_slice() {
-        [one] => format!("{one}, the only node that fits"),
-        many => format!("any of the {} nodes that fit", many.len()),
+    let is_left = |node: &&String| !found.without_key.iter().any(|(_, nodes)| nodes.contains(node));
+    let left: Vec<&String> = found.fitting.iter().filter(is_left).collect();
+    let fitting = match (left.as_slice(), found.fitting.len()) {
+        ([one], 1) => format!("{one}, the only node that fits"),
+        ([one], _) => (*one).clone(),
+        (left, all) if left.len() == all => format!("any of the {all} nodes that fit"),
+        (left, all) => format!("any of {} of the {all} nodes that fit", left.len()),
     };
     let without = found.without_key.iter().map(|(key, nodes)| {
         let (lack, them) = (number(nodes.len(), "lacks", "lack"), number(nodes.len(), "it", "them"));

@@ -26,9 +26,10 @@ pub struct PodRules {
 }
 
 impl PodRules {
-    /// Whether all fitting nodes lack such a key, so that the other rules do not matter.
+    /// Whether each fitting node lacks such a key, so that the other rules do not matter.
     pub(crate) fn is_nowhere(&self) -> bool {
-        self.without_key.iter().any(|(_, nodes)| nodes.len() == self.fitting.len())
+        let lacks_one = |node: &String| self.without_key.iter().any(|(_, nodes)| nodes.contains(node));
+        !self.fitting.is_empty() && self.fitting.iter().all(lacks_one)
     }
 }
 

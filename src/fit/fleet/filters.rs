@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Fleet, Members};
-use crate::fit::affinity::{Affinity, AffinityRule, Expression, Met, NameRule, NodeSelector, Term};
+use crate::fit::affinity::{Affinity, Expression, Met, NameRule, NodeSelector, RuleRef, Term};
 use crate::fit::bits::Bits;
 use crate::fit::label::Family;
 use crate::fit::node::Taint;
@@ -69,17 +69,14 @@ impl Fleet {
     }
 
     /// Returns the nodes that meet one condition of an affinity.
-    pub(super) fn meeting_rule(&self, rule: &AffinityRule) -> Bits {
+    pub(super) fn meeting_rule(&self, rule: RuleRef<'_>) -> Bits {
         match rule {
-            AffinityRule::Label(expression) => {
+            RuleRef::Label(expression) => {
                 let mut out = Bits::all(self.len());
                 self.keep_matching(expression, &mut out);
                 out
             }
-            AffinityRule::Name(rule) => {
-                self.meeting_term(&Term { names: vec![rule.clone()], ..Term::default() }, false)
-            }
-            AffinityRule::NoTerm => Bits::none(self.len()),
+            RuleRef::Name(rule) => self.meeting_term(&Term { names: vec![rule.clone()], ..Term::default() }, false),
         }
     }
 

@@ -1,9 +1,11 @@
 //! A placement looked up in a fleet: the nodes that pass, the nearest others, and why a node does not pass.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Fleet, NodeIndex, Profile};
+use crate::fit::affinity::RuleRef;
 use crate::fit::bits::{Bits, Counters};
 use crate::fit::effort::Effort;
 use crate::fit::label::{self, Family};
@@ -80,6 +82,20 @@ impl NodeMismatch {
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// A condition of a term, with the nodes that meet it.
+struct TermRule<'a> {
+    rule: RuleRef<'a>,
+    meeting: Bits,
+    /// The condition as the nodes that fail it share it: most conditions are never copied.
+    shared: OnceCell<Arc<AffinityRule>>,
+}
+
+impl TermRule<'_> {
+    fn shared(&self) -> Arc<AffinityRule> {
+        Arc::clone(self.shared.get_or_init(|| Arc::new(self.rule.into())))
     }
 }
 
@@ -364,16 +380,15 @@ impl<'f> Lookup<'f, '_> {
         let Some(affinity) = self.placement.affinity.as_ref().filter(|_| !nodes.is_empty()) else {
             return Some(vec![Vec::new(); nodes.len()]);
         };
-        let mut terms: Vec<Vec<(Arc<AffinityRule>, Bits)>> = Vec::new();
+        let mut terms: Vec<Vec<TermRule<'_>>> = Vec::new();
         for term in affinity.terms.iter().filter(|term| !term.is_empty()) {
             let mut rules = Vec::new();
-            let labels = term.expressions.iter().cloned().map(AffinityRule::Label);
-            for rule in labels.chain(term.names.iter().cloned().map(AffinityRule::Name)) {
+            let labels = term.expressions.iter().map(RuleRef::Label);
+            for rule in labels.chain(term.names.iter().map(RuleRef::Name)) {
                 if effort.is_over() {
                     return None;
                 }
-                let meeting = fleet.meeting_rule(&rule);
-                rules.push((Arc::new(rule), meeting));
+                rules.push(TermRule { rule, meeting: fleet.meeting_rule(rule), shared: OnceCell::new() });
             }
             terms.push(rules);
         }
@@ -383,10 +398,10 @@ impl<'f> Lookup<'f, '_> {
             if effort.is_over() {
                 return None;
             }
-            let fails = |(_, meeting): &&(Arc<AffinityRule>, Bits)| !meeting.contains(node);
+            let fails = |rule: &&TermRule<'_>| !rule.meeting.contains(node);
             let nearest = terms.iter().min_by_key(|rules| rules.iter().filter(fails).count());
             let failing = nearest.map(|rules| rules.iter().filter(fails).take(CONDITIONS));
-            let failing = failing.map(|rules| rules.map(|(rule, _)| Arc::clone(rule)).collect());
+            let failing = failing.map(|rules| rules.map(TermRule::shared).collect());
             out.push(failing.unwrap_or_else(|| no_term.to_vec()));
         }
         Some(out)

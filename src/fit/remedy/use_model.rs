@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::drop_added_selector;
-use super::restart::{restarted, starts_if_made_again};
+use super::restart::{OTHER_CPU, restarted, starts_if_made_again};
 use super::{Act, Commands, NoNode, Outage, Prospect, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
 use crate::fit::bits::Bits;
@@ -20,7 +20,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::UseModel,
     word: "restart-with-common-model",
     outage: Outage::Restart,
-    risk: "the guest sees another CPU",
+    risk: OTHER_CPU,
     offer,
     not_helping: |judgement| why_not(judgement).map(WhyNot::Model),
 };

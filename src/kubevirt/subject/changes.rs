@@ -72,7 +72,7 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ch
 }
 
 /// Whether KubeVirt refuses this VM.
-fn is_refused(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> bool {
+pub(super) fn is_refused(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> bool {
     let has_type = guest.instancetype.is_some();
     let written = Written { own: &vm.spec.template.spec, whole: &guest.spec, root: "", has_type };
     super::is_refused(&guest.notes) || !written.refusals(&cluster.config, cluster.release.release()).is_empty()

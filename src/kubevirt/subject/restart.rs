@@ -1,5 +1,6 @@
 //! The next start of a running guest.
 
+use super::changes::is_refused;
 use super::decentralized::waits_as_receiver;
 use super::{after_start, start_of, vm_of};
 use crate::fit::label::{self, Family};
@@ -41,7 +42,8 @@ pub(super) fn request(vm: &VirtualMachine) -> RestartRequest {
 }
 
 /// Returns the next start of a guest: from its VM if that is known, with the current defaults. `None` if an object it
-/// depends on is not known, or too large to be read, and if the VM would wait for a guest from elsewhere.
+/// depends on is not known, or too large to be read, if the VM would wait for a guest from elsewhere, and if KubeVirt
+/// would refuse the start: a restart would leave the guest down.
 pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     let vm = vm_of(vmi, cluster);
     if vm.is_some_and(waits_as_receiver) {
@@ -54,6 +56,7 @@ pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     }
     let spec = match of_vm {
         Some(Guest { missing: Some(_), .. }) => return None,
+        Some(guest) if !guest.is_guess && vm.is_some_and(|vm| is_refused(vm, &guest, cluster)) => return None,
         Some(guest) => guest.spec,
         None => vmi.spec.clone(),
     };
@@ -97,5 +100,17 @@ mod tests {
             .collect();
         models.sort_unstable();
         assert_eq!(models, expected, "a restart is promised nodes that the guest's launcher does not ask for");
+    }
+
+    /// A restart of a guest whose VM KubeVirt refuses by now would leave it down.
+    #[rstest]
+    #[case::as_it_runs(json!({}), true)]
+    #[case::refused(json!({"numa": {"guestMappingPassthrough": {}}}), false)]
+    fn a_guest_whose_start_is_refused_is_not_restarted(#[case] cpu: Value, #[case] is_known: bool) {
+        let vm = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = cpu);
+        let known = cluster("1.8.4", mixed(), [ClusterObject::VirtualMachine(Box::new(read(vm)))]);
+        let owner = json!({"kind": "VirtualMachine", "name": "db", "uid": "vm-db", "controller": true});
+        let vmi = json!({"metadata": {"namespace": "shop", "name": "db", "ownerReferences": [owner]}});
+        assert_eq!(of_vmi(&read(vmi), &known).is_some(), is_known, "a restart would leave the guest down");
     }
 }

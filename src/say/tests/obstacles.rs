@@ -7,6 +7,7 @@ use super::*;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::node::Taint;
+use crate::fit::outcome::Nearest;
 use crate::fit::verdict::Check;
 use crate::judge::{Evaluation, Manifest, judge};
 use crate::policy::UserName;
@@ -92,6 +93,17 @@ fn a_node_is_named_with_all_that_keeps_the_guest_off(
             assert!(said.contains(part), "a person mends one of two obstacles: {part} is not in {said}");
         }
     }
+}
+
+/// A node that nothing else keeps the guest off is named before others that lack as many entries.
+#[test]
+fn a_free_node_is_named_before_a_cordoned_one() {
+    let lacking = |name: &str| cascade_lake(name).tweak(|node| zone("b")(node));
+    let own = cascade_lake("n1").tweak(|node| zone("a")(node));
+    let case = judged(vec![own, lacking("n2").tweak(cordon), lacking("n3")], guest(true, &json!([])), Depth::Full);
+    let names = |names: Vec<&Nearest>| names.iter().map(|near| near.node.clone()).collect::<Vec<_>>();
+    assert_eq!(names(say::named(&case.verdict).collect()), ["n3", "n2"], "a person uncordons a node for nothing");
+    assert_eq!(names(case.verdict.nearest.iter().collect()), ["n2", "n3"], "by count, then by name");
 }
 
 /// A node that is down is named as such, and no other node is bought for it.

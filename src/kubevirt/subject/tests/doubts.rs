@@ -381,7 +381,7 @@ fn a_launcher_that_lost_the_host_model_leaves_doubts(
 /// kube-scheduler takes no node without the label of a `DoNotSchedule` constraint.
 #[rstest]
 #[case::on_no_node(&[], "node-a, node-c, node-d lack the label rack of its topology spread (DoNotSchedule): kube-scheduler never chooses them")]
-#[case::on_some(&["node-a", "node-c"], "its topology spread (DoNotSchedule) is not judged: by the pods on the nodes kube-scheduler may keep it off any of the 3 \
+#[case::on_some(&["node-a", "node-c"], "its topology spread (DoNotSchedule) is not judged: by the pods on the nodes kube-scheduler may keep it off any of 2 of the 3 \
     nodes that fit; node-d lacks the label rack of its topology spread (DoNotSchedule): kube-scheduler never chooses it")]
 #[case::on_all(&["node-a", "node-c", "node-d"], "its topology spread (DoNotSchedule) is not judged: by the pods on the nodes kube-scheduler may keep it off any of the 3 \
     nodes that fit")]

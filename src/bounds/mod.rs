@@ -39,7 +39,8 @@ pub(crate) const FEATURES: usize = 512;
 /// Maximum `volumes`, `disks` and `filesystems` of a guest, and `dataVolumeTemplates` of a VirtualMachine: one for each
 /// disk.
 pub(crate) const VOLUMES: usize = 512;
-/// Maximum devices of a guest (`gpus`, `hostDevices`, `interfaces` and their `networks`), and kinds of permitted device.
+/// Maximum devices of a guest (`gpus`, `hostDevices`, `interfaces` and their `networks`), and kinds of permitted
+/// device.
 pub(crate) const DEVICES: usize = 256;
 /// Maximum conditions of an object: KubeVirt writes about 15, kubelets about 10.
 pub(crate) const CONDITIONS: usize = 128;

@@ -62,7 +62,7 @@ impl Rendered {
 /// KubeVirt.
 #[must_use]
 pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, release: Release) -> Rendered {
-    let mut affinity = spec.affinity.clone().map(|affinity| affinity.0);
+    let mut affinity = spec.affinity.as_ref().map(|affinity| (*affinity.0).clone());
     let mut rules = Vec::new();
     let mut reject = |affinity: &mut Option<Value>, key: String, setting: Setting| {
         reject_label(affinity, &key);

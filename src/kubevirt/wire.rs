@@ -9,6 +9,7 @@ mod present;
 mod text;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -516,9 +517,10 @@ impl<'a> Reader<'a> for JsonText<'a> {
     }
 }
 
-/// An affinity that is kept whole; its node affinity is checked to be well-formed.
+/// An affinity that is kept whole, and shared by all copies of the guest; its node affinity is checked to be
+/// well-formed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AnyAffinity(pub Value);
+pub struct AnyAffinity(pub Arc<Value>);
 
 impl<'de> Deserialize<'de> for AnyAffinity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -526,7 +528,7 @@ impl<'de> Deserialize<'de> for AnyAffinity {
         // A value that the API server would refuse must not count as no affinity.
         serde_path_to_error::deserialize::<_, Affinity>(&whole)
             .map_err(|error| serde::de::Error::custom(format_args!("{}: {}", error.path(), error.inner())))?;
-        Ok(Self(whole))
+        Ok(Self(Arc::new(whole)))
     }
 }
 

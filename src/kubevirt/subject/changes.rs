@@ -3,6 +3,8 @@
 //! Each change is applied to the VirtualMachine, and the resulting guest is rendered again: a preference may add a
 //! dropped feature again, and a Hyper-V setting affects others.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::refused::Written;
@@ -19,10 +21,8 @@ use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiS
 
 /// Maximum number of features that are tried one by one.
 const MAX_FEATURES_TRIED: usize = 4;
-/// Maximum number of sets of two changes that are tried.
-const MAX_TWOS_TRIED: usize = 16;
-/// Maximum number of sets of three changes that are tried.
-const MAX_THREES_TRIED: usize = 8;
+/// Maximum number of sets of changes that are tried, of each size.
+const MAX_SETS_TRIED: usize = 16;
 
 /// The changes of a guest, and sets of them.
 #[derive(Default)]
@@ -57,9 +57,6 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ch
     if guest.missing.is_some() || guest.excess.is_some() || cluster.config.excess.is_some() {
         return Changes::default();
     }
-    // No setting is in the affinity, which may be large: it is copied once for each change.
-    let mut bare = vm.clone();
-    bare.spec.template.spec.affinity = None;
     let own = own_settings(&vm.spec.template.spec, cluster).into_iter().map(|setting| (setting, None));
     let others = set_elsewhere(vm, guest, cluster).into_iter().map(|(setting, named)| (setting, Some(named)));
     let is_kept = |setting: &Setting| !(matches!(setting, Setting::Model(_)) && model_of_policy(guest).is_some());
@@ -67,11 +64,11 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ch
         .chain(others)
         .filter(|(setting, _)| is_kept(setting))
         .filter_map(|(setting, set_by)| {
-            let start = changed(&bare, guest, &[(&setting, set_by.is_some())], cluster)?;
+            let start = changed(vm, guest, &[(&setting, set_by.is_some())], cluster)?;
             Some(SettingChange { setting, set_by, start, ends_refusal: false })
         })
         .collect();
-    let combined = combined(&bare, guest, &changes, cluster);
+    let combined = combined(vm, guest, &changes, cluster);
     let changes = changes.into_iter().chain(ending_a_refusal(vm, guest, cluster)).collect();
     Changes { changes, combined }
 }
@@ -116,10 +113,9 @@ fn model_of_policy(guest: &Guest) -> Option<&str> {
     guest.spec.domain.cpu.as_ref().filter(|_| is_set).map(|cpu| cpu.model.as_str())
 }
 
-/// Returns the start of the guest with these changes, each with whether a type has the setting. `bare`: its VM without
-/// affinity.
+/// Returns the start of the guest with these changes, each with whether a type has the setting.
 fn changed(
-    bare: &VirtualMachine,
+    vm: &VirtualMachine,
     guest: &Guest,
     settings: &[(&Setting, bool)],
     cluster: &Cluster,
@@ -128,14 +124,13 @@ fn changed(
     let mut spec = if own.is_empty() {
         guest.spec.clone()
     } else {
-        let mut vm = bare.clone();
+        let mut vm = vm.clone();
         // A feature that is forbidden is known by its place, which moves where another is taken out.
         own.sort_by_key(|setting| !matches!(setting, Setting::Forbidden(_)));
         for setting in own {
             change(&mut vm.spec.template.spec, setting);
         }
         let mut spec = guest_of(&vm, cluster).spec;
-        spec.affinity.clone_from(&guest.spec.affinity);
         // A policy sets its model again.
         if let Some(model) = model_of_policy(guest) {
             model.clone_into(&mut spec.domain.cpu.get_or_insert_default().model);
@@ -163,9 +158,9 @@ fn placed(setting: &Setting, spec: &VmiSpec) -> Setting {
     }
 }
 
-/// Sets of two and of three changes. Features of one list are dropped by one change. `bare`: the VM without affinity.
+/// Sets of two and of three changes. Features of one list are dropped by one change.
 fn combined(
-    bare: &VirtualMachine,
+    vm: &VirtualMachine,
     guest: &Guest,
     changes: &[SettingChange<'static>],
     cluster: &Cluster,
@@ -185,12 +180,12 @@ fn combined(
     let pairs = move || (0..count).flat_map(move |one| (one + 1..count).map(move |two| (one, two)));
     let twos = pairs().map(|(one, two)| vec![one, two]);
     let threes = pairs().flat_map(move |(one, two)| (two + 1..count).map(move |three| vec![one, two, three]));
-    let twos = twos.filter(has_one_list).take(MAX_TWOS_TRIED);
-    let threes = threes.filter(has_one_list).filter(is_likely).take(MAX_THREES_TRIED);
+    let twos = twos.filter(has_one_list).take(MAX_SETS_TRIED);
+    let threes = threes.filter(has_one_list).filter(is_likely).take(MAX_SETS_TRIED);
     twos.chain(threes)
         .filter_map(|of| {
             let settings: Vec<_> = of.iter().map(|at| (&changes[*at].setting, changes[*at].set_by.is_some())).collect();
-            Some(SettingSet { start: changed(bare, guest, &settings, cluster)?, of })
+            Some(SettingSet { start: changed(vm, guest, &settings, cluster)?, of })
         })
         .collect()
 }
@@ -371,7 +366,8 @@ fn change(spec: &mut VmiSpec, setting: &Setting) {
         Setting::Realtime => cpu.realtime = None,
         Setting::NodeSelector => spec.node_selector.clear(),
         Setting::NodeAffinity => {
-            let of_nodes = spec.affinity.as_mut().and_then(|affinity| affinity.0.get_mut("nodeAffinity"));
+            let of_nodes =
+                spec.affinity.as_mut().and_then(|affinity| Arc::make_mut(&mut affinity.0).get_mut("nodeAffinity"));
             if let Some(of_nodes) = of_nodes.and_then(Value::as_object_mut) {
                 of_nodes.remove("requiredDuringSchedulingIgnoredDuringExecution");
             }

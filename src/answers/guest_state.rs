@@ -268,13 +268,18 @@ pub struct Tally {
 impl Tally {
     /// Adds a guest.
     pub fn add(&mut self, state: &GuestState) {
-        match state.impact() {
+        self.count(state.impact(), state.ruling.denies());
+    }
+
+    /// Adds a guest of this impact.
+    pub(crate) fn count(&mut self, impact: Option<Impact>, denied: bool) {
+        match impact {
             Some(Impact::Fragile) => self.fragile += 1,
             Some(Impact::Pinned) => self.pinned += 1,
             Some(Impact::Unschedulable) => self.unschedulable += 1,
             None => {}
         }
-        self.denied += usize::from(state.ruling.denies());
+        self.denied += usize::from(denied);
     }
 }
 

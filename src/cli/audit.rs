@@ -17,7 +17,7 @@ use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{FoundTarget, TargetScope, absent, find, no_guest, note_namespaces};
 use crate::console::{self, tell};
 use crate::fit::plural;
-use crate::fit::verdict::{Impact, OutcomeWord};
+use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::resource::Resource;
 use crate::page::Page;
 use crate::world::World;
@@ -151,15 +151,7 @@ fn is_there(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> boo
 
 fn tally<'r>(states: impl Iterator<Item = &'r StateRow>) -> Tally {
     let mut out = Tally::default();
-    for state in states {
-        match state.impact {
-            Some(Impact::Fragile) => out.fragile += 1,
-            Some(Impact::Pinned) => out.pinned += 1,
-            Some(Impact::Unschedulable) => out.unschedulable += 1,
-            None => {}
-        }
-        out.denied += usize::from(state.answer == PolicyAnswer::Deny);
-    }
+    states.for_each(|state| out.count(state.impact, state.answer == PolicyAnswer::Deny));
     out
 }
 

@@ -44,16 +44,15 @@ impl Versions {
             PlainOutput::Yaml => page.yaml(self)?,
             PlainOutput::Table => {
                 page.line(format_args!("Client Version: {}", self.client_version.version));
-                match &self.leader_version {
-                    Some(Leader { version, replica }) => {
+                match (&self.leader_version, asked_in) {
+                    (Some(Leader { version, replica }), _) => {
                         let version = version.as_deref().unwrap_or("not known");
                         page.line(format_args!("Leader Version: {version} ({replica})"));
                     }
-                    None => asked_in.into_iter().for_each(|namespace| {
-                        page.line(format_args!(
-                            "Leader Version: none, for no replica leads in namespace {namespace} (--own-namespace looks in another)"
-                        ));
-                    }),
+                    (None, Some(namespace)) => page.line(format_args!(
+                        "Leader Version: none, for no replica leads in namespace {namespace} (--own-namespace looks in another)"
+                    )),
+                    (None, None) => {}
                 }
             }
         }

@@ -4,7 +4,9 @@
 //! `pkg/virt-controller/watch/vm/vm.go`.
 
 use super::restart::{is_made_again, restarted};
-use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, keeps_cpu};
+use super::{
+    Act, Action, Commands, ELSEWHERE_WITH_CPU, Outage, Remedy, RemedyId, RemedySpec, change_template, keeps_cpu,
+};
 use crate::fit::author::{Author, Holder};
 use crate::fit::command::Json;
 use crate::fit::fleet::Fleet;
@@ -65,8 +67,7 @@ impl Act for ChangeAffinity {
     }
 
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        keeps_cpu(subject)
-            .then_some("it may run where it was not meant to, with the CPU of its node: libvirt may refuse it there")
+        keeps_cpu(subject).then_some(ELSEWHERE_WITH_CPU)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

@@ -2,7 +2,8 @@
 
 use super::restart::{is_made_again, restarted};
 use super::{
-    Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys, keeps_cpu, listed,
+    Act, Action, Commands, ELSEWHERE_WITH_CPU, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys,
+    keeps_cpu, listed,
 };
 use crate::fit::command::{CommandWord, Json, LabelKey};
 use crate::fit::fleet::Fleet;
@@ -62,8 +63,7 @@ impl Act for ChangeSelector {
     }
 
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        keeps_cpu(subject)
-            .then_some("it may run where it was not meant to, with the CPU of its node: libvirt may refuse it there")
+        keeps_cpu(subject).then_some(ELSEWHERE_WITH_CPU)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

@@ -562,6 +562,10 @@ pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec
     });
 }
 
+/// The risk of a placement on more nodes for a guest that keeps the CPU of its node.
+const ELSEWHERE_WITH_CPU: &str =
+    "it may run where it was not meant to, with the CPU of its node: libvirt may refuse it there";
+
 /// Whether it is a host-passthrough guest that runs: no label states whether another node has the CPU of its own.
 fn keeps_cpu(subject: &Subject<'_>) -> bool {
     subject.mode.may_pass_through() && subject.source().is_some()

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::common::cpufit;
+use crate::common::{BIN, cpufit};
 
 use super::lines::{Row, assert_rows_of, made, words};
 
@@ -83,7 +83,7 @@ fn a_closed_pipe_makes_no_gate_pass() {
     ] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cpufit"));
+        let mut command = Command::new(BIN);
         command.args(words(line, &made)).stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
         let status = command.status().expect("the program under test cannot be started");
         assert_eq!(status.code(), Some(141), "{line} | head: under pipefail a gate passes that should not");

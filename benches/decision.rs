@@ -73,33 +73,33 @@ fn judge(criterion: &mut Criterion, size: usize) {
         let review = launcher_review(demand, size);
         let text = review["request"]["object"].to_string();
         let pod: Pod<'_> = serde_json::from_str(&text).expect("a pod");
-        let judged = subject::of_pod(&pod, &cluster).expect("a launcher");
-        let fits = assess(&judged.subject, &cluster.fleet).fitting.count();
+        let prepared = subject::of_pod(&pod, &cluster).expect("a launcher");
+        let fits = assess(&prepared.subject, &cluster.fleet).fitting.count();
         let id = BenchmarkId::new(demand.as_str(), size);
         assert_eq!(
             fits,
-            expected(demand, size, &judged, &review),
+            expected(demand, size, &prepared, &review),
             "{demand:?} at {size} nodes would measure something else"
         );
 
         let mut group = criterion.benchmark_group("decision");
-        group.sampling_mode(SamplingMode::Flat).bench_with_input(id.clone(), &judged, |bencher, judged| {
-            bencher.iter(|| assess(black_box(&judged.subject), &cluster.fleet));
+        group.sampling_mode(SamplingMode::Flat).bench_with_input(id.clone(), &prepared, |bencher, prepared| {
+            bencher.iter(|| assess(black_box(&prepared.subject), &cluster.fleet));
         });
         group.finish();
         let mut group = criterion.benchmark_group("advice in brief");
-        group.sampling_mode(SamplingMode::Flat).bench_with_input(id, &judged, |bencher, judged| {
-            bencher.iter(|| Judgement::new(black_box(&judged.subject), &cluster.fleet, Depth::Brief).verdict());
+        group.sampling_mode(SamplingMode::Flat).bench_with_input(id, &prepared, |bencher, prepared| {
+            bencher.iter(|| Judgement::new(black_box(&prepared.subject), &cluster.fleet, Depth::Brief).verdict());
         });
         if demand == Demand::Feasible {
-            let outcome = assess(&judged.subject, &cluster.fleet).outcome;
+            let outcome = assess(&prepared.subject, &cluster.fleet).outcome;
             assert_eq!(outcome == Outcome::Fits, fits >= 2);
         }
     }
 }
 
 /// Counts the fitting nodes one by one.
-fn expected(demand: Demand, size: usize, judged: &Prepared<'_>, review: &Value) -> usize {
+fn expected(demand: Demand, size: usize, prepared: &Prepared<'_>, review: &Value) -> usize {
     let selector = review["request"]["object"]["spec"]["nodeSelector"].as_object().unwrap();
     let fits =
         |node: &Node| selector.iter().all(|(key, value)| node.labels.get(key).map(String::as_str) == value.as_str());
@@ -107,7 +107,7 @@ fn expected(demand: Demand, size: usize, judged: &Prepared<'_>, review: &Value) 
         Demand::Infeasible | Demand::Conflict => 0,
         Demand::Last => 1,
         Demand::Feasible => nodes::nodes(size)
-            .filter(|node| !node.cordoned && Some(node.name.as_str()) != judged.subject.source() && fits(node))
+            .filter(|node| !node.cordoned && Some(node.name.as_str()) != prepared.subject.source() && fits(node))
             .count(),
     }
 }

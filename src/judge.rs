@@ -28,7 +28,7 @@ use rules::Rules;
 #[derive(Debug)]
 pub struct Evaluation<'a> {
     /// The guest.
-    pub judged: Prepared<'a>,
+    pub prepared: Prepared<'a>,
     /// The verdict.
     pub verdict: Verdict,
     /// The verdict as text.
@@ -67,25 +67,25 @@ pub(crate) fn judge_change<'a>(
     user: &UserName,
     effort: Effort<'_>,
 ) -> Option<Evaluation<'a>> {
-    let origin = |judged: &mut Prepared<'_>| match (before, manifest) {
-        (Some(_), _) => judged.subject.definition.origin = Origin::Stored,
+    let origin = |prepared: &mut Prepared<'_>| match (before, manifest) {
+        (Some(_), _) => prepared.subject.definition.origin = Origin::Stored,
         // The object itself is created; its owner, if it has one, exists.
         (None, Manifest::VirtualMachine(_) | Manifest::Replicas(_))
-            if judged.subject.definition.template_name.is_none() =>
+            if prepared.subject.definition.template_name.is_none() =>
         {
-            judged.subject.definition.origin = Origin::Submitted;
+            prepared.subject.definition.origin = Origin::Submitted;
         }
         (None, _) => {}
     };
     let judge = || {
-        let mut judged = manifest.subject(world)?;
-        origin(&mut judged);
-        Some(judge_subject(world, manifest, user, judged, effort))
+        let mut prepared = manifest.subject(world)?;
+        origin(&mut prepared);
+        Some(judge_subject(world, manifest, user, prepared, effort))
     };
     let case = judge()?;
     let Some(before) = before.filter(|_| case.ruling.denies()) else { return Some(case) };
     let was = Governed::of(world, before, user, effort)?;
-    let assessment = was.judged.assess_within(&world.cluster, effort);
+    let assessment = was.prepared.assess_within(&world.cluster, effort);
     if assessment.outcome == Outcome::Unknown(Unknown::NotInTime) {
         // The deadline passed before old and new could be compared. Judge the new object again: checks that
         // need time are skipped and deny nothing. A guest that no node takes is still recognized, and the old
@@ -96,7 +96,7 @@ pub(crate) fn judge_change<'a>(
         || (case.messages.unmet.is_some() && !was.is_unmet());
     if was.ruling(&assessment).denies() && !is_worse {
         let mut ready = Governed::of(world, manifest, user, effort)?.exempted_by(Exemption::NotWorse);
-        origin(&mut ready.judged);
+        origin(&mut ready.prepared);
         return Some(case_of(world, manifest, ready, effort));
     }
     Some(case)
@@ -117,14 +117,14 @@ pub(crate) fn judge_subject<'a>(
     world: &World,
     manifest: &Manifest<'a>,
     user: &UserName,
-    judged: Prepared<'a>,
+    prepared: Prepared<'a>,
     effort: Effort<'_>,
 ) -> Evaluation<'a> {
-    let found = judged.look_up(&world.cluster, effort);
-    if matches!(manifest, Manifest::Pod(_)) && effort.depth == Depth::Brief && found.is_plain(judged.notes()) {
+    let found = prepared.look_up(&world.cluster, effort);
+    if matches!(manifest, Manifest::Pod(_)) && effort.depth == Depth::Brief && found.is_plain(prepared.notes()) {
         let verdict = Verdict::plain(found.into_assessment());
         return Evaluation {
-            judged,
+            prepared,
             verdict,
             messages: Messages::default(),
             decision: Decision::admit(),
@@ -135,18 +135,18 @@ pub(crate) fn judge_subject<'a>(
         };
     }
     let assessment = found.into_assessment();
-    let ready = Governed::new(world, manifest, user, judged, &assessment, effort);
+    let ready = Governed::new(world, manifest, user, prepared, &assessment, effort);
     case_of(world, manifest, ready, effort)
 }
 
 /// Evaluates an object that is ready for judgement: verdict, messages, decision.
 fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effort: Effort<'_>) -> Evaluation<'a> {
-    let verdict = ready.judged.judge(&world.cluster, effort);
+    let verdict = ready.prepared.judge(&world.cluster, effort);
     let ruling = ready.ruling(&verdict.assessment);
-    let Governed { judged, rules: Rules { policy, is_builtin, facts }, forecast } = ready;
+    let Governed { prepared, rules: Rules { policy, is_builtin, facts }, forecast } = ready;
     let is_warned = !facts.exemption.is_some_and(Exemption::is_entire);
     let left = forecast.as_ref().filter(|_| is_warned).and_then(|forecast| forecast.left(&policy));
-    let mut messages = say::speak(&judged, &verdict);
+    let mut messages = say::speak(&prepared, &verdict);
     let is_silent = policy.common_model.as_ref().is_some_and(|common| common.announce == Announce::Event);
     let common = forecast.map(|ModelForecast { common, message, is_announcement, unmet, .. }| {
         (messages.model, messages.unmet) = (message.filter(|_| !(is_silent && is_announcement)), unmet);
@@ -157,7 +157,7 @@ fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effo
     }
     let decision = decide(ruling, &policy, manifest, &verdict, &messages);
     let policy = (!is_builtin).then_some(policy);
-    Evaluation { judged, verdict, messages, decision, left, ruling, policy, common }
+    Evaluation { prepared, verdict, messages, decision, left, ruling, policy, common }
 }
 
 /// Turns a ruling into a decision with its messages.
@@ -205,8 +205,8 @@ fn denial(manifest: &Manifest<'_>, messages: &Messages, policy: &str, grounds: G
     let mut details = if grounds == Grounds::CommonModel { Vec::new() } else { messages.details.clone() };
     details.extend(messages.help.clone());
     let fields_named = !causes.is_empty() && causes.iter().all(|cause| !cause.field.is_empty());
-    let is_mendable = manifest.request_kind().is_mendable() && fields_named;
-    let code = if is_mendable { DenialKind::Invalid } else { DenialKind::Forbidden };
+    let is_fixable = manifest.request_kind().is_fixable() && fields_named;
+    let code = if is_fixable { DenialKind::Invalid } else { DenialKind::Forbidden };
     Denial {
         code,
         message,

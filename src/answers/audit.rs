@@ -270,15 +270,15 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -
         }
         _ => judge(world, &manifest, UserName::NOBODY, Depth::Brief)?,
     };
-    let Evaluation { judged, verdict, .. } = &case;
-    let (subject, assessment) = (&judged.subject, &verdict.assessment);
+    let Evaluation { prepared, verdict, .. } = &case;
+    let (subject, assessment) = (&prepared.subject, &verdict.assessment);
     let (is_running, is_stopped) = (stand == LifeStage::Running, stand == LifeStage::Stopped);
     let numbers = GuestState::of(&case, &cluster.fleet);
     let next = states.at_next_start(guest);
     let answer = PolicyAnswer::of(&case, None);
     let reasons = StateReasons {
         own_node: verdict.found(Check::OwnNode).filter(|_| is_running),
-        state: why(judged, verdict, cluster),
+        state: why(prepared, verdict, cluster),
         doubts: verdict.findings.iter().filter(|finding| finding.check.doubt().is_some()).collect(),
         no_room: room::nowhere(&case, cluster),
         migration: if is_running { subject::stuck_migration(&vmi, cluster) } else { None },
@@ -297,7 +297,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -
         node: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         cpu: subject.mode.to_string(),
         model: (subject.mode != CpuMode::Unset).then(|| subject.mode.to_string()),
-        inherited: inherited(judged),
+        inherited: inherited(prepared),
         targets: numbers.targets.0,
         judged: assessment.nodes_judged,
         start_nodes: numbers.start_nodes,
@@ -315,7 +315,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -
         at_next_start: StateRow::new(&next.state, next.answer, next.reasons()),
         stale: stale.iter().map(|key| label::name(key).to_owned()).collect(),
         outdated_launcher: is_running && subject.outdated_launcher,
-        exposed: if is_running { exposed(judged, &vmi) } else { Vec::new() },
+        exposed: if is_running { exposed(prepared, &vmi) } else { Vec::new() },
         refused: subject.failed.as_ref().filter(|_| is_running).map(|failed| failed.reason.clone()),
         not_migratable: subject.live_migratable.refused.as_ref().map(say::finding::condition),
         doubts: reasons.doubts.iter().map(|finding| finding.check.as_str()).collect(),
@@ -406,7 +406,7 @@ fn change(vmi: &Vmi, common: Option<&Common>) -> Option<StartChange> {
 /// Labels that an upgrade removes from nodes strand guests that inherited them. A launcher that is outdated already is
 /// of an older release than its target would be. Libvirt with a newer QEMU has refused host-model guests with several
 /// vCPUs, for an extra feature `ht`.
-fn exposed(judged: &Prepared<'_>, vmi: &Vmi) -> Vec<&'static str> {
+fn exposed(prepared: &Prepared<'_>, vmi: &Vmi) -> Vec<&'static str> {
     let cpu = vmi.spec.domain.cpu.as_ref().filter(|_| CpuMode::parse(vmi.spec.cpu_model()) == CpuMode::HostModel);
     let vcpus = cpu.map_or(1, |cpu| {
         [cpu.sockets, cpu.cores, cpu.threads]
@@ -415,17 +415,17 @@ fn exposed(judged: &Prepared<'_>, vmi: &Vmi) -> Vec<&'static str> {
             .fold(1, u64::saturating_mul)
     });
     let facts = [
-        ("inherited-selectors", inherited(judged) > 0),
-        ("outdated-launcher", judged.subject.outdated_launcher),
+        ("inherited-selectors", inherited(prepared) > 0),
+        ("outdated-launcher", prepared.subject.outdated_launcher),
         ("host-model-vcpus", vcpus > 1),
     ];
     facts.into_iter().filter(|(_, is_so)| *is_so).map(|(word, _)| word).collect()
 }
 
 /// Counts the entries that its launcher inherited, including those that a policy drops.
-pub(crate) fn inherited(judged: &Prepared<'_>) -> usize {
-    let subject = &judged.subject;
-    match (&subject.stage, &judged.predicted) {
+pub(crate) fn inherited(prepared: &Prepared<'_>) -> usize {
+    let subject = &prepared.subject;
+    match (&subject.stage, &prepared.predicted) {
         (Stage::Migration(migration), _) if !migration.inherited => 0,
         (Stage::Migration(_), Some(target)) => {
             target.node_selector.keys().filter(|key| label::is_inherited(key)).count()

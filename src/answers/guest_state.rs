@@ -125,13 +125,13 @@ pub struct GuestState {
 impl GuestState {
     /// Builds the state of a guest that is judged and ruled on.
     fn new(
-        judged: &Prepared<'_>,
+        prepared: &Prepared<'_>,
         assessment: &Assessment,
         ruling: Ruling,
         policy: Option<&str>,
         fleet: &Fleet,
     ) -> Self {
-        let subject = &judged.subject;
+        let subject = &prepared.subject;
         let (start_nodes, targets) = match subject.stage {
             // KubeVirt refuses its migration, so no node is a target.
             Stage::Migration(_) if subject.live_migratable.refused.is_some() => (None, (0, 0)),
@@ -159,7 +159,7 @@ impl GuestState {
     #[must_use]
     pub fn of(case: &Evaluation<'_>, fleet: &Fleet) -> Self {
         let policy = case.policy.as_ref().map(|policy| policy.name.as_str());
-        Self::new(&case.judged, &case.verdict.assessment, case.ruling, policy, fleet)
+        Self::new(&case.prepared, &case.verdict.assessment, case.ruling, policy, fleet)
     }
 
     /// Returns the impact; `Pinned` at least if KubeVirt refuses to migrate it, `None` without one.
@@ -200,7 +200,7 @@ impl NextStart {
                 let kept = case.common.as_ref().and_then(kept_by);
                 format!("it would not use the common CPU model: {}", kept.unwrap_or_default())
             }
-            _ => why(&case.judged, &case.verdict, cluster),
+            _ => why(&case.prepared, &case.verdict, cluster),
         };
         Self {
             state: GuestState::of(case, &cluster.fleet),
@@ -221,12 +221,12 @@ impl NextStart {
 }
 
 /// Returns the reason for a guest's state, in one line without its name; empty if nothing is wrong.
-pub(super) fn why(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> String {
+pub(super) fn why(prepared: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> String {
     let of = |check: Check| verdict.found(check).map(say::finding::message);
     if let Some(message) = of(Check::NotMigratable) {
         return message;
     }
-    match (&verdict.assessment.outcome, &judged.subject.stage) {
+    match (&verdict.assessment.outcome, &prepared.subject.stage) {
         (Outcome::Unknown(why), _) => say::finding::unknown(why),
         (Outcome::Impaired(Impact::Pinned), Stage::Migration(_)) => say::obstacles(verdict),
         (Outcome::Impaired(Impact::Fragile), Stage::Migration(_)) => {
@@ -374,24 +374,24 @@ impl<'w> GuestStates<'w> {
         }
         let asked = subject::asked_for(vmi);
         let like = alike(&mut self.moves, Likeness::of_running(vmi, cluster), || {
-            let mut judged = subject::of_migration(&asked, cluster);
-            (judged.predicted, judged.subject.authors) = (None, Authors::default());
-            judged
+            let mut prepared = subject::of_migration(&asked, cluster);
+            (prepared.predicted, prepared.subject.authors) = (None, Authors::default());
+            prepared
         });
-        let mut judged = Prepared::clone(&like);
-        judged.subject.namespace.clone_from(&vmi.metadata.namespace);
-        judged.subject.name.clone_from(&vmi.metadata.name);
-        judged.subject.live_migratable.refused = subject::not_migratable(vmi);
-        judged.subject.running = None;
-        if let Stage::Migration(migration) = &mut judged.subject.stage {
+        let mut prepared = Prepared::clone(&like);
+        prepared.subject.namespace.clone_from(&vmi.metadata.namespace);
+        prepared.subject.name.clone_from(&vmi.metadata.name);
+        prepared.subject.live_migratable.refused = subject::not_migratable(vmi);
+        prepared.subject.running = None;
+        if let Stage::Migration(migration) = &mut prepared.subject.stage {
             migration.source = Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty());
         }
-        let assessment = judged.assess(cluster);
+        let assessment = prepared.assess(cluster);
         let manifest = Manifest::Migration(Box::new(asked));
-        let ready = Governed::new(world, &manifest, UserName::NOBODY, judged, &assessment, Depth::Brief.into());
-        let assessment = ready.judged.assess(cluster);
+        let ready = Governed::new(world, &manifest, UserName::NOBODY, prepared, &assessment, Depth::Brief.into());
+        let assessment = ready.prepared.assess(cluster);
         let policy = Some(ready.rules.policy.name.as_str()).filter(|_| !ready.rules.is_builtin);
-        GuestState::new(&ready.judged, &assessment, ready.ruling(&assessment), policy, &cluster.fleet)
+        GuestState::new(&ready.prepared, &assessment, ready.ruling(&assessment), policy, &cluster.fleet)
     }
 
     /// Returns the state of a guest when it is created again: from its VM, if it has one.
@@ -462,11 +462,11 @@ impl<'w> GuestStates<'w> {
         let key = StartLikeness { launcher: launcher.map(|pod| Arc::clone(&pod.placement)), ..key };
         alike(&mut self.starts, key, || {
             let judge = |vmi: Vmi| {
-                let judged = match made_of {
+                let prepared = match made_of {
                     MadeOf::VmiAsItIs => subject::of_waiting(&vmi, cluster),
                     MadeOf::Vm { .. } | MadeOf::VmiAgain => subject::of_vmi(&vmi, cluster),
                 };
-                judge_start(world, &Manifest::Vmi(Box::new(vmi)), judged)
+                judge_start(world, &Manifest::Vmi(Box::new(vmi)), prepared)
             };
             let case = judge(vmi.clone());
             let policy = case.policy.as_ref().filter(|_| made_of == MadeOf::VmiAgain);
@@ -533,6 +533,6 @@ impl<'w> GuestStates<'w> {
     }
 }
 
-fn judge_start(world: &World, manifest: &Manifest<'static>, judged: Prepared<'static>) -> Evaluation<'static> {
-    judge_subject(world, manifest, UserName::NOBODY, judged, Depth::Brief.into())
+fn judge_start(world: &World, manifest: &Manifest<'static>, prepared: Prepared<'static>) -> Evaluation<'static> {
+    judge_subject(world, manifest, UserName::NOBODY, prepared, Depth::Brief.into())
 }

@@ -191,11 +191,11 @@ impl<'w> Guests<'w> {
         const ANY: &str = "any";
         let cluster = self.cluster;
         alike(&mut self.open, likeness(vmi), || {
-            let judged = subject::of_vmi(&with_model(vmi, ANY), cluster);
-            if judged.not_judged.is_some() {
+            let prepared = subject::of_vmi(&with_model(vmi, ANY), cluster);
+            if prepared.not_judged.is_some() {
                 return None;
             }
-            let mut placement = judged.subject.placement;
+            let mut placement = prepared.subject.placement;
             let key = format!("{}{ANY}", label::CPU_MODEL);
             placement.selector.retain(|(other, _)| *other != key);
             Some(cluster.fleet.look_up(&placement).passes().fitting)

@@ -220,7 +220,7 @@ pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedMode
     ];
     let mut out = BTreeSet::new();
     for model in first.into_iter().flatten().chain(models.of_policies.keys().map(String::as_str)) {
-        if out.len() < MAX_MODELS_ASKED && !has_model(&case.judged.subject, model) {
+        if out.len() < MAX_MODELS_ASKED && !has_model(&case.prepared.subject, model) {
             out.insert(model.to_owned());
         }
     }
@@ -251,11 +251,11 @@ fn migration_of(namespace: &str, name: &str) -> Manifest<'static> {
 
 /// Returns, by name, the nodes that would take the guest except for CPU labels, a cordon, taints or virt-handler.
 fn nodes_to_ask(world: &World, vmi: &Vmi) -> Vec<String> {
-    let judged = migration_of(&vmi.metadata.namespace, &vmi.metadata.name)
+    let prepared = migration_of(&vmi.metadata.namespace, &vmi.metadata.name)
         .subject(world)
-        .filter(|judged| judged.not_judged.is_none());
-    let Some(judged) = judged else { return Vec::new() };
-    let (subject, fleet) = (&judged.subject, &world.cluster.fleet);
+        .filter(|prepared| prepared.not_judged.is_none());
+    let Some(prepared) = prepared else { return Vec::new() };
+    let (subject, fleet) = (&prepared.subject, &world.cluster.fleet);
     let lookup = fleet.look_up(&subject.placement);
     let is_asked =
         |node: &NodeIndex| subject.source() != Some(fleet.name(*node)) && NotAskedBecause::of(&lookup, *node).is_none();

@@ -30,13 +30,13 @@ impl<'w> RoomFor<'w> {
     /// Returns the question for the pod of a guest: that of its migration, or of its start; `None` if nothing is judged
     /// or the resources of the nodes are not known. `pod`: the requests of a pod that was given.
     pub(crate) fn of(case: &'w Evaluation<'_>, pod: Option<&'w PodNeed>, cluster: &'w Cluster) -> Option<Self> {
-        let subject: &Subject<'_> = &case.judged.subject;
+        let subject: &Subject<'_> = &case.prepared.subject;
         let mut nodes = case.verdict.assessment.fitting.clone();
         let usable = subject.usable(&cluster.fleet);
         if let Some(usable) = &usable {
             nodes.intersect(usable);
         }
-        let of_subject = Self::of_subject(subject, pod, cluster).filter(|_| case.judged.not_judged.is_none())?;
+        let of_subject = Self::of_subject(subject, pod, cluster).filter(|_| case.prepared.not_judged.is_none())?;
         Some(Self { nodes, is_bound: usable.is_some(), ..of_subject })
     }
 

@@ -65,22 +65,23 @@ impl Unanswered {
         let mut nodes: BTreeMap<(String, Silence), Vec<String>> = BTreeMap::new();
         let mut out = Self::default();
         for vmi in guests {
-            let Some(judged) = subject::of_running(vmi, cluster).filter(|judged| judged.not_judged.is_none()) else {
+            let Some(prepared) = subject::of_running(vmi, cluster).filter(|prepared| prepared.not_judged.is_none())
+            else {
                 continue;
             };
-            let Some(asked) = judged.subject.asked() else { continue };
+            let Some(asked) = prepared.subject.asked() else { continue };
             if let Err(silence) = &asked.guest {
-                let guest = judged.subject.title();
+                let guest = prepared.subject.title();
                 out.guests.push(UnansweredGuest { guest, code: silence.code(), reason: silence.to_string() });
                 continue;
             }
-            let said = asked.by_node(&judged.subject.placement, fleet);
-            let source = judged.subject.source();
+            let said = asked.by_node(&prepared.subject.placement, fleet);
+            let source = prepared.subject.source();
             for node in fleet.in_name_order().into_iter().filter(|node| Some(fleet.name(*node)) != source) {
                 if let Err(silence) = said(node).map(drop)
                     && !matches!(silence, Silence::KeptOff(_))
                 {
-                    nodes.entry((fleet.name(node).to_owned(), silence)).or_default().push(judged.subject.title());
+                    nodes.entry((fleet.name(node).to_owned(), silence)).or_default().push(prepared.subject.title());
                 }
             }
         }

@@ -286,7 +286,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
             let row = ResultRow::new(origin, &case, survey, predict);
             let mut row = with_remarks(row, &case, &world.cluster);
             if !row.allowed && is_admitted_as_change(world, item)? {
-                row.remarks.push(format!("{}: {ADMITTED_AS_CHANGE}", case.judged.subject.title()));
+                row.remarks.push(format!("{}: {ADMITTED_AS_CHANGE}", case.prepared.subject.title()));
             }
             row
         }
@@ -315,7 +315,7 @@ fn with_remarks(row: ResultRow, case: &Evaluation<'_>, cluster: &Cluster) -> Res
     let undecided = findings.iter().filter(|found| matches!(found.check, Check::PodRules | Check::BoundVolumes));
     let is_warned = |words: &String| row.warnings.iter().any(|warning| warning.contains(words.as_str()));
     let undecided = undecided.map(say::finding::message);
-    let title = case.judged.subject.title();
+    let title = case.prepared.subject.title();
     // The webhook counts nodes by labels.
     let is_counted = findings.iter().any(|found| matches!(found.check, Check::StartNode | Check::MigrationTarget));
     let by_labels = if is_counted && room.is_nowhere() { "that is by labels alone: " } else { "" };

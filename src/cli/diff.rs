@@ -374,8 +374,8 @@ fn advice(found: &Diff, new: &World, page: &mut Page) {
             ""
         };
         page.line(format_args!("Now, for {}: {what}{policy}", plural::counted(restarts.len(), "guest", "guests")));
-        for judged in restarts.iter().take(MAX_LABELS).filter_map(|restart| runs(new, &restart.guest)) {
-            commands(&restart(&judged), page);
+        for prepared in restarts.iter().take(MAX_LABELS).filter_map(|restart| runs(new, &restart.guest)) {
+            commands(&restart(&prepared), page);
         }
         if restarts.len() > MAX_LABELS {
             page.line(format_args!("  # and {} more: -o wide names them", restarts.len() - MAX_LABELS));
@@ -453,6 +453,6 @@ fn runs(world: &World, guest: &str) -> Option<Prepared<'static>> {
 }
 
 /// Returns the commands that restart it, if there are any.
-fn restart(judged: &Prepared<'_>) -> Script {
-    Action::from(Restart).commands(&judged.subject)
+fn restart(prepared: &Prepared<'_>) -> Script {
+    Action::from(Restart).commands(&prepared.subject)
 }

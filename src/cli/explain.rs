@@ -182,7 +182,7 @@ impl<'w> Explainer<'_, 'w> {
     }
 
     fn explain(&mut self, origin: &ResultOrigin, case: &Evaluation<'_>, beside: Beside<'_>) {
-        let Subject { namespace, name, .. } = &case.judged.subject;
+        let Subject { namespace, name, .. } = &case.prepared.subject;
         // The objects of a file are not those of the cluster.
         let is_of_cluster = origin.file.is_empty();
         let unplaced = is_of_cluster.then(|| UnplacedLauncher::of(&self.world().cluster, namespace, name)).flatten();
@@ -211,7 +211,7 @@ impl<'w> Explainer<'_, 'w> {
         let room = RoomFor::of(case, need, cluster);
         let said = beside.pod.and_then(|pod| Some((pod.said.as_ref()?, None)));
         if let Some((said, pod)) = said.or_else(|| unplaced.map(|found| (&found.said, Some(found.pod)))) {
-            scheduler::print(said, pod, &case.judged.subject, room.as_ref(), &cluster.fleet, page);
+            scheduler::print(said, pod, &case.prepared.subject, room.as_ref(), &cluster.fleet, page);
         }
         if let Some(next) = beside.next {
             page.line("");
@@ -238,7 +238,7 @@ fn result(origin: ResultOrigin, case: &Evaluation<'_>, need: Option<&PodNeed>, s
     let world = survey.world;
     let room = FittingRoom::of(case, need, &world.cluster);
     let row = ResultRow::new(origin, case, survey, true).with_room(case, &room, &world.cluster);
-    let obstacles = Obstacles::of(&case.judged.subject, need, world, survey.residents(), &[]);
+    let obstacles = Obstacles::of(&case.prepared.subject, need, world, survey.residents(), &[]);
     let (mut weighed, by_luck) = remedies::weighed(case, &room, &obstacles, &world.cluster.fleet);
     weighed.extend(by_luck);
     row.with_obstacles(case, &weighed)
@@ -276,8 +276,8 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
         ObjectKind::VirtualMachine | ObjectKind::Vmi if migration.is_some() => migration.and_then(judge),
         ObjectKind::VirtualMachine | ObjectKind::Vmi if waits.is_some() => {
             let vmi = waits?;
-            let (manifest, judged) = (Manifest::Vmi(Box::new(vmi.clone())), subject::of_waiting(vmi, cluster));
-            Some(judge::judge_subject(world, &manifest, UserName::NOBODY, judged, Depth::Full.into()))
+            let (manifest, prepared) = (Manifest::Vmi(Box::new(vmi.clone())), subject::of_waiting(vmi, cluster));
+            Some(judge::judge_subject(world, &manifest, UserName::NOBODY, prepared, Depth::Full.into()))
         }
         ObjectKind::VirtualMachine => {
             cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone()))))
@@ -307,12 +307,12 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
                 }
                 None => Manifest::Vmi(Box::new(vmi.clone())),
             };
-            let judged = manifest.subject(world)?;
-            let judged = match cluster.launchers_of(vmi).find(|pod| pod.name == name) {
-                Some(pod) => subject::waiting(judged, pod),
-                None => judged,
+            let prepared = manifest.subject(world)?;
+            let prepared = match cluster.launchers_of(vmi).find(|pod| pod.name == name) {
+                Some(pod) => subject::waiting(prepared, pod),
+                None => prepared,
             };
-            Some(judge::judge_subject(world, &manifest, UserName::NOBODY, judged, Depth::Full.into()))
+            Some(judge::judge_subject(world, &manifest, UserName::NOBODY, prepared, Depth::Full.into()))
         }
         ObjectKind::Node => None,
     }
@@ -352,7 +352,7 @@ impl<'c, 'w> Explained<'c, 'w> {
         no_headers: bool,
     ) -> Self {
         let room = FittingRoom::of(case, pod, &survey.world.cluster);
-        let obstacles = Obstacles::of(&case.judged.subject, pod, survey.world, survey.residents(), &[]);
+        let obstacles = Obstacles::of(&case.prepared.subject, pod, survey.world, survey.residents(), &[]);
         Self { case, survey, no_headers, room, obstacles }
     }
 }
@@ -364,18 +364,18 @@ impl Explained<'_, '_> {
         page.line(self.title());
         let facts = self.facts();
         facts.iter().filter(|line| !said.contains(line)).for_each(|line| page.line(line));
-        if self.case.judged.not_judged.is_none() && !self.cluster().fleet.is_empty() {
+        if self.case.prepared.not_judged.is_none() && !self.cluster().fleet.is_empty() {
             self.nodes(page);
         }
         self.remedies(page);
         if let Some(said) = self.said() {
-            said.how_to_ask(&self.case.judged, self.survey, page);
+            said.how_to_ask(&self.case.prepared, self.survey, page);
         }
         facts
     }
 
     fn said(&self) -> Option<LibvirtWords<'_>> {
-        LibvirtWords::of(&self.case.judged.subject, self.fleet())
+        LibvirtWords::of(&self.case.prepared.subject, self.fleet())
     }
 
     /// Returns the header of a table.
@@ -393,17 +393,17 @@ impl Explained<'_, '_> {
     }
 
     fn source(&self) -> Option<NodeIndex> {
-        self.case.judged.subject.source().and_then(|name| self.fleet().find(name))
+        self.case.prepared.subject.source().and_then(|name| self.fleet().find(name))
     }
 
     fn title(&self) -> String {
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let entries = match &subject.stage {
-            Stage::Migration(migration) if migration.inherited => inherited(&self.case.judged),
+            Stage::Migration(migration) if migration.inherited => inherited(&self.case.prepared),
             _ => subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count(),
         };
         let noun = plural::number(entries, "entry", "entries");
-        if self.case.judged.not_judged.is_some() {
+        if self.case.prepared.not_judged.is_some() {
             return format!("{}    {}", subject.title(), self.state());
         }
         let on = subject.source().map(|node| format!(" on {node}")).unwrap_or_default();
@@ -426,10 +426,10 @@ impl Explained<'_, '_> {
     }
 
     fn facts(&self) -> Vec<String> {
-        let Evaluation { judged, verdict, .. } = self.case;
+        let Evaluation { prepared, verdict, .. } = self.case;
         let mut out = Vec::new();
         // Without room the number of nodes by labels is no number of nodes.
-        let nowhere = self.room.headline(&judged.subject.stage, self.cluster());
+        let nowhere = self.room.headline(&prepared.subject.stage, self.cluster());
         let nowhere = nowhere.filter(|_| verdict.found(Check::NotMigratable).is_none());
         let is_by_labels = |finding: &&Finding| matches!(finding.check, Check::StartNode | Check::MigrationTarget);
         let refused = verdict.refused();
@@ -448,7 +448,7 @@ impl Explained<'_, '_> {
         out.extend(nowhere.clone());
         out.extend(findings.filter(|finding| !is_replaced(finding)).map(say::finding::sentence));
         let is_known = !matches!(verdict.assessment.outcome, Outcome::Unknown(_));
-        if matches!(judged.subject.stage, Stage::Migration(_)) && judged.not_judged.is_none() {
+        if matches!(prepared.subject.stage, Stage::Migration(_)) && prepared.not_judged.is_none() {
             out.extend(self.fitting_by_labels());
             out.extend(self.nowhere());
             out.extend(self.nearest());
@@ -467,12 +467,12 @@ impl Explained<'_, '_> {
                 None => {}
             }
         }
-        if matches!(judged.subject.stage, Stage::Start(_)) {
+        if matches!(prepared.subject.stage, Stage::Start(_)) {
             if verdict.assessment.fitting.is_empty() {
                 out.extend(self.nearest());
                 out.extend(self.excluded());
             }
-            out.extend(libvirt::at_start(&judged.subject, &self.fleet().names(&verdict.assessment.fitting)));
+            out.extend(libvirt::at_start(&prepared.subject, &self.fleet().names(&verdict.assessment.fitting)));
         }
         out.extend(self.room.facts(self.cluster()).into_iter().skip(usize::from(nowhere.is_some())));
         out.extend(tsc::lines(self.case, self.cluster()));
@@ -510,7 +510,7 @@ impl Explained<'_, '_> {
             return None;
         }
         let source = self.source()?;
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let refusal = self.fleet().look_up(&subject.placement).refusal(source);
         let name = self.fleet().name(source);
         (refusal.missing.is_empty() && refusal.affinity.is_empty())
@@ -520,7 +520,7 @@ impl Explained<'_, '_> {
 
     /// Returns a line about the nodes that fit and are not known to have the CPU of a host-passthrough guest.
     fn not_compared(&self) -> Option<String> {
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let others = Judgement::new(subject, self.fleet(), Depth::Brief).hosts_not_compared();
         let words = say::host_model::not_compared(subject.source()?, &others);
         (!others.is_empty()).then(|| format!("{words}."))
@@ -528,7 +528,7 @@ impl Explained<'_, '_> {
 
     /// Returns a line about entries that no node has: labels are at fault, not machines.
     fn nowhere(&self) -> Option<String> {
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let lacks = |(key, _): &(String, String)| {
             Family::of(key).is_cpu() && Family::of(key) != Family::SchedulingTsc && !subject.is_chosen(key)
         };
@@ -593,7 +593,7 @@ impl Explained<'_, '_> {
 
     /// Returns a line about `addedNodeSelector`, judged with and without its entries.
     fn added(&self) -> Option<String> {
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let Stage::Migration(migration) = &subject.stage else { return None };
         let lost: Vec<(&str, &str)> = migration.overridden.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let (them, do_not) =
@@ -631,7 +631,7 @@ impl Explained<'_, '_> {
         let mut out = Vec::new();
         let nearest = &self.case.verdict.nearest;
         let is_compared = nearest.iter().any(|near| near.evidence == Evidence::FrozenSource);
-        let source = self.case.judged.subject.source().filter(|_| is_compared);
+        let source = self.case.prepared.subject.source().filter(|_| is_compared);
         for node in source.into_iter().chain(nearest.iter().map(|near| near.node.as_str())) {
             let Some(value) = self.fleet().find(node).and_then(|node| self.fleet().skip_node(node)) else {
                 continue;
@@ -659,9 +659,9 @@ impl Explained<'_, '_> {
             2 if self.fleet().len() == 2 => "both nodes".to_owned(),
             many => plural::nodes(many),
         };
-        let listed = self.case.judged.subject.asked.is_some().then(|| say::model::listed(offer));
+        let listed = self.case.prepared.subject.asked.is_some().then(|| say::model::listed(offer));
         let lost = self.said().and_then(|said| said.loss(&offer.model));
-        let default = say::model::of_the_default(&self.case.judged.subject, &offer.model, self.fleet());
+        let default = say::model::of_the_default(&self.case.prepared.subject, &offer.model, self.fleet());
         let first = Some(say::model::runs_on(offer, &all));
         let others = say::model::of_other_vendors(offer);
         Some(first.into_iter().chain(others).chain(listed).chain(lost).chain(default).collect::<Vec<_>>().join(" "))

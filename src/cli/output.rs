@@ -236,8 +236,8 @@ pub enum Predicted {
 }
 
 impl Predicted {
-    fn of(judged: &Prepared) -> Self {
-        judged.predicted.clone().map_or(Self::NoPod, Self::Pod)
+    fn of(prepared: &Prepared) -> Self {
+        prepared.predicted.clone().map_or(Self::NoPod, Self::Pod)
     }
 }
 
@@ -352,10 +352,10 @@ impl ResultRow {
 
     /// Builds the result for a judged object.
     pub(crate) fn new(origin: ResultOrigin, case: &Evaluation<'_>, survey: &Survey<'_>, predict: bool) -> Self {
-        let Evaluation { judged, verdict, decision, .. } = case;
+        let Evaluation { prepared, verdict, decision, .. } = case;
         let assessment = &verdict.assessment;
         let cluster = &survey.world.cluster;
-        let (fleet, subject) = (&cluster.fleet, &judged.subject);
+        let (fleet, subject) = (&cluster.fleet, &prepared.subject);
         let counted = Counted::of(subject, assessment);
         let findings: Vec<FindingRow> = verdict.findings.iter().map(|f| finding_row(f, subject, counted)).collect();
         let (denial, patch) = match decision {
@@ -380,12 +380,12 @@ impl ResultRow {
                 .iter()
                 .map(|not| NotHelpingRow { id: not.id.as_str(), why: say::remedy::why_not(&not.why) })
                 .collect(),
-            by_luck: by_luck(&verdict.by_luck, judged, counted),
+            by_luck: by_luck(&verdict.by_luck, prepared, counted),
             warnings: decision.warnings_in(&cluster.domain),
             denial,
             patch,
             // A pod that was given is not predicted.
-            predicted: (predict && origin.kind != "Pod").then(|| Predicted::of(judged)),
+            predicted: (predict && origin.kind != "Pod").then(|| Predicted::of(prepared)),
             libvirt: LibvirtRow::of(subject, survey),
             ..Self::bare(origin)
         }
@@ -394,16 +394,17 @@ impl ResultRow {
     /// Adds what the webhook does not know: the room of nodes. Takes out remedies that help by labels alone if no node
     /// has room.
     pub(crate) fn with_room(mut self, case: &Evaluation<'_>, room: &FittingRoom, cluster: &Cluster) -> Self {
-        let Evaluation { judged, verdict, .. } = case;
+        let Evaluation { prepared, verdict, .. } = case;
         self.nodes.no_room = room.no_room(cluster);
         self.nodes.by_preemption = room.by_preemption(cluster);
-        let counted = Counted::of(&judged.subject, &verdict.assessment);
+        let counted = Counted::of(&prepared.subject, &verdict.assessment);
         for (row, finding) in self.findings.iter_mut().zip(&verdict.findings) {
             let left = finding.remedies.iter().filter(|remedy| room.may_help(&remedy.action));
-            row.remedies = left.map(|remedy| RemedyRow::of(remedy, &judged.subject, counted)).collect();
+            row.remedies = left.map(|remedy| RemedyRow::of(remedy, &prepared.subject, counted)).collect();
         }
         self.remedies = self.findings.iter().flat_map(|finding| finding.remedies.clone()).collect();
-        self.by_luck = by_luck(verdict.by_luck.iter().filter(|remedy| room.may_help(&remedy.action)), judged, counted);
+        self.by_luck =
+            by_luck(verdict.by_luck.iter().filter(|remedy| room.may_help(&remedy.action)), prepared, counted);
         let useless = useless(case, room).into_iter();
         self.not_helping = useless.map(|(id, why)| NotHelpingRow { id: id.as_str(), why }).collect();
         self
@@ -411,7 +412,7 @@ impl ResultRow {
 
     /// Adds the obstacles to the remedies, those in vain last. `weighed`: the remedies of this guest.
     pub(crate) fn with_obstacles(mut self, case: &Evaluation<'_>, weighed: &[WeighedRemedy]) -> Self {
-        let subject = &case.judged.subject;
+        let subject = &case.prepared.subject;
         let counted = Counted::of(subject, &case.verdict.assessment);
         let complete = |row: &mut RemedyRow| {
             if let Some(found) = weighed.iter().find(|found| found.offered == row.summary) {
@@ -510,12 +511,12 @@ fn finding_row(finding: &Finding, subject: &Subject<'_>, counted: Counted) -> Fi
 
 fn by_luck<'r>(
     remedies: impl IntoIterator<Item = &'r Remedy>,
-    judged: &Prepared<'_>,
+    prepared: &Prepared<'_>,
     counted: Counted,
 ) -> Vec<ByLuckRow> {
     let row = |remedy: &Remedy| {
-        let why = say::remedy::depends(remedy.luck.as_ref()?, &judged.subject);
-        Some(ByLuckRow { why, remedy: RemedyRow::of(remedy, &judged.subject, counted) })
+        let why = say::remedy::depends(remedy.luck.as_ref()?, &prepared.subject);
+        Some(ByLuckRow { why, remedy: RemedyRow::of(remedy, &prepared.subject, counted) })
     };
     remedies.into_iter().filter_map(row).collect()
 }

@@ -71,7 +71,7 @@ fn of_template(
     policy: &Policy,
     vm: &VirtualMachine,
     effort: Effort<'_>,
-    judged: impl FnOnce(Guest) -> Prepared<'static>,
+    prepared: impl FnOnce(Guest) -> Prepared<'static>,
 ) -> ModelForecast {
     let cluster = &world.cluster;
     let guest = guest_of(vm, cluster);
@@ -86,7 +86,7 @@ fn of_template(
         Common::Written { model, .. } => {
             let mut guest = Guest { spec: with_model(&vmi, model).spec, ..guest };
             guest.origins.push((Setting::Model, SettingOrigin::Policy(policy.name.clone())));
-            Some(judged(guest))
+            Some(prepared(guest))
         }
         _ => None,
     };

@@ -21,7 +21,7 @@ use crate::world::World;
 pub(crate) struct Governed<'a> {
     /// The guest after the changes: with the common model, and without the selector entries that a policy
     /// drops.
-    pub(crate) judged: Prepared<'a>,
+    pub(crate) prepared: Prepared<'a>,
     /// The policy of the request, and the other facts.
     pub(crate) rules: Rules,
     /// The effect of the common model on it; `None` for a pod and for a migration.
@@ -31,9 +31,9 @@ pub(crate) struct Governed<'a> {
 impl<'a> Governed<'a> {
     /// Prepares an object; `None` if there is nothing to judge.
     pub(super) fn of(world: &World, manifest: &Manifest<'a>, user: &UserName, effort: Effort<'_>) -> Option<Self> {
-        let judged = manifest.subject(world)?;
-        let assessment = judged.assess_within(&world.cluster, effort);
-        Some(Self::new(world, manifest, user, judged, &assessment, effort))
+        let prepared = manifest.subject(world)?;
+        let assessment = prepared.assess_within(&world.cluster, effort);
+        Some(Self::new(world, manifest, user, prepared, &assessment, effort))
     }
 
     /// Prepares an object whose subject and assessment are known.
@@ -41,36 +41,36 @@ impl<'a> Governed<'a> {
         world: &World,
         manifest: &Manifest<'a>,
         user: &UserName,
-        mut judged: Prepared<'a>,
+        mut prepared: Prepared<'a>,
         assessment: &Assessment,
         effort: Effort<'_>,
     ) -> Self {
         let cluster = &world.cluster;
-        let of_namespace = namespace_note(cluster, &judged.subject.namespace);
-        judged.notes.extend(of_namespace.clone());
-        let rules = Rules::of(world, manifest, user, &judged, assessment);
+        let of_namespace = namespace_note(cluster, &prepared.subject.namespace);
+        prepared.notes.extend(of_namespace.clone());
+        let rules = Rules::of(world, manifest, user, &prepared, assessment);
         if let Manifest::Migration(vmim) = manifest {
-            mutate::apply_expected_trim(world, &rules.policy, &mut judged, Some(vmim));
+            mutate::apply_expected_trim(world, &rules.policy, &mut prepared, Some(vmim));
         }
         if let Manifest::Pod(pod) = manifest {
-            judged.subject.authors = subject::authors_of_pod(pod, cluster);
+            prepared.subject.authors = subject::authors_of_pod(pod, cluster);
             // The migration of a launcher that runs already has its own.
-            if judged.predicted.is_none() {
-                subject::set_added(&mut judged.subject);
+            if prepared.predicted.is_none() {
+                subject::set_added(&mut prepared.subject);
             }
-            judged.subject.definition.under_own = subject::under_own_of_pod(pod, cluster);
-            subject::add_restart(&mut judged.subject, pod, cluster);
+            prepared.subject.definition.under_own = subject::under_own_of_pod(pod, cluster);
+            subject::add_restart(&mut prepared.subject, pod, cluster);
         }
-        forecast::apply_at_restart(world, &rules.policy, &mut judged.subject, effort);
+        forecast::apply_at_restart(world, &rules.policy, &mut prepared.subject, effort);
         let mut forecast = mutate::outlook(world, manifest, &rules.policy, effort);
         if let Some(replacement) = forecast.as_mut().and_then(|forecast| forecast.replacement.take()) {
-            let origin = judged.subject.definition.origin;
-            judged = replacement;
-            judged.subject.definition.origin = origin;
-            judged.notes.extend(of_namespace);
+            let origin = prepared.subject.definition.origin;
+            prepared = replacement;
+            prepared.subject.definition.origin = origin;
+            prepared.notes.extend(of_namespace);
         }
-        judged.notes.extend(forecast.as_ref().and_then(mutate::finding));
-        let mut ready = Self { judged, rules, forecast };
+        prepared.notes.extend(forecast.as_ref().and_then(mutate::finding));
+        let mut ready = Self { prepared, rules, forecast };
         if !ready.rules.facts.is_guess {
             ready.rules.facts.is_guess = ready.hinges_on_release(world, manifest, user, effort);
         }
@@ -101,7 +101,7 @@ impl<'a> Governed<'a> {
     /// Whether its policy denies it, exemptions aside.
     fn denies(&self, world: &World, effort: Effort<'_>) -> bool {
         let facts = RequestFacts { exemption: None, ..self.rules.facts };
-        let assessment = self.judged.assess_within(&world.cluster, effort);
+        let assessment = self.prepared.assess_within(&world.cluster, effort);
         policy::rule(&self.rules.policy, facts, &assessment, self.is_unmet()).denies()
     }
 

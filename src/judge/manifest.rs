@@ -95,7 +95,7 @@ impl<'a> Manifest<'a> {
         match self {
             Self::Pod(pod) => subject::without_restart(pod, &world.cluster),
             Self::VirtualMachine(vm) => Some(subject::of_vm(vm, &world.cluster)),
-            Self::Replicas(replicas) => Some(replicas.judged(&world.cluster)),
+            Self::Replicas(replicas) => Some(replicas.prepared(&world.cluster)),
             Self::Vmi(vmi) => Some(subject::of_vmi(vmi, &world.cluster)),
             Self::Migration(vmim) => Some(subject::of_migration(vmim, &world.cluster)),
         }

@@ -50,9 +50,9 @@ pub(crate) fn mutation<E>(
         Manifest::Pod(pod) => trim::concerns(world, pod),
         Manifest::VirtualMachine(_) | Manifest::Replicas(_) | Manifest::Migration(_) => false,
     };
-    let Some(judged) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
-    let assessment = judged.assess_within(&world.cluster, effort);
-    let Rules { policy, facts, .. } = Rules::of(world, manifest, user, &judged, &assessment);
+    let Some(prepared) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
+    let assessment = prepared.assess_within(&world.cluster, effort);
+    let Rules { policy, facts, .. } = Rules::of(world, manifest, user, &prepared, &assessment);
     if facts.exemption.is_some_and(Exemption::is_entire) {
         return Ok(Mutation::default());
     }
@@ -101,20 +101,20 @@ pub(super) fn outlook(
 pub(crate) fn apply_expected_trim(
     world: &World,
     policy: &Policy,
-    judged: &mut Prepared<'_>,
+    prepared: &mut Prepared<'_>,
     asked: Option<&Vmim>,
 ) -> bool {
-    let vmi = world.cluster.vmi(&judged.subject.namespace, &judged.subject.name);
-    let Some(vmi) = vmi.filter(|_| judged.not_judged.is_none()) else { return false };
-    let trimmed = trim::predict(world, policy, vmi, asked, &judged.subject.placement);
+    let vmi = world.cluster.vmi(&prepared.subject.namespace, &prepared.subject.name);
+    let Some(vmi) = vmi.filter(|_| prepared.not_judged.is_none()) else { return false };
+    let trimmed = trim::predict(world, policy, vmi, asked, &prepared.subject.placement);
     let title = format!("{}: ", trimmed.guest);
-    judged.notes.extend(
+    prepared.notes.extend(
         trimmed
             .sentences()
             .into_iter()
             .map(|line| Finding::noted(Check::Assumed, "spec.vmiName", line.strip_prefix(&title).unwrap_or(&line))),
     );
-    trimmed.leave(&mut judged.subject.placement);
+    trimmed.leave(&mut prepared.subject.placement);
     !trimmed.cuts.is_empty()
 }
 

@@ -22,17 +22,17 @@ impl Rules {
         world: &World,
         manifest: &Manifest<'_>,
         user: &UserName,
-        judged: &Prepared<'_>,
+        prepared: &Prepared<'_>,
         assessment: &Assessment,
     ) -> Self {
         let labels = manifest.labels(world);
-        let guest = world.guest(&judged.subject.namespace, &labels, user).less(manifest.excess(world));
-        let found = policy_for(world, &guest, judged, assessment);
+        let guest = world.guest(&prepared.subject.namespace, &labels, user).less(manifest.excess(world));
+        let found = policy_for(world, &guest, prepared, assessment);
         let is_builtin = found.is_none();
         let policy = found.unwrap_or_else(Policy::builtin);
         let kind = manifest.request_kind();
         // Labels that were not read may make another policy the guest's, or exempt its namespace.
-        let is_guess = judged.is_guess || world.cluster.namespace_excess(&judged.subject.namespace).is_some();
+        let is_guess = prepared.is_guess || world.cluster.namespace_excess(&prepared.subject.namespace).is_some();
         let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind), is_guess };
         Self { policy, is_builtin, facts }
     }
@@ -42,12 +42,12 @@ impl Rules {
 fn policy_for(
     world: &World,
     guest: &PolicySubject<'_>,
-    judged: &Prepared<'_>,
+    prepared: &Prepared<'_>,
     assessment: &Assessment,
 ) -> Option<Policy> {
     let fleet = &world.cluster.fleet;
-    let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
-    let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));
+    let running = prepared.subject.running.as_ref().map(|running| running.node.as_str());
+    let node = prepared.subject.source().or(running).and_then(|node| fleet.find(node));
     let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &assessment.fitting, fleet);
     policy::governing(world.policies.iter().filter(at_home), guest).cloned()
 }

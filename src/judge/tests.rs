@@ -291,7 +291,7 @@ mod enforcement {
     #[test]
     fn what_no_hardware_can_is_denied_readably() {
         let denial = denied(&stuck(intel()), &review(&migration("db"))).expect("policy strict denies it");
-        assert_eq!(denial.code, DenialKind::Forbidden, "nothing in a migration can be mended");
+        assert_eq!(denial.code, DenialKind::Forbidden, "no field of a migration can be fixed");
         let first = &denial.message;
         assert!(first.starts_with("shop/db cannot migrate") && first.contains("policy strict"), "{}", denial.message);
         assert_eq!((denial.kind.as_str(), denial.name.as_str()), ("VirtualMachineInstanceMigration", "migrate-db"));

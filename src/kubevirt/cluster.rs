@@ -221,9 +221,9 @@ impl Cluster {
 
     /// Returns the release that fixes the values of capability labels; `None` if they are right, or the release is
     /// assumed.
-    pub(crate) fn mended_in(&self) -> Option<&'static str> {
+    pub(crate) fn fixed_in(&self) -> Option<&'static str> {
         match self.release {
-            ReleaseKnown::Observed(release) => release.mends_capability_values_in(),
+            ReleaseKnown::Observed(release) => release.fixes_capability_values_in(),
             ReleaseKnown::Newest | ReleaseKnown::WithoutMachineTypes => None,
         }
     }

@@ -60,7 +60,7 @@ impl Release {
     ///
     /// Mirrors `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: empty until 1.5.2, `true` since
     /// 1.5.3.
-    pub(crate) fn mends_capability_values_in(self) -> Option<&'static str> {
+    pub(crate) fn fixes_capability_values_in(self) -> Option<&'static str> {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
 

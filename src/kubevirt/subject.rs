@@ -314,7 +314,7 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.configured.obsolete = obsolete::list(&subject.placement, cluster);
     subject.configured.withheld = Arc::clone(&cluster.withheld.models);
     subject.configured.list = cluster.config.list();
-    subject.configured.mended_in = cluster.mended_in();
+    subject.configured.fixed_in = cluster.fixed_in();
     subject.configured.workloads = placement::of_workloads(&cluster.config);
 }
 

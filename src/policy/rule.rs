@@ -48,7 +48,7 @@ impl RequestKind {
     }
 
     /// Whether the sender can fix the object's fields.
-    pub(crate) fn is_mendable(self) -> bool {
+    pub(crate) fn is_fixable(self) -> bool {
         matches!(self, Self::VirtualMachine | Self::VirtualMachineInstance | Self::Replicas)
     }
 }

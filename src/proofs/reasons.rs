@@ -21,45 +21,45 @@ const MODEL: &str = "cpu-model.node.kubevirt.io/";
 /// Returns the false statements in an answer.
 pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
     let Some(case) = &answered.case else { return Vec::new() };
-    let Some(predicted) = case.judged.predicted.as_ref().filter(|_| case.judged.not_judged.is_none()) else {
+    let Some(predicted) = case.prepared.predicted.as_ref().filter(|_| case.prepared.not_judged.is_none()) else {
         return Vec::new();
     };
     let tolerations: Vec<Value> =
         predicted.tolerations.iter().map(|toleration| serde_json::to_value(toleration).expect("JSON")).collect();
-    let judged = Judged {
+    let raw = RawCase {
         case,
         all: nodes(seen),
-        demand: Demand::new(&case.judged.subject.placement, &tolerations),
+        demand: Demand::new(&case.prepared.subject.placement, &tolerations),
         tolerations: &tolerations,
     };
-    let mut wrong = judged.numbers();
+    let mut wrong = raw.numbers();
     wrong.extend(
         case.verdict
             .findings
             .iter()
-            .filter(|finding| !judged.is_so(&finding.detail))
+            .filter(|finding| !raw.is_so(&finding.detail))
             .map(|finding| ("a finding is false", format!("{:?}", finding.detail))),
     );
     wrong.extend(
         case.verdict
             .not_helping
             .iter()
-            .filter(|not| !judged.holds(&not.why))
+            .filter(|not| !raw.holds(&not.why))
             .map(|not| ("a reason is false", format!("{:?}", not.why))),
     );
     wrong.into_iter().map(|(rule, what)| Fault::new(rule, format!("{}: {what}", answered.asked))).collect()
 }
 
-struct Judged<'j> {
+struct RawCase<'j> {
     case: &'j Evaluation<'static>,
     all: Vec<RawNode<'j>>,
     demand: Demand<'j>,
     tolerations: &'j [Value],
 }
 
-impl Judged<'_> {
+impl RawCase<'_> {
     fn source(&self) -> Option<&str> {
-        self.case.judged.subject.source()
+        self.case.prepared.subject.source()
     }
 
     fn find(&self, name: &str) -> Option<RawNode<'_>> {
@@ -89,7 +89,7 @@ impl Judged<'_> {
         if is_known && verdict.assessment.fitting.count() != fitting.len() {
             out.push(("other nodes fit", format!("{fitting:?}")));
         }
-        let expected = match (&self.case.judged.subject.stage, fitting.len()) {
+        let expected = match (&self.case.prepared.subject.stage, fitting.len()) {
             (Stage::Migration(_), 0) => Some(Some(Impact::Pinned)),
             (Stage::Migration(_), 1) => Some(Some(Impact::Fragile)),
             (Stage::Migration(_), _) => Some(None),
@@ -243,7 +243,7 @@ impl Judged<'_> {
         let Some((node, source)) = self.find(name).zip(self.source().and_then(|name| self.find(name))) else {
             return false;
         };
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let is_chosen = |key: &str| {
             let is_added = matches!(&subject.stage, Stage::Migration(migration) if migration.adds(key));
             is_added || subject.definition.own_selector.iter().any(|(own, _)| own == key)
@@ -303,7 +303,7 @@ impl Judged<'_> {
 
     /// Whether the added entries alone keep the guest off a node.
     fn is_added(&self) -> bool {
-        let Stage::Migration(migration) = &self.case.judged.subject.stage else { return false };
+        let Stage::Migration(migration) = &self.case.prepared.subject.stage else { return false };
         self.others().any(|node| {
             let mut missing = node.missing(&self.demand);
             missing.retain(|key, _| !migration.adds(key));
@@ -313,7 +313,7 @@ impl Judged<'_> {
 
     /// Whether a reason is true of the nodes.
     fn holds(&self, why: &WhyNot) -> bool {
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let lacks =
             |node: &str, key: &str| self.find(node).is_some_and(|node| node.missing(&self.demand).contains_key(key));
         match why {
@@ -404,7 +404,7 @@ impl Judged<'_> {
     }
 
     fn holds_of_drop(&self, why: &NoDrop) -> bool {
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let offered = |key: &str| self.all.iter().any(|node| node.label(key) == self.demand.selector.get(key).copied());
         let own = |key: &str| subject.definition.own_selector.iter().any(|(own, _)| own == key);
         let inherits = matches!(&subject.stage, Stage::Migration(migration) if migration.inherited);

@@ -122,15 +122,15 @@ fn not_migrated(why: NotEvacuated<'_>) -> (String, &'static str) {
 /// warnings.
 fn migration(world: &World, vmi: &Vmi, is_over: Deadline<'_>) -> Option<Vec<String>> {
     let cluster = &world.cluster;
-    let mut judged = subject::of_running(vmi, cluster)?;
-    let fitting = judged.assess_within(cluster, Effort::until(Depth::Brief, is_over)).fitting;
+    let mut prepared = subject::of_running(vmi, cluster)?;
+    let fitting = prepared.assess_within(cluster, Effort::until(Depth::Brief, is_over)).fitting;
     let name = subject::title(&vmi.metadata);
     let node = &vmi.status.node_name;
     let source = cluster.fleet.find(node);
     let policy = policy_of(world, &world.policies, vmi, source, &fitting).cloned();
     let policy = policy.unwrap_or_else(Policy::builtin);
-    apply_expected_trim(world, &policy, &mut judged, None);
-    let verdict = judged.judge(cluster, Effort::until(Depth::Full, is_over));
+    apply_expected_trim(world, &policy, &mut prepared, None);
+    let verdict = prepared.judge(cluster, Effort::until(Depth::Full, is_over));
     let facts = RequestFacts { kind: RequestKind::Other, exemption: None, is_guess: false };
     let warned = matches!(rule(&policy, facts, &verdict.assessment, false), Ruling::Admit { warned: true, .. });
     if !warned && !verdict.is_always_reported() {
@@ -138,7 +138,7 @@ fn migration(world: &World, vmi: &Vmi, is_over: Deadline<'_>) -> Option<Vec<Stri
     }
     let refused = verdict.found(Check::LibvirtRefused).map(say::finding::message);
     let mut out = Vec::new();
-    match (&judged.not_judged, &verdict.assessment.outcome) {
+    match (&prepared.not_judged, &verdict.assessment.outcome) {
         (Some(not_judged), _) if not_judged.check == Check::Unknown => {
             let why = say::finding::message(not_judged);
             out.push(format!("{name}: whether it can leave {node} is not known: {why}"));
@@ -155,7 +155,7 @@ fn migration(world: &World, vmi: &Vmi, is_over: Deadline<'_>) -> Option<Vec<Stri
             let short = format!("cannot leave {node}. The drain waits until that changes");
             out.extend(say::first_with_room(&name, lines.chain([short])).map(|line| format!("{name} {line}")));
             let remedy = verdict.findings.iter().find_map(|finding| finding.remedies.first());
-            out.extend(sentences(&name, [next(remedy, &judged), give_up(world, node)]));
+            out.extend(sentences(&name, [next(remedy, &prepared), give_up(world, node)]));
         }
         (None, _) => {}
     }
@@ -170,16 +170,16 @@ fn sentences(name: &str, steps: [Option<String>; 2]) -> Vec<String> {
     steps.into_iter().flatten().filter_map(line).collect()
 }
 
-fn next(remedy: Option<&Remedy>, judged: &Prepared<'_>) -> Option<String> {
-    let explain = say::explain(judged);
+fn next(remedy: Option<&Remedy>, prepared: &Prepared<'_>) -> Option<String> {
+    let explain = say::explain(prepared);
     let Some(Remedy { action, .. }) = remedy else {
         return explain.map(|command| format!("what would help: {command}"));
     };
-    if let Some(command) = action.commands(&judged.subject).single() {
+    if let Some(command) = action.commands(&prepared.subject).single() {
         return Some(format!("to go on: {command}"));
     }
     let more = explain.map(|command| format!(" ({command})")).unwrap_or_default();
-    Some(format!("to go on: {}{more}", say::remedy::summary(action, &judged.subject)))
+    Some(format!("to go on: {}{more}", say::remedy::summary(action, &prepared.subject)))
 }
 
 fn stop(vmi: &Vmi) -> Option<Command> {

@@ -104,7 +104,7 @@ fn events(manifest: &Manifest<'_>, case: &Evaluation<'_>) -> Vec<(Reason, String
         };
         // An Event about an owner of many guests names the guest.
         if let Some((report::EventKind::Replicas(_), _)) = manifest.metadata().and_then(owner) {
-            message = format!("{} {message}", case.judged.subject.title());
+            message = format!("{} {message}", case.prepared.subject.title());
         }
         out.push((reason, message));
     }

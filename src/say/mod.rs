@@ -114,15 +114,15 @@ pub(crate) fn unread_namespace(excess: &Excess) -> String {
 }
 
 /// Puts a verdict into words.
-pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict) -> Messages {
-    let title = Shown::within(&judged.subject.title(), TITLE_CHARS).to_string();
-    let mut out = Messages { title, details: details(verdict), help: explain_denied(judged), ..Messages::default() };
+pub(crate) fn speak(prepared: &Prepared<'_>, verdict: &Verdict) -> Messages {
+    let title = Shown::within(&prepared.subject.title(), TITLE_CHARS).to_string();
+    let mut out = Messages { title, details: details(verdict), help: explain_denied(prepared), ..Messages::default() };
     let refused = verdict.refused().filter(|_| verdict.assessment.outcome.impact().is_some());
     if let Some(Detail::Refused(why)) = refused.map(|refused| &refused.detail) {
         out.headline = format!("is refused by KubeVirt: {why}");
     }
     if let Some(remedy) = verdict.refused().and_then(|refused| refused.remedies.first()) {
-        out.lines.extend(step_line(judged, remedy, "cheapest remedy", "More"));
+        out.lines.extend(step_line(prepared, remedy, "cheapest remedy", "More"));
     }
     for finding in &verdict.findings {
         let message = finding::message(finding);
@@ -137,10 +137,11 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict) -> Messages {
             Check::StartNode | Check::MigrationTarget if out.headline.is_empty() => {
                 out.headline.clone_from(&message);
                 let nearest = first_with_room(&out.title, nearest_lines(verdict));
-                out.lines.extend(nearest.filter(|_| is_warned(judged, finding, verdict)));
-                out.lines.extend(model_line(judged, finding));
-                out.reasons.extend(keeps_cpu(judged, finding, verdict));
-                out.lines.extend(next_step(judged, finding, verdict).or_else(|| may_help(judged, finding, verdict)));
+                out.lines.extend(nearest.filter(|_| is_warned(prepared, finding, verdict)));
+                out.lines.extend(model_line(prepared, finding));
+                out.reasons.extend(keeps_cpu(prepared, finding, verdict));
+                out.lines
+                    .extend(next_step(prepared, finding, verdict).or_else(|| may_help(prepared, finding, verdict)));
             }
             // Printed first on its own line, or only on request.
             Check::CommonModel | Check::StartOutlook | Check::DrainWaits => continue,
@@ -162,7 +163,7 @@ pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict) -> Messages {
             }
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
-            let better = best_remedy(judged, finding).map(|line| format!("; {line}"));
+            let better = best_remedy(prepared, finding).map(|line| format!("; {line}"));
             let message = message + &better.unwrap_or_default();
             out.causes.push(FieldCause { field: finding.field.clone(), message });
         }
@@ -178,10 +179,10 @@ fn is_cause(detail: &Detail) -> bool {
 
 /// Whether the nearest node is worth a line: not if the guest starts and only its chosen placement excludes it from
 /// that node.
-fn is_warned(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> bool {
-    let starts = finding.check == Check::MigrationTarget && matches!(judged.subject.stage, Stage::Start(_));
+fn is_warned(prepared: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> bool {
+    let starts = finding.check == Check::MigrationTarget && matches!(prepared.subject.stage, Stage::Start(_));
     !starts
-        || named(verdict).next().is_none_or(|near| near.missing.iter().any(|(key, _)| !judged.subject.is_chosen(key)))
+        || named(verdict).next().is_none_or(|near| near.missing.iter().any(|(key, _)| !prepared.subject.is_chosen(key)))
 }
 
 /// Returns `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`, listing fewer and fewer
@@ -336,27 +337,27 @@ pub(crate) fn besides(found: &Besides) -> Vec<String> {
 }
 
 /// Returns `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
-fn with_model_line(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
-    let (model, then) = offered_model(judged, finding)?;
+fn with_model_line(prepared: &Prepared<'_>, finding: &Finding) -> Option<String> {
+    let (model, then) = offered_model(prepared, finding)?;
     Some(format!("with model {} {then}", model.model))
 }
 
 /// Returns the same for the sender, with the field of an object that is not stored: `in the manifest set
 /// spec.template.spec.domain.cpu.model to EPYC, and it could go to 4 nodes from anywhere`.
-fn model_line(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
-    let short = with_model_line(judged, finding);
-    if judged.subject.definition.origin == Origin::Stored {
+fn model_line(prepared: &Prepared<'_>, finding: &Finding) -> Option<String> {
+    let short = with_model_line(prepared, finding);
+    if prepared.subject.definition.origin == Origin::Stored {
         return short;
     }
-    let (model, then) = offered_model(judged, finding)?;
-    let edit = remedy::step(&model.clone().into(), &judged.subject);
+    let (model, then) = offered_model(prepared, finding)?;
+    let edit = remedy::step(&model.clone().into(), &prepared.subject);
     let line = format!("{edit}, and {then}");
-    first_with_room(&judged.subject.title(), [line].into_iter().chain(short))
+    first_with_room(&prepared.subject.title(), [line].into_iter().chain(short))
 }
 
 /// Returns the common model that is offered to a guest which is to start, and the nodes that it has then.
-fn offered_model<'f>(judged: &Prepared<'_>, finding: &'f Finding) -> Option<(&'f UseModel, String)> {
-    let Stage::Start(_) = &judged.subject.stage else { return None };
+fn offered_model<'f>(prepared: &Prepared<'_>, finding: &'f Finding) -> Option<(&'f UseModel, String)> {
+    let Stage::Start(_) = &prepared.subject.stage else { return None };
     let (model, (fewest, _)) = finding.remedies.iter().find_map(|remedy| match &remedy.action {
         Action::UseModel(model) => Some((model, remedy.then_fits)),
         _ => None,
@@ -371,32 +372,32 @@ fn offered_model<'f>(judged: &Prepared<'_>, finding: &'f Finding) -> Option<(&'f
 
 /// Returns the least harmful remedy of a guest that is to start: the effect of another model, or `cheapest remedy:
 /// change nodeSelector zone`. The guest that a policy denies is not stored, so no command can change it.
-fn best_remedy(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
-    let remedy = finding.remedies.first().filter(|_| matches!(judged.subject.stage, Stage::Start(_)))?;
+fn best_remedy(prepared: &Prepared<'_>, finding: &Finding) -> Option<String> {
+    let remedy = finding.remedies.first().filter(|_| matches!(prepared.subject.stage, Stage::Start(_)))?;
     match &remedy.action {
-        Action::UseModel(_) => with_model_line(judged, finding),
-        action => Some(format!("cheapest remedy: {}", remedy::summary(action, &judged.subject))),
+        Action::UseModel(_) => with_model_line(prepared, finding),
+        action => Some(format!("cheapest remedy: {}", remedy::summary(action, &prepared.subject))),
     }
 }
 
 /// Returns `cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop`.
-fn next_step(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
+fn next_step(prepared: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
     let remedy = finding.remedies.first()?;
     if matches!(remedy.action, Action::AddNode(_)) && opens_by_itself(verdict) {
         return None;
     }
-    if matches!(remedy.action, Action::UseModel(_)) && matches!(judged.subject.stage, Stage::Start(_)) {
+    if matches!(remedy.action, Action::UseModel(_)) && matches!(prepared.subject.stage, Stage::Start(_)) {
         return None;
     }
-    step_line(judged, remedy, "cheapest remedy", "All remedies")
+    step_line(prepared, remedy, "cheapest remedy", "All remedies")
 }
 
 /// Returns the doubt about each other node for a host-passthrough guest that a remedy without a restart lets migrate,
 /// or that has one target, if no finding compares the nodes.
-fn keeps_cpu(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
-    let source = judged.subject.source().filter(|_| judged.subject.mode.may_pass_through())?;
+fn keeps_cpu(prepared: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
+    let source = prepared.subject.source().filter(|_| prepared.subject.mode.may_pass_through())?;
     let is_moved = |remedy: &Remedy| {
-        remedy.action.outage(&judged.subject) == Outage::None && !matches!(remedy.action, Action::AddNode(_))
+        remedy.action.outage(&prepared.subject) == Outage::None && !matches!(remedy.action, Action::AddNode(_))
     };
     let may_move = !verdict.assessment.fitting.is_empty() || finding.remedies.first().is_some_and(is_moved);
     let is_said = verdict.found(Check::UnlikeHosts).is_some();
@@ -414,19 +415,19 @@ fn opens_by_itself(verdict: &Verdict) -> bool {
 }
 
 /// Where no remedy is certain to help: `may help, by the node that the scheduler chooses: kubectl patch …`.
-fn may_help(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
+fn may_help(prepared: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Option<String> {
     let remedy = verdict.by_luck.first().filter(|_| finding.remedies.is_empty())?;
-    step_line(judged, remedy, "may help, by the node that the scheduler chooses", "More")
+    step_line(prepared, remedy, "may help, by the node that the scheduler chooses", "More")
 }
 
 /// Returns `LEAD: STEP. MORE: kubectl cpufit explain …`, with as much of it as a warning has room for. The step is the
 /// remedy's command, or its summary if the command is too long.
-fn step_line(judged: &Prepared<'_>, remedy: &Remedy, lead: &str, more: &str) -> Option<String> {
-    let all = explain(judged).map(|command| format!(". {more}: {command}")).unwrap_or_default();
-    let command = remedy::step(&remedy.action, &judged.subject);
-    let summary = remedy::summary(&remedy.action, &judged.subject);
+fn step_line(prepared: &Prepared<'_>, remedy: &Remedy, lead: &str, more: &str) -> Option<String> {
+    let all = explain(prepared).map(|command| format!(". {more}: {command}")).unwrap_or_default();
+    let command = remedy::step(&remedy.action, &prepared.subject);
+    let summary = remedy::summary(&remedy.action, &prepared.subject);
     let texts = [(&command, all.as_str()), (&command, ""), (&summary, &all), (&summary, "")];
-    first_with_room(&judged.subject.title(), texts.map(|(step, all)| format!("{lead}: {step}{all}")))
+    first_with_room(&prepared.subject.title(), texts.map(|(step, all)| format!("{lead}: {step}{all}")))
 }
 
 /// Returns the first text that fits into a warning about an object: a truncated command is a different command.
@@ -464,34 +465,34 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
 
 /// Returns `kubectl cpufit explain vmi/db -n shop`, with `-f FILE` for an object that is not stored; `None` if the
 /// guest has no valid name yet.
-pub(crate) fn explain(judged: &Prepared<'_>) -> Option<Command> {
-    if judged.subject.definition.origin == Origin::Submitted {
-        return explain_file(judged);
+pub(crate) fn explain(prepared: &Prepared<'_>) -> Option<Command> {
+    if prepared.subject.definition.origin == Origin::Submitted {
+        return explain_file(prepared);
     }
-    let kind = judged.subject.judged_template().map_or("vmi", Template::resource);
-    let guest = Name::new(&judged.subject.name).ok()?.of(kind);
-    let namespace = Namespace::new(&judged.subject.namespace).ok()?;
+    let kind = prepared.subject.judged_template().map_or("vmi", Template::resource);
+    let guest = Name::new(&prepared.subject.name).ok()?.of(kind);
+    let namespace = Namespace::new(&prepared.subject.namespace).ok()?;
     Some(Command::kubectl(["cpufit", "explain"]).arg(guest).namespace(namespace))
 }
 
 /// Returns the command that explains a denied object: from its manifest, because it is not stored, unless it is the
 /// plain migration of a stored guest.
-fn explain_denied(judged: &Prepared<'_>) -> Option<String> {
-    let is_stored = match &judged.subject.stage {
+fn explain_denied(prepared: &Prepared<'_>) -> Option<String> {
+    let is_stored = match &prepared.subject.stage {
         Stage::Migration(migration) => migration.added.is_empty() && !migration.from_elsewhere,
         // The guest of a launcher pod is stored.
-        Stage::Start(_) => judged.subject.definition.field_root.is_empty(),
+        Stage::Start(_) => prepared.subject.definition.field_root.is_empty(),
     };
     if is_stored {
-        return explain(judged).map(|command| format!("what helps: {command}"));
+        return explain(prepared).map(|command| format!("what helps: {command}"));
     }
-    let command = explain_file(judged)?;
+    let command = explain_file(prepared)?;
     Some(format!("what helps: {command} (the manifest that was denied)"))
 }
 
 /// Returns `kubectl cpufit explain -n shop -f FILE`, for the object's manifest.
-fn explain_file(judged: &Prepared<'_>) -> Option<Command> {
-    let namespace = Namespace::new(&judged.subject.namespace).ok()?;
+fn explain_file(prepared: &Prepared<'_>) -> Option<Command> {
+    let namespace = Namespace::new(&prepared.subject.namespace).ok()?;
     Some(Command::kubectl(["cpufit", "explain"]).namespace(namespace).args(["-f", "FILE"]))
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn of_other_vendors(offer: &UseModel) -> Option<String> {
     ))
 }
 
-/// Returns how to mend the cluster's default model, if the guest has it, and not this guest alone: the default is one
+/// Returns how to change the cluster's default model, if the guest has it, and not this guest alone: the default is one
 /// for amd64 and s390x (`setDefaultCPUModel` of KubeVirt's `pkg/defaults/defaults.go`).
 pub(crate) fn of_the_default(subject: &Subject<'_>, model: &str, fleet: &Fleet) -> Option<String> {
     let (key, _) = subject.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel)?;

@@ -221,11 +221,11 @@ impl GuestSide<'_> {
     fn unknown(&self, world: &World) -> Option<String> {
         let guest = self.guest.filter(|_| self.outcome() == Some(OutcomeWord::Unknown))?;
         let cluster = &world.cluster;
-        let judged = match guest {
+        let prepared = match guest {
             GuestOf::Vmi(vmi) => subject::of_running(vmi, cluster).unwrap_or_else(|| subject::of_vmi(vmi, cluster)),
             GuestOf::Vm(vm) => subject::of_vm(vm, cluster),
         };
-        match (&judged.not_judged, judged.assess(cluster).outcome) {
+        match (&prepared.not_judged, prepared.assess(cluster).outcome) {
             (Some(finding), _) => Some(say::finding::message(finding)),
             (None, Outcome::Unknown(why)) => Some(say::finding::unknown(&why)),
             (None, _) => None,

@@ -54,8 +54,10 @@ pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestar
         let is_denied = next.state.ruling.denies();
         let starts = next.state.start_nodes.filter(|_| !matches!(next.state.outcome, Outcome::Unknown(_)));
         let (Some(start_nodes), (least_targets, most_targets)) = (starts, next.state.targets) else { continue };
-        let Some(judged) = subject::of_running(vmi, &world.cluster).filter(|_| !is_denied) else { continue };
-        let Some(known) = starts_again(&judged.subject, &vmi.status.node_name, &world.cluster.fleet) else { continue };
+        let Some(prepared) = subject::of_running(vmi, &world.cluster).filter(|_| !is_denied) else { continue };
+        let Some(known) = starts_again(&prepared.subject, &vmi.status.node_name, &world.cluster.fleet) else {
+            continue;
+        };
         // The node that it starts on is no target.
         let [least_targets, most_targets] =
             [least_targets, most_targets].map(|count| count.min(known.saturating_sub(1)));
@@ -63,7 +65,7 @@ pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestar
         if start_nodes == 0 || most_targets == 0 {
             continue;
         }
-        let or_drop_stale = out.len() < JUDGED_WHOLE && !is_dropped(vmi, world) && drops_stale(&judged, world);
+        let or_drop_stale = out.len() < JUDGED_WHOLE && !is_dropped(vmi, world) && drops_stale(&prepared, world);
         out.push(ProvedRestart { guest: (*guest).to_owned(), start_nodes, least_targets, most_targets, or_drop_stale });
     }
     out
@@ -84,8 +86,8 @@ fn is_dropped(vmi: &Vmi, world: &World) -> bool {
     policy.is_some_and(|policy| policy.launcher_selectors == LauncherSelectors::DropStale)
 }
 
-fn drops_stale(judged: &Prepared<'_>, world: &World) -> bool {
-    let findings = judged.look_up(&world.cluster, Depth::Full).findings(judged.notes());
+fn drops_stale(prepared: &Prepared<'_>, world: &World) -> bool {
+    let findings = prepared.look_up(&world.cluster, Depth::Full).findings(prepared.notes());
     let mut remedies = findings.iter().flat_map(|found| &found.remedies);
     remedies.any(|remedy| matches!(remedy.action, Action::DropStale(_)))
 }

@@ -116,9 +116,9 @@ impl Acts<'_> {
     fn offered(&mut self, world: &World, evicted: &EvictedGuest<'_>, key: GuestKey) {
         // No act helps a guest whose volumes can be used on no other node, or whose node is down.
         let can_move = evicted.has_elsewhere() && !self.fleet.is_down(evicted.source);
-        let Some(judged) = evicted.judged(world).filter(|_| can_move) else { return };
-        let judgement = judged.look_up(&world.cluster, Depth::Full);
-        let candidates = judgement.candidates(judged.notes());
+        let Some(prepared) = evicted.prepared(world).filter(|_| can_move) else { return };
+        let judgement = prepared.look_up(&world.cluster, Depth::Full);
+        let candidates = judgement.candidates(prepared.notes());
         if evicted.effect == EvictionEffect::Moves {
             judgement.opened_by_uncordon().iter().for_each(|node| self.uncordon(key, node));
             for action in &candidates {
@@ -127,28 +127,29 @@ impl Acts<'_> {
             // A node may be cordoned, and lack labels too or not be one that the guest may use: then it takes several
             // acts.
             if evicted.fitting.is_empty() && !candidates.iter().any(is_of_nodes) {
-                self.on_open_nodes(evicted, key, judged, &candidates);
+                self.on_open_nodes(evicted, key, prepared, &candidates);
             }
         }
-        let Definition { template, template_name, .. } = &judged.subject.definition;
+        let Definition { template, template_name, .. } = &prepared.subject.definition;
         let has_pod_of_its_own = template_name.is_some() || matches!(template, None | Some(Template::VirtualMachine));
-        if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &candidates) {
+        if prepared.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&prepared.subject, &candidates)
+        {
             self.of_guest(evicted, key, Restart.into());
         }
     }
 
     /// Adds the acts, other than `known`, that would be offered if no node were cordoned and virt-handler were ready on
     /// all, each with what opens the nodes that it is for.
-    fn on_open_nodes(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, judged: &Prepared<'_>, known: &[Action]) {
+    fn on_open_nodes(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, prepared: &Prepared<'_>, known: &[Action]) {
         let fleet = self.fleet;
         let opened = Rc::clone(self.opened.get_or_init(|| Rc::new(opened(fleet))));
         let fits =
             |subject: &Subject<'_>| subject.fitting(&opened).iter().filter(|node| *node != evicted.source).collect();
-        self.open(evicted, key, fits(&judged.subject));
-        let candidates = Judgement::new(&judged.subject, &opened, Depth::Full).candidates(Notes::default());
+        self.open(evicted, key, fits(&prepared.subject));
+        let candidates = Judgement::new(&prepared.subject, &opened, Depth::Full).candidates(Notes::default());
         for action in candidates.iter().filter(|action| !known.contains(action)) {
             self.remedy(evicted, key, action);
-            let (subject, changed) = action.apply(&judged.subject, &opened);
+            let (subject, changed) = action.apply(&prepared.subject, &opened);
             let nodes: Vec<NodeIndex> = match changed.as_slice() {
                 [] => fits(&subject),
                 changed => changed.iter().filter_map(|node| fleet.find(&node.name)).collect(),
@@ -248,14 +249,14 @@ impl Acts<'_> {
     }
 
     fn add(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, guests: BTreeSet<GuestKey>, action: Action) {
-        let Some(judged) = evicted.judged(self.world) else { return };
-        let (after, nodes) = action.apply(&judged.subject, self.fleet);
-        let outage = action.outage(&judged.subject);
+        let Some(prepared) = evicted.prepared(self.world) else { return };
+        let (after, nodes) = action.apply(&prepared.subject, self.fleet);
+        let outage = action.outage(&prepared.subject);
         // No node is known on which it starts again.
         if outage == Outage::Restart && after.is_start_unknown() {
             return;
         }
-        let only_looks = action.commands(&judged.subject).only_reads();
+        let only_looks = action.commands(&prepared.subject).only_reads();
         self.all.push(DrainAct { action, outage, guests, policy: None, nodes, only_looks, offered_for: [key].into() });
     }
 

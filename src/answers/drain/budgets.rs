@@ -71,11 +71,11 @@ fn returns(world: &World, residents: &Residents<'_>, evicted: &EvictedGuest<'_>)
     let is_kept_running = cluster.vm(&meta.namespace, &meta.name).is_some_and(|vm| {
         vm.spec.run_strategy == "Always" || (vm.spec.run_strategy.is_empty() && vm.spec.running == Some(true))
     });
-    let Some(judged) = evicted.judged(world).filter(|_| is_kept_running) else { return false };
-    if judged.subject.restart.is_none() {
+    let Some(prepared) = evicted.prepared(world).filter(|_| is_kept_running) else { return false };
+    if prepared.subject.restart.is_none() {
         return false;
     }
-    let (subject, _) = Action::from(Restart).apply(&judged.subject, &cluster.fleet);
+    let (subject, _) = Action::from(Restart).apply(&prepared.subject, &cluster.fleet);
     let mut places = subject.fitting(&cluster.fleet);
     places.remove(evicted.source);
     let Some(mut places) = subject.known_starts(&places, None, &cluster.fleet) else { return false };

@@ -28,7 +28,7 @@ pub(super) struct DemandClasses<'w> {
 #[derive(Debug)]
 pub(super) struct DemandClass {
     /// A representative guest; the others differ only in name and node.
-    pub judged: Prepared<'static>,
+    pub prepared: Prepared<'static>,
     /// The nodes that fit, including the own nodes of the guests.
     pub fits: Rc<Bits>,
     /// The nodes that fit by labels and have a libvirt that refuses the guest; `None` if libvirt was not asked.
@@ -63,17 +63,17 @@ impl<'w> DemandClasses<'w> {
 impl DemandClass {
     fn of(world: &World, vmi: &Vmi) -> Self {
         let (cluster, fleet) = (&world.cluster, &world.cluster.fleet);
-        let judged = subject::of_migration(&subject::asked_for(vmi), cluster);
-        let is_known = !matches!(judged.assess(cluster).outcome, Outcome::Unknown(_));
-        let architecture = judged.subject.placement.get(label::ARCH);
+        let prepared = subject::of_migration(&subject::asked_for(vmi), cluster);
+        let is_known = !matches!(prepared.assess(cluster).outcome, Outcome::Unknown(_));
+        let architecture = prepared.subject.placement.get(label::ARCH);
         let strange = architecture.map(|architecture| fleet.bearing_another(label::ARCH, architecture));
         Self {
-            fits: Rc::new(judged.subject.fitting_with_any_vendor(fleet)),
-            refused: judged.subject.refused_targets(fleet),
+            fits: Rc::new(prepared.subject.fitting_with_any_vendor(fleet)),
+            refused: prepared.subject.refused_targets(fleet),
             strange: strange.unwrap_or_else(|| Bits::none(fleet.len())),
-            is_plain: is_known && judged.not_judged.is_none(),
+            is_plain: is_known && prepared.not_judged.is_none(),
             doubts: RefCell::default(),
-            judged,
+            prepared,
         }
     }
 

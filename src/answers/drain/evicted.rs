@@ -60,7 +60,7 @@ pub(super) struct EvictedGuest<'w> {
     pub effect: EvictionEffect,
     /// The guest prepared as its migration; `None` if it does not run. For a guest of a demand class it is computed at
     /// first use.
-    judged: OnceCell<Option<Prepared<'static>>>,
+    prepared: OnceCell<Option<Prepared<'static>>>,
     kind: Option<Rc<DemandClass>>,
     /// The other nodes that take it by labels, taints, node affinity and volumes.
     pub fitting: Bits,
@@ -135,7 +135,7 @@ impl<'w> EvictedGuest<'w> {
             title: subject::title(&vmi.metadata),
             source,
             effect: eviction_effect(world, vmi),
-            judged: OnceCell::new(),
+            prepared: OnceCell::new(),
             kind: None,
             fitting: none.clone(),
             fits: Rc::new(Bits::default()),
@@ -148,7 +148,7 @@ impl<'w> EvictedGuest<'w> {
             comes_from: None,
         };
         if let EvictionEffect::Ends(_) = evicted.effect {
-            evicted.judged = OnceCell::from(None);
+            evicted.prepared = OnceCell::from(None);
             return evicted;
         }
         let policy = policy_of(world, &world.policies, vmi, Some(source), &none);
@@ -166,20 +166,20 @@ impl<'w> EvictedGuest<'w> {
             evicted.keep_to_volumes();
             return evicted;
         }
-        let judged = subject::of_running(vmi, cluster);
-        let Some(mut judged) = judged else {
-            evicted.judged = OnceCell::from(None);
+        let prepared = subject::of_running(vmi, cluster);
+        let Some(mut prepared) = prepared else {
+            evicted.prepared = OnceCell::from(None);
             return evicted;
         };
-        let mut assessment = judged.assess(cluster);
+        let mut assessment = prepared.assess(cluster);
         evicted.policy = policy.map(|policy| policy.name.clone());
         let policy = policy.cloned().unwrap_or_else(Policy::builtin);
-        if apply_expected_trim(world, &policy, &mut judged, None) {
-            assessment = judged.assess(cluster);
+        if apply_expected_trim(world, &policy, &mut prepared, None) {
+            assessment = prepared.assess(cluster);
         }
         (evicted.fitting, evicted.nodes_judged) = (assessment.fitting, assessment.nodes_judged);
         if evicted.effect == EvictionEffect::Moves {
-            if let Some(why) = &judged.not_judged {
+            if let Some(why) = &prepared.not_judged {
                 let words = say::finding::message(why);
                 evicted.effect = match why.check {
                     Check::Unknown => EvictionEffect::NotKnown(format!("whether it can leave is not known: {words}")),
@@ -193,16 +193,16 @@ impl<'w> EvictedGuest<'w> {
             }
         }
         if evicted.effect == EvictionEffect::Moves {
-            evicted.fits = Rc::new(judged.subject.fitting_with_any_vendor(&cluster.fleet));
-            if judged.subject.has_several_vendors() {
+            evicted.fits = Rc::new(prepared.subject.fitting_with_any_vendor(&cluster.fleet));
+            if prepared.subject.has_several_vendors() {
                 evicted.fitting.union(&evicted.fits);
                 evicted.fitting.remove(source);
             }
-            evicted.refused = judged.subject.refused_targets(&cluster.fleet);
+            evicted.refused = prepared.subject.refused_targets(&cluster.fleet);
         } else {
             evicted.fitting = none;
         }
-        evicted.judged = OnceCell::from(Some(judged));
+        evicted.prepared = OnceCell::from(Some(prepared));
         evicted.keep_to_volumes();
         evicted
     }
@@ -248,11 +248,11 @@ impl<'w> EvictedGuest<'w> {
 
     /// Returns the command that migrates a guest held up by a budget, if a node takes it.
     fn by_hand(&self, world: &World, residents: &Residents<'_>) -> Option<String> {
-        let judged = self.judged(world).filter(|_| migration::not_evacuated(self.vmi).is_none())?;
-        let mut nodes = judged.assess(&world.cluster).fitting;
+        let prepared = self.prepared(world).filter(|_| migration::not_evacuated(self.vmi).is_none())?;
+        let mut nodes = prepared.assess(&world.cluster).fitting;
         self.usable.iter().for_each(|usable| nodes.intersect(usable));
         residents.full(self.vmi).iter().for_each(|full| nodes.subtract(full));
-        let (name, namespace) = (&judged.subject.name, &judged.subject.namespace);
+        let (name, namespace) = (&prepared.subject.name, &prepared.subject.namespace);
         let command =
             Command::virtctl(["migrate"]).arg(Name::new(name).ok()?).namespace(Namespace::new(namespace).ok()?);
         let fit = number(nodes.count(), "node fits", "nodes fit");
@@ -332,8 +332,8 @@ impl<'w> EvictedGuest<'w> {
     }
 
     fn find_doubts(&self, world: &World) -> Vec<(String, IsOfCpu)> {
-        let Some(judged) = self.judged(world) else { return Vec::new() };
-        let verdict = judged.judge(&world.cluster, Depth::Brief);
+        let Some(prepared) = self.prepared(world) else { return Vec::new() };
+        let verdict = prepared.judge(&world.cluster, Depth::Brief);
         let of_libvirt = verdict.findings.iter().filter(|finding| finding.check.doubt() == Some(Doubt::Libvirt));
         let is_of_cpu = |finding: &Finding| match &finding.detail {
             Detail::LibvirtRefused(last) => last.is_of_cpu,
@@ -353,23 +353,23 @@ impl<'w> EvictedGuest<'w> {
     }
 
     /// Returns the guest prepared as its migration; `None` if it does not run.
-    pub(super) fn judged(&self, world: &World) -> Option<&Prepared<'static>> {
-        let judged = self.judged.get_or_init(|| {
-            let mut judged = subject::of_running(self.vmi, &world.cluster)?;
+    pub(super) fn prepared(&self, world: &World) -> Option<&Prepared<'static>> {
+        let prepared = self.prepared.get_or_init(|| {
+            let mut prepared = subject::of_running(self.vmi, &world.cluster)?;
             // Its policy drops no node selector entry here; its findings are added.
             let named = world.policies.iter().find(|policy| Some(&policy.name) == self.policy.as_ref());
             let policy = named.cloned().unwrap_or_else(Policy::builtin);
-            apply_expected_trim(world, &policy, &mut judged, None);
-            crate::enforce::forecast::apply_at_restart(world, &policy, &mut judged.subject, Depth::Brief.into());
-            Some(judged)
+            apply_expected_trim(world, &policy, &mut prepared, None);
+            crate::enforce::forecast::apply_at_restart(world, &policy, &mut prepared.subject, Depth::Brief.into());
+            Some(prepared)
         });
-        judged.as_ref()
+        prepared.as_ref()
     }
 
     /// Returns the subject of the guest or, without name and node, of its class; `None` if it does not run.
     pub(super) fn asks(&self) -> Option<&Subject<'static>> {
-        let own = self.judged.get().and_then(Option::as_ref);
-        own.or_else(|| self.kind.as_ref().map(|kind| &kind.judged)).map(|judged| &judged.subject)
+        let own = self.prepared.get().and_then(Option::as_ref);
+        own.or_else(|| self.kind.as_ref().map(|kind| &kind.prepared)).map(|prepared| &prepared.subject)
     }
 
     /// Returns the row of the report.
@@ -466,9 +466,9 @@ impl<'w> EvictedGuest<'w> {
     /// Returns why a guest that is to be migrated cannot leave, or only to one node; and what is not judged.
     fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &GuestOutcome) -> String {
         let fleet = &world.cluster.fleet;
-        let by_labels = || match self.judged(world) {
-            Some(judged) if self.fitting.is_empty() && self.off_by_volumes.is_empty() => {
-                let verdict = judged.judge(&world.cluster, Depth::Brief);
+        let by_labels = || match self.prepared(world) {
+            Some(prepared) if self.fitting.is_empty() && self.off_by_volumes.is_empty() => {
+                let verdict = prepared.judge(&world.cluster, Depth::Brief);
                 say::obstacles(&verdict)
             }
             _ => String::new(),

@@ -156,11 +156,11 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         let mut out = Vec::new();
         for &key in keys.take(MAX_EXPLAINED) {
             let evicted = self.evicted(key);
-            let Some(judged) = evicted.judged(self.world) else { continue };
+            let Some(prepared) = evicted.prepared(self.world) else { continue };
             let mut fitting = self.fitting(key, &of_nodes, &nodes_done);
             fitting.union(&self.fitting(key, &all, &all_done));
             let here: Vec<&Vmi> = self.nodes[key.0].evicted_guests.iter().map(|evicted| evicted.vmi).collect();
-            let obstacles = Obstacles::of(&judged.subject, None, self.world, self.residents, &here);
+            let obstacles = Obstacles::of(&prepared.subject, None, self.world, self.residents, &here);
             out.extend(obstacles.words(&fitting).iter().map(|words| format!("{}: {words}", evicted.title)));
         }
         out
@@ -357,7 +357,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         let base = &self.world.cluster.fleet;
         let evicted = self.evicted(key);
         let none = Bits::none(base.len());
-        let Some(judged) = evicted.judged(self.world) else { return none };
+        let Some(prepared) = evicted.prepared(self.world) else { return none };
         work::count(1);
         let mut own = set.iter().map(|&act| &self.acts[act]).filter(|act| act.guests.contains(&key)).peekable();
         if own.peek().is_none() {
@@ -371,12 +371,12 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             }
             let mut fitting = Bits::clone(&evicted.fits);
             fitting.subtract(&edited.changed);
-            edited.add_to(&mut fitting, &judged.subject, base);
+            edited.add_to(&mut fitting, &prepared.subject, base);
             fitting.remove(evicted.source);
             evicted.usable.iter().for_each(|usable| fitting.intersect(usable));
             return fitting;
         }
-        let mut subject = judged.subject.clone();
+        let mut subject = prepared.subject.clone();
         own.for_each(|act| subject = act.action.apply(&subject, base).0);
         let migrates = matches!(subject.stage, Stage::Migration(_));
         if migrates && evicted.effect != EvictionEffect::Moves {
@@ -416,11 +416,12 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
 
     fn step(&self, act: &DrainAct) -> LeastAct {
         let first = act.guests.first().map(|&key| self.evicted(key));
-        let subject =
-            first.or_else(|| self.nodes.first()?.evicted_guests.first()).and_then(|evicted| evicted.judged(self.world));
+        let subject = first
+            .or_else(|| self.nodes.first()?.evicted_guests.first())
+            .and_then(|evicted| evicted.prepared(self.world));
         let script = match (&act.action, &act.policy, subject) {
             (Action::DropStale(_), Some(policy), _) => Some(drop_stale(policy).map(|command| vec![command]).into()),
-            (_, _, Some(judged)) => Some(act.action.commands(&judged.subject)),
+            (_, _, Some(prepared)) => Some(act.action.commands(&prepared.subject)),
             _ => None,
         };
         let mut script = script.unwrap_or_else(|| Script::from(Ok(Vec::new())));
@@ -432,12 +433,12 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 .map(|node| Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again"));
             script = script.preceded_by(cordon);
         }
-        let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
+        let what = subject.map(|prepared| say::remedy::summary(&act.action, &prepared.subject)).unwrap_or_default();
         let names: Vec<&str> = act.guests.iter().map(|&key| self.evicted(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
         // The risk of uncordoning a node differs by guest: only the general one is shown.
         let of_guest = subject.filter(|_| !matches!(act.action, Action::Uncordon(_)));
-        let risk = of_guest.map_or(act.action.id().spec().risk, |judged| act.action.risk(&judged.subject));
+        let risk = of_guest.map_or(act.action.id().spec().risk, |prepared| act.action.risk(&prepared.subject));
         LeastAct {
             id: act.action.id().as_str(),
             steps: script.lines(),

@@ -76,7 +76,7 @@ impl<'n, 'w> NotKnown<'n, 'w> {
         let stuck: BTreeSet<&str> =
             guests.filter(|guest| guest.state == State::Stuck).map(|guest| guest.guest.as_str()).collect();
         let unplaced = self.named(|evicted| {
-            let subject = evicted.judged(self.world).map(|judged| &judged.subject);
+            let subject = evicted.prepared(self.world).map(|prepared| &prepared.subject);
             stuck.contains(evicted.title.as_str())
                 && subject.is_some_and(|subject| subject.restart.is_some() && !subject.unjudged.unplaced.is_empty())
         });

@@ -94,8 +94,8 @@ fn a_remedy_that_depends_on_the_start_node_is_tried_and_proved_too() {
     let nodes = nodes.chain([rome("odd")]).collect();
     // Up to 1.3 KubeVirt applies no change of a node selector to a guest that runs.
     let world = World { cluster: cluster("1.3.0", nodes, objects), policies: Vec::new() };
-    let judged = subject::of_running(world.cluster.vmi("shop", "db").expect("it"), &world.cluster).expect("it runs");
-    let verdict = judged.judge(&world.cluster, Depth::Full);
+    let prepared = subject::of_running(world.cluster.vmi("shop", "db").expect("it"), &world.cluster).expect("it runs");
+    let verdict = prepared.judge(&world.cluster, Depth::Full);
     let lucky: Vec<&str> = verdict.by_luck.iter().map(|remedy| remedy.action.id().as_str()).collect();
     assert!(lucky.contains(&"change-node-selector"), "the case is another one: {verdict:?}");
     let found = drained(&world, "node-a");
@@ -347,9 +347,9 @@ fn a_condition_that_is_not_true_is_no_leave_to_migrate(
     let guest = &found.nodes[0].guests[0];
     assert_eq!((guest.state, guest.why.contains(why)), (expected, true), "{guest:?}");
     // A user's migration is admitted, and explain reports the effect of a drain on it.
-    let judged =
+    let prepared =
         crate::kubevirt::subject::of_running(world.cluster.vmi("shop", "web").expect("it runs"), &world.cluster);
-    let verdict = judged.expect("it runs").judge(&world.cluster, crate::fit::judgement::Depth::Full);
+    let verdict = prepared.expect("it runs").judge(&world.cluster, crate::fit::judgement::Depth::Full);
     let waits = verdict.found(crate::fit::verdict::Check::DrainWaits).map(crate::say::finding::message);
     assert_eq!((verdict.assessment.outcome.impact(), waits.is_some()), (None, expected == State::Stuck), "{waits:?}");
     assert!(waits.is_none_or(|waits| waits.starts_with("a drain of node-a waits for it") && waits.contains(why)));

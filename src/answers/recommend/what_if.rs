@@ -314,8 +314,8 @@ fn is_open(vmi: &Vmi, fits: &Bits, later: &Fleet, world: &World, residents: &Res
             None => return true,
         }
     }
-    let Some(judged) = subject::of_running(vmi, &world.cluster) else { return !known.is_empty() };
-    Obstacles::of(&judged.subject, None, world, residents, &[]).is_open(&known)
+    let Some(prepared) = subject::of_running(vmi, &world.cluster) else { return !known.is_empty() };
+    Obstacles::of(&prepared.subject, None, world, residents, &[]).is_open(&known)
 }
 
 impl WhatIf {

@@ -37,7 +37,7 @@ fn a_guest_whose_selector_would_be_trimmed_is_not_pinned() {
         let spec = json!({"launcherSelectors": selectors, "nodeSelector": {"matchLabels": {"pool": "intel"}}});
         statuses(&world(nodes(), &[policy(&spec)]), NEVER)[0].now.pinned
     };
-    assert_eq!((pinned("Keep"), pinned("DropStale")), (2, 1), "people would mend what mends itself");
+    assert_eq!((pinned("Keep"), pinned("DropStale")), (2, 1), "people would repair guests that need no repair");
 }
 
 #[test]

@@ -268,7 +268,7 @@ impl<'s> LibvirtWords<'s> {
 
     /// Prints how to query the nodes without an answer: the command, for nodes with launchers; for the first node
     /// without one, how to start a launcher there.
-    pub(super) fn how_to_ask(&self, judged: &Prepared<'_>, survey: &Survey<'_>, page: &mut Page) {
+    pub(super) fn how_to_ask(&self, prepared: &Prepared<'_>, survey: &Survey<'_>, page: &mut Page) {
         let said = self.asked.by_node(&self.subject.placement, self.fleet);
         let mut without: Vec<&str> = Vec::new();
         let mut open: Vec<&str> = Vec::new();
@@ -296,7 +296,7 @@ impl<'s> LibvirtWords<'s> {
                 [] => "the nodes that have launchers".to_owned(),
                 open => plural::fold_names(open, 6),
             };
-            if let Some(command) = say::explain(judged) {
+            if let Some(command) = say::explain(prepared) {
                 page.line(format_args!(
                     "Where the cluster can be reached, this asks {what}, and adds the answers to FOLDER:"
                 ));

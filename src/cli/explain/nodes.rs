@@ -19,7 +19,7 @@ const MAX_NAMES: usize = 3;
 impl Explained<'_, '_> {
     /// Prints every node: the part of the demand it meets, the labels it lacks, and the meaning of that.
     pub(super) fn nodes(&self, page: &mut Page) {
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let lookup = self.fleet().look_up(&subject.placement);
         let source = self.source();
         let mut others: Vec<NodeIndex> = self.fleet().in_name_order();
@@ -50,13 +50,13 @@ impl Explained<'_, '_> {
 
     /// Prints the nodes by their labels and conditions. Returns the number of those that are not printed.
     fn by_labels(&self, nodes: Vec<(NodeIndex, Vec<(String, String)>)>, page: &mut Page) -> usize {
-        let selector = &self.case.judged.subject.placement.selector;
-        let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
+        let selector = &self.case.prepared.subject.placement.selector;
+        let lookup = self.fleet().look_up(&self.case.prepared.subject.placement);
         let cpu_total = selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
         if nodes.is_empty() {
             return 0;
         }
-        let judgement = Judgement::new(&self.case.judged.subject, self.fleet(), Depth::Brief);
+        let judgement = Judgement::new(&self.case.prepared.subject, self.fleet(), Depth::Brief);
         let mut rows: Vec<(Vec<&str>, [String; 4])> = Vec::new();
         let is_long = nodes.len() > MAX_ROWS;
         for (node, missing) in nodes {
@@ -113,7 +113,7 @@ impl Explained<'_, '_> {
             let lacks = plural::fold_entries(lacks, 4);
             return format!("lacks {lacks} of its host model: libvirt may refuse");
         }
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         if matches!(subject.stage, Stage::Start(_)) && missing.is_empty() {
             let unmet = subject.unmet_at_start(&subject.placement, name);
             if !unmet.is_empty() {
@@ -133,7 +133,7 @@ impl Explained<'_, '_> {
 
     fn evidence(&self, judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
         let name = self.fleet().name(node);
-        if let Some(refused) = self.case.judged.subject.failed.as_ref().filter(|refused| refused.target == name) {
+        if let Some(refused) = self.case.prepared.subject.failed.as_ref().filter(|refused| refused.target == name) {
             return if refused.is_of_cpu { "tried last: libvirt refused" } else { "tried last: the migration failed" };
         }
         if missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable)

@@ -13,7 +13,7 @@ use crate::say;
 
 /// Returns the remedies that are known not to help, and why: because no node has room, else by labels.
 pub(crate) fn useless(case: &Evaluation<'_>, room: &FittingRoom) -> Vec<(RemedyId, String)> {
-    let of_room = room.useless(&case.judged.subject);
+    let of_room = room.useless(&case.prepared.subject);
     let is_of_room = |id: RemedyId| of_room.iter().any(|(known, _)| *known == id);
     let by_labels = case.verdict.not_helping.iter().filter(|not| !is_of_room(not.id));
     let by_labels: Vec<_> = by_labels.map(|not| (not.id, say::remedy::why_not(&not.why))).collect();
@@ -37,7 +37,7 @@ pub(super) fn weighed(
     obstacles: &Obstacles<'_>,
     fleet: &Fleet,
 ) -> (Vec<WeighedRemedy>, Vec<WeighedRemedy>) {
-    let (verdict, subject) = (&case.verdict, &case.judged.subject);
+    let (verdict, subject) = (&case.verdict, &case.prepared.subject);
     let is_resized = verdict.found(Check::RestartRequired).is_some();
     let is_open = |node: &String| fleet.find(node).is_some_and(|node| obstacles.on(node).is_empty());
     let may_help = |remedy: &&Remedy| room.may_help(&remedy.action);
@@ -72,7 +72,7 @@ impl WeighedRemedy {
 
 impl Explained<'_, '_> {
     pub(super) fn remedies(&self, page: &mut Page) {
-        let subject = &self.case.judged.subject;
+        let subject = &self.case.prepared.subject;
         let (list, by_luck) = weighed(self.case, &self.room, &self.obstacles, self.fleet());
         let counted = Counted::of(subject, &self.case.verdict.assessment);
         let number = |remedy: &Remedy| {

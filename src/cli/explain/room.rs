@@ -44,7 +44,8 @@ impl FittingRoom {
         let (fitting, is_bound) = (room.nodes.count(), room.is_bound);
         let mut out = Self { fitting, is_bound, is_unknown, most_free, ..Self::default() };
         let is_short = |node: NodeIndex| matches!(room.on(node), NodeRoomFor::Short(_));
-        out.is_short_everywhere = fitting > 0 && neighbours(&case.judged.subject, &cluster.fleet).iter().all(is_short);
+        out.is_short_everywhere =
+            fitting > 0 && neighbours(&case.prepared.subject, &cluster.fleet).iter().all(is_short);
         for node in room.nodes.iter() {
             match room.on(node) {
                 NodeRoomFor::Enough => {}

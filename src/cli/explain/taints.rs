@@ -18,7 +18,7 @@ use crate::say;
 
 /// Returns the lines, one for each key and value, with the nodes by name.
 pub(super) fn lines(case: &Evaluation<'_>, fleet: &Fleet) -> Vec<String> {
-    let placement = &case.judged.subject.placement;
+    let placement = &case.prepared.subject.placement;
     let lookup = fleet.look_up(placement);
     let mut by_taint: BTreeMap<(String, String), BTreeMap<Effect, Vec<&str>>> = BTreeMap::new();
     for node in fleet.in_name_order() {
@@ -26,7 +26,7 @@ pub(super) fn lines(case: &Evaluation<'_>, fleet: &Fleet) -> Vec<String> {
             by_taint.entry((key, value)).or_default().entry(effect).or_default().push(fleet.name(node));
         }
     }
-    let judgement = Judgement::new(&case.judged.subject, fleet, Depth::Brief);
+    let judgement = Judgement::new(&case.prepared.subject, fleet, Depth::Brief);
     let line = |((key, value), effects): ((String, String), BTreeMap<Effect, Vec<&str>>)| {
         // A taint with both effects is one cause.
         let mut names: Vec<&str> = effects.values().flatten().copied().collect();

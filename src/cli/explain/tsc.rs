@@ -20,7 +20,7 @@ const SETTING: &str = "minimumClusterTSCFrequency";
 
 /// Returns the lines; none for a guest that asks for no frequency.
 pub(super) fn lines(case: &Evaluation<'_>, cluster: &Cluster) -> Vec<String> {
-    let (subject, fleet) = (&case.judged.subject, &cluster.fleet);
+    let (subject, fleet) = (&case.prepared.subject, &cluster.fleet);
     let Some((key, value)) =
         subject.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::SchedulingTsc)
     else {

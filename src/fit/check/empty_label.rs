@@ -48,7 +48,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         let mut without = judgement.fleet.without(key);
         without.intersect(&judgement.neighbours);
         let without = judgement.names(&without);
-        let is_written_so = judgement.subject.configured.mended_in.is_some();
+        let is_written_so = judgement.subject.configured.fixed_in.is_some();
         (!nodes.is_empty()).then(|| EmptyLabel { key: key.to_string(), nodes, without, is_written_so })
     });
     found.map(|found| finding(judgement, found)).collect()

@@ -402,12 +402,12 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
         Depth::Full if never_migrates(judgement).is_some() => Vec::new(),
         Depth::Full => {
             let mut found: Vec<Remedy> = Vec::new();
-            let is_mended = restart::starts_if_made_again(judgement).is_some();
+            let is_restartable = restart::starts_if_made_again(judgement).is_some();
             for spec in ALL {
                 // Several changes are not tried if one is enough.
                 let is_helped = spec.id == RemedyId::ChangeTogether && found.iter().any(|remedy| remedy.luck.is_none());
                 // The VM that was changed after the pod was created needs no further change.
-                if !(is_helped || is_mended && spec.id.changes_template()) {
+                if !(is_helped || is_restartable && spec.id.changes_template()) {
                     found.extend(judgement.within(|| (spec.offer)(judgement)));
                 }
             }

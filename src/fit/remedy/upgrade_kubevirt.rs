@@ -31,7 +31,7 @@ pub struct UpgradeKubeVirt {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    let to = judgement.subject.configured.mended_in?;
+    let to = judgement.subject.configured.fixed_in?;
     let selector = judgement.subject.placement.selector.iter();
     let asked = selector.filter(|(key, value)| label::is_capability(key) && value == "true");
     let keys: Vec<String> =

@@ -18,7 +18,7 @@ pub struct Configured {
     pub workloads: Option<Workloads>,
     /// The first release whose labeller gives capability labels the value that the cluster's KubeVirt selects;
     /// `None` if the cluster's does so already, or the release is not known.
-    pub mended_in: Option<&'static str>,
+    pub fixed_in: Option<&'static str>,
 }
 
 /// The part of KubeVirt's list of obsolete CPU models that keeps the guest off nodes.

@@ -89,7 +89,7 @@ fn a_vm_is_judged_with_the_model() {
     for (world, mode) in [(common("Warn"), CpuMode::Named(SKYLAKE.to_owned())), (pool(&json!({})), CpuMode::HostModel)]
     {
         let case = case(&world, &request).expect("an answer").expect("our concern");
-        assert_eq!(case.judged.subject.mode, mode, "another guest is judged than the one that will run");
+        assert_eq!(case.prepared.subject.mode, mode, "another guest is judged than the one that will run");
         let found = case.verdict.findings.iter().any(|finding| finding.check == Check::CommonModel);
         assert_eq!(found, mode != CpuMode::HostModel);
     }
@@ -305,7 +305,7 @@ fn a_restart_gives_the_model_of_the_policy() {
         let certain = case.verdict.findings.iter().flat_map(|finding| &finding.remedies);
         certain
             .filter(|remedy| matches!(remedy.action.id().as_str(), "restart" | "restart-with-common-model"))
-            .map(|remedy| say::remedy::summary(&remedy.action, &case.judged.subject))
+            .map(|remedy| say::remedy::summary(&remedy.action, &case.prepared.subject))
             .collect()
     };
     let with_policy = format!("restart as it is: policy intel-pool gives it {SKYLAKE}");

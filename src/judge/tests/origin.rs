@@ -65,7 +65,7 @@ fn named(mut object: Value, name: &str) -> Value {
 /// The commands of the remedies, and the warnings.
 fn shown(case: &Evaluation<'_>) -> (Vec<String>, Vec<String>) {
     let remedies = case.verdict.findings.iter().flat_map(|finding| &finding.remedies);
-    let commands = remedies.flat_map(|remedy| remedy.action.commands(&case.judged.subject).lines()).collect();
+    let commands = remedies.flat_map(|remedy| remedy.action.commands(&case.prepared.subject).lines()).collect();
     (commands, case.decision.warnings())
 }
 

@@ -72,7 +72,7 @@ fn cased(world: &World, review: &Value) -> Option<(Option<Impact>, String)> {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).expect("a review");
     let case = case(world, &request).expect("an answer")?;
-    Some((case.verdict.assessment.outcome.impact(), case.judged.subject.title()))
+    Some((case.verdict.assessment.outcome.impact(), case.prepared.subject.title()))
 }
 
 mod reviewed {
@@ -153,7 +153,7 @@ mod reviewed {
             let case = case(&world(mixed(), Vec::new(), None), &request).expect("an answer").expect("our concern");
             let remedies = case.verdict.findings.iter().flat_map(|finding| &finding.remedies);
             let lines: Vec<String> =
-                remedies.flat_map(|remedy| remedy.action.commands(&case.judged.subject).lines()).collect();
+                remedies.flat_map(|remedy| remedy.action.commands(&case.prepared.subject).lines()).collect();
             let own = format!("kubectl patch {resource} web -n shop --type merge -p ");
             for line in &lines {
                 assert!(!line.contains("virtctl restart") && !line.contains(" vm web"), "{holder:?}: {line}");
@@ -164,7 +164,7 @@ mod reviewed {
                     patches += 1;
                 }
             }
-            let explained = say::explain(&case.judged).expect("a command").to_string();
+            let explained = say::explain(&case.prepared).expect("a command").to_string();
             assert_eq!(explained, format!("kubectl cpufit explain {resource}/web -n shop"));
         }
         assert!(patches >= 2, "{holder:?}: {patches} patches");

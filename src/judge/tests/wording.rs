@@ -73,7 +73,7 @@ fn a_denial_is_complete() {
     );
     let cause = &denial.causes[0];
     assert_eq!(cause.message, "shop/ledger no node offers it (policy intel-pool)", "422 shows the causes only");
-    assert_eq!(denial.code, DenialKind::Forbidden, "nothing in a migration can be mended");
+    assert_eq!(denial.code, DenialKind::Forbidden, "no field of a migration can be fixed");
     assert_eq!(warnings, Vec::<String>::new(), "everything would be said twice");
     let (_, warnings) = refused(&migrating(), &pinned(&[Check::OwnNode]), &messages());
     assert_eq!(warnings, ["cpufit: shop/ledger: its own node lacks fpu"], "a guest in danger would go unmentioned");
@@ -190,7 +190,7 @@ fn a_denial_says_what_keeps_nodes_off_and_what_helps(#[case] cpu: Value, #[case]
     let Some(best) = found.remedies.first() else { return };
     let said = match &best.action {
         Action::UseModel(model) => format!("with model {}", model.model),
-        action => format!("; cheapest remedy: {}", say::remedy::summary(action, &case.judged.subject)),
+        action => format!("; cheapest remedy: {}", say::remedy::summary(action, &case.prepared.subject)),
     };
     let causes: Vec<&str> = denial.causes.iter().map(|cause| cause.message.as_str()).collect();
     assert!(causes.iter().any(|cause| cause.contains(&said)), "another remedy than {said} is recommended: {causes:?}");

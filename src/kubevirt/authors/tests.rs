@@ -58,8 +58,8 @@ fn without(vm: &Value, author: &Author) -> Option<Value> {
 }
 
 fn authors(vm: &Value, cluster: &Cluster) -> (Authors, Rendered) {
-    let judged = of_vm(&read(vm.clone()), cluster);
-    (judged.subject.authors, judged.predicted.expect("a predicted pod"))
+    let prepared = of_vm(&read(vm.clone()), cluster);
+    (prepared.subject.authors, prepared.predicted.expect("a predicted pod"))
 }
 
 #[test]
@@ -101,9 +101,9 @@ fn a_migrations_entries_have_their_authors() {
     let asked = migration("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = json!({"rack": "r1"}));
     let of = |keys: Vec<String>| {
         let cluster = cluster("1.9.0", mixed(), [vmi(guest.clone()), launcher(&guest, keys)]);
-        let judged = of_migration(&read(asked.clone()), &cluster);
-        assert!(matches!(judged.subject.stage, Stage::Migration(_)));
-        judged.subject.authors
+        let prepared = of_migration(&read(asked.clone()), &cluster);
+        assert!(matches!(prepared.subject.stage, Stage::Migration(_)));
+        prepared.subject.authors
     };
     let author = |authors: &Authors, key: &str| authors.of_entry(key).map(|asked| asked.author.clone());
     let own = Author::Field { of: Holder::VirtualMachineInstance, path: "spec.domain.cpu.features[0].name".to_owned() };
@@ -133,8 +133,8 @@ fn the_machine_type_is_in_the_field_that_holds_it(
         guest["status"]["machine"] = status;
         guest["spec"]["domain"]["machine"] = spec;
     });
-    let judged = crate::kubevirt::subject::of_vmi(&read(guest), &cluster("1.9.0", mixed(), []));
-    let asked = judged.subject.authors.of_entry(&format!("{}{kind}", label::MACHINE_TYPE)).expect("it is asked for");
+    let prepared = crate::kubevirt::subject::of_vmi(&read(guest), &cluster("1.9.0", mixed(), []));
+    let asked = prepared.subject.authors.of_entry(&format!("{}{kind}", label::MACHINE_TYPE)).expect("it is asked for");
     assert_eq!(asked.field, path, "the user looks for a field that the object does not have");
     assert_eq!(asked.author, Author::Field { of: Holder::VirtualMachineInstance, path: path.to_owned() });
 }

@@ -131,8 +131,8 @@ mod tests {
     }
 
     /// Why nothing is judged; empty where something is.
-    fn why(judged: &Prepared<'_>, cluster: &Cluster) -> String {
-        match judged.assess(cluster).outcome {
+    fn why(prepared: &Prepared<'_>, cluster: &Cluster) -> String {
+        match prepared.assess(cluster).outcome {
             Outcome::Unknown(Unknown::NotJudged(why)) => why,
             _ => String::new(),
         }
@@ -159,12 +159,12 @@ mod tests {
         let receive = migration("db").tweak(|vmim| vmim["spec"]["receive"] = json!({"migrationID": "x"}));
         let send = migration("web").tweak(|vmim| vmim["spec"]["sendTo"] = json!({"migrationID": "x"}));
         let admitted = receive.clone().tweak(|vmim| vmim["status"] = json!({"phase": "WaitingForSync"}));
-        let judged = [
+        let prepared = [
             why(&of_vm(&read(receiver()), &known), &known),
             why(&of_migration(&read(receive), &known), &known),
             why(&of_migration(&read(send), &known), &known),
         ];
-        assert_eq!(judged, expected, "a start that never comes is judged, or KubeVirt's refusal comes as a surprise");
+        assert_eq!(prepared, expected, "a start that never comes is judged, or KubeVirt's refusal comes as a surprise");
         let admitted = why(&of_migration(&read(admitted), &known), &known);
         assert_eq!(admitted, WAITS, "a migration that KubeVirt admitted is said to be refused");
     }
@@ -183,9 +183,9 @@ mod tests {
             let guest = running("db", "node-a", "host-model");
             let objects = [ClusterObject::VirtualMachine(Box::new(read(vm))), vmi(guest.clone())];
             let cluster = cluster("1.6.3", mixed(), objects);
-            let judged = of_running(&read(guest), &cluster).expect("it runs");
+            let prepared = of_running(&read(guest), &cluster).expect("it runs");
             assert_eq!(
-                judged.subject.restart.is_some(),
+                prepared.subject.restart.is_some(),
                 is_start,
                 "{strategy}: a restart would end the guest for good"
             );

@@ -87,10 +87,10 @@ pub(crate) fn without_restart<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Pr
 /// Prepares a VMI that has not started: by its launcher, if that waits for a node. virt-controller never compares a pod
 /// with the VMI, which may have changed since.
 pub(crate) fn of_waiting(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
-    let judged = of_vmi(vmi, cluster);
-    match unplaced(vmi, cluster).filter(|pod| *pod.placement != judged.subject.placement) {
-        Some(pod) => waiting(judged, pod),
-        None => judged,
+    let prepared = of_vmi(vmi, cluster);
+    match unplaced(vmi, cluster).filter(|pod| *pod.placement != prepared.subject.placement) {
+        Some(pod) => waiting(prepared, pod),
+        None => prepared,
     }
 }
 
@@ -101,14 +101,14 @@ pub(crate) fn unplaced<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launch
 
 /// Returns a predicted guest with the requirements of its launcher that waits for a node: kube-scheduler reads the pod,
 /// and the guest, the configuration or the source's labels may have changed since.
-pub(crate) fn waiting(mut judged: Prepared<'static>, pod: &Launcher) -> Prepared<'static> {
-    if !pod.node.is_empty() || judged.not_judged.is_some() {
-        return judged;
+pub(crate) fn waiting(mut prepared: Prepared<'static>, pod: &Launcher) -> Prepared<'static> {
+    if !pod.node.is_empty() || prepared.not_judged.is_some() {
+        return prepared;
     }
     if let Some(excess) = &pod.excess {
-        return Prepared { not_judged: Some(too_large(excess)), ..judged };
+        return Prepared { not_judged: Some(too_large(excess)), ..prepared };
     }
-    let subject = &mut judged.subject;
+    let subject = &mut prepared.subject;
     let (asked, own) = (std::mem::replace(&mut subject.placement, (*pod.placement).clone()), &*pod.placement);
     // The author of another requirement is not known, but for a start it is the pod itself.
     subject.authors.entries.retain(|key, _| asked.get(key) == own.get(key));
@@ -124,8 +124,8 @@ pub(crate) fn waiting(mut judged: Prepared<'static>, pod: &Launcher) -> Prepared
         subject.authors.rules.clear();
         subject.authors.affinity = None;
     }
-    judged.predicted = None;
-    judged
+    prepared.predicted = None;
+    prepared
 }
 
 /// Returns the VMI that owns a pod; `None` if it is not known, or has another UID. A pasted pod may have no UID.

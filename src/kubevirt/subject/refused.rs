@@ -148,8 +148,8 @@ mod tests {
     use crate::testing::fleet::{arm, cascade_lake, mixed, set};
 
     /// Returns the refusals with their fields.
-    fn refusals(judged: &Prepared<'_>) -> Vec<String> {
-        let refused = judged.notes.iter().filter(|note| note.check == Check::Contradiction);
+    fn refusals(prepared: &Prepared<'_>) -> Vec<String> {
+        let refused = prepared.notes.iter().filter(|note| note.check == Check::Contradiction);
         refused.map(|note| format!("{}: {}", note.field, say::finding::message(note))).collect()
     }
 
@@ -223,9 +223,9 @@ mod tests {
             vm["spec"]["template"]["spec"] = json!({"domain": {}});
             vm["spec"]["instancetype"] = json!({"name": "big"});
         }));
-        let judged = of_vm(&vm, &cluster("1.9.0", mixed(), [big]));
+        let prepared = of_vm(&vm, &cluster("1.9.0", mixed(), [big]));
         assert_eq!(
-            refusals(&judged),
+            refusals(&prepared),
             [NUMA.replace("domain.cpu.numa.guestMappingPassthrough: ", "spec.instancetype: ")]
         );
     }
@@ -287,13 +287,13 @@ mod tests {
             }
         });
         let cluster = cluster(release, nodes, []);
-        let judged = of_vm(&read(vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"] = spec)), &cluster);
-        let verdict = judged.judge(&cluster, Depth::Full);
+        let prepared = of_vm(&read(vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"] = spec)), &cluster);
+        let verdict = prepared.judge(&cluster, Depth::Full);
         let found: Vec<(String, (usize, usize))> = verdict
             .findings
             .iter()
             .flat_map(|finding| &finding.remedies)
-            .map(|remedy| (say::remedy::summary(&remedy.action, &judged.subject), remedy.then_fits))
+            .map(|remedy| (say::remedy::summary(&remedy.action, &prepared.subject), remedy.then_fits))
             .collect();
         assert_eq!(found, [(wanted.to_owned(), (starts, starts))], "nothing says how the guest is accepted");
         assert_eq!(verdict.not_helping, [], "nodes are discussed, and there is no guest");
@@ -305,10 +305,11 @@ mod tests {
     fn a_model_on_arm_that_no_node_offers_is_dropped() {
         let cluster = cluster("1.5.3", vec![arm("a1"), arm("a2")], []);
         let guest = vm("db", "cortex-a57").tweak(|vm| vm["spec"]["template"]["spec"]["architecture"] = json!("arm64"));
-        let judged = of_vm(&read(guest), &cluster);
-        let verdict = judged.judge(&cluster, Depth::Full);
+        let prepared = of_vm(&read(guest), &cluster);
+        let verdict = prepared.judge(&cluster, Depth::Full);
         let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
-        let found: Vec<String> = remedies.map(|remedy| say::remedy::summary(&remedy.action, &judged.subject)).collect();
+        let found: Vec<String> =
+            remedies.map(|remedy| say::remedy::summary(&remedy.action, &prepared.subject)).collect();
         assert_eq!(found, ["drop CPU model cortex-a57"], "it starts with the default model");
     }
 }

@@ -13,7 +13,7 @@ use crate::kubevirt::replicas::{Replicas, ReplicasKind};
 impl Replicas {
     /// Prepares any guest of this object for judgement.
     #[must_use]
-    pub fn judged(&self, cluster: &Cluster) -> Prepared<'static> {
+    pub fn prepared(&self, cluster: &Cluster) -> Prepared<'static> {
         self.judged_as(guest_of(&self.vm, cluster), cluster)
     }
 

@@ -39,19 +39,19 @@ fn selector(keys: &[String]) -> Value {
     json!({"nodeSelector": keys.iter().map(|key| (key.clone(), json!("true"))).collect::<serde_json::Map<_, _>>()})
 }
 
-fn source(judged: &Prepared<'_>) -> Option<String> {
-    match &judged.subject.stage {
+fn source(prepared: &Prepared<'_>) -> Option<String> {
+    match &prepared.subject.stage {
         Stage::Migration(migration) => migration.source.clone(),
         Stage::Start(_) => None,
     }
 }
 
-fn keys(judged: &Prepared<'_>) -> BTreeMap<String, String> {
-    judged.predicted.as_ref().expect("a predicted pod").node_selector.clone()
+fn keys(prepared: &Prepared<'_>) -> BTreeMap<String, String> {
+    prepared.predicted.as_ref().expect("a predicted pod").node_selector.clone()
 }
 
-fn remedies(judged: &Prepared<'_>, cluster: &Cluster) -> Vec<Remedy> {
-    judged.judge(cluster, Depth::Full).findings.into_iter().flat_map(|finding| finding.remedies).collect()
+fn remedies(prepared: &Prepared<'_>, cluster: &Cluster) -> Vec<Remedy> {
+    prepared.judge(cluster, Depth::Full).findings.into_iter().flat_map(|finding| finding.remedies).collect()
 }
 
 mod pods {
@@ -70,14 +70,14 @@ mod pods {
 
     #[test]
     fn without_a_migration_label_it_is_a_start() {
-        let judged = of_pod(
+        let prepared = of_pod(
             &pod(&json!({"kubevirt.io": "virt-launcher"}), &selector(&[model("EPYC-Rome")])),
             &Cluster::default(),
         )
         .expect("a launcher");
-        assert!(matches!(judged.subject.stage, Stage::Start(_)), "a start is judged as if it had to leave a node");
-        assert_eq!(judged.subject.title(), "shop/db", "the owner is the guest, not the pod's generated name");
-        assert_eq!(judged.subject.mode, CpuMode::Named("EPYC-Rome".to_owned()));
+        assert!(matches!(prepared.subject.stage, Stage::Start(_)), "a start is judged as if it had to leave a node");
+        assert_eq!(prepared.subject.title(), "shop/db", "the owner is the guest, not the pod's generated name");
+        assert_eq!(prepared.subject.mode, CpuMode::Named("EPYC-Rome".to_owned()));
     }
 
     #[rstest]
@@ -96,13 +96,13 @@ mod pods {
         labels.as_object_mut().into_iter().for_each(|labels| labels.extend(more.clone()));
         let objects = runs_on.map(|node| vmi(running("db", node, "host-model")));
         let cluster = cluster("1.9.0", mixed(), objects);
-        let judged = of_pod(&pod(&labels, &selector(&[feature("fpu")])), &cluster).expect("a launcher");
+        let prepared = of_pod(&pod(&labels, &selector(&[feature("fpu")])), &cluster).expect("a launcher");
         assert_eq!(
-            source(&judged).as_deref(),
+            source(&prepared).as_deref(),
             expected,
             "the source would be counted as a target, or a target left out"
         );
-        assert!(matches!(judged.subject.stage, Stage::Migration(_)));
+        assert!(matches!(prepared.subject.stage, Stage::Migration(_)));
     }
 
     /// A launcher is a migration target if its label holds a migration's UID; no migration has an empty one.
@@ -116,8 +116,8 @@ mod pods {
         if let Some(uid) = uid {
             labels["kubevirt.io/migrationJobUID"] = json!(uid);
         }
-        let judged = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher");
-        assert_eq!(matches!(judged.subject.stage, Stage::Migration(_)), is_target);
+        let prepared = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher");
+        assert_eq!(matches!(prepared.subject.stage, Stage::Migration(_)), is_target);
     }
 
     #[test]
@@ -125,8 +125,8 @@ mod pods {
         let labels = json!({
             "kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job", "kubevirt.io/nodeName": "",
         });
-        let judged = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher");
-        assert_eq!(source(&judged), None, "a node without a name is left out of the targets");
+        let prepared = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher");
+        assert_eq!(source(&prepared), None, "a node without a name is left out of the targets");
     }
 
     /// virt-controller writes the label without a value, and KubeVirt checks only whether it exists.
@@ -138,8 +138,8 @@ mod pods {
     fn an_outdated_launcher_bears_the_label(#[case] labels: Value, #[case] expected: bool) {
         let guest = running("db", "node-a", "host-model").tweak(|db| db["metadata"]["labels"] = labels);
         let cluster = cluster("1.9.0", mixed(), [vmi(guest.clone())]);
-        let judged = of_running(&read(guest), &cluster).expect("it runs");
-        assert_eq!(judged.subject.outdated_launcher, expected);
+        let prepared = of_running(&read(guest), &cluster).expect("it runs");
+        assert_eq!(prepared.subject.outdated_launcher, expected);
     }
 
     #[test]
@@ -150,17 +150,17 @@ mod pods {
             format!("{domain}/migrationJobUID"): "job",
             format!("{domain}/nodeName"): "node-a",
         });
-        let judged =
+        let prepared =
             of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher all the same");
-        assert_eq!(source(&judged).as_deref(), Some("node-a"));
+        assert_eq!(source(&prepared).as_deref(), Some("node-a"));
     }
 
     #[test]
     fn a_namesake_of_another_uid_is_another_guest() {
         let other = running("db", "node-a", "host-model").tweak(|db| db["metadata"]["uid"] = json!("another"));
         let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
-        let judged = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [vmi(other)])).expect("a launcher");
-        assert_eq!(source(&judged), None, "judged by the node of a guest that was deleted meanwhile");
+        let prepared = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [vmi(other)])).expect("a launcher");
+        assert_eq!(source(&prepared), None, "judged by the node of a guest that was deleted meanwhile");
     }
 
     #[rstest]
@@ -172,9 +172,9 @@ mod pods {
         let mut objects = vec![vmi(guest.clone())];
         objects.extend(launcher_has.map(|keys| launcher(&guest, keys)));
         let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
-        let judged = of_pod(&pod(&labels, &selector(&[feature("fpu")])), &cluster("1.9.0", mixed(), objects))
+        let prepared = of_pod(&pod(&labels, &selector(&[feature("fpu")])), &cluster("1.9.0", mixed(), objects))
             .expect("a launcher");
-        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        let Stage::Migration(migration) = &prepared.subject.stage else { panic!("a migration") };
         assert_eq!(migration.inherited, expected, "labels would be removed where that does not help");
     }
 
@@ -205,11 +205,11 @@ mod pods {
         let objects = vec![vmi(guest.clone()), launcher(&guest, [feature("fpu")])];
         let cluster = cluster("1.9.0", mixed(), objects);
         let spec = json!({"nodeName": node, "nodeSelector": {feature("fpu"): "true"}});
-        let judged = of_pod(&pod(&json!({"kubevirt.io": "virt-launcher"}), &spec), &cluster).expect("a launcher");
-        assert_eq!(source(&judged).is_some(), migrates, "a guest that runs is shown how it could have started");
+        let prepared = of_pod(&pod(&json!({"kubevirt.io": "virt-launcher"}), &spec), &cluster).expect("a launcher");
+        assert_eq!(source(&prepared).is_some(), migrates, "a guest that runs is shown how it could have started");
         if migrates {
             let asked = of_running(cluster.vmi("shop", "db").expect("it"), &cluster).expect("it runs");
-            assert_eq!(judged.subject, asked.subject, "the same pod gets two answers");
+            assert_eq!(prepared.subject, asked.subject, "the same pod gets two answers");
         }
     }
 
@@ -245,10 +245,10 @@ mod pods {
         let cluster = cluster("1.9.0", nodes, objects);
         let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
         let pod = pod(&labels, &selector(std::slice::from_ref(&key)));
-        let mut judged = of_pod(&pod, &cluster).expect("a launcher");
-        judged.subject.authors = authors_of_pod(&pod, &cluster);
-        set_added(&mut judged.subject);
-        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        let mut prepared = of_pod(&pod, &cluster).expect("a launcher");
+        prepared.subject.authors = authors_of_pod(&pod, &cluster);
+        set_added(&mut prepared.subject);
+        let Stage::Migration(migration) = &prepared.subject.stage else { panic!("a migration") };
         assert_eq!(
             migration.adds(&key),
             expected,
@@ -260,28 +260,28 @@ mod pods {
     fn a_pod_that_runs_is_judged_where_it_is() {
         let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
         let spec = json!({"nodeName": "node-c", "nodeSelector": {feature("fpu"): "true"}});
-        let judged = of_pod(&pod(&labels, &spec), &cluster("1.9.0", mixed(), [])).expect("a launcher");
-        let running = judged.subject.running.as_ref().expect("it runs");
+        let prepared = of_pod(&pod(&labels, &spec), &cluster("1.9.0", mixed(), [])).expect("a launcher");
+        let running = prepared.subject.running.as_ref().expect("it runs");
         assert_eq!(running.node, "node-c");
-        assert!(matches!(judged.subject.stage, Stage::Start(_)), "a migration that is over is judged again");
+        assert!(matches!(prepared.subject.stage, Stage::Start(_)), "a migration that is over is judged again");
     }
 }
 
 mod migrations {
     use super::*;
 
-    fn judged(objects: Vec<ClusterObject>, nodes: Vec<Node>) -> (Prepared<'static>, Cluster) {
+    fn prepared(objects: Vec<ClusterObject>, nodes: Vec<Node>) -> (Prepared<'static>, Cluster) {
         let cluster = cluster("1.9.0", nodes, objects);
-        let judged = of_migration(&read(request("db")), &cluster);
-        (judged, cluster)
+        let prepared = of_migration(&read(request("db")), &cluster);
+        (prepared, cluster)
     }
 
     /// The first migration requires the model and features of the node it runs on.
     #[test]
     fn the_first_migration_asks_for_the_hosts_model() {
         let guest = running("db", "node-a", "host-model");
-        let (judged, cluster) = judged(vec![vmi(guest.clone()), launcher(&guest, [machine("q35")])], mixed());
-        let keys = keys(&judged);
+        let (prepared, cluster) = prepared(vec![vmi(guest.clone()), launcher(&guest, [machine("q35")])], mixed());
+        let keys = keys(&prepared);
         assert_eq!(keys.len(), 27, "{keys:#?}");
         for key in [known("Cascadelake-Server"), feature("hle"), vendor("Intel"), machine("q35")] {
             assert_eq!(
@@ -290,9 +290,9 @@ mod migrations {
                 "{key}: KubeVirt asks for it, and it is overlooked"
             );
         }
-        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        let Stage::Migration(migration) = &prepared.subject.stage else { panic!("a migration") };
         assert!(!migration.inherited);
-        let verdict = judged.assess(&cluster);
+        let verdict = prepared.assess(&cluster);
         assert_eq!(cluster.fleet.names(&verdict.fitting), ["node-c", "node-d"]);
     }
 
@@ -301,10 +301,10 @@ mod migrations {
     fn a_later_migration_inherits_the_selector_of_the_launcher() {
         let guest = running("db", "node-a", "host-model");
         let has = [feature("amd-stibp"), feature("fpu"), known("Skylake-Server-IBRS")];
-        let (judged, _) = judged(vec![vmi(guest.clone()), launcher(&guest, has)], mixed());
-        let keys = keys(&judged);
+        let (prepared, _) = prepared(vec![vmi(guest.clone()), launcher(&guest, has)], mixed());
+        let keys = keys(&prepared);
         assert!(keys.contains_key(&feature("amd-stibp")) && !keys.contains_key(&feature("hle")), "{keys:#?}");
-        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        let Stage::Migration(migration) = &prepared.subject.stage else { panic!("a migration") };
         assert!(migration.inherited, "labels would be taken off a node for a guest that has them in its selector");
     }
 
@@ -313,15 +313,15 @@ mod migrations {
     #[case::passthrough("host-passthrough", vec![vendor("Intel")])]
     fn other_modes_ask_for_nothing_of_the_host(#[case] cpu: &str, #[case] expected: Vec<String>) {
         let guest = running("db", "node-a", cpu);
-        let (judged, _) = judged(vec![vmi(guest.clone()), launcher(&guest, [feature("fpu")])], mixed());
-        let of_cpu: Vec<String> = keys(&judged).into_keys().filter(|key| Family::of(key).is_cpu()).collect();
+        let (prepared, _) = prepared(vec![vmi(guest.clone()), launcher(&guest, [feature("fpu")])], mixed());
+        let of_cpu: Vec<String> = keys(&prepared).into_keys().filter(|key| Family::of(key).is_cpu()).collect();
         assert_eq!(of_cpu, expected);
     }
 
     #[test]
     fn a_guest_that_is_not_known_is_no_verdict() {
-        let (judged, cluster) = judged(Vec::new(), mixed());
-        let verdict = judged.judge(&cluster, Depth::Full);
+        let (prepared, cluster) = prepared(Vec::new(), mixed());
+        let verdict = prepared.judge(&cluster, Depth::Full);
         assert!(matches!(verdict.assessment.outcome, Outcome::Unknown(_)), "a guess would deny");
         let finding = verdict.findings.first().expect("the reason");
         assert_eq!((finding.check, finding.field.as_str()), (Check::Unknown, "spec.vmiName"));
@@ -338,20 +338,20 @@ mod migrations {
     #[case::no_host_model_before_1_6(running("db", "arm-1", "host-model"), "1.5.2", "host-model-cpu")]
     fn where_kubevirt_makes_no_pod(#[case] guest: Value, #[case] release: &str, #[case] words: &str) {
         let cluster = cluster(release, mixed(), [vmi(guest)]);
-        let judged = of_migration(&read(request("db")), &cluster);
-        assert!(judged.predicted.is_none(), "a pod that never comes is judged: {:#?}", judged.predicted);
-        let not_judged = judged.not_judged.as_ref().expect("the reason");
+        let prepared = of_migration(&read(request("db")), &cluster);
+        assert!(prepared.predicted.is_none(), "a pod that never comes is judged: {:#?}", prepared.predicted);
+        let not_judged = prepared.not_judged.as_ref().expect("the reason");
         assert_eq!(not_judged.check, Check::NoPod);
         assert!(message(not_judged).contains(words), "{}", message(not_judged));
-        let verdict = judged.assess(&cluster);
+        let verdict = prepared.assess(&cluster);
         assert!(verdict.fitting.is_empty() && matches!(verdict.outcome, Outcome::Unknown(_)));
     }
 
     #[test]
     fn a_missing_host_model_is_overlooked_since_1_6() {
         let cluster = cluster("1.6.0", mixed(), [vmi(running("db", "arm-1", "host-model"))]);
-        let judged = of_migration(&read(request("db")), &cluster);
-        assert!(judged.not_judged.is_none() && !keys(&judged).keys().any(|key| Family::of(key).is_cpu()));
+        let prepared = of_migration(&read(request("db")), &cluster);
+        assert!(prepared.not_judged.is_none() && !keys(&prepared).keys().any(|key| Family::of(key).is_cpu()));
     }
 
     /// Only entries that would disappear with the added selector count as added.
@@ -367,8 +367,8 @@ mod migrations {
     ) {
         let guest = running("db", "node-a", "host-model");
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
-        let judged = of_migration(&read(request("db").tweak(|r| r["spec"]["addedNodeSelector"] = added)), &cluster);
-        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        let prepared = of_migration(&read(request("db").tweak(|r| r["spec"]["addedNodeSelector"] = added)), &cluster);
+        let Stage::Migration(migration) = &prepared.subject.stage else { panic!("a migration") };
         let keys: Vec<&str> = migration.added.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(
             keys, expected,
@@ -380,9 +380,9 @@ mod migrations {
     fn before_1_6_no_selector_could_be_added() {
         let cluster = cluster("1.5.2", mixed(), [vmi(running("db", "node-a", "host-model"))]);
         let asked = request("db").tweak(|r| r["spec"]["addedNodeSelector"] = json!({ZONE: "z1"}));
-        let judged = of_migration(&read(asked), &cluster);
-        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
-        assert!(migration.added.is_empty() && !keys(&judged).contains_key(ZONE));
+        let prepared = of_migration(&read(asked), &cluster);
+        let Stage::Migration(migration) = &prepared.subject.stage else { panic!("a migration") };
+        assert!(migration.added.is_empty() && !keys(&prepared).contains_key(ZONE));
     }
 
     #[test]
@@ -393,10 +393,10 @@ mod migrations {
         });
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
         let asked = request("db").tweak(|r| r["spec"]["receive"] = json!({"migrationID": "x"}));
-        let judged = of_migration(&read(asked.tweak(|r| r["status"] = json!({"phase": "Pending"}))), &cluster);
-        assert_eq!(source(&judged), None);
-        assert!(keys(&judged).contains_key(&vendor("AMD")), "its CPU is of another vendor than it may land on");
-        let verdict = judged.assess(&cluster);
+        let prepared = of_migration(&read(asked.tweak(|r| r["status"] = json!({"phase": "Pending"}))), &cluster);
+        assert_eq!(source(&prepared), None);
+        assert!(keys(&prepared).contains_key(&vendor("AMD")), "its CPU is of another vendor than it may land on");
+        let verdict = prepared.assess(&cluster);
         assert_eq!((verdict.nodes_judged, verdict.fitting.count()), (8, 3));
     }
 
@@ -405,12 +405,12 @@ mod migrations {
     fn before_its_source_has_reported_nothing_is_known() {
         let guest = running("db", "", "host-model").tweak(|db| db["status"]["phase"] = json!("WaitingForSync"));
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
-        let judged =
+        let prepared =
             of_migration(&read(request("db").tweak(|r| r["spec"]["receive"] = json!({"migrationID": "x"}))), &cluster);
-        let why = judged.not_judged.as_ref().expect("a guess");
+        let why = prepared.not_judged.as_ref().expect("a guess");
         assert!(message(why).contains("has not reported yet"), "{}", message(why));
-        assert!(judged.subject.restart.is_none(), "what has not started here is restarted");
-        let verdict = judged.judge(&cluster, Depth::Full);
+        assert!(prepared.subject.restart.is_none(), "what has not started here is restarted");
+        let verdict = prepared.judge(&cluster, Depth::Full);
         assert!(matches!(verdict.assessment.outcome, Outcome::Unknown(_)) && verdict.not_helping.is_empty());
     }
 
@@ -432,8 +432,8 @@ mod migrations {
         let guest =
             running("db", "node-a", "host-model").tweak(|db| db["spec"]["domain"]["cpu"]["features"] = json!(features));
         let keys = launcher_has.into_iter().map(feature).chain(has_model.then(|| known("Cascadelake-Server")));
-        let (judged, _) = judged(vec![vmi(guest.clone()), launcher(&guest, keys)], mixed());
-        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        let (prepared, _) = prepared(vec![vmi(guest.clone()), launcher(&guest, keys)], mixed());
+        let Stage::Migration(migration) = &prepared.subject.stage else { panic!("a migration") };
         assert_eq!(migration.inherited, inherited, "a guest that never migrated is called one that did");
         let hidden = migration.unasked.as_ref();
         assert_eq!(hidden.map(|keys| keys.iter().any(|(key, _)| *key == known("Cascadelake-Server"))), hides);
@@ -468,11 +468,12 @@ mod migrations {
             db["status"]["migrationState"] = json!({"targetNode": "node-c", "failureReason":
                 "operation failed: guest CPU doesn't match specification: missing features: vmx-foo"});
         });
-        let (judged, _) = judged(vec![vmi(guest)], mixed());
-        let refused = judged.subject.failed.as_ref().expect("the only trace of the guest's real CPU");
+        let (prepared, _) = prepared(vec![vmi(guest)], mixed());
+        let refused = prepared.subject.failed.as_ref().expect("the only trace of the guest's real CPU");
         assert_eq!((refused.target.as_str(), refused.missing.as_slice()), ("node-c", &["vmx-foo".to_owned()][..]));
         assert!(
-            judged.subject.outdated_launcher && judged.subject.definition.template == Some(Template::VirtualMachine)
+            prepared.subject.outdated_launcher
+                && prepared.subject.definition.template == Some(Template::VirtualMachine)
         );
     }
 }
@@ -525,8 +526,8 @@ mod releases {
     #[test]
     fn an_unknown_release_is_said() {
         let cluster = Cluster::new(mixed().into_iter().map(ClusterObject::Node), None);
-        let judged = of_vm(&read(vm("db", "")), &cluster);
-        let note = judged.notes.first().expect("the rules of a guessed release, unsaid");
+        let prepared = of_vm(&read(vm("db", "")), &cluster);
+        let note = prepared.notes.first().expect("the rules of a guessed release, unsaid");
         assert!(note.check == Check::Assumed && message(note).contains("v1.9.0"), "{}", message(note));
     }
 
@@ -537,11 +538,11 @@ mod releases {
             node
         };
         let cluster = Cluster::new(intel().into_iter().map(old).map(ClusterObject::Node), None);
-        let judged = of_vm(&read(vm("db", "")), &cluster);
+        let prepared = of_vm(&read(vm("db", "")), &cluster);
         assert!(
-            !keys(&judged).contains_key(&machine("q35")),
+            !keys(&prepared).contains_key(&machine("q35")),
             "every VM of an old cluster would be called unschedulable"
         );
-        assert!(judged.notes.first().is_some_and(|note| message(note).contains("v1.5.1")));
+        assert!(prepared.notes.first().is_some_and(|note| message(note).contains("v1.5.1")));
     }
 }

@@ -204,14 +204,14 @@ fn answered_by_check(case: &Evaluation<'_>, world: &World, answer: PolicyAnswer)
     let impact = case.verdict.found(Check::NotMigratable).and_then(|found| found.impact);
     let impact = impact.max(assessment.outcome.impact());
     let fits = assessment.fitting.count();
-    let (start_nodes, targets) = match case.judged.subject.stage {
+    let (start_nodes, targets) = match case.prepared.subject.stage {
         // KubeVirt refuses its migration, so no node is a target.
-        Stage::Migration(_) if case.judged.subject.live_migratable.refused.is_some() => (None, (0, 0)),
+        Stage::Migration(_) if case.prepared.subject.live_migratable.refused.is_some() => (None, (0, 0)),
         Stage::Migration(_) => (None, (fits, fits)),
         Stage::Start(after_start) => {
-            let placement = &case.judged.subject.placement;
+            let placement = &case.prepared.subject.placement;
             let by_start: Vec<usize> =
-                targets_by_start(&case.judged.subject, placement, after_start, &assessment.fitting, fleet)
+                targets_by_start(&case.prepared.subject, placement, after_start, &assessment.fitting, fleet)
                     .into_keys()
                     .collect();
             let count = |found: Option<&usize>| found.copied().unwrap_or(0);

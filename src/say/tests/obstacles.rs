@@ -90,7 +90,7 @@ fn a_node_is_named_with_all_that_keeps_the_guest_off(
     let warnings = case.decision.warnings().join("\n");
     for said in [say::obstacles(&case.verdict), warnings] {
         for part in ["n2", "lacks zone (has b, needs a)", words, more] {
-            assert!(said.contains(part), "a person mends one of two obstacles: {part} is not in {said}");
+            assert!(said.contains(part), "a person removes one of two obstacles: {part} is not in {said}");
         }
     }
 }
@@ -186,7 +186,7 @@ fn one_of_the_terms_suffices() {
 fn the_heartbeat_is_that_of_a_virt_handler_that_runs(#[case] change: fn(&mut Node), #[case] expected: &str) {
     let nodes = vec![cascade_lake("n1"), cascade_lake("n2").tweak(change)];
     let case = judged(nodes, guest(false, &json!([])), Depth::Full);
-    let subject = &case.judged.subject;
+    let subject = &case.prepared.subject;
     let said: Vec<String> = case.verdict.not_helping.iter().map(|not| say::remedy::why_not(&not.why)).collect();
     assert!(said.iter().any(|why| why.contains(expected)), "{}: {said:?}", subject.title());
 }
@@ -230,7 +230,8 @@ fn two_changes_are_offered_together(#[values(0, 1, 2, 3, 4)] one: usize, #[value
     let manifest = Manifest::Migration(Box::new(read(migration("db"))));
     let case = judge(&world, &manifest, UserName::NOBODY, Depth::Full).expect("a guest");
     let remedies = case.verdict.findings.iter().flat_map(|finding| &finding.remedies);
-    let said: Vec<String> = remedies.map(|remedy| say::remedy::summary(&remedy.action, &case.judged.subject)).collect();
+    let said: Vec<String> =
+        remedies.map(|remedy| say::remedy::summary(&remedy.action, &case.prepared.subject)).collect();
     let Some(first) = said.first() else { panic!("nothing is offered") };
     // Labels under skip-node are compared with those of the guest's node, which a failing virt-handler does not change.
     for words in [changes[one].0, changes[other].0] {

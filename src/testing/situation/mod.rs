@@ -111,7 +111,7 @@ fn labelled(node: Node, objects: &[Value]) -> Node {
     let Some(ClusterObject::KubeVirt(kubevirt)) = kubevirt else { return node };
     let Some(release) = Release::parse(&kubevirt.status.observed_kubevirt_version) else { return node };
     let mut node = obsolete::relabelled(&node, &kubevirt.spec.configuration, release).unwrap_or(node);
-    if release.mends_capability_values_in().is_some() {
+    if release.fixes_capability_values_in().is_some() {
         for key in [label::SEV, label::SEV_ES] {
             node.labels.insert(key.to_owned(), String::new());
         }

@@ -83,8 +83,8 @@ fn a_guest_on_a_node_with_two_vendors_leaves_at_some_try() {
         let row = drained(&known, "node-a").nodes[0].guests[0].clone();
         assert_eq!((row.state, row.targets.len()), (State::CanLeave, 2), "{other}: {row:?}");
         let guest = known.cluster.vmi("shop", "db").expect("it runs");
-        let judged = subject::of_running(guest, &known.cluster).expect("it runs");
-        let verdict = judged.judge(&known.cluster, Depth::Full);
+        let prepared = subject::of_running(guest, &known.cluster).expect("it runs");
+        let verdict = prepared.judge(&known.cluster, Depth::Full);
         let waits = verdict.found(crate::fit::verdict::Check::DrainWaits);
         assert!(waits.is_none(), "{other}: a drain does not wait until it is shut down: {waits:?}");
     }

@@ -236,11 +236,11 @@ fn an_uncordoned_node_is_no_promise_for_host_passthrough() {
     assert_eq!(commands(&found), Some(vec!["kubectl uncordon node-b".to_owned()]));
     assert!(found.nodes[0].guests[0].is_doubtful, "it may stay where it is: {found:?}");
     let guest = known.cluster.vmi("shop", "db").expect("it runs");
-    let judged = crate::kubevirt::subject::of_running(guest, &known.cluster).expect("it runs");
-    let verdict = judged.judge(&known.cluster, crate::fit::judgement::Depth::Full);
+    let prepared = crate::kubevirt::subject::of_running(guest, &known.cluster).expect("it runs");
+    let verdict = prepared.judge(&known.cluster, crate::fit::judgement::Depth::Full);
     let mut remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
     let uncordon = remedies.find(|remedy| remedy.action.id().as_str() == "uncordon").expect("a remedy");
-    assert_eq!(uncordon.action.risk(&judged.subject), "it keeps the CPU of its node: libvirt may refuse it there");
+    assert_eq!(uncordon.action.risk(&prepared.subject), "it keeps the CPU of its node: libvirt may refuse it there");
 }
 
 /// A guest that is being deleted needs no act.

@@ -109,7 +109,8 @@ impl Stage {
     fn migrate(&mut self, name: &str, to: &str) {
         let world = self.world();
         let vmi = world.cluster.vmi("shop", name).expect("it runs");
-        let target = subject::of_running(vmi, &world.cluster).and_then(|judged| judged.predicted).expect("a target");
+        let target =
+            subject::of_running(vmi, &world.cluster).and_then(|prepared| prepared.predicted).expect("a target");
         let (guest, selector) = self.guests.get_mut(name).expect("a guest");
         guest["status"]["nodeName"] = json!(to);
         *selector = target.node_selector;
@@ -119,8 +120,8 @@ impl Stage {
     fn targets(&self, name: &str) -> Vec<String> {
         let world = self.world();
         let vmi = world.cluster.vmi("shop", name).expect("it runs");
-        let judged = subject::of_running(vmi, &world.cluster).expect("it runs");
-        let fitting = judged.assess(&world.cluster).fitting;
+        let prepared = subject::of_running(vmi, &world.cluster).expect("it runs");
+        let fitting = prepared.assess(&world.cluster).fitting;
         world.cluster.fleet.names(&fitting).into_iter().map(str::to_owned).collect()
     }
 

@@ -79,8 +79,8 @@ impl Race {
         let fleet = world.cluster.fleet.clone();
         for guest in &mut guests {
             let vmi = world.cluster.vmi("shop", &guest.name).expect("it runs");
-            let judged = subject::of_running(vmi, &world.cluster).expect("it runs");
-            let fitting = judged.assess(&world.cluster).fitting;
+            let prepared = subject::of_running(vmi, &world.cluster).expect("it runs");
+            let fitting = prepared.assess(&world.cluster).fitting;
             let number = |name: &str| name.trim_start_matches("node-").parse::<usize>().expect("a number");
             guest.fitting = fleet.names(&fitting).into_iter().map(number).collect();
         }

@@ -303,7 +303,7 @@ fn a_model_that_fits_until_the_labeller_has_been_by() {
         ClusterObject::KubeVirt(Box::new(read(json!({"metadata": {"name": "kubevirt"},
             "spec": {"configuration": {"obsoleteCPUModels": list}}, "status": {"observedKubeVirtVersion": "v1.9.0"}}))))
     };
-    let judged = |list: Value, asked: &str| {
+    let prepared = |list: Value, asked: &str| {
         let cluster = cluster("1.9.0", two_kinds(), [kubevirt(list)]);
         of_vm(&read(vm("db", asked)), &cluster).judge(&cluster, Depth::Full)
     };
@@ -313,9 +313,9 @@ fn a_model_that_fits_until_the_labeller_has_been_by() {
          within 3 minutes, but from nodes with skip-node"
             .to_owned(),
     ];
-    let asking = judged(listed.clone(), "Skylake-Server-noTSX-IBRS");
+    let asking = prepared(listed.clone(), "Skylake-Server-noTSX-IBRS");
     assert_eq!(said(Check::ModelWithheld, &asking), (lines, "FITS-BY-LABELS"));
-    assert_eq!(said(Check::ModelWithheld, &judged(json!({}), "Skylake-Server-noTSX-IBRS")), (Vec::new(), "FITS"));
+    assert_eq!(said(Check::ModelWithheld, &prepared(json!({}), "Skylake-Server-noTSX-IBRS")), (Vec::new(), "FITS"));
 
     // The withheld model is not offered to a guest either.
     let offered = |verdict: &Verdict| -> Vec<String> {
@@ -324,9 +324,9 @@ fn a_model_that_fits_until_the_labeller_has_been_by() {
             .filter_map(|remedy| Some(format!("{:?}", remedy.action)).filter(|text| text.contains("UseModel")))
             .collect()
     };
-    let free = offered(&judged(json!({"Nehalem": true}), "Icelake-Server-noTSX"));
+    let free = offered(&prepared(json!({"Nehalem": true}), "Icelake-Server-noTSX"));
     assert!(free.iter().any(|action| action.contains("Skylake-Server-noTSX-IBRS")), "{free:?}");
-    let withheld = offered(&judged(listed, "Icelake-Server-noTSX"));
+    let withheld = offered(&prepared(listed, "Icelake-Server-noTSX"));
     assert!(!withheld.iter().any(|action| action.contains("\"Skylake-Server-noTSX-IBRS\"")), "{withheld:?}");
 }
 
@@ -342,8 +342,8 @@ fn an_unfinished_migration_is_named(#[case] name: &str, #[case] phase: &str, #[c
     let guest = crate::testing::cluster::running("db", "node-a", "Skylake-Server-noTSX-IBRS");
     let objects = [crate::testing::cluster::vmi(guest), ClusterObject::Migration(Box::new(read(other)))];
     let cluster = crate::testing::cluster::cluster("1.9.0", crate::testing::fleet::intel(), objects);
-    let judged = of_migration(&read(crate::testing::cluster::migration("db")), &cluster);
-    let words: Vec<&str> = judged.notes.iter().filter_map(crate::fit::verdict::Finding::words).collect();
+    let prepared = of_migration(&read(crate::testing::cluster::migration("db")), &cluster);
+    let words: Vec<&str> = prepared.notes.iter().filter_map(crate::fit::verdict::Finding::words).collect();
     let is_said = words.iter().any(|words| words.contains(&format!("its migration {name} is unfinished")));
     assert_eq!(is_said, expected, "KubeVirt refuses what is called possible: {words:?}");
 }

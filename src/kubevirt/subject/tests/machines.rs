@@ -13,11 +13,11 @@ fn of(change: impl FnOnce(&mut Value), objects: Vec<ClusterObject>) -> Prepared<
 
 #[test]
 fn a_vm_is_judged_with_kubevirts_defaults() {
-    let judged = of(|_| {}, Vec::new());
+    let prepared = of(|_| {}, Vec::new());
     let expected = [label::ARCH, label::SCHEDULABLE, &machine("q35")].map(ToOwned::to_owned);
-    assert_eq!(keys(&judged).into_keys().collect::<Vec<_>>(), expected);
-    assert_eq!(judged.subject.mode, CpuMode::HostModel, "an unset model means host-model");
-    assert_eq!(judged.subject.field("domain.cpu.model"), "spec.template.spec.domain.cpu.model");
+    assert_eq!(keys(&prepared).into_keys().collect::<Vec<_>>(), expected);
+    assert_eq!(prepared.subject.mode, CpuMode::HostModel, "an unset model means host-model");
+    assert_eq!(prepared.subject.field("domain.cpu.model"), "spec.template.spec.domain.cpu.model");
 }
 
 #[rstest]
@@ -27,14 +27,14 @@ fn a_vm_is_judged_with_kubevirts_defaults() {
 fn an_instancetype_brings_its_model(#[case] kind: &str, #[case] namespace: &str, #[case] asked: &str) {
     let spec =
         json!({"cpu": {"guest": 4, "model": "EPYC-Rome", "dedicatedCPUPlacement": true}, "nodeSelector": {ZONE: "z1"}});
-    let judged = of(
+    let prepared = of(
         |vm| vm["spec"]["instancetype"] = json!({"name": "big", "kind": asked}),
         vec![instancetype(kind, namespace, &spec)],
     );
-    let keys = keys(&judged);
+    let keys = keys(&prepared);
     assert!(keys.contains_key(&model("EPYC-Rome")), "it would be judged as host-model: {keys:#?}");
     assert!(keys.contains_key(label::CPU_MANAGER) && keys.get(ZONE).is_some_and(|zone| zone == "z1"), "{keys:#?}");
-    assert!(judged.notes.is_empty(), "{:#?}", judged.notes);
+    assert!(prepared.notes.is_empty(), "{:#?}", prepared.notes);
 }
 
 /// KubeVirt refuses a model in the template if the instancetype sets one.
@@ -42,8 +42,8 @@ fn an_instancetype_brings_its_model(#[case] kind: &str, #[case] namespace: &str,
 fn the_model_of_an_instancetype_is_not_replaced_in_the_template() {
     let offered = |vm: Value, objects: Vec<ClusterObject>| {
         let cluster = cluster("1.9.0", mixed(), objects);
-        let judged = of_vm(&read(vm), &cluster);
-        remedies(&judged, &cluster).into_iter().any(|remedy| matches!(remedy.action, Action::UseModel(_)))
+        let prepared = of_vm(&read(vm), &cluster);
+        remedies(&prepared, &cluster).into_iter().any(|remedy| matches!(remedy.action, Action::UseModel(_)))
     };
     assert!(offered(vm("db", "EPYC-Turin"), Vec::new()), "nothing is shown: no other model helps here");
     let spec = json!({"cpu": {"model": "EPYC-Turin"}});
@@ -54,14 +54,14 @@ fn the_model_of_an_instancetype_is_not_replaced_in_the_template() {
 
 #[test]
 fn a_model_in_both_is_a_contradiction() {
-    let judged = of(
+    let prepared = of(
         |vm| {
             vm["spec"]["instancetype"] = json!({"name": "big"});
             vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"model": "EPYC"});
         },
         vec![instancetype("VirtualMachineClusterInstancetype", "", &json!({"cpu": {"model": "EPYC-Rome"}}))],
     );
-    let note = judged.notes.first().expect("KubeVirt refuses such a VM");
+    let note = prepared.notes.first().expect("KubeVirt refuses such a VM");
     assert_eq!((note.check, note.field.as_str()), (Check::Contradiction, "spec.template.spec.domain.cpu.model"));
 }
 
@@ -74,12 +74,12 @@ fn a_model_in_both_is_a_contradiction() {
     "preference", json!({"name": "gone", "kind": "VirtualMachinePreference"}), "virtualmachinepreferences"
 )]
 fn what_a_vm_names_and_is_not_known_is_no_verdict(#[case] what: &str, #[case] matcher: Value, #[case] words: &str) {
-    let judged = of(|vm| vm["spec"][what] = matcher, Vec::new());
-    let why = judged.not_judged.as_ref().expect("a guess, said as if it were known");
+    let prepared = of(|vm| vm["spec"][what] = matcher, Vec::new());
+    let why = prepared.not_judged.as_ref().expect("a guess, said as if it were known");
     assert_eq!((why.check, &why.field), (Check::Unknown, &format!("spec.{what}")));
     assert!(message(why).contains(words), "the resource to add is not named: {}", message(why));
-    assert!(judged.predicted.is_none() && judged.subject.restart.is_none());
-    let verdict = judged.assess(&cluster("1.9.0", mixed(), []));
+    assert!(prepared.predicted.is_none() && prepared.subject.restart.is_none());
+    let verdict = prepared.assess(&cluster("1.9.0", mixed(), []));
     assert!(matches!(verdict.outcome, Outcome::Unknown(_)) && verdict.fitting.is_empty());
 }
 
@@ -88,7 +88,7 @@ fn a_preference_adds_features_and_a_machine_type() {
     let spec = json!({"cpu": {"preferredCPUFeatures": [{"name": "gfni", "policy": "require"}, {"name": "hle", "policy": "require"}]},
         "machine": {"preferredMachineType": "pc-q35-9.2"}});
     let preference = ClusterObject::Preference(read(json!({"metadata": {"name": "modern"}, "spec": spec})));
-    let judged = of(
+    let prepared = of(
         |vm| {
             vm["spec"]["preference"] = json!({"name": "modern"});
             vm["spec"]["template"]["spec"]["domain"]["cpu"] =
@@ -96,7 +96,7 @@ fn a_preference_adds_features_and_a_machine_type() {
         },
         vec![preference],
     );
-    let keys = keys(&judged);
+    let keys = keys(&prepared);
     assert!(keys.contains_key(&feature("gfni")) && keys.contains_key(&machine("pc-q35-9.2")), "{keys:#?}");
     assert!(!keys.contains_key(&feature("hle")), "the guest's own word on a feature stands");
 }
@@ -109,19 +109,19 @@ fn a_restart_follows_the_template() {
         vm["spec"]["template"]["spec"]["nodeSelector"] = json!({ZONE: "z2"});
     });
     let objects = [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(edited)))];
-    let judged = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), objects));
-    let restart = judged.subject.restart.as_ref().expect("it can be started again");
+    let prepared = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), objects));
+    let restart = prepared.subject.restart.as_ref().expect("it can be started again");
     assert_eq!(restart.mode, CpuMode::Named("Icelake-Server-noTSX".to_owned()), "a restart into an unknown future");
     assert_eq!(restart.placement.get(ZONE), Some("z2"));
-    assert_eq!(judged.subject.mode, CpuMode::HostModel, "until then it is what it is");
+    assert_eq!(prepared.subject.mode, CpuMode::HostModel, "until then it is what it is");
 }
 
 #[test]
 fn a_guest_without_a_vm_starts_as_it_is() {
     let guest = running("db", "node-a", "EPYC").tweak(|db| db["metadata"]["ownerReferences"] = json!([]));
-    let judged = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), [vmi(guest)]));
-    assert!(judged.subject.definition.template.is_none(), "a virtctl restart of a VM that is not there");
-    assert_eq!(judged.subject.restart.as_ref().map(|start| start.mode.to_string()).as_deref(), Some("EPYC"));
+    let prepared = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), [vmi(guest)]));
+    assert!(prepared.subject.definition.template.is_none(), "a virtctl restart of a VM that is not there");
+    assert_eq!(prepared.subject.restart.as_ref().map(|start| start.mode.to_string()).as_deref(), Some("EPYC"));
 }
 
 /// The remedy "restart with model M" promises exactly what KubeVirt would render for it.

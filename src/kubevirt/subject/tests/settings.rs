@@ -38,11 +38,11 @@ fn cluster(nodes: Vec<Node>, objects: impl IntoIterator<Item = ClusterObject>) -
 }
 
 /// Returns a remedy as offered: summary, outage and commands.
-fn offered(id: RemedyId, judged: &Prepared<'_>, cluster: &Cluster) -> Option<(String, Vec<String>)> {
-    let verdict = judged.judge(cluster, Depth::Full);
+fn offered(id: RemedyId, prepared: &Prepared<'_>, cluster: &Cluster) -> Option<(String, Vec<String>)> {
+    let verdict = prepared.judge(cluster, Depth::Full);
     let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
     let action = remedies.map(|remedy| &remedy.action).find(|action| action.id() == id)?;
-    let subject = &judged.subject;
+    let subject = &prepared.subject;
     let summary = format!("{} ({})", say::remedy::summary(action, subject), action.outage(subject).as_str());
     Some((summary, action.commands(subject).lines()))
 }
@@ -95,9 +95,9 @@ fn a_setting_that_keeps_the_guest_off_nodes_is_offered_to_be_dropped(
     #[case] expected: Option<(&str, String)>,
 ) {
     let cluster = cluster(nodes, [stored(&guest)]);
-    let judged = of_vm(&read(guest), &cluster);
+    let prepared = of_vm(&read(guest), &cluster);
     let expected = expected.map(|(summary, command)| (summary.to_owned(), vec![command]));
-    assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), expected);
+    assert_eq!(offered(RemedyId::DropSetting, &prepared, &cluster), expected);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_guest_that_runs_is_restarted_and_one_of_a_pool_is_changed_there() {
 
     let pool: Replicas = read::<crate::kubevirt::wire::Pool>(vm_pool(&vm_json)).into();
     let stored = cluster(three(), [ClusterObject::Replicas(Box::new(pool.clone()))]);
-    let (_, commands) = offered(RemedyId::DropSetting, &pool.judged(&stored), &stored).expect("svm is on no node");
+    let (_, commands) = offered(RemedyId::DropSetting, &pool.prepared(&stored), &stored).expect("svm is on no node");
     let place = "/spec/virtualMachineTemplate/spec/template/spec/domain/cpu/features/0";
     assert!(
         commands[0].starts_with("kubectl patch vmpool db -n shop --type json") && commands[0].contains(place),
@@ -158,8 +158,8 @@ fn without_its_node_selector_the_migration_selects_its_own_host(
     #[case] host: &str,
     #[case] expected: Option<(usize, usize)>,
 ) {
-    let (judged, cluster) = asked_for(host, json!({label::HOSTNAME: "node-a"}));
-    let verdict = judged.judge(&cluster, Depth::Full);
+    let (prepared, cluster) = asked_for(host, json!({label::HOSTNAME: "node-a"}));
+    let verdict = prepared.judge(&cluster, Depth::Full);
     let mut remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
     let found = remedies.find(|remedy| remedy.action.id() == RemedyId::ChangeSelector);
     assert_eq!(found.map(|remedy| remedy.then_fits), expected, "the user counts on nodes that the migration excludes");
@@ -170,8 +170,8 @@ fn without_its_node_selector_the_migration_selects_its_own_host(
 #[case::no_node("node-z", Some("node-b"), true)]
 #[case::one_that_fits("node-c", Some("node-b"), false)]
 fn the_lack_of_the_selected_host_is_reported(#[case] host: &str, #[case] nearest: Option<&str>, #[case] unknown: bool) {
-    let (judged, cluster) = asked_for(host, json!({}));
-    let verdict = judged.judge(&cluster, Depth::Full);
+    let (prepared, cluster) = asked_for(host, json!({}));
+    let verdict = prepared.judge(&cluster, Depth::Full);
     assert_eq!(verdict.nearest.first().map(|near| near.node.as_str()), nearest, "the user learns of another node");
     let found = verdict.found(Check::UnknownHost).map(say::finding::message);
     let expected = unknown.then(|| "no node has the label kubernetes.io/hostname=node-z".to_owned());
@@ -189,12 +189,12 @@ fn an_untrue_vendor_label_is_removed() {
         })
     });
     let cluster = cluster(nodes.to_vec(), [vmi(running("db", "node-a", "Cascadelake-Server-noTSX"))]);
-    let judged = of_migration(&read(request("db")), &cluster);
+    let prepared = of_migration(&read(request("db")), &cluster);
     let expected = (
         "take cpu-vendor AMD off node-a, which is Intel (none)".to_owned(),
         vec!["kubectl label node node-a cpu-vendor.node.kubevirt.io/AMD-".to_owned()],
     );
-    assert_eq!(offered(RemedyId::RemoveVendorLabel, &judged, &cluster), Some(expected));
+    assert_eq!(offered(RemedyId::RemoveVendorLabel, &prepared, &cluster), Some(expected));
 }
 
 fn instancetype(cpu: Value) -> ClusterObject {
@@ -221,10 +221,10 @@ fn what_an_instancetype_sets_is_changed_there(
 ) {
     let guest = vm("db", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "large"}));
     let cluster = cluster(with_managers(three(), ["false", "false", "false"]), [found, stored(&guest)]);
-    let judged = of_vm(&read(guest), &cluster);
+    let prepared = of_vm(&read(guest), &cluster);
     let expected = Some((summary.to_owned(), vec![command.to_owned()]));
-    assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), expected);
-    assert_eq!(offered(RemedyId::UseModel, &judged, &cluster), None, "KubeVirt would refuse the patch");
+    assert_eq!(offered(RemedyId::DropSetting, &prepared, &cluster), expected);
+    assert_eq!(offered(RemedyId::UseModel, &prepared, &cluster), None, "KubeVirt would refuse the patch");
 }
 
 #[test]
@@ -260,10 +260,10 @@ fn a_forbidden_feature_is_disabled(#[case] names: &[&str], #[case] expected: Opt
     let features: Vec<Value> = names.iter().map(|name| json!({"name": name, "policy": "forbid"})).collect();
     let guest = guest(json!({"cpu": {"features": features}}));
     let cluster = cluster(three(), [stored(&guest)]);
-    let judged = of_vm(&read(guest), &cluster);
+    let prepared = of_vm(&read(guest), &cluster);
     let expected = expected.map(|(summary, command)| (summary.to_owned(), vec![command]));
-    assert_eq!(offered(RemedyId::DisableFeature, &judged, &cluster), expected);
-    assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), None, "it is hidden from the guest for a reason");
+    assert_eq!(offered(RemedyId::DisableFeature, &prepared, &cluster), expected);
+    assert_eq!(offered(RemedyId::DropSetting, &prepared, &cluster), None, "it is hidden from the guest for a reason");
 }
 
 /// Returns nodes without the labels of a model they can run: they can run Cascadelake-Server, which has all of its
@@ -287,9 +287,9 @@ fn obsolete() -> Vec<Node> {
     r#"kubectl patch hyperconvergeds.v1beta1.hco.kubevirt.io kubevirt-hyperconverged -n kubevirt --type merge -p '{"spec":{"obsoleteCPUs":{"cpuModels":["Penryn"]}}}'      # its operator writes KubeVirt's list; the labels return within 3 minutes"#)]
 fn a_withheld_model_is_taken_off_the_list(#[case] list: Value, #[case] labels: Value, #[case] command: &str) {
     let cluster = cluster(obsolete(), [kubevirt("v1.9.0", json!({"obsoleteCPUModels": list}), labels)]);
-    let judged = of_vm(&read(vm("db", "Skylake-Server-noTSX-IBRS")), &cluster);
+    let prepared = of_vm(&read(vm("db", "Skylake-Server-noTSX-IBRS")), &cluster);
     let (summary, commands) =
-        offered(RemedyId::EditObsoleteModels, &judged, &cluster).expect("the list alone is to blame");
+        offered(RemedyId::EditObsoleteModels, &prepared, &cluster).expect("the list alone is to blame");
     assert_eq!(summary, "take Skylake-Server-noTSX-IBRS off obsoleteCPUModels, wait 3 minutes (none)");
     assert_eq!(commands, [command]);
 }
@@ -299,9 +299,9 @@ fn host_models_off_the_list_are_no_longer_avoided() {
     let nodes = three().into_iter().map(|node| node.tweak(|node| set(node, label::OBSOLETE_HOST_MODEL, "true")));
     let list = json!({"obsoleteCPUModels": {"Cascadelake-Server": true}});
     let cluster = cluster(nodes.collect(), [kubevirt("v1.9.0", list, json!({}))]);
-    let judged = of_vm(&read(vm("db", "host-model")), &cluster);
-    assert_eq!(judged.assess(&cluster).outcome, Outcome::Impaired(crate::fit::verdict::Impact::Unschedulable));
-    assert!(offered(RemedyId::EditObsoleteModels, &judged, &cluster).is_some());
+    let prepared = of_vm(&read(vm("db", "host-model")), &cluster);
+    assert_eq!(prepared.assess(&cluster).outcome, Outcome::Impaired(crate::fit::verdict::Impact::Unschedulable));
+    assert!(offered(RemedyId::EditObsoleteModels, &prepared, &cluster).is_some());
 }
 
 #[rstest]
@@ -310,8 +310,8 @@ fn host_models_off_the_list_are_no_longer_avoided() {
 #[case::it_is_not_on_the_list(obsolete(), "Skylake-Server-noTSX-IBRS", json!({"Penryn": true}))]
 fn the_list_is_no_cure_where_that_is_not_certain(#[case] nodes: Vec<Node>, #[case] name: &str, #[case] list: Value) {
     let cluster = cluster(nodes, [kubevirt("v1.9.0", json!({"obsoleteCPUModels": list}), json!({}))]);
-    let judged = of_vm(&read(vm("db", name)), &cluster);
-    assert_eq!(offered(RemedyId::EditObsoleteModels, &judged, &cluster), None);
+    let prepared = of_vm(&read(vm("db", name)), &cluster);
+    assert_eq!(offered(RemedyId::EditObsoleteModels, &prepared, &cluster), None);
 }
 
 /// An empty list counts as none, so the built-in one would replace it.
@@ -321,8 +321,8 @@ fn the_built_in_list_is_replaced_by_one_without_the_model() {
     for list in [json!(null), json!({"Opteron_G2": true})] {
         let kubevirt = kubevirt("v1.9.0", json!({"obsoleteCPUModels": list}), json!({}));
         let cluster = cluster(nodes.clone(), [kubevirt]);
-        let judged = of_vm(&read(vm("db", "Opteron_G2")), &cluster);
-        let found = judged.subject.configured.obsolete.expect("it is withheld");
+        let prepared = of_vm(&read(vm("db", "Opteron_G2")), &cluster);
+        let found = prepared.subject.configured.obsolete.expect("it is withheld");
         assert_eq!(found.models, ["Opteron_G2"]);
         let added: Vec<&str> = found.edits.iter().filter(|(_, is_in)| *is_in).map(|(name, _)| name.as_str()).collect();
         assert_eq!(added.len(), 33, "17 names in two versions, less one: {added:?}");
@@ -331,14 +331,14 @@ fn the_built_in_list_is_replaced_by_one_without_the_model() {
 }
 
 #[rstest]
-#[case::mended_by_a_later_one("v1.5.1", Some("upgrade KubeVirt to v1.5.3 (none)"))]
-#[case::mended_already("v1.5.3", None)]
+#[case::fixed_by_a_later_release("v1.5.1", Some("upgrade KubeVirt to v1.5.3 (none)"))]
+#[case::fixed_already("v1.5.3", None)]
 #[case::asks_for_the_empty_value("v1.4.0", None)]
-fn a_release_that_mends_values_is_named(#[case] release: &str, #[case] expected: Option<&str>) {
+fn the_release_that_fixes_values_is_named(#[case] release: &str, #[case] expected: Option<&str>) {
     let nodes = three().into_iter().map(|node| node.tweak(|node| set(node, label::SEV, ""))).collect();
     let cluster = cluster(nodes, [kubevirt(release, json!({}), json!({}))]);
-    let judged = of_vm(&read(guest(json!({"launchSecurity": {"sev": {}}}))), &cluster);
-    let found = offered(RemedyId::UpgradeKubeVirt, &judged, &cluster);
+    let prepared = of_vm(&read(guest(json!({"launchSecurity": {"sev": {}}}))), &cluster);
+    let found = offered(RemedyId::UpgradeKubeVirt, &prepared, &cluster);
     assert_eq!(found.as_ref().map(|(summary, _)| summary.as_str()), expected);
     assert!(found.is_none_or(|(_, commands)| commands == ["# upgrade KubeVirt to v1.5.3 or later"]));
 }
@@ -399,8 +399,8 @@ fn an_edit_of_the_vm_reaches_the_guest_live_unless_the_vm_waits_for_a_restart(
         three().into_iter().map(named).collect(),
         [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(machine)))],
     );
-    let judged = of_migration(&read(request("db")), &cluster);
-    let offered = offered(RemedyId::ChangeSelector, &judged, &cluster);
+    let prepared = of_migration(&read(request("db")), &cluster);
+    let offered = offered(RemedyId::ChangeSelector, &prepared, &cluster);
     let expected = outage.map(|outage| format!("({outage})"));
     let summary = offered.map(|(summary, _)| summary);
     assert!(
@@ -411,7 +411,7 @@ fn an_edit_of_the_vm_reaches_the_guest_live_unless_the_vm_waits_for_a_restart(
         },
         "{summary:?}, not {expected:?}"
     );
-    let found = judged.judge(&cluster, Depth::Full).findings;
+    let found = prepared.judge(&cluster, Depth::Full).findings;
     assert_eq!(found.iter().any(|finding| finding.check == Check::RestartRequired), waits);
 }
 
@@ -426,8 +426,8 @@ fn a_drain_does_not_wait_for_what_one_migration_adds(#[case] added: Value, #[cas
     let nodes = three().into_iter().take(if alone { 1 } else { 3 }).collect();
     let cluster = cluster(nodes, [vmi(guest)]);
     let request = request("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = added);
-    let judged = of_migration(&read(request), &cluster);
-    let found = judged.judge(&cluster, Depth::Full).findings;
+    let prepared = of_migration(&read(request), &cluster);
+    let found = prepared.judge(&cluster, Depth::Full).findings;
     assert_eq!(found.iter().any(|finding| finding.check == Check::DrainWaits), waits);
 }
 
@@ -442,7 +442,7 @@ fn a_model_is_offered_where_one_node_can_run_it(
     #[case] expected: Option<&str>,
 ) {
     let cluster = cluster(nodes, []);
-    let judged = of_vm(&read(vm("db", named)), &cluster);
-    let found = offered(RemedyId::UseModel, &judged, &cluster);
+    let prepared = of_vm(&read(vm("db", named)), &cluster);
+    let found = offered(RemedyId::UseModel, &prepared, &cluster);
     assert_eq!(found.map(|(summary, _)| summary).as_deref(), expected);
 }

@@ -68,18 +68,18 @@ fn waiting_guest(by: By, blocked: Blocked) -> (Cluster, Vmi) {
 #[case::replica_set(By::ReplicaSet, ByModel { is_changed: false }, &["kubectl patch vmirs db", "kubectl delete vmi db"])]
 fn a_guest_that_waits_for_a_node_is_created_again(#[case] by: By, #[case] blocked: Blocked, #[case] commands: &[&str]) {
     let (cluster, guest) = waiting_guest(by, blocked);
-    let judged = of_waiting(&guest, &cluster);
-    let verdict = judged.judge(&cluster, Depth::Full);
+    let prepared = of_waiting(&guest, &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
     assert_eq!(verdict.assessment.outcome.as_str(), "unschedulable", "its pod is said to fit, and is Pending");
     let remedies: Vec<Remedy> = verdict.findings.into_iter().flat_map(|finding| finding.remedies).collect();
     let first = remedies.first().expect("a remedy");
-    let lines = first.action.commands(&judged.subject).lines();
+    let lines = first.action.commands(&prepared.subject).lines();
     assert_eq!(lines.len(), commands.len(), "{lines:?}");
     for (line, wanted) in lines.iter().zip(commands) {
         assert!(line.starts_with(wanted), "the pod stays as it is, and the guest never starts: {lines:?}");
     }
     assert_eq!(first.then_fits, (3, 3), "{first:?}");
-    let (after, changed) = first.action.apply(&judged.subject, &cluster.fleet);
+    let (after, changed) = first.action.apply(&prepared.subject, &cluster.fleet);
     assert!(changed.is_empty(), "{changed:?}");
     assert_eq!(after.fitting(&cluster.fleet).count(), 3, "the guest that is created again starts nowhere");
 }
@@ -117,8 +117,8 @@ fn a_manifest_that_is_not_applied_gets_no_commands_for_the_stored_vm(#[case] cha
         .map(|name| cascade_lake(name).tweak(|node| set(node, "machine-type.node.kubevirt.io/q35", "true")))
         .into();
     let cluster = cluster("1.8.4", nodes, objects);
-    let judged = of_vm(&read(sent), &cluster);
-    let verdict = judged.judge(&cluster, Depth::Full);
+    let prepared = of_vm(&read(sent), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
     let found = verdict.found(Check::StartNode).map(message).unwrap_or_default();
     assert_eq!(
         found.starts_with("cannot start next time: "),
@@ -126,7 +126,7 @@ fn a_manifest_that_is_not_applied_gets_no_commands_for_the_stored_vm(#[case] cha
         "a running guest is said to be down: {found}"
     );
     let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
-    let lines: Vec<String> = remedies.flat_map(|remedy| remedy.action.commands(&judged.subject).lines()).collect();
+    let lines: Vec<String> = remedies.flat_map(|remedy| remedy.action.commands(&prepared.subject).lines()).collect();
     let in_manifest = lines.iter().all(|line| line.starts_with("# in the manifest "));
     assert!(!lines.is_empty() && in_manifest != is_stored, "the stored guest is restarted for nothing: {lines:?}");
 }
@@ -161,10 +161,10 @@ fn a_migration_under_way_is_cancelled_first(#[case] added: Value, #[case] own: V
     };
     let shown = |phase: &str| {
         let (cluster, vmim) = stored(phase);
-        let judged = of_migration(&vmim, &cluster);
-        let notes: Vec<String> = judged.notes.iter().map(message).collect();
-        let remedies = remedies(&judged, &cluster);
-        (remedies.first().expect("a remedy").action.commands(&judged.subject).lines(), notes)
+        let prepared = of_migration(&vmim, &cluster);
+        let notes: Vec<String> = prepared.notes.iter().map(message).collect();
+        let remedies = remedies(&prepared, &cluster);
+        (remedies.first().expect("a remedy").action.commands(&prepared.subject).lines(), notes)
     };
     let (lines, notes) = shown("Scheduling");
     assert_eq!(lines.len(), commands.len(), "{lines:?}");

@@ -8,8 +8,8 @@ use crate::testing::cluster::launcher;
 use crate::testing::fleet::feature;
 
 /// Returns the finding of a check in words.
-fn found(check: Check, judged: &Prepared<'_>, cluster: &Cluster) -> Option<String> {
-    judged.judge(cluster, Depth::Full).found(check).map(say::finding::message)
+fn found(check: Check, prepared: &Prepared<'_>, cluster: &Cluster) -> Option<String> {
+    prepared.judge(cluster, Depth::Full).found(check).map(say::finding::message)
 }
 
 #[rstest]
@@ -38,7 +38,7 @@ fn a_node_without_virt_handler_is_said_to_have_none(
         "spec": {"workloads": {"nodePlacement": placement}}, "status": {"observedKubeVirtVersion": "v1.9.0"},
     }))));
     let cluster = cluster(three().into_iter().chain([odd]).collect(), [kubevirt]);
-    let judged = of_vm(&read(vm("db", "EPYC-Turin")), &cluster);
+    let prepared = of_vm(&read(vm("db", "EPYC-Turin")), &cluster);
     let expected = by.map(|by| {
         format!(
             "no virt-handler runs on new-1, so that nothing labels it: spec.workloads.nodePlacement of the {by} resource \
@@ -46,7 +46,7 @@ fn a_node_without_virt_handler_is_said_to_have_none(
         )
     });
     assert_eq!(
-        found(Check::NoVirtHandler, &judged, &cluster),
+        found(Check::NoVirtHandler, &prepared, &cluster),
         expected,
         "labels are looked for where nothing writes them"
     );
@@ -84,7 +84,7 @@ fn a_taint_that_keeps_virt_handler_off_is_named(
         "spec": {"workloads": {"nodePlacement": placement}}, "status": {"observedKubeVirtVersion": "v1.9.0"},
     }))));
     let cluster = cluster(three().into_iter().chain([odd]).collect(), [kubevirt]);
-    let judged = of_vm(&read(vm("db", "EPYC-Turin")), &cluster);
+    let prepared = of_vm(&read(vm("db", "EPYC-Turin")), &cluster);
     let expected = expected.map(|taints| {
         format!(
             "no virt-handler runs on new-1, so that nothing labels it: spec.workloads.nodePlacement of the KubeVirt resource \
@@ -92,7 +92,7 @@ fn a_taint_that_keeps_virt_handler_off_is_named(
         )
     });
     assert_eq!(
-        found(Check::NoVirtHandler, &judged, &cluster),
+        found(Check::NoVirtHandler, &prepared, &cluster),
         expected,
         "people look for a fault of virt-handler on a node that it is kept off"
     );
@@ -110,9 +110,9 @@ fn a_taint_that_keeps_virt_handler_off_is_named(
 fn a_misspelled_feature_is_compared_with_those_that_nodes_offer(#[case] name: &str, #[case] expected: Option<&str>) {
     let cluster = cluster(three(), []);
     let cpu = json!({"model": "host-model", "features": [{"name": name, "policy": "require"}]});
-    let judged = of_vm(&read(guest(json!({"cpu": cpu}))), &cluster);
-    assert_eq!(found(Check::SimilarFeature, &judged, &cluster).as_deref(), expected);
-    let verdict = judged.judge(&cluster, Depth::Full);
+    let prepared = of_vm(&read(guest(json!({"cpu": cpu}))), &cluster);
+    assert_eq!(found(Check::SimilarFeature, &prepared, &cluster).as_deref(), expected);
+    let verdict = prepared.judge(&cluster, Depth::Full);
     let field = verdict.found(Check::SimilarFeature).map(|finding| finding.field.as_str());
     assert_eq!(field, expected.map(|_| "spec.template.spec.domain.cpu.features[0].name"));
 }
@@ -127,14 +127,14 @@ fn a_pod_that_waits_for_a_node_is_judged_as_it_is(#[case] node: &str, #[case] by
     let guest: Vmi = read(guest);
     let pod = cluster.launchers_of(&guest).next().expect("its launcher");
     let predicted = of_vmi(&guest, &cluster);
-    let keys = |judged: &Prepared<'_>| -> Vec<String> {
-        judged.subject.placement.selector.iter().map(|(key, _)| key.to_string()).collect()
+    let keys = |prepared: &Prepared<'_>| -> Vec<String> {
+        prepared.subject.placement.selector.iter().map(|(key, _)| key.to_string()).collect()
     };
     let expected = if by_pod { vec![feature("fpu"), "zone".to_owned()] } else { keys(&predicted) };
     let affinity = predicted.subject.placement.affinity.clone();
-    let judged = waiting(predicted, pod);
-    assert_eq!(keys(&judged), expected, "kube-scheduler reads another selector than the one that is explained");
-    assert_eq!(judged.subject.placement.affinity, affinity, "a description of a pod does not show its affinity");
-    let known = judged.subject.authors.entries.keys().all(|key| expected.contains(key));
+    let prepared = waiting(predicted, pod);
+    assert_eq!(keys(&prepared), expected, "kube-scheduler reads another selector than the one that is explained");
+    assert_eq!(prepared.subject.placement.affinity, affinity, "a description of a pod does not show its affinity");
+    let known = prepared.subject.authors.entries.keys().all(|key| expected.contains(key));
     assert!(known, "the guest is said to ask for what its pod does not ask for");
 }

@@ -62,12 +62,12 @@ fn fits_after(vm: &Value, commands: &[String], cluster: &Cluster) -> bool {
 )]
 fn three_causes_in_a_vm_are_changed_together(#[case] vm: Value, #[case] expected: &str) {
     let cluster = cluster(nodes(), vec![stored(&vm)]);
-    let judged = of_vm(&read(vm.clone()), &cluster);
-    let verdict = judged.judge(&cluster, Depth::Full);
-    assert_eq!(summaries(&verdict, &judged.subject), [expected], "the user knows no way out");
+    let prepared = of_vm(&read(vm.clone()), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
+    assert_eq!(summaries(&verdict, &prepared.subject), [expected], "the user knows no way out");
     let remedy = remedies(&verdict)[0];
-    assert_eq!(remedy.action.risk(&judged.subject), "the guest is changed in three ways");
-    let commands = remedy.action.commands(&judged.subject).lines();
+    assert_eq!(remedy.action.risk(&prepared.subject), "the guest is changed in three ways");
+    let commands = remedy.action.commands(&prepared.subject).lines();
     assert_eq!(commands.len(), 3, "{commands:?}");
     assert!(fits_after(&vm, &commands, &cluster), "the user does what is said, and it cannot start: {commands:?}");
     for left_out in 0..3 {
@@ -84,12 +84,12 @@ fn two_settings_of_an_instancetype_count_as_one_step() {
     let vm = guest(json!({"machine": {"type": "pc-q35-4.2"}}))
         .tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "large"}));
     let cluster = cluster(nodes(), vec![large, stored(&vm)]);
-    let judged = of_vm(&read(vm), &cluster);
-    let verdict = judged.judge(&cluster, Depth::Full);
+    let prepared = of_vm(&read(vm), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
     let expected = "another instancetype than large, which sets CPU model EPYC-Rome and dedicatedCpuPlacement, \
                     start with machine type q35";
-    assert_eq!(summaries(&verdict, &judged.subject), [expected]);
-    let commands = remedies(&verdict)[0].action.commands(&judged.subject).lines();
+    assert_eq!(summaries(&verdict, &prepared.subject), [expected]);
+    let commands = remedies(&verdict)[0].action.commands(&prepared.subject).lines();
     assert_eq!(commands.len(), 2, "the same step twice: {commands:?}");
 }
 
@@ -101,7 +101,7 @@ fn four_causes_have_no_remedy() {
         json!({"nodeSelector": {"zone": "z9"}}),
     );
     let cluster = cluster(nodes(), vec![stored(&vm)]);
-    let judged = of_vm(&read(vm), &cluster);
-    let verdict = judged.judge(&cluster, Depth::Full);
-    assert_eq!(summaries(&verdict, &judged.subject), Vec::<String>::new());
+    let prepared = of_vm(&read(vm), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
+    assert_eq!(summaries(&verdict, &prepared.subject), Vec::<String>::new());
 }

@@ -121,11 +121,11 @@ fn two_causes_in_a_vm_are_changed_together(#[case] domain: Value, #[case] expect
     let vm = guest(domain);
     let stored = ClusterObject::VirtualMachine(Box::new(read(vm.clone())));
     let cluster = cluster(nodes().into_iter().map(lacks_vmx).collect(), vec![stored]);
-    let judged = of_vm(&read(vm.clone()), &cluster);
-    let verdict = judged.judge(&cluster, Depth::Full);
-    assert_eq!(summaries(&verdict, &judged.subject), [expected], "the user changes too much, or knows no way out");
+    let prepared = of_vm(&read(vm.clone()), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
+    assert_eq!(summaries(&verdict, &prepared.subject), [expected], "the user changes too much, or knows no way out");
     let remedy = remedies(&verdict)[0];
-    let commands = remedy.action.commands(&judged.subject).lines();
+    let commands = remedy.action.commands(&prepared.subject).lines();
     let after = of_vm(&read(patched(vm.clone(), &commands)), &cluster).judge(&cluster, Depth::Full);
     assert_eq!(
         after.assessment.outcome,
@@ -183,10 +183,10 @@ fn two_causes_in_one_type_take_another_type(
         vm["spec"][kind] = json!({"name": if kind == "preference" { "fast" } else { "large" }});
     });
     let cluster = cluster(nodes(), vec![found, ClusterObject::VirtualMachine(Box::new(read(named.clone())))]);
-    let judged = of_vm(&read(named.clone()), &cluster);
-    let verdict = judged.judge(&cluster, Depth::Full);
-    assert_eq!(summaries(&verdict, &judged.subject), [expected], "the user knows no way out");
-    assert_eq!(remedies(&verdict)[0].action.commands(&judged.subject).lines(), [command]);
+    let prepared = of_vm(&read(named.clone()), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
+    assert_eq!(summaries(&verdict, &prepared.subject), [expected], "the user knows no way out");
+    assert_eq!(remedies(&verdict)[0].action.commands(&prepared.subject).lines(), [command]);
     let without = named.tweak(|vm| vm["spec"][kind] = Value::Null);
     assert_eq!(of_vm(&read(without), &cluster).judge(&cluster, Depth::Full).assessment.outcome, Outcome::Fits);
 }
@@ -212,8 +212,8 @@ fn bound(others: Vec<Node>) -> (Cluster, Value) {
 #[case::none_odd(Vec::new(), &[])]
 fn a_cure_but_for_an_odd_node_is_said_to_depend_on_the_start(#[case] others: Vec<Node>, #[case] stuck: &[&str]) {
     let (cluster, _) = bound(others);
-    let judged = of_migration(&read(request("db")), &cluster);
-    let verdict = judged.judge(&cluster, Depth::Full);
+    let prepared = of_migration(&read(request("db")), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
     let is_of_selector = |remedy: &&Remedy| remedy.action.id() == RemedyId::ChangeSelector;
     let lucky = verdict.by_luck.iter().find(is_of_selector);
     let certain = remedies(&verdict).into_iter().find(is_of_selector);
@@ -222,7 +222,7 @@ fn a_cure_but_for_an_odd_node_is_said_to_depend_on_the_start(#[case] others: Vec
     if let Some(luck) = lucky.and_then(|remedy| remedy.luck.as_ref()) {
         assert_eq!(luck.stuck_on, stuck);
         assert_eq!(
-            say::remedy::depends(luck, &judged.subject),
+            say::remedy::depends(luck, &prepared.subject),
             "whether it helps depends on the node that the scheduler chooses: started on odd it would be stuck again"
         );
     }

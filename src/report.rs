@@ -8,7 +8,7 @@ mod note;
 
 use crate::kubevirt::replicas::ReplicasKind;
 use crate::kubevirt::resource::Resource;
-use crate::kubevirt::wire::Meta;
+use crate::kubevirt::wire::{Meta, OwnerReference};
 use crate::word::words;
 use crate::world::World;
 
@@ -28,12 +28,12 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Returns the kind of the owner of a VMI or a VM, by the kind's name in `ownerReferences`.
-    pub(crate) fn of_owner(kind: &str) -> Option<Self> {
-        if kind.ends_with("VirtualMachine") {
+    /// Returns the kind of the owner of a VMI or a VM.
+    pub(crate) fn of_owner(owner: &OwnerReference) -> Option<Self> {
+        if owner.is_a(Resource::VirtualMachines) {
             return Some(Self::VirtualMachine);
         }
-        ReplicasKind::ALL.into_iter().find(|known| known.kind() == kind).map(Self::Replicas)
+        ReplicasKind::ALL.into_iter().find(|known| owner.is_a(known.resource())).map(Self::Replicas)
     }
 
     /// Returns the row in the table of resources.

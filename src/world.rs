@@ -9,6 +9,7 @@ use crate::bounds::Excess;
 use crate::domain::Domain;
 use crate::kubevirt::cluster::{Cluster, ClusterObject};
 use crate::kubevirt::release::Release;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{Room, only_namespace};
 use crate::kubevirt::wire::Meta;
 use crate::libvirt::saved::Rejected;
@@ -320,7 +321,7 @@ fn take_in(facts: &mut LibvirtFacts, item: &Item) -> Result<(), WorldError> {
 
 /// Whether an object is a `CPUPolicy`.
 pub(crate) fn is_policy(item: &Item) -> bool {
-    item.kind == "CPUPolicy" && item.api_version.starts_with("cpufit.io/")
+    Resource::Policies.is(item.group(), &item.kind)
 }
 
 fn policy(item: &Item) -> Result<Policy, WorldError> {

@@ -415,11 +415,7 @@ impl<'w> GuestStates<'w> {
         let (world, cluster) = (self.world, &self.world.cluster);
         let vm = match guest {
             GuestOf::Vm(vm) => vm,
-            GuestOf::Vmi(vmi) => {
-                let owner =
-                    vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
-                cluster.vm(&vmi.metadata.namespace, &owner.name)?
-            }
+            GuestOf::Vmi(vmi) => subject::vm_of(vmi, cluster)?,
         };
         let made = guest_of(vm, cluster);
         let is_known = made.missing.is_none() && !made.is_guess && made.excess.is_none();

@@ -27,6 +27,7 @@ use crate::fit::verdict::Check;
 use crate::judge::{self, Evaluation, Manifest, judge_change};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::placement;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Pod;
 use crate::page::Page;
 use crate::policy::{Exemption, LabelSelector, Policy, UserName};
@@ -185,7 +186,7 @@ fn report_unread(args: &CheckArgs, rows: &[ResultRow], error: &anyhow::Error, pa
 /// Refuses guests of namespaces that do not exist and are not among the manifests: the policies that govern them are
 /// not known.
 fn gone(world: &World, rows: &[ResultRow]) -> anyhow::Result<()> {
-    let comes = |name: &str| rows.iter().any(|row| row.kind == "Namespace" && row.name == name);
+    let comes = |name: &str| rows.iter().any(|row| row.kind == Resource::Namespaces.kind() && row.name == name);
     for row in rows.iter().filter(|row| row.skipped.is_none() && !comes(&row.namespace)) {
         if let Some(why) = gate::no_namespace(world, &row.namespace) {
             bail!(
@@ -250,13 +251,13 @@ fn mutated_row(
 fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow::Result<ResultRow> {
     let world = survey.world;
     let mut origin = origin(item, index);
-    if item.kind == "AdmissionReview" {
+    if item.is_review() {
         let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
         origin.set_reviewed(&request);
         let case = review::case(world, &request).with_context(|| item.place.to_string())?;
         return Ok(match (case, &request.object) {
             (Some(case), _) => ResultRow::new(origin, &case, survey, predict),
-            (None, Some(object)) if is_pod(&request.kind.group, &request.kind.kind) => {
+            (None, Some(object)) if Resource::Pods.is(&request.kind.group, &request.kind.kind) => {
                 stranger(origin, &object.pod().with_context(|| item.place.to_string())?, world)
             }
             (None, _) => {
@@ -276,7 +277,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
     }
     Ok(match judged(world, item)? {
         // A controller creates launcher pods, and the webhook names it no remedies.
-        Some(case) if is_pod(item.group(), &item.kind) => {
+        Some(case) if Resource::Pods.is(item.group(), &item.kind) => {
             let row = ResultRow::new(origin.clone(), &case, survey, predict);
             let sent = judged_with(world, item, Depth::Brief)?.unwrap_or(case);
             let ResultRow { allowed, warnings, denial, .. } = ResultRow::new(origin, &sent, survey, false);
@@ -290,7 +291,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
             }
             row
         }
-        None if is_pod(item.group(), &item.kind) => stranger(origin, &item.parse()?, world),
+        None if Resource::Pods.is(item.group(), &item.kind) => stranger(origin, &item.parse()?, world),
         None if is_policy(item) => {
             Policy::from_json(item.json.get()).with_context(|| item.place.to_string())?;
             ResultRow::skipped(origin, "a valid CPUPolicy; to judge by it: --policy")
@@ -341,7 +342,7 @@ pub struct Mutated {
 /// Returns an error if the object is malformed.
 pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Mutated> {
     let text = item.json.get();
-    Ok(if item.kind == "AdmissionReview" {
+    Ok(if item.is_review() {
         let request = decode(text.as_bytes()).with_context(|| item.place.to_string())?;
         let answer = review::answer(&ReviewContext::new(world), Webhook::Mutate, &request);
         match answer.with_context(|| item.place.to_string())?.decision {
@@ -370,7 +371,7 @@ pub fn patched(item: Item, patch: &[PatchOperation]) -> anyhow::Result<Item> {
         return Ok(item);
     }
     let mut whole: Value = serde_json::from_str(item.json.get())?;
-    let object = if item.kind == "AdmissionReview" { &mut whole["request"]["object"] } else { &mut whole };
+    let object = if item.is_review() { &mut whole["request"]["object"] } else { &mut whole };
     json_patch::patch(object, patch).with_context(|| item.place.to_string())?;
     Ok(Item { json: serde_json::value::to_raw_value(&whole)?, ..item })
 }
@@ -378,11 +379,7 @@ pub fn patched(item: Item, patch: &[PatchOperation]) -> anyhow::Result<Item> {
 /// Returns the object; for a review, its object.
 fn object_of(item: &Item) -> anyhow::Result<Value> {
     let mut whole: Value = serde_json::from_str(item.json.get())?;
-    Ok(if item.kind == "AdmissionReview" { whole["request"]["object"].take() } else { whole })
-}
-
-fn is_pod(group: &str, kind: &str) -> bool {
-    (group, kind) == ("", "Pod")
+    Ok(if item.is_review() { whole["request"]["object"].take() } else { whole })
 }
 
 /// Returns the result for a pod that is no launcher: no findings, but the nodes that take it.
@@ -412,7 +409,7 @@ fn judged_with<'a>(world: &World, item: &'a Item, depth: Depth) -> Result<Option
 /// Returns the response of the validating webhook to a review, and whether it denies. As in the API server, the object
 /// passes the mutating webhook first, whose warnings come first.
 fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
-    if item.kind != "AdmissionReview" {
+    if !item.is_review() {
         bail!("{}: a {} is no AdmissionReview; -o review answers reviews only", item.place, item.kind);
     }
     let Mutated { patch, warnings: said } = mutation(world, item)?;

@@ -41,6 +41,7 @@ use crate::fit::verdict::{Check, Evidence, Finding, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::PodNeed;
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Vmi, is_final};
@@ -164,7 +165,7 @@ impl<'w> Explainer<'_, 'w> {
     fn item(&mut self, item: &Item, index: usize) -> anyhow::Result<bool> {
         let world = self.world();
         let mut origin = origin(item, index);
-        if item.kind == "AdmissionReview" {
+        if item.is_review() {
             let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
             origin.set_reviewed(&request);
             let case = review::case(world, &request).with_context(|| item.place.to_string())?;
@@ -175,7 +176,7 @@ impl<'w> Explainer<'_, 'w> {
         }
         let case = judged(world, item)?;
         if let Some(case) = &case {
-            let pod = (item.kind == "Pod").then(|| PastedPod::read(item.json.get()));
+            let pod = Resource::Pods.is(item.group(), &item.kind).then(|| PastedPod::read(item.json.get()));
             self.explain(&origin, case, Beside { next: None, pod: pod.as_ref() });
         }
         Ok(case.is_some())

@@ -76,7 +76,7 @@ impl Namespace {
     pub fn of(&self, item: Item) -> Result<Item, Error> {
         let named = item.namespace();
         if self.is_asked && !named.is_empty() && named != self.name {
-            let field = if item.kind == "AdmissionReview" { "request.namespace" } else { "metadata.namespace" };
+            let field = if item.is_review() { "request.namespace" } else { "metadata.namespace" };
             let problem =
                 format!("expected {}, as -n says, found {}", Value::from(self.name.as_str()), Value::from(named));
             return Err(item.wrong(field, &problem));

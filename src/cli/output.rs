@@ -23,6 +23,7 @@ use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, OutcomeWord
 use crate::judge::Evaluation;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::launch::Rendered;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::subject::Prepared;
 use crate::say;
 
@@ -385,7 +386,7 @@ impl ResultRow {
             denial,
             patch,
             // A pod that was given is not predicted.
-            predicted: (predict && origin.kind != "Pod").then(|| Predicted::of(prepared)),
+            predicted: (predict && origin.kind != Resource::Pods.kind()).then(|| Predicted::of(prepared)),
             libvirt: LibvirtRow::of(subject, survey),
             ..Self::bare(origin)
         }

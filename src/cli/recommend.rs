@@ -83,8 +83,8 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
 fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<Vec<AssumedChange>> {
     let mut out = Vec::new();
     snapshot::read_all(&args.with_node, domain, stdin, |item: Item| {
-        if item.kind != "Node" {
-            return Err(item.wrong("kind", &format!("expected Node, found {}", item.kind)));
+        if item.kind != Resource::Nodes.kind() {
+            return Err(item.wrong("kind", &format!("expected {}, found {}", Resource::Nodes.kind(), item.kind)));
         }
         out.push(AssumedChange::With(Box::new(Node::from(item.parse::<wire::Node>()?))));
         Ok(())

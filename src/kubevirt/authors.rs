@@ -2,6 +2,7 @@
 //! entry that follows from it.
 
 use super::launch::Rendered;
+use super::resource::Resource;
 use super::setting::{Setting, SettingOrigin};
 use super::wire::{Matcher, VirtualMachine, Vmi, VmiSpec};
 use crate::fit::author::{AskedAt, Author, Authors, Holder, TypeReference};
@@ -30,9 +31,9 @@ impl<'s> Source<'s> {
         origins: &'s [(Setting, SettingOrigin)],
         [instancetype, preference]: [Option<&Matcher>; 2],
     ) -> Self {
-        let named = |matcher: Option<&Matcher>, cluster_wide: &str| {
+        let named = |matcher: Option<&Matcher>, cluster_wide: Resource| {
             matcher.map_or_else(TypeReference::default, |matcher| TypeReference {
-                kind: if matcher.kind.is_empty() { cluster_wide.to_owned() } else { matcher.kind.clone() },
+                kind: if matcher.kind.is_empty() { cluster_wide.kind().to_owned() } else { matcher.kind.clone() },
                 name: matcher.name.clone(),
                 ..TypeReference::default()
             })
@@ -41,8 +42,8 @@ impl<'s> Source<'s> {
             holder: Holder::VirtualMachine,
             spec: &vm.spec.template.spec,
             origins,
-            instancetype: named(instancetype, "VirtualMachineClusterInstancetype"),
-            preference: named(preference, "VirtualMachineClusterPreference"),
+            instancetype: named(instancetype, Resource::ClusterInstancetypes),
+            preference: named(preference, Resource::ClusterPreferences),
             node: "",
             has_machine_in_status: false,
         }

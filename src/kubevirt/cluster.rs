@@ -415,7 +415,7 @@ pub fn is_launcher(pod: &Pod<'_>) -> bool {
 /// Returns the VMI that owns a pod: its controller. The pod's label `vm.kubevirt.io/name` is not used.
 #[must_use]
 pub fn owner<'p>(pod: &'p Pod<'_>) -> Option<&'p wire::OwnerReference> {
-    pod.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachineInstance"))
+    pod.metadata.owner_references.iter().find(|owner| owner.is_a(Resource::Vmis))
 }
 
 /// Whether a pod has ended, so that it uses no resources.

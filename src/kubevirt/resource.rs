@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::policy;
+
 /// The names of a resource in the API and in kubectl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceNames {
@@ -62,7 +64,7 @@ struct Row {
 macro_rules! resources {
     ($(
         $(#[$doc:meta])*
-        $id:ident: $group:expr, $versions:expr, $kind:literal, $plural:literal, $short:expr;
+        $id:ident: $group:expr, $versions:expr, $kind:expr, $plural:literal, $short:expr;
         $scope:ident, $need:ident, $read_for:literal;
     )*) => {
         /// A resource that is read.
@@ -125,7 +127,7 @@ resources! {
     KubeVirts: KUBEVIRT, ["v1"], "KubeVirt", "kubevirts", ["kv", "kvs"];
         Namespace, Dispensable, "configuration and release";
     /// `CPUPolicy` objects.
-    Policies: "cpufit.io", ["v1alpha1"], "CPUPolicy", "cpupolicies", ["cpupol"];
+    Policies: "cpufit.io", ["v1alpha1"], policy::KIND, "cpupolicies", ["cpupol"];
         Cluster, Dispensable, "policies";
     /// Instancetypes of a namespace.
     Instancetypes: TYPES, ["v1beta1"], "VirtualMachineInstancetype", "virtualmachineinstancetypes",
@@ -312,5 +314,15 @@ impl Resource {
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.plural())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_policy_is_that_of_its_row() {
+        assert_eq!(Resource::Policies.api_version(), policy::API_VERSION, "printed policies would be read by no watch");
     }
 }

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::resource::{Resource, group_of};
 use super::wire::{ControllerRevision, InstancetypeSpec, Meta, PreferenceSpec};
 use crate::well_known;
 
@@ -36,19 +37,20 @@ impl Revision {
     pub fn read(revision: ControllerRevision) -> Option<Self> {
         let ControllerRevision { metadata, data } = revision;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        if !text(&data["apiVersion"]).starts_with("instancetype.kubevirt.io/") {
+        let (version, kind) = (text(&data["apiVersion"]), data["kind"].as_str());
+        if group_of(&version) != Resource::Instancetypes.group() {
             return None;
         }
         let spec = &data["spec"];
-        let copy = match data["kind"].as_str() {
-            Some("VirtualMachineInstancetype" | "VirtualMachineClusterInstancetype") => {
+        let copy = match Resource::of(group_of(&version), kind.unwrap_or_default()) {
+            Some(Resource::Instancetypes | Resource::ClusterInstancetypes) => {
                 Option::deserialize(spec).map(|spec| Copied::Instancetype(Box::new(spec.unwrap_or_default())))
             }
-            Some("VirtualMachinePreference" | "VirtualMachineClusterPreference") => {
+            Some(Resource::Preferences | Resource::ClusterPreferences) => {
                 Option::deserialize(spec).map(|spec| Copied::Preference(Box::new(spec.unwrap_or_default())))
             }
             // Up to v1alpha2, a revision held only an encoded specification; KubeVirt itself has since replaced those.
-            kind => Ok(Copied::Unreadable(format!("holds a {}", kind.unwrap_or("nameless kind")))),
+            _ => Ok(Copied::Unreadable(format!("holds a {}", kind.unwrap_or("nameless kind")))),
         };
         let copy = copy.unwrap_or_else(|error| Copied::Unreadable(format!("holds a malformed spec: {error}")));
         // KubeVirt uses the label; in a dump without labels, the copy names the object.

@@ -237,8 +237,10 @@ impl Room {
     ///
     /// An error of `reader`: the object is malformed or too large.
     pub fn read<'a, R: Reader<'a>>(&mut self, group: &str, kind: &str, reader: &R) -> Result<(), R::Error> {
-        match (group, kind) {
-            ("", "Node") => {
+        let resource = Resource::ALL.into_iter().find(|resource| resource.is(group, kind));
+        let is_of_dumps = group == Resource::Policies.group();
+        match (resource, kind) {
+            (Some(Resource::Nodes), _) => {
                 let node: NodeRoom = reader.read()?;
                 let allocatable = node.status.unwrap_or_default().allocatable.unwrap_or_default();
                 if !allocatable.is_empty() {
@@ -253,11 +255,11 @@ impl Room {
                     self.allocatable.insert(name, of);
                 }
             }
-            ("", "Pod") => self.pod(reader.read()?),
-            _ if Resource::Budgets.is(group, kind) => self.budget(reader.read()?),
-            ("cpufit.io", POD_REQUESTS) => self.sums(reader.read()?),
-            ("cpufit.io", OTHER_PODS) => self.other_pods(reader.read()?),
-            ("cpufit.io", COMPLETE) => {
+            (Some(Resource::Pods), _) => self.pod(reader.read()?),
+            (Some(Resource::Budgets), _) => self.budget(reader.read()?),
+            (_, POD_REQUESTS) if is_of_dumps => self.sums(reader.read()?),
+            (_, OTHER_PODS) if is_of_dumps => self.other_pods(reader.read()?),
+            (_, COMPLETE) if is_of_dumps => {
                 let complete: Complete = reader.read()?;
                 self.knows_budgets |= complete.budgets.unwrap_or_default();
                 self.knows_others |= complete.pods.unwrap_or_default();
@@ -276,8 +278,8 @@ impl Room {
         if is_final(&phase) || !self.seen.insert(("pod", metadata.namespace.clone(), metadata.name.clone())) {
             return;
         }
-        let owned_by = |kind: &str| metadata.owner_references.iter().find(|owner| owner.kind.ends_with(kind));
-        let guest = owned_by("VirtualMachineInstance");
+        let owned_by = |kind: Resource| metadata.owner_references.iter().find(|owner| owner.is_a(kind));
+        let guest = owned_by(Resource::Vmis);
         // A pod without a node uses no room yet.
         if node.is_empty() && guest.is_none() {
             return;
@@ -297,7 +299,7 @@ impl Room {
             if need.is_stated() {
                 self.launchers.insert((metadata.namespace, owner.name.clone(), node), need);
             }
-        } else if owned_by("Pod").is_none() {
+        } else if owned_by(Resource::Pods).is_none() {
             // An attachment pod, which holds a launcher's hotplugged volumes, moves with that launcher.
             let terms = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
             let apart_from = terms.and_then(|terms| terms.required_during_scheduling_ignored_during_execution);
@@ -366,7 +368,7 @@ impl Room {
         self.knows_budgets = true;
         let metadata = budget.metadata.unwrap_or_default();
         // Budgets that KubeVirt made for guests (until 1.8) belong to the guest.
-        if metadata.owner_references.iter().any(|owner| owner.kind.ends_with("VirtualMachineInstance")) {
+        if metadata.owner_references.iter().any(|owner| owner.is_a(Resource::Vmis)) {
             return;
         }
         if !self.seen.insert(("budget", metadata.namespace.clone(), metadata.name.clone())) {

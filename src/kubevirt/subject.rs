@@ -23,7 +23,7 @@ use super::migration::{self, NoPod, is_being_deleted};
 use super::not_migratable::{Foresight, is_decided};
 use super::obsolete;
 use super::placement;
-use super::replicas::ReplicasKind;
+use super::resource::Resource;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
 use super::topology;
@@ -333,8 +333,8 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     let owners = &vmi.metadata.owner_references;
     // A dump may lack owner references.
     let is_of_vm = || owners.is_empty() && cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
-    let has_vm = owners.iter().any(|owner| owner.kind.ends_with("VirtualMachine")) || is_of_vm();
-    let set = owners.iter().find(|owner| owner.kind == ReplicasKind::ReplicaSet.kind());
+    let has_vm = owners.iter().any(|owner| owner.is_a(Resource::VirtualMachines)) || is_of_vm();
+    let set = owners.iter().find(|owner| owner.is_a(Resource::ReplicaSets));
     (subject.definition.template, subject.definition.template_name) = match set.filter(|_| !has_vm) {
         Some(set) => (Some(Template::ReplicaSet), Some(set.name.clone())),
         None => (has_vm.then_some(Template::VirtualMachine), None),
@@ -450,8 +450,8 @@ pub(crate) fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
 }
 
 /// Returns the VM that owns a guest; `None` if it is not known.
-fn vm_of<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c VirtualMachine> {
-    let owner = vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
+pub(crate) fn vm_of<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c VirtualMachine> {
+    let owner = vmi.metadata.owner_references.iter().find(|owner| owner.is_a(Resource::VirtualMachines))?;
     cluster.vm(&vmi.metadata.namespace, &owner.name)
 }
 

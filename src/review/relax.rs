@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
 use crate::admission::review::{self, Request, ReviewError, ReviewedObject};
 use crate::enforce::trim;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Vmim;
 use crate::well_known;
 
@@ -15,7 +16,7 @@ use crate::well_known;
 pub(super) fn authorize(request: &Request<'_>) -> Result<Decision, ReviewError> {
     let read = |path, json| review::object::<Vmim>(path, json);
     let new = match request.object.as_ref() {
-        Some(ReviewedObject::Text(json)) if &*request.kind.kind == "VirtualMachineInstanceMigration" => {
+        Some(ReviewedObject::Text(json)) if Resource::Migrations.is(&request.kind.group, &request.kind.kind) => {
             read("request.object", json)?
         }
         _ => return Ok(Decision::admit()),
@@ -34,8 +35,8 @@ pub(super) fn authorize(request: &Request<'_>) -> Result<Decision, ReviewError> 
                 &*request.user.username
             ),
             details: Vec::new(),
-            group: "kubevirt.io".to_owned(),
-            kind: "VirtualMachineInstanceMigration".to_owned(),
+            group: Resource::Migrations.group().to_owned(),
+            kind: Resource::Migrations.kind().to_owned(),
             name,
             causes: Vec::new(),
         },

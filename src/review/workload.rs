@@ -150,7 +150,7 @@ fn reports(
 
 /// Returns the owner of a VMI or VM: a VM, a replica set or a pool.
 fn owner(meta: &Meta) -> Option<(report::EventKind, &OwnerReference)> {
-    meta.owner_references.iter().find_map(|owner| Some((report::EventKind::of_owner(&owner.kind)?, owner)))
+    meta.owner_references.iter().find_map(|owner| Some((report::EventKind::of_owner(owner)?, owner)))
 }
 
 /// Returns the object that Events of a review are about, as the review refers to it: kind, namespace, name, and UID if

@@ -45,6 +45,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::admission::review;
 use crate::bounds::{Bounded, Measured};
 use crate::domain::{Domain, DomainEvidence};
 use crate::kubevirt::resource::{Resource, group_of};
@@ -140,8 +141,6 @@ impl fmt::Display for DumpPlace {
 
 /// Maximum bytes of one object: five times the API server's limit, so that endless input ends as an error.
 const MOST_HELD: usize = 16 * 1024 * 1024;
-/// A kind without namespace that holds an object which may have one.
-const REVIEW: &str = "AdmissionReview";
 
 /// An object of a dump.
 #[derive(Clone, Debug)]
@@ -182,6 +181,12 @@ impl Item {
         group_of(&self.api_version)
     }
 
+    /// Whether it is an AdmissionReview: a kind without namespace that holds an object which may have one.
+    #[must_use]
+    pub fn is_review(&self) -> bool {
+        self.kind == review::KIND
+    }
+
     /// Returns the namespace that the object names: its own, or that of a review; empty if it names none.
     #[must_use]
     pub fn namespace(&self) -> String {
@@ -197,7 +202,7 @@ impl Item {
             namespace: Option<String>,
         }
         let Head { metadata, request } = serde_json::from_str(self.json.get()).unwrap_or_default();
-        let names = if self.kind == REVIEW { request } else { metadata };
+        let names = if self.is_review() { request } else { metadata };
         names.and_then(|names| names.namespace).unwrap_or_default()
     }
 
@@ -225,7 +230,7 @@ impl Item {
     pub(crate) fn in_namespace(mut self, namespace: &str) -> Self {
         // The scope of a kind that is not read does not matter.
         let is_namespaced = Resource::of(self.group(), &self.kind).is_none_or(Resource::is_namespaced);
-        if !is_namespaced || self.kind == REVIEW || !self.namespace().is_empty() {
+        if !is_namespaced || self.is_review() || !self.namespace().is_empty() {
             return self;
         }
         let Ok(mut object) = serde_json::from_str::<Value>(self.json.get()) else { return self };

@@ -120,22 +120,23 @@ fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
 fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<Option<Value>, serde_json::Error> {
     let group = group_of(api_version);
     let reading = PrunedReader { text, ignored: RefCell::default() };
-    let is_judged = match (group, kind) {
-        ("cpufit.io", "CPUPolicy") => return policy(api_version, kind, text).map(Some),
-        ("cpufit.io", _) => {
+    let resource = Resource::ALL.into_iter().find(|resource| resource.is(group, kind));
+    let is_judged = match resource {
+        Some(Resource::Policies) => return policy(api_version, kind, text).map(Some),
+        _ if group == Resource::Policies.group() => {
             room.read(group, kind, &reading)?;
             false
         }
-        ("", "Pod") if ClusterObject::read(group, kind, &reading)?.is_none() && !is_of_guest(&reading)? => {
+        Some(Resource::Pods) if ClusterObject::read(group, kind, &reading)?.is_none() && !is_of_guest(&reading)? => {
             room.read(group, kind, &reading)?;
             false
         }
-        _ if Resource::Nodes.is(group, kind) || Resource::Budgets.is(group, kind) => {
+        Some(Resource::Nodes | Resource::Budgets) => {
             ClusterObject::read(group, kind, &reading)?;
             Room::default().read(group, kind, &reading)?;
             true
         }
-        ("", "Pod") => true,
+        Some(Resource::Pods) => true,
         _ => ClusterObject::read(group, kind, &reading)?.is_some(),
     };
     if !is_judged {
@@ -147,8 +148,8 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
     }
     without_annotations(&mut whole);
     without_strangers_in_affinity(&mut whole);
-    match (group, kind) {
-        ("", "Pod") => {
+    match resource {
+        Some(Resource::Pods) => {
             let asked = asked_by_pod(&JsonText(text))?;
             if let Some(spec) = whole.get_mut("spec").and_then(Value::as_object_mut) {
                 spec.extend(asked);
@@ -157,18 +158,18 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
                 whole["status"]["conditions"] = conditions;
             }
         }
-        ("", "Node") => {
+        Some(Resource::Nodes) => {
             retain_conditions(&mut whole, "Ready");
             if let Some(allocatable) = whole.pointer_mut("/status/allocatable").and_then(Value::as_object_mut) {
                 allocatable.retain(|_, amount| is_quantity(amount));
             }
         }
-        (_, "VirtualMachine") => retain_conditions(&mut whole, RESTART_REQUIRED),
-        (_, "VirtualMachineInstance") => {
+        Some(Resource::VirtualMachines) => retain_conditions(&mut whole, RESTART_REQUIRED),
+        Some(Resource::Vmis) => {
             retain_conditions(&mut whole, LIVE_MIGRATABLE);
             retain_refusal(&mut whole);
         }
-        ("apps", "ControllerRevision") => copied(&mut whole["data"]),
+        Some(Resource::Revisions) => copied(&mut whole["data"]),
         _ => {}
     }
     let Value::Object(mut fields) = whole else { return Ok(None) };
@@ -176,10 +177,10 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
         metadata.remove("resourceVersion");
         // These kinds are judged only by name and labels.
         let by_name = [Resource::Nodes, Resource::Namespaces, Resource::Volumes, Resource::Budgets];
-        if by_name.iter().any(|resource| resource.kind() == kind) {
+        if resource.is_some_and(|resource| by_name.contains(&resource)) {
             // `diff` finds a node replaced under its name by its UID.
             for field in ["uid", "creationTimestamp", "generation"] {
-                if field != "uid" || kind != "Node" {
+                if field != "uid" || resource != Some(Resource::Nodes) {
                     metadata.remove(field);
                 }
             }

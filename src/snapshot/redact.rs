@@ -58,17 +58,15 @@ impl Class {
 
     /// Returns the class of the names of a kind's objects; `None` for names that are equal in every cluster.
     fn of_kind(kind: &str) -> Option<Self> {
-        Some(match kind {
-            "Node" | POD_REQUESTS | saved::NODE => Self::Node,
-            "Namespace" => Self::Namespace,
-            "Pod" => Self::Pod,
-            "CPUPolicy" => Self::Policy,
-            COMPLETE => return None,
-            "VirtualMachine"
-            | "VirtualMachineInstance"
-            | "VirtualMachineInstanceReplicaSet"
-            | "VirtualMachinePool"
-            | saved::GUEST => Self::Guest,
+        let resource = Resource::ALL.into_iter().find(|resource| resource.kind() == kind);
+        Some(match (resource, kind) {
+            (Some(Resource::Nodes), _) | (None, POD_REQUESTS | saved::NODE) => Self::Node,
+            (Some(Resource::Namespaces), _) => Self::Namespace,
+            (Some(Resource::Pods), _) => Self::Pod,
+            (Some(Resource::Policies), _) => Self::Policy,
+            (None, COMPLETE) => return None,
+            (Some(Resource::VirtualMachines | Resource::Vmis | Resource::ReplicaSets | Resource::Pools), _)
+            | (None, saved::GUEST) => Self::Guest,
             _ => Self::Object,
         })
     }
@@ -336,7 +334,7 @@ impl NewNames {
             Value::Array(items) => items.iter_mut().for_each(|item| self.item(kind, parent, field, item)),
             Value::Object(fields) => match field {
                 // A policy selects nodes by a selector with conditions.
-                "nodeSelector" if kind == "CPUPolicy" => self.fields(kind, field, fields),
+                "nodeSelector" if kind == Resource::Policies.kind() => self.fields(kind, field, fields),
                 "labels" | "matchLabels" | "nodeSelector" | "addedNodeSelector" | "nodeSelectors" => {
                     self.labels(fields);
                 }
@@ -388,7 +386,7 @@ impl NewNames {
         let (key, operator) = (text("key"), text("operator"));
         if key == "metadata.name" {
             for value in fields.get_mut("values").and_then(Value::as_array_mut).into_iter().flatten() {
-                self.value("Node", "metadata", "name", value);
+                self.value(Resource::Nodes.kind(), "metadata", "name", value);
             }
             return;
         }

@@ -26,33 +26,6 @@ macro_rules! labels {
 }
 
 labels! {
-    /// The kind of the reviewed object.
-    ObjectKind {
-        /// A VirtualMachine.
-        VirtualMachine = "VirtualMachine",
-        /// A VirtualMachineInstance.
-        VirtualMachineInstance = "VirtualMachineInstance",
-        /// A `VirtualMachineInstanceReplicaSet`.
-        ReplicaSet = "VirtualMachineInstanceReplicaSet",
-        /// A `VirtualMachinePool`.
-        Pool = "VirtualMachinePool",
-        /// A VirtualMachineInstanceMigration.
-        Migration = "VirtualMachineInstanceMigration",
-        /// The KubeVirt custom resource.
-        KubeVirt = "KubeVirt",
-        /// A Pod.
-        Pod = "Pod",
-        /// The eviction of a Pod.
-        Eviction = "Eviction",
-        /// A Node.
-        Node = "Node",
-        /// A `CPUPolicy`.
-        Policy = "CPUPolicy",
-        /// Any other kind.
-        Other = "other",
-        /// A request that was turned away before its kind was read.
-        Unread = "unread",
-    }
     /// The outcome of a request.
     RequestOutcome {
         /// Admitted without a warning.
@@ -136,24 +109,47 @@ labels! {
     }
 }
 
-impl ObjectKind {
+/// The kind of the reviewed object. The value of its label is the kind of a resource that is read, or one of three
+/// words, so that requests with made-up kinds add no values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReviewedKind {
+    /// A resource that is read.
+    Of(Resource),
+    /// The eviction of a Pod.
+    Eviction,
+    /// Any other kind.
+    Other,
+    /// A request that was turned away before its kind was read.
+    Unread,
+}
+
+impl ReviewedKind {
     /// Returns the kind of a request's object.
     #[must_use]
     pub fn of(request: &Request<'_>) -> Self {
         let (group, kind) = (&*request.kind.group, &*request.kind.kind);
         match Resource::of(group, kind) {
-            Some(Resource::VirtualMachines) => Self::VirtualMachine,
-            Some(Resource::Vmis) => Self::VirtualMachineInstance,
-            Some(Resource::ReplicaSets) => Self::ReplicaSet,
-            Some(Resource::Pools) => Self::Pool,
-            Some(Resource::Migrations) => Self::Migration,
-            Some(Resource::KubeVirts) => Self::KubeVirt,
-            Some(Resource::Pods) => Self::Pod,
-            Some(Resource::Nodes) => Self::Node,
-            Some(Resource::Policies) => Self::Policy,
+            Some(resource) => Self::Of(resource),
             None if (group, kind) == ("policy", "Eviction") => Self::Eviction,
-            _ => Self::Other,
+            None => Self::Other,
         }
+    }
+
+    /// Returns the value of its label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Of(resource) => resource.kind(),
+            Self::Eviction => "Eviction",
+            Self::Other => "other",
+            Self::Unread => "unread",
+        }
+    }
+}
+
+impl EncodeLabelValue for ReviewedKind {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
     }
 }
 

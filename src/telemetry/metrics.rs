@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::exposition::{self, Exposition};
-use super::labels::{DecodeReason, EventResult, HandshakeFailure, ObjectKind, ReloadResult, RequestOutcome};
+use super::labels::{DecodeReason, EventResult, HandshakeFailure, ReloadResult, RequestOutcome, ReviewedKind};
 use super::process;
 use crate::admission::Webhook;
 use crate::policy::Exemption;
@@ -22,7 +22,7 @@ use crate::word::Word as _;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     webhook: Webhook,
-    kind: ObjectKind,
+    kind: ReviewedKind,
     outcome: RequestOutcome,
 }
 
@@ -196,7 +196,7 @@ impl Metrics {
     }
 
     /// Counts an answered request.
-    pub fn request(&self, webhook: Webhook, kind: ObjectKind, outcome: RequestOutcome, took: Duration) {
+    pub fn request(&self, webhook: Webhook, kind: ReviewedKind, outcome: RequestOutcome, took: Duration) {
         self.requests.get_or_create(&RequestLabels { webhook, kind, outcome }).inc();
         self.latency.get_or_create(&WebhookLabel { webhook }).observe(took.as_secs_f64());
     }
@@ -259,12 +259,18 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubevirt::resource::Resource;
 
     /// Dashboards and alerts depend on this text.
     #[test]
     fn every_metric_has_its_name_help_and_labels() {
         let metrics = Metrics::default();
-        metrics.request(Webhook::Validate, ObjectKind::Pod, RequestOutcome::Warned, Duration::from_micros(60));
+        metrics.request(
+            Webhook::Validate,
+            ReviewedKind::Of(Resource::Pods),
+            RequestOutcome::Warned,
+            Duration::from_micros(60),
+        );
         metrics.decode_error(DecodeReason::WrongVersion);
         metrics.judge_panic();
         metrics.exempted(Exemption::Controller);

@@ -11,7 +11,7 @@ mod process;
 use std::any::Any;
 
 pub use exposition::Exposition;
-pub use labels::{DecodeReason, EventResult, HandshakeFailure, ObjectKind, ReloadResult, RequestOutcome};
+pub use labels::{DecodeReason, EventResult, HandshakeFailure, ReloadResult, RequestOutcome, ReviewedKind};
 pub(crate) use log::log_format;
 pub use log::{LogFormat, TelemetryError, init};
 pub use metrics::Metrics;

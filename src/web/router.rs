@@ -40,7 +40,7 @@ use crate::admission::response::{Decision, render};
 use crate::admission::review::{Request, decode};
 use crate::domain::Domain;
 use crate::page::Page;
-use crate::telemetry::{Metrics, ObjectKind, RequestOutcome, panic_message};
+use crate::telemetry::{Metrics, RequestOutcome, ReviewedKind, panic_message};
 use crate::word::Word as _;
 
 /// Limits of the requests of one client, or of all together.
@@ -141,7 +141,7 @@ async fn review(webhook: Webhook, edge: Arc<Edge>, request: HttpRequest) -> Resp
         Ok(json) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(json)).into_response(),
         Err(refusal) => {
             let took = clock.started.elapsed();
-            edge.metrics.request(webhook, ObjectKind::Unread, refusal.outcome(), took);
+            edge.metrics.request(webhook, ReviewedKind::Unread, refusal.outcome(), took);
             if let Some(reason) = refusal.decode_reason() {
                 edge.metrics.decode_error(reason);
             }
@@ -270,7 +270,7 @@ async fn decide(
     drop(slot);
     let json = render(webhook, &request.uid, &decision, &edge.domain)?;
     let took = clock.started.elapsed();
-    edge.metrics.request(webhook, ObjectKind::of(&request), outcome, took);
+    edge.metrics.request(webhook, ReviewedKind::of(&request), outcome, took);
     log(webhook, &request, &decision, outcome, took);
     Ok(json)
 }

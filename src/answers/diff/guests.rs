@@ -178,7 +178,7 @@ fn vm_uid<'w>(guest: GuestOf<'w>, cluster: &'w Cluster) -> Option<&'w str> {
         GuestOf::Vm(vm) => (Some(vm), None),
         GuestOf::Vmi(vmi) => (cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name), Some(vmi)),
     };
-    let owner = || vmi?.metadata.owner_references.iter().find(|owner| owner.kind == Resource::VirtualMachines.kind());
+    let owner = || vmi?.metadata.owner_references.iter().find(|owner| owner.is_a(Resource::VirtualMachines));
     let uid = vm.map(|vm| &vm.metadata.uid).or_else(|| owner().map(|owner| &owner.uid));
     comparable(uid?)
 }

@@ -12,6 +12,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
 use crate::fit::plural;
 use crate::fit::subject::{CpuMode, Subject};
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::subject::Prepared;
 use crate::page::Page;
 use crate::say;
@@ -448,7 +449,7 @@ fn probe(subject: &Subject<'_>, node: &str, fleet: &Fleet) -> Result<Vec<Command
     let selector = Json::Text(LabelValue::new(host)?.into()).below(&[label::HOSTNAME]);
     let guest = object(vec![
         ("apiVersion", text("kubevirt.io/v1")),
-        ("kind", text("VirtualMachineInstance")),
+        ("kind", text(Resource::Vmis.kind())),
         ("metadata", text(PROBE).below(&["name"])),
         ("spec", object(vec![("nodeSelector", selector), ("domain", domain)])),
     ]);

@@ -174,7 +174,7 @@ impl VolumeSearch<'_> {
                 "its DataVolume is filled from neither a PersistentVolumeClaim, nor a VolumeSnapshot, nor a DataSource";
             return Err(NotInferred::Unnamed(why.to_owned()));
         };
-        if source.kind != "DataSource" {
+        if source.kind != Resource::DataSources.kind() {
             return Err(NotInferred::Unnamed(format!("kind {} of its sourceRef is not DataSource", source.kind)));
         }
         let own = &self.vm.metadata.namespace;

@@ -4,6 +4,7 @@ use super::concerns;
 use crate::fit::subject::{Origin, Subject, Template};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::replicas::ReplicasKind;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::{VirtualMachine, Vmi};
 
 /// Sets the object that holds the template of a VirtualMachine: itself, or the pool that creates it.
@@ -12,12 +13,12 @@ pub(super) fn of_vm(subject: &mut Subject<'_>, vm: &VirtualMachine, cluster: &Cl
     // A dump may lack the VM of a guest.
     let has_guest = || {
         let owners = cluster.vmi(namespace, name).map(|vmi| &vmi.metadata.owner_references);
-        owners.into_iter().flatten().any(|owner| owner.kind.ends_with("VirtualMachine"))
+        owners.into_iter().flatten().any(|owner| owner.is_a(Resource::VirtualMachines))
     };
     subject.definition.template = Some(Template::VirtualMachine);
     let is_stored = cluster.vm(namespace, name).map_or_else(has_guest, |stored| is_applied(vm, stored));
     subject.definition.origin = if is_stored { Origin::Stored } else { Origin::Submitted };
-    let pool = vm.metadata.owner_references.iter().find(|owner| owner.kind == ReplicasKind::Pool.kind());
+    let pool = vm.metadata.owner_references.iter().find(|owner| owner.is_a(Resource::Pools));
     let is_known = |name: &str| cluster.replicas(ReplicasKind::Pool, namespace, name).is_some();
     if let Some(pool) = pool.filter(|pool| subject.definition.origin == Origin::Submitted && is_known(&pool.name)) {
         (subject.definition.template, subject.definition.template_name) =

@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer};
 
 use super::{EachText, OwnerReference, nullable};
 use crate::bounds::Excess;
+use crate::kubevirt::resource::Resource;
 
 /// `metadata` of all other kinds.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
@@ -48,6 +49,15 @@ pub struct Meta {
 }
 
 object_only!(Meta);
+
+impl OwnerReference {
+    /// Whether it is of this resource. The end of the kind decides: a distribution that renames KubeVirt's groups may
+    /// put a prefix before the kinds (Deckhouse: `InternalVirtualizationVirtualMachine`).
+    pub(crate) fn is_a(&self, resource: Resource) -> bool {
+        self.kind.ends_with(resource.kind())
+    }
+}
+
 each_text!(Meta {
     name,
     generate_name,

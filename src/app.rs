@@ -104,7 +104,13 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             let files = args.files.with(&args.file);
             args.world.stdin_once(&files)?;
             let scene = scene(&cluster, &args.world, &GuestsRead::Files, RoomRead::Dumped, domain, &mut stdin)?;
-            exit = check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)?;
+            let (judged, unread) = check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)?;
+            exit = judged;
+            if !unread.is_empty() {
+                console::print(&std::mem::replace(&mut page, Page::in_domain(domain)))?;
+                unread.iter().for_each(|error| console::tell(&failure(error, domain)));
+                exit = Exit::Trouble;
+            }
         }
         Verb::Test(args) => exit = cli::test::run(&args, cluster.given_domain(), &mut page)?,
         Verb::Explain(args) => {

@@ -1,7 +1,7 @@
 //! `cpufit check`: judges manifests as the webhook would.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::Read;
 
 use anyhow::{Context, bail};
 use json_patch::PatchOperation;
@@ -19,10 +19,12 @@ use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
 use crate::answers::libvirt_plan::Survey;
 use crate::console;
+use crate::domain::Domain;
 use crate::enforce::present_fields::PresentFields;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::plural;
+use crate::fit::syntax;
 use crate::fit::verdict::Check;
 use crate::judge::{self, Evaluation, Manifest, judge_change};
 use crate::kubevirt::cluster::Cluster;
@@ -40,6 +42,10 @@ use crate::world::{World, is_policy};
 const NOT_JUDGED: &str = "not a kind that is judged";
 /// Maximum number of nodes in a cell of `-o wide`.
 const MAX_NODES: usize = 8;
+/// Maximum number of inputs and objects that cannot be read before the rest is left.
+const MAX_UNREAD: usize = 20;
+/// Why a gate that cannot fail is refused.
+const WOULD_PASS: &str = "--fail-on would pass whatever the guests are";
 const NO_LAUNCHER: &str = "not a virt-launcher pod";
 const ADMITTED_AS_CHANGE: &str = "denied as a new object; the stored one would be denied too, so the webhook admits this change, which \
                                   makes nothing worse";
@@ -47,6 +53,9 @@ const ADMITTED_AS_CHANGE: &str = "denied as a new object; the stored one would b
 #[derive(Debug, Serialize)]
 struct CheckResults {
     results: Vec<ResultRow>,
+    /// Why an input or an object could not be read, an error each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<String>,
 }
 
 /// The head of an object, parsed before the rest.
@@ -72,11 +81,11 @@ pub(crate) fn is_selected(item: &Item, selector: Option<&LabelSelector>) -> bool
     selector.matches(&head.metadata.labels.unwrap_or_default())
 }
 
-/// Runs the verb.
+/// Runs the verb, and returns what could not be read or judged, an error each: the other objects are judged.
 ///
 /// # Errors
 ///
-/// Returns the file, document and field of an input that cannot be read or judged.
+/// Returns the reason why nothing can be judged, or why a gate would pass whatever the guests are.
 pub fn run(
     args: &CheckArgs,
     files: &[DumpSource],
@@ -84,103 +93,139 @@ pub fn run(
     namespace: &Namespace,
     stdin: impl Read,
     page: &mut Page,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<(Exit, Vec<anyhow::Error>)> {
     if args.mutated && args.output != CheckOutput::Yaml {
         bail!("--mutated prints objects: use -o yaml with it");
     }
-    let would_pass = "--fail-on would pass whatever the guests are";
     if let Some(why) = Some(&args.fail_on).filter(|states| !states.is_empty()).and_then(|_| gate::blind(world)) {
-        bail!("{why}: {would_pass}");
+        bail!("{why}: {WOULD_PASS}");
     }
+    let mut judged = Judged::default();
+    let mut unread = Vec::new();
     let survey = Survey::of(world);
-    let mut rows = Vec::new();
-    let mut responses = Vec::new();
-    let mut objects = Vec::new();
     let mut numbering = Numbering::default();
-    let read = snapshot::read_all(files, &world.cluster.domain, stdin, |item| {
-        let index = numbering.of(&item.place.file);
-        if !is_selected(&item, args.selector.as_ref()) {
-            return Ok(());
-        }
-        let judged = namespace.of(item.clone())?;
-        if args.output == CheckOutput::Review {
-            responses.push(response(world, &judged)?);
-        } else {
-            let mutated = mutation(world, &judged)?;
-            if args.mutated {
-                objects.push(object_of(&patched(item, &mutated.patch)?)?);
+    snapshot::read_each(files, &world.cluster.domain, stdin, |read| {
+        let outcome = read.map_err(anyhow::Error::from).and_then(|item| {
+            let index = numbering.of(&item.place.file);
+            if is_selected(&item, args.selector.as_ref()) {
+                judged.add(item, index, args, &survey, namespace)
+            } else {
+                Ok(())
             }
-            rows.push(mutated_row(&survey, judged, mutated, index, args.predict)?);
-        }
-        anyhow::Ok(())
-    });
-    let gate = Gate(&args.fail_on);
-    if let Err(error) = read {
-        report_unread(args, &rows, &error, page)?;
-        return Err(error);
-    }
-    if args.output == CheckOutput::Review {
-        let denied = responses.iter().any(|(_, denied)| *denied);
-        for (json, _) in responses {
-            // The page replaces KubeVirt's own names by the cluster's again.
-            let json = world.cluster.domain.exchanged(&json);
-            page.json_line(&serde_json::from_slice::<&RawValue>(&json)?)?;
-        }
-        return Ok(Exit::failed_if(denied));
-    }
-    if !args.fail_on.is_empty() {
-        gone(world, &rows)?;
-    }
-    let failed = rows.iter().any(|row| gate.failure(row).is_some());
-    let is_foreign =
-        |row: &ResultRow| row.skipped.as_deref().is_some_and(|why| [NOT_JUDGED, NO_LAUNCHER].contains(&why));
-    if rows.iter().all(is_foreign) {
-        let text = match rows.len() {
-            0 if args.selector.is_some() => "no object is selected".to_owned(),
-            0 => "no object is there".to_owned(),
-            many => format!("none of {} is of a kind that is judged", plural::counted(many, "object", "objects")),
-        };
-        if !args.fail_on.is_empty() {
-            bail!("{text}: {would_pass}");
-        }
-        console::note(&world.cluster.domain, text);
-    }
-    if ci::is_github() {
-        let mut annotated = Page::in_domain(&world.cluster.domain);
-        ci::annotations(&rows, gate, &mut annotated);
-        console::tell(&annotated);
-    }
-    match args.output {
-        CheckOutput::Yaml if args.mutated => {
-            for object in &objects {
-                page.yaml(object)?;
-            }
-        }
-        CheckOutput::Json => page.json(&CheckResults { results: rows })?,
-        CheckOutput::Yaml => page.yaml(&CheckResults { results: rows })?,
-        CheckOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
-        CheckOutput::Junit => ci::junit("cpufit check", &ci::suites(&rows, gate), page),
-        CheckOutput::Sarif => page.json(&ci::sarif(&rows, gate))?,
-        CheckOutput::Table | CheckOutput::Wide | CheckOutput::Review => people(&rows, args, page),
-    }
-    Ok(Exit::failed_if(failed))
+        });
+        unread.extend(outcome.err());
+        if unread.len() < MAX_UNREAD { Ok(()) } else { Err(()) }
+    })
+    .unwrap_or_else(|()| unread.push(anyhow::anyhow!("what follows is not read, after {MAX_UNREAD} errors")));
+    let exit = judged.print(args, world, &unread, page)?;
+    Ok((exit, unread))
+}
+/// What was judged.
+#[derive(Default)]
+struct Judged {
+    rows: Vec<ResultRow>,
+    /// The answers to reviews, and whether each is a denial.
+    responses: Vec<(Vec<u8>, bool)>,
+    /// The objects as the webhook changes them.
+    objects: Vec<Value>,
 }
 
-/// Reports an input that cannot be read to the end where a program reads the result: an empty report would pass.
-fn report_unread(args: &CheckArgs, rows: &[ResultRow], error: &anyhow::Error, page: &mut Page) -> io::Result<()> {
-    let domain = page.domain().clone();
-    if ci::is_github() {
-        let mut annotated = Page::in_domain(&domain);
-        ci::annotate("error", None, "input", &format!("{error:#}"), &mut annotated);
-        console::tell(&annotated);
+impl Judged {
+    /// Judges an object of a file.
+    fn add(
+        &mut self,
+        item: Item,
+        index: usize,
+        args: &CheckArgs,
+        survey: &Survey<'_>,
+        namespace: &Namespace,
+    ) -> anyhow::Result<()> {
+        let world = survey.world;
+        let judged = namespace.of(item.clone())?;
+        if args.output == CheckOutput::Review {
+            self.responses.push(response(world, &judged)?);
+            return Ok(());
+        }
+        let mutated = mutation(world, &judged)?;
+        let object = if args.mutated { Some(object_of(&patched(item, &mutated.patch)?)?) } else { None };
+        self.rows.push(mutated_row(survey, judged, mutated, index, args.predict)?);
+        self.objects.extend(object);
+        Ok(())
     }
-    if args.output != CheckOutput::Junit {
+
+    /// Prints the results, and returns the exit code that they give.
+    fn print(self, args: &CheckArgs, world: &World, unread: &[anyhow::Error], page: &mut Page) -> anyhow::Result<Exit> {
+        let domain = &world.cluster.domain;
+        let gate = Gate(&args.fail_on);
+        let unread: Vec<String> = unread.iter().map(|error| format!("{error:#}")).collect();
+        if ci::is_github() {
+            let mut annotated = Page::in_domain(domain);
+            ci::annotations(&self.rows, gate, &mut annotated);
+            for why in &unread {
+                ci::annotate("error", None, "input", why, &mut annotated);
+            }
+            console::tell(&annotated);
+        }
+        // An empty report would pass where a program reads it.
+        let is_report = matches!(args.output, CheckOutput::Junit | CheckOutput::Sarif);
+        if self.rows.is_empty() && self.responses.is_empty() && !unread.is_empty() && !is_report {
+            return Ok(Exit::Trouble);
+        }
+        let Self { rows, responses, objects } = self;
+        if args.output == CheckOutput::Review {
+            let denied = responses.iter().any(|(_, denied)| *denied);
+            for (json, _) in responses {
+                // The page replaces KubeVirt's own names by the cluster's again.
+                let json = domain.exchanged(&json);
+                page.json_line(&serde_json::from_slice::<&RawValue>(&json)?)?;
+            }
+            return Ok(Exit::failed_if(denied));
+        }
+        if !args.fail_on.is_empty() {
+            gone(world, &rows)?;
+        }
+        if unread.is_empty() {
+            foreign(args, &rows, domain)?;
+        }
+        let failed = rows.iter().any(|row| gate.failure(row).is_some());
+        match args.output {
+            CheckOutput::Yaml if args.mutated => {
+                for object in &objects {
+                    page.yaml(object)?;
+                }
+            }
+            CheckOutput::Json => page.json(&CheckResults { results: rows, unread })?,
+            CheckOutput::Yaml => page.yaml(&CheckResults { results: rows, unread })?,
+            CheckOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
+            CheckOutput::Junit => {
+                let mut suites = ci::suites(&rows, gate);
+                ci::unread(&mut suites, unread);
+                ci::junit("cpufit check", &suites, page);
+            }
+            CheckOutput::Sarif => page.json(&ci::sarif(&rows, gate, &unread))?,
+            CheckOutput::Table | CheckOutput::Wide | CheckOutput::Review => people(&rows, args, page),
+        }
+        Ok(Exit::failed_if(failed))
+    }
+}
+
+/// Notes that no object is of a kind that is judged; with a gate, that is an error.
+fn foreign(args: &CheckArgs, rows: &[ResultRow], domain: &Domain) -> anyhow::Result<()> {
+    let is_foreign =
+        |row: &ResultRow| row.skipped.as_deref().is_some_and(|why| [NOT_JUDGED, NO_LAUNCHER].contains(&why));
+    if !rows.iter().all(is_foreign) {
         return Ok(());
     }
-    let mut suites = ci::suites(rows, Gate(&args.fail_on));
-    ci::unread(&mut suites, format!("{error:#}"));
-    ci::junit("cpufit check", &suites, page);
-    console::print(&std::mem::replace(page, Page::in_domain(&domain)))
+    let text = match rows.len() {
+        0 if args.selector.is_some() => "no object is selected".to_owned(),
+        0 => "no object is there".to_owned(),
+        many => format!("none of {} is of a kind that is judged", plural::counted(many, "object", "objects")),
+    };
+    if !args.fail_on.is_empty() {
+        bail!("{text}: {WOULD_PASS}");
+    }
+    console::note(domain, text);
+    Ok(())
 }
 
 /// Refuses guests of namespaces that do not exist and are not among the manifests: the policies that govern them are
@@ -275,7 +320,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
             }
         });
     }
-    Ok(match judged(world, item)? {
+    let mut row = match judged(world, item)? {
         // A controller creates launcher pods, and the webhook names it no remedies.
         Some(case) if Resource::Pods.is(item.group(), &item.kind) => {
             let row = ResultRow::new(origin.clone(), &case, survey, predict);
@@ -297,7 +342,30 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
             ResultRow::skipped(origin, "a valid CPUPolicy; to judge by it: --policy")
         }
         None => ResultRow::skipped(origin, NOT_JUDGED),
-    })
+    };
+    row.remarks.extend(refused_by_api_server(item, &row));
+    Ok(row)
+}
+
+/// Returns why the API server refuses a manifest before any webhook, for an `apiVersion` and a name.
+fn refused_by_api_server(item: &Item, row: &ResultRow) -> Vec<String> {
+    let Some(resource) = Resource::of(item.group(), &item.kind).filter(|_| row.skipped.is_none()) else {
+        return Vec::new();
+    };
+    let ResultRow { kind, namespace, name, .. } = row;
+    let version = item.api_version.rsplit('/').next().unwrap_or_default();
+    let version = (!resource.is_served_in(version)).then(|| {
+        format!(
+            "apiVersion {} is not served: the API server refuses the object; it was judged as {}",
+            item.api_version,
+            resource.api_version()
+        )
+    });
+    let named = if name.is_empty() { Err("a name is required") } else { syntax::subdomain(name.trim_end_matches('-')) };
+    let misnamed = named
+        .err()
+        .map(|rule| format!("metadata.name {name:?} is not valid, so the API server refuses the object: {rule}"));
+    version.into_iter().chain(misnamed).map(|why| format!("{kind} {namespace}/{name}: {why}")).collect()
 }
 
 /// Whether the webhook would admit a denied manifest as a change of the stored object, which it makes no worse.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::gate::Gate;
 use super::output::ResultRow;
 use crate::page::Page;
-use crate::snapshot::STDIN;
+use crate::snapshot::{STDIN, kustomize};
 
 /// A case of JUnit XML.
 pub(crate) struct Case {
@@ -33,7 +34,7 @@ pub(crate) enum CaseResult {
     },
     /// Not judged, with the reason.
     Skipped(String),
-    /// Not read, with the reason, as are the objects after it.
+    /// Not read, with the reason.
     Unread(String),
 }
 
@@ -99,10 +100,14 @@ fn case<'r>(row: &'r ResultRow, gate: Gate<'_>) -> (&'r str, Case) {
     (file, Case { class: row.kind.clone(), name: object(row), result })
 }
 
-/// Adds a suite with the error that ended the reading.
-pub(crate) fn unread(suites: &mut Vec<(String, Vec<Case>)>, why: String) {
-    let case = Case { class: "input".to_owned(), name: "unread".to_owned(), result: CaseResult::Unread(why) };
-    suites.push(("input".to_owned(), vec![case]));
+/// Adds a suite with the errors of inputs and objects that were not read; nothing if all were.
+pub(crate) fn unread(suites: &mut Vec<(String, Vec<Case>)>, unread: Vec<String>) {
+    let case = |(at, why)| {
+        let name = if at == 0 { "unread".to_owned() } else { format!("unread #{at}") };
+        Case { class: "input".to_owned(), name, result: CaseResult::Unread(why) }
+    };
+    let cases: Vec<Case> = unread.into_iter().enumerate().map(case).collect();
+    suites.extend((!cases.is_empty()).then(|| ("input".to_owned(), cases)));
 }
 
 /// Groups cases by their file, in the order of the files.
@@ -140,8 +145,9 @@ fn xml(text: &str) -> String {
     out
 }
 
-/// Returns SARIF 2.1.0 for code scanning: a result for each denial and each finding.
-pub(crate) fn sarif(rows: &[ResultRow], gate: Gate<'_>) -> Value {
+/// Returns SARIF 2.1.0 for code scanning: a result for each denial and each finding, and a notification for each error
+/// of an input that was not read.
+pub(crate) fn sarif(rows: &[ResultRow], gate: Gate<'_>, unread: &[String]) -> Value {
     let mut rules: BTreeMap<&str, &str> = BTreeMap::new();
     let mut results = Vec::new();
     for row in rows {
@@ -175,9 +181,20 @@ pub(crate) fn sarif(rows: &[ResultRow], gate: Gate<'_>) -> Value {
         "version": "2.1.0",
         "runs": [{
             "tool": {"driver": {"name": "cpufit", "version": env!("CARGO_PKG_VERSION"), "rules": rules}},
+            "invocations": [{
+                "executionSuccessful": unread.is_empty(),
+                "toolExecutionNotifications":
+                    unread.iter().map(|why| json!({"level": "error", "message": {"text": why}})).collect::<Vec<_>>(),
+            }],
             "results": results,
         }],
     })
+}
+
+/// Returns the file to show for an object: of a folder that kustomize builds, kustomize's own file.
+fn file_of(row: &ResultRow) -> String {
+    let own = kustomize::file_in(Path::new(&row.file));
+    own.map_or_else(|| row.file.clone(), |file| file.display().to_string())
 }
 
 fn location(row: &ResultRow) -> Value {
@@ -186,7 +203,7 @@ fn location(row: &ResultRow) -> Value {
     if row.file == STDIN {
         return json!({"logicalLocations": logical});
     }
-    let mut physical = json!({"artifactLocation": {"uri": uri(&row.file)}});
+    let mut physical = json!({"artifactLocation": {"uri": uri(&file_of(row))}});
     if let Some(line) = row.line {
         physical["region"] = json!({"startLine": line});
     }
@@ -217,8 +234,14 @@ pub(crate) fn annotations(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
             None if row.warnings.is_empty() => continue,
             None => ("warning", row.warnings.join("\n")),
         };
-        let file = Some(row.file.as_str()).filter(|file| *file != STDIN);
-        annotate(level, file.map(|file| (file, row.line)), &format!("{} {}", row.kind, object(row)), &text, page);
+        let file = Some(file_of(row)).filter(|file| file != STDIN);
+        annotate(
+            level,
+            file.as_deref().map(|file| (file, row.line)),
+            &format!("{} {}", row.kind, object(row)),
+            &text,
+            page,
+        );
     }
 }
 

@@ -289,6 +289,15 @@ impl Resource {
         self.row().scope == Scope::Guests
     }
 
+    /// Whether an API server serves objects of this resource in this version. KubeVirt still serves the deprecated
+    /// `kubevirt.io/v1alpha3`.
+    ///
+    /// Mirrors `ApiSupportedVersions` of staging/src/kubevirt.io/api/core/v1/register.go.
+    pub(crate) fn is_served_in(self, version: &str) -> bool {
+        let ResourceNames { group, versions, .. } = self.names();
+        versions.contains(&version) || (group == KUBEVIRT && version == "v1alpha3")
+    }
+
     /// Whether objects of this group and kind, in any version, belong to this resource.
     pub(crate) fn is(self, group: &str, kind: &str) -> bool {
         self.kind() == kind && self.group() == group

@@ -57,21 +57,19 @@ pub struct DumpPath {
     walked: Arc<OnceLock<DumpFiles>>,
 }
 
-/// The files of a dump.
+/// The files of a dump, sorted.
 #[derive(Clone, Debug)]
 pub(super) enum DumpFiles {
-    /// The path itself.
-    One(PathBuf),
-    /// The files of a folder, sorted.
+    /// The path itself, or the files that match it as a pattern.
+    Named(Arc<[PathBuf]>),
+    /// The files of a folder.
     Folder(Arc<[PathBuf]>),
 }
 
 impl DumpFiles {
     pub(super) fn paths(&self) -> &[PathBuf] {
-        match self {
-            Self::One(path) => std::slice::from_ref(path),
-            Self::Folder(paths) => paths,
-        }
+        let (Self::Named(paths) | Self::Folder(paths)) = self;
+        paths
     }
 
     pub(super) fn are_of_folder(&self) -> bool {
@@ -88,9 +86,11 @@ impl DumpPath {
         if let Some(files) = self.walked.get() {
             return Ok(files.clone());
         }
-        let is_folder = is_folder(&self.path)?;
-        let found =
-            if is_folder { DumpFiles::Folder(deep(&self.path)?.into()) } else { DumpFiles::One(self.path.clone()) };
+        let found = if self.path.is_dir() {
+            DumpFiles::Folder(deep(&self.path)?.into())
+        } else {
+            DumpFiles::Named(each_named(&self.path, deep)?.into())
+        };
         Ok(self.walked.get_or_init(|| found).clone())
     }
 }
@@ -117,11 +117,40 @@ impl PartialEq for DumpPath {
 
 impl Eq for DumpPath {}
 
-/// Returns the file itself, or the dumps in the folder, sorted by name as in kubectl.
-pub(super) fn flat(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    if !is_folder(path)? {
-        return Ok(vec![path.to_owned()]);
+/// Returns the files that an argument names, in kubectl's order: the path itself, or if there is none, the paths that
+/// match it as a pattern; of each folder, the files that `in_folder` returns.
+///
+/// Mirrors k8s.io/cli-runtime pkg/resource/builder.go `expandIfFilePattern`.
+pub(super) fn each_named(
+    path: &Path,
+    in_folder: impl Fn(&Path) -> Result<Vec<PathBuf>, Error>,
+) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    for path in matching(path)? {
+        match is_folder(&path)? {
+            true => found.extend(in_folder(&path)?),
+            false => found.push(path),
+        }
     }
+    Ok(found)
+}
+
+/// Returns the paths that match a pattern; a path that exists, or is no pattern, is returned as is.
+fn matching(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let Some(pattern) = path.to_str().filter(|text| text.contains(['*', '?', '[']) && !path.exists()) else {
+        return Ok(vec![path.to_owned()]);
+    };
+    let invalid = |problem: String| unreadable(path, io::Error::new(io::ErrorKind::InvalidInput, problem));
+    let matched = glob::glob(pattern).map_err(|error| invalid(format!("the pattern is not valid: {}", error.msg)))?;
+    let found = matched.collect::<Result<Vec<_>, _>>().map_err(|error| {
+        let folder = error.path().to_owned();
+        unreadable(&folder, error.into())
+    })?;
+    if found.is_empty() { Err(invalid("no file matches this pattern".to_owned())) } else { Ok(found) }
+}
+
+/// Returns the dumps in the folder, sorted by name as in kubectl.
+pub(super) fn flat(path: &Path) -> Result<Vec<PathBuf>, Error> {
     // Symbolic links are followed, because a mounted ConfigMap consists of them.
     let found = Walk::new(path, &BOUNDS).entries(path)?;
     not_empty(found.into_iter().filter(|entry| is_dump(entry) && !entry.is_dir()).collect(), path)
@@ -223,7 +252,7 @@ impl<'w> Walk<'w> {
 }
 
 /// Whether it is a folder.
-pub(super) fn is_folder(path: &Path) -> Result<bool, Error> {
+fn is_folder(path: &Path) -> Result<bool, Error> {
     Ok(fs::metadata(path).map_err(|reason| unreadable(path, reason))?.is_dir())
 }
 

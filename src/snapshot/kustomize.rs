@@ -1,7 +1,7 @@
 //! Manifests that an installed kustomize builds from a folder.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::error::Error;
@@ -9,11 +9,19 @@ use super::error::Error;
 /// The programs that can build, in the order of preference.
 const PROGRAMS: [(&str, &str); 2] = [("kustomize", "build"), ("kubectl", "kustomize")];
 
+/// The names of kustomize's own file, in its order of preference (`konfig.RecognizedKustomizationFileNames`).
+const FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
 /// Returns the error of a line in klog's format, as kubectl writes it: `E1127 11:28:00 … err="must build at
 /// directory"`.
 fn logged(line: &str) -> Option<String> {
     let value = line.strip_prefix('E')?.split_once(" err=")?.1;
     serde_json::from_str(value).ok()
+}
+
+/// Returns kustomize's own file in a folder; `None` if there is none, or it is not a folder.
+pub(crate) fn file_in(folder: &Path) -> Option<PathBuf> {
+    FILES.iter().map(|name| folder.join(name)).find(|file| file.is_file())
 }
 
 /// Returns the manifests, as YAML.

@@ -29,7 +29,7 @@ pub(crate) mod fold;
 mod folder;
 mod input;
 mod json;
-mod kustomize;
+pub(crate) mod kustomize;
 mod objects;
 pub(crate) mod prune;
 pub(crate) mod redact;
@@ -297,42 +297,80 @@ pub fn read<E: From<Error>>(
 pub(crate) fn read_all<E: From<Error>>(
     sources: &[DumpSource],
     domain: &Domain,
-    mut stdin: impl Read,
+    stdin: impl Read,
     mut each: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<(), E> {
+    read_each(sources, domain, stdin, |read| each(read?))
+}
+
+/// Reads as [`read_all`] does, and passes on what cannot be read as well: after it, the next file is read.
+///
+/// # Errors
+/// The error of `each`, which ends the reading.
+pub(crate) fn read_each<E>(
+    sources: &[DumpSource],
+    domain: &Domain,
+    mut stdin: impl Read,
+    mut each: impl FnMut(Result<Item, Error>) -> Result<(), E>,
+) -> Result<(), E> {
     let (mut empty, mut has_objects) = (None, false);
-    let mut read_one = |file: &str, reader: &mut dyn Read| {
-        let outcome = read(file, reader, |item| each(item.inward(domain)).map_err(Fault::Caller));
-        match outcome {
-            Ok(()) => has_objects = true,
-            Err(Fault::Dump(error @ Error::NoObject { .. })) => empty = empty.take().or(Some(error)),
-            Err(Fault::Dump(error)) => return Err(error.into()),
-            Err(Fault::Caller(error)) => return Err(error),
-        }
-        Ok(())
-    };
     for source in sources {
-        let files = match source {
-            DumpSource::Stdin => {
-                read_one(STDIN, &mut stdin)?;
+        let inputs = match inputs(source) {
+            Ok(inputs) => inputs,
+            Err(error) => {
+                each(Err(error))?;
                 continue;
             }
-            DumpSource::Kustomization(path) => {
-                let made = kustomize::build(path)?;
-                read_one(&path.display().to_string(), &mut made.as_slice())?;
-                continue;
-            }
-            DumpSource::Tree(path) if folder::is_folder(path)? => folder::deep(path)?,
-            DumpSource::Tree(path) => folder::flat(path)?,
-            DumpSource::Path(path) => folder::flat(path)?,
         };
-        for path in &files {
-            read_one(&path.display().to_string(), &mut folder::open(path)?)?;
+        for input in inputs {
+            match input.read(&mut stdin, |item| each(Ok(item.inward(domain))).map_err(Fault::Caller)) {
+                Ok(()) => has_objects = true,
+                Err(Fault::Caller(error)) => return Err(error),
+                Err(Fault::Dump(error @ Error::NoObject { .. })) => empty = empty.take().or(Some(error)),
+                Err(Fault::Dump(error)) => each(Err(error))?,
+            }
         }
     }
     match empty {
-        Some(error) if !has_objects => Err(error.into()),
+        Some(error) if !has_objects => each(Err(error)),
         _ => Ok(()),
+    }
+}
+
+/// An input of manifests.
+enum ManifestInput {
+    Stdin,
+    File(PathBuf),
+    /// A folder, and what kustomize built from it.
+    Built(PathBuf, Vec<u8>),
+}
+
+/// Returns the inputs that a source names, in their order.
+fn inputs(source: &DumpSource) -> Result<Vec<ManifestInput>, Error> {
+    let paths = match source {
+        DumpSource::Stdin => return Ok(vec![ManifestInput::Stdin]),
+        DumpSource::Kustomization(path) => {
+            return Ok(vec![ManifestInput::Built(path.clone(), kustomize::build(path)?)]);
+        }
+        DumpSource::Tree(path) => folder::each_named(path, folder::deep)?,
+        DumpSource::Path(path) => folder::each_named(path, folder::flat)?,
+    };
+    Ok(paths.into_iter().map(ManifestInput::File).collect())
+}
+
+impl ManifestInput {
+    fn read<E: From<Error>>(self, stdin: impl Read, mut each: impl FnMut(Item) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Self::Stdin => read(STDIN, stdin, each),
+            Self::File(path) => read(&path.display().to_string(), folder::open(&path)?, each),
+            Self::Built(folder, made) => {
+                read(&folder.display().to_string(), made.as_slice(), |mut item: Item| {
+                    // The lines are those of kustomize's output, which is in no file.
+                    item.place.line = None;
+                    each(item)
+                })
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use roxmltree::{Document, Node};
 use serde_json::{Value, json};
 
 use super::POLICY;
-use crate::common::{BIN, Scratch, cpufit, head, program};
+use crate::common::{BIN, Scratch, Tally, cpufit, head, program};
 
 /// Two pinned guests, one of them denied by a policy, a guest without a problem, and a kind that is not judged.
 const MANIFESTS: &str = "\
@@ -56,6 +56,7 @@ fn faults(value: &Value, schema: &Value, at: &str) -> Vec<String> {
         Some("array") => hold(value.is_array(), "no array"),
         Some("string") => hold(value.is_string(), "no string"),
         Some("integer") => hold(value.is_u64(), "no whole number"),
+        Some("boolean") => hold(value.is_boolean(), "no boolean"),
         other => panic!("{at}: the schema says {other:?}"),
     }
     let text = value.as_str().unwrap_or_default();
@@ -109,8 +110,19 @@ fn sarif_schema() -> Value {
     );
     let rule = object(&["id"], json!({"id": text(), "shortDescription": message}));
     let driver = object(&["name"], json!({"name": text(), "version": text(), "rules": list(&rule, 0)}));
-    let run =
-        object(&["tool"], json!({"tool": object(&["driver"], json!({"driver": driver})), "results": list(&result, 0)}));
+    let notification = object(&["message"], json!({"level": level, "message": message}));
+    let invocation = object(
+        &["executionSuccessful"],
+        json!({"executionSuccessful": {"type": "boolean"}, "toolExecutionNotifications": list(&notification, 0)}),
+    );
+    let run = object(
+        &["tool"],
+        json!({
+            "tool": object(&["driver"], json!({"driver": driver})),
+            "invocations": list(&invocation, 1),
+            "results": list(&result, 0),
+        }),
+    );
     object(
         &["version", "runs"],
         json!({"$schema": text(), "version": {"type": "string", "const": "2.1.0"}, "runs": list(&run, 1)}),
@@ -213,6 +225,56 @@ fn junit_reports_an_input_that_cannot_be_read() {
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), ran.stdout);
     assert_eq!(document.root_element().attribute("errors"), Some("1"), "the report passes: {}", ran.stdout);
     assert!(ran.stdout.contains("shop/lost #0"), "what was judged before is lost: {}", ran.stdout);
+}
+
+/// Two good objects around one that is malformed, a file that is not YAML, and a file that does not exist: what can be
+/// judged is judged, in every output.
+#[test]
+fn what_cannot_be_read_hides_nothing_that_can() {
+    let made = Scratch::new();
+    let vm = |name: &str, annotations: &str| {
+        format!(
+            "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {{name: {name}, namespace: shop, annotations: {annotations}}}\n\
+             spec: {{runStrategy: Always, template: {{spec: {{domain: {{cpu: {{model: NoSuchModel}}, devices: {{}}}}}}}}}}\n---\n"
+        )
+    };
+    made.write("a.yaml", [vm("first", "{}"), vm("faulty", "[]"), vm("second", "{}")].concat());
+    made.write("b.yaml", "kind: [VirtualMachine\n");
+    made.write("d.yaml", vm("third", "{}"));
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/cluster.yaml");
+    let mut tally = Tally::new("outputs of check beside what cannot be read");
+    for output in ["table", "wide", "json", "yaml", "name", "junit", "sarif", "yaml --mutated"] {
+        let folder = made.path().display();
+        let line = format!(
+            "check --snapshot {demo} -f {folder}/a.yaml -f {folder}/b.yaml -f {folder}/c.yaml -f {folder}/d.yaml -o {output}"
+        );
+        let ran = cpufit(line.split(' ')).run();
+        let mut wrong = Vec::new();
+        for name in ["first", "second", "third"] {
+            if !ran.stdout.contains(name) {
+                wrong.push(format!("{name} is lost: {}", ran.stdout));
+            }
+        }
+        if ran.code() != 2 {
+            wrong.push(format!("exit code {}", ran.code()));
+        }
+        let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        let expected = ["a.yaml, document 2", "b.yaml, document 1", "c.yaml"];
+        if errors.len() != 3 || !errors.iter().zip(expected).all(|(error, place)| error.contains(place)) {
+            wrong.push(format!("{errors:?}"));
+        }
+        let in_report = match output {
+            "json" | "yaml" => "unread",
+            "junit" => "errors=\"3\"",
+            "sarif" => "\"executionSuccessful\": false",
+            _ => "",
+        };
+        if !ran.stdout.contains(in_report) {
+            wrong.push(format!("a program that reads the output takes it for whole: {}", ran.stdout));
+        }
+        tally.case(output, &wrong);
+    }
+    tally.finish("one bad document hides what was found in the others");
 }
 
 #[test]

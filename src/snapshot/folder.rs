@@ -127,9 +127,10 @@ pub(super) fn each_named(
 ) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for path in matching(path)? {
-        match is_folder(&path)? {
-            true => found.extend(in_folder(&path)?),
-            false => found.push(path),
+        if is_folder(&path)? {
+            found.extend(in_folder(&path)?);
+        } else {
+            found.push(path);
         }
     }
     Ok(found)

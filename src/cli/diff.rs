@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::ensure;
 
 use crate::answers::diff::{
-    Diff, Direction, Frozen, GuestChange, KubeVirtChange, NodeChange, PolicyChange, ProvedRestart, RunChange, Unlike,
-    What, try_diff,
+    Diff, Direction, EvictionChange, EvictionWord, Frozen, GuestChange, KubeVirtChange, NodeChange, PolicyChange,
+    ProvedRestart, RunChange, Unlike, What, try_diff,
 };
 use crate::cli::Exit;
 use crate::cli::args::{DiffArgs, ListOutput};
@@ -194,6 +194,11 @@ fn running(changes: &[RunChange], most: usize, page: &mut Page) {
 /// Prints guests with equal changes and causes on one line.
 fn guests(found: &Diff, most: usize, page: &mut Page) {
     let mut alike: BTreeMap<(Direction, String), Vec<&str>> = BTreeMap::new();
+    for change in &found.evictions {
+        let EvictionChange { guest, before, after, turn } = change;
+        let what = format!("at a drain: {} before, {} now", at_a_drain(*before), at_a_drain(*after));
+        alike.entry((*turn, what)).or_default().push(guest);
+    }
     let mut add =
         |change: &'_ GuestChange, what: String, guest| alike.entry((change.turn, what)).or_default().push(guest);
     for change in &found.guests {
@@ -229,6 +234,14 @@ fn guests(found: &Diff, most: usize, page: &mut Page) {
     for ((_, what), names) in alike {
         let count = plural::counted(names.len(), "guest", "guests");
         page.line(format_args!("{count} ({}): {what}", plural::fold_names(&names, most)));
+    }
+}
+
+fn at_a_drain(eviction: EvictionWord) -> &'static str {
+    match eviction {
+        EvictionWord::Migrates => "migrated by KubeVirt",
+        EvictionWord::Stays => "left to another program",
+        EvictionWord::ShutDown => "shut down",
     }
 }
 
@@ -359,7 +372,8 @@ fn title(guest: &str, world: &World) -> String {
 
 /// Prints what to do now, and before the next upgrade.
 fn advice(found: &Diff, new: &World, page: &mut Page) {
-    let worse = found.turned(Direction::Worse);
+    let worse: BTreeSet<&str> =
+        found.changes().filter(|change| change.turn == Direction::Worse).map(|change| change.guest.as_str()).collect();
     let (sure, by_luck): (Vec<&ProvedRestart>, Vec<&ProvedRestart>) =
         found.restarts.iter().partition(|restart| restart.least_targets > 0);
     for (restarts, what) in

@@ -167,27 +167,28 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// Returns up to three nodes that lack the fewest entries.
     pub(super) fn nearest(&self) -> &[Nearest] {
-        self.nearest.get_or_init(|| if self.is_judged() { self.find_nearest() } else { Vec::new() })
+        self.nearest.get_or_init(|| if self.is_judged() { self.find_nearest(NEAREST_NODES) } else { Vec::new() })
     }
 
-    fn find_nearest(&self) -> Vec<Nearest> {
-        let mut nodes = self.nearest_neighbours();
+    /// Returns up to `most` nodes that lack the fewest entries.
+    pub(super) fn find_nearest(&self, most: usize) -> Vec<Nearest> {
+        let mut nodes = self.nearest_neighbours(most);
         // Nodes of another architecture are listed only if there is no other node and the guest is impaired.
         if nodes.is_empty() && self.assessment.outcome.impact().is_some() {
             let mut all = Bits::all(self.fleet.len());
             if let Some(node) = self.source {
                 all.remove(node);
             }
-            nodes = self.lookup.nearest(&all, NEAREST_NODES);
+            nodes = self.lookup.nearest(&all, most);
         }
         // A host that is selected by name is named first, even if it lacks more.
         if let Some(host) = self.selected_host() {
             let hosts = self.fleet.bearing(label::HOSTNAME, host);
             let lacks = |node: &NodeIndex| hosts.contains(*node) && !self.lookup.missing(*node).is_empty();
-            let first: Vec<NodeIndex> = self.neighbours.iter().filter(lacks).take(NEAREST_NODES).collect();
+            let first: Vec<NodeIndex> = self.neighbours.iter().filter(lacks).take(most).collect();
             nodes.retain(|node| !first.contains(node));
             nodes.splice(0..0, first);
-            nodes.truncate(NEAREST_NODES);
+            nodes.truncate(most);
         }
         let affinity = self.failing_affinity(&nodes);
         nodes
@@ -227,9 +228,9 @@ impl<'s, 'f> Judgement<'s, 'f> {
     /// Returns the candidate nodes that lack the fewest entries. With answers of libvirt, in this order: nodes
     /// whose CPU labels libvirt finds wrong, nodes on which it gives no answer about them, nodes whose labels
     /// it finds right, and nodes that it refuses, to which no added label moves the guest.
-    fn nearest_neighbours(&self) -> Vec<NodeIndex> {
+    fn nearest_neighbours(&self, most: usize) -> Vec<NodeIndex> {
         if self.subject.asked.is_none() {
-            return self.lookup.nearest(&self.neighbours, NEAREST_NODES);
+            return self.lookup.nearest(&self.neighbours, most);
         }
         let mut groups: [Bits; 4] = std::array::from_fn(|_| Bits::none(self.fleet.len()));
         for node in self.neighbours.iter() {
@@ -237,7 +238,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         }
         let mut out = Vec::new();
         for group in &groups {
-            out.extend(self.lookup.nearest(group, NEAREST_NODES - out.len()));
+            out.extend(self.lookup.nearest(group, most - out.len()));
         }
         out
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
+use super::evictions::{self, EvictionChange};
 use super::verdicts::{GuestVerdict, Verdicts, guests, own_node};
 use crate::answers::Demand;
 use crate::answers::guest_state::GuestOf;
@@ -105,6 +106,8 @@ pub(super) struct GuestChanges {
     pub(super) not_migratable: Vec<GuestChange>,
     /// Guests on a node that does not exist any more.
     pub(super) node_gone: Vec<GuestChange>,
+    /// Guests on which an eviction has another effect.
+    pub(super) evictions: Vec<EvictionChange>,
     /// Guests that started, stopped, restarted or migrated.
     pub(super) running: Vec<RunChange>,
 }
@@ -128,6 +131,9 @@ pub(super) fn changes(
         let compared = sides.compared(title, were.get(title).copied(), are.get(title).copied());
         let run_change = compared.run_change(old, new);
         out.running.extend(run_change.map(|change| RunChange { guest: title.clone(), change }));
+        if let Some((GuestOf::Vmi(was), GuestOf::Vmi(is))) = compared.both() {
+            out.evictions.extend(evictions::change(title, (was, &old.cluster), (is, &new.cluster)));
+        }
         let Some(turn) = compared.turn() else { continue };
         let Reasons { labels, nodes } = sides.reasons(&compared);
         let Compared { before, after, .. } = &compared;
@@ -363,7 +369,10 @@ impl<'w> Sides<'w> {
             old_world: old,
             new_world: new,
             now: (0..before.len()).map(|node| after.find(before.name(node))).collect(),
-            came: (0..after.len()).filter(|node| before.find(after.name(*node)).is_none()).collect(),
+            // A dump without nodes does not tell which came.
+            came: (0..after.len())
+                .filter(|node| !before.is_empty() && before.find(after.name(*node)).is_none())
+                .collect(),
             known: HashMap::new(),
         }
     }
@@ -372,8 +381,8 @@ impl<'w> Sides<'w> {
     fn node_gone(&self, guest: GuestOf<'_>) -> Option<String> {
         let GuestOf::Vmi(vmi) = guest else { return None };
         let node = &vmi.status.node_name;
-        let is_gone =
-            self.old_world.cluster.fleet.find(node).is_some() && self.new_world.cluster.fleet.find(node).is_none();
+        let (before, after) = (&self.old_world.cluster.fleet, &self.new_world.cluster.fleet);
+        let is_gone = before.find(node).is_some() && after.find(node).is_none() && !after.is_empty();
         (migration::runs(vmi) && is_gone).then(|| node.clone())
     }
 
@@ -450,7 +459,8 @@ impl<'w> Sides<'w> {
             let is_there = |world: &World| world.cluster.fleet.find(now).is_some();
             if before != now {
                 out.nodes.insert(NodeCause { change: RUNS_THERE.to_owned(), node: now.to_owned() });
-            } else if is_there(self.new_world) && !is_there(self.old_world) {
+            } else if is_there(self.new_world) && !is_there(self.old_world) && !self.old_world.cluster.fleet.is_empty()
+            {
                 // Without its node nothing is known about the guest.
                 out.nodes.insert(NodeCause { change: "added".to_owned(), node: now.to_owned() });
             }

@@ -1,6 +1,7 @@
 //! The comparison of two states of a cluster: labels gained and lost, KubeVirt's release and configuration, and the
 //! guests that are better or worse off.
 
+mod evictions;
 mod guests;
 mod kubevirt;
 mod nodes;
@@ -20,6 +21,7 @@ use crate::kubevirt::migration;
 use crate::policy::Policy;
 use crate::world::World;
 
+pub use evictions::{EvictionChange, EvictionWord};
 pub use guests::{Direction, GuestChange, NodeCause, RunChange};
 pub use kubevirt::KubeVirtChange;
 pub(crate) use kubevirt::of_developers;
@@ -46,6 +48,8 @@ pub struct Diff {
     pub not_migratable: Vec<GuestChange>,
     /// The guests on a node that does not exist any more, regardless of their verdict.
     pub node_gone: Vec<GuestChange>,
+    /// The guests on which an eviction has another effect than before, regardless of their verdict.
+    pub evictions: Vec<EvictionChange>,
     /// Changes of KubeVirt: its release, and settings that affect guests.
     pub kubevirt: Vec<KubeVirtChange>,
     /// Nodes of the new cluster with labels that the annotation `skip-node` freezes.
@@ -79,8 +83,9 @@ impl Diff {
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { nodes, kubevirt, policies, running, .. } = self;
+        let Self { nodes, kubevirt, policies, running, evictions, .. } = self;
         nodes.is_empty()
+            && evictions.is_empty()
             && kubevirt.is_empty()
             && policies.is_empty()
             && running.is_empty()
@@ -95,7 +100,9 @@ impl Diff {
     /// Returns the guests that changed in this direction, each once.
     #[must_use]
     pub fn turned(&self, turn: Direction) -> BTreeSet<&str> {
-        self.changes().filter(|change| change.turn == turn).map(|change| change.guest.as_str()).collect()
+        let by_eviction = self.evictions.iter().map(|change| (change.turn, &change.guest));
+        let all = self.changes().map(|change| (change.turn, &change.guest)).chain(by_eviction);
+        all.filter(|(of, _)| *of == turn).map(|(_, guest)| guest.as_str()).collect()
     }
 }
 
@@ -141,7 +148,7 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
     let kubevirt = kubevirt::changes(&old.cluster, &new.cluster);
     let as_before = (!kubevirt.is_empty()).then(|| kubevirt::as_before(old, new));
     let is_compared = |guest: &str| are_guests_compared && is_asked_for(guest);
-    let guests::GuestChanges { guests, own_node, not_migratable, node_gone, mut running } =
+    let guests::GuestChanges { guests, own_node, not_migratable, node_gone, evictions, mut running } =
         guests::changes(old, new, as_before.as_ref(), &is_compared, progress);
     // A dump without VMIs does not tell which guests ran.
     if [old, new].into_iter().any(|world| lacks_vmis(&world.cluster)) {
@@ -153,12 +160,16 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
         let only = only(cluster)?;
         Some(format!("the {side} dump {only}: nothing can be said of guests of other namespaces"))
     }));
+    if old.cluster.fleet.is_empty() && !fleet.is_empty() {
+        not_known.push(NO_NODES_BEFORE.to_owned());
+    }
     let mut out = Diff {
         nodes: nodes::changes(&old.cluster.fleet, fleet),
         guests,
         own_node,
         not_migratable,
         node_gone,
+        evictions,
         kubevirt,
         policies: policies(old, new),
         running,
@@ -184,6 +195,10 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
     (out.worse, out.better) = (out.turned(Direction::Worse).len(), out.turned(Direction::Better).len());
     out
 }
+
+/// The message for an old dump without nodes.
+const NO_NODES_BEFORE: &str =
+    "the old dump holds no nodes: what changed of the nodes, and the verdicts of its guests, are not known";
 
 /// The message for dumps with answers of libvirt.
 const NOT_BY_LIBVIRT: &str =

@@ -77,8 +77,12 @@ pub struct Unlike {
 
 type LabelPair<'f> = (&'f str, &'f str);
 
-/// Returns all nodes that were added, removed or changed, by name.
+/// Returns all nodes that were added, removed or changed, by name; none if a side holds no nodes.
 pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
+    // A dump without nodes does not tell which came or went.
+    if old.is_empty() || new.is_empty() {
+        return Vec::new();
+    }
     let mut out = Vec::new();
     // The CPU labels of nodes with one profile changed equally.
     let mut of_profiles: HashMap<(NodeIndex, NodeIndex), Labels> = HashMap::new();
@@ -197,8 +201,11 @@ fn also(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> Vec<String> 
     after.difference(&before).cloned().chain(ended).collect()
 }
 
-/// Returns the nodes with frozen labels, by name.
+/// Returns the nodes with frozen labels, by name; none if the old side holds no nodes, as their state before is not known.
 pub(super) fn frozen(old: &Fleet, new: &Fleet) -> Vec<Frozen> {
+    if old.is_empty() {
+        return Vec::new();
+    }
     let is_frozen = |node: &NodeIndex| new.skip_node(*node).is_some();
     let row = |node: NodeIndex| {
         let name = new.name(node);

@@ -174,7 +174,7 @@ fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is
             found.guests.iter().map(|change| (change.guest.as_str(), (change.before, change.after))).collect();
         let [mut are_worse, mut are_better] = [BTreeSet::new(), BTreeSet::new()];
         for title in was.keys().chain(is.keys()) {
-            let verdicts = (was.get(title).map(|row| row.verdict), is.get(title).map(|row| row.verdict));
+            let verdicts = (was.get(title).map(|row| row.stated_verdict), is.get(title).map(|row| row.stated_verdict));
             let expected = (verdicts.0 != verdicts.1).then_some(verdicts);
             prop_assert_eq!(changed.get(title.as_str()).copied(), expected, "{}", title);
             let is_in_both = was.contains_key(title) && is.contains_key(title);
@@ -195,9 +195,9 @@ fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is
             add(own_node, usize::from(lists(&found.own_node)));
             add(refused, usize::from(lists(&found.not_migratable)));
             add(gone, usize::from(node_gone));
-            let is_known = before.verdict != OutcomeWord::Unknown && row.verdict != OutcomeWord::Unknown;
+            let is_known = ![before, row].into_iter().any(|row| row.stated_verdict == OutcomeWord::Unknown);
             let rank = |row: &AuditRow| {
-                let bad = Some(row.verdict).filter(|verdict| *verdict != OutcomeWord::Unknown);
+                let bad = Some(row.stated_verdict).filter(|verdict| *verdict != OutcomeWord::Unknown);
                 (row.severity(), bad, row.not_migratable.is_some())
             };
             let is_comparable = is_known || before.own_node != row.own_node || refusals.0 != refusals.1;
@@ -216,8 +216,10 @@ fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is
                 |verdict: Option<OutcomeWord>| verdict.is_some_and(|verdict| verdict != OutcomeWord::Unknown);
             are_the_same && is_known(change.before) && is_known(change.after)
         }) {
-            let has_cause =
-                !change.because.is_empty() || !change.because_nodes.is_empty() || change.node_gone.is_some();
+            let has_cause = !change.because.is_empty()
+                || !change.because_nodes.is_empty()
+                || change.node_gone.is_some()
+                || change.not_migratable_before != change.not_migratable_after;
             prop_assert!(has_cause, "the cause is not named: {:?}", change);
             add(by_nodes, usize::from(!change.because_nodes.is_empty()));
         }
@@ -461,4 +463,64 @@ fn a_vm_created_again_under_its_name_is_not_called_a_restarted_guest(
     let found = diff(&world(before), &world(after), &|_| true, &|_, _| {});
     let changes: Vec<&str> = found.running.iter().map(|change| change.change).collect();
     assert_eq!(changes, expected, "another guest under the name would be taken for the old one");
+}
+
+/// A guest that a drain shuts down now would be lost to a script that only reads verdicts.
+#[rstest]
+#[case::shut_down_now("LiveMigrate", "None", &[("shop/db", EvictionWord::ShutDown, Direction::Worse)])]
+#[case::migrated_now("None", "LiveMigrateIfPossible", &[("shop/db", EvictionWord::Migrates, Direction::Better)])]
+#[case::left_to_others("LiveMigrate", "External", &[("shop/db", EvictionWord::Stays, Direction::Worse)])]
+#[case::as_before("LiveMigrate", "LiveMigrateIfPossible", &[])]
+#[case::not_known("", "LiveMigrate", &[])]
+fn another_eviction_strategy_is_a_change(
+    #[case] before: &str,
+    #[case] after: &str,
+    #[case] expected: &[(&str, EvictionWord, Direction)],
+) {
+    let world = |strategy: &str| {
+        let mut guest = running("db", "node-a", "host-model");
+        guest["spec"]["evictionStrategy"] = json!(strategy);
+        World { cluster: cluster("1.9.0", intel(), [vmi(guest)]), policies: Vec::new() }
+    };
+    let found = diff(&world(before), &world(after), &|_| true, &|_, _| {});
+    let changes: Vec<(&str, EvictionWord, Direction)> =
+        found.evictions.iter().map(|change| (change.guest.as_str(), change.after, change.turn)).collect();
+    assert_eq!(changes, expected);
+    assert_eq!(found.worse, expected.iter().filter(|(.., turn)| *turn == Direction::Worse).count());
+    assert_eq!(found.is_empty(), expected.is_empty(), "a drain would shut it down, and nothing would be said");
+}
+
+/// A guest that KubeVirt refuses to migrate is not better off because a node opened.
+#[rstest]
+#[case::refused_on_both_sides(true, true, 0)]
+#[case::refused_since(false, true, 1)]
+fn a_refused_guest_is_not_better_off_by_a_node(#[case] before: bool, #[case] after: bool, #[case] worse: usize) {
+    let world = |is_refused: bool, is_closed: bool| {
+        let mut nodes = intel();
+        for node in nodes.iter_mut().skip(2) {
+            cordon(node);
+        }
+        if is_closed {
+            cordon(&mut nodes[1]);
+        }
+        let mut guest = running("db", "node-a", "Skylake-Server-noTSX-IBRS");
+        if is_refused {
+            refuse(&mut guest);
+        }
+        World { cluster: cluster("1.9.0", nodes, [vmi(guest)]), policies: Vec::new() }
+    };
+    let found = diff(&world(before, true), &world(after, false), &|_| true, &|_, _| {});
+    assert_eq!((found.worse, found.better), (worse, 0), "{found:?}");
+}
+
+/// A dump without nodes proves nothing about them.
+#[test]
+fn nodes_do_not_come_where_the_old_dump_holds_none() {
+    let world = |nodes: Vec<Node>| World {
+        cluster: cluster("1.9.0", nodes, objects(&[(0, "host-model", false)], false)),
+        policies: Vec::new(),
+    };
+    let found = diff(&world(Vec::new()), &world(intel()), &|_| true, &|_, _| {});
+    assert!(found.nodes.is_empty() && found.frozen.is_empty(), "{:?}", found.nodes);
+    assert!(found.not_known.iter().any(|line| line.contains("holds no nodes")), "{:?}", found.not_known);
 }

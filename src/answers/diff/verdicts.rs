@@ -19,6 +19,7 @@ use crate::world::World;
 /// The verdict about a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GuestVerdict {
+    /// The outcome; `Pinned` at least if KubeVirt refuses to migrate it.
     pub(super) outcome: OutcomeWord,
     /// Whether its own node no longer matches its launcher.
     pub(super) own_node: bool,
@@ -52,7 +53,7 @@ impl<'w> Verdicts<'w> {
             .any(|policy| policy.common_model.is_some() || policy.launcher_selectors != LauncherSelectors::Keep);
         let row = |row: crate::answers::audit::AuditRow| {
             let verdict = GuestVerdict {
-                outcome: row.verdict,
+                outcome: row.stated_verdict,
                 own_node: row.own_node,
                 not_migratable: row.not_migratable.is_some(),
             };
@@ -81,10 +82,12 @@ impl<'w> Verdicts<'w> {
         let fleet: &Fleet = &self.world.cluster.fleet;
         let own = fleet.find(&vmi.status.node_name);
         let demand = self.like.demand(vmi);
+        let not_migratable = migration::not_migratable(vmi).is_some();
+        let by_labels = demand.map_or(OutcomeWord::Unknown, |demand| outcome(fleet, &demand, own));
         GuestVerdict {
-            outcome: demand.map_or(OutcomeWord::Unknown, |demand| outcome(fleet, &demand, own)),
+            outcome: if not_migratable { OutcomeWord::Pinned } else { by_labels },
             own_node: own_node(&self.world.cluster, vmi).is_some(),
-            not_migratable: migration::not_migratable(vmi).is_some(),
+            not_migratable,
         }
     }
 
@@ -110,7 +113,6 @@ impl GuestVerdict {
             _ if self.own_node => Severity::OwnNode,
             OutcomeWord::Unschedulable => Severity::Unschedulable,
             OutcomeWord::Pinned => Severity::Pinned,
-            _ if self.not_migratable => Severity::Pinned,
             OutcomeWord::Fragile => Severity::Fragile,
             OutcomeWord::Fits | OutcomeWord::Unknown => Severity::None,
         }

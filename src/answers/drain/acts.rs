@@ -15,7 +15,7 @@ use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::remedy::{
-    Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, labels_tell_after_restart,
+    Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, label_each, labels_tell_after_restart,
 };
 use crate::fit::subject::{Definition, Subject, Template};
 use crate::fit::verdict::Notes;
@@ -124,6 +124,12 @@ impl Acts<'_> {
             for action in &candidates {
                 self.remedy(evicted, key, action);
             }
+            // The nearest node may have no room.
+            if evicted.fitting.is_empty() {
+                for add in label_each(&judgement, MAX_OPENED) {
+                    self.add_labels(evicted, key, &add);
+                }
+            }
             // A node may be cordoned, and lack labels too or not be one that the guest may use: then it takes several
             // acts.
             if evicted.fitting.is_empty() && !candidates.iter().any(is_of_nodes) {
@@ -135,18 +141,32 @@ impl Acts<'_> {
         if prepared.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&prepared.subject, &candidates)
         {
             self.of_guest(evicted, key, Restart.into());
+            // A guest that KubeVirt does not migrate starts elsewhere only where a node is open.
+            if evicted.effect != EvictionEffect::Moves {
+                let (started, _) = Action::from(Restart).apply(&prepared.subject, self.fleet);
+                let nodes = started.fitting(self.opened()).iter().filter(|node| *node != evicted.source).collect();
+                self.open(evicted, key, nodes);
+            }
         }
+    }
+
+    /// Returns the nodes without their cordons, and with virt-handler ready.
+    fn opened(&self) -> &Rc<Fleet> {
+        self.opened.get_or_init(|| Rc::new(opened(self.fleet)))
     }
 
     /// Adds the acts, other than `known`, that would be offered if no node were cordoned and virt-handler were ready on
     /// all, each with what opens the nodes that it is for.
     fn on_open_nodes(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, prepared: &Prepared<'_>, known: &[Action]) {
         let fleet = self.fleet;
-        let opened = Rc::clone(self.opened.get_or_init(|| Rc::new(opened(fleet))));
+        let opened = Rc::clone(self.opened());
         let fits =
             |subject: &Subject<'_>| subject.fitting(&opened).iter().filter(|node| *node != evicted.source).collect();
         self.open(evicted, key, fits(&prepared.subject));
-        let candidates = Judgement::new(&prepared.subject, &opened, Depth::Full).candidates(Notes::default());
+        let judgement = Judgement::new(&prepared.subject, &opened, Depth::Full);
+        let mut candidates = judgement.candidates(Notes::default());
+        let others = label_each(&judgement, MAX_OPENED).into_iter().map(Action::from);
+        candidates.extend(others.filter(|action| !candidates.contains(action)).collect::<Vec<_>>());
         for action in candidates.iter().filter(|action| !known.contains(action)) {
             self.remedy(evicted, key, action);
             let (subject, changed) = action.apply(&prepared.subject, &opened);

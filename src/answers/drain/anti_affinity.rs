@@ -86,7 +86,7 @@ impl Resident<'_> {
     }
 }
 
-/// All running guests, with their terms, and the other pods on the nodes.
+/// All guests that run or whose launcher is on a node, with their terms, and the other pods on the nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Residents<'w> {
     cluster: &'w Cluster,
@@ -110,13 +110,18 @@ pub(crate) struct Residents<'w> {
 impl<'w> Residents<'w> {
     pub(crate) fn of(world: &'w World) -> Self {
         let cluster = &world.cluster;
-        let running = cluster.vmis().filter(|vmi| migration::runs(vmi));
-        let resident = |vmi: &'w Vmi| Resident {
-            vmi,
-            node: cluster.fleet.find(&vmi.status.node_name),
-            terms: AntiAffinityTerm::all_of(vmi),
+        // Pod anti-affinity is that of a pod on a node, whether or not its guest runs yet.
+        let resident = |vmi: &'w Vmi| {
+            let runs = migration::runs(vmi);
+            let on_node = || {
+                let named = &vmi.status.node_name;
+                let launcher = || cluster.current_launcher(vmi).map_or("", |pod| &pod.node);
+                cluster.fleet.find(if runs || !named.is_empty() { named } else { launcher() })
+            };
+            let node = (runs || !migration::has_ended(vmi)).then(on_node).flatten();
+            (runs || node.is_some()).then(|| Resident { vmi, node, terms: AntiAffinityTerm::all_of(vmi) })
         };
-        let all: Vec<Resident<'w>> = running.map(resident).collect();
+        let all: Vec<Resident<'w>> = cluster.vmis().filter_map(resident).collect();
         let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
         let needs: Vec<_> = all.iter().map(|resident| cluster.room.need(resident.vmi)).collect();
         let (space, sizes) = Space::of(cluster, &needs);

@@ -2,7 +2,7 @@
 //!
 //! Sets of acts are tried by size. A set is accepted if the forecast with its acts done leaves no guest stuck. No
 //! proper subset is accepted, because all smaller sets were tried before; if that would take too long, unneeded acts
-//! are removed from a larger set.
+//! are removed from a larger set, the most harmful first. At the end the subsets of the result are judged once more.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,6 +29,10 @@ use crate::world::World;
 const MAX_EXPLAINED: usize = 3;
 /// Number of sets of acts that are tried.
 const MAX_SETS: usize = 4_000;
+/// Number of acts of a set all of whose subsets are judged.
+const MAX_PROVED: usize = 6;
+/// Number of acts that are added to those that each free a guest.
+const MAX_WIDENED: usize = 32;
 /// Number of guests in need that the search for these sets looks at; each incomplete set looks at all.
 const MAX_STEPS: usize = 20_000_000;
 
@@ -205,8 +209,8 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 break;
             }
         }
-        // All smaller sets were tried before the best was found.
-        search.best.or_else(|| self.thinned(enough, waived))
+        // All smaller sets were tried before the best was found; no more than the needs decide which.
+        self.thinned(search.best.unwrap_or(enough), waived)
     }
 
     /// Returns acts, added one by one until no further act reduces the number of stuck guests; if there are too many
@@ -227,8 +231,8 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         if self.stuck(&all).len() < stuck { all } else { set }
     }
 
-    /// Returns, for each guest that no node takes even if it leaves alone, the acts each of which frees it; and the
-    /// guests that no act frees.
+    /// Returns, for each guest that no node takes even if it leaves alone, acts without all of which it stays stuck; and
+    /// the guests that no act frees.
     fn needs(&self) -> (BTreeMap<GuestKey, Vec<usize>>, BTreeSet<GuestKey>) {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
         let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
@@ -241,14 +245,14 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 if !forecast.outcomes[at].targets.is_empty() {
                     continue;
                 }
-                let frees = |set: &[usize], edited: &Edited| {
-                    let mut fitting = self.fitting((node, at), set, edited);
-                    fitting.subtract(&self.residents.kept_off(evicted_guests[at].vmi, &here));
-                    if let Some(full) = self.residents.full(evicted_guests[at].vmi) {
-                        fitting.subtract(&full);
-                    }
-                    !fitting.is_empty()
+                let kept_off = self.residents.kept_off(evicted_guests[at].vmi, &here);
+                let full = self.residents.full(evicted_guests[at].vmi);
+                let open = |mut fitting: Bits| {
+                    fitting.subtract(&kept_off);
+                    full.iter().for_each(|full| fitting.subtract(full));
+                    fitting
                 };
+                let frees = |set: &[usize], edited: &Edited| !open(self.fitting((node, at), set, edited)).is_empty();
                 // Acts on other guests change nothing for this one.
                 let as_it_is = frees(&[], &nothing);
                 let is_freed_by = |&act: &usize| match &edited[act] {
@@ -256,32 +260,80 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                     None if self.acts[act].guests.contains(&(node, at)) => frees(&[act], &nothing),
                     None => as_it_is,
                 };
-                let need: Vec<usize> = all.iter().copied().filter(is_freed_by).collect();
-                if !need.is_empty() {
-                    out.insert((node, at), need);
-                } else if !frees(&all, &everything) && !frees(&of_nodes, &every_node) {
+                let mut need: Vec<usize> = all.iter().copied().filter(is_freed_by).collect();
+                if need.is_empty() && !frees(&all, &everything) && !frees(&of_nodes, &every_node) {
                     hopeless.insert((node, at));
+                } else if self.widen((node, at), &mut need, &open) {
+                    out.insert((node, at), need);
                 }
             }
         }
         (out, hopeless)
     }
 
-    /// Returns the acts of the set that are needed, preferring the least harmful; `None` if the set does not free all
-    /// guests except `waived`.
+    /// Adds acts to those that each free a guest, until no set of the others frees it; false if that would take too
+    /// long, so that nothing is known to be needed.
+    fn widen(&self, key: GuestKey, need: &mut Vec<usize>, open: &dyn Fn(Bits) -> Bits) -> bool {
+        let base = &self.world.cluster.fleet;
+        for _ in 0..MAX_WIDENED {
+            let others = (0..self.acts.len()).filter(|act| !need.contains(act));
+            let (of_nodes, of_guests): (Vec<usize>, Vec<usize>) =
+                others.partition(|&act| self.acts[act].guests.is_empty());
+            let own: Vec<usize> = of_guests.into_iter().filter(|&act| self.acts[act].guests.contains(&key)).collect();
+            // Acts on nodes free it together only on a node that several change, or with a change of the guest.
+            let mut changed: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+            for (act, node) in of_nodes.iter().flat_map(|&act| self.acts[act].nodes.iter().map(move |node| (act, node)))
+            {
+                changed.entry(&node.name).or_default().push(act);
+            }
+            if own.is_empty() && changed.values().all(|acts| acts.len() == 1) {
+                return true;
+            }
+            let mut is_done = Bits::none(self.acts.len());
+            of_nodes.iter().for_each(|&act| is_done.insert(act));
+            let edited = self.edited(&is_done);
+            let each = own.iter().map(|&act| vec![act]);
+            let sets = [Vec::new()].into_iter().chain(each).chain((own.len() > 1).then(|| own.clone()));
+            let freed = sets.into_iter().find_map(|own| {
+                let places = open(self.fitting(key, &[&of_nodes[..], &own].concat(), &edited));
+                Some((own.first().copied(), places.iter().next()?))
+            });
+            let Some((of_guest, place)) = freed else { return true };
+            let of_place = changed.get(base.name(place)).and_then(|acts| acts.first().copied());
+            let Some(act) = of_guest.or(of_place) else { return true };
+            need.push(act);
+        }
+        false
+    }
+
+    /// Returns the acts of the set that are needed, preferring the least harmful: without any one of them, or with any
+    /// fewer of a small set, a guest stays stuck. `None` if the set does not free all guests except `waived`.
     fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
         set.sort_unstable();
         if !self.stuck(&set).is_subset(waived) {
             return None;
         }
-        for act in set.clone().into_iter().rev() {
-            let without: Vec<usize> = set.iter().copied().filter(|&other| other != act).collect();
-            let affected = affected(&self.acts[act], self.nodes.len());
-            if self.stuck_on(affected, &without).is_subset(waived) {
-                set = without;
+        let mut before = usize::MAX;
+        while set.len() < before {
+            before = set.len();
+            for act in set.clone().into_iter().rev() {
+                let without: Vec<usize> = set.iter().copied().filter(|&other| other != act).collect();
+                let affected = affected(&self.acts[act], self.nodes.len());
+                if self.stuck_on(affected, &without).is_subset(waived) {
+                    set = without;
+                }
             }
         }
-        Some(set)
+        if set.len() > MAX_PROVED {
+            return Some(set);
+        }
+        let part = |bits: usize| -> Vec<usize> {
+            set.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, act)| *act).collect()
+        };
+        let mut parts: Vec<usize> = (0..(1_usize << set.len()) - 1).collect();
+        parts.sort_by_key(|bits| bits.count_ones());
+        let enough = parts.into_iter().map(part).find(|part| self.stuck(part).is_subset(waived));
+        Some(enough.unwrap_or(set))
     }
 
     /// Returns the guests that are stuck after these acts.
@@ -426,8 +478,13 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         };
         let mut script = script.unwrap_or_else(|| Script::from(Ok(Vec::new())));
         let base = &self.world.cluster.fleet;
-        if let Some(evicted) =
-            first.filter(|evicted| act.outage == Outage::Restart && !base.is_cordoned(evicted.source))
+        let may_return = |evicted: &&EvictedGuest<'_>| {
+            let after = evicted.prepared(self.world).map(|prepared| act.action.apply(&prepared.subject, base).0);
+            after.is_some_and(|after| after.fitting(base).contains(evicted.source))
+        };
+        if let Some(evicted) = first
+            .filter(|evicted| act.outage == Outage::Restart && !base.is_cordoned(evicted.source))
+            .filter(may_return)
         {
             let cordon = Name::new(base.name(evicted.source))
                 .map(|node| Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again"));

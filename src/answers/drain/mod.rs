@@ -16,6 +16,7 @@ mod not_known;
 mod order;
 mod outcome;
 mod race;
+mod returning;
 mod rivals;
 mod space;
 mod work;
@@ -294,6 +295,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let turns: Vec<(NodeIndex, Vec<EvictedGuest<'_>>)> = nodes.iter().map(movers_of).collect();
     let mut rows = Vec::new();
     let mut trouble: Vec<Trouble<'_, '_>> = Vec::new();
+    let mut returners: Vec<&str> = Vec::new();
     for (at, (node, evicted_guests)) in turns.iter().enumerate() {
         progress(at, turns.len());
         let mut forecast = forecast::of(&residents, evicted_guests);
@@ -305,7 +307,9 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         guests.sort_by(|one, other| {
             (one.state, one.targets.len(), &one.guest).cmp(&(other.state, other.targets.len(), &other.guest))
         });
-        let is_count_sure = forecast.is_count_sure;
+        let takers = returning::takers(world, &residents, evicted_guests, &forecast.outcomes);
+        let is_count_sure = forecast.is_count_sure && takers.is_empty();
+        returners.extend(takers);
         rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests, is_count_sure });
         if forecast.has_stuck() {
             trouble.push(Trouble { evicted_guests, forecast });
@@ -317,7 +321,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         .flat_map(|(_, evicted_guests)| evicted_guests)
         .filter(|evicted| evicted.effect == EvictionEffect::Moves);
     let libvirt = Unanswered::of(world, moving.map(|evicted| evicted.vmi));
-    let mut not_known = NotKnown { world, residents: &residents, turns: &turns, rows: &rows }.lines();
+    let mut not_known = NotKnown { world, residents: &residents, turns: &turns, rows: &rows, returners }.lines();
     not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
     let missing = missing(now, nodes).lines();
     let misses_guests = !missing.is_empty();

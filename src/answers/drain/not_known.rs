@@ -17,12 +17,14 @@ pub(super) struct NotKnown<'n, 'w> {
     /// The guests of each node, in the order of the nodes.
     pub(super) turns: &'n [(NodeIndex, Vec<EvictedGuest<'w>>)],
     pub(super) rows: &'n [DrainedNode],
+    /// The guests that are shut down, start again and may take a place that another one needs, by name.
+    pub(super) returners: Vec<&'n str>,
 }
 
 impl<'n, 'w> NotKnown<'n, 'w> {
     /// Returns the sentences.
     pub(super) fn lines(&self) -> Vec<String> {
-        [self.room(), self.strategies(), self.volumes(), self.budgets()].into_iter().flatten().collect()
+        [self.room(), self.strategies(), self.volumes(), self.budgets(), self.places()].into_iter().flatten().collect()
     }
 
     fn evicted_guests(&self) -> impl Iterator<Item = &'n EvictedGuest<'w>> {
@@ -75,11 +77,12 @@ impl<'n, 'w> NotKnown<'n, 'w> {
         let guests = self.rows.iter().flat_map(|row| &row.guests);
         let stuck: BTreeSet<&str> =
             guests.filter(|guest| guest.state == State::Stuck).map(|guest| guest.guest.as_str()).collect();
-        let unplaced = self.named(|evicted| {
+        // Guests with targets are not prepared one by one.
+        let is_unplaced = |evicted: &EvictedGuest<'w>| {
             let subject = evicted.prepared(self.world).map(|prepared| &prepared.subject);
-            stuck.contains(evicted.title.as_str())
-                && subject.is_some_and(|subject| subject.restart.is_some() && !subject.unjudged.unplaced.is_empty())
-        });
+            subject.is_some_and(|subject| subject.restart.is_some() && !subject.unjudged.unplaced.is_empty())
+        };
+        let unplaced = self.named(|evicted| stuck.contains(evicted.title.as_str()) && is_unplaced(evicted));
         if unplaced.is_empty() {
             return None;
         }
@@ -87,6 +90,18 @@ impl<'n, 'w> NotKnown<'n, 'w> {
             "on which nodes volumes of {} can be used (their PersistentVolumes are not known, or they are hostDisk): a restart, after \
              which no node may be left to start on, is not among the changes",
             fold_names(&unplaced, 3)
+        ))
+    }
+
+    /// The places of guests that are shut down and start again.
+    fn places(&self) -> Option<String> {
+        if self.returners.is_empty() {
+            return None;
+        }
+        let start = number(self.returners.len(), "starts", "start");
+        let names = fold_names(&self.returners, 3);
+        Some(format!(
+            "where {names} {start} again after the shutdown: it may be the place of a guest that is migrated, which is stuck then"
         ))
     }
 

@@ -536,6 +536,7 @@ fn two_guests_share_room_for_one() {
     assert_eq!(states, [State::Stuck, State::OneTarget], "{found:?}");
 }
 
+mod acts;
 mod budgets;
 mod causes;
 mod claims;

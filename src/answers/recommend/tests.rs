@@ -116,7 +116,7 @@ fn a_guest_that_kubevirt_refuses_to_migrate_could_not_go_to_a_new_node() {
     let found = &effects[0].guests;
     assert_eq!((found.cannot_go_there, found.of, found.not_migratable), (1, 2, 1));
     let lines = effects[0].lines().join("\n");
-    let says = "1 of 2 guests of that vendor could not go to it before a restart (1 of them as KubeVirt refuses to migrate it anywhere)";
+    let says = "1 of 2 guests of that vendor could not go to it by labels before a restart (1 of them as KubeVirt refuses to migrate it anywhere)";
     assert!(lines.contains(says), "{lines}");
 }
 

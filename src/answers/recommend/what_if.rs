@@ -348,7 +348,7 @@ impl WhatIf {
                 }
             };
             effects.push(format!(
-                "{cannot_go_there} of {} of that vendor could not go to it before a restart{refused}",
+                "{cannot_go_there} of {} of that vendor could not go to it by labels before a restart{refused}",
                 guests(of)
             ));
         }

@@ -59,7 +59,9 @@ impl KnownModel {
         let suffix = model.strip_prefix(family.name)?;
         let (variant, version) = split(suffix)?;
         let listed = |suffix: &str| family.models.iter().find(|model| model.suffix == suffix);
-        let found = listed(suffix).or_else(|| newest_version(family)).or_else(|| listed(""))?;
+        // Only versions are assumed to be like others of their family.
+        let like = || newest_version(family).or_else(|| listed("")).filter(|_| variant == VERSION);
+        let found = listed(suffix).or_else(like)?;
         let same_as = found.same_as.filter(|_| found.suffix == suffix);
         // Another name of a model has the properties of that model.
         let Model { hardened, tsx, .. } = found.same_as.and_then(listed).unwrap_or(found);
@@ -85,6 +87,9 @@ impl KnownModel {
     }
 }
 
+/// The variant of versions.
+const VERSION: u8 = 4;
+
 /// Splits a suffix into variant and version; `None` if its form is not known.
 fn split(suffix: &str) -> Option<(u8, u16)> {
     Some(match suffix {
@@ -92,8 +97,14 @@ fn split(suffix: &str) -> Option<(u8, u16)> {
         "-IBRS" | "-IBPB" => (1, 0),
         "-noTSX" => (2, 0),
         "-noTSX-IBRS" => (3, 0),
-        _ => (4, suffix.strip_prefix("-v")?.parse().ok()?),
+        _ => (VERSION, version(suffix.strip_prefix("-v")?)?),
     })
+}
+
+/// Reads the number of a version, as libvirt and QEMU write it: digits alone, the first of them not 0.
+fn version(text: &str) -> Option<u16> {
+    let is_written_so = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| is_written_so)
 }
 
 /// Returns the newest version of a family, whose properties are assumed for later versions.
@@ -130,8 +141,7 @@ pub(crate) fn drawbacks(model: &str) -> Vec<Drawback> {
 
 /// Whether the model is never recommended: generic ones, and those that KubeVirt's default lists as obsolete.
 pub(crate) fn is_obsolete(model: &str) -> bool {
-    let plain =
-        model.rsplit_once("-v").filter(|(_, version)| version.parse::<u16>().is_ok()).map_or(model, |(name, _)| name);
+    let plain = model.rsplit_once("-v").filter(|(_, number)| version(number).is_some()).map_or(model, |(name, _)| name);
     OBSOLETE.contains(&plain)
 }
 

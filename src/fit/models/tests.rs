@@ -50,6 +50,17 @@ fn a_version_that_is_not_known_yet_is_like_the_newest_that_is() {
     assert_eq!(ranked(["EPYC-Venice", "EPYC-v5000", "EPYC-IBPBX"], "AMD"), ["EPYC-v5000"]);
 }
 
+/// Only a version is assumed to be like others of its family, written as libvirt writes it.
+#[test]
+fn a_name_that_is_not_known_is_not_recommended_as_if_it_were() {
+    for model in ["SapphireRapids-noTSX", "EPYC-Rome-IBRS", "Haswell-v+9", "Haswell-v007", "Haswell-v0", "Haswell-v"] {
+        assert!(!is_known(model), "{model} would be recommended, and no QEMU may have it");
+    }
+    for model in ["Haswell-v9", "GraniteRapids-v9", "EPYC-Rome", "EPYC-IBPB"] {
+        assert!(is_known(model), "{model} would be left out");
+    }
+}
+
 #[test]
 fn drawbacks_of_a_model_are_reported() {
     assert_eq!(drawbacks("Skylake-Server"), [Drawback::NoMitigations("spec-ctrl"), Drawback::Tsx]);

@@ -8,7 +8,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
-use crate::fit::outcome::Evidence;
+use crate::fit::outcome::{Evidence, Nearest};
 use crate::fit::subject::Subject;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
@@ -139,21 +139,46 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if !judgement.needs_a_node() {
         return None;
     }
-    // A label that a user chose to place the guest cannot be added to another node.
-    let can_be_made = |(key, _): &(String, String)| {
+    let (at, near) = judgement.curable().find(|(_, near)| can_be_made(judgement, near))?;
+    judgement.if_more_fit(AddLabels::to(judgement, at, near))
+}
+
+/// Returns the labelling of each node, of the `most` nearest ones, whose labels are probably wrong.
+pub(crate) fn label_each(judgement: &Judgement<'_, '_>, most: usize) -> Vec<AddLabels> {
+    if !judgement.needs_a_node() || !judgement.is_judged() {
+        return Vec::new();
+    }
+    let near = judgement.find_nearest(most);
+    let near = near.iter().filter(|near| near.is_curable() && can_be_made(judgement, near));
+    near.filter_map(|near| Some(AddLabels::to(judgement, judgement.fleet.find(&near.node)?, near))).collect()
+}
+
+/// Whether a person can add the labels that a node lacks. A label that a user chose to place the guest cannot be added
+/// to another node.
+fn can_be_made(judgement: &Judgement<'_, '_>, near: &Nearest) -> bool {
+    near.missing.iter().all(|(key, _)| {
         matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration | Family::CpuVendor)
             && !judgement.subject.is_chosen(key)
-    };
-    let (at, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(can_be_made))?;
-    let takes_cpu = judgement.subject.asked().is_some_and(|asked| asked.agrees(&near.node));
-    let backing = match near.evidence {
-        Evidence::LibvirtAgrees => Backing::Provided,
-        _ if takes_cpu => Backing::TakesCpu,
-        _ => Backing::Labels,
-    };
-    let (node, labels) = (near.node.clone(), near.missing.clone());
-    let is_frozen = judgement.fleet.skip_node(at).is_some();
-    judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty(), is_frozen, backing })
+    })
+}
+
+impl AddLabels {
+    /// Returns the labelling of a node with what it lacks.
+    fn to(judgement: &Judgement<'_, '_>, at: NodeIndex, near: &Nearest) -> Self {
+        let takes_cpu = judgement.subject.asked().is_some_and(|asked| asked.agrees(&near.node));
+        let backing = match near.evidence {
+            Evidence::LibvirtAgrees => Backing::Provided,
+            _ if takes_cpu => Backing::TakesCpu,
+            _ => Backing::Labels,
+        };
+        Self {
+            node: near.node.clone(),
+            labels: near.missing.clone(),
+            replaces: !near.has.is_empty(),
+            is_frozen: judgement.fleet.skip_node(at).is_some(),
+            backing,
+        }
+    }
 }
 
 /// Returns the first missing label of a node that a person cannot add.

@@ -32,7 +32,7 @@ mod use_model;
 
 #[cfg(test)]
 pub(crate) use add_labels::Backing;
-pub(crate) use add_labels::{AddLabels, NoLabels, NotToAdd, VirtHandler};
+pub(crate) use add_labels::{AddLabels, NoLabels, NotToAdd, VirtHandler, label_each};
 pub(crate) use add_node::AddNode;
 pub(crate) use change_affinity::ChangeAffinity;
 pub(crate) use change_machine_type::ChangeMachineType;

@@ -33,6 +33,8 @@ struct Stage {
     policy: Option<&'static str>,
     /// Number of cores by node; each guest requests two. Empty if not known.
     cores: BTreeMap<String, usize>,
+    /// Whether the VM of each guest is known, so that a command restarts it.
+    has_vms: bool,
 }
 
 impl Stage {
@@ -53,7 +55,7 @@ impl Stage {
         if beyond_labels && random.percent(50) {
             cores.extend(nodes.iter().map(|node| (node.name.clone(), 1 + random.below(6))));
         }
-        let mut stage = Self { nodes, guests: BTreeMap::new(), policy, cores };
+        let mut stage = Self { nodes, guests: BTreeMap::new(), policy, cores, has_vms: false };
         for at in 0..=random.below(5) {
             let name = format!("guest-{at}");
             let node = stage.nodes[random.below(stage.nodes.len())].name.clone();
@@ -86,7 +88,11 @@ impl Stage {
             };
             [vmi(guest.clone()), pod]
         });
-        let mut world = world(self.nodes.clone(), objects.collect::<Vec<_>>());
+        let vms = self.guests.iter().filter(|_| self.has_vms).map(|(name, (guest, _))| {
+            let model = guest["spec"]["domain"]["cpu"]["model"].as_str().unwrap_or_default();
+            ClusterObject::VirtualMachine(Box::new(read(vm(name, model))))
+        });
+        let mut world = world(self.nodes.clone(), objects.chain(vms).collect::<Vec<_>>());
         let policy = |selectors: &str| read_policy("pool", &json!({"launcherSelectors": selectors}));
         world.policies = self.policy.map(policy).into_iter().collect();
         if self.cores.is_empty() {
@@ -208,6 +214,33 @@ fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
     assert!(
         carried_out >= at_least(60) && several >= at_least(5) && with_room >= at_least(20) && governed >= at_least(20),
         "too few fleets show it: {carried_out}, {several} of several acts, {with_room} with room, {governed} with a policy"
+    );
+}
+
+/// Restarts, uncordons and labels are listed together only where no part of them frees all guests.
+#[test]
+fn no_part_of_restarts_uncordons_and_labels_is_enough() {
+    let mut random = Random(31);
+    let (mut carried_out, mut restarts, mut mixed) = (0, 0, 0);
+    for _ in (0..1200).step_by(one_in()) {
+        let stage = Stage { has_vms: true, ..Stage::random(&mut random, false) };
+        let node = stage.nodes[random.below(stage.nodes.len())].name.clone();
+        let found = drained(&stage.world(), &node);
+        let Some(steps) = found.least_to_do.filter(|steps| !steps.is_empty()) else { continue };
+        let Some(freed) = stage.after(&node, &steps, &|_| true) else { continue };
+        assert_eq!(freed.nodes[0].count(State::Stuck), 0, "{steps:?} do not free all: {:?}", freed.nodes[0]);
+        carried_out += 1;
+        let by_restart = steps.iter().filter(|step| step.id == "restart").count();
+        restarts += usize::from(by_restart > 0);
+        mixed += usize::from(by_restart > 0 && by_restart < steps.len());
+        for part in 0..(1_usize << steps.len()) - 1 {
+            let less = stage.after(&node, &steps, &|at| part & (1 << at) != 0).expect("all of it was carried out");
+            assert!(less.nodes[0].count(State::Stuck) > 0, "a guest is restarted for nothing: {steps:?}, {part:b}");
+        }
+    }
+    assert!(
+        carried_out >= at_least(80) && restarts >= at_least(16) && mixed >= at_least(5),
+        "too few fleets show it: {carried_out}, {restarts} with a restart, {mixed} with other acts too"
     );
 }
 

@@ -93,10 +93,12 @@ impl Judgement<'_, '_> {
             return Evidence::LibvirtRefuses;
         }
         let takes_cpu = answer.is_some_and(LibvirtAnswer::agrees);
-        let provided = self.subject.of_cpu(missing).map(|(key, _)| self.subject.provides(name, key)).min();
-        match (provided, takes_cpu) {
+        let provided: Vec<Provided> =
+            self.subject.of_cpu(missing).map(|(key, _)| self.subject.provides(name, key)).collect();
+        match (provided.iter().min(), takes_cpu) {
             (None, _) => Evidence::None,
-            (Some(Provided::No), _) => Evidence::LibvirtLacks,
+            (Some(Provided::No), _) if provided.iter().all(|known| *known == Provided::No) => Evidence::LibvirtLacks,
+            (Some(Provided::No), _) => Evidence::LibvirtLacksSome,
             (Some(Provided::Yes), true) => Evidence::LibvirtAgrees,
             (Some(Provided::Unknown), true) => match self.evidence_of_labels(node, missing) {
                 likely @ (Evidence::Drifted | Evidence::SourceLacksToo) => likely,

@@ -39,13 +39,13 @@ pub struct Cpu {
 
 impl Cpu {
     /// Whether the CPU has a feature; `None` if that is not known: the features of its model are not known, or
-    /// the feature belongs to VMX, for which models differ between releases.
+    /// definitions of the model differ in the feature, as they do in those of VMX.
     #[must_use]
     pub fn has(&self, feature: &str) -> Option<bool> {
         if self.require.contains(feature) || self.disable.contains(feature) {
             return Some(self.require.contains(feature));
         }
-        if feature.starts_with(label::VMX) {
+        if feature.starts_with(label::VMX) || models::is_disputed(&self.model, feature) {
             return None;
         }
         models::features(&self.model).map(|features| features.contains(feature))
@@ -179,25 +179,27 @@ impl Answers {
         self.answer(node).is_some_and(LibvirtAnswer::agrees)
     }
 
-    /// Whether a node has the capability that a label states: by its libvirt's description of the node, else,
-    /// if the node provides the guest's CPU, by that CPU.
+    /// Whether a node has the capability that a label states: if the node provides the guest's CPU, by that CPU, else
+    /// by its libvirt's description of the node. A host model is a description by differences from a model, and may be
+    /// older than the comparison of this very CPU.
     pub(crate) fn provides(&self, node: &str, key: &str) -> Provided {
-        match self.hosts.get(node).map(|host| host.provides(key)) {
-            Some(known @ (Provided::Yes | Provided::No)) => return known,
-            Some(Provided::Unknown) | None => {}
+        if self.is_compared(node, key) {
+            return Provided::Yes;
         }
-        let Some(GuestCpu { cpu, .. }) = self.guest.as_ref().ok().filter(|_| self.agrees(node)) else {
-            return Provided::Unknown;
-        };
+        self.hosts.get(node).map_or(Provided::Unknown, |host| host.provides(key))
+    }
+
+    /// Whether a node provides the guest's CPU, and this CPU includes the capability that a label states.
+    fn is_compared(&self, node: &str, key: &str) -> bool {
+        let Some(GuestCpu { cpu, .. }) = self.guest.as_ref().ok().filter(|_| self.agrees(node)) else { return false };
         let name = label::name(key);
-        let has = match Family::of(key) {
+        match Family::of(key) {
             // A feature that the guest's CPU lacks was not part of the comparison.
             Family::CpuFeature => cpu.has(name) == Some(true),
             Family::CpuModelMigration => cpu.model == name,
             Family::CpuVendor => cpu.vendor.as_deref() == Some(name),
             _ => false,
-        };
-        if has { Provided::Yes } else { Provided::Unknown }
+        }
     }
 
     /// Returns the nodes whose libvirt refuses the CPU.

@@ -230,8 +230,11 @@ words! {
         LibvirtAgrees = "libvirt-agrees",
         /// Libvirt there provides the guest's CPU. It is not known whether the node has what its CPU labels lack.
         LibvirtTakesCpu = "libvirt-takes-cpu",
-        /// Libvirt there reports that the node does not have all that its CPU labels lack: the labels are right.
+        /// Libvirt there reports that the node has nothing of what its CPU labels lack: the labels are right.
         LibvirtLacks = "libvirt-lacks",
+        /// Libvirt there reports that the node does not have some of what its CPU labels lack, and does not deny the
+        /// others.
+        LibvirtLacksSome = "libvirt-lacks-some",
         /// Libvirt there does not provide the guest's CPU, regardless of the labels.
         LibvirtRefuses = "libvirt-refuses",
         /// No conclusion: there is no source to compare with, or the labels do not describe the CPU.
@@ -244,7 +247,7 @@ impl Evidence {
     pub(crate) fn rank(self) -> usize {
         match self {
             Self::LibvirtAgrees => 0,
-            Self::LibvirtLacks => 2,
+            Self::LibvirtLacks | Self::LibvirtLacksSome => 2,
             Self::LibvirtRefuses => 3,
             _ => 1,
         }

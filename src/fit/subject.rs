@@ -123,10 +123,7 @@ impl<'a> Subject<'a> {
 
     /// Whether a node has the capability that a label states, by its libvirt.
     pub(crate) fn provides(&self, node: &str, key: &str) -> Provided {
-        match self.asked() {
-            Some(asked) => asked.provides(node, key),
-            None => self.host(node).map_or(Provided::Unknown, |host| host.provides(key)),
-        }
+        self.asked.as_ref().map_or(Provided::Unknown, |asked| asked.provides(node, key))
     }
 
     /// Iterates over the missing entries that describe the CPU, without those by which a user chose nodes.

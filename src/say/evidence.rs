@@ -1,21 +1,24 @@
 //! The evidence that a node's missing labels give, as a suffix.
 
+use std::borrow::Cow;
+
 use crate::fit::label;
+use crate::fit::plural;
 use crate::fit::verdict::{Evidence, Nearest};
 
 /// Returns ` (drifted labels, probably)` for the missing labels of a node; empty without evidence.
-pub(crate) fn suffix(near: &Nearest) -> &'static str {
+pub(crate) fn suffix(near: &Nearest) -> Cow<'static, str> {
     match near.evidence {
-        Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
-        Evidence::Drifted => " (drifted labels, probably)",
+        Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)".into(),
+        Evidence::Drifted => " (drifted labels, probably)".into(),
         _ => short_suffix(near),
     }
 }
 
 /// Returns [`suffix`] where the node is named only because something else must change: without evidence for labels that
 /// a remedy adds.
-pub(crate) fn short_suffix(near: &Nearest) -> &'static str {
-    match near.evidence {
+pub(crate) fn short_suffix(near: &Nearest) -> Cow<'static, str> {
+    let text = match near.evidence {
         Evidence::OtherHardware => " (other hardware)",
         Evidence::FrozenSource => " (labels of its own node, which are frozen)",
         Evidence::OlderLabels => " (labels of an older KubeVirt)",
@@ -25,10 +28,17 @@ pub(crate) fn short_suffix(near: &Nearest) -> &'static str {
         Evidence::LibvirtAgrees => " (libvirt there has its features: the labels are wrong)",
         Evidence::LibvirtTakesCpu => " (libvirt there has all features of its CPU)",
         Evidence::LibvirtLacks => " (libvirt there confirms it)",
+        Evidence::LibvirtLacksSome => return format!(" (libvirt there {})", confirms_only(&near.untrue)).into(),
         Evidence::LibvirtRefuses => " (libvirt there refuses)",
         Evidence::None if near.is_unwell() && !near.besides.not_ready => " (virt-handler is not ready there)",
         Evidence::SourceLacksToo | Evidence::Drifted | Evidence::None => "",
-    }
+    };
+    text.into()
+}
+
+/// Returns which of a node's missing labels libvirt there finds right: `confirms only cpu-feature hle, rtm`.
+pub(crate) fn confirms_only(untrue: &[(String, String)]) -> String {
+    format!("confirms only {}", plural::fold_entries(untrue, 4))
 }
 
 /// Returns what turns nested virtualization on, by the missing feature.

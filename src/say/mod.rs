@@ -306,7 +306,7 @@ pub(crate) fn nearest_of(terms: usize) -> String {
 
 /// Returns `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably) and is cordoned`.
 fn lacks_line(near: &Nearest, most: usize) -> String {
-    format!("{}, which {}", near.node, lacks(near, most, evidence::suffix(near)))
+    format!("{}, which {}", near.node, lacks(near, most, &evidence::suffix(near)))
 }
 
 /// Returns everything that keeps the guest off a node: `lacks zone=a and is cordoned`.
@@ -443,7 +443,7 @@ pub(crate) fn obstacles(verdict: &Verdict) -> String {
 
 /// Returns [`obstacles`] with at most `most` missing labels of each node.
 pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
-    let lacks = |near: &Nearest| format!("{} {}", near.node, lacks(near, most, evidence::short_suffix(near)));
+    let lacks = |near: &Nearest| format!("{} {}", near.node, lacks(near, most, &evidence::short_suffix(near)));
     let first = named(verdict).next();
     let better = first.filter(|first| first.evidence == Evidence::OtherHardware);
     let better = better.and_then(|_| named(verdict).find(|near| near.is_curable()));

@@ -1,5 +1,7 @@
 //! The table of nodes: the part of the demand that each meets, the labels it lacks, and the meaning of that.
 
+use std::borrow::Cow;
+
 use super::Explained;
 use super::libvirt::LibvirtWords;
 use crate::fit::fleet::NodeIndex;
@@ -120,7 +122,7 @@ impl Explained<'_, '_> {
                 return format!("libvirt there {}", say::finding::unmet_at_start(&unmet));
             }
         }
-        self.evidence(judgement, node, missing).to_owned()
+        self.evidence(judgement, node, missing).into_owned()
     }
 
     /// Whether a node lacks the vendor of the guest's own node, and has another one: each of them has the label of one
@@ -131,17 +133,23 @@ impl Explained<'_, '_> {
         lacks && is_known(node) && self.source().is_some_and(is_known)
     }
 
-    fn evidence(&self, judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
+    fn evidence(
+        &self,
+        judgement: &Judgement<'_, '_>,
+        node: NodeIndex,
+        missing: &[(String, String)],
+    ) -> Cow<'static, str> {
         let name = self.fleet().name(node);
         if let Some(refused) = self.case.prepared.subject.failed.as_ref().filter(|refused| refused.target == name) {
-            return if refused.is_of_cpu { "tried last: libvirt refused" } else { "tried last: the migration failed" };
+            let what = if refused.is_of_cpu { "libvirt refused" } else { "the migration failed" };
+            return format!("tried last: {what}").into();
         }
         if missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable)
             && self.fleet().label(node, label::SCHEDULABLE).is_some()
         {
-            return "virt-handler is not ready there";
+            return "virt-handler is not ready there".into();
         }
-        match judgement.evidence(node, missing) {
+        let text = match judgement.evidence(node, missing) {
             Evidence::SourceLacksToo => "its own node lacks it too: labels changed, not machines",
             Evidence::Drifted if self.fleet().skip_node(node).is_some() => {
                 "same host model as its own node: frozen labels, probably"
@@ -159,8 +167,13 @@ impl Explained<'_, '_> {
             Evidence::LibvirtAgrees => "libvirt there agrees: labels are at fault",
             Evidence::LibvirtTakesCpu => "libvirt there has all features of its CPU",
             Evidence::LibvirtLacks => "rightly, as libvirt there says",
+            Evidence::LibvirtLacksSome => {
+                let untrue = self.case.prepared.subject.untrue(name, missing);
+                return format!("libvirt there {}", say::evidence::confirms_only(&untrue)).into();
+            }
             Evidence::LibvirtRefuses => "libvirt there refuses",
             Evidence::None => "",
-        }
+        };
+        text.into()
     }
 }

@@ -40,8 +40,9 @@ pub(crate) enum Provided {
     Yes,
 }
 
-/// The features that libvirt omits from a host model because they cannot be migrated: `migratable='no'` of its
-/// CPU map.
+/// The features that a host model may omit although the host has them: libvirt filters those of resource monitoring
+/// (`virQEMUCapsCPUFilterFeatures` in `src/qemu/qemu_capabilities.c`), and lists `invtsc`, which cannot be migrated, in
+/// some releases only.
 pub(crate) const NOT_MIGRATABLE: [&str; 4] = ["invtsc", "cmt", "mbm_total", "mbm_local"];
 
 impl From<Option<bool>> for Provided {
@@ -86,7 +87,7 @@ impl LibvirtHost {
         let name = label::name(key);
         let cpu = self.model.as_ref();
         match Family::of(key) {
-            // A host model without one of these features does not prove that the host lacks it.
+            // A host model that omits one of these features does not prove that the host lacks it.
             Family::CpuFeature if NOT_MIGRATABLE.contains(&name) => {
                 cpu.and_then(|cpu| cpu.require.contains(name).then_some(true)).into()
             }

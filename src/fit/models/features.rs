@@ -29,6 +29,15 @@ fn held(model: &str) -> Option<&'static BTreeSet<&'static str>> {
     LISTED.get(other.as_deref().unwrap_or(model))
 }
 
+/// Whether definitions of a model differ in a feature: those of libvirt's releases, or of libvirt and QEMU. A host or a
+/// guest with this model, described without naming the feature, may have it or not.
+pub(crate) fn is_disputed(model: &str, feature: &str) -> bool {
+    let other = KnownModel::of(model).and_then(|known| known.other_spelling());
+    let model = other.as_deref().unwrap_or(model);
+    let names = |list: &str, name: &str| list.split_whitespace().any(|listed| listed == name);
+    DISPUTED.iter().any(|(features, models)| names(features, feature) && names(models, model))
+}
+
 /// Iterates over the models with known features that have this one.
 pub(super) fn holding(feature: &str) -> impl Iterator<Item = &'static str> {
     FEATURES.iter().map(|known| known.model).filter(move |model| held(model).is_some_and(|held| held.contains(feature)))
@@ -55,6 +64,29 @@ static LISTED: LazyLock<BTreeMap<&'static str, BTreeSet<&'static str>>> = LazyLo
 
 /// The names of all features of the listed models.
 static NAMES: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| LISTED.values().flatten().copied().collect());
+
+/// Features in which definitions of the same models differ. `mpx`, `monitor` and `intel-pt` are part of these models in
+/// the CPU map of some releases of libvirt (`mpx` in that of 9.0) and not in that of 12.8; a libvirt writes only what
+/// differs from its own definition. QEMU alone gives the others to a guest with the model.
+#[rustfmt::skip]
+const DISPUTED: &[(&str, &str)] = &[
+    ("mpx", "Skylake-Client Skylake-Client-IBRS Skylake-Client-noTSX-IBRS Skylake-Server Skylake-Server-IBRS Skylake-Server-noTSX-IBRS \
+         Cascadelake-Server Cascadelake-Server-noTSX Icelake-Client Icelake-Client-noTSX Icelake-Server Icelake-Server-noTSX Snowridge"),
+    ("intel-pt", "Icelake-Client Icelake-Client-noTSX Icelake-Server Icelake-Server-noTSX"),
+    ("monitor", "Opteron_G3 EPYC EPYC-IBPB Dhyana"),
+    ("abm arat f16c rdrand xsaveopt", "Haswell Haswell-IBRS Haswell-noTSX Haswell-noTSX-IBRS Broadwell Broadwell-IBRS Broadwell-noTSX \
+         Broadwell-noTSX-IBRS"),
+    ("arat pclmuldq", "Westmere Westmere-IBRS"),
+    ("arat xsaveopt", "SandyBridge SandyBridge-IBRS IvyBridge IvyBridge-IBRS"),
+    ("pku", "Skylake-Server Skylake-Server-IBRS Skylake-Server-noTSX-IBRS Cascadelake-Server Cascadelake-Server-noTSX"),
+    ("clflushopt", "Skylake-Server"),
+    ("arch-capabilities ibrs-all mds-no rdctl-no skip-l1dfl-vmentry", "Cascadelake-Server-noTSX"),
+    ("avx10-128 avx10-256 avx10-512", "DiamondRapids"),
+    ("npt nrip-save", "Opteron_G4 Opteron_G5 EPYC EPYC-IBPB Dhyana"),
+    ("topoext", "EPYC EPYC-IBPB EPYC-v3 EPYC-v4 EPYC-v5 EPYC-Rome EPYC-Rome-v2 EPYC-Rome-v3 EPYC-Rome-v4 EPYC-Rome-v5 EPYC-Milan \
+         EPYC-Milan-v2 EPYC-Milan-v3 EPYC-Genoa EPYC-Genoa-v2 EPYC-Turin Dhyana Dhyana-v2"),
+    ("xsaves", "EPYC-Rome"),
+];
 
 #[rustfmt::skip]
 const FEATURES: &[ModelFeatures] = &[

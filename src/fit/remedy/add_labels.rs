@@ -154,12 +154,14 @@ pub(crate) fn label_each(judgement: &Judgement<'_, '_>, most: usize) -> Vec<AddL
 }
 
 /// Whether a person can add the labels that a node lacks. A label that a user chose to place the guest cannot be added
-/// to another node.
+/// to another node. A label does not make libvirt run a named model: that it lists the model as usable must be known.
 fn can_be_made(judgement: &Judgement<'_, '_>, near: &Nearest) -> bool {
-    near.missing.iter().all(|(key, _)| {
-        matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration | Family::CpuVendor)
-            && !judgement.subject.is_chosen(key)
-    })
+    let is_made = |key: &str| match Family::of(key) {
+        Family::CpuFeature | Family::CpuModelMigration | Family::CpuVendor => true,
+        Family::CpuModel => near.evidence == Evidence::LibvirtAgrees,
+        _ => false,
+    };
+    near.missing.iter().all(|(key, _)| is_made(key) && !judgement.subject.is_chosen(key))
 }
 
 impl AddLabels {
@@ -240,7 +242,10 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
 /// Whether adding labels cannot permanently make the node take the guest.
 fn is_hopeless(judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> bool {
     let evidence = judgement.evidence(node, missing);
-    let is_hopeless = matches!(evidence, Evidence::OtherHardware | Evidence::LibvirtLacks | Evidence::LibvirtRefuses);
+    let is_hopeless = matches!(
+        evidence,
+        Evidence::OtherHardware | Evidence::LibvirtLacks | Evidence::LibvirtLacksSome | Evidence::LibvirtRefuses
+    );
     is_hopeless || not_to_add(judgement.fleet, node, missing).is_some()
 }
 

@@ -79,7 +79,7 @@ impl Subject<'_> {
                 (!missing.is_empty()).then(|| UnmetAtStart::FeaturesOfModel { model: (*model).to_owned(), missing })
             }
             Demand::Feature(key) => {
-                let provided = host.map_or(Provided::Unknown, |host| host.provides(key));
+                let provided = asked.provides(node, key);
                 let name = label::name(key);
                 let is_missed =
                     || asked.refusal(node).is_some_and(|why| why.missing.iter().any(|missed| missed == name));

@@ -17,6 +17,7 @@ use crate::kubevirt::migration;
 use crate::kubevirt::wire::{Meta, Vmi, Vmim};
 use crate::libvirt::facts::Machine;
 use crate::policy::UserName;
+use crate::well_known;
 use crate::world::World;
 
 /// A launcher pod: namespace and name.
@@ -35,9 +36,19 @@ pub(crate) struct Plan {
     /// The running guests without a known launcher, which cannot be queried.
     pub unreachable: Vec<GuestName>,
     /// The launchers of each candidate node; empty if none runs there.
-    pub launchers: BTreeMap<String, Vec<LauncherName>>,
+    pub launchers: BTreeMap<String, Vec<NodeLauncher>>,
     /// The candidate nodes as their labels describe them.
     pub machines: BTreeMap<String, Machine>,
+}
+
+/// A launcher through which a node's libvirt can be queried.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeLauncher {
+    /// The pod.
+    pub pod: LauncherName,
+    /// Whether its guest has the label `kubevirt.io/outdatedLauncherImage`. The target pod of a migration is rendered
+    /// with the current image: mirrors `RenderMigrationManifest` of `pkg/virt-controller/services/template.go`.
+    pub is_outdated: bool,
 }
 
 /// A guest, identified by one of its starts.
@@ -107,30 +118,45 @@ pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>)
     out
 }
 
+/// A launcher, and whether it is outdated.
+type Known<'w> = (&'w Launcher, bool);
+
+/// The order in which launchers are tried: whether it is outdated, whether it is terminating, how many of its namespace
+/// come before it, and whether it is of another namespace than the guests.
+type Rank = (bool, bool, usize, bool);
+
 /// Returns the launchers of running guests, by node.
-fn launchers(world: &World) -> BTreeMap<&str, Vec<&Launcher>> {
-    let mut out: BTreeMap<&str, Vec<&Launcher>> = BTreeMap::new();
+fn launchers(world: &World) -> BTreeMap<&str, Vec<Known<'_>>> {
+    let mut out: BTreeMap<&str, Vec<Known<'_>>> = BTreeMap::new();
     for vmi in world.cluster.vmis().filter(|vmi| migration::runs(vmi)) {
         if let Some(launcher) = world.cluster.current_launcher(vmi) {
-            out.entry(&launcher.node).or_default().push(launcher);
+            let is_outdated = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
+            out.entry(&launcher.node).or_default().push((launcher, is_outdated));
         }
     }
     out
 }
 
-/// Returns the launchers to try, in order: terminating ones last; one of each namespace before a second one, because
-/// exec may be refused in one and allowed in another; and the guests' namespaces before others.
-fn some_of(launchers: &[&Launcher], namespaces: &BTreeSet<&str>) -> Vec<LauncherName> {
-    let mut ranked: Vec<(bool, usize, bool, &Launcher)> = Vec::new();
-    for launcher in launchers {
-        let like = |(is_terminating, _, _, other): &&(bool, usize, bool, &Launcher)| {
-            *is_terminating == launcher.is_terminating && other.namespace == launcher.namespace
+/// Returns the launchers to try, in order: terminating ones last, and outdated ones after the others; one of each
+/// namespace before a second one, because exec may be refused in one and allowed in another; and the guests' namespaces
+/// before others.
+fn some_of(launchers: &[Known<'_>], namespaces: &BTreeSet<&str>) -> Vec<NodeLauncher> {
+    let mut ranked: Vec<(Rank, &Launcher)> = Vec::new();
+    for &(launcher, is_outdated) in launchers {
+        let last = (is_outdated, launcher.is_terminating);
+        let like = |((outdated, terminating, ..), other): &&(Rank, &Launcher)| {
+            (*outdated, *terminating) == last && other.namespace == launcher.namespace
         };
         let before = ranked.iter().filter(like).count();
-        ranked.push((launcher.is_terminating, before, !namespaces.contains(launcher.namespace.as_str()), launcher));
+        let is_of_another = !namespaces.contains(launcher.namespace.as_str());
+        ranked.push(((last.0, last.1, before, is_of_another), launcher));
     }
-    ranked.sort_by_key(|(is_terminating, before, is_of_another, _)| (*is_terminating, *before, *is_of_another));
-    ranked.iter().take(LAUNCHERS_TRIED).map(|(.., pod)| (pod.namespace.clone(), pod.name.clone())).collect()
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let known = |((is_outdated, ..), pod): &(Rank, &Launcher)| NodeLauncher {
+        pod: (pod.namespace.clone(), pod.name.clone()),
+        is_outdated: *is_outdated,
+    };
+    ranked.iter().take(LAUNCHERS_TRIED).map(known).collect()
 }
 
 /// The named models that guests may get.
@@ -206,14 +232,16 @@ impl NamedModels {
     }
 }
 
-/// Returns the named models that a guest's CPU is compared with, other than its own: the model that a restart is
-/// offered with, its policy's common model, the one recommended for its node, and those of a few other policies.
+/// Returns the named models that a guest's CPU is compared with, other than its own: that of its next start, the one
+/// that a restart is offered with, its policy's common model, the one recommended for its node, and those of a few
+/// other policies.
 pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedModels) -> BTreeSet<String> {
     let manifest = migration_of(&guest.guest.namespace, &guest.guest.name);
     let Some(case) = judge::judge(world, &manifest, UserName::NOBODY, Depth::Full) else { return BTreeSet::new() };
     let node = world.cluster.fleet.find(&guest.node);
     let of_policy = case.policy.as_ref().and_then(|policy| policy.common_model.as_ref());
     let first = [
+        at_next_start(&case.prepared.subject),
         offered(&case),
         of_policy.map(|common| common.name.as_str()),
         node.and_then(|node| models.recommended.get(&node)).map(String::as_str),
@@ -227,9 +255,17 @@ pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedMode
     out
 }
 
-/// Whether a running guest already has this named model in its specification.
+/// Whether a running guest has this named model. The specification of its next start may name another one.
 pub(crate) fn has_model(subject: &Subject<'_>, model: &str) -> bool {
-    subject.restart.as_ref().is_some_and(|start| start.mode == CpuMode::Named(model.to_owned()))
+    matches!(&subject.mode, CpuMode::Named(own) if own == model)
+}
+
+/// Returns the named model that a guest gets at its next start.
+pub(crate) fn at_next_start<'s>(subject: &'s Subject<'_>) -> Option<&'s str> {
+    match &subject.restart.as_ref()?.mode {
+        CpuMode::Named(model) => Some(model),
+        _ => None,
+    }
 }
 
 /// Returns the common model that a restart would be offered with if the guest had to migrate now and had too few nodes;
@@ -270,10 +306,10 @@ mod tests {
 
     use super::*;
 
-    /// Parses `NAMESPACE/NAME`, followed by `!` for a terminating pod.
+    /// Parses `NAMESPACE/NAME`, followed by `!` for a terminating pod, and by `~` for an outdated one.
     fn pod(words: &str) -> Launcher {
-        let is_terminating = words.ends_with('!');
-        let (namespace, name) = words.trim_end_matches('!').split_once('/').unwrap_or_default();
+        let is_terminating = words.contains('!');
+        let (namespace, name) = words.trim_end_matches(['!', '~']).split_once('/').unwrap_or_default();
         Launcher {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
@@ -297,10 +333,18 @@ mod tests {
     #[case::terminating_last(&["shop/a!", "bank/b"], &["bank/b", "shop/a"])]
     #[case::terminating_last_of_a_namespace(&["shop/a!", "shop/b", "bank/c"], &["shop/b", "bank/c", "shop/a"])]
     #[case::terminating_and_no_other(&["shop/a!"], &["shop/a"])]
+    #[case::outdated_last(&["shop/a~", "bank/b"], &["bank/b", "shop/a~"])]
+    #[case::outdated_after_a_second_one(&["shop/a~", "bank/b", "bank/c"], &["bank/b", "bank/c", "shop/a~"])]
+    #[case::outdated_after_terminating(&["shop/a~", "bank/b!"], &["bank/b", "shop/a~"])]
+    #[case::outdated_alone(&["shop/a~", "bank/b~!"], &["shop/a~", "bank/b~"])]
     fn launchers_are_tried_in_order(#[case] there: &[&str], #[case] expected: &[&str]) {
         let pods: Vec<Launcher> = there.iter().map(|words| pod(words)).collect();
-        let tried = some_of(&pods.iter().collect::<Vec<_>>(), &["farm", "shop"].into());
-        let tried: Vec<String> = tried.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+        let known: Vec<Known<'_>> = pods.iter().zip(there).map(|(pod, words)| (pod, words.contains('~'))).collect();
+        let tried = some_of(&known, &["farm", "shop"].into());
+        let words = |NodeLauncher { pod: (namespace, name), is_outdated }: &NodeLauncher| {
+            format!("{namespace}/{name}{}", if *is_outdated { "~" } else { "" })
+        };
+        let tried: Vec<String> = tried.iter().map(words).collect();
         assert_eq!(tried, expected, "a node that can be asked would be said not to be");
     }
 }

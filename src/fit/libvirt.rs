@@ -104,6 +104,9 @@ pub struct Incompatible {
     pub missing: Vec<String>,
     /// The message of libvirt if the reason is another one; may be empty.
     pub reason: String,
+    /// Whether only outdated launchers (`kubevirt.io/outdatedLauncherImage`) could be asked: the pod of a migration is
+    /// rendered with the current image, whose libvirt may know more.
+    pub by_outdated: bool,
 }
 
 impl LibvirtAnswer {
@@ -136,8 +139,8 @@ pub struct Answers {
     pub nodes: Arc<NodeAnswers>,
     /// The descriptions that the libvirt of nodes gives of the nodes themselves.
     pub hosts: Arc<LibvirtHosts>,
-    /// The features that the guest has and would lose with each of these named models.
-    pub losses: BTreeMap<String, Vec<String>>,
+    /// The features that the guest has and would lose with each of these named models, or why libvirt did not say.
+    pub losses: BTreeMap<String, Result<Vec<String>, Silence>>,
     /// Whether all answers were read from files, and libvirt was not asked now.
     pub saved: bool,
 }
@@ -277,7 +280,7 @@ mod tests {
     }
 
     fn refusal() -> LibvirtAnswer {
-        LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
+        LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], ..Incompatible::default() })
     }
 
     fn added(verdict: &Verdict) -> Option<(String, bool)> {

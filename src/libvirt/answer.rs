@@ -15,8 +15,8 @@ pub(crate) const OUTPUT: usize = 1 << 20;
 pub(crate) const ERRORS: usize = 64 << 10;
 /// Maximum elements, texts and attributes of one answer.
 const MAX_XML_NODES: u32 = 1 << 16;
-/// Maximum features of one CPU: libvirt knows some hundred of an architecture.
-const MAX_FEATURES: usize = 2048;
+/// Maximum features of one CPU or list: libvirt knows some hundred of an architecture.
+pub(super) const MAX_FEATURES: usize = 2048;
 /// Maximum bytes of a model's or a feature's name.
 const MAX_NAME_BYTES: usize = 64;
 /// Maximum bytes of libvirt's messages that are repeated.
@@ -120,7 +120,7 @@ pub(crate) fn comparison(question: &Question, output: &CommandOutput) -> Result<
         return Ok(LibvirtAnswer::Incompatible(Incompatible::default()));
     }
     if let Some(reason) = unknown_name(output) {
-        return Ok(LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason }));
+        return Ok(LibvirtAnswer::Incompatible(Incompatible { reason, ..Incompatible::default() }));
     }
     answered(question, output)?;
     Err(unreadable(first_line(&output.stdout)))
@@ -154,7 +154,7 @@ fn incompatible(details: &str) -> Result<Incompatible, Silence> {
         return Err(Silence::Failed(HOST_UNKNOWN.to_owned()));
     }
     let Some(list) = details.strip_prefix("Host CPU does not provide required features:") else {
-        return Ok(Incompatible { missing: Vec::new(), reason: words(details) });
+        return Ok(Incompatible { reason: words(details), ..Incompatible::default() });
     };
     let mut missing = list.split(',').map(|feature| name(feature.trim())).collect::<Result<Vec<_>, _>>()?;
     if missing.len() > MAX_FEATURES {
@@ -162,7 +162,7 @@ fn incompatible(details: &str) -> Result<Incompatible, Silence> {
     }
     missing.sort_unstable();
     missing.dedup();
-    Ok(Incompatible { missing, reason: String::new() })
+    Ok(Incompatible { missing, ..Incompatible::default() })
 }
 
 /// Reads a node's host model from `virsh domcapabilities`.

@@ -204,9 +204,9 @@ impl LibvirtFacts {
             Some(Some(known)) => known.cpu.value.clone(),
         };
         let losses = known.flatten().into_iter().flat_map(|known| &known.losses);
-        let losses = losses.filter_map(|(model, lost)| {
-            let lost = lost.value.as_ref().ok()?;
-            Some((model.clone(), lost_in_qemu_too(model, lost)))
+        let losses = losses.map(|(model, lost)| {
+            let lost = lost.value.as_ref().map(|lost| lost_in_qemu_too(model, lost)).map_err(Clone::clone);
+            (model.clone(), lost)
         });
         let accelerator = guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
         Some(Answers {

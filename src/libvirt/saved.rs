@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{HOST_UNKNOWN, name, unknown_in, words};
+use super::answer::{HOST_UNKNOWN, MAX_FEATURES, name, unknown_in, words};
 use super::facts::{AnswerOrigin, Contradiction, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
 use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence, Usable};
 use crate::fnv::fnv1a;
@@ -78,6 +78,9 @@ struct SavedGuest {
     #[serde(flatten)]
     silence: SavedSilence,
     losses: BTreeMap<String, Vec<String>>,
+    /// The models about which libvirt was asked without an answer.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    losses_unanswered: BTreeMap<String, SavedSilence>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     losses_asked_at: BTreeMap<String, String>,
 }
@@ -129,6 +132,9 @@ struct SavedAnswer {
     missing: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
+    /// Whether only outdated launchers could be asked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    outdated_launcher: bool,
     #[serde(flatten)]
     silence: SavedSilence,
 }
@@ -142,6 +148,7 @@ impl From<&Cpu> for SavedCpu {
 
 impl SavedCpu {
     fn read(self) -> Result<Cpu, String> {
+        bounded("a CPU", self.require.len() + self.disable.len())?;
         let names = self.require.iter().chain(&self.disable).chain(&self.vendor).chain([&self.model]);
         names.map(|text| checked(text)).collect::<Result<Vec<_>, _>>()?;
         let Self { model, vendor, require, disable } = self;
@@ -167,6 +174,11 @@ impl SavedSilence {
         let unanswered_code = silence.map(|silence| silence.code().to_owned());
         let detail = silence.map(Silence::detail).filter(|detail| !detail.is_empty());
         Self { unanswered, unanswered_code, unanswered_detail: detail }
+    }
+
+    /// Whether the file states a reason.
+    fn is_stated(&self) -> bool {
+        self.unanswered.is_some() || self.unanswered_code.is_some() || self.unanswered_detail.is_some()
     }
 
     /// Returns the reason; `None` if the file states none.
@@ -212,7 +224,13 @@ fn checked(text: &str) -> Result<String, String> {
     name(text).map_err(|silence| silence.to_string())
 }
 
+/// Checks a number of features against the bound of an answer.
+fn bounded(what: &str, features: usize) -> Result<(), String> {
+    if features > MAX_FEATURES { Err(format!("{what} of more than {MAX_FEATURES} features")) } else { Ok(()) }
+}
+
 fn checked_all(texts: &[String]) -> Result<Vec<String>, String> {
+    bounded("a list", texts.len())?;
     texts.iter().map(|text| checked(text)).collect()
 }
 
@@ -290,7 +308,8 @@ fn one_or_list(mut objects: Vec<Value>) -> Value {
 
 fn of_guest(namespace: &str, name: &str, uid: &str, guest: &GuestFacts) -> Value {
     let known = guest.cpu.value.as_ref();
-    let losses = || guest.losses.iter().filter(|(_, lost)| lost.value.is_ok());
+    let losses = || guest.losses.iter();
+    let silence = |lost: &KeptAnswer<Vec<String>>| Some(SavedSilence::of(Some(lost.value.as_ref().err()?)));
     let saved = SavedGuest {
         metadata: Meta { namespace: namespace.to_owned(), name: name.to_owned(), uid: uid.to_owned() },
         asked_at: written(&guest.cpu.origin),
@@ -298,6 +317,7 @@ fn of_guest(namespace: &str, name: &str, uid: &str, guest: &GuestFacts) -> Value
         cpu: known.ok().map(|known| (&known.cpu).into()),
         silence: SavedSilence::of(known.err()),
         losses: losses().filter_map(|(model, lost)| Some((model.clone(), lost.value.clone().ok()?))).collect(),
+        losses_unanswered: losses().filter_map(|(model, lost)| Some((model.clone(), silence(lost)?))).collect(),
         losses_asked_at: losses().filter_map(|(model, lost)| Some((model.clone(), written(&lost.origin)?))).collect(),
     };
     object(GUEST, &saved)
@@ -359,6 +379,7 @@ fn of_answer((cpu, answer): (&GuestCpu, &KeptAnswer<LibvirtAnswer>)) -> SavedAns
         answer: answer.value.as_ref().ok().map(|answer| answer.as_str().to_owned()),
         missing: why.missing,
         reason: why.reason,
+        outdated_launcher: why.by_outdated,
         silence: SavedSilence::of(answer.value.as_ref().err()),
     }
 }
@@ -445,20 +466,30 @@ fn parse<'j, T: Deserialize<'j>>(json: &'j str) -> Result<T, String> {
 
 impl SavedGuest {
     fn read(self, place: &Arc<str>) -> Result<((String, String), String, GuestFacts), String> {
-        let Self { metadata, asked_at, accelerator, cpu, silence, losses, losses_asked_at } = self;
+        let Self { metadata, asked_at, accelerator, cpu, silence, losses, losses_unanswered, losses_asked_at } = self;
         let origin_of = |at: Option<&str>| origin(place, at);
         let value = match cpu {
+            Some(_) if silence.is_stated() => {
+                return Err("cpu, and unanswered says why there is none: only one of them can be".to_owned());
+            }
             Some(cpu) => Ok(cpu.of_guest(&accelerator)?),
             None => Err(silence.read().unwrap_or_else(no_answer)),
         };
         let cpu = Sourced::new(value, origin_of(asked_at.as_deref())?);
-        let loss = |(model, features): (String, Vec<String>)| {
+        if let Some(model) = losses.keys().find(|model| losses_unanswered.contains_key(*model)) {
+            return Err(format!("model {} stands in losses and in lossesUnanswered; leave it in one", shown(model)));
+        }
+        let loss = |(model, lost): (String, Result<Vec<String>, SavedSilence>)| {
             let at = losses_asked_at.get(&model).or(asked_at.as_ref());
-            let features: BTreeSet<String> = checked_all(&features)?.into_iter().collect();
-            let lost = Sourced::new(Ok(features.into_iter().collect()), origin_of(at.map(String::as_str))?);
-            Ok((checked(&model)?, lost))
+            let lost = match lost {
+                Ok(features) => Ok(checked_all(&features)?.into_iter().collect::<BTreeSet<_>>().into_iter().collect()),
+                Err(silence) => Err(silence.read().unwrap_or_else(no_answer)),
+            };
+            Ok((checked(&model)?, Sourced::new(lost, origin_of(at.map(String::as_str))?)))
         };
-        let losses = losses.into_iter().map(loss).collect::<Result<_, String>>()?;
+        let answered = losses.into_iter().map(|(model, lost)| (model, Ok(lost)));
+        let unanswered = losses_unanswered.into_iter().map(|(model, silence)| (model, Err(silence)));
+        let losses = answered.chain(unanswered).map(loss).collect::<Result<_, String>>()?;
         Ok(((metadata.namespace, metadata.name), metadata.uid, GuestFacts { cpu, losses }))
     }
 }
@@ -552,20 +583,30 @@ impl SavedNode {
 impl SavedAnswer {
     fn read(self, place: &Arc<str>) -> Result<(GuestCpu, KeptAnswer<LibvirtAnswer>), String> {
         let cpu = self.cpu.of_guest(&self.accelerator)?;
+        let by_outdated = self.outdated_launcher;
         let mut missing = checked_all(&self.missing)?;
         missing.sort_unstable();
         missing.dedup();
         let answer = match self.answer.as_deref() {
             Some(agrees @ ("identical" | "superset")) if !missing.is_empty() => {
+                let missing = words(&missing.join(", "));
+                return Err(format!("answer: {agrees}, and missing names {missing}: only one of them can be"));
+            }
+            Some(agrees @ ("identical" | "superset")) if !self.reason.is_empty() => {
+                let reason = shown(&self.reason);
+                return Err(format!("answer: {agrees}, and reason is {reason}: only one of them can be"));
+            }
+            Some(answer @ ("identical" | "superset" | "incompatible")) if self.silence.is_stated() => {
                 return Err(format!(
-                    "answer: {agrees}, and missing names {}: only one of them can be",
-                    missing.join(", ")
+                    "answer: {answer}, and unanswered says why there is none: only one of them can be"
                 ));
             }
             None => match self.silence.read().unwrap_or_else(no_answer) {
                 // Older files list a libvirt that does not know the CPU's model or one of its features as failed.
                 silence @ (Silence::Failed(_) | Silence::Recorded(_)) => match unknown_in(&silence.detail()) {
-                    Some(reason) => Ok(LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason })),
+                    Some(reason) => {
+                        Ok(LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason, by_outdated }))
+                    }
                     None => Err(silence),
                 },
                 silence => Err(silence),
@@ -576,7 +617,7 @@ impl SavedAnswer {
                 Err(Silence::Failed(HOST_UNKNOWN.to_owned()))
             }
             Some("incompatible") => {
-                Ok(LibvirtAnswer::Incompatible(Incompatible { missing, reason: words(&self.reason) }))
+                Ok(LibvirtAnswer::Incompatible(Incompatible { missing, reason: words(&self.reason), by_outdated }))
             }
             Some(other) => {
                 let found = shown(other);

@@ -13,7 +13,7 @@ use kube::Client;
 use tokio::time::Instant;
 
 use super::exec::{ContainerState, PodName, exec};
-use crate::answers::libvirt_plan::{GuestName, LauncherName, Plan, PlannedGuest};
+use crate::answers::libvirt_plan::{GuestName, LauncherName, NodeLauncher, Plan, PlannedGuest};
 use crate::fit::libvirt::losses;
 use crate::libvirt::answer;
 use crate::libvirt::facts::{AnswerOrigin, GuestFacts, KeptAnswer, NodeFacts, Sourced};
@@ -190,15 +190,16 @@ impl<'a> Asker<'a> {
     /// Queries a node about these CPUs, through one of its launchers. A launcher in which exec is refused or fails, or
     /// that has no usable virsh, is not used again; one without an answer in time, or with one that cannot be used, is
     /// moved to the end. A CPU without an answer in time is queried once more if another launcher or CPU is left; one
-    /// without a usable answer, through each other launcher.
-    async fn node(&self, node: &str, launchers: &[LauncherName], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
+    /// without a usable answer, or refused through an outdated launcher, through each other launcher; a refusal counts
+    /// if no other launcher answers.
+    async fn node(&self, node: &str, launchers: &[NodeLauncher], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
         let mut out = NodeFacts::default();
         let accelerators: BTreeSet<Accelerator> = cpus.iter().map(|guest| guest.accelerator).collect();
-        let mut launchers: VecDeque<&LauncherName> = launchers.iter().collect();
+        let mut launchers: VecDeque<&NodeLauncher> = launchers.iter().collect();
         let mut silence = Silence::NoLauncher;
         let mut open: VecDeque<GuestCpu> = cpus.into_iter().collect();
         let mut again = BTreeSet::new();
-        let mut failed_in: BTreeMap<GuestCpu, BTreeSet<&LauncherName>> = BTreeMap::new();
+        let mut failed_in: BTreeMap<GuestCpu, BTreeSet<&NodeLauncher>> = BTreeMap::new();
         let mut answering = None;
         while let Some(cpu) = open.pop_front() {
             if let Some(failed) = failed_in.get(&cpu) {
@@ -210,6 +211,7 @@ impl<'a> Asker<'a> {
                 break;
             };
             let answered = self.compare(node, launcher, &cpu).await;
+            let mut is_open_still = false;
             match &answered {
                 // A user who may not exec in this namespace may in another; a deleted pod cannot be queried; during an
                 // upgrade a node has launchers of two releases.
@@ -238,14 +240,23 @@ impl<'a> Asker<'a> {
                     }
                 }
                 Err(Silence::Failed(_) | Silence::Unreadable(_) | Silence::TooLong(_)) => {
-                    failed_in.entry(cpu.clone()).or_default().insert(launcher);
-                    launchers.rotate_left(1);
-                    open.push_front(cpu.clone());
+                    is_open_still = true;
                 }
-                Ok(_) => answering = Some(launcher),
+                Ok(answer) => {
+                    answering = Some(&launcher.pod);
+                    is_open_still = launcher.is_outdated && !answer.agrees();
+                }
                 Err(_) => {}
             }
-            out.answers.insert(cpu, Sourced::new(answered, now()));
+            if is_open_still {
+                failed_in.entry(cpu.clone()).or_default().insert(launcher);
+                launchers.rotate_left(1);
+                open.push_front(cpu.clone());
+            }
+            let is_answered = out.answers.get(&cpu).is_some_and(|known| known.value.is_ok());
+            if answered.is_ok() || !is_answered {
+                out.answers.insert(cpu, Sourced::new(answered, now()));
+            }
         }
         if let Some(launcher) = answering {
             for accelerator in accelerators {
@@ -256,9 +267,13 @@ impl<'a> Asker<'a> {
         out
     }
 
-    async fn compare(&self, node: &str, launcher: &LauncherName, cpu: &GuestCpu) -> Result<LibvirtAnswer, Silence> {
+    async fn compare(&self, node: &str, launcher: &NodeLauncher, cpu: &GuestCpu) -> Result<LibvirtAnswer, Silence> {
         let question = Question::Compare(cpu.clone());
-        answer::comparison(&question, &self.put(node, launcher, &question).await?)
+        let mut answer = answer::comparison(&question, &self.put(node, &launcher.pod, &question).await?)?;
+        if let LibvirtAnswer::Incompatible(why) = &mut answer {
+            why.by_outdated = launcher.is_outdated;
+        }
+        Ok(answer)
     }
 
     async fn host(

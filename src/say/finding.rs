@@ -570,15 +570,17 @@ pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
     parts.join(" and ")
 }
 
-/// Returns why libvirt refuses a CPU: `missing features hle, rtm`, or its own words.
+/// Returns why libvirt refuses a CPU: `missing features hle, rtm`, or its own words, and whether only outdated
+/// launchers were there to ask.
 pub(crate) fn incompatible(why: &Incompatible) -> String {
-    match (why.missing.as_slice(), why.reason.as_str()) {
+    let words = match (why.missing.as_slice(), why.reason.as_str()) {
         ([], "") => "no reason given".to_owned(),
         ([], reason) => reason.to_owned(),
         (missing, _) => {
             format!("missing {} {}", number(missing.len(), "feature", "features"), fold_names(missing, 12))
         }
-    }
+    };
+    if why.by_outdated { format!("{words}; only outdated launchers there could be asked") } else { words }
 }
 
 /// Returns `if it starts on node-e it can never migrate; from node-b to 4 nodes`.

@@ -10,7 +10,9 @@ use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, S
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
+use crate::fit::placement::Toleration;
 use crate::fit::plural;
+use crate::fit::remedy::toleration;
 use crate::fit::subject::{CpuMode, Subject};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::subject::Prepared;
@@ -169,7 +171,7 @@ impl<'s> LibvirtWords<'s> {
     /// Returns the features that the guest would lose with a model.
     pub(super) fn loss(&self, model: &str) -> Option<String> {
         let lost = self.asked.lost(model)?;
-        Some(loses_by(model, "", &without_required(self.subject, lost.features()), lost.source()))
+        Some(loses_by(model, "", &without_required(self.subject, lost.features()), &lost))
     }
 
     /// Returns the losses with the models that are not offered: its own policy's first, then those of other policies
@@ -179,20 +181,23 @@ impl<'s> LibvirtWords<'s> {
         let compared = compared(self.asked, self.subject, survey);
         let mut others: Vec<(String, ComparedRow)> =
             compared.into_iter().filter(|(model, _)| Some(model.as_str()) != offered).collect();
-        others.retain(|(_, row)| row.recommended || !row.policies.is_empty());
+        others.retain(|(_, row)| row.at_next_start || row.recommended || !row.policies.is_empty());
         others.sort_by_key(|(_, row)| {
             let is_own = row.policies.iter().any(|policy| Some(policy.as_str()) == own);
-            (!is_own, row.policies.is_empty(), !row.recommended)
+            (!row.at_next_start, !is_own, row.policies.is_empty(), !row.recommended)
         });
         let line = |(model, row): (String, ComparedRow)| {
             let policies = plural::fold_names(&row.policies, 3);
+            let start = if row.at_next_start { ", which it gets at its next start," } else { "" };
             let whose = match row.policies.len() {
+                0 if row.at_next_start => String::new(),
                 0 => ", which `recommend` names by labels,".to_owned(),
                 1 => format!(", the common model of CPUPolicy {policies},"),
                 _ => format!(", the common model of CPUPolicies {policies},"),
             };
-            match (row.lost, row.by) {
-                (Some(lost), Some(by)) => loses_by(&model, &whose, &lost, by),
+            let whose = if start.is_empty() { whose } else { format!("{}{start}", whose.trim_end_matches(',')) };
+            match (row.lost, self.asked.lost(&model)) {
+                (Some(lost), Some(by)) => loses_by(&model, &whose, &lost, &by),
                 _ => format!("With {model}{whose} it is not compared: the features of one of the two are not known."),
             }
         };
@@ -205,22 +210,27 @@ impl<'s> LibvirtWords<'s> {
         out
     }
 
-    /// Prints each node by labels and by libvirt, below the header.
-    pub(super) fn nodes(
+    /// Returns each node by labels and by libvirt; `besides` names what else keeps the guest off a node.
+    pub(super) fn cells(
         &self,
         nodes: &[(NodeIndex, Vec<(String, String)>)],
-        mut rows: Vec<Vec<String>>,
-        page: &mut Page,
-    ) {
+        besides: impl Fn(NodeIndex) -> Vec<String>,
+    ) -> Vec<Vec<String>> {
         let said = self.asked.by_node(&self.subject.placement, self.fleet);
-        for (node, missing) in nodes {
-            rows.push(vec![
-                self.fleet.name(*node).to_owned(),
-                self.by_labels(*node, missing),
-                self.by_libvirt(*node, missing, said(*node)),
-            ]);
+        let cells = |(node, missing): &(NodeIndex, Vec<(String, String)>)| {
+            vec![self.by_labels(*node, missing, besides(*node)), self.by_libvirt(*node, missing, said(*node))]
+        };
+        nodes.iter().map(cells).collect()
+    }
+
+    /// Returns the rank of a node in a long table: those that libvirt refuses first, then those that it agrees to and
+    /// that lack labels.
+    pub(super) fn rank(&self, node: NodeIndex, missing: &[(String, String)]) -> usize {
+        match self.asked.answer(self.fleet.name(node)) {
+            Some(LibvirtAnswer::Incompatible(_)) => 0,
+            Some(_) if !missing.is_empty() => 1,
+            _ => 2,
         }
-        page.table(&rows);
     }
 
     /// Returns libvirt's answer for a node, and the missing labels that would be false there even if it agrees.
@@ -244,7 +254,7 @@ impl<'s> LibvirtWords<'s> {
         self.asked.guest.is_ok()
     }
 
-    fn by_labels(&self, node: NodeIndex, missing: &[(String, String)]) -> String {
+    fn by_labels(&self, node: NodeIndex, missing: &[(String, String)], besides: Vec<String>) -> String {
         let refusal = self.fleet.look_up(&self.subject.placement).refusal(node);
         let mut parts = vec![match missing {
             [] if refusal.affinity.is_empty() => "fits".to_owned(),
@@ -264,6 +274,11 @@ impl<'s> LibvirtWords<'s> {
         if self.fleet.not_ready().contains(node) {
             parts.push("not ready".to_owned());
         }
+        let is_unwell = missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable);
+        if is_unwell && self.fleet.label(node, label::SCHEDULABLE).is_some() {
+            parts.push("virt-handler is not ready there".to_owned());
+        }
+        parts.extend(besides);
         parts.join(", ")
     }
 
@@ -310,7 +325,8 @@ impl<'s> LibvirtWords<'s> {
              runs, {first} can be asked:",
             plural::fold_names(&without, 6)
         ));
-        Script::from(probe(self.subject, first, self.fleet)).lines().iter().for_each(|line| {
+        let ask = say::explain(prepared).map(|command| command.args(["--ask-libvirt"]));
+        Script::from(probe(self.subject, first, self.fleet, ask)).lines().iter().for_each(|line| {
             page.line(format_args!("   {line}"));
         });
     }
@@ -419,14 +435,15 @@ fn folded<K: Ord>(
     (count > 0).then(|| format!("{nodes} {common}: {}.", kinds.join("; ")))
 }
 
-/// Returns the loss with its origin: `source` of the lost features.
-fn loses_by(model: &str, whose: &str, lost: &[String], source: &str) -> String {
+/// Returns the loss with its origin.
+fn loses_by(model: &str, whose: &str, lost: &[String], by: &Lost) -> String {
     let what = loses(model, whose, lost);
-    if source == Lost::BY_MODELS {
-        let what = what.trim_end_matches('.');
-        return format!("{what}, as libvirt 12.8 and QEMU 11.1 define it: libvirt was not asked about it.");
-    }
-    what
+    let Lost::ByModels { unanswered, .. } = by else { return what };
+    let why = match unanswered {
+        Some(silence) => format!("libvirt gave no answer about it ({silence})"),
+        None => "libvirt was not asked about it".to_owned(),
+    };
+    format!("{}, as libvirt 12.8 and QEMU 11.1 define it: {why}.", what.trim_end_matches('.'))
 }
 
 fn loses(model: &str, whose: &str, lost: &[String]) -> String {
@@ -436,8 +453,9 @@ fn loses(model: &str, whose: &str, lost: &[String]) -> String {
     }
 }
 
-/// Returns the commands that start and end a guest on one node, with any CPU.
-fn probe(subject: &Subject<'_>, node: &str, fleet: &Fleet) -> Result<Vec<Command>, Invalid> {
+/// Returns the commands that start a guest on one node, with any CPU and the tolerations of the guest in question, wait
+/// for it, ask while it runs, and end it.
+fn probe(subject: &Subject<'_>, node: &str, fleet: &Fleet, ask: Option<Command>) -> Result<Vec<Command>, Invalid> {
     let host = fleet.find(node).and_then(|node| fleet.label(node, label::HOSTNAME)).unwrap_or(node);
     let text = |text: &'static str| Json::Text(text.into());
     let object = |entries: Vec<(&'static str, Json)>| {
@@ -447,17 +465,34 @@ fn probe(subject: &Subject<'_>, node: &str, fleet: &Fleet) -> Result<Vec<Command
     let memory = text("128Mi").below(&["requests", "memory"]);
     let domain = object(vec![("cpu", cpu), ("resources", memory), ("devices", Json::Object(Vec::new()))]);
     let selector = Json::Text(LabelValue::new(host)?.into()).below(&[label::HOSTNAME]);
+    let mut spec = vec![("nodeSelector", selector), ("domain", domain)];
+    let json = |known: &Toleration| match known.effect {
+        // Without a key it tolerates all taints, or all of one effect.
+        None if known.key.is_empty() => Ok(object(vec![("operator", text("Exists"))])),
+        Some(effect) if known.key.is_empty() => {
+            Ok(object(vec![("operator", text("Exists")), ("effect", text(effect.as_str()))]))
+        }
+        _ => toleration(known),
+    };
+    let tolerations = subject.placement.tolerations.iter().map(json).collect::<Result<Vec<_>, _>>()?;
+    if !tolerations.is_empty() {
+        spec.push(("tolerations", Json::Array(tolerations)));
+    }
     let guest = object(vec![
         ("apiVersion", text("kubevirt.io/v1")),
         ("kind", text(Resource::Vmis.kind())),
         ("metadata", text(PROBE).below(&["name"])),
-        ("spec", object(vec![("nodeSelector", selector), ("domain", domain)])),
+        ("spec", object(spec)),
     ]);
     let namespace = || Namespace::new(&subject.namespace);
-    Ok(vec![
+    let ready = Command::kubectl(["wait"]).args(["--for=condition=Ready", "--timeout=2m"]);
+    let mut out = vec![
         Command::kubectl(["create"]).namespace(namespace()?).args(["-f", "-"]).fed(guest),
-        Command::kubectl(["delete", "vmi"]).arg(Name::new(PROBE)?).namespace(namespace()?).comment("afterwards"),
-    ])
+        ready.arg(Name::new(PROBE)?.of("vmi")).namespace(namespace()?),
+    ];
+    out.extend(ask);
+    out.push(Command::kubectl(["delete", "vmi"]).arg(Name::new(PROBE)?).namespace(namespace()?));
+    Ok(out)
 }
 
 /// The name of the guest that starts a launcher.
@@ -488,6 +523,7 @@ pub struct LibvirtRow {
 
 /// A model that a guest is compared with.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ComparedRow {
     /// The features that it would lose; null if the features of the guest or the model are not known.
     pub lost: Option<Vec<String>>,
@@ -497,6 +533,11 @@ pub struct ComparedRow {
     pub policies: Vec<String>,
     /// Whether `recommend` names it for the pool of the guest's node.
     pub recommended: bool,
+    /// Whether the guest gets this model at its next start.
+    pub at_next_start: bool,
+    /// The reason why libvirt, when asked, did not compare it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<String>,
 }
 
 /// Returns the features of `lost` that the guest would lose with the model: it keeps those that it requires itself.
@@ -514,8 +555,9 @@ fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTre
     }
     let node = subject.source().and_then(|name| survey.world.cluster.fleet.find(name));
     let mut named = survey.models(node);
-    for model in asked.losses.keys() {
-        named.entry(model.clone()).or_default();
+    let next = libvirt_plan::at_next_start(subject);
+    for model in asked.losses.keys().map(String::as_str).chain(next) {
+        named.entry(model.to_owned()).or_default();
     }
     named.retain(|model, _| !libvirt_plan::has_model(subject, model));
     let row = |(model, by): (String, NamedBy)| {
@@ -525,6 +567,8 @@ fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTre
             lost: lost.map(|lost| without_required(subject, lost.features())),
             policies: by.policies,
             recommended: by.recommended,
+            at_next_start: next == Some(model.as_str()),
+            unanswered: asked.losses.get(&model).and_then(|lost| lost.as_ref().err()).map(ToString::to_string),
         };
         (model, row)
     };
@@ -557,6 +601,9 @@ pub struct LibvirtNodeRow {
     /// Libvirt's own words, if they name no features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it refuses and only outdated launchers there could be asked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub outdated_launcher: bool,
     /// The reason why there is no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<String>,
@@ -592,11 +639,15 @@ impl LibvirtRow {
                 answer: answer.as_ref().ok().map(|answer| answer.as_str()),
                 missing: missing.into_iter().map(MissingRow::from).collect(),
                 reason: why.map(|why| why.reason.clone()).filter(|reason| !reason.is_empty()),
+                outdated_launcher: why.is_some_and(|why| why.by_outdated),
                 unanswered: answer.as_ref().err().map(ToString::to_string),
                 unanswered_code: answer.as_ref().err().map(Silence::code),
                 host_model: asked.hosts.get(name).and_then(|host| Some(host.model.as_ref()?.model.clone())),
             };
             (name.to_owned(), row)
+        };
+        let losses = |(model, lost): (&String, &Result<Vec<String>, Silence>)| {
+            Some((model.clone(), without_required(subject, lost.as_ref().ok()?)))
         };
         let is_spoken_of = |node: &NodeIndex| guest.is_ok() && subject.source() != Some(fleet.name(*node));
         Some(Self {
@@ -611,7 +662,7 @@ impl LibvirtRow {
             unanswered_code: guest.err().map(Silence::code),
             nodes: fleet.in_name_order().into_iter().filter(is_spoken_of).map(node).collect(),
             unlabelled: unlabelled(asked, fleet).map(str::to_owned).collect(),
-            losses: asked.losses.iter().map(|(model, lost)| (model.clone(), without_required(subject, lost))).collect(),
+            losses: asked.losses.iter().filter_map(losses).collect(),
             compared: compared(asked, subject, survey),
         })
     }

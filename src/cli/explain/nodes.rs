@@ -37,10 +37,12 @@ impl Explained<'_, '_> {
         nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
         let hidden = match self.said().filter(LibvirtWords::knows_cpu) {
             Some(said) => {
-                let hidden = nodes.len().saturating_sub(MAX_ROWS);
-                nodes.truncate(MAX_ROWS);
-                said.nodes(&nodes, self.head(&["NODE", "BY LABELS", "BY LIBVIRT"]), page);
-                hidden
+                if nodes.len() > MAX_ROWS {
+                    nodes.sort_by_key(|(node, missing)| said.rank(*node, missing));
+                }
+                let cells = said.cells(&nodes, |node| self.besides(node));
+                let names = nodes.iter().map(|(node, _)| self.fleet().name(*node));
+                self.table(&["NODE", "BY LABELS", "BY LIBVIRT"], names.zip(cells).collect(), page)
             }
             None => self.by_labels(nodes, page),
         };
@@ -59,8 +61,7 @@ impl Explained<'_, '_> {
             return 0;
         }
         let judgement = Judgement::new(&self.case.prepared.subject, self.fleet(), Depth::Brief);
-        let mut rows: Vec<(Vec<&str>, [String; 4])> = Vec::new();
-        let is_long = nodes.len() > MAX_ROWS;
+        let mut rows = Vec::with_capacity(nodes.len());
         for (node, missing) in nodes {
             let cpu_missing = missing.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
             let refusal = lookup.refusal(node);
@@ -76,34 +77,47 @@ impl Explained<'_, '_> {
             if self.fleet().not_ready().contains(node) {
                 rest.push("not ready".to_owned());
             }
-            let obstacles = self.obstacles.on(node);
-            let is_known = !obstacles.is_empty();
-            rest.extend(obstacles);
-            rest.extend(self.room.on(node).filter(|_| !is_known));
+            rest.extend(self.besides(node));
             let rest = if rest.is_empty() { "ok".to_owned() } else { rest.join(", ") };
             let lacks = if missing.is_empty() {
                 "-".to_owned()
             } else {
                 plural::fold_lack(&missing, &lookup.values(node, &missing), 8)
             };
-            let cells = [
+            let cells = vec![
                 format!("{}/{cpu_total}", cpu_total - cpu_missing),
                 rest,
                 lacks,
                 self.meaning(&judgement, node, &missing),
             ];
-            let name = self.fleet().name(node);
+            rows.push((self.fleet().name(node), cells));
+        }
+        self.table(&["NODE", "CPU", "REST", "LACKS", "MEANING"], rows, page)
+    }
+
+    /// Returns what keeps the guest off a node besides labels, cordon and taints: volumes, rules about other pods, or
+    /// the lack of room.
+    fn besides(&self, node: NodeIndex) -> Vec<String> {
+        let obstacles = self.obstacles.on(node);
+        if obstacles.is_empty() { self.room.on(node).into_iter().collect() } else { obstacles }
+    }
+
+    /// Prints a table of nodes. Returns the number of those that are not printed.
+    fn table(&self, head: &[&str], nodes: Vec<(&str, Vec<String>)>, page: &mut Page) -> usize {
+        let is_long = nodes.len() > MAX_ROWS;
+        let mut rows: Vec<(Vec<&str>, Vec<String>)> = Vec::new();
+        for (name, cells) in nodes {
             match rows.iter_mut().find(|(_, known)| is_long && *known == cells) {
                 Some((names, _)) => names.push(name),
                 None => rows.push((vec![name], cells)),
             }
         }
         let hidden = rows.iter().skip(MAX_ROWS).map(|(names, _)| names.len()).sum();
-        let row = |(names, cells): (Vec<&str>, [String; 4])| {
+        let row = |(names, cells): (Vec<&str>, Vec<String>)| {
             std::iter::once(plural::fold_names(&names, MAX_NAMES)).chain(cells).collect()
         };
-        let head = self.head(&["NODE", "CPU", "REST", "LACKS", "MEANING"]);
-        let rows: Vec<Vec<String>> = head.into_iter().chain(rows.into_iter().take(MAX_ROWS).map(row)).collect();
+        let rows: Vec<Vec<String>> =
+            self.head(head).into_iter().chain(rows.into_iter().take(MAX_ROWS).map(row)).collect();
         page.table(&rows);
         hidden
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Answers;
+use super::{Answers, Silence};
 use crate::fit::models;
 
 /// The CPU features that a guest has and would not have with a model.
@@ -12,17 +12,19 @@ pub(crate) enum Lost {
     ByLibvirt(Vec<String>),
     /// Features compared without libvirt: by libvirt's CPU map and QEMU, of the releases that [`models`]
     /// names.
-    ByModels(Vec<String>),
+    ByModels {
+        /// The features.
+        lost: Vec<String>,
+        /// The reason why libvirt gave no answer; `None` if it was not asked about the model.
+        unanswered: Option<Silence>,
+    },
 }
 
 impl Lost {
-    /// The source name for models about which libvirt was not asked.
-    pub(crate) const BY_MODELS: &str = "models";
-
     /// Returns the features.
     pub(crate) fn features(&self) -> &[String] {
         match self {
-            Self::ByLibvirt(lost) | Self::ByModels(lost) => lost,
+            Self::ByLibvirt(lost) | Self::ByModels { lost, .. } => lost,
         }
     }
 
@@ -30,7 +32,7 @@ impl Lost {
     pub(crate) fn source(&self) -> &'static str {
         match self {
             Self::ByLibvirt(_) => "libvirt",
-            Self::ByModels(_) => Self::BY_MODELS,
+            Self::ByModels { .. } => "models",
         }
     }
 }
@@ -39,15 +41,17 @@ impl Answers {
     /// Returns the features that the guest would lose with a named model; `None` if its CPU, or the features
     /// of the model, are not known.
     pub(crate) fn lost(&self, model: &str) -> Option<Lost> {
-        if let Some(lost) = self.losses.get(model) {
-            return Some(Lost::ByLibvirt(lost.clone()));
-        }
+        let unanswered = match self.losses.get(model) {
+            Some(Ok(lost)) => return Some(Lost::ByLibvirt(lost.clone())),
+            Some(Err(silence)) => Some(silence.clone()),
+            None => None,
+        };
         let cpu = &self.guest.as_ref().ok()?.cpu;
         let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
         let mut has = owned(models::features(&cpu.model)?);
         has.extend(cpu.require.iter().cloned());
         has.retain(|feature| !cpu.disable.contains(feature));
-        Some(Lost::ByModels(losses(&has, &owned(models::features(model)?))))
+        Some(Lost::ByModels { lost: losses(&has, &owned(models::features(model)?)), unanswered })
     }
 }
 
@@ -84,7 +88,11 @@ mod tests {
             guest: Ok(GuestCpu { cpu, accelerator: Accelerator::Kvm }),
             nodes: Arc::default(),
             hosts: Arc::default(),
-            losses: [("EPYC-Rome".to_owned(), names(&["vaes"]))].into(),
+            losses: [
+                ("EPYC-Rome".to_owned(), Ok(names(&["vaes"]))),
+                ("EPYC-IBPB".to_owned(), Err(Silence::Failed("boom".to_owned()))),
+            ]
+            .into(),
             saved: true,
         }
     }
@@ -119,8 +127,14 @@ mod tests {
     fn a_model_is_compared_by_libvirts_answer_or_else_by_its_features() {
         let guest = asked("EPYC-IBPB", &["vaes", "hypervisor"], &["sse4a"]);
         assert_eq!(guest.lost("EPYC-Rome"), Some(Lost::ByLibvirt(names(&["vaes"]))));
-        assert_eq!(guest.lost("EPYC"), Some(Lost::ByModels(names(&["ibpb", "vaes"]))));
-        assert_eq!(guest.lost("EPYC-IBPB"), Some(Lost::ByModels(names(&["vaes"]))));
+        let by_models = |lost: &[&str], unanswered| Some(Lost::ByModels { lost: names(lost), unanswered });
+        assert_eq!(guest.lost("EPYC"), by_models(&["ibpb", "vaes"], None));
+        let boom = Some(Silence::Failed("boom".to_owned()));
+        assert_eq!(
+            guest.lost("EPYC-IBPB"),
+            by_models(&["vaes"], boom),
+            "a failed question is said not to have been put"
+        );
         let poor = guest.lost("Opteron_G3").map(|lost| lost.features().contains(&"sse4a".to_owned()));
         assert_eq!(poor, Some(false), "what it has not it does not lose");
         assert_eq!(guest.lost("Nosuch"), None);

@@ -176,21 +176,23 @@ pub(super) fn change_features(
     and_restart(patch, template, Outage::Restart, subject)
 }
 
+/// Returns a toleration as JSON.
+pub(crate) fn toleration(toleration: &Toleration) -> Result<Json, Invalid> {
+    let Toleration { key, operator, value, effect } = toleration;
+    let text = |key: &'static str, value: CommandWord| (key.into(), Json::Text(value));
+    let mut fields = vec![text("key", LabelKey::new(key)?.into())];
+    match operator {
+        TolerationOperator::Exists => fields.push(text("operator", "Exists".into())),
+        _ => fields.push(text("value", LabelValue::new(value)?.into())),
+    }
+    fields.extend(effect.map(|effect| text("effect", effect.as_str().into())));
+    Ok(Json::Object(fields))
+}
+
 /// Returns the commands that add tolerations to those of a guest's template.
 pub(super) fn add_tolerations(subject: &Subject<'_>, add: &[Toleration], outage: Outage) -> Commands {
     const LIST: [&str; 1] = ["tolerations"];
-    let json = |toleration: &Toleration| {
-        let Toleration { key, operator, value, effect } = toleration;
-        let text = |key: &'static str, value: CommandWord| (key.into(), Json::Text(value));
-        let mut fields = vec![text("key", LabelKey::new(key)?.into())];
-        match operator {
-            TolerationOperator::Exists => fields.push(text("operator", "Exists".into())),
-            _ => fields.push(text("value", LabelValue::new(value)?.into())),
-        }
-        fields.extend(effect.map(|effect| text("effect", effect.as_str().into())));
-        Ok(Json::Object(fields))
-    };
-    let add = add.iter().map(json).collect::<Result<Vec<_>, Invalid>>()?;
+    let add = add.iter().map(toleration).collect::<Result<Vec<_>, Invalid>>()?;
     let Some(template) = stored_template(subject) else {
         let add = listed(add.into_iter().map(CommandWord::from));
         return Ok(by_hand(subject, [vec!["add".into()], add, vec!["to".into(), field(subject, &LIST)]].concat()));

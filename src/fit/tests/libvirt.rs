@@ -105,7 +105,7 @@ fn offered(verdict: &Verdict) -> Option<&UseModel> {
 }
 
 fn refusal() -> LibvirtAnswer {
-    LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
+    LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], ..Incompatible::default() })
 }
 
 /// For each family of labels: the answer from libvirt's host model and list of models about a node, and from
@@ -255,7 +255,7 @@ fn a_node_that_libvirt_agrees_to_is_in_no_doubt(#[case] answer: Option<LibvirtAn
 fn the_model_that_is_refused_is_not_said_to_help() {
     let refused = |names: &[&str]| {
         let missing = names.iter().map(ToString::to_string).collect();
-        LibvirtAnswer::Incompatible(Incompatible { missing, reason: String::new() })
+        LibvirtAnswer::Incompatible(Incompatible { missing, ..Incompatible::default() })
     };
     let judged = |missing: &[&str], asks: &[String]| {
         let answers = [("node-b", refused(missing)), ("node-c", refused(missing))];
@@ -299,7 +299,7 @@ fn a_model_refused_without_features_is_not_offered(
     #[case] listed: Option<Usable>,
     #[case] expected: &str,
 ) {
-    let refusal = || LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason: reason.to_owned() });
+    let refusal = || LibvirtAnswer::Incompatible(Incompatible { reason: reason.to_owned(), ..Incompatible::default() });
     let host =
         || listed.clone().map_or_else(LibvirtHost::default, |usable| lists(&[(NEW, usable), (OLD, Usable::Yes)]));
     let hosts = [("node-b", host()), ("node-c", host())];

@@ -122,7 +122,7 @@ fn a_start_fails_where_libvirt_cannot_run_its_model(
 fn refusals<const N: usize>(refused: [(&str, &[&str]); N]) -> NodeAnswers {
     let refusal = |(node, missing): (&str, &[&str])| {
         let missing = missing.iter().map(ToString::to_string).collect();
-        (node.to_owned(), Ok(LibvirtAnswer::Incompatible(Incompatible { missing, reason: String::new() })))
+        (node.to_owned(), Ok(LibvirtAnswer::Incompatible(Incompatible { missing, ..Incompatible::default() })))
     };
     refused.map(refusal).into()
 }

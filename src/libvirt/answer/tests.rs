@@ -199,11 +199,11 @@ fn a_comparison_is_read(
 }
 
 fn missing(features: &[&str]) -> LibvirtAnswer {
-    LibvirtAnswer::Incompatible(Incompatible { missing: names(features), reason: String::new() })
+    LibvirtAnswer::Incompatible(Incompatible { missing: names(features), ..Incompatible::default() })
 }
 
 fn reason(words: &str) -> LibvirtAnswer {
-    LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason: words.to_owned() })
+    LibvirtAnswer::Incompatible(Incompatible { reason: words.to_owned(), ..Incompatible::default() })
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn asked_now() -> AnswerOrigin {
 }
 
 fn no() -> LibvirtAnswer {
-    LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
+    LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], ..Incompatible::default() })
 }
 
 fn machine(host_model: &str) -> Machine {
@@ -219,7 +219,7 @@ fn a_saved_loss_that_qemu_makes_good_is_none() {
     let mut facts = LibvirtFacts::default();
     facts.add_guest(("shop".to_owned(), "db".to_owned()), "1".to_owned(), guest).unwrap();
     let answers = facts.of("shop", "db", "1", &labelled("EPYC")).unwrap();
-    assert_eq!(answers.losses["Westmere"], ["vme"]);
+    assert_eq!(answers.losses["Westmere"], Ok(vec!["vme".to_owned()]));
 }
 
 /// The labels that are said to have changed: those that were known before and are known now.

@@ -16,14 +16,18 @@ fn from_file<T>(value: T) -> Sourced<T> {
 
 fn facts() -> LibvirtFacts {
     let mut facts = LibvirtFacts::default();
-    let losses = [("EPYC-IBPB".to_owned(), from_file(Ok(vec!["vaes".to_owned()])))].into();
+    let losses = [
+        ("EPYC-IBPB".to_owned(), from_file(Ok(vec!["vaes".to_owned()]))),
+        ("EPYC-Rome".to_owned(), from_file(Err(Silence::Failed("internal error: boom".to_owned())))),
+    ]
+    .into();
     let guest = GuestFacts { cpu: from_file(Ok(cpu("EPYC"))), losses };
     let key = |name: &str| ("shop".to_owned(), name.to_owned());
     facts.add_guest(key("db"), "1-2".to_owned(), guest.clone()).unwrap();
     facts.add_guest(key("db"), "1-3".to_owned(), GuestFacts { losses: BTreeMap::new(), ..guest }).unwrap();
     let silent = from_file(Err(Silence::NoModel("host-passthrough".to_owned())));
     facts.add_guest(key("web"), String::new(), GuestFacts { cpu: silent, losses: BTreeMap::new() }).unwrap();
-    let why = Incompatible { missing: vec!["vaes".to_owned()], reason: String::new() };
+    let why = Incompatible { missing: vec!["vaes".to_owned()], by_outdated: true, ..Incompatible::default() };
     let emulated = GuestCpu { accelerator: Accelerator::Qemu, ..cpu("EPYC") };
     let answers = [
         (cpu("EPYC"), from_file(Ok(LibvirtAnswer::Incompatible(why)))),
@@ -195,8 +199,9 @@ fn what_a_libvirt_does_not_know_is_read_as_it_is_now(#[case] fields: &str, #[cas
     let mut facts = LibvirtFacts::default();
     assert_eq!(take_in(&mut facts, NODE, &text, "file"), Ok(()));
     let kept = facts.nodes["node-b"][&Machine::default()].answers.values().next().map(|kept| kept.value.clone());
-    let refused =
-        |reason: &str| LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason: reason.to_owned() });
+    let refused = |reason: &str| {
+        LibvirtAnswer::Incompatible(Incompatible { reason: reason.to_owned(), ..Incompatible::default() })
+    };
     assert_eq!(kept, Some(expected.map(refused)), "a node is said to be silent, or to refuse, and does neither");
     assert_eq!(
         read_back(&files(&facts)).map(|facts| facts.nodes),
@@ -265,6 +270,55 @@ fn saved_answers_are_validated(#[case] kind: &str, #[case] text: &str, #[case] e
         take_in(&mut LibvirtFacts::default(), kind, text, "file").expect_err("it is not what is written").to_string();
     assert!(problem.contains(expected), "{problem}");
     assert!(problem.chars().count() < 600 && !problem.contains('\u{1b}'), "{problem}");
+}
+
+/// Returns the answer of a node about a CPU with these further fields.
+fn answer_with(fields: &str) -> String {
+    let answer = format!(r#"{{"accelerator":"kvm","cpu":{{"model":"EPYC"}},{fields}}}"#);
+    format!(r#"{{"metadata":{{"name":"n"}},"answers":[{answer}]}}"#)
+}
+
+/// Files are held to the bounds of a container's answer, and state an answer or the reason why there is none.
+#[rstest]
+#[case::missing(NODE, answer_with(&format!(r#""answer":"incompatible","missing":{}"#, json!(many(2049)))), "more than 2048 features")]
+#[case::cpu(NODE, format!(r#"{{"metadata":{{"name":"n"}},"hostModel":{{"model":"EPYC","require":{}}}}}"#, json!(many(2049))), "more than 2048")]
+#[case::cpu_of_two_lists(GUEST, format!(r#"{{"metadata":{{"name":"n","namespace":"s"}},"accelerator":"kvm",
+    "cpu":{{"model":"EPYC","require":{},"disable":{}}}}}"#, json!(many(2048)), json!(["x"])), "more than 2048")]
+#[case::losses(GUEST, format!(r#"{{"metadata":{{"name":"n","namespace":"s"}},"losses":{{"EPYC":{}}}}}"#, json!(many(2049))), "more than 2048")]
+#[case::reason_beside(
+    NODE,
+    answer_with(r#""answer":"superset","reason":"no way""#),
+    "answer: superset, and reason is \"no way\""
+)]
+#[case::silence_beside(
+    NODE,
+    answer_with(r#""answer":"superset","unansweredCode":"failed""#),
+    "answer: superset, and unanswered says why"
+)]
+#[case::silence_beside_a_refusal(
+    NODE,
+    answer_with(r#""answer":"incompatible","unanswered":"-""#),
+    "only one of them can be"
+)]
+#[case::silence_beside_a_cpu(GUEST, r#"{"metadata":{"name":"n","namespace":"s"},"accelerator":"kvm","cpu":{"model":"EPYC"},
+    "unansweredCode":"failed"}"#.to_owned(), "cpu, and unanswered says why")]
+#[case::lost_and_silent(GUEST, r#"{"metadata":{"name":"n","namespace":"s"},"losses":{"EPYC":[]},
+    "lossesUnanswered":{"EPYC":{"unansweredCode":"failed"}}}"#.to_owned(), "stands in losses and in lossesUnanswered")]
+fn a_file_is_held_to_the_bounds_of_an_answer(#[case] kind: &str, #[case] text: String, #[case] expected: &str) {
+    let taken = take_in(&mut LibvirtFacts::default(), kind, &text, "file");
+    let problem = taken.expect_err("an answer that no container could give counts").to_string();
+    assert!(problem.contains(expected) && problem.chars().count() < 600, "{problem}");
+}
+
+/// The largest numbers that are read from a container are read from a file.
+#[test]
+fn what_a_container_may_answer_is_read_from_a_file() {
+    let text = answer_with(&format!(r#""answer":"incompatible","missing":{}"#, json!(many(2048))));
+    assert_eq!(take_in(&mut LibvirtFacts::default(), NODE, &text, "file"), Ok(()));
+}
+
+fn many(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("f{number}")).collect()
 }
 
 #[test]

@@ -31,6 +31,10 @@ fn launcher(name: &str) -> LauncherName {
     ("shop".to_owned(), name.to_owned())
 }
 
+fn current(launchers: &[LauncherName]) -> Vec<NodeLauncher> {
+    launchers.iter().map(|pod| NodeLauncher { pod: pod.clone(), is_outdated: false }).collect()
+}
+
 fn cpus(count: usize) -> BTreeSet<GuestCpu> {
     let cpu = |number| Cpu { model: format!("EPYC-v{number}"), ..Cpu::default() };
     (0..count).map(|number| GuestCpu { cpu: cpu(number), accelerator: Accelerator::Kvm }).collect()
@@ -44,7 +48,7 @@ async fn a_node_that_is_silent_twice_is_not_asked_again() {
         let (client, questions) = silence();
         let asker = Asker::new(&client, LIMIT, &|_, _| {});
         let began = Instant::now();
-        let known = asker.node("node-b", &launchers, cpus(20)).await;
+        let known = asker.node("node-b", &current(&launchers), cpus(20)).await;
         assert_eq!(
             (questions.load(Ordering::Relaxed), began.elapsed()),
             (MAX_FAILURES_IN_A_ROW, QUESTION * 2),
@@ -72,7 +76,7 @@ async fn one_question_is_put_again_through_another_launcher() {
         let launchers: Vec<LauncherName> = (0..launchers).map(|number| launcher(&format!("l{number}"))).collect();
         let (client, questions) = silence();
         let asker = Asker::new(&client, LIMIT, &|_, _| {});
-        asker.node("node-b", &launchers, cpus(1)).await;
+        asker.node("node-b", &current(&launchers), cpus(1)).await;
         assert_eq!(questions.load(Ordering::Relaxed), times, "{launchers:?}");
     }
 }
@@ -122,6 +126,12 @@ async fn guests_of_a_silent_node_are_waited_for_once() {
 #[case::broken_and_forbidden(&["shop/broken", "bank/forbidden"], 1, &["shop", "bank"], 0, None)]
 #[case::late_once_and_refused(&["shop/late", "bank/forbidden"], 3, &["shop", "bank", "shop", "shop", "shop"], 3, None)]
 #[case::late_once_and_gone(&["shop/late", "bank/gone"], 1, &["shop", "bank", "shop"], 1, None)]
+#[case::outdated_and_well(&["shop/outdated-refuses", "bank/well"], 2, &["shop", "bank", "bank"], 2, None)]
+#[case::outdated_and_forbidden(&["shop/outdated-refuses", "bank/forbidden"], 2, &["shop", "bank", "shop"], 2, None)]
+#[case::outdated_alone(&["shop/outdated-refuses"], 2, &["shop", "shop"], 2, None)]
+#[case::outdated_and_broken(&["shop/outdated-refuses", "bank/broken"], 1, &["shop", "bank"], 1, None)]
+#[case::outdated_and_late(&["shop/outdated-refuses", "bank/late"], 1, &["shop", "bank", "bank"], 1, None)]
+#[case::current_that_refuses(&["shop/refuses", "bank/well"], 1, &["shop"], 1, None)]
 #[case::none(&[], 2, &[], 0, Some("no-launcher"))]
 #[tokio::test(start_paused = true)]
 async fn a_node_is_asked_through_the_launcher_that_answers(
@@ -146,6 +156,7 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
             "bare" => Err(Silence::NoShell),
             "endless" => Err(Silence::TooLong(1024)),
             "old" => Ok(failed("error: unknown command: 'hypervisor-cpu-compare'")),
+            "outdated-refuses" | "refuses" => Ok(failed("error: internal error: Unknown CPU feature vaes")),
             "broken" => Ok(failed("error: Failed to connect socket: Connection refused")),
             "rubbish" => {
                 Ok(CommandOutput { code: Some(0), stdout: "all is well".to_owned(), ..CommandOutput::default() })
@@ -164,10 +175,24 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
     });
     let asker = Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default() };
     let names = there.iter().filter_map(|words| words.split_once('/'));
-    let launchers: Vec<LauncherName> = names.map(|(of, name)| (of.to_owned(), name.to_owned())).collect();
+    let launchers: Vec<NodeLauncher> = names
+        .map(|(of, name)| NodeLauncher {
+            pod: (of.to_owned(), name.to_owned()),
+            is_outdated: name.starts_with("outdated"),
+        })
+        .collect();
     let known = asker.node("node-b", &launchers, cpus(count)).await;
     drop(asker);
     assert_eq!(asked.into_inner(), expected);
+    let refusal = |answer: &LibvirtAnswer| match answer {
+        LibvirtAnswer::Incompatible(why) => Some(why.by_outdated),
+        _ => None,
+    };
+    let refusals: Vec<bool> = known.answers.values().filter_map(|kept| refusal(kept.value.as_ref().ok()?)).collect();
+    let is_overruled = there.contains(&"bank/well") && !there.contains(&"shop/refuses");
+    assert!(refusals.is_empty() || !is_overruled, "an outdated launcher's refusal decides: {known:?}");
+    let is_current = there.contains(&"shop/refuses");
+    assert!(refusals.iter().all(|by_outdated| *by_outdated != is_current), "it is not said who refused: {known:?}");
     assert_eq!(known.answers.values().filter(|answer| answer.value.is_ok()).count(), answered, "{known:?}");
     assert_eq!(known.silence.map(|kept| kept.value.code()), silence, "what could be asked is said not to be");
 }

@@ -26,7 +26,7 @@ const NODES: [(&str, &str); 9] = [
 ];
 
 /// Returns a Cascade Lake node; node-c lost a label, node-g is in another zone, node-j was replaced.
-fn host(name: &str) -> Value {
+pub(super) fn host(name: &str) -> Value {
     let mut labels = json!({
         "kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name,
         "cpu-vendor.node.kubevirt.io/Intel": "true", "machine-type.node.kubevirt.io/q35": "true",
@@ -49,7 +49,7 @@ fn host(name: &str) -> Value {
 }
 
 /// Returns a running guest with its launcher.
-fn guest(name: &str, on: &str) -> [Value; 2] {
+pub(super) fn guest(name: &str, on: &str) -> [Value; 2] {
     let mut vmi = running(name, on, "host-model");
     vmi["spec"]["nodeSelector"] = json!({"zone": "a"});
     vmi["spec"]["evictionStrategy"] = json!("LiveMigrate");
@@ -64,17 +64,17 @@ fn cluster() -> Value {
     list(nodes.chain(guests).chain(guest("neighbour", "node-e")).chain([kubevirt(&json!({}))]))
 }
 
-fn cpu() -> Value {
+pub(super) fn cpu() -> Value {
     json!({"model": "Cascadelake-Server", "vendor": "Intel", "require": ["ss"], "disable": ["hle"]})
 }
 
-fn guest_facts(name: &str, uid: &str) -> Value {
+pub(super) fn guest_facts(name: &str, uid: &str) -> Value {
     json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtGuest",
         "metadata": {"namespace": "shop", "name": name, "uid": uid},
         "askedAt": EARLY, "accelerator": "kvm", "cpu": cpu(), "losses": {"Nehalem": ["avx512f"]}})
 }
 
-fn node_facts(name: &str, host_model: &str, answer: &Value) -> Value {
+pub(super) fn node_facts(name: &str, host_model: &str, answer: &Value) -> Value {
     let mut answer = answer.clone();
     answer["accelerator"] = json!("kvm");
     answer["cpu"] = cpu();
@@ -83,7 +83,7 @@ fn node_facts(name: &str, host_model: &str, answer: &Value) -> Value {
         "hostModel": {"model": host_model}, "usableModels": ["Cascadelake-Server", "Nehalem"], "answers": [answer]})
 }
 
-fn silent(name: &str, code: &str, detail: &str) -> Value {
+pub(super) fn silent(name: &str, code: &str, detail: &str) -> Value {
     json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtNode", "metadata": {"name": name},
         "unanswered": "-", "unansweredCode": code, "unansweredDetail": detail, "askedAt": EARLY})
 }
@@ -112,12 +112,12 @@ fn facts() -> Vec<Value> {
     ]
 }
 
-struct Scene {
-    scratch: Scratch,
+pub(super) struct Scene {
+    pub(super) scratch: Scratch,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let scratch = Scratch::new();
         scratch.write_json("cluster.json", &cluster());
         for (number, fact) in facts().iter().enumerate() {
@@ -126,7 +126,7 @@ impl Scene {
         Self { scratch }
     }
 
-    fn run(&self, args: &[&str], facts: &[&str]) -> Ran {
+    pub(super) fn run(&self, args: &[&str], facts: &[&str]) -> Ran {
         let path = |name: &str| self.scratch.path().join(name).to_str().unwrap().to_owned();
         let mut all: Vec<String> = args.iter().map(ToString::to_string).collect();
         all.extend(["--snapshot".to_owned(), path("cluster.json")]);

@@ -14,6 +14,7 @@ mod formats;
 mod habits;
 mod hostile;
 mod libvirt;
+mod libvirt_nodes;
 mod lines;
 mod obstacles;
 mod pasted;

@@ -233,10 +233,11 @@ metadata: {name: x, namespace: shop}
 const ANSWERS: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
 {"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtGuest", "metadata": {"namespace": "shop", "name": "db"},
  "accelerator": "kvm", "losses": {"EPYC": ["vaes"]},
+ "lossesUnanswered": {"EPYC-Rome": {"unansweredCode": "failed", "unansweredDetail": "no"}},
  "cpu": {"model": "Cascadelake-Server", "vendor": "Intel", "require": ["vaes"], "disable": []}},
 {"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtNode", "metadata": {"name": "node-c"}, "accelerator": "kvm",
  "hostModel": {"model": "Cascadelake-Server", "vendor": "Intel", "require": [], "disable": []},
- "answers": [{"accelerator": "kvm", "answer": "incompatible", "missing": ["vaes"],
+ "answers": [{"accelerator": "kvm", "answer": "incompatible", "missing": ["vaes"], "outdatedLauncher": true,
   "cpu": {"model": "Cascadelake-Server", "vendor": "Intel", "require": ["vaes"], "disable": []}}]},
 {"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtNode", "metadata": {"name": "node-b"},
  "unanswered": "no answer within 10 s", "unansweredCode": "too-slow"}]}"#;

@@ -1,0 +1,272 @@
+//! Conclusions from libvirt's answers, node by node and model by model, and how a node without an answer is asked.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::libvirt::{Scene, cpu, guest, guest_facts, host, node_facts, silent};
+use crate::common::{self, head, kubevirt, list};
+
+const MODEL: &str = "Cascadelake-Server";
+
+/// Returns a scene of these objects, with these answers in `own.json`.
+fn scene(objects: impl IntoIterator<Item = Value>, facts: &[Value]) -> Scene {
+    let scene = Scene::new();
+    scene.scratch.write_json("cluster.json", &list(objects.into_iter().chain([kubevirt(&json!({}))])));
+    scene.scratch.write_json("own.json", &list(facts.iter().cloned()));
+    scene
+}
+
+fn feature(name: &str) -> String {
+    format!("cpu-feature.node.kubevirt.io/{name}")
+}
+
+/// Returns a node with more features, and without the labels of some.
+fn node(name: &str, more: &[&str], lost: &[&str]) -> Value {
+    let mut node = host(name);
+    let labels = node["metadata"]["labels"].as_object_mut().unwrap();
+    for name in more {
+        labels.insert(feature(name), json!("true"));
+        labels.insert(format!("host-model-required-features.node.kubevirt.io/{name}"), json!("true"));
+    }
+    lost.iter().for_each(|name| drop(labels.remove(&feature(name))));
+    node
+}
+
+/// Returns a stopped VM that requires these features.
+fn stopped(features: &[&str]) -> Value {
+    let features: Vec<Value> = features.iter().map(|name| json!({"name": name, "policy": "require"})).collect();
+    let domain = json!({"cpu": {"features": features}, "machine": {"type": "q35"}});
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"namespace": "shop", "name": "new"},
+        "spec": {"runStrategy": "Always", "template": {"metadata": {}, "spec": {"architecture": "amd64", "domain": domain}}},
+    })
+}
+
+#[track_caller]
+fn text(scene: &Scene, args: &[&str]) -> String {
+    let ran = scene.run(args, &["own.json"]);
+    assert!(ran.code() < 2, "{}", head(&ran.stderr));
+    ran.stdout
+}
+
+#[track_caller]
+fn explained(scene: &Scene, name: &str) -> Value {
+    let ran = scene.run(&["explain", name, "-n", "shop", "-o", "json"], &["own.json"]);
+    assert!(ran.code() < 2, "{}", head(&ran.stderr));
+    ran.json()["results"][0].clone()
+}
+
+/// Libvirt on node-b denies one of two missing labels: only that one is said to be rightly missing.
+#[test]
+fn one_untrue_label_does_not_make_the_others_untrue() {
+    let mut answer = node_facts("node-b", MODEL, &json!({"answer": "superset"}));
+    answer["hostModel"] = cpu();
+    let nodes = [node("node-a", &["hle"], &[]), node("node-b", &["hle"], &["fpu", "hle"])];
+    let running =
+        scene(nodes.clone().into_iter().chain(guest("db", "node-a")), &[guest_facts("db", "uid-db"), answer.clone()]);
+    let only = "node-b lacks cpu-feature fpu, hle (libvirt there confirms only cpu-feature hle)";
+    for verb in [&["drain", "node-a"][..], &["audit"]] {
+        let text = text(&running, verb);
+        assert!(text.contains(only), "hardware is said to lack fpu: {text}");
+    }
+    let near = explained(&running, "vmi/db")["nearest"][0].clone();
+    assert_eq!(
+        (&near["evidence"], &near["untrue"]),
+        (&json!("libvirt-lacks-some"), &json!([feature("hle")])),
+        "{near:#}"
+    );
+    let lacking = [node("node-a", &[], &["fpu"]), node("node-b", &[], &["fpu"])];
+    let start = scene(lacking.into_iter().chain([stopped(&["fpu", "hle"])]), &[answer]);
+    let text = text(&start, &["explain", "vm/new", "-n", "shop"]);
+    let row = text.lines().find(|line| line.starts_with("node-b ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(row.ends_with("libvirt there confirms only cpu-feature hle"), "{row}");
+}
+
+/// A host model that does not name `mpx`, which is part of its model in some releases, proves nothing about it.
+#[test]
+fn a_feature_that_releases_define_otherwise_keeps_no_guest_off() {
+    let answer = node_facts("node-b", MODEL, &json!({"answer": "identical"}));
+    let nodes = || [node("node-a", &["mpx"], &[]), node("node-b", &["mpx"], &[])];
+    let verdict = explained(&scene(nodes().into_iter().chain([stopped(&["mpx"])]), &[answer]), "vm/new");
+    assert_ne!(verdict["verdict"], "unschedulable", "{verdict:#}");
+
+    let with = |mut object: Value, at: &str| {
+        object[at]["require"] = json!(["mpx", "ss"]);
+        object
+    };
+    let mut answer = node_facts("node-b", MODEL, &json!({"answer": "identical"}));
+    answer["answers"][0]["cpu"]["require"] = json!(["mpx", "ss"]);
+    let [source, _] = nodes();
+    let drifted = [source, node("node-b", &["mpx"], &["mpx"])];
+    let scene =
+        scene(drifted.into_iter().chain(guest("db", "node-a")), &[with(guest_facts("db", "uid-db"), "cpu"), answer]);
+    let result = explained(&scene, "vmi/db");
+    let ids: Vec<&str> = result["remedies"].as_array().unwrap().iter().filter_map(|row| row["id"].as_str()).collect();
+    assert!(ids.contains(&"add-labels"), "the label that drifted is not offered: {result:#}");
+    let text = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
+    assert!(text.contains("identical: libvirt there has exactly its features\n"), "{text}");
+    assert!(!text.contains("though without") && !text.contains("does not have"), "{text}");
+}
+
+/// A running `host-model` guest whose VM names another model: it is compared with the model of its next start.
+#[test]
+fn a_guest_is_compared_with_the_model_of_its_next_start() {
+    let [mut vmi, pod] = guest("db", "node-a");
+    vmi["metadata"]["ownerReferences"] = json!([{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "db", "uid": "vm", "controller": true}]);
+    let vm = |model: &str| {
+        let mut spec = vmi["spec"].clone();
+        spec["domain"]["cpu"]["model"] = json!(model);
+        json!({
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"namespace": "shop", "name": "db", "uid": "vm"},
+            "spec": {"runStrategy": "Always", "template": {"metadata": {}, "spec": spec}},
+        })
+    };
+    let answers = [guest_facts("db", "uid-db"), node_facts("node-b", MODEL, &json!({"answer": "identical"}))];
+    let nodes = || ["node-a", "node-b"].map(host).into_iter();
+    let edited = scene(nodes().chain([vm("Nehalem"), vmi.clone(), pod.clone()]), &answers);
+    let compared = explained(&edited, "vmi/db")["libvirt"]["compared"]["Nehalem"].clone();
+    assert_eq!((&compared["atNextStart"], &compared["lost"]), (&json!(true), &json!(["avx512f"])), "{compared:#}");
+    let said = text(&edited, &["explain", "vmi/db", "-n", "shop"]);
+    assert!(said.contains("With Nehalem, which it gets at its next start, it would lose avx512f.\n"), "{said}");
+
+    let mut named = vmi.clone();
+    named["spec"]["domain"]["cpu"]["model"] = json!("Nehalem");
+    let unedited = scene(nodes().chain([vm("Nehalem"), named, pod]), &answers);
+    let compared = explained(&unedited, "vmi/db")["libvirt"]["compared"].clone();
+    assert!(compared["Nehalem"].is_null(), "a guest is compared with the model that it has: {compared:#}");
+}
+
+/// A question about a model that failed was put nevertheless.
+#[test]
+fn a_failed_comparison_is_said_with_its_reason() {
+    let mut answer = guest_facts("db", "uid-db");
+    answer["losses"] = json!({});
+    answer["lossesUnanswered"] =
+        json!({"Nehalem": {"unanswered": "-", "unansweredCode": "failed", "unansweredDetail": "internal error: boom"}});
+    let scene = scene(["node-a", "node-b"].map(host).into_iter().chain(guest("db", "node-a")), &[answer]);
+    let policy = common::policy("old", &json!({"commonModel": {"name": "Nehalem"}}));
+    scene.scratch.write_json("policies/old.json", &policy);
+    let policies = scene.scratch.path().join("policies");
+    let args = ["explain", "vmi/db", "-n", "shop", "--policy", policies.to_str().unwrap()];
+    let said = text(&scene, &args);
+    assert!(
+        said.contains("define it: libvirt gave no answer about it (virsh failed: internal error: boom)."),
+        "{said}"
+    );
+    let line = said.lines().find(|line| line.starts_with("With Nehalem")).unwrap_or_else(|| panic!("{said}"));
+    assert!(!line.contains("not asked"), "{line}");
+    let ran = scene.run(&[&args[..], &["-o", "json"]].concat(), &["own.json"]).json();
+    let compared = &ran["results"][0]["libvirt"]["compared"]["Nehalem"];
+    assert_eq!(
+        (&compared["by"], &compared["unanswered"]),
+        (&json!("models"), &json!("virsh failed: internal error: boom")),
+        "{compared:#}"
+    );
+}
+
+/// A refusal through outdated launchers alone: beside it stands that the current one may know more.
+#[test]
+fn a_refusal_by_outdated_launchers_is_said_to_be_one() {
+    let refusal = json!({"answer": "incompatible", "missing": ["ss"], "outdatedLauncher": true});
+    let answers = [guest_facts("db", "uid-db"), node_facts("node-b", MODEL, &refusal)];
+    let scene = scene(["node-a", "node-b"].map(host).into_iter().chain(guest("db", "node-a")), &answers);
+    assert_eq!(explained(&scene, "vmi/db")["libvirt"]["nodes"]["node-b"]["outdatedLauncher"], true);
+    let said = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
+    let row = "incompatible: missing feature ss; only outdated launchers there could be asked";
+    assert!(said.lines().any(|line| line.ends_with(row)), "{said}");
+}
+
+/// Pasting the printed lines starts a guest that the node takes, asks while it runs, and ends it.
+#[test]
+fn the_printed_lines_ask_a_node_without_a_launcher() {
+    let tolerations = json!([{"key": "db", "operator": "Exists", "effect": "NoSchedule"}]);
+    let guest = guest("db", "node-a").map(|mut object| {
+        object["spec"]["tolerations"] = tolerations.clone();
+        object
+    });
+    let mut tainted = host("node-f");
+    tainted["spec"]["taints"] = json!([{"key": "db", "value": "x", "effect": "NoSchedule"}]);
+    let answers = [guest_facts("db", "uid-db"), silent("node-f", "no-launcher", "")];
+    let scene = scene([host("node-a"), tainted].into_iter().chain(guest), &answers);
+    let said = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
+    let lines: Vec<&str> =
+        said.lines().skip_while(|line| !line.starts_with("No launcher is known on node-f")).collect();
+    let [_, create, wait, ask, delete, ..] = lines.as_slice() else { panic!("{said}") };
+    let tolerates = r#""tolerations":[{"key":"db","operator":"Exists","effect":"NoSchedule"}]"#;
+    assert!(
+        create.contains(tolerates) && create.ends_with("| kubectl create -n shop -f -"),
+        "it stays pending: {create}"
+    );
+    assert_eq!(wait.trim(), "kubectl wait --for=condition=Ready --timeout=2m vmi/cpufit-probe -n shop");
+    assert_eq!(ask.trim(), "kubectl cpufit explain vmi/db -n shop --ask-libvirt", "it ends before it is asked");
+    assert_eq!(delete.trim(), "kubectl delete vmi cpufit-probe -n shop");
+}
+
+/// Many nodes: equal rows share one, and those that libvirt refuses or whose labels drifted are first.
+#[test]
+fn a_long_table_begins_with_the_nodes_that_need_attention() {
+    let names: Vec<String> = (0..90).map(|number| format!("n{number:02}")).collect();
+    let of = |number: usize, name: &str| node(name, &[], if number % 30 == 3 { &["fpu"] } else { &[] });
+    let nodes = names.iter().enumerate().map(|(number, name)| of(number, name));
+    let answer = |number: usize, name: &str| match number {
+        number if number % 30 == 5 => node_facts(name, MODEL, &json!({"answer": "incompatible", "missing": ["ss"]})),
+        _ => node_facts(name, MODEL, &json!({"answer": "superset"})),
+    };
+    let answers = names.iter().enumerate().map(|(number, name)| answer(number, name));
+    let answers: Vec<Value> = [guest_facts("db", "uid-db")].into_iter().chain(answers).collect();
+    let scene = scene([host("node-a")].into_iter().chain(nodes).chain(guest("db", "node-a")), &answers);
+    let said = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
+    let rows: Vec<&str> = said.lines().skip_while(|line| !line.contains("BY LIBVIRT")).skip(1).take(3).collect();
+    let expected = [
+        ("n05, n35, n65", "incompatible: missing feature ss"),
+        ("n03, n33, n63", "lacks cpu-feature fpu"),
+        ("n00, n01, n02 and 81 more", "superset"),
+    ];
+    for (row, (names, words)) in rows.iter().zip(expected) {
+        assert!(row.starts_with(names) && row.contains(words), "the nodes to look at are folded away: {said}");
+    }
+    assert!(!said.contains("more nodes (-o json"), "{said}");
+}
+
+/// The table with libvirt's answers names what else keeps the guest off, as the table of labels does.
+#[rstest]
+#[case::pod_anti_affinity("fits, kept off by pod anti-affinity")]
+#[case::virt_handler("virt-handler is not ready there")]
+#[case::room("fits, no room: ")]
+fn the_table_with_answers_names_what_else_keeps_a_guest_off(#[case] expected: &str) {
+    let mut guest = guest("db", "node-a");
+    let mut other = super::libvirt::guest("other", "node-b");
+    let mut node = host("node-b");
+    let rule = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        [{"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname"}]}});
+    match expected {
+        "virt-handler is not ready there" => node["metadata"]["labels"]["kubevirt.io/schedulable"] = json!("false"),
+        "fits, no room: " => {
+            node["status"]["allocatable"] = json!({"cpu": "1", "memory": "1Gi", "pods": "110"});
+            let requests = json!({"requests": {"cpu": "2", "memory": "2Gi"}});
+            guest[1]["spec"]["containers"][0]["resources"] = requests;
+        }
+        _ => {
+            for object in guest.iter_mut().chain(&mut other) {
+                object["metadata"]["labels"]["app"] = json!("x");
+                object["spec"]["affinity"] = rule.clone();
+            }
+        }
+    }
+    let answers = [guest_facts("db", "uid-db"), node_facts("node-b", MODEL, &json!({"answer": "identical"}))];
+    let scene = scene([host("node-a"), node].into_iter().chain(guest).chain(other), &answers);
+    let said = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
+    let row = said.lines().rfind(|line| line.starts_with("node-b ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(row.contains(expected) && row.contains("identical"), "the node is said to be free: {said}");
+}
+
+/// The guest's features, beyond its model's, for which no node has a label.
+#[test]
+fn what_no_label_shows_is_named() {
+    let mut facts = guest_facts("db", "uid-db");
+    facts["cpu"]["require"] = json!(["aes", "pks", "ss"]);
+    let scene = scene(["node-a", "node-b"].map(host).into_iter().chain(guest("db", "node-a")), &[facts]);
+    assert_eq!(explained(&scene, "vmi/db")["libvirt"]["unlabelled"], json!(["pks", "ss"]));
+    let said = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
+    assert!(said.lines().any(|line| line == "Its CPU has pks, ss, which no label shows."), "{said}");
+}

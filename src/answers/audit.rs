@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Deadline;
 use super::guest_state::{GuestOf, GuestState, GuestStates, PolicyAnswer, each, why};
 use super::model_use::{ModelUse, model_use};
+use super::refusals::Refusal;
 use super::room;
 use super::scheduler::UnplacedLauncher;
 use super::status::stale;
@@ -61,6 +62,9 @@ pub struct StateRow {
     pub why: String,
     /// The policy that governs it at that point; null for the built-in one.
     pub policy: Option<String>,
+    /// The reasons for which KubeVirt refuses its specification.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
 }
 
 /// A minimum and a maximum.
@@ -73,7 +77,7 @@ pub struct Span {
 }
 
 impl StateRow {
-    fn new(state: &GuestState, answer: PolicyAnswer, why: String) -> Self {
+    fn new(state: &GuestState, answer: PolicyAnswer, why: String, refusals: Vec<Refusal>) -> Self {
         Self {
             verdict: state.verdict(),
             impact: state.impact(),
@@ -84,6 +88,7 @@ impl StateRow {
             answer,
             why,
             policy: state.policy.clone(),
+            refusals,
         }
     }
 }
@@ -158,6 +163,9 @@ pub struct AuditRow {
     pub exposed: Vec<&'static str>,
     /// Libvirt's last refusal of this guest; `None` if there was none.
     pub refused: Option<String>,
+    /// The reasons for which KubeVirt refuses its specification, regardless of labels, so that there will be no guest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
     /// The reason why KubeVirt refuses to migrate it, regardless of labels; null if KubeVirt does not refuse.
     pub not_migratable: Option<String>,
     /// The checks that found something that may exclude nodes that fit by labels.
@@ -168,6 +176,9 @@ pub struct AuditRow {
     /// Whether it waits for its start, and the scheduler placed its launcher nowhere.
     #[serde(skip)]
     pub is_unplaced: bool,
+    /// Whether it has a migration under way that does not end.
+    #[serde(skip)]
+    pub migration_is_stuck: bool,
     /// Whether there are such findings about its next start.
     #[serde(skip)]
     pub next_in_doubt: bool,
@@ -286,8 +297,9 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -
             GuestOf::Vmi(vmi) => UnplacedLauncher::of(cluster, &vmi.metadata.namespace, &vmi.metadata.name),
             GuestOf::Vm(_) => None,
         },
-        is_refused: subject.live_migratable.refused.is_some(),
+        is_certain: verdict.immobile().or_else(|| verdict.refused()).is_some(),
     };
+    let refusals = Refusal::all_of(verdict);
     let stale = if is_running { stale(&vmi, cluster) } else { Vec::new() };
     Some(AuditRow {
         guest: subject.title(),
@@ -304,15 +316,16 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -
         stated_verdict: numbers.verdict(),
         verdict: assessment.outcome.word(),
         impact: numbers.impact(),
-        cause: assessment.cause,
+        cause: numbers.cause,
         own_node: reasons.own_node.is_some(),
         why: reasons.in_words(),
         // A stopped guest runs with no CPU yet.
         on_common_model: if is_stopped { None } else { on_common_model(&case, &vmi, cluster) },
         change: change(&vmi, next.common.as_ref()),
         answer,
-        now: (!is_stopped).then(|| StateRow::new(&numbers, answer, reasons.state.clone())),
-        at_next_start: StateRow::new(&next.state, next.answer, next.reasons()),
+        now: (!is_stopped).then(|| StateRow::new(&numbers, answer, reasons.state.clone(), refusals.clone())),
+        at_next_start: StateRow::new(&next.state, next.answer, next.reasons(), next.refusals.clone()),
+        refusals,
         stale: stale.iter().map(|key| label::name(key).to_owned()).collect(),
         outdated_launcher: is_running && subject.outdated_launcher,
         exposed: if is_running { exposed(prepared, &vmi) } else { Vec::new() },
@@ -321,6 +334,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -
         doubts: reasons.doubts.iter().map(|finding| finding.check.as_str()).collect(),
         no_room: reasons.no_room.is_some(),
         is_unplaced: reasons.unplaced.is_some() && stand == LifeStage::Starting,
+        migration_is_stuck: reasons.migration.is_some(),
         next_in_doubt: next.is_in_doubt,
         next_no_room: next.no_room.is_some(),
         severity: if reasons.own_node.is_some() { Severity::OwnNode } else { numbers.impact().into() },
@@ -342,15 +356,17 @@ struct StateReasons<'c> {
     migration: Option<String>,
     /// Its launcher, if the scheduler placed it nowhere.
     unplaced: Option<UnplacedLauncher<'c>>,
-    /// Whether KubeVirt refuses to migrate it.
-    is_refused: bool,
+    /// Whether the reason holds whatever the labels are.
+    is_certain: bool,
 }
 
 impl StateReasons<'_> {
     /// Returns them in one line; empty if nothing is wrong.
     fn in_words(&self) -> String {
         let mut out: Vec<String> = self.first().into_iter().collect();
-        for words in self.undecided() {
+        // The node that it must leave may fail it and be down too.
+        let certain = Some(self.state.clone()).filter(|why| self.is_certain && !why.is_empty());
+        for words in certain.into_iter().chain(self.undecided()) {
             if !out.contains(&words) {
                 out.push(words);
             }
@@ -365,7 +381,7 @@ impl StateReasons<'_> {
         let first = match (self.own_node, self.state.as_str()) {
             (Some(own_node), _) => say::finding::message(own_node),
             (None, "") => say::finding::message(self.doubts.first()?),
-            (None, why) if self.no_room.is_some() && !self.is_refused => format!("by labels: {why}"),
+            (None, why) if self.no_room.is_some() && !self.is_certain => format!("by labels: {why}"),
             (None, why) => why.to_owned(),
         };
         (!first.is_empty()).then_some(first)
@@ -373,10 +389,13 @@ impl StateReasons<'_> {
 
     /// Returns the rules that labels do not decide, which are named beside every count of nodes.
     fn undecided(&self) -> Vec<String> {
-        if self.is_refused {
+        if self.is_certain {
             return Vec::new();
         }
-        let undecided = self.doubts.iter().filter(|doubt| matches!(doubt.check, Check::PodRules | Check::BoundVolumes));
+        let undecided = self
+            .doubts
+            .iter()
+            .filter(|doubt| matches!(doubt.check, Check::PodRules | Check::BoundVolumes | Check::SourceNotReady));
         undecided.map(|doubt| say::finding::message(doubt)).chain(self.no_room.clone()).collect()
     }
 }

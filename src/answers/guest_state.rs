@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::guests::{Like, Likeness, MemoKey, alike};
 use super::model_use::kept_by;
+use super::refusals::Refusal;
 use super::room;
 use crate::enforce::forecast;
 use crate::enforce::model::Common;
@@ -21,6 +22,7 @@ use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::immobile::Immobile;
 use crate::fit::judgement::Depth;
 use crate::fit::placement::Placement;
 use crate::fit::subject::{BoundVolume, Device, Foreseen, Stage};
@@ -65,9 +67,10 @@ impl<'w> GuestOf<'w> {
 
 /// Returns all guests of a cluster: first those that run or wait to start, then the stopped ones.
 pub(crate) fn each(cluster: &Cluster) -> impl Iterator<Item = GuestOf<'_>> {
-    let live = cluster.vmis().filter(|vmi| !migration::has_ended(vmi)).map(GuestOf::Vmi);
+    let is_over = |vmi: &Vmi| migration::has_ended(vmi) || subject::is_stopped(vmi, cluster);
+    let live = cluster.vmis().filter(move |vmi| !is_over(vmi)).map(GuestOf::Vmi);
     let is_stopped =
-        |vm: &&VirtualMachine| cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).is_none_or(migration::has_ended);
+        move |vm: &&VirtualMachine| cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).is_none_or(is_over);
     live.chain(cluster.vms().filter(is_stopped).map(GuestOf::Vm))
 }
 
@@ -108,8 +111,10 @@ pub struct GuestState {
     pub outcome: Outcome,
     /// The cause, if the outcome is an impact.
     pub cause: Option<Cause>,
-    /// Whether KubeVirt refuses to migrate it, regardless of labels.
-    pub is_not_migratable: bool,
+    /// Whether it migrates nowhere now, regardless of labels.
+    pub is_immobile: bool,
+    /// Whether KubeVirt refuses its specification, so that there will be no guest.
+    pub is_refused: bool,
     /// Number of nodes judged, without the one it has to leave.
     pub judged: usize,
     /// Number of nodes it may start on; `None` for a running guest.
@@ -132,9 +137,12 @@ impl GuestState {
         fleet: &Fleet,
     ) -> Self {
         let subject = &prepared.subject;
+        let immobile = Immobile::of(subject, fleet);
         let (start_nodes, targets) = match subject.stage {
-            // KubeVirt refuses its migration, so no node is a target.
-            Stage::Migration(_) if subject.live_migratable.refused.is_some() => (None, (0, 0)),
+            // Nothing migrates it, so no node is a target.
+            Stage::Migration(_) if immobile.is_some() => (None, (0, 0)),
+            // There will be no guest, so it starts on no node.
+            Stage::Start(_) if subject.is_refused => (Some(0), (0, 0)),
             Stage::Migration(_) => (None, (assessment.fitting.count(), assessment.fitting.count())),
             Stage::Start(after_start) => {
                 let by_start = targets_by_start(subject, &subject.placement, after_start, &assessment.fitting, fleet);
@@ -145,8 +153,12 @@ impl GuestState {
         };
         Self {
             outcome: assessment.outcome.clone(),
-            cause: assessment.cause,
-            is_not_migratable: subject.live_migratable.refused.is_some(),
+            cause: match immobile {
+                Some(Immobile::SourceDown(_)) => Some(Cause::Temporary),
+                Some(Immobile::Refused(_)) | None => assessment.cause,
+            },
+            is_immobile: immobile.is_some(),
+            is_refused: subject.is_refused,
             judged: assessment.nodes_judged,
             start_nodes,
             targets,
@@ -162,14 +174,17 @@ impl GuestState {
         Self::new(&case.prepared, &case.verdict.assessment, case.ruling, policy, fleet)
     }
 
-    /// Returns the impact; `Pinned` at least if KubeVirt refuses to migrate it, `None` without one.
+    /// Returns the impact, `None` without one: `Pinned` at least if it migrates nowhere, `Unschedulable` if KubeVirt
+    /// refuses it.
     #[must_use]
     pub fn impact(&self) -> Option<Impact> {
-        let impact = self.outcome.impact();
-        if self.is_not_migratable { impact.max(Some(Impact::Pinned)) } else { impact }
+        let of_immobile = self.is_immobile.then_some(Impact::Pinned);
+        let of_refusal = self.is_refused.then_some(Impact::Unschedulable);
+        self.outcome.impact().max(of_immobile).max(of_refusal)
     }
 
-    /// Returns the verdict: the outcome, or the worse one that follows from KubeVirt's refusal to migrate it.
+    /// Returns the verdict: the outcome, or the worse one that follows from KubeVirt's refusal, or from a node that is
+    /// down.
     #[must_use]
     pub fn verdict(&self) -> OutcomeWord {
         self.impact().map_or(self.outcome.word(), OutcomeWord::from)
@@ -187,6 +202,8 @@ pub(crate) struct NextStart {
     pub why: String,
     /// The result of its policy's common model; `None` without one.
     pub common: Option<Common>,
+    /// The reasons for which KubeVirt refuses its specification.
+    pub refusals: Vec<Refusal>,
     /// Whether a finding may exclude nodes that fit by labels.
     pub is_in_doubt: bool,
     /// The reason why no node that fits has room; `None` if one has, or that is not known.
@@ -208,8 +225,10 @@ impl NextStart {
             answer: PolicyAnswer::of(case, Some(Check::OwnNode)),
             why,
             common: case.common.clone(),
+            refusals: Refusal::all_of(&case.verdict),
             is_in_doubt: case.verdict.is_in_doubt(),
-            no_room: room::nowhere(case, cluster),
+            // Nodes do not matter to a guest that KubeVirt refuses.
+            no_room: room::nowhere(case, cluster).filter(|_| case.verdict.refused().is_none()),
         }
     }
 
@@ -223,8 +242,8 @@ impl NextStart {
 /// Returns the reason for a guest's state, in one line without its name; empty if nothing is wrong.
 pub(super) fn why(prepared: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> String {
     let of = |check: Check| verdict.found(check).map(say::finding::message);
-    if let Some(message) = of(Check::NotMigratable) {
-        return message;
+    if let Some(certain) = verdict.refused().or_else(|| verdict.immobile()) {
+        return say::finding::message(certain);
     }
     match (&verdict.assessment.outcome, &prepared.subject.stage) {
         (Outcome::Unknown(why), _) => say::finding::unknown(why),
@@ -318,6 +337,8 @@ struct ForesightLikeness {
     reason: Option<String>,
     /// The reason in the condition of the VMI that runs.
     said: Option<String>,
+    /// The devices that KubeVirt's configuration does not permit, with their paths.
+    not_permitted: Vec<(&'static str, String)>,
     /// The devices of which some nodes have too little.
     devices: Vec<Device>,
     /// The nodes on which its volumes can be used, if such devices leave out nodes.
@@ -329,7 +350,8 @@ impl ForesightLikeness {
         let devices = devices::lacking(&vmi.spec, live, cluster);
         let volumes = || subject::bound_volumes(vmi, cluster);
         let usable = if devices.is_empty() { None } else { BoundVolume::all_usable(&volumes(), &cluster.fleet) };
-        Self { reason: foreseen.map(|found| found.refused.reason), said, devices, usable }
+        let not_permitted = subject::not_permitted(&vmi.spec, &cluster.config);
+        Self { reason: foreseen.map(|found| found.refused.reason), said, not_permitted, devices, usable }
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod model_use;
 pub(crate) mod obstacles;
 pub(crate) mod pool;
 pub mod recommend;
+pub(crate) mod refusals;
 pub(crate) mod room;
 pub(crate) mod scheduler;
 pub mod status;

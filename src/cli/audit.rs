@@ -53,6 +53,8 @@ struct Summary {
     warned: usize,
     now: Tally,
     at_next_start: Tally,
+    refused_now: usize,
+    refused_at_next_start: usize,
 }
 
 impl Summary {
@@ -76,6 +78,8 @@ impl Summary {
             warned: count(&|row| row.answer == PolicyAnswer::Warn),
             now: tally(rows.iter().filter_map(|row| row.now.as_ref())),
             at_next_start: tally(rows.iter().map(|row| &row.at_next_start)),
+            refused_now: count(&|row| row.now.as_ref().is_some_and(|now| !now.refusals.is_empty())),
+            refused_at_next_start: count(&|row| !row.at_next_start.refusals.is_empty()),
         }
     }
 }
@@ -328,6 +332,7 @@ fn totals(rows: &[AuditRow]) -> String {
     let of = |row: &AuditRow| match (row.stand, row.severity()) {
         (LifeStage::Stopped, _) => "stopped",
         (_, Severity::OwnNode) => "at risk on the current node",
+        (_, Severity::Unschedulable) if !row.refusals.is_empty() => REFUSED,
         (_, Severity::Unschedulable) => "cannot start",
         (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.is_unplaced => UNPLACED,
         (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.has_no_room() => NO_ROOM,
@@ -336,11 +341,13 @@ fn totals(rows: &[AuditRow]) -> String {
         (LifeStage::Starting, Severity::Pinned) => NO_TARGET,
         (LifeStage::Starting, Severity::Fragile) => ONE_TARGET,
         (_, Severity::None) if row.verdict == OutcomeWord::Unknown => "unknown",
+        (_, Severity::None) if row.migration_is_stuck => STUCK_MIGRATION,
         (_, Severity::None) if !row.doubts.is_empty() => BY_LABELS,
         (_, Severity::None) => "without a problem",
     };
     let order = [
         "at risk on the current node",
+        REFUSED,
         "cannot start",
         UNPLACED,
         "can migrate nowhere",
@@ -348,6 +355,7 @@ fn totals(rows: &[AuditRow]) -> String {
         NO_ROOM,
         "with one node left",
         ONE_TARGET,
+        STUCK_MIGRATION,
         BY_LABELS,
         "unknown",
         "stopped",
@@ -361,11 +369,17 @@ fn totals(rows: &[AuditRow]) -> String {
 /// Maximum number of features in the column of stale ones.
 const MAX_STALE: usize = 3;
 
+/// The total of guests whose specification KubeVirt refuses.
+const REFUSED: &str = "refused by KubeVirt";
+
 /// The total of guests that wait for their start, and the scheduler placed their launcher nowhere.
 const UNPLACED: &str = "placed nowhere by the scheduler";
 
 /// The total of guests that fit by labels on nodes without room.
 const NO_ROOM: &str = "without room where it fits";
+
+/// The total of guests that fit, with a migration whose target pod no node takes.
+const STUCK_MIGRATION: &str = "with a migration that does not end";
 
 /// The totals of guests that may start on a node from which they have few targets.
 const NO_TARGET: &str = "may start on a node without a migration target";
@@ -382,8 +396,11 @@ fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
     let [pinned, fragile, unknown] = [OutcomeWord::Pinned, OutcomeWord::Fragile, OutcomeWord::Unknown].map(with_room);
     let in_doubt =
         count(&|row| row.at_next_start.verdict == OutcomeWord::Fits && row.next_in_doubt && !row.next_no_room);
+    let refused = summary.refused_at_next_start;
     let well = rows.len() - fragile - pinned - unschedulable - unknown - in_doubt - no_room;
+    let unschedulable = unschedulable - refused;
     let parts = [
+        (&refused, REFUSED),
         (&unschedulable, "could start nowhere"),
         (&pinned, NO_TARGET),
         (&no_room, NO_ROOM),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::args::{CheckArgs, CheckOutput};
+use super::explain::remedies::{about_first, all_weighed};
 use super::explain::room::FittingRoom;
 use super::gate::Gate;
 use super::output::{Near, Numbering, ResultOrigin, ResultRow};
@@ -27,7 +28,6 @@ use crate::fit::plural;
 use crate::fit::syntax;
 use crate::fit::verdict::Check;
 use crate::judge::{self, Evaluation, Manifest, judge_change};
-use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::placement;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Pod;
@@ -330,7 +330,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
         }
         Some(case) => {
             let row = ResultRow::new(origin, &case, survey, predict);
-            let mut row = with_remarks(row, &case, &world.cluster);
+            let mut row = with_remarks(row, &case, survey);
             if !row.allowed && is_admitted_as_change(world, item)? {
                 row.remarks.push(format!("{}: {ADMITTED_AS_CHANGE}", case.prepared.subject.title()));
             }
@@ -376,10 +376,13 @@ fn is_admitted_as_change(world: &World, item: &Item) -> Result<bool, snapshot::E
     Ok(case.is_some_and(|case| case.exempted() == Some(Exemption::NotWorse)))
 }
 
-/// Adds what the webhook does not know: the room of nodes, and the volumes and rules that no warning names.
-fn with_remarks(row: ResultRow, case: &Evaluation<'_>, cluster: &Cluster) -> ResultRow {
+/// Adds what the webhook does not know: the room of nodes, the obstacles to remedies, and the volumes and rules that no
+/// warning names.
+fn with_remarks(row: ResultRow, case: &Evaluation<'_>, survey: &Survey<'_>) -> ResultRow {
+    let cluster = &survey.world.cluster;
     let room = FittingRoom::of(case, None, cluster);
-    let mut row = row.with_room(case, &room, cluster);
+    let weighed = all_weighed(case, &room, None, survey);
+    let mut row = row.with_room(case, &room, cluster).with_obstacles(case, &weighed);
     let findings = &case.verdict.findings;
     let undecided = findings.iter().filter(|found| matches!(found.check, Check::PodRules | Check::BoundVolumes));
     let is_warned = |words: &String| row.warnings.iter().any(|warning| warning.contains(words.as_str()));
@@ -389,7 +392,7 @@ fn with_remarks(row: ResultRow, case: &Evaluation<'_>, cluster: &Cluster) -> Res
     let is_counted = findings.iter().any(|found| matches!(found.check, Check::StartNode | Check::MigrationTarget));
     let by_labels = if is_counted && room.is_nowhere() { "that is by labels alone: " } else { "" };
     let of_room = room.remarks(cluster).into_iter().map(|words| format!("{by_labels}{words}"));
-    let remarks = undecided.chain(of_room).filter(|words| !is_warned(words));
+    let remarks = undecided.chain(of_room).chain(about_first(case, &weighed)).filter(|words| !is_warned(words));
     row.remarks = remarks.map(|words| format!("{title}: {words}")).collect();
     row
 }

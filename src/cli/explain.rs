@@ -239,10 +239,7 @@ fn result(origin: ResultOrigin, case: &Evaluation<'_>, need: Option<&PodNeed>, s
     let world = survey.world;
     let room = FittingRoom::of(case, need, &world.cluster);
     let row = ResultRow::new(origin, case, survey, true).with_room(case, &room, &world.cluster);
-    let obstacles = Obstacles::of(&case.prepared.subject, need, world, survey.residents(), &[]);
-    let (mut weighed, by_luck) = remedies::weighed(case, &room, &obstacles, &world.cluster.fleet);
-    weighed.extend(by_luck);
-    row.with_obstacles(case, &weighed)
+    row.with_obstacles(case, &remedies::all_weighed(case, &room, need, survey))
 }
 
 /// Returns the VMIs among the explained objects.
@@ -421,9 +418,9 @@ impl Explained<'_, '_> {
     /// Returns the state as one word.
     fn state(&self) -> &'static str {
         let Evaluation { verdict, .. } = self.case;
-        // Room does not help a guest that KubeVirt refuses.
-        let is_refused = verdict.refused().is_some() || verdict.found(Check::NotMigratable).is_some();
-        if self.room.is_nowhere() && !is_refused { "NO-ROOM" } else { say::state(verdict) }
+        // Room does not help a guest that KubeVirt refuses, or that nothing migrates.
+        let is_certain = verdict.refused().is_some() || verdict.immobile().is_some();
+        if self.room.is_nowhere() && !is_certain { "NO-ROOM" } else { say::state(verdict) }
     }
 
     fn facts(&self) -> Vec<String> {
@@ -431,7 +428,7 @@ impl Explained<'_, '_> {
         let mut out = Vec::new();
         // Without room the number of nodes by labels is no number of nodes.
         let nowhere = self.room.headline(&prepared.subject.stage, self.cluster());
-        let nowhere = nowhere.filter(|_| verdict.found(Check::NotMigratable).is_none());
+        let nowhere = nowhere.filter(|_| verdict.immobile().is_none());
         let is_by_labels = |finding: &&Finding| matches!(finding.check, Check::StartNode | Check::MigrationTarget);
         let refused = verdict.refused();
         let is_replaced = |finding: &&Finding| {
@@ -460,7 +457,7 @@ impl Explained<'_, '_> {
             }
             match self.said() {
                 Some(said) => out.extend(said.facts()),
-                None if is_known && verdict.found(Check::NotMigratable).is_none() => out.push(
+                None if is_known && verdict.immobile().is_none() => out.push(
                     "Judged by labels; the guest's real CPU is known to libvirt alone, which checks again at the \
                      migration."
                         .to_owned(),

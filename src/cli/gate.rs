@@ -85,8 +85,7 @@ impl Gate<'_> {
         if row.skipped.is_some() {
             return None;
         }
-        // KubeVirt creates no guest: no node takes it.
-        let impact = if row.is_refused { Some(Impact::Unschedulable) } else { row.impact };
+        let impact = row.gated_impact;
         let is_as_bad = |state: &CheckFailOn| match state {
             CheckFailOn::Fragile => impact >= Some(Impact::Fragile),
             CheckFailOn::Pinned => impact >= Some(Impact::Pinned),
@@ -147,14 +146,20 @@ mod tests {
 
     /// KubeVirt creates no guest, even if labels allow it.
     #[rstest]
-    #[case::refused(true, "unschedulable", true)]
-    #[case::refused_by_a_milder_gate(true, "pinned", true)]
-    #[case::accepted(false, "unschedulable", false)]
-    fn a_gate_stops_what_kubevirt_refuses(#[case] is_refused: bool, #[case] gate: &str, #[case] expected: bool) {
+    #[case::refused(Impact::Unschedulable, "unschedulable", true)]
+    #[case::refused_by_a_milder_gate(Impact::Unschedulable, "pinned", true)]
+    #[case::immobile(Impact::Pinned, "pinned", true)]
+    #[case::immobile_by_a_stricter_gate(Impact::Pinned, "unschedulable", false)]
+    #[case::accepted(Impact::Fragile, "unschedulable", false)]
+    fn a_gate_stops_what_kubevirt_refuses(#[case] impact: Impact, #[case] gate: &str, #[case] expected: bool) {
         let state = if gate == "pinned" { CheckFailOn::Pinned } else { CheckFailOn::Unschedulable };
         let origin = crate::cli::output::ResultOrigin::default();
-        let row =
-            ResultRow { impact: Some(Impact::Fragile), is_refused, skipped: None, ..ResultRow::skipped(origin, "") };
+        let row = ResultRow {
+            impact: Some(Impact::Fragile),
+            gated_impact: Some(impact),
+            skipped: None,
+            ..ResultRow::skipped(origin, "")
+        };
         let found = Gate(&[state]).failure(&row);
         assert_eq!(found.is_some(), expected, "{found:?}");
     }

@@ -13,6 +13,7 @@ use super::resource::ObjectKind;
 use crate::admission::response::{Decision, lines};
 use crate::admission::review::Request;
 use crate::answers::libvirt_plan::Survey;
+use crate::answers::refusals::Refusal;
 use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
 use crate::fit::fleet::Fleet;
@@ -55,8 +56,14 @@ pub struct ResultRow {
     pub is_refused: bool,
     /// The impact; null if it has none.
     pub impact: Option<Impact>,
+    /// The impact for a gate: by labels, or the worse one of an object that KubeVirt refuses or that nothing migrates.
+    #[serde(skip)]
+    pub gated_impact: Option<Impact>,
     /// The cause; null without an impact.
     pub cause: Option<Cause>,
+    /// The reasons for which KubeVirt refuses the object, whatever the labels are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
     /// The nodes.
     pub nodes: ResultNodes,
     /// Up to three nodes that lack the fewest entries.
@@ -331,7 +338,9 @@ impl ResultRow {
             verdict: OutcomeWord::Fits,
             is_refused: false,
             impact: None,
+            gated_impact: None,
             cause: None,
+            refusals: Vec::new(),
             nodes: ResultNodes::default(),
             nearest: Vec::new(),
             targets_by_start_node: None,
@@ -370,7 +379,9 @@ impl ResultRow {
             verdict: assessment.outcome.word(),
             is_refused: verdict.refused().is_some(),
             impact: assessment.outcome.impact(),
+            gated_impact: verdict.impact(),
             cause: assessment.cause,
+            refusals: Refusal::all_of(verdict),
             nodes: nodes(verdict, subject, fleet),
             nearest: verdict.nearest.iter().map(|found| near(found, &subject.authors)).collect(),
             targets_by_start_node: by_start(subject, verdict, fleet),
@@ -429,9 +440,15 @@ impl ResultRow {
         self
     }
 
-    /// Returns the verdict for a table: `refused` for an object that KubeVirt refuses.
+    /// Returns the verdict for a table: `refused` for an object that KubeVirt refuses, and the worse one of a guest that
+    /// nothing migrates.
     pub(crate) fn word(&self) -> &'static str {
-        if self.is_refused { "refused" } else { self.verdict.as_str() }
+        let worse = self.gated_impact.filter(|gated| Some(*gated) > self.impact);
+        match worse.map(OutcomeWord::from) {
+            _ if self.is_refused => "refused",
+            Some(worse) => worse.as_str(),
+            None => self.verdict.as_str(),
+        }
     }
 }
 

@@ -24,6 +24,20 @@ pub use lookup::{FilterResult, Lookup, NodeMismatch};
 /// A node of a [`Fleet`], by its number in it.
 pub type NodeIndex = usize;
 
+/// Whether virt-handler of a node works, which is what migrates guests away from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeHealth {
+    /// No sign that it does not.
+    Well,
+    /// The node is not ready; virt-handler may still work.
+    NotReady,
+    /// The node is ready, and `kubevirt.io/schedulable` is `false`: virt-handler has stopped, or works without its
+    /// device plugins.
+    Unschedulable,
+    /// The node is not ready and `kubevirt.io/schedulable` is `false`: nothing migrates a guest away from it.
+    Down,
+}
+
 /// All nodes at one instant. Immutable; remedies build a new one from edited nodes.
 #[derive(Debug, Default)]
 pub struct Fleet {
@@ -304,10 +318,20 @@ impl Fleet {
         &self.not_ready
     }
 
-    /// Whether a node is not ready and its virt-handler has stopped: virt-controller sets `kubevirt.io/schedulable` to
-    /// `false` after five minutes without a heartbeat (`pkg/virt-controller/watch/node/node.go`).
-    pub(crate) fn is_down(&self, node: NodeIndex) -> bool {
-        self.not_ready.contains(node) && self.label(node, label::SCHEDULABLE) == Some("false")
+    /// Returns whether a node can be left by a migration, as far as its labels and conditions tell.
+    ///
+    /// Mirrors `markNodeAsUnresponsive` of `pkg/virt-controller/watch/node/node.go`, which sets
+    /// `kubevirt.io/schedulable` to `false` after five minutes without a heartbeat, and `do` and
+    /// `labelNodeUnschedulable` of `pkg/virt-handler/heartbeat/heartbeat.go`, which set it where device plugins have
+    /// not registered, or virt-handler ends.
+    pub(crate) fn health(&self, node: NodeIndex) -> NodeHealth {
+        let is_unschedulable = self.label(node, label::SCHEDULABLE) == Some("false");
+        match (self.not_ready.contains(node), is_unschedulable) {
+            (false, false) => NodeHealth::Well,
+            (true, false) => NodeHealth::NotReady,
+            (false, true) => NodeHealth::Unschedulable,
+            (true, true) => NodeHealth::Down,
+        }
     }
 
     /// Returns the value of the node's `skip-node` annotation; `None` if it is absent.

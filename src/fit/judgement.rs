@@ -247,7 +247,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         if !self.is_judged() {
             return Vec::new();
         }
-        let tolerations = &self.subject.placement.tolerations;
+        let tolerations = self.subject.own_tolerations();
         let kept_out = self.kept_out().into_iter().filter(|kept| !kept.unwell);
         let mut out: Vec<Blocked> = kept_out
             .map(|kept| Blocked {

@@ -11,6 +11,7 @@ mod effort;
 mod evidence;
 pub mod fleet;
 pub(crate) mod host_model;
+pub(crate) mod immobile;
 pub mod judgement;
 pub mod label;
 pub(crate) mod libvirt;

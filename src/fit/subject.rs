@@ -15,7 +15,7 @@ pub(crate) use super::cpu_mode::CpuMode;
 use super::fleet::{Fleet, NodeIndex};
 use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
-use super::placement::Placement;
+use super::placement::{Placement, Tolerations};
 pub(crate) use at_start::UnmetAtStart;
 pub(crate) use configured::{Configured, ListKnown, ListOwner, ObsoleteModels, Workloads};
 pub(crate) use definition::{Definition, Origin, RestartRequest, Template};
@@ -236,6 +236,13 @@ impl<'a> Subject<'a> {
             Stage::Migration(migration) => migration.source.as_deref(),
             Stage::Start(_) => None,
         }
+    }
+
+    /// Returns the tolerations that a person can correct: those of the object that makes the guest again, for a guest
+    /// whose pod waits and stays as it is.
+    pub(crate) fn own_tolerations(&self) -> &Tolerations {
+        let again = self.restart.as_ref().filter(|_| self.definition.waits);
+        &again.map_or(&self.placement, |start| &start.placement).tolerations
     }
 
     /// Whether the guest runs, so that a change of its specification interrupts it. A manifest that is not applied

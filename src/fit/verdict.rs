@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::check;
 use super::effort::Depth;
+use super::immobile::Immobile;
 use super::judgement::Judgement;
 use super::remedy::{self, NotHelping, Remedy};
 
@@ -66,12 +67,15 @@ impl Judgement<'_, '_> {
             by_luck.extend(remedy::take_lucky(self, &mut finding.remedies));
             remedy::retain_startable(self, &mut finding.remedies);
         }
-        if self.subject.is_refused {
-            // Nodes do not matter to a guest that KubeVirt refuses.
+        let is_down = matches!(Immobile::of(self.subject, self.fleet), Some(Immobile::SourceDown(_)));
+        if self.subject.is_refused || is_down {
+            // Nodes do not matter to a guest that KubeVirt refuses, or that nothing migrates.
             by_luck.clear();
             for finding in &mut findings {
                 finding.remedies.clear();
             }
+        }
+        if self.subject.is_refused {
             let refused = findings.iter_mut().find(|finding| matches!(finding.detail, Detail::Refused(_)));
             if let Some(finding) = refused.filter(|_| self.effort.depth == Depth::Full) {
                 finding.remedies.extend(self.within(|| remedy::ends_refusal(self)));
@@ -151,7 +155,29 @@ impl Verdict {
 
     /// Returns the first finding that says why KubeVirt refuses the guest's specification.
     pub(crate) fn refused(&self) -> Option<&Finding> {
-        self.findings.iter().find(|finding| matches!(finding.detail, Detail::Refused(_)))
+        self.refusals().next().map(|(finding, _)| finding)
+    }
+
+    /// Returns all findings that say why KubeVirt refuses the guest's specification, with the reason of each.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&Finding, &str)> {
+        self.findings.iter().filter_map(|finding| match &finding.detail {
+            Detail::Refused(why) => Some((finding, why.as_str())),
+            _ => None,
+        })
+    }
+
+    /// Returns the finding that says why the running guest migrates nowhere now, whatever the labels are.
+    pub(crate) fn immobile(&self) -> Option<&Finding> {
+        let is_certain = |check| self.found(check).filter(|found| found.impact.is_some());
+        is_certain(Check::NotMigratable).or_else(|| is_certain(Check::SourceNotReady))
+    }
+
+    /// Returns the impact by labels, or the worse one of a guest that KubeVirt refuses or that nothing migrates: the
+    /// impact for a gate.
+    pub(crate) fn impact(&self) -> Option<Impact> {
+        let of_refusal = self.refused().map(|_| Impact::Unschedulable);
+        let of_immobile = self.immobile().map(|_| Impact::Pinned);
+        self.assessment.outcome.impact().max(of_refusal).max(of_immobile)
     }
 
     /// Returns the fitting nodes that lack entries of the running guest's host model, by name, with those entries:

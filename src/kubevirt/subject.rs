@@ -46,6 +46,7 @@ use pod::OfMigration;
 pub use pod::of_pod;
 pub(crate) use pod::{add_restart, of_waiting, set_added, unplaced, vmi_of_pod, waiting, without_restart};
 use refused::Written;
+pub(crate) use refused::not_permitted;
 
 /// An object prepared for judgement.
 #[derive(Clone, Debug)]
@@ -124,6 +125,9 @@ fn assumed(cluster: &Cluster) -> Vec<Finding> {
     cluster.release.assumption().map(|words| finding(Check::Assumed, "", words)).into_iter().collect()
 }
 
+/// The reason why a VMI of a VM that is Halted has no pod.
+const STOPPED: &str = "its VM is Halted (spec.runStrategy): KubeVirt deletes this VMI and starts none";
+
 /// Prepares a VMI that is about to start.
 pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     if let Some(vmim) = decentralized::receiving(vmi, cluster) {
@@ -140,11 +144,13 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     // The stage is the start itself, so it is also the start after a restart.
     describe(&mut out.subject, vmi, cluster);
     origin::of_vmi(&mut out.subject, vmi, cluster);
-    if out.subject.definition.waits && out.subject.definition.restart_request != RestartRequest::Halted {
+    if out.subject.definition.waits {
         out.subject.restart = restart::of_vmi(vmi, cluster);
     }
     if is_being_deleted(&vmi.metadata) {
         out.not_judged = Some(finding(Check::NoPod, "", NoPod::BeingDeleted.to_string()));
+    } else if is_stopped(vmi, cluster) {
+        out.not_judged = Some(finding(Check::NoPod, "", STOPPED.to_owned()));
     } else {
         out = out.unless_refused(decentralized::waits(vmi));
     }
@@ -360,10 +366,22 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
         cluster.vm(&vmi.metadata.namespace, name).filter(|_| has_vm).map(restart::request).unwrap_or_default();
 }
 
-/// Whether a VMI is stored and has not started.
+/// Whether a VMI is stored and has not started, and KubeVirt will start it.
 pub(crate) fn waits(vmi: &Vmi, cluster: &Cluster) -> bool {
-    let is_over = migration::runs(vmi) || migration::has_ended(vmi) || is_being_deleted(&vmi.metadata);
-    !is_over && cluster.vmi(&vmi.metadata.namespace, &vmi.metadata.name).is_some()
+    has_not_started(vmi)
+        && !is_stopped(vmi, cluster)
+        && cluster.vmi(&vmi.metadata.namespace, &vmi.metadata.name).is_some()
+}
+
+fn has_not_started(vmi: &Vmi) -> bool {
+    !(migration::runs(vmi) || migration::has_ended(vmi) || is_being_deleted(&vmi.metadata))
+}
+
+/// Whether a VMI that has not started never will: its VM is Halted, and KubeVirt deletes the VMI. Mirrors
+/// `syncRunStrategy` of `pkg/virt-controller/watch/vm/vm.go`.
+pub(crate) fn is_stopped(vmi: &Vmi, cluster: &Cluster) -> bool {
+    let is_halted = |vm: &VirtualMachine| restart::request(vm) == RestartRequest::Halted;
+    has_not_started(vmi) && vm_of(vmi, cluster).is_some_and(is_halted)
 }
 
 /// Sets the next start of a described VMI. Costs a prediction.

@@ -6,6 +6,7 @@ use super::Fault;
 use super::raw::{Demand, RawNode, nodes};
 use super::seen::{Answered, Seen};
 use crate::fit::check::{KeptOff, NoStartNode};
+use crate::fit::fleet::NodeHealth;
 use crate::fit::label;
 use crate::fit::remedy::{
     Cordoned, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon, NotToAdd, VirtHandler, WhyNot,
@@ -188,10 +189,16 @@ impl RawCase<'_> {
                         == *count
             }),
             Detail::NoStartNode(found) => self.is_kept_off(found),
-            Detail::SourceNotReady(name) => {
-                let is_stopped = |node: RawNode<'_>| node.label(label::SCHEDULABLE) == Some("false");
-                self.source() == Some(name) && self.find(name).is_some_and(|node| !node.is_ready() && is_stopped(node))
-            }
+            Detail::SourceNotReady(found) => self.find(&found.node).is_some_and(|node| {
+                let signs = (node.is_ready(), node.label(label::SCHEDULABLE) == Some("false"));
+                let said = match found.health {
+                    NodeHealth::Well => return false,
+                    NodeHealth::NotReady => (false, false),
+                    NodeHealth::Unschedulable => (true, true),
+                    NodeHealth::Down => (false, true),
+                };
+                self.source() == Some(found.node.as_str()) && signs == said
+            }),
             Detail::NotReady(names) => names
                 .iter()
                 .all(|name| self.find(name).is_some_and(|node| !node.is_ready() && node.takes(&self.demand))),
@@ -320,6 +327,12 @@ impl RawCase<'_> {
             WhyNot::NotMigratable(_) => subject.live_migratable.refused.is_some(),
             WhyNot::WillNotMigrate(reason) => {
                 subject.live_migratable.foreseen.as_ref().is_some_and(|foreseen| foreseen.refused.reason == *reason)
+                    && self.case.verdict.findings.iter().all(|finding| finding.remedies.is_empty())
+            }
+            WhyNot::SourceDown(name) => {
+                let is_down = |node: RawNode<'_>| !node.is_ready() && node.label(label::SCHEDULABLE) == Some("false");
+                self.source() == Some(name.as_str())
+                    && self.find(name).is_some_and(is_down)
                     && self.case.verdict.findings.iter().all(|finding| finding.remedies.is_empty())
             }
             WhyNot::LibvirtRefused => subject.failed.is_some() && self.case.verdict.assessment.fitting.count() > 0,

@@ -2,6 +2,7 @@
 //! compile; one that no situation produces fails the test.
 
 use crate::fit::check::{self, Check, Detail, NoTarget, WithheldModel};
+use crate::fit::fleet::NodeHealth;
 use crate::fit::remedy::{self, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
 use crate::fit::verdict::{Unknown, Verdict};
 
@@ -62,6 +63,7 @@ named! { detail, DETAILS, Detail,
     Detail::BoundVolumes(_) => "bound volumes",
     Detail::StaleModel(_) => "stale model",
     Detail::DrainWaits(_) => "drain waits",
+    Detail::SourceNotReady(check::SourceNotReady { health: NodeHealth::Down, .. }) => "source down",
     Detail::SourceNotReady(_) => "source not ready",
     Detail::NotReady(_) => "not ready",
 }
@@ -69,6 +71,7 @@ named! { detail, DETAILS, Detail,
 named! { why_not, REASONS, WhyNot,
     WhyNot::NotMigratable(_) => "KubeVirt refuses to migrate",
     WhyNot::WillNotMigrate(_) => "KubeVirt will refuse to migrate",
+    WhyNot::SourceDown(_) => "the source is down",
     WhyNot::LibvirtRefused => "libvirt refused to migrate",
     WhyNot::Uncordon(NoUncordon::NoneCordoned) => "uncordon: none cordoned",
     WhyNot::Uncordon(NoUncordon::NotTheCause(_)) => "uncordon: not the cause",

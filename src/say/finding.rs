@@ -4,8 +4,9 @@ use super::host_model;
 use crate::fit::check::{
     AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelKnown, KeptOff, KnownNotUsable,
     LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, Obsolete, OwnHostModel, OwnNode, SimilarFeature,
-    SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn, WithheldModel,
+    SourceLabels, SourceNotReady, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn, WithheldModel,
 };
+use crate::fit::fleet::NodeHealth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
 use crate::fit::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
@@ -87,12 +88,22 @@ fn detail(found: &Detail) -> String {
         Detail::NoVirtHandler(found) => super::nodes::no_virt_handler(found),
         Detail::NoCpuLabels(found) => super::nodes::no_cpu_labels(found),
         Detail::OtherArchitectures(found) => super::nodes::other_architectures(found, 3),
-        Detail::SourceNotReady(node) => source_down(node),
+        Detail::SourceNotReady(found) => source_not_ready(found),
         Detail::NotReady(names) => {
             let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
             format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
         }
     }
+}
+
+fn source_not_ready(found: &SourceNotReady) -> String {
+    let SourceNotReady { node, health } = found;
+    let sign = match health {
+        NodeHealth::Down => return source_down(node),
+        NodeHealth::Unschedulable => format!("has {}=false", label::SCHEDULABLE),
+        NodeHealth::NotReady | NodeHealth::Well => "is not Ready".to_owned(),
+    };
+    format!("{node}, where it runs, {sign}: it migrates only if virt-handler there still works")
 }
 
 /// Returns `cannot leave n1 now, which is not Ready: …`, for a guest on a node that is down.
@@ -219,13 +230,19 @@ fn begins_with_a_name(detail: &Detail) -> bool {
     if let Detail::PodRules(found) = detail {
         return found.is_nowhere();
     }
+    if let Detail::SourceNotReady(found) = detail {
+        return found.health != NodeHealth::Down;
+    }
+    if let Detail::AskedBy(asked) = detail {
+        // Else it begins with the number of terms.
+        return asked.alternatives.is_empty() || !asked.entries.is_empty();
+    }
     matches!(
         detail,
         Detail::NotReady(_)
             | Detail::NoCpuLabels(_)
             | Detail::Withheld(WithheldModel::OnlyLabelled { .. })
             | Detail::EmptyLabel(_)
-            | Detail::AskedBy(_)
             | Detail::OwnHostModel(_)
             | Detail::HostModelUnasked(_)
             | Detail::HostModelKnown(HostModelKnown { runs: true, .. })

@@ -498,11 +498,7 @@ fn explain_file(prepared: &Prepared<'_>) -> Option<Command> {
 
 /// Returns the state as one word for tables.
 pub(crate) fn state(verdict: &Verdict) -> &'static str {
-    if verdict.found(Check::NotMigratable).is_some() {
-        return "STUCK";
-    }
-    match verdict.assessment.outcome.impact() {
-        _ if verdict.refused().is_some() => "CANNOT-START",
+    match verdict.impact() {
         Some(Impact::Unschedulable) => "CANNOT-START",
         Some(Impact::Pinned) => "STUCK",
         Some(Impact::Fragile) => "FRAGILE",

@@ -187,6 +187,14 @@ pub(crate) fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
     }
 }
 
+/// Returns `start with machine type q35 does not help now: n2 fits by CPU, no room: …`, for a remedy with obstacles
+/// on nodes that it opens. `better`: another remedy that helps.
+pub(crate) fn hindered(named: &str, in_the_way: &[String], is_in_vain: bool, better: Option<&str>) -> String {
+    let does = if is_in_vain { " does not help now: " } else { ": then " };
+    let better = better.map(|better| format!("; another remedy: {better}")).unwrap_or_default();
+    format!("{named}{does}{}{better}", in_the_way.join("; "))
+}
+
 /// Returns why a well-known remedy does not help.
 pub(crate) fn why_not(why: &WhyNot) -> String {
     match why {
@@ -195,6 +203,7 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
         }
         WhyNot::NotMigratable(reason) => format!("KubeVirt refuses to migrate it for another reason ({reason})"),
         WhyNot::WillNotMigrate(reason) => format!("KubeVirt will refuse to migrate it for another reason ({reason})"),
+        WhyNot::SourceDown(node) => format!("{node}, where it runs, is down: nothing migrates it until that is back"),
         WhyNot::LibvirtRefused => "labels and cordons are not the cause: nodes fit, libvirt refused".to_owned(),
         WhyNot::Uncordon(why) => no_uncordon(why),
         WhyNot::Restart(NoRestart::StartsNowhere) => "it could start nowhere: stop it and it stays down".to_owned(),

@@ -1,3 +1,5 @@
+mod refusals;
+
 use rstest::rstest;
 use serde_json::{Value, json};
 

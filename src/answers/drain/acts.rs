@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::Trouble;
 use super::work;
-use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::fleet::{Fleet, NodeHealth, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
@@ -115,7 +115,7 @@ impl Acts<'_> {
     /// Adds the acts that are offered for one guest.
     fn offered(&mut self, world: &World, evicted: &EvictedGuest<'_>, key: GuestKey) {
         // No act helps a guest whose volumes can be used on no other node, or whose node is down.
-        let can_move = evicted.has_elsewhere() && !self.fleet.is_down(evicted.source);
+        let can_move = evicted.has_elsewhere() && self.fleet.health(evicted.source) != NodeHealth::Down;
         let Some(prepared) = evicted.prepared(world).filter(|_| can_move) else { return };
         let judgement = prepared.look_up(&world.cluster, Depth::Full);
         let candidates = judgement.candidates(prepared.notes());

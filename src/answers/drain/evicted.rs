@@ -13,7 +13,8 @@ use crate::answers::{obstacles, policy_of};
 use crate::fit::bits::Bits;
 use crate::fit::check::{Doubt, SourceLabels};
 use crate::fit::command::{Command, Name, Namespace};
-use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::fleet::{Fleet, NodeHealth, NodeIndex};
+use crate::fit::immobile::down;
 use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Answers;
@@ -307,7 +308,9 @@ impl<'w> EvictedGuest<'w> {
         let asks_vendor = |subject: &Subject<'_>| subject.placement.selector.iter().any(|(key, _)| is_vendor(key));
         let fleet = &world.cluster.fleet;
         let has_failed = self.has_failed().is_some();
-        let is_doubtful = has_failed || self.draws_vendor() || self.is_doubtful(fleet) || self.is_known_by_name(fleet);
+        let is_unwell = fleet.health(self.source) != NodeHealth::Well;
+        let is_doubtful =
+            is_unwell || has_failed || self.draws_vendor() || self.is_doubtful(fleet) || self.is_known_by_name(fleet);
         if !is_doubtful && self.asks().is_none_or(asks_vendor) {
             return Vec::new();
         }
@@ -334,14 +337,17 @@ impl<'w> EvictedGuest<'w> {
     fn find_doubts(&self, world: &World) -> Vec<(String, IsOfCpu)> {
         let Some(prepared) = self.prepared(world) else { return Vec::new() };
         let verdict = prepared.judge(&world.cluster, Depth::Brief);
-        let of_libvirt = verdict.findings.iter().filter(|finding| finding.check.doubt() == Some(Doubt::Libvirt));
+        let is_named = |finding: &&Finding| {
+            finding.check.doubt() == Some(Doubt::Libvirt) || finding.check == Check::SourceNotReady
+        };
+        let named = verdict.findings.iter().filter(is_named);
         let is_of_cpu = |finding: &Finding| match &finding.detail {
             Detail::LibvirtRefused(last) => last.is_of_cpu,
             // kube-scheduler finds no node for the vendor that is drawn.
-            Detail::SourceLabels(SourceLabels::Vendors { .. }) => false,
+            Detail::SourceLabels(SourceLabels::Vendors { .. }) | Detail::SourceNotReady(_) => false,
             _ => true,
         };
-        of_libvirt.map(|finding| (say::finding::message(finding), IsOfCpu(is_of_cpu(finding)))).collect()
+        named.map(|finding| (say::finding::message(finding), IsOfCpu(is_of_cpu(finding)))).collect()
     }
 
     /// Sets `comes_from` if the guest is still on its way to its node.
@@ -497,7 +503,7 @@ impl<'w> EvictedGuest<'w> {
 /// Returns the effect of the eviction in KubeVirt, regardless of the nodes.
 pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
     match eviction::effect(vmi, &world.cluster) {
-        Effect::Migrates => match source_down(vmi, &world.cluster) {
+        Effect::Migrates => match down(&vmi.status.node_name, &world.cluster.fleet) {
             Some(node) => EvictionEffect::Refused(say::finding::source_down(node)),
             None => EvictionEffect::Moves,
         },
@@ -525,12 +531,6 @@ pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
             EvictionEffect::Stays("evictionStrategy External: something else than KubeVirt has to move it".to_owned())
         }
     }
-}
-
-/// Returns the node of a guest if it is down: nothing there migrates the guest.
-fn source_down<'w>(vmi: &Vmi, cluster: &'w crate::kubevirt::cluster::Cluster) -> Option<&'w str> {
-    let fleet = &cluster.fleet;
-    fleet.find(&vmi.status.node_name).filter(|node| fleet.is_down(*node)).map(|node| fleet.name(node))
 }
 
 fn is_vendor(key: &str) -> bool {

@@ -2,12 +2,15 @@
 
 use super::Explained;
 use super::room::FittingRoom;
+use crate::answers::libvirt_plan::Survey;
 use crate::answers::obstacles::{AfterRemedy, Obstacles};
 use crate::fit::fleet::Fleet;
 use crate::fit::plural;
 use crate::fit::remedy::{Action, Counted, EnableCpuManager, Remedy, RemedyId, Uncordon};
+use crate::fit::subject::Stage;
 use crate::fit::verdict::Check;
 use crate::judge::Evaluation;
+use crate::kubevirt::room::PodNeed;
 use crate::page::Page;
 use crate::say;
 
@@ -59,6 +62,36 @@ pub(super) fn weighed(
         verdict.findings.iter().flat_map(|finding| &finding.remedies).filter(may_help).map(weigh).collect();
     certain.sort_by_key(|weighed| weighed.after.is_in_vain);
     (certain, verdict.by_luck.iter().filter(may_help).map(weigh).collect())
+}
+
+/// Returns all remedies of a guest with the obstacles, also those that depend on luck. `pod`: the requests of a pod that
+/// was given.
+pub(crate) fn all_weighed(
+    case: &Evaluation<'_>,
+    room: &FittingRoom,
+    pod: Option<&PodNeed>,
+    survey: &Survey<'_>,
+) -> Vec<WeighedRemedy> {
+    let world = survey.world;
+    let obstacles = Obstacles::of(&case.prepared.subject, pod, world, survey.residents(), &[]);
+    let (mut all, by_luck) = weighed(case, room, &obstacles, &world.cluster.fleet);
+    all.extend(by_luck);
+    all
+}
+
+/// Returns the obstacles to the remedy that a warning names, which is the first one of a finding: the webhook does not
+/// know the room of nodes.
+pub(crate) fn about_first(case: &Evaluation<'_>, all: &[WeighedRemedy]) -> Option<String> {
+    let first = case.verdict.findings.iter().find_map(|finding| finding.remedies.first())?;
+    let named = say::remedy::summary(&first.action, &case.prepared.subject);
+    let Some(found) = all.iter().find(|weighed| weighed.offered == named) else {
+        let is_migration = matches!(case.prepared.subject.stage, Stage::Migration(_));
+        return Some(say::remedy::hindered(&named, &[say::room::useless(is_migration).to_owned()], true, None));
+    };
+    let AfterRemedy { in_the_way, is_in_vain } = &found.after;
+    let better = all.iter().find(|weighed| *is_in_vain && !weighed.after.is_in_vain && weighed.remedy.luck.is_none());
+    let better = better.map(|better| better.offered.as_str());
+    (!in_the_way.is_empty()).then(|| say::remedy::hindered(&named, in_the_way, *is_in_vain, better))
 }
 
 impl WeighedRemedy {

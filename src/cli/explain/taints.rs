@@ -33,7 +33,7 @@ pub(super) fn lines(case: &Evaluation<'_>, fleet: &Fleet) -> Vec<String> {
         names.sort_unstable();
         names.dedup();
         let taint = Taint { key, value, effect: effects.keys().next().copied().unwrap_or(Effect::NoSchedule) };
-        let near = placement.tolerations.near(&taint);
+        let near = case.prepared.subject.own_tolerations().near(&taint);
         let fit = if taint.is_of_down_node() { judgement.fits_once_ready() } else { Vec::new() };
         of_taint(&taint, &names, &fit, near.as_ref())
     };

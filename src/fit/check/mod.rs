@@ -61,6 +61,7 @@ pub(crate) use own_node::OwnNode;
 pub(crate) use pod_rules::PodRules;
 pub(crate) use similar_feature::SimilarFeature;
 pub(crate) use source_labels::SourceLabels;
+pub(crate) use source_not_ready::SourceNotReady;
 pub(crate) use stale_model::StaleModel;
 pub(crate) use start_node::{KeptOff, NoStartNode};
 pub(crate) use start_outlook::{FromStart, StartOutlook};
@@ -178,7 +179,7 @@ checks! {
     NoCpuLabels = no_cpu_labels,
     /// Nodes of another architecture are not judged.
     OtherArchitecture = other_architecture,
-    /// The node that the guest leaves is down.
+    /// The node that the guest leaves is down, or may be.
     SourceNotReady = source_not_ready,
     /// A node fits, although its `Ready` condition is not `True`.
     NotReady = not_ready,
@@ -333,8 +334,8 @@ pub enum Detail {
     NoCpuLabels(NoCpuLabels),
     /// Nodes of another architecture.
     OtherArchitectures(OtherArchitectures),
-    /// The node that the guest leaves, by name, which is down.
-    SourceNotReady(String),
+    /// The node that the guest leaves, which is down or may be.
+    SourceNotReady(SourceNotReady),
     /// Fitting nodes that are not ready.
     NotReady(Vec<String>),
 }

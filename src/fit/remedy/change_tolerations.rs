@@ -64,7 +64,7 @@ pub(super) fn candidate(judgement: &Judgement<'_, '_>) -> Option<Action> {
 /// the taints has none, or is no person's.
 fn set_for(taints: &[Taint], subject: &Subject<'_>) -> Option<Vec<(Toleration, Toleration)>> {
     let one = |taint: &Taint| {
-        let near = subject.placement.tolerations.near(taint).filter(|_| taint.is_for_choice())?;
+        let near = subject.own_tolerations().near(taint).filter(|_| taint.is_for_choice())?;
         Some((near.corrected(taint), near.toleration))
     };
     let mut set: Vec<_> = taints.iter().map(one).collect::<Option<_>>()?;

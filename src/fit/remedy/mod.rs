@@ -66,6 +66,7 @@ use std::collections::BTreeSet;
 use super::command::{Command, Invalid, LabelKey, LabelValue, Name, Script};
 use super::effort::Depth;
 use super::fleet::Fleet;
+use super::immobile::Immobile;
 use super::judgement::{Judgement, neighbours};
 use super::label::{self, Family};
 use super::node::Node;
@@ -351,6 +352,8 @@ pub enum WhyNot {
     NotMigratable(String),
     /// KubeVirt will refuse to migrate the guest, for this reason.
     WillNotMigrate(String),
+    /// The node that the guest leaves, by name, is down.
+    SourceDown(String),
     /// Nodes fit, but libvirt refused: neither labels nor cordons are the cause.
     LibvirtRefused,
     /// The reason why [`Uncordon`] does not help.
@@ -400,7 +403,7 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     match judgement.effort.depth {
         Depth::Brief => Vec::new(),
         // Nodes would fit, but KubeVirt would start no migration.
-        Depth::Full if never_migrates(judgement).is_some() => Vec::new(),
+        Depth::Full if never_migrates(judgement) => Vec::new(),
         Depth::Full => {
             let mut found: Vec<Remedy> = Vec::new();
             let is_restartable = restart::starts_if_made_again(judgement).is_some();
@@ -420,7 +423,7 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 /// Returns the remedy for libvirt's refusal, if it leaves the guest a target.
 pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     // A guest that KubeVirt refuses to migrate cannot migrate after a restart either.
-    let is_migratable = never_migrates(judgement).is_none();
+    let is_migratable = !never_migrates(judgement);
     let refused = judgement.subject.failed.as_ref().filter(|refused| is_migratable && refused.is_of_cpu);
     let Some(refused) = refused else { return Vec::new() };
     // A guest with extra features gets those of its new QEMU. A target that lacked features still lacks them.
@@ -433,7 +436,7 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 /// Returns the remedy with which libvirt accepts the guest on every fitting node, at least on as many as now.
 pub(super) fn against_doubt(judgement: &Judgement<'_, '_>, sound: usize) -> Vec<Remedy> {
     match judgement.effort.depth {
-        Depth::Full if never_migrates(judgement).is_none() => {
+        Depth::Full if !never_migrates(judgement) => {
             let needed = sound.max(1);
             judgement
                 .within(|| restart::gets_model(judgement, needed).or_else(|| use_model::cures(judgement, needed)))
@@ -446,7 +449,7 @@ pub(super) fn against_doubt(judgement: &Judgement<'_, '_>, sound: usize) -> Vec<
 
 /// Returns the remedy that leaves more targets from every start node.
 pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
-    let is_tried = judgement.effort.depth == Depth::Full && never_migrates(judgement).is_none();
+    let is_tried = judgement.effort.depth == Depth::Full && !never_migrates(judgement);
     let Some(start) = judgement.subject.restart.as_ref().filter(|_| is_tried) else { return Vec::new() };
     let found = judgement.within(|| {
         let ((fewest, _), _) = judgement.outlook(start);
@@ -462,11 +465,13 @@ pub(super) fn not_helping(judgement: &Judgement<'_, '_>, may_help: &BTreeSet<&st
     if subject.is_refused {
         return Vec::new();
     }
-    if let Some(refused) = &subject.live_migratable.refused {
-        return useless_where_refused(refused);
+    match Immobile::of(subject, judgement.fleet) {
+        Some(Immobile::Refused(refused)) => return useless_where_refused(refused),
+        Some(Immobile::SourceDown(node)) => return useless_where_down(node),
+        None => {}
     }
-    if let Some(refused) = never_migrates(judgement).filter(|_| judgement.assessment.outcome.impact().is_some()) {
-        return useless_where_foreseen(refused, subject);
+    if let Some(foreseen) = foreseen(judgement).filter(|_| judgement.assessment.outcome.impact().is_some()) {
+        return useless_where_foreseen(foreseen, subject);
     }
     match judgement.assessment.outcome {
         Outcome::Fits if judgement.subject.failed.as_ref().is_some_and(|refused| refused.is_of_cpu) => {
@@ -509,13 +514,27 @@ fn useless_where_foreseen(refused: &NotMigratable, subject: &Subject<'_>) -> Vec
     ids.iter().map(|&id| NotHelping { id, why: WhyNot::WillNotMigrate(refused.reason.clone()) }).collect()
 }
 
-/// Returns why KubeVirt refuses, or will refuse, to migrate the guest, so that no remedy gains it a target; `None` for
-/// a guest that cannot start yet, which remedies give a start node.
-fn never_migrates<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j NotMigratable> {
+/// Returns the remedies that do not help a guest on a node that is down: they open nodes, or change what its migration
+/// asks for. Whether KubeVirt can start it elsewhere is not known.
+fn useless_where_down(node: &str) -> Vec<NotHelping> {
+    use RemedyId::{AddLabels, DropStale, RemoveLabels, Uncordon};
+    let ids = [AddLabels, RemoveLabels, DropStale, Uncordon];
+    ids.into_iter().map(|id| NotHelping { id, why: WhyNot::SourceDown(node.to_owned()) }).collect()
+}
+
+/// Whether no remedy gains the guest a target: it migrates nowhere now, or KubeVirt will refuse to migrate it. False
+/// for a guest that cannot start yet, which remedies give a start node.
+fn never_migrates(judgement: &Judgement<'_, '_>) -> bool {
     let subject = judgement.subject;
-    let foreseen = subject.live_migratable.foreseen.as_ref().map(|foreseen| &foreseen.refused);
     let gains_targets = Counted::of(subject, &judgement.assessment) == Counted::Targets;
-    subject.live_migratable.refused.as_ref().or(foreseen).filter(|_| gains_targets)
+    gains_targets && Immobile::of(subject, judgement.fleet).is_some() || foreseen(judgement).is_some()
+}
+
+/// Returns why KubeVirt will refuse to migrate a guest that can start.
+fn foreseen<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j NotMigratable> {
+    let subject = judgement.subject;
+    let gains_targets = Counted::of(subject, &judgement.assessment) == Counted::Targets;
+    subject.live_migratable.foreseen.as_ref().filter(|_| gains_targets).map(|foreseen| &foreseen.refused)
 }
 
 /// Takes what depends on luck out of what is offered. Where it is not known where the guest starts, nothing is said of

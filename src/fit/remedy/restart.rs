@@ -4,7 +4,7 @@ use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_ad
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
-use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, RestartRequest, Stage, Start, Subject};
+use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Stage, Start, Subject};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::Restart,
@@ -58,9 +58,7 @@ fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
 /// created again: its VM may have changed since. Mirrors `handleAffinityChangeRequest` of
 /// `pkg/virt-controller/watch/vm/vm.go`, which changes the VMI, and no pod; nothing changes the CPU of a VMI.
 pub(super) fn starts_if_made_again(judgement: &Judgement<'_, '_>) -> Option<usize> {
-    let definition = &judgement.subject.definition;
-    let waits = definition.waits && definition.restart_request != RestartRequest::Halted;
-    let waits = waits && !judgement.is_migration() && judgement.passes.fitting.is_empty();
+    let waits = judgement.subject.definition.waits && !judgement.is_migration() && judgement.passes.fitting.is_empty();
     let start = judgement.subject.restart.as_ref().filter(|_| waits)?;
     Some(judgement.outlook(start).1.count()).filter(|count| *count > 0)
 }

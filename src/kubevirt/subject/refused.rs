@@ -58,7 +58,7 @@ impl Written<'_> {
                 "its required node affinity must have at least one node selector term, and has none".to_owned(),
             );
         }
-        for (below, device) in self.not_permitted(config) {
+        for (below, device) in not_permitted(self.whole, config) {
             let field = self.place(below, |spec| !devices_of(spec, below).is_empty());
             let what = if below == GPUS { "GPU" } else { "host device" };
             refuse(
@@ -115,20 +115,17 @@ fn has_no_term(spec: &VmiSpec) -> bool {
     required.is_some_and(|required| !required.is_null() && !has_term(required))
 }
 
-impl Written<'_> {
-    /// Returns the devices, by the path of their list, that KubeVirt's configuration does not permit. Without a list in
-    /// the configuration all are.
-    fn not_permitted(&self, config: &ClusterConfig) -> Vec<(&'static str, &str)> {
-        let Some(permitted) = &config.configuration.permitted_host_devices else { return Vec::new() };
-        let known = [&permitted.pci_host_devices, &permitted.mediated_devices, &permitted.usb];
-        let is_known = |name: &str| known.into_iter().flatten().any(|known| known.resource_name == name);
-        let is_checked = |below: &&str| *below != GPUS || !config.gate("GPUsWithDRA");
-        let lists = [GPUS, HOST_DEVICES].into_iter().filter(is_checked);
-        let devices = lists
-            .flat_map(|below| devices_of(self.whole, below).iter().map(move |of| (below, of.device_name.as_str())));
-        // A device by a claim has no name.
-        devices.filter(|(_, name)| !name.is_empty() && !is_known(name)).collect()
-    }
+/// Returns the devices, by the path of their list, that KubeVirt's configuration does not permit. Without a list in the
+/// configuration all are.
+pub(crate) fn not_permitted(spec: &VmiSpec, config: &ClusterConfig) -> Vec<(&'static str, String)> {
+    let Some(permitted) = &config.configuration.permitted_host_devices else { return Vec::new() };
+    let known = [&permitted.pci_host_devices, &permitted.mediated_devices, &permitted.usb];
+    let is_known = |name: &str| known.into_iter().flatten().any(|known| known.resource_name == name);
+    let is_checked = |below: &&str| *below != GPUS || !config.gate("GPUsWithDRA");
+    let lists = [GPUS, HOST_DEVICES].into_iter().filter(is_checked);
+    let devices = lists.flat_map(|below| devices_of(spec, below).iter().map(move |of| (below, of.device_name.clone())));
+    // A device by a claim has no name.
+    devices.filter(|(_, name)| !name.is_empty() && !is_known(name)).collect()
 }
 
 #[cfg(test)]

@@ -201,12 +201,12 @@ fn seen(decision: &Decision) -> PolicyAnswer {
 
 fn answered_by_check(case: &Evaluation<'_>, world: &World, answer: PolicyAnswer) -> Answered {
     let (fleet, assessment) = (&world.cluster.fleet, &case.verdict.assessment);
-    let impact = case.verdict.found(Check::NotMigratable).and_then(|found| found.impact);
-    let impact = impact.max(assessment.outcome.impact());
+    let impact = case.verdict.impact();
     let fits = assessment.fitting.count();
     let (start_nodes, targets) = match case.prepared.subject.stage {
-        // KubeVirt refuses its migration, so no node is a target.
-        Stage::Migration(_) if case.prepared.subject.live_migratable.refused.is_some() => (None, (0, 0)),
+        // Nothing migrates it, so no node is a target.
+        Stage::Migration(_) if case.verdict.immobile().is_some() => (None, (0, 0)),
+        Stage::Start(_) if case.verdict.refused().is_some() => (Some(0), (0, 0)),
         Stage::Migration(_) => (None, (fits, fits)),
         Stage::Start(after_start) => {
             let placement = &case.prepared.subject.placement;

@@ -252,7 +252,7 @@ expect: [{object: vm/new, verdict: fits}]
 ";
 
 /// Commands whose output is compared, by the section that describes it.
-const COMMANDS: [(&str, &str); 19] = [
+const COMMANDS: [(&str, &str); 21] = [
     (
         "check",
         "cpufit check --snapshot cluster.yaml -f vm.yaml,vmi.yaml,objects.yaml --policy policy.yaml -o json --predict",
@@ -262,6 +262,8 @@ const COMMANDS: [(&str, &str); 19] = [
     ("check", "cpufit explain vm -A --snapshot cluster.yaml -o json"),
     ("check", "cpufit explain vmi -A --snapshot cluster.yaml --libvirt-facts answers.json -o json"),
     ("check", "cpufit explain vmi -A --snapshot full.yaml -o json"),
+    ("check", "cpufit explain vm -A --snapshot full.yaml -o json"),
+    ("audit", "cpufit audit --snapshot full.yaml -o json"),
     ("audit", "cpufit audit --snapshot cluster.yaml -o json"),
     ("audit", "cpufit audit --snapshot cluster.yaml --policy policy.yaml --libvirt-facts answers.json -o json"),
     ("recommend", "cpufit recommend --snapshot cluster.yaml -o json"),
@@ -313,11 +315,20 @@ fn the_page_lists_every_field_of_the_json() {
     }
     scratch.write("fewer.yaml", list.to_string());
 
-    // This cluster with nodes that take no more pods.
+    // This cluster with nodes that take no more pods, and with VMs that KubeVirt refuses.
     let cluster = fs::read_to_string(scratch.path().join("cluster.yaml")).unwrap();
     let mut full: serde_json::Value = serde_saphyr::from_str(&cluster).unwrap();
-    for item in full["items"].as_array_mut().unwrap().iter_mut().filter(|item| item["kind"] == "Node") {
-        item["status"]["allocatable"] = serde_json::json!({"cpu": "64", "memory": "64Gi", "pods": "0"});
+    for item in full["items"].as_array_mut().unwrap() {
+        match item["kind"].as_str() {
+            Some("Node") => {
+                item["status"]["allocatable"] = serde_json::json!({"cpu": "64", "memory": "64Gi", "pods": "0"});
+            }
+            Some("VirtualMachine") => {
+                item["spec"]["template"]["spec"]["domain"]["cpu"]["numa"] =
+                    serde_json::json!({"guestMappingPassthrough": {}});
+            }
+            _ => {}
+        }
     }
     scratch.write("full.yaml", full.to_string());
 

@@ -1,0 +1,128 @@
+//! Guests that KubeVirt refuses, and those that nothing migrates: every verb and gate says the same.
+
+use super::*;
+use crate::answers::drain::{State, drain};
+use crate::fit::label;
+use crate::testing::fleet::{cascade_lake, cordon, set};
+
+const MODEL: &str = "Skylake-Server-noTSX-IBRS";
+
+/// A guest on node n1 with this state; n2 and n3 fit, and are cordoned if `cordoned`.
+fn world_of(not_ready: bool, schedulable: &str, cordoned: bool) -> World {
+    let own = cascade_lake("n1").tweak(|node| {
+        node.not_ready = not_ready;
+        set(node, label::SCHEDULABLE, schedulable);
+    });
+    let others = ["n2", "n3"].map(|name| {
+        cascade_lake(name).tweak(|node| {
+            if cordoned {
+                cordon(node);
+            }
+        })
+    });
+    let nodes = [own].into_iter().chain(others).collect();
+    let guest = running("db", "n1", MODEL).tweak(|guest| guest["spec"]["evictionStrategy"] = json!("LiveMigrate"));
+    World { cluster: cluster("1.9.0", nodes, [vmi(guest)]), policies: Vec::new() }
+}
+
+/// A node that is not ready and has no heartbeat migrates nothing: audit, the gate of `check`, the remedies of
+/// `explain` and `drain` agree. One of the two signs alone is a doubt.
+#[rstest]
+#[case::well(false, "true", false, "FITS", State::CanLeave)]
+#[case::not_ready(true, "true", false, "FITS-BY-LABELS", State::CanLeave)]
+#[case::no_heartbeat(false, "false", false, "FITS-BY-LABELS", State::CanLeave)]
+#[case::down(true, "false", false, "STUCK", State::Stuck)]
+#[case::down_and_no_target(true, "false", true, "STUCK", State::Stuck)]
+#[case::well_and_no_target(false, "true", true, "STUCK", State::Stuck)]
+fn a_node_that_is_down_is_down_for_every_verb(
+    #[case] not_ready: bool,
+    #[case] schedulable: &str,
+    #[case] cordoned: bool,
+    #[case] state: &str,
+    #[case] at_drain: State,
+) {
+    let world = world_of(not_ready, schedulable, cordoned);
+    let rows = audit(&world, NEVER);
+    let row = one(&rows, "db");
+    let is_stuck = state == "STUCK";
+    let manifest =
+        Manifest::Migration(Box::new(subject::asked_for(world.cluster.vmi(&row.namespace, "db").expect("the guest"))));
+    let case = judge(&world, &manifest, UserName::NOBODY, Depth::Full).expect("a verdict");
+    assert_eq!(say::state(&case.verdict), state, "explain");
+    assert_eq!(case.verdict.impact() == Some(Impact::Pinned), is_stuck, "the gate of check");
+    assert_eq!(row.impact == Some(Impact::Pinned), is_stuck, "the gate of audit: {row:#?}");
+    // The node that lost its heartbeat no longer meets the pod's own selector, which the table says first.
+    assert!(row.state() == state || row.state() == "OWN-NODE" && schedulable == "false", "{row:#?}");
+    let node = world.cluster.fleet.find("n1").expect("the node");
+    let drained = drain(&world, &[node], false, &|_, _| {});
+    assert_eq!(drained.nodes[0].guests[0].state, at_drain, "drain");
+    let is_down = not_ready && schedulable == "false";
+    let offered: Vec<_> = case.verdict.findings.iter().flat_map(|finding| &finding.remedies).collect();
+    assert_eq!(offered.is_empty(), is_down || !is_stuck, "a remedy is offered that frees nothing: {offered:?}");
+    assert_eq!(row.cause == Some(Cause::Temporary), is_stuck, "{row:#?}");
+}
+
+const NO_GPU: &str =
+    "GPU nvidia.com/A100 is not in permittedHostDevices of the KubeVirt resource, so virt-controller creates no pod";
+
+/// A guest that KubeVirt refuses starts nowhere: it is counted, listed and stopped by a gate, whether it is stopped or
+/// waits, and also if another guest differs in its devices alone.
+#[test]
+fn a_guest_that_kubevirt_refuses_is_no_guest_that_fits() {
+    let gpu = |name: &str, device: &str| {
+        vm(name, MODEL).tweak(|vm| {
+            vm["spec"]["template"]["spec"]["domain"]["devices"] =
+                json!({"gpus": [{"name": "a", "deviceName": device}]});
+        })
+    };
+    let numa = vm("numa", MODEL).tweak(|vm| {
+        vm["spec"]["template"]["spec"]["domain"]["cpu"]["numa"] = json!({"guestMappingPassthrough": {}});
+    });
+    let waiting = running("waits", "", MODEL).tweak(|vmi| {
+        vmi["spec"]["domain"]["devices"] = json!({"gpus": [{"name": "a", "deviceName": "nvidia.com/A100"}]});
+        vmi["status"] = json!({"phase": "Pending"});
+    });
+    let permitted = json!({"pciHostDevices": [{"resourceName": "nvidia.com/A10"}]});
+    let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+        "spec": {"configuration": {"permittedHostDevices": permitted}}});
+    let objects = [
+        ClusterObject::KubeVirt(Box::new(read(kubevirt))),
+        ClusterObject::VirtualMachine(Box::new(read(gpu("a10", "nvidia.com/A10")))),
+        ClusterObject::VirtualMachine(Box::new(read(gpu("a100", "nvidia.com/A100")))),
+        ClusterObject::VirtualMachine(Box::new(read(numa))),
+        vmi(waiting),
+    ];
+    let nodes = ["n1", "n2", "n3"].map(cascade_lake).into();
+    let world = World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() };
+    let rows = audit(&world, NEVER);
+    let of = |name: &str| {
+        let row = one(&rows, name);
+        let why: Vec<&str> = row.refusals.iter().map(|refusal| refusal.why.as_str()).collect();
+        let next = &row.at_next_start;
+        assert_eq!(next.refusals.is_empty(), why.is_empty(), "{row:#?}");
+        assert_eq!(next.start_nodes == Some(0), !why.is_empty(), "it is said to start somewhere: {row:#?}");
+        (row.state(), row.impact, why.join("; "))
+    };
+    let refused = |why: &str| ("CANNOT-START", Some(Impact::Unschedulable), why.to_owned());
+    assert_eq!(of("a10").2, "", "a permitted device is refused");
+    assert_eq!(of("a100"), refused(NO_GPU));
+    assert_eq!(of("waits"), refused(NO_GPU));
+    assert_eq!(of("numa"), refused("cpu.numa.guestMappingPassthrough requires cpu.dedicatedCpuPlacement"));
+}
+
+/// A VMI that waits is deleted by KubeVirt once its VM is Halted: the guest is a stopped one, and its VM is judged.
+#[rstest]
+#[case::halted("Halted", LifeStage::Stopped)]
+#[case::always("Always", LifeStage::Starting)]
+fn a_guest_that_waits_and_is_halted_is_stopped(#[case] strategy: &str, #[case] expected: LifeStage) {
+    let waiting = running("db", "", MODEL).tweak(|vmi| vmi["status"] = json!({"phase": "Scheduling"}));
+    let stored = vm("db", MODEL).tweak(|vm| vm["spec"]["runStrategy"] = json!(strategy));
+    let objects = [ClusterObject::VirtualMachine(Box::new(read(stored))), vmi(waiting)];
+    let nodes = ["n1", "n2", "n3"].map(cascade_lake).into();
+    let world = World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() };
+    let rows = audit(&world, NEVER);
+    assert_eq!(rows.len(), 1, "it is counted twice, or not at all");
+    assert_eq!(one(&rows, "db").stand, expected, "a guest that is being stopped is said to start");
+    let vmi = world.cluster.vmi("shop", "db").expect("the VMI");
+    assert_eq!(subject::of_vmi(vmi, &world.cluster).not_judged.is_some(), expected == LifeStage::Stopped);
+}

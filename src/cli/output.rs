@@ -125,8 +125,8 @@ pub struct ResultNodes {
     /// The nodes that match every node selector entry and fail the required node affinity, with the conditions they
     /// fail.
     pub excluded: BTreeMap<String, Vec<String>>,
-    /// The nodes that fit and lack entries of the host model of the guest's own node, which KubeVirt does not require:
-    /// libvirt may refuse.
+    /// The nodes that fit and lack entries of the host model of the guest's own node, or optional features of the guest,
+    /// which KubeVirt does not require: libvirt may refuse.
     pub doubtful: BTreeMap<String, Vec<SelectorEntry>>,
     /// The excluded nodes, with the author of each condition.
     pub affinity: BTreeMap<String, Vec<AffinityRow>>,
@@ -465,7 +465,6 @@ fn nodes(verdict: &Verdict, subject: &Subject<'_>, fleet: &Fleet) -> ResultNodes
         blocked: verdict.blocked.iter().map(|blocked| (blocked.node.clone(), blocked.reasons())).collect(),
         doubtful: verdict
             .doubtful()
-            .iter()
             .map(|(node, lacks)| {
                 let entry = |(key, value): &(String, String)| SelectorEntry {
                     key: key.clone(),

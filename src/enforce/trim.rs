@@ -271,11 +271,15 @@ impl Trim {
                     let line = format!("{guest}: its target need not have {keys}: it runs with model {model}");
                     say::by_policy(&line, policy)
                 }
-                By::Relax { migration, node } => format!(
-                    "{guest}: its target need not have {keys}, so that {node} fits ({migration} is annotated {}); \
-                     libvirt decides",
-                    well_known::RELAX.key
-                ),
+                By::Relax { migration, node } => {
+                    // A migration with a generated name has none yet.
+                    let migration = if migration.is_empty() { "the migration" } else { migration.as_str() };
+                    format!(
+                        "{guest}: its target need not have {keys}, so that {node} fits ({migration} is annotated {}); \
+                         libvirt decides",
+                        well_known::RELAX.key
+                    )
+                }
             }
         });
         done.collect()

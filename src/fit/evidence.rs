@@ -188,7 +188,7 @@ impl Judgement<'_, '_> {
             Family::CpuModelMigration => label::HOST_MODEL_CPU,
             _ => return false,
         };
-        let is_first = !migration.inherited && migration.unasked.is_none() && !migration.adds(key);
+        let is_first = migration.copies_labels() && !migration.adds(key);
         let is_label = self.fleet.label(source, &label::same_name_in(key, family)).is_some();
         is_first && is_label && self.subject.mode == CpuMode::HostModel
     }

@@ -20,15 +20,15 @@ pub(super) struct NamedPart<'f> {
 }
 
 impl<'f> NamedPart<'f> {
-    /// Returns the features of `model` that the guest on `source` has: those that the node's labels name, without those
-    /// that the guest switches off. Nodes on which the model is usable by name are not looked at any further.
-    pub(super) fn of(fleet: &'f Fleet, source: NodeIndex, model: &str, switched_off: &[String]) -> Self {
+    /// Returns the features of `model` that the guest has: those that are `true` by the labels of its node, without those
+    /// that it switches off. Nodes on which the model is usable by name are not looked at any further.
+    pub(super) fn of(fleet: &'f Fleet, is_true: impl Fn(&str) -> bool, model: &str, switched_off: &[String]) -> Self {
         let usable = format!("{}{model}", label::CPU_MODEL);
         let of_model = models::features(model).unwrap_or_default();
         let on = of_model.into_iter().filter(|name| !switched_off.iter().any(|off| off == name));
         let keys = on.map(|name| format!("{}{name}", label::CPU_FEATURE));
-        let features = keys.filter(|key| fleet.label(source, key) == Some("true")).collect();
-        let is_whole = switched_off.is_empty() && fleet.label(source, &usable) == Some("true");
+        let features = keys.filter(|key| is_true(key)).collect();
+        let is_whole = switched_off.is_empty() && is_true(&usable);
         Self { fleet, usable, features, is_whole }
     }
 

@@ -22,7 +22,7 @@ pub(crate) use definition::{Definition, Origin, RestartRequest, Template};
 pub(crate) use failed_migration::{FailedMigration, failed_migration};
 pub(crate) use live_migratable::{Foreseen, LiveMigratable, NotMigratable};
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
-pub(crate) use stage::{AfterStart, HostModelRule, Migration, Running, Stage, Start};
+pub(crate) use stage::{AfterStart, HostModelRule, Migration, ReportedNode, Running, Stage, Start};
 pub(crate) use unjudged::{BoundVolume, Device, PodRule, Unjudged};
 
 /// Whether an entry has this key; the entries are sorted by key.
@@ -50,6 +50,8 @@ pub struct Subject<'a> {
     /// The CPU features that its specification disables or forbids: they do not prevent the use of a named
     /// model.
     pub switched_off: Vec<String>,
+    /// The CPU features that its specification lists with policy `optional`.
+    pub optional: Vec<String>,
     /// The machine type that it requires.
     pub machine_type: Option<String>,
     /// The start after a restart, if it is known.
@@ -91,6 +93,7 @@ impl<'a> Subject<'a> {
             unjudged: Unjudged::default(),
             mode: CpuMode::Unset,
             switched_off: Vec::new(),
+            optional: Vec::new(),
             machine_type: None,
             restart: None,
             running: None,
@@ -167,6 +170,21 @@ impl<'a> Subject<'a> {
             fitting.subtract(&kept_out);
         }
         fitting
+    }
+
+    /// Returns the optional features that a guest has where it starts on this node, as entries: libvirt decides on them
+    /// at the start, and requires of a target what it decided. None for a guest with the CPU of its node.
+    pub(crate) fn optional_on(&self, node: NodeIndex, fleet: &Fleet) -> Vec<(String, String)> {
+        let optional = self.optional.iter().filter(|_| !self.mode.may_pass_through());
+        let keys = optional.map(|name| format!("{}{name}", label::CPU_FEATURE));
+        keys.filter(|key| fleet.label(node, key) == Some("true")).map(|key| (key, "true".to_owned())).collect()
+    }
+
+    /// Whether some of these nodes have an optional feature of the guest that others lack.
+    pub(crate) fn differs_in_optional(&self, fleet: &Fleet, nodes: &Bits) -> bool {
+        let having =
+            |name: &String| fleet.bearing(&format!("{}{name}", label::CPU_FEATURE), "true").count_common(nodes);
+        self.optional.iter().map(having).any(|count| count > 0 && count < nodes.count())
     }
 
     /// Whether its source is labelled with several vendors.

@@ -180,15 +180,16 @@ impl Verdict {
         self.assessment.outcome.impact().max(of_refusal).max(of_immobile)
     }
 
-    /// Returns the fitting nodes that lack entries of the running guest's host model, by name, with those entries:
-    /// libvirt may refuse there.
-    pub(crate) fn doubtful(&self) -> &[(String, Vec<(String, String)>)] {
-        let doubtful = self.findings.iter().find_map(|finding| match &finding.detail {
+    /// Iterates over the fitting nodes that lack entries of the running guest's host model, or optional features of it,
+    /// by name, with those entries: libvirt may refuse there.
+    pub(crate) fn doubtful(&self) -> impl Iterator<Item = &(String, Vec<(String, String)>)> {
+        let lacking = self.findings.iter().filter_map(|finding| match &finding.detail {
             Detail::HostModelUnasked(found) if found.runs => Some(&found.doubtful),
             Detail::HostModelKnown(found) if found.runs => Some(&found.doubtful),
+            Detail::OptionalFeature(found) if found.runs => Some(&found.doubtful),
             _ => None,
         });
-        doubtful.map_or(&[], Vec::as_slice)
+        lacking.flatten()
     }
 
     /// Whether a finding may exclude nodes that fit by labels.

@@ -78,11 +78,15 @@ impl<'a> Governed<'a> {
     }
 
     /// Whether its policy denies it by the rules of an assumed release, and would not by those of another release that
-    /// the cluster may have.
+    /// the cluster may have, or may not by those of a release that is not known.
     fn hinges_on_release(&self, world: &World, manifest: &Manifest<'a>, user: &UserName, effort: Effort<'_>) -> bool {
         let possible = world.cluster.release.possible();
-        if possible.is_empty() || !self.may_deny() || !self.denies(world, effort) {
+        let is_beyond_known = world.cluster.release.release().is_beyond_known();
+        if possible.is_empty() && !is_beyond_known || !self.may_deny() || !self.denies(world, effort) {
             return false;
+        }
+        if is_beyond_known {
+            return true;
         }
         let denies_by = |release: &Release| {
             let mut other = world.clone();

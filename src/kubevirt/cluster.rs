@@ -297,6 +297,11 @@ impl Cluster {
         self.launchers_of.get(&vmi.metadata.uid).into_iter().flatten().map(AsRef::as_ref).filter(is_its)
     }
 
+    /// Returns all known migrations, including ended ones.
+    pub(crate) fn migrations(&self) -> impl Iterator<Item = &Vmim> {
+        self.kept.migrations.values().map(AsRef::as_ref)
+    }
+
     /// Returns the known migrations of a guest, including ended ones.
     pub(crate) fn migrations_of(&self, vmi: &Vmi) -> impl Iterator<Item = &Vmim> {
         let namespace = &vmi.metadata.namespace;

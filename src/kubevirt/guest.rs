@@ -79,6 +79,9 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
         guest.take_instancetype(instancetype);
     }
     if let Some(preference) = preference {
+        if release.reads_preferred_architecture() {
+            guest.meet_architecture(preference, cluster);
+        }
         guest.prefer(preference);
         if release.reads_preferred_launch_security() && guest.spec.domain.launch_security.is_none() {
             guest.spec.domain.launch_security.clone_from(&preference.preferred_launch_security);
@@ -174,6 +177,19 @@ impl Guest {
             let why = format!("{field} conflicts with instancetype {name}, which sets it too");
             Finding::note(Check::Contradiction, field, Detail::Refused(why))
         }));
+    }
+
+    /// Notes that virt-api refuses a guest of another architecture than its preference requires. Mirrors `checkArch` of
+    /// `pkg/instancetype/preference/requirements/arch.go`, since 1.7.0.
+    fn meet_architecture(&mut self, preference: &PreferenceSpec, cluster: &Cluster) {
+        let (required, own) = (&preference.requirements.architecture, cluster.config.architecture_of(&self.spec));
+        if required.is_empty() || required == own {
+            return;
+        }
+        let name = self.preference.as_ref().map_or("", |matcher| &matcher.name);
+        let why = format!("preference {name} requires architecture {required}, and the guest has {own}");
+        let field = "spec.template.spec.architecture".to_owned();
+        self.notes.push(Finding::note(Check::Contradiction, field, Detail::Refused(why)));
     }
 
     /// Mirrors `applyMachinePreferences` of `pkg/instancetype/preference/apply/machine.go` and `mutateMachineType` of

@@ -25,8 +25,10 @@ use crate::well_known;
 /// A reason why no target pod is predicted: KubeVirt would create none, or its selector is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPod {
-    /// The guest is sent to another cluster: `spec.sendTo`.
-    #[error("it is sent to another cluster (spec.sendTo): its target pod is created there, none is here")]
+    /// The guest is sent to another cluster or namespace: `spec.sendTo`.
+    #[error(
+        "it is sent to another cluster or namespace (spec.sendTo): the migration that receives it creates its target pod"
+    )]
     SentElsewhere,
     /// The source cluster or namespace has not reported yet: every decentralized migration starts this way.
     #[error(
@@ -384,7 +386,7 @@ mod tests {
     #[case::sent(
         json!({"sendTo": {"migrationID": "x"}}),
         json!({"phase": "Running", "nodeName": "n1"}),
-        Some("it is sent to another cluster (spec.sendTo): its target pod is created there, none is here")
+        Some("it is sent to another cluster or namespace (spec.sendTo): the migration that receives it creates its target pod")
     )]
     #[case::received_too_early(
         json!({"receive": {"migrationID": "x"}}),

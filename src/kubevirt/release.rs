@@ -25,6 +25,11 @@ impl Release {
         parts.next().is_none().then_some(release)
     }
 
+    /// Whether it is of a later minor version than all whose rules are known: those of the newest are assumed.
+    pub(crate) fn is_beyond_known(self) -> bool {
+        (self.0, self.1) > (Self::NEWEST.0, Self::NEWEST.1)
+    }
+
     /// Whether launchers select `kubernetes.io/arch`.
     ///
     /// Mirrors `NewNodeSelectorRenderer` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.0.0.
@@ -205,6 +210,17 @@ impl Release {
         self >= Self(1, 4, 0) && self.updates_live(config, false)
     }
 
+    /// Whether the lowest TSC frequency is that of nodes which are schedulable or run guests, not of all nodes:
+    /// `LowestTSCFrequencyOnCluster` of `pkg/virt-controller/watch/topology/hinter.go`, since 1.0.1.
+    pub(crate) fn leaves_out_unschedulable_tsc(self) -> bool {
+        self >= Self(1, 0, 1)
+    }
+
+    /// Whether the feature gate of SEV is on by default (`pkg/virt-config/featuregate/active.go`: Beta).
+    pub(crate) fn encrypts_by_default(self) -> bool {
+        self >= Self(1, 9, 0)
+    }
+
     /// Whether guests can be migrated between clusters and namespaces: `spec.receive` and `spec.sendTo` of a migration,
     /// `WaitAsReceiver`.
     pub(crate) fn has_decentralized_migration(self) -> bool {
@@ -339,6 +355,10 @@ impl ReleaseKnown {
     /// Returns a sentence about the assumption; `None` if nothing was assumed.
     pub(crate) fn assumption(&self) -> Option<String> {
         match self {
+            Self::Observed(release) if release.is_beyond_known() => Some(format!(
+                "KubeVirt {release} is newer than the releases whose rules are known here: judged by the rules of {}",
+                Release::NEWEST
+            )),
             Self::Observed(_) => None,
             Self::Newest => Some(format!(
                 "no KubeVirt version is known (status.observedKubeVirtVersion): judged by the rules of {}",
@@ -368,6 +388,24 @@ mod tests {
     #[case::too_long("1.2.3.4", None)]
     fn versions_are_read(#[case] text: &str, #[case] expected: Option<Release>) {
         assert_eq!(Release::parse(text), expected, "another release's rules would be applied");
+    }
+
+    #[rstest]
+    #[case::the_newest("1.9.0", false)]
+    #[case::a_later_patch("1.9.7", false)]
+    #[case::an_old_one("0.58.0", false)]
+    #[case::the_next_minor("1.10.0", true)]
+    #[case::far_ahead("v1.12.0", true)]
+    #[case::the_next_major("2.0.1", true)]
+    #[case::a_version_of_the_distribution("v4.17.3", true)]
+    fn a_release_whose_rules_are_not_known_is_said(#[case] text: &str, #[case] expected: bool) {
+        let release = Release::parse(text).expect("a release");
+        let said = ReleaseKnown::Observed(release).assumption();
+        assert_eq!(said.is_some(), expected, "a verdict by the rules of another release is said to be sure: {said:?}");
+        assert!(
+            said.is_none_or(|said| said.contains(&release.to_string())),
+            "people do not see which release is meant"
+        );
     }
 
     /// The first and the last release of each minor version, and those between that changed a rule.

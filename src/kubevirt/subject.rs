@@ -35,8 +35,8 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
-    AfterStart, BoundVolume, CpuMode, HostModelRule, NotMigratable, Origin, RestartRequest, Running, Stage, Start,
-    Subject, Template, Unjudged, failed_migration,
+    AfterStart, BoundVolume, CpuMode, FailedMigration, HostModelRule, NotMigratable, Origin, RestartRequest, Running,
+    Stage, Start, Subject, Template, Unjudged, failed_migration,
 };
 use crate::fit::verdict::{Assessment, Check, Detail, Finding, Notes, Verdict};
 use crate::well_known;
@@ -125,6 +125,19 @@ fn assumed(cluster: &Cluster) -> Vec<Finding> {
     cluster.release.assumption().map(|words| finding(Check::Assumed, "", words)).into_iter().collect()
 }
 
+/// Returns a note if a pod selects an architecture and no node has a label of one: each kubelet sets it, so the nodes
+/// were not read whole.
+fn without_architecture(placement: &Placement<'_>, cluster: &Cluster) -> Option<Finding> {
+    let fleet = &cluster.fleet;
+    let is_left_out =
+        placement.get(label::ARCH).is_some() && !fleet.is_empty() && fleet.values(label::ARCH).next().is_none();
+    let words = format!(
+        "no node here has the label {}, which every kubelet sets: labels were left out of this dump, and their nodes may fit",
+        label::ARCH
+    );
+    is_left_out.then(|| finding(Check::Assumed, "", words))
+}
+
 /// The reason why a VMI of a VM that is Halted has no pod.
 const STOPPED: &str = "its VM is Halted (spec.runStrategy): KubeVirt deletes this VMI and starts none";
 
@@ -147,7 +160,9 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     if out.subject.definition.waits {
         out.subject.restart = restart::of_vmi(vmi, cluster);
     }
-    if is_being_deleted(&vmi.metadata) {
+    if let Some(words) = may_run(vmi) {
+        out = out.unless_refused(Some(finding(Check::NoPod, "", words)));
+    } else if is_being_deleted(&vmi.metadata) {
         out.not_judged = Some(finding(Check::NoPod, "", NoPod::BeingDeleted.to_string()));
     } else if is_stopped(vmi, cluster) {
         out.not_judged = Some(finding(Check::NoPod, "", STOPPED.to_owned()));
@@ -155,6 +170,15 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
         out = out.unless_refused(decentralized::waits(vmi));
     }
     out.unless_too_large(vmi.metadata.excess.as_ref())
+}
+
+/// Returns why a guest whose node does not report is not to start: virt-controller creates no pod for a VMI in phase
+/// `Unknown`, which has one. `None` for any other guest.
+fn may_run(vmi: &Vmi) -> Option<String> {
+    let node = Some(&vmi.status.node_name).filter(|node| vmi.status.phase == "Unknown" && !node.is_empty())?;
+    Some(format!(
+        "its phase is Unknown: {node}, where it may still run, does not report, and it starts nowhere else until then"
+    ))
 }
 
 /// Prepares a VM: the guest made from it.
@@ -252,6 +276,7 @@ fn of_spec(
     subject.unjudged = unjudged(&spec, namespace, name, cluster);
     subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     subject.switched_off = switched_off(&spec);
+    subject.optional = optional(&spec);
     let lacks_frequency = topology::lacks_frequency(&spec, &status, cluster);
     subject.live_migratable.foreseen = Foresight { spec: &spec, lacks_frequency, ..of }.reason(cluster);
     if let Some(configured) = no_frequency {
@@ -264,6 +289,7 @@ fn of_spec(
     });
     subject.authors = authors(&rendered, filled);
     let mut notes = assumed(cluster);
+    notes.extend(without_architecture(&subject.placement, cluster));
     notes.extend(obsolete::findings(&subject.placement, cluster));
     configured(&mut subject, cluster);
     Prepared { subject, predicted: Some(rendered), not_judged, notes, is_guess: false }
@@ -285,6 +311,13 @@ fn switched_off(spec: &VmiSpec) -> Vec<String> {
     let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
     let is_off = |policy: &str| matches!(policy, "disable" | "forbid");
     features.filter(|feature| is_off(&feature.policy)).map(|feature| feature.name.clone()).collect()
+}
+
+/// Returns the CPU features with policy `optional`, which the launcher's selector leaves out and libvirt's XML has:
+/// mirrors `cpu.go` of `pkg/virt-launcher/virtwrap/converter/compute` and `setNodeAffinityForPod`.
+fn optional(spec: &VmiSpec) -> Vec<String> {
+    let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
+    features.filter(|feature| feature.policy == "optional").map(|feature| feature.name.clone()).collect()
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
@@ -321,6 +354,8 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.configured.withheld = Arc::clone(&cluster.withheld.models);
     subject.configured.list = cluster.config.list();
     subject.configured.fixed_in = cluster.fixed_in();
+    let config = &cluster.config;
+    subject.configured.cpu_manager_is_off = config.is_known && config.excess.is_none() && !config.gate("CPUManager");
     subject.configured.workloads = placement::of_workloads(&cluster.config);
 }
 
@@ -352,18 +387,28 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     let is_in_vm = |key: &String| vm.is_none_or(|vm| vm.spec.template.spec.node_selector.contains_key(key));
     subject.definition.dropped_from_vm = vmi.spec.node_selector.keys().filter(|key| !is_in_vm(key)).cloned().collect();
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
-    if let Some(state) = &vmi.status.migration_state {
-        subject.failed = failed_migration(&state.target_node, &state.failure_reason);
-    }
+    subject.failed = last_failure(vmi);
     let meta = &vmi.metadata;
     subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, &meta.uid, &cluster.fleet);
     subject.switched_off = switched_off(&vmi.spec);
+    subject.optional = optional(&vmi.spec);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
     let name = &vmi.metadata.name;
     subject.definition.waits = waits(vmi, cluster);
     subject.definition.restart_request =
         cluster.vm(&vmi.metadata.namespace, name).filter(|_| has_vm).map(restart::request).unwrap_or_default();
+}
+
+/// Returns the failure of the guest's last migration; `None` if it did not fail, or was aborted by a user. Mirrors
+/// `setMigrationAbortStatus` and `setMigrationResult` of `pkg/virt-launcher/virtwrap/live-migration-source.go`, which
+/// writes a failure for an abort too.
+pub(crate) fn last_failure(vmi: &Vmi) -> Option<FailedMigration> {
+    let state = vmi.status.migration_state.as_ref()?;
+    if state.abort_requested && state.abort_status == "Succeeded" {
+        return None;
+    }
+    failed_migration(&state.target_node, &state.failure_reason)
 }
 
 /// Whether a VMI is stored and has not started, and KubeVirt will start it.

@@ -60,7 +60,8 @@ fn lowest_frequency(cluster: &Cluster) -> Result<i64, i64> {
     let is_offered = |value: &str| {
         let nodes = fleet.bearing(label::TSC_FREQUENCY, value);
         let runs_a_guest = |name: &str| cluster.vmis().any(|vmi| vmi.status.node_name == name);
-        nodes.meets(&schedulable) || nodes.iter().any(|node| runs_a_guest(fleet.name(node)))
+        let counts_all = !cluster.release.release().leaves_out_unschedulable_tsc();
+        counts_all || nodes.meets(&schedulable) || nodes.iter().any(|node| runs_a_guest(fleet.name(node)))
     };
     Ok(frequencies.into_iter().find(|(_, value)| is_offered(value)).map_or(0, |(hz, _)| hz))
 }

@@ -77,8 +77,8 @@ pub use devices::{Devices, Disk, Filesystem, HostDevice, Interface, Lun, Network
 pub use instancetype::{
     ControllerRevision, DataSource, DataSourceRef, DataSourceSpec, DataVolume, DataVolumeSourceRef, DataVolumeSpec,
     Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource, Preference, PreferenceCpu,
-    PreferenceDevices, PreferenceFeatures, PreferenceMachine, PreferenceSpec, RequestedClaim, RevisionRef, StatusRef,
-    VmStatus,
+    PreferenceDevices, PreferenceFeatures, PreferenceMachine, PreferenceRequirements, PreferenceSpec, RequestedClaim,
+    RevisionRef, StatusRef, VmStatus,
 };
 pub use kubevirt::{
     Architecture, Architectures, BindingPlugin, Configuration, DeveloperConfiguration, KubeVirt, KubeVirtSpec,

@@ -154,9 +154,15 @@ impl RawCase<'_> {
                 let usable = format!("{MODEL}{}", found.model);
                 let known = format!("cpu-model-migration.node.kubevirt.io/{}", found.model);
                 let own = self.find(&found.node);
-                let lacks = |node: RawNode<'_>, key: &str| {
-                    node.label(key) != Some("true") && own.is_some_and(|own| own.label(key) == Some("true"))
+                let reported = match &self.case.prepared.subject.stage {
+                    Stage::Migration(migration) => migration.reported.as_ref(),
+                    Stage::Start(_) => None,
                 };
+                let has = |key: &str| match reported {
+                    Some(reported) => reported.labels.contains(key),
+                    None => own.is_some_and(|own| own.label(key) == Some("true")),
+                };
+                let lacks = |node: RawNode<'_>, key: &str| node.label(key) != Some("true") && has(key);
                 found.doubtful.iter().all(|(name, entries)| {
                     self.find(name).is_some_and(|node| {
                         node.label(&usable) != Some("true")
@@ -164,6 +170,17 @@ impl RawCase<'_> {
                             && !entries.is_empty()
                             && entries.iter().all(|(key, _)| lacks(node, key))
                     })
+                })
+            }
+            Detail::OptionalFeature(found) => {
+                let own = self.find(&found.node);
+                let is_true = |node: RawNode<'_>, key: &str| node.label(key) == Some("true");
+                found.doubtful.iter().all(|(name, entries)| {
+                    !entries.is_empty()
+                        && entries.iter().all(|(key, _)| {
+                            own.is_some_and(|own| is_true(own, key))
+                                && self.find(name).is_some_and(|node| !is_true(node, key))
+                        })
                 })
             }
             Detail::EmptyLabel(found) => {
@@ -339,6 +356,9 @@ impl RawCase<'_> {
             // Among candidate nodes; a cordon that the guest tolerates does not count.
             WhyNot::Uncordon(NoUncordon::NoneCordoned) => !self.all.iter().any(|node| node.is_cordoned()),
             WhyNot::Uncordon(NoUncordon::NotTheCause(found)) => self.holds_of_cordons(found),
+            WhyNot::RefusedThere { node } => {
+                subject.failed.as_ref().is_some_and(|failed| failed.is_of_cpu && failed.target == *node)
+            }
             WhyNot::Restart(why) => subject.restart.as_ref().is_some_and(|start| {
                 let demand = Demand::new(&start.placement, self.tolerations);
                 let starts = self.all.iter().filter(|node| node.takes(&demand));

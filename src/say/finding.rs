@@ -3,8 +3,9 @@
 use super::host_model;
 use crate::fit::check::{
     AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelKnown, KeptOff, KnownNotUsable,
-    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, Obsolete, OwnHostModel, OwnNode, SimilarFeature,
-    SourceLabels, SourceNotReady, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn, WithheldModel,
+    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, Obsolete, OptionalFeature, OwnHostModel, OwnNode,
+    SimilarFeature, SourceLabels, SourceNotReady, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn,
+    WithheldModel,
 };
 use crate::fit::fleet::NodeHealth;
 use crate::fit::label::{self, Family};
@@ -36,6 +37,7 @@ fn detail(found: &Detail) -> String {
         Detail::OwnHostModel(found) => own_host_model(found, 3),
         Detail::HostModelUnasked(found) => host_model::unasked(found, 4),
         Detail::HostModelKnown(found) => host_model::known(found, 4),
+        Detail::OptionalFeature(found) => host_model::optional(found, 4),
         Detail::SourceLabels(found) => source_labels(found, 4),
         Detail::UnlikeHosts(found) => unlike_hosts(found, 4),
         Detail::UnlikeVendors(found) => unlike_vendors(found, 4),
@@ -66,7 +68,7 @@ fn detail(found: &Detail) -> String {
         Detail::LibvirtRefuses(refusals) => libvirt_refuses(refusals),
         Detail::FailsAtStart(nodes) => fails_at_start(nodes),
         Detail::OutdatedLauncher => {
-            "runs in an outdated launcher: its QEMU is older than the one on any target; a restart ends that".to_owned()
+            "runs in an outdated launcher: its QEMU may be older than that on a target; a restart ends that".to_owned()
         }
         Detail::RestartRequired => {
             "its VM waits for a restart (condition RestartRequired): until then KubeVirt applies no change of the VM to the running \
@@ -246,6 +248,7 @@ fn begins_with_a_name(detail: &Detail) -> bool {
             | Detail::OwnHostModel(_)
             | Detail::HostModelUnasked(_)
             | Detail::HostModelKnown(HostModelKnown { runs: true, .. })
+            | Detail::OptionalFeature(OptionalFeature { runs: true, .. })
             | Detail::SourceLabels(_)
     )
 }
@@ -658,6 +661,7 @@ pub(crate) fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
         Detail::OwnNode(found) => Some(own_node(found, most)),
         Detail::HostModelUnasked(found) => Some(host_model::unasked(found, most)),
         Detail::HostModelKnown(found) => Some(host_model::known(found, most)),
+        Detail::OptionalFeature(found) => Some(host_model::optional(found, most)),
         Detail::OwnHostModel(found) => Some(own_host_model(found, most)),
         Detail::SourceLabels(found) => Some(source_labels(found, most)),
         Detail::UnlikeHosts(found) => Some(unlike_hosts(found, most)),

@@ -1,6 +1,6 @@
 //! Nodes that fit by labels and may lack a part of a guest's host model.
 
-use crate::fit::check::{HostModelKnown, HostModelUnasked};
+use crate::fit::check::{HostModelKnown, HostModelUnasked, OptionalFeature};
 use crate::fit::label::Family;
 use crate::fit::plural::{and_names, fold_entries, fold_names, nodes, number};
 
@@ -71,5 +71,33 @@ pub(super) fn known(found: &HostModelKnown, most: usize) -> String {
     }
     format!(
         "started on {node}, it could be sent to {names}, which {knows} {model} and {what}: libvirt will likely refuse{others}"
+    )
+}
+
+/// Returns `b-1 lacks cpu-feature vmx, an optional feature that n1 has: libvirt gave it to the guest there, likely, and
+/// will then refuse b-1`. Names at most `most` entries.
+pub(super) fn optional(found: &OptionalFeature, most: usize) -> String {
+    let OptionalFeature { node, runs, doubtful } = found;
+    let Some((_, first)) = doubtful.first() else { return "it has optional CPU features".to_owned() };
+    let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
+    let others = match doubtful.len() - alike.len() {
+        0 => String::new(),
+        count => format!("; {} more like that", nodes(count)),
+    };
+    let names = and_names(&alike, most.min(2));
+    let (lacks, them) = (number(alike.len(), "lacks", "lack"), number(alike.len(), "it", "them"));
+    let entries = fold_entries(first, most);
+    let (optional, gives) =
+        (number(first.len(), "an optional feature", "optional features"), number(first.len(), "it", "them"));
+    if *runs {
+        return format!(
+            "{names} {lacks} {entries}, {optional} of the guest that {node} has: the scheduler may choose {them}, libvirt will \
+             likely refuse{others}"
+        );
+    }
+    format!(
+        "started on {node}, it gets {entries}, which {number} optional: {names} {lacks} {gives}, and libvirt will likely refuse it \
+         there{others}",
+        number = number(first.len(), "is", "are"),
     )
 }

@@ -458,6 +458,13 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
             "there is no other node of its architecture".to_owned()
         }
         0 => "there is no other node".to_owned(),
+        // Labels that no node has were left out of a dump.
+        _ if verdict.nearest.iter().any(|near| !near.missing.is_empty()) => {
+            let lacking = verdict.nearest.iter().find(|near| !near.missing.is_empty());
+            lacking
+                .map(|near| format!("{} lacks {}", near.node, fold_lack(&near.missing, &near.has, most)))
+                .unwrap_or_default()
+        }
         1 => "the only other node does not meet its node affinity".to_owned(),
         judged => format!("none of the {judged} other nodes meets its node affinity"),
     })

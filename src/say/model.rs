@@ -41,9 +41,13 @@ pub(crate) fn of_other_vendors(offer: &UseModel) -> Option<String> {
     if others.is_empty() {
         return None;
     }
+    let why = if offer.vendor_is_asked {
+        "no migration crosses vendors, so each guest needs the model of one vendor."
+    } else {
+        "each guest needs the model of one vendor. This release of KubeVirt does not keep migrations to one vendor."
+    };
     Some(format!(
-        "Nodes of another vendor have {} instead: no migration crosses vendors, so each guest needs the model of one vendor. \
-         `kubectl cpufit recommend -o yaml` prints a policy for each.",
+        "Nodes of another vendor have {} instead: {why} `kubectl cpufit recommend -o yaml` prints a policy for each.",
         and_names(&others, 3)
     ))
 }

@@ -85,8 +85,8 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
             format!("tolerate {} as well as {}{restart}", and_names(&add, 2), and_names(&near, 2))
         }
         Action::EnableCpuManager(enable) => match enable.nodes.as_slice() {
-            [node] => format!("turn on the CPU manager on {node}"),
-            many => format!("turn on the CPU manager on any of {}", fold_names(many, 3)),
+            [node] => format!("{}turn on the CPU manager on {node}", gate(enable.gate_is_off)),
+            many => format!("{}turn on the CPU manager on any of {}", gate(enable.gate_is_off), fold_names(many, 3)),
         },
         Action::ChangeMachineType(change) => format!("{with} machine type {}", change.to),
         Action::FixVirtHandler(fix) => format!(
@@ -99,6 +99,11 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
         Action::ChangeTogether(changes) => together(changes, subject, with, restart),
         Action::AddNode(add) => format!("add a node like {}", add.like),
     }
+}
+
+/// Returns the change of KubeVirt's configuration without which a node's CPU manager does not count.
+fn gate(is_off: bool) -> &'static str {
+    if is_off { "add the feature gate CPUManager, " } else { "" }
 }
 
 /// Returns the prefix of a change of labels.
@@ -205,6 +210,7 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
         WhyNot::WillNotMigrate(reason) => format!("KubeVirt will refuse to migrate it for another reason ({reason})"),
         WhyNot::SourceDown(node) => format!("{node}, where it runs, is down: nothing migrates it until that is back"),
         WhyNot::LibvirtRefused => "labels and cordons are not the cause: nodes fit, libvirt refused".to_owned(),
+        WhyNot::RefusedThere { node } => format!("it opens {node} alone, where libvirt refused the guest's CPU last"),
         WhyNot::Uncordon(why) => no_uncordon(why),
         WhyNot::Restart(NoRestart::StartsNowhere) => "it could start nowhere: stop it and it stays down".to_owned(),
         WhyNot::Restart(NoRestart::LibvirtRefuses { nodes }) => format!(

@@ -149,6 +149,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             | "phase"
             | "printableStatus"
             | "architecture"
+            | "abortStatus"
             | "evictionStrategy"
             | "unhealthyPodEvictionPolicy"
             | "runStrategy"

@@ -292,8 +292,15 @@ impl<'w> Compared<'w> {
         if !(differs || before.is_known() && after.is_known()) {
             return Some(Direction::Unknown);
         }
-        let rank = |verdict: GuestVerdict| (verdict.severity(), rank(Some(verdict.outcome)), verdict.not_migratable);
-        Some(if rank(after) > rank(before) { Direction::Worse } else { Direction::Better })
+        // A guest that fits its own node again may have lost its targets.
+        let elsewhere = |verdict: GuestVerdict| GuestVerdict { own_node: false, ..verdict }.severity();
+        let rank = |verdict: GuestVerdict| (elsewhere(verdict), rank(Some(verdict.outcome)), verdict.not_migratable);
+        let is_worse = match before.own_node.cmp(&after.own_node) {
+            Ordering::Less => true,
+            Ordering::Equal => rank(after) > rank(before),
+            Ordering::Greater => elsewhere(after) > elsewhere(before),
+        };
+        Some(if is_worse { Direction::Worse } else { Direction::Better })
     }
 }
 
@@ -543,4 +550,45 @@ fn of_nodes(lookup: &Lookup<'_, '_>, nodes: &Bits, other: &Fleet, prefix: &str) 
         OfNode { name: name.to_owned(), labels, changes, has_like }
     };
     shown.into_iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns how bad a verdict is on each of its two axes: where the guest runs, and where it could go.
+    fn axes(verdict: GuestVerdict) -> (bool, u8) {
+        let outcome = match verdict.outcome {
+            OutcomeWord::Fits | OutcomeWord::Unknown => 0,
+            OutcomeWord::Fragile => 1,
+            OutcomeWord::Pinned => 2,
+            OutcomeWord::Unschedulable => 3,
+        };
+        (verdict.own_node, if verdict.not_migratable { outcome.max(2) } else { outcome })
+    }
+
+    #[test]
+    fn a_guest_that_is_worse_off_in_one_way_is_not_called_better() {
+        use OutcomeWord::{Fits, Fragile, Pinned, Unschedulable};
+        let outcomes = [Fits, Fragile, Pinned, Unschedulable];
+        let verdicts = outcomes.into_iter().flat_map(|outcome| {
+            [(false, false), (false, true), (true, false), (true, true)]
+                .map(|(own_node, not_migratable)| GuestVerdict { outcome, own_node, not_migratable })
+        });
+        let verdicts: Vec<GuestVerdict> = verdicts.collect();
+        for (before, after) in verdicts.iter().flat_map(|before| verdicts.iter().map(move |after| (*before, *after))) {
+            let side = |verdict| GuestSide { guest: None, verdict: Some(verdict) };
+            let turn = Compared { before: side(before), after: side(after), node_gone: None }.turn();
+            let (was, is) = (axes(before), axes(after));
+            if is.0 && !was.0 || is.1 > was.1 {
+                assert_eq!(
+                    turn,
+                    Some(Direction::Worse),
+                    "an upgrade goes on that costs a guest: {before:?}, {after:?}"
+                );
+            } else if is != was {
+                assert_eq!(turn, Some(Direction::Better), "a guest is called worse that gained: {before:?}, {after:?}");
+            }
+        }
+    }
 }

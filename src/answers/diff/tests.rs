@@ -198,12 +198,23 @@ fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is
             let is_known = ![before, row].into_iter().any(|row| row.stated_verdict == OutcomeWord::Unknown);
             let rank = |row: &AuditRow| {
                 let bad = Some(row.stated_verdict).filter(|verdict| *verdict != OutcomeWord::Unknown);
-                (row.severity(), bad, row.not_migratable.is_some())
+                let level = match row.stated_verdict {
+                    OutcomeWord::Unschedulable => 3,
+                    OutcomeWord::Pinned => 2,
+                    _ if row.not_migratable.is_some() => 2,
+                    OutcomeWord::Fragile => 1,
+                    OutcomeWord::Fits | OutcomeWord::Unknown => 0,
+                };
+                (level, bad, row.not_migratable.is_some())
             };
+            let (level_was, level_is) = (rank(before).0, rank(row).0);
+            let (lost, regained) = (!before.own_node && row.own_node, before.own_node && !row.own_node);
+            let is_lower = lost || if regained { level_is > level_was } else { rank(row) > rank(before) };
+            let is_higher = !is_lower && (regained || rank(row) < rank(before));
             let is_comparable = is_known || before.own_node != row.own_node || refusals.0 != refusals.1;
-            if node_gone || is_comparable && rank(row) > rank(before) {
+            if node_gone || is_comparable && is_lower {
                 are_worse.insert(title.as_str());
-            } else if is_comparable && rank(row) < rank(before) {
+            } else if is_comparable && is_higher {
                 are_better.insert(title.as_str());
             }
         }

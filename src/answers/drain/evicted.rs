@@ -19,7 +19,7 @@ use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Answers;
 use crate::fit::plural::{fold_names, number};
-use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, failed_migration};
+use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject};
 use crate::fit::verdict::{self, Check, Detail, Finding};
 use crate::judge::apply_expected_trim;
 use crate::kubevirt::eviction::{self, Effect, ShutDown};
@@ -262,8 +262,7 @@ impl<'w> EvictedGuest<'w> {
 
     /// Returns whether libvirt refused its CPU at its last migration; `None` if that did not fail.
     fn has_failed(&self) -> Option<IsOfCpu> {
-        let state = self.vmi.status.migration_state.as_ref()?;
-        failed_migration("", &state.failure_reason).map(|failed| IsOfCpu(failed.is_of_cpu))
+        subject::last_failure(self.vmi).map(|failed| IsOfCpu(failed.is_of_cpu))
     }
 
     /// Whether libvirt may refuse it on nodes that fit by labels: its CPU depends on its node, or libvirt refused that
@@ -279,7 +278,8 @@ impl<'w> EvictedGuest<'w> {
                 let Stage::Migration(migration) = &subject.stage else { return false };
                 let is_hidden =
                     || migration.unasked.as_ref().is_some_and(|unasked| self.may_lack(subject, unasked, fleet));
-                subject.mode.may_pass_through() || migration.overlooked || is_hidden()
+                let lacks_optional = || self.may_lack(subject, &subject.optional_on(self.source, fleet), fleet);
+                subject.mode.may_pass_through() || migration.overlooked || is_hidden() || lacks_optional()
             })
     }
 

@@ -249,7 +249,9 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 let full = self.residents.full(evicted_guests[at].vmi);
                 let open = |mut fitting: Bits| {
                     fitting.subtract(&kept_off);
-                    full.iter().for_each(|full| fitting.subtract(full));
+                    for full in &full {
+                        fitting.subtract(full);
+                    }
                     fitting
                 };
                 let frees = |set: &[usize], edited: &Edited| !open(self.fitting((node, at), set, edited)).is_empty();
@@ -290,7 +292,9 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 return true;
             }
             let mut is_done = Bits::none(self.acts.len());
-            of_nodes.iter().for_each(|&act| is_done.insert(act));
+            for &act in &of_nodes {
+                is_done.insert(act);
+            }
             let edited = self.edited(&is_done);
             let each = own.iter().map(|&act| vec![act]);
             let sets = [Vec::new()].into_iter().chain(each).chain((own.len() > 1).then(|| own.clone()));

@@ -124,10 +124,14 @@ impl Explained<'_, '_> {
 
     fn meaning(&self, judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> String {
         let name = self.fleet().name(node);
-        let doubtful = self.case.verdict.doubtful();
-        if let Some((_, lacks)) = doubtful.iter().find(|(doubtful, _)| doubtful == name) {
-            let lacks = plural::fold_entries(lacks, 4);
-            return format!("lacks {lacks} of its host model: libvirt may refuse");
+        let mut doubtful = self.case.verdict.doubtful();
+        if let Some((_, lacks)) = doubtful.find(|(doubtful, _)| doubtful == name) {
+            let is_optional = lacks.iter().all(|(key, _)| {
+                Family::of(key) == Family::CpuFeature
+                    && self.case.prepared.subject.optional.iter().any(|optional| optional == label::name(key))
+            });
+            let of = if is_optional { ", optional for the guest" } else { " of its host model" };
+            return format!("lacks {}{of}: libvirt may refuse", plural::fold_entries(lacks, 4));
         }
         let subject = &self.case.prepared.subject;
         if matches!(subject.stage, Stage::Start(_)) && missing.is_empty() {

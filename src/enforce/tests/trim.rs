@@ -232,6 +232,23 @@ mod relax {
         assert!(out.sentences().iter().all(|line| line.contains("libvirt decides")), "{:?}", out.sentences());
     }
 
+    /// `virtctl migrate` lets the API server generate the name.
+    #[rstest]
+    #[case::named("migrate-db", "(migrate-db is annotated cpufit.io/relax)")]
+    #[case::not_named_yet("", "(the migration is annotated cpufit.io/relax)")]
+    fn the_migration_that_relaxes_is_named_as_far_as_it_has_a_name(#[case] name: &str, #[case] expected: &str) {
+        let nodes = vec![cascade_lake("n1"), cascade_lake("n2").tweak(|n| take(n, &keys(&["hle"])))];
+        let world = world(nodes, vec![host_model(), relaxed()], vec![]);
+        let (mut out, _) = trimmed(&world, &target(&keys(&["fpu", "vme", "hle"])));
+        for cut in &mut out.cuts {
+            if let By::Relax { migration, .. } = &mut cut.by {
+                name.clone_into(migration);
+            }
+        }
+        let lines = out.sentences();
+        assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(expected)), "{lines:?}");
+    }
+
     #[rstest]
     #[case::nothing_in_the_way(nodes(), host_model(), keys(&["fpu", "vme"]), None)]
     #[case::passthrough(vec![cascade_lake("n1")], db(&json!({"model": "host-passthrough"})), keys(&["fpu"]), Some(KeptEntry::HostPassthrough))]

@@ -28,7 +28,7 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 pub struct HostModelKnown {
     /// The model that the migration asks for.
     pub model: String,
-    /// The node where the guest runs, or where it may start.
+    /// The node where the guest runs, in this cluster or another, or where it may start.
     pub node: String,
     /// Whether the guest runs there.
     pub runs: bool,
@@ -65,7 +65,16 @@ fn asks_for_name(after_start: AfterStart) -> bool {
 fn migrates(judgement: &Judgement<'_, '_>) -> Option<HostModelKnown> {
     let selector = &judgement.subject.placement.selector;
     let (key, _) = selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModelMigration)?;
-    of(judgement, judgement.source?, label::name(key), &judgement.passes.fitting, true)
+    let model = label::name(key);
+    match (judgement.source, &judgement.subject.stage) {
+        (Some(source), _) => of(judgement, source, model, &judgement.passes.fitting, true),
+        (None, Stage::Migration(migration)) => {
+            let reported = migration.reported.as_ref()?;
+            let doubtful = lacking(judgement, |key| reported.labels.contains(key), model, &judgement.passes.fitting);
+            found(reported.name.clone(), model, doubtful, &judgement.passes.fitting, true)
+        }
+        (None, Stage::Start(_)) => None,
+    }
 }
 
 /// Returns the finding for the start node with the most doubtful nodes.
@@ -94,9 +103,19 @@ fn of(
     let mut targets = targets.clone();
     targets.remove(node);
     let doubtful = doubtful(judgement, node, model, &targets);
+    found(judgement.fleet.name(node).to_owned(), model, doubtful, &targets, runs)
+}
+
+fn found(
+    node: String,
+    model: &str,
+    doubtful: Vec<(String, Vec<(String, String)>)>,
+    targets: &Bits,
+    runs: bool,
+) -> Option<HostModelKnown> {
     (!doubtful.is_empty()).then(|| HostModelKnown {
         model: model.to_owned(),
-        node: judgement.fleet.name(node).to_owned(),
+        node,
         runs,
         certain: targets.count() - doubtful.len(),
         doubtful,
@@ -110,12 +129,22 @@ pub(super) fn doubtful(
     model: &str,
     targets: &Bits,
 ) -> Vec<(String, Vec<(String, String)>)> {
+    lacking(judgement, |key| judgement.fleet.label(node, key) == Some("true"), model, targets)
+}
+
+/// Returns the same for a node with these labels.
+fn lacking(
+    judgement: &Judgement<'_, '_>,
+    is_true: impl Fn(&str) -> bool,
+    model: &str,
+    targets: &Bits,
+) -> Vec<(String, Vec<(String, String)>)> {
     let (fleet, subject) = (judgement.fleet, judgement.subject);
     let suspects = NamedPart::not_usable(fleet, model, targets);
     if suspects.is_empty() {
         return Vec::new();
     }
-    let named = NamedPart::of(fleet, node, model, &subject.switched_off);
+    let named = NamedPart::of(fleet, is_true, model, &subject.switched_off);
     let mut by_profile: HashMap<NodeIndex, Vec<(String, String)>> = HashMap::new();
     let mut out = Vec::new();
     for node in suspects.iter() {

@@ -24,6 +24,7 @@ mod no_pod;
 mod no_virt_handler;
 mod not_migratable;
 mod not_ready;
+mod optional_feature;
 mod other_architecture;
 mod outdated_launcher;
 mod own_host_model;
@@ -55,6 +56,7 @@ pub(crate) use model_not_usable::KnownNotUsable;
 pub(crate) use model_withheld::{Obsolete, WithheldModel};
 pub(crate) use no_cpu_labels::NoCpuLabels;
 pub(crate) use no_virt_handler::NoVirtHandler;
+pub(crate) use optional_feature::OptionalFeature;
 pub(crate) use other_architecture::OtherArchitectures;
 pub(crate) use own_host_model::OwnHostModel;
 pub(crate) use own_node::OwnNode;
@@ -140,6 +142,8 @@ checks! {
     HostModelUnasked = host_model_unasked,
     /// Nodes that fit know the guest's host model by name, and lack features of it.
     HostModelKnown = host_model_known,
+    /// Fitting nodes lack an optional CPU feature that the guest has from its node.
+    OptionalFeature = optional_feature,
     /// The labels of the guest's own node add no CPU requirement to its migration, or an ambiguous one.
     SourceLabels = source_labels,
     /// The guest uses its node's own CPU, or selects no CPU vendor, and the hardware of the fitting nodes
@@ -216,6 +220,7 @@ impl Check {
             Self::LibvirtRefused
             | Self::HostModelUnasked
             | Self::HostModelKnown
+            | Self::OptionalFeature
             | Self::SourceLabels
             | Self::UnlikeHosts => Some(Doubt::Libvirt),
             Self::PodRules | Self::BoundVolumes | Self::ModelWithheld | Self::SourceNotReady => Some(Doubt::Kubernetes),
@@ -288,6 +293,8 @@ pub enum Detail {
     HostModelUnasked(HostModelUnasked),
     /// Fitting nodes that lack features of a host model that they know by name.
     HostModelKnown(HostModelKnown),
+    /// Fitting nodes that lack an optional CPU feature of the guest.
+    OptionalFeature(OptionalFeature),
     /// The unusual labels of the node that the guest leaves.
     SourceLabels(SourceLabels),
     /// Fitting nodes with different hardware, for a guest that uses its node's own CPU.

@@ -139,6 +139,15 @@ pub(crate) fn drawbacks(model: &str) -> Vec<Drawback> {
     KnownModel::of(model).map_or_else(Vec::new, |known| known.drawbacks())
 }
 
+/// Returns the bit of the mitigations of speculative execution that a model lacks; `None` if it has it, or for an
+/// unknown name.
+pub(crate) fn mitigations_lacked(model: &str) -> Option<&'static str> {
+    drawbacks(model).into_iter().find_map(|drawback| match drawback {
+        Drawback::NoMitigations(bit) => Some(bit),
+        Drawback::Tsx | Drawback::Withheld => None,
+    })
+}
+
 /// Whether the model is never recommended: generic ones, and those that KubeVirt's default lists as obsolete.
 pub(crate) fn is_obsolete(model: &str) -> bool {
     let plain = model.rsplit_once("-v").filter(|(_, number)| version(number).is_some()).map_or(model, |(name, _)| name);

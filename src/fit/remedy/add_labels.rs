@@ -2,6 +2,7 @@
 
 use super::{
     Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node,
+    refused_target,
 };
 use crate::fit::command::{Command, CommandWord, Invalid, LabelKey, LabelValue};
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -139,7 +140,10 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if !judgement.needs_a_node() {
         return None;
     }
-    let (at, near) = judgement.curable().find(|(_, near)| can_be_made(judgement, near))?;
+    let refused = refused_target::refused_on(judgement);
+    let mut curable: Vec<_> = judgement.curable().filter(|(_, near)| can_be_made(judgement, near)).collect();
+    curable.sort_by_key(|(_, near)| refused == Some(near.node.as_str()));
+    let &(at, near) = curable.first()?;
     judgement.if_more_fit(AddLabels::to(judgement, at, near))
 }
 
@@ -149,7 +153,9 @@ pub(crate) fn label_each(judgement: &Judgement<'_, '_>, most: usize) -> Vec<AddL
         return Vec::new();
     }
     let near = judgement.find_nearest(most);
+    let refused = refused_target::refused_on(judgement);
     let near = near.iter().filter(|near| near.is_curable() && can_be_made(judgement, near));
+    let near = near.filter(|near| refused != Some(near.node.as_str()));
     near.filter_map(|near| Some(AddLabels::to(judgement, judgement.fleet.find(&near.node)?, near))).collect()
 }
 

@@ -32,8 +32,18 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if judgement.passes.cpu.is_empty() {
         return None;
     }
-    judgement.by_template(candidate(judgement.subject)?)
+    let all = candidate(judgement.subject)?;
+    let Action::ChangeSelector(ChangeSelector { keys }) = &all else { return None };
+    let one = |key: &String| {
+        let alone = judgement.within(|| judgement.by_template(ChangeSelector { keys: vec![key.clone()] }.into()));
+        alone.filter(|remedy| remedy.luck.is_none())
+    };
+    let first = if (2..=MAX_KEYS_TRIED).contains(&keys.len()) { keys.iter().find_map(one) } else { None };
+    first.or_else(|| judgement.by_template(all.clone()))
 }
+
+/// Maximum number of keys that are tried one by one.
+const MAX_KEYS_TRIED: usize = 8;
 
 /// Returns the removal of all entries that a person can change, whether it helps or not.
 pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {

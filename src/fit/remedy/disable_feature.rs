@@ -21,6 +21,9 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
+/// The risk for a guest whose features are no longer forbidden.
+pub(super) const WITH_FEATURE: &str = "the guest may see the feature: nothing else disables it";
+
 /// The change of these CPU features from `forbid` to `disable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisableFeature {
@@ -38,6 +41,11 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 }
 
 impl Act for DisableFeature {
+    /// Returns the risk of another preference, which is not known to forbid or disable the features.
+    fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
+        self.set_by.is_some().then_some(WITH_FEATURE)
+    }
+
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         match &self.set_by {
             Some(named) => name_another(subject, &[named]),

@@ -15,7 +15,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     outage: Outage::None,
     risk: "libvirt decides; if it refuses, the guest stays",
     offer,
-    not_helping: |judgement| Some(WhyNot::Drop(why_not(judgement))),
+    not_helping: |judgement| why_not(judgement).map(WhyNot::Drop),
 };
 
 /// The removal of these keys from the selector of the migration's target.
@@ -75,19 +75,20 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     judgement.if_more_fit(DropStale { keys: stale })
 }
 
-fn why_not(judgement: &Judgement<'_, '_>) -> NoDrop {
-    let inherits = matches!(&judgement.subject.stage, Stage::Migration(migration) if migration.inherited);
-    if !inherits {
-        return NoDrop::NothingInherited;
+fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoDrop> {
+    match &judgement.subject.stage {
+        Stage::Migration(migration) if migration.inherited => {}
+        Stage::Migration(migration) if migration.may_be_first => return None,
+        _ => return Some(NoDrop::NothingInherited),
     }
     let Inherited { count, stale } = inherited(judgement);
     let model = judgement.nowhere().into_iter().find(|(key, _)| Family::of(key) == Family::CpuModelMigration);
-    match model {
+    Some(match model {
         Some((key, _)) => NoDrop::ModelKey { key },
         None if stale.is_empty() => NoDrop::NothingStale,
         None if stale.len() >= count => NoDrop::LastFeature,
         None => NoDrop::NotEnough { keys: stale },
-    }
+    })
 }
 
 impl Act for DropStale {

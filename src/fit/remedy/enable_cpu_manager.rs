@@ -24,6 +24,8 @@ pub struct EnableCpuManager {
     pub key: String,
     /// The nodes, by name.
     pub nodes: Vec<String>,
+    /// Whether KubeVirt's feature gate `CPUManager` has to be added first.
+    pub gate_is_off: bool,
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
@@ -31,10 +33,12 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let selector = judgement.subject.placement.selector.iter();
     let is_manager = |key: &str| [label::CPU_MANAGER, label::CPU_MANAGER_OLD].contains(&key);
     let (key, _) = selector.into_iter().find(|(key, value)| is_manager(key) && value == "true")?;
+    let gate_is_off = judgement.subject.configured.cpu_manager_is_off;
     // If no node has the label, KubeVirt may not detect the CPU manager at all.
-    if fleet.bearing(key, "true").is_empty() {
+    if !gate_is_off && fleet.bearing(key, "true").is_empty() {
         return None;
     }
+    let action = |nodes: Vec<String>| EnableCpuManager { key: key.to_string(), nodes, gate_is_off };
     let takes_then = |node: &usize| {
         let refusal = judgement.lookup.refusal(*node);
         let lacks_alone = matches!(refusal.missing.as_slice(), [(lacked, _)] if lacked == key);
@@ -52,9 +56,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let mut nodes: Vec<String> =
         judgement.neighbours.iter().filter(takes_then).map(|node| fleet.name(node).to_owned()).collect();
     nodes.sort_unstable();
-    let nodes =
-        judgement.where_it_helps(nodes, |node| EnableCpuManager { key: key.to_string(), nodes: vec![node] }.into());
-    if nodes.is_empty() { None } else { judgement.if_more_fit(EnableCpuManager { key: key.to_string(), nodes }) }
+    let nodes = judgement.where_it_helps(nodes, |node| action(vec![node]).into());
+    if nodes.is_empty() { None } else { judgement.if_more_fit(action(nodes)) }
 }
 
 impl Act for EnableCpuManager {
@@ -67,7 +70,9 @@ impl Act for EnableCpuManager {
             ];
             Ok(Command::remark(words))
         };
-        self.nodes.iter().take(1).map(remark).collect()
+        let gate = "add CPUManager to spec.configuration.developerConfiguration.featureGates of the KubeVirt resource";
+        let gate = self.gate_is_off.then(|| Ok(Command::remark([gate.into()])));
+        gate.into_iter().chain(self.nodes.iter().take(1).map(remark)).collect()
     }
 
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

@@ -1,7 +1,7 @@
 //! Remedy: restore virt-handler on nodes that it marked unschedulable: `kubevirt.io/schedulable` is not `true`
 //! there.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, refused_target};
 use crate::fit::command::{Command, CommandWord, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -29,6 +29,7 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let only_unwell = judgement.kept_out().into_iter().filter(|k| k.unwell && !k.cordoned && k.taints.is_empty());
     let mut nodes: Vec<String> = only_unwell.map(|k| judgement.fleet.name(k.node).to_owned()).collect();
     nodes.sort_unstable();
+    let nodes = refused_target::without_it(judgement, nodes);
     let nodes = judgement.where_it_helps(nodes, |node| FixVirtHandler { nodes: vec![node] }.into());
     if nodes.is_empty() { None } else { judgement.if_more_fit(FixVirtHandler { nodes }) }
 }

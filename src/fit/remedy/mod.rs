@@ -19,6 +19,7 @@ mod drop_stale;
 mod edit_obsolete_models;
 mod enable_cpu_manager;
 mod fix_virt_handler;
+mod refused_target;
 mod remove_labels;
 mod remove_skip_node;
 mod remove_tsc_label;
@@ -356,6 +357,11 @@ pub enum WhyNot {
     SourceDown(String),
     /// Nodes fit, but libvirt refused: neither labels nor cordons are the cause.
     LibvirtRefused,
+    /// The only node that it would open is the one on which libvirt refused the guest last.
+    RefusedThere {
+        /// The node.
+        node: String,
+    },
     /// The reason why [`Uncordon`] does not help.
     Uncordon(NoUncordon),
     /// The reason why [`Restart`] does not help.
@@ -412,7 +418,8 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
                 let is_helped = spec.id == RemedyId::ChangeTogether && found.iter().any(|remedy| remedy.luck.is_none());
                 // The VM that was changed after the pod was created needs no further change.
                 if !(is_helped || is_restartable && spec.id.changes_template()) {
-                    found.extend(judgement.within(|| (spec.offer)(judgement)));
+                    let offered = judgement.within(|| (spec.offer)(judgement));
+                    found.extend(offered.filter(|remedy| !refused_target::opens_it_alone(judgement, &remedy.action)));
                 }
             }
             found
@@ -482,7 +489,8 @@ pub(super) fn not_helping(judgement: &Judgement<'_, '_>, may_help: &BTreeSet<&st
             .iter()
             .filter(|spec| !may_help.contains(spec.word))
             .filter_map(|spec| {
-                let why = judgement.within(|| (spec.not_helping)(judgement))?;
+                let refused = refused_target::is_why(judgement, spec).map(|node| WhyNot::RefusedThere { node });
+                let why = refused.or_else(|| judgement.within(|| (spec.not_helping)(judgement)))?;
                 Some(NotHelping { id: spec.id, why })
             })
             .collect(),

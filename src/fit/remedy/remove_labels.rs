@@ -73,7 +73,7 @@ fn required(key: &str) -> String {
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let Stage::Migration(migration) = &judgement.subject.stage else { return None };
     let fleet = judgement.fleet;
-    let source = judgement.source.filter(|_| !migration.inherited && migration.unasked.is_none())?;
+    let source = judgement.source.filter(|_| migration.copies_labels())?;
     let from_source = |(key, _): &(String, String)| {
         Family::of(key) == Family::CpuFeature && fleet.label(source, &required(key)).is_some()
     };
@@ -130,7 +130,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
     match &subject.stage {
         Stage::Migration(migration) if migration.inherited => Some(NoRemoval::Inherited),
         // A feature that the guest itself requires does not come from a label of its node.
-        Stage::Migration(migration) if migration.unasked.is_some() => None,
+        Stage::Migration(migration) if !migration.copies_labels() => None,
         Stage::Migration(_) if subject.mode != CpuMode::HostModel => {
             Some(NoRemoval::NotHostModel { mode: subject.mode.clone() })
         }

@@ -12,7 +12,7 @@ use crate::fit::judgement::Judgement;
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::outcome::{Evidence, Nearest};
-use crate::fit::subject::{CpuMode, Migration, Stage, Subject};
+use crate::fit::subject::{CpuMode, Stage, Subject};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::RemoveSkipNode,
@@ -74,8 +74,7 @@ fn source(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 
 /// Replaces the selector entries that a migration copies from the labels of the guest's node.
 fn copy_again(subject: &mut Subject<'_>, fleet: &Fleet, node: &str, like: &str) {
-    let is_first = |migration: &Migration| !migration.inherited && migration.unasked.is_none();
-    let copies = matches!(&subject.stage, Stage::Migration(migration) if is_first(migration));
+    let copies = matches!(&subject.stage, Stage::Migration(migration) if migration.copies_labels());
     let (true, Some(source), Some(node), Some(like)) =
         (copies && subject.mode == CpuMode::HostModel, subject.source(), fleet.find(node), fleet.find(like))
     else {

@@ -1,6 +1,6 @@
 //! Remedy: uncordon a node that otherwise fits.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, keeps_cpu};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, keeps_cpu, refused_target};
 use crate::fit::command::{Command, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -50,6 +50,7 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let only_cordoned = judgement.kept_out().into_iter().filter(|k| k.cordoned && !k.unwell && k.taints.is_empty());
     let mut nodes: Vec<String> = only_cordoned.map(|k| judgement.fleet.name(k.node).to_owned()).collect();
     nodes.sort_unstable();
+    let nodes = refused_target::without_it(judgement, nodes);
     let nodes = judgement.where_it_helps(nodes, |node| Uncordon { nodes: vec![node] }.into());
     if nodes.is_empty() { None } else { judgement.if_more_fit(Uncordon { nodes }) }
 }

@@ -36,9 +36,16 @@ pub struct UseModel {
     pub elsewhere: Vec<String>,
     /// Other models of its family that are usable on all of them.
     pub also: Vec<String>,
-    /// For a guest that does not run, the best model of each other vendor, with its nodes: no migration crosses
-    /// vendors.
+    /// For a guest that does not run, the best model of each other vendor, with its nodes.
     pub of_others: Vec<(String, Vec<String>)>,
+    /// Whether migrations select the vendor of the node that the guest leaves.
+    pub vendor_is_asked: bool,
+    /// Whether features of the guest are optional that some of the nodes have and others do not: libvirt requires of a
+    /// target what it gave the guest at its start.
+    pub has_optional: bool,
+    /// The bit that the model lacks, by which the guest's kernel drives the mitigations of speculative execution; `None`
+    /// if the model has it, or the guest asks for it in addition.
+    pub without_bit: Option<&'static str>,
     /// The nodes whose libvirt lists the model as usable. The libvirt of the other nodes was not asked.
     pub listed: Vec<String>,
     /// The model that runs on more nodes by labels, and that is not offered because libvirt contradicts them.
@@ -162,12 +169,29 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     let mut elsewhere = usable(judgement, start, &model);
     elsewhere.subtract(&nodes);
     let of_others = of_other_vendors(judgement, start, &nodes);
+    let open_nodes = nodes.clone();
     let (nodes, elsewhere) = (judgement.names(&nodes), judgement.names(&elsewhere));
     let is_listed = |node: &&String| judgement.subject.host(node).is_some_and(|host| host.is_usable(&model));
     let listed = nodes.iter().filter(is_listed).cloned().collect();
     let is_other = |other: &NotUsable| other.model != model && start.mode != CpuMode::Named(other.model.clone());
     let instead_of = not_usable(judgement, start).filter(is_other);
-    Some(Remedy::new(UseModel { model, nodes, elsewhere, also, of_others, listed, instead_of }, prospect))
+    let has_optional = judgement.subject.differs_in_optional(judgement.fleet, &open_nodes);
+    let vendor_is_asked = start.after_start.vendor;
+    let asks = |bit: &str| start.placement.get(&format!("{}{bit}", label::CPU_FEATURE)).is_some();
+    let without_bit = models::mitigations_lacked(&model).filter(|bit| !asks(bit));
+    let offered = UseModel {
+        model,
+        nodes,
+        elsewhere,
+        also,
+        of_others,
+        vendor_is_asked,
+        has_optional,
+        without_bit,
+        listed,
+        instead_of,
+    };
+    Some(Remedy::new(offered, prospect))
 }
 
 /// Returns the best model by labels alone, and the nodes where a guest with it may start.
@@ -387,6 +411,17 @@ fn all_vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
 }
 
 impl Act for UseModel {
+    fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
+        match (self.without_bit, self.has_optional) {
+            (Some("ibpb"), _) => Some("the guest sees another CPU, without ibpb: its kernel calls itself vulnerable"),
+            (Some(_), _) => Some("the guest sees another CPU, without spec-ctrl: its kernel calls itself vulnerable"),
+            (None, true) => Some(
+                "the guest sees another CPU; an optional feature binds it to the nodes that have it, if it starts on one",
+            ),
+            (None, false) => None,
+        }
+    }
+
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let model = CpuModel::new(&self.model)?;
         let edit = |field| vec!["set".into(), field, "to".into(), CommandWord::from(model.clone())];

@@ -1,5 +1,7 @@
 //! The stage of its life at which a guest is judged: its start, or a migration.
 
+use std::collections::BTreeSet;
+
 use super::{CpuMode, has_key};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
@@ -89,6 +91,9 @@ pub struct Migration {
     pub source: Option<String>,
     /// Whether its CPU entries were inherited from the selector of an earlier migration.
     pub inherited: bool,
+    /// Whether it is not known if its CPU entries were inherited: the guest is not known, and its node has labels that
+    /// give the same entries.
+    pub may_be_first: bool,
     /// `spec.addedNodeSelector`: the entries that the migration adds, sorted by key.
     pub added: Vec<(String, String)>,
     /// Whether it comes from another cluster, so that no node here is its source.
@@ -108,9 +113,25 @@ pub struct Migration {
     pub is_under_way: bool,
     /// The `cpu-vendor` keys of its source, sorted, if KubeVirt selects any one of them.
     pub vendors: Vec<String>,
+    /// The node that the guest leaves, as another cluster or namespace reports it.
+    pub reported: Option<ReportedNode>,
+}
+
+/// A node of another cluster or namespace, which a guest leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedNode {
+    /// Its name.
+    pub name: String,
+    /// Its labels of CPU features and of usable CPU models that are `true`, by key.
+    pub labels: BTreeSet<String>,
 }
 
 impl Migration {
+    /// Whether its CPU entries are copied from the labels of the node that the guest leaves.
+    pub(crate) fn copies_labels(&self) -> bool {
+        !self.inherited && !self.may_be_first && self.unasked.is_none()
+    }
+
     /// Whether the migration adds this key.
     #[must_use]
     pub fn adds(&self, key: &str) -> bool {

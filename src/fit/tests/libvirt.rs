@@ -245,7 +245,7 @@ fn a_node_that_libvirt_agrees_to_is_in_no_doubt(#[case] answer: Option<LibvirtAn
     }
     let nodes = vec![cascade_lake("node-a"), cascade_lake("node-b"), skylake("node-c"), skylake("node-d")];
     let verdict = judge(&subject, nodes);
-    let doubtful: Vec<&str> = verdict.doubtful().iter().map(|(node, _)| node.as_str()).collect();
+    let doubtful: Vec<&str> = verdict.doubtful().map(|(node, _)| node.as_str()).collect();
     assert_eq!(doubtful, expected, "people would fear a migration that libvirt agrees to");
 }
 

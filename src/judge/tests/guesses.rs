@@ -145,4 +145,10 @@ fn what_hinges_on_an_assumed_release_is_not_denied(#[case] model: &str, #[case] 
         let warnings = admitted(&assumed, &asked);
         assert!(warnings.iter().any(|line| line.contains("no KubeVirt version is known")), "{warnings:?}");
     }
+    for release in ["1.10.0", "2.0.1", "v4.17.3"] {
+        assert!(!is_denied(&by(release)), "{release}: a policy denies by rules that are not known to be those");
+        let warnings = admitted(&by(release), &asked);
+        assert!(warnings.iter().any(|line| line.contains("newer than the releases")), "{warnings:?}");
+    }
+    assert_eq!(is_denied(&by("1.9.7")), denies.1, "a later patch release is not enforced");
 }

@@ -99,6 +99,25 @@ fn a_preference_fills_in_the_architecture(#[case] release: &str, #[case] templat
 }
 
 #[rstest]
+#[case::another("1.7.0", "amd64", Some("preference p requires architecture s390x, and the guest has amd64"))]
+#[case::the_same("1.7.0", "s390x", None)]
+#[case::the_default("1.7.0", "", Some("preference p requires architecture s390x, and the guest has amd64"))]
+#[case::before("1.6.6", "amd64", None)]
+fn a_guest_of_another_architecture_than_its_preference_requires_is_refused(
+    #[case] release: &str,
+    #[case] architecture: &str,
+    #[case] expected: Option<&str>,
+) {
+    let vm = machine(&json!({})).tweak(|vm| vm["spec"]["template"]["spec"]["architecture"] = json!(architecture));
+    let guest = of(release, vm, vec![preference(&json!({"requirements": {"architecture": "s390x"}}))]);
+    let refused = guest.notes.iter().find_map(|note| match &note.detail {
+        Detail::Refused(why) => Some(why.as_str()),
+        _ => None,
+    });
+    assert_eq!(refused, expected, "the verdict is FITS for a VM that KubeVirt refuses, or the other way round");
+}
+
+#[rstest]
 #[case::of_the_preference("1.9.0", json!({}), json!({"preferredLaunchSecurity": {"tdx": {}}}), json!({}), Some("tdx"))]
 #[case::before("1.8.4", json!({}), json!({"preferredLaunchSecurity": {"tdx": {}}}), json!({}), None)]
 #[case::of_the_instancetype("1.9.0", json!({"cpu": {}, "launchSecurity": {"snp": {}}}),

@@ -2,6 +2,7 @@
 //! the feature gate KubeVirt refuses the run strategy and the migration.
 
 use super::finding;
+use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration::{NoPod, is_synchronized};
@@ -80,9 +81,37 @@ pub(super) fn refused(vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
     };
     // virt-controller writes a phase into each that was admitted.
     let is_new = vmim.status.phase.is_empty();
-    let has_field = cluster.release.release().has_decentralized_migration();
-    let why = not_supported(cluster).filter(|_| is_new && has_field)?;
+    let why = not_supported(cluster).filter(|_| is_new)?;
     Some(finding(Check::NoPod, field, format!("KubeVirt refuses a migration with {field}: {why}")))
+}
+
+/// Returns the migration without the fields of a decentralized one, and a note about them, if the release has none:
+/// its API server drops them, and migrates the guest within the cluster. `None` for any other migration.
+pub(super) fn dropped(vmim: &Vmim, cluster: &Cluster) -> Option<(Vmim, Finding)> {
+    let release = cluster.release.release();
+    let field = match (&vmim.spec.receive, &vmim.spec.send_to) {
+        (Some(_), _) => "spec.receive",
+        (None, Some(_)) => "spec.sendTo",
+        (None, None) => return None,
+    };
+    if release.has_decentralized_migration() {
+        return None;
+    }
+    let mut within = vmim.clone();
+    (within.spec.receive, within.spec.send_to) = (None, None);
+    let words =
+        format!("KubeVirt {release} has no {field}: it is dropped, and the guest is migrated within its namespace");
+    Some((within, finding(Check::Assumed, field, words)))
+}
+
+/// Returns the migration that receives a guest which is sent from this namespace, in words; `None` if it is not known.
+pub(super) fn received_by(vmim: &Vmim, cluster: &Cluster) -> Option<String> {
+    let id = &vmim.spec.send_to.as_ref()?.migration_id;
+    let receives = |other: &&Vmim| other.spec.receive.as_ref().is_some_and(|receive| receive.migration_id == *id);
+    let other = cluster.migrations().filter(|_| !id.is_empty()).find(receives)?;
+    let (namespace, name) = (&other.metadata.namespace, &other.metadata.name);
+    let title = Shown::within(&format!("{namespace}/{name}"), TITLE_CHARS).to_string();
+    Some(format!("it is sent elsewhere (spec.sendTo): migration {title} receives it, and creates its target pod"))
 }
 
 /// Returns the reason why KubeVirt does no decentralized migration; `None` if it does, or if the configuration is not
@@ -102,12 +131,13 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
+    use crate::fit::judgement::Depth;
     use crate::fit::verdict::{Outcome, Unknown};
     use crate::kubevirt::cluster::{Cluster, ClusterObject};
     use crate::kubevirt::subject::{Prepared, of_migration, of_running, of_vm, of_vmi};
     use crate::testing::Tweak;
     use crate::testing::cluster::{cluster, migration, read, running, vm, vmi};
-    use crate::testing::fleet::mixed;
+    use crate::testing::fleet::{feature, mixed};
 
     const WAITS: &str = "its source has not reported yet: KubeVirt creates no target pod until it has, and what one will ask for is \
                          not known";
@@ -117,7 +147,8 @@ mod tests {
         "KubeVirt refuses a migration with spec.receive: its feature gate DecentralizedLiveMigration is off";
     const SEND_OFF: &str =
         "KubeVirt refuses a migration with spec.sendTo: its feature gate DecentralizedLiveMigration is off";
-    const SENT: &str = "it is sent to another cluster (spec.sendTo): its target pod is created there, none is here";
+    const WAITED_FOR: &str = "the guest does not run (it is WaitingForSync): KubeVirt creates no target pod";
+    const SENT: &str = "it is sent to another cluster or namespace (spec.sendTo): the migration that receives it creates its target pod";
 
     fn kubevirt(developer: &Value) -> ClusterObject {
         ClusterObject::KubeVirt(Box::new(read(json!({
@@ -146,7 +177,7 @@ mod tests {
     #[case::a_release_whose_default_is_not_known("1.10.0", json!({}), [WAITS, WAITS, SENT])]
     #[case::before(
         "1.5.3", json!({}),
-        ["KubeVirt refuses spec.runStrategy WaitAsReceiver: v1.5.3 has no decentralized migration, which came with v1.6.0", WAITS, SENT]
+        ["KubeVirt refuses spec.runStrategy WaitAsReceiver: v1.5.3 has no decentralized migration, which came with v1.6.0", WAITED_FOR, ""]
     )]
     fn a_guest_from_elsewhere_is_no_start(
         #[case] release: &str,
@@ -166,7 +197,81 @@ mod tests {
         ];
         assert_eq!(prepared, expected, "a start that never comes is judged, or KubeVirt's refusal comes as a surprise");
         let admitted = why(&of_migration(&read(admitted), &known), &known);
-        assert_eq!(admitted, WAITS, "a migration that KubeVirt admitted is said to be refused");
+        let waits = if release == "1.5.3" { WAITED_FOR } else { WAITS };
+        assert_eq!(admitted, waits, "a migration that KubeVirt admitted is said to be refused");
+    }
+
+    /// The other migration of the pair, if it is of this cluster, creates the pod.
+    #[rstest]
+    #[case::received_here(
+        "1.6.3",
+        Some("x"),
+        "it is sent elsewhere (spec.sendTo): migration new/recv receives it, and creates its target pod"
+    )]
+    #[case::another_pair("1.6.3", Some("y"), SENT)]
+    #[case::received_elsewhere("1.6.3", None, SENT)]
+    #[case::before_there_were_any("1.5.3", Some("x"), "")]
+    fn a_guest_that_is_sent_has_the_pod_of_the_migration_that_receives_it(
+        #[case] release: &str,
+        #[case] received: Option<&str>,
+        #[case] expected: &str,
+    ) {
+        let receive = received.map(|id| {
+            let receive = migration("db").tweak(|vmim| {
+                vmim["metadata"] = json!({"namespace": "new", "name": "recv"});
+                vmim["spec"]["receive"] = json!({"migrationID": id});
+            });
+            ClusterObject::Migration(Box::new(read(receive)))
+        });
+        let gate = kubevirt(&json!({"featureGates": ["DecentralizedLiveMigration"]}));
+        let objects = [gate, vmi(running("web", "node-a", "host-model"))];
+        let known = cluster(release, mixed(), objects.into_iter().chain(receive));
+        let send = migration("web").tweak(|vmim| vmim["spec"]["sendTo"] = json!({"migrationID": "x"}));
+        let prepared = of_migration(&read(send), &known);
+        assert_eq!(why(&prepared, &known), expected, "people look for the pod in another cluster");
+        let dropped =
+            prepared.notes.iter().filter_map(|note| note.words()).any(|words| words.contains("has no spec.sendTo"));
+        assert_eq!(dropped, release == "1.5.3", "the field is said to count, or not to");
+    }
+
+    /// The source reports the labels of its node, as they are compared for a guest of this cluster.
+    #[rstest]
+    #[case::lacks_what_the_source_has(&["vaes"], &[], Some(&["vaes"][..]))]
+    #[case::the_source_lacks_it_too(&[], &[], None)]
+    #[case::has_it(&["vaes"], &["vaes"], None)]
+    fn a_guest_from_elsewhere_is_in_doubt_where_its_host_model_is_known_by_name_only(
+        #[case] reported: &[&str],
+        #[case] here: &[&str],
+        #[case] expected: Option<&[&str]>,
+    ) {
+        let nodes = mixed().into_iter().map(|node| {
+            node.tweak(|node| {
+                node.labels
+                    .insert("cpu-model-migration.node.kubevirt.io/Icelake-Server-noTSX".to_owned(), "true".to_owned());
+                node.labels.remove(&feature("vaes"));
+                node.labels.remove(&crate::testing::fleet::model("Icelake-Server-noTSX"));
+                node.labels.extend(here.iter().map(|name| (feature(name), "true".to_owned())));
+            })
+        });
+        let mut labels = json!({"host-model-cpu.node.kubevirt.io/Icelake-Server-noTSX": "true", "a": "b"});
+        for name in reported {
+            labels[feature(name)] = json!("true");
+        }
+        let guest = running("db", "", "host-model").tweak(|db| {
+            db["status"] = json!({"phase": "WaitingForSync", "migrationState": {"targetState": {}, "sourceState": {
+                "node": "far", "pod": "p", "migrationUID": "u", "selinuxContext": "none", "nodeSelectors": labels}}});
+        });
+        let gate = kubevirt(&json!({"featureGates": ["DecentralizedLiveMigration"]}));
+        let known = cluster("1.8.0", nodes.collect(), [gate, vmi(guest)]);
+        let receive = migration("db").tweak(|vmim| vmim["spec"]["receive"] = json!({"migrationID": "x"}));
+        let verdict = of_migration(&read(receive), &known).judge(&known, Depth::Full);
+        let doubtful: Vec<Vec<&str>> = verdict
+            .doubtful()
+            .map(|(_, lacks)| lacks.iter().map(|(key, _)| crate::fit::label::name(key)).collect())
+            .collect();
+        let expected = expected.map_or_else(Vec::new, |lacks| vec![lacks.to_vec(); verdict.assessment.fitting.count()]);
+        assert!(verdict.assessment.fitting.count() > 0, "{verdict:?}");
+        assert_eq!(doubtful, expected, "libvirt refuses a guest that is said to fit");
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::{
     Prepared, assumed, authors_of_vmi, changes, configured, decentralized, describe, describe_restart, finding, mode,
-    not_migratable, restart, too_large, under_own, unjudged, vm_of,
+    not_migratable, restart, too_large, under_own, unjudged, vm_of, without_architecture,
 };
 use crate::fit::author::{Author, Holder};
+use crate::fit::label::Family;
 use crate::fit::placement::Placement;
 use crate::fit::shown::{Shown, TITLE_CHARS};
-use crate::fit::subject::{LiveMigratable, Migration, RestartRequest, Stage, Subject};
+use crate::fit::subject::{LiveMigratable, Migration, ReportedNode, RestartRequest, Stage, Subject};
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::authors::seen_from_migration;
 use crate::kubevirt::cluster::{Cluster, Launcher};
@@ -37,6 +38,11 @@ pub(crate) fn asked_for(vmi: &Vmi) -> Vmim {
 
 /// Prepares a migration: its target pod is predicted.
 pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
+    if let Some((within, note)) = decentralized::dropped(vmim, cluster) {
+        let mut out = of_migration(&within, cluster);
+        out.notes.push(note);
+        return out;
+    }
     let namespace = &vmim.metadata.namespace;
     let Some(vmi) = cluster.vmi(namespace, &vmim.spec.vmi_name) else { return of_unknown_guest(vmim, cluster) };
     let fleet = &cluster.fleet;
@@ -81,12 +87,14 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
             migration.added = added(vmim, &target, predict);
             (target.pod.placement(), Some(target.pod), None)
         }
-        Err(why) => (Placement::default(), None, Some(no_target(&why, vmim))),
+        Err(why) => (Placement::default(), None, Some(no_target(&why, vmim, cluster))),
     };
     let from_elsewhere = migration.from_elsewhere;
     if from_elsewhere {
         migration.source = None;
+        migration.reported = reported(vmi);
     }
+    notes.extend(without_architecture(&placement, cluster));
     notes.extend(obsolete::findings(&placement, cluster));
     notes.extend(without_added(vmim, cluster));
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
@@ -147,7 +155,7 @@ fn live_migratable(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> LiveMigratable 
 }
 
 /// Returns the finding for a missing target pod.
-fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
+fn no_target(why: &NoPod, vmim: &Vmim, cluster: &Cluster) -> Finding {
     let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
     let field = match why {
         NoPod::TooLarge { excess, .. } if vmim.metadata.excess.is_some() => excess.field(),
@@ -161,7 +169,19 @@ fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
         | NoPod::NoTscFrequency { .. }
         | NoPod::TooLarge { .. } => "spec.vmiName",
     };
-    finding(check, field, why.to_string())
+    let words = match why {
+        NoPod::SentElsewhere => decentralized::received_by(vmim, cluster),
+        _ => None,
+    };
+    finding(check, field, words.unwrap_or_else(|| why.to_string()))
+}
+
+/// Returns the node that a guest from elsewhere leaves, as its source reports it.
+fn reported(vmi: &Vmi) -> Option<ReportedNode> {
+    let source = vmi.status.migration_state.as_ref()?.source_state.as_ref()?;
+    let is_read = |key: &str| matches!(Family::of(key), Family::CpuFeature | Family::CpuModel);
+    let labels = source.node_selectors.iter().filter(|(key, value)| is_read(key) && *value == "true");
+    Some(ReportedNode { name: source.node.clone(), labels: labels.map(|(key, _)| key.clone()).collect() })
 }
 
 fn stored<'c>(vmim: &Vmim, cluster: &'c Cluster) -> Option<&'c Vmim> {

@@ -58,9 +58,11 @@ pub(crate) fn without_restart<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Pr
             .map(|vmi| vmi.status.node_name.as_str())
             .filter(|node| !node.is_empty())
             .or_else(|| well_known::NODE_NAME.value(&pod.metadata.labels));
+        let may_be_first = vmi.is_none() && source.is_some_and(|source| is_of_labels(&placement, source, cluster));
         Stage::Migration(Migration {
             source: source.map(str::to_owned),
-            inherited: is_inherited(vmi, cluster, &placement),
+            inherited: !may_be_first && is_inherited(vmi, cluster, &placement),
+            may_be_first,
             ..Migration::default()
         })
     } else {
@@ -220,6 +222,17 @@ fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) ->
         // The source is not known: a target pod with inheritable entries has inherited them.
         None => target.selector.iter().any(|(key, _)| label::is_inherited(key)),
     }
+}
+
+/// Whether the labels of a node give all entries of a target pod that may have been inherited, so that the first
+/// migration of a guest there asks for them too.
+fn is_of_labels(target: &Placement<'_>, source: &str, cluster: &Cluster) -> bool {
+    let fleet = &cluster.fleet;
+    let Some(source) = fleet.find(source) else { return false };
+    let model = fleet.host_model_class(source).model.as_deref().unwrap_or_default();
+    let is_label = |key: &str| model.iter().any(|(known, _)| known == key);
+    let mut entries = target.selector.iter().map(|(key, _)| &**key).filter(|key| label::is_inherited(key)).peekable();
+    entries.peek().is_some() && entries.all(is_label)
 }
 
 /// Derives the CPU mode of a pod whose VMI is not known from its requirements. `is_shown`: whether the affinity would

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::verdict::{Check, Detail, Finding};
 use crate::kubevirt::defaults::ClusterConfig;
 use crate::kubevirt::release::Release;
@@ -32,7 +33,8 @@ impl Written<'_> {
     /// Returns a note for each setting that virt-api refuses, or that virt-controller creates no pod with. Mirrors
     /// `ValidateSchema` of `pkg/util/webhooks/webhooks.go` (an unknown field), `validateCPUModel` of
     /// `pkg/virt-api/webhooks/arm64.go`, `validateNUMA`, `validateCPURealtime` and `validateMemoryRealtime` of
-    /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`, `ValidateNodeSelector` of
+    /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`, `validateCPUFeaturePolicies` and
+    /// `validateHostDevicesWithPassthroughEnabled` there, `ValidateNodeSelector` of
     /// `validate-k8s-utils.go` there, and `validatePermittedHostDevices` of
     /// `pkg/virt-controller/services/renderresources.go`.
     pub(super) fn refusals(&self, config: &ClusterConfig, release: Release) -> Vec<Finding> {
@@ -58,6 +60,17 @@ impl Written<'_> {
                 "its required node affinity must have at least one node selector term, and has none".to_owned(),
             );
         }
+        if architecture == "amd64" {
+            let has_security = |spec: &VmiSpec| spec.domain.launch_security.is_some();
+            if let Some(why) = self.refuses_security(config, release) {
+                refuse(self.place("domain.launchSecurity", has_security), why);
+            }
+        }
+        let is_known = config.is_known && config.excess.is_none();
+        if is_known && !config.gate("HostDevices") && !devices_of(self.whole, HOST_DEVICES).is_empty() {
+            let field = self.place(HOST_DEVICES, |spec| !devices_of(spec, HOST_DEVICES).is_empty());
+            refuse(field, "its host devices need the feature gate HostDevices, which is off".to_owned());
+        }
         for (below, device) in not_permitted(self.whole, config) {
             let field = self.place(below, |spec| !devices_of(spec, below).is_empty());
             let what = if below == GPUS { "GPU" } else { "host device" };
@@ -78,6 +91,23 @@ impl Written<'_> {
             numa.is_some_and(|numa| numa.guest_mapping_passthrough.is_some())
         };
         let is_realtime = |spec: &VmiSpec| spec.domain.cpu.as_ref().is_some_and(|cpu| cpu.realtime.is_some());
+        for (at, feature) in cpu.features.iter().enumerate() {
+            if !FEATURE_POLICIES.contains(&feature.policy.as_str()) {
+                let is_own = |spec: &VmiSpec| {
+                    let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
+                    features.clone().any(|own| own == feature)
+                };
+                let field = self.place(&format!("domain.cpu.features[{at}].policy"), is_own);
+                let (name, policy) =
+                    (Shown::within(&feature.name, TITLE_CHARS), Shown::within(&feature.policy, TITLE_CHARS));
+                refuse(field, format!("CPU feature {name} has policy {policy}, which is none of KubeVirt's"));
+            }
+        }
+        let has_pages = self.whole.domain.memory.hugepages.is_some();
+        if maps_numa(self.whole) && !has_pages {
+            let field = self.place("domain.cpu.numa.guestMappingPassthrough", maps_numa);
+            refuse(field, "cpu.numa.guestMappingPassthrough requires memory.hugepages".to_owned());
+        }
         if maps_numa(self.whole) && !cpu.dedicated_cpu_placement {
             let field = self.place("domain.cpu.numa.guestMappingPassthrough", maps_numa);
             refuse(field, "cpu.numa.guestMappingPassthrough requires cpu.dedicatedCpuPlacement".to_owned());
@@ -97,6 +127,10 @@ impl Written<'_> {
     }
 }
 
+/// The policies of a CPU feature: `validCPUFeaturePolicies` of
+/// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`.
+const FEATURE_POLICIES: [&str; 6] = ["", "force", "require", "optional", "disable", "forbid"];
+
 const GPUS: &str = "domain.devices.gpus";
 const HOST_DEVICES: &str = "domain.devices.hostDevices";
 /// The path of the required node affinity below a guest's spec.
@@ -113,6 +147,30 @@ fn has_no_term(spec: &VmiSpec) -> bool {
     let required = spec.affinity.as_ref().and_then(|affinity| affinity.0.pointer(path));
     let has_term = |required: &Value| required["nodeSelectorTerms"].as_array().is_some_and(|terms| !terms.is_empty());
     required.is_some_and(|required| !required.is_null() && !has_term(required))
+}
+
+impl Written<'_> {
+    /// Returns why virt-api refuses the encryption of an amd64 guest. Mirrors `ValidateLaunchSecurityAmd64` of
+    /// `pkg/virt-api/webhooks/amd64.go`, and before 1.7 `validateLaunchSecurity` of the create admitter, which asks for
+    /// the gate of SEV; that is on by default since 1.9.
+    fn refuses_security(&self, config: &ClusterConfig, release: Release) -> Option<String> {
+        let security = self.whole.domain.launch_security.as_ref()?;
+        let (snp, tdx) = (security.snp.is_some(), security.tdx.is_some());
+        if (snp || tdx) && !release.knows_snp_and_tdx() {
+            return None;
+        }
+        let types = [("sev", security.sev.is_some()), ("snp", snp), ("tdx", tdx)];
+        let types: Vec<&str> = types.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+        let gate = match types.as_slice() {
+            [] => return None,
+            ["tdx"] => "WorkloadEncryptionTDX",
+            [_] if release.encrypts_by_default() => return None,
+            [_] => "WorkloadEncryptionSEV",
+            several => return Some(format!("launchSecurity has {}, and may have one of them", several.join(" and "))),
+        };
+        let is_off = config.is_known && config.excess.is_none() && !config.gate(gate);
+        is_off.then(|| format!("launchSecurity.{} needs the feature gate {gate}, which is off", types[0]))
+    }
 }
 
 /// Returns the devices, by the path of their list, that KubeVirt's configuration does not permit. Without a list in the
@@ -151,6 +209,8 @@ mod tests {
     }
 
     const ON_ARM: &str = "domain.cpu.model: KubeVirt refuses the guest: on arm64 a guest cannot have CPU model";
+    const PAGES: &str = "domain.cpu.numa.guestMappingPassthrough: KubeVirt refuses the guest: \
+                         cpu.numa.guestMappingPassthrough requires memory.hugepages";
     const NUMA: &str = "domain.cpu.numa.guestMappingPassthrough: KubeVirt refuses the guest: \
                         cpu.numa.guestMappingPassthrough requires cpu.dedicatedCpuPlacement";
 
@@ -162,14 +222,17 @@ mod tests {
     #[case::host_passthrough_on_arm("1.9.0", "arm64", json!({"model": "host-passthrough"}), vec![])]
     #[case::none_on_arm("1.9.0", "arm64", json!({}), vec![])]
     #[case::named_elsewhere("1.9.0", "amd64", json!({"model": "Haswell"}), vec![])]
-    #[case::numa("1.5.0", "", json!({"numa": {"guestMappingPassthrough": {}}}), vec![NUMA.to_owned()])]
+    #[case::numa("1.5.0", "", json!({"numa": {"guestMappingPassthrough": {}}}), vec![PAGES.to_owned(), NUMA.to_owned()])]
     #[case::numa_without_mapping("1.9.0", "", json!({"numa": {}}), vec![])]
-    #[case::numa_with_cpus("1.9.0", "", json!({"dedicatedCpuPlacement": true, "numa": {"guestMappingPassthrough": {}}}), vec![])]
+    #[case::numa_with_cpus("1.9.0", "", json!({"dedicatedCpuPlacement": true, "numa": {"guestMappingPassthrough": {}}}), vec![PAGES.to_owned()])]
+    #[case::policy_of_a_feature("1.9.0", "", json!({"features": [{"name": "aes"}, {"name": "vmx", "policy": "required"}]}), vec![
+        "domain.cpu.features[1].policy: KubeVirt refuses the guest: CPU feature vmx has policy required, which is none of KubeVirt's".to_owned()])]
+    #[case::policies_of_features("1.9.0", "", json!({"features": [{"name": "aes", "policy": "optional"}, {"name": "vmx", "policy": "force"}]}), vec![])]
     #[case::realtime("1.9.0", "", json!({"realtime": {}}), vec!["domain.cpu.realtime: KubeVirt refuses the guest: cpu.realtime requires \
         cpu.dedicatedCpuPlacement and cpu.numa.guestMappingPassthrough".to_owned()])]
     #[case::realtime_without_numa("1.9.0", "", json!({"realtime": {}, "dedicatedCpuPlacement": true}), vec![
         "domain.cpu.realtime: KubeVirt refuses the guest: cpu.realtime requires cpu.numa.guestMappingPassthrough".to_owned()])]
-    #[case::realtime_without_cpus("1.9.0", "", json!({"realtime": {}, "numa": {"guestMappingPassthrough": {}}}), vec![NUMA.to_owned(),
+    #[case::realtime_without_cpus("1.9.0", "", json!({"realtime": {}, "numa": {"guestMappingPassthrough": {}}}), vec![PAGES.to_owned(), NUMA.to_owned(),
         "domain.cpu.realtime: KubeVirt refuses the guest: cpu.realtime requires cpu.dedicatedCpuPlacement".to_owned()])]
     fn what_virt_api_refuses_is_said_and_judged_by_labels(
         #[case] release: &str,
@@ -185,6 +248,43 @@ mod tests {
         assert_eq!(refusals(&of_vm), at("spec.template.spec"), "the user does not learn why the VM is refused");
         assert_eq!(refusals(&of_vmi), at("spec"), "the user does not learn why the VMI is refused");
         assert!(of_vm.not_judged.is_none() && of_vmi.not_judged.is_none(), "the verdict by labels is gone");
+    }
+
+    #[rstest]
+    #[case::sev("1.8.4", &[], json!({"launchSecurity": {"sev": {}}}), Some("launchSecurity.sev needs the feature gate WorkloadEncryptionSEV, which is off"))]
+    #[case::sev_with_the_gate("1.8.4", &["WorkloadEncryptionSEV"], json!({"launchSecurity": {"sev": {}}}), None)]
+    #[case::sev_by_default("1.9.0", &[], json!({"launchSecurity": {"sev": {}}}), None)]
+    #[case::snp("1.8.4", &[], json!({"launchSecurity": {"snp": {}}}), Some("launchSecurity.snp needs the feature gate WorkloadEncryptionSEV, which is off"))]
+    #[case::tdx("1.9.0", &[], json!({"launchSecurity": {"tdx": {}}}), Some("launchSecurity.tdx needs the feature gate WorkloadEncryptionTDX, which is off"))]
+    #[case::tdx_with_the_gate("1.9.0", &["WorkloadEncryptionTDX"], json!({"launchSecurity": {"tdx": {}}}), None)]
+    #[case::two("1.9.0", &["WorkloadEncryptionSEV"], json!({"launchSecurity": {"sev": {}, "snp": {}}}), Some("launchSecurity has sev and snp, and may have one of them"))]
+    #[case::host_devices("1.9.0", &[], json!({"devices": {"hostDevices": [{"deviceName": "x/y"}]}}), Some("its host devices need the feature gate HostDevices, which is off"))]
+    #[case::host_devices_with_the_gate("1.9.0", &["HostDevices"], json!({"devices": {"hostDevices": [{"deviceName": "x/y"}]}}), None)]
+    fn what_a_feature_gate_keeps_from_the_cluster_is_said(
+        #[case] release: &str,
+        #[case] gates: &[&str],
+        #[case] domain: Value,
+        #[case] expected: Option<&str>,
+    ) {
+        let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+            "spec": {"configuration": {"developerConfiguration": {"featureGates": gates}}}});
+        let objects = |known: bool| known.then(|| ClusterObject::KubeVirt(Box::new(read(kubevirt.clone()))));
+        let guest = json!({"architecture": "amd64", "domain": domain});
+        let guest = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"] = guest);
+        let found = |known: bool| {
+            let cluster = cluster(release, mixed(), objects(known));
+            refusals(&of_vm(&read(guest.clone()), &cluster))
+        };
+        let said = found(true);
+        let is_said = |expected: &str| said.iter().any(|line| line.ends_with(expected));
+        assert_eq!(
+            said.is_empty(),
+            expected.is_none(),
+            "the verdict is FITS for a VM that KubeVirt refuses, or not: {said:?}"
+        );
+        assert!(expected.is_none_or(is_said), "{said:?}");
+        let of_gates = |line: &String| line.contains("feature gate");
+        assert!(!found(false).iter().any(of_gates), "gates that are not known are said to be off");
     }
 
     #[rstest]
@@ -223,7 +323,8 @@ mod tests {
         let prepared = of_vm(&vm, &cluster("1.9.0", mixed(), [big]));
         assert_eq!(
             refusals(&prepared),
-            [NUMA.replace("domain.cpu.numa.guestMappingPassthrough: ", "spec.instancetype: ")]
+            [PAGES, NUMA]
+                .map(|words| words.replace("domain.cpu.numa.guestMappingPassthrough: ", "spec.instancetype: "))
         );
     }
 
@@ -235,9 +336,9 @@ mod tests {
     #[rstest]
     #[case::no_list(ONE_GPU, "null", &[], false)]
     #[case::listed(ONE_GPU, LISTED, &[], false)]
-    #[case::usb(ONE_DEVICE, r#"{"usb": [{"resourceName": "nvidia.com/A100"}]}"#, &[], false)]
+    #[case::usb(ONE_DEVICE, r#"{"usb": [{"resourceName": "nvidia.com/A100"}]}"#, &["HostDevices"], false)]
     #[case::another_is_listed(ONE_GPU, r#"{"pciHostDevices": [{"resourceName": "nvidia.com/A10"}]}"#, &[], true)]
-    #[case::empty_list(ONE_DEVICE, "{}", &[], true)]
+    #[case::empty_list(ONE_DEVICE, "{}", &["HostDevices"], true)]
     #[case::by_claims(ONE_GPU, "{}", &["GPUsWithDRA"], false)]
     fn a_device_that_is_not_permitted_is_refused(
         #[case] domain: &str,

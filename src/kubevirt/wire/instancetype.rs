@@ -101,12 +101,19 @@ wire! {
         machine: PreferenceMachine,
         /// `preferredArchitecture` (KubeVirt 1.7 and later).
         preferred_architecture: String,
+        /// `requirements`.
+        requirements: PreferenceRequirements,
         /// `preferredLaunchSecurity` (KubeVirt 1.9 and later).
         preferred_launch_security: Option<LaunchSecurity>,
         /// `devices`.
         devices: PreferenceDevices,
         /// `annotations` of the guests.
         annotations: BTreeMap<String, String>,
+    }
+    /// `spec.requirements` of a preference.
+    PreferenceRequirements {
+        /// `architecture` (KubeVirt 1.7 and later); empty if any will do.
+        architecture: String,
     }
     /// `spec.devices` of a preference.
     PreferenceDevices {

@@ -13,6 +13,10 @@ wire! {
         failure_reason: String,
         /// `failed`.
         failed: bool,
+        /// `abortRequested`: a user deleted the migration.
+        abort_requested: bool,
+        /// `abortStatus`: `Succeeded` also where virt-launcher itself gave up.
+        abort_status: String,
         /// `completed`.
         completed: bool,
         /// `targetNode`.
@@ -52,8 +56,14 @@ wire! {
         /// `addedNodeSelector`.
         added_node_selector: BTreeMap<String, String>,
         /// `receive`: set if this cluster is the target of a decentralized migration.
-        receive: Option<Present>,
+        receive: Option<MigrationId>,
         /// `sendTo`: set if this cluster is the source of a decentralized migration.
-        send_to: Option<Present>,
+        send_to: Option<MigrationId>,
+    }
+    /// `spec.receive` and `spec.sendTo` of a VirtualMachineInstanceMigration.
+    MigrationId {
+        /// `migrationID`: the same for both migrations.
+        #[serde(rename = "migrationID")]
+        migration_id: String,
     }
 }

@@ -100,7 +100,8 @@ fn every_verb_names_the_device_that_no_node_has() {
     let devices = json!({"devices": {"hostDevices": [{"name": "nic", "deviceName": "x.com/nic"}]}});
     let nodes = vec![node("a", &json!({})), node("b", &json!({"x.com/nic": "0"})), node("c", &json!({}))];
     let objects = guest(&devices, None, "");
-    let dump = dump(&[vec![kubevirt(&json!({})), objects[0].clone()], nodes]);
+    let gate = json!({"developerConfiguration": {"featureGates": ["HostDevices"]}});
+    let dump = dump(&[vec![kubevirt(&gate), objects[0].clone()], nodes]);
     let why = "no node that fits has room: a fits by CPU, no room: it has no x.com/nic";
     let audit = run(&dump, &["audit"]);
     assert!(audit.contains(why) && audit.contains("NO-ROOM"), "{audit}");

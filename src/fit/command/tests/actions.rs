@@ -160,7 +160,11 @@ impl Texts<'_> {
                 is_name(node) && self.is_restart(),
                 [vec![self.skip(), tsc], self.restart_of_vm()].concat(),
             ),
-            row(EnableCpuManager { key: text(key), nodes: vec![text(node)] }, is_name(node), Vec::new()),
+            row(
+                EnableCpuManager { key: text(key), nodes: vec![text(node)], gate_is_off: true },
+                is_name(node),
+                Vec::new(),
+            ),
             row(FixVirtHandler { nodes: vec![text(node)] }, is_name(node), vec![virt_handler(node)]),
             row(AddNode { like: text(node) }, true, Vec::new()),
         ]
@@ -201,6 +205,9 @@ impl Texts<'_> {
             elsewhere: vec![text(node)],
             also: vec![text(key)],
             of_others: Vec::new(),
+            vendor_is_asked: true,
+            has_optional: false,
+            without_bit: None,
             listed: Vec::new(),
             instead_of: None,
         };

@@ -27,7 +27,6 @@ fn older(name: &str, without: &[&str], is_usable: bool) -> Node {
 fn doubts(verdict: &Verdict) -> Vec<(&str, Vec<&str>)> {
     verdict
         .doubtful()
-        .iter()
         .map(|(node, lacks)| (node.as_str(), lacks.iter().map(|(key, _)| label::name(key)).collect()))
         .collect()
 }

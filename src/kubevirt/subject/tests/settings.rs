@@ -336,7 +336,8 @@ fn the_built_in_list_is_replaced_by_one_without_the_model() {
 #[case::asks_for_the_empty_value("v1.4.0", None)]
 fn the_release_that_fixes_values_is_named(#[case] release: &str, #[case] expected: Option<&str>) {
     let nodes = three().into_iter().map(|node| node.tweak(|node| set(node, label::SEV, ""))).collect();
-    let cluster = cluster(nodes, [kubevirt(release, json!({}), json!({}))]);
+    let gate = json!({"developerConfiguration": {"featureGates": ["WorkloadEncryptionSEV"]}});
+    let cluster = cluster(nodes, [kubevirt(release, gate, json!({}))]);
     let prepared = of_vm(&read(guest(json!({"launchSecurity": {"sev": {}}}))), &cluster);
     let found = offered(RemedyId::UpgradeKubeVirt, &prepared, &cluster);
     assert_eq!(found.as_ref().map(|(summary, _)| summary.as_str()), expected);

@@ -93,7 +93,8 @@ pub(crate) fn judge_change<'a>(
         return judge();
     }
     let is_worse = enforce::model::is_worse(&assessment, &case.verdict.assessment)
-        || (case.messages.unmet.is_some() && !was.is_unmet());
+        || (case.messages.unmet.is_some() && !was.is_unmet())
+        || (case.prepared.is_too_large && !was.prepared.is_too_large);
     if was.ruling(&assessment).denies() && !is_worse {
         let mut ready = Governed::of(world, manifest, user, effort)?.exempted_by(Exemption::NotWorse);
         origin(&mut ready.prepared);
@@ -152,6 +153,9 @@ fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effo
         (messages.model, messages.unmet) = (message.filter(|_| !(is_silent && is_announcement)), unmet);
         common
     });
+    if let Ruling::Deny { grounds: Grounds::TooLarge, .. } = ruling {
+        messages.blame_size(&prepared);
+    }
     if facts.exemption == Some(Exemption::NotWorse) {
         messages.lines.insert(0, say::not_worse(&policy.name));
     }

@@ -316,6 +316,11 @@ pub(crate) fn is_read_annotation(key: &str) -> bool {
     ALL.iter().any(|known| known.place == KeyPlace::Annotation && known.is_key(key))
 }
 
+/// Whether [`ALL`] has an annotation with exactly this key.
+pub(crate) fn is_annotation_in_own_domain(key: &str) -> bool {
+    ALL.iter().any(|known| known.place == KeyPlace::Annotation && known.key == key)
+}
+
 /// The labels or annotations of an object.
 pub(crate) trait Pairs {
     /// Iterates over all pairs.
@@ -324,6 +329,12 @@ pub(crate) trait Pairs {
     /// Returns the value of a key; `None` if it is absent.
     fn value(&self, key: &str) -> Option<&str> {
         self.pairs().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+}
+
+impl<P: Pairs> Pairs for Option<P> {
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().flat_map(Pairs::pairs)
     }
 }
 

@@ -5,6 +5,10 @@
 //! object is marked with an [`Excess`]. A marked object is not judged by nodes: its verdict is unknown, and the field
 //! is named.
 //!
+//! No part of a text is handed out: a text beyond a bound reads as empty, so that its beginning is not taken for another
+//! text. Annotations have no bound: those without a meaning are skipped, and those with one are read whole, so that
+//! no other annotation of an object changes how it is judged.
+//!
 //! A list or map that is not named in [`ENTRIES`] has the bound [`OTHERS`], so every field has one.
 
 mod read;
@@ -15,8 +19,9 @@ pub use read::{Bounded, Measured};
 
 /// Maximum labels of one object. Nodes have the most: KubeVirt and node feature discovery write about 700.
 pub const LABELS: usize = 2048;
-/// Maximum annotations of one object: operators write a few dozen.
-pub(crate) const ANNOTATIONS: usize = 1024;
+/// Maximum annotations of one object that have the name of a well-known one in a renamed domain. A distribution renames
+/// each once. Of its other annotations only the well-known ones are read.
+pub(crate) const RENAMED_ANNOTATIONS: usize = 16;
 /// Maximum entries of a node selector. KubeVirt writes one for each CPU feature of a host model, about 200.
 pub(crate) const SELECTOR: usize = 1024;
 /// Maximum owners of an object: usually one, rarely two.
@@ -58,8 +63,8 @@ pub(crate) const OTHERS: usize = 256;
 pub const ALL_ENTRIES: usize = 4096;
 /// Maximum bytes of one text. Names have at most 253, label keys 317.
 pub(crate) const TEXT: usize = 1024;
-/// Maximum bytes of a text that is quoted or inspected but not judged: the rest is cut off, without an [`Excess`].
-/// People keep whole objects in annotations, and conditions have messages of up to 32 KiB.
+/// Maximum bytes of a text that is quoted but not judged: the rest is cut off, without an [`Excess`]. Conditions have
+/// messages of up to 32 KiB. A longer annotation reads as empty.
 pub(crate) const QUOTED: usize = 16 << 10;
 /// Maximum bytes of all other texts of one object together. A node of 268 labels has 30 KB.
 pub(crate) const ALL_TEXT: usize = 128 << 10;
@@ -71,7 +76,6 @@ pub(crate) const ADDED_CONDITIONS: usize = 4096;
 /// The maximum entries of lists and maps, by field.
 pub const ENTRIES: &[(&str, usize)] = &[
     ("labels", LABELS),
-    ("annotations", ANNOTATIONS),
     ("ownerReferences", OWNERS),
     ("nodeSelector", SELECTOR),
     ("addedNodeSelector", SELECTOR),
@@ -108,7 +112,7 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("namespaces", EXEMPTED),
 ];
 
-/// The fields with texts that are quoted or inspected, but not judged.
+/// The fields with texts that are quoted, but not judged.
 const QUOTED_FIELDS: [&str; 2] = ["message", "failureReason"];
 
 /// Returns the maximum entries of a list or map.

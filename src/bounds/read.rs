@@ -1,12 +1,15 @@
 //! A deserializer that counts, and skips what exceeds the bounds.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
+use serde::de::value::{BorrowedStrDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::{ALL_ENTRIES, ALL_TEXT, Excess, Limit, QUOTED, QUOTED_FIELDS, TEXT, entries};
+use super::{ALL_ENTRIES, ALL_TEXT, Excess, Limit, QUOTED, QUOTED_FIELDS, RENAMED_ANNOTATIONS, TEXT, entries};
+use crate::well_known::{is_annotation_in_own_domain, is_read_annotation};
 
 /// An object that can be marked as too large.
 pub trait Measured {
@@ -54,6 +57,8 @@ struct Path<'p, 'de> {
 enum Name<'de> {
     /// The object itself, an item of a list, or a key with escapes, which is no field.
     None,
+    /// The value of an annotation.
+    Annotation,
     /// The value of a key.
     Key(&'de str),
 }
@@ -63,7 +68,7 @@ impl<'de> Path<'_, 'de> {
     fn key(&self) -> Option<(&'de str, &Self)> {
         match self.name {
             Name::Key(key) => Some((key, self)),
-            Name::None => self.parent?.key(),
+            Name::None | Name::Annotation => self.parent?.key(),
         }
     }
 
@@ -72,8 +77,12 @@ impl<'de> Path<'_, 'de> {
     }
 
     fn is_quoted(&self) -> bool {
-        let of_annotations = |path: &Self| path.parent.is_some_and(|parent| parent.field() == "annotations");
-        self.key().is_some_and(|(key, path)| QUOTED_FIELDS.contains(&key) || of_annotations(path))
+        QUOTED_FIELDS.contains(&self.field())
+    }
+
+    /// Whether this is the map of an object's annotations.
+    fn is_annotations(&self) -> bool {
+        matches!(self.name, Name::Key("annotations")) && self.parent.is_some_and(|above| above.field() == "metadata")
     }
 
     /// Formats the path, such as `spec.nodeSelector`. Keys that are not plain names are left out, so that the path
@@ -133,30 +142,29 @@ impl<'de> At<'_, 'de> {
         self.note(if count < most { Limit::AllEntries } else { Limit::Entries(most) });
     }
 
-    /// Returns how many bytes of a text are kept.
+    /// Returns how many bytes of a text are kept: all or none, unless it is only quoted.
     fn kept(&self, text: &str) -> usize {
         let whole = text.len();
         if self.key.is_some_and(|key| key.is_field) {
             return whole;
         }
-        let to_a_character = |mut end: usize| {
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            end
-        };
+        if matches!(self.path.name, Name::Annotation) {
+            return if whole > QUOTED { 0 } else { whole };
+        }
         if whole > TEXT && self.path.is_quoted() {
-            return to_a_character(whole.min(QUOTED));
+            return (0..=whole.min(QUOTED)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
         }
         let left = self.budget.text.get();
-        if whole > TEXT {
-            self.note(Limit::Text(TEXT));
+        let limit = if whole > TEXT {
+            Limit::Text(TEXT)
         } else if whole > left {
-            self.note(Limit::AllText);
-        }
-        let kept = to_a_character(whole.min(TEXT).min(left));
-        self.budget.text.set(left - kept);
-        kept
+            Limit::AllText
+        } else {
+            self.budget.text.set(left - whole);
+            return whole;
+        };
+        self.note(limit);
+        0
     }
 }
 
@@ -310,7 +318,13 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watch<'_, 'de, V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        let most = if self.is_struct { usize::MAX } else { entries(self.at.path.field()) };
+        let most = if self.is_struct {
+            usize::MAX
+        } else if self.at.path.is_annotations() {
+            RENAMED_ANNOTATIONS
+        } else {
+            entries(self.at.path.field())
+        };
         self.visitor.visit_map(Counted { inner, at: self.at, most, count: 0, is_struct: self.is_struct, key: None })
     }
 
@@ -352,10 +366,63 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Counted<'_, 'de, A> {
     }
 }
 
+/// The text of a key, borrowed if it holds no escapes.
+struct KeyText;
+
+impl<'de> DeserializeSeed<'de> for KeyText {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeyText {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text))
+    }
+}
+
+impl<'de, A: MapAccess<'de>> Counted<'_, 'de, A> {
+    /// Returns the key of the next annotation that is ever read; the others are skipped.
+    fn next_annotation<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        while let Some(key) = self.inner.next_key_seed(KeyText)? {
+            let is_own = is_annotation_in_own_domain(&key);
+            if is_own || (self.count < self.most && key.len() <= TEXT && is_read_annotation(&key)) {
+                self.count += usize::from(!is_own);
+                return match key {
+                    Cow::Borrowed(key) => seed.deserialize(BorrowedStrDeserializer::new(key)),
+                    Cow::Owned(key) => seed.deserialize(StringDeserializer::new(key)),
+                }
+                .map(Some);
+            }
+            self.inner.next_value::<IgnoredAny>()?;
+        }
+        Ok(None)
+    }
+}
+
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Counted<'_, 'de, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        if !self.is_struct && self.at.path.is_annotations() {
+            return self.next_annotation(seed);
+        }
         if !self.is_struct && !self.at.has_room(self.count, self.most) {
             if self.inner.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
                 self.at.note_entry(self.count, self.most);
@@ -376,7 +443,12 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Counted<'_, 'de, A> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        let path = Path { parent: Some(self.at.path), name: self.key.map_or(Name::None, Name::Key) };
+        let name = if !self.is_struct && self.at.path.is_annotations() {
+            Name::Annotation
+        } else {
+            self.key.map_or(Name::None, Name::Key)
+        };
+        let path = Path { parent: Some(self.at.path), name };
         let at = At { budget: self.at.budget, path: &path, key: None };
         self.inner.next_value_seed(Within { inner: seed, at })
     }

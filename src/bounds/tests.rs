@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -63,19 +64,48 @@ fn all_texts_together_are_bounded() {
     assert!(words.ends_with("goes beyond the 131072 bytes that its texts may have together"), "{words}");
 }
 
-/// Operators keep whole objects in annotations, and libvirt's messages are long.
+/// libvirt's messages are long.
 #[rstest]
-#[case::annotation(json!({"metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "ä".repeat(100_000)}}}))]
 #[case::condition(json!({"status": {"conditions": [{"type": "Ready", "message": "ä".repeat(100_000)}]}}))]
 #[case::refusal(json!({"status": {"migrationState": {"failureReason": "ä".repeat(100_000)}}}))]
 fn what_is_only_quoted_is_cut_and_no_reason_not_to_judge(#[case] object: Value) {
     let found = vmi(&object);
     assert_eq!(found.metadata.excess, None);
-    let Vmi { metadata, status, .. } = found;
-    let texts =
-        metadata.annotations.into_values().chain(status.conditions.into_iter().map(|condition| condition.message));
+    let Vmi { status, .. } = found;
+    let texts = status.conditions.into_iter().map(|condition| condition.message);
     let texts = texts.chain(status.migration_state.map(|state| state.failure_reason));
     assert_eq!(texts.map(|text| text.len()).max(), Some(QUOTED), "cut between characters");
+}
+
+proptest! {
+    /// Operators keep whole objects in annotations; who wants an object to be misread fills it with them.
+    #[test]
+    fn annotations_without_a_meaning_change_nothing(
+        count in prop_oneof![0..20_usize, 1000..1100_usize],
+        length in prop_oneof![0..5_usize, 900..2000_usize],
+        domain in prop_oneof![Just("example.io/other"), Just("kubevirt.example.io/migrationJobName"), Just("")],
+        mine in proptest::sample::select(vec!["true", "", "another"]),
+    ) {
+        let mut annotations: BTreeMap<String, String> =
+            (0..count).map(|at| (format!("a{at:05}.{domain}"), "ä".repeat(length / 2))).collect();
+        annotations.insert("cpufit.io/relax".to_owned(), mine.to_owned());
+        let found = vmi(&json!({"metadata": {"annotations": annotations, "labels": map(5)}}));
+        prop_assert_eq!(found.metadata.excess, None);
+        prop_assert_eq!(found.metadata.annotations.get("cpufit.io/relax").map(String::as_str), Some(mine));
+        prop_assert!(found.metadata.annotations.len() <= 1 + RENAMED_ANNOTATIONS, "the others are kept in memory");
+        prop_assert_eq!(found.metadata.labels.len(), 5);
+    }
+}
+
+#[test]
+fn an_annotation_with_a_meaning_is_read_whole_or_not_at_all() {
+    for length in [1, TEXT + 1, QUOTED, QUOTED + 1] {
+        let value = "v".repeat(length);
+        let found = vmi(&json!({"metadata": {"annotations": {"cpufit.io/policy": value}}}));
+        let expected = if length > QUOTED { "" } else { value.as_str() };
+        assert_eq!(found.metadata.annotations["cpufit.io/policy"], expected, "{length}");
+        assert_eq!(found.metadata.excess, None);
+    }
 }
 
 #[test]
@@ -91,7 +121,7 @@ fn what_is_not_read_has_no_bound() {
 #[case::too_long(json!({"metadata": {"labels": {"app": "v".repeat(TEXT + 1)}}}), true)]
 #[case::elsewhere(json!({"metadata": {"labels": map(3)}, "spec": {"nodeSelector": map(SELECTOR + 1)}}), false)]
 #[case::after_another(
-    json!({"metadata": {"annotations": map(ANNOTATIONS + 1), "labels": map(LABELS + 1)}}), true)]
+    json!({"metadata": {"generateName": "n".repeat(TEXT + 1), "labels": map(LABELS + 1)}}), true)]
 fn cut_labels_are_known_to_be_cut(#[case] object: Value, #[case] expected: bool) {
     assert_eq!(vmi(&object).metadata.excess.unwrap().cuts_labels(), expected);
 }
@@ -110,7 +140,7 @@ fn a_pod_keeps_no_more_than_the_bound() {
     let text = object.to_string();
     let Bounded(pod): Bounded<Pod<'_>> = serde_json::from_str(&text).unwrap();
     assert_eq!(pod.spec.node_selector.0.len(), SELECTOR);
-    assert_eq!(pod.metadata.labels.get("a").map(str::len), Some(TEXT));
+    assert_eq!(pod.metadata.labels.get("a"), Some(""), "a part of a text would be another text");
     assert_eq!(
         pod.metadata.excess.map(|excess| excess.to_string()).as_deref(),
         Some("metadata.labels.a is longer than 1024 bytes")

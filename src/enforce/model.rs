@@ -168,14 +168,20 @@ pub(crate) fn common_model(world: &World, policy: &Policy, vmi: &Vmi, effort: Ef
     if world.exempts(&vmi.metadata.namespace) {
         return Common::Untouched(Untouched::Exempt);
     }
-    let architecture = cluster.config.architecture_of(&vmi.spec);
-    if !architecture.eq_ignore_ascii_case("amd64") {
-        return Common::Untouched(Untouched::Architecture);
-    }
     if well_known::MIGRATION_TARGET.is_set(&vmi.metadata.annotations) {
         return Common::Untouched(Untouched::Received);
     }
     let own = vmi.spec.cpu_model();
+    // A text that is there was read whole; one that is not there may be one that was not read.
+    if let Some(excess) = &vmi.metadata.excess {
+        let uses_it = own == common.name;
+        let too_large = || Common::NotWritten(Reason::TooLarge(excess.clone()));
+        return if uses_it { Common::Untouched(Untouched::UsesIt) } else { too_large() };
+    }
+    let architecture = cluster.config.architecture_of(&vmi.spec);
+    if !architecture.eq_ignore_ascii_case("amd64") {
+        return Common::Untouched(Untouched::Architecture);
+    }
     let becomes = if own.is_empty() { cluster.config.cpu_model(architecture) } else { own };
     if becomes == common.name {
         return Common::Untouched(Untouched::UsesIt);
@@ -259,9 +265,6 @@ fn sent(vmi: &Vmi, cluster: &Cluster) -> ReplacedMode {
 fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi, effort: Effort<'_>) -> Option<Reason> {
     let cluster = &world.cluster;
     let fleet = &cluster.fleet;
-    if let Some(excess) = &vmi.metadata.excess {
-        return Some(Reason::TooLarge(excess.clone()));
-    }
     let (now, then) = (subject::of_vmi(vmi, cluster), subject::of_vmi(&with_model(vmi, model), cluster));
     if let Some(excess) = now.predicted.as_ref().and_then(|pod| pod.excess.clone()) {
         return Some(Reason::TooLarge(excess));

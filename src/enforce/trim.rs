@@ -241,7 +241,7 @@ impl Trim {
         let earlier = before.split(',').filter(|key| !key.is_empty());
         let all: BTreeSet<&str> = dropped.iter().map(|(key, _)| key.as_str()).chain(earlier).collect();
         let all: Vec<&str> = all.into_iter().collect();
-        let object = json!({"metadata": {"annotations": annotations(&pod.metadata.annotations)}});
+        let object = json!({"metadata": {"annotations": annotations(pod.metadata.annotations.as_ref())}});
         out.extend(patch::annotate(&object, &[(well_known::DROPPED_SELECTORS.key, all.join(","))]));
         out
     }
@@ -294,10 +294,8 @@ impl Trim {
     }
 }
 
-fn annotations(texts: &Texts<'_>) -> Value {
-    if texts.0.is_empty() {
-        return Value::Null;
-    }
+fn annotations(texts: Option<&Texts<'_>>) -> Value {
+    let Some(texts) = texts else { return Value::Null };
     Value::Object(texts.0.iter().map(|(key, value)| (key.to_string(), json!(value))).collect::<Map<_, _>>())
 }
 
@@ -326,9 +324,11 @@ fn is_relaxed(migration: &Vmim) -> bool {
     well_known::RELAX.is_set(&migration.metadata.annotations)
 }
 
-/// Whether a change of a migration sets `cpufit.io/relax`, for which its sender needs the right to relax.
+/// Whether a change of a migration sets `cpufit.io/relax`, for which its sender needs the right to relax. An annotation
+/// with a meaning is read whole, whatever else the object holds.
 pub(crate) fn asks_relax(migration: &Vmim, old: Option<&Vmim>) -> bool {
-    is_relaxed(migration) && !old.is_some_and(is_relaxed)
+    let is_known_relaxed = |old: &Vmim| old.metadata.excess.is_none() && is_relaxed(old);
+    is_relaxed(migration) && !old.is_some_and(is_known_relaxed)
 }
 
 /// A target pod of a known guest.

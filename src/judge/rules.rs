@@ -33,7 +33,12 @@ impl Rules {
         let kind = manifest.request_kind();
         // Labels that were not read may make another policy the guest's, or exempt its namespace.
         let is_guess = prepared.is_guess || world.cluster.namespace_excess(&prepared.subject.namespace).is_some();
-        let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind), is_guess };
+        let facts = RequestFacts {
+            kind,
+            exemption: policy.exempt(&guest, kind),
+            is_guess,
+            is_too_large: prepared.is_too_large,
+        };
         Self { policy, is_builtin, facts }
     }
 }

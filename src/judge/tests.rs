@@ -24,6 +24,7 @@ use crate::well_known;
 mod enforcing;
 mod forged;
 mod guesses;
+mod large;
 mod origin;
 mod replicas;
 mod wording;

@@ -65,9 +65,10 @@ impl AntiAffinityTerm {
     /// selects by UIDs of claims and is not read here:
     /// [`PodRule::Reservation`](crate::fit::subject::PodRule::Reservation).
     pub(crate) fn all_of(vmi: &Vmi) -> Vec<Self> {
-        let affinity = vmi.spec.affinity.as_ref().map(|affinity| &affinity.0["podAntiAffinity"]);
-        let required = affinity.map(|anti| &anti["requiredDuringSchedulingIgnoredDuringExecution"]);
-        required.map(|required| Self::all(required, &vmi.metadata.labels)).unwrap_or_default()
+        let Some(affinity) = &vmi.spec.affinity else { return Vec::new() };
+        let whole = affinity.value();
+        let required = &whole["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+        Self::all(required, &vmi.metadata.labels)
     }
 
     /// Reads the required terms of a pod with these labels. A term that the API server would not have accepted is left

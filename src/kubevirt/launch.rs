@@ -13,7 +13,7 @@ use super::placement::{node_selector, toleration};
 use super::release::Release;
 use super::setting::Setting;
 use super::topology;
-use super::wire::{self, Disk, SpreadConstraint, Toleration, VmiSpec, VmiStatus};
+use super::wire::{self, AnyAffinity, Disk, SpreadConstraint, Toleration, VmiSpec, VmiStatus};
 use crate::bounds::{ADDED_CONDITIONS, Excess};
 use crate::fit::label;
 use crate::fit::placement::{self, Expression, Placement};
@@ -62,7 +62,7 @@ impl Rendered {
 /// KubeVirt.
 #[must_use]
 pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, release: Release) -> Rendered {
-    let mut affinity = spec.affinity.as_ref().map(|affinity| (*affinity.0).clone());
+    let mut affinity = spec.affinity.as_ref().map(AnyAffinity::value);
     let mut rules = Vec::new();
     let mut reject = |affinity: &mut Option<Value>, key: String, setting: Setting| {
         reject_label(affinity, &key);
@@ -302,8 +302,9 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
 /// `setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go` too, which selects by the UID
 /// of the claim.
 pub(crate) fn pod_rules(spec: &VmiSpec, release: Release) -> Vec<PodRule> {
+    let affinity = spec.affinity.as_ref().map(AnyAffinity::value);
     let requires = |kind: &str| {
-        let affinity = spec.affinity.as_ref().map(|affinity| &affinity.0[kind]);
+        let affinity = affinity.as_ref().map(|affinity| &affinity[kind]);
         let terms = affinity.and_then(|of| of["requiredDuringSchedulingIgnoredDuringExecution"].as_array());
         terms.is_some_and(|terms| !terms.is_empty())
     };

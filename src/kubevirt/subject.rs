@@ -61,6 +61,8 @@ pub struct Prepared<'a> {
     pub notes: Vec<Finding>,
     /// Whether an object that the pod depends on is not known, so that the verdict is a guess, which never denies.
     pub is_guess: bool,
+    /// Whether the guest, or its instancetype or preference, is too large to judge.
+    pub is_too_large: bool,
 }
 
 impl Prepared<'_> {
@@ -103,7 +105,7 @@ impl Prepared<'_> {
 
     fn unless_too_large(self, excess: Option<&Excess>) -> Self {
         let not_judged = excess.map(too_large).or(self.not_judged);
-        Self { not_judged, ..self }
+        Self { not_judged, is_too_large: self.is_too_large || excess.is_some(), ..self }
     }
 }
 
@@ -251,7 +253,7 @@ fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Prepared<'_> {
         authors: Authors::default(),
         ..subject
     };
-    Prepared { subject, predicted: None, not_judged: why, notes: Vec::new(), is_guess: false }
+    Prepared { subject, predicted: None, not_judged: why, notes: Vec::new(), is_guess: false, is_too_large: false }
 }
 
 /// `of`: the guest, without KubeVirt's defaults.
@@ -292,7 +294,8 @@ fn of_spec(
     notes.extend(without_architecture(&subject.placement, cluster));
     notes.extend(obsolete::findings(&subject.placement, cluster));
     configured(&mut subject, cluster);
-    Prepared { subject, predicted: Some(rendered), not_judged, notes, is_guess: false }
+    let is_too_large = rendered.excess.is_some();
+    Prepared { subject, predicted: Some(rendered), not_judged, notes, is_guess: false, is_too_large }
 }
 
 /// Returns the requirements of a guest with this name that are named and not judged.

@@ -518,17 +518,53 @@ impl<'a> Reader<'a> for JsonText<'a> {
 }
 
 /// An affinity that is kept whole, and shared by all copies of the guest; its node affinity is checked to be
-/// well-formed.
+/// well-formed. It is kept as text, because parsed values take twenty times as much memory.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AnyAffinity(pub Arc<Value>);
+pub struct AnyAffinity {
+    json: Arc<str>,
+    conditions: usize,
+}
+
+impl AnyAffinity {
+    /// Parses it.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.json).unwrap_or_default()
+    }
+
+    /// Returns the number of conditions of its required node affinity, and of their values.
+    #[must_use]
+    pub fn conditions(&self) -> usize {
+        self.conditions
+    }
+
+    /// Removes its required node affinity.
+    pub(crate) fn remove_required_nodes(&mut self) {
+        let mut whole = self.value();
+        if let Some(of_nodes) = whole.get_mut("nodeAffinity").and_then(Value::as_object_mut) {
+            of_nodes.remove("requiredDuringSchedulingIgnoredDuringExecution");
+        }
+        *self = Self { json: whole.to_string().into(), conditions: 0 };
+    }
+}
+
+impl Affinity {
+    /// Returns the number of conditions, and of their values.
+    pub(crate) fn conditions(&self) -> usize {
+        let required = &self.node_affinity.required_during_scheduling_ignored_during_execution;
+        let terms = required.iter().flat_map(|required| &required.node_selector_terms);
+        let rules = terms.flat_map(|term| term.match_expressions.iter().chain(&term.match_fields));
+        rules.map(|rule| 1 + rule.values.len()).sum()
+    }
+}
 
 impl<'de> Deserialize<'de> for AnyAffinity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let whole = Value::deserialize(deserializer)?;
         // A value that the API server would refuse must not count as no affinity.
-        serde_path_to_error::deserialize::<_, Affinity>(&whole)
+        let read = serde_path_to_error::deserialize::<_, Affinity>(&whole)
             .map_err(|error| serde::de::Error::custom(format_args!("{}: {}", error.path(), error.inner())))?;
-        Ok(Self(Arc::new(whole)))
+        Ok(Self { json: whole.to_string().into(), conditions: read.conditions() })
     }
 }
 

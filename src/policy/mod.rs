@@ -94,6 +94,11 @@ impl Policy {
         self.common_model.as_ref().is_some_and(|common| common.otherwise == Otherwise::Deny)
     }
 
+    /// Whether the policy denies any guest.
+    pub(crate) fn denies_guests(&self) -> bool {
+        self.refuses_models() || self.enforce != Dial::Off
+    }
+
     /// Returns the specificity of the selectors: the number of labels selected of namespace and guest
     /// together, then of the guest alone. If two policies are equally specific, the name decides which
     /// governs.
@@ -173,7 +178,7 @@ impl PolicySubject<'_> {
 /// the guest: then [`Policy::builtin`] governs.
 ///
 /// For a guest that is too large to be read completely, it is one of the policies that could select it;
-/// policies that deny guests for their model come first, so that no addition to a guest avoids such a policy.
+/// policies that deny guests come first, so that no addition to a guest avoids such a policy.
 ///
 /// Mirrors `matchPolicy` of `pkg/virt-controller/watch/migration/migrationpolicy.go` (KubeVirt): most matching labels
 /// of namespace and guest together, then most of the guest alone, then the name that comes first in the alphabet. It
@@ -185,7 +190,7 @@ pub(crate) fn governing<'p>(
 ) -> Option<&'p Policy> {
     let is_known = guest.unread == Unread::default();
     let rank = |policy: &&'p Policy| {
-        (!is_known && !policy.refuses_models(), Reverse(policy.specificity()), policy.name.as_str())
+        (!is_known && !policy.denies_guests(), Reverse(policy.specificity()), policy.name.as_str())
     };
     policies.into_iter().filter(|policy| policy.selects(guest)).min_by_key(rank)
 }

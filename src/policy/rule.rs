@@ -1,6 +1,6 @@
 //! The rule by which a request is denied, warned about and recorded, defined only here.
 
-use super::{Exemption, Policy};
+use super::{Dial, Exemption, Policy};
 use crate::fit::verdict::{Assessment, Cause};
 
 /// The kind of a request, as far as it determines whether and how it can be denied.
@@ -62,6 +62,8 @@ pub struct RequestFacts {
     pub exemption: Option<Exemption>,
     /// Whether the guest is judged by an assumption about an object that is not known.
     pub is_guess: bool,
+    /// Whether the object itself, or its type, is too large to judge.
+    pub is_too_large: bool,
 }
 
 /// The result for a request.
@@ -111,16 +113,19 @@ pub enum Grounds {
     Impact,
     /// Only the guest's CPU model: `commonModel.otherwise` is `Deny`.
     CommonModel,
+    /// Only its size: the policy enforces an impact, and the guest cannot be judged.
+    TooLarge,
 }
 
 /// Rules on a request.
 ///
 /// Denies only if the policy enforces this impact, the cause is structural, and no exemption applies: a guess,
-/// a cordon or a zone never denies. A guest that is admitted only because it is judged by a guess always gets a
+/// a cordon or a zone never denies. A guest that is too large to judge is denied by a policy that enforces any impact, so
+/// that no user avoids the policy by its size; real guests are far below the bounds. A guest that is admitted only because it is judged by a guess always gets a
 /// warning. `unmet`: whether the guest does not use the common model of a policy that
 /// denies such guests.
 pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unmet: bool) -> Ruling {
-    let RequestFacts { kind, exemption, is_guess } = request;
+    let RequestFacts { kind, exemption, is_guess, is_too_large } = request;
     if exemption.is_some_and(Exemption::is_entire) {
         return Ruling::Exempt;
     }
@@ -131,6 +136,7 @@ pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unm
         _ if !is_deniable || is_guess => None,
         (true, _) => Some(Grounds::Impact),
         (false, true) => Some(Grounds::CommonModel),
+        (false, false) if is_too_large && kind.is_fixable() && policy.enforce != Dial::Off => Some(Grounds::TooLarge),
         (false, false) => None,
     };
     // A guest that a controller creates is recorded if a person's would be denied, regardless of the dial.

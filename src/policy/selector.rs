@@ -80,10 +80,12 @@ impl LabelSelector {
         self.matches_by(|key| labels.get(key).map(String::as_str))
     }
 
-    /// Whether labels of which some are unknown can meet every condition: an unknown label may exist or not.
+    /// Whether labels of which some are unknown can meet every condition: an unknown label may exist or not, and an
+    /// empty value may be one that was not read.
     pub(crate) fn can_match(&self, labels: &BTreeMap<String, String>) -> bool {
-        let met_by =
-            |key: &str, holds: &dyn Fn(Option<&str>) -> bool| labels.get(key).is_none_or(|value| holds(Some(value)));
+        let met_by = |key: &str, holds: &dyn Fn(Option<&str>) -> bool| {
+            labels.get(key).is_none_or(|value| value.is_empty() || holds(Some(value)))
+        };
         self.match_labels.iter().all(|(key, wanted)| met_by(key, &|value| value == Some(wanted)))
             && self.match_expressions.iter().all(|rule| met_by(&rule.key, &|value| rule.holds(value)))
     }

@@ -131,7 +131,7 @@ fn migration(world: &World, vmi: &Vmi, is_over: Deadline<'_>) -> Option<Vec<Stri
     let policy = policy.unwrap_or_else(Policy::builtin);
     apply_expected_trim(world, &policy, &mut prepared, None);
     let verdict = prepared.judge(cluster, Effort::until(Depth::Full, is_over));
-    let facts = RequestFacts { kind: RequestKind::Other, exemption: None, is_guess: false };
+    let facts = RequestFacts { kind: RequestKind::Other, exemption: None, is_guess: false, is_too_large: false };
     let warned = matches!(rule(&policy, facts, &verdict.assessment, false), Ruling::Admit { warned: true, .. });
     if !warned && !verdict.is_always_reported() {
         return None;

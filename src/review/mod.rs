@@ -20,6 +20,7 @@ use crate::admission::response::Decision;
 use crate::admission::review::{self, Operation, Request, ReviewError, ReviewedObject};
 use crate::answers::Deadline;
 use crate::fit::node::Node;
+use crate::kubevirt::cluster::owner;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire;
 use crate::policy::{Exemption, UserName};
@@ -84,6 +85,30 @@ pub fn answer(
             None => workload::validate(context.world, request, context.is_over),
         },
     }
+}
+
+/// Maximum cost of an object that is surely judged within a millisecond: twice that of a launcher with 250 CPU features
+/// in its selector and 16 conditions in its affinity.
+const CHEAP: usize = 1024;
+/// Cost of a condition of a node affinity, as entries of a node selector: it may be compared with every node.
+const CONDITION_COST: usize = 16;
+
+/// Whether the object is surely judged within a millisecond: a launcher pod with few requirements, of a guest with few.
+#[must_use]
+pub fn is_cheap(world: &World, request: &Request<'_>) -> bool {
+    let Some(ReviewedObject::Pod(pod)) = &request.object else { return false };
+    let cost = |entries: usize, conditions: usize| entries + CONDITION_COST * conditions;
+    let of_spec = |spec: &wire::VmiSpec| {
+        let entries = spec.node_selector.len() + spec.tolerations.len();
+        let features = spec.domain.cpu.as_ref().map_or(0, |cpu| cpu.features.len());
+        cost(entries + features, spec.affinity.as_ref().map_or(0, wire::AnyAffinity::conditions))
+    };
+    let cluster = &world.cluster;
+    let name = owner(pod).map(|owner| owner.name.as_str()).unwrap_or_default();
+    let own = cost(pod.spec.node_selector.0.len() + pod.spec.tolerations.len(), pod.spec.affinity.conditions());
+    let vmi = cluster.vmi(&request.namespace, name).map_or(0, |vmi| of_spec(&vmi.spec));
+    let vm = cluster.vm(&request.namespace, name).map_or(0, |vm| of_spec(&vm.spec.template.spec));
+    own.max(vmi).max(vm) <= CHEAP
 }
 
 /// A request that is answered with its effect on existing guests, with the objects that the answer compares.

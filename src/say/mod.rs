@@ -72,6 +72,14 @@ impl Messages {
         lines.iter().map(|line| format!("{}: {line}", self.title)).collect()
     }
 
+    /// Makes the size of the guest the headline, and blames its field.
+    pub(crate) fn blame_size(&mut self, prepared: &Prepared<'_>) {
+        let Some(found) = &prepared.not_judged else { return };
+        let words = found.words().unwrap_or_default();
+        words.strip_prefix("it ").unwrap_or(words).clone_into(&mut self.headline);
+        self.causes.push(FieldCause { field: found.field.clone(), message: self.headline.clone() });
+    }
+
     /// Returns why a policy refuses a guest for its CPU model, as a warning for a guest that is admitted anyway.
     pub(crate) fn unmet_line(&self, policy: &str) -> Option<String> {
         self.unmet.as_ref().map(|unmet| by_policy(&unmet.message, policy))

@@ -4,8 +4,8 @@
 //! all guests delay them only by a share of the processor. Waiting reviews are served round-robin by address, and
 //! within an address by connection.
 //!
-//! A small object is judged on the thread that read it: to hand the thread's other tasks over costs as much as judging.
-//! Everything else hands them over first.
+//! A launcher pod with few requirements is judged on the thread that read it: to hand the thread's other tasks over costs
+//! as much as judging. Everything else hands them over first, because the size of an object does not bound its cost.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -48,6 +48,8 @@ impl Default for JudgeLimits {
 /// The scope of a judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JudgeScope {
+    /// One object that is surely judged within a millisecond.
+    CheapObject,
     /// One object.
     Object,
     /// All guests.
@@ -119,7 +121,8 @@ impl JudgeSlot<'_> {
         }
         let until = work_deadline(now, self.end, scope);
         let work = || work(&|| Instant::now() >= until);
-        Ok(if is_slow { run_blocking(work) } else { work() })
+        let is_cheap = scope == JudgeScope::CheapObject && !self.is_large;
+        Ok(if is_cheap { work() } else { run_blocking(work) })
     }
 
     /// Whether this is the turn of a large review.
@@ -151,7 +154,7 @@ impl fmt::Debug for JudgeSlot<'_> {
 fn work_deadline(now: Instant, end: Instant, scope: JudgeScope) -> Instant {
     let half = end.saturating_duration_since(now) / 2;
     now + match scope {
-        JudgeScope::Object => half.min(MAX_JUDGEMENT),
+        JudgeScope::CheapObject | JudgeScope::Object => half.min(MAX_JUDGEMENT),
         JudgeScope::AllGuests => half,
     }
 }
@@ -472,7 +475,9 @@ mod tests {
     }
 
     #[rstest]
+    #[case::a_small_object(false, JudgeScope::Object)]
     #[case::a_large_object(true, JudgeScope::Object)]
+    #[case::a_large_object_said_to_be_cheap(true, JudgeScope::CheapObject)]
     #[case::a_count(false, JudgeScope::AllGuests)]
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_long_judgement_delays_no_other_review(#[case] is_large: bool, #[case] scope: JudgeScope) {

@@ -59,8 +59,13 @@ pub(crate) async fn by_world(
     request: &Request<'_>,
     slot: &mut JudgeSlot<'_>,
 ) -> Result<ReviewAnswer, Unjudged> {
-    let all = review::concerns_all_guests(webhook, request);
-    let scope = if all { JudgeScope::AllGuests } else { JudgeScope::Object };
+    let scope = if review::concerns_all_guests(webhook, request) {
+        JudgeScope::AllGuests
+    } else if review::is_cheap(world, request) {
+        JudgeScope::CheapObject
+    } else {
+        JudgeScope::Object
+    };
     let judged = slot.run(scope, |is_over| review::answer(&ReviewContext { world, is_over }, webhook, request)).await?;
     Ok(judged?)
 }

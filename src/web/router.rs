@@ -39,6 +39,7 @@ use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::{Request, decode};
 use crate::domain::Domain;
+use crate::fit::shown::Shown;
 use crate::page::Page;
 use crate::telemetry::{Metrics, RequestOutcome, ReviewedKind, panic_message};
 use crate::word::Word as _;
@@ -84,6 +85,8 @@ pub struct Edge {
     queues: JudgeQueues,
     /// The limit of log lines for each outcome without a decision.
     turned_away: Vec<LogLimit>,
+    /// The limits of the lines about reviews, by outcome.
+    reviewed: Vec<LogLimit>,
 }
 
 impl Edge {
@@ -105,9 +108,11 @@ impl Edge {
         // While a body is translated, both it and its translation are held.
         let memory = Memory::new(limits.memory, limits.wait, if domain.is_own() { 1 } else { 2 });
         let turned_away = RequestOutcome::ALL.iter().map(|_| LogLimit::new(10, Duration::from_secs(1))).collect();
+        // Far above the answers with warnings of a large cluster, and at most a few hundred KiB a second.
+        let reviewed = RequestOutcome::ALL.iter().map(|_| LogLimit::new(1000, Duration::from_millis(10))).collect();
         let queues = JudgeQueues::new(limits.judges);
         let buffers = Arc::default();
-        Arc::new(Self { judge, readiness, metrics, limits, domain, memory, buffers, queues, turned_away })
+        Arc::new(Self { judge, readiness, metrics, limits, domain, memory, buffers, queues, turned_away, reviewed })
     }
 }
 
@@ -262,7 +267,7 @@ async fn decide(
         Ok(Err(Unjudged::Malformed(error))) => return Err(error.into()),
         Err(panic) => {
             edge.metrics.judge_panic();
-            error!(webhook = %webhook, uid = %&*request.uid, object = %subject(&request), panic = panic_message(&*panic), "judging panicked: request admitted");
+            error!(webhook = %webhook, uid = %logged(&request.uid), object = %logged(&subject(&request)), panic = panic_message(&*panic), "judging panicked: request admitted");
             (unjudged(&request, "cpufit failed, see its log"), RequestOutcome::Panicked)
         }
     };
@@ -271,7 +276,7 @@ async fn decide(
     let json = render(webhook, &request.uid, &decision, &edge.domain)?;
     let took = clock.started.elapsed();
     edge.metrics.request(webhook, ReviewedKind::of(&request), outcome, took);
-    log(webhook, &request, &decision, outcome, took);
+    log(&edge.reviewed, webhook, &request, &decision, outcome, took);
     Ok(json)
 }
 
@@ -297,21 +302,31 @@ fn subject(request: &Request<'_>) -> String {
     }
 }
 
-fn log(webhook: Webhook, request: &Request<'_>, decision: &Decision, outcome: RequestOutcome, took: Duration) {
+fn log(
+    limits: &[LogLimit],
+    webhook: Webhook,
+    request: &Request<'_>,
+    decision: &Decision,
+    outcome: RequestOutcome,
+    took: Duration,
+) {
+    // The lines of this outcome that were left out since the last one.
+    let Some(more) = limits.get(outcome as usize).and_then(LogLimit::line) else { return };
     macro_rules! line {
         ($level:ident) => {
             $level!(
                 webhook = %webhook,
-                uid = %&*request.uid,
+                uid = %logged(&request.uid),
                 operation = %request.operation,
-                kind = %&*request.kind.kind,
-                namespace = %&*request.namespace,
-                name = %&*request.name,
-                user = %&*request.user.username,
+                kind = %logged(&request.kind.kind),
+                namespace = %logged(&request.namespace),
+                name = %logged(&request.name),
+                user = %logged(&request.user.username),
                 dry_run = request.dry_run,
                 %outcome,
                 warnings = decision.warning_count(),
                 took_seconds = took.as_secs_f64(),
+                more = (more > 0).then_some(more),
                 "reviewed"
             )
         };
@@ -321,4 +336,9 @@ fn log(webhook: Webhook, request: &Request<'_>, decision: &Decision, outcome: Re
     } else {
         line!(info);
     }
+}
+
+/// Returns a text of a review for the log, shortened: a name has at most 253 characters.
+fn logged(text: &str) -> Shown<'_> {
+    Shown::within(text, 253)
 }

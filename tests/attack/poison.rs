@@ -10,7 +10,7 @@ const LARGEST: usize = 3 << 20;
 /// Returns nodes of forty kinds of host models, to be served with the shipped ones.
 pub fn nodes() -> Vec<u8> {
     let node = |number: usize| {
-        let mut labels = Map::new();
+        let mut labels = Map::from_iter([("kubernetes.io/hostname".to_owned(), json!(format!("host-{number:03}")))]);
         for feature in (0..60).filter(|feature| !(number % 40 + feature).is_multiple_of(7)) {
             labels.insert(format!("cpu-feature.node.kubevirt.io/f{feature}"), "true".into());
         }
@@ -55,6 +55,12 @@ pub fn costliest() -> Vec<Bytes> {
     let expression = |term: usize, at: usize| json!({"key": format!("k{term}-{at}"), "operator": "DoesNotExist"});
     let term = |term: usize, many: usize| json!({"matchExpressions": (0..many).map(|at| expression(term, at)).collect::<Vec<_>>()});
     let forbidden: Vec<Value> = (0..30).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
+    let required: Vec<Value> = (0..60).map(|at| json!({"name": format!("f{at}")})).collect();
+    let hyperv =
+        ["vpindex", "runtime", "reset", "synic", "synictimer", "frequencies", "reenlightenment", "tlbflush", "ipi"];
+    let hyperv: Map<_, _> = hyperv.map(|name| (name.to_owned(), json!({}))).into_iter().collect();
+    let everywhere =
+        json!({"matchExpressions": vec![json!({"key": "kubernetes.io/hostname", "operator": "Exists"}); 500]});
     let wide: Vec<Value> = (0..100).map(|number| term(number, 30)).collect();
     let selector: Map<_, _> =
         (0..60).map(|at| (format!("cpu-feature.node.kubevirt.io/f{at}"), json!("true"))).collect();
@@ -70,6 +76,9 @@ pub fn costliest() -> Vec<Bytes> {
         with(json!({"nodeSelector": selector})),
         vm(&json!({"domain": {"cpu": {"model": "host-model", "features": forbidden}},
             "affinity": affinity(&json!((0..60).map(|number| term(number, 2)).collect::<Vec<_>>()))["affinity"]})),
+        // Each setting is tried with the whole affinity, and each condition is compared with every node.
+        vm(&json!({"domain": {"cpu": {"model": "host-model", "features": required}, "features": {"hyperv": hyperv}},
+            "affinity": affinity(&json!([everywhere, everywhere]))["affinity"]})),
     ]
 }
 

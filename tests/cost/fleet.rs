@@ -31,6 +31,21 @@ fn guests(size: usize) -> Vec<(&'static str, Value)> {
     };
     let forbidden =
         |many: usize| (0..many).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect::<Vec<_>>();
+    let required: Vec<_> = (0..60).map(|at| json!({"name": format!("f{at}")})).collect();
+    let hyperv = [
+        "vpindex",
+        "runtime",
+        "reset",
+        "synic",
+        "synictimer",
+        "frequencies",
+        "reenlightenment",
+        "tlbflush",
+        "ipi",
+        "evmcs",
+    ];
+    let hyperv: Map<_, _> = hyperv.map(|name| (name.to_owned(), json!({}))).into_iter().collect();
+    let settings = json!({"domain": {"cpu": {"features": required}, "features": {"hyperv": hyperv}}});
     let keys = |many: usize| (0..many).map(|at| (format!("key-{at}"), json!("x"))).collect::<Map<_, _>>();
     let machine =
         |rest: Value| merged(json!({"domain": {"cpu": {"model": "host-model"}, "machine": {"type": "q35"}}}), rest);
@@ -46,6 +61,15 @@ fn guests(size: usize) -> Vec<(&'static str, Value)> {
             "forbidden",
             spec(merged(affinity(&terms(10, 2)), json!({"domain": {"cpu": {"features": forbidden(50 * size)}}}))),
         ),
+        // Each setting is tried with the whole affinity, of which every node has the label, with a value of its own.
+        (
+            "settings and expressions",
+            spec(merged(
+                affinity(&[term(0, 120 * size, |_, _| json!({"key": "kubernetes.io/hostname", "operator": "Exists"}))]),
+                settings.clone(),
+            )),
+        ),
+        ("settings and selector", spec(merged(json!({"nodeSelector": keys(200 * size)}), settings))),
     ];
     for (_, vm) in &mut out {
         // The guest's own requirements are judged.

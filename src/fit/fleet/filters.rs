@@ -1,6 +1,7 @@
 //! The nodes that meet a required node affinity, and the nodes whose taints keep a pod out: each computed once
 //! per fleet.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Fleet, Members};
@@ -9,6 +10,32 @@ use crate::fit::bits::Bits;
 use crate::fit::label::Family;
 use crate::fit::node::Taint;
 use crate::fit::toleration::{TaintedNodes, Tolerations};
+
+/// Returns the conditions of a term that decide: equal ones once, and of the bounds on one label the tightest, because
+/// a bound is compared with every value of its label.
+fn deciding(expressions: &[Expression]) -> Vec<&Expression> {
+    let mut tightest: HashMap<(&str, bool), (i64, &Expression)> = HashMap::new();
+    let mut others = HashSet::new();
+    let mut out = Vec::new();
+    for expression in expressions {
+        let (key, is_lower, bound) = match expression {
+            Expression::Gt(key, bound) => (key, true, *bound),
+            Expression::Lt(key, bound) => (key, false, *bound),
+            other => {
+                if others.insert(other) {
+                    out.push(other);
+                }
+                continue;
+            }
+        };
+        let known = tightest.entry((key.as_str(), is_lower)).or_insert((bound, expression));
+        if (is_lower && bound > known.0) || (!is_lower && bound < known.0) {
+            *known = (bound, expression);
+        }
+    }
+    out.extend(tightest.into_values().map(|(_, expression)| expression));
+    out
+}
 
 impl Fleet {
     /// Returns the nodes that meet a required node affinity.
@@ -47,7 +74,7 @@ impl Fleet {
 
     fn meeting_term(&self, term: &Term, only_cpu: bool) -> Bits {
         let mut out = Bits::all(self.len());
-        for expression in &term.expressions {
+        for expression in deciding(&term.expressions) {
             if !only_cpu || Family::of(expression.key()).is_cpu() {
                 self.keep_matching(expression, &mut out);
             }
@@ -118,6 +145,48 @@ impl Fleet {
             nodes.subtract(&having);
         } else {
             nodes.intersect(&having);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn expression() -> impl Strategy<Value = Expression> {
+        let key = proptest::sample::select(vec!["a", "b"]).prop_map(str::to_owned);
+        let values = proptest::collection::vec(0..5_i64, 0..3);
+        let operator = proptest::sample::select(vec!["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt", "Other"]);
+        (key, operator, values).prop_map(|(key, operator, values)| {
+            Expression::new(key, operator, values.iter().map(i64::to_string).collect())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_conditions_that_decide_are_met_by_the_same_labels(
+            expressions in proptest::collection::vec(expression(), 0..12),
+            one in proptest::option::of(0..5_i64), other in proptest::option::of(0..5_i64),
+        ) {
+            let values = [("a", one.map(|value| value.to_string())), ("b", other.map(|value| value.to_string()))];
+            let value = |key: &str| values.iter().find(|(known, _)| *known == key).and_then(|(_, value)| value.as_deref());
+            let all = expressions.iter().all(|expression| expression.holds(value(expression.key())));
+            let left = deciding(&expressions);
+            prop_assert_eq!(left.iter().all(|expression| expression.holds(value(expression.key()))), all);
+        }
+
+        /// A thousand bounds or equal conditions of one label would be compared with every node each.
+        #[test]
+        fn many_conditions_on_one_label_cost_as_few(count in 1..500_i64) {
+            let one = |at: i64, operator: &str| {
+                let values = if operator == "Exists" { Vec::new() } else { vec![at.to_string()] };
+                Expression::new("rack".to_owned(), operator, values)
+            };
+            let many: Vec<Expression> =
+                (0..count).flat_map(|at| ["Exists", "Gt", "Lt"].map(|operator| one(at, operator))).collect();
+            prop_assert_eq!(deciding(&many).len(), 3);
         }
     }
 }

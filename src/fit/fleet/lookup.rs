@@ -1,7 +1,7 @@
 //! A placement looked up in a fleet: the nodes that pass, the nearest others, and why a node does not pass.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::{Fleet, NodeIndex, Profile};
@@ -355,15 +355,11 @@ impl<'f> Lookup<'f, '_> {
                 NameRule::IsNot(other) => other == name,
                 NameRule::Invalid => true,
             });
-            let mut out: Vec<AffinityRule> = Vec::new();
             // KubeVirt adds a condition to each term. If the guest's own affinity already has it, it is listed
             // once.
-            for rule in labels.cloned().map(AffinityRule::Label).chain(names.cloned().map(AffinityRule::Name)) {
-                if !out.contains(&rule) {
-                    out.push(rule);
-                }
-            }
-            out
+            let mut seen = HashSet::new();
+            let rules = labels.cloned().map(AffinityRule::Label).chain(names.cloned().map(AffinityRule::Name));
+            rules.filter(|rule| seen.insert(rule.clone())).collect()
         };
         let nearest = affinity.terms.iter().filter(|term| !term.is_empty()).map(fails).min_by_key(Vec::len);
         nearest.unwrap_or_else(|| vec![AffinityRule::NoTerm])

@@ -34,7 +34,7 @@ fn unmet() -> FieldCause {
 }
 
 fn put(policy: &Policy, manifest: &Manifest<'_>, verdict: &Verdict, messages: &Messages) -> Decision {
-    let facts = RequestFacts { kind: manifest.request_kind(), exemption: None, is_guess: false };
+    let facts = RequestFacts { kind: manifest.request_kind(), exemption: None, is_guess: false, is_too_large: false };
     let ruling = policy::rule(policy, facts, &verdict.assessment, messages.unmet.is_some());
     decide(ruling, policy, manifest, verdict, messages)
 }
@@ -116,6 +116,7 @@ fn a_guest_that_is_exempt_is_warned_of_its_model_first() {
         kind: RequestKind::VirtualMachineInstance,
         exemption: Some(Exemption::Controller),
         is_guess: false,
+        is_too_large: false,
     };
     let judged = pinned(&[Check::MigrationTarget]);
     let ruling = policy::rule(&strict(), target, &judged.assessment, true);

@@ -3,10 +3,6 @@
 //! Each change is applied to the VirtualMachine, and the resulting guest is rendered again: a preference may add a
 //! dropped feature again, and a Hyper-V setting affects others.
 
-use std::sync::Arc;
-
-use serde_json::Value;
-
 use super::refused::Written;
 use super::start_of;
 use crate::fit::author::{Author, TypeReference};
@@ -17,12 +13,16 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::defaults::is_on;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::setting::{Setting as From, SettingOrigin};
-use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiSpec, Vmim};
+use crate::kubevirt::wire::{AnyAffinity, Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiSpec, Vmim};
 
 /// Maximum number of features that are tried one by one.
 const MAX_FEATURES_TRIED: usize = 4;
 /// Maximum number of sets of changes that are tried, of each size.
 const MAX_SETS_TRIED: usize = 16;
+
+/// Maximum number of conditions of the node affinity, and of their values, in all tried guests together: each is rendered
+/// with its own affinity. With up to 90 conditions every change and set is tried.
+const MAX_CONDITIONS_TRIED: usize = 4096;
 
 /// The changes of a guest, and sets of them.
 #[derive(Default)]
@@ -59,16 +59,18 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ch
     }
     let own = own_settings(&vm.spec.template.spec, cluster).into_iter().map(|setting| (setting, None));
     let others = set_elsewhere(vm, guest, cluster).into_iter().map(|(setting, named)| (setting, Some(named)));
+    let most = MAX_CONDITIONS_TRIED / (1 + guest.spec.affinity.as_ref().map_or(0, AnyAffinity::conditions));
     let is_kept = |setting: &Setting| !(matches!(setting, Setting::Model(_)) && model_of_policy(guest).is_some());
     let changes: Vec<SettingChange<'static>> = own
         .chain(others)
         .filter(|(setting, _)| is_kept(setting))
+        .take(most)
         .filter_map(|(setting, set_by)| {
             let start = changed(vm, guest, &[(&setting, set_by.is_some())], cluster)?;
             Some(SettingChange { setting, set_by, start, ends_refusal: false })
         })
         .collect();
-    let combined = combined(vm, guest, &changes, cluster);
+    let combined = combined(vm, guest, &changes, most - changes.len(), cluster);
     let changes = changes.into_iter().chain(ending_a_refusal(vm, guest, cluster)).collect();
     Changes { changes, combined }
 }
@@ -158,11 +160,12 @@ fn placed(setting: &Setting, spec: &VmiSpec) -> Setting {
     }
 }
 
-/// Sets of two and of three changes. Features of one list are dropped by one change.
+/// Sets of two and of three changes, at most `most`. Features of one list are dropped by one change.
 fn combined(
     vm: &VirtualMachine,
     guest: &Guest,
     changes: &[SettingChange<'static>],
+    most: usize,
     cluster: &Cluster,
 ) -> Vec<SettingSet<'static>> {
     let is_of_list = |at: &usize| changes[*at].set_by.is_none() && matches!(changes[*at].setting, Setting::Features(_));
@@ -183,6 +186,7 @@ fn combined(
     let twos = twos.filter(has_one_list).take(MAX_SETS_TRIED);
     let threes = threes.filter(has_one_list).filter(is_likely).take(MAX_SETS_TRIED);
     twos.chain(threes)
+        .take(most)
         .filter_map(|of| {
             let settings: Vec<_> = of.iter().map(|at| (&changes[*at].setting, changes[*at].set_by.is_some())).collect();
             Some(SettingSet { start: changed(vm, guest, &settings, cluster)?, of })
@@ -366,10 +370,8 @@ fn change(spec: &mut VmiSpec, setting: &Setting) {
         Setting::Realtime => cpu.realtime = None,
         Setting::NodeSelector => spec.node_selector.clear(),
         Setting::NodeAffinity => {
-            let of_nodes =
-                spec.affinity.as_mut().and_then(|affinity| Arc::make_mut(&mut affinity.0).get_mut("nodeAffinity"));
-            if let Some(of_nodes) = of_nodes.and_then(Value::as_object_mut) {
-                of_nodes.remove("requiredDuringSchedulingIgnoredDuringExecution");
+            if let Some(affinity) = &mut spec.affinity {
+                affinity.remove_required_nodes();
             }
         }
     }

@@ -117,7 +117,8 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         subject.live_migrate = live_migrate(vmi, cluster);
     }
     subject.live_migratable = live_migratable(vmi, vmim, cluster);
-    Prepared { subject, predicted, not_judged, notes, is_guess }.unless_refused(decentralized::refused(vmim, cluster))
+    Prepared { subject, predicted, not_judged, notes, is_guess, is_too_large: false }
+        .unless_refused(decentralized::refused(vmim, cluster))
 }
 
 /// Prepares a migration of a guest that is not known.
@@ -134,7 +135,14 @@ fn of_unknown_guest(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
         Some(excess) => too_large(excess),
         None => finding(Check::Unknown, "spec.vmiName", words),
     };
-    Prepared { subject, predicted: None, not_judged: Some(why), notes: Vec::new(), is_guess: false }
+    Prepared {
+        subject,
+        predicted: None,
+        not_judged: Some(why),
+        notes: Vec::new(),
+        is_guess: false,
+        is_too_large: false,
+    }
 }
 
 /// Returns what the condition `LiveMigratable` says of a running guest and its migration, or will say.

@@ -83,7 +83,7 @@ pub(crate) fn without_restart<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Pr
     let not_judged = pod.metadata.excess.as_ref().map(too_large);
     let notes: Vec<Finding> = either_mode::note(&subject, cluster).into_iter().collect();
     let is_guess = !notes.is_empty();
-    Some(Prepared { subject, predicted: None, not_judged, notes, is_guess })
+    Some(Prepared { subject, predicted: None, not_judged, notes, is_guess, is_too_large: false })
 }
 
 /// Prepares a VMI that has not started: by its launcher, if that waits for a node. virt-controller never compares a pod

@@ -6,7 +6,7 @@ use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::verdict::{Check, Detail, Finding};
 use crate::kubevirt::defaults::ClusterConfig;
 use crate::kubevirt::release::Release;
-use crate::kubevirt::wire::{HostDevice, VmiSpec};
+use crate::kubevirt::wire::{AnyAffinity, HostDevice, VmiSpec};
 
 /// A specification: as written in the object below `root`, and with what its instancetype and preference add.
 pub(super) struct Written<'s> {
@@ -144,7 +144,8 @@ fn devices_of<'s>(spec: &'s VmiSpec, below: &str) -> &'s [HostDevice] {
 /// Whether the required node affinity has no term.
 fn has_no_term(spec: &VmiSpec) -> bool {
     let path = "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution";
-    let required = spec.affinity.as_ref().and_then(|affinity| affinity.0.pointer(path));
+    let whole = spec.affinity.as_ref().map(AnyAffinity::value);
+    let required = whole.as_ref().and_then(|affinity| affinity.pointer(path));
     let has_term = |required: &Value| required["nodeSelectorTerms"].as_array().is_some_and(|terms| !terms.is_empty());
     required.is_some_and(|required| !required.is_null() && !has_term(required))
 }

@@ -94,6 +94,6 @@ impl EachText for Value {
 
 impl EachText for AnyAffinity {
     fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {
-        self.0.each_text(field, visit);
+        self.value().each_text(field, visit);
     }
 }

@@ -36,9 +36,9 @@ pub struct PodMeta<'a> {
     /// `labels`.
     #[serde(borrow)]
     pub labels: Texts<'a>,
-    /// `annotations`.
+    /// `annotations`: those that are read; `None` if the pod has none at all.
     #[serde(borrow)]
-    pub annotations: Texts<'a>,
+    pub annotations: Option<Texts<'a>>,
     /// `ownerReferences`.
     #[serde(deserialize_with = "nullable")]
     pub owner_references: Vec<OwnerReference>,

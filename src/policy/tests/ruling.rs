@@ -11,7 +11,7 @@ fn impaired(impact: Impact, cause: Cause) -> Assessment {
 }
 
 fn person(kind: RequestKind) -> RequestFacts {
-    RequestFacts { kind, exemption: None, is_guess: false }
+    RequestFacts { kind, exemption: None, is_guess: false, is_too_large: false }
 }
 
 fn enforcing(enforce: Dial) -> Policy {
@@ -74,7 +74,8 @@ fn each_dial_warns_or_records_from_its_impact_on(#[case] dial: Dial, #[case] imp
 #[case::user(Exemption::User)]
 #[case::namespace(Exemption::Namespace)]
 fn the_exempt_are_warned_and_recorded(#[case] exemption: Exemption) {
-    let facts = RequestFacts { kind: RequestKind::Migration, exemption: Some(exemption), is_guess: false };
+    let facts =
+        RequestFacts { kind: RequestKind::Migration, exemption: Some(exemption), is_guess: false, is_too_large: false };
     let pinned = impaired(Impact::Pinned, Cause::Structural);
     let ruling = rule(&enforcing(Dial::From(Impact::Pinned)), facts, &pinned, false);
     let expected = Ruling::Admit { warned: true, recorded: true, exempted: Some(exemption) };
@@ -99,7 +100,7 @@ fn the_exempt_are_warned_and_recorded(#[case] exemption: Exemption) {
 #[case::an_update(RequestKind::Replicas, Exemption::NotWorse, false)]
 fn exempted_denials_are_recorded(#[case] kind: RequestKind, #[case] exemption: Exemption, #[case] expected: bool) {
     let policy = Policy { audit: Dial::Off, warn: Dial::Off, ..enforcing(Dial::From(Impact::Pinned)) };
-    let facts = RequestFacts { kind, exemption: Some(exemption), is_guess: false };
+    let facts = RequestFacts { kind, exemption: Some(exemption), is_guess: false, is_too_large: false };
     let (fits, pinned) = (assessment(Outcome::Fits, None), impaired(Impact::Pinned, Cause::Structural));
     for (judged, unmet) in [(&pinned, false), (&fits, true)] {
         let Ruling::Admit { warned, recorded, exempted } = rule(&policy, facts, judged, unmet) else {
@@ -114,8 +115,12 @@ fn exempted_denials_are_recorded(#[case] kind: RequestKind, #[case] exemption: E
 
 #[test]
 fn a_labelled_namespace_is_left_alone() {
-    let facts =
-        RequestFacts { kind: RequestKind::Migration, exemption: Some(Exemption::LabelledNamespace), is_guess: false };
+    let facts = RequestFacts {
+        kind: RequestKind::Migration,
+        exemption: Some(Exemption::LabelledNamespace),
+        is_guess: false,
+        is_too_large: false,
+    };
     let ruling =
         rule(&enforcing(Dial::From(Impact::Fragile)), facts, &impaired(Impact::Pinned, Cause::Structural), true);
     assert_eq!(ruling, Ruling::Exempt, "a namespace that opted out would still get warnings");
@@ -130,7 +135,8 @@ fn a_guest_without_the_common_model(
     #[case] impact: Option<Impact>,
     #[case] expected: Option<Grounds>,
 ) {
-    let facts = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption, is_guess: false };
+    let facts =
+        RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption, is_guess: false, is_too_large: false };
     let judged = assessment(impact.map_or(Outcome::Fits, Outcome::Impaired), impact.map(|_| Cause::Structural));
     match rule(&enforcing(Dial::From(Impact::Pinned)), facts, &judged, true) {
         Ruling::Deny { grounds, .. } => assert_eq!(Some(grounds), expected),
@@ -162,7 +168,7 @@ fn any_facts() -> impl Strategy<Value = RequestFacts> {
         1 => proptest::sample::select(Exemption::ALL.to_vec()).prop_map(Some),
     ];
     (proptest::sample::select(RequestKind::ALL.to_vec()), exemption, any::<bool>())
-        .prop_map(|(kind, exemption, is_guess)| RequestFacts { kind, exemption, is_guess })
+        .prop_map(|(kind, exemption, is_guess)| RequestFacts { kind, exemption, is_guess, is_too_large: false })
 }
 
 proptest! {

@@ -28,7 +28,12 @@ pub(super) fn lines(
     let has_others = !developer.is_empty();
     let mut out = developer;
     if old != new || has_others {
-        let (outcome, changed) = predicted(world, after);
+        let Some((outcome, changed)) = predicted(world, after, is_over) else {
+            out.push(
+                "the effect on nodes and guests was not counted in time; afterwards: kubectl cpufit audit".to_owned(),
+            );
+            return out;
+        };
         let added: Vec<&str> = new.keys().filter(|name| !old.contains_key(*name)).map(String::as_str).collect();
         if old != new {
             out.extend(withheld(world, &changed, &added));
@@ -63,15 +68,23 @@ pub(super) fn lines(
     out
 }
 
-/// Returns the cluster after the labeller acted on the edit, and the nodes with changed labels.
-fn predicted(world: &World, after: &KubeVirt) -> (World, Vec<Node>) {
+/// Returns the cluster after the labeller acted on the edit, and the nodes with changed labels; `None` if the deadline
+/// passed first.
+fn predicted(world: &World, after: &KubeVirt, is_over: Deadline<'_>) -> Option<(World, Vec<Node>)> {
     let mut cluster = world.cluster.clone();
     let fleet: &Fleet = &world.cluster.fleet;
-    let changed = |node| relabelled(&fleet.node(node), &after.spec.configuration, world.cluster.release.release());
-    let changed: Vec<Node> = (0..fleet.len()).filter_map(changed).collect();
+    let mut changed: Vec<Node> = Vec::new();
+    for node in 0..fleet.len() {
+        if is_over() {
+            return None;
+        }
+        changed.extend(relabelled(&fleet.node(node), &after.spec.configuration, world.cluster.release.release()));
+    }
     cluster.put(ClusterObject::KubeVirt(Box::new(after.clone())));
-    cluster.set_fleet(Arc::new(fleet.with(changed.clone())));
-    (World { cluster, policies: world.policies.clone() }, changed)
+    if !changed.is_empty() {
+        cluster.set_fleet(Arc::new(fleet.with(changed.clone())));
+    }
+    Some((World { cluster, policies: world.policies.clone() }, changed))
 }
 
 /// The guests that the edit leaves worse off.

@@ -147,6 +147,13 @@ fn a_list_is_read_as_the_labeller_reads_it() {
 }
 
 #[test]
+fn an_edit_for_which_there_is_no_time_is_not_said_to_have_no_effect() {
+    let after = withholding(&json!({"Skylake-Server-noTSX-IBRS": true}));
+    let lines = update(&fleet_of_the_list(), &withholding(&json!({})), &after, &|| true).warnings().join("\n");
+    assert!(lines.contains("was not counted in time"), "{lines}");
+}
+
+#[test]
 fn what_comes_off_the_list_comes_back() {
     let listed = listed(&fleet_of_the_list(), &json!({"486": true, "Westmere": true}), &json!({"486": true}));
     insta::assert_snapshot!(listed, @"cpufit: KubeVirt kubevirt: obsoleteCPUModels no longer withholds Westmere: its labels return within 3 minutes on each node that can run it, and no guest is restarted");

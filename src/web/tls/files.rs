@@ -309,6 +309,19 @@ mod tests {
         assert_eq!(pair.objections(100_000_000, None), [Objection::NotYetValid]);
     }
 
+    /// Encrypted keys of older forms state it in headers, which are no base64.
+    #[test]
+    fn an_encrypted_key_is_said_to_be_encrypted() {
+        let (chain, _) = issue(2040);
+        for kind in ["EC ", "RSA ", "ENCRYPTED "] {
+            let headers = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n";
+            let headers = if kind == "ENCRYPTED " { "" } else { headers };
+            let key = format!("-----BEGIN {kind}PRIVATE KEY-----\n{headers}MIIB\n-----END {kind}PRIVATE KEY-----\n");
+            let read = CertifiedKeyPair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.as_bytes()));
+            assert!(matches!(read, Err(TlsError::NoKey { .. })), "{kind}: {read:?}");
+        }
+    }
+
     #[test]
     fn errors_name_the_file_and_the_cure() {
         let directory = TempDir::new().unwrap();

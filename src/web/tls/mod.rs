@@ -134,7 +134,10 @@ impl CertifiedKeyPair {
             return Err(TlsError::Unserved { chain: chain_origin.to_owned(), fault });
         }
         let (not_before, not_after) = facts.map_or((None, None), |facts| (facts.not_before, facts.not_after));
+        // The encryption of a PKCS#1 or SEC1 key is stated in headers, which are no base64.
+        let is_encrypted = key.windows(9).any(|text| text == b"ENCRYPTED");
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| match source {
+            _ if is_encrypted => TlsError::NoKey { origin: key_origin.to_owned() },
             pem::Error::NoItemsFound => TlsError::NoKey { origin: key_origin.to_owned() },
             source => TlsError::Pem { origin: key_origin.to_owned(), source },
         })?;

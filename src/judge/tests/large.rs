@@ -1,0 +1,189 @@
+//! Tests of objects that are too large to judge, or that are filled up so that a part of them is not read: no policy is
+//! avoided so.
+
+use super::*;
+use crate::bounds::{ALL_TEXT, Bounded, LABELS, SELECTOR, TEXT, TOLERATIONS};
+use crate::kubevirt::wire::VirtualMachine;
+use crate::testing::objects::vmi_of;
+
+const NONE_HAS: &str = "EPYC-Turin";
+const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";
+
+fn filler(count: usize, value: &str) -> Value {
+    (0..count).map(|at| (format!("a.example/{at:05}"), json!(value))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// Annotations that fill every bound, beside one with a meaning.
+fn fillers() -> [Value; 4] {
+    let many_domains = (0..1100).map(|at| (format!("kubevirt.a{at:05}.io/migrationJobName"), json!("x")));
+    [
+        filler(1, ""),
+        filler(1100, ""),
+        filler(ALL_TEXT / 1000 + 2, &"x".repeat(1000)),
+        many_domains.collect::<serde_json::Map<_, _>>().into(),
+    ]
+}
+
+fn annotated(mut object: Value, annotations: Value) -> Value {
+    let Value::Object(more) = annotations else { panic!("annotations") };
+    if object["metadata"]["annotations"].is_null() {
+        object["metadata"]["annotations"] = json!({});
+    }
+    object["metadata"]["annotations"].as_object_mut().expect("annotations").extend(more);
+    object
+}
+
+fn is_denied(world: &World, review: &Value, webhook: Webhook) -> bool {
+    let bytes = review.to_string();
+    let request = review::decode(bytes.as_bytes()).expect("a review");
+    let decision = answer(&ReviewContext::new(world), webhook, &request).expect("an answer").decision;
+    matches!(decision, Decision::Deny { .. })
+}
+
+/// Whoever may create a migration would relax it without the right, and remove the filler afterwards.
+#[test]
+fn no_filler_hides_the_annotation_that_takes_a_right() {
+    let relaxed =
+        migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({well_known::RELAX.key: "true"}));
+    let world = stuck(intel());
+    let mut filled: Vec<Value> = fillers().map(|filler| annotated(relaxed.clone(), filler)).into();
+    let labels = |count, value: &str| relaxed.clone().tweak(|vmim| vmim["metadata"]["labels"] = filler(count, value));
+    filled.extend([labels(LABELS + 1, ""), labels(ALL_TEXT / 1000 + 2, &"x".repeat(1000))]);
+    for new in filled {
+        for asked in [review(&new), update(&migration("db"), &new)] {
+            assert!(is_denied(&world, &asked, Webhook::Authorize), "a migration is relaxed without the right");
+        }
+    }
+}
+
+/// What removes a filler sees the annotation in an old object that was too large to be read.
+#[test]
+fn a_migration_that_is_too_large_does_not_count_as_relaxed() {
+    let relaxed =
+        migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({well_known::RELAX.key: "true"}));
+    let old = relaxed.clone().tweak(|vmim| vmim["metadata"]["labels"] = filler(LABELS + 1, ""));
+    assert!(is_denied(&stuck(intel()), &update(&old, &relaxed), Webhook::Authorize), "the right is bypassed");
+}
+
+/// The objects that a user sends for a guest on a model that no node has, filled up at each place.
+fn oversized() -> Vec<(&'static str, Value)> {
+    let bad = vm("db", NONE_HAS);
+    let spec = |field: &str, value: Value| bad.clone().tweak(|vm| vm["spec"]["template"]["spec"][field] = value);
+    let terms = json!(vec![json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}); 100]);
+    let forbidden: Vec<Value> = (0..100).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
+    let affinity =
+        json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
+    let [_, many, long, domains] = fillers();
+    vec![
+        ("annotations", annotated(bad.clone(), many)),
+        ("text of annotations", annotated(bad.clone(), long)),
+        ("annotations of renamed domains", annotated(bad.clone(), domains)),
+        ("labels", bad.clone().tweak(|vm| vm["metadata"]["labels"] = filler(LABELS + 1, ""))),
+        (
+            "labels of the guest",
+            bad.clone().tweak(|vm| vm["spec"]["template"]["metadata"] = json!({"labels": filler(LABELS + 1, "")})),
+        ),
+        ("selector", spec("nodeSelector", filler(SELECTOR + 1, ""))),
+        ("a value", spec("nodeSelector", json!({"disk": "x".repeat(TEXT + 1)}))),
+        ("tolerations", spec("tolerations", json!(vec![json!({"operator": "Exists"}); TOLERATIONS + 1]))),
+        (
+            "conditions",
+            spec("affinity", affinity).tweak(|vm| {
+                vm["spec"]["template"]["spec"]["domain"]["cpu"]["features"] = json!(forbidden);
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn a_policy_that_enforces_is_not_avoided_by_size() {
+    let enforced = world(intel(), Vec::new(), Some(Impact::Unschedulable));
+    let selecting = World {
+        policies: vec![read_policy(
+            "pool",
+            &json!({"enforce": "Unschedulable", "virtualMachineSelector": {"matchLabels": {"app": "db"}}}),
+        )],
+        ..world(intel(), Vec::new(), None)
+    };
+    for (place, bad) in oversized() {
+        let stored = vmi_of(&bad);
+        for asked in [review(&bad), review(&vm_pool(&bad)), review(&stored), update(&vm("db", SKYLAKE), &bad)] {
+            let kind = &asked["request"]["kind"]["kind"];
+            let denial =
+                denied(&enforced, &asked).unwrap_or_else(|| panic!("{place} of {kind}: the policy is avoided"));
+            assert!(denial.message.contains("(policy strict)"), "{place}: {}", denial.message);
+            assert!(!denial.causes.is_empty(), "{place}: no field is named");
+            if place == "labels of the guest" {
+                assert!(
+                    denied(&selecting, &asked).is_some(),
+                    "{kind}: the label that is selected may be the one cut off"
+                );
+            }
+            let free = world(intel(), Vec::new(), None);
+            assert!(denied(&free, &asked).is_none(), "{place} of {kind}: denied without a policy");
+        }
+    }
+}
+
+/// A controller, an exempt user, and an update of an object that was too large before.
+#[test]
+fn who_is_exempt_is_not_denied_for_size() {
+    let enforced = world(intel(), Vec::new(), Some(Impact::Unschedulable));
+    for (place, bad) in oversized() {
+        for asked in [
+            by(review(&vmi_of(&bad)), CONTROLLER),
+            by(review(&bad), "backup"),
+            update(&bad, &bad.clone().tweak(|vm| vm["spec"]["template"]["spec"]["hostname"] = json!("other"))),
+        ] {
+            assert!(denied(&enforced, &asked).is_none(), "{place}: {}", asked["request"]["userInfo"]);
+        }
+    }
+}
+
+/// A text that is cut would be read as another one: `amd64` as another architecture, a model as the common one.
+#[test]
+fn no_text_is_read_in_part_whatever_fills_the_object() {
+    let world = World {
+        policies: vec![read_policy("pool", &json!({"commonModel": {"name": SKYLAKE, "otherwise": "Deny"}}))],
+        ..world(intel(), Vec::new(), None)
+    };
+    let longer = format!("{SKYLAKE}-v2");
+    for (architecture, model) in [("amd64", "host-passthrough"), ("amd64", longer.as_str()), ("", longer.as_str())] {
+        let mut cut = 0;
+        for last in 0..=TEXT {
+            let mut labels = filler(ALL_TEXT / 1016 - 1, &"x".repeat(1001));
+            labels["b"] = json!("y".repeat(TEXT / 2));
+            labels["c"] = json!("z".repeat(last));
+            let object = vm("db", model).tweak(|vm| {
+                vm["spec"]["template"]["metadata"] = json!({"labels": labels});
+                vm["spec"]["template"]["spec"]["architecture"] = json!(architecture);
+            });
+            let text = object.to_string();
+            let Bounded(read): Bounded<VirtualMachine> = serde_json::from_str(&text).expect("a VM");
+            let spec = &read.spec.template.spec;
+            for (read, whole) in [(spec.architecture.as_str(), architecture), (spec.cpu_model(), model)] {
+                assert!(read.is_empty() || read == whole, "{last}: {read} is read for {whole}");
+            }
+            let is_whole = spec.architecture == architecture && spec.cpu_model() == model;
+            cut += usize::from(!is_whole);
+            if !is_whole || last % 50 == 0 {
+                assert!(
+                    denied(&world, &review(&object)).is_some(),
+                    "{last}: {architecture} {model} escapes the policy"
+                );
+            }
+        }
+        assert!(cut > 0, "no filler reached the fields of {model}");
+    }
+}
+
+/// An object that complies, as far as it was read, is not denied for its model.
+#[test]
+fn a_large_guest_on_the_common_model_uses_it() {
+    let world = World {
+        policies: vec![read_policy("pool", &json!({"commonModel": {"name": SKYLAKE, "otherwise": "Deny"}}))],
+        ..world(intel(), Vec::new(), None)
+    };
+    let large = vm("db", SKYLAKE).tweak(|vm| vm["spec"]["template"]["spec"]["nodeSelector"] = filler(SELECTOR + 1, ""));
+    assert!(denied(&world, &review(&large)).is_none());
+}

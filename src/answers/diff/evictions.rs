@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::guests::Direction;
+use super::direction::Direction;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::eviction::{Effect, effect, strategy};
 use crate::kubevirt::migration;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
+use super::direction::Direction;
 use super::evictions::{self, EvictionChange};
 use super::verdicts::{GuestVerdict, Verdicts, guests, own_node};
 use crate::answers::Demand;
@@ -77,22 +78,6 @@ pub struct NodeCause {
     pub change: String,
     /// The node.
     pub node: String,
-}
-
-/// The direction of a change for a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Worse off.
-    Worse,
-    /// Better off.
-    Better,
-    /// Did not exist before.
-    Came,
-    /// Does not exist any more.
-    Went,
-    /// The verdict before or after is not known.
-    Unknown,
 }
 
 /// The changed guests: each is in the list for its kind of change, or in several.

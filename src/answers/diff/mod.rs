@@ -1,6 +1,7 @@
 //! The comparison of two states of a cluster: labels gained and lost, KubeVirt's release and configuration, and the
 //! guests that are better or worse off.
 
+mod direction;
 mod evictions;
 mod guests;
 mod kubevirt;
@@ -21,8 +22,9 @@ use crate::kubevirt::migration;
 use crate::policy::Policy;
 use crate::world::World;
 
+pub use direction::Direction;
 pub use evictions::{EvictionChange, EvictionWord};
-pub use guests::{Direction, GuestChange, NodeCause, RunChange};
+pub use guests::{GuestChange, NodeCause, RunChange};
 pub use kubevirt::KubeVirtChange;
 pub(crate) use kubevirt::of_developers;
 pub use nodes::{Frozen, NodeChange, Unlike, What};

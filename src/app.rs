@@ -24,6 +24,7 @@ use crate::cli::{
 use crate::console;
 use crate::crypto;
 use crate::domain::Domain;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Vmi;
 use crate::live::connect;
 use crate::live::connect::ClusterArgs;
@@ -103,7 +104,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
             args.world.stdin_once(&files)?;
-            let scene = scene(&cluster, &args.world, &GuestsRead::Files, RoomRead::Dumped, domain, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &GuestsRead::Files, RoomRead::Known, domain, &mut stdin)?;
             let (judged, unread) = check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)?;
             exit = judged;
             if !unread.is_empty() {
@@ -140,7 +141,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             of_all_namespaces(&cluster, "drain")?;
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
             libvirt::check(&args.libvirt)?;
-            let mut scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::Known, domain, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::WithBudgets, domain, &mut stdin)?;
             let nodes = drain::nodes(&args, &scene.world)?;
             let guests = |world: &World| drain::guests(&nodes, world);
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
@@ -150,7 +151,8 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Recommend(args) => {
             of_all_namespaces(&cluster, "recommend")?;
             args.world.stdin_once(&args.with_node)?;
-            let scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::Dumped, domain, &mut stdin)?;
+            let room = if args.assumes_a_change() { RoomRead::WithBudgets } else { RoomRead::Unknown };
+            let scene = scene(&cluster, &args.world, &GuestsRead::All, room, domain, &mut stdin)?;
             recommend::run(&args, &scene.world, stdin, &mut page)?;
         }
         Verb::Snapshot(args) => {
@@ -191,7 +193,7 @@ fn audit_all(
     } else {
         GuestsRead::Namespace { guest: targets::first_guest(&args.objects)? }
     };
-    let mut scene = scene(cluster, &args.world, &asked, RoomRead::Dumped, domain, &mut stdin)?;
+    let mut scene = scene(cluster, &args.world, &asked, RoomRead::Known, domain, &mut stdin)?;
     let home = scene.namespace.name.as_str();
     let only = only.or_else(|| Some(home).filter(|_| is_named && !args.list.all_namespaces));
     let wanted = audit::WantedGuests::of(args, only, home, &scene.world)?;
@@ -385,13 +387,24 @@ enum GuestsRead {
     Files,
 }
 
-/// The need of a verb for the room of nodes, for which all pods are read.
+/// The need of a verb for the room of nodes, for which the pods of all namespaces are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RoomRead {
-    Known,
-    /// From a dump; no pods are read from a live cluster.
-    Dumped,
     Unknown,
+    Known,
+    /// With the budgets that refuse evictions.
+    WithBudgets,
+}
+
+impl RoomRead {
+    /// Returns the resources of which all objects are read.
+    const fn resources(self) -> &'static [Resource] {
+        match self {
+            Self::Unknown => &[],
+            Self::Known => &Resource::OF_ROOM,
+            Self::WithBudgets => &Resource::OF_DRAINS,
+        }
+    }
 }
 
 /// Reads a snapshot or a live cluster once. The namespace is the given one, else the context's, else `default`, as in
@@ -432,12 +445,9 @@ fn scene(
         let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url, home, asked))?;
         world.cluster.domain = domain.clone();
         world.cluster.is_live = true;
-        // A user who may read only one namespace may not read the pods of a node.
-        if room == RoomRead::Known && reach == Reach::Cluster {
-            let (room, missing) = fetch::room(&client).await;
-            world.cluster.room = Arc::new(room);
-            left_out.extend(missing);
-        }
+        let (room, missing) = fetch::room(&client, room.resources()).await;
+        world.cluster.room = Arc::new(room);
+        left_out.extend(missing);
         for error in left_out {
             console::note(domain, format_args!("judged without: {:#}", anyhow::Error::from(error)));
         }

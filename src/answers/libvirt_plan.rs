@@ -318,6 +318,7 @@ mod tests {
             node: "node-b".to_owned(),
             created: String::new(),
             is_terminating,
+            labels: BTreeMap::new(),
             placement: Arc::default(),
             excess: None,
         }

@@ -378,6 +378,14 @@ pub struct RecommendArgs {
     pub output: ListOutput,
 }
 
+impl RecommendArgs {
+    /// Whether the effect of a change on guests is asked for.
+    #[must_use]
+    pub fn assumes_a_change(&self) -> bool {
+        !(self.with_node.is_empty() && self.without_node.is_empty() && self.without_model_feature.is_empty())
+    }
+}
+
 /// How a verb prints whose table leaves something out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListOutput {

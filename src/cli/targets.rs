@@ -207,7 +207,7 @@ pub(crate) fn note_namespaces<'a>(namespaces: impl IntoIterator<Item = &'a str>,
     }
 }
 
-/// Returns the labels of an object; for a launcher, those of its guest.
+/// Returns the labels of an object.
 fn labels<'c>(
     cluster: &'c Cluster,
     kind: ObjectKind,
@@ -219,7 +219,7 @@ fn labels<'c>(
         ObjectKind::Replicas(kind) => &cluster.replicas(kind, namespace, name)?.vm.metadata,
         ObjectKind::Vmi => &cluster.vmi(namespace, name)?.metadata,
         ObjectKind::Migration => &cluster.migration(namespace, name)?.metadata,
-        ObjectKind::Pod => &cluster.guest_of_launcher(namespace, name)?.metadata,
+        ObjectKind::Pod => return Some(&cluster.launcher(namespace, name)?.labels),
         ObjectKind::Node => return None,
     };
     Some(&metadata.labels)

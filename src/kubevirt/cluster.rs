@@ -24,7 +24,7 @@ use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
 use crate::fit::subject::ListOwner;
 use crate::libvirt::LibvirtFacts;
-use crate::well_known;
+use crate::well_known::{self, Pairs as _};
 use crate::word::Word as _;
 pub use objects::{ClusterObject, ObjectName};
 use objects::{Kept, Objects, get, key};
@@ -95,6 +95,8 @@ pub struct Launcher {
     pub created: String,
     /// Whether the pod is being deleted.
     pub is_terminating: bool,
+    /// `metadata.labels`; the webhook, which nothing asks for them, does not keep them.
+    pub labels: BTreeMap<String, String>,
     /// The placement requirements of the pod; shared by launchers with equal requirements.
     pub placement: Arc<Placement<'static>>,
     /// The reason why the pod is too large to judge by; `None` if it is not.
@@ -276,9 +278,14 @@ impl Cluster {
         self.launchers.values().map(AsRef::as_ref)
     }
 
+    /// Returns the launcher of this name.
+    pub(crate) fn launcher(&self, namespace: &str, name: &str) -> Option<&Launcher> {
+        get(&self.launchers, namespace, name)
+    }
+
     /// Returns the guest of a launcher pod, by the pod's name.
     pub(crate) fn guest_of_launcher(&self, namespace: &str, name: &str) -> Option<&Vmi> {
-        self.vmi(namespace, &get(&self.launchers, namespace, name)?.guest)
+        self.vmi(namespace, &self.launcher(namespace, name)?.guest)
     }
 
     /// Returns the launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`
@@ -450,6 +457,7 @@ pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
         node: text(&pod.spec.node_name),
         created: pod.metadata.creation_timestamp.clone().unwrap_or_default(),
         is_terminating: pod.metadata.deletion_timestamp.is_some(),
+        labels: pod.metadata.labels.pairs().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         placement: Arc::new(placement),
         excess: pod.metadata.excess.clone(),
     })
@@ -468,6 +476,7 @@ mod tests {
             owner: String::new(),
             created: String::new(),
             is_terminating: false,
+            labels: BTreeMap::new(),
             placement: Arc::default(),
             excess: None,
         };

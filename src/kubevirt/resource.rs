@@ -184,6 +184,9 @@ impl Resource {
     /// The watched resources. CLI verbs list all.
     pub const WATCHED: [Self; Self::count(Self::WATCHED_FOR)] = Self::chosen(Self::WATCHED_FOR);
 
+    /// The resources of which all objects are read for free room.
+    pub const OF_ROOM: [Self; 2] = [Self::Nodes, Self::Pods];
+
     /// The resources of which a drain reads all objects: for free room, and for evictions that are refused.
     pub const OF_DRAINS: [Self; 3] = [Self::Nodes, Self::Pods, Self::Budgets];
 

@@ -33,13 +33,19 @@ pub(crate) enum FetchError {
         /// The error.
         error: kube::Error,
     },
-    /// The free room of nodes is not known, because a resource cannot be read.
-    #[error("cannot read {resource}: how much room nodes have is not known")]
+    /// What depends on all objects of a resource is not known, because they cannot be read.
+    #[error("cannot read {resource}: {}, so {} is not known", words(error), unknown_without(*resource))]
     Room {
         /// The resource.
         resource: Resource,
         /// The error.
-        source: kube::Error,
+        error: kube::Error,
+    },
+    /// The server does not have a resource that every API server has.
+    #[error("no API server of Kubernetes answers there: it has no {resource}")]
+    NoApiServer {
+        /// The resource.
+        resource: Resource,
     },
     /// An object does not have the shape of its kind.
     #[error("{resource}: {namespace}/{name} is malformed")]
@@ -53,6 +59,11 @@ pub(crate) enum FetchError {
         /// The parse error.
         source: serde_json::Error,
     },
+}
+
+/// Returns what is not known if the objects of all namespaces cannot be read.
+fn unknown_without(resource: Resource) -> &'static str {
+    if resource == Resource::Budgets { "which evictions are refused" } else { "how much room nodes have" }
 }
 
 fn projected(resource: Resource, seen: &ProjectedObject) -> Result<Projected, FetchError> {
@@ -95,10 +106,8 @@ async fn reached<T>(
                     Err(_) => Err(error),
                 }
             }
-            Err(error) if error.is_forbidden() && resource.is_of_guests() => {
-                // Permissions are checked before the resource is looked for.
-                all(Some(namespace)).await.map_err(|own| if own.has_code(404) { own } else { error })
-            }
+            // The API server checks permissions before it looks for the resource.
+            Err(error) if error.is_forbidden() && resource.is_of_guests() => all(Some(namespace)).await,
             outcome => outcome,
         },
         Reach::Cluster => all(None).await,
@@ -126,8 +135,18 @@ async fn all<T>(
         out.push(of(resource, seen)?);
         Ok(())
     };
-    pages(&api, params, read, |error| FetchError::Read { resource, error }).await?;
+    pages(&api, params, read, |error| unread(resource, error)).await?;
     Ok(out)
+}
+
+/// Returns the error of a list. Every API server has the resources of the core.
+fn unread(resource: Resource, error: kube::Error) -> FetchError {
+    match error {
+        kube::Error::Api(status) if status.code == 404 && resource.group().is_empty() => {
+            FetchError::NoApiServer { resource }
+        }
+        error => FetchError::Read { resource, error },
+    }
 }
 
 /// Reads objects page by page.
@@ -242,12 +261,12 @@ pub(crate) async fn world(
     Ok((World { cluster, policies }, to_report(left_out)))
 }
 
-/// Reads the nodes' allocatable resources and all pods' requests, and what could not be read. If nodes or pods are
-/// missing, no room is known.
-pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
+/// Reads these resources, of [`Resource::OF_DRAINS`], for the room of nodes and the evictions that are refused, and
+/// returns what could not be read as well. If nodes or pods are missing, no room is known.
+pub(crate) async fn room(client: &Client, resources: &[Resource]) -> (Room, Vec<FetchError>) {
     let mut room = Room::default();
     let mut missing = Vec::new();
-    for resource in Resource::OF_DRAINS {
+    for &resource in resources {
         match read_room(client, resource, &mut room).await {
             Ok(()) if resource == Resource::Budgets => room.mark_budgets_read(),
             Ok(()) if resource == Resource::Pods => room.mark_pods_read(),
@@ -280,8 +299,13 @@ async fn each(
     read: impl FnMut(&ProjectedObject) -> Result<(), FetchError>,
 ) -> Result<(), FetchError> {
     let api: Api<ProjectedObject> = Api::all_with(client.clone(), &resource.api());
-    let failed = |source| FetchError::Room { resource, source };
-    pages(&api, ListParams::default(), read, failed).await
+    let failed = |error| FetchError::Room { resource, error };
+    let params = match resource {
+        // Pods that have ended use no room: kubectl leaves them out of a node's requests by the same selector.
+        Resource::Pods => ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed"),
+        _ => ListParams::default(),
+    };
+    pages(&api, params, read, failed).await
 }
 
 impl FetchError {

@@ -111,8 +111,9 @@ impl Inventory {
         }
     }
 
-    /// Shares the placement of launchers: thousands of them have the same few.
+    /// Shares the placement of launchers, of which thousands have the same few, and drops their labels.
     fn sharing(&mut self, mut launcher: Launcher) -> Launcher {
+        launcher.labels.clear();
         if let Some(known) = self.placements.get(&launcher.placement) {
             launcher.placement = Arc::clone(known);
         } else {

@@ -1,5 +1,7 @@
 //! A cluster around a fleet, built from objects as in the API server.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -93,6 +95,7 @@ pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) ->
         owner: guest.metadata.uid,
         created: "2026-01-01T00:00:00Z".to_owned(),
         is_terminating: false,
+        labels: BTreeMap::new(),
         placement: Placement { selector, ..Placement::default() }.into(),
         excess: None,
     };

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{BIN, Ran, apart, cpufit, program};
 use crate::controlplane::ControlPlane;
@@ -86,8 +86,8 @@ fn arguments() -> Vec<String> {
     out.extend(
         ["vm/ -n shop", "vm vm/db -n shop", "vm/db -A", "vm,vmi -n shop", "vm/db vmi/db -n shop"].map(str::to_owned),
     );
-    for selector in ["app=db", "app!=db", "app", "!app", "app=none", "app=db,app"] {
-        out.extend(["vm", "vmi"].map(|word| format!("{word} -l {selector} -n shop")));
+    for selector in ["app=db", "app!=db", "app", "!app", "app=none", "app=db,app", "kubevirt.io=virt-launcher"] {
+        out.extend(["vm", "vmi", "pod"].map(|word| format!("{word} -l {selector} -n shop")));
     }
     out
 }
@@ -160,17 +160,36 @@ fn every_verb_says_of_a_snapshot_what_it_says_of_the_cluster() {
     world::install_kubevirt(&cluster);
     let text = std::fs::read_to_string(demo()).expect("the demo's cluster");
     let mut crowded: Value = serde_saphyr::from_str(&text).expect("a snapshot in YAML");
-    crowded["items"].as_array_mut().expect("a List").extend(apart::items());
+    let items = crowded["items"].as_array_mut().expect("a List");
+    items.extend(apart::items());
+    // The one node that fits for db is full.
+    let node = items.iter_mut().find(|item| item["kind"] == "Node" && item["metadata"]["name"] == "node-c");
+    let labels = &mut node.expect("the demo's node-c")["metadata"]["labels"];
+    for feature in ["fpu", "vme"] {
+        labels[format!("cpu-feature.node.kubevirt.io/{feature}")] = "true".into();
+    }
+    items.push(json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "hog", "namespace": "lab", "uid": "0001-hog"},
+        "status": {"phase": "Running"},
+        "spec": {"nodeName": "node-c", "containers": [
+            {"name": "hog", "image": "hog", "resources": {"requests": {"memory": "255Gi", "cpu": "63"}}}]},
+    }));
     world::create(&cluster, &cluster.workplace().write("crowded.yaml", crowded.to_string()));
     let taken = ours(&cluster, "snapshot");
     assert_eq!(taken.code, Some(0), "{}", taken.stderr);
     let snapshot = cluster.workplace().write("snapshot.yaml", &taken.stdout);
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/verdicts/manifests.yaml");
     let check = format!("check -o json -f {}", manifests.display());
+    let running = kubectl(&cluster, "get vmi db -n shop -o json", "/usr/bin:/bin").stdout;
+    let check_running = format!("check -f {}", cluster.workplace().write("running.json", running).display());
     let lines = [
         "explain vm,vmi -A -o json",
         "explain db -n shop",
+        "explain vmi/db -n shop",
+        "explain pod -n shop -l kubevirt.io=virt-launcher",
         "audit -o json",
+        "audit vmi/db -n shop",
+        "recommend --without-node node-b",
         "audit -o wide -n shop",
         "recommend -o json",
         "recommend -o yaml",
@@ -178,6 +197,7 @@ fn every_verb_says_of_a_snapshot_what_it_says_of_the_cluster() {
         "audit vmi/far vmi/calm -n shop -o json",
         "drain node-a -o wide",
         check.as_str(),
+        check_running.as_str(),
     ];
     let before = cluster.workplace().write("before.yaml", include_str!("../../demo/cluster.yaml"));
     let diff = format!("diff {} -o json", before.display());
@@ -191,5 +211,8 @@ fn every_verb_says_of_a_snapshot_what_it_says_of_the_cluster() {
         assert!(live.stdout.len() > 100, "{line}: {}", live.stdout);
         assert_eq!(live.stdout, offline.stdout, "{line} says another thing of the snapshot");
         assert!(!offline.stdout.contains("other pods are not known"), "{line}: {}", offline.stdout);
+        if ["explain vmi/db -n shop", "audit vmi/db -n shop"].contains(&line) {
+            assert!(live.stdout.contains("NO-ROOM"), "{line} hides that the node is full: {}", live.stdout);
+        }
     }
 }

@@ -76,17 +76,20 @@ fn labels() -> Value {
 }
 
 /// Returns the server's refusal for a token: `expired` is unknown, `owner` may read namespace shop, `reader` nodes as
-/// well.
+/// well, `operator` all but budgets.
 fn refused(token: &str, path: &str) -> Option<(&'static str, String)> {
     let resource = path.split('?').next().unwrap().rsplit('/').next().unwrap();
     let in_shop = path.contains("/namespaces/shop");
     match token {
         "expired" => Some(("401 Unauthorized", "Unauthorized".to_owned())),
         "reader" if resource == "nodes" => None,
-        "owner" | "reader" if !in_shop => Some((
-            "403 Forbidden",
-            format!("{resource} is forbidden: User \"jane\" cannot list resource \"{resource}\" at the cluster scope"),
-        )),
+        "operator" if resource != "poddisruptionbudgets" => None,
+        "owner" | "reader" if in_shop => None,
+        "owner" | "reader" | "operator" => {
+            let place = if path.contains("/namespaces/lab/") { "in the namespace lab" } else { "at the cluster scope" };
+            let user = "User \"jane\" cannot list resource";
+            Some(("403 Forbidden", format!("{resource} is forbidden: {user} \"{resource}\" {place}")))
+        }
         _ => None,
     }
 }
@@ -111,6 +114,9 @@ fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std:
             )
         } else if path.split('?').next() == Some("/api/v1/nodes") {
             ("200 OK", list([node("node-a", &labels()), node("node-b", &labels())]))
+        } else if path.starts_with("/api/v1/") {
+            // Every API server has the resources of the core.
+            ("200 OK", list([]))
         } else {
             (
                 "404 Not Found",
@@ -327,6 +333,7 @@ fn options_go_before_the_kubeconfig() {
     let (file, ca) = (text(&file).to_owned(), api.folder.path().join("ca.pem"));
     let (by_address, ca) = (api.by_address(), text(&ca).to_owned());
     let bare = api.by_address().replace("https://", "http://");
+    let beside = format!("{}/prefix", api.by_address());
     for options in [
         &["--cluster", "here"][..],
         &["--cluster=here", "--user=jane"],
@@ -352,6 +359,7 @@ fn options_go_before_the_kubeconfig() {
         (&["--cluster", "here", "--insecure-skip-tls-verify=maybe"], "maybe"),
         (&["--cluster", "here", "--user", "exec"], "no-such-plugin"),
         (&["--server", &bare], "127.0.0.1"),
+        (&["--server", &beside], "no API server of Kubernetes answers there: it has no nodes\n"),
     ] {
         let ran = ask(&api, &[&["--kubeconfig", file.as_str()], options].concat(), &[]);
         assert_eq!(ran.code(), 2, "{options:?}");
@@ -428,6 +436,32 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
         "{}",
         reader.stderr
     );
+    // The pods of its namespace are read; those of others use room as well.
+    let no_room = "note: judged without: cannot read pods: pods is forbidden: User \"jane\" cannot list resource \"pods\" at the \
+                   cluster scope, so how much room nodes have is not known\n";
+    assert_eq!(reader.stderr.matches("cannot read pods").count(), 1, "said once: {}", reader.stderr);
+    assert!(reader.stderr.contains(no_room), "{}", reader.stderr);
+    for line in ["explain vm -n shop --token reader", "check deploy/base/service.yaml -n shop --token reader"] {
+        assert_eq!(run(line).stderr.matches(no_room).count(), 1, "{line}: {}", run(line).stderr);
+    }
+    // The budgets matter for a drain alone.
+    for (line, is_said) in [("drain node-a", true), ("explain vm -A", false), ("audit", false)] {
+        let ran = run(&format!("{line} --token operator"));
+        let budgets = "note: judged without: cannot read poddisruptionbudgets: poddisruptionbudgets is forbidden: User \"jane\" cannot \
+                       list resource \"poddisruptionbudgets\" at the cluster scope, so which evictions are refused is not known\n";
+        assert_eq!(
+            (ran.code(), ran.stderr.matches(budgets).count()),
+            (0, usize::from(is_said)),
+            "{line}: {}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains("Status {"), "{line} prints an error of the program: {}", ran.stderr);
+    }
+    // The namespace's own refusal counts.
+    let elsewhere = run("audit -n lab --token reader");
+    assert!(elsewhere.stderr.contains("in the namespace lab\n"), "{}", elsewhere.stderr);
+    let elsewhere = run("check deploy/base/service.yaml -n lab --token reader");
+    assert!(elsewhere.stderr.contains("in the namespace lab\n"), "{}", elsewhere.stderr);
     assert!(!reader.stderr.contains("virtualmachineinstances"), "{}", reader.stderr);
     judged(&ask(&api, &["--kubeconfig", text(&kubeconfig), "-n", "shop", "--token", "reader"], &[]));
     let nobody = run("audit --server https://127.0.0.1:9");

@@ -249,7 +249,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 let full = self.residents.full(evicted_guests[at].vmi);
                 let open = |mut fitting: Bits| {
                     fitting.subtract(&kept_off);
-                    for full in &full {
+                    if let Some(full) = &full {
                         fitting.subtract(full);
                     }
                     fitting

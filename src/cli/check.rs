@@ -120,7 +120,7 @@ pub fn run(
     let exit = judged.print(args, world, &unread, page)?;
     Ok((exit, unread))
 }
-/// What was judged.
+/// The results of a run, in the order of the objects.
 #[derive(Default)]
 struct Judged {
     rows: Vec<ResultRow>,

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &DrainArgs, world: &World, nodes: &[NodeIndex], page: &m
     if missing.are_all_missing() {
         bail!("which guests run there is not known: {}", missing.without_vmi().unwrap_or_default());
     }
-    let judged = Progress::of("nodes judged");
+    let judged = Progress::of("judged");
     let drained = drain(world, nodes, args.all || nodes.len() > 1, &|done, of| judged.at(done, of));
     match args.output {
         ListOutput::Table | ListOutput::Wide => people(&drained, args, page),

@@ -7,9 +7,11 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
+use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::Trouble;
 use super::work;
+use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeHealth, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
@@ -21,6 +23,7 @@ use crate::fit::subject::{Definition, Subject, Template};
 use crate::fit::verdict::Notes;
 use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::subject::Prepared;
+use crate::kubevirt::wire::Vmi;
 use crate::world::World;
 
 /// An act. Also the JSON of `leastToDo`: fields are only ever added.
@@ -72,7 +75,7 @@ impl DrainAct {
 }
 
 /// Returns the acts that may free guests that are stuck or compete for places; the least harmful first.
-pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<DrainAct> {
+pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, '_>]) -> Vec<DrainAct> {
     // Shutting guests down is no solution if KubeVirt is configured to start no migration.
     if Parallel::of(&world.cluster).is_off().is_some() {
         return Vec::new();
@@ -83,10 +86,16 @@ pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<DrainAct> {
         opened: OnceCell::new(),
         all: Vec::new(),
         uncordoned: HashMap::new(),
+        shut: Bits::default(),
     };
     for (node, Trouble { evicted_guests, forecast }) in nodes.iter().enumerate() {
+        let here: Vec<&Vmi> = evicted_guests.iter().map(|evicted| evicted.vmi).collect();
         for (at, (evicted, outcome)) in evicted_guests.iter().zip(&forecast.outcomes).enumerate() {
             if evicted.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
+                out.shut = residents.kept_off(evicted.vmi, &here);
+                if let Some(full) = residents.full(evicted.vmi) {
+                    out.shut.union(&full);
+                }
                 out.offered(world, evicted, (node, at));
             }
         }
@@ -109,6 +118,8 @@ struct Acts<'f> {
     all: Vec<DrainAct>,
     /// The nodes that one of the acts uncordons, each with the guests that this is offered for.
     uncordoned: HashMap<NodeIndex, BTreeSet<GuestKey>>,
+    /// The nodes that other pods, or too little room, close to the guest that acts are added for.
+    shut: Bits,
 }
 
 impl Acts<'_> {
@@ -125,14 +136,14 @@ impl Acts<'_> {
                 self.remedy(evicted, key, action);
             }
             // The nearest node may have no room.
-            if evicted.fitting.is_empty() {
+            if self.has_no_place(evicted) {
                 for add in label_each(&judgement, MAX_OPENED) {
                     self.add_labels(evicted, key, &add);
                 }
             }
             // A node may be cordoned, and lack labels too or not be one that the guest may use: then it takes several
             // acts.
-            if evicted.fitting.is_empty() && !candidates.iter().any(is_of_nodes) {
+            if self.has_no_place(evicted) && !candidates.iter().any(is_of_nodes) {
                 self.on_open_nodes(evicted, key, prepared, &candidates);
             }
         }
@@ -178,10 +189,16 @@ impl Acts<'_> {
         }
     }
 
-    /// Adds what opens nodes, if all of them are closed. Where one is open already, a restart or a migration goes
-    /// there.
-    fn open(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, nodes: Vec<NodeIndex>) {
+    /// Whether no node that fits is open to a guest, even once all others have left its node.
+    fn has_no_place(&self, evicted: &EvictedGuest<'_>) -> bool {
+        evicted.fitting.iter().all(|node| self.shut.contains(node))
+    }
+
+    /// Adds what opens nodes, if all of them are closed that are not shut. Where one is open already, a restart or a
+    /// migration goes there.
+    fn open(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, mut nodes: Vec<NodeIndex>) {
         let fleet = self.fleet;
+        nodes.retain(|node| !self.shut.contains(*node));
         if !nodes.iter().all(|&node| fleet.is_cordoned(node) || is_unwell(fleet, node)) {
             return;
         }

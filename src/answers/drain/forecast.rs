@@ -12,6 +12,7 @@ use super::outcome::GuestOutcome;
 use super::race::{self, RaceEnds};
 use super::rivals::Contest;
 use super::space::SizeIndex;
+use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::wire::Vmi;
@@ -329,6 +330,7 @@ impl PlaceSearch<'_, '_> {
                 return;
             }
             self.tries += 1;
+            work::count(self.placed.len());
             if self.takes(at, node) {
                 self.placed.push((at, node));
                 self.go(rest);

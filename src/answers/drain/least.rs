@@ -4,7 +4,7 @@
 //! proper subset is accepted, because all smaller sets were tried before; if that would take too long, unneeded acts
 //! are removed from a larger set, the most harmful first. At the end the subsets of the result are judged once more.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -29,6 +29,10 @@ use crate::world::World;
 const MAX_EXPLAINED: usize = 3;
 /// Number of sets of acts that are tried.
 const MAX_SETS: usize = 4_000;
+/// Number of steps for judging the sets of one search.
+const MAX_EFFORT: usize = 1_000_000;
+/// Number of steps that each guest of a judged set counts for, besides those of its places.
+const STEPS_OF_A_GUEST: usize = 16;
 /// Number of acts of a set all of whose subsets are judged.
 const MAX_PROVED: usize = 6;
 /// Number of acts that are added to those that each free a guest.
@@ -56,14 +60,22 @@ pub(super) struct Least {
 }
 
 /// Returns the fewest acts after which no guest of these nodes is stuck, or as few as possible are.
-pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, '_>]) -> Least {
+///
+/// `progress` is called with the steps of the search so far and their limit.
+pub(super) fn least(
+    world: &World,
+    residents: &Residents<'_>,
+    nodes: &[Trouble<'_, '_>],
+    progress: &dyn Fn(usize, usize),
+) -> Least {
     if nodes.is_empty() {
         return Least::default();
     }
     let (looks, acts): (Vec<DrainAct>, Vec<DrainAct>) =
-        acts::of(world, nodes).into_iter().partition(|act| act.only_looks);
-    let problem = LeastProblem::new(world, residents, nodes, acts);
+        acts::of(world, residents, nodes).into_iter().partition(|act| act.only_looks);
+    let problem = LeastProblem::new(world, residents, nodes, acts, progress);
     let found = problem.solve();
+    progress(MAX_EFFORT, MAX_EFFORT);
     let looks = looks.iter().filter(|look| problem.may_free(look, &found.stuck_keys));
     let looks = looks.map(|act| problem.step(act)).collect();
     Least { looks, ..found }
@@ -81,6 +93,9 @@ struct LeastProblem<'p, 'w> {
     known: RefCell<HashMap<Done, Vec<usize>>>,
     /// The nodes after the last set of acts, with the acts of it that change nodes.
     edited: RefCell<Option<(Vec<usize>, Rc<Edited>)>>,
+    /// Number of steps for judging sets of acts.
+    effort: Cell<usize>,
+    progress: &'p dyn Fn(usize, usize),
 }
 
 /// A node, and the acts done that affect it.
@@ -102,13 +117,19 @@ impl Edited {
 }
 
 impl<'p, 'w> LeastProblem<'p, 'w> {
-    fn new(world: &'p World, residents: &'p Residents<'w>, nodes: &'p [Trouble<'p, 'w>], acts: Vec<DrainAct>) -> Self {
+    fn new(
+        world: &'p World,
+        residents: &'p Residents<'w>,
+        nodes: &'p [Trouble<'p, 'w>],
+        acts: Vec<DrainAct>,
+        progress: &'p dyn Fn(usize, usize),
+    ) -> Self {
         let mut mattering = vec![Vec::new(); nodes.len()];
         for (at, act) in acts.iter().enumerate() {
             affected(act, nodes.len()).for_each(|node| mattering[node].push(at));
         }
         let (known, edited) = (RefCell::default(), RefCell::default());
-        Self { world, residents, nodes, acts, mattering, known, edited }
+        Self { world, residents, nodes, acts, mattering, known, edited, effort: Cell::new(0), progress }
     }
 
     fn evicted(&self, (node, at): GuestKey) -> &EvictedGuest<'_> {
@@ -209,8 +230,11 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 break;
             }
         }
-        // All smaller sets were tried before the best was found; no more than the needs decide which.
-        self.thinned(search.best.unwrap_or(enough), waived)
+        // All smaller sets were tried before the best was found.
+        match search.best {
+            Some(best) => Some(self.proved(best, waived)),
+            None => self.thinned(enough, waived),
+        }
     }
 
     /// Returns acts, added one by one until no further act reduces the number of stuck guests; if there are too many
@@ -218,7 +242,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
     fn most_freed(&self, all: Vec<usize>) -> Vec<usize> {
         let mut set: Vec<usize> = Vec::new();
         let mut stuck = self.stuck(&set).len();
-        while self.acts.len().pow(2) <= MAX_SETS {
+        while self.acts.len().pow(2) <= MAX_SETS && !self.is_judged_out(2) {
             let with = |&act: &usize| self.stuck(&[&set[..], &[act]].concat()).len();
             let others = all.iter().copied().filter(|act| !set.contains(act));
             let Some((fewer, act)) = others.map(|act| (with(&act), act)).min().filter(|(fewer, _)| *fewer < stuck)
@@ -310,26 +334,46 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         false
     }
 
-    /// Returns the acts of the set that are needed, preferring the least harmful: without any one of them, or with any
-    /// fewer of a small set, a guest stays stuck. `None` if the set does not free all guests except `waived`.
+    /// Returns the acts of the set that are needed, preferring the least harmful; `None` if the set does not free all
+    /// guests except `waived`.
     fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
         set.sort_unstable();
         if !self.stuck(&set).is_subset(waived) {
             return None;
         }
-        let mut before = usize::MAX;
-        while set.len() < before {
-            before = set.len();
-            for act in set.clone().into_iter().rev() {
-                let without: Vec<usize> = set.iter().copied().filter(|&other| other != act).collect();
-                let affected = affected(&self.acts[act], self.nodes.len());
-                if self.stuck_on(affected, &without).is_subset(waived) {
+        // Most of many acts are not needed: they are removed together, then in ever smaller parts, down to single acts
+        // until each of them is needed.
+        let mut part = set.len().div_ceil(2).max(1);
+        loop {
+            let before = set.len();
+            let mut end = set.len();
+            while end > 0 && !self.is_judged_out(2) {
+                let start = end.saturating_sub(part);
+                let without = [&set[..start], &set[end..]].concat();
+                let mut nodes: BTreeSet<usize> = BTreeSet::new();
+                for &act in &set[start..end] {
+                    nodes.extend(affected(&self.acts[act], self.nodes.len()));
+                }
+                if self.stuck_on(nodes.into_iter(), &without).is_subset(waived) {
                     set = without;
                 }
+                end = start;
+            }
+            if part > 1 {
+                part = part.div_ceil(2);
+            } else if set.len() == before {
+                break;
             }
         }
-        if set.len() > MAX_PROVED {
-            return Some(set);
+        Some(self.proved(set, waived))
+    }
+
+    /// Returns the smallest part of a small set that frees all guests except `waived`; of a larger one, the set.
+    fn proved(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Vec<usize> {
+        // The least harmful acts come first.
+        set.sort_unstable();
+        if set.len() > MAX_PROVED || self.is_judged_out(3) {
+            return set;
         }
         let part = |bits: usize| -> Vec<usize> {
             set.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, act)| *act).collect()
@@ -337,7 +381,12 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         let mut parts: Vec<usize> = (0..(1_usize << set.len()) - 1).collect();
         parts.sort_by_key(|bits| bits.count_ones());
         let enough = parts.into_iter().map(part).find(|part| self.stuck(part).is_subset(waived));
-        Some(enough.unwrap_or(set))
+        enough.unwrap_or(set)
+    }
+
+    /// Whether judging sets of acts took this multiple of the effort of a search.
+    fn is_judged_out(&self, times: usize) -> bool {
+        self.effort.get() >= times * MAX_EFFORT
     }
 
     /// Returns the guests that are stuck after these acts.
@@ -363,11 +412,15 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 continue;
             }
             let edited = edited.get_or_init(|| self.edited(&is_done));
+            let before = work::so_far();
             let fitting: Vec<Bits> =
                 (0..evicted_guests.len()).map(|at| self.fitting((node, at), &key.1, edited)).collect();
             let stuck = forecast::with(self.residents, &evicted_guests.iter().collect::<Vec<_>>(), &fitting).stuck();
             out.extend(stuck.iter().map(|&at| (node, at)));
             self.known.borrow_mut().insert(key, stuck);
+            let effort = work::so_far().saturating_sub(before) + STEPS_OF_A_GUEST * evicted_guests.len();
+            self.effort.set(self.effort.get() + effort);
+            (self.progress)(self.effort.get().min(MAX_EFFORT - 1), MAX_EFFORT);
         }
         out
     }
@@ -602,7 +655,7 @@ impl SubsetSearch<'_, '_, '_> {
     }
 
     fn is_used_up(&self) -> bool {
-        self.tries >= MAX_SETS || self.steps >= MAX_STEPS
+        self.tries >= MAX_SETS || self.steps >= MAX_STEPS || self.problem.is_judged_out(1)
     }
 
     /// Whether the chosen set is less harmful than the best so far.

@@ -271,7 +271,8 @@ impl DrainReport {
 
 /// Returns the effect of draining each of these nodes alone; and, with `in_turn`, an order for them.
 ///
-/// `progress` is called with the number of nodes judged so far and the total.
+/// `progress` is called with the number of nodes judged so far and the total, then with the steps of the search for the
+/// least to do and their limit.
 #[must_use]
 pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> DrainReport {
     // A drain waits for active migrations: it is judged by where they end.
@@ -327,7 +328,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let misses_guests = !missing.is_empty();
     not_known.extend(missing);
     let Least { steps, stuck, not_freed, in_the_way, tried, looks: to_look_at, .. } =
-        least::least(world, &residents, &trouble);
+        least::least(world, &residents, &trouble, progress);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
     let order = in_turn.then(|| order::of(world, &residents, &turns));

@@ -1,16 +1,17 @@
-//! Counter of the steps of an answer, so that tests can bound how they grow with the cluster.
+//! Counter of the steps of an answer: a search ends at a number of them, and tests bound how they grow with the cluster.
 
 /// Counts steps, each of which looks at one guest, node or act.
 pub(super) fn count(steps: usize) {
-    #[cfg(test)]
-    STEPS.with(|all| all.set(all.get() + steps));
-    #[cfg(not(test))]
-    let _ = steps;
+    STEPS.with(|all| all.set(all.get().saturating_add(steps)));
 }
 
-#[cfg(test)]
 thread_local! {
     static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Returns the number of steps so far.
+pub(super) fn so_far() -> usize {
+    STEPS.with(std::cell::Cell::get)
 }
 
 /// Returns the number of steps that `run` takes.
@@ -18,5 +19,5 @@ thread_local! {
 pub(super) fn counted(run: impl FnOnce()) -> usize {
     STEPS.with(|all| all.set(0));
     run();
-    STEPS.with(std::cell::Cell::get)
+    so_far()
 }

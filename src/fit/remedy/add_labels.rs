@@ -147,12 +147,11 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     judgement.if_more_fit(AddLabels::to(judgement, at, near))
 }
 
-/// Returns the labelling of each node, of the `most` nearest ones, whose labels are probably wrong.
+/// Returns the labelling of each node, of the `most` nearest ones, whose labels are probably wrong; none if those of the
+/// very nearest are not.
 pub(crate) fn label_each(judgement: &Judgement<'_, '_>, most: usize) -> Vec<AddLabels> {
-    if !judgement.needs_a_node() || !judgement.is_judged() {
-        return Vec::new();
-    }
-    let near = judgement.find_nearest(most);
+    let may_be_wrong = judgement.needs_a_node() && judgement.curable().next().is_some();
+    let near = if may_be_wrong { judgement.find_nearest(most) } else { Vec::new() };
     let refused = refused_target::refused_on(judgement);
     let near = near.iter().filter(|near| near.is_curable() && can_be_made(judgement, near));
     let near = near.filter(|near| refused != Some(near.node.as_str()));

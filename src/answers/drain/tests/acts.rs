@@ -116,3 +116,34 @@ fn a_node_that_would_not_start_the_guest_again_is_not_cordoned_first() {
     let commands = commands(&found).unwrap_or_default();
     assert!(commands.iter().all(|command| !command.contains("cordon")), "{commands:?}");
 }
+
+/// The one open node that fits is closed by anti-affinity: another one is opened.
+#[test]
+fn a_node_is_opened_where_the_open_one_is_taken() {
+    let model = "Skylake-Server-noTSX-IBRS";
+    let mut nodes = only(&["node-a", "node-b", "node-c"]);
+    cordon(of(&mut nodes, "node-c"));
+    let db = refused(apart("db", "node-a", model, label::HOSTNAME));
+    let taken = apart("taken", "node-b", model, label::HOSTNAME);
+    let found = drained(&world(nodes, [vmi(db), vmi(taken)]), "node-a");
+    assert_eq!(ids(&found), Some(vec!["uncordon", "restart"]), "{found:?}");
+}
+
+/// Many guests that keep each other off, and many closed nodes: the search ends, and its answer frees all.
+#[test]
+fn a_search_among_many_closed_nodes_ends() {
+    let model = "Skylake-Server-noTSX-IBRS";
+    let mut nodes = vec![crate::testing::fleet::skylake("node-0")];
+    nodes.extend((1..120).map(|at| {
+        let mut node = crate::testing::fleet::skylake(&format!("node-{at}"));
+        cordon(&mut node);
+        node
+    }));
+    let guests = (0..12).map(|at| vmi(apart(&format!("db-{at}"), "node-0", model, label::HOSTNAME)));
+    let world = world(nodes, guests.collect::<Vec<_>>());
+    let mut found = None;
+    let steps = crate::answers::drain::work::counted(|| found = Some(drained(&world, "node-0")));
+    let found = found.expect("an answer");
+    assert_eq!(ids(&found).map(|ids| ids.len()), Some(12), "{:?}", found.least_to_do);
+    assert!(steps < 6_000_000, "the answer takes {steps} steps");
+}

@@ -28,7 +28,9 @@ fn node(name: &str, more: &[&str], lost: &[&str]) -> Value {
         labels.insert(feature(name), json!("true"));
         labels.insert(format!("host-model-required-features.node.kubevirt.io/{name}"), json!("true"));
     }
-    lost.iter().for_each(|name| drop(labels.remove(&feature(name))));
+    for name in lost {
+        labels.remove(&feature(name));
+    }
     node
 }
 

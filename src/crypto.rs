@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_module_is_validated_where_the_feature_asks_for_it() {
+    fn the_fips_feature_links_the_validated_module() {
         assert_eq!(provider().fips(), cfg!(feature = "fips"));
     }
 }

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_domains_are_exchanged() {
+    fn only_whole_domain_names_are_replaced() {
         let renamed = domain("internal.virtualization.example.io");
         for (own, theirs) in [
             ("kubevirt.io/schedulable", "internal.virtualization.example.io/schedulable"),
@@ -322,7 +322,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn to_exchange_twice_changes_nothing(
+        fn translating_a_domain_twice_changes_nothing(
             of in prop::sample::select(&DOMAINS[..]),
             parts in prop::collection::vec(prop::sample::select([&PARTS[..], &DOMAINS[..]].concat()), 0..12),
             cuts in prop::collection::vec(0_usize..40, 0..6),

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_no_file_is_refused_at_once() {
+    fn anything_but_a_regular_file_is_an_error_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_borne_is_named() {
+    fn a_name_that_the_certificate_lacks_is_named() {
         let validity = Validity::of_days(now(), 30);
         let authority = Authority::new("test", validity).unwrap();
         let pair = authority.issue(&names(), validity).unwrap();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_two_pairs_do_not_belong_together() {
+    fn a_key_and_a_certificate_of_two_pairs_are_refused() {
         let validity = Validity::of_days(now(), 30);
         let (one, two) = (Authority::new("test", validity).unwrap(), Authority::new("test", validity).unwrap());
         let (of_one, of_two) = (one.issue(&names(), validity).unwrap(), two.issue(&names(), validity).unwrap());

@@ -436,7 +436,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_value_counts_as_for_the_program_that_acts_on_it() {
+    fn each_label_counts_with_the_values_that_its_reader_accepts() {
         let values = [None, Some(""), Some("true"), Some("false"), Some("True"), Some("another")];
         for (known, expected, also) in TABLE {
             let with = |value: Option<&str>| -> BTreeMap<String, String> {
@@ -500,7 +500,7 @@ mod tests {
     #[case::another_domain("example.io/migrationJobUID", false)]
     #[case::another_name("kubevirt.io/oldmigrationJobUID", false)]
     #[case::no_domain("migrationJobUID", false)]
-    fn a_renamed_domain_is_kubevirts_own(#[case] key: &str, #[case] expected: bool) {
+    fn keys_of_a_renamed_domain_are_read_as_kubevirts(#[case] key: &str, #[case] expected: bool) {
         let pairs = BTreeMap::from([(key.to_owned(), "uid".to_owned())]);
         assert_eq!(MIGRATION_UID.is_set(&pairs), expected);
     }
@@ -517,14 +517,14 @@ mod tests {
 
     /// A user who may set annotations of a VM must not escape a policy with a domain of their own.
     #[test]
-    fn what_frees_a_guest_from_a_policy_is_read_in_one_domain_alone() {
+    fn exemption_labels_are_read_in_one_domain_only() {
         let target = |key: &str| MIGRATION_TARGET.is_set(&BTreeMap::from([(key.to_owned(), "true".to_owned())]));
         assert!(target("kubevirt.io/create-migration-target"));
         assert!(!target("kubevirt.example.io/create-migration-target"));
     }
 
     #[test]
-    fn the_key_of_kubevirts_own_domain_goes_before_a_renamed_one() {
+    fn keys_of_kubevirts_own_domain_take_precedence_over_renamed_ones() {
         let pairs = BTreeMap::from([
             ("kubevirt.a.io/nodeName".to_owned(), "other".to_owned()),
             ("kubevirt.io/nodeName".to_owned(), "node-a".to_owned()),

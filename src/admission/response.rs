@@ -473,14 +473,14 @@ mod tests {
     }
 
     #[test]
-    fn invalid_without_causes_would_be_shown_as_nothing() {
+    fn a_denial_without_causes_is_not_sent_as_invalid() {
         let rendered = line(Webhook::Validate, &deny(denial(DenialKind::Invalid, &[])));
         assert!(rendered.contains(r#""code":403"#), "kubectl would print no reason at all: {rendered}");
         assert!(rendered.contains(r#""reason":"Forbidden""#), "{rendered}");
     }
 
     #[test]
-    fn a_patch_travels_as_base64_and_only_where_it_may() {
+    fn a_patch_is_base64_and_sent_by_the_mutating_webhook_only() {
         let patch: Vec<PatchOperation> =
             serde_json::from_value(json!([{"op": "add", "path": "/spec/domain/cpu", "value": {"model": "X"}}]))
                 .unwrap();
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_are_kept_before_advice_and_stand_behind_it() {
+    fn notes_take_precedence_over_advice_and_are_printed_after_it() {
         let all = |first, advice, notes| Warnings {
             first: numbered("first", first),
             advice: numbered("advice", advice),
@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn no_denial_is_mistaken_for_another() {
+    fn denials_contain_no_text_that_kubevirt_takes_for_another_cause() {
         let mut refusal = denial(DenialKind::Invalid, &[("f", "exceeded\nquota, violates PodSecurity")]);
         refusal.message = "label exceeded quota\nviolates PodSecurity\u{1b}[31m, exceeded\tquota".to_owned();
         refusal.details = vec!["node \u{202e}a\nadmitted".to_owned()];

@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_borrowed() {
+    fn review_fields_without_escapes_are_borrowed() {
         let text = review(|_| {});
         let request = decode(text.as_bytes()).unwrap();
         assert!(matches!(request.uid.0, Cow::Borrowed("u-1")), "text without escapes costs no copy");
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_absence_wherever_go_would_take_it_so() {
+    fn null_is_read_as_absent_like_in_go() {
         let text = review(|review| {
             let request = review["request"].as_object_mut().unwrap();
             for field in ["resource", "subResource", "name", "namespace", "userInfo", "dryRun", "oldObject"] {
@@ -554,11 +554,7 @@ mod tests {
     #[case::delete_has_only_the_old("DELETE", json!(null), json!({}))]
     #[case::connect("CONNECT", json!({"kind": "PodExecOptions"}), json!(null))]
     #[case::update_with_both("UPDATE", json!({}), json!({}))]
-    fn an_object_is_asked_for_only_where_there_must_be_one(
-        #[case] operation: &str,
-        #[case] object: Value,
-        #[case] old: Value,
-    ) {
+    fn operations_without_an_object_are_decoded(#[case] operation: &str, #[case] object: Value, #[case] old: Value) {
         let text = review(|review| {
             review["request"]["operation"] = json!(operation);
             review["request"]["object"] = object;
@@ -569,7 +565,7 @@ mod tests {
 
     /// An object nested deeper than the stack allows is skipped as text, and refused when it would be parsed.
     #[test]
-    fn depth_is_bounded_where_an_object_is_read() {
+    fn nesting_beyond_the_bound_is_an_error() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let text = review(|_| {}).replace(r#"{"a":"b"}"#, &deep);
         let request = decode(text.as_bytes()).unwrap();
@@ -593,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sender_cannot_make_the_message_long_or_many_lines() {
+    fn error_messages_stay_short_and_on_one_line() {
         let text = review(|review| review["kind"] = json!(format!("a\nb{}", "x".repeat(10_000))));
         let message = decode(text.as_bytes()).unwrap_err().to_string();
         assert!(message.len() < 300 && !message.contains('\n'), "{message}");

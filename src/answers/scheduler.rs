@@ -271,7 +271,7 @@ mod tests {
     #[case::cut_in_a_reason("0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't ma...", 3, &[(1, "Insufficient cpu"), (2, "node(s) didn't ma...")], "")]
     #[case::cut_behind_a_count("0/3 nodes are available: 1 Insufficient cpu, 2", 3, &[(1, "Insufficient cpu")], "")]
     #[case::cut_behind_the_colon("0/3 nodes are available:", 3, &[], "")]
-    fn a_sentence_is_taken_apart(
+    fn a_scheduler_message_is_split_into_reasons(
         #[case] message: &str,
         #[case] total: usize,
         #[case] expected: &[(usize, &str)],
@@ -300,7 +300,7 @@ mod tests {
         "node(s) had untolerated taint {node.kubernetes.io/unschedulable: }",
         Some(Filter::Cordon)
     )]
-    fn each_reason_is_put_down_to_its_filter(#[case] reason: &str, #[case] expected: Option<Filter>) {
+    fn each_scheduler_reason_is_attributed_to_its_filter(#[case] reason: &str, #[case] expected: Option<Filter>) {
         assert_eq!(Filter::of(reason), expected);
     }
 
@@ -318,7 +318,7 @@ mod tests {
     #[rstest]
     #[case::another_sentence("pod has unbound immediate PersistentVolumeClaims")]
     #[case::no_count("many nodes are available: 3 x")]
-    fn other_sentences_are_not_read_as_the_schedulers(#[case] message: &str) {
+    fn sentences_of_others_are_not_parsed_as_scheduler_messages(#[case] message: &str) {
         assert_eq!(groups(message), None);
     }
 }

@@ -153,7 +153,7 @@ mod tests {
 
     /// Leftovers at the temporary path: the answers are saved, and nothing else is written to.
     #[test]
-    fn what_was_left_in_the_folder_is_not_written_to() {
+    fn saving_answers_writes_into_no_file_left_at_the_temporary_path() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("precious"), "as it was").unwrap();

@@ -68,7 +68,7 @@ fn all_texts_together_are_bounded() {
 #[rstest]
 #[case::condition(json!({"status": {"conditions": [{"type": "Ready", "message": "ä".repeat(100_000)}]}}))]
 #[case::refusal(json!({"status": {"migrationState": {"failureReason": "ä".repeat(100_000)}}}))]
-fn what_is_only_quoted_is_cut_and_no_reason_not_to_judge(#[case] object: Value) {
+fn a_text_that_is_only_quoted_is_cut_and_the_object_is_judged(#[case] object: Value) {
     let found = vmi(&object);
     assert_eq!(found.metadata.excess, None);
     let Vmi { status, .. } = found;
@@ -109,7 +109,7 @@ fn an_annotation_with_a_meaning_is_read_whole_or_not_at_all() {
 }
 
 #[test]
-fn what_is_not_read_has_no_bound() {
+fn fields_that_are_not_read_have_no_bound() {
     let object =
         json!({"spec": {"accessCredentials": vec![json!({"name": "x".repeat(5000)}); 5000]}, "more": map(20_000)});
     assert_eq!(vmi(&object).metadata.excess, None);
@@ -127,7 +127,7 @@ fn cut_labels_are_known_to_be_cut(#[case] object: Value, #[case] expected: bool)
 }
 
 #[test]
-fn the_words_hold_nothing_of_the_object() {
+fn messages_about_bounds_quote_no_text_of_the_object() {
     let object = json!({"spec": {"nodeSelector": {"\u{1b}[31mrm -rf /": "v".repeat(TEXT + 1)}}});
     assert_eq!(vmi(&object).metadata.excess.unwrap().field(), "spec.nodeSelector");
 }
@@ -149,7 +149,7 @@ fn a_pod_keeps_no_more_than_the_bound() {
 
 /// A field's name with escapes is the same field.
 #[test]
-fn escapes_hide_nothing() {
+fn an_escaped_field_name_does_not_evade_the_bound() {
     let text =
         json!({"spec": {"nodeSelector": map(SELECTOR + 1)}}).to_string().replace("nodeSelector", r"nodeSelecto\u0072");
     let Bounded(found): Bounded<Vmi> = serde_json::from_str(&text).unwrap();
@@ -157,7 +157,7 @@ fn escapes_hide_nothing() {
 }
 
 #[test]
-fn errors_are_those_of_the_object() {
+fn errors_name_the_type_and_path_in_the_object() {
     let wrong = r#"{"spec": {"unschedulable": "yes"}}"#;
     let error = serde_json::from_str::<Bounded<Node>>(wrong).unwrap_err().to_string();
     assert!(error.starts_with("invalid type: string \"yes\", expected a boolean"), "{error}");

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_demo() {
+    fn certs_defaults_match_the_demo() {
         let args = parse(&[]).unwrap();
         assert_eq!(args.out, Path::new("certs"));
         assert_eq!(
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_checked_where_they_are_given() {
+    fn invalid_certs_arguments_are_usage_errors() {
         for refused in [["--dns-name", "a b"], ["--dns-name", "*.x"], ["--ip", "localhost"], ["--days", "0"]] {
             assert!(parse(&refused).is_err(), "{refused:?}");
         }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_made_and_belongs_to_its_authority() {
+    fn a_created_certificate_is_signed_by_its_authority() {
         let folder = tempfile::tempdir().unwrap();
         let args = into(folder.path(), &[]);
         assert_eq!(make(&args, now()).unwrap(), Written::Made { until: now() + 30 * DAY });
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_made_here_is_left_alone() {
+    fn certificates_of_other_programs_are_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let args = into(folder.path(), &[]);
         fs::create_dir(&args.out).unwrap();

@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_cannot_leave_its_place() {
+    fn texts_of_objects_are_escaped_in_ci_formats() {
         assert_eq!(xml("a<b>&\"c\"\n"), "a&lt;b&gt;&amp;&quot;c&quot;&#10;");
         assert_eq!(property("a:b,c%\n::error"), "a%3Ab%2Cc%25%0A%3A%3Aerror");
         assert_eq!(uri("a b/ü.yaml"), "a%20b/%C3%BC.yaml");

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_completed_where_they_stand() {
+    fn completion_offers_names_at_their_position() {
         let mut faults = Vec::new();
         for (line, expected) in [
             ("expl", &["explain"][..]),
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_completed_with_what_they_are() {
+    fn completion_offers_values_of_options() {
         let mut page = Page::default();
         for_kubectl(&["audit".into(), "--fail".into()], &listing(), &mut page).expect("an answer");
         assert!(page.as_str().starts_with("--fail-on\tExit with 1"), "{page:?}");

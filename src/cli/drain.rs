@@ -465,7 +465,7 @@ mod tests {
         Outage::Restart,
         "Least to do (1 change; then it can leave):\n1  # restart as it is; outage: restart; risk: it is bound again\n   kubectl act\n"
     )]
-    fn what_an_act_costs_is_said(#[case] outage: Outage, #[case] expected: &str) {
+    fn the_cost_of_each_act_is_printed(#[case] outage: Outage, #[case] expected: &str) {
         let step = LeastAct {
             id: "restart",
             steps: vec!["kubectl act".to_owned()],

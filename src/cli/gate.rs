@@ -127,7 +127,7 @@ mod tests {
     )]
     #[case::namespaces_do_not_choose(&[(Resource::Namespaces, WhyUnread::Forbidden)], json!({}), None)]
     #[case::no_kubevirt(&[(Resource::Vmis, WhyUnread::NotInstalled)], json!({}), Some("there is no KubeVirt"))]
-    fn a_gate_that_cannot_fail_says_why(
+    fn a_gate_that_can_never_fail_gives_the_reason(
         #[case] unread: &[(Resource, WhyUnread)],
         #[case] policy: serde_json::Value,
         #[case] expected: Option<&str>,

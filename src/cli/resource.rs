@@ -230,7 +230,7 @@ mod tests {
 
     /// Comments name what kubectl 1.34 does with the same arguments after `get`.
     #[test]
-    fn arguments_name_what_they_name_for_kubectl() {
+    fn object_arguments_are_parsed_as_by_kubectl() {
         let pool = Replicas(ReplicasKind::Pool);
         for (line, expected) in [
             // kubectl: the same.
@@ -266,7 +266,7 @@ mod tests {
 
     /// kubectl refuses all of these too.
     #[test]
-    fn other_arguments_are_refused_with_the_argument_named() {
+    fn invalid_object_arguments_are_named_in_the_error() {
         for (line, word) in [
             ("vm/", "vm/"),
             ("/db", "/db"),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_as_a_name_can_be_given_back() {
+    fn printed_object_names_are_valid_arguments() {
         for kind in ObjectKind::ALL {
             assert_eq!(read(&kind.title("a-1"), &[kind]), Ok(vec![named(kind, "a-1")]));
             for word in kind.short_names() {

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_found_whatever_their_order_and_printed_folded() {
+    fn affinity_values_are_found_in_any_order_and_printed_folded() {
         let values = ["c", "a", "e", "b", "g", "d", "f"].map(str::to_owned).to_vec();
         let rule = Expression::new("zone".to_owned(), "In", values);
         for value in ["a", "d", "g"] {

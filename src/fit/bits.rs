@@ -262,7 +262,7 @@ mod tests {
         }
 
         #[test]
-        fn few_are_kept_as_a_set_of_them_would_be(
+        fn keep_few_equals_the_intersection_of_sets(
             members in prop::collection::btree_set(0_usize..200, 0..80),
             few in prop::collection::btree_set(0_u32..200, 0..20),
         ) {
@@ -289,7 +289,7 @@ mod tests {
         }
 
         #[test]
-        fn complement_has_the_rest(members in prop::collection::btree_set(0_usize..100, 0..50)) {
+        fn the_complement_holds_all_other_bits(members in prop::collection::btree_set(0_usize..100, 0..50)) {
             let mut bits = Bits::none(100);
             for &member in &members { bits.insert(member) }
             prop_assert_eq!(bits.iter().collect::<Vec<_>>(), members.iter().copied().collect::<Vec<_>>());

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_another_family_stays_in_its_domain() {
+    fn a_key_translated_to_another_family_keeps_its_domain() {
         assert_eq!(
             same_name_in("host-model-cpu.node.kubevirt.io/X", CPU_MODEL_MIGRATION),
             format!("{CPU_MODEL_MIGRATION}X")

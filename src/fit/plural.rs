@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_with_another_value_is_said_to_have_it() {
+    fn a_label_with_another_value_is_printed_with_that_value() {
         let missing = [("cpumanager", "true"), ("kubevirt.io/sev", "true"), ("zone", "")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()));
         let has = [("cpumanager", "false"), ("kubevirt.io/sev", "")];

@@ -118,7 +118,7 @@ mod tests {
     #[case::combining("e\u{301}", r"e\u{301}")]
     #[case::letters("Käse, Ελλάδα, 漢字, naïve …", "Käse, Ελλάδα, 漢字, naïve …")]
     #[case::backslash(r"C:\u{a}", r"C:\u{a}")]
-    fn what_is_not_printable_is_escaped(#[case] text: &str, #[case] shown: &str) {
+    fn unprintable_characters_are_escaped(#[case] text: &str, #[case] shown: &str) {
         assert_eq!(Shown::new(text).as_str(), shown);
     }
 
@@ -144,7 +144,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn no_text_leaves_its_line_or_its_place(text in any::<String>()) {
+        fn shown_texts_have_no_line_breaks_and_no_bidirectional_controls(text in any::<String>()) {
             let shown = Shown::new(text.as_str());
             prop_assert!(!shown.as_str().contains(is_dangerous), "{shown:?}");
             prop_assert_eq!(shown.as_str().lines().count(), usize::from(!text.is_empty()));

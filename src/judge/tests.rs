@@ -179,7 +179,7 @@ mod concern {
         r["operation"] = json!("UPDATE");
         r["oldObject"] = r["object"].clone();
     })]
-    fn the_rest_is_admitted_at_once(#[case] change: fn(&mut Value)) {
+    fn objects_that_are_not_judged_are_admitted_without_warnings(#[case] change: fn(&mut Value)) {
         let world = stuck(intel());
         let asked = review(&migration("db"));
         assert!(denied(&world, &asked).is_some(), "the request itself would be denied");
@@ -202,7 +202,7 @@ mod concern {
     }
 
     #[test]
-    fn nothing_is_changed_or_said_at_the_mutating_stage() {
+    fn the_mutating_webhook_repeats_no_warning() {
         let bytes = review(&migration("db")).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
         assert_eq!(
@@ -263,7 +263,7 @@ mod malformed {
     }
 
     #[test]
-    fn the_old_object_is_named_too() {
+    fn an_error_in_the_old_object_names_its_path() {
         let new = vm("db", "EPYC");
         let old = new.clone().tweak(|vm| vm["spec"]["template"] = json!([]));
         let error = ask(&stuck(intel()), &update(&old, &new)).expect_err("an old object that cannot be read");
@@ -281,7 +281,7 @@ mod malformed {
     #[case::labels(|vmim: &mut Value| vmim["metadata"]["labels"] = Value::Null)]
     #[case::selector(|vmim: &mut Value| vmim["spec"]["addedNodeSelector"] = Value::Null)]
     #[case::unknown_field(|vmim: &mut Value| vmim["spec"]["someday"] = json!([1, {"a": null}]))]
-    fn null_and_unknown_are_absent(#[case] change: fn(&mut Value)) {
+    fn null_and_unknown_fields_are_read_as_absent(#[case] change: fn(&mut Value)) {
         assert!(denied(&stuck(intel()), &review(&migration("db").tweak(change))).is_some());
     }
 }
@@ -290,7 +290,7 @@ mod enforcement {
     use super::*;
 
     #[test]
-    fn what_no_hardware_can_is_denied_readably() {
+    fn a_denial_for_hardware_that_no_node_has_is_readable() {
         let denial = denied(&stuck(intel()), &review(&migration("db"))).expect("policy strict denies it");
         assert_eq!(denial.code, DenialKind::Forbidden, "no field of a migration can be fixed");
         let first = &denial.message;
@@ -340,7 +340,7 @@ mod enforcement {
         migration("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = json!({"topology.kubernetes.io/zone": "z9"})),
         Cause::Placement
     )]
-    fn only_what_is_structural_is_denied(#[case] world: World, #[case] object: Value, #[case] cause: Cause) {
+    fn only_structural_impacts_are_denied(#[case] world: World, #[case] object: Value, #[case] cause: Cause) {
         let bytes = review(&object).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
         let case = case(&world, &request).expect("an answer").expect("our concern");
@@ -510,7 +510,7 @@ mod reported {
     }
 
     #[test]
-    fn what_the_policy_does_not_want_recorded_is_not() {
+    fn a_policy_without_record_writes_no_event() {
         let mut quiet = stuck(intel());
         quiet.policies[0].audit = Dial::Off;
         let reports = answered(&quiet, &review(&migration("db"))).reports;
@@ -538,7 +538,7 @@ mod reported {
         vec![MissingInput::Owner { kind: report::EventKind::VirtualMachine, namespace: "shop".to_owned(), name: "new".to_owned() }]
     )]
     #[case::vm_of_no_event(running("new", "", "EPYC-Rome").tweak(|vmi| vmi["status"] = json!({})), vec![])]
-    fn what_is_not_known_yet_is_asked_for(#[case] object: Value, #[case] expected: Vec<MissingInput>) {
+    fn missing_inputs_of_a_judgement_are_requested(#[case] object: Value, #[case] expected: Vec<MissingInput>) {
         let lacks = answered(&stuck(mixed()), &by(review(&object), CONTROLLER)).lacks;
         assert_eq!(lacks, expected, "a guest would be judged by half of what there is");
     }

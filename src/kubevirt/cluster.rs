@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_manifest_does_not_hide_what_the_cluster_says_of_itself() {
+    fn a_manifest_without_status_keeps_the_observed_release() {
         let mut observed = KubeVirt::default();
         "v1.5.2".clone_into(&mut observed.status.observed_kubevirt_version);
         "Haswell".clone_into(&mut observed.spec.configuration.cpu_model);

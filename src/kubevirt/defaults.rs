@@ -240,7 +240,11 @@ mod tests {
     #[case::switched_on(&["HypervStrictCheck"], &[], true)]
     #[case::switched_off(&[], &["HypervStrictCheck"], false)]
     #[case::both(&["HypervStrictCheck"], &["HypervStrictCheck"], true)]
-    fn a_gate_is_on_if_it_is_listed(#[case] on: &[&str], #[case] off: &[&str], #[case] expected: bool) {
+    fn a_feature_gate_is_on_if_listed_and_not_disabled(
+        #[case] on: &[&str],
+        #[case] off: &[&str],
+        #[case] expected: bool,
+    ) {
         let mut config = ClusterConfig::default();
         let developer = &mut config.configuration.developer_configuration;
         developer.feature_gates = on.iter().copied().map(str::to_owned).collect();

@@ -147,7 +147,11 @@ mod tests {
     #[case::listed_without_a_value(json!({"Westmere": null}), "Westmere", Some(Obsolete::Configured))]
     #[case::a_list_takes_the_place_of_the_other(json!({"Westmere": true}), "Conroe", None)]
     #[case::each_spelling_by_itself(json!({"Westmere": true}), "Westmere-IBRS", None)]
-    fn a_name_in_the_list_counts(#[case] list: Value, #[case] model: &str, #[case] expected: Option<Obsolete>) {
+    fn a_model_listed_as_obsolete_is_withheld_for_every_value(
+        #[case] list: Value,
+        #[case] model: &str,
+        #[case] expected: Option<Obsolete>,
+    ) {
         assert_eq!(withheld(&configuration(&list), model), expected);
     }
 
@@ -185,7 +189,7 @@ mod tests {
     const KNOWN: &str = "cpu-model-migration.node.kubevirt.io/Westmere";
 
     #[test]
-    fn the_labeller_does_as_the_list_says() {
+    fn the_labellers_next_run_follows_the_obsolete_list() {
         let listed = configuration(&json!({"Westmere": true}));
         let before = node(&[label::SCHEDULABLE, HOST, MODEL, KNOWN, "cpu-feature.node.kubevirt.io/aes"]);
         let after = node(&[label::SCHEDULABLE, HOST, "cpu-feature.node.kubevirt.io/aes", label::OBSOLETE_HOST_MODEL]);
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_stay_where_no_labeller_works() {
+    fn labels_stay_on_nodes_without_a_labeller() {
         let listed = configuration(&json!({"Westmere": true}));
         assert_eq!(relabelled(&node(&[HOST, MODEL, KNOWN]), &listed, Release::NEWEST), None);
         let frozen = Node { skip_node: Some("false".to_owned()), ..node(&[label::SCHEDULABLE, HOST, MODEL]) };

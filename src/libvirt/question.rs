@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_exit_code_of_virsh_keeps_that_of_the_command() {
+    fn without_virshs_exit_code_that_of_the_command_is_used() {
         let output = CommandOutput { code: Some(127), stdout: "exit code x".to_owned(), stderr: String::new() };
         assert_eq!(of_virsh(output.clone()), output);
     }

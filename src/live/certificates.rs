@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_configuration_is_owned() {
+    fn the_leader_owns_no_field_of_a_configuration() {
         let metadata = |managers: &[&str]| {
             let managers: Vec<Value> = managers.iter().map(|manager| json!({"manager": manager})).collect();
             serde_json::from_value::<ObjectMeta>(json!({"resourceVersion": "7", "managedFields": managers})).unwrap()

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn trouble_is_over_when_the_api_server_answers_again() {
+    async fn a_failed_watch_is_fresh_after_the_next_answer() {
         let freshness = Freshness::default();
         assert_eq!(freshness.age(Resource::Nodes), None, "what was never received is not fresh");
         freshness.received(Resource::Nodes);

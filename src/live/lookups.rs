@@ -76,7 +76,7 @@ mod tests {
     const ATTACKER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 66)));
 
     #[test]
-    fn one_address_does_not_use_up_all_lookups() {
+    fn one_address_cannot_use_all_lookups() {
         let names: Vec<String> = (0..100).map(|number| format!("space-{number}")).collect();
         let spaces = names.iter().map(|name| ClusterObject::Namespace(read(json!({"metadata": {"name": name}}))));
         let world = World { cluster: Cluster::new(spaces, None), ..World::default() };

@@ -44,7 +44,7 @@ fn live(objects: &Arc<BTreeMap<String, Value>>, read: &Arc<Mutex<Vec<String>>>) 
 
 /// Findings about a controller's request go to Events and metrics, because controllers show no warnings.
 #[tokio::test(start_paused = true)]
-async fn what_an_exemption_spares_is_counted() {
+async fn exempted_denials_are_counted_by_reason() {
     use crate::testing::cluster::{cluster, launcher, migration, read_policy, running, vmi};
     use crate::testing::fleet::{feature, intel};
     use crate::testing::objects::create;

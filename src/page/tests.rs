@@ -143,7 +143,7 @@ fn obeyed(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn no_text_of_an_object_is_a_command_to_a_runner_of_builds() {
+fn texts_of_objects_start_no_workflow_command_of_ci_runners() {
     for text in [
         "::error::x",
         "  ::stop-commands::x",

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_counts_once() {
+    fn a_label_counts_once_for_specificity() {
         let mut selector = condition("env", Operator::Exists, &[]);
         selector.match_labels = labels("env=prod tier=db");
         assert_eq!(selector.specificity(), 2, "a policy would win by saying the same thing twice");

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_fits_whatever_it_is_made_of() {
+    fn a_note_fits_for_every_text() {
         for text in ["é".repeat(2000), "x".repeat(1025), "ab€".repeat(400)] {
             let note = Note::of_watched(&text).0;
             let fits = (1020..=MAX_NOTE_BYTES).contains(&note.len()) && note.ends_with('…');

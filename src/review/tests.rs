@@ -52,7 +52,7 @@ pub(super) fn said(world: &World, review: &Value) -> Vec<String> {
 #[case::node_labeller("system:serviceaccount:kubevirt:kubevirt-handler", false)]
 #[case::a_person("admin", true)]
 #[case::a_pipeline("system:serviceaccount:gitops:argocd", true)]
-fn a_node_is_looked_at_for_users_who_see_warnings(#[case] user: &str, #[case] expected: bool) {
+fn node_edits_are_judged_only_for_users_who_see_warnings(#[case] user: &str, #[case] expected: bool) {
     assert_eq!(is_read(user), expected, "work for every heartbeat, or silence for a person");
 }
 

@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_in_a_name_is_said_once() {
+    fn sentences_that_differ_in_one_name_are_joined() {
         let refused = |of: &str| format!("exec is refused (namespace {of}: pods \"x-{of}\" is forbidden)");
         let (shop, bank) = (refused("shop"), refused("bank"));
         let expected = ["a b c: exec is refused (namespace …: pods \"…\" is forbidden)"];
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_something_else_is_said_by_itself() {
+    fn different_sentences_are_printed_separately() {
         let said = [(0, "virsh failed: no hypervisor", "a"), (0, "virsh failed: permission denied", "b"), (0, "", "c")];
         assert_eq!(folded(&said).len(), 3);
     }

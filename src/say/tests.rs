@@ -93,7 +93,7 @@ fn a_vm_whose_start_node_decides() {
 
 /// A named model that one node can run: the missing labels are named, and the model that would free it.
 #[test]
-fn a_vm_and_the_model_that_frees_it() {
+fn a_vm_is_offered_a_model_that_runs_on_more_nodes() {
     let decision = answer_to(&world(mixed(), Vec::new()), &vm("web", "Icelake-Server-noTSX"));
     assert_snapshot!(decision.warnings().join("\n"), @r"
     cpufit: shop/web can start on node-e alone, and could never leave it
@@ -150,7 +150,7 @@ fn a_command_is_whole_or_left_out() {
 
 /// An object that fits is admitted without a warning.
 #[test]
-fn silence_where_all_is_well() {
+fn a_guest_that_fits_gets_no_text() {
     assert_eq!(answer_to(&world(mixed(), Vec::new()), &vm("web", "EPYC-Rome")), Decision::admit());
 }
 

@@ -219,7 +219,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_folded_is_read_as_it_was(specs in prop::collection::vec(("[AB]", value()), 0..60)) {
+        fn folded_objects_are_read_back_unchanged(specs in prop::collection::vec(("[AB]", value()), 0..60)) {
             let objects: Vec<Value> = specs.into_iter().map(|(kind, spec)| object(&kind, spec)).collect();
             let mut read = Vec::new();
             for folded in fold(objects.clone()) {
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_object_is_refused_by_its_field() {
+    fn a_malformed_folded_object_is_refused_with_its_field() {
         let many = vec![json!({}); MOST + 1];
         for (folded, field) in [
             (json!({"others": []}), "first"),

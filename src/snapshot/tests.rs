@@ -154,7 +154,7 @@ impl Read for Drip<'_> {
 #[rstest]
 #[case("\u{feff}# ü\napiVersion: v1\nkind: Node\nmetadata: {name: 节点}\n---\n")]
 #[case("\u{feff}\n{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"节点\"}}\n")]
-fn a_pipe_may_give_any_number_of_bytes(#[case] dump: &str) {
+fn input_may_arrive_in_pieces_of_any_size(#[case] dump: &str) {
     let mut names = Vec::new();
     read(STDIN, Drip(dump.as_bytes()), |item| {
         names.push(item.parse::<wire::Node>()?.metadata.name);
@@ -200,7 +200,7 @@ fn a_folder_is_read_in_name_order_and_not_below() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_named() {
+fn a_file_that_cannot_be_opened_is_named() {
     let none = tempfile::tempdir().unwrap();
     let fail = |path: PathBuf| {
         let error = read_all(&[DumpSource::Path(path.into())], &Domain::default(), io::empty(), |_| Ok::<_, Error>(()))
@@ -221,14 +221,14 @@ fn sources_are_spelled_as_kubectl_spells_them() {
 }
 
 #[test]
-fn places_are_named_as_people_count() {
+fn documents_are_numbered_from_one_in_errors() {
     let place = DumpPlace { file: "cluster.yaml".to_owned(), document: 2, item: Some(14), line: Some(7) };
     assert_snapshot!(place, @"cluster.yaml, document 2, items[14]");
     assert_snapshot!(DumpPlace { file: STDIN.to_owned(), item: None, ..place }, @"standard input, document 2");
 }
 
 #[test]
-fn a_source_that_fails_is_no_short_dump() {
+fn a_read_error_is_not_taken_as_the_end_of_a_dump() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -242,7 +242,7 @@ fn a_source_that_fails_is_no_short_dump() {
 }
 
 #[test]
-fn what_kubectl_said_instead_is_recognized() {
+fn error_texts_of_kubectl_in_place_of_a_dump_are_recognized() {
     assert_snapshot!(error("error: the server doesn't have a resource type \"vmi\"\n"), @r#"cluster.yaml holds an error instead of objects: error: the server doesn't have a resource type "vmi""#);
     assert_snapshot!(error("Error from server (Forbidden): nodes is forbidden: User \"x\" cannot list\n"), @r#"cluster.yaml holds an error instead of objects: Error from server (Forbidden): nodes is forbidden: User "x" cannot list"#);
     assert_snapshot!(error("No resources found in default namespace.\n"), @"cluster.yaml holds an error instead of objects: No resources found in default namespace.");
@@ -285,7 +285,7 @@ fn broken_text_is_located() {
 }
 
 #[test]
-fn what_is_no_object_is_an_error() {
+fn a_document_that_is_not_an_object_is_an_error() {
     assert_snapshot!(error("hello\n"), @r#"cluster.yaml, document 1: expected an object, found string "hello""#);
     assert_snapshot!(error("42\n"), @"cluster.yaml, document 1: expected an object, found number 42");
     assert_snapshot!(error("[1]"), @"cluster.yaml, document 1, items[0]: expected an object, found number 1");
@@ -312,7 +312,7 @@ fn wrong(dump: &str) -> String {
 }
 
 #[test]
-fn a_wrong_field_is_named_with_its_cure() {
+fn a_wrong_field_is_named_with_its_fix() {
     let node = |meta: &str| format!("apiVersion: v1\nkind: List\nitems:\n- kind: Node\n  apiVersion: v1\n  {meta}\n");
     assert_snapshot!(wrong(&node("metadata: {name: node-b, labels: {foo: 5}}")), @"cluster.yaml, document 1, items[0] (Node node-b): metadata.labels.foo: expected a string, found number 5; put it in quotes");
     assert_snapshot!(wrong(&node("metadata: {name: node-b, labels: {example.com/zone: no}}")), @r#"cluster.yaml, document 1, items[0] (Node node-b): metadata.labels["example.com/zone"]: expected a string, found boolean false; put it in quotes"#);
@@ -325,7 +325,7 @@ fn a_wrong_field_is_named_with_its_cure() {
 }
 
 #[test]
-fn depth_ends_in_an_error_not_in_a_crash() {
+fn deep_nesting_is_an_error_and_no_crash() {
     let nest = |open: &str, close: &str, depth: usize| open.repeat(depth) + &close.repeat(depth);
     let vmi =
         |affinity: String| format!("{{\"apiVersion\":\"v1\",\"kind\":\"Vmi\",\"spec\":{{\"affinity\":{affinity}}}}}");

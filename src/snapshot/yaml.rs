@@ -572,7 +572,7 @@ mod tests {
     #[case::two_signs("--5", None)]
     // The expectations are the output of `kubectl annotate --local -o json` (1.32), except for infinities, which it
     // refuses.
-    fn plain_scalars_mean_what_they_mean_to_kubectl(#[case] text: &str, #[case] json: Option<&str>) {
+    fn plain_yaml_scalars_are_typed_as_by_kubectl(#[case] text: &str, #[case] json: Option<&str>) {
         let typed = super::typed(text);
         assert_eq!(typed.as_deref(), json, "{text}: labels that kubectl wrote would be refused, or changed");
         assert!(typed.is_none_or(|json| serde_json::from_str::<serde_json::Value>(&json).is_ok()));

@@ -118,7 +118,7 @@ mod tests {
     #[case::browser("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Exposition::Text)]
     #[case::weight_of_nonsense("application/openmetrics-text;q=much", Exposition::Text)]
     #[case::commas(",,;;,", Exposition::Text)]
-    fn the_format_that_is_asked_for(#[case] accept: &str, #[case] expected: Exposition) {
+    fn the_accept_header_chooses_the_metrics_format(#[case] accept: &str, #[case] expected: Exposition) {
         assert_eq!(Exposition::accepted(accept), expected);
     }
 

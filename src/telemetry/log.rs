@@ -209,7 +209,7 @@ mod tests {
 
     /// A hostile name in the message, in a value, and instead of either.
     #[test]
-    fn no_value_forges_a_line() {
+    fn no_value_adds_a_line_to_the_log() {
         let hostile = "a\nERROR cpufit: forged\r\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1m\u{202e}\u{2028}b";
         let lines = Lines::default();
         let writer = lines.clone();
@@ -230,7 +230,7 @@ mod tests {
 
     /// A crash loop without a line in the log could not be explained.
     #[test]
-    fn a_mistyped_level_is_no_silence() {
+    fn a_mistyped_log_level_is_an_error() {
         for (filter, part) in [
             ("warning", "warning"),
             ("verbose", "verbose"),

@@ -97,7 +97,7 @@ mod tests {
 
     /// An answer that is a little early costs nothing; one that is a little late fails the review.
     #[tokio::test]
-    async fn a_clock_leaves_a_margin_and_believes_no_nonsense() {
+    async fn the_deadline_leaves_a_margin_and_ignores_invalid_timeouts() {
         let seconds = Duration::from_secs_f64;
         let granted = |query| {
             let clock = Clock::start(query, seconds(10.0));

@@ -496,7 +496,7 @@ mod tests {
     #[case::all_guests(JudgeScope::AllGuests, 4_000, 2_000)]
     #[case::all_guests_and_much_time(JudgeScope::AllGuests, 60_000, 30_000)]
     #[case::no_time(JudgeScope::Object, 0, 0)]
-    fn work_leaves_time_for_its_answer(#[case] scope: JudgeScope, #[case] left: u64, #[case] expected: u64) {
+    fn the_deadline_of_work_leaves_time_to_answer(#[case] scope: JudgeScope, #[case] left: u64, #[case] expected: u64) {
         let now = Instant::now();
         let took = work_deadline(now, now + Duration::from_millis(left), scope) - now;
         assert_eq!(took, Duration::from_millis(expected), "the client is gone, or the work ends too early");

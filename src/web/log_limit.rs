@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn some_lines_at_once_then_one_in_each_period() {
+    async fn the_log_limit_allows_a_burst_and_then_one_line_per_period() {
         let seldom = LogLimit::new(2, Duration::from_secs(60));
         let lines = |times: usize| (0..times).map(|_| seldom.line()).collect::<Vec<_>>();
         assert_eq!(lines(4), [Some(0), Some(0), None, None]);

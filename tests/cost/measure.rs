@@ -53,7 +53,7 @@ impl Way {
 
 #[test]
 #[ignore = "measures: make cost"]
-fn what_three_mebibytes_cost() {
+fn costs_of_objects_of_three_mebibytes_are_printed() {
     let mut ways: [(&str, Way); 4] =
         ["a review", "a watch", "status and audit", "check"].map(|name| (name, Way::default()));
     for kind in Kind::ALL {

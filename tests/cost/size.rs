@@ -164,7 +164,7 @@ fn is_not_kept(name: &str) -> bool {
 
 /// Any guest that is too large is admitted with a warning that names the field.
 #[test]
-fn what_is_too_large_is_said() {
+fn objects_that_are_too_large_are_reported() {
     for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::ReplicaSet, Kind::Pool, Kind::Migration] {
         let mut world = paths::inventory_without(kind).snapshot().world;
         world.policies.clear();

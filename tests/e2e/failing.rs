@@ -16,7 +16,7 @@ const MIGRATIONS: &str = "/apis/kubevirt.io/v1/namespaces/shop/virtualmachineins
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn whatever_becomes_of_it_guests_start_and_nothing_is_missed_for_good() {
+fn guests_start_while_the_webhook_fails_and_its_data_is_complete_afterwards() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     let launcher = String::from_utf8(read(&data("launcher.yaml"))).expect("text");

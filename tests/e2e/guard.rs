@@ -71,7 +71,7 @@ fn a_killed_test_leaves_nothing_behind() {
 /// Without a controller or kubelet on the machine, a node becomes Ready, and a pod on it runs.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn kwok_plays_the_kubelet() {
+fn kwok_simulates_the_kubelet() {
     let Some(cluster) = ControlPlane::start(&[Part::Scheduler, Part::Kwok]) else { return };
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"}});
     let pod = json!({
@@ -157,7 +157,7 @@ fn replicas_behind_the_service_of_the_manifests() {
 /// Impostors in cpufit's place, with a certificate that the API server accepts.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn impostors_fail_as_they_should() {
+fn the_api_server_rejects_each_faulty_webhook_server() {
     let Some(cluster) = inhabited(&[]) else { return };
     let jane = jane(&cluster);
     let installation = Installation::new(&cluster);
@@ -202,7 +202,7 @@ fn the_api_server_restarts() {
 /// Guests start to run, evictions are refused, and unset fields of a guest are set.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn kubevirt_is_played() {
+fn the_kubevirt_simulation_creates_guests_and_migrations() {
     let Some(cluster) = inhabited(&[]) else { return };
     let virt_api = VirtApi::start(&cluster);
     virt_api.set_defaults();

@@ -30,7 +30,7 @@ fn until_held_by(cluster: &ControlPlane, holder: &str) -> Duration {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn one_replica_leads_and_another_one_when_it_is_gone() {
+fn another_replica_becomes_leader_when_the_leader_stops() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let installation = Installation::new(&cluster);
     let start = |name: &str| installation.start(name, ANYWHERE, &[]);

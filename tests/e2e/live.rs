@@ -40,7 +40,7 @@ fn kubevirts_kinds_may_come_later() {
 /// A guest, its launcher and its migration created one after the other: the cache has none of them yet.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn what_was_created_a_moment_ago_is_looked_up() {
+fn objects_created_a_moment_ago_are_looked_up() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     // Changes after the first snapshot are published after an hour, so that the cache is certainly behind.

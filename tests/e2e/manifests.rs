@@ -159,7 +159,7 @@ fn install(cluster: &ControlPlane) -> Asked<'_> {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn install_asks_about_what_matters_and_nothing_else() {
+fn the_installed_webhooks_receive_only_edits_that_are_judged() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let mut asked = install(&cluster);
     let noise = json!({"metadata": {"labels": {"seen": "yes"}}});
@@ -233,7 +233,7 @@ fn install_asks_about_what_matters_and_nothing_else() {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn install_is_asked_about_edits_of_nodes_but_not_of_heartbeats() {
+fn the_installed_webhook_receives_node_edits_without_heartbeats() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let mut asked = install(&cluster);
     let edit = &["nodes.validate"];

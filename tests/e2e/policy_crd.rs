@@ -105,7 +105,7 @@ fn define(cluster: &ControlPlane) {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn policy_crd_and_files_take_and_refuse_the_same() {
+fn policy_crd_and_files_accept_the_same_policies() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     define(&cluster);
     let admin = cluster.kubeconfig("root", &["system:masters"]);
@@ -133,7 +133,7 @@ fn policy_crd_and_files_take_and_refuse_the_same() {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn policy_crd_shows_what_is_in_force_and_what_it_came_to() {
+fn policy_crd_columns_show_the_settings_and_their_effect() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     world::install_kubevirt(&cluster);
     define(&cluster);

@@ -86,7 +86,7 @@ fn each_row_of_an_audit_has_its_reason() {
 }
 
 #[test]
-fn a_row_tells_what_scripts_ask_for() {
+fn the_json_row_of_an_audit_has_the_fields_that_scripts_read() {
     let rows =
         audit(&world(&[json!({"enforce": "Pinned", "commonModel": {"name": "Skylake-Server-noTSX-IBRS"}})]), NEVER);
     let ledger = one(&rows, "ledger");
@@ -161,7 +161,7 @@ fn the_guests_whose_model_a_policy_would_change_are_counted() {
 
 /// A stopped guest is on no model; the audit counts those that the policy's status counts.
 #[test]
-fn who_is_not_on_the_common_model_is_counted_as_the_status_counts() {
+fn guests_off_the_common_model_are_counted_as_in_the_status() {
     for model in ["Skylake-Server-noTSX-IBRS", "EPYC-Rome"] {
         let world = world(&[json!({"commonModel": {"name": model}})]);
         let rows = audit(&world, NEVER);
@@ -212,7 +212,7 @@ fn the_audit_denies_what_the_webhook_denies(#[case] spec: Value) {
 }
 
 #[test]
-fn what_exposes_a_guest_to_the_next_upgrade_is_said() {
+fn exposures_of_a_guest_to_the_next_upgrade_are_listed() {
     let mut many = running("many", "node-a", "host-model");
     many["spec"]["domain"]["cpu"]["sockets"] = json!(2);
     many["spec"]["domain"]["cpu"]["cores"] = json!(2);

@@ -143,7 +143,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96 / one_in() as u32))]
 
     #[test]
-    fn nothing_changed_between_a_cluster_and_itself(edits in edits(), guests in guests(), policies in policies()) {
+    fn a_diff_of_a_cluster_with_itself_is_empty(edits in edits(), guests in guests(), policies in policies()) {
         let world = world(&edits, &guests, &policies);
         let found = diff(&world, &world.clone(), &|_| true, &|_, _| {});
         prop_assert!(found.is_empty(), "{found:?}");
@@ -152,7 +152,7 @@ proptest! {
 }
 
 #[test]
-fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is_named_with_a_cause() {
+fn a_diff_names_the_guests_whose_audit_differs_and_each_counted_one_with_a_cause() {
     let counts: [Cell<usize>; 7] = Default::default();
     let [named, unnamed, worse, own_node, refused, gone, by_nodes] = &counts;
     let add = |to: &Cell<usize>, more: usize| to.set(to.get() + more);
@@ -250,7 +250,7 @@ fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is
 #[case::taint(Edit::Taint, "taint broken:NoSchedule")]
 #[case::not_ready(Edit::NotReady, "not ready")]
 #[case::removed(Edit::Go, "removed")]
-fn what_became_of_a_node_is_named_as_the_cause(#[case] edit: Edit, #[case] expected: &str) {
+fn changes_of_a_node_are_named_as_the_cause(#[case] edit: Edit, #[case] expected: &str) {
     let guests = [(0, "host-model", false), (0, "host-model", false), (0, "host-model", false)];
     let with = |edits: &[(usize, Edit)]| world(edits, &guests, &[]);
     let (before, after) = (with(&[]), with(&[(2, edit)]));
@@ -268,7 +268,7 @@ fn undone(change: &str) -> String {
 }
 
 #[test]
-fn what_changed_of_kubevirt_is_named_with_what_it_means() {
+fn changes_of_kubevirt_are_named_with_their_effect() {
     let with = |release: &str, configuration: serde_json::Value| {
         let kubevirt = json!({
             "metadata": {"namespace": "kubevirt", "name": "kubevirt"},
@@ -315,7 +315,7 @@ fn what_changed_of_kubevirt_is_named_with_what_it_means() {
 #[case::new_side(&[(0, "host-model", false)], &[], "the new dump holds no guests")]
 #[case::old_side(&[], &[(0, "host-model", false)], "the old dump holds no guests")]
 #[case::both(&[], &[], "neither dump holds guests")]
-fn a_dump_without_guests_tells_nothing_of_them(
+fn a_dump_without_guests_makes_no_statement_about_guests(
     #[case] old: &[(usize, &'static str, bool)],
     #[case] new: &[(usize, &'static str, bool)],
     #[case] expected: &str,
@@ -347,7 +347,7 @@ fn a_restart_is_advised_where_the_next_start_is_proved(#[case] model: &'static s
 
 /// A node replaced under its old name by hardware of another vendor: the old labels are no advice for the new one.
 #[test]
-fn what_was_true_of_replaced_hardware_is_not_said_of_the_new() {
+fn findings_about_replaced_hardware_are_not_repeated_for_the_new_nodes() {
     let objects = || objects(&[(0, "host-model", false)], false);
     let mut nodes = intel();
     nodes[1] = rome(&nodes[1].name.clone());
@@ -360,7 +360,7 @@ fn what_was_true_of_replaced_hardware_is_not_said_of_the_new() {
 }
 
 #[test]
-fn the_label_that_did_it_is_named_and_what_no_node_has_any_more() {
+fn the_label_that_caused_a_change_and_labels_gone_from_all_nodes_are_named() {
     let guests = [(0, "host-model", false), (0, "host-model", false), (0, "host-model", true)];
     let with = |edits: &[(usize, Edit)]| world(edits, &guests, &[]);
     let lost: Vec<(usize, Edit)> = [0, 2, 3].map(|node| (node, Edit::Lose("hle"))).to_vec();

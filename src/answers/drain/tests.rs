@@ -67,7 +67,7 @@ fn one_uncordoned_node_frees_the_guest_that_only_fits_there() {
 }
 
 #[test]
-fn where_all_can_leave_nothing_need_be_done() {
+fn a_drain_that_all_guests_can_leave_needs_no_act() {
     let web = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS"));
     let found = drained(&world(intel(), [vmi(web)]), "node-a");
     assert_eq!(found.least_to_do, Some(Vec::new()));
@@ -75,7 +75,7 @@ fn where_all_can_leave_nothing_need_be_done() {
 }
 
 #[test]
-fn where_nothing_helps_there_is_no_least_to_do() {
+fn a_drain_that_no_act_frees_has_no_least_to_do() {
     let web = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS"));
     let nodes = intel().into_iter().filter(|node| node.name == "node-a").collect();
     let found = drained(&world(nodes, [vmi(web)]), "node-a");
@@ -118,7 +118,7 @@ fn a_node_that_is_cordoned_and_lacks_labels_takes_two_acts() {
 
 /// A command that only shows a pod frees no guest: a drain after it would wait forever.
 #[test]
-fn a_step_to_look_is_no_act() {
+fn a_command_that_only_reads_is_not_counted_as_an_act() {
     let mut nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
     let other = of(&mut nodes, "node-c");
     other.labels.insert(label::SCHEDULABLE.to_owned(), "false".to_owned());
@@ -268,7 +268,7 @@ fn guests_that_wait_for_each_other_are_stuck() {
 
 /// A guest that is shut down is gone at once and excludes no other guest.
 #[test]
-fn a_guest_that_is_shut_down_makes_way() {
+fn a_guest_that_is_shut_down_frees_its_node_for_others() {
     let nodes: Vec<Node> =
         zoned().into_iter().filter(|node| ["node-a", "node-c"].contains(&node.name.as_str())).collect();
     let ends = apart("db-1", "node-a", "Cascadelake-Server", "zone")
@@ -332,7 +332,7 @@ fn without_an_order_the_guest_in_the_way_is_named() {
 #[case::not_there_yet("LiveMigrate", json!([{"type": "Ready", "status": "True"}]), State::Stuck, "no condition LiveMigratable yet")]
 #[case::not_there_and_shut_down("LiveMigrateIfPossible", json!([{"type": "Ready", "status": "True"}]), State::ShutDown, "no condition LiveMigratable yet")]
 #[case::none_was_dumped("LiveMigrate", json!([]), State::CanLeave, "")]
-fn a_condition_that_is_not_true_is_no_leave_to_migrate(
+fn a_guest_without_live_migratable_true_is_not_migrated(
     #[case] strategy: &str,
     #[case] conditions: Value,
     #[case] expected: State,
@@ -357,7 +357,7 @@ fn a_condition_that_is_not_true_is_no_leave_to_migrate(
 
 /// A dump without pods, allocatable and budgets: the report lists these as not known.
 #[test]
-fn what_is_not_known_is_said() {
+fn unknown_facts_about_a_drain_are_listed() {
     let guests = [("web", "LiveMigrate"), ("ends", "None")].map(|(name, strategy)| {
         vmi(running(name, "node-a", "Skylake-Server-noTSX-IBRS")
             .tweak(|guest| guest["spec"]["evictionStrategy"] = json!(strategy)))
@@ -397,7 +397,7 @@ fn a_rule_that_is_not_judged_is_named_beside_the_targets() {
 #[case::the_pods_own_term(labelled("db"), "shop", json!([{"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "zone"}]), &["node-d", "node-e"])]
 #[case::of_other_labels(labelled("db"), "shop", json!([{"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "zone"}]), &["node-b", "node-c", "node-d", "node-e"])]
 #[case::of_its_namespace_by_name(labelled("db"), "bank", json!([{"labelSelector": {}, "namespaces": ["shop"], "topologyKey": "zone"}]), &["node-d", "node-e"])]
-fn a_pod_that_is_no_guests_keeps_a_guest_off(
+fn anti_affinity_to_other_pods_keeps_a_guest_off_their_nodes(
     #[case] guest: Value,
     #[case] namespace: &str,
     #[case] term: Value,
@@ -427,7 +427,7 @@ fn a_pod_that_is_no_guests_keeps_a_guest_off(
 #[rstest]
 #[case::it_has_ended("Succeeded", json!(null))]
 #[case::it_holds_a_launchers_volumes("Running", json!([{"kind": "Pod", "name": "virt-launcher-db"}]))]
-fn a_pod_that_is_not_there_blocks_no_target(#[case] phase: &str, #[case] owners: Value) {
+fn ended_pods_and_volume_pods_of_launchers_exclude_no_target(#[case] phase: &str, #[case] owners: Value) {
     let mut known = world(zoned(), [vmi(apart("db", "node-a", SKY, "kubernetes.io/hostname"))]);
     read_pod(
         &mut known,
@@ -440,7 +440,7 @@ fn a_pod_that_is_not_there_blocks_no_target(#[case] phase: &str, #[case] owners:
 
 /// If the drained node is returned, the pod on the other one still excludes the guest: there is no order.
 #[test]
-fn an_order_goes_by_other_pods_as_well() {
+fn an_order_respects_anti_affinity_to_other_pods() {
     let nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
     let mut known = world(nodes, [vmi(apart("db", "node-a", "Cascadelake-Server", "kubernetes.io/hostname"))]);
     let (found, _) = order(&known, &["node-a", "node-c"]);
@@ -503,7 +503,7 @@ impl<'a> crate::kubevirt::wire::Reader<'a> for Json<'a> {
 }
 
 #[test]
-fn a_node_that_fits_and_is_full_is_no_target() {
+fn a_full_node_is_no_target() {
     let web = live(running("web", "node-a", "Icelake-Server-noTSX"));
     let mut nodes = intel();
     nodes.retain(|node| node.name == "node-a" || node.name == "node-e");

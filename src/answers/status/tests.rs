@@ -41,7 +41,7 @@ fn a_guest_whose_selector_would_be_trimmed_is_not_pinned() {
 }
 
 #[test]
-fn conditions_say_what_is_wrong() {
+fn conditions_of_a_policy_name_the_problem() {
     let nowhere = statuses(&world(nodes(), &[policy(&common("Denverton"))]), NEVER);
     let [_, ready, _] = nowhere[0].conditions();
     assert_eq!((ready.holds, ready.reason), (false, "ModelNotUsable"));

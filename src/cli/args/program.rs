@@ -335,7 +335,7 @@ mod tests {
 
     /// kubectl's options: a verb either takes them or names what to use instead.
     #[test]
-    fn every_verb_takes_what_kubectl_takes_or_says_what_does_it() {
+    fn every_verb_accepts_kubectls_options_or_names_the_alternative() {
         let habits = [
             &["-A"][..],
             &["--all-namespaces"],
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_asks_for_a_log_in_json_in_either_way() {
+    fn only_serve_with_log_format_json_asks_for_a_json_log() {
         let asks = |line: &str| asks_for_json_log(line.split(' '));
         assert!(asks("cpufit serve --log-format json --port 1"));
         assert!(asks("cpufit --log-format=json serve"));

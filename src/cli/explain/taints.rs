@@ -91,7 +91,7 @@ mod tests {
     #[case::drain(label::TAINT_DRAIN, &[], None, "n2 is tainted kubevirt.io/drain=v:NoSchedule for a drain: kubectl taint node n2 kubevirt.io/drain- takes it off.")]
     #[case::a_persons("dedicated", &[], None, "1 node is tainted dedicated=v:NoSchedule and takes no guests without a toleration: n2.")]
     #[case::another_value("dedicated", &[], Some("vms"), "1 node is tainted dedicated=v:NoSchedule and takes no guests without a toleration (its toleration dedicated=vms:NoSchedule differs in value): n2.")]
-    fn a_taint_is_named_with_what_takes_it_off(
+    fn a_taint_is_named_with_the_component_that_removes_it(
         #[case] key: &str,
         #[case] fit: &[&str],
         #[case] near: Option<&str>,

@@ -52,7 +52,7 @@ fn kubevirt(model: &str) -> ClusterObject {
 /// Deciding whether the model can be written takes two judgements: without time for both it is not written,
 /// and that is reported.
 #[test]
-fn a_model_is_not_written_by_half_a_judgement() {
+fn a_judgement_that_ran_out_of_time_writes_no_model() {
     let world = world(mixed(), Vec::new(), vec![with_model(SKYLAKE, &["HostModel"], "Deny")]);
     let vmi: Vmi = read(sent(&json!({"model": "host-model"})));
     let until = |after: usize| {
@@ -71,7 +71,7 @@ fn a_model_is_not_written_by_half_a_judgement() {
 
 /// Every CPU mode under every row of `replaces`, and every way of sending no model.
 #[rstest]
-fn a_mode_is_replaced_where_it_is_listed_and_nowhere_else(
+fn a_cpu_mode_is_replaced_only_if_replaces_lists_it(
     #[values("Unset", "HostModel", "HostPassthrough", "Named", "")] listed: &str,
     #[values(
         ("Unset", json!({})), ("Unset", Value::Null), ("Unset", json!({"cores": 2})), ("Unset", json!({"model": ""})),
@@ -111,7 +111,7 @@ fn a_mode_is_replaced_where_it_is_listed_and_nowhere_else(
 #[case::no_domain(json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": {}}))]
 #[case::null_domain(json!({"metadata": {"namespace": "shop", "name": "web", "annotations": null}, "spec": {"domain": null}}))]
 #[case::generated(json!({"metadata": {"namespace": "shop", "generateName": "web-"}, "spec": {"domain": {"cpu": null}}}))]
-fn what_is_missing_on_the_way_is_made(#[case] object: Value) {
+fn a_patch_creates_the_missing_parent_fields(#[case] object: Value) {
     let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
     let (_, after) = decided(&world, &object);
     assert_eq!(after["spec"]["domain"]["cpu"]["model"], SKYLAKE);
@@ -121,7 +121,11 @@ fn what_is_missing_on_the_way_is_made(#[case] object: Value) {
 #[rstest]
 #[case::no_policy(Policy::builtin(), json!({}), Untouched::NoCommonModel)]
 #[case::uses_it(with_model(SKYLAKE, &ALL, "Deny"), json!({"model": SKYLAKE}), Untouched::UsesIt)]
-fn others_are_left_as_they_are(#[case] policy: Policy, #[case] cpu: Value, #[case] expected: Untouched) {
+fn a_guest_without_a_policys_model_or_with_it_already_is_not_changed(
+    #[case] policy: Policy,
+    #[case] cpu: Value,
+    #[case] expected: Untouched,
+) {
     let object = sent(&cpu);
     let (common, after) = decided(&world(intel(), Vec::new(), vec![policy]), &object);
     assert_eq!((common, &after), (Common::Untouched(expected), &object));
@@ -172,7 +176,7 @@ fn a_vm_that_waits_for_a_guest_gets_no_model(#[case] strategy: &str, #[case] ann
 #[case::arm("arm64")]
 #[case::mainframe("s390x")]
 #[case::as_the_cluster_says("")]
-fn other_architectures_are_left_alone(#[case] architecture: &str) {
+fn guests_of_other_architectures_get_no_model(#[case] architecture: &str) {
     let config = json!({
         "spec": {"configuration": {"architectureConfiguration": {"defaultArchitecture": "arm64"}}},
         "status": {"observedKubeVirtVersion": "v1.9.0"},
@@ -185,7 +189,7 @@ fn other_architectures_are_left_alone(#[case] architecture: &str) {
 }
 
 #[test]
-fn a_namespace_that_is_left_alone_is_left_alone() {
+fn guests_of_an_exempt_namespace_get_no_model() {
     let namespace =
         ClusterObject::Namespace(read(json!({"metadata": {"name": "shop", "labels": {"cpufit.io/exempt": "true"}}})));
     let world = world(intel(), vec![namespace], vec![with_model(SKYLAKE, &ALL, "Deny")]);
@@ -295,7 +299,10 @@ mod not_written {
     #[case::warns_alone(json!([]), Some(SKYLAKE))]
     #[case::of_another_mode(json!(["HostPassthrough"]), Some(SKYLAKE))]
     #[case::of_its_mode(json!(["Unset"]), None)]
-    fn a_policy_that_would_not_change_the_guest_is_no_rival(#[case] replaces: Value, #[case] written: Option<&str>) {
+    fn a_policy_that_would_not_change_the_guest_does_not_compete(
+        #[case] replaces: Value,
+        #[case] written: Option<&str>,
+    ) {
         let policy = |name: &str, of: &str, model: &str, replaces: &Value| {
             let selector = json!({"matchLabels": {format!("cpu-vendor.node.kubevirt.io/{of}"): "true"}});
             read_policy(name, &json!({"nodeSelector": selector, "commonModel": {"name": model, "replaces": replaces}}))
@@ -326,7 +333,7 @@ mod not_written {
 
     /// Two nodes are cordoned: no model helps today, but tomorrow the guest fits again.
     #[test]
-    fn what_passes_must_not_become_what_lasts() {
+    fn a_temporary_obstacle_changes_no_model() {
         let without = |name: &str| skylake(name).tweak(|node| take(node, &[model(SKYLAKE)])).tweak(cordon);
         let world = world(
             vec![skylake("n1"), without("n2"), without("n3")],
@@ -339,7 +346,7 @@ mod not_written {
     }
 
     #[test]
-    fn nodes_without_labels_are_no_ground_to_change_anything() {
+    fn nodes_without_cpu_labels_change_no_model() {
         let bare = |name: &str| crate::testing::fleet::node(name);
         let world = world(vec![bare("n1"), bare("n2"), arm("n3")], Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
         assert!(matches!(reason(&world, &sent(&json!({}))), Some(Reason::Unknown(_))));
@@ -373,7 +380,7 @@ mod not_written {
 
 /// Labels with another value do not count, because the guest's selector does not match them.
 #[test]
-fn a_model_label_that_is_not_true_does_not_count() {
+fn a_model_label_with_another_value_than_true_is_ignored() {
     let nodes = vec![cascade_lake("n1"), cascade_lake("n2")]
         .into_iter()
         .map(|node| node.tweak(|node| set(node, &model(SKYLAKE), "false")));

@@ -91,7 +91,7 @@ mod drop_stale {
     use super::*;
 
     #[test]
-    fn what_no_node_offers_any_more_is_dropped_and_reported() {
+    fn stale_features_are_dropped_and_reported() {
         let world = world(nodes(), vec![host_model(), job(|_| {})], vec![mode("DropStale")]);
         let pod = target(&[keys(&["amd-stibp", "fpu", "vme"]), vec![known("Cascadelake-Server")]].concat());
         assert_eq!(dropped(&world, &pod), keys(&["amd-stibp"]));
@@ -119,7 +119,7 @@ mod drop_stale {
     #[case::asked_for_with_the_migration("DropStale", host_model(), keys(&["amd-stibp", "fpu"]), job(|vmim| vmim["spec"]["addedNodeSelector"] = json!({feature("amd-stibp"): "true"})))]
     #[case::a_stale_model("DropStale", host_model(), [keys(&["fpu"]), vec![known("Gone")]].concat(), job(|_| {}))]
     #[case::passthrough("DropStale", db(&json!({"model": "host-passthrough"})), keys(&["amd-stibp", "fpu"]), job(|_| {}))]
-    fn what_must_stay_stays(
+    fn entries_that_are_not_stale_features_are_kept(
         #[case] word: &str,
         #[case] guest: ClusterObject,
         #[case] entries: Vec<String>,
@@ -155,14 +155,14 @@ mod drop_stale {
     }
 
     #[test]
-    fn an_unknown_guest_is_no_ground_to_drop_anything() {
+    fn an_unknown_guest_drops_no_entry() {
         let world = world(nodes(), vec![], vec![mode("DropStale")]);
         let (out, _) = trimmed(&world, &target(&keys(&["amd-stibp", "fpu"])));
         assert_eq!((out.dropped().len(), out.refused), (0, Some(KeptEntry::UnknownGuest)));
     }
 
     #[test]
-    fn nodes_without_labels_are_no_ground_to_drop_anything() {
+    fn nodes_without_cpu_labels_drop_no_entry() {
         let bare = vec![crate::testing::fleet::node("n1"), crate::testing::fleet::node("n2")];
         let world = world(bare, vec![host_model()], vec![mode("DropStale")]);
         let (out, _) = trimmed(&world, &target(&keys(&["amd-stibp", "fpu"])));
@@ -222,7 +222,7 @@ mod relax {
         vec![cascade_lake("n1"), cascade_lake("n2").tweak(|n| take(n, &[known("Cascadelake-Server")]))],
         vec![known("Cascadelake-Server")], "n2"
     )]
-    fn the_fewest_keys_go(#[case] nodes: Vec<Node>, #[case] expected: Vec<String>, #[case] node: &str) {
+    fn the_fewest_keys_are_dropped(#[case] nodes: Vec<Node>, #[case] expected: Vec<String>, #[case] node: &str) {
         let world = world(nodes, vec![host_model(), relaxed()], vec![]);
         let pod = target(&[keys(&["fpu", "vme", "hle"]), vec![known("Cascadelake-Server")]].concat());
         assert_eq!(dropped(&world, &pod), expected);
@@ -258,7 +258,7 @@ mod relax {
     #[case::the_last_one(vec![cascade_lake("n1"), skylake("n2")], host_model(), keys(&["hle", "rtm"]), Some(KeptEntry::LastFeature))]
     #[case::alone(vec![cascade_lake("n1")], host_model(), keys(&["fpu", "hle"]), Some(KeptEntry::OtherCauses))]
     #[case::named(vec![cascade_lake("n1"), skylake("n2")], db(&json!({"model": "Cascadelake-Server"})), vec![model("Cascadelake-Server")], Some(KeptEntry::OtherCauses))]
-    fn what_must_stay_stays(
+    fn entries_that_are_not_stale_features_are_kept(
         #[case] nodes: Vec<Node>,
         #[case] guest: ClusterObject,
         #[case] entries: Vec<String>,
@@ -294,7 +294,7 @@ mod relax {
     }
 
     #[test]
-    fn a_policy_trims_first() {
+    fn stale_entries_of_a_policy_and_missing_ones_of_a_relaxed_migration_are_both_dropped() {
         let nodes = vec![cascade_lake("n1"), skylake("n2")];
         let world = world(nodes, vec![host_model(), relaxed()], vec![mode("DropStale")]);
         let pod = target(&keys(&["fpu", "hle", "amd-stibp"]));
@@ -311,7 +311,11 @@ mod relax {
 #[case::taken_back(json!({}), Some(json!({RELAX.key: "true"})), false)]
 #[case::another_word(json!({RELAX.key: "True"}), None, false)]
 #[case::none(Value::Null, None, false)]
-fn turning_relax_on_needs_the_right(#[case] new: Value, #[case] old: Option<Value>, #[case] expected: bool) {
+fn setting_the_relax_annotation_needs_the_verb_relax(
+    #[case] new: Value,
+    #[case] old: Option<Value>,
+    #[case] expected: bool,
+) {
     let of = |annotations: Value| read(migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = annotations));
     let old = old.map(of);
     assert_eq!(

@@ -138,7 +138,7 @@ mod tests {
     #[case::an_empty_list(Some(json!({})), true, "its host model is not in obsoleteCPUModels", "is in obsoleteCPUModels")]
     #[case::no_kubevirt_resource(None, true, "i1 has the label", "obsoleteCPUModels")]
     #[case::no_host_model(Some(json!({HOST_MODEL: true})), false, "i1 has the label", "obsoleteCPUModels")]
-    fn the_list_is_blamed_only_for_what_it_holds(
+    fn obsolete_models_are_named_as_cause_only_if_listed(
         #[case] list: Option<Value>,
         #[case] has_host_model: bool,
         #[case] expected: &str,

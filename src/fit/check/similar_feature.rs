@@ -149,7 +149,7 @@ mod tests {
     #[case::swapped("gfin", "gfni", 2)]
     #[case::empty("", "gfni", 4)]
     #[case::of_several_bytes("gfnï", "gfni", 1)]
-    fn names_differ_by_their_edits(#[case] one: &str, #[case] other: &str, #[case] expected: usize) {
+    fn edit_distance_decides_which_names_are_similar(#[case] one: &str, #[case] other: &str, #[case] expected: usize) {
         assert_eq!((edits(one, other), edits(other, one)), (expected, expected));
     }
 

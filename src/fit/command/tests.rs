@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn a_command_runs_as_intended_or_not_at_all(
+    fn a_command_with_hostile_names_runs_as_intended_or_is_omitted(
         guest in hostile(), namespace in hostile(), node in hostile(), key in hostile(), value in hostile(),
         template in select(vec![None, Some(Template::VirtualMachine), Some(Template::ReplicaSet), Some(Template::Pool)]),
         live in any::<bool>(),
@@ -277,7 +277,7 @@ fn a_command_takes_only_label_values_that_kubernetes_allows(#[case] text: &str, 
 }
 
 #[test]
-fn a_comment_says_what_is_not_valid_and_why() {
+fn a_command_with_an_invalid_name_becomes_a_comment_with_the_reason() {
     let action = Action::from(ChangeSelector { keys: vec!["zone'; touch x; echo '\n\u{202e}".to_owned()] });
     let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
     insta::assert_snapshot!(action.commands(&subject).lines().join("\n"), @r"# no command: label key 'zone'\''; touch x; echo '\''\u{a}\u{202e}' is not valid: only letters, digits, '-', '_' and '.', beginning and ending with a letter or digit");
@@ -286,7 +286,7 @@ fn a_comment_says_what_is_not_valid_and_why() {
 
 /// The recommended command changes something: a command that only reads is never recommended.
 #[test]
-fn a_command_that_only_looks_is_not_all_there_is_to_do() {
+fn a_command_that_only_reads_is_never_the_recommended_one() {
     let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
     let mut looks = Vec::new();
     for Row { action, .. } in plain(None).actions() {
@@ -301,7 +301,7 @@ fn a_command_that_only_looks_is_not_all_there_is_to_do() {
 }
 
 #[test]
-fn what_needs_no_quotes_has_none() {
+fn plain_words_of_commands_are_not_quoted() {
     let action = Action::from(Uncordon { nodes: vec!["node-1.example.com".to_owned()] });
     let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
     assert_eq!(action.commands(&subject).lines(), ["kubectl uncordon node-1.example.com"]);
@@ -309,7 +309,7 @@ fn what_needs_no_quotes_has_none() {
 
 /// Commands formatted outside this module are not quoted.
 #[test]
-fn no_command_is_put_together_elsewhere() {
+fn no_other_module_builds_a_command_as_text() {
     fn files(folder: &std::path::Path, out: &mut Vec<std::path::PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder of the sources") {
             let path = entry.expect("an entry").path();

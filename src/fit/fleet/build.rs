@@ -267,7 +267,7 @@ mod tests {
 
     /// Some administrators label nodes with a time or a count that changes all day.
     #[test]
-    fn labels_that_are_gone_fill_no_memory() {
+    fn labels_of_removed_nodes_are_freed() {
         let mut fleet_builder = FleetBuilder::default();
         let fpu = || ("cpu-feature.node.kubevirt.io/fpu", "true".to_owned());
         fleet_builder.insert(node("steady", &[fpu(), ("zone", "a".to_owned())]));

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_has_its_own_sentence_and_code() {
+    fn each_reason_for_a_missing_answer_has_its_own_sentence_and_code() {
         let said: Vec<String> = all().iter().map(|silence| format!("{:<16}{silence}", silence.code())).collect();
         let expected = [
             "no-launcher     not asked: no launcher is known there",
@@ -300,7 +300,7 @@ mod tests {
     /// Reasons that came from asking are read back unchanged; those that follow from the files themselves are
     /// found again.
     #[test]
-    fn what_came_of_asking_is_kept_by_code_and_detail() {
+    fn reasons_for_missing_answers_are_saved_by_code_and_detail() {
         let follows =
             ["not-saved", "started-anew", "several-starts", "other-machine", "guest-unknown", "kept-off", "recorded"];
         let codes: BTreeSet<&str> = all().iter().map(Silence::code).collect();
@@ -318,7 +318,7 @@ mod tests {
 
     /// The reasons that do not depend on CPU labels, a cordon, taints or virt-handler.
     #[test]
-    fn only_what_the_cpu_has_to_do_with_is_asked_about() {
+    fn only_labels_of_the_cpu_are_put_to_libvirt() {
         let node = |name: &str, labels: &[(&str, &str)]| {
             let mut node = Node { name: name.to_owned(), ..Node::default() };
             node.labels.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));

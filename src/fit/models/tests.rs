@@ -42,7 +42,7 @@ fn the_most_modern_model_of_the_vendor_comes_first_and_hardened_before_plain() {
 }
 
 #[test]
-fn a_version_that_is_not_known_yet_is_like_the_newest_that_is() {
+fn an_unknown_version_of_a_model_ranks_as_the_newest_known() {
     let order = ranked(["Skylake-Server-v9", "Skylake-Server-noTSX-IBRS", "Skylake-Server-v5"], "Intel");
     assert_eq!(order, ["Skylake-Server-noTSX-IBRS", "Skylake-Server-v9", "Skylake-Server-v5"]);
     // The newest known version of SapphireRapids has TSX.
@@ -110,7 +110,7 @@ fn models_of_s390x_are_ranked_by_generation() {
 
 /// The features agree with the other facts about the models.
 #[test]
-fn the_features_of_a_model_hold_what_its_properties_say() {
+fn the_features_of_each_model_agree_with_its_properties() {
     let mut seen = 0;
     for family in FAMILIES {
         for suffix in family.models.iter().map(|model| model.suffix) {

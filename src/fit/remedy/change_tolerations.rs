@@ -141,7 +141,7 @@ mod tests {
     #[rstest]
     #[case::another_key(toleration("gpu", Equal, "vm", Some(NoSchedule)))]
     #[case::none_of_a_key(toleration("", Equal, "vms", None))]
-    fn an_unlike_toleration_is_not_blamed(#[case] own: Toleration) {
+    fn a_dissimilar_toleration_is_not_named(#[case] own: Toleration) {
         let taint = Taint { key: "dedicated".into(), value: "vm".into(), effect: NoSchedule };
         let all: Tolerations = [own].into_iter().collect();
         assert_eq!(all.near(&taint), None, "a toleration of something else is blamed");

@@ -155,7 +155,7 @@ fn a_node_provides_what_its_libvirt_says(#[case] key: String, #[case] expected: 
 #[case::other_vendor(vendor("AMD"), Provided::Unknown)]
 #[case::hyperv(format!("{}synic", label::HYPERV), Provided::Unknown)]
 #[case::tsc(format!("{}2100000000", label::SCHEDULING_TSC), Provided::Unknown)]
-fn a_cpu_that_libvirt_provides_tells_of_what_it_has(#[case] key: String, #[case] expected: Provided) {
+fn a_cpu_that_libvirt_provides_counts_as_having_its_features(#[case] key: String, #[case] expected: Provided) {
     let guest = || cpu("Skylake-Server", &["avx512vnni"], &["hle", "rtm"]);
     for answer in [LibvirtAnswer::Identical, LibvirtAnswer::Superset] {
         assert_eq!(said(guest(), [("node-c", answer)], []).provides("node-c", &key), expected, "{key}");
@@ -190,7 +190,7 @@ fn a_label_that_libvirt_finds_untrue_is_not_offered() {
 
 /// Libvirt compared a CPU without `hle`: a node that provides that CPU need not provide `hle`.
 #[test]
-fn a_label_that_libvirt_says_nothing_of_is_not_offered_with_confidence() {
+fn a_label_without_an_answer_of_libvirt_is_offered_with_a_risk() {
     let without = cpu("Cascadelake-Server", &[], &["hle", "rtm"]);
     let verdict = asks_for_hle(said(without, [("node-c", LibvirtAnswer::Superset)], []));
     let add = added(&verdict).expect("node-c's own host model names it: drifted labels, probably");
@@ -235,7 +235,7 @@ fn labels_are_removed_where_libvirt_does_not_refuse(
 #[case::not_asked(None, &["node-c", "node-d"])]
 #[case::agrees(Some(LibvirtAnswer::Superset), &["node-d"])]
 #[case::refuses(Some(refusal()), &["node-d"])]
-fn a_node_that_libvirt_agrees_to_is_in_no_doubt(#[case] answer: Option<LibvirtAnswer>, #[case] expected: &[&str]) {
+fn a_node_that_libvirt_accepts_gets_no_doubt(#[case] answer: Option<LibvirtAnswer>, #[case] expected: &[&str]) {
     let mut asked = said(cpu("Cascadelake-Server", &[], &[]), [], []);
     asked.nodes = Arc::new(answer.into_iter().map(|answer| ("node-c".to_owned(), Ok(answer))).collect());
     let mut subject = guest(&[feature("fpu")], asked);
@@ -312,7 +312,7 @@ fn a_model_refused_without_features_is_not_offered(
 
 /// A restart without changes binds a guest without a named model again.
 #[test]
-fn a_restart_is_said_to_bind_again() {
+fn the_risk_of_a_restart_names_the_cpu_that_the_guest_gets() {
     let mut subject = guest(&[], said(Cpu::default(), [], []));
     let risk = |subject: &Subject<'_>| Action::from(Restart).risk(subject);
     assert_eq!(risk(&subject), "it is bound again, to the host model of the node where it starts");

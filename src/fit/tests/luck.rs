@@ -78,7 +78,7 @@ fn verify_together(action: &Action, subject: &Subject<'_>, fleet: &Fleet, verdic
 }
 
 #[test]
-fn what_depends_on_the_node_and_what_takes_several_changes() {
+fn remedies_by_start_node_and_remedies_of_several_changes_are_found() {
     let config = Config { cases: 6_000 / one_in() as u32, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let times = RefCell::new(BTreeMap::<RemedyId, usize>::new());

@@ -145,7 +145,7 @@ fn of_present(model: &str) -> GuestCpu {
 #[case::listed_as_usable(&["avx512vnni"], lists(&[(NEW, Usable::Yes)]), &[], None)]
 #[case::neither_usable_nor_not(&["avx512vnni"], lists(&[(NEW, Usable::Unknown)]), &[], Some("does not provide avx512vnni of Cascadelake-Server-noTSX"))]
 #[case::not_named(&[], LibvirtHost::default(), &[], None)]
-fn what_libvirt_missed_it_misses_at_the_next_start(
+fn features_that_libvirt_missed_are_missing_at_the_next_start(
     #[case] missing: &[&str],
     #[case] host: LibvirtHost,
     #[case] off: &[&str],
@@ -167,7 +167,7 @@ fn what_libvirt_missed_it_misses_at_the_next_start(
 }
 
 #[test]
-fn where_libvirt_can_run_it_nowhere_it_cannot_start() {
+fn a_guest_that_libvirt_can_run_nowhere_cannot_start() {
     let none = || lists(&[(NEW, blocked(&["vaes"])), (OLD, Usable::Yes)]);
     let subject = starts(NEW, &[], hosts([("node-a", none()), ("node-b", none())]));
     let (verdict, fitting) = judge(&subject, ["node-a", "node-b"].map(cascade_lake).to_vec());

@@ -612,7 +612,7 @@ fn offered(subject: &Subject<'_>, fleet: &Fleet) -> (Verdict, Vec<(Check, Remedy
 
 /// All remedies are tested: one that is never offered fails here.
 #[test]
-fn a_remedy_cures_what_it_is_offered_for() {
+fn a_remedy_removes_the_finding_that_it_is_offered_for() {
     // The situations are the same at each run: whether a remedy is offered often enough must not depend on
     // chance.
     let config = Config { cases: 9_000 / one_in() as u32, failure_persistence: None, ..Config::default() };
@@ -643,7 +643,7 @@ fn a_remedy_cures_what_it_is_offered_for() {
 /// A judgement that ends early reports less and nothing different: regardless of its number of steps, no outcome
 /// differs, and no remedy is offered, or known not to help, unless the complete judgement agrees.
 #[test]
-fn a_judgement_that_ends_early_says_nothing_else() {
+fn a_judgement_that_ends_early_adds_no_other_statement() {
     let config = Config { cases: 600 / one_in() as u32, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let ids: Vec<RemedyId> = remedy::ALL.iter().map(|spec| spec.id).collect();

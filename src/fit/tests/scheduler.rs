@@ -411,7 +411,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_put_in_comes_out(nodes in prop::collection::vec(node(40), 0..50)) {
+    fn a_fleet_keeps_all_labels_of_its_nodes(nodes in prop::collection::vec(node(40), 0..50)) {
         keeps(&nodes)?;
     }
 }

@@ -231,7 +231,7 @@ mod outcomes {
     #[rstest]
     #[case::nothing_known(Vec::new())]
     #[case::no_cpu_labels(vec![node("n1"), node("n2")])]
-    fn the_nodes_that_fit_are_named_even_where_nothing_can_be_known(#[case] nodes: Vec<Node>) {
+    fn fitting_nodes_are_named_even_if_the_verdict_is_unknown(#[case] nodes: Vec<Node>) {
         let count = nodes.len();
         let verdict = judge(&starting("host-model"), nodes);
         assert_eq!(verdict.assessment.fitting.count(), count, "the scheduler's own answer is withheld");
@@ -240,7 +240,7 @@ mod outcomes {
     }
 
     #[test]
-    fn the_source_is_no_target() {
+    fn the_source_node_is_not_a_migration_target() {
         let verdict = judge(&db(), pool(|n| n[1..].iter_mut().for_each(drifted)));
         assert_eq!(
             (verdict.assessment.nodes_judged, verdict.assessment.fitting.count()),
@@ -271,7 +271,7 @@ mod outcomes {
     /// A guest that requires a feature looks as if it had migrated before, so its host model is never
     /// selected.
     #[test]
-    fn a_guest_that_looks_migrated_asks_for_no_host_model() {
+    fn a_guest_that_looks_migrated_requires_no_host_model() {
         let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: true };
         let subject = starting("host-model").tweak(|s| {
             s.stage = Stage::Start(after_start);
@@ -541,7 +541,7 @@ mod findings {
 
     /// A restart because of libvirt's refusal is offered only if the guest can start again.
     #[test]
-    fn no_restart_into_nowhere() {
+    fn no_restart_is_offered_if_no_node_fits_afterwards() {
         let subject = db().tweak(|s| {
             s.failed = Some(refused());
             s.restart.iter_mut().for_each(|start| {
@@ -599,7 +599,7 @@ mod findings {
 
     /// If no user waits for the answer, the advice names the node and offers no remedy.
     #[test]
-    fn brief_advice_has_no_remedies() {
+    fn a_brief_judgement_has_no_remedies() {
         let fleet = Fleet::new(vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(drifted)]);
         let subject = db();
         let verdict = Judgement::new(&subject, &fleet, Depth::Brief).verdict();

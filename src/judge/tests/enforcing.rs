@@ -184,7 +184,7 @@ fn a_guest_of_a_controller_that_is_left_without_the_model_is_an_event() {
 #[rstest]
 #[case::usable_nowhere("EPYC-Turin", json!(["Unset"]), "instead of the common CPU model EPYC-Turin")]
 #[case::not_replaced(SKYLAKE, json!([]), "states no CPU model and would run with host-model")]
-fn a_guest_sent_without_a_model_is_known_as_such(#[case] model: &str, #[case] replaces: Value, #[case] said: &str) {
+fn a_guest_sent_without_a_model_is_recognized(#[case] model: &str, #[case] replaces: Value, #[case] said: &str) {
     let world = pool(&json!({"commonModel": {"name": model, "replaces": replaces, "otherwise": "Deny"}}));
     let (guest, _) = mutated(&world, &vmi_of(&vm("web", "")), CONTROLLER);
     let guest = guest.tweak(|vmi| vmi["spec"]["domain"]["cpu"]["model"] = json!("host-model"));
@@ -214,7 +214,7 @@ fn a_model_of_an_instancetype_is_not_the_templates() {
 }
 
 #[test]
-fn arm_guests_pass_whatever_a_policy_wants() {
+fn arm_guests_are_admitted_under_every_policy() {
     let world = World { cluster: cluster("1.9.0", mixed(), Vec::new()), ..common("Deny") };
     let web = vm("web", "host-passthrough").tweak(|vm| vm["spec"]["template"]["spec"]["architecture"] = json!("arm64"));
     assert!(admitted(&world, &review(&web)).iter().all(|line| !line.contains("CPU model")));
@@ -224,7 +224,7 @@ fn arm_guests_pass_whatever_a_policy_wants() {
 /// A target pod under `DropStale`: patched, and reported by warning, Event and audit annotation; not on a dry
 /// run.
 #[test]
-fn what_is_dropped_from_a_pod_is_reported() {
+fn dropped_selector_entries_of_a_pod_are_reported() {
     let db = running("db", "node-a", "host-model");
     let mut world = pool(&json!({"launcherSelectors": "DropStale"}));
     world.cluster = cluster("1.9.0", intel(), [vmi(db.clone()), launcher(&db, [feature("fpu"), feature("amd-stibp")])]);
@@ -252,7 +252,7 @@ fn what_is_dropped_from_a_pod_is_reported() {
 #[rstest]
 #[case::stale("DropStale", json!({}), &["fpu", "amd-stibp"], "which no node offers any more (policy intel-pool)")]
 #[case::relaxed("Keep", json!({"cpufit.io/relax": "true"}), &["fpu", "hle"], "so that node-d fits (migrate-db is annotated cpufit.io/relax)")]
-fn a_migration_is_judged_by_what_is_left(
+fn a_migration_is_judged_by_the_entries_left_after_trimming(
     #[case] word: &str,
     #[case] annotations: Value,
     #[case] inherited: &[&str],

@@ -124,7 +124,7 @@ fn a_guest_of_a_namespace_that_is_too_large_is_not_denied(#[case] labels: usize,
 #[rstest]
 #[case::by_the_newest_alone(ALL_HAVE, (false, true))]
 #[case::by_both(NONE_HAS, (true, true))]
-fn what_hinges_on_an_assumed_release_is_not_denied(#[case] model: &str, #[case] denies: (bool, bool)) {
+fn a_verdict_that_depends_on_an_assumed_release_is_not_denied(#[case] model: &str, #[case] denies: (bool, bool)) {
     // Since 1.6.4, a migration keeps to the vendor of its source.
     let amd = cascade_lake("amd-1").tweak(|node| {
         take(node, &[vendor("Intel")]);

@@ -99,7 +99,7 @@ const IN_POOL: &str = "spec.virtualMachineTemplate.spec.template.spec.domain.mac
 #[case::replica_set(Set, IN_VM, "kubectl patch vmirs web -n shop ")]
 #[case::pool(OfPool, IN_POOL, "kubectl patch vmpool web -n shop ")]
 #[case::vmi(Sent::Vmi, "spec.domain.machine.type", "# set spec.domain.machine.type to q35 and create the guest again")]
-fn what_is_not_stored_is_changed_in_its_manifest(#[case] kind: Sent, #[case] field: &str, #[case] patch: &str) {
+fn remedies_for_a_submitted_object_change_its_manifest(#[case] kind: Sent, #[case] field: &str, #[case] patch: &str) {
     let object = sent(kind);
     let cluster =
         |objects: Vec<ClusterObject>| World { cluster: cluster("1.9.0", nodes(), objects), policies: Vec::new() };
@@ -132,7 +132,7 @@ fn what_is_not_stored_is_changed_in_its_manifest(#[case] kind: Sent, #[case] fie
 #[case::vmi_of_a_vm(VmiOfVm, Vm, "web", "kubectl patch vm web -n shop ")]
 #[case::vmi_of_a_replica_set(VmiOfSet, Set, "webs", "kubectl patch vmirs webs -n shop ")]
 #[case::vm_of_a_pool(VmOfPool, OfPool, "webs", "kubectl patch vmpool webs -n shop ")]
-fn what_an_object_makes_is_changed_there(
+fn remedies_for_an_owned_object_change_its_owner(
     #[case] kind: Sent,
     #[case] by: Sent,
     #[case] name: &str,

@@ -225,7 +225,7 @@ mod reviewed {
     #[rstest]
     #[case::replica_set(Set)]
     #[case::pool(Pool)]
-    fn it_is_warned_of_what_its_guests_will_get_and_stays_as_it_is(#[case] holder: Holder) {
+    fn replicas_are_warned_about_the_model_of_their_guests_and_not_patched(#[case] holder: Holder) {
         let asked = review(&holder.of(&vm("web", "host-model")));
         let world = refusing();
         let warnings = admitted(&world, &asked);
@@ -293,7 +293,7 @@ mod updates {
     #[case::strategy(|object: &mut Value| object["spec"]["updateStrategy"] = json!({"unmanaged": {}}))]
     #[case::labels(|object: &mut Value| object["metadata"]["labels"] = json!({"a": "b"}))]
     #[case::status(|object: &mut Value| object["status"] = json!({"replicas": 3}))]
-    fn what_leaves_the_template_alone_is_not_judged(#[case] change: fn(&mut Value)) {
+    fn an_update_that_keeps_the_template_is_not_judged(#[case] change: fn(&mut Value)) {
         for holder in [Set, Pool] {
             let old = holder.of(&vm("web", UNKNOWN));
             let asked = update(&old, &old.clone().tweak(change));
@@ -355,7 +355,7 @@ mod updates {
 
     /// Under a policy that denied nothing of it before, a guest is new.
     #[test]
-    fn a_label_is_no_way_around_a_policy() {
+    fn an_update_that_moves_a_guest_under_a_policy_is_denied_by_it() {
         let mut world = strict(Impact::Unschedulable);
         world.policies[0].virtual_machine_selector =
             read_policy("gold", &json!({"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}}))
@@ -432,7 +432,7 @@ mod controllers {
     #[rstest]
     #[case::no_node(UNKNOWN)]
     #[case::keeps_off_the_model("host-passthrough")]
-    fn what_they_make_is_never_denied_and_always_recorded(#[case] model: &str) {
+    fn guests_made_by_replicas_are_never_denied_and_always_recorded(#[case] model: &str) {
         let world = known(refusing());
         for (what, asked, about) in sent(model) {
             assert!(denied(&world, &asked).is_some(), "{what}: a person would not be denied, so nothing is shown");
@@ -495,7 +495,7 @@ mod controllers {
     }
 
     #[test]
-    fn the_model_is_written_into_whatever_starts() {
+    fn the_model_is_written_into_each_object_that_starts() {
         let world = known(refusing());
         for (owner, user) in [(Some(0), CONTROLLER), (Some(1), CONTROLLER), (None, KUBECTL)] {
             let asked = by(review(&owned(vmi_with("host-model"), owner)), user);
@@ -514,7 +514,7 @@ mod controllers {
     #[case::drains_are_exempt(true, CONTROLLER, false)]
     #[case::drains_are_not(false, CONTROLLER, true)]
     #[case::virtctl(true, VIRTCTL, true)]
-    fn migrations_are_as_the_policy_says(#[case] controllers: bool, #[case] user: &str, #[case] expected: bool) {
+    fn migrations_of_replicas_follow_the_policy(#[case] controllers: bool, #[case] user: &str, #[case] expected: bool) {
         let mut world = stuck(intel());
         world.policies[0].exemptions.controllers = controllers;
         assert_eq!(denied(&world, &by(review(&migration("db")), user)).is_some(), expected);

@@ -83,7 +83,7 @@ fn a_denial_is_complete() {
 #[case::fields(messages().causes, DenialKind::Invalid)]
 #[case::no_causes(vec![], DenialKind::Forbidden)]
 #[case::no_field(vec![FieldCause { field: String::new(), message: "no node".to_owned() }], DenialKind::Forbidden)]
-fn without_fields_the_message_must_show(#[case] causes: Vec<FieldCause>, #[case] expected: DenialKind) {
+fn only_denials_with_fields_are_sent_as_invalid(#[case] causes: Vec<FieldCause>, #[case] expected: DenialKind) {
     let messages = Messages { causes, ..messages() };
     let (denial, _) = refused(&starting(), &pinned(&[Check::MigrationTarget]), &messages);
     assert_eq!(denial.code, expected, "with 422 kubectl prints the causes alone, without it the message alone");
@@ -149,7 +149,7 @@ fn only_findings_that_need_an_answer_become_warnings(
 }
 
 #[test]
-fn what_must_be_said_falls_back_on_the_headline() {
+fn without_other_lines_the_headline_is_the_warning() {
     let judged = verdict(Outcome::Unknown(Unknown::NoLabels), None, &[Check::Unknown]);
     let messages =
         Messages { title: "shop/ledger".to_owned(), headline: "cannot be judged".to_owned(), ..Messages::default() };

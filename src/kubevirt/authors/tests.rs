@@ -63,7 +63,7 @@ fn authors(vm: &Value, cluster: &Cluster) -> (Authors, Rendered) {
 }
 
 #[test]
-fn without_the_author_the_requirement_is_gone_or_anothers() {
+fn removing_the_named_author_removes_the_requirement_or_leaves_another_author() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/vm-pods");
     let (mut looked, mut taken) = (0, 0);
     for entry in std::fs::read_dir(folder).expect("the vectors") {

@@ -143,7 +143,7 @@ fn launch_security_comes_from_the_guest_its_instancetype_or_its_preference(
 
 /// Each field that both set is named, as KubeVirt does when it refuses the VM.
 #[test]
-fn what_template_and_instancetype_both_set_is_a_conflict() {
+fn a_setting_of_both_template_and_instancetype_is_a_conflict() {
     let spec = json!({"nodeSelector": {"pool": "a"}, "launchSecurity": {"sev": {}}, "cpu": {"model": "EPYC",
         "dedicatedCPUPlacement": false, "realtime": {}, "numa": {"guestMappingPassthrough": {}}}});
     let domain = json!({"cpu": {"model": "Haswell", "dedicatedCpuPlacement": true, "realtime": {},
@@ -288,7 +288,7 @@ mod revisions {
     #[case::of_another_kind_since("1.9.0", json!({"kind": "VirtualMachineClusterInstancetype"}),
         json!({"kind": "VirtualMachineInstancetype", "name": "i", "controllerRevisionRef": {"name": "copy"}}), json!({}), "EPYC-Milan")]
     #[case::not_pinned("1.9.0", json!({}), json!({"name": "i"}), json!({}), "EPYC-Milan")]
-    fn the_copy_goes_before_the_object(
+    fn a_revision_takes_precedence_over_the_object(
         #[case] release: &str,
         #[case] spec: Value,
         #[case] status: Value,
@@ -341,14 +341,14 @@ mod revisions {
     #[case::of_a_preference(json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachinePreference"}), "no copy")]
     #[case::encoded(json!({"apiVersion": "instancetype.kubevirt.io/v1alpha1", "kind": "VirtualMachineInstancetypeSpecRevision", "spec": "eyJ9"}), "SpecRevision")]
     #[case::malformed(json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineInstancetype", "spec": {"cpu": 7}}), "malformed")]
-    fn a_copy_of_something_else_is_no_verdict(#[case] data: Value, #[case] words: &str) {
+    fn a_revision_of_another_kind_makes_the_verdict_unknown(#[case] data: Value, #[case] words: &str) {
         let copy = object("apps", "ControllerRevision", "copy", &json!({"data": data}));
         let guest = of("1.9.0", pinned(&json!({"revisionName": "copy"}), &json!(null)), vec![copy, today(&json!({}))]);
         assert!(model(&guest).is_err_and(|why| why.contains(words)), "{:?}", model(&guest));
     }
 
     #[test]
-    fn a_matcher_of_an_unknown_kind_is_no_verdict() {
+    fn a_matcher_of_an_unknown_kind_makes_the_verdict_unknown() {
         let guest = of("1.9.0", pinned(&json!({"kind": "Flavor"}), &json!(null)), vec![today(&json!({}))]);
         assert!(model(&guest).is_err_and(|why| why.contains("Flavor")));
     }
@@ -511,7 +511,7 @@ const NO_NAME: [&str; 5] = ["container disk", "no label", "no label, claim", "re
     "unlabelled claim, no data volume",
     ", by the labels of DataVolume shop/root, which is not known; a dump must hold datavolumes and persistentvolumeclaims"
 )]
-fn what_cannot_be_inferred_is_no_verdict(#[case] how: &str, #[case] words: &str) {
+fn a_type_that_cannot_be_inferred_makes_the_verdict_unknown(#[case] how: &str, #[case] words: &str) {
     let why = inferring(how, &json!("Reject"), false).missing.expect("what the guest asks for is not known");
     assert_eq!(message(&why), format!("the instancetype is inferred from volume disk{words}"));
     let ignored = inferring(how, &json!("Ignore"), false);

@@ -204,7 +204,7 @@ fn a_vm_gets_its_network_before_it_starts(
 }
 
 #[test]
-fn no_network_is_presumed_where_it_may_be_left_out() {
+fn no_network_is_assumed_where_it_is_optional() {
     let known = configured(&json!({}), None);
     assert_eq!(of_template(&known, &json!({}), &json!({"domain": {}}), &json!([])), None, "a dump may lack networks");
     let unknown = cluster("1.9.0", Vec::new(), []);

@@ -89,7 +89,7 @@ mod tests {
     #[case::huge_pages_are_bytes("hugepages-2Mi", 500 << 30, 1_000 << 30, 2_000 << 30, "0.5 of 1 GiB of hugepages-2Mi free", "2 GiB of hugepages-2Mi")]
     #[case::a_device_that_is_not_there("nvidia.com/T4", 0, 0, 1000, "it has no nvidia.com/T4", "1 nvidia.com/T4")]
     #[case::pods("pods", 0, 110_000, 1000, "it takes 110 pods and has them", "1 pod")]
-    fn what_a_node_lacks_differs_from_what_is_asked_for(
+    fn a_shortage_names_the_missing_amount_and_not_the_request(
         #[case] resource: &str,
         #[case] free: i64,
         #[case] of: i64,

@@ -179,7 +179,7 @@ mod tests {
         "1.5.3", json!({}),
         ["KubeVirt refuses spec.runStrategy WaitAsReceiver: v1.5.3 has no decentralized migration, which came with v1.6.0", WAITED_FOR, ""]
     )]
-    fn a_guest_from_elsewhere_is_no_start(
+    fn a_receiver_of_a_decentralized_migration_is_not_judged_as_a_start(
         #[case] release: &str,
         #[case] developer: Value,
         #[case] expected: [&str; 3],
@@ -305,7 +305,7 @@ mod tests {
         json!({"kubevirt.io/migrationTargetNodeName": "node-a"}),
         ""
     )]
-    fn a_vmi_that_waits_for_its_source_is_no_start(
+    fn a_vmi_that_waits_for_its_source_is_not_judged_as_a_start(
         #[case] annotations: Value,
         #[case] labels: Value,
         #[case] expected: &str,

@@ -235,7 +235,7 @@ mod tests {
         "domain.cpu.realtime: KubeVirt refuses the guest: cpu.realtime requires cpu.numa.guestMappingPassthrough".to_owned()])]
     #[case::realtime_without_cpus("1.9.0", "", json!({"realtime": {}, "numa": {"guestMappingPassthrough": {}}}), vec![PAGES.to_owned(), NUMA.to_owned(),
         "domain.cpu.realtime: KubeVirt refuses the guest: cpu.realtime requires cpu.dedicatedCpuPlacement".to_owned()])]
-    fn what_virt_api_refuses_is_said_and_judged_by_labels(
+    fn a_guest_that_virt_api_refuses_is_reported_and_judged_by_labels(
         #[case] release: &str,
         #[case] architecture: &str,
         #[case] cpu: Value,
@@ -366,7 +366,7 @@ mod tests {
     #[case::realtime("1.8.4", json!({"domain": {"cpu": {"dedicatedCpuPlacement": true, "realtime": {}}}}), "drop cpu.realtime", 3)]
     #[case::no_term("1.8.4", json!({"domain": {}, "affinity": {"nodeAffinity":
         {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}}), "drop its required node affinity", 3)]
-    fn a_refusal_is_ended_by_what_is_refused(
+    fn a_refusal_ends_when_the_refused_setting_is_removed(
         #[case] release: &str,
         #[case] spec: Value,
         #[case] wanted: &str,

@@ -122,7 +122,7 @@ mod pods {
     }
 
     #[test]
-    fn an_empty_name_names_no_node() {
+    fn an_empty_node_name_is_read_as_unset() {
         let labels = json!({
             "kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job", "kubevirt.io/nodeName": "",
         });
@@ -157,7 +157,7 @@ mod pods {
     }
 
     #[test]
-    fn a_namesake_of_another_uid_is_another_guest() {
+    fn a_pod_whose_owner_has_another_uid_belongs_to_another_guest() {
         let other = running("db", "node-a", "host-model").tweak(|db| db["metadata"]["uid"] = json!("another"));
         let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
         let prepared = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [vmi(other)])).expect("a launcher");
@@ -168,7 +168,10 @@ mod pods {
     #[case::its_launcher_has_features(Some(vec![feature("fpu")]), true)]
     #[case::its_launcher_has_none(Some(vec![machine("q35")]), false)]
     #[case::nothing_known(None, true)]
-    fn whether_a_targets_entries_are_inherited(#[case] launcher_has: Option<Vec<String>>, #[case] expected: bool) {
+    fn entries_of_a_target_are_inherited_if_its_source_has_features(
+        #[case] launcher_has: Option<Vec<String>>,
+        #[case] expected: bool,
+    ) {
         let guest = running("db", "node-a", "host-model");
         let mut objects = vec![vmi(guest.clone())];
         objects.extend(launcher_has.map(|keys| launcher(&guest, keys)));
@@ -180,7 +183,7 @@ mod pods {
     }
 
     #[test]
-    fn what_a_target_asks_for_beside_its_guest_comes_of_the_migration() {
+    fn extra_requirements_of_a_target_are_attributed_to_the_migration() {
         use crate::fit::author::Author;
         let guest = running("db", "node-a", "host-model")
             .tweak(|db| db["spec"]["domain"]["cpu"]["features"] = json!([{"name": "aes", "policy": "require"}]));
@@ -320,7 +323,7 @@ mod migrations {
     }
 
     #[test]
-    fn a_guest_that_is_not_known_is_no_verdict() {
+    fn a_migration_of_an_unknown_guest_has_an_unknown_verdict() {
         let (prepared, cluster) = prepared(Vec::new(), mixed());
         let verdict = prepared.judge(&cluster, Depth::Full);
         assert!(matches!(verdict.assessment.outcome, Outcome::Unknown(_)), "a guess would deny");
@@ -337,7 +340,11 @@ mod migrations {
         "selinuxContext"
     )]
     #[case::no_host_model_before_1_6(running("db", "arm-1", "host-model"), "1.5.2", "host-model-cpu")]
-    fn where_kubevirt_makes_no_pod(#[case] guest: Value, #[case] release: &str, #[case] words: &str) {
+    fn cases_in_which_kubevirt_creates_no_pod_are_not_judged(
+        #[case] guest: Value,
+        #[case] release: &str,
+        #[case] words: &str,
+    ) {
         let cluster = cluster(release, mixed(), [vmi(guest)]);
         let prepared = of_migration(&read(request("db")), &cluster);
         assert!(prepared.predicted.is_none(), "a pod that never comes is judged: {:#?}", prepared.predicted);
@@ -403,7 +410,7 @@ mod migrations {
 
     /// In the first moments of every decentralized migration nothing is known, and that is no error.
     #[test]
-    fn before_its_source_has_reported_nothing_is_known() {
+    fn before_the_source_reports_the_verdict_is_unknown() {
         let guest = running("db", "", "host-model").tweak(|db| db["status"]["phase"] = json!("WaitingForSync"));
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
         let prepared =
@@ -444,7 +451,7 @@ mod migrations {
     #[case::here("DisksNotLiveMigratable", json!({}), true)]
     #[case::sent_elsewhere("DisksNotLiveMigratable", json!({"sendTo": {"migrationID": "x"}}), false)]
     #[case::for_another_reason("HostDeviceNotLiveMigratable", json!({"sendTo": {"migrationID": "x"}}), true)]
-    fn what_kubevirt_refuses_is_said_first(#[case] reason: &str, #[case] spec: Value, #[case] refused: bool) {
+    fn refusals_of_kubevirt_are_reported_first(#[case] reason: &str, #[case] spec: Value, #[case] refused: bool) {
         let guest = running("db", "node-a", "host-model").tweak(|db| {
             let condition = json!({"type": "LiveMigratable", "status": "False", "reason": reason, "message": "the disk is not shared"});
             db["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}, condition]);
@@ -525,7 +532,7 @@ mod releases {
     }
 
     #[test]
-    fn an_unknown_release_is_said() {
+    fn an_unknown_release_is_reported() {
         let cluster = Cluster::new(mixed().into_iter().map(ClusterObject::Node), None);
         let prepared = of_vm(&read(vm("db", "")), &cluster);
         let note = prepared.notes.first().expect("the rules of a guessed release, unsaid");
@@ -533,7 +540,7 @@ mod releases {
     }
 
     #[test]
-    fn labelled_nodes_without_machine_types_tell_an_old_release() {
+    fn labelled_nodes_without_machine_types_imply_an_old_release() {
         let old = |mut node: Node| {
             node.labels.retain(|key, _| Family::of(key) != Family::MachineType);
             node

@@ -12,7 +12,7 @@ use rstest::rstest;
 #[case::terms_object(
     r#"{"spec":{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":{}}}}}}"#
 )]
-fn what_no_api_server_sends_is_refused(#[case] json: &str) {
+fn objects_that_no_api_server_sends_are_refused(#[case] json: &str) {
     let read = serde_json::from_str::<Pod<'_>>(json);
     assert!(read.is_err(), "{json}: a wrong verdict instead of a reason: {read:?}");
 }

@@ -321,7 +321,7 @@ fn baselines_of_several_releases(
 #[case::escape_in_a_name("<domain type='kvm'><cpu><model>EPYC&#x9b;31m</model></cpu></domain>")]
 #[case::no_name("<domain type='kvm'><cpu><model>EPYC</model><feature policy='require'/></cpu></domain>")]
 #[case::other_policy("<domain type='kvm'><cpu><model>EPYC</model><feature policy='maybe' name='hle'/></cpu></domain>")]
-fn what_libvirt_does_not_write_is_not_believed(#[case] text: &str) {
+fn texts_that_libvirt_does_not_write_are_refused(#[case] text: &str) {
     let read = guest(&asked_for_guest(), &output(0, text, ""));
     assert!(matches!(read, Err(Silence::Unreadable(_))), "{read:?}");
 }
@@ -347,7 +347,7 @@ fn size_and_depth_are_bounded() {
 
 proptest! {
     #[test]
-    fn no_text_is_a_panic(text in ".{0,200}", code in 0..3_i32) {
+    fn no_input_makes_the_parser_panic(text in ".{0,200}", code in 0..3_i32) {
         let output = output(code, &text, &text);
         let _ = guest(&asked_for_guest(), &output);
         let _ = host(&host_asked(), &output);
@@ -358,7 +358,7 @@ proptest! {
     }
 
     #[test]
-    fn no_broken_description_is_a_panic(at in 0..LIVE.len(), with in "[<>&;/='a-z]{0,6}") {
+    fn no_broken_description_makes_the_parser_panic(at in 0..LIVE.len(), with in "[<>&;/='a-z]{0,6}") {
         let broken = format!("{}{with}{}", &LIVE[..at], &LIVE[at..]);
         if let Ok(read) = guest(&asked_for_guest(), &output(0, &broken, "")) {
             let sent = xml(&read.cpu);

@@ -126,7 +126,11 @@ fn a_note_names_both_files_and_both_answers() {
 #[case::another("Skylake", "Cascadelake-Server", false)]
 #[case::not_known_then("", "Skylake", true)]
 #[case::not_known_now("Skylake", "", true)]
-fn answers_are_those_of_the_machine(#[case] then: &str, #[case] now: &str, #[case] counts: bool) {
+fn answers_of_another_host_cpu_under_the_same_node_name_are_not_used(
+    #[case] then: &str,
+    #[case] now: &str,
+    #[case] counts: bool,
+) {
     let mut facts = LibvirtFacts::default();
     let of = if then.is_empty() { Machine::default() } else { machine(then) };
     add(&mut facts, &of, Ok(no()), file("a", EARLY)).unwrap();
@@ -170,7 +174,11 @@ fn a_node_that_answered_since_is_not_silent() {
 #[case::another_start("1", "2", Some(Silence::StartedAgain))]
 #[case::not_known_then("", "2", None)]
 #[case::not_known_now("1", "", None)]
-fn a_guest_is_one_start(#[case] then: &str, #[case] now: &str, #[case] silence: Option<Silence>) {
+fn answers_from_another_start_of_the_guest_are_not_used(
+    #[case] then: &str,
+    #[case] now: &str,
+    #[case] silence: Option<Silence>,
+) {
     let mut facts = LibvirtFacts::default();
     let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("a", EARLY)), losses: BTreeMap::new() };
     facts.add_guest(("shop".to_owned(), "db".to_owned()), then.to_owned(), guest).unwrap();
@@ -212,7 +220,7 @@ fn the_fleet_may_change_between_two_questions() {
 /// The features that a guest would lose: what is saved is libvirt's answer; what is judged by leaves out those that
 /// QEMU gives to a guest with the model, and repetitions.
 #[test]
-fn a_saved_loss_that_qemu_makes_good_is_none() {
+fn a_lost_feature_that_qemu_adds_with_the_model_is_ignored() {
     let lost = ["arat", "vme", "pclmuldq", "vme"].map(str::to_owned).to_vec();
     let losses = BTreeMap::from([("Westmere".to_owned(), Sourced::new(Ok(lost), file("guest", EARLY)))]);
     let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("guest", EARLY)), losses };

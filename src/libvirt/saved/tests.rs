@@ -65,7 +65,7 @@ fn read_back(files: &[(String, Value)]) -> Result<LibvirtFacts, Rejected> {
 }
 
 #[test]
-fn what_is_kept_is_read_back() {
+fn saved_answers_are_read_back_unchanged() {
     let files = files(&facts());
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["guest.shop.db.json", "guest.shop.web.json", "node.node-b.json", "node.node-c.json"]);
@@ -75,7 +75,7 @@ fn what_is_kept_is_read_back() {
 }
 
 #[test]
-fn what_is_read_back_and_added_again_is_the_same() {
+fn adding_saved_answers_again_changes_nothing() {
     let mut twice = read_back(&files(&facts())).unwrap();
     twice.add_all(&facts()).unwrap();
     assert_eq!(twice.take_notes(), Vec::<String>::new());
@@ -137,7 +137,7 @@ fn an_empty_list_of_models_is_an_answer(#[case] models: &str, #[case] usable: Op
 
 /// Files from before times, machines and codes were added.
 #[test]
-fn files_of_old_are_read() {
+fn files_of_earlier_releases_are_read() {
     let guest = r#"{"apiVersion":"cpufit.io/v1alpha1","kind":"LibvirtGuest","metadata":{"namespace":"shop","name":"db","uid":"1"},
         "accelerator":"qemu","cpu":{"model":"EPYC","vendor":"AMD","require":["vaes"],"disable":[]},"unanswered":null,
         "losses":{"Nehalem":["vaes"]}}"#;
@@ -192,7 +192,10 @@ fn files_of_old_are_read() {
     Err(Silence::Failed("unknown host CPU".to_owned()))
 )]
 #[case::incompatible_with_other_words(r#""answer":"incompatible","reason":"vendor""#, Ok("vendor"))]
-fn what_a_libvirt_does_not_know_is_read_as_it_is_now(#[case] fields: &str, #[case] expected: Result<&str, Silence>) {
+fn saved_answers_about_unknown_cpus_are_read_as_failures(
+    #[case] fields: &str,
+    #[case] expected: Result<&str, Silence>,
+) {
     let text = format!(
         r#"{{"metadata":{{"name":"node-b"}},"answers":[{{"accelerator":"kvm","cpu":{{"model":"EPYC-v2","require":["avx10.1"]}},{fields}}}]}}"#
     );
@@ -322,14 +325,14 @@ fn many(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_is_too_large_is_not_read() {
+fn a_saved_file_beyond_the_bound_is_refused() {
     let text = format!(r#"{{"metadata":{{"name":"n"}},"more":"{}"}}"#, "x".repeat(MAX_OBJECT_BYTES));
     let problem = take_in(&mut LibvirtFacts::default(), NODE, &text, "file").expect_err("it is too large").to_string();
     assert!(problem.contains("at most 4194304 of one object are read"), "{problem}");
 }
 
 #[test]
-fn fields_of_later_releases_are_passed_over() {
+fn fields_of_later_releases_are_ignored() {
     let text = r#"{"metadata":{"name":"n","labels":{}},"later":{"much":[1]},
         "answers":[{"accelerator":"kvm","cpu":{"model":"EPYC","level":3},"answer":"identical","later":1}]}"#;
     let mut facts = LibvirtFacts::default();
@@ -343,7 +346,7 @@ fn fields_of_later_releases_are_passed_over() {
 
 /// A node that was queried about more CPUs than fit into one readable object.
 #[test]
-fn much_is_written_in_several_objects() {
+fn many_answers_are_written_as_several_objects() {
     let many = (0..3_000).map(|number| {
         let require = (0..60).map(|feature| format!("feature-{number}-{feature}")).collect();
         let cpu = Cpu { model: "EPYC".to_owned(), require, ..Cpu::default() };

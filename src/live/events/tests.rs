@@ -5,7 +5,7 @@ use crate::kubevirt::wire::Meta;
 use crate::report::Note;
 
 #[test]
-fn names_fit_whatever_they_are_made_of() {
+fn event_names_fit_for_objects_with_long_names() {
     let clock = Timestamp::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     assert_eq!(name("db", clock), "db.18fae27693b40000");
     let long = name(&"a.".repeat(126), clock);

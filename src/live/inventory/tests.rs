@@ -90,7 +90,7 @@ fn nothing_is_known_before_every_resource_was_read() {
     pod("db", "Running"),
     { let mut pod = pod("db", "Running"); pod["status"]["podIP"] = json!("10.0.0.1"); pod }
 )]
-fn what_bears_on_no_judgement_publishes_nothing(
+fn changes_that_affect_no_judgement_publish_nothing(
     #[case] resource: Resource,
     #[case] before: Value,
     #[case] after: Value,
@@ -111,7 +111,7 @@ fn what_bears_on_no_judgement_publishes_nothing(
 #[case::guest_stopped(Resource::Vmis, vmi("db", "Succeeded"))]
 #[case::launcher_finished(Resource::Pods, pod("db", "Succeeded"))]
 #[case::policy(Resource::Policies, policy("intel", "Pinned", 2))]
-fn what_bears_on_a_judgement_publishes(#[case] resource: Resource, #[case] changed: Value) {
+fn changes_that_affect_a_judgement_publish_a_snapshot(#[case] resource: Resource, #[case] changed: Value) {
     let mut inventory = synced([
         put(Resource::Nodes, &node("node-a", "1")),
         put(Resource::Vmis, &vmi("db", "Running")),
@@ -123,7 +123,7 @@ fn what_bears_on_a_judgement_publishes(#[case] resource: Resource, #[case] chang
 }
 
 #[test]
-fn what_vanished_while_the_watch_was_down_is_gone_after_the_next_list() {
+fn objects_deleted_while_the_watch_was_down_are_removed_by_the_next_list() {
     let mut inventory = synced([
         put(Resource::Nodes, &node("node-a", "1")),
         put(Resource::Nodes, &node("node-b", "1")),
@@ -174,7 +174,7 @@ fn an_invalid_policy_governs_no_guest_and_is_reported() {
 }
 
 #[test]
-fn launchers_that_ask_the_same_share_it() {
+fn launchers_with_equal_requirements_share_them() {
     let mut inventory = synced([
         put(Resource::Vmis, &vmi("db", "Running")),
         put(Resource::Vmis, &vmi("web", "Running")),
@@ -232,7 +232,7 @@ async fn changes_close_together_make_one_snapshot() {
 #[case("/apis/kubevirt.io/v1/namespaces/shop/virtualmachineinstances", None)]
 #[case("/apis/cpufit.io/v1alpha1/cpupolicies", Some(Resource::Policies))]
 #[case("/apis/other.io/v1/nodes", None)]
-fn only_a_list_or_watch_of_all_namespaces_is_news_of_a_resource(
+fn only_lists_and_watches_of_all_namespaces_count_for_freshness(
     #[case] path: &str,
     #[case] expected: Option<Resource>,
 ) {

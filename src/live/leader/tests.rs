@@ -133,7 +133,7 @@ async fn seconds(number: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_of_many_leads_and_keeps_leading() {
+async fn one_of_many_replicas_becomes_leader_and_stays_it() {
     let store = Shared::default();
     let replicas = ["a", "b", "c"].map(|name| Replica::start(&store, name));
     seconds(1).await;

@@ -71,7 +71,7 @@ async fn a_node_that_is_silent_twice_is_not_asked_again() {
 
 /// A single CPU: it is queried once through each launcher, at most twice.
 #[tokio::test(start_paused = true)]
-async fn one_question_is_put_again_through_another_launcher() {
+async fn a_failed_question_is_repeated_through_another_launcher() {
     for (launchers, times) in [(1, 1), (2, 2), (3, 2)] {
         let launchers: Vec<LauncherName> = (0..launchers).map(|number| launcher(&format!("l{number}"))).collect();
         let (client, questions) = silence();
@@ -199,7 +199,7 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
 
 /// Only the last consecutive failures count.
 #[test]
-fn an_answer_ends_a_row() {
+fn an_answer_resets_the_count_of_failures_in_a_row() {
     let slow = || Err::<(), _>(Silence::TooSlow(10));
     let refused = || Err::<(), _>(Silence::Forbidden("namespace shop: no".to_owned()));
     let broken = || Err::<(), _>(Silence::NotRun("the pod is gone".to_owned()));

@@ -79,7 +79,7 @@ fn a_status_that_is_right_is_not_written_again() {
 #[rstest]
 #[case::still_usable(5, "2027-01-15T08:00:00Z")]
 #[case::no_longer_usable(0, "2027-01-15T08:01:00Z")]
-fn the_time_is_that_of_the_last_transition(#[case] usable: usize, #[case] expected: &str) {
+fn a_condition_keeps_the_time_of_its_last_transition(#[case] usable: usize, #[case] expected: &str) {
     let before = applied(&json!({}), &status(&registered("Pinned", &Value::Null), Some(&counted()), at(0)));
     let nodes = PolicyNodes { usable_nodes: Some(usable), ..counted().nodes };
     let found = PolicyStatus { nodes, ..counted() };
@@ -90,7 +90,7 @@ fn the_time_is_that_of_the_last_transition(#[case] usable: usize, #[case] expect
 }
 
 #[test]
-fn the_conditions_of_others_stay() {
+fn conditions_of_other_writers_are_kept() {
     let others = json!({"conditions": [{"type": "Synced", "status": "True", "reason": "GitOps"}]});
     let after = status(&registered("Pinned", &others), Some(&counted()), at(0));
     assert_eq!(condition(&after, "Synced"), Some(&others["conditions"][0]));

@@ -144,7 +144,7 @@ mod choice {
     #[case::guest_before_namespace(vec![policy("a", "env=prod", ""), policy("b", "", "tier=db")], Some("b"))]
     #[case::then_by_name(vec![policy("b", "env=prod", ""), policy("a", "env=prod", "")], Some("a"))]
     #[case::unmatched_do_not_count(vec![policy("a", "env=prod", ""), policy("b", "", "tier=web x=y")], Some("a"))]
-    fn the_most_specific_governs(#[case] policies: Vec<Policy>, #[case] expected: Option<&str>) {
+    fn the_most_specific_policy_governs(#[case] policies: Vec<Policy>, #[case] expected: Option<&str>) {
         let found = governing_name(&policies, "env=prod team=x", "tier=db");
         assert_eq!(
             found.as_deref(),
@@ -279,7 +279,7 @@ mod reference {
     }
 
     #[test]
-    fn its_example_is_valid() {
+    fn the_example_in_the_reference_is_a_valid_policy() {
         let examples = blocks("yaml");
         assert_eq!(examples.len(), 1, "an example would go untested");
         let document: Value = serde_saphyr::from_str(examples[0]).expect("the example is YAML");
@@ -289,7 +289,7 @@ mod reference {
     }
 
     #[test]
-    fn its_report_is_what_is_printed() {
+    fn the_error_report_in_the_reference_is_the_printed_one() {
         let spec = json!({"enfroce": "None", "warn": "pinned", "commonModel": {"name": "host-model"}});
         let error = read(&with_spec(spec)).expect_err("three mistakes");
         let printed = format!("error: wrong.yaml, document 1: {}\n", error.lines().join("\n"));

@@ -53,7 +53,7 @@ fn every_field_of_a_policy_is_read() {
 #[case::empty(json!({}))]
 #[case::nulls(json!({"enforce": null, "exemptions": null, "namespaceSelector": null, "commonModel": null}))]
 #[case::empty_objects(json!({"exemptions": {}, "namespaceSelector": {}, "nodeSelector": {"matchLabels": null}}))]
-fn what_is_left_out_is_as_built_in(#[case] spec: Value) {
+fn omitted_fields_have_the_builtin_defaults(#[case] spec: Value) {
     let expected = Policy { name: "intel-pool".to_owned(), ..Policy::builtin() };
     assert_eq!(read_spec(spec), expected, "a policy would do more than it says");
 }
@@ -187,7 +187,7 @@ fn a_dump_of_a_live_policy() {
     json!({"virtualMachineSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}}),
     "spec.virtualMachineSelector.matchExpressions[0].values: Exists takes no values"
 )]
-fn a_mistake_is_named(#[case] spec: Value, #[case] expected: &str) {
+fn a_mistake_in_a_policy_is_named_by_field(#[case] spec: Value, #[case] expected: &str) {
     let found = problems(&with_spec(spec).to_string());
     assert_eq!(found, [expected], "a mistake would pass unseen, or the person not know what to write");
 }
@@ -230,7 +230,7 @@ fn a_wrong_document_is_named(#[case] text: &str, #[case] expected: &str) {
 }
 
 #[test]
-fn another_kind_is_not_picked_to_pieces() {
+fn an_object_of_another_kind_gets_one_error() {
     let found = problems(r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"a"},"spec":{"podCIDR":"x"}}"#);
     assert_eq!(
         found,
@@ -268,7 +268,7 @@ fn all_problems_at_once_in_the_order_of_the_reference() {
 }
 
 #[test]
-fn an_error_reads_well() {
+fn an_error_about_a_policy_is_readable() {
     let one = read(&with_spec(json!({"enfroce": "None"}))).expect_err("a misspelled field").to_string();
     assert_eq!(one, "CPUPolicy intel-pool: spec.enfroce: unknown field, did you mean enforce?", "one line for one");
     let two = read(&with_spec(json!({"warn": 1, "audit": 2}))).expect_err("two wrong types");
@@ -288,7 +288,7 @@ fn a_hostile_text_is_cut_and_escaped() {
 
 proptest! {
     #[test]
-    fn what_was_written_is_read(
+    fn a_written_policy_is_read_back_unchanged(
         enforce in dial(), warn in dial(), audit in dial(),
         selectors in proptest::sample::select(LauncherSelectors::ALL.to_vec()),
         replaces in proptest::sample::subsequence(ReplacedMode::ALL.to_vec(), 0..=4),
@@ -310,7 +310,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_strange(cut in 0usize..400, insert in ".{0,6}") {
+    fn no_text_makes_reading_a_policy_panic(cut in 0usize..400, insert in ".{0,6}") {
         let spec = json!({"warn": "None", "commonModel": {"name": "m", "replaces": ["Unset"]}});
         let whole = with_spec(spec).to_string();
         let at = (0..=cut.min(whole.len())).rev().find(|&at| whole.is_char_boundary(at)).unwrap_or(0);

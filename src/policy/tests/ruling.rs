@@ -173,7 +173,7 @@ fn any_facts() -> impl Strategy<Value = RequestFacts> {
 
 proptest! {
     #[test]
-    fn only_what_is_structural_and_known_is_denied(
+    fn only_known_structural_impacts_are_denied(
         enforce in dial(), warn in dial(), audit in dial(), facts in any_facts(), judged in any_assessment(),
     ) {
         let policy = Policy { warn, audit, ..enforcing(enforce) };

@@ -67,7 +67,7 @@ fn an_eviction_that_is_broken_off_still_says_why() {
 }
 
 #[test]
-fn a_guest_that_can_leave_leaves_in_silence() {
+fn an_eviction_of_a_guest_that_can_leave_gives_no_warning() {
     assert_eq!(
         evict(&world(intel(), &db(), Vec::new())),
         Vec::<String>::new(),
@@ -84,7 +84,7 @@ fn a_pod_that_is_no_launcher_of_a_known_guest_is_admitted(#[case] namespace: &st
 }
 
 #[test]
-fn the_pod_it_left_behind_is_not_the_guest() {
+fn a_pod_of_an_ended_migration_is_not_the_guest() {
     let old = Value::clone(&db()).tweak(|old| old["status"]["nodeName"] = json!("node-b"));
     let ClusterObject::Launcher(mut pod) = launcher(&old, inherited()) else { panic!("a launcher") };
     "virt-launcher-db-old".clone_into(&mut pod.name);
@@ -275,7 +275,7 @@ fn an_exempt_namespace_is_left_alone() {
 }
 
 #[test]
-fn a_dry_run_says_what_it_will_not() {
+fn a_dry_run_states_that_no_migration_starts() {
     let warnings = said(&recorded(), &recording("eviction-dry-run.json"));
     insta::assert_snapshot!(warnings.join("\n"), @r"
     cpufit: shop/r1 cannot leave node-d: node-e lacks cpu-feature vmx-activity-wait-sipi (other hardware), node-a lacks cpu-feature pku, umip. The drain waits until that changes
@@ -291,7 +291,7 @@ fn the_recorded_eviction_of_a_pod_that_is_gone_passes() {
 
 /// KubeVirt's reasons are long, and the end of the wait is named last.
 #[test]
-fn a_long_reason_leaves_room_for_what_to_do() {
+fn a_long_reason_is_cut_before_the_remedy() {
     let why = "cannot migrate VMI: PVC db-root is not shared, live migration requires that all PVCs must be shared (using ReadWriteMany access mode)";
     let condition =
         json!({"type": "LiveMigratable", "status": "False", "reason": "DisksNotLiveMigratable", "message": why});
@@ -326,7 +326,7 @@ fn a_retry_repeats_no_line() {
 #[case::it_is_under_way("2026-01-02T00:00:00Z", "LiveMigrate", 0)]
 #[case::the_pod_that_it_left("2025-12-31T00:00:00Z", "LiveMigrate", 3)]
 #[case::it_is_shut_down_all_the_same("2026-01-02T00:00:00Z", "None", 1)]
-fn a_guest_whose_migration_is_under_way_leaves_in_silence(
+fn an_eviction_of_a_migrating_guest_gives_no_warning(
     #[case] created: &str,
     #[case] strategy: &str,
     #[case] lines: usize,

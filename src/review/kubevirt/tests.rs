@@ -43,7 +43,7 @@ fn a_named_default_model_names_its_nodes_and_guests() {
 
 /// On OpenShift Virtualization the operator reverts an edit of this resource.
 #[test]
-fn an_edit_belongs_into_the_hyperconverged_that_owns_the_resource() {
+fn edits_of_an_owned_kubevirt_resource_point_to_the_hyperconverged() {
     let owned = |model: &str, kind: &str| {
         let owner = json!([{"kind": kind, "name": "kubevirt-hyperconverged", "uid": "u", "controller": true}]);
         let name = "kubevirt-kubevirt-hyperconverged";
@@ -87,7 +87,7 @@ fn one_guest_is_in_the_singular() {
 }
 
 #[test]
-fn modes_are_named_by_what_follows() {
+fn a_changed_default_cpu_mode_is_reported_with_its_effect() {
     insta::assert_snapshot!(changed("Haswell", ""), @"cpufit: KubeVirt kubevirt: cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, and keeps it (2 guests)");
     insta::assert_snapshot!(changed("", "host-passthrough"), @"cpufit: KubeVirt kubevirt: cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware takes it (2 guests)");
 }
@@ -124,7 +124,7 @@ fn fleet_of_the_list() -> World {
 }
 
 #[test]
-fn obsolete_models_name_the_labels_that_go_and_the_guests_that_get_stuck() {
+fn obsolete_models_name_the_removed_labels_and_the_stuck_guests() {
     insta::assert_snapshot!(listed(&fleet_of_the_list(), &json!(null), &json!({"Skylake-Server-noTSX-IBRS": true})), @r"
     cpufit: KubeVirt kubevirt: obsoleteCPUModels withholds Skylake-Server-noTSX-IBRS: within 3 minutes its labels go from 5 of 5 nodes (node-a, node-b, node-c and 2 more)
     cpufit: KubeVirt kubevirt: node-b is then of an obsolete host model: guests with host-model neither start on nor move to it

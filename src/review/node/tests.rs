@@ -25,7 +25,7 @@ fn edit(nodes: Vec<Node>, name: &str, change: impl FnOnce(&mut Node)) -> Vec<Str
 }
 
 #[test]
-fn a_label_that_running_guests_ask_for_is_an_outage_in_waiting() {
+fn removing_a_label_that_running_guests_require_is_warned_about() {
     let lines = edit(intel(), "node-a", |node| take(node, &[feature("fpu"), feature("vme")]));
     insta::assert_snapshot!(lines.join("\n"), @r"
     cpufit: 1 guest on node-a (shop/db) asks for cpu-feature fpu, vme, which it will no longer meet: a restart of the kubelet there would fail it
@@ -35,7 +35,7 @@ fn a_label_that_running_guests_ask_for_is_an_outage_in_waiting() {
 }
 
 #[test]
-fn a_frozen_node_stays_as_it_is_edited() {
+fn an_edit_of_a_node_with_skip_node_is_not_undone() {
     let lines = edit(intel(), "node-c", |node| {
         node.skip_node = Some("true".to_owned());
         take(node, &[feature("fpu")]);
@@ -106,7 +106,7 @@ fn an_uncordon_names_the_guests_that_can_move_again() {
 }
 
 #[test]
-fn and_a_cordon_of_one_of_two_targets_leaves_one() {
+fn a_cordon_of_one_of_two_targets_names_the_remaining_one() {
     insta::assert_snapshot!(edit(intel(), "node-d", cordon).join("\n"), @"cpufit: cordoning node-d leaves 2 guests one node to migrate to: shop/db, shop/erp");
 }
 
@@ -138,7 +138,7 @@ fn a_guest_that_cannot_migrate_is_not_listed_as_stuck_by_the_edit() {
 #[rstest]
 #[case::as_before(false)]
 #[case::as_after(true)]
-fn the_review_tells_both_versions_of_the_node(#[case] ahead: bool) {
+fn a_review_compares_both_versions_of_the_node(#[case] ahead: bool) {
     let before = cascade_lake("node-c");
     let after = before.clone().tweak(cordon);
     let nodes = pair().tweak(|nodes| *of(nodes, "node-c") = if ahead { after.clone() } else { before.clone() });
@@ -147,7 +147,7 @@ fn the_review_tells_both_versions_of_the_node(#[case] ahead: bool) {
 }
 
 #[test]
-fn a_count_that_was_broken_off_says_so() {
+fn an_incomplete_count_is_marked() {
     let calls = std::cell::Cell::new(0);
     let is_over = || calls.replace(calls.get() + 1) >= 1;
     let before = cascade_lake("node-a");
@@ -162,7 +162,7 @@ fn a_count_that_was_broken_off_says_so() {
 #[case::labels("node-update-labels.json")]
 #[case::cordon("node-update-cordon.json")]
 #[case::annotation("node-update-annotation.json")]
-fn recorded_edits_of_a_node_name_the_guests_that_they_affect(#[case] name: &str) {
+fn recorded_edits_of_a_node_name_the_affected_guests(#[case] name: &str) {
     let lines = said(&recorded(), &recording(name));
     insta::with_settings!({snapshot_suffix => name.trim_end_matches(".json")}, {
         insta::assert_snapshot!(lines.join("\n"));

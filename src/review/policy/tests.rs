@@ -81,7 +81,7 @@ fn enforcement_names_the_guests_that_would_be_denied() {
 #[case::usable_nowhere(common("Denverton"))]
 #[case::known_only(common("Skylake-Server-IBRS"))]
 #[case::no_node(json!({"nodeSelector": {"matchLabels": {"pool": "none"}}}))]
-fn what_could_never_work_is_said(#[case] spec: Value) {
+fn a_policy_that_can_have_no_effect_is_warned_about(#[case] spec: Value) {
     let lines = changed(&world(nodes(), &[]), &spec);
     let names = |line: &String| line.contains("no selected node can run") || line.contains("selects no node");
     assert!(lines.iter().any(names), "{lines:?}");
@@ -133,7 +133,7 @@ fn a_review_is_answered() {
 }
 
 #[test]
-fn a_count_that_was_broken_off_says_so() {
+fn an_incomplete_count_is_marked() {
     let calls = std::cell::Cell::new(0);
     let is_over = || calls.replace(calls.get() + 1) >= 2;
     let lines = change(&world(nodes(), &[]), "intel-pool", &policy(&common(MODEL)), None, &is_over).warnings();
@@ -175,7 +175,7 @@ fn one_node_is_in_the_singular() {
     &[("gold", json!({"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}})), ("zone", json!({}))],
     Some(json!({"warn": "None"})), json!({}), ""
 )]
-fn guests_that_change_hands_are_named_with_the_other_policy(
+fn guests_that_change_policy_are_named_with_the_other_policy(
     #[case] others: &[(&str, Value)],
     #[case] before: Option<Value>,
     #[case] spec: Value,

@@ -89,7 +89,7 @@ fn with_strangers(value: &mut Value, field: &str) {
 }
 
 #[test]
-fn no_text_comes_out_but_where_guests_are_judged_by_it() {
+fn a_snapshot_has_texts_only_in_fields_that_judgements_read() {
     let [taken, redacted] = let_through();
     let lines = |places: BTreeSet<String>| places.into_iter().collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!("texts_of_a_snapshot", lines(taken));
@@ -97,7 +97,7 @@ fn no_text_comes_out_but_where_guests_are_judged_by_it() {
 }
 
 #[test]
-fn no_field_comes_out_that_is_not_read() {
+fn a_snapshot_keeps_only_fields_that_are_read() {
     for object in objects() {
         let kind = text_at(&object, "/kind").to_owned();
         // A policy is refused with an unknown field.
@@ -113,7 +113,7 @@ fn no_field_comes_out_that_is_not_read() {
 }
 
 #[test]
-fn what_is_judged_stays() {
+fn a_snapshot_keeps_all_texts_that_judgements_read() {
     let all: Vec<Value> = objects().iter().flat_map(|object| taken(object).unwrap()).collect();
     for text in [
         "kubernetes.io/hostname",
@@ -146,7 +146,7 @@ fn what_is_judged_stays() {
 }
 
 #[test]
-fn of_one_namespace_nothing_is_said_of_others() {
+fn a_snapshot_of_one_namespace_names_no_other() {
     let mut all = SnapshotObjects::default();
     for object in objects() {
         let mut other = object.clone();

@@ -13,7 +13,7 @@ fn guest(namespace: &str, node: &str, spec: Value) -> Value {
 }
 
 #[test]
-fn what_was_equal_is_equal_and_in_the_same_order() {
+fn redaction_keeps_equality_and_order_of_names() {
     let selector = |rack: &str| json!({"nodeSelector": {"acme.example/rack": rack, "kubernetes.io/hostname": "b"}});
     let objects = vec![
         node("b", &json!({"acme.example/rack": "r2", "kubernetes.io/hostname": "b"})),
@@ -42,7 +42,7 @@ fn what_was_equal_is_equal_and_in_the_same_order() {
 #[case::something_that_is_not_known("PVC other-7 in acme.example/x", "PVC word-2 in word-1/x")]
 #[case::numbers("1 of 2", "1 of 2")]
 #[case::nothing("", "")]
-fn a_sentence_names_what_the_objects_name(#[case] message: &str, #[case] expected: &str) {
+fn redacted_sentences_use_the_redacted_names(#[case] message: &str, #[case] expected: &str) {
     let spec = json!({"volumes": [{"name": "root", "persistentVolumeClaim": {"claimName": "db-root"}}]});
     let condition =
         json!({"type": "LiveMigratable", "status": "False", "reason": "DisksNotLiveMigratable", "message": message});
@@ -52,7 +52,7 @@ fn a_sentence_names_what_the_objects_name(#[case] message: &str, #[case] expecte
 }
 
 #[test]
-fn numbers_that_are_compared_and_features_that_libvirt_names_stay() {
+fn compared_numbers_and_libvirts_features_are_not_redacted() {
     let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
         {"matchExpressions": [{"key": "acme/generation", "operator": "Gt", "values": ["3"]}]},
     ]}}});

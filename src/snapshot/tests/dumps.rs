@@ -92,7 +92,7 @@ fn a_support_bundle_of_harvester_is_read_as_it_is_unpacked() {
 }
 
 #[test]
-fn what_begins_with_an_object_and_breaks_off_is_an_error() {
+fn a_truncated_dump_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &[("a.yaml", YAML), ("below/b.json", &format!("{NODE}\n{{\"kind\": \"No"))]);
     let error = dumps(folder.path()).unwrap_err();
@@ -127,7 +127,7 @@ fn a_named_pipe_is_refused_and_one_of_the_shell_read() {
 }
 
 #[test]
-fn a_text_without_end_is_refused_before_it_fills_the_memory() {
+fn an_endless_input_is_refused_within_bounded_memory() {
     for head in [
         "apiVersion: v1\nkind: Node\nmetadata:\n  name: ",
         "apiVersion: v1\nkind: Node\nmetadata:\n  name: \"",

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_authority_is_taken_and_rubbish_is_not() {
+    fn a_changed_client_authority_is_loaded_and_an_invalid_one_ignored() {
         let (directory, old, new) = (TempDir::new().unwrap(), authority(), authority());
         let clients = load(&directory, &old, &[]);
         let file = directory.path().join("ca.crt");
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_file_and_the_cure() {
+    fn errors_name_the_file_and_the_fix() {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("ca.crt");
         let error_of = |content: &str| {

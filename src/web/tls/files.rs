@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_will_refuse_is_warned_about() {
+    fn certificates_that_clients_refuse_are_warned_about() {
         let (chain, key) = issue(2040);
         let pair = CertifiedKeyPair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.as_bytes())).unwrap();
         let service = ServerName::try_from("cpufit.cpufit-system.svc").unwrap();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_file_and_the_cure() {
+    fn errors_name_the_file_and_the_fix() {
         let directory = TempDir::new().unwrap();
         let at = |error: TlsError| error.to_string().replace(&directory.path().display().to_string(), "/d");
         let load = || at(Certificates::load(files(directory.path()), None, Arc::default()).unwrap_err());

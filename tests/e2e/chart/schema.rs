@@ -20,7 +20,7 @@ fn try_template(helm: &Path, values: &[&str]) -> (i32, String, String) {
 /// Each of these values is a mistake, and the error names the value.
 #[test]
 #[ignore = "needs helm: make e2e"]
-fn chart_is_in_order_and_refuses_what_no_cluster_takes() {
+fn chart_is_valid_and_refuses_values_that_no_cluster_accepts() {
     let Some(helm) = tool("helm") else { return };
     output(&helm, &["lint", "--strict", "--quiet", CHART, "--namespace=cpufit-system"]);
     for (wrong, named) in [

@@ -351,7 +351,7 @@ fn servers() -> (TcpListener, String) {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn what_is_wrong_is_said_as_by_kubectl() {
+fn errors_are_those_of_kubectl() {
     assert!(ROWS.len() >= 150, "{} command lines", ROWS.len());
     let Some(cluster) = cluster() else { return };
     fill(&cluster);

@@ -217,7 +217,7 @@ fn demo(more: &[&str]) -> Ran {
 }
 
 #[test]
-fn which_model_for_each_kind_of_hardware() {
+fn recommend_prints_a_model_for_each_kind_of_hardware() {
     insta::assert_snapshot!("recommend_of_the_demo", demo(&[]).stdout);
 }
 

@@ -198,7 +198,11 @@ type Edit = fn(&mut Side, &mut Side);
     &["how many guests"],
 )]
 #[case::nothing(|_: &mut Side, _: &mut Side| {}, &["nothing changed"], &["guest"])]
-fn each_difference_is_said_as_it_is(#[case] edit: Edit, #[case] expected: &[&str], #[case] others: &[&str]) {
+fn each_difference_of_two_dumps_is_printed_truthfully(
+    #[case] edit: Edit,
+    #[case] expected: &[&str],
+    #[case] others: &[&str],
+) {
     let (mut old, mut new) = (Side::new(), Side::new());
     edit(&mut old, &mut new);
     let scratch = Scratch::new();
@@ -261,7 +265,7 @@ fn created_again(side: &mut Side, kind: &str, name: &str, to: &str) {
 }, &["restarted", "restarted"])]
 #[case::a_node_replaced(|new: &mut Side| created_again(new, "Node", "node-d", &uid(100)), &[])]
 #[case::labels_lost(|new: &mut Side| new.lose(&["node-b", "node-c", "node-d"], &["fpu"]), &[])]
-fn redacted_snapshots_compare_as_what_they_were_made_of(#[case] edit: fn(&mut Side), #[case] running: &[&str]) {
+fn redacted_snapshots_compare_like_their_originals(#[case] edit: fn(&mut Side), #[case] running: &[&str]) {
     let scratch = Scratch::new();
     let [old, mut new] = [with_uids(), with_uids()];
     edit(&mut new);

@@ -210,7 +210,7 @@ fn the_environments_proxy_is_used() {
 }
 
 #[test]
-fn no_proxy_is_honoured() {
+fn the_variable_no_proxy_is_honoured() {
     let api = Api::start();
     let proxy = Forward::start(api.address);
     let url = format!("http://{}", proxy.address());
@@ -313,7 +313,7 @@ fn kubeconfigs_are_found_as_kubectl_finds_them() {
 
 /// Each option overrides the context, and each invalid value has its error.
 #[test]
-fn options_go_before_the_kubeconfig() {
+fn options_take_precedence_over_the_kubeconfig() {
     let api = Api::start();
     let file = api.folder.write_json(
         "many",

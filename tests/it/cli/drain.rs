@@ -112,7 +112,7 @@ fn without_headers_there_are_rows_alone() {
 
 /// No VM is in the dump: whether one makes the guest is not known, and no command starts it again for certain.
 #[test]
-fn what_no_command_does_is_said_in_words() {
+fn acts_without_a_command_are_printed_as_sentences() {
     let mut cluster = cluster();
     cluster["items"].as_array_mut().expect("a list").retain(|item| {
         let node = item["metadata"]["name"].as_str().unwrap_or_default();
@@ -171,7 +171,7 @@ fn vm(name: &str, status: &str) -> Value {
 
 /// A dump may lack guests, as one without `vmi` does: no verb says of it that all is well.
 #[test]
-fn no_verb_gives_an_all_clear_by_a_dump_that_lacks_guests() {
+fn no_verb_reports_success_for_a_dump_without_guests() {
     let web = running("web", "node-b", "Skylake-Server-noTSX-IBRS");
     let pod = |guest: &Value| launcher_pod(guest, "x", &json!({"kubernetes.io/arch": "amd64"}));
     let db = running("db", "node-a", "Skylake-Server-noTSX-IBRS");
@@ -339,7 +339,7 @@ fn an_order_names_guests_that_the_scheduler_may_strand() {
 }
 
 #[test]
-fn its_json_is_an_interface() {
+fn the_json_of_drain_keeps_its_fields() {
     let cluster = cluster();
     let one = drain(&["node-a", "-o", "json"], &cluster).json();
     assert_eq!(one["order"], Value::Null, "there is no order of one node");

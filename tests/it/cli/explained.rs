@@ -45,7 +45,7 @@ fn a_node_of_another_vendor_is_where_a_guest_may_crash() {
 
 /// The launcher of a stopped VM does not exist, so what it asks for is not known; what is free where it fits is.
 #[test]
-fn what_is_free_where_a_stopped_vm_could_start_is_said() {
+fn free_room_is_printed_for_the_nodes_of_a_stopped_vm() {
     let host = |name: &str, cores: &str, memory: &str, model: &str| {
         let mut node = host(name, &["Intel"]);
         let labels = node["metadata"]["labels"].as_object_mut().unwrap();
@@ -85,7 +85,7 @@ fn what_is_free_where_a_stopped_vm_could_start_is_said() {
 /// Each row: whether the guest runs, the nodes beside its own with huge pages or without, and whether room is short on
 /// all of them, so that labels, cordons and models are not the cause.
 #[test]
-fn where_only_room_is_short_the_verdict_and_the_remedies_are_of_room() {
+fn if_only_room_is_missing_verdict_and_remedies_are_about_room() {
     let host = |name: &str, pages: &str, cordoned: bool| {
         let mut node = host(name, &["Intel"]);
         node["status"] =

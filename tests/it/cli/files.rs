@@ -123,7 +123,7 @@ fn called(verb: &str, argument: &Arg) -> String {
 }
 
 #[test]
-fn every_option_that_names_a_file_is_tried() {
+fn every_file_option_rejects_what_is_not_a_file() {
     let command = Args::command();
     let verbs = std::iter::once(("", &command)).chain(command.get_subcommands().map(|verb| (verb.get_name(), verb)));
     let found: BTreeSet<String> = verbs
@@ -190,7 +190,7 @@ fn files_that_a_kubeconfig_names_are_not_waited_for() {
 }
 
 #[test]
-fn what_a_shell_passes_is_read() {
+fn files_passed_by_a_shell_are_read() {
     let scene = Scene::new();
     let mut command = Command::new("bash");
     let cluster = scene.cluster.display();

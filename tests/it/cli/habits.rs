@@ -41,7 +41,7 @@ fn assert_rows(rows: &[Row]) {
 
 /// kubectl: the last occurrence of an option counts, in any position; `--` ends the options.
 #[test]
-fn options_given_again_and_in_other_places() {
+fn options_may_be_repeated_and_placed_anywhere() {
     const DB: &[&str] = &["shop/db on node-a"];
     const NAMES: &[&str] = &["=virtualmachineinstance.kubevirt.io/db"];
     assert_rows(&[
@@ -72,7 +72,7 @@ fn options_given_again_and_in_other_places() {
 
 /// A program that writes into a closed pipe ends by SIGPIPE, which a shell reports as 141.
 #[test]
-fn a_closed_pipe_makes_no_gate_pass() {
+fn a_closed_pipe_does_not_change_the_exit_code() {
     let made = made();
     for line in [
         "audit --fail-on pinned --snapshot $DUMP",
@@ -141,7 +141,7 @@ fn a_diff_can_be_narrowed_and_names_its_guests() {
 
 /// kubectl refuses options that a verb does not support; here the error also names the alternative.
 #[test]
-fn an_option_without_a_meaning_is_refused_with_what_does_it() {
+fn an_unsupported_option_is_refused_with_the_alternative() {
     assert_rows(&[
         (
             "audit -f $MADE/c.yaml --snapshot $DUMP",
@@ -165,7 +165,7 @@ fn an_option_without_a_meaning_is_refused_with_what_does_it() {
 
 /// kubectl reads the files of a folder that end in .json, .yaml or .yml, and all documents of a file.
 #[test]
-fn files_of_odd_encodings_and_without_objects() {
+fn odd_encodings_and_files_without_objects_are_handled() {
     const C: &[&str] = &["=virtualmachine.kubevirt.io/c"];
     assert_rows(&[
         ("check --snapshot $DUMP -o name -f $MADE/crlf.yaml", 0, C, &[]),

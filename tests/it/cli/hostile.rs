@@ -123,7 +123,7 @@ fn assert_clean(what: &str, text: &str) {
 }
 
 #[test]
-fn tables_have_the_lines_of_their_objects() {
+fn hostile_names_add_no_lines_to_tables() {
     let plain = Scene::new(PLAIN);
     let lines = |ran: &Ran| ran.stdout.lines().count();
     let audit = ["table", "wide"].map(|output| lines(&plain.run("audit", &["-o", output])));

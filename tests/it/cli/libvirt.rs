@@ -253,7 +253,7 @@ fn unanswered_questions_are_those_of_explain(#[case] verb: &[&str]) {
 }
 
 #[test]
-fn drain_says_so_among_what_is_not_known() {
+fn drain_lists_missing_answers_of_libvirt_as_not_known() {
     let drained = Scene::new().json(&["drain", "node-a"]);
     let lines: Vec<&str> = drained["notKnown"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(lines.contains(&"what libvirt says on node-h about shop/db: no answer within 3 s"), "{lines:?}");
@@ -270,7 +270,7 @@ fn drain_says_so_among_what_is_not_known() {
     "only node-b; libvirt refuses its CPU on node-d, which fits by labels (missing feature ss)")]
 #[case::no_target(&["node-a", "node-d"], "stuck", "libvirt refuses its CPU on node-d, which fits by labels (missing feature ss)")]
 #[case::no_refusal(&["node-a", "node-b", "node-e"], "can-leave", "")]
-fn what_the_scheduler_may_choose_is_said(#[case] nodes: &[&str], #[case] state: &str, #[case] why: &str) {
+fn the_choice_of_the_scheduler_is_named(#[case] nodes: &[&str], #[case] state: &str, #[case] why: &str) {
     let scene = Scene::new();
     let mut cluster = cluster();
     let is_kept = |item: &Value| match item["kind"].as_str() {
@@ -451,7 +451,7 @@ fn an_invalid_answer_is_refused(#[case] name: &str, #[case] content: String, #[c
 }
 
 #[test]
-fn fields_that_are_not_known_are_passed_over() {
+fn unknown_fields_of_saved_answers_are_ignored() {
     let scene = Scene::new();
     let mut later = node_facts("node-e", "Cascadelake-Server", &json!({"answer": "superset", "later": {"much": 1}}));
     later["later"] = json!([1, 2]);
@@ -463,7 +463,7 @@ fn fields_that_are_not_known_are_passed_over() {
 
 /// Files from before times, machines and codes were added.
 #[test]
-fn files_of_old_are_read() {
+fn files_of_earlier_releases_are_read() {
     let scene = Scene::new();
     let mut old = node_facts("node-e", "Cascadelake-Server", &json!({"answer": "superset"}));
     let fields = old.as_object_mut().unwrap();

@@ -358,7 +358,7 @@ fn a_kustomization_is_built_by_the_program_that_is_there() {
 }
 
 #[test]
-fn as_a_plugin_it_says_kubectl_cpufit() {
+fn the_plugin_prints_its_name_as_kubectl_cpufit() {
     let folder = Scratch::new();
     let link = folder.path().join("kubectl-cpufit");
     symlink(common::BIN, &link).unwrap();

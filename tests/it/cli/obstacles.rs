@@ -97,7 +97,7 @@ fn cluster(obstacle: Obstacle, closed: [bool; 2]) -> Value {
 /// A remedy is in vain exactly if each node that it opens is closed; it ranks behind those that help; `drain` finds
 /// nothing exactly if all are in vain, and names the same obstacle.
 #[test]
-fn a_remedy_that_opens_only_closed_nodes_is_said_to_be_in_vain() {
+fn a_remedy_that_opens_only_unusable_nodes_is_marked_as_useless() {
     for (obstacle, words) in [
         (Obstacle::None, ""),
         (Obstacle::Room, "fits by CPU, no room: 2 of 4 cores free (it asks for 3 cores)"),
@@ -141,7 +141,7 @@ fn a_remedy_that_opens_only_closed_nodes_is_said_to_be_in_vain() {
 
 /// A node without a room is named in the table as well, before a person uncordons or labels it.
 #[test]
-fn the_obstacles_stand_in_the_table_and_beside_the_commands() {
+fn obstacles_are_printed_in_the_table_and_beside_the_commands() {
     let scratch = Scratch::new();
     let dump = scratch.write_json("cluster.json", &cluster(Obstacle::Room, [true, true]));
     let said = cpufit(["explain", "vmi/db", "-n", "shop", "--snapshot"]).args([dump.as_os_str()]).run().stdout;

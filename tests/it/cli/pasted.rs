@@ -76,7 +76,7 @@ fn a_pasted_description_is_explained_with_the_schedulers_words() {
 }
 
 #[test]
-fn it_may_be_indented_and_fenced() {
+fn a_pasted_description_may_be_indented_and_fenced() {
     let lines: Vec<&str> = DESCRIBED.lines().skip(1).collect();
     let indented = format!("    {}\r\n", lines.join("\r\n    "));
     let fenced = format!("```\n{}```\n", DESCRIBED.split_once('\n').map_or("", |(_, rest)| rest));
@@ -88,7 +88,7 @@ fn it_may_be_indented_and_fenced() {
 
 /// People paste a description with the command above it, behind any prompt.
 #[test]
-fn the_command_may_stand_above_it_behind_any_prompt() {
+fn a_pasted_description_may_include_its_command_and_prompt() {
     let (_, described) = DESCRIBED.split_once('\n').expect("the command");
     let expected = explain(DESCRIBED).stdout;
     for command in [
@@ -138,7 +138,7 @@ fn a_guest_without_a_model_may_be_host_model_or_host_passthrough() {
 
 /// Mailers wrap lines; kubectl's table and terminals cut them off; the newest event counts.
 #[test]
-fn it_may_be_broken_cut_off_and_repeated() {
+fn a_pasted_description_may_be_cut_off_or_repeated() {
     let expected = explain(DESCRIBED).stdout;
     let broken = DESCRIBED.replace("taint {gpu: only}, 1 node(s) were", "taint {gpu: only}, 1 node(s)\nwere");
     assert_ne!(broken, DESCRIBED);
@@ -167,7 +167,7 @@ fn a_group_with_a_taint_means_the_nodes_with_that_one() {
 
 /// A node that fits by labels but lacks room for the requests in the description does not fit.
 #[test]
-fn the_room_that_it_asks_for_is_judged() {
+fn the_requests_of_a_pasted_pod_are_judged() {
     let room = |cpu: &str, more: &serde_json::Value| {
         let mut nodes = nodes();
         for node in nodes["items"].as_array_mut().expect("a list") {
@@ -224,7 +224,7 @@ fn several_pods_may_be_pasted() {
 }
 
 #[test]
-fn the_condition_of_a_pod_in_yaml_is_taken_apart_as_well() {
+fn the_condition_of_a_pod_in_yaml_is_parsed_too() {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "virt-launcher-db-x", "namespace": "shop", "labels": {"kubevirt.io": "virt-launcher"}},
@@ -274,7 +274,7 @@ fn a_group_without_room_means_the_nodes_that_lack_that_resource() {
 }
 
 #[test]
-fn the_description_of_a_node_is_no_pod() {
+fn the_description_of_a_node_is_not_read_as_a_pod() {
     let ran = explain("Name:               node-a\nRoles:              worker\nLabels:             a=b\n");
     assert_eq!(ran.code(), 2);
     assert!(ran.stderr.contains("holds the output of `kubectl describe`"), "{}", ran.stderr);

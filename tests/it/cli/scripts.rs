@@ -53,7 +53,7 @@ pub(super) fn assert_cannot_judge(ran: &Ran, names: &[&str]) {
 }
 
 #[test]
-fn exit_codes_tell_admitted_denied_and_could_not_judge() {
+fn exit_codes_distinguish_admitted_denied_and_not_judged() {
     let case = shipped("cases").join("04-upgrade-lost-one-feature");
     let (snapshot, input) = (case.join("snapshot.yaml"), case.join("input.yaml"));
     let scratch = Scratch::new();
@@ -256,7 +256,7 @@ fn standard_input_stands_for_either_side() {
 }
 
 #[test]
-fn flags_may_be_repeated_and_results_keep_their_order() {
+fn options_may_be_repeated_and_results_keep_their_order() {
     let scratch = Scratch::new();
     let (one, two) = NODES.split_once("---\n").expect("two documents");
     let snapshots = [scratch.write("one.yaml", one), scratch.write("two.yaml", two)];
@@ -411,7 +411,7 @@ fn replica_sets_and_pools_are_judged_and_explained() {
 }
 
 #[test]
-fn help_and_completions_are_there() {
+fn help_and_completions_are_printed() {
     for verb in [&[][..], &["serve"], &["check"], &["explain"], &["recommend"], &["diff"], &["certs"], &["completions"]]
     {
         let ran = cpufit(verb).args(["--help"]).run();
@@ -426,7 +426,7 @@ fn help_and_completions_are_there() {
 }
 
 #[test]
-fn a_wrong_command_line_is_an_error_not_a_verdict() {
+fn a_wrong_command_line_exits_as_an_error() {
     for args in [&["check", "--no-such-flag"][..], &["no-such-verb"], &["check", "-o", "poetry"], &["check"]] {
         let ran = cpufit(args).run();
         assert_eq!(ran.code(), 2, "{args:?}: {}", head(&ran.stderr));
@@ -494,7 +494,7 @@ fn a_malformed_affinity_is_an_error_not_no_affinity() {
 }
 
 #[test]
-fn what_no_node_can_cure_is_said_beside_the_nearest_node() {
+fn a_contradiction_in_the_guest_is_printed_beside_the_nearest_node() {
     let scratch = Scratch::new();
     let nodes = scratch.write("nodes.yaml", NODES.replace("amd64", "amd64, cpu-feature.node.kubevirt.io/fpu: 'true'"));
     let torn = scratch.write(
@@ -536,7 +536,7 @@ fn without_namespace(file: &Path, namespace: &str) -> Vec<Value> {
 }
 
 #[test]
-fn an_object_that_names_no_namespace_is_in_the_one_that_is_asked_for() {
+fn an_object_without_a_namespace_gets_the_requested_one() {
     let scratch = Scratch::new();
     let mut judged = 0;
     for case in std::fs::read_dir(shipped("cases")).unwrap().map(|entry| entry.unwrap().path()) {

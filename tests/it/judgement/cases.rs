@@ -378,7 +378,7 @@ fn plain(text: &str) -> String {
 }
 
 #[test]
-fn explain_says_every_idea_of_every_case() {
+fn explain_prints_the_expected_statements_of_every_case() {
     let mut tally = Tally::new("explanations");
     for folder in folders() {
         let said = explain(&folder, &[]).stdout;
@@ -506,7 +506,7 @@ fn labels(host: &str, features: impl Iterator<Item = usize>) -> Value {
 }
 
 #[test]
-fn a_pod_with_23_of_25_keys_met_names_the_node_and_the_two() {
+fn a_pod_that_meets_23_of_25_keys_names_the_nearest_node_and_two_keys() {
     let scratch = Scratch::new();
     let snapshot = scratch.write_json(
         "snapshot.json",

@@ -60,7 +60,7 @@ fn flat(text: &str) -> String {
 }
 
 #[test]
-fn every_verb_answers_as_before_but_for_the_names() {
+fn every_verb_gives_the_same_answers_with_renamed_labels() {
     let scratch = Scratch::new();
     let reviews = [
         "1-migrate-db",
@@ -138,7 +138,7 @@ fn recorded_vectors_and_cases_agree_in_a_renamed_cluster() {
 
 /// Reviews of a renamed cluster and their responses: patches have the cluster's names too.
 #[test]
-fn the_webhook_answers_as_before_but_for_the_names() {
+fn the_webhook_gives_the_same_answers_with_renamed_labels() {
     let scratch = Scratch::new();
     let policy = "{apiVersion: cpufit.io/v1alpha1, kind: CPUPolicy, metadata: {name: common}, spec: {commonModel: {name: Haswell}}}";
     let policy = scratch.write("policy.yaml", policy);

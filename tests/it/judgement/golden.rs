@@ -240,7 +240,7 @@ fn launcher(name: &str, selector: &Value) -> Value {
 }
 
 #[test]
-fn suitability_is_kubevirts_subset_test() {
+fn suitable_nodes_are_those_of_kubevirts_subset_test() {
     let vectors = vectors("suitability.json");
     let cases = vectors["cases"].as_array().expect("cases").clone();
     let nodes = vectors["nodes"].as_object().expect("nodes");

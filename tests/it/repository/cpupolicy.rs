@@ -51,7 +51,7 @@ fn schema_and_reader_know_the_same_fields(#[case] path: &[&str], #[case] spec: V
 }
 
 #[test]
-fn the_three_selectors_are_alike() {
+fn the_three_selectors_have_equal_schemas() {
     let [namespaces, guests, nodes] = ["namespaceSelector", "virtualMachineSelector", "nodeSelector"].map(|field| {
         let mut schema = schema(&["spec", field]);
         schema.as_object_mut().expect("a schema").remove("description");

@@ -118,7 +118,7 @@ fn manifests_prints_the_base_with_the_values_of_its_options(#[case] options: &[&
 #[case::empty(&["--kubevirt-namespace="], "--kubevirt-namespace")]
 #[case::replicas(&["--replicas=-1"], "--replicas")]
 #[case::both(&["--crd", "--replicas=1"], "--replicas")]
-fn manifests_refuses_what_no_cluster_takes(#[case] options: &[&str], #[case] named: &str) {
+fn manifests_refuses_values_that_no_cluster_accepts(#[case] options: &[&str], #[case] named: &str) {
     let ran = cpufit(["manifests"]).args(options).run();
     assert_eq!(ran.code(), 2, "{options:?}: {}", ran.stdout);
     assert!(ran.stderr.contains(named) && ran.stdout.is_empty(), "{options:?}: {}", ran.stderr);
@@ -149,7 +149,7 @@ fn object<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
 }
 
 #[test]
-fn what_belongs_to_cpufit_is_labelled_and_in_its_namespace() {
+fn all_objects_of_cpufit_are_labelled_and_in_its_namespace() {
     for object in objects() {
         let (kind, metadata) = (object["kind"].as_str().expect("a kind"), &object["metadata"]);
         assert_eq!(
@@ -175,7 +175,7 @@ fn what_belongs_to_cpufit_is_labelled_and_in_its_namespace() {
 }
 
 #[test]
-fn a_webhook_that_does_not_answer_stops_nothing_but_relax() {
+fn an_unreachable_webhook_blocks_only_the_relax_annotation() {
     let objects = objects();
     let mut seen = 0;
     for (kind, path) in [("MutatingWebhookConfiguration", "/mutate"), ("ValidatingWebhookConfiguration", "/validate")] {
@@ -426,7 +426,7 @@ fn the_addon_of_harvester_sets_values_that_the_chart_has() {
 
 /// Artifact Hub parses some annotations as YAML.
 #[test]
-fn the_chart_says_what_it_installs() {
+fn the_chart_lists_the_objects_that_it_installs() {
     let chart: Value = serde_saphyr::from_slice(&read(&base("../helm/cpufit/Chart.yaml"))).expect("YAML");
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(

@@ -322,7 +322,7 @@ fn the_judgement_is_pure() {
 }
 
 #[test]
-fn what_is_impure_is_found() {
+fn an_impure_import_is_found() {
     let dependencies = ["serde_json", "tokio"].map(str::to_owned);
     for (text, expected) in [
         ("use crate::fit::node::Node;\nuse std::collections::BTreeMap;", vec![]),

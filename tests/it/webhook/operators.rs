@@ -117,7 +117,7 @@ fn a_log_of_json_is_json_from_the_first_line() {
 
 /// An error that ends the process is in the log like the others, and nowhere else.
 #[test]
-fn what_ends_the_process_is_json_too() {
+fn the_last_error_of_the_process_is_json_too() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("its address").to_string();
     let demo = demo();

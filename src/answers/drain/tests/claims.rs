@@ -11,7 +11,10 @@ use crate::testing::fleet::{cascade_lake, skylake};
     &[("big-1", "3"), ("big-2", "3"), ("tiny", "1500m")],
     &[("big-1", "big-2 tiny"), ("big-2", "big-1 tiny")]
 )]
-fn a_guest_that_hinders_none_is_no_rival(#[case] guests: &[(&str, &str)], #[case] expected: &[(&str, &str)]) {
+fn a_guest_that_takes_no_place_of_another_is_not_named_as_rival(
+    #[case] guests: &[(&str, &str)],
+    #[case] expected: &[(&str, &str)],
+) {
     let nodes = vec![skylake("node-a"), skylake("node-b")];
     let running = guests.iter().map(|(name, _)| vmi(live(running(name, "node-a", SKY))));
     let pods: Vec<(&str, Option<&str>, &str)> =
@@ -92,7 +95,7 @@ fn a_guest_on_a_node_with_two_vendors_leaves_at_some_try() {
 
 /// A change that is tried, or that a person is asked to look at, can help one of the guests that nothing frees.
 #[test]
-fn what_cannot_help_a_guest_is_neither_tried_nor_looked_at() {
+fn acts_that_cannot_help_a_guest_are_not_tried() {
     let mut nodes = vec![skylake("node-a"), skylake("node-b"), skylake("node-c")];
     of(&mut nodes, "node-b").labels.insert(label::SCHEDULABLE.to_owned(), "false".to_owned());
     cordon(of(&mut nodes, "node-c"));

@@ -34,7 +34,7 @@ fn two_nodes() -> Vec<Node> {
 #[case::a_device("devices.kubevirt.io/vhost-net", "1", "it has no devices.kubevirt.io/vhost-net")]
 #[case::a_gpu("nvidia.com/T4", "1", "it has no nvidia.com/T4")]
 #[case::huge_pages("hugepages-2Mi", "1Gi", "it has no hugepages-2Mi")]
-fn what_a_node_does_not_list_it_does_not_have(#[case] resource: &str, #[case] amount: &str, #[case] why: &str) {
+fn a_device_that_a_node_does_not_list_is_not_there(#[case] resource: &str, #[case] amount: &str, #[case] why: &str) {
     let bare = world(two_nodes(), [vmi(live(running("db", "node-a", SKY)))]);
     let pod = asks("db", "node-a", &json!({"cpu": "1", "memory": "1Gi", resource: amount}), &json!({}));
     let mut known = bare.clone();
@@ -207,7 +207,7 @@ fn a_volume_keeps_a_migration_off_nodes() {
     (false, true)
 )]
 #[case::both("host-passthrough", "operation aborted: migration job is stuck", "failed, which is not due to labels", (true, true))]
-fn what_may_hold_it_up_is_said(
+fn possible_delays_of_a_drain_are_named(
     #[case] model: &str,
     #[case] reason: &str,
     #[case] why: &str,
@@ -228,7 +228,7 @@ fn what_may_hold_it_up_is_said(
 
 /// Uncordoning a node guarantees nothing for a guest that keeps the CPU of its node.
 #[test]
-fn an_uncordoned_node_is_no_promise_for_host_passthrough() {
+fn an_uncordoned_node_is_offered_with_a_risk_for_host_passthrough() {
     let mut nodes = two_nodes();
     cordon(of(&mut nodes, "node-b"));
     let known = world(nodes, [vmi(live(running("db", "node-a", "host-passthrough")))]);
@@ -264,7 +264,7 @@ fn a_guest_that_is_being_deleted_ends_by_itself() {
 #[rstest]
 #[case::of_a_node(json!({"parallelOutboundMigrationsPerNode": 0}), "parallelOutboundMigrationsPerNode")]
 #[case::of_the_cluster(json!({"parallelMigrationsPerCluster": 0}), "parallelMigrationsPerCluster")]
-fn where_no_migration_starts_all_are_stuck(#[case] migrations: Value, #[case] field: &str) {
+fn all_guests_are_stuck_if_no_migration_can_start(#[case] migrations: Value, #[case] field: &str) {
     let kubevirt = read(json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"},
         "spec": {"configuration": {"migrations": migrations}}}));
     let objects = [vmi(live(running("db", "node-a", SKY))), ClusterObject::KubeVirt(Box::new(kubevirt))];

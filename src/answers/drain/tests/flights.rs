@@ -162,7 +162,7 @@ fn a_pod_of_an_ended_migration_moves_no_guest(
 #[case::that_brought_it_here(json!({"completed": true, "targetNode": "node-a", "sourceNode": "node-c"}))]
 #[case::that_failed_elsewhere(json!({"completed": true, "failed": true, "targetNode": "node-e"}))]
 #[case::none(Value::Null)]
-fn an_earlier_migration_hides_none_that_is_under_way(#[case] state: Value) {
+fn an_ended_migration_does_not_hide_an_active_one(#[case] state: Value) {
     let guest = live(running("db", "node-a", SKY)).tweak(|guest| guest["status"]["migrationState"] = state);
     let guest = Traveller { guest, to: None };
     let pods = [guest.pod("node-a", EARLIER), guest.pod("node-b", LATER)];

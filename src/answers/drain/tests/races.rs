@@ -228,7 +228,7 @@ fn a_forecast_holds_for_every_order_and_says_where_the_order_decides() {
 /// Beyond the number of placements that are followed, bounds decide: what is said to leave leaves in every order, and
 /// at least as many stay as are said to.
 #[test]
-fn what_bounds_promise_holds_for_every_order() {
+fn bounds_on_stuck_guests_hold_for_every_order() {
     let mut random = Random(90);
     let (mut leaving, mut unsure) = (0, 0);
     for number in (0..2000).step_by(one_in()) {

@@ -68,7 +68,7 @@ proptest! {
 
 /// The nodes that one policy leaves can be expressed as a selector.
 #[test]
-fn the_rest_is_selected_apart_from_the_policy_that_is_there() {
+fn printed_policies_select_the_nodes_that_the_stored_policy_leaves() {
     let labels: Vec<(usize, usize)> = (0..9).map(|node| (node % 2, 2)).collect();
     let policy = read_policy("mine", &json!({"nodeSelector": {"matchLabels": {"pool": "a"}}}));
     let world = World { policies: vec![policy], cluster: cluster("1.9.0", nodes(&labels), []) };

@@ -42,7 +42,7 @@ fn lost_everywhere(node: &mut Node) {
     |node: &mut Node| set(node, ZONE, "z1"),
     Evidence::None
 )]
-fn says_whether_labels_or_machines_differ(
+fn evidence_states_whether_labels_or_machines_differ(
     #[case] change: fn(&mut Node),
     #[case] source: fn(&mut Node),
     #[case] expected: Evidence,
@@ -60,7 +60,7 @@ fn says_whether_labels_or_machines_differ(
 }
 
 #[test]
-fn without_a_source_nothing_is_claimed() {
+fn without_a_source_node_no_evidence_is_given() {
     let subject = db().tweak(|s| s.stage = Stage::Migration(Migration::default()));
     assert_eq!(of_node_c(drifted, &subject, |_| {}), Evidence::None, "drift was claimed without a comparison");
 }

@@ -36,7 +36,7 @@ fn doubts(verdict: &Verdict) -> Vec<(&str, Vec<&str>)> {
 #[case::usable_by_name(&["gfni", "vaes"], true, None)]
 #[case::usable_and_has_all(&[], true, None)]
 #[case::has_what_labels_name_and_is_not_usable(&[], false, Some(&["Icelake-Server-noTSX"][..]))]
-fn a_node_that_knows_the_model_and_lacks_of_it_is_in_doubt(
+fn a_node_that_knows_the_model_and_lacks_a_feature_of_it_gets_a_doubt(
     #[case] without: &[&str],
     #[case] is_usable: bool,
     #[case] expected: Option<&[&str]>,
@@ -54,7 +54,7 @@ fn a_node_that_knows_the_model_and_lacks_of_it_is_in_doubt(
 }
 
 #[test]
-fn a_source_that_cannot_run_the_model_either_proves_nothing() {
+fn a_source_that_cannot_run_the_model_is_no_evidence() {
     let source = ice("ice-1").tweak(|node| take(node, &[model("Icelake-Server-noTSX")]));
     let nodes = vec![source.clone(), older("sky-1", &[], false), older("sky-2", &[], false)];
     let verdict = judge(&leaving(&source, "host-model", false), nodes);
@@ -62,7 +62,7 @@ fn a_source_that_cannot_run_the_model_either_proves_nothing() {
 }
 
 #[test]
-fn what_the_guest_switches_off_is_not_missed() {
+fn features_that_the_guest_disables_are_not_missing() {
     let source = ice("ice-1");
     let nodes = vec![source.clone(), older("sky-1", &["gfni"], false), older("sky-2", &["gfni"], false)];
     let subject = leaving(&source, "host-model", false).tweak(|s| s.switched_off = vec!["gfni".to_owned()]);
@@ -70,7 +70,7 @@ fn what_the_guest_switches_off_is_not_missed() {
 }
 
 #[test]
-fn a_start_says_where_its_migration_may_be_sent() {
+fn a_start_names_the_nodes_that_its_migration_may_choose() {
     let nodes = vec![ice("ice-1"), ice("ice-2"), older("sky-1", &["gfni"], false), older("sky-2", &["gfni"], false)];
     let verdict = judge(&starting("host-model"), nodes);
     let found = verdict.found(Check::HostModelKnown).map(|finding| &finding.detail);

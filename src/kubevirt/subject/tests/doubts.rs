@@ -85,7 +85,7 @@ fn a_passthrough_migration_to_unlike_hosts_is_reported(#[case] nodes: Vec<Node>,
 #[rstest]
 #[case::host_model("host-model")]
 #[case::named("Skylake-Server-noTSX-IBRS")]
-fn what_is_asked_of_a_node_by_labels_is_in_no_doubt(#[case] model: &str) {
+fn requirements_by_labels_cause_no_doubt(#[case] model: &str) {
     for verdict in [starting(vm("db", model), two_kinds()), leaving(running("db", "node-a", model), two_kinds())] {
         assert_eq!(said(Check::UnlikeHosts, &verdict).0, Vec::<String>::new());
     }
@@ -178,7 +178,7 @@ fn rules_about_other_pods_are_reported_for_guests_that_fit(
 }
 
 #[test]
-fn where_no_node_fits_nothing_is_in_doubt() {
+fn without_a_fitting_node_no_doubt_is_reported() {
     let spread = json!([{"whenUnsatisfiable": "DoNotSchedule"}]);
     let guest = vm("db", "EPYC-Turin").tweak(|vm| vm["spec"]["template"]["spec"]["topologySpreadConstraints"] = spread);
     let verdict = starting(guest, two_kinds());
@@ -285,7 +285,7 @@ fn a_claim_of_another_namespace_is_another_claim() {
     &["node-a, where it runs, is labelled cpu-vendor AMD and Intel, and its migration asks for any one of them: with AMD no node \
     fits, with Intel 1 fits; the labeller takes none off, so the untrue one must be taken off by hand"])]
 #[case::as_it_should_be("host-model", |_: &mut Node| {}, &[])]
-fn what_the_labels_of_its_own_node_leave_open(
+fn features_that_the_own_nodes_labels_leave_open_are_reported(
     #[case] model: &str,
     #[case] change: fn(&mut Node),
     #[case] expected: &[&str],
@@ -298,7 +298,7 @@ fn what_the_labels_of_its_own_node_leave_open(
 
 /// The list was edited a moment ago: the labels still exist, and the guest fits until the labeller has run.
 #[test]
-fn a_model_that_fits_until_the_labeller_has_been_by() {
+fn a_withheld_model_fits_only_until_the_next_labelling() {
     let kubevirt = |list: Value| {
         ClusterObject::KubeVirt(Box::new(read(json!({"metadata": {"name": "kubevirt"},
             "spec": {"configuration": {"obsoleteCPUModels": list}}, "status": {"observedKubeVirtVersion": "v1.9.0"}}))))

@@ -73,7 +73,11 @@ fn a_model_in_both_is_a_contradiction() {
 #[case::of_the_namespace(
     "preference", json!({"name": "gone", "kind": "VirtualMachinePreference"}), "virtualmachinepreferences"
 )]
-fn what_a_vm_names_and_is_not_known_is_no_verdict(#[case] what: &str, #[case] matcher: Value, #[case] words: &str) {
+fn an_unknown_instancetype_of_a_vm_makes_the_verdict_unknown(
+    #[case] what: &str,
+    #[case] matcher: Value,
+    #[case] words: &str,
+) {
     let prepared = of(|vm| vm["spec"][what] = matcher, Vec::new());
     let why = prepared.not_judged.as_ref().expect("a guess, said as if it were known");
     assert_eq!((why.check, &why.field), (Check::Unknown, &format!("spec.{what}")));

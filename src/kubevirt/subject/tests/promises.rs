@@ -12,7 +12,7 @@ fn find(all: &[Remedy], id: &str) -> Remedy {
 }
 
 #[test]
-fn labels_taken_off_the_source_are_not_asked_for() {
+fn labels_removed_from_the_source_are_not_required() {
     let guest = running("db", "node-a", "host-model");
     let objects = || vec![vmi(guest.clone()), launcher(&guest, [machine("q35")])];
     let nodes = vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(|n| take(n, &[feature("vme")]))];

@@ -89,7 +89,7 @@ const PATCH: &str = "kubectl patch vm db -n shop --type";
 #[case::another_thing_is_lacking_too(
     three(), guest(json!({"cpu": {"features": [{"name": "gfni"}]}, "machine": {"type": "pc-q35-4.2"}})), None
 )]
-fn a_setting_that_keeps_the_guest_off_nodes_is_offered_to_be_dropped(
+fn removing_a_setting_that_excludes_nodes_is_offered(
     #[case] nodes: Vec<Node>,
     #[case] guest: Value,
     #[case] expected: Option<(&str, String)>,
@@ -214,7 +214,7 @@ fn instancetype(cpu: Value) -> ClusterObject {
     "another instancetype than large, which sets dedicatedCpuPlacement (none)",
     "# name another instancetype in spec.instancetype of the VM: large sets spec.cpu.dedicatedCPUPlacement"
 )]
-fn what_an_instancetype_sets_is_changed_there(
+fn settings_of_an_instancetype_are_changed_in_the_instancetype(
     #[case] found: ClusterObject,
     #[case] summary: &str,
     #[case] command: &str,
@@ -228,7 +228,7 @@ fn what_an_instancetype_sets_is_changed_there(
 }
 
 #[test]
-fn what_a_preference_sets_comes_back_and_is_changed_there() {
+fn settings_of_a_preference_are_changed_in_the_preference() {
     let features = json!([{"name": "gfni", "policy": "require"}]);
     let preference = ClusterObject::Preference(read(
         json!({"metadata": {"name": "fast"}, "spec": {"cpu": {"preferredCPUFeatures": features}}}),
@@ -295,7 +295,7 @@ fn a_withheld_model_is_taken_off_the_list(#[case] list: Value, #[case] labels: V
 }
 
 #[test]
-fn host_models_off_the_list_are_no_longer_avoided() {
+fn host_models_removed_from_the_list_are_no_longer_avoided() {
     let nodes = three().into_iter().map(|node| node.tweak(|node| set(node, label::OBSOLETE_HOST_MODEL, "true")));
     let list = json!({"obsoleteCPUModels": {"Cascadelake-Server": true}});
     let cluster = cluster(nodes.collect(), [kubevirt("v1.9.0", list, json!({}))]);
@@ -308,7 +308,7 @@ fn host_models_off_the_list_are_no_longer_avoided() {
 #[case::the_nodes_cannot_run_it(three(), "Icelake-Server-noTSX", json!({"Icelake-Server-noTSX": true}))]
 #[case::nothing_is_known_of_it(obsolete(), "Unheard-Of", json!({"Unheard-Of": true}))]
 #[case::it_is_not_on_the_list(obsolete(), "Skylake-Server-noTSX-IBRS", json!({"Penryn": true}))]
-fn the_list_is_no_cure_where_that_is_not_certain(#[case] nodes: Vec<Node>, #[case] name: &str, #[case] list: Value) {
+fn an_edit_of_the_list_is_not_offered_if_uncertain(#[case] nodes: Vec<Node>, #[case] name: &str, #[case] list: Value) {
     let cluster = cluster(nodes, [kubevirt("v1.9.0", json!({"obsoleteCPUModels": list}), json!({}))]);
     let prepared = of_vm(&read(vm("db", name)), &cluster);
     assert_eq!(offered(RemedyId::EditObsoleteModels, &prepared, &cluster), None);

@@ -67,7 +67,7 @@ fn a_successor_serves_when_its_authority_is_known() {
 #[case::a_key_of_another("tls.key", Some(made().data()["tls.key"].clone()))]
 #[case::no_authority("ca.crt", None)]
 #[case::another_authority("ca.crt", Some(made().data()["ca.crt"].clone()))]
-fn what_cannot_serve_is_made_again(#[case] key: &str, #[case] value: Option<String>) {
+fn a_certificate_that_cannot_serve_is_replaced(#[case] key: &str, #[case] value: Option<String>) {
     let mut data = made().data();
     data.remove(key);
     data.extend(value.map(|value| (key.to_owned(), value)));
@@ -78,7 +78,7 @@ fn what_cannot_serve_is_made_again(#[case] key: &str, #[case] value: Option<Stri
 #[rstest]
 #[case::deleted(|data: &mut BTreeMap<String, String>| data.clear())]
 #[case::spoilt(|data: &mut BTreeMap<String, String>| drop(data.insert("ca.crt".to_owned(), "rubbish".to_owned())))]
-fn what_is_served_outlives_its_secret(#[case] change: fn(&mut BTreeMap<String, String>)) {
+fn the_served_certificate_outlives_its_secret(#[case] change: fn(&mut BTreeMap<String, String>)) {
     let last = made();
     let mut data = last.data();
     change(&mut data);
@@ -100,7 +100,7 @@ fn a_certificate_for_another_namespace_does_not_serve_here() {
 }
 
 #[test]
-fn a_bundle_is_read_as_it_was_written_whatever_stands_between() {
+fn text_between_the_certificates_of_a_bundle_is_ignored() {
     let both = after(made(), RotationStep::Prepare, 60);
     assert_eq!(authorities(&both.bundle()), both.authorities);
     let noisy = both.bundle().replace("-----BEGIN", "# an authority\r\n-----BEGIN") + "rubbish";
@@ -167,7 +167,7 @@ fn no_handshake_fails_while_certificates_are_rotated(#[case] server_lag: u64, #[
 /// The Secret is deleted at any second of a certificate's life, also while its successor waits: the new certificate is
 /// served before the old one expires.
 #[test]
-fn no_certificate_ends_unreplaced_whenever_the_secret_is_deleted() {
+fn certificates_are_replaced_in_time_even_if_the_secret_is_deleted() {
     const SETTLING: u64 = 15;
     for deleted in 1..84 {
         let mut stored = made();

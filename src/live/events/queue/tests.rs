@@ -84,7 +84,7 @@ fn another_reason_and_another_object_are_other_events() {
 /// A guest that a controller creates again after each denial has a new UID each time; one whose note changes keeps its
 /// UID.
 #[test]
-fn a_storm_of_one_namespace_is_cut_off_and_forgiven() {
+fn events_of_a_busy_namespace_are_limited_for_a_time() {
     let mut bench = Bench::new();
     let storm = |bench: &mut Bench, second, guests: std::ops::Range<u32>| {
         let taken = guests.map(|number| bench.queue(second, report(&format!("g{number}"), Reason::NoNode, "x")));
@@ -161,7 +161,7 @@ proptest! {
 }
 
 #[test]
-fn memory_is_bounded() {
+fn the_event_queue_is_bounded() {
     let mut bench = Bench::new();
     for number in 0..6_000 {
         let second = number / 100;
@@ -178,7 +178,7 @@ fn memory_is_bounded() {
 }
 
 #[test]
-fn an_event_that_expired_is_made_again_and_what_failed_in_passing_is_tried_again() {
+fn an_expired_event_is_created_again_and_a_failed_write_is_retried() {
     let mut bench = Bench::new();
     bench.queue(0, report("db", Reason::NoTarget, "x"));
     let now = bench.at(0).tick;
@@ -202,7 +202,7 @@ fn an_event_that_expired_is_made_again_and_what_failed_in_passing_is_tried_again
 }
 
 #[test]
-fn what_is_left_is_written_at_the_end() {
+fn queued_events_are_written_at_shutdown() {
     let mut bench = Bench::new();
     bench.queue(0, report("db", Reason::NoTarget, "x"));
     bench.written(0);

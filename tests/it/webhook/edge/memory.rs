@@ -51,7 +51,7 @@ async fn good(router: &Router) -> StatusCode {
 const QUARTER: usize = (256 << 10) - (8 << 10);
 
 #[tokio::test(start_paused = true)]
-async fn where_memory_is_short_the_slowest_body_ends() {
+async fn the_slowest_body_is_ended_when_memory_is_short() {
     let router = router(edge(FIVE).0);
     let mut held = Vec::new();
     for _ in 0..SMALL / (256 << 10) {
@@ -126,7 +126,7 @@ async fn large_bodies_leave_room_for_small_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_whole_is_judged_whatever_comes_after_it() {
+async fn a_complete_body_is_judged_even_if_a_later_one_needs_its_memory() {
     let held = Arc::new(Held::default());
     let judge: Judge = Arc::clone(&held) as Judge;
     let router = router(Edge::new(judge, ready(), Arc::default(), FIVE));

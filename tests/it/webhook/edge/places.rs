@@ -142,7 +142,7 @@ async fn idle_connections_leave_half_of_the_places_to_active_ones() {
 }
 
 #[tokio::test]
-async fn those_who_were_of_use_leave_half_to_new_connections() {
+async fn connections_that_sent_reviews_leave_half_of_the_places_to_new_ones() {
     let port = Port::open(places(4)).await;
     let mut of_use = Vec::new();
     for _ in 0..4 {
@@ -205,7 +205,7 @@ async fn a_slow_request_gives_way_when_connections_are_short(#[case] sent: &str)
 }
 
 #[tokio::test]
-async fn one_that_waits_for_its_answer_does_not_give_way() {
+async fn a_connection_that_waits_for_its_answer_is_not_closed() {
     let port = Port::open(ConnectionLimits { per_peer: 2, ..places(1) }).await;
     let mut first = port.client().await;
     let first = tokio::spawn(async move { first.review("hold").await });
@@ -329,7 +329,7 @@ async fn waiting_connections_are_bounded_and_the_address_with_most_makes_room() 
 }
 
 #[tokio::test]
-async fn a_client_that_was_of_use_often_outlasts_those_that_were_once() {
+async fn a_client_with_many_reviews_outlasts_those_with_one() {
     let port = Port::open(places(4)).await;
     let mut kept = port.client().await;
     for _ in 0..3 {
@@ -369,7 +369,7 @@ async fn the_admin_port_carries_one_request_a_connection() {
 }
 
 #[tokio::test]
-async fn probes_get_through_however_many_connections_are_idle() {
+async fn probes_are_answered_despite_many_idle_connections() {
     let router = admin::router(ready(), Arc::default(), Arc::new(Page::default), Arc::default());
     let port = Port::serve(router, Arc::default(), ConnectionLimits::admin()).await;
     let mut silent = Vec::new();

@@ -54,7 +54,7 @@ fn response_of(text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_decision_is_answered() {
+async fn a_decision_is_sent_as_an_admission_response() {
     let (status, text) = validate(review("db").to_string()).await;
     assert_eq!((status, response_of(&text)), (StatusCode::OK, json!({"uid": "u-1", "allowed": true})));
     let (status, text) = validate(review("deny").to_string()).await;
@@ -229,7 +229,7 @@ async fn decode_errors_are_counted_by_reason() {
     review["request"]["object"]["spec"] = json!({"nodeSelector": selector});
 }))]
 #[tokio::test]
-async fn odd_reviews_are_reviews(#[case] body: Vec<u8>) {
+async fn unusual_but_valid_reviews_are_answered(#[case] body: Vec<u8>) {
     let (status, text) = validate(body).await;
     assert_eq!(status, StatusCode::OK, "{text}");
     assert_eq!(response_of(&text)["allowed"], true, "an odd review denies a user's request: {text}");
@@ -394,7 +394,7 @@ async fn a_declared_length_is_refused_before_the_body_is_read() {
 }
 
 #[tokio::test]
-async fn nothing_is_judged_before_there_is_something_to_judge_by() {
+async fn reviews_are_answered_503_before_the_first_snapshot() {
     let readiness = Arc::new(Readiness::new());
     let metrics = Arc::new(Metrics::default());
     let edge = Edge::new(Arc::new(ByName), Arc::clone(&readiness), Arc::clone(&metrics), Limits::default());
@@ -466,7 +466,7 @@ async fn a_body_that_never_ends_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn the_admin_port_tells_what_is_missing() {
+async fn the_admin_port_names_the_missing_inputs() {
     let readiness = Arc::new(Readiness::new());
     let router = admin::router(Arc::clone(&readiness), Arc::default(), Arc::new(Page::default), Arc::default());
     let get = async |path: &str| send(&router, Request::get(path).body(Body::empty()).unwrap()).await;

@@ -210,7 +210,7 @@ fn bound(others: Vec<Node>) -> (Cluster, Value) {
 #[case::of_another_vendor(vec![rome("odd")], &["odd"])]
 #[case::of_a_newer_generation(vec![ice_lake("odd")], &["odd"])]
 #[case::none_odd(Vec::new(), &[])]
-fn a_cure_but_for_an_odd_node_is_said_to_depend_on_the_start(#[case] others: Vec<Node>, #[case] stuck: &[&str]) {
+fn a_remedy_that_fails_on_one_start_node_depends_on_the_start(#[case] others: Vec<Node>, #[case] stuck: &[&str]) {
     let (cluster, _) = bound(others);
     let prepared = of_migration(&read(request("db")), &cluster);
     let verdict = prepared.judge(&cluster, Depth::Full);

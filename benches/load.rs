@@ -101,7 +101,7 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let address = lines.next().expect("the server tells where it listens").parse().unwrap();
+        let address = lines.next().expect("the server prints where it listens").parse().unwrap();
         // Reads up to the empty line, after which the server writes no more.
         let chain: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
         Self { child, address, trusted: CertificateDer::from_pem_slice(chain.join("\n").as_bytes()).unwrap() }

@@ -127,7 +127,7 @@ async fn demo() -> anyhow::Result<Vec<String>> {
     ensure!(certs.success(), "cpufit certs: {certs}");
 
     let mut server = Server::start(&binary).await?;
-    let story = tell(&server.ports).await;
+    let story = send_reviews(&server.ports).await;
     let stopped = server.stop().await;
     if story.is_err() || stopped.is_err() {
         server.print_log();
@@ -253,7 +253,7 @@ fn print_log(log: &Mutex<Vec<String>>) {
 }
 
 /// Sends every review and returns what was not as expected.
-async fn tell(ports: &Ports) -> anyhow::Result<Vec<String>> {
+async fn send_reviews(ports: &Ports) -> anyhow::Result<Vec<String>> {
     ready(ports.admin).await?;
     let sender = connect(ports.webhook).await?;
     println!("cpufit serves https://127.0.0.1:{} from demo/cluster.yaml, with demo/policy.yaml", ports.webhook);

@@ -110,7 +110,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             if !unread.is_empty() {
                 console::print(&std::mem::replace(&mut page, Page::in_domain(domain)))?;
                 for error in &unread {
-                    console::tell(&failure(error, domain));
+                    console::to_stderr(&failure(error, domain));
                 }
                 exit = Exit::Trouble;
             }
@@ -213,7 +213,7 @@ fn audit_all(
 /// Prints the page so far, and then the requested guests that do not exist.
 fn absent(missing: &[String], page: &mut Page, domain: &Domain) -> anyhow::Result<()> {
     console::print(&std::mem::replace(page, Page::in_domain(domain)))?;
-    console::tell(&lines(domain, missing.iter().map(|line| format!("error: {line}"))));
+    console::to_stderr(&lines(domain, missing.iter().map(|line| format!("error: {line}"))));
     Ok(())
 }
 
@@ -303,10 +303,10 @@ pub fn report_panics() {
         match telemetry::log_format() {
             Some(LogFormat::Json) if has_backtrace => tracing::error!(%backtrace, "panicked at {place}: {text}"),
             Some(_) => tracing::error!("panicked at {place}: {text}"),
-            None => console::tell(&Page::of(format_args!("error: cpufit panicked at {place}: {text}"))),
+            None => console::to_stderr(&Page::of(format_args!("error: cpufit panicked at {place}: {text}"))),
         }
         if has_backtrace && telemetry::log_format() != Some(LogFormat::Json) {
-            console::tell(&backtrace.to_string().lines().collect());
+            console::to_stderr(&backtrace.to_string().lines().collect());
         }
     }));
 }

@@ -23,7 +23,7 @@ pub fn print(page: &Page) -> io::Result<()> {
 }
 
 /// Prints a page on standard error; errors of writing are ignored.
-pub fn tell(page: &Page) {
+pub fn to_stderr(page: &Page) {
     // A failure cannot be reported anywhere.
     let _ = io::stderr().lock().write_all(page.as_str().as_bytes());
 }
@@ -32,7 +32,7 @@ pub fn tell(page: &Page) {
 pub(crate) fn note(domain: &Domain, text: impl Display) {
     let mut page = Page::in_domain(domain);
     page.line(format_args!("note: {text}"));
-    tell(&page);
+    to_stderr(&page);
 }
 
 /// Whether standard output is a terminal.

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         // The reader closed the pipe (`… | head`), which needs no message.
         Err(failure) if is_broken_pipe(&failure.error) => ExitCode::from(NOT_READ),
         Err(failure) => {
-            cpufit::console::tell(&failure.page);
+            cpufit::console::to_stderr(&failure.page);
             Exit::Trouble.into()
         }
     }

@@ -147,7 +147,7 @@ pub struct AuditRow {
     pub policy: Option<String>,
     /// Whether it uses its policy's common model; null if the policy has none for it, or if it is stopped.
     pub on_common_model: Option<bool>,
-    /// The change that its policy would make at its next start; null if there is none.
+    /// The change that its policy would make at its next start; else null.
     pub change: Option<StartChange>,
     /// The answer of its policy if a person requested its migration, or its start, now.
     pub answer: PolicyAnswer,

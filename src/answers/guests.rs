@@ -20,7 +20,7 @@ use crate::kubevirt::wire::{Domain, Vmi, VmiSpec, Vmim};
 /// The demand of the migration of equal guests, and the nodes that meet it.
 #[derive(Debug)]
 pub struct Demand {
-    /// The placement of the predicted target pod, or why there is none.
+    /// The placement of the predicted target pod, or why no such pod is predicted.
     pub placement: Result<Placement<'static>, NoPod>,
     fitting: OnceCell<Bits>,
 }

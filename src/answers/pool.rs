@@ -203,7 +203,7 @@ pub(crate) struct Recommended {
 ///
 /// # Errors
 ///
-/// Returns why there is none.
+/// Returns the reason why no model is recommended.
 pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Result<Recommended, String> {
     let fleet: &Fleet = &cluster.fleet;
     let found = models::recommend(fleet, nodes, &cluster.withheld.models);

@@ -1,4 +1,4 @@
-//! The room of nodes that fit for the pod of a guest, for all verbs that tell of it.
+//! The room of nodes that fit for the pod of a guest, for all verbs that print it.
 
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;

@@ -15,7 +15,7 @@ use crate::answers::status::PolicyNodes;
 use crate::answers::unanswered::Unanswered;
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{FoundTarget, TargetScope, absent, find, no_guest, note_namespaces};
-use crate::console::{self, tell};
+use crate::console::{self, to_stderr};
 use crate::fit::plural;
 use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::resource::Resource;
@@ -191,7 +191,7 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
             if rows.is_empty() {
                 let mut said = Page::in_domain(page.domain());
                 said.line(nobody_in_dump(world, &wanted.scope));
-                tell(&said);
+                to_stderr(&said);
             } else {
                 people(&rows, &summary, args, world, &policies, page);
                 if !args.list.no_headers {

@@ -164,7 +164,7 @@ impl Judged {
             for why in &unread {
                 ci::annotate("error", None, "input", why, &mut annotated);
             }
-            console::tell(&annotated);
+            console::to_stderr(&annotated);
         }
         // An empty report would pass where a program reads it.
         let is_report = matches!(args.output, CheckOutput::Junit | CheckOutput::Sarif);

@@ -166,7 +166,7 @@ fn order(drained: &DrainReport, page: &mut Page) {
         }
         None if drained.nodes.len() > 1 => {
             let none = match order_tries {
-                None => "there is none in which no guest is stuck".to_owned(),
+                None => "in every order a guest is stuck".to_owned(),
                 Some(tries) => format!("none was found in {tries} tries in which no guest is stuck"),
             };
             page.line(format_args!("Order: {none}; in the way: {}", fold_names(stranded, 5)));

@@ -12,7 +12,7 @@ use crate::answers::recommend::{
     CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend_after,
 };
 use crate::cli::args::{ListOutput, RecommendArgs};
-use crate::console::{self, Progress, tell};
+use crate::console::{self, Progress, to_stderr};
 use crate::domain::Domain;
 use crate::fit::command::Script;
 use crate::fit::node::Node;
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
                 if is_any && world.policies.is_empty() {
                     page.remark("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
                 } else if is_any {
-                    page.remark("Policies that adopt it, or why there is none: the same command with -o yaml");
+                    page.remark("Policies that adopt it, or why no policy does: the same command with -o yaml");
                 }
             }
         }
@@ -155,7 +155,7 @@ fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, no
         if args.no_headers {
             let mut said = Page::in_domain(page.domain());
             said.line(none);
-            return tell(&said);
+            return to_stderr(&said);
         }
         return page.line(none);
     }

@@ -140,7 +140,7 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
             let place = Some((outcome.file.as_str(), outcome.line));
             ci::annotate("error", place, &title, &outcome.why.join("\n"), &mut annotated);
         }
-        console::tell(&annotated);
+        console::to_stderr(&annotated);
     }
     match args.output {
         TestOutput::Table => {
@@ -244,7 +244,7 @@ impl Expected {
         };
         if let Some(verdict) = self.verdict.as_deref().filter(|verdict| OutcomeWord::of(verdict).is_none()) {
             let all: Vec<&str> = OutcomeWord::ALL.iter().map(|word| word.as_str()).collect();
-            return Err(wrong(".verdict", &format!("{verdict:?} is none of {}", all.join(", "))));
+            return Err(wrong(".verdict", &format!("{verdict:?} is not one of {}", all.join(", "))));
         }
         if matches!(self, Self { verdict: None, allowed: None, nodes: None, says: None, checks: None, .. }) {
             return Err(wrong("", "nothing is expected: say verdict, allowed, nodes, says or checks"));

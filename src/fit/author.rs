@@ -102,7 +102,7 @@ impl TypeReference {
 pub struct AskedAt {
     /// The author.
     pub author: Author,
-    /// The path of a field in the judged object that leads to the requirement. Empty if there is none.
+    /// The path of a field in the judged object that leads to the requirement. Empty without such a field.
     pub field: String,
 }
 

@@ -163,11 +163,11 @@ impl Bits {
     }
 
     fn trim(&mut self) {
-        let spare = self.len() % 64;
-        if spare != 0
+        let used = self.len() % 64;
+        if used != 0
             && let Some(last) = self.words.last_mut()
         {
-            *last &= (1 << spare) - 1;
+            *last &= (1 << used) - 1;
         }
     }
 }

@@ -9,7 +9,7 @@ pub enum CpuMode {
     HostModel,
     /// `host-passthrough`: the host's CPU itself.
     HostPassthrough,
-    /// One of these two: the pod does not tell which.
+    /// One of these two: the pod does not show which.
     HostModelOrPassthrough,
     /// A named model.
     Named(String),

@@ -98,7 +98,7 @@ struct IndexedLabel {
 }
 
 impl IndexedLabel {
-    /// Returns the number of the pair with this value; `None` if there is none.
+    /// Returns the number of the pair with this value; `None` without such a pair.
     fn label(&self, value: &str) -> Option<u32> {
         match self.values.as_slice() {
             [(only, label)] => (only.as_ref() == value).then_some(*label),

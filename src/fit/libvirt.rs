@@ -146,13 +146,13 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Returns the answer of a node's libvirt; `None` if there is none.
+    /// Returns the answer of a node's libvirt; `None` without an answer.
     #[must_use]
     pub fn answer(&self, node: &str) -> Option<&LibvirtAnswer> {
         self.nodes.get(node)?.as_ref().ok()
     }
 
-    /// Returns the answer of the libvirt of each node, or why there is none. All tables and JSON use this
+    /// Returns the answer of the libvirt of each node, or the reason why it has no answer. All tables and JSON use this
     /// function.
     pub fn by_node<'a>(
         &'a self,

@@ -10,7 +10,7 @@ use super::fleet::{Fleet, NodeIndex};
 use super::label;
 use super::models;
 
-/// The features of a model's own definition that its guest has, as node labels tell them.
+/// The features of a model's own definition that its guest has, as node labels show them.
 pub(super) struct NamedPart<'f> {
     fleet: &'f Fleet,
     usable: String,

@@ -107,7 +107,7 @@ impl Outcome {
         self.word().as_str()
     }
 
-    /// Returns the impact; `None` if there is none.
+    /// Returns the impact; `None` without an impact.
     #[must_use]
     pub fn impact(&self) -> Option<Impact> {
         match self {

@@ -330,7 +330,7 @@ pub(crate) fn spread_keys(spec: &VmiSpec) -> Vec<String> {
     keys.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Returns the part of an affinity that filters nodes; `None` if there is none, or it is malformed.
+/// Returns the part of an affinity that filters nodes; `None` without one, or if it is malformed.
 fn required_node_affinity(affinity: &Value) -> Option<placement::NodeSelector> {
     let required = affinity.get("nodeAffinity")?.get("requiredDuringSchedulingIgnoredDuringExecution")?;
     serde_json::from_value::<Option<wire::NodeSelector>>(required.clone()).ok()?.map(node_selector)

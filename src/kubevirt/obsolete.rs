@@ -73,7 +73,7 @@ pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Find
     found.collect()
 }
 
-/// Returns the edits of the list that would release the models a guest requires; `None` if there is none to make.
+/// Returns the edits of the list that would release the models a guest requires; `None` if no edit does.
 pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<ObsoleteModels> {
     let configuration = &cluster.config.configuration;
     let mut models: BTreeSet<String> = asked(placement).map(str::to_owned).collect();

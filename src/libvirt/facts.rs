@@ -64,7 +64,7 @@ pub struct Sourced<T> {
     pub origin: AnswerOrigin,
 }
 
-/// An answer, or the reason why there is none, with its source.
+/// An answer, or the reason for its lack, with its source.
 pub(crate) type KeptAnswer<T> = Sourced<Result<T, Silence>>;
 
 impl<T> Sourced<T> {

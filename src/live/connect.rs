@@ -56,7 +56,7 @@ impl ClusterArgs {
     ///
     /// # Errors
     ///
-    /// There is none, or it is malformed.
+    /// It is missing or malformed.
     pub fn kubeconfig(&self) -> Result<Kubeconfig, ConnectError> {
         match &self.kubeconfig {
             Some(path) => Ok(kubeconfig::read_file(path)?),
@@ -68,7 +68,7 @@ impl ClusterArgs {
     ///
     /// # Errors
     ///
-    /// There is none, or it is malformed.
+    /// It is missing or malformed.
     pub fn config(&self) -> Result<Config, ConnectError> {
         if self.as_user.is_none() && !(self.as_group.is_empty() && self.as_uid.is_none()) {
             return Err(ConnectError::Options("--as-group and --as-uid go with --as".to_owned()));

@@ -48,7 +48,7 @@ impl Freshness {
         u64::try_from(self.start.elapsed().as_millis()).map_or(u64::MAX, |now| now.saturating_add(1))
     }
 
-    /// Records a failure of a resource's watch, or, with `None`, that there is none.
+    /// Records a failure of a resource's watch, or, with `None`, that it works.
     pub fn note(&self, resource: Resource, trouble: Option<String>) {
         let trouble = trouble.map(|trouble| (self.now(), trouble));
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize] = trouble;

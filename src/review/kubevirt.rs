@@ -83,7 +83,7 @@ fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: De
             takers.concerned()
         )],
         CpuMode::HostPassthrough => vec![format!(
-            "cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware \
+            "cpuModel host-passthrough: no label shows where a guest with it can migrate to; only like hardware \
              takes it{}",
             takers.concerned()
         )],
@@ -119,7 +119,7 @@ impl Takers {
         out
     }
 
-    /// Returns ` (3 guests)`; empty if there is none.
+    /// Returns ` (3 guests)`; empty without guests.
     fn concerned(&self) -> String {
         let count: usize = self.guests.iter().map(|guests| guests.count).sum();
         if count == 0 { String::new() } else { format!(" ({})", self.looked.count(count, "guest")) }
@@ -205,8 +205,8 @@ fn named_on(
 fn labelled(fleet: &Fleet, architecture: &str) -> Bits {
     let mut nodes = guest_nodes(fleet, architecture);
     nodes.intersect(&bearing(fleet, &well_known::SCHEDULABLE));
-    let tells = |node: &usize| fleet.labels(*node).any(|(key, _)| Family::of(key) == Family::CpuModel);
-    for node in nodes.iter().filter(|node| !tells(node)).collect::<Vec<_>>() {
+    let is_labelled = |node: &usize| fleet.labels(*node).any(|(key, _)| Family::of(key) == Family::CpuModel);
+    for node in nodes.iter().filter(|node| !is_labelled(node)).collect::<Vec<_>>() {
         nodes.remove(node);
     }
     nodes

@@ -96,7 +96,7 @@ pub(crate) fn asked_by(asked: &AskedBy) -> String {
         Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::Status(_)
     );
     if is_default && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
-        out.push_str("; an architecture in the guest's own specification goes before it");
+        out.push_str("; an architecture in the guest's own specification takes precedence over it");
     }
     if asked.is_gone {
         let it = number(asked.entries.len(), "it", "them");

@@ -137,13 +137,13 @@ fn withheld(found: &WithheldModel) -> String {
              minutes, but from nodes with skip-node"
         ),
         WithheldModel::Model { model, by: Obsolete::Configured } => format!(
-            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels: off that \
-             list, they return within 3 minutes on each node that can run it, without an outage"
+            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels: once \
+             that list no longer holds it, the labels return within 3 minutes on each node that can run it, without an outage"
         ),
         WithheldModel::Model { model, by: Obsolete::Both } => format!(
             "CPU model {model} is the only one in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its \
              labels. An empty list counts as none, and KubeVirt's built-in list holds {model} too: with another model in its \
-             place, they return within 3 minutes on each node that can run it, without an outage"
+             place, the labels return within 3 minutes on each node that can run it, without an outage"
         ),
         WithheldModel::Model { model, by: Obsolete::HyperConverged } => format!(
             "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels. \
@@ -151,7 +151,7 @@ fn withheld(found: &WithheldModel) -> String {
         ),
         WithheldModel::Model { model, by: Obsolete::BuiltIn } => format!(
             "CPU model {model} is in KubeVirt's built-in list of obsolete models, so the labeller gives no node its labels: an \
-             obsoleteCPUModels without it takes that list's place, and they return within 3 minutes on each node that can run it, \
+             obsoleteCPUModels without it takes that list's place, and the labels return within 3 minutes on each node that can run it, \
              without an outage"
         ),
         WithheldModel::OnlyLabelled { nodes, is_unlisted } => {
@@ -321,7 +321,7 @@ fn own_host_model(found: &OwnHostModel, most: usize) -> String {
 fn source_labels(found: &SourceLabels, most: usize) -> String {
     match found {
         SourceLabels::NoHostModel { node, is_frozen } => {
-            let so = if most > 1 { ", so labels do not tell which nodes can run its CPU" } else { "" };
+            let so = if most > 1 { ", so labels do not show which nodes can run its CPU" } else { "" };
             let cure = match (most > 3, is_frozen) {
                 (false, _) => String::new(),
                 (true, false) => "; virt-handler there writes it: look at its log, or restart it".to_owned(),

@@ -113,7 +113,7 @@ pub(crate) fn by_policy(sentence: &str, policy: &str) -> String {
 
 /// Returns the line about an update that a policy denies only for new guests.
 pub(crate) fn not_worse(policy: &str) -> String {
-    by_policy("admitted, for it was no better before; a new one would be denied", policy)
+    by_policy("admitted, because the update makes it no worse; a new one would be denied", policy)
 }
 
 /// Returns the note about a namespace whose labels were not all read.

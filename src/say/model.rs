@@ -64,7 +64,9 @@ pub(crate) fn of_the_default(subject: &Subject<'_>, model: &str, fleet: &Fleet) 
     let who = super::author::who(author);
     Some(match architectures {
         0 | 1 => {
-            format!("Its model is {who}: {model} there is for every guest that names no model, from its next start on.")
+            format!(
+                "Its model is {who}: {model} there would apply to each guest that names no model, from its next start on."
+            )
         }
         _ => format!(
             "Its model is {who}, which is one for amd64 and s390x: a guest of the other one has to name its own."

@@ -214,7 +214,7 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
         WhyNot::Uncordon(why) => no_uncordon(why),
         WhyNot::Restart(NoRestart::StartsNowhere) => "it could start nowhere: stop it and it stays down".to_owned(),
         WhyNot::Restart(NoRestart::LibvirtRefuses { nodes }) => format!(
-            "libvirt refuses its CPU on {}, which {} by labels, so labels do not tell where it could go afterwards",
+            "libvirt refuses its CPU on {}, which {} by labels, so labels do not show where it could go afterwards",
             fold_names(nodes, 3),
             number(nodes.len(), "fits", "fit")
         ),

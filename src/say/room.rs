@@ -51,7 +51,7 @@ pub(crate) fn nowhere(node: &str, short: &Shortage, more: usize, is_bound: bool)
 
 /// Returns why changes of labels, cordons or the CPU model help no guest for which no node has room.
 pub(crate) fn useless(runs: bool) -> &'static str {
-    if runs { "what is short is room, on every other node" } else { "what is short is room, on every node" }
+    if runs { "room is short on every other node" } else { "room is short on every node" }
 }
 
 /// Returns `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch may be

@@ -3,7 +3,7 @@
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Version};
 
-/// Returns the fault of a request's head, to be answered by 400; `None` if there is none.
+/// Returns the fault of a request's head, to be answered by 400; `None` without a fault.
 pub(super) fn fault<B>(request: &Request<B>) -> Option<&'static str> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next().filter(|host| !host.is_empty());

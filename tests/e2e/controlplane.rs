@@ -276,7 +276,7 @@ impl ControlPlane {
     /// Returns a session at a terminal: the command, then both outputs in order, then the exit code if it is not 0.
     #[track_caller]
     pub fn output(&self, kubeconfig: &Path, args: &[&str]) -> String {
-        self.tell(kubeconfig, args, KUBECTL)
+        self.output_within(kubeconfig, args, KUBECTL)
             .unwrap_or_else(|so_far| panic!("kubectl {args:?} did not end within {KUBECTL:?}: {so_far}"))
     }
 
@@ -294,14 +294,14 @@ impl ControlPlane {
     #[track_caller]
     pub fn output_for(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> String {
         let stopped = |so_far| format!("{so_far}[stopped after {} s]\n", limit.as_secs());
-        self.tell(kubeconfig, args, limit).unwrap_or_else(stopped)
+        self.output_within(kubeconfig, args, limit).unwrap_or_else(stopped)
     }
 
     /// # Errors
     ///
     /// Returns the output so far if the command was killed at the limit.
     #[track_caller]
-    fn tell(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> Result<String, String> {
+    fn output_within(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> Result<String, String> {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = kubectl_command(&self.assets, self.workplace.path(), kubeconfig, args);
         command.stdin(Stdio::null()).stdout(writer.try_clone().expect("a pipe")).stderr(writer);

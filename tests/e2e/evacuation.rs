@@ -101,7 +101,7 @@ impl Evacuation {
         Ok(true)
     }
 
-    /// Returns the node that the scheduler binds a pod to; `None` if there is none.
+    /// Returns the node that the scheduler binds a pod to; `None` if no node takes it.
     async fn place(&self, pods: &Api<DynamicObject>, name: &str) -> Result<Option<String>, Fault> {
         let started = std::time::Instant::now();
         let mut refused_since = None;

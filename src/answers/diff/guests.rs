@@ -174,7 +174,7 @@ fn vm_uid<'w>(guest: GuestOf<'w>, cluster: &'w Cluster) -> Option<&'w str> {
     comparable(uid?)
 }
 
-/// Returns what happened to the VMI of a guest; `None` if it is the same on the same node, or there is none.
+/// Returns what happened to the VMI of a guest; `None` if it is the same on the same node, or no VMI exists.
 fn run_change(was: GuestOf<'_>, is: GuestOf<'_>) -> Option<&'static str> {
     match (was, is) {
         (GuestOf::Vm(_), GuestOf::Vmi(_)) => Some("started"),
@@ -299,7 +299,7 @@ fn not_migratable(guest: GuestOf<'_>) -> Option<String> {
     }
 }
 
-/// Returns an outcome that can be compared, best first; `None` if it is unknown or there is none.
+/// Returns an outcome that can be compared, best first; `None` if it is unknown or missing.
 fn rank(outcome: Option<OutcomeWord>) -> Option<OutcomeWord> {
     outcome.filter(|outcome| *outcome != OutcomeWord::Unknown)
 }

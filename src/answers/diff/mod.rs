@@ -152,7 +152,7 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
     let is_compared = |guest: &str| are_guests_compared && is_asked_for(guest);
     let guests::GuestChanges { guests, own_node, not_migratable, node_gone, evictions, mut running } =
         guests::changes(old, new, as_before.as_ref(), &is_compared, progress);
-    // A dump without VMIs does not tell which guests ran.
+    // A dump without VMIs does not show which guests ran.
     if [old, new].into_iter().any(|world| lacks_vmis(&world.cluster)) {
         running.clear();
     }

@@ -306,7 +306,7 @@ fn changes_of_kubevirt_are_named_with_their_effect() {
     let nodes = mixed().into_iter().map(ClusterObject::Node);
     let without = World { cluster: Cluster::new(nodes.chain(objects), None), policies: Vec::new() };
     let found = diff(&old, &without, &|_| true, &|_, _| {});
-    assert!(found.kubevirt.is_empty(), "a dump without the resource tells nothing: {:?}", found.kubevirt);
+    assert!(found.kubevirt.is_empty(), "a dump without the resource proves nothing: {:?}", found.kubevirt);
     assert!(found.not_known.iter().any(|line| line.contains("the new side holds no KubeVirt resource")));
 }
 

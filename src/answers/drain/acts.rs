@@ -17,7 +17,7 @@ use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::remedy::{
-    Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, label_each, labels_tell_after_restart,
+    Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, label_each, labels_predict_after_restart,
 };
 use crate::fit::subject::{Definition, Subject, Template};
 use crate::fit::verdict::Notes;
@@ -218,7 +218,7 @@ impl Acts<'_> {
         // Labels do not predict the result if only libvirt was asked.
         subject.asked().is_some()
             && candidates.iter().any(|action| matches!(action, Action::UseModel(_)))
-            && !labels_tell_after_restart(&Judgement::new(subject, self.fleet, Depth::Brief))
+            && !labels_predict_after_restart(&Judgement::new(subject, self.fleet, Depth::Brief))
     }
 
     fn remedy(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: &Action) {

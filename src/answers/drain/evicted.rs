@@ -508,7 +508,7 @@ pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
             None => EvictionEffect::Moves,
         },
         Effect::Ends => {
-            let why = "it is being deleted (metadata.deletionTimestamp): it ends, whatever the drain does";
+            let why = "it is being deleted (metadata.deletionTimestamp): it ends with or without the drain";
             EvictionEffect::Ends(why.to_owned())
         }
         Effect::MigratesOnceItRuns => EvictionEffect::Starts(say::eviction::not_running(&vmi.status.phase)),

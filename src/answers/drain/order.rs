@@ -131,7 +131,7 @@ fn of_moving(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) 
             SearchResult::Cut(_) => {}
         }
     } else {
-        // Without an order by labels alone there is none.
+        // If labels alone leave no order, no order exists.
         match search(&[], Ending::One, &mut effort) {
             SearchResult::Order(order) => first = order,
             SearchResult::None(guests) => return stranded(&guests, None),

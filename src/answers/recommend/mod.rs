@@ -355,7 +355,7 @@ pub(crate) fn why_none(none: &WhyNone, nodes: usize) -> String {
             )
         }
         WhyNone::Vendors(vendors) if vendors.is_empty() => {
-            "no node has a cpu-vendor label, which tells CPUs of several vendors apart".to_owned()
+            "no node has a cpu-vendor label, which distinguishes CPUs of several vendors".to_owned()
         }
         WhyNone::Vendors(vendors) => {
             let names = vendors.join(" and ");
@@ -385,7 +385,7 @@ fn all_of(nodes: usize) -> String {
 pub(crate) fn why_not_counted(why: &NotCounted) -> String {
     match why {
         NotCounted::Architecture(arch) if arch == "arm64" => {
-            "arm64: KubeVirt runs guests there with host-passthrough alone and labels no CPU models, so there is none to recommend"
+            "arm64: KubeVirt runs guests there with host-passthrough alone and labels no CPU models, so no model can be recommended"
                 .to_owned()
         }
         NotCounted::Architecture(arch) => format!("{arch}: KubeVirt labels no CPU models there"),

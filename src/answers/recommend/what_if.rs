@@ -71,11 +71,11 @@ pub(crate) struct WhatIf {
 pub(crate) struct PoolChange {
     /// The pool.
     pub pool: String,
-    /// The model now; null if there is none, or no such pool.
+    /// The model now; null without one, or without such a pool.
     pub before: Option<String>,
-    /// The model after the change; null if there is none.
+    /// The model after the change; null without one.
     pub after: Option<String>,
-    /// The reason why there is none after the change; else empty.
+    /// The reason why no model is left after the change; else empty.
     pub why: String,
 }
 
@@ -185,7 +185,7 @@ fn edited(world: &World, edits: &[AssumedChange]) -> Result<World, EditError> {
     Ok(out)
 }
 
-/// The model of each pool, or why there is none.
+/// The model of each pool, or the reason why it has no model.
 type PoolModels = BTreeMap<String, Result<String, String>>;
 
 fn models_of(world: &World, selectors: &[LabelSelector]) -> PoolModels {
@@ -403,7 +403,7 @@ impl PoolChange {
                     if better { "could rise" } else { "would fall" }
                 )
             }
-            (None, Some(after)) => format!("the {pool} model would be {after}; there is none now"),
+            (None, Some(after)) => format!("the {pool} model would be {after}; now it has no model"),
             (Some(before), None) => format!("there would be no {pool} model in the place of {before}: {why}"),
             (None, None) => format!("there would be no {pool} model: {why}"),
         }

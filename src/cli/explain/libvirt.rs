@@ -510,7 +510,7 @@ pub struct LibvirtRow {
     /// The reason in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered_code: Option<&'static str>,
-    /// By node, libvirt's answer, or why there is none; empty if the guest's CPU is not known.
+    /// By node, libvirt's answer, or the reason for its lack; empty if the guest's CPU is not known.
     pub nodes: BTreeMap<String, LibvirtNodeRow>,
     /// The features of the guest, beyond its model's, for which no node has a label.
     pub unlabelled: Vec<String>,

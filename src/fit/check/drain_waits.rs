@@ -29,7 +29,7 @@ pub struct DrainWaits {
     pub author: Author,
     /// Whether the cluster has no other node.
     pub single_node: bool,
-    /// The status of `LiveMigratable`, empty if there is none, if it alone prevents the migration.
+    /// The status of `LiveMigratable`, empty without the condition, if it alone prevents the migration.
     pub undecided: Option<String>,
 }
 

@@ -360,6 +360,6 @@ mod tests {
             assert!(spec.word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", spec.word);
         }
         let words: BTreeSet<&str> = ALL.iter().map(|spec| spec.word).collect();
-        assert_eq!(words.len(), ALL.len(), "JSON would not tell two checks apart");
+        assert_eq!(words.len(), ALL.len(), "two checks would have the same name in JSON");
     }
 }

@@ -1,6 +1,6 @@
 //! The node that the guest leaves is down, or may be: its virt-handler, which migrates the guest, does not run.
 //!
-//! Mirrors `migrateVMI` of `pkg/virt-handler/migration-source.go`: virt-handler of the source tells its launcher to
+//! Mirrors `migrateVMI` of `pkg/virt-handler/migration-source.go`: virt-handler of the source asks its launcher to
 //! migrate.
 
 use super::{Check, CheckSpec, Detail, Finding};

@@ -111,7 +111,7 @@ impl Silence {
     }
 
     /// Returns the part of the sentence that the code does not imply: libvirt's message, a name, a number.
-    /// Empty if there is none.
+    /// Empty without a detail.
     #[must_use]
     pub fn detail(&self) -> String {
         match self {

@@ -72,7 +72,7 @@ fn is_version_of(name: &str, family: &str) -> bool {
     name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// Returns the replacement: the machine type of the same family that the most nodes offer; if there is none,
+/// Returns the replacement: the machine type of the same family that the most nodes offer; if no node offers one,
 /// or KubeVirt does not allow the family by default, a type that it allows.
 fn another<'n>(offered: &[&'n str], from: &str, nodes_with: impl Fn(&str) -> usize) -> Option<&'n str> {
     let best = |is: &dyn Fn(&str) -> bool| {

@@ -5,7 +5,7 @@
 //! the other may ask for as well. Other changes are carried out one after the other, and the last is chosen for what
 //! the others leave.
 
-use super::restart::{labels_tell_after_restart, restarted};
+use super::restart::{labels_predict_after_restart, restarted};
 use super::{
     Act, Action, Commands, Counted, DisableFeature, DropSetting, FixVirtHandler, Outage, Remedy, RemedyId, RemedySpec,
     Uncordon, add_labels, change_affinity, change_machine_type, change_selector, change_tolerations, fix_virt_handler,
@@ -178,7 +178,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         return of_node;
     }
     // A restart with the CPU that it has leaves what libvirt refuses.
-    if judgement.is_migration() && !labels_tell_after_restart(judgement) || !may_help(judgement) {
+    if judgement.is_migration() && !labels_predict_after_restart(judgement) || !may_help(judgement) {
         return None;
     }
     let mut lucky = None;

@@ -53,7 +53,7 @@ pub(crate) use remove_labels::{NoRemoval, RemoveLabels};
 pub(crate) use remove_skip_node::RemoveSkipNode;
 pub(crate) use remove_tsc_label::RemoveTscLabel;
 pub(crate) use remove_vendor_label::RemoveVendorLabel;
-pub(crate) use restart::{NoRestart, Restart, labels_tell_after_restart};
+pub(crate) use restart::{NoRestart, Restart, labels_predict_after_restart};
 pub(crate) use uncordon::{Cordoned, NoUncordon, Uncordon};
 pub(crate) use upgrade_kubevirt::UpgradeKubeVirt;
 pub(crate) use use_model::{NoModel, NotUsable, UseModel};

@@ -44,13 +44,13 @@ pub enum NoRestart {
 
 /// Whether labels predict the targets after a restart without other changes. If libvirt refuses the guest on
 /// nodes that fit by labels, they do not: it would have the CPU of its start node, and be refused again.
-pub(crate) fn labels_tell_after_restart(judgement: &Judgement<'_, '_>) -> bool {
+pub(crate) fn labels_predict_after_restart(judgement: &Judgement<'_, '_>) -> bool {
     judgement.refused_targets.is_empty()
 }
 
 /// Returns the start after a restart, if the guest runs and labels predict its targets then.
 fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
-    let runs = judgement.is_migration() && judgement.subject.is_running() && labels_tell_after_restart(judgement);
+    let runs = judgement.is_migration() && judgement.subject.is_running() && labels_predict_after_restart(judgement);
     judgement.subject.restart.as_ref().filter(|_| runs && !drop_added_selector::is_enough(judgement))
 }
 
@@ -92,7 +92,7 @@ pub(super) fn gets_model(judgement: &Judgement<'_, '_>, needed: usize) -> Option
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
-    if judgement.is_migration() && !labels_tell_after_restart(judgement) {
+    if judgement.is_migration() && !labels_predict_after_restart(judgement) {
         return Some(NoRestart::LibvirtRefuses { nodes: judgement.names(&judgement.refused_targets) });
     }
     if drop_added_selector::is_enough(judgement) {

@@ -1,6 +1,6 @@
 //! The trial of a remedy before it is offered: on the nodes that it changes, with all others unchanged.
 
-use super::{Action, Counted, Luck, Outage, Remedy, labels_tell_after_restart};
+use super::{Action, Counted, Luck, Outage, Remedy, labels_predict_after_restart};
 use crate::fit::assess::{self, StartGroup, start_groups};
 use crate::fit::bits::Bits;
 use crate::fit::effort::Depth;
@@ -213,7 +213,7 @@ impl Judgement<'_, '_> {
             return Some(Prospect::exactly(nodes));
         }
         // The restarted guest keeps the CPU that libvirt refuses.
-        if !labels_tell_after_restart(self) {
+        if !labels_predict_after_restart(self) {
             return None;
         }
         let (after, _) = action.apply(self.subject, self.fleet);

@@ -8,7 +8,7 @@ pub struct LiveMigratable {
     /// The reason why KubeVirt will refuse to migrate it, if that follows from its specification and it has no
     /// condition yet.
     pub foreseen: Option<Foreseen>,
-    /// The status of the condition if that is neither `True` nor `False`, empty if there is none: no eviction
+    /// The status of the condition if that is neither `True` nor `False`, empty without the condition: no eviction
     /// migrates the guest. `None` otherwise.
     pub undecided: Option<String>,
 }

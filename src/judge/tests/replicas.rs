@@ -326,7 +326,7 @@ mod updates {
                 let warnings = admitted(&world, &asked);
                 let why = warnings.iter().any(|line| {
                     line.starts_with("cpufit: shop/web: ")
-                        && line.contains("no better before")
+                        && line.contains("makes it no worse")
                         && line.contains("strict")
                 });
                 assert!(why && warnings.len() > 1, "{holder:?}: {warnings:?}");

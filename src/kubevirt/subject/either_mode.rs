@@ -1,4 +1,4 @@
-//! Launcher pods that do not tell whether the guest uses host-model or host-passthrough: a description shows no
+//! Launcher pods that do not show whether the guest uses host-model or host-passthrough: a description shows no
 //! affinity, and with both modes the pod asks for nothing of the CPU at a start.
 //!
 //! Mirrors `setNodeAffinityForHostModelCpuModel` of `pkg/virt-controller/services/template.go`: the affinity is the
@@ -50,7 +50,7 @@ pub(super) fn note(subject: &Subject<'_>, cluster: &Cluster) -> Option<Finding> 
         parts.push(format!("started on {} it could migrate to {targets}", fold_names(&fleet.names(starts), 3)));
     }
     let why = if release.avoids_obsolete_host_models() {
-        "a description of its pod does not tell, because it does not show the affinity".to_owned()
+        "a description of its pod does not show which, because it lacks the affinity".to_owned()
     } else {
         format!("KubeVirt {release} makes the same pod for both")
     };

@@ -238,7 +238,7 @@ fn stuck(vmi: &Vmi, cluster: &Cluster) -> Option<&'static str> {
     fitting.is_empty().then_some("no node takes its target pod")
 }
 
-/// Returns a line about the unfinished migration of a running guest that goes nowhere; `None` if there is none.
+/// Returns a line about the unfinished migration of a running guest that goes nowhere; `None` without such a migration.
 pub(crate) fn stuck_migration(vmi: &Vmi, cluster: &Cluster) -> Option<String> {
     let mut open = cluster.migrations_of(vmi).filter(|vmim| !is_final(&vmim.status.phase));
     let (vmim, why) = (open.next()?, stuck(vmi, cluster)?);

@@ -106,7 +106,7 @@ fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Op
     latest(known).map(|kept| kept.value.clone()).or_else(silence).or_else(other_machine)
 }
 
-/// Returns the latest answer, or, if there is none, the latest missing answer.
+/// Returns the latest answer, or else the latest missing answer.
 fn latest<'k, T>(all: impl Iterator<Item = &'k KeptAnswer<T>>) -> Option<&'k Sourced<Result<T, Silence>>>
 where
     T: 'k,

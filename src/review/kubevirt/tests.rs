@@ -89,7 +89,7 @@ fn one_guest_is_in_the_singular() {
 #[test]
 fn a_changed_default_cpu_mode_is_reported_with_its_effect() {
     insta::assert_snapshot!(changed("Haswell", ""), @"cpufit: KubeVirt kubevirt: cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, and keeps it (2 guests)");
-    insta::assert_snapshot!(changed("", "host-passthrough"), @"cpufit: KubeVirt kubevirt: cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware takes it (2 guests)");
+    insta::assert_snapshot!(changed("", "host-passthrough"), @"cpufit: KubeVirt kubevirt: cpuModel host-passthrough: no label shows where a guest with it can migrate to; only like hardware takes it (2 guests)");
 }
 
 #[test]

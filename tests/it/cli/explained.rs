@@ -118,8 +118,7 @@ fn if_only_room_is_missing_verdict_and_remedies_are_about_room() {
             if runs { "Cannot migrate now: no node that fits" } else { "Cannot start now: no node that fits" };
         assert!(said.lines().nth(1).is_some_and(|line| line.starts_with(headline)), "{said}");
         assert!(!said.contains("Can start") && !said.contains("Can migrate"), "two verdicts contradict: {said}");
-        let reason =
-            if runs { "what is short is room, on every other node" } else { "what is short is room, on every node" };
+        let reason = if runs { "room is short on every other node" } else { "room is short on every node" };
         assert_eq!(said.contains(reason), is_short_everywhere, "people edit labels where room is short: {said}");
         let json = explain(&["-o", "json"]).json();
         let ids = |list: &str| -> Vec<String> {

@@ -641,7 +641,7 @@ fn manifests_are_tested_by_the_verdicts_that_are_expected() {
         ),
         ("checks: [asked-by]", "checks: [no-such-check]", 1, "expected the checks no-such-check to find something"),
         ("object: vm/lost", "object: vm/nobody", 1, "it is not among the manifests"),
-        ("verdict: pinned", "verdict: splendid", 2, "expect[0].verdict: \"splendid\" is none of fits, fragile"),
+        ("verdict: pinned", "verdict: splendid", 2, "expect[0].verdict: \"splendid\" is not one of fits, fragile"),
         ("verdict: pinned", "verdikt: pinned", 2, "unknown field `verdikt`"),
         ("object: vm/lost", "object: lost", 2, "expect[2].object: expected TYPE/NAME"),
         ("manifests: [manifests.yaml]", "manifests: [none.yaml]", 2, "none.yaml"),

@@ -41,7 +41,7 @@ fn run(verb: &str, snapshot: &Path, file: &Path, more: &[&OsStr]) -> Ran {
 /// Checks for exit 2, an empty standard output, and an error that contains each of these texts.
 #[track_caller]
 pub(super) fn assert_cannot_judge(ran: &Ran, names: &[&str]) {
-    assert_eq!(ran.code(), 2, "a script cannot tell this from a verdict: {}\n{}", head(&ran.stdout), head(&ran.stderr));
+    assert_eq!(ran.code(), 2, "a script would take this for a verdict: {}\n{}", head(&ran.stdout), head(&ran.stderr));
     assert!(ran.stdout.trim().is_empty(), "half an answer on standard output would be parsed: {}", head(&ran.stdout));
     for name in names {
         assert!(

@@ -171,7 +171,7 @@ fn a_stuck_migration_has_no_node_and_names_what_is_missing() {
                 ("node-a".to_owned(), keys(&["pku", "umip"])),
                 ("node-c".to_owned(), keys(&["pku", "umip"])),
             ],
-            "{kind}: the user cannot tell which labels drifted"
+            "{kind}: the user does not learn which labels drifted"
         );
     }
 }

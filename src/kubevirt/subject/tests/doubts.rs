@@ -277,7 +277,7 @@ fn a_claim_of_another_namespace_is_another_claim() {
 #[rstest]
 #[case::no_host_model("host-model", |node: &mut Node| take(node, &[format!("{}Cascadelake-Server", label::HOST_MODEL_CPU)]),
     &["node-a, where it runs, has no host-model-cpu label: its migration asks for no CPU model and for no feature, so labels do not \
-    tell which nodes can run its CPU; virt-handler there writes it: look at its log, or restart it"])]
+    show which nodes can run its CPU; virt-handler there writes it: look at its log, or restart it"])]
 #[case::no_host_model_and_none_asked_for("Cascadelake-Server-noTSX", |node: &mut Node| {
     take(node, &[format!("{}Cascadelake-Server", label::HOST_MODEL_CPU)]);
 }, &[])]

@@ -25,19 +25,22 @@ use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Ruling, UserName};
-use crate::say;
+use crate::say::{self, StateWord};
+use crate::word::words;
 use crate::world::World;
 
-/// The point in a guest's life at which it is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LifeStage {
-    /// A running guest: judged as if it were to migrate now.
-    Running,
-    /// A VMI that waits for its start: judged as a start.
-    Starting,
-    /// A VM without a VMI: judged as a start.
-    Stopped,
+words! {
+    /// The point in a guest's life at which it is judged.
+    #[derive(Serialize)]
+    #[serde(into = "&'static str")]
+    LifeStage {
+        /// A running guest: judged as if it were to migrate now.
+        Running = "running",
+        /// A VMI that waits for its start: judged as a start.
+        Starting = "starting",
+        /// A VM without a VMI: judged as a start.
+        Stopped = "stopped",
+    }
 }
 
 /// The verdict about a guest at one point of its life.
@@ -228,18 +231,17 @@ impl AuditRow {
     }
 
     /// Returns the state as one word for tables.
-    #[must_use]
-    pub fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> StateWord {
         match self.severity {
-            Severity::OwnNode => "OWN-NODE",
-            Severity::Unschedulable => "CANNOT-START",
-            _ if self.is_unplaced => "PENDING",
-            Severity::Pinned | Severity::Fragile | Severity::None if self.has_no_room() => "NO-ROOM",
-            Severity::Pinned => "STUCK",
-            Severity::Fragile => "FRAGILE",
-            Severity::None if self.verdict == OutcomeWord::Unknown => "UNKNOWN",
-            Severity::None if !self.doubts.is_empty() => "FITS-BY-LABELS",
-            Severity::None => "FITS",
+            Severity::OwnNode => StateWord::OwnNode,
+            Severity::Unschedulable => StateWord::CannotStart,
+            _ if self.is_unplaced => StateWord::Pending,
+            Severity::Pinned | Severity::Fragile | Severity::None if self.has_no_room() => StateWord::NoRoom,
+            Severity::Pinned => StateWord::Stuck,
+            Severity::Fragile => StateWord::Fragile,
+            Severity::None if self.verdict == OutcomeWord::Unknown => StateWord::Unknown,
+            Severity::None if !self.doubts.is_empty() => StateWord::FitsByLabels,
+            Severity::None => StateWord::Fits,
         }
     }
 }

@@ -39,6 +39,7 @@ use crate::libvirt::{Accelerator, GuestCpu};
 use crate::policy::{Grounds, Ruling, UserName, lives_on};
 use crate::say;
 use crate::well_known;
+use crate::word::words;
 use crate::world::World;
 
 /// A guest of the cluster.
@@ -74,16 +75,18 @@ pub(crate) fn each(cluster: &Cluster) -> impl Iterator<Item = GuestOf<'_>> {
     live.chain(cluster.vms().filter(is_stopped).map(GuestOf::Vm))
 }
 
-/// The answer of a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PolicyAnswer {
-    /// Admitted without a message.
-    Admit,
-    /// Admitted with warnings.
-    Warn,
-    /// Denied.
-    Deny,
+words! {
+    /// The answer of a policy.
+    #[derive(Serialize)]
+    #[serde(into = "&'static str")]
+    PolicyAnswer {
+        /// Admitted without a message.
+        Admit = "admit",
+        /// Admitted with warnings.
+        Warn = "warn",
+        /// Denied.
+        Deny = "deny",
+    }
 }
 
 impl PolicyAnswer {

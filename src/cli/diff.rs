@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::ensure;
 
 use crate::answers::diff::{
-    Diff, Direction, EvictionChange, EvictionWord, Frozen, GuestChange, KubeVirtChange, NodeChange, PolicyChange,
-    ProvedRestart, RunChange, Unlike, What, try_diff,
+    ChangeKind, Diff, Direction, EvictionChange, EvictionWord, Frozen, GuestChange, KubeVirtChange, NodeChange,
+    PolicyChange, ProvedRestart, RunChange, Unlike, try_diff,
 };
 use crate::cli::Exit;
 use crate::cli::args::{DiffArgs, ListOutput};
@@ -99,9 +99,9 @@ fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
     found.kubevirt.iter().for_each(|change| page.line(setting(change)));
     for PolicyChange { policy, change } in &found.policies {
         let what = match change {
-            What::Added => "is on the new side only",
-            What::Removed => "is on the old side only",
-            What::Changed => "changed",
+            ChangeKind::Added => "is on the new side only",
+            ChangeKind::Removed => "is on the old side only",
+            ChangeKind::Changed => "changed",
         };
         page.line(format_args!("CPUPolicy {policy} {what}"));
     }
@@ -155,9 +155,9 @@ fn nodes(changes: &[NodeChange], most: usize, page: &mut Page) {
 
 fn what(change: &NodeChange, most: usize) -> String {
     match change.change {
-        What::Added => return "came".to_owned(),
-        What::Removed => return "gone".to_owned(),
-        What::Changed => {}
+        ChangeKind::Added => return "came".to_owned(),
+        ChangeKind::Removed => return "gone".to_owned(),
+        ChangeKind::Changed => {}
     }
     let labels = |verb: &str, labels: &[String]| {
         let pairs = labels.iter().map(|label| label.split_once('=').unwrap_or((label, "true")));
@@ -409,7 +409,7 @@ fn advice(found: &Diff, new: &World, page: &mut Page) {
     // Labels of another CPU would be false for the current one.
     let keeps = |node: &&NodeChange| {
         let has_lost = || node.lost.iter().any(|label| because.contains(label));
-        node.change == What::Changed && !node.other_cpu && !node.replaced && has_lost()
+        node.change == ChangeKind::Changed && !node.other_cpu && !node.replaced && has_lost()
     };
     let lost: Vec<&str> = found.nodes.iter().filter(keeps).map(|node| node.node.as_str()).collect();
     if !lost.is_empty() {

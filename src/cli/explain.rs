@@ -48,7 +48,7 @@ use crate::kubevirt::wire::{Vmi, is_final};
 use crate::page::Page;
 use crate::policy::UserName;
 use crate::review;
-use crate::say;
+use crate::say::{self, StateWord};
 use crate::snapshot::{self, Item};
 use crate::world::World;
 
@@ -416,11 +416,11 @@ impl Explained<'_, '_> {
     }
 
     /// Returns the state as one word.
-    fn state(&self) -> &'static str {
+    fn state(&self) -> StateWord {
         let Evaluation { verdict, .. } = self.case;
         // Room does not help a guest that KubeVirt refuses, or that nothing migrates.
         let is_certain = verdict.refused().is_some() || verdict.immobile().is_some();
-        if self.room.is_nowhere() && !is_certain { "NO-ROOM" } else { say::state(verdict) }
+        if self.room.is_nowhere() && !is_certain { StateWord::NoRoom } else { say::state(verdict) }
     }
 
     fn facts(&self) -> Vec<String> {

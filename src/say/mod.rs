@@ -15,6 +15,7 @@ mod nodes;
 pub(crate) mod pod_rules;
 pub(crate) mod remedy;
 pub(crate) mod room;
+mod state;
 
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::bounds::Excess;
@@ -28,6 +29,8 @@ use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Origin, Stage, Template};
 use crate::fit::verdict::{Besides, Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::subject::Prepared;
+
+pub(crate) use state::{StateWord, state};
 
 /// Number of missing labels named in a warning.
 const LABELS: usize = 4;
@@ -509,18 +512,6 @@ fn explain_denied(prepared: &Prepared<'_>) -> Option<String> {
 fn explain_file(prepared: &Prepared<'_>) -> Option<Command> {
     let namespace = Namespace::new(&prepared.subject.namespace).ok()?;
     Some(Command::kubectl(["cpufit", "explain"]).namespace(namespace).args(["-f", "FILE"]))
-}
-
-/// Returns the state as one word for tables.
-pub(crate) fn state(verdict: &Verdict) -> &'static str {
-    match verdict.impact() {
-        Some(Impact::Unschedulable) => "CANNOT-START",
-        Some(Impact::Pinned) => "STUCK",
-        Some(Impact::Fragile) => "FRAGILE",
-        None if verdict.assessment.outcome.as_str() == "unknown" => "UNKNOWN",
-        None if verdict.is_in_doubt() => "FITS-BY-LABELS",
-        None => "FITS",
-    }
 }
 
 /// Returns further lines of a denial: the blocked nodes, those that only the node affinity keeps off, and the nearest

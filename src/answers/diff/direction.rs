@@ -2,18 +2,22 @@
 
 use serde::Serialize;
 
-/// The direction of a change for a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Worse off.
-    Worse,
-    /// Better off.
-    Better,
-    /// Did not exist before.
-    Came,
-    /// Does not exist any more.
-    Went,
-    /// The verdict before or after is not known.
-    Unknown,
+use crate::word::words;
+
+words! {
+    /// The direction of a change for a guest.
+    #[derive(Serialize)]
+    #[serde(into = "&'static str")]
+    Direction {
+        /// Worse off.
+        Worse = "worse",
+        /// Better off.
+        Better = "better",
+        /// Did not exist before.
+        Came = "came",
+        /// Does not exist any more.
+        Went = "went",
+        /// The verdict before or after is not known.
+        Unknown = "unknown",
+    }
 }

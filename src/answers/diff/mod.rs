@@ -27,7 +27,7 @@ pub use evictions::{EvictionChange, EvictionWord};
 pub use guests::{GuestChange, NodeCause, RunChange};
 pub use kubevirt::KubeVirtChange;
 pub(crate) use kubevirt::of_developers;
-pub use nodes::{Frozen, NodeChange, Unlike, What};
+pub use nodes::{ChangeKind, Frozen, NodeChange, Unlike};
 pub(crate) use redacted::OtherNames;
 pub use restarts::ProvedRestart;
 
@@ -78,7 +78,7 @@ pub struct PolicyChange {
     /// The name of the policy.
     pub policy: String,
     /// Whether it was added, removed or changed.
-    pub change: What,
+    pub change: ChangeKind,
 }
 
 impl Diff {
@@ -274,9 +274,9 @@ fn policies(old: &World, new: &World) -> Vec<PolicyChange> {
     });
     let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
     let change = |name: &str| match (before.get(name), after.get(name)) {
-        (Some(_), None) => Some(What::Removed),
-        (None, Some(_)) => Some(What::Added),
-        (before, after) => (before != after).then_some(What::Changed),
+        (Some(_), None) => Some(ChangeKind::Removed),
+        (None, Some(_)) => Some(ChangeKind::Added),
+        (before, after) => (before != after).then_some(ChangeKind::Changed),
     };
     names.into_iter().filter_map(|name| Some(PolicyChange { policy: name.to_owned(), change: change(name)? })).collect()
 }

@@ -8,6 +8,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::snapshot::redact::comparable;
+use crate::word::words;
 
 /// A node that was added, removed or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,7 +21,7 @@ pub struct NodeChange {
     /// Labels it had and has not now.
     pub lost: Vec<String>,
     /// The kind of change.
-    pub change: What,
+    pub change: ChangeKind,
     /// Its host model, from its label.
     pub host_model: Option<String>,
     /// Its host model before; `None` if it did not exist or had none.
@@ -35,16 +36,18 @@ pub struct NodeChange {
     pub also: Vec<String>,
 }
 
-/// The kind of change of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum What {
-    /// On the new side only.
-    Added,
-    /// On the old side only.
-    Removed,
-    /// On both sides.
-    Changed,
+words! {
+    /// The kind of change of a node or a policy.
+    #[derive(Serialize)]
+    #[serde(into = "&'static str")]
+    ChangeKind {
+        /// On the new side only.
+        Added = "added",
+        /// On the old side only.
+        Removed = "removed",
+        /// On both sides.
+        Changed = "changed",
+    }
 }
 
 /// A node with frozen labels.
@@ -89,7 +92,7 @@ pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
     for node in old.in_name_order() {
         let name = old.name(node);
         let Some(now) = new.find(name) else {
-            out.push(whole(old, node, What::Removed));
+            out.push(whole(old, node, ChangeKind::Removed));
             continue;
         };
         let profiles = (old.first_of_profile(node), new.first_of_profile(now));
@@ -108,7 +111,7 @@ pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
             node: name.to_owned(),
             gained,
             lost,
-            change: What::Changed,
+            change: ChangeKind::Changed,
             host_model: host_model(new, now),
             host_model_before: host_model(old, node),
             other_cpu: has_other_cpu(old, node, new, now),
@@ -117,17 +120,17 @@ pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
         });
     }
     let came = new.in_name_order().into_iter().filter(|node| old.find(new.name(*node)).is_none());
-    out.extend(came.map(|node| whole(new, node, What::Added)));
+    out.extend(came.map(|node| whole(new, node, ChangeKind::Added)));
     out.sort_by(|one, other| one.node.cmp(&other.node));
     out
 }
 
-fn whole(fleet: &Fleet, node: NodeIndex, change: What) -> NodeChange {
+fn whole(fleet: &Fleet, node: NodeIndex, change: ChangeKind) -> NodeChange {
     let mut labels: Vec<String> = fleet.labels(node).map(shown).collect();
     labels.sort_unstable();
-    let (gained, lost) = if change == What::Added { (labels, Vec::new()) } else { (Vec::new(), labels) };
+    let (gained, lost) = if change == ChangeKind::Added { (labels, Vec::new()) } else { (Vec::new(), labels) };
     let (node, host_model) = (fleet.name(node).to_owned(), host_model(fleet, node));
-    let host_model_before = host_model.clone().filter(|_| change == What::Removed);
+    let host_model_before = host_model.clone().filter(|_| change == ChangeKind::Removed);
     NodeChange {
         node,
         gained,

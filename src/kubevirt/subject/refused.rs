@@ -396,7 +396,7 @@ mod tests {
             .collect();
         assert_eq!(found, [(wanted.to_owned(), (starts, starts))], "nothing says how the guest is accepted");
         assert_eq!(verdict.not_helping, [], "nodes are discussed, and there is no guest");
-        assert_eq!(say::state(&verdict), "CANNOT-START");
+        assert_eq!(say::state(&verdict), say::StateWord::CannotStart);
     }
 
     /// Before 1.6 a named model on arm64 is not refused, and no node has its label.

@@ -15,7 +15,7 @@ use crate::testing::fleet::{arm, cascade_lake, cordon, give, of, required, rome,
 /// Returns the messages of this check, and the state in one word.
 fn said(check: Check, verdict: &Verdict) -> (Vec<String>, &'static str) {
     let found = verdict.findings.iter().filter(|finding| finding.check == check);
-    (found.map(say::finding::message).collect(), say::state(verdict))
+    (found.map(say::finding::message).collect(), say::state(verdict).as_str())
 }
 
 fn starting(guest: Value, nodes: Vec<Node>) -> Verdict {
@@ -56,7 +56,7 @@ fn later(name: &str) -> Node {
 }), &[])]
 fn a_passthrough_start_among_unlike_hosts_is_reported(#[case] nodes: Vec<Node>, #[case] expected: &[&str]) {
     let verdict = starting(vm("db", "host-passthrough"), nodes);
-    let state = if expected.is_empty() { say::state(&verdict) } else { "FITS-BY-LABELS" };
+    let state = if expected.is_empty() { say::state(&verdict).as_str() } else { "FITS-BY-LABELS" };
     let expected = expected.iter().map(|line| (*line).to_owned()).collect();
     assert_eq!(said(Check::UnlikeHosts, &verdict), (expected, state));
 }

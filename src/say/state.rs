@@ -1,0 +1,40 @@
+//! The state of a guest as one word, for tables and headings.
+
+use crate::fit::verdict::{Impact, Outcome, Verdict};
+use crate::word::words;
+
+words! {
+    /// The state of a guest as one word, the worst first.
+    StateWord {
+        /// Its own node no longer meets its pod.
+        OwnNode = "OWN-NODE",
+        /// No node takes it, or KubeVirt refuses its start.
+        CannotStart = "CANNOT-START",
+        /// Its launcher waits for a node.
+        Pending = "PENDING",
+        /// Nodes fit, and none of them has room for it.
+        NoRoom = "NO-ROOM",
+        /// It can migrate to no node, or KubeVirt refuses its migration.
+        Stuck = "STUCK",
+        /// It can migrate to one node only.
+        Fragile = "FRAGILE",
+        /// Its nodes are not known.
+        Unknown = "UNKNOWN",
+        /// Nodes fit by labels, and a finding doubts them.
+        FitsByLabels = "FITS-BY-LABELS",
+        /// Nodes fit.
+        Fits = "FITS",
+    }
+}
+
+/// Returns the state of a guest by its verdict, regardless of room.
+pub(crate) fn state(verdict: &Verdict) -> StateWord {
+    match verdict.impact() {
+        Some(Impact::Unschedulable) => StateWord::CannotStart,
+        Some(Impact::Pinned) => StateWord::Stuck,
+        Some(Impact::Fragile) => StateWord::Fragile,
+        None if matches!(verdict.assessment.outcome, Outcome::Unknown(_)) => StateWord::Unknown,
+        None if verdict.is_in_doubt() => StateWord::FitsByLabels,
+        None => StateWord::Fits,
+    }
+}

@@ -66,7 +66,9 @@ fn pages_have_short_lines_and_paragraphs() {
             let wide = lines.iter().any(|line| line.chars().count() > MAX_LINE_CHARS);
             let whole: usize = lines.iter().map(|line| line.trim().chars().count() + 1).sum();
             if wide {
-                problems.push(format!("line {at}: write one sentence a line, of at most {MAX_LINE_CHARS} characters"));
+                problems.push(format!(
+                    "line {at}: longer than {MAX_LINE_CHARS} characters: begin a new line with each sentence"
+                ));
             }
             if whole > MAX_PARAGRAPH_CHARS {
                 problems.push(format!("line {at}: {whole} characters in one paragraph: begin another, or a list"));

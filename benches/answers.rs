@@ -25,7 +25,7 @@ use cpufit::domain::Domain;
 use cpufit::fit::label::CPU_FEATURE;
 use cpufit::fit::node::Node;
 use cpufit::snapshot::DumpSource;
-use cpufit::world::{self, World};
+use cpufit::world::{self, LoadInput, World};
 use serde_json::{Value, json};
 
 use launcher::launcher_pod;
@@ -89,9 +89,9 @@ fn main() {
 }
 
 fn read(dump: &str) -> World {
-    world::load_with_room(&[DumpSource::Stdin], &[], None, "default", &Domain::default(), dump.as_bytes())
-        .expect("a dump")
-        .0
+    let domain = Domain::default();
+    let input = LoadInput { with_room: true, ..LoadInput::new(&[DumpSource::Stdin], &domain) };
+    world::load(input, dump.as_bytes()).expect("a dump").0
 }
 
 /// Returns a dump of nodes and guests. Each fourth guest has migrated before, when the nodes were as in `before`.

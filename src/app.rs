@@ -35,7 +35,7 @@ use crate::policy::PolicyError;
 use crate::snapshot::prune::SnapshotObjects;
 use crate::snapshot::{DumpSource, domain_of};
 use crate::telemetry::{self, LogFormat};
-use crate::world::{self, World};
+use crate::world::{self, LoadInput, World};
 
 /// An error of a verb.
 #[derive(Debug)]
@@ -422,8 +422,14 @@ fn scene(
     if !args.snapshot.is_empty() {
         refuse_cluster(cluster)?;
         let namespace = namespace("default");
-        let load = if room == RoomRead::Unknown { world::load } else { world::load_with_room };
-        let (world, notes) = load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, domain, stdin)?;
+        let input = LoadInput {
+            policies: &args.policy,
+            release: args.kubevirt_version,
+            namespace: &namespace.name,
+            with_room: room != RoomRead::Unknown,
+            ..LoadInput::new(&args.snapshot, domain)
+        };
+        let (world, notes) = world::load(input, stdin)?;
         for note in notes {
             console::note(domain, note);
         }

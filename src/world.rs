@@ -182,54 +182,42 @@ fn add(policies: &mut Vec<Policy>, policy: Policy, item: &Item) -> Result<(), Wo
     Ok(())
 }
 
+/// The input of [`load`].
+#[derive(Clone, Copy, Debug)]
+pub struct LoadInput<'i> {
+    /// The dumps.
+    pub snapshots: &'i [DumpSource],
+    /// Files of policies: each replaces one of the same name in the dumps.
+    pub policies: &'i [DumpSource],
+    /// KubeVirt's release, if it is given.
+    pub release: Option<Release>,
+    /// The namespace of objects that name none.
+    pub namespace: &'i str,
+    /// The domain whose names become KubeVirt's own.
+    pub domain: &'i Domain,
+    /// Whether to read the capacity of nodes and the requests of pods too.
+    pub with_room: bool,
+}
+
+impl<'i> LoadInput<'i> {
+    /// Reads these dumps alone, in namespace `default`, without room.
+    #[must_use]
+    pub const fn new(snapshots: &'i [DumpSource], domain: &'i Domain) -> Self {
+        Self { snapshots, policies: &[], release: None, namespace: "default", domain, with_room: false }
+    }
+}
+
 /// Reads a snapshot and policies.
 ///
-/// A `CPUPolicy` in the snapshot counts like one of `policies`, which replaces one of the same name. Kinds
-/// that affect nothing are skipped. Objects without a namespace get this one; names of `domain` become
-/// KubeVirt's own. Returns notes about the dumps with the world, a line each.
+/// A `CPUPolicy` in the snapshot counts like one of the policies. Kinds that affect nothing are skipped. Returns notes
+/// about the dumps with the world, a line each.
 ///
 /// # Errors
 ///
 /// Returns an error if an input cannot be read or is malformed; it names file, document and field.
-pub fn load(
-    snapshots: &[DumpSource],
-    policies: &[DumpSource],
-    release: Option<Release>,
-    namespace: &str,
-    domain: &Domain,
-    stdin: impl Read,
-) -> Result<(World, Vec<String>), WorldError> {
-    read(snapshots, policies, release, namespace, domain, stdin, None)
-}
-
-/// Reads like [`load`], and in addition the capacity of nodes and the requests of pods.
-///
-/// # Errors
-///
-/// Returns the errors of [`load`].
-pub fn load_with_room(
-    snapshots: &[DumpSource],
-    policies: &[DumpSource],
-    release: Option<Release>,
-    namespace: &str,
-    domain: &Domain,
-    stdin: impl Read,
-) -> Result<(World, Vec<String>), WorldError> {
-    let mut room = Room::default();
-    let (mut world, notes) = read(snapshots, policies, release, namespace, domain, stdin, Some(&mut room))?;
-    world.cluster.room = Arc::new(room);
-    Ok((world, notes))
-}
-
-fn read(
-    snapshots: &[DumpSource],
-    policies: &[DumpSource],
-    release: Option<Release>,
-    namespace: &str,
-    domain: &Domain,
-    mut stdin: impl Read,
-    mut room: Option<&mut Room>,
-) -> Result<(World, Vec<String>), WorldError> {
+pub fn load(input: LoadInput<'_>, mut stdin: impl Read) -> Result<(World, Vec<String>), WorldError> {
+    let LoadInput { snapshots, policies, release, namespace, domain, with_room } = input;
+    let mut room = with_room.then(Room::default);
     let mut world = World::default();
     world.cluster.domain = domain.clone();
     let mut objects = Vec::new();
@@ -277,6 +265,9 @@ fn read(
     let mut notes: Vec<String> = skipped.line().into_iter().collect();
     notes.extend(facts.take_notes());
     world.cluster.libvirt = Arc::new(facts);
+    if let Some(room) = room {
+        world.cluster.room = Arc::new(room);
+    }
     if let Some(first) = twice.first() {
         let one = format!("node {first} is in the dump more than once, alike, and counts once");
         let more = twice.len() - 1;

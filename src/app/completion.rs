@@ -17,7 +17,7 @@ use crate::kubevirt::resource::Resource;
 use crate::live::connect;
 use crate::page::Page;
 use crate::snapshot::{DumpSource, domain_of};
-use crate::world;
+use crate::world::{self, LoadInput};
 
 /// Time limit for listing names.
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(3);
@@ -71,7 +71,7 @@ fn of_kubeconfig(given: &Given, listed: Listed) -> Option<Vec<String>> {
 
 fn of_dump(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
     let domain = domain_of(given.cluster.given_domain(), &given.snapshot, io::empty()).ok()?.0;
-    let (world, _) = world::load(&given.snapshot, &[], None, "default", &domain, io::empty()).ok()?;
+    let (world, _) = world::load(LoadInput::new(&given.snapshot, &domain), io::empty()).ok()?;
     let cluster = &world.cluster;
     Some(match kind {
         None => cluster.names(Resource::Namespaces).into_iter().map(|(_, name)| name).collect(),

@@ -26,7 +26,7 @@ use crate::telemetry::{self, LogFormat, Metrics};
 use crate::web::server::{self, Transport};
 use crate::web::tls::{CertificateFiles, Certificates, Clients, Resolver, server_config, watch as watch_files};
 use crate::web::{self, Condition, Edge, Heartbeat, Judge, Readiness, admin};
-use crate::world;
+use crate::world::{self, LoadInput};
 
 /// Interval between checks of the certificate files.
 const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -195,8 +195,13 @@ fn snapshot(
     domain: &Domain,
     stdin: impl Read,
 ) -> anyhow::Result<(Judge, admin::Details)> {
-    let (world, notes) =
-        world::load(&args.world.snapshot, &args.world.policy, args.world.kubevirt_version, "default", domain, stdin)?;
+    let given = &args.world;
+    let input = LoadInput {
+        policies: &given.policy,
+        release: given.kubevirt_version,
+        ..LoadInput::new(&given.snapshot, domain)
+    };
+    let (world, notes) = world::load(input, stdin)?;
     if world.cluster.fleet.is_empty() {
         bail!(world::NO_NODES);
     }

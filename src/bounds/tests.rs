@@ -122,7 +122,7 @@ fn fields_that_are_not_read_have_no_bound() {
 #[case::elsewhere(json!({"metadata": {"labels": map(3)}, "spec": {"nodeSelector": map(SELECTOR + 1)}}), false)]
 #[case::after_another(
     json!({"metadata": {"generateName": "n".repeat(TEXT + 1), "labels": map(LABELS + 1)}}), true)]
-fn cut_labels_are_known_to_be_cut(#[case] object: Value, #[case] expected: bool) {
+fn an_object_with_cut_labels_is_marked_as_cut(#[case] object: Value, #[case] expected: bool) {
     assert_eq!(vmi(&object).metadata.excess.unwrap().cuts_labels(), expected);
 }
 

@@ -13,7 +13,7 @@ use super::args::{CheckArgs, CheckOutput};
 use super::explain::remedies::{about_first, all_weighed};
 use super::explain::room::FittingRoom;
 use super::gate::Gate;
-use super::output::{Near, Numbering, ResultOrigin, ResultRow};
+use super::output::{Near, Numbering, ResultOrigin, ResultRow, Skipped};
 use super::{Exit, Namespace, ci, gate};
 use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
@@ -38,15 +38,12 @@ use crate::say;
 use crate::snapshot::{self, DumpSource, Item};
 use crate::world::{World, is_policy};
 
-/// The message about an object of another kind.
-const NOT_JUDGED: &str = "not a kind that is judged";
 /// Maximum number of nodes in a cell of `-o wide`.
 const MAX_NODES: usize = 8;
 /// Maximum number of inputs and objects that cannot be read before the rest is left.
 const MAX_UNREAD: usize = 20;
 /// Why a gate that cannot fail is refused.
 const WOULD_PASS: &str = "--fail-on would pass whatever the guests are";
-const NO_LAUNCHER: &str = "not a virt-launcher pod";
 const ADMITTED_AS_CHANGE: &str = "denied as a new object; the stored one would be denied too, so the webhook admits this change, which \
                                   makes nothing worse";
 
@@ -211,8 +208,7 @@ impl Judged {
 
 /// Notes that no object is of a kind that is judged; with a gate, that is an error.
 fn foreign(args: &CheckArgs, rows: &[ResultRow], domain: &Domain) -> anyhow::Result<()> {
-    let is_foreign =
-        |row: &ResultRow| row.skipped.as_deref().is_some_and(|why| [NOT_JUDGED, NO_LAUNCHER].contains(&why));
+    let is_foreign = |row: &ResultRow| matches!(row.skipped, Some(Skipped::OtherKind | Skipped::NoLauncher));
     if !rows.iter().all(is_foreign) {
         return Ok(());
     }
@@ -311,11 +307,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
                 let answer = review::answer(&ReviewContext::new(world), Webhook::Validate, &request);
                 let warnings =
                     answer.with_context(|| item.place.to_string())?.decision.warnings_in(&world.cluster.domain);
-                let why = if warnings.is_empty() {
-                    "nothing in this request affects where a guest can run"
-                } else {
-                    "no guest is judged: the warnings are about others"
-                };
+                let why = if warnings.is_empty() { Skipped::NoEffect } else { Skipped::WarnsAboutOthers };
                 ResultRow { warnings, ..ResultRow::skipped(origin, why) }
             }
         });
@@ -339,9 +331,9 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
         None if Resource::Pods.is(item.group(), &item.kind) => stranger(origin, &item.parse()?, world),
         None if is_policy(item) => {
             Policy::from_json(item.json.get()).with_context(|| item.place.to_string())?;
-            ResultRow::skipped(origin, "a valid CPUPolicy; to judge by it: --policy")
+            ResultRow::skipped(origin, Skipped::ValidPolicy)
         }
-        None => ResultRow::skipped(origin, NOT_JUDGED),
+        None => ResultRow::skipped(origin, Skipped::OtherKind),
     };
     row.remarks.extend(refused_by_api_server(item, &row));
     Ok(row)
@@ -457,7 +449,7 @@ fn object_of(item: &Item) -> anyhow::Result<Value> {
 fn stranger(origin: ResultOrigin, pod: &Pod<'_>, world: &World) -> ResultRow {
     let fleet = &world.cluster.fleet;
     let fitting = fleet.look_up(&placement::of_pod(pod)).passes().fitting;
-    let mut row = ResultRow::skipped(origin, NO_LAUNCHER);
+    let mut row = ResultRow::skipped(origin, Skipped::NoLauncher);
     row.nodes.judged = fleet.len();
     row.nodes.fitting = fleet.names(&fitting).into_iter().map(str::to_owned).collect();
     row

@@ -93,7 +93,7 @@ fn case<'r>(row: &'r ResultRow, gate: Gate<'_>) -> (&'r str, Case) {
         (Some(why), _) => {
             CaseResult::Failed { kind: if row.allowed { row.verdict.as_str() } else { "denied" }.to_owned(), why }
         }
-        (None, Some(why)) => CaseResult::Skipped(why.clone()),
+        (None, Some(why)) => CaseResult::Skipped(why.to_string()),
         (None, None) => CaseResult::Passed(row.warnings.join("\n")),
     };
     let file = if row.file == STDIN { "standard input" } else { &row.file };

@@ -112,6 +112,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::output::{ResultOrigin, Skipped};
     use crate::testing::cluster::{cluster, read_policy};
     use crate::testing::fleet::node;
 
@@ -153,12 +154,12 @@ mod tests {
     #[case::accepted(Impact::Fragile, "unschedulable", false)]
     fn a_gate_stops_what_kubevirt_refuses(#[case] impact: Impact, #[case] gate: &str, #[case] expected: bool) {
         let state = if gate == "pinned" { CheckFailOn::Pinned } else { CheckFailOn::Unschedulable };
-        let origin = crate::cli::output::ResultOrigin::default();
+        let origin = ResultOrigin::default();
         let row = ResultRow {
             impact: Some(Impact::Fragile),
             gated_impact: Some(impact),
             skipped: None,
-            ..ResultRow::skipped(origin, "")
+            ..ResultRow::skipped(origin, Skipped::OtherKind)
         };
         let found = Gate(&[state]).failure(&row);
         assert_eq!(found.is_some(), expected, "{found:?}");

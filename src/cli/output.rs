@@ -18,7 +18,7 @@ use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
 use crate::fit::fleet::Fleet;
 use crate::fit::placement::AffinityRule;
-use crate::fit::remedy::{Counted, Outage, Remedy};
+use crate::fit::remedy::{Action, Counted, Outage, Remedy};
 use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, OutcomeWord, Verdict};
 use crate::judge::Evaluation;
@@ -27,6 +27,7 @@ use crate::kubevirt::launch::Rendered;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::subject::Prepared;
 use crate::say;
+use crate::word::words;
 
 /// The result for one object.
 #[derive(Debug, Serialize)]
@@ -104,7 +105,25 @@ pub struct ResultRow {
     pub scheduler: Option<String>,
     /// The reason why cpufit does not judge the object; omitted if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub skipped: Option<String>,
+    pub skipped: Option<Skipped>,
+}
+
+words! {
+    /// The reason why cpufit does not judge an object.
+    #[derive(Serialize)]
+    #[serde(into = "&'static str")]
+    Skipped {
+        /// An object of another kind.
+        OtherKind = "not a kind that is judged",
+        /// A pod of something else.
+        NoLauncher = "not a virt-launcher pod",
+        /// A policy among the manifests.
+        ValidPolicy = "a valid CPUPolicy; to judge by it: --policy",
+        /// A request without an effect on guests.
+        NoEffect = "nothing in this request affects where a guest can run",
+        /// An eviction, or an edit of a node, of KubeVirt's configuration or of a policy.
+        WarnsAboutOthers = "no guest is judged: the warnings are about others",
+    }
 }
 
 /// The nodes of a result: `nodes`.
@@ -195,6 +214,9 @@ pub struct RemedyRow {
     pub id: &'static str,
     /// The action in one line.
     pub summary: String,
+    /// The action.
+    #[serde(skip)]
+    action: Action,
     /// The outage of the guest.
     pub outage: Outage,
     /// The risk.
@@ -319,8 +341,8 @@ impl ResultRow {
 
     /// Builds the result for an object that is not judged and therefore admitted.
     #[must_use]
-    pub fn skipped(origin: ResultOrigin, why: &str) -> Self {
-        Self { skipped: Some(why.to_owned()), ..Self::bare(origin) }
+    pub fn skipped(origin: ResultOrigin, why: Skipped) -> Self {
+        Self { skipped: Some(why), ..Self::bare(origin) }
     }
 
     /// Builds the result for an admitted object of which nothing is known.
@@ -427,7 +449,7 @@ impl ResultRow {
         let subject = &case.prepared.subject;
         let counted = Counted::of(subject, &case.verdict.assessment);
         let complete = |row: &mut RemedyRow| {
-            if let Some(found) = weighed.iter().find(|found| found.offered == row.summary) {
+            if let Some(found) = weighed.iter().find(|found| found.offered == row.action) {
                 *row = RemedyRow::of(&found.remedy, subject, counted);
                 row.in_the_way.clone_from(&found.after.in_the_way);
                 row.is_in_vain = found.after.is_in_vain;
@@ -545,6 +567,7 @@ impl RemedyRow {
         Self {
             id: action.id().as_str(),
             summary: say::remedy::summary(action, subject),
+            action: action.clone(),
             outage: action.outage(subject),
             risk: action.risk(subject),
             then_fits: ThenFits { of: counted, min: *min, max: *max },

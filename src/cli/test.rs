@@ -22,7 +22,7 @@ use crate::page::Page;
 use crate::policy::API_VERSION;
 use crate::snapshot::{self, DumpSource, Error, Item};
 use crate::word::Word;
-use crate::world;
+use crate::world::{self, LoadInput};
 
 /// The name of the files with expectations.
 const FILE_NAME: &str = "cpufit-test.yaml";
@@ -208,8 +208,9 @@ fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Resu
     };
     let dumps = beside(&test.snapshot);
     let domain = snapshot::domain_of(given, &dumps, io::empty()).with_context(|| item.place.to_string())?.0;
-    let (world, _) = world::load(&dumps, &beside(&test.policies), release, "default", &domain, io::empty())
-        .with_context(|| item.place.to_string())?;
+    let policies = beside(&test.policies);
+    let input = LoadInput { policies: &policies, release, ..LoadInput::new(&dumps, &domain) };
+    let (world, _) = world::load(input, io::empty()).with_context(|| item.place.to_string())?;
     let namespace = Namespace { name: "default".to_owned(), is_asked: false };
     let rows = check::rows(&beside(&test.manifests), &world, &namespace).with_context(|| item.place.to_string())?;
     let mut out = Vec::new();

@@ -251,31 +251,47 @@ impl Trim {
         self.done().into_iter().chain(self.undone()).collect()
     }
 
+    /// Returns these sentences without the guest's name.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.done_notes().into_iter().chain(self.undone_note()).collect()
+    }
+
+    fn titled(&self, note: &str) -> String {
+        format!("{}: {note}", self.guest)
+    }
+
     /// Returns the change that was not made, and why.
     pub(crate) fn undone(&self) -> Option<String> {
-        self.refused.map(|why| format!("{}: its selector stays as it is: {why}", self.guest))
+        self.undone_note().map(|note| self.titled(&note))
+    }
+
+    fn undone_note(&self) -> Option<String> {
+        self.refused.map(|why| format!("its selector stays as it is: {why}"))
     }
 
     /// Returns the changes made, a sentence for each reason.
     pub(crate) fn done(&self) -> Vec<String> {
-        let guest = &self.guest;
+        self.done_notes().iter().map(|note| self.titled(note)).collect()
+    }
+
+    fn done_notes(&self) -> Vec<String> {
         let done = self.cuts.iter().map(|cut| {
             let entries = cut.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()));
             let keys = plural::fold(entries, 4);
             match &cut.by {
                 By::DropStale { policy } => {
-                    let line = format!("{guest}: its target need not have {keys}, which no node offers any more");
+                    let line = format!("its target need not have {keys}, which no node offers any more");
                     format!("{}; libvirt decides", say::by_policy(&line, policy))
                 }
                 By::Common { policy, model } => {
-                    let line = format!("{guest}: its target need not have {keys}: it runs with model {model}");
+                    let line = format!("its target need not have {keys}: it runs with model {model}");
                     say::by_policy(&line, policy)
                 }
                 By::Relax { migration, node } => {
                     // A migration with a generated name has none yet.
                     let migration = if migration.is_empty() { "the migration" } else { migration.as_str() };
                     format!(
-                        "{guest}: its target need not have {keys}, so that {node} fits ({migration} is annotated {}); \
+                        "its target need not have {keys}, so that {node} fits ({migration} is annotated {}); \
                          libvirt decides",
                         well_known::RELAX.key
                     )

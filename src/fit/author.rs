@@ -71,6 +71,12 @@ pub enum Author {
 }
 
 impl Author {
+    /// Whether it sets a default of the cluster, of KubeVirt or of the guest's status: the guest's own specification
+    /// takes precedence.
+    pub(crate) fn is_default(&self) -> bool {
+        matches!(self, Self::Configuration(_) | Self::HyperConverged(_) | Self::BuiltIn(_) | Self::Status(_))
+    }
+
     /// Whether it sets a requirement of all guests, and no default that a guest can replace.
     pub(crate) fn is_of_all_guests(&self) -> bool {
         let is_of_all = |field: &str| field.starts_with("developerConfiguration.");

@@ -318,7 +318,7 @@ impl Fleet {
         &self.not_ready
     }
 
-    /// Returns whether a node can be left by a migration, as far as its labels and conditions tell.
+    /// Returns whether a node can be left by a migration, as far as its labels and conditions show.
     ///
     /// Mirrors `markNodeAsUnresponsive` of `pkg/virt-controller/watch/node/node.go`, which sets
     /// `kubevirt.io/schedulable` to `false` after five minutes without a heartbeat, and `do` and

@@ -107,13 +107,8 @@ pub(crate) fn apply_expected_trim(
     let vmi = world.cluster.vmi(&prepared.subject.namespace, &prepared.subject.name);
     let Some(vmi) = vmi.filter(|_| prepared.not_judged.is_none()) else { return false };
     let trimmed = trim::predict(world, policy, vmi, asked, &prepared.subject.placement);
-    let title = format!("{}: ", trimmed.guest);
-    prepared.notes.extend(
-        trimmed
-            .sentences()
-            .into_iter()
-            .map(|line| Finding::noted(Check::Assumed, "spec.vmiName", line.strip_prefix(&title).unwrap_or(&line))),
-    );
+    let notes = trimmed.notes().into_iter();
+    prepared.notes.extend(notes.map(|note| Finding::noted(Check::Assumed, "spec.vmiName", note)));
     trimmed.leave(&mut prepared.subject.placement);
     !trimmed.cuts.is_empty()
 }

@@ -470,7 +470,7 @@ impl SavedGuest {
         let origin_of = |at: Option<&str>| origin(place, at);
         let value = match cpu {
             Some(_) if silence.is_stated() => {
-                return Err("cpu, and unanswered says why there is none: only one of them can be".to_owned());
+                return Err("cpu, and unanswered says why it is missing: only one of them can be".to_owned());
             }
             Some(cpu) => Ok(cpu.of_guest(&accelerator)?),
             None => Err(silence.read().unwrap_or_else(no_answer)),
@@ -598,7 +598,7 @@ impl SavedAnswer {
             }
             Some(answer @ ("identical" | "superset" | "incompatible")) if self.silence.is_stated() => {
                 return Err(format!(
-                    "answer: {answer}, and unanswered says why there is none: only one of them can be"
+                    "answer: {answer}, and unanswered says why it is missing: only one of them can be"
                 ));
             }
             None => match self.silence.read().unwrap_or_else(no_answer) {

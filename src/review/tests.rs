@@ -13,7 +13,7 @@ use crate::snapshot::DumpSource;
 use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, running, vmi};
 use crate::testing::fleet::{feature, intel};
-use crate::world;
+use crate::world::{self, LoadInput};
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/reviews").join(name)
@@ -22,7 +22,8 @@ fn data(name: &str) -> PathBuf {
 /// Loads the cluster for which the reviews were recorded.
 pub(super) fn recorded() -> World {
     let source = DumpSource::Path(data("cluster.yaml").into());
-    world::load(&[source], &[], None, "default", &Domain::default(), std::io::empty()).expect("the recorded cluster").0
+    let domain = Domain::default();
+    world::load(LoadInput::new(&[source], &domain), std::io::empty()).expect("the recorded cluster").0
 }
 
 /// Loads a recorded review.

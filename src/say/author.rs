@@ -91,11 +91,7 @@ pub(crate) fn asked_by(asked: &AskedBy) -> String {
     if matches!(asked.author, Author::Preference(_)) && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
         out.push_str(": use the preference for the architecture that you want");
     }
-    let is_default = matches!(
-        asked.author,
-        Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::Status(_)
-    );
-    if is_default && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
+    if asked.author.is_default() && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
         out.push_str("; an architecture in the guest's own specification takes precedence over it");
     }
     if asked.is_gone {

@@ -27,7 +27,7 @@ use crate::fit::plural::{self, fold_lack, fold_names, nodes};
 use crate::fit::remedy::{Action, Outage, Remedy, UseModel};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Origin, Stage, Template};
-use crate::fit::verdict::{Besides, Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
+use crate::fit::verdict::{Besides, Blocked, Check, Detail, Evidence, Excluded, Finding, Nearest, Verdict};
 use crate::kubevirt::subject::Prepared;
 
 pub(crate) use state::{StateWord, state};

@@ -19,9 +19,13 @@ fn no_node(none: NoNode) -> String {
 
 /// Returns the action in one line.
 pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
+    change(action, subject, if action.outage(subject) == Outage::Restart { ", restart" } else { "" })
+}
+
+/// Returns the action in one line, with this end if the guest's specification changes.
+fn change(action: &Action, subject: &Subject<'_>, restart: &str) -> String {
     // A guest that does not run is started, not restarted.
     let with = if subject.is_running() { "restart with" } else { "start with" };
-    let restart = if action.outage(subject) == Outage::Restart { ", restart" } else { "" };
     match action {
         Action::Uncordon(uncordon) => match uncordon.nodes.as_slice() {
             [node] => format!("uncordon {node}"),
@@ -147,10 +151,7 @@ fn together(changes: &ChangeTogether, subject: &Subject<'_>, with: &str, restart
             }
             (Action::UseModel(model), _) => given.push(model.model.clone()),
             (Action::ChangeMachineType(change), _) => given.push(format!("machine type {}", change.to)),
-            (part, _) => {
-                let text = summary(part, subject);
-                own.push(text.strip_suffix(", restart").map_or(text.clone(), str::to_owned));
-            }
+            (part, _) => own.push(change(part, subject, "")),
         }
     }
     let types = types

@@ -19,7 +19,7 @@ fn logged(line: &str) -> Option<String> {
     serde_json::from_str(value).ok()
 }
 
-/// Returns kustomize's own file in a folder; `None` if there is none, or it is not a folder.
+/// Returns kustomize's own file in a folder; `None` without one, or if it is not a folder.
 pub(crate) fn file_in(folder: &Path) -> Option<PathBuf> {
     FILES.iter().map(|name| folder.join(name)).find(|file| file.is_file())
 }

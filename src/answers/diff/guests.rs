@@ -361,7 +361,7 @@ impl<'w> Sides<'w> {
             old_world: old,
             new_world: new,
             now: (0..before.len()).map(|node| after.find(before.name(node))).collect(),
-            // A dump without nodes does not tell which came.
+            // A dump without nodes does not show which came.
             came: (0..after.len())
                 .filter(|node| !before.is_empty() && before.find(after.name(*node)).is_none())
                 .collect(),

@@ -82,7 +82,7 @@ type LabelPair<'f> = (&'f str, &'f str);
 
 /// Returns all nodes that were added, removed or changed, by name; none if a side holds no nodes.
 pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
-    // A dump without nodes does not tell which came or went.
+    // A dump without nodes does not show which came or went.
     if old.is_empty() || new.is_empty() {
         return Vec::new();
     }

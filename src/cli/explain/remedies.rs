@@ -27,8 +27,8 @@ pub(crate) fn useless(case: &Evaluation<'_>, room: &FittingRoom) -> Vec<(RemedyI
 #[derive(Debug)]
 pub(crate) struct WeighedRemedy {
     pub remedy: Remedy,
-    /// Its summary in the verdict.
-    pub offered: String,
+    /// Its action in the verdict.
+    pub offered: Action,
     pub after: AfterRemedy,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn weighed(
     obstacles: &Obstacles<'_>,
     fleet: &Fleet,
 ) -> (Vec<WeighedRemedy>, Vec<WeighedRemedy>) {
-    let (verdict, subject) = (&case.verdict, &case.prepared.subject);
+    let verdict = &case.verdict;
     let is_resized = verdict.found(Check::RestartRequired).is_some();
     let is_open = |node: &String| fleet.find(node).is_some_and(|node| obstacles.on(node).is_empty());
     let may_help = |remedy: &&Remedy| room.may_help(&remedy.action);
@@ -53,7 +53,7 @@ pub(super) fn weighed(
             nodes.retain(is_open);
         }
         WeighedRemedy {
-            offered: say::remedy::summary(&remedy.action, subject),
+            offered: remedy.action.clone(),
             after: obstacles.after(&weighed.action, &verdict.assessment.fitting, is_resized),
             remedy: weighed,
         }

@@ -111,14 +111,7 @@ fn lacking(judgement: &Judgement<'_, '_>, entries: &[(String, String)]) -> Vec<S
 /// Whether an entry is related to the impact. An architecture from the cluster's defaults is not, if there are nodes of
 /// it.
 fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &AskedAt) -> bool {
-    let is_default = matches!(
-        asked.author,
-        Author::Configuration(_)
-            | Author::HyperConverged(_)
-            | Author::BuiltIn(_)
-            | Author::Status(_)
-            | Author::KubeVirt
-    );
+    let is_default = asked.author.is_default() || asked.author == Author::KubeVirt;
     key != label::ARCH || !is_default || judgement.neighbours.is_empty()
 }
 

@@ -54,13 +54,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     };
     let by = subject.authors.of_entry(label::ARCH).map(|asked| &asked.author);
     // Without a candidate node the architecture is among the demands that nodes do not meet.
-    let is_default = |author: &&Author| {
-        matches!(author, Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::Status(_))
-    };
     // A guest that starts on one of two nodes of its architecture is not impaired by a default.
     let is_unsaid = !judgement.is_migration() && !judgement.neighbours.is_empty();
     let matters = only.is_some() || judgement.needs_a_node();
-    let by = by.filter(is_default).filter(|_| is_unsaid && matters).cloned();
+    let by = by.filter(|author| author.is_default()).filter(|_| is_unsaid && matters).cloned();
     let none_wanted = of_wanted.is_empty();
     let detail = OtherArchitectures { wanted: wanted.to_owned(), none_wanted, only, counts, by };
     vec![Finding::note(Check::OtherArchitecture, "", Detail::OtherArchitectures(detail))]

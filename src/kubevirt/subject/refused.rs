@@ -100,7 +100,7 @@ impl Written<'_> {
                 let field = self.place(&format!("domain.cpu.features[{at}].policy"), is_own);
                 let (name, policy) =
                     (Shown::within(&feature.name, TITLE_CHARS), Shown::within(&feature.policy, TITLE_CHARS));
-                refuse(field, format!("CPU feature {name} has policy {policy}, which is none of KubeVirt's"));
+                refuse(field, format!("CPU feature {name} has policy {policy}, which KubeVirt does not know"));
             }
         }
         let has_pages = self.whole.domain.memory.hugepages.is_some();
@@ -227,7 +227,7 @@ mod tests {
     #[case::numa_without_mapping("1.9.0", "", json!({"numa": {}}), vec![])]
     #[case::numa_with_cpus("1.9.0", "", json!({"dedicatedCpuPlacement": true, "numa": {"guestMappingPassthrough": {}}}), vec![PAGES.to_owned()])]
     #[case::policy_of_a_feature("1.9.0", "", json!({"features": [{"name": "aes"}, {"name": "vmx", "policy": "required"}]}), vec![
-        "domain.cpu.features[1].policy: KubeVirt refuses the guest: CPU feature vmx has policy required, which is none of KubeVirt's".to_owned()])]
+        "domain.cpu.features[1].policy: KubeVirt refuses the guest: CPU feature vmx has policy required, which KubeVirt does not know".to_owned()])]
     #[case::policies_of_features("1.9.0", "", json!({"features": [{"name": "aes", "policy": "optional"}, {"name": "vmx", "policy": "force"}]}), vec![])]
     #[case::realtime("1.9.0", "", json!({"realtime": {}}), vec!["domain.cpu.realtime: KubeVirt refuses the guest: cpu.realtime requires \
         cpu.dedicatedCpuPlacement and cpu.numa.guestMappingPassthrough".to_owned()])]

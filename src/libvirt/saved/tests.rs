@@ -281,7 +281,7 @@ fn answer_with(fields: &str) -> String {
     format!(r#"{{"metadata":{{"name":"n"}},"answers":[{answer}]}}"#)
 }
 
-/// Files are held to the bounds of a container's answer, and state an answer or the reason why there is none.
+/// Files are held to the bounds of a container's answer, and state an answer or the reason for its lack.
 #[rstest]
 #[case::missing(NODE, answer_with(&format!(r#""answer":"incompatible","missing":{}"#, json!(many(2049)))), "more than 2048 features")]
 #[case::cpu(NODE, format!(r#"{{"metadata":{{"name":"n"}},"hostModel":{{"model":"EPYC","require":{}}}}}"#, json!(many(2049))), "more than 2048")]

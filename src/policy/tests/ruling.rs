@@ -73,7 +73,7 @@ fn each_dial_warns_or_records_from_its_impact_on(#[case] dial: Dial, #[case] imp
 #[case::controller(Exemption::Controller)]
 #[case::user(Exemption::User)]
 #[case::namespace(Exemption::Namespace)]
-fn the_exempt_are_warned_and_recorded(#[case] exemption: Exemption) {
+fn exempt_requests_are_warned_and_recorded(#[case] exemption: Exemption) {
     let facts =
         RequestFacts { kind: RequestKind::Migration, exemption: Some(exemption), is_guess: false, is_too_large: false };
     let pinned = impaired(Impact::Pinned, Cause::Structural);

@@ -154,7 +154,7 @@ fn an_edit_for_which_there_is_no_time_is_not_said_to_have_no_effect() {
 }
 
 #[test]
-fn what_comes_off_the_list_comes_back() {
+fn models_removed_from_the_list_are_named_as_returning() {
     let listed = listed(&fleet_of_the_list(), &json!({"486": true, "Westmere": true}), &json!({"486": true}));
     insta::assert_snapshot!(listed, @"cpufit: KubeVirt kubevirt: obsoleteCPUModels no longer withholds Westmere: its labels return within 3 minutes on each node that can run it, and no guest is restarted");
 }

@@ -18,7 +18,7 @@ use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::obsolete;
 use crate::kubevirt::release::Release;
 use crate::snapshot::{self, DumpSource};
-use crate::world::{self, World};
+use crate::world::{self, LoadInput, World};
 
 /// The namespace of all guests.
 pub(crate) const NAMESPACE: &str = "bank";
@@ -67,8 +67,9 @@ impl Situation {
     pub(crate) fn world(&self) -> World {
         let items = [self.nodes.clone(), self.objects.clone()].concat();
         let dump = json!({"apiVersion": "v1", "kind": "List", "items": items});
-        let read =
-            world::load(&[DumpSource::Stdin], &[], None, NAMESPACE, &Domain::default(), dump.to_string().as_bytes());
+        let domain = Domain::default();
+        let input = LoadInput { namespace: NAMESPACE, ..LoadInput::new(&[DumpSource::Stdin], &domain) };
+        let read = world::load(input, dump.to_string().as_bytes());
         read.unwrap_or_else(|error| panic!("{error:?}: the situation cannot be read: {dump:#}")).0
     }
 

@@ -112,7 +112,7 @@ fn the_label_of_a_model_is_added_where_libvirt_lists_it(
 }
 
 #[test]
-fn what_libvirt_says_nothing_of_is_no_fault_of_labels() {
+fn features_without_an_answer_of_libvirt_are_not_called_wrong_labels() {
     for key in [format!("{}synic", label::HYPERV), format!("{}2100000000", label::SCHEDULING_TSC)] {
         let has_it = cascade_lake("node-a").tweak(|node| node.labels.extend([(key.clone(), "true".to_owned())]));
         let asked = said(cpu("Cascadelake-Server", &[], &[]), [("node-c", LibvirtAnswer::Identical)], []);

@@ -20,6 +20,7 @@ use crate::fit::plural;
 use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::resource::Resource;
 use crate::page::Page;
+use crate::policy::{LabelSelector, Policy};
 use crate::world::World;
 
 #[derive(Debug, Serialize)]
@@ -138,6 +139,11 @@ impl<'a> WantedGuests<'a> {
         Ok(out)
     }
 
+    /// Whether all guests are selected.
+    fn are_all(&self) -> bool {
+        self.guests.is_none() && self.scope.namespace.is_none() && self.scope.selector.is_none()
+    }
+
     /// Whether a guest is selected.
     pub(crate) fn holds(&self, world: &World, namespace: &str, name: &str) -> bool {
         let is_named = |guests: &BTreeSet<_>| guests.contains(&(namespace.to_owned(), name.to_owned()));
@@ -194,6 +200,9 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
                 to_stderr(&said);
             } else {
                 people(&rows, &summary, args, world, &policies, page);
+                if !args.list.no_headers && gate::ungoverned(world).is_none() {
+                    idle(&rows, wanted, world).into_iter().for_each(|line| page.remark(line));
+                }
                 if !args.list.no_headers {
                     if let Some(line) = next_by_libvirt(world) {
                         page.remark(line);
@@ -430,6 +439,40 @@ fn next_by_libvirt(world: &World) -> Option<String> {
             plural::fold_names(&listing, 3)
         ),
     })
+}
+
+/// Returns a line for each policy that governs none of the guests.
+fn idle(rows: &[AuditRow], wanted: &WantedGuests<'_>, world: &World) -> Vec<String> {
+    let cluster = &world.cluster;
+    let governs = |name: &str| {
+        let states = |row: &AuditRow| {
+            let now = row.now.as_ref().and_then(|now| now.policy.as_deref());
+            [row.policy.as_deref(), now, row.at_next_start.policy.as_deref()].contains(&Some(name))
+        };
+        rows.iter().any(states)
+    };
+    let namespaces: BTreeSet<&str> = rows.iter().map(|row| row.namespace.as_str()).collect();
+    let unknown: Vec<&str> = namespaces.iter().copied().filter(|name| cluster.namespace(name).is_none()).collect();
+    let line = |policy: &Policy| {
+        let (name, selector) = (&policy.name, &policy.namespace_selector);
+        let is_by_namespace = *selector != LabelSelector::default();
+        if is_by_namespace && !unknown.is_empty() {
+            let unknown = plural::fold_names(&unknown, 3);
+            return format!(
+                "Not known: whether CPUPolicy {name} governs a guest by its namespaceSelector: the labels of namespaces are not known ({unknown})"
+            );
+        }
+        let whom =
+            if wanted.are_all() && cluster.only_namespaces.is_empty() { "no guest" } else { "none of these guests" };
+        let selects = |namespace: &&str| cluster.namespace(namespace).is_some_and(|labels| selector.matches(labels));
+        let why = if is_by_namespace && !namespaces.iter().any(selects) {
+            ": its namespaceSelector selects none of their namespaces"
+        } else {
+            ""
+        };
+        format!("CPUPolicy {name} governs {whom}{why}")
+    };
+    world.policies.iter().filter(|policy| !governs(&policy.name)).map(line).collect()
 }
 
 fn counted(parts: &[(&usize, &str)]) -> String {

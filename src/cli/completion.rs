@@ -111,8 +111,20 @@ impl Given {
     }
 }
 
-/// Returns the grammar with `list` as the source of names; `words` are those before the completed one.
-fn command(words: &[OsString], list: &Arc<List>) -> Command {
+/// Lets a list of an option's values be continued by those that `current`, the completed word, does not hold yet.
+fn continued(arg: Arg, current: &OsStr) -> Arg {
+    let current = current.to_string_lossy();
+    let list = current.split_once('=').map_or(&*current, |(_, list)| list);
+    let given: Vec<&str> = list.rsplit(',').skip(1).collect();
+    let rest: Vec<_> = arg.get_possible_values().into_iter().filter(|one| !given.contains(&one.get_name())).collect();
+    arg.add(ArgValueCompleter::new(move |begun: &OsStr| {
+        let begins = rest.iter().filter(|one| one.get_name().as_bytes().starts_with(begun.as_encoded_bytes()));
+        begins.map(|one| CompletionCandidate::new(one.get_name().to_owned()).help(one.get_help().cloned())).collect()
+    }))
+}
+
+/// Returns the grammar with `list` as the source of names; `words` are those before `current`, the completed one.
+fn command(words: &[OsString], current: &OsStr, list: &Arc<List>) -> Command {
     let given = Arc::new(Given::of(words));
     let with = |arg: Arg, words: fn(&Given, &str, &List) -> Vec<String>| {
         let (given, list) = (Arc::clone(&given), Arc::clone(list));
@@ -144,6 +156,11 @@ fn command(words: &[OsString], list: &Arc<List>) -> Command {
             let nodes = |given: &Given, _: &str, list: &List| list(given, Listed::Objects(ObjectKind::Node));
             verb.mut_arg("without_node", |arg| with(arg, nodes))
         })
+        .mut_subcommand("manifests", |verb| {
+            verb.mut_arg("namespace", |arg| with(arg, |given, _, list| list(given, Listed::Namespaces)))
+        })
+        .mut_subcommand("audit", |verb| verb.mut_arg("fail_on", |arg| continued(arg, current)))
+        .mut_subcommand("check", |verb| verb.mut_arg("fail_on", |arg| continued(arg, current)))
 }
 
 /// Returns the words that begin with the typed text. Names of objects are included only if they are valid names.
@@ -211,7 +228,8 @@ pub(crate) fn answer(
             let index: usize = index.unwrap_or(words.len().saturating_sub(1));
             let (words, index) = if shell == BASH { without_breaks(words, index) } else { (words, index) };
             let words = in_order(words, index);
-            let mut grammar = command(words.get(..index).unwrap_or(&words), list);
+            let current = words.get(index).cloned().unwrap_or_default();
+            let mut grammar = command(words.get(..index).unwrap_or(&words), &current, list);
             let here = std::env::current_dir().ok();
             if shell == BASH {
                 // As the engine writes them, which would take the index from the environment.
@@ -259,7 +277,7 @@ pub(crate) fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page)
     let line = in_order(line, index);
     let here = std::env::current_dir().ok();
     let is_empty = line[index].is_empty();
-    let mut found = complete(&mut command(&line[..index], list), line, index, here.as_deref())?;
+    let mut found = complete(&mut command(&line[..index], &line[index], list), line, index, here.as_deref())?;
     // As in kubectl, options are offered once a dash is typed.
     found.retain(|found| !is_empty || !found.get_value().as_encoded_bytes().starts_with(b"-"));
     let words: Vec<String> = found.iter().map(|found| found.get_value().to_string_lossy().into_owned()).collect();
@@ -344,6 +362,15 @@ mod tests {
             ("recommend --without-node ", &["node-a", "node-b"]),
             ("audit -o ", &["table", "wide", "json", "yaml", "name"]),
             ("audit --fail-on p", &["pinned"]),
+            (
+                "audit --fail-on pinned,",
+                &["pinned,fragile", "pinned,unschedulable", "pinned,own-node", "pinned,unknown"],
+            ),
+            (
+                "audit --fail-on=pinned,fragile,u",
+                &["--fail-on=pinned,fragile,unschedulable", "--fail-on=pinned,fragile,unknown"],
+            ),
+            ("check --fail-on denied,fragile,p", &["denied,fragile,pinned"]),
             ("completion k", &["kubectl"]),
         ] {
             let found = asked(line);

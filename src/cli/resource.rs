@@ -96,15 +96,12 @@ impl ObjectKind {
             let is_named = name == singular
                 || name.strip_suffix('s') == Some(singular.as_str())
                 || kind.short_names().contains(&name);
-            let after_version = rest.split_once('.').filter(|(version, _)| is_version(version)).map(|(_, group)| group);
-            is_named && (rest.is_empty() || rest == kind.group() || after_version == Some(kind.group()))
+            let is_served = |version| kind.resource().is_served_in(version);
+            let is_of_version =
+                || rest.split_once('.').is_some_and(|(version, group)| group == kind.group() && is_served(version));
+            is_named && (rest.is_empty() || rest == kind.group() || is_of_version())
         })
     }
-}
-
-/// Whether a word is a version: `v1`, `v1alpha1`, `v1beta2`.
-fn is_version(word: &str) -> bool {
-    word.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The objects that one argument, or an argument after its type, names.
@@ -177,7 +174,14 @@ pub(crate) fn parse(arguments: &[String], takes: &[ObjectKind]) -> Result<Vec<Ar
     if !is_type {
         return arguments.iter().map(|name| Ok(Argument::Bare(named(name)?))).collect();
     }
-    let kinds: Vec<ObjectKind> = words.into_iter().map(|word| typed(word, takes)).collect::<Result<_, _>>()?;
+    // As for kubectl, a type counts once: cli-runtime's `SplitResourceArgument`.
+    let mut kinds = Vec::new();
+    for word in words {
+        let kind = typed(word, takes)?;
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
     let names = &arguments[1..];
     if names.is_empty() {
         return Ok(kinds.into_iter().map(Argument::All).collect());
@@ -250,6 +254,10 @@ mod tests {
             ("pods/x", vec![named(Pod, "x")]),
             ("vm", vec![Argument::All(VirtualMachine)]),
             ("vm,vmi", vec![Argument::All(VirtualMachine), Argument::All(Vmi)]),
+            ("vm,vm", vec![Argument::All(VirtualMachine)]),
+            ("vm,vmi,vm db", vec![named(VirtualMachine, "db"), named(Vmi, "db")]),
+            ("virtualmachines.v1alpha3.kubevirt.io/db", vec![named(VirtualMachine, "db")]),
+            ("virtualmachinepools.v1beta1.pool.kubevirt.io/p", vec![named(pool, "p")]),
             ("vm,vmi db", vec![named(VirtualMachine, "db"), named(Vmi, "db")]),
             ("vm vm", vec![named(VirtualMachine, "vm")]),
             // kubectl: the server doesn't have a resource type "db".
@@ -277,6 +285,8 @@ mod tests {
             ("deploy/db", "deploy"),
             ("node/a", "node"),
             ("vm.apps/db", "vm.apps"),
+            ("virtualmachines.v9.kubevirt.io/db", "virtualmachines.v9.kubevirt.io"),
+            ("virtualmachinepools.v1alpha3.pool.kubevirt.io/p", "virtualmachinepools.v1alpha3.pool.kubevirt.io"),
             ("vm,deploy db", "deploy"),
             ("vm/DB", "DB"),
             ("db_1", "db_1"),

@@ -59,7 +59,7 @@ impl ClusterArgs {
     /// It is missing or malformed.
     pub fn kubeconfig(&self) -> Result<Kubeconfig, ConnectError> {
         match &self.kubeconfig {
-            Some(path) => Ok(kubeconfig::read_file(path)?),
+            Some(path) => kubeconfig::checked(kubeconfig::read_file(path)?, path),
             None => kubeconfig::read(),
         }
     }
@@ -72,6 +72,11 @@ impl ClusterArgs {
     pub fn config(&self) -> Result<Config, ConnectError> {
         if self.as_user.is_none() && !(self.as_group.is_empty() && self.as_uid.is_none()) {
             return Err(ConnectError::Options("--as-group and --as-uid go with --as".to_owned()));
+        }
+        if self.certificate_authority.is_some() && self.insecure_skip_tls_verify == Some(true) {
+            let fault =
+                "--certificate-authority and --insecure-skip-tls-verify do not go together: leave out one of them";
+            return Err(ConnectError::Options(fault.to_owned()));
         }
         if let Some(fault) = self.namespace().and_then(namespace_fault) {
             return Err(ConnectError::Options(fault));

@@ -45,11 +45,28 @@ pub(super) fn read_file(path: &Path) -> Result<Kubeconfig, KubeconfigError> {
     Kubeconfig::read_from(path)
 }
 
+/// Returns the kubeconfig of this file, or the error that the file holds another object. Like kubectl, accepts one that
+/// names no kind.
+///
+/// # Errors
+///
+/// The object is of another kind.
+pub(super) fn checked(kubeconfig: Kubeconfig, path: &Path) -> Result<Kubeconfig, ConnectError> {
+    let kind = kubeconfig.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("Config");
+    let version = kubeconfig.api_version.as_deref().filter(|version| !version.is_empty()).unwrap_or("v1");
+    if (kind, version) == ("Config", "v1") {
+        return Ok(kubeconfig);
+    }
+    let path = path.display();
+    Err(ConnectError::Kubeconfig(format!("{path} is a {kind} of {version}, not a kubeconfig (a Config of v1)")))
+}
+
 fn merge(files: &[PathBuf]) -> Result<Kubeconfig, ConnectError> {
     let mut merged: Option<Kubeconfig> = None;
     for file in files {
         match read_file(file) {
-            Ok(mut next) => {
+            Ok(next) => {
+                let mut next = checked(next, file)?;
                 next.current_context = next.current_context.filter(|name| !name.is_empty());
                 merged = Some(match merged {
                     Some(earlier) => earlier.merge(next)?,

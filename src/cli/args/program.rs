@@ -135,6 +135,9 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
     ),
 ];
 
+/// The verbs for which a namespace has no meaning: their help does not list `-n`.
+const WITHOUT_NAMESPACE: [&str; 7] = ["serve", "test", "drain", "recommend", "certs", "version", "completion"];
+
 /// Returns the name that usage lines and examples show for a program called by this path.
 fn name(program: Option<&OsString>) -> &'static str {
     let stem = program.and_then(|path| Path::new(path).file_stem());
@@ -147,6 +150,14 @@ pub fn command(program: Option<&OsString>) -> Command {
     let name = name(program);
     // As for kubectl, the last occurrence of a repeated option counts.
     let mut command = Args::command().bin_name(name).args_override_self(true);
+    let namespace = command.get_arguments().find(|arg| arg.get_id() == "namespace").cloned();
+    if let Some(namespace) = namespace {
+        for verb in WITHOUT_NAMESPACE {
+            command = command.mut_subcommand(verb, |verb| verb.arg(namespace.clone().hide(true)));
+        }
+        let own = namespace.help("The namespace of cpufit; without it, cpufit-system");
+        command = command.mut_subcommand("manifests", |verb| verb.arg(own));
+    }
     for (verb, examples) in EXAMPLES {
         let mut text = "Examples:".to_owned();
         for (what, arguments) in examples {
@@ -158,13 +169,22 @@ pub fn command(program: Option<&OsString>) -> Command {
                 .mut_subcommand(verb, |verb| verb.after_help(text).args_override_self(true).mut_args(with_path_hint));
         }
     }
+    // `cpufit audit --version` prints the version of cpufit.
+    let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    for verb in verbs {
+        command = command.mut_subcommand(verb, |verb| verb.display_name("cpufit"));
+    }
     command.mut_args(with_path_hint)
 }
 
-/// Lets shells complete paths for the arguments that name files and folders, whatever type they are parsed into.
+/// Lets shells complete paths for the arguments that name files and folders, whatever type they are parsed into, and
+/// options take negative numbers.
 fn with_path_hint(arg: Arg) -> Arg {
     const PATHS: [&str; 5] = ["FILE", "FOLDER", "DIR", "OLD", "NEW"];
     let is_path = arg.get_value_names().is_some_and(|names| names.iter().any(|name| PATHS.contains(&name.as_str())));
+    // The error of a negative number names the number, not an unknown option.
+    let takes_value = !arg.is_positional() && arg.get_action().takes_values();
+    let arg = if takes_value { arg.allow_negative_numbers(true) } else { arg };
     if is_path { arg.value_hint(ValueHint::AnyPath) } else { arg }
 }
 
@@ -249,7 +269,7 @@ fn parse_from(words: &[OsString]) -> Result<Args, clap::Error> {
         }
         Err(error) => {
             let matches = grammar().ignore_errors(true).try_get_matches_from(&words).ok();
-            Err(tips::add(error, matches.as_ref().and_then(ArgMatches::subcommand_name)))
+            Err(tips::add(error, matches.as_ref().and_then(ArgMatches::subcommand_name), grammar()))
         }
     }
 }
@@ -283,6 +303,20 @@ mod tests {
             }
         }
         command(None).debug_assert();
+    }
+
+    /// A namespace that a verb ignores or refuses would be read as its scope.
+    #[test]
+    fn help_lists_a_namespace_only_where_it_has_a_meaning() {
+        let mut grammar = command(None);
+        grammar.build();
+        let verbs: Vec<String> = grammar.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+        for verb in verbs.iter().filter(|verb| *verb != "help") {
+            let verb = grammar.find_subcommand_mut(verb).expect("a verb");
+            let is_listed = verb.render_long_help().to_string().contains("--namespace <NAME>");
+            let expected = ["check", "explain", "audit", "diff", "snapshot", "manifests"].contains(&verb.get_name());
+            assert!(verb.is_hide_set() || is_listed == expected, "{}: {is_listed}", verb.get_name());
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Tips for options that users know from kubectl, in a verb that does not take them.
 
-use clap::CommandFactory as _;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory as _};
 
 use super::Args;
 use crate::word::nearest;
@@ -24,6 +24,16 @@ enum Habit {
     Drain,
     /// `--snapshot`, as the other verbs take it, and related options.
     Dump,
+    /// `--dry-run`, and other options about what kubectl writes.
+    Write,
+    /// `--warnings-as-errors`.
+    Warnings,
+    /// `--watch`.
+    Watch,
+    /// `--sort-by`.
+    Order,
+    /// A client certificate.
+    Certificate,
     /// An argument without a dash.
     Name,
 }
@@ -36,10 +46,14 @@ impl Habit {
             "-f" | "--filename" | "-k" | "--kustomize" | "-R" | "--recursive" => Self::Manifests,
             "-o" | "--output" => Self::Output,
             "--no-headers" => Self::Headers,
+            "--dry-run" | "--server-side" | "--force-conflicts" | "--field-manager" | "--validate" => Self::Write,
+            "--warnings-as-errors" => Self::Warnings,
+            "-w" | "--watch" | "--watch-only" => Self::Watch,
+            "--sort-by" => Self::Order,
+            "--client-certificate" | "--client-key" => Self::Certificate,
             "--ignore-daemonsets"
             | "--delete-emptydir-data"
             | "--disable-eviction"
-            | "--dry-run"
             | "--force"
             | "--grace-period"
             | "--pod-selector"
@@ -66,7 +80,23 @@ impl Habit {
             (Self::Manifests, "audit" | "drain" | "recommend") => {
                 "this verb judges the guests of a cluster; use check -f or explain -f for manifests, and --snapshot for a dump"
             }
-            (Self::Drain, "drain") => "this verb evicts nothing: it predicts what kubectl drain would do",
+            (Self::Warnings, "check") => {
+                "use --fail-on to choose the states that end with exit code 1, for example --fail-on fragile"
+            }
+            (Self::Warnings, "audit") => {
+                "use --fail-on to choose the state that ends with exit code 1, for example --fail-on fragile"
+            }
+            (Self::Write, "check") => "this verb writes nothing: it judges manifests as the webhook would at a dry run",
+            (Self::Watch, "check" | "explain" | "audit" | "drain" | "recommend" | "diff" | "snapshot") => {
+                "the output is of one instant: run the verb again, for example with watch(1)"
+            }
+            (Self::Order, "audit") => "guests are listed worst first; for another order use -o json and sort it",
+            (Self::Order, "check" | "explain" | "drain" | "recommend" | "diff") => "use -o json and sort it",
+            (Self::Certificate, verb) if !["certs", "completion", "manifests", "test"].contains(&verb) => {
+                "a client certificate belongs to a user of the kubeconfig: kubectl config set-credentials NAME \
+                 --client-certificate=FILE --client-key=FILE, then --user NAME"
+            }
+            (Self::Drain | Self::Write, "drain") => "this verb evicts nothing: it predicts what kubectl drain would do",
             (Self::Manifests | Self::Dump, "diff") => "the dumps are the arguments: diff OLD, or diff OLD NEW",
             (Self::Manifests, "snapshot") => "use --snapshot to read a dump",
             (Self::Name, "recommend") => {
@@ -90,16 +120,34 @@ impl Habit {
     }
 }
 
-/// Adds a tip to an error about an unknown argument, if the argument is known from kubectl.
-pub(super) fn add(mut error: clap::Error, verb: Option<&str>) -> clap::Error {
+/// The formats of kubectl that print chosen fields.
+const OF_FIELDS: [&str; 5] = ["custom-columns", "jsonpath", "go-template", "templatefile", "template"];
+
+/// Adds a tip to an error about an unknown argument or format, if it is known from kubectl. The usage line becomes that
+/// of the verb's help: clap's names the options that were given and those that each needs, as if all were required.
+pub(super) fn add(mut error: clap::Error, verb: Option<&str>, mut grammar: Command) -> clap::Error {
     drop_unlike(&mut error);
     if let Some(ContextValue::Strings(verbs)) = error.get(ContextKind::ValidSubcommand) {
         let is_shown = |verb: &&String| is_shown(verb);
         let verbs = verbs.iter().filter(is_shown).cloned().collect();
         error.insert(ContextKind::ValidSubcommand, ContextValue::Strings(verbs));
     }
+    let text = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let given = text(&error, ContextKind::InvalidValue);
+    let is_format = text(&error, ContextKind::InvalidArg).starts_with("--output");
+    if is_format && OF_FIELDS.contains(&given.split('=').next().unwrap_or_default().trim_end_matches("-file")) {
+        let tip = StyledStr::from("use -o json, and choose fields with jq");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
+    }
+    grammar.build();
+    if let Some(verb) = verb.and_then(|verb| grammar.find_subcommand_mut(verb)) {
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(verb.render_usage()));
     }
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return error };
     let tip = verb.and_then(|verb| Habit::of(argument)?.tip(verb)).map(StyledStr::from);

@@ -135,10 +135,17 @@ fn chart_installs_policies_with_their_definition() {
     }
 }
 
-/// A release adopts an installation by `kubectl apply -k`, and the webhooks keep answering.
+/// A release adopts an installation by `kubectl apply --server-side`, and the webhooks keep answering. Values can be
+/// taken away from it, if it was adopted with `--force-conflicts` after the objects were applied without their fields.
 #[test]
 #[ignore = "needs helm and a control plane: make e2e"]
 fn chart_adopts_what_kustomize_installed() {
+    adopted(&["--take-ownership", "--server-side=false"]);
+    adopted(&["--take-ownership", "--force-conflicts"]);
+}
+
+#[track_caller]
+fn adopted(adopting: &[&str]) {
     let Some(helm) = tool("helm") else { return };
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let base = Path::new(ROOT).join("deploy/base");
@@ -146,15 +153,40 @@ fn chart_adopts_what_kustomize_installed() {
     let authority = write_authority(&cluster);
     let uid = cluster.get(&["deployment", "cpufit", "-n=cpufit-system"])["metadata"]["uid"].clone();
     let admin = admin(&cluster);
-    let adopting = ["--take-ownership", "--force-conflicts"];
-    output(&helm, &[&["install", "cpufit", CHART, "-n=cpufit-system", &admin], &adopting[..]].concat());
-    let deployment = cluster.get(&["deployment", "cpufit", "-n=cpufit-system"]);
+    output(&helm, &[&["install", "cpufit", CHART, "-n=cpufit-system", &admin], adopting].concat());
+    let get = || cluster.get(&["deployment", "cpufit", "-n=cpufit-system"]);
+    let deployment = get();
     assert_eq!(deployment["metadata"]["uid"], uid, "made again, it would be down for a while");
     assert_eq!(deployment["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
     assert_eq!(authorities(&cluster), BTreeSet::from([authority]), "users get no warnings until caBundle is back");
-    let upgrade = ["upgrade", "cpufit", CHART, "-n=cpufit-system", "--set=replicaCount=3", "--force-conflicts", &admin];
-    output(&helm, &upgrade);
-    assert_eq!(cluster.get(&["deployment", "cpufit", "-n=cpufit-system"])["spec"]["replicas"], 3);
+    if adopting.contains(&"--force-conflicts") {
+        // The command of docs/install.md.
+        let mut objects = cpufit(["manifests", "-o", "json"]).run().json();
+        for object in objects["items"].as_array_mut().expect("a List") {
+            let mut metadata = json!({"name": object["metadata"]["name"]});
+            if let Some(namespace) = object["metadata"].get("namespace") {
+                metadata["namespace"] = namespace.clone();
+            }
+            *object = json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata});
+        }
+        cluster.kubectl_with(&["apply", "--server-side", "--validate=false", "-f=-"], &objects);
+        assert_eq!(get()["spec"], deployment["spec"], "an object lost its fields");
+    }
+    let upgrade = |values: &[&str]| {
+        output(&helm, &[&["upgrade", "cpufit", CHART, "-n=cpufit-system", &admin], values].concat());
+        get()
+    };
+    let changed = upgrade(&["--set=replicaCount=3", "--set=priorityClassName=", "--set-json=tolerations=[]"]);
+    let pod = &changed["spec"]["template"]["spec"];
+    assert_eq!(changed["spec"]["replicas"], 3, "{adopting:?}");
+    assert_eq!(
+        (&pod["priorityClassName"], &pod["tolerations"]),
+        (&json!(null), &json!(null)),
+        "{adopting:?}: a value that was taken away stays"
+    );
+    let reset = upgrade(&["--reset-values"]);
+    assert_eq!(reset["spec"], deployment["spec"], "{adopting:?}: the values are not those of the chart again");
+    assert_eq!(authorities(&cluster).len(), 1, "{adopting:?}: an upgrade took caBundle away");
     output(&helm, &["uninstall", "cpufit", "-n=cpufit-system", "--wait=hookOnly", &admin]);
     assert_eq!(left(&cluster), [DEFINITION], "the release did not own all of it");
 }

@@ -66,6 +66,45 @@ fn an_audit_fails_a_pipeline_from_the_state_it_is_given() {
     assert_eq!(audit(&["--fail-on", "never"]).code(), 2, "a word that is not one must not pass");
 }
 
+/// `0 denied` by a policy that governs no guest says nothing about the policy.
+#[test]
+fn a_policy_that_governs_no_guest_is_named() {
+    let demo = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml")).unwrap();
+    let scratch = Scratch::new();
+    let dump = scratch.write("dump.yaml", &demo);
+    let mut bare: Value = serde_saphyr::from_str(&demo).unwrap();
+    bare["items"].as_array_mut().unwrap().retain(|item| item["kind"] != "Namespace");
+    let bare = scratch.write_json("bare.json", &bare);
+    let of_env = "{namespaceSelector: {matchLabels: {env: prod}}}";
+    let nowhere = "CPUPolicy new governs no guest: its namespaceSelector selects none of their namespaces";
+    let of_db = "{virtualMachineSelector: {matchLabels: {app: db}}}";
+    for (spec, dump, args, expected) in [
+        (of_env, &dump, &[][..], Some(nowhere)),
+        (of_env, &dump, &["-n", "shop"], Some("CPUPolicy new governs none of these guests: its namespaceSelector")),
+        (of_env, &bare, &[], Some("Not known: whether CPUPolicy new governs a guest by its namespaceSelector")),
+        (
+            "{virtualMachineSelector: {matchLabels: {app: none}}}",
+            &dump,
+            &[],
+            Some("# CPUPolicy new governs no guest\n"),
+        ),
+        (of_db, &dump, &[], None),
+        (of_db, &dump, &["vm/web", "-n", "shop"], Some("# CPUPolicy new governs none of these guests\n")),
+        ("{}", &bare, &[], None),
+        (of_env, &dump, &["--no-headers"], None),
+    ] {
+        let text =
+            format!("{{apiVersion: cpufit.io/v1alpha1, kind: CPUPolicy, metadata: {{name: new}}, spec: {spec}}}");
+        let policy = scratch.write("policy.yaml", text);
+        let ran = cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str(), OsStr::new("--policy")]);
+        let ran = ran.args([policy.as_os_str()]).args(args).run();
+        assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+        let is_said = ran.stdout.contains(" governs ");
+        assert_eq!(is_said, expected.is_some(), "{spec} {args:?}: {}", ran.stdout);
+        assert!(ran.stdout.contains(expected.unwrap_or_default()), "{spec} {args:?}: {}", ran.stdout);
+    }
+}
+
 /// The policy acts as after `kubectl apply`: it replaces the one with its name, and the other policies stay.
 #[test]
 fn a_policy_takes_the_place_of_one_of_its_name() {

@@ -163,6 +163,67 @@ fn an_unsupported_option_is_refused_with_the_alternative() {
     ]);
 }
 
+/// Options of kubectl that no verb has, and the formats of kubectl that print chosen fields.
+#[test]
+fn options_of_kubectl_are_answered_with_what_does_the_same() {
+    const FIELDS: &[&str] = &["tip: use -o json, and choose fields with jq\n"];
+    const USAGE: &str = "\n\nUsage: cpufit explain [OPTIONS] [TYPE/NAME]...\n";
+    assert_rows(&[
+        ("check -f $MADE/c.yaml --dry-run=server", 2, &[], &["tip: this verb writes nothing"]),
+        ("check -f $MADE/c.yaml --warnings-as-errors", 2, &[], &["tip: use --fail-on", "--fail-on fragile"]),
+        ("audit --warnings-as-errors", 2, &[], &["tip: use --fail-on", "--fail-on fragile"]),
+        ("audit -w", 2, &[], &["tip: the output is of one instant"]),
+        ("explain vm/db --watch", 2, &[], &["tip: the output is of one instant"]),
+        ("audit --sort-by=.metadata.name", 2, &[], &["tip: guests are listed worst first"]),
+        ("explain vm --sort-by .metadata.name", 2, &[], &["tip: use -o json and sort it"]),
+        (
+            "audit --client-certificate a.crt",
+            2,
+            &[],
+            &["tip: a client certificate belongs to a user", "set-credentials"],
+        ),
+        ("drain node-a --client-key=a.key", 2, &[], &["tip: a client certificate belongs to a user"]),
+        ("drain node-a --dry-run=client", 2, &[], &["tip: this verb evicts nothing"]),
+        ("audit -o custom-columns=A:.b", 2, &[], FIELDS),
+        ("explain vm -o jsonpath={.items}", 2, &[], FIELDS),
+        ("check -f $MADE/c.yaml -o go-template-file=a", 2, &[], FIELDS),
+        // Only the options that the verb needs stand in the usage, not those that were given.
+        ("explain --snapshot $DUMP -k a --nosuch", 2, &[], &[USAGE, "unexpected argument '--nosuch'"]),
+        ("manifests --replicas -1", 2, &[], &["invalid value '-1' for '--replicas <NUMBER>'"]),
+        ("certs --days -1", 2, &[], &["invalid value '-1' for '--days"]),
+        ("audit --request-timeout -1", 2, &[], &["invalid value '-1' for '--request-timeout"]),
+        (
+            "check -k $MADE/manifests/kustomization.yaml --snapshot $DUMP",
+            2,
+            &[],
+            &["it is a file, and -k takes the folder of a kustomization: -k ", "/manifests\n"],
+        ),
+        ("audit --version", 0, &["=cpufit 0.1.0"], &[]),
+        ("--version", 0, &["=cpufit 0.1.0"], &[]),
+        ("explain vm,vm -l app=db -n shop -o name --snapshot $DUMP", 0, &["=virtualmachine.kubevirt.io/db"], &[]),
+        ("explain virtualmachines.v9.kubevirt.io/db -n shop --snapshot $DUMP", 2, &[], &["is not a type"]),
+        (
+            "explain pod -n shop -l app=db,kubevirt.io=virt-launcher -o name --snapshot $DUMP",
+            0,
+            &["=pod/virt-launcher-db-x7k2p"],
+            &[],
+        ),
+        ("explain pod -A -l kubevirt.io=other --snapshot $DUMP", 0, &[], &["nothing that is asked for"]),
+        (
+            "audit --kubeconfig $MADE/lab.yaml",
+            2,
+            &[],
+            &["lab.yaml is a VirtualMachine of kubevirt.io/v1, not a kubeconfig (a Config of v1)"],
+        ),
+        (
+            "audit --server https://127.0.0.1:9 --certificate-authority nosuch --insecure-skip-tls-verify",
+            2,
+            &[],
+            &["--certificate-authority and --insecure-skip-tls-verify do not go together"],
+        ),
+    ]);
+}
+
 /// kubectl reads the files of a folder that end in .json, .yaml or .yml, and all documents of a file.
 #[test]
 fn odd_encodings_and_files_without_objects_are_handled() {

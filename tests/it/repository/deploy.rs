@@ -482,6 +482,29 @@ fn the_rights_are_those_of_the_table_of_resources() {
     }
 }
 
+/// A reader who looks for what is left of an uninstalled cpufit would otherwise be shown a part of it.
+#[test]
+fn the_label_of_the_documentation_finds_all_that_is_in_no_namespace() {
+    let page = String::from_utf8(read(&base("../../docs/troubleshooting.md"))).expect("UTF-8");
+    let command = page.lines().find(|line| line.starts_with("kubectl get crd,clusterrole,")).expect("the command");
+    let (kinds, label) = command.trim_start_matches("kubectl get ").split_once(" -l ").expect("a label");
+    let (key, value) = label.split_once('=').expect("KEY=VALUE");
+    let mut found = BTreeSet::new();
+    for object in objects() {
+        let kind = object["kind"].as_str().expect("a kind").to_lowercase();
+        let name = if kind == "customresourcedefinition" { "crd" } else { kind.as_str() };
+        if kinds.split(',').any(|listed| listed == name) {
+            assert_eq!(
+                object["metadata"]["labels"][key], value,
+                "{label} does not find {}",
+                object["metadata"]["name"]
+            );
+            found.insert(name.to_owned());
+        }
+    }
+    assert_eq!(found, kinds.split(',').map(str::to_owned).collect(), "the command looks for other kinds");
+}
+
 /// Webhooks get reviews of known resources, in all known versions, and of evictions.
 #[test]
 fn the_rules_of_the_webhooks_are_those_of_the_table_of_resources() {

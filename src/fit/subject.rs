@@ -20,7 +20,7 @@ pub(crate) use at_start::UnmetAtStart;
 pub(crate) use configured::{Configured, ListKnown, ListOwner, ObsoleteModels, Workloads};
 pub(crate) use definition::{Definition, Origin, RestartRequest, Template};
 pub(crate) use failed_migration::{FailedMigration, failed_migration};
-pub(crate) use live_migratable::{Foreseen, LiveMigratable, NotMigratable};
+pub(crate) use live_migratable::{Foreseen, LiveMigratable, NotMigratable, PendingChange};
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
 pub(crate) use stage::{AfterStart, HostModelRule, Migration, ReportedNode, Running, Stage, Start};
 pub(crate) use unjudged::{BoundVolume, Device, PodRule, Unjudged};

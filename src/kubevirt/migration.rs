@@ -20,6 +20,7 @@ use crate::bounds::Excess;
 use crate::fit::host_model;
 use crate::fit::label;
 use crate::fit::placement::Expression;
+use crate::fit::subject::PendingChange;
 use crate::well_known;
 
 /// A reason why no target pod is predicted: KubeVirt would create none, or its selector is not known.
@@ -304,6 +305,18 @@ pub(crate) fn waits_for_restart(vm: &VirtualMachine) -> bool {
 /// `isMigratable` of `pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`.
 pub(crate) fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
     vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
+}
+
+/// Returns the changes that count once a running guest has migrated. Mirrors `isHotplugInProgress` and
+/// `isVolumesUpdateInProgress` of `pkg/virt-controller/watch/workload-updater/workload-updater.go`: the status of
+/// `HotVCPUChange` does not count.
+pub(crate) fn pending_changes(vmi: &Vmi) -> Vec<PendingChange> {
+    let is_pending = |change: &PendingChange| {
+        vmi.status.conditions.iter().any(|condition| {
+            condition.kind == change.condition() && (*change == PendingChange::VCpus || condition.status == "True")
+        })
+    };
+    PendingChange::ALL.into_iter().filter(is_pending).collect()
 }
 
 /// A reason why an eviction does not migrate a guest although its eviction strategy requires a migration.

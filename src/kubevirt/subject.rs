@@ -35,8 +35,8 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
-    AfterStart, BoundVolume, CpuMode, FailedMigration, HostModelRule, NotMigratable, Origin, RestartRequest, Running,
-    Stage, Start, Subject, Template, Unjudged, failed_migration,
+    AfterStart, BoundVolume, CpuMode, FailedMigration, HostModelRule, NotMigratable, Origin, PendingChange,
+    RestartRequest, Running, Stage, Start, Subject, Template, Unjudged, failed_migration,
 };
 use crate::fit::verdict::{Assessment, Check, Detail, Finding, Notes, Verdict};
 use crate::well_known;
@@ -435,7 +435,9 @@ pub(crate) fn is_stopped(vmi: &Vmi, cluster: &Cluster) -> bool {
 /// Sets the next start of a described VMI. Costs a prediction.
 fn describe_restart(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     let is_halted = subject.definition.restart_request == RestartRequest::Halted;
-    subject.restart = if is_halted { None } else { restart::of_vmi(vmi, cluster) };
+    // A restart does not copy the data that a migration to other volumes copies.
+    let moves_volumes = migration::pending_changes(vmi).contains(&PendingChange::Volumes);
+    subject.restart = if is_halted || moves_volumes { None } else { restart::of_vmi(vmi, cluster) };
 }
 
 fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::bounds::{Bounded, Excess, Measured};
+use crate::fit::subject::PendingChange;
 use crate::kubevirt::cluster::{ClusterObject, ObjectName};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::{Cpu, Domain, JsonText, LIVE_MIGRATABLE, Meta, RESTART_REQUIRED, VmiSpec};
@@ -135,7 +136,10 @@ fn slim(mut object: ClusterObject) -> ClusterObject {
             }
             own(&mut vmi.metadata);
             // Other conditions change with the guest agent, and do not affect judgements.
-            vmi.status.conditions.retain(|condition| condition.kind == LIVE_MIGRATABLE);
+            vmi.status.conditions.retain(|condition| {
+                condition.kind == LIVE_MIGRATABLE
+                    || PendingChange::ALL.iter().any(|change| condition.kind == change.condition())
+            });
         }
         ClusterObject::Migration(vmim) => own(&mut vmim.metadata),
         ClusterObject::KubeVirt(kubevirt) => own(&mut kubevirt.metadata),

@@ -35,6 +35,8 @@ named! { detail, DETAILS, Detail,
     Detail::WillNotMigrate(_) => "will not migrate",
     Detail::LibvirtRefused(_) => "libvirt refused",
     Detail::OutdatedLauncher => "outdated launcher",
+    // No situation has these conditions: `kubevirt::subject` has its own tests.
+    Detail::MigrationWanted(_) => "",
     Detail::RestartRequired => "restart required",
     Detail::KnownNotUsable(_) => "known, not usable",
     Detail::Withheld(WithheldModel::Model { .. }) => "withheld: model",

@@ -11,7 +11,7 @@ use crate::fit::fleet::NodeHealth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
 use crate::fit::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
-use crate::fit::subject::{NotMigratable, UnmetAtStart};
+use crate::fit::subject::{NotMigratable, PendingChange, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
 /// Number of kinds of start listed.
@@ -70,6 +70,7 @@ fn detail(found: &Detail) -> String {
         Detail::OutdatedLauncher => {
             "runs in an outdated launcher: its QEMU may be older than that on a target; a restart ends that".to_owned()
         }
+        Detail::MigrationWanted(pending) => migration_wanted(pending),
         Detail::RestartRequired => {
             "its VM waits for a restart (condition RestartRequired): until then KubeVirt applies no change of the VM to the running \
              guest"
@@ -96,6 +97,30 @@ fn detail(found: &Detail) -> String {
             format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
         }
     }
+}
+
+/// Returns `waits for a migration: its new vCPUs count once it has migrated (condition HotVCPUChange)`.
+fn migration_wanted(pending: &[PendingChange]) -> String {
+    let what = |change: &PendingChange| match change {
+        PendingChange::VCpus => "vCPUs",
+        PendingChange::Memory => "memory",
+        PendingChange::Volumes => "volumes",
+        PendingChange::Interfaces => "network interfaces",
+    };
+    let what: Vec<&str> = pending.iter().map(what).collect();
+    let conditions: Vec<&str> = pending.iter().map(|change| change.condition()).collect();
+    let noun = number(pending.len(), "condition", "conditions");
+    let counts = if let [PendingChange::Memory] = pending { "counts" } else { "count" };
+    let copied = if pending.contains(&PendingChange::Volumes) {
+        "; that migration copies its data, and a restart before it does not"
+    } else {
+        ""
+    };
+    format!(
+        "waits for a migration: its new {} {counts} once it has migrated ({noun} {}){copied}",
+        and_names(&what, what.len()),
+        and_names(&conditions, conditions.len())
+    )
 }
 
 fn source_not_ready(found: &SourceNotReady) -> String {

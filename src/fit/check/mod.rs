@@ -16,6 +16,7 @@ mod host_model_unasked;
 mod libvirt_refused;
 mod libvirt_refuses;
 mod migration_target;
+mod migration_wanted;
 mod model_coverage;
 mod model_not_usable;
 mod model_withheld;
@@ -73,7 +74,7 @@ use super::judgement::Judgement;
 use super::libvirt::Incompatible;
 use super::outcome::{Impact, Outcome, Unknown};
 use super::remedy::Remedy;
-use super::subject::{NotMigratable, UnmetAtStart};
+use super::subject::{NotMigratable, PendingChange, UnmetAtStart};
 
 /// A check and its properties.
 #[derive(Debug)]
@@ -165,6 +166,8 @@ checks! {
     LibvirtRefuses = libvirt_refuses,
     /// The launcher is outdated: the next migration crosses QEMU versions.
     OutdatedLauncher = outdated_launcher,
+    /// Changes of the guest count once it has migrated.
+    MigrationWanted = migration_wanted,
     /// The guest's VM waits for a restart: edits of it do not reach the running guest.
     RestartRequired = restart_required,
     /// Nodes list the model, but none can run it.
@@ -341,6 +344,8 @@ pub enum Detail {
     NoCpuLabels(NoCpuLabels),
     /// Nodes of another architecture.
     OtherArchitectures(OtherArchitectures),
+    /// The changes of the guest that count once it has migrated.
+    MigrationWanted(Vec<PendingChange>),
     /// The node that the guest leaves, which is down or may be.
     SourceNotReady(SourceNotReady),
     /// Fitting nodes that are not ready.

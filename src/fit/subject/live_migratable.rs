@@ -11,6 +11,36 @@ pub struct LiveMigratable {
     /// The status of the condition if that is neither `True` nor `False`, empty without the condition: no eviction
     /// migrates the guest. `None` otherwise.
     pub undecided: Option<String>,
+    /// The changes of the running guest that count once it has migrated.
+    pub pending: Vec<PendingChange>,
+}
+
+/// A change of a running guest that KubeVirt applies by a migration, by the condition of its VMI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PendingChange {
+    /// `HotVCPUChange`.
+    VCpus,
+    /// `HotMemoryChange`.
+    Memory,
+    /// `VolumesChange`: the migration copies the data to other volumes.
+    Volumes,
+    /// `MigrationRequired`, set for network interfaces.
+    Interfaces,
+}
+
+impl PendingChange {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::VCpus, Self::Memory, Self::Volumes, Self::Interfaces];
+
+    /// Returns the type of the condition.
+    pub(crate) fn condition(self) -> &'static str {
+        match self {
+            Self::VCpus => "HotVCPUChange",
+            Self::Memory => "HotMemoryChange",
+            Self::Volumes => "VolumesChange",
+            Self::Interfaces => "MigrationRequired",
+        }
+    }
 }
 
 /// The reason why KubeVirt refuses to migrate the guest: its condition `LiveMigratable`.

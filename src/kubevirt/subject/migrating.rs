@@ -153,6 +153,7 @@ fn live_migratable(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> LiveMigratable 
         |reason: &str| (from_elsewhere || vmim.spec.send_to.is_some()) && reason == "DisksNotLiveMigratable";
     let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
     LiveMigratable {
+        pending: if from_elsewhere { Vec::new() } else { migration::pending_changes(vmi) },
         refused: not_migratable(vmi).filter(|refused| !is_exempted(&refused.reason)),
         foreseen: foreseen.filter(|foreseen| !is_exempted(&foreseen.refused.reason)),
         undecided: match migration::not_evacuated(vmi) {

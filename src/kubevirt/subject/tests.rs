@@ -3,6 +3,7 @@
 mod claims;
 mod doubts;
 mod machines;
+mod pending;
 mod promises;
 mod settings;
 mod waiting;

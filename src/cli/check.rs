@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::args::{CheckArgs, CheckOutput};
 use super::explain::remedies::{about_first, all_weighed};
 use super::explain::room::FittingRoom;
+use super::explain::tsc;
 use super::gate::Gate;
 use super::output::{Near, Numbering, ResultOrigin, ResultRow, Skipped};
 use super::{Exit, Namespace, ci, gate};
@@ -385,7 +386,8 @@ fn with_remarks(row: ResultRow, case: &Evaluation<'_>, survey: &Survey<'_>) -> R
     let by_labels = if is_counted && room.is_nowhere() { "that is by labels alone: " } else { "" };
     let of_room = room.remarks(cluster).into_iter().map(|words| format!("{by_labels}{words}"));
     let remarks = undecided.chain(of_room).chain(about_first(case, &weighed)).filter(|words| !is_warned(words));
-    row.remarks = remarks.map(|words| format!("{title}: {words}")).collect();
+    let tsc = tsc::cure(case, cluster).map(|line| line.trim_end_matches('.').to_owned());
+    row.remarks = remarks.chain(tsc).map(|words| format!("{title}: {words}")).collect();
     row
 }
 

@@ -5,7 +5,7 @@ mod nodes;
 pub(crate) mod remedies;
 pub(crate) mod room;
 mod taints;
-mod tsc;
+pub(crate) mod tsc;
 
 use std::io::Read;
 use std::sync::Arc;

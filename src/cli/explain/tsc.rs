@@ -20,18 +20,17 @@ const SETTING: &str = "minimumClusterTSCFrequency";
 
 /// Returns the lines; none for a guest that asks for no frequency.
 pub(super) fn lines(case: &Evaluation<'_>, cluster: &Cluster) -> Vec<String> {
-    let (subject, fleet) = (&case.prepared.subject, &cluster.fleet);
-    let Some((key, value)) =
-        subject.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::SchedulingTsc)
-    else {
-        return Vec::new();
-    };
-    let hz = label::name(key).rsplit('-').next().and_then(label::frequency);
-    let configured = cluster.config.configuration.developer_configuration.minimum_cluster_tsc_frequency;
-    let asked = AskedFrequency { fleet, key, value, hz, is_configured: hz.is_some() && configured == hz };
-    let offered = asked.offered(subject, &case.verdict);
-    let other = if cluster.config.is_known { asked.other(subject, cluster.config.is_hyperconverged) } else { None };
-    offered.into_iter().chain(other).collect()
+    let Some(asked) = AskedFrequency::of(case, cluster) else { return Vec::new() };
+    asked.offered(&case.prepared.subject, &case.verdict).into_iter().chain(cure(case, cluster)).collect()
+}
+
+/// Returns the line about the frequency that the KubeVirt resource could set: how many nodes the guest has then, or
+/// that no frequency helps.
+pub(crate) fn cure(case: &Evaluation<'_>, cluster: &Cluster) -> Option<String> {
+    let config = &cluster.config;
+    AskedFrequency::of(case, cluster)
+        .filter(|_| config.is_known)?
+        .other(&case.prepared.subject, config.is_hyperconverged)
 }
 
 /// The frequency that a guest asks for.
@@ -45,7 +44,17 @@ struct AskedFrequency<'c> {
     is_configured: bool,
 }
 
-impl AskedFrequency<'_> {
+impl<'c> AskedFrequency<'c> {
+    /// Returns the frequency; `None` for a guest that asks for none.
+    fn of(case: &'c Evaluation<'_>, cluster: &'c Cluster) -> Option<Self> {
+        let (subject, fleet) = (&case.prepared.subject, &cluster.fleet);
+        let (key, value) =
+            subject.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::SchedulingTsc)?;
+        let hz = label::name(key).rsplit('-').next().and_then(label::frequency);
+        let configured = cluster.config.configuration.developer_configuration.minimum_cluster_tsc_frequency;
+        Some(Self { fleet, key, value, hz, is_configured: hz.is_some() && configured == hz })
+    }
+
     /// Returns the nodes that offer the frequency, if no node fits and the nearest lack it.
     fn offered(&self, subject: &Subject<'_>, verdict: &Verdict) -> Option<String> {
         let Self { fleet, key, value, .. } = self;

@@ -181,5 +181,11 @@ fn another_tsc_frequency_is_named_where_more_nodes_give_it() {
         let objects = vec![vec![kubevirt(&json!({})), vm], nodes.collect()];
         let explain = run(&dump(&objects), &["explain", "vm/db", "-n", "shop"]);
         assert!(said.is_some_and(|said| explain.contains(said)), "{clocks:?}: {explain}");
+        let scratch = Scratch::new();
+        let file = scratch.write_json("dump.json", &dump(&objects));
+        let check = cpufit([OsStr::new("check"), OsStr::new("--snapshot"), file.as_os_str()]);
+        let check = check.args(["-f"]).args([file.as_os_str()]).run().stdout;
+        let said = said.map(|said| said.trim_end_matches('.'));
+        assert!(said.is_some_and(|said| check.contains(said)), "check does not name the setting: {check}");
     }
 }

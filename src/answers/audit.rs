@@ -22,7 +22,7 @@ use crate::judge::{Evaluation, Manifest, judge, judge_subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self, Prepared};
+use crate::kubevirt::subject::{self, Prepared, UnfinishedMigration};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Ruling, UserName};
 use crate::say::{self, StateWord};
@@ -294,7 +294,9 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -
         state: why(prepared, verdict, cluster),
         doubts: verdict.findings.iter().filter(|finding| finding.check.doubt().is_some()).collect(),
         no_room: room::nowhere(&case, cluster),
-        migration: if is_running { subject::stuck_migration(&vmi, cluster) } else { None },
+        migration: UnfinishedMigration::of(&vmi, cluster)
+            .filter(|unfinished| is_running && unfinished.goes_nowhere)
+            .map(|unfinished| unfinished.to_string()),
         unplaced: match guest {
             GuestOf::Vmi(vmi) => UnplacedLauncher::of(cluster, &vmi.metadata.namespace, &vmi.metadata.name),
             GuestOf::Vm(_) => None,

@@ -12,6 +12,7 @@ pub(crate) mod libvirt_plan;
 pub(crate) mod missing_guests;
 pub(crate) mod model_use;
 pub(crate) mod obstacles;
+pub(crate) mod pod_rules;
 pub(crate) mod pool;
 pub mod recommend;
 pub(crate) mod refusals;

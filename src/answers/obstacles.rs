@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::drain::anti_affinity::{OWN_LAUNCHER, Residents};
+use super::pod_rules::ClosedByRules;
 use super::room::RoomFor;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -28,6 +29,8 @@ pub(crate) struct Obstacles<'c> {
     apart: Option<(&'c Residents<'c>, &'c Vmi)>,
     /// The nodes that pods close to the target of its migration, and to its launcher after a restart.
     kept_off: (Bits, Bits),
+    /// The nodes that its rules about pods close to it.
+    rules: ClosedByRules,
     /// The guests that leave with it and close no node.
     leaving: &'c [&'c Vmi],
 }
@@ -45,13 +48,14 @@ pub(crate) struct AfterRemedy {
 #[derive(Default)]
 struct ClosedNodes {
     by_volumes: Vec<NodeIndex>,
+    by_rules: Vec<NodeIndex>,
     by_pods: Vec<NodeIndex>,
     full: Vec<(NodeIndex, Shortage)>,
 }
 
 impl ClosedNodes {
     fn count(&self) -> usize {
-        self.by_volumes.len() + self.by_pods.len() + self.full.len()
+        self.by_volumes.len() + self.by_rules.len() + self.by_pods.len() + self.full.len()
     }
 }
 
@@ -76,7 +80,11 @@ impl<'c> Obstacles<'c> {
         };
         let room = RoomFor::of_subject(subject, pod, cluster);
         let usable = subject.usable(&cluster.fleet);
-        Self { subject, fleet: &cluster.fleet, room, usable, apart, kept_off, leaving }
+        let rules = match apart {
+            Some((residents, vmi)) => ClosedByRules::now(&subject.unjudged, vmi, residents, leaving, &cluster.fleet),
+            None => ClosedByRules::of(&subject.unjudged, None, &cluster.fleet),
+        };
+        Self { subject, fleet: &cluster.fleet, room, usable, apart, kept_off, rules, leaving }
     }
 
     /// Whether one of these nodes is not known to be closed.
@@ -86,7 +94,11 @@ impl<'c> Obstacles<'c> {
 
     /// Returns the rules about pods that are not judged here.
     pub(crate) fn rules_not_judged(&self) -> Vec<PodRule> {
-        let is_judged = |rule: &PodRule| *rule == PodRule::AntiAffinity && self.apart.is_some();
+        let is_judged = |rule: &PodRule| match rule {
+            PodRule::AntiAffinity => self.apart.is_some(),
+            PodRule::Affinity => self.rules.judges_affinity(),
+            PodRule::Spread | PodRule::Claims | PodRule::Reservation => false,
+        };
         self.subject.unjudged.pod_rules.iter().filter(|rule| !is_judged(rule)).copied().collect()
     }
 
@@ -94,9 +106,10 @@ impl<'c> Obstacles<'c> {
     pub(crate) fn on(&self, node: NodeIndex) -> Vec<String> {
         let mut one = Bits::none(self.fleet.len());
         one.insert(node);
-        let ClosedNodes { by_volumes, by_pods, full } = self.closed(&one, false);
+        let ClosedNodes { by_volumes, by_rules, by_pods, full } = self.closed(&one, false);
         let mut out = Vec::new();
         out.extend(by_volumes.first().map(|_| "its volumes cannot be used here".to_owned()));
+        out.extend(by_rules.first().and_then(|node| self.rules.on(*node)));
         out.extend(by_pods.first().map(|_| "kept off by pod anti-affinity".to_owned()));
         out.extend(full.first().map(|(_, short)| format!("no room: {}", short.words())));
         out
@@ -149,6 +162,8 @@ impl<'c> Obstacles<'c> {
         for node in nodes.iter() {
             if self.usable.as_ref().is_some_and(|usable| !usable.contains(node)) {
                 out.by_volumes.push(node);
+            } else if self.rules.closes(node) {
+                out.by_rules.push(node);
             } else if kept_off.contains(node) {
                 out.by_pods.push(node);
             } else if let Some(NodeRoomFor::Short(short)) = self.room.as_ref().map(|room| room.on(node)) {
@@ -171,15 +186,23 @@ impl<'c> Obstacles<'c> {
             let volumes: Vec<String> = in_the_way.into_values().collect();
             out.push(say::room::off_by_volumes(&self.names(&closed.by_volumes), &fold_names(&volumes, 2)));
         }
+        out.extend(self.rules.sentences(&self.set(&closed.by_rules), self.fleet));
         if let (Some((residents, vmi)), false) = (self.apart, closed.by_pods.is_empty()) {
-            let mut nodes = Bits::none(self.fleet.len());
-            closed.by_pods.iter().for_each(|&node| nodes.insert(node));
+            let nodes = self.set(&closed.by_pods);
             let mut keepers = residents.keepers(vmi, &nodes, self.leaving);
             keepers.retain(|keeper| !starts || keeper != OWN_LAUNCHER);
             out.push(say::room::kept_apart(&self.names(&closed.by_pods), &keepers));
         }
         if let Some((first, short)) = closed.full.first() {
             out.push(say::room::no_room(self.fleet.name(*first), short, closed.full.len() - 1));
+        }
+        out
+    }
+
+    fn set(&self, nodes: &[NodeIndex]) -> Bits {
+        let mut out = Bits::none(self.fleet.len());
+        for &node in nodes {
+            out.insert(node);
         }
         out
     }

@@ -269,6 +269,13 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     } else if moving > 0 {
         steps.push(format!("{at_most}{}", counted(moving, "migrates", "migrate at the same time")));
     }
+    let waiting = node.guests.iter().filter(|guest| moves(guest) && guest.unfinished_migration.is_some());
+    let waiting: Vec<&str> = waiting.map(|guest| guest.guest.as_str()).collect();
+    if let Some(last) = steps.last_mut().filter(|_| !waiting.is_empty()) {
+        let whose = number(waiting.len(), "its", "their");
+        let ended = number(waiting.len(), "migration has", "migrations have");
+        *last = format!("{last}, {} once {whose} unfinished {ended} ended", fold_names(&waiting, 3));
+    }
     if let Some(last) = steps.last_mut()
         && let Some(doubts) = doubts(&node.guests.iter().filter(moves).collect::<Vec<_>>())
     {
@@ -364,7 +371,12 @@ fn least(drained: &DrainReport, page: &mut Page) {
                 [] => "none is offered".to_owned(),
                 tried => format!("tried: {}", tried.join(", ")),
             };
-            format!("no change that is known frees {} ({tried})", fold_names(names, 3))
+            // Where one guest alone is stuck, what is looked at concerns that one.
+            let until = match (names, others.stuck.as_slice(), drained.to_look_at.as_slice()) {
+                ([_], [_], [_, ..]) => " before a cause below is fixed",
+                _ => "",
+            };
+            format!("no change that is known frees {}{until} ({tried})", fold_names(names, 3))
         }
     };
     let (itself, needless) =
@@ -385,6 +397,10 @@ fn least(drained: &DrainReport, page: &mut Page) {
     for step in &drained.to_look_at {
         page.line(format_args!("To look at, no change yet: {}", step.summary));
         print_steps(step, page);
+        for then in &step.then {
+            page.line(format_args!("   # then: {}; outage: {}; risk: {}", then.summary, then.outage, then.risk));
+            print_steps(then, page);
+        }
     }
 }
 
@@ -474,6 +490,7 @@ mod tests {
             summary: "restart as it is".to_owned(),
             outage,
             risk: "it is bound again",
+            then: Vec::new(),
         };
         let mut page = Page::default();
         acts("Least to do", &[step], "it can leave", &mut page);

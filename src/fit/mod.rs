@@ -17,7 +17,7 @@ pub mod label;
 pub(crate) mod libvirt;
 pub(crate) mod memo;
 pub(crate) mod models;
-mod named_part;
+pub(crate) mod named_part;
 pub mod node;
 pub(crate) mod outcome;
 pub(crate) mod placement;

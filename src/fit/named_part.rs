@@ -11,7 +11,7 @@ use super::label;
 use super::models;
 
 /// The features of a model's own definition that its guest has, as node labels show them.
-pub(super) struct NamedPart<'f> {
+pub(crate) struct NamedPart<'f> {
     fleet: &'f Fleet,
     usable: String,
     features: Vec<String>,
@@ -22,7 +22,7 @@ pub(super) struct NamedPart<'f> {
 impl<'f> NamedPart<'f> {
     /// Returns the features of `model` that the guest has: those that are `true` by the labels of its node, without those
     /// that it switches off. Nodes on which the model is usable by name are not looked at any further.
-    pub(super) fn of(fleet: &'f Fleet, is_true: impl Fn(&str) -> bool, model: &str, switched_off: &[String]) -> Self {
+    pub(crate) fn of(fleet: &'f Fleet, is_true: impl Fn(&str) -> bool, model: &str, switched_off: &[String]) -> Self {
         let usable = format!("{}{model}", label::CPU_MODEL);
         let of_model = models::features(model).unwrap_or_default();
         let on = of_model.into_iter().filter(|name| !switched_off.iter().any(|off| off == name));
@@ -33,7 +33,7 @@ impl<'f> NamedPart<'f> {
     }
 
     /// Returns those of the nodes on which the model is not usable by name.
-    pub(super) fn not_usable(fleet: &Fleet, model: &str, nodes: &Bits) -> Bits {
+    pub(crate) fn not_usable(fleet: &Fleet, model: &str, nodes: &Bits) -> Bits {
         let mut out = nodes.clone();
         out.subtract(&fleet.bearing(&format!("{}{model}", label::CPU_MODEL), "true"));
         out
@@ -41,7 +41,7 @@ impl<'f> NamedPart<'f> {
 
     /// Returns the entries that a node lacks on which the model is not usable: features, or else the model itself if
     /// the guest's own node can run it.
-    pub(super) fn lacked_by(&self, node: NodeIndex) -> Vec<(String, String)> {
+    pub(crate) fn lacked_by(&self, node: NodeIndex) -> Vec<(String, String)> {
         let lacks = |key: &&String| self.fleet.label(node, key) != Some("true");
         let entry = |key: &String| (key.clone(), "true".to_owned());
         let features: Vec<_> = self.features.iter().filter(lacks).map(entry).collect();

@@ -44,8 +44,8 @@ pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher
     (is_newer && is_under_way).then_some(newest)
 }
 
-/// Returns the cluster after all migrations under way have ended: their guests run on the nodes of their target pods,
-/// and the source pods are gone. `None` if no migration is under way.
+/// Returns the cluster after all migrations under way have succeeded: their guests run on the nodes of their target
+/// pods, and the source pods are gone. `None` if no migration is under way.
 pub(crate) fn landed(cluster: &Cluster) -> Option<Cluster> {
     let flights: Vec<(&Vmi, &Launcher)> = cluster.vmis().filter_map(|vmi| Some((vmi, target(vmi, cluster)?))).collect();
     if flights.is_empty() {
@@ -55,6 +55,11 @@ pub(crate) fn landed(cluster: &Cluster) -> Option<Cluster> {
     let room: &mut Room = Arc::make_mut(&mut out.room);
     flights.iter().filter(|(vmi, _)| !vmi.status.node_name.is_empty()).for_each(|(vmi, _)| room.leave(vmi));
     for (vmi, pod) in flights {
+        for migration in cluster.migrations_of(vmi).filter(|migration| !is_final(&migration.status.phase)) {
+            let mut migration = migration.clone();
+            "Succeeded".clone_into(&mut migration.status.phase);
+            out.put(ClusterObject::Migration(Box::new(migration)));
+        }
         let mut vmi = vmi.clone();
         vmi.status.node_name.clone_from(&pod.node);
         out.put(ClusterObject::Vmi(Box::new(vmi)));

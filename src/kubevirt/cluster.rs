@@ -312,8 +312,7 @@ impl Cluster {
     /// Returns the known migrations of a guest, including ended ones.
     pub(crate) fn migrations_of(&self, vmi: &Vmi) -> impl Iterator<Item = &Vmim> {
         let namespace = &vmi.metadata.namespace;
-        let migrations = self.kept.migrations.values().map(AsRef::as_ref);
-        migrations.filter(move |it| it.metadata.namespace == *namespace && it.spec.vmi_name == vmi.metadata.name)
+        self.migrations().filter(move |it| it.metadata.namespace == *namespace && it.spec.vmi_name == vmi.metadata.name)
     }
 
     /// Returns the labels of a namespace; `None` if it is not known.

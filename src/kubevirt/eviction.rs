@@ -3,9 +3,9 @@
 //! Mirrors `VMIEvictionStrategy` (`pkg/util/migrations/migrations.go`), `pod-eviction-admitter.go` (`admitLauncherPod`)
 //! and the limits of `handleTargetPodCreation` (`pkg/virt-controller/watch/migration/migration.go`).
 
-use super::anti_affinity::launcher_label;
 use super::cluster::Cluster;
 use super::migration::{self, NotEvacuated};
+use super::pod_affinity::launcher_label;
 use super::room::{DisruptionBudget, LauncherState};
 use super::wire::Vmi;
 

@@ -303,11 +303,7 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
 /// of the claim.
 pub(crate) fn pod_rules(spec: &VmiSpec, release: Release) -> Vec<PodRule> {
     let affinity = spec.affinity.as_ref().map(AnyAffinity::value);
-    let requires = |kind: &str| {
-        let affinity = affinity.as_ref().map(|affinity| &affinity[kind]);
-        let terms = affinity.and_then(|of| of["requiredDuringSchedulingIgnoredDuringExecution"].as_array());
-        terms.is_some_and(|terms| !terms.is_empty())
-    };
+    let requires = |kind: &str| required_terms(affinity.as_ref(), kind).next().is_some();
     let reserves = |disk: &Disk| disk.lun.as_ref().is_some_and(|lun| lun.reservation);
     let rules = [
         (PodRule::Affinity, requires("podAffinity")),
@@ -323,11 +319,25 @@ fn is_strict(constraint: &SpreadConstraint) -> bool {
     constraint.when_unsatisfiable == "DoNotSchedule"
 }
 
-/// Returns the keys of the topology spread constraints with `DoNotSchedule`, each once.
-pub(crate) fn spread_keys(spec: &VmiSpec) -> Vec<String> {
+/// Returns the required terms of a pod affinity or anti-affinity.
+fn required_terms<'v>(affinity: Option<&'v Value>, kind: &str) -> impl Iterator<Item = &'v Value> {
+    let of_kind = affinity.map(|affinity| &affinity[kind]);
+    let terms = of_kind.and_then(|of| of["requiredDuringSchedulingIgnoredDuringExecution"].as_array());
+    terms.into_iter().flatten()
+}
+
+/// Returns the topology keys that kube-scheduler asks a node for: those of topology spread constraints with
+/// `DoNotSchedule` (`Filter` of `pkg/scheduler/framework/plugins/podtopologyspread/filtering.go`), and of required pod
+/// affinity (`satisfyPodAffinity` of `pkg/scheduler/framework/plugins/interpodaffinity/filtering.go`), each once.
+pub(crate) fn topology_keys(spec: &VmiSpec) -> Vec<(PodRule, String)> {
     let strict = spec.topology_spread_constraints.iter().filter(|constraint| is_strict(constraint));
-    let keys = strict.map(|constraint| constraint.topology_key.clone()).filter(|key| !key.is_empty());
-    keys.collect::<BTreeSet<_>>().into_iter().collect()
+    let spread: BTreeSet<&str> = strict.map(|constraint| constraint.topology_key.as_str()).collect();
+    let whole = spec.affinity.as_ref().map(AnyAffinity::value);
+    let terms = required_terms(whole.as_ref(), "podAffinity").filter_map(|term| term["topologyKey"].as_str());
+    let affinity: BTreeSet<&str> = terms.collect();
+    let of = |rule: PodRule, keys: BTreeSet<&str>| keys.into_iter().map(move |key| (rule, key.to_owned())).collect();
+    let all: [Vec<(PodRule, String)>; 2] = [of(PodRule::Affinity, affinity), of(PodRule::Spread, spread)];
+    all.into_iter().flatten().filter(|(_, key)| !key.is_empty()).collect()
 }
 
 /// Returns the part of an affinity that filters nodes; `None` without one, or if it is malformed.

@@ -1,7 +1,6 @@
 //! KubeVirt's own behaviour: defaults, launcher pods, migrations, evictions.
 
 pub(crate) mod active_migration;
-pub(crate) mod anti_affinity;
 pub(crate) mod authors;
 pub mod cluster;
 pub mod defaults;
@@ -13,6 +12,7 @@ pub(crate) mod migration;
 pub(crate) mod not_migratable;
 pub(crate) mod obsolete;
 pub(crate) mod placement;
+pub(crate) mod pod_affinity;
 pub mod release;
 pub(crate) mod replicas;
 pub mod resource;

@@ -55,7 +55,8 @@ pub(crate) const POD_REQUESTS: &str = "PodRequests";
 /// does not exist.
 pub(crate) const COMPLETE: &str = "Complete";
 
-/// The kind of a snapshot object that holds pods, other than launchers, in an anti-affinity relation with a guest.
+/// The kind of a snapshot object that holds pods, other than launchers, in an affinity or anti-affinity relation with a
+/// guest.
 pub(crate) const OTHER_PODS: &str = "OtherPods";
 
 /// Allocatable resources of nodes, requests of pods, and disruption budgets.
@@ -77,6 +78,8 @@ pub struct Room {
     others: Vec<OtherPod>,
     /// Whether these pods were read.
     knows_others: bool,
+    /// Whether the pods that a guest's affinity selects are among them: snapshots of earlier releases lack them.
+    knows_mates: bool,
     budgets: Vec<DisruptionBudget>,
     /// Whether budgets were read.
     knows_budgets: bool,
@@ -188,7 +191,7 @@ read_only! {
     Resources { requests: BTreeMap<String, Value>, }
     PodRequests { metadata: Meta, requests: Vec<Requests>, }
     Requests { priority: i64, requests: BTreeMap<String, Value>, }
-    Complete { metadata: Meta, budgets: bool, pods: bool, namespace: String, }
+    Complete { metadata: Meta, budgets: bool, pods: bool, mates: bool, namespace: String, }
     OtherPods { metadata: Meta, nodes: Vec<String>, apart_from: Value, }
     BudgetObject { metadata: Meta, spec: BudgetSpec, status: BudgetStatus, }
     BudgetSpec { selector: Selector, unhealthy_pod_eviction_policy: String, }
@@ -263,6 +266,7 @@ impl Room {
                 let complete: Complete = reader.read()?;
                 self.knows_budgets |= complete.budgets.unwrap_or_default();
                 self.knows_others |= complete.pods.unwrap_or_default();
+                self.knows_mates |= complete.mates.unwrap_or_default();
             }
             _ => {}
         }
@@ -303,7 +307,7 @@ impl Room {
             // An attachment pod, which holds a launcher's hotplugged volumes, moves with that launcher.
             let terms = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
             let apart_from = terms.and_then(|terms| terms.required_during_scheduling_ignored_during_execution);
-            self.knows_others = true;
+            self.mark_pods_read();
             self.others.push(OtherPod {
                 namespace: metadata.namespace,
                 node,
@@ -349,7 +353,8 @@ impl Room {
             json!({"apiVersion": API_VERSION, "kind": POD_REQUESTS, "metadata": {"name": node}, "requests": requests})
         };
         let mut complete = json!({"apiVersion": API_VERSION, "kind": COMPLETE, "metadata": {"name": "snapshot"}});
-        let known = [("budgets", self.knows_budgets), ("pods", self.knows_others)].into_iter().filter(|(_, is)| *is);
+        let known = [("budgets", self.knows_budgets), ("pods", self.knows_others), ("mates", self.knows_mates)];
+        let known = known.into_iter().filter(|(_, is)| *is);
         let mut is_any = false;
         for (what, _) in known {
             complete[what] = true.into();
@@ -393,7 +398,7 @@ impl Room {
 
     /// Records that all pods have been read, even if all are launchers.
     pub(crate) fn mark_pods_read(&mut self) {
-        self.knows_others = true;
+        (self.knows_others, self.knows_mates) = (true, true);
     }
 
     /// Returns the nodes that have too little of a resource for the launcher of a guest, with the free and the
@@ -468,6 +473,11 @@ impl Room {
     /// Whether the pods other than launchers are known: a dump without such pods may have left them out.
     pub(crate) fn knows_others(&self) -> bool {
         self.knows_others
+    }
+
+    /// Whether the pods that a guest's required pod affinity selects are known, as far as the dump goes.
+    pub(crate) fn knows_mates(&self) -> bool {
+        self.knows_mates
     }
 
     /// Returns the pods, other than launchers, on nodes; empty if none is known.

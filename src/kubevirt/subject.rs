@@ -41,7 +41,7 @@ use crate::fit::subject::{
 use crate::fit::verdict::{Assessment, Check, Detail, Finding, Notes, Verdict};
 use crate::well_known;
 pub(crate) use decentralized::waits_as_receiver;
-pub(crate) use migrating::{asked_for, of_migration, of_running, source_selector, stuck_migration};
+pub(crate) use migrating::{UnfinishedMigration, asked_for, of_migration, of_running, source_selector};
 use pod::OfMigration;
 pub use pod::of_pod;
 pub(crate) use pod::{add_restart, of_waiting, set_added, unplaced, vmi_of_pod, waiting, without_restart};
@@ -302,7 +302,7 @@ fn of_spec(
 fn unjudged(spec: &VmiSpec, namespace: &str, name: &str, cluster: &Cluster) -> Unjudged {
     Unjudged {
         pod_rules: launch::pod_rules(spec, cluster.release.release()),
-        spread_keys: launch::spread_keys(spec),
+        topology_keys: launch::topology_keys(spec),
         volumes: storage::bound_volumes(spec, namespace, cluster),
         unplaced: storage::unplaced(spec, namespace, cluster),
         devices: devices::lacking(spec, cluster.vmi(namespace, name), cluster),

@@ -44,6 +44,9 @@ pub struct LeastAct {
     pub outage: Outage,
     /// The risk, in a few words.
     pub risk: &'static str,
+    /// For a cause that a person fixes first: the changes that are needed besides, so that a guest can leave.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<LeastAct>,
 }
 
 /// A key of a guest: the index of its node among the drained ones, and its own among the guests of that node.
@@ -224,7 +227,9 @@ impl Acts<'_> {
     fn remedy(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: &Action) {
         match action {
             // A drain puts acts together itself.
-            Action::ChangeTogether(together) if together.parts.iter().any(is_of_nodes) => {}
+            Action::ChangeTogether(together) if together.parts.iter().any(is_of_nodes) => {
+                together.parts.iter().for_each(|part| self.remedy(evicted, key, part));
+            }
             Action::Uncordon(uncordon) => {
                 let nodes = uncordon.nodes.iter().filter_map(|node| self.fleet.find(node));
                 nodes.for_each(|node| self.uncordon(key, node));
@@ -282,7 +287,9 @@ impl Acts<'_> {
     }
 
     fn of_guest(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: Action) {
-        self.add(evicted, key, [key].into(), action);
+        if !self.all.iter().any(|act| act.action == action && act.guests == [key].into()) {
+            self.add(evicted, key, [key].into(), action);
+        }
     }
 
     fn add(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, guests: BTreeSet<GuestKey>, action: Action) {

@@ -5,17 +5,21 @@
 //! copies from a guest to its launcher, and for that of pods that belong to no guest. The latter are assumed to stay in
 //! place: where the pods of a drained node go is not known.
 
+mod mates;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
+
+pub(crate) use mates::Mates;
 
 use super::space::{SizeIndex, Space};
 use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
-use crate::kubevirt::anti_affinity::{AntiAffinityTerm, SET_ON_LAUNCHERS, launcher_label};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
+use crate::kubevirt::pod_affinity::{PodAffinityTerm, SET_ON_LAUNCHERS, launcher_label};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::room::OtherPod;
 use crate::kubevirt::subject;
@@ -28,7 +32,7 @@ pub(crate) const OWN_LAUNCHER: &str = "its own launcher";
 /// A pod on a node: its terms, and the namespace and labels by which the terms of others select it.
 #[derive(Clone, Copy, Debug)]
 struct Side<'s> {
-    terms: &'s [AntiAffinityTerm],
+    terms: &'s [PodAffinityTerm],
     namespace: &'s str,
     of: Of<'s>,
 }
@@ -62,7 +66,7 @@ impl<'s> Side<'s> {
 struct Other<'w> {
     pod: &'w OtherPod,
     node: NodeIndex,
-    terms: Vec<AntiAffinityTerm>,
+    terms: Vec<PodAffinityTerm>,
 }
 
 impl Other<'_> {
@@ -77,7 +81,7 @@ impl Other<'_> {
 pub(super) struct Resident<'w> {
     pub vmi: &'w Vmi,
     pub node: Option<NodeIndex>,
-    pub terms: Vec<AntiAffinityTerm>,
+    pub terms: Vec<PodAffinityTerm>,
 }
 
 impl Resident<'_> {
@@ -100,6 +104,10 @@ pub(crate) struct Residents<'w> {
     is_by_host: bool,
     /// The index in `all`, by the address of the guest.
     places: HashMap<*const Vmi, usize>,
+    /// Whether a guest has more labels than are read.
+    is_cut: bool,
+    /// The pods by their labels, guests first; `None` if no guest has required pod affinity.
+    bearing: Option<Rc<PodsByLabel<'w>>>,
     /// The guests of `all` that are being deleted.
     deleted: Rc<Vec<usize>>,
     /// The size of each of `all`; `None` if its requests are not known.
@@ -119,7 +127,7 @@ impl<'w> Residents<'w> {
                 cluster.fleet.find(if runs || !named.is_empty() { named } else { launcher() })
             };
             let node = (runs || !migration::has_ended(vmi)).then(on_node).flatten();
-            (runs || node.is_some()).then(|| Resident { vmi, node, terms: AntiAffinityTerm::all_of(vmi) })
+            (runs || node.is_some()).then(|| Resident { vmi, node, terms: PodAffinityTerm::apart_of(vmi) })
         };
         let all: Vec<Resident<'w>> = cluster.vmis().filter_map(resident).collect();
         let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
@@ -131,7 +139,7 @@ impl<'w> Residents<'w> {
             Some(Other {
                 pod,
                 node: cluster.fleet.find(&pod.node)?,
-                terms: AntiAffinityTerm::all(&pod.apart_from, &pod.labels),
+                terms: PodAffinityTerm::all(&pod.apart_from, &pod.labels),
             })
         };
         let others: Vec<Other<'w>> = cluster.room.others().iter().filter_map(other).collect();
@@ -139,7 +147,13 @@ impl<'w> Residents<'w> {
         let is_by_host = pods.iter().flat_map(|pod| pod.terms).all(|term| term.topology_key == label::HOSTNAME);
         let near = Rc::new(near(cluster, &pods, all.len()));
         let others = Rc::new(others);
-        Self { cluster, all, others, near, is_by_host, places, deleted, sizes: Rc::new(sizes), space }
+        let has_mates = all.iter().any(|resident| !PodAffinityTerm::together_of(resident.vmi).is_empty());
+        let bearing = has_mates.then(|| {
+            let guests = all.iter().map(|resident| &resident.vmi.metadata.labels);
+            Rc::new(PodsByLabel::of(guests.chain(others.iter().map(|other| &other.pod.labels))))
+        });
+        let is_cut = all.iter().any(|resident| resident.vmi.metadata.excess.is_some());
+        Self { cluster, all, others, near, is_by_host, places, is_cut, bearing, deleted, sizes: Rc::new(sizes), space }
     }
 
     /// Whether labels alone decide: no pod excludes a guest from a node, and no node's room is known.
@@ -366,10 +380,35 @@ impl<'w> Residents<'w> {
 
 /// Whether a term of one pod selects another one. Mirrors `AffinityTerm.Matches` of
 /// `pkg/scheduler/framework/types.go`.
-fn selects(cluster: &Cluster, term: &AntiAffinityTerm, of: Side<'_>, other: Side<'_>) -> bool {
+fn selects(cluster: &Cluster, term: &PodAffinityTerm, of: Side<'_>, other: Side<'_>) -> bool {
     let namespace = other.namespace;
     let release = cluster.release.release();
     term.reaches(of.namespace, namespace, cluster.namespace(namespace)) && term.selects(|key| other.label(key, release))
+}
+
+/// Pods by each of their labels, as written.
+#[derive(Debug)]
+struct PodsByLabel<'l>(HashMap<(&'l str, &'l str), Vec<usize>>);
+
+impl<'l> PodsByLabel<'l> {
+    fn of(pods: impl IntoIterator<Item = &'l BTreeMap<String, String>>) -> Self {
+        let mut out: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+        for (at, labels) in pods.into_iter().enumerate() {
+            for (key, value) in labels {
+                out.entry((key, value)).or_default().push(at);
+            }
+        }
+        Self(out)
+    }
+
+    /// Returns the fewest pods among which are all that these terms select together; `None` if that may be any pod.
+    fn that_may_match<'t>(&'t self, terms: impl IntoIterator<Item = &'t PodAffinityTerm>) -> Option<&'t [usize]> {
+        let required = terms.into_iter().flat_map(PodAffinityTerm::match_labels);
+        let written = required.filter(|(key, _)| !SET_ON_LAUNCHERS.contains(&key.as_str()));
+        let lists =
+            written.map(|(key, value)| self.0.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice));
+        lists.min_by_key(|list| list.len())
+    }
 }
 
 /// Returns, for each pod of which the first `guests` are guests, the others that exclude it or that it excludes. A term
@@ -378,18 +417,12 @@ fn near(cluster: &Cluster, pods: &[Side<'_>], guests: usize) -> Vec<Vec<u32>> {
     if pods.iter().all(|pod| pod.terms.is_empty()) {
         return Vec::new();
     }
-    let mut bearing: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
-    for (at, pod) in pods.iter().enumerate() {
-        pod.labels().iter().for_each(|(key, value)| bearing.entry((key, value)).or_default().push(at));
-    }
+    let bearing = PodsByLabel::of(pods.iter().map(|pod| pod.labels()));
     let all: Vec<usize> = (0..pods.len()).collect();
     let mut out = vec![Vec::new(); pods.len()];
     for (at, pod) in pods.iter().enumerate() {
         for term in pod.terms {
-            let written = term.match_labels().filter(|(key, _)| !SET_ON_LAUNCHERS.contains(&key.as_str()));
-            let lists =
-                written.map(|(key, value)| bearing.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice));
-            for &other in lists.min_by_key(|list| list.len()).unwrap_or(&all) {
+            for &other in bearing.that_may_match([term]).unwrap_or(&all) {
                 let one_is_a_guest = at < guests || other < guests;
                 if other != at && one_is_a_guest && selects(cluster, term, *pod, pods[other]) {
                     out[at].push(other as u32);

@@ -1,7 +1,7 @@
 //! Guests with the same demand for nodes, looked up once.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::answers::guests::{Likeness, MemoKey, alike};
@@ -10,8 +10,8 @@ use crate::fit::fleet::NodeIndex;
 use crate::fit::label;
 use crate::fit::verdict::Outcome;
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self, Prepared};
-use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::subject::{self, Prepared, UnfinishedMigration};
+use crate::kubevirt::wire::{Vmi, Vmim, is_final};
 use crate::world::World;
 
 /// Whether libvirt refused, or may refuse, the guest's CPU; else a migration failed for another reason.
@@ -21,6 +21,8 @@ pub(super) struct IsOfCpu(pub(super) bool);
 /// The demand classes of a world, each computed for its first guest.
 pub(super) struct DemandClasses<'w> {
     pub world: &'w World,
+    /// The guests with a migration that has not ended, by namespace and name.
+    migrating: HashSet<(&'w str, &'w str)>,
     known: RefCell<MemoKey<Likeness<'w>, DemandClass>>,
 }
 
@@ -43,7 +45,15 @@ pub(super) struct DemandClass {
 
 impl<'w> DemandClasses<'w> {
     pub(super) fn of(world: &'w World) -> Self {
-        Self { world, known: RefCell::new(HashMap::new()) }
+        let migrations = world.cluster.migrations().filter(|vmim| !is_final(&vmim.status.phase));
+        let of = |vmim: &'w Vmim| (vmim.metadata.namespace.as_str(), vmim.spec.vmi_name.as_str());
+        Self { world, migrating: migrations.map(of).collect(), known: RefCell::new(HashMap::new()) }
+    }
+
+    /// Returns the migration of a running guest that has not ended.
+    pub(super) fn unfinished(&self, vmi: &Vmi) -> Option<UnfinishedMigration<'w>> {
+        let is_migrating = self.migrating.contains(&(vmi.metadata.namespace.as_str(), vmi.metadata.name.as_str()));
+        if is_migrating { UnfinishedMigration::of(vmi, &self.world.cluster) } else { None }
     }
 
     /// Returns the class of a guest that runs on a node and has at least two targets; `None` for any other guest, which

@@ -9,7 +9,9 @@ use super::anti_affinity::Residents;
 use super::demand_class::{DemandClass, DemandClasses, IsOfCpu};
 use super::outcome::GuestOutcome;
 use super::{GuestRow, NodeList, State, StaysUntil};
+use crate::answers::pod_rules::ClosedByRules;
 use crate::answers::{obstacles, policy_of};
+use crate::enforce::forecast::apply_at_restart;
 use crate::fit::bits::Bits;
 use crate::fit::check::{Doubt, SourceLabels};
 use crate::fit::command::{Command, Name, Namespace};
@@ -18,13 +20,14 @@ use crate::fit::immobile::down;
 use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Answers;
+use crate::fit::named_part::NamedPart;
 use crate::fit::plural::{fold_names, number};
 use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject};
 use crate::fit::verdict::{self, Check, Detail, Finding};
 use crate::judge::apply_expected_trim;
 use crate::kubevirt::eviction::{self, Effect, ShutDown};
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self, Prepared};
+use crate::kubevirt::subject::{self, Prepared, UnfinishedMigration};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LauncherSelectors, Policy};
 use crate::say;
@@ -69,6 +72,8 @@ pub(super) struct EvictedGuest<'w> {
     pub fits: Rc<Bits>,
     /// The nodes that take it except for its volumes.
     off_by_volumes: Bits,
+    /// The nodes that take it except for its rules about pods, and these rules.
+    off_by_rules: (Bits, ClosedByRules),
     /// The nodes on which all its volumes can be used; `None` if none of them is bound to nodes.
     pub usable: Option<Bits>,
     /// The nodes that fit by labels and have a libvirt that refuses it; `None` if libvirt was not asked.
@@ -81,6 +86,9 @@ pub(super) struct EvictedGuest<'w> {
     pub goes_in_turn: bool,
     /// The node it runs on until its active migration brings it to its new node; `None` without such a migration.
     pub comes_from: Option<&'w str>,
+    /// Its migration that has not ended and does not bring it to another node yet. KubeVirt creates no other one before
+    /// (`filterRunningNonMigratingVMIs` of `pkg/virt-controller/watch/drain/evacuation/evacuation.go`).
+    unfinished: Option<UnfinishedMigration<'w>>,
 }
 
 /// Returns, by node, the guests that leave it by an active migration. `landed` is the world once that has ended.
@@ -116,6 +124,7 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
             preempts: Vec::new(),
             migrates_to: Some(to.clone()),
             comes_from: None,
+            unfinished_migration: None,
             is_tried: true,
             stays_until: None,
             goes_in_turn: false,
@@ -141,12 +150,14 @@ impl<'w> EvictedGuest<'w> {
             fitting: none.clone(),
             fits: Rc::new(Bits::default()),
             off_by_volumes: none.clone(),
+            off_by_rules: (none.clone(), ClosedByRules::default()),
             usable: BoundVolume::all_usable(&subject::bound_volumes(vmi, cluster), &cluster.fleet),
             refused: None,
             nodes_judged: cluster.fleet.len().saturating_sub(1),
             policy: None,
             goes_in_turn: false,
             comes_from: None,
+            unfinished: kinds.unfinished(vmi),
         };
         if let EvictionEffect::Ends(_) = evicted.effect {
             evicted.prepared = OnceCell::from(None);
@@ -178,6 +189,7 @@ impl<'w> EvictedGuest<'w> {
         if apply_expected_trim(world, &policy, &mut prepared, None) {
             assessment = prepared.assess(cluster);
         }
+        apply_at_restart(world, &policy, &mut prepared.subject, Depth::Brief.into());
         (evicted.fitting, evicted.nodes_judged) = (assessment.fitting, assessment.nodes_judged);
         if evicted.effect == EvictionEffect::Moves {
             if let Some(why) = &prepared.not_judged {
@@ -222,6 +234,46 @@ impl<'w> EvictedGuest<'w> {
         }
     }
 
+    /// Removes the nodes that its rules about pods close.
+    pub(super) fn keep_to_rules(&mut self, closed: ClosedByRules) {
+        let all = self.fitting.clone();
+        if !closed.is_empty() {
+            closed.leave(&mut self.fitting);
+            let mut fits = Bits::clone(&self.fits);
+            closed.leave(&mut fits);
+            if fits != *self.fits {
+                self.fits = Rc::new(fits);
+            }
+            self.refused.iter_mut().for_each(|refused| closed.leave(refused));
+        }
+        let mut off = all;
+        off.subtract(&self.fitting);
+        self.off_by_rules = (off, closed);
+    }
+
+    /// Removes from nodes that its migration may go to those that its volumes and its rules about pods exclude.
+    pub(super) fn keep_to_places(&self, nodes: &mut Bits) {
+        self.usable.iter().for_each(|usable| nodes.intersect(usable));
+        self.off_by_rules.1.leave(nodes);
+    }
+
+    /// Returns `its migration mig1 is unfinished (Scheduling), and no node takes its target pod: KubeVirt starts no
+    /// other one before that has failed or is cancelled (virtctl migrate-cancel db -n shop)`.
+    fn waits_for_migration(&self) -> Option<String> {
+        let unfinished = self.unfinished?;
+        let (namespace, name) = (&self.vmi.metadata.namespace, &self.vmi.metadata.name);
+        let cancel = || {
+            let command = Command::virtctl(["migrate-cancel"]).arg(Name::new(name).ok()?);
+            Some(format!(" ({})", command.namespace(Namespace::new(namespace).ok()?)))
+        };
+        let ends = if unfinished.goes_nowhere {
+            format!("has failed or is cancelled{}", cancel().unwrap_or_default())
+        } else {
+            "has ended".to_owned()
+        };
+        Some(format!("{unfinished}: KubeVirt starts no other one before that {ends}"))
+    }
+
     /// Returns `its volume root (PersistentVolume pv-1) can be used on node-a alone`, for the volumes that exclude it
     /// from a node.
     fn by_volumes(&self, world: &World) -> Option<String> {
@@ -251,7 +303,7 @@ impl<'w> EvictedGuest<'w> {
     fn by_hand(&self, world: &World, residents: &Residents<'_>) -> Option<String> {
         let prepared = self.prepared(world).filter(|_| migration::not_evacuated(self.vmi).is_none())?;
         let mut nodes = prepared.assess(&world.cluster).fitting;
-        self.usable.iter().for_each(|usable| nodes.intersect(usable));
+        self.keep_to_places(&mut nodes);
         residents.full(self.vmi).iter().for_each(|full| nodes.subtract(full));
         let (name, namespace) = (&prepared.subject.name, &prepared.subject.namespace);
         let command =
@@ -265,8 +317,8 @@ impl<'w> EvictedGuest<'w> {
         subject::last_failure(self.vmi).map(|failed| IsOfCpu(failed.is_of_cpu))
     }
 
-    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU depends on its node, or libvirt refused that
-    /// at its last migration, and libvirt has not accepted it on every target.
+    /// Whether libvirt may refuse it on nodes that fit by labels, or that would after an act: its CPU depends on its
+    /// node, or libvirt refused that at its last migration, and libvirt has not accepted it on every target.
     fn is_doubtful(&self, fleet: &Fleet) -> bool {
         let asked = self.asks().and_then(Subject::asked);
         let agree = |asked: &Answers| fleet.names(&self.fitting).into_iter().all(|node| asked.agrees(node));
@@ -276,24 +328,46 @@ impl<'w> EvictedGuest<'w> {
         self.has_failed() == Some(IsOfCpu(true))
             || self.asks().is_some_and(|subject| {
                 let Stage::Migration(migration) = &subject.stage else { return false };
-                let is_hidden =
-                    || migration.unasked.as_ref().is_some_and(|unasked| self.may_lack(subject, unasked, fleet));
+                let is_hidden = || {
+                    subject.mode == CpuMode::HostModel
+                        && match &migration.unasked {
+                            Some(unasked) => self.may_lack(subject, unasked, fleet),
+                            None => models_asked(subject).any(|key| self.may_lack_features_of(subject, key, fleet)),
+                        }
+                };
                 let lacks_optional = || self.may_lack(subject, &subject.optional_on(self.source, fleet), fleet);
                 subject.mode.may_pass_through() || migration.overlooked || is_hidden() || lacks_optional()
             })
     }
 
-    /// Whether a node that fits lacks one of these entries; if none fits, a node whose CPU labels fit.
-    fn may_lack(&self, subject: &Subject<'_>, entries: &[(String, String)], fleet: &Fleet) -> bool {
+    /// Returns the nodes that fit; if none does, those whose CPU labels fit.
+    fn nearest(&self, subject: &Subject<'_>, fleet: &Fleet) -> Bits {
         let by_cpu = || fleet.look_up(&subject.placement).passes().cpu;
         let mut nodes = if self.fitting.is_empty() { by_cpu() } else { self.fitting.clone() };
         nodes.remove(self.source);
+        nodes
+    }
+
+    /// Whether a node that fits lacks one of these entries of a host model, or a feature that the model has by its
+    /// name; if none fits, a node whose CPU labels fit.
+    fn may_lack(&self, subject: &Subject<'_>, entries: &[(String, String)], fleet: &Fleet) -> bool {
+        let nodes = self.nearest(subject, fleet);
         let lacks = |(key, value): &(String, String)| {
             let mut lacking = nodes.clone();
             lacking.subtract(&fleet.bearing(key, value));
             !lacking.is_empty()
         };
-        entries.iter().any(lacks)
+        let mut models = entries.iter().map(|(key, _)| key.as_str()).filter(|key| Family::of(key).is_model());
+        entries.iter().any(lacks) || models.any(|key| self.may_lack_features_of(subject, key, fleet))
+    }
+
+    /// Whether such a node lacks a feature that the model of this key has by its name.
+    fn may_lack_features_of(&self, subject: &Subject<'_>, key: &str, fleet: &Fleet) -> bool {
+        let model = label::name(key);
+        let suspects = NamedPart::not_usable(fleet, model, &self.nearest(subject, fleet));
+        let is_true = |key: &str| fleet.label(self.source, key) == Some("true");
+        let named = NamedPart::of(fleet, is_true, model, &subject.switched_off);
+        suspects.iter().any(|node| !named.lacked_by(node).is_empty())
     }
 
     /// Whether its migration asks for any one of several CPU vendors, some of which may have no node.
@@ -306,12 +380,11 @@ impl<'w> EvictedGuest<'w> {
     /// CPU. They are equal for all guests of a class on one node, except for a guest whose last migration failed.
     fn doubts(&self, world: &World) -> Vec<(String, IsOfCpu)> {
         let asks_vendor = |subject: &Subject<'_>| subject.placement.selector.iter().any(|(key, _)| is_vendor(key));
-        let fleet = &world.cluster.fleet;
         let has_failed = self.has_failed().is_some();
+        let fleet = &world.cluster.fleet;
         let is_unwell = fleet.health(self.source) != NodeHealth::Well;
-        let is_doubtful =
-            is_unwell || has_failed || self.draws_vendor() || self.is_doubtful(fleet) || self.is_known_by_name(fleet);
-        if !is_doubtful && self.asks().is_none_or(asks_vendor) {
+        let may_be_doubtful = is_unwell || has_failed || self.draws_vendor() || self.may_be_doubtful(fleet);
+        if !may_be_doubtful && self.asks().is_none_or(asks_vendor) {
             return Vec::new();
         }
         match self.kind.as_ref().filter(|_| !has_failed) {
@@ -322,15 +395,16 @@ impl<'w> EvictedGuest<'w> {
         }
     }
 
-    /// Whether it asks for the name of a host model that is not usable by that name on a node that fits.
-    fn is_known_by_name(&self, fleet: &Fleet) -> bool {
-        let of_host_model = self.asks().filter(|subject| subject.mode == CpuMode::HostModel);
-        let entries = of_host_model.into_iter().flat_map(|subject| subject.placement.selector.iter());
-        let mut models = entries.map(|(key, _)| key).filter(|key| Family::of(key) == Family::CpuModelMigration);
-        models.any(|key| {
-            let mut unusable = self.fitting.clone();
-            unusable.subtract(&fleet.bearing(&label::same_name_in(key, label::CPU_MODEL), "true"));
-            !unusable.is_empty()
+    /// Whether a check may have doubts about a node that fits: no more than what is seen without a look at each node.
+    fn may_be_doubtful(&self, fleet: &Fleet) -> bool {
+        self.asks().is_some_and(|subject| {
+            let Stage::Migration(migration) = &subject.stage else { return false };
+            let is_unusable = |key: &str| !NamedPart::not_usable(fleet, label::name(key), &self.fitting).is_empty();
+            subject.mode.may_pass_through()
+                || migration.overlooked
+                || migration.unasked.is_some()
+                || !subject.optional.is_empty()
+                || (subject.mode == CpuMode::HostModel && models_asked(subject).any(is_unusable))
         })
     }
 
@@ -366,7 +440,7 @@ impl<'w> EvictedGuest<'w> {
             let named = world.policies.iter().find(|policy| Some(&policy.name) == self.policy.as_ref());
             let policy = named.cloned().unwrap_or_else(Policy::builtin);
             apply_expected_trim(world, &policy, &mut prepared, None);
-            crate::enforce::forecast::apply_at_restart(world, &policy, &mut prepared.subject, Depth::Brief.into());
+            apply_at_restart(world, &policy, &mut prepared.subject, Depth::Brief.into());
             Some(prepared)
         });
         prepared.as_ref()
@@ -442,14 +516,18 @@ impl<'w> EvictedGuest<'w> {
             preempts: outcome.victims.clone(),
             migrates_to: None,
             comes_from: self.comes_from.map(str::to_owned),
+            unfinished_migration: self
+                .unfinished
+                .filter(|_| self.effect == EvictionEffect::Moves)
+                .map(|unfinished| unfinished.name().to_owned()),
         }
     }
 
     /// Returns `its required pod affinity is not judged: …`. Required anti-affinity is judged, against the known pods.
     fn unjudged(&self, residents: &Residents<'_>) -> Option<String> {
-        let rules = &self.asks()?.unjudged.pod_rules;
-        let (apart, rules): (Vec<PodRule>, Vec<PodRule>) =
-            rules.iter().partition(|rule| **rule == PodRule::AntiAffinity);
+        let is_judged = |rule: &PodRule| *rule == PodRule::Affinity && self.off_by_rules.1.judges_affinity();
+        let rules = self.asks()?.unjudged.pod_rules.iter().filter(|rule| !is_judged(rule));
+        let (apart, rules): (Vec<PodRule>, Vec<PodRule>) = rules.partition(|rule| **rule == PodRule::AntiAffinity);
         let among_guests = !apart.is_empty() && !residents.knows_others();
         let parts = [
             (!rules.is_empty()).then(|| say::pod_rules::rules_not_judged(&rules)),
@@ -473,20 +551,25 @@ impl<'w> EvictedGuest<'w> {
     fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &GuestOutcome) -> String {
         let fleet = &world.cluster.fleet;
         let by_labels = || match self.prepared(world) {
-            Some(prepared) if self.fitting.is_empty() && self.off_by_volumes.is_empty() => {
+            Some(prepared)
+                if self.fitting.is_empty() && self.off_by_volumes.is_empty() && self.off_by_rules.0.is_empty() =>
+            {
                 let verdict = prepared.judge(&world.cluster, Depth::Brief);
                 say::obstacles(&verdict)
             }
             _ => String::new(),
         };
+        let by_rules = self.off_by_rules.1.sentences(&self.off_by_rules.0, fleet);
         let only = |left: &Bits| format!("only {}", fleet.names(left).join(", "));
         let parts = [
+            self.waits_for_migration(),
             (state == State::Stuck).then(by_labels).filter(|why| !why.is_empty()),
             (state == State::OneTarget).then(|| only(&outcome.targets)),
             (state != State::CanLeave && !self.fitting.is_empty()).then(|| self.libvirt_refuses(fleet)).flatten(),
             outcome.once_left(),
             outcome.rivals.as_ref().map(|rivals| rivals.sentence(fleet, state)),
             outcome.kept_apart(fleet),
+            (!by_rules.is_empty()).then(|| by_rules.join("; ")),
             outcome.without_room(fleet),
             outcome.room_to_come(),
             outcome.preempts(fleet),
@@ -531,6 +614,12 @@ pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
             EvictionEffect::Stays("evictionStrategy External: something else than KubeVirt has to move it".to_owned())
         }
     }
+}
+
+/// Returns the keys by which a migration asks for the name of a host model.
+fn models_asked<'s>(subject: &'s Subject<'_>) -> impl Iterator<Item = &'s str> {
+    let keys = subject.placement.selector.iter().map(|(key, _)| key.as_ref());
+    keys.filter(|key: &&str| Family::of(key) == Family::CpuModelMigration)
 }
 
 fn is_vendor(key: &str) -> bool {

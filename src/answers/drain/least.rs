@@ -76,8 +76,14 @@ pub(super) fn least(
     let problem = LeastProblem::new(world, residents, nodes, acts, progress);
     let found = problem.solve();
     progress(MAX_EFFORT, MAX_EFFORT);
-    let looks = looks.iter().filter(|look| problem.may_free(look, &found.stuck_keys));
-    let looks = looks.map(|act| problem.step(act)).collect();
+    let looks = looks.iter().filter_map(|look| {
+        let then = problem.after_look(look, &found.stuck_keys)?;
+        Some(LeastAct {
+            then: then.iter().map(|&act| problem.step(&problem.acts[act])).collect(),
+            ..problem.step(look)
+        })
+    });
+    let looks = looks.collect();
     Least { looks, ..found }
 }
 
@@ -482,7 +488,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             fitting.subtract(&edited.changed);
             edited.add_to(&mut fitting, &prepared.subject, base);
             fitting.remove(evicted.source);
-            evicted.usable.iter().for_each(|usable| fitting.intersect(usable));
+            evicted.keep_to_places(&mut fitting);
             return fitting;
         }
         let mut subject = prepared.subject.clone();
@@ -500,27 +506,40 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         }
         fitting.remove(evicted.source);
         if migrates {
-            evicted.usable.iter().for_each(|usable| fitting.intersect(usable));
+            evicted.keep_to_places(&mut fitting);
             return fitting;
         }
         subject.known_starts(&fitting, None, base).unwrap_or(none)
     }
 
-    /// Whether one of these guests could go to a node of `look` once its cause is fixed and all acts are done.
-    fn may_free(&self, look: &DrainAct, stuck: &BTreeSet<GuestKey>) -> bool {
-        let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
-        let edited = self.edit_with(&of_nodes, &look.nodes);
+    /// Returns the acts that are needed besides, so that one of these guests can go to a node of `look` once its cause
+    /// is fixed: no part of them is enough. `None` if all acts together are not.
+    fn after_look(&self, look: &DrainAct, stuck: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
         let base = &self.world.cluster.fleet;
         let nodes: Vec<NodeIndex> = look.nodes.iter().filter_map(|node| base.find(&node.name)).collect();
-        stuck.iter().any(|&key| {
-            [&of_nodes, &all].into_iter().any(|set| {
-                let mut fitting = self.fitting(key, set, &edited);
-                if let Some(full) = self.residents.full(self.evicted(key).vmi) {
-                    fitting.subtract(&full);
-                }
-                nodes.iter().any(|node| fitting.contains(*node))
-            })
-        })
+        let frees = |key: GuestKey, set: &[usize], edited: &Edited| {
+            let mut fitting = self.fitting(key, set, edited);
+            if let Some(full) = self.residents.full(self.evicted(key).vmi) {
+                fitting.subtract(&full);
+            }
+            nodes.iter().any(|node| fitting.contains(*node))
+        };
+        let edited = |set: &[usize]| self.edit_with(set, &look.nodes);
+        let sets = [self.acts_of_nodes(), self.all_acts()].map(|set| (edited(&set), set));
+        let (key, mut set) = stuck.iter().find_map(|&key| {
+            let (_, set) = sets.iter().find(|(edited, set)| frees(key, set, edited))?;
+            Some((key, set.clone()))
+        })?;
+        // Acts on other nodes and guests change nothing for this one; the most harmful ones are dropped first.
+        let name = |node: &Node| look.nodes.iter().any(|own| own.name == node.name);
+        set.retain(|&act| self.acts[act].guests.contains(&key) || self.acts[act].nodes.iter().any(name));
+        for act in set.clone().into_iter().rev() {
+            let without: Vec<usize> = set.iter().copied().filter(|&other| other != act).collect();
+            if frees(key, &without, &edited(&without)) {
+                set = without;
+            }
+        }
+        Some(set)
     }
 
     fn step(&self, act: &DrainAct) -> LeastAct {
@@ -561,6 +580,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             summary,
             outage: act.outage,
             risk,
+            then: Vec::new(),
         }
     }
 }

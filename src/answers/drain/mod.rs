@@ -18,6 +18,7 @@ mod outcome;
 mod race;
 mod returning;
 mod rivals;
+mod rules;
 mod space;
 mod work;
 
@@ -162,6 +163,10 @@ pub struct GuestRow {
     /// The source of its active migration, if there is one: it is not on this node yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comes_from: Option<String>,
+    /// The name of its migration that has not ended and has no target pod on a node yet: KubeVirt creates no other one
+    /// before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfinished_migration: Option<String>,
     /// Whether KubeVirt tries to migrate it: if it is stuck, its target pod stays pending.
     #[serde(skip)]
     pub is_tried: bool,
@@ -293,7 +298,8 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         (node, evicted_guests)
     };
     let leaving = landed.as_ref().map(|landed| evicted::leaving(now, landed)).unwrap_or_default();
-    let turns: Vec<(NodeIndex, Vec<EvictedGuest<'_>>)> = nodes.iter().map(movers_of).collect();
+    let mut turns: Vec<(NodeIndex, Vec<EvictedGuest<'_>>)> = nodes.iter().map(movers_of).collect();
+    rules::keep(&residents, fleet, &mut turns);
     let mut rows = Vec::new();
     let mut trouble: Vec<Trouble<'_, '_>> = Vec::new();
     let mut returners: Vec<&str> = Vec::new();

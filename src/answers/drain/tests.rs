@@ -546,3 +546,4 @@ mod flights;
 mod orders;
 mod promises;
 mod races;
+mod rules;

@@ -1,10 +1,10 @@
 //! Rules that kube-scheduler decides by the pods on the nodes: required pod affinity and anti-affinity,
 //! `DoNotSchedule` spread.
 //!
-//! Mirrors the scheduler's plugins `InterPodAffinity` and `PodTopologySpread`, whose results depend on the
-//! pods of the moment: the rules are reported, not judged. One thing is certain: `PodTopologySpread` takes no node
-//! without the label of a `DoNotSchedule` constraint (`Filter` of
-//! `pkg/scheduler/framework/plugins/podtopologyspread/filtering.go`).
+//! Mirrors the scheduler's plugins `InterPodAffinity` and `PodTopologySpread`, whose results depend on the pods of the
+//! moment: the rules are reported, not judged. One thing is certain: they take no node without the topology key of a
+//! `DoNotSchedule` constraint (`Filter` of `pkg/scheduler/framework/plugins/podtopologyspread/filtering.go`) or of a
+//! required pod affinity (`satisfyPodAffinity` of `pkg/scheduler/framework/plugins/interpodaffinity/filtering.go`).
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
@@ -20,15 +20,15 @@ pub struct PodRules {
     pub rules: Vec<PodRule>,
     /// The fitting nodes, by name.
     pub fitting: Vec<String>,
-    /// The keys of topology spread constraints that fitting nodes lack, each with those nodes, by name: kube-scheduler
-    /// takes none of them, regardless of pods.
-    pub without_key: Vec<(String, Vec<String>)>,
+    /// The topology keys of rules that fitting nodes lack, each with those nodes, by name: kube-scheduler takes none of
+    /// them, regardless of pods.
+    pub without_key: Vec<(PodRule, String, Vec<String>)>,
 }
 
 impl PodRules {
     /// Whether each fitting node lacks such a key, so that the other rules do not matter.
     pub(crate) fn is_nowhere(&self) -> bool {
-        let lacks_one = |node: &String| self.without_key.iter().any(|(_, nodes)| nodes.contains(node));
+        let lacks_one = |node: &String| self.without_key.iter().any(|(_, _, nodes)| nodes.contains(node));
         !self.fitting.is_empty() && self.fitting.iter().all(lacks_one)
     }
 }
@@ -40,15 +40,12 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if fitting.is_empty() {
         return Vec::new();
     }
-    let without = |key: &String| {
-        let lacks = |name: &&String| {
-            let node = judgement.fleet.find(name);
-            node.is_some_and(|node| judgement.fleet.label(node, key).is_none())
-        };
-        let nodes: Vec<String> = fitting.iter().filter(lacks).cloned().collect();
-        (!nodes.is_empty()).then(|| (key.clone(), nodes))
-    };
-    let without_key = judgement.subject.unjudged.spread_keys.iter().filter_map(without).collect();
+    let without_keys = judgement.subject.unjudged.without_keys(judgement.fleet);
+    let without = without_keys.map(|(rule, key, mut nodes)| {
+        nodes.intersect(&judgement.passes.fitting);
+        (rule, key.to_owned(), judgement.names(&nodes))
+    });
+    let without_key = without.filter(|(_, _, nodes)| !nodes.is_empty()).collect();
     let field = judgement.field_of_guest(first.path());
     vec![Finding::note(
         Check::PodRules,

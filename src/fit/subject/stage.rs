@@ -108,8 +108,8 @@ pub struct Migration {
     /// Whether no label of the source names the host model and KubeVirt ignores that: it selects no CPU model
     /// and no features.
     pub overlooked: bool,
-    /// Whether it is stored and has not ended. Its target pod, if it has one, stays as it is, and KubeVirt accepts no
-    /// other migration of the guest.
+    /// Whether it, or another migration of the guest, is stored and has not ended. Its target pod, if it has one, stays
+    /// as it is, and KubeVirt accepts no other migration of the guest.
     pub is_under_way: bool,
     /// The `cpu-vendor` keys of its source, sorted, if KubeVirt selects any one of them.
     pub vendors: Vec<String>,

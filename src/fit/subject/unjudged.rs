@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
+use crate::fit::label;
 use crate::fit::placement::{Affinity, Placement};
 
 /// The conditions that kube-scheduler considers for the guest besides the labels, taints and names of nodes.
@@ -12,8 +13,9 @@ use crate::fit::placement::{Affinity, Placement};
 pub struct Unjudged {
     /// The rules by which the pods or the devices on the nodes decide.
     pub pod_rules: Vec<PodRule>,
-    /// The keys of its topology spread constraints with `DoNotSchedule`, each once.
-    pub spread_keys: Vec<String>,
+    /// The topology keys of its topology spread constraints with `DoNotSchedule` and of its required pod affinity, each
+    /// once: kube-scheduler takes no node that lacks one of them.
+    pub topology_keys: Vec<(PodRule, String)>,
     /// Its volumes that are bound to nodes.
     pub volumes: Vec<BoundVolume>,
     /// The names of its volumes for which the usable nodes are not known.
@@ -25,8 +27,19 @@ pub struct Unjudged {
 impl Unjudged {
     /// Whether there are no such conditions.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { pod_rules, spread_keys: _, volumes, unplaced, devices } = self;
+        let Self { pod_rules, topology_keys: _, volumes, unplaced, devices } = self;
         pod_rules.is_empty() && volumes.is_empty() && unplaced.is_empty() && devices.is_empty()
+    }
+
+    /// Returns the topology keys that nodes lack, each with these nodes: kube-scheduler takes none of them, regardless
+    /// of pods. Every node has a host name, also in a dump that is reduced to labels of the CPU.
+    pub(crate) fn without_keys<'s>(&'s self, fleet: &'s Fleet) -> impl Iterator<Item = (PodRule, &'s str, Bits)> {
+        let keys = self.topology_keys.iter().filter(|(_, key)| key != label::HOSTNAME);
+        keys.filter_map(|(rule, key)| {
+            let mut lacking = Bits::none(fleet.len());
+            (0..fleet.len()).filter(|&node| fleet.label(node, key).is_none()).for_each(|node| lacking.insert(node));
+            (!lacking.is_empty()).then_some((*rule, key.as_str(), lacking))
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Conversion of a migration: the guest with the target pod that KubeVirt would create for it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::{
     Prepared, assumed, authors_of_vmi, changes, configured, decentralized, describe, describe_restart, finding, mode,
@@ -75,7 +76,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     let mut migration = Migration {
         source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         from_elsewhere: vmim.spec.receive.is_some(),
-        is_under_way: stored(vmim, cluster).is_some_and(|stored| !is_final(&stored.status.phase)),
+        is_under_way: unfinished_migrations(vmi, cluster).next().is_some(),
         ..Migration::default()
     };
     let (placement, predicted, not_judged) = match target {
@@ -204,18 +205,14 @@ fn unfinished(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
     let is_under_way = |other: &&Vmim| !is_final(&other.status.phase);
     let own = stored(vmim, cluster).filter(is_under_way).filter(|own| own.spec.vmi_name == vmi.metadata.name);
     let is_other = |other: &&Vmim| other.metadata.name != vmim.metadata.name && is_under_way(other);
-    let other = cluster.migrations_of(vmi).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata));
+    let other = unfinished_migrations(vmi, cluster).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata));
     let words = match (own, other) {
         (Some(own), _) => {
             format!("this migration is unfinished ({}): until it has ended KubeVirt refuses another one", phase(own))
         }
         (None, Some(other)) => {
-            let stuck = stuck(vmi, cluster).map(|stuck| format!(", and {stuck}")).unwrap_or_default();
-            format!(
-                "its migration {} is unfinished ({}){stuck}: until it has ended KubeVirt refuses another one, which is judged here",
-                Shown::within(&other.metadata.name, TITLE_CHARS),
-                phase(other)
-            )
+            let unfinished = UnfinishedMigration { vmim: other, goes_nowhere: goes_nowhere(vmi, cluster) };
+            format!("{unfinished}: until it has ended KubeVirt refuses another one, which is judged here")
         }
         (None, None) => return None,
     };
@@ -226,25 +223,49 @@ fn phase(vmim: &Vmim) -> &str {
     if vmim.status.phase.is_empty() { "Pending" } else { &vmim.status.phase }
 }
 
-/// Returns why the unfinished migration of a guest goes nowhere: `no node takes its target pod`. `None` if it has no
-/// pod that waits for a node, or a node would take it.
-fn stuck(vmi: &Vmi, cluster: &Cluster) -> Option<&'static str> {
+/// A migration of a running guest that has not ended: KubeVirt accepts and creates no other one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnfinishedMigration<'c> {
+    vmim: &'c Vmim,
+    /// Whether its target pod waits for a node, and no node takes it.
+    pub goes_nowhere: bool,
+}
+
+impl<'c> UnfinishedMigration<'c> {
+    /// Returns the unfinished migration of a running guest.
+    pub(crate) fn of(vmi: &Vmi, cluster: &'c Cluster) -> Option<Self> {
+        let vmim = unfinished_migrations(vmi, cluster).next()?;
+        Some(Self { vmim, goes_nowhere: goes_nowhere(vmi, cluster) })
+    }
+
+    /// Returns its name.
+    pub(crate) fn name(self) -> &'c str {
+        &self.vmim.metadata.name
+    }
+}
+
+impl fmt::Display for UnfinishedMigration<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Shown::within(self.name(), TITLE_CHARS);
+        write!(f, "its migration {name} is unfinished ({})", phase(self.vmim))?;
+        if self.goes_nowhere { f.write_str(", and no node takes its target pod") } else { Ok(()) }
+    }
+}
+
+fn unfinished_migrations<'c>(vmi: &Vmi, cluster: &'c Cluster) -> impl Iterator<Item = &'c Vmim> {
+    cluster.migrations_of(vmi).filter(|vmim| !is_final(&vmim.status.phase))
+}
+
+/// Whether the target pod of a guest waits for a node, and no node takes it.
+fn goes_nowhere(vmi: &Vmi, cluster: &Cluster) -> bool {
     let fleet = &cluster.fleet;
     let waits = |pod: &&Launcher| pod.node.is_empty() && !pod.is_terminating && pod.excess.is_none();
-    let pod = cluster.launchers_of(vmi).find(waits)?;
+    let Some(pod) = cluster.launchers_of(vmi).find(waits) else { return false };
     let mut fitting = fleet.look_up(&pod.placement).passes().fitting;
     if let Some(source) = fleet.find(&vmi.status.node_name) {
         fitting.remove(source);
     }
-    fitting.is_empty().then_some("no node takes its target pod")
-}
-
-/// Returns a line about the unfinished migration of a running guest that goes nowhere; `None` without such a migration.
-pub(crate) fn stuck_migration(vmi: &Vmi, cluster: &Cluster) -> Option<String> {
-    let mut open = cluster.migrations_of(vmi).filter(|vmim| !is_final(&vmim.status.phase));
-    let (vmim, why) = (open.next()?, stuck(vmi, cluster)?);
-    let name = Shown::within(&vmim.metadata.name, TITLE_CHARS);
-    Some(format!("its migration {name} is unfinished ({}), and {why}", phase(vmim)))
+    fitting.is_empty()
 }
 
 /// Returns the eviction strategy with which a drain waits for a guest, and its author: `LiveMigrate`, or

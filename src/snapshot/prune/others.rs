@@ -1,6 +1,6 @@
-//! Pods other than launchers, as far as they matter for required pod anti-affinity: pods that a guest's term selects,
-//! and pods whose own term selects a guest. Only the labels with keys in a guest's term, and the terms that select a
-//! guest, are kept.
+//! Pods other than launchers, as far as they matter for required pod affinity and anti-affinity: pods that a guest's
+//! term selects, and pods whose own anti-affinity selects a guest. Only the labels with keys in a guest's term, and the
+//! terms that select a guest, are kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::text_at;
 use crate::bounds;
-use crate::kubevirt::anti_affinity::{AntiAffinityTerm, launcher_label};
+use crate::kubevirt::pod_affinity::{PodAffinityTerm, launcher_label};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::{Resource, group_of};
 use crate::kubevirt::room::{OTHER_PODS, OtherPod};
@@ -65,7 +65,7 @@ fn own_keys(terms: &Value) -> Vec<&str> {
 
 /// The terms of guests that reach the pods of a namespace.
 struct Reaching<'g> {
-    terms: Vec<&'g AntiAffinityTerm>,
+    terms: Vec<&'g PodAffinityTerm>,
     keys: BTreeSet<&'g str>,
 }
 
@@ -83,7 +83,7 @@ struct Guests {
     /// The guests by namespace.
     all: BTreeMap<String, Vec<Vmi>>,
     /// The terms of all guests, each once in a namespace of guests.
-    terms: Vec<(String, AntiAffinityTerm)>,
+    terms: Vec<(String, PodAffinityTerm)>,
     namespaces: HashMap<String, Labels>,
 }
 
@@ -100,7 +100,7 @@ impl Guests {
                 Some(Resource::Vmis) => {
                     let Ok(vmi) = Vmi::deserialize(object) else { continue };
                     let namespace = vmi.metadata.namespace.clone();
-                    for term in AntiAffinityTerm::all_of(&vmi) {
+                    for term in [PodAffinityTerm::apart_of(&vmi), PodAffinityTerm::together_of(&vmi)].concat() {
                         if seen.insert((namespace.clone(), format!("{term:?}"))) {
                             out.terms.push((namespace.clone(), term));
                         }
@@ -115,8 +115,8 @@ impl Guests {
 
     fn reaching(&self, namespace: &str) -> Reaching<'_> {
         let labels = self.namespaces.get(namespace);
-        let reaches = |(of, term): &&(String, AntiAffinityTerm)| term.reaches(of, namespace, labels);
-        let terms: Vec<&AntiAffinityTerm> = self.terms.iter().filter(reaches).map(|(_, term)| term).collect();
+        let reaches = |(of, term): &&(String, PodAffinityTerm)| term.reaches(of, namespace, labels);
+        let terms: Vec<&PodAffinityTerm> = self.terms.iter().filter(reaches).map(|(_, term)| term).collect();
         let keys = terms.iter().flat_map(|term| term.keys()).collect();
         Reaching { terms, keys }
     }
@@ -124,7 +124,7 @@ impl Guests {
     /// Returns the terms of a pod that select a guest, null if none does; `None` if the pod affects no guest.
     fn terms_kept(&self, pod: &OtherPod, labels: &Labels, reaching: &Reaching<'_>) -> Option<Value> {
         let selects_a_guest = |json: &&Value| {
-            AntiAffinityTerm::of(json, &pod.labels).is_some_and(|term| {
+            PodAffinityTerm::of(json, &pod.labels).is_some_and(|term| {
                 let reached = self.all.iter().filter(|(namespace, _)| {
                     term.reaches(&pod.namespace, namespace, self.namespaces.get(namespace.as_str()))
                 });

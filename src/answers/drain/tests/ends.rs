@@ -226,6 +226,35 @@ fn possible_delays_of_a_drain_are_named(
     assert!(row.why.contains(why), "a drain may wait for ever: {}", row.why);
 }
 
+/// The launcher lost the name of the host model: KubeVirt asks for features alone, and a node may lack what the model
+/// has by its name.
+#[rstest]
+#[case::before_the_drain(false, State::OneTarget)]
+#[case::after_an_act(true, State::Stuck)]
+fn a_lost_host_model_is_said(#[case] is_cordoned: bool, #[case] expected: State) {
+    let key = |model: &str| format!("{}{model}", label::CPU_MODEL);
+    let named = format!("{}Cascadelake-Server", label::CPU_MODEL_MIGRATION);
+    let mut nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
+    for node in &mut nodes {
+        node.labels.insert(named.clone(), "true".to_owned());
+    }
+    of(&mut nodes, "node-a").labels.insert(key("Cascadelake-Server"), "true".to_owned());
+    let other = of(&mut nodes, "node-c");
+    other.labels.remove(&key("Cascadelake-Server"));
+    if is_cordoned {
+        cordon(other);
+    }
+    let guest = live(running("db", "node-a", "host-model"));
+    let pod = launcher(&guest, [feature("fpu")]);
+    let known = world(nodes, [vmi(guest), pod]);
+    let found = drained(&known, "node-a");
+    let row = &found.nodes[0].guests[0];
+    assert_eq!((row.state, row.is_doubtful), (expected, true), "libvirt may refuse: {row:?}");
+    if !is_cordoned {
+        assert!(row.why.contains("its launcher has lost the name"), "{}", row.why);
+    }
+}
+
 /// Uncordoning a node guarantees nothing for a guest that keeps the CPU of its node.
 #[test]
 fn an_uncordoned_node_is_offered_with_a_risk_for_host_passthrough() {

@@ -2,6 +2,7 @@
 
 use super::promises::Random;
 use super::*;
+use crate::fit::label;
 use crate::kubevirt::cluster::Launcher;
 
 /// A guest, and the target of its migration.
@@ -203,4 +204,65 @@ fn a_guests_own_target_pod_takes_no_room_from_it() {
     let found = drained(&now, "node-a");
     assert_eq!(found.nodes[0].guests[0].state, State::CanLeave, "{found:?}");
     assert!(!found.has_failed());
+}
+
+/// KubeVirt creates no second migration of a guest while one is unfinished: the row names it, with the command that
+/// cancels it if it goes nowhere, and a change of the guest begins with that command.
+#[rstest]
+#[case::no_node_takes_its_pod(Some("nowhere"), "Scheduling", Some(true))]
+#[case::a_node_takes_its_pod(Some("node-c"), "Scheduling", Some(false))]
+#[case::it_has_no_pod_yet(None, "Pending", Some(false))]
+#[case::it_has_ended(Some("nowhere"), "Failed", None)]
+fn an_unfinished_migration_is_named(#[case] asks: Option<&str>, #[case] phase: &str, #[case] expected: Option<bool>) {
+    let guest = live(running("db", "node-a", SKY)).tweak(|guest| {
+        guest["spec"]["nodeSelector"] = json!({"zone": "west"});
+    });
+    let own = vm("db", SKY).tweak(|vm| vm["spec"]["template"]["spec"]["nodeSelector"] = json!({"zone": "west"}));
+    let ClusterObject::Launcher(mut waits) = launcher(&guest, []) else { unreachable!("it is a launcher") };
+    (waits.name, waits.node, waits.created) = ("target".into(), String::new(), LATER.into());
+    let mut placement = (*waits.placement).clone();
+    let wanted = asks.unwrap_or_default().to_owned();
+    placement.selector = [(label::HOSTNAME.into(), wanted.into())].into_iter().collect();
+    waits.placement = placement.into();
+    let pod = asks.map(|_| ClusterObject::Launcher(waits));
+    for is_stuck in [false, true] {
+        let nodes = intel().tweak(|nodes| {
+            for node in nodes {
+                let zone = if is_stuck && node.name != "node-a" { "east" } else { "west" };
+                node.labels.insert("zone".to_owned(), zone.to_owned());
+                node.labels.insert(label::HOSTNAME.to_owned(), node.name.clone());
+            }
+        });
+        let objects = [
+            vmi(guest.clone()),
+            ClusterObject::VirtualMachine(Box::new(read(own.clone()))),
+            launcher(&guest, []),
+            migration("db", phase),
+        ];
+        let known = world(nodes, objects.into_iter().chain(pod.clone()));
+        let found = drained(&known, "node-a");
+        let row = &found.nodes[0].guests[0];
+        assert_eq!(row.state, if is_stuck { State::Stuck } else { State::CanLeave }, "{row:?}");
+        let name = expected.map(|_| "kubevirt-evacuation-db");
+        assert_eq!(row.unfinished_migration.as_deref(), name, "it is said to leave at once: {row:?}");
+        let is_said = row.why.contains("its migration kubevirt-evacuation-db is unfinished");
+        let is_cancelled = row.why.contains("(virtctl migrate-cancel db -n shop)");
+        assert_eq!((is_said, is_cancelled), (expected.is_some(), expected == Some(true)), "{}", row.why);
+        if is_stuck {
+            let commands = commands(&found).expect("a change");
+            let cancels = commands.iter().any(|command| command.starts_with("virtctl migrate-cancel db -n shop"));
+            assert_eq!(
+                cancels,
+                expected.is_some(),
+                "KubeVirt changes no selector of a guest that migrates: {commands:?}"
+            );
+            let guest = known.cluster.vmi("shop", "db").expect("it runs");
+            let prepared = crate::kubevirt::subject::of_running(guest, &known.cluster).expect("it runs");
+            let verdict = prepared.judge(&known.cluster, crate::fit::judgement::Depth::Full);
+            let mut remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+            let change =
+                remedies.find(|remedy| remedy.action.id().as_str() == "change-node-selector").expect("a remedy");
+            assert_eq!(change.action.commands(&prepared.subject).commands(), commands, "explain has other commands");
+        }
+    }
 }

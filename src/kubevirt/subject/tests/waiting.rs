@@ -179,7 +179,8 @@ fn a_migration_under_way_is_cancelled_first(#[case] added: Value, #[case] own: V
     let (cluster, _) = stored("Scheduling");
     let vmi = cluster.vmi("shop", "db").expect("the guest");
     let wanted = "its migration migrate-db is unfinished (Scheduling), and no node takes its target pod";
-    assert_eq!(stuck_migration(vmi, &cluster).as_deref(), Some(wanted));
+    let unfinished = UnfinishedMigration::of(vmi, &cluster).map(|unfinished| unfinished.to_string());
+    assert_eq!(unfinished.as_deref(), Some(wanted));
     let notes: Vec<String> = of_running(vmi, &cluster).expect("it runs").notes.iter().map(message).collect();
     assert!(notes.iter().any(|note| note.starts_with(wanted)), "the guest is said to fit: {notes:?}");
 }

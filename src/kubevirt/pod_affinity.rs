@@ -1,4 +1,4 @@
-//! Required pod anti-affinity: the pods that a term selects.
+//! Required pod affinity and anti-affinity: the pods that a term selects.
 //!
 //! Mirrors `AffinityTerm` of the scheduler's framework (`pkg/scheduler/framework/types.go`, `Matches`).
 
@@ -12,9 +12,9 @@ use super::wire::Vmi;
 use crate::policy::{LabelCondition, LabelSelector, Operator};
 use crate::well_known;
 
-/// A required term of a pod anti-affinity. Mirrors `v1.PodAffinityTerm`.
+/// A required term of a pod affinity or anti-affinity. Mirrors `v1.PodAffinityTerm`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct AntiAffinityTerm {
+pub(crate) struct PodAffinityTerm {
     /// `labelSelector`; `None` selects no pod.
     selector: Option<LabelSelector>,
     namespaces: Vec<String>,
@@ -59,16 +59,24 @@ fn selector(wire: WireSelector) -> Option<LabelSelector> {
     Some(LabelSelector { match_labels: wire.match_labels, match_expressions })
 }
 
-impl AntiAffinityTerm {
-    /// Returns the required terms of a guest; its launcher has the same ones, and since 1.9.0 one for each persistent
-    /// reservation (`setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go`), which
-    /// selects by UIDs of claims and is not read here:
+impl PodAffinityTerm {
+    /// Returns the required terms of a guest's anti-affinity; its launcher has the same ones, and since 1.9.0 one for
+    /// each persistent reservation (`setPersistentReservationAntiAffinity` of
+    /// `pkg/virt-controller/services/template.go`), which selects by UIDs of claims and is not read here:
     /// [`PodRule::Reservation`](crate::fit::subject::PodRule::Reservation).
-    pub(crate) fn all_of(vmi: &Vmi) -> Vec<Self> {
+    pub(crate) fn apart_of(vmi: &Vmi) -> Vec<Self> {
+        Self::of_guest(vmi, "podAntiAffinity")
+    }
+
+    /// Returns the required terms of a guest's affinity; its launcher has the same ones.
+    pub(crate) fn together_of(vmi: &Vmi) -> Vec<Self> {
+        Self::of_guest(vmi, "podAffinity")
+    }
+
+    fn of_guest(vmi: &Vmi, kind: &str) -> Vec<Self> {
         let Some(affinity) = &vmi.spec.affinity else { return Vec::new() };
         let whole = affinity.value();
-        let required = &whole["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-        Self::all(required, &vmi.metadata.labels)
+        Self::all(&whole[kind]["requiredDuringSchedulingIgnoredDuringExecution"], &vmi.metadata.labels)
     }
 
     /// Reads the required terms of a pod with these labels. A term that the API server would not have accepted is left
@@ -106,6 +114,16 @@ impl AntiAffinityTerm {
         (is_default && of == namespace)
             || self.namespaces.iter().any(|named| named == namespace)
             || self.namespace_selector.as_ref().is_some_and(|selects| selects.matches(labels.unwrap_or(&NO_LABELS)))
+    }
+
+    /// Returns the namespaces of the pods that the term of a pod in namespace `of` covers; `None` if their labels
+    /// decide.
+    pub(crate) fn namespaces<'t>(&'t self, of: &'t str) -> Option<Vec<&'t str>> {
+        if self.namespace_selector.is_some() {
+            return None;
+        }
+        let named: Vec<&str> = self.namespaces.iter().map(String::as_str).collect();
+        Some(if named.is_empty() { vec![of] } else { named })
     }
 
     /// Whether the term selects a pod with these labels.

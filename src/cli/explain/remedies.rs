@@ -84,14 +84,14 @@ pub(crate) fn all_weighed(
 pub(crate) fn about_first(case: &Evaluation<'_>, all: &[WeighedRemedy]) -> Option<String> {
     let first = case.verdict.findings.iter().find_map(|finding| finding.remedies.first())?;
     let named = say::remedy::summary(&first.action, &case.prepared.subject);
-    let Some(found) = all.iter().find(|weighed| weighed.offered == named) else {
+    let Some(found) = all.iter().find(|weighed| weighed.offered == first.action) else {
         let is_migration = matches!(case.prepared.subject.stage, Stage::Migration(_));
         return Some(say::remedy::hindered(&named, &[say::room::useless(is_migration).to_owned()], true, None));
     };
     let AfterRemedy { in_the_way, is_in_vain } = &found.after;
     let better = all.iter().find(|weighed| *is_in_vain && !weighed.after.is_in_vain && weighed.remedy.luck.is_none());
-    let better = better.map(|better| better.offered.as_str());
-    (!in_the_way.is_empty()).then(|| say::remedy::hindered(&named, in_the_way, *is_in_vain, better))
+    let better = better.map(|better| say::remedy::summary(&better.offered, &case.prepared.subject));
+    (!in_the_way.is_empty()).then(|| say::remedy::hindered(&named, in_the_way, *is_in_vain, better.as_deref()))
 }
 
 impl WeighedRemedy {

@@ -201,7 +201,9 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
             } else {
                 people(&rows, &summary, args, world, &policies, page);
                 if !args.list.no_headers && gate::ungoverned(world).is_none() {
-                    idle(&rows, wanted, world).into_iter().for_each(|line| page.remark(line));
+                    for line in idle(&rows, wanted, world) {
+                        page.remark(line);
+                    }
                 }
                 if !args.list.no_headers {
                     if let Some(line) = next_by_libvirt(world) {

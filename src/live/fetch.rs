@@ -33,7 +33,7 @@ pub(crate) enum FetchError {
         /// The error.
         error: kube::Error,
     },
-    /// What depends on all objects of a resource is not known, because they cannot be read.
+    /// Answers that depend on all objects of a resource are not known, because these cannot be read.
     #[error("cannot read {resource}: {}, so {} is not known", words(error), unknown_without(*resource))]
     Room {
         /// The resource.

@@ -1,11 +1,10 @@
 //! A finding of a check as one sentence without its end: it follows the name of the guest, or stands alone.
 
-use super::host_model;
+use super::{host_model, withheld};
 use crate::fit::check::{
     AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelKnown, KeptOff, KnownNotUsable,
-    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, Obsolete, OptionalFeature, OwnHostModel, OwnNode,
-    SimilarFeature, SourceLabels, SourceNotReady, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn,
-    WithheldModel,
+    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, OptionalFeature, OwnHostModel, OwnNode, SimilarFeature,
+    SourceLabels, SourceNotReady, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn, WithheldModel,
 };
 use crate::fit::fleet::NodeHealth;
 use crate::fit::label::{self, Family};
@@ -82,7 +81,7 @@ fn detail(found: &Detail) -> String {
             nodes(*total)
         ),
         Detail::ModelCoverage(found) => model_coverage(found, 3),
-        Detail::Withheld(found) => withheld(found),
+        Detail::Withheld(found) => withheld::sentence(found),
         Detail::Contradiction(found) => {
             let entry = label::short(&found.key, &found.value);
             format!("requires and forbids {entry}: no node can ever meet both")
@@ -153,57 +152,6 @@ fn model_coverage(found: &ModelCoverage, most: usize) -> String {
         left_out.len(),
         nodes(*open)
     )
-}
-
-fn withheld(found: &WithheldModel) -> String {
-    match found {
-        WithheldModel::Still { model } => format!(
-            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource: the labels of it that are there go within 3 \
-             minutes, but from nodes with skip-node"
-        ),
-        WithheldModel::Model { model, by: Obsolete::Configured } => format!(
-            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels: once \
-             that list no longer holds it, the labels return within 3 minutes on each node that can run it, without an outage"
-        ),
-        WithheldModel::Model { model, by: Obsolete::Both } => format!(
-            "CPU model {model} is the only one in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its \
-             labels. An empty list counts as none, and KubeVirt's built-in list holds {model} too: with another model in its \
-             place, the labels return within 3 minutes on each node that can run it, without an outage"
-        ),
-        WithheldModel::Model { model, by: Obsolete::HyperConverged } => format!(
-            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels. \
-             HyperConverged writes that list: edit obsoleteCPUs there; a model that its operator adds by itself stays on the list"
-        ),
-        WithheldModel::Model { model, by: Obsolete::BuiltIn } => format!(
-            "CPU model {model} is in KubeVirt's built-in list of obsolete models, so the labeller gives no node its labels: an \
-             obsoleteCPUModels without it takes that list's place, and the labels return within 3 minutes on each node that can run it, \
-             without an outage"
-        ),
-        WithheldModel::OnlyLabelled { nodes, is_unlisted } => {
-            let many = nodes.len();
-            let labelled = format!(
-                "{} {} the label obsolete-host-model, so guests with host-model avoid {}",
-                fold_names(nodes, 2),
-                number(many, "has", "have"),
-                number(many, "it", "them")
-            );
-            if !is_unlisted {
-                return labelled;
-            }
-            format!(
-                "{labelled}, but {} not in obsoleteCPUModels: within 7 minutes the labeller takes the label off, unless skip-node is set",
-                number(many, "its host model is", "their host models are")
-            )
-        }
-        WithheldModel::HostModels { nodes } => format!(
-            "the host {} of {} {} in obsoleteCPUModels of the KubeVirt resource, and guests with host-model avoid {}: off that \
-             list, that ends within 3 minutes, without an outage",
-            number(nodes.len(), "model", "models"),
-            fold_names(nodes, 3),
-            number(nodes.len(), "is", "are"),
-            number(nodes.len(), "it", "them")
-        ),
-    }
 }
 
 /// Returns KubeVirt's reason: `DisksNotLiveMigratable: PVC web-disk is not shared`.

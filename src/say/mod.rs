@@ -16,6 +16,7 @@ pub(crate) mod pod_rules;
 pub(crate) mod remedy;
 pub(crate) mod room;
 mod state;
+mod withheld;
 
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::bounds::Excess;

@@ -261,8 +261,8 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         if self.stuck(&all).len() < stuck { all } else { set }
     }
 
-    /// Returns, for each guest that no node takes even if it leaves alone, acts without all of which it stays stuck; and
-    /// the guests that no act frees.
+    /// Returns, for each guest that no node takes even if it leaves alone, acts without all of which it stays stuck;
+    /// and the guests that no act frees.
     fn needs(&self) -> (BTreeMap<GuestKey, Vec<usize>>, BTreeSet<GuestKey>) {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
         let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());

@@ -40,7 +40,7 @@ fn is_denied(world: &World, review: &Value, webhook: Webhook) -> bool {
     matches!(decision, Decision::Deny { .. })
 }
 
-/// Whoever may create a migration would relax it without the right, and remove the filler afterwards.
+/// A user who may create a migration would relax it without the right, and remove the filler afterwards.
 #[test]
 fn no_filler_hides_the_annotation_that_takes_a_right() {
     let relaxed =
@@ -56,7 +56,7 @@ fn no_filler_hides_the_annotation_that_takes_a_right() {
     }
 }
 
-/// What removes a filler sees the annotation in an old object that was too large to be read.
+/// An update that removes a filler sees the annotation in an old object that was too large to be read.
 #[test]
 fn a_migration_that_is_too_large_does_not_count_as_relaxed() {
     let relaxed =

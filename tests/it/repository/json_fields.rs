@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::common::documents::{furnish, shell};
-use crate::common::{Scratch, Tally};
+use crate::common::{Scratch, Tally, policy};
 
 /// A JSON value that keeps the order of its fields.
 enum Json {
@@ -252,7 +252,7 @@ expect: [{object: vm/new, verdict: fits}]
 ";
 
 /// Commands whose output is compared, by the section that describes it.
-const COMMANDS: [(&str, &str); 21] = [
+const COMMANDS: [(&str, &str); 22] = [
     (
         "check",
         "cpufit check --snapshot cluster.yaml -f vm.yaml,vmi.yaml,objects.yaml --policy policy.yaml -o json --predict",
@@ -274,6 +274,7 @@ const COMMANDS: [(&str, &str); 21] = [
     ("drain", "cpufit drain node-a --snapshot cluster.yaml --libvirt-facts answers.json -o json"),
     ("diff", "cpufit diff before.yaml after.yaml -o json"),
     ("diff", "cpufit diff after.yaml before.yaml -o json"),
+    ("diff", "cpufit diff before.yaml evicting.yaml -o json"),
     ("diff", "cpufit diff before.yaml fewer.yaml -o json"),
     ("test", "cpufit test . -o json"),
     ("version", "cpufit version --client -o json"),
@@ -314,6 +315,16 @@ fn the_page_lists_every_field_of_the_json() {
         }
     }
     scratch.write("fewer.yaml", list.to_string());
+
+    // The cluster before, with guests that a drain shuts down, and another policy.
+    let before = fs::read_to_string(scratch.path().join("before.yaml")).unwrap();
+    let mut evicting: serde_json::Value = serde_saphyr::from_str(&before).unwrap();
+    let items = evicting["items"].as_array_mut().unwrap();
+    for item in items.iter_mut().filter(|item| item["kind"] == "VirtualMachineInstance") {
+        item["spec"]["evictionStrategy"] = "None".into();
+    }
+    items.push(policy("strict", &serde_json::json!({"enforce": "Pinned"})));
+    scratch.write("evicting.yaml", evicting.to_string());
 
     // This cluster with nodes that take no more pods, and with VMs that KubeVirt refuses.
     let cluster = fs::read_to_string(scratch.path().join("cluster.yaml")).unwrap();

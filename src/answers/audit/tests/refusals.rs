@@ -110,7 +110,8 @@ fn a_guest_that_kubevirt_refuses_is_no_guest_that_fits() {
     assert_eq!(of("a10").2, "", "a permitted device is refused");
     assert_eq!(of("a100"), refused(NO_GPU));
     assert_eq!(of("waits"), refused(NO_GPU));
-    assert_eq!(of("numa"), refused("cpu.numa.guestMappingPassthrough requires cpu.dedicatedCpuPlacement"));
+    let numa = "cpu.numa.guestMappingPassthrough requires";
+    assert_eq!(of("numa"), refused(&format!("{numa} memory.hugepages; {numa} cpu.dedicatedCpuPlacement")));
 }
 
 /// A VMI that waits is deleted by KubeVirt once its VM is Halted: the guest is a stopped one, and its VM is judged.

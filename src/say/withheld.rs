@@ -1,0 +1,57 @@
+//! The sentence about labels that KubeVirt's node-labeller withholds, by obsoleteCPUModels or its built-in list.
+
+use crate::fit::check::{Obsolete, WithheldModel};
+use crate::fit::plural::{fold_names, number};
+
+/// Returns the sentence of the finding `withheld-model`.
+pub(super) fn sentence(found: &WithheldModel) -> String {
+    match found {
+        WithheldModel::Still { model } => format!(
+            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource: the labels of it that are there go within 3 \
+             minutes, but from nodes with skip-node"
+        ),
+        WithheldModel::Model { model, by: Obsolete::Configured } => format!(
+            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels: once \
+             it is not listed, they return within 3 minutes on each node that can run it, without an outage"
+        ),
+        WithheldModel::Model { model, by: Obsolete::Both } => format!(
+            "CPU model {model} is the only one in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its \
+             labels. An empty list counts as none, and KubeVirt's built-in list holds {model} too: with another model in its \
+             place, the labels return within 3 minutes on each node that can run it, without an outage"
+        ),
+        WithheldModel::Model { model, by: Obsolete::HyperConverged } => format!(
+            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels. \
+             HyperConverged writes that list: edit obsoleteCPUs there; a model that its operator adds by itself stays on the list"
+        ),
+        WithheldModel::Model { model, by: Obsolete::BuiltIn } => format!(
+            "CPU model {model} is in KubeVirt's built-in list of obsolete models, so the labeller gives no node its labels: an \
+             obsoleteCPUModels without it takes that list's place, and the labels return within 3 minutes on each node that can run it, \
+             without an outage"
+        ),
+        WithheldModel::OnlyLabelled { nodes, is_unlisted } => {
+            let many = nodes.len();
+            let labelled = format!(
+                "{} {} the label obsolete-host-model, so guests with host-model avoid {}",
+                fold_names(nodes, 2),
+                number(many, "has", "have"),
+                number(many, "it", "them")
+            );
+            if !is_unlisted {
+                return labelled;
+            }
+            format!(
+                "{labelled}, but {} not in obsoleteCPUModels: within 7 minutes the labeller takes the label off, unless skip-node is set",
+                number(many, "its host model is", "their host models are")
+            )
+        }
+        WithheldModel::HostModels { nodes } => format!(
+            "the host {} of {} {} in obsoleteCPUModels of the KubeVirt resource, and guests with host-model avoid {}: once \
+             {} not listed, that ends within 3 minutes, without an outage",
+            number(nodes.len(), "model", "models"),
+            fold_names(nodes, 3),
+            number(nodes.len(), "is", "are"),
+            number(nodes.len(), "it", "them"),
+            number(nodes.len(), "it is", "they are")
+        ),
+    }
+}

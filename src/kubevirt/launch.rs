@@ -302,7 +302,7 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
 /// `setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go` too, which selects by the UID
 /// of the claim.
 pub(crate) fn pod_rules(spec: &VmiSpec, release: Release) -> Vec<PodRule> {
-    let affinity = spec.affinity.as_ref().map(AnyAffinity::value);
+    let affinity = spec.affinity.as_ref().and_then(AnyAffinity::of_pods);
     let requires = |kind: &str| required_terms(affinity.as_ref(), kind).next().is_some();
     let reserves = |disk: &Disk| disk.lun.as_ref().is_some_and(|lun| lun.reservation);
     let rules = [
@@ -332,7 +332,7 @@ fn required_terms<'v>(affinity: Option<&'v Value>, kind: &str) -> impl Iterator<
 pub(crate) fn topology_keys(spec: &VmiSpec) -> Vec<(PodRule, String)> {
     let strict = spec.topology_spread_constraints.iter().filter(|constraint| is_strict(constraint));
     let spread: BTreeSet<&str> = strict.map(|constraint| constraint.topology_key.as_str()).collect();
-    let whole = spec.affinity.as_ref().map(AnyAffinity::value);
+    let whole = spec.affinity.as_ref().and_then(AnyAffinity::of_pods);
     let terms = required_terms(whole.as_ref(), "podAffinity").filter_map(|term| term["topologyKey"].as_str());
     let affinity: BTreeSet<&str> = terms.collect();
     let of = |rule: PodRule, keys: BTreeSet<&str>| keys.into_iter().map(move |key| (rule, key.to_owned())).collect();

@@ -523,6 +523,8 @@ impl<'a> Reader<'a> for JsonText<'a> {
 pub struct AnyAffinity {
     json: Arc<str>,
     conditions: usize,
+    has_no_term: bool,
+    names_pods: bool,
 }
 
 impl AnyAffinity {
@@ -532,10 +534,20 @@ impl AnyAffinity {
         serde_json::from_str(&self.json).unwrap_or_default()
     }
 
+    /// Parses it if it holds rules about pods; `None` otherwise.
+    pub(crate) fn of_pods(&self) -> Option<Value> {
+        self.names_pods.then(|| self.value())
+    }
+
     /// Returns the number of conditions of its required node affinity, and of their values.
     #[must_use]
     pub fn conditions(&self) -> usize {
         self.conditions
+    }
+
+    /// Whether it has a required node affinity without a term.
+    pub(crate) fn has_no_term(&self) -> bool {
+        self.has_no_term
     }
 
     /// Removes its required node affinity.
@@ -544,7 +556,7 @@ impl AnyAffinity {
         if let Some(of_nodes) = whole.get_mut("nodeAffinity").and_then(Value::as_object_mut) {
             of_nodes.remove("requiredDuringSchedulingIgnoredDuringExecution");
         }
-        *self = Self { json: whole.to_string().into(), conditions: 0 };
+        *self = Self { json: whole.to_string().into(), conditions: 0, has_no_term: false, names_pods: self.names_pods };
     }
 }
 
@@ -564,7 +576,13 @@ impl<'de> Deserialize<'de> for AnyAffinity {
         // A value that the API server would refuse must not count as no affinity.
         let read = serde_path_to_error::deserialize::<_, Affinity>(&whole)
             .map_err(|error| serde::de::Error::custom(format_args!("{}: {}", error.path(), error.inner())))?;
-        Ok(Self { json: whole.to_string().into(), conditions: read.conditions() })
+        let required = &read.node_affinity.required_during_scheduling_ignored_during_execution;
+        Ok(Self {
+            json: whole.to_string().into(),
+            conditions: read.conditions(),
+            has_no_term: required.as_ref().is_some_and(|required| required.node_selector_terms.is_empty()),
+            names_pods: ["podAffinity", "podAntiAffinity"].iter().any(|kind| !whole[kind].is_null()),
+        })
     }
 }
 

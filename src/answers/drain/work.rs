@@ -1,4 +1,5 @@
-//! Counter of the steps of an answer: a search ends at a number of them, and tests bound how they grow with the cluster.
+//! Counter of the steps of an answer: a search ends at a number of them, and tests bound how they grow with the
+//! cluster.
 
 /// Counts steps, each of which looks at one guest, node or act.
 pub(super) fn count(steps: usize) {

@@ -1,6 +1,5 @@
 //! Combinations of settings that virt-api refuses. Nodes are judged regardless: the labels would allow the guest.
 
-use serde_json::Value;
 
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::verdict::{Check, Detail, Finding};
@@ -53,6 +52,7 @@ impl Written<'_> {
             let field = self.place("domain.launchSecurity", has_unknown_security);
             refuse(field, format!("launchSecurity has snp and tdx from v1.7.0 on, and this is {release}"));
         }
+        let has_no_term = |spec: &VmiSpec| spec.affinity.as_ref().is_some_and(AnyAffinity::has_no_term);
         if has_no_term(self.whole) {
             let field = self.place(REQUIRED_AFFINITY, has_no_term);
             refuse(
@@ -139,15 +139,6 @@ const REQUIRED_AFFINITY: &str = "affinity.nodeAffinity.requiredDuringSchedulingI
 fn devices_of<'s>(spec: &'s VmiSpec, below: &str) -> &'s [HostDevice] {
     let devices = &spec.domain.devices;
     if below == GPUS { &devices.gpus } else { &devices.host_devices }
-}
-
-/// Whether the required node affinity has no term.
-fn has_no_term(spec: &VmiSpec) -> bool {
-    let path = "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution";
-    let whole = spec.affinity.as_ref().map(AnyAffinity::value);
-    let required = whole.as_ref().and_then(|affinity| affinity.pointer(path));
-    let has_term = |required: &Value| required["nodeSelectorTerms"].as_array().is_some_and(|terms| !terms.is_empty());
-    required.is_some_and(|required| !required.is_null() && !has_term(required))
 }
 
 impl Written<'_> {

@@ -40,8 +40,8 @@ pub(super) fn spec(random: &mut Random) -> Value {
         _ => drop(cpu.insert("model".into(), json!(random.one(&MODELS)))),
     }
     if random.percent(25) {
-        let names = ["fpu", "vme", "gfni", "svm", "vmx", "invtsc", "hle"];
-        let policies = ["require", "", "optional", "force", "forbid", "disable"];
+        let names = ["fpu", "vme", "gfni", "svm", "vmx", "invtsc", "hle", "avx2", "erms"];
+        let policies = ["require", "", "optional", "optional", "force", "forbid", "disable"];
         let features = random.some(3, |random| json!({"name": random.one(&names), "policy": random.one(&policies)}));
         cpu.insert("features".into(), json!(features));
     }
@@ -307,16 +307,18 @@ fn history(random: &mut Random, vmi: &mut Value) {
         vmi["status"]["migrationState"] = json!({"failed": true, "failureReason": said, "targetNode": random.one(&NAMES), "sourceNode": vmi["status"]["nodeName"]});
     }
     if random.percent(10) {
-        let (reason, message) = random.one(&[
-            ("DisksNotLiveMigratable", "cannot migrate VMI: PVC web-disk is not shared"),
-            ("HostDeviceNotLiveMigratable", "VMI uses a PCI host device"),
-            ("CPUModeLiveMigratable", "cannot migrate VMI: missing host-model-cpu label"),
-            ("", "for some reason"),
-            ("SomeReason", ""),
-            ("", ""),
+        const REFUSED: (&str, &str) = ("LiveMigratable", "False");
+        let ((kind, status), reason, message) = random.one(&[
+            (REFUSED, "DisksNotLiveMigratable", "cannot migrate VMI: PVC web-disk is not shared"),
+            (REFUSED, "HostDeviceNotLiveMigratable", "VMI uses a PCI host device"),
+            (REFUSED, "CPUModeLiveMigratable", "cannot migrate VMI: missing host-model-cpu label"),
+            (REFUSED, "", "for some reason"),
+            (REFUSED, "SomeReason", ""),
+            (REFUSED, "", ""),
+            (("HotVCPUChange", "True"), "", ""),
+            (("VolumesChange", "True"), "", ""),
         ]);
-        vmi["status"]["conditions"] =
-            json!([{"type": "LiveMigratable", "status": "False", "reason": reason, "message": message}]);
+        vmi["status"]["conditions"] = json!([{"type": kind, "status": status, "reason": reason, "message": message}]);
     }
 }
 

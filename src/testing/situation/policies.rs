@@ -117,7 +117,7 @@ pub(super) fn kubevirt(random: &mut Random) -> Value {
     if random.percent(4) {
         configuration["developerConfiguration"]["minimumClusterTSCFrequency"] = json!(random.one(&[0, 2_000_000_000]));
     }
-    let release = random.one(&["v1.9.0", "v1.9.0", "v1.8.0", "v1.7.1", "v1.6.0", "v1.5.0", "v1.4.0", "v1.3.0"]);
+    let release = random.one(&["v1.9.0", "v1.5.1", "v1.8.0", "v1.7.1", "v1.6.0", "v1.5.0", "v1.4.0", "v1.3.0"]);
     // For one release only, so that the random draws of the others do not change.
     if release == "v1.8.0" {
         configuration["obsoleteCPUModels"] = json!({MODELS[0]: true, MODELS[1]: true, MODELS[4]: false});

@@ -1,6 +1,5 @@
 //! Combinations of settings that virt-api refuses. Nodes are judged regardless: the labels would allow the guest.
 
-
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::verdict::{Check, Detail, Finding};
 use crate::kubevirt::defaults::ClusterConfig;

@@ -298,7 +298,7 @@ fn history(random: &mut Random, vmi: &mut Value) {
     if random.percent(10) {
         vmi["metadata"]["labels"]["kubevirt.io/outdatedLauncherImage"] = json!("");
     }
-    if random.percent(12) {
+    if random.percent(25) {
         let said = random.one(&[
             "operation failed: guest CPU doesn't match specification: extra features: ht",
             "operation failed: guest CPU doesn't match specification: missing features: erms,vaes; extra features: rtm",

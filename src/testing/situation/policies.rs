@@ -122,6 +122,11 @@ pub(super) fn kubevirt(random: &mut Random) -> Value {
     if release == "v1.8.0" {
         configuration["obsoleteCPUModels"] = json!({MODELS[0]: true, MODELS[1]: true, MODELS[4]: false});
     }
+    // A guest with SEV or TDX is refused without its gate.
+    if release.starts_with("v1.5.") {
+        configuration["developerConfiguration"]["featureGates"] =
+            json!(["WorkloadEncryptionSEV", "WorkloadEncryptionTDX"]);
+    }
     let placement =
         if release == "v1.7.1" { json!({"nodeSelector": {"kubernetes.io/os": "linux"}}) } else { json!(null) };
     json!({

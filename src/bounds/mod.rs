@@ -5,9 +5,9 @@
 //! object is marked with an [`Excess`]. A marked object is not judged by nodes: its verdict is unknown, and the field
 //! is named.
 //!
-//! No part of a text is handed out: a text beyond a bound reads as empty, so that its beginning is not taken for another
-//! text. Annotations have no bound: those without a meaning are skipped, and those with one are read whole, so that
-//! no other annotation of an object changes how it is judged.
+//! No part of a text is handed out: a text beyond a bound reads as empty, so that its beginning is not taken for
+//! another text. Annotations have no bound: those without a meaning are skipped, and those with one are read whole, so
+//! that no other annotation of an object changes how it is judged.
 //!
 //! A list or map that is not named in [`ENTRIES`] has the bound [`OTHERS`], so every field has one.
 

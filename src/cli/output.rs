@@ -144,8 +144,8 @@ pub struct ResultNodes {
     /// The nodes that match every node selector entry and fail the required node affinity, with the conditions they
     /// fail.
     pub excluded: BTreeMap<String, Vec<String>>,
-    /// The nodes that fit and lack entries of the host model of the guest's own node, or optional features of the guest,
-    /// which KubeVirt does not require: libvirt may refuse.
+    /// The nodes that fit and lack entries of the host model of the guest's own node, or optional features of the
+    /// guest, which KubeVirt does not require: libvirt may refuse.
     pub doubtful: BTreeMap<String, Vec<SelectorEntry>>,
     /// The excluded nodes, with the author of each condition.
     pub affinity: BTreeMap<String, Vec<AffinityRow>>,
@@ -462,8 +462,8 @@ impl ResultRow {
         self
     }
 
-    /// Returns the verdict for a table: `refused` for an object that KubeVirt refuses, and the worse one of a guest that
-    /// nothing migrates.
+    /// Returns the verdict for a table: `refused` for an object that KubeVirt refuses, and the worse one of a guest
+    /// that nothing migrates.
     pub(crate) fn word(&self) -> &'static str {
         let worse = self.gated_impact.filter(|gated| Some(*gated) > self.impact);
         match worse.map(OutcomeWord::from) {

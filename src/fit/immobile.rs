@@ -1,5 +1,5 @@
-//! The reason why a running guest migrates nowhere now, whatever the labels are: one rule for findings, remedies, gates,
-//! the audit and drains.
+//! The reason why a running guest migrates nowhere now, whatever the labels are: one rule for findings, remedies,
+//! gates, the audit and drains.
 
 use super::fleet::{Fleet, NodeHealth};
 use super::subject::{NotMigratable, Subject};

@@ -20,8 +20,8 @@ pub(crate) struct NamedPart<'f> {
 }
 
 impl<'f> NamedPart<'f> {
-    /// Returns the features of `model` that the guest has: those that are `true` by the labels of its node, without those
-    /// that it switches off. Nodes on which the model is usable by name are not looked at any further.
+    /// Returns the features of `model` that the guest has: those that are `true` by the labels of its node, without
+    /// those that it switches off. Nodes on which the model is usable by name are not looked at any further.
     pub(crate) fn of(fleet: &'f Fleet, is_true: impl Fn(&str) -> bool, model: &str, switched_off: &[String]) -> Self {
         let usable = format!("{}{model}", label::CPU_MODEL);
         let of_model = models::features(model).unwrap_or_default();

@@ -58,8 +58,8 @@ impl<'a> Manifest<'a> {
         matches!(resource, Some(Resource::VirtualMachines | Resource::ReplicaSets | Resource::Pools))
     }
 
-    /// Returns the object of this name that the cluster holds; `None` if no such object exists, or objects of the kind cannot
-    /// be changed.
+    /// Returns the object of this name that the cluster holds; `None` if no such object exists, or objects of the kind
+    /// cannot be changed.
     pub(crate) fn stored(&self, cluster: &Cluster) -> Option<Self> {
         let meta = self.metadata()?;
         let (namespace, name) = (meta.namespace.as_str(), meta.name.as_str());

@@ -120,10 +120,10 @@ pub enum Grounds {
 /// Rules on a request.
 ///
 /// Denies only if the policy enforces this impact, the cause is structural, and no exemption applies: a guess,
-/// a cordon or a zone never denies. A guest that is too large to judge is denied by a policy that enforces any impact, so
-/// that no user avoids the policy by its size; real guests are far below the bounds. A guest that is admitted only because it is judged by a guess always gets a
-/// warning. `unmet`: whether the guest does not use the common model of a policy that
-/// denies such guests.
+/// a cordon or a zone never denies. A guest that is too large to judge is denied by a policy that enforces any impact,
+/// so that no user avoids the policy by its size; real guests are far below the bounds. A guest that is admitted only
+/// because it is judged by a guess always gets a warning. `unmet`: whether the guest does not use the common model of a
+/// policy that denies such guests.
 pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unmet: bool) -> Ruling {
     let RequestFacts { kind, exemption, is_guess, is_too_large } = request;
     if exemption.is_some_and(Exemption::is_entire) {

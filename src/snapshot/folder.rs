@@ -117,8 +117,8 @@ impl PartialEq for DumpPath {
 
 impl Eq for DumpPath {}
 
-/// Returns the files that an argument names, in kubectl's order: the path itself, or if it does not exist, the paths that
-/// match it as a pattern; of each folder, the files that `in_folder` returns.
+/// Returns the files that an argument names, in kubectl's order: the path itself, or if it does not exist, the paths
+/// that match it as a pattern; of each folder, the files that `in_folder` returns.
 ///
 /// Mirrors k8s.io/cli-runtime pkg/resource/builder.go `expandIfFilePattern`.
 pub(super) fn each_named(

@@ -4,8 +4,9 @@
 //! all guests delay them only by a share of the processor. Waiting reviews are served round-robin by address, and
 //! within an address by connection.
 //!
-//! A launcher pod with few requirements is judged on the thread that read it: to hand the thread's other tasks over costs
-//! as much as judging. Everything else hands them over first, because the size of an object does not bound its cost.
+//! A launcher pod with few requirements is judged on the thread that read it: to hand the thread's other tasks over
+//! costs as much as judging. Everything else hands them over first, because the size of an object does not bound its
+//! cost.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;

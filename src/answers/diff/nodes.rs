@@ -204,7 +204,8 @@ fn also(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> Vec<String> 
     after.difference(&before).cloned().chain(ended).collect()
 }
 
-/// Returns the nodes with frozen labels, by name; none if the old side holds no nodes, as their state before is not known.
+/// Returns the nodes with frozen labels, by name; none if the old side holds no nodes, as their state before is not
+/// known.
 pub(super) fn frozen(old: &Fleet, new: &Fleet) -> Vec<Frozen> {
     if old.is_empty() {
         return Vec::new();

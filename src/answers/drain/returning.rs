@@ -1,5 +1,5 @@
-//! Guests that the eviction shuts down and whose VMs start them again at once: each may take the place of a guest that is
-//! migrated.
+//! Guests that the eviction shuts down and whose VMs start them again at once: each may take the place of a guest that
+//! is migrated.
 
 use super::anti_affinity::Residents;
 use super::budgets;

@@ -64,8 +64,8 @@ pub(super) fn weighed(
     (certain, verdict.by_luck.iter().filter(may_help).map(weigh).collect())
 }
 
-/// Returns all remedies of a guest with the obstacles, also those that depend on luck. `pod`: the requests of a pod that
-/// was given.
+/// Returns all remedies of a guest with the obstacles, also those that depend on luck. `pod`: the requests of a pod
+/// that was given.
 pub(crate) fn all_weighed(
     case: &Evaluation<'_>,
     room: &FittingRoom,

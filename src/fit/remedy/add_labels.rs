@@ -147,8 +147,8 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     judgement.if_more_fit(AddLabels::to(judgement, at, near))
 }
 
-/// Returns the labelling of each node, of the `most` nearest ones, whose labels are probably wrong; none if those of the
-/// very nearest are not.
+/// Returns the labelling of each node, of the `most` nearest ones, whose labels are probably wrong; none if those of
+/// the very nearest are not.
 pub(crate) fn label_each(judgement: &Judgement<'_, '_>, most: usize) -> Vec<AddLabels> {
     let may_be_wrong = judgement.needs_a_node() && judgement.curable().next().is_some();
     let near = if may_be_wrong { judgement.find_nearest(most) } else { Vec::new() };

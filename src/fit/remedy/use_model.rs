@@ -43,8 +43,8 @@ pub struct UseModel {
     /// Whether features of the guest are optional that some of the nodes have and others do not: libvirt requires of a
     /// target what it gave the guest at its start.
     pub has_optional: bool,
-    /// The bit that the model lacks, by which the guest's kernel drives the mitigations of speculative execution; `None`
-    /// if the model has it, or the guest asks for it in addition.
+    /// The bit that the model lacks, by which the guest's kernel drives the mitigations of speculative execution;
+    /// `None` if the model has it, or the guest asks for it in addition.
     pub without_bit: Option<&'static str>,
     /// The nodes whose libvirt lists the model as usable. The libvirt of the other nodes was not asked.
     pub listed: Vec<String>,

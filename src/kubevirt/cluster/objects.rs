@@ -170,7 +170,8 @@ fn put<T: Clone + PartialEq>(kept: &mut Objects<T>, name: ObjectName, object: &T
     if kept.get(&name).is_some_and(|known| **known == *object) {
         return false;
     }
-    // Lists and maps that grew while they were read have unused capacity, often more than they hold. A copy has only what it needs.
+    // Lists and maps that grew while they were read have unused capacity, often more than they hold. A copy has only
+    // what it needs.
     Arc::make_mut(kept).insert(name, Arc::new(object.clone()));
     true
 }

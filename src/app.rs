@@ -108,11 +108,8 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             let (judged, unread) = check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)?;
             exit = judged;
             if !unread.is_empty() {
-                console::print(&std::mem::replace(&mut page, Page::in_domain(domain)))?;
-                for error in &unread {
-                    console::to_stderr(&failure(error, domain));
-                }
-                exit = Exit::Trouble;
+                let errors = unread.iter().map(|error| failure(error, domain));
+                exit = then_errors(errors, &mut page, domain)?;
             }
         }
         Verb::Test(args) => exit = cli::test::run(&args, cluster.given_domain(), &mut page)?,
@@ -132,8 +129,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
             if !missing.is_empty() {
-                absent(&missing, &mut page, domain)?;
-                exit = Exit::Trouble;
+                exit = then_errors(absent(&missing, domain), &mut page, domain)?;
             }
         }
         Verb::Audit(args) => exit = audit_all(&args, &cluster, domain, &mut stdin, &mut page)?,
@@ -204,17 +200,21 @@ fn audit_all(
     libvirt::learn(&args.libvirt, cluster, &mut scene.world, guests, &mut stdin)?;
     let mut exit = audit::run(args, &wanted, &scene.world, page)?;
     if !wanted.missing.is_empty() {
-        absent(&wanted.missing, page, domain)?;
-        exit = Exit::Trouble;
+        exit = then_errors(absent(&wanted.missing, domain), page, domain)?;
     }
     Ok(exit)
 }
 
-/// Prints the page so far, and then the requested guests that do not exist.
-fn absent(missing: &[String], page: &mut Page, domain: &Domain) -> anyhow::Result<()> {
+/// Prints the page so far, and then these errors.
+fn then_errors(errors: impl IntoIterator<Item = Page>, page: &mut Page, domain: &Domain) -> anyhow::Result<Exit> {
     console::print(&std::mem::replace(page, Page::in_domain(domain)))?;
-    console::to_stderr(&lines(domain, missing.iter().map(|line| format!("error: {line}"))));
-    Ok(())
+    errors.into_iter().for_each(|error| console::to_stderr(&error));
+    Ok(Exit::Trouble)
+}
+
+/// Returns the errors of requested guests that do not exist.
+fn absent(missing: &[String], domain: &Domain) -> Vec<Page> {
+    missing.iter().map(|line| lines(domain, [format!("error: {line}")])).collect()
 }
 
 /// Compares two sides.

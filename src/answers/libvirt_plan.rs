@@ -137,7 +137,7 @@ fn launchers(world: &World) -> BTreeMap<&str, Vec<Known<'_>>> {
     out
 }
 
-/// Returns the launchers to try, in order: terminating ones last, and outdated ones after the others; one of each
+/// Returns the launchers to try, in order: outdated ones last, and of the others terminating ones; one of each
 /// namespace before a second one, because exec may be refused in one and allowed in another; and the guests' namespaces
 /// before others.
 fn some_of(launchers: &[Known<'_>], namespaces: &BTreeSet<&str>) -> Vec<NodeLauncher> {

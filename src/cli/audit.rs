@@ -200,12 +200,12 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
                 to_stderr(&said);
             } else {
                 people(&rows, &summary, args, world, &policies, page);
-                if !args.list.no_headers && gate::ungoverned(world).is_none() {
-                    for line in idle(&rows, wanted, world) {
-                        page.remark(line);
-                    }
-                }
                 if !args.list.no_headers {
+                    if gate::ungoverned(world).is_none() {
+                        for line in idle(&rows, wanted, world) {
+                            page.remark(line);
+                        }
+                    }
                     if let Some(line) = next_by_libvirt(world) {
                         page.remark(line);
                     }

@@ -118,6 +118,7 @@ pub fn run(
     let exit = judged.print(args, world, &unread, page)?;
     Ok((exit, unread))
 }
+
 /// The results of a run, in the order of the objects.
 #[derive(Default)]
 struct Judged {

@@ -52,9 +52,6 @@ pub struct ResultRow {
     pub allowed: bool,
     /// The verdict.
     pub verdict: OutcomeWord,
-    /// Whether KubeVirt refuses the object, so that its nodes do not matter.
-    #[serde(skip)]
-    pub is_refused: bool,
     /// The impact; null if it has none.
     pub impact: Option<Impact>,
     /// The impact for a gate: by labels, or the worse one of an object that KubeVirt refuses or that nothing migrates.
@@ -358,7 +355,6 @@ impl ResultRow {
             name,
             allowed: true,
             verdict: OutcomeWord::Fits,
-            is_refused: false,
             impact: None,
             gated_impact: None,
             cause: None,
@@ -399,7 +395,6 @@ impl ResultRow {
         Self {
             allowed: denial.is_none(),
             verdict: assessment.outcome.word(),
-            is_refused: verdict.refused().is_some(),
             impact: assessment.outcome.impact(),
             gated_impact: verdict.impact(),
             cause: assessment.cause,
@@ -467,7 +462,7 @@ impl ResultRow {
     pub(crate) fn word(&self) -> &'static str {
         let worse = self.gated_impact.filter(|gated| Some(*gated) > self.impact);
         match worse.map(OutcomeWord::from) {
-            _ if self.is_refused => "refused",
+            _ if !self.refusals.is_empty() => "refused",
             Some(worse) => worse.as_str(),
             None => self.verdict.as_str(),
         }

@@ -86,6 +86,11 @@ impl ClusterConfig {
         self.configuration.developer_configuration.gate(name)
     }
 
+    /// Whether a feature gate is known to be off.
+    pub(crate) fn is_gate_off(&self, name: &str) -> bool {
+        self.is_known && self.excess.is_none() && !self.gate(name)
+    }
+
     /// Returns the architecture of guests that name none. Mirrors `GetDefaultArchitecture`.
     pub(crate) fn default_architecture(&self) -> &str {
         let configured = &self.configuration.architecture_configuration.default_architecture;

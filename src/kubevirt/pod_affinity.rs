@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::release::Release;
-use super::wire::Vmi;
+use super::wire::{AnyAffinity, Vmi};
 use crate::policy::{LabelCondition, LabelSelector, Operator};
 use crate::well_known;
 
@@ -74,8 +74,7 @@ impl PodAffinityTerm {
     }
 
     fn of_guest(vmi: &Vmi, kind: &str) -> Vec<Self> {
-        let Some(affinity) = &vmi.spec.affinity else { return Vec::new() };
-        let whole = affinity.value();
+        let Some(whole) = vmi.spec.affinity.as_ref().and_then(AnyAffinity::of_pods) else { return Vec::new() };
         Self::all(&whole[kind]["requiredDuringSchedulingIgnoredDuringExecution"], &vmi.metadata.labels)
     }
 

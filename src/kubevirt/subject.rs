@@ -358,7 +358,7 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.configured.list = cluster.config.list();
     subject.configured.fixed_in = cluster.fixed_in();
     let config = &cluster.config;
-    subject.configured.cpu_manager_is_off = config.is_known && config.excess.is_none() && !config.gate("CPUManager");
+    subject.configured.cpu_manager_is_off = config.is_gate_off("CPUManager");
     subject.configured.workloads = placement::of_workloads(&cluster.config);
 }
 

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::fit::label;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::{self, Family};
 use crate::fit::plural;
 use crate::fit::verdict::{Evidence, Nearest};
 
@@ -34,6 +35,13 @@ pub(crate) fn short_suffix(near: &Nearest) -> Cow<'static, str> {
         Evidence::SourceLacksToo | Evidence::Drifted | Evidence::None => "",
     };
     text.into()
+}
+
+/// Returns `virt-handler is not ready there` for a node that has the label of virt-handler's state, but not the value
+/// that a guest needs.
+pub(crate) fn of_virt_handler(node: NodeIndex, missing: &[(String, String)], fleet: &Fleet) -> Option<&'static str> {
+    let is_unwell = missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable);
+    (is_unwell && fleet.label(node, label::SCHEDULABLE).is_some()).then_some("virt-handler is not ready there")
 }
 
 /// Returns which of a node's missing labels libvirt there finds right: `confirms only cpu-feature hle, rtm`.

@@ -465,20 +465,16 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let refused = verdict.found(Check::LibvirtRefuses).map(finding::message);
     let found =
         refused.into_iter().chain(blocked).chain(excluded).chain(near).reduce(|one, other| format!("{one}, {other}"));
+    // Labels that no node has were left out of a dump.
+    let lacking = || verdict.nearest.iter().find(|near| !near.missing.is_empty());
+    let lacking = || lacking().map(|near| format!("{} lacks {}", near.node, fold_lack(&near.missing, &near.has, most)));
     found.unwrap_or_else(|| match verdict.assessment.nodes_judged {
         0 if verdict.found(Check::OtherArchitecture).is_some() => {
             "there is no other node of its architecture".to_owned()
         }
         0 => "there is no other node".to_owned(),
-        // Labels that no node has were left out of a dump.
-        _ if verdict.nearest.iter().any(|near| !near.missing.is_empty()) => {
-            let lacking = verdict.nearest.iter().find(|near| !near.missing.is_empty());
-            lacking
-                .map(|near| format!("{} lacks {}", near.node, fold_lack(&near.missing, &near.has, most)))
-                .unwrap_or_default()
-        }
-        1 => "the only other node does not meet its node affinity".to_owned(),
-        judged => format!("none of the {judged} other nodes meets its node affinity"),
+        1 => lacking().unwrap_or_else(|| "the only other node does not meet its node affinity".to_owned()),
+        judged => lacking().unwrap_or_else(|| format!("none of the {judged} other nodes meets its node affinity")),
     })
 }
 

@@ -95,10 +95,7 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
         let here: Vec<&Vmi> = evicted_guests.iter().map(|evicted| evicted.vmi).collect();
         for (at, (evicted, outcome)) in evicted_guests.iter().zip(&forecast.outcomes).enumerate() {
             if evicted.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
-                out.shut = residents.kept_off(evicted.vmi, &here);
-                if let Some(full) = residents.full(evicted.vmi) {
-                    out.shut.union(&full);
-                }
+                out.shut = residents.shut_to(evicted.vmi, &here);
                 out.offered(world, evicted, (node, at));
             }
         }

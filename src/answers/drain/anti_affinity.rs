@@ -263,6 +263,13 @@ impl<'w> Residents<'w> {
         self.size(vmi).map(|size| self.space.full(size))
     }
 
+    /// Returns the nodes that other pods, except the guests of `leaving`, or too little room close to a guest.
+    pub(super) fn shut_to(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
+        let mut out = self.kept_off(vmi, leaving);
+        self.full(vmi).iter().for_each(|full| out.union(full));
+        out
+    }
+
     fn number(&self, vmi: &Vmi) -> Option<usize> {
         self.places.get(&std::ptr::from_ref(vmi)).copied()
     }

@@ -275,13 +275,9 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 if !forecast.outcomes[at].targets.is_empty() {
                     continue;
                 }
-                let kept_off = self.residents.kept_off(evicted_guests[at].vmi, &here);
-                let full = self.residents.full(evicted_guests[at].vmi);
+                let closed = self.residents.shut_to(evicted_guests[at].vmi, &here);
                 let open = |mut fitting: Bits| {
-                    fitting.subtract(&kept_off);
-                    if let Some(full) = &full {
-                        fitting.subtract(full);
-                    }
+                    fitting.subtract(&closed);
                     fitting
                 };
                 let frees = |set: &[usize], edited: &Edited| !open(self.fitting((node, at), set, edited)).is_empty();

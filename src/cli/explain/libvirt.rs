@@ -10,7 +10,6 @@ use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, S
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
-use crate::fit::placement::Toleration;
 use crate::fit::plural;
 use crate::fit::remedy::toleration;
 use crate::fit::subject::{CpuMode, Subject};
@@ -188,14 +187,14 @@ impl<'s> LibvirtWords<'s> {
         });
         let line = |(model, row): (String, ComparedRow)| {
             let policies = plural::fold_names(&row.policies, 3);
-            let start = if row.at_next_start { ", which it gets at its next start," } else { "" };
-            let whose = match row.policies.len() {
-                0 if row.at_next_start => String::new(),
-                0 => ", which `recommend` names by labels,".to_owned(),
-                1 => format!(", the common model of CPUPolicy {policies},"),
-                _ => format!(", the common model of CPUPolicies {policies},"),
+            let named = match row.policies.len() {
+                0 => (!row.at_next_start).then(|| "which `recommend` names by labels".to_owned()),
+                1 => Some(format!("the common model of CPUPolicy {policies}")),
+                _ => Some(format!("the common model of CPUPolicies {policies}")),
             };
-            let whose = if start.is_empty() { whose } else { format!("{}{start}", whose.trim_end_matches(',')) };
+            let start = row.at_next_start.then(|| "which it gets at its next start".to_owned());
+            let parts: Vec<String> = named.into_iter().chain(start).collect();
+            let whose = format!(", {},", parts.join(", "));
             match (row.lost, self.asked.lost(&model)) {
                 (Some(lost), Some(by)) => loses_by(&model, &whose, &lost, &by),
                 _ => format!("With {model}{whose} it is not compared: the features of one of the two are not known."),
@@ -274,10 +273,7 @@ impl<'s> LibvirtWords<'s> {
         if self.fleet.not_ready().contains(node) {
             parts.push("not ready".to_owned());
         }
-        let is_unwell = missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable);
-        if is_unwell && self.fleet.label(node, label::SCHEDULABLE).is_some() {
-            parts.push("virt-handler is not ready there".to_owned());
-        }
+        parts.extend(say::evidence::of_virt_handler(node, missing, self.fleet).map(str::to_owned));
         parts.extend(besides);
         parts.join(", ")
     }
@@ -466,15 +462,7 @@ fn probe(subject: &Subject<'_>, node: &str, fleet: &Fleet, ask: Option<Command>)
     let domain = object(vec![("cpu", cpu), ("resources", memory), ("devices", Json::Object(Vec::new()))]);
     let selector = Json::Text(LabelValue::new(host)?.into()).below(&[label::HOSTNAME]);
     let mut spec = vec![("nodeSelector", selector), ("domain", domain)];
-    let json = |known: &Toleration| match known.effect {
-        // Without a key it tolerates all taints, or all of one effect.
-        None if known.key.is_empty() => Ok(object(vec![("operator", text("Exists"))])),
-        Some(effect) if known.key.is_empty() => {
-            Ok(object(vec![("operator", text("Exists")), ("effect", text(effect.as_str()))]))
-        }
-        _ => toleration(known),
-    };
-    let tolerations = subject.placement.tolerations.iter().map(json).collect::<Result<Vec<_>, _>>()?;
+    let tolerations = subject.placement.tolerations.iter().map(toleration).collect::<Result<Vec<_>, _>>()?;
     if !tolerations.is_empty() {
         spec.push(("tolerations", Json::Array(tolerations)));
     }

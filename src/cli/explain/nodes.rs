@@ -162,10 +162,8 @@ impl Explained<'_, '_> {
             let what = if refused.is_of_cpu { "libvirt refused" } else { "the migration failed" };
             return format!("tried last: {what}").into();
         }
-        if missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable)
-            && self.fleet().label(node, label::SCHEDULABLE).is_some()
-        {
-            return "virt-handler is not ready there".into();
+        if let Some(words) = say::evidence::of_virt_handler(node, missing, self.fleet()) {
+            return words.into();
         }
         let text = match judgement.evidence(node, missing) {
             Evidence::SourceLacksToo => "its own node lacks it too: labels changed, not machines",

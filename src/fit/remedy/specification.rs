@@ -180,7 +180,11 @@ pub(super) fn change_features(
 pub(crate) fn toleration(toleration: &Toleration) -> Result<Json, Invalid> {
     let Toleration { key, operator, value, effect } = toleration;
     let text = |key: &'static str, value: CommandWord| (key.into(), Json::Text(value));
-    let mut fields = vec![text("key", LabelKey::new(key)?.into())];
+    let mut fields = Vec::new();
+    // Without a key it tolerates all taints, or all of one effect.
+    if !key.is_empty() || *operator != TolerationOperator::Exists {
+        fields.push(text("key", LabelKey::new(key)?.into()));
+    }
     match operator {
         TolerationOperator::Exists => fields.push(text("operator", "Exists".into())),
         _ => fields.push(text("value", LabelValue::new(value)?.into())),

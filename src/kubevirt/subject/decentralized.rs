@@ -121,9 +121,8 @@ fn not_supported(cluster: &Cluster) -> Option<String> {
     if !release.has_decentralized_migration() {
         return Some(format!("{release} has no decentralized migration, which came with v1.6.0"));
     }
-    let config = &cluster.config;
-    let is_off = config.is_known && config.excess.is_none() && !config.gate(GATE);
-    (is_off && release.gates_decentralized_migration()).then(|| format!("its feature gate {GATE} is off"))
+    (cluster.config.is_gate_off(GATE) && release.gates_decentralized_migration())
+        .then(|| format!("its feature gate {GATE} is off"))
 }
 
 #[cfg(test)]

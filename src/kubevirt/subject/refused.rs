@@ -65,8 +65,7 @@ impl Written<'_> {
                 refuse(self.place("domain.launchSecurity", has_security), why);
             }
         }
-        let is_known = config.is_known && config.excess.is_none();
-        if is_known && !config.gate("HostDevices") && !devices_of(self.whole, HOST_DEVICES).is_empty() {
+        if config.is_gate_off("HostDevices") && !devices_of(self.whole, HOST_DEVICES).is_empty() {
             let field = self.place(HOST_DEVICES, |spec| !devices_of(spec, HOST_DEVICES).is_empty());
             refuse(field, "its host devices need the feature gate HostDevices, which is off".to_owned());
         }
@@ -159,8 +158,9 @@ impl Written<'_> {
             [_] => "WorkloadEncryptionSEV",
             several => return Some(format!("launchSecurity has {}, and may have one of them", several.join(" and "))),
         };
-        let is_off = config.is_known && config.excess.is_none() && !config.gate(gate);
-        is_off.then(|| format!("launchSecurity.{} needs the feature gate {gate}, which is off", types[0]))
+        config
+            .is_gate_off(gate)
+            .then(|| format!("launchSecurity.{} needs the feature gate {gate}, which is off", types[0]))
     }
 }
 

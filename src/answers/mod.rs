@@ -19,6 +19,7 @@ pub(crate) mod refusals;
 pub(crate) mod room;
 pub(crate) mod scheduler;
 pub mod status;
+mod turns;
 pub(crate) mod unanswered;
 
 use crate::fit::bits::Bits;
@@ -32,6 +33,7 @@ use crate::world::World;
 use guest_state::{GuestOf, each};
 pub(crate) use guests::predict;
 pub use guests::{Demand, Guests};
+pub use turns::Elapsed;
 
 /// A function that returns true once counting has to stop, because half of the request's time is used up.
 pub type Deadline<'e> = &'e dyn Fn() -> bool;

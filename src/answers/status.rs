@@ -1,12 +1,15 @@
 //! The content of a policy's status.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use super::Deadline;
 use super::guest_state::{GuestOf, GuestStates, Tally, each};
 use super::model_use::{ModelUse, model_use};
 use super::pool::{Pool, recommended};
 use super::recommend::NotCountedRow;
-use super::{CountProgress, Deadline};
+use super::turns::{Elapsed, in_turn};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::Family;
 use crate::fit::plural;
@@ -128,8 +131,9 @@ pub struct PolicyStatus {
     pub stale: usize,
     /// Number of guests that are too large to judge: they count neither as pinned nor as unschedulable.
     pub too_large: usize,
-    /// Number of guests looked at, of all in the cluster.
-    pub looked: CountProgress,
+    /// Number of guests of the cluster that are not counted, because judging those of their namespace takes too long,
+    /// by namespace.
+    pub not_counted: BTreeMap<String, usize>,
 }
 
 impl PolicyStatus {
@@ -157,7 +161,23 @@ impl PolicyStatus {
             (0, 0) => String::new(),
             (now, next) => format!("; it would deny {now} now, as they run, and {next} at their next start"),
         };
-        format!("it governs {} {guests}{too_large}{denied}", self.guests)
+        let least = if self.not_counted.is_empty() { "" } else { "at least " };
+        format!("it governs {least}{} {guests}{too_large}{denied}{}", self.guests, self.uncounted())
+    }
+
+    /// Returns `; 80 guests of shop are not counted, because …`; empty if all are counted.
+    fn uncounted(&self) -> String {
+        let namespaces: Vec<&str> = self.not_counted.keys().map(String::as_str).collect();
+        match self.not_counted.values().sum::<usize>() {
+            0 => String::new(),
+            left => format!(
+                "; {} of {} {} not counted, because judging {} takes too long",
+                plural::counted(left, "guest", "guests"),
+                plural::fold_names(&namespaces, 3),
+                plural::number(left, "is", "are"),
+                plural::number(left, "it", "them"),
+            ),
+        }
     }
 
     /// Returns its conditions, if it is valid.
@@ -236,9 +256,10 @@ pub(crate) fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 3] {
     ]
 }
 
-/// Returns the status of every policy of the world, in their order.
+/// Returns the status of every policy of the world, in their order. Once the time is over, it leaves out the guests of
+/// the namespaces that used the most.
 #[must_use]
-pub fn statuses(world: &World, is_over: Deadline<'_>) -> Vec<PolicyStatus> {
+pub fn statuses(world: &World, is_over: Deadline<'_>, elapsed: Elapsed<'_>) -> Vec<PolicyStatus> {
     let cluster = &world.cluster;
     let mut out: Vec<PolicyStatus> = world
         .policies
@@ -246,16 +267,12 @@ pub fn statuses(world: &World, is_over: Deadline<'_>) -> Vec<PolicyStatus> {
         .map(|policy| PolicyStatus { nodes: PolicyNodes::of(cluster, policy), ..PolicyStatus::default() })
         .collect();
     let mut judged = GuestStates::new(world);
-    let mut looked = CountProgress::none_of_all(cluster);
-    for guest in each(cluster) {
-        if is_over() {
-            break;
-        }
-        looked.guest(guest);
-        count(world, guest, &mut judged, &mut out);
-    }
+    let guests = each(cluster).map(|guest| (guest.metadata().namespace.as_str(), guest));
+    let left = in_turn(guests, is_over, elapsed, |guest| count(world, guest, &mut judged, &mut out));
+    let left: BTreeMap<String, usize> =
+        left.into_iter().map(|(namespace, left)| (namespace.to_owned(), left)).collect();
     for status in &mut out {
-        status.looked = looked;
+        status.not_counted.clone_from(&left);
     }
     out
 }

@@ -29,7 +29,7 @@ use crate::report::{EventReport, Note, Reason, Regarding};
 const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
 /// Divisor of one core's time that counting may use.
 const CORE_SHARE: u32 = 20;
-/// Maximum time of a count; longer ones are dropped, because a partial count would mislead.
+/// Maximum time of a count; after it the status names the guests that are left out.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Delay before a retry after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
@@ -88,18 +88,14 @@ impl StatusWriter {
         let is_waiting = Arc::downgrade(&waiting);
         let counting = spawn_blocking(move || {
             let started = Clock::now();
-            statuses(&counted.world, &|| started.elapsed() > COUNT_TIMEOUT || is_waiting.strong_count() == 0)
+            let is_over = || started.elapsed() > COUNT_TIMEOUT || is_waiting.strong_count() == 0;
+            statuses(&counted.world, &is_over, &|| started.elapsed())
         });
         let Ok(found) = counting.await else { return false };
         drop(waiting);
         let mut is_done = true;
         for (name, registered) in &*snapshot.policies {
             let found = found.iter().find(|found| found.nodes.policy == *name);
-            if found.is_some_and(|found| !found.looked.is_complete()) {
-                debug!(policy = name, "too many guests to count: the status is not changed");
-                is_done = false;
-                continue;
-            }
             self.report_invalid(registered);
             let wanted = status(registered, found, Timestamp::now());
             if differs(&registered.status, &wanted) {

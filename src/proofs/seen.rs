@@ -23,6 +23,7 @@ use crate::page::Page;
 use crate::policy::UserName;
 use crate::review::{self, ReviewContext};
 use crate::testing::situation::{NAMESPACE, Situation, object};
+use crate::testing::{NEVER, NO_TIME};
 use crate::world::World;
 
 /// The channel of a text.
@@ -295,7 +296,7 @@ fn audited(world: &World) -> Answered {
 
 fn statuses(world: &World) -> Answered {
     let mut answered = Answered::new("status");
-    for status in status::statuses(world, &|| false) {
+    for status in status::statuses(world, NEVER, NO_TIME) {
         let messages = status.conditions().map(|condition| condition.message);
         answered.say(Channel::Condition, messages.into_iter().filter(|message| !message.is_empty()));
     }

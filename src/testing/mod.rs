@@ -9,11 +9,16 @@ pub(crate) mod random;
 pub(crate) mod situation;
 pub(crate) mod thorough;
 
-use crate::answers::Deadline;
+use std::time::Duration;
+
+use crate::answers::{Deadline, Elapsed};
 use thorough::one_in;
 
 /// A deadline that never passes.
 pub(crate) const NEVER: Deadline<'static> = &|| false;
+
+/// A clock that stands still.
+pub(crate) const NO_TIME: Elapsed<'static> = &|| Duration::ZERO;
 
 /// Returns the number of random cases that must show something: `least` if all cases are tried. Fewer cases may show
 /// none.

@@ -9,7 +9,7 @@ use crate::fit::verdict::{Cause, Impact, OutcomeWord};
 use crate::kubevirt::cluster::ClusterObject;
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, intel, of, take};
-use crate::testing::{NEVER, Tweak};
+use crate::testing::{NEVER, NO_TIME, Tweak};
 
 fn features() -> Vec<String> {
     [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature).collect()
@@ -169,7 +169,7 @@ fn guests_off_the_common_model_are_counted_as_in_the_status() {
             assert_eq!(row.on_common_model, None, "{} has no CPU that could be another one", row.name);
         }
         let off = rows.iter().filter(|row| row.on_common_model == Some(false)).count();
-        let statuses = crate::answers::status::statuses(&world, NEVER);
+        let statuses = crate::answers::status::statuses(&world, NEVER, NO_TIME);
         assert_eq!(off, statuses[0].not_compliant, "two numbers for one question");
     }
 }

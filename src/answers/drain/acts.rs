@@ -87,7 +87,9 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
         world,
         fleet: &world.cluster.fleet,
         opened: OnceCell::new(),
-        all: Vec::new(),
+        of_nodes: Vec::new(),
+        of_guests: Vec::new(),
+        own: Vec::new(),
         uncordoned: HashMap::new(),
         shut: Bits::default(),
     };
@@ -100,12 +102,13 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
             }
         }
     }
-    let Acts { mut all, uncordoned, fleet, .. } = out;
+    let Acts { of_nodes: mut all, of_guests, uncordoned, fleet, .. } = out;
     for act in &mut all {
         let Action::Uncordon(uncordon) = &act.action else { continue };
         let nodes = uncordon.nodes.iter().filter_map(|node| fleet.find(node));
         act.offered_for = nodes.filter_map(|node| uncordoned.get(&node)).flatten().copied().collect();
     }
+    all.extend(of_guests);
     all.sort_by_key(DrainAct::rank);
     all
 }
@@ -115,7 +118,12 @@ struct Acts<'f> {
     fleet: &'f Fleet,
     /// The nodes without their cordons, and with virt-handler ready; computed at first use.
     opened: OnceCell<Rc<Fleet>>,
-    all: Vec<DrainAct>,
+    /// The acts that change nodes.
+    of_nodes: Vec<DrainAct>,
+    /// The acts that change guests or a policy.
+    of_guests: Vec<DrainAct>,
+    /// The actions added so far for the guest that acts are added for, and that change it alone.
+    own: Vec<Action>,
     /// The nodes that one of the acts uncordons, each with the guests that this is offered for.
     uncordoned: HashMap<NodeIndex, BTreeSet<GuestKey>>,
     /// The nodes that other pods, or too little room, close to the guest that acts are added for.
@@ -125,6 +133,7 @@ struct Acts<'f> {
 impl Acts<'_> {
     /// Adds the acts that are offered for one guest.
     fn offered(&mut self, world: &World, evicted: &EvictedGuest<'_>, key: GuestKey) {
+        self.own.clear();
         // No act helps a guest whose volumes can be used on no other node, or whose node is down.
         let can_move = evicted.has_elsewhere() && self.fleet.health(evicted.source) != NodeHealth::Down;
         let Some(prepared) = evicted.prepared(world).filter(|_| can_move) else { return };
@@ -264,7 +273,7 @@ impl Acts<'_> {
         if known.len() > 1 {
             return;
         }
-        self.all.push(DrainAct {
+        self.of_nodes.push(DrainAct {
             action: Uncordon { nodes: vec![self.fleet.name(node).to_owned()] }.into(),
             outage: Outage::None,
             guests: BTreeSet::new(),
@@ -276,29 +285,36 @@ impl Acts<'_> {
     }
 
     fn of_node(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: Action) {
-        work::count(self.all.len());
-        match self.all.iter_mut().find(|act| act.action == action) {
+        work::count(self.of_nodes.len());
+        match self.of_nodes.iter_mut().find(|act| act.action == action) {
             Some(known) => drop(known.offered_for.insert(key)),
-            None => self.add(evicted, key, BTreeSet::new(), action),
+            None => self.of_nodes.extend(self.act(evicted, key, BTreeSet::new(), action)),
         }
     }
 
     fn of_guest(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: Action) {
-        if !self.all.iter().any(|act| act.action == action && act.guests == [key].into()) {
-            self.add(evicted, key, [key].into(), action);
+        if !self.own.contains(&action) {
+            self.own.push(action.clone());
+            self.of_guests.extend(self.act(evicted, key, [key].into(), action));
         }
     }
 
-    fn add(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, guests: BTreeSet<GuestKey>, action: Action) {
-        let Some(prepared) = evicted.prepared(self.world) else { return };
+    /// Returns an act of this action; `None` if no node is known on which its guest starts again.
+    fn act(
+        &self,
+        evicted: &EvictedGuest<'_>,
+        key: GuestKey,
+        guests: BTreeSet<GuestKey>,
+        action: Action,
+    ) -> Option<DrainAct> {
+        let prepared = evicted.prepared(self.world)?;
         let (after, nodes) = action.apply(&prepared.subject, self.fleet);
         let outage = action.outage(&prepared.subject);
-        // No node is known on which it starts again.
         if outage == Outage::Restart && after.is_start_unknown() {
-            return;
+            return None;
         }
         let only_looks = action.commands(&prepared.subject).only_reads();
-        self.all.push(DrainAct { action, outage, guests, policy: None, nodes, only_looks, offered_for: [key].into() });
+        Some(DrainAct { action, outage, guests, policy: None, nodes, only_looks, offered_for: [key].into() })
     }
 
     /// Merges all labels for one node into one act, unless two guests need different values of a label.
@@ -307,8 +323,8 @@ impl Acts<'_> {
         let mut replaces = add.replaces;
         let mut backing = add.backing;
         let same_node = |act: &DrainAct| matches!(&act.action, Action::AddLabels(known) if known.node == add.node);
-        let known = self.all.iter().position(same_node);
-        if let Some(Action::AddLabels(known)) = known.map(|at| &self.all[at].action) {
+        let known = self.of_nodes.iter().position(same_node);
+        if let Some(Action::AddLabels(known)) = known.map(|at| &self.of_nodes[at].action) {
             let conflicts = |(key, value): &(String, String)| labels.get(key).is_some_and(|wanted| wanted != value);
             if known.labels.iter().any(conflicts) {
                 return self.of_node(evicted, key, add.clone().into());
@@ -317,16 +333,16 @@ impl Acts<'_> {
             replaces |= known.replaces;
             backing = backing.min(known.backing);
         }
-        let others = known.map(|at| self.all.remove(at).offered_for).unwrap_or_default();
+        let others = known.map(|at| self.of_nodes.remove(at).offered_for).unwrap_or_default();
         let add = AddLabels { labels: labels.into_iter().collect(), replaces, backing, ..add.clone() };
         self.of_node(evicted, key, add.into());
-        self.all.iter_mut().last().into_iter().for_each(|act| act.offered_for.extend(&others));
+        self.of_nodes.iter_mut().last().into_iter().for_each(|act| act.offered_for.extend(&others));
     }
 
     /// Merges per policy: it drops entries for all guests that it governs.
     fn drop_stale(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, drop: &DropStale) {
         let same = |act: &&mut DrainAct| matches!(act.action, Action::DropStale(_)) && act.policy == evicted.policy;
-        if let Some(act) = self.all.iter_mut().find(same) {
+        if let Some(act) = self.of_guests.iter_mut().find(same) {
             act.guests.insert(key);
             act.offered_for.insert(key);
             if let Action::DropStale(known) = &mut act.action {
@@ -335,10 +351,8 @@ impl Acts<'_> {
             }
             return;
         }
-        self.of_guest(evicted, key, drop.clone().into());
-        if let Some(act) = self.all.last_mut() {
-            act.policy.clone_from(&evicted.policy);
-        }
+        let act = self.act(evicted, key, [key].into(), drop.clone().into());
+        self.of_guests.extend(act.map(|act| DrainAct { policy: evicted.policy.clone(), ..act }));
     }
 }
 

@@ -456,6 +456,7 @@ impl<'w> EvictedGuest<'w> {
     pub(super) fn row(&self, world: &World, residents: &Residents<'_>, outcome: &GuestOutcome) -> GuestRow {
         let fleet = &world.cluster.fleet;
         let nodes = |nodes: &Bits| NodeList { fleet: Arc::clone(fleet), nodes: nodes.clone() };
+        let mut doubts = Vec::new();
         let (state, why) = match &self.effect {
             EvictionEffect::ShutDown(why) => (State::ShutDown, joined(why, self.is_bound(world))),
             EvictionEffect::Stays(why) | EvictionEffect::Starts(why) | EvictionEffect::NotKnown(why) => {
@@ -470,7 +471,10 @@ impl<'w> EvictedGuest<'w> {
                     (Some(_), 1) => State::OneTarget,
                     (Some(_), _) => State::CanLeave,
                 };
-                (state, self.why(world, residents, state, outcome))
+                if state != State::Stuck {
+                    doubts = self.doubts(world);
+                }
+                (state, self.why(world, residents, state, outcome, &doubts))
             }
         };
         let why = match self.comes_from {
@@ -504,7 +508,7 @@ impl<'w> EvictedGuest<'w> {
             goes_in_turn: self.goes_in_turn,
             is_doubtful: self.effect == EvictionEffect::Moves
                 && match state {
-                    State::OneTarget | State::CanLeave => self.doubts(world).iter().any(|(_, of)| *of == IsOfCpu(true)),
+                    State::OneTarget | State::CanLeave => doubts.iter().any(|(_, of)| *of == IsOfCpu(true)),
                     _ => self.is_doubtful(fleet),
                 },
             draws_vendor: self.effect == EvictionEffect::Moves
@@ -548,7 +552,14 @@ impl<'w> EvictedGuest<'w> {
     }
 
     /// Returns why a guest that is to be migrated cannot leave, or only to one node; and what is not judged.
-    fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &GuestOutcome) -> String {
+    fn why(
+        &self,
+        world: &World,
+        residents: &Residents<'_>,
+        state: State,
+        outcome: &GuestOutcome,
+        doubts: &[(String, IsOfCpu)],
+    ) -> String {
         let fleet = &world.cluster.fleet;
         let by_labels = || match self.prepared(world) {
             Some(prepared)
@@ -576,7 +587,7 @@ impl<'w> EvictedGuest<'w> {
             (!self.off_by_volumes.is_empty() || (state == State::Stuck && self.fitting.is_empty()))
                 .then(|| self.by_volumes(world))
                 .flatten(),
-            (state != State::Stuck).then(|| self.doubts(world)).and_then(|all| joined_all(&all)),
+            joined_all(doubts),
             (state != State::Stuck).then(|| self.unjudged(residents)).flatten(),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")

@@ -9,11 +9,11 @@ use crate::policy::Policy;
 use crate::testing::cluster::{cluster, read_policy, running, vmi};
 use crate::testing::fleet::{arm, cascade_lake, ice_lake, intel, node, rome, set, skylake};
 use crate::testing::pool::{MODEL, common, nodes, policy, world};
-use crate::testing::{NEVER, Tweak};
+use crate::testing::{NEVER, NO_TIME, Tweak};
 
 #[test]
 fn the_status_counts_what_the_columns_show() {
-    let statuses = statuses(&world(nodes(), &[policy(&common(MODEL))]), NEVER);
+    let statuses = statuses(&world(nodes(), &[policy(&common(MODEL))]), NEVER, NO_TIME);
     let [status] = statuses.as_slice() else { panic!("one status for each policy: {statuses:?}") };
     let PolicyStatus { nodes, guests, not_compliant, now, stale, .. } = status;
     assert_eq!(
@@ -22,7 +22,7 @@ fn the_status_counts_what_the_columns_show() {
         "kubectl get cpupolicies would mislead"
     );
     assert_eq!(nodes.recommended_model.as_deref(), Some("Skylake-Server-noTSX-IBRS"));
-    assert!(status.looked.is_complete());
+    assert!(status.not_counted.is_empty());
     // The text is equal to the warning about an edit of the policy.
     let said = nodes.of_model.as_deref().expect("its model leaves one node out");
     assert!(said.contains(MODEL), "{said}");
@@ -35,14 +35,14 @@ fn the_status_counts_what_the_columns_show() {
 fn a_guest_whose_selector_would_be_trimmed_is_not_pinned() {
     let pinned = |selectors: &str| {
         let spec = json!({"launcherSelectors": selectors, "nodeSelector": {"matchLabels": {"pool": "intel"}}});
-        statuses(&world(nodes(), &[policy(&spec)]), NEVER)[0].now.pinned
+        statuses(&world(nodes(), &[policy(&spec)]), NEVER, NO_TIME)[0].now.pinned
     };
     assert_eq!((pinned("Keep"), pinned("DropStale")), (2, 1), "people would repair guests that need no repair");
 }
 
 #[test]
 fn conditions_of_a_policy_name_the_problem() {
-    let nowhere = statuses(&world(nodes(), &[policy(&common("Denverton"))]), NEVER);
+    let nowhere = statuses(&world(nodes(), &[policy(&common("Denverton"))]), NEVER, NO_TIME);
     let [_, ready, _] = nowhere[0].conditions();
     assert_eq!((ready.holds, ready.reason), (false, "ModelNotUsable"));
     let error = Policy::from_json(&policy(&json!({"enforce": "Sometimes"}))).expect_err("an invalid one");
@@ -57,7 +57,7 @@ fn a_guest_that_waits_for_a_node_is_unschedulable() {
     let nodes = intel().tweak(|nodes| nodes.retain(|node| node.name != "node-e"));
     let cluster = cluster("1.9.0", nodes, [vmi(waiting)]);
     let policies = vec![Policy::from_json(&policy(&json!({}))).expect("a policy")];
-    let statuses = statuses(&World { cluster, policies }, NEVER);
+    let statuses = statuses(&World { cluster, policies }, NEVER, NO_TIME);
     assert_eq!((statuses[0].guests, statuses[0].now.unschedulable, statuses[0].now.pinned), (1, 1, 0));
     assert_eq!(statuses[0].coverage(), "4");
 }
@@ -103,7 +103,7 @@ fn the_line_on_a_policy_is_true_of_its_nodes(#[case] nodes: Vec<Node>, #[case] s
 fn a_policy_of_another_architecture_is_in_force() {
     let policies = vec![read_policy("arm", &json!({"enforce": "Pinned"}))];
     let world = World { cluster: cluster("1.9.0", vec![arm("arm-1"), arm("arm-2")], []), policies };
-    let statuses = statuses(&world, NEVER);
+    let statuses = statuses(&world, NEVER, NO_TIME);
     let ready = &statuses[0].conditions()[1];
     assert_eq!((statuses[0].nodes.nodes, ready.holds, ready.reason), (2, true, "InForce"));
 }
@@ -143,4 +143,16 @@ fn down(name: &str) -> Node {
 /// Returns a node whose libvirt lists two names of one model.
 fn spelled(name: &str) -> Node {
     cascade_lake(name).tweak(|node| set(node, "cpu-model.node.kubevirt.io/Cascadelake-Server-v3", "true"))
+}
+
+/// Guests of one namespace that take too long to judge hide no other guest, and the status says which are missing.
+#[test]
+fn a_namespace_whose_guests_take_too_long_is_named_as_not_counted() {
+    let world = world(nodes(), &[policy(&common(MODEL))]);
+    let all = statuses(&world, NEVER, NO_TIME).remove(0);
+    let none = statuses(&world, &|| true, NO_TIME).remove(0);
+    assert_eq!((none.guests, none.not_counted.values().sum::<usize>() >= all.guests), (0, true));
+    let message = &none.conditions()[1].message;
+    assert!(message.starts_with("it governs at least 0 guests; "), "{message}");
+    assert!(message.contains(" of shop are not counted, because judging them takes too long"), "{message}");
 }

@@ -16,10 +16,10 @@ use crate::fit::verdict::{Check, Impact};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::UserName;
-use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, migration, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{COMMON, SKYLAKE, TSX, feature, mixed, set, take};
 use crate::testing::thorough::one_in;
+use crate::testing::{NEVER, NO_TIME};
 
 const MODELS: [&str; 7] = [
     "",
@@ -251,7 +251,7 @@ fn guests_with_and_without_a_launcher_are_counted_apart() {
     let world = World { cluster: cluster("1.9.0", nodes, objects), policies };
     let rows = audit(&world, NEVER);
     let now = tally(rows.iter().filter_map(|row| row.now.as_ref()), "p0");
-    let statuses = statuses(&world, NEVER);
+    let statuses = statuses(&world, NEVER, NO_TIME);
     assert_eq!((now.denied, statuses[0].now), (1, now), "the status of a policy counts a denial that does not happen");
 }
 
@@ -304,7 +304,7 @@ proptest! {
             }
         }
         let of = |named: &NamedGuests| named.count;
-        for (policy, status) in world.policies.iter().zip(statuses(&world, NEVER)) {
+        for (policy, status) in world.policies.iter().zip(statuses(&world, NEVER, NO_TIME)) {
             let now = tally(rows.iter().filter_map(|row| row.now.as_ref()), &policy.name);
             let next = tally(rows.iter().map(|row| &row.at_next_start), &policy.name);
             prop_assert_eq!((status.now, status.at_next_start), (now, next), "the status of {}", policy.name);

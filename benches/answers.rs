@@ -1,5 +1,6 @@
 //! Questions about the whole cluster: `recommend`, `drain` and `diff` with 5,000 nodes and 20,000 guests, compared with
-//! reading the dump, which includes nodes' allocatable resources and pods' requests.
+//! reading the dump, which includes nodes' allocatable resources and pods' requests; and `drain` where many guests
+//! share few places.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends with the panic")]
 
 #[path = "../src/testing/objects/launcher.rs"]
@@ -19,7 +20,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use cpufit::answers::diff::diff;
-use cpufit::answers::drain::drain;
+use cpufit::answers::drain::{State, drain};
 use cpufit::answers::recommend::recommend;
 use cpufit::domain::Domain;
 use cpufit::fit::label::CPU_FEATURE;
@@ -37,6 +38,8 @@ const NODES: usize = 5_000;
 const GUESTS: usize = 20_000;
 /// Number of guests on the drained node.
 const HERE: usize = 100;
+/// One of this number of nodes takes guests, in the cluster with few places.
+const OPEN_ONE_IN: usize = 50;
 /// Maximum seconds for an answer once the dump is read.
 const MOST: f64 = 2.0;
 
@@ -77,6 +80,20 @@ fn main() {
     assert_eq!(found.nodes.len(), after.len().div_ceil(3));
     assert!(found.worse > 0, "guests that inherited the feature are worse off");
 
+    let crowded = crowded(&nodes, guests);
+    let started = Instant::now();
+    let few_places = read(&crowded);
+    let reading_it = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    let found = black_box(drain(&few_places, &[drained], false, &|_, _| {}));
+    let searching = started.elapsed().as_secs_f64();
+    let guests = &found.nodes[0].guests;
+    assert!(guests.iter().any(|guest| guest.state == State::Stuck), "no guest lacks a place");
+    assert!(guests.iter().any(|guest| !guest.rivals.is_empty()), "no guests compete for a place");
+    let started = Instant::now();
+    black_box(drain(&few_places, &few_places.cluster.fleet.in_name_order(), true, &|_, _| {}));
+    let searching_all = started.elapsed().as_secs_f64();
+
     if smoke {
         return;
     }
@@ -86,6 +103,9 @@ fn main() {
         table::row(&format!("{verb} / reading the dump"), took / reading, "x", ..=1.0);
     }
     table::row("drain --all / reading the dump", ordering / reading, "x", ..=3.0);
+    table::row(&format!("drain of one node, {HERE} guests that share few places"), searching, "s", ..=MOST);
+    table::row("drain of one node, few places / reading the dump", searching / reading_it, "x", ..=1.0);
+    table::row("drain --all, few places / reading the dump", searching_all / reading_it, "x", ..);
 }
 
 fn read(dump: &str) -> World {
@@ -106,6 +126,59 @@ fn dump(nodes: &[Node], before: &[Node], guests: usize) -> String {
         items.push(launcher(&guest, node, number % 4 == 1).to_string());
     }
     format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}", items.join(","))
+}
+
+/// Returns a dump of nodes of which few take guests, with little room, and lack features; the guests of the first node
+/// exclude each other from nodes or zones, and some of them are shut down and start again.
+fn crowded(nodes: &[Node], guests: usize) -> String {
+    let zones = ["kubernetes.io/hostname", "topology.kubernetes.io/zone"];
+    let object = |(number, one): (usize, &Node)| {
+        let is_closed = number > 0 && number % OPEN_ONE_IN > 0;
+        let mut after = Node { cordoned: is_closed, ..one.clone() };
+        let features: Vec<String> = one.labels.keys().filter(|key| key.starts_with(CPU_FEATURE)).cloned().collect();
+        let lost = features.iter().filter(|_| number % 3 == 1).skip(number % 7).step_by(29);
+        lost.for_each(|key| drop(after.labels.remove(key)));
+        let mut node = of_node(&after);
+        node["status"]["allocatable"]["cpu"] = "6".into();
+        node.to_string()
+    };
+    let mut items: Vec<String> = nodes.iter().enumerate().map(object).collect();
+    for number in 0..guests {
+        let node = &nodes[if number < HERE { 0 } else { number * 7 % nodes.len() }];
+        let model = if number % 2 == 0 { "Haswell-noTSX-IBRS" } else { "host-model" };
+        let mut guest = guest(&format!("guest-{number:05}"), &node.name, model);
+        let app = format!("app-{}", number % 9);
+        guest["metadata"]["labels"] = json!({"app": app});
+        if number < HERE {
+            guest["spec"]["affinity"] = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+                {"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": zones[number % 2]}]}});
+        }
+        if number % 10 == 7 {
+            guest["spec"]["evictionStrategy"] = "None".into();
+            guest["metadata"]["ownerReferences"] = json!([{
+                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": guest["metadata"]["name"],
+                "uid": format!("vm-{number}"), "controller": true}]);
+            items.push(vm_of(&guest).to_string());
+        }
+        let mut launcher = launcher(&guest, node, number % 4 == 1);
+        launcher["spec"]["containers"][0]["resources"]["requests"]["cpu"] = (1 + number % 3).to_string().into();
+        items.push(guest.to_string());
+        items.push(launcher.to_string());
+    }
+    format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}", items.join(","))
+}
+
+/// Returns the VM that keeps a guest running.
+fn vm_of(guest: &Value) -> Value {
+    let mut spec = guest["spec"].clone();
+    if let Some(spec) = spec.as_object_mut() {
+        spec.remove("evictionStrategy");
+    }
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+        "metadata": {"namespace": guest["metadata"]["namespace"], "name": guest["metadata"]["name"]},
+        "spec": {"runStrategy": "Always", "template": {"metadata": {"labels": guest["metadata"]["labels"]}, "spec": spec}},
+    })
 }
 
 fn of_node(one: &Node) -> Value {

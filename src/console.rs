@@ -62,16 +62,24 @@ impl Progress {
 
     /// Shows that `done` of `of` are done; each line replaces the previous one, and none is left at the end.
     pub fn at(&self, done: usize, of: usize) {
-        let is_over = done >= of;
-        if !(is_over && self.is_shown.get()) && (is_over || Instant::now() < self.next.get() || !is_log_read()) {
-            return;
-        }
-        self.next.set(Instant::now() + Self::INTERVAL);
-        self.is_shown.set(!is_over);
+        let Some(line) = self.line(done, of, Instant::now(), is_log_read) else { return };
         let mut stderr = io::stderr().lock();
-        let line = if is_over { String::new() } else { format!("{}: {done} of {of}", self.what) };
         // A failure cannot be reported anywhere.
         let _ = write!(stderr, "\r\u{1b}[K{line}").and_then(|()| stderr.flush());
+    }
+}
+
+impl Progress {
+    /// Returns the line to show at this time, empty at the end; `None` if none is due, or standard error is no
+    /// terminal.
+    fn line(&self, done: usize, of: usize, now: Instant, is_terminal: impl FnOnce() -> bool) -> Option<String> {
+        let is_over = done >= of;
+        if !(is_over && self.is_shown.get()) && (is_over || now < self.next.get() || !is_terminal()) {
+            return None;
+        }
+        self.next.set(now + Self::INTERVAL);
+        self.is_shown.set(!is_over);
+        Some(if is_over { String::new() } else { format!("{}: {done} of {of}", self.what) })
     }
 }
 
@@ -84,4 +92,26 @@ pub fn log() -> io::Stderr {
 /// Whether standard error is a terminal.
 pub(crate) fn is_log_read() -> bool {
     io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A long task shows its progress on a terminal, and leaves no line there; a pipe gets none.
+    #[test]
+    fn progress_is_shown_on_a_terminal_only_and_for_long_tasks() {
+        let progress = Progress::of("judged");
+        let started = Instant::now();
+        let at = |millis: u64| started + Duration::from_millis(millis);
+        let shown = |done: usize, millis: u64, is_terminal: bool| progress.line(done, 9, at(millis), || is_terminal);
+        assert_eq!(shown(1, 2_000, false), None, "a script's log would hold control characters");
+        assert_eq!(shown(9, 2_000, false), None);
+        assert_eq!(shown(1, 100, true), None, "a short task would flicker");
+        assert_eq!(shown(2, 2_000, true).as_deref(), Some("judged: 2 of 9"), "nothing is seen of a long task");
+        assert_eq!(shown(3, 2_050, true), None, "a line for each step would take longer than the task");
+        assert_eq!(shown(4, 2_200, true).as_deref(), Some("judged: 4 of 9"));
+        assert_eq!(shown(9, 2_210, true).as_deref(), Some(""), "the last line would stay before the answer");
+        assert_eq!(shown(9, 2_220, true), None);
+    }
 }

@@ -6,11 +6,8 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::Deadline;
-use super::drain::anti_affinity::Residents;
 use super::guest_state::{GuestOf, GuestState, GuestStates, PolicyAnswer, each, why};
-use super::missing_guests::RunState;
 use super::model_use::{ModelUse, model_use};
-use super::pod_rules;
 use super::refusals::Refusal;
 use super::room;
 use super::scheduler::UnplacedLauncher;
@@ -43,17 +40,6 @@ words! {
         Starting = "starting",
         /// A VM without a VMI: judged as a start.
         Stopped = "stopped",
-        /// A VM that runs, and whose VMI the dump does not hold: judged as its next start.
-        RunningUnseen = "running-unseen",
-        /// A VM without a VMI and without a status, in a dump without VMIs: it may run; judged as a start.
-        NotKnown = "not-known",
-    }
-}
-
-impl LifeStage {
-    /// Whether there is no VMI to judge now, so that only the next start is.
-    pub(crate) fn is_without_vmi(self) -> bool {
-        matches!(self, Self::Stopped | Self::RunningUnseen | Self::NotKnown)
     }
 }
 
@@ -265,8 +251,7 @@ impl AuditRow {
 pub fn audit(world: &World, is_over: Deadline<'_>) -> Vec<AuditRow> {
     let mut states = GuestStates::new(world);
     let guests = each(&world.cluster).take_while(|_| !is_over());
-    let residents = Residents::of(world);
-    let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut states, &residents)).collect();
+    let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut states)).collect();
     out.sort_by(|one, other| {
         let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != OutcomeWord::Unknown, row.targets);
         rank(one).cmp(&rank(other)).then_with(|| one.guest.cmp(&other.guest))
@@ -283,35 +268,24 @@ fn judged_by<'w>(guest: GuestOf<'w>, cluster: &Cluster) -> (Manifest<'static>, L
         GuestOf::Vmi(vmi) => (Manifest::Vmi(Box::new(vmi.clone())), LifeStage::Starting, Cow::Borrowed(vmi)),
         GuestOf::Vm(vm) => {
             let made = forecast::vmi_of(vm, &guest_of(vm, cluster));
-            let stand = match RunState::without_vmi(vm, cluster) {
-                RunState::Stopped => LifeStage::Stopped,
-                RunState::Runs => LifeStage::RunningUnseen,
-                RunState::NotKnown => LifeStage::NotKnown,
-            };
-            (Manifest::VirtualMachine(Box::new(vm.clone())), stand, Cow::Owned(made))
+            (Manifest::VirtualMachine(Box::new(vm.clone())), LifeStage::Stopped, Cow::Owned(made))
         }
     }
 }
 
 /// Judges a guest as the webhook judges a request by a person.
-fn row<'w>(
-    world: &'w World,
-    guest: GuestOf<'w>,
-    states: &mut GuestStates<'w>,
-    residents: &Residents<'w>,
-) -> Option<AuditRow> {
+fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -> Option<AuditRow> {
     let cluster = &world.cluster;
     let (manifest, stand, vmi) = judged_by(guest, cluster);
-    let mut case = match guest {
+    let case = match guest {
         GuestOf::Vmi(vmi) if stand == LifeStage::Starting => {
             judge_subject(world, &manifest, UserName::NOBODY, subject::of_waiting(vmi, cluster), Depth::Brief.into())
         }
         _ => judge(world, &manifest, UserName::NOBODY, Depth::Brief)?,
     };
-    pod_rules::settle(&mut case, Some(&vmi), world, residents);
     let Evaluation { prepared, verdict, .. } = &case;
     let (subject, assessment) = (&prepared.subject, &verdict.assessment);
-    let (is_running, is_stopped) = (stand == LifeStage::Running, stand.is_without_vmi());
+    let (is_running, is_stopped) = (stand == LifeStage::Running, stand == LifeStage::Stopped);
     let numbers = GuestState::of(&case, &cluster.fleet);
     let next = states.at_next_start(guest);
     let answer = PolicyAnswer::of(&case, None);
@@ -365,8 +339,7 @@ fn row<'w>(
         no_room: reasons.no_room.is_some(),
         is_unplaced: reasons.unplaced.is_some() && stand == LifeStage::Starting,
         migration_is_stuck: reasons.migration.is_some(),
-        // The next start of a guest without a VMI is what was judged, its rules about pods too.
-        next_in_doubt: if is_stopped { verdict.is_in_doubt() } else { next.is_in_doubt },
+        next_in_doubt: next.is_in_doubt,
         next_no_room: next.no_room.is_some(),
         severity: if reasons.own_node.is_some() { Severity::OwnNode } else { numbers.impact().into() },
         policy: numbers.policy,

@@ -1,12 +1,14 @@
 //! The obstacles on nodes that a guest fits on by labels, now or after a remedy: volumes, other pods, and room, as far
 //! as they are known.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::drain::anti_affinity::{OWN_LAUNCHER, Residents};
 use super::pod_rules::ClosedByRules;
 use super::room::RoomFor;
 use crate::fit::bits::Bits;
+use crate::fit::check::{Detail, Finding, PodRules};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::node::Node;
 use crate::fit::plural::fold_names;
@@ -90,6 +92,26 @@ impl<'c> Obstacles<'c> {
     /// Whether one of these nodes is not known to be closed.
     pub(crate) fn is_open(&self, nodes: &Bits) -> bool {
         self.closed(nodes, false).count() < nodes.count()
+    }
+
+    /// Whether all of these nodes are known to be closed, one of them at least by pods there.
+    pub(crate) fn are_closed_by_pods(&self, nodes: &Bits) -> bool {
+        let closed = self.closed(nodes, false);
+        closed.count() == nodes.count() && !(closed.by_rules.is_empty() && closed.by_pods.is_empty())
+    }
+
+    /// Returns a finding without the rules about pods that are judged here; `None` if it is about no others.
+    pub(crate) fn not_judged<'f>(&self, finding: &'f Finding) -> Option<Cow<'f, Finding>> {
+        let Detail::PodRules(found) = &finding.detail else { return Some(Cow::Borrowed(finding)) };
+        let open = self.rules_not_judged();
+        let rules: Vec<PodRule> = found.rules.iter().filter(|rule| open.contains(rule)).copied().collect();
+        if rules.len() == found.rules.len() {
+            return Some(Cow::Borrowed(finding));
+        }
+        let detail = Detail::PodRules(PodRules { rules, ..found.clone() });
+        let is_of_others =
+            |finding: &Finding| matches!(&finding.detail, Detail::PodRules(found) if !found.rules.is_empty());
+        Some(Finding { detail, ..finding.clone() }).filter(is_of_others).map(Cow::Owned)
     }
 
     /// Returns the rules about pods that are not judged here.

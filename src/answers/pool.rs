@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::NAMED;
 use super::recommend::features::lacked;
-use super::recommend::{why_none, why_not_counted};
+use super::recommend::why_not_counted;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
@@ -13,11 +13,6 @@ use crate::fit::plural::{self, fold_names};
 use crate::kubevirt::cluster::Cluster;
 use crate::policy::Policy;
 use crate::well_known::{self, WellKnown};
-
-/// Whether the configuration withholds a model.
-fn is_withheld(cluster: &Cluster, model: &str) -> bool {
-    cluster.withheld.models.contains(model)
-}
 
 /// The nodes of a policy on which its guests can run.
 #[derive(Clone, Debug)]
@@ -63,8 +58,8 @@ impl Pool {
     /// higher one.
     pub(crate) fn of_model(&self, cluster: &Cluster, model: &str) -> Option<String> {
         let withheld = || {
-            is_withheld(cluster, model)
-                .then(|| format!("obsoleteCPUModels withholds {model}: its labels go within 3 minutes"))
+            let is_withheld = cluster.withheld.models.contains(model);
+            is_withheld.then(|| format!("obsoleteCPUModels withholds {model}: its labels go within 3 minutes"))
         };
         let cannot_run = self.cannot_run(&cluster.fleet, model);
         cannot_run.or_else(withheld).or_else(|| next_higher(cluster, &self.amd64, model))
@@ -188,46 +183,4 @@ pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Optio
     let mut others = nodes.clone();
     others.subtract(&higher.runs_on);
     Some(format!("{name}, the next higher model, would leave out {}", fold_names(&fleet.names(&others), NAMED)))
-}
-
-/// The model recommended for some nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Recommended {
-    pub(crate) model: String,
-    /// Number of nodes that can run it.
-    pub(crate) runs_on: usize,
-}
-
-/// Returns the best model that all of these nodes can run or, without one, the best that the largest number of them
-/// can, if that is more than half.
-///
-/// # Errors
-///
-/// Returns the reason why no model is recommended.
-pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Result<Recommended, String> {
-    let fleet: &Fleet = &cluster.fleet;
-    let found = models::recommend(fleet, nodes, &cluster.withheld.models);
-    let of = found.counted.len();
-    let none = match found.candidates {
-        Ok(candidates) => {
-            let best = candidates.into_iter().next().map(|best| Recommended { model: best.model, runs_on: of });
-            return best.ok_or_else(String::new);
-        }
-        Err(none) => none,
-    };
-    let vendors = vendors(fleet, nodes);
-    let passes = |model: &str| {
-        if is_withheld(cluster, model) {
-            return Bits::none(fleet.len());
-        }
-        let mut usable = fleet.bearing(&format!("{}{model}", label::CPU_MODEL), "true");
-        usable.intersect(nodes);
-        usable
-    };
-    let most = match vendors[..] {
-        [_] => models::most_common(fleet, &vendors, of / 2 + 1, passes),
-        // No guest migrates from one vendor to another.
-        _ => None,
-    };
-    most.map(|(model, on)| Recommended { model, runs_on: on.count() }).ok_or_else(|| why_none(&none, of))
 }

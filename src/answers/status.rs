@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::Deadline;
 use super::guest_state::{GuestOf, GuestStates, Tally, each};
 use super::model_use::{ModelUse, model_use};
-use super::pool::{Pool, recommended};
-use super::recommend::NotCountedRow;
+use super::pool::Pool;
+use super::recommend::{NotCountedRow, Recommended, recommended};
 use super::turns::{Elapsed, in_turn};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::Family;
@@ -34,19 +34,18 @@ pub struct PolicyNodes {
     pub common_model: Option<String>,
     /// Number of nodes that can run the common model; `None` without one.
     pub usable_nodes: Option<usize>,
-    /// The best model that all of its nodes can run, or else more than half of them; null if its nodes are of several
-    /// vendors.
+    /// The model that `recommend` names for its nodes: the best that all of them can run; null without one.
     pub recommended_model: Option<String>,
-    /// Number of nodes that can run that model; null without one.
+    /// Number of nodes that can run that model: those of an architecture with models; null without one.
     pub recommended_runs_on: Option<usize>,
     /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next
     /// better one.
     pub of_model: Option<String>,
     /// The selected nodes with a virt-handler of which no CPU is known.
     pub not_counted: Vec<NotCountedRow>,
-    /// Why no model is recommended; empty if one is.
+    /// The reason for the recommendation, or for none.
     #[serde(skip)]
-    pub(crate) why_none: String,
+    pub(crate) why: String,
     /// Whether the policy has a `nodeSelector`.
     #[serde(skip)]
     pub(crate) has_selector: bool,
@@ -59,21 +58,18 @@ impl PolicyNodes {
         let fleet: &Fleet = &cluster.fleet;
         let pool = Pool::of(fleet, policy);
         let common = policy.common_model.as_ref().map(|common| common.name.as_str());
-        let (recommended, why_none) = match recommended(cluster, &pool.nodes) {
-            Ok(best) => (Some(best), String::new()),
-            Err(why) => (None, why),
-        };
+        let Recommended { model: recommended_model, why, counted, .. } = recommended(cluster, &pool.nodes);
         Self {
             policy: policy.name.clone(),
             nodes: pool.nodes.count(),
             amd64_nodes: pool.amd64.count(),
             common_model: common.map(str::to_owned),
             usable_nodes: common.map(|common| pool.usable(fleet, common).count()),
-            recommended_runs_on: recommended.as_ref().map(|best| best.runs_on),
-            recommended_model: recommended.map(|best| best.model),
+            recommended_runs_on: recommended_model.is_some().then_some(counted),
+            recommended_model,
             of_model: common.and_then(|common| pool.of_model(cluster, common)),
             not_counted: pool.not_counted.into_iter().map(|(node, why)| NotCountedRow { node, why }).collect(),
-            why_none,
+            why,
             has_selector: has_selector(policy),
         }
     }
@@ -98,11 +94,9 @@ impl PolicyNodes {
                 "no common model; recommended: {best}, which runs on {on} of its {}",
                 plural::nodes(nodes)
             )),
-            (nodes, _, _, None) => Some(format!(
-                "no common model; none is recommended for its {}: {}",
-                plural::nodes(nodes),
-                self.why_none
-            )),
+            (nodes, _, _, None) => {
+                Some(format!("no common model; none is recommended for its {}: {}", plural::nodes(nodes), self.why))
+            }
         };
         let not_counted = (!self.not_counted.is_empty()).then(|| {
             let names: Vec<&str> = self.not_counted.iter().map(|row| row.node.as_str()).collect();

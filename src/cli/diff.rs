@@ -70,7 +70,8 @@ pub(crate) fn run(
     let had_guests = old.cluster.vmis().next().is_some() || old.cluster.vms().next().is_some();
     Ok(match found.are_guests_compared {
         true if found.worse > 0 => Exit::Failed,
-        // The new side is a dump without guests: whether any is worse off is not known.
+        // A side is a dump without guests, or lacks some: whether any is worse off is not known.
+        true if found.lacks_guests => Exit::Trouble,
         false if had_guests => Exit::Trouble,
         true | false => Exit::Success,
     })
@@ -108,12 +109,13 @@ fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
     running(&found.running, most, page);
     guests(found, most, page);
     leftovers(found, most, page);
-    advice(found, new, page);
+    advice(found, new, most, page);
     found.not_known.iter().for_each(|line| page.line(format_args!("Not known: {line}")));
     let Diff { worse, better, .. } = found;
     match (worse, better) {
         _ if !found.are_guests_compared => page.line("guests are not compared"),
         (0, 0) if found.is_empty() && found.not_known.is_empty() => page.line("nothing changed"),
+        (0, 0) if found.lacks_guests => page.line("no guest that could be compared is worse off, none better"),
         (0, 0) => page.line("no guest is worse off, none better"),
         _ => page.line(format_args!("{}, {better} better", worse_off(*worse))),
     }
@@ -193,53 +195,63 @@ fn running(changes: &[RunChange], most: usize, page: &mut Page) {
 
 /// Prints guests with equal changes and causes on one line.
 fn guests(found: &Diff, most: usize, page: &mut Page) {
-    let mut alike: BTreeMap<(Direction, String), Vec<&str>> = BTreeMap::new();
+    // The sentences about one guest and about several.
+    let mut alike: BTreeMap<(Direction, [String; 2]), Vec<&str>> = BTreeMap::new();
     for change in &found.evictions {
         let EvictionChange { guest, before, after, turn } = change;
         let what = format!("at a drain: {} before, {} now", at_a_drain(*before), at_a_drain(*after));
-        alike.entry((*turn, what)).or_default().push(guest);
+        alike.entry((*turn, [what.clone(), what])).or_default().push(guest);
     }
     let mut add =
-        |change: &'_ GuestChange, what: String, guest| alike.entry((change.turn, what)).or_default().push(guest);
+        |change: &GuestChange, what: [String; 2], guest| alike.entry((change.turn, what)).or_default().push(guest);
     for change in &found.guests {
-        add(change, happened(change, &found.gone, most), &change.guest);
+        let what = happened(change, &found.gone, most);
+        add(change, [what.clone(), what], &change.guest);
     }
     for change in &found.own_node {
-        let what = if change.own_node_after {
-            let why = because(&change.because, &found.gone, most).map(|why| format!(": {why}")).unwrap_or_default();
-            let what = match now_on(change) {
-                Some(node) => format!("runs on {node} now and does not match it"),
-                None => "no longer matches its own node".to_owned(),
-            };
-            format!("{what}, so a restart of the kubelet there would fail it{why}")
-        } else {
-            match now_on(change) {
-                Some(node) => format!("runs on {node} now and matches it"),
-                None => "matches its own node again".to_owned(),
-            }
-        };
-        add(change, what, &change.guest);
+        add(change, of_own_node(change, &found.gone, most), &change.guest);
     }
     for change in &found.not_migratable {
-        let what = match &change.not_migratable_after {
-            Some(why) => format!("KubeVirt refuses to migrate it now: {why}"),
-            None => "KubeVirt no longer refuses to migrate it".to_owned(),
-        };
+        let what = ["it", "them"].map(|it| match &change.not_migratable_after {
+            Some(why) => format!("KubeVirt refuses to migrate {it} now: {why}"),
+            None => format!("KubeVirt no longer refuses to migrate {it}"),
+        });
         add(change, what, &change.guest);
     }
     for change in &found.node_gone {
         let node = change.node_gone.as_deref().unwrap_or_default();
-        add(change, format!("runs on {node}, and {node} is gone"), &change.guest);
+        add(change, ["runs", "run"].map(|run| format!("{run} on {node}, and {node} is gone")), &change.guest);
     }
-    for ((_, what), names) in alike {
+    for ((_, [one, many]), names) in alike {
         let count = plural::counted(names.len(), "guest", "guests");
+        let what = if names.len() == 1 { one } else { many };
         page.line(format_args!("{count} ({}): {what}", plural::fold_names(&names, most)));
     }
+}
+
+/// Returns `no longer matches its own node, so a restart of the kubelet there would fail it: …`, and the same about
+/// several guests.
+fn of_own_node(change: &GuestChange, gone: &[String], most: usize) -> [String; 2] {
+    let why = because(&change.because, gone, most).map(|why| format!(": {why}")).unwrap_or_default();
+    let words = [
+        ["runs", "does not match it", "matches it", "matches its own node", "it"],
+        ["run", "do not match it", "match it", "match their own node", "them"],
+    ];
+    words.map(|[run, does_not_match, matches, own_node, it]| {
+        let fails = format!(", so a restart of the kubelet there would fail {it}{why}");
+        match (change.own_node_after, now_on(change)) {
+            (true, Some(node)) => format!("{run} on {node} now and {does_not_match}{fails}"),
+            (true, None) => format!("no longer {own_node}{fails}"),
+            (false, Some(node)) => format!("{run} on {node} now and {matches}"),
+            (false, None) => format!("{own_node} again"),
+        }
+    })
 }
 
 fn at_a_drain(eviction: EvictionWord) -> &'static str {
     match eviction {
         EvictionWord::Migrates => "migrated by KubeVirt",
+        EvictionWord::Waits => "not migrated, as KubeVirt is configured to start no migration",
         EvictionWord::Stays => "left to another program",
         EvictionWord::ShutDown => "shut down",
     }
@@ -371,7 +383,7 @@ fn title(guest: &str, world: &World) -> String {
 }
 
 /// Prints what to do now, and before the next upgrade.
-fn advice(found: &Diff, new: &World, page: &mut Page) {
+fn advice(found: &Diff, new: &World, most: usize, page: &mut Page) {
     let worse: BTreeSet<&str> =
         found.changes().filter(|change| change.turn == Direction::Worse).map(|change| change.guest.as_str()).collect();
     let (sure, by_luck): (Vec<&ProvedRestart>, Vec<&ProvedRestart>) =
@@ -388,11 +400,11 @@ fn advice(found: &Diff, new: &World, page: &mut Page) {
             ""
         };
         page.line(format_args!("Now, for {}: {what}{policy}", plural::counted(restarts.len(), "guest", "guests")));
-        for prepared in restarts.iter().take(MAX_LABELS).filter_map(|restart| runs(new, &restart.guest)) {
+        for prepared in restarts.iter().take(most).filter_map(|restart| runs(new, &restart.guest)) {
             commands(&restart(&prepared), page);
         }
-        if restarts.len() > MAX_LABELS {
-            page.line(format_args!("  # and {} more: -o wide names them", restarts.len() - MAX_LABELS));
+        if restarts.len() > most {
+            page.line(format_args!("  # and {} more: -o wide names them", restarts.len() - most));
         }
     }
     let is_freed = |guest: &&&str| found.restarts.iter().any(|restart| restart.guest == **guest);

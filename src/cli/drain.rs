@@ -264,10 +264,21 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     let moving = node.guests.iter().filter(moves).count() - under_way;
     // Guests that take each other's places: the order decides how many find one.
     let (at_most, at_least) = if node.is_count_sure { ("", "") } else { ("at most ", "at least ") };
+    let later: Vec<&str> = node
+        .guests
+        .iter()
+        .filter(moves)
+        .filter(|guest| !guest.after.is_empty())
+        .map(|guest| guest.guest.as_str())
+        .collect();
     if moving > at_once {
         steps.push(format!("{at_most}{moving} migrate, {at_once} at a time, in an order that KubeVirt decides"));
     } else if moving > 0 {
-        steps.push(format!("{at_most}{}", counted(moving, "migrates", "migrate at the same time")));
+        let at_the_same_time = if later.is_empty() { "migrate at the same time" } else { "migrate" };
+        steps.push(format!("{at_most}{}", counted(moving, "migrates", at_the_same_time)));
+    }
+    if let Some(last) = steps.last_mut().filter(|_| !later.is_empty()) {
+        *last = format!("{last}, {} only once others have left", fold_names(&later, 3));
     }
     let waiting = node.guests.iter().filter(|guest| moves(guest) && guest.unfinished_migration.is_some());
     let waiting: Vec<&str> = waiting.map(|guest| guest.guest.as_str()).collect();
@@ -356,10 +367,10 @@ fn least(drained: &DrainReport, page: &mut Page) {
     if let Some(steps) = &drained.least_to_do {
         let then = if leaving == 1 { "it can leave".to_owned() } else { format!("all {leaving} can leave") };
         let then = format!("{then}{}", by_labels(drained, &[]));
-        let title = if is_needless {
-            "Least to do for each node by itself (none of it is needed in the order below)"
-        } else {
-            "Least to do"
+        let title = match drained.nodes.len() {
+            0 | 1 => "Least to do",
+            _ if is_needless => "Least to do for each node by itself (none of it is needed in the order below)",
+            _ => "Least to do for each node by itself",
         };
         acts(title, steps, &then, page);
     }
@@ -379,13 +390,14 @@ fn least(drained: &DrainReport, page: &mut Page) {
             format!("no change that is known frees {}{until} ({tried})", fold_names(names, 3))
         }
     };
-    let (itself, needless) =
-        if is_needless { (" for each node by itself", "; in the order below no guest is stuck") } else { ("", "") };
+    let itself = if drained.nodes.len() > 1 { " for each node by itself" } else { "" };
+    let needless = if is_needless { "; in the order below no guest is stuck" } else { "" };
     page.line(format_args!("Least to do{itself}: {line}{needless}"));
     for words in &drained.in_the_way {
         page.line(format_args!("In the way after all of these: {words}"));
     }
-    if let Some(guest) = drained.not_freed.first() {
+    // Without migrations no node is in the way.
+    if let Some(guest) = drained.not_freed.first().filter(|_| drained.parallel.of_a_node() > 0) {
         for line in why_not(guest).lines() {
             page.line(format_args!("What is in its way: {line}"));
         }

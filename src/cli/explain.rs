@@ -7,7 +7,7 @@ pub(crate) mod room;
 mod taints;
 pub(crate) mod tsc;
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use room::FittingRoom;
 
 use super::Namespace;
 use super::args::{ExplainArgs, ExplainOutput};
-use super::check::{is_selected, judged, mutation, origin, patched, settle};
+use super::check::{is_selected, judged, mutation, origin, patched};
 use super::output::{Numbering, ResultOrigin, ResultRow};
 use super::resource::ObjectKind;
 use super::scheduler::{self, PastedPod};
@@ -27,9 +27,7 @@ use super::targets::{FoundTarget, TargetScope, absent, find, nothing};
 use crate::admission::review::decode;
 use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
-use crate::answers::missing_guests::MissingGuests;
 use crate::answers::obstacles::Obstacles;
-use crate::answers::pod_rules;
 use crate::answers::room::RoomFor;
 use crate::answers::scheduler::UnplacedLauncher;
 use crate::console;
@@ -115,17 +113,6 @@ impl<'w> Explainer<'_, 'w> {
         if wanted.is_empty() {
             console::note(&world.cluster.domain, nothing(world, scope.namespace));
         }
-        let named: BTreeSet<(String, String)> = wanted
-            .iter()
-            .flatten()
-            .filter(|found| found.kind == ObjectKind::VirtualMachine)
-            .map(|found| (found.namespace.clone(), found.name.clone()))
-            .collect();
-        let unseen =
-            MissingGuests::of(&world.cluster, &|space, name| named.contains(&(space.to_owned(), name.to_owned())));
-        if let Some(line) = unseen.without_vmi().filter(|_| unseen.are_any()) {
-            console::note(&world.cluster.domain, format_args!("explained is the next start: {line}"));
-        }
         let mut missing = Vec::new();
         for found in wanted {
             let FoundTarget { kind, namespace, name } = match found {
@@ -135,15 +122,11 @@ impl<'w> Explainer<'_, 'w> {
                     continue;
                 }
             };
-            let Some(mut case) = case_of(world, kind, &namespace, &name) else {
+            let Some(case) = case_of(world, kind, &namespace, &name) else {
                 missing.push(absent(world, kind, &namespace, &name));
                 continue;
             };
-            let mut next = next_start(world, kind, &namespace, &name);
-            let guest = pod_rules::vmi_at_start(&namespace, &name, &world.cluster);
-            for case in std::iter::once(&mut case).chain(&mut next) {
-                pod_rules::settle(case, guest.as_deref(), world, self.survey.residents());
-            }
+            let next = next_start(world, kind, &namespace, &name);
             let origin = ResultOrigin { kind: kind.kind().to_owned(), namespace, name, ..ResultOrigin::default() };
             self.explain(&origin, &case, Beside { next: next.as_ref(), pod: None });
         }
@@ -186,16 +169,14 @@ impl<'w> Explainer<'_, 'w> {
         if item.is_review() {
             let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
             origin.set_reviewed(&request);
-            let mut case = review::case(world, &request).with_context(|| item.place.to_string())?;
-            if let Some(case) = &mut case {
-                pod_rules::settle(case, None, world, self.survey.residents());
+            let case = review::case(world, &request).with_context(|| item.place.to_string())?;
+            if let Some(case) = &case {
                 self.explain(&origin, case, Beside::default());
             }
             return Ok(case.is_some());
         }
-        let mut case = judged(world, item)?;
-        if let Some(case) = &mut case {
-            settle(case, item, &self.survey)?;
+        let case = judged(world, item)?;
+        if let Some(case) = &case {
             let pod = Resource::Pods.is(item.group(), &item.kind).then(|| PastedPod::read(item.json.get()));
             self.explain(&origin, case, Beside { next: None, pod: pod.as_ref() });
         }
@@ -440,7 +421,23 @@ impl Explained<'_, '_> {
         let Evaluation { verdict, .. } = self.case;
         // Room does not help a guest that KubeVirt refuses, or that nothing migrates.
         let is_certain = verdict.refused().is_some() || verdict.immobile().is_some();
-        if self.room.is_nowhere() && !is_certain { StateWord::NoRoom } else { say::state(verdict) }
+        let state = say::state(verdict);
+        let fitting = &verdict.assessment.fitting;
+        let is_migration = matches!(self.case.prepared.subject.stage, Stage::Migration(_));
+        if self.room.is_nowhere() && !is_certain {
+            StateWord::NoRoom
+        } else if is_migration && !is_certain && !fitting.is_empty() && self.obstacles.are_closed_by_pods(fitting) {
+            StateWord::Stuck
+        } else if state == StateWord::FitsByLabels && !self.findings().iter().any(|it| it.check.doubt().is_some()) {
+            StateWord::Fits
+        } else {
+            state
+        }
+    }
+
+    /// Returns the findings, without the rules about pods that are judged here.
+    fn findings(&self) -> Vec<Cow<'_, Finding>> {
+        self.case.verdict.findings.iter().filter_map(|finding| self.obstacles.not_judged(finding)).collect()
     }
 
     fn facts(&self) -> Vec<String> {
@@ -464,7 +461,9 @@ impl Explained<'_, '_> {
             return out;
         }
         out.extend(nowhere.clone());
-        out.extend(findings.filter(|finding| !is_replaced(finding)).map(say::finding::sentence));
+        let findings = findings.filter(|finding| !is_replaced(finding));
+        let findings = findings.filter_map(|finding| self.obstacles.not_judged(finding));
+        out.extend(findings.map(|finding| say::finding::sentence(&finding)));
         let is_known = !matches!(verdict.assessment.outcome, Outcome::Unknown(_));
         if matches!(prepared.subject.stage, Stage::Migration(_)) && prepared.not_judged.is_none() {
             out.extend(self.fitting_by_labels());

@@ -192,12 +192,8 @@ fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, no
     for pool in &report.pools {
         guests_of(pool, page);
     }
-    if report
-        .pools
-        .iter()
-        .flat_map(|pool| &pool.candidates)
-        .any(|candidate| !candidate.coverage.guests_by_targets.is_empty())
-    {
+    let mut shown = report.pools.iter().flat_map(|pool| &pool.candidates).filter(is_shown);
+    if shown.any(|candidate| !candidate.coverage.guests_by_targets.is_empty()) {
         page.remark("Targets are counted by labels; what room, volumes and other pods leave of them: cpufit drain");
     }
     for line in what_if.iter().flat_map(WhatIf::lines) {
@@ -268,7 +264,14 @@ fn guests_of(pool: &PoolReport, page: &mut Page) {
 }
 
 fn details(candidate: &CandidateReport, page: &mut Page) {
-    let CandidateReport { model, lacks, lose, gain, .. } = candidate;
+    let CandidateReport { model, lacks, lose, gain, leaves_out, .. } = candidate;
+    if lacks.is_empty() && !leaves_out.is_empty() {
+        let verb = plural::number(leaves_out.len(), "lacks", "lack");
+        page.remark(format_args!(
+            "{model}: {} {verb} the label cpu-model {model}; which features the model has is not known here",
+            plural::fold_names(leaves_out, MAX_ROWS)
+        ));
+    }
     for lack in lacks {
         let nodes = plural::fold_names(&lack.nodes, MAX_ROWS);
         let verb = plural::number(lack.nodes.len(), "lacks", "lack");

@@ -76,6 +76,7 @@ pub(super) fn print(
             None if group.is_cut() => "for a reason that is cut off",
             Some(Filter::Cordon) => "cordoned",
             Some(Filter::Taint) => "tainted, and the pod does not tolerate it",
+            Some(Filter::Selector) if group.count == 1 => "does not meet its selector or node affinity",
             Some(Filter::Selector) => "do not meet its selector or node affinity",
             None if group.is_anti_affinity() => "kept off by the pod's anti-affinity",
             None if group.resource().is_some() => "without room for it",

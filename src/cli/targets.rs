@@ -146,9 +146,6 @@ pub(crate) fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> 
 
 /// Returns the message about a named object that does not exist.
 pub(crate) fn absent(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> String {
-    if let Some(why) = (kind == ObjectKind::Pod).then(|| not_explained(world, namespace, name)).flatten() {
-        return why;
-    }
     let missing = format!("{}/{name} not found", kind.short_name());
     if let Some(why) = gate::no_namespace(world, namespace) {
         return format!("{missing}: {why}");
@@ -162,24 +159,6 @@ pub(crate) fn absent(world: &World, kind: ObjectKind, namespace: &str, name: &st
         _ => String::new(),
     };
     format!("{absent} A snapshot must hold what `{}` prints{needed}", crate::dump_command!())
-}
-
-/// Returns why a pod that exists is not explained; `None` if it is not known.
-fn not_explained(world: &World, namespace: &str, name: &str) -> Option<String> {
-    let cluster = &world.cluster;
-    let title = format!("{}/{name} in namespace {namespace}", ObjectKind::Pod.short_name());
-    if let Some(pod) = cluster.launcher(namespace, name) {
-        let absent = if cluster.is_live { "does not exist" } else { "is not in the dump" };
-        let guest = &pod.guest;
-        return Some(format!(
-            "{title} is a launcher of VirtualMachineInstance {guest}, which {absent}: explain -f FILE explains a pod alone"
-        ));
-    }
-    let why = match cluster.room.has_ended(namespace, name)? {
-        true => "has ended",
-        false => "is no launcher of a guest",
-    };
-    Some(format!("{title} {why}: explain is for launchers that wait or run"))
 }
 
 /// Returns why there is no guest in a scope without any.
@@ -244,53 +223,4 @@ fn labels<'c>(
         ObjectKind::Node => return None,
     };
     Some(&metadata.labels)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use rstest::rstest;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::kubevirt::wire::JsonText;
-    use crate::testing::cluster::{cluster, launcher, running};
-
-    #[rstest]
-    #[case::launcher_without_a_guest(
-        "virt-launcher-db-x7k2p",
-        false,
-        "pod/virt-launcher-db-x7k2p in namespace shop is a launcher of VirtualMachineInstance db, which is not in the dump: \
-         explain -f FILE explains a pod alone"
-    )]
-    #[case::launcher_whose_guest_is_gone(
-        "virt-launcher-db-x7k2p",
-        true,
-        "pod/virt-launcher-db-x7k2p in namespace shop is a launcher of VirtualMachineInstance db, which does not exist: explain \
-         -f FILE explains a pod alone"
-    )]
-    #[case::no_launcher(
-        "hp-volume",
-        false,
-        "pod/hp-volume in namespace shop is no launcher of a guest: explain is for launchers that wait or run"
-    )]
-    #[case::ended("import", false, "pod/import in namespace shop has ended: explain is for launchers that wait or run")]
-    #[case::absent("gone", true, "pod/gone not found in namespace shop; is it the right namespace (-n)?")]
-    fn a_pod_that_is_not_explained_is_called_what_it_is(
-        #[case] name: &str,
-        #[case] is_live: bool,
-        #[case] expected: &str,
-    ) {
-        let pod = |name: &str, phase: &str| -> Value {
-            json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"nodeName": "node-a"}, "status": {"phase": phase}})
-        };
-        let mut known = cluster("1.9.0", Vec::new(), [launcher(&running("db", "node-a", "host-model"), [])]);
-        known.is_live = is_live;
-        for pod in [pod("hp-volume", "Running"), pod("import", "Succeeded")] {
-            Arc::make_mut(&mut known.room).read("", "Pod", &JsonText(&pod.to_string())).expect("well-formed");
-        }
-        let world = World { cluster: known, policies: Vec::new() };
-        assert_eq!(absent(&world, ObjectKind::Pod, "shop", name), expected, "a pod that exists is said to be missing");
-    }
 }

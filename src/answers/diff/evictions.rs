@@ -16,6 +16,8 @@ words! {
     EvictionWord {
         /// A migration by KubeVirt, also one that it refuses to begin.
         Migrates = "migrates",
+        /// None: KubeVirt is configured to start no migration, and the drain waits.
+        Waits = "waits",
         /// None: another program or a user has to move the guest.
         Stays = "stays",
         /// A shutdown.
@@ -47,9 +49,8 @@ fn word(vmi: &Vmi, cluster: &Cluster) -> Option<EvictionWord> {
     strategy(vmi, cluster).filter(|_| migration::runs(vmi))?;
     match effect(vmi, cluster) {
         Effect::Ends => None,
-        Effect::Migrates | Effect::MigratesOnceItRuns | Effect::NotStarted(_) | Effect::NotMigrated(_) => {
-            Some(EvictionWord::Migrates)
-        }
+        Effect::Migrates | Effect::MigratesOnceItRuns | Effect::NotMigrated(_) => Some(EvictionWord::Migrates),
+        Effect::NotStarted(_) => Some(EvictionWord::Waits),
         Effect::External => Some(EvictionWord::Stays),
         Effect::ShutDown(_) | Effect::Held(_) => Some(EvictionWord::ShutDown),
     }

@@ -224,10 +224,17 @@ impl GuestSide<'_> {
     }
 }
 
+/// Whether a dump lacks the launcher of a guest that runs.
+pub(super) fn lacks_launcher(vmi: &Vmi, cluster: &Cluster) -> bool {
+    !cluster.is_live && migration::runs(vmi) && cluster.current_launcher(vmi).is_none()
+}
+
 /// A guest on both sides.
 struct Compared<'w> {
     before: GuestSide<'w>,
     after: GuestSide<'w>,
+    /// Whether each side lacks its launcher.
+    lacks_launcher: [bool; 2],
     /// The node it runs on, if that existed before and does not now.
     node_gone: Option<String>,
 }
@@ -285,7 +292,12 @@ impl<'w> Compared<'w> {
             Ordering::Equal => rank(after) > rank(before),
             Ordering::Greater => elsewhere(after) > elsewhere(before),
         };
-        Some(if is_worse { Direction::Worse } else { Direction::Better })
+        // Entries that it inherited exclude nodes only: without its launcher, its state is no better than it seems.
+        Some(match (is_worse, self.lacks_launcher) {
+            (true, [true, false]) | (false, [false, true]) => Direction::Unknown,
+            (true, _) => Direction::Worse,
+            (false, _) => Direction::Better,
+        })
     }
 }
 
@@ -380,7 +392,12 @@ impl<'w> Sides<'w> {
 
     /// Judges a guest on both sides.
     fn compared(&mut self, title: &str, was: Option<GuestOf<'w>>, is: Option<GuestOf<'w>>) -> Compared<'w> {
+        let lacks = |guest, world: &World| match guest {
+            Some(GuestOf::Vmi(vmi)) => lacks_launcher(vmi, &world.cluster),
+            _ => false,
+        };
         Compared {
+            lacks_launcher: [lacks(was, self.old_world), lacks(is, self.new_world)],
             before: GuestSide { guest: was, verdict: was.and_then(|guest| self.old.of(title, guest)) },
             after: GuestSide { guest: is, verdict: is.and_then(|guest| self.new.of(title, guest)) },
             node_gone: is.and_then(|guest| self.node_gone(guest)),
@@ -566,7 +583,8 @@ mod tests {
         let verdicts: Vec<GuestVerdict> = verdicts.filter(is_possible).collect();
         for (before, after) in verdicts.iter().flat_map(|before| verdicts.iter().map(move |after| (*before, *after))) {
             let side = |verdict| GuestSide { guest: None, verdict: Some(verdict) };
-            let turn = Compared { before: side(before), after: side(after), node_gone: None }.turn();
+            let (before_side, after_side, lacks_launcher) = (side(before), side(after), [false; 2]);
+            let turn = Compared { before: before_side, after: after_side, lacks_launcher, node_gone: None }.turn();
             let (was, is) = (axes(before), axes(after));
             if is.0 && !was.0 || is.1 > was.1 {
                 assert_eq!(

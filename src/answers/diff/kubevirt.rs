@@ -55,10 +55,11 @@ pub(super) fn not_known(old: &Cluster, new: &Cluster) -> Option<String> {
     ))
 }
 
-/// Returns the changes of KubeVirt's configuration with a known effect on guests, of an edit of the KubeVirt resource.
-pub(crate) fn of_configuration(old: &Configuration, new: &Configuration) -> Vec<KubeVirtChange> {
+/// Returns the changes of the developer configuration that affect where guests run, of an edit of the KubeVirt
+/// resource.
+pub(crate) fn of_developers(old: &Configuration, new: &Configuration) -> Vec<KubeVirtChange> {
     let mut out = Changes::default();
-    out.configuration(old, new);
+    out.developer(&old.developer_configuration, &new.developer_configuration);
     out.0.retain(|change| !change.means.is_empty());
     out.0
 }
@@ -71,13 +72,15 @@ pub(super) fn changes(old: &Cluster, new: &Cluster) -> Vec<KubeVirtChange> {
     }
     if is_known(old) && is_known(new) {
         let (before, after) = (&old.config.default_architecture, &new.config.default_architecture);
-        out.text("defaultArchitecture", before, after, AT_NEXT_START);
+        out.at_next_start("defaultArchitecture", before, after);
         out.configuration(&old.config.configuration, &new.config.configuration);
     }
     out.0
 }
 
 const AT_NEXT_START: &str = "guests that state none get it at their next start; those that run keep theirs";
+const DEFAULT_AT_NEXT_START: &str =
+    "guests that state none get KubeVirt's own default at their next start; those that run keep theirs";
 
 /// A rule about pods of guests that some releases follow, with its text where it holds and where it does not. From
 /// [`Release`], which cites KubeVirt's source.
@@ -117,6 +120,18 @@ fn of_release(before: Release, after: Release) -> String {
     }
 }
 
+/// Returns what new names and names that are gone mean.
+fn both(
+    gained: &[&str],
+    on: impl FnOnce(&[&str]) -> String,
+    lost: &[&str],
+    off: impl FnOnce(&[&str]) -> String,
+) -> String {
+    let on = (!gained.is_empty()).then(|| on(gained));
+    let off = (!lost.is_empty()).then(|| off(lost));
+    on.into_iter().chain(off).collect::<Vec<_>>().join("; ")
+}
+
 #[derive(Default)]
 struct Changes(Vec<KubeVirtChange>);
 
@@ -137,6 +152,11 @@ impl Changes {
     fn text(&mut self, setting: &str, before: &str, after: &str, means: &str) {
         let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         self.add(setting, set(before), set(after), || means.to_owned());
+    }
+
+    /// Compares a setting that guests have from their next start on if they state none themselves.
+    fn at_next_start(&mut self, setting: &str, before: &str, after: &str) {
+        self.text(setting, before, after, if after.is_empty() { DEFAULT_AT_NEXT_START } else { AT_NEXT_START });
     }
 
     fn names<T: AsRef<str>>(
@@ -169,11 +189,10 @@ impl Changes {
             developer_configuration,
             obsolete_cpu_models,
             min_cpu_model,
-            default_runtime_class,
             network,
             permitted_host_devices,
         } = old;
-        self.text("cpuModel", cpu_model, &new.cpu_model, AT_NEXT_START);
+        self.at_next_start("cpuModel", cpu_model, &new.cpu_model);
         self.text(
             "evictionStrategy",
             eviction_strategy,
@@ -199,7 +218,7 @@ impl Changes {
             "it says whether a change of a VirtualMachine's node selector or affinity reaches its running guest",
         );
         self.migrations(migrations, &new.migrations);
-        self.text("machineType", machine_type, &new.machine_type, AT_NEXT_START);
+        self.at_next_start("machineType", machine_type, &new.machine_type);
         self.architectures(architecture_configuration, &new.architecture_configuration);
         self.developer(developer_configuration, &new.developer_configuration);
         let (before, after) = (obsolete_cpu_models, &new.obsolete_cpu_models);
@@ -216,19 +235,15 @@ impl Changes {
                 _ => {
                     let withheld = (!gained.is_empty())
                         .then(|| format!("labels of {} are withheld from nodes", plural::fold_names(gained, 8)));
-                    let free =
-                        (!lost.is_empty()).then(|| format!("{} is no longer withheld", plural::fold_names(lost, 8)));
+                    let free = (!lost.is_empty()).then(|| {
+                        let are = plural::number(lost.len(), "is", "are");
+                        format!("{} {are} no longer withheld", plural::fold_names(lost, 8))
+                    });
                     withheld.into_iter().chain(free).collect::<Vec<_>>().join("; ")
                 }
             }
         });
         self.text("minCPUModel", min_cpu_model, &new.min_cpu_model, "no node-labeller reads it since 0.56");
-        self.text(
-            "defaultRuntimeClass",
-            default_runtime_class,
-            &new.default_runtime_class,
-            "launchers that are created from now on get the node selector and the tolerations of the runtime class",
-        );
         self.network(network, &new.network);
         let mediated = |of: &Option<PermittedHostDevices>| -> Vec<String> {
             of.iter().flat_map(|of| &of.mediated_devices).map(|device| device.resource_name.clone()).collect()
@@ -237,9 +252,12 @@ impl Changes {
             "permittedHostDevices.mediatedDevices",
             mediated(permitted_host_devices),
             mediated(&new.permitted_host_devices),
-            |_, _| {
-                "guests with one such GPU may be migrated, since 1.9 and with the feature gate VGPULiveMigration"
-                    .to_owned()
+            |gained, lost| {
+                let gpu = |names: &[&str], may: &str| {
+                    let names = plural::or_names(names, 8);
+                    format!("guests with one GPU {names} {may} be migrated, since 1.9 and with the feature gate VGPULiveMigration")
+                };
+                both(gained, |names| gpu(names, "may"), lost, |names| gpu(names, "may no longer"))
             },
         );
     }
@@ -249,8 +267,11 @@ impl Changes {
         let migrated = |of: &BTreeMap<String, BindingPlugin>| -> Vec<String> {
             of.iter().filter(|(_, plugin)| plugin.migration.is_some()).map(|(name, _)| name.clone()).collect()
         };
-        self.names("network.binding", migrated(binding), migrated(&new.binding), |_, _| {
-            "guests with these plugins on the pod network are migrated".to_owned()
+        self.names("network.binding", migrated(binding), migrated(&new.binding), |gained, lost| {
+            let on = |names: &[&str], are: &str| {
+                format!("guests with the plugin {} on the pod network are {are}", plural::or_names(names, 8))
+            };
+            both(gained, |names| on(names, "migrated"), lost, |names| on(names, "no longer migrated"))
         });
     }
 
@@ -269,6 +290,8 @@ impl Changes {
         let pace = |before: Option<i64>, after: Option<i64>, default: i64| {
             if before.unwrap_or(default) == after.unwrap_or(default) {
                 format!("{default} is the default: nothing changes")
+            } else if after == Some(0) {
+                "KubeVirt starts no migration, and a drain waits for the guests that it would migrate".to_owned()
             } else {
                 "how many guests migrate at a time".to_owned()
             }
@@ -296,7 +319,7 @@ impl Changes {
             ("architectureConfiguration.s390x.machineType", &s390x.machine_type, &new.s390x.machine_type),
         ];
         for (setting, before, after) in rows {
-            self.text(setting, before, after, AT_NEXT_START);
+            self.at_next_start(setting, before, after);
         }
     }
 
@@ -322,7 +345,13 @@ impl Changes {
             "developerConfiguration.nodeSelectors",
             node_selectors.iter().map(pair),
             new.node_selectors.iter().map(pair),
-            |_, _| "all launchers and migration targets that are created from now on ask for these labels".to_owned(),
+            |gained, lost| {
+                let asks = |verb: &str, labels: &[&str]| {
+                    (!labels.is_empty()).then(|| format!("{verb} for {}", plural::fold_names(labels, 8)))
+                };
+                let parts: Vec<String> = asks("ask", gained).into_iter().chain(asks("no longer ask", lost)).collect();
+                format!("all launchers and migration targets that are created from now on {}", parts.join(", and "))
+            },
         );
         let (before, after) = (use_emulation.then_some(true), new.use_emulation.then_some(true));
         self.add("developerConfiguration.useEmulation", before.as_ref(), after.as_ref(), || {

@@ -15,10 +15,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::missing_guests::only;
+use super::missing_guests::{MissingGuests, only};
 use crate::fit::fleet::Fleet;
+use crate::fit::plural::{fold_names, number};
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::migration;
+use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::{migration, subject};
 use crate::policy::Policy;
 use crate::world::World;
 
@@ -26,7 +28,7 @@ pub use direction::Direction;
 pub use evictions::{EvictionChange, EvictionWord};
 pub use guests::{GuestChange, NodeCause, RunChange};
 pub use kubevirt::KubeVirtChange;
-pub(crate) use kubevirt::of_configuration;
+pub(crate) use kubevirt::of_developers;
 pub use nodes::{ChangeKind, Frozen, NodeChange, Unlike};
 pub(crate) use redacted::OtherNames;
 pub use restarts::ProvedRestart;
@@ -70,6 +72,9 @@ pub struct Diff {
     pub not_known: Vec<String>,
     /// Whether guests were compared. If a dump holds none, nothing is known about the guests of the other.
     pub are_guests_compared: bool,
+    /// Whether a dump lacks guests that ran, or their launchers, so that a guest may be worse off that is not named.
+    #[serde(skip)]
+    pub lacks_guests: bool,
 }
 
 /// A policy that differs between the two sides.
@@ -142,14 +147,30 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
     let has_answers = by_labels.iter().any(Option::is_some);
     let [without_old, without_new] = &by_labels;
     let (old, new) = (without_old.as_ref().unwrap_or(old), without_new.as_ref().unwrap_or(new));
-    let (are_guests_compared, mut not_known) = comparable(&old.cluster, &new.cluster);
+    let sides = [("old", &old.cluster), ("new", &new.cluster)];
+    let missing =
+        sides.map(|(_, cluster)| MissingGuests::of(cluster, &|space, name| is_asked_for(&format!("{space}/{name}"))));
+    let Comparable { are_guests_compared, mut not_known, mut lacks_guests } =
+        comparable(&old.cluster, &new.cluster, &missing, is_asked_for);
+    if are_guests_compared {
+        not_known.extend(sides.iter().zip(&missing).filter_map(|((side, _), missing)| not_compared(side, missing)));
+        lacks_guests |= missing.iter().any(|missing| !missing.names().is_empty());
+    }
     if has_answers {
         not_known.push(NOT_BY_LIBVIRT.to_owned());
     }
     not_known.extend(kubevirt::not_known(&old.cluster, &new.cluster));
     let kubevirt = kubevirt::changes(&old.cluster, &new.cluster);
     let as_before = (!kubevirt.is_empty()).then(|| kubevirt::as_before(old, new));
-    let is_compared = |guest: &str| are_guests_compared && is_asked_for(guest);
+    let is_compared = |guest: &str| {
+        let is_missing = |missing: &MissingGuests| missing.names().contains(guest);
+        // A snapshot of some namespaces proves nothing about guests of others.
+        let is_elsewhere = |(_, cluster): &(&str, &Cluster)| {
+            let namespace = guest.split_once('/').map_or("", |(namespace, _)| namespace);
+            only(cluster).is_some() && !cluster.only_namespaces.contains(namespace)
+        };
+        are_guests_compared && is_asked_for(guest) && !missing.iter().any(is_missing) && !sides.iter().any(is_elsewhere)
+    };
     let guests::GuestChanges { guests, own_node, not_migratable, node_gone, evictions, mut running } =
         guests::changes(old, new, as_before.as_ref(), &is_compared, progress);
     // A dump without VMIs does not show which guests ran.
@@ -157,7 +178,6 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
         running.clear();
     }
     let fleet = &new.cluster.fleet;
-    let sides = [("old", &old.cluster), ("new", &new.cluster)];
     not_known.extend(sides.into_iter().filter_map(|(side, cluster)| {
         let only = only(cluster)?;
         Some(format!("the {side} dump {only}: nothing can be said of guests of other namespaces"))
@@ -179,6 +199,7 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
         unlike: nodes::unlike(fleet),
         not_known,
         are_guests_compared,
+        lacks_guests,
         ..Diff::default()
     };
     let has = |fleet: &Fleet, key: &str| fleet.values(key).any(|value| !fleet.bearing(key, value).is_empty());
@@ -215,44 +236,95 @@ fn without_libvirt(world: &World) -> Option<World> {
     })
 }
 
+/// Returns the guests of a side that run and whose VMI its dump lacks: they are not compared. `None` without any.
+fn not_compared(side: &str, missing: &MissingGuests) -> Option<String> {
+    let names: Vec<&str> = missing.names().iter().map(String::as_str).collect();
+    let [runs, of, are] =
+        [["runs", "run"], ["it", "them"], ["it is", "they are"]].map(|[one, many]| number(names.len(), one, many));
+    (!names.is_empty()).then(|| {
+        format!(
+            "by the rest of the {side} dump {} {runs}, and it holds no VirtualMachineInstance of {of}: {are} not compared",
+            fold_names(&names, 3)
+        )
+    })
+}
+
+/// The extent to which guests can be compared.
+struct Comparable {
+    are_guests_compared: bool,
+    /// The parts that cannot be compared.
+    not_known: Vec<String>,
+    /// Whether guests are compared as if they had not run, or had never migrated, because a dump lacks objects.
+    lacks_guests: bool,
+}
+
 /// Whether guests can be compared, and the parts that cannot. A dump that holds no objects of a kind proves nothing
-/// about it; a live cluster that shows none has none.
-fn comparable(old: &Cluster, new: &Cluster) -> (bool, Vec<String>) {
+/// about it; a live cluster that shows none has none. `missing` are the guests that run and whose VMI a side lacks.
+fn comparable(
+    old: &Cluster,
+    new: &Cluster,
+    missing: &[MissingGuests; 2],
+    is_asked_for: &dyn Fn(&str) -> bool,
+) -> Comparable {
+    let of = |are_guests_compared, not_known| Comparable { are_guests_compared, not_known, lacks_guests: false };
     let holds = |cluster: &Cluster| cluster.vmis().next().is_some() || cluster.vms().next().is_some();
     let said = |side: &str, what: &str| format!("the {side} dump holds {what}");
     match (holds(old), holds(new)) {
-        (false, false) => (new.is_live, (!new.is_live).then(|| NO_GUESTS.to_owned()).into_iter().collect()),
+        (false, false) => of(new.is_live, (!new.is_live).then(|| NO_GUESTS.to_owned()).into_iter().collect()),
         (true, false) if !new.is_live => {
             let none = said("new", "no guests (VirtualMachines and VirtualMachineInstances)");
-            (false, vec![format!("{none}: nothing can be said of those of the old one")])
+            of(false, vec![format!("{none}: nothing can be said of those of the old one")])
         }
         (false, true) if !old.is_live => {
             let none = said("old", "no guests (VirtualMachines and VirtualMachineInstances)");
-            (false, vec![format!("{none}: nothing can be said of how those of the new one were before")])
+            of(false, vec![format!("{none}: nothing can be said of how those of the new one were before")])
         }
         _ => {
-            let runs = |cluster: &Cluster| cluster.vmis().any(|vmi| !migration::has_ended(vmi));
-            let of = |side: &str| {
+            let title = |vmi: &Vmi| subject::title(&vmi.metadata);
+            let runs = |cluster: &Cluster, unseen: &MissingGuests| {
+                let runs = |vmi: &Vmi| !migration::has_ended(vmi) && !unseen.names().contains(&title(vmi));
+                cluster.vmis().any(|vmi| runs(vmi) && is_asked_for(&title(vmi)))
+            };
+            let as_stopped = |side: &str| {
                 format!(
                     "the {side} dump holds no VirtualMachineInstance: each guest there is compared as a stopped one"
                 )
             };
-            let notes = [("new", lacks_vmis(new) && runs(old)), ("old", lacks_vmis(old) && runs(new))];
-            let mut notes: Vec<String> =
-                notes.into_iter().filter(|(_, is_so)| *is_so).map(|(side, _)| of(side)).collect();
-            let sides = [("new", new, old), ("old", old, new)];
-            let without_launchers = sides.into_iter().filter(|(_, cluster, other)| {
-                !cluster.is_live && runs(cluster) && !holds_launchers(cluster) && holds_launchers(other)
-            });
-            notes.extend(without_launchers.map(|(side, ..)| {
-                format!(
-                    "the {side} dump holds no launcher pods: which entries guests inherited at earlier migrations is not known, and each \
-                     guest there is compared as if it had never migrated"
-                )
-            }));
-            (true, notes)
+            let [of_old, of_new] = missing;
+            let mut notes = Vec::new();
+            notes.extend((lacks_vmis(new) && runs(old, of_new)).then(|| as_stopped("new")));
+            notes.extend((lacks_vmis(old) && runs(new, of_old)).then(|| as_stopped("old")));
+            for (side, cluster, other) in [("new", new, old), ("old", old, new)] {
+                let lacking = cluster.vmis().filter(|vmi| {
+                    let known = other.vmi(&vmi.metadata.namespace, &vmi.metadata.name);
+                    guests::lacks_launcher(vmi, cluster)
+                        && known.is_some_and(|known| other.current_launcher(known).is_some())
+                        && is_asked_for(&title(vmi))
+                });
+                let lacking: Vec<String> = lacking.map(title).collect();
+                notes.extend((!lacking.is_empty()).then(|| without_launchers(side, cluster, &lacking)));
+            }
+            let lacks_guests = !notes.is_empty();
+            Comparable { are_guests_compared: true, not_known: notes, lacks_guests }
         }
     }
+}
+
+/// Returns what is not known of these guests, of which a dump lacks the launchers.
+fn without_launchers(side: &str, cluster: &Cluster, lacking: &[String]) -> String {
+    if !holds_launchers(cluster) {
+        return format!(
+            "the {side} dump holds no launcher pods: which entries guests inherited at earlier migrations is not known, and each \
+             guest there is compared as if it had never migrated"
+        );
+    }
+    let [it, is, had] = [["it", "they"], ["it is", "they are"], ["it had", "they had"]]
+        .map(|[one, many]| number(lacking.len(), one, many));
+    format!(
+        "the {side} dump holds no launcher pod of {}: which entries {it} inherited at earlier migrations is not known, and {is} \
+         compared as if {had} never migrated",
+        fold_names(lacking, 3)
+    )
 }
 
 /// The message for two dumps that hold nodes only.

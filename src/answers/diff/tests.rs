@@ -535,3 +535,104 @@ fn nodes_do_not_come_where_the_old_dump_holds_none() {
     assert!(found.nodes.is_empty() && found.frozen.is_empty(), "{:?}", found.nodes);
     assert!(found.not_known.iter().any(|line| line.contains("holds no nodes")), "{:?}", found.not_known);
 }
+
+/// A dump may lack the VMI or the launcher of a guest: what is said of guests then is also said of the whole dump.
+#[test]
+fn a_dump_that_lacks_objects_of_guests_proves_no_change_of_them() {
+    let counts: [Cell<usize>; 3] = Default::default();
+    let [lacking, worse, unproved] = &counts;
+    let strategy =
+        (edits(), edits(), guests(), prop::collection::vec((0_usize..9, any::<bool>()), 1..4), any::<bool>());
+    let mut runner = TestRunner::new_with_rng(
+        ProptestConfig::with_cases(256 / one_in() as u32),
+        TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+    );
+    let ran = runner.run(&strategy, |(was, is, guests, lost, of_new)| {
+        let is_lost = |object: &ClusterObject| {
+            let name = |number: &usize| format!("guest-{number}");
+            lost.iter().any(|(number, is_vmi)| match object {
+                ClusterObject::Vmi(vmi) => *is_vmi && number % 4 > 1 && vmi.metadata.name == name(number),
+                ClusterObject::Launcher(pod) => !*is_vmi && pod.guest == name(number),
+                _ => false,
+            })
+        };
+        let world = |edits: &[(usize, Edit)], is_whole: bool| {
+            let mut all = objects(&guests, false);
+            all.retain(|object| is_whole || !is_lost(object));
+            World { cluster: cluster("1.9.0", edited(edits), all), policies: Vec::new() }
+        };
+        let [old, new] = [(&was, of_new), (&is, !of_new)].map(|(edits, is_whole)| world(edits, is_whole));
+        let found = diff(&old, &new, &|_| true, &|_, _| {});
+        let whole = diff(&world(&was, true), &world(&is, true), &|_| true, &|_, _| {});
+        if !found.are_guests_compared || !whole.are_guests_compared {
+            return Ok(());
+        }
+        for turn in [Direction::Worse, Direction::Better] {
+            let more: Vec<&str> = found.turned(turn).difference(&whole.turned(turn)).copied().collect();
+            prop_assert!(more.is_empty(), "{:?} {:?}, by what the dump lacks: {:?}", more, turn, found.not_known);
+        }
+        prop_assert!(found.running.iter().all(|change| whole.running.contains(change)), "{:?}", found.running);
+        let not_said = whole.turned(Direction::Worse).difference(&found.turned(Direction::Worse)).count();
+        prop_assert!(not_said == 0 || found.lacks_guests, "a guest is worse off, and a gate would pass: {:?}", found);
+        lacking.set(lacking.get() + usize::from(found.lacks_guests));
+        worse.set(worse.get() + found.turned(Direction::Worse).len());
+        unproved.set(unproved.get() + not_said);
+        Ok(())
+    });
+    ran.unwrap_or_else(|failure| panic!("{failure}"));
+    let counts = counts.map(Cell::into_inner);
+    assert!(counts.iter().all(|count| *count >= at_least(10)), "too few dumps show it: {counts:?}");
+}
+
+/// A setting that is taken away means the opposite of one that is added.
+#[rstest]
+#[case::node_selectors("developerConfiguration", json!({"nodeSelectors": {"pool": "vm"}}), "ask for pool=vm", "no longer ask for pool=vm")]
+#[case::binding("network", json!({"binding": {"passt": {"migration": {"method": "link-refresh"}}}}), "passt on the pod network are migrated", "are no longer migrated")]
+#[case::devices("permittedHostDevices", json!({"mediatedDevices": [{"resourceName": "nvidia.com/T4"}]}), "nvidia.com/T4 may be migrated", "may no longer be migrated")]
+#[case::model("cpuModel", json!("Haswell"), "get it at their next start", "get KubeVirt's own default")]
+#[case::no_migrations("migrations", json!({"parallelMigrationsPerCluster": 0}), "KubeVirt starts no migration", "how many guests migrate")]
+fn the_effect_of_a_setting_follows_its_direction(
+    #[case] setting: &str,
+    #[case] value: serde_json::Value,
+    #[case] added: &str,
+    #[case] removed: &str,
+) {
+    let with = |configuration: serde_json::Value| {
+        let kubevirt = json!({"metadata": {"namespace": "kubevirt", "name": "kubevirt"}, "spec": {"configuration": configuration}});
+        let guest = running("db", "node-a", "Skylake-Server-noTSX-IBRS");
+        let mut guest = guest;
+        guest["spec"]["evictionStrategy"] = json!("LiveMigrate");
+        let objects = [ClusterObject::KubeVirt(Box::new(read(kubevirt))), vmi(guest)];
+        World { cluster: cluster("1.9.0", intel(), objects), policies: Vec::new() }
+    };
+    let (without, with) = (with(json!({})), with(json!({setting: value})));
+    for (old, new, expected, worse) in [(&without, &with, added, true), (&with, &without, removed, false)] {
+        let found = diff(old, new, &|_| true, &|_, _| {});
+        let means: Vec<&str> = found.kubevirt.iter().map(|change| change.means.as_str()).collect();
+        assert!(means.iter().any(|means| means.contains(expected)), "the opposite is said: {means:?}");
+        if setting == "migrations" {
+            assert_eq!(found.worse > 0, worse, "no guest can leave its node: {found:?}");
+        }
+    }
+}
+
+/// A snapshot of one namespace holds no guest of another one.
+#[test]
+fn guests_of_namespaces_that_a_snapshot_leaves_out_are_not_gone() {
+    let world = |is_whole: bool| {
+        let mut other = running("away", "node-a", "Skylake-Server-noTSX-IBRS");
+        other["metadata"]["namespace"] = json!("bank");
+        let here = running("db", "node-a", "Skylake-Server-noTSX-IBRS");
+        let objects = [vmi(here)].into_iter().chain(is_whole.then(|| vmi(other)));
+        let mut cluster = cluster("1.9.0", intel(), objects);
+        if !is_whole {
+            cluster.only_namespaces = ["shop".to_owned()].into();
+        }
+        World { cluster, policies: Vec::new() }
+    };
+    for (old, new) in [(true, false), (false, true)] {
+        let found = diff(&world(old), &world(new), &|_| true, &|_, _| {});
+        assert!(found.guests.is_empty(), "a guest of another namespace came or went: {:?}", found.guests);
+        assert!(found.not_known.iter().any(|line| line.contains("other namespaces")), "{:?}", found.not_known);
+    }
+}

@@ -11,9 +11,8 @@ use std::collections::BTreeMap;
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
-use crate::fit::bits::Bits;
+use super::returning::{self, Restarts};
 use crate::fit::plural::{fold_names, number};
-use crate::fit::remedy::{Action, Restart};
 use crate::kubevirt::eviction::protection;
 use crate::kubevirt::room::DisruptionBudget;
 use crate::world::World;
@@ -66,28 +65,6 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, evicted_guests: &m
 
 /// Whether a guest that is shut down starts again without a user, on another node.
 fn returns(world: &World, residents: &Residents<'_>, evicted: &EvictedGuest<'_>) -> bool {
-    starts_again(world, residents, evicted).is_some()
-}
-
-/// Returns the other nodes on which a guest that is shut down starts again without a user: its VM keeps it running.
-/// `None` if it does not, or no node takes it.
-pub(super) fn starts_again(world: &World, residents: &Residents<'_>, evicted: &EvictedGuest<'_>) -> Option<Bits> {
-    let cluster = &world.cluster;
-    let meta = &evicted.vmi.metadata;
-    let is_kept_running = cluster.vm(&meta.namespace, &meta.name).is_some_and(|vm| {
-        vm.spec.run_strategy == "Always" || (vm.spec.run_strategy.is_empty() && vm.spec.running == Some(true))
-    });
-    if !is_kept_running {
-        return None;
-    }
-    let prepared = evicted.prepared(world)?;
-    prepared.subject.restart.as_ref()?;
-    let (subject, _) = Action::from(Restart).apply(&prepared.subject, &cluster.fleet);
-    let mut places = subject.fitting(&cluster.fleet);
-    places.remove(evicted.source);
-    let mut places = subject.known_starts(&places, None, &cluster.fleet)?;
-    if let Some(full) = residents.full(evicted.vmi) {
-        places.subtract(&full);
-    }
-    (!places.is_empty()).then_some(places)
+    Restarts::of(world, evicted.vmi) == Restarts::Always
+        && returning::starts(world, residents, evicted).is_some_and(|starts| starts.are_known)
 }

@@ -4,18 +4,21 @@
 //! Guests that leave for certain are distinguished from guests that may lose their place to another one; if not all
 //! guests find a place, the number counted as stuck is that of the best case. For a group of guests that share places,
 //! all orders and choices are enumerated ([`race`]). If there are too many, bounds decide, and a guest without rivals
-//! leaves for certain all the same, but one with rivals may do so too.
+//! leaves for certain all the same, but one with rivals may do so too. A guest that is shut down and starts again is
+//! one of the group ([`returning`]): in the best case it starts last.
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::outcome::GuestOutcome;
 use super::race::{self, RaceEnds};
+use super::returning;
 use super::rivals::Contest;
 use super::space::SizeIndex;
 use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::wire::Vmi;
+use crate::world::World;
 
 /// Number of places tried for the guests of one node. After that the best result so far counts.
 const MAX_TRIES: usize = 20_000;
@@ -28,6 +31,9 @@ pub(super) struct Forecast {
     stuck: Vec<bool>,
     /// Whether as many guests find a place with every order and every choice of the scheduler.
     pub is_count_sure: bool,
+    /// The guests that are shut down, start again and may take a place that another one needs, each with whether all
+    /// choices of their group were followed.
+    pub returning: Vec<(usize, bool)>,
 }
 
 impl Forecast {
@@ -48,43 +54,71 @@ pub(super) struct Trouble<'t, 'w> {
 }
 
 /// Returns the forecast for these guests of a node; by labels, each may go to the nodes of its `fitting`.
-pub(super) fn of(residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>]) -> Forecast {
+pub(super) fn of(world: &World, residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>]) -> Forecast {
     let fitting: Vec<Bits> = evicted_guests.iter().map(|evicted| evicted.fitting.clone()).collect();
     let evicted_guests: Vec<&EvictedGuest<'_>> = evicted_guests.iter().collect();
-    let (mut forecast, groups) = settled(residents, &evicted_guests, &fitting, true);
-    for group in &groups {
-        let contest =
-            Contest { residents, evicted_guests: &evicted_guests, outcomes: &forecast.outcomes, group: &group.guests };
-        let found = match &group.ends {
-            Some(ends) => contest.raced(ends),
-            None => contest.bounded(),
-        };
-        forecast.is_count_sure &= group.ends.as_ref().map_or(found.is_empty(), RaceEnds::is_count_sure);
+    let (mut forecast, groups) = settled(residents, &evicted_guests, &fitting, Some(world));
+    let mut returning = Vec::new();
+    for Group { guests, ends, returning: left_out } in &groups {
+        let is_raced = left_out.is_empty();
+        let all: Vec<usize> = guests.iter().chain(left_out).copied().collect();
+        let contest = Contest { residents, evicted_guests: &evicted_guests, outcomes: &forecast.outcomes, group: &all };
+        let ends = ends.as_ref().filter(|_| is_raced);
+        let found = ends.map_or_else(|| contest.bounded(), |ends| contest.raced(ends));
+        forecast.is_count_sure &= ends.map_or(found.is_empty(), RaceEnds::is_count_sure);
+        let names = |title: &String| found.iter().any(|(_, rivals)| rivals.names.contains(title));
+        let may_take = |&at: &usize| forecast.outcomes[at].starts.is_some() && names(&evicted_guests[at].title);
+        returning.extend(all.iter().copied().filter(may_take).map(|at| (at, ends.is_some())));
         for (at, rivals) in found {
             forecast.outcomes[at].rivals = Some(rivals);
         }
     }
+    forecast.returning = returning;
     forecast
 }
 
-/// Returns the forecast with other nodes than their `fitting`, without the rivals.
+/// Returns the forecast with other nodes than their `fitting`, without the rivals: the best case, in which guests that
+/// are shut down start again last.
 pub(super) fn with(residents: &Residents<'_>, evicted_guests: &[&EvictedGuest<'_>], fitting: &[Bits]) -> Forecast {
-    settled(residents, evicted_guests, fitting, false).0
+    settled(residents, evicted_guests, fitting, None).0
 }
 
-/// Guests that share places, by index, and the results of all orders of their migrations, if they were enumerated.
+/// Guests that share places, by index.
 struct Group {
     guests: Vec<usize>,
+    /// The results of all orders and choices, if they were enumerated.
     ends: Option<RaceEnds>,
+    /// The guests that are shut down and may start again on these places, if there are too many choices to enumerate
+    /// them too.
+    returning: Vec<usize>,
 }
 
-/// Returns the forecast without the rivals, and the groups of guests that share places. `for_rivals`: whether the
-/// results of all orders are needed even if the order does not affect how many guests find a place.
+impl Group {
+    /// Enumerates the results for these guests; with too many, for those that are migrated.
+    fn raced(
+        residents: &Residents<'_>,
+        evicted_guests: &[&EvictedGuest<'_>],
+        outcomes: &[GuestOutcome],
+        guests: Vec<usize>,
+    ) -> Self {
+        let ends = race::ends(residents, evicted_guests, outcomes, &guests);
+        let (returning, moving): (Vec<usize>, Vec<usize>) =
+            guests.iter().partition(|at| outcomes[**at].starts.is_some());
+        if ends.is_some() || returning.is_empty() {
+            return Self { guests, ends, returning: Vec::new() };
+        }
+        let ends = race::ends(residents, evicted_guests, outcomes, &moving);
+        Self { guests: moving, ends, returning }
+    }
+}
+
+/// Returns the forecast without the rivals, and the groups of guests that share places. With a world, the results of
+/// all orders are found even if the order does not affect how many guests find a place.
 fn settled(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
     fitting: &[Bits],
-    for_rivals: bool,
+    for_rivals: Option<&World>,
 ) -> (Forecast, Vec<Group>) {
     // A guest that is shut down is gone at once; a migrated one, once it has a place. Each may make room for others.
     let mut gone: Vec<&Vmi> =
@@ -104,18 +138,26 @@ fn settled(
         found = outcomes(residents, evicted_guests, fitting, &gone);
     }
     // Places depend on the targets only: they are searched when these are final.
+    if let Some(world) = for_rivals {
+        returning::find(world, residents, evicted_guests, &mut found);
+    }
     let groups = if residents.is_free() { Vec::new() } else { groups(residents, evicted_guests, &found) };
     let group = |guests: Vec<usize>| {
-        let is_raced = for_rivals || race::depends_on_order(residents, evicted_guests, &found, &guests);
-        let ends = is_raced.then(|| race::ends(residents, evicted_guests, &found, &guests)).flatten();
-        Group { guests, ends }
+        if for_rivals.is_some() || race::depends_on_order(residents, evicted_guests, &found, &guests) {
+            Group::raced(residents, evicted_guests, &found, guests)
+        } else {
+            Group { guests, ends: None, returning: Vec::new() }
+        }
     };
     let groups: Vec<Group> = groups.into_iter().map(group).collect();
-    for Group { guests, ends } in &groups {
+    for Group { guests, ends, .. } in &groups {
         match ends {
             Some(ends) => {
                 for ((&at, place), reached) in guests.iter().zip(&ends.best).zip(&ends.reached) {
                     let outcome = &mut found[at];
+                    if outcome.starts.is_some() {
+                        continue;
+                    }
                     outcome.place = *place;
                     // No order opens the other ones.
                     let mut never = std::mem::replace(&mut outcome.targets, reached.clone());
@@ -127,7 +169,7 @@ fn settled(
         }
     }
     for (at, outcome) in found.iter_mut().enumerate().filter(|(at, _)| at_first[*at]) {
-        let raced = groups.iter().find_map(|Group { guests, ends }| {
+        let raced = groups.iter().find_map(|Group { guests, ends, .. }| {
             let own = guests.iter().position(|guest| *guest == at)?;
             Some(ends.as_ref()?.after[own].iter().map(|&other| guests[other]).collect::<Vec<usize>>())
         });
@@ -148,7 +190,7 @@ fn settled(
     let is_stuck =
         |(evicted, outcome): (&&EvictedGuest<'_>, &GuestOutcome)| evicted.must_move() && outcome.place.is_none();
     let stuck = evicted_guests.iter().zip(&found).map(is_stuck).collect();
-    (Forecast { outcomes: found, stuck, is_count_sure: true }, groups)
+    (Forecast { outcomes: found, stuck, is_count_sure: true, returning: Vec::new() }, groups)
 }
 
 /// Returns the outcomes of these guests once some of them are gone from their node.
@@ -188,6 +230,7 @@ fn outcomes(
             ending: Vec::new(),
             no_room,
             shortage,
+            starts: None,
         }
     };
     evicted_guests.iter().zip(fitting).map(outcome).collect()
@@ -236,12 +279,12 @@ fn tight(
         guests.iter().filter_map(|&at| Some((at, residents.size(evicted_guests[at].vmi)?))).collect();
     let mut all = out.clone();
     for (at, _) in &known {
-        all.union(&outcomes[*at].targets);
+        all.union(outcomes[*at].reach());
     }
     let space = residents.space();
     let sizes: Vec<SizeIndex> = known.iter().map(|(_, size)| *size).collect();
     for node in space.crowded(&all, &sizes) {
-        let coming = known.iter().filter(|(at, _)| outcomes[*at].targets.contains(node)).map(|(_, size)| *size);
+        let coming = known.iter().filter(|(at, _)| outcomes[*at].reach().contains(node)).map(|(_, size)| *size);
         let coming: Vec<SizeIndex> = coming.collect();
         let together = space.sum(coming.iter().copied());
         let lacks = |&own: &SizeIndex| {
@@ -255,13 +298,14 @@ fn tight(
     out
 }
 
-/// Returns the groups of two or more guests that exclude each other or share too little room, directly or indirectly.
+/// Returns the groups of two or more guests that exclude each other or share too little room, directly or indirectly;
+/// at least one of each is migrated.
 fn groups(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
     outcomes: &[GuestOutcome],
 ) -> Vec<Vec<usize>> {
-    let mut left: Vec<usize> = (0..evicted_guests.len()).filter(|&at| !outcomes[at].targets.is_empty()).collect();
+    let mut left: Vec<usize> = (0..evicted_guests.len()).filter(|&at| !outcomes[at].reach().is_empty()).collect();
     let tight = tight(residents, evicted_guests, outcomes, &left);
     let mut out = Vec::new();
     if tight.is_empty() && !residents.keep_apart() {
@@ -273,16 +317,16 @@ fn groups(
         while at < group.len() {
             let one = group[at];
             let mut shared = tight.clone();
-            shared.intersect(&outcomes[one].targets);
+            shared.intersect(outcomes[one].reach());
             let (near, far) = left.into_iter().partition(|&other| {
                 residents.are_apart(evicted_guests[one].vmi, evicted_guests[other].vmi)
-                    || outcomes[other].targets.meets(&shared)
+                    || outcomes[other].reach().meets(&shared)
             });
             left = far;
             group.extend::<Vec<usize>>(near);
             at += 1;
         }
-        if group.len() > 1 {
+        if group.len() > 1 && group.iter().any(|&at| outcomes[at].starts.is_none()) {
             group.sort_unstable();
             out.push(group);
         }
@@ -299,11 +343,11 @@ fn settle(
 ) {
     let mut search =
         PlaceSearch { residents, evicted_guests, outcomes, placed: Vec::new(), best: Vec::new(), tries: 0 };
-    let mut order = group.to_vec();
+    let mut order: Vec<usize> = group.iter().copied().filter(|&at| outcomes[at].starts.is_none()).collect();
     order.sort_by_key(|&at| (outcomes[at].targets.count(), &evicted_guests[at].title));
     search.go(&order);
     let best = search.best;
-    for &at in group {
+    for at in order {
         outcomes[at].place = best.iter().find(|(who, _)| *who == at).map(|(_, node)| *node);
     }
 }

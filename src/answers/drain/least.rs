@@ -61,11 +61,13 @@ pub(super) struct Least {
 
 /// Returns the fewest acts after which no guest of these nodes is stuck, or as few as possible are.
 ///
-/// `progress` is called with the steps of the search so far and their limit.
+/// With several nodes, each is drained by itself. `progress` is called with the steps of the search so far and their
+/// limit.
 pub(super) fn least(
     world: &World,
     residents: &Residents<'_>,
     nodes: &[Trouble<'_, '_>],
+    has_several_nodes: bool,
     progress: &dyn Fn(usize, usize),
 ) -> Least {
     if nodes.is_empty() {
@@ -73,7 +75,7 @@ pub(super) fn least(
     }
     let (looks, acts): (Vec<DrainAct>, Vec<DrainAct>) =
         acts::of(world, residents, nodes).into_iter().partition(|act| act.only_looks);
-    let problem = LeastProblem::new(world, residents, nodes, acts, progress);
+    let problem = LeastProblem { has_several_nodes, ..LeastProblem::new(world, residents, nodes, acts, progress) };
     let found = problem.solve();
     progress(MAX_EFFORT, MAX_EFFORT);
     let looks = looks.iter().filter_map(|look| {
@@ -101,6 +103,7 @@ struct LeastProblem<'p, 'w> {
     edited: RefCell<Option<(Vec<usize>, Rc<Edited>)>>,
     /// Number of steps for judging sets of acts.
     effort: Cell<usize>,
+    has_several_nodes: bool,
     progress: &'p dyn Fn(usize, usize),
 }
 
@@ -135,7 +138,8 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             affected(act, nodes.len()).for_each(|node| mattering[node].push(at));
         }
         let (known, edited) = (RefCell::default(), RefCell::default());
-        Self { world, residents, nodes, acts, mattering, known, edited, effort: Cell::new(0), progress }
+        let (effort, has_several_nodes) = (Cell::new(0), false);
+        Self { world, residents, nodes, acts, mattering, known, edited, effort, has_several_nodes, progress }
     }
 
     fn evicted(&self, (node, at): GuestKey) -> &EvictedGuest<'_> {
@@ -565,6 +569,10 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         let what = subject.map(|prepared| say::remedy::summary(&act.action, &prepared.subject)).unwrap_or_default();
         let names: Vec<&str> = act.guests.iter().map(|&key| self.evicted(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
+        // After the restart the guest may be on another of the nodes, and its own is cordoned until it is returned.
+        let when = first.filter(|_| self.has_several_nodes && act.outage == Outage::Restart);
+        let when = when.map(|evicted| format!("just before {} is drained: ", base.name(evicted.source)));
+        let summary = when.unwrap_or_default() + &summary;
         // The risk of uncordoning a node differs by guest: only the general one is shown.
         let of_guest = subject.filter(|_| !matches!(act.action, Action::Uncordon(_)));
         let risk = of_guest.map_or(act.action.id().spec().risk, |prepared| act.action.risk(&prepared.subject));

@@ -42,8 +42,9 @@ use demand_class::DemandClasses;
 use evicted::EvictedGuest;
 use forecast::Trouble;
 use least::Least;
-use not_known::NotKnown;
+use not_known::{NotKnown, Returning};
 use order::Order;
+use returning::Restarts;
 
 pub use acts::LeastAct;
 pub(crate) use evicted::{EvictionEffect, eviction_effect};
@@ -302,10 +303,10 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     rules::keep(&residents, fleet, &mut turns);
     let mut rows = Vec::new();
     let mut trouble: Vec<Trouble<'_, '_>> = Vec::new();
-    let mut returners: Vec<&str> = Vec::new();
+    let mut returning: Vec<Returning<'_>> = Vec::new();
     for (at, (node, evicted_guests)) in turns.iter().enumerate() {
         progress(at, turns.len());
-        let mut forecast = forecast::of(&residents, evicted_guests);
+        let mut forecast = forecast::of(world, &residents, evicted_guests);
         forecast::name(&residents, evicted_guests, &mut forecast);
         let row =
             |(evicted, outcome): (&EvictedGuest<'_>, &outcome::GuestOutcome)| evicted.row(world, &residents, outcome);
@@ -314,9 +315,12 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         guests.sort_by(|one, other| {
             (one.state, one.targets.len(), &one.guest).cmp(&(other.state, other.targets.len(), &other.guest))
         });
-        let takers = returning::takers(world, &residents, evicted_guests, &forecast.outcomes);
-        let is_count_sure = forecast.is_count_sure && takers.is_empty();
-        returners.extend(takers);
+        returning.extend(forecast.returning.iter().map(|(at, are_followed)| Returning {
+            title: &evicted_guests[*at].title,
+            restarts: Restarts::of(world, evicted_guests[*at].vmi),
+            are_followed: *are_followed,
+        }));
+        let is_count_sure = forecast.is_count_sure;
         rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests, is_count_sure });
         if forecast.has_stuck() {
             trouble.push(Trouble { evicted_guests, forecast });
@@ -328,13 +332,13 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         .flat_map(|(_, evicted_guests)| evicted_guests)
         .filter(|evicted| evicted.effect == EvictionEffect::Moves);
     let libvirt = Unanswered::of(world, moving.map(|evicted| evicted.vmi));
-    let mut not_known = NotKnown { world, residents: &residents, turns: &turns, rows: &rows, returners }.lines();
+    let mut not_known = NotKnown { world, residents: &residents, turns: &turns, rows: &rows, returning }.lines();
     not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
     let missing = missing(now, nodes).lines();
     let misses_guests = !missing.is_empty();
     not_known.extend(missing);
     let Least { steps, stuck, not_freed, in_the_way, tried, looks: to_look_at, .. } =
-        least::least(world, &residents, &trouble, progress);
+        least::least(world, &residents, &trouble, turns.len() > 1, progress);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
     let order = in_turn.then(|| order::of(world, &residents, &turns));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
+use super::returning::Restarts;
 use super::{DrainedNode, State};
 use crate::fit::fleet::NodeIndex;
 use crate::fit::plural::{fold_names, number};
@@ -17,14 +18,22 @@ pub(super) struct NotKnown<'n, 'w> {
     /// The guests of each node, in the order of the nodes.
     pub(super) turns: &'n [(NodeIndex, Vec<EvictedGuest<'w>>)],
     pub(super) rows: &'n [DrainedNode],
-    /// The guests that are shut down, start again and may take a place that another one needs, by name.
-    pub(super) returners: Vec<&'n str>,
+    pub(super) returning: Vec<Returning<'n>>,
+}
+
+/// A guest that is shut down, starts again and may take a place that another one needs.
+pub(super) struct Returning<'n> {
+    pub(super) title: &'n str,
+    pub(super) restarts: Restarts,
+    /// Whether all choices of its group were followed.
+    pub(super) are_followed: bool,
 }
 
 impl<'n, 'w> NotKnown<'n, 'w> {
     /// Returns the sentences.
     pub(super) fn lines(&self) -> Vec<String> {
-        [self.room(), self.strategies(), self.volumes(), self.budgets(), self.places()].into_iter().flatten().collect()
+        let one = [self.room(), self.strategies(), self.volumes(), self.budgets()];
+        one.into_iter().flatten().chain(self.places()).collect()
     }
 
     fn evicted_guests(&self) -> impl Iterator<Item = &'n EvictedGuest<'w>> {
@@ -93,16 +102,38 @@ impl<'n, 'w> NotKnown<'n, 'w> {
         ))
     }
 
-    /// The places of guests that are shut down and start again.
-    fn places(&self) -> Option<String> {
-        if self.returners.is_empty() {
-            return None;
-        }
-        let start = number(self.returners.len(), "starts", "start");
-        let names = fold_names(&self.returners, 3);
-        Some(format!(
-            "where {names} {start} again after the shutdown: it may be the place of a guest that is migrated, which is stuck then"
-        ))
+    /// The places of guests that are shut down and start again, a line for each way in which they do.
+    fn places(&self) -> impl Iterator<Item = String> + use<'_, 'n, 'w> {
+        let kinds = [Restarts::Always, Restarts::OnFailure, Restarts::Replaced];
+        kinds.into_iter().filter_map(|kind| {
+            let of_kind: Vec<&Returning<'_>> = self.returning.iter().filter(|guest| guest.restarts == kind).collect();
+            let mut names: Vec<&str> = of_kind.iter().map(|guest| guest.title).collect();
+            names.sort_unstable();
+            let (count, names) = (names.len(), fold_names(&names, 3));
+            let starts = match kind {
+                _ if count == 0 => return None,
+                Restarts::Always => {
+                    format!("where {names} {} again after the shutdown", number(count, "starts", "start"))
+                }
+                Restarts::OnFailure => format!(
+                    "whether and where {names} {} again (RerunOnFailure: only after a failure, such as a shutdown that takes too long)",
+                    number(count, "starts", "start")
+                ),
+                Restarts::Replaced | Restarts::Never => format!(
+                    "where the {} that {} replica set starts instead of {names} {} placed",
+                    number(count, "guest", "guests"),
+                    number(count, "its", "their"),
+                    number(count, "is", "are")
+                ),
+            };
+            let may_be = "it may be the place of a guest that is migrated, which is stuck then";
+            let too_many = if of_kind.iter().all(|guest| guest.are_followed) {
+                ""
+            } else {
+                " (there are too many choices to follow each: whether such a guest can still leave is not certain)"
+            };
+            Some(format!("{starts}: {may_be}{too_many}"))
+        })
     }
 
     /// The disruption budgets of guests that are shut down.

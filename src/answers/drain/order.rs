@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 
 use super::anti_affinity::Residents;
 use super::evicted::EvictedGuest;
+use super::returning::Restarts;
 use super::space::SizeIndex;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
@@ -174,17 +175,25 @@ fn assumes(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) ->
     if residents.is_free() {
         return Vec::new();
     }
-    let ended: Vec<&str> = turns
-        .iter()
-        .flat_map(|(_, evicted_guests)| evicted_guests)
-        .filter(|evicted| evicted.is_gone())
-        .map(|evicted| evicted.title.as_str())
-        .collect();
+    let ended = turns.iter().flat_map(|(_, evicted_guests)| evicted_guests).filter(|evicted| evicted.is_gone());
+    let (ended, restarting): (Vec<&EvictedGuest<'_>>, Vec<&EvictedGuest<'_>>) =
+        ended.partition(|evicted| Restarts::of(world, evicted.vmi) == Restarts::Never);
+    let [ended, restarting] =
+        [ended, restarting].map(|guests| guests.into_iter().map(|evicted| evicted.title.as_str()).collect::<Vec<_>>());
     let mut out = Vec::new();
     if !ended.is_empty() {
         let are = number(ended.len(), "is shut down or ends", "are shut down or end");
         let start = number(ended.len(), "does not start", "do not start");
         out.push(format!("{}, which {are}, {start} again before all nodes are drained", fold_names(&ended, 3)));
+    }
+    if !restarting.is_empty() {
+        let are = number(restarting.len(), "is shut down or ends", "are shut down or end");
+        let take = number(restarting.len(), "takes", "take");
+        out.push(format!(
+            "{}, which {are}, {take} no place that another guest needs if KubeVirt starts {} again",
+            fold_names(&restarting, 3),
+            number(restarting.len(), "it", "them")
+        ));
     }
     let evicted_guests = turns.iter().flat_map(|(_, evicted_guests)| evicted_guests);
     let sizes: BTreeSet<SizeIndex> = evicted_guests.filter_map(|evicted| residents.size(evicted.vmi)).collect();

@@ -32,6 +32,9 @@ pub(super) struct GuestOutcome {
     pub ending: Vec<String>,
     /// The first node of `no_room`, and the resource that it lacks.
     pub shortage: Option<(NodeIndex, Shortage)>,
+    /// If its eviction shuts it down, the nodes on which it may start again and so affect the places of others; `None`
+    /// if there are none.
+    pub starts: Option<Bits>,
 }
 
 /// Guests of one node that compete for places.
@@ -52,6 +55,11 @@ impl Rivals {
 }
 
 impl GuestOutcome {
+    /// Returns the nodes that it may go to: by its migration, or by a start after its shutdown that affects others.
+    pub(super) fn reach(&self) -> &Bits {
+        self.starts.as_ref().unwrap_or(&self.targets)
+    }
+
     /// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)`.
     pub(super) fn without_room(&self, fleet: &Fleet) -> Option<String> {
         let (node, short) = self.shortage.as_ref()?;

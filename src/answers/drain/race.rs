@@ -1,4 +1,5 @@
-//! A group of guests that share places: every order of their migrations and every choice of the scheduler, enumerated.
+//! A group of guests that share places: every order of their migrations and every choice of the scheduler, enumerated;
+//! also every start of a guest that is shut down, at any time or not at all.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -32,10 +33,11 @@ thread_local! {
     pub(super) static MOST: std::cell::Cell<usize> = const { std::cell::Cell::new(MAX_PLACEMENTS) };
 }
 
-/// The places of a group's guests; `None` for one that has not left.
+/// The places of a group's guests; `None` for one that has not left, or not started again.
 type Placement = Vec<Option<NodeIndex>>;
 
-/// The results of all orders and choices, for the guests of a group in their order.
+/// The results of all orders and choices, for the guests of a group in their order. A guest that starts again neither
+/// stays nor reaches places.
 #[derive(Clone, Debug)]
 pub(super) struct RaceEnds {
     /// The places that a guest gets in one of them.
@@ -48,21 +50,24 @@ pub(super) struct RaceEnds {
     pub takers: Vec<BTreeSet<usize>>,
     /// The result with the fewest guests that stay.
     pub best: Placement,
-    /// The most guests that stay in one of them.
-    pub most_stay: usize,
+    /// The fewest and the most guests that stay in one of them.
+    pub stay: (usize, usize),
 }
 
 impl RaceEnds {
     /// Whether as many guests stay in all of them.
     pub(super) fn is_count_sure(&self) -> bool {
-        self.best.iter().filter(|place| place.is_none()).count() == self.most_stay
+        self.stay.0 == self.stay.1
     }
 }
 
 /// A group and all that decides about its places.
 struct Race<'r, 'w> {
     residents: &'r Residents<'w>,
-    targets: Vec<&'r Bits>,
+    /// The nodes that each guest may go to.
+    reach: Vec<&'r Bits>,
+    /// Whether each guest is shut down and starts again, instead of being migrated.
+    starts: Vec<bool>,
     sizes: Vec<Option<SizeIndex>>,
     /// The nodes that one guest closes to another one, by both and the closing one's place, if there are any.
     closed: HashMap<(usize, usize, Option<NodeIndex>), Bits>,
@@ -75,7 +80,7 @@ pub(super) fn ends(
     outcomes: &[GuestOutcome],
     group: &[usize],
 ) -> Option<RaceEnds> {
-    let possible = group.iter().fold(1_usize, |all, &at| all.saturating_mul(outcomes[at].targets.count() + 1));
+    let possible = group.iter().fold(1_usize, |all, &at| all.saturating_mul(outcomes[at].reach().count() + 1));
     if possible > MAX_POSSIBLE {
         return None;
     }
@@ -94,6 +99,7 @@ pub(super) fn depends_on_order(
         && group.iter().any(|&one| {
             let closes = |&&other: &&usize| {
                 other != one
+                    && outcomes[other].starts.is_none()
                     && residents
                         .closes(guest(one).vmi, guest(other).vmi, guest(other).source)
                         .meets(&outcomes[one].targets)
@@ -110,30 +116,33 @@ impl<'r, 'w> Race<'r, 'w> {
         group: &[usize],
     ) -> Self {
         let guests: Vec<&EvictedGuest<'_>> = group.iter().map(|&at| evicted_guests[at]).collect();
-        let targets: Vec<&Bits> = group.iter().map(|&at| &outcomes[at].targets).collect();
+        let reach: Vec<&Bits> = group.iter().map(|&at| outcomes[at].reach()).collect();
+        let starts: Vec<bool> = group.iter().map(|&at| outcomes[at].starts.is_some()).collect();
         let mut closed = HashMap::new();
         for (own, other) in (0..guests.len()).flat_map(|own| (0..guests.len()).map(move |other| (own, other))) {
             if own == other || !residents.are_apart(guests[own].vmi, guests[other].vmi) {
                 continue;
             }
-            for place in targets[other].iter().map(Some).chain([None]) {
+            // A guest that is shut down is gone until it starts again.
+            let before = (!starts[other]).then_some(None);
+            for place in reach[other].iter().map(Some).chain(before) {
                 let node = place.unwrap_or(guests[other].source);
                 let mut nodes = residents.closes(guests[own].vmi, guests[other].vmi, node);
-                nodes.intersect(targets[own]);
+                nodes.intersect(reach[own]);
                 if !nodes.is_empty() {
                     closed.insert((own, other, place), nodes);
                 }
             }
         }
         let sizes = guests.iter().map(|guest| residents.size(guest.vmi)).collect();
-        Self { residents, targets, sizes, closed }
+        Self { residents, reach, starts, sizes, closed }
     }
 
     fn ends(&self) -> Option<RaceEnds> {
-        let count = self.targets.len();
-        let mut order: Vec<usize> = (0..count).collect();
-        order.sort_by_key(|&at| self.targets[at].count());
-        let nowhere = || self.targets.iter().map(|targets| Bits::none(targets.len())).collect();
+        let count = self.reach.len();
+        let mut moving: Vec<usize> = (0..count).filter(|&at| !self.starts[at]).collect();
+        moving.sort_by_key(|&at| self.reach[at].count());
+        let nowhere = || self.reach.iter().map(|nodes| Bits::none(nodes.len())).collect();
         let none = || vec![BTreeSet::new(); count];
         let mut out = RaceEnds {
             reached: nowhere(),
@@ -141,7 +150,7 @@ impl<'r, 'w> Race<'r, 'w> {
             after: none(),
             takers: none(),
             best: Vec::new(),
-            most_stay: 0,
+            stay: (usize::MAX, 0),
         };
         let mut after: Vec<Option<BTreeSet<usize>>> = vec![None; count];
         let start: Placement = vec![None; count];
@@ -150,18 +159,18 @@ impl<'r, 'w> Race<'r, 'w> {
         while let Some(places) = todo.pop() {
             work::count(count);
             let left: BTreeSet<usize> = (0..count).filter(|&at| places[at].is_some()).collect();
-            let mut is_end = true;
-            for at in (0..count).filter(|at| !left.contains(at)) {
-                let open = self.open(&places, at);
-                if open.is_empty() {
-                    continue;
+            let open: Vec<(usize, Bits)> =
+                (0..count).filter(|at| !left.contains(at)).map(|at| (at, self.open(&places, at))).collect();
+            // A start of another guest opens no place.
+            let is_end = !open.iter().any(|(at, open)| !self.starts[*at] && !open.is_empty());
+            for (at, open) in open.into_iter().filter(|(_, open)| !is_end && !open.is_empty()) {
+                if !self.starts[at] {
+                    match &mut after[at] {
+                        Some(before) => before.retain(|other| left.contains(other)),
+                        unknown => *unknown = Some(left.clone()),
+                    }
+                    out.reached[at].union(&open);
                 }
-                is_end = false;
-                match &mut after[at] {
-                    Some(before) => before.retain(|other| left.contains(other)),
-                    unknown => *unknown = Some(left.clone()),
-                }
-                out.reached[at].union(&open);
                 for node in open.iter() {
                     let mut next = places.clone();
                     next[at] = Some(node);
@@ -174,15 +183,16 @@ impl<'r, 'w> Race<'r, 'w> {
                 return None;
             }
             if is_end {
-                out.most_stay = out.most_stay.max(count - left.len());
-                for at in (0..count).filter(|at| !left.contains(at)) {
+                let stay = moving.iter().filter(|at| !left.contains(at)).count();
+                out.stay = (out.stay.0.min(stay), out.stay.1.max(stay));
+                for &at in moving.iter().filter(|at| !left.contains(at)) {
                     out.may_stay[at] = true;
                     out.takers[at].extend(left.iter().filter(|&&other| self.takes(&places, at, other)));
                 }
                 // The guests with the fewest places have them, as far as that is possible.
                 let rank = |places: &Placement| -> (usize, Vec<(bool, Option<NodeIndex>)>) {
-                    let of_order = order.iter().map(|&at| (places[at].is_none(), places[at])).collect();
-                    (places.iter().filter(|place| place.is_none()).count(), of_order)
+                    let of_order = moving.iter().map(|&at| (places[at].is_none(), places[at])).collect();
+                    (moving.iter().filter(|&&at| places[at].is_none()).count(), of_order)
                 };
                 if out.best.is_empty() || rank(&places) < rank(&out.best) {
                     out.best = places;
@@ -195,7 +205,7 @@ impl<'r, 'w> Race<'r, 'w> {
 
     /// Returns the places of a guest that are open while the others are at theirs.
     fn open(&self, places: &Placement, at: usize) -> Bits {
-        let mut out = self.targets[at].clone();
+        let mut out = self.reach[at].clone();
         for (other, place) in places.iter().enumerate() {
             self.closed.get(&(at, other, *place)).into_iter().for_each(|nodes| out.subtract(nodes));
         }
@@ -237,7 +247,7 @@ impl<'r, 'w> Race<'r, 'w> {
 
     /// Whether `other` closes a place of this guest, or has a part in filling it.
     fn takes(&self, places: &Placement, at: usize, other: usize) -> bool {
-        let fills = |node: NodeIndex| self.targets[at].contains(node) && self.has_part(places, at, other, node);
+        let fills = |node: NodeIndex| self.reach[at].contains(node) && self.has_part(places, at, other, node);
         self.closed.contains_key(&(at, other, places[other])) || places[other].is_some_and(fills)
     }
 }

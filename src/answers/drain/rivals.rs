@@ -41,7 +41,8 @@ impl Contest<'_, '_> {
 
     /// Returns the guests that may stay, each with the guests that may take all its places first.
     pub(super) fn bounded(&self) -> Vec<(usize, Rivals)> {
-        let mut uncertain: Vec<usize> = self.group.to_vec();
+        let is_moving = |at: &usize| self.outcomes[*at].starts.is_none();
+        let mut uncertain: Vec<usize> = self.group.iter().copied().filter(is_moving).collect();
         loop {
             let mut found: Vec<(usize, Rivals)> = Vec::new();
             for &at in &uncertain {
@@ -90,7 +91,7 @@ impl Contest<'_, '_> {
         }
         let meets = |other: &usize| {
             let is_closer = |closer: &Closer| closer.guest == *other && !closer.closed.is_empty();
-            outcomes[*other].targets.meets(&outcomes[at].targets) || closers.iter().any(is_closer)
+            outcomes[*other].reach().meets(&outcomes[at].targets) || closers.iter().any(is_closer)
         };
         Some(Rivals {
             names: beside
@@ -106,7 +107,7 @@ impl Contest<'_, '_> {
     fn closer(&self, own: usize, guest: usize) -> Closer {
         let targets = &self.outcomes[own].targets;
         let mut out = Closer { guest, closed: Bits::none(targets.len()), closes_several: false };
-        for node in self.outcomes[guest].targets.iter() {
+        for node in self.outcomes[guest].reach().iter() {
             let mut closed = self.residents.closes(self.evicted_guests[own].vmi, self.evicted_guests[guest].vmi, node);
             closed.intersect(targets);
             out.closes_several |= closed.count() > 1;
@@ -120,7 +121,7 @@ impl Contest<'_, '_> {
         let size = |at: usize| self.residents.size(self.evicted_guests[at].vmi);
         let own = size(at)?;
         let space = self.residents.space();
-        let others = beside.iter().filter(|&&other| self.outcomes[other].targets.contains(place));
+        let others = beside.iter().filter(|&&other| self.outcomes[other].reach().contains(place));
         let others: Vec<Vec<i64>> = others.map(|&other| space.sum(size(other))).collect();
         let of_resource = |resource: usize| {
             work::count(others.len());

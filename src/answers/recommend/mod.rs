@@ -18,6 +18,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
 use crate::fit::models::{self, Drawback, NotCounted, WhyNone};
 use crate::fit::plural;
+use crate::kubevirt::cluster::Cluster;
 use crate::policy::{LabelSelector, Policy};
 use crate::world::World;
 
@@ -216,37 +217,44 @@ fn without_pool(world: &World, pools: &[PoolReport]) -> Vec<PolicyWithoutPool> {
 pub(crate) fn best_by_node(world: &World) -> BTreeMap<NodeIndex, String> {
     let mut out = BTreeMap::new();
     for pool in pools::pools(world, &[]).0 {
-        let Some(best) =
-            models(world, &pool.nodes).candidates.ok().and_then(|candidates| candidates.into_iter().next())
-        else {
-            continue;
-        };
+        let Some(model) = recommended(&world.cluster, &pool.nodes).model else { continue };
         for node in pool.nodes.iter() {
-            out.entry(node).or_insert_with(|| best.model.clone());
+            out.entry(node).or_insert_with(|| model.clone());
         }
     }
     out
 }
 
-/// Returns the models for these nodes.
-fn models(world: &World, nodes: &Bits) -> models::Recommendation {
-    models::recommend(&world.cluster.fleet, nodes, &world.cluster.withheld.models)
+/// The recommendation for some nodes as one pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recommended {
+    /// The best model that all of them can run, or `None`.
+    pub(crate) model: Option<String>,
+    /// The reason, in one line.
+    pub(crate) why: String,
+    /// The models that all of them can run, best first.
+    pub(crate) candidates: Vec<String>,
+    /// Number of nodes that count.
+    pub(crate) counted: usize,
+}
+
+/// Returns the recommendation for these nodes: that of `recommend` for a pool, of a policy's status and of `audit`.
+pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Recommended {
+    let found = models::recommend(&cluster.fleet, nodes, &cluster.withheld.models);
+    let counted = found.counted.len();
+    let (why, candidates) = match found.candidates {
+        Ok(candidates) => {
+            let why = candidates.first().map(|best| why(best, found.passed_over.as_deref(), counted));
+            (why.unwrap_or_default(), candidates.into_iter().map(|candidate| candidate.model).collect())
+        }
+        Err(none) => (why_none(&none, counted), Vec::new()),
+    };
+    Recommended { model: candidates.first().cloned(), why, candidates, counted }
 }
 
 fn all(world: &World) -> All {
-    let found = models(world, &Bits::all(world.cluster.fleet.len()));
-    let nodes = found.counted.len();
-    match found.candidates {
-        Ok(candidates) => {
-            let best = candidates.first();
-            All {
-                model: best.map(|best| best.model.clone()),
-                why: best.map(|best| why(best, found.passed_over.as_deref(), nodes)).unwrap_or_default(),
-                candidates: candidates.into_iter().map(|candidate| candidate.model).collect(),
-            }
-        }
-        Err(none) => All { model: None, why: why_none(&none, nodes), candidates: Vec::new() },
-    }
+    let Recommended { model, why, candidates, .. } = recommended(&world.cluster, &Bits::all(world.cluster.fleet.len()));
+    All { model, why, candidates }
 }
 
 /// `nodes_now` are the nodes on which the guests of the pool run: those of the pool before nodes changed.
@@ -258,16 +266,8 @@ fn report(
     guests: &guests::RunningGuests<'_>,
 ) -> PoolReport {
     let fleet: &Fleet = &world.cluster.fleet;
-    let found = models(world, &pool.nodes);
-    let nodes = pool.nodes.count();
+    let Recommended { model, why, counted, .. } = recommended(&world.cluster, &pool.nodes);
     let here = guests.on(nodes_now);
-    let (model, why) = match &found.candidates {
-        Ok(candidates) => match candidates.first() {
-            Some(best) => (Some(best.model.clone()), why(best, found.passed_over.as_deref(), nodes)),
-            None => (None, why_none(&WhyNone::NothingInCommon, nodes)),
-        },
-        Err(none) => (None, why_none(none, nodes)),
-    };
     let withheld = &world.cluster.withheld.models;
     let offers = |vendor| models::offers(fleet, &pool.nodes, vendor, withheld);
     let offers = pool.vendor.as_deref().map_or_else(Vec::new, offers);
@@ -307,7 +307,7 @@ fn report(
         vendor: pool.vendor,
         arch: pool.arch,
         policies: pool.policies,
-        nodes,
+        nodes: counted,
         model,
         why,
         guests: here.count(),
@@ -344,7 +344,7 @@ fn why(best: &models::Candidate, passed_over: Option<&str>, nodes: usize) -> Str
     std::iter::once(which).chain(against).chain(passed_over).collect::<Vec<_>>().join("; ")
 }
 
-pub(crate) fn why_none(none: &WhyNone, nodes: usize) -> String {
+fn why_none(none: &WhyNone, nodes: usize) -> String {
     match none {
         WhyNone::NoNode => "no node takes part: none with amd64 or s390x takes guests or offers a CPU model".to_owned(),
         WhyNone::NoModels(without) => {
@@ -355,7 +355,11 @@ pub(crate) fn why_none(none: &WhyNone, nodes: usize) -> String {
             )
         }
         WhyNone::Vendors(vendors) if vendors.is_empty() => {
-            "no node has a cpu-vendor label, which distinguishes CPUs of several vendors".to_owned()
+            let none = match nodes {
+                1 => "the one node has no cpu-vendor label",
+                _ => "none of these nodes has a cpu-vendor label",
+            };
+            format!("{none}, which distinguishes CPUs of several vendors")
         }
         WhyNone::Vendors(vendors) => {
             let names = vendors.join(" and ");

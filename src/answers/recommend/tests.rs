@@ -288,3 +288,5 @@ fn a_node_of_two_vendors_is_no_target_in_the_pool_of_one() {
     let coverage = &skylake.expect("a model of the pool").coverage;
     assert_eq!(coverage.guests_by_targets, BTreeMap::from([(2, 1)]), "node-e is in another pool");
 }
+
+mod same_model;

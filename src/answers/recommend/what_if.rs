@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::pools::pools;
-use super::why_none;
+use super::{Recommended, recommended};
 use crate::answers::drain::anti_affinity::Residents;
 use crate::answers::drain::{EvictionEffect, eviction_effect};
 use crate::answers::obstacles::Obstacles;
@@ -190,9 +190,9 @@ type PoolModels = BTreeMap<String, Result<String, String>>;
 
 fn models_of(world: &World, selectors: &[LabelSelector]) -> PoolModels {
     let (pools, _) = pools(world, selectors);
-    let model = |pool: &super::NodePool| match super::models(world, &pool.nodes).candidates {
-        Ok(candidates) => candidates.into_iter().next().map(|best| best.model).ok_or_else(String::new),
-        Err(none) => Err(why_none(&none, pool.nodes.count())),
+    let model = |pool: &super::NodePool| {
+        let Recommended { model, why, .. } = recommended(&world.cluster, &pool.nodes);
+        model.ok_or(why)
     };
     pools.iter().map(|pool| (pool.name(), model(pool))).collect()
 }
@@ -250,9 +250,9 @@ fn guests(world: &World, changed: &World, edits: &[AssumedChange]) -> GuestCount
     };
     let of_added: Vec<String> = added.iter().filter_map(|node| vendor_of(later, *node)).collect();
     let mut now = Guests::new(cluster);
+    let mut leaving: BTreeMap<NodeIndex, Leaving<'_>> = BTreeMap::new();
     // The demands stay in `now`, so that their addresses are theirs alone.
     let mut fitting_later: HashMap<*const Demand, Rc<Bits>> = HashMap::new();
-    let residents = OnceCell::new();
     let mut out = GuestCount::default();
     for vmi in cluster.vmis().filter(|vmi| migration::runs(vmi)) {
         let Some(own) = fleet.find(&vmi.status.node_name) else { continue };
@@ -268,17 +268,18 @@ fn guests(world: &World, changed: &World, edits: &[AssumedChange]) -> GuestCount
         }));
         let Some(stays) = later.find(&vmi.status.node_name) else {
             out.must_leave += 1;
+            let of_node = leaving.entry(own).or_default();
             match effect {
-                EvictionEffect::ShutDown(_) => out.shut_down += 1,
+                EvictionEffect::ShutDown(_) => {
+                    of_node.gone.push(vmi);
+                    out.shut_down += 1;
+                }
                 EvictionEffect::Stays(_)
                 | EvictionEffect::Starts(_)
                 | EvictionEffect::NotKnown(_)
                 | EvictionEffect::Held(_) => out.stays += 1,
                 EvictionEffect::Refused(_) => out.cannot_leave += 1,
-                EvictionEffect::Moves => {
-                    let residents = residents.get_or_init(|| Residents::of(world));
-                    out.cannot_leave += usize::from(!is_open(vmi, &fits, later, world, residents));
-                }
+                EvictionEffect::Moves => of_node.moving.push((vmi, fits)),
                 EvictionEffect::Ends(_) => {}
             }
             continue;
@@ -300,12 +301,36 @@ fn guests(world: &World, changed: &World, edits: &[AssumedChange]) -> GuestCount
         out.one_left += usize::from(had > 1 && has == 1);
         out.none_left += usize::from(had > 0 && has == 0);
     }
+    let residents = OnceCell::new();
+    for Leaving { mut gone, mut moving } in leaving.into_values() {
+        // A guest that has left may open nodes to others.
+        loop {
+            let residents = residents.get_or_init(|| Residents::of(world));
+            let (leave, stay): (Vec<_>, Vec<_>) =
+                moving.into_iter().partition(|(vmi, fits)| is_open(vmi, fits, later, world, (residents, &gone)));
+            moving = stay;
+            if leave.is_empty() || moving.is_empty() {
+                break;
+            }
+            gone.extend(leave.into_iter().map(|(vmi, _)| vmi));
+        }
+        out.cannot_leave += moving.len();
+    }
     out
 }
 
-/// Whether one of these nodes, of the fleet after a change, is not known to be closed to a guest by room, other pods or
-/// its volumes. An added node is empty.
-fn is_open(vmi: &Vmi, fits: &Bits, later: &Fleet, world: &World, residents: &Residents<'_>) -> bool {
+/// The guests of a removed node.
+#[derive(Default)]
+struct Leaving<'w> {
+    /// The guests that are gone: shut down, or migrated.
+    gone: Vec<&'w Vmi>,
+    /// The guests that are to be migrated, with the nodes that take them by labels.
+    moving: Vec<(&'w Vmi, Rc<Bits>)>,
+}
+
+/// Whether one of these nodes, of the fleet after a change, is not known to be closed to a guest by room, other pods
+/// than those of gone guests, or its volumes. An added node is empty.
+fn is_open(vmi: &Vmi, fits: &Bits, later: &Fleet, world: &World, (residents, gone): (&Residents<'_>, &[&Vmi])) -> bool {
     let fleet = &world.cluster.fleet;
     let mut known = Bits::none(fleet.len());
     for node in fits.iter() {
@@ -315,7 +340,7 @@ fn is_open(vmi: &Vmi, fits: &Bits, later: &Fleet, world: &World, residents: &Res
         }
     }
     let Some(prepared) = subject::of_running(vmi, &world.cluster) else { return !known.is_empty() };
-    Obstacles::of(&prepared.subject, None, world, residents, &[]).is_open(&known)
+    Obstacles::of(&prepared.subject, None, world, residents, gone).is_open(&known)
 }
 
 impl WhatIf {

@@ -81,6 +81,10 @@ fn one_guest_is_in_the_singular() {
 #[case::two_vendors(vec![cascade_lake("i1"), cascade_lake("i2"), cascade_lake("i3"), rome("a1")], json!({}),
     "no common model; none is recommended for its 4 nodes: the nodes' labels name CPUs of AMD and Intel: no guest migrates from one vendor to another")]
 #[case::one_without_labels(vec![cascade_lake("i1"), cascade_lake("i2"), bare("bare")], json!({}),
+    "no common model; none is recommended for its 3 nodes: bare takes guests and offers no CPU model by a cpu-model label: a guest with a named model could not run there")]
+#[case::nothing_in_common(vec![running_only("i1", "Haswell-noTSX"), running_only("i2", "Haswell-noTSX"), running_only("i3", "Denverton")], json!({}),
+    "no common model; none is recommended for its 3 nodes: no model that is worth recommending is usable on all 3 nodes")]
+#[case::another_architecture_besides(vec![cascade_lake("i1"), cascade_lake("i2"), arm("arm-1")], json!({}),
     "no common model; recommended: Cascadelake-Server-noTSX, which runs on 2 of its 3 nodes")]
 #[case::half_without_labels(vec![cascade_lake("i1"), bare("bare")], json!({}),
     "no common model; none is recommended for its 2 nodes: bare takes guests and offers no CPU model by a cpu-model label: a guest with a named model could not run there")]
@@ -132,6 +136,14 @@ fn bare(name: &str) -> Node {
     node(name).tweak(|node| {
         node.labels.retain(|key, _| !key.starts_with("cpu-") && !key.starts_with("host-model"));
         set(node, "kubevirt.io/schedulable", "true");
+    })
+}
+
+/// Returns an Intel node that can run this model alone.
+fn running_only(name: &str, model: &str) -> Node {
+    cascade_lake(name).tweak(|node| {
+        node.labels.retain(|key, _| !key.starts_with("cpu-model.node"));
+        set(node, &format!("cpu-model.node.kubevirt.io/{model}"), "true");
     })
 }
 

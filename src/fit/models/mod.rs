@@ -18,7 +18,7 @@ use super::label;
 use facts::{FAMILIES, Family, Model, OBSOLETE};
 
 pub(crate) use features::{features, is_disputed, is_feature};
-pub(crate) use recommend::{Candidate, NotCounted, Offer, Recommendation, WhyNone, offers, recommend, takes_part};
+pub(crate) use recommend::{Candidate, NotCounted, Offer, WhyNone, offers, recommend, takes_part};
 
 /// Whether the labels of a host model's required features name those of the model itself, as since KubeVirt 1.8.4, or
 /// only a few that libvirt leaves out of the model, as before; `None` if that is not clear. Mirrors

@@ -53,8 +53,6 @@ wire! {
         architecture_configuration: Architectures,
         /// `developerConfiguration`.
         developer_configuration: DeveloperConfiguration,
-        /// `defaultRuntimeClass`: the runtime class of launchers.
-        default_runtime_class: String,
         /// `network`.
         network: NetworkConfiguration,
         /// `permittedHostDevices`.

@@ -125,6 +125,46 @@ fn every_cluster_gets_the_model_that_all_its_nodes_can_run() {
     println!("clusters ({what}): {} of {} as expected", clusters.len(), clusters.len());
 }
 
+/// The comparison with other tools is about what the verb answers: its column for the verb is that of these fleets.
+#[test]
+fn the_comparison_with_other_tools_states_what_recommend_answers() {
+    const FLEETS: [(&str, &[&str]); 5] = [
+        ("Cascade Lake, Sapphire Rapids; TSX on", &["kb-cascadelake-sapphirerapids"]),
+        ("Skylake, Cascade Lake; TSX off", &["skylake-cascadelake-tsx-off"]),
+        ("Cooper Lake, Ice Lake", &["cooperlake-icelake"]),
+        ("Rome, Milan", &["rome-milan"]),
+        ("Intel and AMD nodes", &["cooperlake-icelake", "rome-milan"]),
+    ];
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recommend.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let scratch = Scratch::new();
+    let all = clusters();
+    for (fleet, names) in FLEETS {
+        let row =
+            page.lines().find(|line| line.starts_with(&format!("| {fleet} |"))).unwrap_or_else(|| panic!("{fleet}"));
+        let said = row.split(" | ").nth(1).expect("the column of the verb");
+        let of = |name: &&str| all.iter().find(|cluster| cluster.name == **name).expect("a cluster of that name");
+        let nodes = names.iter().map(of).flat_map(|cluster| {
+            cluster.nodes.iter().map(|node| {
+                let mut object = node.node();
+                object["metadata"]["name"] = format!("{}-{}", cluster.name, node.name).into();
+                object
+            })
+        });
+        let dump = scratch.write_json("fleet.json", &list(nodes));
+        let report = recommend(&dump, &["-o", "json"]).json();
+        let Some(model) = report["all"]["model"].as_str() else {
+            assert_eq!(said, "one for each vendor; none for all", "{fleet}: {report}");
+            assert!(
+                pools(&report).len() == 2 && pools(&report).iter().all(|pool| pool["model"].is_string()),
+                "{report}"
+            );
+            continue;
+        };
+        assert_eq!(said.split(':').next(), Some(model), "{fleet}: people would compare another answer");
+    }
+}
+
 /// Nodes of two vendors, of s390x, of arm64, without labels, and with a model of an unknown name.
 #[test]
 fn each_kind_of_hardware_has_its_pool_and_other_nodes_are_named() {
@@ -197,7 +237,7 @@ fn sentences_about_pools_of_one_two_and_no_nodes_are_true() {
     for expected in [
         "is usable on the one node",
         "is usable on both nodes",
-        "(s390x) (z-1): no model is recommended: no node has a cpu-vendor label",
+        "(s390x) (z-1): no model is recommended: the one node has no cpu-vendor label",
     ] {
         assert!(said.contains(expected), "{expected}: {said}");
     }

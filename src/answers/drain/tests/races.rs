@@ -23,8 +23,10 @@ struct Racer {
     /// The topology key of its own term, which selects every guest with `is_db`.
     term: Option<&'static str>,
     cores: usize,
-    /// The nodes that take it by labels.
+    /// The nodes that take it by labels: as a migration, or as a start after its shutdown.
     fitting: BTreeSet<usize>,
+    /// Whether the drain shuts it down, and KubeVirt starts it again.
+    returns: bool,
 }
 
 /// A fleet with competing guests.
@@ -36,8 +38,12 @@ struct Race {
     world: World,
 }
 
+/// The place of a guest that is shut down and has not started again.
+const NOWHERE: usize = usize::MAX;
+
 impl Race {
-    fn random(random: &mut Random) -> Self {
+    /// `returning` is the percentage of the guests that are shut down and start again.
+    fn random(random: &mut Random, returning: usize) -> Self {
         let kinds = [cascade_lake, cascade_lake, skylake, ice_lake];
         let count = 3 + random.below(3);
         let mut nodes: Vec<Node> = (0..count).map(|at| kinds[random.below(4)](&format!("node-{at}"))).collect();
@@ -63,7 +69,11 @@ impl Race {
             ][random.below(4)];
             let is_db = random.percent(60);
             let term = random.percent(50).then(|| if random.percent(70) { label::HOSTNAME } else { "zone" });
+            let returns = node == SOURCE && random.percent(returning);
             let guest = live(running(&name, &format!("node-{node}"), model)).tweak(|guest| {
+                if returns {
+                    guest["spec"]["evictionStrategy"] = json!("None");
+                }
                 if is_db {
                     guest["metadata"]["labels"] = json!({"app": "db"});
                 }
@@ -73,13 +83,26 @@ impl Race {
                 }
             });
             objects.push(vmi(guest));
-            guests.push(Racer { name, node, is_db, term, cores: 1 + random.below(3), fitting: BTreeSet::new() });
+            if returns {
+                let own = vm(&name, model).tweak(|vm| match random.below(3) {
+                    0 => vm["spec"]["runStrategy"] = json!("Always"),
+                    1 => vm["spec"]["runStrategy"] = json!("RerunOnFailure"),
+                    _ => vm["spec"]["running"] = json!(true),
+                });
+                objects.push(ClusterObject::VirtualMachine(Box::new(read(own))));
+            }
+            let cores = 1 + random.below(3);
+            guests.push(Racer { name, node, is_db, term, cores, fitting: BTreeSet::new(), returns });
         }
         let mut world = world(nodes, objects);
         let fleet = world.cluster.fleet.clone();
         for guest in &mut guests {
             let vmi = world.cluster.vmi("shop", &guest.name).expect("it runs");
-            let prepared = subject::of_running(vmi, &world.cluster).expect("it runs");
+            let prepared = if guest.returns {
+                subject::of_vm(world.cluster.vm("shop", &guest.name).expect("its VM"), &world.cluster)
+            } else {
+                subject::of_running(vmi, &world.cluster).expect("it runs")
+            };
             let fitting = prepared.assess(&world.cluster).fitting;
             let number = |name: &str| name.trim_start_matches("node-").parse::<usize>().expect("a number");
             guest.fitting = fleet.names(&fitting).into_iter().map(number).collect();
@@ -109,7 +132,7 @@ impl Race {
 
     /// Returns the guests that the drain moves.
     fn moving(&self) -> Vec<usize> {
-        (0..self.guests.len()).filter(|&at| self.guests[at].node == SOURCE).collect()
+        (0..self.guests.len()).filter(|&at| self.guests[at].node == SOURCE && !self.guests[at].returns).collect()
     }
 
     /// Whether a term with this key keeps pods on these nodes apart.
@@ -124,6 +147,9 @@ impl Race {
             return false;
         }
         let excludes = |(other, there): (&Racer, &usize)| {
+            if *there == NOWHERE {
+                return false;
+            }
             let mine = own.term.filter(|_| other.is_db);
             let its = other.term.filter(|_| own.is_db);
             mine.into_iter().chain(its).any(|key| self.same_domain(key, *there, node))
@@ -136,17 +162,19 @@ impl Race {
         has_room && !others().any(excludes)
     }
 
-    /// Returns the places of all guests after the drain, for each order and choice.
+    /// Returns the places of all guests after the drain, for each order and choice. A guest that is shut down is gone
+    /// at once, and may start again at any time.
     fn ends(&self) -> BTreeSet<Vec<usize>> {
         let mut seen = BTreeSet::new();
         let mut out = BTreeSet::new();
-        let mut todo = vec![self.guests.iter().map(|guest| guest.node).collect::<Vec<_>>()];
+        let first = |guest: &Racer| if guest.returns { NOWHERE } else { guest.node };
+        let mut todo = vec![self.guests.iter().map(first).collect::<Vec<_>>()];
         while let Some(places) = todo.pop() {
             if !seen.insert(places.clone()) {
                 continue;
             }
             let mut is_end = true;
-            for at in (0..self.guests.len()).filter(|&at| places[at] == SOURCE) {
+            for at in (0..self.guests.len()).filter(|&at| [SOURCE, NOWHERE].contains(&places[at])) {
                 for node in (0..self.zones.len()).filter(|&node| self.takes(&places, at, node)) {
                     is_end = false;
                     let mut next = places.clone();
@@ -178,18 +206,37 @@ fn depends(rows: &[GuestRow], row: &GuestRow) -> bool {
     !row.rivals.is_empty() || row.after.iter().map(of).any(|other| other.state == State::Stuck || depends(rows, other))
 }
 
-#[test]
-fn a_forecast_holds_for_every_order_and_says_where_the_order_decides() {
-    let mut random = Random(89);
+/// Also with guests that are shut down and start again: each may take the place of one that is migrated.
+#[rstest]
+#[case::all_are_migrated(89, 0)]
+#[case::some_start_again(97, 35)]
+fn a_forecast_holds_for_every_order_and_says_where_the_order_decides(#[case] seed: u64, #[case] returning: usize) {
+    let mut random = Random(seed);
     let (mut counts, mut waits): (BTreeMap<&str, usize>, usize) = (BTreeMap::new(), 0);
+    let (mut named, mut sure) = (0, 0);
     for number in (0..4000).step_by(one_in()) {
-        let race = Race::random(&mut random);
+        let race = Race::random(&mut random, returning);
         let ends = race.ends();
         let found = drained(&race.world, "node-0");
         let rows = &found.nodes[0].guests;
         let show = || format!("fleet {number}: {}\n{rows:#?}\nends {ends:?}", race.shown());
         let moving = race.moving();
         let fewest = fewest_that_stay(&ends, &moving);
+        let most = ends.iter().map(|end| moving.iter().filter(|&&at| end[at] == SOURCE).count()).max();
+        assert_eq!(
+            found.nodes[0].is_count_sure,
+            most == Some(fewest),
+            "the number that migrates is not that for certain, or is said not to be: {}",
+            show()
+        );
+        for guest in race.guests.iter().filter(|guest| guest.returns) {
+            let title = format!("shop/{}", guest.name);
+            let is_rival = rows.iter().any(|row| row.rivals.contains(&title));
+            let is_said = found.not_known.iter().any(|line| line.contains(&title) && line.contains("again"));
+            assert!(is_rival == is_said, "{title} takes a place without a word: {:?} {}", found.not_known, show());
+            named += usize::from(is_rival);
+            sure += usize::from(!is_rival);
+        }
         assert_eq!(
             found.nodes[0].count(State::Stuck),
             fewest,
@@ -220,19 +267,25 @@ fn a_forecast_holds_for_every_order_and_says_where_the_order_decides() {
     }
     let least = counts.values().min().copied().unwrap_or_default();
     assert!(
-        counts.len() == 3 && least >= at_least(3000) && waits >= at_least(30),
+        counts.len() == 3 && least >= at_least(1200) && waits >= at_least(20),
         "too few show it: {counts:?}, {waits} wait"
+    );
+    assert!(
+        returning == 0 || named.min(sure) >= at_least(500),
+        "too few start again: {named} may take a place, {sure} take none"
     );
 }
 
 /// Beyond the number of placements that are followed, bounds decide: what is said to leave leaves in every order, and
 /// at least as many stay as are said to.
-#[test]
-fn bounds_on_stuck_guests_hold_for_every_order() {
-    let mut random = Random(90);
+#[rstest]
+#[case::all_are_migrated(90, 0)]
+#[case::some_start_again(98, 35)]
+fn bounds_on_stuck_guests_hold_for_every_order(#[case] seed: u64, #[case] returning: usize) {
+    let mut random = Random(seed);
     let (mut leaving, mut unsure) = (0, 0);
     for number in (0..2000).step_by(one_in()) {
-        let race = Race::random(&mut random);
+        let race = Race::random(&mut random, returning);
         let ends = race.ends();
         race::MOST.set(0);
         let found = drained(&race.world, "node-0");
@@ -240,6 +293,12 @@ fn bounds_on_stuck_guests_hold_for_every_order() {
         let show = || format!("fleet {number}: {}\n{rows:#?}\nends {ends:?}", race.shown());
         let moving = race.moving();
         let fewest = fewest_that_stay(&ends, &moving);
+        let most = ends.iter().map(|end| moving.iter().filter(|&&at| end[at] == SOURCE).count()).max();
+        assert!(
+            !found.nodes[0].is_count_sure || most == Some(found.nodes[0].count(State::Stuck)),
+            "a number is said for certain that is another one: {}",
+            show()
+        );
         assert!(found.nodes[0].count(State::Stuck) <= fewest, "more are said to stay than do: {}", show());
         for &at in &moving {
             let name = &race.guests[at].name;
@@ -254,8 +313,5 @@ fn bounds_on_stuck_guests_hold_for_every_order() {
             );
         }
     }
-    assert!(
-        leaving >= at_least(1000) && unsure >= at_least(1000),
-        "too few show it: {leaving} leave, {unsure} may stay"
-    );
+    assert!(leaving >= at_least(600) && unsure >= at_least(600), "too few show it: {leaving} leave, {unsure} may stay");
 }

@@ -338,8 +338,6 @@ struct StartLikeness<'w> {
 struct ForesightLikeness {
     /// The reason why KubeVirt will not migrate it.
     reason: Option<String>,
-    /// The reason in the condition of the VMI that runs.
-    said: Option<String>,
     /// The devices that KubeVirt's configuration does not permit, with their paths.
     not_permitted: Vec<(&'static str, String)>,
     /// The devices of which some nodes have too little.
@@ -349,12 +347,12 @@ struct ForesightLikeness {
 }
 
 impl ForesightLikeness {
-    fn of(foreseen: Option<Foreseen>, said: Option<String>, vmi: &Vmi, live: Option<&Vmi>, cluster: &Cluster) -> Self {
+    fn of(foreseen: Option<Foreseen>, vmi: &Vmi, live: Option<&Vmi>, cluster: &Cluster) -> Self {
         let devices = devices::lacking(&vmi.spec, live, cluster);
         let volumes = || subject::bound_volumes(vmi, cluster);
         let usable = if devices.is_empty() { None } else { BoundVolume::all_usable(&volumes(), &cluster.fleet) };
         let not_permitted = subject::not_permitted(&vmi.spec, &cluster.config);
-        Self { reason: foreseen.map(|found| found.refused.reason), said, not_permitted, devices, usable }
+        Self { reason: foreseen.map(|found| found.refused.reason), not_permitted, devices, usable }
     }
 }
 
@@ -461,9 +459,8 @@ impl<'w> GuestStates<'w> {
         let live = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name);
         let node = live.and_then(|vmi| subject::runs_on(vmi, cluster)).and_then(|node| cluster.fleet.find(node));
         let made = forecast::vmi_of(vm, &guest);
-        let said = live.and_then(subject::not_migratable).map(|refused| refused.reason);
         let foreseen = Foresight::of_guest(vm, &guest).reason(cluster);
-        let foresight = ForesightLikeness::of(foreseen, said, &made, live, cluster);
+        let foresight = ForesightLikeness::of(foreseen, &made, live, cluster);
         let key = self.likeness(&made, &vm.metadata.namespace, node, made_of, foresight);
         alike(&mut self.starts, key, || {
             let manifest = Manifest::VirtualMachine(Box::new(vm.clone()));
@@ -477,7 +474,7 @@ impl<'w> GuestStates<'w> {
         let node = subject::runs_on(vmi, cluster).and_then(|node| cluster.fleet.find(node));
         let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
         let live = cluster.vmi(&metadata.namespace, &metadata.name);
-        let foresight = ForesightLikeness::of(foreseen, None, vmi, live, cluster);
+        let foresight = ForesightLikeness::of(foreseen, vmi, live, cluster);
         let key = self.likeness(vmi, &metadata.namespace, node, made_of, foresight);
         let launcher = subject::unplaced(vmi, cluster).filter(|_| made_of == MadeOf::VmiAsItIs);
         let key = StartLikeness { launcher: launcher.map(|pod| Arc::clone(&pod.placement)), ..key };

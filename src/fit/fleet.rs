@@ -204,9 +204,13 @@ impl Fleet {
 
     /// Whether the CPUs of the nodes that a guest of this architecture could run on are known: a node has a
     /// CPU model or feature label, or on arm64, where the labeller writes neither, a machine type. `None`
-    /// stands for any architecture.
+    /// stands for any architecture. No CPU needs to be known for an architecture if every node states another one.
     pub(crate) fn is_labelled(&self, architecture: Option<&str>) -> bool {
         let known = architecture.and_then(|architecture| self.labelled.get(architecture));
+        let states_another = !self.labelled.is_empty() && !self.labelled.contains_key("");
+        if architecture.is_some() && known.is_none() && states_another {
+            return true;
+        }
         // A machine type of arm64 says nothing about the CPUs of other nodes.
         let elsewhere = || self.labelled.iter().any(|(architecture, &labelled)| labelled && architecture != "arm64");
         known.copied().unwrap_or_else(elsewhere)

@@ -6,7 +6,7 @@ use super::check;
 use super::effort::Depth;
 use super::immobile::Immobile;
 use super::judgement::Judgement;
-use super::remedy::{self, NotHelping, Remedy};
+use super::remedy::{self, NotHelping, Remedy, RemedyId};
 
 pub use super::check::{Check, Detail, Finding};
 pub use super::outcome::{
@@ -102,11 +102,18 @@ impl Judgement<'_, '_> {
     }
 }
 
-/// Keeps each remedy only in the first finding that offers it.
+/// Keeps each remedy only in the first finding that offers it, and a further node after all others.
 fn offer_once(findings: &mut [Finding]) {
     let mut offered = BTreeSet::new();
-    for finding in findings {
+    let mut added = None;
+    for finding in findings.iter_mut() {
         finding.remedies.retain(|remedy| offered.insert(remedy.action.id()));
+        added = added.or(finding.remedies.pop_if(|remedy| remedy.action.id() == RemedyId::AddNode));
+    }
+    let last = findings.iter().rposition(|finding| !finding.remedies.is_empty());
+    let of_targets = findings.iter().position(|finding| finding.impact.is_some());
+    if let Some((added, at)) = added.zip(last.or(of_targets)) {
+        findings[at].remedies.push(added);
     }
 }
 

@@ -219,10 +219,6 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         || cluster.vm(&vm.metadata.namespace, &vm.metadata.name).is_some();
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).filter(|_| is_stored) {
         out.subject.definition.waits = waits(vmi, cluster);
-        // The condition of the guest that runs says it.
-        let said = not_migratable(vmi).map(|refused| refused.reason);
-        out.subject.live_migratable.foreseen =
-            out.subject.live_migratable.foreseen.filter(|foreseen| said.as_ref() != Some(&foreseen.refused.reason));
         out.subject.running = running(vmi, cluster);
         out.subject.definition.restart_request = restart::request(vm);
         describe_edits(&mut out.subject, Some(vm), cluster);

@@ -9,7 +9,7 @@ use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::plural;
 use crate::fit::subject::Stage;
-use crate::fit::verdict::Evidence;
+use crate::fit::verdict::{Check, Detail, Evidence};
 use crate::page::Page;
 use crate::say;
 
@@ -17,6 +17,8 @@ use crate::say;
 const MAX_ROWS: usize = 40;
 /// Number of nodes named in a row that nodes share.
 const MAX_NAMES: usize = 3;
+/// The doubt about a node with a CPU of another vendor.
+const OTHER_VENDOR: &str = "a CPU of another vendor: moved there it may crash";
 
 impl Explained<'_, '_> {
     /// Prints every node: the part of the demand it meets, the labels it lacks, and the meaning of that.
@@ -133,6 +135,9 @@ impl Explained<'_, '_> {
             let of = if is_optional { ", optional for the guest" } else { " of its host model" };
             return format!("lacks {}{of}: libvirt may refuse", plural::fold_entries(lacks, 4));
         }
+        if let Some(words) = self.unlike(name) {
+            return words.to_owned();
+        }
         let subject = &self.case.prepared.subject;
         if matches!(subject.stage, Stage::Start(_)) && missing.is_empty() {
             let unmet = subject.unmet_at_start(&subject.placement, name);
@@ -141,6 +146,21 @@ impl Explained<'_, '_> {
             }
         }
         self.evidence(judgement, node, missing).into_owned()
+    }
+
+    /// Returns the doubt about a fitting node whose CPU differs from that of the node on which a host-passthrough guest
+    /// runs.
+    fn unlike(&self, node: &str) -> Option<&'static str> {
+        let refused = self.case.prepared.subject.failed.as_ref().is_some_and(|refused| refused.target == node);
+        let Detail::UnlikeHosts(found) = &self.case.verdict.found(Check::UnlikeHosts).filter(|_| !refused)?.detail
+        else {
+            return None;
+        };
+        let own = found.hosts.first().and_then(|own| own.vendor.as_ref());
+        Some(match (own, &found.unlike(node)?.vendor) {
+            (Some(own), Some(other)) if own != other => OTHER_VENDOR,
+            _ => "another CPU than that of its own node: libvirt may refuse",
+        })
     }
 
     /// Whether a node lacks the vendor of the guest's own node, and has another one: each of them has the label of one
@@ -171,9 +191,7 @@ impl Explained<'_, '_> {
                 "same host model as its own node: frozen labels, probably"
             }
             Evidence::Drifted => "same host model as its own node: drifted labels, probably",
-            Evidence::OtherHardware if self.is_of_another_vendor(node, missing) => {
-                "a CPU of another vendor: moved there it may crash"
-            }
+            Evidence::OtherHardware if self.is_of_another_vendor(node, missing) => OTHER_VENDOR,
             Evidence::OtherHardware => "other hardware, which no label changes: libvirt may refuse",
             Evidence::FrozenSource => "compared with frozen labels (skip-node on its own node), perhaps out of date",
             Evidence::OlderLabels => "same host model, labelled by an older KubeVirt: wait for virt-handler there",

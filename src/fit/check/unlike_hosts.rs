@@ -14,6 +14,7 @@ use crate::fit::fleet::{HostModelClass, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::models;
+use crate::fit::remedy;
 use crate::fit::subject::{CpuMode, Stage};
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
@@ -89,6 +90,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         Stage::Migration(_) | Stage::Start(_) => {}
     }
     kinds = comparable(kinds, runs_on);
+    let like_nodes = like_nodes(judgement, &kinds);
     // The required features of all host models with one name.
     let mut features: BTreeMap<&str, Vec<&BTreeSet<&str>>> = BTreeMap::new();
     for kind in &kinds {
@@ -117,7 +119,29 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         cordoned: runs_on.map(|node| cordoned_like(judgement, node)).unwrap_or_default(),
     };
     let field = subject.authors.mode.as_ref().map(|asked| asked.field.clone()).unwrap_or_default();
-    vec![Finding::note(Check::UnlikeHosts, field, Detail::UnlikeHosts(detail))]
+    let remedies = remedy::against_doubt(judgement, like_nodes);
+    vec![Finding { remedies, ..Finding::note(Check::UnlikeHosts, field, Detail::UnlikeHosts(detail)) }]
+}
+
+/// Returns the number of fitting nodes that are not known to be unlike the guest's node: from the start node with the
+/// fewest, if it is to start.
+fn like_nodes(judgement: &Judgement<'_, '_>, kinds: &[Kind<'_>]) -> usize {
+    match judgement.source {
+        Some(source) => {
+            let unlike = kinds.iter().filter(|kind| !kind.nodes.contains(source));
+            let unlike: usize = unlike.map(|kind| kind.nodes.count_common(&judgement.passes.fitting)).sum();
+            judgement.passes.fitting.count() - unlike
+        }
+        None => kinds.iter().map(|kind| kind.nodes.count() - 1).min().unwrap_or_default(),
+    }
+}
+
+impl UnlikeHosts {
+    /// Returns the kind of a node that has another CPU than the node on which the guest runs.
+    pub(crate) fn unlike(&self, node: &str) -> Option<&AlikeHosts> {
+        let mut others = self.hosts.iter().skip(1).filter(|_| self.runs_on.is_some());
+        others.find(|hosts| hosts.nodes.iter().any(|name| name == node))
+    }
 }
 
 /// Returns the kinds without those of which it is not known whether they differ, from the kind of the guest's node or

@@ -1,5 +1,6 @@
 //! Remedy: add a node with the hardware of the one that the guest runs on.
 
+use super::refused_target::refused_on;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -25,7 +26,11 @@ pub struct AddNode {
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let like = judgement.fleet.name(judgement.source?).to_owned();
-    judgement.if_more_fit(AddNode { like })
+    let Remedy { action, then_fits: (least, most), luck } = judgement.if_more_fit(AddNode { like })?;
+    // The guest keeps the CPU that libvirt refused there.
+    let refused = refused_on(judgement).and_then(|name| judgement.fleet.find(name));
+    let lost = usize::from(refused.is_some_and(|node| judgement.passes.fitting.contains(node)));
+    Some(Remedy { action, then_fits: (least - lost, most - lost), luck })
 }
 
 impl Act for AddNode {

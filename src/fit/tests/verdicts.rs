@@ -176,7 +176,7 @@ mod outcomes {
     #[case::alone(db(), vec![cascade_lake("node-a")], "pinned", Some(Cause::Placement))]
     #[case::empty_cluster(db(), Vec::new(), "unknown", None)]
     #[case::no_labeller(starting("host-model"), vec![node("n1"), node("n2")], "unknown", None)]
-    #[case::only_arm(starting("host-model"), vec![arm("arm-1")], "unknown", None)]
+    #[case::only_arm(starting("host-model"), vec![arm("arm-1")], "unschedulable", Some(Cause::Placement))]
     #[case::arm_on_arm(
         starting("host-passthrough").tweak(|s| {
             s.placement.selector.retain(|(key, _)| key != label::ARCH && !key.starts_with(label::MACHINE_TYPE));
@@ -189,6 +189,18 @@ mod outcomes {
     #[case::only_another_architecture_is_labelled(
         starting("host-model"),
         vec![node("n1"), cascade_lake("z-1").tweak(|n| set(n, label::ARCH, "s390x"))],
+        "unknown",
+        None
+    )]
+    #[case::no_node_of_its_architecture(
+        starting("host-model"),
+        vec![arm("arm-1"), node("z-1").tweak(|n| set(n, label::ARCH, "s390x"))],
+        "unschedulable",
+        Some(Cause::Placement)
+    )]
+    #[case::a_node_may_be_of_its_architecture(
+        starting("host-model"),
+        vec![arm("arm-1"), node("n1").tweak(|n| drop(n.labels.remove(label::ARCH)))],
         "unknown",
         None
     )]

@@ -532,7 +532,11 @@ impl<'w> GuestStates<'w> {
             policies: policies().map(|policy| policy.selects(&guest)).collect(),
             home: runs_on.map(at_home),
             foresight,
-            asked_with: self.world.cluster.libvirt.asked_with(namespace, &vmi.metadata.name),
+            asked_with: {
+                let cluster = &self.world.cluster;
+                let name = &vmi.metadata.name;
+                cluster.libvirt.asked_with(namespace, name, cluster.start(namespace, name))
+            },
             vmi: Vmi {
                 metadata,
                 // Each guest has its own host name, volumes, devices and networks.

@@ -87,13 +87,16 @@ pub(crate) struct PlannedGuest {
     pub nodes: Vec<String>,
 }
 
-/// Plans the queries about these guests. Guests that do not run are skipped.
+/// Plans the queries about these guests. Guests that do not run are skipped, and one that is given twice, as by its VM
+/// and its VMI, counts once.
 pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>) -> Plan {
     let cluster = &world.cluster;
     let mut out = Plan::default();
     let by_node = launchers(world);
     let mut namespaces: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for vmi in guests.into_iter().filter(|vmi| migration::runs(vmi)) {
+    let mut planned = BTreeSet::new();
+    let is_first = |vmi: &&'v Vmi| planned.insert((&vmi.metadata.namespace, &vmi.metadata.name));
+    for vmi in guests.into_iter().filter(|vmi| migration::runs(vmi)).filter(is_first) {
         let Some(launcher) = cluster.current_launcher(vmi) else {
             out.unreachable.push(GuestName::of(vmi));
             continue;

@@ -61,6 +61,8 @@ pub struct Fleet {
     skip_node: BTreeMap<NodeIndex, String>,
     /// The UIDs of the nodes, as far as they are known.
     uid: BTreeMap<NodeIndex, String>,
+    /// The times at which the nodes were added, in seconds since 1970, as far as they are known.
+    created: BTreeMap<NodeIndex, i64>,
     /// The nodes that were not read, with the reason.
     unread: BTreeMap<NodeIndex, String>,
     classes: Vec<HostModelClass>,
@@ -348,6 +350,11 @@ impl Fleet {
         self.uid.get(&node).map(String::as_str)
     }
 
+    /// Returns the time at which the node was added, in seconds since 1970; 0 if it is not known.
+    pub(crate) fn created(&self, node: NodeIndex) -> i64 {
+        self.created.get(&node).copied().unwrap_or_default()
+    }
+
     /// Returns the first node that was too large to read, and why. It is not known whether it takes guests.
     #[must_use]
     pub fn unread(&self) -> Option<(&str, &str)> {
@@ -493,6 +500,7 @@ impl Fleet {
         Node {
             name: self.name(node).to_owned(),
             uid: self.uid(node).unwrap_or_default().to_owned(),
+            created: self.created(node),
             labels: self.labels(node).map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             taints: self.taints(node).to_vec(),
             cordoned: self.is_cordoned(node),

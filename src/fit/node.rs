@@ -67,6 +67,8 @@ pub struct Node {
     pub name: String,
     /// `metadata.uid`; empty if it is not known.
     pub uid: String,
+    /// `metadata.creationTimestamp`, in seconds since 1970; 0 if it is not known.
+    pub created: i64,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// `spec.taints`.

@@ -23,7 +23,8 @@ use crate::fit::fleet::Fleet;
 use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
 use crate::fit::subject::ListOwner;
-use crate::libvirt::LibvirtFacts;
+use crate::libvirt::facts::GuestStart;
+use crate::libvirt::{Answers, LibvirtFacts};
 use crate::well_known::{self, Pairs as _};
 use crate::word::Word as _;
 pub use objects::{ClusterObject, ObjectName};
@@ -241,6 +242,16 @@ impl Cluster {
         get(&self.kept.vmis, namespace, name)
     }
 
+    /// Returns libvirt's answers about the guest of this name as it runs now; `None` if libvirt was not queried at all.
+    pub(crate) fn asked(&self, namespace: &str, name: &str) -> Option<Answers> {
+        self.libvirt.of(namespace, name, self.start(namespace, name), &self.fleet)
+    }
+
+    /// Returns the start of the guest of this name; no start is known of a guest that does not run.
+    pub(crate) fn start(&self, namespace: &str, name: &str) -> GuestStart<'_> {
+        self.vmi(namespace, name).map(|vmi| vmi.metadata.start()).unwrap_or_default()
+    }
+
     /// Returns all VMIs.
     pub fn vmis(&self) -> impl Iterator<Item = &Vmi> {
         self.kept.vmis.values().map(AsRef::as_ref)
@@ -393,13 +404,14 @@ fn is_observed(kubevirt: &KubeVirt) -> bool {
 impl From<wire::Node> for Node {
     fn from(node: wire::Node) -> Self {
         if let Some(excess) = node.metadata.excess {
-            let wire::Meta { name, uid, .. } = node.metadata;
-            return Self { name, uid, unread: Some(excess.to_string()), ..Self::default() };
+            let wire::Meta { name, uid, creation_timestamp: created, .. } = node.metadata;
+            return Self { name, uid, created, unread: Some(excess.to_string()), ..Self::default() };
         }
         let ready = node.status.conditions.iter().find(|condition| condition.kind == "Ready");
         Self {
             name: node.metadata.name,
             uid: node.metadata.uid,
+            created: node.metadata.creation_timestamp,
             labels: node.metadata.labels,
             taints: node.spec.taints.into_iter().filter_map(taint).collect(),
             cordoned: node.spec.unschedulable,

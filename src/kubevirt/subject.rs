@@ -272,7 +272,7 @@ fn of_spec(
     subject.definition.under_own = launch::under_own(&spec, &status, &cluster.config, cluster.release.release());
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
     subject.unjudged = unjudged(&spec, namespace, name, cluster);
-    subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
+    subject.asked = cluster.asked(namespace, name);
     subject.switched_off = switched_off(&spec);
     subject.optional = optional(&spec);
     let lacks_frequency = topology::lacks_frequency(&spec, &status, cluster);
@@ -388,7 +388,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     subject.failed = last_failure(vmi);
     let meta = &vmi.metadata;
-    subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, &meta.uid, &cluster.fleet);
+    subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, meta.start(), &cluster.fleet);
     subject.switched_off = switched_off(&vmi.spec);
     subject.optional = optional(&vmi.spec);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);

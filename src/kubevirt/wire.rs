@@ -11,6 +11,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -26,6 +27,12 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a time in RFC 3339 as seconds since 1970; 0 if it is missing or is no time.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let text = Option::<Text<'de>>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse::<Timestamp>().ok()).map_or(0, Timestamp::as_second))
 }
 
 /// Reads a struct from a JSON object only: serde would also accept an array of its fields, which no API server sends.

@@ -35,6 +35,11 @@ impl AnswerOrigin {
         Self { at: Some(at), place: None }
     }
 
+    /// Whether this answer was saved before this time, in seconds since 1970; 0 is a time that is not known.
+    fn is_before(&self, time: i64) -> bool {
+        time != 0 && self.place.is_some() && self.at.is_some_and(|at| at.as_second() < time)
+    }
+
     /// Whether this answer is known to be later.
     fn is_later_than(&self, other: &Self) -> bool {
         match (&self.place, &other.place) {
@@ -116,6 +121,39 @@ impl Machine {
     }
 }
 
+/// One start of a guest: each start has a VMI of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GuestStart<'a> {
+    /// The UID of the VMI; empty if it is not known.
+    pub uid: &'a str,
+    /// The time at which the VMI was created, in seconds since 1970; 0 if it is not known.
+    pub created: i64,
+}
+
+impl GuestStart<'_> {
+    /// Returns the answers about this start. Answers without a UID, and those beside a VMI without one, may be about an
+    /// earlier start: those that were saved before the VMI was created are.
+    fn find<'s>(&self, starts: &'s BTreeMap<String, GuestFacts>) -> Result<&'s GuestFacts, Silence> {
+        if let Some(known) = starts.get(self.uid).filter(|_| !self.uid.is_empty()) {
+            return Ok(known);
+        }
+        let may_be = |(uid, known): &(&String, &GuestFacts)| {
+            (self.uid.is_empty() || uid.is_empty()) && !known.cpu.origin.is_before(self.created)
+        };
+        let mut known = starts.iter().filter(may_be).map(|(_, known)| known);
+        match (known.next(), known.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(Silence::SeveralStarts),
+            (None, _) => Err(Silence::StartedAgain),
+        }
+    }
+
+    /// Whether an answer beside those of this start is about an earlier one.
+    fn is_after(&self, starts: &BTreeMap<String, GuestFacts>, origin: &AnswerOrigin) -> bool {
+        (self.uid.is_empty() || !starts.contains_key(self.uid)) && origin.is_before(self.created)
+    }
+}
+
 /// The known answers of libvirt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibvirtFacts {
@@ -177,35 +215,39 @@ impl LibvirtFacts {
         listing.filter(|(name, _)| fleet.find(name).is_some()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns the accelerator and the CPU of a guest, given no UID of its VMI; `None` if nothing is known of any guest
-    /// or node.
-    pub(crate) fn asked_with(&self, namespace: &str, name: &str) -> Option<(Accelerator, Option<GuestCpu>)> {
+    /// Returns the accelerator and the CPU of a guest, by namespace, name and start; `None` if nothing is known of any
+    /// guest or node.
+    pub(crate) fn asked_with(
+        &self,
+        namespace: &str,
+        name: &str,
+        start: GuestStart<'_>,
+    ) -> Option<(Accelerator, Option<GuestCpu>)> {
         if self.is_empty() {
             return None;
         }
         let starts = self.guests.get(&(namespace.to_owned(), name.to_owned()));
-        let known = starts.and_then(|starts| start(starts, "")).and_then(|known| known.cpu.value.as_ref().ok());
+        let known = starts.and_then(|starts| start.find(starts).ok()?.cpu.value.as_ref().ok());
         Some((known.map_or(Accelerator::Kvm, |guest| guest.accelerator), known.cloned()))
     }
 
-    /// Returns the answers about a guest, by namespace, name and UID of its VMI, on the nodes of a fleet; `None` if
-    /// libvirt was not queried at all.
-    pub(crate) fn of(&self, namespace: &str, name: &str, uid: &str, fleet: &Fleet) -> Option<Answers> {
+    /// Returns the answers about a guest, by namespace, name and start, on the nodes of a fleet; `None` if libvirt was
+    /// not queried at all.
+    pub(crate) fn of(&self, namespace: &str, name: &str, start: GuestStart<'_>, fleet: &Fleet) -> Option<Answers> {
         if self.is_empty() {
             return None;
         }
         let view = self.view.of(self, fleet);
         let starts = self.guests.get(&(namespace.to_owned(), name.to_owned()));
-        let known = starts.map(|starts| start(starts, uid));
-        let guest = match known {
-            None => Err(Silence::NotSaved),
-            Some(None) if uid.is_empty() => Err(Silence::SeveralStarts),
-            Some(None) => Err(Silence::StartedAgain),
-            Some(Some(known)) => known.cpu.value.clone(),
-        };
-        let losses = known.flatten().into_iter().flat_map(|known| &known.losses);
-        let losses = losses.map(|(model, lost)| {
-            let lost = lost.value.as_ref().map(|lost| lost_in_qemu_too(model, lost)).map_err(Clone::clone);
+        let known = starts.ok_or(Silence::NotSaved).and_then(|starts| start.find(starts));
+        let guest = known.clone().and_then(|known| known.cpu.value.clone());
+        let is_of_earlier = |origin| starts.is_some_and(|starts| start.is_after(starts, origin));
+        let losses = known.iter().flat_map(|known| &known.losses).map(|(model, lost)| {
+            let lost = match &lost.value {
+                _ if is_of_earlier(&lost.origin) => Err(Silence::StartedAgain),
+                Ok(features) => Ok(lost_in_qemu_too(model, features)),
+                Err(silence) => Err(silence.clone()),
+            };
             (model.clone(), lost)
         });
         let accelerator = guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
@@ -340,15 +382,6 @@ impl LibvirtFacts {
             out.push(format!("{more} more answers of libvirt gave way to later ones"));
         }
         out
-    }
-}
-
-/// Returns the start of a guest with this UID, or possibly with it.
-fn start<'s>(starts: &'s BTreeMap<String, GuestFacts>, uid: &str) -> Option<&'s GuestFacts> {
-    match starts.get(uid).or_else(|| starts.get("")) {
-        // A dump may lack UIDs: if there are several starts, the right one is not known.
-        None if uid.is_empty() && starts.len() == 1 => starts.values().next(),
-        known => known,
     }
 }
 

@@ -178,11 +178,12 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
         // These kinds are judged only by name and labels.
         let by_name = [Resource::Nodes, Resource::Namespaces, Resource::Volumes, Resource::Budgets];
         if resource.is_some_and(|resource| by_name.contains(&resource)) {
-            // `diff` finds a node replaced under its name by its UID.
-            for field in ["uid", "creationTimestamp", "generation"] {
-                if field != "uid" || resource != Some(Resource::Nodes) {
-                    metadata.remove(field);
-                }
+            metadata.remove("generation");
+            // `diff` finds a node replaced under its name by its UID; answers of libvirt from before it was added do not
+            // count.
+            if resource != Some(Resource::Nodes) {
+                metadata.remove("uid");
+                metadata.remove("creationTimestamp");
             }
         }
     }

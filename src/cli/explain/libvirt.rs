@@ -290,8 +290,10 @@ impl<'s> LibvirtWords<'s> {
                 continue;
             }
             // A dump may hold a launcher on a node that had none when libvirt was asked.
-            let is_open =
-                matches!(said(node), Err(Silence::NoLauncher | Silence::NotSaved | Silence::OtherMachine { .. }));
+            let is_open = matches!(
+                said(node),
+                Err(Silence::NoLauncher | Silence::NotSaved | Silence::OtherMachine { .. } | Silence::NodeAdded)
+            );
             if is_open && !survey.reachable().contains(name) {
                 without.push(name);
             } else if is_open && self.asked.saved {

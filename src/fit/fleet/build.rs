@@ -31,6 +31,7 @@ struct NodeEntry {
     not_ready: bool,
     skip_node: Option<String>,
     uid: String,
+    created: i64,
     unread: Option<String>,
 }
 
@@ -40,10 +41,10 @@ impl FleetBuilder {
         if self.labels.len() >= self.room {
             self.forget();
         }
-        let Node { name, uid, labels, mut taints, cordoned, not_ready, skip_node, unread } = node;
+        let Node { name, uid, created, labels, mut taints, cordoned, not_ready, skip_node, unread } = node;
         let (profile, own) = self.numbered(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         taints.sort_unstable();
-        let entry = NodeEntry { profile, own, taints, cordoned, not_ready, skip_node, uid, unread };
+        let entry = NodeEntry { profile, own, taints, cordoned, not_ready, skip_node, uid, created, unread };
         match self.nodes.get_mut(name.as_str()) {
             Some(known) if *known == entry => false,
             Some(known) => {
@@ -175,6 +176,9 @@ impl FleetBuilder {
                 }
                 if !entry.uid.is_empty() {
                     fleet.uid.insert(index, entry.uid.clone());
+                }
+                if entry.created != 0 {
+                    fleet.created.insert(index, entry.created);
                 }
                 if let Some(why) = &entry.unread {
                     fleet.unread.insert(index, why.clone());

@@ -34,6 +34,9 @@ pub enum Silence {
         /// The labels now.
         now: String,
     },
+    /// The saved answers are from before the node was added: another machine may have had its name.
+    #[error("no saved answer since the node was added")]
+    NodeAdded,
     /// The guest's CPU is not known, so there is nothing to compare.
     #[error("not asked: the guest's CPU is not known")]
     GuestUnknown,
@@ -92,6 +95,7 @@ impl Silence {
             Self::StartedAgain => "started-anew",
             Self::SeveralStarts => "several-starts",
             Self::OtherMachine { .. } => "other-machine",
+            Self::NodeAdded => "node-added",
             Self::GuestUnknown => "guest-unknown",
             Self::KeptOff(_) => "kept-off",
             Self::Forbidden(_) => "forbidden",
@@ -120,6 +124,7 @@ impl Silence {
             | Self::NotSaved
             | Self::StartedAgain
             | Self::SeveralStarts
+            | Self::NodeAdded
             | Self::GuestUnknown
             | Self::NoShell
             | Self::NoVirsh => String::new(),
@@ -236,7 +241,8 @@ mod tests {
             Silence::NotSaved => Silence::StartedAgain,
             Silence::StartedAgain => Silence::SeveralStarts,
             Silence::SeveralStarts => Silence::OtherMachine { saved: "host-model-cpu A".to_owned(), now: words() },
-            Silence::OtherMachine { .. } => Silence::GuestUnknown,
+            Silence::OtherMachine { .. } => Silence::NodeAdded,
+            Silence::NodeAdded => Silence::GuestUnknown,
             Silence::GuestUnknown => Silence::KeptOff(NotAskedBecause::Architecture),
             Silence::KeptOff(NotAskedBecause::Architecture) => Silence::KeptOff(NotAskedBecause::OtherNode),
             Silence::KeptOff(NotAskedBecause::OtherNode) => {
@@ -275,6 +281,7 @@ mod tests {
             "several-starts  no saved answer that is known to be of this start: there are some of several",
             "other-machine   no saved answer of the node as it is: it was labelled host-model-cpu A then, and is labelled \
              in its words now",
+            "node-added      no saved answer since the node was added",
             "guest-unknown   not asked: the guest's CPU is not known",
             "kept-off        not asked: its architecture is not the guest's",
             "kept-off        not asked: the guest's pod names another node",
@@ -301,8 +308,16 @@ mod tests {
     /// found again.
     #[test]
     fn reasons_for_missing_answers_are_saved_by_code_and_detail() {
-        let follows =
-            ["not-saved", "started-anew", "several-starts", "other-machine", "guest-unknown", "kept-off", "recorded"];
+        let follows = [
+            "not-saved",
+            "started-anew",
+            "several-starts",
+            "other-machine",
+            "node-added",
+            "guest-unknown",
+            "kept-off",
+            "recorded",
+        ];
         let codes: BTreeSet<&str> = all().iter().map(Silence::code).collect();
         assert!(follows.iter().all(|code| codes.contains(code)));
         for silence in all() {

@@ -267,6 +267,7 @@ fn node(names: usize) -> impl Strategy<Value = Node> {
             Node {
                 name: format!("n{name}"),
                 uid: String::new(),
+                created: 0,
                 labels,
                 taints: if clean { Vec::new() } else { taints },
                 cordoned,

@@ -14,6 +14,7 @@ use crate::kubevirt::cluster::{self, Cluster, Launcher};
 use crate::kubevirt::launch;
 use crate::kubevirt::placement;
 use crate::kubevirt::wire::{Pod, Vmi, Vmim};
+use crate::libvirt::facts::GuestStart;
 use crate::well_known;
 
 /// Prepares a launcher pod; `None` for any other pod. For the launcher that its guest runs in, as a dump or a
@@ -75,7 +76,9 @@ pub(crate) fn without_restart<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Pr
     if let Some(vmi) = vmi {
         describe(&mut subject, vmi, cluster);
     } else {
-        subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
+        let uid = owner.map(|owner| owner.uid.as_str()).unwrap_or_default();
+        let start = GuestStart { uid, ..GuestStart::default() };
+        subject.asked = cluster.libvirt.of(namespace, name, start, &cluster.fleet);
     }
     if let Some(node) = running_on {
         subject.running = Some(Running { node, placement: subject.placement.clone() });

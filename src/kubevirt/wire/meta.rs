@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::de::{Deserialize, Deserializer};
 
-use super::{EachText, OwnerReference, nullable};
+use super::{EachText, OwnerReference, nullable, seconds};
 use crate::bounds::Excess;
 use crate::kubevirt::resource::Resource;
+use crate::libvirt::facts::GuestStart;
 
 /// `metadata` of all other kinds.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
@@ -39,6 +40,9 @@ pub struct Meta {
     /// `ownerReferences`.
     #[serde(deserialize_with = "nullable")]
     pub owner_references: Vec<OwnerReference>,
+    /// `creationTimestamp`, in seconds since 1970; 0 if it is not known.
+    #[serde(deserialize_with = "seconds")]
+    pub creation_timestamp: i64,
     /// `deletionTimestamp`: set while the object is being deleted.
     #[serde(deserialize_with = "nullable")]
     pub deletion_timestamp: String,
@@ -49,6 +53,13 @@ pub struct Meta {
 }
 
 object_only!(Meta);
+
+impl Meta {
+    /// Returns the start of the guest whose VMI has this metadata.
+    pub(crate) fn start(&self) -> GuestStart<'_> {
+        GuestStart { uid: &self.uid, created: self.creation_timestamp }
+    }
+}
 
 impl OwnerReference {
     /// Whether it is of this resource. The end of the kind decides: a distribution that renames KubeVirt's groups may
@@ -68,6 +79,7 @@ each_text!(Meta {
     labels,
     annotations,
     owner_references,
+    creation_timestamp,
     deletion_timestamp,
     excess,
 });

@@ -24,6 +24,16 @@ fn no() -> LibvirtAnswer {
     LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], ..Incompatible::default() })
 }
 
+/// Returns a start of which only the UID is known.
+fn uid(uid: &str) -> GuestStart<'_> {
+    GuestStart { uid, created: 0 }
+}
+
+/// Returns a time in seconds since 1970; 0 for an empty text.
+fn seconds(time: &str) -> i64 {
+    time.parse().map_or(0, Timestamp::as_second)
+}
+
 fn machine(host_model: &str) -> Machine {
     Machine { vendor: "Intel".to_owned(), host_model: host_model.to_owned() }
 }
@@ -50,7 +60,7 @@ fn labelled(host_model: &str) -> Fleet {
 fn said(facts: &mut LibvirtFacts, host_model: &str) -> Option<Result<LibvirtAnswer, Silence>> {
     let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("guest", EARLY)), losses: BTreeMap::new() };
     facts.add_guest(("shop".to_owned(), "db".to_owned()), "1".to_owned(), guest).unwrap();
-    facts.of("shop", "db", "1", &labelled(host_model)).unwrap().nodes.get("node-b").cloned()
+    facts.of("shop", "db", uid("1"), &labelled(host_model)).unwrap().nodes.get("node-b").cloned()
 }
 
 /// Two answers to one question: the one that counts, the number of notes, or an error; independent of the order of
@@ -183,10 +193,10 @@ fn answers_from_another_start_of_the_guest_are_not_used(
     let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("a", EARLY)), losses: BTreeMap::new() };
     facts.add_guest(("shop".to_owned(), "db".to_owned()), then.to_owned(), guest).unwrap();
     let fleet = labelled("Skylake");
-    assert_eq!(facts.of("shop", "db", now, &fleet).unwrap().guest.err(), silence);
-    assert_eq!(facts.of("shop", "web", now, &fleet).unwrap().guest, Err(Silence::NotSaved));
+    assert_eq!(facts.of("shop", "db", uid(now), &fleet).unwrap().guest.err(), silence);
+    assert_eq!(facts.of("shop", "web", uid(now), &fleet).unwrap().guest, Err(Silence::NotSaved));
     assert_eq!(
-        LibvirtFacts::default().of("shop", "db", now, &fleet),
+        LibvirtFacts::default().of("shop", "db", uid(now), &fleet),
         None,
         "libvirt was not asked, and no file was read"
     );
@@ -200,11 +210,112 @@ fn starts_of_a_guest_are_kept_beside_each_other() {
         facts.add_guest(("shop".to_owned(), "db".to_owned()), uid.to_owned(), guest).unwrap();
     }
     let fleet = labelled("Skylake");
-    let model = |uid| facts.of("shop", "db", uid, &fleet).unwrap().guest.map(|guest| guest.cpu.model);
+    let model = |of| facts.of("shop", "db", uid(of), &fleet).unwrap().guest.map(|guest| guest.cpu.model);
     assert_eq!(model("1"), Ok("EPYC".to_owned()));
     assert_eq!(model("2"), Ok("Nehalem".to_owned()));
     assert_eq!(model(""), Err(Silence::SeveralStarts), "an answer of another start would be believed");
     assert_eq!(model("3"), Err(Silence::StartedAgain));
+}
+
+/// An answer about a guest beside a VMI, by UIDs and times: without one of the UIDs, an answer that was saved before the
+/// VMI was created is about an earlier guest of the name.
+#[rstest]
+#[case::older("", "2", EARLY, LATE, false)]
+#[case::older_without_uids("", "", EARLY, LATE, false)]
+#[case::older_beside_no_uid("1", "", EARLY, LATE, false)]
+#[case::older_by_another_clock("2", "2", EARLY, LATE, true)]
+#[case::at_that_second("", "2", EARLY, EARLY, true)]
+#[case::younger("", "2", LATE, EARLY, true)]
+#[case::younger_without_uids("", "", LATE, EARLY, true)]
+#[case::younger_beside_no_uid("1", "", LATE, EARLY, true)]
+#[case::younger_of_another_start("1", "2", LATE, EARLY, false)]
+#[case::no_time("", "2", "", LATE, true)]
+#[case::no_time_of_the_guest("", "2", EARLY, "", true)]
+#[case::no_guest("1", "", EARLY, "", true)]
+fn an_answer_from_before_the_guest_was_created_is_not_about_it(
+    #[case] then: &str,
+    #[case] now: &str,
+    #[case] asked: &str,
+    #[case] created: &str,
+    #[case] counts: bool,
+) {
+    let start = GuestStart { uid: now, created: seconds(created) };
+    let lost = |at| BTreeMap::from([("Nehalem".to_owned(), Sourced::new(Ok(vec!["avx".to_owned()]), file("a", at)))]);
+    let facts = |cpu_at, losses_at| {
+        let mut facts = LibvirtFacts::default();
+        let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("a", cpu_at)), losses: lost(losses_at) };
+        facts.add_guest(("shop".to_owned(), "db".to_owned()), then.to_owned(), guest).unwrap();
+        facts
+    };
+    let whole = facts(asked, asked);
+    let answers = whole.of("shop", "db", start, &labelled("Skylake")).unwrap();
+    let expected = if counts { Ok(cpu("EPYC")) } else { Err(Silence::StartedAgain) };
+    assert_eq!(answers.guest, expected, "the CPU of an earlier guest is taken for this one's");
+    assert_eq!(answers.losses.len(), usize::from(counts), "{answers:?}");
+    let asked_with = whole.asked_with("shop", "db", start).unwrap().1;
+    assert_eq!(asked_with, counts.then(|| cpu("EPYC")), "guests that are judged apart are called alike");
+    // The comparisons have times of their own.
+    let compared = facts("", asked).of("shop", "db", start, &labelled("Skylake")).unwrap();
+    if compared.guest.is_ok() {
+        let expected = if counts { Ok(vec!["avx".to_owned()]) } else { Err(Silence::StartedAgain) };
+        assert_eq!(compared.losses["Nehalem"], expected, "a comparison of an earlier guest is taken for this one's");
+    }
+}
+
+/// Answers of several starts, for a dump without UIDs: those from before the guest was created are left out.
+#[rstest]
+#[case::both_may_be("", Err(Silence::SeveralStarts))]
+#[case::one_may_be(LATE, Ok("Nehalem"))]
+#[case::none_may_be("2026-11-03T08:00:00Z", Err(Silence::StartedAgain))]
+fn of_several_starts_the_one_since_the_guest_was_created_counts(
+    #[case] created: &str,
+    #[case] expected: Result<&str, Silence>,
+    #[values("1", "")] first: &str,
+) {
+    let mut facts = LibvirtFacts::default();
+    for (uid, model, at) in [(first, "EPYC", EARLY), ("2", "Nehalem", LATE)] {
+        let guest = GuestFacts { cpu: Sourced::new(Ok(cpu(model)), file("a", at)), losses: BTreeMap::new() };
+        facts.add_guest(("shop".to_owned(), "db".to_owned()), uid.to_owned(), guest).unwrap();
+    }
+    let start = GuestStart { uid: "", created: seconds(created) };
+    let known = facts.of("shop", "db", start, &labelled("Skylake")).unwrap().guest;
+    assert_eq!(known.map(|guest| guest.cpu.model), expected.map(str::to_owned));
+}
+
+/// Each kind of a node's answer beside a node that was added to the cluster at some time.
+#[rstest]
+#[case::older(EARLY, LATE, false)]
+#[case::at_that_second(EARLY, EARLY, true)]
+#[case::younger(LATE, EARLY, true)]
+#[case::no_time("", LATE, true)]
+#[case::no_time_of_the_node(EARLY, "", true)]
+fn an_answer_from_before_the_node_was_added_is_not_about_it(
+    #[case] asked: &str,
+    #[case] added: &str,
+    #[case] counts: bool,
+    #[values("Skylake", "")] then: &str,
+) {
+    let of = if then.is_empty() { Machine::default() } else { machine(then) };
+    let mut node = labelled("Skylake").node(0);
+    node.created = seconds(added);
+    let fleet = Fleet::new(vec![node]);
+    let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("guest", LATE)), losses: BTreeMap::new() };
+    let known = |set: &dyn Fn(&mut LibvirtFacts)| {
+        let mut facts = LibvirtFacts::default();
+        facts.add_guest(("shop".to_owned(), "db".to_owned()), "1".to_owned(), guest.clone()).unwrap();
+        set(&mut facts);
+        facts.of("shop", "db", uid("1"), &fleet).unwrap()
+    };
+    let answered = known(&|facts| add(facts, &of, Ok(no()), file("a", asked)).unwrap());
+    let expected = if counts { Ok(no()) } else { Err(Silence::NodeAdded) };
+    assert_eq!(answered.nodes.get("node-b"), Some(&expected), "an answer of a machine that was replaced is believed");
+    let host = LibvirtHost { model: Some(cpu("EPYC").cpu), models: None };
+    let hosts = || [(Accelerator::Kvm, Sourced::new(Ok(host.clone()), file("a", asked)))];
+    let described = known(&|facts| facts.add_node("node-b", &of, hosts(), [], None).unwrap());
+    assert_eq!(described.hosts.contains_key("node-b"), counts, "a machine that was replaced is described");
+    let silence = || Some(Sourced::new(Silence::NoLauncher, file("a", asked)));
+    let silent = known(&|facts| facts.add_node("node-b", &of, [], [], silence()).unwrap());
+    assert_eq!(silent.nodes.contains_key("node-b"), counts, "why another machine did not answer is said of this one");
 }
 
 #[test]
@@ -226,7 +337,7 @@ fn a_lost_feature_that_qemu_adds_with_the_model_is_ignored() {
     let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("guest", EARLY)), losses };
     let mut facts = LibvirtFacts::default();
     facts.add_guest(("shop".to_owned(), "db".to_owned()), "1".to_owned(), guest).unwrap();
-    let answers = facts.of("shop", "db", "1", &labelled("EPYC")).unwrap();
+    let answers = facts.of("shop", "db", uid("1"), &labelled("EPYC")).unwrap();
     assert_eq!(answers.losses["Westmere"], Ok(vec!["vme".to_owned()]));
 }
 

@@ -41,10 +41,36 @@ impl fmt::Debug for ViewMemo {
     }
 }
 
+/// A node as it is now.
+#[derive(Default)]
+struct NodeNow {
+    /// The machine, by its labels.
+    machine: Machine,
+    /// The time at which the node was added, in seconds since 1970; 0 if it is not known.
+    created: i64,
+}
+
+impl NodeNow {
+    fn of(fleet: &Fleet, name: &str) -> Self {
+        let found = fleet.find(name);
+        found.map(|node| Self { machine: Machine::of(fleet, node), created: fleet.created(node) }).unwrap_or_default()
+    }
+
+    /// Returns the values of the machines that may be this node, without those saved before the node was added.
+    fn are<'f, T: 'f>(
+        &self,
+        all: &'f BTreeMap<Machine, NodeFacts>,
+        of: impl Fn(&'f NodeFacts) -> Option<&'f Sourced<T>>,
+    ) -> impl Iterator<Item = &'f Sourced<T>> {
+        let machines = all.iter().filter(|(machine, _)| machine.may_be(&self.machine));
+        machines.filter_map(move |(_, facts)| of(facts)).filter(|known| !known.origin.is_before(self.created))
+    }
+}
+
 /// The answers of the nodes of a fleet.
 pub(super) struct View {
-    /// The machines, by current labels, of the nodes with known answers.
-    machines: BTreeMap<String, Machine>,
+    /// The nodes with known answers as they are now.
+    nodes: BTreeMap<String, NodeNow>,
     hosts: BTreeMap<Accelerator, Arc<LibvirtHosts>>,
     about: Mutex<BTreeMap<GuestCpu, Arc<NodeAnswers>>>,
     /// Whether answers come from files.
@@ -53,18 +79,17 @@ pub(super) struct View {
 
 impl View {
     fn of(facts: &LibvirtFacts, fleet: &Fleet) -> Self {
-        let machine = |name: &String| fleet.find(name).map(|node| Machine::of(fleet, node)).unwrap_or_default();
-        let machines: BTreeMap<String, Machine> =
-            facts.nodes.keys().map(|name| (name.clone(), machine(name))).collect();
+        let nodes: BTreeMap<String, NodeNow> =
+            facts.nodes.keys().map(|name| (name.clone(), NodeNow::of(fleet, name))).collect();
         let host = |accelerator| {
             let known = facts.nodes.iter().filter_map(|(name, all)| {
-                let known = are(all, &machines[name]).filter_map(|facts| facts.hosts.get(&accelerator));
+                let known = nodes[name].are(all, |facts| facts.hosts.get(&accelerator));
                 Some((name.clone(), latest(known)?.value.as_ref().ok()?.clone()))
             });
             (accelerator, Arc::new(known.collect()))
         };
         let hosts = Accelerator::ALL.iter().copied().map(host).collect();
-        Self { machines, hosts, about: Mutex::default(), saved: facts.is_saved() }
+        Self { nodes, hosts, about: Mutex::default(), saved: facts.is_saved() }
     }
 
     /// Returns the nodes' host models and usable models for guests with this accelerator.
@@ -79,7 +104,7 @@ impl View {
             return Arc::clone(known);
         }
         let of_node = |(name, all): (&String, &BTreeMap<Machine, NodeFacts>)| {
-            Some((name.clone(), said(all, self.machines.get(name)?, cpu)?))
+            Some((name.clone(), said(all, self.nodes.get(name)?, cpu)?))
         };
         let found: Arc<NodeAnswers> = Arc::new(facts.nodes.iter().filter_map(of_node).collect());
         about.insert(cpu.clone(), Arc::clone(&found));
@@ -87,23 +112,22 @@ impl View {
     }
 }
 
-/// Returns the answers that apply to the node's current machine.
-fn are<'f>(all: &'f BTreeMap<Machine, NodeFacts>, now: &'f Machine) -> impl Iterator<Item = &'f NodeFacts> {
-    all.iter().filter(|(machine, _)| machine.may_be(now)).map(|(_, facts)| facts)
-}
-
 /// Returns the answer of a node's libvirt about a CPU; `None` if it was not queried.
-fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Option<Result<LibvirtAnswer, Silence>> {
-    let known = are(all, now).filter_map(|facts| facts.answers.get(cpu));
+fn said(all: &BTreeMap<Machine, NodeFacts>, now: &NodeNow, cpu: &GuestCpu) -> Option<Result<LibvirtAnswer, Silence>> {
+    let known = now.are(all, |facts| facts.answers.get(cpu));
     let silence = || {
-        let silences = are(all, now).filter_map(|facts| facts.silence.as_ref());
+        let silences = now.are(all, |facts| facts.silence.as_ref());
         silences.reduce(Sourced::later).map(|kept| Err(kept.value.clone()))
     };
-    let other_machine = || {
-        let was = all.iter().find(|(_, facts)| facts.answers.contains_key(cpu))?.0;
+    let earlier = || {
+        let mut asked = all.iter().filter(|(_, facts)| facts.answers.contains_key(cpu)).map(|(machine, _)| machine);
+        let (was, now) = (asked.next()?, &now.machine);
+        if was.may_be(now) || asked.any(|was| was.may_be(now)) {
+            return Some(Err(Silence::NodeAdded));
+        }
         Some(Err(Silence::OtherMachine { saved: was.unlike(now), now: now.unlike(was) }))
     };
-    latest(known).map(|kept| kept.value.clone()).or_else(silence).or_else(other_machine)
+    latest(known).map(|kept| kept.value.clone()).or_else(silence).or_else(earlier)
 }
 
 /// Returns the latest answer, or else the latest missing answer.

@@ -11,6 +11,15 @@ use rstest::rstest;
 use tower::service_fn;
 
 use super::*;
+use crate::answers::libvirt_plan::plan;
+use crate::kubevirt::cluster::{Cluster, ClusterObject};
+use crate::kubevirt::wire::Vmi;
+use crate::testing::Tweak as _;
+use crate::testing::cluster::{cluster, launcher as pod_of, running, vmi};
+use crate::testing::fleet::{cascade_lake, set};
+use crate::testing::random::Random;
+use crate::testing::thorough::one_in;
+use crate::world::World;
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// Maximum time of a query.
@@ -222,4 +231,110 @@ fn an_answer_resets_the_count_of_failures_in_a_row() {
         assert_eq!(reason("node-b", "shop"), expected, "{answers:?}");
         assert_eq!(reason("node-c", "bank"), None, "{answers:?}: of another node and namespace");
     }
+}
+
+/// The pools of nodes, and of guests: a label of both.
+const POOLS: [&str; 3] = ["pool.example.com/a", "pool.example.com/b", "pool.example.com/c"];
+/// The named models of the guests' CPUs.
+const MODELS: [&str; 3] = ["Cascadelake-Server", "Nehalem", "EPYC"];
+
+/// Returns nodes and running guests of several pools and namespaces; nodes and guests may be of more than one pool.
+fn pools(random: &mut Random) -> Cluster {
+    let mut pools = |many: usize| POOLS.iter().filter(|_| random.percent(many)).copied().collect::<Vec<_>>();
+    let nodes: Vec<_> = (0..8).map(|number| (format!("node-{number}"), pools(60))).collect();
+    let guests: Vec<_> = (0..9).map(|number| (format!("guest-{number}"), pools(40))).collect();
+    let objects: Vec<ClusterObject> = guests
+        .iter()
+        .flat_map(|(name, pools)| {
+            let node = format!("node-{}", random.below(6));
+            let selector: serde_json::Map<_, _> = pools.iter().map(|key| ((*key).to_owned(), "true".into())).collect();
+            let guest = running(name, &node, "Cascadelake-Server").tweak(|guest| {
+                guest["metadata"]["namespace"] = random.one(&["shop", "bank", "farm"]).into();
+                guest["spec"]["nodeSelector"] = selector.into();
+            });
+            [pod_of(&guest, pools.iter().map(|key| (*key).to_owned())), vmi(guest)]
+        })
+        .collect();
+    let nodes = nodes
+        .iter()
+        .map(|(name, pools)| cascade_lake(name).tweak(|node| pools.iter().for_each(|key| set(node, key, "true"))));
+    cluster("1.9.0", nodes.collect(), objects)
+}
+
+/// Answers a question as libvirt does: guests have one of three CPUs.
+fn answer_of(pod: &PodName, command: &[String]) -> CommandOutput {
+    let guest: usize = pod.name.bytes().filter(u8::is_ascii_digit).map(|digit| usize::from(digit - b'0')).sum();
+    let cpu = format!("<cpu mode='custom' match='exact'><model>{}</model></cpu>", MODELS[guest % MODELS.len()]);
+    let stdout = match &command[2] {
+        script if script.contains("dumpxml") => format!("<domain type='kvm'>{cpu}</domain>"),
+        script if script.contains("hypervisor-cpu-compare") => {
+            "CPU described in x is identical to the CPU provided by hypervisor on the host".to_owned()
+        }
+        script if script.contains("domcapabilities") => "<domainCapabilities/>".to_owned(),
+        _ => cpu,
+    };
+    CommandOutput { code: Some(0), stdout, stderr: String::new() }
+}
+
+/// Guests of several pools, on shared nodes: each node is asked about each CPU once, through any launcher, and no node
+/// of a guest's pool is left out.
+#[tokio::test(start_paused = true)]
+async fn nodes_of_several_pools_are_asked_once_each_and_none_is_left_out() {
+    let mut seen = BTreeMap::<&str, usize>::new();
+    for seed in (0..200).step_by(one_in()) {
+        let cluster = pools(&mut Random::new(seed));
+        let world = World { cluster, ..World::default() };
+        let cluster = &world.cluster;
+        let guests: Vec<Vmi> = cluster.vmis().cloned().collect();
+        // A guest may be given twice: by its VM and by its VMI.
+        let plan = plan(&world, guests.iter().chain(&guests));
+        let asked = RefCell::new(Vec::new());
+        let exec: Exec<'_> = Box::new(|pod, command, _| {
+            let node = cluster.launcher(&pod.namespace, &pod.name).expect("a launcher").node.clone();
+            let answer = answer_of(&pod, &command);
+            asked.borrow_mut().push((node, command));
+            Box::pin(async move { Ok(answer) })
+        });
+        let asker = Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default() };
+        let facts = asker.ask(&plan).await;
+        let models: BTreeSet<String> = ["Westmere", "Penryn"].map(str::to_owned).into();
+        let of = |guest: &PlannedGuest| facts.cpu(&guest.guest.key(), &guest.guest.uid).cloned();
+        let wanted: Vec<_> = plan.guests.iter().filter_map(|guest| Some((guest, of(guest)?, models.clone()))).collect();
+        let losses = asker.losses(&wanted).await;
+        drop(asker);
+        assert!(losses.iter().all(|lost| lost.len() == models.len()), "{seed}: {losses:?}");
+
+        let asked = asked.into_inner();
+        let distinct: BTreeSet<_> = asked.iter().collect();
+        assert_eq!(distinct.len(), asked.len(), "{seed}: a question is put twice to one node: {asked:#?}");
+        assert_eq!(plan.guests.len(), guests.len(), "{seed}: a guest is left out, or asked twice");
+        for guest in &guests {
+            let meta = &guest.metadata;
+            let answers = facts.of(&meta.namespace, &meta.name, meta.start(), &cluster.fleet).expect("it was asked");
+            let own = &guest.status.node_name;
+            for node in cluster.fleet.in_name_order() {
+                let name = cluster.fleet.name(node);
+                let is_in_pool = guest.spec.node_selector.keys().all(|key| cluster.fleet.label(node, key).is_some());
+                let is_asked = is_in_pool && name != own;
+                let has_launcher = cluster.launchers().any(|pod| pod.node == name);
+                let expected = is_asked.then(|| if has_launcher { "identical" } else { "no-launcher" });
+                let known =
+                    answers.nodes.get(name).map(|known| known.as_ref().map_or_else(Silence::code, |it| it.as_str()));
+                // Another guest with this CPU may have been asked about there.
+                assert!(
+                    known == expected || !is_asked,
+                    "{seed}: {name} about {}/{}: {known:?}",
+                    meta.namespace,
+                    meta.name
+                );
+                *seen.entry(expected.unwrap_or("left out")).or_default() += 1;
+            }
+        }
+        let of_pools = |name: &String| plan.guests.iter().any(|guest| guest.nodes.contains(name));
+        assert!(plan.launchers.keys().all(of_pools), "{seed}: a node of no guest's pool is asked");
+    }
+    assert!(
+        ["identical", "no-launcher", "left out"].iter().all(|what| seen.get(what) > Some(&50)),
+        "a kind of node is hardly tried: {seen:?}"
+    );
 }

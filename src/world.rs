@@ -157,20 +157,44 @@ impl World {
     }
 
     /// Reads answers of libvirt from files and adds them to the existing ones. Returns a note for each that a
-    /// later one replaced.
+    /// later one replaced. Other objects of a dump that has answers are skipped.
     ///
     /// # Errors
     ///
-    /// Returns an error if an input cannot be read or contains another object.
+    /// Returns an error if an input cannot be read or contains no answers, but other objects.
     pub(crate) fn add_libvirt_facts(
         &mut self,
         sources: &[DumpSource],
-        stdin: impl Read,
+        mut stdin: impl Read,
     ) -> Result<Vec<String>, WorldError> {
         let domain = self.cluster.domain.clone();
         let facts = Arc::make_mut(&mut self.cluster.libvirt);
-        read_libvirt_facts(facts, sources, &domain, stdin)?;
-        Ok(facts.take_notes())
+        let mut empty = None;
+        for source in sources {
+            let (mut has_answers, mut other) = (false, None);
+            let read = snapshot::read_all(std::slice::from_ref(source), &domain, &mut stdin, |item| {
+                if saved::is_kind(&item.api_version, &item.kind) {
+                    has_answers = true;
+                    return take_in(facts, &item);
+                }
+                other.get_or_insert_with(|| not_an_answer(&item));
+                Ok(())
+            });
+            match read {
+                Err(error @ WorldError::Snapshot(snapshot::Error::NoObject { .. })) if sources.len() > 1 => {
+                    empty = empty.or(Some(error));
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {}
+            }
+            if let Some(other) = other.filter(|_| !has_answers) {
+                return Err(other);
+            }
+        }
+        match empty {
+            Some(error) if facts.is_empty() => Err(error),
+            _ => Ok(facts.take_notes()),
+        }
     }
 }
 
@@ -298,8 +322,12 @@ pub(crate) fn read_libvirt_facts(
         if saved::is_kind(&item.api_version, &item.kind) {
             return take_in(facts, &item);
         }
-        Err(WorldError::NoLibvirtFacts { place: item.place.to_string(), kind: item.kind })
+        Err(not_an_answer(&item))
     })
+}
+
+fn not_an_answer(item: &Item) -> WorldError {
+    WorldError::NoLibvirtFacts { place: item.place.to_string(), kind: item.kind.clone() }
 }
 
 fn take_in(facts: &mut LibvirtFacts, item: &Item) -> Result<(), WorldError> {

@@ -96,7 +96,7 @@ impl PolicyAnswer {
             Ruling::Deny { .. } => Self::Deny,
             Ruling::Exempt => Self::Admit,
             Ruling::Admit { warned, .. } => {
-                let is_reported = |found: &Finding| Some(found.check) != without && found.check.spec().always_reported;
+                let is_reported = |found: &Finding| Some(found.check) != without && found.is_always_reported();
                 let is_warned = warned
                     || case.messages.model.is_some()
                     || case.messages.unmet.is_some()

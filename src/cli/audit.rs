@@ -429,17 +429,26 @@ fn next_by_libvirt(world: &World) -> Option<String> {
     if cluster.libvirt.is_empty() {
         return None;
     }
-    let listing: Vec<String> = cluster.libvirt.listing(&cluster.fleet).into_iter().collect();
-    Some(match (listing.len(), cluster.fleet.len() - listing.len()) {
-        (0, _) => "At next start all is judged by labels: which named models libvirt can run is not known of any node"
-            .to_owned(),
-        (_, 0) => {
-            "At next start named models are judged by what libvirt lists as usable, all else by labels".to_owned()
+    let (mut known, describing) = (cluster.libvirt.listing(&cluster.fleet), cluster.libvirt.describing(&cluster.fleet));
+    let what = match (known.is_empty(), describing.is_empty()) {
+        (true, true) => {
+            return Some(
+                "At next start all is judged by labels: which named models libvirt can run is not known of any node"
+                    .to_owned(),
+            );
         }
-        _ => format!(
-            "At next start named models are judged by what libvirt lists as usable on {}; all else, and the other nodes, by labels",
-            plural::fold_names(&listing, 3)
-        ),
+        (false, true) => "named models are judged by what libvirt lists as usable",
+        (true, false) => "required and forbidden CPU features are judged by what libvirt provides",
+        (false, false) => {
+            "named models, and required and forbidden CPU features, are judged by what libvirt lists as usable and provides"
+        }
+    };
+    known.extend(describing);
+    let known: Vec<String> = known.into_iter().collect();
+    Some(if known.len() == cluster.fleet.len() {
+        format!("At next start {what}, all else by labels")
+    } else {
+        format!("At next start {what} on {}; all else, and the other nodes, by labels", plural::fold_names(&known, 3))
     })
 }
 

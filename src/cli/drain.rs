@@ -398,7 +398,7 @@ fn least(drained: &DrainReport, page: &mut Page) {
     }
     // Without migrations no node is in the way.
     if let Some(guest) = drained.not_freed.first().filter(|_| drained.parallel.of_a_node() > 0) {
-        for line in why_not(guest).lines() {
+        for line in why_not(guest, drained.libvirt.is_some()).lines() {
             page.line(format_args!("What is in its way: {line}"));
         }
     }
@@ -416,12 +416,13 @@ fn least(drained: &DrainReport, page: &mut Page) {
     }
 }
 
-/// Returns the command that says what does not help a guest, and why.
-fn why_not(guest: &str) -> Script {
+/// Returns the command that says what does not help a guest, and why; `by_libvirt`: whether answers of libvirt were used.
+fn why_not(guest: &str, by_libvirt: bool) -> Script {
     let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
     let command = || {
         let command = Command::kubectl(["cpufit", "explain"]).arg(Name::new(name)?.of("vmi"));
-        Ok(vec![command.namespace(Namespace::new(namespace)?)])
+        let ask = by_libvirt.then_some("--ask-libvirt");
+        Ok(vec![command.namespace(Namespace::new(namespace)?).args(ask)])
     };
     command().into()
 }

@@ -9,6 +9,7 @@ use super::bits::Bits;
 use super::fleet::{Fleet, NodeIndex};
 use super::label;
 use super::models;
+use super::subject::Subject;
 
 /// The features of a model's own definition that its guest has, as node labels show them.
 pub(crate) struct NamedPart<'f> {
@@ -21,14 +22,14 @@ pub(crate) struct NamedPart<'f> {
 
 impl<'f> NamedPart<'f> {
     /// Returns the features of `model` that the guest has: those that are `true` by the labels of its node, without
-    /// those that it switches off. Nodes on which the model is usable by name are not looked at any further.
-    pub(crate) fn of(fleet: &'f Fleet, is_true: impl Fn(&str) -> bool, model: &str, switched_off: &[String]) -> Self {
+    /// those that it runs without. Nodes on which the model is usable by name are not looked at any further.
+    pub(crate) fn of(fleet: &'f Fleet, is_true: impl Fn(&str) -> bool, model: &str, subject: &Subject<'_>) -> Self {
         let usable = format!("{}{model}", label::CPU_MODEL);
-        let of_model = models::features(model).unwrap_or_default();
-        let on = of_model.into_iter().filter(|name| !switched_off.iter().any(|off| off == name));
-        let keys = on.map(|name| format!("{}{name}", label::CPU_FEATURE));
+        let (off, on): (Vec<&str>, Vec<&str>) =
+            models::features(model).unwrap_or_default().into_iter().partition(|name| subject.is_without(name));
+        let keys = on.into_iter().map(|name| format!("{}{name}", label::CPU_FEATURE));
         let features = keys.filter(|key| is_true(key)).collect();
-        let is_whole = switched_off.is_empty() && is_true(&usable);
+        let is_whole = off.is_empty() && is_true(&usable);
         Self { fleet, usable, features, is_whole }
     }
 

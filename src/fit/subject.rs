@@ -52,6 +52,8 @@ pub struct Subject<'a> {
     pub switched_off: Vec<String>,
     /// The CPU features that its specification lists with policy `optional`.
     pub optional: Vec<String>,
+    /// The CPU features that its specification lists with policy `force`.
+    pub forced: Vec<String>,
     /// The machine type that it requires.
     pub machine_type: Option<String>,
     /// The start after a restart, if it is known.
@@ -94,6 +96,7 @@ impl<'a> Subject<'a> {
             mode: CpuMode::Unset,
             switched_off: Vec::new(),
             optional: Vec::new(),
+            forced: Vec::new(),
             machine_type: None,
             restart: None,
             running: None,
@@ -116,6 +119,12 @@ impl<'a> Subject<'a> {
     pub fn asked(&self) -> Option<&Answers> {
         let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
         self.asked.as_ref().filter(|_| leaves)
+    }
+
+    /// Whether the CPU of a running guest, as its libvirt describes it, lacks a feature.
+    pub(crate) fn runs_without(&self, feature: &str) -> bool {
+        let known = self.asked().and_then(|asked| asked.guest.as_ref().ok());
+        known.is_some_and(|guest| guest.cpu.has(feature) == Some(false))
     }
 
     /// Returns the description of a node by its libvirt, if it is known.
@@ -175,7 +184,8 @@ impl<'a> Subject<'a> {
     /// Returns the optional features that a guest has where it starts on this node, as entries: libvirt decides on them
     /// at the start, and requires of a target what it decided. None for a guest with the CPU of its node.
     pub(crate) fn optional_on(&self, node: NodeIndex, fleet: &Fleet) -> Vec<(String, String)> {
-        let optional = self.optional.iter().filter(|_| !self.mode.may_pass_through());
+        let may_have = |name: &&String| !self.mode.may_pass_through() && !self.runs_without(name);
+        let optional = self.optional.iter().filter(may_have);
         let keys = optional.map(|name| format!("{}{name}", label::CPU_FEATURE));
         keys.filter(|key| fleet.label(node, key) == Some("true")).map(|key| (key, "true".to_owned())).collect()
     }

@@ -206,6 +206,6 @@ impl Verdict {
 
     /// Whether there is a finding that is reported regardless of the policy's `warn`.
     pub(crate) fn is_always_reported(&self) -> bool {
-        self.findings.iter().any(|finding| finding.check.spec().always_reported)
+        self.findings.iter().any(Finding::is_always_reported)
     }
 }

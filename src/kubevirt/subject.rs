@@ -274,7 +274,7 @@ fn of_spec(
     subject.unjudged = unjudged(&spec, namespace, name, cluster);
     subject.asked = cluster.asked(namespace, name);
     subject.switched_off = switched_off(&spec);
-    subject.optional = optional(&spec);
+    (subject.optional, subject.forced) = (with_policy("optional", &spec), with_policy("force", &spec));
     let lacks_frequency = topology::lacks_frequency(&spec, &status, cluster);
     subject.live_migratable.foreseen = Foresight { spec: &spec, lacks_frequency, ..of }.reason(cluster);
     if let Some(configured) = no_frequency {
@@ -312,11 +312,11 @@ fn switched_off(spec: &VmiSpec) -> Vec<String> {
     features.filter(|feature| is_off(&feature.policy)).map(|feature| feature.name.clone()).collect()
 }
 
-/// Returns the CPU features with policy `optional`, which the launcher's selector leaves out and libvirt's XML has:
-/// mirrors `cpu.go` of `pkg/virt-launcher/virtwrap/converter/compute` and `setNodeAffinityForPod`.
-fn optional(spec: &VmiSpec) -> Vec<String> {
+/// Returns the CPU features with this policy, `optional` or `force`, which the launcher's selector leaves out and
+/// libvirt's XML has: mirrors `cpu.go` of `pkg/virt-launcher/virtwrap/converter/compute` and `setNodeAffinityForPod`.
+fn with_policy(policy: &str, spec: &VmiSpec) -> Vec<String> {
     let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
-    features.filter(|feature| feature.policy == "optional").map(|feature| feature.name.clone()).collect()
+    features.filter(|feature| feature.policy == policy).map(|feature| feature.name.clone()).collect()
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
@@ -390,7 +390,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     let meta = &vmi.metadata;
     subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, meta.start(), &cluster.fleet);
     subject.switched_off = switched_off(&vmi.spec);
-    subject.optional = optional(&vmi.spec);
+    (subject.optional, subject.forced) = (with_policy("optional", &vmi.spec), with_policy("force", &vmi.spec));
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
     let name = &vmi.metadata.name;

@@ -85,7 +85,22 @@ pub(crate) fn guest(question: &Question, output: &CommandOutput) -> Result<Guest
         }
         Some(other) => return Err(unreadable(format_args!("a CPU of mode {other}"))),
     }
-    Ok(GuestCpu { cpu: read_cpu(cpu)?, accelerator })
+    comparable(GuestCpu { cpu: read_cpu(cpu)?, accelerator })
+}
+
+/// Returns the CPU if libvirt can compare it.
+///
+/// # Errors
+///
+/// Its model is a name that QEMU gives to no certain CPU (`max`, which emulation of another architecture uses), and that
+/// libvirt's CPU map does not have.
+pub(super) fn comparable(guest: GuestCpu) -> Result<GuestCpu, Silence> {
+    match guest.cpu.model.as_str() {
+        "max" => Err(Silence::NoModel("all that QEMU has (max)".to_owned())),
+        "base" => Err(Silence::NoModel("base, a CPU without features".to_owned())),
+        "host" => Err(Silence::NoModel("host, the host's CPU itself".to_owned())),
+        _ => Ok(guest),
+    }
 }
 
 /// Reads a node's answer about a guest's CPU from `virsh hypervisor-cpu-compare`.
@@ -100,14 +115,12 @@ pub(crate) fn comparison(question: &Question, output: &CommandOutput) -> Result<
     let has = |text: &str, words: &str| text.lines().any(|line| line.contains(words));
     if output.code == Some(0) {
         let text = answered(question, output)?;
-        return match () {
-            () if has(text, " is identical to the CPU provided by hypervisor on the host") => {
-                Ok(LibvirtAnswer::Identical)
-            }
-            () if has(text, "The CPU provided by hypervisor on the host is a superset of CPU described in ") => {
-                Ok(LibvirtAnswer::Superset)
-            }
-            () => Err(unreadable(first_line(text))),
+        let is_identical = has(text, " is identical to the CPU provided by hypervisor on the host");
+        let is_superset = has(text, "The CPU provided by hypervisor on the host is a superset of CPU described in ");
+        return match (is_identical, is_superset) {
+            (true, false) => Ok(LibvirtAnswer::Identical),
+            (false, true) => Ok(LibvirtAnswer::Superset),
+            _ => Err(unreadable(first_line(text))),
         };
     }
     let refusal = output.stderr.lines().find_map(|line| line.split_once(NOT).map(|(_, rest)| rest));

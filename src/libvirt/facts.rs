@@ -209,10 +209,19 @@ impl LibvirtFacts {
 
     /// Returns the names of nodes whose libvirt lists named models, usable or not.
     pub(crate) fn listing(&self, fleet: &Fleet) -> BTreeSet<String> {
+        self.hosts(fleet, |host| host.models.is_some())
+    }
+
+    /// Returns the names of nodes whose libvirt describes their host model, and so whether they have a feature.
+    pub(crate) fn describing(&self, fleet: &Fleet) -> BTreeSet<String> {
+        self.hosts(fleet, |host| host.model.is_some())
+    }
+
+    fn hosts(&self, fleet: &Fleet, is: impl Fn(&LibvirtHost) -> bool) -> BTreeSet<String> {
         let view = self.view.of(self, fleet);
         let hosts = Accelerator::ALL.iter().map(|accelerator| view.host(*accelerator)).collect::<Vec<_>>();
-        let listing = hosts.iter().flat_map(|hosts| hosts.iter()).filter(|(_, host)| host.models.is_some());
-        listing.filter(|(name, _)| fleet.find(name).is_some()).map(|(name, _)| name.clone()).collect()
+        let found = hosts.iter().flat_map(|hosts| hosts.iter()).filter(|(_, host)| is(host));
+        found.filter(|(name, _)| fleet.find(name).is_some()).map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns the accelerator and the CPU of a guest, by namespace, name and start; `None` if nothing is known of any
@@ -421,6 +430,11 @@ impl Machines<'_> {
 /// A value that can be described in a few words.
 trait Words: PartialEq {
     fn words(&self) -> String;
+
+    /// Whether an answer that is not weak takes precedence, whichever is later.
+    fn is_weak(&self) -> bool {
+        false
+    }
 }
 
 impl Words for GuestCpu {
@@ -430,6 +444,11 @@ impl Words for GuestCpu {
 }
 
 impl Words for LibvirtAnswer {
+    /// The libvirt of an outdated launcher may know less than that of a migration's target.
+    fn is_weak(&self) -> bool {
+        matches!(self, Self::Incompatible(why) if why.by_outdated)
+    }
+
     fn words(&self) -> String {
         match self {
             Self::Identical | Self::Superset => self.as_str().to_owned(),
@@ -474,6 +493,9 @@ fn is_taken<T: Words>(
     };
     if before == after {
         return Ok(is_later);
+    }
+    if before.is_weak() != after.is_weak() {
+        return Ok(before.is_weak());
     }
     if !is_later && !known.origin.is_later_than(&new.origin) {
         let (one, other) = (&known.origin, &new.origin);

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{HOST_UNKNOWN, MAX_FEATURES, name, unknown_in, words};
+use super::answer::{HOST_UNKNOWN, MAX_FEATURES, comparable, name, unknown_in, words};
 use super::facts::{AnswerOrigin, Contradiction, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
 use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence, Usable};
 use crate::fnv::fnv1a;
@@ -472,7 +472,8 @@ impl SavedGuest {
             Some(_) if silence.is_stated() => {
                 return Err("cpu, and unanswered says why it is missing: only one of them can be".to_owned());
             }
-            Some(cpu) => Ok(cpu.of_guest(&accelerator)?),
+            // Older files have CPUs that libvirt cannot compare.
+            Some(cpu) => comparable(cpu.of_guest(&accelerator)?),
             None => Err(silence.read().unwrap_or_else(no_answer)),
         };
         let cpu = Sourced::new(value, origin_of(asked_at.as_deref())?);

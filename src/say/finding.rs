@@ -541,7 +541,7 @@ fn by_reason<K: PartialEq>(said: impl Iterator<Item = (K, String, String)>, reas
 /// (missing: vaes)`.
 pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
     let mut parts = Vec::new();
-    let mut features: Vec<&str> = Vec::new();
+    let (mut features, mut forbidden): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
     for unmet in unmet {
         match unmet {
             UnmetAtStart::Model { model, blockers } => {
@@ -555,10 +555,14 @@ pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
                 parts.push(format!("does not provide {} of {model}", fold_names(missing, 4)));
             }
             UnmetAtStart::Feature(name) => features.push(name),
+            UnmetAtStart::Forbidden(name) => forbidden.push(name),
         }
     }
     if !features.is_empty() {
         parts.push(format!("does not provide {}", fold_names(&features, 4)));
+    }
+    if !forbidden.is_empty() {
+        parts.push(format!("provides {}, which it forbids", fold_names(&forbidden, 4)));
     }
     parts.join(" and ")
 }

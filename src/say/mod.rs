@@ -157,6 +157,7 @@ pub(crate) fn speak(prepared: &Prepared<'_>, verdict: &Verdict) -> Messages {
             }
             // Printed first on its own line, or only on request.
             Check::CommonModel | Check::StartOutlook | Check::DrainWaits => continue,
+            _ if finding.is_on_request() => continue,
             Check::OwnHostModel if finding::is_said_by_another(finding, verdict) => continue,
             // The sender of an object sees its own requirements.
             Check::AskedBy => {
@@ -170,8 +171,7 @@ pub(crate) fn speak(prepared: &Prepared<'_>, verdict: &Verdict) -> Messages {
             Check::OtherArchitecture if !is_cause(&finding.detail) => continue,
             _ => {
                 let line = short().unwrap_or_else(|| message.clone());
-                let is_always = finding.check.spec().always_reported;
-                if is_always { out.notes.push(line) } else { out.reasons.push(line) }
+                if finding.is_always_reported() { out.notes.push(line) } else { out.reasons.push(line) }
             }
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {

@@ -410,6 +410,7 @@ fn libvirt_is_asked_through_launchers() {
     }
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let Some(scene) = Scene::new(&cluster) else { return };
+    kubectl_reaches_the_same_libvirt(&scene);
     everything_is_said_by_node(&scene);
     launchers_of_two_users_share_a_node(&scene);
     labels_that_drifted_are_added_with_confidence(&scene);
@@ -420,6 +421,15 @@ fn libvirt_is_asked_through_launchers() {
     a_launcher_is_brought_by_the_printed_commands(&scene);
     progress_is_shown_on_a_terminal(&scene);
     answers_are_kept(&scene);
+}
+
+/// A person checks an answer with `kubectl exec`.
+fn kubectl_reaches_the_same_libvirt(scene: &Scene<'_>) {
+    let uri = if is_root() { "qemu:///system" } else { "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock" };
+    let exec = ["exec", "-n", "shop", "virt-launcher-db-x", "-c", "compute", "--", "virsh", "-c", uri];
+    let live = scene.cluster.kubectl(&[&exec[..], &["dumpxml", "shop_db"]].concat());
+    let model = scene.explain("db")["libvirt"]["cpu"]["model"].as_str().expect("a model").to_owned();
+    assert!(live.contains(&format!(">{model}</model>")), "another CPU is read than kubectl shows: {model}, {live}");
 }
 
 fn everything_is_said_by_node(scene: &Scene<'_>) {

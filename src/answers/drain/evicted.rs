@@ -366,7 +366,7 @@ impl<'w> EvictedGuest<'w> {
         let model = label::name(key);
         let suspects = NamedPart::not_usable(fleet, model, &self.nearest(subject, fleet));
         let is_true = |key: &str| fleet.label(self.source, key) == Some("true");
-        let named = NamedPart::of(fleet, is_true, model, &subject.switched_off);
+        let named = NamedPart::of(fleet, is_true, model, subject);
         suspects.iter().any(|node| !named.lacked_by(node).is_empty())
     }
 

@@ -9,7 +9,7 @@ use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, Script};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
-use crate::fit::libvirt::{Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
+use crate::fit::libvirt::{Accelerator, Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
 use crate::fit::plural;
 use crate::fit::remedy::toleration;
 use crate::fit::subject::{CpuMode, Subject};
@@ -307,7 +307,7 @@ impl<'s> LibvirtWords<'s> {
             let folder = ["--ask-libvirt", "--save-libvirt-facts", "FOLDER"];
             let what = match open.as_slice() {
                 _ if is_own_open => "it".to_owned(),
-                [] => "the nodes that have launchers".to_owned(),
+                [] => "what it asks of nodes that have launchers".to_owned(),
                 open => plural::fold_names(open, 6),
             };
             if let Some(command) = say::explain(prepared) {
@@ -324,7 +324,8 @@ impl<'s> LibvirtWords<'s> {
             plural::fold_names(&without, 6)
         ));
         let ask = say::explain(prepared).map(|command| command.args(["--ask-libvirt"]));
-        Script::from(probe(self.subject, first, self.fleet, ask)).lines().iter().for_each(|line| {
+        let accelerator = self.asked.guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
+        Script::from(probe(self.subject, first, self.fleet, accelerator, ask)).lines().iter().for_each(|line| {
             page.line(format_args!("   {line}"));
         });
     }
@@ -343,15 +344,25 @@ impl<'s> LibvirtWords<'s> {
 pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String> {
     let asked = subject.asked.as_ref().filter(|_| !fitting.is_empty())?;
     let CpuMode::Named(model) = &subject.mode else {
-        return Some("Its start is judged by labels: which CPU it gets is known to libvirt once it runs.".to_owned());
+        let requires = subject.placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuFeature);
+        let features = if requires && asked.hosts.values().any(|host| host.model.is_some()) {
+            ", and the features that it requires by what libvirt says of nodes"
+        } else {
+            ""
+        };
+        return Some(format!(
+            "Its start is judged by labels{features}: which CPU it gets is known to libvirt once it runs."
+        ));
     };
     let host = |node: &str| asked.hosts.get(node);
     let is_listed = |node: &&str| host(node).is_some_and(|host| host.is_usable(model));
     // The blocking features are disabled, else the node would not fit.
     let is_in_no_way =
         |node: &&str| host(node).and_then(|host| host.unusable(model)).is_some_and(|blockers| !blockers.is_empty());
+    let is_unlisted = |node: &&str| host(node).is_some_and(|host| host.unusable(model).is_some());
     let (listed, others): (Vec<&str>, Vec<&str>) = fitting.iter().copied().partition(is_listed);
-    let (without, unknown): (Vec<&str>, Vec<&str>) = others.into_iter().partition(is_in_no_way);
+    let (without, others): (Vec<&str>, Vec<&str>) = others.into_iter().partition(is_in_no_way);
+    let (unlisted, unknown): (Vec<&str>, Vec<&str>) = others.into_iter().partition(is_unlisted);
     let on = |nodes: &[&str]| {
         if nodes.len() == fitting.len() {
             "wherever it may start".to_owned()
@@ -365,6 +376,12 @@ pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String
     }
     if !without.is_empty() {
         parts.push(format!("libvirt can run {model} without what the guest switches off {}", on(&without)));
+    }
+    if !unlisted.is_empty() {
+        parts.push(format!(
+            "libvirt does not list {model} as usable {}, and does not say whether it can run it without what the guest switches off",
+            on(&unlisted)
+        ));
     }
     let doubt = refused_without_names(asked, model, &unknown)
         .map(|nodes| {
@@ -453,13 +470,24 @@ fn loses(model: &str, whose: &str, lost: &[String]) -> String {
 
 /// Returns the commands that start a guest on one node, with any CPU and the tolerations of the guest in question, wait
 /// for it, ask while it runs, and end it.
-fn probe(subject: &Subject<'_>, node: &str, fleet: &Fleet, ask: Option<Command>) -> Result<Vec<Command>, Invalid> {
+fn probe(
+    subject: &Subject<'_>,
+    node: &str,
+    fleet: &Fleet,
+    accelerator: Accelerator,
+    ask: Option<Command>,
+) -> Result<Vec<Command>, Invalid> {
     let host = fleet.find(node).and_then(|node| fleet.label(node, label::HOSTNAME)).unwrap_or(node);
     let text = |text: &'static str| Json::Text(text.into());
     let object = |entries: Vec<(&'static str, Json)>| {
         Json::Object(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
     };
-    let cpu = object(vec![("model", text("host-passthrough"))]);
+    // Emulation has no host-passthrough.
+    let model = match accelerator {
+        Accelerator::Kvm => "host-passthrough",
+        Accelerator::Qemu => "host-model",
+    };
+    let cpu = object(vec![("model", text(model))]);
     let memory = text("128Mi").below(&["requests", "memory"]);
     let domain = object(vec![("cpu", cpu), ("resources", memory), ("devices", Json::Object(Vec::new()))]);
     let selector = Json::Text(LabelValue::new(host)?.into()).below(&[label::HOSTNAME]);
@@ -530,12 +558,14 @@ pub struct ComparedRow {
     pub unanswered: Option<String>,
 }
 
-/// Returns the features of `lost` that the guest would lose with the model: it keeps those that it requires itself.
+/// Returns the features of `lost` that the guest would lose with the model: it keeps those that it requires or forces
+/// itself, and optional ones where the node has them.
 fn without_required(subject: &Subject<'_>, lost: &[String]) -> Vec<String> {
     let selector = subject.restart.iter().flat_map(|start| start.placement.selector.iter());
     let required: BTreeSet<&str> =
         selector.filter(|(key, _)| Family::of(key) == Family::CpuFeature).map(|(key, _)| label::name(key)).collect();
-    lost.iter().filter(|name| !required.contains(name.as_str())).cloned().collect()
+    let is_kept = |name: &&String| subject.optional.contains(name) || subject.forced.contains(name);
+    lost.iter().filter(|name| !required.contains(name.as_str()) && !is_kept(name)).cloned().collect()
 }
 
 /// Compares the guest with each model other than its own; empty if its CPU is not known.

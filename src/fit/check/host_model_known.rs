@@ -77,7 +77,18 @@ fn migrates(judgement: &Judgement<'_, '_>) -> Option<HostModelKnown> {
     }
 }
 
-/// Returns the finding for the start node with the most doubtful nodes.
+/// Returns the finding of the worst start node: one that leaves no certain target, then the one with the most doubtful
+/// nodes. `rank` returns whether it leaves none, the number of doubtful nodes and the name of the start node.
+pub(super) fn worst_start<F>(
+    found: impl Iterator<Item = F>,
+    rank: impl for<'f> Fn(&'f F) -> (bool, usize, &'f str),
+) -> Option<F> {
+    found.min_by(|one, other| {
+        let ((none, doubtful, node), (other_none, other_doubtful, other_node)) = (rank(one), rank(other));
+        (other_none, other_doubtful, node).cmp(&(none, doubtful, other_node))
+    })
+}
+
 fn starts(judgement: &Judgement<'_, '_>, after_start: AfterStart) -> Option<HostModelKnown> {
     let (fleet, placement) = (judgement.fleet, &judgement.subject.placement);
     let groups = judgement.start_groups(placement, after_start, &judgement.passes.fitting)?;
@@ -90,7 +101,7 @@ fn starts(judgement: &Judgement<'_, '_>, after_start: AfterStart) -> Option<Host
             of(judgement, node, label::name(key), &group.targets, false)
         })
     });
-    found.min_by(|one, other| (other.doubtful.len(), &one.node).cmp(&(one.doubtful.len(), &other.node)))
+    worst_start(found, |found| (found.certain == 0, found.doubtful.len(), &found.node))
 }
 
 fn of(
@@ -144,7 +155,7 @@ fn lacking(
     if suspects.is_empty() {
         return Vec::new();
     }
-    let named = NamedPart::of(fleet, is_true, model, &subject.switched_off);
+    let named = NamedPart::of(fleet, is_true, model, subject);
     let mut by_profile: HashMap<NodeIndex, Vec<(String, String)>> = HashMap::new();
     let mut out = Vec::new();
     for node in suspects.iter() {

@@ -66,14 +66,13 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     found.map(finding).into_iter().collect()
 }
 
-/// Returns the finding for the start node with the most doubtful nodes.
 fn starts(judgement: &Judgement<'_, '_>) -> Option<HostModelUnasked> {
     let classes = judgement.fleet.split_by_class(&judgement.passes.fitting);
     let found = classes.into_iter().filter_map(|(class, nodes)| {
         let node = nodes.iter().min_by_key(|&node| judgement.fleet.name(node))?;
         of(judgement, node, class.model.as_deref()?, false)
     });
-    found.min_by(|one, other| (other.doubtful.len(), &one.node).cmp(&(one.doubtful.len(), &other.node)))
+    host_model_known::worst_start(found, |found| (found.certain == 0, found.doubtful.len(), &found.node))
 }
 
 fn of(
@@ -83,7 +82,11 @@ fn of(
     runs: bool,
 ) -> Option<HostModelUnasked> {
     let fleet = judgement.fleet;
-    let selector = host_model.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
+    // A live CPU that is known shows what the guest runs without.
+    let runs_without =
+        |key: &str| Family::of(key) == Family::CpuFeature && judgement.subject.runs_without(label::name(key));
+    let entries = host_model.iter().filter(|(key, _)| !runs_without(key));
+    let selector = entries.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
     let whole = Placement { selector, ..Placement::default() };
     let lookup = fleet.look_up(&whole);
     let mut sound: Bits = judgement.passes.fitting.clone();

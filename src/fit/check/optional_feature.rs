@@ -4,6 +4,7 @@
 //! `pkg/virt-controller/services` read only `require` and `forbid`. Libvirt replaces `optional` by `require` or
 //! `disable` when the guest starts, and a target has to provide what it required.
 
+use super::host_model_known::worst_start;
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
@@ -53,7 +54,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
                 let nodes: Vec<NodeIndex> = starts.into_iter().filter_map(first).collect();
                 nodes.into_iter().filter_map(|node| of(judgement, node, &group.targets, false)).collect::<Vec<_>>()
             });
-            found.min_by(|one, other| (other.doubtful.len(), &one.node).cmp(&(one.doubtful.len(), &other.node)))
+            worst_start(found, |found| (false, found.doubtful.len(), &found.node))
         }
     };
     let field = subject.field("domain.cpu.features");
@@ -85,15 +86,52 @@ fn of(judgement: &Judgement<'_, '_>, node: NodeIndex, targets: &Bits, runs: bool
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
     use rstest::rstest;
 
     use crate::fit::judgement::Depth;
+    use crate::fit::libvirt::{Accelerator, Answers, Cpu, GuestCpu};
     use crate::fit::verdict::{Check, Detail};
     use crate::kubevirt::subject::{of_running, of_vm};
     use crate::testing::Tweak;
     use crate::testing::cluster::{cluster, read, running, vm, vmi};
-    use crate::testing::fleet::{cascade_lake, feature};
+    use crate::testing::fleet::{cascade_lake, feature, give};
     use serde_json::json;
+
+    /// The live CPU, as its libvirt describes it, has the optional feature or not.
+    #[rstest]
+    #[case::not_known(None, true)]
+    #[case::has_it(Some(true), true)]
+    #[case::runs_without(Some(false), false)]
+    fn an_optional_feature_that_the_guest_did_not_get_binds_it_to_no_node(
+        #[case] has: Option<bool>,
+        #[case] is_said: bool,
+    ) {
+        let nodes = vec![cascade_lake("node-a").tweak(|node| give(node, [feature("pks")])), cascade_lake("node-b")];
+        let cpu = json!({"model": "Cascadelake-Server", "features": [{"name": "pks", "policy": "optional"}]});
+        let guest = running("db", "node-a", "").tweak(|db| db["spec"]["domain"]["cpu"] = cpu);
+        let known = cluster("1.8.4", nodes, [vmi(guest.clone())]);
+        let mut runs = of_running(&read(guest), &known).expect("it runs");
+        runs.subject.asked = has.map(|has| {
+            let (with, without) = if has {
+                (["pks".to_owned()].into(), BTreeSet::new())
+            } else {
+                (BTreeSet::new(), ["pks".to_owned()].into())
+            };
+            let cpu = Cpu { model: "Cascadelake-Server".to_owned(), vendor: None, require: with, disable: without };
+            let (nodes, hosts) = (Arc::default(), Arc::default());
+            let guest = Ok(GuestCpu { cpu, accelerator: Accelerator::Kvm });
+            Answers { guest, nodes, hosts, losses: BTreeMap::new(), saved: true }
+        });
+        let verdict = runs.judge(&known, Depth::Full);
+        assert_eq!(
+            verdict.found(Check::OptionalFeature).is_some(),
+            is_said,
+            "libvirt is said to refuse what it does not miss"
+        );
+    }
 
     /// `has`: the nodes with the feature vmx.
     #[rstest]

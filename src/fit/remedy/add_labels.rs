@@ -21,6 +21,9 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |judgement| why_not(judgement).map(WhyNot::Labels),
 };
 
+/// Number of nodes of which one is labelled, if something else keeps the guest off the nearest ones.
+const NODES_TRIED: usize = 16;
+
 /// The labelling of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddLabels {
@@ -141,10 +144,17 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         return None;
     }
     let refused = refused_target::refused_on(judgement);
-    let mut curable: Vec<_> = judgement.curable().filter(|(_, near)| can_be_made(judgement, near)).collect();
-    curable.sort_by_key(|(_, near)| refused == Some(near.node.as_str()));
-    let &(at, near) = curable.first()?;
-    judgement.if_more_fit(AddLabels::to(judgement, at, near))
+    let first = |near: &[Nearest]| {
+        let can_be = near.iter().filter(|near| near.is_curable() && can_be_made(judgement, near));
+        // Labels alone do not open a node that something else keeps the guest off.
+        let found = can_be.min_by_key(|near| (!near.besides.is_none(), refused == Some(near.node.as_str())))?;
+        Some((judgement.fleet.find(&found.node)?, found.clone()))
+    };
+    let mut found = first(judgement.nearest())?;
+    if !found.1.besides.is_none() {
+        found = judgement.within(|| first(&judgement.find_nearest(NODES_TRIED)))?;
+    }
+    judgement.if_more_fit(AddLabels::to(judgement, found.0, &found.1))
 }
 
 /// Returns the labelling of each node, of the `most` nearest ones, whose labels are probably wrong; none if those of

@@ -1,6 +1,8 @@
 //! Remedy: restart without other changes. Selectors inherited from earlier migrations end with the VMI.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_added_selector, restart_commands};
+use super::{
+    Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_added_selector, restart_commands, use_model,
+};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -43,9 +45,10 @@ pub enum NoRestart {
 }
 
 /// Whether labels predict the targets after a restart without other changes. If libvirt refuses the guest on
-/// nodes that fit by labels, they do not: it would have the CPU of its start node, and be refused again.
+/// nodes that fit by labels, they do not: it would have the CPU of its start node, and be refused again. They do if the
+/// guest then gets another named model, by its VM or a policy, that no libvirt contradicts.
 pub(crate) fn labels_predict_after_restart(judgement: &Judgement<'_, '_>) -> bool {
-    judgement.refused_targets.is_empty()
+    judgement.refused_targets.is_empty() || use_model::gets_another(judgement)
 }
 
 /// Returns the start after a restart, if the guest runs and labels predict its targets then.
@@ -139,14 +142,16 @@ impl Act for Restart {
         if !subject.is_running() {
             return Some("none");
         }
-        match subject.restart.as_ref()?.mode {
+        let mode = &subject.restart.as_ref()?.mode;
+        match mode {
             CpuMode::HostModel => Some("it is bound again, to the host model of the node where it starts"),
             CpuMode::HostPassthrough | CpuMode::HostModelOrPassthrough => {
                 Some("it is bound again, to the CPU of the node where it starts")
             }
-            CpuMode::Named(_) if is_refused() => {
+            CpuMode::Named(_) if is_refused() && subject.mode == *mode => {
                 Some("it gets the CPU again that libvirt refuses, and may be bound again")
             }
+            CpuMode::Named(_) if is_refused() => Some(OTHER_CPU),
             CpuMode::Named(_) if subject.restart.as_ref()?.by_policy.is_some() => Some(OTHER_CPU),
             CpuMode::Named(_) | CpuMode::Unset => None,
         }

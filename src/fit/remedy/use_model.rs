@@ -152,6 +152,15 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if nested { None } else { cures(judgement, 1) }
 }
 
+/// Whether the guest gets another named model at its next start, that no libvirt contradicts.
+pub(super) fn gets_another(judgement: &Judgement<'_, '_>) -> bool {
+    let start = judgement.subject.restart.as_ref().filter(|start| start.mode != judgement.subject.mode);
+    start.is_some_and(|start| match &start.mode {
+        CpuMode::Named(model) => !usable(judgement, start, model).is_empty(),
+        _ => false,
+    })
+}
+
 /// Returns the common model of the most nodes if a start with it helps.
 fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Option<Prospect>) -> Option<Remedy> {
     let start = judgement.subject.restart.as_ref()?;
@@ -215,7 +224,7 @@ fn not_usable(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NotUsa
 fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
     let (model, open) = best_by_labels(judgement, start)?;
     let has_it = start.mode == CpuMode::Named(model.clone());
-    let nodes = refused_with(judgement, start, &model, &open);
+    let nodes = refused_with(judgement, &model, &open);
     if !nodes.is_empty() {
         return Some(NoModel::HasRefused { model, nodes });
     }
@@ -231,12 +240,12 @@ fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<No
 /// Returns the nodes of `nodes`, by name, whose libvirt refuses the guest's current CPU, if that has this
 /// model: all of them for a guest that has it by name; else those that do not name what they miss and do not list
 /// the model as usable.
-fn refused_with(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
+fn refused_with(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<String> {
     let Some(asked) = judgement.subject.asked() else { return Vec::new() };
     if asked.guest.as_ref().is_ok_and(|guest| guest.cpu.model != model) {
         return Vec::new();
     }
-    let is_named = start.mode == CpuMode::Named(model.to_owned());
+    let is_named = judgement.subject.mode == CpuMode::Named(model.to_owned());
     let is_usable = |node: &str| asked.hosts.get(node).is_some_and(|host| host.is_usable(model));
     let is_refused = |node: &String| {
         let of = |why: &Incompatible| is_named || why.missing.is_empty() && !is_usable(node);
@@ -341,7 +350,13 @@ fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     if judgement.effort.is_over() || judgement.subject.configured.withheld.contains(model) {
         return Bits::none(judgement.fleet.len());
     }
-    judgement.fleet.look_up(&start.with_model(model).placement).passes().placement
+    let mut out = judgement.fleet.look_up(&start.with_model(model).placement).passes().placement;
+    // A node of another architecture emulates the guest's, and its label is about its own.
+    let mut of_guest = start.placement.selector.iter().filter_map(|(key, _)| key.strip_prefix(label::VM_ARCH));
+    if let Some(architecture) = of_guest.next() {
+        out.intersect(&judgement.fleet.bearing(label::ARCH, architecture));
+    }
+    out
 }
 
 /// Returns the nodes of [`open`] if libvirt refuses on none of them: a guest with a named model may start on
@@ -351,7 +366,7 @@ fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits
     let is_usable = refusing(judgement, model, &nodes).is_empty()
         && missing(judgement, start, model, &nodes).is_empty()
         && !missed_last(judgement, model, &nodes)
-        && refused_with(judgement, start, model, &nodes).is_empty();
+        && refused_with(judgement, model, &nodes).is_empty();
     if is_usable { nodes } else { Bits::none(judgement.fleet.len()) }
 }
 

@@ -29,6 +29,8 @@ pub enum UnmetAtStart {
     },
     /// Libvirt does not provide this feature, which the guest requires.
     Feature(String),
+    /// Libvirt provides this feature, which the guest forbids.
+    Forbidden(String),
 }
 
 /// A CPU entry of a start's selector.
@@ -37,6 +39,9 @@ enum Demand<'p> {
     Model(&'p str, BTreeSet<&'static str>),
     /// A feature: the key of its label.
     Feature(&'p str),
+    /// A feature that the guest forbids: the key of its label. Libvirt starts no guest with policy `forbid` where the
+    /// hypervisor's CPU has the feature: mirrors `x86Compute` of `src/cpu/cpu_x86.c`.
+    Forbidden(&'p str),
 }
 
 impl Subject<'_> {
@@ -68,9 +73,15 @@ impl Subject<'_> {
         match demand {
             Demand::Model(model, features) => {
                 if let Some((host, blockers)) = host.and_then(|host| Some((host, host.unusable(model)?))) {
-                    // Some libvirts do not report which features prevent the use of a model. A model that a libvirt
-                    // does not list at all starts there with no set of features.
-                    let is_off = blockers.iter().all(|name| self.switches_off(name)) && !self.switched_off.is_empty();
+                    // Some libvirts do not report which features prevent the use of a model: those that the guest switches
+                    // off may. A model that a libvirt does not list at all starts there with no set of features.
+                    let is_of_model = |off: &String| {
+                        features.is_empty() || features.contains(off.as_str()) || models::is_disputed(model, off)
+                    };
+                    let is_off = match blockers {
+                        [] => self.switched_off.iter().any(is_of_model),
+                        named => named.iter().all(|name| self.switches_off(name)),
+                    };
                     let may_start = is_off && host.lists(model) != Some(false);
                     let (model, blockers) = ((*model).to_owned(), blockers.to_vec());
                     return (!may_start).then_some(UnmetAtStart::Model { model, blockers });
@@ -85,6 +96,10 @@ impl Subject<'_> {
                     || asked.refusal(node).is_some_and(|why| why.missing.iter().any(|missed| missed == name));
                 let is_unmet = provided == Provided::No || provided == Provided::Unknown && is_missed();
                 is_unmet.then(|| UnmetAtStart::Feature(name.to_owned()))
+            }
+            Demand::Forbidden(key) => {
+                let is_unmet = asked.provides(node, key) == Provided::Yes;
+                is_unmet.then(|| UnmetAtStart::Forbidden(label::name(key).to_owned()))
             }
         }
     }
@@ -105,6 +120,11 @@ impl Subject<'_> {
         missed.filter(|name| features.contains(name.as_str()) && !self.switches_off(name)).cloned().collect()
     }
 
+    /// Whether the guest has no such feature: its specification switches it off, or its live CPU lacks it.
+    pub(crate) fn is_without(&self, feature: &str) -> bool {
+        self.switches_off(feature) || self.runs_without(feature)
+    }
+
     /// Whether the guest's specification disables or forbids a feature.
     fn switches_off(&self, feature: &str) -> bool {
         self.switched_off.iter().any(|off| off == feature)
@@ -120,5 +140,8 @@ fn demands<'p>(placement: &'p Placement<'_>) -> Vec<Demand<'p>> {
         Family::CpuFeature => Some(Demand::Feature(key)),
         _ => None,
     };
-    placement.selector.iter().filter_map(|(key, _)| demand(key)).collect()
+    // KubeVirt renders a forbidden feature as node affinity.
+    let forbidden = placement.affinity.iter().flat_map(|affinity| affinity.forbidden_keys());
+    let forbidden = forbidden.filter(|key| Family::of(key) == Family::CpuFeature).map(Demand::Forbidden);
+    placement.selector.iter().filter_map(|(key, _)| demand(key)).chain(forbidden).collect()
 }

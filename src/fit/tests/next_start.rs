@@ -96,12 +96,13 @@ fn failing(verdict: &Verdict) -> Vec<(String, Vec<UnmetAtStart>)> {
 #[case::blocked(lists(&[(NEW, blocked(&["hle"]))]), &[], false)]
 #[case::blocked_by_what_the_guest_does_not_have(lists(&[(NEW, blocked(&["hle"]))]), &["hle", "rtm"], true)]
 #[case::blocked_by_more(lists(&[(NEW, blocked(&["hle", "vaes"]))]), &["hle", "rtm"], false)]
-#[case::blocked_by_what_is_not_named(lists(&[(NEW, blocked(&[]))]), &["hle"], true)]
+#[case::blocked_by_what_is_not_named(lists(&[(NEW, blocked(&[]))]), &["avx512vnni"], true)]
+#[case::blocked_by_what_is_not_named_and_no_part_of_it_is_off(lists(&[(NEW, blocked(&[]))]), &["gfni"], false)]
 #[case::blocked_and_nothing_is_switched_off(lists(&[(NEW, blocked(&[]))]), &[], false)]
 #[case::not_listed(lists(&[(OLD, Usable::Yes)]), &[], false)]
 #[case::not_listed_and_something_is_switched_off(lists(&[(OLD, Usable::Yes), ("pentium", blocked(&["hle"]))]), &["hle"], false)]
 #[case::runs_none_by_name_and_something_is_switched_off(lists(&[]), &["hle"], false)]
-#[case::only_usable_ones_were_stored(lists(&[(OLD, Usable::Yes)]), &["hle"], true)]
+#[case::only_usable_ones_were_stored(lists(&[(OLD, Usable::Yes)]), &["avx512vnni"], true)]
 fn a_start_fails_where_libvirt_cannot_run_its_model(
     #[case] host: LibvirtHost,
     #[case] off: &[&str],

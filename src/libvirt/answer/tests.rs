@@ -67,6 +67,12 @@ fn a_guest_that_runs_is_described_by_model_and_features() {
 #[case::maximum("<cpu mode='maximum' check='none'/>", "all that QEMU has (maximum)")]
 #[case::not_resolved("<cpu mode='host-model' check='partial'/>", "host-model, which its libvirt has not yet resolved")]
 #[case::none("", "no <cpu>: QEMU's default")]
+#[case::emulated_for_another_architecture(
+    "<cpu mode='custom' match='exact'><model fallback='allow'>max</model></cpu>",
+    "all that QEMU has (max)"
+)]
+#[case::base("<cpu mode='custom' match='exact'><model>base</model></cpu>", "base, a CPU without features")]
+#[case::host("<cpu mode='custom' match='exact'><model>host</model></cpu>", "host, the host's CPU itself")]
 fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str) {
     let domain = format!("<domain type='kvm'>{cpu}</domain>");
     assert_eq!(guest(&asked_for_guest(), &output(0, &domain, "")), Err(Silence::NoModel(has.to_owned())));
@@ -186,6 +192,7 @@ fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str)
 #[case::silent(1, "", "", Err(Silence::Failed("exit code 1 without a word".to_owned())))]
 #[case::killed(139, "", "", Err(Silence::Failed("exit code 139 without a word".to_owned())))]
 #[case::rubbish(0, "all is well\n", "", Err(Silence::Unreadable("all is well".to_owned())))]
+#[case::two_answers(0, "CPU described in x is identical to the CPU provided by hypervisor on the host\nThe CPU provided by hypervisor on the host is a superset of CPU described in x\n", "", Err(Silence::Unreadable("CPU described in x is identical to the CPU provided by hypervisor on the host".to_owned())))]
 #[case::nothing(0, "", "", Err(Silence::Unreadable("nothing".to_owned())))]
 #[case::agreeing_and_failing(1, "CPU described in x is identical to the CPU provided by hypervisor on the host\n", "", Err(Silence::Failed("exit code 1 without a word".to_owned())))]
 #[case::refusing_and_well(0, "", "error: the CPU is incompatible with host CPU\n", Err(Silence::Unreadable("nothing".to_owned())))]

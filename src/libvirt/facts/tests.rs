@@ -34,6 +34,15 @@ fn seconds(time: &str) -> i64 {
     time.parse().map_or(0, Timestamp::as_second)
 }
 
+/// Returns a refusal by a launcher whose libvirt is older than that of a migration's target.
+fn by_outdated() -> LibvirtAnswer {
+    LibvirtAnswer::Incompatible(Incompatible {
+        missing: vec!["hle".to_owned()],
+        by_outdated: true,
+        ..Incompatible::default()
+    })
+}
+
 fn machine(host_model: &str) -> Machine {
     Machine { vendor: "Intel".to_owned(), host_model: host_model.to_owned() }
 }
@@ -75,6 +84,10 @@ fn said(facts: &mut LibvirtFacts, host_model: &str) -> Option<Result<LibvirtAnsw
 #[case::without_times(Ok(no()), file("a", ""), Ok(LibvirtAnswer::Identical), file("b", ""), None)]
 #[case::asked_now(Ok(no()), file("a", LATE), Ok(LibvirtAnswer::Superset), asked_now(), Some((Ok(LibvirtAnswer::Superset), 1)))]
 #[case::asked_now_beside_no_time(Ok(no()), file("a", ""), Ok(LibvirtAnswer::Superset), asked_now(), Some((Ok(LibvirtAnswer::Superset), 1)))]
+#[case::refused_since_by_an_outdated_launcher(Ok(LibvirtAnswer::Superset), file("a", EARLY), Ok(by_outdated()), file("b", LATE), Some((Ok(LibvirtAnswer::Superset), 0)))]
+#[case::refused_before_by_an_outdated_launcher(Ok(by_outdated()), file("a", EARLY), Ok(no()), file("b", LATE), Some((Ok(no()), 0)))]
+#[case::refused_by_both(Ok(by_outdated()), file("a", LATE), Ok(no()), file("b", EARLY), Some((Ok(no()), 0)))]
+#[case::refused_by_an_outdated_launcher_without_times(Ok(by_outdated()), file("a", ""), Ok(LibvirtAnswer::Superset), file("b", ""), Some((Ok(LibvirtAnswer::Superset), 0)))]
 #[case::silent_since(Ok(no()), file("a", EARLY), Err(Silence::TooSlow(3)), file("b", LATE), Some((Ok(no()), 0)))]
 #[case::silent_now(Ok(no()), file("a", EARLY), Err(Silence::TooSlow(3)), asked_now(), Some((Ok(no()), 0)))]
 #[case::silent_twice(Err(Silence::NoShell), file("a", EARLY), Err(Silence::TooSlow(3)), file("b", LATE), Some((Err(Silence::TooSlow(3)), 0)))]

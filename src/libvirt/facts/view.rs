@@ -1,10 +1,11 @@
 //! The answers for the nodes of one fleet, computed once for all guests.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{KeptAnswer, LibvirtFacts, Machine, NodeFacts, Sourced};
+use super::{KeptAnswer, LibvirtFacts, Machine, NodeFacts, Sourced, Words};
 use crate::fit::fleet::Fleet;
 use crate::fit::libvirt::{LibvirtHosts, NodeAnswers};
 use crate::fit::memo::Memo;
@@ -130,14 +131,12 @@ fn said(all: &BTreeMap<Machine, NodeFacts>, now: &NodeNow, cpu: &GuestCpu) -> Op
     latest(known).map(|kept| kept.value.clone()).or_else(silence).or_else(earlier)
 }
 
-/// Returns the latest answer, or else the latest missing answer.
-fn latest<'k, T>(all: impl Iterator<Item = &'k KeptAnswer<T>>) -> Option<&'k Sourced<Result<T, Silence>>>
-where
-    T: 'k,
-{
-    all.reduce(|one, two| match (one.value.is_ok(), two.value.is_ok()) {
-        (true, false) => one,
-        (false, true) => two,
-        _ => one.later(two),
+/// Returns the latest answer that is not weak, or else the latest weak one, or else the latest missing answer.
+fn latest<'k, T: Words + 'k>(all: impl Iterator<Item = &'k KeptAnswer<T>>) -> Option<&'k KeptAnswer<T>> {
+    let rank = |kept: &KeptAnswer<T>| kept.value.as_ref().map_or(0, |value| if value.is_weak() { 1 } else { 2 });
+    all.reduce(|one, two| match rank(one).cmp(&rank(two)) {
+        Ordering::Greater => one,
+        Ordering::Less => two,
+        Ordering::Equal => one.later(two),
     })
 }

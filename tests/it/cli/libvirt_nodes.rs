@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 use super::libvirt::{Scene, cpu, guest, guest_facts, host, node_facts, silent};
 use crate::common::{self, head, kubevirt, list};
 
-const MODEL: &str = "Cascadelake-Server";
+pub(super) const MODEL: &str = "Cascadelake-Server";
 
 /// Returns a scene of these objects, with these answers in `own.json`.
-fn scene(objects: impl IntoIterator<Item = Value>, facts: &[Value]) -> Scene {
+pub(super) fn scene(objects: impl IntoIterator<Item = Value>, facts: &[Value]) -> Scene {
     let scene = Scene::new();
     scene.scratch.write_json("cluster.json", &list(objects.into_iter().chain([kubevirt(&json!({}))])));
     scene.scratch.write_json("own.json", &list(facts.iter().cloned()));
     scene
 }
 
-fn feature(name: &str) -> String {
+pub(super) fn feature(name: &str) -> String {
     format!("cpu-feature.node.kubevirt.io/{name}")
 }
 
 /// Returns a node with more features, and without the labels of some.
-fn node(name: &str, more: &[&str], lost: &[&str]) -> Value {
+pub(super) fn node(name: &str, more: &[&str], lost: &[&str]) -> Value {
     let mut node = host(name);
     let labels = node["metadata"]["labels"].as_object_mut().unwrap();
     for name in more {
@@ -35,7 +35,7 @@ fn node(name: &str, more: &[&str], lost: &[&str]) -> Value {
 }
 
 /// Returns a stopped VM that requires these features.
-fn stopped(features: &[&str]) -> Value {
+pub(super) fn stopped(features: &[&str]) -> Value {
     let features: Vec<Value> = features.iter().map(|name| json!({"name": name, "policy": "require"})).collect();
     let domain = json!({"cpu": {"features": features}, "machine": {"type": "q35"}});
     json!({
@@ -45,14 +45,14 @@ fn stopped(features: &[&str]) -> Value {
 }
 
 #[track_caller]
-fn text(scene: &Scene, args: &[&str]) -> String {
+pub(super) fn text(scene: &Scene, args: &[&str]) -> String {
     let ran = scene.run(args, &["own.json"]);
     assert!(ran.code() < 2, "{}", head(&ran.stderr));
     ran.stdout
 }
 
 #[track_caller]
-fn explained(scene: &Scene, name: &str) -> Value {
+pub(super) fn explained(scene: &Scene, name: &str) -> Value {
     let ran = scene.run(&["explain", name, "-n", "shop", "-o", "json"], &["own.json"]);
     assert!(ran.code() < 2, "{}", head(&ran.stderr));
     ran.json()["results"][0].clone()

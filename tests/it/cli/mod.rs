@@ -14,6 +14,7 @@ mod formats;
 mod habits;
 mod hostile;
 mod libvirt;
+mod libvirt_next;
 mod libvirt_nodes;
 mod lines;
 mod obstacles;

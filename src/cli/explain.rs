@@ -2,6 +2,7 @@
 
 pub(super) mod libvirt;
 mod nodes;
+mod probe;
 pub(crate) mod remedies;
 pub(crate) mod room;
 mod taints;

@@ -139,6 +139,8 @@ pub struct Answers {
     pub nodes: Arc<NodeAnswers>,
     /// The descriptions that the libvirt of nodes gives of the nodes themselves.
     pub hosts: Arc<LibvirtHosts>,
+    /// Why the libvirt of nodes, when asked, gave no such description.
+    pub silent_hosts: Arc<BTreeMap<String, Silence>>,
     /// The features that the guest has and would lose with each of these named models, or why libvirt did not say.
     pub losses: BTreeMap<String, Result<Vec<String>, Silence>>,
     /// Whether all answers were read from files, and libvirt was not asked now.
@@ -273,6 +275,7 @@ mod tests {
             }),
             nodes: Arc::new(nodes.into_iter().map(|(name, answer)| (name.to_owned(), Ok(answer))).collect()),
             hosts: Arc::default(),
+            silent_hosts: Arc::default(),
             losses: BTreeMap::new(),
             saved: false,
         });

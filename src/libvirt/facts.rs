@@ -262,6 +262,7 @@ impl LibvirtFacts {
         let accelerator = guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
         Some(Answers {
             hosts: view.host(accelerator),
+            silent_hosts: view.silent(accelerator),
             nodes: guest.as_ref().map(|guest| view.about(self, guest)).unwrap_or_default(),
             losses: losses.collect(),
             saved: view.saved,

@@ -112,6 +112,9 @@ struct SavedNode {
     other_models: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host_asked_at: Option<String>,
+    /// Why a query for the host model and the models had no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_unanswered: Option<SavedSilence>,
     answers: Vec<SavedAnswer>,
     #[serde(flatten)]
     silence: SavedSilence,
@@ -332,18 +335,23 @@ fn of_node(name: &str, machine: &Machine, node: &NodeFacts) -> Vec<Value> {
     };
     let mut out = Vec::new();
     for &accelerator in Accelerator::ALL {
-        let host = node.hosts.get(&accelerator).and_then(|kept| Some((kept.value.as_ref().ok()?, &kept.origin)));
+        let host = node.hosts.get(&accelerator);
         let mut answers =
             node.answers.iter().filter(|(cpu, _)| cpu.accelerator == accelerator).map(of_answer).peekable();
         if host.is_none() && answers.peek().is_none() {
             continue;
         }
         let mut saved = bare();
-        if let Some((host, origin)) = host {
+        if let Some(kept) = host {
             saved.accelerator = Some(accelerator.as_str().to_owned());
-            saved.host_model = host.model.as_ref().map(Into::into);
-            host.models.iter().for_each(|models| saved.list(models));
-            saved.host_asked_at = written(origin);
+            saved.host_asked_at = written(&kept.origin);
+            match &kept.value {
+                Ok(host) => {
+                    saved.host_model = host.model.as_ref().map(Into::into);
+                    host.models.iter().for_each(|models| saved.list(models));
+                }
+                Err(silence) => saved.host_unanswered = Some(SavedSilence::of(Some(silence))),
+            }
         }
         let mut size = 0;
         for answer in answers {
@@ -555,6 +563,7 @@ impl SavedNode {
             unusable_models,
             other_models,
             host_asked_at,
+            host_unanswered,
             answers,
             silence,
             asked_at,
@@ -574,7 +583,17 @@ impl SavedNode {
         let first = || answers.first().map_or(Accelerator::Kvm, |(cpu, _)| cpu.accelerator);
         let accelerator = accelerator.as_deref().map(accelerated).transpose()?.unwrap_or_else(first);
         let host_origin = origin(place, host_asked_at.as_deref())?;
-        let host = has_host.then(|| (accelerator, Sourced::new(Ok(LibvirtHost { model, models }), host_origin)));
+        if has_host && host_unanswered.is_some() {
+            return Err(
+                "hostModel or usableModels, and hostUnanswered says why they are missing: only one of them can be"
+                    .to_owned(),
+            );
+        }
+        let host = match host_unanswered {
+            Some(silence) => Some(Err(silence.read().unwrap_or_else(no_answer))),
+            None => has_host.then_some(Ok(LibvirtHost { model, models })),
+        };
+        let host = host.map(|host| (accelerator, Sourced::new(host, host_origin)));
         let silent_at = origin(place, asked_at.as_deref())?;
         let silence = silence.read().map(|silence| Sourced::new(silence, silent_at));
         Ok(SavedNodeRead { machine, hosts: host, answers, silence })

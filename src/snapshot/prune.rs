@@ -179,8 +179,8 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
         let by_name = [Resource::Nodes, Resource::Namespaces, Resource::Volumes, Resource::Budgets];
         if resource.is_some_and(|resource| by_name.contains(&resource)) {
             metadata.remove("generation");
-            // `diff` finds a node replaced under its name by its UID; answers of libvirt from before it was added do not
-            // count.
+            // `diff` finds a node replaced under its name by its UID, and answers of libvirt from before a node was
+            // added do not count.
             if resource != Some(Resource::Nodes) {
                 metadata.remove("uid");
                 metadata.remove("creationTimestamp");

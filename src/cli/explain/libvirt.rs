@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::probe::probe;
 use crate::answers::libvirt_plan::{self, NamedBy, Survey};
 use crate::fit::bits::Bits;
-use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, Script};
+use crate::fit::command::Script;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Accelerator, Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
 use crate::fit::plural;
-use crate::fit::remedy::toleration;
 use crate::fit::subject::{CpuMode, Subject};
-use crate::kubevirt::resource::Resource;
 use crate::kubevirt::subject::Prepared;
 use crate::page::Page;
 use crate::say;
@@ -49,6 +48,7 @@ impl<'s> LibvirtWords<'s> {
         out.extend(self.may_be_chosen());
         out.extend(self.labels_of_missing());
         out.extend(self.stale_host_models());
+        out.extend(self.silent_hosts());
         let by = if self.asked.nodes.iter().any(|(node, said)| said.is_ok() && self.fleet.find(node).is_some()) {
             "labels and by libvirt, which"
         } else {
@@ -165,6 +165,22 @@ impl<'s> LibvirtWords<'s> {
         folded(&alike, are, line, |(labels, model)| {
             format!("labelled {}, by libvirt {model}", plural::fold_names(labels, 2))
         })
+    }
+
+    /// Returns a line about the nodes whose libvirt was asked for their host model and usable models in vain.
+    fn silent_hosts(&self) -> Option<String> {
+        let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for (name, silence) in self.asked.silent_hosts.iter().filter(|(name, _)| self.fleet.find(name).is_some()) {
+            alike.entry(silence.to_string()).or_default().push(name);
+        }
+        let give = "give no answer about their host model and usable models";
+        let line = |why: &String, nodes: &[&str]| {
+            let gives = plural::number(nodes.len(), "gives", "give");
+            let its = plural::number(nodes.len(), "its", "their");
+            let nodes = plural::fold_names(nodes, 6);
+            format!("{nodes} {gives} no answer about {its} host model and usable models: {why}.")
+        };
+        folded(&alike, give, line, Clone::clone)
     }
 
     /// Returns the features that the guest would lose with a model.
@@ -468,54 +484,6 @@ fn loses(model: &str, whose: &str, lost: &[String]) -> String {
     }
 }
 
-/// Returns the commands that start a guest on one node, with any CPU and the tolerations of the guest in question, wait
-/// for it, ask while it runs, and end it.
-fn probe(
-    subject: &Subject<'_>,
-    node: &str,
-    fleet: &Fleet,
-    accelerator: Accelerator,
-    ask: Option<Command>,
-) -> Result<Vec<Command>, Invalid> {
-    let host = fleet.find(node).and_then(|node| fleet.label(node, label::HOSTNAME)).unwrap_or(node);
-    let text = |text: &'static str| Json::Text(text.into());
-    let object = |entries: Vec<(&'static str, Json)>| {
-        Json::Object(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
-    };
-    // Emulation has no host-passthrough.
-    let model = match accelerator {
-        Accelerator::Kvm => "host-passthrough",
-        Accelerator::Qemu => "host-model",
-    };
-    let cpu = object(vec![("model", text(model))]);
-    let memory = text("128Mi").below(&["requests", "memory"]);
-    let domain = object(vec![("cpu", cpu), ("resources", memory), ("devices", Json::Object(Vec::new()))]);
-    let selector = Json::Text(LabelValue::new(host)?.into()).below(&[label::HOSTNAME]);
-    let mut spec = vec![("nodeSelector", selector), ("domain", domain)];
-    let tolerations = subject.placement.tolerations.iter().map(toleration).collect::<Result<Vec<_>, _>>()?;
-    if !tolerations.is_empty() {
-        spec.push(("tolerations", Json::Array(tolerations)));
-    }
-    let guest = object(vec![
-        ("apiVersion", text("kubevirt.io/v1")),
-        ("kind", text(Resource::Vmis.kind())),
-        ("metadata", text(PROBE).below(&["name"])),
-        ("spec", object(spec)),
-    ]);
-    let namespace = || Namespace::new(&subject.namespace);
-    let ready = Command::kubectl(["wait"]).args(["--for=condition=Ready", "--timeout=2m"]);
-    let mut out = vec![
-        Command::kubectl(["create"]).namespace(namespace()?).args(["-f", "-"]).fed(guest),
-        ready.arg(Name::new(PROBE)?.of("vmi")).namespace(namespace()?),
-    ];
-    out.extend(ask);
-    out.push(Command::kubectl(["delete", "vmi"]).arg(Name::new(PROBE)?).namespace(namespace()?));
-    Ok(out)
-}
-
-/// The name of the guest that starts a launcher.
-const PROBE: &str = "cpufit-probe";
-
 /// The answers of libvirt: `libvirt` of a result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -633,6 +601,12 @@ pub struct LibvirtNodeRow {
     /// Its host model, if libvirt there was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_model: Option<String>,
+    /// The reason why libvirt there, when asked, described neither its host model nor its usable models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_unanswered: Option<String>,
+    /// The reason in one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_unanswered_code: Option<&'static str>,
 }
 
 /// A feature that a node misses.
@@ -663,6 +637,8 @@ impl LibvirtRow {
                 unanswered: answer.as_ref().err().map(ToString::to_string),
                 unanswered_code: answer.as_ref().err().map(Silence::code),
                 host_model: asked.hosts.get(name).and_then(|host| Some(host.model.as_ref()?.model.clone())),
+                host_unanswered: asked.silent_hosts.get(name).map(ToString::to_string),
+                host_unanswered_code: asked.silent_hosts.get(name).map(Silence::code),
             };
             (name.to_owned(), row)
         };

@@ -123,7 +123,7 @@ mod tests {
             let cpu = Cpu { model: "Cascadelake-Server".to_owned(), vendor: None, require: with, disable: without };
             let (nodes, hosts) = (Arc::default(), Arc::default());
             let guest = Ok(GuestCpu { cpu, accelerator: Accelerator::Kvm });
-            Answers { guest, nodes, hosts, losses: BTreeMap::new(), saved: true }
+            Answers { guest, nodes, hosts, silent_hosts: Arc::default(), losses: BTreeMap::new(), saved: true }
         });
         let verdict = runs.judge(&known, Depth::Full);
         assert_eq!(

@@ -88,6 +88,7 @@ mod tests {
             guest: Ok(GuestCpu { cpu, accelerator: Accelerator::Kvm }),
             nodes: Arc::default(),
             hosts: Arc::default(),
+            silent_hosts: Arc::default(),
             losses: [
                 ("EPYC-Rome".to_owned(), Ok(names(&["vaes"]))),
                 ("EPYC-IBPB".to_owned(), Err(Silence::Failed("boom".to_owned()))),

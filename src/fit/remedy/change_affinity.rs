@@ -3,7 +3,7 @@
 //! KubeVirt applies the change to a running guest if VMs are updated live: `handleAffinityChangeRequest` of
 //! `pkg/virt-controller/watch/vm/vm.go`.
 
-use super::restart::{is_made_again, restarted};
+use super::made_again::{is_made_again, restarted};
 use super::{
     Act, Action, Commands, ELSEWHERE_WITH_CPU, Outage, Remedy, RemedyId, RemedySpec, change_template, keeps_cpu,
 };

@@ -1,6 +1,6 @@
 //! Remedy: change the machine type, which takes effect at the next start.
 
-use super::restart::restarted;
+use super::made_again::restarted;
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, replace_key};
 use crate::fit::command::{CommandWord, Json, MachineType};
 use crate::fit::fleet::Fleet;

@@ -1,6 +1,6 @@
 //! Remedy: change entries of the guest's own `spec.nodeSelector`.
 
-use super::restart::{is_made_again, restarted};
+use super::made_again::{is_made_again, restarted};
 use super::{
     Act, Action, Commands, ELSEWHERE_WITH_CPU, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys,
     keeps_cpu, listed,

@@ -5,7 +5,8 @@
 //! the other may ask for as well. Other changes are carried out one after the other, and the last is chosen for what
 //! the others leave.
 
-use super::restart::{labels_predict_after_restart, restarted};
+use super::made_again::restarted;
+use super::restart::labels_predict_after_restart;
 use super::{
     Act, Action, Commands, Counted, DisableFeature, DropSetting, FixVirtHandler, Outage, Remedy, RemedyId, RemedySpec,
     Uncordon, add_labels, change_affinity, change_machine_type, change_selector, change_tolerations, fix_virt_handler,

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::restart::{is_made_again, restarted};
+use super::made_again::{is_made_again, restarted};
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, add_tolerations, keeps_cpu};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;

@@ -2,7 +2,7 @@
 //! CPUs. A setting of an instancetype or preference is changed by naming another one: KubeVirt refuses a VM
 //! that repeats a setting of its instancetype (`pkg/instancetype/conflict`).
 
-use super::restart::restarted;
+use super::made_again::restarted;
 use super::{
     Act, Action, Commands, Outage, Prospect, Remedy, RemedyId, RemedySpec, change_affinity, change_features,
     change_template, name_another,

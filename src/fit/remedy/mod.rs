@@ -19,6 +19,7 @@ mod drop_stale;
 mod edit_obsolete_models;
 mod enable_cpu_manager;
 mod fix_virt_handler;
+mod made_again;
 mod refused_target;
 mod remove_labels;
 mod remove_skip_node;
@@ -412,7 +413,7 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
         Depth::Full if never_migrates(judgement) => Vec::new(),
         Depth::Full => {
             let mut found: Vec<Remedy> = Vec::new();
-            let is_restartable = restart::starts_if_made_again(judgement).is_some();
+            let is_restartable = made_again::starts_if_made_again(judgement).is_some();
             for spec in ALL {
                 // Several changes are not tried if one is enough.
                 let is_helped = spec.id == RemedyId::ChangeTogether && found.iter().any(|remedy| remedy.luck.is_none());

@@ -3,7 +3,7 @@
 //! Mirrors `LowestTSCFrequencyOnCluster` of KubeVirt's `pkg/virt-controller/watch/topology/hinter.go`: the lowest
 //! frequency of the fleet is written into `status.topologyHints` once, when the VMI is created.
 
-use super::restart::restarted;
+use super::made_again::restarted;
 use super::{
     Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node, frozen, label_node, replace_key,
     restart_commands,

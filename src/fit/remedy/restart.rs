@@ -1,12 +1,13 @@
 //! Remedy: restart without other changes. Selectors inherited from earlier migrations end with the VMI.
 
+use super::made_again::{OTHER_CPU, restarted, starts_if_made_again};
 use super::{
     Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_added_selector, restart_commands, use_model,
 };
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
-use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Stage, Start, Subject};
+use crate::fit::subject::{CpuMode, Start, Subject};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::Restart,
@@ -16,9 +17,6 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     offer,
     not_helping: |judgement| why_not(judgement).map(WhyNot::Restart),
 };
-
-/// The risk of a start with another CPU model.
-pub(super) const OTHER_CPU: &str = "the guest sees another CPU";
 
 /// A restart of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,20 +53,6 @@ pub(crate) fn labels_predict_after_restart(judgement: &Judgement<'_, '_>) -> boo
 fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
     let runs = judgement.is_migration() && judgement.subject.is_running() && labels_predict_after_restart(judgement);
     judgement.subject.restart.as_ref().filter(|_| runs && !drop_added_selector::is_enough(judgement))
-}
-
-/// Returns the number of nodes on which a guest starts that waits for a node, and that no node takes, once it is
-/// created again: its VM may have changed since. Mirrors `handleAffinityChangeRequest` of
-/// `pkg/virt-controller/watch/vm/vm.go`, which changes the VMI, and no pod; nothing changes the CPU of a VMI.
-pub(super) fn starts_if_made_again(judgement: &Judgement<'_, '_>) -> Option<usize> {
-    let waits = judgement.subject.definition.waits && !judgement.is_migration() && judgement.passes.fitting.is_empty();
-    let start = judgement.subject.restart.as_ref().filter(|_| waits)?;
-    Some(judgement.outlook(start).1.count()).filter(|count| *count > 0)
-}
-
-/// Whether a change of the guest's template counts only once the guest is created again.
-pub(super) fn is_made_again(subject: &Subject<'_>, outage: Outage) -> bool {
-    subject.definition.waits || outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_))
 }
 
 /// Returns the restart if it may help: the start node may decide.
@@ -109,22 +93,6 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     } else {
         None
     }
-}
-
-/// Restarts the guest: it becomes one that is to start with its start placement.
-pub(super) fn restarted(subject: &mut Subject<'_>) {
-    let after_start = subject.restart.as_ref().map(|start| start.after_start);
-    if let Some(start) = &subject.restart {
-        subject.placement = start.placement.clone();
-        subject.mode = start.mode.clone();
-    }
-    let fallback = match subject.stage {
-        Stage::Start(after_start) => after_start,
-        Stage::Migration(_) => AfterStart { host_model: HostModelRule::NotAsked, vendor: false },
-    };
-    subject.stage = Stage::Start(after_start.unwrap_or(fallback));
-    subject.running = None;
-    subject.outdated_launcher = false;
 }
 
 impl Act for Restart {

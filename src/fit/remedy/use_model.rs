@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::drop_added_selector;
-use super::restart::{OTHER_CPU, restarted, starts_if_made_again};
+use super::made_again::{OTHER_CPU, restarted, starts_if_made_again};
 use super::{Act, Commands, NoNode, Outage, Prospect, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
 use crate::fit::bits::Bits;

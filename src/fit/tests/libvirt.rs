@@ -61,6 +61,7 @@ fn said<const A: usize, const H: usize>(
         guest: Ok(GuestCpu { cpu: guest, accelerator: Accelerator::Kvm }),
         nodes: Arc::new(answers.map(|(node, answer)| (node.to_owned(), Ok(answer))).into()),
         hosts: Arc::new(hosts),
+        silent_hosts: Arc::default(),
         losses: BTreeMap::new(),
         saved: false,
     }
@@ -260,6 +261,7 @@ fn the_model_that_is_refused_is_not_said_to_help() {
     let judged = |missing: &[&str], asks: &[String]| {
         let answers = [("node-b", refused(missing)), ("node-c", refused(missing))];
         let mut subject = guest(asks, said(cpu(NEW, &["xyz"], &[]), answers, []));
+        subject.mode = CpuMode::Named(NEW.to_owned());
         if let Some(start) = &mut subject.restart {
             start.mode = CpuMode::Named(NEW.to_owned());
             for key in asks {

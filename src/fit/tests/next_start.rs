@@ -52,6 +52,7 @@ fn starts(named: &str, asks: &[String], hosts: BTreeMap<String, LibvirtHost>) ->
             guest: Err(Silence::NotSaved),
             nodes: Arc::default(),
             hosts: Arc::new(hosts),
+            silent_hosts: Arc::default(),
             losses: BTreeMap::new(),
             saved: true,
         });

@@ -73,6 +73,8 @@ pub(super) struct View {
     /// The nodes with known answers as they are now.
     nodes: BTreeMap<String, NodeNow>,
     hosts: BTreeMap<Accelerator, Arc<LibvirtHosts>>,
+    /// Why nodes gave no description.
+    silent: BTreeMap<Accelerator, Arc<BTreeMap<String, Silence>>>,
     about: Mutex<BTreeMap<GuestCpu, Arc<NodeAnswers>>>,
     /// Whether answers come from files.
     pub(super) saved: bool,
@@ -82,20 +84,31 @@ impl View {
     fn of(facts: &LibvirtFacts, fleet: &Fleet) -> Self {
         let nodes: BTreeMap<String, NodeNow> =
             facts.nodes.keys().map(|name| (name.clone(), NodeNow::of(fleet, name))).collect();
-        let host = |accelerator| {
-            let known = facts.nodes.iter().filter_map(|(name, all)| {
-                let known = nodes[name].are(all, |facts| facts.hosts.get(&accelerator));
-                Some((name.clone(), latest(known)?.value.as_ref().ok()?.clone()))
-            });
-            (accelerator, Arc::new(known.collect()))
-        };
-        let hosts = Accelerator::ALL.iter().copied().map(host).collect();
-        Self { nodes, hosts, about: Mutex::default(), saved: facts.is_saved() }
+        let (mut hosts, mut silent) = (BTreeMap::new(), BTreeMap::new());
+        for &accelerator in Accelerator::ALL {
+            let (mut known, mut unknown) = (LibvirtHosts::new(), BTreeMap::new());
+            for (name, all) in &facts.nodes {
+                let of_node = nodes[name].are(all, |facts| facts.hosts.get(&accelerator));
+                match latest(of_node).map(|kept| kept.value.clone()) {
+                    Some(Ok(host)) => drop(known.insert(name.clone(), host)),
+                    Some(Err(silence)) => drop(unknown.insert(name.clone(), silence)),
+                    None => {}
+                }
+            }
+            hosts.insert(accelerator, Arc::new(known));
+            silent.insert(accelerator, Arc::new(unknown));
+        }
+        Self { nodes, hosts, silent, about: Mutex::default(), saved: facts.is_saved() }
     }
 
     /// Returns the nodes' host models and usable models for guests with this accelerator.
     pub(super) fn host(&self, accelerator: Accelerator) -> Arc<LibvirtHosts> {
         self.hosts.get(&accelerator).cloned().unwrap_or_default()
+    }
+
+    /// Returns why nodes gave no description for guests with this accelerator.
+    pub(super) fn silent(&self, accelerator: Accelerator) -> Arc<BTreeMap<String, Silence>> {
+        self.silent.get(&accelerator).cloned().unwrap_or_default()
     }
 
     /// Returns the nodes' answers about a CPU.

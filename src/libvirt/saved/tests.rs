@@ -46,7 +46,8 @@ fn facts() -> LibvirtFacts {
     let machine = Machine { vendor: "AMD".to_owned(), host_model: "EPYC".to_owned() };
     facts.add_node("node-b", &machine, hosts, answers.clone(), None).unwrap();
     let other = Machine { vendor: "AMD".to_owned(), host_model: "EPYC-Rome".to_owned() };
-    facts.add_node("node-b", &other, [], answers, None).unwrap();
+    let in_vain = [(Accelerator::Kvm, from_file(Err(Silence::Failed("internal error: boom".to_owned()))))];
+    facts.add_node("node-b", &other, in_vain, answers, None).unwrap();
     facts.add_node("node-c", &Machine::default(), [], [], Some(from_file(Silence::NoLauncher))).unwrap();
     facts
 }
@@ -287,6 +288,7 @@ fn answer_with(fields: &str) -> String {
 #[case::cpu(NODE, format!(r#"{{"metadata":{{"name":"n"}},"hostModel":{{"model":"EPYC","require":{}}}}}"#, json!(many(2049))), "more than 2048")]
 #[case::cpu_of_two_lists(GUEST, format!(r#"{{"metadata":{{"name":"n","namespace":"s"}},"accelerator":"kvm",
     "cpu":{{"model":"EPYC","require":{},"disable":{}}}}}"#, json!(many(2048)), json!(["x"])), "more than 2048")]
+#[case::host_and_its_lack(NODE, r#"{"metadata":{"name":"n"},"usableModels":[],"hostUnanswered":{"unanswered":"x"}}"#.to_owned(), "only one of them can be")]
 #[case::losses(GUEST, format!(r#"{{"metadata":{{"name":"n","namespace":"s"}},"losses":{{"EPYC":{}}}}}"#, json!(many(2049))), "more than 2048")]
 #[case::reason_beside(
     NODE,

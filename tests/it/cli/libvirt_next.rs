@@ -235,7 +235,7 @@ fn an_emulated_guest_of_another_architecture_is_not_said_to_be_refused() {
     assert_eq!(offered, None, "KubeVirt refuses a model on arm64");
 }
 
-/// What holds a guest up is looked for with libvirt's answers, if a drain went by them.
+/// The printed command explains the guest with libvirt's answers, if the drain went by them.
 #[test]
 fn the_command_of_a_drain_asks_libvirt_if_the_drain_did() {
     let nodes = || ["node-a", "node-b"].map(host).into_iter().chain(guest("db", "node-a"));
@@ -260,4 +260,21 @@ fn a_dump_with_answers_is_a_folder_of_answers() {
     let ran = scene.run(&["explain", "vmi/db", "-n", "shop", "-o", "json"], &["dump"]);
     assert_eq!(ran.code(), 0, "{}", common::head(&ran.stderr));
     assert_eq!(ran.json()["results"][0]["libvirt"]["nodes"]["node-b"]["answer"], "identical");
+}
+
+/// A description of a node that was asked for in vain: the reason is said, and not that it was not asked.
+#[test]
+fn a_node_that_did_not_describe_itself_is_named_with_the_reason() {
+    let mut facts = node_facts("node-b", MODEL, &json!({"answer": "identical"}));
+    (facts["hostModel"], facts["usableModels"]) = (Value::Null, Value::Null);
+    facts["hostUnanswered"] =
+        json!({"unanswered": "-", "unansweredCode": "failed", "unansweredDetail": "internal error: boom"});
+    let answers = [guest_facts("db", "uid-db"), facts];
+    let scene = scene(["node-a", "node-b"].map(host).into_iter().chain(guest("db", "node-a")), &answers);
+    let row = explained(&scene, "vmi/db")["libvirt"]["nodes"]["node-b"].clone();
+    assert_eq!(row["hostUnanswered"], "virsh failed: internal error: boom", "{row:#}");
+    assert_eq!((&row["hostUnansweredCode"], &row["answer"]), (&json!("failed"), &json!("identical")));
+    let said = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
+    let line = "node-b gives no answer about its host model and usable models: virsh failed: internal error: boom.";
+    assert!(said.lines().any(|printed| printed == line), "{said}");
 }

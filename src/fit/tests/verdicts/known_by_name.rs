@@ -90,6 +90,7 @@ fn features_that_the_live_cpu_lacks_are_not_missing(#[case] disabled: Option<&[&
                 guest: Ok(GuestCpu { cpu, accelerator: Accelerator::Kvm }),
                 nodes: Arc::default(),
                 hosts: Arc::default(),
+                silent_hosts: Arc::default(),
                 losses: BTreeMap::new(),
                 saved: true,
             }

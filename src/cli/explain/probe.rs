@@ -1,0 +1,57 @@
+//! The guest that brings a launcher to a node, so that libvirt there can be asked.
+
+use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace};
+use crate::fit::fleet::Fleet;
+use crate::fit::label;
+use crate::fit::libvirt::Accelerator;
+use crate::fit::remedy::toleration;
+use crate::fit::subject::Subject;
+use crate::kubevirt::resource::Resource;
+
+/// Returns the commands that start a guest on one node, with any CPU and the tolerations of the guest in question, wait
+/// for it, ask while it runs, and end it.
+pub(super) fn probe(
+    subject: &Subject<'_>,
+    node: &str,
+    fleet: &Fleet,
+    accelerator: Accelerator,
+    ask: Option<Command>,
+) -> Result<Vec<Command>, Invalid> {
+    let host = fleet.find(node).and_then(|node| fleet.label(node, label::HOSTNAME)).unwrap_or(node);
+    let text = |text: &'static str| Json::Text(text.into());
+    let object = |entries: Vec<(&'static str, Json)>| {
+        Json::Object(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+    };
+    // Emulation has no host-passthrough.
+    let model = match accelerator {
+        Accelerator::Kvm => "host-passthrough",
+        Accelerator::Qemu => "host-model",
+    };
+    let cpu = object(vec![("model", text(model))]);
+    let memory = text("128Mi").below(&["requests", "memory"]);
+    let domain = object(vec![("cpu", cpu), ("resources", memory), ("devices", Json::Object(Vec::new()))]);
+    let selector = Json::Text(LabelValue::new(host)?.into()).below(&[label::HOSTNAME]);
+    let mut spec = vec![("nodeSelector", selector), ("domain", domain)];
+    let tolerations = subject.placement.tolerations.iter().map(toleration).collect::<Result<Vec<_>, _>>()?;
+    if !tolerations.is_empty() {
+        spec.push(("tolerations", Json::Array(tolerations)));
+    }
+    let guest = object(vec![
+        ("apiVersion", text("kubevirt.io/v1")),
+        ("kind", text(Resource::Vmis.kind())),
+        ("metadata", text(PROBE).below(&["name"])),
+        ("spec", object(spec)),
+    ]);
+    let namespace = || Namespace::new(&subject.namespace);
+    let ready = Command::kubectl(["wait"]).args(["--for=condition=Ready", "--timeout=2m"]);
+    let mut out = vec![
+        Command::kubectl(["create"]).namespace(namespace()?).args(["-f", "-"]).fed(guest),
+        ready.arg(Name::new(PROBE)?.of("vmi")).namespace(namespace()?),
+    ];
+    out.extend(ask);
+    out.push(Command::kubectl(["delete", "vmi"]).arg(Name::new(PROBE)?).namespace(namespace()?));
+    Ok(out)
+}
+
+/// The name of the guest that starts a launcher.
+const PROBE: &str = "cpufit-probe";

@@ -323,7 +323,7 @@ impl<'s> LibvirtWords<'s> {
             let folder = ["--ask-libvirt", "--save-libvirt-facts", "FOLDER"];
             let what = match open.as_slice() {
                 _ if is_own_open => "it".to_owned(),
-                [] => "what it asks of nodes that have launchers".to_owned(),
+                [] => "the nodes that have launchers by then".to_owned(),
                 open => plural::fold_names(open, 6),
             };
             if let Some(command) = say::explain(prepared) {

@@ -1,9 +1,7 @@
 //! Remedy: restart without other changes. Selectors inherited from earlier migrations end with the VMI.
 
 use super::made_again::{OTHER_CPU, restarted, starts_if_made_again};
-use super::{
-    Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_added_selector, restart_commands, use_model,
-};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_added_selector, restart_commands};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -46,7 +44,7 @@ pub enum NoRestart {
 /// nodes that fit by labels, they do not: it would have the CPU of its start node, and be refused again. They do if the
 /// guest then gets another named model, by its VM or a policy, that no libvirt contradicts.
 pub(crate) fn labels_predict_after_restart(judgement: &Judgement<'_, '_>) -> bool {
-    judgement.refused_targets.is_empty() || use_model::gets_another(judgement)
+    judgement.refused_targets.is_empty() || judgement.gets_another_model()
 }
 
 /// Returns the start after a restart, if the guest runs and labels predict its targets then.

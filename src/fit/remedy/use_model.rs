@@ -152,13 +152,15 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if nested { None } else { cures(judgement, 1) }
 }
 
-/// Whether the guest gets another named model at its next start, that no libvirt contradicts.
-pub(super) fn gets_another(judgement: &Judgement<'_, '_>) -> bool {
-    let start = judgement.subject.restart.as_ref().filter(|start| start.mode != judgement.subject.mode);
-    start.is_some_and(|start| match &start.mode {
-        CpuMode::Named(model) => !usable(judgement, start, model).is_empty(),
-        _ => false,
-    })
+impl Judgement<'_, '_> {
+    /// Whether the guest gets another named model at its next start, that no libvirt contradicts.
+    pub(super) fn gets_another_model(&self) -> bool {
+        let start = self.subject.restart.as_ref().filter(|start| start.mode != self.subject.mode);
+        start.is_some_and(|start| match &start.mode {
+            CpuMode::Named(model) => !usable(self, start, model).is_empty(),
+            _ => false,
+        })
+    }
 }
 
 /// Returns the common model of the most nodes if a start with it helps.

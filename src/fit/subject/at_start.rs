@@ -73,8 +73,9 @@ impl Subject<'_> {
         match demand {
             Demand::Model(model, features) => {
                 if let Some((host, blockers)) = host.and_then(|host| Some((host, host.unusable(model)?))) {
-                    // Some libvirts do not report which features prevent the use of a model: those that the guest switches
-                    // off may. A model that a libvirt does not list at all starts there with no set of features.
+                    // Some libvirts do not report which features prevent the use of a model: those that the guest
+                    // switches off may. A model that a libvirt does not list at all starts there with no set of
+                    // features.
                     let is_of_model = |off: &String| {
                         features.is_empty() || features.contains(off.as_str()) || models::is_disputed(model, off)
                     };

@@ -240,6 +240,7 @@ const ANSWERS: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
  "answers": [{"accelerator": "kvm", "answer": "incompatible", "missing": ["vaes"], "outdatedLauncher": true,
   "cpu": {"model": "Cascadelake-Server", "vendor": "Intel", "require": ["vaes"], "disable": []}}]},
 {"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtNode", "metadata": {"name": "node-b"},
+ "accelerator": "kvm", "hostUnanswered": {"unansweredCode": "failed", "unansweredDetail": "no"},
  "unanswered": "no answer within 10 s", "unansweredCode": "too-slow"}]}"#;
 
 const TEST: &str = "\

@@ -426,8 +426,8 @@ fn libvirt_is_asked_through_launchers() {
 /// A person checks an answer with `kubectl exec`.
 fn kubectl_reaches_the_same_libvirt(scene: &Scene<'_>) {
     let uri = if is_root() { "qemu:///system" } else { "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock" };
-    let exec = ["exec", "-n", "shop", "virt-launcher-db-x", "-c", "compute", "--", "virsh", "-c", uri];
-    let live = scene.cluster.kubectl(&[&exec[..], &["dumpxml", "shop_db"]].concat());
+    let exec = "kubectl exec -n shop virt-launcher-db-x -c compute --";
+    let live = scene.cluster.shell(&format!("{exec} bash -c \"virsh -c '{uri}' dumpxml shop_db\""));
     let model = scene.explain("db")["libvirt"]["cpu"]["model"].as_str().expect("a model").to_owned();
     assert!(live.contains(&format!(">{model}</model>")), "another CPU is read than kubectl shows: {model}, {live}");
 }

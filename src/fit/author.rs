@@ -93,6 +93,8 @@ pub struct TypeReference {
     pub name: String,
     /// The field that sets the requirement, as a path below `spec`.
     pub field: &'static str,
+    /// The ControllerRevision that has the field, if the object has changed since; empty otherwise.
+    pub revision: String,
 }
 
 impl TypeReference {

@@ -5,6 +5,7 @@ mod configured;
 mod definition;
 mod failed_migration;
 mod live_migratable;
+mod refresh;
 mod setting;
 mod stage;
 mod unjudged;
@@ -21,6 +22,7 @@ pub(crate) use configured::{Configured, ListKnown, ListOwner, ObsoleteModels, Wo
 pub(crate) use definition::{Definition, Origin, RestartRequest, Template};
 pub(crate) use failed_migration::{FailedMigration, failed_migration};
 pub(crate) use live_migratable::{Foreseen, LiveMigratable, NotMigratable, PendingChange};
+pub(crate) use refresh::{Pinned, PinnedTo, Refresh};
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
 pub(crate) use stage::{AfterStart, HostModelRule, Migration, ReportedNode, Running, Stage, Start};
 pub(crate) use unjudged::{BoundVolume, Device, PodRule, Unjudged};
@@ -78,6 +80,8 @@ pub struct Subject<'a> {
     pub changes: Vec<SettingChange<'a>>,
     /// Sets of two and of three of these changes.
     pub combined: Vec<SettingSet<'a>>,
+    /// The removals of references to older copies of its instancetype and preference.
+    pub refreshes: Vec<Refresh<'a>>,
     /// KubeVirt's configuration, as far as it affects the guest.
     pub configured: Configured,
 }
@@ -109,6 +113,7 @@ impl<'a> Subject<'a> {
             definition: Definition::default(),
             changes: Vec::new(),
             combined: Vec::new(),
+            refreshes: Vec::new(),
             configured: Configured::default(),
         }
     }
@@ -293,6 +298,7 @@ impl<'a> Subject<'a> {
         self.restart.iter_mut().for_each(give);
         self.changes.iter_mut().map(|change| &mut change.start).for_each(give);
         self.combined.iter_mut().map(|set| &mut set.start).for_each(give);
+        self.refreshes.iter_mut().map(|refresh| &mut refresh.start).for_each(give);
     }
 
     /// Whether there is a VMI that a change of its template does not reach.

@@ -1,6 +1,7 @@
 //! Authors of a launcher's requirements: traces each requirement from the place where a setting is filled in to the
 //! entry that follows from it.
 
+use super::guest::{Guest, OlderCopy};
 use super::launch::Rendered;
 use super::resource::Resource;
 use super::setting::{Setting, SettingOrigin};
@@ -26,24 +27,22 @@ pub(super) struct Source<'s> {
 
 impl<'s> Source<'s> {
     /// Returns the source for a VirtualMachine.
-    pub(super) fn vm(
-        vm: &'s VirtualMachine,
-        origins: &'s [(Setting, SettingOrigin)],
-        [instancetype, preference]: [Option<&Matcher>; 2],
-    ) -> Self {
-        let named = |matcher: Option<&Matcher>, cluster_wide: Resource| {
+    pub(super) fn vm(vm: &'s VirtualMachine, origins: &'s [(Setting, SettingOrigin)], guest: &Guest) -> Self {
+        let named = |matcher: Option<&Matcher>, older: Option<&OlderCopy>, cluster_wide: Resource| {
             matcher.map_or_else(TypeReference::default, |matcher| TypeReference {
                 kind: if matcher.kind.is_empty() { cluster_wide.kind().to_owned() } else { matcher.kind.clone() },
                 name: matcher.name.clone(),
+                revision: older.map(|older| older.revision.clone()).unwrap_or_default(),
                 ..TypeReference::default()
             })
         };
+        let [older_instancetype, older_preference] = guest.older.each_ref().map(Option::as_ref);
         Self {
             holder: Holder::VirtualMachine,
             spec: &vm.spec.template.spec,
             origins,
-            instancetype: named(instancetype, Resource::ClusterInstancetypes),
-            preference: named(preference, Resource::ClusterPreferences),
+            instancetype: named(guest.instancetype.as_ref(), older_instancetype, Resource::ClusterInstancetypes),
+            preference: named(guest.preference.as_ref(), older_preference, Resource::ClusterPreferences),
             node: "",
             has_machine_in_status: false,
         }

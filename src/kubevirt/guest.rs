@@ -8,6 +8,8 @@
 mod find;
 mod infer;
 
+pub(crate) use find::OlderCopy;
+
 use std::collections::BTreeSet;
 
 use super::cluster::Cluster;
@@ -32,6 +34,8 @@ pub(crate) struct Guest {
     pub instancetype: Option<Matcher>,
     /// The preference that the VirtualMachine uses, named or inferred.
     pub preference: Option<Matcher>,
+    /// The older copies of the instancetype and of the preference that the VirtualMachine uses instead of those.
+    pub older: [Option<OlderCopy>; 2],
     /// The missing object, without which the guest's specification is not known.
     pub missing: Option<Finding>,
     /// Whether an object that KubeVirt takes values from is not known, so that the specification is a guess.
@@ -46,13 +50,13 @@ pub(crate) struct Guest {
 pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
     let mut guest =
         Guest { spec: vm.spec.template.spec.clone(), excess: vm.metadata.excess.clone(), ..Guest::default() };
-    let instancetype = guest.keep(find::instancetype(vm, cluster)).map(|(spec, matcher)| {
-        guest.instancetype = Some(matcher);
-        spec
+    let instancetype = guest.keep(find::instancetype(vm, cluster)).map(|found| {
+        (guest.instancetype, guest.older[0]) = (Some(found.matcher), found.older);
+        found.spec
     });
-    let preference = guest.keep(find::preference(vm, cluster)).map(|(spec, matcher)| {
-        guest.preference = Some(matcher);
-        spec
+    let preference = guest.keep(find::preference(vm, cluster)).map(|found| {
+        (guest.preference, guest.older[1]) = (Some(found.matcher), found.older);
+        found.spec
     });
     // Mirrors `pkg/instancetype/apply/annotations.go` and `pkg/instancetype/preference/apply/annotations.go`.
     let annotations = [
@@ -93,14 +97,14 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
 
 impl Guest {
     /// Returns a found object, and keeps its notes; records an object that is missing.
-    fn keep<'c, T>(&mut self, found: find::Result<'c, T>) -> Option<(&'c T, Matcher)> {
+    fn keep<'c, T>(&mut self, found: find::Result<'c, T>) -> Option<find::FoundObject<'c, T>> {
         match found {
             Ok(found) => {
-                let found = found?;
-                self.notes.extend(found.assumed);
+                let mut found = found?;
+                self.notes.extend(found.assumed.take());
                 self.is_guess |= found.is_guess;
-                self.excess = self.excess.take().or(found.excess);
-                Some((found.spec, found.matcher))
+                self.excess = self.excess.take().or(found.excess.take());
+                Some(found)
             }
             Err(missing) => {
                 self.missing.get_or_insert(*missing);

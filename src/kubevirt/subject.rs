@@ -194,7 +194,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     let name = name_of(&vm.metadata);
     let authors = |rendered: &Rendered, filled: Origins| {
         let origins: Origins = guest.origins.iter().cloned().chain(filled).collect();
-        Source::vm(vm, &origins, [guest.instancetype.as_ref(), guest.preference.as_ref()]).authors(rendered)
+        Source::vm(vm, &origins, &guest).authors(rendered)
     };
     let mut out = of_spec(&name, Foresight::of_guest(vm, &guest), &VmiStatus::default(), cluster, authors);
     let Guest { spec, notes, missing, is_guess, excess, instancetype, .. } = guest;
@@ -466,16 +466,12 @@ fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, SettingOri
     if let Some((vm, guest)) = vm_of(vmi, cluster).map(|vm| (vm, guest_of(vm, cluster)))
         && guest.missing.is_none()
     {
-        let Guest { mut spec, mut origins, instancetype, preference, .. } = guest;
+        let (mut spec, mut origins) = (guest.spec.clone(), guest.origins.clone());
         origins.extend(defaults::apply(&mut spec, &cluster.config));
         // A guest that is pinned to a TSC frequency requires no other one.
         let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
         let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
-        overlay(
-            &mut authors,
-            &Source::vm(vm, &origins, [instancetype.as_ref(), preference.as_ref()]).authors(&rendered),
-            mode(&spec) == mode(&vmi.spec),
-        );
+        overlay(&mut authors, &Source::vm(vm, &origins, &guest).authors(&rendered), mode(&spec) == mode(&vmi.spec));
     }
     authors
 }

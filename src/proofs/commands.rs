@@ -252,6 +252,10 @@ fn changes_list(kubevirt: &Value, patch: &str) -> bool {
 
 fn is_patch(seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {
     let Ok(patch) = serde_json::from_str::<Value>(patch) else { return false };
+    if patch["spec"]["instancetype"].get("revisionName").is_some_and(Value::is_null) {
+        let vm = seen.situation.find("VirtualMachine", name);
+        return kind == "vm" && vm.is_some_and(|vm| vm["spec"]["instancetype"]["revisionName"].is_string());
+    }
     let spec = match kind {
         "vm" | "vmirs" => &patch["spec"]["template"]["spec"],
         "vmpool" => &patch["spec"]["virtualMachineTemplate"]["spec"]["template"]["spec"],

@@ -13,6 +13,10 @@ const MAX_NAMES: usize = 4;
 pub(crate) fn who(author: &Author) -> String {
     match author {
         Author::Field { of, path } => format!("{path} of the {}", holder(*of)),
+        Author::Instancetype(named) | Author::Preference(named) if !named.revision.is_empty() => format!(
+            "ControllerRevision {} (spec.{}), an older copy of {} {}",
+            named.revision, named.field, named.kind, named.name
+        ),
         Author::Instancetype(named) | Author::Preference(named) => {
             format!("{} {} (spec.{})", named.kind, named.name, named.field)
         }
@@ -191,6 +195,7 @@ mod tests {
             kind: "VirtualMachineClusterPreference".to_owned(),
             name: "rhel.10".to_owned(),
             field: "preferredArchitecture",
+            ..TypeReference::default()
         };
         let evmcs = Author::HyperV {
             setting: "evmcs",

@@ -59,14 +59,20 @@ fn change(action: &Action, subject: &Subject<'_>, restart: &str) -> String {
             let features: Vec<&str> = disable.features.iter().map(|feature| feature.name.as_str()).collect();
             match &disable.set_by {
                 Some(by) => {
-                    format!("another preference than {}, which forbids {}", by.name, fold_names(&features, 2))
+                    let (which, features) = (which(by), fold_names(&features, 2));
+                    format!("another preference than {}, {which} forbids {features}", by.name)
                 }
                 None => format!("disable {} instead of forbidding it{restart}", fold_names(&features, 2)),
             }
         }
         Action::DropSetting(DropSetting { setting, set_by: None }) => format!("drop {}{restart}", what(setting)),
         Action::DropSetting(DropSetting { setting, set_by: Some(named) }) => {
-            format!("another {} than {}, which sets {}", named.what(), named.name, what(setting))
+            format!("another {} than {}, {} sets {}", named.what(), named.name, which(named), what(setting))
+        }
+        Action::RefreshRevision(refresh) => {
+            let names = refresh.pinned.iter().map(|pinned| format!("{} {}", pinned.of.field(), pinned.name));
+            let names: Vec<String> = names.collect();
+            format!("take {} as now: clear the VM's revision{restart}", and_names(&names, 2))
         }
         Action::EditObsoleteModels(edit) => {
             format!("take {} off obsoleteCPUModels, wait 3 minutes", fold_names(&edit.list.models, 2))
@@ -103,6 +109,11 @@ fn change(action: &Action, subject: &Subject<'_>, restart: &str) -> String {
         Action::ChangeTogether(changes) => together(changes, subject, with, restart),
         Action::AddNode(add) => format!("add a node like {}", add.like),
     }
+}
+
+/// Returns the subject of what a type sets: the copy that the VM uses, if the type has changed since.
+fn which(named: &TypeReference) -> String {
+    if named.revision.is_empty() { "which".to_owned() } else { format!("whose ControllerRevision {}", named.revision) }
 }
 
 /// Returns the change of KubeVirt's configuration without which a node's CPU manager does not count.
@@ -154,9 +165,9 @@ fn together(changes: &ChangeTogether, subject: &Subject<'_>, with: &str, restart
             (part, _) => own.push(change(part, subject, "")),
         }
     }
-    let types = types
-        .into_iter()
-        .map(|(by, whats)| format!("another {} than {}, which sets {}", by.what(), by.name, and_names(&whats, 3)));
+    let types = types.into_iter().map(|(by, whats)| {
+        format!("another {} than {}, {} sets {}", by.what(), by.name, which(by), and_names(&whats, 3))
+    });
     let types: Vec<String> = types.collect();
     let restart = if own.is_empty() && given.is_empty() { "" } else { restart };
     let own = and_names(&own, 3);

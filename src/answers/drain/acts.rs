@@ -258,6 +258,7 @@ impl Acts<'_> {
             | Action::ChangeSelector(_)
             | Action::ChangeAffinity(_)
             | Action::ChangeTolerations(_)
+            | Action::RefreshRevision(_)
             | Action::UseModel(_)
             | Action::DisableFeature(_)
             | Action::DropSetting(_)

@@ -20,6 +20,7 @@ mod edit_obsolete_models;
 mod enable_cpu_manager;
 mod fix_virt_handler;
 mod made_again;
+mod refresh_revision;
 mod refused_target;
 mod remove_labels;
 mod remove_skip_node;
@@ -50,6 +51,7 @@ pub(crate) use drop_stale::{DropStale, NoDrop};
 pub(crate) use edit_obsolete_models::EditObsoleteModels;
 pub(crate) use enable_cpu_manager::EnableCpuManager;
 pub(crate) use fix_virt_handler::FixVirtHandler;
+pub(crate) use refresh_revision::RefreshRevision;
 pub(crate) use remove_labels::{NoRemoval, RemoveLabels};
 pub(crate) use remove_skip_node::RemoveSkipNode;
 pub(crate) use remove_tsc_label::RemoveTscLabel;
@@ -217,6 +219,8 @@ remedies! {
     EnableCpuManager = enable_cpu_manager,
     /// Restart: selectors inherited from earlier migrations end with the VMI.
     Restart = restart,
+    /// Take an instancetype or preference as it is now, instead of an older copy; takes effect at the next start.
+    RefreshRevision = refresh_revision,
     /// Set a named model that runs on more nodes; takes effect at the next start.
     UseModel = use_model,
     /// Disable CPU features instead of forbidding them; takes effect at the next start.
@@ -255,6 +259,7 @@ impl RemedyId {
             Self::ChangeSelector
                 | Self::ChangeAffinity
                 | Self::ChangeTolerations
+                | Self::RefreshRevision
                 | Self::UseModel
                 | Self::DisableFeature
                 | Self::DropSetting

@@ -12,14 +12,14 @@ fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid>
 }
 
 /// Starts a patch of the object that holds the guest's template.
-fn patch(template: Template, subject: &Subject<'_>) -> Result<Command, Invalid> {
+pub(super) fn patch(template: Template, subject: &Subject<'_>) -> Result<Command, Invalid> {
     let name = Name::new(subject.definition.template_name.as_deref().unwrap_or(&subject.name))?;
     let patch = Command::kubectl(["patch"]).arg(template.resource()).arg(name);
     Ok(patch.namespace(Namespace::new(&subject.namespace)?))
 }
 
 /// Returns the template if the object that holds it is stored, so that a command can change it.
-fn stored_template(subject: &Subject<'_>) -> Option<Template> {
+pub(super) fn stored_template(subject: &Subject<'_>) -> Option<Template> {
     subject.definition.template.filter(|_| subject.definition.origin == Origin::Stored)
 }
 
@@ -236,7 +236,8 @@ pub(super) fn name_another(subject: &Subject<'_>, named: &[&TypeReference]) -> C
         .into_iter()
         .enumerate()
         .map(|(at, field)| CommandWord::joined(if at == 0 { "sets spec." } else { "and spec." }, field));
-    let words = place.into_iter().chain([Name::new(&first.name)?.into()]).chain(sets);
+    let copy = (!first.revision.is_empty()).then(|| "in the older copy that the VM uses:".into());
+    let words = place.into_iter().chain([Name::new(&first.name)?.into()]).chain(copy).chain(sets);
     let mut out = vec![Command::remark(words)];
     if subject.has_vmi() {
         out.extend(restart_commands(subject)?);

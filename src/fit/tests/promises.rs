@@ -18,8 +18,8 @@ use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term, Toleration};
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
-    AfterStart, CpuMode, FailedMigration, HostModelRule, ListOwner, ListedFeature, Migration, ObsoleteModels, Running,
-    Setting, SettingChange, SettingSet, Stage, Start, Subject, Template,
+    AfterStart, CpuMode, FailedMigration, HostModelRule, ListOwner, ListedFeature, Migration, ObsoleteModels, Pinned,
+    PinnedTo, Refresh, Running, Setting, SettingChange, SettingSet, Stage, Start, Subject, Template,
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::fleet::{
@@ -503,6 +503,11 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     }
     subject.authors = authors(guest, mode == CpuMode::HostModel);
     (subject.changes, subject.combined) = changes(&start, guest);
+    // Its features are those of an older copy of its preference, which the present one does not have.
+    let keys: Vec<String> = guest.features.iter().map(|name| feature(name)).collect();
+    let pinned = Pinned { of: PinnedTo::Preference, name: "own".to_owned(), in_spec: true, in_status: false };
+    let refreshed = (!keys.is_empty()).then(|| Refresh { pinned: vec![pinned], start: without(&start, guest, &keys) });
+    subject.refreshes = refreshed.into_iter().collect();
     subject.configured.obsolete = guest.obsolete.then(|| ObsoleteModels {
         models: listed(guest.mode),
         edits: listed(guest.mode).into_iter().map(|model| (model, false)).collect(),

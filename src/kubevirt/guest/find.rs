@@ -26,6 +26,21 @@ pub(super) struct FoundObject<'c, T> {
     pub(super) excess: Option<Excess>,
     /// The reference to the object after virt-api's inference.
     pub(super) matcher: Matcher,
+    /// The reference to a ControllerRevision that differs from the live object, or that no live object is known for.
+    pub(super) older: Option<OlderCopy>,
+}
+
+/// A ControllerRevision that takes precedence over the object that it is a copy of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OlderCopy {
+    /// The name of the revision.
+    pub(crate) revision: String,
+    /// Whether the live object is known, so that its specification is known to differ.
+    pub(crate) is_live_known: bool,
+    /// Whether `revisionName` of the VM's specification names it.
+    pub(crate) in_spec: bool,
+    /// Whether the VM's status names it, or another one.
+    pub(crate) in_status: bool,
 }
 
 /// The object that a VirtualMachine uses; `None` if it names none; an error if an object is missing.
@@ -122,7 +137,7 @@ impl<'c> RevisionSearch<'_, 'c> {
             return match live {
                 Some((meta, spec)) => {
                     let (excess, matcher) = (self.excess(meta), self.matcher.clone());
-                    Ok(FoundObject { spec, assumed: None, is_guess: false, excess, matcher })
+                    Ok(FoundObject { spec, assumed: None, is_guess: false, excess, matcher, older: None })
                 }
                 None => self.missing(format!(
                     "{} {name} is not known, and so not what the guest asks for; {}",
@@ -147,6 +162,12 @@ impl<'c> RevisionSearch<'_, 'c> {
                         is_guess: false,
                         excess: self.excess(&revision.metadata),
                         matcher: self.matcher.clone(),
+                        older: (has_changed || live.is_none()).then(|| OlderCopy {
+                            revision: pinned.clone(),
+                            is_live_known: has_changed,
+                            in_spec: !self.matcher.revision_name.is_empty(),
+                            in_status: self.status_ref().is_some_and(|status| status.controller_revision_ref.is_some()),
+                        }),
                     })
                 }
                 (None, Copied::Unreadable(why)) => self.missing(format!(
@@ -168,7 +189,7 @@ impl<'c> RevisionSearch<'_, 'c> {
                     ))
                 });
                 let (excess, matcher) = (self.excess(meta), self.matcher.clone());
-                Ok(FoundObject { spec, assumed, is_guess, excess, matcher })
+                Ok(FoundObject { spec, assumed, is_guess, excess, matcher, older: None })
             }
             _ => self.missing(format!(
                 "the VM is pinned to ControllerRevision {pinned} of {what} {name}, which is not known, and so not what the guest \
@@ -198,9 +219,7 @@ impl<'c> RevisionSearch<'_, 'c> {
         if !matcher.revision_name.is_empty() {
             return Some(matcher.revision_name.clone());
         }
-        // A manifest without status is applied over the existing VirtualMachine, which keeps its status.
-        let stored = || self.cluster.vm(&self.vm.metadata.namespace, &self.vm.metadata.name).and_then(self.status);
-        let status = (self.status)(self.vm).or_else(stored)?;
+        let status = self.status_ref()?;
         let is_same = |asked: &str, known: &str| asked.is_empty() || known.is_empty() || asked == known;
         let pinned = status.controller_revision_ref.map(|revision| revision.name).filter(|name| !name.is_empty())?;
         if !is_same(&matcher.name, &status.name) || !is_same(&matcher.kind, &status.kind) {
@@ -209,6 +228,13 @@ impl<'c> RevisionSearch<'_, 'c> {
         let known = self.cluster.revision(&self.vm.metadata.namespace, &pinned);
         let is_its = known.is_none_or(|known| known.object == matcher.name);
         (is_its || !self.cluster.release.release().compares_revision_name()).then_some(pinned)
+    }
+
+    /// Returns the reference in the VM's status. A manifest without status is applied over the existing VirtualMachine,
+    /// which keeps its status.
+    fn status_ref(&self) -> Option<StatusRef> {
+        let stored = || self.cluster.vm(&self.vm.metadata.namespace, &self.vm.metadata.name).and_then(self.status);
+        (self.status)(self.vm).or_else(stored)
     }
 
     fn excess(&self, meta: &Meta) -> Option<Excess> {

@@ -7,13 +7,15 @@ use super::refused::Written;
 use super::start_of;
 use crate::fit::author::{Author, TypeReference};
 use crate::fit::label::{self, Family};
-use crate::fit::subject::{CpuMode, ListedFeature, Setting, SettingChange, SettingSet, Stage, Start, Subject};
+use crate::fit::subject::{
+    CpuMode, ListedFeature, Pinned, PinnedTo, Refresh, Setting, SettingChange, SettingSet, Stage, Start, Subject,
+};
 use crate::kubevirt::authors::Source;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::defaults::is_on;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::setting::{Setting as From, SettingOrigin};
-use crate::kubevirt::wire::{AnyAffinity, Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiSpec, Vmim};
+use crate::kubevirt::wire::{AnyAffinity, Cpu, FeatureState, Hyperv, StatusRef, VirtualMachine, Vmi, VmiSpec, Vmim};
 
 /// Maximum number of features that are tried one by one.
 const MAX_FEATURES_TRIED: usize = 4;
@@ -29,11 +31,13 @@ const MAX_CONDITIONS_TRIED: usize = 4096;
 pub(super) struct Changes {
     pub changes: Vec<SettingChange<'static>>,
     pub combined: Vec<SettingSet<'static>>,
+    pub refreshes: Vec<Refresh<'static>>,
 }
 
 impl Changes {
     pub(super) fn into_subject(self, subject: &mut Subject<'_>) {
         (subject.changes, subject.combined) = (self.changes, self.combined);
+        subject.refreshes = self.refreshes;
     }
 }
 
@@ -73,7 +77,49 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ch
         .collect();
     let combined = combined(vm, guest, &changes, most - changes.len(), cluster);
     let changes = changes.into_iter().chain(ending_a_refusal(vm, guest, cluster)).collect();
-    Changes { changes, combined }
+    let refreshes = refreshes(vm, guest, cluster).take(most).collect();
+    Changes { changes, combined, refreshes }
+}
+
+/// Returns the starts of a VM without its references to older copies of its instancetype and preference: without each,
+/// and without both.
+fn refreshes<'c>(
+    vm: &'c VirtualMachine,
+    guest: &'c Guest,
+    cluster: &'c Cluster,
+) -> impl Iterator<Item = Refresh<'static>> + use<'c> {
+    let known = guest.older.iter().zip([&guest.instancetype, &guest.preference]);
+    let known = known.zip([PinnedTo::Instancetype, PinnedTo::Preference]);
+    let pinned = known.filter_map(|((older, matcher), of)| {
+        let (older, name) = (older.as_ref().filter(|older| older.is_live_known)?, matcher.as_ref()?.name.clone());
+        Some(Pinned { of, name, in_spec: older.in_spec, in_status: older.in_status })
+    });
+    let pinned: Vec<Pinned> = pinned.collect();
+    let both = (pinned.len() > 1).then(|| pinned.clone());
+    let sets = pinned.into_iter().map(|one| vec![one]).chain(both);
+    sets.filter_map(|pinned| {
+        let mut vm = vm.clone();
+        for Pinned { of, .. } in &pinned {
+            let (matcher, status) = match of {
+                PinnedTo::Instancetype => (&mut vm.spec.instancetype, &mut vm.status.instancetype_ref),
+                PinnedTo::Preference => (&mut vm.spec.preference, &mut vm.status.preference_ref),
+            };
+            matcher.iter_mut().for_each(|matcher| matcher.revision_name.clear());
+            // Without it the stored VM's would count.
+            *status = Some(StatusRef::default());
+        }
+        let again = guest_of(&vm, cluster);
+        let is_known = again.missing.is_none() && !again.is_guess && again.excess.is_none();
+        if !is_known || is_refused(&vm, &again, cluster) {
+            return None;
+        }
+        let mut spec = again.spec;
+        // A policy sets its model again.
+        if let Some(model) = model_of_policy(guest) {
+            model.clone_into(&mut spec.domain.cpu.get_or_insert_default().model);
+        }
+        Some(Refresh { pinned, start: start_of(spec, cluster)? })
+    })
 }
 
 /// Whether KubeVirt refuses this VM.
@@ -294,7 +340,7 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
 
 /// Returns the settings of an instancetype or a preference that some node does not support.
 fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(Setting, TypeReference)> {
-    let source = Source::vm(vm, &guest.origins, [guest.instancetype.as_ref(), guest.preference.as_ref()]);
+    let source = Source::vm(vm, &guest.origins, guest);
     let cpu = guest.spec.domain.cpu.as_ref();
     let found = guest.origins.iter().filter_map(|(from, _)| {
         let (Author::Instancetype(named) | Author::Preference(named)) = source.author(from) else { return None };

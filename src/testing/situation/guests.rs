@@ -163,16 +163,38 @@ pub(super) fn vm(random: &mut Random, name: &str) -> Value {
     vm
 }
 
+/// Pins a VM with the second instancetype to an older copy of it, with another CPU model. Returns the copy.
+fn pinned(vm: &mut Value, name: &str) -> Option<Value> {
+    let of = INSTANCETYPES[1];
+    if vm["spec"]["instancetype"]["name"] != of {
+        return None;
+    }
+    let revision = format!("{name}-{of}-1");
+    vm["spec"]["instancetype"]["revisionName"] = json!(revision);
+    let cpu = json!({"guest": 2, "model": MODELS[MODELS.len() - 1]});
+    Some(json!({
+        "apiVersion": "apps/v1", "kind": "ControllerRevision",
+        "metadata": {"namespace": NAMESPACE, "name": revision}, "revision": 0,
+        "data": {
+            "apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterInstancetype",
+            "metadata": {"name": of}, "spec": {"cpu": cpu},
+        },
+    }))
+}
+
 /// Returns the objects of a guest: its VM, its VMI, its launcher pod. `then`: the nodes as they were when it started.
 pub(super) fn guest(random: &mut Random, name: &str, then: &[Node], others: &[Value]) -> Vec<Value> {
-    let vm = vm(random, name);
+    let mut vm = vm(random, name);
+    let revision = pinned(&mut vm, name);
     let has_vm = random.percent(88);
-    let mut out = Vec::new();
+    let mut out: Vec<Value> = revision.iter().cloned().collect();
+    let alone = |vm: Value| revision.iter().cloned().chain([vm]).collect();
     if random.percent(22) || then.is_empty() {
-        return vec![vm];
+        return alone(vm);
     }
-    let cluster = cluster(then, others, &vm);
-    let Some(mut vmi) = instance(random, name, &vm, has_vm, &cluster, then) else { return vec![vm] };
+    let others: Vec<Value> = others.iter().chain(&revision).cloned().collect();
+    let cluster = cluster(then, &others, &vm);
+    let Some(mut vmi) = instance(random, name, &vm, has_vm, &cluster, then) else { return alone(vm) };
     if has_vm {
         out.push(vm);
     }

@@ -11,10 +11,10 @@ use crate::fit::placement::Toleration;
 use crate::fit::remedy::{
     Action, AddLabels, AddNode, Backing, ChangeAffinity, ChangeMachineType, ChangeSelector, ChangeTogether,
     ChangeTolerations, DisableFeature, DropAddedSelector, DropSetting, DropStale, EditObsoleteModels, EnableCpuManager,
-    FixVirtHandler, RemoveLabels, RemoveSkipNode, RemoveTscLabel, RemoveVendorLabel, Restart, Uncordon,
-    UpgradeKubeVirt, UseModel,
+    FixVirtHandler, RefreshRevision, RemoveLabels, RemoveSkipNode, RemoveTscLabel, RemoveVendorLabel, Restart,
+    Uncordon, UpgradeKubeVirt, UseModel,
 };
-use crate::fit::subject::{ListOwner, ListedFeature, ObsoleteModels, Setting, Template};
+use crate::fit::subject::{ListOwner, ListedFeature, ObsoleteModels, Pinned, PinnedTo, Setting, Template};
 
 /// An action.
 pub(super) struct Row {
@@ -230,6 +230,7 @@ impl Texts<'_> {
                 vec![self.named(&["virtctl", "migrate"])],
             ),
             row(Restart, self.is_restart(), self.restart_of_vm()),
+            self.refresh(),
             self.merge(model, is_part(value), &json!({"domain": {"cpu": {"model": value}}}), true),
             self.merge(
                 ChangeSelector { keys: vec![text(key)] },
@@ -253,6 +254,28 @@ impl Texts<'_> {
         ]
     }
 
+    /// Returns the removal of a VM's revision, from its specification and its status.
+    fn refresh(self) -> Row {
+        let pinned = Pinned { of: PinnedTo::Preference, name: self.value.to_owned(), in_spec: true, in_status: true };
+        let action = RefreshRevision { pinned: vec![pinned] };
+        if !self.has_vm() {
+            return row(action, true, Vec::new());
+        }
+        let tail = |options: &[&str], patch: serde_json::Value| {
+            [
+                self.named(&["kubectl", "patch", "vm"]),
+                words(options),
+                words(&["--type", "merge", "-p", &patch.to_string()]),
+            ]
+            .concat()
+        };
+        let runs = vec![
+            tail(&[], json!({"spec": {"preference": {"revisionName": null}}})),
+            tail(&["--subresource=status"], json!({"status": {"preferenceRef": {"controllerRevisionRef": null}}})),
+        ];
+        row(action, self.is_guest(), [runs, self.restart_of_vm()].concat())
+    }
+
     /// Returns the feature that has the value as its name, at an index of the guest's list.
     fn features(self) -> Vec<ListedFeature> {
         vec![ListedFeature { at: 2, name: self.value.to_owned() }]
@@ -262,7 +285,7 @@ impl Texts<'_> {
         let drop = |setting| DropSetting { setting, set_by: None };
         let preference = || {
             let (kind, name) = ("VirtualMachinePreference".to_owned(), self.value.to_owned());
-            Some(TypeReference { kind, name, field: "cpu.preferredCPUFeatures" })
+            Some(TypeReference { kind, name, field: "cpu.preferredCPUFeatures", revision: String::new() })
         };
         // Its name is in a remark; a restart follows.
         let names_another = is_name(self.value) && self.is_restart();

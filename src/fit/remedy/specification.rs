@@ -236,7 +236,7 @@ pub(super) fn name_another(subject: &Subject<'_>, named: &[&TypeReference]) -> C
         .into_iter()
         .enumerate()
         .map(|(at, field)| CommandWord::joined(if at == 0 { "sets spec." } else { "and spec." }, field));
-    let copy = (!first.revision.is_empty()).then(|| "in the older copy that the VM uses:".into());
+    let copy = (!first.revision.is_empty()).then(|| "in the older copy that the VM uses".into());
     let words = place.into_iter().chain([Name::new(&first.name)?.into()]).chain(copy).chain(sets);
     let mut out = vec![Command::remark(words)];
     if subject.has_vmi() {

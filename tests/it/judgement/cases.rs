@@ -256,7 +256,9 @@ const IDEAS: &[(&str, &[Idea])] = &[
         &[
             &["the VM uses ControllerRevision"],
             &["of instancetype corp.medium, which has changed since"],
-            &["cpu-model EPYC-Genoa is asked for by VirtualMachineClusterInstancetype corp.medium"],
+            &["cpu-model EPYC-Genoa is asked for by ControllerRevision app-corp.medium-v1beta1"],
+            &["an older copy of VirtualMachineClusterInstancetype corp.medium"],
+            &["take instancetype corp.medium as now: clear the VM's revision"],
             &["until its revision is cleared"],
         ],
     ),

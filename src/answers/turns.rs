@@ -10,8 +10,8 @@ use super::Deadline;
 /// A function that returns the time used so far.
 pub type Elapsed<'e> = &'e dyn Fn() -> Duration;
 
-/// Calls `count` for each guest, given with its namespace, until the time is over, always for a guest of the namespace that has used the least
-/// time. Returns the number of guests left out, by namespace.
+/// Calls `count` for each guest, given with its namespace, until the time is over, always for a guest of the
+/// namespace that has used the least time. Returns the number of guests left out, by namespace.
 pub(super) fn in_turn<'n, T>(
     guests: impl Iterator<Item = (&'n str, T)>,
     is_over: Deadline<'_>,

@@ -4,6 +4,7 @@ use super::model::{Common, Reason, Untouched, common_model, with_model};
 use crate::admission::response::FieldCause;
 use crate::fit::judgement::Effort;
 use crate::fit::subject::{CpuMode, Subject};
+use crate::fit::verdict::Finding;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::replicas::Replicas;
@@ -77,8 +78,7 @@ fn of_template(
     let guest = guest_of(vm, cluster);
     // A guest that is too large must not avoid a policy by naming an unknown object.
     if let (Some(missing), None) = (&guest.missing, &guest.excess) {
-        let common = Common::NotWritten(Reason::Unknown(message(missing)));
-        return ModelForecast { common, replacement: None, message: None, is_announcement: false, unmet: None };
+        return with_unknown_type(world, policy, vm, (&guest, missing), effort);
     }
     let vmi = vmi_of(vm, &guest);
     let common = common_model(world, policy, &vmi, effort);
@@ -96,6 +96,35 @@ fn of_template(
     };
     let forecast = ModelForecast { common, replacement, is_announcement: said.is_some(), message: said, unmet: None };
     forecast.otherwise(policy, &vmi, &blamed(vm, &vmi))
+}
+
+/// Predicts a guest whose instancetype or preference is not known. None changes the model of a template that states its
+/// architecture too: if the policy does not replace that model, the guest will not use the common one.
+fn with_unknown_type(
+    world: &World,
+    policy: &Policy,
+    vm: &VirtualMachine,
+    (guest, missing): (&Guest, &Finding),
+    effort: Effort<'_>,
+) -> ModelForecast {
+    let unknown = ModelForecast {
+        common: Common::NotWritten(Reason::Unknown(message(missing))),
+        replacement: None,
+        message: None,
+        is_announcement: false,
+        unmet: None,
+    };
+    let own = &vm.spec.template.spec;
+    if own.cpu_model().is_empty() || own.architecture.is_empty() {
+        return unknown;
+    }
+    let vmi = vmi_of(vm, guest);
+    match common_model(world, policy, &vmi, effort) {
+        common @ Common::Untouched(Untouched::Mode { .. }) => {
+            ModelForecast { common, ..unknown }.otherwise(policy, &vmi, &blamed(vm, &vmi))
+        }
+        _ => unknown,
+    }
 }
 
 /// Evaluates a VMI in the validating stage, after the mutating stage changed it.

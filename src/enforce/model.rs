@@ -168,7 +168,7 @@ pub(crate) fn common_model(world: &World, policy: &Policy, vmi: &Vmi, effort: Ef
     if world.exempts(&vmi.metadata.namespace) {
         return Common::Untouched(Untouched::Exempt);
     }
-    if well_known::MIGRATION_TARGET.is_set(&vmi.metadata.annotations) {
+    if subject::is_made_to_receive(&vmi.metadata, cluster) {
         return Common::Untouched(Untouched::Received);
     }
     let own = vmi.spec.cpu_model();

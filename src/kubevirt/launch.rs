@@ -13,7 +13,7 @@ use super::placement::{node_selector, toleration};
 use super::release::Release;
 use super::setting::Setting;
 use super::topology;
-use super::wire::{self, AnyAffinity, Disk, SpreadConstraint, Toleration, VmiSpec, VmiStatus};
+use super::wire::{self, AnyAffinity, CpuFeature, Disk, SpreadConstraint, Toleration, VmiSpec, VmiStatus};
 use crate::bounds::{ADDED_CONDITIONS, Excess};
 use crate::fit::label;
 use crate::fit::placement::{self, Expression, Placement};
@@ -72,10 +72,9 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
     if matches!(model, "" | "host-model") && release.avoids_obsolete_host_models() {
         reject(&mut affinity, label::OBSOLETE_HOST_MODEL.to_owned(), Setting::Model);
     }
-    let forbidden = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).filter(|f| f.policy == "forbid");
-    let excess = (forbidden.clone().count() * terms(affinity.as_ref()) > ADDED_CONDITIONS)
-        .then(|| Excess::of_conditions("spec.domain.cpu.features"));
-    for feature in forbidden.filter(|_| excess.is_none()) {
+    let excess =
+        (added(spec, affinity.as_ref()) > ADDED_CONDITIONS).then(|| Excess::of_conditions("spec.domain.cpu.features"));
+    for feature in forbidden(spec).filter(|_| excess.is_none()) {
         let key = format!("{}{}", label::CPU_FEATURE, feature.name);
         reject(&mut affinity, key, Setting::Forbidden(feature.name.clone()));
     }
@@ -275,6 +274,24 @@ pub(super) fn require_in_terms(affinity: &mut Option<Value>, condition: &Value, 
             append(term, "matchExpressions", condition.clone());
         }
     }
+}
+
+/// Returns the number of conditions that rendering adds to the node affinity: one for each forbidden feature in each
+/// term.
+pub(super) fn added_conditions(spec: &VmiSpec) -> usize {
+    if forbidden(spec).next().is_none() {
+        return 0;
+    }
+    added(spec, spec.affinity.as_ref().map(AnyAffinity::value).as_ref())
+}
+
+fn added(spec: &VmiSpec, affinity: Option<&Value>) -> usize {
+    forbidden(spec).count() * terms(affinity).max(1)
+}
+
+/// Returns the CPU features that no node of the guest may have.
+fn forbidden(spec: &VmiSpec) -> impl Iterator<Item = &CpuFeature> {
+    spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).filter(|feature| feature.policy == "forbid")
 }
 
 /// Returns the number of required terms.

@@ -40,7 +40,7 @@ use crate::fit::subject::{
 };
 use crate::fit::verdict::{Assessment, Check, Detail, Finding, Notes, Verdict};
 use crate::well_known;
-pub(crate) use decentralized::waits_as_receiver;
+pub(crate) use decentralized::{is_made_to_receive, waits_as_receiver};
 pub(crate) use migrating::{UnfinishedMigration, asked_for, of_migration, of_running, source_selector};
 use pod::OfMigration;
 pub use pod::of_pod;
@@ -169,7 +169,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     } else if is_stopped(vmi, cluster) {
         out.not_judged = Some(finding(Check::NoPod, "", STOPPED.to_owned()));
     } else {
-        out = out.unless_refused(decentralized::waits(vmi));
+        out = out.unless_refused(decentralized::waits(vmi, cluster));
     }
     out.unless_too_large(vmi.metadata.excess.as_ref())
 }
@@ -551,6 +551,7 @@ pub(crate) fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: boo
     let Meta { labels: before, .. } = &old.spec.template.metadata;
     // The template's labels decide which policy applies.
     guest(old) != guest(new)
+        || !decentralized::receive_alike(old, new)
         || old.metadata.excess != new.metadata.excess
         || *before != new.spec.template.metadata.labels
         || !same(&old.spec.instancetype, &new.spec.instancetype)

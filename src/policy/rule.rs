@@ -47,6 +47,11 @@ impl RequestKind {
         }
     }
 
+    /// Whether it is a guest, or the migration of one, rather than a pod that KubeVirt creates.
+    fn has_a_guest(self) -> bool {
+        self.is_fixable() || self == Self::Migration
+    }
+
     /// Whether the sender can fix the object's fields.
     pub(crate) fn is_fixable(self) -> bool {
         matches!(self, Self::VirtualMachine | Self::VirtualMachineInstance | Self::Replicas)
@@ -136,7 +141,7 @@ pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unm
         _ if !is_deniable || is_guess => None,
         (true, _) => Some(Grounds::Impact),
         (false, true) => Some(Grounds::CommonModel),
-        (false, false) if is_too_large && kind.is_fixable() && policy.enforce != Dial::Off => Some(Grounds::TooLarge),
+        (false, false) if is_too_large && kind.has_a_guest() && policy.enforce != Dial::Off => Some(Grounds::TooLarge),
         (false, false) => None,
     };
     // A guest that a controller creates is recorded if a person's would be denied, regardless of the dial.

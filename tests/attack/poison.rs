@@ -55,6 +55,7 @@ pub fn costliest() -> Vec<Bytes> {
     let expression = |term: usize, at: usize| json!({"key": format!("k{term}-{at}"), "operator": "DoesNotExist"});
     let term = |term: usize, many: usize| json!({"matchExpressions": (0..many).map(|at| expression(term, at)).collect::<Vec<_>>()});
     let forbidden: Vec<Value> = (0..30).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
+    let many: Vec<Value> = (0..500).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
     let required: Vec<Value> = (0..60).map(|at| json!({"name": format!("f{at}")})).collect();
     let hyperv =
         ["vpindex", "runtime", "reset", "synic", "synictimer", "frequencies", "reenlightenment", "tlbflush", "ipi"];
@@ -76,6 +77,9 @@ pub fn costliest() -> Vec<Bytes> {
         with(json!({"nodeSelector": selector})),
         vm(&json!({"domain": {"cpu": {"model": "host-model", "features": forbidden}},
             "affinity": affinity(&json!((0..60).map(|number| term(number, 2)).collect::<Vec<_>>()))["affinity"]})),
+        // Each forbidden feature adds a condition to each term.
+        vm(&json!({"domain": {"cpu": {"model": "host-model", "features": many}},
+            "affinity": affinity(&json!((0..8).map(|number| term(number, 1)).collect::<Vec<_>>()))["affinity"]})),
         // Each setting is tried with the whole affinity, and each condition is compared with every node.
         vm(&json!({"domain": {"cpu": {"model": "host-model", "features": required}, "features": {"hyperv": hyperv}},
             "affinity": affinity(&json!([everywhere, everywhere]))["affinity"]})),

@@ -55,6 +55,10 @@ fn guests(size: usize) -> Vec<(&'static str, Value)> {
     let mut out = vec![
         ("terms", spec(affinity(&terms(24 * size, 20)))),
         ("expressions", spec(affinity(&[term(0, 120 * size, absent)]))),
+        (
+            "forbidden in each term",
+            spec(merged(affinity(&terms(8, 1)), json!({"domain": {"cpu": {"features": forbidden(120 * size)}}}))),
+        ),
         ("names", spec(affinity(&[term(0, 100 * size, some_nodes)]))),
         ("selector", spec(json!({"nodeSelector": keys(200 * size)}))),
         (

@@ -152,3 +152,50 @@ fn a_verdict_that_depends_on_an_assumed_release_is_not_denied(#[case] model: &st
     }
     assert_eq!(is_denied(&by("1.9.7")), denies.1, "a later patch release is not enforced");
 }
+
+/// No instancetype or preference changes a model that the template states: one that exists only later hides nothing.
+#[rstest]
+#[case::preference("preference", "amd64", "host-passthrough", true)]
+#[case::instancetype("instancetype", "amd64", "host-passthrough", true)]
+#[case::a_model_that_is_replaced("preference", "amd64", "host-model", false)]
+#[case::no_model_of_its_own("preference", "amd64", "", false)]
+#[case::an_architecture_that_a_preference_may_set("preference", "", "host-passthrough", false)]
+fn an_unknown_type_does_not_hide_the_guests_own_model(
+    #[case] field: &str,
+    #[case] architecture: &str,
+    #[case] model: &str,
+    #[case] is_denied: bool,
+) {
+    let common = json!({"name": ALL_HAVE, "replaces": ["Unset", "HostModel"], "otherwise": "Deny"});
+    let world = World {
+        policies: vec![read_policy("strict", &json!({"commonModel": common}))],
+        ..super::world(intel(), Vec::new(), None)
+    };
+    let bad = vm("db", model).tweak(|vm| {
+        vm["spec"][field] = json!({"name": "later"});
+        vm["spec"]["template"]["spec"]["architecture"] = json!(architecture);
+    });
+    for asked in sent(&bad) {
+        let denial = denied(&world, &asked);
+        assert_eq!(denial.is_some(), is_denied, "{}: {denial:?}", asked["request"]["kind"]["kind"]);
+    }
+}
+
+/// The annotation and the run strategy by which a VM keeps its CPU are dropped again.
+#[rstest]
+#[case::run_strategy(|vm: &mut Value| vm["spec"]["runStrategy"] = json!("WaitAsReceiver"))]
+#[case::annotation(|vm: &mut Value| {
+    vm["spec"]["template"]["metadata"]["annotations"] = json!({"kubevirt.io/create-migration-target": "true"});
+})]
+fn a_guest_that_no_longer_waits_to_be_received_is_judged(#[case] wait: fn(&mut Value)) {
+    let common = json!({"name": ALL_HAVE, "replaces": ["Unset"], "otherwise": "Deny"});
+    let world = World {
+        policies: vec![read_policy("strict", &json!({"commonModel": common}))],
+        ..super::world(intel(), Vec::new(), None)
+    };
+    let starts = vm("db", "host-passthrough");
+    let waits = starts.clone().tweak(wait);
+    assert!(denied(&world, &review(&waits)).is_none(), "a guest that is received cannot keep its CPU");
+    assert!(denied(&world, &update(&waits, &starts)).is_some(), "two steps avoid the policy");
+    assert!(denied(&world, &update(&starts, &waits)).is_none());
+}

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::bounds::{ALL_TEXT, Bounded, LABELS, SELECTOR, TEXT, TOLERATIONS};
-use crate::kubevirt::wire::VirtualMachine;
+use crate::kubevirt::wire::{VirtualMachine, Vmi};
 use crate::testing::objects::vmi_of;
 
 const NONE_HAS: &str = "EPYC-Turin";
@@ -121,6 +121,24 @@ fn a_policy_that_enforces_is_not_avoided_by_size() {
             }
             let free = world(intel(), Vec::new(), None);
             assert!(denied(&free, &asked).is_none(), "{place} of {kind}: denied without a policy");
+        }
+    }
+}
+
+/// Migrations whose size keeps them, or their guest, from being judged.
+#[test]
+fn a_migration_does_not_avoid_a_policy_by_size() {
+    let large = running("db", "node-a", SKYLAKE).tweak(|vmi| vmi["metadata"]["labels"] = filler(LABELS + 1, ""));
+    let plain = vmi(running("db", "node-a", SKYLAKE));
+    let Bounded(large): Bounded<Vmi> = serde_json::from_str(&large.to_string()).expect("a VMI");
+    let of_large = (ClusterObject::Vmi(Box::new(large)), migration("db"));
+    let labelled = (plain.clone(), migration("db").tweak(|vmim| vmim["metadata"]["labels"] = filler(LABELS + 1, "")));
+    let added = (plain, migration("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = filler(SELECTOR + 1, "")));
+    for (place, (guest, migration)) in [("guest", of_large), ("labels", labelled), ("addedNodeSelector", added)] {
+        for (enforce, expected) in [(Some(Impact::Pinned), true), (None, false)] {
+            let world = world(intel(), vec![guest.clone()], enforce);
+            assert_eq!(denied(&world, &review(&migration)).is_some(), expected, "{place}, {enforce:?}");
+            assert!(denied(&world, &by(review(&migration), CONTROLLER)).is_none(), "{place}: a drain is stopped");
         }
     }
 }

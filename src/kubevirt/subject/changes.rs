@@ -14,6 +14,7 @@ use crate::kubevirt::authors::Source;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::defaults::is_on;
 use crate::kubevirt::guest::{Guest, guest_of};
+use crate::kubevirt::launch;
 use crate::kubevirt::setting::{Setting as From, SettingOrigin};
 use crate::kubevirt::wire::{AnyAffinity, Cpu, FeatureState, Hyperv, StatusRef, VirtualMachine, Vmi, VmiSpec, Vmim};
 
@@ -22,8 +23,8 @@ const MAX_FEATURES_TRIED: usize = 4;
 /// Maximum number of sets of changes that are tried, of each size.
 const MAX_SETS_TRIED: usize = 16;
 
-/// Maximum number of conditions of the node affinity, their values and entries of the node selector in all tried guests
-/// together: each is rendered with its own. With up to 90 of them every change and set is tried.
+/// Maximum number of conditions of the node affinity, their values and entries of the node selector in all tried guests,
+/// as rendered, together: each is rendered with its own. With up to 90 of them every change and set is tried.
 const MAX_CONDITIONS_TRIED: usize = 4096;
 
 /// The changes of a guest, and sets of them.
@@ -63,7 +64,8 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ch
     }
     let own = own_settings(&vm.spec.template.spec, cluster).into_iter().map(|setting| (setting, None));
     let others = set_elsewhere(vm, guest, cluster).into_iter().map(|(setting, named)| (setting, Some(named)));
-    let conditions = guest.spec.affinity.as_ref().map_or(0, AnyAffinity::conditions) + guest.spec.node_selector.len();
+    let of_affinity = guest.spec.affinity.as_ref().map_or(0, AnyAffinity::conditions);
+    let conditions = of_affinity + guest.spec.node_selector.len() + launch::added_conditions(&guest.spec);
     let most = MAX_CONDITIONS_TRIED / (1 + conditions);
     let is_kept = |setting: &Setting| !(matches!(setting, Setting::Model(_)) && model_of_policy(guest).is_some());
     let changes: Vec<SettingChange<'static>> = own

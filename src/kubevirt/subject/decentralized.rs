@@ -6,7 +6,7 @@ use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration::{NoPod, is_synchronized};
-use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim, is_final};
+use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, Vmim, is_final};
 use crate::well_known;
 
 /// The feature gate of decentralized migration.
@@ -20,23 +20,37 @@ pub(crate) fn waits_as_receiver(vm: &VirtualMachine) -> bool {
     vm.spec.run_strategy == WAIT_AS_RECEIVER
 }
 
+/// Whether a VMI with this metadata is created as the target of a decentralized migration. Mirrors `IsMigrationTarget`
+/// of `staging/src/kubevirt.io/api/core/v1/types.go`; releases before v1.6.0 do not read the annotation.
+pub(crate) fn is_made_to_receive(metadata: &Meta, cluster: &Cluster) -> bool {
+    cluster.release.release().has_decentralized_migration()
+        && well_known::MIGRATION_TARGET.is_set(&metadata.annotations)
+}
+
+/// Whether two VMs agree in what makes their VMI the target of a decentralized migration.
+pub(super) fn receive_alike(old: &VirtualMachine, new: &VirtualMachine) -> bool {
+    let receives = |vm: &VirtualMachine| {
+        waits_as_receiver(vm) || well_known::MIGRATION_TARGET.is_set(&vm.spec.template.metadata.annotations)
+    };
+    receives(old) == receives(new)
+}
+
 /// Whether a VMI is the target of a decentralized migration, so that it gets no pod as a start. Mirrors `sync` of
 /// `pkg/virt-controller/watch/vmi/lifecycle.go` (`IsMigrationTarget() && !IsMigrationTargetNodeLabelSet()`).
-fn is_target(vmi: &Vmi) -> bool {
-    let is_target = well_known::MIGRATION_TARGET.is_set(&vmi.metadata.annotations);
-    is_target && !well_known::MIGRATION_TARGET_NODE.is_set(&vmi.metadata.labels)
+fn is_target(vmi: &Vmi, cluster: &Cluster) -> bool {
+    is_made_to_receive(&vmi.metadata, cluster) && !well_known::MIGRATION_TARGET_NODE.is_set(&vmi.metadata.labels)
 }
 
 /// Returns the unfinished migration that creates the pod of such a VMI; `None` if none is known.
 pub(super) fn receiving<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Vmim> {
-    let is_known = is_target(vmi) && cluster.vmi(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
+    let is_known = is_target(vmi, cluster) && cluster.vmi(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
     let receives = |vmim: &&Vmim| vmim.spec.receive.is_some() && !is_final(&vmim.status.phase);
     cluster.migrations_of(vmi).filter(|_| is_known).find(receives)
 }
 
 /// Returns the reason why nothing is known of the pod of a VMI that is to start; `None` if it gets one as a start.
-pub(super) fn waits(vmi: &Vmi) -> Option<Finding> {
-    is_target(vmi).then(|| finding(Check::NoPod, "metadata.annotations", waits_for(vmi)))
+pub(super) fn waits(vmi: &Vmi, cluster: &Cluster) -> Option<Finding> {
+    is_target(vmi, cluster).then(|| finding(Check::NoPod, "metadata.annotations", waits_for(vmi)))
 }
 
 /// Returns the report or the object that a target without a known migration waits for.
@@ -59,7 +73,7 @@ pub(super) fn receives(vm: &VirtualMachine, cluster: &Cluster) -> Option<Finding
     }
     let words = match not_supported(cluster) {
         Some(why) => format!("KubeVirt refuses {FIELD} {WAIT_AS_RECEIVER}: {why}"),
-        None => match cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).filter(|vmi| is_target(vmi)) {
+        None => match cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).filter(|vmi| is_target(vmi, cluster)) {
             Some(vmi) if receiving(vmi, cluster).is_some() && is_synchronized(&Vmim::default(), vmi).is_ok() => {
                 "it takes in a guest whose source has reported: its pod is the target of that migration, not a start"
                     .to_owned()
@@ -297,19 +311,22 @@ mod tests {
     }
 
     #[rstest]
-    #[case::waits(json!({"kubevirt.io/create-migration-target": "true"}), json!({}), WAITS)]
-    #[case::another_value(json!({"kubevirt.io/create-migration-target": "True"}), json!({}), "")]
+    #[case::waits("1.6.0", json!({"kubevirt.io/create-migration-target": "true"}), json!({}), WAITS)]
+    #[case::before_the_annotation_was_read("1.5.2", json!({"kubevirt.io/create-migration-target": "true"}), json!({}), "")]
+    #[case::another_value("1.6.3", json!({"kubevirt.io/create-migration-target": "True"}), json!({}), "")]
     #[case::is_synced(
+        "1.6.3",
         json!({"kubevirt.io/create-migration-target": "true"}),
         json!({"kubevirt.io/migrationTargetNodeName": "node-a"}),
         ""
     )]
     fn a_vmi_that_waits_for_its_source_is_not_judged_as_a_start(
+        #[case] release: &str,
         #[case] annotations: Value,
         #[case] labels: Value,
         #[case] expected: &str,
     ) {
-        let cluster = cluster("1.6.3", mixed(), []);
+        let cluster = cluster(release, mixed(), []);
         let guest = json!({
             "metadata": {"name": "db", "namespace": "shop", "annotations": annotations, "labels": labels},
             "spec": {"architecture": "amd64", "domain": {"cpu": {"model": "host-model"}}},

@@ -64,6 +64,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         )
     };
     let target = predict(vmim);
+    let is_too_large = matches!(target, Err(NoPod::TooLarge { .. }));
     let is_guess = pod.is_none() && vmim.spec.receive.is_none() && target.is_ok();
     if is_guess {
         notes.push(finding(
@@ -118,7 +119,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         subject.live_migrate = live_migrate(vmi, cluster);
     }
     subject.live_migratable = live_migratable(vmi, vmim, cluster);
-    Prepared { subject, predicted, not_judged, notes, is_guess, is_too_large: false }
+    Prepared { subject, predicted, not_judged, notes, is_guess, is_too_large }
         .unless_refused(decentralized::refused(vmim, cluster))
 }
 
@@ -142,7 +143,7 @@ fn of_unknown_guest(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
         not_judged: Some(why),
         notes: Vec::new(),
         is_guess: false,
-        is_too_large: false,
+        is_too_large: vmim.metadata.excess.is_some(),
     }
 }
 

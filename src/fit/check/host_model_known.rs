@@ -84,8 +84,8 @@ pub(super) fn worst_start<F>(
     rank: impl for<'f> Fn(&'f F) -> (bool, usize, &'f str),
 ) -> Option<F> {
     found.min_by(|one, other| {
-        let ((none, doubtful, node), (other_none, other_doubtful, other_node)) = (rank(one), rank(other));
-        (other_none, other_doubtful, node).cmp(&(none, doubtful, other_node))
+        let (left, right) = (rank(one), rank(other));
+        (right.0, right.1, left.2).cmp(&(left.0, left.1, right.2))
     })
 }
 

@@ -288,11 +288,11 @@ async fn nodes_of_several_pools_are_asked_once_each_and_none_is_left_out() {
         let guests: Vec<Vmi> = cluster.vmis().cloned().collect();
         // A guest may be given twice: by its VM and by its VMI.
         let plan = plan(&world, guests.iter().chain(&guests));
-        let asked = RefCell::new(Vec::new());
+        let questions = RefCell::new(Vec::new());
         let exec: Exec<'_> = Box::new(|pod, command, _| {
             let node = cluster.launcher(&pod.namespace, &pod.name).expect("a launcher").node.clone();
             let answer = answer_of(&pod, &command);
-            asked.borrow_mut().push((node, command));
+            questions.borrow_mut().push((node, command));
             Box::pin(async move { Ok(answer) })
         });
         let asker = Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default() };
@@ -304,9 +304,9 @@ async fn nodes_of_several_pools_are_asked_once_each_and_none_is_left_out() {
         drop(asker);
         assert!(losses.iter().all(|lost| lost.len() == models.len()), "{seed}: {losses:?}");
 
-        let asked = asked.into_inner();
-        let distinct: BTreeSet<_> = asked.iter().collect();
-        assert_eq!(distinct.len(), asked.len(), "{seed}: a question is put twice to one node: {asked:#?}");
+        let questions = questions.into_inner();
+        let distinct: BTreeSet<_> = questions.iter().collect();
+        assert_eq!(distinct.len(), questions.len(), "{seed}: a question is put twice to one node: {questions:#?}");
         assert_eq!(plan.guests.len(), guests.len(), "{seed}: a guest is left out, or asked twice");
         for guest in &guests {
             let meta = &guest.metadata;
@@ -317,7 +317,7 @@ async fn nodes_of_several_pools_are_asked_once_each_and_none_is_left_out() {
                 let is_in_pool = guest.spec.node_selector.keys().all(|key| cluster.fleet.label(node, key).is_some());
                 let is_asked = is_in_pool && name != own;
                 let has_launcher = cluster.launchers().any(|pod| pod.node == name);
-                let expected = is_asked.then(|| if has_launcher { "identical" } else { "no-launcher" });
+                let expected = is_asked.then_some(if has_launcher { "identical" } else { "no-launcher" });
                 let known =
                     answers.nodes.get(name).map(|known| known.as_ref().map_or_else(Silence::code, |it| it.as_str()));
                 // Another guest with this CPU may have been asked about there.

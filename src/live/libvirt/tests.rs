@@ -318,8 +318,10 @@ async fn nodes_of_several_pools_are_asked_once_each_and_none_is_left_out() {
                 let is_asked = is_in_pool && name != own;
                 let has_launcher = cluster.launchers().any(|pod| pod.node == name);
                 let expected = is_asked.then_some(if has_launcher { "identical" } else { "no-launcher" });
-                let known =
-                    answers.nodes.get(name).map(|known| known.as_ref().map_or_else(Silence::code, |it| it.as_str()));
+                let known = answers
+                    .nodes
+                    .get(name)
+                    .map(|known| known.as_ref().map_or_else(Silence::code, LibvirtAnswer::as_str));
                 // Another guest with this CPU may have been asked about there.
                 assert!(
                     known == expected || !is_asked,

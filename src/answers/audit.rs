@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Deadline;
 use super::guest_state::{GuestOf, GuestState, GuestStates, PolicyAnswer, each, why};
+use super::missing_guests::RunState;
 use super::model_use::{ModelUse, model_use};
 use super::refusals::Refusal;
 use super::room;
@@ -40,6 +41,17 @@ words! {
         Starting = "starting",
         /// A VM without a VMI: judged as a start.
         Stopped = "stopped",
+        /// A VM that runs, and whose VMI the dump does not hold: judged as its next start.
+        RunningUnseen = "running-unseen",
+        /// A VM without a VMI and without a status, in a dump without VMIs: it may run; judged as a start.
+        NotKnown = "not-known",
+    }
+}
+
+impl LifeStage {
+    /// Whether there is no VMI to judge now, so that only the next start is.
+    pub(crate) fn is_without_vmi(self) -> bool {
+        matches!(self, Self::Stopped | Self::RunningUnseen | Self::NotKnown)
     }
 }
 
@@ -268,7 +280,12 @@ fn judged_by<'w>(guest: GuestOf<'w>, cluster: &Cluster) -> (Manifest<'static>, L
         GuestOf::Vmi(vmi) => (Manifest::Vmi(Box::new(vmi.clone())), LifeStage::Starting, Cow::Borrowed(vmi)),
         GuestOf::Vm(vm) => {
             let made = forecast::vmi_of(vm, &guest_of(vm, cluster));
-            (Manifest::VirtualMachine(Box::new(vm.clone())), LifeStage::Stopped, Cow::Owned(made))
+            let stand = match RunState::without_vmi(vm, cluster) {
+                RunState::Stopped => LifeStage::Stopped,
+                RunState::Runs => LifeStage::RunningUnseen,
+                RunState::NotKnown => LifeStage::NotKnown,
+            };
+            (Manifest::VirtualMachine(Box::new(vm.clone())), stand, Cow::Owned(made))
         }
     }
 }
@@ -285,7 +302,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -
     };
     let Evaluation { prepared, verdict, .. } = &case;
     let (subject, assessment) = (&prepared.subject, &verdict.assessment);
-    let (is_running, is_stopped) = (stand == LifeStage::Running, stand == LifeStage::Stopped);
+    let (is_running, is_stopped) = (stand == LifeStage::Running, stand.is_without_vmi());
     let numbers = GuestState::of(&case, &cluster.fleet);
     let next = states.at_next_start(guest);
     let answer = PolicyAnswer::of(&case, None);

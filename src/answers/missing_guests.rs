@@ -3,18 +3,49 @@
 
 use std::collections::BTreeSet;
 
-use crate::fit::plural::fold_names;
+use crate::fit::plural::{fold_names, number};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::subject;
+use crate::kubevirt::wire::VirtualMachine;
 
 /// The values of `status.printableStatus` with which a VMI exists and runs. Mirrors `setPrintableStatus`
 /// (`pkg/virt-controller/watch/vm/vm.go`).
 const RUNNING: [&str; 3] = ["Running", "Paused", "Migrating"];
+
+/// Whether a VirtualMachine runs, as far as a dump shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunState {
+    /// It runs by its status, and the dump does not hold its VMI.
+    Runs,
+    /// The dump holds no VMI, and the VM has no status, as in a manifest.
+    NotKnown,
+    /// It does not run.
+    Stopped,
+}
+
+impl RunState {
+    /// Returns the state of a VM without a VMI. In a live cluster such a VM does not run.
+    pub(crate) fn without_vmi(vm: &VirtualMachine, cluster: &Cluster) -> Self {
+        let printed = vm.status.printable_status.as_str();
+        if cluster.is_live || cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).is_some() {
+            Self::Stopped
+        } else if RUNNING.contains(&printed) {
+            Self::Runs
+        } else if printed.is_empty() && !subject::is_halted(vm) && cluster.vmis().next().is_none() {
+            Self::NotKnown
+        } else {
+            Self::Stopped
+        }
+    }
+}
 
 /// The guests that a dump leaves out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MissingGuests {
     /// Guests that run and whose VMI is not in the dump, as `namespace/name`.
     without_vmi: BTreeSet<String>,
+    /// VirtualMachines without a VMI and without a status, so that it is not known whether they run.
+    without_status: BTreeSet<String>,
     /// Whether the dump holds no VMI at all.
     has_no_vmi: bool,
     /// Whether it holds neither a VirtualMachine nor a VMI.
@@ -37,7 +68,12 @@ impl MissingGuests {
             cluster.vmi(namespace, name).is_none() && !name.is_empty() && is_wanted(namespace, name)
         };
         let has_no_vmi = cluster.vmis().next().is_none();
+        let is_not_known = |vm: &&VirtualMachine| {
+            RunState::without_vmi(vm, cluster) == RunState::NotKnown
+                && is_wanted(&vm.metadata.namespace, &vm.metadata.name)
+        };
         Self {
+            without_status: cluster.vms().filter(is_not_known).map(|vm| subject::title(&vm.metadata)).collect(),
             without_vmi: ran
                 .chain(launched)
                 .filter(is_missing)
@@ -56,10 +92,16 @@ impl MissingGuests {
 
     /// Whether the guests that run are not known: the dump holds no VMI and there are some, or no guest at all.
     pub(crate) fn are_all_missing(&self) -> bool {
-        self.has_no_guest || (self.has_no_vmi && !self.without_vmi.is_empty())
+        self.has_no_guest || (self.has_no_vmi && !(self.without_vmi.is_empty() && self.without_status.is_empty()))
     }
 
-    /// Returns the guests that run and whose VMI is missing, in one line; also that the dump holds no guest at all.
+    /// Whether the rest of the dump shows that guests run.
+    pub(crate) fn are_any(&self) -> bool {
+        !(self.without_vmi.is_empty() && self.without_status.is_empty())
+    }
+
+    /// Returns the guests that run, or may run, and whose VMI is missing, in one line; also that the dump holds no guest
+    /// at all.
     pub(crate) fn without_vmi(&self) -> Option<String> {
         let complete = concat!("does the dump hold what `", crate::dump_command!(), "` prints?");
         let names: Vec<&str> = self.without_vmi.iter().map(String::as_str).collect();
@@ -67,6 +109,15 @@ impl MissingGuests {
         match (names.is_empty(), self.has_no_guest, self.has_no_vmi) {
             (true, true, _) => {
                 Some(format!("the dump holds no guest (VirtualMachine or VirtualMachineInstance): {complete}"))
+            }
+            (true, false, _) if !self.without_status.is_empty() => {
+                let names: Vec<&str> = self.without_status.iter().map(String::as_str).collect();
+                let (run, have) = (number(names.len(), "runs", "run"), number(names.len(), "it has", "they have"));
+                Some(format!(
+                    "the dump holds no VirtualMachineInstance, and whether {} {run} is not known, because {have} no \
+                     status: {complete}",
+                    fold_names(&names, 3)
+                ))
             }
             (true, false, _) => None,
             (false, _, true) => {

@@ -184,6 +184,7 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
     if let Some(why) = missing.without_vmi().filter(|_| !args.fail_on.is_empty() && missing.are_all_missing()) {
         bail!("{why} --fail-on would pass whatever the guests are");
     }
+    let nobody = missing.without_vmi().filter(|_| missing.are_any());
     let missing = if rows.is_empty() { Vec::new() } else { missing.lines() };
     let summary = Summary::of(&rows);
     let running = rows.iter().filter(|row| row.stand == LifeStage::Running);
@@ -196,7 +197,7 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
         ListOutput::Table | ListOutput::Wide => {
             if rows.is_empty() {
                 let mut said = Page::in_domain(page.domain());
-                said.line(nobody_in_dump(world, &wanted.scope));
+                said.line(nobody.unwrap_or_else(|| nobody_in_dump(world, &wanted.scope)));
                 to_stderr(&said);
             } else {
                 people(&rows, &summary, args, world, &policies, page);
@@ -292,6 +293,8 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     let dash = || "-".to_owned();
     let node = match row.stand {
         LifeStage::Stopped => "(stopped)".to_owned(),
+        LifeStage::RunningUnseen => "(no VMI)".to_owned(),
+        LifeStage::NotKnown => "(not known)".to_owned(),
         LifeStage::Running | LifeStage::Starting => row.node.clone().unwrap_or_else(dash),
     };
     let (now, next) = (row.now.as_ref().map_or_else(dash, places), places(&row.at_next_start));
@@ -309,7 +312,7 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     }
     let next = Some(row.at_next_start.why.as_str()).filter(|why| !why.is_empty() && !row.why.contains(*why));
     let next = next.map(|why| format!("at next start: {}", unless_said(why, &row.why)));
-    let is_stopped = row.stand == LifeStage::Stopped;
+    let is_stopped = row.stand.is_without_vmi();
     let why = Some(row.why.as_str()).filter(|why| !why.is_empty());
     let why = why.map(|why| if is_stopped { format!("at next start: {why}") } else { why.to_owned() });
     let why = why.into_iter().chain(next);
@@ -342,6 +345,8 @@ fn places(state: &StateRow) -> String {
 fn totals(rows: &[AuditRow]) -> String {
     let of = |row: &AuditRow| match (row.stand, row.severity()) {
         (LifeStage::Stopped, _) => "stopped",
+        (LifeStage::RunningUnseen, _) => UNSEEN,
+        (LifeStage::NotKnown, _) => NOT_KNOWN,
         (_, Severity::OwnNode) => "at risk on the current node",
         (_, Severity::Unschedulable) if !row.refusals.is_empty() => REFUSED,
         (_, Severity::Unschedulable) => "cannot start",
@@ -369,6 +374,8 @@ fn totals(rows: &[AuditRow]) -> String {
         STUCK_MIGRATION,
         BY_LABELS,
         "unknown",
+        UNSEEN,
+        NOT_KNOWN,
         "stopped",
         "without a problem",
     ];
@@ -385,6 +392,12 @@ const REFUSED: &str = "refused by KubeVirt";
 
 /// The total of guests that wait for their start, and the scheduler placed their launcher nowhere.
 const UNPLACED: &str = "placed nowhere by the scheduler";
+
+/// The total of guests that run, by their VMs, and whose VMI the dump does not hold.
+const UNSEEN: &str = "running without a VMI in the dump";
+
+/// The total of VMs of which it is not known whether they run.
+const NOT_KNOWN: &str = "perhaps running";
 
 /// The total of guests that fit by labels on nodes without room.
 const NO_ROOM: &str = "without room where it fits";

@@ -9,6 +9,7 @@ mod taints;
 pub(crate) mod tsc;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use super::targets::{FoundTarget, TargetScope, absent, find, nothing};
 use crate::admission::review::decode;
 use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
+use crate::answers::missing_guests::MissingGuests;
 use crate::answers::obstacles::Obstacles;
 use crate::answers::room::RoomFor;
 use crate::answers::scheduler::UnplacedLauncher;
@@ -113,6 +115,17 @@ impl<'w> Explainer<'_, 'w> {
         let wanted = find(world, &args.objects, &ObjectKind::EXPLAINED, &scope, &namespace.name)?;
         if wanted.is_empty() {
             console::note(&world.cluster.domain, nothing(world, scope.namespace));
+        }
+        let named: BTreeSet<(String, String)> = wanted
+            .iter()
+            .flatten()
+            .filter(|found| found.kind == ObjectKind::VirtualMachine)
+            .map(|found| (found.namespace.clone(), found.name.clone()))
+            .collect();
+        let unseen =
+            MissingGuests::of(&world.cluster, &|space, name| named.contains(&(space.to_owned(), name.to_owned())));
+        if let Some(line) = unseen.without_vmi().filter(|_| unseen.are_any()) {
+            console::note(&world.cluster.domain, format_args!("explained is the next start: {line}"));
         }
         let mut missing = Vec::new();
         for found in wanted {

@@ -146,6 +146,9 @@ pub(crate) fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> 
 
 /// Returns the message about a named object that does not exist.
 pub(crate) fn absent(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> String {
+    if let Some(why) = (kind == ObjectKind::Pod).then(|| not_explained(world, namespace, name)).flatten() {
+        return why;
+    }
     let missing = format!("{}/{name} not found", kind.short_name());
     if let Some(why) = gate::no_namespace(world, namespace) {
         return format!("{missing}: {why}");
@@ -159,6 +162,24 @@ pub(crate) fn absent(world: &World, kind: ObjectKind, namespace: &str, name: &st
         _ => String::new(),
     };
     format!("{absent} A snapshot must hold what `{}` prints{needed}", crate::dump_command!())
+}
+
+/// Returns why a pod that exists is not explained; `None` if it is not known.
+fn not_explained(world: &World, namespace: &str, name: &str) -> Option<String> {
+    let cluster = &world.cluster;
+    let title = format!("{}/{name} in namespace {namespace}", ObjectKind::Pod.short_name());
+    if let Some(pod) = cluster.launcher(namespace, name) {
+        let absent = if cluster.is_live { "does not exist" } else { "is not in the dump" };
+        let guest = &pod.guest;
+        return Some(format!(
+            "{title} is a launcher of VirtualMachineInstance {guest}, which {absent}: explain -f FILE explains a pod alone"
+        ));
+    }
+    let why = match cluster.room.has_ended(namespace, name)? {
+        true => "has ended",
+        false => "is no launcher of a guest",
+    };
+    Some(format!("{title} {why}: explain is for launchers that wait or run"))
 }
 
 /// Returns why there is no guest in a scope without any.

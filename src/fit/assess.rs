@@ -68,7 +68,20 @@ pub(super) fn assess_passes(
         }
         (outcome, _) => (outcome, cause),
     };
+    let cause = cause.map(|cause| match cause {
+        Cause::Placement if is_met_nowhere(subject, lookup, passes, neighbours) => Cause::Structural,
+        cause => cause,
+    });
     Assessment { outcome, cause, nodes_judged, fitting: passes.fitting.clone() }
+}
+
+/// Whether no candidate node, nor the node that the guest leaves, meets its CPU labels: then the CPU is the cause,
+/// regardless of other conditions.
+fn is_met_nowhere(subject: &Subject<'_>, lookup: &Lookup<'_, '_>, passes: &FilterResult, candidates: &Bits) -> bool {
+    let own = || subject.source().and_then(|name| lookup.fleet().find(name));
+    !candidates.is_empty()
+        && !passes.cpu.meets(candidates)
+        && own().is_none_or(|node| !lookup.passes().cpu.contains(node))
 }
 
 /// Judges a migration by its number of targets: with none the guest is pinned, with one fragile.

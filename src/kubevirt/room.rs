@@ -45,6 +45,10 @@ const OWN_DEVICES: [&str; 8] = [KVM, TUN, VHOST_NET, VSOCK, RESERVATION, SEV, TD
 
 /// The `preemptionPolicy` `Never`.
 const NEVER: &str = "Never";
+
+/// The pods counted so far, in [`Room::seen`]: those that have not ended, and those that have.
+const LIVE_POD: &str = "pod";
+const ENDED_POD: &str = "ended pod";
 /// Value of `unhealthyPodEvictionPolicy` that always allows the eviction of a pod that is not ready.
 const ALWAYS_ALLOW: &str = "AlwaysAllow";
 
@@ -279,7 +283,9 @@ impl Room {
         let (state, unplaced) = (launcher_state(&metadata, &status), unplaced(&status).map(str::to_owned));
         let phase = status.phase.unwrap_or_default();
         let node = spec.node_name.clone().unwrap_or_default();
-        if is_final(&phase) || !self.seen.insert(("pod", metadata.namespace.clone(), metadata.name.clone())) {
+        let is_over = is_final(&phase);
+        let what = if is_over { ENDED_POD } else { LIVE_POD };
+        if !self.seen.insert((what, metadata.namespace.clone(), metadata.name.clone())) || is_over {
             return;
         }
         let owned_by = |kind: Resource| metadata.owner_references.iter().find(|owner| owner.is_a(kind));
@@ -362,6 +368,12 @@ impl Room {
         }
         let complete = is_any.then_some(complete);
         self.asked.iter().map(of_node).chain(complete).collect()
+    }
+
+    /// Whether a pod of this name was read and has ended; `None` if none was read. The pods of a snapshot have no names.
+    pub(crate) fn has_ended(&self, namespace: &str, name: &str) -> Option<bool> {
+        let is_seen = |what| self.seen.contains(&(what, namespace.to_owned(), name.to_owned()));
+        if is_seen(LIVE_POD) { Some(false) } else { is_seen(ENDED_POD).then_some(true) }
     }
 
     /// Records that all budgets have been read, even if there are none.

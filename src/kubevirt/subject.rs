@@ -424,8 +424,12 @@ fn has_not_started(vmi: &Vmi) -> bool {
 /// Whether a VMI that has not started never will: its VM is Halted, and KubeVirt deletes the VMI. Mirrors
 /// `syncRunStrategy` of `pkg/virt-controller/watch/vm/vm.go`.
 pub(crate) fn is_stopped(vmi: &Vmi, cluster: &Cluster) -> bool {
-    let is_halted = |vm: &VirtualMachine| restart::request(vm) == RestartRequest::Halted;
     has_not_started(vmi) && vm_of(vmi, cluster).is_some_and(is_halted)
+}
+
+/// Whether a VM is not to run.
+pub(crate) fn is_halted(vm: &VirtualMachine) -> bool {
+    restart::request(vm) == RestartRequest::Halted
 }
 
 /// Sets the next start of a described VMI. Costs a prediction.

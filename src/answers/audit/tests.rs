@@ -196,7 +196,7 @@ fn the_audit_denies_what_the_webhook_denies(#[case] spec: Value) {
     let world = world(&[spec]);
     for row in audit(&world, NEVER) {
         let object = match row.stand {
-            LifeStage::Stopped => {
+            LifeStage::Stopped | LifeStage::RunningUnseen | LifeStage::NotKnown => {
                 vm(&row.name, if row.name == "never" { "EPYC-Genoa" } else { "Skylake-Server-noTSX-IBRS" })
             }
             LifeStage::Running | LifeStage::Starting => crate::testing::cluster::migration(&row.name),

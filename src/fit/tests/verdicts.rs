@@ -217,6 +217,63 @@ mod outcomes {
         "unschedulable",
         Some(Cause::Placement)
     )]
+    #[case::model_nowhere_and_wrong_zone(
+        starting("EPYC-Turin").tweak(|s| ask(s, ZONE, "z9")),
+        mixed(),
+        "unschedulable",
+        Some(Cause::Structural)
+    )]
+    #[case::model_nowhere_and_wrong_affinity(
+        starting("EPYC-Turin").tweak(|s| {
+            let expressions = vec![Expression::In(ZONE.to_owned(), vec!["z9".to_owned()])];
+            s.placement.affinity = Some(NodeSelector { terms: vec![Term { expressions, names: Vec::new() }] }.into());
+        }),
+        mixed(),
+        "unschedulable",
+        Some(Cause::Structural)
+    )]
+    #[case::model_nowhere_and_wrong_machine(
+        starting("EPYC-Turin").tweak(|s| ask(s, &machine("pc-q35-gone"), "true")),
+        mixed(),
+        "unschedulable",
+        Some(Cause::Structural)
+    )]
+    #[case::model_nowhere_and_another_node(
+        starting("EPYC-Turin").tweak(|s| s.placement.node_name = Some(Cow::Borrowed("no-such-node"))),
+        mixed(),
+        "unschedulable",
+        Some(Cause::Structural)
+    )]
+    #[case::model_on_another_architecture(
+        starting("EPYC-Rome").tweak(|s| ask(s, ZONE, "z9")),
+        vec![skylake("node-b"), rome("amd-1").tweak(|n| set(n, label::ARCH, "arm64"))],
+        "unschedulable",
+        Some(Cause::Structural)
+    )]
+    #[case::no_node_of_its_architecture(
+        starting("EPYC-Turin"),
+        vec![skylake("node-b").tweak(|n| set(n, label::ARCH, "arm64"))],
+        "unknown",
+        None
+    )]
+    #[case::inherited_nowhere_and_wrong_zone(
+        db().tweak(|s| ask(s, ZONE, "z9")),
+        pool(|n| n.iter_mut().for_each(drifted)),
+        "pinned",
+        Some(Cause::Structural)
+    )]
+    #[case::only_its_own_node_may_take_it(
+        db().tweak(|s| ask(s, label::HOSTNAME, "node-a")),
+        pool(|n| n[1..].iter_mut().for_each(drifted)),
+        "pinned",
+        Some(Cause::Placement)
+    )]
+    #[case::alone_and_drifted(
+        db(),
+        vec![cascade_lake("node-a").tweak(drifted)],
+        "pinned",
+        Some(Cause::Placement)
+    )]
     #[case::model_on_one(starting("Icelake-Server-noTSX"), mixed(), "pinned", Some(Cause::Structural))]
     #[case::model_on_two(starting("EPYC-Rome"), vec![rome("amd-1"), rome("amd-2")], "fragile", Some(Cause::Placement))]
     #[case::model_on_three(starting("EPYC-Rome"), mixed(), "fits", None)]

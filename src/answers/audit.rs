@@ -6,9 +6,11 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::Deadline;
+use super::drain::anti_affinity::Residents;
 use super::guest_state::{GuestOf, GuestState, GuestStates, PolicyAnswer, each, why};
 use super::missing_guests::RunState;
 use super::model_use::{ModelUse, model_use};
+use super::pod_rules;
 use super::refusals::Refusal;
 use super::room;
 use super::scheduler::UnplacedLauncher;
@@ -263,7 +265,8 @@ impl AuditRow {
 pub fn audit(world: &World, is_over: Deadline<'_>) -> Vec<AuditRow> {
     let mut states = GuestStates::new(world);
     let guests = each(&world.cluster).take_while(|_| !is_over());
-    let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut states)).collect();
+    let residents = Residents::of(world);
+    let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut states, &residents)).collect();
     out.sort_by(|one, other| {
         let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != OutcomeWord::Unknown, row.targets);
         rank(one).cmp(&rank(other)).then_with(|| one.guest.cmp(&other.guest))
@@ -291,15 +294,21 @@ fn judged_by<'w>(guest: GuestOf<'w>, cluster: &Cluster) -> (Manifest<'static>, L
 }
 
 /// Judges a guest as the webhook judges a request by a person.
-fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -> Option<AuditRow> {
+fn row<'w>(
+    world: &'w World,
+    guest: GuestOf<'w>,
+    states: &mut GuestStates<'w>,
+    residents: &Residents<'w>,
+) -> Option<AuditRow> {
     let cluster = &world.cluster;
     let (manifest, stand, vmi) = judged_by(guest, cluster);
-    let case = match guest {
+    let mut case = match guest {
         GuestOf::Vmi(vmi) if stand == LifeStage::Starting => {
             judge_subject(world, &manifest, UserName::NOBODY, subject::of_waiting(vmi, cluster), Depth::Brief.into())
         }
         _ => judge(world, &manifest, UserName::NOBODY, Depth::Brief)?,
     };
+    pod_rules::settle(&mut case, Some(&vmi), world, residents);
     let Evaluation { prepared, verdict, .. } = &case;
     let (subject, assessment) = (&prepared.subject, &verdict.assessment);
     let (is_running, is_stopped) = (stand == LifeStage::Running, stand.is_without_vmi());
@@ -356,7 +365,8 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>) -
         no_room: reasons.no_room.is_some(),
         is_unplaced: reasons.unplaced.is_some() && stand == LifeStage::Starting,
         migration_is_stuck: reasons.migration.is_some(),
-        next_in_doubt: next.is_in_doubt,
+        // The next start of a guest without a VMI is what was judged, its rules about pods too.
+        next_in_doubt: if is_stopped { verdict.is_in_doubt() } else { next.is_in_doubt },
         next_no_room: next.no_room.is_some(),
         severity: if reasons.own_node.is_some() { Severity::OwnNode } else { numbers.impact().into() },
         policy: numbers.policy,

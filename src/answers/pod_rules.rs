@@ -3,12 +3,21 @@
 //!
 //! A topology spread is judged by its key alone: its counts depend on the pods of the moment.
 
+use std::borrow::Cow;
+
 use super::drain::anti_affinity::{Mates, Residents};
+use crate::enforce::forecast;
 use crate::fit::bits::Bits;
+use crate::fit::check::{ClosedByPods, PodRules};
 use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::fit::subject::{PodRule, Unjudged};
+use crate::fit::subject::{PodRule, Stage, Unjudged};
+use crate::fit::verdict::{Check, Detail, Finding};
+use crate::judge::Evaluation;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::wire::Vmi;
 use crate::say;
+use crate::world::World;
 
 /// The nodes that rules about pods close to a guest.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +67,26 @@ impl ClosedByRules {
         let is_settled = |mates: &Mates<'_>| !mates.guests.iter().any(|guest| leaves(guest));
         let mates = mates.as_ref().map(|mates| (mates, mates.open(fleet, place), is_settled(mates)));
         Self::of(unjudged, mates, fleet)
+    }
+
+    /// Finds those of a guest that is to start, while all other pods stay where they are.
+    pub(crate) fn at_start(unjudged: &Unjudged, vmi: &Vmi, residents: &Residents<'_>, fleet: &Fleet) -> Self {
+        let place = |guest: &Vmi| Some(on(fleet, &guest.status.node_name));
+        let mates = residents.mates_at_start(vmi);
+        Self::of(unjudged, mates.as_ref().map(|mates| (mates, mates.open(fleet, place), true)), fleet)
+    }
+
+    /// Returns those of these nodes that required pod affinity closes, with its topology keys and the nodes that the
+    /// selected pods are on; `None` if it closes none.
+    fn without_mates(&self, nodes: &Bits, fleet: &Fleet) -> Option<ClosedByPods> {
+        let Apart { closed, keys, mates, .. } = self.apart.as_ref()?;
+        let mut nodes = nodes.clone();
+        nodes.intersect(closed);
+        (!nodes.is_empty()).then(|| ClosedByPods::WithoutMates {
+            nodes: names(&nodes, fleet),
+            keys: keys.clone(),
+            mates: names(mates, fleet),
+        })
     }
 
     /// Whether they close no node.
@@ -114,9 +143,97 @@ impl ClosedByRules {
     }
 }
 
+fn names(nodes: &Bits, fleet: &Fleet) -> Vec<String> {
+    fleet.names(nodes).into_iter().map(str::to_owned).collect()
+}
+
+/// Judges the rules about pods of an evaluated guest where the pods on the nodes are known: its finding names the nodes
+/// that pods close, and no longer the rules that are judged. `guest`: the VMI of its start.
+pub(crate) fn settle(case: &mut Evaluation<'_>, guest: Option<&Vmi>, world: &World, residents: &Residents<'_>) {
+    let Evaluation { prepared, verdict, .. } = case;
+    let (subject, cluster) = (&prepared.subject, &world.cluster);
+    let fitting = &verdict.assessment.fitting;
+    let is_settled = prepared.not_judged.is_some() || verdict.refused().is_some() || verdict.immobile().is_some();
+    if is_settled || fitting.is_empty() {
+        return;
+    }
+    let starts = matches!(subject.stage, Stage::Start(_));
+    let live = || cluster.vmi(&subject.namespace, &subject.name);
+    let Some(vmi) = (if starts { guest } else { live() }) else { return };
+    let (rules, fleet) = (&subject.unjudged.pod_rules, &*cluster.fleet);
+    let (apart, of_rules) = if starts {
+        (
+            apart_at_start(vmi, fitting, residents, fleet),
+            ClosedByRules::at_start(&subject.unjudged, vmi, residents, fleet),
+        )
+    } else {
+        (apart_now(vmi, fitting, residents, fleet), ClosedByRules::now(&subject.unjudged, vmi, residents, &[], fleet))
+    };
+    let is_judged = |rule: &PodRule| match rule {
+        PodRule::AntiAffinity => residents.know_all_apart(vmi),
+        PodRule::Affinity => of_rules.judges_affinity(),
+        PodRule::Spread | PodRule::Claims | PodRule::Reservation => false,
+    };
+    let left: Vec<PodRule> = rules.iter().filter(|rule| !is_judged(rule)).copied().collect();
+    let closed: Vec<ClosedByPods> = apart.into_iter().chain(of_rules.without_mates(fitting, fleet)).collect();
+    let found = verdict.findings.iter().position(|finding| finding.check == Check::PodRules);
+    match found {
+        None if closed.is_empty() => {}
+        None => {
+            let rules = PodRules { rules: left, fitting: names(fitting, fleet), without_key: Vec::new(), closed };
+            let finding = Finding::note(Check::PodRules, String::new(), Detail::PodRules(rules));
+            let is_later = |other: &Finding| other.check > Check::PodRules;
+            let at = verdict.findings.iter().position(is_later).unwrap_or(verdict.findings.len());
+            verdict.findings.insert(at, finding);
+        }
+        Some(at) => {
+            let Detail::PodRules(rules) = &mut verdict.findings[at].detail else { return };
+            (rules.rules, rules.closed) = (left, closed);
+            if rules.is_empty() {
+                verdict.findings.remove(at);
+            }
+        }
+    }
+}
+
+/// Returns the nodes from which pods exclude the target of a guest's migration.
+fn apart_now(vmi: &Vmi, fitting: &Bits, residents: &Residents<'_>, fleet: &Fleet) -> Option<ClosedByPods> {
+    let mut nodes = residents.kept_off(vmi, &[]);
+    nodes.intersect(fitting);
+    (!nodes.is_empty())
+        .then(|| ClosedByPods::Apart { keepers: residents.keepers(vmi, &nodes, &[]), nodes: names(&nodes, fleet) })
+}
+
+/// Returns the nodes from which pods exclude the launcher of a guest that is to start.
+fn apart_at_start(vmi: &Vmi, fitting: &Bits, residents: &Residents<'_>, fleet: &Fleet) -> Option<ClosedByPods> {
+    let mut nodes = Bits::none(fleet.len());
+    let mut keepers = Vec::new();
+    for (keeper, closed) in residents.keepers_at_start(vmi) {
+        if closed.meets(fitting) {
+            nodes.union(&closed);
+            keepers.push(keeper);
+        }
+    }
+    nodes.intersect(fitting);
+    keepers.sort_unstable();
+    keepers.dedup();
+    (!nodes.is_empty()).then(|| ClosedByPods::Apart { nodes: names(&nodes, fleet), keepers })
+}
+
+/// Returns the VMI that the start of a guest of the cluster would make; `None` if that is not known.
+pub(crate) fn vmi_at_start<'w>(namespace: &str, name: &str, cluster: &'w Cluster) -> Option<Cow<'w, Vmi>> {
+    match cluster.vm(namespace, name) {
+        Some(vm) => Some(Cow::Owned(forecast::vmi_of(vm, &guest_of(vm, cluster)))),
+        None => cluster.vmi(namespace, name).map(Cow::Borrowed),
+    }
+}
+
 /// Returns the set of this one node; empty if it is not known.
 pub(crate) fn on(fleet: &Fleet, node: &str) -> Bits {
     let mut out = Bits::none(fleet.len());
     fleet.find(node).into_iter().for_each(|node| out.insert(node));
     out
 }
+
+#[cfg(test)]
+mod tests;

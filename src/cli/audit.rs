@@ -293,8 +293,8 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     let dash = || "-".to_owned();
     let node = match row.stand {
         LifeStage::Stopped => "(stopped)".to_owned(),
-        LifeStage::RunningUnseen => "(no VMI)".to_owned(),
-        LifeStage::NotKnown => "(not known)".to_owned(),
+        LifeStage::RunningUnseen => "(no-vmi)".to_owned(),
+        LifeStage::NotKnown => "(not-known)".to_owned(),
         LifeStage::Running | LifeStage::Starting => row.node.clone().unwrap_or_else(dash),
     };
     let (now, next) = (row.now.as_ref().map_or_else(dash, places), places(&row.at_next_start));

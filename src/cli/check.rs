@@ -20,8 +20,10 @@ use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
 use crate::answers::libvirt_plan::Survey;
+use crate::answers::pod_rules;
 use crate::console;
 use crate::domain::Domain;
+use crate::enforce::forecast;
 use crate::enforce::present_fields::PresentFields;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
@@ -29,6 +31,7 @@ use crate::fit::plural;
 use crate::fit::syntax;
 use crate::fit::verdict::Check;
 use crate::judge::{self, Evaluation, Manifest, judge_change};
+use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::placement;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Pod;
@@ -322,7 +325,8 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
             let ResultRow { allowed, warnings, denial, .. } = ResultRow::new(origin, &sent, survey, false);
             ResultRow { allowed, warnings, denial, ..row }
         }
-        Some(case) => {
+        Some(mut case) => {
+            settle(&mut case, item, survey)?;
             let row = ResultRow::new(origin, &case, survey, predict);
             let mut row = with_remarks(row, &case, survey);
             if !row.allowed && is_admitted_as_change(world, item)? {
@@ -339,6 +343,18 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
     };
     row.remarks.extend(refused_by_api_server(item, &row));
     Ok(row)
+}
+
+/// Judges the rules about pods of a guest in a file, where the pods on the nodes are known.
+pub(super) fn settle(case: &mut Evaluation<'_>, item: &Item, survey: &Survey<'_>) -> Result<(), snapshot::Error> {
+    let cluster = &survey.world.cluster;
+    let guest = match Manifest::read(item.group(), &item.kind, &item)? {
+        Some(Manifest::VirtualMachine(vm)) => Some(forecast::vmi_of(&vm, &guest_of(&vm, cluster))),
+        Some(Manifest::Vmi(vmi)) => Some(*vmi),
+        Some(Manifest::Pod(_) | Manifest::Replicas(_) | Manifest::Migration(_)) | None => None,
+    };
+    pod_rules::settle(case, guest.as_ref(), survey.world, survey.residents());
+    Ok(())
 }
 
 /// Returns why the API server refuses a manifest before any webhook, for an `apiVersion` and a name.

@@ -21,7 +21,7 @@ use room::FittingRoom;
 
 use super::Namespace;
 use super::args::{ExplainArgs, ExplainOutput};
-use super::check::{is_selected, judged, mutation, origin, patched};
+use super::check::{is_selected, judged, mutation, origin, patched, settle};
 use super::output::{Numbering, ResultOrigin, ResultRow};
 use super::resource::ObjectKind;
 use super::scheduler::{self, PastedPod};
@@ -31,6 +31,7 @@ use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
 use crate::answers::missing_guests::MissingGuests;
 use crate::answers::obstacles::Obstacles;
+use crate::answers::pod_rules;
 use crate::answers::room::RoomFor;
 use crate::answers::scheduler::UnplacedLauncher;
 use crate::console;
@@ -136,11 +137,15 @@ impl<'w> Explainer<'_, 'w> {
                     continue;
                 }
             };
-            let Some(case) = case_of(world, kind, &namespace, &name) else {
+            let Some(mut case) = case_of(world, kind, &namespace, &name) else {
                 missing.push(absent(world, kind, &namespace, &name));
                 continue;
             };
-            let next = next_start(world, kind, &namespace, &name);
+            let mut next = next_start(world, kind, &namespace, &name);
+            let guest = pod_rules::vmi_at_start(&namespace, &name, &world.cluster);
+            for case in std::iter::once(&mut case).chain(&mut next) {
+                pod_rules::settle(case, guest.as_deref(), world, self.survey.residents());
+            }
             let origin = ResultOrigin { kind: kind.kind().to_owned(), namespace, name, ..ResultOrigin::default() };
             self.explain(&origin, &case, Beside { next: next.as_ref(), pod: None });
         }
@@ -183,14 +188,16 @@ impl<'w> Explainer<'_, 'w> {
         if item.is_review() {
             let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
             origin.set_reviewed(&request);
-            let case = review::case(world, &request).with_context(|| item.place.to_string())?;
-            if let Some(case) = &case {
+            let mut case = review::case(world, &request).with_context(|| item.place.to_string())?;
+            if let Some(case) = &mut case {
+                pod_rules::settle(case, None, world, self.survey.residents());
                 self.explain(&origin, case, Beside::default());
             }
             return Ok(case.is_some());
         }
-        let case = judged(world, item)?;
-        if let Some(case) = &case {
+        let mut case = judged(world, item)?;
+        if let Some(case) = &mut case {
+            settle(case, item, &self.survey)?;
             let pod = Resource::Pods.is(item.group(), &item.kind).then(|| PastedPod::read(item.json.get()));
             self.explain(&origin, case, Beside { next: None, pod: pod.as_ref() });
         }

@@ -245,3 +245,52 @@ fn labels<'c>(
     };
     Some(&metadata.labels)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kubevirt::wire::JsonText;
+    use crate::testing::cluster::{cluster, launcher, running};
+
+    #[rstest]
+    #[case::launcher_without_a_guest(
+        "virt-launcher-db-x7k2p",
+        false,
+        "pod/virt-launcher-db-x7k2p in namespace shop is a launcher of VirtualMachineInstance db, which is not in the dump: \
+         explain -f FILE explains a pod alone"
+    )]
+    #[case::launcher_whose_guest_is_gone(
+        "virt-launcher-db-x7k2p",
+        true,
+        "pod/virt-launcher-db-x7k2p in namespace shop is a launcher of VirtualMachineInstance db, which does not exist: explain \
+         -f FILE explains a pod alone"
+    )]
+    #[case::no_launcher(
+        "hp-volume",
+        false,
+        "pod/hp-volume in namespace shop is no launcher of a guest: explain is for launchers that wait or run"
+    )]
+    #[case::ended("import", false, "pod/import in namespace shop has ended: explain is for launchers that wait or run")]
+    #[case::absent("gone", true, "pod/gone not found in namespace shop; is it the right namespace (-n)?")]
+    fn a_pod_that_is_not_explained_is_called_what_it_is(
+        #[case] name: &str,
+        #[case] is_live: bool,
+        #[case] expected: &str,
+    ) {
+        let pod = |name: &str, phase: &str| -> Value {
+            json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"nodeName": "node-a"}, "status": {"phase": phase}})
+        };
+        let mut known = cluster("1.9.0", Vec::new(), [launcher(&running("db", "node-a", "host-model"), [])]);
+        known.is_live = is_live;
+        for pod in [pod("hp-volume", "Running"), pod("import", "Succeeded")] {
+            Arc::make_mut(&mut known.room).read("", "Pod", &JsonText(&pod.to_string())).expect("well-formed");
+        }
+        let world = World { cluster: known, policies: Vec::new() };
+        assert_eq!(absent(&world, ObjectKind::Pod, "shop", name), expected, "a pod that exists is said to be missing");
+    }
+}

@@ -203,7 +203,7 @@ pub(crate) fn is_of_refused(finding: &Finding) -> bool {
 /// Whether the text begins with the name of a node or a label.
 fn begins_with_a_name(detail: &Detail) -> bool {
     if let Detail::PodRules(found) = detail {
-        return found.is_nowhere();
+        return found.rules.is_empty() || found.is_nowhere();
     }
     if let Detail::SourceNotReady(found) = detail {
         return found.health != NodeHealth::Down;

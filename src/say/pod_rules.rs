@@ -1,25 +1,33 @@
 //! Rules that kube-scheduler decides by the pods and devices on the nodes, in words.
 
-use crate::fit::check::PodRules;
+use crate::fit::check::{ClosedByPods, PodRules};
 use crate::fit::plural::{and_names, fold_names, number};
 use crate::fit::subject::PodRule;
 
 /// Returns `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the
 /// 3 nodes that fit`.
 pub(super) fn found(found: &PodRules) -> String {
-    let is_left = |node: &&String| !found.without_key.iter().any(|(_, _, nodes)| nodes.contains(node));
-    let left: Vec<&String> = found.fitting.iter().filter(is_left).collect();
+    let left: Vec<&String> = found.fitting.iter().filter(|node| !found.is_closed(node)).collect();
     let fitting = match (left.as_slice(), found.fitting.len()) {
         ([one], 1) => format!("{one}, the only node that fits"),
         ([one], _) => (*one).clone(),
         (left, all) if left.len() == all => format!("any of the {all} nodes that fit"),
         (left, all) => format!("any of {} of the {all} nodes that fit", left.len()),
     };
-    let without = found.without_key.iter().map(|(rule, key, nodes)| format!("; {}", without_key(*rule, key, nodes)));
-    let without: String = without.collect();
-    match without.strip_prefix("; ").filter(|_| found.is_nowhere()) {
-        Some(without) => without.to_owned(),
-        None => format!("{} {fitting}{without}", not_judged(&found.rules)),
+    let is_any_left = !found.rules.is_empty() && !left.is_empty();
+    let not_judged = is_any_left.then(|| format!("{} {fitting}", not_judged(&found.rules)));
+    let closed = found.closed.iter().map(closed);
+    let without = found.without_key.iter().map(|(rule, key, nodes)| without_key(*rule, key, nodes));
+    not_judged.into_iter().chain(closed).chain(without).collect::<Vec<_>>().join("; ")
+}
+
+fn closed(closed: &ClosedByPods) -> String {
+    fn words(names: &[String]) -> Vec<&str> {
+        names.iter().map(String::as_str).collect()
+    }
+    match closed {
+        ClosedByPods::Apart { nodes, keepers } => super::room::kept_apart(&words(nodes), keepers),
+        ClosedByPods::WithoutMates { nodes, keys, mates } => without_mates(&words(nodes), keys, &words(mates)),
     }
 }
 

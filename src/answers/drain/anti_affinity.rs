@@ -70,6 +70,11 @@ struct Other<'w> {
 }
 
 impl Other<'_> {
+    /// Returns `a pod of namespace shop on node-a`: a snapshot has no names of other pods.
+    fn title(&self) -> String {
+        format!("a pod of namespace {} on {}", self.pod.namespace, self.pod.node)
+    }
+
     fn side(&self) -> Side<'_> {
         let OtherPod { namespace, labels, .. } = self.pod;
         Side { terms: &self.terms, namespace, of: Of::Other(labels) }
@@ -236,16 +241,54 @@ impl<'w> Residents<'w> {
                     out.extend(node.filter(|&node| closes(self.all[near].side(), node)).map(|_| who));
                 }
                 Some(other) => {
-                    let Other { pod, node, .. } = &self.others[other];
-                    // A snapshot has no names of other pods.
-                    let who = format!("a pod of namespace {} on {}", pod.namespace, pod.node);
-                    out.extend(closes(self.others[other].side(), *node).then_some(who));
+                    let other = &self.others[other];
+                    out.extend(closes(other.side(), other.node).then(|| other.title()));
                 }
             }
         }
         out.sort_unstable();
         out.dedup();
         out
+    }
+
+    /// Returns the guests, by name, and other pods that exclude the launcher of a guest that is to start, each with the
+    /// nodes from which it does. The guest's own launcher, if it has one, has ended by then.
+    pub(crate) fn keepers_at_start(&self, vmi: &Vmi) -> Vec<(String, Bits)> {
+        let terms = PodAffinityTerm::apart_of(vmi);
+        if terms.is_empty() && self.near.is_empty() {
+            return Vec::new();
+        }
+        let own = Side { terms: &terms, namespace: &vmi.metadata.namespace, of: Of::Guest(vmi) };
+        let closed = |other: Side<'_>, node: NodeIndex| {
+            if own.terms.is_empty() && other.terms.is_empty() {
+                return None;
+            }
+            let closed = self.domains(own, other, node);
+            closed.into_iter().reduce(|mut all, domain| {
+                all.union(&domain);
+                all
+            })
+        };
+        let guests = self.all.iter().filter(|resident| !mates::is_same(resident.vmi, vmi)).filter_map(|resident| {
+            Some((subject::title(&resident.vmi.metadata), closed(resident.side(), resident.node?)?))
+        });
+        let others = self.others.iter().filter_map(|other| Some((other.title(), closed(other.side(), other.node)?)));
+        guests.chain(others).collect()
+    }
+
+    /// Whether the anti-affinity of a guest can be judged: all pods on the nodes are known, and the labels of the
+    /// namespaces that it selects by label.
+    pub(crate) fn know_all_apart(&self, vmi: &Vmi) -> bool {
+        let terms = PodAffinityTerm::apart_of(vmi);
+        let own = &vmi.metadata.namespace;
+        let has_labels = || {
+            let mut spaces = self.others.iter().map(|other| &other.pod.namespace);
+            let mut of_guests = self.all.iter().map(|resident| &resident.vmi.metadata.namespace);
+            let is_known = |name: &String| self.cluster.namespace(name).is_some();
+            spaces.all(is_known) && of_guests.all(is_known)
+        };
+        let by_name = terms.iter().all(|term| term.namespaces(own).is_some());
+        self.cluster.room.knows_others() && !self.is_cut && (by_name || has_labels())
     }
 
     /// Returns the size of a guest; `None` if its requests are not known or it does not run.

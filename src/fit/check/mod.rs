@@ -61,7 +61,7 @@ pub(crate) use optional_feature::OptionalFeature;
 pub(crate) use other_architecture::OtherArchitectures;
 pub(crate) use own_host_model::OwnHostModel;
 pub(crate) use own_node::OwnNode;
-pub(crate) use pod_rules::PodRules;
+pub(crate) use pod_rules::{ClosedByPods, PodRules};
 pub(crate) use similar_feature::SimilarFeature;
 pub(crate) use source_labels::SourceLabels;
 pub(crate) use source_not_ready::SourceNotReady;

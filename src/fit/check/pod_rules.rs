@@ -2,7 +2,8 @@
 //! `DoNotSchedule` spread.
 //!
 //! Mirrors the scheduler's plugins `InterPodAffinity` and `PodTopologySpread`, whose results depend on the pods of the
-//! moment: the rules are reported, not judged. One thing is certain: they take no node without the topology key of a
+//! moment: the rules are reported, not judged here. Where these pods are known, `answers::pod_rules::settle` judges them.
+//! One thing is certain: they take no node without the topology key of a
 //! `DoNotSchedule` constraint (`Filter` of `pkg/scheduler/framework/plugins/podtopologyspread/filtering.go`) or of a
 //! required pod affinity (`satisfyPodAffinity` of `pkg/scheduler/framework/plugins/interpodaffinity/filtering.go`).
 
@@ -23,13 +24,55 @@ pub struct PodRules {
     /// The topology keys of rules that fitting nodes lack, each with those nodes, by name: kube-scheduler takes none of
     /// them, regardless of pods.
     pub without_key: Vec<(PodRule, String, Vec<String>)>,
+    /// The fitting nodes that pods close, where the pods on the nodes are known.
+    pub closed: Vec<ClosedByPods>,
+}
+
+/// Fitting nodes that pods close to a guest, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClosedByPods {
+    /// By required pod anti-affinity, the guest's own or that of others.
+    Apart {
+        /// The nodes.
+        nodes: Vec<String>,
+        /// The guests and other pods that exclude it.
+        keepers: Vec<String>,
+    },
+    /// By the guest's required pod affinity: no pod that it selects is in the domain of these nodes.
+    WithoutMates {
+        /// The nodes.
+        nodes: Vec<String>,
+        /// The topology keys.
+        keys: Vec<String>,
+        /// The nodes that such pods are on.
+        mates: Vec<String>,
+    },
+}
+
+impl ClosedByPods {
+    /// Returns the nodes.
+    pub(crate) fn nodes(&self) -> &[String] {
+        match self {
+            Self::Apart { nodes, .. } | Self::WithoutMates { nodes, .. } => nodes,
+        }
+    }
 }
 
 impl PodRules {
-    /// Whether each fitting node lacks such a key, so that the other rules do not matter.
+    /// Whether each fitting node is closed for certain, so that the rules that are not judged do not matter.
     pub(crate) fn is_nowhere(&self) -> bool {
-        let lacks_one = |node: &String| self.without_key.iter().any(|(_, _, nodes)| nodes.contains(node));
-        !self.fitting.is_empty() && self.fitting.iter().all(lacks_one)
+        !self.fitting.is_empty() && self.fitting.iter().all(|node| self.is_closed(node))
+    }
+
+    /// Whether a node lacks a topology key, or pods close it.
+    pub(crate) fn is_closed(&self, node: &String) -> bool {
+        self.without_key.iter().any(|(_, _, nodes)| nodes.contains(node))
+            || self.closed.iter().any(|closed| closed.nodes().contains(node))
+    }
+
+    /// Whether nothing is left to say.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.without_key.is_empty() && self.closed.is_empty()
     }
 }
 
@@ -50,6 +93,6 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     vec![Finding::note(
         Check::PodRules,
         field,
-        Detail::PodRules(PodRules { rules: rules.clone(), fitting, without_key }),
+        Detail::PodRules(PodRules { rules: rules.clone(), fitting, without_key, closed: Vec::new() }),
     )]
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::answers::drain::{State, drain};
+use crate::answers::missing_guests::MissingGuests;
 use crate::fit::label;
 use crate::testing::fleet::{cascade_lake, cordon, set};
 
@@ -129,4 +130,37 @@ fn a_guest_that_waits_and_is_halted_is_stopped(#[case] strategy: &str, #[case] e
     assert_eq!(one(&rows, "db").stand, expected, "a guest that is being stopped is said to start");
     let vmi = world.cluster.vmi("shop", "db").expect("the VMI");
     assert_eq!(subject::of_vmi(vmi, &world.cluster).not_judged.is_some(), expected == LifeStage::Stopped);
+}
+
+/// A VM without a VMI is called stopped only if the dump shows that it does not run.
+#[rstest]
+#[case::by_its_status("Running", "Always", false, LifeStage::RunningUnseen)]
+#[case::paused("Paused", "Always", true, LifeStage::RunningUnseen)]
+#[case::migrating("Migrating", "Manual", true, LifeStage::RunningUnseen)]
+#[case::stopped_by_its_status("Stopped", "Always", false, LifeStage::Stopped)]
+#[case::without_a_status("", "Always", false, LifeStage::NotKnown)]
+#[case::manual_without_a_status("", "Manual", false, LifeStage::NotKnown)]
+#[case::halted_without_a_status("", "Halted", false, LifeStage::Stopped)]
+#[case::others_have_a_vmi("", "Always", true, LifeStage::Stopped)]
+fn a_vm_without_a_vmi_is_called_what_the_dump_shows(
+    #[case] status: &str,
+    #[case] strategy: &str,
+    #[case] has_others: bool,
+    #[case] expected: LifeStage,
+) {
+    let stored = vm("db", MODEL).tweak(|vm| {
+        vm["spec"]["runStrategy"] = json!(strategy);
+        vm["status"] = json!({"printableStatus": status});
+    });
+    let other = has_others.then(|| vmi(running("web", "n1", MODEL)));
+    let objects = [ClusterObject::VirtualMachine(Box::new(read(stored)))].into_iter().chain(other);
+    let nodes = ["n1", "n2", "n3"].map(cascade_lake).into();
+    let mut world = World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() };
+    let stand = |world: &World| one(&audit(world, NEVER), "db").stand;
+    assert_eq!(stand(&world), expected, "a guest that may run is said to be stopped, or the reverse");
+    let missing = MissingGuests::of(&world.cluster, &|_, name| name == "db");
+    assert_eq!(missing.are_any(), expected != LifeStage::Stopped, "{missing:?}");
+    assert_eq!(missing.without_vmi().is_some(), expected != LifeStage::Stopped, "{missing:?}");
+    world.cluster.is_live = true;
+    assert_eq!(stand(&world), LifeStage::Stopped, "in a live cluster every VMI is known");
 }

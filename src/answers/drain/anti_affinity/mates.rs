@@ -32,17 +32,25 @@ pub(crate) struct Mates<'w> {
 impl<'w> Residents<'w> {
     /// Returns the pods to which required pod affinity binds a guest; `None` if it has none, or if it is not known
     /// which pods there are.
-    pub(crate) fn mates(&self, vmi: &'w Vmi) -> Option<Mates<'w>> {
+    pub(crate) fn mates(&self, vmi: &Vmi) -> Option<Mates<'w>> {
+        self.mates_but(vmi, |_| false)
+    }
+
+    /// Returns the same for a guest that is to start: its own launcher, if it has one, has ended by then.
+    pub(crate) fn mates_at_start(&self, vmi: &Vmi) -> Option<Mates<'w>> {
+        self.mates_but(vmi, |other| is_same(other, vmi))
+    }
+
+    fn mates_but(&self, vmi: &Vmi, ended: impl Fn(&Vmi) -> bool) -> Option<Mates<'w>> {
         let cluster = self.cluster;
         let terms = PodAffinityTerm::together_of(vmi);
-        let bearing = self.bearing.as_ref().filter(|_| cluster.room.knows_mates() && !self.is_cut)?;
-        if terms.is_empty() {
+        if terms.is_empty() || !cluster.room.knows_mates() || self.is_cut {
             return None;
         }
         let of = side(vmi);
         let selects = |other: Side<'_>| terms.iter().all(|term| may_select(cluster, term, of, other));
         let every: Vec<usize>;
-        let near = if let Some(near) = bearing.that_may_match(&terms) {
+        let near = if let Some(near) = self.bearing.as_ref().and_then(|bearing| bearing.that_may_match(&terms)) {
             near
         } else {
             every = (0..self.all.len() + self.others.len()).collect();
@@ -56,6 +64,7 @@ impl<'w> Residents<'w> {
         };
         for &at in near {
             match at.checked_sub(self.all.len()) {
+                None if ended(self.all[at].vmi) => {}
                 None if selects(self.all[at].side()) => {
                     let Resident { vmi, node, .. } = &self.all[at];
                     // A guest that starts stays on the node of its launcher.
@@ -75,7 +84,7 @@ impl<'w> Residents<'w> {
             let Some(node) = cluster.fleet.find(&pod.node) else { continue };
             let reaches = || terms.iter().all(|term| may_reach(cluster, term, &vmi.metadata.namespace, &pod.namespace));
             match cluster.vmi(&pod.namespace, &pod.guest) {
-                Some(guest) if migration::runs(guest) || migration::has_ended(guest) => {}
+                Some(guest) if migration::runs(guest) || migration::has_ended(guest) || ended(guest) => {}
                 Some(guest) if selects(side(guest)) => out.others.insert(node),
                 None if reaches() => return None,
                 Some(_) | None => {}
@@ -90,6 +99,11 @@ impl<'w> Residents<'w> {
         let is_known = |namespace: &str| self.others.iter().any(|other| other.pod.namespace == namespace);
         terms.iter().all(|term| term.namespaces(own).is_some_and(|all| all.into_iter().all(is_known)))
     }
+}
+
+/// Whether two VMIs are those of one guest.
+pub(super) fn is_same(one: &Vmi, other: &Vmi) -> bool {
+    (&one.metadata.namespace, &one.metadata.name) == (&other.metadata.namespace, &other.metadata.name)
 }
 
 fn side(vmi: &Vmi) -> Side<'_> {

@@ -100,8 +100,8 @@ impl MissingGuests {
         !(self.without_vmi.is_empty() && self.without_status.is_empty())
     }
 
-    /// Returns the guests that run, or may run, and whose VMI is missing, in one line; also that the dump holds no guest
-    /// at all.
+    /// Returns the guests that run, or may run, and whose VMI is missing, in one line; also that the dump holds no
+    /// guest at all.
     pub(crate) fn without_vmi(&self) -> Option<String> {
         let complete = concat!("does the dump hold what `", crate::dump_command!(), "` prints?");
         let names: Vec<&str> = self.without_vmi.iter().map(String::as_str).collect();

@@ -238,7 +238,7 @@ fn explain_and_audit_count_the_same_entries() {
 )]
 #[case::unknown_instancetype(
     Given::new(three(), &[vm("web", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "u1"}))], []),
-    &["shop/web  (stopped)  -  ", "a dump must hold virtualmachineclusterinstancetypes"],
+    &["shop/web  (not-known)  -  ", "a dump must hold virtualmachineclusterinstancetypes"],
     &["\\u{20}"]
 )]
 #[case::default_of_the_cluster(

@@ -182,7 +182,7 @@ fn no_verb_reports_success_for_a_dump_without_guests() {
         ("a VM that runs", vec![vm("db", "Running")], 2, "shop/db run"),
         ("a VM that migrates", vec![vm("db", "Migrating")], 2, "shop/db run"),
         ("a stopped VM", vec![vm("db", "Stopped")], 0, ""),
-        ("a VM of a dump without its status", vec![vm("db", "")], 0, ""),
+        ("a VM of a dump without its status", vec![vm("db", "")], 2, "whether shop/db runs is not known"),
         ("another guest's VMI", [known.clone(), vec![lost]].concat(), 2, "no VirtualMachineInstance of it"),
         ("all VMIs", known, 0, ""),
     ];

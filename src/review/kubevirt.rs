@@ -1,11 +1,11 @@
 //! Edits of the KubeVirt resource: of `configuration.cpuModel`, which affects the start of guests without a model of
-//! their own, of `configuration.obsoleteCPUModels` (`obsolete`), which removes labels from nodes, and of the
-//! `configuration.developerConfiguration`, which changes the requirements of launchers.
+//! their own, of `configuration.obsoleteCPUModels` (`obsolete`), which removes labels from nodes, and of all else that is
+//! read of the configuration: every guest is judged by the old and by the new one.
 
 mod obsolete;
 
 use crate::admission::response::Decision;
-use crate::answers::diff::{KubeVirtChange, of_developers};
+use crate::answers::diff::{KubeVirtChange, of_configuration};
 use crate::answers::guest_state::{GuestStates, each};
 use crate::answers::pool::{bearing, guest_nodes, next_higher};
 use crate::answers::{CountProgress, Deadline, NamedGuests};
@@ -21,11 +21,9 @@ use crate::kubevirt::wire::KubeVirt;
 use crate::well_known;
 use crate::world::World;
 
-/// Warns a user who changes the default CPU model, `obsoleteCPUModels`, or a part of the developer configuration that
-/// affects where guests run. No warnings if none of them changes.
+/// Warns a user who changes a part of the configuration that affects where guests run. No warnings if none changes.
 pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: Deadline<'_>) -> Decision {
-    let developer = developer_lines(before, after);
-    let mut lines = obsolete::lines(world, before, after, developer, is_over);
+    let mut lines = obsolete::lines(world, before, after, other_lines(before, after), is_over);
     lines.extend(default_model(world, before, after, is_over));
     if let Some(owner) = hyperconverged(after).filter(|_| !lines.is_empty()) {
         lines.push(format!(
@@ -52,10 +50,14 @@ fn there(owner: &str, namespace: &str, model: &str) -> Script {
     command().into()
 }
 
-/// Returns a line for each changed part of the developer configuration, in the words of `diff`.
-fn developer_lines(before: &KubeVirt, after: &KubeVirt) -> Vec<String> {
+/// The settings with lines of their own.
+const APART: [&str; 3] = ["cpuModel", "obsoleteCPUModels", "minCPUModel"];
+
+/// Returns a line for each other changed setting with a known effect on guests, in the words of `diff`.
+fn other_lines(before: &KubeVirt, after: &KubeVirt) -> Vec<String> {
     const VALUE_CHARS: usize = 60;
-    let changes = of_developers(&before.spec.configuration, &after.spec.configuration);
+    let mut changes = of_configuration(&before.spec.configuration, &after.spec.configuration);
+    changes.retain(|change| !APART.contains(&change.setting.as_str()));
     let line = |KubeVirtChange { setting, before, after, means }: KubeVirtChange| {
         // The text of a gate names it: the whole list is long.
         if setting.ends_with("FeatureGates") || setting.ends_with("featureGates") {

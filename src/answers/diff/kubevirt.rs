@@ -55,11 +55,10 @@ pub(super) fn not_known(old: &Cluster, new: &Cluster) -> Option<String> {
     ))
 }
 
-/// Returns the changes of the developer configuration that affect where guests run, of an edit of the KubeVirt
-/// resource.
-pub(crate) fn of_developers(old: &Configuration, new: &Configuration) -> Vec<KubeVirtChange> {
+/// Returns the changes of KubeVirt's configuration with a known effect on guests, of an edit of the KubeVirt resource.
+pub(crate) fn of_configuration(old: &Configuration, new: &Configuration) -> Vec<KubeVirtChange> {
     let mut out = Changes::default();
-    out.developer(&old.developer_configuration, &new.developer_configuration);
+    out.configuration(old, new);
     out.0.retain(|change| !change.means.is_empty());
     out.0
 }
@@ -189,6 +188,7 @@ impl Changes {
             developer_configuration,
             obsolete_cpu_models,
             min_cpu_model,
+            default_runtime_class,
             network,
             permitted_host_devices,
         } = old;
@@ -244,6 +244,12 @@ impl Changes {
             }
         });
         self.text("minCPUModel", min_cpu_model, &new.min_cpu_model, "no node-labeller reads it since 0.56");
+        self.text(
+            "defaultRuntimeClass",
+            default_runtime_class,
+            &new.default_runtime_class,
+            "launchers that are created from now on get the node selector and the tolerations of the runtime class",
+        );
         self.network(network, &new.network);
         let mediated = |of: &Option<PermittedHostDevices>| -> Vec<String> {
             of.iter().flat_map(|of| &of.mediated_devices).map(|device| device.resource_name.clone()).collect()

@@ -28,7 +28,7 @@ pub use direction::Direction;
 pub use evictions::{EvictionChange, EvictionWord};
 pub use guests::{GuestChange, NodeCause, RunChange};
 pub use kubevirt::KubeVirtChange;
-pub(crate) use kubevirt::of_developers;
+pub(crate) use kubevirt::of_configuration;
 pub use nodes::{ChangeKind, Frozen, NodeChange, Unlike};
 pub(crate) use redacted::OtherNames;
 pub use restarts::ProvedRestart;

@@ -53,6 +53,8 @@ wire! {
         architecture_configuration: Architectures,
         /// `developerConfiguration`.
         developer_configuration: DeveloperConfiguration,
+        /// `defaultRuntimeClass`: the runtime class of launchers.
+        default_runtime_class: String,
         /// `network`.
         network: NetworkConfiguration,
         /// `permittedHostDevices`.

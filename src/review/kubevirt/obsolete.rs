@@ -1,5 +1,5 @@
-//! Edits of `obsoleteCPUModels`: the labels that are removed. And the guests that such an edit, or one of the developer
-//! configuration, leaves worse off.
+//! Edits of `obsoleteCPUModels`: the labels that are removed. And the guests that such an edit, or one of
+//! other settings, leaves worse off.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use crate::fit::plural;
 use crate::fit::verdict::Impact;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::obsolete::relabelled;
-use crate::kubevirt::wire::{KubeVirt, Vmi};
+use crate::kubevirt::wire::{Configuration, KubeVirt, Vmi};
 use crate::world::World;
 
-/// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`, and those about the developer
-/// configuration with its effect on guests; empty if nothing of it changes.
+/// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`, and `others`, those about other settings,
+/// with the effect on guests; empty if nothing of it changes.
 pub(super) fn lines(
     world: &World,
     before: &KubeVirt,
     after: &KubeVirt,
-    developer: Vec<String>,
+    others: Vec<String>,
     is_over: Deadline<'_>,
 ) -> Vec<String> {
     let [old, new] = [before, after].map(|kubevirt| &kubevirt.spec.configuration.obsolete_cpu_models);
-    let has_others = !developer.is_empty();
-    let mut out = developer;
+    let has_others = differ_in_others(before, after);
+    let mut out = others;
     if old != new || has_others {
         let Some((outcome, changed)) = predicted(world, after, is_over) else {
             out.push(
@@ -66,6 +66,18 @@ pub(super) fn lines(
         );
     }
     out
+}
+
+/// Whether an edit changes more of what is read of the configuration than the settings with lines of their own.
+fn differ_in_others(before: &KubeVirt, after: &KubeVirt) -> bool {
+    let own = &before.spec.configuration;
+    let others = Configuration {
+        cpu_model: own.cpu_model.clone(),
+        obsolete_cpu_models: own.obsolete_cpu_models.clone(),
+        min_cpu_model: own.min_cpu_model.clone(),
+        ..after.spec.configuration.clone()
+    };
+    others != *own
 }
 
 /// Returns the cluster after the labeller acted on the edit, and the nodes with changed labels; `None` if the deadline

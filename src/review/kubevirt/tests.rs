@@ -284,6 +284,46 @@ fn an_edit_of_the_developer_configuration(
         "the edit moves guests unannounced: {lines}"
     );
     assert!(lines.contains(guests), "the guests that it strands are not named: {lines}");
-    let same = of_developers(&developing(&before).spec.configuration, &developing(&after).spec.configuration);
+    let same = of_configuration(&developing(&before).spec.configuration, &developing(&after).spec.configuration);
     assert_eq!(same.len(), lines.matches("developerConfiguration").count(), "diff says something else: {lines}");
+}
+
+/// Every other setting that is read: the guests that it leaves worse off are named, whichever it is.
+#[rstest]
+#[case::machine_type(json!({}), json!({"architectureConfiguration": {"amd64": {"machineType": "pc-q35-gone"}}}),
+    "architectureConfiguration.amd64.machineType is pc-q35-gone: guests that state none get it at their next start",
+    "2 guests could not start again (shop/db, shop/gpu)")]
+#[case::architecture(json!({}), json!({"architectureConfiguration": {"defaultArchitecture": "s390x"}}),
+    "architectureConfiguration.defaultArchitecture is s390x: guests that state none get it", "2 guests could not start again (shop/db, shop/gpu)")]
+#[case::a_device_is_no_longer_permitted(
+    json!({"permittedHostDevices": {"pciHostDevices": [{"pciVendorSelector": "10DE:1EB8", "resourceName": "nvidia.com/T4"}]}}),
+    json!({"permittedHostDevices": {}}), "", "1 guest could not start again (shop/gpu)")]
+#[case::eviction(json!({}), json!({"evictionStrategy": "LiveMigrate"}),
+    "evictionStrategy is LiveMigrate: guests that state none are migrated at a drain", "")]
+#[case::rollout(json!({}), json!({"vmRolloutStrategy": "Stage"}), "vmRolloutStrategy is Stage: it says whether a change", "")]
+#[case::selinux(json!({}), json!({"migrations": {"matchSELinuxLevelOnMigration": true}}), "", "")]
+fn an_edit_of_any_other_setting(
+    #[case] before: Value,
+    #[case] after: Value,
+    #[case] expected: &str,
+    #[case] guests: &str,
+) {
+    let [before, after] = [before, after].map(|configuration| -> KubeVirt {
+        let mut all = json!({"permittedHostDevices": {"pciHostDevices": [{"pciVendorSelector": "10DE:1EB8", "resourceName": "nvidia.com/T4"}]}});
+        for (field, value) in configuration.as_object().into_iter().flatten() {
+            all[field] = value.clone();
+        }
+        read(json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {"configuration": all}}))
+    });
+    let gpu = vm("gpu", "host-model").tweak(|vm| {
+        let gpus = json!([{"name": "a", "deviceName": "nvidia.com/T4"}]);
+        vm["spec"]["template"]["spec"]["domain"]["devices"] = json!({"gpus": gpus});
+    });
+    let stopped = [vm("db", "host-model"), gpu].map(|vm| ClusterObject::VirtualMachine(Box::new(read(vm))));
+    let was = ClusterObject::KubeVirt(Box::new(before.clone()));
+    let world = World { cluster: cluster("1.9.0", mixed(), stopped.into_iter().chain([was])), policies: Vec::new() };
+    let lines = update(&world, &before, &after, NEVER).warnings().join("\n");
+    assert!(lines.contains(expected), "the edit moves guests unannounced: {lines}");
+    assert!(lines.contains(guests), "the guests that it strands are not named: {lines}");
+    assert_eq!(lines.is_empty(), expected.is_empty() && guests.is_empty(), "{lines}");
 }

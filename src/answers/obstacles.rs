@@ -109,8 +109,7 @@ impl<'c> Obstacles<'c> {
             return Some(Cow::Borrowed(finding));
         }
         let detail = Detail::PodRules(PodRules { rules, ..found.clone() });
-        let is_of_others =
-            |finding: &Finding| matches!(&finding.detail, Detail::PodRules(found) if !found.rules.is_empty());
+        let is_of_others = |finding: &Finding| matches!(&finding.detail, Detail::PodRules(found) if !found.is_empty());
         Some(Finding { detail, ..finding.clone() }).filter(is_of_others).map(Cow::Owned)
     }
 

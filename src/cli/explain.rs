@@ -9,7 +9,6 @@ mod taints;
 pub(crate) mod tsc;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -25,11 +24,10 @@ use super::check::{is_selected, judged, mutation, origin, patched, settle};
 use super::output::{Numbering, ResultOrigin, ResultRow};
 use super::resource::ObjectKind;
 use super::scheduler::{self, PastedPod};
-use super::targets::{FoundTarget, TargetScope, absent, find, nothing};
+use super::targets::{FoundTarget, TargetScope, absent, find, note_unseen, nothing};
 use crate::admission::review::decode;
 use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
-use crate::answers::missing_guests::MissingGuests;
 use crate::answers::obstacles::Obstacles;
 use crate::answers::pod_rules;
 use crate::answers::room::RoomFor;
@@ -117,17 +115,7 @@ impl<'w> Explainer<'_, 'w> {
         if wanted.is_empty() {
             console::note(&world.cluster.domain, nothing(world, scope.namespace));
         }
-        let named: BTreeSet<(String, String)> = wanted
-            .iter()
-            .flatten()
-            .filter(|found| found.kind == ObjectKind::VirtualMachine)
-            .map(|found| (found.namespace.clone(), found.name.clone()))
-            .collect();
-        let unseen =
-            MissingGuests::of(&world.cluster, &|space, name| named.contains(&(space.to_owned(), name.to_owned())));
-        if let Some(line) = unseen.without_vmi().filter(|_| unseen.are_any()) {
-            console::note(&world.cluster.domain, format_args!("explained is the next start: {line}"));
-        }
+        note_unseen(world, &wanted);
         let mut missing = Vec::new();
         for found in wanted {
             let FoundTarget { kind, namespace, name } = match found {

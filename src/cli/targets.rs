@@ -7,6 +7,7 @@ use anyhow::bail;
 
 use super::gate;
 use super::resource::{self, Argument, ObjectKind, ResourceError};
+use crate::answers::missing_guests::MissingGuests;
 use crate::console;
 use crate::domain::Domain;
 use crate::kubevirt::cluster::Cluster;
@@ -162,6 +163,17 @@ pub(crate) fn absent(world: &World, kind: ObjectKind, namespace: &str, name: &st
         _ => String::new(),
     };
     format!("{absent} A snapshot must hold what `{}` prints{needed}", crate::dump_command!())
+}
+
+/// Prints a note about VMs that run, or may run, and whose VMI the dump does not hold: only their start is judged.
+pub(crate) fn note_unseen(world: &World, wanted: &[Result<FoundTarget, String>]) {
+    let vms = wanted.iter().flatten().filter(|found| found.kind == ObjectKind::VirtualMachine);
+    let named: BTreeSet<(String, String)> = vms.map(|found| (found.namespace.clone(), found.name.clone())).collect();
+    let is_named = |namespace: &str, name: &str| named.contains(&(namespace.to_owned(), name.to_owned()));
+    let unseen = MissingGuests::of(&world.cluster, &is_named);
+    if let Some(line) = unseen.without_vmi().filter(|_| unseen.are_any()) {
+        console::note(&world.cluster.domain, format_args!("explained is the next start: {line}"));
+    }
 }
 
 /// Returns why a pod that exists is not explained; `None` if it is not known.

@@ -250,12 +250,6 @@ mod outcomes {
         "unschedulable",
         Some(Cause::Structural)
     )]
-    #[case::no_node_of_its_architecture(
-        starting("EPYC-Turin"),
-        vec![skylake("node-b").tweak(|n| set(n, label::ARCH, "arm64"))],
-        "unknown",
-        None
-    )]
     #[case::inherited_nowhere_and_wrong_zone(
         db().tweak(|s| ask(s, ZONE, "z9")),
         pool(|n| n.iter_mut().for_each(drifted)),

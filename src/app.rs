@@ -261,11 +261,11 @@ fn of_all_namespaces(cluster: &ClusterArgs, verb: &str) -> anyhow::Result<()> {
 /// Returns the leading replica of the cluster, and its version.
 fn leader(cluster: &ClusterArgs, domain: &Domain, namespace: &str) -> anyhow::Result<Option<Leader>> {
     connect::block_on(async {
-        let config = cluster.config()?;
+        let config = cluster.config_of_reads()?;
         let url = connect::server_address(&config);
         let client = connect::client(config, domain)?;
         let read = leader::version(client, namespace).await;
-        read.map_err(|error| anyhow::anyhow!("reading the Lease of cpufit at {url}: {}", connect::words(&error)))
+        read.map_err(|error| anyhow::Error::from(Unreadable::of_lease(&error, &url)))
     })?
 }
 
@@ -342,7 +342,7 @@ fn objects(
         return Ok(objects);
     }
     connect::block_on(async {
-        let config = cluster.config()?;
+        let config = cluster.config_of_reads()?;
         let url = connect::server_address(&config);
         let client = connect::client(config, domain)?;
         let read = fetch::objects(&client, only.map_or(Reach::Cluster, Reach::Namespace)).await;
@@ -436,7 +436,7 @@ fn scene(
         return Ok(Scene { world, namespace });
     }
     let (mut world, namespace) = connect::block_on(async {
-        let config = cluster.config()?;
+        let config = cluster.config_of_reads()?;
         let (namespace, url) = (namespace(&config.default_namespace), connect::server_address(&config));
         let client = connect::client(config, domain)?;
         let (reach, asked) = match needs {
@@ -451,7 +451,8 @@ fn scene(
         let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url, home, asked))?;
         world.cluster.domain = domain.clone();
         world.cluster.is_live = true;
-        let (room, missing) = fetch::room(&client, room.resources()).await;
+        let (mut room, missing) = fetch::room(&client, room.resources()).await;
+        room.adopt_launchers(|namespace, guest| world.cluster.vmi(namespace, guest).is_some());
         world.cluster.room = Arc::new(room);
         left_out.extend(missing);
         for error in left_out {

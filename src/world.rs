@@ -289,7 +289,8 @@ pub fn load(input: LoadInput<'_>, mut stdin: impl Read) -> Result<(World, Vec<St
     let mut notes: Vec<String> = skipped.line().into_iter().collect();
     notes.extend(facts.take_notes());
     world.cluster.libvirt = Arc::new(facts);
-    if let Some(room) = room {
+    if let Some(mut room) = room {
+        room.adopt_launchers(|namespace, guest| world.cluster.vmi(namespace, guest).is_some());
         world.cluster.room = Arc::new(room);
     }
     if let Some(first) = twice.first() {

@@ -116,7 +116,7 @@ impl<'c> Obstacles<'c> {
     /// Returns the rules about pods that are not judged here.
     pub(crate) fn rules_not_judged(&self) -> Vec<PodRule> {
         let is_judged = |rule: &PodRule| match rule {
-            PodRule::AntiAffinity => self.apart.is_some(),
+            PodRule::AntiAffinity => self.apart.is_some_and(|(residents, vmi)| residents.know_all_apart(vmi)),
             PodRule::Affinity => self.rules.judges_affinity(),
             PodRule::Spread | PodRule::Claims | PodRule::Reservation => false,
         };

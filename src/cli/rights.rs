@@ -2,6 +2,11 @@
 
 use crate::fit::syntax;
 use crate::live::fetch::FetchError;
+use crate::live::leader::LeaseError;
+
+/// Advice for credentials that the API server does not accept.
+const LOG_IN: &str = "The API server does not accept these credentials: the login has expired, or is of another cluster. Log in again, or \
+                      choose others by --context, --user or --token.";
 
 /// The object that a user asked about, for the dry run that the webhook answers instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +32,7 @@ impl Unreadable {
     pub(crate) fn of(error: &FetchError, url: &str, namespace: Option<&str>, asked: AskedAbout<'_>) -> Self {
         let mut cures = Vec::new();
         if error.is_unauthorized() {
-            cures.push(
-                "The API server does not accept these credentials: the login has expired, or is of another cluster. Log in again, or \
-                 choose others by --context, --user or --token."
-                    .to_owned(),
-            );
+            cures.push(LOG_IN.to_owned());
         } else if error.is_of_anonymous() {
             cures.push(
                 "The API server knows no user: the kubeconfig has no credentials for it. Log in, or choose a user by --context, --user or \
@@ -80,6 +81,12 @@ impl Unreadable {
             );
         }
         Self { problem: format!("reading the cluster at {url}: {error}"), cures }
+    }
+
+    /// Explains an error while reading the Lease of cpufit in the cluster at `url`.
+    pub(crate) fn of_lease(error: &LeaseError, url: &str) -> Self {
+        let cures = error.is_unauthorized().then(|| LOG_IN.to_owned()).into_iter().collect();
+        Self { problem: format!("reading the Lease of cpufit at {url}: {error}"), cures }
     }
 
     /// Returns a line each: the error, then the advice.

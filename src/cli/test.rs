@@ -7,7 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_saphyr::Spanned;
 
 use super::args::{TestArgs, TestOutput};
 use super::output::ResultRow;
@@ -15,6 +17,7 @@ use super::resource::{self, Argument, ObjectKind};
 use super::{Exit, Namespace, check, ci};
 use crate::console;
 use crate::domain::Domain;
+use crate::files;
 use crate::fit::plural;
 use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::release::Release;
@@ -56,6 +59,27 @@ struct TestMeta {
     name: String,
 }
 
+/// The lines of a test's expectations.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ExpectedLines {
+    expect: Vec<Spanned<IgnoredAny>>,
+}
+
+impl ExpectedLines {
+    /// Returns those of each document of a file; none if they are not known.
+    fn of(file: &Path) -> Vec<Self> {
+        let bytes = files::read(file).unwrap_or_default();
+        serde_saphyr::from_multiple(&String::from_utf8_lossy(&bytes)).unwrap_or_default()
+    }
+
+    /// Returns the line of an expectation, from 1.
+    fn line(&self, index: usize) -> Option<usize> {
+        let line = self.expect.get(index)?.referenced.line();
+        usize::try_from(line).ok().filter(|line| *line > 0)
+    }
+}
+
 /// The expectation about one object of the manifests. Omitted fields are not compared.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -83,8 +107,7 @@ struct TestResult {
     passed: bool,
     /// The differences, a line each.
     why: Vec<String>,
-    /// The line at which the test begins, from 1.
-    #[serde(skip)]
+    /// The line of the expectation, from 1; null if it is not known.
     line: Option<usize>,
     /// Its index in the test, from 0.
     #[serde(skip)]
@@ -92,12 +115,28 @@ struct TestResult {
 }
 
 impl TestResult {
+    /// Returns the differences, and the place of the expectation: `expected verdict fits, found pinned
+    /// (cpufit-test.yaml:12)`.
+    fn words(&self) -> String {
+        if self.passed {
+            return String::new();
+        }
+        format!("{} ({})", self.why.join("; "), self.place())
+    }
+
+    /// Returns `cpufit-test.yaml:12`, the place of the expectation.
+    fn place(&self) -> String {
+        let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}", self.file)
+    }
+
     /// Returns it as a case of JUnit XML.
     fn case(&self) -> ci::Case {
         let result = if self.passed {
             ci::CaseResult::Passed(String::new())
         } else {
-            ci::CaseResult::Failed { kind: "unexpected".to_owned(), why: self.why.join("\n") }
+            let why = format!("{}\n{}", self.why.join("\n"), self.place());
+            ci::CaseResult::Failed { kind: "unexpected".to_owned(), why }
         };
         ci::Case { class: self.test.clone(), name: format!("{} #{}", self.object, self.index), result }
     }
@@ -126,8 +165,13 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
     files.dedup();
     let mut outcomes = Vec::new();
     for file in &files {
+        // Read once the first item shows that the file is one that can be read to its end.
+        let mut lines = None;
+        let mut document = 0;
         snapshot::read_all(&[DumpSource::Path(file.clone().into())], &Domain::default(), io::empty(), |item| {
-            outcomes.extend(outcomes_of(file, &item, given)?);
+            let all = lines.get_or_insert_with(|| ExpectedLines::of(file));
+            outcomes.extend(outcomes_of(file, &item, all.get(document), given)?);
+            document += 1;
             anyhow::Ok(())
         })?;
     }
@@ -150,7 +194,7 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
             }
             rows.extend(outcomes.iter().map(|outcome| {
                 let result = if outcome.passed { "pass" } else { "FAIL" };
-                vec![outcome.test.clone(), outcome.object.clone(), result.to_owned(), outcome.why.join("; ")]
+                vec![outcome.test.clone(), outcome.object.clone(), result.to_owned(), outcome.words()]
             }));
             page.table(&rows);
             if !args.no_headers {
@@ -190,7 +234,12 @@ fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<(
     Ok(())
 }
 
-fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Result<Vec<TestResult>> {
+fn outcomes_of(
+    file: &Path,
+    item: &Item,
+    lines: Option<&ExpectedLines>,
+    given: Option<&Domain>,
+) -> anyhow::Result<Vec<TestResult>> {
     if (item.api_version.as_str(), item.kind.as_str()) != (API_VERSION, KIND) {
         bail!("{}: expected a {KIND} of {API_VERSION}, found a {} of {}", item.place, item.kind, item.api_version);
     }
@@ -223,7 +272,7 @@ fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Resu
             object: expected.object.clone(),
             passed: why.is_empty(),
             why,
-            line: item.place.line,
+            line: lines.and_then(|lines| lines.line(at)).or(item.place.line),
             index: at,
         });
     }

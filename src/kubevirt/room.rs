@@ -78,8 +78,10 @@ pub struct Room {
     states: HashMap<(String, String, String), LauncherState>,
     /// Name of the launcher that the scheduler placed nowhere, and its message, by namespace and guest.
     unplaced: HashMap<(String, String), (String, String)>,
-    /// Pods, other than launchers, on nodes; in a snapshot, only those that affect a guest.
+    /// Pods on nodes, other than launchers of guests that were read; in a snapshot, only those that affect a guest.
     others: Vec<OtherPod>,
+    /// Launchers on nodes, until it is known which guests were read.
+    launcher_pods: Vec<OtherPod>,
     /// Whether these pods were read.
     knows_others: bool,
     /// Whether the pods that a guest's affinity selects are among them: snapshots of earlier releases lack them.
@@ -124,11 +126,13 @@ impl PodNeed {
     }
 }
 
-/// A pod on a node that is not a launcher; pod anti-affinity of guests may select it, and its own may select guests.
+/// A pod on a node, other than the launcher of a guest that was read: guests may exclude it, and it may exclude them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtherPod {
     /// The pod's namespace.
     pub namespace: String,
+    /// The guest whose launcher it is, by name, if that guest was not read.
+    pub guest: Option<String>,
     /// The pod's node.
     pub node: String,
     /// The pod's labels.
@@ -298,29 +302,40 @@ impl Room {
         if !node.is_empty() {
             add(self.asked.entry(node.clone()).or_default().entry(need.priority).or_default(), &need.amounts);
         }
-        if let Some(owner) = guest {
-            if let Some(message) = unplaced.filter(|_| node.is_empty() && metadata.deletion_timestamp.is_empty()) {
-                let key = (metadata.namespace.clone(), owner.name.clone());
-                self.unplaced.insert(key, (metadata.name.clone(), message));
+        let terms = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
+        let apart_from = terms.and_then(|terms| terms.required_during_scheduling_ignored_during_execution);
+        // An attachment pod, which holds a launcher's hotplugged volumes, moves with that launcher.
+        let is_attachment = owned_by(Resource::Pods).is_some();
+        let guest = guest.map(|owner| owner.name.clone());
+        let Meta { name, namespace, labels, deletion_timestamp, .. } = metadata;
+        let pod = OtherPod { namespace, guest, node, labels, apart_from: apart_from.unwrap_or_default() };
+        let OtherPod { namespace, node, .. } = &pod;
+        let Some(guest) = &pod.guest else {
+            if !is_attachment {
+                self.mark_pods_read();
+                self.others.push(pod);
             }
-            if let Some(state) = state {
-                self.states.insert((metadata.namespace.clone(), owner.name.clone(), node.clone()), state);
-            }
-            if need.is_stated() {
-                self.launchers.insert((metadata.namespace, owner.name.clone(), node), need);
-            }
-        } else if owned_by(Resource::Pods).is_none() {
-            // An attachment pod, which holds a launcher's hotplugged volumes, moves with that launcher.
-            let terms = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
-            let apart_from = terms.and_then(|terms| terms.required_during_scheduling_ignored_during_execution);
-            self.mark_pods_read();
-            self.others.push(OtherPod {
-                namespace: metadata.namespace,
-                node,
-                labels: metadata.labels,
-                apart_from: apart_from.unwrap_or_default(),
-            });
+            return;
+        };
+        if let Some(message) = unplaced.filter(|_| node.is_empty() && deletion_timestamp.is_empty()) {
+            self.unplaced.insert((namespace.clone(), guest.clone()), (name, message));
         }
+        if let Some(state) = state {
+            self.states.insert((namespace.clone(), guest.clone(), node.clone()), state);
+        }
+        if need.is_stated() {
+            self.launchers.insert((namespace.clone(), guest.clone(), node.clone()), need);
+        }
+        if !node.is_empty() {
+            self.launcher_pods.push(pod);
+        }
+    }
+
+    /// Counts the launchers of guests that were not read among the other pods. `is_read`: whether the guest of this
+    /// namespace and name was read.
+    pub(crate) fn adopt_launchers(&mut self, is_read: impl Fn(&str, &str) -> bool) {
+        let is_unread = |pod: &OtherPod| pod.guest.as_ref().is_some_and(|guest| !is_read(&pod.namespace, guest));
+        self.others.extend(std::mem::take(&mut self.launcher_pods).into_iter().filter(is_unread));
     }
 
     fn other_pods(&mut self, pods: OtherPods) {
@@ -328,6 +343,7 @@ impl Room {
         let apart_from = pods.apart_from.unwrap_or_default();
         let pod = |node| OtherPod {
             namespace: namespace.clone(),
+            guest: None,
             node,
             labels: labels.clone(),
             apart_from: apart_from.clone(),

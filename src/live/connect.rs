@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
+use kube::client::retry::RetryPolicy;
 use kube::config::Kubeconfig;
 use kube::{Client, Config};
+use tower::buffer::BufferLayer;
+use tower::retry::RetryLayer;
 
 use super::freshness::Freshness;
 use super::kubeconfig;
@@ -19,6 +22,16 @@ use crate::domain::Domain;
 
 use super::options::namespace_fault;
 pub(crate) use super::options::{ClusterArgs, ConnectError};
+
+/// Time to wait for an answer if no limit is given: the API server itself takes no longer for a request (its
+/// `--request-timeout`).
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Number of requests that may wait for the connection.
+const MAX_QUEUED: usize = 1024;
+/// The `reason` that kube sets for an error answer that is no `Status` of the API.
+pub(super) const NOT_A_STATUS: &str = "Failed to parse error data";
+/// Maximum number of characters quoted from such an answer.
+const MAX_QUOTED: usize = 120;
 
 impl ClusterArgs {
     /// Returns the first given option that selects a cluster; such options conflict with a dump.
@@ -62,6 +75,20 @@ impl ClusterArgs {
             Some(path) => kubeconfig::checked(kubeconfig::read_file(path)?, path),
             None => kubeconfig::read(),
         }
+    }
+
+    /// Returns the configuration for a verb that only reads: unlike a watch, each answer comes within a limit.
+    ///
+    /// # Errors
+    ///
+    /// It is missing or malformed.
+    pub(crate) fn config_of_reads(&self) -> Result<Config, ConnectError> {
+        let mut config = self.config()?;
+        if self.request_timeout.is_none() {
+            config.read_timeout = Some(ANSWER_LIMIT);
+            config.reset_reader_on_write = true;
+        }
+        Ok(config)
     }
 
     /// Returns the configuration that kubectl would use.
@@ -116,15 +143,22 @@ impl ClusterArgs {
     }
 }
 
-/// Returns a client of a cluster with this domain.
+/// Returns a client of a cluster with this domain, for a person who waits: requests that the API server is too busy for
+/// are repeated three times, within some seconds. kube's own retries last for minutes, or for as long as the server
+/// demands.
 ///
 /// # Errors
 ///
 /// The configuration cannot be used.
-pub(crate) fn client(config: Config, domain: &Domain) -> Result<Client, ConnectError> {
+pub(crate) fn client(mut config: Config, domain: &Domain) -> Result<Client, ConnectError> {
     let plugin = Plugin::of(&config);
+    config.default_retry = false;
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
-    Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).build())
+    let builder = builder
+        .with_layer(&BufferLayer::new(MAX_QUEUED))
+        .with_layer(&RetryLayer::new(RetryPolicy::default()))
+        .with_layer(&MiddlewareLayer(domain.clone()));
+    Ok(builder.build())
 }
 
 /// Returns a client that records when the API server answers.
@@ -177,11 +211,30 @@ impl ConnectError {
 /// Describes a failed request on one line: the API server's message, or else the root cause.
 pub(crate) fn words(error: &kube::Error) -> String {
     match error {
+        // An API server answers like this about a group that it does not have.
+        kube::Error::Api(status) if status.reason == NOT_A_STATUS && status.code == 404 => {
+            "the server has no such path (HTTP 404)".to_owned()
+        }
+        kube::Error::Api(status) if status.reason == NOT_A_STATUS => {
+            let quoted = quoted(&status.message).map(|text| format!(" ({text})")).unwrap_or_default();
+            format!("no API server of Kubernetes answers there: HTTP {}{quoted}", status.code)
+        }
+        kube::Error::SerdeError(error) => {
+            let fault = if error.is_data() { "has another form than the API's" } else { "is not JSON" };
+            format!("the answer {fault} ({error}): does an API server of Kubernetes answer there?")
+        }
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Api(status) => format!("HTTP {} {}", status.code, status.reason).trim_end().to_owned(),
         kube::Error::Service(_) | kube::Error::HyperError(_) => root(error),
         other => chain(other),
     }
+}
+
+/// Returns the first line of an answer, shortened; `None` if it is empty or a page of HTML.
+fn quoted(answer: &str) -> Option<String> {
+    let line = answer.lines().map(str::trim).find(|line| !line.is_empty()).filter(|line| !line.starts_with('<'))?;
+    let short: String = line.chars().take(MAX_QUOTED).collect();
+    Some(if short.len() < line.len() { format!("{short}…") } else { short })
 }
 
 /// Returns the cause of an error. The source of an I/O error is the source of the error that it wraps, not that error.
@@ -205,7 +258,7 @@ fn root(error: &(dyn StdError + 'static)) -> String {
     // The limits of this program; those of the operating system have a number.
     let is_over = |io: &io::Error| io.kind() == ErrorKind::TimedOut && io.raw_os_error().is_none();
     if last.is::<tokio::time::error::Elapsed>() || last.downcast_ref().is_some_and(is_over) {
-        return "no answer within the time limit".to_owned();
+        return "no answer within the time limit (--request-timeout)".to_owned();
     }
     last.to_string()
 }

@@ -7,7 +7,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tracing::debug;
 
-use super::connect::words;
+use super::connect::{NOT_A_STATUS, words};
 use super::kinds::{Projected, ProjectedObject, project};
 use super::watch::PAGE;
 use crate::fit::syntax;
@@ -314,14 +314,19 @@ impl FetchError {
         matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == code)
     }
 
+    /// Whether the answer is one of the API, not of another server that answers in its place.
+    fn is_of_the_api(&self) -> bool {
+        !matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.reason == NOT_A_STATUS)
+    }
+
     /// Whether the user lacks the permission.
     pub(crate) fn is_forbidden(&self) -> bool {
-        self.has_code(403)
+        self.has_code(403) && self.is_of_the_api()
     }
 
     /// Whether the API server rejects the user's credentials.
     pub(crate) fn is_unauthorized(&self) -> bool {
-        self.has_code(401)
+        self.has_code(401) && self.is_of_the_api()
     }
 
     /// Whether the API server refuses because it got no credentials that it knows.

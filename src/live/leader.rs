@@ -61,14 +61,40 @@ pub(crate) struct Leader {
 ///
 /// # Errors
 ///
-/// The API server refuses, or cannot be reached.
-pub(crate) async fn version(client: Client, namespace: &str) -> kube::Result<Option<Leader>> {
-    let lease = Api::<Lease>::namespaced(client, namespace).get_opt(NAME).await?;
+/// The API server refuses or cannot be reached, or another server answers.
+pub(crate) async fn version(client: Client, namespace: &str) -> Result<Option<Leader>, LeaseError> {
+    let lease = match Api::<Lease>::namespaced(client, namespace).get_opt(NAME).await {
+        // Every API server has Leases, and says of a missing one which it is.
+        Err(kube::Error::Api(status)) if status.code == 404 => return Err(LeaseError::NoApiServer),
+        found => found?,
+    };
+    // All fields of a Lease are optional: other JSON would be read as one without a holder.
+    if lease.as_ref().is_some_and(|lease| lease.metadata.name.as_deref() != Some(NAME)) {
+        return Err(LeaseError::NoApiServer);
+    }
     Ok(lease.and_then(|lease| {
         let replica = lease.spec?.holder_identity.filter(|holder| !holder.is_empty())?;
         let version = lease.metadata.annotations.and_then(|mut annotations| annotations.remove(VERSION_ANNOTATION));
         Some(Leader { version, replica })
     }))
+}
+
+/// The reason why the Lease cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaseError {
+    /// The request failed.
+    #[error("{}", words(.0))]
+    Request(#[from] kube::Error),
+    /// The answer is not that of an API server.
+    #[error("no API server of Kubernetes answers there: it has no Lease")]
+    NoApiServer,
+}
+
+impl LeaseError {
+    /// Whether the API server rejects the user's credentials.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Request(kube::Error::Api(status)) if status.code == 401)
+    }
 }
 
 /// Runs leader election until `stop` changes, then releases the Lease; `leads` is true while this replica leads.

@@ -57,7 +57,7 @@ pub struct ClusterArgs {
         default_missing_value = "true"
     )]
     pub insecure_skip_tls_verify: Option<bool>,
-    /// How long to wait for the API server: seconds, or 500ms, 1m, 1m30s; 0 means no limit
+    /// How long to wait for an answer of the API server, by default 1m: seconds, or 500ms, 1m30s; 0 means no limit
     #[arg(long, value_name = "DURATION", global = true, hide_short_help = true, value_parser = timeout)]
     pub request_timeout: Option<Given<Duration>>,
     /// The domain of KubeVirt's labels, annotations and API groups, if a distribution renames kubevirt.io; a dump that

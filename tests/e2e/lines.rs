@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::common::{BIN, Ran, apart, cpufit, program};
+use crate::common::{BIN, Ran, apart, cpufit, program, running};
 use crate::controlplane::ControlPlane;
 use crate::world;
 
@@ -153,6 +153,37 @@ fn kubectl_completes_the_plugin() {
     assert_eq!(complete("drain node-").len(), 5, "the shell does not complete the nodes of the cluster");
 }
 
+/// Returns a guest, and one of another namespace with its launcher, which its anti-affinity excludes.
+fn kept_apart_from_another_namespace() -> Vec<Value> {
+    let term = json!({
+        "labelSelector": {"matchLabels": {"app": "hermit"}}, "namespaces": ["lab"], "topologyKey": "kubernetes.io/hostname",
+    });
+    let guest = |name: &str, namespace: &str, node: &str| {
+        let mut guest = running(name, node, "Skylake-Server-noTSX-IBRS");
+        guest["metadata"]["namespace"] = namespace.into();
+        guest["metadata"]["labels"] = json!({"app": name});
+        guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "True"}]);
+        guest
+    };
+    let mut shy = guest("shy", "shop", "node-a");
+    shy["spec"]["affinity"] = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+    let hermit = guest("hermit", "lab", "node-e");
+    let launcher = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": "virt-launcher-hermit-a1b2c", "namespace": "lab", "uid": "0001-hermit-pod",
+            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": hermit["metadata"]["uid"], "app": "hermit"},
+            "ownerReferences": [{
+                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "hermit", "controller": true,
+                "uid": hermit["metadata"]["uid"],
+            }],
+        },
+        "spec": {"nodeName": "node-e", "containers": [{"name": "compute", "image": "registry.example/launcher:1"}]},
+        "status": {"phase": "Running"},
+    });
+    vec![shy, hermit, launcher]
+}
+
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn every_verb_says_of_a_snapshot_what_it_says_of_the_cluster() {
@@ -162,6 +193,7 @@ fn every_verb_says_of_a_snapshot_what_it_says_of_the_cluster() {
     let mut crowded: Value = serde_saphyr::from_str(&text).expect("a snapshot in YAML");
     let items = crowded["items"].as_array_mut().expect("a List");
     items.extend(apart::items());
+    items.extend(kept_apart_from_another_namespace());
     // The one node that fits for db is full.
     let node = items.iter_mut().find(|item| item["kind"] == "Node" && item["metadata"]["name"] == "node-c");
     let labels = &mut node.expect("the demo's node-c")["metadata"]["labels"];
@@ -195,6 +227,9 @@ fn every_verb_says_of_a_snapshot_what_it_says_of_the_cluster() {
         "recommend -o yaml",
         "drain --all -o json",
         "audit vmi/far vmi/calm -n shop -o json",
+        "explain vmi/shy -n shop",
+        "explain vmi/shy -n shop -o json",
+        "audit vmi/shy -n shop -o json",
         "drain node-a -o wide",
         check.as_str(),
         check_running.as_str(),
@@ -211,6 +246,13 @@ fn every_verb_says_of_a_snapshot_what_it_says_of_the_cluster() {
         assert!(live.stdout.len() > 100, "{line}: {}", live.stdout);
         assert_eq!(live.stdout, offline.stdout, "{line} says another thing of the snapshot");
         assert!(!offline.stdout.contains("other pods are not known"), "{line}: {}", offline.stdout);
+        if line == "explain vmi/shy -n shop" {
+            assert!(
+                live.stdout.contains("kept off by pod anti-affinity"),
+                "a guest of another namespace is not counted: {}",
+                live.stdout
+            );
+        }
         if ["explain vmi/db -n shop", "audit vmi/db -n shop"].contains(&line) {
             assert!(live.stdout.contains("NO-ROOM"), "{line} hides that the node is full: {}", live.stdout);
         }

@@ -70,9 +70,13 @@ struct Other<'w> {
 }
 
 impl Other<'_> {
-    /// Returns `a pod of namespace shop on node-a`: a snapshot has no names of other pods.
+    /// Returns the guest of a launcher, else `a pod of namespace shop on node-a`: a snapshot has no names of other pods.
     fn title(&self) -> String {
-        format!("a pod of namespace {} on {}", self.pod.namespace, self.pod.node)
+        let OtherPod { namespace, guest, node, .. } = self.pod;
+        match guest {
+            Some(guest) => format!("{namespace}/{guest}"),
+            None => format!("a pod of namespace {namespace} on {node}"),
+        }
     }
 
     fn side(&self) -> Side<'_> {

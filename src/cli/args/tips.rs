@@ -32,6 +32,14 @@ enum Habit {
     Watch,
     /// `--sort-by`.
     Order,
+    /// `--field-selector`.
+    Fields,
+    /// `--show-labels` and other options about the columns of kubectl.
+    Columns,
+    /// `--ignore-not-found`.
+    Absence,
+    /// An option about how kubectl reads, which changes no answer.
+    Reading,
     /// A client certificate.
     Certificate,
     /// An argument without a dash.
@@ -50,6 +58,18 @@ impl Habit {
             "--warnings-as-errors" => Self::Warnings,
             "-w" | "--watch" | "--watch-only" => Self::Watch,
             "--sort-by" => Self::Order,
+            "--field-selector" => Self::Fields,
+            "--show-labels" | "-L" | "--label-columns" | "--show-kind" | "--show-managed-fields" => Self::Columns,
+            "--ignore-not-found" => Self::Absence,
+            "--cache-dir"
+            | "--chunk-size"
+            | "--disable-compression"
+            | "--match-server-version"
+            | "--server-print"
+            | "--log-flush-frequency"
+            | "--profile"
+            | "--profile-output"
+            | "--kuberc" => Self::Reading,
             "--client-certificate" | "--client-key" => Self::Certificate,
             "--ignore-daemonsets"
             | "--delete-emptydir-data"
@@ -92,7 +112,20 @@ impl Habit {
             }
             (Self::Order, "audit") => "guests are listed worst first; for another order use -o json and sort it",
             (Self::Order, "check" | "explain" | "drain" | "recommend" | "diff") => "use -o json and sort it",
-            (Self::Certificate, verb) if !["certs", "completion", "manifests", "test"].contains(&verb) => {
+            (Self::Fields, "explain" | "audit") => {
+                "name the guests, as TYPE/NAME, or select them by their labels, with -l"
+            }
+            (Self::Fields, "drain" | "recommend") => "select the nodes by their labels, with -l",
+            (Self::Columns, "explain" | "audit") => {
+                "kubectl get prints labels; with -o name, its input is the output of this verb"
+            }
+            (Self::Absence, "explain" | "audit") => {
+                "a guest that does not exist is an error, with exit code 2; of a TYPE alone, or with -l, none may exist"
+            }
+            (Self::Reading, verb) if !OFFLINE.contains(&verb) && verb != "serve" => {
+                "leave it out: it is about how kubectl reads, and changes no answer"
+            }
+            (Self::Certificate, verb) if !OFFLINE.contains(&verb) => {
                 "a client certificate belongs to a user of the kubeconfig: kubectl config set-credentials NAME \
                  --client-certificate=FILE --client-key=FILE, then --user NAME"
             }
@@ -119,6 +152,9 @@ impl Habit {
         })
     }
 }
+
+/// The verbs that read no cluster.
+const OFFLINE: [&str; 4] = ["certs", "completion", "manifests", "test"];
 
 /// The formats of kubectl that print chosen fields.
 const OF_FIELDS: [&str; 5] = ["custom-columns", "jsonpath", "go-template", "templatefile", "template"];
@@ -165,15 +201,19 @@ fn is_shown(name: &str) -> bool {
 /// Removes clap's suggestions that are another word than the given one, not its misspelling, and its advice to pass an
 /// option as a value.
 fn drop_unlike(error: &mut clap::Error) {
-    let given = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
+    // The argument of an invalid value is well known.
+    let given = [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
     let Some(given) = given.into_iter().find_map(|kind| match error.get(kind) {
         Some(ContextValue::String(given)) => Some(given.trim_start_matches('-').to_owned()),
         _ => None,
     }) else {
         return;
     };
-    let is_like = |suggested: &String| nearest(&given, std::iter::once(suggested.trim_start_matches('-'))).is_some();
-    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand] {
+    let is_like = |suggested: &String| {
+        let suggested = suggested.trim_start_matches('-');
+        suggested.starts_with(&given) || nearest(&given, std::iter::once(suggested)).is_some()
+    };
+    for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue] {
         let is_kept = match error.get(kind) {
             Some(ContextValue::String(suggested)) => is_like(suggested),
             Some(ContextValue::Strings(suggested)) => suggested.iter().any(is_like),

@@ -467,3 +467,75 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
     let nobody = run("audit --server https://127.0.0.1:9");
     assert!(nobody.stderr.contains("cannot read nodes: Connection refused (os error 111)\n"), "{}", nobody.stderr);
 }
+
+/// Answers each request with these bytes, and closes the connection.
+fn answering(answer: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let answer = answer.clone();
+            thread::spawn(move || {
+                let (mut request, mut byte) = (Vec::new(), [0]);
+                while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
+                    request.push(byte[0]);
+                }
+                let _ = stream.write_all(answer.as_bytes());
+            });
+        }
+    });
+    address
+}
+
+/// A web server, a load balancer, a portal: the error says that no API server answers, once, in one line, and soon.
+#[test]
+fn a_server_that_is_no_api_server_is_called_one() {
+    let form = |code: &str, more: &str, body: &str| {
+        format!("HTTP/1.1 {code}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    };
+    let page = "<html>\n<body>Welcome!</body>\n</html>\n";
+    let long = "x".repeat(4000);
+    let retry = "Retry-After: 3600\r\n";
+    let none = "no API server of Kubernetes answers there";
+    let doubt = "does an API server of Kubernetes answer there?";
+    for (answer, words) in [
+        (form("200 OK", "", page), doubt),
+        (form("200 OK", "", ""), doubt),
+        (
+            form("200 OK", "Content-Type: application/json\r\n", "{\"hello\": \"world\"}"),
+            "API server of Kubernetes answer",
+        ),
+        (form("200 OK", "Content-Type: application/json\r\n", "[]"), doubt),
+        (form("302 Found", "Location: /login\r\n", ""), doubt),
+        (form("404 Not Found", "", ""), "no API server of Kubernetes answers there: "),
+        (form("404 Not Found", "", page), "no API server of Kubernetes answers there: "),
+        (form("403 Forbidden", "", page), "no API server of Kubernetes answers there: HTTP 403\n"),
+        (form("500 Internal Server Error", "", &long), none),
+        (form("502 Bad Gateway", "", "\nno healthy upstream\n"), "answers there: HTTP 502 (no healthy upstream)\n"),
+        (form("503 Service Unavailable", "", "busy"), "no API server of Kubernetes answers there: HTTP 503 (busy)\n"),
+        (form("503 Service Unavailable", retry, page), "no API server of Kubernetes answers there: HTTP 503\n"),
+        (form("429 Too Many Requests", retry, ""), "no API server of Kubernetes answers there: HTTP 429\n"),
+    ] {
+        let server = format!("http://{}", answering(answer.clone()));
+        for verb in [&["version"][..], &["audit"]] {
+            let started = std::time::Instant::now();
+            let ran = cpufit(verb.iter().copied()).args(["--server", &server]).run();
+            let at = format!("{verb:?} {}: {}", head(&answer), head(&ran.stderr));
+            assert_eq!(ran.code(), 2, "a wrong address passes for a cluster: {at}");
+            assert_eq!(ran.stdout.is_empty(), verb != ["version"], "{at}");
+            assert!(started.elapsed() < std::time::Duration::from_secs(60), "a script waits without end: {at}");
+            assert!(ran.stderr.starts_with("error: reading the ") && ran.stderr.contains(words), "{at}");
+            assert_eq!(ran.stderr.matches("API server of Kubernetes").count(), 1, "{at}");
+            assert!(ran.stderr.lines().count() == 1 && ran.stderr.len() < 400, "{at}");
+        }
+    }
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
+    let expired = cpufit(["version", "--token", "expired", "--kubeconfig", text(&kubeconfig)]).run();
+    assert_eq!(expired.code(), 2, "{}", expired.stdout);
+    assert!(
+        expired.stderr.contains(": Unauthorized\n") && expired.stderr.contains("login has expired"),
+        "{}",
+        expired.stderr
+    );
+}

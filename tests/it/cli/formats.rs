@@ -286,7 +286,7 @@ fn a_test_reports_to_continuous_integration_as_check_does() {
         std::fs::copy(shipped.join(name), made.path().join(name)).unwrap();
     }
     let text = text.replace("../../../demo/cluster.yaml", demo).replacen("verdict: pinned", "verdict: fits", 1);
-    let file = made.write("cpufit-test.yaml", text);
+    let file = made.write("cpufit-test.yaml", &text);
     let run = |ci: &str| cpufit(["test", made.path().to_str().unwrap(), "-o", "junit"]).env("GITHUB_ACTIONS", ci).run();
     let ran = run("true");
     let document = Document::parse(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stdout));
@@ -296,11 +296,28 @@ fn a_test_reports_to_continuous_integration_as_check_does() {
     assert_eq!(document.descendants().filter(|node| node.has_tag_name("testcase")).count(), 5, "{}", ran.stdout);
     let failure = document.descendants().find(|node| node.has_tag_name("failure")).expect("a failure");
     assert_eq!(failure.attribute("message"), Some("expected verdict fits, found pinned"));
+    let place = format!("{}:9", file.display());
+    assert!(failure.text().unwrap().ends_with(&place), "where the expectation is written is not said: {failure:?}");
     assert_eq!(ran.code(), 1, "a pipeline would go on");
-    let begin = format!("::error file={},line=", file.display());
+    let begin = format!("::error file={},line=9,", file.display());
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
     assert!(ran.stderr.starts_with(&begin) && ran.stderr.contains("::expected verdict fits"), "{}", ran.stderr);
     assert_eq!(run("").stderr, "", "annotations elsewhere are noise");
+    // Two documents, with an empty one between them, and expectations as a person writes them.
+    let second = text.replacen("verdict: fits", "verdict: fragile", 1).replace("- object:", "-\n  object:");
+    let file = made.write("cpufit-test.yaml", format!("{text}\n---\n# nothing\n---\n{second}"));
+    let json = cpufit(["test", made.path().to_str().unwrap(), "-o", "json"]).run().json();
+    let written = std::fs::read_to_string(&file).unwrap();
+    let written: Vec<&str> = written.lines().collect();
+    for row in json["results"].as_array().unwrap() {
+        let line = row["line"].as_u64().unwrap() as usize;
+        let object = row["object"].as_str().unwrap();
+        assert!(written[line - 1].contains(object), "{row} is not in line {line}: {}", written[line - 1]);
+    }
+    let table = cpufit(["test", made.path().to_str().unwrap()]).run().stdout;
+    let failed: Vec<&str> = table.lines().filter(|line| line.contains("FAIL")).collect();
+    let places = failed.iter().filter(|line| line.contains(&format!("({}:", file.display()))).count();
+    assert_eq!((failed.len(), places), (2, 2), "a failure is looked for in the whole file: {table}");
 }
 
 #[test]

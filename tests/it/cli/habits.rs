@@ -166,7 +166,8 @@ fn an_unsupported_option_is_refused_with_the_alternative() {
 /// Options of kubectl that no verb has, and the formats of kubectl that print chosen fields.
 #[test]
 fn options_of_kubectl_are_answered_with_what_does_the_same() {
-    const FIELDS: &[&str] = &["tip: use -o json, and choose fields with jq\n"];
+    const FIELDS: &[&str] = &["]\n\n  tip: use -o json, and choose fields with jq\n"];
+    const READING: &[&str] = &["tip: leave it out: it is about how kubectl reads, and changes no answer\n"];
     const USAGE: &str = "\n\nUsage: cpufit explain [OPTIONS] [TYPE/NAME]...\n";
     assert_rows(&[
         ("check -f $MADE/c.yaml --dry-run=server", 2, &[], &["tip: this verb writes nothing"]),
@@ -184,6 +185,22 @@ fn options_of_kubectl_are_answered_with_what_does_the_same() {
         ),
         ("drain node-a --client-key=a.key", 2, &[], &["tip: a client certificate belongs to a user"]),
         ("drain node-a --dry-run=client", 2, &[], &["tip: this verb evicts nothing"]),
+        (
+            "audit --field-selector spec.nodeName=node-a",
+            2,
+            &[],
+            &["tip: name the guests, as TYPE/NAME, or select them"],
+        ),
+        ("drain --field-selector=metadata.name=node-a", 2, &[], &["tip: select the nodes by their labels, with -l"]),
+        ("explain vm --show-labels", 2, &[], &["tip: kubectl get prints labels"]),
+        ("audit -L app", 2, &[], &["tip: kubectl get prints labels"]),
+        ("explain vm/nosuch --ignore-not-found", 2, &[], &["tip: a guest that does not exist is an error"]),
+        ("audit --chunk-size=500", 2, &[], READING),
+        ("explain vm/db --cache-dir /tmp/cache", 2, &[], READING),
+        ("version --match-server-version", 2, &[], READING),
+        ("snapshot --disable-compression", 2, &[], READING),
+        ("completion tcsh", 2, &[], &["[possible values: bash, elvish, fish, powershell, zsh, kubectl]\n\nFor more"]),
+        ("audit --fail-on pin", 2, &[], &["a similar value exists: 'pinned'"]),
         ("audit -o custom-columns=A:.b", 2, &[], FIELDS),
         ("explain vm -o jsonpath={.items}", 2, &[], FIELDS),
         ("check -f $MADE/c.yaml -o go-template-file=a", 2, &[], FIELDS),

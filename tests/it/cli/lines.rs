@@ -234,7 +234,12 @@ fn nodes_are_named_as_for_kubectl() {
         ("drain node-a -n lab --snapshot $DUMP", 2, &[], &["drain judges the guests of all namespaces"]),
         ("recommend -n lab --snapshot $DUMP", 2, &[], &["recommend judges the guests of all namespaces"]),
         ("drain node-a --ignore-daemonsets --snapshot $DUMP", 2, &[], &["it predicts what kubectl drain would do"]),
-        ("drain node-a --cache-dir x --snapshot $DUMP", 2, &[], &["unexpected argument '--cache-dir' found\n\nUsage"]),
+        (
+            "drain node-a --cache-file x --snapshot $DUMP",
+            2,
+            &[],
+            &["unexpected argument '--cache-file' found\n\nUsage"],
+        ),
         ("recommend --no-headers --snapshot $DUMP", 0, &["recommended"], &[]),
         ("recommend -l kubernetes.io/hostname=node-b --snapshot $DUMP", 0, &["1/1"], &[]),
         ("recommend --selector kubernetes.io/hostname=node-b --snapshot $DUMP", 0, &["1/1"], &[]),

@@ -18,6 +18,7 @@ mod libvirt_next;
 mod libvirt_nodes;
 mod lines;
 mod obstacles;
+mod official;
 mod pasted;
 mod pruned;
 mod scripts;

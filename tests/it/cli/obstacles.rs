@@ -184,3 +184,71 @@ fn a_guest_that_finds_no_room_could_not_leave() {
         assert_eq!(is_stuck, !could, "drain says something else: {drained}");
     }
 }
+
+/// With `-n`, and in a dump of one namespace with all pods, guests of other namespaces are known by their launchers.
+#[test]
+fn a_guest_that_was_not_read_closes_its_node_by_its_launcher() {
+    let term = |namespace: &str| {
+        json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": {"matchLabels": {"app": "db"}}, "namespaces": [namespace], "topologyKey": "kubernetes.io/hostname"},
+        ]}})
+    };
+    for (its, own) in [(json!({}), term("lab")), (term("shop"), json!({})), (term("lab"), term("shop"))] {
+        let mut cluster = cluster(Obstacle::None, [false, false]);
+        let items = cluster["items"].as_array_mut().expect("objects");
+        let guest = items.iter_mut().find(|item| item["kind"] == "VirtualMachineInstance").expect("the guest");
+        guest["spec"]["affinity"] = own.clone();
+        for on in ["node-b", "node-c"] {
+            let mut launcher = pod(&format!("virt-launcher-{on}"), on, &json!({"app": "db"}), "1");
+            launcher["metadata"]["namespace"] = json!("lab");
+            launcher["metadata"]["ownerReferences"] = json!([
+                {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": format!("away-{on}"), "uid": on},
+            ]);
+            launcher["spec"]["affinity"] = its.clone();
+            items.push(launcher);
+        }
+        let scratch = Scratch::new();
+        let dump = scratch.write_json("cluster.json", &cluster);
+        let explain = |output: &str| {
+            cpufit(["explain", "vmi/db", "-n", "shop", "-o", output, "--snapshot"]).args([dump.as_os_str()]).run()
+        };
+        let json = explain("json").json();
+        let is_apart = its == term("shop") || own == term("lab");
+        for remedy in results(&json)[0]["remedies"].as_array().expect("remedies") {
+            if !["uncordon", "add-labels"].contains(&remedy["id"].as_str().expect("an id")) {
+                continue;
+            }
+            assert_eq!(remedy["isInVain"] == true, is_apart, "it would be tried for nothing: {its} {own} {remedy}");
+            let words = remedy["inTheWay"].to_string();
+            assert_eq!(words.contains("lab/away-node-"), is_apart, "the guest in the way is not named: {words}");
+        }
+    }
+}
+
+/// Without the pods of all nodes, what a remedy opens may be closed by anti-affinity.
+#[test]
+fn anti_affinity_is_judged_only_if_all_pods_are_known() {
+    let mut cluster = cluster(Obstacle::Pods, [false, false]);
+    let scratch = Scratch::new();
+    let said = |cluster: &Value| {
+        let dump = scratch.write_json("cluster.json", cluster);
+        cpufit(["explain", "vmi/db", "-n", "shop", "--snapshot"]).args([dump.as_os_str()]).run().stdout
+    };
+    let words = "Where a remedy opens nodes, its required pod anti-affinity is not judged";
+    let without = said(&cluster);
+    assert!(without.contains(words), "a person uncordons a node that a pod may close: {without}");
+    cluster["items"].as_array_mut().expect("objects").push(pod("other", "node-a", &json!({}), "1"));
+    let with = said(&cluster);
+    assert!(!with.contains(words), "what is judged is called unknown: {with}");
+    // The labels of namespaces decide, and are not known.
+    let guest = cluster["items"].as_array_mut().expect("objects").iter_mut();
+    for guest in guest.filter(|item| item["kind"] == "VirtualMachineInstance") {
+        let term =
+            &mut guest["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+        term["namespaceSelector"] = json!({"matchLabels": {"tier": "db"}});
+    }
+    assert!(
+        said(&cluster).contains(words),
+        "a namespace whose labels are not known counts as one that is not selected"
+    );
+}

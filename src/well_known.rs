@@ -277,8 +277,26 @@ pub(crate) const MIGRATES_BRIDGE: WellKnown = annotation(
     "pkg/network/vmispec/interface.go: VerifyVMIMigratable (`_, isLiveMigrationAllowed :=`)",
 );
 
+/// The node selector that pods of a namespace get where the admission plugin `PodNodeSelector` is on.
+pub(crate) const POD_NODE_SELECTOR: WellKnown = annotation(
+    "scheduler.alpha.kubernetes.io/node-selector",
+    "Namespace",
+    ValueReading::Text,
+    "Kubernetes plugin/pkg/admission/podnodeselector/admission.go: getNamespaceNodeSelectorMap",
+);
+
+/// The node selector that pods of a project get on OpenShift.
+pub(crate) const PROJECT_NODE_SELECTOR: WellKnown = annotation(
+    "openshift.io/node-selector",
+    "Namespace",
+    ValueReading::Text,
+    "OpenShift openshift-kube-apiserver/admission/scheduler/nodeenv/admission.go: getNodeSelectorMap",
+);
+
 /// All labels and annotations with a meaning.
-pub(crate) const ALL: [&WellKnown; 30] = [
+pub(crate) const ALL: [&WellKnown; 32] = [
+    &POD_NODE_SELECTOR,
+    &PROJECT_NODE_SELECTOR,
     &SKIP_NODE,
     &SCHEDULABLE,
     &HAS_VIRT_HANDLER,
@@ -403,6 +421,8 @@ mod tests {
     /// Whether each counts: without the key, and with an empty value, `true`, `false`, `True`, another word;
     /// and a value that counts if none of these does.
     const TABLE: [(WellKnown, [bool; 6], Option<&str>); ALL.len()] = [
+        (POD_NODE_SELECTOR, ANY_TEXT, None),
+        (PROJECT_NODE_SELECTOR, ANY_TEXT, None),
         (SKIP_NODE, PRESENCE, None),
         (SCHEDULABLE, TRUE_ALONE, None),
         (HAS_VIRT_HANDLER, PRESENCE, None),

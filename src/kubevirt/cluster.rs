@@ -332,6 +332,11 @@ impl Cluster {
         get(&self.kept.namespaces, "", name).map(|namespace| &namespace.metadata.labels)
     }
 
+    /// Returns the annotations of a namespace; `None` if it is not known.
+    pub(crate) fn namespace_annotations(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        get(&self.kept.namespaces, "", name).map(|namespace| &namespace.metadata.annotations)
+    }
+
     /// Returns why the labels of a namespace were not all read; `None` if they were.
     pub(crate) fn namespace_excess(&self, name: &str) -> Option<&Excess> {
         get(&self.kept.namespaces, "", name)?.metadata.excess.as_ref()

@@ -1,5 +1,6 @@
 //! Conversion of KubeVirt's objects to subjects: the guest that is judged, its stage, and its requirements.
 
+mod by_cluster;
 mod changes;
 mod decentralized;
 mod either_mode;
@@ -289,6 +290,7 @@ fn of_spec(
     let mut notes = assumed(cluster);
     notes.extend(without_architecture(&subject.placement, cluster));
     notes.extend(obsolete::findings(&subject.placement, cluster));
+    notes.extend(by_cluster::findings(&subject.placement, namespace, None, cluster));
     configured(&mut subject, cluster);
     let is_too_large = rendered.excess.is_some();
     Prepared { subject, predicted: Some(rendered), not_judged, notes, is_guess: false, is_too_large }

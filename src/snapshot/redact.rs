@@ -420,6 +420,13 @@ impl NewNames {
                 value.clone()
             } else if *key == well_known::DROPPED_SELECTORS.key {
                 value.split(',').map(|key| self.key(key)).collect::<Vec<_>>().join(",")
+            } else if [&well_known::POD_NODE_SELECTOR, &well_known::PROJECT_NODE_SELECTOR].iter().any(|k| k.key == *key)
+            {
+                let pair = |pair: &str| match pair.split_once('=') {
+                    Some((key, value)) => format!("{}={}", self.key(key), self.label_value(key, value)),
+                    None => self.key(pair),
+                };
+                value.split(',').map(pair).collect::<Vec<_>>().join(",")
             } else {
                 self.label_value(key, value)
             };

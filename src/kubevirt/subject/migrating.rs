@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    Prepared, assumed, authors_of_vmi, changes, configured, decentralized, describe, describe_restart, finding, mode,
-    not_migratable, restart, too_large, under_own, unjudged, vm_of, without_architecture,
+    Prepared, assumed, authors_of_vmi, by_cluster, changes, configured, decentralized, describe, describe_restart,
+    finding, mode, not_migratable, restart, too_large, under_own, unjudged, vm_of, without_architecture,
 };
 use crate::fit::author::{Author, Holder};
 use crate::fit::label::Family;
@@ -99,6 +99,9 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     notes.extend(without_architecture(&placement, cluster));
     notes.extend(obsolete::findings(&placement, cluster));
     notes.extend(without_added(vmim, cluster));
+    if not_judged.is_none() {
+        notes.extend(by_cluster::findings(&placement, namespace, pod, cluster));
+    }
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
     subject.unjudged = unjudged(&vmi.spec, namespace, &vmi.metadata.name, cluster);

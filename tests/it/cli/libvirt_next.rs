@@ -208,13 +208,13 @@ fn an_emulated_guest_of_another_architecture_is_not_said_to_be_refused() {
     let mut facts = guest_facts("db", "uid-db");
     facts["accelerator"] = json!("qemu");
     facts["cpu"] = json!({"model": "max", "require": [], "disable": []});
-    let mut refuses = node_facts(
+    let mut answering = node_facts(
         "node-b",
         MODEL,
         &json!({"answer": "incompatible", "reason": "libvirt there does not know CPU model max"}),
     );
-    refuses["answers"][0]["cpu"] = facts["cpu"].clone();
-    refuses["answers"][0]["accelerator"] = json!("qemu");
+    answering["answers"][0]["cpu"] = facts["cpu"].clone();
+    answering["answers"][0]["accelerator"] = json!("qemu");
     let mut objects = guest("db", "node-a");
     objects[0]["spec"]["architecture"] = json!("arm64");
     objects[0]["spec"]["domain"]["cpu"] = json!({});
@@ -226,7 +226,7 @@ fn an_emulated_guest_of_another_architecture_is_not_said_to_be_refused() {
         node["metadata"]["labels"]["kubevirt.io/vm-arch-arm64"] = json!("true");
         node
     });
-    let scene = scene(nodes.into_iter().chain(objects), &[facts, refuses]);
+    let scene = scene(nodes.into_iter().chain(objects), &[facts, answering]);
     let result = explained(&scene, "vmi/db");
     assert_eq!(result["libvirt"]["unansweredCode"], "no-model", "{result:#}");
     let refused = result["findings"].as_array().unwrap().iter().any(|found| found["check"] == "libvirt-refuses");

@@ -84,7 +84,9 @@ pub(super) fn find(
     }
     let vmi = |at: usize| evicted_guests[at].vmi;
     let mut wanted = Bits::none(world.cluster.fleet.len());
-    moving.iter().for_each(|&at| wanted.union(&outcomes[at].targets));
+    for &at in &moving {
+        wanted.union(&outcomes[at].targets);
+    }
     let sizes: Vec<SizeIndex> = moving.iter().chain(&ended).filter_map(|&at| residents.size(vmi(at))).collect();
     let mut crowded = Bits::none(wanted.len());
     residents.space().crowded(&wanted, &sizes).into_iter().for_each(|node| crowded.insert(node));

@@ -97,7 +97,7 @@ fn one_model_is_named_for_the_same_nodes_by_recommend_status_audit_and_warnings(
                     *seen.entry("several pools").or_default() += 1;
                 }
             }
-            let own = recommend(&world, &[policy.node_selector.clone()], &|_, _| {});
+            let own = recommend(&world, std::slice::from_ref(&policy.node_selector), &|_, _| {});
             if let ([pool], [same]) = (&own.pools[..], &pools[..]) {
                 assert_eq!(pool.model, same.model, "recommend differs with --node-selector: {}", show());
             }

@@ -4,6 +4,7 @@
 //! `PodRequests` (`k8s.io/component-helpers/resource/helpers.go`). Room is read from dumps and on demand, for the CLI
 //! verbs that report it; the webhook holds no pods but launchers.
 
+mod budget;
 mod conditions;
 mod quantity;
 mod shortage;
@@ -21,6 +22,8 @@ use crate::policy::{API_VERSION, LabelCondition, LabelSelector};
 use conditions::{launcher_state, unplaced};
 use quantity::{amounts, quantities};
 
+pub use budget::DisruptionBudget;
+pub(crate) use budget::LauncherState;
 pub(crate) use conditions::read_conditions;
 pub(crate) use quantity::is_quantity;
 pub(crate) use shortage::Shortage;
@@ -139,39 +142,6 @@ pub struct OtherPod {
     pub labels: BTreeMap<String, String>,
     /// The pod's required anti-affinity: `affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution`.
     pub apart_from: Value,
-}
-
-/// A `PodDisruptionBudget` that is not KubeVirt's own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DisruptionBudget {
-    /// The budget's namespace.
-    pub namespace: String,
-    /// The budget's name.
-    pub name: String,
-    /// The selector of the protected pods.
-    selector: LabelSelector,
-    /// `status.disruptionsAllowed`.
-    pub allowed: i64,
-    /// Whether it allows the eviction of a pod that is not ready, whatever `allowed` is: its
-    /// `unhealthyPodEvictionPolicy` is `AlwaysAllow`, or enough of its pods are healthy. Mirrors `EvictionREST.Create`
-    /// (`k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go`).
-    pub(crate) frees_unready: bool,
-}
-
-/// State of a launcher in which budgets do not protect it, or not always.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LauncherState {
-    /// It waits or is being deleted: its eviction is a deletion (`canIgnorePDB`).
-    Unprotected,
-    /// It runs and its condition `Ready` is not `True`, as that of a paused guest is.
-    Unready,
-}
-
-impl DisruptionBudget {
-    /// Whether the budget protects a pod with these labels.
-    pub(crate) fn protects<'l>(&self, namespace: &str, label: impl Fn(&str) -> Option<&'l str>) -> bool {
-        self.namespace == namespace && self.selector.matches_by(label)
-    }
 }
 
 macro_rules! read_only {

@@ -70,7 +70,8 @@ struct Other<'w> {
 }
 
 impl Other<'_> {
-    /// Returns the guest of a launcher, else `a pod of namespace shop on node-a`: a snapshot has no names of other pods.
+    /// Returns the guest of a launcher, else `a pod of namespace shop on node-a`: a snapshot has no names of other
+    /// pods.
     fn title(&self) -> String {
         let OtherPod { namespace, guest, node, .. } = self.pod;
         match guest {

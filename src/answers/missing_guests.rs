@@ -44,7 +44,7 @@ impl RunState {
 pub(crate) struct MissingGuests {
     /// Guests that run and whose VMI is not in the dump, as `namespace/name`.
     without_vmi: BTreeSet<String>,
-    /// VirtualMachines without a VMI and without a status, so that it is not known whether they run.
+    /// VMs without a VMI and without a status, so that it is not known whether they run.
     without_status: BTreeSet<String>,
     /// Whether the dump holds no VMI at all.
     has_no_vmi: bool,

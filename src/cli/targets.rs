@@ -187,10 +187,8 @@ fn not_explained(world: &World, namespace: &str, name: &str) -> Option<String> {
             "{title} is a launcher of VirtualMachineInstance {guest}, which {absent}: explain -f FILE explains a pod alone"
         ));
     }
-    let why = match cluster.room.has_ended(namespace, name)? {
-        true => "has ended",
-        false => "is no launcher of a guest",
-    };
+    let has_ended = cluster.room.has_ended(namespace, name)?;
+    let why = if has_ended { "has ended" } else { "is no launcher of a guest" };
     Some(format!("{title} {why}: explain is for launchers that wait or run"))
 }
 

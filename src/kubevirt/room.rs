@@ -22,8 +22,7 @@ use crate::policy::{API_VERSION, LabelCondition, LabelSelector};
 use conditions::{launcher_state, unplaced};
 use quantity::{amounts, quantities};
 
-pub use budget::DisruptionBudget;
-pub(crate) use budget::LauncherState;
+pub(crate) use budget::{DisruptionBudget, LauncherState};
 pub(crate) use conditions::read_conditions;
 pub(crate) use quantity::is_quantity;
 pub(crate) use shortage::Shortage;

@@ -444,13 +444,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     let tolerations = guest.near.then_some(near).into_iter().collect();
     let placement =
         Placement { selector: selector.into_iter().collect(), affinity, tolerations, ..Placement::default() };
-    let host_model = match mode {
-        CpuMode::HostModel if !guest.features.is_empty() => HostModelRule::NotAsked,
-        CpuMode::HostModel if guest.strict => HostModelRule::CopiedOrRefused,
-        CpuMode::HostModel => HostModelRule::Copied,
-        _ => HostModelRule::NotAsked,
-    };
-    let after_start = AfterStart { host_model, vendor: guest.vendor };
+    let after_start = AfterStart { host_model: host_model_rule(guest, &mode), vendor: guest.vendor };
     let (own_models, by_policy) = (Vec::new(), None);
     let start = Start { mode: mode.clone(), placement: placement.clone(), own_models, by_policy, after_start };
 
@@ -503,11 +497,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     }
     subject.authors = authors(guest, mode == CpuMode::HostModel);
     (subject.changes, subject.combined) = changes(&start, guest);
-    // Its features are those of an older copy of its preference, which the present one does not have.
-    let keys: Vec<String> = guest.features.iter().map(|name| feature(name)).collect();
-    let pinned = Pinned { of: PinnedTo::Preference, name: "own".to_owned(), in_spec: true, in_status: false };
-    let refreshed = (!keys.is_empty()).then(|| Refresh { pinned: vec![pinned], start: without(&start, guest, &keys) });
-    subject.refreshes = refreshed.into_iter().collect();
+    subject.refreshes = refreshed(&start, guest).into_iter().collect();
     subject.configured.obsolete = guest.obsolete.then(|| ObsoleteModels {
         models: listed(guest.mode),
         edits: listed(guest.mode).into_iter().map(|model| (model, false)).collect(),
@@ -524,6 +514,23 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     subject.definition.template = Some(Template::VirtualMachine);
     subject.restart = guest.knows_start.then_some(start);
     subject
+}
+
+fn host_model_rule(guest: &Guest, mode: &CpuMode) -> HostModelRule {
+    match mode {
+        CpuMode::HostModel if !guest.features.is_empty() => HostModelRule::NotAsked,
+        CpuMode::HostModel if guest.strict => HostModelRule::CopiedOrRefused,
+        CpuMode::HostModel => HostModelRule::Copied,
+        _ => HostModelRule::NotAsked,
+    }
+}
+
+/// Returns the start by the present preference: the guest's features are those of an older copy, which that one does not
+/// have.
+fn refreshed(start: &Start<'static>, guest: &Guest) -> Option<Refresh<'static>> {
+    let keys: Vec<String> = guest.features.iter().map(|name| feature(name)).collect();
+    let pinned = Pinned { of: PinnedTo::Preference, name: "own".to_owned(), in_spec: true, in_status: false };
+    (!keys.is_empty()).then(|| Refresh { pinned: vec![pinned], start: without(start, guest, &keys) })
 }
 
 /// Returns the severity: 0 if the guest fits, higher is worse.

@@ -1,4 +1,4 @@
-//! PodDisruptionBudgets, and the launchers that they protect.
+//! Disruption budgets, and the launchers that they protect.
 
 use crate::policy::LabelSelector;
 

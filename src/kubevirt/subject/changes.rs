@@ -30,14 +30,14 @@ const MAX_CONDITIONS_TRIED: usize = 4096;
 /// The changes of a guest, and sets of them.
 #[derive(Default)]
 pub(super) struct Changes {
-    pub changes: Vec<SettingChange<'static>>,
+    pub single: Vec<SettingChange<'static>>,
     pub combined: Vec<SettingSet<'static>>,
     pub refreshes: Vec<Refresh<'static>>,
 }
 
 impl Changes {
     pub(super) fn into_subject(self, subject: &mut Subject<'_>) {
-        (subject.changes, subject.combined) = (self.changes, self.combined);
+        (subject.changes, subject.combined) = (self.single, self.combined);
         subject.refreshes = self.refreshes;
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ch
     let combined = combined(vm, guest, &changes, most - changes.len(), cluster);
     let changes = changes.into_iter().chain(ending_a_refusal(vm, guest, cluster)).collect();
     let refreshes = refreshes(vm, guest, cluster).take(most).collect();
-    Changes { changes, combined, refreshes }
+    Changes { single: changes, combined, refreshes }
 }
 
 /// Returns the starts of a VM without its references to older copies of its instancetype and preference: without each,
@@ -106,7 +106,9 @@ fn refreshes<'c>(
                 PinnedTo::Instancetype => (&mut vm.spec.instancetype, &mut vm.status.instancetype_ref),
                 PinnedTo::Preference => (&mut vm.spec.preference, &mut vm.status.preference_ref),
             };
-            matcher.iter_mut().for_each(|matcher| matcher.revision_name.clear());
+            if let Some(matcher) = matcher {
+                matcher.revision_name.clear();
+            }
             // Without it the stored VM's would count.
             *status = Some(StatusRef::default());
         }

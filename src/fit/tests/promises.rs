@@ -1,6 +1,8 @@
 //! Tests of remedies as promises: after a remedy is applied and the guest is judged again, the finding is
 //! gone.
 
+mod damage;
+
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -23,35 +25,18 @@ use crate::fit::subject::{
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::fleet::{
-    arm, cascade_lake, cordon, feature, give, ice_lake, known, machine, model, required, rome, set, skylake, taint,
-    take, tsc, vendor,
+    arm, cascade_lake, feature, give, ice_lake, known, machine, model, rome, set, skylake, take, tsc, vendor,
 };
 use crate::testing::thorough::one_in;
 use crate::testing::{Tweak, at_least};
+
+use damage::{Damage, damage, damaged};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// A feature that nodes once offered and none offers now: after an upgrade it remains in inherited selectors.
 const STALE: &str = "amd-stibp";
 const FAST: i64 = 2_500_000_000;
 const SLOW: i64 = 2_100_000_000;
-
-/// The faults of one node.
-#[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
-struct Damage {
-    /// Feature labels that are missing.
-    lost: Vec<&'static str>,
-    /// Whether they are missing from the host model's labels too.
-    host_model_too: bool,
-    cordoned: bool,
-    tainted: bool,
-    unwell: bool,
-    frozen: bool,
-    machine_types: &'static [&'static str],
-    zone: &'static str,
-    unlabelled: bool,
-    slow_clock: bool,
-}
 
 /// The demands of the guest.
 #[derive(Clone, Debug)]
@@ -121,34 +106,6 @@ pub(super) struct Situation {
     guest: Guest,
     point: Point,
     source: usize,
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    let rarely = prop::bool::weighted;
-    let lost = prop_oneof![
-        5 => Just(Vec::new()),
-        3 => prop::collection::vec(select(&["fpu", "vme", "avx512vnni", "hle"][..]), 1..3)
-    ];
-    let types = select(vec![&["q35", "pc-q35-9.2"][..], &["q35", "pc-q35-9.2"], &["pc-q35-9.2"], &["q35"]]);
-    let states = (rarely(0.3), rarely(0.15), rarely(0.2), rarely(0.3), rarely(0.05), rarely(0.2));
-    (lost, rarely(0.3), types, select(&["z1", "z1", "z2"][..]), states).prop_map(
-        |(lost, host_model_too, machine_types, zone, (cordoned, tainted, unwell, frozen, unlabelled, slow_clock))| {
-            // A frozen node has a reason for it.
-            let lost = if frozen && lost.is_empty() { vec!["vme"] } else { lost };
-            Damage {
-                lost,
-                host_model_too,
-                cordoned,
-                tainted,
-                unwell,
-                frozen,
-                machine_types,
-                zone,
-                unlabelled,
-                slow_clock,
-            }
-        },
-    )
 }
 
 fn guest() -> impl Strategy<Value = Guest> {
@@ -289,40 +246,6 @@ impl Situation {
         let subject = subject(&pristine, &fleet, &self.guest, &self.point, self.source);
         (fleet, subject)
     }
-}
-
-fn damaged(node: &Node, damage: &Damage) -> Node {
-    node.clone().tweak(|node| {
-        let lost: Vec<String> = damage.lost.iter().map(|name| feature(name)).collect();
-        take(node, &lost);
-        if damage.host_model_too {
-            let lost: Vec<String> = damage.lost.iter().map(|name| required(name)).collect();
-            take(node, &lost);
-        }
-        if node.labels.contains_key(&machine("q35")) {
-            take(node, &[machine("q35"), machine("pc-q35-9.2")]);
-            give(node, damage.machine_types.iter().map(|name| machine(name)));
-        }
-        let clock = if damage.slow_clock { SLOW } else { FAST };
-        set(node, label::TSC_FREQUENCY, &clock.to_string());
-        give(node, [tsc(clock)]);
-        set(node, label::CPU_MANAGER, if damage.slow_clock { "false" } else { "true" });
-        set(node, ZONE, damage.zone);
-        set(node, label::SEV, "");
-        if damage.cordoned {
-            cordon(node);
-        }
-        if damage.tainted {
-            node.taints.push(taint("dedicated"));
-        }
-        if damage.unwell {
-            set(node, label::SCHEDULABLE, "false");
-        }
-        node.skip_node = damage.frozen.then(|| "false".to_owned());
-        if damage.unlabelled {
-            node.labels.retain(|key, _| !label::Family::of(key).is_cpu());
-        }
-    })
 }
 
 /// Returns the models on the list of obsolete ones: that of the guest, or the host model of most nodes.

@@ -38,8 +38,8 @@ const NODES: usize = 5_000;
 const GUESTS: usize = 20_000;
 /// Number of guests on the drained node.
 const HERE: usize = 100;
-/// One of this number of nodes takes guests, in the cluster with few places.
-const OPEN_ONE_IN: usize = 50;
+/// Number of nodes that take guests in the cluster with few places.
+const OPEN: usize = 10;
 /// Maximum seconds for an answer once the dump is read.
 const MOST: f64 = 2.0;
 
@@ -133,13 +133,13 @@ fn dump(nodes: &[Node], before: &[Node], guests: usize) -> String {
 fn crowded(nodes: &[Node], guests: usize) -> String {
     let zones = ["kubernetes.io/hostname", "topology.kubernetes.io/zone"];
     let object = |(number, one): (usize, &Node)| {
-        let is_closed = number > 0 && number % OPEN_ONE_IN > 0;
+        let is_closed = number % (nodes.len() / OPEN) > 0;
         let mut after = Node { cordoned: is_closed, ..one.clone() };
         let features: Vec<String> = one.labels.keys().filter(|key| key.starts_with(CPU_FEATURE)).cloned().collect();
         let lost = features.iter().filter(|_| number % 3 == 1).skip(number % 7).step_by(29);
         lost.for_each(|key| drop(after.labels.remove(key)));
         let mut node = of_node(&after);
-        node["status"]["allocatable"]["cpu"] = "6".into();
+        node["status"]["allocatable"]["cpu"] = if is_closed { "6" } else { "12" }.into();
         node.to_string()
     };
     let mut items: Vec<String> = nodes.iter().enumerate().map(object).collect();

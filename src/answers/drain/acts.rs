@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
-use super::forecast::Trouble;
+use super::forecast::{self, Trouble};
 use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeHealth, NodeIndex};
@@ -23,7 +23,6 @@ use crate::fit::subject::{Definition, Subject, Template};
 use crate::fit::verdict::Notes;
 use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::subject::Prepared;
-use crate::kubevirt::wire::Vmi;
 use crate::world::World;
 
 /// An act. Also the JSON of `leastToDo`: fields are only ever added.
@@ -94,7 +93,7 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
         shut: Bits::default(),
     };
     for (node, Trouble { evicted_guests, forecast }) in nodes.iter().enumerate() {
-        let here: Vec<&Vmi> = evicted_guests.iter().map(|evicted| evicted.vmi).collect();
+        let here = forecast::may_leave(evicted_guests);
         for (at, (evicted, outcome)) in evicted_guests.iter().zip(&forecast.outcomes).enumerate() {
             if evicted.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
                 out.shut = residents.shut_to(evicted.vmi, &here);

@@ -397,6 +397,13 @@ impl PlaceSearch<'_, '_> {
     }
 }
 
+/// Returns the guests of a node that leave it, or may do so after an act: the others stay until another program or a
+/// user moves them, and close nodes until then.
+pub(super) fn may_leave<'w>(evicted_guests: &[EvictedGuest<'w>]) -> Vec<&'w Vmi> {
+    let leaves = |evicted: &&EvictedGuest<'w>| evicted.must_move() || evicted.is_gone();
+    evicted_guests.iter().filter(leaves).map(|evicted| evicted.vmi).collect()
+}
+
 impl EvictedGuest<'_> {
     /// Whether KubeVirt has to migrate it.
     pub(super) fn must_move(&self) -> bool {

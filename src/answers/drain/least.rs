@@ -21,7 +21,6 @@ use crate::fit::node::Node;
 use crate::fit::plural;
 use crate::fit::remedy::{Action, Outage};
 use crate::fit::subject::{Stage, Subject};
-use crate::kubevirt::wire::Vmi;
 use crate::say;
 use crate::world::World;
 
@@ -194,7 +193,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             let Some(prepared) = evicted.prepared(self.world) else { continue };
             let mut fitting = self.fitting(key, &of_nodes, &nodes_done);
             fitting.union(&self.fitting(key, &all, &all_done));
-            let here: Vec<&Vmi> = self.nodes[key.0].evicted_guests.iter().map(|evicted| evicted.vmi).collect();
+            let here = forecast::may_leave(self.nodes[key.0].evicted_guests);
             let obstacles = Obstacles::of(&prepared.subject, None, self.world, self.residents, &here);
             out.extend(obstacles.words(&fitting).iter().map(|words| format!("{}: {words}", evicted.title)));
         }
@@ -274,7 +273,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             self.acts.iter().enumerate().map(|(at, act)| (!act.nodes.is_empty()).then(|| self.edit(&[at]))).collect();
         let (nothing, everything, every_node) = (self.edit(&[]), self.edit(&all), self.edit(&of_nodes));
         for (node, Trouble { evicted_guests, forecast }) in self.nodes.iter().enumerate() {
-            let here: Vec<&Vmi> = evicted_guests.iter().map(|evicted| evicted.vmi).collect();
+            let here = forecast::may_leave(evicted_guests);
             for at in forecast.stuck() {
                 if !forecast.outcomes[at].targets.is_empty() {
                     continue;

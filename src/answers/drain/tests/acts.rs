@@ -129,6 +129,27 @@ fn a_node_is_opened_where_the_open_one_is_taken() {
     assert_eq!(ids(&found), Some(vec!["uncordon", "restart"]), "{found:?}");
 }
 
+/// A guest that only another program moves closes the zone of the open node until then: another node is opened.
+#[test]
+fn a_node_is_opened_where_a_guest_that_stays_closes_the_open_one() {
+    let model = "Skylake-Server-noTSX-IBRS";
+    let mut nodes = only(&["node-a", "node-b", "node-c"]);
+    for (node, zone) in nodes.iter_mut().zip(["one", "one", "two"]) {
+        node.labels.insert("zone".to_owned(), zone.to_owned());
+    }
+    let closed = nodes.last_mut().expect("a node");
+    let name = closed.name.clone();
+    cordon(closed);
+    let stays = apart("stays", &nodes[0].name, model, "zone")
+        .tweak(|guest| guest["spec"]["evictionStrategy"] = json!("External"));
+    let db = refused(apart("db", &nodes[0].name, model, label::HOSTNAME));
+    let drained_node = nodes[0].name.clone();
+    let found = drained(&world(nodes, [vmi(db), vmi(stays)]), &drained_node);
+    assert_eq!(ids(&found), Some(vec!["uncordon", "restart"]), "{found:?}");
+    let commands = commands(&found).unwrap_or_default();
+    assert!(commands.contains(&format!("kubectl uncordon {name}")), "{commands:?}");
+}
+
 /// Many guests that keep each other off, and many closed nodes: the search ends, and its answer frees all.
 #[test]
 fn a_search_among_many_closed_nodes_ends() {

@@ -101,26 +101,12 @@ fn storage(random: &mut Random) -> Vec<Value> {
 
 fn namespace(random: &mut Random) -> Value {
     let labels = if random.percent(3) { json!({"cpufit.io/exempt": "true"}) } else { json!({}) };
-    let selector = random.one(&[
-        "topology.kubernetes.io/zone=z1",
-        "example.com/rack=2",
-        "topology.kubernetes.io/zone=z9,example.com/rack=1",
-    ]);
-    let annotations = match random.below(20) {
-        0 => json!({"openshift.io/node-selector": selector}),
-        1 => json!({"scheduler.alpha.kubernetes.io/node-selector": selector}),
-        _ => json!({}),
-    };
-    let metadata = json!({"name": NAMESPACE, "labels": labels, "annotations": annotations});
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
 }
 
 /// Returns the KubeVirt resource.
 pub(super) fn kubevirt(random: &mut Random) -> Value {
     let mut configuration = json!({"developerConfiguration": {}});
-    if random.percent(5) {
-        configuration["defaultRuntimeClass"] = json!("kata");
-    }
     if random.percent(30) {
         configuration["cpuModel"] =
             json!(random.one(&[MODELS[0], MODELS[3], MODELS[4], "host-passthrough", "host-model"]));

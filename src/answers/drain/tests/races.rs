@@ -209,7 +209,7 @@ fn depends(rows: &[GuestRow], row: &GuestRow) -> bool {
         if !row.rivals.is_empty() || (at > 0 && row.state == State::Stuck) {
             return true;
         }
-        // Of guests that wait for each other, none may go first.
+        // Guests that wait for each other may all stay.
         if row.after.iter().any(|other| *other == waited_for[0]) {
             return true;
         }

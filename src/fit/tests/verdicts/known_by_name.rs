@@ -110,7 +110,7 @@ fn a_start_names_the_nodes_that_its_migration_may_choose() {
     assert_eq!((found.node.as_str(), found.doubtful.len(), found.runs), ("ice-1", 2, false), "{found:?}");
 }
 
-/// A start in a mixed fleet is warned about if a start node leaves no target without a doubt; `explain` lists the others
+/// A start in a mixed fleet is warned about if a start node leaves no sure target; `explain` lists the others
 /// too. A migration is always warned about.
 #[rstest]
 #[case::every_start_leaves_another(2, false, false)]

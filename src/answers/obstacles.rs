@@ -115,12 +115,8 @@ impl<'c> Obstacles<'c> {
 
     /// Returns the rules about pods that are not judged here.
     pub(crate) fn rules_not_judged(&self) -> Vec<PodRule> {
-        let is_judged = |rule: &PodRule| match rule {
-            PodRule::AntiAffinity => self.apart.is_some_and(|(residents, vmi)| residents.know_all_apart(vmi)),
-            PodRule::Affinity => self.rules.judges_affinity(),
-            PodRule::Spread | PodRule::Claims | PodRule::Reservation => false,
-        };
-        self.subject.unjudged.pod_rules.iter().filter(|rule| !is_judged(rule)).copied().collect()
+        let knows_apart = self.apart.is_some_and(|(residents, vmi)| residents.know_all_apart(vmi));
+        self.rules.not_judged(&self.subject.unjudged.pod_rules, knows_apart)
     }
 
     /// Returns the obstacles on one node, in a few words each.

@@ -99,6 +99,17 @@ impl ClosedByRules {
         self.apart.as_ref().is_some_and(|apart| apart.is_settled)
     }
 
+    /// Returns the rules about pods that are not judged. `knows_apart`: whether all pods are known that anti-affinity
+    /// may keep apart from the guest.
+    pub(crate) fn not_judged(&self, rules: &[PodRule], knows_apart: bool) -> Vec<PodRule> {
+        let is_judged = |rule: &PodRule| match rule {
+            PodRule::AntiAffinity => knows_apart,
+            PodRule::Affinity => self.judges_affinity(),
+            PodRule::Spread | PodRule::Claims | PodRule::Reservation => false,
+        };
+        rules.iter().filter(|rule| !is_judged(rule)).copied().collect()
+    }
+
     /// Whether they close a node.
     pub(crate) fn closes(&self, node: NodeIndex) -> bool {
         self.without_keys.iter().any(|(_, _, nodes)| nodes.contains(node)) || self.keeps_apart(node)
@@ -169,12 +180,7 @@ pub(crate) fn settle(case: &mut Evaluation<'_>, guest: Option<&Vmi>, world: &Wor
     } else {
         (apart_now(vmi, fitting, residents, fleet), ClosedByRules::now(&subject.unjudged, vmi, residents, &[], fleet))
     };
-    let is_judged = |rule: &PodRule| match rule {
-        PodRule::AntiAffinity => residents.know_all_apart(vmi),
-        PodRule::Affinity => of_rules.judges_affinity(),
-        PodRule::Spread | PodRule::Claims | PodRule::Reservation => false,
-    };
-    let left: Vec<PodRule> = rules.iter().filter(|rule| !is_judged(rule)).copied().collect();
+    let left = of_rules.not_judged(rules, residents.know_all_apart(vmi));
     let closed: Vec<ClosedByPods> = apart.into_iter().chain(of_rules.without_mates(fitting, fleet)).collect();
     let found = verdict.findings.iter().position(|finding| finding.check == Check::PodRules);
     match found {

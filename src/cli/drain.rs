@@ -416,7 +416,8 @@ fn least(drained: &DrainReport, page: &mut Page) {
     }
 }
 
-/// Returns the command that says what does not help a guest, and why; `by_libvirt`: whether answers of libvirt were used.
+/// Returns the command that says what does not help a guest, and why; `by_libvirt`: whether answers of libvirt were
+/// used.
 fn why_not(guest: &str, by_libvirt: bool) -> Script {
     let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
     let command = || {

@@ -355,7 +355,8 @@ impl Room {
         self.asked.iter().map(of_node).chain(complete).collect()
     }
 
-    /// Whether a pod of this name was read and has ended; `None` if none was read. The pods of a snapshot have no names.
+    /// Whether a pod of this name was read and has ended; `None` if none was read. The pods of a snapshot have no
+    /// names.
     pub(crate) fn has_ended(&self, namespace: &str, name: &str) -> Option<bool> {
         let is_seen = |what| self.seen.contains(&(what, namespace.to_owned(), name.to_owned()));
         if is_seen(LIVE_POD) { Some(false) } else { is_seen(ENDED_POD).then_some(true) }

@@ -92,8 +92,8 @@ pub(crate) fn guest(question: &Question, output: &CommandOutput) -> Result<Guest
 ///
 /// # Errors
 ///
-/// Its model is a name that QEMU gives to no certain CPU (`max`, which emulation of another architecture uses), and that
-/// libvirt's CPU map does not have.
+/// Its model is a name that QEMU gives to no certain CPU (`max`, which emulation of another architecture uses), and
+/// that libvirt's CPU map does not have.
 pub(super) fn comparable(guest: GuestCpu) -> Result<GuestCpu, Silence> {
     match guest.cpu.model.as_str() {
         "max" => Err(Silence::NoModel("all that QEMU has (max)".to_owned())),

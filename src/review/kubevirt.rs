@@ -1,6 +1,6 @@
 //! Edits of the KubeVirt resource: of `configuration.cpuModel`, which affects the start of guests without a model of
-//! their own, of `configuration.obsoleteCPUModels` (`obsolete`), which removes labels from nodes, and of all else that is
-//! read of the configuration: every guest is judged by the old and by the new one.
+//! their own, of `configuration.obsoleteCPUModels` (`obsolete`), which removes labels from nodes, and of all else that
+//! is read of the configuration: every guest is judged by the old and by the new one.
 
 mod obsolete;
 

@@ -72,7 +72,8 @@ fn change(action: &Action, subject: &Subject<'_>, restart: &str) -> String {
         Action::RefreshRevision(refresh) => {
             let names = refresh.pinned.iter().map(|pinned| format!("{} {}", pinned.of.field(), pinned.name));
             let names: Vec<String> = names.collect();
-            format!("take {} as now: clear the VM's revision{restart}", and_names(&names, 2))
+            let they_are = number(names.len(), "it is", "they are");
+            format!("take {} as {they_are} now: clear the VM's revision{restart}", and_names(&names, 2))
         }
         Action::EditObsoleteModels(edit) => {
             format!("take {} off obsoleteCPUModels, wait 3 minutes", fold_names(&edit.list.models, 2))

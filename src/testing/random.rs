@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 /// `SplitMix64`: the same seed gives the same clusters on every machine.
-pub struct Random(u64);
+pub struct Random(pub(super) u64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {

@@ -264,8 +264,8 @@ impl Finding {
         self.check.spec().always_reported && !self.is_on_request()
     }
 
-    /// Whether only `explain` prints it: in a mixed fleet before KubeVirt 1.8.4, most starts of a host-model guest leave
-    /// nodes that know its host model by name only. That changes an outcome if they leave no other node.
+    /// Whether only `explain` prints it: in a mixed fleet before KubeVirt 1.8.4, most starts of a host-model guest
+    /// leave nodes that know its host model by name only. That changes an outcome if they leave no other node.
     pub(crate) fn is_on_request(&self) -> bool {
         matches!(&self.detail, Detail::HostModelKnown(found) if !found.runs && found.certain > 0)
     }

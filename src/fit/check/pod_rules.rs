@@ -2,8 +2,8 @@
 //! `DoNotSchedule` spread.
 //!
 //! Mirrors the scheduler's plugins `InterPodAffinity` and `PodTopologySpread`, whose results depend on the pods of the
-//! moment: the rules are reported, not judged here. Where these pods are known, `answers::pod_rules::settle` judges them.
-//! One thing is certain: they take no node without the topology key of a
+//! moment: the rules are reported, not judged here. Where these pods are known, `answers::pod_rules::settle` judges
+//! them. One thing is certain: they take no node without the topology key of a
 //! `DoNotSchedule` constraint (`Filter` of `pkg/scheduler/framework/plugins/podtopologyspread/filtering.go`) or of a
 //! required pod affinity (`satisfyPodAffinity` of `pkg/scheduler/framework/plugins/interpodaffinity/filtering.go`).
 

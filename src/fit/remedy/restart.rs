@@ -4,9 +4,8 @@ use super::made_again::{OTHER_CPU, restarted, starts_if_made_again};
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_added_selector, restart_commands};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
-use crate::fit::label::Family;
 use crate::fit::node::Node;
-use crate::fit::subject::{CpuMode, Stage, Start, Subject};
+use crate::fit::subject::{CpuMode, Start, Subject};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::Restart,
@@ -81,9 +80,9 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     if judgement.is_migration() && !labels_predict_after_restart(judgement) {
         return Some(NoRestart::LibvirtRefuses { nodes: judgement.names(&judgement.refused_targets) });
     }
-    if drop_added_selector::is_enough(judgement) {
-        // KubeVirt may select the vendor itself too.
-        return (!adds_vendor(judgement)).then_some(NoRestart::Added);
+    // Nothing is said of a restart that is not known.
+    if judgement.subject.restart.is_some() && drop_added_selector::is_enough(judgement) {
+        return Some(NoRestart::Added);
     }
     let ((_, most), fitting) = judgement.outlook(start(judgement)?);
     if fitting.is_empty() {
@@ -93,12 +92,6 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     } else {
         None
     }
-}
-
-/// Whether `addedNodeSelector` has a vendor's key.
-fn adds_vendor(judgement: &Judgement<'_, '_>) -> bool {
-    let Stage::Migration(migration) = &judgement.subject.stage else { return false };
-    migration.added.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor)
 }
 
 impl Act for Restart {

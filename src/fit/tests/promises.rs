@@ -448,8 +448,8 @@ fn host_model_rule(guest: &Guest, mode: &CpuMode) -> HostModelRule {
     }
 }
 
-/// Returns the start by the present preference: the guest's features are those of an older copy, which that one does not
-/// have.
+/// Returns the start by the present preference. The guest's features are those of an older copy, and the present one
+/// does not have them.
 fn refreshed(start: &Start<'static>, guest: &Guest) -> Option<Refresh<'static>> {
     let keys: Vec<String> = guest.features.iter().map(|name| feature(name)).collect();
     let pinned = Pinned { of: PinnedTo::Preference, name: "own".to_owned(), in_spec: true, in_status: false };

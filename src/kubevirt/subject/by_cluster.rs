@@ -1,5 +1,6 @@
 //! Requirements of a pod that KubeVirt does not render: what the cluster adds to it when it is created. They are named,
-//! not judged: whether the plugin or webhook that adds them is on is not known. A launcher that exists has them already.
+//! not judged: whether the plugin or webhook that adds them is on is not known. A launcher that exists has them
+//! already.
 
 use std::collections::BTreeMap;
 
@@ -81,8 +82,8 @@ pub(super) fn findings(
     words.into_iter().map(|words| finding(Check::Assumed, "", words)).collect()
 }
 
-/// Reads `a=b,c=d`. Mirrors `ConvertSelectorToLabelsMap` of `k8s.io/apimachinery/pkg/labels/labels.go`; malformed parts,
-/// with which no pod is admitted, are left out.
+/// Reads `a=b,c=d`. Mirrors `ConvertSelectorToLabelsMap` of `k8s.io/apimachinery/pkg/labels/labels.go`; malformed
+/// parts, with which no pod is admitted, are left out.
 fn pairs(text: &str) -> BTreeMap<String, String> {
     let pair = |part: &str| part.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
     text.split(',').filter_map(pair).collect()

@@ -23,8 +23,8 @@ const MAX_FEATURES_TRIED: usize = 4;
 /// Maximum number of sets of changes that are tried, of each size.
 const MAX_SETS_TRIED: usize = 16;
 
-/// Maximum number of conditions of the node affinity, their values and entries of the node selector in all tried guests,
-/// as rendered, together: each is rendered with its own. With up to 90 of them every change and set is tried.
+/// Maximum number of conditions of the node affinity, their values and entries of the node selector in all tried
+/// guests, as rendered, together: each is rendered with its own. With up to 90 of them every change and set is tried.
 const MAX_CONDITIONS_TRIED: usize = 4096;
 
 /// The changes of a guest, and sets of them.

@@ -230,8 +230,8 @@ fn starts_of_a_guest_are_kept_beside_each_other() {
     assert_eq!(model("3"), Err(Silence::StartedAgain));
 }
 
-/// An answer about a guest beside a VMI, by UIDs and times: without one of the UIDs, an answer that was saved before the
-/// VMI was created is about an earlier guest of the name.
+/// An answer about a guest beside a VMI, by UIDs and times: without one of the UIDs, an answer that was saved before
+/// the VMI was created is about an earlier guest of the name.
 #[rstest]
 #[case::older("", "2", EARLY, LATE, false)]
 #[case::older_without_uids("", "", EARLY, LATE, false)]

@@ -15,8 +15,8 @@ use crate::kubevirt::obsolete::relabelled;
 use crate::kubevirt::wire::{Configuration, KubeVirt, Vmi};
 use crate::world::World;
 
-/// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`, and `others`, those about other settings,
-/// with the effect on guests; empty if nothing of it changes.
+/// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`, and `others`, those about other
+/// settings, with the effect on guests; empty if nothing of it changes.
 pub(super) fn lines(
     world: &World,
     before: &KubeVirt,

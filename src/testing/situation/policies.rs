@@ -99,14 +99,36 @@ fn storage(random: &mut Random) -> Vec<Value> {
     ]
 }
 
+/// Returns a further source for a part of its own: drawing from it changes nothing that `random` draws.
+fn further(random: &Random, part: u64) -> Random {
+    let mut seeded = Random::new(random.0 ^ part);
+    seeded.below(1);
+    seeded
+}
+
 fn namespace(random: &mut Random) -> Value {
     let labels = if random.percent(3) { json!({"cpufit.io/exempt": "true"}) } else { json!({}) };
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+    let mut random = further(random, 1);
+    let selector = random.one(&[
+        "topology.kubernetes.io/zone=z1",
+        "example.com/rack=2",
+        "topology.kubernetes.io/zone=z9,example.com/rack=1",
+    ]);
+    let annotations = match random.below(20) {
+        0 => json!({"openshift.io/node-selector": selector}),
+        1 => json!({"scheduler.alpha.kubernetes.io/node-selector": selector}),
+        _ => json!({}),
+    };
+    let metadata = json!({"name": NAMESPACE, "labels": labels, "annotations": annotations});
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 }
 
 /// Returns the KubeVirt resource.
 pub(super) fn kubevirt(random: &mut Random) -> Value {
     let mut configuration = json!({"developerConfiguration": {}});
+    if further(random, 2).percent(5) {
+        configuration["defaultRuntimeClass"] = json!("kata");
+    }
     if random.percent(30) {
         configuration["cpuModel"] =
             json!(random.one(&[MODELS[0], MODELS[3], MODELS[4], "host-passthrough", "host-model"]));

@@ -258,7 +258,7 @@ const IDEAS: &[(&str, &[Idea])] = &[
             &["of instancetype corp.medium, which has changed since"],
             &["cpu-model EPYC-Genoa is asked for by ControllerRevision app-corp.medium-v1beta1"],
             &["an older copy of VirtualMachineClusterInstancetype corp.medium"],
-            &["take instancetype corp.medium as now: clear the VM's revision"],
+            &["take instancetype corp.medium as it is now: clear the VM's revision"],
             &["until its revision is cleared"],
         ],
     ),

@@ -479,7 +479,7 @@ impl Explained<'_, '_> {
             out.extend(self.nowhere());
             out.extend(self.nearest());
             out.extend(self.excluded());
-            out.extend(self.added());
+            out.extend(self.overridden());
             if self.said().is_none() {
                 out.extend(self.not_compared());
             }
@@ -617,39 +617,18 @@ impl Explained<'_, '_> {
         by_conditions.into_iter().map(line).collect()
     }
 
-    /// Returns a line about `addedNodeSelector`, judged with and without its entries.
-    fn added(&self) -> Option<String> {
-        let subject = &self.case.prepared.subject;
-        let Stage::Migration(migration) = &subject.stage else { return None };
+    /// Returns a line about the entries of `addedNodeSelector` that do not count.
+    fn overridden(&self) -> Option<String> {
+        let Stage::Migration(migration) = &self.case.prepared.subject.stage else { return None };
         let lost: Vec<(&str, &str)> = migration.overridden.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let (them, do_not) =
             (plural::number(lost.len(), "it", "them"), plural::number(lost.len(), "does not", "do not"));
-        let lost = match lost.as_slice() {
-            [] => String::new(),
-            _ => format!(
-                "{} of spec.addedNodeSelector {do_not} count: the guest's own node selector goes before {them}.",
-                plural::fold(lost, 3)
-            ),
-        };
-        if migration.added.is_empty() {
-            return Some(lost).filter(|lost| !lost.is_empty());
-        }
-        let lost = if lost.is_empty() { lost } else { format!(" {lost}") };
-        let judgement = Judgement::new(subject, self.fleet(), Depth::Brief);
-        let others = judgement.targets_without_added().unwrap_or_default();
-        let added: Vec<(&str, &str)> = migration.added.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let nowhere: Vec<(&str, &str)> =
-            added.iter().copied().filter(|(key, value)| self.fleet().bearing(key, value).is_empty()).collect();
-        let nowhere = match nowhere.as_slice() {
-            [] => String::new(),
-            _ => format!(" No node has {}.", plural::fold(nowhere, 3)),
-        };
-        Some(format!(
-            "Asked for {}: {} of {} can take it; without that, {others} can.{nowhere}{lost}",
-            plural::fold(added, 3),
-            self.case.verdict.assessment.fitting.count(),
-            plural::nodes(self.case.verdict.assessment.nodes_judged),
-        ))
+        (!lost.is_empty()).then(|| {
+            let lost = plural::fold(lost, 3);
+            format!(
+                "{lost} of spec.addedNodeSelector {do_not} count: the guest's own node selector goes before {them}."
+            )
+        })
     }
 
     /// Returns lines about nodes among the nearest with `skip-node`: their labels are frozen.

@@ -183,6 +183,7 @@ impl RawCase<'_> {
                         })
                 })
             }
+            Detail::UnknownHost(_) | Detail::ChosenNodes(_) => self.is_chosen(detail),
             Detail::EmptyLabel(found) => {
                 found.nodes.iter().all(|node| self.find(node).is_some_and(|node| node.label(&found.key) == Some("")))
                     && found
@@ -222,6 +223,34 @@ impl RawCase<'_> {
             Detail::Contradiction(found) => self.demand.selector.get(found.key.as_str()) == Some(&found.value.as_str()),
             _ => true,
         }
+    }
+
+    /// Whether a choice of nodes is described as it is.
+    fn is_chosen(&self, detail: &Detail) -> bool {
+        match detail {
+            Detail::UnknownHost(found) => {
+                let (judged, without) = self.without(&[label::HOSTNAME]);
+                self.all.iter().all(|node| node.label(label::HOSTNAME) != Some(&found.host))
+                    && found.without.is_none_or(|count| (found.judged, count) == (judged, without))
+            }
+            Detail::ChosenNodes(found) => {
+                let keys: Vec<&str> = found.entries.iter().map(|(key, _)| key.as_str()).collect();
+                let is_vendor = |key: &&str| key.starts_with("cpu-vendor.");
+                let (judged, without) = self.without(&keys);
+                let fitting = self.others().filter(|node| node.takes(&self.demand)).count();
+                // Without a vendor that a migration adds, KubeVirt adds that of the source.
+                let is_counted = keys.iter().any(is_vendor) || found.without == without;
+                (found.judged, found.fitting) == (judged, fitting) && is_counted
+            }
+            _ => true,
+        }
+    }
+
+    /// Counts the candidate nodes, and those of them that take the guest without these keys of its selector.
+    fn without(&self, keys: &[&str]) -> (usize, usize) {
+        let mut demand = Demand::new(&self.case.prepared.subject.placement, self.tolerations);
+        demand.selector.retain(|key, _| !keys.contains(key));
+        (self.others().count(), self.others().filter(|node| node.takes(&demand)).count())
     }
 
     /// Whether no node of its architecture is left except the one that it runs on or may start on.

@@ -46,7 +46,8 @@ fn detail(found: &Detail) -> String {
             "its selector asks for cpu-model-migration {model}, which came with an earlier migration and is not on {node}, where it \
              runs, any more: the host model of {node} is {now} now"
         ),
-        Detail::UnknownHost(host) => format!("no node has the label {}={host}", label::HOSTNAME),
+        Detail::UnknownHost(found) => super::nodes::unknown_host(found),
+        Detail::ChosenNodes(found) => super::nodes::chosen(found, 3),
         Detail::SimilarFeature(SimilarFeature { is_model, required, similar, offering, total }) => format!(
             "no node offers CPU {} {required}; {offering} of {} {} the similar {similar}: rename it, if that is meant",
             if *is_model { "model" } else { "feature" },
@@ -644,6 +645,7 @@ pub(crate) fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
         Detail::UnlikeHosts(found) => Some(unlike_hosts(found, most)),
         Detail::UnlikeVendors(found) => Some(unlike_vendors(found, most)),
         Detail::BoundVolumes(found) => Some(bound_volumes(found, most)),
+        Detail::ChosenNodes(found) => Some(super::nodes::chosen(found, most)),
         Detail::ModelCoverage(found) => Some(model_coverage(found, most)),
         Detail::OtherArchitectures(found) => Some(super::nodes::other_architectures(found, most)),
         _ => None,

@@ -169,6 +169,7 @@ pub(crate) fn speak(prepared: &Prepared<'_>, verdict: &Verdict) -> Messages {
             // The release's rules matter only if something is wrong; facts that were not found always matter.
             Check::Assumed if verdict.assessment.outcome.impact().is_none() && finding.field.is_empty() => continue,
             Check::OtherArchitecture if !is_cause(&finding.detail) => continue,
+            Check::ChosenNodes if !is_in_the_way(&finding.detail, verdict) => continue,
             _ => {
                 let line = short().unwrap_or_else(|| message.clone());
                 if finding.is_always_reported() { out.notes.push(line) } else { out.reasons.push(line) }
@@ -187,6 +188,12 @@ pub(crate) fn speak(prepared: &Prepared<'_>, verdict: &Verdict) -> Messages {
 fn is_cause(detail: &Detail) -> bool {
     let Detail::OtherArchitectures(found) = detail else { return false };
     found.none_wanted || found.only.is_some() || found.by.is_some()
+}
+
+/// Whether a choice of nodes is worth a line: more nodes take the impaired guest without it.
+fn is_in_the_way(detail: &Detail, verdict: &Verdict) -> bool {
+    let Detail::ChosenNodes(found) = detail else { return false };
+    verdict.assessment.outcome.impact().is_some() && found.without > found.fitting
 }
 
 /// Whether the nearest node is worth a line: not if the guest starts and only its chosen placement excludes it from

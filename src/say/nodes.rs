@@ -1,7 +1,30 @@
-//! Findings about nodes, in words: those without virt-handler or CPU labels, and those of another architecture.
+//! Findings about nodes, in words: those that were chosen, those without virt-handler or CPU labels, and those of
+//! another architecture.
 
-use crate::fit::check::{NoCpuLabels, NoVirtHandler, OtherArchitectures};
-use crate::fit::plural::{and_names, fold_names, number};
+use crate::fit::check::{ChosenNodes, NoCpuLabels, NoVirtHandler, OtherArchitectures, UnknownHost};
+use crate::fit::label;
+use crate::fit::plural::{and_names, fold_entries, fold_names, nodes, number};
+
+/// Returns `no node has the label kubernetes.io/hostname=w9; without that, 2 of 3 nodes can take it`.
+pub(super) fn unknown_host(found: &UnknownHost) -> String {
+    let UnknownHost { host, judged, without } = found;
+    let without = without.map(|without| format!("; without that, {without} of {} can take it", nodes(*judged)));
+    format!("no node has the label {}={host}{}", label::HOSTNAME, without.unwrap_or_default())
+}
+
+/// Returns `asked for kubernetes.io/hostname=oracle-01: 0 of 12 nodes can take it; without that, 8 can`.
+pub(super) fn chosen(found: &ChosenNodes, most: usize) -> String {
+    let ChosenNodes { entries, fitting, judged, without, nowhere } = found;
+    let nowhere = match nowhere.as_slice() {
+        [] => String::new(),
+        nowhere => format!("; no node has {}", fold_entries(nowhere, most)),
+    };
+    format!(
+        "asked for {}: {fitting} of {} can take it; without that, {without} can{nowhere}",
+        fold_entries(entries, most),
+        nodes(*judged)
+    )
+}
 
 /// Returns `no virt-handler runs on n3, so that nothing labels it: spec.workloads.nodePlacement of the KubeVirt
 /// resource has no toleration for its taint gpu=only:NoSchedule`.

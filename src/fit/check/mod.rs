@@ -7,6 +7,7 @@
 mod asked_by;
 mod assumed;
 mod bound_volumes;
+mod chosen_nodes;
 mod common_model;
 mod contradiction;
 mod drain_waits;
@@ -45,6 +46,7 @@ mod will_not_migrate;
 
 pub(crate) use asked_by::AskedBy;
 pub(crate) use bound_volumes::{BoundVolumes, UsableOn};
+pub(crate) use chosen_nodes::ChosenNodes;
 pub(crate) use contradiction::Contradiction;
 pub(crate) use drain_waits::DrainWaits;
 pub(crate) use empty_label::EmptyLabel;
@@ -68,6 +70,7 @@ pub(crate) use source_not_ready::SourceNotReady;
 pub(crate) use stale_model::StaleModel;
 pub(crate) use start_node::{KeptOff, NoStartNode};
 pub(crate) use start_outlook::{FromStart, StartOutlook};
+pub(crate) use unknown_host::UnknownHost;
 pub(crate) use unlike_hosts::{AlikeHosts, UnlikeHosts, UnlikeVendors};
 
 use super::judgement::Judgement;
@@ -135,6 +138,8 @@ checks! {
     AskedBy = asked_by,
     /// The selector names a host that no node has.
     UnknownHost = unknown_host,
+    /// Nodes are chosen by host name or by `addedNodeSelector`: judged with and without that choice.
+    ChosenNodes = chosen_nodes,
     /// A required CPU feature or model that no node offers has a name like one that nodes offer.
     SimilarFeature = similar_feature,
     /// The host model of a node is not usable there by name.
@@ -297,8 +302,10 @@ pub enum Detail {
     StartOutlook(StartOutlook),
     /// The authors of the demands that nodes do not meet.
     AskedBy(AskedBy),
-    /// A host that no node has, by name.
-    UnknownHost(String),
+    /// A host that no node has.
+    UnknownHost(UnknownHost),
+    /// A choice of nodes, judged with and without it.
+    ChosenNodes(ChosenNodes),
     /// A feature that no node offers, with a similar one that nodes offer.
     SimilarFeature(SimilarFeature),
     /// The host model of a node is not usable there by name.

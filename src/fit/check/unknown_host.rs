@@ -3,6 +3,7 @@
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
+use crate::fit::outcome::Outcome;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::UnknownHost,
@@ -12,6 +13,17 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
+/// A host that no node has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownHost {
+    /// The value of the label, which is the host's name.
+    pub host: String,
+    /// Number of nodes judged.
+    pub judged: usize,
+    /// Number of nodes that take the guest if it does not select a host; `None` if that is not known.
+    pub without: Option<usize>,
+}
+
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let Some(host) = judgement.selected_host().filter(|_| judgement.is_judged()) else { return Vec::new() };
     let fleet = judgement.fleet;
@@ -20,5 +32,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let asked = judgement.subject.authors.of_entry(label::HOSTNAME);
     let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
-    vec![Finding::note(Check::UnknownHost, field, Detail::UnknownHost(host.to_owned()))]
+    let judged = judgement.assessment.nodes_judged;
+    let is_known = judged > 0 && !matches!(judgement.assessment.outcome, Outcome::Unknown(_));
+    let entry = [(label::HOSTNAME.to_owned(), host.to_owned())];
+    let without = if is_known { judgement.fitting_without(&entry) } else { None };
+    let found = UnknownHost { host: host.to_owned(), judged, without };
+    vec![Finding::note(Check::UnknownHost, field, Detail::UnknownHost(found))]
 }

@@ -33,8 +33,18 @@ fn of_migration(subject: &Subject<'_>) -> Option<DropAddedSelector> {
 }
 
 impl Judgement<'_, '_> {
+    /// Returns the number of nodes that take the guest without these entries of its selector; `None` if there are none,
+    /// or the deadline passed first.
+    pub(in crate::fit) fn fitting_without(&self, entries: &[(String, String)]) -> Option<usize> {
+        let keys: Vec<String> = entries.iter().map(|(key, _)| key.clone()).collect();
+        if keys.is_empty() {
+            return None;
+        }
+        self.within(|| Some(self.fitting_after(&DropAddedSelector { keys }.into())))
+    }
+
     /// Returns the number of targets of a migration without `addedNodeSelector`; `None` if it has none.
-    pub(crate) fn targets_without_added(&self) -> Option<usize> {
+    fn targets_without_added(&self) -> Option<usize> {
         Some(self.fitting_after(&of_migration(self.subject)?.into()))
     }
 }

@@ -174,8 +174,47 @@ fn the_lack_of_the_selected_host_is_reported(#[case] host: &str, #[case] nearest
     let verdict = prepared.judge(&cluster, Depth::Full);
     assert_eq!(verdict.nearest.first().map(|near| near.node.as_str()), nearest, "the user learns of another node");
     let found = verdict.found(Check::UnknownHost).map(say::finding::message);
-    let expected = unknown.then(|| "no node has the label kubernetes.io/hostname=node-z".to_owned());
+    let expected = unknown.then(|| {
+        "no node has the label kubernetes.io/hostname=node-z; without that, 2 of 3 nodes can take it".to_owned()
+    });
     assert_eq!(found, expected, "the user does not learn that the host does not exist");
+}
+
+/// The host of a node selector, of the guest's own or of `addedNodeSelector`, and other added entries: each is judged
+/// with and without it, and the sender of the migration reads that.
+#[rstest]
+#[case::own_host(json!({label::HOSTNAME: "odd"}), json!(null), &["asked for kubernetes.io/hostname=odd: 0 of 3 nodes can take it; without that, 2 can"])]
+#[case::own_node(json!({label::HOSTNAME: "node-a"}), json!(null), &["asked for kubernetes.io/hostname=node-a: 0 of 3 nodes can take it; without that, 2 can"])]
+#[case::one_host(json!({label::HOSTNAME: "node-b"}), json!(null), &["asked for kubernetes.io/hostname=node-b: 1 of 3 nodes can take it; without that, 2 can"])]
+#[case::added_host(json!(null), json!({label::HOSTNAME: "odd"}), &["asked for kubernetes.io/hostname=odd: 0 of 3 nodes can take it; without that, 2 can"])]
+#[case::overridden(json!({label::HOSTNAME: "odd"}), json!({label::HOSTNAME: "node-b"}), &["asked for kubernetes.io/hostname=odd: 0 of 3 nodes can take it; without that, 2 can"])]
+#[case::other_entry(json!(null), json!({"rack": "9"}), &["asked for rack=9: 0 of 3 nodes can take it; without that, 2 can; no node has rack=9"])]
+#[case::both(json!({label::HOSTNAME: "odd"}), json!({"rack": "9"}), &[
+    "asked for rack=9: 0 of 3 nodes can take it; without that, 0 can; no node has rack=9",
+    "asked for kubernetes.io/hostname=odd: 0 of 3 nodes can take it; without that, 0 can",
+])]
+#[case::absent_host(json!({label::HOSTNAME: "gone"}), json!(null), &["no node has the label kubernetes.io/hostname=gone; without that, 2 of 3 nodes can take it"])]
+#[case::no_choice(json!({"kubernetes.io/arch": "amd64"}), json!(null), &[])]
+fn chosen_nodes_are_judged_with_and_without_the_choice(
+    #[case] own: Value,
+    #[case] added: Value,
+    #[case] expected: &[&str],
+) {
+    let nodes =
+        ["node-a", "node-b", "node-c"].map(|name| cascade_lake(name).tweak(|node| set(node, label::HOSTNAME, name)));
+    let odd = rome("odd").tweak(|node| set(node, label::HOSTNAME, "odd"));
+    let guest = running("db", "node-a", "host-model").tweak(|guest| guest["spec"]["nodeSelector"] = own);
+    let cluster = cluster(nodes.into_iter().chain([odd]).collect(), [vmi(guest)]);
+    let request = request("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = added);
+    let prepared = of_migration(&read(request), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
+    let is_of_choice = |finding: &&Finding| matches!(finding.check, Check::UnknownHost | Check::ChosenNodes);
+    let said: Vec<String> = verdict.findings.iter().filter(is_of_choice).map(say::finding::message).collect();
+    assert_eq!(said, expected, "the user does not learn which nodes the choice alone excludes");
+    let warned = say::speak(&prepared, &verdict).reasons;
+    for line in expected.iter().filter(|line| !line.ends_with(" 0 can") && !line.contains(" 0 can;")) {
+        assert!(warned.iter().any(|known| known == line), "the sender of the migration is not warned: {warned:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod governed;
 mod manifest;
 mod mutate;
 mod rules;
+mod without_types;
 
 use std::collections::BTreeMap;
 

@@ -1,12 +1,12 @@
 //! The messages about the common model, and the denials of guests that do not use it.
 
-use super::model::{Common, Reason, Untouched, common_model, with_model};
+use super::model::{Common, Reason, Untouched, common_model, with_model, without_annotation};
 use crate::admission::response::FieldCause;
 use crate::fit::judgement::Effort;
 use crate::fit::subject::{CpuMode, Subject};
 use crate::fit::verdict::Finding;
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::guest::{Guest, guest_of};
+use crate::kubevirt::guest::{Guest, guest_of, without_unknown_types};
 use crate::kubevirt::replicas::Replicas;
 use crate::kubevirt::setting::{Setting, SettingOrigin};
 use crate::kubevirt::subject::{self, Prepared, title};
@@ -53,7 +53,21 @@ fn at_start(world: &World, policy: &Policy, vm: &VirtualMachine, effort: Effort<
     let guest = guest_of(vm, &world.cluster);
     match (&guest.missing, &guest.excess) {
         (Some(missing), None) => Common::NotWritten(Reason::Unknown(message(missing))),
-        _ => common_model(world, policy, &vmi_of(vm, &guest), effort),
+        _ => of_vm_as_made(world, policy, vm, &vmi_of(vm, &guest), effort),
+    }
+}
+
+/// Returns the result for the VMI of a VirtualMachine.
+fn of_vm_as_made(world: &World, policy: &Policy, vm: &VirtualMachine, vmi: &Vmi, effort: Effort<'_>) -> Common {
+    as_made(world, policy, vmi, subject::waits_as_receiver(vm), effort)
+}
+
+/// Returns the result for a VMI. `by_kubevirt`: whether it is virt-controller that makes it the target of a
+/// decentralized migration, if it is annotated as one.
+fn as_made(world: &World, policy: &Policy, vmi: &Vmi, by_kubevirt: bool, effort: Effort<'_>) -> Common {
+    match common_model(world, policy, vmi, effort) {
+        Common::Untouched(Untouched::Received) if !by_kubevirt => without_annotation(world, policy, vmi, effort),
+        common => common,
     }
 }
 
@@ -78,10 +92,10 @@ fn of_template(
     let guest = guest_of(vm, cluster);
     // A guest that is too large must not avoid a policy by naming an unknown object.
     if let (Some(missing), None) = (&guest.missing, &guest.excess) {
-        return with_unknown_type(world, policy, vm, (&guest, missing), effort);
+        return with_unknown_type(world, policy, vm, missing, effort);
     }
     let vmi = vmi_of(vm, &guest);
-    let common = common_model(world, policy, &vmi, effort);
+    let common = of_vm_as_made(world, policy, vm, &vmi, effort);
     let replacement = match &common {
         Common::Written { model, .. } => {
             let mut guest = Guest { spec: with_model(&vmi, model).spec, ..guest };
@@ -98,42 +112,57 @@ fn of_template(
     forecast.otherwise(policy, &vmi, &blamed(vm, &vmi))
 }
 
-/// Predicts a guest whose instancetype or preference is not known. None changes the model of a template that states its
-/// architecture too: if the policy does not replace that model, the guest will not use the common one.
+/// Predicts a guest whose instancetype or preference is not known.
 fn with_unknown_type(
     world: &World,
     policy: &Policy,
     vm: &VirtualMachine,
-    (guest, missing): (&Guest, &Finding),
+    missing: &Finding,
     effort: Effort<'_>,
 ) -> ModelForecast {
-    let unknown = ModelForecast {
+    certain(world, policy, vm, effort).unwrap_or_else(|| ModelForecast {
         common: Common::NotWritten(Reason::Unknown(message(missing))),
         replacement: None,
         message: None,
         is_announcement: false,
         unmet: None,
-    };
+    })
+}
+
+/// Predicts a guest that does not use the common model, whatever its instancetype or preference holds, of which one is
+/// not known; `None` if that is not certain.
+///
+/// A preference sets no model, and an instancetype none beside that of the template: KubeVirt refuses both. So a mode
+/// that the policy does not replace stays, if the architecture is stated too.
+pub(crate) fn certain(
+    world: &World,
+    policy: &Policy,
+    vm: &VirtualMachine,
+    effort: Effort<'_>,
+) -> Option<ModelForecast> {
+    let known = without_unknown_types(vm, &world.cluster)?;
     let own = &vm.spec.template.spec;
-    if own.cpu_model().is_empty() || own.architecture.is_empty() {
-        return unknown;
+    if own.architecture.is_empty() || known.lacks_instancetype && own.cpu_model().is_empty() {
+        return None;
     }
-    let vmi = vmi_of(vm, guest);
-    match common_model(world, policy, &vmi, effort) {
-        common @ Common::Untouched(Untouched::Mode { .. }) => {
-            ModelForecast { common, ..unknown }.otherwise(policy, &vmi, &blamed(vm, &vmi))
-        }
-        _ => unknown,
+    let vmi = vmi_of(vm, &known.guest);
+    let common = of_vm_as_made(world, policy, vm, &vmi, effort);
+    if !matches!(common, Common::Untouched(Untouched::Mode { .. })) {
+        return None;
     }
+    let forecast = ModelForecast { common, replacement: None, message: None, is_announcement: false, unmet: None };
+    Some(forecast.otherwise(policy, &vmi, &blamed(vm, &vmi)))
 }
 
 /// Evaluates a VMI in the validating stage, after the mutating stage changed it.
 pub(crate) fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> ModelForecast {
-    let common = common_model(world, policy, vmi, effort);
+    let by_kubevirt = subject::is_made_by_kubevirt(&vmi.metadata, &world.cluster);
+    let common = as_made(world, policy, vmi, by_kubevirt, effort);
     let is_announcement = common == Common::Untouched(Untouched::UsesIt);
     let said = written(vmi, policy, &common, &world.cluster);
     let forecast = ModelForecast { message: said, is_announcement, common, replacement: None, unmet: None };
-    forecast.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
+    let blamed = Blamed { field: field("spec", "domain.cpu"), instancetype: None, annotations: "metadata.annotations" };
+    forecast.otherwise(policy, vmi, &blamed)
 }
 
 /// Returns the message about a VMI in the mutating stage. The reason why the model is not written is reported
@@ -170,6 +199,8 @@ struct Blamed {
     field: String,
     /// The name of the instancetype that has the model.
     instancetype: Option<String>,
+    /// The path of the guest's annotations.
+    annotations: &'static str,
 }
 
 fn field(root: &str, below: &str) -> String {
@@ -179,7 +210,11 @@ fn field(root: &str, below: &str) -> String {
 fn blamed(vm: &VirtualMachine, vmi: &Vmi) -> Blamed {
     let of_template = vm.spec.template.spec.cpu_model();
     let found = vm.spec.instancetype.as_ref().filter(|_| of_template.is_empty() && !vmi.spec.cpu_model().is_empty());
-    Blamed { field: field("spec.template.spec", "domain.cpu"), instancetype: found.map(|matcher| matcher.name.clone()) }
+    Blamed {
+        field: field("spec.template.spec", "domain.cpu"),
+        instancetype: found.map(|matcher| matcher.name.clone()),
+        annotations: "spec.template.metadata.annotations",
+    }
 }
 
 impl ModelForecast {
@@ -247,6 +282,7 @@ fn not_used(common: &Common, wanted: &CommonModel, vmi: &Vmi, blamed: &Blamed) -
         }
         // The size of a guest is the responsibility of its author.
         Common::NotWritten(reason @ Reason::TooLarge(excess)) => Some((keeps(reason), Some(excess.field().to_owned()))),
+        Common::NotWritten(reason @ Reason::Annotated) => Some((keeps(reason), Some(blamed.annotations.to_owned()))),
         Common::NotWritten(reason) => Some((keeps(reason), None)),
         Common::Untouched(_) | Common::Written { .. } => None,
     }

@@ -98,6 +98,8 @@ pub enum Reason {
     },
     /// The part of the guest that determines its nodes is too large to read.
     TooLarge(Excess),
+    /// Its author annotated it as the target of a migration from elsewhere, and may take the annotation off again.
+    Annotated,
     /// The guest would be worse off.
     Worse {
         /// The impact without the model.
@@ -140,6 +142,11 @@ impl fmt::Display for Reason {
                 "it also fits the nodes of policy {policy} ({model}); a node selector would say where it belongs"
             ),
             Self::TooLarge(excess) => write!(f, "it is too large to judge: {excess}"),
+            Self::Annotated => write!(
+                f,
+                "its annotation {} is not KubeVirt's, which sets it for a VirtualMachine with runStrategy WaitAsReceiver alone",
+                well_known::MIGRATION_TARGET.key
+            ),
             Self::Worse { is, would_be } if is == would_be => {
                 write!(f, "with it, it {}, also when cordoned nodes come back", consequence(*would_be))
             }
@@ -196,6 +203,17 @@ pub(crate) fn common_model(world: &World, policy: &Policy, vmi: &Vmi, effort: Ef
     }
 }
 
+/// Returns the result for a guest that its author annotated as the target of a migration from elsewhere: that of any
+/// guest, but the model is not written.
+pub(crate) fn without_annotation(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Common {
+    let mut started = vmi.clone();
+    started.metadata.annotations.remove(well_known::MIGRATION_TARGET.key);
+    match common_model(world, policy, &started, effort) {
+        Common::Written { .. } => Common::NotWritten(Reason::Annotated),
+        other => other,
+    }
+}
+
 impl Common {
     /// Returns the VMI as the mutating webhook leaves it; `None` if nothing is written.
     #[must_use]
@@ -244,6 +262,11 @@ fn replaced(mode: &CpuMode) -> ReplacedMode {
         CpuMode::HostPassthrough => ReplacedMode::HostPassthrough,
         CpuMode::Named(_) => ReplacedMode::Named,
     }
+}
+
+/// Whether a guest keeps this CPU mode, because no common model replaces it.
+pub(crate) fn keeps(policy: &Policy, mode: &CpuMode) -> bool {
+    policy.common_model.as_ref().is_none_or(|common| !common.replaces.contains(&replaced(mode)))
 }
 
 /// Returns a copy of the guest with another model.

@@ -48,7 +48,7 @@ impl<'a> Governed<'a> {
         let cluster = &world.cluster;
         let of_namespace = namespace_note(cluster, &prepared.subject.namespace);
         prepared.notes.extend(of_namespace.clone());
-        let rules = Rules::of(world, manifest, user, &prepared, assessment);
+        let rules = Rules::of(world, manifest, user, &prepared, &assessment.fitting);
         if let Manifest::Migration(vmim) = manifest {
             mutate::apply_expected_trim(world, &rules.policy, &mut prepared, Some(vmim));
         }
@@ -71,6 +71,7 @@ impl<'a> Governed<'a> {
         }
         prepared.notes.extend(forecast.as_ref().and_then(mutate::finding));
         let mut ready = Self { prepared, rules, forecast };
+        ready.judge_without_types(world, manifest, user, effort);
         if !ready.rules.facts.is_guess {
             ready.rules.facts.is_guess = ready.hinges_on_release(world, manifest, user, effort);
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bounds::Excess;
+use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::{Cluster, is_launcher};
 use crate::kubevirt::replicas::{Replicas, ReplicasKind};
 use crate::kubevirt::resource::Resource;
@@ -99,6 +100,16 @@ impl<'a> Manifest<'a> {
             Self::Vmi(vmi) => Some(subject::of_vmi(vmi, &world.cluster)),
             Self::Migration(vmim) => Some(subject::of_migration(vmim, &world.cluster)),
         }
+    }
+
+    /// Returns the least that the guests of this object ask for, if their instancetype or preference is not known;
+    /// `None` if both are known. `keeps`: whether a guest keeps this CPU mode.
+    pub(super) fn least(&self, cluster: &Cluster, keeps: impl Fn(&CpuMode) -> bool) -> Option<Prepared<'a>> {
+        let vm = self.template()?;
+        Some(subject::least(vm, cluster, keeps)?.prepared(|guest| match self {
+            Self::Replicas(replicas) => replicas.judged_as(guest, cluster),
+            _ => subject::of_guest(vm, guest, cluster),
+        }))
     }
 
     pub(super) fn request_kind(&self) -> RequestKind {

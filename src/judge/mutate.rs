@@ -52,7 +52,7 @@ pub(crate) fn mutation<E>(
     };
     let Some(prepared) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
     let assessment = prepared.assess_within(&world.cluster, effort);
-    let Rules { policy, facts, .. } = Rules::of(world, manifest, user, &prepared, &assessment);
+    let Rules { policy, facts, .. } = Rules::of(world, manifest, user, &prepared, &assessment.fitting);
     if facts.exemption.is_some_and(Exemption::is_entire) {
         return Ok(Mutation::default());
     }

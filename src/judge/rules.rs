@@ -1,7 +1,7 @@
 //! The rules of a request: the policy of its guest, and the other facts.
 
 use super::Manifest;
-use crate::fit::verdict::Assessment;
+use crate::fit::bits::Bits;
 use crate::kubevirt::subject::Prepared;
 use crate::policy::{self, Policy, PolicySubject, RequestFacts, UserName, lives_on};
 use crate::world::World;
@@ -18,16 +18,17 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// Returns the rules of a guest that these nodes take.
     pub(super) fn of(
         world: &World,
         manifest: &Manifest<'_>,
         user: &UserName,
         prepared: &Prepared<'_>,
-        assessment: &Assessment,
+        fitting: &Bits,
     ) -> Self {
         let labels = manifest.labels(world);
         let guest = world.guest(&prepared.subject.namespace, &labels, user).less(manifest.excess(world));
-        let found = policy_for(world, &guest, prepared, assessment);
+        let found = policy_for(world, &guest, prepared, fitting);
         let is_builtin = found.is_none();
         let policy = found.unwrap_or_else(Policy::builtin);
         let kind = manifest.request_kind();
@@ -43,16 +44,33 @@ impl Rules {
     }
 }
 
-/// Returns the policy that governs a guest; `None` if no policy selects it and a node it lives on.
-fn policy_for(
+/// Returns the policies of which one governs a guest that one or more of these nodes take, or that none takes if there
+/// are none; the built-in one included.
+pub(super) fn possible(
     world: &World,
-    guest: &PolicySubject<'_>,
+    manifest: &Manifest<'_>,
+    user: &UserName,
     prepared: &Prepared<'_>,
-    assessment: &Assessment,
-) -> Option<Policy> {
+    fitting: &Bits,
+) -> Vec<Policy> {
+    let (mut out, mut left) = (Vec::new(), fitting.clone());
+    loop {
+        let Rules { policy, .. } = Rules::of(world, manifest, user, prepared, &left);
+        let before = left.count();
+        left.subtract(&policy.node_selector.nodes(&world.cluster.fleet));
+        out.push(policy);
+        // The policy of a guest that runs does not depend on the nodes that take it.
+        if left.is_empty() || left.count() == before {
+            return out;
+        }
+    }
+}
+
+/// Returns the policy that governs a guest; `None` if no policy selects it and a node it lives on.
+fn policy_for(world: &World, guest: &PolicySubject<'_>, prepared: &Prepared<'_>, fitting: &Bits) -> Option<Policy> {
     let fleet = &world.cluster.fleet;
     let running = prepared.subject.running.as_ref().map(|running| running.node.as_str());
     let node = prepared.subject.source().or(running).and_then(|node| fleet.find(node));
-    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &assessment.fitting, fleet);
+    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, fitting, fleet);
     policy::governing(world.policies.iter().filter(at_home), guest).cloned()
 }

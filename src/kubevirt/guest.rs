@@ -58,44 +58,89 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
         (guest.preference, guest.older[1]) = (Some(found.matcher), found.older);
         found.spec
     });
-    // Mirrors `pkg/instancetype/apply/annotations.go` and `pkg/instancetype/preference/apply/annotations.go`.
-    let annotations = [
-        Some(&vm.spec.template.metadata.annotations),
-        instancetype.map(|found| &found.annotations),
-        preference.map(|found| &found.annotations),
-    ];
-    guest.migrates_bridge = annotations.into_iter().flatten().any(|given| well_known::MIGRATES_BRIDGE.is_set(given));
-    let release = cluster.release.release();
-    if let Some(preference) = preference {
-        if guest.spec.architecture.is_empty()
-            && !preference.preferred_architecture.is_empty()
-            && release.reads_preferred_architecture()
-        {
-            guest.spec.architecture.clone_from(&preference.preferred_architecture);
-            guest.origins.push((Setting::Architecture, SettingOrigin::Preference));
-        }
-        guest.prefer_machine(preference);
+    guest.apply(vm, (instancetype, preference), cluster)
+}
+
+/// The guest made from a VirtualMachine of which the instancetype, the preference or both are not known.
+#[derive(Debug)]
+pub(crate) struct WithoutTypes {
+    /// The guest without what they add.
+    pub guest: Guest,
+    /// Whether the instancetype is not known.
+    pub lacks_instancetype: bool,
+    /// Whether the preference is not known.
+    pub lacks_preference: bool,
+}
+
+/// Returns the guest made from a VirtualMachine without the instancetype or preference of which it is not known what
+/// it holds; `None` if both are known, or the guest is too large.
+pub(crate) fn without_unknown_types(vm: &VirtualMachine, cluster: &Cluster) -> Option<WithoutTypes> {
+    let (instancetype, preference) = (find::instancetype(vm, cluster), find::preference(vm, cluster));
+    let (lacks_instancetype, lacks_preference) = (find::is_unknown(&instancetype), find::is_unknown(&preference));
+    let (instancetype, preference) = (instancetype.ok().flatten(), preference.ok().flatten());
+    let is_too_large = vm.metadata.excess.is_some()
+        || instancetype.as_ref().is_some_and(|found| found.excess.is_some())
+        || preference.as_ref().is_some_and(|found| found.excess.is_some());
+    if is_too_large || !lacks_instancetype && !lacks_preference {
+        return None;
     }
-    if guest.spec.architecture.is_empty() && release.reads_architecture_of_data_source() {
-        guest.take_architecture_of_data_source(vm, cluster);
-    }
-    if let Some(instancetype) = instancetype {
-        guest.take_instancetype(instancetype);
-    }
-    if let Some(preference) = preference {
-        if release.reads_preferred_architecture() {
-            guest.meet_architecture(preference, cluster);
-        }
-        guest.prefer(preference);
-        if release.reads_preferred_launch_security() && guest.spec.domain.launch_security.is_none() {
-            guest.spec.domain.launch_security.clone_from(&preference.preferred_launch_security);
-            guest.origins.push((Setting::LaunchSecurity, SettingOrigin::Preference));
-        }
-    }
-    guest
+    let instancetype = instancetype.filter(|_| !lacks_instancetype);
+    let preference = preference.filter(|_| !lacks_preference);
+    let guest = Guest {
+        spec: vm.spec.template.spec.clone(),
+        instancetype: instancetype.as_ref().map(|found| found.matcher.clone()),
+        preference: preference.as_ref().map(|found| found.matcher.clone()),
+        ..Guest::default()
+    };
+    let types = (instancetype.map(|found| found.spec), preference.map(|found| found.spec));
+    Some(WithoutTypes { guest: guest.apply(vm, types, cluster), lacks_instancetype, lacks_preference })
 }
 
 impl Guest {
+    /// Applies an instancetype and a preference to the guest of a template.
+    fn apply(
+        mut self,
+        vm: &VirtualMachine,
+        (instancetype, preference): (Option<&InstancetypeSpec>, Option<&PreferenceSpec>),
+        cluster: &Cluster,
+    ) -> Self {
+        // Mirrors `pkg/instancetype/apply/annotations.go` and `pkg/instancetype/preference/apply/annotations.go`.
+        let annotations = [
+            Some(&vm.spec.template.metadata.annotations),
+            instancetype.map(|found| &found.annotations),
+            preference.map(|found| &found.annotations),
+        ];
+        self.migrates_bridge = annotations.into_iter().flatten().any(|given| well_known::MIGRATES_BRIDGE.is_set(given));
+        let release = cluster.release.release();
+        if let Some(preference) = preference {
+            if self.spec.architecture.is_empty()
+                && !preference.preferred_architecture.is_empty()
+                && release.reads_preferred_architecture()
+            {
+                self.spec.architecture.clone_from(&preference.preferred_architecture);
+                self.origins.push((Setting::Architecture, SettingOrigin::Preference));
+            }
+            self.prefer_machine(preference);
+        }
+        if self.spec.architecture.is_empty() && release.reads_architecture_of_data_source() {
+            self.take_architecture_of_data_source(vm, cluster);
+        }
+        if let Some(instancetype) = instancetype {
+            self.take_instancetype(instancetype);
+        }
+        if let Some(preference) = preference {
+            if release.reads_preferred_architecture() {
+                self.meet_architecture(preference, cluster);
+            }
+            self.prefer(preference);
+            if release.reads_preferred_launch_security() && self.spec.domain.launch_security.is_none() {
+                self.spec.domain.launch_security.clone_from(&preference.preferred_launch_security);
+                self.origins.push((Setting::LaunchSecurity, SettingOrigin::Preference));
+            }
+        }
+        self
+    }
+
     /// Returns a found object, and keeps its notes; records an object that is missing.
     fn keep<'c, T>(&mut self, found: find::Result<'c, T>) -> Option<find::FoundObject<'c, T>> {
         match found {

@@ -4,6 +4,7 @@ mod by_cluster;
 mod changes;
 mod decentralized;
 mod either_mode;
+mod least;
 mod migrating;
 mod origin;
 mod pod;
@@ -41,7 +42,8 @@ use crate::fit::subject::{
 };
 use crate::fit::verdict::{Assessment, Check, Detail, Finding, Notes, Verdict};
 use crate::well_known;
-pub(crate) use decentralized::{is_made_to_receive, waits_as_receiver};
+pub(crate) use decentralized::{is_made_by_kubevirt, is_made_to_receive, waits_as_receiver};
+pub(crate) use least::least;
 pub(crate) use migrating::{UnfinishedMigration, asked_for, of_migration, of_running, source_selector};
 use pod::OfMigration;
 pub use pod::of_pod;
@@ -170,6 +172,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     } else if is_stopped(vmi, cluster) {
         out.not_judged = Some(finding(Check::NoPod, "", STOPPED.to_owned()));
     } else {
+        out.notes.extend(decentralized::annotated_by_hand(vmi, cluster));
         out = out.unless_refused(decentralized::waits(vmi, cluster));
     }
     out.unless_too_large(vmi.metadata.excess.as_ref())

@@ -11,6 +11,7 @@ mod raw;
 mod reasons;
 mod seen;
 mod text;
+mod unknown_types;
 mod users;
 mod variants;
 mod vocabulary;

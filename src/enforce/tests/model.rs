@@ -141,9 +141,12 @@ fn a_guest_without_a_policys_model_or_with_it_already_is_not_changed(
 #[case::another_case(Some("True"), false)]
 #[case::another_word(Some("yes"), false)]
 fn a_guest_that_comes_from_elsewhere_keeps_its_cpu(#[case] value: Option<&str>, #[case] comes: bool) {
-    let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Deny")]);
+    let receiver = vm("web", "host-model").tweak(|vm| vm["spec"]["runStrategy"] = json!("WaitAsReceiver"));
+    let receiver = ClusterObject::VirtualMachine(Box::new(read(receiver)));
+    let world = world(intel(), vec![receiver], vec![with_model(SKYLAKE, &ALL, "Deny")]);
     let object = sent(&json!({"model": "host-model"})).tweak(|vmi| {
         vmi["metadata"]["annotations"] = value.map_or(json!({}), |value| json!({MIGRATION_TARGET.key: value}));
+        vmi["metadata"]["ownerReferences"] = json!([{"kind": "VirtualMachine", "name": "web", "uid": "vm-web"}]);
     });
     let (common, after) = decided(&world, &object);
     if comes {
@@ -155,12 +158,45 @@ fn a_guest_that_comes_from_elsewhere_keeps_its_cpu(#[case] value: Option<&str>, 
     }
 }
 
+/// A user who annotates a guest may take the annotation off again, upon which it starts. Each row: the mode, labels and
+/// the strategy of a VM that owns it, and whether the model is written, and whether the guest is denied.
+#[rstest]
+#[case::of_its_own("host-model", json!({}), None, false, true)]
+#[case::of_a_mode_that_is_not_replaced("host-passthrough", json!({}), None, false, true)]
+#[case::on_the_model(SKYLAKE, json!({}), None, false, false)]
+#[case::of_a_vm_that_starts("host-model", json!({}), Some("Always"), false, true)]
+#[case::of_a_vm_that_waits("host-model", json!({}), Some("WaitAsReceiver"), false, false)]
+#[case::that_starts_at_once("host-model", json!({"kubevirt.io/migrationTargetNodeName": "x"}), None, true, false)]
+fn a_guest_that_its_author_annotates_as_a_receiver_is_denied_like_any_other(
+    #[case] model: &str,
+    #[case] labels: Value,
+    #[case] strategy: Option<&str>,
+    #[case] is_written: bool,
+    #[case] is_denied: bool,
+) {
+    let owner = strategy.map(|strategy| {
+        let vm = vm("web", "host-model").tweak(|vm| vm["spec"]["runStrategy"] = json!(strategy));
+        ClusterObject::VirtualMachine(Box::new(read(vm)))
+    });
+    let replaces = ["Unset", "HostModel"];
+    let world = world(intel(), owner.into_iter().collect(), vec![with_model(SKYLAKE, &replaces, "Deny")]);
+    let object = sent(&json!({"model": model})).tweak(|vmi| {
+        vmi["metadata"]["annotations"] = json!({MIGRATION_TARGET.key: "true"});
+        vmi["metadata"]["labels"] = labels;
+        vmi["metadata"]["ownerReferences"] = json!([{"kind": "VirtualMachine", "name": "web", "uid": "vm-web"}]);
+    });
+    let (_, after) = decided(&world, &object);
+    assert_eq!(after != object, is_written, "the target of a migration gets another CPU than its source has");
+    let forecast = of_vmi(&world, &world.policies[0], &read(after), Depth::Brief.into());
+    assert_eq!(forecast.unmet.is_some(), is_denied, "an annotation is a way around the policy: {forecast:?}");
+}
+
 /// virt-controller itself writes the annotation into the VMI of a VM that waits to receive one.
 #[rstest]
 #[case::waits("WaitAsReceiver", json!({}), true)]
 #[case::waits_whatever_the_template_says("WaitAsReceiver", json!({MIGRATION_TARGET.key: "false"}), true)]
 #[case::runs("Always", json!({}), false)]
-#[case::runs_as_its_template_says("Always", json!({MIGRATION_TARGET.key: "true"}), true)]
+#[case::runs_whatever_its_template_says("Always", json!({MIGRATION_TARGET.key: "true"}), false)]
 fn a_vm_that_waits_for_a_guest_gets_no_model(#[case] strategy: &str, #[case] annotations: Value, #[case] comes: bool) {
     let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Deny")]);
     let vm = vm("web", "host-model").tweak(|vm| {
@@ -169,7 +205,11 @@ fn a_vm_that_waits_for_a_guest_gets_no_model(#[case] strategy: &str, #[case] ann
     });
     let forecast = of_vm(&world, &world.policies[0], &read(vm), Depth::Brief.into());
     assert_eq!(forecast.common == Common::Untouched(Untouched::Received), comes);
-    assert_eq!(forecast.message.is_none(), comes, "it is promised a model that its VMI does not get");
+    assert_eq!(
+        forecast.message.is_none() && forecast.unmet.is_none(),
+        comes,
+        "it is promised a model that its VMI does not get"
+    );
 }
 
 #[rstest]

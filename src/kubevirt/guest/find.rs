@@ -46,6 +46,14 @@ pub(crate) struct OlderCopy {
 /// The object that a VirtualMachine uses; `None` if it names none; an error if an object is missing.
 pub(super) type Result<'c, T> = std::result::Result<Option<FoundObject<'c, T>>, Box<Finding>>;
 
+/// Whether it is not known what an object holds that the VirtualMachine names.
+pub(super) fn is_unknown<T>(found: &Result<'_, T>) -> bool {
+    match found {
+        Ok(found) => found.as_ref().is_some_and(|found| found.is_guess),
+        Err(_) => true,
+    }
+}
+
 /// Finds the instancetype of a VirtualMachine.
 pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, InstancetypeSpec> {
     let Some(matcher) = inferred(Inferred::Instancetype, vm.spec.instancetype.as_ref(), vm, cluster)? else {

@@ -6,6 +6,7 @@ use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration::{NoPod, is_synchronized};
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, Vmim, is_final};
 use crate::well_known;
 
@@ -20,11 +21,26 @@ pub(crate) fn waits_as_receiver(vm: &VirtualMachine) -> bool {
     vm.spec.run_strategy == WAIT_AS_RECEIVER
 }
 
-/// Whether a VMI with this metadata is created as the target of a decentralized migration. Mirrors `IsMigrationTarget`
-/// of `staging/src/kubevirt.io/api/core/v1/types.go`; releases before v1.6.0 do not read the annotation.
+/// Whether a VMI with this metadata waits as the target of a decentralized migration, and gets no pod as a start.
+/// Mirrors `IsMigrationTarget` of `staging/src/kubevirt.io/api/core/v1/types.go` and `sync` of
+/// `pkg/virt-controller/watch/vmi/lifecycle.go` (`IsMigrationTarget() && !IsMigrationTargetNodeLabelSet()`); releases
+/// before v1.6.0 do not read the annotation.
 pub(crate) fn is_made_to_receive(metadata: &Meta, cluster: &Cluster) -> bool {
     cluster.release.release().has_decentralized_migration()
         && well_known::MIGRATION_TARGET.is_set(&metadata.annotations)
+        && !well_known::MIGRATION_TARGET_NODE.is_set(&metadata.labels)
+}
+
+/// Whether virt-controller made a VMI that waits as the target of a decentralized migration: only `startVMI` of
+/// `pkg/virt-controller/watch/vm/vm.go` writes the annotation, for a VirtualMachine that waits as a receiver.
+///
+/// A user who may update VMIs may take it off again, and reset the phase too, upon which virt-controller starts the
+/// guest: `Admit` of `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-update-admitter.go` refuses changes of the
+/// specification and of some labels alone, and the resource has no subresource `status` (`NewVirtualMachineInstanceCrd`
+/// of `pkg/virt-operator/resource/generate/components/crds.go`).
+pub(crate) fn is_made_by_kubevirt(metadata: &Meta, cluster: &Cluster) -> bool {
+    let owner = metadata.owner_references.iter().find(|owner| owner.is_a(Resource::VirtualMachines));
+    owner.and_then(|owner| cluster.vm(&metadata.namespace, &owner.name)).is_some_and(waits_as_receiver)
 }
 
 /// Whether two VMs agree in what makes their VMI the target of a decentralized migration.
@@ -35,22 +51,37 @@ pub(super) fn receive_alike(old: &VirtualMachine, new: &VirtualMachine) -> bool 
     receives(old) == receives(new)
 }
 
-/// Whether a VMI is the target of a decentralized migration, so that it gets no pod as a start. Mirrors `sync` of
-/// `pkg/virt-controller/watch/vmi/lifecycle.go` (`IsMigrationTarget() && !IsMigrationTargetNodeLabelSet()`).
-fn is_target(vmi: &Vmi, cluster: &Cluster) -> bool {
-    is_made_to_receive(&vmi.metadata, cluster) && !well_known::MIGRATION_TARGET_NODE.is_set(&vmi.metadata.labels)
-}
-
 /// Returns the unfinished migration that creates the pod of such a VMI; `None` if none is known.
 pub(super) fn receiving<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Vmim> {
-    let is_known = is_target(vmi, cluster) && cluster.vmi(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
+    let is_known = is_made_to_receive(&vmi.metadata, cluster)
+        && cluster.vmi(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
     let receives = |vmim: &&Vmim| vmim.spec.receive.is_some() && !is_final(&vmim.status.phase);
     cluster.migrations_of(vmi).filter(|_| is_known).find(receives)
 }
 
-/// Returns the reason why nothing is known of the pod of a VMI that is to start; `None` if it gets one as a start.
+/// Returns the reason why nothing is known of the pod of a VMI that is to start; `None` if it gets one as a start, or
+/// may at any time: see [`is_annotated_by_hand`].
 pub(super) fn waits(vmi: &Vmi, cluster: &Cluster) -> Option<Finding> {
-    is_target(vmi, cluster).then(|| finding(Check::NoPod, "metadata.annotations", waits_for(vmi)))
+    let waits = is_made_to_receive(&vmi.metadata, cluster) && !is_annotated_by_hand(vmi, cluster);
+    waits.then(|| finding(Check::NoPod, "metadata.annotations", waits_for(vmi)))
+}
+
+/// Whether a new VMI is annotated as the target of a decentralized migration, and virt-controller did not do it.
+fn is_annotated_by_hand(vmi: &Vmi, cluster: &Cluster) -> bool {
+    let meta = &vmi.metadata;
+    is_made_to_receive(meta, cluster)
+        && cluster.vmi(&meta.namespace, &meta.name).is_none()
+        && !is_made_by_kubevirt(meta, cluster)
+}
+
+/// Returns the note that such a VMI is judged as one that starts.
+pub(super) fn annotated_by_hand(vmi: &Vmi, cluster: &Cluster) -> Option<Finding> {
+    let words = format!(
+        "its annotation {} is not KubeVirt's, which sets it for a VirtualMachine with runStrategy {WAIT_AS_RECEIVER} alone: judged \
+         as a start",
+        well_known::MIGRATION_TARGET.key
+    );
+    is_annotated_by_hand(vmi, cluster).then(|| finding(Check::Assumed, "metadata.annotations", words))
 }
 
 /// Returns the report or the object that a target without a known migration waits for.
@@ -73,7 +104,10 @@ pub(super) fn receives(vm: &VirtualMachine, cluster: &Cluster) -> Option<Finding
     }
     let words = match not_supported(cluster) {
         Some(why) => format!("KubeVirt refuses {FIELD} {WAIT_AS_RECEIVER}: {why}"),
-        None => match cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).filter(|vmi| is_target(vmi, cluster)) {
+        None => match cluster
+            .vmi(&vm.metadata.namespace, &vm.metadata.name)
+            .filter(|vmi| is_made_to_receive(&vmi.metadata, cluster))
+        {
             Some(vmi) if receiving(vmi, cluster).is_some() && is_synchronized(&Vmim::default(), vmi).is_ok() => {
                 "it takes in a guest whose source has reported: its pod is the target of that migration, not a start"
                     .to_owned()
@@ -312,6 +346,7 @@ mod tests {
 
     #[rstest]
     #[case::waits("1.6.0", json!({"kubevirt.io/create-migration-target": "true"}), json!({}), WAITS)]
+    #[case::made_by_hand("1.6.0", json!({"kubevirt.io/create-migration-target": "true", "by": "hand"}), json!({}), "")]
     #[case::before_the_annotation_was_read("1.5.2", json!({"kubevirt.io/create-migration-target": "true"}), json!({}), "")]
     #[case::another_value("1.6.3", json!({"kubevirt.io/create-migration-target": "True"}), json!({}), "")]
     #[case::is_synced(
@@ -326,9 +361,12 @@ mod tests {
         #[case] labels: Value,
         #[case] expected: &str,
     ) {
-        let cluster = cluster(release, mixed(), []);
+        let is_by_hand = annotations.get("by").is_some();
+        let receiver = ClusterObject::VirtualMachine(Box::new(read(receiver())));
+        let cluster = cluster(release, mixed(), (!is_by_hand).then_some(receiver));
+        let owner = json!({"kind": "VirtualMachine", "name": "db", "uid": "vm-db"});
         let guest = json!({
-            "metadata": {"name": "db", "namespace": "shop", "annotations": annotations, "labels": labels},
+            "metadata": {"name": "db", "namespace": "shop", "annotations": annotations, "labels": labels, "ownerReferences": [owner]},
             "spec": {"architecture": "amd64", "domain": {"cpu": {"model": "host-model"}}},
         });
         assert_eq!(why(&of_vmi(&read(guest), &cluster), &cluster), expected, "it is judged as a start");

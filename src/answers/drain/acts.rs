@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
-use super::forecast::{self, Trouble};
+use super::forecast::Trouble;
 use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeHealth, NodeIndex};
@@ -90,13 +90,13 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
         of_guests: Vec::new(),
         own: Vec::new(),
         uncordoned: HashMap::new(),
-        shut: Bits::default(),
+        open: Bits::default(),
     };
-    for (node, Trouble { evicted_guests, forecast }) in nodes.iter().enumerate() {
-        let here = forecast::may_leave(evicted_guests);
-        for (at, (evicted, outcome)) in evicted_guests.iter().zip(&forecast.outcomes).enumerate() {
+    for (node, trouble) in nodes.iter().enumerate() {
+        for (at, (evicted, outcome)) in trouble.evicted_guests.iter().zip(&trouble.forecast.outcomes).enumerate() {
             if evicted.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
-                out.shut = residents.shut_to(evicted.vmi, &here);
+                out.open = Bits::all(world.cluster.fleet.len());
+                trouble.keep_to_open(&mut out.open, residents, at);
                 out.offered(world, evicted, (node, at));
             }
         }
@@ -125,8 +125,8 @@ struct Acts<'f> {
     own: Vec<Action>,
     /// The nodes that one of the acts uncordons, each with the guests that this is offered for.
     uncordoned: HashMap<NodeIndex, BTreeSet<GuestKey>>,
-    /// The nodes that other pods, or too little room, close to the guest that acts are added for.
-    shut: Bits,
+    /// The nodes that neither other pods nor too little room close to the guest that acts are added for.
+    open: Bits,
 }
 
 impl Acts<'_> {
@@ -199,14 +199,14 @@ impl Acts<'_> {
 
     /// Whether no node that fits is open to a guest, even once all others have left its node.
     fn has_no_place(&self, evicted: &EvictedGuest<'_>) -> bool {
-        evicted.fitting.iter().all(|node| self.shut.contains(node))
+        !evicted.fitting.meets(&self.open)
     }
 
-    /// Adds what opens nodes, if all of them are closed that are not shut. Where one is open already, a restart or a
+    /// Adds what opens nodes, if all of them that have room are closed. Where one is open already, a restart or a
     /// migration goes there.
     fn open(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, mut nodes: Vec<NodeIndex>) {
         let fleet = self.fleet;
-        nodes.retain(|node| !self.shut.contains(*node));
+        nodes.retain(|node| self.open.contains(*node));
         if !nodes.iter().all(|&node| fleet.is_cordoned(node) || is_unwell(fleet, node)) {
             return;
         }

@@ -5,17 +5,20 @@
 //! copies from a guest to its launcher, and for that of pods that belong to no guest. The latter are assumed to stay in
 //! place: where the pods of a drained node go is not known.
 
+mod domains;
 mod mates;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+use domains::Domains;
 pub(crate) use mates::Mates;
 
 use super::space::{SizeIndex, Space};
 use super::work;
 use crate::fit::bits::Bits;
-use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::fleet::NodeIndex;
 use crate::fit::label;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
@@ -123,6 +126,8 @@ pub(crate) struct Residents<'w> {
     /// The size of each of `all`; `None` if its requests are not known.
     sizes: Rc<Vec<Option<SizeIndex>>>,
     space: Space<'w>,
+    /// The domains by topology key; computed at first use.
+    domains: RefCell<HashMap<String, Rc<Domains>>>,
 }
 
 impl<'w> Residents<'w> {
@@ -163,7 +168,20 @@ impl<'w> Residents<'w> {
             Rc::new(PodsByLabel::of(guests.chain(others.iter().map(|other| &other.pod.labels))))
         });
         let is_cut = all.iter().any(|resident| resident.vmi.metadata.excess.is_some());
-        Self { cluster, all, others, near, is_by_host, places, is_cut, bearing, deleted, sizes: Rc::new(sizes), space }
+        Self {
+            cluster,
+            all,
+            others,
+            near,
+            is_by_host,
+            places,
+            is_cut,
+            bearing,
+            deleted,
+            sizes: Rc::new(sizes),
+            space,
+            domains: RefCell::default(),
+        }
     }
 
     /// Whether labels alone decide: no pod excludes a guest from a node, and no node's room is known.
@@ -234,7 +252,7 @@ impl<'w> Residents<'w> {
         let Some(own) = self.number(vmi).filter(|_| !self.near.is_empty()) else { return Vec::new() };
         let leaving: HashSet<usize> = leaving.iter().filter_map(|vmi| self.number(vmi)).collect();
         let closes = |other: Side<'_>, at: NodeIndex| {
-            self.domains(self.all[own].side(), other, at).iter().any(|domain| domain.meets(nodes))
+            self.domains(self.all[own].side(), other, at).any(|domain| domain.meets(nodes))
         };
         let mut out = Vec::new();
         for near in self.near[own].iter().map(|&near| near as usize).chain([own]) {
@@ -268,8 +286,8 @@ impl<'w> Residents<'w> {
             if own.terms.is_empty() && other.terms.is_empty() {
                 return None;
             }
-            let closed = self.domains(own, other, node);
-            closed.into_iter().reduce(|mut all, domain| {
+            let closed = self.domains(own, other, node).map(|domain| Bits::clone(&domain));
+            closed.reduce(|mut all, domain| {
                 all.union(&domain);
                 all
             })
@@ -311,13 +329,6 @@ impl<'w> Residents<'w> {
         self.size(vmi).map(|size| self.space.full(size))
     }
 
-    /// Returns the nodes that other pods, except the guests of `leaving`, or too little room close to a guest.
-    pub(super) fn shut_to(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
-        let mut out = self.kept_off(vmi, leaving);
-        self.full(vmi).iter().for_each(|full| out.union(full));
-        out
-    }
-
     fn number(&self, vmi: &Vmi) -> Option<usize> {
         self.places.get(&std::ptr::from_ref(vmi)).copied()
     }
@@ -344,14 +355,19 @@ impl<'w> Residents<'w> {
     /// Returns the nodes that other pods, and the guests for which `counts` is true, close to a guest, itself included.
     fn closed_by(&self, own: usize, counts: impl Fn(usize) -> bool) -> Bits {
         let mut out = Bits::none(self.cluster.fleet.len());
-        let mut close = |other: Side<'_>, node: NodeIndex| {
-            self.domains(self.all[own].side(), other, node).iter().for_each(|domain| out.union(domain));
-        };
+        // Many pods close the same domain.
+        let mut closed: HashSet<*const Bits> = HashSet::new();
         for near in self.near[own].iter().map(|&near| near as usize).chain([own]) {
-            match near.checked_sub(self.all.len()) {
-                None if !counts(near) => {}
-                None => self.all[near].node.into_iter().for_each(|node| close(self.all[near].side(), node)),
-                Some(other) => close(self.others[other].side(), self.others[other].node),
+            let other = match near.checked_sub(self.all.len()) {
+                None if !counts(near) => None,
+                None => self.all[near].node.map(|node| (self.all[near].side(), node)),
+                Some(other) => Some((self.others[other].side(), self.others[other].node)),
+            };
+            let Some((other, node)) = other else { continue };
+            for domain in self.domains(self.all[own].side(), other, node) {
+                if closed.insert(Rc::as_ptr(&domain)) {
+                    out.union(&domain);
+                }
             }
         }
         out
@@ -404,20 +420,24 @@ impl<'w> Residents<'w> {
     /// Returns the nodes that `other` closes to `vmi` while `other` is on this node.
     pub(super) fn closes(&self, vmi: &Vmi, other: &Vmi, node: NodeIndex) -> Bits {
         let mut out = Bits::none(self.cluster.fleet.len());
-        self.closed(vmi, other, node).iter().for_each(|domain| out.union(domain));
+        self.closed(vmi, other, node).for_each(|domain| out.union(&domain));
         out
+    }
+
+    /// Returns the nodes that `other` closes to `vmi` where it is now; `None` if there are none.
+    pub(super) fn closes_now(&self, vmi: &Vmi, other: &Vmi) -> Option<Bits> {
+        let closed = self.closes(vmi, other, self.find(other)?.node?);
+        (!closed.is_empty()).then_some(closed)
     }
 
     /// Whether `other`, while it is on `at`, closes `node` to `vmi`.
     pub(super) fn closes_node(&self, vmi: &Vmi, other: &Vmi, at: NodeIndex, node: NodeIndex) -> bool {
-        self.closed(vmi, other, at).iter().any(|domain| domain.contains(node))
+        self.closed(vmi, other, at).any(|domain| domain.contains(node))
     }
 
-    fn closed(&self, vmi: &Vmi, other: &Vmi, node: NodeIndex) -> Vec<Bits> {
-        match (self.find(vmi), self.find(other)) {
-            (Some(own), Some(other)) => self.domains(own.side(), other.side(), node),
-            _ => Vec::new(),
-        }
+    fn closed(&self, vmi: &Vmi, other: &Vmi, node: NodeIndex) -> impl Iterator<Item = Rc<Bits>> {
+        let both = self.find(vmi).zip(self.find(other));
+        both.into_iter().flat_map(move |(own, other)| self.domains(own.side(), other.side(), node))
     }
 
     /// Whether two guests exclude each other anywhere.
@@ -426,10 +446,21 @@ impl<'w> Residents<'w> {
         self.near.get(one).is_some_and(|near| near.binary_search(&(other as u32)).is_ok())
     }
 
-    fn domains(&self, own: Side<'_>, other: Side<'_>, node: NodeIndex) -> Vec<Bits> {
-        let mine = own.terms.iter().filter(|term| selects(self.cluster, term, own, other));
-        let its = other.terms.iter().filter(|term| selects(self.cluster, term, other, own));
-        mine.chain(its).map(|term| domain(&self.cluster.fleet, &term.topology_key, node)).collect()
+    /// Returns the nodes that two pods close to each other while the other one is on this node, a set for each term.
+    fn domains<'s>(&'s self, own: Side<'s>, other: Side<'s>, node: NodeIndex) -> impl Iterator<Item = Rc<Bits>> {
+        let mine = own.terms.iter().filter(move |term| selects(self.cluster, term, own, other));
+        let its = other.terms.iter().filter(move |term| selects(self.cluster, term, other, own));
+        mine.chain(its).filter_map(move |term| self.of_key(&term.topology_key).at(node))
+    }
+
+    fn of_key(&self, key: &str) -> Rc<Domains> {
+        let mut known = self.domains.borrow_mut();
+        if let Some(domains) = known.get(key) {
+            return Rc::clone(domains);
+        }
+        let domains = Rc::new(Domains::of(&self.cluster.fleet, key));
+        known.insert(key.to_owned(), Rc::clone(&domains));
+        domains
     }
 }
 
@@ -492,17 +523,4 @@ fn near(cluster: &Cluster, pods: &[Side<'_>], guests: usize) -> Vec<Vec<u32>> {
         near.dedup();
     }
     out
-}
-
-/// Returns the nodes with the same value of a topology key as this one; none if the node lacks the label.
-fn domain(fleet: &Fleet, key: &str, node: NodeIndex) -> Bits {
-    if let Some(value) = fleet.label(node, key) {
-        return fleet.bearing(key, value);
-    }
-    let mut alone = Bits::none(fleet.len());
-    // A dump may be reduced to CPU labels.
-    if key == label::HOSTNAME {
-        alone.insert(node);
-    }
-    alone
 }

@@ -9,6 +9,7 @@
 
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
+use super::fellows::Fellows;
 use super::outcome::GuestOutcome;
 use super::race::{self, RaceEnds};
 use super::returning;
@@ -51,13 +52,28 @@ impl Forecast {
 pub(super) struct Trouble<'t, 'w> {
     pub evicted_guests: &'t [EvictedGuest<'w>],
     pub forecast: Forecast,
+    pub fellows: Fellows,
+}
+
+impl Trouble<'_, '_> {
+    /// Removes the nodes that other pods, or too little room, close to a guest once all guests that may leave the node
+    /// are gone.
+    pub(super) fn keep_to_open(&self, nodes: &mut Bits, residents: &Residents<'_>, at: usize) {
+        self.fellows.keep_to_open(nodes, at, |other| self.evicted_guests[other].may_leave());
+        residents.full(self.evicted_guests[at].vmi).iter().for_each(|full| nodes.subtract(full));
+    }
 }
 
 /// Returns the forecast for these guests of a node; by labels, each may go to the nodes of its `fitting`.
-pub(super) fn of(world: &World, residents: &Residents<'_>, evicted_guests: &[EvictedGuest<'_>]) -> Forecast {
+pub(super) fn of(
+    world: &World,
+    residents: &Residents<'_>,
+    evicted_guests: &[EvictedGuest<'_>],
+    fellows: &Fellows,
+) -> Forecast {
     let fitting: Vec<Bits> = evicted_guests.iter().map(|evicted| evicted.fitting.clone()).collect();
     let evicted_guests: Vec<&EvictedGuest<'_>> = evicted_guests.iter().collect();
-    let (mut forecast, groups) = settled(residents, &evicted_guests, &fitting, Some(world));
+    let (mut forecast, groups) = settled(residents, &evicted_guests, fellows, &fitting, Some(world));
     let mut returning = Vec::new();
     for Group { guests, ends, returning: left_out } in &groups {
         let is_raced = left_out.is_empty();
@@ -79,8 +95,13 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, evicted_guests: &[Evi
 
 /// Returns the forecast with other nodes than their `fitting`, without the rivals: the best case, in which guests that
 /// are shut down start again last.
-pub(super) fn with(residents: &Residents<'_>, evicted_guests: &[&EvictedGuest<'_>], fitting: &[Bits]) -> Forecast {
-    settled(residents, evicted_guests, fitting, None).0
+pub(super) fn with(
+    residents: &Residents<'_>,
+    evicted_guests: &[&EvictedGuest<'_>],
+    fellows: &Fellows,
+    fitting: &[Bits],
+) -> Forecast {
+    settled(residents, evicted_guests, fellows, fitting, None).0
 }
 
 /// Guests that share places, by index.
@@ -117,25 +138,24 @@ impl Group {
 fn settled(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
+    fellows: &Fellows,
     fitting: &[Bits],
     for_rivals: Option<&World>,
 ) -> (Forecast, Vec<Group>) {
     // A guest that is shut down is gone at once; a migrated one, once it has a place. Each may make room for others.
-    let mut gone: Vec<&Vmi> =
-        evicted_guests.iter().filter(|evicted| evicted.is_shut_down()).map(|evicted| evicted.vmi).collect();
-    let mut found = outcomes(residents, evicted_guests, fitting, &gone);
+    let mut gone: Vec<bool> = evicted_guests.iter().map(|evicted| evicted.is_shut_down()).collect();
+    let mut found = outcomes(residents, evicted_guests, fellows, fitting, &gone);
     let at_first: Vec<bool> = found.iter().map(|outcome| outcome.targets.is_empty()).collect();
     while found.iter().any(|outcome| !outcome.kept_off.is_empty()) {
-        let leaves = |(evicted, outcome): &(&&EvictedGuest<'_>, &GuestOutcome)| {
+        let leaves = |(evicted, outcome): (&&EvictedGuest<'_>, &GuestOutcome)| {
             !outcome.targets.is_empty() || evicted.is_shut_down()
         };
-        let leaving: Vec<&Vmi> =
-            evicted_guests.iter().zip(&found).filter(leaves).map(|(evicted, _)| evicted.vmi).collect();
-        if leaving.len() == gone.len() {
+        let leaving: Vec<bool> = evicted_guests.iter().zip(&found).map(leaves).collect();
+        if leaving == gone {
             break;
         }
         gone = leaving;
-        found = outcomes(residents, evicted_guests, fitting, &gone);
+        found = outcomes(residents, evicted_guests, fellows, fitting, &gone);
     }
     // Places depend on the targets only: they are searched when these are final.
     if let Some(world) = for_rivals {
@@ -178,10 +198,9 @@ fn settled(
                 return Vec::new();
             }
             let own = evicted_guests[at].vmi;
-            let opens = |other: &usize| {
-                let other = evicted_guests[*other];
-                let is_gone = gone.iter().any(|gone| std::ptr::eq(*gone, other.vmi));
-                is_gone && !std::ptr::eq(other.vmi, own) && other.must_move() && residents.are_apart(own, other.vmi)
+            let opens = |&at: &usize| {
+                let other = evicted_guests[at];
+                gone[at] && !std::ptr::eq(other.vmi, own) && other.must_move() && residents.are_apart(own, other.vmi)
             };
             (0..evicted_guests.len()).filter(opens).collect()
         });
@@ -197,14 +216,13 @@ fn settled(
 fn outcomes(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
+    fellows: &Fellows,
     fitting: &[Bits],
-    gone: &[&Vmi],
+    gone: &[bool],
 ) -> Vec<GuestOutcome> {
-    let outcome = |(evicted, fitting): (&&EvictedGuest<'_>, &Bits)| {
+    let outcome = |(at, (evicted, fitting)): (usize, (&&EvictedGuest<'_>, &Bits))| {
         let mut targets = fitting.clone();
-        if !residents.is_free() {
-            targets.subtract(&residents.kept_off(evicted.vmi, gone));
-        }
+        fellows.keep_to_open(&mut targets, at, |other| gone[other]);
         let mut kept_off = fitting.clone();
         kept_off.subtract(&targets);
         let (mut no_room, mut shortage) = (Bits::none(targets.len()), None);
@@ -233,7 +251,7 @@ fn outcomes(
             starts: None,
         }
     };
-    evicted_guests.iter().zip(fitting).map(outcome).collect()
+    evicted_guests.iter().zip(fitting).enumerate().map(outcome).collect()
 }
 
 /// Fills in the names of pods that exclude these guests, and of guests that may be preempted for them.
@@ -400,11 +418,15 @@ impl PlaceSearch<'_, '_> {
 /// Returns the guests of a node that leave it, or may do so after an act: the others stay until another program or a
 /// user moves them, and close nodes until then.
 pub(super) fn may_leave<'w>(evicted_guests: &[EvictedGuest<'w>]) -> Vec<&'w Vmi> {
-    let leaves = |evicted: &&EvictedGuest<'w>| evicted.must_move() || evicted.is_gone();
-    evicted_guests.iter().filter(leaves).map(|evicted| evicted.vmi).collect()
+    evicted_guests.iter().filter(|evicted| evicted.may_leave()).map(|evicted| evicted.vmi).collect()
 }
 
 impl EvictedGuest<'_> {
+    /// Whether it leaves its node, or may do so after an act.
+    pub(super) fn may_leave(&self) -> bool {
+        self.must_move() || self.is_gone()
+    }
+
     /// Whether KubeVirt has to migrate it.
     pub(super) fn must_move(&self) -> bool {
         matches!(self.effect, EvictionEffect::Moves | EvictionEffect::Refused(_))

@@ -4,23 +4,23 @@
 //! proper subset is accepted, because all smaller sets were tried before; if that would take too long, unneeded acts
 //! are removed from a larger set, the most harmful first. At the end the subsets of the result are judged once more.
 
+mod after;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+
+use after::{AfterActs, Edited};
 
 use super::acts::{self, DrainAct, GuestKey, LeastAct};
 use super::anti_affinity::Residents;
-use super::evicted::{EvictedGuest, EvictionEffect};
+use super::evicted::EvictedGuest;
 use super::forecast::{self, Trouble};
 use super::work;
 use crate::answers::obstacles::Obstacles;
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, Name, Script};
-use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::fit::node::Node;
 use crate::fit::plural;
 use crate::fit::remedy::{Action, Outage};
-use crate::fit::subject::{Stage, Subject};
 use crate::say;
 use crate::world::World;
 
@@ -72,17 +72,31 @@ pub(super) fn least(
     if nodes.is_empty() {
         return Least::default();
     }
-    let (looks, acts): (Vec<DrainAct>, Vec<DrainAct>) =
+    let (look, mut acts): (Vec<DrainAct>, Vec<DrainAct>) =
         acts::of(world, residents, nodes).into_iter().partition(|act| act.only_looks);
-    let problem = LeastProblem { has_several_nodes, ..LeastProblem::new(world, residents, nodes, acts, progress) };
+    let looks = acts.len()..acts.len() + look.len();
+    acts.extend(look);
+    let mut mattering = vec![Vec::new(); nodes.len()];
+    for (at, act) in acts[..looks.start].iter().enumerate() {
+        affected(act, nodes.len()).for_each(|node| mattering[node].push(at));
+    }
+    let problem = LeastProblem {
+        world,
+        residents,
+        nodes,
+        acts: &acts[..looks.start],
+        after: AfterActs::new(world, nodes, &acts),
+        mattering,
+        known: RefCell::default(),
+        effort: Cell::new(0),
+        has_several_nodes,
+        progress,
+    };
     let found = problem.solve();
     progress(MAX_EFFORT, MAX_EFFORT);
-    let looks = looks.iter().filter_map(|look| {
+    let looks = looks.filter_map(|look| {
         let then = problem.after_look(look, &found.stuck_keys)?;
-        Some(LeastAct {
-            then: then.iter().map(|&act| problem.step(&problem.acts[act])).collect(),
-            ..problem.step(look)
-        })
+        Some(LeastAct { then: then.iter().map(|&act| problem.step(&acts[act])).collect(), ..problem.step(&acts[look]) })
     });
     let looks = looks.collect();
     Least { looks, ..found }
@@ -93,13 +107,13 @@ struct LeastProblem<'p, 'w> {
     world: &'p World,
     residents: &'p Residents<'w>,
     nodes: &'p [Trouble<'p, 'w>],
-    acts: Vec<DrainAct>,
+    /// The acts that may free guests, the least harmful first.
+    acts: &'p [DrainAct],
+    after: AfterActs<'p, 'w>,
     /// The acts that affect each node, in their order.
     mattering: Vec<Vec<usize>>,
     /// The stuck guests, by node and the acts done that affect it.
     known: RefCell<HashMap<Done, Vec<usize>>>,
-    /// The nodes after the last set of acts, with the acts of it that change nodes.
-    edited: RefCell<Option<(Vec<usize>, Rc<Edited>)>>,
     /// Number of steps for judging sets of acts.
     effort: Cell<usize>,
     has_several_nodes: bool,
@@ -109,38 +123,7 @@ struct LeastProblem<'p, 'w> {
 /// A node, and the acts done that affect it.
 type Done = (usize, Vec<usize>);
 
-/// The nodes after some acts.
-struct Edited {
-    /// The changed nodes, by their index in the current fleet.
-    changed: Bits,
-    fleet: Fleet,
-}
-
-impl Edited {
-    /// Adds the changed nodes that take a guest, by their numbers in the fleet as it is.
-    fn add_to(&self, fitting: &mut Bits, subject: &Subject<'_>, base: &Fleet) {
-        let after = subject.fitting(&self.fleet);
-        after.iter().filter_map(|index| base.find(self.fleet.name(index))).for_each(|index| fitting.insert(index));
-    }
-}
-
-impl<'p, 'w> LeastProblem<'p, 'w> {
-    fn new(
-        world: &'p World,
-        residents: &'p Residents<'w>,
-        nodes: &'p [Trouble<'p, 'w>],
-        acts: Vec<DrainAct>,
-        progress: &'p dyn Fn(usize, usize),
-    ) -> Self {
-        let mut mattering = vec![Vec::new(); nodes.len()];
-        for (at, act) in acts.iter().enumerate() {
-            affected(act, nodes.len()).for_each(|node| mattering[node].push(at));
-        }
-        let (known, edited) = (RefCell::default(), RefCell::default());
-        let (effort, has_several_nodes) = (Cell::new(0), false);
-        Self { world, residents, nodes, acts, mattering, known, edited, effort, has_several_nodes, progress }
-    }
-
+impl LeastProblem<'_, '_> {
     fn evicted(&self, (node, at): GuestKey) -> &EvictedGuest<'_> {
         &self.nodes[node].evicted_guests[at]
     }
@@ -186,13 +169,13 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
     /// Returns the obstacles on the nodes that the first of these guests would fit on after all acts, a line each.
     fn in_the_way<'k>(&self, keys: impl Iterator<Item = &'k GuestKey>) -> Vec<String> {
         let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
-        let (all_done, nodes_done) = (self.edit(&all), self.edit(&of_nodes));
+        let (all_done, nodes_done) = (self.after.edit(&all), self.after.edit(&of_nodes));
         let mut out = Vec::new();
         for &key in keys.take(MAX_EXPLAINED) {
             let evicted = self.evicted(key);
             let Some(prepared) = evicted.prepared(self.world) else { continue };
-            let mut fitting = self.fitting(key, &of_nodes, &nodes_done);
-            fitting.union(&self.fitting(key, &all, &all_done));
+            let mut fitting = self.after.fitting(key, &of_nodes, &nodes_done);
+            fitting.union(&self.after.fitting(key, &all, &all_done));
             let here = forecast::may_leave(self.nodes[key.0].evicted_guests);
             let obstacles = Obstacles::of(&prepared.subject, None, self.world, self.residents, &here);
             out.extend(obstacles.words(&fitting).iter().map(|words| format!("{}: {words}", evicted.title)));
@@ -269,21 +252,25 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
     fn needs(&self) -> (BTreeMap<GuestKey, Vec<usize>>, BTreeSet<GuestKey>) {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
         let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
-        let edited: Vec<Option<Edited>> =
-            self.acts.iter().enumerate().map(|(at, act)| (!act.nodes.is_empty()).then(|| self.edit(&[at]))).collect();
-        let (nothing, everything, every_node) = (self.edit(&[]), self.edit(&all), self.edit(&of_nodes));
-        for (node, Trouble { evicted_guests, forecast }) in self.nodes.iter().enumerate() {
-            let here = forecast::may_leave(evicted_guests);
-            for at in forecast.stuck() {
-                if !forecast.outcomes[at].targets.is_empty() {
+        let edited: Vec<Option<Edited>> = self
+            .acts
+            .iter()
+            .enumerate()
+            .map(|(at, act)| (!act.nodes.is_empty()).then(|| self.after.edit(&[at])))
+            .collect();
+        let (nothing, everything, every_node) =
+            (self.after.edit(&[]), self.after.edit(&all), self.after.edit(&of_nodes));
+        for (node, trouble) in self.nodes.iter().enumerate() {
+            for at in trouble.forecast.stuck() {
+                if !trouble.forecast.outcomes[at].targets.is_empty() {
                     continue;
                 }
-                let closed = self.residents.shut_to(evicted_guests[at].vmi, &here);
                 let open = |mut fitting: Bits| {
-                    fitting.subtract(&closed);
+                    trouble.keep_to_open(&mut fitting, self.residents, at);
                     fitting
                 };
-                let frees = |set: &[usize], edited: &Edited| !open(self.fitting((node, at), set, edited)).is_empty();
+                let frees =
+                    |set: &[usize], edited: &Edited| !open(self.after.fitting((node, at), set, edited)).is_empty();
                 // Acts on other guests change nothing for this one.
                 let as_it_is = frees(&[], &nothing);
                 let is_freed_by = |&act: &usize| match &edited[act] {
@@ -320,15 +307,11 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
             if own.is_empty() && changed.values().all(|acts| acts.len() == 1) {
                 return true;
             }
-            let mut is_done = Bits::none(self.acts.len());
-            for &act in &of_nodes {
-                is_done.insert(act);
-            }
-            let edited = self.edited(&is_done);
+            let edited = self.after.edit(&of_nodes);
             let each = own.iter().map(|&act| vec![act]);
             let sets = [Vec::new()].into_iter().chain(each).chain((own.len() > 1).then(|| own.clone()));
             let freed = sets.into_iter().find_map(|own| {
-                let places = open(self.fitting(key, &[&of_nodes[..], &own].concat(), &edited));
+                let places = open(self.after.fitting(key, &[&of_nodes[..], &own].concat(), &edited));
                 Some((own.first().copied(), places.iter().next()?))
             });
             let Some((of_guest, place)) = freed else { return true };
@@ -408,7 +391,7 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         let edited = OnceCell::new();
         let mut out = BTreeSet::new();
         for node in nodes {
-            let Trouble { evicted_guests, .. } = &self.nodes[node];
+            let Trouble { evicted_guests, fellows, .. } = &self.nodes[node];
             work::count(self.mattering[node].len());
             let own: Vec<usize> = self.mattering[node].iter().copied().filter(|&act| is_done.contains(act)).collect();
             let key = (node, own);
@@ -416,11 +399,12 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
                 out.extend(stuck.iter().map(|&at| (node, at)));
                 continue;
             }
-            let edited = edited.get_or_init(|| self.edited(&is_done));
+            let edited = edited.get_or_init(|| self.after.edit(&is_done.iter().collect::<Vec<_>>()));
             let before = work::so_far();
             let fitting: Vec<Bits> =
-                (0..evicted_guests.len()).map(|at| self.fitting((node, at), &key.1, edited)).collect();
-            let stuck = forecast::with(self.residents, &evicted_guests.iter().collect::<Vec<_>>(), &fitting).stuck();
+                (0..evicted_guests.len()).map(|at| self.after.fitting((node, at), &key.1, edited)).collect();
+            let stuck =
+                forecast::with(self.residents, &evicted_guests.iter().collect::<Vec<_>>(), fellows, &fitting).stuck();
             out.extend(stuck.iter().map(|&at| (node, at)));
             self.known.borrow_mut().insert(key, stuck);
             let effort = work::so_far().saturating_sub(before) + STEPS_OF_A_GUEST * evicted_guests.len();
@@ -430,108 +414,26 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
         out
     }
 
-    fn edited(&self, is_done: &Bits) -> Rc<Edited> {
-        let acts: Vec<usize> = is_done.iter().filter(|&act| !self.acts[act].nodes.is_empty()).collect();
-        let mut last = self.edited.borrow_mut();
-        if let Some((_, edited)) = last.as_ref().filter(|(known, _)| *known == acts) {
-            return Rc::clone(edited);
-        }
-        let edited = Rc::new(self.edit(&acts));
-        *last = Some((acts, Rc::clone(&edited)));
-        edited
-    }
-
-    fn edit(&self, set: &[usize]) -> Edited {
-        self.edit_with(set, &[])
-    }
-
-    /// Returns the nodes after these acts and further changes.
-    fn edit_with(&self, set: &[usize], more: &[Node]) -> Edited {
-        let base = &self.world.cluster.fleet;
-        let mut nodes: BTreeMap<&str, Node> = BTreeMap::new();
-        for after in set.iter().flat_map(|&act| &self.acts[act].nodes).chain(more) {
-            match nodes.get_mut(after.name.as_str()) {
-                Some(node) => {
-                    if let Some(before) = base.find(&after.name).map(|index| base.node(index)) {
-                        merge(node, &before, after);
-                    }
-                }
-                None => {
-                    nodes.insert(&after.name, after.clone());
-                }
-            }
-        }
-        let mut changed = Bits::none(base.len());
-        nodes.keys().filter_map(|name| base.find(name)).for_each(|index| changed.insert(index));
-        Edited { changed, fleet: Fleet::new(nodes.into_values().collect()) }
-    }
-
-    /// Returns the nodes a guest can go to after these acts: by migration, or by a new start.
-    fn fitting(&self, key: GuestKey, set: &[usize], edited: &Edited) -> Bits {
-        let base = &self.world.cluster.fleet;
-        let evicted = self.evicted(key);
-        let none = Bits::none(base.len());
-        let Some(prepared) = evicted.prepared(self.world) else { return none };
-        work::count(1);
-        let mut own = set.iter().map(|&act| &self.acts[act]).filter(|act| act.guests.contains(&key)).peekable();
-        if own.peek().is_none() {
-            // Changes of nodes on which its volumes cannot be used do not affect it.
-            let is_near = |usable: &Bits| usable.meets(&edited.changed);
-            if edited.changed.is_empty()
-                || evicted.effect != EvictionEffect::Moves
-                || !evicted.usable.as_ref().is_none_or(is_near)
-            {
-                return evicted.fitting.clone();
-            }
-            let mut fitting = Bits::clone(&evicted.fits);
-            fitting.subtract(&edited.changed);
-            edited.add_to(&mut fitting, &prepared.subject, base);
-            fitting.remove(evicted.source);
-            evicted.keep_to_places(&mut fitting);
-            return fitting;
-        }
-        let mut subject = prepared.subject.clone();
-        own.for_each(|act| subject = act.action.apply(&subject, base).0);
-        let migrates = matches!(subject.stage, Stage::Migration(_));
-        if migrates && evicted.effect != EvictionEffect::Moves {
-            return none;
-        }
-        let mut fitting = subject.fitting(base);
-        fitting.subtract(&edited.changed);
-        edited.add_to(&mut fitting, &subject, base);
-        // A drained node is cordoned: a guest that tolerates the cordon may start there again, and nothing is certain.
-        if !migrates && fitting.contains(evicted.source) && subject.placement.tolerates_cordon() {
-            return none;
-        }
-        fitting.remove(evicted.source);
-        if migrates {
-            evicted.keep_to_places(&mut fitting);
-            return fitting;
-        }
-        subject.known_starts(&fitting, None, base).unwrap_or(none)
-    }
-
     /// Returns the acts that are needed besides, so that one of these guests can go to a node of `look` once its cause
     /// is fixed: no part of them is enough. `None` if all acts together are not.
-    fn after_look(&self, look: &DrainAct, stuck: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
-        let base = &self.world.cluster.fleet;
-        let nodes: Vec<NodeIndex> = look.nodes.iter().filter_map(|node| base.find(&node.name)).collect();
+    fn after_look(&self, look: usize, stuck: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
+        let nodes = self.after.changes(look);
         let frees = |key: GuestKey, set: &[usize], edited: &Edited| {
-            let mut fitting = self.fitting(key, set, edited);
+            let mut fitting = self.after.fitting(key, set, edited);
             if let Some(full) = self.residents.full(self.evicted(key).vmi) {
                 fitting.subtract(&full);
             }
             nodes.iter().any(|node| fitting.contains(*node))
         };
-        let edited = |set: &[usize]| self.edit_with(set, &look.nodes);
+        let edited = |set: &[usize]| self.after.edit(&[set, &[look]].concat());
         let sets = [self.acts_of_nodes(), self.all_acts()].map(|set| (edited(&set), set));
         let (key, mut set) = stuck.iter().find_map(|&key| {
             let (_, set) = sets.iter().find(|(edited, set)| frees(key, set, edited))?;
             Some((key, set.clone()))
         })?;
         // Acts on other nodes and guests change nothing for this one; the most harmful ones are dropped first.
-        let name = |node: &Node| look.nodes.iter().any(|own| own.name == node.name);
-        set.retain(|&act| self.acts[act].guests.contains(&key) || self.acts[act].nodes.iter().any(name));
+        let is_there = |&act: &usize| self.after.changes(act).iter().any(|node| nodes.contains(node));
+        set.retain(|&act| self.acts[act].guests.contains(&key) || is_there(&act));
         for act in set.clone().into_iter().rev() {
             let without: Vec<usize> = set.iter().copied().filter(|&other| other != act).collect();
             if frees(key, &without, &edited(&without)) {
@@ -591,21 +493,6 @@ impl<'p, 'w> LeastProblem<'p, 'w> {
 fn drop_stale(policy: &str) -> Result<Command, Invalid> {
     let value = Json::Text("DropStale".into()).below(&["spec", "launcherSelectors"]);
     Ok(Command::kubectl(["patch", "cpupolicy"]).arg(Name::new(policy)?).args(["--type", "merge", "-p"]).arg(value))
-}
-
-/// Merges into a node the change that another act made to the original node.
-fn merge(node: &mut Node, before: &Node, after: &Node) {
-    node.labels.retain(|key, _| after.labels.contains_key(key) || !before.labels.contains_key(key));
-    for (key, value) in &after.labels {
-        if before.labels.get(key) != Some(value) {
-            node.labels.insert(key.clone(), value.clone());
-        }
-    }
-    node.taints.retain(|taint| after.taints.contains(taint) || !before.taints.contains(taint));
-    node.cordoned &= after.cordoned;
-    if before.skip_node != after.skip_node {
-        node.skip_node.clone_from(&after.skip_node);
-    }
 }
 
 /// Returns the nodes, of `nodes` nodes, that an act affects.

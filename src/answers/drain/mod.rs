@@ -10,6 +10,7 @@ pub(crate) mod anti_affinity;
 mod budgets;
 mod demand_class;
 mod evicted;
+mod fellows;
 mod forecast;
 mod least;
 mod not_known;
@@ -40,6 +41,7 @@ use crate::world::World;
 use anti_affinity::Residents;
 use demand_class::DemandClasses;
 use evicted::EvictedGuest;
+use fellows::Fellows;
 use forecast::Trouble;
 use least::Least;
 use not_known::{NotKnown, Returning};
@@ -306,7 +308,8 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let mut returning: Vec<Returning<'_>> = Vec::new();
     for (at, (node, evicted_guests)) in turns.iter().enumerate() {
         progress(at, turns.len());
-        let mut forecast = forecast::of(world, &residents, evicted_guests);
+        let fellows = Fellows::of(&residents, &evicted_guests.iter().collect::<Vec<_>>());
+        let mut forecast = forecast::of(world, &residents, evicted_guests, &fellows);
         forecast::name(&residents, evicted_guests, &mut forecast);
         let row =
             |(evicted, outcome): (&EvictedGuest<'_>, &outcome::GuestOutcome)| evicted.row(world, &residents, outcome);
@@ -323,7 +326,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         let is_count_sure = forecast.is_count_sure;
         rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests, is_count_sure });
         if forecast.has_stuck() {
-            trouble.push(Trouble { evicted_guests, forecast });
+            trouble.push(Trouble { evicted_guests, forecast, fellows });
         }
     }
     progress(turns.len(), turns.len());

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::super::anti_affinity::Residents;
 use super::super::evicted::{EvictedGuest, EvictionEffect};
+use super::super::fellows::Fellows;
 use super::super::forecast;
 use super::NodeDrain;
 use super::places::NodesBefore;
@@ -52,7 +53,7 @@ pub(super) fn order(
             fitting.remove(*node);
         }
         fitting.resize(guests.len(), Bits::none(len));
-        let forecast = forecast::with(&residents, &guests, &fitting);
+        let forecast = forecast::with(&residents, &guests, &Fellows::of(&residents, &guests), &fitting);
         if forecast.has_stuck() {
             if in_vain == 0 {
                 stuck.clear();

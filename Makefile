@@ -80,7 +80,7 @@ scheduler-agreement: cargo controlplane ## N random pods (SEED=…): kube-schedu
 
 attack: cargo ## attacks on the running webhook, and what they cost others (SHORT=1 for a minute, ROWS=idle for some, BINARY=… for another build)
 	@ulimit -n 8192 2>/dev/null; ROWS="$(ROWS)" ATTACK_BINARY="$(if $(BINARY),$(abspath $(BINARY)))" \
-	  $(CARGO) test --locked --test attack -- --ignored --nocapture --exact $(if $(SHORT),short,long)
+	  $(CARGO) test --locked $(if $(SHORT),,--release) --test attack -- --ignored --nocapture --exact $(if $(SHORT),short,long)
 
 image: build ## the last stage of deploy/Dockerfile around target/debug/cpufit, built with buildah and run (BINARY=… for another one)
 	@bash tests/image.sh "$(if $(BINARY),$(BINARY),target/debug/cpufit)"

@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use crate::answers::diff::{
     ChangeKind, Diff, Direction, EvictionChange, EvictionWord, Frozen, GuestChange, KubeVirtChange, NodeChange,
-    PolicyChange, ProvedRestart, RunChange, Unlike, try_diff,
+    PolicyChange, ProvedRestart, RunChange, Unlike, elsewhere, try_diff,
 };
 use crate::cli::Exit;
 use crate::cli::args::{DiffArgs, ListOutput};
@@ -51,7 +51,14 @@ pub(crate) fn run(
     if let Some(why) = nobody(scope, old, new) {
         console::note(page.domain(), why);
     }
-    let found = try_diff(old, new, &is_asked_for, &|done, of| compared.at(done, of))?;
+    let mut found = try_diff(old, new, &is_asked_for, &|done, of| compared.at(done, of))?;
+    for (side, world) in [("old", old), ("new", new)] {
+        // A user who asks for one namespace does not ask about others.
+        if scope.namespace.is_some_and(|asked| world.cluster.only_namespaces.contains(asked)) {
+            let line = elsewhere(side, &world.cluster);
+            found.not_known.retain(|known| Some(known) != line.as_ref());
+        }
+    }
     match args.output {
         ListOutput::Table => people(&found, new, MAX_LABELS, page),
         ListOutput::Wide => people(&found, new, usize::MAX, page),

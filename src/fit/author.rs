@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::placement::{AffinityRule, Expression};
 
 /// The kind of object that holds a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// The VirtualMachine.
     VirtualMachine,
@@ -19,7 +19,7 @@ pub enum Holder {
 }
 
 /// The author of a requirement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Author {
     /// A field of the guest's own specification, as found in this object.
     Field {
@@ -85,7 +85,7 @@ impl Author {
 }
 
 /// An instancetype or a preference.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TypeReference {
     /// Its kind.
     pub kind: String,
@@ -106,7 +106,7 @@ impl TypeReference {
 }
 
 /// The author of a requirement, and the corresponding field of the judged object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AskedAt {
     /// The author.
     pub author: Author,
@@ -120,7 +120,7 @@ pub struct Authors {
     /// The author of each selector entry, by key.
     pub entries: BTreeMap<String, AskedAt>,
     /// The author of each condition that KubeVirt adds to the required node affinity.
-    pub rules: Vec<(Expression, AskedAt)>,
+    pub rules: BTreeMap<Expression, AskedAt>,
     /// The author of the rest of the required node affinity, which is the guest's own.
     pub affinity: Option<AskedAt>,
     /// The author of the CPU mode: host-model and host-passthrough add no selector entries at start.
@@ -135,8 +135,7 @@ impl Authors {
 
     /// Returns the author of an expression of the required node affinity; `None` if it is not known.
     pub(crate) fn of_expression(&self, expression: &Expression) -> Option<&AskedAt> {
-        let added = self.rules.iter().find(|(rule, _)| rule == expression).map(|(_, asked)| asked);
-        added.or(self.affinity.as_ref())
+        self.rules.get(expression).or(self.affinity.as_ref())
     }
 
     /// Returns the author of a condition of the required node affinity; `None` if it is not known.

@@ -330,7 +330,9 @@ impl<'a> Subject<'a> {
 
     /// Returns the value that remains for this key if the guest's own selector does not have it.
     pub(crate) fn value_without_own(&self, key: &str) -> Option<&str> {
-        self.definition.under_own.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+        let under = &self.definition.under_own;
+        let at = under.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok()?;
+        Some(under[at].1.as_str())
     }
 
     /// Returns the architecture that the guest's own node selector asks for instead of the guest's own.

@@ -183,7 +183,8 @@ impl<'s> Source<'s> {
         });
         Authors {
             entries: rendered.settings.iter().map(|(key, setting)| (key.clone(), self.asked(setting))).collect(),
-            rules: rendered.rules.iter().map(|(rule, setting)| (rule.clone(), self.asked(setting))).collect(),
+            // If a feature is forbidden twice, the first counts.
+            rules: rendered.rules.iter().rev().map(|(rule, setting)| (rule.clone(), self.asked(setting))).collect(),
             affinity,
             mode: Some(self.asked(&Setting::Model)),
         }
@@ -228,7 +229,7 @@ pub(super) fn overlay(authors: &mut Authors, of_vm: &Authors, same_mode: bool) {
         better(asked, of_vm.entries.get(key));
     }
     for (rule, asked) in &mut authors.rules {
-        better(asked, of_vm.rules.iter().find(|(other, _)| other == rule).map(|(_, asked)| asked));
+        better(asked, of_vm.rules.get(rule));
     }
     if let Some(asked) = &mut authors.affinity {
         better(asked, of_vm.affinity.as_ref());
@@ -248,7 +249,7 @@ pub(super) fn seen_from_replicas(authors: &mut Authors, holder: Holder, place: i
         }
     }
     let Authors { entries, rules, affinity, mode } = authors;
-    let all = entries.values_mut().chain(rules.iter_mut().map(|(_, asked)| asked)).chain(affinity).chain(mode);
+    let all = entries.values_mut().chain(rules.values_mut()).chain(affinity).chain(mode);
     for asked in all {
         asked.field = place(&asked.field);
         if let Some((of, path)) = holds(&mut asked.author) {
@@ -261,7 +262,7 @@ pub(super) fn seen_from_replicas(authors: &mut Authors, holder: Holder, place: i
 /// Changes the authors' fields to those of a migration, which holds none of its guest's fields.
 pub(super) fn seen_from_migration(authors: &mut Authors) {
     let Authors { entries, rules, affinity, mode } = authors;
-    let all = entries.values_mut().chain(rules.iter_mut().map(|(_, asked)| asked)).chain(affinity).chain(mode);
+    let all = entries.values_mut().chain(rules.values_mut()).chain(affinity).chain(mode);
     for asked in all {
         let field = if asked.author == Author::AddedNodeSelector { "spec.addedNodeSelector" } else { "spec.vmiName" };
         field.clone_into(&mut asked.field);

@@ -29,6 +29,15 @@ use target::Tally;
 /// Maximum resident memory of a row, in MiB: the manifests' limit is 384, and this build is not optimized.
 const MOST_MEMORY: u64 = 300;
 
+/// Maximum p99 of a good client's reviews, in milliseconds, beside the attackers of [`is_timed`]. Not of a debug build.
+const MOST_TIME: u128 = 250;
+
+/// Whether a row sends objects that are costly to judge: their cost is bounded by what is judged, not by how fast the
+/// attackers are.
+fn is_timed(row: &Row) -> bool {
+    row.name.starts_with("objects: 8")
+}
+
 /// Runs every row for a short time.
 #[test]
 #[ignore = "attacks a running server for a minute: make attack SHORT=1"]
@@ -97,6 +106,11 @@ async fn one(row: &Row, span: Duration, problems: &mut Vec<String>) -> String {
         if count.lost > 0 {
             fail(format!("{} of {} {what} were lost: {}", count.lost, count.sent, count.reasons.join("; ")));
         }
+    }
+    // A few reviews have no p99.
+    let is_timed = is_timed(row) && !cfg!(debug_assertions) && reviews.sent >= 100;
+    if is_timed && reviews.quantile(0.99) >= MOST_TIME {
+        fail(format!("the p99 of reviews is {} ms, not below {MOST_TIME}", reviews.quantile(0.99)));
     }
     if memory.is_some_and(|memory| memory > MOST_MEMORY) {
         fail(format!("{memory:?} MiB of memory, more than {MOST_MEMORY}"));

@@ -133,6 +133,29 @@ fn twice_the_guest_costs_twice_as_much() {
     }
 }
 
+/// Each condition has an author of its own, and every node fails all of them, in each term.
+#[test]
+fn twice_the_forbidden_features_that_nodes_have_cost_twice_as_much() {
+    let world = paths::world_with(60, 480);
+    let costs = [1, 2, 4].map(|size| {
+        let features: Vec<Value> =
+            (0..120 * size).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
+        let everywhere = |_: usize, _: usize| json!({"key": "kubernetes.io/hostname", "operator": "Exists"});
+        let terms: Vec<Value> = (0..8).map(|number| term(number, 1, everywhere)).collect();
+        let domain = json!({"domain": {"cpu": {"model": "host-model", "features": features}}});
+        let spec = json!({"spec": {"template": {"spec": merged(domain, affinity(&terms))}}});
+        let mut vm = merged(Kind::VirtualMachine.base(), spec);
+        for field in ["instancetype", "preference"] {
+            vm["spec"].as_object_mut().unwrap().remove(field);
+        }
+        cost(&world, &vm)
+    });
+    println!("{costs:?}");
+    let [one, two, four] = costs;
+    assert_linear("forbidden features, allocations", [one.allocations, two.allocations, four.allocations]);
+    assert_linear("forbidden features, steps", [one.steps, two.steps, four.steps]);
+}
+
 /// The guest is admitted with the findings known by then.
 #[test]
 fn a_guest_for_which_there_is_no_time_is_admitted_with_a_warning() {

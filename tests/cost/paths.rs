@@ -167,6 +167,11 @@ pub fn warnings_within(world: &World, text: &str, most: u64) -> Vec<String> {
 
 /// Returns the cluster with this many nodes, of forty kinds of hosts.
 pub fn world_of(nodes: usize) -> World {
+    world_with(nodes, 0)
+}
+
+/// Returns the same with CPU features `f0`, `f1`, … on every node.
+pub fn world_with(nodes: usize, features: usize) -> World {
     let mut inventory = Inventory::new(None);
     for resource in Resource::WATCHED {
         inventory.apply(ResourceChange::Relisting(resource));
@@ -179,6 +184,9 @@ pub fn world_of(nodes: usize) -> World {
         let name = Value::from(format!("node-{number:03}"));
         node["metadata"]["name"] = name.clone();
         node["metadata"]["labels"]["kubernetes.io/hostname"] = name;
+        for at in 0..features {
+            node["metadata"]["labels"][format!("cpu-feature.node.kubevirt.io/f{at}")] = "true".into();
+        }
         put(&mut inventory, Kind::Node, &node.to_string());
     }
     for resource in Resource::WATCHED {

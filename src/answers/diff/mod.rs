@@ -178,10 +178,7 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
         running.clear();
     }
     let fleet = &new.cluster.fleet;
-    not_known.extend(sides.into_iter().filter_map(|(side, cluster)| {
-        let only = only(cluster)?;
-        Some(format!("the {side} dump {only}: nothing can be said of guests of other namespaces"))
-    }));
+    not_known.extend(sides.into_iter().filter_map(|(side, cluster)| elsewhere(side, cluster)));
     if old.cluster.fleet.is_empty() && !fleet.is_empty() {
         not_known.push(NO_NODES_BEFORE.to_owned());
     }
@@ -217,6 +214,12 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
     out.restarts = restarts::proved(new, &stranded);
     (out.worse, out.better) = (out.turned(Direction::Worse).len(), out.turned(Direction::Better).len());
     out
+}
+
+/// Returns the message for a side that holds some namespaces alone; `None` if it holds all.
+pub(crate) fn elsewhere(side: &str, cluster: &Cluster) -> Option<String> {
+    let only = only(cluster)?;
+    Some(format!("the {side} dump {only}: nothing can be said of guests of other namespaces"))
 }
 
 /// The message for an old dump without nodes.

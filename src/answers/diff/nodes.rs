@@ -149,11 +149,17 @@ fn host_model(fleet: &Fleet, node: NodeIndex) -> Option<String> {
 }
 
 /// Whether the vendor or host model labels name another CPU; only families labelled on both sides are compared.
+///
+/// A newer libvirt may give a host model another name: the same node with the same features has the same CPU.
 fn has_other_cpu(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> bool {
-    [Family::CpuVendor, Family::HostModelCpu].into_iter().any(|family| {
+    let differs = |family| {
         let (before, after) = (old.names_under(was, family), new.names_under(is, family));
         !before.is_empty() && !after.is_empty() && before != after
-    })
+    };
+    let uids = old.uid(was).and_then(comparable).zip(new.uid(is).and_then(comparable));
+    let is_same = uids.is_some_and(|(before, after)| before == after);
+    let is_renamed = || is_same && old.names_under(was, Family::CpuFeature) == new.names_under(is, Family::CpuFeature);
+    differs(Family::CpuVendor) || differs(Family::HostModelCpu) && !is_renamed()
 }
 
 /// Whether another node has the name now: both UIDs are known, and they differ.

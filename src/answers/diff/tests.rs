@@ -359,6 +359,33 @@ fn findings_about_replaced_hardware_are_not_repeated_for_the_new_nodes() {
     assert_eq!(found.frozen.iter().map(|row| row.other_cpu).collect::<Vec<_>>(), [true]);
 }
 
+/// A newer libvirt may rename host models. Each row: the UID and a feature of the node with the other host model.
+#[rstest]
+#[case::of_the_same_node(Some("uid-b"), None, false)]
+#[case::of_the_same_node_with_another_cpu(Some("uid-b"), Some("avx512vnni-2"), true)]
+#[case::of_another_node(Some("uid-2"), None, true)]
+#[case::of_a_node_that_is_not_known(None, None, true)]
+fn a_host_model_with_another_name_is_no_other_cpu(
+    #[case] uid: Option<&str>,
+    #[case] gained: Option<&str>,
+    #[case] is_other: bool,
+) {
+    let named = |uid: Option<&str>, model: &str, gained: Option<&str>| {
+        let mut nodes = intel();
+        let node = of(&mut nodes, "node-b");
+        uid.unwrap_or_default().clone_into(&mut node.uid);
+        node.labels.retain(|key, _| !key.starts_with("host-model-cpu."));
+        set(node, &format!("host-model-cpu.node.kubevirt.io/{model}"), "true");
+        if let Some(name) = gained {
+            set(node, &feature(name), "true");
+        }
+        World { cluster: cluster("1.9.0", nodes, []), policies: Vec::new() }
+    };
+    let (old, new) = (named(Some("uid-b"), "Cascadelake-Server", None), named(uid, "Cascadelake-Server-noTSX", gained));
+    let found = diff(&old, &new, &|_| true, &|_, _| {});
+    assert_eq!(found.nodes.iter().map(|node| node.other_cpu).collect::<Vec<_>>(), [is_other], "{:?}", found.nodes);
+}
+
 #[test]
 fn the_label_that_caused_a_change_and_labels_gone_from_all_nodes_are_named() {
     let guests = [(0, "host-model", false), (0, "host-model", false), (0, "host-model", true)];

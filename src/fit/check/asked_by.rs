@@ -1,6 +1,6 @@
 //! The authors of the demands that nodes do not meet: a field of the guest, or a less visible source.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::{AskedAt, Author};
@@ -39,12 +39,12 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     }
     let authors = &judgement.subject.authors;
-    let mut groups: Vec<(AskedAt, AskedBy)> = Vec::new();
+    let mut groups = Groups::default();
     let besides = judgement.nearest().iter().flat_map(|near| &near.besides.affinity).map(|rule| &**rule);
     let rules: BTreeSet<&AffinityRule> = judgement.excluding_rules().into_iter().chain(besides).collect();
     for rule in rules {
         if let Some(asked) = authors.of_rule(rule) {
-            group(&mut groups, asked).rules.push(rule.clone());
+            groups.of(asked).rules.push(rule.clone());
         }
     }
     let mut known = BTreeSet::new();
@@ -53,48 +53,62 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let entries = entries.filter(|(key, _)| Family::of(key) != Family::Schedulable);
     for entry in entries.filter(|entry| known.insert(*entry)) {
         if let Some(asked) = authors.of_entry(&entry.0).filter(|asked| matters(judgement, &entry.0, asked)) {
-            group(&mut groups, asked).entries.push(entry.clone());
+            groups.of(asked).entries.push(entry.clone());
         }
     }
     // The nodes that lack another architecture than the guest's own are not among the nearest.
     let chosen = judgement.subject.chosen_architecture().map(|chosen| (label::ARCH.to_owned(), chosen.to_owned()));
     if let Some((entry, asked)) = chosen.and_then(|entry| Some((entry, authors.of_entry(label::ARCH)?)))
-        && !groups.iter().any(|(_, by)| by.entries.contains(&entry))
+        && !groups.list.iter().any(|(_, by)| by.entries.contains(&entry))
     {
-        group(&mut groups, asked).entries.push(entry);
+        groups.of(asked).entries.push(entry);
     }
-    for (_, by) in groups.iter_mut().filter(|(asked, _)| asked.author.is_of_all_guests()) {
+    for (_, by) in groups.list.iter_mut().filter(|(asked, _)| asked.author.is_of_all_guests()) {
         by.lacking = lacking(judgement, &by.entries);
     }
-    for (asked, by) in groups.iter_mut().filter(|(_, by)| !by.rules.is_empty()) {
-        by.alternatives = alternatives(judgement, asked);
+    let terms = by_term(judgement);
+    for (asked, by) in groups.list.iter_mut().filter(|(_, by)| !by.rules.is_empty()) {
+        by.alternatives = alternatives(&terms, asked);
     }
-    for (_, by) in &mut groups {
+    for (_, by) in &mut groups.list {
         let gone = &judgement.subject.definition.dropped_from_vm;
-        by.is_gone =
-            !by.entries.is_empty() && by.rules.is_empty() && by.entries.iter().all(|(key, _)| gone.contains(key));
+        by.is_gone = !by.entries.is_empty()
+            && by.rules.is_empty()
+            && by.entries.iter().all(|(key, _)| gone.binary_search(key).is_ok());
     }
-    groups.into_iter().map(|(asked, by)| Finding::note(Check::AskedBy, asked.field, Detail::AskedBy(by))).collect()
+    groups.list.into_iter().map(|(asked, by)| Finding::note(Check::AskedBy, asked.field, Detail::AskedBy(by))).collect()
 }
 
-/// Returns an author's conditions in each of the first terms of the node affinity, if the terms differ.
-fn alternatives(judgement: &Judgement<'_, '_>, asked: &AskedAt) -> Vec<Vec<AffinityRule>> {
+/// Returns the conditions in each of the first terms of the node affinity, by author.
+fn by_term<'j>(judgement: &'j Judgement<'_, '_>) -> Vec<HashMap<&'j AskedAt, Vec<AffinityRule>>> {
     let authors = &judgement.subject.authors;
-    let of_term = |term: &Term| -> Vec<AffinityRule> {
+    let of_term = |term: &Term| {
         let labels = term.expressions.iter().cloned().map(AffinityRule::Label);
-        let all = labels.chain(term.names.iter().cloned().map(AffinityRule::Name));
-        all.filter(|rule| authors.of_rule(rule) == Some(asked)).collect()
+        let mut out: HashMap<&AskedAt, Vec<AffinityRule>> = HashMap::new();
+        for rule in labels.chain(term.names.iter().cloned().map(AffinityRule::Name)) {
+            if let Some(asked) = authors.of_rule(&rule) {
+                out.entry(asked).or_default().push(rule);
+            }
+        }
+        out
     };
     let affinity = judgement.subject.placement.affinity.iter();
     let terms = affinity.flat_map(|affinity| &affinity.terms).filter(|term| !term.is_empty());
-    let mut out: Vec<Vec<AffinityRule>> = Vec::new();
-    for rules in terms.take(MAX_TERMS).map(of_term) {
+    terms.take(MAX_TERMS).map(of_term).collect()
+}
+
+/// Returns an author's conditions in each of these terms, if they differ.
+fn alternatives(terms: &[HashMap<&AskedAt, Vec<AffinityRule>>], asked: &AskedAt) -> Vec<Vec<AffinityRule>> {
+    let mut out: Vec<&[AffinityRule]> = Vec::new();
+    for term in terms {
+        let rules = term.get(asked).map_or(&[][..], Vec::as_slice);
         if !out.contains(&rules) {
             out.push(rules);
         }
     }
     // A term without conditions of the author asks for nothing of it.
-    if out.len() < 2 || out.iter().any(Vec::is_empty) { Vec::new() } else { out }
+    let is_any_empty = out.iter().any(|rules| rules.is_empty());
+    if out.len() < 2 || is_any_empty { Vec::new() } else { out.into_iter().map(<[AffinityRule]>::to_vec).collect() }
 }
 
 /// Returns the candidate nodes that lack one of these entries, by name.
@@ -115,10 +129,19 @@ fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &AskedAt) -> bool {
     key != label::ARCH || !is_default || judgement.neighbours.is_empty()
 }
 
-/// Returns the group of an author, and adds it if it is new.
-fn group<'g>(groups: &'g mut Vec<(AskedAt, AskedBy)>, asked: &AskedAt) -> &'g mut AskedBy {
-    let at = groups.iter().position(|(known, _)| known == asked).unwrap_or(groups.len());
-    if at == groups.len() {
+/// The demands by author, in the order in which they were found.
+#[derive(Default)]
+struct Groups {
+    list: Vec<(AskedAt, AskedBy)>,
+    places: HashMap<AskedAt, usize>,
+}
+
+impl Groups {
+    /// Returns the group of an author, and adds it if it is new.
+    fn of(&mut self, asked: &AskedAt) -> &mut AskedBy {
+        if let Some(&at) = self.places.get(asked) {
+            return &mut self.list[at].1;
+        }
         let in_sight = match &asked.author {
             Author::Field { path, .. } => *path == asked.field,
             Author::KubeVirt | Author::SourceNode(_) | Author::Inherited => true,
@@ -133,7 +156,9 @@ fn group<'g>(groups: &'g mut Vec<(AskedAt, AskedBy)>, asked: &AskedAt) -> &'g mu
             lacking: Vec::new(),
             is_gone: false,
         };
-        groups.push((asked.clone(), by));
+        let at = self.list.len();
+        self.places.insert(asked.clone(), at);
+        self.list.push((asked.clone(), by));
+        &mut self.list[at].1
     }
-    &mut groups[at].1
 }

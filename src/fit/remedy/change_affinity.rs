@@ -48,14 +48,14 @@ pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
 
 /// Whether the required node affinity has more conditions than KubeVirt adds.
 fn has_own(subject: &Subject<'_>) -> bool {
-    let is_added = |rule: &Expression| subject.authors.rules.iter().any(|(added, _)| added == rule);
+    let is_added = |rule: &Expression| subject.authors.rules.contains_key(rule);
     let terms = subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
     terms.into_iter().any(|term| !term.names.is_empty() || !term.expressions.iter().all(is_added))
 }
 
 /// Returns the required node affinity that remains: the conditions that KubeVirt adds.
 fn left(subject: &Subject<'_>) -> Option<Affinity> {
-    let expressions: Vec<Expression> = subject.authors.rules.iter().map(|(rule, _)| rule.clone()).collect();
+    let expressions: Vec<Expression> = subject.authors.rules.keys().cloned().collect();
     let term = Term { expressions, names: Vec::new() };
     (!term.is_empty()).then(|| NodeSelector { terms: vec![term] }.into())
 }

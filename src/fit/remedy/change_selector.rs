@@ -1,5 +1,7 @@
 //! Remedy: change entries of the guest's own `spec.nodeSelector`.
 
+use std::collections::BTreeSet;
+
 use super::made_again::{is_made_again, restarted};
 use super::{
     Act, Action, Commands, ELSEWHERE_WITH_CPU, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys,
@@ -56,7 +58,7 @@ pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
         .iter()
         .map(|(key, _)| key.clone())
         .filter(|key| subject.placement.get(key).is_some_and(|value| subject.value_without_own(key) != Some(value)))
-        .filter(|key| !is_inherited(key) && !subject.definition.dropped_from_vm.contains(key))
+        .filter(|key| !is_inherited(key) && subject.definition.dropped_from_vm.binary_search(key).is_err())
         .collect();
     (!keys.is_empty()).then(|| ChangeSelector { keys }.into())
 }
@@ -79,12 +81,12 @@ impl Act for ChangeSelector {
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
         let outage = Action::from(self.clone()).outage(subject);
         drop_keys(subject, fleet, &self.keys);
-        let is_dropped = |key: &str| self.keys.iter().any(|dropped| dropped == key);
-        if let Some(start) = &mut subject.restart {
+        let dropped: BTreeSet<&str> = self.keys.iter().map(String::as_str).collect();
+        let is_dropped = |key: &str| dropped.contains(key);
+        if let Some(mut start) = subject.restart.take() {
             start.placement.selector.retain(|(key, _)| !is_dropped(key));
-            start
-                .own_models
-                .retain(|key| !is_dropped(key) || subject.definition.under_own.iter().any(|(under, _)| under == key));
+            start.own_models.retain(|key| !is_dropped(key) || subject.value_without_own(key).is_some());
+            subject.restart = Some(start);
         }
         for (key, value) in subject.definition.under_own.iter().filter(|(key, _)| is_dropped(key)) {
             let placements =

@@ -15,9 +15,10 @@ pub struct Definition {
     /// The guest's own `spec.nodeSelector`, which a person wrote, sorted by key.
     pub own_selector: Vec<(String, String)>,
     /// The entries that remain for keys of `own_selector` if those are removed: added by KubeVirt to every
-    /// launcher, by the cluster's configuration, or by another field.
+    /// launcher, by the cluster's configuration, or by another field. Sorted by key.
     pub under_own: Vec<(String, String)>,
-    /// The keys of `own_selector` that the VM no longer has: a restart removes them, an edit of the VM does not.
+    /// The keys of `own_selector` that the VM no longer has, sorted: a restart removes them, an edit of the VM does
+    /// not.
     pub dropped_from_vm: Vec<String>,
     /// The way in which the VM starts the guest again.
     pub restart_request: RestartRequest,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::common::documents::before_the_upgrade;
 use crate::common::{self, Ran, Scratch, cpufit, head, list, shipped, texts};
 use cpufit::policy::{Dial, Otherwise, Policy};
+use rstest::rstest;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -330,6 +331,27 @@ fn upgrade(scratch: &Scratch) -> [PathBuf; 2] {
 
 fn diff(old: &Path, new: &Path, more: &[&str]) -> Ran {
     cpufit(["diff"]).args([old, new]).args(more).run()
+}
+
+/// A snapshot of one namespace knows all that is asked about this namespace.
+#[rstest]
+#[case::of_all(&[], true)]
+#[case::of_its_own(&["-n", "shop"], false)]
+#[case::of_another(&["-n", "bank"], true)]
+fn diff_says_what_a_snapshot_of_one_namespace_leaves_out_to_those_who_ask_for_it(
+    #[case] scope: &[&str],
+    #[case] says: bool,
+) {
+    let scratch = Scratch::new();
+    let mut whole = before_the_upgrade();
+    let items = whole["items"].as_array_mut().unwrap();
+    let complete = json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "Complete", "metadata": {"name": "snapshot"}, "namespace": "shop",
+    });
+    items.insert(0, complete);
+    let one = scratch.write_json("one.json", &whole);
+    let ran = diff(&one, &one, scope);
+    assert_eq!(ran.stdout.contains("guests of other namespaces"), says, "{}", ran.stdout);
 }
 
 #[test]

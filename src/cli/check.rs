@@ -1,9 +1,9 @@
 //! `cpufit check`: judges manifests as the webhook would.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use json_patch::PatchOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +15,7 @@ use super::explain::room::FittingRoom;
 use super::explain::tsc;
 use super::gate::Gate;
 use super::output::{Near, Numbering, ResultOrigin, ResultRow, Skipped};
+use super::resource::ObjectKind;
 use super::{Exit, Namespace, ci, gate};
 use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
@@ -106,7 +107,7 @@ pub fn run(
     let survey = Survey::of(world);
     let mut numbering = Numbering::default();
     snapshot::read_each(files, &world.cluster.domain, stdin, |read| {
-        let outcome = read.map_err(anyhow::Error::from).and_then(|item| {
+        let outcome = read.map_err(of_no_file).and_then(|item| {
             let index = numbering.of(&item.place.file);
             if is_selected(&item, args.selector.as_ref()) {
                 judged.add(item, index, args, &survey, namespace)
@@ -120,6 +121,16 @@ pub fn run(
     .unwrap_or_else(|()| unread.push(anyhow::anyhow!("what follows is not read, after {MAX_UNREAD} errors")));
     let exit = judged.print(args, world, &unread, page)?;
     Ok((exit, unread))
+}
+
+/// Returns the error of an input, with a tip if its name is one of a guest of the cluster and no file.
+fn of_no_file(error: snapshot::Error) -> anyhow::Error {
+    let is_guest = matches!(&error, snapshot::Error::Read { file, reason } if reason.kind() == ErrorKind::NotFound
+        && ObjectKind::of_word(file.split('/').next().unwrap_or_default()).is_some());
+    if !is_guest {
+        return error.into();
+    }
+    anyhow!("{error}; this verb judges manifests: for what runs on the cluster use explain, with the same arguments")
 }
 
 /// The results of a run, in the order of the objects.

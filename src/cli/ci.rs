@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::gate::Gate;
 use super::output::ResultRow;
+use crate::fit::check::{self, Check};
 use crate::page::Page;
 use crate::snapshot::{STDIN, kustomize};
 
@@ -165,11 +166,14 @@ pub(crate) fn sarif(rows: &[ResultRow], gate: Gate<'_>, unread: &[String]) -> Va
             add("denied", "error", denial);
         }
         for finding in &row.findings {
-            rules.insert(finding.check, "What cpufit found about where a guest can run.");
-            let level = match finding.impact {
-                Some(_) if fails => "error",
-                Some(_) => "warning",
-                None => "note",
+            rules.extend(check::of_word(finding.check).map(|check| (finding.check, check.description())));
+            let is_reason = finding.impact.is_some() || finding.check == Check::Unknown.as_str();
+            let is_warned = row.warnings.iter().any(|warning| warning.contains(&finding.message));
+            let level = match (is_reason, fails) {
+                (true, true) => "error",
+                (true, false) => "warning",
+                (false, _) if is_warned => "warning",
+                (false, _) => "note",
             };
             add(finding.check, level, &finding.message);
         }

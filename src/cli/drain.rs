@@ -21,7 +21,7 @@ use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
 use crate::policy::LabelSelector;
 use crate::word::Word as _;
-use crate::world::World;
+use crate::world::{World, no_nodes};
 
 /// Returns the nodes to drain.
 ///
@@ -40,6 +40,7 @@ pub(crate) fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeI
         nodes.push(node);
     }
     if args.all {
+        ensure!(!fleet.is_empty(), "{}", no_nodes(&world.cluster));
         nodes = fleet.in_name_order();
     }
     if let Some(selector) = &args.selector {

@@ -107,11 +107,21 @@ pub(crate) enum Doubt {
 
 /// Declares the checks in the order in which their findings are reported.
 macro_rules! checks {
-    ($($(#[$doc:meta])* $id:ident = $file:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $id:ident = $file:ident,)*) => {
         /// A check, by name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Check {
-            $($(#[$doc])* $id,)*
+            $($(#[doc = $doc])+ $id,)*
+        }
+
+        impl Check {
+            /// Returns what it finds, in a sentence.
+            #[must_use]
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$id => concat!($($doc),+).trim_ascii(),)*
+                }
+            }
         }
 
         /// All checks, in the order in which their findings are reported.
@@ -199,6 +209,11 @@ checks! {
     Assumed = assumed,
     /// The policy's common model.
     CommonModel = common_model,
+}
+
+/// Returns the check with this name in JSON.
+pub(crate) fn of_word(word: &str) -> Option<Check> {
+    ALL.iter().find(|spec| spec.word == word).map(|spec| spec.id)
 }
 
 impl Check {

@@ -61,12 +61,15 @@ struct Chart {
     folder: tempfile::TempDir,
     defaults: Objects,
     rows: usize,
+    /// The values that rows set, by path.
+    set: BTreeSet<String>,
 }
 
 impl Chart {
     fn new(helm: &Path) -> Self {
         let folder = super::folder_here();
-        let mut chart = Self { helm: helm.to_path_buf(), folder, defaults: BTreeMap::new(), rows: 0 };
+        let mut chart =
+            Self { helm: helm.to_path_buf(), folder, defaults: BTreeMap::new(), rows: 0, set: BTreeSet::new() };
         chart.defaults = chart.render("{}");
         chart
     }
@@ -83,6 +86,7 @@ impl Chart {
     /// Checks that the values change the objects in this way only.
     fn row(&mut self, values: &str, change: impl FnOnce(&mut Objects)) {
         self.rows += 1;
+        self.set.extend(paths(&yaml(values)));
         let mut expected = self.defaults.clone();
         change(&mut expected);
         assert!(expected != self.defaults || values.starts_with("# nothing"), "{values}: the row expects no change");
@@ -112,6 +116,20 @@ impl Chart {
             }
         });
     }
+}
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).expect("YAML")
+}
+
+/// Returns the paths of the values that are no maps, or empty ones, such as `certificates.source`.
+fn paths(values: &Value) -> Vec<String> {
+    let fields = values.as_object().into_iter().flatten();
+    let below = |(name, value): (&String, &Value)| match paths(value) {
+        inner if inner.is_empty() => vec![name.clone()],
+        inner => inner.into_iter().map(|path| format!("{name}.{path}")).collect(),
+    };
+    fields.flat_map(below).collect()
 }
 
 /// Sets a field; `null` removes it, and `-` is the end of a list.
@@ -181,6 +199,25 @@ fn each_value_changes_what_it_says_and_nothing_else() {
     names_and_labels(&mut chart);
     who_is_asked(&mut chart);
     who_connects(&mut chart);
+    the_certificate(&mut chart);
+    the_domain(&mut chart);
+    chart.set.extend(paths(&yaml(ALL)));
+    let shipped = std::fs::read_to_string(Path::new(super::ROOT).join("deploy/helm/cpufit/values.yaml"));
+    let is_in = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    // Templates pass these on as they are.
+    let whole =
+        ["livenessProbe", "readinessProbe", "nodeSelector", "podSecurityContext", "securityContext", "resources"];
+    let whole_of =
+        |path: String| whole.iter().find(|whole| is_in(&path, whole)).map_or(path.clone(), |whole| (*whole).to_owned());
+    let is_set = |path: &String| chart.set.iter().any(|set| is_in(set, path) || is_in(path, set));
+    let unset: Vec<String> = paths(&yaml(&shipped.expect("the chart's values")))
+        .into_iter()
+        .map(whole_of)
+        .filter(|path| !is_set(path))
+        .collect();
+    assert_eq!(unset, [""; 0], "no row sets these values: one that does something else would be shipped");
     println!("{} rows: each value, and what it changes", chart.rows);
 }
 
@@ -481,4 +518,30 @@ fn who_connects(chart: &mut Chart) {
         ports.insert(2, json!({"port": 16443, "protocol": "TCP"}));
     });
     chart.sets("service: {annotations: {a: b}}", "Service cpufit", "/metadata/annotations", json!({"a": "b"}));
+}
+
+fn the_certificate(chart: &mut Chart) {
+    let of_cert_manager = chart.render("certificates: {source: cert-manager}");
+    let by_default = std::mem::replace(&mut chart.defaults, of_cert_manager);
+    let values = |value: &str| format!("certificates: {{source: cert-manager, certManager: {{{value}}}}}");
+    let certificate = "Certificate cpufit";
+    chart.sets(&values("duration: 24h"), certificate, "/spec/duration", json!("24h"));
+    chart.sets(&values("renewBefore: 1h"), certificate, "/spec/renewBefore", json!("1h"));
+    chart.row(&values("issuer: {kind: ClusterIssuer, name: internal}"), |objects| {
+        set(objects, certificate, "/spec/issuerRef", json!({"kind": "ClusterIssuer", "name": "internal"}));
+        for own in ["Issuer cpufit-selfsigned", "Certificate cpufit-ca", "Issuer cpufit"] {
+            objects.remove(own).expect("there by default");
+        }
+    });
+    chart.defaults = by_default;
+}
+
+/// A renamed domain is in every right, rule, text and variable: a forgotten one reads and watches nothing.
+fn the_domain(chart: &mut Chart) {
+    chart.row("kubevirtDomain: virt.example.io", |objects| {
+        for object in objects.values_mut() {
+            let renamed = object.to_string().replace("kubevirt.io", "virt.example.io");
+            *object = serde_json::from_str(&renamed).expect("JSON");
+        }
+    });
 }

@@ -6,6 +6,7 @@
 use std::process::Command;
 
 use roxmltree::{Document, Node};
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::POLICY;
@@ -149,9 +150,40 @@ fn sarif_is_as_its_schema_says_and_names_lines() {
     assert!(!lines("a<b>").is_empty() && lines("a<b>").into_iter().all(|line| *line == 12), "{results:#?}");
     let uri = results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap();
     assert!(uri.starts_with("file:///") && uri.ends_with("/m%20y.yaml"), "{uri}");
+    let mut titles: Vec<&str> = Vec::new();
+    let rules = sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
+    titles.extend(rules.iter().map(|rule| rule["shortDescription"]["text"].as_str().unwrap()));
+    titles.sort_unstable();
+    titles.dedup();
+    assert_eq!(titles.len(), rules.len(), "alerts about different things have one title: {titles:?}");
     // A schema that accepts everything would prove nothing.
     let broken = json!({"version": "2.0", "runs": [{"tool": {"driver": {}}, "results": [{"level": "bad", "x": 1}]}]});
     assert_eq!(faults(&broken, &sarif_schema(), "").len(), 5);
+}
+
+#[rstest]
+#[case::not_judged("instancetype: {name: nowhere}", "--fail-on=unknown", "unknown", "error")]
+#[case::not_judged_and_passed("instancetype: {name: nowhere}", "--fail-on=denied", "unknown", "warning")]
+#[case::pinned("{}", "--fail-on=pinned", "start-node", "error")]
+#[case::pinned_and_passed("{}", "--fail-on=denied", "start-node", "warning")]
+#[case::asked_by("{}", "--fail-on=pinned", "asked-by", "note")]
+fn sarif_levels_follow_the_gate(#[case] spec: &str, #[case] gate: &str, #[case] check: &str, #[case] level: &str) {
+    let made = Scratch::new();
+    let cpu =
+        if spec == "{}" { "{domain: {cpu: {model: NoSuchModel}, devices: {}}}" } else { "{domain: {devices: {}}}" };
+    let manifest = format!(
+        "{{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {{name: a, namespace: shop}}, \
+         spec: {{runStrategy: Always, {}template: {{spec: {cpu}}}}}}}",
+        if spec == "{}" { String::new() } else { format!("{spec}, ") }
+    );
+    let file = made.write("vm.yaml", manifest);
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/cluster.yaml");
+    let ran = cpufit(["check", "--snapshot", demo, "-f", file.to_str().unwrap(), gate, "-o", "sarif"]).run();
+    let sarif: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    let found: Vec<&Value> = results.iter().filter(|result| result["ruleId"] == check).collect();
+    assert!(!found.is_empty(), "{results:#?}");
+    assert!(found.iter().all(|result| result["level"] == level), "code scanning would rank it otherwise: {found:#?}");
 }
 
 /// Elements with their attributes (required ones, `|`, optional ones) and child elements, by the schema `junit-10.xsd`

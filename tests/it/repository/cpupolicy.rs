@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cpufit::policy::{Dial, LauncherSelectors, Operator, Otherwise, Policy, PolicyError, ReplacedMode, Word};
+use cpufit::policy::{Announce, Dial, LauncherSelectors, Operator, Otherwise, Policy, PolicyError, ReplacedMode, Word};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -71,6 +71,7 @@ fn words<T: Word>() -> Value {
 #[case::audit(&["spec", "audit"], words::<Dial>())]
 #[case::replaces(&["spec", "commonModel", "replaces", "[]"], words::<ReplacedMode>())]
 #[case::otherwise(&["spec", "commonModel", "otherwise"], words::<Otherwise>())]
+#[case::announce(&["spec", "commonModel", "announce"], words::<Announce>())]
 #[case::launcher_selectors(&["spec", "launcherSelectors"], words::<LauncherSelectors>())]
 #[case::operator(&["spec", "nodeSelector", "matchExpressions", "[]", "operator"], words::<Operator>())]
 fn schema_and_reader_know_the_same_words(#[case] path: &[&str], #[case] expected: Value) {
@@ -96,7 +97,7 @@ fn set_defaults(schema: &Value, value: &mut Value) {
 
 #[rstest]
 #[case::nothing(json!({}), &["enforce", "warn", "audit", "launcherSelectors"])]
-#[case::a_model(json!({"commonModel": {"name": "EPYC-Rome"}}), &["commonModel/replaces", "commonModel/otherwise"])]
+#[case::a_model(json!({"commonModel": {"name": "EPYC-Rome"}}), &["commonModel/replaces", "commonModel/otherwise", "commonModel/announce"])]
 #[case::exemptions(json!({"exemptions": {"users": ["backup"]}}), &["exemptions/controllers"])]
 fn schema_and_reader_have_the_same_defaults(#[case] spec: Value, #[case] shown: &[&str]) {
     let minimal = policy("test", &spec);

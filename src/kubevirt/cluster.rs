@@ -231,6 +231,15 @@ impl Cluster {
         }
     }
 
+    /// Returns the release whose labeller labels each model that libvirt knows; `None` if the cluster's does, or the
+    /// release is assumed.
+    pub(crate) fn known_models_in(&self) -> Option<&'static str> {
+        match self.release {
+            ReleaseKnown::Observed(release) => release.labels_known_models_in(),
+            ReleaseKnown::Newest | ReleaseKnown::WithoutMachineTypes => None,
+        }
+    }
+
     /// Whether the KubeVirt custom resource is known.
     pub(crate) fn has_kubevirt(&self) -> bool {
         !self.kubevirts.is_empty()

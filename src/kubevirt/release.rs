@@ -69,6 +69,15 @@ impl Release {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
 
+    /// Returns the release since which the labeller writes the `cpu-model-migration` label of each model that libvirt
+    /// knows; `None` if the labeller of this release does.
+    ///
+    /// Mirrors `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: the host model and usable models
+    /// until 1.6.3, `getKnownCpuModels` since 1.6.4.
+    pub(crate) fn labels_known_models_in(self) -> Option<&'static str> {
+        (self.inherits_host_model() && self < Self(1, 6, 4)).then_some("1.6.4")
+    }
+
     /// Whether a launcher requests a device for SCSI persistent reservation.
     ///
     /// Mirrors `WithPersistentReservation` of `pkg/virt-controller/services/renderresources.go`, since 1.0.0.

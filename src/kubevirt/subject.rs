@@ -358,6 +358,7 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.configured.withheld = Arc::clone(&cluster.withheld.models);
     subject.configured.list = cluster.config.list();
     subject.configured.fixed_in = cluster.fixed_in();
+    subject.configured.known_models_in = cluster.known_models_in();
     let config = &cluster.config;
     subject.configured.cpu_manager_is_off = config.is_gate_off("CPUManager");
     subject.configured.workloads = placement::of_workloads(&cluster.config);

@@ -470,12 +470,15 @@ impl RawCase<'_> {
         let offered = |key: &str| self.all.iter().any(|node| node.label(key) == self.demand.selector.get(key).copied());
         let own = |key: &str| subject.definition.own_selector.iter().any(|(own, _)| own == key);
         let inherits = matches!(&subject.stage, Stage::Migration(migration) if migration.inherited);
-        let mut features = self.demand.selector.keys().filter(|key| key.starts_with(FEATURE) && !own(key));
+        let mut features = self.demand.selector.keys().copied().filter(|key| key.starts_with(FEATURE) && !own(key));
         match why {
             NoDrop::NothingInherited => !inherits,
-            NoDrop::NothingStale => inherits && features.all(|key| offered(key)),
-            NoDrop::ModelKey { key } => inherits && !offered(key),
-            NoDrop::LastFeature => inherits && !features.any(|key| offered(key)),
+            NoDrop::NothingStale => inherits && features.all(offered),
+            NoDrop::ModelKey { key, features: stale } => {
+                let gone: Vec<&str> = features.filter(|key| !offered(key)).collect();
+                inherits && !offered(key) && gone == *stale
+            }
+            NoDrop::LastFeature => inherits && !features.any(offered),
             NoDrop::NotEnough { keys } => {
                 let mut without = Demand::new(&subject.placement, self.tolerations);
                 without.selector.retain(|key, _| !keys.iter().any(|dropped| dropped == key));

@@ -385,14 +385,21 @@ fn no_removal(why: &NoRemoval) -> String {
 fn no_drop(why: &NoDrop) -> String {
     match why {
         NoDrop::NothingInherited => "it has inherited nothing".to_owned(),
-        NoDrop::NothingStale => "nothing is stale: every feature it inherited is offered by some node".to_owned(),
-        NoDrop::ModelKey { key } => {
-            format!("{} is stale as well, and only feature keys are dropped", label::short(key, "true"))
+        NoDrop::NothingStale => "each feature that it inherited is offered by some node".to_owned(),
+        NoDrop::ModelKey { key, features } => {
+            let like = match features.as_slice() {
+                [] => String::new(),
+                features => format!(" like {}", fold_keys(features)),
+            };
+            format!("{} is stale{like}, and only feature keys are dropped", label::short(key, "true"))
         }
         NoDrop::LastFeature => "all features it inherited are stale, and the last one is never dropped".to_owned(),
         NoDrop::NotEnough { keys } => {
-            let entries: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "true")).collect();
-            format!("without {} no more nodes fit", super::plural::fold(entries, 3))
+            format!("without {} no more nodes fit", fold_keys(keys))
         }
     }
+}
+
+fn fold_keys(keys: &[String]) -> String {
+    super::plural::fold(keys.iter().map(|key| (key.as_str(), "true")), 3)
 }

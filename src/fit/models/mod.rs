@@ -87,6 +87,20 @@ impl KnownModel {
     }
 }
 
+/// Whether libvirt and QEMU of later releases of KubeVirt still know a model that they once gave as host model: the facts
+/// list it. QEMU 7.1 removed `Icelake-Client`; of versions it depends on libvirt whether it names them.
+pub(crate) fn stays_known(model: &str) -> bool {
+    let is_listed = |family: &Family| {
+        let suffix = model.strip_prefix(family.name);
+        family.name != "Icelake-Client"
+            && suffix.is_some_and(|suffix| {
+                split(suffix).is_some_and(|(variant, _)| variant != VERSION)
+                    && family.models.iter().any(|known| known.suffix == suffix)
+            })
+    };
+    FAMILIES.iter().any(is_listed)
+}
+
 /// The variant of versions.
 const VERSION: u8 = 4;
 

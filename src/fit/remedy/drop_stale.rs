@@ -32,10 +32,12 @@ pub enum NoDrop {
     NothingInherited,
     /// Each inherited feature is offered by a node.
     NothingStale,
-    /// A model key, which is never dropped, is stale as well.
+    /// A model key, which is never dropped, is stale.
     ModelKey {
         /// The key.
         key: String,
+        /// The stale features.
+        features: Vec<String>,
     },
     /// All inherited features are stale, and the last one is never dropped.
     LastFeature,
@@ -84,7 +86,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoDrop> {
     let Inherited { count, stale } = inherited(judgement);
     let model = judgement.nowhere().into_iter().find(|(key, _)| Family::of(key) == Family::CpuModelMigration);
     Some(match model {
-        Some((key, _)) => NoDrop::ModelKey { key },
+        Some((key, _)) => NoDrop::ModelKey { key, features: stale },
         None if stale.is_empty() => NoDrop::NothingStale,
         None if stale.len() >= count => NoDrop::LastFeature,
         None => NoDrop::NotEnough { keys: stale },

@@ -19,6 +19,9 @@ pub struct Configured {
     /// The first release whose labeller gives capability labels the value that the cluster's KubeVirt selects;
     /// `None` if the cluster's does so already, or the release is not known.
     pub fixed_in: Option<&'static str>,
+    /// The first release whose labeller gives each node the `cpu-model-migration` label of each model that libvirt
+    /// knows; `None` if the cluster's does so already, or the release is not known.
+    pub known_models_in: Option<&'static str>,
     /// Whether KubeVirt's feature gate `CPUManager` is known to be off: virt-handler then labels each node as one
     /// without CPU manager, whatever its kubelet does (`do` of `pkg/virt-handler/heartbeat/heartbeat.go`).
     pub cpu_manager_is_off: bool,

@@ -428,6 +428,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         owner: ListOwner::KubeVirt { namespace: "kubevirt".to_owned(), name: "kubevirt".to_owned() },
     });
     subject.configured.fixed_in = Some("1.5.3");
+    subject.configured.known_models_in = Some("1.6.4");
     subject.definition.live_update = guest.live_update;
     subject.definition.live_tolerations = guest.live_update;
     subject.mode = mode;

@@ -269,7 +269,10 @@ pub(super) fn why(prepared: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster)
             let parts = [Some(message), of(Check::LibvirtRefuses), near];
             parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
         }
-        (_, Stage::Start(_)) => of(Check::LibvirtRefused).or(of(Check::LibvirtRefuses)).unwrap_or_default(),
+        (_, Stage::Start(_)) => {
+            let found = [Check::LibvirtRefused, Check::LibvirtRefuses, Check::ModelCoverage].into_iter().find_map(of);
+            found.unwrap_or_default()
+        }
         (_, Stage::Migration(_)) => of(Check::LibvirtRefused).unwrap_or_default(),
     }
 }

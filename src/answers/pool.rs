@@ -69,11 +69,9 @@ impl Pool {
     /// first one lacks.
     fn cannot_run(&self, fleet: &Fleet, model: &str) -> Option<String> {
         let usable = self.usable(fleet, model);
-        let mut others = self.amd64.clone();
-        others.subtract(&usable);
-        let names = fleet.names(&others);
+        let LeftOut { nodes, of, tainted, .. } = LeftOut::of(fleet, &self.amd64, &usable);
+        let names = fleet.names(&nodes);
         let first = fleet.find(names.first()?)?;
-        let of = self.amd64.count();
         if usable.is_empty() {
             let mut known = fleet.bearing(&format!("{}{model}", label::CPU_MODEL_MIGRATION), "true");
             known.intersect(&self.amd64);
@@ -85,10 +83,53 @@ impl Pool {
         }
         let which = if names.len() == 1 { String::new() } else { format!(" ({})", fold_names(&names, NAMED)) };
         Some(format!(
-            "commonModel {model} leaves out {} of {of} selected nodes{which}: {}",
+            "commonModel {model} leaves out {} of {of} selected nodes{which}: {}{tainted}",
             names.len(),
             why_left_out(fleet, first, model, &usable)
         ))
+    }
+}
+
+/// The nodes that cannot run a model, of those that could take a guest. A guest without a toleration can use no tainted
+/// node, so tainted nodes do not count where other nodes are left out and others are not.
+#[derive(Clone, Debug)]
+pub(crate) struct LeftOut {
+    /// The nodes that cannot run the model.
+    pub(crate) nodes: Bits,
+    /// Number of nodes that count.
+    pub(crate) of: usize,
+    /// A note about the tainted nodes, as the end of a sentence; empty without one.
+    pub(crate) tainted: String,
+    /// Whether tainted nodes, which do not count, can run the model.
+    pub(crate) is_usable_on_tainted: bool,
+}
+
+impl LeftOut {
+    /// Collects the nodes of `all` that are not in `usable`.
+    pub(crate) fn of(fleet: &Fleet, all: &Bits, usable: &Bits) -> Self {
+        let mut tainted = fleet.tainted_by_people();
+        tainted.intersect(all);
+        let mut open = all.clone();
+        open.subtract(&tainted);
+        let (mut left_out, mut open_left_out) = (all.clone(), open.clone());
+        left_out.subtract(usable);
+        open_left_out.subtract(usable);
+        if open.meets(usable) && !open_left_out.is_empty() {
+            let count = tainted.count();
+            let (nodes, are) =
+                (plural::counted(count, "tainted node", "tainted nodes"), plural::number(count, "is", "are"));
+            let note = if count == 0 { String::new() } else { format!("; {nodes} {are} not counted") };
+            let is_usable_on_tainted = tainted.meets(usable);
+            return Self { nodes: open_left_out, of: open.count(), tainted: note, is_usable_on_tainted };
+        }
+        let note = if open.is_empty() || left_out.is_empty() || left_out.meets(&open) {
+            ""
+        } else if left_out.count() == 1 {
+            "; it is tainted, and takes no guest without a toleration"
+        } else {
+            "; they are tainted, and take no guest without a toleration"
+        };
+        Self { nodes: left_out, of: all.count(), tainted: note.to_owned(), is_usable_on_tainted: false }
     }
 }
 

@@ -7,7 +7,7 @@ mod obsolete;
 use crate::admission::response::Decision;
 use crate::answers::diff::{KubeVirtChange, of_configuration};
 use crate::answers::guest_state::{GuestStates, each};
-use crate::answers::pool::{bearing, guest_nodes, next_higher};
+use crate::answers::pool::{LeftOut, bearing, guest_nodes, next_higher};
 use crate::answers::{CountProgress, Deadline, NamedGuests};
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, CpuModel, HYPERCONVERGED, Json, Name, Namespace, Script};
@@ -160,7 +160,6 @@ fn named_on(
     of: &str,
 ) -> Vec<String> {
     let fleet: &Fleet = &world.cluster.fleet;
-    let total = nodes.count();
     let on = |prefix: &str| {
         let mut found = fleet.bearing(&format!("{prefix}{model}"), "true");
         found.intersect(nodes);
@@ -168,12 +167,11 @@ fn named_on(
     };
     let usable = on(label::CPU_MODEL);
     let known = on(label::CPU_MODEL_MIGRATION);
-    let mut left_out = nodes.clone();
-    left_out.subtract(&usable);
+    let LeftOut { nodes: left_out, of: total, tainted, is_usable_on_tainted } = LeftOut::of(fleet, nodes, &usable);
     let mut out = Vec::new();
     let names = plural::fold_names(&fleet.names(&left_out), 3);
     let counted = plural::counted(total, &format!("{of}node"), &format!("{of}nodes"));
-    match usable.count() {
+    match total - left_out.count() {
         0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {counted}, usable on none")),
         0 => out.push(format!(
             "cpuModel {model} is known on {} of {counted}, usable on 0 of {total}: cpu-model-migration labels do \
@@ -181,7 +179,7 @@ fn named_on(
             known.count()
         )),
         count if count < total => {
-            out.push(format!("cpuModel {model} is usable on {count} of {counted}, not on {names}"));
+            out.push(format!("cpuModel {model} is usable on {count} of {counted}, not on {names}{tainted}"));
         }
         _ => {
             let on = if of.is_empty() { String::new() } else { format!("on {of}nodes, ") };
@@ -191,6 +189,7 @@ fn named_on(
     }
     if !guests.is_empty() {
         let where_to = match usable.count() {
+            _ if is_usable_on_tainted => "would crowd on the nodes that can run it".to_owned(),
             0 => "could start nowhere".to_owned(),
             1 => format!("could start on {} alone", plural::fold_names(&fleet.names(&usable), 1)),
             count => format!("would crowd on these {count}"),

@@ -143,15 +143,20 @@ pub(crate) fn source_down(node: &str) -> String {
 /// Returns `CPU model X leaves out 4 of 6 nodes that could take the guest (a, b and 2 more); it is asked for by the
 /// cluster's default (…)`.
 fn model_coverage(found: &ModelCoverage, most: usize) -> String {
-    let ModelCoverage { model, open, left_out, author } = found;
+    let ModelCoverage { model, open, left_out, author, better } = found;
     // The field to blame names the author too, so it is left out if there is little room.
     let by = author.as_ref().filter(|_| most > 1).map(super::author::who);
     let by = by.map(|who| format!("; it is asked for by {who}")).unwrap_or_default();
-    let names = fold_names(left_out, most);
+    let better = better.as_ref().filter(|_| most > 2).map(|(model, count)| {
+        let all = if count == open { "all " } else { "" };
+        format!("; {model} runs on {all}{count}")
+    });
     format!(
-        "CPU model {model} leaves out {} of {} that could take the guest ({names}){by}",
+        "CPU model {model} leaves out {} of {} that could take the guest ({}){by}{}",
         left_out.len(),
-        nodes(*open)
+        nodes(*open),
+        fold_names(left_out, most),
+        better.unwrap_or_default()
     )
 }
 

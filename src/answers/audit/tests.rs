@@ -8,7 +8,9 @@ use crate::fit::node::Node;
 use crate::fit::verdict::{Cause, Impact, OutcomeWord};
 use crate::kubevirt::cluster::ClusterObject;
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
-use crate::testing::fleet::{CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, intel, of, take};
+use crate::testing::fleet::{
+    CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, ice_lake, intel, of, skylake, take,
+};
 use crate::testing::{NEVER, NO_TIME, Tweak};
 
 fn features() -> Vec<String> {
@@ -68,6 +70,24 @@ fn a_guest_is_judged_by_what_is_left_of_its_selector() {
     let stale = vec!["gone".to_owned()];
     assert_eq!(row("Keep"), (OutcomeWord::Pinned, 0, true, stale.clone()));
     assert_eq!(row("DropStale"), (OutcomeWord::Fragile, 1, true, stale), "it would be counted as stuck and is not");
+}
+
+/// A guest that fits and whose model leaves many nodes out has that in its row, whether it runs or not.
+#[rstest]
+#[case::runs(true)]
+#[case::stopped(false)]
+fn a_model_that_leaves_many_nodes_out_is_in_the_row(#[case] runs: bool) {
+    const MODEL: &str = "Icelake-Server-noTSX";
+    let nodes = ["i1", "i2", "i3"].map(ice_lake).into_iter().chain(["s1", "s2", "s3"].map(skylake)).collect();
+    let live = runs.then(|| vmi(running("web", "i1", MODEL)));
+    let objects = [ClusterObject::VirtualMachine(Box::new(read(vm("web", MODEL))))].into_iter().chain(live);
+    let world = World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() };
+    let rows = audit(&world, NEVER);
+    let why = &one(&rows, "web").at_next_start.why;
+    assert!(
+        why.contains("leaves out 3 of 6 nodes that could take the guest (s1, s2, s3)"),
+        "the loss is not seen: {why}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::fit::author::Author;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
+use crate::fit::remedy;
 use crate::fit::subject::Stage;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
@@ -30,6 +31,9 @@ pub struct ModelCoverage {
     pub left_out: Vec<String>,
     /// The author of the model; `None` if it is not known.
     pub author: Option<Author>,
+    /// The model that runs on the most of the nodes that could take the guest, and their number; `None` if it is not
+    /// known, no model runs on more nodes, or a remedy gives the guest that model.
+    pub better: Option<(String, usize)>,
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -52,12 +56,15 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     }
     let asked = subject.authors.of_entry(key);
+    let remedies = remedy::evens_starts(judgement);
+    let better = if remedies.is_empty() { remedy::runs_on_more(judgement, &open) } else { None };
     let found = ModelCoverage {
         model: label::name(key).to_owned(),
         open: open.count(),
         left_out: judgement.names(&left_out),
         author: asked.map(|asked| asked.author.clone()),
+        better,
     };
     let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
-    vec![Finding::note(Check::ModelCoverage, field, Detail::ModelCoverage(found))]
+    vec![Finding { remedies, ..Finding::note(Check::ModelCoverage, field, Detail::ModelCoverage(found)) }]
 }

@@ -62,6 +62,11 @@ impl Fleet {
         })
     }
 
+    /// Returns the nodes with a taint that a person set and that keeps out pods without a toleration.
+    pub(crate) fn tainted_by_people(&self) -> Bits {
+        self.kept_out(&Tolerations::default()).by_person.clone()
+    }
+
     /// Returns the nodes that meet a required node affinity; with `only_cpu`, as if all conditions on other
     /// labels held.
     fn meeting(&self, affinity: &NodeSelector, only_cpu: bool) -> Bits {

@@ -87,8 +87,8 @@ impl KnownModel {
     }
 }
 
-/// Whether libvirt and QEMU of later releases of KubeVirt still know a model that they once gave as host model: the facts
-/// list it. QEMU 7.1 removed `Icelake-Client`; of versions it depends on libvirt whether it names them.
+/// Whether libvirt and QEMU of later releases of KubeVirt still know a model that they once gave as host model: the
+/// facts list it. QEMU 7.1 removed `Icelake-Client`; of versions it depends on libvirt whether it names them.
 pub(crate) fn stays_known(model: &str) -> bool {
     let is_listed = |family: &Family| {
         let suffix = model.strip_prefix(family.name);

@@ -67,6 +67,7 @@ use trial::Prospect;
 
 use std::collections::BTreeSet;
 
+use super::bits::Bits;
 use super::command::{Command, Invalid, LabelKey, LabelValue, Name, Script};
 use super::effort::Depth;
 use super::fleet::Fleet;
@@ -469,6 +470,15 @@ pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
         use_model::cures(judgement, fewest + 1)
     });
     found.into_iter().collect()
+}
+
+/// Returns the named model that runs on the most of these nodes, and their number, if it runs on more of them than take
+/// the guest now; regardless of who sets the guest's model. `None` in a brief judgement.
+pub(super) fn runs_on_more(judgement: &Judgement<'_, '_>, open: &Bits) -> Option<(String, usize)> {
+    if judgement.effort.depth == Depth::Brief {
+        return None;
+    }
+    judgement.within(|| use_model::runs_on_more(judgement, open))
 }
 
 /// Returns the well-known remedies that are known not to help, without those whose word is in `may_help`.

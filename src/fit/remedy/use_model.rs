@@ -152,6 +152,14 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if nested { None } else { cures(judgement, 1) }
 }
 
+/// Returns the common model and on how many of these nodes it is usable, if these are more than take the guest now.
+pub(super) fn runs_on_more(judgement: &Judgement<'_, '_>, open: &Bits) -> Option<(String, usize)> {
+    let start = judgement.subject.restart.as_ref()?;
+    let (model, nodes) = common_model(judgement, start)?;
+    let count = nodes.count_common(open);
+    (count > judgement.passes.fitting.count()).then_some((model, count))
+}
+
 impl Judgement<'_, '_> {
     /// Whether the guest gets another named model at its next start, that no libvirt contradicts.
     pub(super) fn gets_another_model(&self) -> bool {

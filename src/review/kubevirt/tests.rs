@@ -8,7 +8,7 @@ use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::{recorded, recording, said};
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
-use crate::testing::fleet::{feature, give, intel, known, mixed, model, node, set, vendor};
+use crate::testing::fleet::{feature, give, intel, known, mixed, model, node, set, taint, vendor};
 use crate::testing::{NEVER, Tweak};
 
 fn world() -> World {
@@ -39,6 +39,24 @@ fn a_named_default_model_names_its_nodes_and_guests() {
     cpufit: KubeVirt kubevirt: cpuModel Skylake-Server-noTSX-IBRS is usable on 5 of 8 nodes, not on amd-1, amd-2, amd-3
     cpufit: KubeVirt kubevirt: at their next start 2 guests without a model of their own would crowd on these 5: shop/db, shop/erp
     ");
+}
+
+/// A guest without a toleration can use no tainted node: the nodes that matter are counted and named.
+#[rstest]
+#[case::tainted_are_left_out(&["amd-1", "amd-2"], "usable on 5 of 6 nodes, not on amd-3; 2 tainted nodes are not counted", "would crowd on these 5")]
+#[case::tainted_can_run_it(&["node-a", "amd-2"], "usable on 4 of 6 nodes, not on amd-1, amd-3; 2 tainted nodes are not counted", "would crowd on the nodes that can run it")]
+#[case::only_tainted_are_left_out(&["amd-1", "amd-2", "amd-3"], "usable on 5 of 8 nodes, not on amd-1, amd-2, amd-3; they are tainted, and take no guest without a toleration", "would crowd on these 5")]
+#[case::only_tainted_can_run_it(&["node-a", "node-b", "node-c", "node-d", "node-e"], "usable on 5 of 8 nodes, not on amd-1, amd-2, amd-3", "would crowd on these 5")]
+fn nodes_that_could_take_guests_are_counted(#[case] tainted: &[&str], #[case] nodes: &str, #[case] guests: &str) {
+    let mut world = world();
+    let mut all = mixed();
+    for node in all.iter_mut().filter(|node| tainted.contains(&node.name.as_str())) {
+        node.taints.push(taint("dedicated"));
+    }
+    world.cluster = cluster("1.9.0", all, [ClusterObject::VirtualMachine(Box::new(read(vm("db", ""))))]);
+    let lines = update(&world, &kubevirt(""), &kubevirt("Skylake-Server-noTSX-IBRS"), NEVER).warnings();
+    assert!(lines[0].ends_with(nodes), "the nodes that matter are hidden: {lines:?}");
+    assert!(lines[1].contains(guests), "the guests could use other nodes: {lines:?}");
 }
 
 /// On OpenShift Virtualization the operator reverts an edit of this resource.

@@ -6,7 +6,7 @@ use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::said;
 use crate::testing::cluster::{cluster, read, running, vm, vmi};
-use crate::testing::fleet::{model, of, take};
+use crate::testing::fleet::{model, of, taint, take};
 use crate::testing::objects::{self, create};
 use crate::testing::pool::{MODEL, common, nodes, policy, world};
 use crate::testing::{NEVER, Tweak};
@@ -94,6 +94,18 @@ fn a_node_that_has_every_feature_lacks_only_the_label() {
     let lines = changed(&world(nodes, &[]), &common(MODEL));
     let line = lines.iter().find(|line| line.contains("leaves out")).expect("two nodes cannot run it");
     assert!(line.contains("leaves out 2 of 5 selected nodes (node-b, node-c): node-b lacks"), "{line}");
+}
+
+#[test]
+fn tainted_nodes_do_not_hide_those_that_a_model_leaves_out() {
+    let nodes = nodes().tweak(|nodes| {
+        take(of(nodes, "node-c"), &[model(MODEL), model("Cascadelake-Server")]);
+        of(nodes, "node-b").taints.push(taint("dedicated"));
+    });
+    let lines = changed(&world(nodes, &[]), &common(MODEL));
+    let line = lines.iter().find(|line| line.contains("leaves out")).expect("two nodes cannot run it");
+    assert!(line.contains("leaves out 1 of 4 selected nodes: node-c lacks"), "{line}");
+    assert!(line.ends_with("; 1 tainted node is not counted"), "{line}");
 }
 
 #[test]

@@ -396,6 +396,42 @@ fn a_model_that_leaves_many_out_is_named(#[case] nodes: Vec<Node>, #[case] expec
     assert_eq!(verdict.found(Check::ModelCoverage).map(say::finding::message).as_deref(), expected);
 }
 
+/// By its own field or the cluster's default, the guest itself can get another model; by an instancetype it cannot, and
+/// the model is named.
+#[rstest]
+#[case::its_own("Cascadelake-Server-noTSX", json!({}), Some((5, 5)), None)]
+#[case::the_default("", json!({"cpuModel": "Cascadelake-Server-noTSX"}), Some((5, 5)), None)]
+#[case::an_instancetype("it", json!({}), None, Some("; Skylake-Server-noTSX-IBRS runs on all 6"))]
+fn a_model_that_leaves_many_out_has_a_way_out(
+    #[case] model: &str,
+    #[case] configuration: Value,
+    #[case] expected: Option<(usize, usize)>,
+    #[case] said: Option<&str>,
+) {
+    let nodes = three().into_iter().chain(["node-d", "node-e", "node-f"].map(skylake)).collect();
+    let named = json!({
+        "apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterInstancetype",
+        "metadata": {"name": "corp.large"},
+        "spec": {"cpu": {"guest": 2, "model": "Cascadelake-Server-noTSX"}, "memory": {"guest": "1Gi"}},
+    });
+    let is_of_type = model == "it";
+    let named = crate::testing::situation::object(&named);
+    let guest = vm("db", if is_of_type { "" } else { model }).tweak(|vm| {
+        if is_of_type {
+            vm["spec"]["template"]["spec"]["domain"] = json!({});
+            vm["spec"]["instancetype"] = json!({"name": "corp.large"});
+        }
+    });
+    let cluster = cluster(nodes, [kubevirt("v1.9.0", configuration, json!({}))].into_iter().chain(named));
+    let prepared = of_vm(&read(guest), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
+    let found = verdict.found(Check::ModelCoverage).expect("three of six nodes cannot run it");
+    let remedy = found.remedies.iter().find(|remedy| remedy.action.id() == RemedyId::UseModel);
+    assert_eq!(remedy.map(|remedy| remedy.then_fits), expected, "the user learns of the loss, not of the way out");
+    let words = say::finding::message(found);
+    assert!(words.ends_with(said.unwrap_or("of the VM")) || said.is_none() && !words.contains("runs on"), "{words}");
+}
+
 #[test]
 fn a_default_that_leaves_many_out_is_named_as_the_clusters() {
     let nodes = vec![cascade_lake("node-a"), cascade_lake("node-b"), skylake("node-c"), skylake("node-d")];

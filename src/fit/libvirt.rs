@@ -33,8 +33,10 @@ pub struct Cpu {
     pub vendor: Option<String>,
     /// Features with policy `require` or `force`.
     pub require: BTreeSet<String>,
-    /// Features with policy `disable` or `forbid`.
+    /// Features with policy `disable`.
     pub disable: BTreeSet<String>,
+    /// Features with policy `forbid`: the guest lacks them, and libvirt refuses a node that provides them.
+    pub forbid: BTreeSet<String>,
 }
 
 impl Cpu {
@@ -42,8 +44,11 @@ impl Cpu {
     /// definitions of the model differ in the feature, as they do in those of VMX.
     #[must_use]
     pub fn has(&self, feature: &str) -> Option<bool> {
-        if self.require.contains(feature) || self.disable.contains(feature) {
-            return Some(self.require.contains(feature));
+        if self.require.contains(feature) {
+            return Some(true);
+        }
+        if self.disable.contains(feature) || self.forbid.contains(feature) {
+            return Some(false);
         }
         if feature.starts_with(label::VMX) || models::is_disputed(&self.model, feature) {
             return None;
@@ -56,7 +61,7 @@ impl fmt::Display for Cpu {
     /// Formats the CPU: `Cascadelake-Server with 21 features more and 2 less`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
-        let (more, less) = (self.require.len(), self.disable.len());
+        let (more, less) = (self.require.len(), self.disable.union(&self.forbid).count());
         let features = |count: usize| counted(count, "feature", "features");
         match (more, less) {
             (0, 0) => Ok(()),
@@ -107,6 +112,15 @@ pub struct Incompatible {
     /// Whether only outdated launchers (`kubevirt.io/outdatedLauncherImage`) could be asked: the pod of a migration is
     /// rendered with the current image, whose libvirt may know more.
     pub by_outdated: bool,
+}
+
+impl Incompatible {
+    /// Whether libvirt names this feature among those that the node provides and the CPU forbids. Mirrors `x86Compute`
+    /// of libvirt's `src/cpu/cpu_x86.c`.
+    pub(crate) fn is_provided_forbidden(&self, feature: &str) -> bool {
+        let features = self.reason.strip_prefix("Host CPU provides forbidden features:");
+        features.is_some_and(|list| list.split(',').any(|name| name.trim() == feature))
+    }
 }
 
 impl LibvirtAnswer {
@@ -188,23 +202,28 @@ impl Answers {
     /// by its libvirt's description of the node. A host model is a description by differences from a model, and may be
     /// older than the comparison of this very CPU.
     pub(crate) fn provides(&self, node: &str, key: &str) -> Provided {
-        if self.is_compared(node, key) {
-            return Provided::Yes;
+        match self.compared(node, key) {
+            Provided::Unknown => self.hosts.get(node).map_or(Provided::Unknown, |host| host.provides(key)),
+            known => known,
         }
-        self.hosts.get(node).map_or(Provided::Unknown, |host| host.provides(key))
     }
 
-    /// Whether a node provides the guest's CPU, and this CPU includes the capability that a label states.
-    fn is_compared(&self, node: &str, key: &str) -> bool {
-        let Some(GuestCpu { cpu, .. }) = self.guest.as_ref().ok().filter(|_| self.agrees(node)) else { return false };
+    /// Whether a node that provides the guest's CPU has the capability that a label states, by this CPU.
+    fn compared(&self, node: &str, key: &str) -> Provided {
+        let Some(GuestCpu { cpu, .. }) = self.guest.as_ref().ok().filter(|_| self.agrees(node)) else {
+            return Provided::Unknown;
+        };
         let name = label::name(key);
-        match Family::of(key) {
-            // A feature that the guest's CPU lacks was not part of the comparison.
+        let is_part = match Family::of(key) {
+            // Libvirt agrees to a forbidden feature only if the hypervisor lacks it.
+            Family::CpuFeature if cpu.forbid.contains(name) => return Provided::No,
+            // Another feature that the guest's CPU lacks was not part of the comparison.
             Family::CpuFeature => cpu.has(name) == Some(true),
             Family::CpuModelMigration => cpu.model == name,
             Family::CpuVendor => cpu.vendor.as_deref() == Some(name),
             _ => false,
-        }
+        };
+        if is_part { Provided::Yes } else { Provided::Unknown }
     }
 
     /// Returns the nodes whose libvirt refuses the CPU.

@@ -260,11 +260,12 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
         let feature_name = name(feature.attribute("name").unwrap_or_default())?;
         match feature.attribute("policy") {
             Some("require" | "force") | None => out.require.insert(feature_name),
-            Some("disable" | "forbid") => out.disable.insert(feature_name),
+            Some("disable") => out.disable.insert(feature_name),
+            Some("forbid") => out.forbid.insert(feature_name),
             Some("optional") => false,
             Some(other) => return Err(unreadable(format_args!("a feature of policy {other}"))),
         };
-        if out.require.len() + out.disable.len() > MAX_FEATURES {
+        if out.require.len() + out.disable.len() + out.forbid.len() > MAX_FEATURES {
             return Err(unreadable(format_args!("a CPU of more than {MAX_FEATURES} features")));
         }
     }

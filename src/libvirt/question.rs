@@ -100,7 +100,7 @@ pub(crate) fn xml(cpu: &Cpu) -> String {
     if let Some(vendor) = &cpu.vendor {
         let _ = write!(out, "<vendor>{vendor}</vendor>");
     }
-    for (policy, names) in [("require", &cpu.require), ("disable", &cpu.disable)] {
+    for (policy, names) in [("require", &cpu.require), ("disable", &cpu.disable), ("forbid", &cpu.forbid)] {
         for name in names {
             let _ = write!(out, "<feature policy='{policy}' name='{name}'/>");
         }

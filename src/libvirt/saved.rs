@@ -53,6 +53,8 @@ struct SavedCpu {
     vendor: Option<String>,
     require: BTreeSet<String>,
     disable: BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    forbid: BTreeSet<String>,
 }
 
 /// The reason why there is no answer: as a sentence, which is all that older files have, and as code and detail.
@@ -144,21 +146,27 @@ struct SavedAnswer {
 
 impl From<&Cpu> for SavedCpu {
     fn from(cpu: &Cpu) -> Self {
-        let Cpu { model, vendor, require, disable } = cpu.clone();
-        Self { model, vendor, require, disable }
+        let Cpu { model, vendor, require, disable, forbid } = cpu.clone();
+        Self { model, vendor, require, disable, forbid }
     }
 }
 
 impl SavedCpu {
     fn read(self) -> Result<Cpu, String> {
-        bounded("a CPU", self.require.len() + self.disable.len())?;
-        let names = self.require.iter().chain(&self.disable).chain(&self.vendor).chain([&self.model]);
-        names.map(|text| checked(text)).collect::<Result<Vec<_>, _>>()?;
-        let Self { model, vendor, require, disable } = self;
-        if let Some(feature) = require.intersection(&disable).next() {
-            return Err(format!("feature {feature} stands in require and in disable; leave it in one"));
+        bounded("a CPU", self.features().count())?;
+        self.features().chain(&self.vendor).chain([&self.model]).try_for_each(|text| checked(text).map(drop))?;
+        let Self { model, vendor, require, disable, forbid } = self;
+        let pairs = [
+            ("require", &require, "disable", &disable),
+            ("require", &require, "forbid", &forbid),
+            ("disable", &disable, "forbid", &forbid),
+        ];
+        for (one, of_one, other, of_other) in pairs {
+            if let Some(feature) = of_one.intersection(of_other).next() {
+                return Err(format!("feature {feature} stands in {one} and in {other}; leave it in one"));
+            }
         }
-        Ok(Cpu { model, vendor, require, disable })
+        Ok(Cpu { model, vendor, require, disable, forbid })
     }
 
     fn of_guest(self, accelerator: &str) -> Result<GuestCpu, String> {
@@ -167,7 +175,11 @@ impl SavedCpu {
 
     /// Returns the approximate size in bytes.
     fn size(&self) -> usize {
-        self.require.iter().chain(&self.disable).map(|name| name.len() + 24).sum::<usize>() + 256
+        self.features().map(|name| name.len() + 24).sum::<usize>() + 256
+    }
+
+    fn features(&self) -> impl Iterator<Item = &String> {
+        self.require.iter().chain(&self.disable).chain(&self.forbid)
     }
 }
 

@@ -223,6 +223,9 @@ impl<'c> Scene<'c> {
         features.retain(|name| !lacking.contains(name));
         features.truncate(LABELLED);
         let poor = poorer(cluster, &rich, &lacking);
+        let forbids = format!("<feature policy='forbid' name='{}'/>", lacking[0]);
+        let cpu = format!("<cpu mode='custom' match='exact' check='partial'><model>Nehalem</model>{forbids}</cpu>");
+        poor.run(cluster, "shop_shy", &cpu);
 
         world::install_kubevirt(cluster);
         for namespace in ["shop", "locked"] {
@@ -261,6 +264,7 @@ impl<'c> Scene<'c> {
             let guests: &[&str] = match *node {
                 "source" => &["db", "stuck", "drift", "old", "moved"],
                 "shared" => &SHARED,
+                "poor" => &["on-poor", "shy"],
                 _ => &[&there],
             };
             for guest in guests {
@@ -418,6 +422,7 @@ fn libvirt_is_asked_through_launchers() {
     both_verdicts_decide_who_can_leave(&scene);
     models_are_compared(&scene);
     an_older_cpu_is_a_subset(&scene);
+    a_forbidden_feature_keeps_it_off(&scene);
     a_launcher_is_brought_by_the_printed_commands(&scene);
     progress_is_shown_on_a_terminal(&scene);
     answers_are_kept(&scene);
@@ -633,6 +638,21 @@ fn an_older_cpu_is_a_subset(scene: &Scene<'_>) {
     for node in ["equal", "poor"] {
         assert_eq!(result["libvirt"]["nodes"][node]["answer"], "superset", "{result:#}");
     }
+}
+
+/// Libvirt refuses a guest that forbids a feature where the node provides it, at the migration too. An answer to a
+/// question that disables the feature would promise that migration.
+fn a_forbidden_feature_keeps_it_off(scene: &Scene<'_>) {
+    let result = scene.explain("shy");
+    let libvirt = &result["libvirt"];
+    assert_eq!(libvirt["cpu"]["forbid"], json!([scene.lacking[0]]), "{libvirt:#}");
+    for node in ["equal", "drifted"] {
+        let answer = &libvirt["nodes"][node];
+        let why = format!("Host CPU provides forbidden features: {}", scene.lacking[0]);
+        assert_eq!((&answer["answer"], &answer["reason"]), (&json!("incompatible"), &json!(why)), "{libvirt:#}");
+    }
+    let fitting = result["nodes"]["fitting"].as_array().expect("nodes");
+    assert!(!fitting.contains(&json!("equal")), "a migration that libvirt refuses is promised: {fitting:?}");
 }
 
 /// On a node without a launcher: kubectl and the API server accept the commands as they are printed.

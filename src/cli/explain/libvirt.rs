@@ -574,6 +574,9 @@ pub struct CpuRow {
     pub require: BTreeSet<String>,
     /// The features of the model that it lacks.
     pub disable: BTreeSet<String>,
+    /// The features that it lacks and that its nodes may not provide.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub forbid: BTreeSet<String>,
     /// The accelerator: `kvm` or `qemu`.
     pub accelerator: &'static str,
 }
@@ -652,6 +655,7 @@ impl LibvirtRow {
                 vendor: guest.cpu.vendor.clone(),
                 require: guest.cpu.require.clone(),
                 disable: guest.cpu.disable.clone(),
+                forbid: guest.cpu.forbid.clone(),
                 accelerator: guest.accelerator.as_str(),
             }),
             unanswered: guest.err().map(ToString::to_string),

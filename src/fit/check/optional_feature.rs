@@ -120,7 +120,7 @@ mod tests {
             } else {
                 (BTreeSet::new(), ["pks".to_owned()].into())
             };
-            let cpu = Cpu { model: "Cascadelake-Server".to_owned(), vendor: None, require: with, disable: without };
+            let cpu = Cpu { model: "Cascadelake-Server".to_owned(), require: with, disable: without, ..Cpu::default() };
             let (nodes, hosts) = (Arc::default(), Arc::default());
             let guest = Ok(GuestCpu { cpu, accelerator: Accelerator::Kvm });
             Answers { guest, nodes, hosts, silent_hosts: Arc::default(), losses: BTreeMap::new(), saved: true }

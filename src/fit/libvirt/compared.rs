@@ -50,7 +50,7 @@ impl Answers {
         let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
         let mut has = owned(models::features(&cpu.model)?);
         has.extend(cpu.require.iter().cloned());
-        has.retain(|feature| !cpu.disable.contains(feature));
+        has.retain(|feature| !cpu.disable.contains(feature) && !cpu.forbid.contains(feature));
         Some(Lost::ByModels { lost: losses(&has, &owned(models::features(model)?)), unanswered })
     }
 }
@@ -83,7 +83,7 @@ mod tests {
 
     fn asked(model: &str, require: &[&str], disable: &[&str]) -> Answers {
         let set = |list: &[&str]| names(list).into_iter().collect();
-        let cpu = Cpu { model: model.to_owned(), vendor: None, require: set(require), disable: set(disable) };
+        let cpu = Cpu { model: model.to_owned(), require: set(require), disable: set(disable), ..Cpu::default() };
         Answers {
             guest: Ok(GuestCpu { cpu, accelerator: Accelerator::Kvm }),
             nodes: Arc::default(),

@@ -99,8 +99,10 @@ impl Subject<'_> {
                 is_unmet.then(|| UnmetAtStart::Feature(name.to_owned()))
             }
             Demand::Forbidden(key) => {
-                let is_unmet = asked.provides(node, key) == Provided::Yes;
-                is_unmet.then(|| UnmetAtStart::Forbidden(label::name(key).to_owned()))
+                let (provided, name) = (asked.provides(node, key), label::name(key));
+                let is_named = || asked.refusal(node).is_some_and(|why| why.is_provided_forbidden(name));
+                let is_unmet = provided == Provided::Yes || provided == Provided::Unknown && is_named();
+                is_unmet.then(|| UnmetAtStart::Forbidden(name.to_owned()))
             }
         }
     }

@@ -31,7 +31,8 @@ const NEW: &str = "Cascadelake-Server-noTSX";
 
 fn cpu(model: &str, require: &[&str], disable: &[&str]) -> Cpu {
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-    Cpu { model: model.to_owned(), vendor: Some("Intel".to_owned()), require: names(require), disable: names(disable) }
+    let vendor = Some("Intel".to_owned());
+    Cpu { model: model.to_owned(), vendor, require: names(require), disable: names(disable), ..Cpu::default() }
 }
 
 fn blocked(features: &[&str]) -> Usable {
@@ -639,6 +640,7 @@ fn random_cpu(random: &mut Random) -> Cpu {
         match random.below(4) {
             0 => drop(out.require.insert(feature.to_owned())),
             1 => drop(out.disable.insert(feature.to_owned())),
+            2 if feature != "fpu" => drop(out.forbid.insert(feature.to_owned())),
             _ => {}
         }
     }

@@ -36,6 +36,7 @@ const LIVE: &str = "<domain type='kvm' id='1' xmlns:qemu='http://libvirt.org/sch
     <feature policy='require' name='ss'/>
     <feature policy='require' name='sse4.1'/>
     <feature policy='disable' name='hle'/>
+    <feature policy='forbid' name='vaes'/>
     <numa><cell id='0' cpus='0-1' memory='1048576' unit='KiB'/></numa>
   </cpu>
   <devices><graphics type='vnc'><listen type='socket' socket='/var/run/x'/></graphics></devices>
@@ -51,9 +52,10 @@ fn a_guest_that_runs_is_described_by_model_and_features() {
         vendor: Some("Intel".to_owned()),
         require: ["ss", "sse4.1"].map(str::to_owned).into(),
         disable: ["hle".to_owned()].into(),
+        forbid: ["vaes".to_owned()].into(),
     };
     assert_eq!(read, GuestCpu { cpu: expected.clone(), accelerator: Accelerator::Kvm });
-    assert_eq!(expected.to_string(), "Cascadelake-Server with 2 features more and 1 less");
+    assert_eq!(expected.to_string(), "Cascadelake-Server with 2 features more and 2 less");
     let sent = xml(&expected);
     let document = Document::parse(&sent).expect("what is sent is XML");
     assert_eq!(read_cpu(document.root_element()), Ok(expected), "another CPU would be asked about");

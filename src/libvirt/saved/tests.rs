@@ -6,7 +6,8 @@ const AT: &str = "2026-11-01T08:00:00Z";
 
 fn cpu(model: &str) -> GuestCpu {
     let require = ["vaes", "sse4.1"].map(str::to_owned).into();
-    let cpu = Cpu { model: model.to_owned(), vendor: Some("AMD".to_owned()), require, ..Cpu::default() };
+    let forbid = ["svm".to_owned()].into();
+    let cpu = Cpu { model: model.to_owned(), vendor: Some("AMD".to_owned()), require, forbid, ..Cpu::default() };
     GuestCpu { cpu, accelerator: Accelerator::Kvm }
 }
 
@@ -235,6 +236,16 @@ fn saved_answers_about_unknown_cpus_are_read_as_failures(
     GUEST,
     r#"{"metadata":{"namespace":"shop","name":"db"},"accelerator":"kvm","cpu":{"model":"EPYC","require":["hle","ss"],"disable":["hle"]}}"#,
     "feature hle stands in require and in disable"
+)]
+#[case::a_feature_that_it_has_and_may_not_have(
+    GUEST,
+    r#"{"metadata":{"namespace":"shop","name":"db"},"accelerator":"kvm","cpu":{"model":"EPYC","require":["hle"],"forbid":["hle"]}}"#,
+    "feature hle stands in require and in forbid"
+)]
+#[case::a_feature_that_is_disabled_and_forbidden(
+    GUEST,
+    r#"{"metadata":{"namespace":"shop","name":"db"},"accelerator":"kvm","cpu":{"model":"EPYC","disable":["hle"],"forbid":["hle"]}}"#,
+    "feature hle stands in disable and in forbid"
 )]
 #[case::no_model(
     GUEST,

@@ -24,7 +24,7 @@ pub(crate) use failed_migration::{FailedMigration, failed_migration};
 pub(crate) use live_migratable::{Foreseen, LiveMigratable, NotMigratable, PendingChange};
 pub(crate) use refresh::{Pinned, PinnedTo, Refresh};
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
-pub(crate) use stage::{AfterStart, HostModelRule, Migration, ReportedNode, Running, Stage, Start};
+pub(crate) use stage::{AfterStart, CpuFeatures, HostModelRule, Migration, ReportedNode, Running, Stage, Start};
 pub(crate) use unjudged::{BoundVolume, Device, PodRule, Unjudged};
 
 /// Whether an entry has this key; the entries are sorted by key.
@@ -49,13 +49,8 @@ pub struct Subject<'a> {
     pub unjudged: Unjudged,
     /// Its CPU mode, if it is known.
     pub mode: CpuMode,
-    /// The CPU features that its specification disables or forbids: they do not prevent the use of a named
-    /// model.
-    pub switched_off: Vec<String>,
-    /// The CPU features that its specification lists with policy `optional`.
-    pub optional: Vec<String>,
-    /// The CPU features that its specification lists with policy `force`.
-    pub forced: Vec<String>,
+    /// The CPU features that its specification lists.
+    pub features: CpuFeatures,
     /// The machine type that it requires.
     pub machine_type: Option<String>,
     /// The start after a restart, if it is known.
@@ -98,9 +93,7 @@ impl<'a> Subject<'a> {
             authors: Authors::default(),
             unjudged: Unjudged::default(),
             mode: CpuMode::Unset,
-            switched_off: Vec::new(),
-            optional: Vec::new(),
-            forced: Vec::new(),
+            features: CpuFeatures::default(),
             machine_type: None,
             restart: None,
             running: None,
@@ -190,7 +183,7 @@ impl<'a> Subject<'a> {
     /// at the start, and requires of a target what it decided. None for a guest with the CPU of its node.
     pub(crate) fn optional_on(&self, node: NodeIndex, fleet: &Fleet) -> Vec<(String, String)> {
         let may_have = |name: &&String| !self.mode.may_pass_through() && !self.runs_without(name);
-        let optional = self.optional.iter().filter(may_have);
+        let optional = self.features.optional.iter().filter(may_have);
         let keys = optional.map(|name| format!("{}{name}", label::CPU_FEATURE));
         keys.filter(|key| fleet.label(node, key) == Some("true")).map(|key| (key, "true".to_owned())).collect()
     }
@@ -199,7 +192,7 @@ impl<'a> Subject<'a> {
     pub(crate) fn differs_in_optional(&self, fleet: &Fleet, nodes: &Bits) -> bool {
         let having =
             |name: &String| fleet.bearing(&format!("{}{name}", label::CPU_FEATURE), "true").count_common(nodes);
-        self.optional.iter().map(having).any(|count| count > 0 && count < nodes.count())
+        self.features.optional.iter().map(having).any(|count| count > 0 && count < nodes.count())
     }
 
     /// Whether its source is labelled with several vendors.

@@ -132,11 +132,6 @@ impl Tolerations {
         misses.filter(|miss| count(miss) > 0).min_by_key(count)
     }
 
-    /// Iterates over the distinct tolerations.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Toleration> {
-        self.0.sorted.iter()
-    }
-
     /// Returns these tolerations and others.
     pub(crate) fn with(&self, others: &[Toleration]) -> Self {
         self.0.sorted.iter().chain(others).cloned().collect()

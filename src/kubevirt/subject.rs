@@ -37,8 +37,8 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
-    AfterStart, BoundVolume, CpuMode, FailedMigration, HostModelRule, NotMigratable, Origin, PendingChange,
-    RestartRequest, Running, Stage, Start, Subject, Template, Unjudged, failed_migration,
+    AfterStart, BoundVolume, CpuFeatures, CpuMode, FailedMigration, HostModelRule, NotMigratable, Origin,
+    PendingChange, RestartRequest, Running, Stage, Start, Subject, Template, Unjudged, failed_migration,
 };
 use crate::fit::verdict::{Assessment, Check, Detail, Finding, Notes, Verdict};
 use crate::well_known;
@@ -277,8 +277,7 @@ fn of_spec(
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
     subject.unjudged = unjudged(&spec, namespace, name, cluster);
     subject.asked = cluster.asked(namespace, name);
-    subject.switched_off = switched_off(&spec);
-    (subject.optional, subject.forced) = (with_policy("optional", &spec), with_policy("force", &spec));
+    subject.features = features(&spec);
     let lacks_frequency = topology::lacks_frequency(&spec, &status, cluster);
     subject.live_migratable.foreseen = Foresight { spec: &spec, lacks_frequency, ..of }.reason(cluster);
     if let Some(configured) = no_frequency {
@@ -310,18 +309,23 @@ fn unjudged(spec: &VmiSpec, namespace: &str, name: &str, cluster: &Cluster) -> U
     }
 }
 
-/// Returns the CPU features that are disabled or forbidden.
-fn switched_off(spec: &VmiSpec) -> Vec<String> {
-    let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
-    let is_off = |policy: &str| matches!(policy, "disable" | "forbid");
-    features.filter(|feature| is_off(&feature.policy)).map(|feature| feature.name.clone()).collect()
-}
-
-/// Returns the CPU features with this policy, `optional` or `force`, which the launcher's selector leaves out and
-/// libvirt's XML has: mirrors `cpu.go` of `pkg/virt-launcher/virtwrap/converter/compute` and `setNodeAffinityForPod`.
-fn with_policy(policy: &str, spec: &VmiSpec) -> Vec<String> {
-    let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
-    features.filter(|feature| feature.policy == policy).map(|feature| feature.name.clone()).collect()
+/// Returns the CPU features that a specification lists. Those with policy `force`, `optional` and `disable` are in
+/// libvirt's XML alone: mirrors `cpu.go` of `pkg/virt-launcher/virtwrap/converter/compute`, `setNodeAffinityForPod` and
+/// `CPUFeatureLabelsFromCPUFeatures`, for which no policy is `require`.
+fn features(spec: &VmiSpec) -> CpuFeatures {
+    let of = |policies: &[&str]| {
+        let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
+        features
+            .filter(|feature| policies.contains(&feature.policy.as_str()))
+            .map(|feature| feature.name.clone())
+            .collect()
+    };
+    CpuFeatures {
+        required: of(&["require", ""]),
+        forced: of(&["force"]),
+        optional: of(&["optional"]),
+        switched_off: of(&["disable", "forbid"]),
+    }
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
@@ -335,7 +339,7 @@ fn start(spec: &VmiSpec, rendered: &Rendered, cluster: &Cluster) -> Start<'stati
     let selectors = [&spec.node_selector, &cluster.config.configuration.developer_configuration.node_selectors];
     let keys = selectors.into_iter().flat_map(BTreeMap::keys);
     let own_models = keys.filter(|key| Family::of(key) == Family::CpuModel).cloned().collect();
-    Start { mode, placement, own_models, by_policy: None, after_start }
+    Start { mode, placement, own_models, features: features(spec), by_policy: None, after_start }
 }
 
 /// Returns the requirements of the guest's first migration.
@@ -395,8 +399,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.failed = last_failure(vmi);
     let meta = &vmi.metadata;
     subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, meta.start(), &cluster.fleet);
-    subject.switched_off = switched_off(&vmi.spec);
-    (subject.optional, subject.forced) = (with_policy("optional", &vmi.spec), with_policy("force", &vmi.spec));
+    subject.features = features(&vmi.spec);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
     let name = &vmi.metadata.name;

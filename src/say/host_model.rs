@@ -70,7 +70,7 @@ pub(super) fn known(found: &HostModelKnown, most: usize) -> String {
         );
     }
     format!(
-        "started on {node}, it could be sent to {names}, which {knows} {model} and {what}: libvirt will likely refuse{others}"
+        "started on {node}, it could be sent to {names}, which {knows} {model} and {what}: libvirt may refuse{others}"
     )
 }
 
@@ -96,7 +96,7 @@ pub(super) fn optional(found: &OptionalFeature, most: usize) -> String {
         );
     }
     format!(
-        "started on {node}, it gets {entries}, which {number} optional: {names} {lacks} {gives}, and libvirt will likely refuse it \
+        "started on {node}, it may get {entries}, which {number} optional: {names} {lacks} {gives}, and libvirt may refuse it \
          there{others}",
         number = number(first.len(), "is", "are"),
     )

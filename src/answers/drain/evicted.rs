@@ -403,7 +403,7 @@ impl<'w> EvictedGuest<'w> {
             subject.mode.may_pass_through()
                 || migration.overlooked
                 || migration.unasked.is_some()
-                || !subject.optional.is_empty()
+                || !subject.features.optional.is_empty()
                 || (subject.mode == CpuMode::HostModel && models_asked(subject).any(is_unusable))
         })
     }

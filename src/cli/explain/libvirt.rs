@@ -1,16 +1,20 @@
 //! The answers of libvirt, if it was asked, next to the labels of each node, and the conclusions from both.
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+pub(crate) use rows::LibvirtRow;
+use rows::{ComparedRow, compared, lost_at_next_start};
 
 use super::probe::probe;
-use crate::answers::libvirt_plan::{self, NamedBy, Survey};
+use crate::answers::libvirt_plan::Survey;
 use crate::fit::bits::Bits;
 use crate::fit::command::Script;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Accelerator, Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
+use crate::fit::node::Taint;
 use crate::fit::plural;
 use crate::fit::subject::{CpuMode, Subject};
 use crate::kubevirt::subject::Prepared;
@@ -186,7 +190,8 @@ impl<'s> LibvirtWords<'s> {
     /// Returns the features that the guest would lose with a model.
     pub(super) fn loss(&self, model: &str) -> Option<String> {
         let lost = self.asked.lost(model)?;
-        Some(loses_by(model, "", &without_required(self.subject, lost.features()), &lost))
+        let features = lost_at_next_start(self.asked, self.subject, lost.features());
+        Some(loses_by(model, "", &features, &lost))
     }
 
     /// Returns the losses with the models that are not offered: its own policy's first, then those of other policies
@@ -334,24 +339,32 @@ impl<'s> LibvirtWords<'s> {
             }
         }
         let Some(first) = without.first() else { return };
-        page.line(format_args!(
-            "No launcher is known on {}. A guest without disks brings one, with virt-launcher's image and the node's KVM; while it \
-             runs, {first} can be asked:",
-            plural::fold_names(&without, 6)
-        ));
         let ask = say::explain(prepared).map(|command| command.args(["--ask-libvirt"]));
         let accelerator = self.asked.guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
-        Script::from(probe(self.subject, first, self.fleet, accelerator, ask)).lines().iter().for_each(|line| {
-            page.line(format_args!("   {line}"));
-        });
+        let needs = match accelerator {
+            Accelerator::Kvm => "virt-launcher's image and the node's KVM",
+            Accelerator::Qemu => "virt-launcher's image",
+        };
+        page.line(format_args!(
+            "No launcher is known on {}. A guest without disks brings one, with {needs}; while it runs, {first} can be asked:",
+            plural::fold_names(&without, 6)
+        ));
+        let names_arch = survey.world.cluster.release.release().selects_arch();
+        Script::from(probe(self.subject, first, self.fleet, accelerator, names_arch, ask)).lines().iter().for_each(
+            |line| {
+                page.line(format_args!("   {line}"));
+            },
+        );
     }
 
-    /// Whether a guest without requirements could start on a node.
+    /// Whether a guest without requirements that tolerates all taints could start on a node.
     fn takes_guests(&self, name: &str) -> bool {
         let Some(node) = self.fleet.find(name) else { return false };
         let refusal = self.fleet.look_up(&self.subject.placement).refusal(node);
-        let is_well = self.fleet.label(node, label::SCHEDULABLE) == Some("true");
-        is_well && !refusal.cordoned && refusal.taints.is_empty() && self.fleet.label(node, label::HOSTNAME).is_some()
+        let is_well = self.fleet.label(node, label::SCHEDULABLE) == Some("true")
+            && !self.fleet.not_ready().contains(node)
+            && !refusal.taints.iter().any(Taint::is_of_down_node);
+        is_well && self.fleet.label(node, label::HOSTNAME).is_some()
     }
 }
 
@@ -359,15 +372,12 @@ impl<'s> LibvirtWords<'s> {
 /// not asked, or no node fits.
 pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String> {
     let asked = subject.asked.as_ref().filter(|_| !fitting.is_empty())?;
+    let features = features_by_libvirt(asked, subject);
+    let and_features = features.map(|features| format!(", and {features} by what libvirt says of nodes"));
+    let and_features = and_features.unwrap_or_default();
     let CpuMode::Named(model) = &subject.mode else {
-        let requires = subject.placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuFeature);
-        let features = if requires && asked.hosts.values().any(|host| host.model.is_some()) {
-            ", and the features that it requires by what libvirt says of nodes"
-        } else {
-            ""
-        };
         return Some(format!(
-            "Its start is judged by labels{features}: which CPU it gets is known to libvirt once it runs."
+            "Its start is judged by labels{and_features}: which CPU it gets is known to libvirt once it runs."
         ));
     };
     let host = |node: &str| asked.hosts.get(node);
@@ -408,13 +418,30 @@ pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String
         .unwrap_or_default();
     if parts.is_empty() {
         return Some(format!(
-            "Its start is judged by labels: whether libvirt lists {model} as usable is not known of these nodes.{doubt}"
+            "Its start is judged by labels{and_features}: whether libvirt lists {model} as usable is not known of these nodes.{doubt}"
         ));
     }
     if !unknown.is_empty() {
         parts.push("of the other nodes where it may start only their labels say so".to_owned());
     }
-    Some(format!("At its start, {}.{doubt}", parts.join("; ")))
+    let features = features.map(|features| format!(" Libvirt's answers about nodes decide {features} as well."));
+    Some(format!("At its start, {}.{}{doubt}", parts.join("; "), features.unwrap_or_default()))
+}
+
+/// Returns, in words, the features of a start that libvirt's answers about nodes decide as well; `None` if the start
+/// has none, or libvirt described no node.
+fn features_by_libvirt(asked: &Answers, subject: &Subject<'_>) -> Option<&'static str> {
+    let is_feature = |key: &str| Family::of(key) == Family::CpuFeature;
+    let requires = subject.placement.selector.iter().any(|(key, _)| is_feature(key));
+    let forbids =
+        subject.placement.affinity.iter().any(|affinity| affinity.forbidden_keys().into_iter().any(is_feature));
+    match (requires, forbids) {
+        _ if asked.hosts.values().all(|host| host.model.is_none()) => None,
+        (true, true) => Some("the features that it requires or forbids"),
+        (true, false) => Some("the features that it requires"),
+        (false, true) => Some("the features that it forbids"),
+        (false, false) => None,
+    }
 }
 
 /// Returns the nodes, in words, whose libvirt refuses the guest's current CPU, which has this model, and does not name
@@ -481,200 +508,5 @@ fn loses(model: &str, whose: &str, lost: &[String]) -> String {
     match lost {
         [] => format!("With {model}{whose} it would lose no CPU feature."),
         lost => format!("With {model}{whose} it would lose {}.", plural::fold_names(lost, 12)),
-    }
-}
-
-/// The answers of libvirt: `libvirt` of a result.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LibvirtRow {
-    /// The guest's CPU; null if it is not known.
-    pub cpu: Option<CpuRow>,
-    /// The reason why the guest's CPU is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unanswered: Option<String>,
-    /// The reason in one word.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unanswered_code: Option<&'static str>,
-    /// By node, libvirt's answer, or the reason for its lack; empty if the guest's CPU is not known.
-    pub nodes: BTreeMap<String, LibvirtNodeRow>,
-    /// The features of the guest, beyond its model's, for which no node has a label.
-    pub unlabelled: Vec<String>,
-    /// By named model, the features that the guest would lose with it, according to libvirt.
-    pub losses: BTreeMap<String, Vec<String>>,
-    /// By named model (of all policies, of `recommend` for the guest's node, and of `losses`), the comparison with the
-    /// guest.
-    pub compared: BTreeMap<String, ComparedRow>,
-}
-
-/// A model that a guest is compared with.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ComparedRow {
-    /// The features that it would lose; null if the features of the guest or the model are not known.
-    pub lost: Option<Vec<String>>,
-    /// The source: `libvirt` if it was asked, `models` for the definitions of libvirt and QEMU, or null.
-    pub by: Option<&'static str>,
-    /// The policies with this common model.
-    pub policies: Vec<String>,
-    /// Whether `recommend` names it for the pool of the guest's node.
-    pub recommended: bool,
-    /// Whether the guest gets this model at its next start.
-    pub at_next_start: bool,
-    /// The reason why libvirt, when asked, did not compare it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unanswered: Option<String>,
-}
-
-/// Returns the features of `lost` that the guest would lose with the model: it keeps those that it requires or forces
-/// itself, and optional ones where the node has them.
-fn without_required(subject: &Subject<'_>, lost: &[String]) -> Vec<String> {
-    let selector = subject.restart.iter().flat_map(|start| start.placement.selector.iter());
-    let required: BTreeSet<&str> =
-        selector.filter(|(key, _)| Family::of(key) == Family::CpuFeature).map(|(key, _)| label::name(key)).collect();
-    let is_kept = |name: &&String| subject.optional.contains(name) || subject.forced.contains(name);
-    lost.iter().filter(|name| !required.contains(name.as_str()) && !is_kept(name)).cloned().collect()
-}
-
-/// Compares the guest with each model other than its own; empty if its CPU is not known.
-fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTreeMap<String, ComparedRow> {
-    if asked.guest.is_err() {
-        return BTreeMap::new();
-    }
-    let node = subject.source().and_then(|name| survey.world.cluster.fleet.find(name));
-    let mut named = survey.models(node);
-    let next = libvirt_plan::at_next_start(subject);
-    for model in asked.losses.keys().map(String::as_str).chain(next) {
-        named.entry(model.to_owned()).or_default();
-    }
-    named.retain(|model, _| !libvirt_plan::has_model(subject, model));
-    let row = |(model, by): (String, NamedBy)| {
-        let lost = asked.lost(&model);
-        let row = ComparedRow {
-            by: lost.as_ref().map(Lost::source),
-            lost: lost.map(|lost| without_required(subject, lost.features())),
-            policies: by.policies,
-            recommended: by.recommended,
-            at_next_start: next == Some(model.as_str()),
-            unanswered: asked.losses.get(&model).and_then(|lost| lost.as_ref().err()).map(ToString::to_string),
-        };
-        (model, row)
-    };
-    named.into_iter().map(row).collect()
-}
-
-/// The CPU of a guest: `cpu` of libvirt's answers.
-#[derive(Debug, Serialize)]
-pub struct CpuRow {
-    /// The model.
-    pub model: String,
-    /// The vendor, or null.
-    pub vendor: Option<String>,
-    /// The features it has in addition to the model's.
-    pub require: BTreeSet<String>,
-    /// The features of the model that it lacks.
-    pub disable: BTreeSet<String>,
-    /// The features that it lacks and that its nodes may not provide.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub forbid: BTreeSet<String>,
-    /// The accelerator: `kvm` or `qemu`.
-    pub accelerator: &'static str,
-}
-
-/// Libvirt's answer for one node.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LibvirtNodeRow {
-    /// The answer: `identical`, `superset`, `incompatible`, or null.
-    pub answer: Option<&'static str>,
-    /// The features that it misses.
-    pub missing: Vec<MissingRow>,
-    /// Libvirt's own words, if they name no features.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Whether it refuses and only outdated launchers there could be asked.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub outdated_launcher: bool,
-    /// The reason why there is no answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unanswered: Option<String>,
-    /// The reason in one word.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unanswered_code: Option<&'static str>,
-    /// Its host model, if libvirt there was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_model: Option<String>,
-    /// The reason why libvirt there, when asked, described neither its host model nor its usable models.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_unanswered: Option<String>,
-    /// The reason in one word.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_unanswered_code: Option<&'static str>,
-}
-
-/// A feature that a node misses.
-#[derive(Debug, Serialize)]
-pub struct MissingRow {
-    /// The feature.
-    pub feature: String,
-    /// The state of its label: `there` although it is missing, `elsewhere`, or `nowhere`.
-    pub label: &'static str,
-}
-
-impl LibvirtRow {
-    /// Collects libvirt's answers about a guest; `None` if it was not asked.
-    pub(crate) fn of(subject: &Subject<'_>, survey: &Survey<'_>) -> Option<Self> {
-        let fleet = &survey.world.cluster.fleet;
-        let asked = subject.asked()?;
-        let guest = asked.guest.as_ref();
-        let said = asked.by_node(&subject.placement, fleet);
-        let node = |node: NodeIndex| {
-            let (name, answer) = (fleet.name(node), said(node));
-            let why = asked.refusal(name);
-            let missing = why.map(|why| labelled(fleet, node, &why.missing)).unwrap_or_default();
-            let row = LibvirtNodeRow {
-                answer: answer.as_ref().ok().map(|answer| answer.as_str()),
-                missing: missing.into_iter().map(MissingRow::from).collect(),
-                reason: why.map(|why| why.reason.clone()).filter(|reason| !reason.is_empty()),
-                outdated_launcher: why.is_some_and(|why| why.by_outdated),
-                unanswered: answer.as_ref().err().map(ToString::to_string),
-                unanswered_code: answer.as_ref().err().map(Silence::code),
-                host_model: asked.hosts.get(name).and_then(|host| Some(host.model.as_ref()?.model.clone())),
-                host_unanswered: asked.silent_hosts.get(name).map(ToString::to_string),
-                host_unanswered_code: asked.silent_hosts.get(name).map(Silence::code),
-            };
-            (name.to_owned(), row)
-        };
-        let losses = |(model, lost): (&String, &Result<Vec<String>, Silence>)| {
-            Some((model.clone(), without_required(subject, lost.as_ref().ok()?)))
-        };
-        let is_spoken_of = |node: &NodeIndex| guest.is_ok() && subject.source() != Some(fleet.name(*node));
-        Some(Self {
-            cpu: guest.ok().map(|guest| CpuRow {
-                model: guest.cpu.model.clone(),
-                vendor: guest.cpu.vendor.clone(),
-                require: guest.cpu.require.clone(),
-                disable: guest.cpu.disable.clone(),
-                forbid: guest.cpu.forbid.clone(),
-                accelerator: guest.accelerator.as_str(),
-            }),
-            unanswered: guest.err().map(ToString::to_string),
-            unanswered_code: guest.err().map(Silence::code),
-            nodes: fleet.in_name_order().into_iter().filter(is_spoken_of).map(node).collect(),
-            unlabelled: unlabelled(asked, fleet).map(str::to_owned).collect(),
-            losses: asked.losses.iter().filter_map(losses).collect(),
-            compared: compared(asked, subject, survey),
-        })
-    }
-}
-
-impl From<(&str, Labelled)> for MissingRow {
-    fn from((feature, label): (&str, Labelled)) -> Self {
-        let label = match label {
-            Labelled::There => "there",
-            Labelled::Elsewhere => "elsewhere",
-            Labelled::Nowhere => "nowhere",
-        };
-        Self { feature: feature.to_owned(), label }
     }
 }

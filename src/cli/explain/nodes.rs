@@ -130,7 +130,7 @@ impl Explained<'_, '_> {
         if let Some((_, lacks)) = doubtful.find(|(doubtful, _)| doubtful == name) {
             let is_optional = lacks.iter().all(|(key, _)| {
                 Family::of(key) == Family::CpuFeature
-                    && self.case.prepared.subject.optional.iter().any(|optional| optional == label::name(key))
+                    && self.case.prepared.subject.features.optional.iter().any(|optional| optional == label::name(key))
             });
             let of = if is_optional { ", optional for the guest" } else { " of its host model" };
             return format!("lacks {}{of}: libvirt may refuse", plural::fold_entries(lacks, 4));

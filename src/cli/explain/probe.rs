@@ -4,17 +4,18 @@ use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace};
 use crate::fit::fleet::Fleet;
 use crate::fit::label;
 use crate::fit::libvirt::Accelerator;
-use crate::fit::remedy::toleration;
 use crate::fit::subject::Subject;
 use crate::kubevirt::resource::Resource;
 
-/// Returns the commands that start a guest on one node, with any CPU and the tolerations of the guest in question, wait
-/// for it, ask while it runs, and end it.
+/// Returns the commands that start a guest on one node, with any CPU, whatever its taints, wait for it, ask while it
+/// runs, and end it. `names_arch`: whether KubeVirt knows `spec.architecture`; a guest that names none gets the
+/// cluster's default, which another node may not have (`setDefaultArchitecture` of `pkg/defaults/defaults.go`).
 pub(super) fn probe(
     subject: &Subject<'_>,
     node: &str,
     fleet: &Fleet,
     accelerator: Accelerator,
+    names_arch: bool,
     ask: Option<Command>,
 ) -> Result<Vec<Command>, Invalid> {
     let host = fleet.find(node).and_then(|node| fleet.label(node, label::HOSTNAME)).unwrap_or(node);
@@ -31,10 +32,12 @@ pub(super) fn probe(
     let memory = text("128Mi").below(&["requests", "memory"]);
     let domain = object(vec![("cpu", cpu), ("resources", memory), ("devices", Json::Object(Vec::new()))]);
     let selector = Json::Text(LabelValue::new(host)?.into()).below(&[label::HOSTNAME]);
-    let mut spec = vec![("nodeSelector", selector), ("domain", domain)];
-    let tolerations = subject.placement.tolerations.iter().map(toleration).collect::<Result<Vec<_>, _>>()?;
-    if !tolerations.is_empty() {
-        spec.push(("tolerations", Json::Array(tolerations)));
+    // A cordon is a taint as well, which a pod that names no node has to tolerate.
+    let tolerations = Json::Array(vec![object(vec![("operator", text("Exists"))])]);
+    let mut spec = vec![("nodeSelector", selector), ("domain", domain), ("tolerations", tolerations)];
+    let arch = fleet.find(node).and_then(|node| fleet.label(node, label::ARCH)).filter(|_| names_arch);
+    if let Some(arch) = arch {
+        spec.push(("architecture", Json::Text(LabelValue::new(arch)?.into())));
     }
     let guest = object(vec![
         ("apiVersion", text("kubevirt.io/v1")),

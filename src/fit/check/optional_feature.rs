@@ -33,7 +33,7 @@ pub struct OptionalFeature {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    if subject.optional.is_empty() || !judgement.is_judged() {
+    if subject.features.optional.is_empty() || !judgement.is_judged() {
         return Vec::new();
     }
     let found = match &subject.stage {

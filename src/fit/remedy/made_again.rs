@@ -27,6 +27,7 @@ pub(super) fn restarted(subject: &mut Subject<'_>) {
     if let Some(start) = &subject.restart {
         subject.placement = start.placement.clone();
         subject.mode = start.mode.clone();
+        subject.features = start.features.clone();
     }
     let fallback = match subject.stage {
         Stage::Start(after_start) => after_start,

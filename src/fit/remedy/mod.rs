@@ -61,7 +61,6 @@ pub(crate) use uncordon::{Cordoned, NoUncordon, Uncordon};
 pub(crate) use upgrade_kubevirt::UpgradeKubeVirt;
 pub(crate) use use_model::{NoModel, NotUsable, UseModel};
 
-pub(crate) use specification::toleration;
 use specification::{add_tolerations, again, change_features, change_template, listed, name_another, restart_commands};
 use trial::Prospect;
 

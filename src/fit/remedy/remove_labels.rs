@@ -74,8 +74,11 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let Stage::Migration(migration) = &judgement.subject.stage else { return None };
     let fleet = judgement.fleet;
     let source = judgement.source.filter(|_| migration.copies_labels())?;
+    let subject = judgement.subject;
     let from_source = |(key, _): &(String, String)| {
-        Family::of(key) == Family::CpuFeature && fleet.label(source, &required(key)).is_some()
+        // An entry that the guest itself requires stays whatever the labels of its node are.
+        let is_required = subject.is_own(key) || subject.features.required.iter().any(|name| name == label::name(key));
+        Family::of(key) == Family::CpuFeature && judgement.is_copied(source, key) && !is_required
     };
     let lacks = |node: NodeIndex| (node, judgement.lookup.missing(node));
     let mut nodes: Vec<(NodeIndex, Vec<(String, String)>)> = match judgement.subject.asked() {

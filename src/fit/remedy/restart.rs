@@ -42,9 +42,9 @@ pub enum NoRestart {
 
 /// Whether labels predict the targets after a restart without other changes. If libvirt refuses the guest on
 /// nodes that fit by labels, they do not: it would have the CPU of its start node, and be refused again. They do if the
-/// guest then gets another named model, by its VM or a policy, that no libvirt contradicts.
+/// guest then gets another CPU of a named model, by its VM or a policy, that no libvirt contradicts.
 pub(crate) fn labels_predict_after_restart(judgement: &Judgement<'_, '_>) -> bool {
-    judgement.refused_targets.is_empty() || judgement.gets_another_model()
+    judgement.refused_targets.is_empty() || judgement.gets_another_cpu()
 }
 
 /// Returns the start after a restart, if the guest runs and labels predict its targets then.
@@ -102,10 +102,9 @@ impl Act for Restart {
     /// Returns the risk that the guest is bound again: without a named model it gets the CPU of its start
     /// node, and with one it may get the CPU that libvirt refuses.
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        let is_refused = || {
-            let asked = subject.asked();
-            asked.is_some_and(|asked| asked.nodes.keys().any(|node| asked.refusal(node).is_some()))
-        };
+        let refusals =
+            || subject.asked().into_iter().flat_map(|asked| asked.nodes.keys().filter_map(|node| asked.refusal(node)));
+        let is_refused = || refusals().next().is_some();
         if !subject.is_running() {
             return Some("none");
         }
@@ -115,7 +114,7 @@ impl Act for Restart {
             CpuMode::HostPassthrough | CpuMode::HostModelOrPassthrough => {
                 Some("it is bound again, to the CPU of the node where it starts")
             }
-            CpuMode::Named(_) if is_refused() && subject.mode == *mode => {
+            CpuMode::Named(model) if subject.mode == *mode && refusals().any(|why| !subject.gives_up(model, why)) => {
                 Some("it gets the CPU again that libvirt refuses, and may be bound again")
             }
             CpuMode::Named(_) if is_refused() => Some(OTHER_CPU),

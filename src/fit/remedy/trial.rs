@@ -218,9 +218,9 @@ impl Judgement<'_, '_> {
         }
         let (after, _) = action.apply(self.subject, self.fleet);
         let Stage::Start(after_start) = after.stage else { return None };
-        let own_models = Vec::new();
+        let Subject { mode, placement, features, .. } = after;
         self.after_restart(
-            &Start { mode: after.mode, placement: after.placement, own_models, by_policy: None, after_start },
+            &Start { mode, placement, own_models: Vec::new(), features, by_policy: None, after_start },
             needed,
         )
     }

@@ -161,13 +161,17 @@ pub(super) fn runs_on_more(judgement: &Judgement<'_, '_>, open: &Bits) -> Option
 }
 
 impl Judgement<'_, '_> {
-    /// Whether the guest gets another named model at its next start, that no libvirt contradicts.
-    pub(super) fn gets_another_model(&self) -> bool {
-        let start = self.subject.restart.as_ref().filter(|start| start.mode != self.subject.mode);
-        start.is_some_and(|start| match &start.mode {
-            CpuMode::Named(model) => !usable(self, start, model).is_empty(),
-            _ => false,
-        })
+    /// Whether the guest gets another CPU at its next start, that no libvirt contradicts: another named model, or the
+    /// same one without all features for which libvirt refuses its targets.
+    pub(super) fn gets_another_cpu(&self) -> bool {
+        let Some(start) = &self.subject.restart else { return false };
+        let CpuMode::Named(model) = &start.mode else { return false };
+        let is_other = start.mode != self.subject.mode
+            || self.refused_targets.iter().all(|node| {
+                let refusal = self.subject.asked().and_then(|asked| asked.refusal(self.fleet.name(node)));
+                refusal.is_some_and(|why| self.subject.gives_up(model, why))
+            });
+        is_other && !usable(self, start, model).is_empty()
     }
 }
 
@@ -258,7 +262,8 @@ fn refused_with(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec
     let is_named = judgement.subject.mode == CpuMode::Named(model.to_owned());
     let is_usable = |node: &str| asked.hosts.get(node).is_some_and(|host| host.is_usable(model));
     let is_refused = |node: &String| {
-        let of = |why: &Incompatible| is_named || why.missing.is_empty() && !is_usable(node);
+        let is_of_model = |why: &Incompatible| is_named || why.missing.is_empty() && !is_usable(node);
+        let of = |why: &Incompatible| is_of_model(why) && !judgement.subject.gives_up(model, why);
         asked.refusal(node).is_some_and(of)
     };
     judgement.names(nodes).into_iter().filter(is_refused).collect()

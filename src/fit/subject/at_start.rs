@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::Subject;
+use super::{CpuFeatures, Stage, Subject};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
-use crate::fit::libvirt::{Answers, Provided};
+use crate::fit::libvirt::{Answers, Incompatible, Provided};
 use crate::fit::models;
 use crate::fit::placement::Placement;
 
@@ -79,9 +79,10 @@ impl Subject<'_> {
                     let is_of_model = |off: &String| {
                         features.is_empty() || features.contains(off.as_str()) || models::is_disputed(model, off)
                     };
+                    let at_start = self.features_at_start();
                     let is_off = match blockers {
-                        [] => self.switched_off.iter().any(is_of_model),
-                        named => named.iter().all(|name| self.switches_off(name)),
+                        [] => at_start.switched_off.iter().any(is_of_model),
+                        named => named.iter().all(|name| at_start.switches_off(name)),
                     };
                     let may_start = is_off && host.lists(model) != Some(false);
                     let (model, blockers) = ((*model).to_owned(), blockers.to_vec());
@@ -120,17 +121,37 @@ impl Subject<'_> {
             return Vec::new();
         }
         let missed = asked.refusal(node).into_iter().flat_map(|why| &why.missing);
-        missed.filter(|name| features.contains(name.as_str()) && !self.switches_off(name)).cloned().collect()
+        let at_start = self.features_at_start();
+        missed.filter(|name| features.contains(name.as_str()) && !at_start.switches_off(name)).cloned().collect()
+    }
+
+    /// Returns the CPU features that its specification lists when it starts: for a running guest, those of its next
+    /// start.
+    pub(crate) fn features_at_start(&self) -> &CpuFeatures {
+        match (&self.stage, &self.restart) {
+            (Stage::Migration(_), Some(start)) => &start.features,
+            _ => &self.features,
+        }
+    }
+
+    /// Whether the guest lacks, once it starts with this named model, all features that libvirt missed on a node: its
+    /// specification switches them off then, or listed them and does so no longer, and the model has none of them.
+    pub(crate) fn gives_up(&self, model: &str, why: &Incompatible) -> bool {
+        let (now, then) = (&self.features, self.features_at_start());
+        let is_of_model = |feature: &str| {
+            let features = models::features(model).filter(|_| !models::is_disputed(model, feature));
+            features.is_none_or(|features| features.contains(feature))
+        };
+        let is_given_up = |feature: &String| {
+            let is_dropped = now.asks_for(feature) && !then.asks_for(feature) && !is_of_model(feature);
+            then.switches_off(feature) || is_dropped
+        };
+        !why.missing.is_empty() && why.missing.iter().all(is_given_up)
     }
 
     /// Whether the guest has no such feature: its specification switches it off, or its live CPU lacks it.
     pub(crate) fn is_without(&self, feature: &str) -> bool {
-        self.switches_off(feature) || self.runs_without(feature)
-    }
-
-    /// Whether the guest's specification disables or forbids a feature.
-    fn switches_off(&self, feature: &str) -> bool {
-        self.switched_off.iter().any(|off| off == feature)
+        self.features.switches_off(feature) || self.runs_without(feature)
     }
 }
 

@@ -30,6 +30,31 @@ pub enum HostModelRule {
     SameHostOrRefused,
 }
 
+/// The CPU features that a guest's specification lists, by policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuFeatures {
+    /// Features with policy `require`, which the launcher's selector has as well.
+    pub required: Vec<String>,
+    /// Features with policy `force`.
+    pub forced: Vec<String>,
+    /// Features with policy `optional`.
+    pub optional: Vec<String>,
+    /// Features with policy `disable` or `forbid`: they do not prevent the use of a named model.
+    pub switched_off: Vec<String>,
+}
+
+impl CpuFeatures {
+    /// Whether the specification disables or forbids a feature.
+    pub(crate) fn switches_off(&self, feature: &str) -> bool {
+        self.switched_off.iter().any(|off| off == feature)
+    }
+
+    /// Whether the specification asks for a feature beyond those of the model.
+    pub(crate) fn asks_for(&self, feature: &str) -> bool {
+        [&self.required, &self.forced, &self.optional].into_iter().flatten().any(|asked| asked == feature)
+    }
+}
+
 /// The start of a guest: its launcher's placement, and the entries that its migrations add.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start<'a> {
@@ -40,6 +65,8 @@ pub struct Start<'a> {
     /// The `cpu-model` keys that a node selector requires, the guest's own or the cluster's: they stay with any CPU
     /// model.
     pub own_models: Vec<String>,
+    /// The CPU features that its specification lists.
+    pub features: CpuFeatures,
     /// The CPUPolicy that sets its CPU model, by name.
     pub by_policy: Option<String>,
     /// The entries that its first migration adds.
@@ -68,6 +95,7 @@ impl<'a> Start<'a> {
             mode: CpuMode::Named(String::new()),
             placement,
             own_models: self.own_models.clone(),
+            features: self.features.clone(),
             by_policy: None,
             after_start: AfterStart { host_model: HostModelRule::NotAsked, ..self.after_start },
         }

@@ -17,7 +17,9 @@ use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, Outage, Restart, UseModel, WhyNot};
-use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Migration, Stage, Start, Subject, Template};
+use crate::fit::subject::{
+    AfterStart, CpuFeatures, CpuMode, HostModelRule, Migration, Stage, Start, Subject, Template,
+};
 use crate::fit::verdict::{Check, Detail, Evidence, Verdict};
 use crate::testing::fleet::{cascade_lake, feature, ice_lake, known, model, rome, skylake, take, vendor};
 use crate::testing::random::Random;
@@ -25,6 +27,7 @@ use crate::testing::thorough::one_in;
 use crate::testing::{Tweak, at_least};
 
 mod evidence;
+mod random;
 
 const OLD: &str = "Skylake-Server-noTSX-IBRS";
 const NEW: &str = "Cascadelake-Server-noTSX";
@@ -78,7 +81,9 @@ fn guest(asks: &[String], asked: Answers) -> Subject<'static> {
     Subject::new("shop", "db", stage, placement).tweak(|subject| {
         let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: false };
         let (mode, placement, own_models) = (CpuMode::HostModel, Placement::default(), Vec::new());
-        subject.restart = Some(Start { mode, placement, own_models, by_policy: None, after_start });
+        subject.mode = mode.clone();
+        let features = CpuFeatures::default();
+        subject.restart = Some(Start { mode, placement, own_models, features, by_policy: None, after_start });
         subject.definition.template = Some(Template::VirtualMachine);
         subject.asked = Some(asked);
     })
@@ -414,7 +419,7 @@ fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {
 fn nothing_is_offered_that_libvirt_contradicts() {
     let mut seen = BTreeMap::<&'static str, usize>::new();
     for seed in (0..1_500).step_by(one_in()) {
-        let (subject, nodes) = random(&mut Random::new(seed));
+        let (subject, nodes) = random::case(&mut Random::new(seed));
         let asked = subject.asked.clone().expect("libvirt was asked");
         let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
         let fleet = Fleet::new(nodes.clone());
@@ -530,7 +535,7 @@ fn libvirts_answers_hide_no_remedy_that_helps() {
     let mut lost = Vec::new();
     for seed in (0..3_000).step_by(one_in()) {
         let random = &mut Random::new(seed);
-        let (mut subject, nodes) = self::random(random);
+        let (mut subject, nodes) = random::case(random);
         subject.mode = CpuMode::HostModel;
         if let Stage::Migration(migration) = &mut subject.stage {
             migration.inherited = random.percent(30);
@@ -630,70 +635,4 @@ impl crate::fit::verdict::Nearest {
             _ => "by labels",
         }
     }
-}
-
-fn random_cpu(random: &mut Random) -> Cpu {
-    const FEATURES: [&str; 7] = ["fpu", "hle", "rtm", "avx512vnni", "gfni", "vaes", "vmx-ept"];
-    let model = random.one(&["Cascadelake-Server", "Skylake-Server", NEW, OLD, "Icelake-Server-noTSX", "Unheard-of"]);
-    let mut out = cpu(model, &[], &[]);
-    for feature in FEATURES {
-        match random.below(4) {
-            0 => drop(out.require.insert(feature.to_owned())),
-            1 => drop(out.disable.insert(feature.to_owned())),
-            2 if feature != "fpu" => drop(out.forbid.insert(feature.to_owned())),
-            _ => {}
-        }
-    }
-    out
-}
-
-fn random(random: &mut Random) -> (Subject<'static>, Vec<Node>) {
-    let names: Vec<String> =
-        (0..2 + random.below(4)).map(|at| format!("node-{}", ["a", "b", "c", "d", "e"][at])).collect();
-    let kinds: [fn(&str) -> Node; 5] = [cascade_lake, cascade_lake, skylake, ice_lake, rome];
-    let asks: Vec<String> = [feature("fpu"), feature("hle"), feature("gfni"), known(NEW), vendor("Intel")]
-        .into_iter()
-        .chain([format!("{}synic", label::HYPERV)])
-        .filter(|_| random.percent(40))
-        .collect();
-    let nodes: Vec<Node> = names
-        .iter()
-        .map(|name| {
-            let mut node = random.one(&kinds)(name);
-            let lost: Vec<String> = asks.iter().filter(|_| random.percent(40)).cloned().collect();
-            take(&mut node, &lost);
-            node
-        })
-        .collect();
-    let mut asked = said(random_cpu(random), [], []);
-    let mut answers = BTreeMap::new();
-    let mut hosts = LibvirtHosts::new();
-    for name in &names {
-        let answer = match random.below(4) {
-            0 => Ok(LibvirtAnswer::Identical),
-            1 => Ok(LibvirtAnswer::Superset),
-            2 => Ok(refusal()),
-            _ => Err(Silence::NoLauncher),
-        };
-        answers.insert(name.clone(), answer);
-        if random.percent(60) {
-            let models = ["Cascadelake-Server", NEW, OLD, "Icelake-Server-noTSX", "EPYC", "EPYC-Rome", "n270"];
-            let usable = |random: &mut Random| match random.below(8) {
-                0 => blocked(&["hle"]),
-                1 => Usable::Unknown,
-                _ => Usable::Yes,
-            };
-            let models = models.map(|model| (model.to_owned(), usable(random)));
-            let models = models.into_iter().filter(|_| random.percent(90)).collect();
-            hosts.insert(
-                name.clone(),
-                LibvirtHost {
-                    model: random.percent(80).then(|| random_cpu(random)),
-                    models: random.percent(90).then_some(models),
-                },
-            );
-        }
-    }
-    (asked.nodes, asked.hosts) = (Arc::new(answers), Arc::new(hosts));
-    (guest(&asks, asked), nodes)
 }

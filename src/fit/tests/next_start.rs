@@ -15,7 +15,9 @@ use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{Action, NoModel, WhyNot};
-use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Migration, Stage, Start, Subject, UnmetAtStart};
+use crate::fit::subject::{
+    AfterStart, CpuFeatures, CpuMode, HostModelRule, Migration, Stage, Start, Subject, UnmetAtStart,
+};
 use crate::fit::verdict::{Check, Detail, Impact, Outcome, Verdict};
 use crate::testing::fleet::{cascade_lake, feature, ice_lake, model, rome, skylake, take};
 use crate::testing::random::Random;
@@ -46,8 +48,14 @@ fn starts(named: &str, asks: &[String], hosts: BTreeMap<String, LibvirtHost>) ->
     let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: false };
     Subject::new("shop", "db", Stage::Start(after_start), placement.clone()).tweak(|subject| {
         subject.mode = CpuMode::Named(named.to_owned());
-        subject.restart =
-            Some(Start { mode: subject.mode.clone(), placement, own_models: Vec::new(), by_policy: None, after_start });
+        subject.restart = Some(Start {
+            mode: subject.mode.clone(),
+            placement,
+            own_models: Vec::new(),
+            features: CpuFeatures::default(),
+            by_policy: None,
+            after_start,
+        });
         subject.asked = Some(Answers {
             guest: Err(Silence::NotSaved),
             nodes: Arc::default(),
@@ -110,7 +118,7 @@ fn a_start_fails_where_libvirt_cannot_run_its_model(
     #[case] fits: bool,
 ) {
     let mut subject = starts(NEW, &[], hosts([("node-b", host)]));
-    subject.switched_off = off.iter().map(ToString::to_string).collect();
+    subject.features.switched_off = off.iter().map(ToString::to_string).collect();
     let (verdict, fitting) = judge(&subject, ["node-a", "node-b", "node-c", "node-d"].map(cascade_lake).to_vec());
     assert_eq!(fitting.contains(&"node-b".to_owned()), fits);
     assert_eq!(
@@ -154,7 +162,7 @@ fn features_that_libvirt_missed_are_missing_at_the_next_start(
     #[case] unmet: Option<&str>,
 ) {
     let mut subject = starts(NEW, &[feature("gfni")], hosts([("node-b", host)]));
-    subject.switched_off = off.iter().map(ToString::to_string).collect();
+    subject.features.switched_off = off.iter().map(ToString::to_string).collect();
     if let Some(asked) = &mut subject.asked {
         asked.guest = Ok(of_present(NEW));
         asked.nodes = Arc::new(refusals([("node-b", missing)]));

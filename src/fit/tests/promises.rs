@@ -20,8 +20,9 @@ use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term, Toleration};
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
-    AfterStart, CpuMode, FailedMigration, HostModelRule, ListOwner, ListedFeature, Migration, ObsoleteModels, Pinned,
-    PinnedTo, Refresh, Running, Setting, SettingChange, SettingSet, Stage, Start, Subject, Template,
+    AfterStart, CpuFeatures, CpuMode, FailedMigration, HostModelRule, ListOwner, ListedFeature, Migration,
+    ObsoleteModels, Pinned, PinnedTo, Refresh, Running, Setting, SettingChange, SettingSet, Stage, Start, Subject,
+    Template,
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::fleet::{
@@ -369,7 +370,9 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         Placement { selector: selector.into_iter().collect(), affinity, tolerations, ..Placement::default() };
     let after_start = AfterStart { host_model: host_model_rule(guest, &mode), vendor: guest.vendor };
     let (own_models, by_policy) = (Vec::new(), None);
-    let start = Start { mode: mode.clone(), placement: placement.clone(), own_models, by_policy, after_start };
+    let features = CpuFeatures::default();
+    let start =
+        Start { mode: mode.clone(), placement: placement.clone(), own_models, features, by_policy, after_start };
 
     let mut subject = Subject::new("shop", "db", Stage::Start(after_start), placement.clone());
     if let Point::Migration { inherited, stale, added_zone, added_host, known } = point {

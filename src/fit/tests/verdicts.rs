@@ -13,7 +13,8 @@ use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 use crate::fit::remedy::{Action, RemedyId};
 use crate::fit::subject::{
-    AfterStart, CpuMode, FailedMigration, HostModelRule, Migration, Running, Stage, Start, Subject, Template,
+    AfterStart, CpuFeatures, CpuMode, FailedMigration, HostModelRule, Migration, Running, Stage, Start, Subject,
+    Template,
 };
 use crate::fit::verdict::{Cause, Check, Detail, Evidence, Finding, Impact, Outcome, Verdict};
 use crate::testing::Tweak;
@@ -51,6 +52,7 @@ fn start(cpu: &str) -> Start<'static> {
         mode,
         placement: Placement { selector, affinity, ..Placement::default() },
         own_models: Vec::new(),
+        features: CpuFeatures::default(),
         by_policy: None,
         after_start,
     }

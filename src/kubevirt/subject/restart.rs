@@ -27,6 +27,7 @@ pub(super) fn of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<St
         mode: subject.mode.clone(),
         placement: placement.into_owned(),
         own_models,
+        features: subject.features.clone(),
         by_policy: None,
         after_start,
     })

@@ -322,6 +322,9 @@ impl<'s> LibvirtWords<'s> {
             }
         }
         without.retain(|name| self.takes_guests(name));
+        // The launcher to ask through keeps no cordoned or tainted node busy if another one can be asked.
+        let fitting = self.fleet.look_up(&self.subject.placement).passes().fitting;
+        without.sort_by_key(|name| !self.fleet.find(name).is_some_and(|node| fitting.contains(node)));
         let is_own_open =
             matches!(self.asked.guest, Err(Silence::NotSaved | Silence::StartedAgain | Silence::SeveralStarts));
         if self.asked.saved && (is_own_open || !open.is_empty() || !without.is_empty()) {

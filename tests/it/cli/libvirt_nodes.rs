@@ -200,6 +200,19 @@ fn the_printed_lines_ask_a_node_without_a_launcher() {
     assert_eq!(delete.trim(), "kubectl delete vmi cpufit-probe -n shop");
 }
 
+/// A guest that tolerates all would stand in the way of a drain of the cordoned node.
+#[test]
+fn a_node_that_fits_is_asked_before_a_cordoned_one() {
+    let mut cordoned = host("node-b");
+    cordoned["spec"]["unschedulable"] = json!(true);
+    let answers =
+        [guest_facts("db", "uid-db"), silent("node-b", "no-launcher", ""), silent("node-f", "no-launcher", "")];
+    let scene = scene([host("node-a"), cordoned, host("node-f")].into_iter().chain(guest("db", "node-a")), &answers);
+    let said = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
+    let create = said.lines().find(|line| line.contains("cpufit-probe")).expect("a launcher to ask through");
+    assert!(create.contains(r#""kubernetes.io/hostname":"node-f""#), "the cordoned node gets a guest: {said}");
+}
+
 /// Many nodes: equal rows share one, and those that libvirt refuses or whose labels drifted are first.
 #[test]
 fn a_long_table_begins_with_the_nodes_that_need_attention() {

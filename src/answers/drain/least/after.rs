@@ -101,19 +101,19 @@ impl<'p, 'w> AfterActs<'p, 'w> {
         for &node in of_nodes.keys() {
             changed.insert(node);
         }
+        let of_nodes: Vec<(NodeIndex, Vec<usize>)> = of_nodes.into_iter().collect();
         let Versions { known, fleets } = &mut *self.versions.borrow_mut();
-        let is_new = |(node, acts): &(NodeIndex, Vec<usize>)| !known.contains_key(&(*node, acts.clone()));
-        let new: Vec<(NodeIndex, Vec<usize>)> =
-            of_nodes.iter().map(|(&node, acts)| (node, acts.clone())).filter(is_new).collect();
+        let new: Vec<&(NodeIndex, Vec<usize>)> =
+            of_nodes.iter().filter(|version| !known.contains_key(*version)).collect();
         if !new.is_empty() {
             let fleet = Fleet::new(new.iter().filter_map(|(node, acts)| self.after(*node, acts)).collect());
-            for (node, acts) in new {
-                let at = fleet.find(self.world.cluster.fleet.name(node));
-                known.extend(at.map(|at| ((node, acts), (fleets.len(), at))));
+            for version in new {
+                let at = fleet.find(self.world.cluster.fleet.name(version.0));
+                known.extend(at.map(|at| (version.clone(), (fleets.len(), at))));
             }
             fleets.push(Rc::new(fleet));
         }
-        let versions = of_nodes.into_iter().filter_map(|(node, acts)| Some((node, *known.get(&(node, acts))?)));
+        let versions = of_nodes.iter().filter_map(|version| Some((version.0, *known.get(version)?)));
         Edited { changed, versions: versions.collect() }
     }
 

@@ -112,7 +112,12 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
                 exit = then_errors(errors, &mut page, domain)?;
             }
         }
-        Verb::Test(args) => exit = cli::test::run(&args, cluster.given_domain(), &mut page)?,
+        Verb::Test(args) => {
+            refuse_cluster(&cluster, "test reads none: leave it out")?;
+            let asked = cluster.namespace();
+            let namespace = Namespace { name: asked.unwrap_or("default").to_owned(), is_asked: asked.is_some() };
+            exit = cli::test::run(&args, &namespace, cluster.given_domain(), &mut page)?;
+        }
         Verb::Explain(args) => {
             args.world.stdin_once(&[args.files.sources().as_slice(), &args.libvirt.libvirt_facts].concat())?;
             libvirt::check(&args.libvirt)?;
@@ -334,7 +339,7 @@ fn objects(
     stdin: impl Read,
 ) -> anyhow::Result<SnapshotObjects> {
     if !args.snapshot.is_empty() {
-        refuse_cluster(cluster)?;
+        refuse_cluster(cluster, READS_A_DUMP)?;
         let (objects, skipped) = snapshot::of_dumps(args, domain, stdin)?;
         if let Some(line) = skipped.line() {
             console::note(domain, line);
@@ -361,10 +366,13 @@ fn lines<T: Display>(domain: &Domain, lines: impl IntoIterator<Item = T>) -> Pag
     page
 }
 
-/// Refuses options that select a cluster, because a dump is of one cluster already.
-fn refuse_cluster(cluster: &ClusterArgs) -> anyhow::Result<()> {
+/// Why `--snapshot` and options that select a cluster do not go together.
+const READS_A_DUMP: &str = "--snapshot reads a dump: give one of them";
+
+/// Refuses options that select a cluster, if none is read; `instead` says what is, and what to do.
+fn refuse_cluster(cluster: &ClusterArgs, instead: &str) -> anyhow::Result<()> {
     match cluster.first_given() {
-        Some(option) => bail!("{option} says which cluster to read, and --snapshot reads a dump: give one of them"),
+        Some(option) => bail!("{option} says which cluster to read, and {instead}"),
         None => Ok(()),
     }
 }
@@ -420,7 +428,7 @@ fn scene(
     let asked = cluster.namespace();
     let namespace = |context: &str| Namespace { name: asked.unwrap_or(context).to_owned(), is_asked: asked.is_some() };
     if !args.snapshot.is_empty() {
-        refuse_cluster(cluster)?;
+        refuse_cluster(cluster, READS_A_DUMP)?;
         let namespace = namespace("default");
         let input = LoadInput {
             policies: &args.policy,

@@ -82,16 +82,19 @@ pub struct WorldArgs {
     #[arg(
         long,
         value_name = "FILE",
+        value_delimiter = ',',
         help = concat!(
-            "A dump of the cluster to read instead of a live one: file, folder (with subfolders) or - (",
+            "A dump of the cluster to read instead of a live one: file, folder (with subfolders) or -; several separated \
+             by commas, or repeated (",
             crate::dump_command!(),
             ")"
         )
     )]
     pub snapshot: Vec<DumpSource>,
     /// Policies of kind CPUPolicy, judged as if they were applied to the cluster or dump (a policy of the same name is
-    /// replaced): file, folder or -; without any policy, the built-in one warns and never denies
-    #[arg(long, value_name = "FILE")]
+    /// replaced): file, folder or -; several separated by commas, or repeated; without any policy, the built-in one warns
+    /// and never denies
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
     pub policy: Vec<DumpSource>,
     /// The release of KubeVirt whose rules apply, instead of the one that the KubeVirt resource names
     #[arg(long, value_name = "VERSION", value_parser = values::release)]
@@ -322,7 +325,7 @@ pub struct DiffArgs {
     pub new: Option<DumpSource>,
     /// Policies of kind CPUPolicy, judged as if they were applied on both sides (a policy of the same name is
     /// replaced): file or folder
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
     pub policy: Vec<DumpSource>,
     /// The release of KubeVirt whose rules apply, instead of the ones that the KubeVirt resources name
     #[arg(long, value_name = "VERSION", value_parser = values::release)]
@@ -358,7 +361,7 @@ pub struct RecommendArgs {
     #[arg(short = 'l', long, visible_alias = "selector", value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
     pub node_selector: Vec<LabelSelector>,
     /// Show the result with the nodes of this file added: file, folder or -
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
     pub with_node: Vec<DumpSource>,
     /// Show the result with this node removed; may be repeated
     #[arg(long, value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
@@ -459,7 +462,7 @@ pub struct LibvirtArgs {
     #[arg(long, value_name = "FOLDER", requires = "ask_libvirt", conflicts_with = "snapshot")]
     pub save_libvirt_facts: Option<PathBuf>,
     /// Use libvirt's answers that --save-libvirt-facts saved: file, folder or -; a dump may hold them too
-    #[arg(long, value_name = "FOLDER", conflicts_with = "ask_libvirt")]
+    #[arg(long, value_name = "FOLDER", value_delimiter = ',', conflicts_with = "ask_libvirt")]
     pub libvirt_facts: Vec<DumpSource>,
 }
 
@@ -467,7 +470,7 @@ pub struct LibvirtArgs {
 #[derive(Debug, ClapArgs)]
 pub struct SnapshotArgs {
     /// A dump to read instead of a live cluster: file, folder (with subfolders) or -
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
     pub snapshot: Vec<DumpSource>,
     /// Guests of all namespaces; overrides -n
     #[arg(short = 'A', long)]

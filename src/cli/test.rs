@@ -1,6 +1,6 @@
 //! `cpufit test`: manifests with expected verdicts, similar to `kyverno test` and `gator verify`.
 //!
-//! A folder holds files `cpufit-test.yaml`, at any depth. Each holds a list of expectations and the names of a dump,
+//! A folder holds files `cpufit-test.yaml` (or `.yml`), at any depth. Each holds a list of expectations and the names of a dump,
 //! policies and manifests; paths are relative to it. No cluster is read.
 
 use std::io;
@@ -27,8 +27,8 @@ use crate::snapshot::{self, DumpSource, Error, Item};
 use crate::word::Word;
 use crate::world::{self, LoadInput};
 
-/// The name of the files with expectations.
-const FILE_NAME: &str = "cpufit-test.yaml";
+/// The names of files with expectations: the one to use, and the one with YAML's other suffix.
+const FILE_NAMES: [&str; 2] = ["cpufit-test.yaml", "cpufit-test.yml"];
 /// The `kind` of a document in them.
 const KIND: &str = "Test";
 /// Maximum depth of folders searched.
@@ -154,12 +154,17 @@ struct Outcomes<'o> {
 /// # Errors
 ///
 /// Returns an error if no folder holds a test, a test is invalid, or one of its files cannot be read or judged.
-pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> anyhow::Result<Exit> {
+pub(crate) fn run(
+    args: &TestArgs,
+    namespace: &Namespace,
+    given: Option<&Domain>,
+    page: &mut Page,
+) -> anyhow::Result<Exit> {
     let mut files = Vec::new();
     for folder in &args.folders {
         let before = files.len();
         find(folder, 0, &mut files)?;
-        ensure!(files.len() > before, "there is no {FILE_NAME} in {}: nothing would be tested", folder.display());
+        ensure!(files.len() > before, "there is no {} in {}: nothing would be tested", FILE_NAMES[0], folder.display());
     }
     files.sort();
     files.dedup();
@@ -170,7 +175,7 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
         let mut document = 0;
         snapshot::read_all(&[DumpSource::Path(file.clone().into())], &Domain::default(), io::empty(), |item| {
             let all = lines.get_or_insert_with(|| ExpectedLines::of(file));
-            outcomes.extend(outcomes_of(file, &item, all.get(document), given)?);
+            outcomes.extend(outcomes_of(file, &item, all.get(document), namespace, given)?);
             document += 1;
             anyhow::Ok(())
         })?;
@@ -227,7 +232,7 @@ fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<(
         // Links to folders are not followed, because they may form a cycle.
         if entry.file_type()?.is_dir() {
             find(&entry.path(), depth + 1, files)?;
-        } else if entry.file_name() == FILE_NAME {
+        } else if FILE_NAMES.iter().any(|name| entry.file_name() == *name) {
             files.push(entry.path());
         }
     }
@@ -238,6 +243,7 @@ fn outcomes_of(
     file: &Path,
     item: &Item,
     lines: Option<&ExpectedLines>,
+    namespace: &Namespace,
     given: Option<&Domain>,
 ) -> anyhow::Result<Vec<TestResult>> {
     if (item.api_version.as_str(), item.kind.as_str()) != (API_VERSION, KIND) {
@@ -260,8 +266,7 @@ fn outcomes_of(
     let policies = beside(&test.policies);
     let input = LoadInput { policies: &policies, release, ..LoadInput::new(&dumps, &domain) };
     let (world, _) = world::load(input, io::empty()).with_context(|| item.place.to_string())?;
-    let namespace = Namespace { name: "default".to_owned(), is_asked: false };
-    let rows = check::rows(&beside(&test.manifests), &world, &namespace).with_context(|| item.place.to_string())?;
+    let rows = check::rows(&beside(&test.manifests), &world, namespace).with_context(|| item.place.to_string())?;
     let mut out = Vec::new();
     for (at, expected) in test.expect.iter().enumerate() {
         let wrong = |field: &str, problem: &str| item.wrong(&format!("expect[{at}]{field}"), problem);

@@ -9,7 +9,6 @@ use super::error::{Error, Halt};
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Maximum bytes of a document's first line that are used to recognize its format.
 const OPENING_BYTES: usize = 512;
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// A dump being read. It returns only whole UTF-8 characters.
 pub(super) struct Input<'r> {
@@ -25,7 +24,6 @@ pub(super) struct Input<'r> {
     /// Line and column, from 1, of the buffer's first byte.
     line: usize,
     column: usize,
-    is_start: bool,
     failure: Option<Error>,
     /// Bytes read since the last complete object.
     held: &'r Cell<usize>,
@@ -52,7 +50,6 @@ impl<'r> Input<'r> {
             end: 0,
             line: 1,
             column: 1,
-            is_start: true,
             failure: None,
             held,
         }
@@ -175,11 +172,6 @@ impl<'r> Input<'r> {
                     return Fill::Failed;
                 }
             }
-            if self.is_start && self.buffer[..self.end].starts_with(BOM) {
-                self.buffer.copy_within(BOM.len()..self.end, 0);
-                self.end -= BOM.len();
-                self.is_start = false;
-            }
             let fresh = &self.buffer[self.checked..self.end];
             match str::from_utf8(fresh) {
                 Ok(_) => self.checked = self.end,
@@ -187,7 +179,6 @@ impl<'r> Input<'r> {
                 Err(_) => return self.not_text(),
             }
             if self.next < self.checked {
-                self.is_start = false;
                 return Fill::More;
             }
         }
@@ -199,9 +190,6 @@ impl<'r> Input<'r> {
         let valid = str::from_utf8(fresh).map_or_else(|error| error.valid_up_to(), str::len);
         let line = self.line + count_lines(&self.buffer[..self.checked + valid]);
         let cure = match &self.buffer[..self.end] {
-            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] if is_first => {
-                "; it is UTF-16, as an older PowerShell writes it: use `| Out-File -Encoding utf8`"
-            }
             [0x1F, 0x8B, ..] if is_first => "; it is compressed: unpack it with gunzip",
             _ => "",
         };

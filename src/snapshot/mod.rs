@@ -24,6 +24,7 @@
 //! a table, a description) is recognized and reported.
 
 mod describe;
+mod encoding;
 mod error;
 pub(crate) mod fold;
 mod folder;
@@ -51,6 +52,7 @@ use crate::domain::{Domain, DomainEvidence};
 use crate::kubevirt::resource::{Resource, group_of};
 use crate::kubevirt::wire::Reader;
 
+use encoding::Utf8;
 pub use error::Error;
 use error::Halt;
 pub use folder::{DumpPath, Skipped};
@@ -267,9 +269,10 @@ impl<'a> Reader<'a> for &'a Item {
 /// [`Error`] if the dump cannot be read, else the error of `each`, which ends the reading.
 pub fn read<E: From<Error>>(
     file: &str,
-    mut reader: impl Read,
+    reader: impl Read,
     mut each: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<(), E> {
+    let mut reader = Utf8::new(reader);
     let mut callers = None;
     let mut each = |item| {
         each(item).map_err(|error| {

@@ -72,6 +72,16 @@ fn every_form_of_dump_is_read(#[case] dump: &str, #[case] objects: &[&str]) {
 }
 
 #[test]
+fn a_dump_that_windows_powershell_redirected_is_read() {
+    for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+        let dump = format!("\u{feff}{YAML}---\r\n{}", YAML.replace("name: a", "name: ä"));
+        let bytes: Vec<u8> = dump.encode_utf16().flat_map(unit).collect();
+        let items = items(bytes).expect("kubectl reads this dump");
+        assert_eq!(list(&items), ["1 v1 Node a", "2 v1 Node ä"], "objects would be lost, or reported in a wrong place");
+    }
+}
+
+#[test]
 fn concatenated_and_line_delimited_json_is_read() {
     for between in ["", "\n", "\r\n\r\n"] {
         let items = items([NODE, NODE, NODE].join(between)).unwrap();
@@ -280,7 +290,7 @@ fn broken_text_is_located() {
     assert_snapshot!(error(b"apiVersion: v1\nkind: Node\nmetadata:\n  name: \xff\n"), @"cluster.yaml, line 4: not UTF-8 text");
     assert_snapshot!(error(b"{\"kind\":\"Node\",\n\"metadata\":{\"name\":\"\xc3\"}}"), @"cluster.yaml, line 2: not UTF-8 text");
     assert_snapshot!(error(b"kind: Node\nname: \xe2\x82"), @"cluster.yaml, line 2: not UTF-8 text");
-    assert_snapshot!(error(b"\xff\xfea\0p\0i\0V\0"), @"cluster.yaml, line 1: not UTF-8 text; it is UTF-16, as an older PowerShell writes it: use `| Out-File -Encoding utf8`");
+    assert_snapshot!(error(b"\xff\xfe\0\0a\0\0\0"), @"cannot read cluster.yaml: it is UTF-32; write it as UTF-8");
     assert_snapshot!(error(b"\x1f\x8b\x08\x00\x00\x00"), @"cluster.yaml, line 1: not UTF-8 text; it is compressed: unpack it with gunzip");
 }
 

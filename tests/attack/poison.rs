@@ -55,7 +55,7 @@ pub fn costliest() -> Vec<Bytes> {
     let expression = |term: usize, at: usize| json!({"key": format!("k{term}-{at}"), "operator": "DoesNotExist"});
     let term = |term: usize, many: usize| json!({"matchExpressions": (0..many).map(|at| expression(term, at)).collect::<Vec<_>>()});
     let forbidden: Vec<Value> = (0..30).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
-    let many: Vec<Value> = (0..500).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
+    let many: Vec<Value> = (0..125).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
     let required: Vec<Value> = (0..60).map(|at| json!({"name": format!("f{at}")})).collect();
     let hyperv =
         ["vpindex", "runtime", "reset", "synic", "synictimer", "frequencies", "reenlightenment", "tlbflush", "ipi"];
@@ -76,7 +76,7 @@ pub fn costliest() -> Vec<Bytes> {
         with(affinity(&json!([term(0, 500)]))),
         with(json!({"nodeSelector": selector})),
         vm(&json!({"domain": {"cpu": {"model": "host-model", "features": forbidden}},
-            "affinity": affinity(&json!((0..60).map(|number| term(number, 2)).collect::<Vec<_>>()))["affinity"]})),
+            "affinity": affinity(&json!((0..30).map(|number| term(number, 4)).collect::<Vec<_>>()))["affinity"]})),
         // Each forbidden feature adds a condition to each term.
         vm(&json!({"domain": {"cpu": {"model": "host-model", "features": many}},
             "affinity": affinity(&json!((0..8).map(|number| term(number, 1)).collect::<Vec<_>>()))["affinity"]})),

@@ -57,13 +57,13 @@ fn guests(size: usize) -> Vec<(&'static str, Value)> {
         ("expressions", spec(affinity(&[term(0, 120 * size, absent)]))),
         (
             "forbidden in each term",
-            spec(merged(affinity(&terms(8, 1)), json!({"domain": {"cpu": {"features": forbidden(120 * size)}}}))),
+            spec(merged(affinity(&terms(8, 1)), json!({"domain": {"cpu": {"features": forbidden(30 * size)}}}))),
         ),
         ("names", spec(affinity(&[term(0, 100 * size, some_nodes)]))),
         ("selector", spec(json!({"nodeSelector": keys(200 * size)}))),
         (
             "forbidden",
-            spec(merged(affinity(&terms(10, 2)), json!({"domain": {"cpu": {"features": forbidden(50 * size)}}}))),
+            spec(merged(affinity(&terms(10, 2)), json!({"domain": {"cpu": {"features": forbidden(25 * size)}}}))),
         ),
         // Each setting is tried with the whole affinity, of which every node has the label, with a value of its own.
         (
@@ -139,7 +139,7 @@ fn twice_the_forbidden_features_that_nodes_have_cost_twice_as_much() {
     let world = paths::world_with(60, 480);
     let costs = [1, 2, 4].map(|size| {
         let features: Vec<Value> =
-            (0..120 * size).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
+            (0..30 * size).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
         let everywhere = |_: usize, _: usize| json!({"key": "kubernetes.io/hostname", "operator": "Exists"});
         let terms: Vec<Value> = (0..8).map(|number| term(number, 1, everywhere)).collect();
         let domain = json!({"domain": {"cpu": {"model": "host-model", "features": features}}});

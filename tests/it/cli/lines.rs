@@ -658,10 +658,26 @@ fn manifests_are_tested_by_the_verdicts_that_are_expected() {
         let said = format!("{}{}", ran.stdout, ran.stderr);
         assert!(ran.code() == code && said.contains(words), "{to}: exit {}: {said}", ran.code());
     }
+    let other = test(file.clone(), &["-n", "elsewhere"]);
+    assert!(
+        other.code() == 2 && other.stderr.contains("elsewhere"),
+        "as for check, -n refuses objects of another namespace: {}",
+        other.stderr
+    );
+    let live = test(file.clone(), &["--context", "prod"]);
+    assert!(
+        live.code() == 2 && live.stderr.contains("--context says which cluster to read, and test reads none: leave it out"),
+        "the user would think that the test ran with that cluster: {}",
+        live.stderr
+    );
     let failed = test(file.replacen("verdict: pinned", "verdict: fits", 1), &["-o", "json"]);
     let json = failed.json();
     assert_eq!((failed.code(), &json["failed"], &json["passed"]), (1, &1.into(), &4.into()), "{json:#}");
     assert_eq!(json["results"][0]["why"][0], "expected verdict fits, found pinned");
+    let none = Scratch::new();
+    none.write("cpufit-test.yml", "kind: Toast\napiVersion: cpufit.io/v1alpha1\n");
+    let ran = cpufit(["test", none.path().to_str().unwrap()]).run();
+    assert!(ran.code() == 2 && ran.stderr.contains("found a Toast"), "YAML's other suffix is read: {}", ran.stderr);
     let none = Scratch::new();
     let ran = cpufit(["test", none.path().to_str().unwrap()]).run();
     assert!(

@@ -62,272 +62,243 @@ const fn annotation(key: &'static str, on: &'static str, reading: ValueReading, 
     WellKnown { place: KeyPlace::Annotation, ..label(key, on, reading, mirrors) }
 }
 
-/// A node whose labels the node-labeller leaves unchanged.
-pub(crate) const SKIP_NODE: WellKnown = annotation(
-    label::SKIP_NODE,
-    "Node",
-    ValueReading::Presence,
-    "pkg/virt-handler/node-labeller/node_labeller.go: skipNodeLabelling (`_, exists :=`)",
-);
+/// Declares each label and annotation with a meaning, and the list of all.
+macro_rules! well_known {
+    ($($(#[$doc:meta])* $name:ident = $known:expr;)*) => {
+        $(
+            $(#[$doc])*
+            pub(crate) const $name: WellKnown = $known;
+        )*
 
-/// A node whose virt-handler is ready, so that launcher pods may be scheduled there.
-pub(crate) const SCHEDULABLE: WellKnown = label(
-    label::SCHEDULABLE,
-    "Node",
-    ValueReading::Exactly("true"),
-    "pkg/virt-controller/watch/topology/filter.go: IsSchedulable (`== \"true\"`)",
-);
+        /// All labels and annotations with a meaning.
+        pub(crate) const ALL: &[WellKnown] = &[$($name),*];
+    };
+}
 
-/// A node on which a virt-handler runs or ran: the key of [`SCHEDULABLE`], read for its presence.
-pub(crate) const HAS_VIRT_HANDLER: WellKnown = label(
-    label::SCHEDULABLE,
-    "Node",
-    ValueReading::Presence,
-    "pkg/virt-operator/resource/apply/delete.go: deleteKubeVirtLabelsFromNodes (a selector without a value)",
-);
+well_known! {
+    /// A node whose labels the node-labeller leaves unchanged.
+    SKIP_NODE = annotation(
+        label::SKIP_NODE,
+        "Node",
+        ValueReading::Presence,
+        "pkg/virt-handler/node-labeller/node_labeller.go: skipNodeLabelling (`_, exists :=`)",
+    );
 
-/// A node's TSC frequency in Hz.
-pub(crate) const TSC_FREQUENCY: WellKnown = label(
-    label::TSC_FREQUENCY,
-    "Node",
-    ValueReading::Frequency,
-    "pkg/virt-controller/watch/topology/tsc.go: TSCFrequencyFromNode (`strconv.ParseInt`, above 0)",
-);
+    /// A node whose virt-handler is ready, so that launcher pods may be scheduled there.
+    SCHEDULABLE = label(
+        label::SCHEDULABLE,
+        "Node",
+        ValueReading::Exactly("true"),
+        "pkg/virt-controller/watch/topology/filter.go: IsSchedulable (`== \"true\"`)",
+    );
 
-/// A virt-launcher pod.
-pub(crate) const LAUNCHER: WellKnown = label(
-    "kubevirt.io",
-    "Pod",
-    ValueReading::Exactly("virt-launcher"),
-    "pkg/virt-api/webhooks/mutating-webhook/mutators/virt-launcher-pod-mutator.go: isVirtLauncherPod",
-)
-.in_any_domain();
+    /// A node on which a virt-handler runs or ran: the key of [`SCHEDULABLE`], read for its presence.
+    HAS_VIRT_HANDLER = label(
+        label::SCHEDULABLE,
+        "Node",
+        ValueReading::Presence,
+        "pkg/virt-operator/resource/apply/delete.go: deleteKubeVirtLabelsFromNodes (a selector without a value)",
+    );
 
-/// The UID of the migration whose target a launcher is, or was. No migration has an empty one.
-pub(crate) const MIGRATION_UID: WellKnown = label(
-    "kubevirt.io/migrationJobUID",
-    "Pod",
-    ValueReading::Text,
-    "pkg/virt-controller/watch/migration/migration.go: listMatchingTargetPods (`value == string(migration.UID)`)",
-)
-.in_any_domain();
+    /// A node's TSC frequency in Hz.
+    TSC_FREQUENCY = label(
+        label::TSC_FREQUENCY,
+        "Node",
+        ValueReading::Frequency,
+        "pkg/virt-controller/watch/topology/tsc.go: TSCFrequencyFromNode (`strconv.ParseInt`, above 0)",
+    );
 
-/// The name of the migration whose target a launcher is, or was.
-pub(crate) const MIGRATION_NAME: WellKnown = annotation(
-    "kubevirt.io/migrationJobName",
-    "Pod",
-    ValueReading::Text,
-    "pkg/virt-controller/watch/migration/migration.go: getControllerOf",
-)
-.in_any_domain();
+    /// A virt-launcher pod.
+    LAUNCHER = label(
+        "kubevirt.io",
+        "Pod",
+        ValueReading::Exactly("virt-launcher"),
+        "pkg/virt-api/webhooks/mutating-webhook/mutators/virt-launcher-pod-mutator.go: isVirtLauncherPod",
+    )
+    .in_any_domain();
 
-/// The node that a guest runs on; a launcher has the labels of its guest.
-pub(crate) const NODE_NAME: WellKnown = label(
-    "kubevirt.io/nodeName",
-    "Pod",
-    ValueReading::Text,
-    "pkg/virt-handler/vm.go: isVMIOwnedByNode (`nodeName != \"\"`)",
-)
-.in_any_domain();
+    /// The UID of the migration whose target a launcher is, or was. No migration has an empty one.
+    MIGRATION_UID = label(
+        "kubevirt.io/migrationJobUID",
+        "Pod",
+        ValueReading::Text,
+        "pkg/virt-controller/watch/migration/migration.go: listMatchingTargetPods (`value == string(migration.UID)`)",
+    )
+    .in_any_domain();
 
-/// The UID of the guest for which a pod was created.
-pub(crate) const CREATED_BY: WellKnown =
-    label("kubevirt.io/created-by", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
+    /// The name of the migration whose target a launcher is, or was.
+    MIGRATION_NAME = annotation(
+        "kubevirt.io/migrationJobName",
+        "Pod",
+        ValueReading::Text,
+        "pkg/virt-controller/watch/migration/migration.go: getControllerOf",
+    )
+    .in_any_domain();
 
-/// The host name of the guest for which a pod was created.
-pub(crate) const LAUNCHER_HOSTNAME: WellKnown =
-    label("vm.kubevirt.io/name", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
+    /// The node that a guest runs on; a launcher has the labels of its guest.
+    NODE_NAME = label(
+        "kubevirt.io/nodeName",
+        "Pod",
+        ValueReading::Text,
+        "pkg/virt-handler/vm.go: isVMIOwnedByNode (`nodeName != \"\"`)",
+    )
+    .in_any_domain();
 
-/// The name of the guest for which a pod was created, shortened to 63 characters.
-pub(crate) const LAUNCHER_ID: WellKnown =
-    label("vmi.kubevirt.io/id", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
+    /// The UID of the guest for which a pod was created.
+    CREATED_BY = label("kubevirt.io/created-by", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
 
-/// Whether Istio injects its sidecar into a guest's launcher: the launcher gets a label with this key and value.
-pub(crate) const INJECT_SIDECAR: WellKnown = annotation(
-    "sidecar.istio.io/inject",
-    "VirtualMachineInstance",
-    ValueReading::Presence,
-    "pkg/virt-controller/services/template.go: podLabels (`val, exists :=`)",
-);
+    /// The host name of the guest for which a pod was created.
+    LAUNCHER_HOSTNAME = label("vm.kubevirt.io/name", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
 
-/// A guest whose launcher is of a release other than virt-controller's.
-pub(crate) const OUTDATED_LAUNCHER: WellKnown = label(
-    "kubevirt.io/outdatedLauncherImage",
-    "VirtualMachineInstance",
-    ValueReading::Presence,
-    "pkg/virt-controller/watch/vmi/lifecycle.go: setLauncherContainerInfo (written empty); \
-     pkg/monitoring/metrics/virt-controller/vmistats_collector.go: isVMIOutdated",
-)
-.in_any_domain();
+    /// The name of the guest for which a pod was created, shortened to 63 characters.
+    LAUNCHER_ID = label("vmi.kubevirt.io/id", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
 
-/// A guest that is created as the target of a decentralized migration, and keeps the CPU that it has.
-pub(crate) const MIGRATION_TARGET: WellKnown = annotation(
-    "kubevirt.io/create-migration-target",
-    "VirtualMachineInstance",
-    ValueReading::Exactly("true"),
-    "staging/src/kubevirt.io/api/core/v1/types.go: IsMigrationTarget",
-);
+    /// Whether Istio injects its sidecar into a guest's launcher: the launcher gets a label with this key and value.
+    INJECT_SIDECAR = annotation(
+        "sidecar.istio.io/inject",
+        "VirtualMachineInstance",
+        ValueReading::Presence,
+        "pkg/virt-controller/services/template.go: podLabels (`val, exists :=`)",
+    );
 
-/// The node to which such a target goes: from then on it is synchronized with its source. A label.
-pub(crate) const MIGRATION_TARGET_NODE: WellKnown = label(
-    "kubevirt.io/migrationTargetNodeName",
-    "VirtualMachineInstance",
-    ValueReading::Presence,
-    "staging/src/kubevirt.io/api/core/v1/types.go: IsMigrationTargetNodeLabelSet",
-);
+    /// A guest whose launcher is of a release other than virt-controller's.
+    OUTDATED_LAUNCHER = label(
+        "kubevirt.io/outdatedLauncherImage",
+        "VirtualMachineInstance",
+        ValueReading::Presence,
+        "pkg/virt-controller/watch/vmi/lifecycle.go: setLauncherContainerInfo (written empty); \
+         pkg/monitoring/metrics/virt-controller/vmistats_collector.go: isVMIOutdated",
+    )
+    .in_any_domain();
 
-/// A pod that was read from its description, which leaves out what it cannot show: its affinity.
-pub(crate) const DESCRIBED: WellKnown =
-    annotation("cpufit.io/described", "Pod", ValueReading::Exactly("true"), "cpufit: snapshot::describe");
+    /// A guest that is created as the target of a decentralized migration, and keeps the CPU that it has.
+    MIGRATION_TARGET = annotation(
+        "kubevirt.io/create-migration-target",
+        "VirtualMachineInstance",
+        ValueReading::Exactly("true"),
+        "staging/src/kubevirt.io/api/core/v1/types.go: IsMigrationTarget",
+    );
 
-/// The name of the instancetype or preference that a `ControllerRevision` is a copy of.
-pub(crate) const REVISION_OF: WellKnown = label(
-    "instancetype.kubevirt.io/object-name",
-    "ControllerRevision",
-    ValueReading::Text,
-    "pkg/instancetype/find/revision.go: Find (`label == vm.Spec.Instancetype.Name`)",
-);
+    /// The node to which such a target goes: from then on it is synchronized with its source. A label.
+    MIGRATION_TARGET_NODE = label(
+        "kubevirt.io/migrationTargetNodeName",
+        "VirtualMachineInstance",
+        ValueReading::Presence,
+        "staging/src/kubevirt.io/api/core/v1/types.go: IsMigrationTargetNodeLabelSet",
+    );
 
-/// The architecture of the image that boots from a `DataSource`.
-pub(crate) const BOOTS_ARCHITECTURE: WellKnown = label(
-    "template.kubevirt.io/architecture",
-    "DataSource",
-    ValueReading::Text,
-    "pkg/defaults/defaults.go: setDefaultArchitectureFromDataSource",
-);
+    /// A pod that was read from its description, which leaves out what it cannot show: its affinity.
+    DESCRIBED = annotation("cpufit.io/described", "Pod", ValueReading::Exactly("true"), "cpufit: snapshot::describe");
 
-/// The instancetype of a VirtualMachine that infers it from a volume.
-pub(crate) const DEFAULT_INSTANCETYPE: WellKnown = label(
-    "instancetype.kubevirt.io/default-instancetype",
-    "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
-    ValueReading::Presence,
-    "pkg/instancetype/infer/volume.go: fromLabels",
-);
+    /// The name of the instancetype or preference that a `ControllerRevision` is a copy of.
+    REVISION_OF = label(
+        "instancetype.kubevirt.io/object-name",
+        "ControllerRevision",
+        ValueReading::Text,
+        "pkg/instancetype/find/revision.go: Find (`label == vm.Spec.Instancetype.Name`)",
+    );
 
-/// The kind of the inferred instancetype; the cluster-wide one if absent.
-pub(crate) const DEFAULT_INSTANCETYPE_KIND: WellKnown = label(
-    "instancetype.kubevirt.io/default-instancetype-kind",
-    "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
-    ValueReading::Text,
-    "pkg/instancetype/infer/volume.go: fromLabels",
-);
+    /// The architecture of the image that boots from a `DataSource`.
+    BOOTS_ARCHITECTURE = label(
+        "template.kubevirt.io/architecture",
+        "DataSource",
+        ValueReading::Text,
+        "pkg/defaults/defaults.go: setDefaultArchitectureFromDataSource",
+    );
 
-/// The preference of a VirtualMachine that infers it from a volume.
-pub(crate) const DEFAULT_PREFERENCE: WellKnown = label(
-    "instancetype.kubevirt.io/default-preference",
-    "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
-    ValueReading::Presence,
-    "pkg/instancetype/infer/volume.go: fromLabels",
-);
+    /// The instancetype of a VirtualMachine that infers it from a volume.
+    DEFAULT_INSTANCETYPE = label(
+        "instancetype.kubevirt.io/default-instancetype",
+        "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
+        ValueReading::Presence,
+        "pkg/instancetype/infer/volume.go: fromLabels",
+    );
 
-/// The kind of the inferred preference; the cluster-wide one if absent.
-pub(crate) const DEFAULT_PREFERENCE_KIND: WellKnown = label(
-    "instancetype.kubevirt.io/default-preference-kind",
-    "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
-    ValueReading::Text,
-    "pkg/instancetype/infer/volume.go: fromLabels",
-);
+    /// The kind of the inferred instancetype; the cluster-wide one if absent.
+    DEFAULT_INSTANCETYPE_KIND = label(
+        "instancetype.kubevirt.io/default-instancetype-kind",
+        "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
+        ValueReading::Text,
+        "pkg/instancetype/infer/volume.go: fromLabels",
+    );
 
-/// A KubeVirt resource that an operator manages by its `HyperConverged` resource.
-pub(crate) const MANAGED_BY_HCO: WellKnown = label(
-    "app.kubernetes.io/managed-by",
-    "KubeVirt",
-    ValueReading::Exactly("hco-operator"),
-    "hyperconverged-cluster-operator: getObsoleteCPUConfig, which writes obsoleteCPUModels",
-);
+    /// The preference of a VirtualMachine that infers it from a volume.
+    DEFAULT_PREFERENCE = label(
+        "instancetype.kubevirt.io/default-preference",
+        "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
+        ValueReading::Presence,
+        "pkg/instancetype/infer/volume.go: fromLabels",
+    );
 
-/// A namespace that is exempt from everything. The webhook configurations' `namespaceSelector` excludes it too.
-pub(crate) const EXEMPT: WellKnown =
-    label("cpufit.io/exempt", "Namespace", ValueReading::Exactly("true"), "cpufit: policy::is_exempt");
+    /// The kind of the inferred preference; the cluster-wide one if absent.
+    DEFAULT_PREFERENCE_KIND = label(
+        "instancetype.kubevirt.io/default-preference-kind",
+        "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
+        ValueReading::Text,
+        "pkg/instancetype/infer/volume.go: fromLabels",
+    );
 
-/// A migration whose target may drop the inherited entries that exclude every node.
-pub(crate) const RELAX: WellKnown = annotation(
-    "cpufit.io/relax",
-    "VirtualMachineInstanceMigration",
-    ValueReading::Exactly("true"),
-    "cpufit: enforce::trim, asks_relax",
-);
+    /// A KubeVirt resource that an operator manages by its `HyperConverged` resource.
+    MANAGED_BY_HCO = label(
+        "app.kubernetes.io/managed-by",
+        "KubeVirt",
+        ValueReading::Exactly("hco-operator"),
+        "hyperconverged-cluster-operator: getObsoleteCPUConfig, which writes obsoleteCPUModels",
+    );
 
-/// The policy whose common model was written into a guest.
-pub(crate) const POLICY: WellKnown =
-    annotation("cpufit.io/policy", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::forecast");
+    /// A namespace that is exempt from everything. The webhook configurations' `namespaceSelector` excludes it too.
+    EXEMPT = label("cpufit.io/exempt", "Namespace", ValueReading::Exactly("true"), "cpufit: policy::is_exempt");
 
-/// The CPU mode that the common model replaced, as a word of `commonModel.replaces`.
-pub(crate) const REPLACED_MODEL: WellKnown =
-    annotation("cpufit.io/replaced-model", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::forecast");
+    /// A migration whose target may drop the inherited entries that exclude every node.
+    RELAX = annotation(
+        "cpufit.io/relax",
+        "VirtualMachineInstanceMigration",
+        ValueReading::Exactly("true"),
+        "cpufit: enforce::trim, asks_relax",
+    );
 
-/// A guest that was sent without a model and left unchanged. KubeVirt's own webhook adds a model afterwards,
-/// and later calls could not recognize it as a default.
-pub(crate) const SENT_MODEL: WellKnown = annotation(
-    "cpufit.io/sent-model",
-    "VirtualMachineInstance",
-    ValueReading::Exactly("Unset"),
-    "cpufit: enforce::model",
-);
+    /// The policy whose common model was written into a guest.
+    POLICY = annotation("cpufit.io/policy", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::forecast");
 
-/// The selector keys that were dropped from a pod, separated by commas.
-pub(crate) const DROPPED_SELECTORS: WellKnown =
-    annotation("cpufit.io/dropped-selectors", "Pod", ValueReading::Text, "cpufit: enforce::trim");
+    /// The CPU mode that the common model replaced, as a word of `commonModel.replaces`.
+    REPLACED_MODEL = annotation("cpufit.io/replaced-model", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::forecast");
 
-/// A guest with a bridge on the pod network that is migrated nevertheless.
-pub(crate) const MIGRATES_BRIDGE: WellKnown = annotation(
-    "kubevirt.io/allow-pod-bridge-network-live-migration",
-    "VirtualMachine, VirtualMachineInstance",
-    ValueReading::Presence,
-    "pkg/network/vmispec/interface.go: VerifyVMIMigratable (`_, isLiveMigrationAllowed :=`)",
-);
+    /// A guest that was sent without a model and left unchanged. KubeVirt's own webhook adds a model afterwards,
+    /// and later calls could not recognize it as a default.
+    SENT_MODEL = annotation(
+        "cpufit.io/sent-model",
+        "VirtualMachineInstance",
+        ValueReading::Exactly("Unset"),
+        "cpufit: enforce::model",
+    );
 
-/// The node selector that pods of a namespace get where the admission plugin `PodNodeSelector` is on.
-pub(crate) const POD_NODE_SELECTOR: WellKnown = annotation(
-    "scheduler.alpha.kubernetes.io/node-selector",
-    "Namespace",
-    ValueReading::Text,
-    "Kubernetes plugin/pkg/admission/podnodeselector/admission.go: getNamespaceNodeSelectorMap",
-);
+    /// The selector keys that were dropped from a pod, separated by commas.
+    DROPPED_SELECTORS = annotation("cpufit.io/dropped-selectors", "Pod", ValueReading::Text, "cpufit: enforce::trim");
 
-/// The node selector that pods of a project get on OpenShift.
-pub(crate) const PROJECT_NODE_SELECTOR: WellKnown = annotation(
-    "openshift.io/node-selector",
-    "Namespace",
-    ValueReading::Text,
-    "OpenShift openshift-kube-apiserver/admission/scheduler/nodeenv/admission.go: getNodeSelectorMap",
-);
+    /// A guest with a bridge on the pod network that is migrated nevertheless.
+    MIGRATES_BRIDGE = annotation(
+        "kubevirt.io/allow-pod-bridge-network-live-migration",
+        "VirtualMachine, VirtualMachineInstance",
+        ValueReading::Presence,
+        "pkg/network/vmispec/interface.go: VerifyVMIMigratable (`_, isLiveMigrationAllowed :=`)",
+    );
 
-/// All labels and annotations with a meaning.
-pub(crate) const ALL: [&WellKnown; 32] = [
-    &POD_NODE_SELECTOR,
-    &PROJECT_NODE_SELECTOR,
-    &SKIP_NODE,
-    &SCHEDULABLE,
-    &HAS_VIRT_HANDLER,
-    &TSC_FREQUENCY,
-    &LAUNCHER,
-    &MIGRATION_UID,
-    &MIGRATION_NAME,
-    &NODE_NAME,
-    &CREATED_BY,
-    &LAUNCHER_HOSTNAME,
-    &LAUNCHER_ID,
-    &INJECT_SIDECAR,
-    &OUTDATED_LAUNCHER,
-    &MIGRATION_TARGET,
-    &MIGRATES_BRIDGE,
-    &MIGRATION_TARGET_NODE,
-    &DESCRIBED,
-    &REVISION_OF,
-    &BOOTS_ARCHITECTURE,
-    &DEFAULT_INSTANCETYPE,
-    &DEFAULT_INSTANCETYPE_KIND,
-    &DEFAULT_PREFERENCE,
-    &DEFAULT_PREFERENCE_KIND,
-    &MANAGED_BY_HCO,
-    &EXEMPT,
-    &RELAX,
-    &POLICY,
-    &REPLACED_MODEL,
-    &SENT_MODEL,
-    &DROPPED_SELECTORS,
-];
+    /// The node selector that pods of a namespace get where the admission plugin `PodNodeSelector` is on.
+    POD_NODE_SELECTOR = annotation(
+        "scheduler.alpha.kubernetes.io/node-selector",
+        "Namespace",
+        ValueReading::Text,
+        "Kubernetes plugin/pkg/admission/podnodeselector/admission.go: getNamespaceNodeSelectorMap",
+    );
+
+    /// The node selector that pods of a project get on OpenShift.
+    PROJECT_NODE_SELECTOR = annotation(
+        "openshift.io/node-selector",
+        "Namespace",
+        ValueReading::Text,
+        "OpenShift openshift-kube-apiserver/admission/scheduler/nodeenv/admission.go: getNodeSelectorMap",
+    );
+}
 
 /// Whether an annotation with this key is ever read. The others of an object are not kept.
 pub(crate) fn is_read_annotation(key: &str) -> bool {
@@ -421,8 +392,6 @@ mod tests {
     /// Whether each counts: without the key, and with an empty value, `true`, `false`, `True`, another word;
     /// and a value that counts if none of these does.
     const TABLE: [(WellKnown, [bool; 6], Option<&str>); ALL.len()] = [
-        (POD_NODE_SELECTOR, ANY_TEXT, None),
-        (PROJECT_NODE_SELECTOR, ANY_TEXT, None),
         (SKIP_NODE, PRESENCE, None),
         (SCHEDULABLE, TRUE_ALONE, None),
         (HAS_VIRT_HANDLER, PRESENCE, None),
@@ -437,7 +406,6 @@ mod tests {
         (INJECT_SIDECAR, PRESENCE, None),
         (OUTDATED_LAUNCHER, PRESENCE, None),
         (MIGRATION_TARGET, TRUE_ALONE, None),
-        (MIGRATES_BRIDGE, PRESENCE, None),
         (MIGRATION_TARGET_NODE, PRESENCE, None),
         (DESCRIBED, TRUE_ALONE, None),
         (REVISION_OF, ANY_TEXT, None),
@@ -453,6 +421,9 @@ mod tests {
         (REPLACED_MODEL, ANY_TEXT, None),
         (SENT_MODEL, NONE, Some("Unset")),
         (DROPPED_SELECTORS, ANY_TEXT, None),
+        (MIGRATES_BRIDGE, PRESENCE, None),
+        (POD_NODE_SELECTOR, ANY_TEXT, None),
+        (PROJECT_NODE_SELECTOR, ANY_TEXT, None),
     ];
 
     #[test]
@@ -475,7 +446,7 @@ mod tests {
 
     #[test]
     fn every_entry_has_its_row_and_cites_its_reader() {
-        assert_eq!(TABLE.map(|(known, ..)| known), ALL.map(|known| *known));
+        assert_eq!(TABLE.map(|(known, ..)| known).as_slice(), ALL);
         for known in ALL {
             assert!(!known.mirrors.is_empty() && !known.on.is_empty(), "{}", known.key);
             let same = ALL.iter().filter(|other| other.key == known.key && other.reading == known.reading);

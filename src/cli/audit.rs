@@ -21,6 +21,7 @@ use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::resource::Resource;
 use crate::page::Page;
 use crate::policy::{LabelSelector, Policy};
+use crate::word::{Word as _, words};
 use crate::world::World;
 
 #[derive(Debug, Serialize)]
@@ -344,72 +345,70 @@ fn places(state: &StateRow) -> String {
 /// Returns `6 guests now: 1 at risk on the current node, 2 can migrate nowhere, 1 stopped, 2 without a problem`.
 fn totals(rows: &[AuditRow]) -> String {
     let of = |row: &AuditRow| match (row.stand, row.severity()) {
-        (LifeStage::Stopped, _) => "stopped",
-        (LifeStage::RunningUnseen, _) => UNSEEN,
-        (LifeStage::NotKnown, _) => NOT_KNOWN,
-        (_, Severity::OwnNode) => "at risk on the current node",
-        (_, Severity::Unschedulable) if !row.refusals.is_empty() => REFUSED,
-        (_, Severity::Unschedulable) => "cannot start",
-        (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.is_unplaced => UNPLACED,
-        (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.has_no_room() => NO_ROOM,
-        (LifeStage::Running, Severity::Pinned) => "can migrate nowhere",
-        (LifeStage::Running, Severity::Fragile) => "with one node left",
-        (LifeStage::Starting, Severity::Pinned) => NO_TARGET,
-        (LifeStage::Starting, Severity::Fragile) => ONE_TARGET,
-        (_, Severity::None) if row.verdict == OutcomeWord::Unknown => "unknown",
-        (_, Severity::None) if row.migration_is_stuck => STUCK_MIGRATION,
-        (_, Severity::None) if !row.doubts.is_empty() => BY_LABELS,
-        (_, Severity::None) => "without a problem",
+        (LifeStage::Stopped, _) => Total::Stopped,
+        (LifeStage::RunningUnseen, _) => Total::Unseen,
+        (LifeStage::NotKnown, _) => Total::NotKnown,
+        (_, Severity::OwnNode) => Total::OwnNode,
+        (_, Severity::Unschedulable) if !row.refusals.is_empty() => Total::Refused,
+        (_, Severity::Unschedulable) => Total::Unschedulable,
+        (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.is_unplaced => Total::Unplaced,
+        (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.has_no_room() => Total::NoRoom,
+        (LifeStage::Running, Severity::Pinned) => Total::Pinned,
+        (LifeStage::Running, Severity::Fragile) => Total::Fragile,
+        (LifeStage::Starting, Severity::Pinned) => Total::NoTarget,
+        (LifeStage::Starting, Severity::Fragile) => Total::OneTarget,
+        (_, Severity::None) if row.verdict == OutcomeWord::Unknown => Total::Unknown,
+        (_, Severity::None) if row.migration_is_stuck => Total::StuckMigration,
+        (_, Severity::None) if !row.doubts.is_empty() => Total::ByLabels,
+        (_, Severity::None) => Total::Well,
     };
-    let order = [
-        "at risk on the current node",
-        REFUSED,
-        "cannot start",
-        UNPLACED,
-        "can migrate nowhere",
-        NO_TARGET,
-        NO_ROOM,
-        "with one node left",
-        ONE_TARGET,
-        STUCK_MIGRATION,
-        BY_LABELS,
-        "unknown",
-        UNSEEN,
-        NOT_KNOWN,
-        "stopped",
-        "without a problem",
-    ];
-    let counts = order.map(|what| (rows.iter().filter(|row| of(row) == what).count(), what));
-    let parts: Vec<(&usize, &str)> = counts.iter().map(|(count, what)| (count, *what)).collect();
-    format!("{} now: {}", plural::counted(rows.len(), "guest", "guests"), counted(&parts))
+    let counts: Vec<(usize, Total)> =
+        Total::ALL.iter().map(|total| (rows.iter().filter(|row| of(row) == *total).count(), *total)).collect();
+    format!("{} now: {}", plural::counted(rows.len(), "guest", "guests"), counted(&counts))
 }
 
 /// Maximum number of features in the column of stale ones.
 const MAX_STALE: usize = 3;
 
-/// The total of guests whose specification KubeVirt refuses.
-const REFUSED: &str = "refused by KubeVirt";
-
-/// The total of guests that wait for their start, and the scheduler placed their launcher nowhere.
-const UNPLACED: &str = "placed nowhere by the scheduler";
-
-/// The total of guests that run, by their VMs, and whose VMI the dump does not hold.
-const UNSEEN: &str = "running without a VMI in the dump";
-
-/// The total of VMs of which it is not known whether they run.
-const NOT_KNOWN: &str = "perhaps running";
-
-/// The total of guests that fit by labels on nodes without room.
-const NO_ROOM: &str = "without room where it fits";
-
-/// The total of guests that fit, with a migration whose target pod no node takes.
-const STUCK_MIGRATION: &str = "with a migration that does not end";
-
-/// The totals of guests that may start on a node from which they have few targets.
-const NO_TARGET: &str = "may start on a node without a migration target";
-const ONE_TARGET: &str = "may start on a node with one migration target";
-/// The total of guests in the state `FITS-BY-LABELS`.
-const BY_LABELS: &str = "by labels alone";
+words! {
+    /// A group of guests in a line of totals, in its order: worst first.
+    Total {
+        /// The guest no longer meets the requirements of its launcher on its node.
+        OwnNode = "at risk on the current node",
+        /// KubeVirt refuses the specification.
+        Refused = "refused by KubeVirt",
+        /// No node takes the guest.
+        Unschedulable = "cannot start",
+        /// The same at the next start.
+        UnschedulableNext = "could start nowhere",
+        /// The guest waits for its start, and the scheduler placed its launcher nowhere.
+        Unplaced = "placed nowhere by the scheduler",
+        /// The guest runs, and no other node takes it.
+        Pinned = "can migrate nowhere",
+        /// The guest may start on a node from which no other takes it.
+        NoTarget = "may start on a node without a migration target",
+        /// The guest fits by labels, on nodes without room.
+        NoRoom = "without room where it fits",
+        /// The guest runs, and one other node takes it.
+        Fragile = "with one node left",
+        /// The guest may start on a node from which one other takes it.
+        OneTarget = "may start on a node with one migration target",
+        /// The guest fits, with a migration whose target pod no node takes.
+        StuckMigration = "with a migration that does not end",
+        /// The guest is in the state `FITS-BY-LABELS`.
+        ByLabels = "by labels alone",
+        /// The verdict is unknown.
+        Unknown = "unknown",
+        /// The guest runs, by its VM, and the dump does not hold its VMI.
+        Unseen = "running without a VMI in the dump",
+        /// It is not known whether the VM runs.
+        NotKnown = "perhaps running",
+        /// The VM is stopped.
+        Stopped = "stopped",
+        /// All others.
+        Well = "without a problem",
+    }
+}
 
 /// Returns `At next start: 1 could start nowhere, 2 may start on a node without a migration target, 3 well`.
 fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
@@ -424,14 +423,14 @@ fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
     let well = rows.len() - fragile - pinned - unschedulable - unknown - in_doubt - no_room;
     let unschedulable = unschedulable - refused;
     let parts = [
-        (&refused, REFUSED),
-        (&unschedulable, "could start nowhere"),
-        (&pinned, NO_TARGET),
-        (&no_room, NO_ROOM),
-        (&fragile, ONE_TARGET),
-        (&in_doubt, BY_LABELS),
-        (&unknown, "unknown"),
-        (&well, "without a problem"),
+        (refused, Total::Refused),
+        (unschedulable, Total::UnschedulableNext),
+        (pinned, Total::NoTarget),
+        (no_room, Total::NoRoom),
+        (fragile, Total::OneTarget),
+        (in_doubt, Total::ByLabels),
+        (unknown, Total::Unknown),
+        (well, Total::Well),
     ];
     format!("At next start: {}", counted(&parts))
 }
@@ -499,9 +498,9 @@ fn idle(rows: &[AuditRow], wanted: &WantedGuests<'_>, world: &World) -> Vec<Stri
     world.policies.iter().filter(|policy| !governs(&policy.name)).map(line).collect()
 }
 
-fn counted(parts: &[(&usize, &str)]) -> String {
+fn counted(parts: &[(usize, Total)]) -> String {
     let parts: Vec<String> =
-        parts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     parts.join(", ")
 }
 

@@ -90,7 +90,10 @@ impl<R: Read> Read for Utf8<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let encoding = match self.encoding {
             Some(encoding) => encoding,
-            None => *self.encoding.insert(self.recognize()?),
+            None => {
+                let found = self.recognize()?;
+                *self.encoding.insert(found)
+            }
         };
         if self.returned == self.text.len() {
             match encoding {

@@ -207,7 +207,7 @@ fn class_of_value(key: &str, value: &str) -> Option<Class> {
         CREATED_BY, DEFAULT_INSTANCETYPE, DEFAULT_INSTANCETYPE_KIND, DEFAULT_PREFERENCE, DEFAULT_PREFERENCE_KIND,
         LAUNCHER_HOSTNAME, LAUNCHER_ID, MIGRATION_NAME, MIGRATION_UID, NODE_NAME, POLICY, REVISION_OF,
     };
-    let is_read_as = |known: &&well_known::WellKnown| match known.reading {
+    let is_read_as = |known: &well_known::WellKnown| match known.reading {
         ValueReading::Exactly(wanted) => known.key == key && wanted == value,
         ValueReading::Frequency => known.key == key && known.counts(value),
         ValueReading::Presence | ValueReading::Text => false,

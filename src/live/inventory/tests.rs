@@ -197,7 +197,7 @@ fn annotations_that_are_read_are_kept() {
     }
     let cluster = synced([put(Resource::Vmis, &guest)]).snapshot().world.cluster;
     let kept = &cluster.vmi("shop", "db").expect("known").metadata.annotations;
-    for known in well_known::ALL.into_iter().filter(|known| known.place == KeyPlace::Annotation) {
+    for known in well_known::ALL.iter().filter(|known| known.place == KeyPlace::Annotation) {
         assert!(kept.contains_key(known.key), "{} is dropped before it is read", known.key);
     }
     assert!(well_known::MIGRATION_TARGET.is_set(kept) && !kept.keys().any(|key| key.starts_with("kubectl.")));

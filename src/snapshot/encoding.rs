@@ -68,12 +68,6 @@ impl<R: Read> Utf8<R> {
             self.raw.truncate(before + count);
             let (pairs, _) = self.raw.as_chunks();
             let mut units = pairs.iter().copied().map(unit).collect::<Vec<_>>();
-            if count == 0 {
-                if !self.raw.is_empty() {
-                    return Err(not_text("it is UTF-16 that ends within a character"));
-                }
-                return Ok(());
-            }
             // The second half of the last character may not be read yet.
             if units.last().is_some_and(|last| matches!(last, 0xD800..=0xDBFF)) {
                 units.pop();
@@ -81,6 +75,11 @@ impl<R: Read> Utf8<R> {
             self.raw.drain(..units.len() * 2);
             let decoded: Result<String, _> = char::decode_utf16(units).collect();
             self.text = decoded.map_err(|_| not_text("it is UTF-16 with half a character"))?.into_bytes();
+            if count == 0 {
+                // At the end, nothing more completes a character.
+                let is_whole = self.raw.is_empty() || !self.text.is_empty();
+                return if is_whole { Ok(()) } else { Err(not_text("it is UTF-16 that ends within a character")) };
+            }
         }
         Ok(())
     }

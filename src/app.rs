@@ -19,7 +19,8 @@ use crate::cli::rights::{AskedAbout, Unreadable};
 use crate::cli::targets::TargetScope;
 use crate::cli::version::Versions;
 use crate::cli::{
-    self, Exit, Namespace, audit, certs, check, diff, drain, explain, manifests, probe, recommend, snapshot, targets,
+    self, Exit, Namespace, audit, certs, check, ci, diff, drain, explain, manifests, probe, recommend, snapshot,
+    targets,
 };
 use crate::console;
 use crate::crypto;
@@ -53,20 +54,28 @@ pub struct Failure {
 /// The verb failed; `main` prints the error and exits with 2.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     crypto::install();
+    let gating = ci::GatingVerb::of(&args.verb);
     let found = domain_of(args.cluster.given_domain(), &args.verb.dumps(), io::stdin().lock());
     match (found, &args.verb) {
-        (Ok((domain, stdin)), _) => execute(args, &domain, stdin)
-            .map(ExitCode::from)
-            .map_err(|error| Failure { page: failure(&error, &domain), error }),
+        (Ok((domain, stdin)), _) => {
+            execute(args, &domain, stdin).map(ExitCode::from).map_err(|error| failed(error, gating, &domain))
+        }
         (Err(error), Verb::Serve(serve)) if serve.log_format == LogFormat::Json => {
             stopped(&error.to_string(), &Domain::default());
             Ok(Exit::Trouble.into())
         }
-        (Err(error), _) => {
-            let error = error.into();
-            Err(Failure { page: failure(&error, &Domain::default()), error })
-        }
+        (Err(error), _) => Err(failed(error.into(), gating, &Domain::default())),
     }
+}
+
+/// Prints the report of a verb that failed, if it was to write one. Returns the failure.
+fn failed(error: anyhow::Error, gating: Option<ci::GatingVerb>, domain: &Domain) -> Failure {
+    if let Some(gating) = gating {
+        let mut page = Page::in_domain(domain);
+        // The error that is returned says more than one about the report.
+        let _ = gating.print_error(&format!("{error:#}"), &mut page).and_then(|()| Ok(console::print(&page)?));
+    }
+    Failure { page: failure(&error, domain), error }
 }
 
 /// Prints help, or the error of a command line. If a JSON log is requested, the error is a line of the log.
@@ -116,7 +125,11 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             refuse_cluster(&cluster, "test reads none: leave it out")?;
             let asked = cluster.namespace();
             let namespace = Namespace { name: asked.unwrap_or("default").to_owned(), is_asked: asked.is_some() };
-            exit = cli::test::run(&args, &namespace, cluster.given_domain(), &mut page)?;
+            let (tested, unread) = cli::test::run(&args, &namespace, cluster.given_domain(), &mut page)?;
+            exit = tested;
+            if !unread.is_empty() {
+                exit = then_errors(unread.iter().map(|error| failure(error, domain)), &mut page, domain)?;
+            }
         }
         Verb::Explain(args) => {
             args.world.stdin_once(&[args.files.sources().as_slice(), &args.libvirt.libvirt_facts].concat())?;

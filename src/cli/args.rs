@@ -92,8 +92,8 @@ pub struct WorldArgs {
     )]
     pub snapshot: Vec<DumpSource>,
     /// Policies of kind CPUPolicy, judged as if they were applied to the cluster or dump (a policy of the same name is
-    /// replaced): file, folder or -; several separated by commas, or repeated; without any policy, the built-in one warns
-    /// and never denies
+    /// replaced): file, folder or -; several separated by commas, or repeated; without any policy, the built-in one
+    /// warns and never denies
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     pub policy: Vec<DumpSource>,
     /// The release of KubeVirt whose rules apply, instead of the one that the KubeVirt resource names

@@ -379,7 +379,7 @@ words! {
         Refused = "refused by KubeVirt",
         /// No node takes the guest.
         Unschedulable = "cannot start",
-        /// The same at the next start.
+        /// No node would take the guest at its next start.
         UnschedulableNext = "could start nowhere",
         /// The guest waits for its start, and the scheduler placed its launcher nowhere.
         Unplaced = "placed nowhere by the scheduler",

@@ -16,6 +16,7 @@ use super::explain::tsc;
 use super::gate::Gate;
 use super::output::{Near, Numbering, ResultOrigin, ResultRow, Skipped};
 use super::resource::ObjectKind;
+use super::targets::note_namespaces;
 use super::{Exit, Namespace, ci, gate};
 use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
@@ -209,7 +210,10 @@ impl Judged {
             }
             CheckOutput::Json => page.json(&CheckResults { results: rows, unread })?,
             CheckOutput::Yaml => page.yaml(&CheckResults { results: rows, unread })?,
-            CheckOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
+            CheckOutput::Name => {
+                rows.iter().for_each(|row| page.line(row.title()));
+                note_namespaces(rows.iter().map(|row| row.namespace.as_str()), domain);
+            }
             CheckOutput::Junit => {
                 let mut suites = ci::suites(&rows, gate);
                 ci::unread(&mut suites, unread);

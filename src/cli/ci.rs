@@ -2,15 +2,77 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::args::{CheckOutput, TestOutput, Verb};
 use super::gate::Gate;
 use super::output::ResultRow;
+use crate::console;
 use crate::fit::check::{self, Check};
 use crate::page::Page;
 use crate::snapshot::{STDIN, kustomize};
+
+/// A verb whose result is for continuous integration.
+#[derive(Clone, Copy)]
+pub(crate) struct GatingVerb {
+    /// Its name in reports.
+    name: &'static str,
+    report: Option<Report>,
+}
+
+/// The format of a report.
+#[derive(Clone, Copy)]
+enum Report {
+    Junit,
+    Sarif,
+}
+
+impl GatingVerb {
+    /// Returns the verb of a command line; `None` for one without reports.
+    pub(crate) fn of(verb: &Verb) -> Option<Self> {
+        match verb {
+            Verb::Check(args) => {
+                let report = match args.output {
+                    CheckOutput::Junit => Some(Report::Junit),
+                    CheckOutput::Sarif => Some(Report::Sarif),
+                    _ => None,
+                };
+                Some(Self { name: "cpufit check", report })
+            }
+            Verb::Test(args) => {
+                let report = (args.output == TestOutput::Junit).then_some(Report::Junit);
+                Some(Self { name: "cpufit test", report })
+            }
+            _ => None,
+        }
+    }
+
+    /// Prints the report of a run that ended with an error and without results: a program that reads an empty file does
+    /// not learn why. In a job of GitHub Actions, the error is an annotation too.
+    ///
+    /// # Errors
+    ///
+    /// The report cannot be written.
+    pub(crate) fn print_error(self, why: &str, page: &mut Page) -> anyhow::Result<()> {
+        if is_github() {
+            let mut annotated = Page::in_domain(page.domain());
+            annotate("error", None, "input", why, &mut annotated);
+            console::to_stderr(&annotated);
+        }
+        match self.report {
+            Some(Report::Junit) => {
+                let mut suites = Vec::new();
+                unread(&mut suites, vec![why.to_owned()]);
+                junit(self.name, &suites, page);
+            }
+            Some(Report::Sarif) => page.json(&sarif(&[], Gate(&[]), &[why.to_owned()]))?,
+            None => {}
+        }
+        Ok(())
+    }
+}
 
 /// A case of JUnit XML.
 pub(crate) struct Case {
@@ -198,7 +260,27 @@ pub(crate) fn sarif(rows: &[ResultRow], gate: Gate<'_>, unread: &[String]) -> Va
 /// Returns the file to show for an object: of a folder that kustomize builds, kustomize's own file.
 fn file_of(row: &ResultRow) -> String {
     let own = kustomize::file_in(Path::new(&row.file));
-    own.map_or_else(|| row.file.clone(), |file| file.display().to_string())
+    let file = own.unwrap_or_else(|| PathBuf::from(&row.file));
+    without_dots(&file).display().to_string()
+}
+
+/// Returns a path without `.`, and without the folders that `..` leaves: programs compare it with paths of the
+/// repository. Of a folder that is a link, `..` would lead elsewhere: such a path is returned as it is.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(out.components().next_back(), Some(Component::Normal(_))) => {
+                if out.is_symlink() {
+                    return path.to_owned();
+                }
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 fn location(row: &ResultRow) -> Value {
@@ -284,5 +366,10 @@ mod tests {
         assert_eq!(property("a:b,c%\n::error"), "a%3Ab%2Cc%25%0A%3A%3Aerror");
         assert_eq!(uri("a b/ü.yaml"), "a%20b/%C3%BC.yaml");
         assert_eq!(uri("/tmp/a:b"), "file:///tmp/a%3Ab");
+        for (path, plain) in
+            [("./a.yaml", "a.yaml"), ("b/../a.yaml", "a.yaml"), ("../a.yaml", "../a.yaml"), ("/b/./a", "/b/a")]
+        {
+            assert_eq!(without_dots(Path::new(path)), Path::new(plain), "GitHub finds no file {path}");
+        }
     }
 }

@@ -24,7 +24,7 @@ use super::check::{is_selected, judged, mutation, origin, patched, settle};
 use super::output::{Numbering, ResultOrigin, ResultRow};
 use super::resource::ObjectKind;
 use super::scheduler::{self, PastedPod};
-use super::targets::{FoundTarget, TargetScope, absent, find, note_unseen, nothing};
+use super::targets::{FoundTarget, TargetScope, absent, find, note_namespaces, note_unseen, nothing};
 use crate::admission::review::decode;
 use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
@@ -238,7 +238,10 @@ impl<'w> Explainer<'_, 'w> {
             ExplainOutput::Table => {}
             ExplainOutput::Json => page.json(&Explanations { results: rows })?,
             ExplainOutput::Yaml => page.yaml(&Explanations { results: rows })?,
-            ExplainOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
+            ExplainOutput::Name => {
+                rows.iter().for_each(|row| page.line(row.title()));
+                note_namespaces(rows.iter().map(|row| row.namespace.as_str()), page.domain());
+            }
         }
         Ok(())
     }

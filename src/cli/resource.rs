@@ -204,7 +204,8 @@ fn slashed(argument: &str, takes: &[ObjectKind]) -> Result<Argument, ResourceErr
 }
 
 fn typed(word: &str, takes: &[ObjectKind]) -> Result<ObjectKind, ResourceError> {
-    let wrong = || ResourceError::Type { word: word.to_owned(), takes: types(takes) };
+    let tip = if word.contains(',') { "; separate names by blanks" } else { "" };
+    let wrong = || ResourceError::Type { word: word.to_owned(), takes: format!("{}{tip}", types(takes)) };
     ObjectKind::of_word(word).filter(|kind| takes.contains(kind)).ok_or_else(wrong)
 }
 

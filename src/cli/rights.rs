@@ -5,7 +5,7 @@ use crate::live::fetch::FetchError;
 use crate::live::leader::LeaseError;
 
 /// Advice for credentials that the API server does not accept.
-const LOG_IN: &str = "The API server does not accept these credentials: the login has expired, or is of another cluster. Log in again, or \
+const LOG_IN: &str = "The server does not accept these credentials: the login has expired, or is of another cluster. Log in again, or \
                       choose others by --context, --user or --token.";
 
 /// The object that a user asked about, for the dry run that the webhook answers instead.

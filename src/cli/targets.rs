@@ -227,7 +227,8 @@ pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &TargetScope<'_>) 
 
 /// Prints a note if names with `-o name` are of several namespaces: like kubectl, that format has no namespace.
 pub(crate) fn note_namespaces<'a>(namespaces: impl IntoIterator<Item = &'a str>, domain: &Domain) {
-    let many = namespaces.into_iter().collect::<BTreeSet<_>>().len();
+    // Cluster-scoped objects have none.
+    let many = namespaces.into_iter().filter(|name| !name.is_empty()).collect::<BTreeSet<_>>().len();
     if many > 1 {
         console::note(
             domain,

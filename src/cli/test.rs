@@ -1,7 +1,7 @@
 //! `cpufit test`: manifests with expected verdicts, similar to `kyverno test` and `gator verify`.
 //!
-//! A folder holds files `cpufit-test.yaml` (or `.yml`), at any depth. Each holds a list of expectations and the names of a dump,
-//! policies and manifests; paths are relative to it. No cluster is read.
+//! A folder holds files `cpufit-test.yaml` (or `.yml`), at any depth. Each holds a list of expectations and the names
+//! of a dump, policies and manifests; paths are relative to it. No cluster is read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -147,19 +147,22 @@ struct Outcomes<'o> {
     results: &'o [TestResult],
     passed: usize,
     failed: usize,
+    /// Why a test could not be run, an error each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<String>,
 }
 
-/// Runs the verb.
+/// Runs the verb, and returns why tests could not be run, an error each: the others are.
 ///
 /// # Errors
 ///
-/// Returns an error if no folder holds a test, a test is invalid, or one of its files cannot be read or judged.
+/// Returns an error if a folder holds no test.
 pub(crate) fn run(
     args: &TestArgs,
     namespace: &Namespace,
     given: Option<&Domain>,
     page: &mut Page,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<(Exit, Vec<anyhow::Error>)> {
     let mut files = Vec::new();
     for folder in &args.folders {
         let before = files.len();
@@ -168,17 +171,22 @@ pub(crate) fn run(
     }
     files.sort();
     files.dedup();
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut unread) = (Vec::new(), Vec::new());
     for file in &files {
         // Read once the first item shows that the file is one that can be read to its end.
         let mut lines = None;
         let mut document = 0;
-        snapshot::read_all(&[DumpSource::Path(file.clone().into())], &Domain::default(), io::empty(), |item| {
-            let all = lines.get_or_insert_with(|| ExpectedLines::of(file));
-            outcomes.extend(outcomes_of(file, &item, all.get(document), namespace, given)?);
-            document += 1;
-            anyhow::Ok(())
-        })?;
+        let read =
+            snapshot::read_all(&[DumpSource::Path(file.clone().into())], &Domain::default(), io::empty(), |item| {
+                let all = lines.get_or_insert_with(|| ExpectedLines::of(file));
+                match outcomes_of(file, &item, all.get(document), namespace, given) {
+                    Ok(found) => outcomes.extend(found),
+                    Err(error) => unread.push(error),
+                }
+                document += 1;
+                Ok::<_, Error>(())
+            });
+        unread.extend(read.err().map(anyhow::Error::from));
     }
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     let passed = outcomes.len() - failed;
@@ -189,9 +197,15 @@ pub(crate) fn run(
             let place = Some((outcome.file.as_str(), outcome.line));
             ci::annotate("error", place, &title, &outcome.why.join("\n"), &mut annotated);
         }
+        for error in &unread {
+            ci::annotate("error", None, "input", &format!("{error:#}"), &mut annotated);
+        }
         console::to_stderr(&annotated);
     }
+    let errors: Vec<String> = unread.iter().map(|error| format!("{error:#}")).collect();
     match args.output {
+        // The errors follow.
+        TestOutput::Table if outcomes.is_empty() => {}
         TestOutput::Table => {
             let mut rows = Vec::new();
             if !args.no_headers {
@@ -209,14 +223,16 @@ pub(crate) fn run(
                 ));
             }
         }
-        TestOutput::Json => page.json(&Outcomes { results: &outcomes, passed, failed })?,
-        TestOutput::Yaml => page.yaml(&Outcomes { results: &outcomes, passed, failed })?,
+        TestOutput::Json => page.json(&Outcomes { results: &outcomes, passed, failed, unread: errors })?,
+        TestOutput::Yaml => page.yaml(&Outcomes { results: &outcomes, passed, failed, unread: errors })?,
         TestOutput::Junit => {
             let cases = outcomes.iter().map(|outcome| (outcome.file.as_str(), outcome.case()));
-            ci::junit("cpufit test", &ci::grouped(cases), page);
+            let mut suites = ci::grouped(cases);
+            ci::unread(&mut suites, errors);
+            ci::junit("cpufit test", &suites, page);
         }
     }
-    Ok(Exit::failed_if(failed > 0))
+    Ok((Exit::failed_if(failed > 0), unread))
 }
 
 /// Finds the files of expectations in a folder and below it; a file given by path is used as is.

@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
+use http::uri::{Authority, PathAndQuery};
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
 use kube::config::Kubeconfig;
@@ -176,14 +178,22 @@ pub(crate) fn client_noted(
     Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).with_layer(&MiddlewareLayer(Arc::clone(freshness))).build())
 }
 
-/// Returns the address of the API server for messages, with the proxy in front of it, if there is one. The user and the
-/// password of the proxy are left out.
+/// Returns the address of the API server for messages, with the proxy in front of it, if there is one. Users and
+/// passwords are left out.
 pub(crate) fn server_address(config: &Config) -> String {
-    let url = &config.cluster_url;
-    let proxy = config.proxy_url.as_ref().and_then(|proxy| Some((proxy.scheme_str()?, proxy.authority()?.as_str())));
-    let Some((scheme, authority)) = proxy else { return url.to_string() };
+    let path = config.cluster_url.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
+    let url = format!("{}{path}", without_user(&config.cluster_url));
+    match &config.proxy_url {
+        Some(proxy) => format!("{url} (through the proxy {})", without_user(proxy)),
+        None => url,
+    }
+}
+
+/// Returns the scheme, host and port of an address.
+fn without_user(url: &Uri) -> String {
+    let authority = url.authority().map(Authority::as_str).unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{url} (through the proxy {scheme}://{host})")
+    format!("{}://{host}", url.scheme_str().unwrap_or("http"))
 }
 
 impl ConnectError {
@@ -214,6 +224,11 @@ pub(crate) fn words(error: &kube::Error) -> String {
         // An API server answers like this about a group that it does not have.
         kube::Error::Api(status) if status.reason == NOT_A_STATUS && status.code == 404 => {
             "the server has no such path (HTTP 404)".to_owned()
+        }
+        // A proxy that logs people in, in front of the API server.
+        kube::Error::Api(status) if status.reason == NOT_A_STATUS && status.code == 401 => {
+            let quoted = quoted(&status.message).map(|text| format!(" ({text})")).unwrap_or_default();
+            format!("the server asks for credentials: HTTP 401{quoted}")
         }
         kube::Error::Api(status) if status.reason == NOT_A_STATUS => {
             let quoted = quoted(&status.message).map(|text| format!(" ({text})")).unwrap_or_default();

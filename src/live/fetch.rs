@@ -324,9 +324,9 @@ impl FetchError {
         self.has_code(403) && self.is_of_the_api()
     }
 
-    /// Whether the API server rejects the user's credentials.
+    /// Whether the API server, or a proxy that logs people in, rejects the user's credentials.
     pub(crate) fn is_unauthorized(&self) -> bool {
-        self.has_code(401) && self.is_of_the_api()
+        self.has_code(401)
     }
 
     /// Whether the API server refuses because it got no credentials that it knows.

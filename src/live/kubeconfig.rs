@@ -6,10 +6,13 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use http::uri::Authority;
+use http::{HeaderValue, Uri};
 use kube::Config;
 use kube::config::{AuthInfo, Cluster, Context, ExecAuthCluster, Kubeconfig, KubeconfigError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use serde_json::Value;
 
 use super::options::{ClusterArgs, ConnectError};
 use super::proxy::{self, Environment};
@@ -120,7 +123,14 @@ pub(crate) fn config(
 
     let server = cluster.server.as_deref().filter(|server| !server.is_empty());
     let server = server.ok_or(KubeconfigError::MissingClusterUrl)?;
-    let mut config = Config::new(server.parse().map_err(KubeconfigError::ParseClusterUrl)?);
+    let url: Uri = server.parse().map_err(KubeconfigError::ParseClusterUrl)?;
+    // The parser takes any text for a port, and connections would go to the scheme's own.
+    let authority = url.authority().map(Authority::as_str).unwrap_or_default();
+    let port = authority.rsplit_once('@').map_or(authority, |(_, host)| host).rsplit_once(':').map(|(_, port)| port);
+    if let Some(port) = port.filter(|port| !port.is_empty() && !port.ends_with(']') && port.parse::<u16>().is_err()) {
+        return Err(ConnectError::Options(format!("the address of the API server has no valid port: {port}")));
+    }
+    let mut config = Config::new(url);
     let seen_by_plugins = ExecAuthCluster::try_from(&cluster)?;
     if let Some(pem) = &seen_by_plugins.certificate_authority_data {
         let certificates = CertificateDer::pem_slice_iter(pem).map(|read| read.map(|der| der.to_vec()));
@@ -206,11 +216,12 @@ pub(super) fn authenticated(found: AuthInfo, options: &ClusterArgs) -> Result<Au
         for ((field, file), _) in files.into_iter().zip(is_held).filter(|(_, is_held)| !is_held) {
             readable(field, file.as_deref())?;
         }
+        if let Some(file) = out.token_file.as_deref().filter(|_| out.token.is_none()) {
+            out.token = token_of_file(file)?.and_then(|found| found.token);
+        }
     }
     if let Some(token) = &options.token {
-        // The client library's secret type can only be read from a kubeconfig.
-        let bearer: AuthInfo = serde_json::from_value(serde_json::json!({ "token": token }))
-            .map_err(|error| ConnectError::Options(format!("--token: {error}")))?;
+        let bearer = bearer(token)?;
         out = AuthInfo {
             impersonate: out.impersonate,
             impersonate_uid: out.impersonate_uid,
@@ -225,5 +236,52 @@ pub(super) fn authenticated(found: AuthInfo, options: &ClusterArgs) -> Result<Au
         out.impersonate_groups = Some(options.as_group.clone()).filter(|groups| !groups.is_empty());
         out.impersonate_user_extra = None;
     }
+    sendable(&out, options)?;
     Ok(out)
+}
+
+/// Returns credentials of only this token. The client library's secret type can only be read from a kubeconfig.
+fn bearer(token: &str) -> Result<AuthInfo, ConnectError> {
+    serde_json::from_value(serde_json::json!({ "token": token }))
+        .map_err(|error| ConnectError::Options(format!("the token cannot be used: {error}")))
+}
+
+/// Returns the token of a file with blanks around it, as `echo` writes one: the client library would send them. Mirrors
+/// client-go's `transport/token_source.go` (`fileTokenSource.Token`). `None` for a file without blanks, which the
+/// client library reads again when it changes.
+fn token_of_file(file: &str) -> Result<Option<AuthInfo>, ConnectError> {
+    let bytes = files::read(Path::new(file))
+        .map_err(|fault| ConnectError::Kubeconfig(format!("cannot read {file}, the tokenFile: {fault}")))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let token = text.trim();
+    if token == text { Ok(None) } else { bearer(token).map(Some) }
+}
+
+/// Checks the texts that become headers of a request.
+///
+/// # Errors
+///
+/// A text has a line break or another character that no header may have.
+fn sendable(auth: &AuthInfo, options: &ClusterArgs) -> Result<(), ConnectError> {
+    // The token can only be read from the written form.
+    let written = serde_json::to_value(auth).unwrap_or_default();
+    let fields = [
+        ("--token", "token", options.token.is_some()),
+        ("--as", "as", options.as_user.is_some()),
+        ("--as-uid", "as-uid", options.as_uid.is_some()),
+        ("--as-group", "as-groups", !options.as_group.is_empty()),
+    ];
+    for (option, field, is_option) in fields {
+        let texts = match &written[field] {
+            Value::Array(texts) => texts.as_slice(),
+            text => std::slice::from_ref(text),
+        };
+        if texts.iter().filter_map(Value::as_str).any(|text| HeaderValue::from_str(text).is_err()) {
+            let of = if is_option { option.to_owned() } else { format!("the {field} of the kubeconfig's user") };
+            return Err(ConnectError::Options(format!(
+                "{of} has a line break or another control character, which no request can carry: write it without"
+            )));
+        }
+    }
+    Ok(())
 }

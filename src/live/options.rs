@@ -136,9 +136,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     let mut nanoseconds: u64 = 0;
     let mut rest = text;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let (number, tail) = rest.split_at(digits);
-        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(end);
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
         let factor: u64 = match unit {
             "ns" => 1,
@@ -147,15 +147,21 @@ fn duration(text: &str) -> Result<Duration, String> {
             "s" => 1_000_000_000,
             "m" => 60_000_000_000,
             "h" => 3_600_000_000_000,
-            "" if number.len() == text.len() => 1_000_000_000,
+            "" if number.len() == text.len() && !number.contains('.') => 1_000_000_000,
             _ => return Err(wrong()),
         };
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let more = number.checked_mul(factor).ok_or_else(wrong)?;
-        nanoseconds = nanoseconds.checked_add(more).ok_or_else(wrong)?;
+        let more = decimal(number).and_then(|(digits, scale)| digits.checked_mul(factor)?.checked_div(scale));
+        nanoseconds = more.and_then(|more| nanoseconds.checked_add(more)).ok_or_else(wrong)?;
         rest = tail;
     }
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_nanos(nanoseconds)) }
+}
+
+/// Returns the digits of a decimal number and the power of ten that divides them; `None` if it has no digits, two
+/// points or too many digits.
+fn decimal(text: &str) -> Option<(u64, u64)> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    Some((format!("{whole}{part}").parse().ok()?, 10_u64.checked_pow(u32::try_from(part.len()).ok()?)?))
 }
 
 /// A reason why a cluster cannot be reached.
@@ -211,12 +217,36 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_kubectl_reads_them() {
-        for (text, milliseconds) in
-            [("0", 0), ("5", 5_000), ("5s", 5_000), ("500ms", 500), ("1m30s", 90_000), ("2h", 7_200_000), ("0s", 0)]
-        {
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("5", 5_000),
+            ("5s", 5_000),
+            ("500ms", 500),
+            ("1m30s", 90_000),
+            ("2h", 7_200_000),
+            ("0s", 0),
+            (".5s", 500),
+            ("1.5m", 90_000),
+            ("1h30m5.5s", 5_405_500),
+            ("2.s", 2_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "s", "5x", "-1", "1.5", "1m30", "m5", " 5", "99999999999999999999", "9999999999999h"] {
+        for text in [
+            "",
+            "s",
+            "5x",
+            "-1",
+            "1.5",
+            ".",
+            ".s",
+            "1.2.3s",
+            "1m30",
+            "m5",
+            " 5",
+            "99999999999999999999",
+            "9999999999999h",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -365,6 +365,29 @@ fn options_take_precedence_over_the_kubeconfig() {
         assert_eq!(ran.code(), 2, "{options:?}");
         assert!(ran.stderr.contains(words), "{options:?}: {}", ran.stderr);
     }
+    // A text that no header can carry is named, and so is an invalid port.
+    let broken = "has a line break or another control character";
+    for (options, words) in [
+        (&["--cluster", "here", "--token", "abc\n"][..], format!("error: --token {broken}")),
+        (&["--cluster", "here", "--as", "ja\nne"], format!("error: --as {broken}")),
+        (&["--cluster", "here", "--as", "jane", "--as-uid", "7\r"], format!("error: --as-uid {broken}")),
+        (
+            &["--cluster", "here", "--as", "jane", "--as-group", "a", "--as-group", "\n"],
+            format!("error: --as-group {broken}"),
+        ),
+        (&["--server", "https://127.0.0.1:99999"], "the API server has no valid port: 99999\n".to_owned()),
+        (&["--server", "https://127.0.0.1:abc"], "the API server has no valid port: abc\n".to_owned()),
+    ] {
+        let ran = ask(&api, &[&["--kubeconfig", file.as_str()], options].concat(), &[]);
+        assert_eq!(ran.code(), 2, "{options:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(&words), "{options:?}: {}", ran.stderr);
+    }
+    let password = ask(&api, &["--kubeconfig", &file, "--server", "https://jane:secret@127.0.0.1:9"], &[]);
+    assert!(
+        password.stderr.contains("reading the cluster at https://127.0.0.1:9/") && !password.stderr.contains("secret"),
+        "a password is printed: {}",
+        password.stderr
+    );
     // Log lines of requests begin at level 6.
     let seen = ask(&api, &["--kubeconfig", &file, "--cluster", "here", "-v=6"], &[]);
     assert!(seen.stderr.contains("/api/v1/nodes"), "{}", head(&seen.stderr));
@@ -381,6 +404,32 @@ fn a_server_that_does_not_answer_times_out() {
     assert_eq!(ran.code(), 2);
     assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
     assert!(ran.stderr.contains("error: reading the cluster at http://"), "{}", ran.stderr);
+}
+
+/// `echo TOKEN > file` writes a line break, and `token: |` of YAML has one.
+#[test]
+fn tokens_of_a_kubeconfig_are_sent_without_the_line_break_that_ends_their_file() {
+    let api = Api::start();
+    let with = |user: Value| {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "jane"}}],
+            "clusters": [{"name": "here", "cluster": {"server": api.by_address(), "certificate-authority": "ca.pem"}}],
+            "users": [{"name": "jane", "user": user}],
+        });
+        let file = api.folder.write_json("tokens", &config);
+        cpufit(["audit", "--kubeconfig", text(&file)]).run()
+    };
+    for (content, words) in [("expired\n", "login has expired"), ("expired", "login has expired"), ("\n good\r\n", "")]
+    {
+        api.folder.write("token", content);
+        let ran = with(json!({"tokenFile": "token"}));
+        assert!(ran.stderr.contains(words), "{content:?} is sent as another token: {}", ran.stderr);
+        assert_eq!(ran.code() == 0, words.is_empty(), "{content:?}: {}", ran.stderr);
+    }
+    let inline = with(json!({"token": "abc\n"}));
+    let words = "error: the token of the kubeconfig's user has a line break or another control character";
+    assert!(inline.code() == 2 && inline.stderr.starts_with(words), "{}", inline.stderr);
 }
 
 /// The API server's message is printed once, followed by the possible fixes.
@@ -528,6 +577,13 @@ fn a_server_that_is_no_api_server_is_called_one() {
             assert_eq!(ran.stderr.matches("API server of Kubernetes").count(), 1, "{at}");
             assert!(ran.stderr.lines().count() == 1 && ran.stderr.len() < 400, "{at}");
         }
+    }
+    // A proxy that logs people in answers in its own form.
+    for verb in [&["version"][..], &["audit"]] {
+        let server = format!("http://{}", answering(form("401 Unauthorized", "", "token expired")));
+        let ran = cpufit(verb.iter().copied()).args(["--server", &server]).run();
+        let words = ["the server asks for credentials: HTTP 401 (token expired)\n", "the login has expired"];
+        assert!(ran.code() == 2 && words.iter().all(|words| ran.stderr.contains(words)), "{verb:?}: {}", ran.stderr);
     }
     let api = Api::start();
     let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);

@@ -25,7 +25,10 @@ fn assert_rows(rows: &[Row]) {
     made.write("none.json", "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": []}");
     made.write("kindless.yaml", "{}");
     std::fs::write(made.path().join("latin.yaml"), b"name: caf\xe9\n").unwrap();
-    std::fs::write(made.path().join("utf16.yaml"), b"\xff\xfea\0:\0").unwrap();
+    let utf16 = format!("\u{feff}{}", std::fs::read_to_string(made.path().join("c.yaml")).unwrap());
+    let utf16: Vec<u8> = utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(made.path().join("utf16.yaml"), utf16).unwrap();
+    std::fs::write(made.path().join("utf32.yaml"), b"\xff\xfe\0\0a\0\0\0").unwrap();
     std::fs::create_dir_all(made.path().join("mixed")).unwrap();
     std::fs::create_dir_all(made.path().join("nothing")).unwrap();
     for (name, text) in [
@@ -287,7 +290,8 @@ fn odd_encodings_and_files_without_objects_are_handled() {
         ("check vmi --snapshot $DUMP", 2, &[], &["use explain, with the same arguments"]),
         ("drain --all --snapshot $MADE/none.json", 2, &[], &["the dump holds no node"]),
         ("check --snapshot $DUMP -f $MADE/latin.yaml", 2, &[], &["line 1: not UTF-8 text"]),
-        ("check --snapshot $DUMP -f $MADE/utf16.yaml", 2, &[], &["it is UTF-16"]),
+        ("check --snapshot $DUMP -o name -f $MADE/utf16.yaml", 0, C, &[]),
+        ("check --snapshot $DUMP -f $MADE/utf32.yaml", 2, &[], &["it is UTF-32; write it as UTF-8"]),
         ("check --snapshot $DUMP -f ''", 2, &[], &["the name of the file is empty"]),
         ("check --snapshot $DUMP -f $MADE/c.yaml,", 2, &[], &["the name of the file is empty"]),
         ("audit --snapshot ''", 2, &[], &["the name of the file is empty"]),

@@ -11,6 +11,7 @@ mod empties;
 mod explained;
 mod files;
 mod formats;
+mod gates;
 mod habits;
 mod hostile;
 mod libvirt;

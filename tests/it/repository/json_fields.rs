@@ -250,6 +250,13 @@ metadata: {name: shop}
 snapshot: [cluster.yaml]
 manifests: [vm.yaml]
 expect: [{object: vm/new, verdict: fits}]
+---
+apiVersion: cpufit.io/v1alpha1
+kind: Test
+metadata: {name: not-run}
+snapshot: [no-such-file.yaml]
+manifests: [vm.yaml]
+expect: [{object: vm/new, verdict: fits}]
 ";
 
 /// Commands whose output is compared, by the section that describes it.

@@ -211,7 +211,9 @@ impl Judged {
             CheckOutput::Json => page.json(&CheckResults { results: rows, unread })?,
             CheckOutput::Yaml => page.yaml(&CheckResults { results: rows, unread })?,
             CheckOutput::Name => {
-                rows.iter().for_each(|row| page.line(row.title()));
+                for row in &rows {
+                    page.line(row.title());
+                }
                 note_namespaces(rows.iter().map(|row| row.namespace.as_str()), domain);
             }
             CheckOutput::Junit => {

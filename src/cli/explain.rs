@@ -239,7 +239,9 @@ impl<'w> Explainer<'_, 'w> {
             ExplainOutput::Json => page.json(&Explanations { results: rows })?,
             ExplainOutput::Yaml => page.yaml(&Explanations { results: rows })?,
             ExplainOutput::Name => {
-                rows.iter().for_each(|row| page.line(row.title()));
+                for row in &rows {
+                    page.line(row.title());
+                }
                 note_namespaces(rows.iter().map(|row| row.namespace.as_str()), page.domain());
             }
         }

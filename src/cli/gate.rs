@@ -35,6 +35,9 @@ pub(crate) fn blind(world: &World) -> Option<String> {
 /// Returns why it is not known which policies govern a guest; `None` if it is known.
 pub(crate) fn ungoverned(world: &World) -> Option<&'static str> {
     let is_forbidden = |resource| world.cluster.unread.contains(&(resource, WhyUnread::Forbidden));
+    if world.cluster.unread.contains(&(Resource::Policies, WhyUnread::Invalid)) {
+        return Some("a CPUPolicy cannot be read, so whether a guest would be denied is not known");
+    }
     let mut selectors = world.policies.iter().map(|policy| &policy.namespace_selector);
     if is_forbidden(Resource::Policies) {
         Some("cpupolicies cannot be read, so whether a guest would be denied is not known")
@@ -120,6 +123,7 @@ mod tests {
     #[rstest]
     #[case::all_was_read(&[], json!({}), None)]
     #[case::no_policy_was_read(&[(Resource::Policies, WhyUnread::Forbidden)], json!({}), Some("cpupolicies cannot be read"))]
+    #[case::a_policy_is_of_a_later_release(&[(Resource::Policies, WhyUnread::Invalid)], json!({}), Some("a CPUPolicy cannot be read"))]
     #[case::policies_are_not_installed(&[(Resource::Policies, WhyUnread::NotInstalled)], json!({}), None)]
     #[case::namespaces_choose(
         &[(Resource::Namespaces, WhyUnread::Forbidden)],

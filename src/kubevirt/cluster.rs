@@ -77,6 +77,8 @@ pub enum WhyUnread {
     Forbidden,
     /// The API server does not have the resource.
     NotInstalled,
+    /// An object of it has a form that this program does not know.
+    Invalid,
 }
 
 /// A launcher pod that exists.

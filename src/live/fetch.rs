@@ -47,6 +47,9 @@ pub(crate) enum FetchError {
         /// The resource.
         resource: Resource,
     },
+    /// A policy is invalid, or has a field of a later release.
+    #[error("{0}")]
+    Policy(String),
     /// An object does not have the shape of its kind.
     #[error("{resource}: {namespace}/{name} is malformed")]
     Malformed {
@@ -248,17 +251,23 @@ pub(crate) async fn world(
 ) -> Result<(World, Vec<FetchError>), FetchError> {
     let (found, left_out) = everything(client, reach, &Resource::selector, &projected).await?;
     let mut objects = Vec::new();
-    let mut policies = Vec::new();
+    let (mut policies, mut invalid) = (Vec::new(), Vec::new());
     for projected in found {
         match projected {
             Projected::Object(object) => objects.push(*object),
-            Projected::Policy(registered) => policies.extend(registered.policy.ok()),
+            Projected::Policy(registered) => match registered.policy {
+                Ok(policy) => policies.push(policy),
+                Err(fault) => invalid.push(FetchError::Policy(fault)),
+            },
             Projected::Nothing => {}
         }
     }
     let mut cluster = Cluster::new(objects, release);
     cluster.unread = left_out.iter().map(|(resource, why, _)| (*resource, *why)).collect();
-    Ok((World { cluster, policies }, to_report(left_out)))
+    if !invalid.is_empty() {
+        cluster.unread.push((Resource::Policies, WhyUnread::Invalid));
+    }
+    Ok((World { cluster, policies }, to_report(left_out).into_iter().chain(invalid).collect()))
 }
 
 /// Reads these resources, of [`Resource::OF_DRAINS`], for the room of nodes and the evictions that are refused, and

@@ -87,12 +87,11 @@ impl<R: Read> Utf8<R> {
 
 impl<R: Read> Read for Utf8<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let encoding = match self.encoding {
-            Some(encoding) => encoding,
-            None => {
-                let found = self.recognize()?;
-                *self.encoding.insert(found)
-            }
+        let encoding = if let Some(encoding) = self.encoding {
+            encoding
+        } else {
+            let found = self.recognize()?;
+            *self.encoding.insert(found)
         };
         if self.returned == self.text.len() {
             match encoding {

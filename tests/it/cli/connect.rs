@@ -114,6 +114,12 @@ fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std:
             )
         } else if path.split('?').next() == Some("/api/v1/nodes") {
             ("200 OK", list([node("node-a", &labels()), node("node-b", &labels())]))
+        } else if bearer == Some("newer") && path.starts_with("/apis/cpufit.io/v1alpha1/cpupolicies") {
+            let spec = json!({"enforce": "Fragile", "fieldOfALaterRelease": true});
+            let policy = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "strict"}, "spec": spec});
+            ("200 OK", list([policy]))
+        } else if bearer == Some("newer") && path.starts_with("/apis/kubevirt.io/") {
+            ("200 OK", list([]))
         } else if path.starts_with("/api/v1/") {
             // Every API server has the resources of the core.
             ("200 OK", list([]))
@@ -404,6 +410,23 @@ fn a_server_that_does_not_answer_times_out() {
     assert_eq!(ran.code(), 2);
     assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
     assert!(ran.stderr.contains("error: reading the cluster at http://"), "{}", ran.stderr);
+}
+
+/// The cluster's cpufit may know fields that this program does not.
+#[test]
+fn a_policy_that_cannot_be_read_is_named_and_fails_gates() {
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
+    let options = ["--kubeconfig", text(&kubeconfig), "--token", "newer"];
+    let judged = ask(&api, &options, &[]);
+    assert!(
+        judged.code() == 0
+            && judged.stderr.contains("note: judged without: CPUPolicy strict: spec.fieldOfALaterRelease: "),
+        "the verdict is that of another policy, without a word: {}",
+        judged.stderr
+    );
+    let gated = ask(&api, &[&options[..], &["--fail-on", "denied"]].concat(), &[]);
+    assert!(gated.code() == 2 && gated.stderr.contains("a CPUPolicy cannot be read"), "it passes: {}", gated.stderr);
 }
 
 /// `echo TOKEN > file` writes a line break, and `token: |` of YAML has one.

@@ -5,6 +5,7 @@
 //! `SetHypervFeatureDependencies` of `hyperv.go`) and `pkg/virt-config/virt-config.go` (`GetMachineType`,
 //! `GetDefaultArchitecture`).
 
+use super::feature_gate::FeatureGate;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::wire::{
     Configuration, CpuFeature, DeveloperConfiguration, FeatureState, Hyperv, KubeVirt, Machine, NodePlacement, VmiSpec,
@@ -46,8 +47,8 @@ impl DeveloperConfiguration {
     /// Whether a feature gate that is off by default (alpha) is on. Mirrors `isFeatureGateEnabled` of
     /// `pkg/virt-config/feature-gates.go`: `featureGates` takes precedence over `disabledFeatureGates`, which exist
     /// since 1.8.0 and affect gates that are on by default (beta, since 1.9.0) only.
-    pub(crate) fn gate(&self, name: &str) -> bool {
-        self.feature_gates.iter().any(|gate| gate == name)
+    pub(crate) fn gate(&self, gate: FeatureGate) -> bool {
+        self.feature_gates.iter().any(|name| name == gate.as_str())
     }
 }
 
@@ -81,14 +82,13 @@ impl ClusterConfig {
     }
 
     /// Whether a feature gate is on.
-    #[must_use]
-    pub fn gate(&self, name: &str) -> bool {
-        self.configuration.developer_configuration.gate(name)
+    pub(crate) fn gate(&self, gate: FeatureGate) -> bool {
+        self.configuration.developer_configuration.gate(gate)
     }
 
     /// Whether a feature gate is known to be off.
-    pub(crate) fn is_gate_off(&self, name: &str) -> bool {
-        self.is_known && self.excess.is_none() && !self.gate(name)
+    pub(crate) fn is_gate_off(&self, gate: FeatureGate) -> bool {
+        self.is_known && self.excess.is_none() && !self.gate(gate)
     }
 
     /// Returns the architecture of guests that name none. Mirrors `GetDefaultArchitecture`.
@@ -254,7 +254,11 @@ mod tests {
         let developer = &mut config.configuration.developer_configuration;
         developer.feature_gates = on.iter().copied().map(str::to_owned).collect();
         developer.disabled_feature_gates = off.iter().copied().map(str::to_owned).collect();
-        assert_eq!(config.gate("HypervStrictCheck"), expected, "labels are expected of launchers that ask for none");
+        assert_eq!(
+            config.gate(FeatureGate::HypervStrictCheck),
+            expected,
+            "labels are expected of launchers that ask for none"
+        );
     }
 
     #[rstest]

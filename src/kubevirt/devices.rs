@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::cluster::Cluster;
+use super::feature_gate::FeatureGate;
 use super::room::{IOMMUFD, KVM, RESERVATION, SEV, TDX, TUN, VHOST_NET, VSOCK};
 use super::wire::{HostDevice, Interface, Vmi, VmiSpec};
 use crate::fit::label;
@@ -52,8 +53,8 @@ fn requested(spec: &VmiSpec, cluster: &Cluster) -> BTreeMap<String, i64> {
     // Whether KubeVirt emulates, and which hypervisor it uses, is not known without its configuration.
     let is_kvm = config.is_known
         && !config.configuration.developer_configuration.use_emulation
-        && !config.gate("ConfigurableHypervisor");
-    if is_kvm && !config.gate("CrossArchitectureVirtualization") {
+        && !config.gate(FeatureGate::ConfigurableHypervisor);
+    if is_kvm && !config.gate(FeatureGate::CrossArchitectureVirtualization) {
         request(KVM);
     }
     let interfaces = &domain.devices.interfaces;
@@ -79,7 +80,7 @@ fn requested(spec: &VmiSpec, cluster: &Cluster) -> BTreeMap<String, i64> {
     if luns.any(|lun| lun.reservation) && release.requests_reservation_device() {
         request(RESERVATION);
     }
-    if release.requests_tdx_and_iommufd() && config.gate("IOMMUFD") {
+    if release.requests_tdx_and_iommufd() && config.gate(FeatureGate::Iommufd) {
         request(IOMMUFD);
     }
     let pages = domain.memory.hugepages.as_ref().map(|pages| pages.page_size.as_str());

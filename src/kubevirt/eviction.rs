@@ -141,21 +141,25 @@ pub(crate) fn protection<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Result<Option<&
 /// Limits of parallel migrations; further migrations wait with their target pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parallel {
-    /// Limit for the whole cluster: `parallelMigrationsPerCluster`, 5 if it is not set.
+    /// Limit for the whole cluster: `parallelMigrationsPerCluster`.
     pub cluster: u32,
-    /// Limit for one source node: `parallelOutboundMigrationsPerNode`, 2 if it is not set.
+    /// Limit for one source node: `parallelOutboundMigrationsPerNode`.
     pub outbound: u32,
 }
 
 impl Parallel {
+    /// The limits that KubeVirt has if they are not set. Mirrors `ParallelMigrationsPerClusterDefault` and
+    /// `ParallelOutboundMigrationsPerNodeDefault` of `pkg/virt-config/virt-config.go`.
+    pub(crate) const DEFAULT: Self = Self { cluster: 5, outbound: 2 };
+
     /// Reads the limits from the KubeVirt resource.
     #[must_use]
     pub fn of(cluster: &Cluster) -> Self {
         let migrations = &cluster.config.configuration.migrations;
         let or = |set: Option<i64>, default: u32| set.and_then(|set| u32::try_from(set).ok()).unwrap_or(default);
         Self {
-            cluster: or(migrations.parallel_migrations_per_cluster, 5),
-            outbound: or(migrations.parallel_outbound_migrations_per_node, 2),
+            cluster: or(migrations.parallel_migrations_per_cluster, Self::DEFAULT.cluster),
+            outbound: or(migrations.parallel_outbound_migrations_per_node, Self::DEFAULT.outbound),
         }
     }
 

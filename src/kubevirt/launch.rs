@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::defaults::{ClusterConfig, is_on};
+use super::feature_gate::FeatureGate;
 use super::placement::{node_selector, toleration};
 use super::release::Release;
 use super::setting::Setting;
@@ -101,7 +102,9 @@ pub(crate) fn under_own(
 
 /// Whether nodes of other architectures may emulate the guest's.
 fn crosses(spec: &VmiSpec, config: &ClusterConfig, release: Release) -> bool {
-    release.crosses_architectures() && config.gate("CrossArchitectureVirtualization") && !spec.architecture.is_empty()
+    release.crosses_architectures()
+        && config.gate(FeatureGate::CrossArchitectureVirtualization)
+        && !spec.architecture.is_empty()
 }
 
 /// Returns the entries and the setting each follows from. Entries are added in KubeVirt's order and later ones win, so
@@ -137,7 +140,7 @@ fn selector(
         let key = if release.renamed_cpumanager() { label::CPU_MANAGER } else { label::CPU_MANAGER_OLD };
         ask(key, "true", Setting::DedicatedCpus);
     }
-    if config.gate("HypervStrictCheck") {
+    if config.gate(FeatureGate::HypervStrictCheck) {
         for (key, setting) in hyperv_keys(spec) {
             ask(&key, "true", setting);
         }

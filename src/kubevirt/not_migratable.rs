@@ -9,15 +9,13 @@
 //! a node, or on objects that are not known, are not foreseen.
 
 use super::cluster::Cluster;
+use super::feature_gate::FeatureGate;
 use super::guest::Guest;
 use super::release::Release;
 use super::wire::{DataVolume, Interface, LIVE_MIGRATABLE, LaunchSecurity, VirtualMachine, Vmi, VmiSpec, Volume};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Foreseen, NotMigratable};
 use crate::well_known;
-
-/// The feature gate of the migration of a guest with one virtual GPU.
-const VGPU_MIGRATION: &str = "VGPULiveMigration";
 
 /// The reason of a guest whose binding on the pod network is not migrated.
 const INTERFACE: &str = "InterfaceNotLiveMigratable";
@@ -88,7 +86,7 @@ impl<'f> Foresight<'f> {
     fn network(&self, cluster: &Cluster, release: Release) -> Option<Foreseen> {
         const FIELD: &str = "domain.devices.interfaces";
         let devices = &self.spec.domain.devices;
-        if !release.checks_interfaces() {
+        if !release.is_migratability_known() {
             return None;
         }
         let pod = self.spec.networks.iter().find(|network| network.pod.is_some())?;
@@ -143,7 +141,7 @@ fn host_devices(spec: &VmiSpec, cluster: &Cluster, release: Release) -> Option<F
         (0, _) if !release.may_migrate_gpus() => ("domain.devices.gpus", "VMI uses a PCI host devices"),
         (_, _) if !release.may_migrate_gpus() => ("domain.devices.hostDevices", "VMI uses a PCI host devices"),
         (0, 1) if !cluster.config.is_known => return None,
-        (0, 1) if cluster.config.gate(VGPU_MIGRATION) => {
+        (0, 1) if cluster.config.gate(FeatureGate::VgpuLiveMigration) => {
             let permitted = cluster.config.configuration.permitted_host_devices.as_ref();
             let mut mediated = permitted.into_iter().flat_map(|permitted| &permitted.mediated_devices);
             if mediated.any(|known| devices.gpus.iter().any(|gpu| known.resource_name == gpu.device_name)) {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::defaults::ClusterConfig;
+use super::feature_gate::FeatureGate;
 
 /// A release of KubeVirt, as in `status.observedKubeVirtVersion`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,296 +31,392 @@ impl Release {
         (self.0, self.1) > (Self::NEWEST.0, Self::NEWEST.1)
     }
 
-    /// Whether launchers select `kubernetes.io/arch`.
-    ///
-    /// Mirrors `NewNodeSelectorRenderer` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.0.0.
-    pub(crate) fn selects_arch(self) -> bool {
-        self >= Self(1, 0, 0)
-    }
-
-    /// Whether host models can be obsolete, and host-model guests avoid them.
-    ///
-    /// Mirrors `NodeHostModelIsObsoleteLabel` in `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`
-    /// and in `pkg/virt-controller/services/template.go`, since 0.59.0.
-    pub(crate) fn avoids_obsolete_host_models(self) -> bool {
-        self >= Self(0, 59, 0)
-    }
-
-    /// Whether launchers select the machine type.
-    ///
-    /// Mirrors `WithMachineType` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.5.1.
-    pub(crate) fn selects_machine_type(self) -> bool {
-        self >= Self(1, 5, 1)
-    }
-
     /// Returns the value that launchers require of `kubevirt.io/realtime` and `kubevirt.io/sev…`.
-    ///
-    /// Mirrors `enableSelectorLabel` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.5.0; before,
-    /// `addNodeSelector` of `pkg/virt-api/webhooks/mutating-webhook/mutators/vmi-mutator.go`.
     pub(crate) fn capability_value(self) -> &'static str {
-        if self >= Self(1, 5, 0) { "true" } else { "" }
+        if self.asks_for_true_capabilities() { "true" } else { "" }
     }
 
     /// Returns the release since which the labeller writes the value that launchers require of `kubevirt.io/realtime`
     /// and `kubevirt.io/sev…`; `None` if the labeller of this release does.
-    ///
-    /// Mirrors `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: empty until 1.5.2, `true` since
-    /// 1.5.3.
     pub(crate) fn fixes_capability_values_in(self) -> Option<&'static str> {
-        (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
+        (self.asks_for_true_capabilities() != self.labels_true_capabilities()).then_some("1.5.3")
     }
 
     /// Returns the release since which the labeller writes the `cpu-model-migration` label of each model that libvirt
     /// knows; `None` if the labeller of this release does.
-    ///
-    /// Mirrors `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: the host model and usable models
-    /// until 1.6.3, `getKnownCpuModels` since 1.6.4.
     pub(crate) fn labels_known_models_in(self) -> Option<&'static str> {
-        (self.inherits_host_model() && self < Self(1, 6, 4)).then_some("1.6.4")
-    }
-
-    /// Whether a launcher requests a device for SCSI persistent reservation.
-    ///
-    /// Mirrors `WithPersistentReservation` of `pkg/virt-controller/services/renderresources.go`, since 1.0.0.
-    pub(crate) fn requests_reservation_device(self) -> bool {
-        self >= Self(1, 0, 0)
-    }
-
-    /// Whether devices may be from resource claims, so that only those without a claim are requested by name.
-    ///
-    /// Mirrors `WithGPUsDevicePlugins` and `WithHostDevicesDevicePlugins` of
-    /// `pkg/virt-controller/services/renderresources.go`, since 1.6.0.
-    pub(crate) fn has_resource_claims(self) -> bool {
-        self >= Self(1, 6, 0)
-    }
-
-    /// Whether a launcher requests a device for Intel TDX, and one for IOMMUFD with its feature gate.
-    ///
-    /// Mirrors `WithTDX` and `WithIOMMUFD` of `pkg/virt-controller/services/renderresources.go`, since 1.9.0.
-    pub(crate) fn requests_tdx_and_iommufd(self) -> bool {
-        self >= Self(1, 9, 0)
-    }
-
-    /// Whether `launchSecurity` has `snp` and `tdx`: launchers select their labels, and guests with them are not
-    /// migrated.
-    ///
-    /// Mirrors `WithSEVSNPSelector` and `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`,
-    /// and `IsSEVVMI` and `IsTDXVMI` of `pkg/util/amd64.go`, since 1.7.0.
-    pub(crate) fn knows_snp_and_tdx(self) -> bool {
-        self >= Self(1, 7, 0)
+        (self.inherits_host_model() && !self.labels_known_models()).then_some("1.6.4")
     }
 
     /// Whether KubeVirt refuses a guest of arm64 with this CPU model.
-    ///
-    /// Mirrors `validateCPUModel` of `pkg/virt-api/webhooks/arm64.go`: until 1.5, host-model alone is refused.
     pub(crate) fn refuses_on_arm(self, model: &str) -> bool {
         match model {
             "" | "host-passthrough" => false,
             "host-model" => true,
-            _ => self >= Self(1, 6, 0),
+            _ => self.refuses_models_on_arm(),
         }
     }
 
-    /// Whether launchers have the label `vmi.kubevirt.io/id`, and `sidecar.istio.io/inject` if the guest is annotated
-    /// with it.
-    ///
-    /// Mirrors `podLabels` of `pkg/virt-controller/services/template.go`, since 1.7.0.
-    pub(crate) fn labels_launchers_by_id(self) -> bool {
-        self >= Self(1, 7, 0)
+    /// Whether a change of a VM's node selector or node affinity reaches its running guest. `opts_in`: the VM asks for
+    /// it (`spec.liveUpdateFeatures.affinity`).
+    pub(crate) fn updates_live(self, config: &ClusterConfig, opts_in: bool) -> bool {
+        let by_strategy = match config.configuration.vm_rollout_strategy.as_str() {
+            "LiveUpdate" => {
+                self.updates_live_by_strategy()
+                    && (!self.gates_live_updates() || config.gate(FeatureGate::VmLiveUpdateFeatures))
+            }
+            "" => self.updates_live_by_default(),
+            _ => false,
+        };
+        by_strategy || opts_in && self.updates_live_on_request()
     }
 
-    /// Whether s390x guests with `launchSecurity` use Secure Execution: their launchers select `kubevirt.io/s390-pv`,
-    /// and they are not migrated.
-    ///
-    /// Mirrors `WithSecureExecutionSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, and
-    /// `IsSecureExecutionVMI` of `pkg/util/s390x.go`, since 1.6.0.
-    pub(crate) fn knows_secure_execution(self) -> bool {
-        self >= Self(1, 6, 0)
+    /// Whether a change of a VM's tolerations reaches its running guest.
+    pub(crate) fn updates_tolerations_live(self, config: &ClusterConfig) -> bool {
+        self.updates_tolerations() && self.updates_live(config, false)
     }
 
-    /// Whether the feature gate `CrossArchitectureVirtualization` exists.
-    ///
-    /// Mirrors `CrossArchitectureVirtualizationEnabled` of `pkg/virt-config/feature-gates.go`, since 1.9.0.
-    pub(crate) fn crosses_architectures(self) -> bool {
-        self >= Self(1, 9, 0)
+    /// Whether the feature gate of decentralized migration is off by default (`pkg/virt-config/featuregate/active.go`:
+    /// Alpha). Of later releases nothing is known.
+    pub(crate) fn gates_decentralized_migration(self) -> bool {
+        !self.is_beyond_known()
     }
 
-    /// Whether launchers select `kubevirt.io/cpumanager` instead of `cpumanager`.
-    ///
-    /// Mirrors `CPUManager` of `staging/src/kubevirt.io/api/core/v1/types.go`, renamed in 1.8.0.
-    pub(crate) fn renamed_cpumanager(self) -> bool {
-        self >= Self(1, 8, 0)
+    /// Whether guests with virtiofs are not migrated. Of earlier releases nothing is known.
+    pub(crate) fn refuses_virtiofs(self) -> bool {
+        self.is_migratability_known() && !self.migrates_virtiofs()
     }
 
-    /// Whether a target pod selects the source's CPU vendor.
-    ///
-    /// Mirrors `getCPUVendorLabelKey` of `pkg/virt-controller/watch/migration/migration.go`, since 1.6.4 and 1.7.1.
-    pub(crate) fn selects_vendor(self) -> bool {
-        self >= Self(1, 6, 4) && self != Self(1, 7, 0)
+    /// Whether guests with a SCSI persistent reservation are not migrated. Of earlier releases nothing is known.
+    pub(crate) fn refuses_persistent_reservation(self) -> bool {
+        self.is_migratability_known() && !self.migrates_reservations()
     }
 
+    /// Whether it is known which guests virt-handler keeps from migrating for their interfaces, file systems and
+    /// reservations.
+    ///
+    /// Mirrors `calculateLiveMigrationCondition` and `checkNetworkInterfacesForMigration` of `pkg/virt-handler/vm.go`:
+    /// since 1.0.0.
+    pub(crate) fn is_migratability_known(self) -> bool {
+        self >= Self(1, 0, 0)
+    }
+}
+
+/// A rule that some releases follow.
+#[derive(Debug)]
+pub(crate) struct ReleaseRule {
+    /// Whether a release follows it.
+    pub holds: fn(Release) -> bool,
+    /// The behaviour of a release that follows it.
+    pub on: &'static str,
+    /// The behaviour of a release that does not.
+    pub off: &'static str,
+}
+
+/// Defines each rule as a function of [`Release`], and [`RULES`], from which `diff` names what an upgrade changes.
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident: $holds:expr, $on:literal, $off:literal;)*) => {
+        impl Release {
+            $($(#[$doc])*
+            pub(crate) fn $name(self) -> bool {
+                const HOLDS: fn(Release) -> bool = $holds;
+                HOLDS(self)
+            })*
+        }
+
+        /// All rules, by the release in which they first changed.
+        pub(crate) const RULES: &[ReleaseRule] =
+            &[$(ReleaseRule { holds: Release::$name, on: $on, off: $off },)*];
+    };
+}
+
+rules! {
     /// Whether target pods select `cpu-model-migration`, and later ones inherit it; earlier releases select
     /// `host-model-cpu`.
     ///
     /// Mirrors `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`, since 0.54.0
     /// (then in `pkg/virt-controller/watch/migration.go`).
-    pub(crate) fn inherits_host_model(self) -> bool {
-        self >= Self(0, 54, 0)
-    }
+    inherits_host_model: |it| it >= Release(0, 54, 0),
+        "target pods of host-model guests ask for cpu-model-migration labels, and later targets inherit them",
+        "target pods of host-model guests ask for the host-model-cpu label of the node that the guest leaves";
 
-    /// Whether `spec.addedNodeSelector` of a migration is honoured, and decentralized migration exists.
+    /// Whether host models can be obsolete, and host-model guests avoid them.
     ///
-    /// Mirrors `createTargetPod` of `pkg/virt-controller/watch/migration/migration.go`, since 1.6.0.
-    pub(crate) fn has_added_node_selector(self) -> bool {
-        self >= Self(1, 6, 0)
-    }
+    /// Mirrors `NodeHostModelIsObsoleteLabel` in `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`
+    /// and in `pkg/virt-controller/services/template.go`, since 0.59.0.
+    avoids_obsolete_host_models: |it| it >= Release(0, 59, 0),
+        "launchers of host-model guests avoid nodes whose host model is obsolete",
+        "launchers of host-model guests do not avoid nodes whose host model is obsolete";
 
-    /// Whether a missing host-model label on the source is ignored instead of stopping the migration.
+    /// Whether launchers select `kubernetes.io/arch`.
     ///
-    /// Mirrors `createTargetPod` of `pkg/virt-controller/watch/migration/migration.go`: since 1.6.0, a second variable
-    /// `err` hides the error of `prepareNodeSelectorForHostCpuModel`.
-    pub(crate) fn overlooks_missing_host_model(self) -> bool {
-        self >= Self(1, 6, 0)
-    }
+    /// Mirrors `NewNodeSelectorRenderer` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.0.0.
+    selects_arch: |it| it >= Release(1, 0, 0),
+        "launchers ask for their architecture",
+        "launchers do not ask for their architecture";
 
-    /// Whether the architecture of a VirtualMachine that names none comes from its DataSource.
+    /// Whether a launcher requests a device for SCSI persistent reservation.
     ///
-    /// Mirrors `setDefaultArchitectureFromDataSource` of `pkg/defaults/defaults.go`, since 1.6.4.
-    pub(crate) fn reads_architecture_of_data_source(self) -> bool {
-        self >= Self(1, 6, 4)
-    }
+    /// Mirrors `WithPersistentReservation` of `pkg/virt-controller/services/renderresources.go`, since 1.0.0.
+    requests_reservation_device: |it| it >= Release(1, 0, 0),
+        "launchers of guests with a SCSI persistent reservation request devices.kubevirt.io/pr-helper",
+        "launchers do not request devices.kubevirt.io/pr-helper";
 
-    /// Whether the architecture of a VirtualMachine that names none comes from its preference.
+    /// Whether the lowest TSC frequency is that of nodes which are schedulable or run guests, not of all nodes.
     ///
-    /// Mirrors `PreferredArchitecture` in `pkg/instancetype/preference/apply/architecture.go`, since 1.7.0.
-    pub(crate) fn reads_preferred_architecture(self) -> bool {
-        self >= Self(1, 7, 0)
-    }
+    /// Mirrors `LowestTSCFrequencyOnCluster` of `pkg/virt-controller/watch/topology/hinter.go`, since 1.0.1.
+    leaves_out_unschedulable_tsc: |it| it >= Release(1, 0, 1),
+        "guests that need a TSC frequency get the lowest of the nodes that are schedulable or run a guest",
+        "guests that need a TSC frequency get the lowest of all nodes";
 
-    /// Whether a change of a VM's node selector or node affinity reaches its running guest.
+    /// Whether a VM may ask that a change of its node selector or node affinity reaches its running guest.
     ///
-    /// Mirrors `handleAffinityChangeRequest` of `pkg/virt-controller/watch/vm/vm.go` (`watch/vm.go` until 1.3). 1.1
-    /// asks for `spec.liveUpdateFeatures.affinity` of the VM (`opts_in`). Since 1.2.0, `sync` asks
-    /// `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, which requires the feature gate
-    /// `VMLiveUpdateFeatures` until 1.4 and permits an unset strategy since 1.6.0.
-    pub(crate) fn updates_live(self, config: &ClusterConfig, opts_in: bool) -> bool {
-        let strategy = config.configuration.vm_rollout_strategy.as_str();
-        if self < Self(1, 2, 0) {
-            self >= Self(1, 1, 0) && opts_in
-        } else if self < Self(1, 6, 0) {
-            strategy == "LiveUpdate" && (self >= Self(1, 5, 0) || config.gate("VMLiveUpdateFeatures"))
-        } else {
-            matches!(strategy, "" | "LiveUpdate")
-        }
-    }
+    /// Mirrors `handleAffinityChangeRequest` of `pkg/virt-controller/watch/vm.go`: 1.1 asks for
+    /// `spec.liveUpdateFeatures.affinity` of the VM.
+    updates_live_on_request: |it| Release(1, 1, 0) <= it && it < Release(1, 2, 0),
+        "with liveUpdateFeatures.affinity of a VM, a change of its node selector or affinity reaches its running guest",
+        "liveUpdateFeatures.affinity of a VM has no effect";
 
-    /// Whether a change of a VM's tolerations reaches its running guest. Mirrors `handleTolerationsChangeRequest` of
-    /// `pkg/virt-controller/watch/vm/vm.go`.
-    pub(crate) fn updates_tolerations_live(self, config: &ClusterConfig) -> bool {
-        self >= Self(1, 4, 0) && self.updates_live(config, false)
-    }
-
-    /// Whether the lowest TSC frequency is that of nodes which are schedulable or run guests, not of all nodes:
-    /// `LowestTSCFrequencyOnCluster` of `pkg/virt-controller/watch/topology/hinter.go`, since 1.0.1.
-    pub(crate) fn leaves_out_unschedulable_tsc(self) -> bool {
-        self >= Self(1, 0, 1)
-    }
-
-    /// Whether the feature gate of SEV is on by default (`pkg/virt-config/featuregate/active.go`: Beta).
-    pub(crate) fn encrypts_by_default(self) -> bool {
-        self >= Self(1, 9, 0)
-    }
-
-    /// Whether guests can be migrated between clusters and namespaces: `spec.receive` and `spec.sendTo` of a migration,
-    /// `WaitAsReceiver`.
-    pub(crate) fn has_decentralized_migration(self) -> bool {
-        self >= Self(1, 6, 0)
-    }
-
-    /// Whether the feature gate of decentralized migration is off by default (`pkg/virt-config/featuregate/active.go`:
-    /// Alpha).
-    pub(crate) fn gates_decentralized_migration(self) -> bool {
-        self <= Self(1, 9, u16::MAX)
-    }
-
-    /// Whether virt-handler checks a guest's volumes before all else that keeps it from migrating.
+    /// Whether the rollout strategy `LiveUpdate` counts for changes of a VM's node selector and node affinity.
     ///
-    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: until 1.5.
-    pub(crate) fn checks_volumes_first(self) -> bool {
-        self < Self(1, 6, 0)
-    }
+    /// Mirrors `handleAffinityChangeRequest` of `pkg/virt-controller/watch/vm/vm.go` (`watch/vm.go` until 1.3), whose
+    /// caller `sync` asks `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, since 1.2.0.
+    updates_live_by_strategy: |it| it >= Release(1, 2, 0),
+        "a change of a VM's node selector or affinity reaches its running guest with vmRolloutStrategy LiveUpdate",
+        "vmRolloutStrategy has no effect on a change of a VM's node selector or affinity";
 
-    /// Whether a guest with one mediated GPU may migrate, with the feature gate `VGPULiveMigration`.
+    /// Whether the rollout strategy `LiveUpdate` needs the feature gate `VMLiveUpdateFeatures`.
     ///
-    /// Mirrors `vmiContainsNonMigratablePCIHostDevices` of `pkg/virt-handler/vm.go`, since 1.9.0.
-    pub(crate) fn may_migrate_gpus(self) -> bool {
-        self >= Self(1, 9, 0)
-    }
-
-    /// Whether guests with `hypervPassthrough` are not migrated.
-    ///
-    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`, since 1.3.0.
-    pub(crate) fn refuses_hyperv_passthrough(self) -> bool {
-        self >= Self(1, 3, 0)
-    }
-
-    /// Whether guests with virtiofs are not migrated.
-    ///
-    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: until 1.4.
-    pub(crate) fn refuses_virtiofs(self) -> bool {
-        Self(1, 0, 0) <= self && self < Self(1, 5, 0)
-    }
-
-    /// Whether guests with a SCSI persistent reservation are not migrated.
-    ///
-    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: until 1.8.
-    pub(crate) fn refuses_persistent_reservation(self) -> bool {
-        Self(1, 0, 0) <= self && self < Self(1, 9, 0)
-    }
-
-    /// Whether launchers keep away from those that reserve the same claim.
-    ///
-    /// Mirrors `setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go`, since 1.9.0.
-    pub(crate) fn spreads_reservations(self) -> bool {
-        self >= Self(1, 9, 0)
-    }
-
-    /// Whether it is known which bindings on the pod network keep a guest from migrating.
-    ///
-    /// Mirrors `checkNetworkInterfacesForMigration` of `pkg/virt-handler/vm.go`: since 1.0.0.
-    pub(crate) fn checks_interfaces(self) -> bool {
-        self >= Self(1, 0, 0)
-    }
+    /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, until 1.4.
+    gates_live_updates: |it| Release(1, 2, 0) <= it && it < Release(1, 5, 0),
+        "vmRolloutStrategy LiveUpdate needs the feature gate VMLiveUpdateFeatures",
+        "vmRolloutStrategy LiveUpdate does not need the feature gate VMLiveUpdateFeatures";
 
     /// Whether guests with a network binding plugin may migrate.
     ///
     /// Mirrors `VerifyVMIMigratable` of `pkg/network/vmispec/interface.go`, since 1.2.0.
-    pub(crate) fn may_migrate_plugins(self) -> bool {
-        self >= Self(1, 2, 0)
-    }
+    may_migrate_plugins: |it| it >= Release(1, 2, 0),
+        "guests with a network binding plugin on the pod network migrate if its configuration has a migration",
+        "guests with a network binding plugin on the pod network are not migrated";
 
-    /// Whether guests with `passtBinding` migrate, and those without an interface on their pod network do not.
+    /// Whether guests with `hypervPassthrough` are not migrated.
     ///
-    /// Mirrors `VerifyVMIMigratable` of `pkg/network/vmispec/interface.go`, since 1.8.0.
-    pub(crate) fn asks_for_a_pod_interface(self) -> bool {
-        self >= Self(1, 8, 0)
-    }
+    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`, since 1.3.0.
+    refuses_hyperv_passthrough: |it| it >= Release(1, 3, 0),
+        "guests with hypervPassthrough are not migrated",
+        "hypervPassthrough keeps no guest from migrating";
 
-    /// Whether `preferredLaunchSecurity` of a preference is honoured.
+    /// Whether a change of a VM's tolerations reaches its running guest as one of its node selector does.
     ///
-    /// Mirrors `PreferredLaunchSecurity` in `pkg/instancetype/preference/apply/launchsecurity.go`, since 1.9.0.
-    pub(crate) fn reads_preferred_launch_security(self) -> bool {
-        self >= Self(1, 9, 0)
-    }
+    /// Mirrors `handleTolerationsChangeRequest` of `pkg/virt-controller/watch/vm/vm.go`, since 1.4.0.
+    updates_tolerations: |it| it >= Release(1, 4, 0),
+        "a change of a VM's tolerations reaches its running guest as one of its node selector does",
+        "a change of a VM's tolerations does not reach its running guest";
+
+    /// Whether launchers select the value `true` of `kubevirt.io/realtime` and `kubevirt.io/sev…`.
+    ///
+    /// Mirrors `enableSelectorLabel` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.5.0; before,
+    /// `addNodeSelector` of `pkg/virt-api/webhooks/mutating-webhook/mutators/vmi-mutator.go`.
+    asks_for_true_capabilities: |it| it >= Release(1, 5, 0),
+        "launchers ask for the value true of the labels of realtime, SEV and SEV-ES",
+        "launchers ask for an empty value of the labels of realtime, SEV and SEV-ES";
+
+    /// Whether guests with virtiofs migrate.
+    ///
+    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: since 1.5.0.
+    migrates_virtiofs: |it| it >= Release(1, 5, 0),
+        "virtiofs keeps no guest from migrating",
+        "guests with virtiofs are not migrated";
+
+    /// Whether launchers select the machine type.
+    ///
+    /// Mirrors `WithMachineType` of `pkg/virt-controller/services/nodeselectorrenderer.go`, since 1.5.1.
+    selects_machine_type: |it| it >= Release(1, 5, 1),
+        "launchers ask for their machine type",
+        "launchers do not ask for their machine type";
 
     /// Whether a ControllerRevision in the status of a VirtualMachine counts only if it is a copy of the object named
     /// in its spec.
     ///
     /// Mirrors `Find` of `pkg/instancetype/find/revision.go` and `FindPreference` of
     /// `pkg/instancetype/preference/find/revision.go`, since 1.5.2.
-    pub(crate) fn compares_revision_name(self) -> bool {
-        self >= Self(1, 5, 2)
-    }
+    compares_revision_name: |it| it >= Release(1, 5, 2),
+        "a ControllerRevision in a VM's status counts only if it is a copy of what the VM's spec names",
+        "a ControllerRevision in a VM's status counts whatever the VM's spec names";
+
+    /// Whether the labeller writes `kubevirt.io/realtime` and `kubevirt.io/sev…` with the value `true`.
+    ///
+    /// Mirrors `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: empty until 1.5.2, `true` since
+    /// 1.5.3.
+    labels_true_capabilities: |it| it >= Release(1, 5, 3),
+        "node-labeller gives the labels of realtime, SEV and SEV-ES the value true",
+        "node-labeller gives the labels of realtime, SEV and SEV-ES an empty value";
+
+    /// Whether devices may be from resource claims, so that only those without a claim are requested by name.
+    ///
+    /// Mirrors `WithGPUsDevicePlugins` and `WithHostDevicesDevicePlugins` of
+    /// `pkg/virt-controller/services/renderresources.go`, since 1.6.0.
+    has_resource_claims: |it| it >= Release(1, 6, 0),
+        "GPUs and host devices may come from resource claims",
+        "GPUs and host devices do not come from resource claims";
+
+    /// Whether KubeVirt refuses a guest of arm64 with a named CPU model.
+    ///
+    /// Mirrors `validateCPUModel` of `pkg/virt-api/webhooks/arm64.go`: until 1.5, host-model alone is refused.
+    refuses_models_on_arm: |it| it >= Release(1, 6, 0),
+        "on arm64, KubeVirt refuses every CPU model but host-passthrough",
+        "on arm64, KubeVirt refuses no CPU model but host-model";
+
+    /// Whether s390x guests with `launchSecurity` use Secure Execution: their launchers select `kubevirt.io/s390-pv`,
+    /// and they are not migrated.
+    ///
+    /// Mirrors `WithSecureExecutionSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`, and
+    /// `IsSecureExecutionVMI` of `pkg/util/s390x.go`, since 1.6.0.
+    knows_secure_execution: |it| it >= Release(1, 6, 0),
+        "s390x guests with launchSecurity ask for the label kubevirt.io/s390-pv, and are not migrated",
+        "s390x guests with launchSecurity do not ask for the label kubevirt.io/s390-pv";
+
+    /// Whether `spec.addedNodeSelector` of a migration is honoured.
+    ///
+    /// Mirrors `createTargetPod` of `pkg/virt-controller/watch/migration/migration.go`, since 1.6.0.
+    has_added_node_selector: |it| it >= Release(1, 6, 0),
+        "target pods ask for the addedNodeSelector of their migration",
+        "the addedNodeSelector of a migration is dropped";
+
+    /// Whether a missing host-model label on the source is ignored instead of stopping the migration.
+    ///
+    /// Mirrors `createTargetPod` of `pkg/virt-controller/watch/migration/migration.go`: since 1.6.0, a second variable
+    /// `err` hides the error of `prepareNodeSelectorForHostCpuModel`.
+    overlooks_missing_host_model: |it| it >= Release(1, 6, 0),
+        "a node without host-model labels does not keep its guests from migrating",
+        "a node without host-model labels keeps its host-model guests from migrating";
+
+    /// Whether guests can be migrated between clusters and namespaces: `spec.receive` and `spec.sendTo` of a migration,
+    /// `WaitAsReceiver`.
+    has_decentralized_migration: |it| it >= Release(1, 6, 0),
+        "with the feature gate DecentralizedLiveMigration, guests migrate between clusters and namespaces",
+        "no guest migrates between clusters or namespaces";
+
+    /// Whether an unset rollout strategy counts as `LiveUpdate`.
+    ///
+    /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, since 1.6.0.
+    updates_live_by_default: |it| it >= Release(1, 6, 0),
+        "an unset vmRolloutStrategy is LiveUpdate",
+        "an unset vmRolloutStrategy is not LiveUpdate";
+
+    /// Whether virt-handler checks a guest's volumes before all else that keeps it from migrating.
+    ///
+    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: until 1.5.
+    checks_volumes_first: |it| it < Release(1, 6, 0),
+        "of several reasons not to migrate a guest, that of its volumes is reported first",
+        "of several reasons not to migrate a guest, that of its volumes is reported last";
+
+    /// Whether the labeller writes the `cpu-model-migration` label of each model that libvirt knows.
+    ///
+    /// Mirrors `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: the host model and usable models
+    /// until 1.6.3, `getKnownCpuModels` since 1.6.4.
+    labels_known_models: |it| it >= Release(1, 6, 4),
+        "node-labeller writes cpu-model-migration labels of the models that libvirt knows, usable or not",
+        "node-labeller writes cpu-model-migration labels of usable models and of the host model only";
+
+    /// Whether a target pod selects the source's CPU vendor.
+    ///
+    /// Mirrors `getCPUVendorLabelKey` of `pkg/virt-controller/watch/migration/migration.go`, since 1.6.4 and 1.7.1.
+    selects_vendor: |it| it >= Release(1, 6, 4) && it != Release(1, 7, 0),
+        "a migration asks for the CPU vendor of the node that it leaves",
+        "a migration does not ask for the CPU vendor of the node that it leaves";
+
+    /// Whether the architecture of a VirtualMachine that names none comes from its DataSource.
+    ///
+    /// Mirrors `setDefaultArchitectureFromDataSource` of `pkg/defaults/defaults.go`, since 1.6.4.
+    reads_architecture_of_data_source: |it| it >= Release(1, 6, 4),
+        "a new VM that names no architecture gets that of its DataSource",
+        "a new VM does not get the architecture of its DataSource";
+
+    /// Whether the architecture of a VirtualMachine that names none comes from its preference.
+    ///
+    /// Mirrors `PreferredArchitecture` in `pkg/instancetype/preference/apply/architecture.go`, since 1.7.0.
+    reads_preferred_architecture: |it| it >= Release(1, 7, 0),
+        "a new VM that names no architecture gets that of its preference",
+        "a new VM does not get the architecture of its preference";
+
+    /// Whether `launchSecurity` has `snp` and `tdx`: launchers select their labels, and guests with them are not
+    /// migrated.
+    ///
+    /// Mirrors `WithSEVSNPSelector` and `WithTDXSelector` of `pkg/virt-controller/services/nodeselectorrenderer.go`,
+    /// and `IsSEVVMI` and `IsTDXVMI` of `pkg/util/amd64.go`, since 1.7.0.
+    knows_snp_and_tdx: |it| it >= Release(1, 7, 0),
+        "guests with SEV-SNP or TDX ask for the label of it, and are not migrated",
+        "launchSecurity has neither snp nor tdx";
+
+    /// Whether launchers have the label `vmi.kubevirt.io/id`, and `sidecar.istio.io/inject` if the guest is annotated
+    /// with it.
+    ///
+    /// Mirrors `podLabels` of `pkg/virt-controller/services/template.go`, since 1.7.0.
+    labels_launchers_by_id: |it| it >= Release(1, 7, 0),
+        "launchers have the label vmi.kubevirt.io/id",
+        "launchers do not have the label vmi.kubevirt.io/id";
+
+    /// Whether launchers select `kubevirt.io/cpumanager` instead of `cpumanager`.
+    ///
+    /// Mirrors `CPUManager` of `staging/src/kubevirt.io/api/core/v1/types.go`, renamed in 1.8.0.
+    renamed_cpumanager: |it| it >= Release(1, 8, 0),
+        "guests with dedicated CPUs ask for the label kubevirt.io/cpumanager",
+        "guests with dedicated CPUs ask for the label cpumanager";
+
+    /// Whether guests with `passtBinding` migrate, and those without an interface on their pod network do not.
+    ///
+    /// Mirrors `VerifyVMIMigratable` of `pkg/network/vmispec/interface.go`, since 1.8.0.
+    asks_for_a_pod_interface: |it| it >= Release(1, 8, 0),
+        "guests with passtBinding migrate, and those without an interface on their pod network do not",
+        "guests with passtBinding on the pod network are not migrated";
+
+    /// Whether a launcher requests a device for Intel TDX, and one for IOMMUFD with its feature gate.
+    ///
+    /// Mirrors `WithTDX` and `WithIOMMUFD` of `pkg/virt-controller/services/renderresources.go`, since 1.9.0.
+    requests_tdx_and_iommufd: |it| it >= Release(1, 9, 0),
+        "launchers request devices for TDX, and with the feature gate IOMMUFD for that",
+        "launchers request no devices for TDX and IOMMUFD";
+
+    /// Whether the feature gate `CrossArchitectureVirtualization` exists.
+    ///
+    /// Mirrors `CrossArchitectureVirtualizationEnabled` of `pkg/virt-config/feature-gates.go`, since 1.9.0.
+    crosses_architectures: |it| it >= Release(1, 9, 0),
+        "with the feature gate CrossArchitectureVirtualization, guests run on nodes of another architecture",
+        "the feature gate CrossArchitectureVirtualization has no effect";
+
+    /// Whether the feature gate of SEV is on by default (`pkg/virt-config/featuregate/active.go`: Beta).
+    encrypts_by_default: |it| it >= Release(1, 9, 0),
+        "the feature gate WorkloadEncryptionSEV is on by default",
+        "the feature gate WorkloadEncryptionSEV is off by default";
+
+    /// Whether a guest with one mediated GPU may migrate, with the feature gate `VGPULiveMigration`.
+    ///
+    /// Mirrors `vmiContainsNonMigratablePCIHostDevices` of `pkg/virt-handler/vm.go`, since 1.9.0.
+    may_migrate_gpus: |it| it >= Release(1, 9, 0),
+        "with the feature gate VGPULiveMigration, guests with one mediated GPU migrate",
+        "guests with a GPU are not migrated";
+
+    /// Whether guests with a SCSI persistent reservation migrate.
+    ///
+    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`: since 1.9.0.
+    migrates_reservations: |it| it >= Release(1, 9, 0),
+        "a SCSI persistent reservation keeps no guest from migrating",
+        "guests with a SCSI persistent reservation are not migrated";
+
+    /// Whether launchers keep away from those that reserve the same claim.
+    ///
+    /// Mirrors `setPersistentReservationAntiAffinity` of `pkg/virt-controller/services/template.go`, since 1.9.0.
+    spreads_reservations: |it| it >= Release(1, 9, 0),
+        "launchers of guests that reserve the same claim (SCSI persistent reservation) keep apart",
+        "launchers of guests that reserve the same claim (SCSI persistent reservation) do not keep apart";
+
+    /// Whether `preferredLaunchSecurity` of a preference is honoured.
+    ///
+    /// Mirrors `PreferredLaunchSecurity` in `pkg/instancetype/preference/apply/launchsecurity.go`, since 1.9.0.
+    reads_preferred_launch_security: |it| it >= Release(1, 9, 0),
+        "preferredLaunchSecurity of a preference counts",
+        "preferredLaunchSecurity of a preference has no effect";
 }
 
 impl fmt::Display for Release {
@@ -418,37 +515,36 @@ mod tests {
     }
 
     /// The first and the last release of each minor version, and those between that changed a rule.
-    const RELEASES: [&str; 25] = [
+    const RELEASES: [&str; 27] = [
         "0.54.0", "0.58.0", "0.59.0", "1.0.0", "1.0.1", "1.1.0", "1.1.1", "1.2.0", "1.2.2", "1.3.0", "1.3.1", "1.4.0",
-        "1.4.1", "1.5.0", "1.5.1", "1.5.2", "1.5.3", "1.6.0", "1.6.3", "1.6.4", "1.6.6", "1.7.0", "1.7.4", "1.8.4",
-        "1.9.0",
+        "1.4.1", "1.5.0", "1.5.1", "1.5.2", "1.5.3", "1.6.0", "1.6.3", "1.6.4", "1.6.6", "1.7.0", "1.7.1", "1.7.4",
+        "1.8.0", "1.8.4", "1.9.0",
     ];
 
-    #[rstest]
-    #[case::obsolete_host_models(Release::avoids_obsolete_host_models, "0.59.0")]
-    #[case::architectures(Release::selects_arch, "1.0.0")]
-    #[case::names_of_revisions(Release::compares_revision_name, "1.5.2")]
-    #[case::reservation_devices(Release::requests_reservation_device, "1.0.0")]
-    #[case::resource_claims(Release::has_resource_claims, "1.6.0")]
-    #[case::tdx_and_iommufd(Release::requests_tdx_and_iommufd, "1.9.0")]
-    #[case::secure_execution(Release::knows_secure_execution, "1.6.0")]
-    #[case::added_node_selectors(Release::has_added_node_selector, "1.6.0")]
-    #[case::decentralized_migration(Release::has_decentralized_migration, "1.6.0")]
-    #[case::data_sources(Release::reads_architecture_of_data_source, "1.6.4")]
-    #[case::preferred_architectures(Release::reads_preferred_architecture, "1.7.0")]
-    #[case::launcher_ids(Release::labels_launchers_by_id, "1.7.0")]
-    #[case::snp_and_tdx(Release::knows_snp_and_tdx, "1.7.0")]
-    #[case::crossed_architectures(Release::crosses_architectures, "1.9.0")]
-    #[case::preferred_launch_security(Release::reads_preferred_launch_security, "1.9.0")]
-    fn a_rule_applies_from_a_release_on(#[case] rule: fn(Release) -> bool, #[case] first: &str) {
-        let first = Release::parse(first).expect("a release");
-        let applies = |text: &&str| Release::parse(text).is_some_and(rule);
-        let (with, without): (Vec<&str>, Vec<&str>) = RELEASES.iter().partition(|text| applies(text));
-        assert!(
-            with.iter().all(|text| Release::parse(text) >= Some(first))
-                && without.iter().all(|text| Release::parse(text) < Some(first)),
-            "guests of another release are judged by this rule: it applies to {with:?}"
-        );
+    /// The rows of docs/kubevirt.md: who reads there when a behaviour changed sees what `diff` and the verdicts follow.
+    #[test]
+    fn the_page_lists_each_rule_with_the_releases_that_change_it() {
+        let releases: Vec<Release> =
+            ["0.53.0"].iter().chain(&RELEASES).map(|text| Release::parse(text).expect("a release")).collect();
+        let changes = |rule: &ReleaseRule, to: bool| {
+            let steps = releases.windows(2).filter(|step| (rule.holds)(step[0]) != to && (rule.holds)(step[1]) == to);
+            steps.map(|step| step[1].to_string().replace('v', "")).collect::<Vec<_>>().join(", ")
+        };
+        let row = |rule: &ReleaseRule| format!("| {} | {} | {} |", rule.on, changes(rule, true), changes(rule, false));
+        let expected: Vec<String> = RULES.iter().map(|rule| row(rule).replace("|  |", "| |")).collect();
+        let page = include_str!("../../docs/kubevirt.md");
+        let table = page.lines().skip_while(|line| *line != "| Behaviour | From | No longer from |").skip(2);
+        let rows: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
+        assert_eq!(rows, expected, "people look up the release of a change, and find another one than is judged by");
+    }
+
+    #[test]
+    fn the_pages_name_the_newest_release() {
+        let newest = format!("{}.{}", Release::NEWEST.0, Release::NEWEST.1);
+        let gate = format!("by default up to {newest}, KubeVirt refuses that run strategy");
+        assert!(include_str!("../../docs/kubevirt.md").contains(&gate), "the page is not about {newest}");
+        let row = format!("| KubeVirt | 1.0 to {newest}, by the rules of each release");
+        assert!(include_str!("../../docs/compatibility.md").contains(&row), "people do not see that {newest} is known");
     }
 
     #[rstest]
@@ -471,7 +567,7 @@ mod tests {
             .configuration
             .developer_configuration
             .feature_gates
-            .extend(gate.then(|| "VMLiveUpdateFeatures".to_owned()));
+            .extend(gate.then(|| FeatureGate::VmLiveUpdateFeatures.to_string()));
         let live = |text: &&str| Release::parse(text).is_some_and(|release| release.updates_live(&config, opts_in));
         let expected = |text: &&str| {
             also.split(' ').any(|known| known == *text)

@@ -19,6 +19,7 @@ use super::authors::{Source, overlay};
 use super::cluster::{Cluster, Launcher};
 use super::defaults;
 use super::devices;
+use super::feature_gate::FeatureGate;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod, is_being_deleted};
@@ -364,7 +365,7 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.configured.fixed_in = cluster.fixed_in();
     subject.configured.known_models_in = cluster.known_models_in();
     let config = &cluster.config;
-    subject.configured.cpu_manager_is_off = config.is_gate_off("CPUManager");
+    subject.configured.cpu_manager_is_off = config.is_gate_off(FeatureGate::CpuManager);
     subject.configured.workloads = placement::of_workloads(&cluster.config);
 }
 

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::fit::plural;
+use crate::fit::word::Word;
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::release::{Release, ReleaseKnown};
+use crate::kubevirt::eviction::Parallel;
+use crate::kubevirt::feature_gate::FeatureGate;
+use crate::kubevirt::release::{RULES, Release, ReleaseKnown};
 use crate::kubevirt::wire::{
     Architectures, BindingPlugin, Configuration, DeveloperConfiguration, MigrationConfiguration, NetworkConfiguration,
     PermittedHostDevices,
@@ -81,42 +84,11 @@ const AT_NEXT_START: &str = "guests that state none get it at their next start; 
 const DEFAULT_AT_NEXT_START: &str =
     "guests that state none get KubeVirt's own default at their next start; those that run keep theirs";
 
-/// A rule about pods of guests that some releases follow, with its text where it holds and where it does not. From
-/// [`Release`], which cites KubeVirt's source.
-type ReleaseRule = (fn(Release) -> bool, &'static str, &'static str);
-
-const RULES: [ReleaseRule; 5] = [
-    (Release::selects_arch, "launchers ask for their architecture", "launchers do not ask for their architecture"),
-    (
-        Release::selects_machine_type,
-        "launchers ask for their machine type",
-        "launchers do not ask for their machine type",
-    ),
-    (
-        Release::selects_vendor,
-        "a migration asks for the CPU vendor of the node that it leaves",
-        "a migration does not ask for the CPU vendor of the node that it leaves",
-    ),
-    (
-        Release::overlooks_missing_host_model,
-        "a node without host-model labels does not keep its guests from migrating",
-        "a node without host-model labels keeps its host-model guests from migrating",
-    ),
-    (
-        Release::renamed_cpumanager,
-        "guests with dedicated CPUs ask for the label kubevirt.io/cpumanager",
-        "guests with dedicated CPUs ask for the label cpumanager",
-    ),
-];
-
+/// Returns what a step between two releases changes; empty if no rule that is known does.
 fn of_release(before: Release, after: Release) -> String {
-    let changed = RULES.iter().filter(|(holds, _, _)| holds(before) != holds(after));
-    let said: Vec<&str> = changed.map(|(holds, on, off)| if holds(after) { *on } else { *off }).collect();
-    if said.is_empty() {
-        String::new()
-    } else {
-        format!("pods of guests that are created from now on: {}", said.join("; "))
-    }
+    let changed = RULES.iter().filter(|rule| (rule.holds)(before) != (rule.holds)(after));
+    let said: Vec<&str> = changed.map(|rule| if (rule.holds)(after) { rule.on } else { rule.off }).collect();
+    if said.is_empty() { String::new() } else { format!("from now on: {}", said.join("; ")) }
 }
 
 /// Returns what new names and names that are gone mean.
@@ -293,7 +265,8 @@ impl Changes {
             new.match_selinux_level_on_migration.as_ref(),
             String::new,
         );
-        let pace = |before: Option<i64>, after: Option<i64>, default: i64| {
+        let pace = |before: Option<i64>, after: Option<i64>, default: u32| {
+            let default = i64::from(default);
             if before.unwrap_or(default) == after.unwrap_or(default) {
                 format!("{default} is the default: nothing changes")
             } else if after == Some(0) {
@@ -306,13 +279,19 @@ impl Changes {
             "migrations.parallelMigrationsPerCluster",
             parallel_migrations_per_cluster.as_ref(),
             new.parallel_migrations_per_cluster.as_ref(),
-            || pace(*parallel_migrations_per_cluster, new.parallel_migrations_per_cluster, 5),
+            || pace(*parallel_migrations_per_cluster, new.parallel_migrations_per_cluster, Parallel::DEFAULT.cluster),
         );
         self.add(
             "migrations.parallelOutboundMigrationsPerNode",
             parallel_outbound_migrations_per_node.as_ref(),
             new.parallel_outbound_migrations_per_node.as_ref(),
-            || pace(*parallel_outbound_migrations_per_node, new.parallel_outbound_migrations_per_node, 2),
+            || {
+                pace(
+                    *parallel_outbound_migrations_per_node,
+                    new.parallel_outbound_migrations_per_node,
+                    Parallel::DEFAULT.outbound,
+                )
+            },
         );
     }
 
@@ -342,8 +321,9 @@ impl Changes {
             ("developerConfiguration.disabledFeatureGates", disabled_feature_gates, &new.disabled_feature_gates),
         ] {
             self.names(setting, before, after, |gained, lost| {
-                let changed = gained.iter().chain(lost).filter(|gate| old.gate(gate) != new.gate(gate));
-                changed.filter_map(|gate| of_gate(gate, new.gate(gate))).collect::<Vec<_>>().join("; ")
+                let gates = gained.iter().chain(lost).filter_map(|name| FeatureGate::of(name));
+                let changed = gates.filter(|&gate| old.gate(gate) != new.gate(gate));
+                changed.map(|gate| of_gate(gate, new.gate(gate))).collect::<Vec<_>>().join("; ")
             });
         }
         let pair = |(key, value): (&String, &String)| format!("{key}={value}");
@@ -373,21 +353,8 @@ impl Changes {
     }
 }
 
-/// Returns the effect of a feature gate that affects where guests run (`ClusterConfig::gate`); `None` for other gates.
-fn of_gate(gate: &str, is_on: bool) -> Option<String> {
-    let (on, off) = match gate {
-        "HypervStrictCheck" => (
-            "launchers ask for the labels of their Hyper-V settings",
-            "launchers do not ask for the labels of their Hyper-V settings",
-        ),
-        "CrossArchitectureVirtualization" => {
-            ("guests may run on nodes of another architecture", "guests run on nodes of their own architecture only")
-        }
-        "VMLiveUpdateFeatures" => (
-            "before 1.5, changes of a VirtualMachine reach its running guest",
-            "before 1.5, changes of a VirtualMachine do not reach its running guest",
-        ),
-        _ => return None,
-    };
-    Some(if is_on { format!("{gate} is on: {on}") } else { format!("{gate} is off: {off}") })
+/// Returns the effect of a feature gate that was turned on or off.
+fn of_gate(gate: FeatureGate, is_on: bool) -> String {
+    let (on, off) = gate.effect();
+    if is_on { format!("{gate} is on: {on}") } else { format!("{gate} is off: {off}") }
 }

@@ -9,6 +9,8 @@ use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::subject::of_vm;
 use crate::testing::cluster::{cluster, read};
 
+const VGPU_MIGRATION: &str = FeatureGate::VgpuLiveMigration.as_str();
+
 fn claim(name: &str, modes: &Value) -> ClusterObject {
     let claim = json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"accessModes": modes}});
     ClusterObject::Claim(read(claim))

@@ -13,6 +13,7 @@ use crate::fit::subject::{
 use crate::kubevirt::authors::Source;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::defaults::is_on;
+use crate::kubevirt::feature_gate::FeatureGate;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::launch;
 use crate::kubevirt::setting::{Setting as From, SettingOrigin};
@@ -286,7 +287,10 @@ fn is_scarce_setting(cluster: &Cluster, name: &str) -> bool {
         "evmcs" => is_scarce_feature(cluster, "vmx") || is_scarce(cluster, &format!("{}Intel", label::CPU_VENDOR)),
         "vapic" => false,
         "reenlightenment" if is_scarce_frequency(cluster) => true,
-        name => cluster.config.gate("HypervStrictCheck") && is_scarce(cluster, &format!("{}{name}", label::HYPERV)),
+        name => {
+            cluster.config.gate(FeatureGate::HypervStrictCheck)
+                && is_scarce(cluster, &format!("{}{name}", label::HYPERV))
+        }
     }
 }
 

@@ -5,13 +5,14 @@ use super::finding;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::feature_gate::FeatureGate;
 use crate::kubevirt::migration::{NoPod, is_synchronized};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, Vmim, is_final};
 use crate::well_known;
 
 /// The feature gate of decentralized migration.
-const GATE: &str = "DecentralizedLiveMigration";
+const GATE: FeatureGate = FeatureGate::DecentralizedLiveMigration;
 /// The run strategy of a VirtualMachine that takes in a guest from elsewhere.
 const WAIT_AS_RECEIVER: &str = "WaitAsReceiver";
 

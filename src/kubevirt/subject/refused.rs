@@ -3,6 +3,7 @@
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::verdict::{Check, Detail, Finding};
 use crate::kubevirt::defaults::ClusterConfig;
+use crate::kubevirt::feature_gate::FeatureGate;
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::{AnyAffinity, HostDevice, VmiSpec};
 
@@ -65,7 +66,7 @@ impl Written<'_> {
                 refuse(self.place("domain.launchSecurity", has_security), why);
             }
         }
-        if config.is_gate_off("HostDevices") && !devices_of(self.whole, HOST_DEVICES).is_empty() {
+        if config.is_gate_off(FeatureGate::HostDevices) && !devices_of(self.whole, HOST_DEVICES).is_empty() {
             let field = self.place(HOST_DEVICES, |spec| !devices_of(spec, HOST_DEVICES).is_empty());
             refuse(field, "its host devices need the feature gate HostDevices, which is off".to_owned());
         }
@@ -153,9 +154,9 @@ impl Written<'_> {
         let types: Vec<&str> = types.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
         let gate = match types.as_slice() {
             [] => return None,
-            ["tdx"] => "WorkloadEncryptionTDX",
+            ["tdx"] => FeatureGate::WorkloadEncryptionTdx,
             [_] if release.encrypts_by_default() => return None,
-            [_] => "WorkloadEncryptionSEV",
+            [_] => FeatureGate::WorkloadEncryptionSev,
             several => return Some(format!("launchSecurity has {}, and may have one of them", several.join(" and "))),
         };
         config
@@ -170,7 +171,7 @@ pub(crate) fn not_permitted(spec: &VmiSpec, config: &ClusterConfig) -> Vec<(&'st
     let Some(permitted) = &config.configuration.permitted_host_devices else { return Vec::new() };
     let known = [&permitted.pci_host_devices, &permitted.mediated_devices, &permitted.usb];
     let is_known = |name: &str| known.into_iter().flatten().any(|known| known.resource_name == name);
-    let is_checked = |below: &&str| *below != GPUS || !config.gate("GPUsWithDRA");
+    let is_checked = |below: &&str| *below != GPUS || !config.gate(FeatureGate::GpusWithDra);
     let lists = [GPUS, HOST_DEVICES].into_iter().filter(is_checked);
     let devices = lists.flat_map(|below| devices_of(spec, below).iter().map(move |of| (below, of.device_name.clone())));
     // A device by a claim has no name.

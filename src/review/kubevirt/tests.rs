@@ -285,6 +285,8 @@ fn developing(configuration: &Value) -> KubeVirt {
 #[case::a_gate_in_both_lists_stays_on(json!({"featureGates": ["CrossArchitectureVirtualization"]}),
     json!({"featureGates": ["CrossArchitectureVirtualization"], "disabledFeatureGates": ["CrossArchitectureVirtualization"]}), "", "")]
 #[case::it_was_off(json!({}), json!({"disabledFeatureGates": ["HypervStrictCheck"]}), "", "")]
+#[case::a_gate_of_migrations(json!({}), json!({"featureGates": ["DecentralizedLiveMigration"]}),
+    "DecentralizedLiveMigration is on: since 1.6, guests may be migrated between clusters", "")]
 #[case::another_gate(json!({}), json!({"featureGates": ["Snapshot"]}), "", "")]
 #[case::nothing(json!({"nodeSelectors": {"pool": "a"}}), json!({"nodeSelectors": {"pool": "a"}}), "", "")]
 fn an_edit_of_the_developer_configuration(

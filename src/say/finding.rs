@@ -455,7 +455,7 @@ fn no_start_node(found: &NoStartNode) -> String {
         return format!("{cannot}: no node offers {}, which its selector requires", fold_entries(nowhere, 3));
     }
     let what = match by {
-        KeptOff::Temporary | KeptOff::Libvirt => None,
+        KeptOff::Temporary | KeptOff::Libvirt | KeptOff::Unknown => None,
         KeptOff::Selector => Some("its selector"),
         KeptOff::Affinity => Some("its node affinity"),
         KeptOff::Both => Some("its selector and its node affinity"),
@@ -464,14 +464,15 @@ fn no_start_node(found: &NoStartNode) -> String {
     if *by == KeptOff::Libvirt {
         return format!("{cannot}: on the nodes that fit by labels it would fail, as libvirt there says");
     }
+    let now = if *by == KeptOff::Temporary { " now" } else { "" };
     let none = match (judged, what) {
         (0, _) => return format!("{cannot}: no node is of its architecture"),
         (1, Some(what)) => format!("the only node{of} does not meet {what}"),
-        (1, None) => format!("the only node{of} cannot take it now"),
+        (1, None) => format!("the only node{of} cannot take it{now}"),
         (many, Some(what)) => format!("none of {many} nodes{of} meets {what}"),
-        (many, None) => format!("none of {many} nodes{of} can take it now"),
+        (many, None) => format!("none of {many} nodes{of} can take it{now}"),
     };
-    format!("{cannot}{}: {none}", if what.is_none() { " now" } else { "" })
+    format!("{cannot}{now}: {none}")
 }
 
 fn no_target(found: &NoTarget) -> String {

@@ -32,7 +32,7 @@ pub struct NoStartNode {
 /// The condition that keeps a guest off all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeptOff {
-    /// Only a temporary condition on one of them, or the condition is not known.
+    /// Only a temporary condition on one of them.
     Temporary,
     /// The guest's selector.
     Selector,
@@ -42,6 +42,8 @@ pub enum KeptOff {
     Both,
     /// Libvirt, which refuses the nodes that fit by labels.
     Libvirt,
+    /// None that is known.
+    Unknown,
 }
 
 fn kept_off(judgement: &Judgement<'_, '_>) -> KeptOff {
@@ -51,7 +53,7 @@ fn kept_off(judgement: &Judgement<'_, '_>) -> KeptOff {
         (true, false) => KeptOff::Selector,
         (false, true) => KeptOff::Affinity,
         (true, true) => KeptOff::Both,
-        (false, false) => KeptOff::Temporary,
+        (false, false) => KeptOff::Unknown,
     }
 }
 

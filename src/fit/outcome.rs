@@ -249,7 +249,16 @@ impl Evidence {
             Self::LibvirtAgrees => 0,
             Self::LibvirtLacks | Self::LibvirtLacksSome => 2,
             Self::LibvirtRefuses => 3,
-            _ => 1,
+            Self::SourceLacksToo
+            | Self::Drifted
+            | Self::OtherHardware
+            | Self::FrozenSource
+            | Self::OlderLabels
+            | Self::NestedOff
+            | Self::Microcode
+            | Self::HypervOfKernel
+            | Self::LibvirtTakesCpu
+            | Self::None => 1,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::check;
+use super::check::{self, DoubtfulNodes};
 use super::effort::Depth;
 use super::immobile::Immobile;
 use super::judgement::Judgement;
@@ -196,7 +196,7 @@ impl Verdict {
             Detail::OptionalFeature(found) if found.runs => Some(&found.doubtful),
             _ => None,
         });
-        lacking.flatten()
+        lacking.flat_map(DoubtfulNodes::iter)
     }
 
     /// Whether a finding may exclude nodes that fit by labels.

@@ -13,8 +13,7 @@ pub(crate) fn not_compared(node: &str, others: &[String]) -> String {
 /// Names at most `most` entries; below four, leaves out the nodes in `sound`.
 pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
     let HostModelUnasked { node, runs, is_dropped, asked, doubtful, sound, .. } = found;
-    let Some((_, first)) = doubtful.first() else { return "KubeVirt does not ask for the host model".to_owned() };
-    let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
+    let (first, alike) = doubtful.alike();
     let entries = fold_entries(asked, most.min(2));
     let asks = if *is_dropped {
         format!("KubeVirt will ask for {entries} and for no host model: its launcher has lost the name")
@@ -27,7 +26,7 @@ pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
         let names = fold_names(&alike, 1);
         return format!("{asks}: {start}{names} may be chosen and {lacks} some of its host model");
     }
-    let others = match doubtful.len() - alike.len() {
+    let others = match doubtful.count() - alike.len() {
         0 => String::new(),
         count => format!("; {} more like that", nodes(count)),
     };
@@ -48,16 +47,15 @@ pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
 /// ice-1 has: the scheduler may choose them, libvirt will likely refuse`. Names at most `most` entries.
 pub(super) fn known(found: &HostModelKnown, most: usize) -> String {
     let HostModelKnown { model, node, runs, doubtful, .. } = found;
-    let Some((_, first)) = doubtful.first() else { return format!("nodes know {model} by name") };
-    let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
-    let others = match doubtful.len() - alike.len() {
+    let (first, alike) = doubtful.alike();
+    let others = match doubtful.count() - alike.len() {
         0 => String::new(),
         count => format!("; {} more like that", nodes(count)),
     };
     let many = alike.len();
     let names = and_names(&alike, most.min(2));
     let (knows, lacks) = (number(many, "knows", "know"), number(many, "lacks", "lack"));
-    let what = match first.as_slice() {
+    let what = match first {
         [(key, _)] if Family::of(key) == Family::CpuModel => {
             format!("cannot run it by {} labels", number(many, "its", "their"))
         }
@@ -78,9 +76,8 @@ pub(super) fn known(found: &HostModelKnown, most: usize) -> String {
 /// will then refuse b-1`. Names at most `most` entries.
 pub(super) fn optional(found: &OptionalFeature, most: usize) -> String {
     let OptionalFeature { node, runs, doubtful } = found;
-    let Some((_, first)) = doubtful.first() else { return "it has optional CPU features".to_owned() };
-    let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
-    let others = match doubtful.len() - alike.len() {
+    let (first, alike) = doubtful.alike();
+    let others = match doubtful.count() - alike.len() {
         0 => String::new(),
         count => format!("; {} more like that", nodes(count)),
     };

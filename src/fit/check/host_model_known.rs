@@ -5,6 +5,7 @@
 //! Libvirt compares the guest's whole CPU.
 
 use std::collections::HashMap;
+use std::iter;
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::bits::Bits;
@@ -34,9 +35,38 @@ pub struct HostModelKnown {
     pub runs: bool,
     /// The fitting nodes that lack features of the model, by name, with those features; without nodes whose libvirt
     /// provides the guest's CPU.
-    pub doubtful: Vec<(String, Vec<(String, String)>)>,
+    pub doubtful: DoubtfulNodes,
     /// Number of fitting nodes that are not doubtful.
     pub certain: usize,
+}
+
+/// Fitting nodes, one or more, by name, with the entries that they lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoubtfulNodes {
+    first: (String, Vec<(String, String)>),
+    rest: Vec<(String, Vec<(String, String)>)>,
+}
+
+impl DoubtfulNodes {
+    /// Returns `None` if there are none.
+    pub(super) fn of(nodes: impl IntoIterator<Item = (String, Vec<(String, String)>)>) -> Option<Self> {
+        let mut nodes = nodes.into_iter();
+        Some(Self { first: nodes.next()?, rest: nodes.collect() })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(String, Vec<(String, String)>)> {
+        iter::once(&self.first).chain(&self.rest)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        1 + self.rest.len()
+    }
+
+    /// Returns the entries that the first node lacks, and the names of the nodes that lack the same.
+    pub(crate) fn alike(&self) -> (&[(String, String)], Vec<&str>) {
+        let lacked = &self.first.1;
+        (lacked, self.iter().filter(|(_, lacks)| lacks == lacked).map(|(name, _)| name.as_str()).collect())
+    }
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -101,7 +131,7 @@ fn starts(judgement: &Judgement<'_, '_>, after_start: AfterStart) -> Option<Host
             of(judgement, node, label::name(key), &group.targets, false)
         })
     });
-    worst_start(found, |found| (found.certain == 0, found.doubtful.len(), &found.node))
+    worst_start(found, |found| (found.certain == 0, found.doubtful.count(), &found.node))
 }
 
 fn of(
@@ -124,13 +154,9 @@ fn found(
     targets: &Bits,
     runs: bool,
 ) -> Option<HostModelKnown> {
-    (!doubtful.is_empty()).then(|| HostModelKnown {
-        model: model.to_owned(),
-        node,
-        runs,
-        certain: targets.count() - doubtful.len(),
-        doubtful,
-    })
+    let doubtful = DoubtfulNodes::of(doubtful)?;
+    let certain = targets.count() - doubtful.count();
+    Some(HostModelKnown { model: model.to_owned(), node, runs, certain, doubtful })
 }
 
 /// Returns those of `targets` that lack features of the host model of `node`, by name, with those entries.

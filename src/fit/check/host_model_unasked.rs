@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::host_model_known::DoubtfulNodes;
 use super::{Check, CheckSpec, Detail, Finding, host_model_known};
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
@@ -37,7 +38,7 @@ pub struct HostModelUnasked {
     pub asked: Vec<(String, String)>,
     /// The fitting nodes that lack entries, by name, with those entries; without nodes whose libvirt provides
     /// the guest's CPU.
-    pub doubtful: Vec<(String, Vec<(String, String)>)>,
+    pub doubtful: DoubtfulNodes,
     /// The fitting nodes that lack none, by name.
     pub sound: Vec<String>,
     /// Number of fitting nodes that are not doubtful.
@@ -72,7 +73,7 @@ fn starts(judgement: &Judgement<'_, '_>) -> Option<HostModelUnasked> {
         let node = nodes.iter().min_by_key(|&node| judgement.fleet.name(node))?;
         of(judgement, node, class.model.as_deref()?, false)
     });
-    host_model_known::worst_start(found, |found| (found.certain == 0, found.doubtful.len(), &found.node))
+    host_model_known::worst_start(found, |found| (found.certain == 0, found.doubtful.count(), &found.node))
 }
 
 fn of(
@@ -107,9 +108,6 @@ fn of(
     for node in &taken {
         doubtful.remove(*node);
     }
-    if doubtful.is_empty() {
-        return None;
-    }
     let lacks = |name: String| {
         let mut missing = fleet.find(&name).map(|node| lookup.missing(node)).unwrap_or_default();
         if missing.is_empty() {
@@ -123,7 +121,7 @@ fn of(
         runs,
         is_dropped: matches!(&judgement.subject.stage, Stage::Migration(migration) if migration.inherited),
         asked: asked.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
-        doubtful: judgement.names(&doubtful).into_iter().map(lacks).collect(),
+        doubtful: DoubtfulNodes::of(judgement.names(&doubtful).into_iter().map(lacks))?,
         certain: sound.count() + taken.len(),
         sound: judgement.names(&sound),
     })

@@ -50,7 +50,7 @@ pub(crate) use chosen_nodes::ChosenNodes;
 pub(crate) use contradiction::Contradiction;
 pub(crate) use drain_waits::DrainWaits;
 pub(crate) use empty_label::EmptyLabel;
-pub(crate) use host_model_known::HostModelKnown;
+pub(crate) use host_model_known::{DoubtfulNodes, HostModelKnown};
 pub(crate) use host_model_unasked::HostModelUnasked;
 pub(crate) use libvirt_refused::LibvirtRefused;
 pub(crate) use migration_target::NoTarget;

@@ -4,7 +4,7 @@
 //! `pkg/virt-controller/services` read only `require` and `forbid`. Libvirt replaces `optional` by `require` or
 //! `disable` when the guest starts, and a target has to provide what it required.
 
-use super::host_model_known::worst_start;
+use super::host_model_known::{DoubtfulNodes, worst_start};
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
@@ -28,7 +28,7 @@ pub struct OptionalFeature {
     pub runs: bool,
     /// The fitting nodes that lack features, by name, with those entries; without nodes whose libvirt provides the
     /// guest's CPU.
-    pub doubtful: Vec<(String, Vec<(String, String)>)>,
+    pub doubtful: DoubtfulNodes,
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -54,7 +54,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
                 let nodes: Vec<NodeIndex> = starts.into_iter().filter_map(first).collect();
                 nodes.into_iter().filter_map(|node| of(judgement, node, &group.targets, false)).collect::<Vec<_>>()
             });
-            worst_start(found, |found| (false, found.doubtful.len(), &found.node))
+            worst_start(found, |found| (false, found.doubtful.count(), &found.node))
         }
     };
     let field = subject.field("domain.cpu.features");
@@ -80,8 +80,7 @@ fn of(judgement: &Judgement<'_, '_>, node: NodeIndex, targets: &Bits, runs: bool
     };
     let mut doubtful: Vec<_> = targets.iter().filter(|target| *target != node).filter_map(lacks).collect();
     doubtful.sort_unstable();
-    let name = fleet.name(node).to_owned();
-    (!doubtful.is_empty()).then_some(OptionalFeature { node: name, runs, doubtful })
+    Some(OptionalFeature { node: fleet.name(node).to_owned(), runs, doubtful: DoubtfulNodes::of(doubtful)? })
 }
 
 #[cfg(test)]

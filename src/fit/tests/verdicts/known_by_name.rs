@@ -107,7 +107,7 @@ fn a_start_names_the_nodes_that_its_migration_may_choose() {
     let verdict = judge(&starting("host-model"), nodes);
     let found = verdict.found(Check::HostModelKnown).map(|finding| &finding.detail);
     let Some(Detail::HostModelKnown(found)) = found else { panic!("a start in a mixed fleet is said to be sure") };
-    assert_eq!((found.node.as_str(), found.doubtful.len(), found.runs), ("ice-1", 2, false), "{found:?}");
+    assert_eq!((found.node.as_str(), found.doubtful.count(), found.runs), ("ice-1", 2, false), "{found:?}");
 }
 
 /// A start in a mixed fleet is warned about if a start node leaves no sure target; `explain` lists the others

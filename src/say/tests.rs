@@ -16,7 +16,7 @@ use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::{Dial, Policy};
 use crate::review::{ReviewContext, answer};
 use crate::testing::Tweak;
-use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
+use crate::testing::cluster::{launcher, migration, running, vm, vmi, world};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, known, mixed, of, set, take};
 use crate::testing::objects::create;
 use crate::world::World;
@@ -33,10 +33,6 @@ fn answer_to(world: &World, object: &Value) -> Decision {
         assert!(!line.contains(char::is_control), "the whole warning would vanish: {line:?}");
     }
     decision
-}
-
-fn world(nodes: Vec<Node>, objects: Vec<ClusterObject>) -> World {
-    World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
 }
 
 /// Returns a guest on node-a that migrated before, from a similar node, with more features than are offered now.

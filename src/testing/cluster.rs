@@ -27,6 +27,11 @@ pub(crate) fn cluster(release: &str, nodes: Vec<Node>, objects: impl IntoIterato
     Cluster::new(nodes.into_iter().map(ClusterObject::Node).chain(objects), Some(release))
 }
 
+/// Builds a world of these nodes and objects without policies, with the newest KubeVirt.
+pub(crate) fn world(nodes: Vec<Node>, objects: impl IntoIterator<Item = ClusterObject>) -> World {
+    World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
+}
+
 /// Parses a policy with this name and spec as if a user wrote it.
 pub(crate) fn read_policy(name: &str, spec: &Value) -> Policy {
     Policy::from_json(&policy(name, spec).to_string()).expect("a policy")

@@ -103,6 +103,9 @@ impl Resident<'_> {
     }
 }
 
+/// Number of placements of one group of guests that are followed.
+const MAX_PLACEMENTS: usize = 4_000;
+
 /// All guests that run or whose launcher is on a node, with their terms, and the other pods on the nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Residents<'w> {
@@ -128,6 +131,8 @@ pub(crate) struct Residents<'w> {
     space: Space<'w>,
     /// The domains by topology key; computed at first use.
     domains: RefCell<HashMap<String, Rc<Domains>>>,
+    /// Number of placements of one group of guests that are followed.
+    pub(super) max_placements: usize,
 }
 
 impl<'w> Residents<'w> {
@@ -181,6 +186,7 @@ impl<'w> Residents<'w> {
             sizes: Rc::new(sizes),
             space,
             domains: RefCell::default(),
+            max_placements: MAX_PLACEMENTS,
         }
     }
 

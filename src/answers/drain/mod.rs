@@ -283,11 +283,24 @@ impl DrainReport {
 /// least to do and their limit.
 #[must_use]
 pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> DrainReport {
+    drain_within(world, nodes, in_turn, None, progress)
+}
+
+/// Returns the same, with at most `placements` of one group of competing guests followed, if that is given.
+fn drain_within(
+    world: &World,
+    nodes: &[NodeIndex],
+    in_turn: bool,
+    placements: Option<usize>,
+    progress: &dyn Fn(usize, usize),
+) -> DrainReport {
     // A drain waits for active migrations: it is judged by where they end.
     let (now, landed) = (world, landed(world));
     let world = landed.as_ref().unwrap_or(now);
     let fleet = &world.cluster.fleet;
-    let residents = Residents::of(world);
+    let mut residents = Residents::of(world);
+    residents.max_placements = placements.unwrap_or(residents.max_placements);
+    let residents = residents;
     let kinds = DemandClasses::of(world);
     let mut guests: HashMap<&str, Vec<&Vmi>> = HashMap::new();
     for vmi in world.cluster.vmis().filter(|vmi| !migration::has_ended(vmi)) {

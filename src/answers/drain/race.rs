@@ -11,27 +11,12 @@ use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 
-/// Number of placements of one group that are followed.
-const MAX_PLACEMENTS: usize = 4_000;
 /// Number of placements of one group that would be possible if its guests did not exclude each other, from which on
 /// none is followed.
 const MAX_POSSIBLE: usize = 1_000_000;
 
 /// Number of guests on one node whose subsets are tried; of more guests, each counts as one that fills the node.
 const MAX_BESIDE: usize = 6;
-
-/// Returns [`MAX_PLACEMENTS`], or less in a test of what holds beyond it.
-fn max_placements() -> usize {
-    #[cfg(test)]
-    return MOST.with(std::cell::Cell::get);
-    #[cfg(not(test))]
-    MAX_PLACEMENTS
-}
-
-#[cfg(test)]
-thread_local! {
-    pub(super) static MOST: std::cell::Cell<usize> = const { std::cell::Cell::new(MAX_PLACEMENTS) };
-}
 
 /// The places of a group's guests; `None` for one that has not left, or not started again.
 type Placement = Vec<Option<NodeIndex>>;
@@ -179,7 +164,7 @@ impl<'r, 'w> Race<'r, 'w> {
                     }
                 }
             }
-            if seen.len() > max_placements() {
+            if seen.len() > self.residents.max_placements {
                 return None;
             }
             if is_end {

@@ -7,7 +7,7 @@ use crate::fit::label;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::subject;
-use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
+use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi, world};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, rome, take};
 use crate::testing::thorough::one_in;
 use crate::testing::{Tweak, at_least};
@@ -31,10 +31,6 @@ fn apart(name: &str, node: &str, model: &str, key: &str) -> Value {
         guest["spec"]["affinity"] = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
             {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": key}]}});
     })
-}
-
-fn world(nodes: Vec<Node>, objects: impl IntoIterator<Item = ClusterObject>) -> World {
-    World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
 }
 
 fn drained(world: &World, node: &str) -> DrainReport {

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::race;
 use super::promises::Random;
 use super::*;
 use crate::fit::label;
@@ -303,8 +302,8 @@ fn bounds_on_stuck_guests_hold_for_every_order(#[case] seed: u64, #[case] return
     for number in (0..2000).step_by(one_in()) {
         let race = Race::random(&mut random, returning);
         let ends = race.ends();
-        race::MOST.set(0);
-        let found = drained(&race.world, "node-0");
+        let node = race.world.cluster.fleet.find("node-0").expect("the node");
+        let found = drain_within(&race.world, &[node], false, Some(0), &|_, _| {});
         let rows = &found.nodes[0].guests;
         let show = || format!("fleet {number}: {}\n{rows:#?}\nends {ends:?}", race.shown());
         let moving = race.moving();

@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use crate::answers::diff::{
     ChangeKind, Diff, Direction, EvictionChange, EvictionWord, Frozen, GuestChange, KubeVirtChange, NodeChange,
-    PolicyChange, ProvedRestart, RunChange, Unlike, elsewhere, try_diff,
+    PolicyChange, ProvedRestart, RunChange, RunWord, Unlike, elsewhere, try_diff,
 };
 use crate::cli::Exit;
 use crate::cli::args::{DiffArgs, ListOutput};
@@ -186,15 +186,15 @@ fn what(change: &NodeChange, most: usize) -> String {
 
 /// Prints the guests that started, stopped, restarted or migrated.
 fn running(changes: &[RunChange], most: usize, page: &mut Page) {
-    let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut alike: BTreeMap<RunWord, Vec<&str>> = BTreeMap::new();
     for RunChange { guest, change } in changes {
-        alike.entry(change).or_default().push(guest);
+        alike.entry(*change).or_default().push(guest);
     }
     for (change, names) in alike {
         let count = plural::counted(names.len(), "guest", "guests");
         let change = match change {
-            "recreated" => "deleted, and created again under the name",
-            other => other,
+            RunWord::Recreated => "deleted, and created again under the name",
+            RunWord::Migrated | RunWord::Restarted | RunWord::Started | RunWord::Stopped => change.as_str(),
         };
         page.line(format_args!("{count} {change}: {}", plural::fold_names(&names, most)));
     }
@@ -266,7 +266,7 @@ fn at_a_drain(eviction: EvictionWord) -> &'static str {
 
 /// Returns the node that a guest runs on, if it ran on another one before.
 fn now_on(change: &GuestChange) -> Option<&str> {
-    let cause = change.because_nodes.iter().find(|cause| cause.change == "the guest runs there now")?;
+    let cause = change.because_nodes.iter().find(|cause| cause.is_move)?;
     Some(&cause.node)
 }
 
@@ -296,13 +296,16 @@ fn happened(change: &GuestChange, gone: &[String], most: usize) -> String {
 
 /// Returns `: cpu-feature amd-stibp, which no node has any more; node-b cordoned`.
 fn reasons(change: &GuestChange, gone: &[String], most: usize) -> String {
-    let mut by_change: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut by_change: BTreeMap<(bool, &str), Vec<&str>> = BTreeMap::new();
     for cause in &change.because_nodes {
-        by_change.entry(&cause.change).or_default().push(&cause.node);
+        by_change.entry((cause.is_move, &cause.change)).or_default().push(&cause.node);
     }
-    let of_nodes = by_change.into_iter().map(|(change, nodes)| match change {
-        "the guest runs there now" => format!("it runs on {} now", nodes.join(", ")),
-        _ => format!("{} {change}", plural::fold_names(&nodes, most)),
+    let of_nodes = by_change.into_iter().map(|((is_move, change), nodes)| {
+        if is_move {
+            format!("it runs on {} now", nodes.join(", "))
+        } else {
+            format!("{} {change}", plural::fold_names(&nodes, most))
+        }
     });
     let kubevirt = change.because_kubevirt.then(|| "what changed of KubeVirt".to_owned());
     let unknown = [("before", &change.unknown_before), ("now", &change.unknown_after)];

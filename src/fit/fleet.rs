@@ -18,6 +18,7 @@ use super::node::{Node, Taint};
 use super::placement::Placement;
 
 pub use build::FleetBuilder;
+pub(crate) use lookup::Requirement;
 use lookup::Resolved;
 pub use lookup::{FilterResult, Lookup, NodeMismatch};
 

@@ -19,7 +19,7 @@ use super::wire::{
 use super::withheld::Withheld;
 use crate::bounds::Excess;
 use crate::domain::Domain;
-use crate::fit::fleet::Fleet;
+use crate::fit::fleet::{Fleet, Requirement};
 use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
 use crate::fit::subject::ListOwner;
@@ -317,6 +317,13 @@ impl Cluster {
         // Keeps the first of several equally recent pods: KubeVirt's comparison is strict.
         let pods = self.launchers_of(vmi).filter(on_node);
         pods.reduce(|best, pod| if pod.created > best.created { pod } else { best })
+    }
+
+    /// Returns what the launcher of a running guest requires of its node and does not find there; empty if nothing, or
+    /// if the launcher or the node is not known.
+    pub(crate) fn unmet(&self, vmi: &Vmi) -> BTreeSet<Requirement> {
+        let launcher = self.current_launcher(vmi).zip(self.fleet.find(&vmi.status.node_name));
+        launcher.map(|(pod, node)| self.fleet.look_up(&pod.placement).refusal(node).unmet()).unwrap_or_default()
     }
 
     /// Returns the launchers of a guest, including the target pod of a migration.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::admission::response::Decision;
 use crate::answers::{CountProgress, Deadline, Demand, Guests, NamedGuests, predict};
 use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Name};
-use crate::fit::fleet::Fleet;
+use crate::fit::fleet::{Fleet, Requirement};
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
@@ -27,8 +27,8 @@ use crate::world::World;
 pub(crate) struct Consequences {
     /// Guests with a launcher that the node no longer matches: the kubelet would fail them at its next start.
     pub own_node_unmet: NamedGuests,
-    /// The node selector entries it no longer matches; conditions of node affinity have an empty value.
-    pub lost: BTreeSet<(String, String)>,
+    /// The requirements for its labels that it no longer meets.
+    pub lost: BTreeSet<Requirement>,
     /// Guests that had a migration target and have none now.
     pub stranded: NamedGuests,
     /// Guests that are left with one target.
@@ -69,11 +69,9 @@ impl Alone {
         !self.0.look_up(placement).passes().fitting.is_empty()
     }
 
-    /// Returns the entries of a running pod's node selector and affinity that the node does not match.
-    fn lacks(&self, placement: &Placement<'_>) -> BTreeSet<(String, String)> {
-        let refusal = self.0.look_up(placement).refusal(0);
-        let affinity = refusal.affinity.into_iter().map(|condition| (condition.to_string(), String::new()));
-        refusal.missing.into_iter().chain(affinity).collect()
+    /// Returns what a running pod requires of the node's labels and does not find.
+    fn unmet(&self, placement: &Placement<'_>) -> BTreeSet<Requirement> {
+        self.0.look_up(placement).refusal(0).unmet()
     }
 }
 
@@ -137,7 +135,7 @@ impl NodeEdit<'_> {
     /// targets.
     fn at_home(&self, vmi: &Vmi, out: &mut Consequences) {
         if let Some(pod) = self.cluster.current_launcher(vmi) {
-            let (had, has) = (self.before.lacks(&pod.placement), self.after.lacks(&pod.placement));
+            let (had, has) = (self.before.unmet(&pod.placement), self.after.unmet(&pod.placement));
             if !has.is_subset(&had) {
                 out.own_node_unmet.add(title(&vmi.metadata));
                 out.lost.extend(has.difference(&had).cloned());
@@ -178,9 +176,15 @@ fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
     };
     let mut out = Vec::new();
     if !own_node_unmet.is_empty() {
-        let (conditions, entries): (Vec<_>, Vec<_>) = lost.iter().partition(|(_, value)| value.is_empty());
-        let conditions = conditions.into_iter().map(|(condition, _)| condition.clone());
-        let entries = plural::fold(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), 3);
+        let entries = lost.iter().filter_map(|of| match of {
+            Requirement::Entry(key, value) => Some((key.as_str(), value.as_str())),
+            Requirement::Condition(_) => None,
+        });
+        let conditions = lost.iter().filter_map(|of| match of {
+            Requirement::Entry(..) => None,
+            Requirement::Condition(condition) => Some(condition.to_string()),
+        });
+        let entries = plural::fold(entries, 3);
         let lost = Some(entries).filter(|entries| !entries.is_empty()).into_iter().chain(conditions);
         let lost = lost.collect::<Vec<_>>().join(", ");
         let (ask, them) = if own_node_unmet.count == 1 { ("asks", "it") } else { ("ask", "them") };

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::direction::Direction;
 use super::evictions::{self, EvictionChange};
-use super::verdicts::{GuestVerdict, Verdicts, guests, own_node};
+use super::verdicts::{GuestVerdict, Verdicts, guests};
 use crate::answers::Demand;
 use crate::answers::guest_state::GuestOf;
 use crate::fit::bits::Bits;
-use crate::fit::fleet::{Fleet, Lookup, NodeIndex};
+use crate::fit::fleet::{Fleet, Lookup, NodeIndex, Requirement};
 use crate::fit::node::Taint;
 use crate::fit::outcome::{Outcome, OutcomeWord};
 use crate::fit::placement::{AffinityRule, Placement};
@@ -22,6 +22,7 @@ use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{migration, subject};
 use crate::say;
 use crate::snapshot::redact::comparable;
+use crate::word::words;
 use crate::world::World;
 
 /// A guest with another verdict than before.
@@ -65,9 +66,26 @@ pub struct GuestChange {
 pub struct RunChange {
     /// The guest as `namespace/name`.
     pub guest: String,
-    /// `recreated` (its VM has another UID: it was deleted, and another VM has its name), `started`, `stopped`,
-    /// `restarted` (its VMI has another UID) or `migrated` (the same VMI runs on another node).
-    pub change: &'static str,
+    /// The change.
+    pub change: RunWord,
+}
+
+words! {
+    /// A change of whether and where a guest runs.
+    #[derive(Serialize)]
+    #[serde(into = "&'static str")]
+    RunWord {
+        /// Its VMI is the same, and runs on another node.
+        Migrated = "migrated",
+        /// Its VM has another UID: it was deleted, and another VM has its name.
+        Recreated = "recreated",
+        /// Its VMI has another UID.
+        Restarted = "restarted",
+        /// It has a VMI, and had none.
+        Started = "started",
+        /// It has no VMI any more.
+        Stopped = "stopped",
+    }
 }
 
 /// A change of a node, other than of its labels, that caused a change of a guest.
@@ -78,6 +96,21 @@ pub struct NodeCause {
     pub change: String,
     /// The node.
     pub node: String,
+    /// Whether the change is that the guest runs there now.
+    #[serde(skip)]
+    pub is_move: bool,
+}
+
+impl NodeCause {
+    /// The guest runs on this node now.
+    fn moved_to(node: &str) -> Self {
+        Self { change: "the guest runs there now".to_owned(), node: node.to_owned(), is_move: true }
+    }
+
+    /// The node itself changed.
+    fn of_node(change: &str, node: &str) -> Self {
+        Self { change: change.to_owned(), node: node.to_owned(), is_move: false }
+    }
 }
 
 /// The changed guests: each is in the list for its kind of change, or in several.
@@ -175,17 +208,17 @@ fn vm_uid<'w>(guest: GuestOf<'w>, cluster: &'w Cluster) -> Option<&'w str> {
 }
 
 /// Returns what happened to the VMI of a guest; `None` if it is the same on the same node, or no VMI exists.
-fn run_change(was: GuestOf<'_>, is: GuestOf<'_>) -> Option<&'static str> {
+fn run_change(was: GuestOf<'_>, is: GuestOf<'_>) -> Option<RunWord> {
     match (was, is) {
-        (GuestOf::Vm(_), GuestOf::Vmi(_)) => Some("started"),
-        (GuestOf::Vmi(_), GuestOf::Vm(_)) => Some("stopped"),
+        (GuestOf::Vm(_), GuestOf::Vmi(_)) => Some(RunWord::Started),
+        (GuestOf::Vmi(_), GuestOf::Vm(_)) => Some(RunWord::Stopped),
         (GuestOf::Vmi(was), GuestOf::Vmi(is)) => {
             let differ = |one: &str, other: &str| !one.is_empty() && !other.is_empty() && one != other;
             let uids = comparable(&was.metadata.uid).zip(comparable(&is.metadata.uid));
             if uids.is_some_and(|(was, is)| was != is) {
-                Some("restarted")
+                Some(RunWord::Restarted)
             } else {
-                differ(&was.status.node_name, &is.status.node_name).then_some("migrated")
+                differ(&was.status.node_name, &is.status.node_name).then_some(RunWord::Migrated)
             }
         }
         (GuestOf::Vm(_), GuestOf::Vm(_)) => None,
@@ -260,10 +293,10 @@ impl<'w> Compared<'w> {
     }
 
     /// Returns what happened to its VM or VMI; `None` if both are the same, on the same node.
-    fn run_change(&self, old: &World, new: &World) -> Option<&'static str> {
+    fn run_change(&self, old: &World, new: &World) -> Option<RunWord> {
         let (was, is) = self.both()?;
         let uids = vm_uid(was, &old.cluster).zip(vm_uid(is, &new.cluster));
-        if uids.is_some_and(|(was, is)| was != is) { Some("recreated") } else { run_change(was, is) }
+        if uids.is_some_and(|(was, is)| was != is) { Some(RunWord::Recreated) } else { run_change(was, is) }
     }
 
     /// Returns the direction of its change; `None` if nothing changed.
@@ -420,12 +453,12 @@ impl<'w> Sides<'w> {
         if let (true, GuestOf::Vmi(was), GuestOf::Vmi(is)) = (by_own_node, was, is)
             && was.status.node_name != is.status.node_name
         {
-            out.nodes.insert(NodeCause { change: RUNS_THERE.to_owned(), node: is.status.node_name.clone() });
+            out.nodes.insert(NodeCause::moved_to(&is.status.node_name));
         }
         if by_own_node && out.labels.is_empty() {
             for (guest, world) in [(was, self.old_world), (is, self.new_world)] {
                 if let GuestOf::Vmi(vmi) = guest {
-                    out.labels.extend(own_node(&world.cluster, vmi).into_iter().flatten());
+                    out.labels.extend(world.cluster.unmet(vmi).iter().filter_map(Requirement::key).map(str::to_owned));
                 }
             }
         }
@@ -460,18 +493,17 @@ impl<'w> Sides<'w> {
                 out.labels.extend(node.labels.iter().cloned());
             }
             if !is_own {
-                let cause = |change: &String| NodeCause { change: change.clone(), node: node.name.clone() };
-                out.nodes.extend(node.changes.iter().map(cause));
+                out.nodes.extend(node.changes.iter().map(|change| NodeCause::of_node(change, &node.name)));
             }
         }
         if let (Some(before), Some(now)) = (ran_on, runs_on) {
             let is_there = |world: &World| world.cluster.fleet.find(now).is_some();
             if before != now {
-                out.nodes.insert(NodeCause { change: RUNS_THERE.to_owned(), node: now.to_owned() });
+                out.nodes.insert(NodeCause::moved_to(now));
             } else if is_there(self.new_world) && !is_there(self.old_world) && !self.old_world.cluster.fleet.is_empty()
             {
                 // Without its node nothing is known about the guest.
-                out.nodes.insert(NodeCause { change: "added".to_owned(), node: now.to_owned() });
+                out.nodes.insert(NodeCause::of_node("added", now));
             }
         }
         out
@@ -519,9 +551,6 @@ impl<'w> Sides<'w> {
         out
     }
 }
-
-/// The change of a guest that moved to a node.
-const RUNS_THERE: &str = "the guest runs there now";
 
 /// Returns why nodes refuse a pod that they take on the other side. Nodes with one profile lack the same CPU labels; of
 /// what differs by node, the first few are shown.

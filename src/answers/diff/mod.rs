@@ -26,7 +26,7 @@ use crate::world::World;
 
 pub use direction::Direction;
 pub use evictions::{EvictionChange, EvictionWord};
-pub use guests::{GuestChange, NodeCause, RunChange};
+pub use guests::{GuestChange, NodeCause, RunChange, RunWord};
 pub use kubevirt::KubeVirtChange;
 pub(crate) use kubevirt::of_configuration;
 pub use nodes::{ChangeKind, Frozen, NodeChange, Unlike};

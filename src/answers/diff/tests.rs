@@ -258,7 +258,7 @@ fn changes_of_a_node_are_named_as_the_cause(#[case] edit: Edit, #[case] expected
     for (old, new, change) in [(&before, &after, expected.to_owned()), (&after, &before, undone(expected))] {
         let found = diff(old, new, &|_| true, &|_, _| {});
         let of = found.guests.iter().find(|change| change.guest == "shop/guest-2").expect("the guest that runs");
-        assert_eq!(of.because_nodes, [NodeCause { change, node: node.clone() }], "{:?}", found.guests);
+        assert_eq!(of.because_nodes, [NodeCause { change, node: node.clone(), is_move: false }], "{:?}", found.guests);
         assert!(of.because.is_empty(), "no label decided: {:?}", of.because);
     }
 }
@@ -308,6 +308,33 @@ fn changes_of_kubevirt_are_named_with_their_effect() {
     let found = diff(&old, &without, &|_| true, &|_, _| {});
     assert!(found.kubevirt.is_empty(), "a dump without the resource proves nothing: {:?}", found.kubevirt);
     assert!(found.not_known.iter().any(|line| line.contains("the new side holds no KubeVirt resource")));
+}
+
+/// A diff of the dumps before and after an upgrade says what the upgrade changes for guests.
+#[rstest]
+#[case::an_update("v1.4.0", "v1.5.0", "launchers ask for the value true of the labels of realtime")]
+#[case::the_newest("v1.8.0", "v1.9.0", "launchers of guests that reserve the same claim")]
+#[case::back("v1.9.0", "v1.8.0", "do not keep apart")]
+#[case::a_patch("v1.7.0", "v1.7.1", "from now on: a migration asks for the CPU vendor of the node that it leaves")]
+#[case::nothing_changes("v1.7.1", "v1.7.4", "")]
+#[case::beyond_what_is_known("v1.9.0", "v1.10.0", "")]
+fn a_step_between_releases_names_what_it_changes(#[case] old: &str, #[case] new: &str, #[case] expected: &str) {
+    let with = |release: &str| {
+        let kubevirt = json!({
+            "metadata": {"namespace": "kubevirt", "name": "kubevirt"}, "status": {"observedKubeVirtVersion": release},
+        });
+        let objects =
+            mixed().into_iter().map(ClusterObject::Node).chain([ClusterObject::KubeVirt(Box::new(read(kubevirt)))]);
+        World { cluster: Cluster::new(objects, None), policies: Vec::new() }
+    };
+    let found = diff(&with(old), &with(new), &|_| true, &|_, _| {});
+    let change = found.kubevirt.first().expect("the change of the release");
+    let is_named = if expected.is_empty() { change.means.is_empty() } else { change.means.contains(expected) };
+    assert!(
+        is_named,
+        "{old} to {new}: an effect on guests is not named, or one that is not known is: {}",
+        change.means
+    );
 }
 
 /// A dump without guests proves nothing about them, on either side.
@@ -499,7 +526,7 @@ fn a_vm_created_again_under_its_name_is_not_called_a_restarted_guest(
         World { cluster: cluster("1.9.0", intel(), objects), policies: Vec::new() }
     };
     let found = diff(&world(before), &world(after), &|_| true, &|_, _| {});
-    let changes: Vec<&str> = found.running.iter().map(|change| change.change).collect();
+    let changes: Vec<&str> = found.running.iter().map(|change| change.change.as_str()).collect();
     assert_eq!(changes, expected, "another guest under the name would be taken for the old one");
 }
 

@@ -9,7 +9,7 @@ use crate::answers::{Demand, Guests};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
 use crate::fit::outcome::OutcomeWord;
-use crate::fit::placement::{AffinityRule, Placement};
+use crate::fit::placement::Placement;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{migration, subject};
@@ -86,7 +86,7 @@ impl<'w> Verdicts<'w> {
         let by_labels = demand.map_or(OutcomeWord::Unknown, |demand| outcome(fleet, &demand, own));
         GuestVerdict {
             outcome: if not_migratable { OutcomeWord::Pinned } else { by_labels },
-            own_node: own_node(&self.world.cluster, vmi).is_some(),
+            own_node: !self.world.cluster.unmet(vmi).is_empty(),
             not_migratable,
         }
     }
@@ -136,20 +136,4 @@ fn outcome(fleet: &Fleet, demand: &Demand, own: Option<NodeIndex>) -> OutcomeWor
         1 => OutcomeWord::Fragile,
         _ => OutcomeWord::Fits,
     }
-}
-
-/// Returns the labels for which a guest's own node no longer matches its launcher, as [`crate::fit::check`] finds them;
-/// `None` if the node matches.
-pub(super) fn own_node(cluster: &Cluster, vmi: &Vmi) -> Option<Vec<String>> {
-    let fleet: &Fleet = &cluster.fleet;
-    let (pod, node) = (cluster.current_launcher(vmi)?, fleet.find(&vmi.status.node_name)?);
-    let refusal = fleet.look_up(&pod.placement).refusal(node);
-    if refusal.missing.is_empty() && refusal.affinity.is_empty() {
-        return None;
-    }
-    let of_affinity = refusal.affinity.iter().filter_map(|rule| match rule {
-        AffinityRule::Label(expression) => Some(expression.key().to_owned()),
-        AffinityRule::Name(_) | AffinityRule::NoTerm => None,
-    });
-    Some(refusal.missing.iter().map(|(key, _)| key.clone()).chain(of_affinity).collect())
 }

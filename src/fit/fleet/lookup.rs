@@ -1,7 +1,7 @@
 //! A placement looked up in a fleet: the nodes that pass, the nearest others, and why a node does not pass.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Fleet, NodeIndex, Profile};
@@ -82,6 +82,32 @@ impl NodeMismatch {
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Returns what the pod requires of the node's labels and does not find: the kubelet admits it again by these.
+    pub(crate) fn unmet(self) -> BTreeSet<Requirement> {
+        let entries = self.missing.into_iter().map(|(key, value)| Requirement::Entry(key, value));
+        entries.chain(self.affinity.into_iter().map(Requirement::Condition)).collect()
+    }
+}
+
+/// A requirement of a pod for the labels of its node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Requirement {
+    /// An entry of its node selector.
+    Entry(String, String),
+    /// A condition of its required node affinity.
+    Condition(AffinityRule),
+}
+
+impl Requirement {
+    /// Returns the key of the label; `None` for a condition without one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Entry(key, _) => Some(key),
+            Self::Condition(AffinityRule::Label(expression)) => Some(expression.key()),
+            Self::Condition(AffinityRule::Name(_) | AffinityRule::NoTerm) => None,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::fit::plural;
 use crate::fit::verdict::Impact;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::obsolete::relabelled;
-use crate::kubevirt::wire::{Configuration, KubeVirt, Vmi};
+use crate::kubevirt::wire::{Configuration, KubeVirt};
 use crate::world::World;
 
 /// Returns the warnings about an edit of `obsoleteCPUModels` or `minCPUModel`, and `others`, those about other
@@ -200,17 +200,9 @@ fn worse(before: &World, after: &World, is_over: Deadline<'_>) -> Worse {
         if is_new(now[0], now[1], Impact::Pinned) {
             out.pinned.add(guest.title());
         }
-        if lacks(after, vmi) > lacks(before, vmi) {
+        if before.cluster.unmet(vmi).is_empty() && !after.cluster.unmet(vmi).is_empty() {
             out.own_node_unmet.add(guest.title());
         }
     }
     out
-}
-
-/// Counts the entries of a running guest's launcher that its own node does not match.
-fn lacks(world: &World, vmi: &Vmi) -> usize {
-    let cluster = &world.cluster;
-    let launcher = cluster.current_launcher(vmi).zip(cluster.fleet.find(&vmi.status.node_name));
-    let refusal = launcher.map(|(pod, node)| cluster.fleet.look_up(&pod.placement).refusal(node));
-    refusal.map_or(0, |refusal| refusal.missing.len() + refusal.affinity.len())
 }

@@ -32,18 +32,23 @@ impl Heartbeat {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.last.store(self.milliseconds(), Ordering::Relaxed);
+            self.last.store(self.milliseconds(Instant::now()), Ordering::Relaxed);
         }
     }
 
     /// Whether the last beat, or the start, was recent.
     pub(crate) fn is_recent(&self) -> bool {
-        let since = self.milliseconds().saturating_sub(self.last.load(Ordering::Relaxed));
+        self.is_recent_at(Instant::now())
+    }
+
+    fn is_recent_at(&self, now: Instant) -> bool {
+        let since = self.milliseconds(now).saturating_sub(self.last.load(Ordering::Relaxed));
         u128::from(since) <= SILENCE.as_millis()
     }
 
-    fn milliseconds(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// Returns the time after the start.
+    fn milliseconds(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -53,14 +58,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_heartbeat_counts_until_its_limit() {
-        let Some(long_ago) = Instant::now().checked_sub(SILENCE + BEAT_INTERVAL) else { return };
-        let pulse = Heartbeat { started: long_ago, last: AtomicU64::new(0) };
-        assert!(!pulse.is_recent());
+        let pulse = Heartbeat::default();
+        let limit = pulse.started + SILENCE;
+        assert!(pulse.is_recent_at(limit), "at the start it need not have beaten yet");
+        assert!(!pulse.is_recent_at(limit + Duration::from_millis(1)), "a runtime that hangs is not restarted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
         tokio::select! {
             () = pulse.beat() => {}
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
-        assert!(pulse.is_recent());
-        assert!(Heartbeat::default().is_recent(), "at the start it need not have beaten yet");
+        let beaten = limit + Duration::from_millis(50);
+        assert!(pulse.is_recent_at(beaten), "a runtime that answers is restarted");
     }
 }

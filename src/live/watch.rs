@@ -20,8 +20,8 @@ use crate::kubevirt::resource::Resource;
 
 /// Number of objects in a page: with nodes of 34 KB each, a few megabytes.
 pub(crate) const PAGE: u32 = 250;
-/// Number of objects in a page of kinds that many users may create, up to etcd's limit of 1.5 MB each: such a page is
-/// held twice while it is read.
+/// Number of objects in a page of kinds of a namespace, which many users may create, up to etcd's limit of 1.5 MB each:
+/// such a page is held twice while it is read.
 const PAGE_OF_UNTRUSTED: u32 = 25;
 /// Maximum delay before another attempt.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -140,10 +140,7 @@ async fn follow_by(
 
 /// Returns the number of objects in a page of this resource, if lists do not stream.
 fn page(resource: Resource) -> u32 {
-    match resource {
-        Resource::Nodes | Resource::Namespaces | Resource::KubeVirts | Resource::Policies => PAGE,
-        _ => PAGE_OF_UNTRUSTED,
-    }
+    if resource.is_namespaced() { PAGE_OF_UNTRUSTED } else { PAGE }
 }
 
 fn put(resource: Resource, seen: &ProjectedObject) -> ResourceChange {

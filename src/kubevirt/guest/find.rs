@@ -60,7 +60,7 @@ pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Res
         return Ok(None);
     };
     let search = RevisionSearch {
-        what: "instancetype",
+        what: Inferred::Instancetype,
         kinds: [Resource::Instancetypes, Resource::ClusterInstancetypes],
         vm,
         matcher: &matcher,
@@ -82,7 +82,7 @@ pub(super) fn preference<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Resul
         return Ok(None);
     };
     let search = RevisionSearch {
-        what: "preference",
+        what: Inferred::Preference,
         kinds: [Resource::Preferences, Resource::ClusterPreferences],
         vm,
         matcher: &matcher,
@@ -112,8 +112,7 @@ fn inferred<'v>(
 
 /// A search for an instancetype or a preference.
 struct RevisionSearch<'v, 'c> {
-    /// `instancetype` or `preference`: the field of the VirtualMachine's spec.
-    what: &'static str,
+    what: Inferred,
     /// The namespaced kind and the cluster-wide kind.
     kinds: [Resource; 2],
     vm: &'v VirtualMachine,
@@ -128,7 +127,7 @@ impl<'c> RevisionSearch<'_, 'c> {
         live: impl Fn(&str, &str) -> Option<(&'c Meta, &'c T)>,
         copied: impl Fn(&'c Copied) -> Option<&'c T>,
     ) -> std::result::Result<FoundObject<'c, T>, Box<Finding>> {
-        let (what, name) = (self.what, &self.matcher.name);
+        let (what, name) = (self.what.field(), &self.matcher.name);
         if name.is_empty() {
             return self
                 .missing(format!("{what} has neither a name nor a volume to infer one from: KubeVirt refuses the VM"));
@@ -247,12 +246,15 @@ impl<'c> RevisionSearch<'_, 'c> {
 
     fn excess(&self, meta: &Meta) -> Option<Excess> {
         let excess = meta.excess.clone()?;
-        let field = if self.what == "instancetype" { "spec.instancetype.name" } else { "spec.preference.name" };
-        Some(excess.of(&format!("{} {}", self.what, self.matcher.name), field))
+        let field = match self.what {
+            Inferred::Instancetype => "spec.instancetype.name",
+            Inferred::Preference => "spec.preference.name",
+        };
+        Some(excess.of(&format!("{} {}", self.what.field(), self.matcher.name), field))
     }
 
     fn finding(&self, check: Check, message: String) -> Finding {
-        Finding::noted(check, format!("spec.{}", self.what), message)
+        Finding::noted(check, format!("spec.{}", self.what.field()), message)
     }
 
     fn missing<T>(&self, message: String) -> std::result::Result<T, Box<Finding>> {

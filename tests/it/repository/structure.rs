@@ -120,6 +120,22 @@ fn modules_import_each_other_without_a_circle() {
     assert_eq!(found, None, "one of these modules cannot be read, tested or changed without the others");
 }
 
+/// The page says where code goes: a module that it leaves out is found by reading all of them.
+#[test]
+fn each_module_has_a_row_in_architecture_md() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let (lib, page) = (read("src/lib.rs"), read("ARCHITECTURE.md"));
+    let declared =
+        |line: &'_ str| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned);
+    let modules: BTreeSet<String> = lib.lines().filter_map(declared).collect();
+    let table = page.lines().skip_while(|line| !line.starts_with("| Module ")).take_while(|line| line.starts_with('|'));
+    let first = table.filter_map(|row| row.split('|').nth(1));
+    let listed: BTreeSet<&str> = first.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let missing: Vec<&String> = modules.iter().filter(|module| !listed.contains(module.as_str())).collect();
+    assert!(modules.len() > 20 && missing.is_empty(), "ARCHITECTURE.md has no row of {missing:?} ({})", modules.len());
+}
+
 /// Returns the module of a file: `["web", "body"]` for `web/body.rs`, `["web"]` for `web/mod.rs` and `web.rs`.
 fn file_module(path: &Path, root: &Path) -> Vec<String> {
     let path = path.strip_prefix(root).unwrap().with_extension("");

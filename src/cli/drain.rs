@@ -13,7 +13,7 @@ use crate::answers::drain::{
 };
 use crate::console::Progress;
 use crate::fit::bits::Bits;
-use crate::fit::command::{Command, Name, Namespace, Script};
+use crate::fit::command::{Command, Name, Namespace, Script, Step};
 use crate::fit::fleet::NodeIndex;
 use crate::fit::plural::{counted, fold_names, number, or_names};
 use crate::fit::remedy::Outage;
@@ -459,7 +459,7 @@ fn by_labels(drained: &DrainReport, stay: &[String]) -> String {
 fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
     match steps {
         [] => {}
-        [step] if step.steps == step.commands && step.steps.len() == 1 && step.outage == Outage::None => {
+        [step] if matches!(step.steps.as_slice(), [Step::Run(_)]) && step.outage == Outage::None => {
             page.line(format_args!("{title}: {} (then {then})", step.steps[0]));
         }
         steps => {
@@ -476,9 +476,9 @@ fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
 /// Prints the steps of a change in their order, with edits by hand as comments.
 fn print_steps(step: &LeastAct, page: &mut Page) {
     for step in &step.steps {
-        match step.strip_prefix("# ") {
-            Some(words) => page.line(format_args!("   # by hand: {words}")),
-            None => page.line(format_args!("   {step}")),
+        match step {
+            Step::ByHand(words) => page.line(format_args!("   # by hand: {words}")),
+            Step::Run(line) => page.line(format_args!("   {line}")),
         }
     }
 }
@@ -499,7 +499,7 @@ mod tests {
     fn the_cost_of_each_act_is_printed(#[case] outage: Outage, #[case] expected: &str) {
         let step = LeastAct {
             id: "restart",
-            steps: vec!["kubectl act".to_owned()],
+            steps: vec![Step::Run("kubectl act".to_owned())],
             commands: vec!["kubectl act".to_owned()],
             by_hand: None,
             summary: "restart as it is".to_owned(),

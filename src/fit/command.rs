@@ -275,12 +275,34 @@ impl Command {
     /// Returns the line to paste, with its comment.
     #[must_use]
     pub fn line(&self) -> String {
+        self.step().to_string()
+    }
+
+    fn step(&self) -> Step {
         let comment: Vec<&str> = self.comment.iter().map(|CommandWord(text)| text.as_ref()).collect();
         let comment = comment.join(" ");
         match (self.is_remark(), comment.is_empty()) {
-            (true, _) => format!("# {comment}"),
-            (false, true) => self.to_string(),
-            (false, false) => format!("{self}      # {comment}"),
+            (true, _) => Step::ByHand(comment),
+            (false, true) => Step::Run(self.to_string()),
+            (false, false) => Step::Run(format!("{self}      # {comment}")),
+        }
+    }
+}
+
+/// A step of a script, printed as a line to paste.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A command, with its comment.
+    Run(String),
+    /// An edit by hand, in words.
+    ByHand(String),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(line) => f.write_str(line),
+            Self::ByHand(words) => write!(f, "# {words}"),
         }
     }
 }
@@ -314,9 +336,14 @@ impl Script {
     /// Returns the lines to paste: a single comment if a text is not valid.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
+        self.steps().iter().map(Step::to_string).collect()
+    }
+
+    /// Returns the steps, in order: a single one by hand if a text is not valid.
+    pub(crate) fn steps(&self) -> Vec<Step> {
         match &self.0 {
-            Ok(commands) => commands.iter().map(Command::line).collect(),
-            Err(invalid) => vec![format!("# no command: {invalid}")],
+            Ok(commands) => commands.iter().map(Command::step).collect(),
+            Err(invalid) => vec![Step::ByHand(format!("no command: {invalid}"))],
         }
     }
 
@@ -343,8 +370,9 @@ impl Script {
             Err(invalid) => return Some(format!("no command: {invalid}")),
         };
         let rest = commands.iter().skip_while(|command| !command.is_remark());
-        let words = rest.map(|step| {
-            if step.is_remark() { step.line().trim_start_matches("# ").to_owned() } else { format!("then {step}") }
+        let words = rest.map(|command| match command.step() {
+            Step::ByHand(words) => words,
+            Step::Run(_) => format!("then {command}"),
         });
         let words: Vec<String> = words.collect();
         (!words.is_empty()).then(|| words.join("; "))

@@ -361,6 +361,12 @@ impl UserName {
         (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
     }
 
+    /// Whether the user is a kubelet, or a controller of Kubernetes in `kube-system`.
+    pub(crate) fn is_of_kubernetes(&self) -> bool {
+        self.0.starts_with("system:node:")
+            || self.service_account().is_some_and(|(namespace, _)| namespace == "kube-system")
+    }
+
     /// Whether the user is a controller of KubeVirt, for which a denial means a drain that hangs.
     ///
     /// Distributions install KubeVirt into other namespaces, so any namespace matches unless

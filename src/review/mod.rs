@@ -183,8 +183,7 @@ pub fn concerns_all_guests(webhook: Webhook, request: &Request<'_>) -> bool {
 /// Whether the sender shows warnings about a node: kubelets and controllers edit nodes all day, and drop them.
 fn is_read(user: &str) -> bool {
     let user = UserName::from(user);
-    let is_system = user.service_account().is_some_and(|(namespace, _)| namespace == "kube-system");
-    !(is_system || user.is_kubevirt_controller(None) || user.as_str().starts_with("system:node:"))
+    !(user.is_of_kubernetes() || user.is_kubevirt_controller(None))
 }
 
 #[cfg(test)]

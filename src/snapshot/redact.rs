@@ -20,6 +20,7 @@ use crate::fnv::fnv1a;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{COMPLETE, OTHER_PODS, POD_REQUESTS};
 use crate::libvirt::saved;
+use crate::policy::UserName;
 use crate::well_known::{self, ValueReading};
 
 /// The kind of thing that a text names.
@@ -462,8 +463,7 @@ impl NewNames {
 
     /// Returns the new name of a user; users of Kubernetes and KubeVirt keep their names.
     fn user(&mut self, user: &str) -> String {
-        let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
-        match account {
+        match UserName::from(user).service_account() {
             Some((namespace, name)) => {
                 let namespace = self.name(Class::Namespace, namespace);
                 let name = if name.starts_with("kubevirt-") { name.to_owned() } else { self.name(Class::User, name) };

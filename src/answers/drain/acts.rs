@@ -12,6 +12,7 @@ use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::Trouble;
 use super::work;
 use crate::fit::bits::Bits;
+use crate::fit::command::Step;
 use crate::fit::fleet::{Fleet, NodeHealth, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
@@ -31,7 +32,8 @@ pub struct LeastAct {
     /// The remedy: `uncordon`, `add-labels`, `restart`, ….
     pub id: &'static str,
     /// All steps, in order: commands, and edits by hand, which start with `#`.
-    pub steps: Vec<String>,
+    #[serde(serialize_with = "lines")]
+    pub steps: Vec<Step>,
     /// The commands before the first edit by hand, in order; empty if the act starts with one.
     pub commands: Vec<String>,
     /// The rest in words: the first edit by hand and all that follows it; left out if the commands do everything.
@@ -46,6 +48,10 @@ pub struct LeastAct {
     /// For a cause that a person fixes first: the changes that are needed besides, so that a guest can leave.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<LeastAct>,
+}
+
+fn lines<S: serde::Serializer>(steps: &[Step], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(steps.iter().map(Step::to_string))
 }
 
 /// A key of a guest: the index of its node among the drained ones, and its own among the guests of that node.

@@ -479,7 +479,7 @@ impl LeastProblem<'_, '_> {
         let risk = of_guest.map_or(act.action.id().spec().risk, |prepared| act.action.risk(&prepared.subject));
         LeastAct {
             id: act.action.id().as_str(),
-            steps: script.lines(),
+            steps: script.steps(),
             commands: script.commands(),
             by_hand: script.by_hand(),
             summary,

@@ -49,7 +49,9 @@ impl Rivals {
         let (names, places) = (fold_names(&self.names, 2), fold_names(&fleet.names(&self.places), 2));
         match state {
             State::Stuck => format!("{names} and it share too few places ({places}): the last one waits"),
-            _ => format!("{names} may take its place first ({places})"),
+            State::ShutDown | State::Stays | State::Ends | State::OneTarget | State::CanLeave => {
+                format!("{names} may take its place first ({places})")
+            }
         }
     }
 }

@@ -2,6 +2,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::{recorded, recording, said};
 use crate::testing::cluster::{cluster, launcher, running, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cascade_lake, cordon, feature, intel, of, set, take};
@@ -32,6 +33,34 @@ fn removing_a_label_that_running_guests_require_is_warned_about() {
     cpufit: this edit of node-a leaves 1 guest one node to migrate to: shop/erp
     cpufit: node-a: virt-handler's node-labeller undoes this within 7 minutes: the node has no skip-node
     ");
+}
+
+/// Role labels have an empty value: an entry of the selector with one is named among the entries.
+#[test]
+fn a_lost_entry_with_an_empty_value_is_an_entry() {
+    const ROLE: &str = "node-role.kubernetes.io/worker";
+    let nodes = intel().tweak(|nodes| {
+        for node in nodes {
+            node.labels.insert(ROLE.to_owned(), String::new());
+        }
+    });
+    let guest = running("db", "node-a", "host-model");
+    let mut pod = launcher(&guest, [feature("fpu")]);
+    if let ClusterObject::Launcher(pod) = &mut pod {
+        let mut placement = (*pod.placement).clone();
+        let selector = [(feature("fpu"), "true"), (ROLE.to_owned(), "")];
+        placement.selector = selector.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        pod.placement = placement.into();
+    }
+    let world = crate::testing::cluster::world(nodes.clone(), [vmi(guest), pod]);
+    let before = of(&mut nodes.clone(), "node-a").clone();
+    let after = before.clone().tweak(|node| {
+        node.labels.remove(ROLE);
+        take(node, &[feature("fpu")]);
+    });
+    let lines = update(&world, &before, &after, NEVER).warnings();
+    let expected = "(shop/db) asks for cpu-feature fpu; node-role.kubernetes.io/worker=, which it will no longer meet";
+    assert!(lines[0].contains(expected), "people look for a condition that the guest does not have: {lines:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::args::values::namespace;
@@ -33,15 +33,22 @@ const NAMESPACE: &str = "cpufit-system";
 /// The lines that options replace, as in the files.
 const IMAGE: &str = "image: ghcr.io/cpufit/cpufit:v0.1.0";
 const REPLICAS: &str = "replicas: 2";
+const KUBEVIRT: &str = "kubevirt";
 const UNWATCHED: &str = "values: [kube-system, kubevirt]";
 
 /// Prints the manifests.
 ///
 /// # Errors
 ///
-/// Returns an error if the namespace is invalid; or if a manifest of cpufit cannot be parsed, which a test excludes.
+/// Returns an error if the namespace is invalid, or one of other programs; or if a manifest of cpufit cannot be parsed, which a test excludes.
 pub(crate) fn run(args: &ManifestsArgs, own: Option<&str>, page: &mut Page) -> anyhow::Result<()> {
     let own = own.map(namespace).transpose().map_err(|problem| anyhow!("--namespace: {problem}"))?;
+    if let Some(own) = own.as_deref().filter(|own| is_shared(own, &args.kubevirt_namespace)) {
+        bail!(
+            "--namespace: {own} is the namespace of other programs: the manifests enforce a Pod Security Standard and a quota in \
+             cpufit's, and their deletion deletes it; choose one of its own"
+        );
+    }
     let manifests: &[&'static str] = if args.crd { &[CRD] } else { &BASE };
     let manifests: Vec<Cow<'static, str>> = manifests.iter().map(|text| changed(text, args, own.as_deref())).collect();
     match args.output {
@@ -52,6 +59,11 @@ pub(crate) fn run(args: &ManifestsArgs, own: Option<&str>, page: &mut Page) -> a
         ManifestsOutput::Name => objects(&manifests)?.iter().for_each(|object| page.line(title(object))),
     }
     Ok(())
+}
+
+/// Whether a namespace is Kubernetes' or KubeVirt's. Kubernetes reserves the prefix `kube-`.
+fn is_shared(name: &str, of_kubevirt: &[String]) -> bool {
+    name.starts_with("kube-") || name == "default" || name == KUBEVIRT || of_kubevirt.iter().any(|other| other == name)
 }
 
 fn objects(manifests: &[Cow<'static, str>]) -> anyhow::Result<Vec<Value>> {

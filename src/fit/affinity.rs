@@ -173,7 +173,7 @@ impl std::fmt::Display for AffinityRule {
             Self::Name(NameRule::Is(name)) => write!(f, "metadata.name in ({name})"),
             Self::Name(NameRule::IsNot(name)) => write!(f, "metadata.name not in ({name})"),
             Self::Name(NameRule::Invalid) => f.write_str("an invalid matchFields"),
-            Self::NoTerm => f.write_str("the node affinity has no term that could match"),
+            Self::NoTerm => f.write_str("an empty nodeSelectorTerm"),
         }
     }
 }

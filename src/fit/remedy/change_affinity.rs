@@ -49,8 +49,10 @@ pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
 /// Whether the required node affinity has more conditions than KubeVirt adds.
 fn has_own(subject: &Subject<'_>) -> bool {
     let is_added = |rule: &Expression| subject.authors.rules.contains_key(rule);
-    let terms = subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
-    terms.into_iter().any(|term| !term.names.is_empty() || !term.expressions.iter().all(is_added))
+    let Some(affinity) = &subject.placement.affinity else { return false };
+    // KubeVirt adds no empty terms.
+    let is_own = |term: &Term| term.is_empty() || !term.names.is_empty() || !term.expressions.iter().all(is_added);
+    affinity.terms.is_empty() || affinity.terms.iter().any(is_own)
 }
 
 /// Returns the required node affinity that remains: the conditions that KubeVirt adds.

@@ -10,7 +10,7 @@ use super::{
 use crate::fit::command::{CommandWord, Json, LabelKey};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
-use crate::fit::label;
+use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::subject::{CpuMode, Stage, Subject};
 
@@ -31,11 +31,12 @@ pub struct ChangeSelector {
 }
 
 pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    if judgement.passes.cpu.is_empty() {
-        return None;
-    }
     let all = candidate(judgement.subject)?;
     let Action::ChangeSelector(ChangeSelector { keys }) = &all else { return None };
+    // Where no node meets the entries of the CPU, no other entry is the only cause.
+    if judgement.passes.cpu.is_empty() && !keys.iter().any(|key| Family::of(key).is_cpu()) {
+        return None;
+    }
     let one = |key: &String| {
         let alone = judgement.within(|| judgement.by_template(ChangeSelector { keys: vec![key.clone()] }.into()));
         alone.filter(|remedy| remedy.luck.is_none())

@@ -70,19 +70,43 @@ fn an_inherited_feature_is_not_cured_by_the_spec() {
     );
 }
 
-#[test]
-fn a_selector_that_is_changed_in_the_vm_sets_the_guest_free() {
-    let guest = |zone: Option<&str>| {
+#[rstest]
+#[case::zone(ZONE, "z1")]
+#[case::feature(&feature("gfni"), "true")]
+#[case::model(&crate::testing::fleet::model("EPYC-Turin"), "true")]
+#[case::vendor(&vendor("AMD"), "true")]
+#[case::host_model("host-model-cpu.node.kubevirt.io/EPYC-Turin", "true")]
+fn a_selector_that_is_changed_in_the_vm_sets_the_guest_free(#[case] key: &str, #[case] value: &str) {
+    let guest = |own: Value| {
         running("db", "node-a", "EPYC-Rome").tweak(|db| {
             db["spec"]["domain"]["cpu"]["model"] = json!("Skylake-Server-noTSX-IBRS");
-            db["spec"]["nodeSelector"] = zone.map_or(json!({}), |zone| json!({ZONE: zone}));
+            db["spec"]["nodeSelector"] = own;
         })
     };
-    let before = cluster("1.9.0", intel(), [vmi(guest(Some("z1")))]);
+    let before = cluster("1.9.0", intel(), [vmi(guest(json!({key: value})))]);
     let remedy = find(&remedies(&of_migration(&read(request("db")), &before), &before), "change-node-selector");
-    assert_eq!(after(intel(), vec![vmi(guest(None))], request("db")), remedy.then_fits.0);
+    assert_eq!(after(intel(), vec![vmi(guest(json!({})))], request("db")), remedy.then_fits.0);
     let fleet = Fleet::new(intel());
     assert_eq!(fleet.len() - 1, remedy.then_fits.0);
+}
+
+#[rstest]
+#[case::an_empty_term(json!([{}]))]
+#[case::a_label_that_no_node_has(json!([{"matchExpressions": [{"key": ZONE, "operator": "Exists"}]}]))]
+#[case::no_node(json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-z"]}]}]))]
+fn an_affinity_that_is_taken_out_of_the_vm_lets_the_guest_start(#[case] terms: Value) {
+    let cluster = cluster("1.9.0", intel(), []);
+    let start = |affinity: Value| {
+        let guest = vm("db", "Skylake-Server-noTSX-IBRS").tweak(|vm| {
+            vm["spec"]["template"]["spec"]["affinity"] = affinity;
+        });
+        of_vm(&read(guest), &cluster)
+    };
+    let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
+    let before = start(json!({"nodeAffinity": required}));
+    let remedy = find(&remedies(&before, &cluster), "change-node-affinity");
+    let fitting = start(json!({})).assess(&cluster).fitting.count();
+    assert_eq!(remedy.then_fits, (fitting, fitting), "the guest stays down");
 }
 
 /// The migration of a guest with a named model selects what the guest requires, whatever the labels of its node are.

@@ -40,7 +40,8 @@ const UNWATCHED: &str = "values: [kube-system, kubevirt]";
 ///
 /// # Errors
 ///
-/// Returns an error if the namespace is invalid, or one of other programs; or if a manifest of cpufit cannot be parsed, which a test excludes.
+/// Returns an error if the namespace is invalid, or one of other programs; or if a manifest of cpufit cannot be parsed,
+/// which a test excludes.
 pub(crate) fn run(args: &ManifestsArgs, own: Option<&str>, page: &mut Page) -> anyhow::Result<()> {
     let own = own.map(namespace).transpose().map_err(|problem| anyhow!("--namespace: {problem}"))?;
     if let Some(own) = own.as_deref().filter(|own| is_shared(own, &args.kubevirt_namespace)) {

@@ -144,7 +144,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             };
             let mut scene = scene(&cluster, &args.world, &asked, RoomRead::Known, domain, &mut stdin)?;
             let guests = |world: &World| explain::guests(&args, world, &scene.namespace);
-            libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
+            libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, libvirt::Losses::Printed, &mut stdin)?;
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
             if !missing.is_empty() {
                 exit = then_errors(absent(&missing, domain), &mut page, domain)?;
@@ -158,7 +158,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             let mut scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::WithBudgets, domain, &mut stdin)?;
             let nodes = drain::nodes(&args, &scene.world)?;
             let guests = |world: &World| drain::guests(&nodes, world);
-            libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
+            libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, libvirt::Losses::NotPrinted, &mut stdin)?;
             exit = drain::run(&args, &scene.world, &nodes, &mut page)?;
         }
         Verb::Diff(args) => exit = compare(&args, &cluster, domain, &mut stdin, &mut page)?,
@@ -215,7 +215,7 @@ fn audit_all(
         let is_audited = |vmi: &&Vmi| wanted.holds(world, &vmi.metadata.namespace, &vmi.metadata.name);
         world.cluster.vmis().filter(is_audited).cloned().collect()
     };
-    libvirt::learn(&args.libvirt, cluster, &mut scene.world, guests, &mut stdin)?;
+    libvirt::learn(&args.libvirt, cluster, &mut scene.world, guests, libvirt::Losses::NotPrinted, &mut stdin)?;
     let mut exit = audit::run(args, &wanted, &scene.world, page)?;
     if !wanted.missing.is_empty() {
         exit = then_errors(absent(&wanted.missing, domain), page, domain)?;

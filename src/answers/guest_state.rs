@@ -5,7 +5,7 @@
 //! as if a person requested it, or on the VMI that waits to start; AT NEXT START on its VirtualMachine, or on its VMI
 //! as it would be created again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::kubevirt::migration;
 use crate::kubevirt::not_migratable::{Foresight, is_decided};
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::{Devices, Domain, Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus};
-use crate::libvirt::{Accelerator, GuestCpu};
+use crate::libvirt::Answers;
 use crate::policy::{Grounds, Ruling, UserName, lives_on};
 use crate::say;
 use crate::well_known;
@@ -328,9 +328,8 @@ struct StartLikeness<'w> {
     home: Option<Vec<bool>>,
     /// The kind of object that is judged.
     made_of: MadeOf,
-    /// The accelerator that would run the guest, and the CPU it has, if libvirt was asked: the answers about nodes
-    /// depend on them.
-    asked_with: Option<(Accelerator, Option<GuestCpu>)>,
+    /// Libvirt's answers about nodes and about the CPU that the guest has, if it was asked.
+    asked: Option<Answers>,
     foresight: ForesightLikeness,
     /// The requirements of its launcher, if that waits for a node.
     launcher: Option<Arc<Placement<'static>>>,
@@ -378,7 +377,7 @@ enum MadeOf {
 impl Like for StartLikeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { namespace, vmi, policies, home, made_of, asked_with: _, foresight: _, launcher: _ } = self;
+        let Self { namespace, vmi, policies, home, made_of, asked: _, foresight: _, launcher: _ } = self;
         (namespace, policies, home, made_of).hash(&mut hasher);
         vmi.spec.node_selector.hash(&mut hasher);
         vmi.spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
@@ -535,10 +534,9 @@ impl<'w> GuestStates<'w> {
             policies: policies().map(|policy| policy.selects(&guest)).collect(),
             home: runs_on.map(at_home),
             foresight,
-            asked_with: {
-                let cluster = &self.world.cluster;
-                let name = &vmi.metadata.name;
-                cluster.libvirt.asked_with(namespace, name, cluster.start(namespace, name))
+            asked: {
+                let asked = self.world.cluster.asked(namespace, &vmi.metadata.name);
+                asked.map(|asked| Answers { losses: BTreeMap::new(), ..asked })
             },
             vmi: Vmi {
                 metadata,

@@ -130,7 +130,7 @@ impl<'w> Likeness<'w> {
         Self {
             too_large: alone.too_large || launcher.is_some_and(|pod| pod.excess.is_some()),
             inherited,
-            asked: cluster.libvirt.of(&vmi.metadata.namespace, &vmi.metadata.name, vmi.metadata.start(), fleet),
+            asked: cluster.asked_about(vmi),
             source: source.map(|node| std::ptr::from_ref(fleet.host_model_class(node))),
             ..alone
         }

@@ -18,12 +18,29 @@ use crate::live::libvirt::Asker;
 use crate::snapshot::DumpSource;
 use crate::world::{self, World};
 
+/// The features that guests would lose with other models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Losses {
+    /// The verb prints them.
+    Printed,
+    /// The verb does not print them.
+    NotPrinted,
+}
+
+impl Losses {
+    /// Whether libvirt is asked for them: saved answers are complete, whichever verb reads them later.
+    fn are_asked(self, args: &LibvirtArgs) -> bool {
+        self == Self::Printed || args.save_libvirt_facts.is_some()
+    }
+}
+
 /// Adds libvirt's answers about these guests to the world, as the command line requests.
 pub(super) fn learn(
     args: &LibvirtArgs,
     cluster: &ClusterArgs,
     world: &mut World,
     guests: impl FnOnce(&World) -> Vec<Vmi>,
+    losses: Losses,
     stdin: impl Read,
 ) -> anyhow::Result<()> {
     if !args.libvirt_facts.is_empty() {
@@ -42,7 +59,7 @@ pub(super) fn learn(
         let why = "libvirt is not asked: no guest that runs, with its launcher, is among them";
         console::note(&world.cluster.domain, why);
     }
-    connect::block_on(ask(args, cluster, world, &plan))??;
+    connect::block_on(ask(args, cluster, world, &plan, losses.are_asked(args)))??;
     if let Some(folder) = folder {
         note(&world.cluster.domain, &folder.add(&world.cluster.libvirt, &world.cluster.domain)?);
     }
@@ -65,12 +82,21 @@ fn note(domain: &Domain, lines: &[String]) {
     }
 }
 
-async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan: &Plan) -> anyhow::Result<()> {
+async fn ask(
+    args: &LibvirtArgs,
+    cluster: &ClusterArgs,
+    world: &mut World,
+    plan: &Plan,
+    asks_losses: bool,
+) -> anyhow::Result<()> {
     let client = connect::client(cluster.config()?, &world.cluster.domain)?;
     let shown = console::Progress::of("libvirt was asked");
     let progress = |done: usize, of: usize| shown.at(done, of);
     let asker = Asker::new(&client, args.ask_timeout, &progress);
     world.cluster.libvirt = Arc::new(asker.ask(plan).await);
+    if !asks_losses {
+        return Ok(());
+    }
     let models = NamedModels::of(world);
     let mut wanted = Vec::new();
     for guest in &plan.guests {
@@ -150,6 +176,24 @@ mod tests {
     use super::*;
     use crate::libvirt::Silence;
     use crate::libvirt::facts::{AnswerOrigin, Machine, Sourced};
+
+    #[test]
+    fn losses_are_asked_only_where_they_are_printed_or_saved() {
+        for (losses, saves, expected) in [
+            (Losses::Printed, false, true),
+            (Losses::Printed, true, true),
+            (Losses::NotPrinted, true, true),
+            (Losses::NotPrinted, false, false),
+        ] {
+            let args = LibvirtArgs {
+                ask_libvirt: true,
+                ask_timeout: Duration::from_secs(10),
+                save_libvirt_facts: saves.then(|| "facts".into()),
+                libvirt_facts: Vec::new(),
+            };
+            assert_eq!(losses.are_asked(&args), expected, "{losses:?}, {saves}: a drain waits for what nobody reads");
+        }
+    }
 
     /// Leftovers at the temporary path: the answers are saved, and nothing else is written to.
     #[test]

@@ -409,7 +409,7 @@ fn with_remarks(row: ResultRow, case: &Evaluation<'_>, survey: &Survey<'_>) -> R
     let cluster = &survey.world.cluster;
     let room = FittingRoom::of(case, None, cluster);
     let weighed = all_weighed(case, &room, None, survey);
-    let mut row = row.with_room(case, &room, cluster).with_obstacles(case, &weighed);
+    let mut row = row.with_room(case, &room, cluster).with_obstacles(case, &weighed, &cluster.fleet);
     let findings = &case.verdict.findings;
     let undecided = findings.iter().filter(|found| matches!(found.check, Check::PodRules | Check::BoundVolumes));
     let is_warned = |words: &String| row.warnings.iter().any(|warning| warning.contains(words.as_str()));

@@ -504,7 +504,7 @@ mod tests {
             by_hand: None,
             summary: "restart as it is".to_owned(),
             outage,
-            risk: "it is bound again",
+            risk: "it is bound again".into(),
             then: Vec::new(),
         };
         let mut page = Page::default();

@@ -254,7 +254,7 @@ fn result(origin: ResultOrigin, case: &Evaluation<'_>, need: Option<&PodNeed>, s
     let world = survey.world;
     let room = FittingRoom::of(case, need, &world.cluster);
     let row = ResultRow::new(origin, case, survey, true).with_room(case, &room, &world.cluster);
-    row.with_obstacles(case, &remedies::all_weighed(case, &room, need, survey))
+    row.with_obstacles(case, &remedies::all_weighed(case, &room, need, survey), &survey.world.cluster.fleet)
 }
 
 /// Returns the VMIs among the explained objects.
@@ -503,7 +503,11 @@ impl Explained<'_, '_> {
                 out.extend(self.nearest());
                 out.extend(self.excluded());
             }
-            out.extend(libvirt::at_start(&prepared.subject, &self.fleet().names(&verdict.assessment.fitting)));
+            out.extend(libvirt::at_start(
+                &prepared.subject,
+                &self.fleet().names(&verdict.assessment.fitting),
+                self.fleet(),
+            ));
         }
         out.extend(self.room.facts(self.cluster()).into_iter().skip(usize::from(nowhere.is_some())));
         out.extend(tsc::lines(self.case, self.cluster()));

@@ -1,5 +1,6 @@
 //! The JSON that `check` and `explain` print, which is an interface: fields are only ever added.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -217,7 +218,7 @@ pub struct RemedyRow {
     /// The outage of the guest.
     pub outage: Outage,
     /// The risk.
-    pub risk: &'static str,
+    pub risk: Cow<'static, str>,
     /// Number of start nodes or targets afterwards.
     pub then_fits: ThenFits,
     /// The commands, in order.
@@ -385,7 +386,8 @@ impl ResultRow {
         let cluster = &survey.world.cluster;
         let (fleet, subject) = (&cluster.fleet, &prepared.subject);
         let counted = Counted::of(subject, assessment);
-        let findings: Vec<FindingRow> = verdict.findings.iter().map(|f| finding_row(f, subject, counted)).collect();
+        let findings: Vec<FindingRow> =
+            verdict.findings.iter().map(|f| finding_row(f, subject, counted, fleet)).collect();
         let (denial, patch) = match decision {
             Decision::Admit { patch, .. } => (None, serde_json::to_value(patch).unwrap_or(Value::Null)),
             Decision::Deny { denial, .. } => {
@@ -409,7 +411,7 @@ impl ResultRow {
                 .iter()
                 .map(|not| NotHelpingRow { id: not.id.as_str(), why: say::remedy::why_not(&not.why) })
                 .collect(),
-            by_luck: by_luck(&verdict.by_luck, prepared, counted),
+            by_luck: by_luck(&verdict.by_luck, prepared, counted, fleet),
             warnings: decision.warnings_in(&cluster.domain),
             denial,
             patch,
@@ -427,25 +429,26 @@ impl ResultRow {
         self.nodes.no_room = room.no_room(cluster);
         self.nodes.by_preemption = room.by_preemption(cluster);
         let counted = Counted::of(&prepared.subject, &verdict.assessment);
+        let fleet = &cluster.fleet;
         for (row, finding) in self.findings.iter_mut().zip(&verdict.findings) {
             let left = finding.remedies.iter().filter(|remedy| room.may_help(&remedy.action));
-            row.remedies = left.map(|remedy| RemedyRow::of(remedy, &prepared.subject, counted)).collect();
+            row.remedies = left.map(|remedy| RemedyRow::of(remedy, &prepared.subject, counted, fleet)).collect();
         }
         self.remedies = self.findings.iter().flat_map(|finding| finding.remedies.clone()).collect();
         self.by_luck =
-            by_luck(verdict.by_luck.iter().filter(|remedy| room.may_help(&remedy.action)), prepared, counted);
+            by_luck(verdict.by_luck.iter().filter(|remedy| room.may_help(&remedy.action)), prepared, counted, fleet);
         let useless = useless(case, room).into_iter();
         self.not_helping = useless.map(|(id, why)| NotHelpingRow { id: id.as_str(), why }).collect();
         self
     }
 
     /// Adds the obstacles to the remedies, those in vain last. `weighed`: the remedies of this guest.
-    pub(crate) fn with_obstacles(mut self, case: &Evaluation<'_>, weighed: &[WeighedRemedy]) -> Self {
+    pub(crate) fn with_obstacles(mut self, case: &Evaluation<'_>, weighed: &[WeighedRemedy], fleet: &Fleet) -> Self {
         let subject = &case.prepared.subject;
         let counted = Counted::of(subject, &case.verdict.assessment);
         let complete = |row: &mut RemedyRow| {
             if let Some(found) = weighed.iter().find(|found| found.offered == row.action) {
-                *row = RemedyRow::of(&found.remedy, subject, counted);
+                *row = RemedyRow::of(&found.remedy, subject, counted, fleet);
                 row.in_the_way.clone_from(&found.after.in_the_way);
                 row.is_in_vain = found.after.is_in_vain;
             }
@@ -533,13 +536,13 @@ fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<B
     Some(out)
 }
 
-fn finding_row(finding: &Finding, subject: &Subject<'_>, counted: Counted) -> FindingRow {
+fn finding_row(finding: &Finding, subject: &Subject<'_>, counted: Counted, fleet: &Fleet) -> FindingRow {
     FindingRow {
         check: finding.check.as_str(),
         impact: finding.impact,
         field: finding.field.clone(),
         message: say::finding::message(finding),
-        remedies: finding.remedies.iter().map(|remedy| RemedyRow::of(remedy, subject, counted)).collect(),
+        remedies: finding.remedies.iter().map(|remedy| RemedyRow::of(remedy, subject, counted, fleet)).collect(),
     }
 }
 
@@ -547,24 +550,25 @@ fn by_luck<'r>(
     remedies: impl IntoIterator<Item = &'r Remedy>,
     prepared: &Prepared<'_>,
     counted: Counted,
+    fleet: &Fleet,
 ) -> Vec<ByLuckRow> {
     let row = |remedy: &Remedy| {
         let why = say::remedy::depends(remedy.luck.as_ref()?, &prepared.subject);
-        Some(ByLuckRow { why, remedy: RemedyRow::of(remedy, &prepared.subject, counted) })
+        Some(ByLuckRow { why, remedy: RemedyRow::of(remedy, &prepared.subject, counted, fleet) })
     };
     remedies.into_iter().filter_map(row).collect()
 }
 
 impl RemedyRow {
     /// Builds the row of a remedy, without obstacles.
-    pub(super) fn of(remedy: &Remedy, subject: &Subject<'_>, counted: Counted) -> Self {
+    pub(super) fn of(remedy: &Remedy, subject: &Subject<'_>, counted: Counted, fleet: &Fleet) -> Self {
         let Remedy { action, then_fits: (min, max), luck: _ } = remedy;
         Self {
             id: action.id().as_str(),
             summary: say::remedy::summary(action, subject),
             action: action.clone(),
             outage: action.outage(subject),
-            risk: action.risk(subject),
+            risk: action.risk(subject, fleet),
             then_fits: ThenFits { of: counted, min: *min, max: *max },
             commands: action.commands(subject).lines(),
             undo: action.undo().map(|command| command.to_string()),

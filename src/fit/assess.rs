@@ -9,7 +9,7 @@ use super::fleet::{FilterResult, Fleet, HostModelClass, Lookup, NodeIndex};
 use super::label::{self, Family};
 use super::outcome::{Assessment, Cause, Impact, Outcome, Unknown};
 use super::placement::Placement;
-use super::subject::{AfterStart, HostModelRule, Stage, Subject};
+use super::subject::{AfterStart, CpuFeatures, HostModelRule, Stage, Start, Subject};
 
 /// A group of start nodes that leave a guest equal migration targets, apart from the start node itself.
 #[derive(Clone, Debug)]
@@ -111,7 +111,8 @@ fn by_start(
     if passes.fitting.is_empty() {
         return (Outcome::Impaired(Impact::Unschedulable), Some(cause(passes, &lookup.open(), 1)));
     }
-    let Some(groups) = start_groups(subject, placement, after_start, &passes.fitting, fleet, effort) else {
+    let start = StartOf::next(subject, placement, after_start);
+    let Some(groups) = start_groups(subject, start, &passes.fitting, fleet, effort) else {
         return (Outcome::Unknown(Unknown::NotInTime), None);
     };
     let Some(worst) = groups.iter().min_by_key(|group| group.fewest()) else {
@@ -148,18 +149,42 @@ fn cause(passes: &FilterResult, open: &Bits, wanted: usize) -> Cause {
     }
 }
 
+/// A start whose targets are counted.
+#[derive(Clone, Copy)]
+pub(super) struct StartOf<'s> {
+    /// The placement of the launcher.
+    pub placement: &'s Placement<'s>,
+    /// The entries that its first migration adds.
+    pub after_start: AfterStart,
+    /// The CPU features that the specification lists then.
+    pub features: &'s CpuFeatures,
+}
+
+impl<'s> StartOf<'s> {
+    /// Returns the next start of a guest with another placement, or the same one.
+    pub(super) fn next(subject: &'s Subject<'_>, placement: &'s Placement<'_>, after_start: AfterStart) -> Self {
+        Self { placement, after_start, features: subject.features_at_start() }
+    }
+}
+
+impl<'s> From<&'s Start<'_>> for StartOf<'s> {
+    fn from(start: &'s Start<'_>) -> Self {
+        Self { placement: &start.placement, after_start: start.after_start, features: &start.features }
+    }
+}
+
 /// Groups the start nodes of this placement by the targets that they leave, without targets on which libvirt
 /// reports that the guest would fail. Cost grows with the number of host-model classes; `None` if the deadline
 /// passed before all were examined.
 pub(super) fn start_groups(
     subject: &Subject<'_>,
-    placement: &Placement<'_>,
-    after_start: AfterStart,
+    start: StartOf<'_>,
     start_nodes: &Bits,
     fleet: &Fleet,
     effort: Effort<'_>,
 ) -> Option<Vec<StartGroup>> {
-    let failing = subject.failing(placement, fleet);
+    let StartOf { placement, after_start, features } = start;
+    let failing = subject.failing(placement, features, fleet);
     let mut out: Vec<StartGroup> = Vec::new();
     let mut known: HashMap<Option<Added<'_>>, usize> = HashMap::new();
     let has_vendor = placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
@@ -232,7 +257,8 @@ pub(crate) fn targets_by_start(
     start_nodes: &Bits,
     fleet: &Fleet,
 ) -> BTreeMap<usize, Bits> {
-    let groups = start_groups(subject, placement, after_start, start_nodes, fleet, Depth::Full.into());
+    let start = StartOf::next(subject, placement, after_start);
+    let groups = start_groups(subject, start, start_nodes, fleet, Depth::Full.into());
     by_count(groups.unwrap_or_default(), fleet)
 }
 

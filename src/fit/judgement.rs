@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::assess::{self, StartGroup};
+use super::assess::{self, StartGroup, StartOf};
 use super::author::{AskedAt, Authors};
 use super::bits::Bits;
 use super::fleet::{FilterResult, Fleet, Lookup, NodeIndex};
@@ -157,7 +157,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         after_start: AfterStart,
         nodes: &Bits,
     ) -> Option<Vec<StartGroup>> {
-        assess::start_groups(self.subject, start, after_start, nodes, self.fleet, self.effort)
+        let start = StartOf::next(self.subject, start, after_start);
+        assess::start_groups(self.subject, start, nodes, self.fleet, self.effort)
     }
 
     /// Returns the names of nodes, sorted.

@@ -114,12 +114,15 @@ pub struct Incompatible {
     pub by_outdated: bool,
 }
 
+/// The beginning of libvirt's reason where a node provides features that the CPU forbids.
+pub(crate) const PROVIDES_FORBIDDEN: &str = "Host CPU provides forbidden features:";
+
 impl Incompatible {
-    /// Whether libvirt names this feature among those that the node provides and the CPU forbids. Mirrors `x86Compute`
-    /// of libvirt's `src/cpu/cpu_x86.c`.
-    pub(crate) fn is_provided_forbidden(&self, feature: &str) -> bool {
-        let features = self.reason.strip_prefix("Host CPU provides forbidden features:");
-        features.is_some_and(|list| list.split(',').any(|name| name.trim() == feature))
+    /// Iterates over the features that the node provides and the CPU forbids, if libvirt refuses for them. Mirrors
+    /// `x86Compute` of libvirt's `src/cpu/cpu_x86.c`.
+    pub(crate) fn provided_forbidden(&self) -> impl Iterator<Item = &str> {
+        let features = self.reason.strip_prefix(PROVIDES_FORBIDDEN);
+        features.into_iter().flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty())
     }
 }
 
@@ -157,6 +160,9 @@ pub struct Answers {
     pub silent_hosts: Arc<BTreeMap<String, Silence>>,
     /// The features that the guest has and would lose with each of these named models, or why libvirt did not say.
     pub losses: BTreeMap<String, Result<Vec<String>, Silence>>,
+    /// The node that the guest runs on: it provides the features of the guest's CPU. `None` if that is not known, or
+    /// the guest forces features.
+    pub own_node: Option<String>,
     /// Whether all answers were read from files, and libvirt was not asked now.
     pub saved: bool,
 }
@@ -208,9 +214,22 @@ impl Answers {
         }
     }
 
-    /// Whether a node that provides the guest's CPU has the capability that a label states, by this CPU.
+    /// Whether a node has a CPU feature at a start, by its label's key: what libvirt names in its refusal of the
+    /// guest's CPU counts where nothing else is known.
+    pub(crate) fn has_at_start(&self, node: &str, key: &str) -> Provided {
+        let (provided, name) = (self.provides(node, key), label::name(key));
+        match self.refusal(node).filter(|_| provided == Provided::Unknown) {
+            Some(why) if why.missing.iter().any(|missing| missing == name) => Provided::No,
+            Some(why) if why.provided_forbidden().any(|forbidden| forbidden == name) => Provided::Yes,
+            _ => provided,
+        }
+    }
+
+    /// Whether a node that provides the guest's CPU has the capability that a label states, by this CPU. The guest's
+    /// own node was not asked, and started the guest with these features.
     fn compared(&self, node: &str, key: &str) -> Provided {
-        let Some(GuestCpu { cpu, .. }) = self.guest.as_ref().ok().filter(|_| self.agrees(node)) else {
+        let is_own = self.own_node.as_deref() == Some(node) && Family::of(key) == Family::CpuFeature;
+        let Some(GuestCpu { cpu, .. }) = self.guest.as_ref().ok().filter(|_| is_own || self.agrees(node)) else {
             return Provided::Unknown;
         };
         let name = label::name(key);
@@ -296,6 +315,7 @@ mod tests {
             hosts: Arc::default(),
             silent_hosts: Arc::default(),
             losses: BTreeMap::new(),
+            own_node: None,
             saved: false,
         });
         Judgement::new(&subject, &fleet, Depth::Full).verdict()

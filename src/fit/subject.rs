@@ -17,7 +17,7 @@ use super::fleet::{Fleet, NodeIndex};
 use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Placement, Tolerations};
-pub(crate) use at_start::UnmetAtStart;
+pub(crate) use at_start::{UnmetAtStart, missed_of_model};
 pub(crate) use configured::{Configured, ListKnown, ListOwner, ObsoleteModels, Workloads};
 pub(crate) use definition::{Definition, Origin, RestartRequest, Template};
 pub(crate) use failed_migration::{FailedMigration, failed_migration};
@@ -154,7 +154,7 @@ impl<'a> Subject<'a> {
     pub(crate) fn kept_out(&self, fleet: &Fleet) -> Option<Bits> {
         match &self.stage {
             Stage::Migration(_) => Some(self.asked()?.refusing(fleet)),
-            Stage::Start(_) => self.failing(&self.placement, fleet),
+            Stage::Start(_) => self.failing(&self.placement, &self.features, fleet),
         }
     }
 
@@ -188,11 +188,13 @@ impl<'a> Subject<'a> {
         keys.filter(|key| fleet.label(node, key) == Some("true")).map(|key| (key, "true".to_owned())).collect()
     }
 
-    /// Whether some of these nodes have an optional feature of the guest that others lack.
+    /// Whether some of these nodes have an optional feature of the guest that others lack; false for a guest with the
+    /// CPU of its node.
     pub(crate) fn differs_in_optional(&self, fleet: &Fleet, nodes: &Bits) -> bool {
         let having =
             |name: &String| fleet.bearing(&format!("{}{name}", label::CPU_FEATURE), "true").count_common(nodes);
-        self.features.optional.iter().map(having).any(|count| count > 0 && count < nodes.count())
+        let differs = |count: usize| count > 0 && count < nodes.count();
+        !self.mode.may_pass_through() && self.features.optional.iter().map(having).any(differs)
     }
 
     /// Whether its source is labelled with several vendors.

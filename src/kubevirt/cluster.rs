@@ -255,12 +255,24 @@ impl Cluster {
 
     /// Returns libvirt's answers about the guest of this name as it runs now; `None` if libvirt was not queried at all.
     pub(crate) fn asked(&self, namespace: &str, name: &str) -> Option<Answers> {
-        self.libvirt.of(namespace, name, self.start(namespace, name), &self.fleet)
+        match self.vmi(namespace, name) {
+            Some(vmi) => self.asked_about(vmi),
+            // No start is known of a guest that does not run.
+            None => self.libvirt.of(namespace, name, GuestStart::default(), &self.fleet),
+        }
     }
 
-    /// Returns the start of the guest of this name; no start is known of a guest that does not run.
-    pub(crate) fn start(&self, namespace: &str, name: &str) -> GuestStart<'_> {
-        self.vmi(namespace, name).map(|vmi| vmi.metadata.start()).unwrap_or_default()
+    /// Returns libvirt's answers about this guest as it runs; `None` if libvirt was not queried at all.
+    pub(crate) fn asked_about(&self, vmi: &Vmi) -> Option<Answers> {
+        let meta = &vmi.metadata;
+        let mut asked = self.libvirt.of(&meta.namespace, &meta.name, meta.start(), &self.fleet)?;
+        let features = || vmi.spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
+        let with = |policy: &'static str| features().filter(move |feature| feature.policy == policy);
+        if with("force").next().is_none() && !vmi.status.node_name.is_empty() {
+            asked.own_node = Some(vmi.status.node_name.clone());
+        }
+        let forbidden = with("forbid").map(|feature| feature.name.as_str()).collect();
+        Some(self.libvirt.forbidding(asked, &forbidden, &self.fleet))
     }
 
     /// Returns all VMIs.

@@ -325,7 +325,8 @@ fn features(spec: &VmiSpec) -> CpuFeatures {
         required: of(&["require", ""]),
         forced: of(&["force"]),
         optional: of(&["optional"]),
-        switched_off: of(&["disable", "forbid"]),
+        disabled: of(&["disable"]),
+        forbidden: of(&["forbid"]),
     }
 }
 
@@ -398,8 +399,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.definition.dropped_from_vm = vmi.spec.node_selector.keys().filter(|key| !is_in_vm(key)).cloned().collect();
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     subject.failed = last_failure(vmi);
-    let meta = &vmi.metadata;
-    subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, meta.start(), &cluster.fleet);
+    subject.asked = cluster.asked_about(vmi);
     subject.features = features(&vmi.spec);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtHost, Silence, Usable};
+use super::{
+    Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtHost, PROVIDES_FORBIDDEN, Silence, Usable,
+};
 use crate::fit::shown::Shown;
 use crate::libvirt::question::{CommandOutput, Question};
 use crate::word::Word as _;
@@ -166,16 +168,34 @@ fn incompatible(details: &str) -> Result<Incompatible, Silence> {
     if details == HOST_UNKNOWN {
         return Err(Silence::Failed(HOST_UNKNOWN.to_owned()));
     }
-    let Some(list) = details.strip_prefix("Host CPU does not provide required features:") else {
-        return Ok(Incompatible { reason: words(details), ..Incompatible::default() });
-    };
-    let mut missing = list.split(',').map(|feature| name(feature.trim())).collect::<Result<Vec<_>, _>>()?;
-    if missing.len() > MAX_FEATURES {
-        return Err(unreadable(format_args!("more than {MAX_FEATURES} missing features")));
+    if let Some(list) = details.strip_prefix("Host CPU does not provide required features:") {
+        return Ok(Incompatible { missing: names(list)?, ..Incompatible::default() });
     }
-    missing.sort_unstable();
-    missing.dedup();
-    Ok(Incompatible { missing, ..Incompatible::default() })
+    Ok(Incompatible { reason: reason(details)?, ..Incompatible::default() })
+}
+
+/// Reads a reason that names no missing feature. A list of forbidden features is kept whole, because they are read from
+/// the reason.
+///
+/// # Errors
+///
+/// The list has something else than names, or too many of them.
+pub(super) fn reason(text: &str) -> Result<String, Silence> {
+    Ok(match text.strip_prefix(PROVIDES_FORBIDDEN) {
+        Some(list) => format!("{PROVIDES_FORBIDDEN} {}", names(list)?.join(", ")),
+        None => words(text),
+    })
+}
+
+/// Reads a list of features, sorted.
+fn names(list: &str) -> Result<Vec<String>, Silence> {
+    let mut out = list.split(',').map(|feature| name(feature.trim())).collect::<Result<Vec<_>, _>>()?;
+    if out.len() > MAX_FEATURES {
+        return Err(unreadable(format_args!("more than {MAX_FEATURES} features in a refusal")));
+    }
+    out.sort_unstable();
+    out.dedup();
+    Ok(out)
 }
 
 /// Reads a node's host model from `virsh domcapabilities`.

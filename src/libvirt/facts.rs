@@ -11,8 +11,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{Accelerator, Answers, GuestCpu, LibvirtAnswer, LibvirtHost, Silence, Usable};
 use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::fit::label::Family;
-use crate::fit::libvirt::lost_in_qemu_too;
+use crate::fit::label::{self, Family};
+use crate::fit::libvirt::{NodeAnswers, Provided, lost_in_qemu_too};
 use crate::word::Word as _;
 
 /// Maximum number of notes about differing answers that are listed.
@@ -224,22 +224,6 @@ impl LibvirtFacts {
         found.filter(|(name, _)| fleet.find(name).is_some()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns the accelerator and the CPU of a guest, by namespace, name and start; `None` if nothing is known of any
-    /// guest or node.
-    pub(crate) fn asked_with(
-        &self,
-        namespace: &str,
-        name: &str,
-        start: GuestStart<'_>,
-    ) -> Option<(Accelerator, Option<GuestCpu>)> {
-        if self.is_empty() {
-            return None;
-        }
-        let starts = self.guests.get(&(namespace.to_owned(), name.to_owned()));
-        let known = starts.and_then(|starts| start.find(starts).ok()?.cpu.value.as_ref().ok());
-        Some((known.map_or(Accelerator::Kvm, |guest| guest.accelerator), known.cloned()))
-    }
-
     /// Returns the answers about a guest, by namespace, name and start, on the nodes of a fleet; `None` if libvirt was
     /// not queried at all.
     pub(crate) fn of(&self, namespace: &str, name: &str, start: GuestStart<'_>, fleet: &Fleet) -> Option<Answers> {
@@ -265,9 +249,41 @@ impl LibvirtFacts {
             silent_hosts: view.silent(accelerator),
             nodes: guest.as_ref().map(|guest| view.about(self, guest)).unwrap_or_default(),
             losses: losses.collect(),
+            own_node: None,
             saved: view.saved,
             guest,
         })
+    }
+
+    /// Returns saved answers as those about a guest that forbids these features. Older files list them as disabled:
+    /// what a node refuses of such a CPU it refuses of the guest's too, and where it agrees, it was not asked whether
+    /// it provides the features.
+    pub(crate) fn forbidding(&self, mut asked: Answers, forbidden: &BTreeSet<&str>, fleet: &Fleet) -> Answers {
+        let Ok(guest) = &mut asked.guest else { return asked };
+        let known: Vec<String> =
+            guest.cpu.disable.iter().filter(|name| forbidden.contains(name.as_str())).cloned().collect();
+        if known.is_empty() || !asked.saved {
+            return asked;
+        }
+        guest.cpu.disable.retain(|name| !known.contains(name));
+        guest.cpu.forbid.extend(known.iter().cloned());
+        let mut nodes = NodeAnswers::clone(&self.view.of(self, fleet).about(self, guest));
+        let lacks = |node: &String, name: &String| {
+            let host = asked.hosts.get(node);
+            host.is_some_and(|host| host.provides(&format!("{}{name}", label::CPU_FEATURE)) == Provided::No)
+        };
+        for (node, answer) in asked.nodes.iter() {
+            let is_about_it = match answer {
+                Ok(answer) => !answer.agrees() || known.iter().all(|name| lacks(node, name)),
+                Err(_) => true,
+            };
+            let answer = if is_about_it { answer.clone() } else { Err(Silence::NotSaved) };
+            if nodes.get(node).is_none_or(Result::is_err) {
+                nodes.insert(node.clone(), answer);
+            }
+        }
+        asked.nodes = Arc::new(nodes);
+        asked
     }
 
     /// Adds the answers about a guest, by namespace, name and UID.

@@ -13,5 +13,5 @@ pub(crate) mod saved;
 pub(crate) use facts::LibvirtFacts;
 
 pub(crate) use crate::fit::libvirt::{
-    Accelerator, Answers, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtHost, Silence, Usable,
+    Accelerator, Answers, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtHost, PROVIDES_FORBIDDEN, Silence, Usable,
 };

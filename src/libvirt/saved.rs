@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{HOST_UNKNOWN, MAX_FEATURES, comparable, name, unknown_in, words};
+use super::answer::{HOST_UNKNOWN, MAX_FEATURES, comparable, name, reason, unknown_in, words};
 use super::facts::{AnswerOrigin, Contradiction, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
 use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence, Usable};
 use crate::fnv::fnv1a;
@@ -649,7 +649,8 @@ impl SavedAnswer {
                 Err(Silence::Failed(HOST_UNKNOWN.to_owned()))
             }
             Some("incompatible") => {
-                Ok(LibvirtAnswer::Incompatible(Incompatible { missing, reason: words(&self.reason), by_outdated }))
+                let reason = reason(&self.reason).map_err(|silence| format!("reason: {silence}"))?;
+                Ok(LibvirtAnswer::Incompatible(Incompatible { missing, reason, by_outdated }))
             }
             Some(other) => {
                 let found = shown(other);

@@ -1,6 +1,7 @@
 //! The acts that may free stuck guests: the remedies offered for them, also those that help depending on the start
 //! node, and a restart, which on a cordoned node starts a guest elsewhere. The search proves each by judging again.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -44,7 +45,7 @@ pub struct LeastAct {
     /// The outage of its guests.
     pub outage: Outage,
     /// The risk, in a few words.
-    pub risk: &'static str,
+    pub risk: Cow<'static, str>,
     /// For a cause that a person fixes first: the changes that are needed besides, so that a guest can leave.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<LeastAct>,

@@ -476,7 +476,8 @@ impl LeastProblem<'_, '_> {
         let summary = when.unwrap_or_default() + &summary;
         // The risk of uncordoning a node differs by guest: only the general one is shown.
         let of_guest = subject.filter(|_| !matches!(act.action, Action::Uncordon(_)));
-        let risk = of_guest.map_or(act.action.id().spec().risk, |prepared| act.action.risk(&prepared.subject));
+        let risk =
+            of_guest.map_or(act.action.id().spec().risk.into(), |prepared| act.action.risk(&prepared.subject, base));
         LeastAct {
             id: act.action.id().as_str(),
             steps: script.steps(),

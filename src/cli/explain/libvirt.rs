@@ -321,7 +321,7 @@ impl<'s> LibvirtWords<'s> {
                 open.push(name);
             }
         }
-        without.retain(|name| self.takes_guests(name));
+        let closed = self.closed_to_guests(&mut without);
         // The launcher to ask through keeps no cordoned or tainted node busy if another one can be asked.
         let fitting = self.fleet.look_up(&self.subject.placement).passes().fitting;
         without.sort_by_key(|name| !self.fleet.find(name).is_some_and(|node| fitting.contains(node)));
@@ -340,6 +340,10 @@ impl<'s> LibvirtWords<'s> {
                 ));
                 page.line(format_args!("   {}", command.args(folder).line()));
             }
+        }
+        for (why, nodes) in closed {
+            let nodes = plural::fold_names(&nodes, 6);
+            page.line(format_args!("No launcher is known on {nodes}, and none can be started there now: {why}."));
         }
         let Some(first) = without.first() else { return };
         let ask = say::explain(prepared).map(|command| command.args(["--ask-libvirt"]));
@@ -360,22 +364,41 @@ impl<'s> LibvirtWords<'s> {
         );
     }
 
-    /// Whether a guest without requirements that tolerates all taints could start on a node.
-    fn takes_guests(&self, name: &str) -> bool {
-        let Some(node) = self.fleet.find(name) else { return false };
-        let refusal = self.fleet.look_up(&self.subject.placement).refusal(node);
-        let is_well = self.fleet.label(node, label::SCHEDULABLE) == Some("true")
-            && !self.fleet.not_ready().contains(node)
-            && !refusal.taints.iter().any(Taint::is_of_down_node);
-        is_well && self.fleet.label(node, label::HOSTNAME).is_some()
+    /// Takes out the nodes on which no guest starts, even one without requirements that tolerates all taints. Returns
+    /// them by reason.
+    fn closed_to_guests<'n>(&self, names: &mut Vec<&'n str>) -> BTreeMap<&'static str, Vec<&'n str>> {
+        let mut out: BTreeMap<&'static str, Vec<&'n str>> = BTreeMap::new();
+        names.retain(|name| {
+            let why = self.closed(name);
+            if let Some(why) = why {
+                out.entry(why).or_default().push(*name);
+            }
+            why.is_none()
+        });
+        out
+    }
+
+    /// Returns why no guest starts on a node now.
+    fn closed(&self, name: &str) -> Option<&'static str> {
+        let node = self.fleet.find(name)?;
+        let taints = self.fleet.look_up(&self.subject.placement).refusal(node).taints;
+        if self.fleet.not_ready().contains(node) || taints.iter().any(Taint::is_of_down_node) {
+            Some("a node that is not ready starts no pod")
+        } else if self.fleet.label(node, label::SCHEDULABLE) != Some("true") {
+            Some("its label kubevirt.io/schedulable is not true, so that virt-handler starts no guest there")
+        } else if self.fleet.label(node, label::HOSTNAME).is_none() {
+            Some("without the label kubernetes.io/hostname nothing selects the node alone")
+        } else {
+            None
+        }
     }
 }
 
 /// Returns a note about the facts by which the start of a guest is judged, on the nodes that fit; `None` if libvirt was
 /// not asked, or no node fits.
-pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String> {
+pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str], fleet: &Fleet) -> Option<String> {
     let asked = subject.asked.as_ref().filter(|_| !fitting.is_empty())?;
-    let features = features_by_libvirt(asked, subject);
+    let features = features_by_libvirt(asked, subject, fleet);
     let and_features = features.map(|features| format!(", and {features} by what libvirt says of nodes"));
     let and_features = and_features.unwrap_or_default();
     let CpuMode::Named(model) = &subject.mode else {
@@ -431,15 +454,19 @@ pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String
     Some(format!("At its start, {}.{}{doubt}", parts.join("; "), features.unwrap_or_default()))
 }
 
-/// Returns, in words, the features of a start that libvirt's answers about nodes decide as well; `None` if the start
-/// has none, or libvirt described no node.
-fn features_by_libvirt(asked: &Answers, subject: &Subject<'_>) -> Option<&'static str> {
-    let is_feature = |key: &str| Family::of(key) == Family::CpuFeature;
-    let requires = subject.placement.selector.iter().any(|(key, _)| is_feature(key));
+/// Returns, in words, the features of a start that libvirt's answers decide as well, about a node or about the guest's
+/// present CPU there; `None` if they decide none.
+fn features_by_libvirt(asked: &Answers, subject: &Subject<'_>, fleet: &Fleet) -> Option<&'static str> {
+    let nodes: BTreeSet<&String> = asked.hosts.keys().chain(asked.nodes.keys()).collect();
+    let nodes: Vec<&String> = nodes.into_iter().filter(|node| fleet.find(node).is_some()).collect();
+    let is_decided = |key: &str| {
+        let of_node = |node: &&String| asked.has_at_start(node, key) != Provided::Unknown;
+        Family::of(key) == Family::CpuFeature && nodes.iter().any(of_node)
+    };
+    let requires = subject.placement.selector.iter().any(|(key, _)| is_decided(key));
     let forbids =
-        subject.placement.affinity.iter().any(|affinity| affinity.forbidden_keys().into_iter().any(is_feature));
+        subject.placement.affinity.iter().any(|affinity| affinity.forbidden_keys().into_iter().any(is_decided));
     match (requires, forbids) {
-        _ if asked.hosts.values().all(|host| host.model.is_none()) => None,
         (true, true) => Some("the features that it requires or forbids"),
         (true, false) => Some("the features that it requires"),
         (false, true) => Some("the features that it forbids"),

@@ -138,14 +138,15 @@ impl Explained<'_, '_> {
         if let Some(words) = self.unlike(name) {
             return words.to_owned();
         }
+        let evidence = self.evidence(judgement, node, missing);
         let subject = &self.case.prepared.subject;
-        if matches!(subject.stage, Stage::Start(_)) && missing.is_empty() {
-            let unmet = subject.unmet_at_start(&subject.placement, name);
+        if matches!(subject.stage, Stage::Start(_)) && (missing.is_empty() || evidence.is_empty()) {
+            let unmet = subject.unmet_at_start(&subject.placement, &subject.features, name);
             if !unmet.is_empty() {
                 return format!("libvirt there {}", say::finding::unmet_at_start(&unmet));
             }
         }
-        self.evidence(judgement, node, missing).into_owned()
+        evidence.into_owned()
     }
 
     /// Returns the doubt about a fitting node whose CPU differs from that of the node on which a host-passthrough guest

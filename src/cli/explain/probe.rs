@@ -34,7 +34,9 @@ pub(super) fn probe(
     let selector = Json::Text(LabelValue::new(host)?.into()).below(&[label::HOSTNAME]);
     // A cordon is a taint as well, which a pod that names no node has to tolerate.
     let tolerations = Json::Array(vec![object(vec![("operator", text("Exists"))])]);
-    let mut spec = vec![("nodeSelector", selector), ("domain", domain), ("tolerations", tolerations)];
+    // The cluster's own strategy may be LiveMigrate: a drain would wait for a guest that cannot migrate.
+    let strategy = ("evictionStrategy", text("None"));
+    let mut spec = vec![("nodeSelector", selector), ("domain", domain), ("tolerations", tolerations), strategy];
     let arch = fleet.find(node).and_then(|node| fleet.label(node, label::ARCH)).filter(|_| names_arch);
     if let Some(arch) = arch {
         spec.push(("architecture", Json::Text(LabelValue::new(arch)?.into())));

@@ -123,7 +123,7 @@ impl Explained<'_, '_> {
                 say::remedy::summary(&remedy.action, subject),
                 remedy.action.outage(subject).as_str().to_owned(),
                 number(remedy),
-                remedy.action.risk(subject).to_owned(),
+                remedy.action.risk(subject, self.fleet()).into_owned(),
             ]);
         }
         if !list.is_empty() {
@@ -169,7 +169,7 @@ impl Explained<'_, '_> {
                 let Some(luck) = &remedy.luck else { continue };
                 let (what, why) = (say::remedy::summary(&remedy.action, subject), say::remedy::luck(luck, subject));
                 page.line(format_args!("-  {what}: {why} (then {} targets)", number(remedy)));
-                page.line(format_args!("   # risk: {}", remedy.action.risk(subject)));
+                page.line(format_args!("   # risk: {}", remedy.action.risk(subject, self.fleet())));
                 if let Some(comment) = weighed.comment() {
                     page.line(comment);
                 }

@@ -25,7 +25,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
             Detail::LibvirtRefuses(nodes.filter_map(why).map(|(why, node)| (node, why)).collect())
         }
         Stage::Start(_) => {
-            let why = |node: String| (node.clone(), subject.unmet_at_start(&subject.placement, &node));
+            let why =
+                |node: String| (node.clone(), subject.unmet_at_start(&subject.placement, &subject.features, &node));
             Detail::FailsAtStart(nodes.map(why).collect())
         }
     };

@@ -47,7 +47,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let mut free = Placement { selector: selector.borrowed(), ..subject.placement.clone() };
     free.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
     let mut open = judgement.fleet.look_up(&free).passes().fitting;
-    if let Some(failing) = subject.failing(&free, judgement.fleet) {
+    if let Some(failing) = subject.failing(&free, &subject.features, judgement.fleet) {
         open.subtract(&failing);
     }
     let mut left_out = open.clone();

@@ -122,7 +122,15 @@ mod tests {
             let cpu = Cpu { model: "Cascadelake-Server".to_owned(), require: with, disable: without, ..Cpu::default() };
             let (nodes, hosts) = (Arc::default(), Arc::default());
             let guest = Ok(GuestCpu { cpu, accelerator: Accelerator::Kvm });
-            Answers { guest, nodes, hosts, silent_hosts: Arc::default(), losses: BTreeMap::new(), saved: true }
+            Answers {
+                guest,
+                nodes,
+                hosts,
+                silent_hosts: Arc::default(),
+                losses: BTreeMap::new(),
+                own_node: None,
+                saved: true,
+            }
         });
         let verdict = runs.judge(&known, Depth::Full);
         assert_eq!(

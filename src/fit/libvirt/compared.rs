@@ -89,6 +89,7 @@ mod tests {
             nodes: Arc::default(),
             hosts: Arc::default(),
             silent_hosts: Arc::default(),
+            own_node: None,
             losses: [
                 ("EPYC-Rome".to_owned(), Ok(names(&["vaes"]))),
                 ("EPYC-IBPB".to_owned(), Err(Silence::Failed("boom".to_owned()))),

@@ -348,7 +348,7 @@ impl Act for ChangeTogether {
         let has = |is: fn(&Action) -> bool| self.parts.iter().any(is);
         if !has(|part| !is_of_nodes(part)) {
             let other = self.parts.iter().find(|part| !matches!(part, Action::Uncordon(_)))?;
-            return Some(other.risk(subject));
+            return Some(other.own_risk(subject));
         }
         if has(|part| matches!(part, Action::Uncordon(_))) {
             return Some("the guest is changed, and a node takes guests again");

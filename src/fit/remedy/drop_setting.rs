@@ -11,6 +11,7 @@ use crate::fit::author::TypeReference;
 use crate::fit::command::Json;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
+use crate::fit::libvirt::Incompatible;
 use crate::fit::node::Node;
 use crate::fit::subject::{Setting, Subject};
 
@@ -50,6 +51,18 @@ pub(in crate::fit) fn ends_refusal(judgement: &Judgement<'_, '_>) -> Option<Reme
         let nodes = judgement.outlook(&change.start).1.count();
         let (setting, set_by) = (change.setting.clone(), change.set_by.clone());
         (nodes > 0).then(|| Remedy::new(DropSetting { setting, set_by }, Prospect::exactly(nodes)))
+    })
+}
+
+/// Returns the drop of features of the guest's own that gives up all for which libvirt refused it, and leaves a target
+/// from every start node.
+pub(super) fn giving_up(judgement: &Judgement<'_, '_>, why: &Incompatible) -> Option<Remedy> {
+    let of_features = judgement.subject.changes.iter().filter(|change| matches!(change.setting, Setting::Features(_)));
+    let mut helping = of_features.filter(|change| judgement.subject.gives_up(&change.start, why));
+    helping.find_map(|change| {
+        let prospect = judgement.after_restart(&change.start, 1).filter(|prospect| prospect.luck.is_none())?;
+        let (setting, set_by) = (change.setting.clone(), change.set_by.clone());
+        Some(Remedy::new(DropSetting { setting, set_by }, prospect))
     })
 }
 

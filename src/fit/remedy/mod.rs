@@ -27,6 +27,7 @@ mod remove_skip_node;
 mod remove_tsc_label;
 mod remove_vendor_label;
 mod restart;
+mod risk;
 mod specification;
 mod trial;
 mod uncordon;
@@ -73,10 +74,11 @@ use super::fleet::Fleet;
 use super::immobile::Immobile;
 use super::judgement::{Judgement, neighbours};
 use super::label::{self, Family};
+use super::libvirt::Incompatible;
 use super::node::Node;
 use super::outcome::{Assessment, Outcome};
 use super::placement::Placement;
-use super::subject::{NotMigratable, Stage, Subject};
+use super::subject::{NotMigratable, Stage, Start, Subject};
 use super::word::words;
 
 words! {
@@ -313,9 +315,8 @@ impl Action {
         }
     }
 
-    /// Returns the risk for the guest, in a few words.
-    #[must_use]
-    pub fn risk(&self, subject: &Subject<'_>) -> &'static str {
+    /// Returns the risk for the guest, whatever the nodes are.
+    fn own_risk(&self, subject: &Subject<'_>) -> &'static str {
         self.act().risk(subject).unwrap_or(self.id().spec().risk)
     }
 
@@ -439,11 +440,14 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     let is_migratable = !never_migrates(judgement);
     let refused = judgement.subject.failed.as_ref().filter(|refused| is_migratable && refused.is_of_cpu);
     let Some(refused) = refused else { return Vec::new() };
+    let why = Incompatible { missing: refused.missing.clone(), ..Incompatible::default() };
+    let gives_up = |start: &Start<'_>| judgement.subject.gives_up(start, &why);
     // A guest with extra features gets those of its new QEMU. A target that lacked features still lacks them.
-    let found = judgement.within(|| {
-        if refused.missing.is_empty() { restart::cures(judgement) } else { use_model::after_refusal(judgement) }
-    });
-    found.into_iter().collect()
+    if why.missing.is_empty() || judgement.subject.restart.as_ref().is_some_and(gives_up) {
+        return judgement.within(|| restart::cures(judgement)).into_iter().collect();
+    }
+    let model = judgement.within(|| use_model::after_refusal(judgement));
+    model.into_iter().chain(judgement.within(|| drop_setting::giving_up(judgement, &why))).collect()
 }
 
 /// Returns the remedy with which libvirt accepts the guest on every fitting node, at least on as many as now.

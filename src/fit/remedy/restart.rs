@@ -40,11 +40,10 @@ pub enum NoRestart {
     },
 }
 
-/// Whether labels predict the targets after a restart without other changes. If libvirt refuses the guest on
-/// nodes that fit by labels, they do not: it would have the CPU of its start node, and be refused again. They do if the
-/// guest then gets another CPU of a named model, by its VM or a policy, that no libvirt contradicts.
+/// Whether labels predict the targets after a restart without other changes.
 pub(crate) fn labels_predict_after_restart(judgement: &Judgement<'_, '_>) -> bool {
-    judgement.refused_targets.is_empty() || judgement.gets_another_cpu()
+    let start = judgement.subject.restart.as_ref();
+    start.map_or(judgement.refused_targets.is_empty(), |start| judgement.labels_predict(start))
 }
 
 /// Returns the start after a restart, if the guest runs and labels predict its targets then.
@@ -104,21 +103,22 @@ impl Act for Restart {
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
         let refusals =
             || subject.asked().into_iter().flat_map(|asked| asked.nodes.keys().filter_map(|node| asked.refusal(node)));
-        let is_refused = || refusals().next().is_some();
+        // A feature that it no longer forbids need not be part of its CPU then.
+        let loses = || refusals().any(|why| why.provided_forbidden().next().is_none());
         if !subject.is_running() {
             return Some("none");
         }
-        let mode = &subject.restart.as_ref()?.mode;
+        let start = subject.restart.as_ref()?;
+        let mode = &start.mode;
         match mode {
             CpuMode::HostModel => Some("it is bound again, to the host model of the node where it starts"),
             CpuMode::HostPassthrough | CpuMode::HostModelOrPassthrough => {
                 Some("it is bound again, to the CPU of the node where it starts")
             }
-            CpuMode::Named(model) if subject.mode == *mode && refusals().any(|why| !subject.gives_up(model, why)) => {
+            CpuMode::Named(_) if subject.mode == *mode && refusals().any(|why| !subject.gives_up(start, why)) => {
                 Some("it gets the CPU again that libvirt refuses, and may be bound again")
             }
-            CpuMode::Named(_) if is_refused() => Some(OTHER_CPU),
-            CpuMode::Named(_) if subject.restart.as_ref()?.by_policy.is_some() => Some(OTHER_CPU),
+            CpuMode::Named(_) if loses() || start.by_policy.is_some() => Some(OTHER_CPU),
             CpuMode::Named(_) | CpuMode::Unset => None,
         }
     }

@@ -1,7 +1,7 @@
 //! The trial of a remedy before it is offered: on the nodes that it changes, with all others unchanged.
 
-use super::{Action, Counted, Luck, Outage, Remedy, labels_predict_after_restart};
-use crate::fit::assess::{self, StartGroup, start_groups};
+use super::{Action, Counted, Luck, Outage, Remedy};
+use crate::fit::assess::{self, StartGroup, StartOf, start_groups};
 use crate::fit::bits::Bits;
 use crate::fit::effort::Depth;
 use crate::fit::fleet::Fleet;
@@ -9,7 +9,7 @@ use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
 use crate::fit::outcome::{Impact, Outcome};
 use crate::fit::placement::Placement;
-use crate::fit::subject::{Stage, Start, Subject};
+use crate::fit::subject::{AfterStart, Stage, Start, Subject};
 
 /// The start nodes or the targets after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +66,16 @@ impl Judgement<'_, '_> {
     /// Returns the smallest and the largest number of targets after a start, and the start nodes.
     pub(super) fn outlook(&self, start: &Start<'_>) -> ((usize, usize), Bits) {
         let mut fitting = self.fleet.look_up(&start.placement).passes().fitting;
-        if let Some(failing) = self.subject.failing(&start.placement, self.fleet) {
+        if let Some(failing) = self.subject.failing(&start.placement, &start.features, self.fleet) {
             fitting.subtract(&failing);
         }
-        let groups = self.start_groups(&start.placement, start.after_start, &fitting).unwrap_or_default();
+        let groups = self.groups_from(start, &fitting).unwrap_or_default();
         (range(&groups).unwrap_or_default(), fitting)
+    }
+
+    /// Groups the nodes of a start by the targets that they leave; `None` if the deadline passed first.
+    fn groups_from(&self, start: &Start<'_>, fitting: &Bits) -> Option<Vec<StartGroup>> {
+        start_groups(self.subject, start.into(), fitting, self.fleet, self.effort)
     }
 
     /// Returns the targets after a restart, if it may help. It is certain to help if every start leaves `needed`
@@ -88,7 +93,7 @@ impl Judgement<'_, '_> {
         if !self.is_in_need(needed)? {
             return None;
         }
-        let groups = self.start_groups(&start.placement, start.after_start, &fitting)?;
+        let groups = self.groups_from(start, &fitting)?;
         by_luck(groups, self.fleet, range, needed)
     }
 
@@ -154,10 +159,14 @@ impl Judgement<'_, '_> {
         let Stage::Start(after_start) = after.stage else {
             return is_better.then(|| Remedy::new(action, Prospect::exactly(now.fitting.count())));
         };
+        if self.is_migration() && !self.labels_predict(&start_of(&after, after_start)) {
+            return None;
+        }
         if is_better && self.counted() == Counted::StartNodes {
             return Some(Remedy::new(action, Prospect::exactly(now.fitting.count())));
         }
-        let groups = start_groups(&after, &after.placement, after_start, &now.fitting, fleet, self.effort)?;
+        let start = StartOf::next(&after, &after.placement, after_start);
+        let groups = start_groups(&after, start, &now.fitting, fleet, self.effort)?;
         let range = range(&groups)?;
         if is_better {
             return Some(Remedy::new(action, Prospect::certain(range)));
@@ -212,18 +221,21 @@ impl Judgement<'_, '_> {
         if !self.is_migration() {
             return Some(Prospect::exactly(nodes));
         }
-        // The restarted guest keeps the CPU that libvirt refuses.
-        if !labels_predict_after_restart(self) {
-            return None;
-        }
         let (after, _) = action.apply(self.subject, self.fleet);
         let Stage::Start(after_start) = after.stage else { return None };
-        let Subject { mode, placement, features, .. } = after;
-        self.after_restart(
-            &Start { mode, placement, own_models: Vec::new(), features, by_policy: None, after_start },
-            needed,
-        )
+        let start = start_of(&after, after_start);
+        // The guest may keep the CPU that libvirt refuses.
+        if !self.labels_predict(&start) {
+            return None;
+        }
+        self.after_restart(&start, needed)
     }
+}
+
+/// Returns the start of a guest that a change has restarted.
+fn start_of<'a>(after: &Subject<'a>, after_start: AfterStart) -> Start<'a> {
+    let Subject { mode, placement, features, .. } = after.clone();
+    Start { mode, placement, own_models: Vec::new(), features, by_policy: None, after_start }
 }
 
 /// Returns the targets after these starts, if some leave the guest enough and others do not.

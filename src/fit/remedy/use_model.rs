@@ -14,7 +14,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
 use crate::fit::models;
 use crate::fit::node::Node;
-use crate::fit::subject::{CpuMode, Start, Subject};
+use crate::fit::subject::{CpuMode, Start, Subject, missed_of_model};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::UseModel,
@@ -40,9 +40,6 @@ pub struct UseModel {
     pub of_others: Vec<(String, Vec<String>)>,
     /// Whether migrations select the vendor of the node that the guest leaves.
     pub vendor_is_asked: bool,
-    /// Whether features of the guest are optional that some of the nodes have and others do not: libvirt requires of a
-    /// target what it gave the guest at its start.
-    pub has_optional: bool,
     /// The bit that the model lacks, by which the guest's kernel drives the mitigations of speculative execution;
     /// `None` if the model has it, or the guest asks for it in addition.
     pub without_bit: Option<&'static str>,
@@ -161,17 +158,31 @@ pub(super) fn runs_on_more(judgement: &Judgement<'_, '_>, open: &Bits) -> Option
 }
 
 impl Judgement<'_, '_> {
-    /// Whether the guest gets another CPU at its next start, that no libvirt contradicts: another named model, or the
-    /// same one without all features for which libvirt refuses its targets.
-    pub(super) fn gets_another_cpu(&self) -> bool {
-        let Some(start) = &self.subject.restart else { return false };
-        let CpuMode::Named(model) = &start.mode else { return false };
-        let is_other = start.mode != self.subject.mode
-            || self.refused_targets.iter().all(|node| {
+    /// Whether labels, and libvirt's answers about nodes, predict the targets after this start. If libvirt refuses the
+    /// guest on nodes that fit by labels, they do so only if the guest then gets another CPU: else it would be refused
+    /// again.
+    pub(super) fn labels_predict(&self, start: &Start<'_>) -> bool {
+        self.refused_targets.is_empty() || self.gets_another_cpu(start)
+    }
+
+    /// Whether the guest gets another CPU at this start, and some node may start it: another named model, or its
+    /// present CPU without all for which libvirt refuses its targets.
+    fn gets_another_cpu(&self, start: &Start<'_>) -> bool {
+        let gives_up = || {
+            self.refused_targets.iter().all(|node| {
                 let refusal = self.subject.asked().and_then(|asked| asked.refusal(self.fleet.name(node)));
-                refusal.is_some_and(|why| self.subject.gives_up(model, why))
-            });
-        is_other && !usable(self, start, model).is_empty()
+                refusal.is_some_and(|why| self.subject.gives_up(start, why))
+            })
+        };
+        let CpuMode::Named(model) = &start.mode else { return gives_up() };
+        let mut nodes = open(self, start, model);
+        if let Some(failing) = self.subject.failing(&start.placement, &start.features, self.fleet) {
+            nodes.subtract(&failing);
+        }
+        (start.mode != self.subject.mode || gives_up())
+            && !nodes.is_empty()
+            && !missed_last(self, model, &nodes)
+            && refused_with(self, start, model, &nodes).is_empty()
     }
 }
 
@@ -192,28 +203,16 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     let mut elsewhere = usable(judgement, start, &model);
     elsewhere.subtract(&nodes);
     let of_others = of_other_vendors(judgement, start, &nodes);
-    let open_nodes = nodes.clone();
     let (nodes, elsewhere) = (judgement.names(&nodes), judgement.names(&elsewhere));
     let is_listed = |node: &&String| judgement.subject.host(node).is_some_and(|host| host.is_usable(&model));
     let listed = nodes.iter().filter(is_listed).cloned().collect();
     let is_other = |other: &NotUsable| other.model != model && start.mode != CpuMode::Named(other.model.clone());
     let instead_of = not_usable(judgement, start).filter(is_other);
-    let has_optional = judgement.subject.differs_in_optional(judgement.fleet, &open_nodes);
     let vendor_is_asked = start.after_start.vendor;
     let asks = |bit: &str| start.placement.get(&format!("{}{bit}", label::CPU_FEATURE)).is_some();
     let without_bit = models::mitigations_lacked(&model).filter(|bit| !asks(bit));
-    let offered = UseModel {
-        model,
-        nodes,
-        elsewhere,
-        also,
-        of_others,
-        vendor_is_asked,
-        has_optional,
-        without_bit,
-        listed,
-        instead_of,
-    };
+    let offered =
+        UseModel { model, nodes, elsewhere, also, of_others, vendor_is_asked, without_bit, listed, instead_of };
     Some(Remedy::new(offered, prospect))
 }
 
@@ -230,7 +229,7 @@ fn best_by_labels(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(S
 /// Returns the best model by labels if the libvirt of a node does not list it as usable.
 fn not_usable(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NotUsable> {
     let (model, open) = best_by_labels(judgement, start)?;
-    let nodes = refusing(judgement, &model, &open);
+    let nodes = refusing(judgement, start, &model, &open);
     (!nodes.is_empty()).then_some(NotUsable { model, nodes })
 }
 
@@ -238,11 +237,11 @@ fn not_usable(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NotUsa
 fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
     let (model, open) = best_by_labels(judgement, start)?;
     let has_it = start.mode == CpuMode::Named(model.clone());
-    let nodes = refused_with(judgement, &model, &open);
+    let nodes = refused_with(judgement, &start.with_model(&model), &model, &open);
     if !nodes.is_empty() {
         return Some(NoModel::HasRefused { model, nodes });
     }
-    let unlisted = refusing(judgement, &model, &open);
+    let unlisted = refusing(judgement, start, &model, &open);
     if !unlisted.is_empty() {
         let found = NotUsable { model, nodes: unlisted };
         return Some(if has_it { NoModel::HasNotUsable(found) } else { NoModel::NotUsable(found) });
@@ -254,7 +253,7 @@ fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<No
 /// Returns the nodes of `nodes`, by name, whose libvirt refuses the guest's current CPU, if that has this
 /// model: all of them for a guest that has it by name; else those that do not name what they miss and do not list
 /// the model as usable.
-fn refused_with(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<String> {
+fn refused_with(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
     let Some(asked) = judgement.subject.asked() else { return Vec::new() };
     if asked.guest.as_ref().is_ok_and(|guest| guest.cpu.model != model) {
         return Vec::new();
@@ -263,18 +262,19 @@ fn refused_with(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec
     let is_usable = |node: &str| asked.hosts.get(node).is_some_and(|host| host.is_usable(model));
     let is_refused = |node: &String| {
         let is_of_model = |why: &Incompatible| is_named || why.missing.is_empty() && !is_usable(node);
-        let of = |why: &Incompatible| is_of_model(why) && !judgement.subject.gives_up(model, why);
+        let of = |why: &Incompatible| is_of_model(why) && !judgement.subject.gives_up(start, why);
         asked.refusal(node).is_some_and(of)
     };
     judgement.names(nodes).into_iter().filter(is_refused).collect()
 }
 
 /// Returns the nodes of `nodes` whose libvirt does not list a model as usable, by name, with the features that
-/// prevent its use.
-fn refusing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<(String, Vec<String>)> {
+/// prevent its use; without the nodes where the guest switches off all features that libvirt names.
+fn refusing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<(String, Vec<String>)> {
     let refusing = |node: String| {
         let blockers = judgement.subject.host(&node)?.unusable(model)?.to_vec();
-        Some((node, blockers))
+        let is_off = !blockers.is_empty() && blockers.iter().all(|name| start.features.switches_off(name));
+        (!is_off).then_some((node, blockers))
     };
     if judgement.subject.asked.is_none() {
         return Vec::new();
@@ -293,7 +293,7 @@ fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes:
     let asks: BTreeSet<&str> = asks.collect();
     let of_node = |node: String| {
         let missed = asked.refusal(&node)?.missing.iter().filter(|name| asks.contains(name.as_str())).cloned();
-        let mut missing = judgement.subject.missed_of_model(asked, &node, model, &of_model);
+        let mut missing = missed_of_model(asked, &node, model, &of_model, &start.features);
         missing.extend(missed);
         missing.sort_unstable();
         missing.dedup();
@@ -378,10 +378,10 @@ fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
 /// any node with its label.
 fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     let nodes = open(judgement, start, model);
-    let is_usable = refusing(judgement, model, &nodes).is_empty()
+    let is_usable = refusing(judgement, start, model, &nodes).is_empty()
         && missing(judgement, start, model, &nodes).is_empty()
         && !missed_last(judgement, model, &nodes)
-        && refused_with(judgement, model, &nodes).is_empty();
+        && refused_with(judgement, &start.with_model(model), model, &nodes).is_empty();
     if is_usable { nodes } else { Bits::none(judgement.fleet.len()) }
 }
 
@@ -442,13 +442,9 @@ fn all_vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
 
 impl Act for UseModel {
     fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
-        match (self.without_bit, self.has_optional) {
-            (Some("ibpb"), _) => Some("the guest sees another CPU, without ibpb: its kernel calls itself vulnerable"),
-            (Some(_), _) => Some("the guest sees another CPU, without spec-ctrl: its kernel calls itself vulnerable"),
-            (None, true) => Some(
-                "the guest sees another CPU; an optional feature binds it to the nodes that have it, if it starts on one",
-            ),
-            (None, false) => None,
+        match self.without_bit? {
+            "ibpb" => Some("the guest sees another CPU, without ibpb: its kernel calls itself vulnerable"),
+            _ => Some("the guest sees another CPU, without spec-ctrl: its kernel calls itself vulnerable"),
         }
     }
 

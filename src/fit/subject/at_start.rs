@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CpuFeatures, Stage, Subject};
+use super::{CpuFeatures, CpuMode, Stage, Start, Subject};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
@@ -45,16 +45,16 @@ enum Demand<'p> {
 }
 
 impl Subject<'_> {
-    /// Returns the nodes on which a start with this placement would fail according to their libvirt; `None` if
-    /// libvirt was not asked.
-    pub(crate) fn failing(&self, placement: &Placement<'_>, fleet: &Fleet) -> Option<Bits> {
+    /// Returns the nodes on which a start with this placement and these listed features would fail according to their
+    /// libvirt; `None` if libvirt was not asked.
+    pub(crate) fn failing(&self, placement: &Placement<'_>, listed: &CpuFeatures, fleet: &Fleet) -> Option<Bits> {
         let asked = self.asked.as_ref()?;
         let demands = demands(placement);
         let mut out = Bits::none(fleet.len());
         let unlisted = |node: &&String| !asked.hosts.contains_key(*node);
-        for name in asked.hosts.keys().chain(asked.nodes.keys().filter(unlisted)) {
+        for name in asked.hosts.keys().chain(asked.nodes.keys().filter(unlisted)).chain(&asked.own_node) {
             let Some(node) = fleet.find(name) else { continue };
-            if demands.iter().any(|demand| self.unmet(asked, name, demand).is_some()) {
+            if demands.iter().any(|demand| unmet(asked, name, demand, listed).is_some()) {
                 out.insert(node);
             }
         }
@@ -62,67 +62,15 @@ impl Subject<'_> {
     }
 
     /// Returns the CPU entries of this placement, models and features, that a node does not provide according
-    /// to its libvirt.
-    pub(crate) fn unmet_at_start(&self, placement: &Placement<'_>, node: &str) -> Vec<UnmetAtStart> {
-        let Some(asked) = &self.asked else { return Vec::new() };
-        demands(placement).iter().filter_map(|demand| self.unmet(asked, node, demand)).collect()
-    }
-
-    fn unmet(&self, asked: &Answers, node: &str, demand: &Demand<'_>) -> Option<UnmetAtStart> {
-        let host = asked.hosts.get(node);
-        match demand {
-            Demand::Model(model, features) => {
-                if let Some((host, blockers)) = host.and_then(|host| Some((host, host.unusable(model)?))) {
-                    // Some libvirts do not report which features prevent the use of a model: those that the guest
-                    // switches off may. A model that a libvirt does not list at all starts there with no set of
-                    // features.
-                    let is_of_model = |off: &String| {
-                        features.is_empty() || features.contains(off.as_str()) || models::is_disputed(model, off)
-                    };
-                    let at_start = self.features_at_start();
-                    let is_off = match blockers {
-                        [] => at_start.switched_off.iter().any(is_of_model),
-                        named => named.iter().all(|name| at_start.switches_off(name)),
-                    };
-                    let may_start = is_off && host.lists(model) != Some(false);
-                    let (model, blockers) = ((*model).to_owned(), blockers.to_vec());
-                    return (!may_start).then_some(UnmetAtStart::Model { model, blockers });
-                }
-                let missing = self.missed_of_model(asked, node, model, features);
-                (!missing.is_empty()).then(|| UnmetAtStart::FeaturesOfModel { model: (*model).to_owned(), missing })
-            }
-            Demand::Feature(key) => {
-                let provided = asked.provides(node, key);
-                let name = label::name(key);
-                let is_missed =
-                    || asked.refusal(node).is_some_and(|why| why.missing.iter().any(|missed| missed == name));
-                let is_unmet = provided == Provided::No || provided == Provided::Unknown && is_missed();
-                is_unmet.then(|| UnmetAtStart::Feature(name.to_owned()))
-            }
-            Demand::Forbidden(key) => {
-                let (provided, name) = (asked.provides(node, key), label::name(key));
-                let is_named = || asked.refusal(node).is_some_and(|why| why.is_provided_forbidden(name));
-                let is_unmet = provided == Provided::Yes || provided == Provided::Unknown && is_named();
-                is_unmet.then(|| UnmetAtStart::Forbidden(name.to_owned()))
-            }
-        }
-    }
-
-    /// Returns the features of a named model that a node's libvirt missed when it refused the guest's CPU; none of a
-    /// model that it lists as usable, nor those that the guest disables.
-    pub(crate) fn missed_of_model(
+    /// to its libvirt, at a start with these listed features.
+    pub(crate) fn unmet_at_start(
         &self,
-        asked: &Answers,
+        placement: &Placement<'_>,
+        listed: &CpuFeatures,
         node: &str,
-        model: &str,
-        features: &BTreeSet<&'static str>,
-    ) -> Vec<String> {
-        if asked.hosts.get(node).is_some_and(|host| host.is_usable(model)) {
-            return Vec::new();
-        }
-        let missed = asked.refusal(node).into_iter().flat_map(|why| &why.missing);
-        let at_start = self.features_at_start();
-        missed.filter(|name| features.contains(name.as_str()) && !at_start.switches_off(name)).cloned().collect()
+    ) -> Vec<UnmetAtStart> {
+        let Some(asked) = &self.asked else { return Vec::new() };
+        demands(placement).iter().filter_map(|demand| unmet(asked, node, demand, listed)).collect()
     }
 
     /// Returns the CPU features that its specification lists when it starts: for a running guest, those of its next
@@ -134,18 +82,23 @@ impl Subject<'_> {
         }
     }
 
-    /// Whether the guest lacks, once it starts with this named model, all features that libvirt missed on a node: its
-    /// specification switches them off then, or listed them and does so no longer, and the model has none of them.
-    pub(crate) fn gives_up(&self, model: &str, why: &Incompatible) -> bool {
-        let (now, then) = (&self.features, self.features_at_start());
-        let is_of_model = |feature: &str| {
-            let features = models::features(model).filter(|_| !models::is_disputed(model, feature));
-            features.is_none_or(|features| features.contains(feature))
-        };
+    /// Whether a start gives up all that a node's libvirt names as the reason of its refusal. A feature that the node
+    /// provides and the guest forbids is no longer forbidden. A feature that the node misses is switched off, or was
+    /// listed and is so no longer, and the named model of the start lacks it; without a named model, the start node
+    /// decides whether the guest has it.
+    pub(crate) fn gives_up(&self, start: &Start<'_>, why: &Incompatible) -> bool {
+        let (now, then) = (&self.features, &start.features);
         let is_given_up = |feature: &String| {
-            let is_dropped = now.asks_for(feature) && !then.asks_for(feature) && !is_of_model(feature);
+            let CpuMode::Named(model) = &start.mode else { return false };
+            let features = models::features(model).filter(|_| !models::is_disputed(model, feature));
+            let is_of_model = features.is_none_or(|features| features.contains(feature.as_str()));
+            let is_dropped = now.asks_for(feature) && !then.asks_for(feature) && !is_of_model;
             then.switches_off(feature) || is_dropped
         };
+        let mut forbidden = why.provided_forbidden().peekable();
+        if forbidden.peek().is_some() {
+            return forbidden.all(|feature| !then.forbids(feature));
+        }
         !why.missing.is_empty() && why.missing.iter().all(is_given_up)
     }
 
@@ -153,6 +106,52 @@ impl Subject<'_> {
     pub(crate) fn is_without(&self, feature: &str) -> bool {
         self.features.switches_off(feature) || self.runs_without(feature)
     }
+}
+
+fn unmet(asked: &Answers, node: &str, demand: &Demand<'_>, listed: &CpuFeatures) -> Option<UnmetAtStart> {
+    let host = asked.hosts.get(node);
+    match demand {
+        Demand::Model(model, features) => {
+            if let Some((host, blockers)) = host.and_then(|host| Some((host, host.unusable(model)?))) {
+                // Some libvirts do not report which features prevent the use of a model: those that the guest
+                // switches off may. A model that a libvirt does not list at all starts there with no set of
+                // features.
+                let is_of_model = |off: &String| {
+                    features.is_empty() || features.contains(off.as_str()) || models::is_disputed(model, off)
+                };
+                let is_off = match blockers {
+                    [] => listed.switched_off().any(is_of_model),
+                    named => named.iter().all(|name| listed.switches_off(name)),
+                };
+                let may_start = is_off && host.lists(model) != Some(false);
+                let (model, blockers) = ((*model).to_owned(), blockers.to_vec());
+                return (!may_start).then_some(UnmetAtStart::Model { model, blockers });
+            }
+            let missing = missed_of_model(asked, node, model, features, listed);
+            (!missing.is_empty()).then(|| UnmetAtStart::FeaturesOfModel { model: (*model).to_owned(), missing })
+        }
+        Demand::Feature(key) => {
+            (asked.has_at_start(node, key) == Provided::No).then(|| UnmetAtStart::Feature(label::name(key).to_owned()))
+        }
+        Demand::Forbidden(key) => (asked.has_at_start(node, key) == Provided::Yes)
+            .then(|| UnmetAtStart::Forbidden(label::name(key).to_owned())),
+    }
+}
+
+/// Returns the features of a named model that a node's libvirt missed when it refused the guest's CPU; none of a
+/// model that it lists as usable, nor those that a start with these listed features switches off.
+pub(crate) fn missed_of_model(
+    asked: &Answers,
+    node: &str,
+    model: &str,
+    features: &BTreeSet<&'static str>,
+    listed: &CpuFeatures,
+) -> Vec<String> {
+    if asked.hosts.get(node).is_some_and(|host| host.is_usable(model)) {
+        return Vec::new();
+    }
+    let missed = asked.refusal(node).into_iter().flat_map(|why| &why.missing);
+    missed.filter(|name| features.contains(name.as_str()) && !listed.switches_off(name)).cloned().collect()
 }
 
 fn demands<'p>(placement: &'p Placement<'_>) -> Vec<Demand<'p>> {

@@ -39,14 +39,27 @@ pub struct CpuFeatures {
     pub forced: Vec<String>,
     /// Features with policy `optional`.
     pub optional: Vec<String>,
-    /// Features with policy `disable` or `forbid`: they do not prevent the use of a named model.
-    pub switched_off: Vec<String>,
+    /// Features with policy `disable`: the guest lacks them wherever it runs.
+    pub disabled: Vec<String>,
+    /// Features with policy `forbid`: the guest lacks them, and does not start where the hypervisor provides them.
+    pub forbidden: Vec<String>,
 }
 
 impl CpuFeatures {
+    /// Iterates over the features that the specification disables or forbids: they do not prevent the use of a named
+    /// model.
+    pub(crate) fn switched_off(&self) -> impl Iterator<Item = &String> {
+        self.disabled.iter().chain(&self.forbidden)
+    }
+
     /// Whether the specification disables or forbids a feature.
     pub(crate) fn switches_off(&self, feature: &str) -> bool {
-        self.switched_off.iter().any(|off| off == feature)
+        self.switched_off().any(|off| off == feature)
+    }
+
+    /// Whether the specification forbids a feature.
+    pub(crate) fn forbids(&self, feature: &str) -> bool {
+        self.forbidden.iter().any(|forbidden| forbidden == feature)
     }
 
     /// Whether the specification asks for a feature beyond those of the model.

@@ -27,6 +27,7 @@ use crate::testing::thorough::one_in;
 use crate::testing::{Tweak, at_least};
 
 mod evidence;
+mod given_up;
 mod random;
 
 const OLD: &str = "Skylake-Server-noTSX-IBRS";
@@ -66,6 +67,7 @@ fn said<const A: usize, const H: usize>(
         nodes: Arc::new(answers.map(|(node, answer)| (node.to_owned(), Ok(answer))).into()),
         hosts: Arc::new(hosts),
         silent_hosts: Arc::default(),
+        own_node: None,
         losses: BTreeMap::new(),
         saved: false,
     }
@@ -232,8 +234,10 @@ fn labels_are_removed_where_libvirt_does_not_refuse(
         _ => None,
     });
     assert_eq!(removed.map(|remove| remove.backing), expected, "{:?}", verdict.not_helping);
-    let risk = removed.map(|remove| Action::from(remove.clone()).risk(&guest(&[], said(Cpu::default(), [], []))));
-    let agrees = risk.map(|risk| risk.contains("libvirt agrees") && !risk.contains("may refuse"));
+    let risk = removed.map(|remove| {
+        Action::from(remove.clone()).risk(&guest(&[], said(Cpu::default(), [], [])), &Fleet::new(Vec::new()))
+    });
+    let agrees = risk.as_ref().map(|risk| risk.contains("libvirt agrees") && !risk.contains("may refuse"));
     assert_eq!(agrees, expected.map(|backing| backing == Backing::Provided), "{risk:?}");
 }
 
@@ -322,7 +326,7 @@ fn a_model_refused_without_features_is_not_offered(
 #[test]
 fn the_risk_of_a_restart_names_the_cpu_that_the_guest_gets() {
     let mut subject = guest(&[], said(Cpu::default(), [], []));
-    let risk = |subject: &Subject<'_>| Action::from(Restart).risk(subject);
+    let risk = |subject: &Subject<'_>| Action::from(Restart).risk(subject, &Fleet::new(Vec::new()));
     assert_eq!(risk(&subject), "it is bound again, to the host model of the node where it starts");
     for (mode, says) in
         [(CpuMode::HostPassthrough, "to the CPU of the node"), (CpuMode::Named(OLD.to_owned()), "depends on")]

@@ -61,6 +61,7 @@ fn starts(named: &str, asks: &[String], hosts: BTreeMap<String, LibvirtHost>) ->
             nodes: Arc::default(),
             hosts: Arc::new(hosts),
             silent_hosts: Arc::default(),
+            own_node: None,
             losses: BTreeMap::new(),
             saved: true,
         });
@@ -118,7 +119,7 @@ fn a_start_fails_where_libvirt_cannot_run_its_model(
     #[case] fits: bool,
 ) {
     let mut subject = starts(NEW, &[], hosts([("node-b", host)]));
-    subject.features.switched_off = off.iter().map(ToString::to_string).collect();
+    subject.features.disabled = off.iter().map(ToString::to_string).collect();
     let (verdict, fitting) = judge(&subject, ["node-a", "node-b", "node-c", "node-d"].map(cascade_lake).to_vec());
     assert_eq!(fitting.contains(&"node-b".to_owned()), fits);
     assert_eq!(
@@ -162,7 +163,7 @@ fn features_that_libvirt_missed_are_missing_at_the_next_start(
     #[case] unmet: Option<&str>,
 ) {
     let mut subject = starts(NEW, &[feature("gfni")], hosts([("node-b", host)]));
-    subject.features.switched_off = off.iter().map(ToString::to_string).collect();
+    subject.features.disabled = off.iter().map(ToString::to_string).collect();
     if let Some(asked) = &mut subject.asked {
         asked.guest = Ok(of_present(NEW));
         asked.nodes = Arc::new(refusals([("node-b", missing)]));
@@ -311,7 +312,9 @@ fn a_model_that_libvirt_misses_is_not_said_to_run_on_the_most_nodes() {
                 match &not.why {
                     WhyNot::Model(NoModel::HasIt { model: best }) => {
                         let may_start = |node: &&Node| node.labels.contains_key(&model(best));
-                        let fails = |node: &Node| !subject.unmet_at_start(&subject.placement, &node.name).is_empty();
+                        let fails = |node: &Node| {
+                            !subject.unmet_at_start(&subject.placement, &subject.features, &node.name).is_empty()
+                        };
                         assert!(
                             !nodes.iter().filter(may_start).any(fails),
                             "{seed}, {stand}: where it fails to start, it is said to run"

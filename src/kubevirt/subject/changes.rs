@@ -3,8 +3,10 @@
 //! Each change is applied to the VirtualMachine, and the resulting guest is rendered again: a preference may add a
 //! dropped feature again, and a Hyper-V setting affects others.
 
+use std::collections::BTreeSet;
+
 use super::refused::Written;
-use super::start_of;
+use super::{last_failure, start_of};
 use crate::fit::author::{Author, TypeReference};
 use crate::fit::label::{self, Family};
 use crate::fit::subject::{
@@ -63,8 +65,9 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ch
     if guest.missing.is_some() || guest.excess.is_some() || cluster.config.excess.is_some() {
         return Changes::default();
     }
-    let own = own_settings(&vm.spec.template.spec, cluster).into_iter().map(|setting| (setting, None));
-    let others = set_elsewhere(vm, guest, cluster).into_iter().map(|(setting, named)| (setting, Some(named)));
+    let refused = refused_by_libvirt(vm, cluster);
+    let own = own_settings(&vm.spec.template.spec, &refused, cluster).into_iter().map(|setting| (setting, None));
+    let others = set_elsewhere(vm, guest, &refused, cluster).into_iter().map(|(setting, named)| (setting, Some(named)));
     let of_affinity = guest.spec.affinity.as_ref().map_or(0, AnyAffinity::conditions);
     let conditions = of_affinity + guest.spec.node_selector.len() + launch::added_conditions(&guest.spec);
     let most = MAX_CONDITIONS_TRIED / (1 + conditions);
@@ -294,8 +297,32 @@ fn is_scarce_setting(cluster: &Cluster, name: &str) -> bool {
     }
 }
 
+/// Returns the CPU features that libvirt names where it refuses the running guest, now or at its last migration,
+/// whatever the labels of nodes are.
+fn refused_by_libvirt(vm: &VirtualMachine, cluster: &Cluster) -> BTreeSet<String> {
+    let (namespace, name) = (&vm.metadata.namespace, &vm.metadata.name);
+    let Some(vmi) = cluster.vmi(namespace, name) else { return BTreeSet::new() };
+    let mut out: BTreeSet<String> = last_failure(vmi).into_iter().flat_map(|failed| failed.missing).collect();
+    if let Some(asked) = cluster.asked(namespace, name) {
+        for why in asked.nodes.keys().filter_map(|node| asked.refusal(node)) {
+            out.extend(why.missing.iter().cloned().chain(why.provided_forbidden().map(str::to_owned)));
+        }
+    }
+    out
+}
+
+/// Whether a feature that is listed with this policy keeps the guest off some node: by labels if it is required, and
+/// with any policy that gives it to the guest if libvirt `refused` the guest for it.
+fn is_in_the_way(policy: &str, name: &str, refused: &BTreeSet<String>, cluster: &Cluster) -> bool {
+    match policy {
+        "" | "require" => refused.contains(name) || is_scarce_feature(cluster, name),
+        "force" | "optional" => refused.contains(name),
+        _ => false,
+    }
+}
+
 /// Returns the settings of a specification that some node does not support, the smallest changes first.
-fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
+fn own_settings(spec: &VmiSpec, refused: &BTreeSet<String>, cluster: &Cluster) -> Vec<Setting> {
     let mut out = Vec::new();
     let hyperv = spec.domain.features.hyperv.iter().flat_map(Hyperv::settings);
     // A setting without a value is on by default.
@@ -309,7 +336,7 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
             let found = features.filter(|(_, feature)| is(&feature.policy, &feature.name));
             found.map(|(at, feature)| ListedFeature { at, name: feature.name.clone() }).collect()
         };
-        let required = listed(&|policy, name| matches!(policy, "" | "require") && is_scarce_feature(cluster, name));
+        let required = listed(&|policy, name| is_in_the_way(policy, name, refused, cluster));
         let mut names: Vec<&str> = required.iter().map(|feature| feature.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
@@ -331,7 +358,7 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
         }
         out.extend((!required.is_empty()).then(|| Setting::Features(required.clone())));
         let is_there = |name: &str| cluster.fleet.values(&format!("{}{name}", label::CPU_FEATURE)).next().is_some();
-        let forbidden = listed(&|policy, name| policy == "forbid" && is_there(name));
+        let forbidden = listed(&|policy, name| policy == "forbid" && (refused.contains(name) || is_there(name)));
         out.extend((!forbidden.is_empty()).then_some(Setting::Forbidden(forbidden)));
         let is_dedicated = cpu.dedicated_cpu_placement && is_scarce(cluster, cpu_manager(cluster));
         out.extend(is_dedicated.then_some(Setting::DedicatedCpus));
@@ -347,11 +374,16 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
 }
 
 /// Returns the settings of an instancetype or a preference that some node does not support.
-fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(Setting, TypeReference)> {
+fn set_elsewhere(
+    vm: &VirtualMachine,
+    guest: &Guest,
+    refused: &BTreeSet<String>,
+    cluster: &Cluster,
+) -> Vec<(Setting, TypeReference)> {
     let source = Source::vm(vm, &guest.origins, guest);
     let cpu = guest.spec.domain.cpu.as_ref();
     let found = guest.origins.iter().filter_map(|(from, _)| {
-        let (Author::Instancetype(named) | Author::Preference(named)) = source.author(from) else { return None };
+        let (Author::Instancetype(set_by) | Author::Preference(set_by)) = source.author(from) else { return None };
         let setting = match from {
             From::Model => {
                 let model = cpu.map(|cpu| cpu.model.clone())?;
@@ -380,14 +412,13 @@ fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(
                 let at = cpu?.features.iter().position(|feature| feature.name == *name)?;
                 let listed = vec![ListedFeature { at, name: name.clone() }];
                 match cpu?.features[at].policy.as_str() {
-                    "" | "require" => is_scarce_feature(cluster, name).then_some(Setting::Features(listed)),
                     "forbid" => Some(Setting::Forbidden(listed)),
-                    _ => None,
+                    policy => is_in_the_way(policy, name, refused, cluster).then_some(Setting::Features(listed)),
                 }
             }
             _ => None,
         };
-        Some((setting?, named))
+        Some((setting?, set_by))
     });
     found.collect()
 }

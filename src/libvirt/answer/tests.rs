@@ -61,6 +61,54 @@ fn a_guest_that_runs_is_described_by_model_and_features() {
     assert_eq!(read_cpu(document.root_element()), Ok(expected), "another CPU would be asked about");
 }
 
+/// The CPU of a guest that runs, in `dumpxml` of different releases of libvirt: once QEMU has said which features it
+/// gave, it is checked in full; where QEMU cannot say so, it stays as it was asked for.
+#[rstest]
+#[case::of_8_in_full(
+    "<cpu mode='custom' match='exact' check='full'><model fallback='forbid'>EPYC-Rome</model><vendor>AMD</vendor>
+    <feature policy='require' name='x2apic'/><feature policy='disable' name='svm'/></cpu>",
+    "EPYC-Rome AMD +x2apic -svm"
+)]
+#[case::of_8_as_asked(
+    "<cpu mode='custom' match='exact' check='partial'><model fallback='allow'>Haswell-noTSX</model>
+    <feature policy='require' name='pcid'/><feature policy='optional' name='pdpe1gb'/></cpu>",
+    "Haswell-noTSX - +pcid"
+)]
+#[case::of_9_with_addresses("<cpu mode='custom' match='exact' check='full'><model fallback='forbid'>Icelake-Server</model><vendor>Intel</vendor>
+    <maxphysaddr mode='passthrough' limit='46'/><topology sockets='2' dies='1' cores='1' threads='1'/>
+    <feature policy='require' name='vmx'/><feature policy='disable' name='mpx'/></cpu>", "Icelake-Server Intel +vmx -mpx")]
+#[case::of_10_nested("<cpu mode='custom' match='exact' check='full'><model fallback='forbid'>Cascadelake-Server</model><vendor>Intel</vendor>
+    <topology sockets='1' dies='1' clusters='1' cores='1' threads='1'/><cache mode='passthrough'/>
+    <feature policy='require' name='vmx-ept'/><feature policy='disable' name='vmx-exit-secondary-ctls'/></cpu>", "Cascadelake-Server Intel +vmx-ept -vmx-exit-secondary-ctls")]
+#[case::of_11_with_a_version(
+    "<cpu mode='custom' match='exact' check='full'><model fallback='forbid'>EPYC-Milan-v2</model><vendor>AMD</vendor>
+    <feature policy='force' name='invtsc'/><feature policy='forbid' name='vaes'/></cpu>",
+    "EPYC-Milan-v2 AMD +invtsc xvaes"
+)]
+#[case::unchecked(
+    "<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>qemu64</model></cpu>",
+    "qemu64 -"
+)]
+#[case::minimum(
+    "<cpu mode='custom' match='minimum' check='partial'><model fallback='allow'>Nehalem</model><vendor>Intel</vendor></cpu>",
+    "Nehalem Intel"
+)]
+#[case::of_another_vendor_for_the_model(
+    "<cpu mode='custom' match='exact' check='full'><model fallback='forbid' vendor_id='KVM Hv'>Skylake-Server</model>
+    <vendor>Intel</vendor></cpu>",
+    "Skylake-Server Intel"
+)]
+fn live_cpus_of_several_releases(#[case] cpu: &str, #[case] expected: &str) {
+    let domain = format!("<domain type='kvm' id='1'><name>shop_db</name>{cpu}</domain>");
+    let Cpu { model, vendor, require, disable, forbid } =
+        guest(&asked_for_guest(), &output(0, &domain, "")).expect("a CPU").cpu;
+    let listed =
+        |sign: &'static str, names: BTreeSet<String>| names.into_iter().map(move |name| format!("{sign}{name}"));
+    let words = [model, vendor.unwrap_or_else(|| "-".to_owned())].into_iter();
+    let words = words.chain(listed("+", require)).chain(listed("-", disable)).chain(listed("x", forbid));
+    assert_eq!(words.collect::<Vec<_>>().join(" "), expected, "nodes would be asked about another CPU");
+}
+
 #[rstest]
 #[case::passthrough(
     "<cpu mode='host-passthrough' check='none' migratable='on'/>",
@@ -108,6 +156,13 @@ fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str)
     "error: the CPU is incompatible with host CPU: Host CPU provides forbidden features: svm\n",
     Ok(reason("Host CPU provides forbidden features: svm"))
 )]
+#[case::forbidden_ones(
+    1,
+    "",
+    "error: the CPU is incompatible with host CPU: Host CPU provides forbidden features: svm, npt\n",
+    Ok(reason("Host CPU provides forbidden features: npt, svm"))
+)]
+#[case::forbidden_and_no_name(1, "", "error: the CPU is incompatible with host CPU: Host CPU provides forbidden features: <x>\n", Err(Silence::Unreadable("\"<x>\" is not the name of a CPU model or feature".to_owned())))]
 #[case::no_details(
     1,
     "CPU described in /dev/fd/63 is incompatible with the CPU provided by hypervisor on the host\n\n",
@@ -275,6 +330,22 @@ fn an_empty_list_of_models_is_an_answer(#[case] modes: &str, #[case] usable: Opt
     </cpu></domainCapabilities>", Some("EPYC-Rome"), &["EPYC", "Opteron_G3"])]
 #[case::of_8_with_maximum("<domainCapabilities><cpu><mode name='maximum' supported='yes'><enum name='maximumMigratable'><value>on</value></enum></mode>
     <mode name='host-model' supported='yes'><model fallback='allow'>EPYC</model><maxphysaddr mode='emulate' bits='40'/></mode></cpu></domainCapabilities>", Some("EPYC"), &[])]
+#[case::of_9_with_vendors("<domainCapabilities><cpu>
+    <mode name='host-passthrough' supported='yes'><enum name='hostPassthroughMigratable'><value>on</value><value>off</value></enum></mode>
+    <mode name='host-model' supported='yes'><model fallback='forbid'>EPYC-Milan</model><vendor>AMD</vendor><maxphysaddr mode='passthrough' limit='48'/>
+      <feature policy='require' name='vaes'/><feature policy='disable' name='svme-addr-chk'/></mode>
+    <mode name='custom' supported='yes'><model usable='yes' vendor='AMD'>EPYC-Rome</model><model usable='no' vendor='Intel'>Haswell</model>
+      <model usable='yes' vendor='unknown'>qemu64</model></mode></cpu></domainCapabilities>", Some("EPYC-Milan with 1 feature more and 1 less"), &["EPYC-Rome", "qemu64"])]
+#[case::of_10_10_with_blockers("<domainCapabilities><cpu>
+    <mode name='host-model' supported='yes'><model fallback='forbid'>SapphireRapids</model><vendor>Intel</vendor>
+      <feature policy='require' name='vmx-ins-outs'/><feature policy='require' name='vmx-ept'/></mode>
+    <mode name='custom' supported='yes'><model usable='no' vendor='AMD'>EPYC</model><blockers model='EPYC'><feature name='svm'/><feature name='sse4a'/></blockers>
+      <model usable='yes' deprecated='yes' vendor='Intel'>Haswell</model></mode></cpu></domainCapabilities>", Some("SapphireRapids with 2 features more"), &["Haswell"])]
+#[case::of_11_with_versions("<domainCapabilities><cpu>
+    <mode name='host-model' supported='yes'><model fallback='forbid'>EPYC-Genoa-v2</model><vendor>AMD</vendor></mode>
+    <mode name='custom' supported='yes'><model usable='yes' vendor='AMD' canonical='EPYC-v1'>EPYC</model><model usable='yes' vendor='AMD'>EPYC-v1</model>
+      <model usable='no' vendor='AMD' canonical='EPYC-Turin-v1'>EPYC-Turin</model><blockers model='EPYC-Turin'><feature name='prefetchi'/></blockers>
+    </mode></cpu></domainCapabilities>", Some("EPYC-Genoa-v2"), &["EPYC", "EPYC-v1"])]
 #[case::of_arm("<domainCapabilities><arch>aarch64</arch><cpu><mode name='host-passthrough' supported='yes'/><mode name='host-model' supported='no'/>
     <mode name='custom' supported='yes'><model usable='unknown' vendor='unknown'>cortex-a57</model></mode></cpu></domainCapabilities>", None, &[])]
 #[case::of_s390x("<domainCapabilities><arch>s390x</arch><cpu><mode name='host-model' supported='yes'><model fallback='forbid'>gen15a-base</model>
@@ -333,6 +404,18 @@ fn baselines_of_several_releases(
 fn texts_that_libvirt_does_not_write_are_refused(#[case] text: &str) {
     let read = guest(&asked_for_guest(), &output(0, text, ""));
     assert!(matches!(read, Err(Silence::Unreadable(_))), "{read:?}");
+}
+
+/// A long list of forbidden features stays whole, because each name decides whether a restart helps.
+#[test]
+fn all_forbidden_features_of_a_refusal_are_kept() {
+    let features: Vec<String> = (100..200).map(|number| format!("feature-{number}")).collect();
+    let said = format!(
+        "error: the CPU is incompatible with host CPU: Host CPU provides forbidden features: {}\n",
+        features.join(", ")
+    );
+    let Ok(LibvirtAnswer::Incompatible(why)) = comparison(&compared(), &output(1, "", &said)) else { panic!("{said}") };
+    assert_eq!(why.provided_forbidden().collect::<Vec<_>>(), features);
 }
 
 #[test]

@@ -238,14 +238,23 @@ fn an_emulated_guest_of_another_architecture_is_not_said_to_be_refused() {
 /// The printed command explains the guest with libvirt's answers, if the drain went by them.
 #[test]
 fn the_command_of_a_drain_asks_libvirt_if_the_drain_did() {
-    let nodes = || ["node-a", "node-b"].map(host).into_iter().chain(guest("db", "node-a"));
+    // No restart helps either: libvirt does not list the model as usable.
+    let mut stuck = guest("db", "node-a");
+    stuck[0]["spec"]["domain"]["cpu"]["model"] = json!(MODEL);
+    let nodes = || ["node-a", "node-b"].map(host).into_iter().chain(stuck.clone());
     let mut refuses = node_facts("node-b", MODEL, &json!({"answer": "incompatible", "missing": ["ss"]}));
     refuses["usableModels"] = json!([]);
     let scene = scene(nodes(), &[guest_facts("db", "uid-db"), refuses]);
-    let said = text(&scene, &["drain", "node-a"]);
-    for line in said.lines().filter(|line| line.starts_with("What is in its way: ")) {
-        assert!(line.ends_with("--ask-libvirt"), "the command prints that it fits: {line}");
-    }
+    let commands = |facts: &[&str]| -> Vec<String> {
+        let ran = scene.run(&["drain", "node-a"], facts);
+        assert!(ran.code() < 2, "{}", common::head(&ran.stderr));
+        let lines = ran.stdout.lines().filter(|line| line.starts_with("What is in its way: "));
+        lines.map(str::to_owned).collect()
+    };
+    let said = commands(&["own.json"]);
+    assert_eq!(said.len(), 1, "libvirt's refusal keeps the guest there, and the drain does not say so: {said:?}");
+    assert!(said[0].ends_with("--ask-libvirt"), "the command prints that it fits: {said:?}");
+    assert_eq!(commands(&[]), [""; 0], "without libvirt's answers nothing is in its way");
 }
 
 /// A folder with a dump and answers may be named by `--libvirt-facts` too: the other objects of the dump are skipped.
@@ -277,4 +286,137 @@ fn a_node_that_did_not_describe_itself_is_named_with_the_reason() {
     let said = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
     let line = "node-b gives no answer about its host model and usable models: virsh failed: internal error: boom.";
     assert!(said.lines().any(|printed| printed == line), "{said}");
+}
+
+/// Libvirt gave no description of nodes, and named a feature when it refused the running guest: its next start, which
+/// requires the feature, goes by that.
+#[test]
+fn a_start_is_judged_by_what_libvirt_missed_of_the_running_guest() {
+    let [mut vm, vmi, pod] = with_vm("host-model");
+    vm["spec"]["template"]["spec"]["domain"]["cpu"]["features"] = json!([{"name": "ss", "policy": "require"}]);
+    let mut refuses = node_facts("node-b", MODEL, &json!({"answer": "incompatible", "missing": ["ss"]}));
+    (refuses["hostModel"], refuses["usableModels"]) = (Value::Null, Value::Null);
+    let nodes = ["node-a", "node-b", "node-c"].map(|name| node(name, &["ss"], &[]));
+    let scene = scene(nodes.into_iter().chain([vm, vmi, pod]), &[guest_facts("db", "uid-db"), refuses]);
+    let said = text(&scene, &["explain", "vm/db", "-n", "shop"]);
+    assert!(said.contains("libvirt there does not provide ss"), "the feature is not named: {said}");
+    let by = "Its start is judged by labels, and the features that it requires by what libvirt says of nodes";
+    assert!(said.contains(by), "a start that libvirt prevents is said to be judged by labels: {said}");
+}
+
+/// A guest that forbids a feature, in files of earlier releases and of this one.
+#[rstest]
+#[case::listed_as_disabled("disable", "not-saved")]
+#[case::listed_as_forbidden("forbid", "superset")]
+fn a_forbidden_feature_in_saved_answers_is_read_as_forbidden(#[case] listed: &str, #[case] expected: &str) {
+    let mut objects = guest("db", "node-a");
+    objects[0]["spec"]["domain"]["cpu"]["features"] = json!([{"name": "hle", "policy": "forbid"}]);
+    let listing = |mut facts: Value, at: &str| {
+        let saved = facts.pointer_mut(at).expect("a CPU");
+        saved["disable"] = json!([]);
+        saved[listed] = json!(["hle"]);
+        facts
+    };
+    let of_node = |name: &str, answer: Value, disable: &[&str]| {
+        let mut facts = listing(node_facts(name, MODEL, &answer), "/answers/0/cpu");
+        facts["hostModel"] = json!({"model": MODEL, "vendor": "Intel", "require": [], "disable": disable});
+        facts
+    };
+    let answers = [
+        listing(guest_facts("db", "uid-db"), "/cpu"),
+        of_node("node-b", json!({"answer": "superset"}), &[]),
+        of_node("node-c", json!({"answer": "superset"}), &["hle"]),
+        of_node("node-d", json!({"answer": "incompatible", "missing": ["ss"]}), &[]),
+    ];
+    let nodes = ["node-a", "node-b", "node-c", "node-d"].map(host);
+    let scene = scene(nodes.into_iter().chain(objects), &answers);
+    let libvirt = explained(&scene, "vmi/db")["libvirt"].clone();
+    assert_eq!(libvirt["cpu"]["forbid"], json!(["hle"]), "{libvirt:#}");
+    let said = |name: &str| {
+        let row = &libvirt["nodes"][name];
+        row["answer"].as_str().or(row["unansweredCode"].as_str()).unwrap_or_default().to_owned()
+    };
+    assert_eq!(said("node-b"), expected, "a migration that libvirt refuses is promised: {libvirt:#}");
+    assert_eq!((said("node-c"), said("node-d")), ("superset".to_owned(), "incompatible".to_owned()), "{libvirt:#}");
+}
+
+/// Libvirt on the other nodes misses a feature that the guest lists, or provides one that it forbids: the change of
+/// that feature alone is offered, and not hidden behind a common model.
+#[rstest]
+#[case::required("require", json!({"missing": ["pks"]}), Some("drop-setting"))]
+#[case::forced("force", json!({"missing": ["pks"]}), Some("drop-setting"))]
+#[case::optional("optional", json!({"missing": ["pks"]}), Some("drop-setting"))]
+#[case::another_is_missing_too("require", json!({"missing": ["pks", "ss"]}), None)]
+#[case::forbidden("forbid", json!({"reason": "Host CPU provides forbidden features: pks"}), Some("disable-feature"))]
+fn a_feature_that_libvirt_names_is_given_up(
+    #[case] policy: &str,
+    #[case] why: Value,
+    #[case] expected: Option<&str>,
+    #[values(false, true)] by_preference: bool,
+) {
+    let [mut vm, mut vmi, pod] = with_vm("Nehalem");
+    let cpu = json!({"model": "Nehalem", "features": [{"name": "pks", "policy": policy}]});
+    vmi["spec"]["domain"]["cpu"] = cpu.clone();
+    let mut more = Vec::new();
+    if by_preference {
+        vm["spec"]["preference"] = json!({"name": "shy"});
+        more.push(json!({
+            "apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterPreference",
+            "metadata": {"name": "shy"}, "spec": {"cpu": {"preferredCPUFeatures": cpu["features"]}},
+        }));
+    } else {
+        vm["spec"]["template"]["spec"]["domain"]["cpu"] = cpu;
+    }
+    let mut known = guest_facts("db", "uid-db");
+    known["cpu"] = json!({"model": "Nehalem", "require": ["pks"], "disable": []});
+    if policy == "forbid" {
+        known["cpu"] = json!({"model": "Nehalem", "require": [], "disable": [], "forbid": ["pks"]});
+    }
+    let refuses = |name: &str| {
+        let mut answer = why.clone();
+        answer["answer"] = json!("incompatible");
+        let mut facts = node_facts(name, MODEL, &answer);
+        facts["answers"][0]["cpu"] = known["cpu"].clone();
+        (facts["hostModel"], facts["usableModels"]) = (Value::Null, Value::Null);
+        facts
+    };
+    let answers = [known.clone(), refuses("node-b"), refuses("node-c")];
+    let labels: &[&str] = if policy == "require" { &["pks"] } else { &[] };
+    let nodes = ["node-a", "node-b", "node-c"].map(|name| {
+        let mut node = node(name, labels, &[]);
+        node["metadata"]["labels"]["cpu-model.node.kubevirt.io/Nehalem"] = json!("true");
+        node
+    });
+    let scene = scene(nodes.into_iter().chain([vm, vmi, pod]).chain(more), &answers);
+    let result = explained(&scene, "vmi/db");
+    assert_eq!(result["verdict"], "pinned", "{result:#}");
+    let rows = result["remedies"].as_array().expect("remedies");
+    let small: Vec<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
+    let small: Vec<&str> = small.into_iter().filter(|id| ["drop-setting", "disable-feature"].contains(id)).collect();
+    assert_eq!(small, expected.into_iter().collect::<Vec<_>>(), "{result:#}");
+}
+
+/// The next start of a guest lists an optional feature that one of the nodes has: the counted targets are not certain.
+#[rstest]
+#[case::only_then("", "optional", true)]
+#[case::only_now("optional", "", false)]
+fn a_restart_with_an_optional_feature_names_that_it_binds(#[case] now: &str, #[case] then: &str, #[case] binds: bool) {
+    let listing = |policy: &str| if policy.is_empty() { json!([]) } else { json!([{"name": "pks", "policy": policy}]) };
+    let [mut vm, mut vmi, pod] = with_vm("Nehalem");
+    vmi["spec"]["domain"]["cpu"]["features"] = listing(now);
+    vm["spec"]["template"]["spec"]["domain"]["cpu"]["features"] = listing(then);
+    let refuses = |name: &str| node_facts(name, MODEL, &json!({"answer": "incompatible", "missing": ["ss"]}));
+    let answers = [guest_facts("db", "uid-db"), refuses("node-b"), refuses("node-c")];
+    let nodes = [("node-a", &[][..]), ("node-b", &["pks"]), ("node-c", &[])].map(|(name, more)| {
+        let mut node = node(name, more, &[]);
+        node["metadata"]["labels"]["cpu-model.node.kubevirt.io/Nehalem"] = json!("true");
+        node
+    });
+    let scene = scene(nodes.into_iter().chain([vm, vmi, pod]), &answers);
+    let result = explained(&scene, "vmi/db");
+    let offer = by_id(&result["remedies"], "restart").unwrap_or_else(|| panic!("{result:#}"));
+    let risk =
+        "the guest sees another CPU; an optional feature binds it to the nodes that have it, if it starts on one";
+    let expected = if binds { risk } else { OTHER_CPU };
+    assert_eq!(offer["risk"], expected, "two targets are promised, and libvirt refuses one: {offer:#}");
 }

@@ -195,9 +195,50 @@ fn the_printed_lines_ask_a_node_without_a_launcher() {
         create.contains(tolerates) && create.ends_with("| kubectl create -n shop -f -"),
         "it stays pending: {create}"
     );
+    assert!(create.contains(r#""evictionStrategy":"None""#), "a drain waits for it, and it cannot migrate: {create}");
     assert_eq!(wait.trim(), "kubectl wait --for=condition=Ready --timeout=2m vmi/cpufit-probe -n shop");
     assert_eq!(ask.trim(), "kubectl cpufit explain vmi/db -n shop --ask-libvirt", "it ends before it is asked");
     assert_eq!(delete.trim(), "kubectl delete vmi cpufit-probe -n shop");
+}
+
+/// On these nodes no guest starts, not even one that tolerates all.
+#[rstest]
+#[case::not_ready("condition", "a node that is not ready starts no pod")]
+#[case::unreachable("taint", "a node that is not ready starts no pod")]
+#[case::virt_handler(
+    "virt-handler",
+    "its label kubevirt.io/schedulable is not true, so that virt-handler starts no guest there"
+)]
+#[case::host_name("host name", "without the label kubernetes.io/hostname nothing selects the node alone")]
+fn a_node_that_takes_no_launcher_is_named_with_the_reason(#[case] what: &str, #[case] why: &str) {
+    let mut closed = host("node-f");
+    match what {
+        "condition" => closed["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]),
+        "taint" => {
+            closed["spec"]["taints"] = json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]);
+        }
+        "virt-handler" => closed["metadata"]["labels"]["kubevirt.io/schedulable"] = json!("false"),
+        _ => drop(closed["metadata"]["labels"].as_object_mut().unwrap().remove("kubernetes.io/hostname")),
+    }
+    for others in [&[][..], &["node-g"]] {
+        let unasked = others.iter().map(|name| silent(name, "no-launcher", ""));
+        let answers: Vec<Value> =
+            [guest_facts("db", "uid-db"), silent("node-f", "no-launcher", "")].into_iter().chain(unasked).collect();
+        let others_too = others.iter().map(|name| {
+            let mut node = host(name);
+            node["metadata"]["labels"]["zone"] = json!("a");
+            node
+        });
+        let objects = [host("node-a"), closed.clone()].into_iter().chain(others_too).chain(guest("db", "node-a"));
+        let said = text(&scene(objects, &answers), &["explain", "vmi/db", "-n", "shop"]);
+        let line = format!("No launcher is known on node-f, and none can be started there now: {why}.");
+        assert!(said.lines().any(|printed| printed == line), "the node is left out without a word: {said}");
+        assert_eq!(said.contains("cpufit-probe"), !others.is_empty(), "{said}");
+        assert!(
+            !said.contains(r#""kubernetes.io/hostname":"node-f""#),
+            "a guest is created that stays pending: {said}"
+        );
+    }
 }
 
 /// A guest that tolerates all would stand in the way of a drain of the cordoned node.

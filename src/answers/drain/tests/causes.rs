@@ -86,5 +86,5 @@ fn a_restart_has_the_risk_that_the_policy_brings(#[case] is_governed: bool, #[ca
     known.policies = is_governed.then(policy).into_iter().collect();
     let found = drained(&known, "node-a");
     let [restart] = found.least_to_do.as_deref().unwrap_or_default() else { panic!("other acts: {found:#?}") };
-    assert_eq!((restart.id, restart.risk), ("restart", risk), "the guest would be bound again, or is said to be");
+    assert_eq!((restart.id, &*restart.risk), ("restart", risk), "the guest would be bound again, or is said to be");
 }

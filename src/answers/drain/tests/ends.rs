@@ -269,7 +269,10 @@ fn an_uncordoned_node_is_offered_with_a_risk_for_host_passthrough() {
     let verdict = prepared.judge(&known.cluster, crate::fit::judgement::Depth::Full);
     let mut remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
     let uncordon = remedies.find(|remedy| remedy.action.id().as_str() == "uncordon").expect("a remedy");
-    assert_eq!(uncordon.action.risk(&prepared.subject), "it keeps the CPU of its node: libvirt may refuse it there");
+    assert_eq!(
+        uncordon.action.risk(&prepared.subject, &known.cluster.fleet),
+        "it keeps the CPU of its node: libvirt may refuse it there"
+    );
 }
 
 /// A guest that is being deleted needs no act.

@@ -64,7 +64,7 @@ pub(super) fn lost_at_next_start(asked: &Answers, subject: &Subject<'_>, lost: &
     let is_kept = |name: &str| required.contains(name) || features.asks_for(name);
     let cpu = asked.guest.as_ref().ok().map(|guest| &guest.cpu);
     let has = |name: &&String| cpu.and_then(|cpu| cpu.has(name)) == Some(true);
-    let off = features.switched_off.iter().filter(has);
+    let off = features.switched_off().filter(has);
     let lost: BTreeSet<&String> = lost.iter().filter(|name| !is_kept(name)).chain(off).collect();
     lost.into_iter().cloned().collect()
 }

@@ -206,7 +206,6 @@ impl Texts<'_> {
             also: vec![text(key)],
             of_others: Vec::new(),
             vendor_is_asked: true,
-            has_optional: false,
             without_bit: None,
             listed: Vec::new(),
             instead_of: None,

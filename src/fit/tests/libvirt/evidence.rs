@@ -65,12 +65,20 @@ fn a_start_fails_on_no_node_that_agrees_to_the_required_feature() {
         let mut asked = said(cpu(SERVER, &["md-clear"], &[]), [], [("node-c", host())]);
         asked.nodes = Arc::new(answer.into_iter().map(|answer| ("node-c".to_owned(), Ok(answer))).collect());
         let subject = guest(&[], asked);
-        assert_eq!(subject.unmet_at_start(&requires, "node-c").len(), expected, "a start is said to fail there");
+        assert_eq!(
+            subject.unmet_at_start(&requires, &subject.features, "node-c").len(),
+            expected,
+            "a start is said to fail there"
+        );
     }
     let undecided = LibvirtHost { model: Some(cpu(SERVER, &[], &[])), models: None };
     let subject = guest(&[], said(cpu("EPYC", &[], &[]), [], [("node-c", undecided)]));
     let requires = Placement::default().tweak(|placement| placement.selector.insert(feature("mpx"), "true"));
-    assert_eq!(subject.unmet_at_start(&requires, "node-c"), [], "a guest that can start is said to be unable to");
+    assert_eq!(
+        subject.unmet_at_start(&requires, &subject.features, "node-c"),
+        [],
+        "a guest that can start is said to be unable to"
+    );
 }
 
 /// Libvirt denies all, some or none of several missing labels: only the denied ones are said to be right.

@@ -69,7 +69,7 @@ fn a_source_that_cannot_run_the_model_is_no_evidence() {
 fn features_that_the_guest_disables_are_not_missing() {
     let source = ice("ice-1");
     let nodes = vec![source.clone(), older("sky-1", &["gfni"], false), older("sky-2", &["gfni"], false)];
-    let subject = leaving(&source, "host-model", false).tweak(|s| s.features.switched_off = vec!["gfni".to_owned()]);
+    let subject = leaving(&source, "host-model", false).tweak(|s| s.features.disabled = vec!["gfni".to_owned()]);
     assert_eq!(doubts(&judge(&subject, nodes)), [], "the guest has no gfni");
 }
 
@@ -91,6 +91,7 @@ fn features_that_the_live_cpu_lacks_are_not_missing(#[case] disabled: Option<&[&
                 nodes: Arc::default(),
                 hosts: Arc::default(),
                 silent_hosts: Arc::default(),
+                own_node: None,
                 losses: BTreeMap::new(),
                 saved: true,
             }

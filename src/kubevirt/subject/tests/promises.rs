@@ -153,6 +153,7 @@ fn all_agree<'n>(nodes: impl IntoIterator<Item = &'n str>) -> Answers {
         nodes: Arc::new(nodes.into_iter().map(agrees).collect()),
         hosts: Arc::default(),
         silent_hosts: Arc::default(),
+        own_node: None,
         losses: BTreeMap::new(),
         saved: true,
     }

@@ -66,7 +66,7 @@ fn three_causes_in_a_vm_are_changed_together(#[case] vm: Value, #[case] expected
     let verdict = prepared.judge(&cluster, Depth::Full);
     assert_eq!(summaries(&verdict, &prepared.subject), [expected], "the user knows no way out");
     let remedy = remedies(&verdict)[0];
-    assert_eq!(remedy.action.risk(&prepared.subject), "the guest is changed in three ways");
+    assert_eq!(remedy.action.risk(&prepared.subject, &cluster.fleet), "the guest is changed in three ways");
     let commands = remedy.action.commands(&prepared.subject).lines();
     assert_eq!(commands.len(), 3, "{commands:?}");
     assert!(fits_after(&vm, &commands, &cluster), "the user does what is said, and it cannot start: {commands:?}");

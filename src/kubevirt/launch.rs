@@ -360,6 +360,11 @@ pub(crate) fn topology_keys(spec: &VmiSpec) -> Vec<(PodRule, String)> {
     all.into_iter().flatten().filter(|(_, key)| !key.is_empty()).collect()
 }
 
+/// Returns the required node affinity of a specification, without the conditions that KubeVirt adds.
+pub(super) fn own_node_affinity(spec: &VmiSpec) -> Option<placement::NodeSelector> {
+    spec.affinity.as_ref().map(AnyAffinity::value).as_ref().and_then(required_node_affinity)
+}
+
 /// Returns the part of an affinity that filters nodes; `None` without one, or if it is malformed.
 fn required_node_affinity(affinity: &Value) -> Option<placement::NodeSelector> {
     let required = affinity.get("nodeAffinity")?.get("requiredDuringSchedulingIgnoredDuringExecution")?;

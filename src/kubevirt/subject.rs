@@ -379,6 +379,19 @@ fn describe_edits(subject: &mut Subject<'_>, vm: Option<&VirtualMachine>, cluste
     subject.definition.live_tolerations = is_applied && release.updates_tolerations_live(&cluster.config);
 }
 
+/// Sets the keys of a VMI's own selector that an edit of its VM does not remove. An instancetype that is not known may
+/// ask for an entry that the VM does not ask for.
+fn describe_selector(subject: &mut Subject<'_>, vmi: &Vmi, vm: &VirtualMachine, cluster: &Cluster) {
+    let guest = guest_of(vm, cluster);
+    let (own, whole) = (&vm.spec.template.spec.node_selector, &guest.spec.node_selector);
+    for (key, value) in vmi.spec.node_selector.iter().filter(|(key, value)| own.get(*key) != Some(value)) {
+        let is_kept = whole.get(key) == Some(value) || guest.missing.is_some() && !own.contains_key(key);
+        let list =
+            if is_kept { &mut subject.definition.not_of_template } else { &mut subject.definition.dropped_from_vm };
+        list.push(key.clone());
+    }
+}
+
 /// Sets the fields that describe a VMI beyond its requirements, except its next start.
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.definition.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
@@ -395,8 +408,9 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     if has_vm {
         describe_edits(subject, vm, cluster);
     }
-    let is_in_vm = |key: &String| vm.is_none_or(|vm| vm.spec.template.spec.node_selector.contains_key(key));
-    subject.definition.dropped_from_vm = vmi.spec.node_selector.keys().filter(|key| !is_in_vm(key)).cloned().collect();
+    if let Some(vm) = vm {
+        describe_selector(subject, vmi, vm, cluster);
+    }
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     subject.failed = last_failure(vmi);
     subject.asked = cluster.asked_about(vmi);
@@ -484,8 +498,14 @@ fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, SettingOri
         origins.extend(defaults::apply(&mut spec, &cluster.config));
         // A guest that is pinned to a TSC frequency requires no other one.
         let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
-        let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
-        overlay(&mut authors, &Source::vm(vm, &origins, &guest).authors(&rendered), mode(&spec) == mode(&vmi.spec));
+        let of_vm = launch::render(&spec, &status, &cluster.config, cluster.release.release());
+        let mut by_vm = Source::vm(vm, &origins, &guest).authors(&of_vm);
+        // The VM may have changed since.
+        by_vm.entries.retain(|key, _| of_vm.node_selector.get(key) == rendered.node_selector.get(key));
+        if launch::own_node_affinity(&spec) != launch::own_node_affinity(&vmi.spec) {
+            by_vm.affinity = None;
+        }
+        overlay(&mut authors, &by_vm, mode(&spec) == mode(&vmi.spec));
     }
     authors
 }

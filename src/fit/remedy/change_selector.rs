@@ -53,13 +53,15 @@ pub(super) fn candidate(subject: &Subject<'_>) -> Option<Action> {
     // KubeVirt copies these from the guest's current launcher, regardless of the guest's spec.
     let copies = matches!(subject.stage, Stage::Migration(_)) && subject.mode == CpuMode::HostModel;
     let is_inherited = |key: &str| copies && label::is_inherited(key);
-    let keys: Vec<String> = subject
-        .definition
+    let definition = &subject.definition;
+    let kept = [&definition.dropped_from_vm, &definition.not_of_template];
+    let is_of_template = |key: &String| kept.iter().all(|keys| keys.binary_search(key).is_err());
+    let keys: Vec<String> = definition
         .own_selector
         .iter()
         .map(|(key, _)| key.clone())
         .filter(|key| subject.placement.get(key).is_some_and(|value| subject.value_without_own(key) != Some(value)))
-        .filter(|key| !is_inherited(key) && subject.definition.dropped_from_vm.binary_search(key).is_err())
+        .filter(|key| !is_inherited(key) && is_of_template(key))
         .collect();
     (!keys.is_empty()).then(|| ChangeSelector { keys }.into())
 }

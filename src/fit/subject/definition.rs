@@ -17,9 +17,12 @@ pub struct Definition {
     /// The entries that remain for keys of `own_selector` if those are removed: added by KubeVirt to every
     /// launcher, by the cluster's configuration, or by another field. Sorted by key.
     pub under_own: Vec<(String, String)>,
-    /// The keys of `own_selector` that the VM no longer has, sorted: a restart removes them, an edit of the VM does
-    /// not.
+    /// The keys of `own_selector` whose entries the VM and its instancetype no longer have, sorted: a restart removes
+    /// them, an edit of the VM does not.
     pub dropped_from_vm: Vec<String>,
+    /// The keys of `own_selector` whose entries the VM's instancetype has or may have, and its template has not,
+    /// sorted: neither a restart nor an edit of the VM removes them.
+    pub not_of_template: Vec<String>,
     /// The way in which the VM starts the guest again.
     pub restart_request: RestartRequest,
     /// Whether its VMI exists and has not started. KubeVirt changes neither the CPU of that VMI nor its launcher pod,

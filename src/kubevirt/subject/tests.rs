@@ -1,5 +1,6 @@
 //! Conversion of objects to subjects: the right stage, the right requirements, the right release's rules.
 
+mod changed_vm;
 mod claims;
 mod doubts;
 mod machines;

@@ -34,7 +34,9 @@ use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::not_migratable::{Foresight, is_decided};
 use crate::kubevirt::subject::{self, Prepared};
-use crate::kubevirt::wire::{Devices, Domain, Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus};
+use crate::kubevirt::wire::{
+    Devices, Domain, GuestMemory, GuestResources, Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus,
+};
 use crate::libvirt::Answers;
 use crate::policy::{Grounds, Ruling, UserName, lives_on};
 use crate::say;
@@ -328,6 +330,8 @@ struct StartLikeness<'w> {
     home: Option<Vec<bool>>,
     /// The kind of object that is judged.
     made_of: MadeOf,
+    /// Whether the judged object, or the VM of a VMI that waits, is being deleted.
+    is_going: bool,
     /// Libvirt's answers about nodes and about the CPU that the guest has, if it was asked.
     asked: Option<Answers>,
     foresight: ForesightLikeness,
@@ -335,13 +339,13 @@ struct StartLikeness<'w> {
     launcher: Option<Arc<Placement<'static>>>,
 }
 
-/// The forecast of the guest's migrations, as far as it follows from devices, networks and volumes.
+/// The forecast of the guest's start and migrations, as far as it follows from devices, networks, volumes and memory.
 #[derive(Debug, PartialEq)]
 struct ForesightLikeness {
     /// The reason why KubeVirt will not migrate it.
     reason: Option<String>,
-    /// The devices that KubeVirt's configuration does not permit, with their paths.
-    not_permitted: Vec<(&'static str, String)>,
+    /// The reasons for which KubeVirt refuses it, which may follow from devices, memory and requests.
+    refusals: Vec<String>,
     /// The devices of which some nodes have too little.
     devices: Vec<Device>,
     /// The nodes on which its volumes can be used, if such devices leave out nodes.
@@ -349,12 +353,13 @@ struct ForesightLikeness {
 }
 
 impl ForesightLikeness {
-    fn of(foreseen: Option<Foreseen>, vmi: &Vmi, live: Option<&Vmi>, cluster: &Cluster) -> Self {
+    /// `conflicts`: what the guest's VirtualMachine is refused for.
+    fn of(foreseen: Option<Foreseen>, vmi: &Vmi, conflicts: &[Finding], live: Option<&Vmi>, cluster: &Cluster) -> Self {
         let devices = devices::lacking(&vmi.spec, live, cluster);
         let volumes = || subject::bound_volumes(vmi, cluster);
         let usable = if devices.is_empty() { None } else { BoundVolume::all_usable(&volumes(), &cluster.fleet) };
-        let not_permitted = subject::not_permitted(&vmi.spec, &cluster.config);
-        Self { reason: foreseen.map(|found| found.refused.reason), not_permitted, devices, usable }
+        let refusals = subject::refusals(&vmi.spec, conflicts, cluster);
+        Self { reason: foreseen.map(|found| found.refused.reason), refusals, devices, usable }
     }
 }
 
@@ -377,8 +382,8 @@ enum MadeOf {
 impl Like for StartLikeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { namespace, vmi, policies, home, made_of, asked: _, foresight: _, launcher: _ } = self;
-        (namespace, policies, home, made_of).hash(&mut hasher);
+        let Self { namespace, vmi, policies, home, made_of, is_going, asked: _, foresight: _, launcher: _ } = self;
+        (namespace, policies, home, made_of, is_going).hash(&mut hasher);
         vmi.spec.node_selector.hash(&mut hasher);
         vmi.spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
         hasher.finish()
@@ -462,8 +467,9 @@ impl<'w> GuestStates<'w> {
         let node = live.and_then(|vmi| subject::runs_on(vmi, cluster)).and_then(|node| cluster.fleet.find(node));
         let made = forecast::vmi_of(vm, &guest);
         let foreseen = Foresight::of_guest(vm, &guest).reason(cluster);
-        let foresight = ForesightLikeness::of(foreseen, &made, live, cluster);
+        let foresight = ForesightLikeness::of(foreseen, &made, &guest.notes, live, cluster);
         let key = self.likeness(&made, &vm.metadata.namespace, node, made_of, foresight);
+        let key = StartLikeness { is_going: migration::is_being_deleted(&vm.metadata), ..key };
         alike(&mut self.starts, key, || {
             let manifest = Manifest::VirtualMachine(Box::new(vm.clone()));
             NextStart::of(&judge_start(world, &manifest, subject::of_vm(vm, cluster)), cluster)
@@ -476,10 +482,12 @@ impl<'w> GuestStates<'w> {
         let node = subject::runs_on(vmi, cluster).and_then(|node| cluster.fleet.find(node));
         let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
         let live = cluster.vmi(&metadata.namespace, &metadata.name);
-        let foresight = ForesightLikeness::of(foreseen, vmi, live, cluster);
+        let foresight = ForesightLikeness::of(foreseen, vmi, &[], live, cluster);
         let key = self.likeness(vmi, &metadata.namespace, node, made_of, foresight);
         let launcher = subject::unplaced(vmi, cluster).filter(|_| made_of == MadeOf::VmiAsItIs);
-        let key = StartLikeness { launcher: launcher.map(|pod| Arc::clone(&pod.placement)), ..key };
+        let is_stopped = subject::is_stopped(vmi, cluster);
+        let launcher = launcher.map(|pod| Arc::clone(&pod.placement));
+        let key = StartLikeness { launcher, is_going: key.is_going || is_stopped, ..key };
         alike(&mut self.starts, key, || {
             let judge = |vmi: Vmi| {
                 let prepared = match made_of {
@@ -540,20 +548,27 @@ impl<'w> GuestStates<'w> {
             },
             vmi: Vmi {
                 metadata,
-                // Each guest has its own host name, volumes, devices and networks.
+                // Each guest has its own host name, volumes, devices, networks and memory.
                 spec: VmiSpec {
                     hostname: String::new(),
                     volumes: Vec::new(),
                     networks: Vec::new(),
-                    domain: Domain { devices: Devices::default(), ..vmi.spec.domain.clone() },
+                    domain: without_own(&vmi.spec.domain),
                     ..vmi.spec.clone()
                 },
                 status,
             },
             made_of,
+            is_going: migration::is_being_deleted(&vmi.metadata),
             launcher: None,
         }
     }
+}
+
+/// A domain without devices, memory and requests, by which guests differ and which placement does not follow from.
+fn without_own(domain: &Domain) -> Domain {
+    let memory = GuestMemory { guest: None, ..domain.memory.clone() };
+    Domain { devices: Devices::default(), resources: GuestResources::default(), memory, ..domain.clone() }
 }
 
 fn judge_start(world: &World, manifest: &Manifest<'static>, prepared: Prepared<'static>) -> Evaluation<'static> {

@@ -81,12 +81,12 @@ impl PartialEq for Asks<'_> {
             resource_claims,
             priority_class_name: _,
         } = self.0;
-        let Domain { cpu, machine, memory, features, launch_security, devices: _ } = domain;
+        let Domain { cpu, machine, memory, features, launch_security, resources: _, devices: _ } = domain;
         let Self(other) = other;
         *architecture == other.architecture
             && *cpu == other.domain.cpu
             && *machine == other.domain.machine
-            && *memory == other.domain.memory
+            && memory.hugepages == other.domain.memory.hugepages
             && *features == other.domain.features
             && *launch_security == other.domain.launch_security
             && *node_selector == other.node_selector

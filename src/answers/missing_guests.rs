@@ -31,7 +31,7 @@ impl RunState {
             Self::Stopped
         } else if RUNNING.contains(&printed) {
             Self::Runs
-        } else if printed.is_empty() && !subject::is_halted(vm) && cluster.vmis().next().is_none() {
+        } else if printed.is_empty() && !subject::starts_none(vm) && cluster.vmis().next().is_none() {
             Self::NotKnown
         } else {
             Self::Stopped

@@ -143,6 +143,28 @@ impl ClusterConfig {
         }
     }
 
+    /// Returns the patterns of the machine types that guests of an architecture may have; `None` if that is not known.
+    /// Mirrors `GetEmulatedMachines`.
+    /// `reads_common`: whether the list of all architectures takes precedence.
+    pub(crate) fn emulated_machines(&self, architecture: &str, reads_common: bool) -> Option<Vec<&str>> {
+        if !self.is_known || self.excess.is_some() {
+            return None;
+        }
+        let all = &self.configuration.architecture_configuration;
+        let (configured, built_in) = match architecture {
+            "amd64" => (&all.amd64, ["q35*", "pc-q35*"].as_slice()),
+            "arm64" => (&all.arm64, ["virt*"].as_slice()),
+            "s390x" => (&all.s390x, ["s390-ccw-virtio*"].as_slice()),
+            _ => return None,
+        };
+        let lists = match &self.configuration.emulated_machines {
+            Some(_) if !reads_common => return None,
+            Some(list) => Some(list),
+            None => configured.emulated_machines.as_ref(),
+        };
+        Some(lists.map_or_else(|| built_in.to_vec(), |list| list.iter().map(String::as_str).collect()))
+    }
+
     /// Returns the CPU model of guests of an architecture that name none. Mirrors `setDefaultCPUModel`, and
     /// `setDefaultArm64CPUModel` of `pkg/defaults/arm64.go`.
     pub(crate) fn cpu_model(&self, architecture: &str) -> &str {

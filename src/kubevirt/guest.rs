@@ -7,8 +7,11 @@
 
 mod find;
 mod infer;
+mod requirements;
+mod topology;
 
 pub(crate) use find::OlderCopy;
+pub(crate) use topology::with_defaults as topology_of;
 
 use std::collections::BTreeSet;
 
@@ -38,6 +41,9 @@ pub(crate) struct Guest {
     pub older: [Option<OlderCopy>; 2],
     /// The missing object, without which the guest's specification is not known.
     pub missing: Option<Finding>,
+    /// The requirements of its preference that the guest does not meet. virt-api refuses the VirtualMachine when it is
+    /// created or changed; virt-controller does not look at them.
+    pub unmet: Vec<Finding>,
     /// Whether an object that KubeVirt takes values from is not known, so that the specification is a guess.
     pub is_guess: bool,
     /// Whether the guest is annotated to be migrated with a bridge on the pod network.
@@ -127,11 +133,10 @@ impl Guest {
         }
         if let Some(instancetype) = instancetype {
             self.take_instancetype(instancetype);
+            topology::apply(&mut self.spec, instancetype.cpu.guest, preference);
         }
         if let Some(preference) = preference {
-            if release.reads_preferred_architecture() {
-                self.meet_architecture(preference, cluster);
-            }
+            self.unmet = requirements::unmet(&self, instancetype, preference, cluster);
             self.prefer(preference);
             if release.reads_preferred_launch_security() && self.spec.domain.launch_security.is_none() {
                 self.spec.domain.launch_security.clone_from(&preference.preferred_launch_security);
@@ -161,9 +166,9 @@ impl Guest {
     /// Mirrors `ApplyToVMI` of `pkg/instancetype/apply/vmi.go`. A field that the template sets too is a conflict:
     /// virt-api refuses the VirtualMachine, and virt-controller does not start it.
     fn take_instancetype(&mut self, from: &InstancetypeSpec) {
+        let mut conflicts = topology::conflicts(&self.spec, from);
         let spec = &mut self.spec;
         let cpu = spec.domain.cpu.get_or_insert_default();
-        let mut conflicts = Vec::new();
         let mut take = |path: &'static str, both: bool| conflicts.extend(both.then_some(path));
         if let Some(selector) = &from.node_selector {
             take("nodeSelector", !spec.node_selector.is_empty());
@@ -188,6 +193,11 @@ impl Guest {
             }
             cpu.dedicated_cpu_placement |= dedicated;
         }
+        if let Some(isolated) = from.cpu.isolate_emulator_thread {
+            take("domain.cpu.isolateEmulatorThread", cpu.isolate_emulator_thread);
+            cpu.isolate_emulator_thread |= isolated;
+        }
+        cpu.max_sockets = from.cpu.max_sockets.unwrap_or(cpu.max_sockets);
         if let Some(numa) = &from.cpu.numa {
             take("domain.cpu.numa", cpu.numa.is_some());
             cpu.numa.get_or_insert_with(|| numa.clone());
@@ -207,6 +217,9 @@ impl Guest {
             spec.domain.launch_security.get_or_insert_with(|| security.clone());
         }
         // Mirrors `applyMemory` of `pkg/instancetype/apply/memory.go`.
+        if let Some(guest) = &from.memory.guest {
+            spec.domain.memory.guest.get_or_insert_with(|| guest.clone());
+        }
         if let Some(pages) = &from.memory.hugepages {
             spec.domain.memory.hugepages.get_or_insert_with(|| pages.clone());
         }
@@ -226,19 +239,6 @@ impl Guest {
             let why = format!("{field} conflicts with instancetype {name}, which sets it too");
             Finding::note(Check::Contradiction, field, Detail::Refused(why))
         }));
-    }
-
-    /// Notes that virt-api refuses a guest of another architecture than its preference requires. Mirrors `checkArch` of
-    /// `pkg/instancetype/preference/requirements/arch.go`, since 1.7.0.
-    fn meet_architecture(&mut self, preference: &PreferenceSpec, cluster: &Cluster) {
-        let (required, own) = (&preference.requirements.architecture, cluster.config.architecture_of(&self.spec));
-        if required.is_empty() || required == own {
-            return;
-        }
-        let name = self.preference.as_ref().map_or("", |matcher| &matcher.name);
-        let why = format!("preference {name} requires architecture {required}, and the guest has {own}");
-        let field = "spec.template.spec.architecture".to_owned();
-        self.notes.push(Finding::note(Check::Contradiction, field, Detail::Refused(why)));
     }
 
     /// Mirrors `applyMachinePreferences` of `pkg/instancetype/preference/apply/machine.go` and `mutateMachineType` of

@@ -186,7 +186,7 @@ fn reservation(spec: &VmiSpec, release: Release) -> Option<Foreseen> {
 fn hyperv_passthrough(spec: &VmiSpec, release: Release) -> Option<Foreseen> {
     let is_on = spec.domain.features.hyperv_passthrough.as_ref().is_some_and(|state| state.enabled == Some(true));
     let (reason, message) = ("HypervPassthroughNotLiveMigratable", "VMI uses hyperv passthrough");
-    (is_on && release.refuses_hyperv_passthrough())
+    (is_on && release.knows_hyperv_passthrough())
         .then(|| foreseen("domain.features.hypervPassthrough", reason, message))
 }
 

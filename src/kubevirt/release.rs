@@ -162,6 +162,13 @@ rules! {
         "launchers of guests with a SCSI persistent reservation request devices.kubevirt.io/pr-helper",
         "launchers do not request devices.kubevirt.io/pr-helper";
 
+    /// Whether virt-api checks the `requirements` of preferences.
+    ///
+    /// Mirrors `CheckPreferenceRequirements` of `pkg/instancetype/instancetype.go`, since 1.0.0.
+    checks_requirements: |it| it >= Release(1, 0, 0),
+        "a new VM that does not meet the requirements of its preference is refused",
+        "the requirements of a preference have no effect";
+
     /// Whether the lowest TSC frequency is that of nodes which are schedulable or run guests, not of all nodes.
     ///
     /// Mirrors `LowestTSCFrequencyOnCluster` of `pkg/virt-controller/watch/topology/hinter.go`, since 1.0.1.
@@ -176,6 +183,14 @@ rules! {
     updates_live_on_request: |it| Release(1, 1, 0) <= it && it < Release(1, 2, 0),
         "with liveUpdateFeatures.affinity of a VM, a change of its node selector or affinity reaches its running guest",
         "liveUpdateFeatures.affinity of a VM has no effect";
+
+    /// Whether an arm64 guest with dedicated CPUs may have one thread a core at most.
+    ///
+    /// Mirrors `validateThreadCountOnArchitecture` of
+    /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`, since 1.1.0.
+    limits_threads_on_arm: |it| it >= Release(1, 1, 0),
+        "arm64 guests with dedicated CPUs are refused if they have more than one thread a core",
+        "arm64 guests with dedicated CPUs are refused if they have more than two threads a core";
 
     /// Whether the rollout strategy `LiveUpdate` counts for changes of a VM's node selector and node affinity.
     ///
@@ -199,12 +214,20 @@ rules! {
         "guests with a network binding plugin on the pod network migrate if its configuration has a migration",
         "guests with a network binding plugin on the pod network are not migrated";
 
-    /// Whether guests with `hypervPassthrough` are not migrated.
+    /// Whether guests with `hypervPassthrough` are not migrated, and may not have `hyperv` too.
     ///
-    /// Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`, since 1.3.0.
-    refuses_hyperv_passthrough: |it| it >= Release(1, 3, 0),
-        "guests with hypervPassthrough are not migrated",
+    /// Mirrors `ValidateVirtualMachineInstanceHypervMode` of `pkg/virt-api/webhooks/hyperv.go` and
+    /// `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`, since 1.3.0.
+    knows_hyperv_passthrough: |it| it >= Release(1, 3, 0),
+        "guests with hypervPassthrough are not migrated, and are refused if they have hyperv too",
         "hypervPassthrough keeps no guest from migrating";
+
+    /// Whether `configuration.emulatedMachines` takes precedence over the list of the architecture.
+    ///
+    /// Mirrors `GetEmulatedMachines` of `pkg/virt-config/virt-config.go`, since 1.3.0.
+    reads_machines_of_all_architectures: |it| it >= Release(1, 3, 0),
+        "emulatedMachines of the configuration takes precedence over that of an architecture",
+        "emulatedMachines of the configuration does not take precedence over that of an architecture";
 
     /// Whether a change of a VM's tolerations reaches its running guest as one of its node selector does.
     ///
@@ -275,6 +298,14 @@ rules! {
     knows_secure_execution: |it| it >= Release(1, 6, 0),
         "s390x guests with launchSecurity ask for the label kubevirt.io/s390-pv, and are not migrated",
         "s390x guests with launchSecurity do not ask for the label kubevirt.io/s390-pv";
+
+    /// Whether KubeVirt refuses guests of an architecture that it does not know.
+    ///
+    /// Mirrors `ValidateVirtualMachineInstancePerArch` of
+    /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`, since 1.6.0.
+    refuses_unknown_architectures: |it| it >= Release(1, 6, 0),
+        "guests of an architecture that KubeVirt does not know are refused",
+        "guests of an architecture that KubeVirt does not know are not refused";
 
     /// Whether `spec.addedNodeSelector` of a migration is honoured.
     ///

@@ -30,7 +30,7 @@ use super::resource::Resource;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
 use super::topology;
-use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus};
+use super::wire::{Condition, GuestResources, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus};
 use crate::bounds::Excess;
 use crate::fit::author::{AskedAt, Authors};
 use crate::fit::judgement::{Depth, Effort, Judgement};
@@ -43,6 +43,7 @@ use crate::fit::subject::{
 };
 use crate::fit::verdict::{Assessment, Check, Detail, Finding, Notes, Verdict};
 use crate::well_known;
+use by_cluster::Predicted;
 pub(crate) use decentralized::{is_made_by_kubevirt, is_made_to_receive, waits_as_receiver};
 pub(crate) use least::least;
 pub(crate) use migrating::{UnfinishedMigration, asked_for, of_migration, of_running, source_selector};
@@ -50,7 +51,6 @@ use pod::OfMigration;
 pub use pod::of_pod;
 pub(crate) use pod::{add_restart, of_waiting, set_added, unplaced, vmi_of_pod, waiting, without_restart};
 use refused::Written;
-pub(crate) use refused::not_permitted;
 
 /// An object prepared for judgement.
 #[derive(Clone, Debug)]
@@ -118,6 +118,18 @@ fn is_refused(notes: &[Finding]) -> bool {
     notes.iter().any(|note| matches!(note.detail, Detail::Refused(_)))
 }
 
+/// Returns the reasons for which KubeVirt refuses a guest with this specification, and those among notes about its
+/// VirtualMachine.
+pub(crate) fn refusals(spec: &VmiSpec, notes: &[Finding], cluster: &Cluster) -> Vec<String> {
+    let written = Written { own: spec, whole: spec, root: "", has_type: false, origins: &Origins::new() };
+    let found = written.refusals(&cluster.config, cluster.release.release());
+    let why = |note: &Finding| match &note.detail {
+        Detail::Refused(why) => Some(why.clone()),
+        _ => None,
+    };
+    found.iter().chain(notes).filter_map(why).collect()
+}
+
 fn finding(check: Check, field: &str, message: String) -> Finding {
     Finding::noted(check, field, message)
 }
@@ -144,8 +156,17 @@ fn without_architecture(placement: &Placement<'_>, cluster: &Cluster) -> Option<
     is_left_out.then(|| finding(Check::Assumed, "", words))
 }
 
-/// The reason why a VMI of a VM that is Halted has no pod.
-const STOPPED: &str = "its VM is Halted (spec.runStrategy): KubeVirt deletes this VMI and starts none";
+/// The reason why a VM that is being deleted has no pod.
+const GOING: &str = "it is being deleted: KubeVirt does not start it again";
+
+/// Returns the reason why a VMI of a VM that starts none has no pod.
+fn stopped(vm: &VirtualMachine) -> &'static str {
+    if is_being_deleted(&vm.metadata) {
+        "its VM is being deleted: KubeVirt deletes this VMI and starts none"
+    } else {
+        "its VM is Halted (spec.runStrategy): KubeVirt deletes this VMI and starts none"
+    }
+}
 
 /// Prepares a VMI that is about to start.
 pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
@@ -157,8 +178,9 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     "spec".clone_into(&mut out.subject.definition.field_root);
     out.subject.live_migratable.foreseen = out.subject.live_migratable.foreseen.filter(|_| !is_decided(vmi));
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
-    let written = Written { own: &vmi.spec, whole: &vmi.spec, root: "spec", has_type: false };
+    let written = Written { own: &vmi.spec, whole: &vmi.spec, root: "spec", has_type: false, origins: &Origins::new() };
     out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
+    out.notes.extend(written.repeats());
     out.subject.is_refused = is_refused(&out.notes);
     // The stage is the start itself, so it is also the start after a restart.
     describe(&mut out.subject, vmi, cluster);
@@ -170,8 +192,8 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
         out = out.unless_refused(Some(finding(Check::NoPod, "", words)));
     } else if is_being_deleted(&vmi.metadata) {
         out.not_judged = Some(finding(Check::NoPod, "", NoPod::BeingDeleted.to_string()));
-    } else if is_stopped(vmi, cluster) {
-        out.not_judged = Some(finding(Check::NoPod, "", STOPPED.to_owned()));
+    } else if let Some(vm) = vm_of(vmi, cluster).filter(|_| is_stopped(vmi, cluster)) {
+        out.not_judged = Some(finding(Check::NoPod, "", stopped(vm).to_owned()));
     } else {
         out.notes.extend(decentralized::annotated_by_hand(vmi, cluster));
         out = out.unless_refused(decentralized::waits(vmi, cluster));
@@ -202,7 +224,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         Source::vm(vm, &origins, &guest).authors(rendered)
     };
     let mut out = of_spec(&name, Foresight::of_guest(vm, &guest), &VmiStatus::default(), cluster, authors);
-    let Guest { spec, notes, missing, is_guess, excess, instancetype, .. } = guest;
+    let Guest { spec, notes, unmet, missing, is_guess, excess, instancetype, origins, .. } = guest;
     if missing.is_some() {
         out = unknown(out.subject, missing);
     }
@@ -211,14 +233,19 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     changes.into_subject(&mut out.subject);
     out.subject.definition.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
     out.notes.extend(notes);
+    if out.subject.definition.origin == Origin::Submitted {
+        out.notes.extend(unmet);
+    }
     // A guest that is too large must not avoid a policy by naming an unknown object.
     out.is_guess = is_guess && excess.is_none();
     if out.not_judged.is_none() && !is_guess {
         let (own, has_type) = (&vm.spec.template.spec, instancetype.is_some());
-        let written = Written { own, whole: &spec, root: "spec.template.spec", has_type };
+        let written = Written { own, whole: &spec, root: "spec.template.spec", has_type, origins: &origins };
         out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
+        out.notes.extend(written.repeats());
     }
-    out.subject.is_refused = is_refused(&out.notes);
+    let is_going = is_being_deleted(&vm.metadata);
+    out.subject.is_refused = is_refused(&out.notes) && !is_going;
     // A manifest of a stored VM describes the next start of its guest.
     let is_stored = out.subject.definition.origin == Origin::Stored
         || cluster.vm(&vm.metadata.namespace, &vm.metadata.name).is_some();
@@ -228,7 +255,8 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         out.subject.definition.restart_request = restart::request(vm);
         describe_edits(&mut out.subject, Some(vm), cluster);
     }
-    out.unless_refused(decentralized::receives(vm, cluster)).unless_too_large(excess.as_ref())
+    let going = is_going.then(|| finding(Check::NoPod, "", GOING.to_owned()));
+    out.unless_refused(going.or_else(|| decentralized::receives(vm, cluster))).unless_too_large(excess.as_ref())
 }
 
 /// Returns the name, or the prefix it is generated from.
@@ -293,7 +321,8 @@ fn of_spec(
     let mut notes = assumed(cluster);
     notes.extend(without_architecture(&subject.placement, cluster));
     notes.extend(obsolete::findings(&subject.placement, cluster));
-    notes.extend(by_cluster::findings(&subject.placement, namespace, None, cluster));
+    let launcher = cluster.vmi(namespace, name).and_then(|vmi| cluster.current_launcher(vmi));
+    notes.extend(by_cluster::findings(&subject.placement, namespace, (Predicted::Start, launcher), cluster));
     configured(&mut subject, cluster);
     let is_too_large = rendered.excess.is_some();
     Prepared { subject, predicted: Some(rendered), not_judged, notes, is_guess: false, is_too_large }
@@ -445,15 +474,15 @@ fn has_not_started(vmi: &Vmi) -> bool {
     !(migration::runs(vmi) || migration::has_ended(vmi) || is_being_deleted(&vmi.metadata))
 }
 
-/// Whether a VMI that has not started never will: its VM is Halted, and KubeVirt deletes the VMI. Mirrors
+/// Whether a VMI that has not started never will: its VM starts none, and KubeVirt deletes the VMI. Mirrors `sync` and
 /// `syncRunStrategy` of `pkg/virt-controller/watch/vm/vm.go`.
 pub(crate) fn is_stopped(vmi: &Vmi, cluster: &Cluster) -> bool {
-    has_not_started(vmi) && vm_of(vmi, cluster).is_some_and(is_halted)
+    has_not_started(vmi) && vm_of(vmi, cluster).is_some_and(starts_none)
 }
 
-/// Whether a VM is not to run.
-pub(crate) fn is_halted(vm: &VirtualMachine) -> bool {
-    restart::request(vm) == RestartRequest::Halted
+/// Whether a VM is not to run: it is Halted, or is being deleted.
+pub(crate) fn starts_none(vm: &VirtualMachine) -> bool {
+    restart::request(vm) == RestartRequest::Halted || is_being_deleted(&vm.metadata)
 }
 
 /// Sets the next start of a described VMI. Costs a prediction.
@@ -550,9 +579,12 @@ pub(crate) fn vm_of<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c VirtualMa
 }
 
 /// Returns how a guest with this specification would start, with the current defaults; `None` if KubeVirt would create
-/// no pod, or its affinity is too large.
+/// no pod, if its affinity is too large, and if libvirt refuses it on every node.
 pub(super) fn start_of(mut spec: VmiSpec, cluster: &Cluster) -> Option<Start<'static>> {
     defaults::apply(&mut spec, &cluster.config);
+    if refused::repeated(&spec).is_some() {
+        return None;
+    }
     let mut status = VmiStatus::default();
     topology::hint(&spec, &mut status, cluster).ok()?;
     let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
@@ -569,12 +601,18 @@ pub(crate) fn bound_volumes(vmi: &Vmi, cluster: &Cluster) -> Vec<BoundVolume> {
 /// `captures`: virt-controller sent the update. It writes the current revision of the instancetype and preference into
 /// a VM (`pkg/instancetype/revision/store.go`), which does not change the guest. A user may name any revision.
 pub(crate) fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: bool) -> bool {
-    // The eviction strategy does not change the nodes a guest can run on, and host name and volumes are not judged.
-    let guest = |vm: &VirtualMachine| VmiSpec {
-        eviction_strategy: String::new(),
-        volumes: Vec::new(),
-        hostname: String::new(),
-        ..vm.spec.template.spec.clone()
+    // The eviction strategy does not change the nodes a guest can run on; host name, volumes, memory and requests are
+    // not judged.
+    let guest = |vm: &VirtualMachine| {
+        let mut spec = VmiSpec {
+            eviction_strategy: String::new(),
+            volumes: Vec::new(),
+            hostname: String::new(),
+            ..vm.spec.template.spec.clone()
+        };
+        spec.domain.resources = GuestResources::default();
+        spec.domain.memory.guest = None;
+        spec
     };
     let same = |old: &Option<Matcher>, new: &Option<Matcher>| match (old, new) {
         (Some(old), Some(new)) if captures && old.revision_name.is_empty() => {

@@ -6,6 +6,8 @@
 mod each_text;
 mod object;
 mod present;
+mod quantity;
+mod refused_affinity;
 mod text;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,8 @@ use serde_json::Value;
 use crate::bounds::{Bounded, Excess, Measured};
 pub use each_text::EachText;
 pub use present::Present;
+pub use quantity::Quantity;
+pub(crate) use quantity::thousandths;
 pub use text::{Text, Texts};
 
 /// Reads `null` as the default of a list or struct, as Go's decoder does.
@@ -85,7 +89,7 @@ pub use instancetype::{
     ControllerRevision, DataSource, DataSourceRef, DataSourceSpec, DataVolume, DataVolumeSourceRef, DataVolumeSpec,
     Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource, Preference, PreferenceCpu,
     PreferenceDevices, PreferenceFeatures, PreferenceMachine, PreferenceRequirements, PreferenceSpec, RequestedClaim,
-    RevisionRef, StatusRef, VmStatus,
+    RequiredCpu, RequiredMemory, RevisionRef, SpreadOptions, StatusRef, VmStatus,
 };
 pub use kubevirt::{
     Architecture, Architectures, BindingPlugin, Configuration, DeveloperConfiguration, KubeVirt, KubeVirtSpec,
@@ -303,11 +307,29 @@ wire! {
         launch_security: Option<LaunchSecurity>,
         /// `memory`.
         memory: GuestMemory,
+        /// `resources`.
+        resources: GuestResources,
         /// `devices`.
         devices: Devices,
     }
+    /// `spec.domain.resources`.
+    GuestResources {
+        /// `requests`.
+        requests: GuestAmounts,
+        /// `limits`.
+        limits: GuestAmounts,
+    }
+    /// `requests` and `limits` of a guest.
+    GuestAmounts {
+        /// `cpu`.
+        cpu: Option<Quantity>,
+        /// `memory`.
+        memory: Option<Quantity>,
+    }
     /// `spec.domain.memory`.
     GuestMemory {
+        /// `guest`.
+        guest: Option<Quantity>,
         /// `hugepages`.
         hugepages: Option<HugePages>,
     }
@@ -328,8 +350,12 @@ wire! {
         cores: u32,
         /// `threads`.
         threads: u32,
+        /// `maxSockets`: 0 if it is not set.
+        max_sockets: u32,
         /// `dedicatedCpuPlacement`.
         dedicated_cpu_placement: bool,
+        /// `isolateEmulatorThread`.
+        isolate_emulator_thread: bool,
         /// `numa`.
         numa: Option<Numa>,
         /// `realtime`.
@@ -530,7 +556,7 @@ impl<'a> Reader<'a> for JsonText<'a> {
 pub struct AnyAffinity {
     json: Arc<str>,
     conditions: usize,
-    has_no_term: bool,
+    refused: Option<Arc<str>>,
     names_pods: bool,
 }
 
@@ -552,9 +578,9 @@ impl AnyAffinity {
         self.conditions
     }
 
-    /// Whether it has a required node affinity without a term.
-    pub(crate) fn has_no_term(&self) -> bool {
-        self.has_no_term
+    /// Returns why virt-api refuses its required node affinity; `None` if it does not.
+    pub(crate) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// Removes its required node affinity.
@@ -563,7 +589,7 @@ impl AnyAffinity {
         if let Some(of_nodes) = whole.get_mut("nodeAffinity").and_then(Value::as_object_mut) {
             of_nodes.remove("requiredDuringSchedulingIgnoredDuringExecution");
         }
-        *self = Self { json: whole.to_string().into(), conditions: 0, has_no_term: false, names_pods: self.names_pods };
+        *self = Self { json: whole.to_string().into(), conditions: 0, refused: None, names_pods: self.names_pods };
     }
 }
 
@@ -587,7 +613,7 @@ impl<'de> Deserialize<'de> for AnyAffinity {
         Ok(Self {
             json: whole.to_string().into(),
             conditions: read.conditions(),
-            has_no_term: required.as_ref().is_some_and(|required| required.node_selector_terms.is_empty()),
+            refused: required.as_ref().and_then(refused_affinity::why).map(Arc::from),
             names_pods: ["podAffinity", "podAntiAffinity"].iter().any(|kind| !whole[kind].is_null()),
         })
     }

@@ -103,7 +103,7 @@ pub(super) fn faults(said: &Said) -> Vec<&'static str> {
 }
 
 /// Text after `libvirt` if it was not asked: what it may do, what only it decides, and the commands that ask it.
-const UNASKED: [&str; 7] = [
+const UNASKED: [&str; 8] = [
     " may ",
     " will likely ",
     " there may ",
@@ -111,6 +111,7 @@ const UNASKED: [&str; 7] = [
     " decides",
     " has the last word",
     " checks next to nothing",
+    " accepts that on no node",
 ];
 /// Text after `libvirt` if a guest's status holds its message about a failed migration.
 const REFUSED: [&str; 3] = [" refused", ", whatever the labels say: ", " (no node has a label for that): "];

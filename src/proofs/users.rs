@@ -249,7 +249,7 @@ fn explain_and_audit_count_the_same_entries() {
 )]
 #[case::empty_in(
     start(required("zone", "In", &[]), three()),
-    &["An invalid condition on zone is asked for by spec.template.spec.affinity of the VM.", "(an invalid condition on zone)"],
+    &["KubeVirt refuses the guest: a condition of its required node affinity, for key zone, has operator In and no value"],
     &["invalid expression"]
 )]
 #[case::greater(

@@ -182,6 +182,12 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             | "announce"
             | "launcherSelectors"
             | "pageSize"
+            | "guest"
+            | "cpu"
+            | "memory"
+            | "preferredCPUTopology"
+            | "across"
+            | "emulatedMachines"
             | "inferFromVolumeFailurePolicy",
         ) => TextUse::Known,
         ("metadata", "name" | "generateName") => Class::of_kind(kind).map_or(TextUse::Known, TextUse::Name),

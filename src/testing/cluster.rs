@@ -45,7 +45,7 @@ pub(crate) fn running(name: &str, node: &str, model: &str) -> Value {
 
 /// Returns a VM of namespace `shop`.
 pub(crate) fn vm(name: &str, model: &str) -> Value {
-    let cpu = if model.is_empty() { json!({"cores": 2}) } else { json!({"model": model}) };
+    let cpu = if model.is_empty() { json!({}) } else { json!({"model": model}) };
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
         "metadata": {"namespace": "shop", "name": name, "uid": format!("vm-{name}")},

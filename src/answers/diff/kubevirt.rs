@@ -163,6 +163,7 @@ impl Changes {
             default_runtime_class,
             network,
             permitted_host_devices,
+            emulated_machines,
         } = old;
         self.at_next_start("cpuModel", cpu_model, &new.cpu_model);
         self.text(
@@ -191,6 +192,7 @@ impl Changes {
         );
         self.migrations(migrations, &new.migrations);
         self.at_next_start("machineType", machine_type, &new.machine_type);
+        self.machines("emulatedMachines", emulated_machines.as_ref(), new.emulated_machines.as_ref());
         self.architectures(architecture_configuration, &new.architecture_configuration);
         self.developer(developer_configuration, &new.developer_configuration);
         let (before, after) = (obsolete_cpu_models, &new.obsolete_cpu_models);
@@ -306,6 +308,20 @@ impl Changes {
         for (setting, before, after) in rows {
             self.at_next_start(setting, before, after);
         }
+        let lists = [
+            ("architectureConfiguration.amd64.emulatedMachines", amd64, &new.amd64),
+            ("architectureConfiguration.arm64.emulatedMachines", arm64, &new.arm64),
+            ("architectureConfiguration.s390x.emulatedMachines", s390x, &new.s390x),
+        ];
+        for (setting, before, after) in lists {
+            self.machines(setting, before.emulated_machines.as_ref(), after.emulated_machines.as_ref());
+        }
+    }
+
+    fn machines(&mut self, setting: &str, before: Option<&Vec<String>>, after: Option<&Vec<String>>) {
+        self.names(setting, before.into_iter().flatten(), after.into_iter().flatten(), |_, _| {
+            "guests with a machine type that matches no pattern are refused at their next start".to_owned()
+        });
     }
 
     fn developer(&mut self, old: &DeveloperConfiguration, new: &DeveloperConfiguration) {

@@ -103,8 +103,9 @@ impl Act for DropSetting {
             Setting::Realtime => take_out(subject, &["domain", "cpu", "realtime"]),
             Setting::NodeSelector => take_out(subject, &["nodeSelector"]),
             Setting::NodeAffinity => take_out(subject, &change_affinity::PATH),
-            // Other remedies change these in the guest's own specification.
-            Setting::MachineType(_) | Setting::Forbidden(_) => Ok(Vec::new()),
+            Setting::MachineType(_) => take_out(subject, &["domain", "machine"]),
+            // Another remedy changes these in the guest's own specification.
+            Setting::Forbidden(_) => Ok(Vec::new()),
         }
     }
 

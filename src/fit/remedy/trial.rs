@@ -79,14 +79,16 @@ impl Judgement<'_, '_> {
     }
 
     /// Returns the targets after a restart, if it may help. It is certain to help if every start leaves `needed`
-    /// targets, or the guest leaves a cordoned source. If only some starts do, the node that the scheduler chooses
-    /// decides.
+    /// targets, or if the guest has no target now and leaves a cordoned source. If only some starts do, the node that
+    /// the scheduler chooses decides.
     pub(super) fn after_restart(&self, start: &Start<'_>, needed: usize) -> Option<Prospect> {
         let (range, fitting) = self.outlook(start);
         if fitting.is_empty() {
             return None;
         }
-        let leaves = self.source.is_some_and(|source| self.fleet.is_cordoned(source) && !fitting.contains(source));
+        let is_cordoned = |source| self.fleet.is_cordoned(source) && !fitting.contains(source);
+        // A guest that can migrate leaves it without a restart.
+        let leaves = self.passes.fitting.is_empty() && self.source.is_some_and(is_cordoned);
         if range.0 >= needed || leaves {
             return Some(Prospect::certain(range));
         }

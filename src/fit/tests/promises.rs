@@ -496,7 +496,9 @@ fn verify_remedy(
     );
 
     let source = subject.source().and_then(|name| fleet.find(name));
+    // A guest that can migrate gets away without a restart.
     let gets_away = action.outage(subject) == Outage::Restart
+        && before.fitting.is_empty()
         && source.is_some_and(|node| fleet.is_cordoned(node))
         && !verdict.fitting.is_empty()
         && source.and_then(|node| now.find(fleet.name(node))).is_none_or(|node| !verdict.fitting.contains(node));
@@ -514,6 +516,12 @@ fn verify_remedy(
         }
         _ => badness(&verdict) < badness(before),
     };
+    // Where libvirt has the last word, the targets that the guest has now are not known by labels.
+    let is_certain =
+        !matches!(check, Check::LibvirtRefused | Check::HostModelUnasked | Check::HostModelKnown | Check::UnlikeHosts);
+    if subject.source().is_some() && is_certain && *most < before.fitting.count() {
+        return Err(format!("people act and the guest has fewer targets than before: {described}"));
+    }
     if !is_gone && !gets_away {
         return Err(format!("people act and the guest is no better off: {described}"));
     }

@@ -110,11 +110,95 @@ fn a_guest_of_another_architecture_than_its_preference_requires_is_refused(
 ) {
     let vm = machine(&json!({})).tweak(|vm| vm["spec"]["template"]["spec"]["architecture"] = json!(architecture));
     let guest = of(release, vm, vec![preference(&json!({"requirements": {"architecture": "s390x"}}))]);
-    let refused = guest.notes.iter().find_map(|note| match &note.detail {
+    assert_eq!(
+        refused(&guest.unmet),
+        expected,
+        "the verdict is FITS for a VM that KubeVirt refuses, or the other way round"
+    );
+}
+
+/// Returns the first reason for a refusal.
+fn refused(notes: &[Finding]) -> Option<&str> {
+    notes.iter().find_map(|note| match &note.detail {
         Detail::Refused(why) => Some(why.as_str()),
         _ => None,
+    })
+}
+
+#[rstest]
+#[case::cpus("1.9.0", json!({"cpu": {"guest": 4}}), json!({}), None, json!({"cpu": {"sockets": 2}}),
+    Some("preference p requires 4 virtual CPUs as sockets, and the guest has 2"))]
+#[case::enough_cpus("1.9.0", json!({"cpu": {"guest": 4}}), json!({}), None, json!({"cpu": {"sockets": 4}}), None)]
+#[case::other_cpus("1.9.0", json!({"cpu": {"guest": 4}}), json!({"preferredCPUTopology": "cores"}), None, json!({"cpu": {"sockets": 4}}),
+    Some("preference p requires 4 virtual CPUs as cores, and the guest has 0"))]
+#[case::spread_cpus("1.9.0", json!({"cpu": {"guest": 4}}), json!({"preferredCPUTopology": "spread"}), None, json!({"cpu": {"sockets": 2, "cores": 2}}), None)]
+#[case::cpus_by_limit("1.9.0", json!({"cpu": {"guest": 4}}), json!({}), None, json!({"resources": {"limits": {"cpu": 4}}}), None)]
+#[case::before("0.59.2", json!({"cpu": {"guest": 4}}), json!({}), None, json!({"cpu": {"sockets": 2}}), None)]
+#[case::cpus_of_the_instancetype("1.9.0", json!({"cpu": {"guest": 4}}), json!({}), Some(2), json!({}),
+    Some("preference p requires 4 virtual CPUs, and its instancetype has 2"))]
+#[case::enough_of_the_instancetype("1.9.0", json!({"cpu": {"guest": 2}, "memory": {"guest": "2Gi"}}), json!({}), Some(2), json!({}), None)]
+#[case::memory("1.9.0", json!({"memory": {"guest": "4Gi"}}), json!({}), None, json!({"memory": {"guest": "2048Mi"}}),
+    Some("preference p requires 4Gi of memory, and the guest has 2048Mi"))]
+#[case::memory_by_request("1.9.0", json!({"memory": {"guest": "4Gi"}}), json!({}), None, json!({"resources": {"requests": {"memory": "4096Mi"}}}), None)]
+#[case::no_memory("1.9.0", json!({"memory": {"guest": "4Gi"}}), json!({}), None, json!({}),
+    Some("preference p requires 4Gi of memory, and the guest names none"))]
+#[case::memory_of_the_instancetype("1.9.0", json!({"memory": {"guest": "4Gi"}}), json!({}), Some(8), json!({}),
+    Some("preference p requires 4Gi of memory, and the guest has 2Gi"))]
+fn requirements_of_a_preference_that_a_guest_does_not_meet_are_said(
+    #[case] release: &str,
+    #[case] required: Value,
+    #[case] cpu: Value,
+    #[case] of_instancetype: Option<u32>,
+    #[case] domain: Value,
+    #[case] expected: Option<&str>,
+) {
+    let vm = machine(&json!({})).tweak(|vm| {
+        vm["spec"]["template"]["spec"]["domain"] = domain;
+        if of_instancetype.is_some() {
+            vm["spec"]["instancetype"] = json!({"name": "i"});
+        }
     });
-    assert_eq!(refused, expected, "the verdict is FITS for a VM that KubeVirt refuses, or the other way round");
+    let spec = |count: u32| json!({"spec": {"cpu": {"guest": count}, "memory": {"guest": "2Gi"}}});
+    let types = of_instancetype.map(|count| instancetype(&spec(count)));
+    let known: Vec<ClusterObject> =
+        types.into_iter().chain([preference(&json!({"requirements": required, "cpu": cpu}))]).collect();
+    let guest = of(release, vm, known);
+    assert_eq!(
+        refused(&guest.unmet),
+        expected,
+        "the verdict is FITS for a VM that KubeVirt refuses, or the other way round"
+    );
+}
+
+/// virt-controller starts a VM that is stored, whatever its preference requires by now.
+#[rstest]
+#[case::stored(true)]
+#[case::submitted(false)]
+fn requirements_count_when_a_vm_is_created(#[case] is_stored: bool) {
+    let vm = machine(&json!({"cpu": {"sockets": 1}}));
+    let stored = is_stored.then(|| ClusterObject::VirtualMachine(Box::new(read(vm.clone()))));
+    let required = preference(&json!({"requirements": {"cpu": {"guest": 4}}}));
+    let known = cluster("1.9.0", Vec::new(), stored.into_iter().chain([required]));
+    let prepared = crate::kubevirt::subject::of_vm(&read(vm), &known);
+    assert_eq!(
+        prepared.subject.is_refused, !is_stored,
+        "a guest that starts is said to be refused, or the other way round"
+    );
+}
+
+#[rstest]
+#[case::cores(json!({"cpu": {"cores": 2}}), &["domain.cpu.cores"])]
+#[case::memory(json!({"memory": {"guest": "1Gi"}, "resources": {"requests": {"memory": "1Gi"}}}), &["domain.memory.guest"])]
+#[case::requests(json!({"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "1", "memory": "1Gi"}}}),
+    &["domain.resources.requests.cpu", "domain.resources.limits.cpu", "domain.resources.limits.memory"])]
+#[case::nothing(json!({"cpu": {"features": [{"name": "aes"}]}}), &[])]
+fn cpus_and_memory_of_a_guest_with_an_instancetype_are_refused(#[case] domain: Value, #[case] expected: &[&str]) {
+    let vm = machine(&domain).tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "i"}));
+    let types = vec![instancetype(&json!({"spec": {"cpu": {"guest": 2}}})), preference(&json!({}))];
+    let guest = of("1.9.0", vm, types);
+    let found: Vec<&str> =
+        guest.notes.iter().filter_map(|note| note.field.strip_prefix("spec.template.spec.")).collect();
+    assert_eq!(found, expected, "the verdict is FITS for a VM that KubeVirt refuses, or the other way round");
 }
 
 #[rstest]

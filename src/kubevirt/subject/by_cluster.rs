@@ -2,24 +2,32 @@
 //! not judged: whether the plugin or webhook that adds them is on is not known. A launcher that exists has them
 //! already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
+use crate::fit::node::{Effect, Taint};
 use crate::fit::placement::Placement;
-use crate::fit::plural::{fold, number};
+use crate::fit::plural::{fold, fold_names, number};
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::well_known::{MIGRATION_UID, POD_NODE_SELECTOR, PROJECT_NODE_SELECTOR, WellKnown};
+
+/// The predicted pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Predicted {
+    Start,
+    Target,
+}
 
 /// Returns notes about what is added to a pod of this namespace with this predicted placement. `launcher`: the one that
 /// the guest runs in.
 pub(super) fn findings(
     placement: &Placement<'_>,
     namespace: &str,
-    launcher: Option<&Launcher>,
+    (predicted, launcher): (Predicted, Option<&Launcher>),
     cluster: &Cluster,
 ) -> Vec<Finding> {
     let fleet = &cluster.fleet;
@@ -49,6 +57,13 @@ pub(super) fn findings(
             bearers(pairs, fleet)
         ));
     }
+    // A node that fits by all else may not be used.
+    let is_in_the_way = !added.is_empty() && {
+        let mut out = fleet.look_up(placement).passes().fitting;
+        out.subtract(&with_all(&added, fleet));
+        !out.is_empty()
+    };
+    let of_namespaces = words.len();
     // The target of an earlier migration has what that one asked for; so have KubeVirt's own keys of earlier releases.
     let is_first = |pod: &&Launcher| !pod.labels.is_empty() && !MIGRATION_UID.is_set(&pod.labels);
     let is_foreign = |key: &str| {
@@ -56,6 +71,7 @@ pub(super) fn findings(
         Family::of(key) == Family::Other && !is_own
     };
     let of_launcher: Vec<(String, String)> = launcher
+        .filter(|_| predicted == Predicted::Target)
         .filter(is_first)
         .into_iter()
         .flat_map(|pod| pod.placement.selector.iter())
@@ -72,6 +88,7 @@ pub(super) fn findings(
             bearers(&of_launcher, fleet)
         ));
     }
+    words.extend(launcher.and_then(|pod| tolerated(placement, &pod.placement, fleet)));
     let class = &cluster.config.configuration.default_runtime_class;
     if !class.is_empty() {
         words.push(format!(
@@ -79,7 +96,50 @@ pub(super) fn findings(
              RuntimeClass are not judged"
         ));
     }
-    words.into_iter().map(|words| finding(Check::Assumed, "", words)).collect()
+    // A note without a field is printed if something is wrong; with one it is printed in any case.
+    let field = |at: usize| if is_in_the_way && at < of_namespaces { NAMESPACE } else { "" };
+    words.into_iter().enumerate().map(|(at, words)| finding(Check::Assumed, field(at), words)).collect()
+}
+
+const NAMESPACE: &str = "metadata.namespace";
+
+/// Whether a launcher tolerates taints of nodes that the predicted pod does not.
+pub(super) fn tolerates_more(placement: &Placement<'_>, launcher: Option<&Launcher>, cluster: &Cluster) -> bool {
+    launcher.is_some_and(|pod| tolerated(placement, &pod.placement, &cluster.fleet).is_some())
+}
+
+/// Returns a note about taints that a launcher tolerates and the target pod, as KubeVirt renders it, does not: the
+/// plugins `ExtendedResourceToleration` and `PodTolerationRestriction`, and webhooks, add tolerations to each pod.
+fn tolerated(placement: &Placement<'_>, launcher: &Placement<'_>, fleet: &Fleet) -> Option<String> {
+    // Kubernetes itself sets these taints, and its plugins tolerate them for a while.
+    let is_own = |taint: &Taint| taint.key.starts_with("node.kubernetes.io/");
+    let is_added = |taint: &&Taint| {
+        let keeps_off = taint.effect != Effect::PreferNoSchedule && !placement.tolerates(taint);
+        keeps_off && launcher.tolerates(taint) && !is_own(taint)
+    };
+    if placement.tolerations == launcher.tolerations {
+        return None;
+    }
+    let mut taints = BTreeSet::new();
+    let mut nodes = Bits::none(fleet.len());
+    for node in Bits::all(fleet.len()).iter() {
+        let added: Vec<&Taint> = fleet.taints(node).iter().filter(is_added).collect();
+        if !added.is_empty() {
+            nodes.insert(node);
+        }
+        taints.extend(added.into_iter().map(Taint::to_string));
+    }
+    let taints: Vec<String> = taints.into_iter().collect();
+    let count = taints.len();
+    let (it, they, is) = (number(count, "it", "them"), number(count, "it", "they"), number(count, "does", "do"));
+    (!taints.is_empty()).then(|| {
+        format!(
+            "its launcher tolerates {}, which KubeVirt does not ask for now; a webhook or plugin that tolerates {it} for it does so for \
+             each of its pods, and then {they} {is} not keep it off {}",
+            fold_names(&taints, 2),
+            fold_names(&fleet.names(&nodes), 3)
+        )
+    })
 }
 
 /// Reads `a=b,c=d`. Mirrors `ConvertSelectorToLabelsMap` of `k8s.io/apimachinery/pkg/labels/labels.go`; malformed
@@ -93,12 +153,18 @@ fn shown(pairs: &[(String, String)]) -> String {
     fold(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())), 2)
 }
 
-/// Returns `node-a has them`, of the nodes with all these labels; many are counted.
-fn bearers(pairs: &[(String, String)], fleet: &Fleet) -> String {
+/// Returns the nodes with all these labels.
+fn with_all(pairs: &[(String, String)], fleet: &Fleet) -> Bits {
     let mut nodes = Bits::all(fleet.len());
     for (key, value) in pairs {
         nodes.intersect(&fleet.bearing(key, value));
     }
+    nodes
+}
+
+/// Returns `node-a has them`, of the nodes with all these labels; many are counted.
+fn bearers(pairs: &[(String, String)], fleet: &Fleet) -> String {
+    let nodes = with_all(pairs, fleet);
     let them = number(pairs.len(), "it", "them");
     match nodes.count() {
         0 => format!("no node has {them}"),
@@ -113,6 +179,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::fit::judgement::Depth;
+    use crate::fit::placement::{Toleration, TolerationOperator};
     use crate::kubevirt::cluster::ClusterObject;
     use crate::kubevirt::subject;
     use crate::testing::Tweak;
@@ -169,9 +237,17 @@ mod tests {
         } else {
             subject::of_running(cluster.vmi("shop", "db").expect("a guest"), &cluster).expect("it runs")
         };
-        let said: Vec<&str> =
-            prepared.notes.iter().filter(|note| note.field.is_empty()).filter_map(Finding::words).collect();
+        let of_cluster = |note: &&Finding| note.field.is_empty() || note.field == NAMESPACE;
+        let said: Vec<&str> = prepared.notes.iter().filter(of_cluster).filter_map(Finding::words).collect();
         assert_eq!(said.join("; "), expected, "a node that the pod may not use is said to fit");
+        let verdict = prepared.judge(&cluster, Depth::Full);
+        let warned = crate::say::speak(&prepared, &verdict).notes;
+        let excludes = expected.contains("node-selector");
+        assert_eq!(
+            warned.iter().any(|note| note == expected),
+            excludes,
+            "the user that applies the guest does not learn it: {warned:?}"
+        );
     }
 
     /// A launcher shows what a webhook adds to the pods of its guest.
@@ -200,5 +276,50 @@ mod tests {
         let prepared = subject::of_running(cluster.vmi("shop", "db").expect("a guest"), &cluster).expect("it runs");
         let said: Vec<&str> = prepared.notes.iter().filter_map(Finding::words).collect();
         assert_eq!(said.join("; "), expected, "a node that the target pod may not use is said to fit");
+    }
+
+    /// The target pod is created like the launcher, so a plugin that added a toleration adds it again.
+    #[rstest]
+    #[case::added(&["gpu"], false, "its launcher tolerates gpu=only:NoSchedule, which KubeVirt does not ask for now; a webhook or plugin that \
+        tolerates it for it does so for each of its pods, and then it does not keep it off n2")]
+    #[case::asked_for(&["gpu"], true, "")]
+    #[case::of_no_taint(&["other"], false, "")]
+    #[case::of_kubernetes(&["node.kubernetes.io/unreachable"], false, "")]
+    fn a_toleration_of_the_launcher_alone_is_named(
+        #[case] keys: &[&str],
+        #[case] is_asked: bool,
+        #[case] expected: &str,
+    ) {
+        let tolerations: Vec<Value> = keys.iter().map(|key| json!({"key": key, "operator": "Exists"})).collect();
+        let guest = running("db", "n1", "host-model").tweak(|guest| {
+            if is_asked {
+                guest["spec"]["tolerations"] = json!(tolerations);
+            }
+        });
+        let pod = launcher(&guest, Vec::<String>::new()).tweak(|pod| {
+            if let ClusterObject::Launcher(pod) = pod {
+                let own = |key: &&str| Toleration {
+                    key: (*key).to_owned(),
+                    operator: TolerationOperator::Exists,
+                    ..Toleration::default()
+                };
+                let mut placement = (*pod.placement).clone();
+                placement.tolerations = keys.iter().map(own).collect();
+                pod.placement = placement.into();
+            }
+        });
+        let taint =
+            |key: &str, value: &str| Taint { key: key.to_owned(), value: value.to_owned(), effect: Effect::NoSchedule };
+        let mut nodes = vec![cascade_lake("n1"), cascade_lake("n2")];
+        nodes[1].taints = vec![taint("gpu", "only"), taint("node.kubernetes.io/unreachable", "")];
+        let cluster = cluster("1.9.0", nodes, [vmi(guest), pod]);
+        let prepared = subject::of_running(cluster.vmi("shop", "db").expect("a guest"), &cluster).expect("it runs");
+        let said: Vec<&str> = prepared.notes.iter().filter_map(Finding::words).collect();
+        assert_eq!(said.join("; "), expected, "a node that the target pod may use is said to be closed to it");
+        assert_eq!(
+            prepared.subject.restart.is_none(),
+            !expected.is_empty(),
+            "a restart is said to leave the guest down, and a plugin opens the nodes"
+        );
     }
 }

@@ -133,7 +133,8 @@ fn refreshes<'c>(
 /// Whether KubeVirt refuses this VM.
 pub(super) fn is_refused(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> bool {
     let has_type = guest.instancetype.is_some();
-    let written = Written { own: &vm.spec.template.spec, whole: &guest.spec, root: "", has_type };
+    let own = &vm.spec.template.spec;
+    let written = Written { own, whole: &guest.spec, root: "", has_type, origins: &guest.origins };
     super::is_refused(&guest.notes) || !written.refusals(&cluster.config, cluster.release.release()).is_empty()
 }
 
@@ -146,8 +147,16 @@ fn ending_a_refusal(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ve
     let cpu = own.domain.cpu.as_ref();
     let model = cpu.map(|cpu| cpu.model.clone()).filter(|model| !model.is_empty());
     let has = |is: fn(&Cpu) -> bool| cpu.is_some_and(is);
+    // A setting that is switched off, which others require, comes before those.
+    let hyperv = own.domain.features.hyperv.iter().flat_map(Hyperv::settings);
+    let settings = hyperv.filter_map(|(name, state)| Some((state.as_ref()?.enabled != Some(false), name)));
+    let mut settings: Vec<(bool, &'static str)> = settings.collect();
+    settings.sort_by_key(|(is_on, _)| *is_on);
+    let machine = own.domain.machine.as_ref().map(|machine| machine.kind.clone()).filter(|kind| !kind.is_empty());
+    let settings = settings.into_iter().map(|(_, name)| Some(Setting::HyperV(name)));
     let candidates = [
         model.map(Setting::Model),
+        machine.map(Setting::MachineType),
         has(|cpu| cpu.numa.is_some()).then_some(Setting::Numa),
         has(|cpu| cpu.realtime.is_some()).then_some(Setting::Realtime),
         (!own.node_selector.is_empty()).then_some(Setting::NodeSelector),
@@ -161,7 +170,7 @@ fn ending_a_refusal(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ve
         let start = start_of(guest.spec.clone(), cluster).filter(|_| !is_refused(&vm, &guest, cluster))?;
         Some(SettingChange { setting, set_by: None, start, ends_refusal: true })
     };
-    candidates.into_iter().flatten().filter_map(ends).collect()
+    settings.chain(candidates).flatten().filter_map(ends).collect()
 }
 
 /// Returns the CPU model that a policy sets for the guest; `None` if none does.

@@ -92,6 +92,8 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         Err(why) => (Placement::default(), None, Some(no_target(&why, vmim, cluster))),
     };
     let from_elsewhere = migration.from_elsewhere;
+    // A plugin that opens nodes to its launcher may open them to the next one.
+    let is_start_unknown = by_cluster::tolerates_more(&placement, pod, cluster);
     if from_elsewhere {
         migration.source = None;
         migration.reported = reported(vmi);
@@ -100,7 +102,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     notes.extend(obsolete::findings(&placement, cluster));
     notes.extend(without_added(vmim, cluster));
     if not_judged.is_none() {
-        notes.extend(by_cluster::findings(&placement, namespace, pod, cluster));
+        notes.extend(by_cluster::findings(&placement, namespace, (by_cluster::Predicted::Target, pod), cluster));
     }
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
@@ -108,6 +110,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     configured(&mut subject, cluster);
     describe(&mut subject, vmi, cluster);
     describe_restart(&mut subject, vmi, cluster);
+    subject.restart = subject.restart.filter(|_| !is_start_unknown);
     subject.definition.under_own = under_own(vmi, cluster);
     changes::override_added(&mut subject, vmim, cluster);
     if let Some(rendered) = &predicted {

@@ -1,11 +1,22 @@
 //! Combinations of settings that virt-api refuses. Nodes are judged regardless: the labels would allow the guest.
+//!
+//! Mirrors `ValidateVirtualMachineInstanceSpec` and the other checks of `Admit` of
+//! `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`, those of the CPU, of features and of
+//! placement. Not reported: networks, disks, volumes, probes, boot order, firmware (which encryption
+//! depends on), memory and its pages, video, sound, watchdogs, DNS, eviction strategy, metadata, and the preferred
+//! terms of affinities.
 
-use crate::fit::shown::{Shown, TITLE_CHARS};
+mod cpu;
+mod hyperv;
+mod placement;
+
 use crate::fit::verdict::{Check, Detail, Finding};
 use crate::kubevirt::defaults::ClusterConfig;
 use crate::kubevirt::feature_gate::FeatureGate;
 use crate::kubevirt::release::Release;
-use crate::kubevirt::wire::{AnyAffinity, HostDevice, VmiSpec};
+use crate::kubevirt::setting::{Origins, Setting, SettingOrigin};
+use crate::kubevirt::wire::{HostDevice, VmiSpec};
+pub(super) use cpu::repeated;
 
 /// A specification: as written in the object below `root`, and with what its instancetype and preference add.
 pub(super) struct Written<'s> {
@@ -14,133 +25,83 @@ pub(super) struct Written<'s> {
     pub root: &'static str,
     /// Whether the object names an instancetype.
     pub has_type: bool,
+    /// The origins of the settings that `own` lacks.
+    pub origins: &'s Origins,
 }
 
+/// A refused setting: its field, and why it is refused.
+type Refused = (String, String);
+
 impl Written<'_> {
-    /// Returns the path of a setting: in the object's specification if that has it, else of the instancetype that does;
-    /// empty if the object holds neither.
+    /// Returns the path of a setting that an instancetype may have: in the object's specification if that has it, else
+    /// of the instancetype that does; empty if the object holds neither.
     fn place(&self, below: &str, is_set: impl Fn(&VmiSpec) -> bool) -> String {
-        if is_set(self.own) {
-            format!("{}.{below}", self.root)
-        } else if self.has_type {
-            "spec.instancetype".to_owned()
-        } else {
-            String::new()
-        }
+        let elsewhere = if self.has_type { "spec.instancetype" } else { "" };
+        if is_set(self.own) { format!("{}.{below}", self.root) } else { elsewhere.to_owned() }
     }
 
-    /// Returns a note for each setting that virt-api refuses, or that virt-controller creates no pod with. Mirrors
-    /// `ValidateSchema` of `pkg/util/webhooks/webhooks.go` (an unknown field), `validateCPUModel` of
-    /// `pkg/virt-api/webhooks/arm64.go`, `validateNUMA`, `validateCPURealtime` and `validateMemoryRealtime` of
-    /// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`, `validateCPUFeaturePolicies` and
-    /// `validateHostDevicesWithPassthroughEnabled` there, `ValidateNodeSelector` of
-    /// `validate-k8s-utils.go` there, and `validatePermittedHostDevices` of
-    /// `pkg/virt-controller/services/renderresources.go`.
+    /// Returns the path of a setting that a preference may have.
+    fn place_of(&self, below: &str, setting: &Setting, is_set: impl Fn(&VmiSpec) -> bool) -> String {
+        let is_preferred =
+            |(of, origin): &(Setting, SettingOrigin)| of == setting && *origin == SettingOrigin::Preference;
+        if !is_set(self.own) && self.origins.iter().any(is_preferred) {
+            return "spec.preference".to_owned();
+        }
+        self.place(below, is_set)
+    }
+
+    /// Returns a note for each setting that virt-api refuses, or that virt-controller creates no pod with.
     pub(super) fn refusals(&self, config: &ClusterConfig, release: Release) -> Vec<Finding> {
-        let architecture = config.architecture_of(self.whole);
+        let out = [
+            self.security(config, release),
+            self.placement(config, release),
+            self.devices(config),
+            self.cpu(config, release),
+            self.hyperv(config, release),
+        ];
+        let note = |(field, why)| Finding::note(Check::Contradiction, field, Detail::Refused(why));
+        out.into_iter().flatten().map(note).collect()
+    }
+
+    /// Mirrors `validateHostDevicesWithPassthroughEnabled`, and `validatePermittedHostDevices` of
+    /// `pkg/virt-controller/services/renderresources.go`.
+    fn devices(&self, config: &ClusterConfig) -> Vec<Refused> {
         let mut out = Vec::new();
-        let mut refuse = |field: String, why: String| {
-            out.push(Finding::note(Check::Contradiction, field, Detail::Refused(why)));
-        };
-        let has_unknown_security = |spec: &VmiSpec| {
-            spec.domain
-                .launch_security
-                .as_ref()
-                .is_some_and(|security| security.snp.is_some() || security.tdx.is_some())
-        };
-        if has_unknown_security(self.whole) && !release.knows_snp_and_tdx() {
-            let field = self.place("domain.launchSecurity", has_unknown_security);
-            refuse(field, format!("launchSecurity has snp and tdx from v1.7.0 on, and this is {release}"));
-        }
-        let has_no_term = |spec: &VmiSpec| spec.affinity.as_ref().is_some_and(AnyAffinity::has_no_term);
-        if has_no_term(self.whole) {
-            let field = self.place(REQUIRED_AFFINITY, has_no_term);
-            refuse(
-                field,
-                "its required node affinity must have at least one node selector term, and has none".to_owned(),
-            );
-        }
-        if architecture == "amd64" {
-            let has_security = |spec: &VmiSpec| spec.domain.launch_security.is_some();
-            if let Some(why) = self.refuses_security(config, release) {
-                refuse(self.place("domain.launchSecurity", has_security), why);
-            }
-        }
         if config.is_gate_off(FeatureGate::HostDevices) && !devices_of(self.whole, HOST_DEVICES).is_empty() {
             let field = self.place(HOST_DEVICES, |spec| !devices_of(spec, HOST_DEVICES).is_empty());
-            refuse(field, "its host devices need the feature gate HostDevices, which is off".to_owned());
+            out.push((field, "its host devices need the feature gate HostDevices, which is off".to_owned()));
         }
-        for (below, device) in not_permitted(self.whole, config) {
+        out.extend(not_permitted(self.whole, config).into_iter().map(|(below, device)| {
             let field = self.place(below, |spec| !devices_of(spec, below).is_empty());
             let what = if below == GPUS { "GPU" } else { "host device" };
-            refuse(
-                field,
-                format!(
-                    "{what} {device} is not in permittedHostDevices of the KubeVirt resource, so virt-controller creates no pod"
-                ),
+            let why = format!(
+                "{what} {device} is not in permittedHostDevices of the KubeVirt resource, so virt-controller creates no pod"
             );
-        }
-        let Some(cpu) = &self.whole.domain.cpu else { return out };
-        if architecture == "arm64" && release.refuses_on_arm(&cpu.model) {
-            let field = self.place("domain.cpu.model", |spec| !spec.cpu_model().is_empty());
-            refuse(field, format!("on arm64 a guest cannot have CPU model {}, only host-passthrough", cpu.model));
-        }
-        let maps_numa = |spec: &VmiSpec| {
-            let numa = spec.domain.cpu.as_ref().and_then(|cpu| cpu.numa.as_ref());
-            numa.is_some_and(|numa| numa.guest_mapping_passthrough.is_some())
-        };
-        let is_realtime = |spec: &VmiSpec| spec.domain.cpu.as_ref().is_some_and(|cpu| cpu.realtime.is_some());
-        for (at, feature) in cpu.features.iter().enumerate() {
-            if !FEATURE_POLICIES.contains(&feature.policy.as_str()) {
-                let is_own = |spec: &VmiSpec| {
-                    let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
-                    features.clone().any(|own| own == feature)
-                };
-                let field = self.place(&format!("domain.cpu.features[{at}].policy"), is_own);
-                let (name, policy) =
-                    (Shown::within(&feature.name, TITLE_CHARS), Shown::within(&feature.policy, TITLE_CHARS));
-                refuse(field, format!("CPU feature {name} has policy {policy}, which KubeVirt does not know"));
-            }
-        }
-        let has_pages = self.whole.domain.memory.hugepages.is_some();
-        if maps_numa(self.whole) && !has_pages {
-            let field = self.place("domain.cpu.numa.guestMappingPassthrough", maps_numa);
-            refuse(field, "cpu.numa.guestMappingPassthrough requires memory.hugepages".to_owned());
-        }
-        if maps_numa(self.whole) && !cpu.dedicated_cpu_placement {
-            let field = self.place("domain.cpu.numa.guestMappingPassthrough", maps_numa);
-            refuse(field, "cpu.numa.guestMappingPassthrough requires cpu.dedicatedCpuPlacement".to_owned());
-        }
-        if is_realtime(self.whole) {
-            let needs = [
-                ("cpu.dedicatedCpuPlacement", cpu.dedicated_cpu_placement),
-                ("cpu.numa.guestMappingPassthrough", maps_numa(self.whole)),
-            ];
-            let missing: Vec<&str> = needs.into_iter().filter(|(_, is_set)| !is_set).map(|(name, _)| name).collect();
-            if !missing.is_empty() {
-                let field = self.place("domain.cpu.realtime", is_realtime);
-                refuse(field, format!("cpu.realtime requires {}", missing.join(" and ")));
-            }
-        }
+            (field, why)
+        }));
         out
     }
-}
 
-/// The policies of a CPU feature: `validCPUFeaturePolicies` of
-/// `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`.
-const FEATURE_POLICIES: [&str; 6] = ["", "force", "require", "optional", "disable", "forbid"];
+    /// Mirrors `validateLaunchSecurity`, `ValidateLaunchSecurityAmd64` of `pkg/virt-api/webhooks/amd64.go`, and
+    /// `ValidateSchema` of `pkg/util/webhooks/webhooks.go` (an unknown field).
+    fn security(&self, config: &ClusterConfig, release: Release) -> Vec<Refused> {
+        let Some(security) = &self.whole.domain.launch_security else { return Vec::new() };
+        let architecture = config.architecture_of(self.whole);
+        let is_unknown = (security.snp.is_some() || security.tdx.is_some()) && !release.knows_snp_and_tdx();
+        let unknown =
+            is_unknown.then(|| format!("launchSecurity has snp and tdx from v1.7.0 on, and this is {release}"));
+        let by_type = if architecture == "amd64" {
+            self.refuses_security(config, release)
+        } else {
+            // Until 1.6 the architecture is not asked for.
+            let has_none = !matches!(architecture, "amd64" | "s390x") && release.knows_snp_and_tdx();
+            has_none.then(|| format!("launchSecurity does not exist on {architecture}"))
+        };
+        let field = self
+            .place_of("domain.launchSecurity", &Setting::LaunchSecurity, |spec| spec.domain.launch_security.is_some());
+        unknown.into_iter().chain(by_type).map(|why| (field.clone(), why)).collect()
+    }
 
-const GPUS: &str = "domain.devices.gpus";
-const HOST_DEVICES: &str = "domain.devices.hostDevices";
-/// The path of the required node affinity below a guest's spec.
-const REQUIRED_AFFINITY: &str = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution";
-
-fn devices_of<'s>(spec: &'s VmiSpec, below: &str) -> &'s [HostDevice] {
-    let devices = &spec.domain.devices;
-    if below == GPUS { &devices.gpus } else { &devices.host_devices }
-}
-
-impl Written<'_> {
     /// Returns why virt-api refuses the encryption of an amd64 guest. Mirrors `ValidateLaunchSecurityAmd64` of
     /// `pkg/virt-api/webhooks/amd64.go`, and before 1.7 `validateLaunchSecurity` of the create admitter, which asks for
     /// the gate of SEV; that is on by default since 1.9.
@@ -165,9 +126,17 @@ impl Written<'_> {
     }
 }
 
+const GPUS: &str = "domain.devices.gpus";
+const HOST_DEVICES: &str = "domain.devices.hostDevices";
+
+fn devices_of<'s>(spec: &'s VmiSpec, below: &str) -> &'s [HostDevice] {
+    let devices = &spec.domain.devices;
+    if below == GPUS { &devices.gpus } else { &devices.host_devices }
+}
+
 /// Returns the devices, by the path of their list, that KubeVirt's configuration does not permit. Without a list in the
 /// configuration all are.
-pub(crate) fn not_permitted(spec: &VmiSpec, config: &ClusterConfig) -> Vec<(&'static str, String)> {
+fn not_permitted(spec: &VmiSpec, config: &ClusterConfig) -> Vec<(&'static str, String)> {
     let Some(permitted) = &config.configuration.permitted_host_devices else { return Vec::new() };
     let known = [&permitted.pci_host_devices, &permitted.mediated_devices, &permitted.usb];
     let is_known = |name: &str| known.into_iter().flatten().any(|known| known.resource_name == name);
@@ -196,7 +165,7 @@ mod tests {
 
     /// Returns the refusals with their fields.
     fn refusals(prepared: &Prepared<'_>) -> Vec<String> {
-        let refused = prepared.notes.iter().filter(|note| note.check == Check::Contradiction);
+        let refused = prepared.notes.iter().filter(|note| matches!(note.detail, Detail::Refused(_)));
         refused.map(|note| format!("{}: {}", note.field, say::finding::message(note))).collect()
     }
 
@@ -240,6 +209,154 @@ mod tests {
         assert_eq!(refusals(&of_vm), at("spec.template.spec"), "the user does not learn why the VM is refused");
         assert_eq!(refusals(&of_vmi), at("spec"), "the user does not learn why the VMI is refused");
         assert!(of_vm.not_judged.is_none() && of_vmi.not_judged.is_none(), "the verdict by labels is gone");
+    }
+
+    const OFF: &str = "domain.features.hyperv";
+
+    /// The mutating webhook switches on what is required and not set, and leaves alone what is switched off.
+    #[rstest]
+    #[case::required_and_not_set("1.9.0", json!({"hyperv": {"evmcs": {}, "ipi": {"enabled": true}, "synictimer": {}}}), None)]
+    #[case::required_and_on("1.9.0", json!({"hyperv": {"ipi": {}, "vpindex": {}}}), None)]
+    #[case::off_and_not_required("1.9.0", json!({"hyperv": {"vpindex": {"enabled": false}, "ipi": {"enabled": false}}}), None)]
+    #[case::evmcs("1.9.0", json!({"hyperv": {"evmcs": {}, "vapic": {"enabled": false}}}), Some(("vapic", "evmcs")))]
+    #[case::ipi_and_flushes("1.0.0", json!({"hyperv": {"ipi": {}, "tlbflush": {"enabled": true}, "vpindex": {"enabled": false}}}), Some(("vpindex", "ipi and tlbflush")))]
+    #[case::synic("1.9.0", json!({"hyperv": {"synictimer": {}, "synic": {"enabled": false}}}), Some(("synic", "synictimer")))]
+    #[case::what_is_switched_on("1.9.0", json!({"hyperv": {"synictimer": {}, "vpindex": {"enabled": false}}}), Some(("vpindex", "synic")))]
+    fn a_hyperv_setting_that_is_required_and_switched_off_is_refused(
+        #[case] release: &str,
+        #[case] features: Value,
+        #[case] expected: Option<(&str, &str)>,
+    ) {
+        let known = cluster(release, mixed(), []);
+        let spec = json!({"architecture": "amd64", "domain": {"features": features}});
+        let guest = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"] = spec);
+        let expected: Vec<String> = expected
+            .into_iter()
+            .map(|(off, by)| {
+                format!(
+                    "spec.template.spec.{OFF}.{off}: KubeVirt refuses the guest: Hyper-V setting {off} is switched off \
+                     (enabled: false), and required by {by}"
+                )
+            })
+            .collect();
+        assert_eq!(
+            refusals(&of_vm(&read(guest), &known)),
+            expected,
+            "the verdict is FITS for a VM that never starts, or not"
+        );
+    }
+
+    #[rstest]
+    #[case::both_modes("1.3.0", json!({"features": {"hyperv": {}, "hypervPassthrough": {"enabled": false}}}), "features has hyperv and hypervPassthrough, and may have one of them")]
+    #[case::both_modes_before("1.2.2", json!({"features": {"hyperv": {}, "hypervPassthrough": {"enabled": true}}}), "")]
+    #[case::passthrough("1.9.0", json!({"features": {"hypervPassthrough": {"enabled": true}}}), "")]
+    #[case::vmx_twice("1.9.0", json!({"features": {"hyperv": {"evmcs": {}}}, "cpu": {"features": [{"name": "vmx"}, {"name": "vmx", "policy": "disable"}]}}),
+        "Hyper-V setting evmcs requires CPU feature vmx, which is listed twice, with another policy too")]
+    #[case::vmx_off("1.9.0", json!({"features": {"hyperv": {"evmcs": {}}}, "cpu": {"features": [{"name": "vmx", "policy": "disable"}]}}), "")]
+    #[case::emulator_thread("1.9.0", json!({"cpu": {"isolateEmulatorThread": true}}), "cpu.isolateEmulatorThread requires cpu.dedicatedCpuPlacement")]
+    #[case::emulator_thread_of_its_own("1.9.0", json!({"cpu": {"isolateEmulatorThread": true, "dedicatedCpuPlacement": true}}), "")]
+    #[case::sockets("1.9.0", json!({"cpu": {"sockets": 4, "maxSockets": 2}}), "cpu.sockets is 4, and cpu.maxSockets is 2")]
+    #[case::sockets_to_plug("1.9.0", json!({"cpu": {"sockets": 2, "maxSockets": 4}}), "")]
+    #[case::threads("1.9.0", json!({"cpu": {"threads": 4, "dedicatedCpuPlacement": true}}), "cpu.threads is 4, and with cpu.dedicatedCpuPlacement it may be 2 at most")]
+    #[case::shared_threads("1.9.0", json!({"cpu": {"threads": 4}}), "")]
+    #[case::half_a_cpu("1.9.0", json!({"cpu": {"dedicatedCpuPlacement": true}, "resources": {"limits": {"cpu": "1500m"}}}), "resources.limits.cpu must be a whole number")]
+    #[case::other_cpus("1.9.0", json!({"cpu": {"dedicatedCpuPlacement": true, "cores": 4}, "resources": {"requests": {"cpu": 2}}}), "resources.requests.cpu must be the number of virtual CPUs, 4, and is 2")]
+    #[case::as_many_cpus("1.9.0", json!({"cpu": {"dedicatedCpuPlacement": true, "cores": 2, "threads": 2}, "resources": {"requests": {"cpu": 4}, "limits": {"cpu": "4"}}}), "")]
+    #[case::cpus_by_limit("1.9.0", json!({"cpu": {"dedicatedCpuPlacement": true}, "resources": {"limits": {"cpu": "4"}}}), "")]
+    #[case::unlike("1.9.0", json!({"cpu": {"dedicatedCpuPlacement": true}, "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "4"}}}), "cpu must be equal in resources.requests and resources.limits")]
+    #[case::unlike_memory("1.9.0", json!({"cpu": {"dedicatedCpuPlacement": true}, "resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}}}), "memory must be equal in resources.requests and resources.limits")]
+    #[case::more_than_the_limit("1.9.0", json!({"resources": {"requests": {"cpu": "3"}, "limits": {"cpu": "2"}}}), "resources.requests.cpu is more than resources.limits.cpu")]
+    #[case::shared_cpus("1.9.0", json!({"cpu": {"cores": 4}, "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1500m"}}}), "")]
+    #[case::machine("1.9.0", json!({"machine": {"type": "pc-i440fx-9.2"}}), "machine type pc-i440fx-9.2 is not in emulatedMachines of the KubeVirt resource (q35*, pc-q35*)")]
+    #[case::machine_version("1.9.0", json!({"machine": {"type": "pc-q35-9.2"}}), "")]
+    fn settings_that_virt_api_refuses_are_said(#[case] release: &str, #[case] domain: Value, #[case] expected: &str) {
+        let kubevirt = ClusterObject::KubeVirt(Box::new(read(json!({"metadata": {"name": "kubevirt"}}))));
+        let known = cluster(release, mixed(), [kubevirt]);
+        let guest = vm("db", "").tweak(|vm| {
+            vm["spec"]["template"]["spec"] = json!({"architecture": "amd64", "domain": domain});
+        });
+        let found = refusals(&of_vm(&read(guest), &known));
+        assert_eq!(
+            found.is_empty(),
+            expected.is_empty(),
+            "the verdict is FITS for a VM that never starts, or not: {found:?}"
+        );
+        assert!(found.iter().all(|line| line.ends_with(expected)), "{found:?}");
+    }
+
+    #[rstest]
+    #[case::threads_on_arm("1.9.0", json!({"architecture": "arm64", "domain": {"cpu": {"threads": 2, "dedicatedCpuPlacement": true}}}), "it may be 1 at most on arm64")]
+    #[case::threads_on_arm_before("1.0.1", json!({"architecture": "arm64", "domain": {"cpu": {"threads": 2, "dedicatedCpuPlacement": true}}}), "")]
+    #[case::security_on_arm("1.7.0", json!({"architecture": "arm64", "domain": {"launchSecurity": {"sev": {}}}}), "launchSecurity does not exist on arm64")]
+    #[case::security_on_arm_before("1.6.6", json!({"architecture": "arm64", "domain": {"launchSecurity": {"sev": {}}}}), "")]
+    #[case::security_on_z("1.9.0", json!({"architecture": "s390x", "domain": {"launchSecurity": {}}}), "")]
+    #[case::architecture("1.6.0", json!({"architecture": "riscv64", "domain": {}}), "it has no guests of architecture riscv64")]
+    #[case::architecture_before("1.5.3", json!({"architecture": "riscv64", "domain": {}}), "")]
+    #[case::spread_twice("1.9.0", json!({"domain": {}, "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"},
+        {"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]}), "two topology spread constraints have topologyKey zone and whenUnsatisfiable DoNotSchedule")]
+    #[case::spread_never("1.9.0", json!({"domain": {}, "topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "Never"}]}), "ScheduleAnyway, and is Never")]
+    #[case::spread_nowhere("1.9.0", json!({"domain": {}, "topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}]}), "must have a topologyKey, and has none")]
+    #[case::affinity("1.9.0", json!({"domain": {}, "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "zone", "operator": "In", "values": []}]}]}}}}), "for key zone, has operator In and no value")]
+    fn placements_that_virt_api_refuses_are_said(#[case] release: &str, #[case] spec: Value, #[case] expected: &str) {
+        let known = cluster(release, mixed(), []);
+        let guest = json!({"metadata": {"name": "db", "namespace": "shop"}, "spec": spec});
+        let found = refusals(&of_vmi(&read(guest), &known));
+        assert_eq!(
+            found.is_empty(),
+            expected.is_empty(),
+            "the verdict is FITS for a guest that never starts, or not: {found:?}"
+        );
+        assert!(found.iter().all(|line| line.ends_with(expected)), "{found:?}");
+    }
+
+    /// virt-api takes a feature that is listed twice, and libvirt refuses the guest: no change may lead to that.
+    #[rstest]
+    #[case::twice(json!([{"name": "gfni"}, {"name": "gfni"}]), true, 1)]
+    #[case::required_and_forbidden(json!([{"name": "svm", "policy": "require"}, {"name": "svm", "policy": "forbid"}]), true, 1)]
+    #[case::forbidden(json!([{"name": "svm", "policy": "forbid"}]), false, 1)]
+    #[case::two(json!([{"name": "gfni"}, {"name": "svm", "policy": "forbid"}]), false, 2)]
+    fn a_feature_that_is_listed_twice_is_said_and_not_made(
+        #[case] features: Value,
+        #[case] is_twice: bool,
+        #[case] changes: usize,
+    ) {
+        let mut nodes = ["n1", "n2", "n3"].map(cascade_lake);
+        set(&mut nodes[0], "cpu-feature.node.kubevirt.io/svm", "true");
+        let guest =
+            vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"features": features}));
+        let stored = ClusterObject::VirtualMachine(Box::new(read(guest.clone())));
+        let known = cluster("1.9.0", nodes.into(), [stored]);
+        let prepared = of_vm(&read(guest), &known);
+        let notes: Vec<String> = prepared.notes.iter().map(say::finding::message).collect();
+        assert_eq!(notes.iter().any(|note| note.contains("is listed twice")), is_twice, "it waits for ever: {notes:?}");
+        assert_eq!(prepared.subject.changes.len(), changes, "{:?}", prepared.subject.changes);
+        for change in &prepared.subject.changes {
+            let of = &change.start.features;
+            let mut names =
+                [&of.required, &of.forced, &of.optional, &of.disabled, &of.forbidden].map(Clone::clone).concat();
+            names.sort_unstable();
+            assert!(
+                names.is_sorted_by(|one, other| one < other),
+                "a remedy makes a guest that libvirt refuses: {change:?}"
+            );
+        }
+    }
+
+    /// A setting that a preference has is not looked for in the instancetype.
+    #[test]
+    fn a_refused_setting_of_the_preference_is_traced_to_it() {
+        let off = json!({"features": {"preferredHyperv": {"ipi": {}, "vpindex": {"enabled": false}}}});
+        let preferred = ClusterObject::Preference(read(json!({"metadata": {"name": "windows"}, "spec": off})));
+        let big =
+            ClusterObject::Instancetype(read(json!({"metadata": {"name": "big"}, "spec": {"cpu": {"guest": 2}}})));
+        let vm: VirtualMachine = read(vm("db", "").tweak(|vm| {
+            vm["spec"]["template"]["spec"] = json!({"domain": {}});
+            (vm["spec"]["instancetype"], vm["spec"]["preference"]) =
+                (json!({"name": "big"}), json!({"name": "windows"}));
+        }));
+        let found = refusals(&of_vm(&vm, &cluster("1.9.0", mixed(), [big, preferred])));
+        assert!(found.iter().all(|line| line.starts_with("spec.preference: ")) && found.len() == 1, "{found:?}");
     }
 
     #[rstest]
@@ -354,6 +471,7 @@ mod tests {
     #[case::model_on_arm("1.8.4", json!({"architecture": "arm64", "domain": {"cpu": {"model": "host-model"}}}), "drop CPU model host-model", 2)]
     #[case::named_on_arm("1.6.0", json!({"architecture": "arm64", "domain": {"cpu": {"model": "cortex-a57"}}}), "drop CPU model cortex-a57", 2)]
     #[case::numa("1.8.4", json!({"domain": {"cpu": {"numa": {"guestMappingPassthrough": {}}}}}), "drop cpu.numa", 3)]
+    #[case::hyperv("1.8.4", json!({"domain": {"features": {"hyperv": {"ipi": {}, "vpindex": {"enabled": false}}}}}), "drop Hyper-V setting vpindex", 3)]
     #[case::realtime("1.8.4", json!({"domain": {"cpu": {"dedicatedCpuPlacement": true, "realtime": {}}}}), "drop cpu.realtime", 3)]
     #[case::no_term("1.8.4", json!({"domain": {}, "affinity": {"nodeAffinity":
         {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}}), "drop its required node affinity", 3)]

@@ -8,6 +8,7 @@ use crate::fit::placement::Placement;
 use crate::fit::subject::{RestartRequest, Stage, Start, Subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
+use crate::kubevirt::migration::is_being_deleted;
 use crate::kubevirt::wire::{VirtualMachine, Vmi};
 
 /// Returns the next start of a guest of which only a migration target is known, without the entries that migrations
@@ -43,11 +44,11 @@ pub(super) fn request(vm: &VirtualMachine) -> RestartRequest {
 }
 
 /// Returns the next start of a guest: from its VM if that is known, with the current defaults. `None` if an object it
-/// depends on is not known, or too large to be read, if the VM would wait for a guest from elsewhere, and if KubeVirt
-/// would refuse the start: a restart would leave the guest down.
+/// depends on is not known, or too large to be read, if the VM would wait for a guest from elsewhere or is being
+/// deleted, and if KubeVirt would refuse the start: a restart would leave the guest down.
 pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     let vm = vm_of(vmi, cluster);
-    if vm.is_some_and(waits_as_receiver) {
+    if vm.is_some_and(|vm| waits_as_receiver(vm) || is_being_deleted(&vm.metadata)) {
         return None;
     }
     let of_vm = vm.map(|vm| guest_of(vm, cluster));

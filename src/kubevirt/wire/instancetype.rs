@@ -6,7 +6,8 @@ use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{
-    Condition, CpuFeature, EachText, GuestMemory, HostDevice, Hyperv, LaunchSecurity, Meta, Numa, Present, nullable,
+    Condition, CpuFeature, EachText, GuestMemory, HostDevice, Hyperv, LaunchSecurity, Meta, Numa, Present, Quantity,
+    nullable,
 };
 
 wire! {
@@ -76,9 +77,15 @@ wire! {
     InstancetypeCpu {
         /// `model`.
         model: Option<String>,
+        /// `guest`: the number of virtual CPUs.
+        guest: u32,
+        /// `maxSockets`.
+        max_sockets: Option<u32>,
         /// `dedicatedCPUPlacement`.
         #[serde(rename = "dedicatedCPUPlacement")]
         dedicated_cpu_placement: Option<bool>,
+        /// `isolateEmulatorThread`.
+        isolate_emulator_thread: Option<bool>,
         /// `numa`.
         numa: Option<Numa>,
         /// `realtime`.
@@ -99,6 +106,8 @@ wire! {
         features: PreferenceFeatures,
         /// `machine`.
         machine: PreferenceMachine,
+        /// `preferSpreadSocketToCoreRatio`: 0 if it is not set.
+        prefer_spread_socket_to_core_ratio: u32,
         /// `preferredArchitecture` (KubeVirt 1.7 and later).
         preferred_architecture: String,
         /// `requirements`.
@@ -112,8 +121,22 @@ wire! {
     }
     /// `spec.requirements` of a preference.
     PreferenceRequirements {
+        /// `cpu`.
+        cpu: Option<RequiredCpu>,
+        /// `memory`.
+        memory: Option<RequiredMemory>,
         /// `architecture` (KubeVirt 1.7 and later); empty if any will do.
         architecture: String,
+    }
+    /// `spec.requirements.cpu` of a preference.
+    RequiredCpu {
+        /// `guest`: the least number of virtual CPUs.
+        guest: u32,
+    }
+    /// `spec.requirements.memory` of a preference.
+    RequiredMemory {
+        /// `guest`: the least memory.
+        guest: Quantity,
     }
     /// `spec.devices` of a preference.
     PreferenceDevices {
@@ -126,9 +149,21 @@ wire! {
     }
     /// `spec.cpu` of a preference.
     PreferenceCpu {
+        /// `preferredCPUTopology`: what the virtual CPUs of an instancetype are; empty means sockets.
+        #[serde(rename = "preferredCPUTopology")]
+        preferred_cpu_topology: String,
+        /// `spreadOptions`.
+        spread_options: SpreadOptions,
         /// `preferredCPUFeatures`.
         #[serde(rename = "preferredCPUFeatures")]
         preferred_cpu_features: Vec<CpuFeature>,
+    }
+    /// `spec.cpu.spreadOptions` of a preference.
+    SpreadOptions {
+        /// `across`; empty means `SocketsCores`.
+        across: String,
+        /// `ratio`.
+        ratio: Option<u32>,
     }
     /// `spec.features` of a preference.
     PreferenceFeatures {

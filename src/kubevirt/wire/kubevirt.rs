@@ -49,6 +49,8 @@ wire! {
         migrations: MigrationConfiguration,
         /// `machineType`: deprecated, for all architectures.
         machine_type: String,
+        /// `emulatedMachines`: deprecated, for all architectures.
+        emulated_machines: Option<Vec<String>>,
         /// `architectureConfiguration`.
         architecture_configuration: Architectures,
         /// `developerConfiguration`.
@@ -115,6 +117,8 @@ wire! {
     Architecture {
         /// `machineType`.
         machine_type: String,
+        /// `emulatedMachines`: the machine types that guests may have, as patterns.
+        emulated_machines: Option<Vec<String>>,
     }
     /// `spec.configuration.developerConfiguration`.
     DeveloperConfiguration {

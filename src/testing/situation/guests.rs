@@ -59,7 +59,8 @@ pub(super) fn spec(random: &mut Random) -> Value {
         domain.insert("machine".into(), json!({"type": kind}));
     }
     if random.percent(12) {
-        let names = ["vpindex", "synic", "synictimer", "reenlightenment", "frequencies", "ipi", "tlbflush", "evmcs"];
+        let names =
+            ["vpindex", "synic", "synictimer", "reenlightenment", "frequencies", "ipi", "tlbflush", "evmcs", "vapic"];
         let settings: Map<String, Value> = (0..=random.below(3))
             .map(|_| (random.one(&names).to_owned(), random.one(&["on", "silent", "off"])))
             .map(|(name, is)| (name, if is == "silent" { json!({}) } else { json!({"enabled": is == "on"}) }))
@@ -363,7 +364,12 @@ fn launcher(random: &mut Random, vmi_json: &Value, cluster: &Cluster) -> Option<
         let (key, value) = (ZONE.to_owned(), random.one(&["z1", "z2", "z9"]).to_owned());
         rendered.node_selector.insert(key, value);
     }
-    Some(pod(&guest, &rendered, "abcde"))
+    let mut out = pod(&guest, &rendered, "abcde");
+    // A plugin adds tolerations to pods.
+    if random.percent(4) {
+        out["spec"]["tolerations"] = json!([{"key": "example.com/dedicated", "operator": "Exists"}]);
+    }
+    Some(out)
 }
 
 /// Returns the pod of the guest after its first migration, away from a node like its current one.

@@ -164,3 +164,39 @@ fn a_vm_without_a_vmi_is_called_what_the_dump_shows(
     world.cluster.is_live = true;
     assert_eq!(stand(&world), LifeStage::Stopped, "in a live cluster every VMI is known");
 }
+
+/// virt-controller starts no guest of a VM that is being deleted, whatever else its specification equals.
+#[test]
+fn a_vm_that_is_being_deleted_starts_no_more() {
+    let going = |vm: &mut Value| vm["metadata"]["deletionTimestamp"] = json!("2026-11-01T00:00:00Z");
+    let stored = |vm: Value| ClusterObject::VirtualMachine(Box::new(read(vm)));
+    let waiting = running("waits", "", MODEL).tweak(|vmi| vmi["status"] = json!({"phase": "Scheduling"}));
+    let objects = [
+        stored(vm("stays", MODEL)),
+        stored(vm("goes", MODEL).tweak(going)),
+        stored(vm("waits", MODEL).tweak(going)),
+        vmi(waiting),
+        stored(vm("runs", MODEL).tweak(going)),
+        vmi(running("runs", "n1", MODEL)),
+    ];
+    let nodes = ["n1", "n2", "n3"].map(cascade_lake).into();
+    let world = World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() };
+    let rows = audit(&world, NEVER);
+    let next = |name: &str| {
+        let next = &one(&rows, name).at_next_start;
+        (next.verdict, next.why.clone())
+    };
+    assert_eq!(next("stays").0, OutcomeWord::Fits, "a guest that starts is said to start no more");
+    let gone = "it is being deleted: KubeVirt does not start it again";
+    for name in ["goes", "waits", "runs"] {
+        assert_eq!(
+            next(name),
+            (OutcomeWord::Unknown, gone.to_owned()),
+            "a guest that ends for ever is judged for a next start"
+        );
+    }
+    assert_eq!(one(&rows, "waits").stand, LifeStage::Stopped, "KubeVirt deletes the VMI");
+    let guest = world.cluster.vmi("shop", "runs").expect("a guest");
+    let prepared = subject::of_running(guest, &world.cluster).expect("it runs");
+    assert_eq!(prepared.subject.restart, None, "a restart would never start it again");
+}

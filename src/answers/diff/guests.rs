@@ -13,6 +13,7 @@ use crate::answers::Demand;
 use crate::answers::guest_state::GuestOf;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, Lookup, NodeIndex, Requirement};
+use crate::fit::label::{self, Family};
 use crate::fit::node::Taint;
 use crate::fit::outcome::{Outcome, OutcomeWord};
 use crate::fit::placement::{AffinityRule, Placement};
@@ -270,6 +271,8 @@ struct Compared<'w> {
     lacks_launcher: [bool; 2],
     /// The node it runs on, if that existed before and does not now.
     node_gone: Option<String>,
+    /// Whether the old side holds nodes: else it is not known whether the guest matched its own.
+    knows_nodes: bool,
 }
 
 impl<'w> Compared<'w> {
@@ -289,7 +292,7 @@ impl<'w> Compared<'w> {
 
     /// Whether it ceased to match its own node, or matches it again.
     fn is_other_own_node(&self) -> bool {
-        self.differs(|verdict| verdict.own_node) && self.node_gone.is_none()
+        self.knows_nodes && self.differs(|verdict| verdict.own_node) && self.node_gone.is_none()
     }
 
     /// Returns what happened to its VM or VMI; `None` if both are the same, on the same node.
@@ -310,6 +313,9 @@ impl<'w> Compared<'w> {
         if self.node_gone.is_some() {
             return Some(Direction::Worse);
         }
+        let comparable =
+            |verdict: GuestVerdict| GuestVerdict { own_node: verdict.own_node && self.knows_nodes, ..verdict };
+        let (before, after) = (comparable(before), comparable(after));
         if before == after {
             return None;
         }
@@ -434,6 +440,7 @@ impl<'w> Sides<'w> {
             before: GuestSide { guest: was, verdict: was.and_then(|guest| self.old.of(title, guest)) },
             after: GuestSide { guest: is, verdict: is.and_then(|guest| self.new.of(title, guest)) },
             node_gone: is.and_then(|guest| self.node_gone(guest)),
+            knows_nodes: !self.old_world.cluster.fleet.is_empty(),
         }
     }
 
@@ -496,6 +503,10 @@ impl<'w> Sides<'w> {
                 out.nodes.extend(node.changes.iter().map(|change| NodeCause::of_node(change, &node.name)));
             }
         }
+        if let (Some(was), Some(is)) = (ran, runs) {
+            let of_source = self.of_source(was, is, &out.labels);
+            out.labels.extend(of_source);
+        }
         if let (Some(before), Some(now)) = (ran_on, runs_on) {
             let is_there = |world: &World| world.cluster.fleet.find(now).is_some();
             if before != now {
@@ -507,6 +518,29 @@ impl<'w> Sides<'w> {
             }
         }
         out
+    }
+
+    /// Returns the labels of a guest's node that changed and because of which its migration asks for others of these
+    /// keys than before.
+    fn of_source(&mut self, was: &'w Vmi, is: &'w Vmi, keys: &BTreeSet<String>) -> Vec<String> {
+        let (Some(before), Some(after)) = (self.old.demand(was), self.new.demand(is)) else { return Vec::new() };
+        let (Ok(asked), Ok(asks)) = (&before.placement, &after.placement) else { return Vec::new() };
+        let is_turned = |key: &String| keys.contains(key) && asked.get(key).is_some() != asks.get(key).is_some();
+        let labels = |world: &'w World, vmi: &Vmi| -> BTreeSet<(&'w str, &'w str)> {
+            let fleet: &Fleet = &world.cluster.fleet;
+            fleet.find(&vmi.status.node_name).into_iter().flat_map(|node| fleet.labels(node)).collect()
+        };
+        let (had, has) = (labels(self.old_world, was), labels(self.new_world, is));
+        let asks_for = |key: &str| match Family::of(key) {
+            Family::HostModelRequired => is_turned(&label::same_name_in(key, label::CPU_FEATURE)),
+            Family::HostModelCpu => {
+                let families = [label::CPU_MODEL_MIGRATION, label::CPU_MODEL];
+                families.iter().any(|family| is_turned(&label::same_name_in(key, family)))
+            }
+            _ => false,
+        };
+        let changed = had.symmetric_difference(&has).map(|(key, _)| *key).filter(|key| asks_for(key));
+        changed.map(str::to_owned).collect()
     }
 
     fn of_demands(&mut self, was: &'w Vmi, is: &'w Vmi) -> Rc<Decided> {
@@ -613,7 +647,9 @@ mod tests {
         for (before, after) in verdicts.iter().flat_map(|before| verdicts.iter().map(move |after| (*before, *after))) {
             let side = |verdict| GuestSide { guest: None, verdict: Some(verdict) };
             let (before_side, after_side, lacks_launcher) = (side(before), side(after), [false; 2]);
-            let turn = Compared { before: before_side, after: after_side, lacks_launcher, node_gone: None }.turn();
+            let turn =
+                Compared { before: before_side, after: after_side, lacks_launcher, node_gone: None, knows_nodes: true }
+                    .turn();
             let (was, is) = (axes(before), axes(after));
             if is.0 && !was.0 || is.1 > was.1 {
                 assert_eq!(

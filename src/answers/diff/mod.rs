@@ -72,7 +72,8 @@ pub struct Diff {
     pub not_known: Vec<String>,
     /// Whether guests were compared. If a dump holds none, nothing is known about the guests of the other.
     pub are_guests_compared: bool,
-    /// Whether a dump lacks guests that ran, or their launchers, so that a guest may be worse off that is not named.
+    /// Whether a dump lacks guests that ran, their launchers, or all nodes, so that a guest may be worse off that is
+    /// not named.
     #[serde(skip)]
     pub lacks_guests: bool,
 }
@@ -150,9 +151,14 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
     let sides = [("old", &old.cluster), ("new", &new.cluster)];
     let missing =
         sides.map(|(_, cluster)| MissingGuests::of(cluster, &|space, name| is_asked_for(&format!("{space}/{name}"))));
+    let nodes = nodes::changes(&old.cluster.fleet, &new.cluster.fleet);
     let Comparable { are_guests_compared, mut not_known, mut lacks_guests } =
         comparable(&old.cluster, &new.cluster, &missing, is_asked_for);
     if are_guests_compared {
+        // Equal nodes take a guest that inherited entries as before.
+        let unseen = (!nodes.is_empty()).then(|| on_neither_side(&old.cluster, &new.cluster, is_asked_for)).flatten();
+        lacks_guests |= unseen.is_some() || (old.cluster.fleet.is_empty() && !new.cluster.fleet.is_empty());
+        not_known.extend(unseen);
         not_known.extend(sides.iter().zip(&missing).filter_map(|((side, _), missing)| not_compared(side, missing)));
         lacks_guests |= missing.iter().any(|missing| !missing.names().is_empty());
     }
@@ -183,7 +189,7 @@ pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progr
         not_known.push(NO_NODES_BEFORE.to_owned());
     }
     let mut out = Diff {
-        nodes: nodes::changes(&old.cluster.fleet, fleet),
+        nodes,
         guests,
         own_node,
         not_migratable,
@@ -305,7 +311,9 @@ fn comparable(
                         && is_asked_for(&title(vmi))
                 });
                 let lacking: Vec<String> = lacking.map(title).collect();
-                notes.extend((!lacking.is_empty()).then(|| without_launchers(side, cluster, &lacking)));
+                let holds_no = format!("the {side} dump holds no");
+                let is_whole = !holds_launchers(cluster);
+                notes.extend((!lacking.is_empty()).then(|| without_launchers(&holds_no, is_whole, &lacking)));
             }
             let lacks_guests = !notes.is_empty();
             Comparable { are_guests_compared: true, not_known: notes, lacks_guests }
@@ -313,18 +321,32 @@ fn comparable(
     }
 }
 
-/// Returns what is not known of these guests, of which a dump lacks the launchers.
-fn without_launchers(side: &str, cluster: &Cluster, lacking: &[String]) -> String {
-    if !holds_launchers(cluster) {
+/// Returns what is not known of the guests whose launchers both dumps lack; `None` without any.
+fn on_neither_side(old: &Cluster, new: &Cluster, is_asked_for: &dyn Fn(&str) -> bool) -> Option<String> {
+    let lacking = new.vmis().filter(|vmi| {
+        let was = old.vmi(&vmi.metadata.namespace, &vmi.metadata.name);
+        guests::lacks_launcher(vmi, new)
+            && was.is_some_and(|was| guests::lacks_launcher(was, old))
+            && is_asked_for(&subject::title(&vmi.metadata))
+    });
+    let lacking: Vec<String> = lacking.map(|vmi| subject::title(&vmi.metadata)).collect();
+    let is_whole = !holds_launchers(old) && !holds_launchers(new);
+    (!lacking.is_empty()).then(|| without_launchers("neither dump holds any", is_whole, &lacking))
+}
+
+/// Returns what is not known of these guests, of which dumps lack the launchers. `holds_no`: `the old dump holds no`.
+/// `is_whole`: there are no launchers of other guests.
+fn without_launchers(holds_no: &str, is_whole: bool, lacking: &[String]) -> String {
+    if is_whole {
         return format!(
-            "the {side} dump holds no launcher pods: which entries guests inherited at earlier migrations is not known, and each \
-             guest there is compared as if it had never migrated"
+            "{holds_no} launcher pods: which entries guests inherited at earlier migrations is not known, and each guest there is \
+             compared as if it had never migrated"
         );
     }
     let [it, is, had] = [["it", "they"], ["it is", "they are"], ["it had", "they had"]]
         .map(|[one, many]| number(lacking.len(), one, many));
     format!(
-        "the {side} dump holds no launcher pod of {}: which entries {it} inherited at earlier migrations is not known, and {is} \
+        "{holds_no} launcher pod of {}: which entries {it} inherited at earlier migrations is not known, and {is} \
          compared as if {had} never migrated",
         fold_names(lacking, 3)
     )

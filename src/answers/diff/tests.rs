@@ -588,6 +588,7 @@ fn nodes_do_not_come_where_the_old_dump_holds_none() {
     let found = diff(&world(Vec::new()), &world(intel()), &|_| true, &|_, _| {});
     assert!(found.nodes.is_empty() && found.frozen.is_empty(), "{:?}", found.nodes);
     assert!(found.not_known.iter().any(|line| line.contains("holds no nodes")), "{:?}", found.not_known);
+    assert!(found.lacks_guests, "a gate would pass though nothing is known of before");
 }
 
 /// A dump may lack the VMI or the launcher of a guest: what is said of guests then is also said of the whole dump.
@@ -696,3 +697,5 @@ fn guests_of_namespaces_that_a_snapshot_leaves_out_are_not_gone() {
         assert!(found.not_known.iter().any(|line| line.contains("other namespaces")), "{:?}", found.not_known);
     }
 }
+
+mod causes;

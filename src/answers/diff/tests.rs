@@ -1,3 +1,4 @@
+mod causes;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -697,5 +698,3 @@ fn guests_of_namespaces_that_a_snapshot_leaves_out_are_not_gone() {
         assert!(found.not_known.iter().any(|line| line.contains("other namespaces")), "{:?}", found.not_known);
     }
 }
-
-mod causes;

@@ -108,6 +108,7 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("featureGates", GATES),
     ("disabledFeatureGates", GATES),
     ("obsoleteCPUModels", MODELS),
+    ("emulatedMachines", OTHERS),
     ("users", EXEMPTED),
     ("namespaces", EXEMPTED),
 ];

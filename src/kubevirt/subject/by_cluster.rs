@@ -131,13 +131,13 @@ fn tolerated(placement: &Placement<'_>, launcher: &Placement<'_>, fleet: &Fleet)
     }
     let taints: Vec<String> = taints.into_iter().collect();
     let count = taints.len();
-    let (it, they, is) = (number(count, "it", "them"), number(count, "it", "they"), number(count, "does", "do"));
+    let (they, keep) = (number(count, "it", "they"), number(count, "does", "do"));
     (!taints.is_empty()).then(|| {
         format!(
-            "its launcher tolerates {}, which KubeVirt does not ask for now; a webhook or plugin that tolerates {it} for it does so for \
-             each of its pods, and then {they} {is} not keep it off {}",
-            fold_names(&taints, 2),
-            fold_names(&fleet.names(&nodes), 3)
+            "its launcher tolerates {}, which KubeVirt does not ask for; if a plugin adds this to each of its pods, {they} {keep} not \
+             keep it off {}",
+            fold_names(&taints, 1),
+            fold_names(&fleet.names(&nodes), 2)
         )
     })
 }
@@ -280,8 +280,8 @@ mod tests {
 
     /// The target pod is created like the launcher, so a plugin that added a toleration adds it again.
     #[rstest]
-    #[case::added(&["gpu"], false, "its launcher tolerates gpu=only:NoSchedule, which KubeVirt does not ask for now; a webhook or plugin that \
-        tolerates it for it does so for each of its pods, and then it does not keep it off n2")]
+    #[case::added(&["gpu"], false, "its launcher tolerates gpu=only:NoSchedule, which KubeVirt does not ask for; if a plugin adds this \
+        to each of its pods, it does not keep it off n2")]
     #[case::asked_for(&["gpu"], true, "")]
     #[case::of_no_taint(&["other"], false, "")]
     #[case::of_kubernetes(&["node.kubernetes.io/unreachable"], false, "")]

@@ -11,6 +11,9 @@ use super::EachText;
 pub struct Quantity(pub String);
 
 impl Quantity {
+    /// The name under which deserializers are asked for one.
+    const NAME: &str = "Quantity";
+
     /// Returns it in thousandths, rounded up; `None` if it is not a quantity.
     #[must_use]
     pub fn thousandths(&self) -> Option<i64> {
@@ -33,11 +36,15 @@ impl EachText for Quantity {
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextOrNumber;
-        impl Visitor<'_> for TextOrNumber {
+        impl<'de> Visitor<'de> for TextOrNumber {
             type Value = Quantity;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a quantity")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Quantity, D::Error> {
+                deserializer.deserialize_any(self)
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Quantity, E> {
@@ -56,7 +63,7 @@ impl<'de> Deserialize<'de> for Quantity {
                 Ok(Quantity(number.to_string()))
             }
         }
-        deserializer.deserialize_any(TextOrNumber)
+        deserializer.deserialize_newtype_struct(Quantity::NAME, TextOrNumber)
     }
 }
 

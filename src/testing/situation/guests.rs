@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::further::further;
 use super::nodes::{RACK, ZONE};
 use super::{NAMES, NAMESPACE};
 use crate::fit::label;
@@ -366,7 +367,7 @@ fn launcher(random: &mut Random, vmi_json: &Value, cluster: &Cluster) -> Option<
     }
     let mut out = pod(&guest, &rendered, "abcde");
     // A plugin adds tolerations to pods.
-    if random.percent(4) {
+    if further(random, 11).percent(4) {
         out["spec"]["tolerations"] = json!([{"key": "example.com/dedicated", "operator": "Exists"}]);
     }
     Some(out)

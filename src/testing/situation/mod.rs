@@ -4,6 +4,7 @@
 //! at each point of their life. A seed gives the same situation on every machine.
 
 mod acts;
+mod further;
 mod guests;
 mod nodes;
 mod policies;

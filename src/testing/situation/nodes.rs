@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::NAMES;
+use super::further::further;
 use crate::fit::label;
 use crate::fit::node::{Effect, Node, Taint};
 use crate::kubevirt::cluster::ClusterObject;
@@ -144,9 +145,12 @@ fn age(random: &mut Random, node: &mut Node) {
         give(node, [label::OBSOLETE_HOST_MODEL.to_owned()]);
     }
     node.not_ready = random.percent(8);
+    // Another mainboard: the labeller removes no vendor.
+    let mut rare = further(random, 12);
     if random.percent(4) {
-        // Another mainboard: the labeller removes no vendor.
         give(node, [vendor(random.one(&["AMD", "Intel"]))]);
+    } else if rare.percent(4) {
+        give(node, [vendor(rare.one(&["AMD", "Intel"]))]);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::further::further;
 use super::guests::{INSTANCETYPES, MODELS, PREFERENCES};
 use super::nodes::ZONE;
 use super::{NAMES, NAMESPACE};
@@ -97,13 +98,6 @@ fn storage(random: &mut Random) -> Vec<Value> {
         volume("pv-bound", json!({"nodeAffinity": {"required": required}})),
         volume("pv-free", json!({"capacity": {"storage": "1Gi"}})),
     ]
-}
-
-/// Returns a further source for a part of its own: drawing from it changes nothing that `random` draws.
-fn further(random: &Random, part: u64) -> Random {
-    let mut seeded = Random::new(random.0 ^ part);
-    seeded.below(1);
-    seeded
 }
 
 fn namespace(random: &mut Random) -> Value {

@@ -13,6 +13,7 @@ use kube::config::Kubeconfig;
 use kube::{Client, Config};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
+use tower::util::option_layer;
 
 use super::freshness::Freshness;
 use super::kubeconfig;
@@ -155,9 +156,11 @@ impl ClusterArgs {
 pub(crate) fn client(mut config: Config, domain: &Domain) -> Result<Client, ConnectError> {
     let plugin = Plugin::of(&config);
     config.default_retry = false;
+    let token = plugin::log_in(&mut config)?;
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
     let builder = builder
         .with_layer(&BufferLayer::new(MAX_QUEUED))
+        .with_layer(&option_layer(token))
         .with_layer(&RetryLayer::new(RetryPolicy::default()))
         .with_layer(&MiddlewareLayer(domain.clone()));
     Ok(builder.build())
@@ -197,7 +200,7 @@ fn without_user(url: &Uri) -> String {
 }
 
 impl ConnectError {
-    fn of(plugin: Option<Plugin>, error: kube::Error) -> Self {
+    pub(super) fn of(plugin: Option<Plugin>, error: kube::Error) -> Self {
         match (plugin, error) {
             (Some(plugin), kube::Error::Auth(error)) => {
                 Self::Plugin { fault: plugin.fault(&error), command: plugin.command }

@@ -1,9 +1,14 @@
-//! Errors of credential plugins in plain words. Their standard output may be a token: it is never repeated.
+//! Credential plugins of a kubeconfig, and their errors in plain words. Their standard output may be a token: it is never
+//! repeated.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, IsTerminal};
 
 use kube::Config;
-use kube::client::AuthError;
+use kube::client::middleware::AuthLayer;
+use kube::client::{AuthError, ConfigExt};
+use kube::config::ExecInteractiveMode;
+
+use super::options::ConnectError;
 
 /// The credential plugin that the kubeconfig names.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +36,32 @@ impl Plugin {
         };
         format!("{}{hint}", fault(error))
     }
+}
+
+/// Runs the credential plugin of a configuration, if there is one, and returns the layer that sends its token, and that
+/// asks for another when it expires. The configuration then names the plugin no longer: kube's builder would run it
+/// once for the token and twice for a certificate. `None` if the plugin returns a certificate, or if there is none.
+///
+/// The plugin may ask the user only on a terminal: else it would read the manifests of `-f -`. Mirrors client-go's
+/// `plugin/pkg/client/auth/exec`, `isInteractive`.
+///
+/// # Errors
+///
+/// The plugin fails, or asks the user always and standard input is no terminal.
+pub(super) fn log_in(config: &mut Config) -> Result<Option<AuthLayer>, ConnectError> {
+    let Some(plugin) = Plugin::of(config) else { return Ok(None) };
+    if let Some(exec) = config.auth_info.exec.as_mut().filter(|_| !io::stdin().is_terminal()) {
+        if exec.interactive_mode == Some(ExecInteractiveMode::Always) {
+            let fault = "asks the user (interactiveMode: Always), and standard input is no terminal".to_owned();
+            return Err(ConnectError::Plugin { fault, command: plugin.command });
+        }
+        exec.interactive_mode = Some(ExecInteractiveMode::Never);
+    }
+    let token = config.auth_layer().map_err(|error| ConnectError::of(Some(plugin), error))?;
+    if token.is_some() {
+        config.auth_info.exec = None;
+    }
+    Ok(token)
 }
 
 /// Returns the fault without the plugin's name: libraries print its arguments and its standard output.

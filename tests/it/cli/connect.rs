@@ -618,3 +618,50 @@ fn a_server_that_is_no_api_server_is_called_one() {
         expired.stderr
     );
 }
+
+/// A plugin may open a browser or ask for a code: the user does it once, as with kubectl, and what is piped to cpufit
+/// is not read by the plugin.
+#[test]
+fn a_credential_plugin_runs_once_and_leaves_standard_input_alone() {
+    const VMI: &str = "{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: db}, spec: {domain: {devices: {}}}}";
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
+    let runs = api.folder.path().join("runs");
+    let mut content: Value = serde_json::from_slice(&std::fs::read(&kubeconfig).unwrap()).unwrap();
+    content["contexts"][0]["context"]["user"] = "jane".into();
+    // Each run is noted, with what it could read.
+    let script = format!(
+        "echo \"run $(cat)\" >> '{}'; echo \"{{\\\"apiVersion\\\": \\\"client.authentication.k8s.io/v1\\\", \
+         \\\"kind\\\": \\\"ExecCredential\\\", \\\"status\\\": {{\\\"token\\\": \\\"$1\\\"$2}}}}\"",
+        text(&runs)
+    );
+    let far = ", \"expirationTimestamp\": \"2999-01-01T00:00:00Z\"";
+    for mode in [None, Some("Never"), Some("IfAvailable"), Some("Always")] {
+        for (token, expires, code) in [("abc", "", 0), ("abc", far, 0), ("expired", "", 2)] {
+            let mut exec = json!({
+                "apiVersion": "client.authentication.k8s.io/v1", "command": "sh",
+                "args": ["-c", script, "plugin", token, expires],
+            });
+            if let Some(mode) = mode {
+                exec["interactiveMode"] = mode.into();
+            }
+            content["users"] = json!([{"name": "jane", "user": {"exec": exec}}]);
+            api.folder.write_json("config", &content);
+            std::fs::write(&runs, "").unwrap();
+            let args = ["check", "-o", "json", "--kubeconfig", text(&kubeconfig), "-f", "-"];
+            let ran = cpufit(args).stdin(VMI).run();
+            let noted = std::fs::read_to_string(&runs).unwrap();
+            let case = format!("interactiveMode {mode:?}, token {token}{expires}: {}", head(&ran.stderr));
+            if mode == Some("Always") {
+                assert_eq!((ran.code(), noted.as_str()), (2, ""), "{case}");
+                let fault = "credential plugin sh asks the user (interactiveMode: Always), and standard input is no terminal";
+                assert!(ran.stderr.contains(fault), "{case}");
+                continue;
+            }
+            assert_eq!((ran.code(), noted.as_str()), (code, "run \n"), "{case}");
+            if code == 0 {
+                assert_eq!(ran.json()["results"][0]["name"], "db", "{case}");
+            }
+        }
+    }
+}

@@ -172,14 +172,7 @@ impl Judged {
         let domain = &world.cluster.domain;
         let gate = Gate(&args.fail_on);
         let unread: Vec<String> = unread.iter().map(|error| format!("{error:#}")).collect();
-        if ci::is_github() {
-            let mut annotated = Page::in_domain(domain);
-            ci::annotations(&self.rows, gate, &mut annotated);
-            for why in &unread {
-                ci::annotate("error", None, "input", why, &mut annotated);
-            }
-            console::to_stderr(&annotated);
-        }
+        ci::annotated(domain, &unread, |page| ci::annotations(&self.rows, gate, page));
         // An empty report would pass where a program reads it.
         let is_report = matches!(args.output, CheckOutput::Junit | CheckOutput::Sarif);
         if self.rows.is_empty() && self.responses.is_empty() && !unread.is_empty() && !is_report {
@@ -218,7 +211,7 @@ impl Judged {
             }
             CheckOutput::Junit => {
                 let mut suites = ci::suites(&rows, gate);
-                ci::unread(&mut suites, unread);
+                ci::add_unread(&mut suites, unread);
                 ci::junit("cpufit check", &suites, page);
             }
             CheckOutput::Sarif => page.json(&ci::sarif(&rows, gate, &unread))?,

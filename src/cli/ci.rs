@@ -10,6 +10,7 @@ use super::args::{CheckOutput, TestOutput, Verb};
 use super::gate::Gate;
 use super::output::ResultRow;
 use crate::console;
+use crate::domain::Domain;
 use crate::fit::check::{self, Check};
 use crate::page::Page;
 use crate::snapshot::{STDIN, kustomize};
@@ -56,18 +57,15 @@ impl GatingVerb {
     ///
     /// The report cannot be written.
     pub(crate) fn print_error(self, why: &str, page: &mut Page) -> anyhow::Result<()> {
-        if is_github() {
-            let mut annotated = Page::in_domain(page.domain());
-            annotate("error", None, "input", why, &mut annotated);
-            console::to_stderr(&annotated);
-        }
+        let unread = [why.to_owned()];
+        annotated(page.domain(), &unread, |_| {});
         match self.report {
             Some(Report::Junit) => {
                 let mut suites = Vec::new();
-                unread(&mut suites, vec![why.to_owned()]);
+                add_unread(&mut suites, unread.to_vec());
                 junit(self.name, &suites, page);
             }
-            Some(Report::Sarif) => page.json(&sarif(&[], Gate(&[]), &[why.to_owned()]))?,
+            Some(Report::Sarif) => page.json(&sarif(&[], Gate(&[]), &unread))?,
             None => {}
         }
         Ok(())
@@ -164,7 +162,7 @@ fn case<'r>(row: &'r ResultRow, gate: Gate<'_>) -> (&'r str, Case) {
 }
 
 /// Adds a suite with the errors of inputs and objects that were not read; nothing if all were.
-pub(crate) fn unread(suites: &mut Vec<(String, Vec<Case>)>, unread: Vec<String>) {
+pub(crate) fn add_unread(suites: &mut Vec<(String, Vec<Case>)>, unread: Vec<String>) {
     let case = |(at, why)| {
         let name = if at == 0 { "unread".to_owned() } else { format!("unread #{at}") };
         Case { class: "input".to_owned(), name, result: CaseResult::Unread(why) }
@@ -341,9 +339,18 @@ pub(crate) fn annotate(level: &str, file: Option<(&str, Option<usize>)>, title: 
     page.workflow_command(format_args!("::{level} {place}title={}::{}", property(title), data(text)));
 }
 
-/// Whether this is a job of GitHub Actions.
-pub(crate) fn is_github() -> bool {
-    std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
+/// In a job of GitHub Actions, prints the workflow commands of the results, and an error for each input that was not
+/// read, to standard error.
+pub(crate) fn annotated(domain: &Domain, unread: &[String], results: impl FnOnce(&mut Page)) {
+    if std::env::var_os("GITHUB_ACTIONS").is_none_or(|value| value != "true") {
+        return;
+    }
+    let mut page = Page::in_domain(domain);
+    results(&mut page);
+    for why in unread {
+        annotate("error", None, "input", why, &mut page);
+    }
+    console::to_stderr(&page);
 }
 
 /// Mirrors `@actions/core` (`escapeData`).

@@ -15,7 +15,6 @@ use super::args::{TestArgs, TestOutput};
 use super::output::ResultRow;
 use super::resource::{self, Argument, ObjectKind};
 use super::{Exit, Namespace, check, ci};
-use crate::console;
 use crate::domain::Domain;
 use crate::files;
 use crate::fit::plural;
@@ -190,19 +189,14 @@ pub(crate) fn run(
     }
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     let passed = outcomes.len() - failed;
-    if ci::is_github() {
-        let mut annotated = Page::in_domain(page.domain());
+    let errors: Vec<String> = unread.iter().map(|error| format!("{error:#}")).collect();
+    ci::annotated(page.domain(), &errors, |page| {
         for outcome in outcomes.iter().filter(|outcome| !outcome.passed) {
             let title = format!("{} {}", outcome.test, outcome.object);
             let place = Some((outcome.file.as_str(), outcome.line));
-            ci::annotate("error", place, &title, &outcome.why.join("\n"), &mut annotated);
+            ci::annotate("error", place, &title, &outcome.why.join("\n"), page);
         }
-        for error in &unread {
-            ci::annotate("error", None, "input", &format!("{error:#}"), &mut annotated);
-        }
-        console::to_stderr(&annotated);
-    }
-    let errors: Vec<String> = unread.iter().map(|error| format!("{error:#}")).collect();
+    });
     match args.output {
         // The errors follow.
         TestOutput::Table if outcomes.is_empty() => {}
@@ -228,7 +222,7 @@ pub(crate) fn run(
         TestOutput::Junit => {
             let cases = outcomes.iter().map(|outcome| (outcome.file.as_str(), outcome.case()));
             let mut suites = ci::grouped(cases);
-            ci::unread(&mut suites, errors);
+            ci::add_unread(&mut suites, errors);
             ci::junit("cpufit test", &suites, page);
         }
     }

@@ -19,7 +19,7 @@ use super::freshness::Freshness;
 use super::kubeconfig;
 use super::middleware::MiddlewareLayer;
 use super::plugin::{self, Plugin};
-use super::proxy::Environment;
+use super::proxy::{self, Environment};
 use super::tls;
 use crate::domain::Domain;
 
@@ -278,7 +278,8 @@ fn root(error: &(dyn StdError + 'static)) -> String {
     if last.is::<tokio::time::error::Elapsed>() || last.downcast_ref().is_some_and(is_over) {
         return "no answer within the time limit (--request-timeout)".to_owned();
     }
-    last.to_string()
+    let text = last.to_string();
+    proxy::words(&text).unwrap_or(text)
 }
 
 /// Returns an error and its causes on one line.

@@ -1,5 +1,5 @@
-//! Credential plugins of a kubeconfig, and their errors in plain words. Their standard output may be a token: it is never
-//! repeated.
+//! Credential plugins of a kubeconfig, and their errors in plain words. Their standard output may be a token: it is
+//! never repeated.
 
 use std::io::{self, ErrorKind, IsTerminal};
 

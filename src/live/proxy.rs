@@ -20,6 +20,29 @@ pub struct ProxyError {
     pub origin: &'static str,
 }
 
+/// Returns what an error of hyper-util's proxies means, by its text; `None` for the text of another error. The types of
+/// these errors are not exported.
+pub(super) fn words(text: &str) -> Option<String> {
+    const REFUSES: &str = "the proxy does not connect to the API server";
+    if let Some(fault) = text.strip_prefix("tunnel error: ") {
+        return Some(match fault {
+            "proxy authorization required" => "the proxy asks for a user and password (HTTP 407)".to_owned(),
+            "unexpected end of file" => "the proxy ends the connection".to_owned(),
+            "proxy response headers too long" => "the proxy does not answer as an HTTP proxy does".to_owned(),
+            // Any other answer than HTTP 200.
+            "unsuccessful" => REFUSES.to_owned(),
+            other => format!("{REFUSES}: {other}"),
+        });
+    }
+    Some(match text.strip_prefix("SOCKS error: ")? {
+        "failed to create underlying connection" => "the proxy cannot be reached".to_owned(),
+        "failed parsing server response" => "the proxy does not answer as a SOCKS 5 proxy does".to_owned(),
+        "io error during SOCKS handshake" => "the proxy ends the connection".to_owned(),
+        "credentials not accepted" => "the proxy does not accept the user and password".to_owned(),
+        other => format!("{REFUSES}: {other}"),
+    })
+}
+
 /// The proxy settings of the environment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {

@@ -1,4 +1,4 @@
-//! Connection to a cluster: kubeconfigs as kubectl finds them, proxies as kubectl uses them.
+//! Connection to a cluster: kubeconfigs as kubectl finds them, credentials as kubectl uses them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use crate::common::forward::Forward;
 use crate::common::{Ran, Scratch, cpufit, head, list, node};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject;
@@ -14,16 +13,16 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 /// A name that only the test's proxy can resolve.
-const NAME: &str = "api.cluster.example";
+pub(super) const NAME: &str = "api.cluster.example";
 
 /// An API server that serves only two nodes, over TLS.
-struct Api {
-    folder: Scratch,
-    address: SocketAddr,
+pub(super) struct Api {
+    pub(super) folder: Scratch,
+    pub(super) address: SocketAddr,
 }
 
 impl Api {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let folder = Scratch::new();
         let out = folder.path().to_str().unwrap();
         let made = cpufit(["certs", "--out", out, "--dns-name", NAME]).run();
@@ -49,7 +48,7 @@ impl Api {
     }
 
     /// Writes a kubeconfig that names this server address, with more fields of the cluster.
-    fn kubeconfig(&self, file: &str, server: &str, more: &[(&str, &str)]) -> PathBuf {
+    pub(super) fn kubeconfig(&self, file: &str, server: &str, more: &[(&str, &str)]) -> PathBuf {
         let mut cluster = json!({"server": server, "certificate-authority": "ca.pem"});
         for (key, value) in more {
             cluster[*key] = Value::from(*value);
@@ -62,11 +61,11 @@ impl Api {
         self.folder.write_json(file, &content)
     }
 
-    fn by_name(&self) -> String {
+    pub(super) fn by_name(&self) -> String {
         format!("https://{NAME}:{}", self.address.port())
     }
 
-    fn by_address(&self) -> String {
+    pub(super) fn by_address(&self) -> String {
         format!("https://{}", self.address)
     }
 }
@@ -152,7 +151,7 @@ fn guest(api: &Api) -> PathBuf {
 }
 
 /// Runs `check` with these variables.
-fn ask(api: &Api, args: &[&str], variables: &[(&str, &str)]) -> Ran {
+pub(super) fn ask(api: &Api, args: &[&str], variables: &[(&str, &str)]) -> Ran {
     let guest = guest(api);
     let mut run = cpufit(["check", "-o", "json", "-f"]).args([guest.as_os_str()]).args(args);
     let home = api.folder.path().to_str().unwrap();
@@ -163,7 +162,7 @@ fn ask(api: &Api, args: &[&str], variables: &[(&str, &str)]) -> Ran {
 }
 
 #[track_caller]
-fn judged(ran: &Ran) {
+pub(super) fn judged(ran: &Ran) {
     assert_eq!(ran.code(), 0, "the cluster was not reached: {}", head(&ran.stderr));
     assert_eq!(ran.json()["results"][0]["nodes"]["judged"], 2, "{}", head(&ran.stdout));
 }
@@ -186,92 +185,8 @@ fn the_contexts_namespace_is_that_of_manifests_that_name_none() {
     }
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-#[test]
-fn the_environments_proxy_is_used() {
-    let api = Api::start();
-    let proxy = Forward::start(api.address);
-    let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
-    let url = format!("http://{}", proxy.address());
-    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", &url)]));
-    let asked = proxy.asked();
-    assert!(
-        !asked.is_empty() && asked.iter().all(|line| *line == format!("CONNECT {NAME}:{}", api.address.port())),
-        "{asked:?}"
-    );
-
-    // Credentials are decoded, and the scheme may be missing.
-    let proxy = Forward::start(api.address);
-    let url = format!("jane:s%40crét@{}", proxy.address()).replace('é', "%C3%A9");
-    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("https_proxy", &url)]));
-    assert!(proxy.asked()[0].ends_with(" Basic amFuZTpzQGNyw6l0"), "{:?}", proxy.asked());
-
-    let socks = Forward::start(api.address);
-    let url = format!("socks5h://{}", socks.address());
-    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", &url)]));
-    assert_eq!(socks.asked()[0], format!("SOCKS5 {NAME}:{}", api.address.port()));
-}
-
-#[test]
-fn the_variable_no_proxy_is_honoured() {
-    let api = Api::start();
-    let proxy = Forward::start(api.address);
-    let url = format!("http://{}", proxy.address());
-    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
-    // No server listens there, and NO_PROXY entries for the proxy itself do not affect the cluster.
-    for no_proxy in ["127.0.0.1,.svc,10.0.0.0/8", "", ",", "*", "not an/entry"] {
-        let variables = [("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", no_proxy)];
-        judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables));
-    }
-    // An excepted name is resolved locally, where it is unknown.
-    let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
-    let variables = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", ".cluster.example")];
-    assert_eq!(ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables).code(), 2);
-    assert_eq!(proxy.asked(), [""; 0], "a server that NO_PROXY excepts was asked for at the proxy");
-    judged(&ask(
-        &api,
-        &["--kubeconfig", text(&kubeconfig)],
-        &[("HTTPS_PROXY", url.as_str()), ("NO_PROXY", "127.0.0.1")],
-    ));
-}
-
-#[test]
-fn the_kubeconfigs_proxy_goes_first() {
-    let api = Api::start();
-    let proxy = Forward::start(api.address);
-    let url = format!("http://{}", proxy.address());
-    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[("proxy-url", &url)]);
-    let variables = [("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", "*")];
-    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables));
-    assert_eq!(proxy.asked()[0], format!("CONNECT {}", api.address));
-    assert!(proxy.received() > 1000, "the cluster was read past the proxy");
-}
-
-#[test]
-fn a_proxy_that_cannot_be_used_is_named_without_its_password() {
-    let api = Api::start();
-    let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
-    let ran = ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", "socks4://jane:secret@127.0.0.1:9")]);
-    assert_eq!(ran.code(), 2);
-    assert!(ran.stderr.contains("HTTPS_PROXY is not the address of an HTTP or SOCKS 5 proxy"), "{}", ran.stderr);
-    assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
-}
-
-#[test]
-fn a_proxy_that_does_not_answer_is_named() {
-    let api = Api::start();
-    let kubeconfig = api.kubeconfig("config", &format!("https://{NAME}:6443"), &[]);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for proxy in [format!("http://{free}"), format!("http://jane:secret@{free}")] {
-        let ran = ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", &proxy)]);
-        assert_eq!(ran.code(), 2, "{}", ran.stderr);
-        let expected = format!("reading the cluster at https://{NAME}:6443/ (through the proxy http://{free}): ");
-        assert!(ran.stderr.contains(&expected), "the API server is blamed for the proxy: {}", ran.stderr);
-        assert!(!ran.stderr.contains("secret"), "a password is printed: {}", ran.stderr);
-    }
 }
 
 #[test]
@@ -654,7 +569,8 @@ fn a_credential_plugin_runs_once_and_leaves_standard_input_alone() {
             let case = format!("interactiveMode {mode:?}, token {token}{expires}: {}", head(&ran.stderr));
             if mode == Some("Always") {
                 assert_eq!((ran.code(), noted.as_str()), (2, ""), "{case}");
-                let fault = "credential plugin sh asks the user (interactiveMode: Always), and standard input is no terminal";
+                let fault =
+                    "credential plugin sh asks the user (interactiveMode: Always), and standard input is no terminal";
                 assert!(ran.stderr.contains(fault), "{case}");
                 continue;
             }

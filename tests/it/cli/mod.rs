@@ -21,6 +21,7 @@ mod lines;
 mod obstacles;
 mod official;
 mod pasted;
+mod proxies;
 mod pruned;
 mod scripts;
 

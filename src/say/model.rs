@@ -13,7 +13,7 @@ use crate::fit::subject::Subject;
 /// Returns `EPYC-Rome runs on 3 nodes: a, b, c (so does EPYC-Rome-v2).`, and the nodes without their vendor's label
 /// that may take the guest as well.
 pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
-    let UseModel { model, nodes, elsewhere, also, .. } = offer;
+    let UseModel { model, nodes, elsewhere, of_another_vendor, also, .. } = offer;
     // A model that is not offered first is named with its drawbacks.
     let named = |model: &String| {
         let drawbacks = models::drawbacks(model).iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
@@ -31,7 +31,12 @@ pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
             )
         }
     };
-    format!("{model} runs on {all}: {}{also}.{others}", fold_names(nodes, 6))
+    let of_another = match of_another_vendor.as_slice() {
+        [] => String::new(),
+        [node] => format!(" {node} has its label too, and a CPU of another vendor."),
+        many => format!(" {} have its label too, and CPUs of another vendor.", fold_names(many, 6)),
+    };
+    format!("{model} runs on {all}: {}{also}.{others}{of_another}", fold_names(nodes, 6))
 }
 
 /// Returns `Nodes of another vendor have Skylake-Server (intel-a and intel-b): …`; `None` if there are none.

@@ -8,6 +8,7 @@
 mod facts;
 mod features;
 mod recommend;
+pub(crate) mod vendors;
 mod z;
 
 use std::cmp::Reverse;
@@ -173,6 +174,11 @@ pub(crate) fn is_known(model: &str) -> bool {
     KnownModel::of(model).is_some() || is_obsolete(model)
 }
 
+/// Whether the model is one of those that are recommended for hosts of some vendor.
+pub(crate) fn is_current(model: &str) -> bool {
+    KnownModel::of(model).is_some()
+}
+
 /// Returns the vendor of a model's CPUs in libvirt's spelling; `None` if the model is not known, or of several vendors.
 pub(crate) fn vendor(model: &str) -> Option<&'static str> {
     KnownModel::of(model).map(|known| known.vendor).filter(|vendor| !vendor.contains(' '))
@@ -210,18 +216,18 @@ pub(crate) fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str
 }
 
 /// Returns the best model that the most nodes can run, and these nodes: at least `at_least`, all of one of
-/// these vendors. `passes` returns the nodes that count for a model.
+/// the vendors `among` which it is chosen. `passes` returns the nodes that count for a model.
 pub(crate) fn most_common(
     fleet: &Fleet,
-    vendors: &[&str],
+    among: &[&str],
     at_least: usize,
     passes: impl Fn(&str) -> Bits,
 ) -> Option<(String, Bits)> {
     let mut best: Option<(String, Bits)> = None;
-    for vendor in vendors {
+    for vendor in among {
         // Some models of one vendor run on the other's hosts, but a migration never goes from one vendor to
         // the other.
-        let of_vendor = fleet.bearing(&format!("{}{vendor}", label::CPU_VENDOR), "true");
+        let of_vendor = vendors::nodes_of(fleet, vendor);
         for model in ranked(fleet.offered(label::Family::CpuModel, &of_vendor), vendor) {
             let mut nodes = passes(model);
             nodes.intersect(&of_vendor);

@@ -32,8 +32,11 @@ pub struct UseModel {
     pub model: String,
     /// The nodes of one vendor on which it is usable and the guest may run, ignoring cordons and taints.
     pub nodes: Vec<String>,
-    /// The nodes without the label of that vendor, by name, that have the model's label and on which the guest may run.
+    /// The nodes without a vendor label, by name, that have the model's label and on which the guest may run. Their host
+    /// model does not show the vendor either.
     pub elsewhere: Vec<String>,
+    /// The nodes with a CPU of another vendor, by name, that have the model's label and on which the guest may run.
+    pub of_another_vendor: Vec<String>,
     /// Other models of its family that are usable on all of them.
     pub also: Vec<String>,
     /// For a guest that does not run, the best model of each other vendor, with its nodes.
@@ -204,6 +207,10 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     elsewhere.subtract(&nodes);
     let of_others = of_other_vendors(judgement, start, &nodes);
     let (nodes, elsewhere) = (judgement.names(&nodes), judgement.names(&elsewhere));
+    let has_vendor = |name: &String| {
+        judgement.fleet.find(name).is_some_and(|node| !models::vendors::of_node(judgement.fleet, node).is_empty())
+    };
+    let (of_another_vendor, elsewhere) = elsewhere.into_iter().partition(has_vendor);
     let is_listed = |node: &&String| judgement.subject.host(node).is_some_and(|host| host.is_usable(&model));
     let listed = nodes.iter().filter(is_listed).cloned().collect();
     let is_other = |other: &NotUsable| other.model != model && start.mode != CpuMode::Named(other.model.clone());
@@ -212,7 +219,7 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     let asks = |bit: &str| start.placement.get(&format!("{}{bit}", label::CPU_FEATURE)).is_some();
     let without_bit = models::mitigations_lacked(&model).filter(|bit| !asks(bit));
     let offered =
-        UseModel { model, nodes, elsewhere, also, of_others, vendor_is_asked, without_bit, listed, instead_of };
+        UseModel { model, nodes, elsewhere, of_another_vendor, also, of_others, vendor_is_asked, without_bit, listed, instead_of };
     Some(Remedy::new(offered, prospect))
 }
 
@@ -333,10 +340,20 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
         return Some(why);
     }
     match common_model(judgement, start) {
-        None => Some(spoken_against(judgement, start).unwrap_or(NoModel::NoneShared { at_least: at_least(judgement) })),
+        None => spoken_against(judgement, start).or_else(|| none_shared(judgement, start)),
         Some((model, _)) if start.mode == CpuMode::Named(model.clone()) => Some(NoModel::HasIt { model }),
         Some(_) => None,
     }
+}
+
+/// Returns that no model is usable on enough nodes; `None` if one is, on nodes of several vendors or of one that no
+/// label shows.
+fn none_shared(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
+    let (fleet, at_least) = (judgement.fleet, at_least(judgement));
+    let offered = fleet.offered(Family::CpuModel, &Bits::all(fleet.len()));
+    let is_shared = |model: &&str| models::is_current(model) && open(judgement, start, model).count() >= at_least;
+    let is_any = offered.iter().any(is_shared);
+    (!is_any && !judgement.effort.is_over()).then_some(NoModel::NoneShared { at_least })
 }
 
 /// Returns a reason if the guest would be no better off without any CPU model.
@@ -394,7 +411,7 @@ fn common_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(Str
         return found;
     }
     // A restart may give the guest a CPU of another vendor, where its own has no model for two nodes.
-    models::most_common(judgement.fleet, &all_vendors(judgement), least, usable)
+    models::most_common(judgement.fleet, &models::vendors::of_all(judgement.fleet), least, usable)
 }
 
 /// Returns the best model of each vendor that these nodes do not have, with the nodes that can run it, for a guest that
@@ -404,10 +421,10 @@ fn of_other_vendors(judgement: &Judgement<'_, '_>, start: &Start<'_>, nodes: &Bi
     if judgement.is_migration() || judgement.subject.running.is_some() {
         return Vec::new();
     }
-    let own: BTreeSet<&str> = nodes.iter().flat_map(|node| fleet.names_under(node, Family::CpuVendor)).collect();
+    let own: BTreeSet<&str> = nodes.iter().flat_map(|node| models::vendors::of_node(fleet, node)).collect();
     let usable = |model: &str| usable(judgement, start, model);
     let best = |vendor: &str| models::most_common(fleet, &[vendor], at_least(judgement), usable);
-    let others = all_vendors(judgement).into_iter().filter(|vendor| !own.contains(vendor));
+    let others = models::vendors::of_all(fleet).into_iter().filter(|vendor| !own.contains(vendor));
     others.filter_map(best).map(|(model, nodes)| (model, judgement.names(&nodes))).collect()
 }
 
@@ -424,20 +441,9 @@ fn vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
     let fleet = judgement.fleet;
     let running = judgement.subject.running.as_ref().and_then(|running| fleet.find(&running.node));
     if let Some(node) = judgement.source.or(running) {
-        return fleet.names_under(node, Family::CpuVendor);
+        return models::vendors::of_node(fleet, node);
     }
-    all_vendors(judgement)
-}
-
-fn all_vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
-    let fleet = judgement.fleet;
-    let mut out: Vec<&str> = Vec::new();
-    for (class, _) in fleet.split_by_class(&Bits::all(fleet.len())) {
-        out.extend(class.vendors.iter().map(|key| label::name(key)));
-    }
-    out.sort_unstable();
-    out.dedup();
-    out
+    models::vendors::of_all(fleet)
 }
 
 impl Act for UseModel {

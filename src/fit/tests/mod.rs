@@ -6,4 +6,5 @@ mod luck;
 mod next_start;
 mod promises;
 mod scheduler;
+mod vendors;
 mod verdicts;

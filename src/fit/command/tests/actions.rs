@@ -203,6 +203,7 @@ impl Texts<'_> {
             model: text(value),
             nodes: vec![text(node)],
             elsewhere: vec![text(node)],
+            of_another_vendor: Vec::new(),
             also: vec![text(key)],
             of_others: Vec::new(),
             vendor_is_asked: true,

@@ -98,8 +98,8 @@ impl Act for Restart {
         restart_commands(subject)
     }
 
-    /// Returns the risk that the guest is bound again: without a named model it gets the CPU of its start
-    /// node, and with one it may get the CPU that libvirt refuses.
+    /// Returns what the guest gets: without a named model the CPU of its start node, to which it is bound, and with one
+    /// the CPU that the model and the features then give it, wherever it starts.
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
         let refusals =
             || subject.asked().into_iter().flat_map(|asked| asked.nodes.keys().filter_map(|node| asked.refusal(node)));
@@ -109,18 +109,27 @@ impl Act for Restart {
             return Some("none");
         }
         let start = subject.restart.as_ref()?;
-        let mode = &start.mode;
-        match mode {
-            CpuMode::HostModel => Some("it is bound again, to the host model of the node where it starts"),
+        let had_named = matches!(subject.mode, CpuMode::Named(_));
+        let (is_same, has_same_features) = (subject.mode == start.mode, subject.features.give_as(&start.features));
+        Some(match &start.mode {
+            // Without a model libvirt gives it the host model.
+            CpuMode::HostModel | CpuMode::Unset if had_named => {
+                "the guest sees another CPU, and is bound to the host model of the node where it starts"
+            }
+            CpuMode::HostModel | CpuMode::Unset => "it is bound again, to the host model of the node where it starts",
+            CpuMode::HostPassthrough | CpuMode::HostModelOrPassthrough if had_named => {
+                "the guest sees another CPU, and is bound to that of the node where it starts"
+            }
             CpuMode::HostPassthrough | CpuMode::HostModelOrPassthrough => {
-                Some("it is bound again, to the CPU of the node where it starts")
+                "it is bound again, to the CPU of the node where it starts"
             }
-            CpuMode::Named(_) if subject.mode == *mode && refusals().any(|why| !subject.gives_up(start, why)) => {
-                Some("it gets the CPU again that libvirt refuses, and may be bound again")
+            CpuMode::Named(_) if is_same && refusals().any(|why| !subject.gives_up(start, why)) => {
+                "it gets the CPU again that libvirt refuses, and may be bound again"
             }
-            CpuMode::Named(_) if loses() || start.by_policy.is_some() => Some(OTHER_CPU),
-            CpuMode::Named(_) | CpuMode::Unset => None,
-        }
+            CpuMode::Named(_) if !is_same || loses() => OTHER_CPU,
+            CpuMode::Named(_) if !has_same_features => "the guest sees other CPU features",
+            CpuMode::Named(_) => "none",
+        })
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

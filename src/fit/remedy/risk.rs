@@ -13,7 +13,11 @@ impl Action {
     pub fn risk(&self, subject: &Subject<'_>, fleet: &Fleet) -> Cow<'static, str> {
         const IS_BOUND: &str = "an optional feature binds it to the nodes that have it, if it starts on one";
         let own = self.own_risk(subject);
-        if self.is_bound_then(subject, fleet) { format!("{own}; {IS_BOUND}").into() } else { own.into() }
+        match (self.is_bound_then(subject, fleet), own) {
+            (false, own) => own.into(),
+            (true, "none") => IS_BOUND.into(),
+            (true, own) => format!("{own}; {IS_BOUND}").into(),
+        }
     }
 
     /// Whether the guest starts otherwise after it, and some of the nodes where it may start then have an optional

@@ -46,6 +46,16 @@ pub struct CpuFeatures {
 }
 
 impl CpuFeatures {
+    /// Whether a guest with a named model gets the same features by these lists as by `others`: a required feature and a
+    /// forced one are given alike, and a disabled one is hidden as a forbidden one is.
+    pub(crate) fn give_as(&self, others: &Self) -> bool {
+        fn lists(of: &CpuFeatures) -> [BTreeSet<&String>; 3] {
+            let given = of.required.iter().chain(&of.forced).collect();
+            [given, of.optional.iter().collect(), of.switched_off().collect()]
+        }
+        lists(self) == lists(others)
+    }
+
     /// Iterates over the features that the specification disables or forbids: they do not prevent the use of a named
     /// model.
     pub(crate) fn switched_off(&self) -> impl Iterator<Item = &String> {

@@ -16,7 +16,7 @@ use crate::fit::libvirt::{
 use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
-use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, Outage, Restart, UseModel, WhyNot};
+use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, Outage, UseModel, WhyNot};
 use crate::fit::subject::{
     AfterStart, CpuFeatures, CpuMode, HostModelRule, Migration, Stage, Start, Subject, Template,
 };
@@ -320,22 +320,6 @@ fn a_model_refused_without_features_is_not_offered(
     let verdict = judge(&subject, ["node-a", "node-b", "node-c"].map(plain).to_vec());
     let offer = offered(&verdict).map(|offer| offer.model.as_str());
     assert_eq!(offer, Some(expected), "the very model that libvirt refused would be set");
-}
-
-/// A restart without changes binds a guest without a named model again.
-#[test]
-fn the_risk_of_a_restart_names_the_cpu_that_the_guest_gets() {
-    let mut subject = guest(&[], said(Cpu::default(), [], []));
-    let risk = |subject: &Subject<'_>| Action::from(Restart).risk(subject, &Fleet::new(Vec::new()));
-    assert_eq!(risk(&subject), "it is bound again, to the host model of the node where it starts");
-    for (mode, says) in
-        [(CpuMode::HostPassthrough, "to the CPU of the node"), (CpuMode::Named(OLD.to_owned()), "depends on")]
-    {
-        if let Some(start) = &mut subject.restart {
-            start.mode = mode;
-        }
-        assert!(risk(&subject).contains(says), "{}", risk(&subject));
-    }
 }
 
 /// Judges a guest that fits nowhere now, on three nodes that have labels of two models.

@@ -5,6 +5,7 @@ mod libvirt;
 mod luck;
 mod next_start;
 mod promises;
+mod restarts;
 mod scheduler;
 mod vendors;
 mod verdicts;

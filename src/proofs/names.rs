@@ -93,5 +93,37 @@ pub(super) fn faults(said: &Said, seen: &Seen) -> Vec<&'static str> {
             out.push("names and their verb disagree");
         }
     }
+    if !lists_are_sorted(&line, &nodes) {
+        out.push("a list of nodes is not sorted");
+    }
     out
+}
+
+/// Whether nodes that are listed together, as in `a, b or c`, are in the order of their names.
+fn lists_are_sorted(line: &[&str], nodes: &BTreeSet<&str>) -> bool {
+    let named = |word: &str| {
+        let name = word.trim_start_matches('(').trim_end_matches([',', ')', '.']).to_owned();
+        Some(name).filter(|name| nodes.contains(name.as_str()))
+    };
+    (0..line.len()).all(|at| {
+        let Some(name) = named(line[at]) else { return true };
+        let next = match line.get(at + 1) {
+            _ if line[at].ends_with(',') => at + 1,
+            Some(&("and" | "or")) => at + 2,
+            _ => return true,
+        };
+        line.get(next).and_then(|word| named(word)).is_none_or(|other| name < other)
+    })
+}
+
+#[test]
+fn a_list_of_nodes_out_of_order_is_found() {
+    let nodes = BTreeSet::from(["a1", "a2", "a3"]);
+    let is_sorted = |line: &str| lists_are_sorted(&line.split(' ').collect::<Vec<_>>(), &nodes);
+    for line in ["can start on a1, a2 and a3 alone", "of a1, a3 and 2 more", "to a2; a1 or a2", "a3, which a1 lacks"] {
+        assert!(is_sorted(line), "{line}");
+    }
+    for line in ["can start on a3, a1 and a2 alone", "on a2 or a1.", "(a2, a1)"] {
+        assert!(!is_sorted(line), "{line}");
+    }
 }

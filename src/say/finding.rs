@@ -587,7 +587,11 @@ pub(crate) fn incompatible(why: &Incompatible) -> String {
     if why.by_outdated { format!("{words}; only outdated launchers there could be asked") } else { words }
 }
 
-/// Returns `if it starts on node-e it can never migrate; from node-b to 4 nodes`.
+/// Number of groups of start nodes that are named with their targets.
+const MAX_TARGETS: usize = 4;
+
+/// Returns `if it starts on node-e it can never migrate; from node-b to 4 nodes`; start nodes that are not named leave
+/// more targets.
 fn by_start(targets: &[(usize, Vec<String>)]) -> String {
     let from = |at: usize, count: usize, names: &[String]| {
         let names = or_names(names, 3);
@@ -599,12 +603,17 @@ fn by_start(targets: &[(usize, Vec<String>)]) -> String {
             (_, many) => format!("from {names} to {many} nodes"),
         }
     };
-    let parts = targets.iter().take(4).enumerate().map(|(at, (count, names))| from(at, *count, names));
-    parts.collect::<Vec<_>>().join("; ")
+    let parts = targets.iter().take(MAX_TARGETS).enumerate().map(|(at, (count, names))| from(at, *count, names));
+    let hidden: usize = targets.iter().skip(MAX_TARGETS).map(|(_, names)| names.len()).sum();
+    let more = (hidden > 0).then(|| format!("from {} to more", counted(hidden, "other node", "other nodes")));
+    parts.chain(more).collect::<Vec<_>>().join("; ")
 }
 
+/// Returns the start nodes, sorted.
 fn start_names(targets: &[(usize, Vec<String>)]) -> Vec<&str> {
-    targets.iter().flat_map(|(_, names)| names).map(String::as_str).collect()
+    let mut out: Vec<&str> = targets.iter().flat_map(|(_, names)| names).map(String::as_str).collect();
+    out.sort_unstable();
+    out
 }
 
 /// Returns `can start on node-e alone, and could never leave it`: its few targets are not due to its CPU mode.

@@ -218,8 +218,18 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     let vendor_is_asked = start.after_start.vendor;
     let asks = |bit: &str| start.placement.get(&format!("{}{bit}", label::CPU_FEATURE)).is_some();
     let without_bit = models::mitigations_lacked(&model).filter(|bit| !asks(bit));
-    let offered =
-        UseModel { model, nodes, elsewhere, of_another_vendor, also, of_others, vendor_is_asked, without_bit, listed, instead_of };
+    let offered = UseModel {
+        model,
+        nodes,
+        elsewhere,
+        of_another_vendor,
+        also,
+        of_others,
+        vendor_is_asked,
+        without_bit,
+        listed,
+        instead_of,
+    };
     Some(Remedy::new(offered, prospect))
 }
 

@@ -372,7 +372,10 @@ fn nodes_of_another_vendor_with_the_model_are_named_apart() {
     let subject = guest(&[feature("fpu")], said(cpu("Unheard-of", &[], &[]), answers, []));
     let verdict = judge(&subject, vec![rome("node-a"), rome("node-b"), hygon]);
     let offer = offered(&verdict).expect("a model");
-    assert_eq!((offer.nodes.join(" "), offer.of_another_vendor.join(" ")), ("node-a node-b".to_owned(), "node-h".to_owned()));
+    assert_eq!(
+        (offer.nodes.join(" "), offer.of_another_vendor.join(" ")),
+        ("node-a node-b".to_owned(), "node-h".to_owned())
+    );
     let said = crate::say::model::runs_on(offer, "2 nodes");
     let expected = "node-a, node-b. node-h has its label too, and a CPU of another vendor.";
     assert!(said.ends_with(expected), "{said}");

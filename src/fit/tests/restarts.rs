@@ -41,29 +41,46 @@ fn guest(now: &str, then: &str) -> Subject<'static> {
         let (mode, features) = cpu(then);
         let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: false };
         let placement = Placement::default();
-        subject.restart = Some(Start { mode, placement, own_models: Vec::new(), features, by_policy: None, after_start });
+        subject.restart =
+            Some(Start { mode, placement, own_models: Vec::new(), features, by_policy: None, after_start });
     })
 }
 
 #[rstest]
 #[case::host_model("host-model", "host-model", BOUND)]
 #[case::no_model("host-model", "?none-of-it", BOUND)]
-#[case::passthrough("host-passthrough", "host-passthrough", "it is bound again, to the CPU of the node where it starts")]
+#[case::passthrough(
+    "host-passthrough",
+    "host-passthrough",
+    "it is bound again, to the CPU of the node where it starts"
+)]
 #[case::same_model(NAMED, NAMED, "none")]
 #[case::same_features("Haswell +aes -hle", "Haswell -hle +aes", "none")]
 #[case::forced_instead_of_required("Haswell +aes", "Haswell !aes", "none")]
 #[case::forbidden_instead_of_disabled("Haswell -hle", "Haswell #hle", "none")]
 #[case::another_model(NAMED, "Haswell", OTHER)]
 #[case::named_by_now("host-model", NAMED, OTHER)]
-#[case::host_model_by_now(NAMED, "host-model", "the guest sees another CPU, and is bound to the host model of the node where it starts")]
-#[case::passthrough_by_now(NAMED, "host-passthrough", "the guest sees another CPU, and is bound to that of the node where it starts")]
+#[case::host_model_by_now(
+    NAMED,
+    "host-model",
+    "the guest sees another CPU, and is bound to the host model of the node where it starts"
+)]
+#[case::passthrough_by_now(
+    NAMED,
+    "host-passthrough",
+    "the guest sees another CPU, and is bound to that of the node where it starts"
+)]
 #[case::one_feature_more("Haswell", "Haswell +aes", FEATURES)]
 #[case::one_feature_less("Haswell +aes +fpu", "Haswell +aes", FEATURES)]
 #[case::hidden_by_now("Haswell", "Haswell -hle", FEATURES)]
 #[case::disabled_instead_of_required("Haswell +hle", "Haswell -hle", FEATURES)]
 #[case::optional_as_before("Haswell ?hle", "Haswell ?hle", OPTIONAL)]
 #[case::optional_on_no_node("Haswell ?xyz", "Haswell ?xyz", "none")]
-#[case::optional_by_now("Haswell", "Haswell ?hle", "the guest sees other CPU features; an optional feature binds it to the nodes that have it, if it starts on one")]
+#[case::optional_by_now(
+    "Haswell",
+    "Haswell ?hle",
+    "the guest sees other CPU features; an optional feature binds it to the nodes that have it, if it starts on one"
+)]
 fn the_risk_of_a_restart_is_the_cpu_that_the_guest_gets(#[case] now: &str, #[case] then: &str, #[case] risk: &str) {
     let fleet = Fleet::new(vec![cascade_lake("node-a"), skylake("node-b")]);
     assert_eq!(Action::from(Restart).risk(&guest(now, then), &fleet), risk);

@@ -79,7 +79,11 @@ fn a_node_without_a_vendor_label_counts_by_its_host_model(
     let said = |offer: &UseModel| (offer.model.clone(), offer.nodes.join(" "), offer.elsewhere.join(" "));
     assert_eq!(offered.map(said), model.map(|model| (model.to_owned(), runs_on.to_owned(), not_known.to_owned())));
     let none = |why: &WhyNot| matches!(why, WhyNot::Model(NoModel::NoneShared { .. }));
-    assert!(!verdict.not_helping.iter().any(|not| none(&not.why)), "the nodes share a model: {:?}", verdict.not_helping);
+    assert!(
+        !verdict.not_helping.iter().any(|not| none(&not.why)),
+        "the nodes share a model: {:?}",
+        verdict.not_helping
+    );
 }
 
 #[test]

@@ -79,6 +79,7 @@ fn change(action: &Action, subject: &Subject<'_>, restart: &str) -> String {
             format!("take {} off obsoleteCPUModels, wait 3 minutes", fold_names(&edit.list.models, 2))
         }
         Action::UpgradeKubeVirt(upgrade) => format!("upgrade KubeVirt to v{}", upgrade.to),
+        Action::MigrateAgain(_) => "cancel its migration, migrate again".to_owned(),
         Action::DropAddedSelector(_) => "migrate without addedNodeSelector".to_owned(),
         Action::Restart(_) if subject.is_running() => {
             match subject.restart.as_ref().map(|start| (&start.by_policy, &start.mode)) {

@@ -258,7 +258,11 @@ impl Acts<'_> {
             Action::DropStale(drop) => self.drop_stale(evicted, key, drop),
             // The drain has no `addedNodeSelector`; buying a node and upgrading KubeVirt are no immediate acts; a
             // restart is tried for every guest.
-            Action::DropAddedSelector(_) | Action::AddNode(_) | Action::UpgradeKubeVirt(_) | Action::Restart(_) => {}
+            Action::MigrateAgain(_)
+            | Action::DropAddedSelector(_)
+            | Action::AddNode(_)
+            | Action::UpgradeKubeVirt(_)
+            | Action::Restart(_) => {}
             Action::RemoveLabels(_)
             | Action::RemoveVendorLabel(_)
             | Action::ChangeSelector(_)

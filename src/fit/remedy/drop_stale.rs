@@ -1,6 +1,7 @@
 //! Remedy: drop inherited CPU features that no node offers any more (`launcherSelectors: DropStale` of a
 //! policy).
 
+use super::specification::before_migration;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_keys};
 use crate::fit::command::Command;
 use crate::fit::fleet::Fleet;
@@ -94,9 +95,9 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoDrop> {
 }
 
 impl Act for DropStale {
-    fn commands(&self, _: &Subject<'_>) -> Commands {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
         let remark = "in the CPUPolicy that governs this guest: spec.launcherSelectors: DropStale";
-        Ok(vec![Command::remark([remark.into()])])
+        before_migration(subject, vec![Command::remark([remark.into()])])
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

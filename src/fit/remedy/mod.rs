@@ -20,6 +20,7 @@ mod edit_obsolete_models;
 mod enable_cpu_manager;
 mod fix_virt_handler;
 mod made_again;
+mod migrate_again;
 mod refresh_revision;
 mod refused_target;
 mod remove_labels;
@@ -28,6 +29,7 @@ mod remove_tsc_label;
 mod remove_vendor_label;
 mod restart;
 mod risk;
+mod selector;
 mod specification;
 mod trial;
 mod uncordon;
@@ -52,6 +54,7 @@ pub(crate) use drop_stale::{DropStale, NoDrop};
 pub(crate) use edit_obsolete_models::EditObsoleteModels;
 pub(crate) use enable_cpu_manager::EnableCpuManager;
 pub(crate) use fix_virt_handler::FixVirtHandler;
+pub(crate) use migrate_again::MigrateAgain;
 pub(crate) use refresh_revision::RefreshRevision;
 pub(crate) use remove_labels::{NoRemoval, RemoveLabels};
 pub(crate) use remove_skip_node::RemoveSkipNode;
@@ -62,6 +65,7 @@ pub(crate) use uncordon::{Cordoned, NoUncordon, Uncordon};
 pub(crate) use upgrade_kubevirt::UpgradeKubeVirt;
 pub(crate) use use_model::{NoModel, NotUsable, UseModel};
 
+use selector::{drop_keys, replace_key, take_new_target};
 use specification::{add_tolerations, again, change_features, change_template, listed, name_another, restart_commands};
 use trial::Prospect;
 
@@ -73,11 +77,10 @@ use super::effort::Depth;
 use super::fleet::Fleet;
 use super::immobile::Immobile;
 use super::judgement::{Judgement, neighbours};
-use super::label::{self, Family};
+use super::label;
 use super::libvirt::Incompatible;
 use super::node::Node;
 use super::outcome::{Assessment, Outcome};
-use super::placement::Placement;
 use super::subject::{NotMigratable, Stage, Start, Subject};
 use super::word::words;
 
@@ -194,6 +197,8 @@ remedies! {
     Uncordon = uncordon,
     /// Restore virt-handler, which marked these nodes unschedulable.
     FixVirtHandler = fix_virt_handler,
+    /// Cancel a migration whose target pod waits for a node, and migrate again.
+    MigrateAgain = migrate_again,
     /// Migrate without `addedNodeSelector`.
     DropAddedSelector = drop_added_selector,
     /// Let the labeller update a node again whose labels are frozen and fewer than those of its class.
@@ -252,6 +257,20 @@ impl RemedyId {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.spec().word
+    }
+
+    /// Whether it changes what a migration asks for, so that a target pod which exists has to be made again.
+    fn changes_target(self) -> bool {
+        matches!(
+            self,
+            Self::MigrateAgain
+                | Self::DropAddedSelector
+                | Self::DropStale
+                | Self::RemoveLabels
+                | Self::ChangeSelector
+                | Self::ChangeAffinity
+                | Self::ChangeTolerations
+        )
     }
 
     /// Whether it changes the guest's template.
@@ -338,6 +357,9 @@ impl Action {
     pub fn apply<'a>(&self, subject: &Subject<'a>, fleet: &Fleet) -> (Subject<'a>, Vec<Node>) {
         let mut after = subject.clone();
         after.failed = None;
+        if self.id().changes_target() {
+            take_new_target(&mut after);
+        }
         let changed = self.act().apply(&mut after, fleet);
         (after, changed)
     }
@@ -624,29 +646,6 @@ fn edit<'n>(fleet: &Fleet, names: impl IntoIterator<Item = &'n String>, change: 
         names.into_iter().filter_map(|name| fleet.find(name)).map(|node| fleet.node(node)).collect();
     nodes.iter_mut().for_each(change);
     nodes
-}
-
-/// Removes keys from the guest's selector.
-fn drop_keys(subject: &mut Subject<'_>, fleet: &Fleet, keys: &[String]) {
-    let dropped: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
-    subject.placement.selector.retain(|(key, _)| !dropped.contains(&**key));
-    if let Stage::Migration(migration) = &mut subject.stage {
-        migration.added.retain(|(key, _)| !dropped.contains(key.as_str()));
-    }
-    // An added vendor replaces the source's own, which is restored.
-    if keys.iter().any(|key| Family::of(key) == Family::CpuVendor)
-        && subject.restart.as_ref().is_some_and(|start| start.after_start.vendor)
-        && let Some(source) = subject.source().and_then(|source| fleet.find(source))
-        && let Some(vendor) = fleet.host_model_class(source).vendors.first()
-    {
-        subject.placement.selector.insert(vendor.clone(), "true");
-    }
-}
-
-/// Replaces the keys of a family with one key.
-fn replace_key(placement: &mut Placement<'_>, family: Family, key: String) {
-    placement.selector.retain(|(key, _)| Family::of(key) != family);
-    placement.selector.insert(key, "true");
 }
 
 /// The commands of a remedy, in order.

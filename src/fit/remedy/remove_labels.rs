@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::add_labels::Backing;
+use super::specification::before_migration;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node};
 use crate::fit::command::{Command, CommandWord, LabelKey};
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -170,10 +171,10 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
 const MAX_TRIES: usize = 8;
 
 impl Act for RemoveLabels {
-    fn commands(&self, _: &Subject<'_>) -> Commands {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
         let removed = |key: &String| LabelKey::new(key).map(LabelKey::removed);
         let keys: Vec<CommandWord> = self.keys.iter().map(removed).collect::<Result<_, _>>()?;
-        frozen(&self.node, self.is_frozen, [label_node(&self.node)?.args(keys)])
+        before_migration(subject, frozen(&self.node, self.is_frozen, [label_node(&self.node)?.args(keys)])?)
     }
 
     fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {

@@ -118,7 +118,14 @@ pub(super) fn again(subject: &Subject<'_>, change: Vec<Command>) -> Commands {
     Ok(out)
 }
 
-fn is_under_way(subject: &Subject<'_>) -> bool {
+/// Returns the commands of a change of what migrations ask for. The target pod of a migration that is under way stays
+/// as it was created.
+pub(super) fn before_migration(subject: &Subject<'_>, change: Vec<Command>) -> Commands {
+    if is_under_way(subject) { again(subject, change) } else { Ok(change) }
+}
+
+/// Whether a migration of the guest has not ended.
+pub(super) fn is_under_way(subject: &Subject<'_>) -> bool {
     matches!(&subject.stage, Stage::Migration(migration) if migration.is_under_way)
 }
 

@@ -46,8 +46,8 @@ pub struct CpuFeatures {
 }
 
 impl CpuFeatures {
-    /// Whether a guest with a named model gets the same features by these lists as by `others`: a required feature and a
-    /// forced one are given alike, and a disabled one is hidden as a forbidden one is.
+    /// Whether a guest with a named model gets the same features by these lists as by `others`: a required feature and
+    /// a forced one are given alike, and a disabled one is hidden as a forbidden one is.
     pub(crate) fn give_as(&self, others: &Self) -> bool {
         fn lists(of: &CpuFeatures) -> [BTreeSet<&String>; 3] {
             let given = of.required.iter().chain(&of.forced).collect();
@@ -162,6 +162,9 @@ pub struct Migration {
     /// Whether it, or another migration of the guest, is stored and has not ended. Its target pod, if it has one, stays
     /// as it is, and KubeVirt accepts no other migration of the guest.
     pub is_under_way: bool,
+    /// The placement of the target pod that KubeVirt would create now, if the judged one exists and waits for a node:
+    /// it stays as it was created.
+    pub new_target: Option<Box<Placement<'static>>>,
     /// The `cpu-vendor` keys of its source, sorted, if KubeVirt selects any one of them.
     pub vendors: Vec<String>,
     /// The node that the guest leaves, as another cluster or namespace reports it.

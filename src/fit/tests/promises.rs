@@ -68,6 +68,8 @@ struct Guest {
     mislabelled: bool,
     /// Its toleration of another value than that of the tainted nodes.
     near: bool,
+    /// Whether the target pod of its migration waits, made when the labels had a feature more.
+    pending: bool,
 }
 
 /// The stage at which it is judged.
@@ -141,6 +143,7 @@ fn guest() -> impl Strategy<Value = Guest> {
             strict,
             mislabelled: others.3,
             near: false,
+            pending: false,
         },
     )
 }
@@ -206,6 +209,11 @@ impl Situation {
                 host_model();
                 *kind = source_kind;
                 *added_zone = Some("z9");
+            }
+            (RemedyId::MigrateAgain, Point::Migration { added_zone, added_host, .. }) => {
+                host_model();
+                *kind = source_kind;
+                (*added_zone, *added_host, guest.pending) = (None, None, true);
             }
             (RemedyId::RemoveTscLabel, _) => guest.tsc = true,
             (RemedyId::EnableCpuManager, _) => {
@@ -407,8 +415,21 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         }
         let vendors = if guest.vendor && *known { class.vendors.clone() } else { Vec::new() };
         let source = known.then(|| source_name.clone());
-        subject.stage =
-            Stage::Migration(Migration { source, inherited, added, unasked, vendors, ..Migration::default() });
+        let new_target = guest.pending.then(|| Box::new(subject.placement.clone()));
+        if guest.pending {
+            subject.placement.selector.extend([entry(feature(STALE), "true")]);
+        }
+        let is_under_way = guest.pending;
+        subject.stage = Stage::Migration(Migration {
+            source,
+            inherited,
+            added,
+            unasked,
+            vendors,
+            new_target,
+            is_under_way,
+            ..Migration::default()
+        });
         subject.running = Some(Running { node: source_name, placement });
         let names = |is: bool, name: &str| if is { vec![name.to_owned()] } else { Vec::new() };
         subject.failed = guest.refused.then(|| FailedMigration {

@@ -124,10 +124,13 @@ pub(crate) fn waiting(mut prepared: Prepared<'static>, pod: &Launcher) -> Prepar
     }
     if own.affinity.is_none() {
         // A description of a pod does not show its affinity.
-        subject.placement.affinity = asked.affinity;
+        subject.placement.affinity.clone_from(&asked.affinity);
     } else if asked.affinity != own.affinity {
         subject.authors.rules.clear();
         subject.authors.affinity = None;
+    }
+    if let Stage::Migration(migration) = &mut subject.stage {
+        migration.new_target = Some(Box::new(asked));
     }
     prepared.predicted = None;
     prepared

@@ -11,8 +11,8 @@ use crate::fit::placement::Toleration;
 use crate::fit::remedy::{
     Action, AddLabels, AddNode, Backing, ChangeAffinity, ChangeMachineType, ChangeSelector, ChangeTogether,
     ChangeTolerations, DisableFeature, DropAddedSelector, DropSetting, DropStale, EditObsoleteModels, EnableCpuManager,
-    FixVirtHandler, RefreshRevision, RemoveLabels, RemoveSkipNode, RemoveTscLabel, RemoveVendorLabel, Restart,
-    Uncordon, UpgradeKubeVirt, UseModel,
+    FixVirtHandler, MigrateAgain, RefreshRevision, RemoveLabels, RemoveSkipNode, RemoveTscLabel, RemoveVendorLabel,
+    Restart, Uncordon, UpgradeKubeVirt, UseModel,
 };
 use crate::fit::subject::{ListOwner, ListedFeature, ObsoleteModels, Pinned, PinnedTo, Setting, Template};
 
@@ -229,6 +229,7 @@ impl Texts<'_> {
                 self.is_guest(),
                 vec![self.named(&["virtctl", "migrate"])],
             ),
+            row(MigrateAgain, self.is_guest(), vec![self.named(&["virtctl", "migrate"])]),
             row(Restart, self.is_restart(), self.restart_of_vm()),
             self.refresh(),
             self.merge(model, is_part(value), &json!({"domain": {"cpu": {"model": value}}}), true),

@@ -184,3 +184,47 @@ fn a_migration_under_way_is_cancelled_first(#[case] added: Value, #[case] own: V
     let notes: Vec<String> = of_running(vmi, &cluster).expect("it runs").notes.iter().map(message).collect();
     assert!(notes.iter().any(|note| note.starts_with(wanted)), "the guest is said to fit: {notes:?}");
 }
+
+/// A target pod that waits for a node asks for what there was when it was created. A migration that is requested again
+/// gets a new pod.
+#[rstest]
+#[case::the_new_one_fits(&["cpu-feature.node.kubevirt.io/gone"], json!({}), json!({}), Some(2))]
+#[case::the_same_as_now(&[], json!({}), json!({}), None)]
+#[case::the_new_one_fits_no_better(&["cpu-feature.node.kubevirt.io/gone"], json!({ZONE: "q"}), json!({}), None)]
+#[case::the_request_has_entries_of_its_own(&["cpu-feature.node.kubevirt.io/gone"], json!({}), json!({"kubernetes.io/hostname": "n2"}), None)]
+fn a_migration_whose_target_pod_is_out_of_date_is_cancelled_and_requested_again(
+    #[case] stale: &[&str],
+    #[case] own: Value,
+    #[case] added: Value,
+    #[case] then_fits: Option<usize>,
+) {
+    let guest = running("db", "n1", "Cascadelake-Server-noTSX").tweak(|vmi| vmi["spec"]["nodeSelector"] = own);
+    let vmim = request("db").tweak(|vmim| {
+        vmim["spec"]["addedNodeSelector"] = added;
+        vmim["status"] = json!({"phase": "Scheduling"});
+    });
+    let mut objects = vec![
+        launcher(&guest, []),
+        ClusterObject::Vmi(Box::new(read(guest.clone()))),
+        ClusterObject::Migration(Box::new(read(vmim.clone()))),
+    ];
+    let nodes: Vec<Node> = ["n1", "n2", "n3"].map(cascade_lake).into();
+    let before = cluster("1.8.4", nodes.clone(), objects.clone());
+    let vmim: crate::kubevirt::wire::Vmim = read(vmim);
+    let ClusterObject::Launcher(mut waits) = launcher(&guest, []) else { unreachable!("it is a launcher") };
+    let mut placement = of_migration(&vmim, &before).subject.placement.into_owned();
+    stale.iter().for_each(|key| placement.selector.insert((*key).to_owned(), "true"));
+    (waits.name, waits.node, waits.placement) = ("target".into(), String::new(), placement.into());
+    objects.push(ClusterObject::Launcher(waits.clone()));
+    let cluster = cluster("1.8.4", nodes, objects);
+    let prepared = super::super::waiting(of_migration(&vmim, &cluster), &waits);
+    let found = remedies(&prepared, &cluster).into_iter().find(|remedy| remedy.action.id().as_str() == "migrate-again");
+    assert_eq!(found.as_ref().map(|remedy| remedy.then_fits), then_fits.map(|count| (count, count)));
+    let lines = found.map(|remedy| remedy.action.commands(&prepared.subject).lines()).unwrap_or_default();
+    let starts = |line: &str, with: &str| line.starts_with(with);
+    assert!(
+        then_fits.is_none()
+            || matches!(&lines[..], [one, two] if starts(one, "virtctl migrate-cancel db") && starts(two, "virtctl migrate db")),
+        "{lines:?}"
+    );
+}

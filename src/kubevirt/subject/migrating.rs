@@ -10,6 +10,7 @@ use super::{
 use crate::fit::author::{Author, Holder};
 use crate::fit::label::Family;
 use crate::fit::placement::Placement;
+use crate::fit::plural::number;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{LiveMigratable, Migration, ReportedNode, RestartRequest, Stage, Subject};
 use crate::fit::verdict::{Check, Finding};
@@ -65,6 +66,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     };
     let target = predict(vmim);
     let is_too_large = matches!(target, Err(NoPod::TooLarge { .. }));
+    notes.extend(target.as_ref().ok().and_then(|target| overruled(vmim, vmi, target, cluster)));
     let is_guess = pod.is_none() && vmim.spec.receive.is_none() && target.is_ok();
     if is_guess {
         notes.push(finding(
@@ -299,6 +301,30 @@ fn without_added(vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
     let words =
         format!("KubeVirt {release} has no spec.addedNodeSelector: it is dropped, and does not choose the node");
     is_dropped.then(|| finding(Check::Assumed, "spec.addedNodeSelector", words))
+}
+
+/// Notes the entries of `spec.addedNodeSelector` that do not count. Mirrors `createTargetPod` of
+/// `pkg/virt-controller/watch/migration/migration.go`, which copies the entries of the rendered pod over them, of the
+/// guest's own `spec.nodeSelector` and of KubeVirt itself, and those of the source's launcher or labels over both.
+fn overruled(vmim: &Vmim, vmi: &Vmi, target: &migration::PredictedTarget, cluster: &Cluster) -> Option<Finding> {
+    if !cluster.release.release().has_added_node_selector() {
+        return None;
+    }
+    let selector = &target.pod.node_selector;
+    let of = |(key, value): (&String, &String)| {
+        let other = selector.get(key).filter(|other| *other != value)?;
+        let is_own = vmi.spec.node_selector.get(key) == Some(other);
+        let who = if is_own { "its guest's own nodeSelector" } else { "the selector that KubeVirt makes" };
+        let entry = |value: &str| Shown::within(&format!("{key}={value}"), TITLE_CHARS).to_string();
+        Some(format!("{} does not count: {who} has {}, which overrules it", entry(value), entry(other)))
+    };
+    let words: Vec<String> = vmim.spec.added_node_selector.iter().filter_map(of).collect();
+    let first = words.first()?;
+    let more = match words.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more {} overruled too", number(more, "entry is", "entries are")),
+    };
+    Some(finding(Check::Assumed, "spec.addedNodeSelector", format!("{first}{more}")))
 }
 
 /// Returns the entries that only `addedNodeSelector` requires: KubeVirt's own entries take precedence and stay without

@@ -228,3 +228,25 @@ fn a_migration_whose_target_pod_is_out_of_date_is_cancelled_and_requested_again(
         "{lines:?}"
     );
 }
+
+/// KubeVirt's own entries, and the guest's, go before those that a migration adds.
+#[rstest]
+#[case::of_the_guest(json!({ZONE: "a"}), json!({ZONE: "b"}),
+    Some("topology.kubernetes.io/zone=b does not count: its guest's own nodeSelector has topology.kubernetes.io/zone=a, which overrules it"))]
+#[case::the_same_value(json!({ZONE: "a"}), json!({ZONE: "a"}), None)]
+#[case::nothing_else_has_the_key(json!({}), json!({ZONE: "b"}), None)]
+#[case::of_kubevirt(json!({}), json!({"kubevirt.io/schedulable": "false"}),
+    Some("kubevirt.io/schedulable=false does not count: the selector that KubeVirt makes has kubevirt.io/schedulable=true, which overrules it"))]
+#[case::two(json!({ZONE: "a"}), json!({ZONE: "b", "kubevirt.io/schedulable": "false"}),
+    Some("kubevirt.io/schedulable=false does not count: the selector that KubeVirt makes has kubevirt.io/schedulable=true, which overrules it, and 1 more entry is overruled too"))]
+fn an_added_entry_that_does_not_count_is_noted(#[case] own: Value, #[case] added: Value, #[case] note: Option<&str>) {
+    let guest = running("db", "n1", "host-model").tweak(|vmi| vmi["spec"]["nodeSelector"] = own);
+    let objects = || [launcher(&guest, []), ClusterObject::Vmi(Box::new(read(guest.clone())))];
+    let vmim = read(request("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = added));
+    let notes = |release: &str| -> Vec<String> {
+        let cluster = cluster(release, ["n1", "n2"].map(cascade_lake).into(), objects());
+        of_migration(&vmim, &cluster).notes.iter().map(message).filter(|note| note.contains("does not count")).collect()
+    };
+    assert_eq!(notes("1.8.4"), note.into_iter().collect::<Vec<_>>());
+    assert_eq!(notes("1.5.2"), Vec::<String>::new(), "the release has no such field");
+}

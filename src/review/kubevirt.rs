@@ -25,6 +25,7 @@ use crate::world::World;
 pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: Deadline<'_>) -> Decision {
     let mut lines = obsolete::lines(world, before, after, other_lines(before, after), is_over);
     lines.extend(default_model(world, before, after, is_over));
+    lines.extend(obsolete::started_again(world, before, after, is_over));
     if let Some(owner) = hyperconverged(after).filter(|_| !lines.is_empty()) {
         lines.push(format!(
             "HyperConverged {owner} owns this resource: its operator undoes edits of what it writes, so make them there"

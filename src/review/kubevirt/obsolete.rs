@@ -38,8 +38,8 @@ pub(super) fn lines(
         if old != new {
             out.extend(withheld(world, &changed, &added));
         }
-        if has_others || old != new && !changed.is_empty() {
-            out.extend(effects(world, &outcome, is_over));
+        if has_others || old != new && (!changed.is_empty() || has_other_model(before, after)) {
+            out.extend(effects(&worse(world, &outcome, is_over)));
         }
     }
     if old != new {
@@ -106,9 +106,45 @@ struct Worse {
     own_node_unmet: NamedGuests,
     /// Running guests without a migration target any more.
     pinned: NamedGuests,
+    /// Guests that find a node for their next start, and no migration target any more from some start node.
+    pinned_then: NamedGuests,
     /// Guests without a node for their next start any more.
     no_start: NamedGuests,
     looked: CountProgress,
+}
+
+/// Whether an edit changes the default CPU model.
+fn has_other_model(before: &KubeVirt, after: &KubeVirt) -> bool {
+    before.spec.configuration.cpu_model != after.spec.configuration.cpu_model
+}
+
+/// Returns the line about the guests without a migration target after their next start, for an edit of the default CPU
+/// model alone: where more is edited, [`lines`] names them.
+pub(super) fn started_again(
+    world: &World,
+    before: &KubeVirt,
+    after: &KubeVirt,
+    is_over: Deadline<'_>,
+) -> Option<String> {
+    let [old, new] = [before, after].map(|kubevirt| &kubevirt.spec.configuration.obsolete_cpu_models);
+    if old != new || differ_in_others(before, after) || !has_other_model(before, after) {
+        return None;
+    }
+    let (outcome, _) = predicted(world, after, is_over)?;
+    pinned_then(&worse(world, &outcome, is_over))
+}
+
+/// Returns `started again, 2 guests may end on a node from which they can migrate nowhere (shop/db, shop/web)`.
+fn pinned_then(worse: &Worse) -> Option<String> {
+    let Worse { pinned_then, looked, .. } = worse;
+    let they = plural::number(pinned_then.count, "it", "they");
+    (!pinned_then.is_empty()).then(|| {
+        format!(
+            "started again, {} may end on a node from which {they} can migrate nowhere ({})",
+            looked.count(pinned_then.count, "guest"),
+            pinned_then.names()
+        )
+    })
 }
 
 /// Returns the lines about the labels that go; `changed`: the nodes with changed labels.
@@ -153,22 +189,22 @@ fn withheld(world: &World, changed: &[Node], added: &[&str]) -> Vec<String> {
 }
 
 /// Returns the lines about the guests that are worse off; empty if none is.
-fn effects(world: &World, outcome: &World, is_over: Deadline<'_>) -> Vec<String> {
+fn effects(worse: &Worse) -> Vec<String> {
     let mut out = Vec::new();
-    let Worse { own_node_unmet, pinned, no_start, looked } = worse(world, outcome, is_over);
+    let Worse { own_node_unmet, pinned, no_start, looked, .. } = worse;
     let many = |named: &NamedGuests| looked.count(named.count, "guest");
     if !own_node_unmet.is_empty() {
         let number = |one, many| plural::number(own_node_unmet.count, one, many);
         let (fits, their, them) = (number("fits", "fit"), number("its", "their"), number("it", "them"));
         out.push(format!(
             "then {} no longer {fits} {their} own node ({}): a restart of the kubelet there would fail {them}",
-            many(&own_node_unmet),
+            many(own_node_unmet),
             own_node_unmet.names()
         ));
     }
-    let pinned = (!pinned.is_empty()).then(|| format!("{} could migrate nowhere ({})", many(&pinned), pinned.names()));
+    let pinned = (!pinned.is_empty()).then(|| format!("{} could migrate nowhere ({})", many(pinned), pinned.names()));
     let no_start =
-        (!no_start.is_empty()).then(|| format!("{} could not start again ({})", many(&no_start), no_start.names()));
+        (!no_start.is_empty()).then(|| format!("{} could not start again ({})", many(no_start), no_start.names()));
     out.extend(
         pinned
             .into_iter()
@@ -176,6 +212,7 @@ fn effects(world: &World, outcome: &World, is_over: Deadline<'_>) -> Vec<String>
             .reduce(|one, other| format!("{one}, {other}"))
             .map(|line| format!("then {line}")),
     );
+    out.extend(pinned_then(worse));
     out.extend(looked.left_out());
     out
 }
@@ -194,6 +231,9 @@ fn worse(before: &World, after: &World, is_over: Deadline<'_>) -> Worse {
         let next = [was.at_next_start(guest), is.at_next_start(guest)].map(|next| next.state.impact());
         if is_new(next[0], next[1], Impact::Unschedulable) {
             out.no_start.add(guest.title());
+        }
+        if is_new(next[0], next[1], Impact::Pinned) && next[0] != Some(Impact::Unschedulable) {
+            out.pinned_then.add(guest.title());
         }
         let GuestOf::Vmi(vmi) = guest else { continue };
         let now = [was.now(vmi), is.now(vmi)].map(|now| now.impact());

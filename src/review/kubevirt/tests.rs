@@ -8,7 +8,7 @@ use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::{recorded, recording, said};
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
-use crate::testing::fleet::{feature, give, intel, known, mixed, model, node, set, taint, vendor};
+use crate::testing::fleet::{cascade_lake, feature, give, intel, known, mixed, model, node, set, taint, vendor};
 use crate::testing::{NEVER, Tweak};
 
 fn world() -> World {
@@ -175,6 +175,27 @@ fn an_edit_for_which_there_is_no_time_is_not_said_to_have_no_effect() {
 fn models_removed_from_the_list_are_named_as_returning() {
     let listed = listed(&fleet_of_the_list(), &json!({"486": true, "Westmere": true}), &json!({"486": true}));
     insta::assert_snapshot!(listed, @"cpufit: KubeVirt kubevirt: obsoleteCPUModels no longer withholds Westmere: its labels return within 3 minutes on each node that can run it, and no guest is restarted");
+}
+
+/// A default that too few nodes can run binds the guests that take it at their next start.
+#[rstest]
+#[case::one_node("Icelake-Server-noTSX", &["shop/a", "shop/b"])]
+#[case::all_nodes("Cascadelake-Server-noTSX", &[])]
+#[case::as_before("host-model", &[])]
+fn guests_that_a_default_model_pins_at_their_next_start_are_named(#[case] model_name: &str, #[case] pinned: &[&str]) {
+    let mut nodes: Vec<Node> = ["node-a", "node-b", "node-c"].map(cascade_lake).into();
+    give(&mut nodes[0], [model("Icelake-Server-noTSX")]);
+    let guests = [("a", ""), ("b", ""), ("named", "Cascadelake-Server-noTSX")];
+    let guests = guests.map(|(name, stated)| ClusterObject::VirtualMachine(Box::new(read(vm(name, stated)))));
+    let world = World { cluster: cluster("1.9.0", nodes, guests), policies: Vec::new() };
+    let lines = update(&world, &kubevirt(""), &kubevirt(model_name), NEVER).warnings().join("\n");
+    let line = format!(
+        "started again, {} guests may end on a node from which they can migrate nowhere ({})",
+        pinned.len(),
+        pinned.join(", ")
+    );
+    assert_eq!(lines.contains(&line), !pinned.is_empty(), "{lines}");
+    assert_eq!(lines.contains("started again"), !pinned.is_empty(), "{lines}");
 }
 
 #[test]

@@ -88,7 +88,10 @@ fn change(action: &Action, subject: &Subject<'_>, restart: &str) -> String {
             }
         }
         Action::Restart(_) => "create it again as it is specified now".to_owned(),
-        Action::UseModel(model) => format!("{with} {}", model.model),
+        Action::UseModel(model) => match &model.set_by {
+            Some(by) => format!("{with} another instancetype than {}, one that sets {}", by.name, model.model),
+            None => format!("{with} {}", model.model),
+        },
         Action::ChangeSelector(change) => format!("change nodeSelector {}{restart}", fold_names(&change.keys, 2)),
         Action::ChangeAffinity(_) => format!("take its own required node affinity out{restart}"),
         Action::ChangeTolerations(change) => {

@@ -101,7 +101,7 @@ const LAST: [(usize, Offer); 8] = [
     (NODE, fix_virt_handler::offer),
     (NODE, remove_skip_node::offer),
     (3, change_machine_type::offer),
-    (4, use_model::offer),
+    (4, use_model::offer_in_template),
 ];
 /// The rank of a change of a node, which follows one change of the guest.
 const NODE: usize = 6;

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::drop_added_selector;
 use super::made_again::{OTHER_CPU, restarted, starts_if_made_again};
-use super::{Act, Commands, NoNode, Outage, Prospect, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
-use crate::fit::author::Author;
+use super::{
+    Act, Commands, NoNode, Outage, Prospect, Remedy, RemedyId, RemedySpec, WhyNot, change_template, name_another,
+};
+use crate::fit::author::{Author, TypeReference};
 use crate::fit::bits::Bits;
-use crate::fit::command::{CommandWord, CpuModel, Json};
+use crate::fit::command::{Command, CommandWord, CpuModel, Json};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -50,6 +52,9 @@ pub struct UseModel {
     pub listed: Vec<String>,
     /// The model that runs on more nodes by labels, and that is not offered because libvirt contradicts them.
     pub instead_of: Option<NotUsable>,
+    /// The instancetype that sets the guest's model: KubeVirt refuses a VM with another one in its template
+    /// (`applyCPUToVMI` of `pkg/instancetype/apply/cpu.go`), so the VM has to name another instancetype.
+    pub set_by: Option<TypeReference>,
 }
 
 /// A model in the labels of nodes, some of whose libvirts do not list it as usable.
@@ -194,7 +199,7 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     let start = judgement.subject.restart.as_ref()?;
     // A policy sets the model at each start.
     let is_given = start.by_policy.is_some() && helps(start).is_some_and(|prospect| prospect.luck.is_none());
-    if is_of_instancetype(judgement.subject) || is_given {
+    if is_given {
         return None;
     }
     let (model, nodes) = common_model(judgement, start)?;
@@ -229,6 +234,7 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
         without_bit,
         listed,
         instead_of,
+        set_by: instancetype_of(judgement.subject).cloned(),
     };
     Some(Remedy::new(offered, prospect))
 }
@@ -333,9 +339,17 @@ fn missed_last(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> bool
     refused.missing.iter().any(|name| features.contains(name.as_str()))
 }
 
-/// Whether an instancetype sets the guest's CPU model: KubeVirt refuses a VM with another one in its template.
-fn is_of_instancetype(subject: &Subject<'_>) -> bool {
-    subject.authors.mode.as_ref().is_some_and(|asked| matches!(asked.author, Author::Instancetype(_)))
+/// Returns the instancetype that sets the guest's CPU model.
+fn instancetype_of<'s>(subject: &'s Subject<'_>) -> Option<&'s TypeReference> {
+    match &subject.authors.mode.as_ref()?.author {
+        Author::Instancetype(named) => Some(named),
+        _ => None,
+    }
+}
+
+/// Returns a common model that the guest's own template can set.
+pub(super) fn offer_in_template(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    if instancetype_of(judgement.subject).is_some() { None } else { offer(judgement) }
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
@@ -361,9 +375,13 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
 fn none_shared(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
     let (fleet, at_least) = (judgement.fleet, at_least(judgement));
     let offered = fleet.offered(Family::CpuModel, &Bits::all(fleet.len()));
-    let is_shared = |model: &&str| models::is_current(model) && open(judgement, start, model).count() >= at_least;
-    let is_any = offered.iter().any(is_shared);
-    (!is_any && !judgement.effort.is_over()).then_some(NoModel::NoneShared { at_least })
+    for model in offered.into_iter().filter(|model| models::is_current(model)) {
+        let is_shared = open(judgement, start, model).count() >= at_least;
+        if is_shared || judgement.effort.is_over() {
+            return None;
+        }
+    }
+    Some(NoModel::NoneShared { at_least })
 }
 
 /// Returns a reason if the guest would be no better off without any CPU model.
@@ -466,6 +484,10 @@ impl Act for UseModel {
 
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let model = CpuModel::new(&self.model)?;
+        if let Some(by) = &self.set_by {
+            let which = ["choose an instancetype with spec.cpu.model".into(), model.into()];
+            return Ok([vec![Command::remark(which)], name_another(subject, &[by])?].concat());
+        }
         let edit = |field| vec!["set".into(), field, "to".into(), CommandWord::from(model.clone())];
         change_template(subject, &["domain", "cpu", "model"], Json::Text(model.clone().into()), SPEC.outage, edit)
     }

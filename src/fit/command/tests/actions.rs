@@ -210,6 +210,7 @@ impl Texts<'_> {
             without_bit: None,
             listed: Vec::new(),
             instead_of: None,
+            set_by: None,
         };
         let toleration = Toleration {
             key: text(key),

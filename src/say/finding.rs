@@ -295,8 +295,8 @@ fn own_host_model(found: &OwnHostModel, most: usize) -> String {
     )
 }
 
-/// Returns `n1, where it runs, has no host-model-cpu label: …`. Below four without the next step, below two without the
-/// consequence.
+/// Returns `n1, where it runs, has no host-model-cpu label: …`. Below four without the next step, below two without
+/// the consequence.
 fn source_labels(found: &SourceLabels, most: usize) -> String {
     match found {
         SourceLabels::NoHostModel { node, is_frozen } => {
@@ -528,8 +528,8 @@ fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
     format!("it would fail at its start {}", by_reason(said, |why| format!(": libvirt there {why}")))
 }
 
-/// Returns `on node-b and node-c, which fit by labels (…); for other reasons on 2 more nodes`. Nodes with alike reasons
-/// are listed together.
+/// Returns `on node-b and node-c, which fit by labels (…); for other reasons on 2 more nodes`. Nodes with alike
+/// reasons are listed together.
 fn by_reason<K: PartialEq>(said: impl Iterator<Item = (K, String, String)>, reason: impl Fn(&str) -> String) -> String {
     let mut parts = super::alike::fold(said);
     let hidden: usize = parts.drain(MAX_REFUSALS.min(parts.len())..).map(|(_, nodes)| nodes.len()).sum();

@@ -34,8 +34,8 @@ pub struct UseModel {
     pub model: String,
     /// The nodes of one vendor on which it is usable and the guest may run, ignoring cordons and taints.
     pub nodes: Vec<String>,
-    /// The nodes without a vendor label, by name, that have the model's label and on which the guest may run. Their host
-    /// model does not show the vendor either.
+    /// The nodes without a vendor label, by name, that have the model's label and on which the guest may run. Their
+    /// host model does not show the vendor either.
     pub elsewhere: Vec<String>,
     /// The nodes with a CPU of another vendor, by name, that have the model's label and on which the guest may run.
     pub of_another_vendor: Vec<String>,

@@ -425,32 +425,20 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
             inherited,
             added,
             unasked,
-            vendors,
-            new_target,
             is_under_way,
+            new_target,
+            vendors,
             ..Migration::default()
         });
         subject.running = Some(Running { node: source_name, placement });
-        let names = |is: bool, name: &str| if is { vec![name.to_owned()] } else { Vec::new() };
-        subject.failed = guest.refused.then(|| FailedMigration {
-            is_of_cpu: true,
-            target: "n0".to_owned(),
-            reason: "guest CPU doesn't match specification".to_owned(),
-            missing: names(guest.strict, "vmx-exit-load-perf-global-ctrl"),
-            extra: names(!guest.strict, "ht"),
-        });
+        subject.failed = failed(guest);
     } else {
         "spec".clone_into(&mut subject.definition.field_root);
     }
     subject.authors = authors(guest, mode == CpuMode::HostModel);
     (subject.changes, subject.combined) = changes(&start, guest);
     subject.refreshes = refreshed(&start, guest).into_iter().collect();
-    subject.configured.obsolete = guest.obsolete.then(|| ObsoleteModels {
-        models: listed(guest.mode),
-        edits: listed(guest.mode).into_iter().map(|model| (model, false)).collect(),
-        rest: Vec::new(),
-        owner: ListOwner::KubeVirt { namespace: "kubevirt".to_owned(), name: "kubevirt".to_owned() },
-    });
+    subject.configured.obsolete = guest.obsolete.then(|| obsolete(guest));
     subject.configured.fixed_in = Some("1.5.3");
     subject.configured.known_models_in = Some("1.6.4");
     subject.definition.live_update = guest.live_update;
@@ -462,6 +450,27 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     subject.definition.template = Some(Template::VirtualMachine);
     subject.restart = guest.knows_start.then_some(start);
     subject
+}
+
+/// Returns libvirt's refusal of an earlier migration, if there was one.
+fn failed(guest: &Guest) -> Option<FailedMigration> {
+    let names = |is: bool, name: &str| if is { vec![name.to_owned()] } else { Vec::new() };
+    guest.refused.then(|| FailedMigration {
+        is_of_cpu: true,
+        target: "n0".to_owned(),
+        reason: "guest CPU doesn't match specification".to_owned(),
+        missing: names(guest.strict, "vmx-exit-load-perf-global-ctrl"),
+        extra: names(!guest.strict, "ht"),
+    })
+}
+
+fn obsolete(guest: &Guest) -> ObsoleteModels {
+    ObsoleteModels {
+        models: listed(guest.mode),
+        edits: listed(guest.mode).into_iter().map(|model| (model, false)).collect(),
+        rest: Vec::new(),
+        owner: ListOwner::KubeVirt { namespace: "kubevirt".to_owned(), name: "kubevirt".to_owned() },
+    }
 }
 
 fn host_model_rule(guest: &Guest, mode: &CpuMode) -> HostModelRule {

@@ -213,7 +213,9 @@ fn a_migration_whose_target_pod_is_out_of_date_is_cancelled_and_requested_again(
     let vmim: crate::kubevirt::wire::Vmim = read(vmim);
     let ClusterObject::Launcher(mut waits) = launcher(&guest, []) else { unreachable!("it is a launcher") };
     let mut placement = of_migration(&vmim, &before).subject.placement.into_owned();
-    stale.iter().for_each(|key| placement.selector.insert((*key).to_owned(), "true"));
+    for key in stale {
+        placement.selector.insert((*key).to_owned(), "true");
+    }
     (waits.name, waits.node, waits.placement) = ("target".into(), String::new(), placement.into());
     objects.push(ClusterObject::Launcher(waits.clone()));
     let cluster = cluster("1.8.4", nodes, objects);

@@ -75,9 +75,7 @@ impl<'c> Obstacles<'c> {
         let apart = vmi.filter(|_| matches!(subject.stage, Stage::Migration(_))).map(|vmi| (residents, vmi));
         let none = || Bits::none(cluster.fleet.len());
         let kept_off = match apart {
-            Some((residents, vmi)) => {
-                (residents.kept_off(vmi, leaving), residents.kept_off_by_others(&[vmi]).remove(&0).unwrap_or_else(none))
-            }
+            Some((residents, vmi)) => (residents.kept_off(vmi, leaving), residents.kept_off_at_start(vmi, leaving)),
             None => (none(), none()),
         };
         let room = RoomFor::of_subject(subject, pod, cluster);
@@ -132,9 +130,10 @@ impl<'c> Obstacles<'c> {
         out
     }
 
-    /// Returns the obstacles on these nodes, on which it fits by labels, a sentence each.
-    pub(crate) fn words(&self, nodes: &Bits) -> Vec<String> {
-        self.sentences(&self.closed(nodes, false), false)
+    /// Returns the obstacles on these nodes, on which it fits by labels, a sentence each: to its migration, or to its
+    /// start after a restart.
+    pub(crate) fn words(&self, nodes: &Bits, starts: bool) -> Vec<String> {
+        self.sentences(&self.closed(nodes, starts), starts)
     }
 
     /// Returns the result of a remedy. `fitting`: the nodes that fit now. `is_resized`: its launcher may ask for

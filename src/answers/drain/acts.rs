@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::Trouble;
+use super::outcome::Destinations;
 use super::work;
 use crate::fit::bits::Bits;
 use crate::fit::command::Step;
@@ -21,7 +22,7 @@ use crate::fit::node::Node;
 use crate::fit::remedy::{
     Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, label_each, labels_predict_after_restart,
 };
-use crate::fit::subject::{Definition, Subject, Template};
+use crate::fit::subject::{Definition, Stage, Subject, Template};
 use crate::fit::verdict::Notes;
 use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::subject::Prepared;
@@ -98,12 +99,14 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
         own: Vec::new(),
         uncordoned: HashMap::new(),
         open: Bits::default(),
+        open_at_start: Bits::default(),
     };
     for (node, trouble) in nodes.iter().enumerate() {
         for (at, (evicted, outcome)) in trouble.evicted_guests.iter().zip(&trouble.forecast.outcomes).enumerate() {
             if evicted.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
-                out.open = Bits::all(world.cluster.fleet.len());
-                trouble.keep_to_open(&mut out.open, residents, at);
+                let all = || Bits::all(world.cluster.fleet.len());
+                out.open = trouble.open(Destinations::of_migration(all()), residents, at);
+                out.open_at_start = trouble.open(Destinations::of_restart(all()), residents, at);
                 out.offered(world, evicted, (node, at));
             }
         }
@@ -132,8 +135,11 @@ struct Acts<'f> {
     own: Vec<Action>,
     /// The nodes that one of the acts uncordons, each with the guests that this is offered for.
     uncordoned: HashMap<NodeIndex, BTreeSet<GuestKey>>,
-    /// The nodes that neither other pods nor too little room close to the guest that acts are added for.
+    /// The nodes that neither other pods nor too little room close to the migration of the guest that acts are added
+    /// for.
     open: Bits,
+    /// The nodes that they do not close to its start after a restart.
+    open_at_start: Bits,
 }
 
 impl Acts<'_> {
@@ -170,8 +176,9 @@ impl Acts<'_> {
             // A guest that KubeVirt does not migrate starts elsewhere only where a node is open.
             if evicted.effect != EvictionEffect::Moves {
                 let (started, _) = Action::from(Restart).apply(&prepared.subject, self.fleet);
-                let nodes = started.fitting(self.opened()).iter().filter(|node| *node != evicted.source).collect();
-                self.open(evicted, key, nodes);
+                let mut nodes = started.fitting(self.opened());
+                nodes.remove(evicted.source);
+                self.open(evicted, key, Destinations::of_restart(nodes));
             }
         }
     }
@@ -186,9 +193,12 @@ impl Acts<'_> {
     fn on_open_nodes(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, prepared: &Prepared<'_>, known: &[Action]) {
         let fleet = self.fleet;
         let opened = Rc::clone(self.opened());
-        let fits =
-            |subject: &Subject<'_>| subject.fitting(&opened).iter().filter(|node| *node != evicted.source).collect();
-        self.open(evicted, key, fits(&prepared.subject));
+        let fits = |subject: &Subject<'_>| {
+            let mut nodes = subject.fitting(&opened);
+            nodes.remove(evicted.source);
+            nodes
+        };
+        self.open(evicted, key, Destinations::of_migration(fits(&prepared.subject)));
         let judgement = Judgement::new(&prepared.subject, &opened, Depth::Full);
         let mut candidates = judgement.candidates(Notes::default());
         let others = label_each(&judgement, MAX_OPENED).into_iter().map(Action::from);
@@ -196,11 +206,13 @@ impl Acts<'_> {
         for action in candidates.iter().filter(|action| !known.contains(action)) {
             self.remedy(evicted, key, action);
             let (subject, changed) = action.apply(&prepared.subject, &opened);
-            let nodes: Vec<NodeIndex> = match changed.as_slice() {
-                [] => fits(&subject),
-                changed => changed.iter().filter_map(|node| fleet.find(&node.name)).collect(),
+            let mut nodes = if changed.is_empty() { fits(&subject) } else { Bits::none(fleet.len()) };
+            changed.iter().filter_map(|node| fleet.find(&node.name)).for_each(|node| nodes.insert(node));
+            let to = match subject.stage {
+                Stage::Migration(_) => Destinations::of_migration(nodes),
+                Stage::Start(_) => Destinations::of_restart(nodes),
             };
-            self.open(evicted, key, nodes);
+            self.open(evicted, key, to);
         }
     }
 
@@ -211,13 +223,14 @@ impl Acts<'_> {
 
     /// Adds what opens nodes, if all of them that have room are closed. Where one is open already, a restart or a
     /// migration goes there.
-    fn open(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, mut nodes: Vec<NodeIndex>) {
+    fn open(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, to: Destinations) {
         let fleet = self.fleet;
-        nodes.retain(|node| self.open.contains(*node));
-        if !nodes.iter().all(|&node| fleet.is_cordoned(node) || is_unwell(fleet, node)) {
+        let mut nodes = to.nodes;
+        nodes.intersect(if to.by_restart { &self.open_at_start } else { &self.open });
+        if !nodes.iter().all(|node| fleet.is_cordoned(node) || is_unwell(fleet, node)) {
             return;
         }
-        for node in nodes.into_iter().take(MAX_OPENED) {
+        for node in nodes.iter().take(MAX_OPENED) {
             if fleet.is_cordoned(node) {
                 self.uncordon(key, node);
             }

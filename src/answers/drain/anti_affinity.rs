@@ -351,11 +351,20 @@ impl<'w> Residents<'w> {
     /// Returns the nodes from which other guests and pods exclude this one; the guests of `leaving` are ignored. Its
     /// own launcher counts too: it runs until its target does.
     pub(crate) fn kept_off(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
+        self.closed_but(vmi, leaving, true)
+    }
+
+    /// Returns the same for the start of a guest that was restarted: its own launcher has ended by then.
+    pub(crate) fn kept_off_at_start(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
+        self.closed_but(vmi, leaving, false)
+    }
+
+    fn closed_but(&self, vmi: &Vmi, leaving: &[&Vmi], with_its_own: bool) -> Bits {
         let Some(own) = self.number(vmi).filter(|_| !self.near.is_empty()) else {
             return Bits::none(self.cluster.fleet.len());
         };
         let leaving: HashSet<usize> = leaving.iter().filter_map(|vmi| self.number(vmi)).collect();
-        self.closed_by(own, |other| other == own || !leaving.contains(&other))
+        self.closed_by(own, |other| if other == own { with_its_own } else { !leaving.contains(&other) })
     }
 
     /// Returns the nodes that other pods, and the guests for which `counts` is true, close to a guest, itself included.

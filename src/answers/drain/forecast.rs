@@ -10,7 +10,7 @@
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::fellows::Fellows;
-use super::outcome::GuestOutcome;
+use super::outcome::{Destinations, GuestOutcome};
 use super::race::{self, RaceEnds};
 use super::returning;
 use super::rivals::Contest;
@@ -56,11 +56,13 @@ pub(super) struct Trouble<'t, 'w> {
 }
 
 impl Trouble<'_, '_> {
-    /// Removes the nodes that other pods, or too little room, close to a guest once all guests that may leave the node
-    /// are gone.
-    pub(super) fn keep_to_open(&self, nodes: &mut Bits, residents: &Residents<'_>, at: usize) {
-        self.fellows.keep_to_open(nodes, at, |other| self.evicted_guests[other].may_leave());
+    /// Returns the nodes that neither other pods nor too little room close to a guest once all guests that may leave
+    /// the node are gone.
+    pub(super) fn open(&self, mut to: Destinations, residents: &Residents<'_>, at: usize) -> Bits {
+        let Destinations { nodes, by_restart } = &mut to;
+        self.fellows.keep_to_open(nodes, at, *by_restart, |other| self.evicted_guests[other].may_leave());
         residents.full(self.evicted_guests[at].vmi).iter().for_each(|full| nodes.subtract(full));
+        to.nodes
     }
 }
 
@@ -71,9 +73,10 @@ pub(super) fn of(
     evicted_guests: &[EvictedGuest<'_>],
     fellows: &Fellows,
 ) -> Forecast {
-    let fitting: Vec<Bits> = evicted_guests.iter().map(|evicted| evicted.fitting.clone()).collect();
+    let to = |evicted: &EvictedGuest<'_>| Destinations::of_migration(evicted.fitting.clone());
+    let to: Vec<Destinations> = evicted_guests.iter().map(to).collect();
     let evicted_guests: Vec<&EvictedGuest<'_>> = evicted_guests.iter().collect();
-    let (mut forecast, groups) = settled(residents, &evicted_guests, fellows, &fitting, Some(world));
+    let (mut forecast, groups) = settled(residents, &evicted_guests, fellows, &to, Some(world));
     let mut returning = Vec::new();
     for Group { guests, ends, returning: left_out } in &groups {
         let is_raced = left_out.is_empty();
@@ -93,15 +96,15 @@ pub(super) fn of(
     forecast
 }
 
-/// Returns the forecast with other nodes than their `fitting`, without the rivals: the best case, in which guests that
-/// are shut down start again last.
+/// Returns the forecast with other destinations than their `fitting`, without the rivals: the best case, in which
+/// guests that are shut down start again last.
 pub(super) fn with(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
     fellows: &Fellows,
-    fitting: &[Bits],
+    to: &[Destinations],
 ) -> Forecast {
-    settled(residents, evicted_guests, fellows, fitting, None).0
+    settled(residents, evicted_guests, fellows, to, None).0
 }
 
 /// Guests that share places, by index.
@@ -139,23 +142,24 @@ fn settled(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
     fellows: &Fellows,
-    fitting: &[Bits],
+    to: &[Destinations],
     for_rivals: Option<&World>,
 ) -> (Forecast, Vec<Group>) {
-    // A guest that is shut down is gone at once; a migrated one, once it has a place. Each may make room for others.
-    let mut gone: Vec<bool> = evicted_guests.iter().map(|evicted| evicted.is_shut_down()).collect();
-    let mut found = outcomes(residents, evicted_guests, fellows, fitting, &gone);
+    // A guest that is shut down or restarted is gone at once; a migrated one, once it has a place. Each may make room
+    // for others.
+    let at_once: Vec<bool> =
+        evicted_guests.iter().zip(to).map(|(evicted, to)| evicted.is_shut_down() || to.by_restart).collect();
+    let mut gone = at_once.clone();
+    let mut found = outcomes(residents, evicted_guests, fellows, to, &gone);
     let at_first: Vec<bool> = found.iter().map(|outcome| outcome.targets.is_empty()).collect();
     while found.iter().any(|outcome| !outcome.kept_off.is_empty()) {
-        let leaves = |(evicted, outcome): (&&EvictedGuest<'_>, &GuestOutcome)| {
-            !outcome.targets.is_empty() || evicted.is_shut_down()
-        };
-        let leaving: Vec<bool> = evicted_guests.iter().zip(&found).map(leaves).collect();
+        let leaves = |(at_once, outcome): (&bool, &GuestOutcome)| !outcome.targets.is_empty() || *at_once;
+        let leaving: Vec<bool> = at_once.iter().zip(&found).map(leaves).collect();
         if leaving == gone {
             break;
         }
         gone = leaving;
-        found = outcomes(residents, evicted_guests, fellows, fitting, &gone);
+        found = outcomes(residents, evicted_guests, fellows, to, &gone);
     }
     // Places depend on the targets only: they are searched when these are final.
     if let Some(world) = for_rivals {
@@ -217,13 +221,13 @@ fn outcomes(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],
     fellows: &Fellows,
-    fitting: &[Bits],
+    to: &[Destinations],
     gone: &[bool],
 ) -> Vec<GuestOutcome> {
-    let outcome = |(at, (evicted, fitting)): (usize, (&&EvictedGuest<'_>, &Bits))| {
-        let mut targets = fitting.clone();
-        fellows.keep_to_open(&mut targets, at, |other| gone[other]);
-        let mut kept_off = fitting.clone();
+    let outcome = |(at, (evicted, to)): (usize, (&&EvictedGuest<'_>, &Destinations))| {
+        let mut targets = to.nodes.clone();
+        fellows.keep_to_open(&mut targets, at, to.by_restart, |other| gone[other]);
+        let mut kept_off = to.nodes.clone();
         kept_off.subtract(&targets);
         let (mut no_room, mut shortage) = (Bits::none(targets.len()), None);
         if let Some(full) = residents.full(evicted.vmi).filter(|_| !residents.is_free()) {
@@ -249,9 +253,10 @@ fn outcomes(
             no_room,
             shortage,
             starts: None,
+            is_restarted: to.by_restart,
         }
     };
-    evicted_guests.iter().zip(fitting).enumerate().map(outcome).collect()
+    evicted_guests.iter().zip(to).enumerate().map(outcome).collect()
 }
 
 /// Fills in the names of pods that exclude these guests, and of guests that may be preempted for them.

@@ -15,6 +15,7 @@ use super::acts::{self, DrainAct, GuestKey, LeastAct};
 use super::anti_affinity::Residents;
 use super::evicted::EvictedGuest;
 use super::forecast::{self, Trouble};
+use super::outcome::Destinations;
 use super::work;
 use crate::answers::obstacles::Obstacles;
 use crate::fit::bits::Bits;
@@ -174,11 +175,19 @@ impl LeastProblem<'_, '_> {
         for &key in keys.take(MAX_EXPLAINED) {
             let evicted = self.evicted(key);
             let Some(prepared) = evicted.prepared(self.world) else { continue };
-            let mut fitting = self.after.fitting(key, &of_nodes, &nodes_done);
-            fitting.union(&self.after.fitting(key, &all, &all_done));
+            let [mut to, after_all] =
+                [self.after.destinations(key, &of_nodes, &nodes_done), self.after.destinations(key, &all, &all_done)];
             let here = forecast::may_leave(self.nodes[key.0].evicted_guests);
             let obstacles = Obstacles::of(&prepared.subject, None, self.world, self.residents, &here);
-            out.extend(obstacles.words(&fitting).iter().map(|words| format!("{}: {words}", evicted.title)));
+            let mut words = Vec::new();
+            if after_all.by_restart {
+                words.extend(obstacles.words(&after_all.nodes, true));
+            } else {
+                to.nodes.union(&after_all.nodes);
+            }
+            let by_migration = obstacles.words(&to.nodes, false);
+            words.extend(by_migration.into_iter().filter(|line| !words.contains(line)).collect::<Vec<_>>());
+            out.extend(words.iter().map(|words| format!("{}: {words}", evicted.title)));
         }
         out
     }
@@ -235,10 +244,13 @@ impl LeastProblem<'_, '_> {
         let mut set: Vec<usize> = Vec::new();
         let mut stuck = self.stuck(&set).len();
         while self.acts.len().pow(2) <= MAX_SETS && !self.is_judged_out(2) {
-            let with = |&act: &usize| self.stuck(&[&set[..], &[act]].concat()).len();
+            let with = |act: usize| {
+                let with = [&set[..], &[act]].concat();
+                let stuck = self.stuck(&with);
+                (!self.restarts_in_vain(&with, &stuck)).then_some((stuck.len(), act))
+            };
             let others = all.iter().copied().filter(|act| !set.contains(act));
-            let Some((fewer, act)) = others.map(|act| (with(&act), act)).min().filter(|(fewer, _)| *fewer < stuck)
-            else {
+            let Some((fewer, act)) = others.filter_map(with).min().filter(|(fewer, _)| *fewer < stuck) else {
                 break;
             };
             set.push(act);
@@ -265,12 +277,9 @@ impl LeastProblem<'_, '_> {
                 if !trouble.forecast.outcomes[at].targets.is_empty() {
                     continue;
                 }
-                let open = |mut fitting: Bits| {
-                    trouble.keep_to_open(&mut fitting, self.residents, at);
-                    fitting
-                };
+                let open = |to: Destinations| trouble.open(to, self.residents, at);
                 let frees =
-                    |set: &[usize], edited: &Edited| !open(self.after.fitting((node, at), set, edited)).is_empty();
+                    |set: &[usize], edited: &Edited| !open(self.after.destinations((node, at), set, edited)).is_empty();
                 // Acts on other guests change nothing for this one.
                 let as_it_is = frees(&[], &nothing);
                 let is_freed_by = |&act: &usize| match &edited[act] {
@@ -291,7 +300,7 @@ impl LeastProblem<'_, '_> {
 
     /// Adds acts to those that each free a guest, until no set of the others frees it; false if that would take too
     /// long, so that nothing is known to be needed.
-    fn widen(&self, key: GuestKey, need: &mut Vec<usize>, open: &dyn Fn(Bits) -> Bits) -> bool {
+    fn widen(&self, key: GuestKey, need: &mut Vec<usize>, open: &dyn Fn(Destinations) -> Bits) -> bool {
         let base = &self.world.cluster.fleet;
         for _ in 0..MAX_WIDENED {
             let others = (0..self.acts.len()).filter(|act| !need.contains(act));
@@ -311,7 +320,7 @@ impl LeastProblem<'_, '_> {
             let each = own.iter().map(|&act| vec![act]);
             let sets = [Vec::new()].into_iter().chain(each).chain((own.len() > 1).then(|| own.clone()));
             let freed = sets.into_iter().find_map(|own| {
-                let places = open(self.after.fitting(key, &[&of_nodes[..], &own].concat(), &edited));
+                let places = open(self.after.destinations(key, &[&of_nodes[..], &own].concat(), &edited));
                 Some((own.first().copied(), places.iter().next()?))
             });
             let Some((of_guest, place)) = freed else { return true };
@@ -326,7 +335,9 @@ impl LeastProblem<'_, '_> {
     /// guests except `waived`.
     fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
         set.sort_unstable();
-        if !self.stuck(&set).is_subset(waived) {
+        let stuck = self.stuck(&set);
+        set.retain(|&act| !self.restarts_in_vain(&[act], &stuck));
+        if !self.is_enough(&set, &self.stuck(&set), waived) {
             return None;
         }
         // Most of many acts are not needed: they are removed together, then in ever smaller parts, down to single acts
@@ -342,7 +353,7 @@ impl LeastProblem<'_, '_> {
                 for &act in &set[start..end] {
                     nodes.extend(affected(&self.acts[act], self.nodes.len()));
                 }
-                if self.stuck_on(nodes.into_iter(), &without).is_subset(waived) {
+                if self.is_enough(&without, &self.stuck_on(nodes.into_iter(), &without), waived) {
                     set = without;
                 }
                 end = start;
@@ -368,8 +379,19 @@ impl LeastProblem<'_, '_> {
         };
         let mut parts: Vec<usize> = (0..(1_usize << set.len()) - 1).collect();
         parts.sort_by_key(|bits| bits.count_ones());
-        let enough = parts.into_iter().map(part).find(|part| self.stuck(part).is_subset(waived));
+        let enough = parts.into_iter().map(part).find(|part| self.is_enough(part, &self.stuck(part), waived));
         enough.unwrap_or(set)
+    }
+
+    /// Whether acts after which these guests are stuck free all guests except `waived`, and leave no guest down.
+    fn is_enough(&self, set: &[usize], stuck: &BTreeSet<GuestKey>, waived: &BTreeSet<GuestKey>) -> bool {
+        stuck.is_subset(waived) && !self.restarts_in_vain(set, stuck)
+    }
+
+    /// Whether one of these acts restarts a guest that is stuck then: it would be down, and no node would start it.
+    fn restarts_in_vain(&self, set: &[usize], stuck: &BTreeSet<GuestKey>) -> bool {
+        let acts = set.iter().map(|&act| &self.acts[act]).filter(|act| act.outage == Outage::Restart);
+        acts.flat_map(|act| &act.guests).any(|key| stuck.contains(key))
     }
 
     /// Whether judging sets of acts took this multiple of the effort of a search.
@@ -401,10 +423,10 @@ impl LeastProblem<'_, '_> {
             }
             let edited = edited.get_or_init(|| self.after.edit(&is_done.iter().collect::<Vec<_>>()));
             let before = work::so_far();
-            let fitting: Vec<Bits> =
-                (0..evicted_guests.len()).map(|at| self.after.fitting((node, at), &key.1, edited)).collect();
+            let to: Vec<Destinations> =
+                (0..evicted_guests.len()).map(|at| self.after.destinations((node, at), &key.1, edited)).collect();
             let stuck =
-                forecast::with(self.residents, &evicted_guests.iter().collect::<Vec<_>>(), fellows, &fitting).stuck();
+                forecast::with(self.residents, &evicted_guests.iter().collect::<Vec<_>>(), fellows, &to).stuck();
             out.extend(stuck.iter().map(|&at| (node, at)));
             self.known.borrow_mut().insert(key, stuck);
             let effort = work::so_far().saturating_sub(before) + STEPS_OF_A_GUEST * evicted_guests.len();
@@ -419,7 +441,7 @@ impl LeastProblem<'_, '_> {
     fn after_look(&self, look: usize, stuck: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
         let nodes = self.after.changes(look);
         let frees = |key: GuestKey, set: &[usize], edited: &Edited| {
-            let mut fitting = self.after.fitting(key, set, edited);
+            let mut fitting = self.after.destinations(key, set, edited).nodes;
             if let Some(full) = self.residents.full(self.evicted(key).vmi) {
                 fitting.subtract(&full);
             }
@@ -544,7 +566,8 @@ impl SubsetSearch<'_, '_, '_> {
             ((*need).clone(), false)
         } else {
             self.tries += 1;
-            if self.is_better() && self.problem.stuck(&self.chosen).is_subset(self.waived) {
+            let is_enough = || self.problem.is_enough(&self.chosen, &self.problem.stuck(&self.chosen), self.waived);
+            if self.is_better() && is_enough() {
                 self.best = Some(self.chosen.clone());
                 return;
             }

@@ -35,6 +35,30 @@ pub(super) struct GuestOutcome {
     /// If its eviction shuts it down, the nodes on which it may start again and so affect the places of others; `None`
     /// if there are none.
     pub starts: Option<Bits>,
+    /// Whether an act restarts it before the drain, as [`Destinations::by_restart`].
+    pub is_restarted: bool,
+}
+
+/// The nodes that a guest may go to, as far as labels and its volumes decide.
+#[derive(Clone, Debug)]
+pub(super) struct Destinations {
+    pub nodes: Bits,
+    /// Whether an act restarts the guest before the drain, and it goes there by its start. Its launcher has ended by
+    /// then: it closes no node, neither to the guest itself nor to others.
+    pub by_restart: bool,
+}
+
+impl Destinations {
+    /// Returns those of a migration.
+    pub(super) fn of_migration(nodes: Bits) -> Self {
+        Self { nodes, by_restart: false }
+    }
+
+    /// Returns those of a restart. Without a node the guest is judged as if it were not restarted: no other guest has
+    /// an advantage from a guest that stays down.
+    pub(super) fn of_restart(nodes: Bits) -> Self {
+        Self { by_restart: !nodes.is_empty(), nodes }
+    }
 }
 
 /// Guests of one node that compete for places.
@@ -60,6 +84,11 @@ impl GuestOutcome {
     /// Returns the nodes that it may go to: by its migration, or by a start after its shutdown that affects others.
     pub(super) fn reach(&self) -> &Bits {
         self.starts.as_ref().unwrap_or(&self.targets)
+    }
+
+    /// Whether its launcher is gone from the drained node before it has a new place.
+    pub(super) fn leaves_at_once(&self) -> bool {
+        self.starts.is_some() || self.is_restarted
     }
 
     /// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)`.

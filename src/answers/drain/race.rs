@@ -84,7 +84,7 @@ pub(super) fn depends_on_order(
         && group.iter().any(|&one| {
             let closes = |&&other: &&usize| {
                 other != one
-                    && outcomes[other].starts.is_none()
+                    && !outcomes[other].leaves_at_once()
                     && residents
                         .closes(guest(one).vmi, guest(other).vmi, guest(other).source)
                         .meets(&outcomes[one].targets)
@@ -108,8 +108,8 @@ impl<'r, 'w> Race<'r, 'w> {
             if own == other || !residents.are_apart(guests[own].vmi, guests[other].vmi) {
                 continue;
             }
-            // A guest that is shut down is gone until it starts again.
-            let before = (!starts[other]).then_some(None);
+            // A guest that is shut down or restarted is gone until it starts again.
+            let before = (!outcomes[group[other]].leaves_at_once()).then_some(None);
             for place in reach[other].iter().map(Some).chain(before) {
                 let node = place.unwrap_or(guests[other].source);
                 let mut nodes = residents.closes(guests[own].vmi, guests[other].vmi, node);

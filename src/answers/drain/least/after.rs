@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::super::acts::{DrainAct, GuestKey};
 use super::super::evicted::{EvictedGuest, EvictionEffect};
 use super::super::forecast::Trouble;
+use super::super::outcome::Destinations;
 use super::super::work;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -154,10 +155,10 @@ impl<'p, 'w> AfterActs<'p, 'w> {
     }
 
     /// Returns the nodes that a guest can go to after these acts: by migration, or by a new start.
-    pub(super) fn fitting(&self, key: GuestKey, set: &[usize], edited: &Edited) -> Bits {
+    pub(super) fn destinations(&self, key: GuestKey, set: &[usize], edited: &Edited) -> Destinations {
         let base = &self.world.cluster.fleet;
         let evicted = self.evicted(key);
-        let none = || Bits::none(base.len());
+        let none = || Destinations::of_migration(Bits::none(base.len()));
         work::count(1);
         let (Some(prepared), Some(after)) = (evicted.prepared(self.world), self.guest(key, set)) else { return none() };
         let subject = after.subject.as_ref().unwrap_or(&prepared.subject);
@@ -165,7 +166,7 @@ impl<'p, 'w> AfterActs<'p, 'w> {
         // Changes of nodes on which its volumes cannot be used do not affect it.
         let is_near = || evicted.usable.as_ref().is_none_or(|usable| usable.meets(&edited.changed));
         if after.subject.is_none() && (edited.changed.is_empty() || !moves || !is_near()) {
-            return evicted.fitting.clone();
+            return Destinations::of_migration(evicted.fitting.clone());
         }
         let migrates = after.subject.is_none() || matches!(subject.stage, Stage::Migration(_));
         if migrates && !moves {
@@ -182,9 +183,9 @@ impl<'p, 'w> AfterActs<'p, 'w> {
         fitting.remove(evicted.source);
         if migrates {
             evicted.keep_to_places(&mut fitting);
-            return fitting;
+            return Destinations::of_migration(fitting);
         }
-        subject.known_starts(&fitting, None, base).unwrap_or_else(none)
+        subject.known_starts(&fitting, None, base).map_or_else(none, Destinations::of_restart)
     }
 }
 

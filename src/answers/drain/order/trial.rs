@@ -7,6 +7,7 @@ use super::super::anti_affinity::Residents;
 use super::super::evicted::{EvictedGuest, EvictionEffect};
 use super::super::fellows::Fellows;
 use super::super::forecast;
+use super::super::outcome::Destinations;
 use super::NodeDrain;
 use super::places::NodesBefore;
 use crate::fit::bits::Bits;
@@ -53,7 +54,8 @@ pub(super) fn order(
             fitting.remove(*node);
         }
         fitting.resize(guests.len(), Bits::none(len));
-        let forecast = forecast::with(&residents, &guests, &Fellows::of(&residents, &guests), &fitting);
+        let to: Vec<Destinations> = fitting.into_iter().map(Destinations::of_migration).collect();
+        let forecast = forecast::with(&residents, &guests, &Fellows::of(&residents, &guests), &to);
         if forecast.has_stuck() {
             if in_vain == 0 {
                 stuck.clear();

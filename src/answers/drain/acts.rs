@@ -65,7 +65,7 @@ pub(super) struct DrainAct {
     pub action: Action,
     /// The outage of its guests while it is done.
     pub outage: Outage,
-    /// The guests that it changes; empty if it changes nodes, which affects all guests.
+    /// The guests that it changes; empty if it changes other nodes than theirs, which affects all guests.
     pub guests: BTreeSet<GuestKey>,
     /// The policy that it changes, if any.
     pub policy: Option<String>,
@@ -116,6 +116,15 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
         let Action::Uncordon(uncordon) = &act.action else { continue };
         let nodes = uncordon.nodes.iter().filter_map(|node| fleet.find(node));
         act.offered_for = nodes.filter_map(|node| uncordoned.get(&node)).flatten().copied().collect();
+    }
+    for act in &mut all {
+        // The labels of a guest's own node decide about its first migration.
+        let Action::RemoveSkipNode(skip) = &act.action else { continue };
+        let is_there = |evicted: &EvictedGuest<'_>| Some(evicted.source) == fleet.find(&skip.node);
+        for (node, trouble) in nodes.iter().enumerate() {
+            let here = trouble.evicted_guests.iter().enumerate().filter(|(_, evicted)| is_there(evicted));
+            act.guests.extend(here.map(|(at, _)| (node, at)));
+        }
     }
     all.extend(of_guests);
     all.sort_by_key(DrainAct::rank);
@@ -317,9 +326,18 @@ impl Acts<'_> {
     }
 
     fn of_guest(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: Action) {
-        if !self.own.contains(&action) {
-            self.own.push(action.clone());
-            self.of_guests.extend(self.act(evicted, key, [key].into(), action));
+        if self.own.contains(&action) {
+            return;
+        }
+        self.own.push(action.clone());
+        // Guests on one node share the labels that their first migrations copy from it.
+        let is_shared = matches!(action, Action::RemoveLabels(_) | Action::RemoveVendorLabel(_));
+        match self.of_guests.iter_mut().find(|act| is_shared && act.action == action) {
+            Some(known) => {
+                known.guests.insert(key);
+                known.offered_for.insert(key);
+            }
+            None => self.of_guests.extend(self.act(evicted, key, [key].into(), action)),
         }
     }
 
@@ -381,7 +399,7 @@ impl Acts<'_> {
 }
 
 /// Whether an action changes nodes, and no guest or policy.
-fn is_of_nodes(action: &Action) -> bool {
+pub(super) fn is_of_nodes(action: &Action) -> bool {
     matches!(
         action,
         Action::Uncordon(_)

@@ -162,14 +162,14 @@ impl LeastProblem<'_, '_> {
         (0..self.acts.len()).collect()
     }
 
-    /// Returns the acts that change nodes and no guest.
-    fn acts_of_nodes(&self) -> Vec<usize> {
-        (0..self.acts.len()).filter(|&act| self.acts[act].guests.is_empty()).collect()
+    /// Returns the acts after which each guest still runs.
+    fn acts_without_outage(&self) -> Vec<usize> {
+        (0..self.acts.len()).filter(|&act| self.acts[act].outage == Outage::None).collect()
     }
 
     /// Returns the obstacles on the nodes that the first of these guests would fit on after all acts, a line each.
     fn in_the_way<'k>(&self, keys: impl Iterator<Item = &'k GuestKey>) -> Vec<String> {
-        let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
+        let (all, of_nodes) = (self.all_acts(), self.acts_without_outage());
         let (all_done, nodes_done) = (self.after.edit(&all), self.after.edit(&of_nodes));
         let mut out = Vec::new();
         for &key in keys.take(MAX_EXPLAINED) {
@@ -263,7 +263,7 @@ impl LeastProblem<'_, '_> {
     /// and the guests that no act frees.
     fn needs(&self) -> (BTreeMap<GuestKey, Vec<usize>>, BTreeSet<GuestKey>) {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
-        let (all, of_nodes) = (self.all_acts(), self.acts_of_nodes());
+        let (all, of_nodes) = (self.all_acts(), self.acts_without_outage());
         let edited: Vec<Option<Edited>> = self
             .acts
             .iter()
@@ -448,7 +448,7 @@ impl LeastProblem<'_, '_> {
             nodes.iter().any(|node| fitting.contains(*node))
         };
         let edited = |set: &[usize]| self.after.edit(&[set, &[look]].concat());
-        let sets = [self.acts_of_nodes(), self.all_acts()].map(|set| (edited(&set), set));
+        let sets = [self.acts_without_outage(), self.all_acts()].map(|set| (edited(&set), set));
         let (key, mut set) = stuck.iter().find_map(|&key| {
             let (_, set) = sets.iter().find(|(edited, set)| frees(key, set, edited))?;
             Some((key, set.clone()))
@@ -490,7 +490,8 @@ impl LeastProblem<'_, '_> {
             script = script.preceded_by(cordon);
         }
         let what = subject.map(|prepared| say::remedy::summary(&act.action, &prepared.subject)).unwrap_or_default();
-        let names: Vec<&str> = act.guests.iter().map(|&key| self.evicted(key).title.as_str()).collect();
+        let guests = act.guests.iter().filter(|_| !acts::is_of_nodes(&act.action));
+        let names: Vec<&str> = guests.map(|&key| self.evicted(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
         // After the restart the guest may be on another of the nodes, and its own is cordoned until it is returned.
         let when = first.filter(|_| self.has_several_nodes && act.outage == Outage::Restart);

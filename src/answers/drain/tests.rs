@@ -538,6 +538,7 @@ mod causes;
 mod claims;
 mod cost;
 mod ends;
+mod explained;
 mod flights;
 mod orders;
 mod promises;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::Trouble;
+use super::in_need::InNeed;
 use super::outcome::Destinations;
 use super::work;
 use crate::fit::bits::Bits;
@@ -84,7 +85,8 @@ impl DrainAct {
     }
 }
 
-/// Returns the acts that may free guests that are stuck or compete for places; the least harmful first.
+/// Returns the acts that may free guests that are stuck, compete for places, or may lose theirs to a guest that an act
+/// frees; the least harmful first.
 pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, '_>]) -> Vec<DrainAct> {
     // Shutting guests down is no solution if KubeVirt is configured to start no migration.
     if Parallel::of(&world.cluster).is_off().is_some() {
@@ -102,13 +104,12 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
         open_at_start: Bits::default(),
     };
     for (node, trouble) in nodes.iter().enumerate() {
-        for (at, (evicted, outcome)) in trouble.evicted_guests.iter().zip(&trouble.forecast.outcomes).enumerate() {
-            if evicted.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
-                let all = || Bits::all(world.cluster.fleet.len());
-                out.open = trouble.open(Destinations::of_migration(all()), residents, at);
-                out.open_at_start = trouble.open(Destinations::of_restart(all()), residents, at);
-                out.offered(world, evicted, (node, at));
-            }
+        let in_need = InNeed::of(residents, trouble);
+        for &at in in_need.guests() {
+            let all = || Bits::all(world.cluster.fleet.len());
+            out.open = trouble.open(Destinations::of_migration(all()), residents, at);
+            out.open_at_start = trouble.open(Destinations::of_restart(all()), residents, at);
+            out.offered(&trouble.evicted_guests[at], (node, at), &in_need);
         }
     }
     let Acts { of_nodes: mut all, of_guests, uncordoned, fleet, .. } = out;
@@ -153,8 +154,9 @@ struct Acts<'f> {
 
 impl Acts<'_> {
     /// Adds the acts that are offered for one guest.
-    fn offered(&mut self, world: &World, evicted: &EvictedGuest<'_>, key: GuestKey) {
+    fn offered(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, in_need: &InNeed<'_, '_>) {
         self.own.clear();
+        let world = self.world;
         // No act helps a guest whose volumes can be used on no other node, or whose node is down.
         let can_move = evicted.has_elsewhere() && self.fleet.health(evicted.source) != NodeHealth::Down;
         let Some(prepared) = evicted.prepared(world).filter(|_| can_move) else { return };
@@ -165,16 +167,23 @@ impl Acts<'_> {
             for action in &candidates {
                 self.remedy(evicted, key, action);
             }
-            // The nearest node may have no room.
-            if self.has_no_place(evicted) {
+            // The nearest node may have no room, and others may take the nodes that have.
+            let mut places = self.places(&evicted.fitting);
+            let mut opened = judgement.opened_by_uncordon();
+            evicted.keep_to_places(&mut opened);
+            if in_need.may_take_all(key.1, &places) {
                 for add in label_each(&judgement, MAX_OPENED) {
                     self.add_labels(evicted, key, &add);
                 }
             }
             // A node may be cordoned, and lack labels too or not be one that the guest may use: then it takes several
             // acts.
-            if self.has_no_place(evicted) && !candidates.iter().any(is_of_nodes) {
-                self.on_open_nodes(evicted, key, prepared, &candidates);
+            places.union(&self.places(&opened));
+            for action in candidates.iter().filter(|action| is_of_nodes(action)) {
+                places.union(&self.places(&self.fitting_after(action, evicted, prepared)));
+            }
+            if in_need.may_take_all(key.1, &places) {
+                self.on_open_nodes(evicted, key, prepared, (&candidates, in_need));
             }
         }
         let Definition { template, template_name, .. } = &prepared.subject.definition;
@@ -187,7 +196,7 @@ impl Acts<'_> {
                 let (started, _) = Action::from(Restart).apply(&prepared.subject, self.fleet);
                 let mut nodes = started.fitting(self.opened());
                 nodes.remove(evicted.source);
-                self.open(evicted, key, Destinations::of_restart(nodes));
+                self.open(evicted, key, Destinations::of_restart(nodes), in_need);
             }
         }
     }
@@ -199,7 +208,13 @@ impl Acts<'_> {
 
     /// Adds the acts, other than `known`, that would be offered if no node were cordoned and virt-handler were ready on
     /// all, each with what opens the nodes that it is for.
-    fn on_open_nodes(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, prepared: &Prepared<'_>, known: &[Action]) {
+    fn on_open_nodes(
+        &mut self,
+        evicted: &EvictedGuest<'_>,
+        key: GuestKey,
+        prepared: &Prepared<'_>,
+        (known, in_need): (&[Action], &InNeed<'_, '_>),
+    ) {
         let fleet = self.fleet;
         let opened = Rc::clone(self.opened());
         let fits = |subject: &Subject<'_>| {
@@ -207,7 +222,7 @@ impl Acts<'_> {
             nodes.remove(evicted.source);
             nodes
         };
-        self.open(evicted, key, Destinations::of_migration(fits(&prepared.subject)));
+        self.open(evicted, key, Destinations::of_migration(fits(&prepared.subject)), in_need);
         let judgement = Judgement::new(&prepared.subject, &opened, Depth::Full);
         let mut candidates = judgement.candidates(Notes::default());
         let others = label_each(&judgement, MAX_OPENED).into_iter().map(Action::from);
@@ -221,22 +236,41 @@ impl Acts<'_> {
                 Stage::Migration(_) => Destinations::of_migration(nodes),
                 Stage::Start(_) => Destinations::of_restart(nodes),
             };
-            self.open(evicted, key, to);
+            self.open(evicted, key, to, in_need);
         }
     }
 
-    /// Whether no node that fits is open to a guest, even once all others have left its node.
-    fn has_no_place(&self, evicted: &EvictedGuest<'_>) -> bool {
-        !evicted.fitting.meets(&self.open)
+    /// Returns those of these nodes that are open to the migration of the guest once all others have left its node.
+    fn places(&self, nodes: &Bits) -> Bits {
+        let mut out = nodes.clone();
+        out.intersect(&self.open);
+        out
     }
 
-    /// Adds what opens nodes, if all of them that have room are closed. Where one is open already, a restart or a
-    /// migration goes there.
-    fn open(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, to: Destinations) {
+    /// Returns the nodes that take the migration of a guest after an act on nodes.
+    fn fitting_after(&self, action: &Action, evicted: &EvictedGuest<'_>, prepared: &Prepared<'_>) -> Bits {
+        let fleet = self.fleet;
+        let (subject, changed) = action.apply(&prepared.subject, fleet);
+        let mut out = subject.fitting(fleet);
+        changed.iter().filter_map(|node| fleet.find(&node.name)).for_each(|node| out.remove(node));
+        let changed = Fleet::new(changed);
+        let names = subject.fitting(&changed);
+        names.iter().filter_map(|node| fleet.find(changed.name(node))).for_each(|node| out.insert(node));
+        out.remove(evicted.source);
+        evicted.keep_to_places(&mut out);
+        out
+    }
+
+    /// Adds what opens nodes, if others may take all that are open and have room.
+    fn open(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, to: Destinations, in_need: &InNeed<'_, '_>) {
         let fleet = self.fleet;
         let mut nodes = to.nodes;
         nodes.intersect(if to.by_restart { &self.open_at_start } else { &self.open });
-        if !nodes.iter().all(|node| fleet.is_cordoned(node) || is_unwell(fleet, node)) {
+        let mut open = Bits::none(fleet.len());
+        let is_open = |node: &NodeIndex| !fleet.is_cordoned(*node) && !is_unwell(fleet, *node);
+        nodes.iter().filter(is_open).for_each(|node| open.insert(node));
+        nodes.subtract(&open);
+        if !in_need.may_take_all(key.1, &open) {
             return;
         }
         for node in nodes.iter().take(MAX_OPENED) {

@@ -12,6 +12,7 @@ mod demand_class;
 mod evicted;
 mod fellows;
 mod forecast;
+mod in_need;
 mod least;
 mod not_known;
 mod order;

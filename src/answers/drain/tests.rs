@@ -544,3 +544,4 @@ mod orders;
 mod promises;
 mod races;
 mod rules;
+mod smallest;

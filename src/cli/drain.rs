@@ -367,7 +367,7 @@ fn least(drained: &DrainReport, page: &mut Page) {
     let is_needless = drained.nodes.len() > 1 && drained.order.is_some() && drained.order_may_strand.is_empty();
     if let Some(steps) = &drained.least_to_do {
         let then = if leaving == 1 { "it can leave".to_owned() } else { format!("all {leaving} can leave") };
-        let then = format!("{then}{}", by_labels(drained, &[]));
+        let then = format!("{then}{}{}", by_labels(drained, &[]), unless(drained, steps));
         let title = match drained.nodes.len() {
             0 | 1 => "Least to do",
             _ if is_needless => "Least to do for each node by itself (none of it is needed in the order below)",
@@ -404,8 +404,12 @@ fn least(drained: &DrainReport, page: &mut Page) {
         }
     }
     let stay = format!("{} {}", fold_names(&others.stuck, 3), number(others.stuck.len(), "stays", "stay"));
-    let then =
-        format!("{} of {leaving} can leave{}, {stay}", leaving - others.stuck.len(), by_labels(drained, &others.stuck));
+    let then = format!(
+        "{} of {leaving} can leave{}, {stay}{}",
+        leaving - others.stuck.len(),
+        by_labels(drained, &others.stuck),
+        unless(drained, &others.acts)
+    );
     acts("Least to do for the others", &others.acts, &then, page);
     for step in &drained.to_look_at {
         page.line(format_args!("To look at, no change yet: {}", step.summary));
@@ -452,6 +456,14 @@ fn by_labels(drained: &DrainReport, stay: &[String]) -> String {
     let guests = drained.nodes.iter().flat_map(|node| &node.guests);
     let guests: Vec<&GuestRow> = guests.filter(|guest| !stay.contains(&guest.guest)).collect();
     doubts(&guests).map(|doubts| format!(" {doubts}")).unwrap_or_default()
+}
+
+/// Returns what depends on the scheduler after these acts: `, unless one takes the last place of another; shop/db would
+/// be stuck again if it starts on node-e`; an empty text if nothing does.
+fn unless(drained: &DrainReport, steps: &[LeastAct]) -> String {
+    let taken = if drained.is_least_sure { "" } else { ", unless one takes the last place of another" };
+    let again = steps.iter().filter_map(|step| step.stuck_again.as_ref());
+    again.fold(taken.to_owned(), |text, again| format!("{text}; {again}"))
 }
 
 /// Prints `Least to do: kubectl uncordon node-d (then all 12 can leave)`; for several commands or an outage, a list
@@ -505,6 +517,8 @@ mod tests {
             summary: "restart as it is".to_owned(),
             outage,
             risk: "it is bound again".into(),
+            stuck_on: Vec::new(),
+            stuck_again: None,
             then: Vec::new(),
         };
         let mut page = Page::default();

@@ -48,6 +48,13 @@ pub struct LeastAct {
     pub outage: Outage,
     /// The risk, in a few words.
     pub risk: Cow<'static, str>,
+    /// If its guest restarts: the nodes on which it may start and that it cannot leave again, by name; empty also if
+    /// that is not known.
+    #[serde(rename = "stuckOn", skip_serializing_if = "Vec::is_empty")]
+    pub stuck_on: Vec<String>,
+    /// `shop/db would be stuck again if it starts on node-e`; `None` if `stuck_on` is empty.
+    #[serde(skip)]
+    pub stuck_again: Option<String>,
     /// For a cause that a person fixes first: the changes that are needed besides, so that a guest can leave.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<LeastAct>,

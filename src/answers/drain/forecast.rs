@@ -74,9 +74,19 @@ pub(super) fn of(
     fellows: &Fellows,
 ) -> Forecast {
     let to = |evicted: &EvictedGuest<'_>| Destinations::of_migration(evicted.fitting.clone());
-    let to: Vec<Destinations> = evicted_guests.iter().map(to).collect();
+    to_all(world, residents, evicted_guests, fellows, &evicted_guests.iter().map(to).collect::<Vec<_>>())
+}
+
+/// Returns the forecast with other destinations than their `fitting`.
+pub(super) fn to_all(
+    world: &World,
+    residents: &Residents<'_>,
+    evicted_guests: &[EvictedGuest<'_>],
+    fellows: &Fellows,
+    to: &[Destinations],
+) -> Forecast {
     let evicted_guests: Vec<&EvictedGuest<'_>> = evicted_guests.iter().collect();
-    let (mut forecast, groups) = settled(residents, &evicted_guests, fellows, &to, Some(world));
+    let (mut forecast, groups) = settled(residents, &evicted_guests, fellows, to, Some(world));
     let mut returning = Vec::new();
     for Group { guests, ends, returning: left_out } in &groups {
         let is_raced = left_out.is_empty();
@@ -96,8 +106,7 @@ pub(super) fn of(
     forecast
 }
 
-/// Returns the forecast with other destinations than their `fitting`, without the rivals: the best case, in which
-/// guests that are shut down start again last.
+/// Returns the same without the rivals: the best case, in which guests that are shut down start again last.
 pub(super) fn with(
     residents: &Residents<'_>,
     evicted_guests: &[&EvictedGuest<'_>],

@@ -45,6 +45,8 @@ const MAX_STEPS: usize = 20_000_000;
 pub(super) struct Least {
     /// The acts: empty if none is needed, or none helps.
     pub steps: Vec<LeastAct>,
+    /// Whether all other guests leave after these acts with every order and every choice of the scheduler.
+    pub is_sure: bool,
     /// The guests that are still stuck after these acts, by name.
     pub stuck: Vec<String>,
     /// The guests of `stuck` that no act frees, by name; the others find too few places.
@@ -71,7 +73,7 @@ pub(super) fn least(
     progress: &dyn Fn(usize, usize),
 ) -> Least {
     if nodes.is_empty() {
-        return Least::default();
+        return Least { is_sure: true, ..Least::default() };
     }
     let (look, mut acts): (Vec<DrainAct>, Vec<DrainAct>) =
         acts::of(world, residents, nodes).into_iter().partition(|act| act.only_looks);
@@ -97,7 +99,8 @@ pub(super) fn least(
     progress(MAX_EFFORT, MAX_EFFORT);
     let looks = looks.filter_map(|look| {
         let then = problem.after_look(look, &found.stuck_keys)?;
-        Some(LeastAct { then: then.iter().map(|&act| problem.step(&acts[act])).collect(), ..problem.step(&acts[look]) })
+        let steps = then.iter().map(|&act| problem.step(&acts[act], &then));
+        Some(LeastAct { then: steps.collect(), ..problem.step(&acts[look], &[look]) })
     });
     let looks = looks.collect();
     Least { looks, ..found }
@@ -148,7 +151,8 @@ impl LeastProblem<'_, '_> {
         let set = set.unwrap_or_default();
         let stuck = self.stuck(&set);
         Least {
-            steps: set.into_iter().map(|act| self.step(&self.acts[act])).collect(),
+            is_sure: self.is_sure(&set),
+            steps: set.iter().map(|&act| self.step(&self.acts[act], &set)).collect(),
             not_freed: self.titles(stuck.intersection(&hopeless)),
             in_the_way: self.in_the_way(stuck.intersection(&hopeless)),
             tried: self.tried(stuck.intersection(&hopeless)),
@@ -156,6 +160,16 @@ impl LeastProblem<'_, '_> {
             stuck_keys: stuck,
             looks: Vec::new(),
         }
+    }
+
+    /// Whether as many guests find a place after these acts with every order and every choice of the scheduler.
+    fn is_sure(&self, set: &[usize]) -> bool {
+        let edited = self.after.edit(set);
+        self.nodes.iter().enumerate().all(|(node, Trouble { evicted_guests, fellows, .. })| {
+            let to = |at: usize| self.after.destinations((node, at), set, &edited);
+            let to: Vec<Destinations> = (0..evicted_guests.len()).map(to).collect();
+            forecast::to_all(self.world, self.residents, evicted_guests, fellows, &to).is_count_sure
+        })
     }
 
     fn all_acts(&self) -> Vec<usize> {
@@ -465,7 +479,8 @@ impl LeastProblem<'_, '_> {
         Some(set)
     }
 
-    fn step(&self, act: &DrainAct) -> LeastAct {
+    /// Returns an act of this set in words and commands.
+    fn step(&self, act: &DrainAct, set: &[usize]) -> LeastAct {
         let first = act.guests.first().map(|&key| self.evicted(key));
         let subject = first
             .or_else(|| self.nodes.first()?.evicted_guests.first())
@@ -477,13 +492,9 @@ impl LeastProblem<'_, '_> {
         };
         let mut script = script.unwrap_or_else(|| Script::from(Ok(Vec::new())));
         let base = &self.world.cluster.fleet;
-        let may_return = |evicted: &&EvictedGuest<'_>| {
-            let after = evicted.prepared(self.world).map(|prepared| act.action.apply(&prepared.subject, base).0);
-            after.is_some_and(|after| after.fitting(base).contains(evicted.source))
-        };
-        if let Some(evicted) = first
-            .filter(|evicted| act.outage == Outage::Restart && !base.is_cordoned(evicted.source))
-            .filter(may_return)
+        let restarted = act.guests.first().filter(|_| act.outage == Outage::Restart);
+        if let Some(evicted) =
+            restarted.filter(|key| self.after.may_start_where_it_is(**key, set)).map(|key| self.evicted(*key))
         {
             let cordon = Name::new(base.name(evicted.source))
                 .map(|node| Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again"));
@@ -499,6 +510,11 @@ impl LeastProblem<'_, '_> {
         let summary = when.unwrap_or_default() + &summary;
         // The risk of uncordoning a node differs by guest: only the general one is shown.
         let of_guest = subject.filter(|_| !matches!(act.action, Action::Uncordon(_)));
+        let stuck_on = restarted.map(|&key| base.names(&self.after.stuck_again(key, set))).unwrap_or_default();
+        let stuck_again = restarted.filter(|_| !stuck_on.is_empty()).map(|&key| {
+            let (title, nodes) = (&self.evicted(key).title, plural::or_names(&stuck_on, 3));
+            format!("{title} would be stuck again if it starts on {nodes}")
+        });
         let risk =
             of_guest.map_or(act.action.id().spec().risk.into(), |prepared| act.action.risk(&prepared.subject, base));
         LeastAct {
@@ -509,6 +525,8 @@ impl LeastProblem<'_, '_> {
             summary,
             outage: act.outage,
             risk,
+            stuck_on: stuck_on.into_iter().map(str::to_owned).collect(),
+            stuck_again,
             then: Vec::new(),
         }
     }

@@ -231,6 +231,9 @@ pub struct DrainReport {
     pub least_to_do: Option<Vec<LeastAct>>,
     /// If nothing frees all guests, the fewest acts for the others; else `None`.
     pub least_for_others: Option<ForOthers>,
+    /// Whether as many guests leave after these acts with every order and every choice of the scheduler.
+    #[serde(skip)]
+    pub is_least_sure: bool,
     /// If nothing frees all guests, the guests that no act frees; empty if each could be freed, but not all together.
     pub not_freed: Vec<String>,
     /// The obstacles on the nodes that these guests would fit on after all remedies, a line each.
@@ -354,7 +357,7 @@ fn drain_within(
     let missing = missing(now, nodes).lines();
     let misses_guests = !missing.is_empty();
     not_known.extend(missing);
-    let Least { steps, stuck, not_freed, in_the_way, tried, looks: to_look_at, .. } =
+    let Least { steps, is_sure: is_least_sure, stuck, not_freed, in_the_way, tried, looks: to_look_at, .. } =
         least::least(world, &residents, &trouble, turns.len() > 1, progress);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
@@ -364,6 +367,7 @@ fn drain_within(
         nodes: rows,
         least_to_do,
         least_for_others,
+        is_least_sure,
         not_freed,
         in_the_way,
         tried,

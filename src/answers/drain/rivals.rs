@@ -41,6 +41,7 @@ impl Contest<'_, '_> {
 
     /// Returns the guests that may stay, each with the guests that may take all its places first.
     pub(super) fn bounded(&self) -> Vec<(usize, Rivals)> {
+        let is_here = |at: usize| self.residents.keep_apart() && !self.outcomes[at].is_restarted;
         let is_moving = |at: &usize| self.outcomes[*at].starts.is_none();
         let mut uncertain: Vec<usize> = self.group.iter().copied().filter(is_moving).collect();
         loop {
@@ -48,7 +49,7 @@ impl Contest<'_, '_> {
             for &at in &uncertain {
                 // A guest that may stay keeps closing what it closes now.
                 let mut places = self.outcomes[at].targets.clone();
-                for &other in uncertain.iter().filter(|&&other| other != at && self.residents.keep_apart()) {
+                for &other in uncertain.iter().filter(|&&other| other != at && is_here(other)) {
                     let (own, other) = (self.evicted_guests[at], self.evicted_guests[other]);
                     places.subtract(&self.residents.closes(own.vmi, other.vmi, other.source));
                 }

@@ -10,6 +10,7 @@ use super::super::evicted::{EvictedGuest, EvictionEffect};
 use super::super::forecast::Trouble;
 use super::super::outcome::Destinations;
 use super::super::work;
+use crate::fit::assess::targets_by_start;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::node::Node;
@@ -152,6 +153,40 @@ impl<'p, 'w> AfterActs<'p, 'w> {
     fn takes(&self, subject: &Subject<'_>, after: &GuestAfter, (fleet, node): Version) -> bool {
         let fits = || subject.fitting(&self.versions.borrow().fleets[fleet]);
         after.takes.borrow_mut().entry(fleet).or_insert_with(fits).contains(node)
+    }
+
+    /// Whether a guest that these acts restart may start on its own node again, unless that is cordoned.
+    pub(super) fn may_start_where_it_is(&self, key: GuestKey, set: &[usize]) -> bool {
+        let source = self.evicted(key).source;
+        let edited = self.edit(set);
+        let Some(after) = self.guest(key, set) else { return false };
+        let Some(subject) = after.subject.as_ref().filter(|subject| matches!(subject.stage, Stage::Start(_))) else {
+            return false;
+        };
+        match edited.versions.iter().find(|(node, _)| *node == source) {
+            Some((_, version)) => self.takes(subject, &after, *version),
+            None => after.fits.contains(source),
+        }
+    }
+
+    /// Returns the nodes on which a guest that these acts restart may start and from which no node takes it then; none
+    /// if labels do not predict that.
+    pub(super) fn stuck_again(&self, key: GuestKey, set: &[usize]) -> Bits {
+        let base = &self.world.cluster.fleet;
+        let none = Bits::none(base.len());
+        let Some(after) = self.guest(key, set).filter(|_| self.evicted(key).effect == EvictionEffect::Moves) else {
+            return none;
+        };
+        let Some(subject) = after.subject.as_ref().filter(|subject| subject.asked.is_none()) else { return none };
+        let Stage::Start(after_start) = subject.stage else { return none };
+        let to = self.destinations(key, set, &self.edit(set));
+        let edited = self.edit(set);
+        let fleets = &self.versions.borrow().fleets;
+        let nodes: Vec<Node> = edited.versions.iter().map(|(_, (fleet, node))| fleets[*fleet].node(*node)).collect();
+        let changed = (!nodes.is_empty()).then(|| base.with(nodes));
+        let fleet = changed.as_ref().unwrap_or(base);
+        let mut by_count = targets_by_start(subject, &subject.placement, after_start, &to.nodes, fleet);
+        by_count.remove(&0).unwrap_or(none)
     }
 
     /// Returns the nodes that a guest can go to after these acts: by migration, or by a new start.

@@ -10,6 +10,7 @@ pub(crate) mod guest_state;
 mod guests;
 pub(crate) mod libvirt_plan;
 pub(crate) mod missing_guests;
+pub(crate) mod missing_launchers;
 pub(crate) mod model_use;
 pub(crate) mod obstacles;
 pub(crate) mod pod_rules;

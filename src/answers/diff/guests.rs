@@ -11,6 +11,7 @@ use super::evictions::{self, EvictionChange};
 use super::verdicts::{GuestVerdict, Verdicts, guests};
 use crate::answers::Demand;
 use crate::answers::guest_state::GuestOf;
+use crate::answers::missing_launchers::lacks_launcher;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, Lookup, NodeIndex, Requirement};
 use crate::fit::label::{self, Family};
@@ -256,11 +257,6 @@ impl GuestSide<'_> {
             (None, _) => None,
         }
     }
-}
-
-/// Whether a dump lacks the launcher of a guest that runs.
-pub(super) fn lacks_launcher(vmi: &Vmi, cluster: &Cluster) -> bool {
-    !cluster.is_live && migration::runs(vmi) && cluster.current_launcher(vmi).is_none()
 }
 
 /// A guest on both sides.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::missing_guests::{MissingGuests, only};
+use super::missing_launchers::lacks_launcher;
 use crate::fit::fleet::Fleet;
 use crate::fit::plural::{fold_names, number};
 use crate::kubevirt::cluster::Cluster;
@@ -306,7 +307,7 @@ fn comparable(
             for (side, cluster, other) in [("new", new, old), ("old", old, new)] {
                 let lacking = cluster.vmis().filter(|vmi| {
                     let known = other.vmi(&vmi.metadata.namespace, &vmi.metadata.name);
-                    guests::lacks_launcher(vmi, cluster)
+                    lacks_launcher(vmi, cluster)
                         && known.is_some_and(|known| other.current_launcher(known).is_some())
                         && is_asked_for(&title(vmi))
                 });
@@ -325,8 +326,8 @@ fn comparable(
 fn on_neither_side(old: &Cluster, new: &Cluster, is_asked_for: &dyn Fn(&str) -> bool) -> Option<String> {
     let lacking = new.vmis().filter(|vmi| {
         let was = old.vmi(&vmi.metadata.namespace, &vmi.metadata.name);
-        guests::lacks_launcher(vmi, new)
-            && was.is_some_and(|was| guests::lacks_launcher(was, old))
+        lacks_launcher(vmi, new)
+            && was.is_some_and(|was| lacks_launcher(was, old))
             && is_asked_for(&subject::title(&vmi.metadata))
     });
     let lacking: Vec<String> = lacking.map(|vmi| subject::title(&vmi.metadata)).collect();

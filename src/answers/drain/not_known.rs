@@ -6,6 +6,7 @@ use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::returning::Restarts;
 use super::{DrainedNode, State};
+use crate::answers::missing_launchers::{self, lacks_launcher};
 use crate::fit::fleet::NodeIndex;
 use crate::fit::plural::{fold_names, number};
 use crate::kubevirt::eviction::strategy;
@@ -32,7 +33,7 @@ pub(super) struct Returning<'n> {
 impl<'n, 'w> NotKnown<'n, 'w> {
     /// Returns the sentences.
     pub(super) fn lines(&self) -> Vec<String> {
-        let one = [self.room(), self.strategies(), self.volumes(), self.budgets()];
+        let one = [self.launchers(), self.room(), self.strategies(), self.volumes(), self.budgets()];
         one.into_iter().flatten().chain(self.places()).collect()
     }
 
@@ -43,6 +44,13 @@ impl<'n, 'w> NotKnown<'n, 'w> {
     /// Returns the guests for which this is so, by name.
     fn named(&self, is_so: impl Fn(&EvictedGuest<'w>) -> bool) -> Vec<&'n str> {
         self.evicted_guests().filter(|evicted| is_so(evicted)).map(|evicted| evicted.title.as_str()).collect()
+    }
+
+    /// The entries that guests inherited, if their launchers are missing.
+    fn launchers(&self) -> Option<String> {
+        let moves = |evicted: &EvictedGuest<'_>| evicted.effect == EvictionEffect::Moves;
+        let lacks = |evicted: &EvictedGuest<'w>| moves(evicted) && lacks_launcher(evicted.vmi, &self.world.cluster);
+        missing_launchers::line(&self.named(lacks))
     }
 
     /// The room of nodes, or the sizes of guests.

@@ -1,10 +1,12 @@
 //! The scheduler's message about a pod, compared with the known nodes.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use crate::answers::room::RoomFor;
-use crate::answers::scheduler::{Filter, RefusalGroup, RefusedNode, Sentence, refused};
-use crate::fit::fleet::Fleet;
+use crate::answers::scheduler::{Filter, RefusalGroup, Sentence, refused};
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::plural::{fold_names, nodes};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::Subject;
@@ -66,6 +68,9 @@ pub(super) fn print(
     let pod = pod.map(|name| format!(" for pod {}", Shown::within(name, TITLE_CHARS))).unwrap_or_default();
     page.line(format_args!("The scheduler found no place{pod} among {}:", nodes(*total)));
     let refused = refused(&subject.placement, fleet);
+    // A node is counted under the first filter that refuses it: that of room comes before that of other pods.
+    let full = groups.iter().filter_map(|group| group.full(room, &refused, fleet)).flatten();
+    let earlier: BTreeSet<NodeIndex> = full.chain(refused.iter().map(|refused| refused.node)).collect();
     for group in groups {
         let here = group.nodes(&refused).or_else(|| group.full(room, &refused, fleet));
         let names = |here: &[usize]| {
@@ -83,7 +88,7 @@ pub(super) fn print(
             None => "for a reason that is not judged here",
         };
         let of_dump = match here.as_deref() {
-            None if group.is_anti_affinity() => not_back(group, subject, &refused, fleet),
+            None if group.is_anti_affinity() => not_back(group, subject, &earlier, fleet),
             None => String::new(),
             Some([]) => ": none of the nodes known here".to_owned(),
             Some(here) if here.len() == group.count => format!(": {}", names(here)),
@@ -107,10 +112,11 @@ pub(super) fn print(
 
 /// Says whose anti-affinity it is, if KubeVirt's is a part of it: the rule that keeps the target of a migration off its
 /// source's node. Mirrors `createMigrationPodAntiAffinityRule` of `pkg/virt-controller/watch/migration/migration.go`.
-fn not_back(group: &RefusalGroup, subject: &Subject<'_>, refused: &[RefusedNode], fleet: &Fleet) -> String {
+///
+/// `earlier`: the nodes that earlier filters refuse.
+fn not_back(group: &RefusalGroup, subject: &Subject<'_>, earlier: &BTreeSet<NodeIndex>, fleet: &Fleet) -> String {
     let source = subject.source().and_then(|name| Some((name, fleet.find(name)?)));
-    // A node is counted under the first filter that refuses it.
-    match source.filter(|(_, node)| refused.iter().all(|refused| refused.node != *node)) {
+    match source.filter(|(_, node)| !earlier.contains(node)) {
         Some((name, _)) if group.count == 1 => {
             format!(": KubeVirt keeps the target of a migration off the node that it leaves, {name}")
         }

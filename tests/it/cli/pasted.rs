@@ -320,3 +320,42 @@ fn the_node_of_the_guest_is_no_target_of_a_pasted_pod() {
                     migration off the node that it leaves, node-e";
     assert!(said.contains(expected), "a rule of KubeVirt's own looks like a fault: {said}");
 }
+
+/// The node that the guest leaves is full: kube-scheduler counts it there, and the anti-affinity is that of another one.
+#[test]
+fn a_node_is_named_in_the_group_of_the_first_filter_only() {
+    let mut all = nodes();
+    let host = |name: &str| {
+        let labels = json!({"kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64",
+            "cpu-feature.node.kubevirt.io/fpu": "true", "cpu-feature.node.kubevirt.io/vme": "true"});
+        let mut host = node(name, &labels);
+        host["status"] = json!({"allocatable": {"cpu": "8", "memory": "64Gi", "pods": "110",
+            "devices.kubevirt.io/kvm": "1k"}});
+        host
+    };
+    let guest = json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"name": "db", "namespace": "shop", "uid": "7d3c"},
+        "spec": {"domain": {"cpu": {"model": "host-model"}}}, "status": {"phase": "Running", "nodeName": "node-e"}});
+    let busy = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "busy", "namespace": "shop"},
+        "spec": {"nodeName": "node-e", "containers": [{"resources": {"requests": {"cpu": "8"}}}]},
+        "status": {"phase": "Running"}});
+    all["items"].as_array_mut().unwrap().extend([host("node-e"), host("node-f"), guest, busy]);
+    let scratch = Scratch::new();
+    let dump = scratch.write_json("dump.json", &all);
+    let text = DESCRIBED
+        .replace(
+            "kubevirt.io/created-by=7d3c",
+            "kubevirt.io/created-by=7d3c\n                  kubevirt.io/migrationJobUID=1",
+        )
+        .replace("    Limits:", "    Requests:\n      cpu:  2\n    Limits:")
+        .replace("0/4 nodes", "0/6 nodes")
+        .replace(
+            "1 node(s) were unschedulable",
+            "1 node(s) were unschedulable, 1 Insufficient cpu, 1 node(s) didn't match pod anti-affinity rules",
+        );
+    let file = scratch.write("pasted.txt", &text);
+    let args = ["explain", "--snapshot"].map(OsStr::new);
+    let said = cpufit(args).args([dump.as_os_str(), OsStr::new("-f"), file.as_os_str()]).run().stdout;
+    assert!(said.contains("- 1 without room for it (Insufficient cpu): node-e"), "the case is another one: {said}");
+    assert!(!said.contains("the node that it leaves, node-e"), "node-e is counted twice: {said}");
+}

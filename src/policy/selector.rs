@@ -73,6 +73,18 @@ impl LabelSelector {
         }
     }
 
+    /// Returns `zone=a,tier in (x,y)`, as `kubectl get -l` takes it; an empty text if it selects everything.
+    pub(crate) fn text(&self) -> String {
+        let labels = self.match_labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let condition = |LabelCondition { key, operator, values }: &LabelCondition| match operator {
+            Operator::In => format!("{key} in ({})", values.join(",")),
+            Operator::NotIn => format!("{key} notin ({})", values.join(",")),
+            Operator::Exists => key.clone(),
+            Operator::DoesNotExist => format!("!{key}"),
+        };
+        labels.chain(self.match_expressions.iter().map(condition)).collect::<Vec<_>>().join(",")
+    }
+
     /// Whether the labels meet every condition. Mirrors `LabelSelectorAsSelector` of
     /// `k8s.io/apimachinery/pkg/apis/meta/v1/helpers.go`.
     #[must_use]

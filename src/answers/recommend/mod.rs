@@ -242,6 +242,7 @@ pub(crate) struct Recommended {
 pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Recommended {
     let found = models::recommend(&cluster.fleet, nodes, &cluster.withheld.models);
     let counted = found.counted.len();
+    let left_out = if counted == 0 { Vec::new() } else { of_other_architectures(&found.not_counted) };
     let (why, candidates) = match found.candidates {
         Ok(candidates) => {
             let why = candidates.first().map(|best| why(best, found.passed_over.as_deref(), counted));
@@ -249,7 +250,25 @@ pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Recommended {
         }
         Err(none) => (why_none(&none, counted), Vec::new()),
     };
+    let why = std::iter::once(why).chain(left_out).collect::<Vec<_>>().join("; ");
     Recommended { model: candidates.first().cloned(), why, candidates, counted }
+}
+
+/// Returns `2 nodes of s390x (z-1, z-2) are left out: no guest migrates to another architecture`, for each architecture
+/// other than that of the counted nodes.
+fn of_other_architectures(not_counted: &[(String, NotCounted)]) -> Vec<String> {
+    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (node, why) in not_counted {
+        if let NotCounted::Architecture(architecture) = why {
+            nodes.entry(architecture).or_default().push(node);
+        }
+    }
+    let line = |(architecture, names): (&str, Vec<&str>)| {
+        let (nodes, are) = (plural::nodes(names.len()), plural::number(names.len(), "is", "are"));
+        let names = plural::fold_names(&names, 3);
+        format!("{nodes} of {architecture} ({names}) {are} left out: no guest migrates to another architecture")
+    };
+    nodes.into_iter().map(line).collect()
 }
 
 fn all(world: &World) -> All {

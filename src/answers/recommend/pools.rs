@@ -16,6 +16,8 @@ pub(super) struct NodePool {
     pub(super) policies: Vec<String>,
     /// The selector of the pool, without architecture and vendor.
     pub(super) selector: LabelSelector,
+    /// The selector in the name of the pool, if the pools are those of several selectors.
+    source: Option<String>,
     pub(super) arch: String,
     /// The vendors in the labels of each of the nodes.
     vendors: Vec<String>,
@@ -38,7 +40,11 @@ impl NodePool {
         let vendor =
             if self.vendors.is_empty() { "no cpu-vendor label".to_owned() } else { self.vendors.join(" and ") };
         let hardware = if self.arch == "amd64" { vendor } else { format!("{vendor} ({})", self.arch) };
-        if self.policies.is_empty() { hardware } else { format!("{}: {hardware}", self.policies.join(", ")) }
+        match (self.policies.as_slice(), &self.source) {
+            ([], None) => hardware,
+            ([], Some(selector)) => format!("{selector}: {hardware}"),
+            (policies, _) => format!("{}: {hardware}", policies.join(", ")),
+        }
     }
 }
 
@@ -83,6 +89,7 @@ pub(super) fn pools(world: &World, selectors: &[LabelSelector]) -> (Vec<NodePool
             let vendor = if let [vendor] = vendors[..] { Some(vendor.to_owned()) } else { None };
             out.push(NodePool {
                 policies: part.policies.clone(),
+                source: (selectors.len() > 1).then(|| part.selector.text()).filter(|text| !text.is_empty()),
                 selector: part.selector.clone(),
                 arch: arch.to_owned(),
                 vendors: vendors.into_iter().map(str::to_owned).collect(),

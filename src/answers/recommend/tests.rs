@@ -290,3 +290,49 @@ fn a_node_of_two_vendors_is_no_target_in_the_pool_of_one() {
 }
 
 mod same_model;
+
+/// Returns nodes of a zone and an architecture.
+fn of_zone(mut node: Node, zone: &str) -> Node {
+    set(&mut node, "zone", zone);
+    node
+}
+
+#[rstest]
+#[case::none_is_left_out(vec![skylake("a"), skylake("b")], "")]
+#[case::of_s390x(vec![skylake("a"), mainframe("z-1"), mainframe("z-2")],
+    "2 nodes of s390x (z-1, z-2) are left out: no guest migrates to another architecture")]
+#[case::of_arm(vec![skylake("a"), crate::testing::fleet::arm("arm-1")],
+    "1 node of arm64 (arm-1) is left out: no guest migrates to another architecture")]
+#[case::of_both(vec![skylake("a"), mainframe("z-1"), crate::testing::fleet::arm("arm-1")],
+    "1 node of arm64 (arm-1) is left out: no guest migrates to another architecture; 1 node of s390x (z-1) is left out: no \
+     guest migrates to another architecture")]
+fn the_recommendation_for_all_nodes_names_those_of_other_architectures(
+    #[case] nodes: Vec<Node>,
+    #[case] expected: &str,
+) {
+    let why = recommend(&world(nodes, []), &[], &|_, _| {}).all.why;
+    let left_out = why.split_once("; ").map_or("", |(_, left_out)| left_out);
+    assert_eq!(left_out, expected, "a model would be adopted for nodes that were not looked at: {why}");
+}
+
+/// A mainframe that offers a model.
+fn mainframe(name: &str) -> Node {
+    let mut out = node(name);
+    set(&mut out, crate::fit::label::ARCH, "s390x");
+    give(&mut out, [model("z15")]);
+    out
+}
+
+#[test]
+fn pools_of_several_selectors_have_names_of_their_own() {
+    let nodes = vec![of_zone(skylake("a"), "x"), of_zone(cascade_lake("b"), "y"), of_zone(rome("c"), "y")];
+    let zone = |value: &str| LabelSelector {
+        match_labels: [("zone".to_owned(), value.to_owned())].into(),
+        ..LabelSelector::default()
+    };
+    let names = |selectors: &[LabelSelector]| -> Vec<String> {
+        recommend(&world(nodes.clone(), []), selectors, &|_, _| {}).pools.into_iter().map(|pool| pool.name).collect()
+    };
+    assert_eq!(names(&[zone("x"), zone("y")]), ["zone=x: Intel", "zone=y: AMD", "zone=y: Intel"]);
+    assert_eq!(names(&[zone("y")]), ["AMD", "Intel"], "one selector: the hardware distinguishes its pools");
+}

@@ -2,6 +2,7 @@
 //! verdict, say, decide.
 
 mod governed;
+mod guest;
 mod manifest;
 mod mutate;
 mod rules;
@@ -21,6 +22,7 @@ use crate::policy::{Announce, Exemption, Grounds, Policy, Ruling, UserName};
 use crate::say::{self, Messages};
 use crate::world::World;
 pub(crate) use governed::Governed;
+pub(crate) use guest::{GuestOf, all_guests, judge_guest};
 pub(crate) use manifest::Manifest;
 pub(crate) use mutate::{Mutation, apply_expected_trim, mutation};
 use rules::Rules;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Deadline;
 use super::drain::anti_affinity::Residents;
-use super::guest_state::{GuestOf, GuestState, GuestStates, PolicyAnswer, each, why};
+use super::guest_state::{GuestState, GuestStates, PolicyAnswer, why};
 use super::missing_guests::RunState;
 use super::model_use::{ModelUse, model_use};
 use super::pod_rules;
@@ -21,13 +21,13 @@ use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Cause, Check, Finding, Impact, OutcomeWord};
-use crate::judge::{Evaluation, Manifest, judge, judge_subject};
+use crate::judge::{Evaluation, GuestOf, all_guests, judge_guest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self, Prepared, UnfinishedMigration};
+use crate::kubevirt::subject::{Prepared, UnfinishedMigration};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{Ruling, UserName};
+use crate::policy::Ruling;
 use crate::say::{self, StateWord};
 use crate::word::words;
 use crate::world::World;
@@ -264,9 +264,9 @@ impl AuditRow {
 #[must_use]
 pub fn audit(world: &World, is_over: Deadline<'_>) -> Vec<AuditRow> {
     let mut states = GuestStates::new(world);
-    let guests = each(&world.cluster).take_while(|_| !is_over());
+    let guests = all_guests(&world.cluster).take_while(|_| !is_over());
     let residents = Residents::of(world);
-    let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut states, &residents)).collect();
+    let mut out: Vec<AuditRow> = guests.map(|guest| row(world, guest, &mut states, &residents)).collect();
     out.sort_by(|one, other| {
         let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != OutcomeWord::Unknown, row.targets);
         rank(one).cmp(&rank(other)).then_with(|| one.guest.cmp(&other.guest))
@@ -274,40 +274,27 @@ pub fn audit(world: &World, is_over: Deadline<'_>) -> Vec<AuditRow> {
     out
 }
 
-/// Returns the object by which a guest is judged, the point of its life, and its VMI.
-fn judged_by<'w>(guest: GuestOf<'w>, cluster: &Cluster) -> (Manifest<'static>, LifeStage, Cow<'w, Vmi>) {
+/// Returns the point of a guest's life, and its VMI, or the VMI that its VM would make.
+fn stand<'w>(guest: GuestOf<'w>, cluster: &Cluster) -> (LifeStage, Cow<'w, Vmi>) {
     match guest {
-        GuestOf::Vmi(vmi) if migration::runs(vmi) => {
-            (Manifest::Migration(Box::new(subject::asked_for(vmi))), LifeStage::Running, Cow::Borrowed(vmi))
-        }
-        GuestOf::Vmi(vmi) => (Manifest::Vmi(Box::new(vmi.clone())), LifeStage::Starting, Cow::Borrowed(vmi)),
+        GuestOf::Vmi(vmi) if migration::runs(vmi) => (LifeStage::Running, Cow::Borrowed(vmi)),
+        GuestOf::Vmi(vmi) => (LifeStage::Starting, Cow::Borrowed(vmi)),
         GuestOf::Vm(vm) => {
-            let made = forecast::vmi_of(vm, &guest_of(vm, cluster));
             let stand = match RunState::without_vmi(vm, cluster) {
                 RunState::Stopped => LifeStage::Stopped,
                 RunState::Runs => LifeStage::RunningUnseen,
                 RunState::NotKnown => LifeStage::NotKnown,
             };
-            (Manifest::VirtualMachine(Box::new(vm.clone())), stand, Cow::Owned(made))
+            (stand, Cow::Owned(forecast::vmi_of(vm, &guest_of(vm, cluster))))
         }
     }
 }
 
 /// Judges a guest as the webhook judges a request by a person.
-fn row<'w>(
-    world: &'w World,
-    guest: GuestOf<'w>,
-    states: &mut GuestStates<'w>,
-    residents: &Residents<'w>,
-) -> Option<AuditRow> {
+fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, residents: &Residents<'w>) -> AuditRow {
     let cluster = &world.cluster;
-    let (manifest, stand, vmi) = judged_by(guest, cluster);
-    let mut case = match guest {
-        GuestOf::Vmi(vmi) if stand == LifeStage::Starting => {
-            judge_subject(world, &manifest, UserName::NOBODY, subject::of_waiting(vmi, cluster), Depth::Brief.into())
-        }
-        _ => judge(world, &manifest, UserName::NOBODY, Depth::Brief)?,
-    };
+    let (stand, vmi) = stand(guest, cluster);
+    let mut case = judge_guest(world, guest, Depth::Brief);
     pod_rules::settle(&mut case, Some(&vmi), world, residents);
     let Evaluation { prepared, verdict, .. } = &case;
     let (subject, assessment) = (&prepared.subject, &verdict.assessment);
@@ -331,7 +318,7 @@ fn row<'w>(
     };
     let refusals = Refusal::all_of(verdict);
     let stale = if is_running { stale(&vmi, cluster) } else { Vec::new() };
-    Some(AuditRow {
+    AuditRow {
         guest: subject.title(),
         namespace: subject.namespace.clone(),
         name: subject.name.clone(),
@@ -370,7 +357,7 @@ fn row<'w>(
         next_no_room: next.no_room.is_some(),
         severity: if reasons.own_node.is_some() { Severity::OwnNode } else { numbers.impact().into() },
         policy: numbers.policy,
-    })
+    }
 }
 
 /// The reasons for the state of a guest.

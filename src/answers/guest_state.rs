@@ -27,7 +27,7 @@ use crate::fit::judgement::Depth;
 use crate::fit::placement::Placement;
 use crate::fit::subject::{BoundVolume, Device, Foreseen, Stage};
 use crate::fit::verdict::{Assessment, Cause, Check, Finding, Impact, Outcome, OutcomeWord, Verdict};
-use crate::judge::{Evaluation, Governed, Manifest, judge_subject};
+use crate::judge::{Evaluation, Governed, GuestOf, Manifest, judge_subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::devices;
 use crate::kubevirt::guest::guest_of;
@@ -43,39 +43,6 @@ use crate::say;
 use crate::well_known;
 use crate::word::words;
 use crate::world::World;
-
-/// A guest of the cluster.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum GuestOf<'w> {
-    /// A VMI that has not ended.
-    Vmi(&'w Vmi),
-    /// A VM without such a VMI.
-    Vm(&'w VirtualMachine),
-}
-
-impl<'w> GuestOf<'w> {
-    /// Returns its metadata.
-    pub(crate) fn metadata(self) -> &'w Meta {
-        match self {
-            Self::Vmi(vmi) => &vmi.metadata,
-            Self::Vm(vm) => &vm.metadata,
-        }
-    }
-
-    /// Returns `namespace/name`, shortened for messages.
-    pub(crate) fn title(self) -> String {
-        subject::title(self.metadata())
-    }
-}
-
-/// Returns all guests of a cluster: first those that run or wait to start, then the stopped ones.
-pub(crate) fn each(cluster: &Cluster) -> impl Iterator<Item = GuestOf<'_>> {
-    let is_over = |vmi: &Vmi| migration::has_ended(vmi) || subject::is_stopped(vmi, cluster);
-    let live = cluster.vmis().filter(move |vmi| !is_over(vmi)).map(GuestOf::Vmi);
-    let is_stopped =
-        move |vm: &&VirtualMachine| cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).is_none_or(is_over);
-    live.chain(cluster.vms().filter(is_stopped).map(GuestOf::Vm))
-}
 
 words! {
     /// The answer of a policy.
@@ -394,6 +361,14 @@ impl<'w> GuestStates<'w> {
     /// Creates an empty cache of states for a world.
     pub(crate) fn new(world: &'w World) -> Self {
         Self { world, moves: HashMap::new(), starts: HashMap::new() }
+    }
+
+    /// Returns the state that a guest is judged by now: as it runs or waits to start, or at the next start of its VM.
+    pub(crate) fn of(&mut self, guest: GuestOf<'w>) -> GuestState {
+        match guest {
+            GuestOf::Vmi(vmi) => self.now(vmi),
+            GuestOf::Vm(vm) => self.of_vm(vm).state.clone(),
+        }
     }
 
     /// Returns the state of a guest as it runs or waits to start.

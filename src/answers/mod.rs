@@ -26,12 +26,12 @@ pub(crate) mod unanswered;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::plural;
+use crate::judge::{GuestOf, all_guests};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::{Meta, Vmi};
 use crate::policy::{Policy, governing, is_exempt, lives_on};
 use crate::world::World;
 
-use guest_state::{GuestOf, each};
 pub(crate) use guests::predict;
 pub use guests::{Demand, Guests};
 pub use turns::Elapsed;
@@ -96,7 +96,7 @@ impl CountProgress {
 
     /// Starts a count of all guests of a cluster, including stopped ones.
     pub(crate) fn none_of_all(cluster: &Cluster) -> Self {
-        Self { of: each(cluster).count(), ..Self::default() }
+        Self { of: all_guests(cluster).count(), ..Self::default() }
     }
 
     /// Counts a guest.

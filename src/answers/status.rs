@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Deadline;
-use super::guest_state::{GuestOf, GuestStates, Tally, each};
+use super::guest_state::{GuestStates, Tally};
 use super::model_use::{ModelUse, model_use};
 use super::pool::Pool;
 use super::recommend::{NotCountedRow, Recommended, recommended};
@@ -13,6 +13,7 @@ use super::turns::{Elapsed, in_turn};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::Family;
 use crate::fit::plural;
+use crate::judge::{GuestOf, all_guests};
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
@@ -261,7 +262,7 @@ pub fn statuses(world: &World, is_over: Deadline<'_>, elapsed: Elapsed<'_>) -> V
         .map(|policy| PolicyStatus { nodes: PolicyNodes::of(cluster, policy), ..PolicyStatus::default() })
         .collect();
     let mut judged = GuestStates::new(world);
-    let guests = each(cluster).map(|guest| (guest.metadata().namespace.as_str(), guest));
+    let guests = all_guests(cluster).map(|guest| (guest.metadata().namespace.as_str(), guest));
     let left = in_turn(guests, is_over, elapsed, |guest| count(world, guest, &mut judged, &mut out));
     let left: BTreeMap<String, usize> =
         left.into_iter().map(|(namespace, left)| (namespace.to_owned(), left)).collect();

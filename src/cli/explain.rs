@@ -41,9 +41,8 @@ use crate::fit::plural;
 use crate::fit::remedy::{Action, Remedy, UseModel};
 use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Check, Evidence, Finding, Outcome};
-use crate::judge::{self, Evaluation, Manifest};
+use crate::judge::{self, Evaluation, GuestOf, Manifest, judge_guest};
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::migration;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::PodNeed;
 use crate::kubevirt::subject;
@@ -278,49 +277,33 @@ pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -
     wanted.into_iter().flatten().filter_map(of).cloned().collect()
 }
 
-/// Judges a guest of the cluster: its migration if it runs, else its start; `None` if it does not exist.
+/// Judges an object of the cluster; `None` if it does not exist.
 pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
     let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, UserName::NOBODY, Depth::Full);
-    let migration_of = |vmi: &Vmi| migration::runs(vmi).then(|| Manifest::Migration(Box::new(subject::asked_for(vmi))));
-    let migration = cluster.vmi(namespace, name).and_then(migration_of);
-    let waits = cluster.vmi(namespace, name).filter(|vmi| subject::waits(vmi, cluster));
     match kind {
-        ObjectKind::VirtualMachine | ObjectKind::Vmi if migration.is_some() => migration.and_then(judge),
-        ObjectKind::VirtualMachine | ObjectKind::Vmi if waits.is_some() => {
-            let vmi = waits?;
-            let (manifest, prepared) = (Manifest::Vmi(Box::new(vmi.clone())), subject::of_waiting(vmi, cluster));
-            Some(judge::judge_subject(world, &manifest, UserName::NOBODY, prepared, Depth::Full.into()))
-        }
-        ObjectKind::VirtualMachine => {
-            cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone()))))
+        ObjectKind::VirtualMachine | ObjectKind::Vmi => {
+            Some(judge_guest(world, GuestOf::named(namespace, name, cluster)?, Depth::Full))
         }
         ObjectKind::Replicas(kind) => cluster
             .replicas(kind, namespace, name)
             .and_then(|replicas| judge(Manifest::Replicas(Box::new(replicas.clone())))),
-        ObjectKind::Vmi => match cluster.vmi(namespace, name) {
-            Some(vmi) => judge(Manifest::Vmi(Box::new(vmi.clone()))),
-            None => cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone())))),
-        },
         ObjectKind::Migration => {
             cluster.migration(namespace, name).and_then(|vmim| judge(Manifest::Migration(Box::new(vmim.clone()))))
         }
         // A guest with a launcher that waits for a node has not started: its launcher is no migration target.
         ObjectKind::Pod => {
             let vmi = cluster.guest_of_launcher(namespace, name)?;
-            let manifest = match migration_of(vmi) {
-                Some(migration) => {
-                    let waits = cluster.launchers_of(vmi).any(|pod| pod.name == name && pod.node.is_empty());
-                    // KubeVirt has one unfinished migration of a guest at a time: the waiting pod is its target.
-                    let mut open = cluster.migrations_of(vmi).filter(|vmim| waits && !is_final(&vmim.status.phase));
-                    match (open.next(), open.next()) {
-                        (Some(vmim), None) => Manifest::Migration(Box::new(vmim.clone())),
-                        _ => migration,
-                    }
+            let guest = GuestOf::Vmi(vmi);
+            let waits = cluster.launchers_of(vmi).any(|pod| pod.name == name && pod.node.is_empty());
+            // KubeVirt has one unfinished migration of a guest at a time: the waiting pod is its target.
+            let mut open = cluster.migrations_of(vmi).filter(|vmim| waits && !is_final(&vmim.status.phase));
+            let (manifest, prepared) = match (guest.running(), open.next(), open.next()) {
+                (Some(_), Some(vmim), None) => {
+                    (Manifest::Migration(Box::new(vmim.clone())), subject::of_migration(vmim, cluster))
                 }
-                None => Manifest::Vmi(Box::new(vmi.clone())),
+                _ => (guest.manifest(), guest.prepared(cluster)),
             };
-            let prepared = manifest.subject(world)?;
             let prepared = match cluster.launchers_of(vmi).find(|pod| pod.name == name) {
                 Some(pod) => subject::waiting(prepared, pod),
                 None => prepared,
@@ -331,17 +314,17 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
     }
 }
 
-/// Judges the next start of a VM with a guest that runs, or that waits to start with other requirements; `None` for any
+/// Judges the next start of a VM with a guest that runs, or whose start now is judged differently; `None` for any
 /// other, and if it is no VM.
 pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
     let vm = cluster.vm(namespace, name).filter(|_| kind == ObjectKind::VirtualMachine)?;
-    let vmi = cluster.vmi(namespace, name)?;
+    let guest = GuestOf::named(namespace, name, cluster)?;
     let differs = || {
-        let (now, next) = (subject::of_waiting(vmi, cluster), subject::of_vm(vm, cluster));
-        subject::waits(vmi, cluster) && now.subject.placement != next.subject.placement
+        let (now, next) = (guest.prepared(cluster), subject::of_vm(vm, cluster));
+        now.not_judged != next.not_judged || now.subject.placement != next.subject.placement
     };
-    if !migration::runs(vmi) && !differs() {
+    if guest.running().is_none() && !differs() {
         return None;
     }
     judge::judge(world, &Manifest::VirtualMachine(Box::new(vm.clone())), UserName::NOBODY, Depth::Full)
@@ -431,7 +414,7 @@ impl Explained<'_, '_> {
     }
 
     /// Returns the state as one word.
-    fn state(&self) -> StateWord {
+    pub(crate) fn state(&self) -> StateWord {
         let Evaluation { verdict, .. } = self.case;
         // Room does not help a guest that KubeVirt refuses, or that nothing migrates.
         let is_certain = verdict.refused().is_some() || verdict.immobile().is_some();

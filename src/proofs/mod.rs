@@ -4,6 +4,7 @@
 //! [`seen`] collects all answers about a situation, [`faults`] applies the rules. A fault is reported with the smallest
 //! situation that shows it. If all situations are tried, every possible text must occur once: [`variants`].
 
+mod agreement;
 mod commands;
 mod names;
 mod ratchet;
@@ -68,6 +69,7 @@ fn faults(seen: &Seen) -> Vec<Fault> {
         out.extend(answered.contradictions());
         out.extend(reasons::faults(answered, seen));
     }
+    out.extend(agreement::faults(&seen.situation.world()));
     out
 }
 

@@ -6,7 +6,7 @@ mod obsolete;
 
 use crate::admission::response::Decision;
 use crate::answers::diff::{KubeVirtChange, of_configuration};
-use crate::answers::guest_state::{GuestStates, each};
+use crate::answers::guest_state::GuestStates;
 use crate::answers::pool::{LeftOut, bearing, guest_nodes, next_higher};
 use crate::answers::{CountProgress, Deadline, NamedGuests};
 use crate::fit::bits::Bits;
@@ -16,6 +16,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::plural;
 use crate::fit::shown::Shown;
 use crate::fit::subject::CpuMode;
+use crate::judge::all_guests;
 use crate::kubevirt::defaults::hyperconverged;
 use crate::kubevirt::wire::KubeVirt;
 use crate::well_known;
@@ -108,7 +109,7 @@ impl Takers {
     fn of(world: &World, is_over: Deadline<'_>) -> Self {
         let mut out = Self { guests: Default::default(), looked: CountProgress::none_of_all(&world.cluster) };
         let mut states = GuestStates::new(world);
-        for guest in each(&world.cluster) {
+        for guest in all_guests(&world.cluster) {
             if is_over() {
                 break;
             }

@@ -4,12 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::admission::response::Decision;
-use crate::answers::guest_state::{GuestOf, GuestState, GuestStates, each};
+use crate::answers::guest_state::{GuestState, GuestStates};
 use crate::answers::model_use::{ModelUse, kept_by, model_use};
 use crate::answers::pool::Pool;
 use crate::answers::status::no_nodes;
 use crate::answers::{CountProgress, Deadline, NAMED, NamedGuests};
 use crate::fit::plural;
+use crate::judge::{GuestOf, all_guests};
 use crate::policy::{LabelSelector, Policy, PolicyError};
 use crate::world::World;
 
@@ -189,7 +190,7 @@ fn governed(world: &World, policy: &Policy, before: Option<&Policy>, is_over: De
     let is_ours = |state: &GuestState| state.policy.as_ref() == Some(&policy.name);
     let mut out = PolicyEffect { looked: CountProgress::none_of_all(&world.cluster), ..PolicyEffect::default() };
     let mut states = GuestStates::new(&world);
-    for guest in each(&world.cluster) {
+    for guest in all_guests(&world.cluster) {
         if is_over() {
             break;
         }

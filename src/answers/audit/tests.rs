@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::node::Node;
 use crate::fit::verdict::{Cause, Impact, OutcomeWord};
+use crate::judge::{Manifest, judge};
 use crate::kubevirt::cluster::ClusterObject;
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{

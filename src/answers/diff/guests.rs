@@ -10,7 +10,6 @@ use super::direction::Direction;
 use super::evictions::{self, EvictionChange};
 use super::verdicts::{GuestVerdict, Verdicts, guests};
 use crate::answers::Demand;
-use crate::answers::guest_state::GuestOf;
 use crate::answers::missing_launchers::lacks_launcher;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, Lookup, NodeIndex, Requirement};
@@ -18,6 +17,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::node::Taint;
 use crate::fit::outcome::{Outcome, OutcomeWord};
 use crate::fit::placement::{AffinityRule, Placement};
+use crate::judge::GuestOf;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Vmi;
@@ -148,7 +148,7 @@ pub(super) fn changes(
     let titles: BTreeSet<&String> = were.keys().chain(are.keys()).filter(|title| is_asked_for(title)).collect();
     for (at, title) in titles.iter().copied().enumerate() {
         progress(at, titles.len());
-        let compared = sides.compared(title, were.get(title).copied(), are.get(title).copied());
+        let compared = sides.compared(were.get(title).copied(), are.get(title).copied());
         let run_change = compared.run_change(old, new);
         out.running.extend(run_change.map(|change| RunChange { guest: title.clone(), change }));
         if let Some((GuestOf::Vmi(was), GuestOf::Vmi(is))) = compared.both() {
@@ -161,7 +161,7 @@ pub(super) fn changes(
         let because_kubevirt = is_other_outcome && before.guest.is_some() && {
             let then = under.as_mut().map(|(guests, verdicts)| {
                 let guest = guests.get(title).copied();
-                guest.and_then(|guest| verdicts.of(title, guest)).map(|verdict| verdict.outcome)
+                guest.map(|guest| verdicts.of(guest).outcome)
             });
             then.is_some_and(|then| then != after.outcome())
         };
@@ -247,10 +247,7 @@ impl GuestSide<'_> {
     fn unknown(&self, world: &World) -> Option<String> {
         let guest = self.guest.filter(|_| self.outcome() == Some(OutcomeWord::Unknown))?;
         let cluster = &world.cluster;
-        let prepared = match guest {
-            GuestOf::Vmi(vmi) => subject::of_running(vmi, cluster).unwrap_or_else(|| subject::of_vmi(vmi, cluster)),
-            GuestOf::Vm(vm) => subject::of_vm(vm, cluster),
-        };
+        let prepared = guest.prepared(cluster);
         match (&prepared.not_judged, prepared.assess(cluster).outcome) {
             (Some(finding), _) => Some(say::finding::message(finding)),
             (None, Outcome::Unknown(why)) => Some(say::finding::unknown(&why)),
@@ -418,23 +415,22 @@ impl<'w> Sides<'w> {
 
     /// Returns the node a guest runs on, if it existed before and does not now.
     fn node_gone(&self, guest: GuestOf<'_>) -> Option<String> {
-        let GuestOf::Vmi(vmi) = guest else { return None };
-        let node = &vmi.status.node_name;
+        let node = &guest.running()?.status.node_name;
         let (before, after) = (&self.old_world.cluster.fleet, &self.new_world.cluster.fleet);
         let is_gone = before.find(node).is_some() && after.find(node).is_none() && !after.is_empty();
-        (migration::runs(vmi) && is_gone).then(|| node.clone())
+        is_gone.then(|| node.clone())
     }
 
     /// Judges a guest on both sides.
-    fn compared(&mut self, title: &str, was: Option<GuestOf<'w>>, is: Option<GuestOf<'w>>) -> Compared<'w> {
+    fn compared(&mut self, was: Option<GuestOf<'w>>, is: Option<GuestOf<'w>>) -> Compared<'w> {
         let lacks = |guest, world: &World| match guest {
             Some(GuestOf::Vmi(vmi)) => lacks_launcher(vmi, &world.cluster),
             _ => false,
         };
         Compared {
             lacks_launcher: [lacks(was, self.old_world), lacks(is, self.new_world)],
-            before: GuestSide { guest: was, verdict: was.and_then(|guest| self.old.of(title, guest)) },
-            after: GuestSide { guest: is, verdict: is.and_then(|guest| self.new.of(title, guest)) },
+            before: GuestSide { guest: was, verdict: was.map(|guest| self.old.of(guest)) },
+            after: GuestSide { guest: is, verdict: is.map(|guest| self.new.of(guest)) },
             node_gone: is.and_then(|guest| self.node_gone(guest)),
             knows_nodes: !self.old_world.cluster.fleet.is_empty(),
         }
@@ -469,11 +465,7 @@ impl<'w> Sides<'w> {
     }
 
     fn of_verdict(&mut self, was: GuestOf<'w>, is: GuestOf<'w>, turn: Option<Ordering>) -> Reasons {
-        let running = |guest| match guest {
-            GuestOf::Vmi(vmi) if migration::runs(vmi) => Some(vmi),
-            GuestOf::Vmi(_) | GuestOf::Vm(_) => None,
-        };
-        let (ran, runs) = (running(was), running(is));
+        let (ran, runs) = (was.running(), is.running());
         let decided = if let (Some(was), Some(is)) = (ran, runs) {
             self.of_demands(was, is)
         } else {

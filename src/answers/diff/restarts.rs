@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::answers::guest_state::{GuestOf, GuestStates};
+use crate::answers::guest_state::GuestStates;
 use crate::answers::policy_of;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
@@ -12,6 +12,7 @@ use crate::fit::judgement::Depth;
 use crate::fit::outcome::Outcome;
 use crate::fit::remedy::{Action, Restart};
 use crate::fit::subject::Subject;
+use crate::judge::GuestOf;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::answers::audit::{Severity, audit};
-use crate::answers::guest_state::{self, GuestOf};
+use crate::answers::audit::Severity;
+use crate::answers::guest_state::GuestStates;
 use crate::answers::{Demand, Guests};
 use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::immobile::down;
 use crate::fit::label;
 use crate::fit::outcome::OutcomeWord;
 use crate::fit::placement::Placement;
+use crate::judge::{GuestOf, all_guests};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{migration, subject};
@@ -34,61 +36,45 @@ pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, GuestOf<'_>> {
         let name = subject::name_of(meta);
         if meta.namespace.is_empty() { name } else { format!("{}/{name}", meta.namespace) }
     };
-    guest_state::each(cluster).map(|guest| (title(guest), guest)).collect()
+    all_guests(cluster).map(|guest| (title(guest), guest)).collect()
 }
 
 /// Judges the guests of a world.
 pub(super) struct Verdicts<'w> {
     world: &'w World,
     like: Guests<'w>,
-    /// The result of the audit itself, if policies change what guests require; else `None`.
-    audited: Option<BTreeMap<String, GuestVerdict>>,
+    states: GuestStates<'w>,
+    /// Whether a policy changes what a migration requires.
+    trims: bool,
 }
 
 impl<'w> Verdicts<'w> {
     pub(super) fn new(world: &'w World) -> Self {
-        let changes = world
-            .policies
-            .iter()
-            .any(|policy| policy.common_model.is_some() || policy.launcher_selectors != LauncherSelectors::Keep);
-        let row = |row: crate::answers::audit::AuditRow| {
-            let verdict = GuestVerdict {
-                outcome: row.stated_verdict,
-                own_node: row.own_node,
-                not_migratable: row.not_migratable.is_some(),
-            };
-            (row.guest, verdict)
-        };
-        let audited = changes.then(|| audit(world, &|| false).into_iter().map(row).collect());
-        Self { world, like: Guests::new(&world.cluster), audited }
+        let trims = world.policies.iter().any(|policy| policy.launcher_selectors != LauncherSelectors::Keep);
+        Self { world, like: Guests::new(&world.cluster), states: GuestStates::new(world), trims }
     }
 
-    /// Returns the verdict about a guest; `None` if there is no such guest.
-    pub(super) fn of(&mut self, title: &str, guest: GuestOf<'w>) -> Option<GuestVerdict> {
-        if let Some(audited) = &self.audited {
-            return audited.get(title).copied();
+    /// Returns the verdict about a guest.
+    pub(super) fn of(&mut self, guest: GuestOf<'w>) -> GuestVerdict {
+        match guest.running() {
+            Some(vmi) => self.running(vmi),
+            // Whether it can be migrated is known only once it runs.
+            None => GuestVerdict { outcome: self.states.of(guest).verdict(), own_node: false, not_migratable: false },
         }
-        let cluster: &'w Cluster = &self.world.cluster;
-        // Whether it can be migrated is known only once it runs.
-        let of_start = |outcome| GuestVerdict { outcome, own_node: false, not_migratable: false };
-        Some(match guest {
-            GuestOf::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
-            GuestOf::Vmi(vmi) => of_start(self.like.start(vmi).outcome.word()),
-            GuestOf::Vm(vm) => of_start(subject::of_vm(vm, cluster).assess(cluster).outcome.word()),
-        })
     }
 
     fn running(&mut self, vmi: &'w Vmi) -> GuestVerdict {
         let fleet: &Fleet = &self.world.cluster.fleet;
-        let own = fleet.find(&vmi.status.node_name);
-        let demand = self.like.demand(vmi);
         let not_migratable = migration::not_migratable(vmi).is_some();
-        let by_labels = demand.map_or(OutcomeWord::Unknown, |demand| outcome(fleet, &demand, own));
-        GuestVerdict {
-            outcome: if not_migratable { OutcomeWord::Pinned } else { by_labels },
-            own_node: !self.world.cluster.unmet(vmi).is_empty(),
-            not_migratable,
-        }
+        let outcome = if self.trims {
+            self.states.now(vmi).verdict()
+        } else if not_migratable || down(&vmi.status.node_name, fleet).is_some() {
+            OutcomeWord::Pinned
+        } else {
+            let own = fleet.find(&vmi.status.node_name);
+            self.like.demand(vmi).map_or(OutcomeWord::Unknown, |demand| outcome(fleet, &demand, own))
+        };
+        GuestVerdict { outcome, own_node: !self.world.cluster.unmet(vmi).is_empty(), not_migratable }
     }
 
     /// Returns the demand of a guest's migration; `None` if it does not run.
@@ -99,9 +85,9 @@ impl<'w> Verdicts<'w> {
     /// Returns the placement of its start.
     pub(super) fn start(&self, guest: GuestOf<'_>) -> Placement<'static> {
         let cluster = &self.world.cluster;
-        match guest {
-            GuestOf::Vmi(vmi) => subject::of_vmi(vmi, cluster).subject.placement,
-            GuestOf::Vm(vm) => subject::of_vm(vm, cluster).subject.placement,
+        match guest.running() {
+            Some(vmi) => subject::of_vmi(vmi, cluster).subject.placement,
+            None => guest.prepared(cluster).subject.placement,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{PoolReport, Recommendations};
-use crate::answers::guest_state::{GuestOf, GuestStates, each};
+use crate::answers::guest_state::GuestStates;
 use crate::enforce::model::Common;
 use crate::fit::command::{Command, CommandWord, CpuModel, Invalid, Json, Name, Script};
 use crate::fit::label;
@@ -13,6 +13,7 @@ use crate::fit::models;
 use crate::fit::plural;
 use crate::fit::syntax;
 use crate::fnv::fnv1a;
+use crate::judge::{GuestOf, all_guests};
 use crate::policy::{
     Announce, CommonModel, Dial, LabelCondition, LabelSelector, LauncherSelectors, Operator, Otherwise, Policy,
 };
@@ -103,7 +104,7 @@ impl Treatment {
 
 fn treatments(world: &World) -> Vec<(String, Treatment)> {
     let mut states = GuestStates::new(world);
-    each(&world.cluster)
+    all_guests(&world.cluster)
         .map(|guest| {
             let next = states.at_next_start(guest);
             let now = match guest {

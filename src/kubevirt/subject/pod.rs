@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use super::{
-    Prepared, after_start, describe, describe_restart, either_mode, mode, of_running, of_vmi, restart, too_large,
+    Prepared, after_start, describe, describe_restart, either_mode, finding, mode, of_running, of_vmi, restart,
+    too_large,
 };
 use crate::fit::author::{AskedAt, Author};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::{CpuMode, Migration, Running, Stage, Subject};
-use crate::fit::verdict::Finding;
+use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::{self, Cluster, Launcher};
 use crate::kubevirt::launch;
+use crate::kubevirt::migration;
 use crate::kubevirt::placement;
 use crate::kubevirt::wire::{Pod, Vmi, Vmim};
 use crate::libvirt::facts::GuestStart;
@@ -89,10 +91,15 @@ pub(crate) fn without_restart<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Pr
     Some(Prepared { subject, predicted: None, not_judged, notes, is_guess, is_too_large: false })
 }
 
-/// Prepares a VMI that has not started: by its launcher, if that waits for a node. virt-controller never compares a pod
-/// with the VMI, which may have changed since.
+/// Prepares a stored VMI that does not run: by its launcher, if that waits for a node. virt-controller never compares a
+/// pod with the VMI, which may have changed since. One that has ended starts no more: mirrors `sync` of the
+/// controller in `pkg/virt-controller/watch/vmi`, which creates no pod for a VMI that is `IsFinal`.
 pub(crate) fn of_waiting(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     let prepared = of_vmi(vmi, cluster);
+    if migration::has_ended(vmi) {
+        let words = format!("it has ended (its phase is {}): KubeVirt does not start it again", vmi.status.phase);
+        return prepared.unless_refused(Some(finding(Check::NoPod, "", words)));
+    }
     match unplaced(vmi, cluster).filter(|pod| *pod.placement != prepared.subject.placement) {
         Some(pod) => waiting(prepared, pod),
         None => prepared,

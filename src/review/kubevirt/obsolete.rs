@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::answers::guest_state::{GuestOf, GuestStates, each};
+use crate::answers::guest_state::GuestStates;
 use crate::answers::{CountProgress, Deadline, NamedGuests};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::plural;
 use crate::fit::verdict::Impact;
+use crate::judge::{GuestOf, all_guests};
 use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::obsolete::relabelled;
 use crate::kubevirt::wire::{Configuration, KubeVirt};
@@ -221,7 +222,7 @@ fn effects(worse: &Worse) -> Vec<String> {
 fn worse(before: &World, after: &World, is_over: Deadline<'_>) -> Worse {
     let mut out = Worse { looked: CountProgress::none_of_all(&before.cluster), ..Worse::default() };
     let mut states = [GuestStates::new(before), GuestStates::new(after)];
-    for guest in each(&before.cluster) {
+    for guest in all_guests(&before.cluster) {
         if is_over() {
             break;
         }

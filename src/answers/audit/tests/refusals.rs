@@ -4,6 +4,9 @@ use super::*;
 use crate::answers::drain::{State, drain};
 use crate::answers::missing_guests::MissingGuests;
 use crate::fit::label;
+use crate::judge::{Manifest, judge};
+use crate::kubevirt::subject;
+use crate::policy::UserName;
 use crate::testing::fleet::{cascade_lake, cordon, set};
 
 const MODEL: &str = "Skylake-Server-noTSX-IBRS";

@@ -109,10 +109,13 @@ impl GuestState {
         fleet: &Fleet,
     ) -> Self {
         let subject = &prepared.subject;
-        let immobile = Immobile::of(subject, fleet);
+        let is_judged = prepared.not_judged.is_none();
+        let immobile = Immobile::of(subject, fleet).filter(|why| is_judged || matches!(why, Immobile::Refused(_)));
+        let has_no_pod = prepared.not_judged.as_ref().is_some_and(|found| found.impact.is_some());
+        let is_immobile = immobile.is_some() || has_no_pod;
         let (start_nodes, targets) = match subject.stage {
             // Nothing migrates it, so no node is a target.
-            Stage::Migration(_) if immobile.is_some() => (None, (0, 0)),
+            Stage::Migration(_) if is_immobile => (None, (0, 0)),
             // There will be no guest, so it starts on no node.
             Stage::Start(_) if subject.is_refused => (Some(0), (0, 0)),
             Stage::Migration(_) => (None, (assessment.fitting.count(), assessment.fitting.count())),
@@ -129,7 +132,7 @@ impl GuestState {
                 Some(Immobile::SourceDown(_)) => Some(Cause::Temporary),
                 Some(Immobile::Refused(_)) | None => assessment.cause,
             },
-            is_immobile: immobile.is_some(),
+            is_immobile,
             is_refused: subject.is_refused,
             judged: assessment.nodes_judged,
             start_nodes,

@@ -176,7 +176,8 @@ impl Verdict {
     /// Returns the finding that says why the running guest migrates nowhere now, whatever the labels are.
     pub(crate) fn immobile(&self) -> Option<&Finding> {
         let is_certain = |check| self.found(check).filter(|found| found.impact.is_some());
-        is_certain(Check::NotMigratable).or_else(|| is_certain(Check::SourceNotReady))
+        let checks = [Check::NotMigratable, Check::NoPod, Check::SourceNotReady];
+        checks.into_iter().find_map(is_certain)
     }
 
     /// Returns the impact by labels, or the worse one of a guest that KubeVirt refuses or that nothing migrates: the

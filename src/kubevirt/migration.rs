@@ -89,6 +89,15 @@ pub enum NoPod {
     },
 }
 
+impl NoPod {
+    /// Whether a migration within the cluster stays Pending as long as the guest's node is as it is: mirrors
+    /// `prepareNodeSelectorForHostCpuModel` of `pkg/virt-controller/watch/migration/migration.go`, which returned an
+    /// error before KubeVirt 1.6. All other reasons end, or may be due to what a dump lacks.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self, Self::NoHostModel { node } if !node.is_empty())
+    }
+}
+
 fn source_in_words(node: &str) -> String {
     if node.is_empty() { "its source".to_owned() } else { format!("{node}, where it runs,") }
 }

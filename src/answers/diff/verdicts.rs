@@ -68,11 +68,17 @@ impl<'w> Verdicts<'w> {
         let not_migratable = migration::not_migratable(vmi).is_some();
         let outcome = if self.trims {
             self.states.now(vmi).verdict()
-        } else if not_migratable || down(&vmi.status.node_name, fleet).is_some() {
-            OutcomeWord::Pinned
         } else {
-            let own = fleet.find(&vmi.status.node_name);
-            self.like.demand(vmi).map_or(OutcomeWord::Unknown, |demand| outcome(fleet, &demand, own))
+            let demand = self.like.demand(vmi);
+            match demand.as_ref().map(|demand| &demand.placement) {
+                _ if not_migratable => OutcomeWord::Pinned,
+                Some(Ok(_)) if down(&vmi.status.node_name, fleet).is_some() => OutcomeWord::Pinned,
+                Some(Err(why)) if why.is_lasting() => OutcomeWord::Pinned,
+                _ => {
+                    let own = fleet.find(&vmi.status.node_name);
+                    demand.map_or(OutcomeWord::Unknown, |demand| outcome(fleet, &demand, own))
+                }
+            }
         };
         GuestVerdict { outcome, own_node: !self.world.cluster.unmet(vmi).is_empty(), not_migratable }
     }

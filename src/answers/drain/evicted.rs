@@ -194,9 +194,9 @@ impl<'w> EvictedGuest<'w> {
         if evicted.effect == EvictionEffect::Moves {
             if let Some(why) = &prepared.not_judged {
                 let words = say::finding::message(why);
-                evicted.effect = match why.check {
-                    Check::Unknown => EvictionEffect::NotKnown(format!("whether it can leave is not known: {words}")),
-                    _ => EvictionEffect::Refused(words),
+                evicted.effect = match why.impact {
+                    None => EvictionEffect::NotKnown(format!("whether it can leave is not known: {words}")),
+                    Some(_) => EvictionEffect::Refused(words),
                 };
             } else if let verdict::Outcome::Unknown(why) = assessment.outcome {
                 evicted.effect = EvictionEffect::NotKnown(format!(
@@ -527,7 +527,8 @@ impl<'w> EvictedGuest<'w> {
         }
     }
 
-    /// Returns `its required pod affinity is not judged: …`. Required anti-affinity is judged, against the known pods.
+    /// Returns `its required pod affinity is not judged: …`. Required anti-affinity is judged, against the known
+    /// pods.
     fn unjudged(&self, residents: &Residents<'_>) -> Option<String> {
         let is_judged = |rule: &PodRule| *rule == PodRule::Affinity && self.off_by_rules.1.judges_affinity();
         let rules = self.asks()?.unjudged.pod_rules.iter().filter(|rule| !is_judged(rule));

@@ -13,7 +13,7 @@ use crate::fit::placement::Placement;
 use crate::fit::plural::number;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{LiveMigratable, Migration, ReportedNode, RestartRequest, Stage, Subject};
-use crate::fit::verdict::{Check, Finding};
+use crate::fit::verdict::{Check, Finding, Impact};
 use crate::kubevirt::authors::seen_from_migration;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::eviction::{self, Strategy};
@@ -192,7 +192,8 @@ fn no_target(why: &NoPod, vmim: &Vmim, cluster: &Cluster) -> Finding {
         NoPod::SentElsewhere => decentralized::received_by(vmim, cluster),
         _ => None,
     };
-    finding(check, field, words.unwrap_or_else(|| why.to_string()))
+    let impact = why.is_lasting().then_some(Impact::Pinned);
+    Finding { impact, ..finding(check, field, words.unwrap_or_else(|| why.to_string())) }
 }
 
 /// Returns the node that a guest from elsewhere leaves, as its source reports it.

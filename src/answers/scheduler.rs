@@ -1,8 +1,8 @@
 //! A parser of the scheduler's message about a pod that it placed nowhere, and of the nodes it refers to, as far as the
 //! known nodes show it.
 //!
-//! Mirrors `FitError.Error` (`pkg/scheduler/framework/types.go`): `0/9 nodes are available: 3 node(s) didn't match …, 2
-//! node(s) were unschedulable.` Each node is counted under the first filter that refuses it.
+//! Mirrors `FitError.Error` (`pkg/scheduler/framework/types.go`): `0/9 nodes are available: 3 node(s) didn't match …,
+//! 2 node(s) were unschedulable.` Each node is counted under the first filter that refuses it.
 
 use super::room::RoomFor;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -10,14 +10,16 @@ use crate::fit::node::Taint;
 use crate::fit::placement::Placement;
 use crate::fit::plural::nodes;
 use crate::fit::shown::{Shown, TITLE_CHARS};
-use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::room::PODS;
 
 /// A launcher that the scheduler placed nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct UnplacedLauncher<'w> {
     /// The pod's name.
     pub pod: &'w str,
+    /// The pod itself; `None` if only its condition is known.
+    launcher: Option<&'w Launcher>,
     /// The scheduler's message.
     pub said: Sentence,
 }
@@ -26,12 +28,21 @@ impl<'w> UnplacedLauncher<'w> {
     /// Returns the waiting launcher of a guest; `None` if none is known, or the scheduler's message is of another kind.
     pub(crate) fn of(cluster: &'w Cluster, namespace: &str, guest: &str) -> Option<Self> {
         let (pod, message) = cluster.room.unplaced(namespace, guest)?;
-        Some(Self { pod, said: Sentence::parse(message)? })
+        Some(Self { pod, launcher: cluster.launcher(namespace, pod), said: Sentence::parse(message)? })
+    }
+
+    /// Returns what the pod itself requires; `None` if it is not known. A description of a pod does not show its
+    /// affinity, which is then that of the predicted pod.
+    pub(crate) fn placement(&self, predicted: &Placement<'_>) -> Option<Placement<'static>> {
+        let pod = self.launcher.filter(|pod| pod.excess.is_none())?;
+        let own = Placement::clone(&pod.placement);
+        let affinity = own.affinity.clone().or_else(|| predicted.affinity.clone());
+        Some(Placement { affinity, ..own })
     }
 
     /// Returns `the scheduler found no place for pod virt-launcher-web-x among 3 nodes: 2 Insufficient cpu, …`.
     pub(crate) fn sentence(&self) -> String {
-        let Self { pod, said } = self;
+        let Self { pod, said, .. } = self;
         let words = said.words();
         let words = if words.is_empty() { words } else { format!(": {words}") };
         format!(

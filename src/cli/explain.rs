@@ -220,8 +220,8 @@ impl<'w> Explainer<'_, 'w> {
         let cluster = &survey.world.cluster;
         let room = RoomFor::of(case, need, cluster);
         let said = beside.pod.and_then(|pod| Some((pod.said.as_ref()?, None)));
-        if let Some((said, pod)) = said.or_else(|| unplaced.map(|found| (&found.said, Some(found.pod)))) {
-            scheduler::print(said, pod, &case.prepared.subject, room.as_ref(), &cluster.fleet, page);
+        if let Some((said, unplaced)) = said.or_else(|| unplaced.map(|found| (&found.said, Some(found)))) {
+            scheduler::print(said, unplaced, &case.prepared.subject, room.as_ref(), &cluster.fleet, page);
         }
         if let Some(next) = beside.next {
             page.line("");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use crate::answers::room::RoomFor;
-use crate::answers::scheduler::{Filter, RefusalGroup, Sentence, refused};
+use crate::answers::scheduler::{Filter, RefusalGroup, Sentence, UnplacedLauncher, refused};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::plural::{fold_names, nodes};
 use crate::fit::shown::{Shown, TITLE_CHARS};
@@ -55,19 +55,21 @@ fn said(pod: &str) -> Option<Sentence> {
     Sentence::parse(conditions.iter().find(is_meant)?.message.as_deref()?)
 }
 
-/// Prints the message, group by group. `pod`: the pod, if it is not the object that is explained.
+/// Prints the message, group by group. `unplaced`: the pod, if it is not the object that is explained: the scheduler
+/// read its requirements, not those of a pod that would be created now.
 pub(super) fn print(
     sentence: &Sentence,
-    pod: Option<&str>,
+    unplaced: Option<&UnplacedLauncher<'_>>,
     subject: &Subject<'_>,
     room: Option<&RoomFor<'_>>,
     fleet: &Fleet,
     page: &mut Page,
 ) {
     let Sentence { total, groups, rest } = sentence;
-    let pod = pod.map(|name| format!(" for pod {}", Shown::within(name, TITLE_CHARS))).unwrap_or_default();
+    let pod = unplaced.map(|found| format!(" for pod {}", Shown::within(found.pod, TITLE_CHARS))).unwrap_or_default();
     page.line(format_args!("The scheduler found no place{pod} among {}:", nodes(*total)));
-    let refused = refused(&subject.placement, fleet);
+    let own = unplaced.and_then(|found| found.placement(&subject.placement));
+    let refused = refused(own.as_ref().unwrap_or(&subject.placement), fleet);
     // A node is counted under the first filter that refuses it: that of room comes before that of other pods.
     let full = groups.iter().filter_map(|group| group.full(room, &refused, fleet)).flatten();
     let earlier: BTreeSet<NodeIndex> = full.chain(refused.iter().map(|refused| refused.node)).collect();

@@ -139,6 +139,22 @@ fn a_waiting_launcher_is_said_with_the_schedulers_reasons() {
     assert_eq!(again, all, "the snapshot lost the scheduler's message");
 }
 
+/// The scheduler read the target pod that waits: its entries go before those of a pod that would be created now.
+#[test]
+fn the_schedulers_groups_are_those_of_the_waiting_target_pod() {
+    let message = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.";
+    let mut target = guest(&json!({}), None, message).pop().expect("a launcher");
+    target["metadata"]["name"] = json!("virt-launcher-db-target");
+    target["metadata"]["labels"]["kubevirt.io/migrationJobUID"] = json!("job");
+    target["spec"]["nodeSelector"] = json!({"gone": "true"});
+    let nodes = vec![node("a", &json!({})), node("b", &json!({}))];
+    let dump = dump(&[vec![kubevirt(&json!({}))], nodes, guest(&json!({}), Some("a"), ""), vec![target]]);
+    let explain = run(&dump, &["explain", "vmi/db", "-n", "shop"]);
+    let group =
+        "- 2 do not meet its selector or node affinity (node(s) didn't match Pod's node affinity/selector): a, b";
+    assert!(explain.contains(group), "no node is named, though no node has the pod's entry: {explain}");
+}
+
 /// A node without KVM takes no guest, unless KubeVirt emulates.
 #[test]
 fn a_node_without_kvm_is_said_to_have_none() {

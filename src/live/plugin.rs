@@ -40,7 +40,7 @@ impl Plugin {
 
 /// Runs the credential plugin of a configuration, if there is one, and returns the layer that sends its token, and that
 /// asks for another when it expires. The configuration then names the plugin no longer: kube's builder would run it
-/// once for the token and twice for a certificate. `None` if the plugin returns a certificate, or if there is none.
+/// once for the token and twice for a certificate. `None` without a plugin, and for one that returns a certificate.
 ///
 /// The plugin may ask the user only on a terminal: else it would read the manifests of `-f -`. Mirrors client-go's
 /// `plugin/pkg/client/auth/exec`, `isInteractive`.

@@ -31,8 +31,8 @@ impl Fellows {
         Self { by_others: residents.kept_off_by_others(&vmis), by_each }
     }
 
-    /// Removes the nodes that other pods close to a guest once some of its fellows are gone. Its own launcher runs until
-    /// the target of its migration does; it has ended when a guest that was restarted starts (`by_restart`).
+    /// Removes the nodes that other pods close to a guest once some of its fellows are gone. Its own launcher runs
+    /// until the target of its migration does; it has ended when a guest that was restarted starts (`by_restart`).
     pub(super) fn keep_to_open(&self, nodes: &mut Bits, own: usize, by_restart: bool, is_gone: impl Fn(usize) -> bool) {
         self.by_others.get(&own).into_iter().for_each(|closed| nodes.subtract(closed));
         for (other, closed) in self.by_each.get(own).into_iter().flatten() {

@@ -1,5 +1,5 @@
-//! What `explain` offers a guest as certain is among the acts of a drain: the least to do has no outage where a remedy
-//! without one frees the guest.
+//! A remedy that `explain` offers a guest as certain is among the acts of a drain: the least to do has no outage where
+//! a remedy without one frees the guest.
 
 use super::*;
 use crate::answers::drain::evicted::{EvictedGuest, EvictionEffect};

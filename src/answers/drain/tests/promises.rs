@@ -185,7 +185,7 @@ impl Stage {
         true
     }
 
-    /// Starts a guest anew on a node.
+    /// Starts a guest on a node, with no launcher from before.
     fn start(&mut self, name: &str, node: &str) {
         let world = self.world();
         let vmi = world.cluster.vmi("shop", name).expect("it runs");

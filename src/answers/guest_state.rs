@@ -442,7 +442,7 @@ impl<'w> GuestStates<'w> {
         let guest = guest_of(vm, cluster);
         let made_of = MadeOf::Vm { is_unknown: guest.missing.is_some(), is_cut: vm.metadata.excess.is_some() };
         let live = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name);
-        let node = live.and_then(|vmi| subject::runs_on(vmi, cluster)).and_then(|node| cluster.fleet.find(node));
+        let node = live.and_then(subject::runs_on).and_then(|node| cluster.fleet.find(node));
         let made = forecast::vmi_of(vm, &guest);
         let foreseen = Foresight::of_guest(vm, &guest).reason(cluster);
         let foresight = ForesightLikeness::of(foreseen, &made, &guest.notes, live, cluster);
@@ -457,7 +457,7 @@ impl<'w> GuestStates<'w> {
     /// Judges the start of a VMI that has no VM or waits to start.
     fn start(&mut self, vmi: &Vmi, metadata: &'w Meta, made_of: MadeOf) -> Rc<NextStart> {
         let (world, cluster) = (self.world, &self.world.cluster);
-        let node = subject::runs_on(vmi, cluster).and_then(|node| cluster.fleet.find(node));
+        let node = subject::runs_on(vmi).and_then(|node| cluster.fleet.find(node));
         let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
         let live = cluster.vmi(&metadata.namespace, &metadata.name);
         let foresight = ForesightLikeness::of(foreseen, vmi, &[], live, cluster);

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::authors::{Source, overlay};
-use super::cluster::{Cluster, Launcher};
+use super::cluster::Cluster;
 use super::defaults;
 use super::devices;
 use super::feature_gate::FeatureGate;
@@ -494,18 +494,13 @@ fn describe_restart(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
 }
 
 fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
-    let (node, pod) = running_pod(vmi, cluster)?;
-    Some(Running { node: node.to_owned(), placement: (*pod.placement).clone() })
+    let pod = cluster.current_launcher(vmi).filter(|pod| pod.excess.is_none());
+    Some(Running { node: runs_on(vmi)?.to_owned(), placement: pod.map(|pod| (*pod.placement).clone()) })
 }
 
-/// Returns the node that a guest runs on; `None` if it has none, or its launcher is not known.
-pub(crate) fn runs_on<'v>(vmi: &'v Vmi, cluster: &Cluster) -> Option<&'v str> {
-    running_pod(vmi, cluster).map(|(node, _)| node)
-}
-
-fn running_pod<'v, 'c>(vmi: &'v Vmi, cluster: &'c Cluster) -> Option<(&'v str, &'c Launcher)> {
-    let node = Some(vmi.status.node_name.as_str()).filter(|node| !node.is_empty())?;
-    Some((node, cluster.current_launcher(vmi).filter(|pod| pod.excess.is_none())?))
+/// Returns the node that a guest runs on; `None` if it has none, or has ended.
+pub(crate) fn runs_on(vmi: &Vmi) -> Option<&str> {
+    Some(vmi.status.node_name.as_str()).filter(|node| !node.is_empty() && !migration::has_ended(vmi))
 }
 
 /// Returns why KubeVirt refuses to migrate a guest within the cluster; `None` if it does not.

@@ -38,7 +38,7 @@ pub struct OwnNode {
 pub(crate) fn own_node(subject: &Subject<'_>, fleet: &Fleet) -> Option<Finding> {
     let running = subject.running.as_ref()?;
     let node = fleet.find(&running.node)?;
-    let lookup = fleet.look_up(&running.placement);
+    let lookup = fleet.look_up(running.placement.as_ref()?);
     let refusal = lookup.refusal(node);
     if refusal.missing.is_empty() && refusal.affinity.is_empty() {
         return None;

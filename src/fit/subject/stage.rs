@@ -193,11 +193,11 @@ impl Migration {
     }
 }
 
-/// The pod and the node of a running guest.
+/// The node of a running guest, and its pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running<'a> {
     /// The node that the guest runs on.
     pub node: String,
-    /// The node requirements of its pod, which a restarting kubelet checks again.
-    pub placement: Placement<'a>,
+    /// The node requirements of its pod, which a restarting kubelet checks again; `None` if they are not known.
+    pub placement: Option<Placement<'a>>,
 }

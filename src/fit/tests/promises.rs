@@ -430,7 +430,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
             vendors,
             ..Migration::default()
         });
-        subject.running = Some(Running { node: source_name, placement });
+        subject.running = Some(Running { node: source_name, placement: Some(placement) });
         subject.failed = failed(guest);
     } else {
         "spec".clone_into(&mut subject.definition.field_root);

@@ -73,7 +73,7 @@ fn starting(cpu: &str) -> Subject<'static> {
 fn leaving(source: &Node, cpu: &str, inherited: bool) -> Subject<'static> {
     let mut subject = starting(cpu);
     let migration = Migration { source: Some(source.name.clone()), inherited, ..Migration::default() };
-    subject.running = Some(Running { node: source.name.clone(), placement: subject.placement.clone() });
+    subject.running = Some(Running { node: source.name.clone(), placement: Some(subject.placement.clone()) });
     if cpu == "host-model" {
         let fleet = Fleet::new(vec![source.clone()]);
         let class = fleet.host_model_class(0).clone();
@@ -84,7 +84,7 @@ fn leaving(source: &Node, cpu: &str, inherited: bool) -> Subject<'static> {
         ask(&mut subject, &key, "true");
     }
     if inherited {
-        subject.running.iter_mut().for_each(|running| running.placement = subject.placement.clone());
+        subject.running.iter_mut().for_each(|running| running.placement = Some(subject.placement.clone()));
     }
     subject.stage = Stage::Migration(migration);
     subject.definition.field_root.clear();

@@ -83,7 +83,7 @@ pub(crate) fn without_restart<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Pr
         subject.asked = cluster.libvirt.of(namespace, name, start, &cluster.fleet);
     }
     if let Some(node) = running_on {
-        subject.running = Some(Running { node, placement: subject.placement.clone() });
+        subject.running = Some(Running { node, placement: Some(subject.placement.clone()) });
     }
     let not_judged = pod.metadata.excess.as_ref().map(too_large);
     let notes: Vec<Finding> = either_mode::note(&subject, cluster).into_iter().collect();

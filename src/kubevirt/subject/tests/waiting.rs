@@ -252,3 +252,25 @@ fn an_added_entry_that_does_not_count_is_noted(#[case] own: Value, #[case] added
     assert_eq!(notes("1.8.4"), note.into_iter().collect::<Vec<_>>());
     assert_eq!(notes("1.5.2"), Vec::<String>::new(), "the release has no such field");
 }
+
+/// An edit of a guest that runs counts at its next start: a dump without pods does not make it one that is down.
+#[rstest]
+#[case::with_its_pod("Running", true, true)]
+#[case::in_a_dump_without_pods("Running", false, true)]
+#[case::ended("Succeeded", true, false)]
+#[case::ended_in_a_dump_without_pods("Succeeded", false, false)]
+fn a_guest_runs_whether_or_not_its_pod_is_known(#[case] phase: &str, #[case] has_pod: bool, #[case] expected: bool) {
+    let vm = vm("db", "EPYC-Genoa").tweak(|vm| vm["spec"]["runStrategy"] = json!("Always"));
+    let guest = running("db", "n1", "EPYC-Genoa").tweak(|vmi| {
+        vmi["metadata"]["ownerReferences"][0]["kind"] = json!("VirtualMachine");
+        vmi["status"]["phase"] = json!(phase);
+    });
+    let pod = has_pod.then(|| launcher(&guest, [model("EPYC-Genoa")]));
+    let vm: VirtualMachine = read(vm);
+    let objects = [vmi(guest), ClusterObject::VirtualMachine(Box::new(vm.clone()))];
+    let nodes = ["n1", "n2"].map(cascade_lake).into();
+    let cluster = cluster("v1.6.3", nodes, objects.into_iter().chain(pod));
+    let subject = of_vm(&vm, &cluster).subject;
+    assert_eq!(subject.is_running(), expected, "a change of a running guest is said to need no restart");
+    assert_eq!(subject.running.is_some_and(|running| running.placement.is_some()), expected && has_pod);
+}

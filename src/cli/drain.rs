@@ -366,7 +366,11 @@ fn least(drained: &DrainReport, page: &mut Page) {
     let leaving = rows.filter(leave).map(|guest| guest.guest.as_str()).collect::<BTreeSet<&str>>().len();
     let is_needless = drained.nodes.len() > 1 && drained.order.is_some() && drained.order_may_strand.is_empty();
     if let Some(steps) = &drained.least_to_do {
-        let then = if leaving == 1 { "it can leave".to_owned() } else { format!("all {leaving} can leave") };
+        let then = match leaving {
+            1 => "it can leave".to_owned(),
+            2 => "both can leave".to_owned(),
+            _ => format!("all {leaving} can leave"),
+        };
         let then = format!("{then}{}{}", by_labels(drained, &[]), unless(drained, steps));
         let title = match drained.nodes.len() {
             0 | 1 => "Least to do",

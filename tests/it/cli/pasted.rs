@@ -321,7 +321,7 @@ fn the_node_of_the_guest_is_no_target_of_a_pasted_pod() {
     assert!(said.contains(expected), "a rule of KubeVirt's own looks like a fault: {said}");
 }
 
-/// The node that the guest leaves is full: kube-scheduler counts it there, and the anti-affinity is that of another one.
+/// The node that the guest leaves is full: kube-scheduler counts it there, and the anti-affinity is that of another.
 #[test]
 fn a_node_is_named_in_the_group_of_the_first_filter_only() {
     let mut all = nodes();

@@ -2,6 +2,7 @@
 //! a remedy without one frees the guest.
 
 use super::*;
+use crate::answers::drain::anti_affinity::Residents;
 use crate::answers::drain::evicted::{EvictedGuest, EvictionEffect};
 use crate::fit::remedy::{Action, Outage, Remedy};
 use crate::testing::fleet::required;
@@ -18,6 +19,10 @@ fn certain(world: &World, node: &str) -> Option<Vec<Action>> {
     let judged = is_alone && evicted.effect == EvictionEffect::Moves && evicted.fitting.is_empty();
     let prepared = evicted.prepared(world).filter(|_| judged)?;
     let unjudged = &prepared.subject.unjudged;
+    // The required anti-affinity of other pods keeps it off nodes, too.
+    if !Residents::of(world).kept_off_by_others(&[evicted.vmi]).is_empty() {
+        return None;
+    }
     if evicted.usable.is_some() || !unjudged.pod_rules.is_empty() || !unjudged.unplaced.is_empty() {
         return None;
     }
@@ -56,10 +61,11 @@ fn a_certain_remedy_of_explain_is_no_worse_than_the_least_to_do() {
         guests += 1;
         *without_outage.entry(first.id().as_str()).or_default() += 1;
         let steps = found.least_to_do.as_deref();
-        // A drain puts acts together itself.
+        // A drain puts acts together itself, and fewer acts go before those without an outage.
         let most = if let Action::ChangeTogether(all) = first { all.parts.len() } else { 1 };
         let is_no_worse = |steps: &[LeastAct]| {
-            (1..=most).contains(&steps.len()) && steps.iter().all(|step| step.outage == Outage::None)
+            let is_without = steps.iter().all(|step| step.outage == Outage::None);
+            (1..most).contains(&steps.len()) || (steps.len() == most && is_without)
         };
         assert!(
             steps.is_some_and(is_no_worse),

@@ -293,7 +293,7 @@ fn a_restarted_guest_is_stuck_again_on_exactly_the_named_nodes() {
 #[test]
 fn the_least_for_the_others_frees_all_but_those_it_names() {
     let mut random = Random(23);
-    let (mut carried_out, mut hopeless, mut too_few_places, mut nothing_to_do) = (0, 0, 0, 0);
+    let (mut carried_out, mut hopeless, mut too_few_places, mut nothing_to_do, mut by_places) = (0, 0, 0, 0, 0);
     for _ in (0..4000).step_by(one_in()) {
         let mut stage = Stage::random(&mut random, true);
         // Guests that nothing frees: no act changes an architecture, a disk or a label of the owner.
@@ -323,7 +323,14 @@ fn the_least_for_the_others_frees_all_but_those_it_names() {
             assert_eq!(stuck(&drained(&stage.world(), &node)).len(), others.stuck.len());
         }
         let Some(freed) = stage.after(&node, &others.acts, &|_| true) else { continue };
-        assert_eq!(stuck(&freed), others.stuck, "{:?} was to free the others", others.acts);
+        let then = stuck(&freed);
+        // A restarted guest may have taken the last place of another: the line says so.
+        let is_as_said = if found.is_least_sure { then == others.stuck } else { then.len() >= others.stuck.len() };
+        assert!(is_as_said, "{:?} was to free all but {:?}, and {then:?} are stuck", others.acts, others.stuck);
+        if then != others.stuck {
+            by_places += 1;
+            continue;
+        }
         if others.acts.is_empty() {
             continue;
         }
@@ -339,7 +346,8 @@ fn the_least_for_the_others_frees_all_but_those_it_names() {
         carried_out >= at_least(30)
             && hopeless >= at_least(12)
             && too_few_places >= at_least(5)
-            && nothing_to_do >= at_least(20),
+            && nothing_to_do >= at_least(20)
+            && by_places < carried_out / 10,
         "too few fleets show it: {carried_out}, {hopeless} with guests that nothing frees, {too_few_places} with too few places, {nothing_to_do} with nothing to do"
     );
 }

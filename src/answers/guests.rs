@@ -81,7 +81,7 @@ impl PartialEq for Asks<'_> {
             resource_claims,
             priority_class_name: _,
         } = self.0;
-        let Domain { cpu, machine, memory, features, launch_security, resources: _, devices: _ } = domain;
+        let Domain { cpu, machine, memory, features, launch_security, firmware: _, resources: _, devices: _ } = domain;
         let Self(other) = other;
         *architecture == other.architecture
             && *cpu == other.domain.cpu

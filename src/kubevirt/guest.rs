@@ -18,7 +18,10 @@ use std::collections::BTreeSet;
 use super::cluster::Cluster;
 use super::resource::Resource;
 use super::setting::{Origins, Setting, SettingOrigin};
-use super::wire::{DataSource, InstancetypeSpec, Matcher, Meta, PreferenceSpec, VirtualMachine, VmiSpec};
+use super::wire::{
+    Bootloader, DataSource, Efi, InstancetypeSpec, Matcher, Meta, PreferenceFirmware, PreferenceSpec, Present,
+    VirtualMachine, VmiSpec,
+};
 use crate::bounds::Excess;
 use crate::fit::label;
 use crate::fit::verdict::{Check, Detail, Finding};
@@ -276,6 +279,7 @@ impl Guest {
                 interface.masquerade = preference.devices.preferred_interface_masquerade;
             }
         }
+        self.prefer_firmware(preference);
         if let Some(preferred) = &preference.features.preferred_hyperv {
             let hyperv = self.spec.domain.features.hyperv.get_or_insert_default();
             for ((name, own), (_, preferred)) in hyperv.settings_mut().into_iter().zip(preferred.settings()) {
@@ -284,6 +288,30 @@ impl Guest {
                     self.origins.push((Setting::HyperV(name), SettingOrigin::Preference));
                 }
             }
+        }
+    }
+
+    /// Mirrors `applyFirmwarePreferences` of `pkg/instancetype/preference/apply/firmware.go`.
+    fn prefer_firmware(&mut self, preference: &PreferenceSpec) {
+        let PreferenceFirmware { preferred_use_bios, preferred_efi, preferred_use_efi, preferred_use_secure_boot } =
+            &preference.firmware;
+        if preference.firmware == PreferenceFirmware::default() {
+            return;
+        }
+        let bootloader = self.spec.domain.firmware.get_or_insert_default().bootloader.get_or_insert_default();
+        let has_none = |bootloader: &Bootloader| bootloader.efi.is_none() && bootloader.bios.is_none();
+        if *preferred_use_bios == Some(true) && has_none(bootloader) {
+            bootloader.bios = Some(Present::default());
+        }
+        if preferred_efi.is_some() && has_none(bootloader) {
+            bootloader.efi.clone_from(preferred_efi);
+            return;
+        }
+        if *preferred_use_efi == Some(true) && has_none(bootloader) {
+            bootloader.efi = Some(Efi::default());
+        }
+        if let Some(efi) = &mut bootloader.efi {
+            efi.secure_boot = efi.secure_boot.or(*preferred_use_secure_boot);
         }
     }
 

@@ -88,8 +88,8 @@ pub use devices::{Devices, Disk, Filesystem, HostDevice, Interface, Lun, Network
 pub use instancetype::{
     ControllerRevision, DataSource, DataSourceRef, DataSourceSpec, DataVolume, DataVolumeSourceRef, DataVolumeSpec,
     Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource, Preference, PreferenceCpu,
-    PreferenceDevices, PreferenceFeatures, PreferenceMachine, PreferenceRequirements, PreferenceSpec, RequestedClaim,
-    RequiredCpu, RequiredMemory, RevisionRef, SpreadOptions, StatusRef, VmStatus,
+    PreferenceDevices, PreferenceFeatures, PreferenceFirmware, PreferenceMachine, PreferenceRequirements,
+    PreferenceSpec, RequestedClaim, RequiredCpu, RequiredMemory, RevisionRef, SpreadOptions, StatusRef, VmStatus,
 };
 pub use kubevirt::{
     Architecture, Architectures, BindingPlugin, Configuration, DeveloperConfiguration, KubeVirt, KubeVirtSpec,
@@ -305,12 +305,31 @@ wire! {
         features: DomainFeatures,
         /// `launchSecurity`.
         launch_security: Option<LaunchSecurity>,
+        /// `firmware`.
+        firmware: Option<Firmware>,
         /// `memory`.
         memory: GuestMemory,
         /// `resources`.
         resources: GuestResources,
         /// `devices`.
         devices: Devices,
+    }
+    /// `spec.domain.firmware`.
+    Firmware {
+        /// `bootloader`.
+        bootloader: Option<Bootloader>,
+    }
+    /// `spec.domain.firmware.bootloader`.
+    Bootloader {
+        /// `efi`.
+        efi: Option<Efi>,
+        /// `bios`.
+        bios: Option<Present>,
+    }
+    /// `efi` of a boot loader.
+    Efi {
+        /// `secureBoot`: on if it is not set.
+        secure_boot: Option<bool>,
     }
     /// `spec.domain.resources`.
     GuestResources {

@@ -167,13 +167,13 @@ fn explain_and_audit_count_the_same_entries() {
     &["Nearest", "nearest is", "machine-type q35 is asked for", "z1 lacks"]
 )]
 #[case::sev_on_one(
-    start(json!({"domain": {"launchSecurity": {"sev": {}}}}), vec![labelled("n1", label::SEV, "true"), rome("n2"), rome("n3")]),
+    start(json!({"domain": {"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"sev": {}}}}), vec![labelled("n1", label::SEV, "true"), rome("n2"), rome("n3")]),
     &["Can start on n1 alone, and could never leave it.", "shop/web: nearest is n2, which lacks kubevirt.io/sev=true",
         "could never leave it; nearest is n2, which lacks kubevirt.io/sev=true"],
     &["uses host-model"]
 )]
 #[case::sev_on_two(
-    start(json!({"domain": {"launchSecurity": {"sev": {}}}}),
+    start(json!({"domain": {"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"sev": {}}}}),
         vec![labelled("n1", label::SEV, "true"), labelled("n2", label::SEV, "true"), labelled("n3", label::SEV, "")]),
     &["Can start on n1 and n2 alone, and would not migrate between them.", "n3 lacks kubevirt.io/sev (has an empty value, needs true)"],
     &["uses host-model"]
@@ -222,7 +222,7 @@ fn explain_and_audit_count_the_same_entries() {
     &["the cluster's default", "spec.configuration.cpuModel"]
 )]
 #[case::tdx_nowhere(
-    start(json!({"domain": {"launchSecurity": {"tdx": {}}}}), vec![skylake("i1"), skylake("i2")]),
+    start(json!({"domain": {"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"tdx": {}}}}), vec![skylake("i1"), skylake("i2")]),
     &["cannot start: none of 2 nodes meets its selector; nearest is i1, which lacks kubevirt.io/tdx=true"],
     &["the absence of a label that"]
 )]

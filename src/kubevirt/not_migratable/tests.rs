@@ -39,7 +39,7 @@ fn devices(devices: &Value) -> Value {
 }
 
 fn secured(architecture: &str, security: &Value) -> Value {
-    json!({"architecture": architecture, "domain": {"launchSecurity": security}})
+    json!({"architecture": architecture, "domain": {"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": security}})
 }
 
 fn volumes(volumes: &Value) -> Value {
@@ -97,7 +97,7 @@ fn the_reason_of_virt_handler(
 #[case("1.6.0", HOST_DEVICE)]
 fn the_first_reason_is_said(#[case] release: &str, #[case] expected: &str) {
     let mut spec = volumes(&json!([{"name": "a", "dataVolume": {"name": "own"}}]));
-    spec["domain"] = json!({"devices": {"gpus": [{}]}, "launchSecurity": {"sev": {}}});
+    spec["domain"] = json!({"devices": {"gpus": [{}]}, "firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"sev": {}}});
     let found = Foresight::of_vmi(&stored(&spec)).reason(&world(release, &json!([])));
     assert_eq!(found.map(|found| found.refused.reason).as_deref(), Some(expected));
 }

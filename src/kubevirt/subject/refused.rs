@@ -2,9 +2,8 @@
 //!
 //! Mirrors `ValidateVirtualMachineInstanceSpec` and the other checks of `Admit` of
 //! `pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go`, those of the CPU, of features and of
-//! placement. Not reported: networks, disks, volumes, probes, boot order, firmware (which encryption
-//! depends on), memory and its pages, video, sound, watchdogs, DNS, eviction strategy, metadata, and the preferred
-//! terms of affinities.
+//! placement. Not reported: networks, disks, volumes, probes, boot order (with encryption, too), memory and its pages,
+//! video, sound, watchdogs, DNS, eviction strategy, metadata, and the preferred terms of affinities.
 
 mod cpu;
 mod hyperv;
@@ -103,8 +102,8 @@ impl Written<'_> {
     }
 
     /// Returns why virt-api refuses the encryption of an amd64 guest. Mirrors `ValidateLaunchSecurityAmd64` of
-    /// `pkg/virt-api/webhooks/amd64.go`, and before 1.7 `validateLaunchSecurity` of the create admitter, which asks for
-    /// the gate of SEV; that is on by default since 1.9.
+    /// `pkg/virt-api/webhooks/amd64.go`, and before 1.7 `validateLaunchSecurity` of the create admitter: they ask for
+    /// the gate, which for SEV is on by default since 1.9, and for firmware with UEFI, for SEV without secure boot.
     fn refuses_security(&self, config: &ClusterConfig, release: Release) -> Option<String> {
         let security = self.whole.domain.launch_security.as_ref()?;
         let (snp, tdx) = (security.snp.is_some(), security.tdx.is_some());
@@ -113,16 +112,25 @@ impl Written<'_> {
         }
         let types = [("sev", security.sev.is_some()), ("snp", snp), ("tdx", tdx)];
         let types: Vec<&str> = types.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
-        let gate = match types.as_slice() {
+        let (kind, gate) = match types.as_slice() {
             [] => return None,
-            ["tdx"] => FeatureGate::WorkloadEncryptionTdx,
-            [_] if release.encrypts_by_default() => return None,
-            [_] => FeatureGate::WorkloadEncryptionSev,
+            ["tdx"] => ("tdx", Some(FeatureGate::WorkloadEncryptionTdx)),
+            [kind] if release.encrypts_by_default() => (*kind, None),
+            [kind] => (*kind, Some(FeatureGate::WorkloadEncryptionSev)),
             several => return Some(format!("launchSecurity has {}, and may have one of them", several.join(" and "))),
         };
-        config
-            .is_gate_off(gate)
-            .then(|| format!("launchSecurity.{} needs the feature gate {gate}, which is off", types[0]))
+        if let Some(gate) = gate.filter(|gate| config.is_gate_off(*gate)) {
+            return Some(format!("launchSecurity.{kind} needs the feature gate {gate}, which is off"));
+        }
+        let bootloader = self.whole.domain.firmware.as_ref().and_then(|firmware| firmware.bootloader.as_ref());
+        match bootloader.and_then(|bootloader| bootloader.efi.as_ref()) {
+            None => Some(format!("launchSecurity.{kind} needs UEFI (firmware.bootloader.efi)")),
+            Some(efi) if kind != "tdx" && efi.secure_boot != Some(false) => Some(format!(
+                "launchSecurity.{kind} does not work with secure boot, which is on unless \
+                 firmware.bootloader.efi.secureBoot is false"
+            )),
+            Some(_) => None,
+        }
     }
 }
 
@@ -360,13 +368,13 @@ mod tests {
     }
 
     #[rstest]
-    #[case::sev("1.8.4", &[], json!({"launchSecurity": {"sev": {}}}), Some("launchSecurity.sev needs the feature gate WorkloadEncryptionSEV, which is off"))]
-    #[case::sev_with_the_gate("1.8.4", &["WorkloadEncryptionSEV"], json!({"launchSecurity": {"sev": {}}}), None)]
-    #[case::sev_by_default("1.9.0", &[], json!({"launchSecurity": {"sev": {}}}), None)]
-    #[case::snp("1.8.4", &[], json!({"launchSecurity": {"snp": {}}}), Some("launchSecurity.snp needs the feature gate WorkloadEncryptionSEV, which is off"))]
-    #[case::tdx("1.9.0", &[], json!({"launchSecurity": {"tdx": {}}}), Some("launchSecurity.tdx needs the feature gate WorkloadEncryptionTDX, which is off"))]
-    #[case::tdx_with_the_gate("1.9.0", &["WorkloadEncryptionTDX"], json!({"launchSecurity": {"tdx": {}}}), None)]
-    #[case::two("1.9.0", &["WorkloadEncryptionSEV"], json!({"launchSecurity": {"sev": {}, "snp": {}}}), Some("launchSecurity has sev and snp, and may have one of them"))]
+    #[case::sev("1.8.4", &[], json!({"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"sev": {}}}), Some("launchSecurity.sev needs the feature gate WorkloadEncryptionSEV, which is off"))]
+    #[case::sev_with_the_gate("1.8.4", &["WorkloadEncryptionSEV"], json!({"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"sev": {}}}), None)]
+    #[case::sev_by_default("1.9.0", &[], json!({"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"sev": {}}}), None)]
+    #[case::snp("1.8.4", &[], json!({"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"snp": {}}}), Some("launchSecurity.snp needs the feature gate WorkloadEncryptionSEV, which is off"))]
+    #[case::tdx("1.9.0", &[], json!({"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"tdx": {}}}), Some("launchSecurity.tdx needs the feature gate WorkloadEncryptionTDX, which is off"))]
+    #[case::tdx_with_the_gate("1.9.0", &["WorkloadEncryptionTDX"], json!({"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"tdx": {}}}), None)]
+    #[case::two("1.9.0", &["WorkloadEncryptionSEV"], json!({"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"sev": {}, "snp": {}}}), Some("launchSecurity has sev and snp, and may have one of them"))]
     #[case::host_devices("1.9.0", &[], json!({"devices": {"hostDevices": [{"deviceName": "x/y"}]}}), Some("its host devices need the feature gate HostDevices, which is off"))]
     #[case::host_devices_with_the_gate("1.9.0", &["HostDevices"], json!({"devices": {"hostDevices": [{"deviceName": "x/y"}]}}), None)]
     fn what_a_feature_gate_keeps_from_the_cluster_is_said(
@@ -396,6 +404,45 @@ mod tests {
         assert!(!found(false).iter().any(of_gates), "gates that are not known are said to be off");
     }
 
+    /// An encrypted guest boots with UEFI, by its own firmware or its preference's.
+    #[rstest]
+    #[case::none("sev", json!({}), json!({}), "needs UEFI (firmware.bootloader.efi)")]
+    #[case::bios("sev", json!({"bootloader": {"bios": {}}}), json!({"preferredUseEfi": true}), "needs UEFI (firmware.bootloader.efi)")]
+    #[case::secure_boot_by_default("sev", json!({"bootloader": {"efi": {}}}), json!({}), "which is on unless firmware.bootloader.efi.secureBoot is false")]
+    #[case::secure_boot("snp", json!({"bootloader": {"efi": {"secureBoot": true}}}), json!({}), "which is on unless firmware.bootloader.efi.secureBoot is false")]
+    #[case::efi("sev", json!({"bootloader": {"efi": {"secureBoot": false}}}), json!({}), "")]
+    #[case::efi_of_snp("snp", json!({"bootloader": {"efi": {"secureBoot": false}}}), json!({}), "")]
+    #[case::tdx("tdx", json!({}), json!({}), "needs UEFI (firmware.bootloader.efi)")]
+    #[case::tdx_with_secure_boot("tdx", json!({"bootloader": {"efi": {"secureBoot": true}}}), json!({}), "")]
+    #[case::preferred("sev", json!({}), json!({"preferredEfi": {"secureBoot": false}}), "")]
+    #[case::preferred_before("sev", json!({}), json!({"preferredUseEfi": true, "preferredUseSecureBoot": false}), "")]
+    #[case::preferred_secure_boot("sev", json!({"bootloader": {"efi": {}}}), json!({"preferredUseSecureBoot": false}), "")]
+    #[case::preferred_bios_goes_first("sev", json!({}), json!({"preferredUseBios": true, "preferredEfi": {"secureBoot": false}}), "needs UEFI (firmware.bootloader.efi)")]
+    #[case::preferred_and_own("sev", json!({"bootloader": {"efi": {"secureBoot": true}}}), json!({"preferredEfi": {"secureBoot": false}}), "which is on unless firmware.bootloader.efi.secureBoot is false")]
+    fn an_encrypted_guest_without_fitting_firmware_is_refused(
+        #[case] kind: &str,
+        #[case] firmware: Value,
+        #[case] preferred: Value,
+        #[case] expected: &str,
+    ) {
+        let preference = read(json!({"metadata": {"name": "efi"}, "spec": {"firmware": preferred}}));
+        let gates = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {"configuration":
+            {"developerConfiguration": {"featureGates": ["WorkloadEncryptionTDX"]}}}});
+        let objects = [ClusterObject::Preference(preference), ClusterObject::KubeVirt(Box::new(read(gates)))];
+        let vm = vm("db", "").tweak(|vm| {
+            vm["spec"]["preference"] = json!({"name": "efi"});
+            vm["spec"]["template"]["spec"] =
+                json!({"architecture": "amd64", "domain": {"launchSecurity": {kind: {}}, "firmware": firmware}});
+        });
+        let found = refusals(&of_vm(&read(vm), &cluster("1.9.0", mixed(), objects)));
+        assert_eq!(
+            found.is_empty(),
+            expected.is_empty(),
+            "it is said to fit, and KubeVirt refuses it, or not: {found:?}"
+        );
+        assert!(found.iter().all(|line| line.ends_with(expected)), "{found:?}");
+    }
+
     #[rstest]
     #[case::snp_before("1.6.6", json!({"snp": {}}), true)]
     #[case::tdx_before("1.6.6", json!({"tdx": {}}), true)]
@@ -407,7 +454,11 @@ mod tests {
         #[case] security: Value,
         #[case] is_refused: bool,
     ) {
-        let vm = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["launchSecurity"] = security);
+        let vm = vm("db", "").tweak(|vm| {
+            let domain = &mut vm["spec"]["template"]["spec"]["domain"];
+            domain["launchSecurity"] = security;
+            domain["firmware"] = json!({"bootloader": {"efi": {"secureBoot": false}}});
+        });
         let found = refusals(&of_vm(&read(vm), &cluster(release, mixed(), [])));
         let expected = format!(
             "spec.template.spec.domain.launchSecurity: KubeVirt refuses the guest: launchSecurity has snp and tdx from v1.7.0 on, \

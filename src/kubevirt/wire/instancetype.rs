@@ -6,8 +6,8 @@ use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{
-    Condition, CpuFeature, EachText, GuestMemory, HostDevice, Hyperv, LaunchSecurity, Meta, Numa, Present, Quantity,
-    nullable,
+    Condition, CpuFeature, EachText, Efi, GuestMemory, HostDevice, Hyperv, LaunchSecurity, Meta, Numa, Present,
+    Quantity, nullable,
 };
 
 wire! {
@@ -116,6 +116,8 @@ wire! {
         preferred_launch_security: Option<LaunchSecurity>,
         /// `devices`.
         devices: PreferenceDevices,
+        /// `firmware`.
+        firmware: PreferenceFirmware,
         /// `annotations` of the guests.
         annotations: BTreeMap<String, String>,
     }
@@ -137,6 +139,17 @@ wire! {
     RequiredMemory {
         /// `guest`: the least memory.
         guest: Quantity,
+    }
+    /// `spec.firmware` of a preference.
+    PreferenceFirmware {
+        /// `preferredUseBios`.
+        preferred_use_bios: Option<bool>,
+        /// `preferredEfi`.
+        preferred_efi: Option<Efi>,
+        /// `preferredUseEfi`, deprecated.
+        preferred_use_efi: Option<bool>,
+        /// `preferredUseSecureBoot`, deprecated.
+        preferred_use_secure_boot: Option<bool>,
     }
     /// `spec.devices` of a preference.
     PreferenceDevices {

@@ -71,6 +71,10 @@ pub(super) fn spec(random: &mut Random) -> Value {
     if random.percent(12) {
         let kinds = [json!({"sev": {}}), json!({"sev": {"policy": {"encryptedState": true}}}), json!({"tdx": {}})];
         domain.insert("launchSecurity".into(), kinds[random.below(3)].clone());
+        // KubeVirt refuses it without UEFI.
+        if further(random, 31).percent(85) {
+            domain.insert("firmware".into(), json!({"bootloader": {"efi": {"secureBoot": false}}}));
+        }
     }
     let mut spec = json!({"domain": domain, "evictionStrategy": random.one(&["LiveMigrate", "LiveMigrate", "None"])});
     place(random, &mut spec);

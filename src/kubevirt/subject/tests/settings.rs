@@ -379,7 +379,12 @@ fn the_release_that_fixes_values_is_named(#[case] release: &str, #[case] expecte
     let nodes = three().into_iter().map(|node| node.tweak(|node| set(node, label::SEV, ""))).collect();
     let gate = json!({"developerConfiguration": {"featureGates": ["WorkloadEncryptionSEV"]}});
     let cluster = cluster(nodes, [kubevirt(release, gate, json!({}))]);
-    let prepared = of_vm(&read(guest(json!({"launchSecurity": {"sev": {}}}))), &cluster);
+    let prepared = of_vm(
+        &read(guest(
+            json!({"firmware": {"bootloader": {"efi": {"secureBoot": false}}}, "launchSecurity": {"sev": {}}}),
+        )),
+        &cluster,
+    );
     let found = offered(RemedyId::UpgradeKubeVirt, &prepared, &cluster);
     assert_eq!(found.as_ref().map(|(summary, _)| summary.as_str()), expected);
     assert!(found.is_none_or(|(_, commands)| commands == ["# upgrade KubeVirt to v1.5.3 or later"]));

@@ -301,7 +301,7 @@ impl Guest {
         let bootloader = self.spec.domain.firmware.get_or_insert_default().bootloader.get_or_insert_default();
         let has_none = |bootloader: &Bootloader| bootloader.efi.is_none() && bootloader.bios.is_none();
         if *preferred_use_bios == Some(true) && has_none(bootloader) {
-            bootloader.bios = Some(Present::default());
+            bootloader.bios = Some(Present);
         }
         if preferred_efi.is_some() && has_none(bootloader) {
             bootloader.efi.clone_from(preferred_efi);

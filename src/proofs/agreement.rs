@@ -16,6 +16,7 @@ use crate::judge::{Evaluation, GuestOf, all_guests};
 use crate::kubevirt::active_migration;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::migration::{self, NotEvacuated};
+use crate::kubevirt::subject;
 use crate::say::StateWord;
 use crate::testing::cluster::{cluster, read, running, vm, vmi as vmi_of_cluster};
 use crate::testing::fleet::mixed;
@@ -83,7 +84,8 @@ fn of_diff(world: &World, guest: GuestOf<'_>, row: &AuditRow) -> Option<Fault> {
     )
 }
 
-/// Compares a drain of each node with the audit, as far as no other guest and no room matters.
+/// Compares a drain of each node with the audit, as far as no other guest, no room and no volume matters: the audit
+/// names them beside its verdict.
 fn of_drain(world: &World, rows: &[AuditRow]) -> Vec<Fault> {
     let cluster = &world.cluster;
     if active_migration::landed(cluster).is_some() {
@@ -104,6 +106,9 @@ fn of_drain(world: &World, rows: &[AuditRow]) -> Vec<Fault> {
         let Some(row) = rows.iter().find(|row| row.guest == guest.guest && row.now.is_some()) else { continue };
         // An eviction is stricter than the webhook for migrations.
         let vmi = cluster.vmi(&row.namespace, &row.name);
+        if vmi.is_some_and(|vmi| !subject::bound_volumes(vmi, cluster).is_empty()) {
+            continue;
+        }
         if matches!(vmi.and_then(migration::not_evacuated), Some(NotEvacuated::Undecided(_))) {
             continue;
         }

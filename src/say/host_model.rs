@@ -20,11 +20,16 @@ pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
     } else {
         format!("KubeVirt will ask for the guest's own {entries} alone, as if it had migrated before")
     };
-    let start = if *runs { String::new() } else { format!("started on {node}, ") };
     let lacks = number(alike.len(), "lacks", "lack");
+    let goes_to = |names: String| {
+        if *runs {
+            format!("{names} may be chosen and {lacks}")
+        } else {
+            format!("started on {node}, it may go to {names}, which {lacks}")
+        }
+    };
     if most == 1 {
-        let names = fold_names(&alike, 1);
-        return format!("{asks}: {start}{names} may be chosen and {lacks} some of its host model");
+        return format!("{asks}: {} some of its host model", goes_to(fold_names(&alike, 1)));
     }
     let others = match doubtful.count() - alike.len() {
         0 => String::new(),
@@ -37,8 +42,8 @@ pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
         _ => String::new(),
     };
     format!(
-        "{asks}: {start}{} may be chosen and {lacks} {} of the host model of {node}: libvirt may refuse{others}{sound}",
-        and_names(&alike, 2),
+        "{asks}: {} {} of the host model of {node}: libvirt may refuse{others}{sound}",
+        goes_to(and_names(&alike, 2)),
         fold_entries(first, most),
     )
 }

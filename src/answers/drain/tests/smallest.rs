@@ -57,7 +57,7 @@ impl Sim {
             apart: [None, Some(label::HOSTNAME), Some("zone")][random.below(3)],
             is_refused: random.percent(25),
         };
-        let guests = (0..1 + random.below(4)).map(|_| guest(random)).collect();
+        let guests = (0..=random.below(4)).map(|_| guest(random)).collect();
         Self { nodes, guests, knows_room: random.percent(50) }
     }
 
@@ -172,7 +172,7 @@ fn read_acts(steps: &[LeastAct]) -> Option<Acts> {
         let words: Vec<&str> = last.split(' ').collect();
         match (step.id, words.as_slice()) {
             ("uncordon", ["kubectl", "uncordon", node]) => {
-                out.uncordoned.push(node.strip_prefix("node-")?.parse().ok()?)
+                out.uncordoned.push(node.strip_prefix("node-")?.parse().ok()?);
             }
             ("restart", ["virtctl", "restart", guest, ..]) => {
                 out.restarted.push(guest.strip_prefix("guest-")?.parse().ok()?);

@@ -133,7 +133,8 @@ fn beyond(kind: Kind) -> impl Iterator<Item = (String, serde_json::Value)> {
 /// Whether only a part of a field, or its presence, is kept, so that it cannot be too large.
 fn is_not_kept(name: &str) -> bool {
     const CUT: [&str; 4] = ["annotations", "message", "failureReason", "migrationID"];
-    const PRESENCE: [&str; 23] = [
+    const PRESENCE: [&str; 24] = [
+        "bios",
         "claimName",
         "requestName",
         "resourceClaims[]",

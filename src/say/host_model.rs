@@ -21,7 +21,7 @@ pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
         format!("KubeVirt will ask for the guest's own {entries} alone, as if it had migrated before")
     };
     let lacks = number(alike.len(), "lacks", "lack");
-    let goes_to = |names: String| {
+    let sent_to = |names: String| {
         if *runs {
             format!("{names} may be chosen and {lacks}")
         } else {
@@ -29,7 +29,7 @@ pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
         }
     };
     if most == 1 {
-        return format!("{asks}: {} some of its host model", goes_to(fold_names(&alike, 1)));
+        return format!("{asks}: {} some of its host model", sent_to(fold_names(&alike, 1)));
     }
     let others = match doubtful.count() - alike.len() {
         0 => String::new(),
@@ -43,7 +43,7 @@ pub(super) fn unasked(found: &HostModelUnasked, most: usize) -> String {
     };
     format!(
         "{asks}: {} {} of the host model of {node}: libvirt may refuse{others}{sound}",
-        goes_to(and_names(&alike, 2)),
+        sent_to(and_names(&alike, 2)),
         fold_entries(first, most),
     )
 }

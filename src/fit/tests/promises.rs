@@ -601,8 +601,8 @@ fn a_remedy_removes_the_finding_that_it_is_offered_for() {
     let config = Config { cases: 10_000 / one_in() as u32, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let times = RefCell::new(BTreeMap::<RemedyId, usize>::new());
-    // A true vendor can be proved of few random nodes, few nodes have no other fault than their taint, and few pods wait
-    // with requirements of the past: more situations are made for these remedies.
+    // A true vendor can be proved of few random nodes, few nodes have no other fault than their taint, and few pods
+    // wait with requirements of the past: more situations are made for these remedies.
     let rare = [RemedyId::RemoveVendorLabel, RemedyId::ChangeTolerations, RemedyId::MigrateAgain].map(|id| [id; 5]);
     let rare = rare.concat();
     let ids: Vec<RemedyId> = remedy::ALL.iter().map(|spec| spec.id).chain(rare).collect();

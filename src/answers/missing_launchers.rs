@@ -10,6 +10,11 @@ pub(crate) fn lacks_launcher(vmi: &Vmi, cluster: &Cluster) -> bool {
     !cluster.is_live && migration::runs(vmi) && cluster.current_launcher(vmi).is_none()
 }
 
+/// Whether a dump without pods leaves it open what a guest that runs inherited.
+pub(crate) fn hides_inheritance(vmi: &Vmi, cluster: &Cluster) -> bool {
+    cluster.room.is_empty() && lacks_launcher(vmi, cluster)
+}
+
 /// Returns what is not known of these guests, which lack their launchers, by name; `None` without any.
 pub(crate) fn line(lacking: &[impl AsRef<str>]) -> Option<String> {
     if lacking.is_empty() {

@@ -11,7 +11,7 @@ use super::gate;
 use crate::answers::audit::{AuditRow, LifeStage, Severity, Span, StateRow, audit};
 use crate::answers::guest_state::{PolicyAnswer, Tally};
 use crate::answers::missing_guests::MissingGuests;
-use crate::answers::missing_launchers::{self, lacks_launcher};
+use crate::answers::missing_launchers::{self, hides_inheritance};
 use crate::answers::status::PolicyNodes;
 use crate::answers::unanswered::Unanswered;
 use crate::cli::resource::ObjectKind;
@@ -189,7 +189,7 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
     let nobody = missing.without_vmi().filter(|_| missing.are_any());
     let mut missing = if rows.is_empty() { Vec::new() } else { missing.lines() };
     let lacks = |row: &&AuditRow| {
-        world.cluster.vmi(&row.namespace, &row.name).is_some_and(|vmi| lacks_launcher(vmi, &world.cluster))
+        world.cluster.vmi(&row.namespace, &row.name).is_some_and(|vmi| hides_inheritance(vmi, &world.cluster))
     };
     let lacking: Vec<String> = rows.iter().filter(lacks).map(|row| format!("{}/{}", row.namespace, row.name)).collect();
     missing.extend(missing_launchers::line(&lacking));

@@ -6,7 +6,7 @@ use super::anti_affinity::Residents;
 use super::evicted::{EvictedGuest, EvictionEffect};
 use super::returning::Restarts;
 use super::{DrainedNode, State};
-use crate::answers::missing_launchers::{self, lacks_launcher};
+use crate::answers::missing_launchers::{self, hides_inheritance};
 use crate::fit::fleet::NodeIndex;
 use crate::fit::plural::{fold_names, number};
 use crate::kubevirt::eviction::strategy;
@@ -49,7 +49,7 @@ impl<'n, 'w> NotKnown<'n, 'w> {
     /// The entries that guests inherited, if their launchers are missing.
     fn launchers(&self) -> Option<String> {
         let moves = |evicted: &EvictedGuest<'_>| evicted.effect == EvictionEffect::Moves;
-        let lacks = |evicted: &EvictedGuest<'w>| moves(evicted) && lacks_launcher(evicted.vmi, &self.world.cluster);
+        let lacks = |evicted: &EvictedGuest<'w>| moves(evicted) && hides_inheritance(evicted.vmi, &self.world.cluster);
         missing_launchers::line(&self.named(lacks))
     }
 

@@ -183,14 +183,16 @@ impl LeastProblem<'_, '_> {
 
     /// Returns the obstacles on the nodes that the first of these guests would fit on after all acts, a line each.
     fn in_the_way<'k>(&self, keys: impl Iterator<Item = &'k GuestKey>) -> Vec<String> {
-        let (all, of_nodes) = (self.all_acts(), self.acts_without_outage());
-        let (all_done, nodes_done) = (self.after.edit(&all), self.after.edit(&of_nodes));
+        let (all, no_outage) = (self.all_acts(), self.acts_without_outage());
+        let (all_done, no_outage_done) = (self.after.edit(&all), self.after.edit(&no_outage));
         let mut out = Vec::new();
         for &key in keys.take(MAX_EXPLAINED) {
             let evicted = self.evicted(key);
             let Some(prepared) = evicted.prepared(self.world) else { continue };
-            let [mut to, after_all] =
-                [self.after.destinations(key, &of_nodes, &nodes_done), self.after.destinations(key, &all, &all_done)];
+            let [mut to, after_all] = [
+                self.after.destinations(key, &no_outage, &no_outage_done),
+                self.after.destinations(key, &all, &all_done),
+            ];
             let here = forecast::may_leave(self.nodes[key.0].evicted_guests);
             let obstacles = Obstacles::of(&prepared.subject, None, self.world, self.residents, &here);
             let mut words = Vec::new();
@@ -277,15 +279,15 @@ impl LeastProblem<'_, '_> {
     /// and the guests that no act frees.
     fn needs(&self) -> (BTreeMap<GuestKey, Vec<usize>>, BTreeSet<GuestKey>) {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
-        let (all, of_nodes) = (self.all_acts(), self.acts_without_outage());
+        let (all, no_outage) = (self.all_acts(), self.acts_without_outage());
         let edited: Vec<Option<Edited>> = self
             .acts
             .iter()
             .enumerate()
             .map(|(at, act)| (!act.nodes.is_empty()).then(|| self.after.edit(&[at])))
             .collect();
-        let (nothing, everything, every_node) =
-            (self.after.edit(&[]), self.after.edit(&all), self.after.edit(&of_nodes));
+        let (nothing, everything, all_without_outage) =
+            (self.after.edit(&[]), self.after.edit(&all), self.after.edit(&no_outage));
         for (node, trouble) in self.nodes.iter().enumerate() {
             for at in trouble.forecast.stuck() {
                 if !trouble.forecast.outcomes[at].targets.is_empty() {
@@ -302,7 +304,7 @@ impl LeastProblem<'_, '_> {
                     None => as_it_is,
                 };
                 let mut need: Vec<usize> = all.iter().copied().filter(is_freed_by).collect();
-                if need.is_empty() && !frees(&all, &everything) && !frees(&of_nodes, &every_node) {
+                if need.is_empty() && !frees(&all, &everything) && !frees(&no_outage, &all_without_outage) {
                     hopeless.insert((node, at));
                 } else if self.widen((node, at), &mut need, &open) {
                     out.insert((node, at), need);

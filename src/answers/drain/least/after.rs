@@ -158,11 +158,11 @@ impl<'p, 'w> AfterActs<'p, 'w> {
     /// Whether a guest that these acts restart may start on its own node again, unless that is cordoned.
     pub(super) fn may_start_where_it_is(&self, key: GuestKey, set: &[usize]) -> bool {
         let source = self.evicted(key).source;
-        let edited = self.edit(set);
         let Some(after) = self.guest(key, set) else { return false };
         let Some(subject) = after.subject.as_ref().filter(|subject| matches!(subject.stage, Stage::Start(_))) else {
             return false;
         };
+        let edited = self.edit(set);
         match edited.versions.iter().find(|(node, _)| *node == source) {
             Some((_, version)) => self.takes(subject, &after, *version),
             None => after.fits.contains(source),
@@ -179,8 +179,8 @@ impl<'p, 'w> AfterActs<'p, 'w> {
         };
         let Some(subject) = after.subject.as_ref().filter(|subject| subject.asked.is_none()) else { return none };
         let Stage::Start(after_start) = subject.stage else { return none };
-        let to = self.destinations(key, set, &self.edit(set));
         let edited = self.edit(set);
+        let to = self.destinations(key, set, &edited);
         let fleets = &self.versions.borrow().fleets;
         let nodes: Vec<Node> = edited.versions.iter().map(|(_, (fleet, node))| fleets[*fleet].node(*node)).collect();
         let changed = (!nodes.is_empty()).then(|| base.with(nodes));

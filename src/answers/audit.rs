@@ -17,6 +17,7 @@ use super::scheduler::UnplacedLauncher;
 use super::status::stale;
 use crate::enforce::forecast;
 use crate::enforce::model::Common;
+use crate::fit::check::Doubt;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::{CpuMode, Stage};
@@ -305,7 +306,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
     let reasons = StateReasons {
         own_node: verdict.found(Check::OwnNode).filter(|_| is_running),
         state: why(prepared, verdict, cluster),
-        doubts: verdict.findings.iter().filter(|finding| finding.check.doubt().is_some()).collect(),
+        doubts: verdict.findings.iter().filter(|finding| finding.check.spec().doubt.is_some()).collect(),
         no_room: room::nowhere(&case, cluster),
         migration: UnfinishedMigration::of(&vmi, cluster)
             .filter(|unfinished| is_running && unfinished.goes_nowhere)
@@ -410,10 +411,9 @@ impl StateReasons<'_> {
         if self.is_certain {
             return Vec::new();
         }
-        let undecided = self
-            .doubts
-            .iter()
-            .filter(|doubt| matches!(doubt.check, Check::PodRules | Check::BoundVolumes | Check::SourceNotReady));
+        let is_undecided =
+            |doubt: &&&Finding| matches!(doubt.check.spec().doubt, Some(Doubt::Scheduler | Doubt::VirtHandler));
+        let undecided = self.doubts.iter().filter(is_undecided);
         undecided.map(|doubt| say::finding::message(doubt)).chain(self.no_room.clone()).collect()
     }
 }

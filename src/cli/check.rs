@@ -27,11 +27,11 @@ use crate::console;
 use crate::domain::Domain;
 use crate::enforce::forecast;
 use crate::enforce::present_fields::PresentFields;
+use crate::fit::check::{Doubt, Reported};
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::plural;
 use crate::fit::syntax;
-use crate::fit::verdict::Check;
 use crate::judge::{self, Evaluation, Manifest, judge_change};
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::placement;
@@ -404,12 +404,12 @@ fn with_remarks(row: ResultRow, case: &Evaluation<'_>, survey: &Survey<'_>) -> R
     let weighed = all_weighed(case, &room, None, survey);
     let mut row = row.with_room(case, &room, cluster).with_obstacles(case, &weighed, &cluster.fleet);
     let findings = &case.verdict.findings;
-    let undecided = findings.iter().filter(|found| matches!(found.check, Check::PodRules | Check::BoundVolumes));
+    let undecided = findings.iter().filter(|found| found.check.spec().doubt == Some(Doubt::Scheduler));
     let is_warned = |words: &String| row.warnings.iter().any(|warning| warning.contains(words.as_str()));
     let undecided = undecided.map(say::finding::message);
     let title = case.prepared.subject.title();
     // The webhook counts nodes by labels.
-    let is_counted = findings.iter().any(|found| matches!(found.check, Check::StartNode | Check::MigrationTarget));
+    let is_counted = findings.iter().any(|found| found.check.spec().reported == Reported::AsHeadline);
     let by_labels = if is_counted && room.is_nowhere() { "that is by labels alone: " } else { "" };
     let of_room = room.remarks(cluster).into_iter().map(|words| format!("{by_labels}{words}"));
     let remarks = undecided.chain(of_room).chain(about_first(case, &weighed)).filter(|words| !is_warned(words));

@@ -33,6 +33,7 @@ use crate::answers::pod_rules;
 use crate::answers::room::RoomFor;
 use crate::answers::scheduler::UnplacedLauncher;
 use crate::console;
+use crate::fit::check::Reported;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
@@ -425,7 +426,8 @@ impl Explained<'_, '_> {
             StateWord::NoRoom
         } else if is_migration && !is_certain && !fitting.is_empty() && self.obstacles.are_closed_by_pods(fitting) {
             StateWord::Stuck
-        } else if state == StateWord::FitsByLabels && !self.findings().iter().any(|it| it.check.doubt().is_some()) {
+        } else if state == StateWord::FitsByLabels && !self.findings().iter().any(|it| it.check.spec().doubt.is_some())
+        {
             StateWord::Fits
         } else {
             state
@@ -443,7 +445,7 @@ impl Explained<'_, '_> {
         // Without room the number of nodes by labels is no number of nodes.
         let nowhere = self.room.headline(&prepared.subject.stage, self.cluster());
         let nowhere = nowhere.filter(|_| verdict.immobile().is_none());
-        let is_by_labels = |finding: &&Finding| matches!(finding.check, Check::StartNode | Check::MigrationTarget);
+        let is_by_labels = |finding: &&Finding| finding.check.spec().reported == Reported::AsHeadline;
         let refused = verdict.refused();
         let is_replaced = |finding: &&Finding| {
             refused.is_some_and(|refused| std::ptr::eq(refused, *finding))
@@ -453,7 +455,8 @@ impl Explained<'_, '_> {
         out.extend(refused.map(say::finding::sentence));
         if refused.is_some() {
             // Nodes do not matter to a guest that KubeVirt refuses.
-            let others = findings.filter(|finding| !is_replaced(finding) && say::finding::is_of_refused(finding));
+            let others =
+                findings.filter(|finding| !is_replaced(finding) && finding.check.spec().applies_to_refused_guests);
             out.extend(others.map(say::finding::sentence));
             return out;
         }

@@ -23,10 +23,10 @@ pub struct Notes<'n> {
 }
 
 impl<'n> Notes<'n> {
-    /// Iterates over the notes of a check that are reported with such an outcome.
-    fn of<'o>(self, check: Check, outcome: &'o Outcome) -> impl Iterator<Item = &'n Finding> + use<'n, 'o> {
+    /// Iterates over the notes of a check.
+    fn of(self, check: Check) -> impl Iterator<Item = &'n Finding> {
         let notes = self.not_judged.into_iter().chain(self.notes);
-        notes.filter(move |finding| finding.check == check && check.is_noted_of(outcome))
+        notes.filter(move |finding| finding.check == check)
     }
 }
 
@@ -37,7 +37,7 @@ impl Judgement<'_, '_> {
         let outcome = &self.assessment.outcome;
         let mut of_pods = check::ALL.iter().filter(|spec| spec.applies_to_launcher_pods);
         *outcome == Outcome::Fits
-            && of_pods.all(|spec| notes.of(spec.id, outcome).next().is_none() && (spec.find)(self).is_empty())
+            && of_pods.all(|spec| notes.of(spec.id).next().is_none() && (spec.find)(self).is_empty())
     }
 
     /// Returns the complete verdict.
@@ -59,8 +59,7 @@ impl Judgement<'_, '_> {
 
     /// Returns the findings, and the remedies that help depending on the start node.
     fn findings_and_luck(&self, notes: Notes<'_>) -> (Vec<Finding>, Vec<Remedy>) {
-        let reported = |check| notes.of(check, &self.assessment.outcome).cloned();
-        let found = check::ALL.iter().flat_map(|spec| reported(spec.id).chain((spec.find)(self)));
+        let found = check::ALL.iter().flat_map(|spec| notes.of(spec.id).cloned().chain((spec.find)(self)));
         let mut findings: Vec<Finding> = found.collect();
         let mut by_luck = Vec::new();
         for finding in &mut findings {
@@ -175,9 +174,7 @@ impl Verdict {
 
     /// Returns the finding that says why the running guest migrates nowhere now, whatever the labels are.
     pub(crate) fn immobile(&self) -> Option<&Finding> {
-        let is_certain = |check| self.found(check).filter(|found| found.impact.is_some());
-        let checks = [Check::NotMigratable, Check::NoPod, Check::SourceNotReady];
-        checks.into_iter().find_map(is_certain)
+        self.findings.iter().find(|finding| finding.check.spec().immobilizes && finding.impact.is_some())
     }
 
     /// Returns the impact by labels, or the worse one of a guest that KubeVirt refuses or that nothing migrates: the
@@ -202,7 +199,7 @@ impl Verdict {
 
     /// Whether a finding may exclude nodes that fit by labels.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        self.findings.iter().any(|finding| finding.check.doubt().is_some())
+        self.findings.iter().any(|finding| finding.check.spec().doubt.is_some())
     }
 
     /// Whether there is a finding that is reported regardless of the policy's `warn`.

@@ -10,12 +10,10 @@ use std::collections::BTreeSet;
 use super::cluster::Cluster;
 use super::release::Release;
 use super::wire::Configuration;
-use crate::fit::check::{self, Detail, Finding, Obsolete};
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Placement};
-use crate::fit::subject::ObsoleteModels;
-use crate::fit::verdict::Check;
+use crate::fit::subject::{Obsolete, ObsoleteModels};
 
 /// The models that are withheld if no list is set; each also in a version `-v1`.
 const BUILT_IN: [&str; 17] = [
@@ -59,16 +57,15 @@ fn asked<'p>(placement: &'p Placement<'_>) -> impl Iterator<Item = &'p str> {
     placement.selector.iter().map(|(key, _)| &**key).filter(|key| Family::of(key).is_model()).map(label::name)
 }
 
-/// Returns a note for each required model that is withheld.
-pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Finding> {
+/// Returns each required model that is withheld, with the list that withholds it.
+pub(super) fn required(placement: &Placement<'_>, cluster: &Cluster) -> Vec<(String, Obsolete)> {
     let found = asked(placement).filter_map(|model| {
         let by = match withheld(&cluster.config.configuration, model)? {
             Obsolete::Configured if cluster.config.is_hyperconverged => Obsolete::HyperConverged,
             Obsolete::Configured if is_in_both(&cluster.config.configuration, model) => Obsolete::Both,
             by => by,
         };
-        let model = model.to_owned();
-        Some(Finding::note(Check::ModelWithheld, "", Detail::Withheld(check::WithheldModel::Model { model, by })))
+        Some((model.to_owned(), by))
     });
     found.collect()
 }
@@ -164,11 +161,7 @@ mod tests {
             let cluster = Cluster::new([ClusterObject::KubeVirt(Box::new(read(kubevirt)))], None);
             let mut placement = Placement::default();
             placement.selector.insert(MODEL, "true");
-            let Detail::Withheld(check::WithheldModel::Model { by, .. }) =
-                findings(&placement, &cluster).remove(0).detail
-            else {
-                panic!("another finding")
-            };
+            let (_, by) = required(&placement, &cluster).remove(0);
             let is_said = by == Obsolete::HyperConverged;
             assert_eq!(is_said, cluster.config.is_hyperconverged, "the remedy would edit another object");
             Some(by)

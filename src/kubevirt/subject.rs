@@ -320,7 +320,6 @@ fn of_spec(
     subject.authors = authors(&rendered, filled);
     let mut notes = assumed(cluster);
     notes.extend(without_architecture(&subject.placement, cluster));
-    notes.extend(obsolete::findings(&subject.placement, cluster));
     let launcher = cluster.vmi(namespace, name).and_then(|vmi| cluster.current_launcher(vmi));
     notes.extend(by_cluster::findings(&subject.placement, namespace, (Predicted::Start, launcher), cluster));
     configured(&mut subject, cluster);
@@ -390,6 +389,7 @@ fn after_start(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> 
 /// Sets the fields that depend on the cluster's configuration and release.
 fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.configured.obsolete = obsolete::list(&subject.placement, cluster);
+    subject.configured.required = obsolete::required(&subject.placement, cluster);
     subject.configured.withheld = Arc::clone(&cluster.withheld.models);
     subject.configured.list = cluster.config.list();
     subject.configured.fixed_in = cluster.fixed_in();

@@ -201,11 +201,6 @@ pub(crate) fn sentence(finding: &Finding) -> String {
     out
 }
 
-/// Whether a finding matters to a guest that KubeVirt refuses: those about nodes do not.
-pub(crate) fn is_of_refused(finding: &Finding) -> bool {
-    matches!(finding.check, Check::Contradiction | Check::Assumed | Check::CommonModel | Check::Unknown | Check::NoPod)
-}
-
 /// Whether the text begins with the name of a node or a label.
 fn begins_with_a_name(detail: &Detail) -> bool {
     if let Detail::PodRules(found) = detail {

@@ -20,6 +20,7 @@ mod withheld;
 
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::bounds::Excess;
+use crate::fit::check::Reported;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::label;
 use crate::fit::node::Taint;
@@ -139,14 +140,15 @@ pub(crate) fn speak(prepared: &Prepared<'_>, verdict: &Verdict) -> Messages {
     for finding in &verdict.findings {
         let message = finding::message(finding);
         let short = || first_with_room(&out.title, finding::shorter(finding));
-        match finding.check {
-            // It is the headline; a guest that KubeVirt refuses has no nodes.
-            Check::Contradiction if refused == Some(finding) => continue,
-            _ if verdict.refused().is_some() && !finding::is_of_refused(finding) => {}
-            Check::NotMigratable if verdict.assessment.outcome.impact().is_some() => {
+        let (check, spec) = (finding.check, finding.check.spec());
+        match spec.reported {
+            // It is the headline.
+            _ if refused == Some(finding) => continue,
+            _ if verdict.refused().is_some() && !spec.applies_to_refused_guests => {}
+            _ if check == Check::NotMigratable && verdict.assessment.outcome.impact().is_some() => {
                 out.headline.clone_from(&message);
             }
-            Check::StartNode | Check::MigrationTarget if out.headline.is_empty() => {
+            Reported::AsHeadline if out.headline.is_empty() => {
                 out.headline.clone_from(&message);
                 let nearest = first_with_room(&out.title, nearest_lines(verdict));
                 out.lines.extend(nearest.filter(|_| is_warned(prepared, finding, verdict)));
@@ -155,21 +157,16 @@ pub(crate) fn speak(prepared: &Prepared<'_>, verdict: &Verdict) -> Messages {
                 out.lines
                     .extend(next_step(prepared, finding, verdict).or_else(|| may_help(prepared, finding, verdict)));
             }
-            // Printed first on its own line, or only on request.
-            Check::CommonModel | Check::StartOutlook | Check::DrainWaits => continue,
+            Reported::Apart => continue,
             _ if finding.is_on_request() => continue,
-            Check::OwnHostModel if finding::is_said_by_another(finding, verdict) => continue,
             // The sender of an object sees its own requirements.
-            Check::AskedBy => {
+            Reported::WithAuthors => {
                 let is_warned = matches!(&finding.detail, Detail::AskedBy(asked) if !asked.in_sight);
                 let line = short().filter(|_| is_warned);
                 out.authors.extend(line);
                 continue;
             }
-            // The release's rules matter only if something is wrong; facts that were not found always matter.
-            Check::Assumed if verdict.assessment.outcome.impact().is_none() && finding.field.is_empty() => continue,
-            Check::OtherArchitecture if !is_cause(&finding.detail) => continue,
-            Check::ChosenNodes if !is_in_the_way(&finding.detail, verdict) => continue,
+            _ if !is_worth_a_line(finding, verdict) => continue,
             _ => {
                 let line = short().unwrap_or_else(|| message.clone());
                 if finding.is_always_reported() { out.notes.push(line) } else { out.reasons.push(line) }
@@ -184,16 +181,19 @@ pub(crate) fn speak(prepared: &Prepared<'_>, verdict: &Verdict) -> Messages {
     out
 }
 
-/// Whether nodes of another architecture are worth a line: the guest has at most one of its own, or a default decided.
-fn is_cause(detail: &Detail) -> bool {
-    let Detail::OtherArchitectures(found) = detail else { return false };
-    found.none_wanted || found.only.is_some() || found.by.is_some()
-}
-
-/// Whether a choice of nodes is worth a line: more nodes take the impaired guest without it.
-fn is_in_the_way(detail: &Detail, verdict: &Verdict) -> bool {
-    let Detail::ChosenNodes(found) = detail else { return false };
-    verdict.assessment.outcome.impact().is_some() && found.without > found.fitting
+/// Whether a finding is worth a line of an answer.
+fn is_worth_a_line(finding: &Finding, verdict: &Verdict) -> bool {
+    let is_impaired = verdict.assessment.outcome.impact().is_some();
+    match &finding.detail {
+        Detail::OwnHostModel(_) => !finding::is_said_by_another(finding, verdict),
+        // Only if the guest has at most one node of its own architecture, or a default decided.
+        Detail::OtherArchitectures(found) => found.none_wanted || found.only.is_some() || found.by.is_some(),
+        // Only if more nodes take the impaired guest without it.
+        Detail::ChosenNodes(found) => is_impaired && found.without > found.fitting,
+        // The release's rules matter only if something is wrong; facts that were not found always matter.
+        Detail::Noted(_) if finding.check == Check::Assumed => is_impaired || !finding.field.is_empty(),
+        _ => true,
+    }
 }
 
 /// Whether the nearest node is worth a line: not if the guest starts and only its chosen placement excludes it from
@@ -439,8 +439,8 @@ fn may_help(prepared: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> Op
     step_line(prepared, remedy, "may help, by the node that the scheduler chooses", "More")
 }
 
-/// Returns `LEAD: STEP. MORE: kubectl cpufit explain …`, with as much of it as a warning has room for. The step is the
-/// remedy's command, or its summary if the command is too long.
+/// Returns `LEAD: STEP. MORE: kubectl cpufit explain …`, with as much of it as a warning has room for. The step is
+/// the remedy's command, or its summary if the command is too long.
 fn step_line(prepared: &Prepared<'_>, remedy: &Remedy, lead: &str, more: &str) -> Option<String> {
     let all = explain(prepared).map(|command| format!(". {more}: {command}")).unwrap_or_default();
     let command = remedy::step(&remedy.action, &prepared.subject);

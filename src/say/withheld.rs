@@ -1,7 +1,8 @@
 //! The sentence about labels that KubeVirt's node-labeller withholds, by obsoleteCPUModels or its built-in list.
 
-use crate::fit::check::{Obsolete, WithheldModel};
+use crate::fit::check::WithheldModel;
 use crate::fit::plural::{fold_names, number};
+use crate::fit::subject::Obsolete;
 
 /// Returns the sentence of the finding `withheld-model`.
 pub(super) fn sentence(found: &WithheldModel) -> String {

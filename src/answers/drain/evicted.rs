@@ -23,7 +23,7 @@ use crate::fit::libvirt::Answers;
 use crate::fit::named_part::NamedPart;
 use crate::fit::plural::{fold_names, number};
 use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject};
-use crate::fit::verdict::{self, Check, Detail, Finding};
+use crate::fit::verdict::{self, Detail, Finding};
 use crate::judge::apply_expected_trim;
 use crate::kubevirt::eviction::{self, Effect, ShutDown};
 use crate::kubevirt::migration;
@@ -411,9 +411,9 @@ impl<'w> EvictedGuest<'w> {
     fn find_doubts(&self, world: &World) -> Vec<(String, IsOfCpu)> {
         let Some(prepared) = self.prepared(world) else { return Vec::new() };
         let verdict = prepared.judge(&world.cluster, Depth::Brief);
-        let is_named = |finding: &&Finding| {
-            finding.check.doubt() == Some(Doubt::Libvirt) || finding.check == Check::SourceNotReady
-        };
+        // The drain itself judges pods and volumes.
+        let is_named =
+            |finding: &&Finding| matches!(finding.check.spec().doubt, Some(Doubt::Libvirt | Doubt::VirtHandler));
         let named = verdict.findings.iter().filter(is_named);
         let is_of_cpu = |finding: &Finding| match &finding.detail {
             Detail::LibvirtRefused(last) => last.is_of_cpu,

@@ -85,8 +85,8 @@ impl FittingRoom {
         !self.is_short_everywhere || has_room
     }
 
-    /// Returns the sentence that stands in place of a verdict by labels: `Cannot start: no node that fits has room: …`;
-    /// `None` if a node has room.
+    /// Returns the sentence that stands in place of a verdict by labels:
+    /// `Cannot start: no node that fits has room: …`; `None` if a node has room.
     pub(super) fn headline(&self, stage: &Stage, cluster: &Cluster) -> Option<String> {
         let what = if matches!(stage, Stage::Migration(_)) { "migrate" } else { "start" };
         self.nowhere(cluster).map(|words| format!("Cannot {what} now: {words}."))

@@ -2,15 +2,23 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::author::{AskedAt, Author};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::outcome::Nearest;
 use crate::fit::placement::{AffinityRule, Term};
 
-pub(super) const SPEC: CheckSpec =
-    CheckSpec { id: Check::AskedBy, word: "asked-by", always_reported: false, applies_to_launcher_pods: false, find };
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::AskedBy,
+    word: "asked-by",
+    reported: Reported::WithAuthors,
+    applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
+    find,
+};
 
 /// Maximum number of terms of a node affinity that are compared.
 const MAX_TERMS: usize = 16;

@@ -2,12 +2,15 @@
 //!
 //! The findings do not depend on the nodes: they are notes of the judgement.
 
-use super::{Check, CheckSpec};
+use super::{Check, CheckSpec, Reported};
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::Assumed,
     word: "assumed",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: true,
+    immobilizes: false,
+    doubt: None,
     find: |_| Vec::new(),
 };

@@ -6,14 +6,17 @@
 //!
 //! [`Subject::known_starts`]: crate::fit::subject::Subject::known_starts
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::judgement::Judgement;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::BoundVolumes,
     word: "bound-volumes",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: Some(Doubt::Scheduler),
     find,
 };
 

@@ -1,6 +1,6 @@
 //! A host that is selected by name, or the entries of `addedNodeSelector`: judged with and without that choice.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
 use crate::fit::outcome::Outcome;
@@ -9,8 +9,11 @@ use crate::fit::subject::Stage;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::ChosenNodes,
     word: "chosen-nodes",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -2,12 +2,15 @@
 //!
 //! The findings do not depend on the nodes: they are notes of the judgement.
 
-use super::{Check, CheckSpec};
+use super::{Check, CheckSpec, Reported};
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::CommonModel,
     word: "common-model",
-    always_reported: false,
+    reported: Reported::Apart,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: true,
+    immobilizes: false,
+    doubt: None,
     find: |_| Vec::new(),
 };

@@ -1,14 +1,17 @@
 //! A label that is both required and forbidden: accepted by KubeVirt, never schedulable.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::outcome::Impact;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::Contradiction,
     word: "contradiction",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: true,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

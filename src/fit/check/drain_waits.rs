@@ -4,7 +4,7 @@
 //! Mirrors `pkg/virt-api/webhooks/validating-webhook/admitters/pod-eviction-admitter.go`: with `LiveMigrate` the
 //! eviction is refused until the guest has left, and a guest that is not `IsMigratable` is not migrated.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::author::Author;
 use crate::fit::judgement::Judgement;
 use crate::fit::outcome::Impact;
@@ -13,8 +13,11 @@ use crate::fit::remedy;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::DrainWaits,
     word: "drain-waits",
-    always_reported: false,
+    reported: Reported::Apart,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

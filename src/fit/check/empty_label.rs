@@ -4,15 +4,18 @@
 //! Mirrors `pkg/virt-controller/services/nodeselectorrenderer.go`, which selects `true` since KubeVirt 1.5.0, and
 //! `pkg/virt-handler/node-labeller/node_labeller.go`, which writes the empty text until 1.5.2.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::EmptyLabel,
     word: "empty-label",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

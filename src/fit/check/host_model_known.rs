@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::iter;
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Judgement;
@@ -19,8 +19,11 @@ use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Stage};
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::HostModelKnown,
     word: "host-model-known",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: Some(Doubt::Libvirt),
     find,
 };
 

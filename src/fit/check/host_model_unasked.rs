@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::host_model_known::DoubtfulNodes;
-use super::{Check, CheckSpec, Detail, Finding, host_model_known};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported, host_model_known};
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -19,8 +19,11 @@ use crate::fit::subject::{CpuMode, HostModelRule, Stage};
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::HostModelUnasked,
     word: "host-model-unasked",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: Some(Doubt::Libvirt),
     find,
 };
 

@@ -1,7 +1,7 @@
 //! The last migration failed: where libvirt refused the guest's CPU, the only trace of that CPU, and better evidence
 //! than any label; any other failure is repeated as it is.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
 use crate::fit::remedy;
@@ -9,8 +9,11 @@ use crate::fit::remedy;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::LibvirtRefused,
     word: "libvirt-refused",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: true,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: Some(Doubt::Libvirt),
     find,
 };
 

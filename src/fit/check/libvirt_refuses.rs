@@ -1,15 +1,18 @@
 //! Libvirt refuses the guest's CPU on nodes that fit by labels, or reports that they do not provide the CPU
 //! that its start requires. Neither a label nor a cordon is the cause.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::subject::Stage;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::LibvirtRefuses,
     word: "libvirt-refuses",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

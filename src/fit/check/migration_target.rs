@@ -1,7 +1,7 @@
 //! At most one node is left to migrate to: for a running guest now, for one that is to start from a node where
 //! it may start.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::outcome::{Cause, Impact, Outcome};
 use crate::fit::remedy;
@@ -10,8 +10,11 @@ use crate::fit::subject::{CpuMode, Stage};
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::MigrationTarget,
     word: "migration-target",
-    always_reported: false,
+    reported: Reported::AsHeadline,
     applies_to_launcher_pods: true,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

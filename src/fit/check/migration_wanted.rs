@@ -3,14 +3,17 @@
 //! Mirrors `doesRequireMigration`, `isHotplugInProgress` and `isVolumesUpdateInProgress` of
 //! `pkg/virt-controller/watch/workload-updater/workload-updater.go`.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::MigrationWanted,
     word: "migration-wanted",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -56,7 +56,7 @@ pub(crate) use libvirt_refused::LibvirtRefused;
 pub(crate) use migration_target::NoTarget;
 pub(crate) use model_coverage::ModelCoverage;
 pub(crate) use model_not_usable::KnownNotUsable;
-pub(crate) use model_withheld::{Obsolete, WithheldModel};
+pub(crate) use model_withheld::WithheldModel;
 pub(crate) use no_cpu_labels::NoCpuLabels;
 pub(crate) use no_virt_handler::NoVirtHandler;
 pub(crate) use optional_feature::OptionalFeature;
@@ -75,7 +75,7 @@ pub(crate) use unlike_hosts::{AlikeHosts, UnlikeHosts, UnlikeVendors};
 
 use super::judgement::Judgement;
 use super::libvirt::Incompatible;
-use super::outcome::{Impact, Outcome, Unknown};
+use super::outcome::{Impact, Unknown};
 use super::remedy::Remedy;
 use super::subject::{NotMigratable, PendingChange, UnmetAtStart};
 
@@ -86,23 +86,50 @@ pub struct CheckSpec {
     pub id: Check,
     /// The name in JSON.
     pub word: &'static str,
-    /// Whether it is reported regardless of the policy's `warn`: without it the rest of an answer would
-    /// mislead, or a running guest is in danger.
-    pub always_reported: bool,
+    /// When and where its findings are reported.
+    pub reported: Reported,
     /// Whether it also runs for launcher pods that fit, which are admitted without further work if nothing is
     /// found.
     pub applies_to_launcher_pods: bool,
+    /// Whether its findings matter to a guest that KubeVirt refuses: those about nodes do not.
+    pub applies_to_refused_guests: bool,
+    /// Whether a finding of it with an impact says that the running guest migrates nowhere now, whatever the labels
+    /// are.
+    pub immobilizes: bool,
+    /// The program that may keep the guest off nodes that fit by labels, so that "fits" alone would mislead; `None` if
+    /// its findings do not exclude nodes.
+    pub doubt: Option<Doubt>,
     /// The function that runs the check; it returns nothing if there is no problem.
     pub find: fn(&Judgement<'_, '_>) -> Vec<Finding>,
 }
 
+/// When and where the findings of a check are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reported {
+    /// As the headline, with the number of nodes by labels.
+    AsHeadline,
+    /// Regardless of the policy's `warn`: without it the rest of an answer would mislead, or a running guest is in
+    /// danger.
+    Always,
+    /// With the reasons of a warning.
+    IfWarned,
+    /// With the authors of the demands, after the reasons.
+    WithAuthors,
+    /// On a line of its own, or only by verbs.
+    Apart,
+}
+
 /// The program that may keep a guest off nodes that fit by labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doubt {
+pub enum Doubt {
     /// Libvirt, because of the node's CPU.
     Libvirt,
-    /// kube-scheduler or KubeVirt, because of other pods, volumes or KubeVirt's configuration.
-    Kubernetes,
+    /// kube-scheduler, because of other pods or volumes.
+    Scheduler,
+    /// virt-handler of the node that the guest leaves, if it does not run.
+    VirtHandler,
+    /// The labeller, which removes labels that are still there.
+    Labeller,
 }
 
 /// Declares the checks in the order in which their findings are reported.
@@ -115,6 +142,14 @@ macro_rules! checks {
         }
 
         impl Check {
+            /// Returns the properties of the check.
+            #[must_use]
+            pub fn spec(self) -> &'static CheckSpec {
+                match self {
+                    $(Self::$id => &$file::SPEC,)*
+                }
+            }
+
             /// Returns what it finds, in a sentence.
             #[must_use]
             pub fn description(self) -> &'static str {
@@ -217,38 +252,10 @@ pub(crate) fn of_word(word: &str) -> Option<Check> {
 }
 
 impl Check {
-    /// Returns the properties of the check.
-    #[must_use]
-    pub fn spec(self) -> &'static CheckSpec {
-        // The macro declares both in the same order.
-        &ALL[self as usize]
-    }
-
     /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.spec().word
-    }
-
-    /// Whether its notes are reported with such an outcome: those about KubeVirt's list of obsolete models
-    /// only if there is an impact.
-    pub(super) fn is_noted_of(self, outcome: &Outcome) -> bool {
-        self != Self::ModelWithheld || outcome.impact().is_some()
-    }
-
-    /// Returns who may keep the guest off nodes that fit by labels, so that "fits" alone would mislead; `None` for a
-    /// check that finds no such reasons.
-    pub(crate) fn doubt(self) -> Option<Doubt> {
-        match self {
-            Self::LibvirtRefused
-            | Self::HostModelUnasked
-            | Self::HostModelKnown
-            | Self::OptionalFeature
-            | Self::SourceLabels
-            | Self::UnlikeHosts => Some(Doubt::Libvirt),
-            Self::PodRules | Self::BoundVolumes | Self::ModelWithheld | Self::SourceNotReady => Some(Doubt::Kubernetes),
-            _ => None,
-        }
     }
 }
 
@@ -281,7 +288,7 @@ impl Finding {
 
     /// Whether it is reported regardless of the policy's `warn`.
     pub(crate) fn is_always_reported(&self) -> bool {
-        self.check.spec().always_reported && !self.is_on_request()
+        self.check.spec().reported == Reported::Always && !self.is_on_request()
     }
 
     /// Whether only `explain` prints it: in a mixed fleet before KubeVirt 1.8.4, most starts of a host-model guest
@@ -392,9 +399,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_check_is_at_its_index_and_has_its_own_word() {
-        for (at, spec) in ALL.iter().enumerate() {
-            assert_eq!(spec.id as usize, at, "{:?} would be described by another check", spec.id);
+    fn each_check_has_a_file_and_a_word_of_its_own() {
+        let ids: BTreeSet<Check> = ALL.iter().map(|spec| spec.id.spec().id).collect();
+        assert_eq!(ids.len(), ALL.len(), "one would be described by another check: {ids:?}");
+        for spec in ALL {
             assert!(spec.word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", spec.word);
         }
         let words: BTreeSet<&str> = ALL.iter().map(|spec| spec.word).collect();

@@ -1,6 +1,6 @@
 //! A named model that fits some nodes and excludes a large part of those that could take the guest otherwise.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::author::Author;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -11,8 +11,11 @@ use crate::fit::subject::Stage;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::ModelCoverage,
     word: "model-coverage",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

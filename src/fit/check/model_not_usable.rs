@@ -1,14 +1,17 @@
 //! A named model that nodes list but cannot run: manuals point users to those labels.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::ModelKnownNotUsable,
     word: "model-known-not-usable",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -1,22 +1,24 @@
 //! Labels of a model, or nodes by their host model, that KubeVirt's list of obsolete CPU models withholds from
 //! the guest.
 //!
-//! A withheld model does not depend on the nodes, and is a note of the judgement; nodes with an obsolete host
-//! model have a label (`node-labeller.kubevirt.io/obsolete-host-model`).
+//! Nodes with an obsolete host model have a label (`node-labeller.kubevirt.io/obsolete-host-model`).
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Affinity;
-use crate::fit::subject::ListKnown;
+use crate::fit::subject::{ListKnown, Obsolete};
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::ModelWithheld,
     word: "model-withheld",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: Some(Doubt::Labeller),
     find,
 };
 
@@ -50,24 +52,18 @@ pub enum WithheldModel {
     },
 }
 
-/// A list of obsolete models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obsolete {
-    /// The list of the KubeVirt custom resource.
-    Configured,
-    /// The list of the KubeVirt custom resource, which a HyperConverged resource manages.
-    HyperConverged,
-    /// The list of the KubeVirt custom resource, which holds only this model, and the list that is built into KubeVirt
-    /// and counts if the former is empty.
-    Both,
-    /// The list built into KubeVirt.
-    BuiltIn,
-}
-
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if judgement.assessment.outcome.impact().is_none() {
         return still_there(judgement);
     }
+    let required = judgement.subject.configured.required.iter();
+    let model = |(model, by): &(String, Obsolete)| WithheldModel::Model { model: model.clone(), by: *by };
+    let found = required.map(model).chain(avoided(judgement)).map(Detail::Withheld);
+    found.map(|detail| Finding::note(Check::ModelWithheld, "", detail)).collect()
+}
+
+/// Returns the nodes that the guest avoids because of their host model.
+fn avoided(judgement: &Judgement<'_, '_>) -> Vec<WithheldModel> {
     if !judgement.subject.placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model) {
         return Vec::new();
     }
@@ -88,8 +84,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         (unknown, |nodes| WithheldModel::OnlyLabelled { nodes, is_unlisted: false }),
     ];
     let found = details.into_iter().filter(|(nodes, _)| !nodes.is_empty());
-    let found = found.map(|(nodes, detail)| Detail::Withheld(detail(judgement.names(&nodes))));
-    found.map(|detail| Finding::note(Check::ModelWithheld, "", detail)).collect()
+    found.map(|(nodes, detail)| detail(judgement.names(&nodes))).collect()
 }
 
 /// Whether the list of the KubeVirt resource holds a node's host model; `None` if the list or the host model is not

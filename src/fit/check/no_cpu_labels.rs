@@ -4,7 +4,7 @@
 //! and none if it cannot read libvirt's capabilities, which it does once, at the start of virt-handler, or where
 //! `skip-node` is set.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Judgement;
@@ -14,8 +14,11 @@ use crate::fit::outcome::{Outcome, Unknown};
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::NoCpuLabels,
     word: "no-cpu-labels",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -12,8 +12,11 @@ use crate::fit::node::Taint;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::NoVirtHandler,
     word: "no-virt-handler",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

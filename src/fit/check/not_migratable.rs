@@ -3,15 +3,18 @@
 //!
 //! Mirrors `isMigratable` of `pkg/virt-api/webhooks/validating-webhook/admitters/migration-create-admitter.go`.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::outcome::Impact;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::NotMigratable,
     word: "not-migratable",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: true,
+    doubt: None,
     find,
 };
 

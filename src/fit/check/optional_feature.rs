@@ -5,7 +5,7 @@
 //! `disable` when the guest starts, and a target has to provide what it required.
 
 use super::host_model_known::{DoubtfulNodes, worst_start};
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Judgement;
@@ -14,8 +14,11 @@ use crate::fit::subject::Stage;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::OptionalFeature,
     word: "optional-feature",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: Some(Doubt::Libvirt),
     find,
 };
 

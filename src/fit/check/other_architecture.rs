@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::author::Author;
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
@@ -11,8 +11,11 @@ use crate::fit::label;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::OtherArchitecture,
     word: "other-architecture",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -1,13 +1,16 @@
 //! The launcher is outdated (`kubevirt.io/outdatedLauncherImage`): the next migration crosses QEMU versions.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::OutdatedLauncher,
     word: "outdated-launcher",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: true,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -4,15 +4,18 @@
 //! whole named model is usable. Mirrors `pkg/virt-handler/node-labeller/node_labeller.go`, which writes
 //! `host-model-cpu` and `cpu-model` from different sources.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::OwnHostModel,
     word: "own-host-model",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::fleet::Fleet;
 use crate::fit::outcome::Impact;
 use crate::fit::placement::AffinityRule;
@@ -15,8 +15,11 @@ use crate::fit::subject::Subject;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::OwnNode,
     word: "own-node",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: true,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find: |judgement| own_node(judgement.subject, judgement.fleet).into_iter().collect(),
 };
 

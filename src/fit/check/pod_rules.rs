@@ -7,12 +7,20 @@
 //! `DoNotSchedule` constraint (`Filter` of `pkg/scheduler/framework/plugins/podtopologyspread/filtering.go`) or of a
 //! required pod affinity (`satisfyPodAffinity` of `pkg/scheduler/framework/plugins/interpodaffinity/filtering.go`).
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::subject::PodRule;
 
-pub(super) const SPEC: CheckSpec =
-    CheckSpec { id: Check::PodRules, word: "pod-rules", always_reported: false, applies_to_launcher_pods: false, find };
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::PodRules,
+    word: "pod-rules",
+    reported: Reported::IfWarned,
+    applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: Some(Doubt::Scheduler),
+    find,
+};
 
 /// Rules that may keep the guest off fitting nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,13 +1,16 @@
 //! A guest whose VM waits for a restart (condition `RestartRequired`), so that KubeVirt applies no change of it live.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::RestartRequired,
     word: "restart-required",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -11,8 +11,11 @@ use crate::fit::models;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::SimilarFeature,
     word: "similar-feature",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

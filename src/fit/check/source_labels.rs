@@ -4,7 +4,7 @@
 //! `pkg/virt-controller/watch/migration/migration.go`. The labeller removes no vendor label from a node
 //! (`pkg/virt-handler/node-labeller/node_labeller.go`): after a replacement of its board a node has two.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
 use crate::fit::subject::Stage;
@@ -12,8 +12,11 @@ use crate::fit::subject::Stage;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::SourceLabels,
     word: "source-labels",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: Some(Doubt::Libvirt),
     find,
 };
 

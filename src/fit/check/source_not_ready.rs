@@ -3,7 +3,7 @@
 //! Mirrors `migrateVMI` of `pkg/virt-handler/migration-source.go`: virt-handler of the source asks its launcher to
 //! migrate.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::fleet::NodeHealth;
 use crate::fit::judgement::Judgement;
 use crate::fit::outcome::Impact;
@@ -11,8 +11,11 @@ use crate::fit::outcome::Impact;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::SourceNotReady,
     word: "source-not-ready",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: true,
+    applies_to_refused_guests: false,
+    immobilizes: true,
+    doubt: Some(Doubt::VirtHandler),
     find,
 };
 

@@ -3,7 +3,7 @@
 //! A guest keeps the `cpu-model-migration` key of its first migration as long as it runs. A new libvirt may
 //! give the hardware another name.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::subject::Stage;
@@ -11,8 +11,11 @@ use crate::fit::subject::Stage;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::StaleModel,
     word: "stale-model",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

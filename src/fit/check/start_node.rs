@@ -1,6 +1,6 @@
 //! No node takes the guest at its start.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::outcome::{Cause, Impact, Outcome};
 use crate::fit::remedy;
@@ -9,8 +9,11 @@ use crate::fit::subject::Stage;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::StartNode,
     word: "start-node",
-    always_reported: false,
+    reported: Reported::AsHeadline,
     applies_to_launcher_pods: true,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

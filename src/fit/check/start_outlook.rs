@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::Family;
@@ -13,8 +13,11 @@ use crate::fit::subject::{CpuMode, Stage};
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::StartOutlook,
     word: "start-outlook",
-    always_reported: false,
+    reported: Reported::Apart,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -1,6 +1,6 @@
 //! Check: the selector names a host that no node has.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
 use crate::fit::outcome::Outcome;
@@ -8,8 +8,11 @@ use crate::fit::outcome::Outcome;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::UnknownHost,
     word: "unknown-host",
-    always_reported: false,
+    reported: Reported::IfWarned,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{HostModelClass, NodeIndex};
 use crate::fit::judgement::Judgement;
@@ -20,8 +20,11 @@ use crate::fit::subject::{CpuMode, Stage};
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::UnlikeHosts,
     word: "unlike-hosts",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: Some(Doubt::Libvirt),
     find,
 };
 

@@ -3,14 +3,17 @@
 //!
 //! Mirrors `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`.
 
-use super::{Check, CheckSpec, Detail, Finding};
+use super::{Check, CheckSpec, Detail, Finding, Reported};
 use crate::fit::judgement::Judgement;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::WillNotMigrate,
     word: "will-not-migrate",
-    always_reported: true,
+    reported: Reported::Always,
     applies_to_launcher_pods: false,
+    applies_to_refused_guests: false,
+    immobilizes: false,
+    doubt: None,
     find,
 };
 

@@ -10,6 +10,8 @@ use crate::fit::placement::Placement;
 pub struct Configured {
     /// The list of obsolete CPU models, if it affects the guest.
     pub obsolete: Option<ObsoleteModels>,
+    /// The models that the guest requires and a list withholds, with the list.
+    pub required: Vec<(String, Obsolete)>,
     /// The models that the list withholds: none of them is proposed for the guest.
     pub withheld: Arc<BTreeSet<String>>,
     /// Whether the list is known, so that a model which is not in `withheld` is not in the list.
@@ -25,6 +27,20 @@ pub struct Configured {
     /// Whether KubeVirt's feature gate `CPUManager` is known to be off: virt-handler then labels each node as one
     /// without CPU manager, whatever its kubelet does (`do` of `pkg/virt-handler/heartbeat/heartbeat.go`).
     pub cpu_manager_is_off: bool,
+}
+
+/// A list of obsolete models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obsolete {
+    /// The list of the KubeVirt custom resource.
+    Configured,
+    /// The list of the KubeVirt custom resource, which a HyperConverged resource manages.
+    HyperConverged,
+    /// The list of the KubeVirt custom resource, which holds only this model, and the list that is built into KubeVirt
+    /// and counts if the former is empty.
+    Both,
+    /// The list built into KubeVirt.
+    BuiltIn,
 }
 
 /// The part of KubeVirt's list of obsolete CPU models that keeps the guest off nodes.

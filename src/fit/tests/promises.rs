@@ -13,6 +13,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::fit::assess::targets_by_start;
 use crate::fit::author::{AskedAt, Author, Authors, Holder};
+use crate::fit::check::Doubt;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Effort, Judgement, assess};
 use crate::fit::label;
@@ -547,8 +548,7 @@ fn verify_remedy(
         _ => badness(&verdict) < badness(before),
     };
     // Where libvirt has the last word, the targets that the guest has now are not known by labels.
-    let is_certain =
-        !matches!(check, Check::LibvirtRefused | Check::HostModelUnasked | Check::HostModelKnown | Check::UnlikeHosts);
+    let is_certain = check.spec().doubt != Some(Doubt::Libvirt);
     if subject.source().is_some() && is_certain && *most < before.fitting.count() {
         return Err(format!("people act and the guest has fewer targets than before: {described}"));
     }

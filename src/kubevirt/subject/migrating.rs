@@ -19,7 +19,6 @@ use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::eviction::{self, Strategy};
 use crate::kubevirt::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use crate::kubevirt::not_migratable::{Foresight, is_decided};
-use crate::kubevirt::obsolete;
 use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim, is_final};
 
 /// Prepares a running guest as if a user requested its migration now; `None` if it does not run.
@@ -101,7 +100,6 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         migration.reported = reported(vmi);
     }
     notes.extend(without_architecture(&placement, cluster));
-    notes.extend(obsolete::findings(&placement, cluster));
     notes.extend(without_added(vmim, cluster));
     if not_judged.is_none() {
         notes.extend(by_cluster::findings(&placement, namespace, (by_cluster::Predicted::Target, pod), cluster));

@@ -10,6 +10,7 @@ use super::drain::anti_affinity::Residents;
 use super::guest_state::{GuestState, GuestStates, PolicyAnswer, why};
 use super::missing_guests::RunState;
 use super::model_use::{ModelUse, model_use};
+use super::obstacles::Obstacles;
 use super::pod_rules;
 use super::refusals::Refusal;
 use super::room;
@@ -150,6 +151,8 @@ pub struct AuditRow {
     /// The verdict; `pinned` at least if KubeVirt refuses to migrate it.
     #[serde(rename = "verdict")]
     pub stated_verdict: OutcomeWord,
+    /// The state as one word, as in the table.
+    pub state: StateWord,
     /// The verdict by its selector and the nodes alone, also if KubeVirt refuses to migrate it.
     #[serde(skip)]
     pub verdict: OutcomeWord,
@@ -245,9 +248,9 @@ impl AuditRow {
         self.no_room && !(self.stand == LifeStage::Running && self.severity == Severity::Pinned)
     }
 
-    /// Returns the state as one word for tables.
-    pub(crate) fn state(&self) -> StateWord {
-        match self.severity {
+    /// Adds the state that its other fields result in.
+    fn with_state(mut self) -> Self {
+        self.state = match self.severity {
             Severity::OwnNode => StateWord::OwnNode,
             Severity::Unschedulable => StateWord::CannotStart,
             _ if self.is_unplaced => StateWord::Pending,
@@ -257,7 +260,8 @@ impl AuditRow {
             Severity::None if self.verdict == OutcomeWord::Unknown => StateWord::Unknown,
             Severity::None if !self.doubts.is_empty() => StateWord::FitsByLabels,
             Severity::None => StateWord::Fits,
-        }
+        };
+        self
     }
 }
 
@@ -317,9 +321,11 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
         },
         is_certain: verdict.immobile().or_else(|| verdict.refused()).is_some(),
     };
+    let may_be_closed = !reasons.is_certain && reasons.no_room.is_none();
+    let of_obstacles = if may_be_closed { obstacles(&case, world, residents) } else { None };
     let refusals = Refusal::all_of(verdict);
     let stale = if is_running { stale(&vmi, cluster) } else { Vec::new() };
-    AuditRow {
+    let row = AuditRow {
         guest: subject.title(),
         namespace: subject.namespace.clone(),
         name: subject.name.clone(),
@@ -356,9 +362,23 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
         // The next start of a guest without a VMI is what was judged, its rules about pods too.
         next_in_doubt: if is_stopped { verdict.is_in_doubt() } else { next.is_in_doubt },
         next_no_room: next.no_room.is_some(),
-        severity: if reasons.own_node.is_some() { Severity::OwnNode } else { numbers.impact().into() },
+        severity: if reasons.own_node.is_some() {
+            Severity::OwnNode
+        } else {
+            numbers.impact().max(of_obstacles).into()
+        },
         policy: numbers.policy,
-    }
+        state: StateWord::Fits,
+    };
+    row.with_state()
+}
+
+/// Returns the impact of other pods and volumes that are known to close nodes that a guest fits on by labels.
+fn obstacles(case: &Evaluation<'_>, world: &World, residents: &Residents<'_>) -> Option<Impact> {
+    let Evaluation { prepared, verdict, .. } = case;
+    let is_closing = |finding: &Finding| finding.check.spec().doubt == Some(Doubt::Scheduler);
+    let is_closed = verdict.findings.iter().any(is_closing);
+    is_closed.then(|| Obstacles::of(&prepared.subject, None, world, residents, &[]).impact(verdict)).flatten()
 }
 
 /// The reasons for the state of a guest.

@@ -19,6 +19,7 @@ pub mod recommend;
 pub(crate) mod refusals;
 pub(crate) mod room;
 pub(crate) mod scheduler;
+pub(crate) mod state;
 pub mod status;
 mod turns;
 pub(crate) mod unanswered;

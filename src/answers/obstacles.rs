@@ -14,6 +14,7 @@ use crate::fit::node::Node;
 use crate::fit::plural::fold_names;
 use crate::fit::remedy::{Action, Outage};
 use crate::fit::subject::{BoundVolume, PodRule, Stage, Subject};
+use crate::fit::verdict::{Impact, Verdict};
 use crate::kubevirt::room::{NodeRoomFor, PodNeed, Shortage};
 use crate::kubevirt::wire::Vmi;
 use crate::say;
@@ -92,10 +93,33 @@ impl<'c> Obstacles<'c> {
         self.closed(nodes, false).count() < nodes.count()
     }
 
-    /// Whether all of these nodes are known to be closed, one of them at least by pods there.
-    pub(crate) fn are_closed_by_pods(&self, nodes: &Bits) -> bool {
-        let closed = self.closed(nodes, false);
-        closed.count() == nodes.count() && !(closed.by_rules.is_empty() && closed.by_pods.is_empty())
+    /// Returns the impact of volumes and pods that are known to close nodes that fit by labels, given room as well: no
+    /// node is left, or one to migrate to; `None` if they close none, or if more nodes are left.
+    pub(crate) fn impact(&self, verdict: &Verdict) -> Option<Impact> {
+        let fitting = &verdict.assessment.fitting;
+        let ClosedNodes { by_volumes, by_rules, by_pods, full } = self.closed(fitting, false);
+        let mut open = fitting.clone();
+        by_volumes.into_iter().chain(by_rules).chain(by_pods).for_each(|node| open.remove(node));
+        // The pods that close nodes at a start are in the finding alone.
+        let of_pods = verdict.findings.iter().find_map(|finding| match &finding.detail {
+            Detail::PodRules(found) => Some(found),
+            _ => None,
+        });
+        let at_start =
+            fitting.iter().filter(|node| of_pods.is_some_and(|found| found.is_closed(self.fleet.name(*node))));
+        at_start.for_each(|node| open.remove(node));
+        if open == *fitting {
+            return None;
+        }
+        for (node, _) in full {
+            open.remove(node);
+        }
+        match (&self.subject.stage, open.count()) {
+            (Stage::Migration(_), 0) => Some(Impact::Pinned),
+            (Stage::Migration(_), 1) => Some(Impact::Fragile),
+            (Stage::Start(_), 0) => Some(Impact::Unschedulable),
+            (Stage::Migration(_) | Stage::Start(_), _) => None,
+        }
     }
 
     /// Returns a finding without the rules about pods that are judged here; `None` if it is about no others.

@@ -306,7 +306,7 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     };
     let (now, next) = (row.now.as_ref().map_or_else(dash, places), places(&row.at_next_start));
     let cpu = row.model.clone().unwrap_or_else(dash);
-    let mut out = vec![row.guest.clone(), node, cpu, row.state().to_string(), now, next];
+    let mut out = vec![row.guest.clone(), node, cpu, row.state.to_string(), now, next];
     if wide {
         let starts = row.at_next_start.start_nodes.map(|starts| format!("{starts}/{}", row.at_next_start.judged));
         out.push(starts.unwrap_or_else(dash));

@@ -22,7 +22,9 @@ use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
 use crate::answers::libvirt_plan::Survey;
+use crate::answers::obstacles::Obstacles;
 use crate::answers::pod_rules;
+use crate::answers::state::state;
 use crate::console;
 use crate::domain::Domain;
 use crate::enforce::forecast;
@@ -401,8 +403,10 @@ fn is_admitted_as_change(world: &World, item: &Item) -> Result<bool, snapshot::E
 fn with_remarks(row: ResultRow, case: &Evaluation<'_>, survey: &Survey<'_>) -> ResultRow {
     let cluster = &survey.world.cluster;
     let room = FittingRoom::of(case, None, cluster);
-    let weighed = all_weighed(case, &room, None, survey);
-    let mut row = row.with_room(case, &room, cluster).with_obstacles(case, &weighed, &cluster.fleet);
+    let obstacles = Obstacles::of(&case.prepared.subject, None, survey.world, survey.residents(), &[]);
+    let weighed = all_weighed(case, &room, &obstacles, &cluster.fleet);
+    let row = row.with_room(case, &room, cluster).with_obstacles(case, &weighed, &cluster.fleet);
+    let mut row = row.with_state(state(&case.verdict, &obstacles, room.is_nowhere()));
     let findings = &case.verdict.findings;
     let undecided = findings.iter().filter(|found| found.check.spec().doubt == Some(Doubt::Scheduler));
     let is_warned = |words: &String| row.warnings.iter().any(|warning| warning.contains(words.as_str()));

@@ -8,7 +8,6 @@ pub(crate) mod room;
 mod taints;
 pub(crate) mod tsc;
 
-use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -32,6 +31,7 @@ use crate::answers::obstacles::Obstacles;
 use crate::answers::pod_rules;
 use crate::answers::room::RoomFor;
 use crate::answers::scheduler::UnplacedLauncher;
+use crate::answers::state::state;
 use crate::console;
 use crate::fit::check::Reported;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -253,8 +253,15 @@ impl<'w> Explainer<'_, 'w> {
 fn result(origin: ResultOrigin, case: &Evaluation<'_>, need: Option<&PodNeed>, survey: &Survey<'_>) -> ResultRow {
     let world = survey.world;
     let room = FittingRoom::of(case, need, &world.cluster);
-    let row = ResultRow::new(origin, case, survey, true).with_room(case, &room, &world.cluster);
-    row.with_obstacles(case, &remedies::all_weighed(case, &room, need, survey), &survey.world.cluster.fleet)
+    let obstacles = Obstacles::of(&case.prepared.subject, need, world, survey.residents(), &[]);
+    ResultRow::new(origin, case, survey, true)
+        .with_room(case, &room, &world.cluster)
+        .with_obstacles(
+            case,
+            &remedies::all_weighed(case, &room, &obstacles, &world.cluster.fleet),
+            &world.cluster.fleet,
+        )
+        .with_state(state(&case.verdict, &obstacles, room.is_nowhere()))
 }
 
 /// Returns the VMIs among the explained objects.
@@ -416,27 +423,7 @@ impl Explained<'_, '_> {
 
     /// Returns the state as one word.
     pub(crate) fn state(&self) -> StateWord {
-        let Evaluation { verdict, .. } = self.case;
-        // Room does not help a guest that KubeVirt refuses, or that nothing migrates.
-        let is_certain = verdict.refused().is_some() || verdict.immobile().is_some();
-        let state = say::state(verdict);
-        let fitting = &verdict.assessment.fitting;
-        let is_migration = matches!(self.case.prepared.subject.stage, Stage::Migration(_));
-        if self.room.is_nowhere() && !is_certain {
-            StateWord::NoRoom
-        } else if is_migration && !is_certain && !fitting.is_empty() && self.obstacles.are_closed_by_pods(fitting) {
-            StateWord::Stuck
-        } else if state == StateWord::FitsByLabels && !self.findings().iter().any(|it| it.check.spec().doubt.is_some())
-        {
-            StateWord::Fits
-        } else {
-            state
-        }
-    }
-
-    /// Returns the findings, without the rules about pods that are judged here.
-    fn findings(&self) -> Vec<Cow<'_, Finding>> {
-        self.case.verdict.findings.iter().filter_map(|finding| self.obstacles.not_judged(finding)).collect()
+        state(&self.case.verdict, &self.obstacles, self.room.is_nowhere()).0
     }
 
     fn facts(&self) -> Vec<String> {

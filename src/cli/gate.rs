@@ -100,7 +100,11 @@ impl Gate<'_> {
             return None;
         }
         let of_impact = row.findings.iter().find(|finding| finding.impact.is_some()).or(row.findings.first());
-        let why = row.warnings.first().cloned().or(of_impact.map(|finding| finding.message.clone()));
+        // Volumes and other pods are in the remarks alone.
+        let is_closed =
+            row.refusals.is_empty() && impact > row.findings.iter().filter_map(|finding| finding.impact).max();
+        let why = row.remarks.first().filter(|_| is_closed).or(row.warnings.first()).cloned();
+        let why = why.or(of_impact.map(|finding| finding.message.clone()));
         let word = row.word();
         Some(match why {
             Some(why) => format!("{word}: {why}"),
@@ -167,6 +171,20 @@ mod tests {
         };
         let found = Gate(&[state]).failure(&row);
         assert_eq!(found.is_some(), expected, "{found:?}");
+    }
+
+    /// Volumes and other pods keep a guest off nodes that fit by labels, which no warning says.
+    #[test]
+    fn a_gate_names_the_volumes_and_pods_that_fail_an_object() {
+        let row = ResultRow {
+            skipped: None,
+            gated_impact: Some(Impact::Pinned),
+            warnings: vec!["another warning".to_owned()],
+            remarks: vec!["its disk is elsewhere".to_owned()],
+            ..ResultRow::skipped(ResultOrigin::default(), Skipped::OtherKind)
+        };
+        let found = Gate(&[CheckFailOn::Pinned]).failure(&row);
+        assert_eq!(found.as_deref(), Some("pinned: its disk is elsewhere"), "the reason is another one");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::launch::Rendered;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::subject::Prepared;
-use crate::say;
+use crate::say::{self, StateWord};
 use crate::word::words;
 
 /// The result for one object.
@@ -53,9 +53,13 @@ pub struct ResultRow {
     pub allowed: bool,
     /// The verdict.
     pub verdict: OutcomeWord,
+    /// The state as one word, given room, volumes and other pods; null if the object is not judged, or is a pod or a
+    /// review.
+    pub state: Option<StateWord>,
     /// The impact; null if it has none.
     pub impact: Option<Impact>,
-    /// The impact for a gate: by labels, or the worse one of an object that KubeVirt refuses or that nothing migrates.
+    /// The impact for a gate: by labels, or the worse one of an object that KubeVirt refuses, that nothing migrates, or
+    /// that volumes or other pods keep off nodes that fit.
     #[serde(skip)]
     pub gated_impact: Option<Impact>,
     /// The cause; null without an impact.
@@ -357,6 +361,7 @@ impl ResultRow {
             allowed: true,
             verdict: OutcomeWord::Fits,
             impact: None,
+            state: None,
             gated_impact: None,
             cause: None,
             refusals: Vec::new(),
@@ -460,8 +465,13 @@ impl ResultRow {
         self
     }
 
+    /// Adds the state, and the impact that it follows from.
+    pub(crate) fn with_state(self, (state, impact): (StateWord, Option<Impact>)) -> Self {
+        Self { state: Some(state), gated_impact: impact, ..self }
+    }
+
     /// Returns the verdict for a table: `refused` for an object that KubeVirt refuses, and the worse one of a guest
-    /// that nothing migrates.
+    /// that nothing migrates, or to which all nodes that fit are closed.
     pub(crate) fn word(&self) -> &'static str {
         let worse = self.gated_impact.filter(|gated| Some(*gated) > self.impact);
         match worse.map(OutcomeWord::from) {

@@ -394,8 +394,8 @@ fn unlike_vendors(found: &UnlikeVendors, most: usize) -> String {
     }
 }
 
-/// Returns `volumes are not judged: of 3 nodes that fit, root (PersistentVolume pv-1) can be used on n1 alone, data
-/// (PersistentVolume pv-2) on none`. With at most `most` names in each place.
+/// Returns `of 3 nodes that fit by labels, it can use root (PersistentVolume pv-1) on n1 alone; data (PersistentVolume
+/// pv-2) on none`. With at most `most` names in each place.
 fn bound_volumes(found: &BoundVolumes, most: usize) -> String {
     let BoundVolumes { fitting, volumes } = found;
     let place = |of: &UsableOn| match of.nodes.as_slice() {
@@ -410,7 +410,7 @@ fn bound_volumes(found: &BoundVolumes, most: usize) -> String {
         more => format!("; {} not on all of them", counted(more, "more volume", "more volumes")),
     };
     let fit = number(*fitting, "fits", "fit");
-    format!("volumes are not judged: of {} that {fit}, it can use {}{more}", nodes(*fitting), named.join("; "))
+    format!("of {} that {fit} by labels, it can use {}{more}", nodes(*fitting), named.join("; "))
 }
 
 /// Returns `conf-1 and conf-2 carry kubevirt.io/sev with an empty value, and true is asked for: …`.

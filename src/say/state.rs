@@ -1,10 +1,14 @@
 //! The state of a guest as one word, for tables and headings.
 
+use serde::Serialize;
+
 use crate::fit::verdict::{Impact, Outcome, Verdict};
 use crate::word::words;
 
 words! {
     /// The state of a guest as one word, the worst first.
+    #[derive(Serialize)]
+    #[serde(into = "&'static str")]
     StateWord {
         /// Its own node no longer meets its pod.
         OwnNode = "OWN-NODE",
@@ -27,9 +31,9 @@ words! {
     }
 }
 
-/// Returns the state of a guest by its verdict, regardless of room.
-pub(crate) fn state(verdict: &Verdict) -> StateWord {
-    match verdict.impact() {
+/// Returns the state of a guest by its verdict and its impact, regardless of room.
+pub(crate) fn state(verdict: &Verdict, impact: Option<Impact>) -> StateWord {
+    match impact {
         Some(Impact::Unschedulable) => StateWord::CannotStart,
         Some(Impact::Pinned) => StateWord::Stuck,
         Some(Impact::Fragile) => StateWord::Fragile,

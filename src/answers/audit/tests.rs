@@ -47,7 +47,7 @@ fn one<'r>(rows: &'r [AuditRow], name: &str) -> &'r AuditRow {
 #[test]
 fn the_worst_comes_first() {
     let rows = audit(&world(&[]), NEVER);
-    let order: Vec<(&str, &str)> = rows.iter().map(|row| (row.name.as_str(), row.state().as_str())).collect();
+    let order: Vec<(&str, &str)> = rows.iter().map(|row| (row.name.as_str(), row.state.as_str())).collect();
     let expected = [
         ("ledger", "OWN-NODE"),
         ("danger", "OWN-NODE"),

@@ -2,7 +2,6 @@
 
 use super::Explained;
 use super::room::FittingRoom;
-use crate::answers::libvirt_plan::Survey;
 use crate::answers::obstacles::{AfterRemedy, Obstacles};
 use crate::fit::fleet::Fleet;
 use crate::fit::plural;
@@ -10,7 +9,6 @@ use crate::fit::remedy::{Action, Counted, EnableCpuManager, Remedy, RemedyId, Un
 use crate::fit::subject::Stage;
 use crate::fit::verdict::Check;
 use crate::judge::Evaluation;
-use crate::kubevirt::room::PodNeed;
 use crate::page::Page;
 use crate::say;
 
@@ -64,17 +62,14 @@ pub(super) fn weighed(
     (certain, verdict.by_luck.iter().filter(may_help).map(weigh).collect())
 }
 
-/// Returns all remedies of a guest with the obstacles, also those that depend on luck. `pod`: the requests of a pod
-/// that was given.
+/// Returns all remedies of a guest with the obstacles, also those that depend on luck.
 pub(crate) fn all_weighed(
     case: &Evaluation<'_>,
     room: &FittingRoom,
-    pod: Option<&PodNeed>,
-    survey: &Survey<'_>,
+    obstacles: &Obstacles<'_>,
+    fleet: &Fleet,
 ) -> Vec<WeighedRemedy> {
-    let world = survey.world;
-    let obstacles = Obstacles::of(&case.prepared.subject, pod, world, survey.residents(), &[]);
-    let (mut all, by_luck) = weighed(case, room, &obstacles, &world.cluster.fleet);
+    let (mut all, by_luck) = weighed(case, room, obstacles, fleet);
     all.extend(by_luck);
     all
 }

@@ -73,9 +73,10 @@ impl PodRules {
     }
 
     /// Whether a node lacks a topology key, or pods close it.
-    pub(crate) fn is_closed(&self, node: &String) -> bool {
-        self.without_key.iter().any(|(_, _, nodes)| nodes.contains(node))
-            || self.closed.iter().any(|closed| closed.nodes().contains(node))
+    pub(crate) fn is_closed(&self, node: &str) -> bool {
+        let without_key = self.without_key.iter().map(|(_, _, nodes)| nodes.as_slice());
+        let mut closed = without_key.chain(self.closed.iter().map(ClosedByPods::nodes));
+        closed.any(|nodes| nodes.iter().any(|closed| closed == node))
     }
 
     /// Whether nothing is left to say.

@@ -75,7 +75,7 @@ mod tests {
         let stage = Stage::Migration(Migration { source: Some("n1".into()), ..Migration::default() });
         let subject = Subject::new("shop", "db", stage, Placement::default());
         let verdict = Judgement::new(&subject, &fleet, Depth::Full).verdict();
-        assert_eq!(say::state(&verdict).as_str(), expected, "{:?}", verdict.findings);
+        assert_eq!(say::state(&verdict, verdict.impact()).as_str(), expected, "{:?}", verdict.findings);
         assert_eq!(verdict.found(Check::SourceNotReady).is_some(), expected != "FITS", "the guest is said to fit");
         assert_eq!(verdict.immobile().is_some(), expected == "STUCK", "gates let it pass");
     }

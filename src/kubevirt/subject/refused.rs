@@ -556,7 +556,7 @@ mod tests {
             .collect();
         assert_eq!(found, [(wanted.to_owned(), (starts, starts))], "nothing says how the guest is accepted");
         assert_eq!(verdict.not_helping, [], "nodes are discussed, and there is no guest");
-        assert_eq!(say::state(&verdict), say::StateWord::CannotStart);
+        assert_eq!(say::state(&verdict, verdict.impact()), say::StateWord::CannotStart);
     }
 
     /// Before 1.6 a named model on arm64 is not refused, and no node has its label.

@@ -52,14 +52,11 @@ fn a_node_that_is_down_is_down_for_every_verb(
     let manifest =
         Manifest::Migration(Box::new(subject::asked_for(world.cluster.vmi(&row.namespace, "db").expect("the guest"))));
     let case = judge(&world, &manifest, UserName::NOBODY, Depth::Full).expect("a verdict");
-    assert_eq!(say::state(&case.verdict).as_str(), state, "explain");
+    assert_eq!(say::state(&case.verdict, case.verdict.impact()).as_str(), state, "explain");
     assert_eq!(case.verdict.impact() == Some(Impact::Pinned), is_stuck, "the gate of check");
     assert_eq!(row.impact == Some(Impact::Pinned), is_stuck, "the gate of audit: {row:#?}");
     // The node that lost its heartbeat no longer meets the pod's own selector, which the table says first.
-    assert!(
-        row.state().as_str() == state || row.state() == say::StateWord::OwnNode && schedulable == "false",
-        "{row:#?}"
-    );
+    assert!(row.state.as_str() == state || row.state == say::StateWord::OwnNode && schedulable == "false", "{row:#?}");
     let node = world.cluster.fleet.find("n1").expect("the node");
     let drained = drain(&world, &[node], false, &|_, _| {});
     assert_eq!(drained.nodes[0].guests[0].state, at_drain, "drain");
@@ -108,7 +105,7 @@ fn a_guest_that_kubevirt_refuses_is_no_guest_that_fits() {
         let next = &row.at_next_start;
         assert_eq!(next.refusals.is_empty(), why.is_empty(), "{row:#?}");
         assert_eq!(next.start_nodes == Some(0), !why.is_empty(), "it is said to start somewhere: {row:#?}");
-        (row.state(), row.impact, why.join("; "))
+        (row.state, row.impact, why.join("; "))
     };
     let refused = |why: &str| (say::StateWord::CannotStart, Some(Impact::Unschedulable), why.to_owned());
     assert_eq!(of("a10").2, "", "a permitted device is refused");

@@ -15,7 +15,7 @@ use crate::testing::fleet::{arm, cascade_lake, cordon, give, of, required, rome,
 /// Returns the messages of this check, and the state in one word.
 fn said(check: Check, verdict: &Verdict) -> (Vec<String>, &'static str) {
     let found = verdict.findings.iter().filter(|finding| finding.check == check);
-    (found.map(say::finding::message).collect(), say::state(verdict).as_str())
+    (found.map(say::finding::message).collect(), say::state(verdict, verdict.impact()).as_str())
 }
 
 fn starting(guest: Value, nodes: Vec<Node>) -> Verdict {
@@ -56,7 +56,7 @@ fn later(name: &str) -> Node {
 }), &[])]
 fn a_passthrough_start_among_unlike_hosts_is_reported(#[case] nodes: Vec<Node>, #[case] expected: &[&str]) {
     let verdict = starting(vm("db", "host-passthrough"), nodes);
-    let state = if expected.is_empty() { say::state(&verdict).as_str() } else { "FITS-BY-LABELS" };
+    let state = if expected.is_empty() { say::state(&verdict, verdict.impact()).as_str() } else { "FITS-BY-LABELS" };
     let expected = expected.iter().map(|line| (*line).to_owned()).collect();
     assert_eq!(said(Check::UnlikeHosts, &verdict), (expected, state));
 }
@@ -224,16 +224,16 @@ fn by(kind: &str) -> Value {
 
 #[rstest]
 #[case::one_node("dataVolume", on(&["node-a"]), json!(null),
-    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on node-a alone"])]
+    &["of 3 nodes that fit by labels, it can use root (PersistentVolume pv-root) on node-a alone"])]
 #[case::by_claim("claim", on(&["node-a", "node-b"]), json!(null),
-    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on node-a and node-b alone"])]
+    &["of 3 nodes that fit by labels, it can use root (PersistentVolume pv-root) on node-a and node-b alone"])]
 #[case::ephemeral("ephemeral", on(&["gone"]), json!(null),
-    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on none"])]
+    &["of 3 nodes that fit by labels, it can use root (PersistentVolume pv-root) on none"])]
 #[case::two("both", on(&["node-a"]), on(&["node-c"]),
-    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on node-a alone; \
+    &["of 3 nodes that fit by labels, it can use root (PersistentVolume pv-root) on node-a alone; \
     data (PersistentVolume pv-data) on node-c alone"])]
 #[case::no_term_matches_none("dataVolume", json!([]), json!(null),
-    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on none"])]
+    &["of 3 nodes that fit by labels, it can use root (PersistentVolume pv-root) on none"])]
 #[case::everywhere("dataVolume", on(&["node-a", "node-b", "node-c"]), json!(null), &[])]
 #[case::of_no_node("dataVolume", json!(null), json!(null), &[])]
 #[case::not_bound_yet("unbound", on(&["node-a"]), json!(null), &[])]

@@ -20,34 +20,36 @@ const MAX_REFUSALS: usize = 3;
 
 /// Returns the finding in words.
 pub(crate) fn message(finding: &Finding) -> String {
-    detail(&finding.detail)
+    detail(&finding.detail, None)
 }
 
-fn detail(found: &Detail) -> String {
+/// Returns the data of a finding in words. `fewer`: the number of items to list; `None` for the whole text.
+fn detail(found: &Detail, fewer: Option<usize>) -> String {
+    let most = |whole: usize| fewer.unwrap_or(whole);
     match found {
         Detail::Unknown(why) => unknown(why),
         Detail::Noted(words) => words.clone(),
         Detail::Refused(why) => format!("KubeVirt refuses the guest: {why}"),
         Detail::NoStartNode(found) => no_start_node(found),
         Detail::NoTarget(found) => no_target(found),
-        Detail::OwnNode(found) => own_node(found, 5),
+        Detail::OwnNode(found) => own_node(found, most(5)),
         Detail::DrainWaits(found) => drain_waits(found),
         Detail::StartOutlook(found) => start_outlook(found),
-        Detail::OwnHostModel(found) => own_host_model(found, 3),
-        Detail::HostModelUnasked(found) => host_model::unasked(found, 4),
-        Detail::HostModelKnown(found) => host_model::known(found, 4),
-        Detail::OptionalFeature(found) => host_model::optional(found, 4),
-        Detail::SourceLabels(found) => source_labels(found, 4),
-        Detail::UnlikeHosts(found) => unlike_hosts(found, 4),
-        Detail::UnlikeVendors(found) => unlike_vendors(found, 4),
+        Detail::OwnHostModel(found) => own_host_model(found, most(3)),
+        Detail::HostModelUnasked(found) => host_model::unasked(found, most(4)),
+        Detail::HostModelKnown(found) => host_model::known(found, most(4)),
+        Detail::OptionalFeature(found) => host_model::optional(found, most(4)),
+        Detail::SourceLabels(found) => source_labels(found, most(4)),
+        Detail::UnlikeHosts(found) => unlike_hosts(found, most(4)),
+        Detail::UnlikeVendors(found) => unlike_vendors(found, most(4)),
         Detail::PodRules(found) => super::pod_rules::found(found),
-        Detail::BoundVolumes(found) => bound_volumes(found, 3),
+        Detail::BoundVolumes(found) => bound_volumes(found, most(3)),
         Detail::StaleModel(StaleModel { model, node, now }) => format!(
             "its selector asks for cpu-model-migration {model}, which came with an earlier migration and is not on {node}, where it \
              runs, any more: the host model of {node} is {now} now"
         ),
         Detail::UnknownHost(found) => super::nodes::unknown_host(found),
-        Detail::ChosenNodes(found) => super::nodes::chosen(found, 3),
+        Detail::ChosenNodes(found) => super::nodes::chosen(found, most(3)),
         Detail::SimilarFeature(SimilarFeature { is_model, required, similar, offering, total }) => format!(
             "no node offers CPU {} {required}; {offering} of {} {} the similar {similar}: rename it, if that is meant",
             if *is_model { "model" } else { "feature" },
@@ -81,7 +83,7 @@ fn detail(found: &Detail) -> String {
              usable",
             nodes(*total)
         ),
-        Detail::ModelCoverage(found) => model_coverage(found, 3),
+        Detail::ModelCoverage(found) => model_coverage(found, most(3)),
         Detail::Withheld(found) => withheld::sentence(found),
         Detail::Contradiction(found) => {
             let entry = label::short(&found.key, &found.value);
@@ -90,7 +92,7 @@ fn detail(found: &Detail) -> String {
         Detail::EmptyLabel(found) => empty_label(found),
         Detail::NoVirtHandler(found) => super::nodes::no_virt_handler(found),
         Detail::NoCpuLabels(found) => super::nodes::no_cpu_labels(found),
-        Detail::OtherArchitectures(found) => super::nodes::other_architectures(found, 3),
+        Detail::OtherArchitectures(found) => super::nodes::other_architectures(found, most(3)),
         Detail::SourceNotReady(found) => source_not_ready(found),
         Detail::NotReady(names) => {
             let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
@@ -645,22 +647,7 @@ pub(crate) fn asks_why(finding: &Finding) -> bool {
 
 /// Returns the finding in words, listing fewer and fewer items: the first text that fits is used.
 pub(crate) fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
-    let less = [3, 2, 1].into_iter().filter_map(|most| match &finding.detail {
-        Detail::OwnNode(found) => Some(own_node(found, most)),
-        Detail::HostModelUnasked(found) => Some(host_model::unasked(found, most)),
-        Detail::HostModelKnown(found) => Some(host_model::known(found, most)),
-        Detail::OptionalFeature(found) => Some(host_model::optional(found, most)),
-        Detail::OwnHostModel(found) => Some(own_host_model(found, most)),
-        Detail::SourceLabels(found) => Some(source_labels(found, most)),
-        Detail::UnlikeHosts(found) => Some(unlike_hosts(found, most)),
-        Detail::UnlikeVendors(found) => Some(unlike_vendors(found, most)),
-        Detail::BoundVolumes(found) => Some(bound_volumes(found, most)),
-        Detail::ChosenNodes(found) => Some(super::nodes::chosen(found, most)),
-        Detail::ModelCoverage(found) => Some(model_coverage(found, most)),
-        Detail::OtherArchitectures(found) => Some(super::nodes::other_architectures(found, most)),
-        _ => None,
-    });
-    std::iter::once(message(finding)).chain(less)
+    [None, Some(3), Some(2), Some(1)].into_iter().map(|fewer| detail(&finding.detail, fewer))
 }
 
 fn own_node(found: &OwnNode, most: usize) -> String {

@@ -21,7 +21,8 @@ use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::remedy::{
-    Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, label_each, labels_predict_after_restart,
+    Action, AddLabels, Changes, DropStale, FixVirtHandler, Outage, Restart, Uncordon, label_each,
+    labels_predict_after_restart,
 };
 use crate::fit::subject::{Definition, Stage, Subject, Template};
 use crate::fit::verdict::Notes;
@@ -186,7 +187,7 @@ impl Acts<'_> {
             // A node may be cordoned, and lack labels too or not be one that the guest may use: then it takes several
             // acts.
             places.union(&self.places(&opened));
-            for action in candidates.iter().filter(|action| is_of_nodes(action)) {
+            for action in candidates.iter().filter(|action| action.is_of_nodes()) {
                 places.union(&self.places(&self.fitting_after(action, evicted, prepared)));
             }
             if in_need.may_take_all(key.1, &places) {
@@ -302,7 +303,7 @@ impl Acts<'_> {
     fn remedy(&mut self, evicted: &EvictedGuest<'_>, key: GuestKey, action: &Action) {
         match action {
             // A drain puts acts together itself.
-            Action::ChangeTogether(together) if together.parts.iter().any(is_of_nodes) => {
+            Action::ChangeTogether(together) if together.parts.iter().any(Action::is_of_nodes) => {
                 together.parts.iter().for_each(|part| self.remedy(evicted, key, part));
             }
             Action::Uncordon(uncordon) => {
@@ -314,30 +315,19 @@ impl Acts<'_> {
                     self.of_node(evicted, key, FixVirtHandler { nodes: vec![node.clone()] }.into());
                 }
             }
-            Action::RemoveSkipNode(_) | Action::EnableCpuManager(_) | Action::EditObsoleteModels(_) => {
-                self.of_node(evicted, key, action.clone());
-            }
             Action::AddLabels(add) => self.add_labels(evicted, key, add),
             Action::DropStale(drop) => self.drop_stale(evicted, key, drop),
-            // The drain has no `addedNodeSelector`; buying a node and upgrading KubeVirt are no immediate acts; a
-            // restart is tried for every guest.
-            Action::MigrateAgain(_)
-            | Action::DropAddedSelector(_)
-            | Action::AddNode(_)
-            | Action::UpgradeKubeVirt(_)
-            | Action::Restart(_) => {}
-            Action::RemoveLabels(_)
-            | Action::RemoveVendorLabel(_)
-            | Action::ChangeSelector(_)
-            | Action::ChangeAffinity(_)
-            | Action::ChangeTolerations(_)
-            | Action::RefreshRevision(_)
-            | Action::UseModel(_)
-            | Action::DisableFeature(_)
-            | Action::DropSetting(_)
-            | Action::ChangeMachineType(_)
-            | Action::ChangeTogether(_)
-            | Action::RemoveTscLabel(_) => self.of_guest(evicted, key, action.clone()),
+            // It is tried for every guest.
+            Action::Restart(_) => {}
+            _ => match action.id().spec().changes {
+                Changes::Nodes | Changes::Labels => self.of_node(evicted, key, action.clone()),
+                // The migrations of a drain have no `addedNodeSelector`, and a drain does not wait for a change of the
+                // cluster.
+                Changes::Migration | Changes::Cluster => {}
+                Changes::OwnLabels | Changes::Policy | Changes::Template | Changes::Guest => {
+                    self.of_guest(evicted, key, action.clone());
+                }
+            },
         }
     }
 
@@ -372,7 +362,7 @@ impl Acts<'_> {
         }
         self.own.push(action.clone());
         // Guests on one node share the labels that their first migrations copy from it.
-        let is_shared = matches!(action, Action::RemoveLabels(_) | Action::RemoveVendorLabel(_));
+        let is_shared = action.id().spec().changes == Changes::OwnLabels;
         match self.of_guests.iter_mut().find(|act| is_shared && act.action == action) {
             Some(known) => {
                 known.guests.insert(key);
@@ -437,19 +427,6 @@ impl Acts<'_> {
         let act = self.act(evicted, key, [key].into(), drop.clone().into());
         self.of_guests.extend(act.map(|act| DrainAct { policy: evicted.policy.clone(), ..act }));
     }
-}
-
-/// Whether an action changes nodes, and no guest or policy.
-pub(super) fn is_of_nodes(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::Uncordon(_)
-            | Action::FixVirtHandler(_)
-            | Action::RemoveSkipNode(_)
-            | Action::EnableCpuManager(_)
-            | Action::EditObsoleteModels(_)
-            | Action::AddLabels(_)
-    )
 }
 
 /// Number of closed nodes that are opened for one act.

@@ -503,7 +503,7 @@ impl LeastProblem<'_, '_> {
             script = script.preceded_by(cordon);
         }
         let what = subject.map(|prepared| say::remedy::summary(&act.action, &prepared.subject)).unwrap_or_default();
-        let guests = act.guests.iter().filter(|_| !acts::is_of_nodes(&act.action));
+        let guests = act.guests.iter().filter(|_| !act.action.is_of_nodes());
         let names: Vec<&str> = guests.map(|&key| self.evicted(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
         // After the restart the guest may be on another of the nodes, and its own is cordoned until it is returned.

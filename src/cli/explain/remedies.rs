@@ -5,7 +5,7 @@ use super::room::FittingRoom;
 use crate::answers::obstacles::{AfterRemedy, Obstacles};
 use crate::fit::fleet::Fleet;
 use crate::fit::plural;
-use crate::fit::remedy::{Action, Counted, EnableCpuManager, Remedy, RemedyId, Uncordon};
+use crate::fit::remedy::{Action, Counted, Remedy, RemedyId};
 use crate::fit::subject::Stage;
 use crate::fit::verdict::Check;
 use crate::judge::Evaluation;
@@ -44,12 +44,7 @@ pub(super) fn weighed(
     let may_help = |remedy: &&Remedy| room.may_help(&remedy.action);
     let weigh = |remedy: &Remedy| {
         let mut weighed = remedy.clone();
-        if let Action::Uncordon(Uncordon { nodes }) | Action::EnableCpuManager(EnableCpuManager { nodes, .. }) =
-            &mut weighed.action
-            && nodes.iter().any(is_open)
-        {
-            nodes.retain(is_open);
-        }
+        weighed.action.prefer(is_open);
         WeighedRemedy {
             offered: remedy.action.clone(),
             after: obstacles.after(&weighed.action, &verdict.assessment.fitting, is_resized),

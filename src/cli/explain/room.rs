@@ -7,7 +7,7 @@ use crate::answers::room::RoomFor;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::neighbours;
-use crate::fit::remedy::{Action, RemedyId};
+use crate::fit::remedy::{self, Action, Outage, RemedyId, RemedySpec};
 use crate::fit::subject::{Stage, Subject};
 use crate::judge::Evaluation;
 use crate::kubevirt::cluster::Cluster;
@@ -63,26 +63,24 @@ impl FittingRoom {
 
     /// Returns the remedies that are known not to help, because no node has room, and why; none if a node has.
     pub(crate) fn useless(&self, subject: &Subject<'_>) -> Vec<(RemedyId, &'static str)> {
-        use RemedyId::{AddLabels, DropStale, RemoveLabels, Restart, Uncordon, UseModel};
-        let ids: &[RemedyId] = match subject.stage {
-            _ if !self.is_short_everywhere => &[],
-            // KubeVirt's refusal is the better reason.
-            _ if subject.live_migratable.refused.is_some() || subject.live_migratable.foreseen.is_some() => &[],
-            Stage::Start(_) => &[Uncordon, AddLabels, UseModel],
+        // KubeVirt's refusal is the better reason.
+        let is_refused = subject.live_migratable.refused.is_some() || subject.live_migratable.foreseen.is_some();
+        if !self.is_short_everywhere || is_refused {
+            return Vec::new();
+        }
+        let is_useless = |spec: &&RemedySpec| match subject.stage {
+            Stage::Start(_) => !spec.changes.needs_running(),
             // Its VM may ask for less by now.
-            Stage::Migration(_) if subject.definition.restart_required => {
-                &[Uncordon, AddLabels, RemoveLabels, DropStale]
-            }
-            Stage::Migration(_) => &[Uncordon, AddLabels, RemoveLabels, DropStale, Restart, UseModel],
+            Stage::Migration(_) if subject.definition.restart_required => spec.outage == Outage::None,
+            Stage::Migration(_) => true,
         };
         let why = say::room::useless(matches!(subject.stage, Stage::Migration(_)));
-        ids.iter().map(|id| (*id, why)).collect()
+        remedy::well_known().filter(is_useless).map(|spec| (spec.id, why)).collect()
     }
 
     /// Whether a remedy that helps by labels may give the guest room as well: by another node, or by a smaller demand.
     pub(crate) fn may_help(&self, action: &Action) -> bool {
-        let has_room = matches!(action, Action::AddNode(_) | Action::DropSetting(_) | Action::ChangeTogether(_));
-        !self.is_short_everywhere || has_room
+        !self.is_short_everywhere || action.id().spec().gives_room
     }
 
     /// Returns the sentence that stands in place of a verdict by labels:

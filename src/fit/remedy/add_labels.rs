@@ -1,8 +1,8 @@
 //! Remedy: add the labels that the nearest node lacks, under `skip-node`, if labels and hardware disagree.
 
 use super::{
-    Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node,
-    refused_target,
+    Act, Changes, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen,
+    label_node, refused_target,
 };
 use crate::fit::command::{Command, CommandWord, Invalid, LabelKey, LabelValue};
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -17,8 +17,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "add-labels",
     outage: Outage::None,
     risk: "if the hardware lacks what is added, the migration fails and the guest stays",
+    changes: Changes::Labels,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |judgement| why_not(judgement).map(WhyNot::Labels),
+    not_helping: Some(|judgement| why_not(judgement).map(WhyNot::Labels)),
 };
 
 /// Number of nodes of which one is labelled, if something else keeps the guest off the nearest ones.

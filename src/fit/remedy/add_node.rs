@@ -1,7 +1,7 @@
 //! Remedy: add a node with the hardware of the one that the guest runs on.
 
 use super::refused_target::refused_on;
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
@@ -13,8 +13,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "add-node",
     outage: Outage::None,
     risk: "none",
+    changes: Changes::Cluster,
+    remakes_target: false,
+    gives_room: true,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The addition of a node like this one.

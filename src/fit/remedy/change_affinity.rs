@@ -5,7 +5,8 @@
 
 use super::made_again::{is_made_again, restarted};
 use super::{
-    Act, Action, Commands, ELSEWHERE_WITH_CPU, Outage, Remedy, RemedyId, RemedySpec, change_template, keeps_cpu,
+    Act, Action, Changes, Commands, ELSEWHERE_WITH_CPU, Outage, Remedy, RemedyId, RemedySpec, change_template,
+    keeps_cpu,
 };
 use crate::fit::author::{Author, Holder};
 use crate::fit::command::Json;
@@ -20,8 +21,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "change-node-affinity",
     outage: Outage::None,
     risk: "it may run where it was not meant to",
+    changes: Changes::Template,
+    remakes_target: true,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The path below the guest's spec.
@@ -70,6 +74,11 @@ impl Act for ChangeAffinity {
 
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
         keeps_cpu(subject).then_some(ELSEWHERE_WITH_CPU)
+    }
+
+    /// Without a live update of VMs the change reaches a guest at its next start.
+    fn outage(&self, subject: &Subject<'_>) -> Option<Outage> {
+        (!subject.definition.live_update).then_some(Outage::Restart)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

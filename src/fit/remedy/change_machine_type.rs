@@ -1,7 +1,7 @@
 //! Remedy: change the machine type, which takes effect at the next start.
 
 use super::made_again::restarted;
-use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, replace_key};
+use super::{Act, Action, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, replace_key};
 use crate::fit::command::{CommandWord, Json, MachineType};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -14,8 +14,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "change-machine-type",
     outage: Outage::Restart,
     risk: "the guest sees other devices",
+    changes: Changes::Template,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The change to another machine type.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::made_again::{is_made_again, restarted};
 use super::{
-    Act, Action, Commands, ELSEWHERE_WITH_CPU, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys,
-    keeps_cpu, listed,
+    Act, Action, Changes, Commands, ELSEWHERE_WITH_CPU, Outage, Remedy, RemedyId, RemedySpec, change_template,
+    drop_keys, keeps_cpu, listed,
 };
 use crate::fit::command::{CommandWord, Json, LabelKey};
 use crate::fit::fleet::Fleet;
@@ -19,8 +19,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "change-node-selector",
     outage: Outage::None,
     risk: "it may run where it was not meant to",
+    changes: Changes::Template,
+    remakes_target: true,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The removal of these keys from the guest's node selector.
@@ -79,6 +82,11 @@ impl Act for ChangeSelector {
 
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
         keeps_cpu(subject).then_some(ELSEWHERE_WITH_CPU)
+    }
+
+    /// Without a live update of VMs the change reaches a guest at its next start.
+    fn outage(&self, subject: &Subject<'_>) -> Option<Outage> {
+        (!subject.definition.live_update).then_some(Outage::Restart)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

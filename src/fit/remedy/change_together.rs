@@ -8,9 +8,9 @@
 use super::made_again::restarted;
 use super::restart::labels_predict_after_restart;
 use super::{
-    Act, Action, Commands, Counted, DisableFeature, DropSetting, FixVirtHandler, Outage, Remedy, RemedyId, RemedySpec,
-    Uncordon, add_labels, change_affinity, change_machine_type, change_selector, change_tolerations, fix_virt_handler,
-    name_another, remove_skip_node, restart_commands, uncordon, use_model,
+    Act, Action, Changes, Commands, Counted, DisableFeature, DropSetting, FixVirtHandler, Outage, Remedy, RemedyId,
+    RemedySpec, Uncordon, add_labels, change_affinity, change_machine_type, change_selector, change_tolerations,
+    fix_virt_handler, name_another, remove_skip_node, restart_commands, uncordon, use_model,
 };
 use crate::fit::author::TypeReference;
 use crate::fit::effort::Effort;
@@ -26,8 +26,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "change-together",
     outage: Outage::Restart,
     risk: "the guest is changed in two ways",
+    changes: Changes::Template,
+    remakes_target: false,
+    gives_room: true,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// Maximum number of sets of settings to which other changes are added, by their number.
@@ -109,12 +112,6 @@ const NODE: usize = 6;
 /// The changes that a node may need besides its uncordon, or besides its virt-handler.
 const SECOND_OF_NODE: [Offer; 4] =
     [fix_virt_handler::offer, remove_skip_node::offer, add_labels::offer, change_tolerations::offer];
-
-/// Whether an action changes nodes.
-fn is_of_nodes(action: &Action) -> bool {
-    let is_other = matches!(action, Action::FixVirtHandler(_) | Action::RemoveSkipNode(_) | Action::AddLabels(_));
-    is_other || matches!(action, Action::Uncordon(_))
-}
 
 /// Changes that were carried out, and that do not help yet.
 struct Begun<'a> {
@@ -244,7 +241,7 @@ fn opened(judgement: &Judgement<'_, '_>, nodes: &[NodeIndex], open: impl Fn(Stri
             Action::FixVirtHandler(_) => FixVirtHandler { nodes: vec![node.clone()] }.into(),
             part => part,
         };
-        let parts = if is_of_nodes(&part) { vec![open(node), part] } else { vec![part, open(node)] };
+        let parts = if part.is_of_nodes() { vec![open(node), part] } else { vec![part, open(node)] };
         judgement.within(|| judgement.tried(ChangeTogether { parts }))
     };
     let offers = SECOND_OF_NODE.into_iter().filter_map(|offer| judgement.within(|| offer(&after)));
@@ -344,9 +341,14 @@ impl Act for ChangeTogether {
         Ok(out)
     }
 
+    fn outage(&self, subject: &Subject<'_>) -> Option<Outage> {
+        let restarts = self.parts.iter().any(|part| part.outage(subject) == Outage::Restart);
+        Some(if restarts { Outage::Restart } else { Outage::None })
+    }
+
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
         let has = |is: fn(&Action) -> bool| self.parts.iter().any(is);
-        if !has(|part| !is_of_nodes(part)) {
+        if !has(|part| !part.is_of_nodes()) {
             let other = self.parts.iter().find(|part| !matches!(part, Action::Uncordon(_)))?;
             return Some(other.own_risk(subject));
         }
@@ -356,7 +358,7 @@ impl Act for ChangeTogether {
         if has(|part| matches!(part, Action::RemoveSkipNode(_))) {
             return Some("the guest is changed, and hand-made labels on the node are lost");
         }
-        if has(is_of_nodes) {
+        if has(Action::is_of_nodes) {
             return Some("the guest is changed");
         }
         (self.parts.len() > 2).then_some("the guest is changed in three ways")

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::made_again::{is_made_again, restarted};
-use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, add_tolerations, keeps_cpu};
+use super::{Act, Action, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, add_tolerations, keeps_cpu};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::{Node, Taint};
@@ -19,8 +19,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "change-tolerations",
     outage: Outage::None,
     risk: "the taint may be meant to keep it off",
+    changes: Changes::Template,
+    remakes_target: true,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// Maximum number of sets of tolerations that are tried.
@@ -82,6 +85,11 @@ impl Act for ChangeTolerations {
         let risk =
             "the taint may be meant to keep it off, and it keeps the CPU of its node: libvirt may refuse it there";
         keeps_cpu(subject).then_some(risk)
+    }
+
+    /// Without a live update of VMs the change reaches a guest at its next start.
+    fn outage(&self, subject: &Subject<'_>) -> Option<Outage> {
+        (!subject.definition.live_tolerations).then_some(Outage::Restart)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

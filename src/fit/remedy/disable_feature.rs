@@ -5,7 +5,7 @@
 //! labels of forbidden features.
 
 use super::drop_setting::changed;
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, name_another};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, name_another};
 use crate::fit::author::TypeReference;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -17,8 +17,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "disable-feature",
     outage: Outage::Restart,
     risk: "none known: the guest is without the feature either way",
+    changes: Changes::Template,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The risk for a guest whose features are no longer forbidden.

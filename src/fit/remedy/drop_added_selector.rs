@@ -1,6 +1,6 @@
 //! Remedy: migrate without `spec.addedNodeSelector`.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, again, drop_keys};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, again, drop_keys};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -11,8 +11,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "drop-added-node-selector",
     outage: Outage::None,
     risk: "it may go to another node than the one asked for",
+    changes: Changes::Migration,
+    remakes_target: true,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// A migration without `addedNodeSelector`.

@@ -4,7 +4,7 @@
 
 use super::made_again::restarted;
 use super::{
-    Act, Action, Commands, Outage, Prospect, Remedy, RemedyId, RemedySpec, change_affinity, change_features,
+    Act, Action, Changes, Commands, Outage, Prospect, Remedy, RemedyId, RemedySpec, change_affinity, change_features,
     change_template, name_another,
 };
 use crate::fit::author::TypeReference;
@@ -20,8 +20,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "drop-setting",
     outage: Outage::Restart,
     risk: "the guest misses what it asked for",
+    changes: Changes::Template,
+    remakes_target: false,
+    gives_room: true,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The removal of a setting of the guest, or the choice of another instancetype or preference.

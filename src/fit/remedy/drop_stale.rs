@@ -2,7 +2,7 @@
 //! policy).
 
 use super::specification::before_migration;
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_keys};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_keys};
 use crate::fit::command::Command;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -15,8 +15,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "drop-stale",
     outage: Outage::None,
     risk: "libvirt decides; if it refuses, the guest stays",
+    changes: Changes::Policy,
+    remakes_target: true,
+    gives_room: false,
     offer,
-    not_helping: |judgement| why_not(judgement).map(WhyNot::Drop),
+    not_helping: Some(|judgement| why_not(judgement).map(WhyNot::Drop)),
 };
 
 /// The removal of these keys from the selector of the migration's target.

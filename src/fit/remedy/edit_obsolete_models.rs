@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec};
 use crate::fit::command::{Command, CommandWord, CpuModel, HYPERCONVERGED, Json, Name, Namespace};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
@@ -21,8 +21,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "edit-obsolete-models",
     outage: Outage::None,
     risk: "all guests of the cluster may use these models again",
+    changes: Changes::Nodes,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The removal of models from KubeVirt's list of obsolete ones.

@@ -1,6 +1,6 @@
 //! Remedy: enable the CPU manager of a node that lacks nothing else: the guest requires dedicated CPUs.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
 use crate::fit::command::{Command, CommandWord, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -13,8 +13,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "enable-cpu-manager",
     outage: Outage::None,
     risk: "the kubelet of the node is restarted with another policy",
+    changes: Changes::Nodes,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The activation of the CPU manager on one of these nodes.
@@ -73,6 +76,10 @@ impl Act for EnableCpuManager {
         let gate = "add CPUManager to spec.configuration.developerConfiguration.featureGates of the KubeVirt resource";
         let gate = self.gate_is_off.then(|| Ok(Command::remark([gate.into()])));
         gate.into_iter().chain(self.nodes.iter().take(1).map(remark)).collect()
+    }
+
+    fn alternatives(&mut self) -> Option<&mut Vec<String>> {
+        Some(&mut self.nodes)
     }
 
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

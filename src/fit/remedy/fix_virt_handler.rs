@@ -1,7 +1,7 @@
 //! Remedy: restore virt-handler on nodes that it marked unschedulable: `kubevirt.io/schedulable` is not `true`
 //! there.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, refused_target};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, refused_target};
 use crate::fit::command::{Command, CommandWord, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -14,8 +14,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "mend-virt-handler",
     outage: Outage::None,
     risk: "none",
+    changes: Changes::Nodes,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The repair of virt-handler on these nodes. The labels do not show its fault.

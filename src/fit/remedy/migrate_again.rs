@@ -3,7 +3,7 @@
 //! other one for the same migration (`createTargetPod` of `pkg/virt-controller/watch/migration/migration.go`).
 
 use super::specification::is_under_way;
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, again};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, again};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -14,8 +14,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "migrate-again",
     outage: Outage::None,
     risk: "libvirt decides; if it refuses, the guest stays",
+    changes: Changes::Migration,
+    remakes_target: true,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// A migration with a new target pod.

@@ -21,6 +21,7 @@ mod enable_cpu_manager;
 mod fix_virt_handler;
 mod made_again;
 mod migrate_again;
+mod not_helping;
 mod refresh_revision;
 mod refused_target;
 mod remove_labels;
@@ -55,6 +56,8 @@ pub(crate) use edit_obsolete_models::EditObsoleteModels;
 pub(crate) use enable_cpu_manager::EnableCpuManager;
 pub(crate) use fix_virt_handler::FixVirtHandler;
 pub(crate) use migrate_again::MigrateAgain;
+pub(super) use not_helping::not_helping;
+pub(crate) use not_helping::{NotHelping, well_known};
 pub(crate) use refresh_revision::RefreshRevision;
 pub(crate) use remove_labels::{NoRemoval, RemoveLabels};
 pub(crate) use remove_skip_node::RemoveSkipNode;
@@ -69,8 +72,6 @@ use selector::{drop_keys, replace_key, take_new_target};
 use specification::{add_tolerations, again, change_features, change_template, listed, name_another, restart_commands};
 use trial::Prospect;
 
-use std::collections::BTreeSet;
-
 use super::bits::Bits;
 use super::command::{Command, Invalid, LabelKey, LabelValue, Name, Script};
 use super::effort::Depth;
@@ -80,7 +81,7 @@ use super::judgement::{Judgement, neighbours};
 use super::label;
 use super::libvirt::Incompatible;
 use super::node::Node;
-use super::outcome::{Assessment, Outcome};
+use super::outcome::Assessment;
 use super::subject::{NotMigratable, Stage, Start, Subject};
 use super::word::words;
 
@@ -125,10 +126,45 @@ pub struct RemedySpec {
     pub outage: Outage,
     /// The risk, in a few words.
     pub risk: &'static str,
+    /// The objects that it changes.
+    pub changes: Changes,
+    /// Whether it changes what a migration asks for, so that a target pod which exists has to be made again.
+    pub remakes_target: bool,
+    /// Whether it may also help a guest for which no node has room: by another node, or by a smaller demand.
+    pub gives_room: bool,
     /// Returns the remedy if it is certain to help.
     pub offer: fn(&Judgement<'_, '_>) -> Option<Remedy>,
-    /// Returns the reason why it does not help, if that is certain. Called if the remedy is not offered.
-    pub not_helping: fn(&Judgement<'_, '_>) -> Option<WhyNot>,
+    /// Returns the reason why it does not help, if that is certain. Called if the remedy is not offered. `None` for a
+    /// remedy that is not well known, so that nothing is said of it where it does not help.
+    pub not_helping: Option<fn(&Judgement<'_, '_>) -> Option<WhyNot>>,
+}
+
+/// The objects that a remedy changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// Nodes, or KubeVirt's list that decides about their labels.
+    Nodes,
+    /// Labels of a node to which the guest may go.
+    Labels,
+    /// Labels of the node that the guest leaves, which migrations copy from it.
+    OwnLabels,
+    /// A migration that exists.
+    Migration,
+    /// The policy of the guest.
+    Policy,
+    /// The template of the guest.
+    Template,
+    /// The running guest alone.
+    Guest,
+    /// The cluster: this takes days.
+    Cluster,
+}
+
+impl Changes {
+    /// Whether it helps running guests only.
+    pub(crate) fn needs_running(self) -> bool {
+        matches!(self, Self::OwnLabels | Self::Migration | Self::Policy | Self::Guest)
+    }
 }
 
 /// The changes of a remedy, and the commands that make them.
@@ -138,6 +174,16 @@ trait Act {
 
     /// Returns the command that reverts it, if there is one.
     fn undo(&self) -> Option<Command> {
+        None
+    }
+
+    /// Returns the interruption for this guest, which runs; `None` if it is that of the [`RemedySpec`].
+    fn outage(&self, _: &Subject<'_>) -> Option<Outage> {
+        None
+    }
+
+    /// Returns the nodes of which one is enough; `None` if it changes no node, or all that it names.
+    fn alternatives(&mut self) -> Option<&mut Vec<String>> {
         None
     }
 
@@ -180,6 +226,22 @@ macro_rules! remedies {
             fn act(&self) -> &dyn Act {
                 match self {
                     $(Self::$id(action) => action,)*
+                }
+            }
+
+            fn act_mut(&mut self) -> &mut dyn Act {
+                match self {
+                    $(Self::$id(action) => action,)*
+                }
+            }
+        }
+
+        impl RemedyId {
+            /// Returns the properties of the remedy.
+            #[must_use]
+            pub fn spec(self) -> &'static RemedySpec {
+                match self {
+                    $(Self::$id => &$file::SPEC,)*
                 }
             }
         }
@@ -246,47 +308,10 @@ remedies! {
 }
 
 impl RemedyId {
-    /// Returns the properties of the remedy.
-    #[must_use]
-    pub fn spec(self) -> &'static RemedySpec {
-        // The macro declares both in the same order.
-        &ALL[self as usize]
-    }
-
     /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.spec().word
-    }
-
-    /// Whether it changes what a migration asks for, so that a target pod which exists has to be made again.
-    fn changes_target(self) -> bool {
-        matches!(
-            self,
-            Self::MigrateAgain
-                | Self::DropAddedSelector
-                | Self::DropStale
-                | Self::RemoveLabels
-                | Self::ChangeSelector
-                | Self::ChangeAffinity
-                | Self::ChangeTolerations
-        )
-    }
-
-    /// Whether it changes the guest's template.
-    fn changes_template(self) -> bool {
-        matches!(
-            self,
-            Self::ChangeSelector
-                | Self::ChangeAffinity
-                | Self::ChangeTolerations
-                | Self::RefreshRevision
-                | Self::UseModel
-                | Self::DisableFeature
-                | Self::DropSetting
-                | Self::ChangeMachineType
-                | Self::ChangeTogether
-        )
     }
 }
 
@@ -318,19 +343,22 @@ pub struct Luck {
 }
 
 impl Action {
-    /// Returns the interruption for the guest: none if it does not run. If KubeVirt does not update VMs live,
-    /// a change of the node selector or affinity reaches a guest at its next start.
+    /// Returns the interruption for the guest: none if it does not run.
     #[must_use]
     pub fn outage(&self, subject: &Subject<'_>) -> Outage {
-        match self {
-            _ if !subject.is_running() => Outage::None,
-            Self::ChangeTogether(both) => {
-                let restarts = both.parts.iter().any(|part| part.outage(subject) == Outage::Restart);
-                if restarts { Outage::Restart } else { Outage::None }
-            }
-            Self::ChangeSelector(_) | Self::ChangeAffinity(_) if !subject.definition.live_update => Outage::Restart,
-            Self::ChangeTolerations(_) if !subject.definition.live_tolerations => Outage::Restart,
-            _ => self.id().spec().outage,
+        let of_running = || self.act().outage(subject).unwrap_or(self.id().spec().outage);
+        if subject.is_running() { of_running() } else { Outage::None }
+    }
+
+    /// Whether it changes nodes, and no guest or policy.
+    pub(crate) fn is_of_nodes(&self) -> bool {
+        matches!(self.id().spec().changes, Changes::Nodes | Changes::Labels)
+    }
+
+    /// Keeps these of several nodes one of which is enough, if there is one.
+    pub(crate) fn prefer(&mut self, is_better: impl Fn(&String) -> bool) {
+        if let Some(nodes) = self.act_mut().alternatives().filter(|nodes| nodes.iter().any(&is_better)) {
+            nodes.retain(is_better);
         }
     }
 
@@ -357,7 +385,7 @@ impl Action {
     pub fn apply<'a>(&self, subject: &Subject<'a>, fleet: &Fleet) -> (Subject<'a>, Vec<Node>) {
         let mut after = subject.clone();
         after.failed = None;
-        if self.id().changes_target() {
+        if self.id().spec().remakes_target {
             take_new_target(&mut after);
         }
         let changed = self.act().apply(&mut after, fleet);
@@ -423,15 +451,6 @@ impl NoNode {
     }
 }
 
-/// A well-known remedy that would not help.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotHelping {
-    /// The remedy.
-    pub id: RemedyId,
-    /// The reason.
-    pub why: WhyNot,
-}
-
 /// Returns the remedies for a guest that has too few nodes, by interruption and risk; none in a brief
 /// judgement.
 pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
@@ -446,7 +465,7 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
                 // Several changes are not tried if one is enough.
                 let is_helped = spec.id == RemedyId::ChangeTogether && found.iter().any(|remedy| remedy.luck.is_none());
                 // The VM that was changed after the pod was created needs no further change.
-                if !(is_helped || is_restartable && spec.id.changes_template()) {
+                if !(is_helped || is_restartable && spec.changes == Changes::Template) {
                     let offered = judgement.within(|| (spec.offer)(judgement));
                     found.extend(offered.filter(|remedy| !refused_target::opens_it_alone(judgement, &remedy.action)));
                 }
@@ -504,71 +523,6 @@ pub(super) fn runs_on_more(judgement: &Judgement<'_, '_>, open: &Bits) -> Option
         return None;
     }
     judgement.within(|| use_model::runs_on_more(judgement, open))
-}
-
-/// Returns the well-known remedies that are known not to help, without those whose word is in `may_help`.
-pub(super) fn not_helping(judgement: &Judgement<'_, '_>, may_help: &BTreeSet<&str>) -> Vec<NotHelping> {
-    let subject = judgement.subject;
-    // No node helps a guest that KubeVirt refuses.
-    if subject.is_refused {
-        return Vec::new();
-    }
-    match Immobile::of(subject, judgement.fleet) {
-        Some(Immobile::Refused(refused)) => return useless_where_refused(refused),
-        Some(Immobile::SourceDown(node)) => return useless_where_down(node),
-        None => {}
-    }
-    if let Some(foreseen) = foreseen(judgement).filter(|_| judgement.assessment.outcome.impact().is_some()) {
-        return useless_where_foreseen(foreseen, subject);
-    }
-    match judgement.assessment.outcome {
-        Outcome::Fits if judgement.subject.failed.as_ref().is_some_and(|refused| refused.is_of_cpu) => {
-            let ids = [RemedyId::AddLabels, RemedyId::RemoveLabels, RemedyId::Uncordon, RemedyId::DropStale];
-            ids.into_iter().map(|id| NotHelping { id, why: WhyNot::LibvirtRefused }).collect()
-        }
-        Outcome::Impaired(_) => ALL
-            .iter()
-            .filter(|spec| !may_help.contains(spec.word))
-            .filter_map(|spec| {
-                let refused = refused_target::is_why(judgement, spec).map(|node| WhyNot::RefusedThere { node });
-                let why = refused.or_else(|| judgement.within(|| (spec.not_helping)(judgement)))?;
-                Some(NotHelping { id: spec.id, why })
-            })
-            .collect(),
-        Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
-    }
-}
-
-/// Returns the remedies that do not help a guest that KubeVirt refuses to migrate. For some reasons another
-/// start node, or a node's host-model label, may help: those remedies are not listed.
-fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
-    use RemedyId::{AddLabels, DropStale, RemoveLabels, Restart, Uncordon, UseModel};
-    let ids: &[RemedyId] = match refused.reason.as_str() {
-        "DisksNotLiveMigratable" => &[Restart, UseModel, AddLabels, RemoveLabels, DropStale, Uncordon],
-        "CPUModeLiveMigratable" => &[DropStale, Uncordon],
-        _ => &[AddLabels, RemoveLabels, DropStale, Uncordon],
-    };
-    ids.iter().map(|&id| NotHelping { id, why: WhyNot::NotMigratable(refused.reason.clone()) }).collect()
-}
-
-/// Returns the remedies that do not help a guest that KubeVirt will refuse to migrate for what its specification has,
-/// whatever its CPU is and wherever it starts.
-fn useless_where_foreseen(refused: &NotMigratable, subject: &Subject<'_>) -> Vec<NotHelping> {
-    use RemedyId::{AddLabels, DropStale, RemoveLabels, Restart, Uncordon, UseModel};
-    let ids: &[RemedyId] = if subject.is_running() {
-        &[Restart, UseModel, AddLabels, RemoveLabels, DropStale, Uncordon]
-    } else {
-        &[UseModel, AddLabels, Uncordon]
-    };
-    ids.iter().map(|&id| NotHelping { id, why: WhyNot::WillNotMigrate(refused.reason.clone()) }).collect()
-}
-
-/// Returns the remedies that do not help a guest on a node that is down: they open nodes, or change what its migration
-/// asks for. Whether KubeVirt can start it elsewhere is not known.
-fn useless_where_down(node: &str) -> Vec<NotHelping> {
-    use RemedyId::{AddLabels, DropStale, RemoveLabels, Uncordon};
-    let ids = [AddLabels, RemoveLabels, DropStale, Uncordon];
-    ids.into_iter().map(|id| NotHelping { id, why: WhyNot::SourceDown(node.to_owned()) }).collect()
 }
 
 /// Whether no remedy gains the guest a target: it migrates nowhere now, or KubeVirt will refuse to migrate it. False
@@ -678,12 +632,15 @@ fn end_skip_node(node: &str) -> Result<Command, Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn each_remedy_is_at_its_index() {
-        for (at, spec) in ALL.iter().enumerate() {
-            assert_eq!(spec.id as usize, at, "{:?} would be described by another remedy", spec.id);
+    fn each_remedy_has_a_file_of_its_own() {
+        let ids: BTreeSet<RemedyId> = ALL.iter().map(|spec| spec.id.spec().id).collect();
+        assert_eq!(ids.len(), ALL.len(), "one would be described by another remedy: {ids:?}");
+        for spec in ALL {
             assert!(spec.word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", spec.word);
             assert!(!spec.risk.is_empty(), "{}: nothing says what may go wrong", spec.word);
         }

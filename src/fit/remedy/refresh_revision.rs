@@ -7,7 +7,7 @@
 
 use super::made_again::restarted;
 use super::specification::{patch, stored_template};
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, restart_commands};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, restart_commands};
 use crate::fit::command::{Command, CommandWord, Json, Name, Namespace};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -19,8 +19,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "refresh-revision",
     outage: Outage::Restart,
     risk: "whatever else has changed in it reaches the guest too",
+    changes: Changes::Template,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The removal of a VM's references to these `ControllerRevisions`.

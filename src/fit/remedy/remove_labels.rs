@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use super::add_labels::Backing;
 use super::specification::before_migration;
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node};
+use super::{
+    Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node,
+};
 use crate::fit::command::{Command, CommandWord, LabelKey};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
@@ -24,8 +26,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "remove-labels",
     outage: Outage::None,
     risk: "guests whose pods select a removed label die at a restart of the kubelet; libvirt may refuse",
+    changes: Changes::OwnLabels,
+    remakes_target: true,
+    gives_room: false,
     offer,
-    not_helping: |judgement| why_not(judgement).map(WhyNot::Removal),
+    not_helping: Some(|judgement| why_not(judgement).map(WhyNot::Removal)),
 };
 
 /// The removal of labels from a node.

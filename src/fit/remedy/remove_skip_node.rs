@@ -6,7 +6,7 @@
 //!
 //! Mirrors `skipNodeLabelling` of KubeVirt's node-labeller: the annotation's presence counts, not its value.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
@@ -19,8 +19,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "remove-skip-node",
     outage: Outage::None,
     risk: "hand-made labels on the node are lost",
+    changes: Changes::Nodes,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The removal of `skip-node` from a node.

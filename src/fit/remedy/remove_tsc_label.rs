@@ -5,8 +5,8 @@
 
 use super::made_again::restarted;
 use super::{
-    Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node, frozen, label_node, replace_key,
-    restart_commands,
+    Act, Action, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node, frozen, label_node,
+    replace_key, restart_commands,
 };
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, LabelKey};
@@ -21,8 +21,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "remove-labels",
     outage: Outage::Restart,
     risk: "guests there that need a TSC frequency lose a place to go",
+    changes: Changes::Guest,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The removal of the frequency label from a node.

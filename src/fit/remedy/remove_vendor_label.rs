@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, label_node};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, label_node};
 use crate::fit::command::{CommandWord, LabelKey};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
@@ -20,8 +20,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "remove-vendor-label",
     outage: Outage::None,
     risk: "guests whose pods select the removed label die at a restart of the kubelet",
+    changes: Changes::OwnLabels,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// The removal of untrue vendor labels from a node.

@@ -1,7 +1,9 @@
 //! Remedy: restart without other changes. Selectors inherited from earlier migrations end with the VMI.
 
 use super::made_again::{OTHER_CPU, restarted, starts_if_made_again};
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_added_selector, restart_commands};
+use super::{
+    Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_added_selector, restart_commands,
+};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -12,8 +14,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "restart",
     outage: Outage::Restart,
     risk: "depends on where it starts",
+    changes: Changes::Guest,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |judgement| why_not(judgement).map(WhyNot::Restart),
+    not_helping: Some(|judgement| why_not(judgement).map(WhyNot::Restart)),
 };
 
 /// A restart of the guest.

@@ -1,6 +1,6 @@
 //! Remedy: uncordon a node that otherwise fits.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, keeps_cpu, refused_target};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, keeps_cpu, refused_target};
 use crate::fit::command::{Command, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -13,8 +13,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "uncordon",
     outage: Outage::None,
     risk: "none",
+    changes: Changes::Nodes,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |judgement| why_not(judgement).map(WhyNot::Uncordon),
+    not_helping: Some(|judgement| why_not(judgement).map(WhyNot::Uncordon)),
 };
 
 /// The uncordon of one of these nodes.
@@ -95,6 +98,10 @@ impl Act for Uncordon {
     fn undo(&self) -> Option<Command> {
         let node = Name::new(self.nodes.first()?).ok()?;
         Some(Command::kubectl(["cordon"]).arg(node))
+    }
+
+    fn alternatives(&mut self) -> Option<&mut Vec<String>> {
+        Some(&mut self.nodes)
     }
 
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

@@ -7,7 +7,7 @@
 //!   can run by name, so an inherited one is gone once libvirt gives the hardware another name. Since 1.6.4 it has that
 //!   of each model that libvirt knows (`getKnownCpuModels` of `pkg/virt-handler/node-labeller/cpu_plugin.go`).
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
+use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
 use crate::fit::command::{Command, CommandWord};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -21,8 +21,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "upgrade-kubevirt",
     outage: Outage::None,
     risk: "every guest keeps its old launcher until it migrates or restarts",
+    changes: Changes::Cluster,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |_| None,
+    not_helping: None,
 };
 
 /// An upgrade of KubeVirt to this release or a later one.

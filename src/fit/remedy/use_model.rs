@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::drop_added_selector;
 use super::made_again::{OTHER_CPU, restarted, starts_if_made_again};
 use super::{
-    Act, Commands, NoNode, Outage, Prospect, Remedy, RemedyId, RemedySpec, WhyNot, change_template, name_another,
+    Act, Changes, Commands, NoNode, Outage, Prospect, Remedy, RemedyId, RemedySpec, WhyNot, change_template,
+    name_another,
 };
 use crate::fit::author::{Author, TypeReference};
 use crate::fit::bits::Bits;
@@ -23,8 +24,11 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     word: "restart-with-common-model",
     outage: Outage::Restart,
     risk: OTHER_CPU,
+    changes: Changes::Template,
+    remakes_target: false,
+    gives_room: false,
     offer,
-    not_helping: |judgement| why_not(judgement).map(WhyNot::Model),
+    not_helping: Some(|judgement| why_not(judgement).map(WhyNot::Model)),
 };
 
 /// The choice of a named model.

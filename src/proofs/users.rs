@@ -233,7 +233,7 @@ fn explain_and_audit_count_the_same_entries() {
 )]
 #[case::not_migratable(
     refused(),
-    &["-  add labels, remove labels, drop stale keys, uncordon: KubeVirt refuses to migrate it for another reason (HostDeviceNotLiveMigratable)"],
+    &["-  uncordon, add labels, drop stale keys, remove labels: KubeVirt refuses to migrate it for another reason (HostDeviceNotLiveMigratable)"],
     &["Judged by labels", "will be restarted"]
 )]
 #[case::unknown_instancetype(

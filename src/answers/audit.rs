@@ -320,6 +320,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
             GuestOf::Vm(_) => None,
         },
         is_certain: verdict.immobile().or_else(|| verdict.refused()).is_some(),
+        leaves_one: is_running && verdict.impact() == Some(Impact::Fragile),
     };
     let may_be_closed = !reasons.is_certain && reasons.no_room.is_none();
     let of_obstacles = if may_be_closed { obstacles(&case, world, residents) } else { None };
@@ -397,6 +398,8 @@ struct StateReasons<'c> {
     unplaced: Option<UnplacedLauncher<'c>>,
     /// Whether the reason holds whatever the labels are.
     is_certain: bool,
+    /// Whether one node is left to migrate to.
+    leaves_one: bool,
 }
 
 impl StateReasons<'_> {
@@ -431,8 +434,12 @@ impl StateReasons<'_> {
         if self.is_certain {
             return Vec::new();
         }
-        let is_undecided =
-            |doubt: &&&Finding| matches!(doubt.check.spec().doubt, Some(Doubt::Scheduler | Doubt::VirtHandler));
+        let is_undecided = |doubt: &&&Finding| match doubt.check.spec().doubt {
+            Some(Doubt::Scheduler | Doubt::VirtHandler) => true,
+            // Libvirt may refuse the guest on the only node that is left.
+            Some(Doubt::Libvirt) => self.leaves_one,
+            Some(Doubt::Labeller) | None => false,
+        };
         let undecided = self.doubts.iter().filter(is_undecided);
         undecided.map(|doubt| say::finding::message(doubt)).chain(self.no_room.clone()).collect()
     }

@@ -83,7 +83,7 @@ pub struct GuestState {
     pub outcome: Outcome,
     /// The cause, if the outcome is an impact.
     pub cause: Option<Cause>,
-    /// Whether it migrates nowhere now, regardless of labels.
+    /// Whether it migrates nowhere, now or once it runs, regardless of labels.
     pub is_immobile: bool,
     /// Whether KubeVirt refuses its specification, so that there will be no guest.
     pub is_refused: bool,
@@ -112,12 +112,13 @@ impl GuestState {
         let is_judged = prepared.not_judged.is_none();
         let immobile = Immobile::of(subject, fleet).filter(|why| is_judged || matches!(why, Immobile::Refused(_)));
         let has_no_pod = prepared.not_judged.as_ref().is_some_and(|found| found.impact.is_some());
-        let is_immobile = immobile.is_some() || has_no_pod;
+        let is_immobile = immobile.is_some() || has_no_pod || subject.live_migratable.foreseen.is_some();
         let (start_nodes, targets) = match subject.stage {
             // Nothing migrates it, so no node is a target.
             Stage::Migration(_) if is_immobile => (None, (0, 0)),
             // There will be no guest, so it starts on no node.
             Stage::Start(_) if subject.is_refused => (Some(0), (0, 0)),
+            Stage::Start(_) if is_immobile => (Some(assessment.fitting.count()), (0, 0)),
             Stage::Migration(_) => (None, (assessment.fitting.count(), assessment.fitting.count())),
             Stage::Start(after_start) => {
                 let by_start = targets_by_start(subject, &subject.placement, after_start, &assessment.fitting, fleet);
@@ -216,10 +217,20 @@ impl NextStart {
 
 /// Returns the reason for a guest's state, in one line without its name; empty if nothing is wrong.
 pub(super) fn why(prepared: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> String {
-    let of = |check: Check| verdict.found(check).map(say::finding::message);
     if let Some(certain) = verdict.refused().or_else(|| verdict.immobile()) {
         return say::finding::message(certain);
     }
+    let of_nodes = why_of_nodes(prepared, verdict, cluster);
+    // A guest that cannot start does not migrate either.
+    let is_startable = verdict.assessment.outcome.impact() < Some(Impact::Unschedulable);
+    let will_not_migrate = verdict.found(Check::WillNotMigrate).filter(|_| is_startable).map(say::finding::message);
+    let reasons = will_not_migrate.into_iter().chain(Some(of_nodes).filter(|why| !why.is_empty()));
+    reasons.collect::<Vec<_>>().join("; ")
+}
+
+/// Returns the reason why too few nodes, or none, take a guest; empty if enough do.
+fn why_of_nodes(prepared: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> String {
+    let of = |check: Check| verdict.found(check).map(say::finding::message);
     match (&verdict.assessment.outcome, &prepared.subject.stage) {
         (Outcome::Unknown(why), _) => say::finding::unknown(why),
         (Outcome::Impaired(Impact::Pinned), Stage::Migration(_)) => say::obstacles(verdict),
@@ -320,6 +331,8 @@ struct ForesightLikeness {
     devices: Vec<Device>,
     /// The nodes on which its volumes can be used, if such devices leave out nodes.
     usable: Option<Bits>,
+    /// The machine type labels of its start and of its later migrations, if they differ.
+    machine: Option<(String, String)>,
 }
 
 impl ForesightLikeness {
@@ -329,7 +342,8 @@ impl ForesightLikeness {
         let volumes = || subject::bound_volumes(vmi, cluster);
         let usable = if devices.is_empty() { None } else { BoundVolume::all_usable(&volumes(), &cluster.fleet) };
         let refusals = subject::refusals(&vmi.spec, conflicts, cluster);
-        Self { reason: foreseen.map(|found| found.refused.reason), refusals, devices, usable }
+        let machine = live.and_then(subject::resolved_machine);
+        Self { reason: foreseen.map(|found| found.refused.reason), refusals, devices, usable, machine }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration::{self, NoPod, SourceLabels};
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Domain, Vmi, VmiSpec, Vmim};
+use crate::well_known;
 
 /// The demand of the migration of equal guests, and the nodes that meet it.
 #[derive(Debug)]
@@ -100,11 +101,14 @@ impl PartialEq for Asks<'_> {
 
 /// The input of the prediction of a guest's pods: guests with equal input are judged once.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the guest")]
 pub(super) struct Likeness<'w> {
     spec: Asks<'w>,
     tsc_frequency: Option<i64>,
     machine: Option<&'w str>,
     labelled: bool,
+    /// Whether its launcher is outdated: what its next start resolves its machine type to is not known.
+    outdated: bool,
     /// The entries that its launcher inherited; `None` if its launcher is not known, so that they are a guess.
     inherited: Option<Vec<(&'w str, &'w str)>>,
     /// The class of the source node. Classes are interned: equal ones have one address.
@@ -145,6 +149,7 @@ impl Like for Likeness<'_> {
             tsc_frequency,
             machine,
             labelled,
+            outdated: _,
             inherited,
             source,
             asked: _,
@@ -209,6 +214,7 @@ fn likeness(vmi: &Vmi) -> Likeness<'_> {
         tsc_frequency: vmi.status.topology_hints.tsc_frequency,
         machine: vmi.status.machine.as_ref().map(|machine| machine.kind.as_str()),
         labelled: !vmi.status.selinux_context.is_empty(),
+        outdated: well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels),
         inherited: None,
         source: None,
         asked: None,
@@ -239,7 +245,7 @@ pub(crate) fn predict(
     labels: Option<&SourceLabels>,
 ) -> Result<Placement<'static>, NoPod> {
     let selector = subject::source_selector(vmi, cluster)?;
-    let target =
-        migration::predict(&Vmim::default(), vmi, &selector, labels, &cluster.config, cluster.release.release());
-    target.map(|target| target.pod.placement())
+    let release = cluster.release.release();
+    let target = migration::predict(&Vmim::default(), vmi, &selector, labels, &cluster.config, release)?;
+    Ok(target.pod.placement())
 }

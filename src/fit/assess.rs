@@ -122,8 +122,8 @@ fn by_start(
     if fewest >= 2 {
         return (Outcome::Fits, None);
     }
-    // A migration demands more of the CPU than the start does; its other demands are the same.
-    let migrating = Placement { node_name: None, ..placement.borrowed() };
+    // A migration demands more of the CPU than the start does; but for the machine type, its other demands are the same.
+    let migrating = Placement { node_name: None, ..subject.after_start(placement) };
     let mut open = fleet.look_up(&migrating).open();
     let mut left = worst.passes.clone();
     let node = worst.nodes.iter().find(|&node| worst.targets.contains(node)).or_else(|| worst.nodes.iter().next());
@@ -185,6 +185,7 @@ pub(super) fn start_groups(
 ) -> Option<Vec<StartGroup>> {
     let StartOf { placement, after_start, features } = start;
     let failing = subject.failing(placement, features, fleet);
+    let migrating = subject.after_start(placement);
     let mut out: Vec<StartGroup> = Vec::new();
     let mut known: HashMap<Option<Added<'_>>, usize> = HashMap::new();
     let has_vendor = placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
@@ -199,7 +200,7 @@ pub(super) fn start_groups(
         }
         known.insert(added, out.len());
         let mut passes = if let Some(added) = added {
-            fleet.look_up(&added.to(placement)).passes()
+            fleet.look_up(&added.to(&migrating)).passes()
         } else {
             let none = Bits::none(fleet.len());
             FilterResult { cpu: none.clone(), placement: none.clone(), fitting: none }

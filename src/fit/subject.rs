@@ -53,6 +53,9 @@ pub struct Subject<'a> {
     pub features: CpuFeatures,
     /// The machine type that it requires.
     pub machine_type: Option<String>,
+    /// The machine type labels that its start and its later migrations select, if its machine type is an alias that
+    /// QEMU resolves; `None` if it is none, or if that is not known.
+    pub resolved_machine: Option<(String, String)>,
     /// The start after a restart, if it is known.
     pub restart: Option<Start<'a>>,
     /// Its current node and pod, if it runs.
@@ -95,6 +98,7 @@ impl<'a> Subject<'a> {
             mode: CpuMode::Unset,
             features: CpuFeatures::default(),
             machine_type: None,
+            resolved_machine: None,
             restart: None,
             running: None,
             outdated_launcher: false,
@@ -195,6 +199,19 @@ impl<'a> Subject<'a> {
             |name: &String| fleet.bearing(&format!("{}{name}", label::CPU_FEATURE), "true").count_common(nodes);
         let differs = |count: usize| count > 0 && count < nodes.count();
         !self.mode.may_pass_through() && self.features.optional.iter().map(having).any(differs)
+    }
+
+    /// Returns the placement of a migration after a start with this placement, without what it adds from its source: a
+    /// migration selects the machine type that the guest was started with.
+    pub(crate) fn after_start<'p>(&self, placement: &'p Placement<'_>) -> Placement<'p> {
+        let mut out = placement.borrowed();
+        if let Some((alias, resolved)) = &self.resolved_machine
+            && out.selector.get(alias).is_some()
+        {
+            out.selector.retain(|(key, _)| key != alias);
+            out.selector.insert(resolved.clone(), "true");
+        }
+        out
     }
 
     /// Whether its source is labelled with several vendors.

@@ -177,11 +177,11 @@ impl Verdict {
         self.findings.iter().find(|finding| finding.check.spec().immobilizes && finding.impact.is_some())
     }
 
-    /// Returns the impact by labels, or the worse one of a guest that KubeVirt refuses or that nothing migrates: the
-    /// impact for a gate.
+    /// Returns the impact by labels, or the worse one of a guest that KubeVirt refuses, that nothing migrates, or that
+    /// KubeVirt will not migrate: the impact for a gate.
     pub(crate) fn impact(&self) -> Option<Impact> {
         let of_refusal = self.refused().map(|_| Impact::Unschedulable);
-        let of_immobile = self.immobile().map(|_| Impact::Pinned);
+        let of_immobile = self.immobile().or(self.found(Check::WillNotMigrate)).map(|_| Impact::Pinned);
         self.assessment.outcome.impact().max(of_refusal).max(of_immobile)
     }
 

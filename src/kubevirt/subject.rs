@@ -30,7 +30,7 @@ use super::resource::Resource;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
 use super::topology;
-use super::wire::{Condition, GuestResources, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus};
+use super::wire::{Condition, GuestResources, Machine, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus};
 use crate::bounds::Excess;
 use crate::fit::author::{AskedAt, Authors};
 use crate::fit::judgement::{Depth, Effort, Judgement};
@@ -304,6 +304,7 @@ fn of_spec(
     subject.definition.own_selector = spec.node_selector.clone().into_iter().collect();
     subject.definition.under_own = launch::under_own(&spec, &status, &cluster.config, cluster.release.release());
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
+    subject.resolved_machine = cluster.vmi(namespace, name).and_then(resolved_machine);
     subject.unjudged = unjudged(&spec, namespace, name, cluster);
     subject.asked = cluster.asked(namespace, name);
     subject.features = features(&spec);
@@ -445,6 +446,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.asked = cluster.asked_about(vmi);
     subject.features = features(&vmi.spec);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
+    subject.resolved_machine = resolved_machine(vmi);
     subject.running = running(vmi, cluster);
     let name = &vmi.metadata.name;
     subject.definition.waits = waits(vmi, cluster);
@@ -493,6 +495,18 @@ fn describe_restart(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.restart = if is_halted || moves_volumes { None } else { restart::of_vmi(vmi, cluster) };
 }
 
+/// Returns the machine type labels of a running guest's alias, such as `q35`, and of the type that its QEMU resolved it
+/// to. `None` for a guest with an outdated launcher: the QEMU of its next start is another one. Mirrors
+/// `updateMachineType` of `pkg/virt-handler/vm.go`.
+pub(crate) fn resolved_machine(vmi: &Vmi) -> Option<(String, String)> {
+    let kind = |machine: &Option<Machine>| machine.as_ref().map(|machine| machine.kind.clone());
+    let (alias, resolved) = (kind(&vmi.spec.domain.machine)?, kind(&vmi.status.machine)?);
+    let is_resolved = !alias.is_empty() && !resolved.is_empty() && alias != resolved;
+    let is_known = is_resolved && !well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
+    let key = |kind: String| format!("{}{kind}", label::MACHINE_TYPE);
+    is_known.then(|| (key(alias), key(resolved)))
+}
+
 fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
     let pod = cluster.current_launcher(vmi).filter(|pod| pod.excess.is_none());
     Some(Running { node: runs_on(vmi)?.to_owned(), placement: pod.map(|pod| (*pod.placement).clone()) })
@@ -506,6 +520,11 @@ pub(crate) fn runs_on(vmi: &Vmi) -> Option<&str> {
 /// Returns why KubeVirt refuses to migrate a guest within the cluster; `None` if it does not.
 pub(crate) fn not_migratable(vmi: &Vmi) -> Option<NotMigratable> {
     migration::not_migratable(vmi).map(refusal)
+}
+
+/// Whether KubeVirt will refuse to migrate a guest, of which virt-handler has reported nothing yet.
+pub(crate) fn will_not_migrate(vmi: &Vmi, cluster: &Cluster) -> bool {
+    !is_decided(vmi) && Foresight::of_vmi(vmi).reason(cluster).is_some()
 }
 
 pub(crate) fn refusal(condition: &Condition) -> NotMigratable {

@@ -64,14 +64,14 @@ impl<'w> Verdicts<'w> {
     }
 
     fn running(&mut self, vmi: &'w Vmi) -> GuestVerdict {
-        let fleet: &Fleet = &self.world.cluster.fleet;
+        let (cluster, fleet): (&Cluster, &Fleet) = (&self.world.cluster, &self.world.cluster.fleet);
         let not_migratable = migration::not_migratable(vmi).is_some();
         let outcome = if self.trims {
             self.states.now(vmi).verdict()
         } else {
             let demand = self.like.demand(vmi);
             match demand.as_ref().map(|demand| &demand.placement) {
-                _ if not_migratable => OutcomeWord::Pinned,
+                _ if not_migratable || subject::will_not_migrate(vmi, cluster) => OutcomeWord::Pinned,
                 Some(Ok(_)) if down(&vmi.status.node_name, fleet).is_some() => OutcomeWord::Pinned,
                 Some(Err(why)) if why.is_lasting() => OutcomeWord::Pinned,
                 _ => {

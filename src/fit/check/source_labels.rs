@@ -5,6 +5,7 @@
 //! (`pkg/virt-handler/node-labeller/node_labeller.go`): after a replacement of its board a node has two.
 
 use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
+use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
 use crate::fit::subject::Stage;
@@ -54,11 +55,12 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         let with = judgement.subject.placement.with_vendor(vendor);
         let mut fitting = judgement.fleet.look_up(&with).passes().fitting;
         fitting.intersect(&judgement.neighbours);
-        (label::name(vendor).to_owned(), fitting.count())
+        (label::name(vendor).to_owned(), fitting)
     };
-    let fit: Vec<(String, usize)> = migration.vendors.iter().map(fit).collect();
-    // If all vendors leave equal numbers of nodes, the choice does not matter.
-    let decides = fit.iter().any(|(_, count)| *count != fit[0].1);
+    let fit: Vec<(String, Bits)> = migration.vendors.iter().map(fit).collect();
+    // If all vendors leave the same nodes, the choice does not matter.
+    let decides = fit.iter().any(|(_, fitting)| *fitting != fit[0].1);
+    let fit = fit.into_iter().map(|(vendor, fitting)| (vendor, fitting.count())).collect();
     let vendors = decides.then(|| SourceLabels::Vendors { node: node(), fit });
     let found = no_host_model.into_iter().chain(vendors);
     found.map(|found| Finding::note(Check::SourceLabels, "", Detail::SourceLabels(found))).collect()

@@ -54,14 +54,8 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     let mut notes = assumed(cluster);
     let selector = source_selector(vmi, cluster);
     let predict = |vmim: &Vmim| {
-        migration::predict(
-            vmim,
-            vmi,
-            selector.as_ref().map_err(Clone::clone)?,
-            labels.as_ref(),
-            &cluster.config,
-            release,
-        )
+        let selector = selector.as_ref().map_err(Clone::clone)?;
+        migration::predict(vmim, vmi, selector, labels.as_ref(), &cluster.config, release)
     };
     let target = predict(vmim);
     let is_too_large = matches!(target, Err(NoPod::TooLarge { .. }));

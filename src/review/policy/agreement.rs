@@ -206,6 +206,8 @@ fn answered_by_check(case: &Evaluation<'_>, world: &World, answer: PolicyAnswer)
     let (start_nodes, targets) = match case.prepared.subject.stage {
         // Nothing migrates it, so no node is a target.
         Stage::Migration(_) if case.verdict.immobile().is_some() => (None, (0, 0)),
+        Stage::Migration(_) if case.prepared.subject.live_migratable.foreseen.is_some() => (None, (0, 0)),
+        Stage::Start(_) if case.prepared.subject.live_migratable.foreseen.is_some() => (Some(fits), (0, 0)),
         Stage::Start(_) if case.verdict.refused().is_some() => (Some(0), (0, 0)),
         Stage::Migration(_) => (None, (fits, fits)),
         Stage::Start(after_start) => {

@@ -8,24 +8,6 @@ use super::models;
 use super::outcome::Evidence;
 use super::subject::{CpuMode, Stage};
 
-/// The features that KVM offers only with nested virtualization: mirrors `kvm_set_cpu_caps` and `svm_set_cpu_caps` of
-/// Linux (`arch/x86/kvm`), which clear them if the parameter `nested` of `kvm_intel` or `kvm_amd` is off.
-const NESTED_AMD: &[&str] = &[
-    "flushbyasid",
-    "lbrv",
-    "npt",
-    "nrip-save",
-    "pause-filter",
-    "pfthreshold",
-    "svm",
-    "svme-addr-chk",
-    "tsc-scale",
-    "v-vmsave-vmload",
-    "vgif",
-    "vmcb-clean",
-    "vnmi",
-];
-
 /// The bits that a microcode update adds to a CPU, so that equal CPUs differ in them.
 const MICROCODE: &[&str] = &[
     "amd-ssbd",
@@ -73,13 +55,24 @@ const SWITCHED: &[&str] = &[
 /// Whether only other silicon has this feature: it is an instruction set of a CPU model, and no setting hides it.
 fn is_silicon(key: &str) -> bool {
     let name = label::name(key);
-    let is_set = [MICROCODE, NESTED_AMD, SWITCHED].iter().any(|list| list.contains(&name));
+    let is_set = [MICROCODE, models::NESTED_AMD, SWITCHED].iter().any(|list| list.contains(&name));
     Family::of(key) == Family::CpuFeature
         && models::is_feature(name)
         && !is_set
         && name != label::VMX
         && !name.starts_with("vmx-")
         && !name.ends_with("-no")
+}
+
+/// Whether a node on which these models are usable has what this label states: one of the models needs the feature, or
+/// is the model that the label calls known.
+fn proves(usable: &[&str], key: &str) -> bool {
+    let name = label::name(key);
+    match Family::of(key) {
+        Family::CpuFeature => usable.iter().any(|model| models::proves(model, name)),
+        Family::CpuModelMigration => usable.contains(&name),
+        _ => false,
+    }
 }
 
 impl Judgement<'_, '_> {
@@ -150,6 +143,11 @@ impl Judgement<'_, '_> {
         let alike = host_model(node) == host_model(source) && !is_of_another_vendor;
         let frozen = self.fleet.skip_node(node).is_some();
         let source_frozen = self.fleet.skip_node(source).is_some();
+        let usable = self.fleet.names_under(node, Family::CpuModel);
+        let is_proved = |key: &str| proves(&usable, key);
+        // A definition of a usable model has the feature, and another one may not.
+        let is_named =
+            |key: &str| usable.iter().any(|model| models::needed(model).any(|name| name == label::name(key)));
         let own_host_model_has = |key: &str| {
             let family = match Family::of(key) {
                 Family::CpuFeature => label::HOST_MODEL_REQUIRED,
@@ -158,11 +156,11 @@ impl Judgement<'_, '_> {
             };
             self.fleet.label(node, &label::same_name_in(key, family)).is_some()
         };
-        let drifted = alike
-            && lacks
-                .iter()
-                .all(|entry| source_lacks(entry) || (frozen && !source_frozen) || own_host_model_has(&entry.0));
-        if drifted {
+        let has_drifted = |entry: &(String, String)| {
+            let by_likes = || source_lacks(entry) || (frozen && !source_frozen) || own_host_model_has(&entry.0);
+            is_proved(&entry.0) || (alike && by_likes())
+        };
+        if lacks.iter().all(|entry| has_drifted(entry)) {
             Evidence::Drifted
         } else if alike && source_frozen && keys.iter().all(|key| self.is_copied(source, key)) {
             Evidence::FrozenSource
@@ -170,7 +168,7 @@ impl Judgement<'_, '_> {
             Evidence::OlderLabels
         } else if self.is_without_nested(node, &keys) {
             Evidence::NestedOff
-        } else if !alike || !frozen && keys.iter().any(|key| is_silicon(key)) {
+        } else if !alike || !frozen && keys.iter().any(|key| is_silicon(key) && !is_named(key)) {
             Evidence::OtherHardware
         } else if keys.iter().all(|key| Family::of(key) == Family::CpuFeature && MICROCODE.contains(&label::name(key)))
         {
@@ -203,7 +201,7 @@ impl Judgement<'_, '_> {
         all_features
             && match label::name(vendor) {
                 "Intel" => vmx && names.all(|name| name == label::VMX || name.starts_with("vmx-")),
-                "AMD" | "Hygon" => svm && names.all(|name| NESTED_AMD.contains(&name)),
+                "AMD" | "Hygon" => svm && names.all(|name| models::NESTED_AMD.contains(&name)),
                 _ => false,
             }
     }

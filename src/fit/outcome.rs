@@ -207,11 +207,11 @@ words! {
     Evidence {
         /// The guest's own node lacks them too: the labels changed, not the machines.
         SourceLacksToo = "source-lacks-too",
-        /// The node's own host model still names the features that its labels lack, or its labels are frozen by
-        /// `skip-node` while nodes of its class have more: probably drifted labels.
+        /// The node's own host model still names the features that its labels lack, models that are usable there need
+        /// them, or its labels are frozen by `skip-node` while nodes of its class have more: probably drifted labels.
         Drifted = "drifted",
-        /// The labels describe another host model, or lack instructions that no setting hides: no label changes that,
-        /// and libvirt may refuse.
+        /// The labels describe another host model, or lack instructions that no setting hides and no usable model
+        /// needs: no label changes that, and libvirt may refuse.
         OtherHardware = "other-hardware",
         /// The entries were copied from the guest's own node, whose labels are frozen by `skip-node`: they may be out
         /// of date.

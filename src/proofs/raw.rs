@@ -76,6 +76,13 @@ impl<'s> RawNode<'s> {
         keys.filter_map(|key| key.strip_prefix("host-model-cpu.node.kubevirt.io/")).collect()
     }
 
+    /// Returns the models that its labels call usable.
+    pub(super) fn usable_models(self) -> Vec<&'s str> {
+        let labels = self.0["metadata"]["labels"].as_object();
+        let keys = labels.into_iter().flatten().filter(|(_, value)| *value == "true");
+        keys.filter_map(|(key, _)| key.strip_prefix("cpu-model.node.kubevirt.io/")).collect()
+    }
+
     pub(super) fn is_ready(self) -> bool {
         let conditions = self.0["status"]["conditions"].as_array();
         conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")

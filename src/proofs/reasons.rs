@@ -8,6 +8,7 @@ use super::seen::{Answered, Seen};
 use crate::fit::check::{ChosenNodes, HostModelKnown, KeptOff, NoStartNode, OwnHostModel, SourceNotReady, UnknownHost};
 use crate::fit::fleet::NodeHealth;
 use crate::fit::label;
+use crate::fit::models;
 use crate::fit::remedy::{
     Cordoned, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon, NotToAdd, VirtHandler, WhyNot,
 };
@@ -335,7 +336,8 @@ impl RawCase<'_> {
     }
 
     /// Whether a node's labels name another CPU than the guest's: their host model differs from that of the guest's own
-    /// node, or the node lacks a part of it in all labels that the labeller writes.
+    /// node, or the node lacks a part of it in all labels that the labeller writes. Models that are usable there do not
+    /// need all that the node lacks.
     fn is_other_hardware(&self, name: &str) -> bool {
         let Some((node, source)) = self.find(name).zip(self.source().and_then(|name| self.find(name))) else {
             return false;
@@ -365,9 +367,14 @@ impl RawCase<'_> {
             of(FEATURE, "host-model-required-features.node.kubevirt.io/").is_some()
                 || of("cpu-model-migration.node.kubevirt.io/", "host-model-cpu.node.kubevirt.io/").is_some()
         };
+        let is_of_usable_model = |key: &str| {
+            let feature = key.strip_prefix(FEATURE);
+            feature.is_some_and(|feature| node.usable_models().iter().any(|model| models::proves(model, feature)))
+        };
         lacks.peek().is_some()
             && !its.is_empty()
             && !own.is_empty()
+            && missing.keys().filter(of_cpu).any(|key| !is_of_usable_model(key))
             && (its != own || lacks.any(|key| !is_written(key)))
     }
 

@@ -52,12 +52,8 @@ impl KnownFeatures {
         for (key, _) in fleet.labels(node).filter(|(_, value)| *value == "true") {
             match Family::of(key) {
                 Family::CpuFeature | Family::HostModelRequired => self.put(label::name(key), &mut has),
-                // A node that can run a model has all its features.
                 Family::CpuModel => {
-                    self.add_model(label::name(key));
-                    if let Some(held) = self.of_models.get(label::name(key)) {
-                        has.union(held);
-                    }
+                    models::needed(label::name(key)).for_each(|name| self.put(name, &mut has));
                 }
                 _ => {}
             }
@@ -158,22 +154,7 @@ pub(crate) fn lacked(fleet: &Fleet, node: NodeIndex, model: &str) -> Option<Vec<
 /// QEMU gives `hypervisor` and `x2apic` to every guest, and the features of nested virtualization on AMD are in the
 /// definitions of models but not enabled by them.
 fn is_compared(feature: &str) -> bool {
-    const NESTED: [&str; 13] = [
-        "svm",
-        "npt",
-        "nrip-save",
-        "svme-addr-chk",
-        "lbrv",
-        "tsc-scale",
-        "vmcb-clean",
-        "flushbyasid",
-        "pause-filter",
-        "pfthreshold",
-        "v-vmsave-vmload",
-        "vgif",
-        "vnmi",
-    ];
-    !NESTED.contains(&feature)
+    models::is_given(feature)
         && !NOT_MIGRATABLE.contains(&feature)
         && !feature.starts_with("vmx-")
         && !matches!(feature, "hypervisor" | "x2apic")

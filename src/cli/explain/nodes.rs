@@ -172,6 +172,12 @@ impl Explained<'_, '_> {
         lacks && is_known(node) && self.source().is_some_and(is_known)
     }
 
+    /// Whether a node has the host model of the guest's own node.
+    fn is_of_its_host_model(&self, node: NodeIndex) -> bool {
+        let host_model = |node| self.fleet().names_under(node, Family::HostModelCpu);
+        self.source().is_some_and(|source| host_model(source) == host_model(node))
+    }
+
     fn evidence(
         &self,
         judgement: &Judgement<'_, '_>,
@@ -188,6 +194,10 @@ impl Explained<'_, '_> {
         }
         let text = match judgement.evidence(node, missing) {
             Evidence::SourceLacksToo => "its own node lacks it too: labels changed, not machines",
+            Evidence::Drifted if !self.is_of_its_host_model(node) => match self.fleet().skip_node(node) {
+                Some(_) => "models that are usable there need it: frozen labels",
+                None => "models that are usable there need it: drifted labels",
+            },
             Evidence::Drifted if self.fleet().skip_node(node).is_some() => {
                 "same host model as its own node: frozen labels, probably"
             }

@@ -38,6 +38,24 @@ pub(crate) fn is_disputed(model: &str, feature: &str) -> bool {
     DISPUTED.iter().any(|(features, models)| names(features, feature) && names(models, model))
 }
 
+/// Returns the features that a host has on which QEMU can run a guest with this model; none if the features of the
+/// model are not known.
+pub(crate) fn needed(model: &str) -> impl Iterator<Item = &'static str> {
+    held(model).into_iter().flatten().copied().filter(|name| is_given(name))
+}
+
+/// Whether a guest has a feature that the definition of its model names: not those of nested virtualization on AMD, and
+/// not those that QEMU switches off.
+pub(crate) fn is_given(feature: &str) -> bool {
+    !NESTED_AMD.contains(&feature) && !OFF_BY_DEFAULT.contains(&feature)
+}
+
+/// Whether a host on which QEMU can run a guest with this model has a feature, whichever definition of the model its
+/// libvirt and QEMU have.
+pub(crate) fn proves(model: &str, feature: &str) -> bool {
+    !is_disputed(model, feature) && needed(model).any(|name| name == feature)
+}
+
 /// Iterates over the models with known features that have this one.
 pub(super) fn holding(feature: &str) -> impl Iterator<Item = &'static str> {
     FEATURES.iter().map(|known| known.model).filter(move |model| held(model).is_some_and(|held| held.contains(feature)))
@@ -87,6 +105,29 @@ const DISPUTED: &[(&str, &str)] = &[
          EPYC-Milan-v2 EPYC-Milan-v3 EPYC-Genoa EPYC-Genoa-v2 EPYC-Turin Dhyana Dhyana-v2"),
     ("xsaves", "EPYC-Rome"),
 ];
+
+/// The features that KVM offers only with nested virtualization: mirrors `kvm_set_cpu_caps` and `svm_set_cpu_caps` of
+/// Linux (`arch/x86/kvm`), which clear them if the parameter `nested` of `kvm_intel` or `kvm_amd` is off. QEMU gives
+/// them to no guest that does not ask for `svm` by name.
+pub(crate) const NESTED_AMD: &[&str] = &[
+    "flushbyasid",
+    "lbrv",
+    "npt",
+    "nrip-save",
+    "pause-filter",
+    "pfthreshold",
+    "svm",
+    "svme-addr-chk",
+    "tsc-scale",
+    "v-vmsave-vmload",
+    "vgif",
+    "vmcb-clean",
+    "vnmi",
+];
+
+/// Features of models that QEMU switches off for a guest of KVM: mirrors `kvm_default_props` of
+/// `target/i386/kvm/kvm-cpu.c`.
+const OFF_BY_DEFAULT: &[&str] = &["acpi", "monitor"];
 
 #[rustfmt::skip]
 const FEATURES: &[ModelFeatures] = &[

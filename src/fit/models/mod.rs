@@ -18,7 +18,7 @@ use super::fleet::Fleet;
 use super::label;
 use facts::{FAMILIES, Family, Model, OBSOLETE};
 
-pub(crate) use features::{features, is_disputed, is_feature};
+pub(crate) use features::{NESTED_AMD, features, is_disputed, is_feature, is_given, needed, proves};
 pub(crate) use recommend::{Candidate, NotCounted, Offer, WhyNone, offers, recommend, takes_part};
 
 /// Whether the labels of a host model's required features name those of the model itself, as since KubeVirt 1.8.4, or

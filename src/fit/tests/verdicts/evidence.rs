@@ -3,6 +3,8 @@
 use rstest::rstest;
 
 use super::*;
+use crate::fit::label::Family;
+use crate::fit::models;
 
 fn of_node_c(change: impl Fn(&mut Node), subject: &Subject<'static>, source: impl Fn(&mut Node)) -> Evidence {
     let nodes = vec![cascade_lake("node-a").tweak(source), cascade_lake("node-c").tweak(change)];
@@ -13,6 +15,12 @@ fn of_node_c(change: impl Fn(&mut Node), subject: &Subject<'static>, source: imp
 
 fn lost_everywhere(node: &mut Node) {
     take(node, &[feature("fpu"), required("fpu")]);
+}
+
+/// Loses a feature, and the models that need it.
+fn truly_without(node: &mut Node) {
+    lost_everywhere(node);
+    node.labels.retain(|key, _| Family::of(key) != Family::CpuModel);
 }
 
 #[rstest]
@@ -26,10 +34,27 @@ fn lost_everywhere(node: &mut Node) {
     |_: &mut Node| {},
     Evidence::Drifted
 )]
-#[case::alike_but_truly_without(lost_everywhere, |_: &mut Node| {}, Evidence::OtherHardware)]
-#[case::frozen_like_its_own_node(
+#[case::a_usable_model_needs_it(lost_everywhere, |_: &mut Node| {}, Evidence::Drifted)]
+#[case::a_usable_model_of_a_frozen_node_needs_it(
     |node: &mut Node| {
         lost_everywhere(node);
+        node.skip_node = Some("true".to_owned());
+    },
+    |node: &mut Node| node.skip_node = Some("true".to_owned()),
+    Evidence::Drifted
+)]
+#[case::a_usable_model_needs_a_part_of_it(
+    |node: &mut Node| {
+        lost_everywhere(node);
+        take(node, &[feature("hle"), required("hle"), model("Cascadelake-Server")]);
+    },
+    |_: &mut Node| {},
+    Evidence::None
+)]
+#[case::alike_but_truly_without(truly_without, |_: &mut Node| {}, Evidence::OtherHardware)]
+#[case::frozen_like_its_own_node(
+    |node: &mut Node| {
+        truly_without(node);
         node.skip_node = Some("true".to_owned());
     },
     |node: &mut Node| node.skip_node = Some("true".to_owned()),
@@ -147,4 +172,49 @@ fn hyperv_labels_are_of_the_kernel() {
     let subject = db().tweak(|subject| ask(subject, "hyperv.node.kubevirt.io/tlbflush", "true"));
     let source = |node: &mut Node| give(node, ["hyperv.node.kubevirt.io/tlbflush".to_owned()]);
     assert_eq!(of_node_c(|_| {}, &subject, source), Evidence::HypervOfKernel, "people exchange hardware for a kernel");
+}
+
+/// Every feature of every model: where the model is usable, labels that lack a feature that it needs are wrong,
+/// whatever the host models are; where it is only known, nothing is proved.
+#[test]
+fn a_usable_model_proves_the_features_that_it_needs() {
+    let of_cpu = |key: &str| matches!(Family::of(key), Family::CpuFeature | Family::HostModelRequired);
+    let source = cascade_lake("node-a");
+    let subject = leaving(&source, "host-model", false);
+    let mut proved = 0;
+    for name in models::holding("fpu").into_iter().chain(["Unheard-Of"]) {
+        let all = models::features(name).unwrap_or_else(|| models::features("Cascadelake-Server").expect("known"));
+        let node = |at: &str, labels: Vec<String>, host_model: &str| {
+            cascade_lake(at).tweak(|node| {
+                let is_replaced = [Family::CpuModel, Family::HostModelCpu];
+                node.labels.retain(|key, _| !of_cpu(key) && !is_replaced.contains(&Family::of(key)));
+                give(node, labels);
+                give(node, [format!("{}{host_model}", label::HOST_MODEL_CPU)]);
+            })
+        };
+        let with_all = all.iter().flat_map(|name| [feature(name), required(name)]).collect();
+        let fleet = Fleet::new(vec![
+            node("node-a", with_all, "Made-Up"),
+            node("usable", vec![model(name)], "Made-Up"),
+            node("usable-elsewhere", vec![model(name)], "Other"),
+            node("known", vec![known(name)], "Made-Up"),
+        ]);
+        let judgement = Judgement::new(&subject, &fleet, Depth::Brief);
+        for lacked in all {
+            let of = |node: &str| {
+                let node = fleet.find(node).expect("a node");
+                judgement.evidence_of_labels(node, &[(feature(lacked), "true".to_owned())])
+            };
+            let is_needed = models::proves(name, lacked);
+            proved += usize::from(is_needed);
+            let what = format!("{name} and {lacked}");
+            assert_eq!(of("usable") == Evidence::Drifted, is_needed, "{what}: the labels are wrong, or right");
+            assert_eq!(of("usable-elsewhere") == Evidence::Drifted, is_needed, "{what}: on another host model");
+            assert_ne!(of("known"), Evidence::Drifted, "{what}: a model that is only known proves nothing");
+            if name != "Unheard-Of" && models::is_given(lacked) {
+                assert_ne!(of("usable"), Evidence::OtherHardware, "{what}: a guest would be restarted for a label");
+            }
+        }
+    }
+    assert!(proved > 3_000, "{proved} features of models are proved");
 }

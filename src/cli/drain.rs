@@ -166,9 +166,13 @@ fn order(drained: &DrainReport, page: &mut Page) {
             }
         }
         None if drained.nodes.len() > 1 => {
-            let none = match order_tries {
-                None => "in every order a guest is stuck".to_owned(),
-                Some(tries) => format!("none was found in {tries} tries in which no guest is stuck"),
+            let none = match (order_tries, drained.only_staying_in_the_way()) {
+                (Some(tries), _) => format!("none was found in {tries} tries in which no guest is stuck"),
+                (None, None) => "in every order a guest is stuck".to_owned(),
+                (None, Some(staying)) if staying.iter().all(|guest| guest.stays_until.is_none()) => {
+                    "whether there is one in which every drain ends is not known".to_owned()
+                }
+                (None, Some(_)) => "in every order a drain waits for a guest that stays".to_owned(),
             };
             page.line(format_args!("Order: {none}; in the way: {}", fold_names(stranded, 5)));
         }
@@ -378,6 +382,7 @@ fn least(drained: &DrainReport, page: &mut Page) {
             _ => "Least to do for each node by itself",
         };
         acts(title, steps, &then, page);
+        may_fail(drained, page);
     }
     let Some(others) = &drained.least_for_others else { return };
     let line = match drained.not_freed.as_slice() {
@@ -415,6 +420,7 @@ fn least(drained: &DrainReport, page: &mut Page) {
         unless(drained, &others.acts)
     );
     acts("Least to do for the others", &others.acts, &then, page);
+    may_fail(drained, page);
     for step in &drained.to_look_at {
         page.line(format_args!("To look at, no change yet: {}", step.summary));
         print_steps(step, page);
@@ -422,6 +428,13 @@ fn least(drained: &DrainReport, page: &mut Page) {
             page.line(format_args!("   # then: {}; outage: {}; risk: {}", then.summary, then.outage, then.risk));
             print_steps(then, page);
         }
+    }
+}
+
+/// Prints the migrations that may fail after the acts.
+fn may_fail(drained: &DrainReport, page: &mut Page) {
+    for words in &drained.least_may_fail {
+        page.line(format_args!("May fail after that, and KubeVirt then tries again: {words}"));
     }
 }
 
@@ -449,9 +462,11 @@ fn doubts(guests: &[&GuestRow]) -> Option<String> {
     let drawing = names(|guest| guest.draws_vendor);
     let drawn = (!drawing.is_empty())
         .then(|| format!("KubeVirt may ask for a CPU vendor without a free node for {}", fold_names(&drawing, 3)));
+    let down = names(|guest| guest.may_be_down);
+    let down = (!down.is_empty()).then(|| format!("a node that may take {} is not Ready", or_names(&down, 3)));
     let failed = (!failed.is_empty())
         .then(|| format!("the last migration of {} failed and may fail again", fold_names(&failed, 3)));
-    let said: Vec<String> = refused.into_iter().chain(drawn).chain(failed).collect();
+    let said: Vec<String> = refused.into_iter().chain(drawn).chain(down).chain(failed).collect();
     (!said.is_empty()).then(|| format!("by labels; {}", said.join("; ")))
 }
 

@@ -94,11 +94,14 @@ fn detail(found: &Detail, fewer: Option<usize>) -> String {
         Detail::NoCpuLabels(found) => super::nodes::no_cpu_labels(found),
         Detail::OtherArchitectures(found) => super::nodes::other_architectures(found, most(3)),
         Detail::SourceNotReady(found) => source_not_ready(found),
-        Detail::NotReady(names) => {
-            let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
-            format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
-        }
+        Detail::NotReady(names) => not_ready(names),
     }
+}
+
+/// Returns `node-d fits by labels and taints, but is not Ready`.
+pub(crate) fn not_ready<S: AsRef<str>>(nodes: &[S]) -> String {
+    let (fits, is) = (number(nodes.len(), "fits", "fit"), number(nodes.len(), "is", "are"));
+    format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(nodes, 3))
 }
 
 /// Returns `waits for a migration: its new vCPUs count once it has migrated (condition HotVCPUChange)`.

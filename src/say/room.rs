@@ -3,12 +3,13 @@
 use crate::fit::plural::{and_names, fold_names, number};
 use crate::kubevirt::room::{KVM, Shortage};
 
-/// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores), and 2 more nodes have none`.
+/// Returns `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores); 2 more nodes have too little
+/// room`.
 pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
     let more = match more {
         0 => String::new(),
-        1 => ", and 1 more node has none".to_owned(),
-        more => format!(", and {more} more nodes have none"),
+        1 => "; 1 more node has too little room".to_owned(),
+        more => format!("; {more} more nodes have too little room"),
     };
     format!("{node} fits by CPU, no room: {}{more}", too_little(short))
 }

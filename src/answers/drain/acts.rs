@@ -21,8 +21,8 @@ use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::remedy::{
-    Action, AddLabels, Changes, DropStale, FixVirtHandler, Outage, Restart, Uncordon, label_each,
-    labels_predict_after_restart,
+    Action, AddLabels, Changes, DropStale, FixVirtHandler, Outage, RemoveLabels, RemoveVendorLabel, Restart, Uncordon,
+    label_each, labels_predict_after_restart,
 };
 use crate::fit::subject::{Definition, Stage, Subject, Template};
 use crate::fit::verdict::Notes;
@@ -120,7 +120,7 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
             out.offered(&trouble.evicted_guests[at], (node, at), &in_need);
         }
     }
-    let Acts { of_nodes: mut all, of_guests, uncordoned, fleet, .. } = out;
+    let Acts { of_nodes: mut all, mut of_guests, uncordoned, fleet, .. } = out;
     for act in &mut all {
         let Action::Uncordon(uncordon) = &act.action else { continue };
         let nodes = uncordon.nodes.iter().filter_map(|node| fleet.find(node));
@@ -133,6 +133,19 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
         for (node, trouble) in nodes.iter().enumerate() {
             let here = trouble.evicted_guests.iter().enumerate().filter(|(_, evicted)| is_there(evicted));
             act.guests.extend(here.map(|(at, _)| (node, at)));
+        }
+    }
+    for act in &mut of_guests {
+        let (Action::RemoveLabels(RemoveLabels { node, .. })
+        | Action::RemoveVendorLabel(RemoveVendorLabel { node, .. })) = &act.action
+        else {
+            continue;
+        };
+        let source = fleet.find(node);
+        for (node, trouble) in nodes.iter().enumerate() {
+            let here = trouble.evicted_guests.iter().enumerate().filter(|(_, evicted)| Some(evicted.source) == source);
+            let copies = here.filter(|(_, evicted)| evicted.copies_labels(world));
+            act.guests.extend(copies.map(|(at, _)| (node, at)));
         }
     }
     all.extend(of_guests);

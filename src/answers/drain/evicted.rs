@@ -130,6 +130,7 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
             goes_in_turn: false,
             is_doubtful: false,
             draws_vendor: false,
+            may_be_down: false,
             has_failed: false,
         });
     }
@@ -370,10 +371,28 @@ impl<'w> EvictedGuest<'w> {
         suspects.iter().any(|node| !named.lacked_by(node).is_empty())
     }
 
-    /// Whether its migration asks for any one of several CPU vendors, some of which may have no node.
-    fn draws_vendor(&self) -> bool {
-        let stage = self.asks().map(|subject| &subject.stage);
-        matches!(stage, Some(Stage::Migration(migration)) if migration.vendors.len() > 1)
+    /// Whether its migration asks for any one of several CPU vendors, one of which leaves none of these targets.
+    fn draws_vendor(&self, targets: &Bits, fleet: &Fleet) -> bool {
+        let Some(subject) = self.asks().filter(|subject| subject.has_several_vendors()) else { return false };
+        let Stage::Migration(migration) = &subject.stage else { return false };
+        let with = |vendor: &String| fleet.look_up(&subject.placement.with_vendor(vendor)).passes().fitting;
+        migration.vendors.iter().any(|vendor| !with(vendor).meets(targets))
+    }
+
+    /// Returns those of its targets that are not Ready.
+    fn not_ready(targets: &Bits, fleet: &Fleet) -> Bits {
+        let mut nodes = targets.clone();
+        nodes.intersect(fleet.not_ready());
+        nodes
+    }
+
+    /// Whether its migration copies labels of its node, so that a change of them changes what it asks for.
+    pub(super) fn copies_labels(&self, world: &World) -> bool {
+        let Some(prepared) = self.prepared(world).filter(|_| self.effect == EvictionEffect::Moves) else {
+            return false;
+        };
+        let Stage::Migration(migration) = &prepared.subject.stage else { return false };
+        migration.vendors.len() > 1 || (prepared.subject.mode == CpuMode::HostModel && migration.copies_labels())
     }
 
     /// Returns the findings of `explain` that may exclude nodes that fit by labels, each with whether it is about the
@@ -383,7 +402,10 @@ impl<'w> EvictedGuest<'w> {
         let has_failed = self.has_failed().is_some();
         let fleet = &world.cluster.fleet;
         let is_unwell = fleet.health(self.source) != NodeHealth::Well;
-        let may_be_doubtful = is_unwell || has_failed || self.draws_vendor() || self.may_be_doubtful(fleet);
+        let may_be_doubtful = is_unwell
+            || has_failed
+            || self.asks().is_some_and(Subject::has_several_vendors)
+            || self.may_be_doubtful(fleet);
         if !may_be_doubtful && self.asks().is_none_or(asks_vendor) {
             return Vec::new();
         }
@@ -512,8 +534,10 @@ impl<'w> EvictedGuest<'w> {
                     _ => self.is_doubtful(fleet),
                 },
             draws_vendor: self.effect == EvictionEffect::Moves
-                && self.draws_vendor()
-                && matches!(state, State::OneTarget | State::CanLeave),
+                && matches!(state, State::OneTarget | State::CanLeave)
+                && self.draws_vendor(&outcome.targets, fleet),
+            may_be_down: matches!(state, State::OneTarget | State::CanLeave)
+                && !Self::not_ready(&outcome.targets, fleet).is_empty(),
             has_failed: self.effect == EvictionEffect::Moves && self.has_failed() == Some(IsOfCpu(false)),
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
@@ -588,6 +612,10 @@ impl<'w> EvictedGuest<'w> {
             (!self.off_by_volumes.is_empty() || (state == State::Stuck && self.fitting.is_empty()))
                 .then(|| self.by_volumes(world))
                 .flatten(),
+            (state != State::Stuck).then(|| Self::not_ready(&outcome.targets, fleet)).and_then(|nodes| {
+                let names = fleet.names(&nodes);
+                (!names.is_empty()).then(|| say::finding::not_ready(&names))
+            }),
             joined_all(doubts),
             (state != State::Stuck).then(|| self.unjudged(residents)).flatten(),
         ];

@@ -55,6 +55,8 @@ pub(super) struct Least {
     pub in_the_way: Vec<String>,
     /// The remedies that were tried for the guests of `not_freed`, by identifier.
     pub tried: Vec<&'static str>,
+    /// What may fail after these acts, a line each.
+    pub may_fail: Vec<String>,
     /// The guests of `stuck`, by key.
     stuck_keys: BTreeSet<GuestKey>,
     /// If guests stay stuck, causes that a person can inspect and fix.
@@ -156,6 +158,7 @@ impl LeastProblem<'_, '_> {
             not_freed: self.titles(stuck.intersection(&hopeless)),
             in_the_way: self.in_the_way(stuck.intersection(&hopeless)),
             tried: self.tried(stuck.intersection(&hopeless)),
+            may_fail: self.may_fail(&set, &stuck),
             stuck: self.titles(&stuck),
             stuck_keys: stuck,
             looks: Vec::new(),
@@ -170,6 +173,31 @@ impl LeastProblem<'_, '_> {
             let to: Vec<Destinations> = (0..evicted_guests.len()).map(to).collect();
             forecast::to_all(self.world, self.residents, evicted_guests, fellows, &to).is_count_sure
         })
+    }
+
+    /// Returns `kube-scheduler goes by labels and may choose node-b, where libvirt refuses shop/db`, for the guests
+    /// that leave after these acts.
+    fn may_fail(&self, set: &[usize], stuck: &BTreeSet<GuestKey>) -> Vec<String> {
+        if set.is_empty() || self.world.cluster.libvirt.is_empty() {
+            return Vec::new();
+        }
+        let changed = self.after.fleet(set);
+        let fleet = changed.as_ref().unwrap_or(&self.world.cluster.fleet);
+        let mut by_nodes: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
+        for (node, trouble) in self.nodes.iter().enumerate() {
+            let keys = (0..trouble.evicted_guests.len()).map(|at| (node, at));
+            for key in keys.filter(|key| !stuck.contains(key)) {
+                let refused = self.after.refused(key, set, fleet);
+                if !refused.is_empty() {
+                    by_nodes.entry(fleet.names(&refused)).or_default().push(&self.evicted(key).title);
+                }
+            }
+        }
+        let line = |(nodes, guests): (Vec<&str>, Vec<&str>)| {
+            let (nodes, guests) = (plural::or_names(&nodes, 5), plural::fold_names(&guests, 3));
+            format!("kube-scheduler goes by labels and may choose {nodes}, where libvirt refuses {guests}")
+        };
+        by_nodes.into_iter().map(line).collect()
     }
 
     fn all_acts(&self) -> Vec<usize> {
@@ -483,7 +511,9 @@ impl LeastProblem<'_, '_> {
 
     /// Returns an act of this set in words and commands.
     fn step(&self, act: &DrainAct, set: &[usize]) -> LeastAct {
-        let first = act.guests.first().map(|&key| self.evicted(key));
+        // Those that an act of their node changes too are not named.
+        let of = || act.guests.iter().filter(|key| act.offered_for.contains(key));
+        let first = of().next().or(act.guests.first()).map(|&key| self.evicted(key));
         let subject = first
             .or_else(|| self.nodes.first()?.evicted_guests.first())
             .and_then(|evicted| evicted.prepared(self.world));
@@ -503,7 +533,7 @@ impl LeastProblem<'_, '_> {
             script = script.preceded_by(cordon);
         }
         let what = subject.map(|prepared| say::remedy::summary(&act.action, &prepared.subject)).unwrap_or_default();
-        let guests = act.guests.iter().filter(|_| !act.action.is_of_nodes());
+        let guests = of().filter(|_| !act.action.is_of_nodes());
         let names: Vec<&str> = guests.map(|&key| self.evicted(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
         // After the restart the guest may be on another of the nodes, and its own is cordoned until it is returned.

@@ -152,7 +152,8 @@ pub struct GuestRow {
     /// The nodes that fit but have no room for it, by name; empty if no room is known.
     pub no_room: NodeList,
     /// The nodes that fit by labels and have a libvirt that refuses it, by name; kube-scheduler may still choose them.
-    /// `None` if libvirt was not asked.
+    /// `None` if libvirt was not asked, for a guest that KubeVirt does not migrate, and for one whose migration is
+    /// under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub libvirt_refuses: Option<NodeList>,
     /// The guests of its node that must leave before any node takes it: pod anti-affinity.
@@ -183,9 +184,12 @@ pub struct GuestRow {
     /// Whether libvirt may refuse its CPU on nodes that take it by labels.
     #[serde(skip)]
     pub is_doubtful: bool,
-    /// Whether its migration asks for any one of several CPU vendors, some of which may have no node.
+    /// Whether its migration asks for any one of several CPU vendors, one of which leaves no target.
     #[serde(skip)]
     pub draws_vendor: bool,
+    /// Whether a target is not Ready, so that it may be down.
+    #[serde(skip)]
+    pub may_be_down: bool,
     /// Whether its last migration failed for another reason than its CPU.
     #[serde(skip)]
     pub has_failed: bool,
@@ -234,6 +238,9 @@ pub struct DrainReport {
     /// Whether as many guests leave after these acts with every order and every choice of the scheduler.
     #[serde(skip)]
     pub is_least_sure: bool,
+    /// What may fail after these acts, a line each: migrations to nodes that fit by labels and whose libvirt refuses
+    /// the guest.
+    pub least_may_fail: Vec<String>,
     /// If nothing frees all guests, the guests that no act frees; empty if each could be freed, but not all together.
     pub not_freed: Vec<String>,
     /// The obstacles on the nodes that these guests would fit on after all remedies, a line each.
@@ -269,15 +276,23 @@ pub struct DrainReport {
 }
 
 impl DrainReport {
+    /// Returns the rows of the guests that no order was found for and that stay where they are; `None` if another guest
+    /// is among those that no order was found for.
+    pub(crate) fn only_staying_in_the_way(&self) -> Option<Vec<&GuestRow>> {
+        let rows = self.nodes.iter().flat_map(|node| &node.guests).filter(|guest| guest.state == State::Stays);
+        let staying: HashMap<&str, &GuestRow> = rows.map(|guest| (guest.guest.as_str(), guest)).collect();
+        self.stranded.iter().map(|guest| staying.get(guest.as_str()).copied()).collect()
+    }
+
     /// Whether a guest is stuck, or would be shut down (also later, when a budget allows it, or by preemption), or
-    /// prevents every order.
+    /// is stuck in every order.
     pub(crate) fn has_failed(&self) -> bool {
         let fails = |guest: &GuestRow| {
             matches!(guest.state, State::Stuck | State::ShutDown)
                 || guest.stays_until == Some(StaysUntil::Budget)
                 || !guest.preempts.is_empty()
         };
-        !self.stranded.is_empty() || self.nodes.iter().flat_map(|node| &node.guests).any(fails)
+        self.only_staying_in_the_way().is_none() || self.nodes.iter().flat_map(|node| &node.guests).any(fails)
     }
 }
 
@@ -306,10 +321,7 @@ fn drain_within(
     residents.max_placements = placements.unwrap_or(residents.max_placements);
     let residents = residents;
     let kinds = DemandClasses::of(world);
-    let mut guests: HashMap<&str, Vec<&Vmi>> = HashMap::new();
-    for vmi in world.cluster.vmis().filter(|vmi| !migration::has_ended(vmi)) {
-        guests.entry(vmi.status.node_name.as_str()).or_default().push(vmi);
-    }
+    let guests = by_node(world);
     let movers_of = |&node: &NodeIndex| {
         let here = guests.get(fleet.name(node)).into_iter().flatten();
         let mut evicted_guests: Vec<EvictedGuest<'_>> =
@@ -357,8 +369,17 @@ fn drain_within(
     let missing = missing(now, nodes).lines();
     let misses_guests = !missing.is_empty();
     not_known.extend(missing);
-    let Least { steps, is_sure: is_least_sure, stuck, not_freed, in_the_way, tried, looks: to_look_at, .. } =
-        least::least(world, &residents, &trouble, turns.len() > 1, progress);
+    let Least {
+        steps,
+        is_sure: is_least_sure,
+        may_fail: least_may_fail,
+        stuck,
+        not_freed,
+        in_the_way,
+        tried,
+        looks: to_look_at,
+        ..
+    } = least::least(world, &residents, &trouble, turns.len() > 1, progress);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
     let order = in_turn.then(|| order::of(world, &residents, &turns));
@@ -368,6 +389,7 @@ fn drain_within(
         least_to_do,
         least_for_others,
         is_least_sure,
+        least_may_fail,
         not_freed,
         in_the_way,
         tried,
@@ -391,6 +413,15 @@ fn drain_within(
         Some(Order::Stranded { guests, tries }) => (drained.stranded, drained.order_tries) = (guests, tries),
     }
     drained
+}
+
+/// Returns the guests that have not ended, by the node that they are on.
+fn by_node(world: &World) -> HashMap<&str, Vec<&Vmi>> {
+    let mut out: HashMap<&str, Vec<&Vmi>> = HashMap::new();
+    for vmi in world.cluster.vmis().filter(|vmi| !migration::has_ended(vmi)) {
+        out.entry(vmi.status.node_name.as_str()).or_default().push(vmi);
+    }
+    out
 }
 
 /// Returns the guests that a dump lacks and that may run on these nodes.

@@ -11,6 +11,7 @@ use super::specification::before_migration;
 use super::{
     Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node,
 };
+use crate::fit::bits::Bits;
 use crate::fit::command::{Command, CommandWord, LabelKey};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
@@ -25,7 +26,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::RemoveLabels,
     word: "remove-labels",
     outage: Outage::None,
-    risk: "guests whose pods select a removed label die at a restart of the kubelet; libvirt may refuse",
+    risk: "host-model guests that leave the node for the first time then ask for less than their CPU needs; libvirt may refuse",
     changes: Changes::OwnLabels,
     remakes_target: true,
     gives_room: false,
@@ -42,8 +43,8 @@ pub struct RemoveLabels {
     pub keys: Vec<String>,
     /// Whether `skip-node` is already set there.
     pub is_frozen: bool,
-    /// The evidence for the nodes that become targets: `Provided` if libvirt accepts the guest's CPU on each
-    /// of them, `TakesCpu` if on some.
+    /// The evidence for the nodes that fit by labels in addition then: `Provided` if libvirt accepts the guest's CPU on
+    /// each of them, `TakesCpu` if on some.
     pub backing: Backing,
 }
 
@@ -76,15 +77,18 @@ fn required(key: &str) -> String {
     label::same_name_in(key, label::HOST_MODEL_REQUIRED)
 }
 
+/// Whether the guest itself requires an entry, which stays whatever the labels of its node are.
+fn is_required(subject: &Subject<'_>, key: &str) -> bool {
+    subject.is_own(key) || subject.features.required.iter().any(|name| name == label::name(key))
+}
+
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let Stage::Migration(migration) = &judgement.subject.stage else { return None };
     let fleet = judgement.fleet;
     let source = judgement.source.filter(|_| migration.copies_labels())?;
     let subject = judgement.subject;
     let from_source = |(key, _): &(String, String)| {
-        // An entry that the guest itself requires stays whatever the labels of its node are.
-        let is_required = subject.is_own(key) || subject.features.required.iter().any(|name| name == label::name(key));
-        Family::of(key) == Family::CpuFeature && judgement.is_copied(source, key) && !is_required
+        Family::of(key) == Family::CpuFeature && judgement.is_copied(source, key) && !is_required(subject, key)
     };
     let lacks = |node: NodeIndex| (node, judgement.lookup.missing(node));
     let mut nodes: Vec<(NodeIndex, Vec<(String, String)>)> = match judgement.subject.asked() {
@@ -109,7 +113,10 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         let mut after = judgement.subject.clone();
         action.apply(&mut after, fleet);
         let mut freed = after.fitting(fleet);
+        // kube-scheduler may choose these too, and libvirt there refuses.
+        freed.union(&after.refused_targets(fleet).unwrap_or_else(|| Bits::none(fleet.len())));
         freed.subtract(&judgement.passes.fitting);
+        freed.subtract(&judgement.refused_targets);
         freed.remove(source);
         let backing = match freed.iter().filter(|node| agrees(*node)).count() {
             0 => Backing::Labels,
@@ -186,10 +193,10 @@ impl Act for RemoveLabels {
         match self.backing {
             Backing::Labels => None,
             Backing::TakesCpu => Some(
-                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees on some of the nodes that fit in addition then",
+                "host-model guests that leave the node for the first time then ask for less than their CPU needs; libvirt agrees on some of the nodes that fit by labels in addition",
             ),
             Backing::Provided => Some(
-                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees on the nodes that fit in addition then",
+                "host-model guests that leave the node for the first time then ask for less than their CPU needs; libvirt agrees on each node that becomes a target",
             ),
         }
     }
@@ -199,8 +206,8 @@ impl Act for RemoveLabels {
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
-        let features: BTreeSet<String> =
-            self.keys.iter().map(|key| label::same_name_in(key, label::CPU_FEATURE)).collect();
+        let features = self.keys.iter().map(|key| label::same_name_in(key, label::CPU_FEATURE));
+        let features: BTreeSet<String> = features.filter(|key| !is_required(subject, key)).collect();
         subject.placement.selector.retain(|(key, _)| !features.contains(&**key));
         let removed: BTreeSet<&String> = self.keys.iter().collect();
         edit(fleet, [&self.node], |node| {

@@ -6,6 +6,7 @@ mod luck;
 mod next_start;
 mod promises;
 mod restarts;
+mod risks;
 mod scheduler;
 mod vendors;
 mod verdicts;

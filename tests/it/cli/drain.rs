@@ -281,6 +281,29 @@ fn guests_are_counted_by_what_they_wait_for() {
     }
 }
 
+/// A change of an object.
+type Edit = fn(&mut Value);
+
+/// An order is not said to strand a guest that waits for something else than a node.
+#[test]
+fn guests_that_stay_have_an_order_of_their_own_words() {
+    let stays = "Order: in every order a drain waits for a guest that stays; in the way: shop/db\n";
+    let not_known = "Order: whether there is one in which every drain ends is not known; in the way: shop/db\n";
+    let cases: [(Edit, &str); 3] = [
+        (|guest| guest["spec"]["evictionStrategy"] = json!("External"), stays),
+        (|guest| guest["status"]["phase"] = json!("Scheduled"), stays),
+        (|guest| drop(guest["status"].as_object_mut().unwrap().remove("selinuxContext")), not_known),
+    ];
+    for (change, said) in cases {
+        let mut guest = running("db", "node-a", "Skylake-Server-noTSX-IBRS");
+        change(&mut guest);
+        let config = kubevirt(&json!({"evictionStrategy": "LiveMigrate"}));
+        let ran = drain(&["--all"], &list(["node-a", "node-b"].map(host).into_iter().chain([config, guest])));
+        assert!(ran.stdout.contains(said), "no {said:?}: {}", ran.stdout);
+        assert_eq!(ran.code(), 0, "{}", ran.stdout);
+    }
+}
+
 #[test]
 fn a_rolling_upgrade_has_an_order() {
     let ran = drain(&["--all"], &cluster());

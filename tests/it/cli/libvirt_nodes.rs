@@ -322,3 +322,122 @@ fn what_no_label_shows_is_named() {
     let said = text(&scene, &["explain", "vmi/db", "-n", "shop"]);
     assert!(said.lines().any(|line| line == "Its CPU has pks, ss, which no label shows."), "{said}");
 }
+
+/// Returns the object of this name.
+fn named<'c>(cluster: &'c mut Value, name: &str) -> &'c mut Value {
+    let nodes = cluster["items"].as_array_mut().unwrap();
+    nodes.iter_mut().find(|node| node["metadata"]["name"] == name).unwrap()
+}
+
+/// Carries out a command that a drain offers.
+fn carry_out(cluster: &mut Value, command: &str) {
+    let words: Vec<&str> = command.split(" #").next().unwrap().split_whitespace().collect();
+    match words[..] {
+        ["kubectl", "uncordon", node] => named(cluster, node)["spec"] = json!({}),
+        ["kubectl", "annotate", "node", node, annotation] => {
+            let (key, value) = annotation.split_once('=').unwrap();
+            named(cluster, node)["metadata"]["annotations"][key] = json!(value);
+        }
+        ["kubectl", "label", "node", node, ref keys @ ..] => {
+            let labels = named(cluster, node)["metadata"]["labels"].as_object_mut().unwrap();
+            for key in keys {
+                labels.remove(key.strip_suffix('-').unwrap()).expect("a label that exists");
+            }
+        }
+        _ => panic!("{command}"),
+    }
+}
+
+/// The migrations that may fail after the least to do are named with it, for all guests of the node: they are those
+/// that the drain names once its commands are carried out.
+#[rstest]
+#[case::of_another_guest("another", &["shop/web"], "libvirt agrees on each node that becomes a target")]
+#[case::of_the_guest_itself("itself", &["shop/db"], "libvirt agrees on some of the nodes that fit by labels in addition")]
+#[case::by_a_cordon("cordon", &["shop/web"], "none")]
+#[case::of_none("none", &[], "libvirt agrees on each node that becomes a target")]
+fn what_may_fail_after_the_least_to_do_is_said_with_it(
+    #[case] case: &str,
+    #[case] may_fail: &[&str],
+    #[case] risk: &str,
+) {
+    let other_cpu = json!({"model": MODEL, "vendor": "Intel", "require": ["vaes"], "disable": []});
+    // The guests run without hle, which node-a requires of targets.
+    let without_hle = |name: &str| {
+        let mut node = host(name);
+        node["metadata"]["labels"].as_object_mut().unwrap().remove("cpu-model.node.kubevirt.io/Cascadelake-Server");
+        node
+    };
+    let mut near = without_hle("node-d");
+    if case == "cordon" {
+        near = node("node-d", &["hle"], &[]);
+        near["spec"] = json!({"unschedulable": true});
+    }
+    let mut nodes = vec![node("node-a", &["hle"], &[]), near];
+    if case == "itself" {
+        nodes.push(without_hle("node-e"));
+    }
+    // shop/db alone is bound to the rack.
+    let [mut db, mut pod] = guest("db", "node-a");
+    for object in &mut nodes {
+        object["metadata"]["labels"]["rack"] = json!("1");
+    }
+    for object in [&mut db, &mut pod] {
+        object["spec"]["nodeSelector"]["rack"] = json!("1");
+    }
+    let answer = |node: &str, answer: Value| {
+        let mut facts = node_facts(node, MODEL, &answer);
+        for known in ["hostModel", "usableModels"] {
+            facts.as_object_mut().unwrap().remove(known);
+        }
+        facts
+    };
+    let early = "2026-11-01T08:00:00Z";
+    let mut facts = vec![
+        guest_facts("db", "uid-db"),
+        answer("node-d", json!({"answer": "superset", "askedAt": early})),
+        answer("node-e", json!({"answer": "incompatible", "missing": ["ss"], "askedAt": early})),
+    ];
+    let mut objects: Vec<Value> = nodes.into_iter().chain([node("node-b", &["hle"], &[]), db, pod]).collect();
+    if ["another", "cordon"].contains(&case) {
+        objects.extend(guest("web", "node-a"));
+        let mut web = guest_facts("web", "uid-web");
+        web["cpu"] = other_cpu.clone();
+        web.as_object_mut().unwrap().remove("losses");
+        let refusal = json!({"answer": "incompatible", "missing": ["vaes"], "askedAt": early, "accelerator": "kvm", "cpu": other_cpu});
+        facts[1]["answers"].as_array_mut().unwrap().push(refusal);
+        let mut far = answer("node-b", json!({"answer": "superset", "askedAt": early}));
+        far["answers"][0]["cpu"] = other_cpu.clone();
+        facts.extend([web, far]);
+    }
+    let mut cluster = list(objects);
+    let run = |cluster: &Value, output: &[&str]| {
+        let objects = cluster["items"].as_array().unwrap().iter().cloned();
+        let ran = scene(objects, &facts).run(&[&["drain", "node-a"], output].concat(), &["own.json"]);
+        assert!(ran.code() < 2, "{}", head(&ran.stderr));
+        ran
+    };
+    let before = run(&cluster, &["-o", "json"]).json();
+    let acts = before["leastToDo"].as_array().unwrap();
+    let [act] = &acts[..] else { panic!("{before:#}") };
+    assert!(act["risk"].as_str().unwrap().ends_with(risk), "{before:#}");
+    let text = run(&cluster, &[]).stdout;
+    for command in act["commands"].as_array().unwrap() {
+        carry_out(&mut cluster, command.as_str().unwrap());
+    }
+    let after = run(&cluster, &["-o", "json"]).json();
+    let mut expected = Vec::new();
+    for row in after["nodes"][0]["guests"].as_array().unwrap() {
+        let (guest, nodes) = (row["guest"].as_str().unwrap(), row["libvirtRefuses"].as_array().unwrap());
+        if let [node] = &nodes[..] {
+            assert!(may_fail.contains(&guest), "{after:#}");
+            let node = node.as_str().unwrap();
+            let words = format!("kube-scheduler goes by labels and may choose {node}, where libvirt refuses {guest}");
+            assert!(text.contains(&format!("May fail after that, and KubeVirt then tries again: {words}\n")), "{text}");
+            expected.push(words);
+        }
+    }
+    assert_eq!(expected.len(), may_fail.len(), "{after:#}");
+    assert_eq!(before["leastMayFail"], json!(expected), "a migration fails that was said to succeed");
+    assert!(before["nodes"][0]["guests"].as_array().unwrap().iter().any(|row| row["state"] == "stuck"), "{before:#}");
+    assert!(after["nodes"][0]["guests"].as_array().unwrap().iter().all(|row| row["state"] != "stuck"), "{after:#}");
+}

@@ -153,7 +153,7 @@ fn obstacles_are_printed_in_the_table_and_beside_the_commands() {
         assert!(said.contains(words), "a person would act for nothing: {words}\n{said}");
     }
     let drained = cpufit(["drain", "node-a", "--snapshot"]).args([dump.as_os_str()]).run().stdout;
-    let words = "In the way after all of these: shop/db: node-b fits by CPU, no room: 2 of 4 cores free (it asks for 3 cores), and 1 more node has none";
+    let words = "In the way after all of these: shop/db: node-b fits by CPU, no room: 2 of 4 cores free (it asks for 3 cores); 1 more node has too little room";
     assert!(drained.contains(words), "the cause is named nowhere: {drained}");
 }
 

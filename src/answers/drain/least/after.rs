@@ -179,14 +179,35 @@ impl<'p, 'w> AfterActs<'p, 'w> {
         };
         let Some(subject) = after.subject.as_ref().filter(|subject| subject.asked.is_none()) else { return none };
         let Stage::Start(after_start) = subject.stage else { return none };
-        let edited = self.edit(set);
-        let to = self.destinations(key, set, &edited);
-        let fleets = &self.versions.borrow().fleets;
-        let nodes: Vec<Node> = edited.versions.iter().map(|(_, (fleet, node))| fleets[*fleet].node(*node)).collect();
-        let changed = (!nodes.is_empty()).then(|| base.with(nodes));
+        let to = self.destinations(key, set, &self.edit(set));
+        let changed = self.fleet(set);
         let fleet = changed.as_ref().unwrap_or(base);
         let mut by_count = targets_by_start(subject, &subject.placement, after_start, &to.nodes, fleet);
         by_count.remove(&0).unwrap_or(none)
+    }
+
+    /// Returns all nodes after these acts; `None` if none of them changes a node.
+    pub(super) fn fleet(&self, set: &[usize]) -> Option<Fleet> {
+        let edited = self.edit(set);
+        let fleets = &self.versions.borrow().fleets;
+        let nodes: Vec<Node> = edited.versions.iter().map(|(_, (fleet, node))| fleets[*fleet].node(*node)).collect();
+        (!nodes.is_empty()).then(|| self.world.cluster.fleet.with(nodes))
+    }
+
+    /// Returns the nodes of `fleet`, all nodes after these acts, that a guest fits on by labels when it migrates and
+    /// whose libvirt refuses it.
+    pub(super) fn refused(&self, key: GuestKey, set: &[usize], fleet: &Fleet) -> Bits {
+        let evicted = self.evicted(key);
+        let moves = evicted.effect == EvictionEffect::Moves;
+        let (Some(prepared), Some(after)) = (evicted.prepared(self.world).filter(|_| moves), self.guest(key, set))
+        else {
+            return Bits::none(fleet.len());
+        };
+        let subject = after.subject.as_ref().unwrap_or(&prepared.subject);
+        let refused = subject.refused_targets(fleet).filter(|_| matches!(subject.stage, Stage::Migration(_)));
+        let mut refused = refused.unwrap_or_else(|| Bits::none(fleet.len()));
+        evicted.keep_to_places(&mut refused);
+        refused
     }
 
     /// Returns the nodes that a guest can go to after these acts: by migration, or by a new start.

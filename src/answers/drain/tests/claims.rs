@@ -76,6 +76,45 @@ fn all_guests_without_an_order_are_named() {
     assert_eq!(found.stranded, expected, "a person clears the named ones, and the next drain waits: {found:?}");
 }
 
+/// A guest that stays is stuck in no order: the exit code of several nodes is that of each of them.
+#[rstest]
+#[case::external(&|guest: &mut Value| guest["spec"]["evictionStrategy"] = json!("External"), true, false)]
+#[case::not_running(&|guest: &mut Value| guest["status"]["phase"] = json!("Scheduled"), true, false)]
+#[case::not_known(&|guest: &mut Value| drop(guest["status"].as_object_mut().expect("a map").remove("selinuxContext")), true, false)]
+#[case::refused(
+    &|guest: &mut Value| guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False"}]),
+    false,
+    true
+)]
+#[case::no_node(&|guest: &mut Value| guest["spec"]["domain"]["cpu"]["model"] = json!("EPYC-Rome"), false, true)]
+fn guests_that_stay_are_stuck_in_no_order(
+    #[case] change: &dyn Fn(&mut Value),
+    #[case] stays: bool,
+    #[case] fails: bool,
+) {
+    let guest = live(running("db", "node-a", SKY)).tweak(change);
+    let known = world(["node-a", "node-b", "node-c"].map(skylake).to_vec(), [vmi(guest)]);
+    let all = drain(&known, &known.cluster.fleet.in_name_order(), true, &|_, _| {});
+    let alone = drained(&known, "node-a");
+    assert_eq!(all.stranded, ["shop/db"], "{all:#?}");
+    assert_eq!(all.only_staying_in_the_way().is_some(), stays, "called stuck, or not: {all:#?}");
+    assert_eq!((all.has_failed(), alone.has_failed()), (fails, fails), "{all:#?}");
+}
+
+/// A target that is not Ready is a doubt, as in `explain`.
+#[test]
+fn a_target_that_is_not_ready_is_said() {
+    for not_ready in [false, true] {
+        let mut nodes = ["node-a", "node-b"].map(skylake).to_vec();
+        of(&mut nodes, "node-b").not_ready = not_ready;
+        let found = drained(&world(nodes, [vmi(live(running("db", "node-a", SKY)))]), "node-a");
+        let row = &found.nodes[0].guests[0];
+        assert_eq!((row.state, row.may_be_down), (State::OneTarget, not_ready), "{row:?}");
+        let words = "node-b fits by labels and taints, but is not Ready";
+        assert_eq!(row.why.contains(words), not_ready, "{row:?}");
+    }
+}
+
 /// KubeVirt selects one of the vendors of the source at random, for each try: the guest leaves sooner or later.
 #[test]
 fn a_guest_on_a_node_with_two_vendors_leaves_at_some_try() {
@@ -85,12 +124,35 @@ fn a_guest_on_a_node_with_two_vendors_leaves_at_some_try() {
         let known = world(nodes, [vmi(live(running("db", "node-a", SKY)))]);
         let row = drained(&known, "node-a").nodes[0].guests[0].clone();
         assert_eq!((row.state, row.targets.len()), (State::CanLeave, 2), "{other}: {row:?}");
+        assert!(row.draws_vendor, "{other}: no node has it, and a try may ask for it: {row:?}");
         let guest = known.cluster.vmi("shop", "db").expect("it runs");
         let prepared = subject::of_running(guest, &known.cluster).expect("it runs");
         let verdict = prepared.judge(&known.cluster, Depth::Full);
         let waits = verdict.found(crate::fit::verdict::Check::DrainWaits);
         assert!(waits.is_none(), "{other}: a drain does not wait until it is shut down: {waits:?}");
     }
+}
+
+/// A vendor is a doubt only if it leaves no target.
+#[rstest]
+#[case::each_has_a_node(&["AMD"], false)]
+#[case::a_node_has_both(&["AMD", "Intel"], false)]
+#[case::its_only_node_is_cordoned(&["AMD"], true)]
+#[case::the_other_has_one_too(&["AMD", "Intel"], true)]
+fn a_vendor_with_a_free_node_is_no_doubt(#[case] vendors: &[&str], #[case] is_cordoned: bool) {
+    let vendor = |name: &str| format!("{}{name}", label::CPU_VENDOR);
+    let mut nodes = vec![skylake("node-a"), skylake("node-b"), skylake("node-c")];
+    of(&mut nodes, "node-a").labels.insert(vendor("AMD"), "true".to_owned());
+    let other = of(&mut nodes, "node-c");
+    other.labels.remove(&vendor("Intel"));
+    for name in vendors {
+        other.labels.insert(vendor(name), "true".to_owned());
+    }
+    if is_cordoned {
+        cordon(other);
+    }
+    let row = drained(&world(nodes, [vmi(live(running("db", "node-a", SKY)))]), "node-a").nodes[0].guests[0].clone();
+    assert_eq!(row.draws_vendor, is_cordoned, "{row:?}");
 }
 
 /// A change that is tried, or that a person is asked to look at, can help one of the guests that nothing frees.

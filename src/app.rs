@@ -55,6 +55,7 @@ pub struct Failure {
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     crypto::install();
     let gating = ci::GatingVerb::of(&args.verb);
+    args.cluster.connection().remember();
     let found = domain_of(args.cluster.given_domain(), &args.verb.dumps(), io::stdin().lock());
     match (found, &args.verb) {
         (Ok((domain, stdin)), _) => {
@@ -71,7 +72,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 /// Prints the report of a verb that failed, if it was to write one. Returns the failure.
 fn failed(error: anyhow::Error, gating: Option<ci::GatingVerb>, domain: &Domain) -> Failure {
     if let Some(gating) = gating {
-        let mut page = Page::in_domain(domain);
+        let mut page = Page::in_domain(domain).for_others();
         // The error that is returned says more than one about the report.
         let _ = gating.print_error(&format!("{error:#}"), &mut page).and_then(|()| Ok(console::print(&page)?));
     }
@@ -178,7 +179,10 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             snapshot::print(&args, taken.finish(only), &mut page)?;
         }
         Verb::Certs(args) => certs::run(&args, &mut page)?,
-        Verb::Manifests(args) => manifests::run(&args, cluster.namespace(), &mut page)?,
+        Verb::Manifests(args) => {
+            page = page.for_others();
+            manifests::run(&args, cluster.namespace(), &mut page)?;
+        }
         Verb::Probe(args) => probe::run(&args, &mut page)?,
         Verb::Version(args) => version(&args, &cluster, domain, &mut page)?,
         Verb::Completion(args) => cli::completion::script(args.shell, &mut page)?,
@@ -249,10 +253,16 @@ fn compare(
     // The options that select a cluster apply to the new side.
     let namespace = cluster.namespace().map(str::to_owned);
     let first = ClusterArgs { namespace, ..ClusterArgs::default() };
-    let before = scene(&first, &old, &GuestsRead::All, RoomRead::Unknown, domain, &mut stdin)?;
+    let (before, of_old) = seen(&first, &old, &GuestsRead::All, RoomRead::Unknown, domain, &mut stdin)?;
     let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
     let asked = only.map_or(GuestsRead::All, |_| GuestsRead::Namespace { guest: None });
-    let after = scene(cluster, &new, &asked, RoomRead::Unknown, domain, &mut stdin)?;
+    let (after, of_new) = seen(cluster, &new, &asked, RoomRead::Unknown, domain, &mut stdin)?;
+    for (side, notes) in [("old", of_old), ("new", of_new)] {
+        // The comparison itself says what a side without nodes means.
+        for note in notes.iter().filter(|note| *note != world::NO_NODES) {
+            console::note(domain, format_args!("{side} side: {note}"));
+        }
+    }
     let scope = TargetScope { namespace: only, selector: args.list.selector.as_ref() };
     diff::run(args, &scope, &before.world, &after.world, page)
 }
@@ -428,16 +438,32 @@ impl RoomRead {
     }
 }
 
-/// Reads a snapshot or a live cluster once. The namespace is the given one, else the context's, else `default`, as in
-/// kubectl.
+/// Reads a snapshot or a live cluster once, and prints the notes about it.
 fn scene(
     cluster: &ClusterArgs,
     args: &WorldArgs,
     needs: &GuestsRead,
     room: RoomRead,
     domain: &Domain,
-    mut stdin: impl Read,
+    stdin: impl Read,
 ) -> anyhow::Result<Scene> {
+    let (scene, notes) = seen(cluster, args, needs, room, domain, stdin)?;
+    for note in notes {
+        console::note(domain, note);
+    }
+    Ok(scene)
+}
+
+/// Reads a snapshot or a live cluster once. Returns notes about it as well. The namespace is the given one, else the
+/// context's, else `default`, as in kubectl.
+fn seen(
+    cluster: &ClusterArgs,
+    args: &WorldArgs,
+    needs: &GuestsRead,
+    room: RoomRead,
+    domain: &Domain,
+    mut stdin: impl Read,
+) -> anyhow::Result<(Scene, Vec<String>)> {
     let asked = cluster.namespace();
     let namespace = |context: &str| Namespace { name: asked.unwrap_or(context).to_owned(), is_asked: asked.is_some() };
     if !args.snapshot.is_empty() {
@@ -451,12 +477,9 @@ fn scene(
             ..LoadInput::new(&args.snapshot, domain)
         };
         let (world, notes) = world::load(input, stdin)?;
-        for note in notes {
-            console::note(domain, note);
-        }
-        return Ok(Scene { world, namespace });
+        return Ok((Scene { world, namespace }, notes));
     }
-    let (mut world, namespace) = connect::block_on(async {
+    let (mut world, namespace, notes) = connect::block_on(async {
         let config = cluster.config_of_reads()?;
         let (namespace, url) = (namespace(&config.default_namespace), connect::server_address(&config));
         let client = connect::client(config, domain)?;
@@ -476,11 +499,9 @@ fn scene(
         room.adopt_launchers(|namespace, guest| world.cluster.vmi(namespace, guest).is_some());
         world.cluster.room = Arc::new(room);
         left_out.extend(missing);
-        for error in left_out {
-            console::note(domain, format_args!("judged without: {:#}", anyhow::Error::from(error)));
-        }
-        anyhow::Ok((world, namespace))
+        let notes = left_out.into_iter().map(|error| format!("judged without: {:#}", anyhow::Error::from(error)));
+        anyhow::Ok((world, namespace, notes.collect::<Vec<_>>()))
     })??;
     world.apply_policies(&args.policy, &mut stdin)?;
-    Ok(Scene { world, namespace })
+    Ok((Scene { world, namespace }, notes))
 }

@@ -21,6 +21,7 @@ pub mod answers;
 pub mod app;
 pub mod bounds;
 pub mod cli;
+mod connection;
 pub mod console;
 pub mod crypto;
 mod descriptors;

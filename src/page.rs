@@ -10,14 +10,16 @@ use std::fmt::{Display, Write as _};
 use serde::{Serialize, Serializer};
 use unicode_width::UnicodeWidthStr as _;
 
+use crate::connection::Connection;
 use crate::domain::Domain;
 use crate::fit::shown::{Shown, is_printable};
 
-/// Text to print: complete lines, with the names of a cluster.
+/// Text to print: complete lines, with the names of a cluster, and with the options of the command line in commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     text: String,
     domain: Domain,
+    connection: Connection,
 }
 
 /// A value that cannot be written as JSON or YAML; no value of this crate is one.
@@ -43,7 +45,17 @@ impl Page {
     /// Creates an empty page about a cluster with this domain.
     #[must_use]
     pub fn in_domain(domain: &Domain) -> Self {
-        Self { text: String::new(), domain: domain.clone() }
+        Self { text: String::new(), domain: domain.clone(), connection: Connection::of_process() }
+    }
+
+    /// Creates an empty page for other readers than the user of this command line: commands stay without its options.
+    pub(crate) fn for_others(&self) -> Self {
+        Self { text: String::new(), domain: self.domain.clone(), connection: Connection::default() }
+    }
+
+    /// Returns text of this program with the names of the cluster, and with the options in its commands.
+    fn completed(&self, text: &str, escape: fn(&str) -> String) -> String {
+        self.connection.completed(&self.domain.outward(text), escape).into_owned()
     }
 
     /// Returns the domain of the names on the page.
@@ -73,7 +85,7 @@ impl Page {
     /// Adds a line.
     pub fn line(&mut self, text: impl Display) {
         let text = text.to_string();
-        self.text.push_str(&inert(Shown::new(self.domain.outward(text.trim_end())).as_str()));
+        self.text.push_str(&inert(Shown::new(self.completed(text.trim_end(), str::to_owned)).as_str()));
         self.text.push('\n');
     }
 
@@ -110,7 +122,10 @@ impl Page {
 
     fn columns(&mut self, rows: &[Vec<String>], blanks: impl Fn(usize) -> Blanks) {
         let shown = |row: &Vec<String>| -> Vec<String> {
-            row.iter().enumerate().map(|(column, text)| cell(&self.domain.outward(text), blanks(column))).collect()
+            row.iter()
+                .enumerate()
+                .map(|(column, text)| cell(&self.completed(text, str::to_owned), blanks(column)))
+                .collect()
         };
         let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -134,7 +149,7 @@ impl Page {
     /// The value cannot be written as JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         let text = serde_json::to_string_pretty(value)?;
-        self.text.push_str(&quoted(&self.domain.outward(&text), json_escape));
+        self.text.push_str(&quoted(&self.completed(&text, in_json), json_escape));
         self.text.push('\n');
         Ok(())
     }
@@ -151,6 +166,18 @@ impl Page {
         Ok(())
     }
 
+    /// Adds an object of the API as a YAML document: its texts are not this program's, and stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// The value cannot be written as YAML.
+    pub(crate) fn manifest(&mut self, object: &impl Serialize) -> Result<(), PageError> {
+        self.begin_document();
+        let text = yaml(object)?;
+        self.text.push_str(&self.domain.outward(&text));
+        Ok(())
+    }
+
     /// Adds a value as a YAML document: in block style, or, if a text in it is not printable, in the style of JSON,
     /// which is YAML too and can escape everything.
     ///
@@ -159,8 +186,13 @@ impl Page {
     /// The value cannot be written as YAML.
     pub fn yaml(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         self.begin_document();
-        let text = yaml(value)?;
-        self.text.push_str(&self.domain.outward(&text));
+        let text = if self.connection.is_plain() {
+            self.completed(&yaml(value)?, str::to_owned)
+        } else {
+            let text = serde_json::to_string_pretty(value)?;
+            format!("{}\n", quoted(&self.completed(&text, in_json), yaml_escape))
+        };
+        self.text.push_str(&text);
         Ok(())
     }
 
@@ -262,8 +294,8 @@ fn cell(text: &str, blanks: Blanks) -> String {
 }
 
 /// Whether a CI program would execute a printed line as a command. GitHub Actions: `::name::…` after blanks, and
-/// `##[name]…` anywhere in a line; Azure Pipelines: `##vso[…]`; `TeamCity`: `##teamcity[…]`. The author of a manifest
-/// may be any author of a pull request.
+/// `##[name]…` anywhere in a line; Azure Pipelines: `##vso[…]`; `TeamCity`: `##teamcity[…]`. The author of a
+/// manifest may be any author of a pull request.
 fn is_command(line: &str) -> bool {
     line.trim_start().starts_with("::") || line.contains("##")
 }
@@ -281,6 +313,12 @@ fn inert(line: &str) -> Cow<'_, str> {
 fn quoted(text: &str, escape: fn(char, &mut String)) -> Cow<'_, str> {
     let text = printable(text, escape);
     if text.contains("##") { Cow::Owned(text.replace("##", r"#\u0023")) } else { text }
+}
+
+/// Escapes a text for a string of JSON.
+fn in_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// Whether a character may appear unescaped in JSON or YAML.

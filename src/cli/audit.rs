@@ -16,7 +16,7 @@ use crate::answers::status::PolicyNodes;
 use crate::answers::unanswered::Unanswered;
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{FoundTarget, TargetScope, absent, find, no_guest, note_namespaces};
-use crate::console::{self, to_stderr};
+use crate::console;
 use crate::fit::plural;
 use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::resource::Resource;
@@ -203,9 +203,7 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
         ListOutput::Table | ListOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
         ListOutput::Table | ListOutput::Wide => {
             if rows.is_empty() {
-                let mut said = Page::in_domain(page.domain());
-                said.line(nobody.unwrap_or_else(|| nobody_in_dump(world, &wanted.scope)));
-                to_stderr(&said);
+                console::note(page.domain(), nobody.unwrap_or_else(|| nobody_in_dump(world, &wanted.scope)));
             } else {
                 people(&rows, &summary, args, world, &policies, page);
                 if !args.list.no_headers {
@@ -243,6 +241,16 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
         }
     }
     let failed = rows.iter().any(|row| args.fail_on.iter().any(|state| fails(row, *state)));
+    if !failed && !lacking.is_empty() && args.fail_on.contains(&AuditFailOn::OwnNode) {
+        console::note(
+            page.domain(),
+            format_args!(
+                "whether {} on the own node is not known, which --fail-on own-node is about: the dump holds no pod",
+                plural::counted(lacking.len(), "guest is at risk", "guests are at risk")
+            ),
+        );
+        return Ok(Exit::Trouble);
+    }
     Ok(Exit::failed_if(failed))
 }
 
@@ -482,26 +490,39 @@ fn idle(rows: &[AuditRow], wanted: &WantedGuests<'_>, world: &World) -> Vec<Stri
     };
     let namespaces: BTreeSet<&str> = rows.iter().map(|row| row.namespace.as_str()).collect();
     let unknown: Vec<&str> = namespaces.iter().copied().filter(|name| cluster.namespace(name).is_none()).collect();
+    let is_by_namespace = |policy: &Policy| policy.namespace_selector != LabelSelector::default();
+    let (in_doubt, idle): (Vec<&Policy>, Vec<&Policy>) = world
+        .policies
+        .iter()
+        .filter(|policy| !governs(&policy.name))
+        .partition(|policy| is_by_namespace(policy) && !unknown.is_empty());
+    let names: Vec<&str> = in_doubt.iter().map(|policy| policy.name.as_str()).collect();
+    let doubt = (!names.is_empty()).then(|| {
+        let [policies, govern, their] = [
+            ["CPUPolicy", "CPUPolicies"],
+            ["governs", "govern"],
+            ["its namespaceSelector", "their namespaceSelectors"],
+        ]
+        .map(|[one, many]| plural::number(names.len(), one, many));
+        format!(
+            "Not known: whether {policies} {} {govern} a guest by {their}: the labels of namespaces are not known ({})",
+            plural::fold_names(&names, 3),
+            plural::fold_names(&unknown, 3)
+        )
+    });
     let line = |policy: &Policy| {
         let (name, selector) = (&policy.name, &policy.namespace_selector);
-        let is_by_namespace = *selector != LabelSelector::default();
-        if is_by_namespace && !unknown.is_empty() {
-            let unknown = plural::fold_names(&unknown, 3);
-            return format!(
-                "Not known: whether CPUPolicy {name} governs a guest by its namespaceSelector: the labels of namespaces are not known ({unknown})"
-            );
-        }
         let whom =
             if wanted.are_all() && cluster.only_namespaces.is_empty() { "no guest" } else { "none of these guests" };
         let selects = |namespace: &&str| cluster.namespace(namespace).is_some_and(|labels| selector.matches(labels));
-        let why = if is_by_namespace && !namespaces.iter().any(selects) {
+        let why = if is_by_namespace(policy) && !namespaces.iter().any(selects) {
             ": its namespaceSelector selects none of their namespaces"
         } else {
             ""
         };
         format!("CPUPolicy {name} governs {whom}{why}")
     };
-    world.policies.iter().filter(|policy| !governs(&policy.name)).map(line).collect()
+    doubt.into_iter().chain(idle.into_iter().map(line)).collect()
 }
 
 fn counted(parts: &[(usize, Total)]) -> String {

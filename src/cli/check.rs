@@ -105,6 +105,7 @@ pub fn run(
     if let Some(why) = Some(&args.fail_on).filter(|states| !states.is_empty()).and_then(|_| gate::blind(world)) {
         bail!("{why}: {WOULD_PASS}");
     }
+    gate::note_kubevirt(world);
     let mut judged = Judged::default();
     let mut unread = Vec::new();
     let survey = Survey::of(world);
@@ -190,18 +191,14 @@ impl Judged {
             }
             return Ok(Exit::failed_if(denied));
         }
-        if !args.fail_on.is_empty() {
-            gone(world, &rows)?;
-        }
+        gone(args, world, &rows)?;
         if unread.is_empty() {
             foreign(args, &rows, domain)?;
         }
         let failed = rows.iter().any(|row| gate.failure(row).is_some());
         match args.output {
             CheckOutput::Yaml if args.mutated => {
-                for object in &objects {
-                    page.yaml(object)?;
-                }
+                objects.iter().try_for_each(|object| page.manifest(object))?;
             }
             CheckOutput::Json => page.json(&CheckResults { results: rows, unread })?,
             CheckOutput::Yaml => page.yaml(&CheckResults { results: rows, unread })?,
@@ -216,7 +213,11 @@ impl Judged {
                 ci::add_unread(&mut suites, unread);
                 ci::junit("cpufit check", &suites, page);
             }
-            CheckOutput::Sarif => page.json(&ci::sarif(&rows, gate, &unread))?,
+            CheckOutput::Sarif => {
+                let mut report = page.for_others();
+                report.json(&ci::sarif(&rows, gate, &unread))?;
+                page.append(&report);
+            }
             CheckOutput::Table | CheckOutput::Wide | CheckOutput::Review => people(&rows, args, page),
         }
         Ok(Exit::failed_if(failed))
@@ -241,18 +242,16 @@ fn foreign(args: &CheckArgs, rows: &[ResultRow], domain: &Domain) -> anyhow::Res
     Ok(())
 }
 
-/// Refuses guests of namespaces that do not exist and are not among the manifests: the policies that govern them are
-/// not known.
-fn gone(world: &World, rows: &[ResultRow]) -> anyhow::Result<()> {
-    let comes = |name: &str| rows.iter().any(|row| row.kind == Resource::Namespaces.kind() && row.name == name);
-    for row in rows.iter().filter(|row| row.skipped.is_none() && !comes(&row.namespace)) {
-        if let Some(why) = gate::no_namespace(world, &row.namespace) {
-            bail!(
-                "{why}, nor is one among the manifests: which policies govern {}/{} is not known",
-                row.namespace,
-                row.name
-            );
+/// Notes guests of namespaces that do not exist and are not among the manifests; with a gate, that is an error, because
+/// the policies that govern them are not known.
+fn gone(args: &CheckArgs, world: &World, rows: &[ResultRow]) -> anyhow::Result<()> {
+    let come = rows.iter().filter(|row| row.kind == Resource::Namespaces.kind()).map(|row| row.name.clone()).collect();
+    let judged = || rows.iter().filter(|row| row.skipped.is_none());
+    for why in gate::absent_namespaces(world, judged().map(|row| row.namespace.as_str()), &come) {
+        if !args.fail_on.is_empty() {
+            bail!("{why}: which policies govern guests there is not known");
         }
+        console::note(&world.cluster.domain, why);
     }
     Ok(())
 }

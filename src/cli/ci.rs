@@ -100,7 +100,8 @@ pub(crate) enum CaseResult {
 }
 
 /// Prints JUnit XML as Jenkins, GitLab and others read it: suites with their cases.
-pub(crate) fn junit(name: &str, suites: &[(String, Vec<Case>)], page: &mut Page) {
+pub(crate) fn junit(name: &str, suites: &[(String, Vec<Case>)], out: &mut Page) {
+    let mut page = out.for_others();
     let counts = |cases: &[&Case]| {
         let failures = cases.iter().filter(|case| matches!(case.result, CaseResult::Failed { .. })).count();
         let errors = cases.iter().filter(|case| matches!(case.result, CaseResult::Unread(_))).count();
@@ -141,6 +142,7 @@ pub(crate) fn junit(name: &str, suites: &[(String, Vec<Case>)], page: &mut Page)
         page.line("  </testsuite>");
     }
     page.line("</testsuites>");
+    out.append(&page);
 }
 
 /// Returns a suite for each file, in the order of the files, and a case for each object.

@@ -42,14 +42,15 @@ pub(crate) fn run(
     new: &World,
     page: &mut Page,
 ) -> anyhow::Result<Exit> {
-    ensure!(!new.cluster.fleet.is_empty(), "nothing can be compared: {}", no_nodes(&new.cluster));
+    ensure!(!new.cluster.fleet.is_empty(), "nothing can be compared with the new side: {}", no_nodes(&new.cluster));
     let compared = Progress::of("guests compared");
     let is_asked_for = |guest: &str| {
         let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
         scope.holds(new, namespace, name) || scope.holds(old, namespace, name)
     };
-    if let Some(why) = nobody(scope, old, new) {
-        console::note(page.domain(), why);
+    match nobody(scope, old, new) {
+        Some(why) => console::note(page.domain(), why),
+        None => gate::note_kubevirt(new),
     }
     let mut found = try_diff(old, new, &is_asked_for, &|done, of| compared.at(done, of))?;
     for (side, world) in [("old", old), ("new", new)] {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::Exit;
 use super::args::{DrainArgs, ListOutput};
+use super::gate;
 use super::resource::ObjectKind;
 use super::targets::note_namespaces;
 use crate::answers::drain::{
@@ -70,6 +71,7 @@ pub(crate) fn run(args: &DrainArgs, world: &World, nodes: &[NodeIndex], page: &m
     if missing.are_all_missing() {
         bail!("which guests run there is not known: {}", missing.without_vmi().unwrap_or_default());
     }
+    gate::note_kubevirt(world);
     let judged = Progress::of("judged");
     let drained = drain(world, nodes, args.all || nodes.len() > 1, &|done, of| judged.at(done, of));
     match args.output {

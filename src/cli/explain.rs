@@ -8,6 +8,7 @@ pub(crate) mod room;
 mod taints;
 pub(crate) mod tsc;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use room::FittingRoom;
 use super::Namespace;
 use super::args::{ExplainArgs, ExplainOutput};
 use super::check::{is_selected, judged, mutation, origin, patched, settle};
+use super::gate;
 use super::output::{Numbering, ResultOrigin, ResultRow};
 use super::resource::ObjectKind;
 use super::scheduler::{self, PastedPod};
@@ -145,17 +147,30 @@ impl<'w> Explainer<'_, 'w> {
         let (world, args) = (self.world(), self.args);
         let mut unknown = Vec::new();
         let mut numbering = Numbering::default();
+        // The namespaces of the explained objects, and those that the files hold.
+        let (mut used, mut held) = (BTreeSet::new(), BTreeSet::new());
+        if !args.files.sources().is_empty() {
+            gate::note_kubevirt(world);
+        }
         snapshot::read_all(&args.files.sources(), &world.cluster.domain, stdin, |item| {
+            if Resource::Namespaces.is(item.group(), &item.kind) {
+                held.insert(origin(&item, 0).name);
+            }
             if !is_selected(&item, args.list.selector.as_ref()) {
                 return Ok(());
             }
             let item = namespace.of(item)?;
             let item = patched(item.clone(), &mutation(world, &item)?.patch)?;
-            if !self.item(&item, numbering.of(&item.place.file))? {
+            if self.item(&item, numbering.of(&item.place.file))? {
+                used.insert(item.namespace());
+            } else {
                 unknown.push(format!("{} ({})", item.place, item.kind));
             }
             anyhow::Ok(())
         })?;
+        for why in gate::absent_namespaces(world, used.iter().map(String::as_str), &held) {
+            console::note(&world.cluster.domain, why);
+        }
         if !unknown.is_empty() && self.rows.is_empty() && self.page.is_empty() {
             bail!(
                 "nothing to explain in {}: say VM, VMI, replica set, pool, migration or launcher pod",

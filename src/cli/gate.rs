@@ -1,8 +1,11 @@
 //! `--fail-on`: the results that fail a pipeline, and the reasons for which no result could.
 
+use std::collections::BTreeSet;
+
 use clap::ValueEnum;
 
 use super::output::ResultRow;
+use crate::console;
 use crate::fit::bits::Bits;
 use crate::fit::label::{self, Family};
 use crate::fit::verdict::{Impact, OutcomeWord};
@@ -68,6 +71,34 @@ pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
 pub(crate) fn no_namespace(world: &World, name: &str) -> Option<String> {
     let is_known = !world.cluster.names(Resource::Namespaces).is_empty();
     (is_known && world.cluster.namespace(name).is_none()).then(|| absent_namespace(name))
+}
+
+/// Returns why nothing can be found in this namespace: the cluster has no KubeVirt, or not this namespace; `None`
+/// if something may be there. An empty name is any namespace.
+pub(crate) fn nowhere(world: &World, name: &str) -> Option<String> {
+    let without = world.cluster.is_live.then(|| without_kubevirt(world)).flatten();
+    without
+        .map(str::to_owned)
+        .or_else(|| Some(name).filter(|name| !name.is_empty()).and_then(|name| no_namespace(world, name)))
+}
+
+/// Prints a note that a live cluster has no KubeVirt, without which a judgement by its nodes means nothing.
+pub(crate) fn note_kubevirt(world: &World) {
+    if let Some(why) = world.cluster.is_live.then(|| without_kubevirt(world)).flatten() {
+        console::note(&world.cluster.domain, why);
+    }
+}
+
+/// Returns the messages about namespaces of objects in files that neither exist nor are among the files, in order.
+pub(crate) fn absent_namespaces<'a>(
+    world: &World,
+    of_objects: impl IntoIterator<Item = &'a str>,
+    in_files: &BTreeSet<String>,
+) -> Vec<String> {
+    let missing: BTreeSet<&str> =
+        of_objects.into_iter().filter(|name| !name.is_empty() && !in_files.contains(*name)).collect();
+    let why = missing.into_iter().filter_map(|name| no_namespace(world, name));
+    why.map(|why| format!("{why}, nor is one among the manifests")).collect()
 }
 
 /// Returns the message that a namespace does not exist.
@@ -185,6 +216,20 @@ mod tests {
         };
         let found = Gate(&[CheckFailOn::Pinned]).failure(&row);
         assert_eq!(found.as_deref(), Some("pinned: its disk is elsewhere"), "the reason is another one");
+    }
+
+    /// A note about a namespace that exists, or is created with the guest, would be false.
+    #[test]
+    fn namespaces_that_neither_exist_nor_come_with_the_manifests_are_named_once() {
+        let known: crate::kubevirt::wire::MetaOnly =
+            serde_json::from_value(json!({"metadata": {"name": "shop"}})).expect("a namespace");
+        let cluster = cluster("v1.6.3", Vec::new(), [crate::kubevirt::cluster::ClusterObject::Namespace(known)]);
+        let world = World { cluster, policies: Vec::new() };
+        let come = BTreeSet::from(["new".to_owned()]);
+        let found = absent_namespaces(&world, ["shop", "lab", "new", "", "lab", "a"], &come);
+        let expected = ["a", "lab"].map(|name| format!("there is no namespace {name}, nor is one among the manifests"));
+        assert_eq!(found, expected);
+        assert!(absent_namespaces(&World::default(), ["lab"], &come).is_empty(), "a dump may lack its namespaces");
     }
 
     #[test]

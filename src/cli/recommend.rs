@@ -12,6 +12,7 @@ use crate::answers::recommend::{
     CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend_after,
 };
 use crate::cli::args::{ListOutput, RecommendArgs};
+use crate::cli::gate;
 use crate::console::{self, Progress, to_stderr};
 use crate::domain::Domain;
 use crate::fit::command::Script;
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
     let report = recommend_after(now, &world, &args.node_selector, &|done, of| looked_at.at(done, of));
     let is_any = !(report.pools.is_empty() && report.not_counted.is_empty());
     ensure!(is_any || args.node_selector.is_empty() || world.cluster.fleet.is_empty(), "no node has such labels");
+    gate::note_kubevirt(now);
     let missing = MissingGuests::of(&now.cluster, &|_, _| true);
     for line in missing.lines() {
         console::note(page.domain(), line);
@@ -142,7 +144,7 @@ fn policies(world: &World, report: &Recommendations, page: &mut Page) -> anyhow:
         if let Some(line) = &adopted.beyond {
             page.remark(format_args!("{}: {line}", adopted.name()));
         }
-        page.yaml(&adopted.document)?;
+        page.manifest(&adopted.document)?;
     }
     if adopted.is_empty() {
         page.line("# There is nothing to apply.");

@@ -93,7 +93,7 @@ pub(crate) fn find(
                     format!("; nor is it a type, which are {}", resource::types(kinds))
                 };
                 let missing = format!("vm/{name} and vmi/{name} not found");
-                out.push(Err(match gate::no_namespace(world, home) {
+                out.push(Err(match gate::nowhere(world, home) {
                     Some(why) => format!("{missing}: {why}"),
                     None => format!("{missing} in namespace {home}{cure}"),
                 }));
@@ -151,7 +151,7 @@ pub(crate) fn absent(world: &World, kind: ObjectKind, namespace: &str, name: &st
         return why;
     }
     let missing = format!("{}/{name} not found", kind.short_name());
-    if let Some(why) = gate::no_namespace(world, namespace) {
+    if let Some(why) = gate::nowhere(world, namespace) {
         return format!("{missing}: {why}");
     }
     let absent = format!("{missing} in namespace {namespace}; is it the right namespace (-n)?");
@@ -206,8 +206,8 @@ pub(crate) fn no_guest(world: &World, scope: &TargetScope<'_>) -> String {
 pub(crate) fn nothing(world: &World, namespace: Option<&str>) -> String {
     let none = |place: &str| format!("nothing that is asked for is in {place}");
     match namespace {
-        None => none("any namespace"),
-        Some(name) => gate::no_namespace(world, name).unwrap_or_else(|| none(&format!("namespace {name}"))),
+        None => gate::nowhere(world, "").unwrap_or_else(|| none("any namespace")),
+        Some(name) => gate::nowhere(world, name).unwrap_or_else(|| none(&format!("namespace {name}"))),
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
 
     use super::*;
     use crate::kubevirt::wire::JsonText;
-    use crate::testing::cluster::{cluster, launcher, running};
+    use crate::testing::cluster::{cluster, launcher, running, vmi};
 
     #[rstest]
     #[case::launcher_without_a_guest(
@@ -296,7 +296,8 @@ mod tests {
         let pod = |name: &str, phase: &str| -> Value {
             json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"nodeName": "node-a"}, "status": {"phase": phase}})
         };
-        let mut known = cluster("1.9.0", Vec::new(), [launcher(&running("db", "node-a", "host-model"), [])]);
+        let other = vmi(running("other", "node-a", "host-model"));
+        let mut known = cluster("1.9.0", Vec::new(), [launcher(&running("db", "node-a", "host-model"), []), other]);
         known.is_live = is_live;
         for pod in [pod("hp-volume", "Running"), pod("import", "Succeeded")] {
             Arc::make_mut(&mut known.room).read("", "Pod", &JsonText(&pod.to_string())).expect("well-formed");

@@ -394,7 +394,7 @@ impl Script {
 }
 
 /// Quotes the word for a POSIX shell; leaves it bare if no character of it is special to a shell.
-fn quoted(word: &str) -> Cow<'_, str> {
+pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     // A word that begins with `=` is expanded by zsh.
     if !word.is_empty() && word.chars().all(is_plain) && !word.starts_with('=') {

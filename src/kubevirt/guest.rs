@@ -15,7 +15,7 @@ pub(crate) use topology::with_defaults as topology_of;
 
 use std::collections::BTreeSet;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, WhyUnread};
 use super::resource::Resource;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::wire::{
@@ -358,8 +358,11 @@ fn resolved<'c>(cluster: &'c Cluster, namespace: &str, name: &str) -> Option<&'c
 /// Describes how to make an object of one of these resources known.
 fn not_known(cluster: &Cluster, resources: &[Resource]) -> String {
     let names = resources.iter().map(|resource| resource.plural()).collect::<Vec<_>>().join(" and ");
-    if cluster.is_live {
+    let is_unread = |resource: &Resource| cluster.unread.contains(&(*resource, WhyUnread::Forbidden));
+    if cluster.is_live && resources.iter().any(is_unread) {
         format!("it does not exist, or {names} may not be read")
+    } else if cluster.is_live {
+        "it does not exist".to_owned()
     } else {
         format!("a dump must hold {names}")
     }

@@ -399,6 +399,11 @@ impl Room {
         (self.knows_others, self.knows_mates) = (true, true);
     }
 
+    /// Whether any pod is known, or that all pods have been read.
+    pub(crate) fn holds_pods(&self) -> bool {
+        self.knows_others || self.knows_mates || !self.asked.is_empty() || !self.states.is_empty()
+    }
+
     /// Returns the nodes that have too little of a resource for the launcher of a guest, with the free and the
     /// allocatable amount in thousandths, by name. Pods with at least this priority keep their room, but for the
     /// guest's own launcher.

@@ -5,15 +5,17 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
+use http::header::LOCATION;
 use http::uri::{Authority, PathAndQuery};
+use http::{Response, Uri};
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
 use kube::config::Kubeconfig;
 use kube::{Client, Config};
+use tower::BoxError;
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
-use tower::util::option_layer;
+use tower::util::{MapResultLayer, option_layer};
 
 use super::freshness::Freshness;
 use super::kubeconfig;
@@ -75,7 +77,10 @@ impl ClusterArgs {
     /// It is missing or malformed.
     pub fn kubeconfig(&self) -> Result<Kubeconfig, ConnectError> {
         match &self.kubeconfig {
-            Some(path) => kubeconfig::checked(kubeconfig::read_file(path)?, path),
+            Some(path) => {
+                let read = kubeconfig::read_file(path).map_err(|error| ConnectError::of_file(path, error))?;
+                kubeconfig::checked(read, path)
+            }
             None => kubeconfig::read(),
         }
     }
@@ -159,6 +164,7 @@ pub(crate) fn client(mut config: Config, domain: &Domain) -> Result<Client, Conn
     let token = plugin::log_in(&mut config)?;
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
     let builder = builder
+        .with_layer(&redirects())
         .with_layer(&BufferLayer::new(MAX_QUEUED))
         .with_layer(&option_layer(token))
         .with_layer(&RetryLayer::new(RetryPolicy::default()))
@@ -178,7 +184,38 @@ pub(crate) fn client_noted(
 ) -> Result<Client, ConnectError> {
     let plugin = Plugin::of(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
+    let builder = builder.with_layer(&redirects());
     Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).with_layer(&MiddlewareLayer(Arc::clone(freshness))).build())
+}
+
+/// An answer that sends people to another page: the API does not redirect, and proxies that log people in do.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "HTTP {status} to {location}: the login at a proxy in front of the API server has expired (log in again), or no API server \
+     of Kubernetes answers there"
+)]
+struct Redirected {
+    status: u16,
+    /// The page, without its query, which may hold a secret.
+    location: String,
+}
+
+/// Returns the layer that makes such an answer an error: its body is no JSON, and would be called so.
+fn redirects<B>() -> MapResultLayer<fn(Answered<B>) -> Answered<B>> {
+    MapResultLayer::new(|answer| match answer {
+        Ok(answer) => redirected(&answer).map_or(Ok(answer), |error| Err(error.into())),
+        Err(error) => Err(error),
+    })
+}
+
+/// The answer to a request, or its error.
+type Answered<B> = Result<Response<B>, BoxError>;
+
+fn redirected<B>(answer: &Response<B>) -> Option<Redirected> {
+    let location = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
+    let location = String::from_utf8_lossy(location.as_bytes());
+    let location = location.split(['?', '#']).next().unwrap_or_default().chars().take(MAX_QUOTED).collect();
+    Some(Redirected { status: answer.status().as_u16(), location })
 }
 
 /// Returns the address of the API server for messages, with the proxy in front of it, if there is one. Users and
@@ -279,7 +316,7 @@ fn root(error: &(dyn StdError + 'static)) -> String {
         return "no answer within the time limit (--request-timeout)".to_owned();
     }
     let text = last.to_string();
-    proxy::words(&text).unwrap_or(text)
+    proxy::words(&text, &format!("{last:?}")).unwrap_or(text)
 }
 
 /// Returns an error and its causes on one line.
@@ -304,4 +341,37 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 /// The runtime cannot be made.
 pub(crate) fn block_on<F: Future>(future: F) -> std::io::Result<F::Output> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// The page of an expired login is no JSON, and was called an answer that is not JSON.
+    #[rstest]
+    #[case::login(
+        302,
+        Some("https://login.example/auth?state=secret#x"),
+        Some("HTTP 302 to https://login.example/auth: the login")
+    )]
+    #[case::moved(308, Some("/ui/"), Some("HTTP 308 to /ui/: "))]
+    #[case::without_a_page(302, None, None)]
+    #[case::an_answer(200, Some("/a"), None)]
+    #[case::created(201, Some("/api/v1/namespaces/a"), None)]
+    #[case::refused(403, None, None)]
+    fn a_redirect_names_the_page_that_it_leads_to(
+        #[case] status: u16,
+        #[case] location: Option<&str>,
+        #[case] expected: Option<&str>,
+    ) {
+        let mut answer = Response::builder().status(status);
+        if let Some(location) = location {
+            answer = answer.header(LOCATION, location);
+        }
+        let found = redirected(&answer.body(()).expect("an answer")).map(|error| error.to_string());
+        assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
+        assert!(found.unwrap_or_default().starts_with(expected.unwrap_or_default()), "another page is named");
+    }
 }

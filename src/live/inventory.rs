@@ -14,7 +14,7 @@ use super::kinds::{Projected, Registered};
 use super::watch::ResourceChange;
 use crate::fit::fleet::FleetBuilder;
 use crate::fit::placement::Placement;
-use crate::kubevirt::cluster::{Cluster, ClusterObject, Launcher, ObjectName};
+use crate::kubevirt::cluster::{Cluster, ClusterObject, Launcher, ObjectName, WhyUnread};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::world::World;
@@ -68,6 +68,7 @@ impl Inventory {
                 for name in self.unlisted.remove(&resource).unwrap_or_default() {
                     self.remove(resource, &name);
                 }
+                self.note_unread(resource, false);
                 self.sync(resource);
             }
             ResourceChange::Absent(resource) => {
@@ -75,8 +76,19 @@ impl Inventory {
                 for name in self.names(resource) {
                     self.remove(resource, &name);
                 }
+                self.note_unread(resource, true);
                 self.sync(resource);
             }
+        }
+    }
+
+    /// Records whether the objects of a resource may exist without being known.
+    fn note_unread(&mut self, resource: Resource, is_unread: bool) {
+        let unread = (resource, WhyUnread::Forbidden);
+        if self.cluster.unread.contains(&unread) != is_unread {
+            self.cluster.unread.retain(|known| *known != unread);
+            self.cluster.unread.extend(is_unread.then_some(unread));
+            self.changed = true;
         }
     }
 

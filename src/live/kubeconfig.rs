@@ -77,7 +77,7 @@ fn merge(files: &[PathBuf]) -> Result<Kubeconfig, ConnectError> {
                 });
             }
             Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(ConnectError::of_file(file, error)),
         }
     }
     merged.ok_or_else(|| {

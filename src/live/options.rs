@@ -1,6 +1,6 @@
 //! kubectl's options for the cluster and the user, and connection errors.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,7 +8,11 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use kube::config::KubeconfigError;
 
 use super::proxy::ProxyError;
+use crate::connection::Connection;
 use crate::domain::Domain;
+
+/// The variable with the domain of KubeVirt's names.
+const DOMAIN_VARIABLE: &str = "KUBEVIRT_DOMAIN";
 
 /// Which cluster, as whom, in which namespace: kubectl's options, before the verb or after it.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -62,7 +66,7 @@ pub struct ClusterArgs {
     pub request_timeout: Option<Given<Duration>>,
     /// The domain of KubeVirt's labels, annotations and API groups, if a distribution renames kubevirt.io; a dump that
     /// uses one other domain throughout is recognised without it
-    #[arg(long, value_name = "DOMAIN", global = true, hide_short_help = true, env = "KUBEVIRT_DOMAIN")]
+    #[arg(long, value_name = "DOMAIN", global = true, hide_short_help = true, env = DOMAIN_VARIABLE)]
     pub kubevirt_domain: Option<Given<Domain>>,
     /// The level of log lines on standard error, as for kubectl: requests from 6 on, all lines from 8 on
     #[arg(short, long = "v", value_name = "LEVEL", global = true, hide_short_help = true, default_value_t = 0)]
@@ -88,6 +92,40 @@ impl<T> Given<T> {
 }
 
 impl ClusterArgs {
+    /// Returns the options that a printed command needs to act on the same cluster, as the same user. A password is not
+    /// among them, nor is a token.
+    pub(crate) fn connection(&self) -> Connection {
+        let mut out = Connection::default();
+        let kubeconfig = self.kubeconfig.as_deref().and_then(Path::to_str).map(str::to_owned);
+        // A user and a password may stand before the host.
+        let server = self.server.clone().filter(|server| !server.contains('@'));
+        for (option, value) in [
+            ("--kubeconfig", kubeconfig.as_ref()),
+            ("--context", self.context.as_ref()),
+            ("--cluster", self.cluster.as_ref()),
+            ("--server", server.as_ref()),
+            ("--certificate-authority", self.certificate_authority.as_ref()),
+            ("--tls-server-name", self.tls_server_name.as_ref()),
+        ] {
+            out = value.into_iter().fold(out, |out, value| out.with_cluster(option, value));
+        }
+        if self.insecure_skip_tls_verify == Some(true) {
+            out = out.with_flag("--insecure-skip-tls-verify");
+        }
+        let groups = self.as_group.iter().map(|group| ("--as-group", Some(group)));
+        let users =
+            [("--user", self.user.as_ref()), ("--as", self.as_user.as_ref()), ("--as-uid", self.as_uid.as_ref())];
+        for (option, value) in users.into_iter().chain(groups) {
+            out = value.into_iter().fold(out, |out, value| out.with_user(option, value));
+        }
+        match &self.kubevirt_domain {
+            Some(Given(Some(domain))) if std::env::var(DOMAIN_VARIABLE).ok() != Some(domain.to_string()) => {
+                out.with_domain("--kubevirt-domain", &domain.to_string())
+            }
+            _ => out,
+        }
+    }
+
     /// Removes empty options: as for kubectl, they count as not given. Mirrors client-go's `tools/clientcmd`
     /// (`ConfigOverrides`), where an empty text overrides nothing.
     pub(crate) fn without_empty(mut self) -> Self {
@@ -196,6 +234,18 @@ impl ConnectError {
     }
 }
 
+impl ConnectError {
+    /// Names the file that cannot be read: `$KUBECONFIG` may list several.
+    pub(super) fn of_file(path: &Path, error: KubeconfigError) -> Self {
+        // This error has the path in it.
+        let is_named = matches!(error, KubeconfigError::ReadConfig(..));
+        match Self::from(error) {
+            Self::Kubeconfig(fault) if !is_named => Self::Kubeconfig(format!("{}: {fault}", path.display())),
+            other => other,
+        }
+    }
+}
+
 impl From<KubeconfigError> for ConnectError {
     fn from(error: KubeconfigError) -> Self {
         let first = |text: String| text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -203,7 +253,7 @@ impl From<KubeconfigError> for ConnectError {
             KubeconfigError::ReadConfig(error, path) => format!("cannot read {}: {error}", path.display()),
             // The lines after the first show the place in the text.
             KubeconfigError::Parse(error) => {
-                format!("a kubeconfig is not YAML of the right form: {}", first(error.to_string()))
+                format!("the kubeconfig is not YAML of the right form: {}", first(error.to_string()))
             }
             KubeconfigError::CurrentContextNotSet => "the kubeconfig names no current context".to_owned(),
             other => first(other.to_string()),
@@ -214,6 +264,43 @@ impl From<KubeconfigError> for ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A pasted command without them acts on another cluster; a secret in it would be stored in a shell's history.
+    #[test]
+    fn printed_commands_repeat_the_connection_and_no_secret() {
+        let text = |text: &str| Some(text.to_owned());
+        let all = ClusterArgs {
+            namespace: text("shop"),
+            kubeconfig: Some("a file".into()),
+            context: text("other"),
+            cluster: text("c"),
+            user: text("u"),
+            server: text("https://a:1"),
+            token: text("secret"),
+            as_user: text("system:x"),
+            as_group: vec!["g1".to_owned(), "g2".to_owned()],
+            as_uid: text("7"),
+            certificate_authority: text("ca.crt"),
+            tls_server_name: text("api"),
+            insecure_skip_tls_verify: Some(true),
+            ..ClusterArgs::default()
+        };
+        let completed = |args: &ClusterArgs| args.connection().completed("kubectl get x", str::to_owned).into_owned();
+        assert_eq!(
+            completed(&all),
+            "kubectl --kubeconfig 'a file' --context other --cluster c --server https://a:1 --certificate-authority ca.crt \
+             --tls-server-name api --insecure-skip-tls-verify --user u --as system:x --as-uid 7 --as-group g1 --as-group g2 \
+             get x"
+        );
+        for none in [
+            ClusterArgs::default(),
+            ClusterArgs { namespace: text("shop"), token: text("secret"), ..ClusterArgs::default() },
+            ClusterArgs { server: text("https://me:secret@a"), ..ClusterArgs::default() },
+            ClusterArgs { insecure_skip_tls_verify: Some(false), ..ClusterArgs::default() },
+        ] {
+            assert_eq!(completed(&none), "kubectl get x", "{none:?}");
+        }
+    }
 
     #[test]
     fn durations_are_read_as_kubectl_reads_them() {

@@ -2,6 +2,7 @@
 //!
 //! Mirrors Go's `golang.org/x/net/http/httpproxy` (`config.init`, `config.useProxy`), which kubectl's HTTP client uses.
 
+use std::io;
 use std::net::IpAddr;
 
 use http::Uri;
@@ -20,9 +21,9 @@ pub struct ProxyError {
     pub origin: &'static str,
 }
 
-/// Returns what an error of hyper-util's proxies means, by its text; `None` for the text of another error. The types of
-/// these errors are not exported.
-pub(super) fn words(text: &str) -> Option<String> {
+/// Returns what an error of hyper-util's proxies means, by its text and its debug form; `None` for the text of another
+/// error. The types of these errors are not exported, and some hold their cause without naming it as their source.
+pub(super) fn words(text: &str, debug: &str) -> Option<String> {
     const REFUSES: &str = "the proxy does not connect to the API server";
     if let Some(fault) = text.strip_prefix("tunnel error: ") {
         return Some(match fault {
@@ -35,12 +36,22 @@ pub(super) fn words(text: &str) -> Option<String> {
         });
     }
     Some(match text.strip_prefix("SOCKS error: ")? {
-        "failed to create underlying connection" => "the proxy cannot be reached".to_owned(),
+        "failed to create underlying connection" => match system_error(debug) {
+            Some(cause) => format!("the proxy cannot be reached: {cause}"),
+            None => "the proxy cannot be reached".to_owned(),
+        },
         "failed parsing server response" => "the proxy does not answer as a SOCKS 5 proxy does".to_owned(),
         "io error during SOCKS handshake" => "the proxy ends the connection".to_owned(),
         "credentials not accepted" => "the proxy does not accept the user and password".to_owned(),
         other => format!("{REFUSES}: {other}"),
     })
+}
+
+/// Returns the operating system's error in the debug form of an error: `Connection refused (os error 111)`.
+fn system_error(debug: &str) -> Option<io::Error> {
+    let (_, rest) = debug.split_once("Os { code: ")?;
+    let code = rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    Some(io::Error::from_raw_os_error(code))
 }
 
 /// The proxy settings of the environment.
@@ -209,6 +220,26 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    /// An error without its cause leaves it open whether the proxy's name, its port or the network is wrong.
+    #[rstest]
+    #[case(
+        "SOCKS error: failed to create underlying connection",
+        "Inner(Os { code: 111, kind: X })",
+        "reached: Connection refused (os error 111)"
+    )]
+    #[case(
+        "SOCKS error: failed to create underlying connection",
+        "Inner(ConnectError(Os { code: 113 }))",
+        "reached: No route to host (os error 113)"
+    )]
+    #[case("SOCKS error: failed to create underlying connection", "Inner(Elapsed)", "the proxy cannot be reached")]
+    #[case("SOCKS error: io error during SOCKS handshake", "Io(Os { code: 104 })", "the proxy ends the connection")]
+    #[case("tunnel error: unsuccessful", "", "the proxy does not connect to the API server")]
+    fn an_error_of_a_proxy_names_its_cause(#[case] text: &str, #[case] debug: &str, #[case] expected: &str) {
+        let found = words(text, debug).unwrap_or_default();
+        assert!(found.ends_with(expected), "{found}");
+    }
 
     #[rstest]
     #[case::nothing("", "https://api.example.com:6443", false)]

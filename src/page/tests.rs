@@ -182,3 +182,28 @@ fn wide_characters_take_two_columns() {
     page.table(&rows);
     assert_eq!(page.as_str(), "NAME  STATE\n漢字  FITS\né     -\n");
 }
+
+/// A pasted command without the options acts on another cluster; an option must not break the format of its page.
+#[test]
+fn commands_on_a_page_have_the_options_of_the_command_line() {
+    for value in ["other", "it's", "a: b", "\"x\" \\ #", "ü\u{9b}"] {
+        let connection = Connection::default().with_cluster("--context", value);
+        let command = connection.completed("kubectl uncordon node-d", str::to_owned).into_owned();
+        let mut page = Page { connection: connection.clone(), ..Page::default() };
+        page.json(&json!({"commands": ["kubectl uncordon node-d"]})).expect("JSON");
+        let read: Value = serde_json::from_str(page.as_str()).expect("JSON");
+        assert_eq!(read["commands"][0], command, "{value:?}");
+        let mut page = Page { connection: connection.clone(), ..Page::default() };
+        page.yaml(&json!({"commands": ["kubectl uncordon node-d"]})).expect("YAML");
+        let read: Value = serde_saphyr::from_str(page.as_str()).expect("YAML");
+        assert_eq!(read["commands"][0], command, "{value:?}: {}", page.as_str());
+        let mut page = Page { connection: connection.clone(), ..Page::default() };
+        page.line("kubectl uncordon node-d");
+        assert_eq!(page.as_str().trim_end(), Shown::new(command.as_str()).as_str(), "{value:?}");
+        let others = page.for_others();
+        let mut page = Page { connection, ..Page::default() };
+        page.manifest(&json!({"run": "kubectl uncordon node-d"})).expect("YAML");
+        assert!(page.as_str().contains("kubectl uncordon node-d"), "an object of the user is changed");
+        assert!(others.is_empty() && others.connection == Connection::default());
+    }
+}

@@ -43,7 +43,7 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
     let mut forms: Vec<usize> = Vec::new();
     // The number of objects of this kind so far, and the number of their forms.
     let (mut seen, mut opened) = (0, 0);
-    for object in objects {
+    for (at, object) in objects.into_iter().enumerate() {
         let leaves = leaves(&object);
         let is_same_kind = |group: &AlikeObjects| {
             let kind = |object: &Value| ["apiVersion", "kind"].map(|key| object.get(key).cloned());
@@ -67,17 +67,19 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
             Some((_, form)) if !holds_null(&object) => {
                 let patch = difference(&groups[form].first, &object);
                 groups[form].bytes += patch.to_string().len();
-                groups[form].others.push((patch, object));
+                groups[form].others.push((patch, at, object));
             }
             _ => {
                 opened += 1;
                 forms.insert(0, groups.len());
                 forms.truncate(MAX_FORMS);
-                groups.push(AlikeObjects { first: object, leaves, others: Vec::new(), bytes: 0 });
+                groups.push(AlikeObjects { at, first: object, leaves, others: Vec::new(), bytes: 0 });
             }
         }
     }
-    groups.into_iter().flat_map(AlikeObjects::written).collect()
+    let mut out: Vec<(usize, Value)> = groups.into_iter().flat_map(AlikeObjects::written).collect();
+    out.sort_by_key(|(at, _)| *at);
+    out.into_iter().map(|(_, object)| object).collect()
 }
 
 /// Returns the objects that an object of [`KIND`] represents.
@@ -104,21 +106,26 @@ pub(crate) fn unfold(folded: &Value) -> Result<Vec<Value>, (&'static str, String
 }
 
 struct AlikeObjects {
+    /// The place of the first object.
+    at: usize,
     first: Value,
     leaves: Vec<u64>,
-    /// The patch of each other object, and the object itself.
-    others: Vec<(Value, Value)>,
+    /// The patch of each other object, its place, and the object itself.
+    others: Vec<(Value, usize, Value)>,
     bytes: usize,
 }
 
 impl AlikeObjects {
-    fn written(self) -> Vec<Value> {
-        let Self { first, others, .. } = self;
+    /// Returns the objects to write, each with its place.
+    fn written(self) -> Vec<(usize, Value)> {
+        let Self { at, first, others, .. } = self;
         if others.len() + 1 < MIN_OBJECTS {
-            return std::iter::once(first).chain(others.into_iter().map(|(_, object)| object)).collect();
+            let others = others.into_iter().map(|(_, at, object)| (at, object));
+            return std::iter::once((at, first)).chain(others).collect();
         }
-        let others: Vec<Value> = others.into_iter().map(|(patch, _)| patch).collect();
-        vec![json!({"apiVersion": API_VERSION, "kind": KIND, "first": first, "others": others})]
+        let others: Vec<Value> = others.into_iter().map(|(patch, ..)| patch).collect();
+        let folded = json!({"apiVersion": API_VERSION, "kind": KIND, "first": first, "others": others});
+        vec![(at, folded)]
     }
 }
 
@@ -230,6 +237,29 @@ mod tests {
                 }
             }
             prop_assert_eq!(sorted(&read), sorted(&objects));
+        }
+    }
+
+    proptest! {
+        /// Two snapshots are compared line by line, and policies are judged in the order in which they are read.
+        #[test]
+        fn objects_that_are_not_folded_keep_their_order(specs in prop::collection::vec(("[AB]", value()), 0..30)) {
+            let name = |object: &Value| object["metadata"]["name"].as_u64();
+            let objects: Vec<Value> = specs
+                .into_iter()
+                .enumerate()
+                .map(|(at, (kind, spec))| {
+                    let mut object = object(&kind, spec);
+                    object["metadata"] = json!({"name": at});
+                    object
+                })
+                .collect();
+            let folded = fold(objects.clone());
+            let first = |object: &Value| name(object).or_else(|| name(&object["first"]));
+            prop_assert!(folded.iter().map(first).is_sorted(), "{:?}", folded);
+            if objects.len() < MIN_OBJECTS {
+                prop_assert_eq!(folded, objects);
+            }
         }
     }
 

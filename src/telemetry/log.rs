@@ -117,7 +117,11 @@ where
 {
     // The HTTP/2 library warns of each client that resets too many streams, so any client could cause a line for each
     // connection.
-    let quiet = if filter.contains("h2") { filter.to_owned() } else { format!("{filter},h2=error") };
+    let mut quiet = if filter.contains("h2") { filter.to_owned() } else { format!("{filter},h2=error") };
+    // The library of watches logs each refusal too, which `live::watch` logs in words.
+    if !filter.contains("kube_runtime") {
+        quiet.push_str(",kube_runtime=error");
+    }
     let parsed = EnvFilter::try_new(quiet);
     let parsed = parsed.map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
     if let Some(part) = mistyped(filter) {
@@ -184,6 +188,7 @@ mod tests {
             tracing::info!(node = "node-a", "noted");
             tracing::debug!("not noted");
             tracing::warn!(target: "h2::proto::streams::recv", "reset");
+            tracing::warn!(target: "kube_runtime::watcher", "watch list error with 403: Status {{ .. }}");
         });
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -205,6 +210,7 @@ mod tests {
         assert!(logged(LogFormat::Text, "info").contains("noted node=\"node-a\""));
         assert_eq!(logged(LogFormat::Text, "warn"), "");
         assert!(logged(LogFormat::Text, "warn,h2=warn").contains("reset"), "who asks for it gets it");
+        assert!(logged(LogFormat::Text, "warn,kube_runtime=warn").contains("watch list"), "who asks for it gets it");
     }
 
     /// A hostile name in the message, in a value, and instead of either.

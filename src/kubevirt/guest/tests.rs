@@ -602,12 +602,23 @@ fn a_type_that_cannot_be_inferred_makes_the_verdict_unknown(#[case] how: &str, #
     assert_eq!(ignored.missing.is_none(), NO_NAME.contains(&how), "{:?}", ignored.missing);
 }
 
-#[test]
-fn errors_of_a_live_cluster_mention_no_dump() {
+/// Where the list was read, the object does not exist; otherwise it may.
+#[rstest]
+#[case::all_was_read(&[], "it does not exist")]
+#[case::another_may_not_be_read(&[(Resource::Claims, WhyUnread::Forbidden)], "it does not exist")]
+#[case::not_installed(&[(Resource::DataSources, WhyUnread::NotInstalled)], "it does not exist")]
+#[case::may_not_be_read(
+    &[(Resource::DataSources, WhyUnread::Forbidden)],
+    "it does not exist, or datasources may not be read"
+)]
+fn errors_of_a_live_cluster_mention_no_dump(#[case] unread: &[(Resource, WhyUnread)], #[case] words: &str) {
+    let mut cluster = Cluster::default();
+    (cluster.is_live, cluster.unread) = (true, unread.to_vec());
+    assert_eq!(super::not_known(&cluster, &[Resource::DataSources]), words);
     let why = inferring("unknown source", &json!(null), true).missing.expect("what the guest asks for is not known");
     assert_eq!(
         message(&why),
         "the instancetype is inferred from volume disk, by the labels of DataSource shop/golden, which is not known; it does not \
-         exist, or datasources may not be read"
+         exist"
     );
 }

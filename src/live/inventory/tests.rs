@@ -238,3 +238,16 @@ fn only_lists_and_watches_of_all_namespaces_count_for_freshness(
 ) {
     assert_eq!(Resource::of_path(path), expected, "{path}: the age of the data would be that of something else");
 }
+
+/// A message that an object does not exist would be false while its resource may not be read.
+#[test]
+fn a_resource_that_may_not_be_read_is_known_as_such() {
+    let mut inventory = Inventory::new(None);
+    let unread = |inventory: &mut Inventory| inventory.snapshot().world.cluster.unread;
+    inventory.apply(ResourceChange::Absent(Resource::DataSources));
+    assert_eq!(unread(&mut inventory), [(Resource::DataSources, WhyUnread::Forbidden)]);
+    inventory.apply(ResourceChange::Absent(Resource::DataSources));
+    assert!(!inventory.has_changed(), "an equal state is published again");
+    inventory.apply(ResourceChange::Listed(Resource::DataSources));
+    assert!(inventory.has_changed() && unread(&mut inventory).is_empty());
+}

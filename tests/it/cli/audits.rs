@@ -25,6 +25,32 @@ fn an_audit_lists_the_worst_first() {
     insta::assert_snapshot!("an_audit_with_all_columns", wide.stdout);
 }
 
+/// Without pods, the selectors of launchers are not known, by which a guest is at risk on its node.
+#[test]
+fn a_gate_on_own_nodes_fails_for_a_dump_without_pods() {
+    let demo = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml")).unwrap();
+    let objects: Vec<&str> = demo.split("\n- ").filter(|object| !object.contains("\n  kind: Pod\n")).collect();
+    assert!(objects.len() + 1 < demo.split("\n- ").count(), "the demo holds launchers");
+    let made = Scratch::new();
+    let dump = made.write("dump.yaml", objects.join("\n- "));
+    let ask = |more: &[&str]| cpufit(["audit", "--snapshot", dump.to_str().unwrap()]).args(more).run();
+    for (more, code) in [
+        (&[][..], 0),
+        (&["--fail-on", "own-node"], 2),
+        (&["--fail-on", "own-node", "-o", "json"], 2),
+        // A guest that fails for another reason fails.
+        (&["--fail-on", "own-node,pinned"], 1),
+        // A guest that does not run has no launcher.
+        (&["--fail-on", "own-node", "-l", "app=web"], 0),
+    ] {
+        let ran = ask(more);
+        let says = ran.stderr.contains("at risk on the own node is not known, which --fail-on own-node is about");
+        assert_eq!((ran.code(), says), (code, code == 2), "{more:?}: {}", ran.stderr);
+    }
+    let table = ask(&[]).stdout;
+    assert!(table.contains("# Not known: which entries shop/"), "{table}");
+}
+
 #[test]
 fn an_audit_can_be_scripted() {
     let ran = audit(&["-A", "-o", "json", "--policy", "POLICY"]);

@@ -388,8 +388,11 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
     for words in [
         NODES,
         "ClusterRole cpufit-reader",
-        "kubectl create clusterrolebinding cpufit-reader-NAME --clusterrole=cpufit-reader --user=NAME",
-        "\nkubectl create --dry-run=server -f - <<'EOF'\napiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceMigration\n\
+        &format!(
+            "  kubectl --kubeconfig {} create clusterrolebinding cpufit-reader-NAME --clusterrole=cpufit-reader --user=NAME",
+            text(&kubeconfig)
+        ),
+        " create --dry-run=server -f - <<'EOF'\napiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceMigration\n\
          metadata: {generateName: cpufit-, namespace: \"shop\"}\nspec: {vmiName: \"db\"}\nEOF\n",
     ] {
         assert!(owner.stderr.contains(words), "{words} is missing: {}", owner.stderr);
@@ -401,12 +404,8 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
         ("explain vm -n shop --token owner", "cpufit-reader", "vmiName"),
         ("audit -n shop --token owner", "cpufit-reader", "vmiName"),
         ("audit --token reader", "cpufit-auditor", "cpufit-reader"),
-        ("check deploy/base/service.yaml -n shop --token owner", "kubectl apply --dry-run=server -f FILE", "vmiName"),
-        (
-            "explain -f deploy/base/service.yaml -n shop --token owner",
-            "kubectl apply --dry-run=server -f FILE",
-            "vmiName",
-        ),
+        ("check deploy/base/service.yaml -n shop --token owner", "apply --dry-run=server -f FILE", "vmiName"),
+        ("explain -f deploy/base/service.yaml -n shop --token owner", "apply --dry-run=server -f FILE", "vmiName"),
         ("audit --token expired", "login has expired", "forbidden"),
         ("audit --token expired", "cannot read nodes: Unauthorized\n", "cpufit-reader"),
     ] {
@@ -493,7 +492,7 @@ fn a_server_that_is_no_api_server_is_called_one() {
             "API server of Kubernetes answer",
         ),
         (form("200 OK", "Content-Type: application/json\r\n", "[]"), doubt),
-        (form("302 Found", "Location: /login\r\n", ""), doubt),
+        (form("302 Found", "Location: /login\r\n", ""), "HTTP 302 to /login: the login at a proxy"),
         (form("404 Not Found", "", ""), "no API server of Kubernetes answers there: "),
         (form("404 Not Found", "", page), "no API server of Kubernetes answers there: "),
         (form("403 Forbidden", "", page), "no API server of Kubernetes answers there: HTTP 403\n"),

@@ -254,7 +254,7 @@ fn an_audit_is_narrowed_as_kubectl_get_is() {
         ("audit --snapshot $DUMP", 0, ALL, &[]),
         ("audit -n shop --snapshot $DUMP", 0, ALL, &[]),
         ("audit -A -n lab --snapshot $DUMP", 0, ALL, &[]),
-        ("audit -n lab --snapshot $DUMP", 0, &[], &["there is no guest in namespace lab"]),
+        ("audit -n lab --snapshot $DUMP", 0, &[], &["note: there is no guest in namespace lab"]),
         ("audit -l app=db --snapshot $DUMP -o name", 0, &["=virtualmachineinstance.kubevirt.io/db"], &[]),
         (
             "audit -l 'app in (db, ledger)' --snapshot $DUMP -o name",
@@ -494,9 +494,21 @@ fn a_pipeline_fails_on_the_state_that_is_asked_for() {
             "check --snapshot $DUMP -f $MADE/elsewhere.yaml --fail-on pinned",
             2,
             &[],
-            &["there is no namespace nowhere, nor is one among the manifests", "nowhere/lost"],
+            &["there is no namespace nowhere, nor is one among the manifests", "which policies govern guests there"],
         ),
-        ("check --snapshot $DUMP -f $MADE/elsewhere.yaml", 0, &["unschedulable"], &[]),
+        (
+            "check --snapshot $DUMP -f $MADE/elsewhere.yaml",
+            0,
+            &["unschedulable"],
+            &["note: there is no namespace nowhere, nor is one among the manifests"],
+        ),
+        (
+            "explain --snapshot $DUMP -f $MADE/elsewhere.yaml",
+            0,
+            &["lost"],
+            &["note: there is no namespace nowhere, nor is one among the manifests"],
+        ),
+        ("explain --snapshot $DUMP -f $MADE/elsewhere.yaml,$MADE/namespace.yaml -o name", 0, &["lost"], &[]),
         (
             "check --snapshot $DUMP -f $MADE/elsewhere.yaml,$MADE/namespace.yaml --fail-on pinned",
             1,

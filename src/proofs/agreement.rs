@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Fault;
 use crate::answers::audit::{AuditRow, audit};
-use crate::answers::diff;
+use crate::answers::diff::verdicts::{GuestVerdict, Verdicts};
 use crate::answers::drain::{State, drain};
 use crate::answers::libvirt_plan::Survey;
 use crate::answers::pod_rules;
@@ -75,11 +75,11 @@ fn of_explain(world: &World, guest: GuestOf<'_>, row: &AuditRow) -> Vec<Fault> {
 }
 
 fn of_diff(world: &World, guest: GuestOf<'_>, row: &AuditRow) -> Option<Fault> {
-    let found = diff::verdict_of(world, guest);
+    let GuestVerdict { outcome, own_node, not_migratable } = Verdicts::new(world).of(guest);
     differs(
         "diff and audit differ",
         &row.guest,
-        found,
+        (outcome, own_node, not_migratable),
         (row.stated_verdict, row.own_node, row.not_migratable.is_some()),
     )
 }

@@ -8,7 +8,7 @@ mod kubevirt;
 mod nodes;
 mod redacted;
 mod restarts;
-mod verdicts;
+pub(crate) mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -377,17 +377,6 @@ fn policies(old: &World, new: &World) -> Vec<PolicyChange> {
         (before, after) => (before != after).then_some(ChangeKind::Changed),
     };
     names.into_iter().filter_map(|name| Some(PolicyChange { policy: name.to_owned(), change: change(name)? })).collect()
-}
-
-/// Returns the verdict about a guest: the outcome, and whether its own node does not match it and KubeVirt refuses its
-/// migration.
-#[cfg(test)]
-pub(crate) fn verdict_of(
-    world: &World,
-    guest: crate::judge::GuestOf<'_>,
-) -> (crate::fit::outcome::OutcomeWord, bool, bool) {
-    let verdicts::GuestVerdict { outcome, own_node, not_migratable } = verdicts::Verdicts::new(world).of(guest);
-    (outcome, own_node, not_migratable)
 }
 
 #[cfg(test)]

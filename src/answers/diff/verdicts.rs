@@ -20,13 +20,13 @@ use crate::world::World;
 
 /// The verdict about a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct GuestVerdict {
+pub(crate) struct GuestVerdict {
     /// The outcome; `Pinned` at least if KubeVirt refuses to migrate it.
-    pub(super) outcome: OutcomeWord,
+    pub(crate) outcome: OutcomeWord,
     /// Whether its own node no longer matches its launcher.
-    pub(super) own_node: bool,
+    pub(crate) own_node: bool,
     /// Whether KubeVirt refuses to migrate it.
-    pub(super) not_migratable: bool,
+    pub(crate) not_migratable: bool,
 }
 
 /// Returns all guests of a world, by `namespace/name`, as an audit lists them.
@@ -40,7 +40,7 @@ pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, GuestOf<'_>> {
 }
 
 /// Judges the guests of a world.
-pub(super) struct Verdicts<'w> {
+pub(crate) struct Verdicts<'w> {
     world: &'w World,
     like: Guests<'w>,
     states: GuestStates<'w>,
@@ -49,13 +49,13 @@ pub(super) struct Verdicts<'w> {
 }
 
 impl<'w> Verdicts<'w> {
-    pub(super) fn new(world: &'w World) -> Self {
+    pub(crate) fn new(world: &'w World) -> Self {
         let trims = world.policies.iter().any(|policy| policy.launcher_selectors != LauncherSelectors::Keep);
         Self { world, like: Guests::new(&world.cluster), states: GuestStates::new(world), trims }
     }
 
     /// Returns the verdict about a guest.
-    pub(super) fn of(&mut self, guest: GuestOf<'w>) -> GuestVerdict {
+    pub(crate) fn of(&mut self, guest: GuestOf<'w>) -> GuestVerdict {
         match guest.running() {
             Some(vmi) => self.running(vmi),
             // Whether it can be migrated is known only once it runs.

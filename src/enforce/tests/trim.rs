@@ -229,7 +229,9 @@ mod relax {
         let (out, _) = trimmed(&world, &pod);
         let by = By::Relax { migration: "migrate-db".to_owned(), node: node.to_owned() };
         assert_eq!(out.cuts.first().map(|cut| &cut.by), Some(&by));
-        assert!(out.sentences().iter().all(|line| line.contains("libvirt decides")), "{:?}", out.sentences());
+        let sentences = out.sentences();
+        let is_said = !sentences.is_empty() && sentences.iter().all(|line| line.contains("libvirt decides"));
+        assert!(is_said, "{sentences:?}");
     }
 
     /// `virtctl migrate` lets the API server generate the name.
@@ -267,7 +269,13 @@ mod relax {
         let world = world(nodes, vec![guest, relaxed()], vec![]);
         let (out, after) = trimmed(&world, &target(&entries));
         assert_eq!((out.refused, &after), (refused, &target(&entries)));
-        assert!(out.sentences().iter().all(|line| line.starts_with("shop/db: ") && line.chars().count() < 256));
+        let sentences = out.sentences();
+        assert_eq!(
+            sentences.is_empty(),
+            out.refused.is_none(),
+            "no reason is given, or one for nothing: {sentences:?}"
+        );
+        assert!(sentences.iter().all(|line| line.starts_with("shop/db: ") && line.chars().count() < 256));
     }
 
     /// Older releases select no vendor: the guest would migrate to another vendor's node and crash there.

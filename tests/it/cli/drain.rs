@@ -122,6 +122,7 @@ fn acts_without_a_command_are_printed_as_sentences() {
     let steps = json["leastToDo"].as_array().expect("changes");
     let restart = steps.iter().find(|step| step["id"] == "restart").unwrap_or_else(|| panic!("no restart: {json:#}"));
     let commands = restart["commands"].as_array().expect("a list");
+    assert!(!commands.is_empty(), "{restart}");
     assert!(commands.iter().all(|command| !command.as_str().unwrap_or_default().starts_with('#')), "{restart}");
     assert!(
         restart["byHand"].as_str().unwrap_or_default().contains("virtctl restart"),

@@ -173,7 +173,10 @@ fn a_migration_under_way_is_cancelled_first(#[case] added: Value, #[case] own: V
     }
     assert!(notes.iter().any(|note| note.starts_with("this migration is unfinished (Scheduling)")), "{notes:?}");
     let (lines, notes) = shown("Failed");
-    assert!(lines.iter().all(|line| !line.contains("cancel")), "there is nothing to cancel: {lines:?}");
+    assert!(
+        !lines.is_empty() && lines.iter().all(|line| !line.contains("cancel")),
+        "there is nothing to cancel: {lines:?}"
+    );
     assert!(notes.iter().all(|note| !note.contains("unfinished")), "{notes:?}");
     // The view of the guest names the migration that goes nowhere.
     let (cluster, _) = stored("Scheduling");

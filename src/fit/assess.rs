@@ -122,7 +122,8 @@ fn by_start(
     if fewest >= 2 {
         return (Outcome::Fits, None);
     }
-    // A migration demands more of the CPU than the start does; but for the machine type, its other demands are the same.
+    // A migration demands more of the CPU than the start does. Its other demands are the same, but for the machine
+    // type.
     let migrating = Placement { node_name: None, ..subject.after_start(placement) };
     let mut open = fleet.look_up(&migrating).open();
     let mut left = worst.passes.clone();

@@ -54,7 +54,7 @@ pub struct Subject<'a> {
     /// The machine type that it requires.
     pub machine_type: Option<String>,
     /// The machine type labels that its start and its later migrations select, if its machine type is an alias that
-    /// QEMU resolves; `None` if it is none, or if that is not known.
+    /// QEMU resolves; `None` for another machine type, or if that is not known.
     pub resolved_machine: Option<(String, String)>,
     /// The start after a restart, if it is known.
     pub restart: Option<Start<'a>>,

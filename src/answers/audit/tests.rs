@@ -258,3 +258,24 @@ fn exposures_of_a_guest_to_the_next_upgrade_are_listed() {
     ];
     assert_eq!(found, expected);
 }
+
+/// A guest that KubeVirt will not migrate has no target at its next start, however many nodes it may start on.
+#[rstest]
+#[case::migratable(json!({}), "fits", (4, 4), "")]
+#[case::refused(json!({"features": {"hypervPassthrough": {"enabled": true}}}), "pinned", (0, 0), "KubeVirt will not migrate it: HypervPassthroughNotLiveMigratable")]
+fn a_guest_that_kubevirt_will_not_migrate_is_pinned_at_its_next_start(
+    #[case] domain: Value,
+    #[case] expected: &str,
+    #[case] targets: (usize, usize),
+    #[case] why: &str,
+) {
+    let mut stored = vm("db", "Skylake-Server-noTSX-IBRS");
+    json_patch::merge(&mut stored["spec"]["template"]["spec"]["domain"], &domain);
+    let objects = [ClusterObject::VirtualMachine(Box::new(read(stored)))];
+    let world = World { cluster: cluster("1.9.0", intel(), objects), policies: Vec::new() };
+    let rows = audit(&world, &NEVER);
+    let next = &rows[0].at_next_start;
+    let found = (next.verdict.as_str(), (next.targets.min, next.targets.max), next.start_nodes);
+    assert_eq!(found, (expected, targets, Some(5)), "{}", next.why);
+    assert!(next.why.starts_with(why) && next.why.is_empty() == why.is_empty(), "{}", next.why);
+}

@@ -55,7 +55,7 @@ pub(super) struct Least {
     pub in_the_way: Vec<String>,
     /// The remedies that were tried for the guests of `not_freed`, by identifier.
     pub tried: Vec<&'static str>,
-    /// What may fail after these acts, a line each.
+    /// The migrations that may fail after these acts, a line each.
     pub may_fail: Vec<String>,
     /// The guests of `stuck`, by key.
     stuck_keys: BTreeSet<GuestKey>,
@@ -511,7 +511,7 @@ impl LeastProblem<'_, '_> {
 
     /// Returns an act of this set in words and commands.
     fn step(&self, act: &DrainAct, set: &[usize]) -> LeastAct {
-        // Those that an act of their node changes too are not named.
+        // Guests that an act of their node changes too are not named.
         let of = || act.guests.iter().filter(|key| act.offered_for.contains(key));
         let first = of().next().or(act.guests.first()).map(|&key| self.evicted(key));
         let subject = first

@@ -238,8 +238,8 @@ pub struct DrainReport {
     /// Whether as many guests leave after these acts with every order and every choice of the scheduler.
     #[serde(skip)]
     pub is_least_sure: bool,
-    /// What may fail after these acts, a line each: migrations to nodes that fit by labels and whose libvirt refuses
-    /// the guest.
+    /// The migrations that may fail after these acts, a line each: to nodes that fit by labels and whose libvirt
+    /// refuses the guest.
     pub least_may_fail: Vec<String>,
     /// If nothing frees all guests, the guests that no act frees; empty if each could be freed, but not all together.
     pub not_freed: Vec<String>,

@@ -149,3 +149,44 @@ fn another_model_is_rendered_as_promised(#[case] cpu: Value) {
     assert_eq!(promised.placement.affinity, then.subject.placement.affinity, "a condition of host-model stays behind");
     assert_eq!(Stage::Start(promised.after_start), then.subject.stage);
 }
+
+/// A restart gives a guest the machine type again that its alias was resolved to: where other nodes do not offer it, a
+/// restart frees nobody. Another QEMU may resolve the alias to another type.
+#[rstest]
+#[case::resolved("q35", "pc-q35-9.2", false, "pinned", false)]
+#[case::offered_by_all("q35", "pc-q35-9.0", false, "fits", true)]
+#[case::not_resolved_yet("q35", "", false, "fits", true)]
+#[case::outdated_launcher("q35", "pc-q35-9.2", true, "fits", true)]
+#[case::no_alias("pc-q35-9.2", "pc-q35-9.2", false, "pinned", false)]
+fn a_next_start_has_the_machine_type_that_its_alias_was_resolved_to(
+    #[case] written: &str,
+    #[case] resolved: &str,
+    #[case] is_outdated: bool,
+    #[case] expected: &str,
+    #[case] restarts: bool,
+) {
+    let mut nodes: Vec<Node> = mixed().into_iter().take(5).collect();
+    for node in &mut nodes {
+        give(node, [machine("pc-q35-9.0")]);
+    }
+    nodes.iter_mut().filter(|node| node.name != "node-a").for_each(|node| take(node, &[machine("pc-q35-9.2")]));
+    let named = "Skylake-Server-noTSX-IBRS";
+    let stored =
+        vm("db", named).tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["machine"] = json!({"type": written}));
+    let guest = running("db", "node-a", named).tweak(|guest| {
+        guest["spec"]["domain"]["machine"] = json!({"type": written});
+        guest["status"]["machine"] = json!({"type": resolved});
+        if is_outdated {
+            guest["metadata"]["labels"][well_known::OUTDATED_LAUNCHER.key] = json!("");
+        }
+    });
+    let objects = [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(stored.clone())))];
+    let cluster = cluster("1.9.0", nodes, objects);
+    let next = of_vm(&read(stored), &cluster).judge(&cluster, Depth::Full);
+    assert_eq!(next.assessment.outcome.as_str(), expected, "the next start: {:?}", next.findings);
+    let now = of_migration(&read(request("db")), &cluster);
+    let is_stuck = now.judge(&cluster, Depth::Full).assessment.outcome.as_str() == "pinned";
+    let remedies = remedies(&now, &cluster);
+    let is_offered = remedies.iter().any(|remedy| matches!(remedy.action, Action::Restart(_)));
+    assert_eq!(is_offered, is_stuck && restarts, "a restart would interrupt the guest for nothing");
+}

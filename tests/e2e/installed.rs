@@ -4,7 +4,6 @@
 //! the addresses, and puts it behind the Service.
 
 use std::cell::OnceCell;
-use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -245,9 +244,8 @@ impl Replica {
 /// Runs `cpufit` with these arguments on the cluster of a kubeconfig; returns its output, as at a terminal.
 #[track_caller]
 pub fn output_of_cpufit(kubeconfig: &Path, command: &str) -> String {
-    let mut args: Vec<OsString> = command.split(' ').map(OsString::from).collect();
-    args.extend(["--kubeconfig".into(), kubeconfig.into()]);
-    let ran = cpufit(args).run();
+    // Printed commands repeat the connection options that were given.
+    let ran = cpufit(command.split(' ')).env("KUBECONFIG", kubeconfig.to_str().expect("a path in UTF-8")).run();
     let end = if ran.code() == 0 { String::new() } else { format!("[exit code {}]\n", ran.code()) };
     format!("$ cpufit {command}\n{}{}{end}", ran.stdout, ran.stderr)
 }

@@ -168,7 +168,8 @@ impl<'c> Scene<'c> {
 
     fn run(&self, args: &[&str]) -> Ran {
         let kubeconfig = self.kubeconfig.to_str().expect("a path");
-        cpufit(args).args(["--kubeconfig", kubeconfig]).run()
+        // A printed command repeats the connection options that were given, and others have the rights to run it.
+        cpufit(args).env("KUBECONFIG", kubeconfig).run()
     }
 
     #[track_caller]

@@ -28,7 +28,7 @@ fn cluster() -> Option<ControlPlane> {
 }
 
 fn ours(cluster: &ControlPlane, line: &str) -> Ran {
-    cpufit(line.split(' ')).args(["--kubeconfig".as_ref(), cluster.admin().as_os_str()]).run()
+    cpufit(line.split(' ')).env("KUBECONFIG", cluster.admin().to_str().expect("a path in UTF-8")).run()
 }
 
 fn kubectl(cluster: &ControlPlane, line: &str, path: &str) -> Ran {

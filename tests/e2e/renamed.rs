@@ -40,18 +40,18 @@ fn a_renamed_cluster_is_watched_and_answered_in_its_own_names() {
     let output = admin.output_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
     assert!(!output.contains("kubevirt.io") && output.contains("shop/db"), "{output}");
 
+    let kubeconfig = cluster.admin().to_str().expect("UTF-8").to_owned();
     let verb = |args: &[&str]| {
-        let ran = cpufit(args).args(["--kubevirt-domain", DOMAIN]).run();
+        let ran = cpufit(args).args(["--kubevirt-domain", DOMAIN]).env("KUBECONFIG", &kubeconfig).run();
         assert!(matches!(ran.code(), 0 | 1), "{args:?}: {}", ran.stderr);
         assert!(!ran.stdout.contains("kubevirt.io") && !ran.stderr.contains("kubevirt.io"), "{args:?}: {}", ran.stdout);
         ran.stdout
     };
-    let kubeconfig = cluster.admin().to_str().expect("UTF-8").to_owned();
     let dump = dump.to_str().expect("UTF-8").to_owned();
     for args in
         [&["audit", "-o", "json"][..], &["explain", "vmi/db", "-n", "shop"], &["drain", "--all"], &["recommend"]]
     {
-        let live = verb(&[args, &["--kubeconfig", &kubeconfig]].concat());
+        let live = verb(args);
         let of_dump = verb(&[args, &["--snapshot", &dump]].concat());
         assert_eq!(live, of_dump, "{args:?}: the live cluster is not what was created");
     }

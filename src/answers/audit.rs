@@ -15,6 +15,7 @@ use super::pod_rules;
 use super::refusals::Refusal;
 use super::room;
 use super::scheduler::UnplacedLauncher;
+use super::state::state;
 use super::status::stale;
 use crate::enforce::forecast;
 use crate::enforce::model::Common;
@@ -322,8 +323,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
         is_certain: verdict.immobile().or_else(|| verdict.refused()).is_some(),
         leaves_one: is_running && verdict.impact() == Some(Impact::Fragile),
     };
-    let may_be_closed = !reasons.is_certain && reasons.no_room.is_none();
-    let of_obstacles = if may_be_closed { obstacles(&case, world, residents) } else { None };
+    let of_obstacles = obstacles(&case, reasons.no_room.is_some(), world, residents);
     let refusals = Refusal::all_of(verdict);
     let stale = if is_running { stale(&vmi, cluster) } else { Vec::new() };
     let row = AuditRow {
@@ -374,12 +374,14 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
     row.with_state()
 }
 
-/// Returns the impact of other pods and volumes that are known to close nodes that a guest fits on by labels.
-fn obstacles(case: &Evaluation<'_>, world: &World, residents: &Residents<'_>) -> Option<Impact> {
+/// Returns the impact, given the pods and volumes that may close nodes that a guest fits on by labels; `None` if no
+/// finding names any.
+fn obstacles(case: &Evaluation<'_>, has_no_room: bool, world: &World, residents: &Residents<'_>) -> Option<Impact> {
     let Evaluation { prepared, verdict, .. } = case;
     let is_closing = |finding: &Finding| finding.check.spec().doubt == Some(Doubt::Scheduler);
     let is_closed = verdict.findings.iter().any(is_closing);
-    is_closed.then(|| Obstacles::of(&prepared.subject, None, world, residents, &[]).impact(verdict)).flatten()
+    let obstacles = || Obstacles::of(&prepared.subject, None, world, residents, &[]);
+    is_closed.then(|| state(verdict, &obstacles(), has_no_room).1).flatten()
 }
 
 /// The reasons for the state of a guest.

@@ -32,7 +32,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::devices;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
-use crate::kubevirt::not_migratable::{Foresight, is_decided};
+use crate::kubevirt::not_migratable::{Foresight, undecided_reason};
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::{
     Devices, Domain, GuestMemory, GuestResources, Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus,
@@ -472,7 +472,7 @@ impl<'w> GuestStates<'w> {
     fn start(&mut self, vmi: &Vmi, metadata: &'w Meta, made_of: MadeOf) -> Rc<NextStart> {
         let (world, cluster) = (self.world, &self.world.cluster);
         let node = subject::runs_on(vmi).and_then(|node| cluster.fleet.find(node));
-        let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
+        let foreseen = undecided_reason(vmi, cluster);
         let live = cluster.vmi(&metadata.namespace, &metadata.name);
         let foresight = ForesightLikeness::of(foreseen, vmi, &[], live, cluster);
         let key = self.likeness(vmi, &metadata.namespace, node, made_of, foresight);

@@ -125,6 +125,12 @@ impl<'f> Foresight<'f> {
     }
 }
 
+/// Returns the reason that KubeVirt will give for a guest of which virt-handler has not set the condition; `None` if it
+/// has, or if no reason is certain.
+pub(crate) fn undecided_reason(vmi: &Vmi, cluster: &Cluster) -> Option<Foreseen> {
+    if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) }
+}
+
 /// Whether virt-handler has set the condition of a guest.
 pub(crate) fn is_decided(vmi: &Vmi) -> bool {
     vmi.status.conditions.iter().any(|condition| condition.kind == LIVE_MIGRATABLE)

@@ -522,11 +522,6 @@ pub(crate) fn not_migratable(vmi: &Vmi) -> Option<NotMigratable> {
     migration::not_migratable(vmi).map(refusal)
 }
 
-/// Whether KubeVirt will refuse to migrate a guest, of which virt-handler has reported nothing yet.
-pub(crate) fn will_not_migrate(vmi: &Vmi, cluster: &Cluster) -> bool {
-    !is_decided(vmi) && Foresight::of_vmi(vmi).reason(cluster).is_some()
-}
-
 pub(crate) fn refusal(condition: &Condition) -> NotMigratable {
     NotMigratable { reason: condition.reason.clone(), message: condition.message.clone() }
 }

@@ -13,6 +13,7 @@ use crate::fit::outcome::OutcomeWord;
 use crate::fit::placement::Placement;
 use crate::judge::{GuestOf, all_guests};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::not_migratable::undecided_reason;
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{migration, subject};
 use crate::policy::LauncherSelectors;
@@ -71,7 +72,7 @@ impl<'w> Verdicts<'w> {
         } else {
             let demand = self.like.demand(vmi);
             match demand.as_ref().map(|demand| &demand.placement) {
-                _ if not_migratable || subject::will_not_migrate(vmi, cluster) => OutcomeWord::Pinned,
+                _ if not_migratable || undecided_reason(vmi, cluster).is_some() => OutcomeWord::Pinned,
                 Some(Ok(_)) if down(&vmi.status.node_name, fleet).is_some() => OutcomeWord::Pinned,
                 Some(Err(why)) if why.is_lasting() => OutcomeWord::Pinned,
                 _ => {

@@ -21,8 +21,8 @@ use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::remedy::{
-    Action, AddLabels, Changes, DropStale, FixVirtHandler, Outage, RemoveLabels, RemoveVendorLabel, Restart, Uncordon,
-    label_each, labels_predict_after_restart,
+    Action, AddLabels, Changes, DropStale, FixVirtHandler, Outage, Restart, Uncordon, label_each,
+    labels_predict_after_restart,
 };
 use crate::fit::subject::{Definition, Stage, Subject, Template};
 use crate::fit::verdict::Notes;
@@ -126,27 +126,21 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, 
         let nodes = uncordon.nodes.iter().filter_map(|node| fleet.find(node));
         act.offered_for = nodes.filter_map(|node| uncordoned.get(&node)).flatten().copied().collect();
     }
+    let all_guests = || {
+        nodes.iter().enumerate().flat_map(|(node, trouble)| {
+            trouble.evicted_guests.iter().enumerate().map(move |(at, evicted)| ((node, at), evicted))
+        })
+    };
+    let on = |source: NodeIndex| all_guests().filter(move |(_, evicted)| evicted.source == source);
     for act in &mut all {
         // The labels of a guest's own node decide about its first migration.
         let Action::RemoveSkipNode(skip) = &act.action else { continue };
-        let is_there = |evicted: &EvictedGuest<'_>| Some(evicted.source) == fleet.find(&skip.node);
-        for (node, trouble) in nodes.iter().enumerate() {
-            let here = trouble.evicted_guests.iter().enumerate().filter(|(_, evicted)| is_there(evicted));
-            act.guests.extend(here.map(|(at, _)| (node, at)));
-        }
+        act.guests.extend(fleet.find(&skip.node).into_iter().flat_map(on).map(|(key, _)| key));
     }
-    for act in &mut of_guests {
-        let (Action::RemoveLabels(RemoveLabels { node, .. })
-        | Action::RemoveVendorLabel(RemoveVendorLabel { node, .. })) = &act.action
-        else {
-            continue;
-        };
-        let source = fleet.find(node);
-        for (node, trouble) in nodes.iter().enumerate() {
-            let here = trouble.evicted_guests.iter().enumerate().filter(|(_, evicted)| Some(evicted.source) == source);
-            let copies = here.filter(|(_, evicted)| evicted.copies_labels(world));
-            act.guests.extend(copies.map(|(at, _)| (node, at)));
-        }
+    for act in of_guests.iter_mut().filter(|act| act.action.id().spec().changes == Changes::OwnLabels) {
+        let own = act.guests.first().map(|&(node, at)| nodes[node].evicted_guests[at].source);
+        let copies = own.into_iter().flat_map(on).filter(|(_, evicted)| evicted.copies_labels(world));
+        act.guests.extend(copies.map(|(key, _)| key));
     }
     all.extend(of_guests);
     all.sort_by_key(DrainAct::rank);

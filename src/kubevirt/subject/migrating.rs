@@ -18,7 +18,7 @@ use crate::kubevirt::authors::seen_from_migration;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::eviction::{self, Strategy};
 use crate::kubevirt::migration::{self, NoPod, NotEvacuated, is_being_deleted};
-use crate::kubevirt::not_migratable::{Foresight, is_decided};
+use crate::kubevirt::not_migratable::undecided_reason;
 use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim, is_final};
 
 /// Prepares a running guest as if a user requested its migration now; `None` if it does not run.
@@ -153,7 +153,7 @@ fn live_migratable(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> LiveMigratable 
     // Decentralized migration does not need shared disks.
     let is_exempted =
         |reason: &str| (from_elsewhere || vmim.spec.send_to.is_some()) && reason == "DisksNotLiveMigratable";
-    let foreseen = if is_decided(vmi) { None } else { Foresight::of_vmi(vmi).reason(cluster) };
+    let foreseen = undecided_reason(vmi, cluster);
     LiveMigratable {
         pending: if from_elsewhere { Vec::new() } else { migration::pending_changes(vmi) },
         refused: not_migratable(vmi).filter(|refused| !is_exempted(&refused.reason)),

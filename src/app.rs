@@ -5,14 +5,17 @@ mod libvirt;
 mod serve;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::{LazyCell, RefCell};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt::Display;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
 
-use crate::cli::args::program;
+use crate::cli::args::{self, program};
 use crate::cli::args::{Args, AuditArgs, DiffArgs, ServeArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
 use crate::cli::resource::ObjectKind;
 use crate::cli::rights::{AskedAbout, Unreadable};
@@ -30,11 +33,11 @@ use crate::kubevirt::wire::Vmi;
 use crate::live::connect;
 use crate::live::connect::ClusterArgs;
 use crate::live::fetch::{self, Reach};
-use crate::live::leader::{self, Leader};
+use crate::live::leader::{self, Leading};
 use crate::page::Page;
 use crate::policy::PolicyError;
 use crate::snapshot::prune::SnapshotObjects;
-use crate::snapshot::{DumpSource, domain_of};
+use crate::snapshot::{DumpSource, domain_of, read_each};
 use crate::telemetry::{self, LogFormat};
 use crate::world::{self, LoadInput, World};
 
@@ -114,7 +117,9 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
             args.world.stdin_once(&files)?;
-            let scene = scene(&cluster, &args.world, &GuestsRead::Files, RoomRead::Known, domain, &mut stdin)?;
+            let asked = GuestsRead::Files(files.clone());
+            let scene = scene(&cluster, &args.world, &asked, RoomRead::Known, domain, &mut stdin)?;
+            let stdin = Cursor::new(scene.held).chain(stdin);
             let (judged, unread) = check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)?;
             exit = judged;
             if !unread.is_empty() {
@@ -135,17 +140,18 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Explain(args) => {
             args.world.stdin_once(&[args.files.sources().as_slice(), &args.libvirt.libvirt_facts].concat())?;
             libvirt::check(&args.libvirt)?;
-            let guest = targets::first_guest(&args.objects)?;
+            let guests = targets::guests(&args.objects)?.filter(|_| args.list.selector.is_none());
             let asked = if args.list.all_namespaces {
                 GuestsRead::All
             } else if args.files.sources().is_empty() && !args.libvirt.ask_libvirt {
-                GuestsRead::Namespace { guest }
+                GuestsRead::Namespace { guests }
             } else {
-                GuestsRead::Files
+                GuestsRead::Files(args.files.sources())
             };
             let mut scene = scene(&cluster, &args.world, &asked, RoomRead::Known, domain, &mut stdin)?;
             let guests = |world: &World| explain::guests(&args, world, &scene.namespace);
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, libvirt::Losses::Printed, &mut stdin)?;
+            let stdin = Cursor::new(scene.held).chain(stdin);
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
             if !missing.is_empty() {
                 exit = then_errors(absent(&missing, domain), &mut page, domain)?;
@@ -207,9 +213,9 @@ fn audit_all(
     let asked = if only.is_none() && (!is_named || args.list.all_namespaces) {
         GuestsRead::All
     } else if args.libvirt.ask_libvirt {
-        GuestsRead::Files
+        GuestsRead::Files(Vec::new())
     } else {
-        GuestsRead::Namespace { guest: targets::first_guest(&args.objects)? }
+        GuestsRead::Namespace { guests: targets::guests(&args.objects)?.filter(|names| !names.is_empty()) }
     };
     let mut scene = scene(cluster, &args.world, &asked, RoomRead::Known, domain, &mut stdin)?;
     let home = scene.namespace.name.as_str();
@@ -255,8 +261,13 @@ fn compare(
     let first = ClusterArgs { namespace, ..ClusterArgs::default() };
     let (before, of_old) = seen(&first, &old, &GuestsRead::All, RoomRead::Unknown, domain, &mut stdin)?;
     let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
-    let asked = only.map_or(GuestsRead::All, |_| GuestsRead::Namespace { guest: None });
-    let (after, of_new) = seen(cluster, &new, &asked, RoomRead::Unknown, domain, &mut stdin)?;
+    let asked = only.map_or(GuestsRead::All, |_| GuestsRead::Namespace { guests: None });
+    let read = seen(cluster, &new, &asked, RoomRead::Unknown, domain, &mut stdin);
+    // `diff` has no option --snapshot.
+    let (after, of_new) = read.map_err(|error| match error.downcast::<connect::ConnectError>() {
+        Ok(error) => error.or("a second dump (diff OLD NEW)").into(),
+        Err(error) => error,
+    })?;
     for (side, notes) in [("old", of_old), ("new", of_new)] {
         // The comparison itself says what a side without nodes means.
         for note in notes.iter().filter(|note| *note != world::NO_NODES) {
@@ -270,8 +281,8 @@ fn compare(
 /// Prints the versions of this program and of the leader. If the leader cannot be queried, this program's version is
 /// still printed.
 fn version(args: &VersionArgs, cluster: &ClusterArgs, domain: &Domain, page: &mut Page) -> anyhow::Result<()> {
-    let asked = if args.client { Ok(None) } else { leader(cluster, domain, &args.own_namespace) };
-    let leader = asked.as_ref().ok().cloned().flatten();
+    let asked = if args.client { Ok(Leading::Nobody) } else { leader(cluster, domain, &args.own_namespace) };
+    let leader = asked.as_ref().ok().cloned().unwrap_or(Leading::Nobody);
     let asked_in = (asked.is_ok() && !args.client).then_some(args.own_namespace.as_str());
     Versions::with(leader).print(args.output, asked_in, page)?;
     if asked.is_err() {
@@ -287,9 +298,10 @@ fn of_all_namespaces(cluster: &ClusterArgs, verb: &str) -> anyhow::Result<()> {
 }
 
 /// Returns the leading replica of the cluster, and its version.
-fn leader(cluster: &ClusterArgs, domain: &Domain, namespace: &str) -> anyhow::Result<Option<Leader>> {
+fn leader(cluster: &ClusterArgs, domain: &Domain, namespace: &str) -> anyhow::Result<Leading> {
     connect::block_on(async {
-        let config = cluster.config_of_reads()?;
+        let config =
+            cluster.config_of_reads().map_err(|error| error.or("the version of this program alone (--client)"))?;
         let url = connect::server_address(&config);
         let client = connect::client(config, domain)?;
         let read = leader::version(client, namespace).await;
@@ -370,11 +382,11 @@ fn objects(
         return Ok(objects);
     }
     connect::block_on(async {
-        let config = cluster.config_of_reads()?;
+        let config = cluster.config_of_reads().map_err(|error| error.or(A_DUMP))?;
         let url = connect::server_address(&config);
         let client = connect::client(config, domain)?;
         let read = fetch::objects(&client, only.map_or(Reach::Cluster, Reach::Namespace)).await;
-        let (objects, left_out) = read.map_err(|error| Unreadable::of(&error, &url, only, AskedAbout::Others))?;
+        let (objects, left_out) = read.map_err(|error| Unreadable::of(&error, &url, only, &AskedAbout::Others))?;
         for error in left_out {
             console::note(domain, format_args!("left out: {error}"));
         }
@@ -389,6 +401,8 @@ fn lines<T: Display>(domain: &Domain, lines: impl IntoIterator<Item = T>) -> Pag
     page
 }
 
+/// The input of verbs instead of a cluster.
+const A_DUMP: &str = "a dump (--snapshot FILE)";
 /// Why `--snapshot` and options that select a cluster do not go together.
 const READS_A_DUMP: &str = "--snapshot reads a dump: give one of them";
 
@@ -405,17 +419,20 @@ struct Scene {
     world: World,
     /// The namespace of objects that name none.
     namespace: Namespace,
+    /// The content of standard input that was read for the namespaces of manifests.
+    held: Vec<u8>,
 }
 
 /// The guests of a live cluster that a verb needs.
 enum GuestsRead {
     /// All guests.
     All,
-    /// The guests of the namespace; with a name, only that guest.
-    Namespace { guest: Option<String> },
-    /// The guests that manifests name, and all guests through whose launchers libvirt may be queried: of all
-    /// namespaces, or of the one that the user may read.
-    Files,
+    /// The guests of the namespace. `guests` are those that a user asks about by name, or none for all; `None` if the
+    /// user asks about other objects.
+    Namespace { guests: Option<Vec<String>> },
+    /// The guests that these manifests name, and all guests through whose launchers libvirt may be queried: of all
+    /// namespaces, or if the user may not read these, of those that the manifests name.
+    Files(Vec<DumpSource>),
 }
 
 /// The need of a verb for the room of nodes, for which the pods of all namespaces are read.
@@ -436,6 +453,35 @@ impl RoomRead {
             Self::WithBudgets => &Resource::OF_DRAINS,
         }
     }
+}
+
+/// Returns the namespaces of the namespaced objects in manifests, by name; the given or the context's one if they hold
+/// none. Files that can be read only once are left out, and standard input is held. Errors are reported when the
+/// manifests are judged.
+fn namespaces_of(
+    sources: &[DumpSource],
+    home: &Namespace,
+    domain: &Domain,
+    mut stdin: impl Read,
+    held: &RefCell<Vec<u8>>,
+) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    if !home.is_asked {
+        if sources.contains(&DumpSource::Stdin) {
+            // Errors are reported later.
+            let _ = stdin.read_to_end(&mut held.borrow_mut());
+        }
+        let sources: Vec<DumpSource> = sources.iter().filter(|source| source.is_lasting()).cloned().collect();
+        let _ = read_each(&sources, domain, held.borrow().as_slice(), |item| {
+            found.extend(
+                item.ok()
+                    .and_then(|item| item.in_any_namespace())
+                    .map(|name| if name.is_empty() { home.name.clone() } else { name }),
+            );
+            Ok::<(), Infallible>(())
+        });
+    }
+    if found.is_empty() { vec![home.name.clone()] } else { found.into_iter().collect() }
 }
 
 /// Reads a snapshot or a live cluster once, and prints the notes about it.
@@ -477,22 +523,42 @@ fn seen(
             ..LoadInput::new(&args.snapshot, domain)
         };
         let (world, notes) = world::load(input, stdin)?;
-        return Ok((Scene { world, namespace }, notes));
+        return Ok((Scene { world, namespace, held: Vec::new() }, notes));
     }
+    let held = RefCell::new(Vec::new());
     let (mut world, namespace, notes) = connect::block_on(async {
-        let config = cluster.config_of_reads()?;
+        let config = cluster.config_of_reads().map_err(|error| error.or(A_DUMP))?;
         let (namespace, url) = (namespace(&config.default_namespace), connect::server_address(&config));
         let client = connect::client(config, domain)?;
-        let (reach, asked) = match needs {
-            GuestsRead::All => (Reach::Cluster, AskedAbout::Others),
-            GuestsRead::Namespace { guest } => {
-                (Reach::Namespace(&namespace.name), guest.as_deref().map_or(AskedAbout::Others, AskedAbout::Guest))
-            }
-            GuestsRead::Files => (Reach::Rather(&namespace.name), AskedAbout::Files),
+        let sources = if let GuestsRead::Files(sources) = needs { sources.as_slice() } else { &[] };
+        let of_files = LazyCell::new(|| namespaces_of(sources, &namespace, domain, &mut stdin, &held));
+        let reach = match needs {
+            GuestsRead::All => Reach::Cluster,
+            GuestsRead::Namespace { .. } => Reach::Namespace(&namespace.name),
+            GuestsRead::Files(_) => Reach::Rather(&of_files),
         };
         let read = fetch::world(&client, args.kubevirt_version, reach).await;
-        let home = Some(namespace.name.as_str()).filter(|_| reach != Reach::Cluster);
-        let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url, home, asked))?;
+        let (mut world, mut left_out) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                let (home, asked) = match needs {
+                    GuestsRead::All => (None, AskedAbout::Others),
+                    GuestsRead::Namespace { guests: Some(guests) } if error.is_nodes_forbidden() => {
+                        let running = fetch::running(&client, &namespace.name).await;
+                        (Some(namespace.name.as_str()), targets::asked_about(guests, running))
+                    }
+                    GuestsRead::Namespace { .. } => (Some(namespace.name.as_str()), AskedAbout::Others),
+                    GuestsRead::Files(_) if sources.is_empty() => (Some(namespace.name.as_str()), AskedAbout::Others),
+                    GuestsRead::Files(_) => {
+                        let dry_run = args::shared::dry_run(sources, asked);
+                        let namespaces = of_files.clone();
+                        (Some(namespace.name.as_str()), AskedAbout::Files { dry_run, namespaces })
+                    }
+                };
+                return Err(Unreadable::of(&error, &url, home, &asked).into());
+            }
+        };
+        drop(of_files);
         world.cluster.domain = domain.clone();
         world.cluster.is_live = true;
         let (mut room, missing) = fetch::room(&client, room.resources()).await;
@@ -503,5 +569,5 @@ fn seen(
         anyhow::Ok((world, namespace, notes.collect::<Vec<_>>()))
     })??;
     world.apply_policies(&args.policy, &mut stdin)?;
-    Ok((Scene { world, namespace }, notes))
+    Ok((Scene { world, namespace, held: held.into_inner() }, notes))
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches as _};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
-use clap_complete::env::Shells;
+use clap_complete::env::{EnvCompleter, Shells};
 
 use clap::ValueEnum as _;
 
@@ -206,6 +206,57 @@ fn without_breaks(words: Vec<OsString>, index: usize) -> (Vec<OsString>, usize) 
     (out, at)
 }
 
+/// The characters of a file's name that bash would interpret.
+const SPECIAL: &str = " \t\"'\\$&|;<>()*?[]!#{}`";
+
+/// Returns a candidate as it is typed in bash, which inserts it as it is.
+fn escaped(value: &str) -> String {
+    value.chars().flat_map(|c| SPECIAL.contains(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// Returns a word of bash without the backslashes that escape its characters.
+fn unescaped(word: &str) -> String {
+    let mut chars = word.chars();
+    let next = |c: char, chars: &mut std::str::Chars<'_>| if c == '\\' { chars.next() } else { Some(c) };
+    std::iter::from_fn(|| chars.next().and_then(|c| next(c, &mut chars))).collect()
+}
+
+/// Whether a word begins an option.
+fn is_option(word: &OsStr) -> bool {
+    word.as_encoded_bytes().starts_with(b"-")
+}
+
+/// Returns the candidates for the last of these words, as the shell's script reads them.
+fn completed(shell: &str, completer: &dyn EnvCompleter, words: Vec<OsString>, list: &Arc<List>) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let index = std::env::var(INDEX).ok().and_then(|index| index.parse().ok());
+    let index: usize = index.unwrap_or(words.len().saturating_sub(1));
+    let (mut words, index) = if shell == BASH { without_breaks(words, index) } else { (words, index) };
+    if let Some(current) = words.get_mut(index).filter(|_| shell == BASH) {
+        *current = unescaped(&current.to_string_lossy()).into();
+    }
+    let words = in_order(words, index);
+    let current = words.get(index).cloned().unwrap_or_default();
+    let mut grammar = command(words.get(..index).unwrap_or(&words), &current, list);
+    let here = std::env::current_dir().ok();
+    let separator = std::env::var(SEPARATOR).unwrap_or_else(|_| "\n".to_owned());
+    if shell == BASH {
+        // As the engine writes them, which would take the index from the environment.
+        let found = complete(&mut grammar, words, index, here.as_deref())?;
+        let values: Vec<_> = found.iter().map(|found| escaped(&found.get_value().to_string_lossy())).collect();
+        out = values.join(&separator).into_bytes();
+    } else {
+        completer.write_complete(&mut grammar, words, here.as_deref(), &mut out)?;
+    }
+    // As in kubectl, options are offered once a dash is typed. Each line of a shell begins with the candidate.
+    if !is_option(&current) {
+        let text = String::from_utf8_lossy(&out);
+        let names: Vec<&str> = text.split(&separator).filter(|line| !line.starts_with('-')).collect();
+        out = names.join(&separator).into_bytes();
+    }
+    Ok(out)
+}
+
 /// Answers a shell's script, which passes the words after `--`; without words, prints the script itself. Returns `None`
 /// for an unknown shell.
 ///
@@ -220,29 +271,15 @@ pub(crate) fn answer(
 ) -> io::Result<Option<()>> {
     let shells = Shells::builtins();
     let Some(completer) = shells.completer(shell) else { return Ok(None) };
-    let mut out = Vec::new();
-    match words.iter().position(|word| word == "--") {
-        Some(at) => {
-            words.drain(..=at);
-            let index = std::env::var(INDEX).ok().and_then(|index| index.parse().ok());
-            let index: usize = index.unwrap_or(words.len().saturating_sub(1));
-            let (words, index) = if shell == BASH { without_breaks(words, index) } else { (words, index) };
-            let words = in_order(words, index);
-            let current = words.get(index).cloned().unwrap_or_default();
-            let mut grammar = command(words.get(..index).unwrap_or(&words), &current, list);
-            let here = std::env::current_dir().ok();
-            if shell == BASH {
-                // As the engine writes them, which would take the index from the environment.
-                let found = complete(&mut grammar, words, index, here.as_deref())?;
-                let values: Vec<_> = found.iter().map(|found| found.get_value().to_string_lossy()).collect();
-                out = values.join(&std::env::var(SEPARATOR).unwrap_or_else(|_| "\n".to_owned())).into_bytes();
-            } else {
-                completer.write_complete(&mut grammar, words, here.as_deref(), &mut out)?;
-            }
-        }
-        None => completer.write_registration(VARIABLE, "cpufit", "cpufit", "cpufit", &mut out)?,
+    if let Some(at) = words.iter().position(|word| word == "--") {
+        let words = words.split_off(at + 1);
+        page.shell(&completed(shell, completer, words, list)?);
+    } else {
+        let name = program::file_name(std::env::args_os().next().as_ref());
+        let mut out = Vec::new();
+        completer.write_registration(VARIABLE, name, name, name, &mut out)?;
+        page.shell(&out);
     }
-    page.shell(&out);
     Ok(Some(()))
 }
 
@@ -276,11 +313,18 @@ pub(crate) fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page)
     let index = line.len() - 1;
     let line = in_order(line, index);
     let here = std::env::current_dir().ok();
-    let is_empty = line[index].is_empty();
-    let mut found = complete(&mut command(&line[..index], &line[index], list), line, index, here.as_deref())?;
+    let current = line[index].clone();
+    let mut found = complete(&mut command(&line[..index], &current, list), line, index, here.as_deref())?;
     // As in kubectl, options are offered once a dash is typed.
-    found.retain(|found| !is_empty || !found.get_value().as_encoded_bytes().starts_with(b"-"));
-    let words: Vec<String> = found.iter().map(|found| found.get_value().to_string_lossy().into_owned()).collect();
+    found.retain(|found| is_option(&current) || !is_option(found.get_value()));
+    // kubectl's scripts put `--option=` before the candidates themselves.
+    let current = current.to_string_lossy();
+    let option = current.split_once('=').filter(|_| current.starts_with("--")).map(|(option, _)| format!("{option}="));
+    let value = |found: &CompletionCandidate| {
+        let word = found.get_value().to_string_lossy();
+        option.as_ref().and_then(|option| word.strip_prefix(option)).unwrap_or(&word).to_owned()
+    };
+    let words: Vec<String> = found.iter().map(value).collect();
     for (word, found) in words.iter().zip(&found) {
         let help = found.get_help().map(ToString::to_string).unwrap_or_default();
         let help = help.lines().next().unwrap_or_default();
@@ -344,7 +388,12 @@ mod tests {
             ("check -f src/ap", &["src/app.rs", "src/app/"]),
             ("check src/ap", &["src/app.rs", "src/app/"]),
             ("explain --snapshot src/ap", &["src/app.rs", "src/app/"]),
-            ("audit --policy=src/ap", &["--policy=src/app.rs", "--policy=src/app/"]),
+            ("audit --policy=src/ap", &["src/app.rs", "src/app/"]),
+            ("check -k src/ap", &["src/app/"]),
+            ("explain --namespace=s", &["shop"]),
+            ("--namespace=s", &["shop"]),
+            ("audit --context=", &["prod"]),
+            ("audit --output=js", &["json"]),
             ("explain --libvirt-facts src/ap", &["src/app.rs", "src/app/"]),
             ("diff src/ap", &["src/app.rs", "src/app/"]),
             ("diff a.yaml src/ap", &["src/app.rs", "src/app/"]),
@@ -366,10 +415,7 @@ mod tests {
                 "audit --fail-on pinned,",
                 &["pinned,fragile", "pinned,unschedulable", "pinned,own-node", "pinned,unknown"],
             ),
-            (
-                "audit --fail-on=pinned,fragile,u",
-                &["--fail-on=pinned,fragile,unschedulable", "--fail-on=pinned,fragile,unknown"],
-            ),
+            ("audit --fail-on=pinned,fragile,u", &["pinned,fragile,unschedulable", "pinned,fragile,unknown"]),
             ("check --fail-on denied,fragile,p", &["denied,fragile,pinned"]),
             ("completion k", &["kubectl"]),
         ] {
@@ -379,6 +425,46 @@ mod tests {
             }
         }
         assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    /// Returns the candidates for a shell's script; the last word of the line is completed.
+    fn answered(shell: &str, words: &[&str]) -> Vec<String> {
+        let words = std::iter::once("--").chain(words.iter().copied()).map(OsString::from).collect();
+        let mut page = Page::default();
+        answer(shell, words, &listing(), &mut page).expect("an answer").expect("a known shell");
+        let lines = page.as_str().split(['\n', '\u{b}']).filter(|line| !line.is_empty());
+        lines.map(|line| line.split(['\t', ':']).next().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Options among the names hide them, and kubectl offers none there.
+    #[test]
+    fn shells_offer_options_once_a_dash_is_typed() {
+        for shell in [BASH, "fish"] {
+            for (line, expected) in [
+                (&["cpufit", "explain", "d"][..], &["db"][..]),
+                (&["cpufit", "explain", "vm", ""], &["db", "web"]),
+                (&["cpufit", "drain", ""], &["node-a", "node-b"]),
+                (&["cpufit", "version", ""], &[]),
+                (&["cpufit", "audit", "-n", ""], &["lab", "shop"]),
+                (&["cpufit", "audit", "--fail"], &["--fail-on"]),
+            ] {
+                assert_eq!(answered(shell, line), expected, "{shell}: {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bash_gets_names_of_files_as_they_are_typed() {
+        let scratch = std::env::temp_dir().join(format!("cpufit-completion-{}", std::process::id()));
+        std::fs::create_dir_all(&scratch).expect("a folder");
+        for name in ["my vm.yaml", "it's.yaml"] {
+            std::fs::write(scratch.join(name), "").expect("a file");
+        }
+        let at = |name: &str| format!("{}/{name}", scratch.display());
+        for (typed, expected) in [("my", r"my\ vm.yaml"), (r"my\ v", r"my\ vm.yaml"), ("it", r"it\'s.yaml")] {
+            assert_eq!(answered(BASH, &["cpufit", "check", "-f", &at(typed)]), [at(expected)], "{typed}");
+        }
+        std::fs::remove_dir_all(&scratch).expect("a folder");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use anyhow::bail;
 
 use super::gate;
 use super::resource::{self, Argument, ObjectKind, ResourceError};
+use super::rights::AskedAbout;
 use crate::answers::missing_guests::MissingGuests;
 use crate::console;
 use crate::domain::Domain;
@@ -118,17 +119,30 @@ pub(crate) fn name_any(arguments: &[String], kinds: &[ObjectKind]) -> Result<boo
     Ok(resource::parse(arguments, kinds)?.iter().any(|target| !matches!(target, Argument::All(_))))
 }
 
-/// Returns the name of the first VM or VMI that the arguments name.
+/// Returns the VMs and VMIs that the arguments name, without names if they name all; `None` if they name none.
 ///
 /// # Errors
 ///
 /// Returns an error if the arguments are not of a form that names objects.
-pub(crate) fn first_guest(arguments: &[String]) -> Result<Option<String>, ResourceError> {
-    let targets = resource::parse(arguments, &ObjectKind::EXPLAINED)?;
-    Ok(targets.into_iter().find_map(|target| match target {
-        Argument::Named(ObjectKind::VirtualMachine | ObjectKind::Vmi, name) | Argument::Bare(name) => Some(name),
-        Argument::Named(..) | Argument::All(_) => None,
-    }))
+pub(crate) fn guests(arguments: &[String]) -> Result<Option<Vec<String>>, ResourceError> {
+    let (mut names, mut are_all) = (Vec::new(), arguments.is_empty());
+    for target in resource::parse(arguments, &ObjectKind::EXPLAINED)? {
+        match target {
+            Argument::Named(ObjectKind::VirtualMachine | ObjectKind::Vmi, name) | Argument::Bare(name) => {
+                names.push(name);
+            }
+            Argument::All(ObjectKind::VirtualMachine | ObjectKind::Vmi) => are_all = true,
+            Argument::Named(..) | Argument::All(_) => {}
+        }
+    }
+    Ok(if are_all { Some(Vec::new()) } else { Some(names).filter(|names| !names.is_empty()) })
+}
+
+/// Returns the guests to ask the webhook about: those named, or if none is, all that run, as far as that is known.
+pub(crate) fn asked_about(named: &[String], running: Option<Vec<String>>) -> AskedAbout {
+    let mut guests = running.unwrap_or_else(|| named.to_vec());
+    guests.retain(|guest| named.is_empty() || named.contains(guest));
+    AskedAbout::Guests { names: guests }
 }
 
 /// Returns the names of the nodes that the arguments name: `NAME`, `node NAME` or `node/NAME`.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::PlainOutput;
-use crate::live::leader::{Leader, THIS_VERSION};
+use crate::live::leader::{Leader, Leading, THIS_VERSION};
 use crate::page::{Page, PageError};
 
 /// The printed versions. Also their JSON: fields are only ever added.
@@ -14,6 +14,9 @@ pub(crate) struct Versions {
     pub client_version: ClientVersion,
     /// The version of the leader; null if there is no leader, or the cluster was not asked.
     pub leader_version: Option<Leader>,
+    /// The replica whose Lease expired, and when it renewed it last.
+    #[serde(skip)]
+    expired: Option<(String, String)>,
 }
 
 /// The version of this program: `clientVersion`.
@@ -27,9 +30,14 @@ pub(crate) struct ClientVersion {
 
 impl Versions {
     /// Combines the version of this program with that of the leader.
-    pub(crate) fn with(leader_version: Option<Leader>) -> Self {
+    pub(crate) fn with(leading: Leading) -> Self {
+        let (leader_version, expired) = match leading {
+            Leading::Nobody => (None, None),
+            Leading::Replica(leader) => (Some(leader), None),
+            Leading::Expired { replica, renewed } => (None, Some((replica, renewed))),
+        };
         let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
-        Self { client_version: ClientVersion { version: THIS_VERSION, platform }, leader_version }
+        Self { client_version: ClientVersion { version: THIS_VERSION, platform }, leader_version, expired }
     }
 
     /// Prints them. `asked_in` is the namespace in which the leader was looked for; a table has no line for a leader if
@@ -44,6 +52,13 @@ impl Versions {
             PlainOutput::Yaml => page.yaml(self)?,
             PlainOutput::Table => {
                 page.line(format_args!("Client Version: {}", self.client_version.version));
+                if let Some((replica, renewed)) = &self.expired {
+                    page.line(format_args!(
+                        "Leader Version: none, for the Lease of {replica} has expired (last renewed {renewed}): that replica has ended, or \
+                         cannot reach the API server"
+                    ));
+                    return Ok(());
+                }
                 match (&self.leader_version, asked_in) {
                     (Some(Leader { version, replica }), _) => {
                         let version = version.as_deref().unwrap_or("not known");

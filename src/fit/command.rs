@@ -80,6 +80,10 @@ checked! {
     CpuFeature, "CPU feature", syntax::label_name;
     /// A machine type, which is the last part of a label's key.
     MachineType, "machine type", syntax::label_name;
+    /// The name of a user, or of an object that may have any name but a path.
+    UserName, "user", syntax::printable;
+    /// The path of a file or a folder.
+    FilePath, "path", syntax::printable;
 }
 
 impl Name {

@@ -51,6 +51,15 @@ fn label_text(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Checks a text that a program prints as it is: not empty, and without control characters.
+pub(crate) fn printable(text: &str) -> Result<(), &'static str> {
+    match text {
+        "" => Err("it is empty"),
+        text if text.chars().any(char::is_control) => Err("it has control characters"),
+        _ => Ok(()),
+    }
+}
+
 /// Checks a DNS subdomain (`IsDNS1123Subdomain`): the name of most objects.
 ///
 /// # Errors

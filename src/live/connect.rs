@@ -285,6 +285,12 @@ pub(crate) fn words(error: &kube::Error) -> String {
     }
 }
 
+/// Returns the user in the API server's message about a missing permission: `User "jane" cannot list resource …`.
+pub(super) fn refused_user(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("User \"")?;
+    rest.split_once("\" cannot ").map(|(user, _)| user)
+}
+
 /// Returns the first line of an answer, shortened; `None` if it is empty or a page of HTML.
 fn quoted(answer: &str) -> Option<String> {
     let line = answer.lines().map(str::trim).find(|line| !line.is_empty()).filter(|line| !line.starts_with('<'))?;

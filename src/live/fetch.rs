@@ -1,17 +1,19 @@
 //! Reads from the API server on demand: single new objects, and all objects of a cluster.
 
 use std::cell::RefCell;
+use std::ops::Deref;
 
 use futures_util::future::join_all;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use tracing::debug;
 
-use super::connect::{NOT_A_STATUS, words};
+use super::connect::{NOT_A_STATUS, refused_user, words};
 use super::kinds::{Projected, ProjectedObject, project};
 use super::watch::PAGE;
 use crate::fit::syntax;
 use crate::kubevirt::cluster::{Cluster, ClusterObject, WhyUnread};
+use crate::kubevirt::migration;
 use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::Room;
@@ -79,12 +81,12 @@ fn malformed(resource: Resource, seen: &ProjectedObject, source: serde_json::Err
 }
 
 /// The namespaces whose guests are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Reach<'n> {
     /// All namespaces.
     Cluster,
-    /// All namespaces; if that is forbidden, this one.
-    Rather(&'n str),
+    /// All namespaces; if that is forbidden, these, which are determined only then.
+    Rather(&'n dyn Deref<Target = Vec<String>>),
     /// Only this namespace.
     Namespace(&'n str),
 }
@@ -100,21 +102,63 @@ async fn reached<T>(
     let all = |namespace| all(client, resource, namespace, selector, of);
     match reach {
         Reach::Namespace(namespace) if resource.is_of_guests() => all(Some(namespace)).await,
-        Reach::Namespace(namespace) | Reach::Rather(namespace) => match all(None).await {
+        Reach::Namespace(namespace) => match all(None).await {
             Err(error) if error.is_forbidden() && resource == Resource::Namespaces => {
-                // Users with permissions in one namespace may read that namespace, but not list all.
-                let api: Api<ProjectedObject> = Api::all_with(client.clone(), &resource.api());
-                match api.get(namespace).await {
-                    Ok(seen) => Ok(vec![of(resource, &seen)?]),
-                    Err(_) => Err(error),
-                }
+                named(client, &[namespace], error, of).await
+            }
+            outcome => outcome,
+        },
+        Reach::Rather(namespaces) => match all(None).await {
+            Err(error) if error.is_forbidden() && resource == Resource::Namespaces => {
+                named(client, namespaces.as_slice(), error, of).await
             }
             // The API server checks permissions before it looks for the resource.
-            Err(error) if error.is_forbidden() && resource.is_of_guests() => all(Some(namespace)).await,
+            Err(error) if error.is_forbidden() && resource.is_of_guests() => {
+                let mut found = Vec::new();
+                for namespace in namespaces.iter() {
+                    found.extend(all(Some(namespace)).await?);
+                }
+                Ok(found)
+            }
             outcome => outcome,
         },
         Reach::Cluster => all(None).await,
     }
+}
+
+/// Reads the existing ones of these namespaces, because users with rights in a namespace may read it, but not list all.
+/// If one cannot be read either, returns the error of the list: whether it exists is not known.
+async fn named<T>(
+    client: &Client,
+    names: &[impl AsRef<str>],
+    error: FetchError,
+    of: &impl Fn(Resource, &ProjectedObject) -> Result<T, FetchError>,
+) -> Result<Vec<T>, FetchError> {
+    let api: Api<ProjectedObject> = Api::all_with(client.clone(), &Resource::Namespaces.api());
+    let mut found = Vec::new();
+    for name in names {
+        match api.get_opt(name.as_ref()).await {
+            Ok(Some(seen)) => found.push(of(Resource::Namespaces, &seen)?),
+            Ok(None) => {}
+            Err(_) => return Err(error),
+        }
+    }
+    // Without any, no namespace would be known to be missing.
+    if found.is_empty() { Err(error) } else { Ok(found) }
+}
+
+/// Returns the guests that run in a namespace, by name; `None` if they cannot be read.
+pub(crate) async fn running(client: &Client, namespace: &str) -> Option<Vec<String>> {
+    let resource = Resource::Vmis;
+    let found = all(client, resource, Some(namespace), None, &projected).await.ok()?;
+    let name = |projected| match projected {
+        Projected::Object(object) => match *object {
+            ClusterObject::Vmi(vmi) if migration::runs(&vmi) => Some(vmi.metadata.name),
+            _ => None,
+        },
+        Projected::Policy(_) | Projected::Nothing => None,
+    };
+    Some(found.into_iter().filter_map(name).collect())
 }
 
 /// Lists all objects of a resource, in one namespace or all, page by page.
@@ -342,6 +386,12 @@ impl FetchError {
     pub(crate) fn is_of_anonymous(&self) -> bool {
         let names = |message: &str| message.contains("\"system:anonymous\"");
         matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 403 && names(&status.message))
+    }
+
+    /// Returns the user whom the API server refuses, by its message.
+    pub(crate) fn user(&self) -> Option<&str> {
+        let Self::Read { error: kube::Error::Api(status), .. } = self else { return None };
+        refused_user(&status.message)
     }
 
     /// Whether the user lacks the permission to read nodes, without which nothing can be judged.

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::connect::words;
+use super::connect::{NOT_A_STATUS, refused_user, words};
 
 /// Name of the Lease.
 pub(crate) const NAME: &str = "cpufit";
@@ -57,12 +57,45 @@ pub(crate) struct Leader {
     pub replica: String,
 }
 
-/// Returns the leading replica and its version; `None` if none leads.
+/// The leader of a cluster, as its Lease shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Leading {
+    /// No replica holds the Lease, or no Lease exists.
+    Nobody,
+    /// This replica leads.
+    Replica(Leader),
+    /// This replica held the Lease, and did not renew it in time.
+    Expired {
+        /// The replica's name.
+        replica: String,
+        /// The last renewal.
+        renewed: String,
+    },
+}
+
+/// Longest difference between the clocks of two machines that is not taken for an expired Lease.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
+
+/// Returns the leader by this Lease.
+fn leading(lease: Option<Lease>, now: Timestamp) -> Leading {
+    let Some(Lease { metadata, spec: Some(spec) }) = lease else { return Leading::Nobody };
+    let Some(replica) = spec.holder_identity.filter(|holder| !holder.is_empty()) else { return Leading::Nobody };
+    let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    let lasts = seconds.map_or(LEASE_DURATION, Duration::from_secs) + CLOCK_DIFFERENCE;
+    let is_over = |renewed: &MicroTime| renewed.0.checked_add(lasts).is_ok_and(|ends| ends < now);
+    if let Some(MicroTime(renewed)) = spec.renew_time.filter(is_over) {
+        return Leading::Expired { replica, renewed: renewed.to_string() };
+    }
+    let version = metadata.annotations.and_then(|mut annotations| annotations.remove(VERSION_ANNOTATION));
+    Leading::Replica(Leader { version, replica })
+}
+
+/// Returns the leading replica and its version.
 ///
 /// # Errors
 ///
 /// The API server refuses or cannot be reached, or another server answers.
-pub(crate) async fn version(client: Client, namespace: &str) -> Result<Option<Leader>, LeaseError> {
+pub(crate) async fn version(client: Client, namespace: &str) -> Result<Leading, LeaseError> {
     let lease = match Api::<Lease>::namespaced(client, namespace).get_opt(NAME).await {
         // Every API server has Leases, and says of a missing one which it is.
         Err(kube::Error::Api(status)) if status.code == 404 => return Err(LeaseError::NoApiServer),
@@ -72,11 +105,7 @@ pub(crate) async fn version(client: Client, namespace: &str) -> Result<Option<Le
     if lease.as_ref().is_some_and(|lease| lease.metadata.name.as_deref() != Some(NAME)) {
         return Err(LeaseError::NoApiServer);
     }
-    Ok(lease.and_then(|lease| {
-        let replica = lease.spec?.holder_identity.filter(|holder| !holder.is_empty())?;
-        let version = lease.metadata.annotations.and_then(|mut annotations| annotations.remove(VERSION_ANNOTATION));
-        Some(Leader { version, replica })
-    }))
+    Ok(leading(lease, Timestamp::now()))
 }
 
 /// The reason why the Lease cannot be read.
@@ -94,6 +123,19 @@ impl LeaseError {
     /// Whether the API server rejects the user's credentials.
     pub(crate) fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Request(kube::Error::Api(status)) if status.code == 401)
+    }
+
+    /// Whether the user lacks the permission.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Request(kube::Error::Api(status)) if status.code == 403 && status.reason != NOT_A_STATUS)
+    }
+
+    /// Returns the user whom the API server refuses.
+    pub(crate) fn user(&self) -> Option<&str> {
+        match self {
+            Self::Request(kube::Error::Api(status)) => refused_user(&status.message),
+            _ => None,
+        }
     }
 }
 

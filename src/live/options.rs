@@ -206,8 +206,16 @@ fn decimal(text: &str) -> Option<(u64, u64)> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// There is no usable kubeconfig: none exists, it cannot be read, or it lacks the context; and this is not a pod.
-    #[error("no cluster to connect to: {0}; use --kubeconfig FILE, or a dump (--snapshot FILE, or diff OLD NEW)")]
+    #[error("no cluster to connect to: {0}; use --kubeconfig FILE")]
     Kubeconfig(String),
+    /// As [`Kubeconfig`](Self::Kubeconfig), for a verb that can do without a cluster.
+    #[error("no cluster to connect to: {fault}; use --kubeconfig FILE, or {instead}")]
+    NoCluster {
+        /// The fault.
+        fault: String,
+        /// How to do without.
+        instead: &'static str,
+    },
     /// The options conflict.
     #[error("{0}")]
     Options(String),
@@ -228,6 +236,14 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Adds how the verb does without a cluster, if the error is that no cluster was found; replaces an earlier one.
+    pub(crate) fn or(self, instead: &'static str) -> Self {
+        match self {
+            Self::Kubeconfig(fault) | Self::NoCluster { fault, .. } => Self::NoCluster { fault, instead },
+            other => other,
+        }
+    }
+
     /// Returns the error that the kubeconfig lacks a context, a cluster or a user of this name.
     pub(super) fn absent(kind: &str, name: &str) -> Self {
         Self::Kubeconfig(format!("the kubeconfig has no {kind} {name}"))

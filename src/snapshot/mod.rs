@@ -85,6 +85,17 @@ pub enum DumpSource {
     Kustomization(PathBuf),
 }
 
+impl DumpSource {
+    /// Whether it can be read twice: a pipe cannot, and standard input is held by its reader.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            // A pattern is the name of no file.
+            Self::Path(path) => path.metadata().ok().is_none_or(|found| found.is_file() || found.is_dir()),
+            Self::Stdin | Self::Tree(_) | Self::Kustomization(_) => true,
+        }
+    }
+}
+
 /// A text that names no source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSource {
@@ -206,6 +217,13 @@ impl Item {
         let Head { metadata, request } = serde_json::from_str(self.json.get()).unwrap_or_default();
         let names = if self.is_review() { request } else { metadata };
         names.and_then(|names| names.namespace).unwrap_or_default()
+    }
+
+    /// Returns the namespace that a namespaced object or a review names, empty if it names none; `None` for an object
+    /// of another scope or kind.
+    pub(crate) fn in_any_namespace(&self) -> Option<String> {
+        let is_namespaced = || Resource::of(self.group(), &self.kind).is_some_and(Resource::is_namespaced);
+        (self.is_review() || is_namespaced()).then(|| self.namespace())
     }
 
     /// Returns the object of a cluster with this domain, with KubeVirt's own names.

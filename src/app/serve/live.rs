@@ -47,7 +47,7 @@ pub(super) fn start(
     if !args.world.policy.is_empty() {
         bail!("--policy goes with --snapshot: on a live cluster the policies are its CPUPolicy objects");
     }
-    let config = cluster.config()?;
+    let config = cluster.config().map_err(|error| error.or("a dump (--snapshot FILE)"))?;
     info!(cluster = %config.cluster_url, "judging by a live cluster");
     let client = connect::client_noted(config, domain, &freshness)?;
     let settings = WatchSettings { release: args.world.kubevirt_version, publish_after: args.publish_after };

@@ -138,6 +138,12 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
 /// The verbs for which a namespace has no meaning: their help does not list `-n`.
 const WITHOUT_NAMESPACE: [&str; 7] = ["serve", "test", "drain", "recommend", "certs", "version", "completion"];
 
+/// Returns the name of the file under which shells find a program called by this path: someone may have the plugin of
+/// kubectl alone.
+pub(in crate::cli) fn file_name(program: Option<&OsString>) -> &'static str {
+    if name(program) == "cpufit" { "cpufit" } else { PLUGIN }
+}
+
 /// Returns the name that usage lines and examples show for a program called by this path.
 fn name(program: Option<&OsString>) -> &'static str {
     let stem = program.and_then(|path| Path::new(path).file_stem());
@@ -180,12 +186,19 @@ pub fn command(program: Option<&OsString>) -> Command {
 /// Lets shells complete paths for the arguments that name files and folders, whatever type they are parsed into, and
 /// options take negative numbers.
 fn with_path_hint(arg: Arg) -> Arg {
-    const PATHS: [&str; 5] = ["FILE", "FOLDER", "DIR", "OLD", "NEW"];
-    let is_path = arg.get_value_names().is_some_and(|names| names.iter().any(|name| PATHS.contains(&name.as_str())));
+    const PATHS: [&str; 4] = ["FILE", "FOLDER", "OLD", "NEW"];
+    let is = |wanted: &[&str]| {
+        arg.get_value_names().is_some_and(|names| names.iter().any(|name| wanted.contains(&name.as_str())))
+    };
+    let (is_path, is_folder) = (is(&PATHS), is(&["DIR"]));
     // The error of a negative number names the number, not an unknown option.
     let takes_value = !arg.is_positional() && arg.get_action().takes_values();
     let arg = if takes_value { arg.allow_negative_numbers(true) } else { arg };
-    if is_path { arg.value_hint(ValueHint::AnyPath) } else { arg }
+    match (is_path, is_folder) {
+        (true, _) => arg.value_hint(ValueHint::AnyPath),
+        (false, true) => arg.value_hint(ValueHint::DirPath),
+        (false, false) => arg,
+    }
 }
 
 /// Parses the arguments of this process.

@@ -1,10 +1,11 @@
 //! Arguments of several verbs, included in a verb's own by `#[command(flatten)]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 
 use crate::cli::selector;
+use crate::fit::command::{Command, CommandWord, FilePath, Invalid, Namespace, Script};
 use crate::policy::LabelSelector;
 use crate::snapshot::DumpSource;
 
@@ -55,6 +56,46 @@ impl FileArgs {
         match source {
             DumpSource::Path(path) if self.recursive => DumpSource::Tree(path.to_path_buf()),
             other => other,
+        }
+    }
+}
+
+/// Returns the command with which the API server checks these manifests, and stores nothing.
+pub(crate) fn dry_run(sources: &[DumpSource], namespace: Option<&str>) -> Script {
+    let is_tree = |source: &DumpSource| matches!(source, DumpSource::Tree(_));
+    let recursive = sources.iter().any(is_tree).then_some("-R");
+    let path = |path: &Path| FilePath::new(&path.to_string_lossy()).map(CommandWord::from);
+    let arguments = sources.iter().map(|source| {
+        Ok(match source {
+            DumpSource::Stdin => ["-f".into(), "-".into()],
+            DumpSource::Path(file) => ["-f".into(), path(file)?],
+            DumpSource::Tree(folder) => ["-f".into(), path(folder)?],
+            DumpSource::Kustomization(folder) => ["-k".into(), path(folder)?],
+        })
+    });
+    let command = || {
+        let arguments = arguments.collect::<Result<Vec<_>, Invalid>>()?;
+        let command =
+            Command::kubectl(["apply", "--dry-run=server"]).args(recursive).args(arguments.into_iter().flatten());
+        Ok(vec![command.namespace(Namespace::new(namespace.unwrap_or_default())?)])
+    };
+    command().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kubectl_reads_the_same_manifests() {
+        let path = |text: &str| DumpSource::Path(PathBuf::from(text).into());
+        for (sources, namespace, expected) in [
+            (vec![path("a.yaml"), path("my vm.yaml")], None, " -f a.yaml -f 'my vm.yaml'"),
+            (vec![DumpSource::Stdin], Some("shop"), " -f - -n shop"),
+            (vec![DumpSource::Tree("a".into()), DumpSource::Tree("b".into())], None, " -R -f a -f b"),
+            (vec![DumpSource::Kustomization("over/lay".into())], None, " -k over/lay"),
+        ] {
+            assert_eq!(dry_run(&sources, namespace).lines(), [format!("kubectl apply --dry-run=server{expected}")]);
         }
     }
 }

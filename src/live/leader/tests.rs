@@ -16,6 +16,38 @@ fn lease(holder: &str, seconds: Option<i32>) -> LeaseSpec {
     LeaseSpec { holder_identity: Some(holder.to_owned()), lease_duration_seconds: seconds, ..LeaseSpec::default() }
 }
 
+/// A leader that ended long ago would be named as if it judged.
+#[rstest]
+#[case::renewed_now(0, Some(15), "leads")]
+#[case::within_the_difference_of_clocks(60, Some(15), "leads")]
+#[case::long_ago(100, Some(15), "expired")]
+#[case::a_long_lease(100, Some(3600), "leads")]
+#[case::by_the_default_duration(100, None, "expired")]
+fn a_leader_whose_lease_has_expired_does_not_lead(
+    #[case] ago: i64,
+    #[case] lasts: Option<i32>,
+    #[case] expected: &str,
+) {
+    let now = Timestamp::from_second(1_800_000_000).expect("a time");
+    let renewed = Timestamp::from_second(1_800_000_000 - ago).expect("a time");
+    let spec = |holder: &str, renewed: Option<Timestamp>| LeaseSpec {
+        holder_identity: Some(holder.to_owned()),
+        lease_duration_seconds: lasts,
+        renew_time: renewed.map(MicroTime),
+        ..LeaseSpec::default()
+    };
+    let of = |spec: Option<LeaseSpec>| leading(Some(Lease { metadata: ObjectMeta::default(), spec }), now);
+    let found = match of(Some(spec("cpufit-a", Some(renewed)))) {
+        Leading::Replica(leader) => leader.replica,
+        Leading::Expired { replica, .. } => format!("{replica} expired"),
+        Leading::Nobody => String::new(),
+    };
+    assert_eq!(found, if expected == "leads" { "cpufit-a" } else { "cpufit-a expired" });
+    assert_eq!(of(Some(spec("", Some(renewed)))), Leading::Nobody);
+    assert_eq!(of(None), Leading::Nobody);
+    assert!(matches!(of(Some(spec("cpufit-a", None))), Leading::Replica(_)), "when it was renewed is not known");
+}
+
 #[rstest]
 #[case::there_is_none(None, 0, LeaseStep::Create)]
 #[case::released(Some(lease("", Some(1))), 0, LeaseStep::Take)]

@@ -389,7 +389,7 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
         NODES,
         "ClusterRole cpufit-reader",
         &format!(
-            "  kubectl --kubeconfig {} create clusterrolebinding cpufit-reader-NAME --clusterrole=cpufit-reader --user=NAME",
+            "  kubectl --kubeconfig {} create clusterrolebinding cpufit-reader-jane --clusterrole=cpufit-reader --user=jane",
             text(&kubeconfig)
         ),
         " create --dry-run=server -f - <<'EOF'\napiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceMigration\n\
@@ -398,14 +398,22 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
         assert!(owner.stderr.contains(words), "{words} is missing: {}", owner.stderr);
     }
     for (line, present, absent) in [
-        // A bare name is a guest; a pod is not a guest; a command for all guests names none.
+        // A bare name is a guest; a pod is not a guest; a command for all guests names those known to run.
         ("explain db -n shop --token owner", "vmiName: \"db\"", "cpufit-auditor"),
         ("explain vmim/db -n shop --token owner", "cpufit-reader", "vmiName"),
         ("explain vm -n shop --token owner", "cpufit-reader", "vmiName"),
         ("audit -n shop --token owner", "cpufit-reader", "vmiName"),
         ("audit --token reader", "cpufit-auditor", "cpufit-reader"),
-        ("check deploy/base/service.yaml -n shop --token owner", "apply --dry-run=server -f FILE", "vmiName"),
-        ("explain -f deploy/base/service.yaml -n shop --token owner", "apply --dry-run=server -f FILE", "vmiName"),
+        (
+            "check deploy/base/service.yaml -n shop --token owner",
+            "apply --dry-run=server -f deploy/base/service.yaml -n shop",
+            "vmiName",
+        ),
+        (
+            "explain -f deploy/base/service.yaml -n shop --token owner",
+            "apply --dry-run=server -f deploy/base/service.yaml -n shop",
+            "vmiName",
+        ),
         ("audit --token expired", "login has expired", "forbidden"),
         ("audit --token expired", "cannot read nodes: Unauthorized\n", "cpufit-reader"),
     ] {

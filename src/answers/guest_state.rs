@@ -130,7 +130,7 @@ impl GuestState {
         Self {
             outcome: assessment.outcome.clone(),
             cause: match immobile {
-                Some(Immobile::SourceDown(_)) => Some(Cause::Temporary),
+                Some(Immobile::SourceDown(_) | Immobile::Off(_)) => Some(Cause::Temporary),
                 Some(Immobile::Refused(_)) | None => assessment.cause,
             },
             is_immobile,

@@ -29,6 +29,7 @@ use crate::console;
 use crate::domain::Domain;
 use crate::enforce::forecast;
 use crate::enforce::present_fields::PresentFields;
+use crate::enforce::text_patch;
 use crate::fit::check::{Doubt, Reported};
 use crate::fit::judgement::Depth;
 use crate::fit::label;
@@ -465,10 +466,9 @@ pub fn patched(item: Item, patch: &[PatchOperation]) -> anyhow::Result<Item> {
     if patch.is_empty() {
         return Ok(item);
     }
-    let mut whole: Value = serde_json::from_str(item.json.get())?;
-    let object = if item.is_review() { &mut whole["request"]["object"] } else { &mut whole };
-    json_patch::patch(object, patch).with_context(|| item.place.to_string())?;
-    Ok(Item { json: serde_json::value::to_raw_value(&whole)?, ..item })
+    let place: &[&str] = if item.is_review() { &["request", "object"] } else { &[] };
+    let json = text_patch::patched(&item.json, place, patch).with_context(|| item.place.to_string())?;
+    Ok(Item { json, ..item })
 }
 
 /// Returns the object; for a review, its object.

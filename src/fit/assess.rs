@@ -174,8 +174,8 @@ impl<'s> From<&'s Start<'_>> for StartOf<'s> {
     }
 }
 
-/// Groups the start nodes of this placement by the targets that they leave, without targets on which libvirt
-/// reports that the guest would fail. Cost grows with the number of host-model classes; `None` if the deadline
+/// Groups the start nodes of this placement by the targets that they leave at the best try, without targets on which
+/// libvirt reports that the guest would fail. Cost grows with the number of host-model classes; `None` if the deadline
 /// passed before all were examined.
 pub(super) fn start_groups(
     subject: &Subject<'_>,
@@ -200,14 +200,15 @@ pub(super) fn start_groups(
             return None;
         }
         known.insert(added, out.len());
-        let mut passes = if let Some(added) = added {
-            fleet.look_up(&added.to(&migrating)).passes()
-        } else {
-            let none = Bits::none(fleet.len());
-            FilterResult { cpu: none.clone(), placement: none.clone(), fitting: none }
-        };
-        if let Some(failing) = &failing {
-            passes.leave_out_all(failing);
+        let mut passes = FilterResult::none(fleet.len());
+        for placement in added.iter().flat_map(|added| added.each(&migrating)) {
+            let mut with = fleet.look_up(&placement).passes();
+            if let Some(failing) = &failing {
+                with.leave_out_all(failing);
+            }
+            if with.fitting.count() >= passes.fitting.count() {
+                passes = with;
+            }
         }
         out.push(StartGroup { nodes, targets: passes.fitting.clone(), passes });
     }
@@ -220,7 +221,8 @@ struct Added<'x> {
     host_model: Option<&'x [(String, String)]>,
     /// Whether the model is demanded by its `host-model-cpu` label.
     same_host: bool,
-    vendor: Option<&'x str>,
+    /// The vendors of which KubeVirt selects any one at each try; none if it selects no vendor.
+    vendors: &'x [String],
 }
 
 impl<'x> Added<'x> {
@@ -233,18 +235,25 @@ impl<'x> Added<'x> {
             (_, Some(entries)) => Some(entries.as_slice()),
         };
         let same_host = after_start.host_model == HostModelRule::SameHostOrRefused;
-        let vendor = class.vendors.first().filter(|_| after_start.vendor && !has_vendor).map(String::as_str);
-        Some(Self { host_model, same_host, vendor })
+        let vendors: &[String] = if after_start.vendor && !has_vendor { &class.vendors } else { &[] };
+        Some(Self { host_model, same_host, vendors })
+    }
+
+    /// Returns the placement of the migration's target with each vendor that it may ask for.
+    fn each(self, placement: &'x Placement<'_>) -> impl Iterator<Item = Placement<'x>> {
+        let vendors = self.vendors.iter().map(|vendor| Some(vendor.as_str()));
+        let none = self.vendors.is_empty().then_some(None);
+        vendors.chain(none).map(move |vendor| self.to(vendor, placement))
     }
 
     /// Returns the placement of the migration's target.
-    fn to(self, placement: &'x Placement<'_>) -> Placement<'x> {
+    fn to(self, vendor: Option<&'x str>, placement: &'x Placement<'_>) -> Placement<'x> {
         let host_model = self.host_model.unwrap_or_default().iter().map(|(entry, value)| {
             let is_host = self.same_host && Family::of(entry) == Family::CpuModelMigration;
             let key = is_host.then(|| label::same_name_in(entry, label::HOST_MODEL_CPU));
             (key.map_or(Cow::Borrowed(entry.as_str()), Cow::Owned), Cow::Borrowed(value.as_str()))
         });
-        let vendor = self.vendor.map(|vendor| (Cow::Borrowed(vendor), Cow::Borrowed("true")));
+        let vendor = vendor.map(|vendor| (Cow::Borrowed(vendor), Cow::Borrowed("true")));
         let mut out = Placement { node_name: None, ..placement.borrowed() };
         out.selector.extend(host_model.chain(vendor));
         out

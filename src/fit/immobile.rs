@@ -9,6 +9,8 @@ use super::subject::{NotMigratable, Subject};
 pub(crate) enum Immobile<'a> {
     /// KubeVirt refuses its migration: condition `LiveMigratable` is False.
     Refused(&'a NotMigratable),
+    /// KubeVirt starts no migration: this limit of its resource is 0.
+    Off(&'static str),
     /// The node that it leaves, by name, is down.
     SourceDown(&'a str),
 }
@@ -17,7 +19,8 @@ impl<'a> Immobile<'a> {
     /// Returns the reason of a guest; `None` if it may migrate, or does not run.
     pub(crate) fn of(subject: &'a Subject<'_>, fleet: &Fleet) -> Option<Self> {
         let refused = subject.live_migratable.refused.as_ref().map(Self::Refused);
-        refused.or_else(|| down(subject.source()?, fleet).map(Self::SourceDown))
+        let off = || subject.configured.migrations_off.filter(|_| subject.source().is_some()).map(Self::Off);
+        refused.or_else(off).or_else(|| down(subject.source()?, fleet).map(Self::SourceDown))
     }
 }
 

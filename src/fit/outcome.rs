@@ -193,7 +193,7 @@ impl Nearest {
 
     /// Whether virt-handler marks the node as unable to run guests.
     pub(crate) fn is_unwell(&self) -> bool {
-        self.has.contains_key(label::SCHEDULABLE)
+        self.has.get(label::SCHEDULABLE).is_some_and(|value| value != "true")
     }
 
     /// Whether only labels are probably the cause.

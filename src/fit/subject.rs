@@ -21,7 +21,7 @@ pub(crate) use at_start::{UnmetAtStart, missed_of_model};
 pub(crate) use configured::{Configured, ListKnown, ListOwner, Obsolete, ObsoleteModels, Workloads};
 pub(crate) use definition::{Definition, Origin, RestartRequest, Template};
 pub(crate) use failed_migration::{FailedMigration, failed_migration};
-pub(crate) use live_migratable::{Foreseen, LiveMigratable, NotMigratable, PendingChange};
+pub(crate) use live_migratable::{Foreseen, LiveMigratable, NotMigratable, PendingChange, ShutDownBy};
 pub(crate) use refresh::{Pinned, PinnedTo, Refresh};
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
 pub(crate) use stage::{AfterStart, CpuFeatures, HostModelRule, Migration, ReportedNode, Running, Stage, Start};
@@ -66,6 +66,8 @@ pub struct Subject<'a> {
     pub live_migratable: LiveMigratable,
     /// Its eviction strategy and the author, if a drain waits for it by that strategy and a migration is judged.
     pub live_migrate: Option<(&'static str, Author)>,
+    /// Why a drain shuts it down, if it does.
+    pub shut_down: Option<ShutDownBy>,
     /// Whether KubeVirt refuses its specification, so that there will be no guest.
     pub is_refused: bool,
     /// The last migration, if it failed.
@@ -104,6 +106,7 @@ impl<'a> Subject<'a> {
             outdated_launcher: false,
             live_migratable: LiveMigratable::default(),
             live_migrate: None,
+            shut_down: None,
             is_refused: false,
             failed: None,
             asked: None,
@@ -256,16 +259,18 @@ impl<'a> Subject<'a> {
         if self.is_start_unknown() && !own.is_some_and(|node| fitting.contains(node)) {
             return None;
         }
-        let mut out = fitting.clone();
+        Some(self.with_volumes_and_devices(fitting, fleet))
+    }
+
+    /// Returns those of the nodes where all its volumes can be used and that have its devices.
+    pub(crate) fn with_volumes_and_devices(&self, nodes: &Bits, fleet: &Fleet) -> Bits {
+        let mut out = nodes.clone();
         if let Some(usable) = self.usable(fleet) {
             out.intersect(&usable);
         }
-        for node in
-            self.unjudged.devices.iter().flat_map(|device| device.without.keys()).filter_map(|name| fleet.find(name))
-        {
-            out.remove(node);
-        }
-        Some(out)
+        let without = self.unjudged.devices.iter().flat_map(|device| device.without.keys());
+        without.filter_map(|name| fleet.find(name)).for_each(|node| out.remove(node));
+        out
     }
 
     /// Returns `namespace/name`, or the name alone if there is no namespace.

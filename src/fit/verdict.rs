@@ -66,8 +66,9 @@ impl Judgement<'_, '_> {
             by_luck.extend(remedy::take_lucky(self, &mut finding.remedies));
             remedy::retain_startable(self, &mut finding.remedies);
         }
-        let is_down = matches!(Immobile::of(self.subject, self.fleet), Some(Immobile::SourceDown(_)));
-        if self.subject.is_refused || is_down {
+        let immobile = Immobile::of(self.subject, self.fleet);
+        let is_held = matches!(immobile, Some(Immobile::SourceDown(_) | Immobile::Off(_)));
+        if self.subject.is_refused || is_held {
             // Nodes do not matter to a guest that KubeVirt refuses, or that nothing migrates.
             by_luck.clear();
             for finding in &mut findings {

@@ -38,7 +38,8 @@ pub(crate) fn strategy(vmi: &Vmi, cluster: &Cluster) -> Option<Strategy> {
     }
 }
 
-fn stated<'c>(vmi: &'c Vmi, cluster: &'c Cluster) -> Option<&'c str> {
+/// Returns the strategy that the guest or the KubeVirt resource states.
+pub(crate) fn stated<'c>(vmi: &'c Vmi, cluster: &'c Cluster) -> Option<&'c str> {
     let default = &cluster.config.configuration.eviction_strategy;
     let stated = [&vmi.spec.eviction_strategy, default].into_iter().find(|stated| !stated.is_empty());
     stated.map(String::as_str)

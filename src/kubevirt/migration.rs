@@ -56,7 +56,7 @@ pub enum NoPod {
     },
     /// The source node has no `host-model-cpu` label.
     #[error(
-        "{} has no host-model-cpu label: KubeVirt creates no target pod, the migration stays Pending",
+        "{} has no host-model-cpu label, which virt-handler writes: KubeVirt creates no target pod, the migration stays Pending",
         source_in_words(.node)
     )]
     NoHostModel {
@@ -131,6 +131,16 @@ pub(crate) struct PredictedTarget {
     pub vendors: Vec<String>,
     /// Whether the guest comes from another cluster.
     pub from_elsewhere: bool,
+}
+
+impl PredictedTarget {
+    /// Selects this one of the source's vendors.
+    pub(crate) fn ask_for_vendor(&mut self, vendor: String) {
+        self.pod.node_selector.retain(|key, _| !self.vendors.contains(key));
+        self.pod.settings.retain(|key, _| !self.vendors.contains(key));
+        self.pod.settings.insert(vendor.clone(), Setting::SourceNode);
+        self.pod.node_selector.insert(vendor, "true".to_owned());
+    }
 }
 
 /// Predicts the target pod of a migration.
@@ -232,7 +242,7 @@ pub(crate) fn predict(
             None if from_elsewhere => &BTreeMap::new(),
             None => return Err(gone()),
         };
-        // If the node has several vendor keys, KubeVirt uses one, in the random order of a Go map.
+        // If the node has several vendor keys, KubeVirt uses one, in the random order of a Go map: here the first.
         vendors.extend(labels.keys().filter(|key| key.starts_with(label::CPU_VENDOR)).cloned());
         if let Some(vendor) = vendors.first() {
             selector.insert(vendor.clone(), "true".to_owned());

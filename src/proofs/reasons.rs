@@ -33,6 +33,7 @@ pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
         all: nodes(seen),
         demand: Demand::new(&case.prepared.subject.placement, &tolerations),
         tolerations: &tolerations,
+        migrations: migrations(seen),
     };
     let mut wrong = raw.numbers();
     wrong.extend(
@@ -52,11 +53,19 @@ pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
     wrong.into_iter().map(|(rule, what)| Fault::new(rule, format!("{}: {what}", answered.asked))).collect()
 }
 
+/// Returns `spec.configuration.migrations` of the KubeVirt resource.
+fn migrations(seen: &Seen) -> Option<&Value> {
+    let kubevirt = seen.situation.objects.iter().find(|object| object["kind"] == "KubeVirt")?;
+    Some(&kubevirt["spec"]["configuration"]["migrations"])
+}
+
 struct RawCase<'j> {
     case: &'j Evaluation<'static>,
     all: Vec<RawNode<'j>>,
     demand: Demand<'j>,
     tolerations: &'j [Value],
+    /// `spec.configuration.migrations` of the KubeVirt resource.
+    migrations: Option<&'j Value>,
 }
 
 impl RawCase<'_> {
@@ -193,6 +202,7 @@ impl RawCase<'_> {
                         == *count
             }),
             Detail::NoStartNode(found) => self.is_kept_off(found),
+            Detail::MigrationsOff(limit) => self.is_off(limit),
             Detail::SourceNotReady(found) => self.is_not_ready(found),
             Detail::NotReady(names) => names
                 .iter()
@@ -212,6 +222,7 @@ impl RawCase<'_> {
             | Detail::BoundVolumes(_)
             | Detail::StaleModel(_)
             | Detail::DrainWaits(_)
+            | Detail::DrainShutsDown(_)
             | Detail::NotMigratable(_)
             | Detail::WillNotMigrate(_)
             | Detail::LibvirtRefused(_)
@@ -223,6 +234,13 @@ impl RawCase<'_> {
             | Detail::Withheld(_)
             | Detail::MigrationWanted(_) => true,
         }
+    }
+
+    /// Whether this limit of the KubeVirt resource is 0, and nothing is offered that only a migration could use.
+    fn is_off(&self, limit: &str) -> bool {
+        self.migrations.is_some_and(|migrations| migrations[limit] == 0)
+            && self.source().is_some()
+            && self.case.verdict.findings.iter().all(|finding| finding.remedies.is_empty())
     }
 
     /// Whether a source has the signs of its health.
@@ -426,6 +444,7 @@ impl RawCase<'_> {
                 subject.live_migratable.foreseen.as_ref().is_some_and(|foreseen| foreseen.refused.reason == *reason)
                     && self.case.verdict.findings.iter().all(|finding| finding.remedies.is_empty())
             }
+            WhyNot::MigrationsOff(limit) => self.is_off(limit),
             WhyNot::SourceDown(name) => {
                 let is_down = |node: RawNode<'_>| !node.is_ready() && node.label(label::SCHEDULABLE) == Some("false");
                 self.source() == Some(name.as_str())

@@ -94,7 +94,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, is_over: Deadline<'_>) -> Opti
             vec![format!("{name} stays on {node}: {}", say::eviction::not_running(&vmi.status.phase))]
         }
         Effect::NotStarted(field) => {
-            let line = cannot(&say::eviction::not_started(field), "that changes");
+            let line = cannot(&say::finding::not_started(field), "that changes");
             [vec![line], sentences(&name, [give_up(world, node), None])].concat()
         }
         Effect::NotMigrated(why) => {

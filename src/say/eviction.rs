@@ -24,11 +24,6 @@ pub(crate) fn not_running(phase: &str) -> String {
     format!("{state}; KubeVirt migrates it once it is Running, and what that asks for is not known")
 }
 
-/// Returns why no guest is migrated: this limit is 0.
-pub(crate) fn not_started(field: &str) -> String {
-    format!("KubeVirt starts no migration: {field} of its resource is 0")
-}
-
 /// Returns `evictionStrategy X is not one that KubeVirt migrates for`.
 pub(crate) fn unknown_strategy(stated: &str) -> String {
     format!("evictionStrategy {} is not one that KubeVirt migrates for", Shown::within(stated, 40))

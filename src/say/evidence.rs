@@ -37,11 +37,13 @@ pub(crate) fn short_suffix(near: &Nearest) -> Cow<'static, str> {
     text.into()
 }
 
-/// Returns `virt-handler is not ready there` for a node that has the label of virt-handler's state, but not the value
-/// that a guest needs.
+/// Returns `virt-handler is not ready there` for a node without the value that a guest needs of the label of virt-handler's
+/// state, if that label says so: a guest may ask for another value.
 pub(crate) fn of_virt_handler(node: NodeIndex, missing: &[(String, String)], fleet: &Fleet) -> Option<&'static str> {
     let is_unwell = missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable);
-    (is_unwell && fleet.label(node, label::SCHEDULABLE).is_some()).then_some("virt-handler is not ready there")
+    let is_ready = |value: &str| value == "true";
+    (is_unwell && fleet.label(node, label::SCHEDULABLE).is_some_and(|value| !is_ready(value)))
+        .then_some("virt-handler is not ready there")
 }
 
 /// Returns which of a node's missing labels libvirt there finds right: `confirms only cpu-feature hle, rtm`.

@@ -2,15 +2,16 @@
 
 use super::{host_model, withheld};
 use crate::fit::check::{
-    AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelKnown, KeptOff, KnownNotUsable,
-    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, OptionalFeature, OwnHostModel, OwnNode, SimilarFeature,
-    SourceLabels, SourceNotReady, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn, WithheldModel,
+    AlikeHosts, BoundVolumes, DrainShutsDown, DrainWaits, EmptyLabel, FromStart, HostModelKnown, KeptOff,
+    KnownNotUsable, LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, OptionalFeature, OwnHostModel, OwnNode,
+    SimilarFeature, SourceNotReady, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn, WithheldModel,
 };
 use crate::fit::fleet::NodeHealth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
 use crate::fit::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
-use crate::fit::subject::{NotMigratable, PendingChange, UnmetAtStart};
+use crate::fit::shown::Shown;
+use crate::fit::subject::{NotMigratable, PendingChange, ShutDownBy, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
 /// Number of kinds of start listed.
@@ -34,12 +35,13 @@ fn detail(found: &Detail, fewer: Option<usize>) -> String {
         Detail::NoTarget(found) => no_target(found),
         Detail::OwnNode(found) => own_node(found, most(5)),
         Detail::DrainWaits(found) => drain_waits(found),
+        Detail::DrainShutsDown(found) => drain_shuts_down(found),
         Detail::StartOutlook(found) => start_outlook(found),
         Detail::OwnHostModel(found) => own_host_model(found, most(3)),
         Detail::HostModelUnasked(found) => host_model::unasked(found, most(4)),
         Detail::HostModelKnown(found) => host_model::known(found, most(4)),
         Detail::OptionalFeature(found) => host_model::optional(found, most(4)),
-        Detail::SourceLabels(found) => source_labels(found, most(4)),
+        Detail::SourceLabels(found) => super::nodes::source_labels(found, most(4)),
         Detail::UnlikeHosts(found) => unlike_hosts(found, most(4)),
         Detail::UnlikeVendors(found) => unlike_vendors(found, most(4)),
         Detail::PodRules(found) => super::pod_rules::found(found),
@@ -93,9 +95,15 @@ fn detail(found: &Detail, fewer: Option<usize>) -> String {
         Detail::NoVirtHandler(found) => super::nodes::no_virt_handler(found),
         Detail::NoCpuLabels(found) => super::nodes::no_cpu_labels(found),
         Detail::OtherArchitectures(found) => super::nodes::other_architectures(found, most(3)),
+        Detail::MigrationsOff(limit) => not_started(limit),
         Detail::SourceNotReady(found) => source_not_ready(found),
         Detail::NotReady(names) => not_ready(names),
     }
+}
+
+/// Returns why no guest is migrated: this limit is 0.
+pub(crate) fn not_started(field: &str) -> String {
+    format!("KubeVirt starts no migration: {field} of its resource is 0")
 }
 
 /// Returns `node-d fits by labels and taints, but is not Ready`.
@@ -250,6 +258,21 @@ fn drain_waits(found: &DrainWaits) -> String {
     )
 }
 
+/// Returns `a drain of n1 shuts it down: its evictionStrategy is External, by spec.evictionStrategy of the VMI`.
+fn drain_shuts_down(found: &DrainShutsDown) -> String {
+    let why = match &found.by {
+        ShutDownBy::NoStrategy => "neither it nor the KubeVirt resource has an evictionStrategy".to_owned(),
+        ShutDownBy::Strategy { stated, author } => {
+            format!("its evictionStrategy is {}, by {}", Shown::within(stated, 40), super::author::who(author))
+        }
+        ShutDownBy::NotMigratable { author } => format!(
+            "its evictionStrategy is LiveMigrateIfPossible, by {}, and it is not live-migratable",
+            super::author::who(author)
+        ),
+    };
+    format!("a drain of {} shuts it down: {why}", found.node)
+}
+
 /// Returns `where it starts decides where it can go: from a, b or c to 2 nodes and never to d; from d to 3 nodes`.
 fn start_outlook(found: &StartOutlook) -> String {
     let from = |from: &FromStart| {
@@ -293,44 +316,6 @@ fn own_host_model(found: &OwnHostModel, most: usize) -> String {
         nodes(*total),
         and_names(unusable, most)
     )
-}
-
-/// Returns `n1, where it runs, has no host-model-cpu label: …`. Below four without the next step, below two without
-/// the consequence.
-fn source_labels(found: &SourceLabels, most: usize) -> String {
-    match found {
-        SourceLabels::NoHostModel { node, is_frozen } => {
-            let so = if most > 1 { ", so labels do not show which nodes can run its CPU" } else { "" };
-            let cure = match (most > 3, is_frozen) {
-                (false, _) => String::new(),
-                (true, false) => "; virt-handler there writes it: look at its log, or restart it".to_owned(),
-                (true, true) => format!("; {node} is under skip-node: virt-handler writes it once that is taken off"),
-            };
-            format!(
-                "{node}, where it runs, has no host-model-cpu label: its migration asks for no CPU model and for no feature{so}{cure}"
-            )
-        }
-        SourceLabels::Vendors { node, fit } => {
-            let vendors: Vec<&str> = fit.iter().map(|(vendor, _)| vendor.as_str()).collect();
-            let with = fit.iter().map(|(vendor, count)| match count {
-                0 => format!("with {vendor} no node fits"),
-                1 => format!("with {vendor} 1 fits"),
-                many => format!("with {vendor} {many} fit"),
-            });
-            let with = match most {
-                0 | 1 => String::new(),
-                _ => format!(": {}", with.collect::<Vec<_>>().join(", ")),
-            };
-            let cure = match most {
-                4.. => "; the labeller takes none off, so the untrue one must be taken off by hand",
-                _ => "",
-            };
-            format!(
-                "{node}, where it runs, is labelled cpu-vendor {}, and its migration asks for any one of them{with}{cure}",
-                and_names(&vendors, 3)
-            )
-        }
-    }
 }
 
 /// Returns `host-passthrough keeps the CPU of n1 (EPYC-Rome): 1 node fits by labels and is unlike it (EPYC-Milan on
@@ -504,14 +489,18 @@ fn no_target(found: &NoTarget) -> String {
             fold_names(names, 3),
             number(names.len(), "fits", "fit")
         ),
-        NoTarget::One { node, is_refused: false } => format!("can migrate to one node only: {node}"),
-        NoTarget::One { node, is_refused: true } => format!("by its labels one node only would take it: {node}"),
-        NoTarget::ByStart { targets, will_migrate: false, .. } => match start_names(targets).as_slice() {
-            [_] => few_starts(targets),
-            names => format!("can start on {} alone, and would not migrate between them", and_names(names, 3)),
+        NoTarget::One { node, by_labels: false } => format!("can migrate to one node only: {node}"),
+        NoTarget::One { node, by_labels: true } => format!("by its labels one node only would take it: {node}"),
+        NoTarget::ByStart { targets, will_migrate: false, by_labels, .. } => match start_names(targets).as_slice() {
+            [_] => few_starts(targets, *by_labels),
+            names => format!(
+                "{} on {} alone, and would not migrate between them",
+                can_start(*by_labels),
+                and_names(names, 3)
+            ),
         },
         NoTarget::ByStart { mode, targets, mode_decides: true, .. } => format!("uses {mode}: {}", by_start(targets)),
-        NoTarget::ByStart { targets, .. } => few_starts(targets),
+        NoTarget::ByStart { targets, by_labels, .. } => few_starts(targets, *by_labels),
     }
 }
 
@@ -617,11 +606,17 @@ fn start_names(targets: &[(usize, Vec<String>)]) -> Vec<&str> {
 }
 
 /// Returns `can start on node-e alone, and could never leave it`: its few targets are not due to its CPU mode.
-fn few_starts(targets: &[(usize, Vec<String>)]) -> String {
+fn few_starts(targets: &[(usize, Vec<String>)], by_labels: bool) -> String {
+    let can = can_start(by_labels);
     match start_names(targets).as_slice() {
-        [one] => format!("can start on {one} alone, and could never leave it"),
-        names => format!("can start on {} alone: from each it could go to 1 node only", and_names(names, 3)),
+        [one] => format!("{can} on {one} alone, and could never leave it"),
+        names => format!("{can} on {} alone: from each it could go to 1 node only", and_names(names, 3)),
     }
+}
+
+/// Returns `by labels can start` where its volumes or devices leave fewer nodes, else `can start`.
+fn can_start(by_labels: bool) -> &'static str {
+    if by_labels { "by labels can start" } else { "can start" }
 }
 
 /// Whether another sentence contains it: for a required model, its coverage if that names the author too; for a host

@@ -1,7 +1,9 @@
 //! Findings about nodes, in words: those that were chosen, those without virt-handler or CPU labels, and those of
 //! another architecture.
 
-use crate::fit::check::{ChosenNodes, NoCpuLabels, NoVirtHandler, OtherArchitectures, UnknownHost};
+use crate::fit::check::{
+    ChosenNodes, NoCpuLabels, NoVirtHandler, NotPlaced, OtherArchitectures, SourceLabels, UnknownHost,
+};
 use crate::fit::label;
 use crate::fit::plural::{and_names, fold_entries, fold_names, nodes, number};
 
@@ -27,14 +29,20 @@ pub(super) fn chosen(found: &ChosenNodes, most: usize) -> String {
 }
 
 /// Returns `no virt-handler runs on n3, so that nothing labels it: spec.workloads.nodePlacement of the KubeVirt
-/// resource has no toleration for its taint gpu=only:NoSchedule`.
+/// resource has no toleration for its taint gpu=only:NoSchedule`, or `no virt-handler has run on n3, …`.
 pub(super) fn no_virt_handler(found: &NoVirtHandler) -> String {
-    let NoVirtHandler { nodes, taints, by_hyperconverged } = found;
+    let NoVirtHandler { nodes, why, by_hyperconverged } = found;
     let (it, its) = (number(nodes.len(), "it", "them"), number(nodes.len(), "its", "their"));
     let holder = if *by_hyperconverged { "HyperConverged" } else { "KubeVirt" };
-    let why = match taints.as_slice() {
-        [] => format!("excludes {it}"),
-        taints => {
+    let why = match why {
+        NotPlaced::NotKnown => {
+            return format!(
+                "no virt-handler has run on {}, so that nothing labels {it}: look why its DaemonSet starts none there",
+                fold_names(nodes, 3)
+            );
+        }
+        NotPlaced::Excluded => format!("excludes {it}"),
+        NotPlaced::Taints(taints) => {
             let noun = number(taints.len(), "taint", "taints");
             let taints: Vec<String> = taints.iter().map(ToString::to_string).collect();
             format!("has no toleration for {its} {noun} {}", and_names(&taints, 3))
@@ -44,6 +52,44 @@ pub(super) fn no_virt_handler(found: &NoVirtHandler) -> String {
         "no virt-handler runs on {}, so that nothing labels {it}: spec.workloads.nodePlacement of the {holder} resource {why}",
         fold_names(nodes, 3),
     )
+}
+
+/// Returns `n1, where it runs, has no host-model-cpu label: …`. Below four without the next step, below two without
+/// the consequence.
+pub(super) fn source_labels(found: &SourceLabels, most: usize) -> String {
+    match found {
+        SourceLabels::NoHostModel { node, is_frozen } => {
+            let so = if most > 1 { ", so labels do not show which nodes can run its CPU" } else { "" };
+            let cure = match (most > 3, is_frozen) {
+                (false, _) => String::new(),
+                (true, false) => "; virt-handler there writes it: look at its log, or restart it".to_owned(),
+                (true, true) => format!("; {node} is under skip-node: virt-handler writes it once that is taken off"),
+            };
+            format!(
+                "{node}, where it runs, has no host-model-cpu label: its migration asks for no CPU model and for no feature{so}{cure}"
+            )
+        }
+        SourceLabels::Vendors { node, fit } => {
+            let vendors: Vec<&str> = fit.iter().map(|(vendor, _)| vendor.as_str()).collect();
+            let with = fit.iter().map(|(vendor, count)| match count {
+                0 => format!("with {vendor} no node fits"),
+                1 => format!("with {vendor} 1 fits"),
+                many => format!("with {vendor} {many} fit"),
+            });
+            let with = match most {
+                0 | 1 => String::new(),
+                _ => format!(": {}", with.collect::<Vec<_>>().join(", ")),
+            };
+            let cure = match most {
+                4.. => "; the labeller takes none off, so the untrue one must be taken off by hand",
+                _ => "",
+            };
+            format!(
+                "{node}, where it runs, is labelled cpu-vendor {}, and its migration asks for any one of them{with}{cure}",
+                and_names(&vendors, 3)
+            )
+        }
+    }
 }
 
 /// Returns `n1 and n2 have no CPU labels: look at virt-handler there, or restart it`.

@@ -9,6 +9,10 @@ use crate::objects::Kind;
 use crate::paths;
 
 const BYTES: usize = 3 << 20;
+/// The times that work is measured which takes long.
+const TRIES: usize = 5;
+/// A long time, in nanoseconds.
+const LONG: u64 = 40_000_000;
 
 /// Returns the processor time of this thread, in nanoseconds.
 fn processor_time() -> u64 {
@@ -37,13 +41,24 @@ struct Way {
 }
 
 impl Way {
-    fn take(&mut self, name: &str, work: impl FnOnce()) {
-        let mut took = 0;
-        let info = measure(|| {
+    /// Measures a piece of work, again where it seems to take long: of the times, the least counts, for other programs on
+    /// the machine lengthen them.
+    fn take(&mut self, name: &str, mut work: impl FnMut()) {
+        let mut took = u64::MAX;
+        let mut once = || {
             let before = processor_time();
             work();
-            took = processor_time() - before;
+            took = took.min(processor_time() - before);
+            took
+        };
+        let info = measure(|| {
+            once();
         });
+        for _ in 1..TRIES {
+            if once() < LONG {
+                break;
+            }
+        }
         self.objects += 1;
         self.milliseconds.note(took as f64 / 1e6, name);
         self.mebibytes.note(info.bytes_max as f64 / f64::from(1 << 20), name);
@@ -62,7 +77,9 @@ fn costs_of_objects_of_three_mebibytes_are_printed() {
         for (name, object) in all_large(kind, BYTES) {
             let [(_, reviewed), (_, watched), (_, counted), (_, checked)] = &mut ways;
             for review in paths::reviews(kind, &object) {
-                reviewed.take(&name, || drop(paths::answer(&world, &review)));
+                for webhook in paths::WEBHOOKS {
+                    reviewed.take(&name, || drop(paths::answer_at(webhook, &world, &review)));
+                }
             }
             let text = object.to_string();
             drop(object);

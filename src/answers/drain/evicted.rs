@@ -635,7 +635,7 @@ pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
             EvictionEffect::Ends(why.to_owned())
         }
         Effect::MigratesOnceItRuns => EvictionEffect::Starts(say::eviction::not_running(&vmi.status.phase)),
-        Effect::NotStarted(field) => EvictionEffect::Refused(say::eviction::not_started(field)),
+        Effect::NotStarted(field) => EvictionEffect::Refused(say::finding::not_started(field)),
         Effect::NotMigrated(why) => {
             EvictionEffect::Refused(format!("it is not live-migratable: {}", say::eviction::not_evacuated(why)))
         }

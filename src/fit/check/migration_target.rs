@@ -47,8 +47,9 @@ pub enum NoTarget {
     One {
         /// The node.
         node: String,
-        /// Whether KubeVirt refuses to migrate the guest, so that the node fits by labels only.
-        is_refused: bool,
+        /// Whether the node fits by labels only: KubeVirt refuses to migrate the guest, or the node has not what its
+        /// volumes and devices need.
+        by_labels: bool,
     },
     /// The guest is to start: it would have too few targets from some start nodes.
     ByStart {
@@ -59,6 +60,8 @@ pub enum NoTarget {
         /// Whether the CPU mode contributes: from a start node the guest would have fewer targets than there
         /// are other start nodes.
         mode_decides: bool,
+        /// Whether some of the start nodes fit by labels only: they have not what its volumes and devices need.
+        by_labels: bool,
         /// Whether KubeVirt will migrate the guest; false if it will refuse for what the specification has.
         will_migrate: bool,
     },
@@ -74,7 +77,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
             let targets = by_targets.iter().map(|(count, nodes)| (*count, judgement.names(nodes))).collect();
             let mode_decides = by_targets.keys().any(|count| count + 1 < fitting.count());
             let will_migrate = judgement.subject.live_migratable.foreseen.is_none();
-            NoTarget::ByStart { mode: judgement.subject.mode.clone(), targets, mode_decides, will_migrate }
+            let by_labels = fits_by_labels_only(judgement);
+            NoTarget::ByStart { mode: judgement.subject.mode.clone(), targets, mode_decides, by_labels, will_migrate }
         }
         Stage::Migration(migration) => running(judgement, impact, migration.from_elsewhere),
     };
@@ -87,6 +91,12 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }]
 }
 
+/// Whether a node that fits by labels has not what the guest's volumes and devices need.
+fn fits_by_labels_only(judgement: &Judgement<'_, '_>) -> bool {
+    let fitting = &judgement.assessment.fitting;
+    judgement.subject.with_volumes_and_devices(fitting, judgement.fleet) != *fitting
+}
+
 fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) -> NoTarget {
     let assessment = &judgement.assessment;
     let nowhere = judgement.cpu_nowhere();
@@ -95,7 +105,8 @@ fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) 
     }
     if impact == Impact::Fragile {
         let node = judgement.names(&assessment.fitting).join(", ");
-        return NoTarget::One { node, is_refused: judgement.subject.live_migratable.refused.is_some() };
+        let by_labels = judgement.subject.live_migratable.refused.is_some() || fits_by_labels_only(judgement);
+        return NoTarget::One { node, by_labels };
     }
     if !judgement.refused_targets.is_empty() {
         return NoTarget::LibvirtRefuses(judgement.names(&judgement.refused_targets));

@@ -10,6 +10,7 @@ mod bound_volumes;
 mod chosen_nodes;
 mod common_model;
 mod contradiction;
+mod drain_shuts_down;
 mod drain_waits;
 mod empty_label;
 mod host_model_known;
@@ -18,6 +19,7 @@ mod libvirt_refused;
 mod libvirt_refuses;
 mod migration_target;
 mod migration_wanted;
+mod migrations_off;
 mod model_coverage;
 mod model_not_usable;
 mod model_withheld;
@@ -48,6 +50,7 @@ pub(crate) use asked_by::AskedBy;
 pub(crate) use bound_volumes::{BoundVolumes, UsableOn};
 pub(crate) use chosen_nodes::ChosenNodes;
 pub(crate) use contradiction::Contradiction;
+pub(crate) use drain_shuts_down::DrainShutsDown;
 pub(crate) use drain_waits::DrainWaits;
 pub(crate) use empty_label::EmptyLabel;
 pub(crate) use host_model_known::{DoubtfulNodes, HostModelKnown};
@@ -58,7 +61,7 @@ pub(crate) use model_coverage::ModelCoverage;
 pub(crate) use model_not_usable::KnownNotUsable;
 pub(crate) use model_withheld::WithheldModel;
 pub(crate) use no_cpu_labels::NoCpuLabels;
-pub(crate) use no_virt_handler::NoVirtHandler;
+pub(crate) use no_virt_handler::{NoVirtHandler, NotPlaced};
 pub(crate) use optional_feature::OptionalFeature;
 pub(crate) use other_architecture::OtherArchitectures;
 pub(crate) use own_host_model::OwnHostModel;
@@ -171,6 +174,8 @@ checks! {
     NoPod = no_pod,
     /// KubeVirt refuses to migrate the guest.
     NotMigratable = not_migratable,
+    /// KubeVirt starts no migration, because it allows none at a time.
+    MigrationsOff = migrations_off,
     /// KubeVirt will refuse to migrate the guest, by its specification.
     WillNotMigrate = will_not_migrate,
     /// No node takes the guest at start.
@@ -208,6 +213,8 @@ checks! {
     StaleModel = stale_model,
     /// A drain of its node waits for the guest.
     DrainWaits = drain_waits,
+    /// A drain of its node shuts the guest down.
+    DrainShutsDown = drain_shuts_down,
     /// A running guest's own node no longer meets its pod's selector or affinity.
     OwnNode = own_node,
     /// The last migration failed: libvirt refused it regardless of the labels, or for another reason.
@@ -230,7 +237,7 @@ checks! {
     Contradiction = contradiction,
     /// A capability label has an empty value, but the guest selects another.
     EmptyLabel = empty_label,
-    /// No virt-handler runs on nodes, so that nothing labels them.
+    /// No virt-handler has run on nodes, so that nothing labels them.
     NoVirtHandler = no_virt_handler,
     /// Nodes have no CPU labels, although virt-handler runs there.
     NoCpuLabels = no_cpu_labels,
@@ -352,6 +359,8 @@ pub enum Detail {
     StaleModel(StaleModel),
     /// A drain of its node waits for the guest.
     DrainWaits(DrainWaits),
+    /// A drain that shuts the guest down.
+    DrainShutsDown(DrainShutsDown),
     /// The guest's own node does not meet its pod.
     OwnNode(OwnNode),
     /// KubeVirt refuses to migrate the guest.
@@ -386,6 +395,8 @@ pub enum Detail {
     OtherArchitectures(OtherArchitectures),
     /// The changes of the guest that count once it has migrated.
     MigrationWanted(Vec<PendingChange>),
+    /// The limit of parallel migrations that is 0.
+    MigrationsOff(&'static str),
     /// The node that the guest leaves, which is down or may be.
     SourceNotReady(SourceNotReady),
     /// Fitting nodes that are not ready.

@@ -1,5 +1,5 @@
-//! Nodes on which no virt-handler runs, because KubeVirt's placement of workloads excludes them, or their taints do:
-//! nothing labels them.
+//! Nodes on which no virt-handler has run: nothing labels them. KubeVirt's placement of workloads excludes them, or their
+//! taints do, or the reason is not known.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,7 @@ use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Taint;
+use crate::fit::subject::Workloads;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::NoVirtHandler,
@@ -20,22 +21,31 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// Nodes without virt-handler.
+/// Nodes on which no virt-handler has run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoVirtHandler {
     /// The nodes, by name.
     pub nodes: Vec<String>,
-    /// The taints for which virt-handler has no toleration, each once; empty if its node selector or node affinity
-    /// excludes the nodes.
-    pub taints: Vec<Taint>,
+    /// The reason.
+    pub why: NotPlaced,
     /// Whether an operator writes the placement from a HyperConverged resource.
     pub by_hyperconverged: bool,
+}
+
+/// The reason why no virt-handler has run on nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotPlaced {
+    /// Its node selector or node affinity excludes the nodes.
+    Excluded,
+    /// It has no toleration for these taints, each once.
+    Taints(Vec<Taint>),
+    /// Its placement, as far as it is known, allows the nodes.
+    NotKnown,
 }
 
 /// Virt-handler's heartbeat labels its node at once and never removes that label, so a node without it has no
 /// virt-handler.
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    let Some(workloads) = &judgement.subject.configured.workloads else { return Vec::new() };
     if judgement.assessment.outcome.impact().is_none() || !judgement.is_judged() {
         return Vec::new();
     }
@@ -48,22 +58,31 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     for node in labelled {
         nodes.remove(node);
     }
-    let selected = fleet.look_up(&workloads.placement).passes().placement;
+    // A dump without any heartbeat shows nothing.
+    if nodes.is_empty() || fleet.without(label::SCHEDULABLE).count() == fleet.len() {
+        return Vec::new();
+    }
+    let workloads = judgement.subject.configured.workloads.as_ref();
+    let selected = workloads.map(|workloads| fleet.look_up(&workloads.placement).passes().placement);
     let taints_of = |node: NodeIndex| {
-        let keeps_out = |taint: &&Taint| taint.effect.refuses() && taint.is_for_choice();
-        fleet.taints(node).iter().filter(keeps_out).filter(|taint| !workloads.placement.tolerates(taint))
+        let keeps_out = |taint: &&Taint| {
+            let tolerates = |workloads: &Workloads| workloads.placement.tolerates(taint);
+            taint.effect.refuses() && taint.is_for_choice() && !workloads.is_none_or(tolerates)
+        };
+        fleet.taints(node).iter().filter(keeps_out)
     };
-    let (in_place, excluded): (Vec<NodeIndex>, Vec<NodeIndex>) =
-        nodes.iter().partition(|node| selected.contains(*node));
-    let tainted: Vec<NodeIndex> = in_place.into_iter().filter(|node| taints_of(*node).next().is_some()).collect();
+    let is_selected = |node: &NodeIndex| selected.as_ref().is_none_or(|selected| selected.contains(*node));
+    let (in_place, excluded): (Vec<NodeIndex>, Vec<NodeIndex>) = nodes.iter().partition(is_selected);
+    let (tainted, others): (Vec<NodeIndex>, Vec<NodeIndex>) =
+        in_place.into_iter().partition(|node| taints_of(*node).next().is_some());
     let taints: BTreeSet<&Taint> = tainted.iter().flat_map(|node| taints_of(*node)).collect();
-    let taints = taints.into_iter().cloned().collect();
-    let finding = |(nodes, taints): (Vec<NodeIndex>, Vec<Taint>)| {
+    let taints = NotPlaced::Taints(taints.into_iter().cloned().collect());
+    let finding = |(nodes, why): (Vec<NodeIndex>, NotPlaced)| {
         let mut nodes: Vec<String> = nodes.into_iter().map(|node| fleet.name(node).to_owned()).collect();
         nodes.sort_unstable();
-        let detail = NoVirtHandler { nodes, taints, by_hyperconverged: workloads.by_hyperconverged };
-        Finding::note(Check::NoVirtHandler, "", Detail::NoVirtHandler(detail))
+        let by_hyperconverged = workloads.is_some_and(|workloads| workloads.by_hyperconverged);
+        Finding::note(Check::NoVirtHandler, "", Detail::NoVirtHandler(NoVirtHandler { nodes, why, by_hyperconverged }))
     };
-    let found = [(excluded, Vec::new()), (tainted, taints)];
+    let found = [(excluded, NotPlaced::Excluded), (tainted, taints), (others, NotPlaced::NotKnown)];
     found.into_iter().filter(|(nodes, _)| !nodes.is_empty()).map(finding).collect()
 }

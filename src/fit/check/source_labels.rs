@@ -8,6 +8,7 @@ use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
+use crate::fit::remedy;
 use crate::fit::subject::Stage;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
@@ -62,6 +63,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let decides = fit.iter().any(|(_, fitting)| *fitting != fit[0].1);
     let fit = fit.into_iter().map(|(vendor, fitting)| (vendor, fitting.count())).collect();
     let vendors = decides.then(|| SourceLabels::Vendors { node: node(), fit });
-    let found = no_host_model.into_iter().chain(vendors);
-    found.map(|found| Finding::note(Check::SourceLabels, "", Detail::SourceLabels(found))).collect()
+    let noted = |found| Finding::note(Check::SourceLabels, "", Detail::SourceLabels(found));
+    let of_vendors = |found| Finding { remedies: remedy::makes_vendor_certain(judgement), ..noted(found) };
+    no_host_model.map(noted).into_iter().chain(vendors.map(of_vendors)).collect()
 }

@@ -44,6 +44,12 @@ pub struct FilterResult {
 }
 
 impl FilterResult {
+    /// Returns that of a pod which no node takes, or which is not created.
+    pub(crate) fn none(nodes: usize) -> Self {
+        let none = Bits::none(nodes);
+        Self { cpu: none.clone(), placement: none.clone(), fitting: none }
+    }
+
     /// Removes a node: the source of a migration is no target.
     pub(crate) fn leave_out(&mut self, node: NodeIndex) {
         self.cpu.remove(node);

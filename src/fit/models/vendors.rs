@@ -37,10 +37,23 @@ pub(crate) fn of_node(fleet: &Fleet, node: NodeIndex) -> Vec<&str> {
     if !labelled.is_empty() {
         return labelled;
     }
+    of_host_models(fleet, node)
+}
+
+/// Returns the vendors of a node's host models, sorted; none if none is known.
+fn of_host_models(fleet: &Fleet, node: NodeIndex) -> Vec<&str> {
     let mut out: Vec<&str> = fleet.names_under(node, Family::HostModelCpu).into_iter().filter_map(vendor).collect();
     out.sort_unstable();
     out.dedup();
     out
+}
+
+/// Returns the one vendor of a node's host models, whatever its vendor labels; `None` if it is not known.
+pub(crate) fn of_host_model(fleet: &Fleet, node: NodeIndex) -> Option<&str> {
+    match of_host_models(fleet, node).as_slice() {
+        [vendor] => Some(vendor),
+        _ => None,
+    }
 }
 
 /// Returns the vendors of all nodes, sorted.

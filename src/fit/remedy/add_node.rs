@@ -29,6 +29,11 @@ pub struct AddNode {
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let like = judgement.fleet.name(judgement.source?).to_owned();
+    // Its volumes may be usable on the present nodes alone.
+    let added = Fleet::new(copies(judgement.fleet, &like));
+    if judgement.subject.usable(&added).is_some_and(|usable| usable.is_empty()) {
+        return None;
+    }
     let Remedy { action, then_fits: (least, most), luck } = judgement.if_more_fit(AddNode { like })?;
     // The guest keeps the CPU that libvirt refused there.
     let refused = refused_on(judgement).and_then(|name| judgement.fleet.find(name));
@@ -42,13 +47,18 @@ impl Act for AddNode {
     }
 
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
-        edit(fleet, [&self.like], |node| {
-            node.name.push_str("-copy");
-            node.uncordon();
-            node.not_ready = false;
-            if let Some(host) = node.labels.get_mut(label::HOSTNAME) {
-                host.clone_from(&node.name);
-            }
-        })
+        copies(fleet, &self.like)
     }
+}
+
+/// Returns a node like this one, with another name.
+fn copies(fleet: &Fleet, like: &String) -> Vec<Node> {
+    edit(fleet, [like], |node| {
+        node.name.push_str("-copy");
+        node.uncordon();
+        node.not_ready = false;
+        if let Some(host) = node.labels.get_mut(label::HOSTNAME) {
+            host.clone_from(&node.name);
+        }
+    })
 }

@@ -7,6 +7,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
+use crate::fit::placement::Placement;
 use crate::fit::subject::Subject;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
@@ -52,7 +53,8 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         return None;
     }
     let nodes_with = |name: &str| fleet.bearing(&format!("{}{name}", label::MACHINE_TYPE), "true").count_common(&could);
-    let to = another(&fleet.offered(Family::MachineType, &could), from, nodes_with)?;
+    let offered = of_architecture(fleet.offered(Family::MachineType, &could), architecture(&start.placement));
+    let to = another(&offered, from, nodes_with)?;
     let count = nodes_with(to);
     if judgement.is_migration() && count <= offered_now {
         return None;
@@ -68,6 +70,24 @@ pub(super) fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 /// The machine types that KubeVirt allows by default, each with its versions: `DefaultAMD64EmulatedMachines`,
 /// `DefaultAARCH64EmulatedMachines` and `DefaultS390XEmulatedMachines` of `pkg/virt-config/virt-config.go`.
 const ALLOWED: [&str; 3] = ["q35", "virt", "s390-ccw-virtio"];
+
+/// The architectures of [`ALLOWED`].
+const ARCHITECTURES: [&str; 3] = ["amd64", "arm64", "s390x"];
+
+/// Returns the architecture that a pod selects: of its node, or of the guests that its node can run.
+fn architecture<'p>(placement: &'p Placement<'_>) -> Option<&'p str> {
+    let of_guests = || placement.selector.iter().find_map(|(key, _)| key.strip_prefix(label::VM_ARCH));
+    placement.get(label::ARCH).or_else(of_guests)
+}
+
+/// Returns the machine types without those of another architecture.
+fn of_architecture<'n>(mut offered: Vec<&'n str>, architecture: Option<&str>) -> Vec<&'n str> {
+    let others = ALLOWED.iter().zip(ARCHITECTURES).filter(|(_, of)| architecture.is_some_and(|own| own != *of));
+    for (family, _) in others {
+        offered.retain(|name| !is_version_of(name, family));
+    }
+    offered
+}
 
 /// Whether a machine type is this one or a version of it.
 fn is_version_of(name: &str, family: &str) -> bool {
@@ -110,6 +130,14 @@ impl Act for ChangeMachineType {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[test]
+    fn a_machine_type_of_another_architecture_is_not_offered() {
+        let all = || vec!["q35", "pc-q35-9.2", "virt", "virt-9.2", "s390-ccw-virtio"];
+        assert_eq!(of_architecture(all(), Some("amd64")), ["q35", "pc-q35-9.2"], "its guest would not boot");
+        assert_eq!(of_architecture(all(), Some("arm64")), ["virt", "virt-9.2"], "its guest would not boot");
+        assert_eq!(of_architecture(all(), None), all(), "an architecture that is not known excludes nothing");
+    }
 
     #[rstest]
     #[case::the_name_without_a_version("pc-q35-rhel8.6.0", &["pc-q35-rhel9.6.0", "q35"], Some("q35"))]

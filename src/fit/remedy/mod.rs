@@ -410,6 +410,8 @@ pub enum WhyNot {
     NotMigratable(String),
     /// KubeVirt will refuse to migrate the guest, for this reason.
     WillNotMigrate(String),
+    /// KubeVirt starts no migration: this limit is 0.
+    MigrationsOff(&'static str),
     /// The node that the guest leaves, by name, is down.
     SourceDown(String),
     /// Nodes fit, but libvirt refused: neither labels nor cordons are the cause.
@@ -503,6 +505,13 @@ pub(super) fn against_doubt(judgement: &Judgement<'_, '_>, sound: usize) -> Vec<
         }
         Depth::Brief | Depth::Full => Vec::new(),
     }
+}
+
+/// Returns the remedy with which every try of a migration asks for the same vendor; none in a brief judgement.
+pub(super) fn makes_vendor_certain(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
+    let is_tried = judgement.effort.depth == Depth::Full && !never_migrates(judgement);
+    let found = is_tried.then(|| judgement.within(|| remove_vendor_label::makes_certain(judgement)));
+    found.flatten().into_iter().collect()
 }
 
 /// Returns the remedy that leaves more targets from every start node.

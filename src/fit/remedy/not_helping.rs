@@ -33,6 +33,7 @@ pub(in crate::fit) fn not_helping(judgement: &Judgement<'_, '_>, may_help: &BTre
         Some(Immobile::Refused(refused)) => return useless_where_refused(refused),
         // Whether KubeVirt can start it elsewhere is not known.
         Some(Immobile::SourceDown(node)) => return useless(is_without_restart, &WhyNot::SourceDown(node.to_owned())),
+        Some(Immobile::Off(limit)) => return useless(is_without_restart, &WhyNot::MigrationsOff(limit)),
         None => {}
     }
     if let Some(foreseen) = foreseen(judgement).filter(|_| judgement.assessment.outcome.impact().is_some()) {

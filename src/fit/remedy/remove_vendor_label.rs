@@ -4,14 +4,13 @@
 //! Mirrors `nodeLabellerLabels` and `prepareLabels` of `pkg/virt-handler/node-labeller/node_labeller.go`: the labeller
 //! writes the vendor of the hardware alone, so that no `skip-node` is necessary.
 
-use std::collections::BTreeSet;
-
-use super::{Act, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, label_node};
+use super::trial::Prospect;
+use super::{Act, Action, Changes, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, label_node};
 use crate::fit::command::{CommandWord, LabelKey};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
-use crate::fit::models;
+use crate::fit::models::vendors;
 use crate::fit::node::Node;
 use crate::fit::subject::{Stage, Subject};
 
@@ -23,7 +22,8 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     changes: Changes::OwnLabels,
     remakes_target: false,
     gives_room: false,
-    offer,
+    // It leaves no more nodes than the vendor by which the guest is judged; the check of the source's labels offers it.
+    offer: |_| None,
     not_helping: None,
 };
 
@@ -38,7 +38,9 @@ pub struct RemoveVendorLabel {
     pub vendor: String,
 }
 
-fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+/// Makes the choice of the vendor certain, if the true one leaves the guest as many nodes as any other. It leaves no
+/// more of them than the best choice.
+pub(in crate::fit) fn makes_certain(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let Stage::Migration(migration) = &judgement.subject.stage else { return None };
     let source = judgement.source?;
     let vendor = vendor_of(judgement, source)?;
@@ -48,11 +50,13 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if others.is_empty() {
         return None;
     }
-    judgement.if_more_fit(RemoveVendorLabel {
+    let action = Action::from(RemoveVendorLabel {
         node: judgement.fleet.name(source).to_owned(),
         keys: others.into_iter().cloned().collect(),
         vendor: (*vendor).clone(),
-    })
+    });
+    let count = judgement.fitting_after(&action);
+    (count >= judgement.passes.fitting.count().max(1)).then(|| Remedy::new(action, Prospect::exactly(count)))
 }
 
 /// Returns the vendor of a node's CPU: as its libvirt reports it, else that of its host model; `None` if neither is
@@ -60,10 +64,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 fn vendor_of(judgement: &Judgement<'_, '_>, node: NodeIndex) -> Option<String> {
     let fleet = judgement.fleet;
     let reported = judgement.subject.host(fleet.name(node)).and_then(|host| host.model.as_ref()?.vendor.clone());
-    let host_models = fleet.names_under(node, Family::HostModelCpu);
-    let of_models: BTreeSet<Option<&str>> = host_models.into_iter().map(models::vendor).collect();
-    let of_models = || of_models.into_iter().reduce(|_, _| None).flatten().map(str::to_owned);
-    reported.or_else(of_models)
+    reported.or_else(|| vendors::of_host_model(fleet, node).map(str::to_owned))
 }
 
 impl Act for RemoveVendorLabel {

@@ -124,7 +124,7 @@ impl Judgement<'_, '_> {
         let source = after.source().and_then(|name| self.fleet.find(name));
         let names = changed.iter().filter_map(|node| self.fleet.find(&node.name));
         names.chain(source).for_each(|node| unchanged.remove(node));
-        let others: Vec<Node> = changed.into_iter().filter(|node| after.source() != Some(&node.name)).collect();
+        let others = changed.into_iter().filter(|node| after.source() != Some(&node.name)).collect();
         unchanged.count() + after.fitting(&Fleet::new(others)).count()
     }
 

@@ -27,6 +27,9 @@ pub struct Configured {
     /// Whether KubeVirt's feature gate `CPUManager` is known to be off: virt-handler then labels each node as one
     /// without CPU manager, whatever its kubelet does (`do` of `pkg/virt-handler/heartbeat/heartbeat.go`).
     pub cpu_manager_is_off: bool,
+    /// The limit of parallel migrations that is 0, so that the running guest gets no target pod; `None` if KubeVirt
+    /// creates one, or has created it.
+    pub migrations_off: Option<&'static str>,
 }
 
 /// A list of obsolete models.

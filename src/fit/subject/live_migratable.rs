@@ -1,5 +1,7 @@
 //! The condition `LiveMigratable` of a guest.
 
+use crate::fit::author::Author;
+
 /// The condition `LiveMigratable` of the guest, as it is or as it will be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveMigratable {
@@ -59,4 +61,23 @@ pub struct Foreseen {
     pub field: &'static str,
     /// `reason` and `message` of the condition `LiveMigratable` that virt-handler will set.
     pub refused: NotMigratable,
+}
+
+/// The reason why a drain shuts a running guest down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShutDownBy {
+    /// Neither the guest nor the KubeVirt resource states an eviction strategy.
+    NoStrategy,
+    /// The strategy is `None`, or one that KubeVirt does not know.
+    Strategy {
+        /// The strategy as stated.
+        stated: String,
+        /// The author of the strategy.
+        author: Author,
+    },
+    /// The strategy is `LiveMigrateIfPossible`, and the guest is not migratable.
+    NotMigratable {
+        /// The author of the strategy.
+        author: Author,
+    },
 }

@@ -347,6 +347,15 @@ fn authors(guest: &Guest, host_model: bool) -> Authors {
     Authors { rules, affinity: Some(field), ..Authors::default() }
 }
 
+/// Returns the placement with the vendor that leaves the most nodes.
+fn with_best<'a>(vendors: &[String], placement: Placement<'a>, source: &str, fleet: &Fleet) -> Placement<'a> {
+    let fitting = |placement: &Placement<'_>| {
+        let nodes = fleet.look_up(placement).passes().fitting;
+        nodes.iter().filter(|&node| fleet.name(node) != source).count()
+    };
+    vendors.iter().map(|vendor| placement.with_vendor(vendor)).max_by_key(fitting).unwrap_or(placement)
+}
+
 /// Builds the guest's subject as KubeVirt would, at its start or at a migration away from a node.
 fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, source: usize) -> Subject<'static> {
     let source_name = pristine[source].name.clone();
@@ -416,6 +425,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         }
         let vendors = if guest.vendor && *known { class.vendors.clone() } else { Vec::new() };
         let source = known.then(|| source_name.clone());
+        subject.placement = with_best(&vendors, subject.placement, &source_name, fleet);
         let new_target = guest.pending.then(|| Box::new(subject.placement.clone()));
         if guest.pending {
             subject.placement.selector.extend([entry(feature(STALE), "true")]);
@@ -544,6 +554,11 @@ fn verify_remedy(
         Check::HostModelUnasked | Check::HostModelKnown | Check::UnlikeHosts => {
             let verdict = Judgement::new(&after, &now, Depth::Full).verdict();
             verdict.found(check).is_none() && fewest_targets(&after, &now) > 0
+        }
+        // Each try succeeds that asks for the true vendor.
+        Check::SourceLabels => {
+            let verdict = Judgement::new(&after, &now, Depth::Full).verdict();
+            verdict.found(check).is_none() && badness(&verdict.assessment) <= badness(before)
         }
         _ => badness(&verdict) < badness(before),
     };

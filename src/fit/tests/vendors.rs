@@ -7,6 +7,7 @@ use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::models::vendors;
 use crate::fit::node::Node;
+use crate::fit::outcome::Outcome;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{Action, NoModel, UseModel, WhyNot};
 use crate::fit::subject::{
@@ -102,4 +103,18 @@ fn a_node_has_the_vendor_of_its_label_else_of_its_host_model() {
     assert_eq!(["a", "b", "c", "d"].map(of), [vec!["AMD"], vec![], vec!["Intel"], vec!["Intel"]]);
     assert_eq!(vendors::of_all(&fleet), ["AMD", "Intel"]);
     assert_eq!(fleet.names(&vendors::nodes_of(&fleet, "Intel")), ["c", "d"]);
+}
+
+/// KubeVirt selects one of the vendors of the source at random, at each try.
+#[test]
+fn a_start_is_judged_by_the_vendor_that_leaves_the_most_nodes() {
+    for untrue in ["AMD", "Zhaoxin"] {
+        let on = cascade_lake("node-a").tweak(|node| set(node, &format!("{}{untrue}", label::CPU_VENDOR), "true"));
+        let fleet = Fleet::new(vec![on, cascade_lake("node-b"), cascade_lake("node-c"), rome("node-d")]);
+        let placement = Placement { node_name: Some("node-a".into()), ..Placement::default() };
+        let after_start = AfterStart { host_model: HostModelRule::Copied, vendor: true };
+        let subject = Subject::new("shop", "db", Stage::Start(after_start), placement);
+        let assessed = Judgement::new(&subject, &fleet, Depth::Brief).into_assessment();
+        assert_eq!(assessed.outcome, Outcome::Fits, "{untrue}: a later try finds the other Intel nodes");
+    }
 }

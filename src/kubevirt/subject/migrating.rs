@@ -8,15 +8,17 @@ use super::{
     finding, mode, not_migratable, restart, too_large, under_own, unjudged, vm_of, without_architecture,
 };
 use crate::fit::author::{Author, Holder};
-use crate::fit::label::Family;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::{self, Family};
+use crate::fit::models::vendors;
 use crate::fit::placement::Placement;
 use crate::fit::plural::number;
 use crate::fit::shown::{Shown, TITLE_CHARS};
-use crate::fit::subject::{LiveMigratable, Migration, ReportedNode, RestartRequest, Stage, Subject};
+use crate::fit::subject::{LiveMigratable, Migration, ReportedNode, RestartRequest, ShutDownBy, Stage, Subject};
 use crate::fit::verdict::{Check, Finding, Impact};
 use crate::kubevirt::authors::seen_from_migration;
 use crate::kubevirt::cluster::{Cluster, Launcher};
-use crate::kubevirt::eviction::{self, Strategy};
+use crate::kubevirt::eviction::{self, Effect, Parallel, ShutDown, Strategy};
 use crate::kubevirt::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use crate::kubevirt::not_migratable::undecided_reason;
 use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim, is_final};
@@ -57,7 +59,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         let selector = selector.as_ref().map_err(Clone::clone)?;
         migration::predict(vmim, vmi, selector, labels.as_ref(), &cluster.config, release)
     };
-    let target = predict(vmim);
+    let target = predict(vmim).map(|target| with_best_vendor(target, source, &cluster.fleet));
     let is_too_large = matches!(target, Err(NoPod::TooLarge { .. }));
     notes.extend(target.as_ref().ok().and_then(|target| overruled(vmim, vmi, target, cluster)));
     let is_guess = pod.is_none() && vmim.spec.receive.is_none() && target.is_ok();
@@ -117,10 +119,39 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     } else {
         changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut subject);
         subject.live_migrate = live_migrate(vmi, cluster);
+        subject.shut_down = shut_down(vmi, cluster);
+        // A target pod that exists is not held up.
+        let has_target = cluster.launchers_of(vmi).nth(1).is_some();
+        subject.configured.migrations_off = Parallel::of(cluster).is_off().filter(|_| !has_target);
     }
     subject.live_migratable = live_migratable(vmi, vmim, cluster);
     Prepared { subject, predicted, not_judged, notes, is_guess, is_too_large }
         .unless_refused(decentralized::refused(vmim, cluster))
+}
+
+/// Returns the target pod with the vendor that leaves the most nodes: KubeVirt selects any one of the source's vendors
+/// at each try of a migration, so that the guest leaves at a later try what it does not leave at the first. Of vendors
+/// that leave equally many, that of the source's host model is the true one.
+fn with_best_vendor(
+    mut target: migration::PredictedTarget,
+    source: Option<NodeIndex>,
+    fleet: &Fleet,
+) -> migration::PredictedTarget {
+    if target.vendors.len() < 2 {
+        return target;
+    }
+    let placement = target.pod.placement();
+    let of_host = source.and_then(|node| vendors::of_host_model(fleet, node));
+    let fitting = |key: &str| {
+        let mut nodes = fleet.look_up(&placement.with_vendor(key)).passes().fitting;
+        source.inspect(|&node| nodes.remove(node));
+        nodes.count()
+    };
+    let best = target.vendors.iter().rev().max_by_key(|key| (fitting(key), of_host == Some(label::name(key)))).cloned();
+    if let Some(best) = best {
+        target.ask_for_vendor(best);
+    }
+    target
 }
 
 /// Prepares a migration of a guest that is not known.
@@ -279,12 +310,29 @@ fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<(&'static str, Author)> 
         Strategy::IfPossible if migration::not_evacuated(vmi).is_none() => "LiveMigrateIfPossible",
         Strategy::IfPossible | Strategy::ShutDown | Strategy::External | Strategy::Unknown => return None,
     };
-    let author = match vmi.spec.eviction_strategy.as_str() {
+    Some((strategy, author_of_strategy(vmi, cluster)))
+}
+
+/// Returns the author of a guest's eviction strategy, which is stated.
+fn author_of_strategy(vmi: &Vmi, cluster: &Cluster) -> Author {
+    match vmi.spec.eviction_strategy.as_str() {
         "" if cluster.config.is_hyperconverged => Author::HyperConverged("evictionStrategy"),
         "" => Author::Configuration("evictionStrategy"),
         _ => Author::Field { of: Holder::VirtualMachineInstance, path: "spec.evictionStrategy".to_owned() },
-    };
-    Some((strategy, author))
+    }
+}
+
+/// Returns why the eviction of a guest's launcher shuts it down, if it does.
+fn shut_down(vmi: &Vmi, cluster: &Cluster) -> Option<ShutDownBy> {
+    let Effect::ShutDown(why) = eviction::effect(vmi, cluster) else { return None };
+    let author = author_of_strategy(vmi, cluster);
+    Some(match (why, eviction::stated(vmi, cluster)) {
+        (ShutDown::NotPossible(_), _) => ShutDownBy::NotMigratable { author },
+        (ShutDown::NoStrategy | ShutDown::UnknownStrategy(_), Some(stated)) => {
+            ShutDownBy::Strategy { stated: stated.to_owned(), author }
+        }
+        (ShutDown::NoStrategy | ShutDown::UnknownStrategy(_), None) => ShutDownBy::NoStrategy,
+    })
 }
 
 /// Notes that the release has no `spec.addedNodeSelector`: its API server drops the field.

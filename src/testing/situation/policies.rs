@@ -123,6 +123,10 @@ pub(super) fn kubevirt(random: &mut Random) -> Value {
     if further(random, 2).percent(5) {
         configuration["defaultRuntimeClass"] = json!("kata");
     }
+    if further(random, 3).percent(3) {
+        let limit = further(random, 4).one(&["parallelMigrationsPerCluster", "parallelOutboundMigrationsPerNode"]);
+        configuration["migrations"] = json!({limit: 0});
+    }
     if random.percent(30) {
         configuration["cpuModel"] =
             json!(random.one(&[MODELS[0], MODELS[3], MODELS[4], "host-passthrough", "host-model"]));

@@ -229,6 +229,8 @@ fn an_untrue_vendor_label_is_removed() {
     });
     let cluster = cluster(nodes.to_vec(), [vmi(running("db", "node-a", "Cascadelake-Server-noTSX"))]);
     let prepared = of_migration(&read(request("db")), &cluster);
+    let verdict = prepared.judge(&cluster, Depth::Full);
+    assert_eq!(verdict.assessment.outcome, Outcome::Fits, "a try that asks for Intel succeeds");
     let expected = (
         "take cpu-vendor AMD off node-a, which is Intel (none)".to_owned(),
         vec!["kubectl label node node-a cpu-vendor.node.kubevirt.io/AMD-".to_owned()],

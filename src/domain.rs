@@ -23,7 +23,7 @@ use crate::fit::syntax;
 const KUBEVIRT: &str = "kubevirt.io";
 /// Maximum length of a domain, in bytes. With it, a label's key has room for a name, and an exchanged text is at most
 /// six times as long.
-pub(crate) const LONGEST_DOMAIN: usize = 63;
+const LONGEST_DOMAIN: usize = 63;
 /// Domains of Kubernetes and this program: a translation would affect names that KubeVirt does not own. Below
 /// KubeVirt's own domain, two names would have one translation.
 const RESERVED_DOMAINS: [&str; 4] = ["kubernetes.io", "k8s.io", "cpufit.io", KUBEVIRT];

@@ -342,7 +342,7 @@ impl ForesightLikeness {
         let volumes = || subject::bound_volumes(vmi, cluster);
         let usable = if devices.is_empty() { None } else { BoundVolume::all_usable(&volumes(), &cluster.fleet) };
         let refusals = subject::refusals(&vmi.spec, conflicts, cluster);
-        let machine = live.and_then(subject::resolved_machine);
+        let machine = live.and_then(|vmi| subject::resolved_machine(vmi, cluster));
         Self { reason: foreseen.map(|found| found.refused.reason), refusals, devices, usable, machine }
     }
 }

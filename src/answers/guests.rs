@@ -247,5 +247,6 @@ pub(crate) fn predict(
     let selector = subject::source_selector(vmi, cluster)?;
     let release = cluster.release.release();
     let target = migration::predict(&Vmim::default(), vmi, &selector, labels, &cluster.config, release)?;
-    Ok(target.pod.placement())
+    let source = cluster.fleet.find(&vmi.status.node_name);
+    Ok(target.with_best_vendor(source, &cluster.fleet).pod.placement())
 }

@@ -116,7 +116,7 @@ impl CountProgress {
     }
 
     /// Whether all guests were looked at.
-    pub(crate) fn is_complete(self) -> bool {
+    fn is_complete(self) -> bool {
         self.at >= self.of
     }
 

@@ -101,33 +101,35 @@ impl Unanswered {
     pub(crate) fn lines(&self) -> Vec<String> {
         let nodes = self.nodes.iter().map(|row| (row.code, row.reason.clone(), row.node.clone()));
         let guests = self.guests.iter().map(|row| (row.code, row.reason.clone(), row.guest.clone()));
-        let about = |nodes: &[String]| {
-            let asked = self.nodes.iter().filter(|row| nodes.contains(&row.node)).flat_map(|row| &row.titles);
+        let about = |code: &str, nodes: &[String]| {
+            let is_said = |row: &&UnansweredNode| row.code == code && nodes.contains(&row.node);
+            let asked = self.nodes.iter().filter(is_said).flat_map(|row| &row.titles);
             let asked: BTreeSet<&str> = asked.map(String::as_str).collect();
             format!(" about {}", fold_names(&asked.into_iter().collect::<Vec<_>>(), MAX_NAMES))
         };
         let mut out = lines("on", nodes, ["more node", "more nodes"], &about);
-        out.extend(lines("of the CPU of", guests, ["more guest", "more guests"], &|_| String::new()));
+        out.extend(lines("of the CPU of", guests, ["more guest", "more guests"], &|_, _| String::new()));
         out
     }
 }
 
-/// Formats the missing answers `of_what`, in lines; `about` says for names which guests they concern.
+/// Formats the missing answers `of_what`, in lines; `about` says for a reason's code and names which
+/// guests they concern.
 fn lines(
     of_what: &str,
     said: impl Iterator<Item = (&'static str, String, String)>,
     [one, many]: [&str; 2],
-    about: &dyn Fn(&[String]) -> String,
+    about: &dyn Fn(&str, &[String]) -> String,
 ) -> Vec<String> {
     let mut folded = alike::fold(said);
-    for (_, names) in &mut folded {
+    for (_, _, names) in &mut folded {
         names.dedup();
     }
-    let hidden: usize = folded.iter().skip(MAX_REASONS).map(|(_, names)| names.len()).sum();
+    let hidden: usize = folded.iter().skip(MAX_REASONS).map(|(_, _, names)| names.len()).sum();
     let shown = folded.iter().take(MAX_REASONS);
     let mut out: Vec<String> = shown
-        .map(|(reason, names)| {
-            format!("what libvirt says {of_what} {}{}: {reason}", fold_names(names, MAX_NAMES), about(names))
+        .map(|(code, reason, names)| {
+            format!("what libvirt says {of_what} {}{}: {reason}", fold_names(names, MAX_NAMES), about(code, names))
         })
         .collect();
     if hidden > 0 {

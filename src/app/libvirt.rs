@@ -89,7 +89,10 @@ async fn ask(
     plan: &Plan,
     asks_losses: bool,
 ) -> anyhow::Result<()> {
-    let client = connect::client(cluster.config()?, &world.cluster.domain)?;
+    let mut config = cluster.config()?;
+    // Each question has its own limit, within which libvirt may be silent.
+    config.read_timeout = None;
+    let client = connect::client(config, &world.cluster.domain)?;
     let shown = console::Progress::of("libvirt was asked");
     let progress = |done: usize, of: usize| shown.at(done, of);
     let asker = Asker::new(&client, args.ask_timeout, &progress);

@@ -30,7 +30,7 @@ pub(crate) const OWNERS: usize = 64;
 pub(crate) const TERMS: usize = 128;
 /// Maximum expressions of one term, which are ANDed: people write one to ten; KubeVirt adds one for each forbidden
 /// feature.
-pub(crate) const EXPRESSIONS: usize = 512;
+const EXPRESSIONS: usize = 512;
 /// Maximum values of one expression: the names of all nodes of a large pool.
 pub(crate) const VALUES: usize = 2048;
 /// Maximum tolerations of a pod: people write one to ten.
@@ -38,23 +38,23 @@ pub(crate) const TOLERATIONS: usize = 256;
 /// Maximum taints of a node: usually a few.
 pub(crate) const TAINTS: usize = 128;
 /// Maximum topology spread constraints of a pod: people write one or two.
-pub(crate) const SPREADS: usize = 64;
+const SPREADS: usize = 64;
 /// Maximum CPU features of a guest: libvirt has about 300.
 pub(crate) const FEATURES: usize = 512;
 /// Maximum `volumes`, `disks` and `filesystems` of a guest, and `dataVolumeTemplates` of a VirtualMachine: one for each
 /// disk.
-pub(crate) const VOLUMES: usize = 512;
+const VOLUMES: usize = 512;
 /// Maximum devices of a guest (`gpus`, `hostDevices`, `interfaces` and their `networks`), and kinds of permitted
 /// device.
-pub(crate) const DEVICES: usize = 256;
+const DEVICES: usize = 256;
 /// Maximum conditions of an object: KubeVirt writes about 15, kubelets about 10.
 pub(crate) const CONDITIONS: usize = 128;
 /// Maximum feature gates: KubeVirt has about 80.
-pub(crate) const GATES: usize = 512;
+const GATES: usize = 512;
 /// Maximum CPU models in the KubeVirt resource's list of obsolete models: libvirt has about 150.
 pub(crate) const MODELS: usize = 512;
 /// Maximum users and namespaces that a policy exempts: one for each team of a large cluster.
-pub(crate) const EXEMPTED: usize = 1024;
+const EXEMPTED: usize = 1024;
 /// Maximum entries of any list or map that is not named here: such lists have a few entries.
 pub(crate) const OTHERS: usize = 256;
 

@@ -122,7 +122,9 @@ fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
     let Diff { worse, better, .. } = found;
     match (worse, better) {
         _ if !found.are_guests_compared => page.line("guests are not compared"),
-        (0, 0) if found.is_empty() && found.not_known.is_empty() => page.line("nothing changed"),
+        (0, 0) if found.is_empty() && found.not_known.is_empty() => {
+            page.line("nothing changed: no label, taint or verdict by labels");
+        }
         (0, 0) if found.lacks_guests => page.line("no guest that could be compared is worse off, none better"),
         (0, 0) => page.line("no guest is worse off, none better"),
         _ => page.line(format_args!("{}, {better} better", worse_off(*worse))),

@@ -388,6 +388,10 @@ fn least(drained: &DrainReport, page: &mut Page) {
     }
     let Some(others) = &drained.least_for_others else { return };
     let line = match drained.not_freed.as_slice() {
+        _ if drained.parallel.is_off().is_some() => {
+            let limit = drained.parallel.is_off().unwrap_or_default();
+            format!("raise {limit} of the KubeVirt resource: as long as it is 0, no guest migrates")
+        }
         [] => "no change that is known frees all of them together".to_owned(),
         names => {
             let tried = match drained.tried.as_slice() {

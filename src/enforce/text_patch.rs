@@ -99,8 +99,7 @@ impl<'t> Visitor<'t> for &mut Writer<'_, '_> {
     fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some((Key(key), value)) = map.next_entry::<Key<'t>, &'t RawValue>()? {
             let Some(steps) = self.fields.remove(key.as_ref()) else {
-                self.key(&key);
-                self.out.push_str(value.get());
+                self.copy(key, value.get());
                 continue;
             };
             if let Err(error) = self.field(&key, Some(value.get()), steps) {
@@ -112,11 +111,28 @@ impl<'t> Visitor<'t> for &mut Writer<'_, '_> {
 }
 
 impl Writer<'_, '_> {
-    /// Writes the key of a field.
-    fn key(&mut self, key: &str) {
+    /// Writes a field as it is.
+    fn copy(&mut self, key: Cow<'_, str>, text: &str) {
+        match key {
+            // Without escapes, it is written as it was.
+            Cow::Borrowed(plain) => {
+                self.comma();
+                self.out.extend(["\"", plain, "\":"]);
+            }
+            Cow::Owned(escaped) => self.key(&escaped),
+        }
+        self.out.push_str(text);
+    }
+
+    fn comma(&mut self) {
         if !std::mem::take(&mut self.is_first) {
             self.out.push(',');
         }
+    }
+
+    /// Writes the key of a field.
+    fn key(&mut self, key: &str) {
+        self.comma();
         push_json(key, self.out);
         self.out.push(':');
     }

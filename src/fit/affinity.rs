@@ -31,7 +31,7 @@ pub enum Expression {
 
 impl Expression {
     /// Whether the condition keeps a guest off hosts whose model is obsolete.
-    pub(crate) fn rejects_obsolete_host_model(&self) -> bool {
+    fn rejects_obsolete_host_model(&self) -> bool {
         matches!(self, Self::DoesNotExist(key) if label::is_obsolete_host_model(key))
     }
 

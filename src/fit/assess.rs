@@ -185,7 +185,7 @@ pub(super) fn start_groups(
     effort: Effort<'_>,
 ) -> Option<Vec<StartGroup>> {
     let StartOf { placement, after_start, features } = start;
-    let failing = subject.failing(placement, features, fleet);
+    let failing = subject.failing_targets(placement, features, fleet);
     let migrating = subject.after_start(placement);
     let mut out: Vec<StartGroup> = Vec::new();
     let mut known: HashMap<Option<Added<'_>>, usize> = HashMap::new();

@@ -134,7 +134,7 @@ impl Authors {
     }
 
     /// Returns the author of an expression of the required node affinity; `None` if it is not known.
-    pub(crate) fn of_expression(&self, expression: &Expression) -> Option<&AskedAt> {
+    fn of_expression(&self, expression: &Expression) -> Option<&AskedAt> {
         self.rules.get(expression).or(self.affinity.as_ref())
     }
 

@@ -42,6 +42,8 @@ pub struct Judgement<'s, 'f> {
     pub(super) passes: FilterResult,
     /// The nodes that would fit if their libvirt did not refuse the guest.
     pub(super) refused_targets: Bits,
+    /// The nodes that would fit but for a cordon, taints or virt-handler, if their libvirt did not refuse the guest.
+    pub(super) refused_elsewhere: Bits,
     /// The candidate nodes: those of the guest's architecture, without the node that it leaves.
     pub(super) neighbours: Bits,
     /// Outcome, cause and fitting nodes.
@@ -79,6 +81,9 @@ impl<'s, 'f> Judgement<'s, 'f> {
             passes.leave_out(node);
         }
         let kept_out = subject.kept_out(fleet);
+        let mut refused_elsewhere = kept_out.clone().unwrap_or_else(|| Bits::none(fleet.len()));
+        refused_elsewhere.intersect(&passes.placement);
+        refused_elsewhere.subtract(&passes.fitting);
         let refused_targets = kept_out.as_ref().map(|kept_out| passes.leave_out_all(kept_out));
         let neighbours = neighbours(subject, fleet);
         let assessment = assess::assess_passes(subject, &lookup, &passes, &neighbours, effort);
@@ -90,6 +95,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
             lookup,
             passes,
             refused_targets: refused_targets.unwrap_or_else(|| Bits::none(fleet.len())),
+            refused_elsewhere,
             neighbours,
             assessment,
             nearest: OnceCell::new(),

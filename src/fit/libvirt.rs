@@ -40,6 +40,20 @@ pub struct Cpu {
 }
 
 impl Cpu {
+    /// Returns the feature that has two policies: `feature vaes stands in require and in disable`; `None` without one.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let Self { require, disable, forbid, .. } = self;
+        let pairs = [
+            ("require", require, "disable", disable),
+            ("require", require, "forbid", forbid),
+            ("disable", disable, "forbid", forbid),
+        ];
+        pairs.into_iter().find_map(|(one, of_one, other, of_other)| {
+            let feature = of_one.intersection(of_other).next()?;
+            Some(format!("feature {feature} stands in {one} and in {other}"))
+        })
+    }
+
     /// Whether the CPU has a feature; `None` if that is not known: the features of its model are not known, or
     /// definitions of the model differ in the feature, as they do in those of VMX.
     #[must_use]

@@ -47,6 +47,8 @@ pub struct Subject<'a> {
     pub authors: Authors,
     /// Its requirements that are named and not judged.
     pub unjudged: Unjudged,
+    /// The requirements of this kind of its next start; `None` if they are the same.
+    pub next_unjudged: Option<Box<Unjudged>>,
     /// Its CPU mode, if it is known.
     pub mode: CpuMode,
     /// The CPU features that its specification lists.
@@ -97,6 +99,7 @@ impl<'a> Subject<'a> {
             placement,
             authors: Authors::default(),
             unjudged: Unjudged::default(),
+            next_unjudged: None,
             mode: CpuMode::Unset,
             features: CpuFeatures::default(),
             machine_type: None,
@@ -249,7 +252,13 @@ impl<'a> Subject<'a> {
     /// Whether volumes or other pods, which are not known or not judged, decide where it starts.
     pub(crate) fn is_start_unknown(&self) -> bool {
         let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread | PodRule::Claims);
-        !self.unjudged.unplaced.is_empty() || self.unjudged.pod_rules.iter().any(decides)
+        let next = self.unjudged_next();
+        !next.unplaced.is_empty() || next.differs_in_rules_or_room || next.pod_rules.iter().any(decides)
+    }
+
+    /// Returns the requirements of its next start that are named and not judged.
+    pub(crate) fn unjudged_next(&self) -> &Unjudged {
+        self.next_unjudged.as_deref().unwrap_or(&self.unjudged)
     }
 
     /// Returns the fitting nodes on which the guest is known to start after it was stopped: those where its
@@ -259,18 +268,7 @@ impl<'a> Subject<'a> {
         if self.is_start_unknown() && !own.is_some_and(|node| fitting.contains(node)) {
             return None;
         }
-        Some(self.with_volumes_and_devices(fitting, fleet))
-    }
-
-    /// Returns those of the nodes where all its volumes can be used and that have its devices.
-    pub(crate) fn with_volumes_and_devices(&self, nodes: &Bits, fleet: &Fleet) -> Bits {
-        let mut out = nodes.clone();
-        if let Some(usable) = self.usable(fleet) {
-            out.intersect(&usable);
-        }
-        let without = self.unjudged.devices.iter().flat_map(|device| device.without.keys());
-        without.filter_map(|name| fleet.find(name)).for_each(|node| out.remove(node));
-        out
+        Some(self.unjudged_next().with_volumes_and_devices(fitting, fleet))
     }
 
     /// Returns `namespace/name`, or the name alone if there is no namespace.

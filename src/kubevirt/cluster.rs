@@ -106,6 +106,9 @@ pub struct Launcher {
     pub excess: Option<Excess>,
 }
 
+/// The label of claims that keep a guest's state, and the start of the names of those from before KubeVirt 1.4.
+const STATE_CLAIM: &str = "persistent-state-for";
+
 impl Launcher {
     /// Returns the node selector as a map.
     #[must_use]
@@ -399,6 +402,15 @@ impl Cluster {
     #[must_use]
     pub fn claim(&self, namespace: &str, name: &str) -> Option<&Claim> {
         get(&self.kept.claims, namespace, name)
+    }
+
+    /// Returns the claim that keeps the state of a guest's TPM or EFI, which its launcher mounts. Mirrors `PVCForVMI`
+    /// of `pkg/storage/backend-storage/backend-storage.go`: by its label, else by its name.
+    pub(crate) fn state_claim(&self, namespace: &str, guest: &str) -> Option<&Claim> {
+        let of_namespace = self.kept.claims.iter().filter(|((of, _), _)| of == namespace).map(|(_, claim)| &**claim);
+        let is_labelled = |claim: &&Claim| claim.metadata.labels.get(STATE_CLAIM).is_some_and(|of| of == guest);
+        let by_name = || self.claim(namespace, &format!("{STATE_CLAIM}-{guest}"));
+        of_namespace.into_iter().find(is_labelled).or_else(by_name)
     }
 
     /// Returns a DataVolume.

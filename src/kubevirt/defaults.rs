@@ -32,7 +32,7 @@ pub struct ClusterConfig {
 }
 
 /// Name of the HyperConverged resource; its operator reads no other one (`HyperConvergedName`).
-pub(crate) const HYPERCONVERGED_NAME: &str = "kubevirt-hyperconverged";
+const HYPERCONVERGED_NAME: &str = "kubevirt-hyperconverged";
 
 /// Returns the name of the HyperConverged resource that owns a KubeVirt resource, as in OpenShift Virtualization. Its
 /// operator writes the KubeVirt resource (kubevirt/hyperconverged-cluster-operator, `NewKubevirtHandler`).

@@ -270,6 +270,9 @@ impl Guest {
         let devices = &mut self.spec.domain.devices;
         devices.autoattach_pod_interface =
             devices.autoattach_pod_interface.or(preference.devices.preferred_autoattach_pod_interface);
+        if devices.tpm.is_none() {
+            devices.tpm.clone_from(&preference.devices.preferred_tpm);
+        }
         let pod_network = self.spec.networks.iter().find(|network| network.pod.is_some());
         for interface in &mut devices.interfaces {
             if interface.model.is_empty() {

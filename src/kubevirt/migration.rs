@@ -17,8 +17,10 @@ use super::wire::{
     Condition, LIVE_MIGRATABLE, Meta, RESTART_REQUIRED, SourceState, VirtualMachine, Vmi, Vmim, is_final,
 };
 use crate::bounds::Excess;
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::host_model;
 use crate::fit::label;
+use crate::fit::models::vendors;
 use crate::fit::placement::Expression;
 use crate::fit::subject::PendingChange;
 use crate::well_known;
@@ -134,8 +136,30 @@ pub(crate) struct PredictedTarget {
 }
 
 impl PredictedTarget {
+    /// Returns the target pod with the vendor that leaves the most nodes: KubeVirt selects any one of the source's
+    /// vendors at each try of a migration, so that the guest leaves at a later try what it does not leave at the first.
+    /// Among vendors that leave equally many, that of the source's host model is the true one.
+    pub(crate) fn with_best_vendor(mut self, source: Option<NodeIndex>, fleet: &Fleet) -> Self {
+        if self.vendors.len() < 2 {
+            return self;
+        }
+        let placement = self.pod.placement();
+        let of_host = source.and_then(|node| vendors::of_host_model(fleet, node));
+        let fitting = |key: &str| {
+            let mut nodes = fleet.look_up(&placement.with_vendor(key)).passes().fitting;
+            source.inspect(|&node| nodes.remove(node));
+            nodes.count()
+        };
+        let best =
+            self.vendors.iter().rev().max_by_key(|key| (fitting(key), of_host == Some(label::name(key)))).cloned();
+        if let Some(best) = best {
+            self.ask_for_vendor(best);
+        }
+        self
+    }
+
     /// Selects this one of the source's vendors.
-    pub(crate) fn ask_for_vendor(&mut self, vendor: String) {
+    fn ask_for_vendor(&mut self, vendor: String) {
         self.pod.node_selector.retain(|key, _| !self.vendors.contains(key));
         self.pod.settings.retain(|key, _| !self.vendors.contains(key));
         self.pod.settings.insert(vendor.clone(), Setting::SourceNode);

@@ -28,7 +28,7 @@ use super::obsolete;
 use super::placement;
 use super::resource::Resource;
 use super::setting::{Origins, Setting, SettingOrigin};
-use super::storage;
+use super::storage::{self, MountedBy};
 use super::topology;
 use super::wire::{Condition, GuestResources, Machine, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus};
 use crate::bounds::Excess;
@@ -304,8 +304,8 @@ fn of_spec(
     subject.definition.own_selector = spec.node_selector.clone().into_iter().collect();
     subject.definition.under_own = launch::under_own(&spec, &status, &cluster.config, cluster.release.release());
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
-    subject.resolved_machine = cluster.vmi(namespace, name).and_then(resolved_machine);
-    subject.unjudged = unjudged(&spec, namespace, name, cluster);
+    subject.resolved_machine = cluster.vmi(namespace, name).and_then(|vmi| resolved_machine(vmi, cluster));
+    subject.unjudged = unjudged(&spec, (namespace, name), MountedBy::Start, cluster);
     subject.asked = cluster.asked(namespace, name);
     subject.features = features(&spec);
     let lacks_frequency = topology::lacks_frequency(&spec, &status, cluster);
@@ -329,13 +329,14 @@ fn of_spec(
 }
 
 /// Returns the requirements of a guest with this name that are named and not judged.
-fn unjudged(spec: &VmiSpec, namespace: &str, name: &str, cluster: &Cluster) -> Unjudged {
+fn unjudged(spec: &VmiSpec, (namespace, name): (&str, &str), by: MountedBy, cluster: &Cluster) -> Unjudged {
     Unjudged {
         pod_rules: launch::pod_rules(spec, cluster.release.release()),
         topology_keys: launch::topology_keys(spec),
-        volumes: storage::bound_volumes(spec, namespace, cluster),
+        volumes: storage::bound_volumes(spec, (namespace, name), by, cluster),
         unplaced: storage::unplaced(spec, namespace, cluster),
         devices: devices::lacking(spec, cluster.vmi(namespace, name), cluster),
+        differs_in_rules_or_room: false,
     }
 }
 
@@ -446,7 +447,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.asked = cluster.asked_about(vmi);
     subject.features = features(&vmi.spec);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
-    subject.resolved_machine = resolved_machine(vmi);
+    subject.resolved_machine = resolved_machine(vmi, cluster);
     subject.running = running(vmi, cluster);
     let name = &vmi.metadata.name;
     subject.definition.waits = waits(vmi, cluster);
@@ -493,18 +494,20 @@ fn describe_restart(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     // A restart does not copy the data that a migration to other volumes copies.
     let moves_volumes = migration::pending_changes(vmi).contains(&PendingChange::Volumes);
     subject.restart = if is_halted || moves_volumes { None } else { restart::of_vmi(vmi, cluster) };
+    subject.next_unjudged = restart::unjudged_next(vmi, cluster).map(Box::new);
 }
 
 /// Returns the machine type labels of a running guest's alias, such as `q35`, and of the type that its QEMU resolved it
-/// to. `None` for a guest with an outdated launcher: the QEMU of its next start is another one. Mirrors
-/// `updateMachineType` of `pkg/virt-handler/vm.go`.
-pub(crate) fn resolved_machine(vmi: &Vmi) -> Option<(String, String)> {
+/// to. `None` for a guest with an outdated launcher, and if no node offers that type: the QEMU of its next start is
+/// another one. Mirrors `updateMachineType` of `pkg/virt-handler/vm.go`.
+pub(crate) fn resolved_machine(vmi: &Vmi, cluster: &Cluster) -> Option<(String, String)> {
     let kind = |machine: &Option<Machine>| machine.as_ref().map(|machine| machine.kind.clone());
     let (alias, resolved) = (kind(&vmi.spec.domain.machine)?, kind(&vmi.status.machine)?);
     let is_resolved = !alias.is_empty() && !resolved.is_empty() && alias != resolved;
     let is_known = is_resolved && !well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     let key = |kind: String| format!("{}{kind}", label::MACHINE_TYPE);
-    is_known.then(|| (key(alias), key(resolved)))
+    let resolved = Some(key(resolved)).filter(|key| !cluster.fleet.bearing(key, "true").is_empty())?;
+    is_known.then(|| (key(alias), resolved))
 }
 
 fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
@@ -602,7 +605,7 @@ pub(super) fn start_of(mut spec: VmiSpec, cluster: &Cluster) -> Option<Start<'st
 
 /// Returns the volumes of a guest that are bound to nodes.
 pub(crate) fn bound_volumes(vmi: &Vmi, cluster: &Cluster) -> Vec<BoundVolume> {
-    storage::bound_volumes(&vmi.spec, &vmi.metadata.namespace, cluster)
+    storage::bound_volumes(&vmi.spec, (&vmi.metadata.namespace, &vmi.metadata.name), MountedBy::Target, cluster)
 }
 
 /// Whether an update of a VM affects the judgement.

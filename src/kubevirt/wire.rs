@@ -84,7 +84,7 @@ mod pod;
 mod replicas;
 mod storage;
 
-pub use devices::{Devices, Disk, Filesystem, HostDevice, Interface, Lun, Network, PluggedBinding};
+pub use devices::{Devices, Disk, Filesystem, HostDevice, Interface, Lun, Network, PluggedBinding, Tpm};
 pub use instancetype::{
     ControllerRevision, DataSource, DataSourceRef, DataSourceSpec, DataVolume, DataVolumeSourceRef, DataVolumeSpec,
     Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource, Preference, PreferenceCpu,
@@ -330,6 +330,8 @@ wire! {
     Efi {
         /// `secureBoot`: on if it is not set.
         secure_boot: Option<bool>,
+        /// `persistent`: its variables are kept in a claim.
+        persistent: Option<bool>,
     }
     /// `spec.domain.resources`.
     GuestResources {

@@ -8,7 +8,7 @@ use super::{
     Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtHost, PROVIDES_FORBIDDEN, Silence, Usable,
 };
 use crate::fit::shown::Shown;
-use crate::libvirt::question::{CommandOutput, Question};
+use crate::libvirt::question::{CommandOutput, Question, xml};
 use crate::word::Word as _;
 
 /// Maximum bytes of standard output that are read. The description of a guest with many disks has 100 KB.
@@ -21,6 +21,9 @@ const MAX_XML_NODES: u32 = 1 << 16;
 pub(super) const MAX_FEATURES: usize = 2048;
 /// Maximum bytes of a model's or a feature's name.
 const MAX_NAME_BYTES: usize = 64;
+/// Maximum length of the description of a CPU: some four hundred features, where real CPUs have up to two hundred.
+/// Three times as many bytes, if each is escaped, fit into a URL of 64 KiB (`MAX_LEN` of the crate `http`).
+const MAX_DESCRIPTION_BYTES: usize = 20 << 10;
 /// Maximum bytes of libvirt's messages that are repeated.
 const MAX_MESSAGE_BYTES: usize = 240;
 
@@ -288,6 +291,13 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
         if out.require.len() + out.disable.len() + out.forbid.len() > MAX_FEATURES {
             return Err(unreadable(format_args!("a CPU of more than {MAX_FEATURES} features")));
         }
+    }
+    if let Some(fault) = out.contradiction() {
+        return Err(unreadable(format_args!("a CPU whose {fault}")));
+    }
+    // It is sent as a part of a URL, which has a limit.
+    if xml(&out).len() > MAX_DESCRIPTION_BYTES {
+        return Err(unreadable(format_args!("a CPU whose description has more than {MAX_DESCRIPTION_BYTES} bytes")));
     }
     Ok(out)
 }

@@ -156,17 +156,11 @@ impl SavedCpu {
         bounded("a CPU", self.features().count())?;
         self.features().chain(&self.vendor).chain([&self.model]).try_for_each(|text| checked(text).map(drop))?;
         let Self { model, vendor, require, disable, forbid } = self;
-        let pairs = [
-            ("require", &require, "disable", &disable),
-            ("require", &require, "forbid", &forbid),
-            ("disable", &disable, "forbid", &forbid),
-        ];
-        for (one, of_one, other, of_other) in pairs {
-            if let Some(feature) = of_one.intersection(of_other).next() {
-                return Err(format!("feature {feature} stands in {one} and in {other}; leave it in one"));
-            }
+        let cpu = Cpu { model, vendor, require, disable, forbid };
+        match cpu.contradiction() {
+            Some(fault) => Err(format!("{fault}; leave it in one")),
+            None => Ok(cpu),
         }
-        Ok(Cpu { model, vendor, require, disable, forbid })
     }
 
     fn of_guest(self, accelerator: &str) -> Result<GuestCpu, String> {

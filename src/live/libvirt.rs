@@ -27,9 +27,13 @@ const AT_ONCE: usize = 8;
 const SLACK: Duration = Duration::from_secs(3);
 /// Tolerance for the container's clock: the limit may pass this much earlier there than here.
 const EXTRA_TIME: Duration = Duration::from_millis(200);
-/// Number of consecutive queries without an answer in time after which a node is not queried again, and of consecutive
-/// refusals of exec after which a namespace is not. A single one may be a hanging command, or a protected pod.
+/// Number of consecutive queries without an answer in time after which the launchers of a namespace on a node are not
+/// queried again, and of consecutive refusals of exec after which a namespace is not. A single one may be a hanging
+/// command, or a protected pod.
 const MAX_FAILURES_IN_A_ROW: usize = 2;
+/// Number of namespaces whose launchers on a node are silent after which no launcher there is queried: the guests of
+/// one tenant do not silence those of the others, and a node that is down delays the command by a few queries only.
+const MAX_SILENT_NAMESPACES: usize = 4;
 
 /// A function that runs a command in a launcher, within a time limit.
 type Exec<'a> = Box<dyn Fn(PodName, Vec<String>, Duration) -> LocalBoxFuture<'a, Result<CommandOutput, Silence>> + 'a>;
@@ -47,8 +51,8 @@ pub(crate) struct Asker<'a> {
 /// Consecutive failed queries.
 #[derive(Default)]
 struct InVain {
-    /// Number of consecutive queries without an answer in time, by node.
-    slow: BTreeMap<String, usize>,
+    /// Number of consecutive queries without an answer in time, by node and namespace of the launcher.
+    slow: BTreeMap<String, BTreeMap<String, usize>>,
     /// Number of consecutive refusals and the last refusal, by namespace.
     refused: BTreeMap<String, (usize, Silence)>,
 }
@@ -56,8 +60,12 @@ struct InVain {
 impl InVain {
     /// Returns why this launcher is not queried any more; `None` if it is.
     fn reason(&self, node: &str, namespace: &str, seconds: u64) -> Option<Silence> {
-        if self.slow.get(node).is_some_and(|times| *times >= MAX_FAILURES_IN_A_ROW) {
-            return Some(Silence::GivenUp(seconds));
+        if let Some(slow) = self.slow.get(node) {
+            let is_silent = |times: &&usize| **times >= MAX_FAILURES_IN_A_ROW;
+            let is_given_up = slow.get(namespace).as_ref().is_some_and(is_silent);
+            if is_given_up || slow.values().filter(is_silent).count() >= MAX_SILENT_NAMESPACES {
+                return Some(Silence::GivenUp(seconds));
+            }
         }
         self.refused
             .get(namespace)
@@ -67,7 +75,9 @@ impl InVain {
 
     fn learn<T>(&mut self, node: &str, namespace: &str, answered: &Result<T, Silence>) {
         match answered {
-            Err(Silence::TooSlow(_)) => *self.slow.entry(node.to_owned()).or_default() += 1,
+            Err(Silence::TooSlow(_)) => {
+                *self.slow.entry(node.to_owned()).or_default().entry(namespace.to_owned()).or_default() += 1;
+            }
             Err(silence @ Silence::Forbidden(_)) => {
                 let (times, last) = self.refused.entry(namespace.to_owned()).or_insert((0, silence.clone()));
                 *times += 1;
@@ -75,7 +85,9 @@ impl InVain {
             }
             Err(Silence::NotRun(_) | Silence::NotRunning(_)) => {}
             _ => {
-                self.slow.remove(node);
+                if let Some(slow) = self.slow.get_mut(node) {
+                    slow.remove(namespace);
+                }
                 self.refused.remove(namespace);
             }
         }
@@ -219,6 +231,7 @@ impl<'a> Asker<'a> {
                     why @ (Silence::Forbidden(_)
                     | Silence::NotRun(_)
                     | Silence::NotRunning(_)
+                    | Silence::GivenUp(_)
                     | Silence::NoShell
                     | Silence::NoVirsh
                     | Silence::NoVerb(_)),
@@ -227,10 +240,6 @@ impl<'a> Asker<'a> {
                     launchers.pop_front();
                     open.push_front(cpu);
                     continue;
-                }
-                Err(why @ Silence::GivenUp(_)) => {
-                    out.silence = Some(Sourced::new(why.clone(), now()));
-                    break;
                 }
                 Err(Silence::TooSlow(_)) => {
                     launchers.rotate_left(1);
@@ -258,9 +267,11 @@ impl<'a> Asker<'a> {
                 out.answers.insert(cpu, Sourced::new(answered, now()));
             }
         }
-        if let Some(launcher) = answering {
+        if let Some(first) = answering {
+            let others = launchers.iter().map(|launcher| &launcher.pod).filter(|pod| *pod != first);
+            let through: Vec<&LauncherName> = std::iter::once(first).chain(others).collect();
             for accelerator in accelerators {
-                let host = self.host(node, launcher, accelerator).await;
+                let host = self.host_through(node, &through, accelerator).await;
                 out.hosts.insert(accelerator, Sourced::new(host, now()));
             }
         }
@@ -274,6 +285,25 @@ impl<'a> Asker<'a> {
             why.by_outdated = launcher.is_outdated;
         }
         Ok(answer)
+    }
+
+    /// Queries a node about its host model through the first of these launchers that answers; without any, returns why
+    /// the first one did not.
+    async fn host_through(
+        &self,
+        node: &str,
+        launchers: &[&LauncherName],
+        accelerator: Accelerator,
+    ) -> Result<LibvirtHost, Silence> {
+        let mut silence = Silence::NoLauncher;
+        for (at, launcher) in launchers.iter().enumerate() {
+            match self.host(node, launcher, accelerator).await {
+                Ok(host) => return Ok(host),
+                Err(why) if at == 0 => silence = why,
+                Err(_) => {}
+            }
+        }
+        Err(silence)
     }
 
     async fn host(

@@ -227,6 +227,7 @@ impl RawCase<'_> {
             | Detail::WillNotMigrate(_)
             | Detail::LibvirtRefused(_)
             | Detail::LibvirtRefuses(_)
+            | Detail::LibvirtRefusesToo(_)
             | Detail::FailsAtStart(_)
             | Detail::OutdatedLauncher
             | Detail::RestartRequired

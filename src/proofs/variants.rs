@@ -21,7 +21,10 @@ named! { detail, DETAILS, Detail,
     // Too large to read, or no time: tested by tests/cost, src/bounds and the promises.
     Detail::Unknown(Unknown::UnreadNode { .. } | Unknown::NotInTime | Unknown::NotJudged(_)) => "",
     // No situation here asks libvirt: `fit::libvirt` has its own tests.
-    Detail::LibvirtRefuses(_) | Detail::FailsAtStart(_) | Detail::NoTarget(NoTarget::LibvirtRefuses(_)) => "",
+    Detail::LibvirtRefuses(_)
+    | Detail::LibvirtRefusesToo(_)
+    | Detail::FailsAtStart(_)
+    | Detail::NoTarget(NoTarget::LibvirtRefuses(_)) => "",
     Detail::Noted(_) => "noted",
     Detail::Refused(_) => "",
     Detail::NoStartNode(_) => "no start node",

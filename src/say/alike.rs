@@ -6,7 +6,7 @@ const MAX_DIFFERENCES: usize = 4;
 /// Folds similar sentences into one for all their names; differing words are replaced by `…`.
 ///
 /// Sentences keep the order of their first occurrence; sentences of different kinds are never folded.
-pub(crate) fn fold<K: PartialEq>(said: impl IntoIterator<Item = (K, String, String)>) -> Vec<(String, Vec<String>)> {
+pub(crate) fn fold<K: PartialEq>(said: impl IntoIterator<Item = (K, String, String)>) -> Vec<(K, String, Vec<String>)> {
     let mut out: Vec<(K, Vec<String>, Vec<String>)> = Vec::new();
     for (kind, sentence, name) in said {
         let words: Vec<String> = sentence.split(' ').map(str::to_owned).collect();
@@ -20,7 +20,7 @@ pub(crate) fn fold<K: PartialEq>(said: impl IntoIterator<Item = (K, String, Stri
         }
         names.push(name);
     }
-    out.into_iter().map(|(_, words, names)| (words.join(" "), names)).collect()
+    out.into_iter().map(|(kind, words, names)| (kind, words.join(" "), names)).collect()
 }
 
 fn are_alike(one: &[String], other: &[String]) -> bool {
@@ -45,7 +45,7 @@ mod tests {
 
     fn folded(said: &[(u8, &str, &str)]) -> Vec<String> {
         let said = said.iter().map(|(kind, sentence, name)| (*kind, (*sentence).to_owned(), (*name).to_owned()));
-        fold(said).into_iter().map(|(sentence, names)| format!("{}: {sentence}", names.join(" "))).collect()
+        fold(said).into_iter().map(|(_, sentence, names)| format!("{}: {sentence}", names.join(" "))).collect()
     }
 
     #[test]

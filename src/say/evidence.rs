@@ -37,8 +37,8 @@ pub(crate) fn short_suffix(near: &Nearest) -> Cow<'static, str> {
     text.into()
 }
 
-/// Returns `virt-handler is not ready there` for a node without the value that a guest needs of the label of virt-handler's
-/// state, if that label says so: a guest may ask for another value.
+/// Returns `virt-handler is not ready there` for a node without the value that a guest needs of the label of
+/// virt-handler's state, if that label says so: a guest may ask for another value.
 pub(crate) fn of_virt_handler(node: NodeIndex, missing: &[(String, String)], fleet: &Fleet) -> Option<&'static str> {
     let is_unwell = missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable);
     let is_ready = |value: &str| value == "true";

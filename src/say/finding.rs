@@ -70,6 +70,7 @@ fn detail(found: &Detail, fewer: Option<usize>) -> String {
             format!("the last try{to} failed in libvirt{labels}: {reason}")
         }
         Detail::LibvirtRefuses(refusals) => libvirt_refuses(refusals),
+        Detail::LibvirtRefusesToo(refusals) => libvirt_refuses_too(refusals),
         Detail::FailsAtStart(nodes) => fails_at_start(nodes),
         Detail::OutdatedLauncher => {
             "runs in an outdated launcher: its QEMU may be older than that on a target; a restart ends that".to_owned()
@@ -510,6 +511,13 @@ pub(crate) fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
     format!("libvirt refuses its CPU {}", by_reason(said, |why| format!(" ({why})")))
 }
 
+/// Returns `libvirt refuses its CPU on node-b, which is not free either (missing features hle, rtm)`.
+fn libvirt_refuses_too(refusals: &[(String, Incompatible)]) -> String {
+    let said = refusals.iter().map(|(node, why)| (&why.missing, incompatible(why), node.clone()));
+    let which = |nodes: &[String]| format!("which {} not free either", number(nodes.len(), "is", "are"));
+    format!("libvirt refuses its CPU {}", by_reason_of(said, which, |why| format!(" ({why})")))
+}
+
 /// Returns `it would fail at its start on node-c, which fits by labels: libvirt there does not list EPYC-Milan as
 /// usable (missing: vaes)`.
 fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
@@ -520,11 +528,20 @@ fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
 /// Returns `on node-b and node-c, which fit by labels (…); for other reasons on 2 more nodes`. Nodes with alike
 /// reasons are listed together.
 fn by_reason<K: PartialEq>(said: impl Iterator<Item = (K, String, String)>, reason: impl Fn(&str) -> String) -> String {
+    let fit = |nodes: &[String]| format!("which {} by labels", number(nodes.len(), "fits", "fit"));
+    by_reason_of(said, fit, reason)
+}
+
+/// Returns [`by_reason`] with what `which` says of the nodes.
+fn by_reason_of<K: PartialEq>(
+    said: impl Iterator<Item = (K, String, String)>,
+    which: impl Fn(&[String]) -> String,
+    reason: impl Fn(&str) -> String,
+) -> String {
     let mut parts = super::alike::fold(said);
-    let hidden: usize = parts.drain(MAX_REFUSALS.min(parts.len())..).map(|(_, nodes)| nodes.len()).sum();
-    let part = |(why, nodes): &(String, Vec<String>)| {
-        let fit = number(nodes.len(), "fits", "fit");
-        format!("on {}, which {fit} by labels{}", fold_names(nodes, 3), reason(why))
+    let hidden: usize = parts.drain(MAX_REFUSALS.min(parts.len())..).map(|(.., nodes)| nodes.len()).sum();
+    let part = |(_, why, nodes): &(K, String, Vec<String>)| {
+        format!("on {}, {}{}", fold_names(nodes, 3), which(nodes), reason(why))
     };
     let mut shown: Vec<String> = parts.iter().map(part).collect();
     if hidden > 0 {

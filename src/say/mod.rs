@@ -480,8 +480,8 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
             "there is no other node of its architecture".to_owned()
         }
         0 => "there is no other node".to_owned(),
-        1 => lacking().unwrap_or_else(|| "the only other node does not meet its node affinity".to_owned()),
-        judged => lacking().unwrap_or_else(|| format!("none of the {judged} other nodes meets its node affinity")),
+        1 => lacking().unwrap_or_else(|| "the only other node does not take it".to_owned()),
+        judged => lacking().unwrap_or_else(|| format!("none of the {judged} other nodes takes it")),
     })
 }
 

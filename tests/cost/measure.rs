@@ -41,8 +41,8 @@ struct Way {
 }
 
 impl Way {
-    /// Measures a piece of work, again where it seems to take long: of the times, the least counts, for other programs on
-    /// the machine lengthen them.
+    /// Measures a piece of work, again where it seems to take long: the least of the times counts, because other
+    /// programs on the machine lengthen them.
     fn take(&mut self, name: &str, mut work: impl FnMut()) {
         let mut took = u64::MAX;
         let mut once = || {

@@ -16,7 +16,7 @@ use crate::fit::bits::Bits;
 use crate::fit::check::{Doubt, SourceLabels};
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::fleet::{Fleet, NodeHealth, NodeIndex};
-use crate::fit::immobile::down;
+use crate::fit::immobile::{Immobile, down};
 use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Answers;
@@ -303,6 +303,10 @@ impl<'w> EvictedGuest<'w> {
     /// Returns the command that migrates a guest held up by a budget, if a node takes it.
     fn by_hand(&self, world: &World, residents: &Residents<'_>) -> Option<String> {
         let prepared = self.prepared(world).filter(|_| migration::not_evacuated(self.vmi).is_none())?;
+        let is_held = Immobile::of(&prepared.subject, &world.cluster.fleet).is_some();
+        if is_held || UnfinishedMigration::of(self.vmi, &world.cluster).is_some() {
+            return None;
+        }
         let mut nodes = prepared.assess(&world.cluster).fitting;
         self.keep_to_places(&mut nodes);
         residents.full(self.vmi).iter().for_each(|full| nodes.subtract(full));

@@ -97,7 +97,7 @@ impl<'n, 'w> NotKnown<'n, 'w> {
         // Guests with targets are not prepared one by one.
         let is_unplaced = |evicted: &EvictedGuest<'w>| {
             let subject = evicted.prepared(self.world).map(|prepared| &prepared.subject);
-            subject.is_some_and(|subject| subject.restart.is_some() && !subject.unjudged.unplaced.is_empty())
+            subject.is_some_and(|subject| subject.restart.is_some() && !subject.unjudged_next().unplaced.is_empty())
         };
         let unplaced = self.named(|evicted| stuck.contains(evicted.title.as_str()) && is_unplaced(evicted));
         if unplaced.is_empty() {

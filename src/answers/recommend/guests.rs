@@ -14,7 +14,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::eviction::{self, Effect};
-use crate::kubevirt::migration;
+use crate::kubevirt::migration::{self, NotEvacuated};
 use crate::kubevirt::wire::{Condition, Vmi};
 use crate::world::World;
 
@@ -112,7 +112,8 @@ impl<'w> RunningGuests<'w> {
                 has: *has,
                 open: like.open_to_models(vmi),
                 is_refused: migration::not_migratable(vmi).is_some_and(|condition| !is_of_cpu(condition)),
-                is_evacuated: matches!(eviction::effect(vmi, &now.cluster), Effect::Migrates),
+                is_evacuated: matches!(eviction::effect(vmi, &now.cluster), Effect::Migrates)
+                    || matches!(eviction::effect(vmi, &now.cluster), Effect::NotMigrated(why) if is_of_model(why)),
             });
         }
         progress(of_running.len(), of_running.len());
@@ -160,6 +161,11 @@ impl<'w> RunningGuests<'w> {
 /// `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`; a named model changes that.
 fn is_of_cpu(condition: &Condition) -> bool {
     condition.reason == "CPUModeLiveMigratable"
+}
+
+/// Whether a named model ends the reason why a guest is not migrated when it is evicted.
+fn is_of_model(why: NotEvacuated<'_>) -> bool {
+    matches!(why, NotEvacuated::Refused(condition) if is_of_cpu(condition))
 }
 
 /// Guests with the same open nodes.

@@ -357,11 +357,10 @@ impl<'s> LibvirtWords<'s> {
             plural::fold_names(&without, 6)
         ));
         let names_arch = survey.world.cluster.release.release().selects_arch();
-        Script::from(probe(self.subject, first, self.fleet, accelerator, names_arch, ask)).lines().iter().for_each(
-            |line| {
-                page.line(format_args!("   {line}"));
-            },
-        );
+        let (cluster, namespace) = (&survey.world.cluster, &self.subject.namespace);
+        let is_taken = |name: &str| cluster.vmi(namespace, name).is_some() || cluster.vm(namespace, name).is_some();
+        let probe = probe(self.subject, first, self.fleet, accelerator, names_arch, is_taken, ask);
+        Script::from(probe).lines().iter().for_each(|line| page.line(format_args!("   {line}")));
     }
 
     /// Takes out the nodes on which no guest starts, even one without requirements that tolerates all taints. Returns

@@ -16,8 +16,10 @@ pub(super) fn probe(
     fleet: &Fleet,
     accelerator: Accelerator,
     names_arch: bool,
+    is_taken: impl Fn(&str) -> bool,
     ask: Option<Command>,
 ) -> Result<Vec<Command>, Invalid> {
+    let name = free_name(is_taken);
     let host = fleet.find(node).and_then(|node| fleet.label(node, label::HOSTNAME)).unwrap_or(node);
     let text = |text: &'static str| Json::Text(text.into());
     let object = |entries: Vec<(&'static str, Json)>| {
@@ -44,18 +46,24 @@ pub(super) fn probe(
     let guest = object(vec![
         ("apiVersion", text("kubevirt.io/v1")),
         ("kind", text(Resource::Vmis.kind())),
-        ("metadata", text(PROBE).below(&["name"])),
+        ("metadata", Json::Text(Name::new(&name)?.into()).below(&["name"])),
         ("spec", object(spec)),
     ]);
     let namespace = || Namespace::new(&subject.namespace);
     let ready = Command::kubectl(["wait"]).args(["--for=condition=Ready", "--timeout=2m"]);
     let mut out = vec![
         Command::kubectl(["create"]).namespace(namespace()?).args(["-f", "-"]).fed(guest),
-        ready.arg(Name::new(PROBE)?.of("vmi")).namespace(namespace()?),
+        ready.arg(Name::new(&name)?.of("vmi")).namespace(namespace()?),
     ];
     out.extend(ask);
-    out.push(Command::kubectl(["delete", "vmi"]).arg(Name::new(PROBE)?).namespace(namespace()?));
+    out.push(Command::kubectl(["delete", "vmi"]).arg(Name::new(&name)?).namespace(namespace()?));
     Ok(out)
+}
+
+/// Returns a name that no guest of the namespace has: the last command deletes the guest of that name.
+fn free_name(is_taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2..).map(|number| format!("{PROBE}-{number}"));
+    std::iter::once(PROBE.to_owned()).chain(numbered).find(|name| !is_taken(name)).unwrap_or_default()
 }
 
 /// The name of the guest that starts a launcher.

@@ -2,6 +2,7 @@
 //! that its start requires. Neither a label nor a cordon is the cause.
 
 use super::{Check, CheckSpec, Detail, Finding, Reported};
+use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::subject::Stage;
 
@@ -17,16 +18,23 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 };
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    if !judgement.is_judged() || judgement.refused_targets.is_empty() {
+    if !judgement.is_judged() {
         return Vec::new();
     }
     let subject = judgement.subject;
+    let refusals = |nodes: &Bits| {
+        let why = |node: String| Some((subject.asked()?.refusal(&node)?.clone(), node));
+        judgement.names(nodes).into_iter().filter_map(why).map(|(why, node)| (node, why)).collect::<Vec<_>>()
+    };
+    if judgement.refused_targets.is_empty() {
+        let is_stuck = judgement.is_migration() && judgement.passes.fitting.is_empty();
+        let refusals = if is_stuck { refusals(&judgement.refused_elsewhere) } else { Vec::new() };
+        let found = Some(refusals).filter(|refusals| !refusals.is_empty()).map(Detail::LibvirtRefusesToo);
+        return found.map(|detail| Finding::note(Check::LibvirtRefuses, "", detail)).into_iter().collect();
+    }
     let nodes = judgement.names(&judgement.refused_targets).into_iter();
     let detail = match &subject.stage {
-        Stage::Migration(_) => {
-            let why = |node: String| Some((subject.asked()?.refusal(&node)?.clone(), node));
-            Detail::LibvirtRefuses(nodes.filter_map(why).map(|(why, node)| (node, why)).collect())
-        }
+        Stage::Migration(_) => Detail::LibvirtRefuses(refusals(&judgement.refused_targets)),
         Stage::Start(_) => {
             let why =
                 |node: String| (node.clone(), subject.unmet_at_start(&subject.placement, &subject.features, &node));

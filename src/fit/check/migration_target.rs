@@ -94,7 +94,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 /// Whether a node that fits by labels has not what the guest's volumes and devices need.
 fn fits_by_labels_only(judgement: &Judgement<'_, '_>) -> bool {
     let fitting = &judgement.assessment.fitting;
-    judgement.subject.with_volumes_and_devices(fitting, judgement.fleet) != *fitting
+    judgement.subject.unjudged.with_volumes_and_devices(fitting, judgement.fleet) != *fitting
 }
 
 fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) -> NoTarget {

@@ -371,6 +371,9 @@ pub enum Detail {
     LibvirtRefused(LibvirtRefused),
     /// Libvirt refuses the guest on these nodes, which fit by labels.
     LibvirtRefuses(Vec<(String, Incompatible)>),
+    /// Nodes that a cordon, taints or virt-handler close, and on which libvirt refuses the guest as well, with the
+    /// reason.
+    LibvirtRefusesToo(Vec<(String, Incompatible)>),
     /// A start on these nodes, which fit by labels, would fail according to their libvirt.
     FailsAtStart(Vec<(String, Vec<UnmetAtStart>)>),
     /// The launcher is outdated.

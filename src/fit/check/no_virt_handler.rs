@@ -1,5 +1,5 @@
-//! Nodes on which no virt-handler has run: nothing labels them. KubeVirt's placement of workloads excludes them, or their
-//! taints do, or the reason is not known.
+//! Nodes on which no virt-handler has run: nothing labels them. KubeVirt's placement of workloads excludes them, or
+//! their taints do, or the reason is not known.
 
 use std::collections::BTreeSet;
 

@@ -25,7 +25,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
 };
 
 /// The risk for a guest whose features are no longer forbidden.
-pub(super) const WITH_FEATURE: &str = "the guest may see the feature: nothing else disables it";
+const WITH_FEATURE: &str = "the guest may see the feature: nothing else disables it";
 
 /// The change of these CPU features from `forbid` to `disable`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -317,7 +317,8 @@ fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes:
     let of_model = models::features(model).unwrap_or_default();
     let selector = start.placement.selector.iter();
     let asks = selector.filter(|(key, _)| Family::of(key) == Family::CpuFeature).map(|(key, _)| label::name(key));
-    let asks: BTreeSet<&str> = asks.collect();
+    // A forced feature is the guest's wherever it starts.
+    let asks: BTreeSet<&str> = asks.chain(start.features.forced.iter().map(String::as_str)).collect();
     let of_node = |node: String| {
         let missed = asked.refusal(&node)?.missing.iter().filter(|name| asks.contains(name.as_str())).cloned();
         let mut missing = missed_of_model(asked, &node, model, &of_model, &start.features);
@@ -430,8 +431,15 @@ fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits
     let is_usable = refusing(judgement, start, model, &nodes).is_empty()
         && missing(judgement, start, model, &nodes).is_empty()
         && !missed_last(judgement, model, &nodes)
-        && refused_with(judgement, &start.with_model(model), model, &nodes).is_empty();
+        && refused_with(judgement, &start.with_model(model), model, &nodes).is_empty()
+        && !fails_on(judgement, &start.with_model(model), &nodes);
     if is_usable { nodes } else { Bits::none(judgement.fleet.len()) }
+}
+
+/// Whether a start would fail on one of these nodes, by its libvirt.
+fn fails_on(judgement: &Judgement<'_, '_>, start: &Start<'_>, nodes: &Bits) -> bool {
+    let failing = judgement.subject.failing(&start.placement, &start.features, judgement.fleet);
+    failing.is_some_and(|failing| failing.meets(nodes))
 }
 
 /// Returns the best model that the most nodes can run, among the nodes that the guest may run on.

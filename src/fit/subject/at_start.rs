@@ -61,6 +61,26 @@ impl Subject<'_> {
         Some(out)
     }
 
+    /// Returns the nodes that take no migration of a guest after a start with this placement and these listed features,
+    /// according to their libvirt: the nodes of [`failing`](Self::failing), and those that miss a forced feature.
+    /// `None` if libvirt was not asked.
+    pub(crate) fn failing_targets(
+        &self,
+        placement: &Placement<'_>,
+        listed: &CpuFeatures,
+        fleet: &Fleet,
+    ) -> Option<Bits> {
+        let mut out = self.failing(placement, listed, fleet)?;
+        let asked = self.asked.as_ref()?;
+        for name in asked.nodes.keys() {
+            let misses = |refusal: &Incompatible| refusal.missing.iter().any(|feature| listed.forced.contains(feature));
+            if let Some(node) = fleet.find(name).filter(|_| asked.refusal(name).is_some_and(misses)) {
+                out.insert(node);
+            }
+        }
+        Some(out)
+    }
+
     /// Returns the CPU entries of this placement, models and features, that a node does not provide according
     /// to its libvirt, at a start with these listed features.
     pub(crate) fn unmet_at_start(

@@ -22,13 +22,27 @@ pub struct Unjudged {
     pub unplaced: Vec<String>,
     /// The devices that its launcher requests and of which some nodes have too little.
     pub devices: Vec<Device>,
+    /// Whether its rules about pods, or its memory, are other than those of its running launcher, by which they are
+    /// judged: its VM was edited.
+    pub differs_in_rules_or_room: bool,
 }
 
 impl Unjudged {
     /// Whether there are no such conditions.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { pod_rules, topology_keys: _, volumes, unplaced, devices } = self;
+        let Self { pod_rules, topology_keys: _, volumes, unplaced, devices, differs_in_rules_or_room: _ } = self;
         pod_rules.is_empty() && volumes.is_empty() && unplaced.is_empty() && devices.is_empty()
+    }
+
+    /// Returns those of the nodes where all the volumes can be used and that have the devices.
+    pub(crate) fn with_volumes_and_devices(&self, nodes: &Bits, fleet: &Fleet) -> Bits {
+        let mut out = nodes.clone();
+        if let Some(usable) = BoundVolume::all_usable(&self.volumes, fleet) {
+            out.intersect(&usable);
+        }
+        let without = self.devices.iter().flat_map(|device| device.without.keys());
+        without.filter_map(|name| fleet.find(name)).for_each(|node| out.remove(node));
+        out
     }
 
     /// Returns the topology keys that nodes lack, each with these nodes: kube-scheduler takes none of them, regardless

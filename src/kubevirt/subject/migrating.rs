@@ -8,9 +8,7 @@ use super::{
     finding, mode, not_migratable, restart, too_large, under_own, unjudged, vm_of, without_architecture,
 };
 use crate::fit::author::{Author, Holder};
-use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::fit::label::{self, Family};
-use crate::fit::models::vendors;
+use crate::fit::label::Family;
 use crate::fit::placement::Placement;
 use crate::fit::plural::number;
 use crate::fit::shown::{Shown, TITLE_CHARS};
@@ -21,6 +19,7 @@ use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::eviction::{self, Effect, Parallel, ShutDown, Strategy};
 use crate::kubevirt::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use crate::kubevirt::not_migratable::undecided_reason;
+use crate::kubevirt::storage::MountedBy;
 use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim, is_final};
 
 /// Prepares a running guest as if a user requested its migration now; `None` if it does not run.
@@ -59,7 +58,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         let selector = selector.as_ref().map_err(Clone::clone)?;
         migration::predict(vmim, vmi, selector, labels.as_ref(), &cluster.config, release)
     };
-    let target = predict(vmim).map(|target| with_best_vendor(target, source, &cluster.fleet));
+    let target = predict(vmim).map(|target| target.with_best_vendor(source, &cluster.fleet));
     let is_too_large = matches!(target, Err(NoPod::TooLarge { .. }));
     notes.extend(target.as_ref().ok().and_then(|target| overruled(vmim, vmi, target, cluster)));
     let is_guess = pod.is_none() && vmim.spec.receive.is_none() && target.is_ok();
@@ -102,7 +101,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     }
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
-    subject.unjudged = unjudged(&vmi.spec, namespace, &vmi.metadata.name, cluster);
+    subject.unjudged = unjudged(&vmi.spec, (namespace, &vmi.metadata.name), MountedBy::Target, cluster);
     configured(&mut subject, cluster);
     describe(&mut subject, vmi, cluster);
     describe_restart(&mut subject, vmi, cluster);
@@ -127,31 +126,6 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     subject.live_migratable = live_migratable(vmi, vmim, cluster);
     Prepared { subject, predicted, not_judged, notes, is_guess, is_too_large }
         .unless_refused(decentralized::refused(vmim, cluster))
-}
-
-/// Returns the target pod with the vendor that leaves the most nodes: KubeVirt selects any one of the source's vendors
-/// at each try of a migration, so that the guest leaves at a later try what it does not leave at the first. Of vendors
-/// that leave equally many, that of the source's host model is the true one.
-fn with_best_vendor(
-    mut target: migration::PredictedTarget,
-    source: Option<NodeIndex>,
-    fleet: &Fleet,
-) -> migration::PredictedTarget {
-    if target.vendors.len() < 2 {
-        return target;
-    }
-    let placement = target.pod.placement();
-    let of_host = source.and_then(|node| vendors::of_host_model(fleet, node));
-    let fitting = |key: &str| {
-        let mut nodes = fleet.look_up(&placement.with_vendor(key)).passes().fitting;
-        source.inspect(|&node| nodes.remove(node));
-        nodes.count()
-    };
-    let best = target.vendors.iter().rev().max_by_key(|key| (fitting(key), of_host == Some(label::name(key)))).cloned();
-    if let Some(best) = best {
-        target.ask_for_vendor(best);
-    }
-    target
 }
 
 /// Prepares a migration of a guest that is not known.

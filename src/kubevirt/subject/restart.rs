@@ -2,14 +2,15 @@
 
 use super::changes::is_refused;
 use super::decentralized::waits_as_receiver;
-use super::{after_start, start_of, vm_of};
+use super::{after_start, start_of, unjudged, vm_of};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
-use crate::fit::subject::{RestartRequest, Stage, Start, Subject};
+use crate::fit::subject::{RestartRequest, Stage, Start, Subject, Unjudged};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
-use crate::kubevirt::migration::is_being_deleted;
-use crate::kubevirt::wire::{VirtualMachine, Vmi};
+use crate::kubevirt::migration::{is_being_deleted, waits_for_restart};
+use crate::kubevirt::storage::MountedBy;
+use crate::kubevirt::wire::{AnyAffinity, VirtualMachine, Vmi, VmiSpec};
 
 /// Returns the next start of a guest of which only a migration target is known, without the entries that migrations
 /// add. `None` outside of migrations.
@@ -65,6 +66,24 @@ pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     start_of(spec, cluster)
 }
 
+/// Returns the requirements of a guest's next start that are named and not judged; `None` if no VM makes it, or if what
+/// it asks for is not known: they are taken to be those with which the guest runs.
+pub(super) fn unjudged_next(vmi: &Vmi, cluster: &Cluster) -> Option<Unjudged> {
+    let guest = guest_of(vm_of(vmi, cluster)?, cluster);
+    if guest.missing.is_some() || guest.excess.is_some() {
+        return None;
+    }
+    let spec = guest.spec;
+    let mut next = unjudged(&spec, (&vmi.metadata.namespace, &vmi.metadata.name), MountedBy::Start, cluster);
+    let rules = |spec: &VmiSpec| spec.affinity.as_ref().and_then(AnyAffinity::of_pods);
+    let amounts = |spec: &VmiSpec| (spec.domain.memory.clone(), spec.domain.resources.clone());
+    // Rules about pods, and room, are judged by those of the running launcher.
+    next.differs_in_rules_or_room = rules(&spec) != rules(&vmi.spec)
+        || spec.topology_spread_constraints != vmi.spec.topology_spread_constraints
+        || vm_of(vmi, cluster).is_some_and(waits_for_restart) && amounts(&spec) != amounts(&vmi.spec);
+    Some(next)
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -102,6 +121,53 @@ mod tests {
             .collect();
         models.sort_unstable();
         assert_eq!(models, expected, "a restart is promised nodes that the guest's launcher does not ask for");
+    }
+
+    /// A guest that is restarted where its new launcher finds no place stays down.
+    #[rstest]
+    #[case::as_it_runs(json!({}), &[], &[], false)]
+    #[case::another_volume(
+        json!({"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}), &["data"], &[], false
+    )]
+    #[case::unknown_volume(
+        json!({"volumes": [{"name": "logs", "persistentVolumeClaim": {"claimName": "logs"}}]}), &[], &["logs"], false
+    )]
+    #[case::rule_about_pods(
+        json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}}
+        ]}}}),
+        &[], &[], true
+    )]
+    #[case::spread(
+        json!({"topologySpreadConstraints": [{"topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "maxSkew": 1}]}),
+        &[], &[], true
+    )]
+    #[case::memory(json!({"domain": {"resources": {"requests": {"memory": "500Gi"}}}}), &[], &[], true)]
+    fn a_next_start_has_the_requirements_of_its_edited_vm(
+        #[case] edit: Value,
+        #[case] volumes: &[&str],
+        #[case] unplaced: &[&str],
+        #[case] differs: bool,
+    ) {
+        let near = json!({"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "Exists"}]}]});
+        let claim = json!({"metadata": {"namespace": "shop", "name": "data"}, "spec": {"volumeName": "pv"}});
+        let volume = json!({"metadata": {"name": "pv"}, "spec": {"nodeAffinity": {"required": near}}});
+        let vm = vm("db", "").tweak(|vm| {
+            json_patch::merge(&mut vm["spec"]["template"]["spec"], &edit);
+            vm["status"] = json!({"conditions": [{"type": "RestartRequired", "status": "True"}]});
+        });
+        let objects = [
+            ClusterObject::VirtualMachine(Box::new(read(vm))),
+            ClusterObject::Claim(read(claim)),
+            ClusterObject::Volume(read(volume)),
+        ];
+        let known = cluster("1.8.4", mixed(), objects);
+        let owner = json!({"kind": "VirtualMachine", "name": "db", "uid": "vm-db", "controller": true});
+        let vmi = json!({"metadata": {"namespace": "shop", "name": "db", "ownerReferences": [owner]}});
+        let next = unjudged_next(&read(vmi), &known).expect("its VM is known");
+        let bound: Vec<&str> = next.volumes.iter().map(|volume| volume.volume.as_str()).collect();
+        assert_eq!((bound, next.unplaced), (volumes.to_vec(), unplaced.iter().map(ToString::to_string).collect()));
+        assert_eq!(next.differs_in_rules_or_room, differs, "it is restarted by rules of the past");
     }
 
     /// A restart of a guest whose VM KubeVirt refuses by now would leave it down.

@@ -23,6 +23,15 @@ wire! {
         /// `autoattachVSOCK`.
         #[serde(rename = "autoattachVSOCK")]
         autoattach_vsock: Option<bool>,
+        /// `tpm`.
+        tpm: Option<Tpm>,
+    }
+    /// `spec.domain.devices.tpm`.
+    Tpm {
+        /// `enabled`: unset is true.
+        enabled: Option<bool>,
+        /// `persistent`: its state is kept in a claim.
+        persistent: Option<bool>,
     }
     /// `spec.domain.devices.gpus[]` and `spec.domain.devices.hostDevices[]`.
     HostDevice {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Condition, CpuFeature, EachText, Efi, GuestMemory, HostDevice, Hyperv, LaunchSecurity, Meta, Numa, Present,
-    Quantity, nullable,
+    Quantity, Tpm, nullable,
 };
 
 wire! {
@@ -159,6 +159,9 @@ wire! {
         preferred_interface_model: String,
         /// `preferredAutoattachPodInterface`.
         preferred_autoattach_pod_interface: Option<bool>,
+        /// `preferredTPM`.
+        #[serde(rename = "preferredTPM")]
+        preferred_tpm: Option<Tpm>,
     }
     /// `spec.cpu` of a preference.
     PreferenceCpu {

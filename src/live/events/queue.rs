@@ -13,7 +13,7 @@ use super::super::rate::{Bucket, Rate, take_all};
 use crate::report::{EventReport, Note, Reason, Regarding};
 
 /// Minimum interval between two updates of an Event.
-pub(super) const RENEWED: Duration = Duration::from_secs(10);
+const RENEWED: Duration = Duration::from_secs(10);
 /// Time without a report after which the next one becomes a new Event.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// Maximum number of remembered objects; each has at most one Event for a reason, which may wait to be written.

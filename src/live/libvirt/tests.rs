@@ -49,7 +49,7 @@ fn cpus(count: usize) -> BTreeSet<GuestCpu> {
     (0..count).map(|number| GuestCpu { cpu: cpu(number), accelerator: Accelerator::Kvm }).collect()
 }
 
-/// Regardless of the number of CPUs and launchers: after two queries the node is not queried any more.
+/// Regardless of the number of CPUs and launchers of a namespace: after two queries none of them is queried any more.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_silent_twice_is_not_asked_again() {
     for launchers in [&["one"][..], &["one", "two"], &["one", "two", "three"]] {
@@ -141,6 +141,7 @@ async fn guests_of_a_silent_node_are_waited_for_once() {
 #[case::outdated_and_broken(&["shop/outdated-refuses", "bank/broken"], 1, &["shop", "bank"], 1, None)]
 #[case::outdated_and_late(&["shop/outdated-refuses", "bank/late"], 1, &["shop", "bank", "bank"], 1, None)]
 #[case::current_that_refuses(&["shop/refuses", "bank/well"], 1, &["shop"], 1, None)]
+#[case::hangs_and_well(&["shop/hangs", "bank/well"], 3, &["shop", "bank", "bank", "bank"], 3, None)]
 #[case::none(&[], 2, &[], 0, Some("no-launcher"))]
 #[tokio::test(start_paused = true)]
 async fn a_node_is_asked_through_the_launcher_that_answers(
@@ -171,6 +172,7 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
                 Ok(CommandOutput { code: Some(0), stdout: "all is well".to_owned(), ..CommandOutput::default() })
             }
             "late" if is_first => Err(Silence::TooSlow(10)),
+            "hangs" => Err(Silence::TooSlow(10)),
             _ => {
                 let stdout =
                     "CPU described in x is identical to the CPU provided by hypervisor on the host\nexit code 0";
@@ -206,6 +208,43 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
     assert_eq!(known.silence.map(|kept| kept.value.code()), silence, "what could be asked is said not to be");
 }
 
+/// The host model is read through each launcher in turn, first through the one that answered.
+#[rstest]
+#[case::the_first(&["well", "other"], "superset", &["well"])]
+#[case::another(&["rubbish", "well"], "superset", &["rubbish", "well"])]
+#[case::after_a_hanging_one(&["hangs", "well"], "superset", &["hangs", "well"])]
+#[case::nobody(&["rubbish-1", "rubbish-2"], "unreadable", &["rubbish-1", "rubbish-2"])]
+#[tokio::test(start_paused = true)]
+async fn a_host_model_is_read_through_another_launcher(
+    #[case] there: &[&str],
+    #[case] expected: &str,
+    #[case] asked: &[&str],
+) {
+    let put = RefCell::new(Vec::new());
+    let exec: Exec<'_> = Box::new(|pod, command, _| {
+        let text = match (command[2].contains("domcapabilities"), pod.name.as_str()) {
+            (false, _) => {
+                Ok("CPU described in x is identical to the CPU provided by hypervisor on the host\nexit code 0")
+            }
+            (true, name) if name.starts_with("rubbish") => Ok("all is well"),
+            (true, "hangs") => Err(Silence::TooSlow(10)),
+            (true, _) => Ok("<domainCapabilities/>"),
+        };
+        if command[2].contains("domcapabilities") {
+            put.borrow_mut().push(pod.name);
+        }
+        let output = |stdout: &str| CommandOutput { code: Some(0), stdout: stdout.to_owned(), stderr: String::new() };
+        Box::pin(async move { text.map(output) })
+    });
+    let asker = Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default() };
+    let launchers: Vec<LauncherName> = there.iter().map(|name| launcher(name)).collect();
+    let known = asker.node("node-b", &current(&launchers), cpus(1)).await;
+    drop(asker);
+    let host = &known.hosts.values().next().expect("it was asked").value;
+    assert_eq!(host.as_ref().map_or_else(Silence::code, |_| "superset"), expected);
+    assert_eq!(put.into_inner(), asked, "the usable models of the node are not known, though a launcher knows them");
+}
+
 /// Only the last consecutive failures count.
 #[test]
 fn an_answer_resets_the_count_of_failures_in_a_row() {
@@ -222,6 +261,15 @@ fn an_answer_resets_the_count_of_failures_in_a_row() {
         (vec![refused(), Ok(()), refused()], None),
         (vec![broken(), broken(), broken()], None),
     ];
+    // A tenant whose launchers hang must not keep those of others from answering.
+    let mut in_vain = InVain::default();
+    for (namespace, others) in [("a", None), ("b", None), ("c", None), ("d", Some("given-up"))] {
+        for _ in 0..20 {
+            in_vain.learn("node-b", namespace, &slow());
+        }
+        assert_eq!(in_vain.reason("node-b", namespace, 10).map(|silence| silence.code()), Some("given-up"));
+        assert_eq!(in_vain.reason("node-b", "bank", 10).map(|silence| silence.code()), others, "after {namespace}");
+    }
     for (answers, expected) in rows {
         let mut in_vain = InVain::default();
         for answer in &answers {

@@ -197,7 +197,7 @@ type Edit = fn(&mut Side, &mut Side);
     &["KubeVirt migrations.parallelMigrationsPerCluster: not set before, 5 now: 5 is the default: nothing changes"],
     &["how many guests"],
 )]
-#[case::nothing(|_: &mut Side, _: &mut Side| {}, &["nothing changed"], &["guest"])]
+#[case::nothing(|_: &mut Side, _: &mut Side| {}, &["nothing changed: no label, taint or verdict by labels"], &["guest"])]
 fn each_difference_of_two_dumps_is_printed_truthfully(
     #[case] edit: Edit,
     #[case] expected: &[&str],

@@ -165,7 +165,7 @@ impl<'b, 'w> Moves<'b, 'w> {
     }
 
     /// Returns the nodes that a guest may be on and that lack room for all guests that may go there.
-    pub(super) fn contested(&self, guest: usize) -> Bits {
+    fn contested(&self, guest: usize) -> Bits {
         let none = || Bits::none(self.turns.len());
         let Some(size) = self.guests[guest].size else { return none() };
         let mut out = self.contested.get(&size).cloned().unwrap_or_else(none);

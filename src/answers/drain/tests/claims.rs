@@ -133,6 +133,23 @@ fn a_guest_on_a_node_with_two_vendors_leaves_at_some_try() {
     }
 }
 
+/// `diff` names each guest whose verdict differs: by the vendor that leaves the most nodes, before and after.
+#[test]
+fn a_guest_on_a_node_with_two_vendors_is_compared() {
+    let with = |is_cordoned: bool| {
+        let mut nodes = vec![cascade_lake("node-a"), cascade_lake("node-b"), cascade_lake("node-c")];
+        of(&mut nodes, "node-a").labels.insert(format!("{}AMD", label::CPU_VENDOR), "true".to_owned());
+        if is_cordoned {
+            for name in ["node-b", "node-c"] {
+                cordon(of(&mut nodes, name));
+            }
+        }
+        world(nodes, [vmi(live(running("db", "node-a", SKY)))])
+    };
+    let found = crate::answers::diff::diff(&with(false), &with(true), &|_| true, &|_, _| {});
+    assert_eq!((found.worse, found.better), (1, 0), "a guest that is stuck by now is not named: {found:?}");
+}
+
 /// A vendor is a doubt only if it leaves no target.
 #[rstest]
 #[case::each_has_a_node(&["AMD"], false)]

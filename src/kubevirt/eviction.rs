@@ -105,7 +105,7 @@ pub(crate) fn effect<'c>(vmi: &'c Vmi, cluster: &'c Cluster) -> Effect<'c> {
         }
         (Some(Strategy::LiveMigrate) | None, Some(why)) => return Effect::NotMigrated(why),
         (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => {
-            return Parallel::of(cluster).is_off().map_or(Effect::Migrates, Effect::NotStarted);
+            return not_started(vmi, cluster).map_or(Effect::Migrates, Effect::NotStarted);
         }
     };
     match protection(vmi, cluster) {
@@ -137,6 +137,11 @@ pub(crate) fn protection<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Result<Option<&
         [budget] => Err(Held::Budget(budget)),
         [one, two, ..] => Err(Held::TwoBudgets(one, two)),
     }
+}
+
+/// Returns the limit that is 0, so that a running guest gets no target pod. `None` if it has one: that is not held up.
+pub(crate) fn not_started(vmi: &Vmi, cluster: &Cluster) -> Option<&'static str> {
+    Parallel::of(cluster).is_off().filter(|_| cluster.launchers_of(vmi).nth(1).is_none())
 }
 
 /// Limits of parallel migrations; further migrations wait with their target pods.

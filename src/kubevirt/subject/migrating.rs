@@ -16,7 +16,7 @@ use crate::fit::subject::{LiveMigratable, Migration, ReportedNode, RestartReques
 use crate::fit::verdict::{Check, Finding, Impact};
 use crate::kubevirt::authors::seen_from_migration;
 use crate::kubevirt::cluster::{Cluster, Launcher};
-use crate::kubevirt::eviction::{self, Effect, Parallel, ShutDown, Strategy};
+use crate::kubevirt::eviction::{self, Effect, ShutDown, Strategy};
 use crate::kubevirt::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use crate::kubevirt::not_migratable::undecided_reason;
 use crate::kubevirt::storage::MountedBy;
@@ -119,9 +119,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut subject);
         subject.live_migrate = live_migrate(vmi, cluster);
         subject.shut_down = shut_down(vmi, cluster);
-        // A target pod that exists is not held up.
-        let has_target = cluster.launchers_of(vmi).nth(1).is_some();
-        subject.configured.migrations_off = Parallel::of(cluster).is_off().filter(|_| !has_target);
+        subject.configured.migrations_off = eviction::not_started(vmi, cluster);
     }
     subject.live_migratable = live_migratable(vmi, vmim, cluster);
     Prepared { subject, predicted, not_judged, notes, is_guess, is_too_large }

@@ -26,7 +26,7 @@ use crate::fit::remedy::{
 };
 use crate::fit::subject::{Definition, Stage, Subject, Template};
 use crate::fit::verdict::Notes;
-use crate::kubevirt::eviction::Parallel;
+use crate::kubevirt::eviction;
 use crate::kubevirt::subject::Prepared;
 use crate::world::World;
 
@@ -97,7 +97,8 @@ impl DrainAct {
 /// frees; the least harmful first.
 pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, '_>]) -> Vec<DrainAct> {
     // Shutting guests down is no solution if KubeVirt is configured to start no migration.
-    if Parallel::of(&world.cluster).is_off().is_some() {
+    let is_held = |evicted: &EvictedGuest<'_>| eviction::not_started(evicted.vmi, &world.cluster).is_some();
+    if nodes.iter().all(|trouble| trouble.evicted_guests.iter().all(is_held)) {
         return Vec::new();
     }
     let mut out = Acts {

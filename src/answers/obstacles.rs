@@ -179,21 +179,10 @@ impl<'c> Obstacles<'c> {
         if starts && is_resized {
             closed.full.clear();
         }
-        let mut in_the_way = self.sentences(&closed, starts);
-        let bound = self.bound_elsewhere(&added);
-        let is_in_vain = closed.count() == opened.count() && (added.is_empty() || !bound.is_empty());
-        in_the_way.extend(bound);
+        let in_the_way = self.sentences(&closed, starts);
+        // A node is added only if the guest's volumes can be used there.
+        let is_in_vain = closed.count() == opened.count() && added.is_empty();
         AfterRemedy { is_in_vain: is_in_vain && !in_the_way.is_empty(), in_the_way }
-    }
-
-    /// Returns a sentence for each volume that cannot be used on added nodes.
-    fn bound_elsewhere(&self, added: &[Node]) -> Vec<String> {
-        if added.is_empty() {
-            return Vec::new();
-        }
-        let added = Fleet::new(added.to_vec());
-        let bound = self.subject.unjudged.volumes.iter().filter(|volume| volume.usable(&added).is_empty());
-        bound.map(|volume| usable_on(volume, self.fleet)).collect()
     }
 
     fn closed(&self, nodes: &Bits, starts: bool) -> ClosedNodes {

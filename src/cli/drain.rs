@@ -387,13 +387,10 @@ fn least(drained: &DrainReport, page: &mut Page) {
         may_fail(drained, page);
     }
     let Some(others) = &drained.least_for_others else { return };
-    let line = match drained.not_freed.as_slice() {
-        _ if drained.parallel.is_off().is_some() => {
-            let limit = drained.parallel.is_off().unwrap_or_default();
-            format!("raise {limit} of the KubeVirt resource: as long as it is 0, no guest migrates")
-        }
-        [] => "no change that is known frees all of them together".to_owned(),
-        names => {
+    let line = match (drained.parallel.is_off(), drained.not_freed.as_slice()) {
+        (Some(limit), _) => format!("raise {limit} of the KubeVirt resource: as long as it is 0, no migration starts"),
+        (None, []) => "no change that is known frees all of them together".to_owned(),
+        (None, names) => {
             let tried = match drained.tried.as_slice() {
                 [] => "none is offered".to_owned(),
                 tried => format!("tried: {}", tried.join(", ")),

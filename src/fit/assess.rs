@@ -200,16 +200,17 @@ pub(super) fn start_groups(
             return None;
         }
         known.insert(added, out.len());
-        let mut passes = FilterResult::none(fleet.len());
-        for placement in added.iter().flat_map(|added| added.each(&migrating)) {
-            let mut with = fleet.look_up(&placement).passes();
+        let with_each = added.iter().flat_map(|added| added.each(&migrating)).map(|placement| {
+            let mut passes = fleet.look_up(&placement).passes();
             if let Some(failing) = &failing {
-                with.leave_out_all(failing);
+                passes.leave_out_all(failing);
             }
-            if with.fitting.count() >= passes.fitting.count() {
-                passes = with;
-            }
-        }
+            passes
+        });
+        let more = |best: FilterResult, with: FilterResult| {
+            if with.fitting.count() >= best.fitting.count() { with } else { best }
+        };
+        let passes = with_each.reduce(more).unwrap_or_else(|| FilterResult::none(fleet.len()));
         out.push(StartGroup { nodes, targets: passes.fitting.clone(), passes });
     }
     Some(out)

@@ -42,8 +42,6 @@ pub struct Judgement<'s, 'f> {
     pub(super) passes: FilterResult,
     /// The nodes that would fit if their libvirt did not refuse the guest.
     pub(super) refused_targets: Bits,
-    /// The nodes that would fit but for a cordon, taints or virt-handler, if their libvirt did not refuse the guest.
-    pub(super) refused_elsewhere: Bits,
     /// The candidate nodes: those of the guest's architecture, without the node that it leaves.
     pub(super) neighbours: Bits,
     /// Outcome, cause and fitting nodes.
@@ -81,9 +79,6 @@ impl<'s, 'f> Judgement<'s, 'f> {
             passes.leave_out(node);
         }
         let kept_out = subject.kept_out(fleet);
-        let mut refused_elsewhere = kept_out.clone().unwrap_or_else(|| Bits::none(fleet.len()));
-        refused_elsewhere.intersect(&passes.placement);
-        refused_elsewhere.subtract(&passes.fitting);
         let refused_targets = kept_out.as_ref().map(|kept_out| passes.leave_out_all(kept_out));
         let neighbours = neighbours(subject, fleet);
         let assessment = assess::assess_passes(subject, &lookup, &passes, &neighbours, effort);
@@ -95,7 +90,6 @@ impl<'s, 'f> Judgement<'s, 'f> {
             lookup,
             passes,
             refused_targets: refused_targets.unwrap_or_else(|| Bits::none(fleet.len())),
-            refused_elsewhere,
             neighbours,
             assessment,
             nearest: OnceCell::new(),
@@ -130,6 +124,17 @@ impl<'s, 'f> Judgement<'s, 'f> {
             out.insert(source);
         }
         out
+    }
+
+    /// Returns the nodes that would fit but for a cordon, taints or virt-handler, and that libvirt excludes as well;
+    /// `None` if libvirt was not asked.
+    pub(super) fn refused_elsewhere(&self) -> Option<Bits> {
+        let mut out = self.subject.kept_out(self.fleet)?;
+        let passes = self.lookup.passes();
+        out.intersect(&passes.placement);
+        out.subtract(&passes.fitting);
+        self.source.inspect(|&source| out.remove(source));
+        Some(out)
     }
 
     pub(super) fn is_migration(&self) -> bool {

@@ -407,10 +407,12 @@ impl Cluster {
     /// Returns the claim that keeps the state of a guest's TPM or EFI, which its launcher mounts. Mirrors `PVCForVMI`
     /// of `pkg/storage/backend-storage/backend-storage.go`: by its label, else by its name.
     pub(crate) fn state_claim(&self, namespace: &str, guest: &str) -> Option<&Claim> {
-        let of_namespace = self.kept.claims.iter().filter(|((of, _), _)| of == namespace).map(|(_, claim)| &**claim);
+        let from = (namespace.to_owned(), String::new());
+        let mut of_namespace =
+            self.kept.claims.range(from..).take_while(|((of, _), _)| of == namespace).map(|(_, claim)| &**claim);
         let is_labelled = |claim: &&Claim| claim.metadata.labels.get(STATE_CLAIM).is_some_and(|of| of == guest);
         let by_name = || self.claim(namespace, &format!("{STATE_CLAIM}-{guest}"));
-        of_namespace.into_iter().find(is_labelled).or_else(by_name)
+        of_namespace.find(is_labelled).or_else(by_name)
     }
 
     /// Returns a DataVolume.

@@ -74,7 +74,10 @@ fn state_claim<'c>(
     let efi = domain.firmware.as_ref().and_then(|firmware| firmware.bootloader.as_ref()?.efi.as_ref());
     let is_kept =
         tpm.is_some_and(|tpm| tpm.persistent == Some(true)) || efi.is_some_and(|efi| efi.persistent == Some(true));
-    let found = cluster.state_claim(namespace, name).filter(|_| is_kept)?;
+    if !is_kept {
+        return None;
+    }
+    let found = cluster.state_claim(namespace, name)?;
     let is_shared = found.spec.access_modes.iter().any(|mode| mode == "ReadWriteMany");
     (by == MountedBy::Start || is_shared).then_some(found)
 }

@@ -186,7 +186,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     describe(&mut out.subject, vmi, cluster);
     origin::of_vmi(&mut out.subject, vmi, cluster);
     if out.subject.definition.waits {
-        out.subject.restart = restart::of_vmi(vmi, cluster);
+        out.subject.restart = restart::of_vmi(vmi, restart::Made::of(vmi, cluster), cluster);
     }
     if let Some(words) = may_run(vmi) {
         out = out.unless_refused(Some(finding(Check::NoPod, "", words)));
@@ -493,8 +493,9 @@ fn describe_restart(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     let is_halted = subject.definition.restart_request == RestartRequest::Halted;
     // A restart does not copy the data that a migration to other volumes copies.
     let moves_volumes = migration::pending_changes(vmi).contains(&PendingChange::Volumes);
-    subject.restart = if is_halted || moves_volumes { None } else { restart::of_vmi(vmi, cluster) };
-    subject.next_unjudged = restart::unjudged_next(vmi, cluster).map(Box::new);
+    let made_of = restart::Made::of(vmi, cluster);
+    subject.next_unjudged = restart::unjudged_next(vmi, made_of.as_ref(), cluster).map(Box::new);
+    subject.restart = if is_halted || moves_volumes { None } else { restart::of_vmi(vmi, made_of, cluster) };
 }
 
 /// Returns the machine type labels of a running guest's alias, such as `q35`, and of the type that its QEMU resolved it

@@ -259,7 +259,7 @@ fn drain_waits(found: &DrainWaits) -> String {
     )
 }
 
-/// Returns `a drain of n1 shuts it down: its evictionStrategy is External, by spec.evictionStrategy of the VMI`.
+/// Returns `a drain of n1 shuts it down: neither it nor the KubeVirt resource has an evictionStrategy`.
 fn drain_shuts_down(found: &DrainShutsDown) -> String {
     let why = match &found.by {
         ShutDownBy::NoStrategy => "neither it nor the KubeVirt resource has an evictionStrategy".to_owned(),

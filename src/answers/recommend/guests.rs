@@ -112,8 +112,12 @@ impl<'w> RunningGuests<'w> {
                 has: *has,
                 open: like.open_to_models(vmi),
                 is_refused: migration::not_migratable(vmi).is_some_and(|condition| !is_of_cpu(condition)),
-                is_evacuated: matches!(eviction::effect(vmi, &now.cluster), Effect::Migrates)
-                    || matches!(eviction::effect(vmi, &now.cluster), Effect::NotMigrated(why) if is_of_model(why)),
+                is_evacuated: match eviction::effect(vmi, &now.cluster) {
+                    Effect::Migrates => true,
+                    // A named model ends this reason.
+                    Effect::NotMigrated(NotEvacuated::Refused(condition)) => is_of_cpu(condition),
+                    _ => false,
+                },
             });
         }
         progress(of_running.len(), of_running.len());
@@ -161,11 +165,6 @@ impl<'w> RunningGuests<'w> {
 /// `calculateLiveMigrationCondition` of `pkg/virt-handler/vm.go`; a named model changes that.
 fn is_of_cpu(condition: &Condition) -> bool {
     condition.reason == "CPUModeLiveMigratable"
-}
-
-/// Whether a named model ends the reason why a guest is not migrated when it is evicted.
-fn is_of_model(why: NotEvacuated<'_>) -> bool {
-    matches!(why, NotEvacuated::Refused(condition) if is_of_cpu(condition))
 }
 
 /// Guests with the same open nodes.

@@ -28,8 +28,9 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     };
     if judgement.refused_targets.is_empty() {
         let is_stuck = judgement.is_migration() && judgement.passes.fitting.is_empty();
-        let refusals = if is_stuck { refusals(&judgement.refused_elsewhere) } else { Vec::new() };
-        let found = Some(refusals).filter(|refusals| !refusals.is_empty()).map(Detail::LibvirtRefusesToo);
+        let nodes = if is_stuck { judgement.refused_elsewhere() } else { None };
+        let refusals = nodes.map(|nodes| refusals(&nodes)).filter(|refusals| !refusals.is_empty());
+        let found = refusals.map(Detail::LibvirtRefusesToo);
         return found.map(|detail| Finding::note(Check::LibvirtRefuses, "", detail)).into_iter().collect();
     }
     let nodes = judgement.names(&judgement.refused_targets).into_iter();

@@ -51,6 +51,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let fleet = judgement.fleet;
     let mut nodes = fleet.without(label::SCHEDULABLE);
+    // A dump without any heartbeat shows nothing.
+    if nodes.count() == fleet.len() {
+        return Vec::new();
+    }
     nodes.intersect(&judgement.neighbours);
     // A dump may lack the label of the heartbeat alone.
     let is_labelled = |node: &NodeIndex| fleet.labels(*node).any(|(key, _)| Family::of(key).is_labeller());
@@ -58,8 +62,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     for node in labelled {
         nodes.remove(node);
     }
-    // A dump without any heartbeat shows nothing.
-    if nodes.is_empty() || fleet.without(label::SCHEDULABLE).count() == fleet.len() {
+    if nodes.is_empty() {
         return Vec::new();
     }
     let workloads = judgement.subject.configured.workloads.as_ref();

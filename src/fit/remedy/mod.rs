@@ -571,7 +571,7 @@ pub(super) fn take_lucky(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remed
 /// that its volumes leave.
 pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remedy>) {
     let Judgement { subject, fleet, .. } = judgement;
-    if subject.unjudged.is_empty() && subject.next_unjudged.is_none() || !subject.is_running() {
+    if subject.unjudged_next().is_empty() || !subject.is_running() {
         return;
     }
     let runs_on = subject.source().or(subject.running.as_ref().map(|running| running.node.as_str()));

@@ -30,8 +30,9 @@ pub struct Unjudged {
 impl Unjudged {
     /// Whether there are no such conditions.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { pod_rules, topology_keys: _, volumes, unplaced, devices, differs_in_rules_or_room: _ } = self;
-        pod_rules.is_empty() && volumes.is_empty() && unplaced.is_empty() && devices.is_empty()
+        let Self { pod_rules, topology_keys: _, volumes, unplaced, devices, differs_in_rules_or_room } = self;
+        let is_listed = !(pod_rules.is_empty() && volumes.is_empty() && unplaced.is_empty() && devices.is_empty());
+        !is_listed && !differs_in_rules_or_room
     }
 
     /// Returns those of the nodes where all the volumes can be used and that have the devices.

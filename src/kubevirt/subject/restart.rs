@@ -44,23 +44,34 @@ pub(super) fn request(vm: &VirtualMachine) -> RestartRequest {
     }
 }
 
+/// A VM, and the guest that it makes at the next start.
+pub(super) struct Made<'c> {
+    vm: &'c VirtualMachine,
+    guest: Guest,
+}
+
+impl<'c> Made<'c> {
+    /// Returns the VM of a guest, with the guest that it makes; `None` if no VM is known.
+    pub(super) fn of(vmi: &Vmi, cluster: &'c Cluster) -> Option<Self> {
+        vm_of(vmi, cluster).map(|vm| Self { vm, guest: guest_of(vm, cluster) })
+    }
+}
+
 /// Returns the next start of a guest: from its VM if that is known, with the current defaults. `None` if an object it
 /// depends on is not known, or too large to be read, if the VM would wait for a guest from elsewhere or is being
 /// deleted, and if KubeVirt would refuse the start: a restart would leave the guest down.
-pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
-    let vm = vm_of(vmi, cluster);
-    if vm.is_some_and(|vm| waits_as_receiver(vm) || is_being_deleted(&vm.metadata)) {
+pub(super) fn of_vmi(vmi: &Vmi, made_of: Option<Made<'_>>, cluster: &Cluster) -> Option<Start<'static>> {
+    if made_of.as_ref().is_some_and(|Made { vm, .. }| waits_as_receiver(vm) || is_being_deleted(&vm.metadata)) {
         return None;
     }
-    let of_vm = vm.map(|vm| guest_of(vm, cluster));
-    let excess = of_vm.as_ref().map_or(&vmi.metadata.excess, |guest| &guest.excess);
+    let excess = made_of.as_ref().map_or(&vmi.metadata.excess, |made_of| &made_of.guest.excess);
     if excess.is_some() || cluster.config.excess.is_some() {
         return None;
     }
-    let spec = match of_vm {
-        Some(Guest { missing: Some(_), .. }) => return None,
-        Some(guest) if !guest.is_guess && vm.is_some_and(|vm| is_refused(vm, &guest, cluster)) => return None,
-        Some(guest) => guest.spec,
+    let spec = match made_of {
+        Some(Made { guest: Guest { missing: Some(_), .. }, .. }) => return None,
+        Some(Made { vm, guest }) if !guest.is_guess && is_refused(vm, &guest, cluster) => return None,
+        Some(Made { guest, .. }) => guest.spec,
         None => vmi.spec.clone(),
     };
     start_of(spec, cluster)
@@ -68,19 +79,19 @@ pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
 
 /// Returns the requirements of a guest's next start that are named and not judged; `None` if no VM makes it, or if what
 /// it asks for is not known: they are taken to be those with which the guest runs.
-pub(super) fn unjudged_next(vmi: &Vmi, cluster: &Cluster) -> Option<Unjudged> {
-    let guest = guest_of(vm_of(vmi, cluster)?, cluster);
+pub(super) fn unjudged_next(vmi: &Vmi, made_of: Option<&Made<'_>>, cluster: &Cluster) -> Option<Unjudged> {
+    let Made { vm, guest } = made_of?;
     if guest.missing.is_some() || guest.excess.is_some() {
         return None;
     }
-    let spec = guest.spec;
-    let mut next = unjudged(&spec, (&vmi.metadata.namespace, &vmi.metadata.name), MountedBy::Start, cluster);
+    let spec = &guest.spec;
+    let mut next = unjudged(spec, (&vmi.metadata.namespace, &vmi.metadata.name), MountedBy::Start, cluster);
     let rules = |spec: &VmiSpec| spec.affinity.as_ref().and_then(AnyAffinity::of_pods);
     let amounts = |spec: &VmiSpec| (spec.domain.memory.clone(), spec.domain.resources.clone());
     // Rules about pods, and room, are judged by those of the running launcher.
-    next.differs_in_rules_or_room = rules(&spec) != rules(&vmi.spec)
+    next.differs_in_rules_or_room = rules(spec) != rules(&vmi.spec)
         || spec.topology_spread_constraints != vmi.spec.topology_spread_constraints
-        || vm_of(vmi, cluster).is_some_and(waits_for_restart) && amounts(&spec) != amounts(&vmi.spec);
+        || waits_for_restart(vm) && amounts(spec) != amounts(&vmi.spec);
     Some(next)
 }
 
@@ -164,7 +175,8 @@ mod tests {
         let known = cluster("1.8.4", mixed(), objects);
         let owner = json!({"kind": "VirtualMachine", "name": "db", "uid": "vm-db", "controller": true});
         let vmi = json!({"metadata": {"namespace": "shop", "name": "db", "ownerReferences": [owner]}});
-        let next = unjudged_next(&read(vmi), &known).expect("its VM is known");
+        let vmi = read(vmi);
+        let next = unjudged_next(&vmi, Made::of(&vmi, &known).as_ref(), &known).expect("its VM is known");
         let bound: Vec<&str> = next.volumes.iter().map(|volume| volume.volume.as_str()).collect();
         assert_eq!((bound, next.unplaced), (volumes.to_vec(), unplaced.iter().map(ToString::to_string).collect()));
         assert_eq!(next.differs_in_rules_or_room, differs, "it is restarted by rules of the past");
@@ -179,6 +191,8 @@ mod tests {
         let known = cluster("1.8.4", mixed(), [ClusterObject::VirtualMachine(Box::new(read(vm)))]);
         let owner = json!({"kind": "VirtualMachine", "name": "db", "uid": "vm-db", "controller": true});
         let vmi = json!({"metadata": {"namespace": "shop", "name": "db", "ownerReferences": [owner]}});
-        assert_eq!(of_vmi(&read(vmi), &known).is_some(), is_known, "a restart would leave the guest down");
+        let vmi = read(vmi);
+        let start = of_vmi(&vmi, Made::of(&vmi, &known), &known);
+        assert_eq!(start.is_some(), is_known, "a restart would leave the guest down");
     }
 }

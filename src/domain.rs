@@ -15,9 +15,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde_json::Value;
 use thiserror::Error;
 
-use crate::fit::syntax;
+use crate::fit::{label, syntax};
 
 /// KubeVirt's own domain.
 const KUBEVIRT: &str = "kubevirt.io";
@@ -195,7 +196,7 @@ impl Pieces {
     }
 }
 
-/// Evidence about the domain of a dump: the domains in KubeVirt's keys.
+/// Evidence about the domain of a dump: KubeVirt's keys of labels, annotations and selectors, and its API versions.
 #[derive(Debug, Default)]
 pub struct DomainEvidence {
     /// The domains in keys such as `cpu-model.node.DOMAIN/…`.
@@ -203,34 +204,65 @@ pub struct DomainEvidence {
     /// The domains in keys `DOMAIN/schedulable`.
     schedulable: BTreeSet<String>,
     is_own: bool,
-    /// The end of the previous piece.
-    rest: Vec<u8>,
 }
 
-/// The prefixes before `.node.` in keys that the node-labeller writes on every node.
-const FAMILIES: [&str; 4] = ["cpu-model", "cpu-feature", "cpu-vendor", "host-model-cpu"];
-/// Number of bytes kept of a piece, enough for the longest name that spans two pieces: a family, and the longest
-/// domain.
-const MAX_KEY_BYTES: usize = 512;
+/// Keys that the node-labeller writes on nodes.
+const NODE_LABELS: [&str; 9] = [
+    label::CPU_FEATURE,
+    label::CPU_MODEL,
+    label::CPU_MODEL_MIGRATION,
+    label::CPU_VENDOR,
+    label::HOST_MODEL_CPU,
+    label::HOST_MODEL_REQUIRED,
+    label::HYPERV,
+    label::MACHINE_TYPE,
+    label::TSC_FREQUENCY,
+];
+/// Fields with a key or an API version as their value.
+const FIELDS_OF_NAMES: [&str; 3] = ["apiVersion", "key", "topologyKey"];
+/// The field that lists who wrote which field, also fields that no longer exist.
+const MANAGED_FIELDS: &str = "managedFields";
 
 impl DomainEvidence {
-    /// Reads a piece of a dump. Returns whether further pieces can add anything.
-    pub fn look(&mut self, piece: &[u8]) -> bool {
-        let text = [self.rest.as_slice(), piece].concat();
-        for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            let start = text[..at].iter().rposition(|&byte| !is_word(byte) && byte != b'.').map_or(0, |last| last + 1);
-            let Ok(domain) = std::str::from_utf8(&text[start..at]) else { continue };
-            let Some((family, domain)) = domain.split_once(".node.").or(Some(("", domain))) else { continue };
-            if domain == KUBEVIRT {
-                self.is_own = true;
-            } else if FAMILIES.contains(&family) {
-                self.families.insert(domain.to_owned());
-            } else if family.is_empty() && text[at..].starts_with(b"/schedulable") {
-                self.schedulable.insert(domain.to_owned());
-            }
-        }
-        self.rest = text[text.len().saturating_sub(MAX_KEY_BYTES)..].to_vec();
+    /// Reads an object of a dump; the domains in other text than keys and API versions do not count. Returns whether
+    /// further objects can add anything.
+    pub fn look(&mut self, api_version: &str, object: &Value) -> bool {
+        self.name(api_version);
+        self.names_in(object);
         !self.is_own
+    }
+
+    fn names_in(&mut self, value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                for (field, value) in fields.iter().filter(|(field, _)| *field != MANAGED_FIELDS) {
+                    match value {
+                        Value::String(name) if FIELDS_OF_NAMES.contains(&field.as_str()) => self.name(name),
+                        _ => self.name(field),
+                    }
+                    self.names_in(value);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.names_in(item)),
+            _ => {}
+        }
+    }
+
+    /// Reads a key or an API version.
+    fn name(&mut self, name: &str) {
+        let (domain, rest) = name.split_once('/').unwrap_or((name, ""));
+        // The domain may itself have `node.` in it.
+        let below_family = NODE_LABELS
+            .iter()
+            .filter_map(|label| label.split_once(KUBEVIRT))
+            .find_map(|(family, _)| domain.strip_prefix(family));
+        if domain == KUBEVIRT || domain.strip_suffix(KUBEVIRT).is_some_and(|before| before.ends_with(".node.")) {
+            self.is_own = true;
+        } else if let Some(domain) = below_family {
+            self.families.insert(domain.to_owned());
+        } else if label::SCHEDULABLE.strip_prefix(KUBEVIRT).and_then(|name| name.strip_prefix('/')) == Some(rest) {
+            self.schedulable.insert(domain.to_owned());
+        }
     }
 
     /// Returns the domain if the dump uses one throughout: in the node-labeller's keys and for `schedulable`, and never
@@ -246,8 +278,11 @@ impl DomainEvidence {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
+    use crate::fit::label::Family;
+    use crate::fit::word::Word as _;
 
     fn domain(text: &str) -> Domain {
         text.parse().expect("a domain")
@@ -346,26 +381,74 @@ mod tests {
         }
     }
 
+    const D: &str = "virt.example.io";
+
+    /// Returns the domain of a dump with this one object.
+    fn recognised(object: &Value) -> Option<String> {
+        let mut evidence = DomainEvidence::default();
+        evidence.look("v1", object);
+        evidence.domain().map(|domain| domain.to_string())
+    }
+
+    fn labelled(keys: &[String]) -> Value {
+        let labels: Value = keys.iter().map(|key| (key.clone(), Value::from("true"))).collect();
+        json!({"kind": "Node", "metadata": {"labels": labels}})
+    }
+
     #[test]
     fn a_dump_of_one_domain_is_recognised() {
-        let seen = |text: &str| {
-            let mut evidence = DomainEvidence::default();
-            for piece in text.as_bytes().chunks(7) {
-                evidence.look(piece);
-            }
-            evidence.domain().map(|domain| domain.to_string())
+        let keys = |domain: &str| [format!("cpu-model.node.{domain}/EPYC"), format!("{domain}/schedulable")];
+        let both = |first: &str, second: &str| labelled(&[keys(first), keys(second)].concat());
+        for domain in [D, "virt.node.example.io", "node.example.io"] {
+            assert_eq!(recognised(&labelled(&keys(domain))).as_deref(), Some(domain));
+        }
+        assert_eq!(recognised(&labelled(&keys(KUBEVIRT))), None);
+        assert_eq!(recognised(&both(D, KUBEVIRT)), None, "two domains");
+        assert_eq!(recognised(&both("a.example.io", "b.example.io")), None, "two domains");
+        let twice = ["cpu-model.node.a.io/EPYC", "kubevirt.a.io/schedulable"].map(str::to_owned);
+        assert_eq!(recognised(&labelled(&twice)), None, "renamed in two ways");
+        assert_eq!(recognised(&Value::Null), None);
+    }
+
+    #[test]
+    fn each_label_of_the_node_labeller_is_evidence() {
+        for family in Family::ALL.iter().filter(|family| family.is_labeller()) {
+            let keys = [format!("{}.node.{D}/x", family.as_str()), format!("{D}/schedulable")];
+            assert_eq!(recognised(&labelled(&keys)).as_deref(), Some(D), "nodes with {} alone", family.as_str());
+        }
+    }
+
+    /// Every place of a text with KubeVirt's own domain, beside labels of another domain.
+    #[test]
+    fn keys_and_api_versions_alone_are_evidence_against_a_domain() {
+        let with = |field: &str, value: Value| {
+            let mut node = labelled(&[format!("machine-type.node.{D}/virt"), format!("{D}/schedulable")]);
+            node[field] = value;
+            recognised(&node)
         };
-        let node =
-            |domain: &str| format!("labels: {{cpu-model.node.{domain}/EPYC: 'true', {domain}/schedulable: 'true'}}");
-        assert_eq!(seen(&node("virt.example.io")).as_deref(), Some("virt.example.io"));
-        assert_eq!(seen(&node("kubevirt.io")), None);
-        assert_eq!(seen(&format!("{}\n{}", node("virt.example.io"), node("kubevirt.io"))), None, "two domains");
-        assert_eq!(seen(&format!("{}\n{}", node("a.example.io"), node("b.example.io"))), None, "two domains");
-        assert_eq!(
-            seen("cpu-model.node.a.io/EPYC: 'true', kubevirt.a.io/schedulable: 'true'"),
-            None,
-            "renamed in two ways"
-        );
-        assert_eq!(seen(""), None);
+        let own = "kubevirt.io/schedulable";
+        for (field, value) in [
+            ("annotations", json!({"description": "from https://kubevirt.io/labs/manifests/vm.yaml"})),
+            (
+                "annotations",
+                json!({"kubectl.kubernetes.io/last-applied-configuration": format!("{{\"{own}\":\"true\"}}")}),
+            ),
+            ("spec", json!({"command": [own, "cpu-model.node.kubevirt.io/EPYC"]})),
+            ("managedFields", json!([{"apiVersion": "kubevirt.io/v1", "fieldsV1": {own: {}}}])),
+            ("apiVersion", json!("cdi.kubevirt.io/v1beta1")),
+        ] {
+            assert_eq!(with(field, value.clone()).as_deref(), Some(D), "{field}: {value}");
+        }
+        for (field, value) in [
+            ("apiVersion", json!("kubevirt.io/v1")),
+            ("labels", json!({own: "true"})),
+            ("labels", json!({"kubevirt.io": "virt-launcher"})),
+            ("annotations", json!({"kubevirt.io/latest-observed-api-version": "v1"})),
+            ("nodeSelector", json!({"hyperv.node.kubevirt.io/base": "true"})),
+            ("matchExpressions", json!([{"key": own, "operator": "Exists"}])),
+            ("topologyKey", json!(own)),
+        ] {
+            assert_eq!(with(field, value.clone()), None, "{field}: {value}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Files and folders of dumps: which are read, in which order, and which are skipped.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Cursor, Read};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
@@ -50,11 +50,22 @@ fn is_dump(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
 }
 
-/// A file, or a folder with everything below it. A folder is listed once: clones share the list.
+/// A file, or a folder with everything below it. A folder is listed once, and what can be read only once is held:
+/// clones share both.
 #[derive(Clone, Debug)]
 pub struct DumpPath {
     path: PathBuf,
     walked: Arc<OnceLock<DumpFiles>>,
+    /// Files that can be read only once, for example pipes, of which a part is read.
+    begun: Arc<Mutex<Vec<Begun>>>,
+}
+
+/// A file that can be read only once: its content so far, and the rest.
+#[derive(Debug)]
+struct Begun {
+    path: PathBuf,
+    held: Vec<u8>,
+    rest: File,
 }
 
 /// The files of a dump, sorted.
@@ -93,11 +104,56 @@ impl DumpPath {
         };
         Ok(self.walked.get_or_init(|| found).clone())
     }
+
+    /// Reads one of the files before [`reader`](Self::reader) does, which loses nothing by it.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub(super) fn peek<T>(&self, path: &Path, look: impl FnOnce(&mut dyn Read) -> T) -> Result<T, Error> {
+        let mut file = open(path)?;
+        if path.is_file() {
+            return Ok(look(&mut file));
+        }
+        let mut held = Vec::new();
+        let seen = look(&mut Tee { reader: &mut file, held: &mut held });
+        let begun = Begun { path: path.to_owned(), held, rest: file };
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun);
+        Ok(seen)
+    }
+
+    /// Opens one of the files, from its beginning.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub(super) fn reader(&self, path: &Path) -> Result<Box<dyn Read>, Error> {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match begun.iter().position(|begun| begun.path == path) {
+            Some(at) => {
+                let Begun { held, rest, .. } = begun.swap_remove(at);
+                Box::new(Cursor::new(held).chain(rest))
+            }
+            None => Box::new(open(path)?),
+        })
+    }
+}
+
+/// A reader that holds all that is read from it, so that it can be read again.
+pub(super) struct Tee<'t, R> {
+    pub(super) reader: R,
+    pub(super) held: &'t mut Vec<u8>,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(out)?;
+        self.held.extend_from_slice(&out[..count]);
+        Ok(count)
+    }
 }
 
 impl From<PathBuf> for DumpPath {
     fn from(path: PathBuf) -> Self {
-        Self { path, walked: Arc::default() }
+        Self { path, walked: Arc::default(), begun: Arc::default() }
     }
 }
 

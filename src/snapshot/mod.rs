@@ -33,12 +33,13 @@ mod json;
 pub(crate) mod kustomize;
 mod objects;
 pub(crate) mod prune;
+mod recognise;
 pub(crate) mod redact;
 mod yaml;
 
 use std::cell::Cell;
 use std::fmt;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -48,7 +49,7 @@ use serde_json::value::RawValue;
 
 use crate::admission::review;
 use crate::bounds::{Bounded, Measured};
-use crate::domain::{Domain, DomainEvidence};
+use crate::domain::Domain;
 use crate::kubevirt::resource::{Resource, group_of};
 use crate::kubevirt::wire::Reader;
 
@@ -58,6 +59,7 @@ use error::Halt;
 pub use folder::{DumpPath, Skipped};
 use input::Input;
 use objects::Objects;
+pub(crate) use recognise::domain_of;
 
 /// The command that dumps everything that affects a verdict, for help texts and errors.
 #[macro_export]
@@ -423,17 +425,18 @@ pub(crate) fn read_dumps<E: From<Error>>(
     let mut each = |item: Item| each(item.inward(domain));
     let mut skipped = Skipped::default();
     for source in sources {
-        let files = match source {
+        let source = match source {
             DumpSource::Stdin => {
                 read(STDIN, &mut stdin, &mut each)?;
                 continue;
             }
-            DumpSource::Path(path) => path.files()?,
-            DumpSource::Tree(path) | DumpSource::Kustomization(path) => DumpPath::from(path.clone()).files()?,
+            DumpSource::Path(path) => path.clone(),
+            DumpSource::Tree(path) | DumpSource::Kustomization(path) => DumpPath::from(path.clone()),
         };
+        let files = source.files()?;
         for path in files.paths() {
             let mut objects = 0;
-            let outcome = read(&path.display().to_string(), folder::open(path)?, |item| {
+            let outcome = read(&path.display().to_string(), source.reader(path)?, |item| {
                 objects += 1;
                 each(item).map_err(Fault::Caller)
             });
@@ -446,66 +449,6 @@ pub(crate) fn read_dumps<E: From<Error>>(
         }
     }
     Ok(skipped)
-}
-
-/// Bytes that are searched at once.
-const PIECE_BYTES: usize = 64 * 1024;
-
-/// Returns the given domain, else the one that these dumps use throughout, and standard input, of which nothing is
-/// lost.
-///
-/// # Errors
-/// A folder is too large for a dump. Other unreadable dumps are reported by the code that reads them later.
-pub(crate) fn domain_of<R: Read>(
-    given: Option<&Domain>,
-    dumps: &[DumpSource],
-    stdin: R,
-) -> Result<(Domain, impl Read + use<R>), Error> {
-    let (recognised, rest) = recognise(if given.is_some() { &[] } else { dumps }, stdin)?;
-    Ok((given.cloned().unwrap_or(recognised), rest))
-}
-
-/// Returns the domain that these dumps use throughout if it is not KubeVirt's own, and the content of standard input.
-/// Dumps are read until one uses KubeVirt's own domain: in most clusters that is the first node. Unreadable files are
-/// reported by the code that reads them later.
-fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> Result<(Domain, impl Read + use<R>), Error> {
-    let mut evidence = DomainEvidence::default();
-    let mut held = Vec::new();
-    let mut piece = vec![0; PIECE_BYTES];
-    for source in sources {
-        let walked = match source {
-            DumpSource::Stdin => {
-                while let Ok(read @ 1..) = stdin.read(&mut piece) {
-                    held.extend_from_slice(&piece[..read]);
-                    if !evidence.look(&piece[..read]) || piece[..read].contains(&0) {
-                        break;
-                    }
-                }
-                continue;
-            }
-            DumpSource::Path(path) => path.files(),
-            DumpSource::Tree(path) | DumpSource::Kustomization(path) => DumpPath::from(path.clone()).files(),
-        };
-        let files = match walked {
-            Ok(files) => files,
-            Err(error @ Error::FolderTooLarge { .. }) => return Err(error),
-            Err(_) => continue,
-        };
-        // The content of a pipe can be read only once.
-        for file in files.paths().iter().filter(|file| file.is_file()).map_while(|file| folder::open(file).ok()) {
-            let mut file = file;
-            while let Ok(read @ 1..) = file.read(&mut piece) {
-                if !evidence.look(&piece[..read]) {
-                    return Ok((Domain::default(), Cursor::new(held).chain(stdin)));
-                }
-                // The file is not text and need not be read to its end.
-                if piece[..read].contains(&0) {
-                    break;
-                }
-            }
-        }
-    }
-    Ok((evidence.domain().unwrap_or_default(), Cursor::new(held).chain(stdin)))
 }
 
 /// Whether a document with this opening is JSON. YAML has braces too, but needs no quotes in them.

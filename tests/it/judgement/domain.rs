@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::common::{
-    RENAME, Ran, Scratch, Server, channel_faults, cpufit, differences, head, one_in, program, read, read_json, shipped,
+    BIN, RENAME, Ran, Scratch, Server, channel_faults, cpufit, differences, head, one_in, program, read, read_json,
+    shipped,
 };
 
 /// Deckhouse's domain of the API groups.
@@ -178,6 +179,71 @@ fn opened(mut response: Value, patches: &mut usize) -> Value {
         *patches += 1;
     }
     response
+}
+
+/// arm64 nodes, which have neither CPU models nor features.
+const ARM: &str = "apiVersion: v1
+kind: Node
+metadata: {name: arm-a, labels: {kubernetes.io/arch: arm64, kubevirt.io/schedulable: 'true', machine-type.node.kubevirt.io/virt: 'true'}}
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web, namespace: shop}
+spec: {runStrategy: Always, template: {spec: {architecture: arm64, domain: {machine: {type: virt}, devices: {}}}}}
+";
+
+/// Returns a text as Windows PowerShell writes it.
+fn utf16(text: &str) -> Vec<u8> {
+    "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+/// Runs `audit` with a dump in each form in which one is handed over. Returns the form and the run.
+fn audits(scratch: &Scratch, dump: &str) -> [(&'static str, Ran); 5] {
+    let plain = scratch.write("plain.yaml", dump);
+    let wide = scratch.write("utf16.yaml", utf16(dump));
+    let audit = |file: &Path| cpufit(["audit", "-o", "json", "--snapshot"]).args([file]);
+    let shell = || {
+        let mut command = Command::new("bash");
+        let line = format!("exec {BIN} audit -o json --snapshot <(cat {})", plain.display());
+        command.args(["-c", &line]).env("NO_COLOR", "1").env_remove("KUBECONFIG").env_remove("KUBEVIRT_DOMAIN");
+        program(command).run()
+    };
+    [
+        ("a file", audit(&plain).run()),
+        ("UTF-16", audit(&wide).run()),
+        ("standard input", audit(Path::new("-")).stdin(dump).run()),
+        ("UTF-16 on standard input", audit(Path::new("-")).stdin(utf16(dump)).run()),
+        ("a pipe of the shell", shell()),
+    ]
+}
+
+#[test]
+fn another_domain_is_recognised_in_every_form_of_a_dump() {
+    let scratch = Scratch::new();
+    let demo = String::from_utf8(read(&root("demo/cluster.yaml"))).expect("UTF-8");
+    let text = "    annotations:
+      docs: 'the labels of https://OWN/labs and cpu-model.node.OWN/EPYC'
+";
+    let described = demo.replacen(
+        "    annotations:
+",
+        text,
+        1,
+    );
+    assert_ne!(described, demo, "the demo has no annotation");
+    for (what, dump) in [("the demo", demo.as_str()), ("arm64 nodes", ARM), ("text with KubeVirt's domain", &described)]
+    {
+        let dump_of = |domain: &str| dump.replace("kubevirt.io", domain).replace("OWN", "kubevirt.io");
+        let [(_, plain), ..] = audits(&scratch, &dump_of("kubevirt.io"));
+        for domain in [DOMAIN, "virt.node.example.io"] {
+            for (form, ran) in audits(&scratch, &dump_of(domain)) {
+                let case = format!("{what}, {domain}, {form}");
+                assert_eq!(ran.code(), plain.code(), "{case}: {}", head(&ran.stderr));
+                let found: Value = serde_json::from_str(&ran.stdout.replace(domain, "kubevirt.io")).expect("JSON");
+                assert_eq!(differences(&case, &plain.json(), &found), [""; 0], "{}", head(&ran.stderr));
+            }
+        }
+    }
 }
 
 #[test]

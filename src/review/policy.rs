@@ -120,7 +120,7 @@ fn lines(world: &World, policy: &Policy, before: Option<&Policy>, is_over: Deadl
         )
     };
     let up = changed_hands(given_up.iter().map(to).collect(), *looked);
-    out.extend(up.map(|guests| format!("{name}: it gives up {guests}, now or at next start")));
+    out.extend(up.map(|guests| format!("{name}: it loses {guests}, now or at next start")));
     let mut kept: Vec<_> = kept.iter().collect();
     kept.sort_by_key(|(_, guests)| Reverse(guests.count));
     for (reason, guests) in kept {

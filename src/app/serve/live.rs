@@ -129,13 +129,13 @@ async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Dura
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let silent = freshness.silent(limit);
-        match (!silent.is_empty(), readiness.holds(Condition::Fresh)) {
+        let stale = freshness.silent(limit);
+        match (!stale.is_empty(), readiness.holds(Condition::Fresh)) {
             (true, true) => {
-                let silent = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let resources = stale.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 warn!(
                     after_seconds = limit.as_secs_f64(),
-                    silent, "watch data is too old: answering 503 until it is fresh"
+                    resources, "watch data is too old: answering 503 until it is fresh"
                 );
                 readiness.lose(Condition::Fresh);
             }

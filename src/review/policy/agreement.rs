@@ -344,7 +344,7 @@ proptest! {
                 let counts: BTreeMap<String, usize> = found.taken_over.iter().map(|(policy, guests)| (policy.clone(), of(guests))).collect();
                 prop_assert_eq!(counts, over, "an administrator would not know which guests {} takes over", policy.name);
                 let counts: BTreeMap<Option<String>, usize> = found.given_up.iter().map(|(policy, guests)| (policy.clone(), of(guests))).collect();
-                prop_assert_eq!(counts, up, "an administrator would not know which guests {} gives up", policy.name);
+                prop_assert_eq!(counts, up, "an administrator would not know which guests {} loses", policy.name);
             }
         }
     }

@@ -176,11 +176,11 @@ fn one_node_is_in_the_singular() {
 )]
 #[case::to_another_policy(
     &[("zone", json!({}))], Some(json!({})), json!({"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}}),
-    "it gives up 2 guests to policy zone (shop/amd, shop/mail), now or at next start"
+    "it loses 2 guests to policy zone (shop/amd, shop/mail), now or at next start"
 )]
 #[case::to_none(
     &[], Some(json!({})), json!({"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}}),
-    "it gives up 2 guests to the built-in policy (shop/amd, shop/mail), now or at next start"
+    "it loses 2 guests to the built-in policy (shop/amd, shop/mail), now or at next start"
 )]
 #[case::from_none(&[], None, json!({}), "")]
 #[case::of_a_less_specific_one(
@@ -210,7 +210,7 @@ fn guests_that_change_policy_are_named_with_the_other_policy(
     let before = before.map(|spec| policy(&spec));
     let lines = change(&world, "intel-pool", &policy(&spec), before.as_deref(), NEVER).warnings();
     let hands: Vec<&String> =
-        lines.iter().filter(|line| line.contains(" takes over ") || line.contains(" gives up ")).collect();
+        lines.iter().filter(|line| line.contains(" takes over ") || line.contains(" loses ")).collect();
     if expected.is_empty() {
         assert!(hands.is_empty(), "no guest changes hands: {lines:?}");
     } else {

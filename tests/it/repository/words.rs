@@ -50,6 +50,26 @@ const PHRASES: [&str; 1] = ["is none"];
 /// Words that begin no comment: a function's begins with a verb, any other one with a noun.
 const NO_BEGINNING: [&str; 9] = ["Of", "What", "That", "Those", "Who", "Whose", "So", "Such", "The same"];
 
+/// Further words that begin no description of a field: it is a noun, or a sentence about the field.
+const NO_DESCRIPTION: [&str; 5] = ["How", "Which", "Why", "When", "From which"];
+
+/// Returns the description that begins in a line of YAML after the line `before`.
+fn description<'l>(line: &'l str, before: &str) -> Option<&'l str> {
+    let is_block = |text: &str| text.starts_with(['>', '|']);
+    let of = |line: &'l str| line.trim_start().trim_start_matches("- ").strip_prefix("description: ");
+    match of(line) {
+        Some(text) => Some(text).filter(|text| !is_block(text)),
+        None => before.split_once("description: ").filter(|(_, text)| is_block(text)).map(|_| line.trim_start()),
+    }
+}
+
+/// Returns the word that a description begins with and should not.
+fn describes_no_noun(line: &str, before: &str) -> Option<&'static str> {
+    let text = description(line, before)?;
+    let mut words = NO_BEGINNING.into_iter().chain(NO_DESCRIPTION);
+    words.find(|word| text.strip_prefix(word).is_some_and(|rest| rest.starts_with([' ', ','])))
+}
+
 /// Returns the word that a comment begins with and should not; `None` for every other line.
 fn begins_with_no_noun(line: &str) -> Option<&'static str> {
     let text = line.trim_start().strip_prefix("//")?;
@@ -101,8 +121,12 @@ fn look(path: &Path, found: &mut Vec<String>) {
 }
 
 fn read(file: &Path, found: &mut Vec<String>) {
+    let is_yaml = file.extension().is_some_and(|extension| extension == "yaml");
+    let mut before = String::new();
     for (number, line) in fs::read_to_string(file).unwrap().lines().enumerate() {
-        if let Some(word) = begins_with_no_noun(line) {
+        let described = describes_no_noun(line, &before).filter(|_| is_yaml);
+        line.clone_into(&mut before);
+        if let Some(word) = begins_with_no_noun(line).or(described) {
             found.push(format!("{}:{}: begins with {word:?}: {}", file.display(), number + 1, line.trim()));
         }
         let lower = in_words(line);
@@ -146,6 +170,18 @@ fn retired_words_stay_retired() {
     );
     for line in ["    /// What it is.", "//! Of nodes.", "// The same node."] {
         assert!(begins_with_no_noun(line).is_some(), "comments are not read: {line}");
+    }
+    for (before, line) in [
+        ("", "description: What it is."),
+        ("", "  - description: Why, for people."),
+        ("  description: >-", "    From which impact up."),
+    ] {
+        assert!(describes_no_noun(line, before).is_some(), "descriptions are not read: {line}");
+    }
+    for (before, line) in
+        [("", "description: The nodes."), ("", "title: What it is."), ("description: >-", "Whatever.")]
+    {
+        assert!(describes_no_noun(line, before).is_none(), "more than descriptions is read: {line}");
     }
     for line in ["/// Whatever is left.", "What it is.", "////What", "let what = 1; // what"] {
         assert!(begins_with_no_noun(line).is_none(), "more than the beginnings of comments is read: {line}");

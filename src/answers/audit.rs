@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::Deadline;
-use super::drain::anti_affinity::Residents;
+use super::anti_affinity::Residents;
 use super::guest_state::{GuestState, GuestStates, PolicyAnswer, why};
 use super::missing_guests::RunState;
 use super::model_use::{ModelUse, model_use};

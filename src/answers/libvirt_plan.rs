@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::drain::anti_affinity::Residents;
+use super::anti_affinity::Residents;
 use super::recommend::best_by_node;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Depth;

@@ -3,6 +3,7 @@
 //! Queries about many guests judge equal guests once ([`Guests`]), and stop at their [`Deadline`]: their texts then
 //! begin with "at least".
 
+pub(crate) mod anti_affinity;
 pub mod audit;
 pub mod diff;
 pub mod drain;
@@ -19,10 +20,12 @@ pub mod recommend;
 pub(crate) mod refusals;
 pub(crate) mod room;
 pub(crate) mod scheduler;
+mod space;
 pub(crate) mod state;
 pub mod status;
 mod turns;
 pub(crate) mod unanswered;
+mod work;
 
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::drain::anti_affinity::{OWN_LAUNCHER, Residents};
+use super::anti_affinity::{OWN_LAUNCHER, Residents};
 use super::pod_rules::ClosedByRules;
 use super::room::RoomFor;
 use crate::fit::bits::Bits;

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::drain::anti_affinity::{Mates, Residents};
+use super::anti_affinity::{Mates, Residents};
 use crate::enforce::forecast;
 use crate::fit::bits::Bits;
 use crate::fit::check::{ClosedByPods, PodRules};

@@ -1,47 +1,40 @@
 //! `cpufit check`: judges manifests as the webhook would.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 
 use anyhow::{Context, anyhow, bail};
-use json_patch::PatchOperation;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::args::{CheckArgs, CheckOutput};
-use super::explain::remedies::{about_first, all_weighed};
-use super::explain::room::FittingRoom;
-use super::explain::tsc;
 use super::gate::Gate;
+use super::judged::{Mutated, is_selected, judged, judged_with, mutation, origin, patched, settle};
 use super::output::{Near, Numbering, ResultOrigin, ResultRow, Skipped};
+use super::remedies::{about_first, all_weighed};
 use super::resource::ObjectKind;
+use super::room::FittingRoom;
 use super::targets::note_namespaces;
-use super::{Exit, Namespace, ci, gate};
+use super::{Exit, Namespace, ci, gate, tsc};
 use crate::admission::Webhook;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
 use crate::answers::libvirt_plan::Survey;
 use crate::answers::obstacles::Obstacles;
-use crate::answers::pod_rules;
 use crate::answers::state::state;
 use crate::console;
 use crate::domain::Domain;
-use crate::enforce::forecast;
-use crate::enforce::present_fields::PresentFields;
-use crate::enforce::text_patch;
 use crate::fit::check::{Doubt, Reported};
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::plural;
 use crate::fit::syntax;
-use crate::judge::{self, Evaluation, Manifest, judge_change};
-use crate::kubevirt::guest::guest_of;
+use crate::judge::{Evaluation, Manifest, judge_change};
 use crate::kubevirt::placement;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Pod;
 use crate::page::Page;
-use crate::policy::{Exemption, LabelSelector, Policy, UserName};
+use crate::policy::{Exemption, Policy, UserName};
 use crate::review::{self, ReviewContext};
 use crate::say;
 use crate::snapshot::{self, DumpSource, Item};
@@ -62,29 +55,6 @@ struct CheckResults {
     /// Why an input or an object could not be read, an error each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unread: Vec<String>,
-}
-
-/// The head of an object, parsed before the rest.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Head {
-    metadata: HeadMeta,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct HeadMeta {
-    name: Option<String>,
-    generate_name: Option<String>,
-    namespace: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-}
-
-/// Whether an object has the selected labels; a review has no labels of its own.
-pub(crate) fn is_selected(item: &Item, selector: Option<&LabelSelector>) -> bool {
-    let Some(selector) = selector else { return true };
-    let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();
-    selector.matches(&head.metadata.labels.unwrap_or_default())
 }
 
 /// Runs the verb, and returns what could not be read or judged, an error each: the other objects are judged.
@@ -276,21 +246,6 @@ pub fn rows(files: &[DumpSource], world: &World, namespace: &Namespace) -> anyho
     Ok(rows)
 }
 
-/// Returns the origin of a result: the object, not its guest.
-pub(super) fn origin(item: &Item, index: usize) -> ResultOrigin {
-    let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();
-    let HeadMeta { name, generate_name, namespace, .. } = head.metadata;
-    ResultOrigin {
-        file: item.place.file.clone(),
-        index,
-        line: item.place.line,
-        group: item.group().to_owned(),
-        kind: item.kind.clone(),
-        namespace: namespace.unwrap_or_default(),
-        name: name.filter(|name| !name.is_empty()).or(generate_name).unwrap_or_default(),
-    }
-}
-
 /// Returns the result for an object after the mutating webhook, with the warnings of both webhooks.
 fn mutated_row(
     survey: &Survey<'_>,
@@ -357,18 +312,6 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
     Ok(row)
 }
 
-/// Judges the rules about pods of a guest in a file, where the pods on the nodes are known.
-pub(super) fn settle(case: &mut Evaluation<'_>, item: &Item, survey: &Survey<'_>) -> Result<(), snapshot::Error> {
-    let cluster = &survey.world.cluster;
-    let guest = match Manifest::read(item.group(), &item.kind, &item)? {
-        Some(Manifest::VirtualMachine(vm)) => Some(forecast::vmi_of(&vm, &guest_of(&vm, cluster))),
-        Some(Manifest::Vmi(vmi)) => Some(*vmi),
-        Some(Manifest::Pod(_) | Manifest::Replicas(_) | Manifest::Migration(_)) | None => None,
-    };
-    pod_rules::settle(case, guest.as_ref(), survey.world, survey.residents());
-    Ok(())
-}
-
 /// Returns why the API server refuses a manifest before any webhook, for an `apiVersion` and a name.
 fn refused_by_api_server(item: &Item, row: &ResultRow) -> Vec<String> {
     let Some(resource) = Resource::of(item.group(), &item.kind).filter(|_| row.skipped.is_none()) else {
@@ -422,55 +365,6 @@ fn with_remarks(row: ResultRow, case: &Evaluation<'_>, survey: &Survey<'_>) -> R
     row
 }
 
-/// The answer of the mutating webhook.
-#[derive(Debug, Default)]
-pub struct Mutated {
-    /// The changes.
-    pub patch: Vec<PatchOperation>,
-    /// The warnings, without the prefix.
-    pub warnings: Vec<String>,
-}
-
-/// Returns the changes of the mutating webhook to the object, or to the object of the review.
-///
-/// # Errors
-///
-/// Returns an error if the object is malformed.
-pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Mutated> {
-    let text = item.json.get();
-    Ok(if item.is_review() {
-        let request = decode(text.as_bytes()).with_context(|| item.place.to_string())?;
-        let answer = review::answer(&ReviewContext::new(world), Webhook::Mutate, &request);
-        match answer.with_context(|| item.place.to_string())?.decision {
-            Decision::Admit { patch, warnings, .. } => Mutated { patch, warnings: warnings.first },
-            Decision::Deny { .. } => Mutated::default(),
-        }
-    } else {
-        match Manifest::read(item.group(), &item.kind, &item)? {
-            Some(manifest) => {
-                let outline = || item.parse::<PresentFields>();
-                let done = judge::mutation(world, &manifest, UserName::NOBODY, Depth::Brief.into(), outline)?;
-                Mutated { patch: done.patch, warnings: done.warnings }
-            }
-            None => Mutated::default(),
-        }
-    })
-}
-
-/// Returns the object, or the review with its object, as it leaves the mutating webhook.
-///
-/// # Errors
-///
-/// Returns an error if the patch does not apply.
-pub fn patched(item: Item, patch: &[PatchOperation]) -> anyhow::Result<Item> {
-    if patch.is_empty() {
-        return Ok(item);
-    }
-    let place: &[&str] = if item.is_review() { &["request", "object"] } else { &[] };
-    let json = text_patch::patched(&item.json, place, patch).with_context(|| item.place.to_string())?;
-    Ok(Item { json, ..item })
-}
-
 /// Returns the object; for a review, its object.
 fn object_of(item: &Item) -> anyhow::Result<Value> {
     let mut whole: Value = serde_json::from_str(item.json.get())?;
@@ -485,20 +379,6 @@ fn stranger(origin: ResultOrigin, pod: &Pod<'_>, world: &World) -> ResultRow {
     row.nodes.judged = fleet.len();
     row.nodes.fitting = fleet.names(&fitting).into_iter().map(str::to_owned).collect();
     row
-}
-
-/// Judges a manifest as if a person created it.
-///
-/// # Errors
-///
-/// Returns an error if it is malformed.
-pub fn judged<'a>(world: &World, item: &'a Item) -> Result<Option<Evaluation<'a>>, snapshot::Error> {
-    judged_with(world, item, Depth::Full)
-}
-
-fn judged_with<'a>(world: &World, item: &'a Item, depth: Depth) -> Result<Option<Evaluation<'a>>, snapshot::Error> {
-    let Some(manifest) = Manifest::read(item.group(), &item.kind, &item)? else { return Ok(None) };
-    Ok(judge::judge(world, &manifest, UserName::NOBODY, depth))
 }
 
 /// Returns the response of the validating webhook to a review, and whether it denies. As in the API server, the object

@@ -1,12 +1,10 @@
 //! `cpufit explain`: why a guest can or cannot start or migrate: every node, the labels it lacks, the remedies.
 
-pub(super) mod libvirt;
+mod libvirt;
 mod nodes;
 mod probe;
-pub(crate) mod remedies;
-pub(crate) mod room;
+mod remedies;
 mod taints;
-pub(crate) mod tsc;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -16,16 +14,16 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use libvirt::LibvirtWords;
-use room::FittingRoom;
 
-use super::Namespace;
 use super::args::{ExplainArgs, ExplainOutput};
-use super::check::{is_selected, judged, mutation, origin, patched, settle};
-use super::gate;
+use super::judged::{is_selected, judged, mutation, origin, patched, settle};
 use super::output::{Numbering, ResultOrigin, ResultRow};
+use super::remedies::all_weighed;
 use super::resource::ObjectKind;
+use super::room::FittingRoom;
 use super::scheduler::{self, PastedPod};
 use super::targets::{FoundTarget, TargetScope, absent, find, note_namespaces, note_unseen, nothing};
+use super::{Namespace, gate, tsc};
 use crate::admission::review::decode;
 use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
@@ -271,11 +269,7 @@ fn result(origin: ResultOrigin, case: &Evaluation<'_>, need: Option<&PodNeed>, s
     let obstacles = Obstacles::of(&case.prepared.subject, need, world, survey.residents(), &[]);
     ResultRow::new(origin, case, survey, true)
         .with_room(case, &room, &world.cluster)
-        .with_obstacles(
-            case,
-            &remedies::all_weighed(case, &room, &obstacles, &world.cluster.fleet),
-            &world.cluster.fleet,
-        )
+        .with_obstacles(case, &all_weighed(case, &room, &obstacles, &world.cluster.fleet), &world.cluster.fleet)
         .with_state(state(&case.verdict, &obstacles, room.is_nowhere()))
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::explain::libvirt::LibvirtRow;
-use super::explain::remedies::{WeighedRemedy, useless};
-use super::explain::room::FittingRoom;
+use super::libvirt_rows::LibvirtRow;
+use super::remedies::{WeighedRemedy, useless};
 use super::resource::ObjectKind;
+use super::room::FittingRoom;
 use crate::admission::response::{Decision, lines};
 use crate::admission::review::Request;
 use crate::answers::libvirt_plan::Survey;

@@ -8,7 +8,7 @@ use cpufit::admission::response::{Decision, render};
 use cpufit::admission::review::decode;
 use cpufit::answers::audit::audit;
 use cpufit::answers::status::statuses;
-use cpufit::cli::check;
+use cpufit::cli::judged;
 use cpufit::domain::Domain;
 use cpufit::kubevirt::resource::Resource;
 use cpufit::live::inventory::Inventory;
@@ -202,9 +202,9 @@ pub fn world_with(nodes: usize, features: usize) -> World {
 /// Reads a file with the object, as `cpufit check` does.
 pub fn check(world: &World, text: &str) {
     snapshot::read("object.yaml", text.as_bytes(), |item| {
-        let mutated = check::mutation(world, &item).expect("an object of its kind");
-        let item = check::patched(item, &mutated.patch).expect("an object");
-        black_box(check::judged(world, &item)?);
+        let mutated = judged::mutation(world, &item).expect("an object of its kind");
+        let item = judged::patched(item, &mutated.patch).expect("an object");
+        black_box(judged::judged(world, &item)?);
         Ok::<_, snapshot::Error>(())
     })
     .expect("an object");

@@ -6,7 +6,6 @@
 //! without an `evictionStrategy` is shut down.
 
 mod acts;
-pub(crate) mod anti_affinity;
 mod budgets;
 mod demand_class;
 mod evicted;
@@ -21,8 +20,6 @@ mod race;
 mod returning;
 mod rivals;
 mod rules;
-mod space;
-mod work;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -31,6 +28,7 @@ use serde::Serialize;
 
 use super::missing_guests::MissingGuests;
 use super::unanswered::Unanswered;
+use super::{anti_affinity, space, work};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::kubevirt::eviction::Parallel;

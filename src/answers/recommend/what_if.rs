@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::pools::pools;
 use super::{Recommended, recommended};
-use crate::answers::drain::anti_affinity::Residents;
+use crate::answers::anti_affinity::Residents;
 use crate::answers::drain::{EvictionEffect, eviction_effect};
 use crate::answers::obstacles::Obstacles;
 use crate::answers::{Demand, Guests};

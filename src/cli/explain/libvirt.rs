@@ -1,15 +1,10 @@
 //! The answers of libvirt, if it was asked, next to the labels of each node, and the conclusions from both.
 
-mod rows;
-
 use std::collections::{BTreeMap, BTreeSet};
-
-pub(crate) use rows::LibvirtRow;
-use rows::{ComparedRow, compared, lost_at_next_start};
 
 use super::probe::probe;
 use crate::answers::libvirt_plan::Survey;
-use crate::fit::bits::Bits;
+use crate::cli::libvirt_rows::{ComparedRow, compared, lost_at_next_start, unlabelled};
 use crate::fit::command::Script;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
@@ -489,13 +484,6 @@ fn by_libvirt(said: Result<&LibvirtAnswer, Silence>) -> String {
         Ok(LibvirtAnswer::Incompatible(why)) => format!("incompatible: {}", incompatible(why)),
         Err(silence) => silence.to_string(),
     }
-}
-
-/// Returns the features of the guest, beyond its model's, for which no node has a label.
-fn unlabelled<'a>(asked: &'a Answers, fleet: &Fleet) -> impl Iterator<Item = &'a str> {
-    let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
-    let has = asked.guest.iter().flat_map(|guest| &guest.cpu.require).map(String::as_str);
-    has.filter(move |feature| anywhere.binary_search(feature).is_err())
 }
 
 /// Returns one line: for one kind of nodes its full description; for several kinds their common text, and a few words

@@ -2,7 +2,7 @@
 //! a remedy without one frees the guest.
 
 use super::*;
-use crate::answers::drain::anti_affinity::Residents;
+use crate::answers::anti_affinity::Residents;
 use crate::answers::drain::evicted::{EvictedGuest, EvictionEffect};
 use crate::fit::remedy::{Action, Outage, Remedy};
 use crate::testing::fleet::required;

@@ -85,7 +85,7 @@ impl FittingRoom {
 
     /// Returns the sentence that stands in place of a verdict by labels:
     /// `Cannot start: no node that fits has room: …`; `None` if a node has room.
-    pub(super) fn headline(&self, stage: &Stage, cluster: &Cluster) -> Option<String> {
+    pub(crate) fn headline(&self, stage: &Stage, cluster: &Cluster) -> Option<String> {
         let what = if matches!(stage, Stage::Migration(_)) { "migrate" } else { "start" };
         self.nowhere(cluster).map(|words| format!("Cannot {what} now: {words}."))
     }
@@ -96,7 +96,7 @@ impl FittingRoom {
     }
 
     /// Returns the lines about room.
-    pub(super) fn facts(&self, cluster: &Cluster) -> Vec<String> {
+    pub(crate) fn facts(&self, cluster: &Cluster) -> Vec<String> {
         let mut out: Vec<String> = self.remarks(cluster).iter().map(|words| format!("{}.", capital(words))).collect();
         if self.is_unknown && self.fitting > 0 && !self.is_nowhere() {
             let most = match self.most_free.as_slice() {
@@ -130,7 +130,7 @@ impl FittingRoom {
     }
 
     /// Returns `no room: 2 of 64 cores free`, for one node.
-    pub(super) fn on(&self, node: NodeIndex) -> Option<String> {
+    pub(crate) fn on(&self, node: NodeIndex) -> Option<String> {
         let short = self.short.iter().find(|(short, _)| *short == node).map(|(_, short)| short);
         let by_preemption = self.by_preemption.contains(&node).then(|| "room by preemption alone".to_owned());
         short.map(|short| format!("no room: {}", short.words())).or(by_preemption)

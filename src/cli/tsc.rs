@@ -19,7 +19,7 @@ use crate::kubevirt::topology::gets_label;
 const SETTING: &str = "minimumClusterTSCFrequency";
 
 /// Returns the lines; none for a guest that asks for no frequency.
-pub(super) fn lines(case: &Evaluation<'_>, cluster: &Cluster) -> Vec<String> {
+pub(crate) fn lines(case: &Evaluation<'_>, cluster: &Cluster) -> Vec<String> {
     let Some(asked) = AskedFrequency::of(case, cluster) else { return Vec::new() };
     asked.offered(&case.prepared.subject, &case.verdict).into_iter().chain(cure(case, cluster)).collect()
 }

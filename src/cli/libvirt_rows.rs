@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::unlabelled;
 use crate::answers::libvirt_plan::{self, NamedBy, Survey};
-use crate::fit::fleet::NodeIndex;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Answers, Labelled, Lost, Silence, labelled};
 use crate::fit::subject::Subject;
@@ -56,7 +56,7 @@ pub struct ComparedRow {
 /// Returns the features that the guest would lose with the model at its next start, if it would lose `lost` for the
 /// model alone: it keeps those that it then requires or forces itself, and optional ones where the node has them, and
 /// loses those that it then switches off.
-pub(super) fn lost_at_next_start(asked: &Answers, subject: &Subject<'_>, lost: &[String]) -> Vec<String> {
+pub(crate) fn lost_at_next_start(asked: &Answers, subject: &Subject<'_>, lost: &[String]) -> Vec<String> {
     let features = subject.features_at_start();
     let selector = subject.restart.iter().flat_map(|start| start.placement.selector.iter());
     let required: BTreeSet<&str> =
@@ -70,7 +70,7 @@ pub(super) fn lost_at_next_start(asked: &Answers, subject: &Subject<'_>, lost: &
 }
 
 /// Compares the guest with each model other than its own; empty if its CPU is not known.
-pub(super) fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTreeMap<String, ComparedRow> {
+pub(crate) fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTreeMap<String, ComparedRow> {
     if asked.guest.is_err() {
         return BTreeMap::new();
     }
@@ -210,4 +210,11 @@ impl From<(&str, Labelled)> for MissingRow {
         };
         Self { feature: feature.to_owned(), label }
     }
+}
+
+/// Returns the features of the guest, beyond its model's, for which no node has a label.
+pub(crate) fn unlabelled<'a>(asked: &'a Answers, fleet: &Fleet) -> impl Iterator<Item = &'a str> {
+    let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
+    let has = asked.guest.iter().flat_map(|guest| &guest.cpu.require).map(String::as_str);
+    has.filter(move |feature| anywhere.binary_search(feature).is_err())
 }

@@ -1,4 +1,5 @@
-//! Commands in the documentation: blocks of ```` ```sh ```` in README and docs.
+//! Commands in the documentation: blocks of ```` ```sh ```` in README and docs, and steps of build systems in blocks of
+//! ```` ```yaml ````.
 //!
 //! A block is run unchanged, in a folder that holds the files it names, except after a comment
 //! `<!-- needs a cluster -->` or `<!-- not run: WHY -->`.
@@ -57,7 +58,13 @@ pub fn blocks() -> Vec<Block> {
         let page = path.strip_prefix(root()).expect("below the root").display().to_string();
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
-            if !matches!(*line, "```sh" | "```console" | "```bash" | "```shell") {
+            let body = lines[at + 1..].iter().take_while(|line| **line != "```");
+            let body: Vec<&str> = match *line {
+                "```sh" | "```console" | "```bash" | "```shell" => body.copied().collect(),
+                "```yaml" => body.filter_map(|line| step(line)).collect(),
+                _ => continue,
+            };
+            if body.is_empty() {
                 continue;
             }
             let comment =
@@ -70,12 +77,18 @@ pub fn blocks() -> Vec<Block> {
                 },
                 None => Whether::Here,
             };
-            let body: Vec<&str> = lines[at + 1..].iter().take_while(|line| **line != "```").copied().collect();
             let commands = body.join("\n") + "\n";
             out.push(Block { page: page.clone(), line: at + 1, run, commands });
         }
     }
     out
+}
+
+/// Returns the command in a line of a build system's file, if it runs this program.
+fn step(line: &str) -> Option<&str> {
+    let (key, command) = line.split_once(": ")?;
+    let is_step = matches!(key.trim_start_matches(['-', ' ']), "run" | "script");
+    (is_step && command.starts_with("cpufit ")).then_some(command)
 }
 
 /// Returns the demo's cluster before an upgrade removed `amd-stibp` from the labels of its Cascade Lake nodes.
@@ -103,7 +116,9 @@ pub fn furnish(folder: &Path) {
         put(name, &cluster);
     }
     put("before.yaml", before_the_upgrade().to_string().as_bytes());
-    put("policy.yaml", &read(&root().join("demo/policy.yaml")));
+    for name in ["policy.yaml", "policies/policy.yaml"] {
+        put(name, &read(&root().join("demo/policy.yaml")));
+    }
     put(
         "wrong.yaml",
         b"apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {name: intel-pool}\n\

@@ -6,12 +6,15 @@
 //!
 //! A line `...` stands for omitted lines, and `…` at the end of a line for its rest. The output of `make demo` is an
 //! excerpt.
+//!
+//! A block of commands that a test shows is compared with the snapshots of that test. The comment before it names the
+//! test: `<!-- not run: WHY; tests/e2e/stories.rs shows it -->`.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::documents::{furnish, pages, shell};
+use crate::common::documents::{self, Whether, furnish, pages, shell};
 use crate::common::{Scratch, Tally, cpufit, read};
 
 fn root() -> &'static Path {
@@ -137,6 +140,48 @@ fn every_transcript_is_what_the_command_prints() {
     }
     tally.note(format!("{compared} were printed again"));
     assert!(compared >= 8, "only {compared} transcripts were compared");
+    tally.finish("a reader sees another thing than the page shows");
+}
+
+/// Returns the names and contents of the snapshots that a test of the repository takes.
+fn snapshots(test: &str) -> Vec<(String, String)> {
+    let folder = root().join(test).parent().expect("a folder").join("snapshots");
+    let mut out = Vec::new();
+    for path in std::fs::read_dir(&folder).expect("snapshots").map(|entry| entry.expect("an entry").path()) {
+        let snapshot = String::from_utf8(read(&path)).expect("UTF-8");
+        let Some((head, content)) = snapshot.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---\n")) else {
+            continue;
+        };
+        if head.lines().any(|line| line.strip_prefix("source: ") == Some(test)) {
+            out.push((path.file_name().expect("a name").to_string_lossy().into_owned(), content.to_owned()));
+        }
+    }
+    out
+}
+
+/// Returns the test that shows a block, according to its reason: `…; tests/e2e/stories.rs shows it`.
+fn test_in(why: &str) -> Option<&str> {
+    why.strip_suffix(" shows it")?.rsplit(' ').next()
+}
+
+#[test]
+fn every_block_that_names_a_test_is_one_of_its_snapshots() {
+    let mut tally = Tally::new("blocks");
+    let mut compared = 0;
+    for block in documents::blocks() {
+        let Whether::Not(why) = &block.run else { continue };
+        let Some(test) = test_in(why) else { continue };
+        let lines: Vec<String> = block.commands.lines().map(str::to_owned).collect();
+        let others: Vec<String> = snapshots(test)
+            .iter()
+            .filter_map(|(name, content)| first_other(&lines, content, false).map(|line| format!("{name}: {line:?}")))
+            .collect();
+        let is_shown = others.len() < snapshots(test).len();
+        let problem = (!is_shown).then(|| format!("no snapshot of {test} shows this: {others:#?}"));
+        compared += 1;
+        tally.case(&format!("{}:{}", block.page, block.line), &problem.into_iter().collect::<Vec<_>>());
+    }
+    assert!(compared >= 2, "only {compared} blocks were compared");
     tally.finish("a reader sees another thing than the page shows");
 }
 

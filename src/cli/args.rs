@@ -384,7 +384,7 @@ pub struct RecommendArgs {
 impl RecommendArgs {
     /// Whether the effect of a change on guests is asked for.
     #[must_use]
-    pub fn assumes_a_change(&self) -> bool {
+    pub(crate) fn assumes_a_change(&self) -> bool {
         !(self.with_node.is_empty() && self.without_node.is_empty() && self.without_model_feature.is_empty())
     }
 }

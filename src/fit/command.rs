@@ -121,7 +121,7 @@ impl CommandWord {
 
     /// Formats a JSON pointer to the end of a list, where a patch adds: `/spec/list/-`.
     #[must_use]
-    pub fn end_of(parts: &[&[&'static str]]) -> Self {
+    pub(crate) fn end_of(parts: &[&[&'static str]]) -> Self {
         Self(Cow::Owned(parts.concat().into_iter().chain(["-"]).flat_map(|step| ["/", step]).collect()))
     }
 

@@ -6,7 +6,7 @@ pub mod cluster;
 pub mod defaults;
 pub(crate) mod devices;
 pub(crate) mod eviction;
-pub mod feature_gate;
+pub(crate) mod feature_gate;
 pub(crate) mod guest;
 pub mod launch;
 pub(crate) mod migration;

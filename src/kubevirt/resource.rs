@@ -179,16 +179,16 @@ impl Resource {
     const JUDGED_FOR: &[Need] = &[Need::Required, Need::Dispensable, Need::OfVerbs, Need::Sought];
 
     /// The resources that judgements depend on.
-    pub const JUDGED: [Self; Self::count(Self::JUDGED_FOR)] = Self::chosen(Self::JUDGED_FOR);
+    pub(crate) const JUDGED: [Self; Self::count(Self::JUDGED_FOR)] = Self::chosen(Self::JUDGED_FOR);
 
     /// The watched resources. CLI verbs list all.
     pub const WATCHED: [Self; Self::count(Self::WATCHED_FOR)] = Self::chosen(Self::WATCHED_FOR);
 
     /// The resources of which all objects are read for free room.
-    pub const OF_ROOM: [Self; 2] = [Self::Nodes, Self::Pods];
+    pub(crate) const OF_ROOM: [Self; 2] = [Self::Nodes, Self::Pods];
 
     /// The resources of which a drain reads all objects: for free room, and for evictions that are refused.
-    pub const OF_DRAINS: [Self; 3] = [Self::Nodes, Self::Pods, Self::Budgets];
+    pub(crate) const OF_DRAINS: [Self; 3] = [Self::Nodes, Self::Pods, Self::Budgets];
 
     const fn is_for(self, needs: &[Need]) -> bool {
         let mut at = 0;

@@ -123,7 +123,7 @@ impl PodNeed {
     /// for this one. Mirrors `PodEligibleToPreemptOthers` of
     /// `pkg/scheduler/framework/plugins/defaultpreemption/default_preemption.go` (Kubernetes).
     #[must_use]
-    pub fn yields_to(&self) -> i64 {
+    pub(crate) fn yields_to(&self) -> i64 {
         if self.never_preempts { i64::MIN } else { self.priority }
     }
 }

@@ -494,7 +494,7 @@ macro_rules! settings {
 impl VmiSpec {
     /// Returns `domain.cpu.model`; empty if it is not set.
     #[must_use]
-    pub fn cpu_model(&self) -> &str {
+    pub(crate) fn cpu_model(&self) -> &str {
         self.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str())
     }
 }

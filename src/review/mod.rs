@@ -95,7 +95,7 @@ const CONDITION_COST: usize = 16;
 
 /// Whether the object is surely judged within a millisecond: a launcher pod with few requirements, of a guest with few.
 #[must_use]
-pub fn is_cheap(world: &World, request: &Request<'_>) -> bool {
+pub(crate) fn is_cheap(world: &World, request: &Request<'_>) -> bool {
     let Some(ReviewedObject::Pod(pod)) = &request.object else { return false };
     let cost = |entries: usize, conditions: usize| entries + CONDITION_COST * conditions;
     let of_spec = |spec: &wire::VmiSpec| {
@@ -172,7 +172,7 @@ fn act(world: &World, request: &Request<'_>, is_over: Deadline<'_>) -> Result<Op
 /// Whether the answer depends on all guests: such reviews have judges of their own, so that guests do not wait for
 /// them.
 #[must_use]
-pub fn concerns_all_guests(webhook: Webhook, request: &Request<'_>) -> bool {
+pub(crate) fn concerns_all_guests(webhook: Webhook, request: &Request<'_>) -> bool {
     webhook == Webhook::Validate
         && matches!(
             ReviewedAct::of(request),

@@ -198,7 +198,7 @@ impl Item {
 
     /// Whether it is an AdmissionReview: a kind without namespace that holds an object which may have one.
     #[must_use]
-    pub fn is_review(&self) -> bool {
+    pub(crate) fn is_review(&self) -> bool {
         self.kind == review::KIND
     }
 

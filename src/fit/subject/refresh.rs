@@ -45,7 +45,7 @@ impl PinnedTo {
 
     /// Returns the field of the VM's status that refers to the revision.
     #[must_use]
-    pub fn status_field(self) -> &'static str {
+    pub(crate) fn status_field(self) -> &'static str {
         match self {
             Self::Instancetype => "instancetypeRef",
             Self::Preference => "preferenceRef",

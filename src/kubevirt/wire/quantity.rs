@@ -16,7 +16,7 @@ impl Quantity {
 
     /// Returns it in thousandths, rounded up; `None` if it is not a quantity.
     #[must_use]
-    pub fn thousandths(&self) -> Option<i64> {
+    pub(crate) fn thousandths(&self) -> Option<i64> {
         thousandths(&self.0)
     }
 }

@@ -11,6 +11,8 @@ use crate::fit::shown::Shown;
 use crate::libvirt::question::{CommandOutput, Question, xml};
 use crate::word::Word as _;
 
+mod shape;
+
 /// Maximum bytes of standard output that are read. The description of a guest with many disks has 100 KB.
 pub(crate) const OUTPUT: usize = 1 << 20;
 /// Maximum bytes of standard error that are read.
@@ -262,11 +264,12 @@ pub(crate) fn features(question: &Question, output: &CommandOutput) -> Result<Cp
     }
 }
 
-/// Parses a document without DTD and with a limited number of nodes.
+/// Parses a document without DTD, with a limited number of nodes and of a limited [`shape`].
 fn parse(text: &str) -> Result<Document<'_>, Silence> {
     if text.len() > OUTPUT {
         return Err(Silence::TooLong(OUTPUT));
     }
+    shape::check(text).map_err(|(beyond, _)| unreadable(beyond))?;
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_XML_NODES, ..ParsingOptions::default() };
     Document::parse_with_options(text.trim_start(), options).map_err(unreadable)
 }

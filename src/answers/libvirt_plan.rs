@@ -15,6 +15,7 @@ use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Launcher;
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::{Meta, Vmi, Vmim};
+use crate::libvirt::answer;
 use crate::libvirt::facts::Machine;
 use crate::policy::UserName;
 use crate::well_known;
@@ -275,11 +276,17 @@ pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedMode
     ];
     let mut out = BTreeSet::new();
     for model in first.into_iter().flatten().chain(models.of_policies.keys().map(String::as_str)) {
-        if out.len() < MAX_MODELS_ASKED && !has_model(&case.prepared.subject, model) {
+        let is_asked = !has_model(&case.prepared.subject, model) && why_not_asked(model).is_none();
+        if out.len() < MAX_MODELS_ASKED && is_asked {
             out.insert(model.to_owned());
         }
     }
     out
+}
+
+/// Returns why libvirt is not asked about a model, which may be any text of a template; `None` if it is.
+pub(crate) fn why_not_asked(model: &str) -> Option<String> {
+    answer::name(model).err().map(|silence| silence.detail())
 }
 
 /// Whether a running guest has this named model. The specification of its next start may name another one.
@@ -332,6 +339,8 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::testing::cluster::{cluster, running, vmi};
+    use crate::testing::fleet::cascade_lake;
 
     /// Parses `NAMESPACE/NAME`, followed by `!` for a terminating pod, and by `~` for an outdated one.
     fn pod(words: &str) -> Launcher {
@@ -396,5 +405,32 @@ mod tests {
             ["shop/a~", "farm/a~"],
             "exec is allowed there, and nobody tries"
         );
+    }
+
+    /// A template's model is any text; libvirt is asked about names alone, which a saved answer is read back with.
+    #[rstest]
+    #[case::a_name("EPYC-Milan", true)]
+    #[case::a_blank("EPYC Rome", false)]
+    #[case::a_blank_at_the_end("EPYC-Milan ", false)]
+    #[case::empty("", false)]
+    #[case::long(&"m".repeat(70), false)]
+    #[case::markup("EPYC</model><feature policy='require' name='x'/><model>", false)]
+    fn libvirt_is_asked_about_names_of_models_alone(#[case] model: &str, #[case] expected: bool) {
+        let guest = running("db", "node-a", "Nehalem");
+        let world =
+            World { cluster: cluster("1.9.0", vec![cascade_lake("node-a")], vec![vmi(guest)]), ..World::default() };
+        let models = NamedModels {
+            of_policies: [(model.to_owned(), vec!["policy".to_owned()])].into(),
+            ..NamedModels::default()
+        };
+        let guest = PlannedGuest {
+            guest: GuestName { namespace: "shop".to_owned(), name: "db".to_owned(), uid: String::new() },
+            launcher: ("shop".to_owned(), "virt-launcher-db".to_owned()),
+            node: "node-a".to_owned(),
+            nodes: Vec::new(),
+        };
+        let asked = candidates(&world, &guest, &models);
+        assert_eq!(asked.contains(model), expected, "{asked:?}");
+        assert_eq!(why_not_asked(model).is_none(), expected, "no answer, and no reason beside it");
     }
 }

@@ -306,7 +306,7 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
 }
 
 /// Returns a name of a model, a vendor or a feature if it has a plain form, because names go into commands and tables.
-pub(super) fn name(text: &str) -> Result<String, Silence> {
+pub(crate) fn name(text: &str) -> Result<String, Silence> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
     if text.is_empty() || text.len() > MAX_NAME_BYTES || !text.chars().all(is_plain) {
         return Err(unreadable(format_args!("\"{text}\" is not the name of a CPU model or feature")));

@@ -8,7 +8,7 @@ pub(crate) use rows::LibvirtRow;
 use rows::{ComparedRow, compared, lost_at_next_start};
 
 use super::probe::probe;
-use crate::answers::libvirt_plan::Survey;
+use crate::answers::libvirt_plan::{self, Survey};
 use crate::fit::bits::Bits;
 use crate::fit::command::Script;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -218,7 +218,11 @@ impl<'s> LibvirtWords<'s> {
             let whose = format!(", {},", parts.join(", "));
             match (row.lost, self.asked.lost(&model)) {
                 (Some(lost), Some(by)) => loses_by(&model, &whose, &lost, &by),
-                _ => format!("With {model}{whose} it is not compared: the features of one of the two are not known."),
+                _ => {
+                    let unknown = || "the features of one of the two are not known".to_owned();
+                    let why = libvirt_plan::why_not_asked(&model).unwrap_or_else(unknown);
+                    format!("With {model}{whose} it is not compared: {why}.")
+                }
             }
         };
         let mut out: Vec<String> = others.into_iter().map(line).collect();

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
@@ -391,4 +392,21 @@ fn long_names_are_cut_and_stay_apart() {
     let (one, two) = (file_name(&["node", &one]), file_name(&["node", &two]));
     assert!(one.len() < 255 && one != two, "{one}");
     assert_eq!(one, file_name(&["node", &("a".repeat(300) + "1")]));
+}
+
+proptest! {
+    /// Models of templates, which may be any text: those that libvirt is asked about are read back.
+    #[test]
+    fn losses_with_any_model_are_read_back(
+        names in proptest::collection::btree_set(prop_oneof!["[A-Za-z0-9._+-]{1,80}", ".{0,12}", "EPYC[ \t<>&'\"/]?[a-z]*"], 1..6),
+    ) {
+        let is_asked = |name: &String| crate::answers::libvirt_plan::why_not_asked(name).is_none();
+        let losses = names.into_iter().filter(is_asked).map(|name| (name, from_file(Ok(vec!["vaes".to_owned()]))));
+        let guest = GuestFacts { cpu: from_file(Ok(cpu("EPYC"))), losses: losses.collect() };
+        let mut facts = LibvirtFacts::default();
+        facts.add_guest(("shop".to_owned(), "db".to_owned()), "1".to_owned(), guest).unwrap();
+        let files = files(&facts);
+        prop_assert!(files.iter().all(|(name, _)| is_file_name(name)));
+        prop_assert_eq!(read_back(&files), Ok(facts));
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) const ERRORS: usize = 64 << 10;
 /// Maximum elements, texts and attributes of one answer.
 const MAX_XML_NODES: u32 = 1 << 16;
 /// Maximum features of one CPU or list: libvirt knows some hundred of an architecture.
-pub(super) const MAX_FEATURES: usize = 2048;
+const MAX_FEATURES: usize = 2048;
 /// Maximum bytes of a model's or a feature's name.
 const MAX_NAME_BYTES: usize = 64;
 /// Maximum length of the description of a CPU: some four hundred features, where real CPUs have up to two hundred.
@@ -195,9 +195,7 @@ pub(super) fn reason(text: &str) -> Result<String, Silence> {
 /// Reads a list of features, sorted.
 fn names(list: &str) -> Result<Vec<String>, Silence> {
     let mut out = list.split(',').map(|feature| name(feature.trim())).collect::<Result<Vec<_>, _>>()?;
-    if out.len() > MAX_FEATURES {
-        return Err(unreadable(format_args!("more than {MAX_FEATURES} features in a refusal")));
-    }
+    bounded("a refusal", out.len()).map_err(unreadable)?;
     out.sort_unstable();
     out.dedup();
     Ok(out)
@@ -243,6 +241,7 @@ fn read_models(mode: Node<'_, '_>) -> Result<BTreeMap<String, Usable>, Silence> 
     for blockers in mode.children().filter(|node| node.has_tag_name("blockers")) {
         let Some(Usable::No(known)) = out.get_mut(blockers.attribute("model").unwrap_or_default()) else { continue };
         let features = blockers.children().filter(|node| node.has_tag_name("feature"));
+        bounded("a list", features.clone().count()).map_err(unreadable)?;
         let features = features.map(|feature| name(feature.attribute("name").unwrap_or_default()));
         *known = features.collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
     }
@@ -291,9 +290,7 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
             Some("optional") => false,
             Some(other) => return Err(unreadable(format_args!("a feature of policy {other}"))),
         };
-        if out.require.len() + out.disable.len() + out.forbid.len() > MAX_FEATURES {
-            return Err(unreadable(format_args!("a CPU of more than {MAX_FEATURES} features")));
-        }
+        bounded("a CPU", out.require.len() + out.disable.len() + out.forbid.len()).map_err(unreadable)?;
     }
     if let Some(fault) = out.contradiction() {
         return Err(unreadable(format_args!("a CPU whose {fault}")));
@@ -303,6 +300,11 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
         return Err(unreadable(format_args!("a CPU whose description has more than {MAX_DESCRIPTION_BYTES} bytes")));
     }
     Ok(out)
+}
+
+/// Checks a number of features, of a container's answer or of a saved one.
+pub(super) fn bounded(what: &str, features: usize) -> Result<(), String> {
+    if features > MAX_FEATURES { Err(format!("{what} of more than {MAX_FEATURES} features")) } else { Ok(()) }
 }
 
 /// Returns a name of a model, a vendor or a feature if it has a plain form, because names go into commands and tables.

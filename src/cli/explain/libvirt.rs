@@ -216,14 +216,12 @@ impl<'s> LibvirtWords<'s> {
             let start = row.at_next_start.then(|| "which it gets at its next start".to_owned());
             let parts: Vec<String> = named.into_iter().chain(start).collect();
             let whose = format!(", {},", parts.join(", "));
-            match (row.lost, self.asked.lost(&model)) {
-                (Some(lost), Some(by)) => loses_by(&model, &whose, &lost, &by),
-                _ => {
-                    let unknown = || "the features of one of the two are not known".to_owned();
-                    let why = libvirt_plan::why_not_asked(&model).unwrap_or_else(unknown);
-                    format!("With {model}{whose} it is not compared: {why}.")
-                }
+            if let (Some(lost), Some(by)) = (row.lost, self.asked.lost(&model)) {
+                return loses_by(&model, &whose, &lost, &by);
             }
+            let unknown = || "the features of one of the two are not known".to_owned();
+            let why = libvirt_plan::why_not_asked(&model).unwrap_or_else(unknown);
+            format!("With {model}{whose} it is not compared: {why}.")
         };
         let mut out: Vec<String> = others.into_iter().map(line).collect();
         let more = out.len().saturating_sub(MAX_MODELS);

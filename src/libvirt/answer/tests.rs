@@ -450,6 +450,10 @@ fn long(bytes: usize, start: &str, part: impl Fn(usize) -> String, end: &str) ->
     out + end
 }
 
+fn parts(count: usize, part: impl Fn(usize) -> String) -> String {
+    (0..count).map(part).collect()
+}
+
 /// Answers that would take the parser minutes, of as many bytes as are read: all but their beginning is skipped, so that
 /// other nodes are not kept waiting.
 #[rstest]
@@ -482,8 +486,13 @@ fn answers_that_take_long_to_parse_are_refused_after_their_beginning(
 #[rstest]
 #[case::depth(format!("{}{}", "<a>".repeat(shape::MAX_DEPTH), "</a>".repeat(shape::MAX_DEPTH)))]
 #[case::siblings(format!("<a>{}</a>", "<b/><c></c>".repeat(1000)))]
-#[case::attributes(long(OUTPUT, "<a>", |_| format!("<b{}/>", (0..shape::MAX_ATTRIBUTES).map(|n| format!(" a{n}='>'")).collect::<String>()), "</a>"))]
-#[case::namespaces((0..shape::MAX_NAMESPACES).map(|n| format!("<a xmlns:a{n}='x'>")).collect::<String>() + &"</a>".repeat(shape::MAX_NAMESPACES))]
+#[case::attributes({
+    let attributes = parts(shape::MAX_ATTRIBUTES, |n| format!(" a{n}='>'"));
+    long(OUTPUT, "<a>", |_| format!("<b{attributes}/>"), "</a>")
+})]
+#[case::namespaces(
+    parts(shape::MAX_NAMESPACES, |n| format!("<a xmlns:a{n}='x'>")) + &"</a>".repeat(shape::MAX_NAMESPACES)
+)]
 #[case::skipped(format!("<?xml version='1.0'?><a>{}</a>", "<!-- <a b='> --><![CDATA[<a xmlns='x'>]]><?a <a>?>".repeat(1000)))]
 #[case::quotes("<a b=\"it's\" c='\"' d='/'>\"'</a>".to_owned())]
 fn documents_within_the_bounds_are_parsed(#[case] text: String) {

@@ -419,7 +419,8 @@ fn an_answer_of_a_container_leaves_the_folder_readable() {
     use crate::libvirt::question::{CommandOutput, Question};
     let said = |stdout: String| CommandOutput { code: Some(0), stdout, stderr: String::new() };
     for count in [2048, 2049] {
-        let features: String = many(count).iter().map(|name| format!("<feature name='{name}'/>")).collect();
+        let feature = |name: String| format!("<feature name='{name}'/>");
+        let features: String = many(count).into_iter().map(feature).collect();
         let blockers = format!(
             "<domainCapabilities><cpu><mode name='custom' supported='yes'><model usable='no'>EPYC</model>\
              <blockers model='EPYC'>{features}</blockers></mode></cpu></domainCapabilities>"

@@ -166,8 +166,8 @@ impl Page {
         Ok(())
     }
 
-    /// Adds an object of the API as a YAML document, as [`yaml`](Self::yaml) does: its texts are not this program's, and
-    /// stay as they are.
+    /// Adds an object of the API as a YAML document, as [`yaml`](Self::yaml) does: its texts are not this program's,
+    /// and stay as they are.
     ///
     /// # Errors
     ///
@@ -230,8 +230,8 @@ impl Page {
         text.lines().for_each(|line| self.line(line));
     }
 
-    /// Adds the text of a document. An object in the style of JSON is marked as YAML, even at the beginning: kubectl, and
-    /// this program, read a file that begins with `{` as JSON, which has other escapes and one document.
+    /// Adds the text of a document. An object in the style of JSON is marked as YAML, even at the beginning: kubectl,
+    /// and this program, read a file that begins with `{` as JSON, which has other escapes and one document.
     fn add_document(&mut self, text: &str) {
         if self.text.is_empty() && text.starts_with("{\n") {
             self.text.push_str("---\n");

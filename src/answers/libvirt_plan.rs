@@ -26,8 +26,8 @@ pub(crate) type LauncherName = (String, String);
 
 /// Number of launchers of a node that are tried, apart from those in which exec is refused.
 pub(crate) const LAUNCHERS_TRIED: usize = 3;
-/// Maximum namespaces whose launchers on a node are tried. Each in which exec is refused costs two requests in a run, or
-/// a few more while several nodes are asked at once.
+/// Maximum namespaces whose launchers on a node are tried. Each in which exec is refused costs two requests in a run,
+/// or a few more while several nodes are asked at once.
 const MAX_NAMESPACES_TRIED: usize = 16;
 /// Number of models that a guest's CPU is compared with.
 const MAX_MODELS_ASKED: usize = 16;

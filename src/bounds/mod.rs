@@ -67,8 +67,8 @@ pub(crate) const TEXT: usize = 1024;
 /// messages of up to 32 KiB. A longer annotation reads as empty.
 pub(crate) const QUOTED: usize = 16 << 10;
 /// Maximum bytes of all other texts in the lists and maps of an object's metadata together, and of those in the rest of
-/// the object: who writes a guest's labels does not hide its status. A node of 268 labels has 30 KB. The texts in no list
-/// and no map, such as a guest's node and model, are few: each has its own bound alone.
+/// the object: who writes a guest's labels does not hide its status. A node of 268 labels has 30 KB. The texts in no
+/// list and no map, such as a guest's node and model, are few: each has its own bound alone.
 pub(crate) const ALL_TEXT: usize = 128 << 10;
 
 /// Maximum conditions that KubeVirt adds to a node affinity, one to each term for each forbidden feature: terms and

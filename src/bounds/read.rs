@@ -149,7 +149,8 @@ impl<'de> At<'_, 'de> {
     }
 
     /// Returns how many bytes of a text are kept: all or none, unless it is only quoted. A text in no list or map, such
-    /// as a guest's model, is kept whatever the lists before it hold, and texts beside the metadata whatever that holds.
+    /// as a guest's model, is kept whatever the lists before it hold, and texts beside the metadata whatever that
+    /// holds.
     fn kept(&self, text: &str) -> usize {
         let whole = text.len();
         if self.key.is_some_and(|key| key.is_field) {

@@ -199,11 +199,12 @@ impl<'a> Asker<'a> {
         answer::guest(&question, &self.put(&guest.node, &guest.launcher, &question).await?)
     }
 
-    /// Queries a node about these CPUs, through one of its launchers. A few are tried: one in which exec is refused gives
-    /// its place to the next. A launcher in which exec is refused or fails, or that has no usable virsh, is not used
-    /// again; one without an answer in time, or with one that cannot be used, is moved to the end. A CPU without an
-    /// answer in time is queried once more if another launcher or CPU is left; one without a usable answer, or refused
-    /// through an outdated launcher, through each other launcher; a refusal counts if no other launcher answers.
+    /// Queries a node about these CPUs, through one of its launchers. A few are tried: one in which exec is refused
+    /// gives its place to the next. A launcher in which exec is refused or fails, or that has no usable virsh, is not
+    /// used again; one without an answer in time, or with one that cannot be used, is moved to the end. A CPU without
+    /// an answer in time is queried once more if another launcher or CPU is left; one without a usable answer, or
+    /// refused through an outdated launcher, through each other launcher; a refusal counts if no other launcher
+    /// answers.
     async fn node(&self, node: &str, launchers: &[NodeLauncher], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
         let mut out = NodeFacts::default();
         let accelerators: BTreeSet<Accelerator> = cpus.iter().map(|guest| guest.accelerator).collect();

@@ -454,8 +454,8 @@ fn parts(count: usize, part: impl Fn(usize) -> String) -> String {
     (0..count).map(part).collect()
 }
 
-/// Answers that would take the parser minutes, of as many bytes as are read: all but their beginning is skipped, so that
-/// other nodes are not kept waiting.
+/// Answers that would take the parser minutes, of as many bytes as are read: all but their beginning is skipped, so
+/// that other nodes are not kept waiting.
 #[rstest]
 #[case::namespaces_of_levels("", &|n| format!("<a xmlns:a{n}='x'>"), "", shape::Beyond::Namespaces)]
 #[case::namespaces_of_one_element("<a", &|n| format!(" xmlns:a{n}='x'"), "/>", shape::Beyond::Namespaces)]

@@ -166,15 +166,16 @@ impl Page {
         Ok(())
     }
 
-    /// Adds an object of the API as a YAML document: its texts are not this program's, and stay as they are.
+    /// Adds an object of the API as a YAML document, as [`yaml`](Self::yaml) does: its texts are not this program's,
+    /// and stay as they are.
     ///
     /// # Errors
     ///
     /// The value cannot be written as YAML.
     pub(crate) fn manifest(&mut self, object: &impl Serialize) -> Result<(), PageError> {
-        self.begin_document();
         let text = yaml(object)?;
-        self.text.push_str(&self.domain.outward(&text));
+        let text = self.domain.outward(&text).into_owned();
+        self.add_document(&text);
         Ok(())
     }
 
@@ -185,14 +186,13 @@ impl Page {
     ///
     /// The value cannot be written as YAML.
     pub fn yaml(&mut self, value: &impl Serialize) -> Result<(), PageError> {
-        self.begin_document();
         let text = if self.connection.is_plain() {
             self.completed(&yaml(value)?, str::to_owned)
         } else {
             let text = serde_json::to_string_pretty(value)?;
             format!("{}\n", quoted(&self.completed(&text, in_json), yaml_escape))
         };
-        self.text.push_str(&text);
+        self.add_document(&text);
         Ok(())
     }
 
@@ -228,6 +228,17 @@ impl Page {
     pub fn document(&mut self, text: &str) {
         self.begin_document();
         text.lines().for_each(|line| self.line(line));
+    }
+
+    /// Adds the text of a document. An object in the style of JSON is marked as YAML, even at the beginning: kubectl,
+    /// and this program, read a file that begins with `{` as JSON, which has other escapes and one document.
+    fn add_document(&mut self, text: &str) {
+        if self.text.is_empty() && text.starts_with("{\n") {
+            self.text.push_str("---\n");
+        } else {
+            self.begin_document();
+        }
+        self.text.push_str(text);
     }
 
     fn begin_document(&mut self) {
@@ -346,8 +357,11 @@ fn json_escape(c: char, out: &mut String) {
     }
 }
 
-/// Escapes a character for YAML, which has no surrogate pairs.
+/// Escapes a character for YAML: as in JSON, but YAML has no surrogate pairs.
 fn yaml_escape(c: char, out: &mut String) {
+    if c.len_utf16() == 1 {
+        return json_escape(c, out);
+    }
     let _ = write!(out, "\\U{:08x}", u32::from(c));
 }
 

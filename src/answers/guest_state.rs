@@ -341,7 +341,7 @@ impl ForesightLikeness {
         let devices = devices::lacking(&vmi.spec, live, cluster);
         let volumes = || subject::bound_volumes(vmi, cluster);
         let usable = if devices.is_empty() { None } else { BoundVolume::all_usable(&volumes(), &cluster.fleet) };
-        let refusals = subject::refusals(&vmi.spec, conflicts, cluster);
+        let refusals = subject::refusals(vmi, conflicts, cluster);
         let machine = live.and_then(|vmi| subject::resolved_machine(vmi, cluster));
         Self { reason: foreseen.map(|found| found.refused.reason), refusals, devices, usable, machine }
     }

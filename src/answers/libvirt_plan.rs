@@ -15,6 +15,7 @@ use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Launcher;
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::{Meta, Vmi, Vmim};
+use crate::libvirt::answer;
 use crate::libvirt::facts::Machine;
 use crate::policy::UserName;
 use crate::well_known;
@@ -23,8 +24,11 @@ use crate::world::World;
 /// A launcher pod: namespace and name.
 pub(crate) type LauncherName = (String, String);
 
-/// Number of launchers of a node that are tried.
-const LAUNCHERS_TRIED: usize = 3;
+/// Number of launchers of a node that are tried, apart from those in which exec is refused.
+pub(crate) const LAUNCHERS_TRIED: usize = 3;
+/// Maximum namespaces whose launchers on a node are tried. Each in which exec is refused costs two requests in a run,
+/// or a few more while several nodes are asked at once.
+const MAX_NAMESPACES_TRIED: usize = 16;
 /// Number of models that a guest's CPU is compared with.
 const MAX_MODELS_ASKED: usize = 16;
 
@@ -142,7 +146,7 @@ fn launchers(world: &World) -> BTreeMap<&str, Vec<Known<'_>>> {
 
 /// Returns the launchers to try, in order: outdated ones last, and of the others terminating ones; one of each
 /// namespace before a second one, because exec may be refused in one and allowed in another; and the guests' namespaces
-/// before others.
+/// before others. Whether exec is allowed is not known here, so a few of each namespace are kept.
 fn some_of(launchers: &[Known<'_>], namespaces: &BTreeSet<&str>) -> Vec<NodeLauncher> {
     let mut ranked: Vec<(Rank, &Launcher)> = Vec::new();
     for &(launcher, is_outdated) in launchers {
@@ -155,11 +159,32 @@ fn some_of(launchers: &[Known<'_>], namespaces: &BTreeSet<&str>) -> Vec<NodeLaun
         ranked.push(((last.0, last.1, before, is_of_another), launcher));
     }
     ranked.sort_by_key(|(rank, _)| *rank);
+    let mut kept = namespaces_tried(&ranked);
+    let mut is_kept = |(_, pod): &&(Rank, &Launcher)| {
+        kept.get_mut(pod.namespace.as_str()).is_some_and(|places| {
+            let has_place = *places > 0;
+            *places = places.saturating_sub(1);
+            has_place
+        })
+    };
     let known = |((is_outdated, ..), pod): &(Rank, &Launcher)| NodeLauncher {
         pod: (pod.namespace.clone(), pod.name.clone()),
         is_outdated: *is_outdated,
     };
-    ranked.iter().take(LAUNCHERS_TRIED).map(known).collect()
+    ranked.iter().filter(&mut is_kept).map(known).collect()
+}
+
+/// Returns the namespaces whose launchers are kept, with the number of launchers: the guests' namespaces first, then
+/// others in order.
+fn namespaces_tried<'l>(ranked: &[(Rank, &'l Launcher)]) -> BTreeMap<&'l str, usize> {
+    let mut out = BTreeMap::new();
+    let (own, others): (Vec<_>, Vec<_>) = ranked.iter().partition(|((.., is_of_another), _)| !is_of_another);
+    for (_, pod) in own.into_iter().chain(others) {
+        if out.len() < MAX_NAMESPACES_TRIED {
+            out.insert(pod.namespace.as_str(), LAUNCHERS_TRIED);
+        }
+    }
+    out
 }
 
 /// The named models that guests may get.
@@ -251,11 +276,17 @@ pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedMode
     ];
     let mut out = BTreeSet::new();
     for model in first.into_iter().flatten().chain(models.of_policies.keys().map(String::as_str)) {
-        if out.len() < MAX_MODELS_ASKED && !has_model(&case.prepared.subject, model) {
+        let is_asked = !has_model(&case.prepared.subject, model) && why_not_asked(model).is_none();
+        if out.len() < MAX_MODELS_ASKED && is_asked {
             out.insert(model.to_owned());
         }
     }
     out
+}
+
+/// Returns why libvirt is not asked about a model, which may be any text of a template; `None` if it is.
+pub(crate) fn why_not_asked(model: &str) -> Option<String> {
+    answer::name(model).err().map(|silence| silence.detail())
 }
 
 /// Whether a running guest has this named model. The specification of its next start may name another one.
@@ -308,6 +339,8 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::testing::cluster::{cluster, running, vmi};
+    use crate::testing::fleet::cascade_lake;
 
     /// Parses `NAMESPACE/NAME`, followed by `!` for a terminating pod, and by `~` for an outdated one.
     fn pod(words: &str) -> Launcher {
@@ -341,14 +374,63 @@ mod tests {
     #[case::outdated_after_a_second_one(&["shop/a~", "bank/b", "bank/c"], &["bank/b", "bank/c", "shop/a~"])]
     #[case::outdated_after_terminating(&["shop/a~", "bank/b!"], &["bank/b", "shop/a~"])]
     #[case::outdated_alone(&["shop/a~", "bank/b~!"], &["shop/a~", "bank/b~"])]
+    #[case::its_own_namespace_alone_outdated(&["bank/a", "lab/b", "mill/c", "shop/d~"], &["bank/a", "lab/b", "mill/c", "shop/d~"])]
+    #[case::its_own_namespace_behind_a_large_one(&["bank/a", "bank/b", "bank/c", "bank/d", "shop/e~"], &["bank/a", "bank/b", "bank/c", "shop/e~"])]
     fn launchers_are_tried_in_order(#[case] there: &[&str], #[case] expected: &[&str]) {
         let pods: Vec<Launcher> = there.iter().map(|words| pod(words)).collect();
         let known: Vec<Known<'_>> = pods.iter().zip(there).map(|(pod, words)| (pod, words.contains('~'))).collect();
-        let tried = some_of(&known, &["farm", "shop"].into());
+        assert_eq!(names_of(&known), expected, "a node that can be asked would be said not to be");
+    }
+
+    fn names_of(known: &[Known<'_>]) -> Vec<String> {
+        let tried = some_of(known, &["farm", "shop"].into());
         let words = |NodeLauncher { pod: (namespace, name), is_outdated }: &NodeLauncher| {
             format!("{namespace}/{name}{}", if *is_outdated { "~" } else { "" })
         };
-        let tried: Vec<String> = tried.iter().map(words).collect();
-        assert_eq!(tried, expected, "a node that can be asked would be said not to be");
+        tried.iter().map(words).collect()
+    }
+
+    /// A node with guests of many tenants: the guests' own namespaces are kept, though theirs are outdated, and the
+    /// number of namespaces is bounded.
+    #[test]
+    fn the_guests_own_namespaces_are_asked_on_a_node_of_many_tenants() {
+        let others: Vec<Launcher> = (0..100).map(|number| pod(&format!("tenant-{number:03}/a"))).collect();
+        let own = [pod("shop/a"), pod("farm/a")];
+        let known: Vec<Known<'_>> =
+            others.iter().map(|pod| (pod, false)).chain(own.iter().map(|pod| (pod, true))).collect();
+        let tried = names_of(&known);
+        assert_eq!(tried.len(), MAX_NAMESPACES_TRIED);
+        assert_eq!(
+            tried[MAX_NAMESPACES_TRIED - 2..],
+            ["shop/a~", "farm/a~"],
+            "exec is allowed there, and nobody tries"
+        );
+    }
+
+    /// A template's model is any text; libvirt is asked about names alone, which a saved answer is read back with.
+    #[rstest]
+    #[case::a_name("EPYC-Milan", true)]
+    #[case::a_blank("EPYC Rome", false)]
+    #[case::a_blank_at_the_end("EPYC-Milan ", false)]
+    #[case::empty("", false)]
+    #[case::long(&"m".repeat(70), false)]
+    #[case::markup("EPYC</model><feature policy='require' name='x'/><model>", false)]
+    fn libvirt_is_asked_about_names_of_models_alone(#[case] model: &str, #[case] expected: bool) {
+        let guest = running("db", "node-a", "Nehalem");
+        let world =
+            World { cluster: cluster("1.9.0", vec![cascade_lake("node-a")], vec![vmi(guest)]), ..World::default() };
+        let models = NamedModels {
+            of_policies: [(model.to_owned(), vec!["policy".to_owned()])].into(),
+            ..NamedModels::default()
+        };
+        let guest = PlannedGuest {
+            guest: GuestName { namespace: "shop".to_owned(), name: "db".to_owned(), uid: String::new() },
+            launcher: ("shop".to_owned(), "virt-launcher-db".to_owned()),
+            node: "node-a".to_owned(),
+            nodes: Vec::new(),
+        };
+        let asked = candidates(&world, &guest, &models);
+        assert_eq!(asked.contains(model), expected, "{asked:?}");
+        assert_eq!(why_not_asked(model).is_none(), expected, "no answer, and no reason beside it");
     }
 }

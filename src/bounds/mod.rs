@@ -66,7 +66,9 @@ pub(crate) const TEXT: usize = 1024;
 /// Maximum bytes of a text that is quoted but not judged: the rest is cut off, without an [`Excess`]. Conditions have
 /// messages of up to 32 KiB. A longer annotation reads as empty.
 pub(crate) const QUOTED: usize = 16 << 10;
-/// Maximum bytes of all other texts of one object together. A node of 268 labels has 30 KB.
+/// Maximum bytes of all other texts in the lists and maps of an object's metadata together, and of those in the rest of
+/// the object: who writes a guest's labels does not hide its status. A node of 268 labels has 30 KB. The texts in no
+/// list and no map, such as a guest's node and model, are few: each has its own bound alone.
 pub(crate) const ALL_TEXT: usize = 128 << 10;
 
 /// Maximum conditions that KubeVirt adds to a node affinity, one to each term for each forbidden feature: terms and
@@ -189,7 +191,9 @@ impl Excess {
             Limit::AllEntries => {
                 format!("goes beyond the {ALL_ENTRIES} entries that its lists and maps may have together")
             }
-            Limit::AllText => format!("goes beyond the {ALL_TEXT} bytes that its texts may have together"),
+            Limit::AllText => {
+                format!("goes beyond the {ALL_TEXT} bytes that the texts of its lists and maps may have together")
+            }
         }
     }
 

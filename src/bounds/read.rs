@@ -33,8 +33,9 @@ impl<'de, T: Deserialize<'de> + Measured> Deserialize<'de> for Bounded<T> {
 
 /// Reads a value. Returns the excess, if any.
 fn within<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<(T, Option<Excess>), D::Error> {
-    let budget = BoundsLeft { entries: Cell::new(ALL_ENTRIES), text: Cell::new(ALL_TEXT), excess: RefCell::default() };
-    let path = Path { parent: None, name: Name::None };
+    let budget =
+        BoundsLeft { entries: Cell::new(ALL_ENTRIES), text: [ALL_TEXT; 2].map(Cell::new), excess: RefCell::default() };
+    let path = Path { parent: None, name: Name::None, is_in_list: false, is_in_metadata: false };
     let value = T::deserialize(Within { inner: deserializer, at: At { budget: &budget, path: &path, key: None } })?;
     Ok((value, budget.excess.into_inner()))
 }
@@ -42,7 +43,8 @@ fn within<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Re
 /// The remaining budget of an object.
 struct BoundsLeft {
     entries: Cell<usize>,
-    text: Cell<usize>,
+    /// The bytes of texts: of metadata, and of all else.
+    text: [Cell<usize>; 2],
     excess: RefCell<Option<Excess>>,
 }
 
@@ -51,6 +53,10 @@ struct BoundsLeft {
 struct Path<'p, 'de> {
     parent: Option<&'p Path<'p, 'de>>,
     name: Name<'de>,
+    /// Whether the value lies in a list or a map.
+    is_in_list: bool,
+    /// Whether the value lies in `metadata`, of the object or of its template.
+    is_in_metadata: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -142,7 +148,9 @@ impl<'de> At<'_, 'de> {
         self.note(if count < most { Limit::AllEntries } else { Limit::Entries(most) });
     }
 
-    /// Returns how many bytes of a text are kept: all or none, unless it is only quoted.
+    /// Returns how many bytes of a text are kept: all or none, unless it is only quoted. A text in no list or map, such
+    /// as a guest's model, is kept whatever the lists before it hold, and texts beside the metadata whatever that
+    /// holds.
     fn kept(&self, text: &str) -> usize {
         let whole = text.len();
         if self.key.is_some_and(|key| key.is_field) {
@@ -154,13 +162,17 @@ impl<'de> At<'_, 'de> {
         if whole > TEXT && self.path.is_quoted() {
             return (0..=whole.min(QUOTED)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
         }
-        let left = self.budget.text.get();
+        let is_charged = self.path.is_in_list || self.key.is_some();
+        let text = &self.budget.text[usize::from(!self.path.is_in_metadata)];
+        let left = if is_charged { text.get() } else { usize::MAX };
         let limit = if whole > TEXT {
             Limit::Text(TEXT)
         } else if whole > left {
             Limit::AllText
         } else {
-            self.budget.text.set(left - whole);
+            if is_charged {
+                text.set(left - whole);
+            }
             return whole;
         };
         self.note(limit);
@@ -354,7 +366,8 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Counted<'_, 'de, A> {
             }
             return Ok(None);
         }
-        let path = Path { parent: Some(self.at.path), name: Name::None };
+        let is_in_metadata = self.at.path.is_in_metadata;
+        let path = Path { parent: Some(self.at.path), name: Name::None, is_in_list: true, is_in_metadata };
         let at = At { budget: self.at.budget, path: &path, key: None };
         self.at.count(true);
         let item = self.inner.next_element_seed(Within { inner: seed, at })?;
@@ -448,7 +461,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Counted<'_, 'de, A> {
         } else {
             self.key.map_or(Name::None, Name::Key)
         };
-        let path = Path { parent: Some(self.at.path), name };
+        let is_in_list = self.at.path.is_in_list || !self.is_struct;
+        let is_in_metadata = self.at.path.is_in_metadata || self.is_struct && matches!(name, Name::Key("metadata"));
+        let path = Path { parent: Some(self.at.path), name, is_in_list, is_in_metadata };
         let at = At { budget: self.at.budget, path: &path, key: None };
         self.inner.next_value_seed(Within { inner: seed, at })
     }

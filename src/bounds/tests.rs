@@ -61,7 +61,45 @@ fn all_texts_together_are_bounded() {
     let kept: usize = found.spec.node_selector.iter().map(|(key, value)| key.len() + value.len()).sum();
     assert!(kept <= ALL_TEXT, "{kept} bytes are kept");
     let words = found.metadata.excess.unwrap().to_string();
-    assert!(words.ends_with("goes beyond the 131072 bytes that its texts may have together"), "{words}");
+    assert!(
+        words.ends_with("goes beyond the 131072 bytes that the texts of its lists and maps may have together"),
+        "{words}"
+    );
+}
+
+/// Lists and maps that use up the bytes of all texts, before and after the texts that say what a guest is.
+#[rstest]
+#[case::labels(json!({"metadata": {"labels": (0..1200).map(|at| (format!("l{at:04}{}", "k".repeat(50)), json!("v".repeat(60))))
+    .collect::<serde_json::Map<_, _>>()}}))]
+#[case::selector(json!({"spec": {"nodeSelector": (0..200).map(|at| (at.to_string(), json!("a".repeat(TEXT))))
+    .collect::<serde_json::Map<_, _>>()}}))]
+#[case::owners(json!({"metadata": {"ownerReferences": vec![json!({"name": "n".repeat(TEXT), "uid": "u".repeat(TEXT),
+    "kind": "k".repeat(TEXT)}); OWNERS]}}))]
+fn a_guest_whose_lists_are_too_large_keeps_its_node_model_and_phase(#[case] large: Value) {
+    let mut object = json!({"metadata": {"name": "db", "namespace": "shop", "uid": "u-1"},
+        "spec": {"domain": {"cpu": {"model": "Haswell"}}, "evictionStrategy": "LiveMigrate"},
+        "status": {"nodeName": "node-a", "phase": "Running"}});
+    for (part, fields) in large.as_object().unwrap() {
+        for (field, value) in fields.as_object().unwrap() {
+            object[part][field] = value.clone();
+        }
+    }
+    let found = vmi(&object);
+    assert!(found.metadata.excess.is_some(), "the case is not too large");
+    let read = [&found.metadata.name, &found.metadata.uid, &found.spec.eviction_strategy, &found.status.node_name];
+    assert_eq!(read, ["db", "u-1", "LiveMigrate", "node-a"], "a drain of its node would say that there is no guest");
+    assert_eq!((found.spec.cpu_model(), found.status.phase.as_str()), ("Haswell", "Running"));
+}
+
+/// The status comes last in an object, and its conditions say whether a guest can be migrated.
+#[test]
+fn a_guest_whose_labels_are_too_large_keeps_its_conditions() {
+    let labels: serde_json::Map<_, _> = (0..1200).map(|at| (format!("{at:060}"), json!("v".repeat(60)))).collect();
+    let found = vmi(&json!({"metadata": {"labels": labels}, "spec": {"nodeSelector": {"zone": "z"}},
+        "status": {"conditions": [{"type": "LiveMigratable", "status": "False"}]}}));
+    assert!(found.metadata.excess.is_some_and(|excess| excess.cuts_labels()), "the case is not too large");
+    assert_eq!(found.status.conditions[0].kind, "LiveMigratable", "a drain would wait for a migration");
+    assert_eq!(found.spec.node_selector["zone"], "z");
 }
 
 /// libvirt's messages are long.

@@ -48,7 +48,7 @@ pub struct ComparedRow {
     pub recommended: bool,
     /// Whether the guest gets this model at its next start.
     pub at_next_start: bool,
-    /// The reason why libvirt, when asked, did not compare it.
+    /// The reason why libvirt did not compare it, or could not be asked about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<String>,
 }
@@ -83,13 +83,15 @@ pub(crate) fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'
     named.retain(|model, _| !libvirt_plan::has_model(subject, model));
     let row = |(model, by): (String, NamedBy)| {
         let lost = asked.lost(&model);
+        let answered = asked.losses.get(&model).map(|lost| lost.as_ref().err().map(ToString::to_string));
+        let not_asked = || libvirt_plan::why_not_asked(&model).map(|why| format!("not asked: {why}"));
         let row = ComparedRow {
             by: lost.as_ref().map(Lost::source),
             lost: lost.map(|lost| lost_at_next_start(asked, subject, lost.features())),
             policies: by.policies,
             recommended: by.recommended,
             at_next_start: next == Some(model.as_str()),
-            unanswered: asked.losses.get(&model).and_then(|lost| lost.as_ref().err()).map(ToString::to_string),
+            unanswered: answered.unwrap_or_else(not_asked),
         };
         (model, row)
     };

@@ -257,7 +257,11 @@ fn not_used(common: &Common, wanted: &CommonModel, vmi: &Vmi, blamed: &Blamed) -
         None => String::new(),
     };
     let keeps = |reason: &Reason| {
-        let mode = mode(vmi.spec.cpu_model());
+        let mode = match vmi.spec.cpu_model() {
+            // It may be a text that was not read.
+            "" if vmi.metadata.excess.is_some() => "its own CPU model".to_owned(),
+            own => mode(own),
+        };
         format!("keeps {mode}{own} instead of the common CPU model {model}: {reason}")
     };
     match common {

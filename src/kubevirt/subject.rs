@@ -118,10 +118,13 @@ fn is_refused(notes: &[Finding]) -> bool {
     notes.iter().any(|note| matches!(note.detail, Detail::Refused(_)))
 }
 
+/// The origins of the settings of a guest without an instancetype.
+static NO_ORIGINS: Origins = Origins::new();
+
 /// Returns the reasons for which KubeVirt refuses a guest with this specification, and those among notes about its
 /// VirtualMachine.
-pub(crate) fn refusals(spec: &VmiSpec, notes: &[Finding], cluster: &Cluster) -> Vec<String> {
-    let written = Written { own: spec, whole: spec, root: "", has_type: false, origins: &Origins::new() };
+pub(crate) fn refusals(vmi: &Vmi, notes: &[Finding], cluster: &Cluster) -> Vec<String> {
+    let written = Written::of_vmi(vmi, "", &NO_ORIGINS);
     let found = written.refusals(&cluster.config, cluster.release.release());
     let why = |note: &Finding| match &note.detail {
         Detail::Refused(why) => Some(why.clone()),
@@ -178,7 +181,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     "spec".clone_into(&mut out.subject.definition.field_root);
     out.subject.live_migratable.foreseen = out.subject.live_migratable.foreseen.filter(|_| !is_decided(vmi));
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
-    let written = Written { own: &vmi.spec, whole: &vmi.spec, root: "spec", has_type: false, origins: &Origins::new() };
+    let written = Written::of_vmi(vmi, "spec", &NO_ORIGINS);
     out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
     out.notes.extend(written.repeats());
     out.subject.is_refused = is_refused(&out.notes);
@@ -240,7 +243,8 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     out.is_guess = is_guess && excess.is_none();
     if out.not_judged.is_none() && !is_guess {
         let (own, has_type) = (&vm.spec.template.spec, instancetype.is_some());
-        let written = Written { own, whole: &spec, root: "spec.template.spec", has_type, origins: &origins };
+        let (root, origins, excess) = ("spec.template.spec", &origins, excess.as_ref());
+        let written = Written { own, whole: &spec, root, has_type, origins, excess };
         out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
         out.notes.extend(written.repeats());
     }

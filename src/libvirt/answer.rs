@@ -11,6 +11,8 @@ use crate::fit::shown::Shown;
 use crate::libvirt::question::{CommandOutput, Question, xml};
 use crate::word::Word as _;
 
+mod shape;
+
 /// Maximum bytes of standard output that are read. The description of a guest with many disks has 100 KB.
 pub(crate) const OUTPUT: usize = 1 << 20;
 /// Maximum bytes of standard error that are read.
@@ -18,7 +20,7 @@ pub(crate) const ERRORS: usize = 64 << 10;
 /// Maximum elements, texts and attributes of one answer.
 const MAX_XML_NODES: u32 = 1 << 16;
 /// Maximum features of one CPU or list: libvirt knows some hundred of an architecture.
-pub(super) const MAX_FEATURES: usize = 2048;
+const MAX_FEATURES: usize = 2048;
 /// Maximum bytes of a model's or a feature's name.
 const MAX_NAME_BYTES: usize = 64;
 /// Maximum length of the description of a CPU: some four hundred features, where real CPUs have up to two hundred.
@@ -193,9 +195,7 @@ pub(super) fn reason(text: &str) -> Result<String, Silence> {
 /// Reads a list of features, sorted.
 fn names(list: &str) -> Result<Vec<String>, Silence> {
     let mut out = list.split(',').map(|feature| name(feature.trim())).collect::<Result<Vec<_>, _>>()?;
-    if out.len() > MAX_FEATURES {
-        return Err(unreadable(format_args!("more than {MAX_FEATURES} features in a refusal")));
-    }
+    bounded("a refusal", out.len()).map_err(unreadable)?;
     out.sort_unstable();
     out.dedup();
     Ok(out)
@@ -241,6 +241,7 @@ fn read_models(mode: Node<'_, '_>) -> Result<BTreeMap<String, Usable>, Silence> 
     for blockers in mode.children().filter(|node| node.has_tag_name("blockers")) {
         let Some(Usable::No(known)) = out.get_mut(blockers.attribute("model").unwrap_or_default()) else { continue };
         let features = blockers.children().filter(|node| node.has_tag_name("feature"));
+        bounded("a list", features.clone().count()).map_err(unreadable)?;
         let features = features.map(|feature| name(feature.attribute("name").unwrap_or_default()));
         *known = features.collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
     }
@@ -262,11 +263,12 @@ pub(crate) fn features(question: &Question, output: &CommandOutput) -> Result<Cp
     }
 }
 
-/// Parses a document without DTD and with a limited number of nodes.
+/// Parses a document without DTD, with a limited number of nodes and of a limited [`shape`].
 fn parse(text: &str) -> Result<Document<'_>, Silence> {
     if text.len() > OUTPUT {
         return Err(Silence::TooLong(OUTPUT));
     }
+    shape::check(text).map_err(|(beyond, _)| unreadable(beyond))?;
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_XML_NODES, ..ParsingOptions::default() };
     Document::parse_with_options(text.trim_start(), options).map_err(unreadable)
 }
@@ -288,9 +290,7 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
             Some("optional") => false,
             Some(other) => return Err(unreadable(format_args!("a feature of policy {other}"))),
         };
-        if out.require.len() + out.disable.len() + out.forbid.len() > MAX_FEATURES {
-            return Err(unreadable(format_args!("a CPU of more than {MAX_FEATURES} features")));
-        }
+        bounded("a CPU", out.require.len() + out.disable.len() + out.forbid.len()).map_err(unreadable)?;
     }
     if let Some(fault) = out.contradiction() {
         return Err(unreadable(format_args!("a CPU whose {fault}")));
@@ -302,8 +302,13 @@ fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
     Ok(out)
 }
 
+/// Checks a number of features, of a container's answer or of a saved one.
+pub(super) fn bounded(what: &str, features: usize) -> Result<(), String> {
+    if features > MAX_FEATURES { Err(format!("{what} of more than {MAX_FEATURES} features")) } else { Ok(()) }
+}
+
 /// Returns a name of a model, a vendor or a feature if it has a plain form, because names go into commands and tables.
-pub(super) fn name(text: &str) -> Result<String, Silence> {
+pub(crate) fn name(text: &str) -> Result<String, Silence> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
     if text.is_empty() || text.len() > MAX_NAME_BYTES || !text.chars().all(is_plain) {
         return Err(unreadable(format_args!("\"{text}\" is not the name of a CPU model or feature")));

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{HOST_UNKNOWN, MAX_FEATURES, comparable, name, reason, unknown_in, words};
+use super::answer::{HOST_UNKNOWN, bounded, comparable, name, reason, unknown_in, words};
 use super::facts::{AnswerOrigin, Contradiction, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
 use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence, Usable};
 use crate::fnv::fnv1a;
@@ -233,11 +233,6 @@ fn checked(text: &str) -> Result<String, String> {
     name(text).map_err(|silence| silence.to_string())
 }
 
-/// Checks a number of features against the bound of an answer.
-fn bounded(what: &str, features: usize) -> Result<(), String> {
-    if features > MAX_FEATURES { Err(format!("{what} of more than {MAX_FEATURES} features")) } else { Ok(()) }
-}
-
 fn checked_all(texts: &[String]) -> Result<Vec<String>, String> {
     bounded("a list", texts.len())?;
     texts.iter().map(|text| checked(text)).collect()
@@ -284,8 +279,14 @@ fn file_name(parts: &[&str]) -> String {
 
 /// Whether a file has a name that [`files`] assigns.
 pub(crate) fn is_file_name(name: &str) -> bool {
-    let is_of_kind = name.starts_with("guest.") || name.starts_with("node.");
-    is_of_kind && name.strip_suffix(".json").is_some()
+    let Some(name) = name.strip_suffix(".json") else { return false };
+    let has_name = |name: &str| !name.is_empty();
+    match name.split_once('.') {
+        Some(("node", name)) => has_name(name),
+        // The part before a guest's name is its namespace, which has no dots.
+        Some(("guest", rest)) => rest.split_once('.').is_some_and(|(_, name)| has_name(name)) || rest.contains('~'),
+        _ => false,
+    }
 }
 
 /// Returns the names of the files of all guests and nodes with known answers.
@@ -361,7 +362,8 @@ fn of_node(name: &str, machine: &Machine, node: &NodeFacts) -> Vec<Value> {
         }
         let mut size = 0;
         for answer in answers {
-            let more = answer.cpu.size() + answer.missing.iter().map(|name| name.len() + 24).sum::<usize>();
+            let missing: usize = answer.missing.iter().map(|name| name.len() + 24).sum();
+            let more = answer.cpu.size() + missing + answer.reason.len();
             if size > 0 && size + more > MAX_WRITTEN_BYTES {
                 out.push(std::mem::replace(&mut saved, bare()));
                 size = 0;

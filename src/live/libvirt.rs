@@ -13,7 +13,7 @@ use kube::Client;
 use tokio::time::Instant;
 
 use super::exec::{ContainerState, PodName, exec};
-use crate::answers::libvirt_plan::{GuestName, LauncherName, NodeLauncher, Plan, PlannedGuest};
+use crate::answers::libvirt_plan::{GuestName, LAUNCHERS_TRIED, LauncherName, NodeLauncher, Plan, PlannedGuest};
 use crate::fit::libvirt::losses;
 use crate::libvirt::answer;
 use crate::libvirt::facts::{AnswerOrigin, GuestFacts, KeptAnswer, NodeFacts, Sourced};
@@ -199,15 +199,17 @@ impl<'a> Asker<'a> {
         answer::guest(&question, &self.put(&guest.node, &guest.launcher, &question).await?)
     }
 
-    /// Queries a node about these CPUs, through one of its launchers. A launcher in which exec is refused or fails, or
-    /// that has no usable virsh, is not used again; one without an answer in time, or with one that cannot be used, is
-    /// moved to the end. A CPU without an answer in time is queried once more if another launcher or CPU is left; one
-    /// without a usable answer, or refused through an outdated launcher, through each other launcher; a refusal counts
-    /// if no other launcher answers.
+    /// Queries a node about these CPUs, through one of its launchers. A few are tried: one in which exec is refused
+    /// gives its place to the next. A launcher in which exec is refused or fails, or that has no usable virsh, is not
+    /// used again; one without an answer in time, or with one that cannot be used, is moved to the end. A CPU without
+    /// an answer in time is queried once more if another launcher or CPU is left; one without a usable answer, or
+    /// refused through an outdated launcher, through each other launcher; a refusal counts if no other launcher
+    /// answers.
     async fn node(&self, node: &str, launchers: &[NodeLauncher], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
         let mut out = NodeFacts::default();
         let accelerators: BTreeSet<Accelerator> = cpus.iter().map(|guest| guest.accelerator).collect();
-        let mut launchers: VecDeque<&NodeLauncher> = launchers.iter().collect();
+        let mut others = launchers.iter();
+        let mut launchers: VecDeque<&NodeLauncher> = others.by_ref().take(LAUNCHERS_TRIED).collect();
         let mut silence = Silence::NoLauncher;
         let mut open: VecDeque<GuestCpu> = cpus.into_iter().collect();
         let mut again = BTreeSet::new();
@@ -238,6 +240,9 @@ impl<'a> Asker<'a> {
                 ) => {
                     silence = why.clone();
                     launchers.pop_front();
+                    if matches!(why, Silence::Forbidden(_)) {
+                        launchers.extend(others.next());
+                    }
                     open.push_front(cpu);
                     continue;
                 }

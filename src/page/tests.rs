@@ -5,6 +5,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::snapshot;
 
 fn hostile() -> impl Strategy<Value = String> {
     let piece = select(vec![
@@ -131,6 +132,37 @@ proptest! {
         prop_assert!(!page.as_str().contains(is_raw), "{page:?}");
         let read: Vec<Value> = serde_saphyr::from_multiple(page.as_str()).expect("it is YAML");
         prop_assert_eq!(read, [value.clone(), value]);
+    }
+
+    /// A printed object can be applied: this program reads a file as kubectl does, JSON if it begins with a brace.
+    #[test]
+    fn a_printed_manifest_is_read_back(key in hostile(), text in hostile(), count in 1..4_usize, is_own in any::<bool>()) {
+        let object = |number: usize| json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("node-{number}"), "annotations": {key.clone(): text.clone()}},
+        });
+        let objects: Vec<Value> = (0..count).map(object).collect();
+        let mut page = Page::default();
+        for object in &objects {
+            if is_own { page.yaml(object) } else { page.manifest(object) }.expect("it is YAML");
+        }
+        prop_assert!(!page.as_str().starts_with('{'), "{}", page.as_str());
+        let mut read = Vec::new();
+        snapshot::read("printed", page.as_str().as_bytes(), |item| {
+            read.push(item.parse_unbounded::<Value>()?);
+            Ok::<(), snapshot::Error>(())
+        })
+        .expect("what was printed");
+        prop_assert_eq!(read, objects, "{}", page.as_str());
+    }
+
+    /// Escapes are those of JSON where JSON has them.
+    #[test]
+    fn a_character_is_escaped_in_yaml_as_in_json(c in any::<char>()) {
+        let (mut yaml, mut json) = (String::new(), String::new());
+        yaml_escape(c, &mut yaml);
+        json_escape(c, &mut json);
+        prop_assert_eq!(yaml == json, c.len_utf16() == 1);
+        prop_assert_eq!(serde_saphyr::from_str::<String>(&format!("\"{yaml}\"")).expect("YAML"), c.to_string());
     }
 }
 

@@ -553,3 +553,4 @@ mod promises;
 mod races;
 mod rules;
 mod smallest;
+mod too_large;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::probe::probe;
-use crate::answers::libvirt_plan::Survey;
+use crate::answers::libvirt_plan::{self, Survey};
 use crate::cli::libvirt_rows::{ComparedRow, compared, lost_at_next_start, unlabelled};
 use crate::fit::command::Script;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -211,10 +211,12 @@ impl<'s> LibvirtWords<'s> {
             let start = row.at_next_start.then(|| "which it gets at its next start".to_owned());
             let parts: Vec<String> = named.into_iter().chain(start).collect();
             let whose = format!(", {},", parts.join(", "));
-            match (row.lost, self.asked.lost(&model)) {
-                (Some(lost), Some(by)) => loses_by(&model, &whose, &lost, &by),
-                _ => format!("With {model}{whose} it is not compared: the features of one of the two are not known."),
+            if let (Some(lost), Some(by)) = (row.lost, self.asked.lost(&model)) {
+                return loses_by(&model, &whose, &lost, &by);
             }
+            let unknown = || "the features of one of the two are not known".to_owned();
+            let why = libvirt_plan::why_not_asked(&model).unwrap_or_else(unknown);
+            format!("With {model}{whose} it is not compared: {why}.")
         };
         let mut out: Vec<String> = others.into_iter().map(line).collect();
         let more = out.len().saturating_sub(MAX_MODELS);

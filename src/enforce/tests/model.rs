@@ -4,13 +4,14 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{SKYLAKE, applied, defaulted, sent, with_model, world};
+use crate::bounds::Bounded;
 use crate::enforce::forecast::{of_vm, of_vmi};
 use crate::enforce::model::{Common, Reason, Untouched, common_model};
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::node::Node;
 use crate::fit::verdict::Impact;
 use crate::kubevirt::cluster::ClusterObject;
-use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::wire::{VirtualMachine, Vmi};
 use crate::policy::{Policy, ReplacedMode, Word as _};
 use crate::testing::Tweak;
 use crate::testing::cluster::{read, read_policy, vm};
@@ -189,6 +190,20 @@ fn a_guest_that_its_author_annotates_as_a_receiver_is_denied_like_any_other(
     assert_eq!(after != object, is_written, "the target of a migration gets another CPU than its source has");
     let forecast = of_vmi(&world, &world.policies[0], &read(after), Depth::Brief.into());
     assert_eq!(forecast.unmet.is_some(), is_denied, "an annotation is a way around the policy: {forecast:?}");
+}
+
+/// A model that was not read is not said to be unset. Each row: the model, and the words about it.
+#[rstest]
+#[case::not_read(&"m".repeat(1100), "keeps its own CPU model instead of")]
+#[case::read("host-model", "keeps host-model instead of")]
+fn a_denial_names_no_model_that_was_not_read(#[case] model: &str, #[case] expected: &str) {
+    let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Deny")]);
+    let text = vm("web", model).tweak(|vm| {
+        vm["spec"]["template"]["spec"]["nodeSelector"] = json!({"zone": "z".repeat(1100)});
+    });
+    let Bounded(vm): Bounded<VirtualMachine> = serde_json::from_str(&text.to_string()).expect("a VM");
+    let unmet = of_vm(&world, &world.policies[0], &vm, Depth::Brief.into()).unmet.expect("it is denied");
+    assert!(unmet.message.contains(expected), "{}", unmet.message);
 }
 
 /// virt-controller itself writes the annotation into the VMI of a VM that waits to receive one.

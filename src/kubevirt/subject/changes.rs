@@ -134,7 +134,8 @@ fn refreshes<'c>(
 pub(super) fn is_refused(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> bool {
     let has_type = guest.instancetype.is_some();
     let own = &vm.spec.template.spec;
-    let written = Written { own, whole: &guest.spec, root: "", has_type, origins: &guest.origins };
+    let (origins, excess) = (&guest.origins, guest.excess.as_ref());
+    let written = Written { own, whole: &guest.spec, root: "", has_type, origins, excess };
     super::is_refused(&guest.notes) || !written.refusals(&cluster.config, cluster.release.release()).is_empty()
 }
 

@@ -9,12 +9,13 @@ mod cpu;
 mod hyperv;
 mod placement;
 
+use crate::bounds::Excess;
 use crate::fit::verdict::{Check, Detail, Finding};
 use crate::kubevirt::defaults::ClusterConfig;
 use crate::kubevirt::feature_gate::FeatureGate;
 use crate::kubevirt::release::Release;
 use crate::kubevirt::setting::{Origins, Setting, SettingOrigin};
-use crate::kubevirt::wire::{HostDevice, VmiSpec};
+use crate::kubevirt::wire::{HostDevice, Vmi, VmiSpec};
 pub(super) use cpu::repeated;
 
 /// A specification: as written in the object below `root`, and with what its instancetype and preference add.
@@ -26,10 +27,20 @@ pub(super) struct Written<'s> {
     pub has_type: bool,
     /// The origins of the settings that `own` lacks.
     pub origins: &'s Origins,
+    /// What of the specification was not read: a text beyond a bound reads as empty, and nothing is said about it.
+    pub excess: Option<&'s Excess>,
 }
 
 /// A refused setting: its field, and why it is refused.
 type Refused = (String, String);
+
+impl<'s> Written<'s> {
+    /// Returns the specification of a VMI, which has no instancetype.
+    pub(super) fn of_vmi(vmi: &'s Vmi, root: &'static str, origins: &'s Origins) -> Self {
+        let excess = vmi.metadata.excess.as_ref();
+        Self { own: &vmi.spec, whole: &vmi.spec, root, has_type: false, origins, excess }
+    }
+}
 
 impl Written<'_> {
     /// Returns the path of a setting that an instancetype may have: in the object's specification if that has it, else
@@ -51,6 +62,9 @@ impl Written<'_> {
 
     /// Returns a note for each setting that virt-api refuses, or that virt-controller creates no pod with.
     pub(super) fn refusals(&self, config: &ClusterConfig, release: Release) -> Vec<Finding> {
+        if self.excess.is_some() {
+            return Vec::new();
+        }
         let out = [
             self.security(config, release),
             self.placement(config, release),
@@ -161,6 +175,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::bounds::Bounded;
     use crate::fit::judgement::Depth;
     use crate::fit::label;
     use crate::kubevirt::cluster::ClusterObject;
@@ -349,6 +364,37 @@ mod tests {
                 "a remedy makes a guest that libvirt refuses: {change:?}"
             );
         }
+    }
+
+    /// A text beyond a bound reads as empty, and nothing is said about the empty one.
+    #[rstest]
+    #[case::conditions(json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": vec![json!({"matchExpressions": (0..500).map(|at| json!({"key": format!("k{at}"),
+            "operator": "DoesNotExist"})).collect::<Vec<_>>()}); 9]}}}}))]
+    #[case::long_conditions(json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": "k".repeat(2000), "operator": "DoesNotExist"}]}]}}}}))]
+    #[case::spread(json!({"nodeSelector": (0..200).map(|at| (at.to_string(), json!("v".repeat(1000))))
+        .collect::<serde_json::Map<_, _>>(), "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
+        "whenUnsatisfiable": "DoNotSchedule"}]}))]
+    #[case::features(json!({"domain": {"cpu": {"features": (["a", "b"].map(|c| json!({"name": c.repeat(1100)})))}}}))]
+    #[case::policies(json!({"domain": {"cpu": {"features": [{"name": "a", "policy": "p".repeat(1100)}]}}}))]
+    #[case::model(json!({"architecture": "arm64", "domain": {"cpu": {"model": "m".repeat(1100)}}}))]
+    fn nothing_is_said_about_texts_that_were_not_read(#[case] spec: Value) {
+        let known = cluster("1.9.0", mixed(), []);
+        let of_vm = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"] = spec.clone()).to_string();
+        let Bounded(of_vm): Bounded<VirtualMachine> = serde_json::from_str(&of_vm).unwrap();
+        let of_vmi = json!({"metadata": {"name": "db", "namespace": "shop"}, "spec": spec}).to_string();
+        let Bounded(of_vmi): Bounded<Vmi> = serde_json::from_str(&of_vmi).unwrap();
+        for prepared in [super::super::of_vm(&of_vm, &known), super::super::of_vmi(&of_vmi, &known)] {
+            assert!(prepared.is_too_large, "the case is not too large");
+            let said: Vec<String> = prepared.notes.iter().map(say::finding::message).collect();
+            let is_false = |line: &String| line.contains("refuses the guest") || line.contains("is listed twice");
+            assert!(
+                !said.iter().any(is_false) && !prepared.subject.is_refused,
+                "the object says something else: {said:?}"
+            );
+        }
+        assert_eq!(super::super::refusals(&of_vmi, &[], &known), Vec::<String>::new());
     }
 
     /// A setting that a preference has is not looked for in the instancetype.

@@ -437,7 +437,92 @@ fn size_and_depth_are_bounded() {
     assert!(words.chars().count() <= MAX_MESSAGE_BYTES, "a stranger fills the screen");
 }
 
+/// A document of this many bytes: a start, a repeated part with its number, and an end.
+fn long(bytes: usize, start: &str, part: impl Fn(usize) -> String, end: &str) -> String {
+    let mut out = start.to_owned();
+    for number in 0.. {
+        let part = part(number);
+        if out.len() + part.len() + end.len() > bytes {
+            break;
+        }
+        out.push_str(&part);
+    }
+    out + end
+}
+
+fn parts(count: usize, part: impl Fn(usize) -> String) -> String {
+    (0..count).map(part).collect()
+}
+
+/// Answers that would take the parser minutes, of as many bytes as are read: all but their beginning is skipped, so
+/// that other nodes are not kept waiting.
+#[rstest]
+#[case::namespaces_of_levels("", &|n| format!("<a xmlns:a{n}='x'>"), "", shape::Beyond::Namespaces)]
+#[case::namespaces_of_one_element("<a", &|n| format!(" xmlns:a{n}='x'"), "/>", shape::Beyond::Namespaces)]
+#[case::namespaces_of_siblings("<a>", &|n| format!("<b xmlns='{n}'/>"), "</a>", shape::Beyond::Namespaces)]
+#[case::namespaces_by_local_name("", &|n| format!("<a b:xmlns = \"x{n}\">"), "", shape::Beyond::Namespaces)]
+#[case::a_long_namespace("<a xmlns:b='", &|_| "x".to_owned(), "' b:c='' b:d=''/>", shape::Beyond::NamespaceBytes)]
+#[case::attributes("<a", &|n| format!(" a{n}=''"), "/>", shape::Beyond::Attributes)]
+#[case::attributes_with_ends("<a", &|n| format!(" a{n}='/>'"), "/>", shape::Beyond::Attributes)]
+#[case::equal_attributes("<a", &|_| " a=\"'\"".to_owned(), "/>", shape::Beyond::Attributes)]
+#[case::depth("", &|_| "<a>".to_owned(), "", shape::Beyond::Depth)]
+#[case::depth_behind_comments("", &|_| "<a><!-- </a> --><?a </a> ?><![CDATA[</a>]]>".to_owned(), "", shape::Beyond::Depth)]
+fn answers_that_take_long_to_parse_are_refused_after_their_beginning(
+    #[case] start: &str,
+    #[case] part: &dyn Fn(usize) -> String,
+    #[case] end: &str,
+    #[case] expected: shape::Beyond,
+) {
+    let text = long(OUTPUT, start, part, end);
+    assert!(text.len() > OUTPUT - 64, "{} bytes", text.len());
+    let (beyond, read) = shape::check(&text).expect_err("the parser would work for minutes");
+    assert_eq!(beyond, expected);
+    let is_one_text = expected == shape::Beyond::NamespaceBytes;
+    assert!(is_one_text || read < 16 << 10, "{read} bytes were read");
+    assert_eq!(host(&host_asked(), &output(0, &text, "")), Err(unreadable(expected)));
+}
+
+/// Documents up to the bounds, with all that an XML parser skips.
+#[rstest]
+#[case::depth(format!("{}{}", "<a>".repeat(shape::MAX_DEPTH), "</a>".repeat(shape::MAX_DEPTH)))]
+#[case::siblings(format!("<a>{}</a>", "<b/><c></c>".repeat(1000)))]
+#[case::attributes({
+    let attributes = parts(shape::MAX_ATTRIBUTES, |n| format!(" a{n}='>'"));
+    long(OUTPUT, "<a>", |_| format!("<b{attributes}/>"), "</a>")
+})]
+#[case::namespaces(
+    parts(shape::MAX_NAMESPACES, |n| format!("<a xmlns:a{n}='x'>")) + &"</a>".repeat(shape::MAX_NAMESPACES)
+)]
+#[case::skipped(format!("<?xml version='1.0'?><a>{}</a>", "<!-- <a b='> --><![CDATA[<a xmlns='x'>]]><?a <a>?>".repeat(1000)))]
+#[case::quotes("<a b=\"it's\" c='\"' d='/'>\"'</a>".to_owned())]
+fn documents_within_the_bounds_are_parsed(#[case] text: String) {
+    assert_eq!(shape::check(&text), Ok(()), "an answer of libvirt would not count");
+    assert!(parse(&text).is_ok(), "the case is not well-formed");
+}
+
 proptest! {
+    /// Whatever the parser accepts is refused if it goes beyond a bound: no text hides elements or attributes.
+    #[test]
+    fn no_text_hides_elements_from_the_bounds(
+        parts in proptest::collection::vec(proptest::sample::select(vec![
+            "<a>", "</a>", "<b/>", "<b c='>'/>", "<a d=\"'\" e = '/'>", "<!-- <a> -->", "<![CDATA[</a>]]>", "<?p <a ?>",
+            "'", "\"", ">", "<!---->", "]]", "/>", "=", "&lt;",
+        ]), 0..16),
+        beyond in proptest::sample::select(vec![shape::Beyond::Depth, shape::Beyond::Attributes, shape::Beyond::Namespaces]),
+    ) {
+        let inner = match beyond {
+            shape::Beyond::Depth => {
+                format!("{}{}", "<x>".repeat(shape::MAX_DEPTH + 1), "</x>".repeat(shape::MAX_DEPTH + 1))
+            }
+            shape::Beyond::Attributes => long(4096, "<x", |n| format!(" x{n}=''"), "/>"),
+            _ => "<x xmlns='x'/>".repeat(shape::MAX_NAMESPACES + 1),
+        };
+        let text = format!("<r>{}{inner}</r>", parts.concat());
+        if Document::parse(&text).is_ok_and(|document| document.descendants().any(|node| node.has_tag_name("x"))) {
+            prop_assert_eq!(shape::check(&text).map_err(|(found, _)| found), Err(beyond), "{}", text);
+        }
+    }
+
     #[test]
     fn no_input_makes_the_parser_panic(text in ".{0,200}", code in 0..3_i32) {
         let output = output(code, &text, &text);

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
@@ -391,4 +392,67 @@ fn long_names_are_cut_and_stay_apart() {
     let (one, two) = (file_name(&["node", &one]), file_name(&["node", &two]));
     assert!(one.len() < 255 && one != two, "{one}");
     assert_eq!(one, file_name(&["node", &("a".repeat(300) + "1")]));
+}
+
+/// Other files of the folder are not read, so that they do not keep answers from being added.
+#[rstest]
+#[case::node("node.node-b.json", true)]
+#[case::node_with_dots("node.a.b.example.json", true)]
+#[case::guest("guest.shop.db.json", true)]
+#[case::guest_with_dots("guest.shop.db.x.json", true)]
+#[case::node_without_a_name("node.json", false)]
+#[case::guest_without_a_name("guest.json", false)]
+#[case::node_with_an_empty_name("node..json", false)]
+#[case::guest_without_a_namespace("guest.shop.json", false)]
+#[case::guest_with_an_empty_name("guest.shop..json", false)]
+#[case::other_kind("nodes.node-b.json", false)]
+#[case::other_ending("node.node-b.yaml", false)]
+fn files_with_other_names_are_left_alone(#[case] name: &str, #[case] expected: bool) {
+    assert_eq!(is_file_name(name), expected);
+}
+
+/// Lists at the bound and beyond it, in each answer of a container that has a list: what is read is saved, and what is
+/// saved is read.
+#[test]
+fn an_answer_of_a_container_leaves_the_folder_readable() {
+    use crate::libvirt::answer;
+    use crate::libvirt::question::{CommandOutput, Question};
+    let said = |stdout: String| CommandOutput { code: Some(0), stdout, stderr: String::new() };
+    for count in [2048, 2049] {
+        let feature = |name: String| format!("<feature name='{name}'/>");
+        let features: String = many(count).into_iter().map(feature).collect();
+        let blockers = format!(
+            "<domainCapabilities><cpu><mode name='custom' supported='yes'><model usable='no'>EPYC</model>\
+             <blockers model='EPYC'>{features}</blockers></mode></cpu></domainCapabilities>"
+        );
+        let host = answer::host(&Question::Host(Accelerator::Kvm), &said(blockers));
+        let stderr = format!(
+            "error: the CPU is incompatible with host CPU: Host CPU does not provide required features: {}",
+            many(count).join(", ")
+        );
+        let refusal = CommandOutput { code: Some(1), stdout: String::new(), stderr };
+        let refusal = answer::comparison(&Question::Compare(cpu("EPYC")), &refusal);
+        assert_eq!((host.is_ok(), refusal.is_ok()), (count == 2048, count == 2048), "{count}");
+        let mut facts = LibvirtFacts::default();
+        let hosts = [(Accelerator::Kvm, from_file(host))];
+        facts.add_node("node-b", &Machine::default(), hosts, [(cpu("EPYC"), from_file(refusal))], None).unwrap();
+        assert_eq!(read_back(&files(&facts)), Ok(facts), "{count}: nothing can be added to the folder any more");
+    }
+}
+
+proptest! {
+    /// Models of templates, which may be any text: those that libvirt is asked about are read back.
+    #[test]
+    fn losses_with_any_model_are_read_back(
+        names in proptest::collection::btree_set(prop_oneof!["[A-Za-z0-9._+-]{1,80}", ".{0,12}", "EPYC[ \t<>&'\"/]?[a-z]*"], 1..6),
+    ) {
+        let is_asked = |name: &String| crate::answers::libvirt_plan::why_not_asked(name).is_none();
+        let losses = names.into_iter().filter(is_asked).map(|name| (name, from_file(Ok(vec!["vaes".to_owned()]))));
+        let guest = GuestFacts { cpu: from_file(Ok(cpu("EPYC"))), losses: losses.collect() };
+        let mut facts = LibvirtFacts::default();
+        facts.add_guest(("shop".to_owned(), "db".to_owned()), "1".to_owned(), guest).unwrap();
+        let files = files(&facts);
+        prop_assert!(files.iter().all(|(name, _)| is_file_name(name)));
+        prop_assert_eq!(read_back(&files), Ok(facts));
+    }
 }

@@ -120,6 +120,13 @@ async fn guests_of_a_silent_node_are_waited_for_once() {
 #[case::ended_and_well(&["shop/ended", "shop/well"], 1, &["shop", "shop"], 1, None)]
 #[case::ended_alone(&["shop/ended"], 2, &["shop"], 0, Some("not-running"))]
 #[case::refused_everywhere(&["shop/forbidden", "bank/forbidden"], 3, &["shop", "bank"], 0, Some("forbidden"))]
+#[case::refused_by_three_and_allowed_by_its_own(
+    &["bank/forbidden", "lab/forbidden", "mill/forbidden", "shop/outdated-well"], 2, &["bank", "lab", "mill", "shop", "shop"], 2, None
+)]
+#[case::refused_beside_others_that_fail(
+    &["bank/gone", "lab/forbidden", "mill/gone", "shop/well"], 1, &["bank", "lab", "mill", "shop"], 1, None
+)]
+#[case::three_that_fail(&["bank/gone", "lab/gone", "mill/gone", "shop/well"], 1, &["bank", "lab", "mill"], 0, Some("not-run"))]
 #[case::gone_everywhere(&["shop/gone", "bank/gone"], 1, &["shop", "bank"], 0, Some("not-run"))]
 // A launcher that was late once is queried again if there is no other.
 // During an upgrade, a node has launchers of two releases.

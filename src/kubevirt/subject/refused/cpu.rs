@@ -36,7 +36,7 @@ pub(in crate::kubevirt::subject) fn repeated(spec: &VmiSpec) -> Option<(usize, &
 impl Written<'_> {
     /// Returns a note about a CPU feature that is listed twice.
     pub(in crate::kubevirt::subject) fn repeats(&self) -> Option<Finding> {
-        let (at, feature) = repeated(self.whole)?;
+        let (at, feature) = repeated(self.whole).filter(|_| self.excess.is_none())?;
         let is_own = |spec: &VmiSpec| has(spec, |cpu| cpu.features.get(at) == Some(feature));
         let setting = Setting::Feature(feature.name.clone());
         let field = self.place_of(&format!("domain.cpu.features[{at}].name"), &setting, is_own);

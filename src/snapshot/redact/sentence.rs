@@ -30,7 +30,7 @@ fn split_while(text: &str, is_of_it: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text[..end].trim_end_matches('.').len())
 }
 
-/// Splits `{key: value}` at the beginning of a text into key, what stands between, value, and the rest behind the brace.
+/// Splits `{key: value}` at the beginning of a text into key, the text between, value, and the rest behind the brace.
 fn taint(text: &str) -> Option<(&str, &str, &str, &str)> {
     let (inner, rest) = text.strip_prefix('{')?.split_once('}')?;
     let (key, value) = inner.split_once(':').unwrap_or((inner, ""));

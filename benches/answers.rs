@@ -1,6 +1,6 @@
 //! Questions about the whole cluster: `recommend`, `drain` and `diff` with 5,000 nodes and 20,000 guests, compared with
-//! reading the dump, which includes nodes' allocatable resources and pods' requests; and `drain` where many guests
-//! share few places.
+//! reading the dump, which includes nodes' allocatable resources and pods' requests; `recommend -o yaml` beside a policy;
+//! and `drain` where many guests share few places.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends with the panic")]
 
 #[path = "../src/testing/objects/launcher.rs"]
@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use cpufit::answers::diff::diff;
 use cpufit::answers::drain::{State, drain};
+use cpufit::answers::recommend::policy::{Adoption, adoptions};
 use cpufit::answers::recommend::recommend;
 use cpufit::domain::Domain;
 use cpufit::fit::label::CPU_FEATURE;
@@ -64,6 +65,15 @@ fn main() {
     let recommending = started.elapsed().as_secs_f64();
     assert!(report.pools.len() > 1 && report.pools.iter().any(|pool| pool.guests > 0));
 
+    let governed = read(&with_policy(&dump));
+    let report = recommend(&governed, &[], &|_, _| {});
+    let started = Instant::now();
+    let adopted = black_box(adoptions(&governed, &report));
+    let adopting = started.elapsed().as_secs_f64();
+    let is_changed =
+        |adoption: &Adoption| matches!(adoption, Adoption::Nothing(why) if why.contains("no longer do the same"));
+    assert!(adopted.iter().any(is_changed), "no guest of the policy would get another one: {adopted:?}");
+
     let drained = old.cluster.fleet.find(&nodes[0].name).expect("the node");
     let started = Instant::now();
     let found = black_box(drain(&old, &[drained], false, &|_, _| {}));
@@ -100,7 +110,12 @@ fn main() {
         return;
     }
     table::row("reading a dump of 5,000 nodes and 20,000 guests", reading, "s", ..);
-    for (verb, took) in [("recommend", recommending), ("drain of one node", draining), ("diff", comparing)] {
+    for (verb, took) in [
+        ("recommend", recommending),
+        ("recommend -o yaml beside a policy", adopting),
+        ("drain of one node", draining),
+        ("diff", comparing),
+    ] {
         table::row(&format!("{verb}, {NODES} nodes, {GUESTS} guests"), took, "s", ..=MOST);
         table::row(&format!("{verb} / reading the dump"), took / reading, "x", ..=1.0);
     }
@@ -133,6 +148,15 @@ fn dump(nodes: &[Node], before: &[Node], guests: usize) -> String {
         items.push(launcher(&guest, node, number % 4 == 1).to_string());
     }
     format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}", items.join(","))
+}
+
+/// Adds a policy for some of the nodes of a vendor to a dump.
+fn with_policy(dump: &str) -> String {
+    let policy = json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "some"},
+        "spec": {"nodeSelector": {"matchLabels": {
+            "cpu-vendor.node.kubevirt.io/Intel": "true", "topology.kubernetes.io/zone": "zone-0"}}}});
+    dump.replacen("\"items\":[", &format!("\"items\":[{policy},"), 1)
 }
 
 /// Returns a dump of nodes of which few take guests, with little room, and lack features; the guests of the first node

@@ -190,6 +190,15 @@ pub(super) fn not_described(file: &str) -> Error {
     Error::NotADump { file: file.to_owned(), what: "the output of `kubectl describe`" }
 }
 
+/// Returns the error for a pasted list with an entry of which a part is missing.
+pub(super) fn broken_entry(file: &str, line: usize, text: &str) -> Error {
+    let reason = format!(
+        "{:?} is no whole entry of a list of `kubectl describe`: paste the description with its indentation and line breaks",
+        short(text)
+    );
+    Error::Syntax { file: file.to_owned(), document: 1, line, column: 1, reason }
+}
+
 /// Whether kubectl or the shell printed this line because it failed.
 pub(super) fn is_failure(line: &str) -> bool {
     const OPENINGS: [&str; 6] = [

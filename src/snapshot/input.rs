@@ -99,6 +99,12 @@ impl<'r> Input<'r> {
         Ok(String::from_utf8_lossy(&line[..line.len().min(OPENING_BYTES)]).trim_end().to_owned())
     }
 
+    /// Returns the text that follows, as far as it is buffered, without consuming it.
+    pub(super) fn ahead(&mut self) -> &str {
+        while matches!(self.fill(), Fill::More) {}
+        str::from_utf8(&self.buffer[self.next..self.checked]).unwrap_or_default()
+    }
+
     /// Skips to the next byte that is not blank.
     pub(super) fn skip_blanks(&mut self) -> Result<(), Halt> {
         loop {

@@ -469,10 +469,12 @@ fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<()
                 objects.begins_at(Some(input.position().0));
                 json::read_document(input, objects)?;
             }
-            Some(_) if describe::is_opening(&opening) => {
+            Some(_) if describe::is_opening(&opening) || describe::is_in(input.ahead()) => {
+                let (first, _) = input.position();
                 let text = describe::rest(|| input.next_char())
                     .map_err(|_| input.take_failure().unwrap_or_else(|| error::not_described(objects.file())))?;
-                let pods = describe::pods(&text);
+                let pods = describe::pods(&text)
+                    .map_err(|entry| error::broken_entry(objects.file(), first + entry.line, &entry.text))?;
                 if pods.is_empty() {
                     return Err(error::not_described(objects.file()).into());
                 }

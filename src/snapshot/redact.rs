@@ -9,12 +9,13 @@
 //! to know whether an object was created again. A UID is random, so nobody finds it from the hash; but who knows the
 //! UID can recognize the object.
 
+mod sentence;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
 use crate::fit::label::{self, Family};
-use crate::fit::models;
 use crate::fit::subject::failed_migration;
 use crate::fnv::fnv1a;
 use crate::kubevirt::resource::Resource;
@@ -79,9 +80,6 @@ const KINDS: [&str; 8] =
 
 /// The prefix of the hash of a UID.
 const REDACTED_UID: &str = "uid-";
-
-/// Words of libvirt and of this program about libvirt's answers, which look like names.
-const KEPT_WORDS: [&str; 3] = ["host-model", "host-passthrough", "hypervisor-cpu-compare"];
 
 /// Whether the text is a kind of Kubernetes, KubeVirt or this program.
 fn is_kind(text: &str) -> bool {
@@ -478,40 +476,6 @@ impl NewNames {
             None if user.starts_with("system:") && !user.starts_with("system:serviceaccount") => user.to_owned(),
             None => self.name(Class::User, user),
         }
-    }
-
-    /// Renames in a sentence of KubeVirt or libvirt: plain words and CPU features are kept, other names are renamed.
-    fn sentence(&mut self, text: &str, features: &[String]) -> String {
-        let mut out = String::with_capacity(text.len());
-        let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            let end = rest.find(|other: char| is_of_name(other) != is_of_name(c)).unwrap_or(rest.len());
-            let (word, after) = rest.split_at(end);
-            if is_of_name(c) {
-                let bare = word.trim_end_matches('.');
-                let is_feature = features.iter().any(|feature| feature == bare);
-                out.push_str(&if is_feature { bare.to_owned() } else { self.word(bare) });
-                out.push_str(&word[bare.len()..]);
-            } else {
-                out.push_str(word);
-            }
-            rest = after;
-        }
-        out
-    }
-
-    fn word(&mut self, word: &str) -> String {
-        let classes = [Class::Node, Class::Guest, Class::Object, Class::Namespace, Class::Pod];
-        if let Some(new) = classes.into_iter().find_map(|class| self.known(class, word)) {
-            return new;
-        }
-        if KEPT_WORDS.contains(&word) || models::features(word).is_some() {
-            return word.to_owned();
-        }
-        let is_plain =
-            word.bytes().all(|byte| byte.is_ascii_alphabetic()) || word.bytes().all(|byte| byte.is_ascii_digit());
-        if is_plain { word.to_owned() } else { self.name(Class::Word, word) }
     }
 }
 

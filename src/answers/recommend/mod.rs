@@ -5,7 +5,7 @@
 
 pub(crate) mod features;
 mod guests;
-pub(crate) mod policy;
+pub mod policy;
 mod pools;
 pub(crate) mod what_if;
 

@@ -1,6 +1,6 @@
 //! The policies that adopt a recommendation: they warn, and neither deny nor change guests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ use crate::world::World;
 
 /// The adoption of the recommendation for a pool.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Adoption {
+pub enum Adoption {
     /// A policy to apply.
     Apply(AdoptedPolicy),
     /// No policy, with the reason in one line.
@@ -30,7 +30,7 @@ pub(crate) enum Adoption {
 
 /// A policy to apply.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct AdoptedPolicy {
+pub struct AdoptedPolicy {
     /// The object.
     pub document: Value,
     /// The nodes that it selects outside the pool, in one line; `None` without such nodes.
@@ -53,7 +53,8 @@ impl AdoptedPolicy {
 /// The pool of an existing policy keeps that policy, with another model; a policy that denies or changes guests is left
 /// to a person. Other policies have names that no existing policy has. A policy is left out if the existing policies
 /// would treat guests otherwise with it.
-pub(crate) fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption> {
+#[must_use]
+pub fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption> {
     without_effect(world, proposals(world, report))
 }
 
@@ -83,7 +84,7 @@ fn mark(text: &str) -> String {
 }
 
 /// The treatment of a guest by the policies, now and at its next start.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Treatment {
     policies: [Option<String>; 2],
     denied: [bool; 2],
@@ -102,51 +103,66 @@ impl Treatment {
     }
 }
 
-fn treatments(world: &World) -> Vec<(String, Treatment)> {
+/// A guest by its place among all guests of a world, which is equal in worlds that differ in policies only.
+type Treated = BTreeMap<usize, (String, Treatment)>;
+
+/// Returns the treatment of the guests that `is_asked` selects by their place.
+fn treatments(world: &World, is_asked: impl Fn(usize) -> bool) -> Treated {
     let mut states = GuestStates::new(world);
-    all_guests(&world.cluster)
-        .map(|guest| {
-            let next = states.at_next_start(guest);
-            let now = match guest {
-                GuestOf::Vmi(vmi) => Some(states.now(vmi)),
-                GuestOf::Vm(_) => None,
-            };
-            let written = match &next.common {
-                Some(Common::Written { model, .. }) => Some(model.clone()),
-                _ => None,
-            };
-            let treatment = Treatment {
-                policies: [now.as_ref().and_then(|now| now.policy.clone()), next.state.policy.clone()],
-                denied: [now.is_some_and(|now| now.ruling.denies()), next.state.ruling.denies()],
-                written,
-            };
-            (guest.title(), treatment)
-        })
-        .collect()
+    let guests = all_guests(&world.cluster).enumerate().filter(|(at, _)| is_asked(*at));
+    guests.map(|(at, guest)| (at, (guest.title(), treatment(&mut states, guest)))).collect()
+}
+
+fn treatment<'w>(states: &mut GuestStates<'w>, guest: GuestOf<'w>) -> Treatment {
+    let next = states.at_next_start(guest);
+    let now = match guest {
+        GuestOf::Vmi(vmi) => Some(states.now(vmi)),
+        GuestOf::Vm(_) => None,
+    };
+    let written = match &next.common {
+        Some(Common::Written { model, .. }) => Some(model.clone()),
+        _ => None,
+    };
+    Treatment {
+        policies: [now.as_ref().and_then(|now| now.policy.clone()), next.state.policy.clone()],
+        denied: [now.is_some_and(|now| now.ruling.denies()), next.state.ruling.denies()],
+        written,
+    }
+}
+
+/// Returns the world with the adopted policies.
+fn with_adopted<'a>(world: &World, adoptions: impl Iterator<Item = &'a Adoption>) -> World {
+    let mut out = World { cluster: world.cluster.clone(), policies: world.policies.clone() };
+    for adoption in adoptions {
+        let Adoption::Apply(adopted) = adoption else { continue };
+        let Ok(policy) = Policy::from_json(&adopted.document.to_string()) else { continue };
+        out.policies.retain(|known| known.name != policy.name);
+        out.policies.push(policy);
+    }
+    out
+}
+
+/// Keeps the guests that `world` treats otherwise than before.
+fn treated_otherwise(mut before: Treated, world: &World) -> Treated {
+    let after = treatments(world, |at| before.contains_key(&at));
+    before.retain(|at, (_, was)| after.get(at).is_some_and(|(_, is)| !is.keeps(was)));
+    before
 }
 
 /// Replaces each policy with which the existing policies would treat a guest otherwise by the reason.
+///
+/// An adopted policy neither denies nor writes a model, so it has an effect only where it governs a guest instead of an
+/// existing policy: one that is new, and that does so beside all others if it does beside some of them. So guests are
+/// judged once, and again only if an existing policy governs them, or if all new policies together change them.
 fn without_effect(world: &World, adoptions: Vec<Adoption>) -> Vec<Adoption> {
-    if world.policies.is_empty() {
+    let is_new = |adoption: &Adoption| matches!(adoption, Adoption::Apply(adopted) if !adopted.exists);
+    if world.policies.is_empty() || !adoptions.iter().any(is_new) {
         return adoptions;
     }
-    let applied = |world: &World, of: &mut dyn Iterator<Item = &Adoption>| {
-        let mut out = World { cluster: world.cluster.clone(), policies: world.policies.clone() };
-        for adoption in of {
-            let Adoption::Apply(adopted) = adoption else { continue };
-            let Ok(policy) = Policy::from_json(&adopted.document.to_string()) else { continue };
-            out.policies.retain(|known| known.name != policy.name);
-            out.policies.push(policy);
-        }
-        out
-    };
-    let before = treatments(world);
-    let changed = |world: &World| -> Vec<String> {
-        let after = treatments(world);
-        let pairs = before.iter().zip(&after).filter(|((_, was), (_, is))| !is.keeps(was));
-        pairs.map(|((title, _), _)| title.clone()).collect()
-    };
-    if changed(&applied(world, &mut adoptions.iter())).is_empty() {
+    let mut before = treatments(world, |_| true);
+    before.retain(|_, (_, treatment)| treatment.policies.iter().any(Option::is_some));
+    let changed = treated_otherwise(before, &with_adopted(world, adoptions.iter()));
+    if changed.is_empty() {
         return adoptions;
     }
     let mut out: Vec<Adoption> = Vec::new();
@@ -155,7 +171,12 @@ fn without_effect(world: &World, adoptions: Vec<Adoption>) -> Vec<Adoption> {
             out.push(adoption);
             continue;
         };
-        let guests = changed(&applied(world, &mut out.iter().chain([&adoption])));
+        let guests = if adopted.exists {
+            Vec::new()
+        } else {
+            let with_it = with_adopted(world, out.iter().chain([&adoption]));
+            treated_otherwise(changed.clone(), &with_it).into_values().map(|(title, _)| title).collect()
+        };
         out.push(match guests.len() {
             0 => adoption,
             count => Adoption::Nothing(format!(

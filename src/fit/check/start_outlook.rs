@@ -1,8 +1,9 @@
 //! The start node decides which targets the guest has, though all start nodes leave enough.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::{Check, CheckSpec, Detail, Finding, Reported};
+use crate::fit::assess::StartGroup;
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::Family;
@@ -49,26 +50,23 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     }
     let (fleet, fitting) = (judgement.fleet, &judgement.passes.fitting);
-    // For each group of start nodes: the number of targets, and the start nodes that are not among them.
-    let mut found: BTreeMap<(usize, Vec<String>), Bits> = BTreeMap::new();
     let Some(groups) = judgement.start_groups(&subject.placement, after_start, fitting) else {
         return Vec::new();
     };
-    for group in groups {
-        let mut never = fitting.clone();
-        never.subtract(&group.passes.placement);
-        let never = judgement.names(&never);
-        for node in group.nodes.iter() {
-            // A node is not listed for itself.
-            let never = never.iter().filter(|name| *name != fleet.name(node)).cloned().collect();
-            let key = (group.targets_from(node), never);
-            found.entry(key).or_insert_with(|| Bits::none(fleet.len())).insert(node);
+    // For each group of start nodes: the number of targets, and the start nodes that are not among them.
+    let mut found: HashMap<(usize, Bits), Bits> = HashMap::new();
+    for group in &groups {
+        for (targets, never, nodes) in by_outlook(group, fitting) {
+            found.entry((targets, never)).or_insert_with(|| Bits::none(fleet.len())).union(&nodes);
         }
     }
     if found.len() < 2 || found.keys().all(|(_, never)| never.is_empty()) {
         return Vec::new();
     }
-    let starts = found.into_iter().map(|((targets, never), nodes)| FromStart {
+    let named = found.into_iter().map(|((targets, never), nodes)| (targets, judgement.names(&never), nodes));
+    let mut found: Vec<(usize, Vec<String>, Bits)> = named.collect();
+    found.sort_by(|(targets, never, _), (others, other, _)| (targets, never).cmp(&(others, other)));
+    let starts = found.into_iter().map(|(targets, never, nodes)| FromStart {
         by_name: by_name(judgement, &nodes),
         nodes: judgement.names(&nodes),
         targets,
@@ -82,6 +80,31 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }]
 }
 
+/// Splits the nodes of a group by the number of their targets and by the start nodes that never are among them. A node
+/// is not listed for itself, so each that is not among its own targets is a part by itself.
+fn by_outlook(group: &StartGroup, fitting: &Bits) -> Vec<(usize, Bits, Bits)> {
+    let mut never = fitting.clone();
+    never.subtract(&group.passes.placement);
+    let (mut alone, mut targets, mut others) = (group.nodes.clone(), group.nodes.clone(), group.nodes.clone());
+    alone.intersect(&never);
+    targets.subtract(&never);
+    targets.intersect(&group.targets);
+    others.subtract(&never);
+    others.subtract(&group.targets);
+    let alike = [targets, others].into_iter();
+    let alike = alike.filter_map(|nodes| {
+        let any = nodes.iter().next()?;
+        Some((group.targets_from(any), never.clone(), nodes))
+    });
+    let alone = alone.iter().map(|node| {
+        let (mut rest, mut only) = (never.clone(), Bits::none(fitting.len()));
+        rest.remove(node);
+        only.insert(node);
+        (group.targets_from(node), rest, only)
+    });
+    alike.chain(alone).collect()
+}
+
 /// Returns the host model of these nodes if a guest with it as a named model would have all targets of a
 /// host-model guest.
 fn by_name(judgement: &Judgement<'_, '_>, nodes: &Bits) -> Option<String> {
@@ -91,9 +114,12 @@ fn by_name(judgement: &Judgement<'_, '_>, nodes: &Bits) -> Option<String> {
     else {
         return None;
     };
-    let mut names = nodes.iter().map(|node| fleet.names_under(node, Family::HostModelCpu));
-    let first = names.next()?;
-    let (&[model], true) = (first.as_slice(), names.all(|other| other == first)) else { return None };
+    let models = fleet.bearers(Family::HostModelCpu);
+    let mut models = models.into_iter().filter(|(_, bearers)| bearers.meets(nodes));
+    let (Some((model, bearers)), None) = (models.next(), models.next()) else { return None };
+    if bearers.count_common(nodes) < nodes.count() {
+        return None;
+    }
     let mut needed = nodes.clone();
     for group in judgement.start_groups(&subject.placement, *after_start, nodes)? {
         needed.union(&group.targets);
@@ -105,4 +131,46 @@ fn by_name(judgement: &Judgement<'_, '_>, nodes: &Bits) -> Option<String> {
         return None;
     }
     (needed.count_common(&passes.fitting) == needed.count()).then(|| model.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fit::fleet::FilterResult;
+
+    const NODES: usize = 7;
+
+    fn bits() -> impl Strategy<Value = Bits> {
+        prop::collection::vec(any::<bool>(), NODES).prop_map(|is_in| {
+            let mut out = Bits::none(NODES);
+            (0..NODES).filter(|at| is_in[*at]).for_each(|at| out.insert(at));
+            out
+        })
+    }
+
+    proptest! {
+        /// Nodes alike are found at once, and each has the targets and the unreachable nodes that it has by itself.
+        #[test]
+        fn each_start_node_has_the_outlook_that_it_has_by_itself(
+            nodes in bits(), targets in bits(), placement in bits(), fitting in bits(),
+        ) {
+            let passes = FilterResult { placement, ..FilterResult::none(NODES) };
+            let group = StartGroup { nodes, targets, passes };
+            let mut expected: BTreeMap<(usize, Vec<usize>), Vec<usize>> = BTreeMap::new();
+            for node in group.nodes.iter() {
+                let never = fitting.iter().filter(|other| *other != node && !group.passes.placement.contains(*other));
+                expected.entry((group.targets_from(node), never.collect())).or_default().push(node);
+            }
+            let mut found: BTreeMap<(usize, Vec<usize>), Vec<usize>> = BTreeMap::new();
+            for (targets, never, nodes) in by_outlook(&group, &fitting) {
+                found.entry((targets, never.iter().collect())).or_default().extend(nodes.iter());
+            }
+            found.values_mut().for_each(|nodes| nodes.sort_unstable());
+            prop_assert_eq!(found, expected);
+        }
+    }
 }

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::json;
 
@@ -115,4 +116,78 @@ fn a_random_uid_is_the_same_in_every_snapshot(#[case] uid: &str, #[case] is_rand
     assert!(!one.contains(uid) && !two.contains(uid), "the UID is disclosed: {one}, {two}");
     assert_eq!((is_redacted(&one), comparable(&one).is_some()), (is_random, is_random), "{one}");
     assert!(!is_random || one == two, "diff would say that the guest was created again: {one}, {two}");
+}
+
+/// Returns a node with a tainted label and a resource, and its waiting launcher with a message of the scheduler.
+fn pending(key: &str, value: &str, resource: &str, message: &str) -> Vec<Value> {
+    let node = node("n", &json!({key: value})).tweak(|node| {
+        node["spec"] = json!({"taints": [{"key": key, "value": value, "effect": "NoSchedule"}]});
+        node["status"] = json!({"allocatable": {"cpu": "8", resource: "0"}});
+    });
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "launcher", "namespace": "shop"},
+        "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": message}]}});
+    vec![node, pod]
+}
+
+fn message(out: &[Value]) -> &str {
+    out[1].pointer("/status/conditions/0/message").and_then(Value::as_str).unwrap_or_default()
+}
+
+#[rstest]
+#[case::a_taint(
+    "1 node(s) had untolerated taint {tenant: acmebank}.",
+    "1 node(s) had untolerated taint {label-2: value-1}."
+)]
+#[case::a_resource("1 Insufficient acme.example/gpu. preemption: 0/1", "1 Insufficient label-1. preemption: 0/1")]
+#[case::of_kubernetes(
+    "1 Insufficient hugepages-1Gi, 1 Insufficient cpu.",
+    "1 Insufficient hugepages-1Gi, 1 Insufficient cpu."
+)]
+#[case::a_public_taint("had taint {node.kubernetes.io/not-ready: }", "had taint {node.kubernetes.io/not-ready: }")]
+#[case::alone("tenant acmebank lacks acme.example/gpu", "label-2 value-1 lacks label-1")]
+#[case::a_pair("acme.example/gpu=acmebank...", "label-1=value-1...")]
+fn sentences_name_taints_and_resources_as_the_objects_do(#[case] said: &str, #[case] expected: &str) {
+    let out = redact(pending("tenant", "acmebank", "acme.example/gpu", said));
+    assert_eq!(message(&out), expected);
+}
+
+/// A label may have the text of a word that the scheduler's sentence is parsed by.
+#[rstest]
+fn a_label_that_reads_like_a_word_of_the_scheduler_does_not_break_its_sentence(
+    #[values("node", "taint", "Pod", "nodes", "available", "7")] text: &str,
+) {
+    let said = "0/7 nodes are available: 7 node(s) had untolerated taint {gpu: only}, 1 node(s) didn't match Pod's node affinity/selector.";
+    let out = redact(pending(text, text, "acme.example/gpu", said));
+    let expected = said.replace("{gpu: only}", "");
+    let (head, tail) = message(&out).split_once('{').unwrap();
+    assert_eq!(format!("{head}{}", tail.split_once('}').unwrap().1), expected, "the sentence is no longer understood");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// A redacted snapshot is given to strangers.
+    #[test]
+    fn no_sentence_discloses_a_taint_a_resource_or_a_label(
+        key in "(xq[a-z]{1,3}\\.[a-z]{2}/)?xq[a-z]{1,4}", value in "xq[a-z0-9]{1,4}([-_.][a-z]{1,3})?",
+        resource in "xq[a-z]{1,4}\\.[a-z]{2}/xq[a-z]{1,4}",
+        shape in 0_usize..5,
+    ) {
+        let said = [
+            format!("0/1 nodes are available: 1 node(s) had untolerated taint {{{key}: {value}}}, 1 Insufficient {resource}."),
+            format!("1 Insufficient {resource}, 1 node(s) had taint {{{key}: {value}}}, that the pod didn't tolerate."),
+            format!("label {key} is {value}; resource {resource}: none"),
+            format!("{key}={value} and {resource}..."),
+            format!("({resource}) [{key}] \"{value}\""),
+        ];
+        let out = redact(pending(&key, &value, &resource, &said[shape]));
+        let message = message(&out);
+        prop_assert!(!message.contains("xq"), "{} discloses a name: {}", said[shape], message);
+        let labels = out[0]["metadata"]["labels"].as_object().unwrap();
+        let (new_key, new_value) = labels.iter().next().unwrap();
+        let new_value = new_value.as_str().unwrap();
+        prop_assert!(message.contains(new_key) && message.contains(new_value), "{} is none of {:?}", message, labels);
+        let is_named = |resource: &String| resource != "cpu" && message.contains(resource.as_str());
+        prop_assert!(out[0]["status"]["allocatable"].as_object().unwrap().keys().any(is_named), "{}", message);
+    }
 }

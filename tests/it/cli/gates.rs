@@ -70,6 +70,8 @@ fn manifests_are_tested_by_the_verdicts_that_are_expected() {
         ("verdict: pinned", "verdict: splendid", 2, "expect[0].verdict: \"splendid\" is not one of fits, fragile"),
         ("verdict: pinned", "verdikt: pinned", 2, "unknown field `verdikt`"),
         ("object: vm/lost", "object: lost", 2, "expect[2].object: expected TYPE/NAME"),
+        ("verdict: unschedulable", "checks: []", 2, "expect[2]: nothing is expected: say verdict, allowed"),
+        ("verdict: unschedulable", "says: ''", 2, "expect[2]: nothing is expected: say verdict, allowed"),
         ("manifests: [manifests.yaml]", "manifests: [none.yaml]", 2, "none.yaml"),
         ("kind: Test", "kind: Toast", 2, "expected a Test of cpufit.io/v1alpha1, found a Toast"),
         ("kubevirtVersion: v1.6.0", "kubevirtVersion: newest", 2, "kubevirtVersion"),

@@ -153,6 +153,31 @@ fn a_pasted_description_may_be_cut_off_or_repeated() {
     assert!(cut.stdout.contains("- 1 for a reason that is cut off (node(s) didn't ma...)"), "{}", cut.stdout);
 }
 
+/// Mail breaks lines and removes indentation; an entry of which a part is missing would change the verdict.
+#[test]
+fn a_pasted_description_from_mail_is_read_whole_or_refused_with_its_line() {
+    let (_, described) = DESCRIBED.split_once('\n').expect("the command");
+    let expected = explain(described).stdout;
+    let stripped: String = described.lines().map(|line| format!("{}\n", line.trim())).collect();
+    let prose = format!("Hello,\n\nmy VM is stuck:\n\n{}\nAny idea?\n", described.replace("  ", "\u{a0}\u{a0}"));
+    let quoted: String = described.lines().map(|line| format!("> {line}\n")).collect();
+    let wrapped = described.replace("0/4 nodes are available: 1", "0/4 nodes are\navailable: 1");
+    for text in [stripped, prose, quoted, wrapped, format!("[code]\n{described}[/code]\n")] {
+        let ran = explain(&text);
+        assert_eq!(ran.stdout, expected, "pasted otherwise it says something else: {text}{}", ran.stderr);
+    }
+    let ran = explain(&format!("\nSee this:\n{}", described.replace("kubevirt.io/vme=true", "kubevirt.io/vm")));
+    let line = described.lines().position(|line| line.contains("/vme=")).expect("the entry") + 3;
+    assert!(
+        ran.code() == 2
+            && ran.stderr.contains(&format!("line {line}, "))
+            && ran.stderr.contains("paste the description with its indentation"),
+        "a selector is lost, and nothing says so: {}{}",
+        ran.stdout,
+        ran.stderr
+    );
+}
+
 /// A group with a taint stands for the nodes with that taint.
 #[test]
 fn a_group_with_a_taint_means_the_nodes_with_that_one() {

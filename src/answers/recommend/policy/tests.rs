@@ -138,7 +138,7 @@ proptest! {
         }
         let world = World { policies, cluster: cluster("1.9.0", nodes(&labels), guests()) };
         let report = recommend(&world, &[], &|_, _| {});
-        let before = treatments(&world);
+        let before = treatments(&world, |_| true);
         let mut after = world.clone();
         for adoption in adoptions(&world, &report) {
             let Adoption::Apply(adopted) = adoption else { continue };
@@ -152,8 +152,57 @@ proptest! {
             after.policies.retain(|known| known.name != policy.name);
             after.policies.push(policy);
         }
-        for ((title, was), (_, is)) in before.iter().zip(&treatments(&after)) {
+        for ((title, was), (_, is)) in before.values().zip(treatments(&after, |_| true).values()) {
             prop_assert!(is.keeps(was), "{}: {:?}, then {:?}", title, was, is);
+        }
+    }
+}
+
+/// Leaves out policies as `without_effect` does, and judges every guest for each of them.
+fn without_effect_by_judging_all(world: &World, adoptions: Vec<Adoption>) -> Vec<String> {
+    let before = treatments(world, |_| true);
+    let changed =
+        |adoptions: &[&Adoption]| treated_otherwise(before.clone(), &with_adopted(world, adoptions.iter().copied()));
+    let is_any_left_out = !changed(&adoptions.iter().collect::<Vec<_>>()).is_empty();
+    let mut kept: Vec<Adoption> = Vec::new();
+    let mut left_out = Vec::new();
+    for adoption in adoptions {
+        let Adoption::Apply(adopted) = &adoption else { continue };
+        let guests = changed(&kept.iter().chain([&adoption]).collect::<Vec<_>>());
+        if is_any_left_out && !guests.is_empty() {
+            let names: Vec<&String> = guests.values().map(|(title, _)| title).collect();
+            left_out.push(format!("{} {}", adopted.name(), plural::fold_names(&names, 3)));
+        } else {
+            kept.push(adoption);
+        }
+    }
+    left_out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Guests that no policy can change are not judged again, and the answer is that of judging all.
+    #[test]
+    fn policies_are_left_out_exactly_where_judging_every_guest_again_leaves_them_out(
+        labels in prop::collection::vec((0_usize..3, 0_usize..3), 9),
+        specs in prop::collection::vec(spec(), 1..4),
+        is_last_in_the_alphabet in any::<bool>(),
+    ) {
+        let name = |at| if is_last_in_the_alphabet { format!("zz-{at}") } else { format!("aa-{at}") };
+        let policies = specs.iter().enumerate().map(|(at, spec)| read_policy(&name(at), spec)).collect();
+        let world = World { policies, cluster: cluster("1.9.0", nodes(&labels), guests()) };
+        let report = recommend(&world, &[], &|_, _| {});
+        let proposed = proposals(&world, &report);
+        let expected = without_effect_by_judging_all(&world, proposed.clone());
+        let found: Vec<Adoption> = without_effect(&world, proposed.clone());
+        let is_left_out = |(was, is): &(&Adoption, &Adoption)| was != is;
+        let left_out: Vec<(&Adoption, &Adoption)> = proposed.iter().zip(&found).filter(is_left_out).collect();
+        prop_assert_eq!(left_out.len(), expected.len(), "{:?} and {:?}", left_out, expected);
+        for ((_, is), expected) in left_out.iter().zip(&expected) {
+            let (name, guests) = expected.split_once(' ').unwrap_or_default();
+            let is_same = |why: &str| why.starts_with(&format!("{name}:")) && why.contains(&format!("({guests})"));
+            prop_assert!(matches!(is, Adoption::Nothing(why) if is_same(why)), "{:?}, not {}", is, expected);
         }
     }
 }

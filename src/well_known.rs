@@ -100,6 +100,22 @@ well_known! {
         "pkg/virt-operator/resource/apply/delete.go: deleteKubeVirtLabelsFromNodes (a selector without a value)",
     );
 
+    /// A node whose host model is obsolete: host-model guests are kept off it.
+    OBSOLETE_HOST_MODEL = label(
+        label::OBSOLETE_HOST_MODEL,
+        "Node",
+        ValueReading::Presence,
+        "pkg/virt-controller/services/template.go: RenderLaunchManifest (required node affinity `DoesNotExist`)",
+    );
+
+    /// A node that can scale its TSC to a lower frequency.
+    TSC_SCALABLE = label(
+        label::TSC_SCALABLE,
+        "Node",
+        ValueReading::Exactly("true"),
+        "pkg/virt-controller/watch/topology/tsc.go: TSCScalable (`== \"true\"`)",
+    );
+
     /// A node's TSC frequency in Hz.
     TSC_FREQUENCY = label(
         label::TSC_FREQUENCY,
@@ -395,6 +411,8 @@ mod tests {
         (SKIP_NODE, PRESENCE, None),
         (SCHEDULABLE, TRUE_ALONE, None),
         (HAS_VIRT_HANDLER, PRESENCE, None),
+        (OBSOLETE_HOST_MODEL, PRESENCE, None),
+        (TSC_SCALABLE, TRUE_ALONE, None),
         (TSC_FREQUENCY, NONE, Some("2100000000")),
         (LAUNCHER, NONE, Some("virt-launcher")),
         (MIGRATION_UID, ANY_TEXT, None),

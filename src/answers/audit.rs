@@ -312,6 +312,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
         own_node: verdict.found(Check::OwnNode).filter(|_| is_running),
         state: why(prepared, verdict, cluster),
         doubts: verdict.findings.iter().filter(|finding| finding.check.spec().doubt.is_some()).collect(),
+        guess: verdict.found(Check::Assumed).filter(|_| prepared.is_guess),
         no_room: room::nowhere(&case, cluster),
         migration: UnfinishedMigration::of(&vmi, cluster)
             .filter(|unfinished| is_running && unfinished.goes_nowhere)
@@ -392,6 +393,8 @@ struct StateReasons<'c> {
     state: String,
     /// The findings that may exclude nodes that fit by labels.
     doubts: Vec<&'c Finding>,
+    /// The assumption by which it is judged, if an object that KubeVirt reads is not known.
+    guess: Option<&'c Finding>,
     /// The reason why no node that fits has room.
     no_room: Option<String>,
     /// The migration under way that does not end.
@@ -415,6 +418,7 @@ impl StateReasons<'_> {
                 out.push(words);
             }
         }
+        out.extend(self.guess.map(say::finding::message));
         out.extend(self.migration.clone());
         out.extend(self.unplaced.as_ref().map(UnplacedLauncher::sentence));
         out.join("; ")

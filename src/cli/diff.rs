@@ -397,8 +397,8 @@ fn title(guest: &str, world: &World) -> String {
 
 /// Prints what to do now, and before the next upgrade.
 fn advice(found: &Diff, new: &World, most: usize, page: &mut Page) {
-    let worse: BTreeSet<&str> =
-        found.changes().filter(|change| change.turn == Direction::Worse).map(|change| change.guest.as_str()).collect();
+    let worse = found.changes().filter(|change| change.turn == Direction::Worse);
+    let worse: BTreeSet<(bool, &str)> = worse.map(|change| (can_leave(change), change.guest.as_str())).collect();
     let (sure, by_luck): (Vec<&ProvedRestart>, Vec<&ProvedRestart>) =
         found.restarts.iter().partition(|restart| restart.least_targets > 0);
     for (restarts, what) in
@@ -420,10 +420,16 @@ fn advice(found: &Diff, new: &World, most: usize, page: &mut Page) {
             page.line(format_args!("  # and {} more: -o wide names them", restarts.len() - most));
         }
     }
-    let is_freed = |guest: &&&str| found.restarts.iter().any(|restart| restart.guest == **guest);
-    if let Some(other) = worse.iter().find(|guest| !is_freed(guest)) {
+    let is_freed = |guest: &str| found.restarts.iter().any(|restart| restart.guest == guest);
+    let others: Vec<&str> = worse.iter().map(|(_, guest)| *guest).filter(|guest| !is_freed(guest)).collect();
+    if !others.is_empty() {
         page.line("Now: what helps, guest by guest:");
-        commands(&explain(other, new), page);
+        for other in others.iter().take(most) {
+            commands(&explain(other, new), page);
+        }
+        if others.len() > most {
+            page.line(format_args!("  # and {} more: -o wide names them", others.len() - most));
+        }
     }
     let because: BTreeSet<&String> = found
         .changes()
@@ -441,6 +447,11 @@ fn advice(found: &Diff, new: &World, most: usize, page: &mut Page) {
         page.line("Next time, before the upgrade, keep the labels until the guests were restarted or moved:");
         commands(&annotate(&lost, Freeze::On), page);
     }
+}
+
+/// Whether a guest can still migrate, though to fewer nodes.
+fn can_leave(change: &GuestChange) -> bool {
+    change.after.is_none_or(|after| matches!(after, OutcomeWord::Fits | OutcomeWord::Fragile))
 }
 
 fn commands(script: &Script, page: &mut Page) {

@@ -573,10 +573,11 @@ impl Explained<'_, '_> {
     /// Returns a line with the nodes that lack the fewest entries.
     fn nearest(&self) -> Option<String> {
         let least = say::named(&self.case.verdict).next()?;
-        let same: Vec<&str> = say::named(&self.case.verdict)
+        let mut same: Vec<&str> = say::named(&self.case.verdict)
             .filter(|near| near.missing == least.missing && near.has == least.has && near.besides == least.besides)
             .map(|near| near.node.as_str())
             .collect();
+        same.sort_unstable();
         let verb = plural::number(same.len(), "lacks", "lack");
         let fits_nowhere = self.case.verdict.assessment.fitting.is_empty();
         let is_little = least.missing.len() <= LITTLE && least.besides.is_none();

@@ -392,7 +392,7 @@ impl ResultRow {
         let (fleet, subject) = (&cluster.fleet, &prepared.subject);
         let counted = Counted::of(subject, assessment);
         let findings: Vec<FindingRow> =
-            verdict.findings.iter().map(|f| finding_row(f, subject, counted, fleet)).collect();
+            verdict.findings.iter().map(|f| finding_row(f, &origin.kind, subject, counted, fleet)).collect();
         let (denial, patch) = match decision {
             Decision::Admit { patch, .. } => (None, serde_json::to_value(patch).unwrap_or(Value::Null)),
             Decision::Deny { denial, .. } => {
@@ -546,11 +546,23 @@ fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<B
     Some(out)
 }
 
-fn finding_row(finding: &Finding, subject: &Subject<'_>, counted: Counted, fleet: &Fleet) -> FindingRow {
+/// Returns the field to blame, if an object of this kind has it: the guest of a result may be judged by its migration.
+fn field_of(kind: &str, field: &str) -> String {
+    let is_of_it = if Resource::Migrations.kind() == kind {
+        true
+    } else if Resource::Pods.kind() == kind {
+        ["spec.nodeSelector", "spec.affinity", "metadata"].iter().any(|known| field.starts_with(known))
+    } else {
+        !matches!(field, "spec.vmiName" | "spec.addedNodeSelector")
+    };
+    if is_of_it { field.to_owned() } else { String::new() }
+}
+
+fn finding_row(finding: &Finding, kind: &str, subject: &Subject<'_>, counted: Counted, fleet: &Fleet) -> FindingRow {
     FindingRow {
         check: finding.check.as_str(),
         impact: finding.impact,
-        field: finding.field.clone(),
+        field: field_of(kind, &finding.field),
         message: say::finding::message(finding),
         remedies: finding.remedies.iter().map(|remedy| RemedyRow::of(remedy, subject, counted, fleet)).collect(),
     }

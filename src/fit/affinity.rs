@@ -249,7 +249,10 @@ impl Affinity {
         let found = self.0.without_obsolete.get_or_init(|| {
             let mut left = self.0.selector.clone();
             for term in &mut left.terms {
-                term.expressions.retain(|rule| !rule.rejects_obsolete_host_model());
+                // KubeVirt's condition comes after those of the guest, which may be equal.
+                if let Some(at) = term.expressions.iter().rposition(Expression::rejects_obsolete_host_model) {
+                    term.expressions.remove(at);
+                }
             }
             left.terms.retain(|term| !term.is_empty());
             (!left.terms.is_empty()).then(|| left.into())

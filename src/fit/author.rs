@@ -54,6 +54,12 @@ pub enum Author {
         /// The author of the setting.
         author: Box<Author>,
     },
+    /// The policy `forbid` of a CPU feature, and its author: the condition that KubeVirt derives from it.
+    Forbid(Box<Self>),
+    /// CPU mode host-model, and its author: the condition that KubeVirt gives every such guest.
+    HostModel(Box<Self>),
+    /// KubeVirt, of the target of a migration from another cluster or namespace.
+    Receiver,
     /// The common model of a CPUPolicy.
     Policy(String),
     /// `spec.addedNodeSelector` of the migration.
@@ -71,6 +77,14 @@ pub enum Author {
 }
 
 impl Author {
+    /// Returns the author of the setting from which KubeVirt derives a condition; itself for any other author.
+    pub(crate) fn of_setting(&self) -> &Self {
+        match self {
+            Self::Forbid(author) | Self::HostModel(author) => author,
+            other => other,
+        }
+    }
+
     /// Whether it sets a default of the cluster, of KubeVirt or of the guest's status: the guest's own specification
     /// takes precedence.
     pub(crate) fn is_default(&self) -> bool {

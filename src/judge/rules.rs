@@ -32,8 +32,10 @@ impl Rules {
         let is_builtin = found.is_none();
         let policy = found.unwrap_or_else(Policy::builtin);
         let kind = manifest.request_kind();
-        // Labels that were not read may make another policy the guest's, or exempt its namespace.
-        let is_guess = prepared.is_guess || world.cluster.namespace_excess(&prepared.subject.namespace).is_some();
+        // Labels that were not read may make another policy the guest's.
+        let selects = world.policies.iter().any(|policy| policy.namespace_selector.keys().next().is_some());
+        let is_unread = selects && world.cluster.namespace_excess(&prepared.subject.namespace).is_some();
+        let is_guess = prepared.is_guess || is_unread;
         let facts = RequestFacts {
             kind,
             exemption: policy.exempt(&guest, kind),

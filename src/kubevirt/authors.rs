@@ -100,6 +100,7 @@ impl<'s> Source<'s> {
             Setting::Realtime => cpu?.realtime.as_ref().map(|_| "domain.cpu.realtime".to_owned()),
             Setting::LaunchSecurity => spec.domain.launch_security.as_ref().map(|_| "domain.launchSecurity".to_owned()),
             Setting::KubeVirt
+            | Setting::Receiver
             | Setting::ClusterSelector { .. }
             | Setting::Added
             | Setting::Inherited
@@ -139,6 +140,7 @@ impl<'s> Source<'s> {
                     Author::HyperConverged(CLUSTER_SELECTOR)
                 }
                 (None, Setting::ClusterSelector { .. }) => Author::Configuration(CLUSTER_SELECTOR),
+                (None, Setting::Receiver) => Author::Receiver,
                 (None, Setting::Added) => Author::AddedNodeSelector,
                 (None, Setting::Inherited) => Author::Inherited,
                 (None, Setting::SourceNode) => Author::SourceNode(self.node.to_owned()),
@@ -154,7 +156,7 @@ impl<'s> Source<'s> {
             Author::Instancetype(_) => "spec.instancetype".to_owned(),
             Author::Preference(_) => "spec.preference".to_owned(),
             Author::DataSource { .. } => "spec.dataVolumeTemplates".to_owned(),
-            Author::HyperV { author, .. } => self.field(author),
+            Author::HyperV { author, .. } | Author::Forbid(author) | Author::HostModel(author) => self.field(author),
             Author::Configuration(_)
             | Author::HyperConverged(_)
             | Author::BuiltIn(_)
@@ -163,6 +165,7 @@ impl<'s> Source<'s> {
                 format!("{}.domain", self.root())
             }
             Author::KubeVirt
+            | Author::Receiver
             | Author::AddedNodeSelector
             | Author::SourceNode(_)
             | Author::Inherited
@@ -175,6 +178,17 @@ impl<'s> Source<'s> {
         AskedAt { field: self.field(&author), author }
     }
 
+    /// Returns the author of a condition that KubeVirt derives from a setting.
+    fn derived(&self, setting: &Setting) -> AskedAt {
+        let AskedAt { author, field } = self.asked(setting);
+        let author = match setting {
+            Setting::Forbidden(_) => Author::Forbid(Box::new(author)),
+            Setting::Model => Author::HostModel(Box::new(author)),
+            _ => author,
+        };
+        AskedAt { author, field }
+    }
+
     /// Returns the authors of a predicted launcher's requirements.
     pub(super) fn authors(&self, rendered: &Rendered) -> Authors {
         let affinity = self.spec.affinity.as_ref().map(|_| {
@@ -184,7 +198,7 @@ impl<'s> Source<'s> {
         Authors {
             entries: rendered.settings.iter().map(|(key, setting)| (key.clone(), self.asked(setting))).collect(),
             // If a feature is forbidden twice, the first counts.
-            rules: rendered.rules.iter().rev().map(|(rule, setting)| (rule.clone(), self.asked(setting))).collect(),
+            rules: rendered.rules.iter().rev().map(|(rule, setting)| (rule.clone(), self.derived(setting))).collect(),
             affinity,
             mode: Some(self.asked(&Setting::Model)),
         }
@@ -244,7 +258,7 @@ pub(super) fn seen_from_replicas(authors: &mut Authors, holder: Holder, place: i
     fn holds(author: &mut Author) -> Option<(&mut Holder, &mut String)> {
         match author {
             Author::Field { of, path } => Some((of, path)),
-            Author::HyperV { author, .. } => holds(author),
+            Author::HyperV { author, .. } | Author::Forbid(author) | Author::HostModel(author) => holds(author),
             _ => None,
         }
     }

@@ -199,7 +199,7 @@ pub(crate) fn predict(
         let node = elsewhere.map_or("", |source| source.node.as_str());
         let condition = json!({"key": label::HOSTNAME, "operator": "NotIn", "values": [node]});
         require_in_terms(&mut affinity, &condition, 1);
-        rules.push((Expression::NotIn(label::HOSTNAME.to_owned(), vec![node.to_owned()]), Setting::KubeVirt));
+        rules.push((Expression::NotIn(label::HOSTNAME.to_owned(), vec![node.to_owned()]), Setting::Receiver));
     } else {
         let term = json!({
             "labelSelector": {"matchLabels": {well_known::CREATED_BY.key: vmi.metadata.uid}},

@@ -5,6 +5,8 @@
 pub enum Setting {
     /// KubeVirt's requirement of every launcher.
     KubeVirt,
+    /// KubeVirt's requirement of the target of a migration from another cluster or namespace.
+    Receiver,
     /// `developerConfiguration.nodeSelectors` of the KubeVirt custom resource.
     ClusterSelector {
         /// Whether an operator writes that resource from a HyperConverged resource.

@@ -129,6 +129,23 @@ impl<'s> RawNode<'s> {
         }
     }
 
+    fn fails(self, demand: &Demand<'_>, is: fn(&Expression) -> bool) -> bool {
+        let conditions = demand.terms.iter().flatten().flat_map(|term| &term.expressions);
+        conditions.into_iter().any(|rule| is(rule) && !self.meets(rule))
+    }
+
+    /// Whether it fails its affinity by a condition that a label of some value meets.
+    pub(super) fn lacks_by_affinity(self, demand: &Demand<'_>) -> bool {
+        let is_met_by_a_label =
+            |rule: &Expression| !matches!(rule, Expression::DoesNotExist(_) | Expression::Invalid(_));
+        !self.meets_affinity(demand) && self.fails(demand, is_met_by_a_label)
+    }
+
+    /// Whether it fails a condition that it would meet without the label.
+    pub(super) fn has_too_much(self, demand: &Demand<'_>) -> bool {
+        self.fails(demand, |rule| matches!(rule, Expression::DoesNotExist(_) | Expression::NotIn(..)))
+    }
+
     fn is(self, rule: &NameRule) -> bool {
         match rule {
             NameRule::Is(name) => self.name() == name,

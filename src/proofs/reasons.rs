@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Fault;
+use super::libvirt::Word;
 use super::raw::{Demand, RawNode, nodes};
 use super::seen::{Answered, Seen};
 use crate::fit::check::{ChosenNodes, HostModelKnown, KeptOff, NoStartNode, OwnHostModel, SourceNotReady, UnknownHost};
@@ -34,6 +35,7 @@ pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
         demand: Demand::new(&case.prepared.subject.placement, &tolerations),
         tolerations: &tolerations,
         migrations: migrations(seen),
+        libvirt: Word(case.prepared.subject.asked.as_ref()),
     };
     let mut wrong = raw.numbers();
     wrong.extend(
@@ -66,11 +68,25 @@ struct RawCase<'j> {
     tolerations: &'j [Value],
     /// `spec.configuration.migrations` of the KubeVirt resource.
     migrations: Option<&'j Value>,
+    libvirt: Word<'j>,
 }
 
 impl RawCase<'_> {
     fn source(&self) -> Option<&str> {
         self.case.prepared.subject.source()
+    }
+
+    /// Whether a node takes a pod with this demand, by its labels and by libvirt.
+    fn takes(&self, node: RawNode<'_>, demand: &Demand<'_>) -> bool {
+        node.takes(demand) && !self.is_refused(node, demand)
+    }
+
+    /// Whether libvirt refuses the guest on a node, or its start there.
+    fn is_refused(&self, node: RawNode<'_>, demand: &Demand<'_>) -> bool {
+        match &self.case.prepared.subject.stage {
+            Stage::Migration(_) => self.libvirt.refusal(node.name()).is_some(),
+            Stage::Start(_) => self.libvirt.fails_at_start(demand, node),
+        }
     }
 
     fn find(&self, name: &str) -> Option<RawNode<'_>> {
@@ -93,7 +109,7 @@ impl RawCase<'_> {
         let mut out = Vec::new();
         let verdict = &self.case.verdict;
         let source = self.source();
-        let takes = self.all.iter().filter(|node| Some(node.name()) != source && node.takes(&self.demand));
+        let takes = self.all.iter().filter(|node| Some(node.name()) != source && self.takes(**node, &self.demand));
         let mut fitting: Vec<&str> = takes.map(|node| node.name()).collect();
         fitting.sort_unstable();
         let is_known = !matches!(verdict.assessment.outcome, Outcome::Unknown(_));
@@ -208,6 +224,18 @@ impl RawCase<'_> {
                 .iter()
                 .all(|name| self.find(name).is_some_and(|node| !node.is_ready() && node.takes(&self.demand))),
             Detail::Contradiction(found) => self.demand.selector.get(found.key.as_str()) == Some(&found.value.as_str()),
+            Detail::LibvirtRefuses(refusals) => refusals.iter().all(|(name, why)| {
+                self.find(name).is_some_and(|node| node.takes(&self.demand)) && self.libvirt.refusal(name) == Some(why)
+            }),
+            Detail::LibvirtRefusesToo(refusals) => refusals.iter().all(|(name, why)| {
+                self.find(name).is_some_and(|node| !node.takes(&self.demand)) && self.libvirt.refusal(name) == Some(why)
+            }),
+            Detail::FailsAtStart(nodes) => nodes.iter().all(|(name, unmet)| {
+                !unmet.is_empty()
+                    && self
+                        .find(name)
+                        .is_some_and(|node| node.takes(&self.demand) && self.libvirt.fails_at_start(&self.demand, node))
+            }),
             // No label decides these: objects other than nodes do, or the tests of the check compare them.
             Detail::Unknown(_)
             | Detail::Noted(_)
@@ -226,9 +254,6 @@ impl RawCase<'_> {
             | Detail::NotMigratable(_)
             | Detail::WillNotMigrate(_)
             | Detail::LibvirtRefused(_)
-            | Detail::LibvirtRefuses(_)
-            | Detail::LibvirtRefusesToo(_)
-            | Detail::FailsAtStart(_)
             | Detail::OutdatedLauncher
             | Detail::RestartRequired
             | Detail::ModelCoverage(_)
@@ -303,7 +328,7 @@ impl RawCase<'_> {
         let keys: Vec<&str> = found.entries.iter().map(|(key, _)| key.as_str()).collect();
         let is_vendor = |key: &&str| key.starts_with("cpu-vendor.");
         let (judged, without) = self.without(&keys);
-        let fitting = self.others().filter(|node| node.takes(&self.demand)).count();
+        let fitting = self.others().filter(|node| self.takes(*node, &self.demand)).count();
         // Without a vendor that a migration adds, KubeVirt adds that of the source.
         let is_counted = keys.iter().any(is_vendor) || found.without == without;
         (found.judged, found.fitting) == (judged, fitting) && is_counted
@@ -313,7 +338,7 @@ impl RawCase<'_> {
     fn without(&self, keys: &[&str]) -> (usize, usize) {
         let mut demand = Demand::new(&self.case.prepared.subject.placement, self.tolerations);
         demand.selector.retain(|key, _| !keys.contains(key));
-        (self.others().count(), self.others().filter(|node| node.takes(&demand)).count())
+        (self.others().count(), self.others().filter(|node| self.takes(*node, &demand)).count())
     }
 
     /// Whether no node of its architecture is left except the one that it runs on or may start on.
@@ -344,8 +369,11 @@ impl RawCase<'_> {
             KeptOff::Affinity => fails && !lacks,
             KeptOff::Both => lacks && fails,
             KeptOff::Unknown => !lacks && !fails,
-            // Libvirt's answers are tested by a separate table.
-            KeptOff::Libvirt => false,
+            KeptOff::Libvirt => {
+                let fails = |node: &RawNode<'_>| self.libvirt.fails_at_start(&self.demand, *node);
+                self.others().any(|node| node.takes(&self.demand))
+                    && self.others().filter(|node| node.takes(&self.demand)).all(|node| fails(&node))
+            }
         };
         let is_only = self.others().next().is_none();
         found.judged == self.others().count()
@@ -413,7 +441,8 @@ impl RawCase<'_> {
         // The cordon alone.
         let cordon_keeps_off = |node: RawNode<'_>| node.is_kept_off_by_cordon(&self.demand);
         let fits_but_for_it = |node: RawNode<'_>| {
-            node.missing(&self.demand).is_empty()
+            !self.is_refused(node, &self.demand)
+                && node.missing(&self.demand).is_empty()
                 && node.meets_affinity(&self.demand)
                 && !node.keeps_off(&self.demand, false)
         };
@@ -462,6 +491,7 @@ impl RawCase<'_> {
             WhyNot::Restart(why) => subject.restart.as_ref().is_some_and(|start| {
                 let demand = Demand::new(&start.placement, self.tolerations);
                 let starts = self.all.iter().filter(|node| node.takes(&demand));
+                let starts = starts.filter(|node| !self.libvirt.fails_at_start(&demand, **node));
                 match why {
                     NoRestart::StartsNowhere => starts.count() == 0,
                     // The dependence on the start node only removes nodes: there are at least this many others.
@@ -501,6 +531,7 @@ impl RawCase<'_> {
                 *runs == self.source().is_some()
                     && self.others().next().is_some()
                     && self.others().all(|node| node.missing(&self.demand).is_empty())
+                    && !self.others().any(|node| node.lacks_by_affinity(&self.demand))
             }
             WhyNot::Labels(NoLabels::NotToAdd { node, lacks: what }) => match what {
                 NotToAdd::TscFrequency(key) => lacks(node, key),
@@ -531,7 +562,9 @@ impl RawCase<'_> {
                 .keys()
                 .any(|key| key.contains("cpu-feature.node.") || key.contains("cpu-model-migration.node.")),
             WhyNot::Removal(NoRemoval::NotHostModel { mode }) => *mode != CpuMode::HostModel && *mode == subject.mode,
-            WhyNot::Removal(NoRemoval::NothingTooMuch) => matches!(subject.stage, Stage::Start(_)),
+            WhyNot::Removal(NoRemoval::NothingTooMuch) => {
+                matches!(subject.stage, Stage::Start(_)) && !self.all.iter().any(|node| node.has_too_much(&self.demand))
+            }
             WhyNot::Drop(why) => self.holds_of_drop(why),
         }
     }
@@ -553,7 +586,7 @@ impl RawCase<'_> {
             NoDrop::NotEnough { keys } => {
                 let mut without = Demand::new(&subject.placement, self.tolerations);
                 without.selector.retain(|key, _| !keys.iter().any(|dropped| dropped == key));
-                let count = |demand: &Demand<'_>| self.others().filter(|node| node.takes(demand)).count();
+                let count = |demand: &Demand<'_>| self.others().filter(|node| self.takes(*node, demand)).count();
                 keys.iter().all(|key| !offered(key)) && count(&without) <= count(&self.demand)
             }
         }

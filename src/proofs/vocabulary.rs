@@ -17,6 +17,9 @@ pub(super) fn of_situation(situation: &Situation) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     let all = situation.nodes.iter().chain(&situation.objects).chain(&situation.reviews);
     all.for_each(|object| gather(object, &mut out));
+    if situation.libvirt.is_some() {
+        gather(&Value::String(format!("{:?}", situation.world().cluster.libvirt)), &mut out);
+    }
     out
 }
 

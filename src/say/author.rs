@@ -3,7 +3,7 @@
 use crate::fit::author::{Author, Holder};
 use crate::fit::check::AskedBy;
 use crate::fit::label;
-use crate::fit::placement::{AffinityRule, Expression};
+use crate::fit::placement::AffinityRule;
 use crate::fit::plural::{and_names, fold, number};
 
 /// Number of entries or conditions named for one author.
@@ -47,6 +47,9 @@ pub(crate) fn who(author: &Author) -> String {
             format!("the Hyper-V setting evmcs, which takes vmx and an Intel CPU ({})", who(author))
         }
         Author::HyperV { setting, author } => format!("the Hyper-V setting {setting} ({})", who(author)),
+        Author::Forbid(author) => format!("the policy forbid of a CPU feature ({})", who(author)),
+        Author::HostModel(author) => format!("KubeVirt of every host-model guest, which it is by {}", who(author)),
+        Author::Receiver => "KubeVirt, of the target of a migration from elsewhere: not the node it leaves".to_owned(),
         Author::Policy(name) => format!("the common model of CPUPolicy {name}"),
         Author::AddedNodeSelector => "spec.addedNodeSelector of the migration".to_owned(),
         Author::SourceNode(node) if node.is_empty() => "the node it comes from".to_owned(),
@@ -91,7 +94,7 @@ pub(crate) fn asked_by(asked: &AskedBy) -> String {
         (false, false) => format!("{entries}; {rules}"),
     };
     let are = number(asked.entries.len() + asked.rules.len(), "is", "are");
-    let mut out = format!("{what} {are} asked for by {}", by(asked));
+    let mut out = format!("{what} {are} asked for by {}", who(&asked.author));
     if matches!(asked.author, Author::Preference(_)) && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
         out.push_str(": use the preference for the architecture that you want");
     }
@@ -130,50 +133,14 @@ fn one_of(asked: &AskedBy) -> String {
         }
     };
     let (count, are) = (asked.alternatives.len(), number(asked.entries.len() + 1, "is", "are"));
-    format!("{entries}one of {count} terms {are} asked for by {}: {}{more}", by(asked), terms.join("; or "))
-}
-
-/// Returns the author; node affinity that KubeVirt derives from a setting is described as such.
-fn by(asked: &AskedBy) -> String {
-    let who = who(&asked.author);
-    match asked.rules.as_slice() {
-        [] => who,
-        rules => match owner(rules) {
-            ConditionOwner::Obsolete => format!("KubeVirt of every host-model guest, which it is by {who}"),
-            ConditionOwner::Forbid => format!("the policy forbid of a CPU feature ({who})"),
-            ConditionOwner::Guest => who,
-        },
-    }
-}
-
-/// The owner of a condition of required node affinity.
-enum ConditionOwner {
-    /// The guest itself.
-    Guest,
-    /// KubeVirt, for host-model guests.
-    Obsolete,
-    /// KubeVirt, for a forbidden CPU feature.
-    Forbid,
-}
-
-fn owner(rules: &[AffinityRule]) -> ConditionOwner {
-    let all = |is: fn(&str) -> bool| {
-        let is = |rule: &AffinityRule| matches!(rule, AffinityRule::Label(Expression::DoesNotExist(key)) if is(key));
-        rules.iter().all(is)
-    };
-    if all(label::is_obsolete_host_model) {
-        ConditionOwner::Obsolete
-    } else if all(|key| key.starts_with(label::CPU_FEATURE)) {
-        ConditionOwner::Forbid
-    } else {
-        ConditionOwner::Guest
-    }
+    format!("{entries}one of {count} terms {are} asked for by {}: {}{more}", who(&asked.author), terms.join("; or "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fit::author::TypeReference;
+    use crate::fit::placement::Expression;
 
     fn asked(author: Author, entries: &[(&str, &str)], rules: &[AffinityRule]) -> AskedBy {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -211,7 +178,12 @@ mod tests {
                 &[],
             ),
             asked(Author::Configuration("cpuModel"), &[("cpu-model.node.kubevirt.io/Haswell", "true")], &[]),
-            asked(field("spec.template.spec.domain.cpu.features[0].name"), &[], &[forbidden]),
+            asked(
+                Author::Forbid(Box::new(field("spec.template.spec.domain.cpu.features[0].name"))),
+                &[],
+                &[forbidden.clone()],
+            ),
+            asked(field("spec.template.spec.affinity"), &[], &[forbidden]),
             asked(Author::Configuration("developerConfiguration.nodeSelectors"), &[("zone", "a")], &[]),
             asked(Author::HyperConverged("developerConfiguration.nodeSelectors"), &[("zone", "a")], &[]),
         ]
@@ -222,6 +194,7 @@ mod tests {
         cpu-feature vmx; cpu-vendor Intel are asked for by the Hyper-V setting evmcs, which takes vmx and an Intel CPU (spec.template.spec.domain.features.hyperv.evmcs of the VM)
         cpu-model Haswell is asked for by the cluster's default (spec.configuration.cpuModel of KubeVirt)
         cpu-feature.node.kubevirt.io/rtm does not exist is asked for by the policy forbid of a CPU feature (spec.template.spec.domain.cpu.features[0].name of the VM)
+        cpu-feature.node.kubevirt.io/rtm does not exist is asked for by spec.template.spec.affinity of the VM
         zone=a is asked for by the KubeVirt resource, of every guest (spec.configuration.developerConfiguration.nodeSelectors)
         zone=a is asked for by the KubeVirt resource, of every guest (spec.configuration.developerConfiguration.nodeSelectors), which HyperConverged writes: its annotation kubevirt.kubevirt.io/jsonpatch can change it
         ");

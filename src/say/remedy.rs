@@ -377,7 +377,7 @@ fn no_removal(why: &NoRemoval) -> String {
         NoRemoval::NotHostModel { mode } => {
             format!("it uses {mode}: what it asks for is not copied from a node's host model")
         }
-        NoRemoval::NothingTooMuch => "it does not ask for the absence of a label".to_owned(),
+        NoRemoval::NothingTooMuch => "no node has a label that keeps it off by being there".to_owned(),
         NoRemoval::OtherHardware { node } => {
             format!("{node} is other hardware, whatever its target is asked for: libvirt there may refuse")
         }

@@ -18,6 +18,7 @@ mod search;
 mod trial;
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::anti_affinity::Residents;
 use super::evicted::EvictedGuest;
@@ -31,6 +32,7 @@ use crate::world::World;
 use effort::TriesLeft;
 use group::{Ending, Group};
 use moves::Moves;
+use places::NodesBefore;
 use search::{OrderSearch, SearchResult};
 
 /// A drained node and its guests.
@@ -81,27 +83,50 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_
 
 /// Returns an order for the guests that KubeVirt migrates; the others stay where they are, or end.
 fn of_moving(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Order {
-    let fleet = &world.cluster.fleet;
-    let places = places::of(fleet, turns);
-    let board = Moves::of(residents, turns, &places, fleet);
+    let places = places::of(&world.cluster.fleet, turns);
+    let board = Moves::of(residents, turns, &places, world);
+    let unsettled = board.unsettled();
+    let order = of_board(world, turns, &places, &board, &unsettled);
+    if unsettled.is_empty() || matches!(order, Order::Found { .. }) {
+        return order;
+    }
+    match of_board(world, turns, &places, &board, &BTreeSet::new()) {
+        Order::Found { nodes, may_strand, assumes } => {
+            let may_strand: BTreeSet<String> = may_strand.into_iter().chain(board.names(&unsettled)).collect();
+            Order::Found { nodes, may_strand: may_strand.into_iter().collect(), assumes }
+        }
+        stranded @ Order::Stranded { .. } => stranded,
+    }
+}
+
+/// Returns an order in which the guests of `once` do not have to leave the nodes to which they go: what their next
+/// migration asks for depends on the node.
+fn of_board(
+    world: &World,
+    turns: &[NodeDrain<'_>],
+    places: &[Rc<NodesBefore>],
+    board: &Moves<'_, '_>,
+    once: &BTreeSet<usize>,
+) -> Order {
+    let residents = board.residents;
     let nodes: Vec<NodeIndex> = turns.iter().map(|(node, _)| *node).collect();
-    let names = |guests: &BTreeSet<usize>| sorted(guests.iter().map(|&guest| board.guests[guest].title.to_owned()));
-    let stranded = |guests: &BTreeSet<usize>, tries| Order::Stranded { guests: names(guests), tries };
+    let stranded = |guests: &BTreeSet<usize>, tries| Order::Stranded { guests: board.names(guests), tries };
     let found = |order: Vec<usize>, may_strand: &BTreeSet<usize>| Order::Found {
         nodes: order.into_iter().map(|turn| nodes[turn]).collect(),
-        may_strand: names(may_strand),
+        may_strand: board.names(may_strand),
         assumes: assumes(world, residents, turns),
     };
 
     let may_be_stuck: BTreeSet<usize> = (0..board.guests.len()).filter(|&guest| !board.always_leaves(guest)).collect();
     let groups = board.groups();
     let grouped: BTreeSet<usize> = groups.iter().flatten().copied().collect();
-    let lone: Vec<usize> = may_be_stuck.difference(&grouped).copied().collect();
+    let by_labels: BTreeSet<usize> = may_be_stuck.difference(&grouped).copied().collect();
+    let lone: Vec<usize> = by_labels.union(once).copied().collect();
     let together: Vec<Vec<usize>> =
         groups.into_iter().filter(|group| group.iter().any(|guest| may_be_stuck.contains(guest))).collect();
-    let groups: Option<Vec<Group>> = together.iter().map(|group| Group::of(&board, group)).collect();
+    let groups: Option<Vec<Group>> = together.iter().map(|group| Group::of(board, group)).collect();
     let search = |groups: &[Group], ending: Ending, effort: &mut TriesLeft| {
-        OrderSearch::new(&board, &nodes, &lone, groups, ending).run(effort)
+        OrderSearch::new(board, &nodes, &lone, once, groups, ending).run(effort)
     };
 
     let mut effort = TriesLeft::of(MAX_STEPS);
@@ -125,7 +150,7 @@ fn of_moving(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) 
         effort = TriesLeft::of(MAX_STEPS);
         match search(groups, Ending::One, &mut effort) {
             SearchResult::Order(order) => {
-                let exactly = stranded_in(&board, groups, &nodes, &order);
+                let exactly = stranded_in(board, groups, &nodes, &order);
                 return found(order, &exactly.unwrap_or_else(in_groups));
             }
             SearchResult::None(guests) => return stranded(&guests, None),
@@ -140,8 +165,8 @@ fn of_moving(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) 
         }
     }
     steps += effort.tries;
-    match trial::order(residents, turns, &places, first) {
-        Ok(order) => found(order, &in_groups()),
+    match trial::order(residents, turns, places, first) {
+        Ok(order) => found(order, &in_groups().union(once).copied().collect()),
         Err((guests, tries)) => stranded(&guests, Some(steps + tries)),
     }
 }

@@ -321,7 +321,8 @@ impl<'s> LibvirtWords<'s> {
         let closed = self.closed_to_guests(&mut without);
         // The launcher to ask through keeps no cordoned or tainted node busy if another one can be asked.
         let fitting = self.fleet.look_up(&self.subject.placement).passes().fitting;
-        without.sort_by_key(|name| !self.fleet.find(name).is_some_and(|node| fitting.contains(node)));
+        let fits = |name: &&&str| self.fleet.find(name).is_some_and(|node| fitting.contains(node));
+        let first = without.iter().find(fits).or(without.first()).copied();
         let is_own_open =
             matches!(self.asked.guest, Err(Silence::NotSaved | Silence::StartedAgain | Silence::SeveralStarts));
         if self.asked.saved && (is_own_open || !open.is_empty() || !without.is_empty()) {
@@ -342,7 +343,7 @@ impl<'s> LibvirtWords<'s> {
             let nodes = plural::fold_names(&nodes, 6);
             page.line(format_args!("No launcher is known on {nodes}, and none can be started there now: {why}."));
         }
-        let Some(first) = without.first() else { return };
+        let Some(first) = first else { return };
         let ask = say::explain(prepared).map(|command| command.args(["--ask-libvirt"]));
         let accelerator = self.asked.guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
         let needs = match accelerator {

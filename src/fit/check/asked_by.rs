@@ -150,9 +150,9 @@ impl Groups {
         if let Some(&at) = self.places.get(asked) {
             return &mut self.list[at].1;
         }
-        let in_sight = match &asked.author {
+        let in_sight = match asked.author.of_setting() {
             Author::Field { path, .. } => *path == asked.field,
-            Author::KubeVirt | Author::SourceNode(_) | Author::Inherited => true,
+            Author::KubeVirt | Author::Receiver | Author::SourceNode(_) | Author::Inherited => true,
             _ => false,
         };
         let by = AskedBy {

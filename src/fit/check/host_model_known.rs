@@ -9,7 +9,7 @@ use std::iter;
 
 use super::{Check, CheckSpec, Detail, Doubt, Finding, Reported};
 use crate::fit::bits::Bits;
-use crate::fit::fleet::NodeIndex;
+use crate::fit::fleet::{HostModelClass, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::named_part::NamedPart;
@@ -74,13 +74,16 @@ impl DoubtfulNodes {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    if !judgement.is_judged() || subject.mode != CpuMode::HostModel {
+    if !judgement.is_judged() {
         return Vec::new();
     }
-    let found = match &subject.stage {
-        Stage::Migration(migration) if migration.unasked.is_none() => migrates(judgement),
-        Stage::Start(after_start) if asks_for_name(*after_start) => starts(judgement, *after_start),
-        Stage::Migration(_) | Stage::Start(_) => None,
+    let found = match (&subject.mode, &subject.stage) {
+        (CpuMode::HostPassthrough, _) => passed_through(judgement),
+        (CpuMode::HostModel, Stage::Migration(migration)) if migration.unasked.is_none() => migrates(judgement),
+        (CpuMode::HostModel, Stage::Start(after_start)) if asks_for_name(*after_start) => {
+            starts(judgement, *after_start)
+        }
+        _ => None,
     };
     let finding = |found: HostModelKnown| {
         let field = subject.authors.mode.as_ref().map(|asked| asked.field.clone()).unwrap_or_default();
@@ -93,6 +96,31 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 /// Whether the first migration selects `cpu-model-migration`; `host-model-cpu` names the same host model.
 fn asks_for_name(after_start: AfterStart) -> bool {
     matches!(after_start.host_model, HostModelRule::Copied | HostModelRule::CopiedOrRefused)
+}
+
+/// Returns the nodes that lack features of the CPU that a host-passthrough guest has from its node, or may get, among
+/// those that have the same host model by their labels; the check `unlike-hosts` names those of another one.
+fn passed_through(judgement: &Judgement<'_, '_>) -> Option<HostModelKnown> {
+    let (fleet, source) = (judgement.fleet, judgement.source);
+    if source.is_none() && judgement.is_migration() {
+        return None;
+    }
+    let mut nodes = judgement.passes.fitting.clone();
+    source.into_iter().for_each(|source| nodes.insert(source));
+    let of_class = |(class, mut nodes): (&HostModelClass, Bits)| {
+        let mut keys = class.model.as_deref()?.iter().map(|(key, _)| key);
+        let key = keys.find(|key| Family::of(key) == Family::CpuModelMigration)?;
+        let model = label::name(key);
+        let unusable = NamedPart::not_usable(fleet, model, &nodes);
+        let node = match source {
+            Some(source) => nodes.contains(source).then_some(source)?,
+            None => nodes.iter().filter(|&node| !unusable.contains(node)).min_by_key(|&node| fleet.name(node))?,
+        };
+        nodes.intersect(&fleet.bearing(key, "true"));
+        of(judgement, node, model, &nodes, source.is_some())
+    };
+    let found = fleet.split_by_class(&nodes).into_iter().filter_map(of_class);
+    worst_start(found, |found| (found.certain == 0, found.doubtful.count(), &found.node))
 }
 
 fn migrates(judgement: &Judgement<'_, '_>) -> Option<HostModelKnown> {

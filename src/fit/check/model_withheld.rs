@@ -67,11 +67,10 @@ fn avoided(judgement: &Judgement<'_, '_>) -> Vec<WithheldModel> {
     if !judgement.subject.placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model) {
         return Vec::new();
     }
-    let mut nodes = judgement.fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");
-    nodes.intersect(&judgement.neighbours);
+    let is_labelled = |node: &NodeIndex| judgement.fleet.label(*node, label::OBSOLETE_HOST_MODEL).is_some();
     let none = || Bits::none(judgement.fleet.len());
     let [mut listed, mut unlisted, mut unknown] = [none(), none(), none()];
-    for node in nodes.iter() {
+    for node in judgement.neighbours.iter().filter(is_labelled) {
         match is_listed(judgement, node) {
             Some(true) => listed.insert(node),
             Some(false) => unlisted.insert(node),

@@ -10,6 +10,7 @@ use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::outcome::{Evidence, Nearest};
+use crate::fit::placement::{AffinityRule, Expression};
 use crate::fit::subject::Subject;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
@@ -243,6 +244,11 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
         return Some(NoLabels::NoNode(none));
     }
     if !lacking {
+        // A label that its node affinity asks for would help.
+        let by_label = |rule: &&AffinityRule| matches!(rule, AffinityRule::Label(condition) if !matches!(condition, Expression::DoesNotExist(_)));
+        if judgement.excluding_rules().iter().any(by_label) {
+            return None;
+        }
         let runs = judgement.source.is_some();
         return Some(NoLabels::NothingMissing { runs, has_others: judgement.has_other_architectures() });
     }

@@ -58,7 +58,7 @@ pub enum NoRemoval {
         /// Its CPU mode.
         mode: CpuMode,
     },
-    /// The guest is to start, and no condition requires a label to be absent.
+    /// The guest is to start, and no node has a label that a condition requires to be absent, or to have another value.
     NothingTooMuch,
     /// Each node that lacks a CPU label is different hardware by its labels: libvirt may refuse.
     OtherHardware {
@@ -166,14 +166,15 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
         }
         Stage::Start(_) => {
             let affinity = subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
-            let is_positive = |rule: &Expression| {
-                matches!(rule, Expression::In(..) | Expression::Exists(_) | Expression::Gt(..) | Expression::Lt(..))
-                    || label::is_obsolete_host_model(rule.key())
+            // A condition that a node without the label meets.
+            let is_violated = |rule: &Expression| {
+                let fails = |node: NodeIndex| !rule.holds(judgement.fleet.label(node, rule.key()));
+                rule.holds(None) && (0..judgement.fleet.len()).any(fails)
             };
             let unschedulable = judgement.passes.fitting.is_empty();
             let asks_for_tsc =
                 subject.placement.selector.iter().any(|(key, _)| Family::of(key) == Family::SchedulingTsc);
-            (unschedulable && !asks_for_tsc && affinity.flat_map(|term| &term.expressions).all(is_positive))
+            (unschedulable && !asks_for_tsc && !affinity.flat_map(|term| &term.expressions).any(is_violated))
                 .then_some(NoRemoval::NothingTooMuch)
         }
     }

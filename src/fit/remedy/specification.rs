@@ -58,7 +58,7 @@ pub(super) fn restart_commands(subject: &Subject<'_>) -> Commands {
             restart.comment(if subject.is_running() {
                 "a reboot inside the guest is not enough"
             } else {
-                "its VMI and its pod exist already: nothing changes them"
+                "its VMI exists already: nothing changes it"
             })
         }
         Some(Template::VirtualMachine) if has_vmi && subject.definition.restart_request == RestartRequest::Once => {

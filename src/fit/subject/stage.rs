@@ -113,7 +113,9 @@ impl<'a> Start<'a> {
         let mut placement = self.placement.clone();
         let stays = |key: &str| self.own_models.iter().any(|own| own == key);
         placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel || stays(key));
-        placement.affinity = placement.affinity.and_then(|affinity| affinity.without_obsolete_host_model());
+        if self.mode == CpuMode::HostModel {
+            placement.affinity = placement.affinity.and_then(|affinity| affinity.without_obsolete_host_model());
+        }
         Start {
             mode: CpuMode::Named(String::new()),
             placement,

@@ -99,16 +99,23 @@ fn a_migration_is_denied_only_if_its_launcher_is_known() {
     assert!(warnings.iter().any(|line| line.contains("launcher pod is not known")), "{warnings:?}");
 }
 
-/// Labels of the namespace that were not read may make another policy the guest's, or exempt the namespace.
+/// Labels of the namespace that were not read may make another policy the guest's, if one selects by them.
 #[rstest]
-#[case::few(3, true)]
-#[case::more_than_are_read(crate::bounds::LABELS + 1, false)]
-fn a_guest_of_a_namespace_that_is_too_large_is_not_denied(#[case] labels: usize, #[case] expected: bool) {
+#[case::few(3, true, true)]
+#[case::more_than_are_read(crate::bounds::LABELS + 1, true, false)]
+#[case::more_than_are_read_that_no_policy_selects(crate::bounds::LABELS + 1, false, true)]
+fn a_guest_whose_namespace_may_have_another_policy_is_not_denied(
+    #[case] labels: usize,
+    #[case] is_selected: bool,
+    #[case] expected: bool,
+) {
     let labels: serde_json::Map<String, Value> = (0..labels).map(|at| (format!("key-{at}"), json!("x"))).collect();
     let json = json!({"metadata": {"name": "shop", "labels": labels}}).to_string();
     let Bounded(namespace): Bounded<MetaOnly> = serde_json::from_str(&json).expect("a namespace");
+    let other = read_policy("other", &json!({"namespaceSelector": {"matchLabels": {"env": "test"}}}));
+    let policies = [Some(strict(None)), is_selected.then_some(other)];
     let world = World {
-        policies: vec![strict(None)],
+        policies: policies.into_iter().flatten().collect(),
         ..super::world(intel(), vec![ClusterObject::Namespace(namespace)], None)
     };
     for asked in [review(&vm("db", NONE_HAS)), review(&vm_pool(&vm("db", NONE_HAS)))] {

@@ -6,6 +6,7 @@
 mod acts;
 mod further;
 mod guests;
+mod libvirt;
 mod nodes;
 mod policies;
 
@@ -37,6 +38,8 @@ pub(crate) struct Situation {
     pub objects: Vec<Value>,
     /// The `AdmissionReview`s.
     pub reviews: Vec<Value>,
+    /// The seed of libvirt's answers; `None` if libvirt was not asked.
+    pub libvirt: Option<u64>,
 }
 
 impl Situation {
@@ -59,9 +62,15 @@ impl Situation {
             objects.push(policy);
         }
         let now = now.into_iter().map(|node| labelled(node, &objects));
-        let mut situation = Self { nodes: now.map(|node| nodes::json(&node)).collect(), objects, reviews: Vec::new() };
+        let mut situation =
+            Self { nodes: now.map(|node| nodes::json(&node)).collect(), objects, reviews: Vec::new(), libvirt: None };
         situation.reviews = acts::reviews(random, &situation);
         situation
+    }
+
+    /// Creates the situation of this seed, with libvirt's answers about its guests and nodes.
+    pub(crate) fn asked(seed: u64) -> Self {
+        Self { libvirt: Some(seed), ..Self::new(seed) }
     }
 
     /// Loads nodes, guests and policies as from a dump.
@@ -71,7 +80,11 @@ impl Situation {
         let domain = Domain::default();
         let input = LoadInput { namespace: NAMESPACE, ..LoadInput::new(&[DumpSource::Stdin], &domain) };
         let read = world::load(input, dump.to_string().as_bytes());
-        read.unwrap_or_else(|error| panic!("{error:?}: the situation cannot be read: {dump:#}")).0
+        let mut world = read.unwrap_or_else(|error| panic!("{error:?}: the situation cannot be read: {dump:#}")).0;
+        if let Some(seed) = self.libvirt {
+            world.cluster.libvirt = libvirt::answers(seed, &world.cluster).into();
+        }
+        world
     }
 
     /// Formats the situation in a few lines, for the report of a fault.
@@ -81,7 +94,8 @@ impl Situation {
             let text = object.to_string().replace(".node.kubevirt.io/", "~").replace(":\"true\"", "");
             format!("    {}\n", text.chars().take(1_800).collect::<String>())
         };
-        all.map(short).collect()
+        let asked = self.libvirt.map(|_| format!("    {:?}\n", self.world().cluster.libvirt));
+        all.map(short).chain(asked).collect()
     }
 
     /// Returns an object by kind and name.

@@ -155,11 +155,13 @@ impl<'p, 'w> AfterActs<'p, 'w> {
         after.takes.borrow_mut().entry(fleet).or_insert_with(fits).contains(node)
     }
 
-    /// Whether a guest that these acts restart may start on its own node again, unless that is cordoned.
+    /// Whether a guest that these acts restart may start on its own node again, unless that is cordoned. A guest that
+    /// tolerates the cordon may start there in any case.
     pub(super) fn may_start_where_it_is(&self, key: GuestKey, set: &[usize]) -> bool {
         let source = self.evicted(key).source;
         let Some(after) = self.guest(key, set) else { return false };
-        let Some(subject) = after.subject.as_ref().filter(|subject| matches!(subject.stage, Stage::Start(_))) else {
+        let starts = |subject: &&Subject<'_>| matches!(subject.stage, Stage::Start(_));
+        let Some(subject) = after.subject.as_ref().filter(starts).filter(|it| !it.placement.tolerates_cordon()) else {
             return false;
         };
         let edited = self.edit(set);
@@ -210,6 +212,17 @@ impl<'p, 'w> AfterActs<'p, 'w> {
         refused
     }
 
+    /// Whether a guest that starts on its node again can leave it by migration, as far as labels predict that.
+    fn leaves_after_start(&self, subject: &Subject<'_>, source: NodeIndex, set: &[usize]) -> bool {
+        let Stage::Start(after_start) = subject.stage else { return false };
+        let changed = self.fleet(set);
+        let fleet = changed.as_ref().unwrap_or(&self.world.cluster.fleet);
+        let mut there = Bits::none(fleet.len());
+        there.insert(source);
+        let by_count = targets_by_start(subject, &subject.placement, after_start, &there, fleet);
+        subject.asked.is_none() && !by_count.contains_key(&0)
+    }
+
     /// Returns the nodes that a guest can go to after these acts: by migration, or by a new start.
     pub(super) fn destinations(&self, key: GuestKey, set: &[usize], edited: &Edited) -> Destinations {
         let base = &self.world.cluster.fleet;
@@ -232,8 +245,9 @@ impl<'p, 'w> AfterActs<'p, 'w> {
         fitting.subtract(&edited.changed);
         let taking = edited.versions.iter().filter(|(_, version)| self.takes(subject, &after, *version));
         taking.for_each(|(node, _)| fitting.insert(*node));
-        // A drained node is cordoned: a guest that tolerates the cordon may start there again, and nothing is certain.
-        if !migrates && fitting.contains(evicted.source) && subject.placement.tolerates_cordon() {
+        // A drained node is cordoned: a guest that tolerates the cordon may start there again, and leaves by migration.
+        let may_start_there = !migrates && fitting.contains(evicted.source) && subject.placement.tolerates_cordon();
+        if may_start_there && !(moves && self.leaves_after_start(subject, evicted.source, set)) {
             return none();
         }
         fitting.remove(evicted.source);

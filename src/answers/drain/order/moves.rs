@@ -10,8 +10,13 @@ use super::super::space::SizeIndex;
 use super::NodeDrain;
 use super::places::NodesBefore;
 use crate::fit::bits::Bits;
-use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::fleet::NodeIndex;
+use crate::fit::label::Family;
+use crate::fit::subject::Stage;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::Vmi;
+use crate::world::World;
 
 /// A guest that moves.
 pub(super) struct MovingGuest<'b> {
@@ -27,6 +32,8 @@ pub(super) struct MovingGuest<'b> {
     pub closes_own: bool,
     /// The guests that close nodes to it, or to which it closes nodes.
     pub mates: Vec<usize>,
+    /// Whether its next migration may be left with other nodes than this one: see [`Copied::leaves_unsettled`].
+    pub is_unsettled: bool,
 }
 
 impl MovingGuest<'_> {
@@ -73,8 +80,9 @@ impl<'b, 'w> Moves<'b, 'w> {
         residents: &'b Residents<'w>,
         turns: &'b [NodeDrain<'w>],
         places: &[Rc<NodesBefore>],
-        fleet: &Fleet,
+        world: &World,
     ) -> Self {
+        let fleet = &world.cluster.fleet;
         let evicted_guests = || turns.iter().flat_map(|(_, evicted_guests)| evicted_guests);
         let moving: Vec<&EvictedGuest<'w>> =
             evicted_guests().filter(|evicted| evicted.effect == EvictionEffect::Moves).collect();
@@ -96,6 +104,7 @@ impl<'b, 'w> Moves<'b, 'w> {
         let leave: Vec<&Vmi> = moving.iter().chain(&ended).map(|evicted| evicted.vmi).collect();
         let off = residents.kept_off_by_others(&leave);
         let mut near = residents.near(&leave);
+        let copied = Copied::of(&world.cluster);
         for (at, (evicted, places)) in moving.iter().zip(places).enumerate() {
             let mut places = Rc::clone(places);
             if let Some(off) = off.get(&at).filter(|off| !off.is_empty()) {
@@ -115,6 +124,7 @@ impl<'b, 'w> Moves<'b, 'w> {
                 until,
                 closes_own: residents.closes_beyond_its_node(evicted.vmi),
                 mates,
+                is_unsettled: copied.leaves_unsettled(evicted),
             });
         }
         board.count_room();
@@ -177,6 +187,18 @@ impl<'b, 'w> Moves<'b, 'w> {
     fn is_alone(&self, at: usize) -> bool {
         let guest = &self.guests[at];
         guest.until.is_empty() && !guest.closes_own && guest.mates.is_empty() && self.contested(at).is_empty()
+    }
+
+    /// Returns the guests whose next migration may ask for other labels than this one: see [`Copied::leaves_unsettled`].
+    pub(super) fn unsettled(&self) -> BTreeSet<usize> {
+        (0..self.guests.len()).filter(|&guest| self.guests[guest].is_unsettled).collect()
+    }
+
+    /// Returns the names of guests, sorted.
+    pub(super) fn names(&self, guests: &BTreeSet<usize>) -> Vec<String> {
+        let mut names: Vec<String> = guests.iter().map(|&guest| self.guests[guest].title.to_owned()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Returns the groups of guests that may block each other, directly or indirectly. A guest in no group is excluded
@@ -308,6 +330,43 @@ impl<'b, 'w> Moves<'b, 'w> {
         // If no open node takes it, it may not be counted among the others itself.
         let own = if self.guests[at].places.now.meets(&open) { share(size) } else { 0 };
         (open, u128::try_from((all - own) / PARTS).unwrap_or(0))
+    }
+}
+
+/// The nodes with labels that a migration copies, by kind.
+struct Copied {
+    models: Bits,
+    vendors: Bits,
+    release: Release,
+}
+
+impl Copied {
+    fn of(cluster: &Cluster) -> Self {
+        let fleet = &cluster.fleet;
+        let bearers = |families: &[Family]| {
+            let mut out = Bits::none(fleet.len());
+            for family in families {
+                fleet.bearers(*family).values().for_each(|nodes| out.union(nodes));
+            }
+            out
+        };
+        Self {
+            models: bearers(&[Family::HostModelCpu, Family::CpuModelMigration]),
+            vendors: bearers(&[Family::CpuVendor]),
+            release: cluster.release.release(),
+        }
+    }
+
+    /// Whether a guest's next migration may ask for labels of the node to which this one goes: this one copies no CPU
+    /// model, because no label of its node names that, or no CPU vendor, or any one of several.
+    fn leaves_unsettled(&self, evicted: &EvictedGuest<'_>) -> bool {
+        let Some(subject) = evicted.asks() else { return false };
+        let Stage::Migration(migration) = &subject.stage else { return false };
+        let asks_vendor = || subject.placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
+        let copies_vendor = || self.release.selects_vendor() && self.vendors.meets(&evicted.fitting);
+        migration.vendors.len() > 1
+            || (migration.overlooked && self.models.meets(&evicted.fitting))
+            || (!asks_vendor() && copies_vendor())
     }
 }
 

@@ -32,8 +32,9 @@ pub(super) struct OrderSearch<'s> {
     turns: &'s [NodeIndex],
     has_turn: Bits,
     ending: Ending,
-    /// Guests excluded from nodes by labels only that may still get stuck, and their places.
-    lone: Vec<(usize, Rc<NodesBefore>)>,
+    /// Guests that may still get stuck and that labels alone exclude from nodes, or whose next migration may ask for
+    /// other labels.
+    lone: Vec<Lone>,
     /// The position of each of `lone`; `None` once it can never get stuck again.
     at: Vec<Option<NodeIndex>>,
     groups: &'s [Group],
@@ -51,10 +52,19 @@ pub(super) struct OrderSearch<'s> {
     is_too_deep: bool,
 }
 
+/// A guest that is followed by itself.
+struct Lone {
+    /// Its index on the board.
+    guest: usize,
+    places: Rc<NodesBefore>,
+    /// Whether it must not have to leave the node to which it goes.
+    moves_once: bool,
+}
+
 /// The way in which a lone guest leaves its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
-    /// No node takes it.
+    /// No node takes it, or it would have to leave again and must not.
     Not,
     /// One node takes it, which it must leave again.
     To(NodeIndex),
@@ -69,17 +79,23 @@ struct Undo {
 }
 
 impl<'s> OrderSearch<'s> {
-    /// Starts a search for these nodes; `lone` are indices of guests on the board.
+    /// Starts a search for these nodes; `lone` are indices of guests on the board, `once` those of them that must not
+    /// have to leave the node to which they go.
     pub(super) fn new(
         board: &Moves<'_, '_>,
         turns: &'s [NodeIndex],
         lone: &[usize],
+        once: &BTreeSet<usize>,
         groups: &'s [Group],
         ending: Ending,
     ) -> Self {
         let mut shared = Bits::none(board.turns.len());
         groups.iter().flat_map(|group| &group.nodes).for_each(|node| shared.insert(*node));
-        let of = |&guest: &usize| (guest, Rc::clone(&board.guests[guest].places));
+        let of = |&guest: &usize| Lone {
+            guest,
+            places: Rc::clone(&board.guests[guest].places),
+            moves_once: once.contains(&guest),
+        };
         Self {
             turns,
             has_turn: board.turns.clone(),
@@ -211,9 +227,14 @@ impl<'s> OrderSearch<'s> {
     ///
     /// A guest with two targets always has one from then on, because the set of open nodes only grows.
     fn leaves(&self, guest: usize, node: NodeIndex) -> Leaves {
-        let places = &self.lone[guest].1;
+        let Lone { places, moves_once, .. } = &self.lone[guest];
         let mut targets = places.after(&self.done);
         targets.remove(node);
+        if *moves_once {
+            let stays = |place: NodeIndex| self.done.contains(place) || !self.has_turn.contains(place);
+            let is_settled = !targets.is_empty() && targets.iter().all(stays);
+            return if is_settled { Leaves::ForGood } else { Leaves::Not };
+        }
         if targets.count_to(2) == 2 {
             return Leaves::ForGood;
         }
@@ -233,7 +254,7 @@ impl<'s> OrderSearch<'s> {
                 Leaves::ForGood => after.push((guest, None)),
                 Leaves::To(place) => after.push((guest, Some(place))),
                 Leaves::Not => {
-                    stuck.insert(self.lone[guest].0);
+                    stuck.insert(self.lone[guest].guest);
                 }
             }
         }

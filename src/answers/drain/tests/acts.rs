@@ -1,6 +1,7 @@
 //! The least to do has no act that is not needed, and finds the nodes that are open once acts are done.
 
 use super::*;
+use crate::testing::fleet::{cascade_lake, skylake};
 
 fn ids(found: &DrainReport) -> Option<Vec<&'static str>> {
     Some(found.least_to_do.as_ref()?.iter().map(|step| step.id).collect())
@@ -167,4 +168,25 @@ fn a_search_among_many_closed_nodes_ends() {
     let found = found.expect("an answer");
     assert_eq!(ids(&found).map(|ids| ids.len()), Some(12), "{:?}", found.least_to_do);
     assert!(steps < 6_000_000, "the answer takes {steps} steps");
+}
+
+/// Wherever it starts, on its own node included, it leaves by migration then.
+#[rstest]
+#[case::not_tolerated(false)]
+#[case::tolerated(true)]
+fn a_guest_that_tolerates_the_cordon_is_freed_by_a_restart_too(#[case] is_tolerated: bool) {
+    let nodes = vec![cascade_lake("node-a"), skylake("node-b"), skylake("node-c")];
+    let model = "Cascadelake-Server-noTSX";
+    let mut db = live(running("db", "node-a", model));
+    let mut made_by = vm("db", model);
+    if is_tolerated {
+        let all = json!([{"operator": "Exists"}]);
+        db["spec"]["tolerations"] = all.clone();
+        made_by["spec"]["template"]["spec"]["tolerations"] = all;
+    }
+    let objects = [vmi(db), ClusterObject::VirtualMachine(Box::new(read(made_by)))];
+    let found = drained(&world(nodes, objects), "node-a");
+    assert_eq!(ids(&found), Some(vec!["restart-with-common-model"]), "{found:?}");
+    let cordons = commands(&found).unwrap_or_default().iter().any(|command| command.contains("kubectl cordon"));
+    assert!(!(cordons && is_tolerated), "a cordon that the guest tolerates keeps it nowhere: {found:?}");
 }

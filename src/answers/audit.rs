@@ -492,18 +492,16 @@ fn exposed(prepared: &Prepared<'_>, vmi: &Vmi) -> Vec<&'static str> {
     facts.into_iter().filter(|(_, is_so)| *is_so).map(|(word, _)| word).collect()
 }
 
-/// Counts the entries that its launcher inherited, including those that a policy drops.
+/// Counts the entries that its launcher inherited, including those that a policy drops, without those that the guest
+/// itself asks for.
 pub(crate) fn inherited(prepared: &Prepared<'_>) -> usize {
     let subject = &prepared.subject;
+    let is_inherited = |key: &str| label::is_inherited(key) && !subject.is_own(key);
     match (&subject.stage, &prepared.predicted) {
         (Stage::Migration(migration), _) if !migration.inherited => 0,
-        (Stage::Migration(_), Some(target)) => {
-            target.node_selector.keys().filter(|key| label::is_inherited(key)).count()
-        }
+        (Stage::Migration(_), Some(target)) => target.node_selector.keys().filter(|key| is_inherited(key)).count(),
         // An existing target pod has the entries in its own node selector.
-        (Stage::Migration(_), None) => {
-            subject.placement.selector.iter().filter(|(key, _)| label::is_inherited(key)).count()
-        }
+        (Stage::Migration(_), None) => subject.placement.selector.iter().filter(|(key, _)| is_inherited(key)).count(),
         (Stage::Start(_), _) => 0,
     }
 }

@@ -65,6 +65,11 @@ impl Pool {
         cannot_run.or_else(withheld).or_else(|| next_higher(cluster, &self.amd64, model))
     }
 
+    /// Returns a note about the model above this one: see [`next_higher`].
+    pub(crate) fn next_higher(&self, cluster: &Cluster, model: &str) -> Option<String> {
+        next_higher(cluster, &self.amd64, model)
+    }
+
     /// Returns a note about the nodes that cannot run a common model: their number and names, and the features that the
     /// first one lacks.
     fn cannot_run(&self, fleet: &Fleet, model: &str) -> Option<String> {

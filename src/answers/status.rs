@@ -67,8 +67,8 @@ impl PolicyNodes {
             common_model: common.map(str::to_owned),
             usable_nodes: common.map(|common| pool.usable(fleet, common).count()),
             recommended_runs_on: recommended_model.is_some().then_some(counted),
+            of_model: of_model(cluster, &pool, common, recommended_model.as_deref().zip(Some(counted))),
             recommended_model,
-            of_model: common.and_then(|common| pool.of_model(cluster, common)),
             not_counted: pool.not_counted.into_iter().map(|(node, why)| NotCountedRow { node, why }).collect(),
             why,
             has_selector: has_selector(policy),
@@ -106,6 +106,20 @@ impl PolicyNodes {
         let parts: Vec<&str> =
             [what.as_deref(), self.of_model.as_deref(), not_counted.as_deref()].into_iter().flatten().collect();
         format!("CPUPolicy {policy}: {}", parts.join("; "))
+    }
+}
+
+/// Returns a note about the common model; if some nodes cannot run it, with the recommended one and the number of nodes
+/// that run that. Without a common model the note is about the next model above the recommended one.
+fn of_model(cluster: &Cluster, pool: &Pool, common: Option<&str>, best: Option<(&str, usize)>) -> Option<String> {
+    let Some(common) = common else { return pool.next_higher(cluster, best?.0) };
+    let note = pool.of_model(cluster, common)?;
+    let is_whole = pool.usable(&cluster.fleet, common).count() == pool.amd64.count();
+    match best.filter(|(model, _)| !is_whole && *model != common) {
+        Some((model, on)) => {
+            Some(format!("{note}; recommended: {model}, which runs on {on} of {}", plural::nodes(pool.amd64.count())))
+        }
+        None => Some(note),
     }
 }
 

@@ -351,10 +351,12 @@ fn every_case_gets_its_verdict_its_nodes_and_its_nearest_nodes() {
             found.push(format!("nearest: expected {expected:?}, got {got:?}"));
         }
         found.extend(common::channel_faults(result));
-        tally.case(&name(&folder), &found);
-        if expect.get("cause").is_some() && expect["cause"] != result["cause"] {
-            println!("note: {}: cause expected {}, got {}", name(&folder), expect["cause"], result["cause"]);
+        // A node that fits and is cordoned makes the cause a temporary one, whatever the other nodes lack.
+        let is_cordoned = expect["blocked"].as_object().is_some_and(|blocked| !blocked.is_empty());
+        if expect.get("cause").is_some() && !(is_cordoned && result["cause"] == "temporary") {
+            found.extend(common::differences("cause", &expect["cause"], &result["cause"]));
         }
+        tally.case(&name(&folder), &found);
     }
     tally.finish("a wrong answer about a cluster that really was");
 }

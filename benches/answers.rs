@@ -1,6 +1,6 @@
 //! Questions about the whole cluster: `recommend`, `drain` and `diff` with 5,000 nodes and 20,000 guests, compared with
-//! reading the dump, which includes nodes' allocatable resources and pods' requests; `recommend -o yaml` beside a policy;
-//! and `drain` where many guests share few places.
+//! reading the dump, which includes nodes' allocatable resources and pods' requests; `recommend -o yaml` beside a
+//! policy; and `drain` where many guests share few places.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark ends with the panic")]
 
 #[path = "../src/testing/objects/launcher.rs"]

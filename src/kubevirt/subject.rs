@@ -641,7 +641,7 @@ pub(crate) fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: boo
     // The template's labels decide which policy applies.
     guest(old) != guest(new)
         || !decentralized::receive_alike(old, new)
-        // What was not read may have changed.
+        // The part that was not read may have changed.
         || old.metadata.excess.is_some()
         || new.metadata.excess.is_some()
         || *before != new.spec.template.metadata.labels

@@ -35,7 +35,10 @@ pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
         demand: Demand::new(&case.prepared.subject.placement, &tolerations),
         tolerations: &tolerations,
         migrations: migrations(seen),
-        libvirt: Word(case.prepared.subject.asked.as_ref()),
+        libvirt: Word {
+            answers: case.prepared.subject.asked.as_ref(),
+            forbidden: &case.prepared.subject.features.forbidden,
+        },
     };
     let mut wrong = raw.numbers();
     wrong.extend(
@@ -150,6 +153,32 @@ impl RawCase<'_> {
         out
     }
 
+    /// Whether libvirt refuses the guest on all of these nodes, which take it by labels.
+    fn refuse(&self, nodes: &[String]) -> bool {
+        let is_refused = |name: &String| {
+            self.find(name).is_some_and(|node| node.takes(&self.demand)) && self.libvirt.refusal(name).is_some()
+        };
+        nodes.iter().all(is_refused)
+    }
+
+    /// Whether a finding about libvirt's answers is what they say.
+    fn is_as_answered(&self, detail: &Detail) -> bool {
+        let is_so = |name: &str, why, takes: bool| {
+            self.find(name).is_some_and(|node| node.takes(&self.demand) == takes)
+                && self.libvirt.refusal(name) == Some(why)
+        };
+        match detail {
+            Detail::LibvirtRefuses(refusals) => refusals.iter().all(|(name, why)| is_so(name, why, true)),
+            Detail::LibvirtRefusesToo(refusals) => refusals.iter().all(|(name, why)| is_so(name, why, false)),
+            Detail::FailsAtStart(nodes) => nodes.iter().all(|(name, unmet)| {
+                let fails =
+                    |node: RawNode<'_>| node.takes(&self.demand) && self.libvirt.fails_at_start(&self.demand, node);
+                !unmet.is_empty() && self.find(name).is_some_and(fails)
+            }),
+            _ => false,
+        }
+    }
+
     /// Whether a finding is true of the nodes.
     fn is_so(&self, detail: &Detail) -> bool {
         match detail {
@@ -224,18 +253,9 @@ impl RawCase<'_> {
                 .iter()
                 .all(|name| self.find(name).is_some_and(|node| !node.is_ready() && node.takes(&self.demand))),
             Detail::Contradiction(found) => self.demand.selector.get(found.key.as_str()) == Some(&found.value.as_str()),
-            Detail::LibvirtRefuses(refusals) => refusals.iter().all(|(name, why)| {
-                self.find(name).is_some_and(|node| node.takes(&self.demand)) && self.libvirt.refusal(name) == Some(why)
-            }),
-            Detail::LibvirtRefusesToo(refusals) => refusals.iter().all(|(name, why)| {
-                self.find(name).is_some_and(|node| !node.takes(&self.demand)) && self.libvirt.refusal(name) == Some(why)
-            }),
-            Detail::FailsAtStart(nodes) => nodes.iter().all(|(name, unmet)| {
-                !unmet.is_empty()
-                    && self
-                        .find(name)
-                        .is_some_and(|node| node.takes(&self.demand) && self.libvirt.fails_at_start(&self.demand, node))
-            }),
+            Detail::LibvirtRefuses(_) | Detail::LibvirtRefusesToo(_) | Detail::FailsAtStart(_) => {
+                self.is_as_answered(detail)
+            }
             // No label decides these: objects other than nodes do, or the tests of the check compare them.
             Detail::Unknown(_)
             | Detail::Noted(_)
@@ -488,6 +508,7 @@ impl RawCase<'_> {
             WhyNot::RefusedThere { node } => {
                 subject.failed.as_ref().is_some_and(|failed| failed.is_of_cpu && failed.target == *node)
             }
+            WhyNot::Restart(NoRestart::LibvirtRefuses { nodes }) => !nodes.is_empty() && self.refuse(nodes),
             WhyNot::Restart(why) => subject.restart.as_ref().is_some_and(|start| {
                 let demand = Demand::new(&start.placement, self.tolerations);
                 let starts = self.all.iter().filter(|node| node.takes(&demand));
@@ -496,7 +517,7 @@ impl RawCase<'_> {
                     NoRestart::StartsNowhere => starts.count() == 0,
                     // The dependence on the start node only removes nodes: there are at least this many others.
                     NoRestart::NoMore { most } => *most < starts.count().max(1),
-                    NoRestart::LibvirtRefuses { .. } => subject.asked.is_some(),
+                    NoRestart::LibvirtRefuses { nodes } => self.refuse(nodes),
                     NoRestart::Added => self.is_added(),
                 }
             }),

@@ -181,7 +181,7 @@ mod tests {
             asked(
                 Author::Forbid(Box::new(field("spec.template.spec.domain.cpu.features[0].name"))),
                 &[],
-                &[forbidden.clone()],
+                std::slice::from_ref(&forbidden),
             ),
             asked(field("spec.template.spec.affinity"), &[], &[forbidden]),
             asked(Author::Configuration("developerConfiguration.nodeSelectors"), &[("zone", "a")], &[]),

@@ -51,7 +51,7 @@ const FIELDS: [&str; 30] = [
 const SECTIONS: [&str; 5] = ["Init Containers", "Containers", "Ephemeral Containers", "Conditions", "Volumes"];
 /// Fields of a pod that a container or a volume has too.
 const SHARED_FIELDS: [&str; 4] = ["Name", "Status", "Reason", "Message"];
-/// What surrounds a description in issues and chats.
+/// Marks around a description in issues and chats.
 const FENCES: [&str; 8] = ["```", "~~~", "[code", "[/code", "<pre", "</pre", "<details", "</details"];
 
 /// Maximum bytes that are read of one description.

@@ -93,7 +93,7 @@ fn one_guest_is_in_the_singular() {
 #[case::virt_handler_down(vec![cascade_lake("i1"), cascade_lake("i2"), down("dead")], common_everywhere(MODEL),
     "Cascadelake-Server-noTSX runs on 2 of 2 nodes; not counted, as no CPU is known there: dead")]
 #[case::an_older_host(vec![cascade_lake("i1"), skylake("i2")], common_everywhere(MODEL),
-    "commonModel Cascadelake-Server-noTSX leaves out 1 of 2 selected nodes: i2 lacks cpu-feature arch-capabilities, avx512vnni and 5 more")]
+    "commonModel Cascadelake-Server-noTSX leaves out 1 of 2 selected nodes: i2 lacks cpu-feature arch-capabilities, avx512vnni and 5 more; recommended: Skylake-Server-noTSX-IBRS, which runs on 2 of 2 nodes")]
 #[case::another_spelling(vec![spelled("i1"), spelled("i2")], common_everywhere("Cascadelake-Server-v3"),
     "Cascadelake-Server-v3 runs on 2 of 2 nodes")]
 fn the_line_on_a_policy_is_true_of_its_nodes(#[case] nodes: Vec<Node>, #[case] spec: Value, #[case] expected: &str) {

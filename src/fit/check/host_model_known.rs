@@ -106,7 +106,9 @@ fn passed_through(judgement: &Judgement<'_, '_>) -> Option<HostModelKnown> {
         return None;
     }
     let mut nodes = judgement.passes.fitting.clone();
-    source.into_iter().for_each(|source| nodes.insert(source));
+    if let Some(source) = source {
+        nodes.insert(source);
+    }
     let of_class = |(class, mut nodes): (&HostModelClass, Bits)| {
         let mut keys = class.model.as_deref()?.iter().map(|(key, _)| key);
         let key = keys.find(|key| Family::of(key) == Family::CpuModelMigration)?;

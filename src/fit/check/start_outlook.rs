@@ -169,7 +169,9 @@ mod tests {
             for (targets, never, nodes) in by_outlook(&group, &fitting) {
                 found.entry((targets, never.iter().collect())).or_default().extend(nodes.iter());
             }
-            found.values_mut().for_each(|nodes| nodes.sort_unstable());
+            for nodes in found.values_mut() {
+                nodes.sort_unstable();
+            }
             prop_assert_eq!(found, expected);
         }
     }

@@ -10,7 +10,7 @@ use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::outcome::{Evidence, Nearest};
-use crate::fit::placement::{AffinityRule, Expression};
+use crate::fit::placement::Expression;
 use crate::fit::subject::Subject;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
@@ -245,8 +245,13 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     }
     if !lacking {
         // A label that its node affinity asks for would help.
-        let by_label = |rule: &&AffinityRule| matches!(rule, AffinityRule::Label(condition) if !matches!(condition, Expression::DoesNotExist(_)));
-        if judgement.excluding_rules().iter().any(by_label) {
+        let terms = || judgement.subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
+        let is_of_absence = |rule: &Expression| matches!(rule, Expression::DoesNotExist(_) | Expression::Invalid(_));
+        let lacks = |node: NodeIndex| {
+            let mut rules = terms().flat_map(|term| &term.expressions).filter(|rule| !is_of_absence(rule));
+            rules.any(|rule| !rule.holds(judgement.fleet.label(node, rule.key())))
+        };
+        if judgement.excluded_nodes().iter().any(lacks) {
             return None;
         }
         let runs = judgement.source.is_some();

@@ -153,7 +153,8 @@ fn unmet(asked: &Answers, node: &str, demand: &Demand<'_>, listed: &CpuFeatures)
         Demand::Feature(key) => {
             (asked.has_at_start(node, key) == Provided::No).then(|| UnmetAtStart::Feature(label::name(key).to_owned()))
         }
-        Demand::Forbidden(key) => (asked.has_at_start(node, key) == Provided::Yes)
+        // The guest's own affinity may exclude the label of a feature that its CPU may have.
+        Demand::Forbidden(key) => (listed.forbids(label::name(key)) && asked.has_at_start(node, key) == Provided::Yes)
             .then(|| UnmetAtStart::Forbidden(label::name(key).to_owned())),
     }
 }

@@ -191,7 +191,7 @@ fn no_text_is_read_in_part_whatever_fills_the_object() {
                 );
             }
         }
-        assert!(cut > 0, "no filler reached the fields of {model}");
+        assert_eq!(cut, 0, "a text in no list is always read, whatever fills the object");
     }
 }
 

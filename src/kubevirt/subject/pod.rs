@@ -129,7 +129,7 @@ pub(crate) fn waiting(mut prepared: Prepared<'static>, pod: &Launcher) -> Prepar
         let of_pod = AskedAt { author: Author::LauncherPod, field: String::new() };
         subject.authors.entries.extend(others.map(|(key, _)| (key.to_string(), of_pod.clone())));
     } else {
-        // What KubeVirt would not ask for, and a migration does not copy.
+        // Entries that KubeVirt would not ask for, and that a migration does not copy.
         let is_copied = |key: &str| label::is_inherited(key) || Family::of(key) == Family::CpuVendor;
         let others = own.selector.iter().filter(|(key, _)| asked.get(key).is_none() && !is_copied(key));
         let added = AskedAt { author: Author::AddedNodeSelector, field: String::new() };

@@ -27,7 +27,8 @@ pub(super) struct Written<'s> {
     pub has_type: bool,
     /// The origins of the settings that `own` lacks.
     pub origins: &'s Origins,
-    /// What of the specification was not read: a text beyond a bound reads as empty, and nothing is said about it.
+    /// The part of the specification that was not read: a text beyond a bound reads as empty, and nothing is said
+    /// about it.
     pub excess: Option<&'s Excess>,
 }
 

@@ -95,7 +95,8 @@ proptest! {
     #[test]
     fn a_description_that_a_mailer_wrapped_loses_nothing(width in 34_usize..120, is_quoted in any::<bool>()) {
         let wrapped = wrapped(DESCRIBED, width);
-        let text = if is_quoted { wrapped.lines().map(|line| format!("> {line}\n")).collect() } else { wrapped };
+        let quoted = || wrapped.lines().flat_map(|line| ["> ", line, "\n"]).collect();
+        let text: String = if is_quoted { quoted() } else { wrapped.clone() };
         let (found, expected) = (read(&text), read(DESCRIBED));
         prop_assert_eq!(found.len(), 1, "{}", text);
         for field in ["/metadata/labels", "/spec/nodeSelector", "/spec/tolerations", "/status/conditions"] {

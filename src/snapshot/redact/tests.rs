@@ -186,7 +186,7 @@ proptest! {
         let labels = out[0]["metadata"]["labels"].as_object().unwrap();
         let (new_key, new_value) = labels.iter().next().unwrap();
         let new_value = new_value.as_str().unwrap();
-        prop_assert!(message.contains(new_key) && message.contains(new_value), "{} is none of {:?}", message, labels);
+        prop_assert!(message.contains(new_key) && message.contains(new_value), "{} lacks the new names of {:?}", message, labels);
         let is_named = |resource: &String| resource != "cpu" && message.contains(resource.as_str());
         prop_assert!(out[0]["status"]["allocatable"].as_object().unwrap().keys().any(is_named), "{}", message);
     }

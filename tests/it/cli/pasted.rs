@@ -158,9 +158,9 @@ fn a_pasted_description_may_be_cut_off_or_repeated() {
 fn a_pasted_description_from_mail_is_read_whole_or_refused_with_its_line() {
     let (_, described) = DESCRIBED.split_once('\n').expect("the command");
     let expected = explain(described).stdout;
-    let stripped: String = described.lines().map(|line| format!("{}\n", line.trim())).collect();
+    let stripped: String = described.lines().flat_map(|line| [line.trim(), "\n"]).collect();
     let prose = format!("Hello,\n\nmy VM is stuck:\n\n{}\nAny idea?\n", described.replace("  ", "\u{a0}\u{a0}"));
-    let quoted: String = described.lines().map(|line| format!("> {line}\n")).collect();
+    let quoted: String = described.lines().flat_map(|line| ["> ", line, "\n"]).collect();
     let wrapped = described.replace("0/4 nodes are available: 1", "0/4 nodes are\navailable: 1");
     for text in [stripped, prose, quoted, wrapped, format!("[code]\n{described}[/code]\n")] {
         let ran = explain(&text);

@@ -189,7 +189,8 @@ impl<'b, 'w> Moves<'b, 'w> {
         guest.until.is_empty() && !guest.closes_own && guest.mates.is_empty() && self.contested(at).is_empty()
     }
 
-    /// Returns the guests whose next migration may ask for other labels than this one: see [`Copied::leaves_unsettled`].
+    /// Returns the guests whose next migration may ask for other labels than this one: see
+    /// [`Copied::leaves_unsettled`].
     pub(super) fn unsettled(&self) -> BTreeSet<usize> {
         (0..self.guests.len()).filter(|&guest| self.guests[guest].is_unsettled).collect()
     }

@@ -381,8 +381,10 @@ fn unsettle(stage: &mut Stage, random: &mut Random) {
             let labels = &mut node.labels;
             match random.below(3) {
                 0 => {
-                    labels.extend(["AMD", "Intel"].map(|name| (format!("{}{name}", label::CPU_VENDOR), "true".into())))
+                    let both = ["AMD", "Intel"];
+                    labels.extend(both.map(|name| (format!("{}{name}", label::CPU_VENDOR), "true".to_owned())));
                 }
+
                 1 => labels.retain(|key, _| !key.starts_with(label::CPU_VENDOR)),
                 _ => labels.retain(|key, _| {
                     !key.starts_with(label::HOST_MODEL_CPU) && !key.starts_with(label::CPU_MODEL_MIGRATION)

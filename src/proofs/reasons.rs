@@ -529,7 +529,8 @@ impl RawCase<'_> {
             WhyNot::Model(NoModel::NoMore { most }) => subject.restart.as_ref().is_some_and(|start| {
                 let named = start.with_any_model();
                 let demand = Demand::new(&named.placement, self.tolerations);
-                let starts = self.all.iter().filter(|node| node.takes(&demand)).count();
+                let takes = |node: &&RawNode<'_>| node.takes(&demand) && !self.libvirt.fails_at_start(&demand, **node);
+                let starts = self.all.iter().filter(takes).count();
                 let holds = most.map_or(starts == 0, |most| most < starts);
                 holds && self.others().next().is_some() && self.others().all(|node| node.missing(&demand).is_empty())
             }),

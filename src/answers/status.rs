@@ -60,14 +60,17 @@ impl PolicyNodes {
         let pool = Pool::of(fleet, policy);
         let common = policy.common_model.as_ref().map(|common| common.name.as_str());
         let Recommended { model: recommended_model, why, counted, .. } = recommended(cluster, &pool.nodes);
+        let usable_nodes = common.map(|common| pool.usable(fleet, common).count());
+        let best = recommended_model.as_deref().zip(Some(counted));
+        let of_model = of_model(cluster, &pool, common.zip(usable_nodes), best);
         Self {
             policy: policy.name.clone(),
             nodes: pool.nodes.count(),
             amd64_nodes: pool.amd64.count(),
             common_model: common.map(str::to_owned),
-            usable_nodes: common.map(|common| pool.usable(fleet, common).count()),
+            usable_nodes,
             recommended_runs_on: recommended_model.is_some().then_some(counted),
-            of_model: of_model(cluster, &pool, common, recommended_model.as_deref().zip(Some(counted))),
+            of_model,
             recommended_model,
             not_counted: pool.not_counted.into_iter().map(|(node, why)| NotCountedRow { node, why }).collect(),
             why,
@@ -109,12 +112,17 @@ impl PolicyNodes {
     }
 }
 
-/// Returns a note about the common model; if some nodes cannot run it, with the recommended one and the number of nodes
-/// that run that. Without a common model the note is about the next model above the recommended one.
-fn of_model(cluster: &Cluster, pool: &Pool, common: Option<&str>, best: Option<(&str, usize)>) -> Option<String> {
-    let Some(common) = common else { return pool.next_higher(cluster, best?.0) };
+/// Returns a note about the common model, given with the number of nodes that can run it; if some cannot, with the
+/// recommended one, given likewise. Without a common model the note is about the next model above the recommended one.
+fn of_model(
+    cluster: &Cluster,
+    pool: &Pool,
+    common: Option<(&str, usize)>,
+    best: Option<(&str, usize)>,
+) -> Option<String> {
+    let Some((common, usable)) = common else { return pool.next_higher(cluster, best?.0) };
     let note = pool.of_model(cluster, common)?;
-    let is_whole = pool.usable(&cluster.fleet, common).count() == pool.amd64.count();
+    let is_whole = usable == pool.amd64.count();
     match best.filter(|(model, _)| !is_whole && *model != common) {
         Some((model, on)) => {
             Some(format!("{note}; recommended: {model}, which runs on {on} of {}", plural::nodes(pool.amd64.count())))

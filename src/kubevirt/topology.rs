@@ -8,6 +8,7 @@ use super::setting::Setting;
 use super::wire::{VmiSpec, VmiStatus};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
+use crate::well_known;
 
 /// Returns the setting that binds the guest to a TSC frequency; `None` if none does. Mirrors
 /// `GetTscFrequencyRequirement`.
@@ -72,7 +73,8 @@ pub(crate) fn gets_label(fleet: &Fleet, node: NodeIndex, hz: i64) -> bool {
     /// Parts in a million that QEMU tolerates.
     const TOLERANCE: i64 = 250;
     let own = fleet.label(node, label::TSC_FREQUENCY).and_then(label::frequency);
-    let is_scalable = fleet.label(node, label::TSC_SCALABLE) == Some("true");
+    let is_scalable =
+        fleet.label(node, label::TSC_SCALABLE).is_some_and(|value| well_known::TSC_SCALABLE.counts(value));
     own.is_some_and(|own| {
         let tolerated = own.saturating_mul(TOLERANCE) / 1_000_000;
         (own - hz).abs() <= tolerated || is_scalable && hz <= own

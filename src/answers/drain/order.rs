@@ -110,10 +110,10 @@ fn of_board(
 ) -> Order {
     let residents = board.residents;
     let nodes: Vec<NodeIndex> = turns.iter().map(|(node, _)| *node).collect();
-    let stranded = |guests: &BTreeSet<usize>, tries| Order::Stranded { guests: board.names(guests), tries };
+    let stranded = |guests: &BTreeSet<usize>, tries| Order::Stranded { guests: sorted(board.names(guests)), tries };
     let found = |order: Vec<usize>, may_strand: &BTreeSet<usize>| Order::Found {
         nodes: order.into_iter().map(|turn| nodes[turn]).collect(),
-        may_strand: board.names(may_strand),
+        may_strand: sorted(board.names(may_strand)),
         assumes: assumes(world, residents, turns),
     };
 

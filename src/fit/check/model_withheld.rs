@@ -67,10 +67,11 @@ fn avoided(judgement: &Judgement<'_, '_>) -> Vec<WithheldModel> {
     if !judgement.subject.placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model) {
         return Vec::new();
     }
-    let is_labelled = |node: &NodeIndex| judgement.fleet.label(*node, label::OBSOLETE_HOST_MODEL).is_some();
+    let mut nodes = judgement.neighbours.clone();
+    nodes.subtract(&judgement.fleet.without(label::OBSOLETE_HOST_MODEL));
     let none = || Bits::none(judgement.fleet.len());
     let [mut listed, mut unlisted, mut unknown] = [none(), none(), none()];
-    for node in judgement.neighbours.iter().filter(is_labelled) {
+    for node in nodes.iter() {
         match is_listed(judgement, node) {
             Some(true) => listed.insert(node),
             Some(false) => unlisted.insert(node),

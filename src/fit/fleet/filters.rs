@@ -103,13 +103,16 @@ impl Fleet {
     /// Returns the nodes that meet one condition of an affinity.
     pub(super) fn meeting_rule(&self, rule: RuleRef<'_>) -> Bits {
         match rule {
-            RuleRef::Label(expression) => {
-                let mut out = Bits::all(self.len());
-                self.keep_matching(expression, &mut out);
-                out
-            }
+            RuleRef::Label(expression) => self.meeting_condition(expression),
             RuleRef::Name(rule) => self.meeting_term(&Term { names: vec![rule.clone()], ..Term::default() }, false),
         }
+    }
+
+    /// Returns the nodes that meet a condition on a label.
+    pub(crate) fn meeting_condition(&self, expression: &Expression) -> Bits {
+        let mut out = Bits::all(self.len());
+        self.keep_matching(expression, &mut out);
+        out
     }
 
     fn keep_matching(&self, expression: &Expression, nodes: &mut Bits) {

@@ -245,13 +245,13 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     }
     if !lacking {
         // A label that its node affinity asks for would help.
-        let terms = || judgement.subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
+        let excluded = judgement.excluded_nodes();
         let is_of_absence = |rule: &Expression| matches!(rule, Expression::DoesNotExist(_) | Expression::Invalid(_));
-        let lacks = |node: NodeIndex| {
-            let mut rules = terms().flat_map(|term| &term.expressions).filter(|rule| !is_of_absence(rule));
-            rules.any(|rule| !rule.holds(judgement.fleet.label(node, rule.key())))
+        let fails = |rule: &Expression| {
+            !is_of_absence(rule) && judgement.fleet.meeting_condition(rule).count_common(&excluded) < excluded.count()
         };
-        if judgement.excluded_nodes().iter().any(lacks) {
+        let terms = judgement.subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
+        if !excluded.is_empty() && terms.flat_map(|term| &term.expressions).any(fails) {
             return None;
         }
         let runs = judgement.source.is_some();

@@ -167,10 +167,9 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
         Stage::Start(_) => {
             let affinity = subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
             // A condition that a node without the label meets.
-            let is_violated = |rule: &Expression| {
-                let fails = |node: NodeIndex| !rule.holds(judgement.fleet.label(node, rule.key()));
-                rule.holds(None) && (0..judgement.fleet.len()).any(fails)
-            };
+            let fleet = judgement.fleet;
+            let is_violated =
+                |rule: &Expression| rule.holds(None) && fleet.meeting_condition(rule).count() < fleet.len();
             let unschedulable = judgement.passes.fitting.is_empty();
             let asks_for_tsc =
                 subject.placement.selector.iter().any(|(key, _)| Family::of(key) == Family::SchedulingTsc);

@@ -179,13 +179,22 @@ impl<'p, 'w> AfterActs<'p, 'w> {
         let Some(after) = self.guest(key, set).filter(|_| self.evicted(key).effect == EvictionEffect::Moves) else {
             return none;
         };
-        let Some(subject) = after.subject.as_ref().filter(|subject| subject.asked.is_none()) else { return none };
-        let Stage::Start(after_start) = subject.stage else { return none };
+        let Some(subject) = after.subject.as_ref() else { return none };
         let to = self.destinations(key, set, &self.edit(set));
+        self.stranding(subject, &to.nodes, set).unwrap_or(none)
+    }
+
+    /// Returns those of `nodes` from which no node takes a guest that starts there; `None` if labels do not predict
+    /// that.
+    fn stranding(&self, subject: &Subject<'_>, nodes: &Bits, set: &[usize]) -> Option<Bits> {
+        let Stage::Start(after_start) = subject.stage else { return None };
+        if subject.asked.is_some() {
+            return None;
+        }
         let changed = self.fleet(set);
-        let fleet = changed.as_ref().unwrap_or(base);
-        let mut by_count = targets_by_start(subject, &subject.placement, after_start, &to.nodes, fleet);
-        by_count.remove(&0).unwrap_or(none)
+        let fleet = changed.as_ref().unwrap_or(&self.world.cluster.fleet);
+        let mut by_count = targets_by_start(subject, &subject.placement, after_start, nodes, fleet);
+        Some(by_count.remove(&0).unwrap_or_else(|| Bits::none(fleet.len())))
     }
 
     /// Returns all nodes after these acts; `None` if none of them changes a node.
@@ -214,13 +223,9 @@ impl<'p, 'w> AfterActs<'p, 'w> {
 
     /// Whether a guest that starts on its node again can leave it by migration, as far as labels predict that.
     fn leaves_after_start(&self, subject: &Subject<'_>, source: NodeIndex, set: &[usize]) -> bool {
-        let Stage::Start(after_start) = subject.stage else { return false };
-        let changed = self.fleet(set);
-        let fleet = changed.as_ref().unwrap_or(&self.world.cluster.fleet);
-        let mut there = Bits::none(fleet.len());
+        let mut there = Bits::none(self.world.cluster.fleet.len());
         there.insert(source);
-        let by_count = targets_by_start(subject, &subject.placement, after_start, &there, fleet);
-        subject.asked.is_none() && !by_count.contains_key(&0)
+        self.stranding(subject, &there, set).is_some_and(|stranding| stranding.is_empty())
     }
 
     /// Returns the nodes that a guest can go to after these acts: by migration, or by a new start.

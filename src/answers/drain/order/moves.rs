@@ -195,11 +195,9 @@ impl<'b, 'w> Moves<'b, 'w> {
         (0..self.guests.len()).filter(|&guest| self.guests[guest].is_unsettled).collect()
     }
 
-    /// Returns the names of guests, sorted.
-    pub(super) fn names(&self, guests: &BTreeSet<usize>) -> Vec<String> {
-        let mut names: Vec<String> = guests.iter().map(|&guest| self.guests[guest].title.to_owned()).collect();
-        names.sort_unstable();
-        names
+    /// Iterates over the names of guests.
+    pub(super) fn names(&self, guests: &BTreeSet<usize>) -> impl Iterator<Item = String> {
+        guests.iter().map(|&guest| self.guests[guest].title.to_owned())
     }
 
     /// Returns the groups of guests that may block each other, directly or indirectly. A guest in no group is excluded

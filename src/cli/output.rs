@@ -546,14 +546,16 @@ fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<B
     Some(out)
 }
 
-/// Returns the field to blame, if an object of this kind has it: the guest of a result may be judged by its migration.
-fn field_of(kind: &str, field: &str) -> String {
-    let is_of_it = if Resource::Migrations.kind() == kind {
-        true
-    } else if Resource::Pods.kind() == kind {
+/// Returns the field to blame, if an object of this kind has it: the guest of a result may be judged by its migration,
+/// a VirtualMachine by its VMI, and a VMI by its VirtualMachine.
+fn field_of(kind: &str, field: &str, subject: &Subject<'_>) -> String {
+    let is_kind = |resource: Resource| resource.kind() == kind;
+    let is_of_it = if is_kind(Resource::Pods) {
         ["spec.nodeSelector", "spec.affinity", "metadata"].iter().any(|known| field.starts_with(known))
+    } else if let Stage::Migration(_) = subject.stage {
+        is_kind(Resource::Migrations)
     } else {
-        !matches!(field, "spec.vmiName" | "spec.addedNodeSelector")
+        is_kind(Resource::Vmis) == (subject.definition.field_root == "spec")
     };
     if is_of_it { field.to_owned() } else { String::new() }
 }
@@ -562,7 +564,7 @@ fn finding_row(finding: &Finding, kind: &str, subject: &Subject<'_>, counted: Co
     FindingRow {
         check: finding.check.as_str(),
         impact: finding.impact,
-        field: field_of(kind, &finding.field),
+        field: field_of(kind, &finding.field, subject),
         message: say::finding::message(finding),
         remedies: finding.remedies.iter().map(|remedy| RemedyRow::of(remedy, subject, counted, fleet)).collect(),
     }

@@ -20,6 +20,9 @@ use crate::well_known;
 /// The reason of a guest whose binding on the pod network is not migrated.
 const INTERFACE: &str = "InterfaceNotLiveMigratable";
 
+/// The Hyper-V setting whose guests need a TSC frequency to migrate.
+pub(super) const REENLIGHTENMENT: &str = "domain.features.hyperv.reenlightenment";
+
 /// A guest, as virt-handler will see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Foresight<'f> {
@@ -120,8 +123,8 @@ impl<'f> Foresight<'f> {
 
     fn frequency(&self) -> Option<Foreseen> {
         let message = "VMI uses reenlightenment, and no node has a TSC frequency";
-        let field = "domain.features.hyperv.reenlightenment";
-        (self.is_new && self.lacks_frequency).then(|| foreseen(field, "NoTSCFrequencyNotLiveMigratable", message))
+        (self.is_new && self.lacks_frequency)
+            .then(|| foreseen(REENLIGHTENMENT, "NoTSCFrequencyNotLiveMigratable", message))
     }
 }
 
@@ -137,7 +140,10 @@ pub(crate) fn is_decided(vmi: &Vmi) -> bool {
 }
 
 fn foreseen(field: &'static str, reason: &str, message: &str) -> Foreseen {
-    Foreseen { field, refused: NotMigratable { reason: reason.to_owned(), message: message.to_owned() } }
+    Foreseen {
+        field: field.to_owned(),
+        refused: NotMigratable { reason: reason.to_owned(), message: message.to_owned() },
+    }
 }
 
 fn host_devices(spec: &VmiSpec, cluster: &Cluster, release: Release) -> Option<Foreseen> {

@@ -182,6 +182,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     out.subject.live_migratable.foreseen = out.subject.live_migratable.foreseen.filter(|_| !is_decided(vmi));
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
     let written = Written::of_vmi(vmi, "spec", &NO_ORIGINS);
+    written.locate_foreseen(&mut out.subject);
     out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
     out.notes.extend(written.repeats());
     out.subject.is_refused = is_refused(&out.notes);
@@ -241,10 +242,16 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     }
     // A guest that is too large must not avoid a policy by naming an unknown object.
     out.is_guess = is_guess && excess.is_none();
+    let written = Written {
+        own: &vm.spec.template.spec,
+        whole: &spec,
+        root: "spec.template.spec",
+        has_type: instancetype.is_some(),
+        origins: &origins,
+        excess: excess.as_ref(),
+    };
+    written.locate_foreseen(&mut out.subject);
     if out.not_judged.is_none() && !is_guess {
-        let (own, has_type) = (&vm.spec.template.spec, instancetype.is_some());
-        let (root, origins, excess) = ("spec.template.spec", &origins, excess.as_ref());
-        let written = Written { own, whole: &spec, root, has_type, origins, excess };
         out.notes.extend(written.refusals(&cluster.config, cluster.release.release()));
         out.notes.extend(written.repeats());
     }

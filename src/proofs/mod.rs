@@ -6,6 +6,7 @@
 
 mod agreement;
 mod commands;
+mod fields;
 mod libvirt;
 mod names;
 mod ratchet;
@@ -69,6 +70,7 @@ fn faults(seen: &Seen) -> Vec<Fault> {
         out.extend(commands::faults(answered, seen));
         out.extend(answered.contradictions());
         out.extend(reasons::faults(answered, seen));
+        out.extend(fields::faults(answered, seen));
     }
     out.extend(agreement::faults(&seen.situation.world()));
     out

@@ -65,6 +65,8 @@ pub(super) struct Answered {
     /// The object of the query, if it is not in the dump.
     pub(super) object: Value,
     pub(super) said: Vec<Said>,
+    /// The fields that the causes of a denial name.
+    pub(super) causes: Vec<String>,
     /// The answer as `-o json` prints it, if a guest was judged.
     pub(super) row: Value,
     pub(super) case: Option<Evaluation<'static>>,
@@ -113,7 +115,14 @@ fn strings<'v>(value: &'v Value, out: &mut Vec<&'v str>) {
 
 impl Answered {
     fn new(asked: impl Into<String>) -> Self {
-        Self { asked: asked.into(), object: Value::Null, said: Vec::new(), row: Value::Null, case: None }
+        Self {
+            asked: asked.into(),
+            object: Value::Null,
+            said: Vec::new(),
+            causes: Vec::new(),
+            row: Value::Null,
+            case: None,
+        }
     }
 
     fn say(&mut self, channel: Channel, lines: impl IntoIterator<Item = impl Into<String>>) {
@@ -141,11 +150,13 @@ impl Answered {
     }
 
     /// Adds the output of `explain` about an evaluation, as a table and as JSON.
-    fn explained(&mut self, world: &World, case: Evaluation<'static>) {
+    fn explained(&mut self, world: &World, object: &Value, case: Evaluation<'static>) {
         let (survey, mut page) = (Survey::of(world), Page::default());
         Explained::of(&case, None, &survey, false).print(&[], &mut page);
         self.page(&page);
-        let row = ResultRow::new(ResultOrigin::default(), &case, &survey, false);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+        let row = ResultRow::new(ResultOrigin { kind, name, ..ResultOrigin::default() }, &case, &survey, false);
         self.row = serde_json::to_value(row).expect("JSON");
         let mut sentences = Vec::new();
         for (list, fields) in [
@@ -215,7 +226,7 @@ fn explained(world: &World, object: &Value) -> Option<Answered> {
     let mut answered = Answered::new(format!("explain {} {name}", object["kind"]));
     // A VM with a running guest is explained by that guest, and then by its next start.
     let next = cli::explain::next_start(world, kind, NAMESPACE, &name);
-    answered.explained(world, next.or_else(|| cli::explain::case_of(world, kind, NAMESPACE, &name))?);
+    answered.explained(world, object, next.or_else(|| cli::explain::case_of(world, kind, NAMESPACE, &name))?);
     Some(answered)
 }
 
@@ -250,6 +261,7 @@ fn reviewed(world: &World, review: &Value) -> Vec<Answered> {
             let mut denied = lines(denial);
             answered.say(Channel::Denial, denied.next());
             answered.say(Channel::Detail, denied);
+            answered.causes.extend(denial.causes.iter().map(|cause| cause.field.clone()));
             answered.say(Channel::Cause, denial.causes.iter().map(|cause| cause.message.clone()));
         }
         answered.say(Channel::Event, answer.reports.iter().map(|report| report.note.as_str()));
@@ -281,7 +293,7 @@ impl Answered {
             _ => return,
         };
         if let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) {
-            self.explained(world, case);
+            self.explained(world, json, case);
         }
     }
 }

@@ -25,6 +25,6 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     else {
         return Vec::new();
     };
-    let field = judgement.field_of_guest(foreseen.field);
+    let field = if judgement.is_migration() { "spec.vmiName".to_owned() } else { foreseen.field.clone() };
     vec![Finding::note(Check::WillNotMigrate, field, Detail::WillNotMigrate(foreseen.refused.clone()))]
 }

@@ -57,8 +57,8 @@ pub struct NotMigratable {
 /// The reason for which KubeVirt will refuse to migrate the guest, foreseen from its specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreseen {
-    /// The path of the field below the guest's spec.
-    pub field: &'static str,
+    /// The path of the field in the judged object that leads to the reason; empty without such a field.
+    pub field: String,
     /// `reason` and `message` of the condition `LiveMigratable` that virt-handler will set.
     pub refused: NotMigratable,
 }

@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
-use crate::kubevirt::subject::of_vm;
-use crate::testing::cluster::{cluster, read};
+use crate::kubevirt::replicas::{Replicas, ReplicasKind};
+use crate::kubevirt::subject::{Prepared, of_vm};
+use crate::kubevirt::wire::Pool;
+use crate::testing::Tweak as _;
+use crate::testing::cluster::{cluster, read, vm, vm_pool};
 
 const VGPU_MIGRATION: &str = FeatureGate::VgpuLiveMigration.as_str();
 
@@ -239,4 +242,45 @@ fn a_windows_guest_needs_a_frequency(#[case] keys: &[&str], #[case] expected: Op
     let world = cluster("1.9.0", vec![node], []);
     let guest = json!({"architecture": "amd64", "domain": {"features": {"hyperv": {"reenlightenment": {}}}}});
     assert_eq!(of_template(&world, &json!({}), &guest, &json!([])).as_deref(), expected, "{keys:?}");
+}
+
+/// A VM, or a pool of them, lacks the field that its instancetype or preference sets.
+#[rstest]
+#[case::devices(json!({"devices": {"hostDevices": [{"name": "a", "deviceName": "x/y"}]}}), json!({}), json!({}), "spec.template.spec.domain.devices.hostDevices")]
+#[case::devices_of_the_type(json!({}), json!({"hostDevices": [{"name": "a", "deviceName": "x/y"}]}), json!({}), "spec.instancetype")]
+#[case::gpus_of_the_type(json!({}), json!({"gpus": [{"name": "a", "deviceName": "x/y"}, {"name": "b", "deviceName": "x/y"}]}), json!({}), "spec.instancetype")]
+#[case::encryption(json!({"launchSecurity": {"sev": {}}}), json!({}), json!({}), "spec.template.spec.domain.launchSecurity")]
+#[case::encryption_of_the_type(json!({}), json!({"launchSecurity": {"sev": {}}}), json!({}), "spec.instancetype")]
+#[case::encryption_of_the_preference(json!({}), json!({}), json!({"preferredLaunchSecurity": {"sev": {}}}), "spec.preference")]
+#[case::frequency(json!({"features": {"hyperv": {"reenlightenment": {}}}}), json!({}), json!({}), "spec.template.spec.domain.features.hyperv.reenlightenment")]
+#[case::frequency_of_the_preference(json!({}), json!({}), json!({"features": {"preferredHyperv": {"reenlightenment": {}}}}), "spec.preference")]
+fn the_field_is_one_that_the_object_has(
+    #[case] domain: Value,
+    #[case] instancetype: Value,
+    #[case] preference: Value,
+    #[case] expected: &str,
+) {
+    let labels = [("kubevirt.io/schedulable", "true"), ("hyperv.node.kubevirt.io/reenlightenment", "true")];
+    let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let node = Node { name: "a".to_owned(), labels, ..Node::default() };
+    let named = |spec: Value| json!({"metadata": {"name": "big"}, "spec": spec});
+    let known = cluster(
+        "1.9.0",
+        vec![node],
+        [ClusterObject::Instancetype(read(named(instancetype))), ClusterObject::Preference(read(named(preference)))],
+    );
+    let of = |kind: &str| json!({"kind": kind, "name": "big"});
+    let vm = vm("db", "").tweak(|vm| {
+        vm["spec"]["template"]["spec"] = json!({"architecture": "amd64", "domain": domain});
+        vm["spec"]["instancetype"] = of("VirtualMachineClusterInstancetype");
+        vm["spec"]["preference"] = of("VirtualMachineClusterPreference");
+    });
+    let field = |prepared: Prepared<'_>| prepared.subject.live_migratable.foreseen.map(|foreseen| foreseen.field);
+    let of_pool = field(Replicas::from(read::<Pool>(vm_pool(&vm))).prepared(&known));
+    assert_eq!(
+        field(of_vm(&read(vm), &known)).as_deref(),
+        Some(expected),
+        "a person is sent to a field that is not there"
+    );
+    assert_eq!(of_pool, Some(ReplicasKind::Pool.field(expected)), "a person is sent to a field that is not there");
 }

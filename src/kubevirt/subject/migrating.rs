@@ -173,10 +173,10 @@ fn no_target(why: &NoPod, vmim: &Vmim, cluster: &Cluster) -> Finding {
     let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
     let field = match why {
         NoPod::TooLarge { excess, .. } if vmim.metadata.excess.is_some() => excess.field(),
-        NoPod::NotSet { field, .. } => field,
         NoPod::SentElsewhere => "spec.sendTo",
         NoPod::SourceNotReported => "spec.receive",
         NoPod::NotRunning { .. }
+        | NoPod::NotSet { .. }
         | NoPod::BeingDeleted
         | NoPod::SourceNodeGone { .. }
         | NoPod::NoHostModel { .. }

@@ -10,9 +10,11 @@ mod hyperv;
 mod placement;
 
 use crate::bounds::Excess;
+use crate::fit::subject::Subject;
 use crate::fit::verdict::{Check, Detail, Finding};
 use crate::kubevirt::defaults::ClusterConfig;
 use crate::kubevirt::feature_gate::FeatureGate;
+use crate::kubevirt::not_migratable::REENLIGHTENMENT;
 use crate::kubevirt::release::Release;
 use crate::kubevirt::setting::{Origins, Setting, SettingOrigin};
 use crate::kubevirt::wire::{HostDevice, Vmi, VmiSpec};
@@ -59,6 +61,32 @@ impl Written<'_> {
             return "spec.preference".to_owned();
         }
         self.place(below, is_set)
+    }
+
+    /// Changes the path of the field for which KubeVirt will refuse to migrate the guest, which is one below the
+    /// guest's spec, to that of the field in this object.
+    pub(super) fn locate_foreseen(&self, subject: &mut Subject<'_>) {
+        if let Some(foreseen) = &mut subject.live_migratable.foreseen {
+            foreseen.field = self.place_of_foreseen(&foreseen.field);
+        }
+    }
+
+    fn place_of_foreseen(&self, below: &str) -> String {
+        let reenlightens = |spec: &VmiSpec| {
+            let hyperv = spec.domain.features.hyperv.as_ref();
+            hyperv.is_some_and(|hyperv| hyperv.reenlightenment.is_some())
+        };
+        match below {
+            HOST_DEVICES | GPUS => self.place(below, |spec| !devices_of(spec, below).is_empty()),
+            "domain.launchSecurity" => self.place_of_security(),
+            REENLIGHTENMENT => self.place_of(below, &Setting::HyperV("reenlightenment"), reenlightens),
+            _ => format!("{}.{below}", self.root),
+        }
+    }
+
+    fn place_of_security(&self) -> String {
+        let is_set = |spec: &VmiSpec| spec.domain.launch_security.is_some();
+        self.place_of("domain.launchSecurity", &Setting::LaunchSecurity, is_set)
     }
 
     /// Returns a note for each setting that virt-api refuses, or that virt-controller creates no pod with.
@@ -111,8 +139,7 @@ impl Written<'_> {
             let has_none = !matches!(architecture, "amd64" | "s390x") && release.knows_snp_and_tdx();
             has_none.then(|| format!("launchSecurity does not exist on {architecture}"))
         };
-        let field = self
-            .place_of("domain.launchSecurity", &Setting::LaunchSecurity, |spec| spec.domain.launch_security.is_some());
+        let field = self.place_of_security();
         unknown.into_iter().chain(by_type).map(|why| (field.clone(), why)).collect()
     }
 

@@ -37,6 +37,9 @@ impl Replicas {
             ReplicasKind::Pool => Holder::Pool,
         };
         seen_from_replicas(&mut out.subject.authors, holder, |field| self.kind.field(field));
+        if let Some(foreseen) = &mut out.subject.live_migratable.foreseen {
+            foreseen.field = self.kind.field(&foreseen.field);
+        }
         out.notes.iter_mut().chain(&mut out.not_judged).for_each(|finding| self.relocate(finding));
         out
     }

@@ -195,6 +195,9 @@ pub struct AuditRow {
     /// Whether no node that fits has room for it.
     #[serde(skip)]
     pub no_room: bool,
+    /// The reason why it has not started, as KubeVirt reports it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_started: Option<String>,
     /// Whether it waits for its start, and the scheduler placed its launcher nowhere.
     #[serde(skip)]
     pub is_unplaced: bool,
@@ -254,7 +257,7 @@ impl AuditRow {
         self.state = match self.severity {
             Severity::OwnNode => StateWord::OwnNode,
             Severity::Unschedulable => StateWord::CannotStart,
-            _ if self.is_unplaced => StateWord::Pending,
+            _ if self.is_unplaced || self.not_started.is_some() => StateWord::Pending,
             Severity::Pinned | Severity::Fragile | Severity::None if self.has_no_room() => StateWord::NoRoom,
             Severity::Pinned => StateWord::Stuck,
             Severity::Fragile => StateWord::Fragile,
@@ -312,6 +315,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
         own_node: verdict.found(Check::OwnNode).filter(|_| is_running),
         state: why(prepared, verdict, cluster),
         doubts: verdict.findings.iter().filter(|finding| finding.check.spec().doubt.is_some()).collect(),
+        not_started: verdict.found(Check::NotStarted),
         guess: verdict.found(Check::Assumed).filter(|_| prepared.is_guess),
         no_room: room::nowhere(&case, cluster),
         migration: UnfinishedMigration::of(&vmi, cluster)
@@ -359,6 +363,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
         not_migratable: subject.live_migratable.refused.as_ref().map(say::finding::condition),
         doubts: reasons.doubts.iter().map(|finding| finding.check.as_str()).collect(),
         no_room: reasons.no_room.is_some(),
+        not_started: reasons.not_started.map(say::finding::message),
         is_unplaced: reasons.unplaced.is_some() && stand == LifeStage::Starting,
         migration_is_stuck: reasons.migration.is_some(),
         // The next start of a guest without a VMI is what was judged, its rules about pods too.
@@ -393,6 +398,8 @@ struct StateReasons<'c> {
     state: String,
     /// The findings that may exclude nodes that fit by labels.
     doubts: Vec<&'c Finding>,
+    /// KubeVirt's report about its start, if it has not started.
+    not_started: Option<&'c Finding>,
     /// The assumption by which it is judged, if an object that KubeVirt reads is not known.
     guess: Option<&'c Finding>,
     /// The reason why no node that fits has room.
@@ -410,7 +417,8 @@ struct StateReasons<'c> {
 impl StateReasons<'_> {
     /// Returns them in one line; empty if nothing is wrong.
     fn in_words(&self) -> String {
-        let mut out: Vec<String> = self.first().into_iter().collect();
+        let mut out: Vec<String> =
+            self.not_started.map(say::finding::message).into_iter().chain(self.first()).collect();
         // The node that it must leave may fail it and be down too.
         let certain = Some(self.state.clone()).filter(|why| self.is_certain && !why.is_empty());
         for words in certain.into_iter().chain(self.undecided()) {

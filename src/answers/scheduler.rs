@@ -12,11 +12,12 @@ use crate::fit::plural::nodes;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::room::PODS;
+use crate::kubevirt::subject;
 
 /// A launcher that the scheduler placed nowhere.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct UnplacedLauncher<'w> {
-    /// The pod's name.
+    /// The pod's name; empty if only the condition of its guest is known.
     pub pod: &'w str,
     /// The pod itself; `None` if only its condition is known.
     launcher: Option<&'w Launcher>,
@@ -27,7 +28,8 @@ pub(crate) struct UnplacedLauncher<'w> {
 impl<'w> UnplacedLauncher<'w> {
     /// Returns the waiting launcher of a guest; `None` if none is known, or the scheduler's message is of another kind.
     pub(crate) fn of(cluster: &'w Cluster, namespace: &str, guest: &str) -> Option<Self> {
-        let (pod, message) = cluster.room.unplaced(namespace, guest)?;
+        let of_guest = || Some(("", subject::found_no_place(cluster.vmi(namespace, guest)?, cluster)?));
+        let (pod, message) = cluster.room.unplaced(namespace, guest).or_else(of_guest)?;
         Some(Self { pod, launcher: cluster.launcher(namespace, pod), said: Sentence::parse(message)? })
     }
 
@@ -40,16 +42,20 @@ impl<'w> UnplacedLauncher<'w> {
         Some(Placement { affinity, ..own })
     }
 
+    /// Returns `pod virt-launcher-web-x`, or `its launcher`.
+    pub(crate) fn named(&self) -> String {
+        match self.pod {
+            "" => "its launcher".to_owned(),
+            pod => format!("pod {}", Shown::within(pod, TITLE_CHARS)),
+        }
+    }
+
     /// Returns `the scheduler found no place for pod virt-launcher-web-x among 3 nodes: 2 Insufficient cpu, …`.
     pub(crate) fn sentence(&self) -> String {
-        let Self { pod, said, .. } = self;
+        let said = &self.said;
         let words = said.words();
         let words = if words.is_empty() { words } else { format!(": {words}") };
-        format!(
-            "the scheduler found no place for pod {} among {}{words}",
-            Shown::within(pod, TITLE_CHARS),
-            nodes(said.total)
-        )
+        format!("the scheduler found no place for {} among {}{words}", self.named(), nodes(said.total))
     }
 }
 

@@ -307,6 +307,7 @@ fn head(wide: bool) -> Vec<String> {
 fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     let dash = || "-".to_owned();
     let node = match row.stand {
+        LifeStage::Stopped if row.not_started.is_some() => "(not-started)".to_owned(),
         LifeStage::Stopped => "(stopped)".to_owned(),
         LifeStage::RunningUnseen => "(no-vmi)".to_owned(),
         LifeStage::NotKnown => "(not-known)".to_owned(),
@@ -329,7 +330,12 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     let next = next.map(|why| format!("at next start: {}", unless_said(why, &row.why)));
     let is_stopped = row.stand.is_without_vmi();
     let why = Some(row.why.as_str()).filter(|why| !why.is_empty());
-    let why = why.map(|why| if is_stopped { format!("at next start: {why}") } else { why.to_owned() });
+    let why =
+        why.map(
+            |why| {
+                if is_stopped && row.not_started.is_none() { format!("at next start: {why}") } else { why.to_owned() }
+            },
+        );
     let why = why.into_iter().chain(next);
     out.push(why.reduce(|now, next| format!("{now}; {next}")).unwrap_or_else(dash));
     out
@@ -359,6 +365,7 @@ fn places(state: &StateRow) -> String {
 /// Returns `6 guests now: 1 at risk on the current node, 2 can migrate nowhere, 1 stopped, 2 without a problem`.
 fn totals(rows: &[AuditRow]) -> String {
     let of = |row: &AuditRow| match (row.stand, row.severity()) {
+        (LifeStage::Stopped, _) if row.not_started.is_some() => Total::NotStarted,
         (LifeStage::Stopped, _) => Total::Stopped,
         (LifeStage::RunningUnseen, _) => Total::Unseen,
         (LifeStage::NotKnown, _) => Total::NotKnown,
@@ -366,6 +373,7 @@ fn totals(rows: &[AuditRow]) -> String {
         (_, Severity::Unschedulable) if !row.refusals.is_empty() => Total::Refused,
         (_, Severity::Unschedulable) => Total::Unschedulable,
         (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.is_unplaced => Total::Unplaced,
+        (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.not_started.is_some() => Total::NotStarted,
         (_, Severity::Pinned | Severity::Fragile | Severity::None) if row.has_no_room() => Total::NoRoom,
         (LifeStage::Running, Severity::Pinned) => Total::Pinned,
         (LifeStage::Running, Severity::Fragile) => Total::Fragile,
@@ -397,6 +405,8 @@ words! {
         UnschedulableNext = "could start nowhere",
         /// The guest waits for its start, and the scheduler placed its launcher nowhere.
         Unplaced = "placed nowhere by the scheduler",
+        /// The guest is to run, and has not started, as KubeVirt reports.
+        NotStarted = "not started",
         /// The guest runs, and no other node takes it.
         Pinned = "can migrate nowhere",
         /// The guest may start on a node from which no other takes it.

@@ -8,7 +8,6 @@ use crate::answers::room::RoomFor;
 use crate::answers::scheduler::{Filter, RefusalGroup, Sentence, UnplacedLauncher, refused};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::plural::{fold_names, nodes};
-use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::Subject;
 use crate::kubevirt::room::PodNeed;
 use crate::page::Page;
@@ -66,7 +65,7 @@ pub(super) fn print(
     page: &mut Page,
 ) {
     let Sentence { total, groups, rest } = sentence;
-    let pod = unplaced.map(|found| format!(" for pod {}", Shown::within(found.pod, TITLE_CHARS))).unwrap_or_default();
+    let pod = unplaced.map(|found| format!(" for {}", found.named())).unwrap_or_default();
     page.line(format_args!("The scheduler found no place{pod} among {}:", nodes(*total)));
     let own = unplaced.and_then(|found| found.placement(&subject.placement));
     let refused = refused(own.as_ref().unwrap_or(&subject.placement), fleet);

@@ -5,6 +5,7 @@ mod configured;
 mod definition;
 mod failed_migration;
 mod live_migratable;
+mod not_started;
 mod refresh;
 mod setting;
 mod stage;
@@ -22,6 +23,7 @@ pub(crate) use configured::{Configured, ListKnown, ListOwner, Obsolete, Obsolete
 pub(crate) use definition::{Definition, Origin, RestartRequest, Template};
 pub(crate) use failed_migration::{FailedMigration, failed_migration};
 pub(crate) use live_migratable::{Foreseen, LiveMigratable, NotMigratable, PendingChange, ShutDownBy};
+pub(crate) use not_started::NotStarted;
 pub(crate) use refresh::{Pinned, PinnedTo, Refresh};
 pub(crate) use setting::{ListedFeature, Setting, SettingChange, SettingSet};
 pub(crate) use stage::{AfterStart, CpuFeatures, HostModelRule, Migration, ReportedNode, Running, Stage, Start};
@@ -74,6 +76,8 @@ pub struct Subject<'a> {
     pub is_refused: bool,
     /// The last migration, if it failed.
     pub failed: Option<FailedMigration>,
+    /// KubeVirt's report, if it is to run and has not started.
+    pub not_started: Option<NotStarted>,
     /// The answers of libvirt about its CPU and the nodes, if libvirt was asked.
     pub asked: Option<Answers>,
     /// The object that holds its specification.
@@ -112,6 +116,7 @@ impl<'a> Subject<'a> {
             shut_down: None,
             is_refused: false,
             failed: None,
+            not_started: None,
             asked: None,
             definition: Definition::default(),
             changes: Vec::new(),

@@ -6,6 +6,7 @@ mod decentralized;
 mod either_mode;
 mod least;
 mod migrating;
+mod not_started;
 mod origin;
 mod pod;
 mod refused;
@@ -47,6 +48,7 @@ use by_cluster::Predicted;
 pub(crate) use decentralized::{is_made_by_kubevirt, is_made_to_receive, waits_as_receiver};
 pub(crate) use least::least;
 pub(crate) use migrating::{UnfinishedMigration, asked_for, of_migration, of_running, source_selector};
+pub(crate) use not_started::{found_no_place, why_not_started};
 use pod::OfMigration;
 pub use pod::of_pod;
 pub(crate) use pod::{add_restart, of_waiting, set_added, unplaced, vmi_of_pod, waiting, without_restart};
@@ -190,6 +192,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     describe(&mut out.subject, vmi, cluster);
     origin::of_vmi(&mut out.subject, vmi, cluster);
     if out.subject.definition.waits {
+        out.subject.not_started = why_not_started(vmi);
         out.subject.restart = restart::of_vmi(vmi, restart::Made::of(vmi, cluster), cluster);
     }
     if let Some(words) = may_run(vmi) {
@@ -260,7 +263,11 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     // A manifest of a stored VM describes the next start of its guest.
     let is_stored = out.subject.definition.origin == Origin::Stored
         || cluster.vm(&vm.metadata.namespace, &vm.metadata.name).is_some();
-    if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).filter(|_| is_stored) {
+    let vmi = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name);
+    if vmi.is_none() && out.subject.definition.origin == Origin::Stored {
+        out.subject.not_started = not_started::of_vm(vm);
+    }
+    if let Some(vmi) = vmi.filter(|_| is_stored) {
         out.subject.definition.waits = waits(vmi, cluster);
         out.subject.running = running(vmi, cluster);
         out.subject.definition.restart_request = restart::request(vm);

@@ -515,6 +515,15 @@ impl Hyperv {
 /// The condition of a VMI about whether it can be migrated at all (`VirtualMachineInstanceIsMigratable`).
 pub(crate) const LIVE_MIGRATABLE: &str = "LiveMigratable";
 
+/// The condition of a VMI about the last try to bring it to its desired state (`VirtualMachineInstanceSynchronized`).
+pub(crate) const SYNCHRONIZED: &str = "Synchronized";
+
+/// The condition of a VMI that repeats that of its launcher pod (`PodScheduled` of Kubernetes).
+pub(crate) const POD_SCHEDULED: &str = "PodScheduled";
+
+/// The condition of a VirtualMachine whose VMI KubeVirt could not create or delete (`VirtualMachineFailure`).
+pub(crate) const FAILURE: &str = "Failure";
+
 /// The condition of a VirtualMachine that waits for a restart (`VirtualMachineRestartRequired`).
 pub(crate) const RESTART_REQUIRED: &str = "RestartRequired";
 

@@ -23,6 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::Value;
+
 use crate::testing::situation::Situation;
 use crate::testing::thorough::one_in;
 use seen::Seen;
@@ -54,8 +56,9 @@ impl Fault {
 /// Applies all rules to all answers about a situation.
 fn faults(seen: &Seen) -> Vec<Fault> {
     let mut out = Vec::new();
-    let refused =
-        seen.situation.objects.iter().any(|object| !object["status"]["migrationState"]["failureReason"].is_null());
+    let fails_to_start = |object: &Value| object["status"]["conditions"].to_string().contains("LibvirtError");
+    let refused = |object: &Value| !object["status"]["migrationState"]["failureReason"].is_null();
+    let refused = seen.situation.objects.iter().any(|object| refused(object) || fails_to_start(object));
     for answered in &seen.answered {
         for said in &answered.said {
             let is_unasked = seen.situation.libvirt.is_none() && text::speaks_for_libvirt(&said.line, refused);

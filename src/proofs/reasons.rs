@@ -274,6 +274,7 @@ impl RawCase<'_> {
             | Detail::NotMigratable(_)
             | Detail::WillNotMigrate(_)
             | Detail::LibvirtRefused(_)
+            | Detail::NotStarted(_)
             | Detail::OutdatedLauncher
             | Detail::RestartRequired
             | Detail::ModelCoverage(_)

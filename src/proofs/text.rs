@@ -113,8 +113,9 @@ const UNASKED: [&str; 8] = [
     " checks next to nothing",
     " accepts that on no node",
 ];
-/// Text after `libvirt` if a guest's status holds its message about a failed migration.
-const REFUSED: [&str; 3] = [" refused", ", whatever the labels say: ", " (no node has a label for that): "];
+/// Text after `libvirt` if a guest's status holds its message about a failed migration or start.
+const REFUSED: [&str; 4] =
+    [" refused", " refuses to start it", ", whatever the labels say: ", " (no node has a label for that): "];
 
 /// Whether a line claims an answer of libvirt. `refused`: its message about a failed migration is known.
 pub(super) fn speaks_for_libvirt(line: &str, refused: bool) -> bool {

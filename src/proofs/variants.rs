@@ -4,6 +4,7 @@
 use crate::fit::check::{self, Check, Detail, NoTarget, WithheldModel};
 use crate::fit::fleet::NodeHealth;
 use crate::fit::remedy::{self, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
+use crate::fit::subject::NotStarted;
 use crate::fit::verdict::{Unknown, Verdict};
 
 macro_rules! named {
@@ -37,6 +38,9 @@ named! { detail, DETAILS, Detail,
     Detail::NotMigratable(_) => "not migratable",
     Detail::WillNotMigrate(_) => "will not migrate",
     Detail::LibvirtRefused(_) => "libvirt refused",
+    Detail::NotStarted(NotStarted::Refused { .. }) => "not started: refused",
+    Detail::NotStarted(NotStarted::Reported { .. }) => "not started: reported",
+    Detail::NotStarted(NotStarted::Failed { .. }) => "not started: failed",
     Detail::OutdatedLauncher => "outdated launcher",
     Detail::MigrationWanted(_) => "migration wanted",
     Detail::RestartRequired => "restart required",

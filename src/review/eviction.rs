@@ -70,6 +70,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, is_over: Deadline<'_>) -> Opti
     let effect = eviction::effect(vmi, cluster);
     // Its migration is active: the drain waits for that.
     let leaves = !node.is_empty() && active_migration::target(vmi, cluster).is_some();
+    let stays = if node.is_empty() { format!("{name} stays") } else { format!("{name} stays on {node}") };
     let cannot = |why: &str, until: &str| format!("{name} cannot leave {node}: {why}. The drain waits until {until}");
     let mut out = match effect {
         Effect::Ends | Effect::External => return None,
@@ -85,13 +86,13 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, is_over: Deadline<'_>) -> Opti
                 ShutDown::NotPossible(why) => format!("{name} {will_be} shut down: {}", not_migrated(why).0),
             }]);
         }
-        Effect::Held(held) => return Some(vec![format!("{name} stays on {node}: {}", say::eviction::held(held))]),
+        Effect::Held(held) => return Some(vec![format!("{stays}: {}", say::eviction::held(held))]),
         Effect::Migrates | Effect::MigratesOnceItRuns | Effect::NotStarted(_) | Effect::NotMigrated(_) if leaves => {
             Vec::new()
         }
         Effect::Migrates => migration(world, vmi, is_over).unwrap_or_default(),
         Effect::MigratesOnceItRuns => {
-            vec![format!("{name} stays on {node}: {}", say::eviction::not_running(&vmi.status.phase))]
+            vec![format!("{stays}: {}", say::eviction::not_running(&vmi.status.phase, None))]
         }
         Effect::NotStarted(field) => {
             let line = cannot(&say::finding::not_started(field), "that changes");

@@ -1,7 +1,8 @@
 //! Words for the effect of the eviction of a guest's launcher.
 
-use super::finding::{condition, undecided};
+use super::finding::{condition, start_failed, undecided};
 use crate::fit::shown::Shown;
+use crate::fit::subject::NotStarted;
 use crate::kubevirt::eviction::Held;
 use crate::kubevirt::migration::NotEvacuated;
 use crate::kubevirt::subject;
@@ -14,14 +15,15 @@ pub(crate) fn not_evacuated(why: NotEvacuated<'_>) -> String {
     }
 }
 
-/// Returns why no migration of a guest begins yet, by its phase.
-pub(crate) fn not_running(phase: &str) -> String {
+/// Returns why no migration of a guest begins yet, by its phase and KubeVirt's report.
+pub(crate) fn not_running(phase: &str, reported: Option<&NotStarted>) -> String {
     let state = match phase {
         "" => "it does not run yet".to_owned(),
         "Unknown" => "its phase is Unknown: its node does not report".to_owned(),
         phase => format!("it does not run yet (phase {})", Shown::within(phase, 20)),
     };
-    format!("{state}; KubeVirt migrates it once it is Running, and what that asks for is not known")
+    let reported = reported.map(|why| format!(": {}", start_failed(why))).unwrap_or_default();
+    format!("{state}{reported}; KubeVirt migrates it once it is Running, and what that asks for is not known")
 }
 
 /// Returns `evictionStrategy X is not one that KubeVirt migrates for`.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::fit::verdict::{Impact, Outcome, Verdict};
+use crate::fit::verdict::{Check, Impact, Outcome, Verdict};
 use crate::word::words;
 
 words! {
@@ -14,7 +14,7 @@ words! {
         OwnNode = "OWN-NODE",
         /// No node takes it, or KubeVirt refuses its start.
         CannotStart = "CANNOT-START",
-        /// Its launcher waits for a node.
+        /// It waits for its start, and its launcher for a node, or KubeVirt reports a failure.
         Pending = "PENDING",
         /// Nodes fit, and none of them has room for it.
         NoRoom = "NO-ROOM",
@@ -35,6 +35,7 @@ words! {
 pub(crate) fn state(verdict: &Verdict, impact: Option<Impact>) -> StateWord {
     match impact {
         Some(Impact::Unschedulable) => StateWord::CannotStart,
+        _ if verdict.found(Check::NotStarted).is_some() => StateWord::Pending,
         Some(Impact::Pinned) => StateWord::Stuck,
         Some(Impact::Fragile) => StateWord::Fragile,
         None if matches!(verdict.assessment.outcome, Outcome::Unknown(_)) => StateWord::Unknown,

@@ -18,7 +18,9 @@ use crate::fit::subject::failed_migration;
 use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
 use crate::kubevirt::resource::{Resource, group_of};
 use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, of_namespace, only_namespace, read_conditions};
-use crate::kubevirt::wire::{JsonText, LIVE_MIGRATABLE, Pod, RESTART_REQUIRED, Reader};
+use crate::kubevirt::wire::{
+    FAILURE, JsonText, LIVE_MIGRATABLE, POD_SCHEDULED, Pod, RESTART_REQUIRED, Reader, SYNCHRONIZED,
+};
 use crate::libvirt::saved;
 use crate::well_known::is_read_annotation;
 
@@ -159,14 +161,18 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
             }
         }
         Some(Resource::Nodes) => {
-            retain_conditions(&mut whole, "Ready");
+            retain_conditions(&mut whole, &["Ready"]);
             if let Some(allocatable) = whole.pointer_mut("/status/allocatable").and_then(Value::as_object_mut) {
                 allocatable.retain(|_, amount| is_quantity(amount));
             }
         }
-        Some(Resource::VirtualMachines) => retain_conditions(&mut whole, RESTART_REQUIRED),
+        Some(Resource::VirtualMachines) => {
+            retain_conditions(&mut whole, &[RESTART_REQUIRED, FAILURE]);
+            retain_failures(&mut whole, &[(FAILURE, "True")]);
+        }
         Some(Resource::Vmis) => {
-            retain_conditions(&mut whole, LIVE_MIGRATABLE);
+            retain_conditions(&mut whole, &[LIVE_MIGRATABLE, SYNCHRONIZED, POD_SCHEDULED]);
+            retain_failures(&mut whole, &[(SYNCHRONIZED, "False"), (POD_SCHEDULED, "False")]);
             retain_refusal(&mut whole);
         }
         Some(Resource::Revisions) => copied(&mut whole["data"]),
@@ -205,10 +211,27 @@ fn is_of_guest(reading: &PrunedReader<'_>) -> Result<bool, serde_json::Error> {
     Ok(owner(&pod).is_some() && !is_finished(&pod))
 }
 
-/// Keeps only the conditions of a type, as no other is judged.
-fn retain_conditions(object: &mut Value, kind: &str) {
+/// Keeps only the conditions of these types, as no other is judged.
+fn retain_conditions(object: &mut Value, kinds: &[&str]) {
     if let Some(conditions) = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
-        conditions.retain(|condition| condition["type"] == kind);
+        conditions.retain(|condition| kinds.iter().any(|kind| condition["type"] == *kind));
+    }
+}
+
+/// Keeps conditions of these types only if they report a failure by this status, and their messages as they are shown.
+fn retain_failures(object: &mut Value, kinds: &[(&str, &str)]) {
+    let Some(conditions) = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut) else { return };
+    conditions.retain(|condition| {
+        let known = kinds.iter().find(|(kind, _)| condition["type"] == *kind);
+        known.is_none_or(|(_, failure)| condition["status"] == *failure)
+    });
+    for condition in conditions.iter_mut().filter(|condition| kinds.iter().any(|(kind, _)| condition["type"] == *kind))
+    {
+        // The scheduler's message is read group by group.
+        if condition["type"] != POD_SCHEDULED {
+            let shown = condition["message"].as_str().and_then(|message| failed_migration("", message));
+            condition["message"] = shown.map(|shown| shown.reason).unwrap_or_default().into();
+        }
     }
 }
 

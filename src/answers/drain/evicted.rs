@@ -638,7 +638,10 @@ pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
             let why = "it is being deleted (metadata.deletionTimestamp): it ends with or without the drain";
             EvictionEffect::Ends(why.to_owned())
         }
-        Effect::MigratesOnceItRuns => EvictionEffect::Starts(say::eviction::not_running(&vmi.status.phase)),
+        Effect::MigratesOnceItRuns => {
+            let reported = subject::why_not_started(vmi);
+            EvictionEffect::Starts(say::eviction::not_running(&vmi.status.phase, reported.as_ref()))
+        }
         Effect::NotStarted(field) => EvictionEffect::Refused(say::finding::not_started(field)),
         Effect::NotMigrated(why) => {
             EvictionEffect::Refused(format!("it is not live-migratable: {}", say::eviction::not_evacuated(why)))

@@ -28,6 +28,7 @@ mod no_pod;
 mod no_virt_handler;
 mod not_migratable;
 mod not_ready;
+mod not_started;
 mod optional_feature;
 mod other_architecture;
 mod outdated_launcher;
@@ -80,7 +81,7 @@ use super::judgement::Judgement;
 use super::libvirt::Incompatible;
 use super::outcome::{Impact, Unknown};
 use super::remedy::Remedy;
-use super::subject::{NotMigratable, PendingChange, UnmetAtStart};
+use super::subject::{NotMigratable, NotStarted, PendingChange, UnmetAtStart};
 
 /// A check and its properties.
 #[derive(Debug)]
@@ -219,6 +220,8 @@ checks! {
     OwnNode = own_node,
     /// The last migration failed: libvirt refused it regardless of the labels, or for another reason.
     LibvirtRefused = libvirt_refused,
+    /// KubeVirt reports why the guest has not started.
+    NotStarted = not_started,
     /// Libvirt refuses the guest on nodes that fit by labels.
     LibvirtRefuses = libvirt_refuses,
     /// The launcher is outdated: the next migration crosses QEMU versions.
@@ -369,6 +372,8 @@ pub enum Detail {
     WillNotMigrate(NotMigratable),
     /// The last migration failed.
     LibvirtRefused(LibvirtRefused),
+    /// Why the guest has not started, as KubeVirt reports it.
+    NotStarted(NotStarted),
     /// Libvirt refuses the guest on these nodes, which fit by labels.
     LibvirtRefuses(Vec<(String, Incompatible)>),
     /// Nodes that a cordon, taints or virt-handler close, and on which libvirt refuses the guest as well, with the

@@ -4,6 +4,7 @@ mod changed_vm;
 mod claims;
 mod doubts;
 mod machines;
+mod not_started;
 mod pending;
 mod promises;
 mod settings;

@@ -23,7 +23,7 @@ macro_rules! no_text {
 }
 
 // The description of an excess holds no text of the object.
-no_text!(bool, i64, Excess, Present, u32);
+no_text!(bool, i64, Excess, Present, u32, u64);
 
 impl EachText for String {
     fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {

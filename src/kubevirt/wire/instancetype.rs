@@ -34,6 +34,13 @@ wire! {
         preference_ref: Option<StatusRef>,
         /// `conditions`.
         conditions: Vec<Condition>,
+        /// `startFailure`.
+        start_failure: Option<StartFailure>,
+    }
+    /// `status.startFailure`. Mirrors `VirtualMachineStartFailure`.
+    StartFailure {
+        /// `consecutiveFailCount`.
+        consecutive_fail_count: u64,
     }
     /// `status.instancetypeRef` and `status.preferenceRef`. Mirrors `InstancetypeStatusRef`.
     StatusRef {

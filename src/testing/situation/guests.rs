@@ -194,7 +194,11 @@ pub(super) fn guest(random: &mut Random, name: &str, then: &[Node], others: &[Va
     let revision = pinned(&mut vm, name);
     let has_vm = random.percent(88);
     let mut out: Vec<Value> = revision.iter().cloned().collect();
-    let alone = |vm: Value| revision.iter().cloned().chain([vm]).collect();
+    let failing = further(random, 41);
+    let alone = |mut vm: Value| {
+        fail_to_start(failing, &mut vm);
+        revision.iter().cloned().chain([vm]).collect()
+    };
     if random.percent(22) || then.is_empty() {
         return alone(vm);
     }
@@ -310,6 +314,9 @@ fn instance(
         vmi["metadata"]["ownerReferences"] =
             json!([{"kind": "VirtualMachine", "name": name, "uid": format!("vm-{name}"), "controller": true}]);
     }
+    if !matches!(phase, "Running" | "Succeeded" | "Failed") {
+        wait(further(random, 42), &mut vmi, then);
+    }
     if phase == "Running" {
         let node = &then[random.below(then.len())].name;
         vmi["status"]["nodeName"] = json!(node);
@@ -319,6 +326,42 @@ fn instance(
         history(random, &mut vmi);
     }
     Some(vmi)
+}
+
+/// Adds KubeVirt's report about a VM without a VMI.
+fn fail_to_start(mut random: Random, vm: &mut Value) {
+    let failure = random.below(6);
+    if failure < 2 {
+        vm["spec"]["runStrategy"] = json!(random.one(&["Always", "Always", "Halted"]));
+    }
+    match failure {
+        0 => {
+            let message = "admission webhook \"guests.example.com\" denied the request";
+            let failure = json!({"type": "Failure", "status": "True", "reason": "FailedCreate", "message": message});
+            vm["status"] = json!({"printableStatus": "Starting", "conditions": [failure]});
+        }
+        1 => vm["status"] = json!({"startFailure": {"consecutiveFailCount": random.one(&[1, 7])}}),
+        _ => {}
+    }
+}
+
+/// Adds KubeVirt's report about a guest that waits to start, on its node if it has one.
+fn wait(mut random: Random, vmi: &mut Value, then: &[Node]) {
+    if random.percent(40) {
+        return;
+    }
+    let (kind, status, reason, message) = random.one(&[
+        ("Synchronized", "False", "Synchronizing with the Domain failed.", "server error. command SyncVMI failed: \"LibvirtError(Code=91, Domain=31, Message='the CPU is incompatible with host CPU: Host CPU does not provide required features: erms, vaes')\""),
+        ("Synchronized", "False", "FailedCreate", "pods \"virt-launcher-x\" is forbidden: exceeded quota: small"),
+        ("Synchronized", "False", "", "an error"),
+        ("Synchronized", "True", "", ""),
+        ("PodScheduled", "False", "Unschedulable", "0/3 nodes are available: 3 Insufficient memory."),
+    ]);
+    vmi["status"]["conditions"] = json!([{"type": kind, "status": status, "reason": reason, "message": message}]);
+    if vmi["status"]["phase"] == "Scheduling" && reason.starts_with("Synchronizing") && random.percent(60) {
+        vmi["status"]["phase"] = json!("Scheduled");
+        vmi["status"]["nodeName"] = json!(then[random.below(then.len())].name);
+    }
 }
 
 /// Adds later changes of a running guest.

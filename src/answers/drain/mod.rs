@@ -49,6 +49,7 @@ use returning::Restarts;
 
 pub use acts::LeastAct;
 pub(crate) use evicted::{EvictionEffect, eviction_effect};
+pub use least::LeastProof;
 
 words! {
     /// The outcome for a guest when its node is drained.
@@ -233,6 +234,8 @@ pub struct DrainReport {
     pub least_to_do: Option<Vec<LeastAct>>,
     /// If nothing frees all guests, the fewest acts for the others; else `None`.
     pub least_for_others: Option<ForOthers>,
+    /// The proof about the acts of `least_to_do` or `least_for_others`.
+    pub least_is: LeastProof,
     /// Whether as many guests leave after these acts with every order and every choice of the scheduler.
     #[serde(skip)]
     pub is_least_sure: bool,
@@ -369,6 +372,7 @@ fn drain_within(
     not_known.extend(missing);
     let Least {
         steps,
+        proof: least_is,
         is_sure: is_least_sure,
         may_fail: least_may_fail,
         stuck,
@@ -386,6 +390,7 @@ fn drain_within(
         nodes: rows,
         least_to_do,
         least_for_others,
+        least_is,
         is_least_sure,
         least_may_fail,
         not_freed,

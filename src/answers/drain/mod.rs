@@ -299,8 +299,8 @@ impl DrainReport {
 
 /// Returns the effect of draining each of these nodes alone; and, with `in_turn`, an order for them.
 ///
-/// `progress` is called with the number of nodes judged so far and the total, then with the steps of the search for the
-/// least to do and their limit.
+/// `progress` is called with the number of nodes judged so far and the total, then with the steps of each search, for the
+/// least to do and for an order, and their limit.
 #[must_use]
 pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> DrainReport {
     drain_within(world, nodes, in_turn, None, progress)
@@ -384,7 +384,7 @@ fn drain_within(
     } = least::least(world, &residents, &trouble, turns.len() > 1, progress);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
-    let order = in_turn.then(|| order::of(world, &residents, &turns));
+    let order = in_turn.then(|| order::of(world, &residents, &turns, progress));
     let parallel = Parallel::of(&world.cluster);
     let mut drained = DrainReport {
         nodes: rows,

@@ -292,6 +292,29 @@ fn a_node_of_two_vendors_is_no_target_in_the_pool_of_one() {
 mod same_model;
 
 /// Returns nodes of a zone and an architecture.
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Nodes are one pool exactly where `all` counts them as one: with one architecture, and one and the same vendor.
+    #[test]
+    fn all_and_the_pools_agree_about_vendors(of_node in prop::collection::vec((0_usize..3, 0_usize..4), 1..5)) {
+        let hosts = [skylake, cascade_lake, rome];
+        let nodes = of_node.iter().enumerate().map(|(at, (host, vendor))| {
+            let mut node = hosts[*host](&format!("node-{at}"));
+            if *vendor == 0 {
+                node.labels.retain(|key, _| !key.starts_with(crate::fit::label::CPU_VENDOR));
+            }
+            node
+        });
+        let report = recommend(&world(nodes.collect(), []), &[], &|_, _| {});
+        if let [pool] = report.pools.as_slice() {
+            prop_assert_eq!(&pool.model, &report.all.model, "{:?}", report);
+        } else {
+            prop_assert_eq!(&report.all.model, &None, "a guest would be sent where none migrates: {:?}", report);
+        }
+    }
+}
+
 fn of_zone(mut node: Node, zone: &str) -> Node {
     set(&mut node, "zone", zone);
     node

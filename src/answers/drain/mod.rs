@@ -353,8 +353,7 @@ fn drain_within(
             restarts: Restarts::of(world, evicted_guests[*at].vmi),
             are_followed: *are_followed,
         }));
-        let is_count_sure = forecast.is_count_sure;
-        rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests, is_count_sure });
+        rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests, is_count_sure: forecast.is_count_sure });
         if forecast.has_stuck() {
             trouble.push(Trouble { evicted_guests, forecast, fellows });
         }

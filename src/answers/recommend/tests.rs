@@ -64,8 +64,8 @@ fn a_running_guest_keeps_the_cpu_of_its_node_as_it_was(
     assert_eq!(found, expected, "the effect on the guest would be foretold wrongly");
 }
 
-/// A policy with `DropStale` removes entries that no node offers when the guest migrates: also those that a change makes
-/// stale, and not those that an added node offers again.
+/// A policy with `DropStale` removes entries that no node offers when the guest migrates: also those that a change
+/// makes stale, and not those that an added node offers again.
 #[rstest]
 #[case::a_node_comes(&["gone"], replaced("new", 0), "DropStale", GuestCount { of: 1, ..GuestCount::default() })]
 #[case::a_node_comes_and_it_stays(&["gone"], replaced("new", 0), "Keep", GuestCount {

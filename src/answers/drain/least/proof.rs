@@ -1,4 +1,4 @@
-//! What is known of a set of acts that is enough.
+//! The proof about a set of acts that is enough.
 
 use serde::Serialize;
 

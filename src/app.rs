@@ -159,7 +159,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         }
         Verb::Audit(args) => exit = audit_all(&args, &cluster, domain, &mut stdin, &mut page)?,
         Verb::Drain(args) => {
-            of_all_namespaces(&cluster, "drain")?;
+            of_all_namespaces(&cluster, "drain", domain);
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
             libvirt::check(&args.libvirt)?;
             let mut scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::WithBudgets, domain, &mut stdin)?;
@@ -170,7 +170,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         }
         Verb::Diff(args) => exit = compare(&args, &cluster, domain, &mut stdin, &mut page)?,
         Verb::Recommend(args) => {
-            of_all_namespaces(&cluster, "recommend")?;
+            of_all_namespaces(&cluster, "recommend", domain);
             args.world.stdin_once(&args.with_node)?;
             let room = if args.assumes_a_change() { RoomRead::WithBudgets } else { RoomRead::Unknown };
             let scene = scene(&cluster, &args.world, &GuestsRead::All, room, domain, &mut stdin)?;
@@ -291,10 +291,11 @@ fn version(args: &VersionArgs, cluster: &ClusterArgs, domain: &Domain, page: &mu
     asked.map(drop)
 }
 
-/// Refuses `-n` in a verb that judges nodes: its answer would be about all guests, and read as that of a namespace.
-fn of_all_namespaces(cluster: &ClusterArgs, verb: &str) -> anyhow::Result<()> {
-    anyhow::ensure!(cluster.namespace().is_none(), "{verb} judges the guests of all namespaces: leave out --namespace");
-    Ok(())
+/// Says that `-n` is ignored in a verb that judges nodes, as `kubectl drain` ignores it.
+fn of_all_namespaces(cluster: &ClusterArgs, verb: &str, domain: &Domain) {
+    if cluster.namespace().is_some() {
+        console::note(domain, format_args!("{verb} judges the guests of all namespaces: --namespace is ignored"));
+    }
 }
 
 /// Returns the leading replica of the cluster, and its version.

@@ -30,8 +30,10 @@ static OF_PROCESS: OnceLock<Connection> = OnceLock::new();
 /// Options for the cluster and the user, as words for a shell, each with a blank before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Connection {
-    cluster: String,
-    user: String,
+    /// The cluster by the user's own kubeconfig, and the user.
+    own: String,
+    /// The server, and the way to it.
+    server: String,
     domain: String,
 }
 
@@ -47,22 +49,28 @@ impl Connection {
         OF_PROCESS.get().cloned().unwrap_or_default()
     }
 
-    /// Adds an option that chooses the cluster.
+    /// Adds an option that chooses the cluster by the user's own kubeconfig.
     pub(crate) fn with_cluster(mut self, option: &str, value: &str) -> Self {
-        self.cluster.push_str(&words(option, value));
+        self.own.push_str(&words(option, value));
         self
     }
 
-    /// Adds an option without a value that affects the connection to the cluster.
+    /// Adds an option about the server, or the way to it.
+    pub(crate) fn with_server(mut self, option: &str, value: &str) -> Self {
+        self.server.push_str(&words(option, value));
+        self
+    }
+
+    /// Adds an option without a value that affects the connection to the server.
     pub(crate) fn with_flag(mut self, option: &str) -> Self {
-        self.cluster.push(' ');
-        self.cluster.push_str(option);
+        self.server.push(' ');
+        self.server.push_str(option);
         self
     }
 
     /// Adds an option that chooses the user.
     pub(crate) fn with_user(mut self, option: &str, value: &str) -> Self {
-        self.user.push_str(&words(option, value));
+        self.own.push_str(&words(option, value));
         self
     }
 
@@ -75,7 +83,7 @@ impl Connection {
     /// Whether the options may stand in any text of YAML as they are.
     pub(crate) fn is_plain(&self) -> bool {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=@ ".contains(c);
-        [&self.cluster, &self.user, &self.domain]
+        [&self.own, &self.server, &self.domain]
             .iter()
             .all(|text| text.chars().all(is_plain) && !text.contains(": ") && !text.ends_with(':'))
     }
@@ -89,10 +97,11 @@ impl Connection {
         let mut copied = 0;
         while let Some((end, is_of_cpufit)) = next_command(text, copied) {
             out.push_str(&text[copied..end]);
-            out.push_str(&escape(&self.cluster));
+            // Another user has another kubeconfig, with names of its own for clusters and contexts.
             if !text[end..].starts_with(FOR_OTHERS) {
-                out.push_str(&escape(&self.user));
+                out.push_str(&escape(&self.own));
             }
+            out.push_str(&escape(&self.server));
             if is_of_cpufit {
                 out.push_str(&escape(&self.domain));
             }
@@ -141,6 +150,7 @@ mod tests {
     fn connection() -> Connection {
         Connection::default()
             .with_cluster("--context", "it's other")
+            .with_server("--server", "https://api")
             .with_user("--as", "system:serviceaccount:a:b")
             .with_domain("--kubevirt-domain", "virt.example.io")
     }
@@ -156,16 +166,16 @@ mod tests {
     #[case("why: `kubectl get nodes`.", "why: `kubectl CU get nodes`.")]
     #[case("[\"kubectl wait x\",\"a\\nkubectl wait y\"]", "[\"kubectl CU wait x\",\"a\\nkubectl CU wait y\"]")]
     #[case("kubectl\n  wait x", "kubectl CU\n  wait x")]
-    #[case("kubectl create clusterrolebinding x --user=NAME", "kubectl C create clusterrolebinding x --user=NAME")]
+    #[case("kubectl create clusterrolebinding x --user=NAME", "kubectl S create clusterrolebinding x --user=NAME")]
     #[case("kubectl create --dry-run=server -f -", "kubectl CU create --dry-run=server -f -")]
     #[case("as kubectl does; kubectl's; mykubectl get; a/cpufit check; kubectl getter", "")]
     #[case("ClusterRole cpufit-auditor; the webhook cpufit; cpufit", "")]
     fn options_are_added_to_each_command_and_to_nothing_else(#[case] text: &str, #[case] expected: &str) {
         let connection = connection();
-        let Connection { cluster, user, domain } = &connection;
+        let Connection { own, server, domain } = &connection;
         let expected = if expected.is_empty() { text } else { expected };
-        let expected = expected.replace(" CUD", &format!("{cluster}{user}{domain}"));
-        let expected = expected.replace(" CU", &format!("{cluster}{user}")).replace(" C ", &format!("{cluster} "));
+        let expected = expected.replace(" CUD", &format!("{own}{server}{domain}"));
+        let expected = expected.replace(" CU", &format!("{own}{server}")).replace(" S ", &format!("{server} "));
         assert_eq!(connection.completed(text, str::to_owned), expected);
         assert_eq!(Connection::default().completed(text, str::to_owned), text, "options that were not given");
     }

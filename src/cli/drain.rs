@@ -10,7 +10,7 @@ use super::gate;
 use super::resource::ObjectKind;
 use super::targets::note_namespaces;
 use crate::answers::drain::{
-    DrainReport, DrainedNode, GuestRow, LeastAct, State, StaysUntil, drain, guests_of, missing,
+    DrainReport, DrainedNode, GuestRow, LeastAct, LeastProof, State, StaysUntil, drain, guests_of, missing,
 };
 use crate::console::Progress;
 use crate::fit::bits::Bits;
@@ -378,18 +378,18 @@ fn least(drained: &DrainReport, page: &mut Page) {
             _ => format!("all {leaving} can leave"),
         };
         let then = format!("{then}{}{}", by_labels(drained, &[]), unless(drained, steps));
-        let title = match drained.nodes.len() {
-            0 | 1 => "Least to do",
-            _ if is_needless => "Least to do for each node by itself (none of it is needed in the order below)",
-            _ => "Least to do for each node by itself",
+        let of = match drained.nodes.len() {
+            0 | 1 => "",
+            _ if is_needless => " for each node by itself (none of it is needed in the order below)",
+            _ => " for each node by itself",
         };
-        acts(title, steps, &then, page);
+        acts(of, steps, drained.least_is, &then, page);
         may_fail(drained, page);
     }
     let Some(others) = &drained.least_for_others else { return };
     let line = match (drained.parallel.is_off(), drained.not_freed.as_slice()) {
         (Some(limit), _) => format!("raise {limit} of the KubeVirt resource: as long as it is 0, no migration starts"),
-        (None, []) => "no change that is known frees all of them together".to_owned(),
+        (None, []) => "no set of changes that was tried frees all of them".to_owned(),
         (None, names) => {
             let tried = match drained.tried.as_slice() {
                 [] => "none is offered".to_owned(),
@@ -422,7 +422,7 @@ fn least(drained: &DrainReport, page: &mut Page) {
         by_labels(drained, &others.stuck),
         unless(drained, &others.acts)
     );
-    acts("Least to do for the others", &others.acts, &then, page);
+    acts(" for the others", &others.acts, drained.least_is, &then, page);
     may_fail(drained, page);
     for step in &drained.to_look_at {
         page.line(format_args!("To look at, no change yet: {}", step.summary));
@@ -489,15 +489,23 @@ fn unless(drained: &DrainReport, steps: &[LeastAct]) -> String {
 }
 
 /// Prints `Least to do: kubectl uncordon node-d (then all 12 can leave)`; for several commands or an outage, a list
-/// with outage and risk. Prints nothing without acts.
-fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
+/// with outage and risk. Prints nothing without acts. A set that is not known to be the smallest is `Enough to do`.
+fn acts(of: &str, steps: &[LeastAct], proof: LeastProof, then: &str, page: &mut Page) {
+    let (title, proof) = match proof {
+        LeastProof::Smallest => ("Least to do", ""),
+        LeastProof::EachNeeded => {
+            ("Enough to do", ", none of which can be left out; whether fewer others do is not known")
+        }
+        LeastProof::Enough => ("Enough to do", "; whether fewer do is not known"),
+    };
     match steps {
         [] => {}
         [step] if matches!(step.steps.as_slice(), [Step::Run(_)]) && step.outage == Outage::None => {
-            page.line(format_args!("{title}: {} (then {then})", step.steps[0]));
+            page.line(format_args!("{title}{of}: {} (then {then})", step.steps[0]));
         }
         steps => {
-            page.line(format_args!("{title} ({}; then {then}):", counted(steps.len(), "change", "changes")));
+            let changes = counted(steps.len(), "change", "changes");
+            page.line(format_args!("{title}{of} ({changes}{proof}; then {then}):"));
             for (at, step) in steps.iter().enumerate() {
                 let number = at + 1;
                 page.line(format_args!("{number:<2} # {}; outage: {}; risk: {}", step.summary, step.outage, step.risk));
@@ -523,14 +531,30 @@ mod tests {
 
     use super::*;
 
-    /// An act with one command and no outage is one line; an outage is printed with the command.
+    /// An act with one command and no outage is one line; an outage is printed with the command. A set that is not
+    /// known to be the smallest is not called the least.
     #[rstest]
-    #[case::no_outage(Outage::None, "Least to do: kubectl act (then it can leave)\n")]
-    #[case::an_outage(
-        Outage::Restart,
-        "Least to do (1 change; then it can leave):\n1  # restart as it is; outage: restart; risk: it is bound again\n   kubectl act\n"
+    #[case::no_outage(Outage::None, 1, LeastProof::Smallest, "Least to do: kubectl act (then it can leave)")]
+    #[case::an_outage(Outage::Restart, 1, LeastProof::Smallest, "Least to do (1 change; then it can leave):")]
+    #[case::smallest(Outage::None, 2, LeastProof::Smallest, "Least to do (2 changes; then it can leave):")]
+    #[case::each_needed(
+        Outage::None,
+        2,
+        LeastProof::EachNeeded,
+        "Enough to do (2 changes, none of which can be left out; whether fewer others do is not known; then it can leave):"
     )]
-    fn the_cost_of_each_act_is_printed(#[case] outage: Outage, #[case] expected: &str) {
+    #[case::enough(
+        Outage::None,
+        2,
+        LeastProof::Enough,
+        "Enough to do (2 changes; whether fewer do is not known; then it can leave):"
+    )]
+    fn the_cost_of_each_act_and_what_is_known_of_the_set_are_printed(
+        #[case] outage: Outage,
+        #[case] count: usize,
+        #[case] proof: LeastProof,
+        #[case] expected: &str,
+    ) {
         let step = LeastAct {
             id: "restart",
             steps: vec![Step::Run("kubectl act".to_owned())],
@@ -544,7 +568,11 @@ mod tests {
             then: Vec::new(),
         };
         let mut page = Page::default();
-        acts("Least to do", &[step], "it can leave", &mut page);
-        assert_eq!(page.as_str(), expected, "an outage would come as a surprise");
+        acts("", &vec![step; count], proof, "it can leave", &mut page);
+        let (first, rest) = page.as_str().split_once('\n').expect("a line");
+        assert_eq!(first, expected, "a set that may be larger than needed would be called the least");
+        let costs =
+            rest.matches("# restart as it is; outage: restart; risk: it is bound again\n   kubectl act\n").count();
+        assert_eq!(costs, usize::from(outage == Outage::Restart), "an outage would come as a surprise: {rest}");
     }
 }

@@ -50,7 +50,8 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
     };
     let (now, (world, what_if)) = (world, what_if(world, &args.node_selector, &edits)?);
     let looked_at = Progress::of("guests looked at");
-    let report = recommend_after(now, &world, &args.node_selector, &|done, of| looked_at.at(done, of));
+    let progress = |done, of| looked_at.at(done, of);
+    let report = recommend_after(now, &world, &args.node_selector, &progress);
     let is_any = !(report.pools.is_empty() && report.not_counted.is_empty());
     ensure!(is_any || args.node_selector.is_empty() || world.cluster.fleet.is_empty(), "no node has such labels");
     gate::note_kubevirt(now);
@@ -72,9 +73,9 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
             }
         }
         ListOutput::Json => page.json(&Printed { report: &report, what_if: &what_if })?,
-        ListOutput::Yaml => policies(&world, &report, page)?,
+        ListOutput::Yaml => policies(&adoptions(&world, &report, &progress), page)?,
         ListOutput::Name => {
-            for adopted in applied(&adoptions(&world, &report)) {
+            for adopted in applied(&adoptions(&world, &report, &progress)) {
                 page.line(Resource::Policies.title(adopted.name()));
             }
         }
@@ -105,9 +106,8 @@ fn applied(adoptions: &[Adoption]) -> Vec<&AdoptedPolicy> {
     applied.collect()
 }
 
-fn policies(world: &World, report: &Recommendations, page: &mut Page) -> anyhow::Result<()> {
-    let adoptions = adoptions(world, report);
-    let adopted = applied(&adoptions);
+fn policies(adoptions: &[Adoption], page: &mut Page) -> anyhow::Result<()> {
+    let adopted = applied(adoptions);
     let new = adopted.iter().filter(|adopted| !adopted.exists).count();
     if new > 0 {
         let which = if new == adopted.len() { "These" } else { "The new" };
@@ -135,7 +135,7 @@ fn policies(world: &World, report: &Recommendations, page: &mut Page) -> anyhow:
             page.line(format_args!("#   {line}"));
         }
     }
-    for adoption in &adoptions {
+    for adoption in adoptions {
         if let Adoption::Nothing(why) = adoption {
             page.line(format_args!("# {why}"));
         }

@@ -7,6 +7,7 @@
 mod budget;
 mod conditions;
 mod quantity;
+mod requests;
 mod shortage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -21,6 +22,7 @@ use crate::policy::{API_VERSION, LabelCondition, LabelSelector};
 
 use conditions::{launcher_state, unplaced};
 use quantity::{amounts, quantities};
+use requests::requests;
 
 pub(crate) use budget::{DisruptionBudget, LauncherState};
 pub(crate) use conditions::read_conditions;
@@ -110,7 +112,7 @@ impl PodNeed {
     /// Reads the requests of a pod in JSON; `None` if the pod states no requests, as in an incomplete dump.
     pub(crate) fn of_json(json: &str) -> Option<Self> {
         let Bounded(pod) = serde_json::from_str::<Bounded<PodRoom>>(json).ok()?;
-        let need = need(&pod.spec?);
+        let need = need(&pod.spec?, &pod.status.unwrap_or_default());
         need.is_stated().then_some(need)
     }
 
@@ -155,8 +157,13 @@ read_only! {
     NodeRoom { metadata: Meta, status: NodeRoomStatus, }
     NodeRoomStatus { allocatable: BTreeMap<String, Value>, }
     PodRoom { metadata: Meta, spec: PodRoomSpec, status: PodRoomStatus, }
-    PodRoomStatus { phase: String, conditions: Vec<PodCondition>, }
-    PodCondition { r#type: String, status: String, message: String, }
+    PodRoomStatus {
+        phase: String, conditions: Vec<PodCondition>, container_statuses: Vec<ContainerStatus>,
+        init_container_statuses: Vec<ContainerStatus>, resources: Resources,
+        allocated_resources: BTreeMap<String, Value>,
+    }
+    PodCondition { r#type: String, status: String, reason: String, message: String, }
+    ContainerStatus { name: String, resources: Resources, allocated_resources: BTreeMap<String, Value>, }
     PodRoomSpec {
         node_name: String, containers: Vec<Container>, init_containers: Vec<Container>,
         overhead: BTreeMap<String, Value>, resources: Resources, priority: i64, preemption_policy: String,
@@ -164,7 +171,7 @@ read_only! {
     }
     PodRoomAffinity { pod_anti_affinity: RequiredTerms, }
     RequiredTerms { required_during_scheduling_ignored_during_execution: Value, }
-    Container { resources: Resources, restart_policy: String, }
+    Container { name: String, resources: Resources, restart_policy: String, }
     Resources { requests: BTreeMap<String, Value>, }
     PodRequests { metadata: Meta, requests: Vec<Requests>, }
     Requests { priority: i64, requests: BTreeMap<String, Value>, }
@@ -254,6 +261,7 @@ impl Room {
         let (metadata, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
         let status = pod.status.unwrap_or_default();
         let (state, unplaced) = (launcher_state(&metadata, &status), unplaced(&status).map(str::to_owned));
+        let need = need(&spec, &status);
         let phase = status.phase.unwrap_or_default();
         let node = spec.node_name.clone().unwrap_or_default();
         let is_over = is_final(&phase);
@@ -267,7 +275,6 @@ impl Room {
         if node.is_empty() && guest.is_none() {
             return;
         }
-        let need = need(&spec);
         if !node.is_empty() {
             add(self.asked.entry(node.clone()).or_default().entry(need.priority).or_default(), &need.amounts);
         }
@@ -591,51 +598,16 @@ pub(crate) fn add(sum: &mut Amounts, more: &Amounts) {
     }
 }
 
-fn most(of: &mut Amounts, other: &Amounts) {
-    for (resource, amount) in other {
-        let known = of.entry(resource.clone()).or_default();
-        *known = (*known).max(*amount);
-    }
-}
-
-/// Returns the requests of a pod: the sum of its containers and sidecars, or an init container's if they are larger, or
-/// the pod-level requests; plus the overhead.
-fn requests(spec: &PodRoomSpec) -> Amounts {
-    let of = |container: &Container| container.resources.as_ref().and_then(|it| it.requests.as_ref()).map(amounts);
-    let mut running = Amounts::new();
-    for container in spec.containers.iter().flatten() {
-        add(&mut running, &of(container).unwrap_or_default());
-    }
-    let (mut sidecars, mut starting) = (Amounts::new(), Amounts::new());
-    for container in spec.init_containers.iter().flatten() {
-        let own = of(container).unwrap_or_default();
-        if container.restart_policy.as_deref() == Some("Always") {
-            add(&mut sidecars, &own);
-            most(&mut starting, &sidecars);
-        } else {
-            let mut beside = sidecars.clone();
-            add(&mut beside, &own);
-            most(&mut starting, &beside);
-        }
-    }
-    add(&mut running, &sidecars);
-    most(&mut running, &starting);
-    if let Some(pod) = spec.resources.as_ref().and_then(|it| it.requests.as_ref()) {
-        running.extend(amounts(pod));
-    }
-    add(&mut running, &spec.overhead.as_ref().map(amounts).unwrap_or_default());
-    running
-}
-
 /// Returns the `spec` fields of a pod with the same requests as the pod that is read.
 ///
 /// # Errors
 ///
 /// An error of `reader`: the pod is malformed or too large.
 pub(crate) fn asked_by_pod<'a, R: Reader<'a>>(reader: &R) -> Result<Map<String, Value>, R::Error> {
-    let spec = reader.read::<PodRoom>()?.spec.unwrap_or_default();
+    let pod = reader.read::<PodRoom>()?;
+    let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
     let mut out = Map::new();
-    out.insert("resources".to_owned(), json!({"requests": quantities(&requests(&spec))}));
+    out.insert("resources".to_owned(), json!({"requests": quantities(&requests(&spec, &status))}));
     if let Some(priority) = spec.priority.filter(|priority| *priority != 0) {
         out.insert("priority".to_owned(), priority.into());
     }
@@ -646,8 +618,8 @@ pub(crate) fn asked_by_pod<'a, R: Reader<'a>>(reader: &R) -> Result<Map<String, 
 }
 
 /// Returns the requests of a pod. Mirrors `PodRequests`.
-fn need(spec: &PodRoomSpec) -> PodNeed {
-    let mut amounts = requests(spec);
+fn need(spec: &PodRoomSpec, status: &PodRoomStatus) -> PodNeed {
+    let mut amounts = requests(spec, status);
     amounts.insert(PODS.to_owned(), 1000);
     let never_preempts = spec.preemption_policy.as_deref() == Some(NEVER);
     PodNeed { amounts, priority: spec.priority.unwrap_or_default(), never_preempts }
@@ -664,24 +636,4 @@ fn selector(wire: Selector) -> Option<LabelSelector> {
     let match_expressions =
         wire.match_expressions.unwrap_or_default().into_iter().map(condition).collect::<Option<_>>()?;
     Some(LabelSelector { match_labels: wire.match_labels.unwrap_or_default(), match_expressions })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_asks_for_its_containers_and_side_cars_or_for_its_largest_init_container() {
-        let spec: PodRoomSpec = serde_json::from_value(serde_json::json!({
-            "containers": [{"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}, {"resources": {"requests": {"cpu": "500m"}}}],
-            "initContainers": [
-                {"restartPolicy": "Always", "resources": {"requests": {"cpu": "250m"}}},
-                {"resources": {"requests": {"memory": "3Gi", "cpu": "100m"}}},
-            ],
-            "overhead": {"memory": "1Gi"},
-        }))
-        .unwrap_or_default();
-        let asked = requests(&spec);
-        assert_eq!((asked["cpu"], asked["memory"]), (1750, 4000 << 30), "the scheduler would count otherwise");
-    }
 }

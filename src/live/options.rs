@@ -103,11 +103,15 @@ impl ClusterArgs {
             ("--kubeconfig", kubeconfig.as_ref()),
             ("--context", self.context.as_ref()),
             ("--cluster", self.cluster.as_ref()),
+        ] {
+            out = value.into_iter().fold(out, |out, value| out.with_cluster(option, value));
+        }
+        for (option, value) in [
             ("--server", server.as_ref()),
             ("--certificate-authority", self.certificate_authority.as_ref()),
             ("--tls-server-name", self.tls_server_name.as_ref()),
         ] {
-            out = value.into_iter().fold(out, |out, value| out.with_cluster(option, value));
+            out = value.into_iter().fold(out, |out, value| out.with_server(option, value));
         }
         if self.insecure_skip_tls_verify == Some(true) {
             out = out.with_flag("--insecure-skip-tls-verify");

@@ -11,10 +11,13 @@ impl LabelSelector {
             return Bits::all(fleet.len());
         }
         let mut out = Bits::none(fleet.len());
-        (0..fleet.len())
-            .filter(|&node| self.matches_by(|key| fleet.label(node, key)))
-            .for_each(|node| out.insert(node));
+        (0..fleet.len()).filter(|&node| self.selects(node, fleet)).for_each(|node| out.insert(node));
         out
+    }
+
+    /// Whether it selects a node.
+    pub(crate) fn selects(&self, node: NodeIndex, fleet: &Fleet) -> bool {
+        self.matches_by(|key| fleet.label(node, key))
     }
 }
 
@@ -24,7 +27,7 @@ pub(crate) fn lives_on(selector: &LabelSelector, runs_on: Option<NodeIndex>, fit
     if *selector == LabelSelector::default() {
         return true;
     }
-    let selected = |node| selector.matches_by(|key| fleet.label(node, key));
+    let selected = |node| selector.selects(node, fleet);
     match runs_on {
         Some(node) => selected(node),
         None if fitting.is_empty() => (0..fleet.len()).any(selected),

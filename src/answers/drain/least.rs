@@ -1,15 +1,18 @@
 //! The fewest acts after which every guest that has to leave can; or all guests except those that nothing frees.
 //!
-//! Sets of acts are tried by size. A set is accepted if the forecast with its acts done leaves no guest stuck. No
-//! proper subset is accepted, because all smaller sets were tried before; if that would take too long, unneeded acts
-//! are removed from a larger set, the most harmful first. At the end the subsets of the result are judged once more.
+//! Sets of acts are tried by size. A set is accepted if the forecast with its acts done leaves no guest stuck: no
+//! smaller set does then, because all of them were tried before. If that would take too long, unneeded acts are removed
+//! from a larger set, the most harmful first. At the end the subsets of the result are judged once more. [`LeastProof`]
+//! says what is known of the result.
 
 mod after;
+mod proof;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use after::{AfterActs, Edited};
+use proof::EnoughActs;
 
 use super::acts::{self, DrainAct, GuestKey, LeastAct};
 use super::anti_affinity::Residents;
@@ -24,6 +27,8 @@ use crate::fit::plural;
 use crate::fit::remedy::{Action, Outage};
 use crate::say;
 use crate::world::World;
+
+pub use proof::LeastProof;
 
 /// Number of guests whose obstacles are named.
 const MAX_EXPLAINED: usize = 3;
@@ -41,10 +46,12 @@ const MAX_WIDENED: usize = 32;
 const MAX_STEPS: usize = 20_000_000;
 
 /// The fewest acts for the guests of some nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Least {
     /// The acts: empty if none is needed, or none helps.
     pub steps: Vec<LeastAct>,
+    /// The proof about these acts.
+    pub proof: LeastProof,
     /// Whether all other guests leave after these acts with every order and every choice of the scheduler.
     pub is_sure: bool,
     /// The guests that are still stuck after these acts, by name.
@@ -75,7 +82,7 @@ pub(super) fn least(
     progress: &dyn Fn(usize, usize),
 ) -> Least {
     if nodes.is_empty() {
-        return Least { is_sure: true, ..Least::default() };
+        return Least::nothing();
     }
     let (look, mut acts): (Vec<DrainAct>, Vec<DrainAct>) =
         acts::of(world, residents, nodes).into_iter().partition(|act| act.only_looks);
@@ -106,6 +113,24 @@ pub(super) fn least(
     });
     let looks = looks.collect();
     Least { looks, ..found }
+}
+
+impl Least {
+    /// Returns the acts for no guests.
+    fn nothing() -> Self {
+        Self {
+            steps: Vec::new(),
+            proof: LeastProof::Smallest,
+            is_sure: true,
+            stuck: Vec::new(),
+            not_freed: Vec::new(),
+            in_the_way: Vec::new(),
+            tried: Vec::new(),
+            may_fail: Vec::new(),
+            stuck_keys: BTreeSet::new(),
+            looks: Vec::new(),
+        }
+    }
 }
 
 /// The guests and the available acts.
@@ -150,9 +175,11 @@ impl LeastProblem<'_, '_> {
             needs.retain(|key, _| !waived.contains(key));
             self.fewest(&needs, &waived, most)
         });
-        let set = set.unwrap_or_default();
+        let EnoughActs { set, proof } =
+            set.unwrap_or_else(|| EnoughActs { set: Vec::new(), proof: LeastProof::Smallest });
         let stuck = self.stuck(&set);
         Least {
+            proof,
             is_sure: self.is_sure(&set),
             steps: set.iter().map(|&act| self.step(&self.acts[act], &set)).collect(),
             not_freed: self.titles(stuck.intersection(&hopeless)),
@@ -259,7 +286,7 @@ impl LeastProblem<'_, '_> {
         needs: &BTreeMap<GuestKey, Vec<usize>>,
         waived: &BTreeSet<GuestKey>,
         enough: Vec<usize>,
-    ) -> Option<Vec<usize>> {
+    ) -> Option<EnoughActs> {
         let mut needs: Vec<&Vec<usize>> = needs.values().collect::<BTreeSet<_>>().into_iter().collect();
         // Every set contains an act that is the only one to free a guest.
         let mut is_chosen = Bits::none(self.acts.len());
@@ -269,17 +296,21 @@ impl LeastProblem<'_, '_> {
         let least = chosen.len() + lower_bound(&needs, &is_chosen);
         let mut search =
             SubsetSearch { problem: self, needs: &needs, waived, chosen, is_chosen, best: None, tries: 0, steps: 0 };
-        for most in least..=self.acts.len() {
-            search.go(most, 0);
+        // All sets with fewer acts were tried, or lack one that a guest needs.
+        let mut least = least;
+        while least <= self.acts.len() {
+            search.go(least, 0);
             if search.best.is_some() || search.is_used_up() {
                 break;
             }
+            least += 1;
         }
-        // All smaller sets were tried before the best was found.
-        match search.best {
-            Some(best) => Some(self.proved(best, waived)),
-            None => self.thinned(enough, waived),
-        }
+        let best = match search.best {
+            Some(best) => self.proved(best, waived),
+            None => self.thinned(enough, waived)?,
+        };
+        let is_smallest = best.set.is_empty() || best.set.len() == least;
+        Some(if is_smallest { EnoughActs { proof: LeastProof::Smallest, ..best } } else { best })
     }
 
     /// Returns acts, added one by one until no further act reduces the number of stuck guests; if there are too many
@@ -377,7 +408,7 @@ impl LeastProblem<'_, '_> {
 
     /// Returns the acts of the set that are needed, preferring the least harmful; `None` if the set does not free all
     /// guests except `waived`.
-    fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
+    fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Option<EnoughActs> {
         set.sort_unstable();
         let stuck = self.stuck(&set);
         set.retain(|&act| !self.restarts_in_vain(&[act], &stuck));
@@ -408,15 +439,18 @@ impl LeastProblem<'_, '_> {
                 break;
             }
         }
-        Some(self.proved(set, waived))
+        // The last round tried the set without each of its acts, unless the search ended.
+        let proof = if self.is_judged_out(2) { LeastProof::Enough } else { LeastProof::EachNeeded };
+        let proved = self.proved(set, waived);
+        Some(if proved.proof == LeastProof::Enough { EnoughActs { proof, ..proved } } else { proved })
     }
 
     /// Returns the smallest part of a small set that frees all guests except `waived`; of a larger one, the set.
-    fn proved(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Vec<usize> {
+    fn proved(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> EnoughActs {
         // The least harmful acts come first.
         set.sort_unstable();
         if set.len() > MAX_PROVED || self.is_judged_out(3) {
-            return set;
+            return EnoughActs { set, proof: LeastProof::Enough };
         }
         let part = |bits: usize| -> Vec<usize> {
             set.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, act)| *act).collect()
@@ -424,7 +458,7 @@ impl LeastProblem<'_, '_> {
         let mut parts: Vec<usize> = (0..(1_usize << set.len()) - 1).collect();
         parts.sort_by_key(|bits| bits.count_ones());
         let enough = parts.into_iter().map(part).find(|part| self.is_enough(part, &self.stuck(part), waived));
-        enough.unwrap_or(set)
+        EnoughActs { set: enough.unwrap_or(set), proof: LeastProof::EachNeeded }
     }
 
     /// Whether acts after which these guests are stuck free all guests except `waived`, and leave no guest down.

@@ -49,6 +49,7 @@ use returning::Restarts;
 
 pub use acts::LeastAct;
 pub(crate) use evicted::{EvictionEffect, eviction_effect};
+pub use least::LeastProof;
 
 words! {
     /// The outcome for a guest when its node is drained.
@@ -233,6 +234,8 @@ pub struct DrainReport {
     pub least_to_do: Option<Vec<LeastAct>>,
     /// If nothing frees all guests, the fewest acts for the others; else `None`.
     pub least_for_others: Option<ForOthers>,
+    /// The proof about the acts of `least_to_do` or `least_for_others`.
+    pub least_is: LeastProof,
     /// Whether as many guests leave after these acts with every order and every choice of the scheduler.
     #[serde(skip)]
     pub is_least_sure: bool,
@@ -296,8 +299,8 @@ impl DrainReport {
 
 /// Returns the effect of draining each of these nodes alone; and, with `in_turn`, an order for them.
 ///
-/// `progress` is called with the number of nodes judged so far and the total, then with the steps of the search for the
-/// least to do and their limit.
+/// `progress` is called with the number of nodes judged so far and the total, then with the steps of each search, for the
+/// least to do and for an order, and their limit.
 #[must_use]
 pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> DrainReport {
     drain_within(world, nodes, in_turn, None, progress)
@@ -350,8 +353,7 @@ fn drain_within(
             restarts: Restarts::of(world, evicted_guests[*at].vmi),
             are_followed: *are_followed,
         }));
-        let is_count_sure = forecast.is_count_sure;
-        rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests, is_count_sure });
+        rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests, is_count_sure: forecast.is_count_sure });
         if forecast.has_stuck() {
             trouble.push(Trouble { evicted_guests, forecast, fellows });
         }
@@ -369,6 +371,7 @@ fn drain_within(
     not_known.extend(missing);
     let Least {
         steps,
+        proof: least_is,
         is_sure: is_least_sure,
         may_fail: least_may_fail,
         stuck,
@@ -380,12 +383,13 @@ fn drain_within(
     } = least::least(world, &residents, &trouble, turns.len() > 1, progress);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
-    let order = in_turn.then(|| order::of(world, &residents, &turns));
+    let order = in_turn.then(|| order::of(world, &residents, &turns, progress));
     let parallel = Parallel::of(&world.cluster);
     let mut drained = DrainReport {
         nodes: rows,
         least_to_do,
         least_for_others,
+        least_is,
         is_least_sure,
         least_may_fail,
         not_freed,

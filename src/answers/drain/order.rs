@@ -64,12 +64,15 @@ pub(super) enum Order {
     },
 }
 
+/// Called with the number of steps of a search so far and their limit.
+type Progress<'p> = &'p dyn Fn(usize, usize);
+
 /// Returns an order for these nodes, given with their guests.
-pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Order {
+pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>], progress: Progress<'_>) -> Order {
     let evicted_guests = || turns.iter().flat_map(|(_, evicted_guests)| evicted_guests);
     let held = evicted_guests().filter(|evicted| evicted.never_leaves());
     let held: Vec<String> = held.map(|evicted| evicted.title.clone()).collect();
-    match of_moving(world, residents, turns) {
+    match of_moving(world, residents, turns, progress) {
         found if held.is_empty() => found,
         // Guests that only a search that was given up names may have an order.
         Order::Stranded { guests, tries: None } => {
@@ -82,15 +85,15 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_
 }
 
 /// Returns an order for the guests that KubeVirt migrates; the others stay where they are, or end.
-fn of_moving(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Order {
+fn of_moving(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>], progress: Progress<'_>) -> Order {
     let places = places::of(&world.cluster.fleet, turns);
     let board = Moves::of(residents, turns, &places, world);
     let unsettled = board.unsettled();
-    let order = of_board(world, turns, &places, &board, &unsettled);
+    let order = of_board(world, turns, &places, &board, &unsettled, progress);
     if unsettled.is_empty() || matches!(order, Order::Found { .. }) {
         return order;
     }
-    match of_board(world, turns, &places, &board, &BTreeSet::new()) {
+    match of_board(world, turns, &places, &board, &BTreeSet::new(), progress) {
         Order::Found { nodes, may_strand, assumes } => {
             let may_strand: BTreeSet<String> = may_strand.into_iter().chain(board.names(&unsettled)).collect();
             Order::Found { nodes, may_strand: may_strand.into_iter().collect(), assumes }
@@ -107,6 +110,7 @@ fn of_board(
     places: &[Rc<NodesBefore>],
     board: &Moves<'_, '_>,
     once: &BTreeSet<usize>,
+    progress: Progress<'_>,
 ) -> Order {
     let residents = board.residents;
     let nodes: Vec<NodeIndex> = turns.iter().map(|(node, _)| *node).collect();
@@ -125,11 +129,11 @@ fn of_board(
     let together: Vec<Vec<usize>> =
         groups.into_iter().filter(|group| group.iter().any(|guest| may_be_stuck.contains(guest))).collect();
     let groups: Option<Vec<Group>> = together.iter().map(|group| Group::of(board, group)).collect();
-    let search = |groups: &[Group], ending: Ending, effort: &mut TriesLeft| {
+    let search = |groups: &[Group], ending: Ending, effort: &mut TriesLeft<'_>| {
         OrderSearch::new(board, &nodes, &lone, once, groups, ending).run(effort)
     };
 
-    let mut effort = TriesLeft::of(MAX_STEPS);
+    let mut effort = TriesLeft::of(MAX_STEPS, progress);
     if together.is_empty() {
         return match search(&[], Ending::All, &mut effort) {
             SearchResult::Order(order) => found(order, &BTreeSet::new()),
@@ -147,10 +151,10 @@ fn of_board(
             return found(order, &BTreeSet::new());
         }
         steps += effort.tries;
-        effort = TriesLeft::of(MAX_STEPS);
+        effort = TriesLeft::of(MAX_STEPS, progress);
         match search(groups, Ending::One, &mut effort) {
             SearchResult::Order(order) => {
-                let exactly = stranded_in(board, groups, &nodes, &order);
+                let exactly = stranded_in(board, groups, &nodes, &order, progress);
                 return found(order, &exactly.unwrap_or_else(in_groups));
             }
             SearchResult::None(guests) => return stranded(&guests, None),
@@ -165,7 +169,7 @@ fn of_board(
         }
     }
     steps += effort.tries;
-    match trial::order(residents, turns, places, first) {
+    match trial::order(residents, turns, places, first, progress) {
         Ok(order) => found(order, &in_groups().union(once).copied().collect()),
         Err((guests, tries)) => stranded(&guests, Some(steps + tries)),
     }
@@ -178,9 +182,10 @@ fn stranded_in(
     groups: &[Group],
     nodes: &[NodeIndex],
     order: &[usize],
+    progress: Progress<'_>,
 ) -> Option<BTreeSet<usize>> {
     let mut stuck = BTreeSet::new();
-    let mut effort = TriesLeft::of(MAX_STEPS);
+    let mut effort = TriesLeft::of(MAX_STEPS, progress);
     for group in groups {
         let group = group.telling_apart();
         let mut all = group.start(board);

@@ -384,6 +384,14 @@ fn why_none(none: &WhyNone, nodes: usize) -> String {
             let names = vendors.join(" and ");
             format!("the nodes' labels name CPUs of {names}: no guest migrates from one vendor to another")
         }
+        WhyNone::NoVendor { nodes, vendor } => {
+            let (have, their) =
+                (plural::number(nodes.len(), "has", "have"), plural::number(nodes.len(), "its", "their"));
+            format!(
+                "{} {have} no cpu-vendor label, so {their} vendor is not known to be {vendor}, that of the others",
+                plural::fold_names(nodes, 3)
+            )
+        }
         WhyNone::Withheld(best) => {
             let on = all_of(nodes);
             format!(

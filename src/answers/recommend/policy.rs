@@ -1,12 +1,15 @@
 //! The policies that adopt a recommendation: they warn, and neither deny nor change guests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use serde_json::Value;
 
 use super::{PoolReport, Recommendations};
-use crate::answers::guest_state::GuestStates;
+use crate::answers::guest_state::{GuestStates, NextStart};
+use crate::answers::policy_of;
 use crate::enforce::model::Common;
+use crate::fit::bits::Bits;
 use crate::fit::command::{Command, CommandWord, CpuModel, Invalid, Json, Name, Script};
 use crate::fit::label;
 use crate::fit::models;
@@ -14,6 +17,7 @@ use crate::fit::plural;
 use crate::fit::syntax;
 use crate::fnv::fnv1a;
 use crate::judge::{GuestOf, all_guests};
+use crate::kubevirt::migration;
 use crate::policy::{
     Announce, CommonModel, Dial, LabelCondition, LabelSelector, LauncherSelectors, Operator, Otherwise, Policy,
 };
@@ -52,10 +56,10 @@ impl AdoptedPolicy {
 ///
 /// The pool of an existing policy keeps that policy, with another model; a policy that denies or changes guests is left
 /// to a person. Other policies have names that no existing policy has. A policy is left out if the existing policies
-/// would treat guests otherwise with it.
+/// would treat guests otherwise with it. `progress` is called with the number of guests looked at so far and the total.
 #[must_use]
-pub fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption> {
-    without_effect(world, proposals(world, report))
+pub fn adoptions(world: &World, report: &Recommendations, progress: &dyn Fn(usize, usize)) -> Vec<Adoption> {
+    without_effect(world, proposals(world, report), progress)
 }
 
 /// Returns the adoptions before it is proved that the existing policies treat guests as they do now. Judges no guest.
@@ -83,16 +87,32 @@ fn mark(text: &str) -> String {
     format!("{:06x}", fnv1a(text) & 0x00ff_ffff)
 }
 
-/// The treatment of a guest by the policies, now and at its next start.
+/// The treatment of a guest by the policies.
+///
+/// A guest that is judged now by the same policy as before is treated as before: an adopted policy changes no other one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Treatment {
+    /// The policy that governs it now, and the one that does at its next start.
     policies: [Option<String>; 2],
-    denied: [bool; 2],
+    /// Whether its next start is denied.
+    denied: bool,
     /// The model that is written at its next start.
     written: Option<String>,
 }
 
 impl Treatment {
+    fn of<'w>(states: &mut GuestStates<'w>, world: &'w World, guest: GuestOf<'w>, next: &NextStart) -> Self {
+        let written = match &next.common {
+            Some(Common::Written { model, .. }) => Some(model.clone()),
+            _ => None,
+        };
+        Self {
+            policies: [policy_now(states, world, guest), next.state.policy.clone()],
+            denied: next.state.ruling.denies(),
+            written,
+        }
+    }
+
     /// Whether this one keeps what existing policies do; a guest that only the built-in policy governs may get another
     /// one that does the same.
     fn keeps(&self, before: &Self) -> bool {
@@ -103,31 +123,41 @@ impl Treatment {
     }
 }
 
-/// A guest by its place among all guests of a world, which is equal in worlds that differ in policies only.
-type Treated = BTreeMap<usize, (String, Treatment)>;
-
-/// Returns the treatment of the guests that `is_asked` selects by their place.
-fn treatments(world: &World, is_asked: impl Fn(usize) -> bool) -> Treated {
-    let mut states = GuestStates::new(world);
-    let guests = all_guests(&world.cluster).enumerate().filter(|(at, _)| is_asked(*at));
-    guests.map(|(at, guest)| (at, (guest.title(), treatment(&mut states, guest)))).collect()
+/// Returns the policy that governs a guest as it is now. The node of a running guest decides, so it is not judged.
+fn policy_now<'w>(states: &mut GuestStates<'w>, world: &'w World, guest: GuestOf<'w>) -> Option<String> {
+    let GuestOf::Vmi(vmi) = guest else { return None };
+    let fleet = &world.cluster.fleet;
+    match fleet.find(&vmi.status.node_name).filter(|_| migration::runs(vmi)) {
+        Some(node) => policy_of(world, &world.policies, vmi, Some(node), &Bits::none(fleet.len()))
+            .map(|policy| policy.name.clone()),
+        None => states.now(vmi).policy,
+    }
 }
 
-fn treatment<'w>(states: &mut GuestStates<'w>, guest: GuestOf<'w>) -> Treatment {
-    let next = states.at_next_start(guest);
-    let now = match guest {
-        GuestOf::Vmi(vmi) => Some(states.now(vmi)),
-        GuestOf::Vm(_) => None,
-    };
-    let written = match &next.common {
-        Some(Common::Written { model, .. }) => Some(model.clone()),
-        _ => None,
-    };
-    Treatment {
-        policies: [now.as_ref().and_then(|now| now.policy.clone()), next.state.policy.clone()],
-        denied: [now.is_some_and(|now| now.ruling.denies()), next.state.ruling.denies()],
-        written,
+/// A guest that an existing policy governs.
+struct GovernedGuest<'w> {
+    guest: GuestOf<'w>,
+    /// The next start: that of all guests with equal input.
+    next: Rc<NextStart>,
+    was: Treatment,
+}
+
+/// Returns the guests that an existing policy governs. `progress` is called with the number of guests looked at so far
+/// and the total.
+fn governed<'w>(world: &'w World, progress: &dyn Fn(usize, usize)) -> Vec<GovernedGuest<'w>> {
+    let mut states = GuestStates::new(world);
+    let guests: Vec<GuestOf<'w>> = all_guests(&world.cluster).collect();
+    let mut out = Vec::new();
+    for (at, &guest) in guests.iter().enumerate() {
+        progress(at, guests.len());
+        let next = states.at_next_start(guest);
+        let was = Treatment::of(&mut states, world, guest, &next);
+        if was.policies.iter().any(Option::is_some) {
+            out.push(GovernedGuest { guest, next, was });
+        }
     }
+    progress(guests.len(), guests.len());
+    out
 }
 
 /// Returns the world with the adopted policies.
@@ -142,11 +172,31 @@ fn with_adopted<'a>(world: &World, adoptions: impl Iterator<Item = &'a Adoption>
     out
 }
 
-/// Keeps the guests that `world` treats otherwise than before.
-fn treated_otherwise(mut before: Treated, world: &World) -> Treated {
-    let after = treatments(world, |at| before.contains_key(&at));
-    before.retain(|at, (_, was)| after.get(at).is_some_and(|(_, is)| !is.keeps(was)));
-    before
+/// Returns the guests that `world` treats otherwise than before. Guests whose next starts had equal input, and whose
+/// nodes the same policies select, are judged once.
+fn treated_otherwise<'g, 'w>(
+    before: impl Iterator<Item = &'g GovernedGuest<'w>>,
+    world: &World,
+) -> Vec<&'g GovernedGuest<'w>> {
+    let fleet = &world.cluster.fleet;
+    let mut states = GuestStates::new(world);
+    let mut of_nodes: HashMap<&str, Vec<bool>> = HashMap::new();
+    let mut starts: HashMap<(*const NextStart, Vec<bool>), Rc<NextStart>> = HashMap::new();
+    let mut is_otherwise = |governed: &&GovernedGuest<'w>| {
+        let GovernedGuest { guest, next, was } = governed;
+        let metadata = guest.metadata();
+        let vmi = world.cluster.vmi(&metadata.namespace, &metadata.name);
+        let home = vmi.map_or("", |vmi| vmi.status.node_name.as_str());
+        let selecting = of_nodes.entry(home).or_insert_with(|| {
+            let selects =
+                |node| world.policies.iter().map(|policy| policy.node_selector.selects(node, fleet)).collect();
+            fleet.find(home).map(selects).unwrap_or_default()
+        });
+        let key = (Rc::as_ptr(next), selecting.clone());
+        let next = Rc::clone(starts.entry(key).or_insert_with(|| states.at_next_start(*guest)));
+        !Treatment::of(&mut states, world, *guest, &next).keeps(was)
+    };
+    before.filter(|governed| is_otherwise(governed)).collect()
 }
 
 /// Replaces each policy with which the existing policies would treat a guest otherwise by the reason.
@@ -154,14 +204,14 @@ fn treated_otherwise(mut before: Treated, world: &World) -> Treated {
 /// An adopted policy neither denies nor writes a model, so it has an effect only where it governs a guest instead of an
 /// existing policy: one that is new, and that does so beside all others if it does beside some of them. So guests are
 /// judged once, and again only if an existing policy governs them, or if all new policies together change them.
-fn without_effect(world: &World, adoptions: Vec<Adoption>) -> Vec<Adoption> {
+fn without_effect(world: &World, adoptions: Vec<Adoption>, progress: &dyn Fn(usize, usize)) -> Vec<Adoption> {
     let is_new = |adoption: &Adoption| matches!(adoption, Adoption::Apply(adopted) if !adopted.exists);
     if world.policies.is_empty() || !adoptions.iter().any(is_new) {
         return adoptions;
     }
-    let mut before = treatments(world, |_| true);
-    before.retain(|_, (_, treatment)| treatment.policies.iter().any(Option::is_some));
-    let changed = treated_otherwise(before, &with_adopted(world, adoptions.iter()));
+    let before = governed(world, progress);
+    let with_all = with_adopted(world, adoptions.iter());
+    let changed = treated_otherwise(before.iter(), &with_all);
     if changed.is_empty() {
         return adoptions;
     }
@@ -175,7 +225,7 @@ fn without_effect(world: &World, adoptions: Vec<Adoption>) -> Vec<Adoption> {
             Vec::new()
         } else {
             let with_it = with_adopted(world, out.iter().chain([&adoption]));
-            treated_otherwise(changed.clone(), &with_it).into_values().map(|(title, _)| title).collect()
+            treated_otherwise(changed.iter().copied(), &with_it).iter().map(|governed| governed.guest.title()).collect()
         };
         out.push(match guests.len() {
             0 => adoption,

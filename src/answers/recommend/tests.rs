@@ -64,6 +64,54 @@ fn a_running_guest_keeps_the_cpu_of_its_node_as_it_was(
     assert_eq!(found, expected, "the effect on the guest would be foretold wrongly");
 }
 
+/// A policy with `DropStale` removes entries that no node offers when the guest migrates: also those that a change
+/// makes stale, and not those that an added node offers again.
+#[rstest]
+#[case::a_node_comes(&["gone"], replaced("new", 0), "DropStale", GuestCount { of: 1, ..GuestCount::default() })]
+#[case::a_node_comes_and_it_stays(&["gone"], replaced("new", 0), "Keep", GuestCount {
+    of: 1, cannot_go_there: 1, ..GuestCount::default()
+})]
+#[case::a_node_with_it_comes(&["pcid"], with_feature("new", "pcid"), "DropStale", GuestCount {
+    of: 1, one_left: 1, ..GuestCount::default()
+})]
+#[case::its_node_goes(&["gone"], AssumedChange::Without("node-0".to_owned()), "DropStale", GuestCount {
+    must_leave: 1, ..GuestCount::default()
+})]
+#[case::its_node_goes_and_it_stays(&["gone"], AssumedChange::Without("node-0".to_owned()), "Keep", GuestCount {
+    must_leave: 1, cannot_leave: 1, ..GuestCount::default()
+})]
+#[case::only_its_node_has_it(&["only-0"], AssumedChange::Without("node-0".to_owned()), "DropStale", GuestCount {
+    must_leave: 1, cannot_leave: 1, ..GuestCount::default()
+})]
+#[case::it_goes_stale(&["avx512f"], AssumedChange::WithoutFeature("avx512f".to_owned()), "DropStale", GuestCount::default())]
+#[case::it_goes_stale_and_stays(&["avx512f"], AssumedChange::WithoutFeature("avx512f".to_owned()), "Keep", GuestCount {
+    none_left: 1, ..GuestCount::default()
+})]
+fn entries_that_a_policy_drops_keep_no_guest_off_a_node(
+    #[case] inherited: &[&str],
+    #[case] change: AssumedChange,
+    #[case] selectors: &str,
+    #[case] expected: GuestCount,
+) {
+    let mut nodes: Vec<Node> = (0..3).map(|at| skylake(&format!("node-{at}"))).collect();
+    give(&mut nodes[0], [feature("only-0")]);
+    let guest = running("db", "node-0", "host-model");
+    let keys = inherited.iter().copied().chain(["fpu"]).map(feature);
+    let pod = launcher(&guest, keys);
+    let world = World {
+        cluster: cluster("1.9.0", nodes, [vmi(guest), pod]),
+        policies: vec![read_policy("pool", &json!({"launcherSelectors": selectors}))],
+    };
+    assert_eq!(changed(&world, &[change]).1, expected, "what the policy drops would be counted as demanded");
+}
+
+/// Returns a change that adds a node with one more feature.
+fn with_feature(name: &str, more: &str) -> AssumedChange {
+    let mut node = skylake(name);
+    give(&mut node, [feature(more)]);
+    AssumedChange::With(Box::new(node))
+}
+
 /// The guests of a removed node, by the effect of their eviction.
 #[rstest]
 #[case::migrated(json!({}), None, GuestCount { must_leave: 1, ..GuestCount::default() }, "could leave it")]
@@ -290,6 +338,29 @@ fn a_node_of_two_vendors_is_no_target_in_the_pool_of_one() {
 }
 
 mod same_model;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Nodes are one pool exactly where `all` counts them as one: with one architecture, and one and the same vendor.
+    #[test]
+    fn all_and_the_pools_agree_about_vendors(of_node in prop::collection::vec((0_usize..3, 0_usize..4), 1..5)) {
+        let hosts = [skylake, cascade_lake, rome];
+        let nodes = of_node.iter().enumerate().map(|(at, (host, vendor))| {
+            let mut node = hosts[*host](&format!("node-{at}"));
+            if *vendor == 0 {
+                node.labels.retain(|key, _| !key.starts_with(crate::fit::label::CPU_VENDOR));
+            }
+            node
+        });
+        let report = recommend(&world(nodes.collect(), []), &[], &|_, _| {});
+        if let [pool] = report.pools.as_slice() {
+            prop_assert_eq!(&pool.model, &report.all.model, "{:?}", report);
+        } else {
+            prop_assert_eq!(&report.all.model, &None, "a guest would be sent where none migrates: {:?}", report);
+        }
+    }
+}
 
 /// Returns nodes of a zone and an architecture.
 fn of_zone(mut node: Node, zone: &str) -> Node {

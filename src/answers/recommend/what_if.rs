@@ -1,7 +1,7 @@
 //! The effect of adding or removing a node or a CPU feature.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use super::{Recommended, recommended};
 use crate::answers::anti_affinity::Residents;
 use crate::answers::drain::{EvictionEffect, eviction_effect};
 use crate::answers::obstacles::Obstacles;
-use crate::answers::{Demand, Guests};
+use crate::answers::{Demand, Guests, policy_of};
+use crate::enforce::trim::{self, Trim};
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Name};
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -23,7 +24,7 @@ use crate::fit::plural;
 use crate::kubevirt::migration::{self, NoPod};
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
-use crate::policy::LabelSelector;
+use crate::policy::{LabelSelector, LauncherSelectors, Policy};
 use crate::world::World;
 
 /// A change of the nodes.
@@ -252,7 +253,7 @@ fn guests(world: &World, changed: &World, edits: &[AssumedChange]) -> GuestCount
     let mut now = Guests::new(cluster);
     let mut leaving: BTreeMap<NodeIndex, Leaving<'_>> = BTreeMap::new();
     // The demands stay in `now`, so that their addresses are theirs alone.
-    let mut fitting_later: HashMap<*const Demand, Rc<Bits>> = HashMap::new();
+    let mut fitting: HashMap<(*const Demand, Option<&str>, bool), Rc<Fitting>> = HashMap::new();
     let mut out = GuestCount::default();
     for vmi in cluster.vmis().filter(|vmi| migration::runs(vmi)) {
         let Some(own) = fleet.find(&vmi.status.node_name) else { continue };
@@ -261,11 +262,14 @@ fn guests(world: &World, changed: &World, edits: &[AssumedChange]) -> GuestCount
         if matches!(effect, EvictionEffect::Ends(_)) || matches!(demand.placement, Err(NoPod::TooLarge { .. })) {
             continue;
         }
-        let fits = Rc::clone(fitting_later.entry(Rc::as_ptr(&demand)).or_insert_with(|| {
-            let placement = demand.placement.as_ref().ok();
-            let fitting = placement.map(|placement| later.look_up(placement).passes().fitting);
-            Rc::new(fitting.unwrap_or_else(|| Bits::none(later.len())))
-        }));
+        let policy = policy_of(world, &world.policies, vmi, Some(own), &Bits::none(fleet.len()))
+            .filter(|policy| policy.launcher_selectors != LauncherSelectors::Keep);
+        let leaves = later.find(&vmi.status.node_name).is_none();
+        let key = (Rc::as_ptr(&demand), policy.map(|policy| policy.name.as_str()), leaves);
+        let found =
+            fitting.entry(key).or_insert_with(|| Rc::new(Fitting::of(&demand, vmi, policy, leaves, [world, changed])));
+        let found = Rc::clone(found);
+        let fits = &found.later;
         let Some(stays) = later.find(&vmi.status.node_name) else {
             out.must_leave += 1;
             let of_node = leaving.entry(own).or_default();
@@ -279,7 +283,7 @@ fn guests(world: &World, changed: &World, edits: &[AssumedChange]) -> GuestCount
                 | EvictionEffect::NotKnown(_)
                 | EvictionEffect::Held(_) => out.stays += 1,
                 EvictionEffect::Refused(_) => out.cannot_leave += 1,
-                EvictionEffect::Moves => of_node.moving.push((vmi, fits)),
+                EvictionEffect::Moves => of_node.moving.push((vmi, Rc::clone(fits))),
                 EvictionEffect::Ends(_) => {}
             }
             continue;
@@ -296,7 +300,7 @@ fn guests(world: &World, changed: &World, edits: &[AssumedChange]) -> GuestCount
         if is_refused {
             continue;
         }
-        let had = demand.targets(fleet, Some(own));
+        let had = found.now.count() - usize::from(found.now.contains(own));
         let has = fits.count() - usize::from(fits.contains(stays));
         out.one_left += usize::from(had > 1 && has == 1);
         out.none_left += usize::from(had > 0 && has == 0);
@@ -317,6 +321,41 @@ fn guests(world: &World, changed: &World, edits: &[AssumedChange]) -> GuestCount
         out.cannot_leave += moving.len();
     }
     out
+}
+
+/// The nodes that take the target pods of guests, by labels.
+struct Fitting {
+    /// As the nodes are.
+    now: Bits,
+    /// After a change.
+    later: Rc<Bits>,
+}
+
+impl Fitting {
+    /// Returns the nodes that take the target of a guest, without the selector entries that its policy drops.
+    ///
+    /// A guest `leaves` a removed node while that node is still there: what it offers is not dropped.
+    fn of(demand: &Demand, vmi: &Vmi, policy: Option<&Policy>, leaves: bool, worlds: [&World; 2]) -> Self {
+        let [now, later] = worlds.map(|world| &*world.cluster.fleet);
+        let Ok(placement) = &demand.placement else {
+            return Self { now: Bits::none(now.len()), later: Rc::new(Bits::none(later.len())) };
+        };
+        let dropped = |world: &World| -> BTreeSet<String> {
+            let trimmed = policy.map(|policy| trim::predict(world, policy, vmi, None, placement));
+            let keys = trimmed.iter().flat_map(Trim::dropped).map(|(key, _)| key.clone());
+            keys.collect()
+        };
+        let [of_now, mut of_later] = worlds.map(dropped);
+        if leaves {
+            of_later.retain(|key| of_now.contains(key));
+        }
+        let fitting = |fleet: &Fleet, dropped: &BTreeSet<String>| {
+            let mut placement = placement.clone();
+            placement.selector.retain(|(key, _)| !dropped.contains(&**key));
+            fleet.look_up(&placement).passes().fitting
+        };
+        Self { now: fitting(now, &of_now), later: Rc::new(fitting(later, &of_later)) }
+    }
 }
 
 /// The guests of a removed node.

@@ -58,6 +58,13 @@ pub(crate) enum WhyNone {
     NoModels(Vec<String>),
     /// The nodes have CPUs of several vendors, or none is labelled.
     Vendors(Vec<String>),
+    /// These nodes have no vendor's label, and the others have that of one vendor.
+    NoVendor {
+        /// The nodes, by name.
+        nodes: Vec<String>,
+        /// The vendor of the others.
+        vendor: String,
+    },
     /// No model can run on all nodes.
     NothingInCommon,
     /// `obsoleteCPUModels` withholds all candidates; names the best one.
@@ -178,14 +185,18 @@ pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str, withheld: &BTree
 }
 
 /// Returns the models that all nodes can run, best first, including withheld ones.
+///
+/// A migration asks for the vendor label of the node that it leaves, so it never goes to a node without one
+/// (`getCPUVendorLabelKey` in `pkg/virt-controller/watch/migration/migration.go`).
 fn candidates(fleet: &Fleet, counted: &Bits, withheld: &BTreeSet<String>) -> Result<Vec<Candidate>, WhyNone> {
     if counted.is_empty() {
         return Err(WhyNone::NoNode);
     }
+    let names = |nodes: &Bits| fleet.names(nodes).into_iter().map(str::to_owned).collect();
     let mut without = counted.clone();
     fleet.bearers(Family::CpuModel).values().for_each(|bearers| without.subtract(bearers));
     if !without.is_empty() {
-        return Err(WhyNone::NoModels(fleet.names(&without).into_iter().map(str::to_owned).collect()));
+        return Err(WhyNone::NoModels(names(&without)));
     }
     let vendors = fleet.bearers(Family::CpuVendor);
     let vendors: Vec<&str> =
@@ -193,6 +204,11 @@ fn candidates(fleet: &Fleet, counted: &Bits, withheld: &BTreeSet<String>) -> Res
     let [vendor] = vendors[..] else {
         return Err(WhyNone::Vendors(vendors.into_iter().map(str::to_owned).collect()));
     };
+    let mut unlabelled = counted.clone();
+    fleet.bearers(Family::CpuVendor).values().for_each(|bearers| unlabelled.subtract(bearers));
+    if !unlabelled.is_empty() {
+        return Err(WhyNone::NoVendor { nodes: names(&unlabelled), vendor: vendor.to_owned() });
+    }
     let on_all = |offer: Offer| (offer.runs_on == *counted).then_some(offer.candidate);
     Ok(offers(fleet, counted, vendor, withheld).into_iter().filter_map(on_all).collect())
 }

@@ -247,6 +247,13 @@ fn nodes_left_out_and_the_reason_for_no_model_are_reported() {
         none(vec![with("a", "epyc-rome", nothing), with("b", "broadwell", nothing)]),
         WhyNone::Vendors(vec!["AMD".to_owned(), "Intel".to_owned()])
     );
+    let no_vendor = |node: &mut Node| node.labels.retain(|key, _| !key.starts_with(label::CPU_VENDOR));
+    assert_eq!(
+        none(vec![with("a", "epyc-rome", nothing), with("b", "epyc-rome", no_vendor)]),
+        WhyNone::NoVendor { nodes: vec!["b".to_owned()], vendor: "AMD".to_owned() },
+        "a guest of the others would have a target too many"
+    );
+    assert_eq!(none(vec![with("b", "epyc-rome", no_vendor)]), WhyNone::Vendors(Vec::new()));
     let only =
         |node: &mut Node| node.labels.retain(|key, _| !key.starts_with(label::CPU_MODEL) || key.ends_with("/EPYC"));
     let other =

@@ -388,10 +388,7 @@ fn a_user_without_rights_is_shown_the_missing_ones() {
     for words in [
         NODES,
         "ClusterRole cpufit-reader",
-        &format!(
-            "  kubectl --kubeconfig {} create clusterrolebinding cpufit-reader-jane --clusterrole=cpufit-reader --user=jane",
-            text(&kubeconfig)
-        ),
+        "  kubectl create clusterrolebinding cpufit-reader-jane --clusterrole=cpufit-reader --user=jane",
         " create --dry-run=server -f - <<'EOF'\napiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceMigration\n\
          metadata: {generateName: cpufit-, namespace: \"shop\"}\nspec: {vmiName: \"db\"}\nEOF\n",
     ] {

@@ -230,9 +230,19 @@ fn nodes_are_named_as_for_kubectl() {
         ("drain node-a --no-headers --snapshot $DUMP", 1, &["shop/db"], &[]),
         ("drain node-a -o name --snapshot $DUMP", 1, &["virtualmachineinstance.kubevirt.io/db"], &[]),
         ("drain node-b -o name --snapshot $DUMP", 0, &[], &[]),
-        // A drain moves the guests of all namespaces.
-        ("drain node-a -n lab --snapshot $DUMP", 2, &[], &["drain judges the guests of all namespaces"]),
-        ("recommend -n lab --snapshot $DUMP", 2, &[], &["recommend judges the guests of all namespaces"]),
+        // A drain moves the guests of all namespaces; kubectl drain ignores the option too.
+        (
+            "drain node-a -n lab --snapshot $DUMP",
+            1,
+            &["shop/db"],
+            &["drain judges the guests of all namespaces: --namespace is ignored"],
+        ),
+        (
+            "recommend -n lab --snapshot $DUMP",
+            0,
+            &["MODEL"],
+            &["recommend judges the guests of all namespaces: --namespace is ignored"],
+        ),
         ("drain node-a --ignore-daemonsets --snapshot $DUMP", 2, &[], &["it predicts what kubectl drain would do"]),
         (
             "drain node-a --cache-file x --snapshot $DUMP",

@@ -157,7 +157,7 @@ impl Group {
         node: usize,
         done: &Bits,
         ending: Ending,
-        effort: &mut TriesLeft,
+        effort: &mut TriesLeft<'_>,
         stuck: &mut BTreeSet<usize>,
     ) -> Option<Vec<Positions>> {
         let open: Vec<Mask> = self.members.iter().map(|member| self.open(member, node, done)).collect();

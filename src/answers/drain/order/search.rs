@@ -115,7 +115,7 @@ impl<'s> OrderSearch<'s> {
         }
     }
 
-    pub(super) fn run(mut self, effort: &mut TriesLeft) -> SearchResult {
+    pub(super) fn run(mut self, effort: &mut TriesLeft<'_>) -> SearchResult {
         if self.go(effort) {
             return SearchResult::Order(self.order);
         }
@@ -126,7 +126,7 @@ impl<'s> OrderSearch<'s> {
         }
     }
 
-    fn go(&mut self, effort: &mut TriesLeft) -> bool {
+    fn go(&mut self, effort: &mut TriesLeft<'_>) -> bool {
         let before = self.order.len();
         let mut harmless = Vec::new();
         self.take_harmless(&mut harmless);
@@ -170,7 +170,7 @@ impl<'s> OrderSearch<'s> {
 
     /// Continues after a drain. If one good ending suffices and there is only one group, each of its positions is tried
     /// alone: then known states recur more often.
-    fn goes_on(&mut self, effort: &mut TriesLeft) -> bool {
+    fn goes_on(&mut self, effort: &mut TriesLeft<'_>) -> bool {
         match self.may_be.as_slice() {
             [all] if self.ending == Ending::One && all.len() > 1 => {
                 let all = Rc::clone(all);
@@ -245,7 +245,7 @@ impl<'s> OrderSearch<'s> {
     }
 
     /// Drains a node; `None`, without a change, if a guest is stuck.
-    fn drain(&mut self, turn: usize, effort: &mut TriesLeft) -> Option<Undo> {
+    fn drain(&mut self, turn: usize, effort: &mut TriesLeft<'_>) -> Option<Undo> {
         let node = self.turns[turn];
         let mut stuck = BTreeSet::new();
         let mut after = Vec::new();

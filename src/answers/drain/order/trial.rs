@@ -16,7 +16,7 @@ use crate::fit::bits::Bits;
 const MAX_EXTRA_DRAINS: usize = 2_000;
 
 /// Returns an order in which each guest finds a place, as indices of turns; a node with a guest that finds none is
-/// tried again later.
+/// tried again later. `progress` is called with the number of drains tried so far and their limit.
 ///
 /// # Errors
 ///
@@ -26,6 +26,7 @@ pub(super) fn order(
     turns: &[NodeDrain<'_>],
     places: &[Rc<NodesBefore>],
     first: Vec<usize>,
+    progress: &dyn Fn(usize, usize),
 ) -> Result<Vec<usize>, (BTreeSet<usize>, usize)> {
     let mut residents = residents.clone();
     let moving: Vec<&EvictedGuest<'_>> = turns
@@ -40,9 +41,12 @@ pub(super) fn order(
     let (mut left, mut order) = (VecDeque::from(first), Vec::new());
     let (mut in_vain, mut stuck, mut tries) = (0, BTreeSet::new(), 0);
     while let Some(turn) = left.pop_front() {
-        if in_vain > left.len() || tries >= turns.len() + MAX_EXTRA_DRAINS {
+        let most = turns.len() + MAX_EXTRA_DRAINS;
+        if in_vain > left.len() || tries >= most {
+            progress(most, most);
             return Err((stuck, tries));
         }
+        progress(tries, most);
         tries += 1;
         let (node, evicted_guests) = &turns[turn];
         let leaving = std::mem::take(here.get_mut(*node).unwrap_or(&mut Vec::new()));
@@ -79,5 +83,6 @@ pub(super) fn order(
         done.insert(*node);
         order.push(turn);
     }
+    progress(tries, tries);
     Ok(order)
 }

@@ -230,6 +230,7 @@ fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
         let Some(freed) = after(&|_| true) else { continue };
         assert_eq!(freed.nodes[0].count(State::Stuck), 0, "{steps:?} do not free all: {:?}", freed.nodes[0]);
         let is_sure = freed.nodes[0].is_count_sure;
+        assert_eq!(found.least_is, LeastProof::Smallest, "all sets of {} acts were tried", steps.len());
         assert_eq!(found.is_least_sure, is_sure, "the scheduler decides after {steps:?}: {:?}", freed.nodes[0]);
         carried_out += 1;
         several += usize::from(steps.len() > 1);

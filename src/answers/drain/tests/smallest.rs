@@ -201,6 +201,7 @@ fn no_smaller_set_and_none_of_one_size_with_fewer_restarts_frees_all() {
         assert!(sim.frees(&acts), "case {case}: {acts:?} do not free all: {:?}", found.nodes);
         let size = (acts.len(), acts.restarted.len());
         assert_eq!(Some(size), expected, "case {case}: {acts:?} are not the least harmful: {:?}", found.nodes);
+        assert_eq!(found.least_is, LeastProof::Smallest, "case {case}: {acts:?} are the smallest set");
         nothing += usize::from(steps.is_empty());
         several += usize::from(steps.len() > 1);
         restarts += usize::from(!acts.restarted.is_empty());

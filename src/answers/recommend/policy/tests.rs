@@ -138,9 +138,9 @@ proptest! {
         }
         let world = World { policies, cluster: cluster("1.9.0", nodes(&labels), guests()) };
         let report = recommend(&world, &[], &|_, _| {});
-        let before = treatments(&world, |_| true);
+        let before = judged(&world);
         let mut after = world.clone();
-        for adoption in adoptions(&world, &report) {
+        for adoption in adoptions(&world, &report, &|_, _| {}) {
             let Adoption::Apply(adopted) = adoption else { continue };
             let policy = Policy::from_json(&adopted.document.to_string()).expect("a policy");
             let old = world.policies.iter().find(|old| old.name == policy.name);
@@ -152,17 +152,54 @@ proptest! {
             after.policies.retain(|known| known.name != policy.name);
             after.policies.push(policy);
         }
-        for ((title, was), (_, is)) in before.values().zip(treatments(&after, |_| true).values()) {
-            prop_assert!(is.keeps(was), "{}: {:?}, then {:?}", title, was, is);
+        for (was, is) in before.iter().zip(&judged(&after)) {
+            prop_assert!(is.keeps(was), "{:?}, then {:?}", was, is);
         }
     }
 }
 
+/// A guest with its treatment, judged as it is now too.
+#[derive(Debug)]
+struct JudgedGuest {
+    title: String,
+    /// Whether it is denied as it is now.
+    is_denied_now: bool,
+    treatment: Treatment,
+}
+
+impl JudgedGuest {
+    fn keeps(&self, before: &Self) -> bool {
+        self.title == before.title
+            && self.is_denied_now == before.is_denied_now
+            && self.treatment.keeps(&before.treatment)
+    }
+}
+
+/// Judges every guest, as it is now and at its next start.
+fn judged(world: &World) -> Vec<JudgedGuest> {
+    let mut states = GuestStates::new(world);
+    let guests = all_guests(&world.cluster).map(|guest| {
+        let next = states.at_next_start(guest);
+        let now = match guest {
+            GuestOf::Vmi(vmi) => Some(states.now(vmi)),
+            GuestOf::Vm(_) => None,
+        };
+        let mut treatment = Treatment::of(&mut states, world, guest, &next);
+        treatment.policies[0] = now.as_ref().and_then(|now| now.policy.clone());
+        let is_denied_now = now.is_some_and(|now| now.ruling.denies());
+        JudgedGuest { title: guest.title(), is_denied_now, treatment }
+    });
+    guests.collect()
+}
+
 /// Leaves out policies as `without_effect` does, and judges every guest for each of them.
 fn without_effect_by_judging_all(world: &World, adoptions: Vec<Adoption>) -> Vec<String> {
-    let before = treatments(world, |_| true);
-    let changed =
-        |adoptions: &[&Adoption]| treated_otherwise(before.clone(), &with_adopted(world, adoptions.iter().copied()));
+    let before = judged(world);
+    let changed = |adoptions: &[&Adoption]| -> Vec<String> {
+        let after = judged(&with_adopted(world, adoptions.iter().copied()));
+        let otherwise = before.iter().zip(&after).filter(|(was, is)| !is.keeps(was));
+        otherwise.map(|(was, _)| was.title.clone()).collect()
+    };
     let is_any_left_out = !changed(&adoptions.iter().collect::<Vec<_>>()).is_empty();
     let mut kept: Vec<Adoption> = Vec::new();
     let mut left_out = Vec::new();
@@ -170,8 +207,7 @@ fn without_effect_by_judging_all(world: &World, adoptions: Vec<Adoption>) -> Vec
         let Adoption::Apply(adopted) = &adoption else { continue };
         let guests = changed(&kept.iter().chain([&adoption]).collect::<Vec<_>>());
         if is_any_left_out && !guests.is_empty() {
-            let names: Vec<&String> = guests.values().map(|(title, _)| title).collect();
-            left_out.push(format!("{} {}", adopted.name(), plural::fold_names(&names, 3)));
+            left_out.push(format!("{} {}", adopted.name(), plural::fold_names(&guests, 3)));
         } else {
             kept.push(adoption);
         }
@@ -195,7 +231,7 @@ proptest! {
         let report = recommend(&world, &[], &|_, _| {});
         let proposed = proposals(&world, &report);
         let expected = without_effect_by_judging_all(&world, proposed.clone());
-        let found: Vec<Adoption> = without_effect(&world, proposed.clone());
+        let found: Vec<Adoption> = without_effect(&world, proposed.clone(), &|_, _| {});
         let is_left_out = |(was, is): &(&Adoption, &Adoption)| was != is;
         let left_out: Vec<(&Adoption, &Adoption)> = proposed.iter().zip(&found).filter(is_left_out).collect();
         prop_assert_eq!(left_out.len(), expected.len(), "{:?} and {:?}", left_out, expected);
@@ -242,7 +278,7 @@ fn the_order_of_the_pools_changes_no_name() {
             }
             Adoption::Nothing(_) => None,
         };
-        adoptions(&world, &report).into_iter().filter_map(name).collect()
+        adoptions(&world, &report, &|_, _| {}).into_iter().filter_map(name).collect()
     };
     let all = names(&selectors);
     let reversed: Vec<LabelSelector> = selectors.iter().cloned().rev().collect();

@@ -38,6 +38,9 @@ impl Replicas {
         };
         seen_from_replicas(&mut out.subject.authors, holder, |field| self.kind.field(field));
         out.notes.iter_mut().chain(&mut out.not_judged).for_each(|finding| self.relocate(finding));
+        if let Some(rendered) = &mut out.predicted {
+            rendered.excess = rendered.excess.take().map(|excess| excess.at(|field| self.kind.field(field)));
+        }
         out
     }
 

@@ -169,10 +169,21 @@ impl World {
     ) -> Result<Vec<String>, WorldError> {
         let domain = self.cluster.domain.clone();
         let facts = Arc::make_mut(&mut self.cluster.libvirt);
-        let mut empty = None;
+        let (mut empty, mut notes) = (None, Vec::new());
         for source in sources {
-            let (mut has_answers, mut other) = (false, None);
-            let read = snapshot::read_all(std::slice::from_ref(source), &domain, &mut stdin, |item| {
+            let (mut has_answers, mut other, mut dangling) = (false, None, None);
+            let read = snapshot::read_each(std::slice::from_ref(source), &domain, &mut stdin, |read| {
+                let item = match read {
+                    Ok(item) => item,
+                    Err(error) => {
+                        let note = error.dangling_link(source).map(left_out);
+                        let error = WorldError::from(error);
+                        let Some(note) = note else { return Err(error) };
+                        notes.push(note);
+                        dangling.get_or_insert(error);
+                        return Ok(());
+                    }
+                };
                 if saved::is_kind(&item.api_version, &item.kind) {
                     has_answers = true;
                     return take_in(facts, &item);
@@ -187,15 +198,23 @@ impl World {
                 Err(error) => return Err(error),
                 Ok(()) => {}
             }
-            if let Some(other) = other.filter(|_| !has_answers) {
+            if let Some(other) = other.or(dangling).filter(|_| !has_answers) {
                 return Err(other);
             }
         }
         match empty {
             Some(error) if facts.is_empty() => Err(error),
-            _ => Ok(facts.take_notes()),
+            _ => {
+                notes.extend(facts.take_notes());
+                Ok(notes)
+            }
         }
     }
+}
+
+/// Returns the note about a file of a folder that is not read.
+fn left_out(link: &str) -> String {
+    format!("{link} is left out: it is a link to a file that does not exist")
 }
 
 fn add(policies: &mut Vec<Policy>, policy: Policy, item: &Item) -> Result<(), WorldError> {

@@ -139,8 +139,11 @@ pub struct AuditRow {
     pub node: Option<String>,
     /// Its CPU model or mode as text, also if it has none.
     pub cpu: String,
-    /// Its CPU model or mode; null if it has none or its guest is not known.
+    /// Its CPU model or mode; null if it has none, the model is too large to read, or its guest is not known.
     pub model: Option<String>,
+    /// Whether its model is too large to read.
+    #[serde(skip)]
+    pub is_model_unread: bool,
     /// Number of CPU node selector entries that its launcher inherited at an earlier migration.
     pub inherited: usize,
     /// Number of nodes it could migrate to; for a guest that does not run, the fewest over its start nodes.
@@ -338,7 +341,8 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
         stand,
         node: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         cpu: subject.mode.to_string(),
-        model: (subject.mode != CpuMode::Unset).then(|| subject.mode.to_string()),
+        model: (!matches!(subject.mode, CpuMode::Unset | CpuMode::Unread)).then(|| subject.mode.to_string()),
+        is_model_unread: subject.mode == CpuMode::Unread,
         inherited: inherited(prepared),
         targets: numbers.targets.0,
         judged: assessment.nodes_judged,

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::anti_affinity::Residents;
+use super::probe;
 use super::recommend::best_by_node;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Depth;
@@ -222,7 +223,7 @@ impl<'w> Survey<'w> {
 
     /// Returns the nodes with a known launcher of a running guest: their libvirt can be queried.
     pub(crate) fn reachable(&self) -> &BTreeSet<&'w str> {
-        self.reachable.get_or_init(|| launchers(self.world).into_keys().collect())
+        self.reachable.get_or_init(|| probe::reachable(&self.world.cluster))
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod model_use;
 pub(crate) mod obstacles;
 pub(crate) mod pod_rules;
 pub(crate) mod pool;
+pub(crate) mod probe;
 pub mod recommend;
 pub(crate) mod refusals;
 pub(crate) mod room;

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::fit::libvirt::Silence;
+use super::probe::{self, Probe};
+use crate::fit::command::{Command, Invalid, Script};
+use crate::fit::libvirt::{Accelerator, Silence};
 use crate::fit::plural::{counted, fold_names};
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
@@ -17,6 +19,8 @@ use crate::world::World;
 const MAX_NAMES: usize = 3;
 /// Number of reasons shown, each in a line.
 const MAX_REASONS: usize = 6;
+/// Number of nodes whose commands are shown.
+const MAX_PROBES: usize = 3;
 
 /// The missing answers of libvirt. Also JSON of `audit` and `drain`: fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -41,7 +45,30 @@ pub struct UnansweredNode {
     /// These guests, as `namespace/name`.
     #[serde(skip)]
     titles: Vec<String>,
+    /// The commands that bring a launcher to the node, ask it, and end the launcher: in the first row of a node without
+    /// one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
+    /// The launcher's needs on the node; empty without commands.
+    #[serde(skip)]
+    needs: &'static str,
+    /// The reason why no launcher can be brought to a node without one.
+    #[serde(rename = "commandsMissing", skip_serializing_if = "Option::is_none")]
+    pub commands_missing: Option<String>,
 }
+
+/// The guests that a node was not asked about.
+#[derive(Default)]
+struct Concerned {
+    titles: Vec<String>,
+    /// The namespace of the first one.
+    namespace: String,
+    /// The accelerator of the first one.
+    accelerator: Option<Accelerator>,
+}
+
+/// Builds the command that asks the libvirt of nodes again, about these guests (`namespace/name`).
+pub(crate) type AskAgain<'a> = &'a dyn Fn(&[String]) -> Result<Command, Invalid>;
 
 /// A guest with an unknown CPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,13 +83,13 @@ pub struct UnansweredGuest {
 
 impl Unanswered {
     /// Collects the missing answers about these guests; `None` if libvirt was not asked and no answers were read.
-    pub(crate) fn of<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>) -> Option<Self> {
+    pub(crate) fn of<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>, ask: AskAgain<'_>) -> Option<Self> {
         let cluster = &world.cluster;
         if cluster.libvirt.is_empty() {
             return None;
         }
         let fleet = &cluster.fleet;
-        let mut nodes: BTreeMap<(String, Silence), Vec<String>> = BTreeMap::new();
+        let mut nodes: BTreeMap<(String, Silence), Concerned> = BTreeMap::new();
         let mut out = Self::default();
         for vmi in guests {
             let Some(prepared) = subject::of_running(vmi, cluster).filter(|prepared| prepared.not_judged.is_none())
@@ -81,20 +108,41 @@ impl Unanswered {
                 if let Err(silence) = said(node).map(drop)
                     && !matches!(silence, Silence::KeptOff(_))
                 {
-                    nodes.entry((fleet.name(node).to_owned(), silence)).or_default().push(prepared.subject.title());
+                    let concerned = nodes.entry((fleet.name(node).to_owned(), silence)).or_default();
+                    if concerned.titles.is_empty() {
+                        concerned.namespace.clone_from(&prepared.subject.namespace);
+                        concerned.accelerator = asked.guest.as_ref().ok().map(|guest| guest.accelerator);
+                    }
+                    concerned.titles.push(prepared.subject.title());
                 }
             }
         }
-        let of_node = |((node, silence), titles): ((String, Silence), Vec<String>)| UnansweredNode {
-            node,
-            code: silence.code(),
-            reason: silence.to_string(),
-            guests: titles.len(),
-            titles,
-        };
-        out.nodes = nodes.into_iter().map(of_node).collect();
+        out.nodes = rows(world, nodes, ask);
         out.guests.sort_by(|one, other| one.guest.cmp(&other.guest));
         Some(out)
+    }
+
+    /// Returns lines about the nodes without a launcher: the commands that bring one to the first of them, and why to
+    /// others none can be brought.
+    pub(crate) fn how_to_ask(&self) -> Vec<String> {
+        let mut closed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for row in &self.nodes {
+            if let Some(why) = &row.commands_missing {
+                closed.entry(why.clone()).or_default().push(&row.node);
+            }
+        }
+        let mut out = probe::closed_lines(&closed);
+        let open: Vec<&UnansweredNode> = self.nodes.iter().filter(|row| !row.commands.is_empty()).collect();
+        for row in open.iter().take(MAX_PROBES) {
+            out.push(probe::offer_line(&[&row.node], row.needs, &row.node));
+            out.extend(row.commands.iter().map(|line| format!("   {line}")));
+        }
+        if let Some(more @ 1..) = open.len().checked_sub(MAX_PROBES) {
+            let nodes = counted(more, "more node", "more nodes");
+            let which = if more == 1 { "which" } else { "each of which" };
+            out.push(format!("No launcher is known on {nodes}, {which} can be asked so (-o json lists the commands)."));
+        }
+        out
     }
 
     /// Returns a line for each reason, with the first of its nodes or guests; of many reasons only the first ones.
@@ -111,6 +159,44 @@ impl Unanswered {
         out.extend(lines("of the CPU of", guests, ["more guest", "more guests"], &|_, _| String::new()));
         out
     }
+}
+
+/// Returns a row for each node and reason, with the commands that bring a launcher to a node without one.
+fn rows(world: &World, nodes: BTreeMap<(String, Silence), Concerned>, ask: AskAgain<'_>) -> Vec<UnansweredNode> {
+    let (cluster, reachable) = (&world.cluster, probe::reachable(&world.cluster));
+    let (mut offered, mut names) = (BTreeSet::new(), BTreeSet::new());
+    let mut row = |((node, silence), concerned): ((String, Silence), Concerned)| {
+        let Concerned { titles, namespace, accelerator } = concerned;
+        let mut out = UnansweredNode {
+            code: silence.code(),
+            reason: silence.to_string(),
+            guests: titles.len(),
+            commands: Vec::new(),
+            needs: "",
+            commands_missing: None,
+            node,
+            titles,
+        };
+        let found = cluster.fleet.find(&out.node).zip(accelerator);
+        let found =
+            found.filter(|_| probe::may_bring(&silence, &out.node, &reachable) && offered.insert(out.node.clone()));
+        let Some((node, accelerator)) = found else { return out };
+        let probe = Probe { cluster, node, accelerator };
+        out.commands_missing = probe.closed();
+        if out.commands_missing.is_none() {
+            let is_free = |name: &str| {
+                !probe::is_taken(cluster, &namespace, name) && names.insert((namespace.clone(), name.to_owned()))
+            };
+            let script = match ask(&out.titles) {
+                Ok(ask) => probe.script(&namespace, is_free, Some(ask)),
+                Err(invalid) => Script::from(Err(invalid)),
+            };
+            out.commands = script.lines();
+            out.needs = probe.needs();
+        }
+        out
+    };
+    nodes.into_iter().map(&mut row).collect()
 }
 
 /// Formats the missing answers `of_what`, in lines; `about` says for a reason's code and names which

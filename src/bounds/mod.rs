@@ -136,6 +136,7 @@ struct FirstExcess {
     elsewhere: Option<(String, &'static str)>,
     limit: Limit,
     cuts_labels: bool,
+    cuts_model: bool,
 }
 
 /// The bound that a field exceeds.
@@ -155,13 +156,20 @@ enum Limit {
 
 impl Excess {
     fn new(field: String, limit: Limit) -> Self {
-        Self(Box::new(FirstExcess { field, elsewhere: None, limit, cuts_labels: false }))
+        Self(Box::new(FirstExcess { field, elsewhere: None, limit, cuts_labels: false, cuts_model: false }))
     }
 
     /// Returns the excess of a guest with more than [`ADDED_CONDITIONS`] conditions from its forbidden features and
     /// affinity terms.
     pub(crate) fn of_conditions(field: &str) -> Self {
         Self::new(field.to_owned(), Limit::Conditions)
+    }
+
+    /// Sets the field that holds the excess of an object of another kind.
+    #[must_use]
+    pub(crate) fn at(mut self, field: impl FnOnce(&str) -> String) -> Self {
+        self.0.field = field(&self.0.field);
+        self
     }
 
     /// Sets the other object that holds the excess, such as `instancetype large`, and the field of the judged object
@@ -195,6 +203,11 @@ impl Excess {
                 format!("goes beyond the {ALL_TEXT} bytes that the texts of its lists and maps may have together")
             }
         }
+    }
+
+    /// Whether the object's CPU model was not read, so that the guest seems to have none.
+    pub(crate) fn cuts_model(&self) -> bool {
+        self.0.cuts_model
     }
 
     /// Whether labels of the object were cut off, so that a label that was not found may exist.

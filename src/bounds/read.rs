@@ -130,6 +130,8 @@ impl<'de> At<'_, 'de> {
         // Labels are also cut if an entry is too long.
         let of = |path: Option<&Path<'_, 'de>>| path.is_some_and(|path| path.field() == "labels");
         excess.0.cuts_labels |= of(Some(self.path)) || of(self.path.parent);
+        let is_of_cpu = self.path.parent.is_some_and(|above| above.field() == "cpu");
+        excess.0.cuts_model |= is_of_cpu && self.path.field() == "model";
     }
 
     /// Whether another entry may be read, after `count`.

@@ -17,6 +17,7 @@ use crate::answers::unanswered::Unanswered;
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets::{FoundTarget, TargetScope, absent, find, no_guest, note_namespaces};
 use crate::console;
+use crate::fit::command::{Command, Invalid, Namespace};
 use crate::fit::plural;
 use crate::fit::verdict::OutcomeWord;
 use crate::kubevirt::resource::Resource;
@@ -197,7 +198,8 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
     let running = rows.iter().filter(|row| row.stand == LifeStage::Running);
     let policies: Vec<PolicyNodes> =
         world.policies.iter().map(|policy| PolicyNodes::of(&world.cluster, policy)).collect();
-    let libvirt = Unanswered::of(world, running.filter_map(|row| world.cluster.vmi(&row.namespace, &row.name)));
+    let running = running.filter_map(|row| world.cluster.vmi(&row.namespace, &row.name));
+    let libvirt = Unanswered::of(world, running, &ask_again);
     let rows_alone = args.list.no_headers || !matches!(args.output, ListOutput::Table | ListOutput::Wide);
     match args.output {
         ListOutput::Table | ListOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
@@ -219,6 +221,9 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
                     lines
                         .chain(missing.iter().cloned())
                         .for_each(|line| page.remark(format_args!("Not known: {line}")));
+                    for line in libvirt.iter().flat_map(Unanswered::how_to_ask) {
+                        page.remark(line);
+                    }
                 }
             }
         }
@@ -252,6 +257,18 @@ pub(crate) fn run(args: &AuditArgs, wanted: &WantedGuests<'_>, world: &World, pa
         return Ok(Exit::Trouble);
     }
     Ok(Exit::failed_if(failed))
+}
+
+/// Returns the command that audits these guests (`namespace/name`), and asks libvirt about them.
+fn ask_again(guests: &[String]) -> Result<Command, Invalid> {
+    let namespaces: BTreeSet<&str> =
+        guests.iter().map(|guest| guest.split_once('/').map_or("", |(namespace, _)| namespace)).collect();
+    let audit = Command::kubectl(["cpufit", "audit"]);
+    let audit = match namespaces.first().filter(|_| namespaces.len() == 1) {
+        Some(namespace) => audit.namespace(Namespace::new(namespace)?),
+        None => audit.args(["-A"]),
+    };
+    Ok(audit.args(["--ask-libvirt"]))
 }
 
 /// Returns why there is no guest; for a dump without any guest, checks whether it is complete.
@@ -314,7 +331,8 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
         LifeStage::Running | LifeStage::Starting => row.node.clone().unwrap_or_else(dash),
     };
     let (now, next) = (row.now.as_ref().map_or_else(dash, places), places(&row.at_next_start));
-    let cpu = row.model.clone().unwrap_or_else(dash);
+    let unread = row.is_model_unread.then(|| "(too-large)".to_owned());
+    let cpu = row.model.clone().or(unread).unwrap_or_else(dash);
     let mut out = vec![row.guest.clone(), node, cpu, row.state.to_string(), now, next];
     if wide {
         let starts = row.at_next_start.start_nodes.map(|starts| format!("{starts}/{}", row.at_next_start.judged));

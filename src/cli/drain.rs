@@ -12,6 +12,7 @@ use super::targets::note_namespaces;
 use crate::answers::drain::{
     DrainReport, DrainedNode, GuestRow, LeastAct, LeastProof, State, StaysUntil, drain, guests_of, missing,
 };
+use crate::answers::unanswered::Unanswered;
 use crate::console::Progress;
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Name, Namespace, Script, Step};
@@ -142,6 +143,9 @@ fn people(drained: &DrainReport, args: &DrainArgs, page: &mut Page) {
     order(drained, page);
     for line in &drained.not_known {
         page.line(format_args!("Not known: {line}"));
+    }
+    for line in drained.libvirt.iter().flat_map(Unanswered::how_to_ask) {
+        page.line(line);
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod libvirt;
 mod nodes;
-mod probe;
 mod remedies;
 mod taints;
 

@@ -260,7 +260,7 @@ fn replaced(mode: &CpuMode) -> ReplacedMode {
         CpuMode::Unset => ReplacedMode::Unset,
         CpuMode::HostModel | CpuMode::HostModelOrPassthrough => ReplacedMode::HostModel,
         CpuMode::HostPassthrough => ReplacedMode::HostPassthrough,
-        CpuMode::Named(_) => ReplacedMode::Named,
+        CpuMode::Named(_) | CpuMode::Unread => ReplacedMode::Named,
     }
 }
 

@@ -151,6 +151,8 @@ pub enum Json {
     Array(Vec<Json>),
     /// `true`.
     True,
+    /// `false`.
+    False,
 }
 
 impl Json {
@@ -166,6 +168,7 @@ impl fmt::Display for Json {
         match self {
             Self::Null => f.write_str("null"),
             Self::True => f.write_str("true"),
+            Self::False => f.write_str("false"),
             Self::Text(CommandWord(text)) => write_json_string(text, f),
             Self::Array(items) => {
                 f.write_char('[')?;

@@ -13,6 +13,8 @@ pub enum CpuMode {
     HostModelOrPassthrough,
     /// A named model.
     Named(String),
+    /// A model whose name is too long to be read.
+    Unread,
 }
 
 impl CpuMode {
@@ -41,6 +43,7 @@ impl std::fmt::Display for CpuMode {
             Self::HostPassthrough => f.write_str("host-passthrough"),
             Self::HostModelOrPassthrough => f.write_str("host-model or host-passthrough"),
             Self::Named(model) => f.write_str(model),
+            Self::Unread => f.write_str("a CPU model that is too large to read"),
         }
     }
 }

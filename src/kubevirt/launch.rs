@@ -74,7 +74,7 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
         reject(&mut affinity, label::OBSOLETE_HOST_MODEL.to_owned(), Setting::Model);
     }
     let excess =
-        (added(spec, affinity.as_ref()) > ADDED_CONDITIONS).then(|| Excess::of_conditions("spec.domain.cpu.features"));
+        (added(spec, affinity.as_ref()) > ADDED_CONDITIONS).then(|| Excess::of_conditions("domain.cpu.features"));
     for feature in forbidden(spec).filter(|_| excess.is_none()) {
         let key = format!("{}{}", label::CPU_FEATURE, feature.name);
         reject(&mut affinity, key, Setting::Forbidden(feature.name.clone()));

@@ -191,7 +191,11 @@ pub(crate) fn predict(
     let Rendered { node_selector: rendered, mut affinity, tolerations, mut settings, mut rules, excess } =
         launch::render(&vmi.spec, &vmi.status, config, release);
     if let Some(excess) = excess {
-        return Err(NoPod::TooLarge { whose: "it is", excess });
+        let excess = excess.at(|below| format!("spec.{below}"));
+        return Err(NoPod::TooLarge {
+            whose: "it is",
+            excess: excess.of(&format!("VMI {}", vmi.metadata.name), "spec.vmiName"),
+        });
     }
     let elsewhere = vmi.status.migration_state.as_ref().and_then(|state| state.source_state.as_ref());
     if from_elsewhere {

@@ -111,7 +111,11 @@ impl Prepared<'_> {
 
     fn unless_too_large(self, excess: Option<&Excess>) -> Self {
         let not_judged = excess.map(too_large).or(self.not_judged);
-        Self { not_judged, is_too_large: self.is_too_large || excess.is_some(), ..self }
+        let mut subject = self.subject;
+        if excess.is_some_and(Excess::cuts_model) {
+            subject.mode = CpuMode::Unread;
+        }
+        Self { subject, not_judged, is_too_large: self.is_too_large || excess.is_some(), ..self }
     }
 }
 
@@ -179,8 +183,8 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
         return of_migration(vmim, cluster);
     }
     let authors = |rendered: &Rendered, filled: Origins| authors_of_vmi(vmi, rendered, &filled, cluster);
-    let mut out = of_spec(&name_of(&vmi.metadata), Foresight::of_vmi(vmi), &vmi.status, cluster, authors);
-    "spec".clone_into(&mut out.subject.definition.field_root);
+    let of = Foresight::of_vmi(vmi);
+    let mut out = of_spec(&name_of(&vmi.metadata), of, "spec", &vmi.status, cluster, authors);
     out.subject.live_migratable.foreseen = out.subject.live_migratable.foreseen.filter(|_| !is_decided(vmi));
     changes::of_vmi(vmi, vm_of(vmi, cluster), cluster).into_subject(&mut out.subject);
     let written = Written::of_vmi(vmi, "spec", &NO_ORIGINS);
@@ -230,12 +234,13 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
         let origins: Origins = guest.origins.iter().cloned().chain(filled).collect();
         Source::vm(vm, &origins, &guest).authors(rendered)
     };
-    let mut out = of_spec(&name, Foresight::of_guest(vm, &guest), &VmiStatus::default(), cluster, authors);
+    let (of, root) = (Foresight::of_guest(vm, &guest), "spec.template.spec");
+    let mut out = of_spec(&name, of, root, &VmiStatus::default(), cluster, authors);
     let Guest { spec, notes, unmet, missing, is_guess, excess, instancetype, origins, .. } = guest;
     if missing.is_some() {
         out = unknown(out.subject, missing);
     }
-    "spec.template.spec".clone_into(&mut out.subject.definition.field_root);
+    root.clone_into(&mut out.subject.definition.field_root);
     origin::of_vm(&mut out.subject, vm, cluster);
     changes.into_subject(&mut out.subject);
     out.subject.definition.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
@@ -248,7 +253,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     let written = Written {
         own: &vm.spec.template.spec,
         whole: &spec,
-        root: "spec.template.spec",
+        root,
         has_type: instancetype.is_some(),
         origins: &origins,
         excess: excess.as_ref(),
@@ -303,10 +308,11 @@ fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Prepared<'_> {
     Prepared { subject, predicted: None, not_judged: why, notes: Vec::new(), is_guess: false, is_too_large: false }
 }
 
-/// `of`: the guest, without KubeVirt's defaults.
+/// `of`: the guest, without KubeVirt's defaults. `root`: the path of its specification in the object.
 fn of_spec(
     name: &str,
     of: Foresight<'_>,
+    root: &'static str,
     status: &VmiStatus,
     cluster: &Cluster,
     authors: impl FnOnce(&Rendered, Origins) -> Authors,
@@ -314,10 +320,12 @@ fn of_spec(
     let (namespace, mut spec, mut status) = (of.namespace, of.spec.clone(), status.clone());
     let filled = defaults::apply(&mut spec, &cluster.config);
     let no_frequency = topology::hint(&spec, &mut status, cluster).err();
-    let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
+    let mut rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
+    rendered.excess = rendered.excess.map(|excess| excess.at(|below| format!("{root}.{below}")));
     let start = start(&spec, &rendered, cluster);
     let mut subject = Subject::new(namespace, name, Stage::Start(start.after_start), start.placement.clone());
     subject.mode = start.mode.clone();
+    root.clone_into(&mut subject.definition.field_root);
     subject.restart = Some(start);
     subject.definition.own_selector = spec.node_selector.clone().into_iter().collect();
     subject.definition.under_own = launch::under_own(&spec, &status, &cluster.config, cluster.release.release());
@@ -380,6 +388,11 @@ fn features(spec: &VmiSpec) -> CpuFeatures {
 
 fn mode(spec: &VmiSpec) -> CpuMode {
     CpuMode::parse(spec.cpu_model())
+}
+
+/// Returns the CPU mode of a VMI, which may be too large to be read.
+fn mode_of_vmi(vmi: &Vmi) -> CpuMode {
+    if vmi.metadata.excess.as_ref().is_some_and(Excess::cuts_model) { CpuMode::Unread } else { mode(&vmi.spec) }
 }
 
 fn start(spec: &VmiSpec, rendered: &Rendered, cluster: &Cluster) -> Start<'static> {

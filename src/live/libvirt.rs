@@ -35,6 +35,10 @@ const MAX_FAILURES_IN_A_ROW: usize = 2;
 /// one tenant do not silence those of the others, and a node that is down delays the command by a few queries only.
 const MAX_SILENT_NAMESPACES: usize = 4;
 
+/// The time that the questions to one node may take in all, in limits of one question: many answers, each slow and in
+/// time, do not delay the command further. A question that has begun has its own limit.
+const LIMITS_OF_A_NODE: u32 = 12;
+
 /// A function that runs a command in a launcher, within a time limit.
 type Exec<'a> = Box<dyn Fn(PodName, Vec<String>, Duration) -> LocalBoxFuture<'a, Result<CommandOutput, Silence>> + 'a>;
 
@@ -46,6 +50,38 @@ pub(crate) struct Asker<'a> {
     /// Called after each answer with the number of answers and the total.
     progress: &'a dyn Fn(usize, usize),
     in_vain: RefCell<InVain>,
+    /// The time that each node was queried, by name.
+    spent: RefCell<BTreeMap<String, Spent>>,
+}
+
+/// The time during which at least one query to a node was open.
+#[derive(Default)]
+struct Spent {
+    /// The time of the queries that have ended.
+    before: Duration,
+    /// Number of open queries.
+    open: usize,
+    /// When the first of the open queries began; `None` without one.
+    since: Option<Instant>,
+}
+
+impl Spent {
+    fn so_far(&self) -> Duration {
+        self.before + self.since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    fn begin(&mut self) {
+        self.open += 1;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn end(&mut self) {
+        self.open = self.open.saturating_sub(1);
+        if self.open == 0 {
+            self.before = self.so_far();
+            self.since = None;
+        }
+    }
 }
 
 /// Consecutive failed queries.
@@ -110,7 +146,7 @@ impl<'a> Asker<'a> {
                 outcome
             })
         });
-        Self { exec, limit, progress, in_vain: RefCell::default() }
+        Self { exec, limit, progress, in_vain: RefCell::default(), spent: RefCell::default() }
     }
 
     /// Runs the planned queries: the CPU of each guest, then the nodes about these CPUs. A CPU shared by several guests
@@ -234,6 +270,7 @@ impl<'a> Asker<'a> {
                     | Silence::NotRun(_)
                     | Silence::NotRunning(_)
                     | Silence::GivenUp(_)
+                    | Silence::TimeSpent(_)
                     | Silence::NoShell
                     | Silence::NoVirsh
                     | Silence::NoVerb(_)),
@@ -327,9 +364,19 @@ impl<'a> Asker<'a> {
         if let Some(silence) = self.in_vain.borrow().reason(node, &launcher.0, seconds) {
             return Err(silence);
         }
+        let most = self.limit * LIMITS_OF_A_NODE;
+        {
+            let mut spent = self.spent.borrow_mut();
+            let spent = spent.entry(node.to_owned()).or_default();
+            if spent.so_far() > most {
+                return Err(Silence::TimeSpent(most.as_secs().max(1)));
+            }
+            spent.begin();
+        }
         let pod = PodName { namespace: launcher.0.clone(), name: launcher.1.clone() };
         let began = Instant::now();
         let answered = (self.exec)(pod, question.command(seconds), self.limit + SLACK).await.map(of_virsh);
+        self.spent.borrow_mut().entry(node.to_owned()).or_default().end();
         // A command that was killed earlier did not reach the limit.
         let is_late = began.elapsed() + EXTRA_TIME >= Duration::from_secs(seconds);
         let answered = match answered {

@@ -172,8 +172,8 @@ fn exists(seen: &Seen, short: &str, name: &str) -> bool {
 pub(super) fn names_what_is_not_there(line: &str, seen: &Seen) -> bool {
     let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_end_matches([',', ';', '.'])).collect();
     words.windows(4).any(|words| match *words {
-        // A pod that another command of the page makes.
-        ["kubectl", "delete", "vmi", "cpufit-probe"] => false,
+        // A guest that another command of the page makes.
+        ["kubectl", "delete", "vmi", name] if name.starts_with("cpufit-probe") => false,
         ["kubectl", "patch" | "delete", kind, name] if kind_of(kind).is_some() => !exists(seen, kind, name),
         ["kubectl", "cpufit", "explain", named] => {
             named.split_once('/').is_some_and(|(kind, name)| kind_of(kind).is_some() && !exists(seen, kind, name))

@@ -68,9 +68,10 @@ pub(super) fn faults(said: &Said, seen: &Seen) -> Vec<&'static str> {
                 || vocabulary().contains(word)
                 || vocabulary().contains(&lower)
         };
-        let of_number =
-            word.rsplit_once('-').is_some_and(|(family, number)| is_number(number) && one(family) && one(number));
-        one(word) || of_number || word.split('/').all(one) || word.split('.').all(one)
+        let of_number = |word: &str| {
+            word.rsplit_once('-').is_some_and(|(family, number)| is_number(number) && one(family) && one(number))
+        };
+        one(word) || word.split('/').all(|part| one(part) || of_number(part)) || word.split('.').all(one)
     };
     if words(&said.line).any(|word| !is_known(word)) {
         out.push("something is named that is not there");

@@ -81,7 +81,7 @@ fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, is_over: De
     let takers = Takers::of(world, is_over);
     match CpuMode::parse(new) {
         CpuMode::Named(model) => named(world, &model, &takers),
-        CpuMode::Unset | CpuMode::HostModel | CpuMode::HostModelOrPassthrough => vec![format!(
+        CpuMode::Unset | CpuMode::HostModel | CpuMode::HostModelOrPassthrough | CpuMode::Unread => vec![format!(
             "cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, \
              and keeps it{}",
             takers.concerned()

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_path_to_error::{Path, Segment};
 
-use super::{DumpPlace, MOST_HELD, STDIN};
+use super::{DumpPlace, DumpSource, MOST_HELD, STDIN};
 
 /// A reason why a dump cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +150,19 @@ pub enum Error {
         /// The expected value, the value found, and the fix.
         problem: Box<str>,
     },
+}
+
+impl Error {
+    /// Returns the file of a folder that is a symbolic link to a file that does not exist; `None` for other errors, and
+    /// if the link itself was named.
+    pub(crate) fn dangling_link(&self, named: &DumpSource) -> Option<&str> {
+        match self {
+            Self::Read { file, reason } if reason.kind() == io::ErrorKind::NotFound => {
+                Some(file.as_str()).filter(|file| std::path::Path::new(file).is_symlink() && *file != named.to_string())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A reason why reading ends early.

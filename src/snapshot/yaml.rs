@@ -29,7 +29,7 @@ pub(super) fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -
     let mut options = Options::default();
     // Whether the parser reports comments depends on what other crates enable; nothing here reads them.
     options.set_emit_comments(false);
-    let parser = Parser::new_from_fallible_iter_with_options(Chars(&mut *input), options);
+    let parser = Parser::new_from_fallible_iter_with_options(Chars::of(&mut *input), options);
     let outcome = EventReader { parser, nodes: JsonWriter::default(), before: line - 1 }.documents(objects);
     let (marker, reason) = match outcome {
         Ok(()) => return Ok(()),
@@ -38,7 +38,15 @@ pub(super) fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -
             if let Some(failure) = input.take_failure() {
                 return Err(failure.into());
             }
-            (*error.marker(), format!("not YAML: {}", error.info()))
+            // go-yaml reads such a comment, and YAML 1.2 does not have it.
+            let hint = match error.kind() {
+                ErrorKind::CommentNotSeparated => ": put a blank before the #",
+                ErrorKind::BomInsideDocument => {
+                    " (the character U+FEFF, which some editors write at the start of a file)"
+                }
+                _ => "",
+            };
+            (*error.marker(), format!("not YAML: {}{hint}", error.info()))
         }
         Err(Stop::Here(marker, reason)) => (marker, reason),
     };
@@ -46,17 +54,76 @@ pub(super) fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -
     Err(Error::Syntax { file, document, line: line + marker.line() - 1, column: marker.col() + 1, reason }.into())
 }
 
-/// The input as the parser's character iterator.
-struct Chars<'i, 'r>(&'i mut Input<'r>);
+/// The input as the parser's character iterator, without the byte order marks at the start of documents: concatenated
+/// files have them after `---`, where the parser refuses them. kubectl, which parses each document by itself, skips
+/// them (`yaml_parser_determine_encoding` and `yaml_parser_scan_to_next_token` of go-yaml).
+struct Chars<'i, 'r> {
+    input: &'i mut Input<'r>,
+    /// Whether the document has had blank lines and comments alone.
+    is_before_content: bool,
+    line: Line,
+}
+
+/// The current line, as far as it is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// Nothing but this number of `-`, at most three: three are the marker of a document's start.
+    Dashes(u8),
+    /// The marker, and blanks behind it.
+    Marker,
+    /// Blanks alone.
+    Blank,
+    /// A comment; `after_marker`: behind the marker.
+    Comment { after_marker: bool },
+    /// Anything else.
+    Content,
+}
+
+impl<'i, 'r> Chars<'i, 'r> {
+    fn of(input: &'i mut Input<'r>) -> Self {
+        Self { input, is_before_content: true, line: Line::Dashes(0) }
+    }
+
+    /// Whether a character is a byte order mark to skip; else the character counts.
+    #[inline]
+    fn is_skipped(&mut self, character: char) -> bool {
+        if self.line == Line::Content && !matches!(character, '\n' | '\r') {
+            return false;
+        }
+        let before = self.line;
+        self.line = match (before, character) {
+            (Line::Dashes(0), '\u{feff}') if self.is_before_content => return true,
+            (_, '\n' | '\r') => {
+                let is_marker = matches!(before, Line::Dashes(3) | Line::Marker | Line::Comment { after_marker: true });
+                self.is_before_content = is_marker || self.is_before_content && !matches!(before, Line::Dashes(1..));
+                Line::Dashes(0)
+            }
+            (Line::Comment { .. }, _) => before,
+            (Line::Dashes(many @ ..3), '-') => Line::Dashes(many + 1),
+            (Line::Dashes(3) | Line::Marker, ' ' | '\t') => Line::Marker,
+            (Line::Dashes(0) | Line::Blank, ' ' | '\t') => Line::Blank,
+            (Line::Dashes(0) | Line::Blank, '#') => Line::Comment { after_marker: false },
+            (Line::Marker, '#') => Line::Comment { after_marker: true },
+            _ => Line::Content,
+        };
+        self.is_before_content &= self.line != Line::Content;
+        false
+    }
+}
 
 impl Iterator for Chars<'_, '_> {
     type Item = Result<char, ErrorKind>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match self.0.next_char()? {
-            Ok(character) => Some(Ok(character)),
-            Err(Failed) => Some(Err(ErrorKind::InputIo { error: InputIoError::from_message("cannot read on") })),
+        loop {
+            match self.input.next_char()? {
+                Ok(character) if self.is_skipped(character) => {}
+                Ok(character) => return Some(Ok(character)),
+                Err(Failed) => {
+                    return Some(Err(ErrorKind::InputIo { error: InputIoError::from_message("cannot read on") }));
+                }
+            }
         }
     }
 }

@@ -30,6 +30,7 @@ use super::missing_guests::MissingGuests;
 use super::unanswered::Unanswered;
 use super::{anti_affinity, space, work};
 use crate::fit::bits::Bits;
+use crate::fit::command::{Command, Invalid, Name};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::wire::Vmi;
@@ -363,7 +364,7 @@ fn drain_within(
         .iter()
         .flat_map(|(_, evicted_guests)| evicted_guests)
         .filter(|evicted| evicted.effect == EvictionEffect::Moves);
-    let libvirt = Unanswered::of(world, moving.map(|evicted| evicted.vmi));
+    let libvirt = Unanswered::of(world, moving.map(|evicted| evicted.vmi), &|_| ask_again(now, nodes));
     let mut not_known = NotKnown { world, residents: &residents, turns: &turns, rows: &rows, returning }.lines();
     not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
     let missing = missing(now, nodes).lines();
@@ -452,6 +453,17 @@ pub(crate) fn guests_of<'w>(world: &'w World, nodes: &[NodeIndex]) -> impl Itera
         let node = active_migration::target(vmi, cluster).map_or(vmi.status.node_name.as_str(), |pod| &pod.node);
         cluster.fleet.find(node).is_some_and(|node| nodes.contains(&node))
     })
+}
+
+/// Returns the command that drains these nodes again, and asks libvirt.
+fn ask_again(world: &World, nodes: &[NodeIndex]) -> Result<Command, Invalid> {
+    let fleet = &world.cluster.fleet;
+    let drain = Command::kubectl(["cpufit", "drain"]);
+    if nodes.len() > 1 && nodes.len() == fleet.len() {
+        return Ok(drain.args(["--all", "--ask-libvirt"]));
+    }
+    let names = nodes.iter().map(|node| Name::new(fleet.name(*node))).collect::<Result<Vec<_>, _>>()?;
+    Ok(drain.args(names).args(["--ask-libvirt"]))
 }
 
 #[cfg(test)]

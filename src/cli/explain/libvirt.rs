@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::probe::probe;
 use crate::answers::libvirt_plan::{self, Survey};
+use crate::answers::probe::{self, Probe};
 use crate::cli::libvirt_rows::{ComparedRow, compared, lost_at_next_start, unlabelled};
-use crate::fit::command::Script;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Accelerator, Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
-use crate::fit::node::Taint;
 use crate::fit::plural;
 use crate::fit::subject::{CpuMode, Subject};
 use crate::kubevirt::subject::Prepared;
@@ -307,18 +305,22 @@ impl<'s> LibvirtWords<'s> {
             if self.subject.source() == Some(name) {
                 continue;
             }
-            // A dump may hold a launcher on a node that had none when libvirt was asked.
-            let is_open = matches!(
-                said(node),
-                Err(Silence::NoLauncher | Silence::NotSaved | Silence::OtherMachine { .. } | Silence::NodeAdded)
-            );
-            if is_open && !survey.reachable().contains(name) {
+            let Err(silence) = said(node) else { continue };
+            if probe::may_bring(&silence, name, survey.reachable()) {
                 without.push(name);
-            } else if is_open && self.asked.saved {
+            } else if probe::may_be_asked(&silence) && self.asked.saved {
                 open.push(name);
             }
         }
-        let closed = self.closed_to_guests(&mut without);
+        let accelerator = self.asked.guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
+        let cluster = &survey.world.cluster;
+        let probe_of = |name: &str| Some(Probe { cluster, node: self.fleet.find(name)?, accelerator });
+        let mut closed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        without.retain(|name| {
+            let Some(why) = probe_of(name).and_then(|probe| probe.closed()) else { return true };
+            closed.entry(why).or_default().push(name);
+            false
+        });
         // The launcher to ask through keeps no cordoned or tainted node busy if another one can be asked.
         let fitting = self.fleet.look_up(&self.subject.placement).passes().fitting;
         let fits = |name: &&&str| self.fleet.find(name).is_some_and(|node| fitting.contains(node));
@@ -339,54 +341,16 @@ impl<'s> LibvirtWords<'s> {
                 page.line(format_args!("   {}", command.args(folder).line()));
             }
         }
-        for (why, nodes) in closed {
-            let nodes = plural::fold_names(&nodes, 6);
-            page.line(format_args!("No launcher is known on {nodes}, and none can be started there now: {why}."));
+        for line in probe::closed_lines(&closed) {
+            page.line(line);
         }
-        let Some(first) = first else { return };
+        let Some((first, probe)) = first.and_then(|first| Some((first, probe_of(first)?))) else { return };
         let ask = say::explain(prepared).map(|command| command.args(["--ask-libvirt"]));
-        let accelerator = self.asked.guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
-        let needs = match accelerator {
-            Accelerator::Kvm => "virt-launcher's image and the node's KVM",
-            Accelerator::Qemu => "virt-launcher's image",
-        };
-        page.line(format_args!(
-            "No launcher is known on {}. A guest without disks brings one, with {needs}; while it runs, {first} can be asked:",
-            plural::fold_names(&without, 6)
-        ));
-        let names_arch = survey.world.cluster.release.release().selects_arch();
-        let (cluster, namespace) = (&survey.world.cluster, &self.subject.namespace);
-        let is_taken = |name: &str| cluster.vmi(namespace, name).is_some() || cluster.vm(namespace, name).is_some();
-        let probe = probe(self.subject, first, self.fleet, accelerator, names_arch, is_taken, ask);
-        Script::from(probe).lines().iter().for_each(|line| page.line(format_args!("   {line}")));
-    }
-
-    /// Takes out the nodes on which no guest starts, even one without requirements that tolerates all taints. Returns
-    /// them by reason.
-    fn closed_to_guests<'n>(&self, names: &mut Vec<&'n str>) -> BTreeMap<&'static str, Vec<&'n str>> {
-        let mut out: BTreeMap<&'static str, Vec<&'n str>> = BTreeMap::new();
-        names.retain(|name| {
-            let why = self.closed(name);
-            if let Some(why) = why {
-                out.entry(why).or_default().push(*name);
-            }
-            why.is_none()
-        });
-        out
-    }
-
-    /// Returns why no guest starts on a node now.
-    fn closed(&self, name: &str) -> Option<&'static str> {
-        let node = self.fleet.find(name)?;
-        let taints = self.fleet.look_up(&self.subject.placement).refusal(node).taints;
-        if self.fleet.not_ready().contains(node) || taints.iter().any(Taint::is_of_down_node) {
-            Some("a node that is not ready starts no pod")
-        } else if self.fleet.label(node, label::SCHEDULABLE) != Some("true") {
-            Some("its label kubevirt.io/schedulable is not true, so that virt-handler starts no guest there")
-        } else if self.fleet.label(node, label::HOSTNAME).is_none() {
-            Some("without the label kubernetes.io/hostname nothing selects the node alone")
-        } else {
-            None
+        page.line(probe::offer_line(&without, probe.needs(), first));
+        let namespace = &self.subject.namespace;
+        let script = probe.script(namespace, |name| !probe::is_taken(cluster, namespace, name), ask);
+        for line in script.lines() {
+            page.line(format_args!("   {line}"));
         }
     }
 }

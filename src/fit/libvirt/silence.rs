@@ -64,6 +64,9 @@ pub enum Silence {
     /// Earlier commands there exceeded this many seconds each.
     #[error("not asked: earlier questions there had no answer within {0} s")]
     GivenUp(u64),
+    /// Earlier commands there took this many seconds in all.
+    #[error("not asked: earlier questions there took more than {0} s in all")]
+    TimeSpent(u64),
     /// The command exceeded this many seconds.
     #[error("no answer within {0} s")]
     TooSlow(u64),
@@ -105,6 +108,7 @@ impl Silence {
             Self::NoVirsh => "no-virsh",
             Self::NoVerb(_) => "no-verb",
             Self::GivenUp(_) => "given-up",
+            Self::TimeSpent(_) => "time-spent",
             Self::TooSlow(_) => "too-slow",
             Self::TooLong(_) => "too-long",
             Self::Failed(_) => "failed",
@@ -138,7 +142,7 @@ impl Silence {
             | Self::Unreadable(words)
             | Self::NoModel(words)
             | Self::Recorded(words) => words.clone(),
-            Self::GivenUp(seconds) | Self::TooSlow(seconds) => seconds.to_string(),
+            Self::GivenUp(seconds) | Self::TimeSpent(seconds) | Self::TooSlow(seconds) => seconds.to_string(),
             Self::TooLong(bytes) => bytes.to_string(),
         }
     }
@@ -156,8 +160,8 @@ impl Silence {
             Self::Unreadable,
             Self::NoModel,
         ];
-        let seconds =
-            detail.parse().ok().into_iter().flat_map(|seconds| [Self::GivenUp(seconds), Self::TooSlow(seconds)]);
+        let seconds = [Self::GivenUp, Self::TimeSpent, Self::TooSlow];
+        let seconds = seconds.into_iter().filter_map(|silence| detail.parse().ok().map(silence));
         let bytes = detail.parse().ok().map(Self::TooLong);
         let with_words =
             with_words.into_iter().filter(|_| !detail.is_empty()).map(|silence| silence(detail.to_owned()));
@@ -256,7 +260,8 @@ mod tests {
             Silence::NoShell => Silence::NoVirsh,
             Silence::NoVirsh => Silence::NoVerb("hypervisor-cpu-compare".to_owned()),
             Silence::NoVerb(_) => Silence::GivenUp(10),
-            Silence::GivenUp(_) => Silence::TooSlow(10),
+            Silence::GivenUp(_) => Silence::TimeSpent(120),
+            Silence::TimeSpent(_) => Silence::TooSlow(10),
             Silence::TooSlow(_) => Silence::TooLong(1024),
             Silence::TooLong(_) => Silence::Failed(words()),
             Silence::Failed(_) => Silence::Unreadable(words()),
@@ -294,6 +299,7 @@ mod tests {
             "no-virsh        not asked: the launcher there has no virsh",
             "no-verb         not asked: virsh there does not know hypervisor-cpu-compare",
             "given-up        not asked: earlier questions there had no answer within 10 s",
+            "time-spent      not asked: earlier questions there took more than 120 s in all",
             "too-slow        no answer within 10 s",
             "too-long        an answer of more than 1024 bytes, which was not read",
             "failed          virsh failed: in its words",

@@ -134,6 +134,7 @@ impl Act for Restart {
             CpuMode::Named(_) if !is_same || loses() => OTHER_CPU,
             CpuMode::Named(_) if !has_same_features => "the guest sees other CPU features",
             CpuMode::Named(_) => "none",
+            CpuMode::Unread => return None,
         })
     }
 

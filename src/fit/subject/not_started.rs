@@ -33,13 +33,11 @@ impl NotStarted {
     pub(crate) fn of(node: &str, reason: &str, message: &str) -> Option<Self> {
         let found = failed_migration(node, message)?;
         let (node, said) = (found.target, found.reason);
-        Some(match found.is_of_cpu {
-            true => Self::Refused { node, said },
-            // virt-handler gives a sentence as the reason, which says no more than the type of the condition.
-            false => {
-                let reason = if reason.contains(' ') { String::new() } else { reason.to_owned() };
-                Self::Reported { node, reason, message: said }
-            }
-        })
+        if found.is_of_cpu {
+            return Some(Self::Refused { node, said });
+        }
+        // virt-handler gives a sentence as the reason, which says no more than the type of the condition.
+        let reason = if reason.contains(' ') { String::new() } else { reason.to_owned() };
+        Some(Self::Reported { node, reason, message: said })
     }
 }

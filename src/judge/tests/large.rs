@@ -1,6 +1,8 @@
 //! Tests of objects that are too large to judge, or that are filled up so that a part of them is not read: no policy is
 //! avoided so.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::bounds::{ALL_TEXT, Bounded, LABELS, SELECTOR, TEXT, TOLERATIONS};
 use crate::kubevirt::wire::{VirtualMachine, Vmi};
@@ -204,4 +206,62 @@ fn a_large_guest_on_the_common_model_uses_it() {
     };
     let large = vm("db", SKYLAKE).tweak(|vm| vm["spec"]["template"]["spec"]["nodeSelector"] = filler(SELECTOR + 1, ""));
     assert!(denied(&world, &review(&large)).is_none());
+}
+
+/// Every kind of object that holds a guest names the field that it has.
+#[test]
+fn the_conditions_that_are_too_many_have_the_path_of_the_reviewed_kind() {
+    let features: Vec<Value> = (0..60).map(|at| json!({"name": format!("f{at}"), "policy": "forbid"})).collect();
+    let terms: Vec<Value> = (0..40)
+        .map(|at| json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": [format!("z{at}")]}]}))
+        .collect();
+    let required = json!({"nodeSelectorTerms": terms});
+    let bad = vm("db", SKYLAKE).tweak(|vm| {
+        let spec = &mut vm["spec"]["template"]["spec"];
+        spec["domain"]["cpu"]["features"] = json!(features);
+        spec["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}});
+    });
+    let mut seen = BTreeSet::new();
+    for object in [bad.clone(), vmi_of(&bad), replica_set(&bad), vm_pool(&bad)] {
+        let kind = object["kind"].as_str().expect("a kind").to_owned();
+        let root = match kind.as_str() {
+            "VirtualMachine" | "VirtualMachineInstanceReplicaSet" => "spec.template.spec",
+            "VirtualMachinePool" => "spec.virtualMachineTemplate.spec.template.spec",
+            _ => "spec",
+        };
+        let pointer = format!("/{root}/domain/cpu/features").replace('.', "/");
+        assert!(object.pointer(&pointer).is_some_and(Value::is_array), "{kind}: the test names another field");
+        let enforced = world(intel(), Vec::new(), Some(Impact::Unschedulable));
+        let denial = denied(&enforced, &review(&object)).unwrap_or_else(|| panic!("{kind}: the policy is avoided"));
+        let field = format!("{root}.domain.cpu.features");
+        let said = format!("too large to judge: {field} adds more than 1024 conditions");
+        assert!(denial.message.contains(&said), "{kind}: {}", denial.message);
+        assert!(denial.causes.iter().any(|cause| cause.field == field), "{kind}: {:?}", denial.causes);
+        seen.insert(kind);
+    }
+    assert_eq!(seen.len(), 4);
+}
+
+/// A model that is not read is not said to be the default one.
+#[test]
+fn a_model_that_is_too_long_is_not_taken_for_another_one() {
+    let bad = vm("db", &"m".repeat(TEXT + 1));
+    for object in [bad.clone(), vmi_of(&bad), running("db", "node-a", &"m".repeat(TEXT + 1))] {
+        let text = object.to_string();
+        let kind = object["kind"].as_str().expect("a kind").to_owned();
+        let object = if kind == "VirtualMachine" {
+            let Bounded(read): Bounded<VirtualMachine> = serde_json::from_str(&text).expect("a VM");
+            ClusterObject::VirtualMachine(Box::new(read))
+        } else {
+            let Bounded(read): Bounded<Vmi> = serde_json::from_str(&text).expect("a VMI");
+            ClusterObject::Vmi(Box::new(read))
+        };
+        let rows = crate::answers::audit::audit(&world(intel(), vec![object], None), &|| false);
+        let row = rows.first().expect("a guest");
+        assert_eq!(
+            (row.cpu.as_str(), &row.model, row.is_model_unread),
+            ("a CPU model that is too large to read", &None, true),
+            "{kind}: another model is stated"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{
     Prepared, assumed, authors_of_vmi, by_cluster, changes, configured, decentralized, describe, describe_restart,
-    finding, mode, not_migratable, restart, too_large, under_own, unjudged, vm_of, without_architecture,
+    finding, mode_of_vmi, not_migratable, restart, too_large, under_own, unjudged, vm_of, without_architecture,
 };
 use crate::fit::author::{Author, Holder};
 use crate::fit::label::Family;
@@ -100,7 +100,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         notes.extend(by_cluster::findings(&placement, namespace, (by_cluster::Predicted::Target, pod), cluster));
     }
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
-    subject.mode = mode(&vmi.spec);
+    subject.mode = mode_of_vmi(vmi);
     subject.unjudged = unjudged(&vmi.spec, (namespace, &vmi.metadata.name), MountedBy::Target, cluster);
     configured(&mut subject, cluster);
     describe(&mut subject, vmi, cluster);

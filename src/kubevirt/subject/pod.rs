@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Prepared, after_start, describe, describe_restart, either_mode, finding, mode, of_running, of_vmi, restart,
-    too_large,
+    Prepared, after_start, describe, describe_restart, either_mode, finding, mode, mode_of_vmi, of_running, of_vmi,
+    restart, too_large,
 };
 use crate::fit::author::{AskedAt, Author};
 use crate::fit::label::{self, Family};
@@ -54,7 +54,7 @@ pub(crate) fn without_restart<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Pr
     if let Some(running) = vmi.filter(runs_here).and_then(|vmi| of_running(vmi, cluster)) {
         return Some(running);
     }
-    let mode = vmi.map_or_else(|| mode_of(&placement, either_mode::shows_mode(pod, cluster)), |vmi| mode(&vmi.spec));
+    let mode = vmi.map_or_else(|| mode_of(&placement, either_mode::shows_mode(pod, cluster)), mode_of_vmi);
     let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);
     let stage = if is_target && running_on.is_none() {
         let source = vmi

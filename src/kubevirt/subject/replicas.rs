@@ -41,6 +41,9 @@ impl Replicas {
             foreseen.field = self.kind.field(&foreseen.field);
         }
         out.notes.iter_mut().chain(&mut out.not_judged).for_each(|finding| self.relocate(finding));
+        if let Some(rendered) = &mut out.predicted {
+            rendered.excess = rendered.excess.take().map(|excess| excess.at(|field| self.kind.field(field)));
+        }
         out
     }
 

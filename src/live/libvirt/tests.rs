@@ -191,7 +191,8 @@ async fn a_node_is_asked_through_the_launcher_that_answers(
         let answer = script(&pod, &command);
         Box::pin(async move { answer })
     });
-    let asker = Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default() };
+    let asker =
+        Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default(), spent: RefCell::default() };
     let names = there.iter().filter_map(|words| words.split_once('/'));
     let launchers: Vec<NodeLauncher> = names
         .map(|(of, name)| NodeLauncher {
@@ -243,13 +244,49 @@ async fn a_host_model_is_read_through_another_launcher(
         let output = |stdout: &str| CommandOutput { code: Some(0), stdout: stdout.to_owned(), stderr: String::new() };
         Box::pin(async move { text.map(output) })
     });
-    let asker = Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default() };
+    let asker =
+        Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default(), spent: RefCell::default() };
     let launchers: Vec<LauncherName> = there.iter().map(|name| launcher(name)).collect();
     let known = asker.node("node-b", &current(&launchers), cpus(1)).await;
     drop(asker);
     let host = &known.hosts.values().next().expect("it was asked").value;
     assert_eq!(host.as_ref().map_or_else(Silence::code, |_| "superset"), expected);
     assert_eq!(put.into_inner(), asked, "the usable models of the node are not known, though a launcher knows them");
+}
+
+/// Each answer is slow and in time: the node is asked for a limited time in all, and other nodes are asked on.
+#[rstest]
+#[case::slow(9, &[Some("identical"), Some("time-spent")])]
+#[case::fast(1, &[Some("identical"), None])]
+#[tokio::test(start_paused = true)]
+async fn slow_answers_of_a_node_are_bounded_in_sum(#[case] seconds: u64, #[case] expected: &[Option<&str>; 2]) {
+    const CPUS: usize = 60;
+    let exec: Exec<'_> = Box::new(|_, command, _| {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let stdout = if command[2].contains("domcapabilities") {
+                "<domainCapabilities/>"
+            } else {
+                "CPU described in x is identical to the CPU provided by hypervisor on the host\nexit code 0"
+            };
+            Ok(CommandOutput { code: Some(0), stdout: stdout.to_owned(), stderr: String::new() })
+        })
+    });
+    let asker =
+        Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default(), spent: RefCell::default() };
+    for node in ["node-b", "node-c"] {
+        let began = Instant::now();
+        let known = asker.node(node, &current(&[launcher("one"), launcher("two")]), cpus(CPUS)).await;
+        assert!(
+            began.elapsed() <= LIMIT * (LIMITS_OF_A_NODE + 1),
+            "{node} delays the command by {:?}",
+            began.elapsed()
+        );
+        let answered = known.answers.values().filter(|answer| answer.value.is_ok()).count();
+        let said = known.answers.values().next().and_then(|answer| Some(answer.value.as_ref().ok()?.as_str()));
+        assert_eq!([said, known.silence.map(|kept| kept.value.code())], *expected, "{node}");
+        assert_eq!(answered == CPUS, expected[1].is_none(), "{node}: {answered} answers");
+    }
 }
 
 /// Only the last consecutive failures count.
@@ -350,7 +387,8 @@ async fn nodes_of_several_pools_are_asked_once_each_and_none_is_left_out() {
             questions.borrow_mut().push((node, command));
             Box::pin(async move { Ok(answer) })
         });
-        let asker = Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default() };
+        let asker =
+            Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default(), spent: RefCell::default() };
         let facts = asker.ask(&plan).await;
         let models: BTreeSet<String> = ["Westmere", "Penryn"].map(str::to_owned).into();
         let of = |guest: &PlannedGuest| facts.cpu(&guest.guest.key(), &guest.guest.uid).cloned();

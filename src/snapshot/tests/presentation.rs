@@ -219,6 +219,10 @@ impl Dress {
         }
         let ends = ["", "# the end", "...\n", "---\n", "\n\n   # the end\n...\n# really\n"];
         out.push_str(ends[self.dice.below(5) as usize]);
+        if self.dice.once_in(4) {
+            // Files of Windows, concatenated.
+            out = out.replace("\n---\n", "\n---\n\u{feff}");
+        }
         if self.dice.once_in(2) {
             out = out.replace('\n', "\r\n");
         }
@@ -339,6 +343,40 @@ fn the_notations_differ() {
     {
         assert!(has(part) > 2, "{part:?} would not be tried");
     }
+}
+
+/// Expectations are those of kubectl 1.36 (`annotate --local`), which refuses a mark before `---`.
+#[test]
+fn a_byte_order_mark_may_begin_each_document() {
+    let node = |name: &str| format!("apiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n");
+    let (one, two) = (node("one"), node("two"));
+    let plain = objects(&format!("{one}---\n{two}")).unwrap();
+    assert_eq!(plain.len(), 2);
+    let begins = ["---\n\u{feff}", "--- # c\n\u{feff}", "---\n\n\u{feff}", "---\n# c\n\u{feff}", "---\n\u{feff}\n"];
+    let others =
+        ["---\n\u{feff}# c\n", "---\n\u{feff}---\n", "---\n\u{feff}\u{feff}", "---\r\n\u{feff}", "---  \n \n\u{feff}"];
+    for between in begins.into_iter().chain(others) {
+        let dump = format!("{one}{between}{two}");
+        assert_eq!(objects(&dump).as_ref(), Ok(&plain), "{dump:?}");
+        assert_eq!(objects(&format!("\u{feff}{dump}")).as_ref(), Ok(&plain), "{dump:?}");
+    }
+    for (between, line) in [("\u{feff}---\n", 5), ("\u{feff}", 5), ("--\n\u{feff}", 5)] {
+        let error = objects(&format!("{one}{between}{two}")).unwrap_err();
+        assert!(error.contains(&format!("line {line}")) || error.contains("line 6"), "{between:?}: {error}");
+    }
+    let inside = format!("{one}---\n{}", node("\"t\u{feff}wo\""));
+    assert!(objects(&inside).unwrap()[1].contains('\u{feff}'), "a mark in a text belongs to the text");
+}
+
+/// go-yaml reads a comment directly behind a quoted text or a bracket; YAML 1.2 asks for a blank.
+#[test]
+fn a_comment_without_a_blank_before_it_is_an_error_that_says_so() {
+    for end in ["\"a\"# c", "'a'# c"] {
+        let error = objects(&format!("apiVersion: v1\nkind: Node\nmetadata:\n  name: {end}\n")).unwrap_err();
+        assert!(error.contains("line 4") && error.contains("put a blank before the #"), "{error}");
+    }
+    let error = objects("apiVersion: v1\nkind: Node\nmetadata: {name: a}# c\n").unwrap_err();
+    assert!(error.contains("line 3") && error.contains("put a blank before the #"), "{error}");
 }
 
 #[test]

@@ -210,6 +210,8 @@ fn the_printed_lines_ask_a_node_without_a_launcher() {
     "its label kubevirt.io/schedulable is not true, so that virt-handler starts no guest there"
 )]
 #[case::host_name("host name", "without the label kubernetes.io/hostname nothing selects the node alone")]
+#[case::kvm("kvm", "it offers no devices.kubevirt.io/kvm, which the guest asks for")]
+#[case::room("room", "no room: it has no pods (it asks for 1 pod)")]
 fn a_node_that_takes_no_launcher_is_named_with_the_reason(#[case] what: &str, #[case] why: &str) {
     let mut closed = host("node-f");
     match what {
@@ -217,6 +219,8 @@ fn a_node_that_takes_no_launcher_is_named_with_the_reason(#[case] what: &str, #[
         "taint" => {
             closed["spec"]["taints"] = json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]);
         }
+        "kvm" => closed["status"]["allocatable"] = offers("110", "0"),
+        "room" => closed["status"]["allocatable"] = offers("0", "1k"),
         "virt-handler" => closed["metadata"]["labels"]["kubevirt.io/schedulable"] = json!("false"),
         _ => drop(closed["metadata"]["labels"].as_object_mut().unwrap().remove("kubernetes.io/hostname")),
     }
@@ -227,9 +231,12 @@ fn a_node_that_takes_no_launcher_is_named_with_the_reason(#[case] what: &str, #[
         let others_too = others.iter().map(|name| {
             let mut node = host(name);
             node["metadata"]["labels"]["zone"] = json!("a");
+            node["status"]["allocatable"] = offers("110", "1k");
             node
         });
-        let objects = [host("node-a"), closed.clone()].into_iter().chain(others_too).chain(guest("db", "node-a"));
+        let mut own = host("node-a");
+        own["status"]["allocatable"] = offers("110", "1k");
+        let objects = [own, closed.clone()].into_iter().chain(others_too).chain(guest("db", "node-a"));
         let said = text(&scene(objects, &answers), &["explain", "vmi/db", "-n", "shop"]);
         let line = format!("No launcher is known on node-f, and none can be started there now: {why}.");
         assert!(said.lines().any(|printed| printed == line), "the node is left out without a word: {said}");
@@ -239,6 +246,103 @@ fn a_node_that_takes_no_launcher_is_named_with_the_reason(#[case] what: &str, #[
             "a guest is created that stays pending: {said}"
         );
     }
+}
+
+fn offers(pods: &str, kvm: &str) -> Value {
+    json!({"cpu": "64", "memory": "256Gi", "pods": pods, "devices.kubevirt.io/kvm": kvm})
+}
+
+/// With emulation no launcher has KVM: a guest that runs with it cannot be asked about, and one without it can.
+#[rstest]
+#[case::runs_with_kvm("kvm", None)]
+#[case::emulated("qemu", Some("host-model"))]
+fn a_cluster_that_emulates_brings_no_launcher_with_kvm(#[case] accelerator: &str, #[case] model: Option<&str>) {
+    let mut facts = guest_facts("db", "uid-db");
+    facts["accelerator"] = json!(accelerator);
+    let made = scene([], &[facts, silent("node-f", "no-launcher", "")]);
+    let mut emulates = kubevirt(&json!({}));
+    emulates["spec"]["configuration"]["developerConfiguration"]["useEmulation"] = json!(true);
+    let objects = [host("node-a"), host("node-f"), emulates].into_iter().chain(guest("db", "node-a"));
+    made.scratch.write_json("cluster.json", &list(objects));
+    let said = text(&made, &["explain", "vmi/db", "-n", "shop"]);
+    let create = said.lines().find(|line| line.contains("kubectl create"));
+    assert_eq!(create.is_some(), model.is_some(), "{said}");
+    assert_eq!(said.contains("KubeVirt emulates (developerConfiguration.useEmulation)"), model.is_none(), "{said}");
+    if let (Some(create), Some(model)) = (create, model) {
+        assert!(create.contains(&format!(r#""cpu":{{"model":"{model}"}}"#)), "{create}");
+        assert!(said.contains("with virt-launcher's image; while"), "it needs no KVM: {said}");
+    }
+}
+
+/// Each node without a launcher has its commands once, though several guests ask about it.
+#[test]
+fn drain_and_audit_say_how_to_ask_a_node_without_a_launcher() {
+    let closed = |name: &str| {
+        let mut node = host(name);
+        node["metadata"]["labels"]["kubevirt.io/schedulable"] = json!("false");
+        node
+    };
+    let nodes = ["node-c", "node-d", "node-e", "node-f"];
+    let objects = [host("node-a"), closed("node-h")].into_iter().chain(nodes.map(host));
+    let guests = guest("db", "node-a").into_iter().chain(guest("web", "node-a"));
+    let answers = ["db", "web"].map(|name| guest_facts(name, &format!("uid-{name}"))).into_iter();
+    let silent = nodes.into_iter().chain(["node-h"]).map(|name| silent(name, "no-launcher", ""));
+    let made = scene(objects.chain(guests), &answers.chain(silent).collect::<Vec<_>>());
+    let verbs = [
+        (["drain", "node-a"], "kubectl cpufit drain node-a --ask-libvirt"),
+        (["audit", "-A"], "kubectl cpufit audit -n shop --ask-libvirt"),
+    ];
+    for (args, ask) in verbs {
+        let ran = made.run(&[&args[..], &["-o", "json"]].concat(), &["own.json"]).json();
+        let rows = ran["libvirt"]["nodes"].as_array().unwrap();
+        let mut names = Vec::new();
+        for row in rows {
+            let commands: Vec<&str> =
+                row["commands"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            if row["node"] == "node-h" {
+                assert!(
+                    commands.is_empty() && row["commandsMissing"].as_str().unwrap().contains("schedulable"),
+                    "{row:#}"
+                );
+                continue;
+            }
+            let [create, wait, asks, delete] = commands.as_slice() else { panic!("{row:#}") };
+            assert!(create.contains(&format!(r#""kubernetes.io/hostname":{}"#, row["node"])), "{create}");
+            assert!(wait.contains("kubectl wait") && *asks == ask, "{commands:#?}");
+            names.push(delete.split_whitespace().nth(3).unwrap());
+        }
+        assert_eq!(names, ["cpufit-probe", "cpufit-probe-2", "cpufit-probe-3", "cpufit-probe-4"], "{rows:#?}");
+        let said = made.run(&args, &["own.json"]);
+        let said = said.stdout + &said.stderr;
+        assert_eq!(said.matches("kubectl create").count(), 3, "{said}");
+        for line in [
+            "No launcher is known on node-c. A guest without disks brings one, with virt-launcher's image and the node's KVM; while it runs, node-c can be asked:",
+            "No launcher is known on 1 more node, which can be asked so (-o json lists the commands).",
+            "No launcher is known on node-h, and none can be started there now: its label kubevirt.io/schedulable is not true, so that virt-handler starts no guest there.",
+        ] {
+            assert!(said.contains(line), "{line}\n{said}");
+        }
+    }
+}
+
+/// The other files of a folder of answers are read.
+#[test]
+fn a_link_to_no_file_among_saved_answers_is_left_out_with_a_note() {
+    let made = Scene::new();
+    let args = ["explain", "vmi/db", "-n", "shop", "-o", "json"];
+    let plain = made.run(&args, &["facts"]).json();
+    let link = made.scratch.path().join("facts/gone.json");
+    std::os::unix::fs::symlink(made.scratch.path().join("nowhere.json"), &link).unwrap();
+    let ran = made.run(&args, &["facts"]);
+    let note = "facts/gone.json is left out: it is a link to a file that does not exist";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+    assert_eq!(ran.json(), plain, "the answers of the other files are lost");
+    let named = made.run(&args, &["facts/gone.json"]);
+    assert!(named.code() == 2 && named.stderr.contains("gone.json: No such file"), "{}", named.stderr);
+    std::fs::create_dir(made.scratch.path().join("alone")).unwrap();
+    std::fs::rename(link, made.scratch.path().join("alone/gone.json")).unwrap();
+    let alone = made.run(&args, &["alone"]);
+    assert!(alone.code() == 2 && alone.stderr.contains("gone.json: No such file"), "{}", alone.stderr);
 }
 
 /// A guest that tolerates all would stand in the way of a drain of the cordoned node.

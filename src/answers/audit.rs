@@ -322,7 +322,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, states: &mut GuestStates<'w>, r
         guess: verdict.found(Check::Assumed).filter(|_| prepared.is_guess),
         no_room: room::nowhere(&case, cluster),
         migration: UnfinishedMigration::of(&vmi, cluster)
-            .filter(|unfinished| is_running && unfinished.goes_nowhere)
+            .filter(|unfinished| is_running && (unfinished.goes_nowhere || unfinished.is_beyond_quota()))
             .map(|unfinished| unfinished.to_string()),
         unplaced: match guest {
             GuestOf::Vmi(vmi) => UnplacedLauncher::of(cluster, &vmi.metadata.namespace, &vmi.metadata.name),

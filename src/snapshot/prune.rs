@@ -19,7 +19,7 @@ use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
 use crate::kubevirt::resource::{Resource, group_of};
 use crate::kubevirt::room::{Room, asked_by_pod, is_quantity, of_namespace, only_namespace, read_conditions};
 use crate::kubevirt::wire::{
-    FAILURE, JsonText, LIVE_MIGRATABLE, POD_SCHEDULED, Pod, RESTART_REQUIRED, Reader, SYNCHRONIZED,
+    FAILURE, JsonText, LIVE_MIGRATABLE, POD_SCHEDULED, Pod, REJECTED_BY_QUOTA, RESTART_REQUIRED, Reader, SYNCHRONIZED,
 };
 use crate::libvirt::saved;
 use crate::well_known::is_read_annotation;
@@ -175,6 +175,7 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
             retain_failures(&mut whole, &[(SYNCHRONIZED, "False"), (POD_SCHEDULED, "False")]);
             retain_refusal(&mut whole);
         }
+        Some(Resource::Migrations) => retain_conditions(&mut whole, &[REJECTED_BY_QUOTA]),
         Some(Resource::Revisions) => copied(&mut whole["data"]),
         _ => {}
     }

@@ -20,7 +20,7 @@ use crate::kubevirt::eviction::{self, Effect, ShutDown, Strategy};
 use crate::kubevirt::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use crate::kubevirt::not_migratable::undecided_reason;
 use crate::kubevirt::storage::MountedBy;
-use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim, is_final};
+use crate::kubevirt::wire::{REJECTED_BY_QUOTA, VirtualMachine, Vmi, Vmim, is_final};
 
 /// Prepares a running guest as if a user requested its migration now; `None` if it does not run.
 pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'static>> {
@@ -243,6 +243,13 @@ impl<'c> UnfinishedMigration<'c> {
         Some(Self { vmim, goes_nowhere: goes_nowhere(vmi, cluster) })
     }
 
+    /// Whether a ResourceQuota refuses its target pod, which virt-controller tries to create again. Mirrors `updateStatus`
+    /// of `pkg/virt-controller/watch/migration/migration.go`.
+    pub(crate) fn is_beyond_quota(self) -> bool {
+        let mut conditions = self.vmim.status.conditions.iter();
+        conditions.any(|condition| condition.kind == REJECTED_BY_QUOTA && condition.status == "True")
+    }
+
     /// Returns its name.
     pub(crate) fn name(self) -> &'c str {
         &self.vmim.metadata.name
@@ -253,7 +260,13 @@ impl fmt::Display for UnfinishedMigration<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = Shown::within(self.name(), TITLE_CHARS);
         write!(f, "its migration {name} is unfinished ({})", phase(self.vmim))?;
-        if self.goes_nowhere { f.write_str(", and no node takes its target pod") } else { Ok(()) }
+        if self.goes_nowhere {
+            f.write_str(", and no node takes its target pod")
+        } else if self.is_beyond_quota() {
+            f.write_str(", and a ResourceQuota of its namespace refuses its target pod")
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::{Deserialize, Deserializer};
 
-use super::{EachText, Meta, PhaseOnly, Present, nullable};
+use super::{Condition, EachText, Meta, Present, nullable};
 
 wire! {
     /// `status.migrationState`.
@@ -47,7 +47,14 @@ wire! {
         /// `spec`.
         spec: VmimSpec,
         /// `status`.
-        status: PhaseOnly,
+        status: VmimStatus,
+    }
+    /// `status` of a VirtualMachineInstanceMigration.
+    VmimStatus {
+        /// `phase`.
+        phase: String,
+        /// `conditions`.
+        conditions: Vec<Condition>,
     }
     /// `spec` of a VirtualMachineInstanceMigration.
     VmimSpec {

@@ -229,11 +229,15 @@ fn in_flight(random: &mut Random, vmi_json: &Value, known: &[Value], cluster: &C
     let guest: Vmi = read(vmi_json.clone());
     let name = &guest.metadata.name;
     let uid = format!("job-of-{name}");
-    let vmim = json!({
+    let mut vmim = json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
         "metadata": {"namespace": NAMESPACE, "name": format!("evacuate-{name}"), "uid": uid},
         "spec": {"vmiName": name}, "status": {"phase": random.one(&["Pending", "Scheduling", "TargetReady", "Running"])},
     });
+    if vmim["status"]["phase"] == "Pending" {
+        let status = if further(random, 43).percent(50) { "True" } else { "False" };
+        vmim["status"]["conditions"] = json!([{"type": "migrationRejectedByResourceQuota", "status": status}]);
+    }
     let nodes = (0..cluster.fleet.len()).map(|at| ClusterObject::Node(cluster.fleet.node(at)));
     let objects = known.iter().filter_map(super::object).chain([vmi(vmi_json.clone())]);
     let before = Cluster::new(nodes.chain(objects), Some(Release::NEWEST));

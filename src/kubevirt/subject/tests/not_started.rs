@@ -86,6 +86,33 @@ fn what_kubevirt_reports_about_a_vm_is_said(
     assert_eq!(report(&world).as_deref(), expected, "a VM that never starts is said to be stopped and to fit");
 }
 
+#[rstest]
+#[case::refused(
+    "Pending",
+    "True",
+    Some(
+        "its migration migrate-db is unfinished (Pending), and a ResourceQuota of its namespace refuses its target pod"
+    )
+)]
+#[case::no_longer("Pending", "False", Some("its migration migrate-db is unfinished (Pending)"))]
+#[case::ended("Failed", "True", None)]
+fn a_quota_that_refuses_a_target_pod_is_named(
+    #[case] phase: &str,
+    #[case] status: &str,
+    #[case] expected: Option<&str>,
+) {
+    let vmim = request("db").tweak(|vmim| {
+        vmim["metadata"]["name"] = json!("migrate-db");
+        vmim["status"] =
+            json!({"phase": phase, "conditions": condition("migrationRejectedByResourceQuota", status, "", "")});
+    });
+    let objects = [vmi(running("db", "n1", "")), ClusterObject::Migration(read(vmim))];
+    let cluster = cluster("1.8.4", mixed(), objects);
+    let unfinished = UnfinishedMigration::of(cluster.vmi("shop", "db").expect("the guest"), &cluster);
+    let said = unfinished.map(|unfinished| unfinished.to_string());
+    assert_eq!(said.as_deref(), expected, "a migration waits for ever, and nodes that fit are named");
+}
+
 /// The condition of the VMI stands for that of a launcher that a dump lacks.
 #[rstest]
 #[case::waits("Scheduling", false, true)]

@@ -71,7 +71,9 @@ impl<'w> RoomFor<'w> {
         }
         let short = |device: &Device| {
             let &(free, of) = device.without.get(name)?;
-            Some(NodeRoomFor::Short(Shortage { resource: device.resource.clone(), free, of, asked: device.asked }))
+            let at_least = matches!(device.resource.as_str(), "cpu" | "memory");
+            let Device { resource, asked, .. } = device;
+            Some(NodeRoomFor::Short(Shortage { resource: resource.clone(), free, of, asked: *asked, at_least }))
         };
         self.devices.iter().find_map(short).or(found).unwrap_or(NodeRoomFor::Enough)
     }

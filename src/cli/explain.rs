@@ -42,6 +42,7 @@ use crate::fit::remedy::{Action, Remedy, UseModel};
 use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Check, Evidence, Finding, Outcome};
 use crate::judge::{self, Evaluation, GuestOf, Manifest, judge_guest};
+use crate::kubevirt::active_migration;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::PodNeed;
@@ -312,8 +313,9 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
             let vmi = cluster.guest_of_launcher(namespace, name)?;
             let guest = GuestOf::Vmi(vmi);
             let waits = cluster.launchers_of(vmi).any(|pod| pod.name == name && pod.node.is_empty());
-            // KubeVirt has one unfinished migration of a guest at a time: the waiting pod is its target.
-            let mut open = cluster.migrations_of(vmi).filter(|vmim| waits && !is_final(&vmim.status.phase));
+            let is_target = waits || active_migration::target(vmi, cluster).is_some_and(|pod| pod.name == name);
+            // KubeVirt has one unfinished migration of a guest at a time: the pod is its target.
+            let mut open = cluster.migrations_of(vmi).filter(|vmim| is_target && !is_final(&vmim.status.phase));
             let (manifest, prepared) = match (guest.running(), open.next(), open.next()) {
                 (Some(_), Some(vmim), None) => {
                     (Manifest::Migration(Box::new(vmim.clone())), subject::of_migration(vmim, cluster))

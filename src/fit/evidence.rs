@@ -8,60 +8,9 @@ use super::models;
 use super::outcome::Evidence;
 use super::subject::{CpuMode, Stage};
 
-/// The bits that a microcode update adds to a CPU, so that equal CPUs differ in them.
-const MICROCODE: &[&str] = &[
-    "amd-ssbd",
-    "amd-stibp",
-    "bhi-ctrl",
-    "flush-l1d",
-    "ibpb",
-    "ibrs",
-    "ipred-ctrl",
-    "md-clear",
-    "rrsba-ctrl",
-    "sbpb",
-    "spec-ctrl",
-    "ssbd",
-    "stibp",
-    "virt-ssbd",
-];
-
-/// Features of CPU models that a kernel, its parameters, the BIOS or QEMU switch on and off as well.
-const SWITCHED: &[&str] = &[
-    "arch-capabilities",
-    "hle",
-    "hypervisor",
-    "ibrs-all",
-    "invtsc",
-    "la57",
-    "lahf_lm",
-    "mpx",
-    "nx",
-    "pcid",
-    "pdpe1gb",
-    "pku",
-    "rtm",
-    "skip-l1dfl-vmentry",
-    "smap",
-    "smep",
-    "ss",
-    "tsc-deadline",
-    "tsc_adjust",
-    "umip",
-    "x2apic",
-    "xsaves",
-];
-
 /// Whether only other silicon has this feature: it is an instruction set of a CPU model, and no setting hides it.
 fn is_silicon(key: &str) -> bool {
-    let name = label::name(key);
-    let is_set = [MICROCODE, models::NESTED_AMD, SWITCHED].iter().any(|list| list.contains(&name));
-    Family::of(key) == Family::CpuFeature
-        && models::is_feature(name)
-        && !is_set
-        && name != label::VMX
-        && !name.starts_with("vmx-")
-        && !name.ends_with("-no")
+    Family::of(key) == Family::CpuFeature && models::is_silicon(label::name(key))
 }
 
 /// Whether a node on which these models are usable has what this label states: one of the models needs the feature, or
@@ -170,7 +119,9 @@ impl Judgement<'_, '_> {
             Evidence::NestedOff
         } else if !alike || !frozen && keys.iter().any(|key| is_silicon(key) && !is_named(key)) {
             Evidence::OtherHardware
-        } else if keys.iter().all(|key| Family::of(key) == Family::CpuFeature && MICROCODE.contains(&label::name(key)))
+        } else if keys
+            .iter()
+            .all(|key| Family::of(key) == Family::CpuFeature && models::MICROCODE.contains(&label::name(key)))
         {
             Evidence::Microcode
         } else {

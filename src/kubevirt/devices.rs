@@ -1,17 +1,18 @@
-//! The devices and huge pages that the launcher of a guest requests, as far as its specification makes that certain.
+//! The devices, huge pages, and the least CPU and memory that the launcher of a guest requests, as far as its specification makes that certain.
 //!
 //! Mirrors `getRequiredResources`, `WithHugePages`, `WithSEV`, `WithTDX`, `WithPersistentReservation`, `WithIOMMUFD`,
 //! `WithGPUsDevicePlugins` and `WithHostDevicesDevicePlugins` of `pkg/virt-controller/services/renderresources.go`,
 //! `RequiresTunDevice` and `RequiresVirtioNetDevice` of `pkg/network/vmispec/devices.go`, and `IsAutoAttachVSOCK` of
-//! `pkg/util/util.go` (KubeVirt). kube-scheduler puts the launcher on no node that has too little of one of them. CPU
-//! and memory are not devices; devices of networks are requested by objects that are not read.
+//! `pkg/util/util.go` (KubeVirt). kube-scheduler puts the launcher on no node that has too little of one of them. Of
+//! CPU and memory only what the specification requests itself is certain; devices of networks are requested by objects
+//! that are not read.
 
 use std::collections::BTreeMap;
 
 use super::cluster::Cluster;
 use super::feature_gate::FeatureGate;
 use super::room::{IOMMUFD, KVM, RESERVATION, SEV, TDX, TUN, VHOST_NET, VSOCK};
-use super::wire::{HostDevice, Interface, Vmi, VmiSpec};
+use super::wire::{HostDevice, Interface, Quantity, Vmi, VmiSpec};
 use crate::fit::label;
 use crate::fit::subject::Device;
 
@@ -36,7 +37,8 @@ pub(crate) fn lacking(spec: &VmiSpec, guest: Option<&Vmi>, cluster: &Cluster) ->
     requested(spec, cluster).into_iter().map(lacking).filter(|device| !device.without.is_empty()).collect()
 }
 
-/// Returns the amounts by resource; 0 for an amount that is not known.
+/// Returns the amounts by resource; 0 for an amount that is not known. Those of CPU and memory are the least: KubeVirt
+/// adds its overhead to the requested memory (`WithMemoryOverhead`), and computes requests that are not stated.
 fn requested(spec: &VmiSpec, cluster: &Cluster) -> BTreeMap<String, i64> {
     let (config, release) = (&cluster.config, cluster.release.release());
     let domain = &spec.domain;
@@ -84,7 +86,15 @@ fn requested(spec: &VmiSpec, cluster: &Cluster) -> BTreeMap<String, i64> {
         request(IOMMUFD);
     }
     let pages = domain.memory.hugepages.as_ref().map(|pages| pages.page_size.as_str());
-    out.extend(pages.filter(|size| !size.is_empty()).map(|size| (format!("hugepages-{size}"), 0)));
+    let pages = pages.filter(|size| !size.is_empty());
+    let asked = &domain.resources.requests;
+    // Huge pages take the place of the requested memory.
+    let memory = asked.memory.as_ref().filter(|_| pages.is_none());
+    for (resource, quantity) in [("cpu", asked.cpu.as_ref()), ("memory", memory)] {
+        let amount = quantity.and_then(Quantity::thousandths).filter(|amount| *amount > 0);
+        out.extend(amount.map(|amount| (resource.to_owned(), amount)));
+    }
+    out.extend(pages.map(|size| (format!("hugepages-{size}"), 0)));
     out
 }
 
@@ -146,6 +156,20 @@ mod tests {
     )]
     #[case::sev(json!({"launchSecurity": {"sev": {}}}), json!({SEV: "8"}), json!({"cpu": "4"}), json!({}), &[SEV])]
     #[case::a_gpu(gpus(&[GPU]), json!({GPU: "1"}), json!({"cpu": "4"}), json!({}), &[GPU])]
+    #[case::requested_memory(
+        json!({"resources": {"requests": {"memory": "9Gi"}}}), json!({"memory": "16Gi"}), json!({"memory": "8Gi"}), json!({}),
+        &["memory"]
+    )]
+    #[case::requested_cpu(
+        json!({"resources": {"requests": {"cpu": "5"}}}), json!({"cpu": "8"}), json!({"cpu": "4"}), json!({}), &["cpu"]
+    )]
+    #[case::memory_of_the_guest(
+        json!({"memory": {"guest": "9Gi"}}), json!({"memory": "16Gi"}), json!({"memory": "8Gi"}), json!({}), &[]
+    )]
+    #[case::memory_in_huge_pages(
+        json!({"memory": {"hugepages": {"pageSize": "1Gi"}}, "resources": {"requests": {"memory": "9Gi"}}}),
+        json!({"memory": "16Gi", HUGE: "16Gi"}), json!({"memory": "8Gi", HUGE: "16Gi"}), json!({}), &[]
+    )]
     #[case::two_gpus(gpus(&[GPU, GPU]), json!({GPU: "2"}), json!({GPU: "1"}), json!({}), &[GPU])]
     fn a_node_that_has_too_little_is_known(
         #[case] domain: Value,

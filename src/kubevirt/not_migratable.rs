@@ -20,6 +20,9 @@ use crate::well_known;
 /// The reason of a guest whose binding on the pod network is not migrated.
 const INTERFACE: &str = "InterfaceNotLiveMigratable";
 
+/// The reason of a guest whose volumes are not shared by nodes.
+const DISKS: &str = "DisksNotLiveMigratable";
+
 /// The Hyper-V setting whose guests need a TSC frequency to migrate.
 pub(super) const REENLIGHTENMENT: &str = "domain.features.hyperv.reenlightenment";
 
@@ -30,6 +33,8 @@ pub(crate) struct Foresight<'f> {
     pub spec: &'f VmiSpec,
     /// The namespace.
     pub namespace: &'f str,
+    /// The name of the guest.
+    pub name: &'f str,
     /// The `dataVolumeTemplates` of its VirtualMachine.
     pub templates: &'f [DataVolume],
     /// Whether the guest is annotated to be migrated with a bridge on the pod network.
@@ -46,6 +51,7 @@ impl<'f> Foresight<'f> {
         Self {
             spec: &vmi.spec,
             namespace: &vmi.metadata.namespace,
+            name: &vmi.metadata.name,
             templates: &[],
             migrates_bridge: well_known::MIGRATES_BRIDGE.is_set(&vmi.metadata.annotations),
             is_new: vmi.status.phase.is_empty(),
@@ -58,6 +64,7 @@ impl<'f> Foresight<'f> {
         Self {
             spec: &guest.spec,
             namespace: &vm.metadata.namespace,
+            name: &vm.metadata.name,
             templates: &vm.spec.data_volume_templates,
             migrates_bridge: guest.migrates_bridge,
             is_new: true,
@@ -69,8 +76,9 @@ impl<'f> Foresight<'f> {
     pub(crate) fn reason(&self, cluster: &Cluster) -> Option<Foreseen> {
         let release = cluster.release.release();
         let volumes = || {
-            let message = not_shared(self.spec, self.namespace, self.templates, cluster)?;
-            Some(foreseen("volumes", "DisksNotLiveMigratable", &message))
+            let message = not_shared(self.spec, self.namespace, self.templates, cluster);
+            let message = message.or_else(|| self.as_it_runs(cluster))?;
+            Some(foreseen("volumes", DISKS, &message))
         };
         let rest = || {
             self.network(cluster, release)
@@ -82,6 +90,20 @@ impl<'f> Foresight<'f> {
                 .or_else(|| hyperv_passthrough(self.spec, release))
         };
         if release.checks_volumes_first() { volumes().or_else(rest) } else { rest().or_else(volumes) }
+    }
+
+    /// Returns why virt-handler refuses to migrate the guest that runs, for its volumes, if the next start has the same
+    /// ones, and the claim of one of them is not known.
+    fn as_it_runs(&self, cluster: &Cluster) -> Option<String> {
+        let vmi = cluster.vmi(self.namespace, self.name)?;
+        let refused = vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE)?;
+        let running = &vmi.spec.volumes;
+        let is_unknown = |volume: &Volume| {
+            let claim = volume.claim().filter(|_| volume.ephemeral.is_none());
+            claim.is_some_and(|claim| cluster.claim(self.namespace, claim).is_none())
+        };
+        let is_same = running.iter().any(is_unknown) && running.iter().all(|volume| self.spec.volumes.contains(volume));
+        (is_same && refused.status == "False" && refused.reason == DISKS).then(|| refused.message.clone())
     }
 
     /// Mirrors `VerifyVMIMigratable`: only the interface on the pod network counts. Which interface KubeVirt gives to a

@@ -574,7 +574,14 @@ impl NodeSpace {
     /// Returns the free and the allocatable amount of a resource in words: `2 of 64 cores free`.
     pub(crate) fn words(&self, resource: &str) -> String {
         let of = self.of.get(resource).copied().unwrap_or(0);
-        Shortage { resource: resource.to_owned(), free: self.free(resource).max(0), of, asked: i64::MAX }.words()
+        Shortage {
+            resource: resource.to_owned(),
+            free: self.free(resource).max(0),
+            of,
+            asked: i64::MAX,
+            at_least: false,
+        }
+        .words()
     }
 
     /// Returns the first resource of which the node has too little for a pod, after `gone` is freed: CPU first, then
@@ -583,7 +590,13 @@ impl NodeSpace {
         let short = |(resource, &asked): (&String, &i64)| {
             let of = self.of.get(resource).copied().unwrap_or(0);
             let free = self.free(resource).saturating_add(gone.get(resource).copied().unwrap_or(0));
-            (asked > 0 && asked > free).then(|| Shortage { resource: resource.clone(), free: free.max(0), of, asked })
+            (asked > 0 && asked > free).then(|| Shortage {
+                resource: resource.clone(),
+                free: free.max(0),
+                of,
+                asked,
+                at_least: false,
+            })
         };
         let rank = |short: &Shortage| (short.resource != "cpu", short.resource != "memory", short.resource.clone());
         need.amounts.iter().filter_map(short).min_by_key(rank)

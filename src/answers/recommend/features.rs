@@ -18,8 +18,8 @@ const FEATURE_CAPACITY: usize = 4096;
 pub(super) struct KnownFeatures {
     numbers: HashMap<String, usize>,
     names: Vec<String>,
-    /// The features of nodes, by their fleet and the first node of a profile.
-    of_nodes: HashMap<(*const Fleet, NodeIndex), Bits>,
+    /// The features of nodes, by their fleet, the first node of a profile, and whether nobody updates their labels.
+    of_nodes: HashMap<(*const Fleet, NodeIndex, bool), Bits>,
     of_models: HashMap<String, Bits>,
 }
 
@@ -41,24 +41,31 @@ impl KnownFeatures {
                 self.add_model(model);
             }
         }
-        for node in fleet.one_of_each_profile(&Bits::all(fleet.len())) {
-            self.add_node(fleet, node);
+        let (frozen, others): (Vec<_>, Vec<_>) = (0..fleet.len()).partition(|node| fleet.skip_node(*node).is_some());
+        for nodes in [frozen, others] {
+            let mut of = Bits::none(fleet.len());
+            nodes.into_iter().for_each(|node| of.insert(node));
+            for node in fleet.one_of_each_profile(&of) {
+                self.add_node(fleet, node);
+            }
         }
     }
 
     /// Adds the features of a node: those of its labels and of the models that it can run.
     fn add_node(&mut self, fleet: &Fleet, node: NodeIndex) {
         let mut has = Bits::none(FEATURE_CAPACITY);
+        let mut one = Bits::none(fleet.len());
+        one.insert(node);
         for (key, _) in fleet.labels(node).filter(|(_, value)| *value == "true") {
             match Family::of(key) {
                 Family::CpuFeature | Family::HostModelRequired => self.put(label::name(key), &mut has),
-                Family::CpuModel => {
+                Family::CpuModel if models::contradicting(fleet, label::name(key), &one).is_empty() => {
                     models::needed(label::name(key)).for_each(|name| self.put(name, &mut has));
                 }
                 _ => {}
             }
         }
-        self.of_nodes.insert((std::ptr::from_ref(fleet), fleet.first_of_profile(node)), has);
+        self.of_nodes.insert(key_of(fleet, node), has);
     }
 
     /// Adds a model's features.
@@ -97,7 +104,7 @@ impl KnownFeatures {
 
     /// Returns the features of a node; `None` if not known.
     pub(super) fn of_node(&self, fleet: &Fleet, node: NodeIndex) -> Option<&Bits> {
-        self.of_nodes.get(&(std::ptr::from_ref(fleet), fleet.first_of_profile(node)))
+        self.of_nodes.get(&key_of(fleet, node))
     }
 
     /// Returns the features of a model; `None` if not known.
@@ -116,15 +123,17 @@ impl KnownFeatures {
     pub(super) fn lacks(&self, fleet: &Fleet, model: &str, nodes: &Bits) -> Vec<LackRow> {
         let Some(held) = self.of_model(model) else { return Vec::new() };
         let mut rows: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
-        let mut of_profile: HashMap<NodeIndex, Vec<String>> = HashMap::new();
+        let mut of_profile: HashMap<(NodeIndex, bool), Vec<String>> = HashMap::new();
         for node in nodes.iter() {
-            let lack = of_profile.entry(fleet.first_of_profile(node)).or_insert_with(|| {
-                let mut lack = held.clone();
-                if let Some(has) = self.of_node(fleet, node) {
-                    lack.subtract(has);
-                }
-                self.names(&lack)
-            });
+            let lack = of_profile
+                .entry((fleet.first_of_profile(node), fleet.skip_node(node).is_some()))
+                .or_insert_with(|| {
+                    let mut lack = held.clone();
+                    if let Some(has) = self.of_node(fleet, node) {
+                        lack.subtract(has);
+                    }
+                    self.names(&lack)
+                });
             rows.entry(lack.clone()).or_default().push(fleet.name(node).to_owned());
         }
         let mut rows: Vec<LackRow> = rows
@@ -137,6 +146,10 @@ impl KnownFeatures {
         rows.sort_by(|one, other| one.nodes.cmp(&other.nodes));
         rows
     }
+}
+
+fn key_of(fleet: &Fleet, node: NodeIndex) -> (*const Fleet, NodeIndex, bool) {
+    (std::ptr::from_ref(fleet), fleet.first_of_profile(node), fleet.skip_node(node).is_some())
 }
 
 /// Returns the features of a model that a node lacks, sorted; `None` if the features of the model are not known.

@@ -8,6 +8,7 @@
 mod facts;
 mod features;
 mod recommend;
+mod silicon;
 pub(crate) mod vendors;
 mod z;
 
@@ -20,6 +21,7 @@ use facts::{FAMILIES, Family, Model, OBSOLETE};
 
 pub(crate) use features::{NESTED_AMD, features, is_disputed, is_feature, is_given, needed, proves};
 pub(crate) use recommend::{Candidate, NotCounted, Offer, WhyNone, offers, recommend, takes_part};
+pub(crate) use silicon::{MICROCODE, contradicting, is_silicon};
 
 /// Whether the labels of a host model's required features name those of the model itself, as since KubeVirt 1.8.4, or
 /// only a few that libvirt leaves out of the model, as before; `None` if that is not clear. Mirrors

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::bits::Bits;
 use super::super::fleet::{Fleet, NodeIndex};
 use super::super::label::{self, Family};
-use super::{Drawback, KnownModel, ranked};
+use super::{Drawback, KnownModel, contradicting, ranked};
 
 /// A model that all counted nodes can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,9 +92,9 @@ const WITH_MODELS: [&str; 2] = ["amd64", "s390x"];
 ///
 /// A node counts if it is of architecture amd64 and takes guests (`kubevirt.io/schedulable`), or offers a
 /// model although it takes none now: each restart of virt-handler sets that label to `false`. If no node of
-/// amd64 counts, those of s390x do. Only `cpu-model` labels state what a node can run; host-model, migration
-/// and feature labels are ignored. A model that KubeVirt has `withheld` is not recommended, regardless of the
-/// labels now.
+/// amd64 counts, those of s390x do. Only `cpu-model` labels state what a node can run, unless nobody updates them and
+/// its other labels contradict ([`contradicting`]). A model that KubeVirt has `withheld` is not recommended, regardless
+/// of the labels now.
 pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits, withheld: &BTreeSet<String>) -> Recommendation {
     let mut of: BTreeMap<&str, Bits> = BTreeMap::new();
     let mut not_counted = Vec::new();
@@ -158,8 +158,10 @@ pub(crate) fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, 
 /// `withheld` has that drawback.
 pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str, withheld: &BTreeSet<String>) -> Vec<Offer> {
     let mut bearers = fleet.bearers(Family::CpuModel);
-    for bearers in bearers.values_mut() {
+    for (model, bearers) in &mut bearers {
         bearers.intersect(nodes);
+        let contradicting = contradicting(fleet, model, bearers);
+        bearers.subtract(&contradicting);
     }
     bearers.retain(|_, bearers| !bearers.is_empty());
     let holds_all = |model: &str, runs_on: &Bits| {

@@ -91,7 +91,8 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     let ((_, most), fitting) = judgement.outlook(start(judgement)?);
     if fitting.is_empty() {
         Some(NoRestart::StartsNowhere)
-    } else if most < judgement.targets_needed() {
+    } else if most < judgement.targets_needed() && !judgement.leaves_cordon(&fitting) {
+        // A restart off a cordoned node is what a drain waits for.
         Some(NoRestart::NoMore { most })
     } else {
         None

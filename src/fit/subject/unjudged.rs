@@ -117,8 +117,8 @@ impl BoundVolume {
     }
 }
 
-/// A device, or a size of huge pages, that the guest's launcher requests and of which some nodes have too little. It is
-/// not judged. Amounts are in thousandths (of a piece, of a byte).
+/// A device, a size of huge pages, or the least CPU or memory that the guest's launcher requests, of which some nodes
+/// have too little. It is not judged. Amounts are in thousandths (of a piece, of a byte).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// The name of the resource.

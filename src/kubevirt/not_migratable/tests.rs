@@ -284,3 +284,33 @@ fn the_field_is_one_that_the_object_has(
     );
     assert_eq!(of_pool, Some(ReplicasKind::Pool.field(expected)), "a person is sent to a field that is not there");
 }
+
+/// A guest that does not migrate for its volumes does not after a restart with the same ones.
+#[rstest]
+#[case::the_same(&["own"], "False", DISKS, Some(DISKS))]
+#[case::one_more(&["own", "more"], "False", DISKS, Some(DISKS))]
+#[case::another(&["other"], "False", DISKS, None)]
+#[case::migratable(&["own"], "True", "", None)]
+#[case::for_another_reason(&["own"], "False", "CPUModeLiveMigratable", None)]
+fn the_reason_of_a_running_guest_stays_with_its_volumes(
+    #[case] claims: &[&str],
+    #[case] status: &str,
+    #[case] reason: &str,
+    #[case] expected: Option<&str>,
+) {
+    let of = |claims: &[&str]| -> Value {
+        claims.iter().map(|claim| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}})).collect()
+    };
+    let vmi = json!({
+        "metadata": {"namespace": "shop", "name": "db"},
+        "spec": {"volumes": of(&["own"])},
+        "status": {"conditions": [{"type": "LiveMigratable", "status": status, "reason": reason}]},
+    });
+    let next: Vmi = read(json!({"metadata": {"namespace": "shop", "name": "db"}, "spec": {"volumes": of(claims)}}));
+    let running = || ClusterObject::Vmi(Box::new(read(vmi.clone())));
+    let reason = |known: &Cluster| Foresight::of_vmi(&next).reason(known).map(|found| found.refused.reason);
+    assert_eq!(reason(&cluster("1.9.0", Vec::new(), [running()])).as_deref(), expected);
+    let shared = claim("own", &json!(["ReadWriteMany"]));
+    let known = cluster("1.9.0", Vec::new(), [running(), shared]);
+    assert_eq!(reason(&known), None, "the claim is known, and shared");
+}

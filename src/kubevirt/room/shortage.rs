@@ -13,6 +13,8 @@ pub(crate) struct Shortage {
     pub of: i64,
     /// The requested amount, in thousandths; 0 if it is not known.
     pub asked: i64,
+    /// Whether more may be requested.
+    pub at_least: bool,
 }
 
 impl Shortage {
@@ -29,11 +31,12 @@ impl Shortage {
         }
     }
 
-    /// Returns the requested amount in words: `8 cores`, `16 GiB of memory`.
+    /// Returns the requested amount in words: `8 cores`, `at least 16 GiB of memory`.
     pub(crate) fn wanted(&self) -> String {
+        let least = if self.at_least { "at least " } else { "" };
         match self.resource.as_str() {
             PODS if self.asked == 1000 => "1 pod".to_owned(),
-            _ => self.unit(&self.amount(self.asked)),
+            _ => format!("{least}{}", self.unit(&self.amount(self.asked))),
         }
     }
 
@@ -97,7 +100,7 @@ mod tests {
         #[case] words: &str,
         #[case] wanted: &str,
     ) {
-        let short = Shortage { resource: resource.to_owned(), free, of, asked };
+        let short = Shortage { resource: resource.to_owned(), free, of, asked, at_least: false };
         assert_eq!(
             (short.words().as_str(), short.wanted().as_str()),
             (words, wanted),

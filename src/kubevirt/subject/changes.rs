@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::refused::Written;
-use super::{last_failure, start_of};
+use super::{NO_ORIGINS, last_failure, start_of};
 use crate::fit::author::{Author, TypeReference};
 use crate::fit::label::{self, Family};
 use crate::fit::subject::{
@@ -180,7 +180,8 @@ fn model_of_policy(guest: &Guest) -> Option<&str> {
     guest.spec.domain.cpu.as_ref().filter(|_| is_set).map(|cpu| cpu.model.as_str())
 }
 
-/// Returns the start of the guest with these changes, each with whether a type has the setting.
+/// Returns the start of the guest with these changes, each with whether a type has the setting; `None` if KubeVirt
+/// refuses it then.
 fn changed(
     vm: &VirtualMachine,
     guest: &Guest,
@@ -208,7 +209,16 @@ fn changed(
         let setting = placed(setting, &spec);
         change(&mut spec, &setting);
     }
-    start_of(spec, cluster)
+    start_unless_refused(spec, guest, cluster)
+}
+
+/// Returns the start of a guest with this specification, made of a VM with the `guest`'s types; `None` if KubeVirt
+/// refuses it.
+fn start_unless_refused(spec: VmiSpec, guest: &Guest, cluster: &Cluster) -> Option<Start<'static>> {
+    let written = Written { own: &spec, whole: &spec, root: "", has_type: false, origins: &NO_ORIGINS, excess: None };
+    let is_refused =
+        super::is_refused(&guest.notes) || !written.refusals(&cluster.config, cluster.release.release()).is_empty();
+    if is_refused { None } else { start_of(spec, cluster) }
 }
 
 /// A setting with its features by their places in a specification, those left out that it does not have.

@@ -14,6 +14,7 @@ use crate::fit::plural::number;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{LiveMigratable, Migration, ReportedNode, RestartRequest, ShutDownBy, Stage, Subject};
 use crate::fit::verdict::{Check, Finding, Impact};
+use crate::kubevirt::active_migration;
 use crate::kubevirt::authors::seen_from_migration;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::eviction::{self, Effect, ShutDown, Strategy};
@@ -213,7 +214,13 @@ fn unfinished(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
     let other = unfinished_migrations(vmi, cluster).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata));
     let words = match (own, other) {
         (Some(own), _) => {
-            format!("this migration is unfinished ({}): until it has ended KubeVirt refuses another one", phase(own))
+            let to = active_migration::target(vmi, cluster)
+                .map(|pod| format!("it moves the guest to {}, and ", Shown::within(&pod.node, TITLE_CHARS)));
+            format!(
+                "this migration is unfinished ({}): {}until it has ended KubeVirt refuses another one",
+                phase(own),
+                to.unwrap_or_default()
+            )
         }
         (None, Some(other)) => {
             let unfinished = UnfinishedMigration { vmim: other, goes_nowhere: goes_nowhere(vmi, cluster) };

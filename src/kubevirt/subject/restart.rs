@@ -2,7 +2,7 @@
 
 use super::changes::is_refused;
 use super::decentralized::waits_as_receiver;
-use super::{after_start, start_of, unjudged, vm_of};
+use super::{after_start, refusals, start_of, unjudged, vm_of};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::subject::{RestartRequest, Stage, Start, Subject, Unjudged};
@@ -72,6 +72,7 @@ pub(super) fn of_vmi(vmi: &Vmi, made_of: Option<Made<'_>>, cluster: &Cluster) ->
         Some(Made { guest: Guest { missing: Some(_), .. }, .. }) => return None,
         Some(Made { vm, guest }) if !guest.is_guess && is_refused(vm, &guest, cluster) => return None,
         Some(Made { guest, .. }) => guest.spec,
+        None if !refusals(vmi, &[], cluster).is_empty() => return None,
         None => vmi.spec.clone(),
     };
     start_of(spec, cluster)
@@ -194,5 +195,22 @@ mod tests {
         let vmi = read(vmi);
         let start = of_vmi(&vmi, Made::of(&vmi, &known), &known);
         assert_eq!(start.is_some(), is_known, "a restart would leave the guest down");
+    }
+
+    /// A guest without a VM whose VMI KubeVirt would not accept again is lost once it is deleted.
+    #[rstest]
+    #[case::as_it_runs(json!({}), true)]
+    #[case::gate_is_off(json!({"devices": {"hostDevices": [{"name": "a", "deviceName": "example.com/a"}]}}), false)]
+    #[case::encryption(json!({"launchSecurity": {"sev": {}}}), false)]
+    #[case::numa(json!({"cpu": {"numa": {"guestMappingPassthrough": {}}}}), false)]
+    fn a_guest_without_a_vm_is_not_made_again_if_that_is_refused(#[case] domain: Value, #[case] is_known: bool) {
+        let kubevirt =
+            json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {"configuration": {}}});
+        let known = cluster("1.8.4", mixed(), [ClusterObject::KubeVirt(Box::new(read(kubevirt)))]);
+        let spec = json!({"architecture": "amd64", "domain": domain});
+        let vmi: Vmi = read(json!({"metadata": {"namespace": "shop", "name": "db"}, "spec": spec}));
+        assert_eq!(of_vmi(&vmi, Made::of(&vmi, &known), &known).is_some(), is_known, "a restart would lose the guest");
+        let changes = super::super::changes::of_vmi(&vmi, None, &known).single;
+        assert!(is_known || changes.iter().all(|change| change.ends_refusal), "{changes:?}");
     }
 }

@@ -19,6 +19,7 @@ use crate::fit::command::{Command, Name, Namespace, Script, Step};
 use crate::fit::fleet::NodeIndex;
 use crate::fit::plural::{counted, fold_names, number, or_names};
 use crate::fit::remedy::Outage;
+use crate::fit::subject::MigrationLimit;
 use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
 use crate::policy::LabelSelector;
@@ -392,7 +393,14 @@ fn least(drained: &DrainReport, page: &mut Page) {
     }
     let Some(others) = &drained.least_for_others else { return };
     let line = match (drained.parallel.is_off(), drained.not_freed.as_slice()) {
-        (Some(limit), _) => format!("raise {limit} of the KubeVirt resource: as long as it is 0, no migration starts"),
+        (Some(MigrationLimit { field, by_hyperconverged }), _) => {
+            let (below, of) = if by_hyperconverged {
+                ("spec.liveMigrationConfig.", "HyperConverged")
+            } else {
+                ("", "the KubeVirt resource")
+            };
+            format!("raise {below}{field} of {of}: as long as it is 0, no migration starts")
+        }
         (None, []) => "no set of changes that was tried frees all of them".to_owned(),
         (None, names) => {
             let tried = match drained.tried.as_slice() {

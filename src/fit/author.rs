@@ -46,7 +46,12 @@ pub enum Author {
     /// KubeVirt's own default, and the field below `spec.configuration` that overrides it, if there is one.
     BuiltIn(Option<&'static str>),
     /// A field of the `status` of the KubeVirt custom resource.
-    Status(&'static str),
+    Status {
+        /// The field, and its name below `spec.configuration.architectureConfiguration`, which overrides it.
+        field: &'static str,
+        /// Whether an operator writes that resource from a HyperConverged resource.
+        by_hyperconverged: bool,
+    },
     /// A Hyper-V setting that implies further requirements, and the author of that setting.
     HyperV {
         /// The setting, such as `evmcs`.
@@ -88,7 +93,7 @@ impl Author {
     /// Whether it sets a default of the cluster, of KubeVirt or of the guest's status: the guest's own specification
     /// takes precedence.
     pub(crate) fn is_default(&self) -> bool {
-        matches!(self, Self::Configuration(_) | Self::HyperConverged(_) | Self::BuiltIn(_) | Self::Status(_))
+        matches!(self, Self::Configuration(_) | Self::HyperConverged(_) | Self::BuiltIn(_) | Self::Status { .. })
     }
 
     /// Whether it sets a requirement of all guests, and no default that a guest can replace.
@@ -108,7 +113,9 @@ pub struct TypeReference {
     /// The field that sets the requirement, as a path below `spec`.
     pub field: &'static str,
     /// The ControllerRevision that has the field, if the object has changed since; empty otherwise.
-    pub revision: String,
+    pub revision: Box<str>,
+    /// Whether `revisionName` beside its name pins the guest to a ControllerRevision.
+    pub is_pinned: bool,
 }
 
 impl TypeReference {

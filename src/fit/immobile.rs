@@ -2,7 +2,7 @@
 //! gates, the audit and drains.
 
 use super::fleet::{Fleet, NodeHealth};
-use super::subject::{NotMigratable, Subject};
+use super::subject::{MigrationLimit, NotMigratable, Subject};
 
 /// The reason why a guest migrates nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(crate) enum Immobile<'a> {
     /// KubeVirt refuses its migration: condition `LiveMigratable` is False.
     Refused(&'a NotMigratable),
     /// KubeVirt starts no migration: this limit of its resource is 0.
-    Off(&'static str),
+    Off(MigrationLimit),
     /// The node that it leaves, by name, is down.
     SourceDown(&'a str),
 }

@@ -19,7 +19,7 @@ use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Placement, Tolerations};
 pub(crate) use at_start::{UnmetAtStart, missed_of_model};
-pub(crate) use configured::{Configured, ListKnown, ListOwner, Obsolete, ObsoleteModels, Workloads};
+pub(crate) use configured::{Configured, ListKnown, ListOwner, MigrationLimit, Obsolete, ObsoleteModels, Workloads};
 pub(crate) use definition::{Definition, Origin, RestartRequest, Template};
 pub(crate) use failed_migration::{FailedMigration, failed_migration};
 pub(crate) use live_migratable::{Foreseen, LiveMigratable, NotMigratable, PendingChange, ShutDownBy};

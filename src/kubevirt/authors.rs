@@ -32,7 +32,8 @@ impl<'s> Source<'s> {
             matcher.map_or_else(TypeReference::default, |matcher| TypeReference {
                 kind: if matcher.kind.is_empty() { cluster_wide.kind().to_owned() } else { matcher.kind.clone() },
                 name: matcher.name.clone(),
-                revision: older.map(|older| older.revision.clone()).unwrap_or_default(),
+                revision: older.map(|older| older.revision.as_str().into()).unwrap_or_default(),
+                is_pinned: !matcher.revision_name.is_empty(),
                 ..TypeReference::default()
             })
         };
@@ -129,7 +130,9 @@ impl<'s> Source<'s> {
             Some(SettingOrigin::Configuration(field)) => Author::Configuration(field),
             Some(SettingOrigin::HyperConverged(field)) => Author::HyperConverged(field),
             Some(SettingOrigin::BuiltIn(field)) => Author::BuiltIn(*field),
-            Some(SettingOrigin::Status(field)) => Author::Status(field),
+            Some(SettingOrigin::Status { field, by_hyperconverged }) => {
+                Author::Status { field, by_hyperconverged: *by_hyperconverged }
+            }
             Some(SettingOrigin::HyperV(name)) => {
                 Author::HyperV { setting: name, author: Box::new(self.author(&Setting::HyperV(name))) }
             }
@@ -160,7 +163,7 @@ impl<'s> Source<'s> {
             Author::Configuration(_)
             | Author::HyperConverged(_)
             | Author::BuiltIn(_)
-            | Author::Status(_)
+            | Author::Status { .. }
             | Author::Policy(_) => {
                 format!("{}.domain", self.root())
             }

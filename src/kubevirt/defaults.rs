@@ -76,6 +76,19 @@ impl ClusterConfig {
         }
     }
 
+    /// Returns the name of the KubeVirt resource in a sentence about one of its settings, with the place where people
+    /// change it. `own`: the field of HyperConverged that sets it, if there is one.
+    pub(crate) fn holder(&self, own: Option<&str>) -> String {
+        let by = match (self.is_hyperconverged, own) {
+            (false, _) => String::new(),
+            (true, Some(own)) => format!(" ({own} of HyperConverged, which writes it)"),
+            (true, None) => {
+                " (HyperConverged writes it: its annotation kubevirt.kubevirt.io/jsonpatch can change it)".to_owned()
+            }
+        };
+        format!("the KubeVirt resource{by}")
+    }
+
     /// Returns whether the list of obsolete CPU models is known.
     pub(crate) fn list(&self) -> ListKnown {
         if self.is_known { ListKnown::Known } else { ListKnown::Unknown }
@@ -113,7 +126,8 @@ impl ClusterConfig {
     fn architecture_origin(&self) -> SettingOrigin {
         let configured = &self.configuration.architecture_configuration.default_architecture;
         if configured.is_empty() && !self.default_architecture.is_empty() {
-            return SettingOrigin::Status("defaultArchitecture");
+            let by_hyperconverged = self.is_hyperconverged;
+            return SettingOrigin::Status { field: "defaultArchitecture", by_hyperconverged };
         }
         self.origin("architectureConfiguration.defaultArchitecture", configured)
     }

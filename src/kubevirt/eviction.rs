@@ -8,6 +8,7 @@ use super::migration::{self, NotEvacuated};
 use super::pod_affinity::launcher_label;
 use super::room::{DisruptionBudget, LauncherState};
 use super::wire::Vmi;
+use crate::fit::subject::MigrationLimit;
 
 /// The strategy with which KubeVirt treats the eviction of a guest's launcher. Mirrors `EvictionStrategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub(crate) enum Effect<'c> {
     /// No migration yet: the guest is not `Running`. KubeVirt migrates it once it is.
     MigratesOnceItRuns,
     /// No migration, as long as this limit of the KubeVirt resource is 0.
-    NotStarted(&'static str),
+    NotStarted(MigrationLimit),
     /// A refused eviction: the guest's strategy requires a migration, and KubeVirt admits none.
     NotMigrated(NotEvacuated<'c>),
     /// A shutdown.
@@ -140,7 +141,7 @@ pub(crate) fn protection<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Result<Option<&
 }
 
 /// Returns the limit that is 0, so that a running guest gets no target pod. `None` if it has one: that is not held up.
-pub(crate) fn not_started(vmi: &Vmi, cluster: &Cluster) -> Option<&'static str> {
+pub(crate) fn not_started(vmi: &Vmi, cluster: &Cluster) -> Option<MigrationLimit> {
     Parallel::of(cluster).is_off().filter(|_| cluster.launchers_of(vmi).nth(1).is_none())
 }
 
@@ -151,12 +152,14 @@ pub struct Parallel {
     pub cluster: u32,
     /// Limit for one source node: `parallelOutboundMigrationsPerNode`.
     pub outbound: u32,
+    /// Whether an operator writes them from a HyperConverged resource.
+    pub by_hyperconverged: bool,
 }
 
 impl Parallel {
     /// The limits that KubeVirt has if they are not set. Mirrors `ParallelMigrationsPerClusterDefault` and
     /// `ParallelOutboundMigrationsPerNodeDefault` of `pkg/virt-config/virt-config.go`.
-    pub(crate) const DEFAULT: Self = Self { cluster: 5, outbound: 2 };
+    pub(crate) const DEFAULT: Self = Self { cluster: 5, outbound: 2, by_hyperconverged: false };
 
     /// Reads the limits from the KubeVirt resource.
     #[must_use]
@@ -166,16 +169,18 @@ impl Parallel {
         Self {
             cluster: or(migrations.parallel_migrations_per_cluster, Self::DEFAULT.cluster),
             outbound: or(migrations.parallel_outbound_migrations_per_node, Self::DEFAULT.outbound),
+            by_hyperconverged: cluster.config.is_hyperconverged,
         }
     }
 
     /// Returns the limit that prevents all migrations because it is 0. Mirrors `handleTargetPodCreation`.
-    pub(crate) fn is_off(self) -> Option<&'static str> {
-        match self {
-            Self { outbound: 0, .. } => Some("parallelOutboundMigrationsPerNode"),
-            Self { cluster: 0, .. } => Some("parallelMigrationsPerCluster"),
-            Self { .. } => None,
-        }
+    pub(crate) fn is_off(self) -> Option<MigrationLimit> {
+        let field = match self {
+            Self { outbound: 0, .. } => "parallelOutboundMigrationsPerNode",
+            Self { cluster: 0, .. } => "parallelMigrationsPerCluster",
+            Self { .. } => return None,
+        };
+        Some(MigrationLimit { field, by_hyperconverged: self.by_hyperconverged })
     }
 
     /// Returns how many guests leave one node at a time.

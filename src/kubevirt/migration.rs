@@ -67,11 +67,13 @@ pub enum NoPod {
     },
     /// A starting guest needs a TSC frequency, and the configured value is not a frequency.
     #[error(
-        "minimumClusterTSCFrequency of the KubeVirt resource is {configured}, and must be greater than 0: KubeVirt creates no pod"
+        "minimumClusterTSCFrequency of {holder} is {configured}, and must be greater than 0: KubeVirt creates no pod"
     )]
     NoTscFrequency {
         /// `spec.configuration.developerConfiguration.minimumClusterTSCFrequency`.
         configured: i64,
+        /// The resource that holds it.
+        holder: String,
     },
     /// An object that the prediction depends on is too large to be read whole.
     #[error("{whose} too large to judge: {excess}")]

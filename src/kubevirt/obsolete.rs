@@ -62,6 +62,7 @@ pub(super) fn required(placement: &Placement<'_>, cluster: &Cluster) -> Vec<(Str
     let found = asked(placement).filter_map(|model| {
         let by = match withheld(&cluster.config.configuration, model)? {
             Obsolete::Configured if cluster.config.is_hyperconverged => Obsolete::HyperConverged,
+            Obsolete::BuiltIn if cluster.config.is_hyperconverged => Obsolete::AlwaysListed,
             Obsolete::Configured if is_in_both(&cluster.config.configuration, model) => Obsolete::Both,
             by => by,
         };

@@ -56,7 +56,12 @@ pub enum SettingOrigin {
     /// KubeVirt's built-in default, with the field that overrides it.
     BuiltIn(Option<&'static str>),
     /// A field of its `status`, which virt-operator sets.
-    Status(&'static str),
+    Status {
+        /// The field.
+        field: &'static str,
+        /// Whether an operator writes that resource from a HyperConverged resource.
+        by_hyperconverged: bool,
+    },
     /// A Hyper-V setting that depends on this one.
     HyperV(&'static str),
     /// The common model of a policy.

@@ -337,7 +337,7 @@ fn of_spec(
     let lacks_frequency = topology::lacks_frequency(&spec, &status, cluster);
     subject.live_migratable.foreseen = Foresight { spec: &spec, lacks_frequency, ..of }.reason(cluster);
     if let Some(configured) = no_frequency {
-        let words = NoPod::NoTscFrequency { configured }.to_string();
+        let words = NoPod::NoTscFrequency { configured, holder: cluster.config.holder(None) }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
     }
     let not_judged = rendered.excess.as_ref().map(too_large).or_else(|| {
@@ -428,6 +428,7 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.configured.fixed_in = cluster.fixed_in();
     subject.configured.known_models_in = cluster.known_models_in();
     let config = &cluster.config;
+    subject.configured.by_hyperconverged = config.is_hyperconverged;
     subject.configured.cpu_manager_is_off = config.is_gate_off(FeatureGate::CpuManager);
     subject.configured.workloads = placement::of_workloads(&cluster.config);
 }

@@ -521,7 +521,7 @@ pub(crate) const SYNCHRONIZED: &str = "Synchronized";
 /// The condition of a VMI that repeats that of its launcher pod (`PodScheduled` of Kubernetes).
 pub(crate) const POD_SCHEDULED: &str = "PodScheduled";
 
-/// The condition of a migration whose target pod a ResourceQuota refuses
+/// The condition of a migration whose target pod a `ResourceQuota` refuses
 /// (`VirtualMachineInstanceMigrationRejectedByResourceQuota`).
 pub(crate) const REJECTED_BY_QUOTA: &str = "migrationRejectedByResourceQuota";
 

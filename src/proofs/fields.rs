@@ -42,6 +42,34 @@ fn step<'v>(at: &'v Value, part: &str) -> Option<&'v Value> {
     index.map_or(Some(found), |index| found.get(index))
 }
 
+/// Ways of naming a setting of the KubeVirt resource.
+const SETTINGS: [&str; 5] = [
+    "KubeVirt resource",
+    "kubectl patch kubevirt ",
+    "spec.configuration.",
+    "of its resource is ",
+    "of KubeVirt, which",
+];
+/// Facts about that resource that no edit follows from.
+const FACTS: [&str; 6] = [
+    "(no spec.configuration.",
+    "No minimumClusterTSCFrequency of",
+    " is minimumClusterTSCFrequency of the KubeVirt resource, and",
+    "the KubeVirt resource is too large",
+    "neither it nor the KubeVirt resource has an evictionStrategy",
+    "no KubeVirt resource",
+];
+
+/// Whether a line sends people to the KubeVirt resource although a HyperConverged resource owns it: its operator undoes
+/// the edit.
+pub(super) fn sends_to_what_is_undone(line: &str, seen: &Seen) -> bool {
+    let owned = || {
+        seen.situation.find("KubeVirt", "kubevirt").is_some_and(|it| it["metadata"]["ownerReferences"][0].is_object())
+    };
+    let names = |all: &[&str]| all.iter().any(|setting| line.contains(setting));
+    names(&SETTINGS) && !names(&FACTS) && !line.contains("HyperConverged") && owned()
+}
+
 #[test]
 fn a_field_that_an_object_lacks_is_found() {
     let object = serde_json::json!({"spec": {"features": [{"name": "vmx"}]}});

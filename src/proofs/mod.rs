@@ -65,7 +65,10 @@ fn faults(seen: &Seen) -> Vec<Fault> {
             let answers = is_unasked.then_some("libvirt is said to answer, and was not asked");
             let is_gone = commands::names_what_is_not_there(&said.line, seen);
             let gone = is_gone.then_some("a command in a sentence is for what is not there");
+            let is_undone = fields::sends_to_what_is_undone(&said.line, seen);
+            let undone = is_undone.then_some("an edit of the KubeVirt resource is undone: HyperConverged owns it");
             let wrong = text::faults(said).into_iter().chain(names::faults(said, seen)).chain(answers).chain(gone);
+            let wrong = wrong.chain(undone);
             out.extend(
                 wrong.map(|rule| Fault::new(rule, format!("{}: {:?}: {}", answered.asked, said.channel, said.line))),
             );

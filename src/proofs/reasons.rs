@@ -13,7 +13,7 @@ use crate::fit::models;
 use crate::fit::remedy::{
     Cordoned, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon, NotToAdd, VirtHandler, WhyNot,
 };
-use crate::fit::subject::{CpuMode, Stage};
+use crate::fit::subject::{CpuMode, MigrationLimit, Stage};
 use crate::fit::verdict::{Detail, Impact, Outcome};
 use crate::judge::Evaluation;
 
@@ -247,7 +247,7 @@ impl RawCase<'_> {
                         == *count
             }),
             Detail::NoStartNode(found) => self.is_kept_off(found),
-            Detail::MigrationsOff(limit) => self.is_off(limit),
+            Detail::MigrationsOff(limit) => self.is_off(*limit),
             Detail::SourceNotReady(found) => self.is_not_ready(found),
             Detail::NotReady(names) => names
                 .iter()
@@ -284,8 +284,8 @@ impl RawCase<'_> {
     }
 
     /// Whether this limit of the KubeVirt resource is 0, and nothing is offered that only a migration could use.
-    fn is_off(&self, limit: &str) -> bool {
-        self.migrations.is_some_and(|migrations| migrations[limit] == 0)
+    fn is_off(&self, limit: MigrationLimit) -> bool {
+        self.migrations.is_some_and(|migrations| migrations[limit.field] == 0)
             && self.source().is_some()
             && self.case.verdict.findings.iter().all(|finding| finding.remedies.is_empty())
     }
@@ -495,7 +495,7 @@ impl RawCase<'_> {
                 subject.live_migratable.foreseen.as_ref().is_some_and(|foreseen| foreseen.refused.reason == *reason)
                     && self.case.verdict.findings.iter().all(|finding| finding.remedies.is_empty())
             }
-            WhyNot::MigrationsOff(limit) => self.is_off(limit),
+            WhyNot::MigrationsOff(limit) => self.is_off(*limit),
             WhyNot::SourceDown(name) => {
                 let is_down = |node: RawNode<'_>| !node.is_ready() && node.label(label::SCHEDULABLE) == Some("false");
                 self.source() == Some(name.as_str())

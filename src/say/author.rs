@@ -40,7 +40,11 @@ pub(crate) fn who(author: &Author) -> String {
         },
         Author::BuiltIn(Some(field)) => format!("KubeVirt's own default (no spec.configuration.{field} is known)"),
         Author::BuiltIn(None) => "KubeVirt's own default".to_owned(),
-        Author::Status(field) => format!(
+        Author::Status { field, by_hyperconverged: true } => format!(
+            "the cluster's default (status.{field} of KubeVirt; the annotation kubevirt.kubevirt.io/jsonpatch of HyperConverged can \
+             set architectureConfiguration.{field})"
+        ),
+        Author::Status { field, by_hyperconverged: false } => format!(
             "the cluster's default (status.{field} of KubeVirt, which spec.configuration.architectureConfiguration.{field} sets)"
         ),
         Author::HyperV { setting: "evmcs", author } => {

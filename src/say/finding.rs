@@ -11,7 +11,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
 use crate::fit::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::shown::{Shown, TITLE_CHARS};
-use crate::fit::subject::{NotMigratable, NotStarted, PendingChange, ShutDownBy, UnmetAtStart};
+use crate::fit::subject::{MigrationLimit, NotMigratable, NotStarted, PendingChange, ShutDownBy, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
 /// Number of kinds of start listed.
@@ -97,7 +97,7 @@ fn detail(found: &Detail, fewer: Option<usize>) -> String {
         Detail::NoVirtHandler(found) => super::nodes::no_virt_handler(found),
         Detail::NoCpuLabels(found) => super::nodes::no_cpu_labels(found),
         Detail::OtherArchitectures(found) => super::nodes::other_architectures(found, most(3)),
-        Detail::MigrationsOff(limit) => not_started(limit),
+        Detail::MigrationsOff(limit) => not_started(*limit),
         Detail::SourceNotReady(found) => source_not_ready(found),
         Detail::NotReady(names) => not_ready(names),
     }
@@ -125,8 +125,10 @@ pub(crate) fn start_failed(why: &NotStarted) -> String {
 }
 
 /// Returns why no guest is migrated: this limit is 0.
-pub(crate) fn not_started(field: &str) -> String {
-    format!("KubeVirt starts no migration: {field} of its resource is 0")
+pub(crate) fn not_started(limit: MigrationLimit) -> String {
+    let MigrationLimit { field, by_hyperconverged } = limit;
+    let by = if by_hyperconverged { ", by spec.liveMigrationConfig of HyperConverged" } else { "" };
+    format!("KubeVirt starts no migration: {field} of its resource is 0{by}")
 }
 
 /// Returns `node-d fits by labels and taints, but is not Ready`.

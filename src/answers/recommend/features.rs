@@ -44,7 +44,9 @@ impl KnownFeatures {
         let (frozen, others): (Vec<_>, Vec<_>) = (0..fleet.len()).partition(|node| fleet.skip_node(*node).is_some());
         for nodes in [frozen, others] {
             let mut of = Bits::none(fleet.len());
-            nodes.into_iter().for_each(|node| of.insert(node));
+            for node in nodes {
+                of.insert(node);
+            }
             for node in fleet.one_of_each_profile(&of) {
                 self.add_node(fleet, node);
             }

@@ -81,7 +81,7 @@ use super::judgement::Judgement;
 use super::libvirt::Incompatible;
 use super::outcome::{Impact, Unknown};
 use super::remedy::Remedy;
-use super::subject::{NotMigratable, NotStarted, PendingChange, UnmetAtStart};
+use super::subject::{MigrationLimit, NotMigratable, NotStarted, PendingChange, UnmetAtStart};
 
 /// A check and its properties.
 #[derive(Debug)]
@@ -404,7 +404,7 @@ pub enum Detail {
     /// The changes of the guest that count once it has migrated.
     MigrationWanted(Vec<PendingChange>),
     /// The limit of parallel migrations that is 0.
-    MigrationsOff(&'static str),
+    MigrationsOff(MigrationLimit),
     /// The node that the guest leaves, which is down or may be.
     SourceNotReady(SourceNotReady),
     /// Fitting nodes that are not ready.

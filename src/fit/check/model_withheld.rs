@@ -37,11 +37,15 @@ pub enum WithheldModel {
     Still {
         /// The model.
         model: String,
+        /// Whether an operator writes the list from a HyperConverged resource.
+        by_hyperconverged: bool,
     },
     /// Nodes whose host model is in the list: host-model guests avoid them.
     HostModels {
         /// The nodes, by name.
         nodes: Vec<String>,
+        /// Whether an operator writes the list from a HyperConverged resource.
+        by_hyperconverged: bool,
     },
     /// Nodes that host-model guests avoid for their label alone: the list is not known to hold their host model.
     OnlyLabelled {
@@ -78,13 +82,18 @@ fn avoided(judgement: &Judgement<'_, '_>) -> Vec<WithheldModel> {
             None => unknown.insert(node),
         }
     }
+    let by_hyperconverged = judgement.subject.configured.by_hyperconverged;
     let details = [
-        (listed, (|nodes| WithheldModel::HostModels { nodes }) as fn(Vec<String>) -> WithheldModel),
-        (unlisted, |nodes| WithheldModel::OnlyLabelled { nodes, is_unlisted: true }),
-        (unknown, |nodes| WithheldModel::OnlyLabelled { nodes, is_unlisted: false }),
+        WithheldModel::HostModels { nodes: judgement.names(&listed), by_hyperconverged },
+        WithheldModel::OnlyLabelled { nodes: judgement.names(&unlisted), is_unlisted: true },
+        WithheldModel::OnlyLabelled { nodes: judgement.names(&unknown), is_unlisted: false },
     ];
-    let found = details.into_iter().filter(|(nodes, _)| !nodes.is_empty());
-    found.map(|(nodes, detail)| detail(judgement.names(&nodes))).collect()
+    details
+        .into_iter()
+        .zip([listed, unlisted, unknown])
+        .filter(|(_, nodes)| !nodes.is_empty())
+        .map(|(found, _)| found)
+        .collect()
 }
 
 /// Whether the list of the KubeVirt resource holds a node's host model; `None` if the list or the host model is not
@@ -105,7 +114,8 @@ fn still_there(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let asked = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_model());
     let withheld = asked.map(|(key, _)| label::name(key)).filter(|model| subject.configured.withheld.contains(*model));
-    let detail = |model: &str| Detail::Withheld(WithheldModel::Still { model: model.to_owned() });
+    let by_hyperconverged = subject.configured.by_hyperconverged;
+    let detail = |model: &str| Detail::Withheld(WithheldModel::Still { model: model.to_owned(), by_hyperconverged });
     withheld.map(|model| Finding::note(Check::ModelWithheld, "", detail(model))).collect()
 }
 

@@ -64,7 +64,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 }
 
 impl Act for EnableCpuManager {
-    fn commands(&self, _: &Subject<'_>) -> Commands {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
         let remark = |node: &String| {
             let words: [CommandWord; 3] = [
                 CommandWord::from("set cpuManagerPolicy: static in the configuration of the kubelet on"),
@@ -73,7 +73,12 @@ impl Act for EnableCpuManager {
             ];
             Ok(Command::remark(words))
         };
-        let gate = "add CPUManager to spec.configuration.developerConfiguration.featureGates of the KubeVirt resource";
+        let gate = if subject.configured.by_hyperconverged {
+            "add CPUManager to spec.configuration.developerConfiguration.featureGates of KubeVirt by the annotation \
+             kubevirt.kubevirt.io/jsonpatch of HyperConverged, which undoes other edits"
+        } else {
+            "add CPUManager to spec.configuration.developerConfiguration.featureGates of the KubeVirt resource"
+        };
         let gate = self.gate_is_off.then(|| Ok(Command::remark([gate.into()])));
         gate.into_iter().chain(self.nodes.iter().take(1).map(remark)).collect()
     }

@@ -82,7 +82,7 @@ use super::label;
 use super::libvirt::Incompatible;
 use super::node::Node;
 use super::outcome::Assessment;
-use super::subject::{NotMigratable, Stage, Start, Subject};
+use super::subject::{MigrationLimit, NotMigratable, Stage, Start, Subject};
 use super::word::words;
 
 words! {
@@ -411,7 +411,7 @@ pub enum WhyNot {
     /// KubeVirt will refuse to migrate the guest, for this reason.
     WillNotMigrate(String),
     /// KubeVirt starts no migration: this limit is 0.
-    MigrationsOff(&'static str),
+    MigrationsOff(MigrationLimit),
     /// The node that the guest leaves, by name, is down.
     SourceDown(String),
     /// Nodes fit, but libvirt refused: neither labels nor cordons are the cause.

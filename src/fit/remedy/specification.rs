@@ -219,6 +219,10 @@ pub(super) fn add_tolerations(subject: &Subject<'_>, add: &[Toleration], outage:
 }
 
 /// Returns the remark for settings of one instancetype or preference, and the restart of a running guest.
+///
+/// Every release reads the ControllerRevision that `revisionName` names, whatever the name beside it. Since 0.59.1
+/// virt-api refuses another name beside the same `revisionName`: `validateMatcherUpdate` of
+/// `pkg/instancetype/webhooks/vm/mutator.go` (of `vm-mutator.go` of virt-api until 1.5).
 pub(super) fn name_another(subject: &Subject<'_>, named: &[&TypeReference]) -> Commands {
     let Some(first) = named.first() else { return Ok(Vec::new()) };
     let of_pool = subject.definition.template == Some(Template::Pool);
@@ -228,10 +232,15 @@ pub(super) fn name_another(subject: &Subject<'_>, named: &[&TypeReference]) -> C
         (_, false) => ("name another instancetype in", "spec.instancetype"),
         (_, true) => ("name another instancetype in", "spec.virtualMachineTemplate.spec.instancetype"),
     };
+    let edit = [CommandWord::from(kind), field.into()].into_iter();
+    let cleared = "and set its revisionName to null in the same edit:";
+    let end = |end: [&'static str; 2]| {
+        if first.is_pinned { vec![end[0].into(), cleared.into()] } else { vec![end[1].into()] }
+    };
     let place: Vec<CommandWord> = match (subject.definition.origin, of_pool) {
-        (Origin::Submitted, _) => vec!["in the manifest".into(), kind.into(), CommandWord::joined(field, ":")],
-        (Origin::Stored, true) => vec![kind.into(), field.into(), "of the pool:".into()],
-        (Origin::Stored, false) => vec![kind.into(), field.into(), "of the VM:".into()],
+        (Origin::Submitted, _) => edit.chain(end(["in the manifest", "in the manifest:"])).collect(),
+        (Origin::Stored, true) => edit.chain(end(["of the pool", "of the pool:"])).collect(),
+        (Origin::Stored, false) => edit.chain(end(["of the VM", "of the VM:"])).collect(),
     };
     let mut fields: Vec<&'static str> = Vec::new();
     for named in named {

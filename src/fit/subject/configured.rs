@@ -29,7 +29,19 @@ pub struct Configured {
     pub cpu_manager_is_off: bool,
     /// The limit of parallel migrations that is 0, so that the running guest gets no target pod; `None` if KubeVirt
     /// creates one, or has created it.
-    pub migrations_off: Option<&'static str>,
+    pub migrations_off: Option<MigrationLimit>,
+    /// Whether an operator writes the KubeVirt custom resource from a HyperConverged resource, and undoes other edits.
+    pub by_hyperconverged: bool,
+}
+
+/// A limit of parallel migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MigrationLimit {
+    /// The field below `spec.configuration.migrations` of the KubeVirt custom resource.
+    pub field: &'static str,
+    /// Whether an operator writes it from a HyperConverged resource: from a field of this name below
+    /// `spec.liveMigrationConfig`.
+    pub by_hyperconverged: bool,
 }
 
 /// A list of obsolete models.
@@ -44,6 +56,8 @@ pub enum Obsolete {
     Both,
     /// The list built into KubeVirt.
     BuiltIn,
+    /// The list built into KubeVirt, whose models the operator of a HyperConverged resource lists by itself.
+    AlwaysListed,
 }
 
 /// The part of KubeVirt's list of obsolete CPU models that keeps the guest off nodes.

@@ -250,8 +250,8 @@ impl<'c> UnfinishedMigration<'c> {
         Some(Self { vmim, goes_nowhere: goes_nowhere(vmi, cluster) })
     }
 
-    /// Whether a ResourceQuota refuses its target pod, which virt-controller tries to create again. Mirrors `updateStatus`
-    /// of `pkg/virt-controller/watch/migration/migration.go`.
+    /// Whether a `ResourceQuota` refuses its target pod, which virt-controller tries to create again. Mirrors
+    /// `updateStatus` of `pkg/virt-controller/watch/migration/migration.go`.
     pub(crate) fn is_beyond_quota(self) -> bool {
         let mut conditions = self.vmim.status.conditions.iter();
         conditions.any(|condition| condition.kind == REJECTED_BY_QUOTA && condition.status == "True")

@@ -116,9 +116,9 @@ impl Written<'_> {
         out.extend(not_permitted(self.whole, config).into_iter().map(|(below, device)| {
             let field = self.place(below, |spec| !devices_of(spec, below).is_empty());
             let what = if below == GPUS { "GPU" } else { "host device" };
-            let why = format!(
-                "{what} {device} is not in permittedHostDevices of the KubeVirt resource, so virt-controller creates no pod"
-            );
+            let of = config.holder(Some("spec.permittedHostDevices"));
+            let why =
+                format!("{what} {device} is not in permittedHostDevices of {of}, so virt-controller creates no pod");
             (field, why)
         }));
         out

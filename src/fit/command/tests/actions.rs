@@ -287,7 +287,7 @@ impl Texts<'_> {
         let drop = |setting| DropSetting { setting, set_by: None };
         let preference = || {
             let (kind, name) = ("VirtualMachinePreference".to_owned(), self.value.to_owned());
-            Some(TypeReference { kind, name, field: "cpu.preferredCPUFeatures", revision: String::new() })
+            Some(TypeReference { kind, name, field: "cpu.preferredCPUFeatures", ..TypeReference::default() })
         };
         // Its name is in a remark; a restart follows.
         let names_another = is_name(self.value) && self.is_restart();

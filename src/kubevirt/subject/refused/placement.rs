@@ -49,7 +49,7 @@ impl Written<'_> {
         let patterns = permitted.iter().map(|pattern| Shown::within(pattern, TITLE_CHARS).to_string());
         let patterns = patterns.take(4).collect::<Vec<_>>().join(", ");
         let machine = Shown::within(machine, TITLE_CHARS);
-        Some(format!("machine type {machine} is not in emulatedMachines of the KubeVirt resource ({patterns})"))
+        Some(format!("machine type {machine} is not in emulatedMachines of {} ({patterns})", config.holder(None)))
     }
 
     /// Mirrors `validateTopologySpreadConstraints` of `validate-k8s-utils.go`.

@@ -296,6 +296,55 @@ fn settings_of_a_preference_are_changed_in_the_preference() {
     );
 }
 
+/// Another name beside the same `revisionName` is refused by virt-api, or has no effect in an older release.
+#[rstest]
+fn another_type_is_named_without_the_revision_of_the_former(
+    #[values("VirtualMachine", "pool", "manifest")] holder: &str,
+    #[values(json!({}), json!({"revisionName": "copy"}))] revision: Value,
+    #[values("instancetype", "preference")] what: &str,
+) {
+    let (kind, spec) = match what {
+        "instancetype" => ("VirtualMachineClusterInstancetype", json!({"cpu": {"guest": 2, "model": "EPYC-Rome"}})),
+        _ => (
+            "VirtualMachineClusterPreference",
+            json!({"cpu": {"preferredCPUFeatures": [{"name": "gfni", "policy": "require"}]}}),
+        ),
+    };
+    let current = json!({"metadata": {"name": "large"}, "spec": spec});
+    let current = match what {
+        "instancetype" => ClusterObject::Instancetype(read(current)),
+        _ => ClusterObject::Preference(read(current)),
+    };
+    let data = json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": kind, "metadata": {"name": "large"}, "spec": spec});
+    let copy = json!({"metadata": {"name": "copy", "namespace": "shop"}, "data": data});
+    let copy =
+        ClusterObject::Revision(crate::kubevirt::revision::Revision::read(read(copy)).expect("a copy of a type"));
+    let named = revision.clone().tweak(|matcher| matcher["name"] = json!("large"));
+    let guest = vm("db", "").tweak(|vm| vm["spec"][what] = named);
+    let found = match holder {
+        "pool" => {
+            let pool: Replicas = read::<crate::kubevirt::wire::Pool>(vm_pool(&guest)).into();
+            let cluster = cluster(three(), [current, copy, ClusterObject::Replicas(Box::new(pool.clone()))]);
+            offered(RemedyId::DropSetting, &pool.prepared(&cluster), &cluster)
+        }
+        "manifest" => {
+            let cluster = cluster(three(), [current, copy]);
+            offered(RemedyId::DropSetting, &of_vm(&read(guest), &cluster), &cluster)
+        }
+        _ => {
+            let cluster = cluster(three(), [current, copy, stored(&guest)]);
+            offered(RemedyId::DropSetting, &of_vm(&read(guest), &cluster), &cluster)
+        }
+    };
+    let (_, commands) = found.expect("no node has what it sets");
+    let says = commands[0].contains("and set its revisionName to null in the same edit: large sets spec.cpu.");
+    assert_eq!(says, revision["revisionName"].is_string(), "{commands:?}");
+    assert!(
+        commands[0].contains(&format!("name another {what} in ")) && commands[0].contains(": large sets"),
+        "{commands:?}"
+    );
+}
+
 #[rstest]
 #[case::forbidden_on_all(&["vme"], Some(("disable vme instead of forbidding it (none)", format!(r#"{PATCH} json -p '[{{"op":"test","path":"/spec/template/spec/domain/cpu/features/0/name","value":"vme"}},{{"op":"replace","path":"/spec/template/spec/domain/cpu/features/0/policy","value":"disable"}}]'"#))))]
 #[case::on_no_node(&["gfni"], None)]

@@ -87,10 +87,7 @@ impl Judgement<'_, '_> {
 
     /// Returns the complete verdict, including findings that do not depend on the nodes.
     pub(crate) fn verdict_with(self, notes: Notes<'_>) -> Verdict {
-        let (mut findings, mut by_luck) = self.findings_and_luck(notes);
-        for finding in &mut findings {
-            remedy::retain_gaining(&self, &mut finding.remedies);
-        }
+        let (findings, mut by_luck) = self.findings_and_luck(notes);
         let is_full = self.effort.depth == Depth::Full;
         let offered: BTreeSet<&str> =
             findings.iter().flat_map(|finding| &finding.remedies).map(|remedy| remedy.action.id().as_str()).collect();

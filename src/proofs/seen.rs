@@ -17,7 +17,6 @@ use crate::cli::explain::Explained;
 use crate::cli::output::{ResultOrigin, ResultRow};
 use crate::cli::resource::ObjectKind;
 use crate::fit::judgement::Depth;
-use crate::fit::subject::Stage;
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::replicas::ReplicasKind;
 use crate::page::Page;
@@ -195,14 +194,6 @@ impl Answered {
         };
         let (offered, useless, luck) = (ids("remedies"), ids("notHelping"), ids("byLuck"));
         let mut out = Vec::new();
-        let migrates =
-            self.case.as_ref().is_some_and(|case| matches!(case.prepared.subject.stage, Stage::Migration(_)));
-        for remedy in self.row["remedies"].as_array().into_iter().flatten().filter(|_| migrates) {
-            let then = remedy["thenFits"]["max"].as_u64();
-            if remedy["thenFits"]["of"] == "targets" && then == Some(0) {
-                out.push(Fault::new("a remedy leaves no target", format!("{}: {}", self.asked, remedy["id"])));
-            }
-        }
         for id in &useless {
             if offered.contains(id) || luck.contains(id) {
                 out.push(Fault::new("a remedy is offered and said not to help", format!("{}: {id}", self.asked)));

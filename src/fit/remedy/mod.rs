@@ -594,14 +594,6 @@ pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec
     });
 }
 
-/// Removes restarts after which a running guest could migrate nowhere: they take it off a cordoned node, which is no
-/// remedy unless that node is drained.
-pub(super) fn retain_gaining(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remedy>) {
-    let subject = judgement.subject;
-    let is_in_vain = |remedy: &Remedy| remedy.then_fits.1 == 0 && remedy.action.outage(subject) == Outage::Restart;
-    remedies.retain(|remedy| !(judgement.is_migration() && is_in_vain(remedy)));
-}
-
 /// The risk of a placement on more nodes for a guest that keeps the CPU of its node.
 const ELSEWHERE_WITH_CPU: &str =
     "it may run where it was not meant to, with the CPU of its node: libvirt may refuse it there";

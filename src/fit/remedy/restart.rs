@@ -91,8 +91,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
     let ((_, most), fitting) = judgement.outlook(start(judgement)?);
     if fitting.is_empty() {
         Some(NoRestart::StartsNowhere)
-    } else if most < judgement.targets_needed() && !judgement.leaves_cordon(&fitting) {
-        // A restart off a cordoned node is what a drain waits for.
+    } else if most < judgement.targets_needed() {
         Some(NoRestart::NoMore { most })
     } else {
         None

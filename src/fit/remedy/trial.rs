@@ -86,7 +86,10 @@ impl Judgement<'_, '_> {
         if fitting.is_empty() {
             return None;
         }
-        if range.0 >= needed || self.leaves_cordon(&fitting) {
+        let is_cordoned = |source| self.fleet.is_cordoned(source) && !fitting.contains(source);
+        // A guest that can migrate leaves it without a restart.
+        let leaves = self.passes.fitting.is_empty() && self.source.is_some_and(is_cordoned);
+        if range.0 >= needed || leaves {
             return Some(Prospect::certain(range));
         }
         if !self.is_in_need(needed)? {
@@ -94,13 +97,6 @@ impl Judgement<'_, '_> {
         }
         let groups = self.groups_from(start, &fitting)?;
         by_luck(groups, self.fleet, range, needed)
-    }
-
-    /// Whether the guest has no target now, and leaves a cordoned source by a start on these nodes. A guest that can
-    /// migrate leaves it without a restart.
-    pub(super) fn leaves_cordon(&self, starts: &Bits) -> bool {
-        let is_cordoned = |source| self.fleet.is_cordoned(source) && !starts.contains(source);
-        self.passes.fitting.is_empty() && !starts.is_empty() && self.source.is_some_and(is_cordoned)
     }
 
     /// Whether it has fewer than `needed` targets now, wherever it starts.

@@ -308,8 +308,8 @@ mod tests {
         let completed = |args: &ClusterArgs| args.connection().completed("kubectl get x", str::to_owned).into_owned();
         assert_eq!(
             completed(&all),
-            "kubectl --kubeconfig 'a file' --context other --cluster c --server https://a:1 --certificate-authority ca.crt \
-             --tls-server-name api --insecure-skip-tls-verify --user u --as system:x --as-uid 7 --as-group g1 --as-group g2 \
+            "kubectl --kubeconfig 'a file' --context other --cluster c --user u --as system:x --as-uid 7 --as-group g1 \
+             --as-group g2 --server https://a:1 --certificate-authority ca.crt --tls-server-name api --insecure-skip-tls-verify \
              get x"
         );
         for none in [

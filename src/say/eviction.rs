@@ -1,6 +1,7 @@
 //! Words for the effect of the eviction of a guest's launcher.
 
-use super::finding::{condition, start_failed, undecided};
+use super::finding::{condition, undecided};
+use super::not_started::start_failed;
 use crate::fit::shown::Shown;
 use crate::fit::subject::NotStarted;
 use crate::kubevirt::eviction::Held;

@@ -10,8 +10,8 @@ use crate::fit::fleet::NodeHealth;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
 use crate::fit::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
-use crate::fit::shown::{Shown, TITLE_CHARS};
-use crate::fit::subject::{MigrationLimit, NotMigratable, NotStarted, PendingChange, ShutDownBy, UnmetAtStart};
+use crate::fit::shown::Shown;
+use crate::fit::subject::{MigrationLimit, NotMigratable, PendingChange, ShutDownBy, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
 /// Number of kinds of start listed.
@@ -69,7 +69,7 @@ fn detail(found: &Detail, fewer: Option<usize>) -> String {
             let labels = if *unlabelled { " (no node has a label for that)" } else { ", whatever the labels say" };
             format!("the last try{to} failed in libvirt{labels}: {reason}")
         }
-        Detail::NotStarted(why) => start_failed(why),
+        Detail::NotStarted(why) => super::not_started::start_failed(why),
         Detail::LibvirtRefuses(refusals) => libvirt_refuses(refusals),
         Detail::LibvirtRefusesToo(refusals) => libvirt_refuses_too(refusals),
         Detail::FailsAtStart(nodes) => fails_at_start(nodes),
@@ -100,27 +100,6 @@ fn detail(found: &Detail, fewer: Option<usize>) -> String {
         Detail::MigrationsOff(limit) => not_started(*limit),
         Detail::SourceNotReady(found) => source_not_ready(found),
         Detail::NotReady(names) => not_ready(names),
-    }
-}
-
-/// Returns why a guest has not started: `libvirt refuses to start it on node-a: the CPU is incompatible with host CPU`.
-pub(crate) fn start_failed(why: &NotStarted) -> String {
-    let on =
-        |node: &str| if node.is_empty() { String::new() } else { format!(" on {}", Shown::within(node, TITLE_CHARS)) };
-    match why {
-        NotStarted::Refused { node, said } => format!("libvirt refuses to start it{}: {said}", on(node)),
-        NotStarted::Reported { node, reason, message } if reason.is_empty() => {
-            format!("it has not started{}: KubeVirt reports: {message}", on(node))
-        }
-        NotStarted::Reported { node, reason, message } => {
-            format!(
-                "it has not started{}: KubeVirt reports {}: {message}",
-                on(node),
-                Shown::within(reason, TITLE_CHARS)
-            )
-        }
-        NotStarted::Failed { times: 1 } => "its last start failed, and KubeVirt tries again".to_owned(),
-        NotStarted::Failed { times } => format!("its last {times} starts failed, and KubeVirt tries again"),
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod finding;
 pub(crate) mod host_model;
 pub(crate) mod model;
 mod nodes;
+mod not_started;
 pub(crate) mod pod_rules;
 pub(crate) mod remedy;
 pub(crate) mod room;

@@ -89,7 +89,7 @@ fn mark(text: &str) -> String {
 
 /// The treatment of a guest by the policies.
 ///
-/// A guest that is judged now by the same policy as before is treated as before: an adopted policy changes no other one.
+/// A guest that is judged now by the same policy as before is treated as before: an adopted policy changes no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Treatment {
     /// The policy that governs it now, and the one that does at its next start.

@@ -1,4 +1,4 @@
-//! The features of CPU models that tell one generation of hardware from another, and nodes whose labels contradict them.
+//! Features of CPU models that one generation of hardware has and another has not; nodes with contradictory labels.
 
 use super::super::bits::Bits;
 use super::super::fleet::{Fleet, NodeIndex};

@@ -45,15 +45,11 @@ pub(super) fn requests(spec: &PodRoomSpec, status: &PodRoomStatus) -> Amounts {
             }
             most(&mut of_pod, &reported);
         }
-        out.extend(of_pod.into_iter().filter(|(resource, _)| is_of_pods(resource)));
+        // A snapshot gives all requests of a pod in this way.
+        out.extend(of_pod);
     }
     add(&mut out, &overhead);
     out
-}
-
-/// Whether a resource can be requested for a pod as a whole. Mirrors `IsSupportedPodLevelResource`.
-fn is_of_pods(resource: &str) -> bool {
-    matches!(resource, "cpu" | "memory") || resource.starts_with("hugepages-")
 }
 
 /// Sums the requests of containers.

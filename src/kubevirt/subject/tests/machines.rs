@@ -52,7 +52,10 @@ fn the_model_of_an_instancetype_is_not_replaced_in_the_template() {
     let named = vm("db", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "big"}));
     let objects = vec![instancetype("VirtualMachineClusterInstancetype", "", &spec)];
     let lines = offered(named, objects);
-    assert!(lines.contains("spec.instancetype: big sets spec.cpu.model") && !lines.contains("domain"), "{lines}");
+    assert!(
+        lines.contains("spec.instancetype in the manifest: big sets spec.cpu.model") && !lines.contains("domain"),
+        "{lines}"
+    );
 }
 
 #[test]

@@ -300,8 +300,8 @@ impl DrainReport {
 
 /// Returns the effect of draining each of these nodes alone; and, with `in_turn`, an order for them.
 ///
-/// `progress` is called with the number of nodes judged so far and the total, then with the steps of each search, for the
-/// least to do and for an order, and their limit.
+/// `progress` is called with the number of nodes judged so far and the total, then with the steps of each search, for
+/// the least to do and for an order, and their limit.
 #[must_use]
 pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> DrainReport {
     drain_within(world, nodes, in_turn, None, progress)

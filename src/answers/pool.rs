@@ -207,8 +207,8 @@ fn one_vendor<'f>(fleet: &'f Fleet, nodes: &Bits) -> Option<&'f str> {
 }
 
 /// Returns a note about the next higher model, if all of these nodes can run `model`, and the nodes that cannot run it,
-/// by the ranking of [`crate::answers::recommend`]; `None` if there is no higher one, or if the nodes have several vendors
-/// or one of them has none.
+/// by the ranking of [`crate::answers::recommend`]; `None` if there is no higher one, or if the nodes have several
+/// vendors or one of them has none.
 pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Option<String> {
     let fleet: &Fleet = &cluster.fleet;
     let vendor = one_vendor(fleet, nodes)?;

@@ -1,4 +1,5 @@
-//! The devices, huge pages, and the least CPU and memory that the launcher of a guest requests, as far as its specification makes that certain.
+//! The devices, huge pages, and the least CPU and memory that the launcher of a guest requests, as far as its
+//! specification makes that certain.
 //!
 //! Mirrors `getRequiredResources`, `WithHugePages`, `WithSEV`, `WithTDX`, `WithPersistentReservation`, `WithIOMMUFD`,
 //! `WithGPUsDevicePlugins` and `WithHostDevicesDevicePlugins` of `pkg/virt-controller/services/renderresources.go`,

@@ -1,8 +1,8 @@
 //! KubeVirt's report about a guest that has not started.
 //!
-//! Mirrors `CheckFailure` of `pkg/controller/conditions.go`, by which virt-controller and virt-handler set the condition
-//! `Synchronized` of a VMI to `False` with the error of the last try and remove it after a success; `processFailure` and
-//! `startFailureBackoffTimeLeft` of `pkg/virt-controller/watch/vm/vm.go`.
+//! Mirrors `CheckFailure` of `pkg/controller/conditions.go`, by which virt-controller and virt-handler set the
+//! condition `Synchronized` of a VMI to `False` with the error of the last try and remove it after a success;
+//! `processFailure` and `startFailureBackoffTimeLeft` of `pkg/virt-controller/watch/vm/vm.go`.
 
 use super::{has_not_started, starts_none};
 use crate::fit::subject::NotStarted;

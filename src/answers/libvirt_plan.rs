@@ -136,11 +136,9 @@ type Rank = (bool, bool, usize, bool);
 /// Returns the launchers of running guests, by node.
 fn launchers(world: &World) -> BTreeMap<&str, Vec<Known<'_>>> {
     let mut out: BTreeMap<&str, Vec<Known<'_>>> = BTreeMap::new();
-    for vmi in world.cluster.vmis().filter(|vmi| migration::runs(vmi)) {
-        if let Some(launcher) = world.cluster.current_launcher(vmi) {
-            let is_outdated = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
-            out.entry(&launcher.node).or_default().push((launcher, is_outdated));
-        }
+    for (vmi, launcher) in probe::launchers(&world.cluster) {
+        let is_outdated = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
+        out.entry(&launcher.node).or_default().push((launcher, is_outdated));
     }
     out
 }

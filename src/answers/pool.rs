@@ -199,19 +199,12 @@ fn unlike<'f>(fleet: &'f Fleet, node: NodeIndex, others: &Bits) -> Vec<&'f str> 
     common.difference(&features(node)).copied().collect()
 }
 
-/// Returns the CPU vendor of which all of these nodes have a label; `None` if a node has none, or another one.
-fn one_vendor<'f>(fleet: &'f Fleet, nodes: &Bits) -> Option<&'f str> {
-    let mut of_some = fleet.bearers(Family::CpuVendor).into_iter().filter(|(_, bearers)| bearers.meets(nodes));
-    let (vendor, bearers) = of_some.next()?;
-    (of_some.next().is_none() && bearers.count_common(nodes) == nodes.count()).then_some(vendor)
-}
-
 /// Returns a note about the next higher model, if all of these nodes can run `model`, and the nodes that cannot run it,
 /// by the ranking of [`crate::answers::recommend`]; `None` if there is no higher one, or if the nodes have several
 /// vendors or one of them has none.
 pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Option<String> {
     let fleet: &Fleet = &cluster.fleet;
-    let vendor = one_vendor(fleet, nodes)?;
+    let vendor = models::vendor_of(fleet, nodes).ok()?;
     let left_out = |offer: &models::Offer| nodes.count() - offer.runs_on.count();
     let offers = models::offers(fleet, nodes, vendor, &cluster.withheld.models);
     // Among offers that exclude the same number of nodes, the best comes first.

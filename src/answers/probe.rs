@@ -9,12 +9,12 @@ use crate::fit::libvirt::{Accelerator, Silence};
 use crate::fit::node::Taint;
 use crate::fit::placement::Placement;
 use crate::fit::plural::fold_names;
-use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::devices;
 use crate::kubevirt::migration;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{NodeRoomFor, PODS, PodNeed};
-use crate::kubevirt::wire::VmiSpec;
+use crate::kubevirt::wire::{Vmi, VmiSpec};
 use crate::say;
 
 /// The name of the guest that starts a launcher.
@@ -27,10 +27,15 @@ pub(crate) fn may_bring(silence: &Silence, node: &str, reachable: &BTreeSet<&str
     may_be_asked(silence) && !reachable.contains(node)
 }
 
-/// Returns the nodes with a known launcher of a running guest: their libvirt can be queried.
-pub(crate) fn reachable(cluster: &Cluster) -> BTreeSet<&str> {
+/// Returns the known launchers of running guests, with their guests.
+pub(crate) fn launchers(cluster: &Cluster) -> impl Iterator<Item = (&Vmi, &Launcher)> {
     let running = cluster.vmis().filter(|vmi| migration::runs(vmi));
-    running.filter_map(|vmi| cluster.current_launcher(vmi)).map(|launcher| launcher.node.as_str()).collect()
+    running.filter_map(|vmi| Some((vmi, cluster.current_launcher(vmi)?)))
+}
+
+/// Returns the nodes with such a launcher: their libvirt can be queried.
+pub(crate) fn reachable(cluster: &Cluster) -> BTreeSet<&str> {
+    launchers(cluster).map(|(_, launcher)| launcher.node.as_str()).collect()
 }
 
 /// Whether a node has no answer because nobody asked it as it is now. A dump may hold a launcher on a node that had

@@ -348,12 +348,8 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     let next = next.map(|why| format!("at next start: {}", unless_said(why, &row.why)));
     let is_stopped = row.stand.is_without_vmi();
     let why = Some(row.why.as_str()).filter(|why| !why.is_empty());
-    let why =
-        why.map(
-            |why| {
-                if is_stopped && row.not_started.is_none() { format!("at next start: {why}") } else { why.to_owned() }
-            },
-        );
+    let is_next = is_stopped && row.not_started.is_none();
+    let why = why.map(|why| if is_next { format!("at next start: {why}") } else { why.to_owned() });
     let why = why.into_iter().chain(next);
     out.push(why.reduce(|now, next| format!("{now}; {next}")).unwrap_or_else(dash));
     out

@@ -11,6 +11,7 @@
 use super::cluster::Cluster;
 use super::feature_gate::FeatureGate;
 use super::guest::Guest;
+use super::migration;
 use super::release::Release;
 use super::wire::{DataVolume, Interface, LIVE_MIGRATABLE, LaunchSecurity, VirtualMachine, Vmi, VmiSpec, Volume};
 use crate::fit::shown::{Shown, TITLE_CHARS};
@@ -96,14 +97,14 @@ impl<'f> Foresight<'f> {
     /// ones, and the claim of one of them is not known.
     fn as_it_runs(&self, cluster: &Cluster) -> Option<String> {
         let vmi = cluster.vmi(self.namespace, self.name)?;
-        let refused = vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE)?;
+        let refused = migration::not_migratable(vmi)?;
         let running = &vmi.spec.volumes;
         let is_unknown = |volume: &Volume| {
             let claim = volume.claim().filter(|_| volume.ephemeral.is_none());
             claim.is_some_and(|claim| cluster.claim(self.namespace, claim).is_none())
         };
         let is_same = running.iter().any(is_unknown) && running.iter().all(|volume| self.spec.volumes.contains(volume));
-        (is_same && refused.status == "False" && refused.reason == DISKS).then(|| refused.message.clone())
+        (is_same && refused.reason == DISKS).then(|| refused.message.clone())
     }
 
     /// Mirrors `VerifyVMIMigratable`: only the interface on the pod network counts. Which interface KubeVirt gives to a

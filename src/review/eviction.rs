@@ -95,7 +95,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, is_over: Deadline<'_>) -> Opti
             vec![format!("{stays}: {}", say::eviction::not_running(&vmi.status.phase, None))]
         }
         Effect::NotStarted(field) => {
-            let line = cannot(&say::finding::not_started(field), "that changes");
+            let line = cannot(&say::finding::migrations_off(field), "that changes");
             [vec![line], sentences(&name, [give_up(world, node), None])].concat()
         }
         Effect::NotMigrated(why) => {

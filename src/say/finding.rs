@@ -97,14 +97,14 @@ fn detail(found: &Detail, fewer: Option<usize>) -> String {
         Detail::NoVirtHandler(found) => super::nodes::no_virt_handler(found),
         Detail::NoCpuLabels(found) => super::nodes::no_cpu_labels(found),
         Detail::OtherArchitectures(found) => super::nodes::other_architectures(found, most(3)),
-        Detail::MigrationsOff(limit) => not_started(*limit),
+        Detail::MigrationsOff(limit) => migrations_off(*limit),
         Detail::SourceNotReady(found) => source_not_ready(found),
         Detail::NotReady(names) => not_ready(names),
     }
 }
 
 /// Returns why no guest is migrated: this limit is 0.
-pub(crate) fn not_started(limit: MigrationLimit) -> String {
+pub(crate) fn migrations_off(limit: MigrationLimit) -> String {
     let MigrationLimit { field, by_hyperconverged } = limit;
     let by = if by_hyperconverged { ", by spec.liveMigrationConfig of HyperConverged" } else { "" };
     format!("KubeVirt starts no migration: {field} of its resource is 0{by}")

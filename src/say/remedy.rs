@@ -225,7 +225,7 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
         }
         WhyNot::NotMigratable(reason) => format!("KubeVirt refuses to migrate it for another reason ({reason})"),
         WhyNot::WillNotMigrate(reason) => format!("KubeVirt will refuse to migrate it for another reason ({reason})"),
-        WhyNot::MigrationsOff(limit) => super::finding::not_started(*limit),
+        WhyNot::MigrationsOff(limit) => super::finding::migrations_off(*limit),
         WhyNot::SourceDown(node) => format!("{node}, where it runs, is down: nothing migrates it until that is back"),
         WhyNot::LibvirtRefused => "labels and cordons are not the cause: nodes fit, libvirt refused".to_owned(),
         WhyNot::RefusedThere { node } => format!("it opens {node} alone, where libvirt refused the guest's CPU last"),

@@ -642,7 +642,7 @@ pub(crate) fn eviction_effect(world: &World, vmi: &Vmi) -> EvictionEffect {
             let reported = subject::why_not_started(vmi);
             EvictionEffect::Starts(say::eviction::not_running(&vmi.status.phase, reported.as_ref()))
         }
-        Effect::NotStarted(field) => EvictionEffect::Refused(say::finding::not_started(field)),
+        Effect::NotStarted(field) => EvictionEffect::Refused(say::finding::migrations_off(field)),
         Effect::NotMigrated(why) => {
             EvictionEffect::Refused(format!("it is not live-migratable: {}", say::eviction::not_evacuated(why)))
         }

@@ -83,17 +83,13 @@ fn avoided(judgement: &Judgement<'_, '_>) -> Vec<WithheldModel> {
         }
     }
     let by_hyperconverged = judgement.subject.configured.by_hyperconverged;
-    let details = [
-        WithheldModel::HostModels { nodes: judgement.names(&listed), by_hyperconverged },
-        WithheldModel::OnlyLabelled { nodes: judgement.names(&unlisted), is_unlisted: true },
-        WithheldModel::OnlyLabelled { nodes: judgement.names(&unknown), is_unlisted: false },
+    let names = |nodes: &Bits| Some(judgement.names(nodes)).filter(|names| !names.is_empty());
+    let found = [
+        names(&listed).map(|nodes| WithheldModel::HostModels { nodes, by_hyperconverged }),
+        names(&unlisted).map(|nodes| WithheldModel::OnlyLabelled { nodes, is_unlisted: true }),
+        names(&unknown).map(|nodes| WithheldModel::OnlyLabelled { nodes, is_unlisted: false }),
     ];
-    details
-        .into_iter()
-        .zip([listed, unlisted, unknown])
-        .filter(|(_, nodes)| !nodes.is_empty())
-        .map(|(found, _)| found)
-        .collect()
+    found.into_iter().flatten().collect()
 }
 
 /// Whether the list of the KubeVirt resource holds a node's host model; `None` if the list or the host model is not

@@ -20,7 +20,7 @@ use super::label;
 use facts::{FAMILIES, Family, Model, OBSOLETE};
 
 pub(crate) use features::{NESTED_AMD, features, is_disputed, is_feature, is_given, needed, proves};
-pub(crate) use recommend::{Candidate, NotCounted, Offer, WhyNone, offers, recommend, takes_part};
+pub(crate) use recommend::{Candidate, NotCounted, Offer, WhyNone, offers, recommend, takes_part, vendor_of};
 pub(crate) use silicon::{MICROCODE, contradicting, is_silicon};
 
 /// Whether the labels of a host model's required features name those of the model itself, as since KubeVirt 1.8.4, or

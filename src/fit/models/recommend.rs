@@ -187,30 +187,40 @@ pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str, withheld: &BTree
 }
 
 /// Returns the models that all nodes can run, best first, including withheld ones.
-///
-/// A migration asks for the vendor label of the node that it leaves, so it never goes to a node without one
-/// (`getCPUVendorLabelKey` in `pkg/virt-controller/watch/migration/migration.go`).
 fn candidates(fleet: &Fleet, counted: &Bits, withheld: &BTreeSet<String>) -> Result<Vec<Candidate>, WhyNone> {
     if counted.is_empty() {
         return Err(WhyNone::NoNode);
     }
-    let names = |nodes: &Bits| fleet.names(nodes).into_iter().map(str::to_owned).collect();
     let mut without = counted.clone();
     fleet.bearers(Family::CpuModel).values().for_each(|bearers| without.subtract(bearers));
     if !without.is_empty() {
-        return Err(WhyNone::NoModels(names(&without)));
+        return Err(WhyNone::NoModels(fleet.names(&without).into_iter().map(str::to_owned).collect()));
     }
-    let vendors = fleet.bearers(Family::CpuVendor);
-    let vendors: Vec<&str> =
-        vendors.iter().filter(|(_, bearers)| bearers.meets(counted)).map(|(vendor, _)| *vendor).collect();
-    let [vendor] = vendors[..] else {
-        return Err(WhyNone::Vendors(vendors.into_iter().map(str::to_owned).collect()));
-    };
-    let mut unlabelled = counted.clone();
-    fleet.bearers(Family::CpuVendor).values().for_each(|bearers| unlabelled.subtract(bearers));
-    if !unlabelled.is_empty() {
-        return Err(WhyNone::NoVendor { nodes: names(&unlabelled), vendor: vendor.to_owned() });
-    }
+    let vendor = vendor_of(fleet, counted)?;
     let on_all = |offer: Offer| (offer.runs_on == *counted).then_some(offer.candidate);
     Ok(offers(fleet, counted, vendor, withheld).into_iter().filter_map(on_all).collect())
+}
+
+/// Returns the CPU vendor of these nodes.
+///
+/// A migration asks for the vendor label of the node that it leaves, so it never goes to a node without one
+/// (`getCPUVendorLabelKey` in `pkg/virt-controller/watch/migration/migration.go`).
+///
+/// # Errors
+///
+/// The nodes have labels of several vendors, or some of them, or all, have none.
+pub(crate) fn vendor_of<'f>(fleet: &'f Fleet, nodes: &Bits) -> Result<&'f str, WhyNone> {
+    let mut vendors = fleet.bearers(Family::CpuVendor);
+    vendors.retain(|_, bearers| bearers.meets(nodes));
+    let mut found = vendors.iter();
+    let (Some((vendor, bearers)), None) = (found.next(), found.next()) else {
+        return Err(WhyNone::Vendors(vendors.into_keys().map(str::to_owned).collect()));
+    };
+    let mut unlabelled = nodes.clone();
+    unlabelled.subtract(bearers);
+    if unlabelled.is_empty() {
+        return Ok(vendor);
+    }
+    let nodes = fleet.names(&unlabelled).into_iter().map(str::to_owned).collect();
+    Err(WhyNone::NoVendor { nodes, vendor: (*vendor).to_owned() })
 }

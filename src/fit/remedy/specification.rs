@@ -232,16 +232,13 @@ pub(super) fn name_another(subject: &Subject<'_>, named: &[&TypeReference]) -> C
         (_, false) => ("name another instancetype in", "spec.instancetype"),
         (_, true) => ("name another instancetype in", "spec.virtualMachineTemplate.spec.instancetype"),
     };
-    let edit = [CommandWord::from(kind), field.into()].into_iter();
-    let cleared = "and set its revisionName to null in the same edit:";
-    let end = |end: [&'static str; 2]| {
-        if first.is_pinned { vec![end[0].into(), cleared.into()] } else { vec![end[1].into()] }
+    let place = match (subject.definition.origin, of_pool) {
+        (Origin::Submitted, _) => "in the manifest",
+        (Origin::Stored, true) => "of the pool",
+        (Origin::Stored, false) => "of the VM",
     };
-    let place: Vec<CommandWord> = match (subject.definition.origin, of_pool) {
-        (Origin::Submitted, _) => edit.chain(end(["in the manifest", "in the manifest:"])).collect(),
-        (Origin::Stored, true) => edit.chain(end(["of the pool", "of the pool:"])).collect(),
-        (Origin::Stored, false) => edit.chain(end(["of the VM", "of the VM:"])).collect(),
-    };
+    let end = if first.is_pinned { " and set its revisionName to null in the same edit:" } else { ":" };
+    let edit: [CommandWord; 3] = [kind.into(), field.into(), CommandWord::joined(place, end)];
     let mut fields: Vec<&'static str> = Vec::new();
     for named in named {
         if !fields.contains(&named.field) {
@@ -253,7 +250,7 @@ pub(super) fn name_another(subject: &Subject<'_>, named: &[&TypeReference]) -> C
         .enumerate()
         .map(|(at, field)| CommandWord::joined(if at == 0 { "sets spec." } else { "and spec." }, field));
     let copy = (!first.revision.is_empty()).then(|| "in the older copy that the VM uses".into());
-    let words = place.into_iter().chain([Name::new(&first.name)?.into()]).chain(copy).chain(sets);
+    let words = edit.into_iter().chain([Name::new(&first.name)?.into()]).chain(copy).chain(sets);
     let mut out = vec![Command::remark(words)];
     if subject.has_vmi() {
         out.extend(restart_commands(subject)?);
